@@ -6,7 +6,8 @@
 
 Writes OUT.jsonl, one line per measurement, and from it OUT.csv and OUT.md. Repeating
 the command continues an interrupted table: it skips complete runs with the same model,
-tokens and settings, and repeats an interrupted one. See `--help`.
+tokens and settings, and resumes an interrupted one after its last shot, from its state
+in OUT.state. See `--help`.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 import tempfile
@@ -117,18 +118,22 @@ def _measure(options: argparse.Namespace, folder: Path) -> int:
         machine.engine_digest(),
     )
     _write_tables(options.out, heading, runs, results)
+    states = _with_ending(options.out, ".state")
     failed = False
     progress = _Progress(todo)
     for ready in todo:
         progress.start_run(ready)
         earlier = results.newest(runs)
-        with closing(measuring.measure_run(ready, environment, earlier)) as steps:
+        run = measuring.measure_run(ready, environment, earlier, states)
+        with closing(run) as steps:
             for step in steps:
                 if step.line is not None:
                     results.append(step.line)
                     failed |= bool(step.line.failure)
                 progress.report(step)
         _write_tables(options.out, heading, runs, results)
+    with contextlib.suppress(OSError):  # it holds another interrupted run, or is none
+        states.rmdir()
     print(f"Wrote {_with_ending(options.out, '.md')} and .csv")
     return _FAILED if failed else 0
 

@@ -6,8 +6,10 @@ process does one run, so that its time and peak memory are those of the run.
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import msgspec
 
@@ -16,14 +18,17 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.errors import EngineError
 from surgeon_engine.api.messages.events import Envelope, Logged
 from surgeon_engine.api.messages.run import Evaluation, ShotFinished, Stage
+from surgeon_engine.api.saved_state import Origin, SavedState, StateFolder
 from surgeon_engine.pipeline import prepare
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.recovery.recover import recover
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.json_streams import JsonOutput, exit_with_parent
 from surgeon_engine.runtime.run_context import RunContext
-from surgeon_engine.runtime.versions import disable_progress_bars
+from surgeon_engine.runtime.saver import Saver
+from surgeon_engine.runtime.versions import disable_progress_bars, versions
 from surgeon_engine.shots.compaction_step import compact_state
+from surgeon_engine.shots.resume import restore, save_shot
 from surgeon_engine.shots.shot import (
     ShotPlan,
     evaluate_original,
@@ -40,6 +45,7 @@ class Task(msgspec.Struct, frozen=True):
 
     config: RunConfig
     shots: tuple[PlannedShot, ...]
+    folder: str  # of the state after the last shot, if the run was interrupted
     rival_seconds: float | None = None  # that a rival has; None: an ordinary run
 
 
@@ -95,13 +101,22 @@ def _shots(task: Task, context: RunContext) -> Iterator[ShotDone]:
     devices.reset_peak_memory()
     state = prepare(task.config, context)
     original = evaluate_original(state, context)
-    last, seconds = None, 0.0
+    run_folder = Path(task.folder)
+    run_folder.mkdir(parents=True, exist_ok=True)
+    shots = _saved_shots(StateFolder(run_folder), state, context)
+    seconds = 0.0
     for number, planned in enumerate(task.shots, 1):
-        shot = run_shot(state, ShotPlan(number, planned.share, last), context)
-        last, seconds = shot.damping, seconds + shot.seconds
-        compact_state(state)
+        if number > len(shots):
+            previous = shots[-1].damping if shots else None
+            plan = ShotPlan(number, planned.share, previous)
+            shots.append(run_shot(state, plan, context))
+            compact_state(state)
+            save_shot(state, shots, None, None, context)
+        shot = shots[number - 1]
+        seconds += shot.seconds
         found = shot.evaluation
         if number == len(task.shots):
+            context.saver = Saver.off()  # recovery in one go, as it is timed
             found, more = _recovered(state, found, context)
             seconds += more
         yield ShotDone(
@@ -113,6 +128,29 @@ def _shots(task: Task, context: RunContext) -> Iterator[ShotDone]:
             context.seconds_of_stages[Stage.SAMPLING.value],
             devices.peak_memory(state.loaded.device),
         )
+    shutil.rmtree(run_folder, ignore_errors=True)
+
+
+def _saved_shots(
+    folder: StateFolder, state: PruningState, context: RunContext
+) -> list[ShotFinished]:
+    """Return to the state after the last shot of an interrupted run, if there is one.
+
+    Args:
+        folder: of the state.
+        state: the original model; pruned as far as the run was afterwards.
+        context: receives the saver of the run.
+
+    Returns:
+        The shots so far.
+    """
+    saved = SavedState(Origin("", "", "", versions()), state.config.recovery)
+    if folder.exists:
+        saved = folder.read()
+    context.saver = Saver(folder, saved)
+    if saved.shots:
+        restore(state, context)
+    return list(saved.shots)
 
 
 def _rival(task: Task, context: RunContext) -> Iterator[ShotDone]:

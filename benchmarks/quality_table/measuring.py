@@ -45,7 +45,7 @@ class Environment:
 
 
 def measure_run(
-    ready: ReadyRun, environment: Environment, lines: Mapping[Key, Line]
+    ready: ReadyRun, environment: Environment, lines: Mapping[Key, Line], folder: Path
 ) -> Generator[Step]:
     """Do a run; yield a step for each shot, and a last one if it fails.
 
@@ -53,6 +53,7 @@ def measure_run(
         ready: the run.
         environment: where it is measured.
         lines: the earlier measurements, for the seconds of a rival.
+        folder: of the states of interrupted runs.
     """
     missing = list(ready.run.sparsities)
     seconds, rival = None, ready.run.rival
@@ -62,7 +63,8 @@ def measure_run(
             reason = f"The job {rival.seconds_of!r} has no figures here."
             yield _failed(ready, environment, missing[0], reason)
             return
-    task = job.Task(ready.config, ready.run.shots, seconds)
+    state = folder / f"{ready.identity}-{environment.engine}"
+    task = job.Task(ready.config, ready.run.shots, str(state), seconds)
     with closing(run_in_process(task)) as messages:
         for message in messages:
             match message:

@@ -43,6 +43,13 @@ class SavedSteps(msgspec.Struct, frozen=True):
     equivalent: int | None = None
 
 
+class SavedSearch(msgspec.Struct, frozen=True):
+    """The search of the damping whose trials are saved."""
+
+    shot: int
+    budget: int  # weights to remove
+
+
 class SavedBlocks(msgspec.Struct, frozen=True):
     """The progress of the recovery of the blocks."""
 
@@ -60,12 +67,13 @@ class SavedTraining(msgspec.Struct, frozen=True):
 
 
 class SavedState(msgspec.Struct, frozen=True):
-    """The state of a run after a shot, or within recovery.
+    """The state of a run after a shot, within a damping search, or within recovery.
 
     The tensors of its parts are in files of their own:
 
     shot            weights, what is removed and what is left after the last shot
     recovered_shot  the weights after a recovery that a quality limit asked for
+    trials          the divergences that a damping search has found
     blocks          the weights after the recovery of some blocks
     training        weights, best weights and moments of the training
     recovered       the weights at the end of recovery
@@ -80,6 +88,7 @@ class SavedState(msgspec.Struct, frozen=True):
     steps: SavedSteps | None = None
     total_cost: dict[str, float] = {}  # of all removals, by unit
     recovered_shot: Recovered | None = None  # of the last shot, for a quality limit
+    search: SavedSearch | None = None
     blocks: SavedBlocks | None = None
     training: SavedTraining | None = None
     are_shots_over: bool = False

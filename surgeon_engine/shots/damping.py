@@ -25,14 +25,16 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from surgeon_engine.api.config.pruning import SPARSE, FixedDamping, PruningConfig
 from surgeon_engine.api.errors import CurvatureError
 from surgeon_engine.api.messages.run import DampingChoice, Stage
+from surgeon_engine.api.saved_state import SavedSearch
 from surgeon_engine.evaluation.fidelity import Reference
 from surgeon_engine.evaluation.held_out import Trial, evaluate_held_out
 from surgeon_engine.model.layers import KeptWeights
@@ -81,6 +83,7 @@ def choose_damping(
     model = state.loaded.model
 
     kept = KeptWeights.of(layers)
+    known = _load_trials(inputs, context)
 
     @functools.lru_cache(maxsize=1)  # each holds a mask of all weights
     def removed_at(cost_damping: float) -> dict[str, Tensor]:
@@ -89,6 +92,13 @@ def choose_damping(
 
     def trial_at(point: Point) -> Trial:
         context.raise_if_cancelled()
+        if point not in known:
+            known[point] = tried(point)
+            if context.saver.is_due:
+                _save_trials(known, inputs, context)
+        return known[point]
+
+    def tried(point: Point) -> Trial:
         pruning = with_damping(config, GRID[point[0]], GRID[point[1]])
         try:
             removed = removed_at(GRID[point[0]])
@@ -120,6 +130,33 @@ def choose_damping(
     return DampingChoice(
         GRID[cost], GRID[update], len(trials), trials[chosen].divergence
     )
+
+
+def _save_trials(
+    trials: Mapping[Point, Trial], inputs: DampingSearch, context: RunContext
+) -> None:
+    """Save the trials of a search, each under its point."""
+    tensors = {
+        "{} {}".format(*point): torch.empty(0) if trial.nats is None else trial.nats
+        for point, trial in trials.items()
+    }
+    context.save({"trials": tensors}, search=SavedSearch(inputs.shot, inputs.budget))
+
+
+def _load_trials(inputs: DampingSearch, context: RunContext) -> dict[Point, Trial]:
+    """Return the trials of the same search before the run was interrupted.
+
+    Raises:
+        RunFolderError: they cannot be read.
+    """
+    saver = context.saver
+    if saver.saved.search != SavedSearch(inputs.shot, inputs.budget):
+        return {}
+    trials = {}
+    for name, nats in saver.load("trials").items():
+        cost, update = map(int, name.split())
+        trials[cost, update] = Trial(nats if len(nats) else None)
+    return trials
 
 
 def with_damping(pruning: PruningConfig, cost: float, update: float) -> PruningConfig:

@@ -188,6 +188,7 @@ def _shots(
             if not budget.is_set:
                 break
             steps.undo(attempt.removed)
+            context.save({}, steps=steps.saved)
             continue
         steps.take(state.goal.removed_at(attempt.shot.parameters))
         recovered_shot = attempt.recovered_shot

@@ -30,7 +30,7 @@ from surgeon_engine.shots.compaction_step import compact_state
 from surgeon_engine.shots.quality_budget import RecoveredShot
 
 _WEIGHT, _REMOVED, _KEPT = "weight.", "removed.", "kept."
-_OF_RECOVERY = ("blocks", "training", "recovered")
+_AFTER_SHOT = ("trials", "blocks", "training", "recovered")  # parts that it ends
 _HEADER_BYTES = 1 << 20  # of a file of weights
 _PARTS, _PART_BYTES = 64, 1 << 14  # of the rest of it
 
@@ -75,7 +75,7 @@ def check_origin(saved: Origin, found: Origin) -> tuple[str, ...]:
 def save_shot(
     state: PruningState,
     shots: Sequence[ShotFinished],
-    steps: SavedSteps,
+    steps: SavedSteps | None,
     recovered_shot: RecoveredShot | None,
     context: RunContext,
 ) -> None:
@@ -84,7 +84,7 @@ def save_shot(
     Args:
         state: the pruned model.
         shots: all shots so far.
-        steps: the position on the way to the goal.
+        steps: the position on the way to the goal; None: the caller knows it.
         recovered_shot: the recovery that a quality limit asked for.
         context: of the run.
     """
@@ -96,12 +96,13 @@ def save_shot(
         {
             "shot": _tensors_of(state),
             "recovered_shot": weights,
-            **dict.fromkeys(_OF_RECOVERY),
+            **dict.fromkeys(_AFTER_SHOT),
         },
         shots=tuple(shots),
         steps=steps,
         total_cost=dict(state.total_cost),
         recovered_shot=recovered,
+        search=None,
         blocks=None,
         training=None,
         is_recovered=False,

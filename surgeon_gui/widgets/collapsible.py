@@ -6,6 +6,7 @@ from PySide6.QtCore import Qt, Slot
 from PySide6.QtWidgets import QToolButton, QVBoxLayout, QWidget
 
 from surgeon_gui.base.translation import tr
+from surgeon_gui.widgets.tool_tips import plain_tip
 
 
 class Collapsible(QWidget):
@@ -18,7 +19,7 @@ class Collapsible(QWidget):
         self.button.setObjectName(name)
         self.button.setText(title)
         self.button.setAccessibleName(title)
-        self.button.setToolTip(tr("Show or hide this section."))
+        self.button.setToolTip(plain_tip(tr("Show or hide this section.")))
         self.button.setCheckable(True)
         self.button.setAutoRaise(True)
         self.button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)

@@ -24,6 +24,7 @@ from superqt import QElidingLabel
 from typing_extensions import override
 
 from surgeon_gui.text.captions import CAPTIONS
+from surgeon_gui.widgets.tool_tips import plain_tip
 
 _CHOICE_PADDING = 4  # pixels between a choice and the edges of its box
 
@@ -32,7 +33,7 @@ AnyWidget = TypeVar("AnyWidget", bound=QWidget)
 
 def explained(widget: AnyWidget, meaning: str) -> AnyWidget:
     """Set `meaning` as tooltip and accessible description; return the widget."""
-    widget.setToolTip(meaning)
+    widget.setToolTip(plain_tip(meaning))
     widget.setAccessibleDescription(meaning)
     return widget
 
@@ -43,6 +44,21 @@ def described(widget: AnyWidget, name: str) -> AnyWidget:
     widget.setObjectName(name)
     widget.setAccessibleName(caption.spoken)
     return explained(widget, caption.tip)
+
+
+def enable_unless(widget: QWidget, obstacle: str) -> None:
+    """Enable a widget; if there is an obstacle, disable it and show that as tooltip."""
+    widget.setEnabled(not obstacle)
+    widget.setToolTip(plain_tip(obstacle or widget.accessibleDescription()))
+
+
+def question_box(parent: QWidget, icon: QMessageBox.Icon, name: str) -> QMessageBox:
+    """Return a message box that shows plain text."""
+    box = QMessageBox(parent)
+    box.setObjectName(name)
+    box.setIcon(icon)
+    box.setTextFormat(Qt.TextFormat.PlainText)
+    return box
 
 
 def answer_button(
@@ -59,12 +75,18 @@ def button(name: str, *, primary: bool = False) -> QPushButton:
     return made
 
 
-def text_label(text: str = "", *, quiet: bool = False) -> QLabel:
-    """Return a plain-text label that wraps; a quiet one has the muted colour."""
+def line_label(text: str = "", *, quiet: bool = False) -> QLabel:
+    """Return a plain-text label of one line; a quiet one has the muted colour."""
     label = QLabel(text)
-    label.setWordWrap(True)
     label.setProperty("quiet", quiet)
     label.setTextFormat(Qt.TextFormat.PlainText)
+    return label
+
+
+def text_label(text: str = "", *, quiet: bool = False) -> QLabel:
+    """Return a plain-text label that wraps; a quiet one has the muted colour."""
+    label = line_label(text, quiet=quiet)
+    label.setWordWrap(True)
     label.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Minimum)
     return label
 
@@ -99,7 +121,7 @@ def eliding_label(name: str, *, quiet: bool = False) -> QElidingLabel:
 
 def show_elided(label: QElidingLabel, text: str, tip: str = "") -> None:
     """Show `text` in an `eliding_label`; the tooltip is `tip` or the whole text."""
-    label.setToolTip(tip or text)
+    label.setToolTip(plain_tip(tip or text))
     label.setAccessibleName(text)
     if text != label.text():
         label.setText(text)
@@ -107,7 +129,7 @@ def show_elided(label: QElidingLabel, text: str, tip: str = "") -> None:
 
 def heading(text: str) -> QLabel:
     """Return a bold label for the top of a group."""
-    label = QLabel(text)
+    label = line_label(text)
     label.setFont(bold(label.font()))
     return label
 

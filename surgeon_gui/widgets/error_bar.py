@@ -10,6 +10,7 @@ from surgeon_engine.api.messages.events import Failed
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.widgets.controls import bold, button, text_label
+from surgeon_gui.widgets.tool_tips import plain_tip
 
 _DETAILS_HEIGHT = 140
 
@@ -32,7 +33,7 @@ class ErrorBar(QFrame):
         self._details = QPlainTextEdit(readOnly=True)
         self._details.setObjectName("error_details")
         self._details.setAccessibleName(tr("Technical details of the error"))
-        self._details.setToolTip(tr("Details for finding the cause."))
+        self._details.setToolTip(plain_tip(tr("Details for finding the cause.")))
         fixed = QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont)
         self._details.setFont(fixed)
         self._details.setFixedHeight(_DETAILS_HEIGHT)

@@ -6,7 +6,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QGridLayout, QLabel, QSizePolicy, QWidget
 
 from surgeon_gui.base.theme import GAP
-from surgeon_gui.widgets.controls import text_label
+from surgeon_gui.widgets.controls import line_label, text_label
 
 _MAX_BESIDE = 34  # characters of a value beside its name
 
@@ -52,9 +52,9 @@ class Facts(QWidget):
             self._layout.addWidget(value, 2 * row, 1)
 
     def _add_row(self) -> None:
-        name_label, value_label = QLabel(self), text_label()
-        value_label.setParent(self)  # without a parent it would become a window
-        name_label.setProperty("quiet", True)
+        name_label, value_label = line_label(quiet=True), text_label()
+        for label in (name_label, value_label):
+            label.setParent(self)  # without a parent it would become a window
         name_label.setAlignment(Qt.AlignmentFlag.AlignTop)
         # A long path must not widen the page.
         value_label.setSizePolicy(

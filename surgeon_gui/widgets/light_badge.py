@@ -10,6 +10,7 @@ from typing_extensions import override
 from surgeon_engine.api.planning.needs import ResourceStatus
 from surgeon_gui.base.colours import Theme
 from surgeon_gui.base.theme import theme_of
+from surgeon_gui.widgets.tool_tips import plain_tip
 
 _SIGN = 16  # pixels
 _GAP = 5
@@ -36,7 +37,7 @@ class LightBadge(QWidget):
         """Show a light with its word; `what` names the subject in the tooltip."""
         self._light, self._word = light, word if self._shows_word else ""
         self.setAccessibleName(f"{what}: {word}")
-        self.setToolTip(self.accessibleName())
+        self.setToolTip(plain_tip(self.accessibleName()))
         self.updateGeometry()
         self.update()
 

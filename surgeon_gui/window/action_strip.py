@@ -7,7 +7,6 @@ from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QGridLayout,
     QHBoxLayout,
-    QLabel,
     QProgressBar,
     QPushButton,
     QSizePolicy,
@@ -28,10 +27,12 @@ from surgeon_gui.widgets.controls import (
     bold,
     button,
     eliding_label,
+    line_label,
     show_elided,
     text_label,
 )
 from surgeon_gui.widgets.light_badge import LightBadge
+from surgeon_gui.widgets.tool_tips import plain_tip
 
 _PROGRESS_STEPS = 1000
 
@@ -55,9 +56,8 @@ class ActionStrip(QWidget):
         self._light = LightBadge("plan_light", shows_word=False)
         self._light.hide()
         self._phase = eliding_label("phase_label", quiet=True)
-        self._remaining = QLabel()
+        self._remaining = line_label(quiet=True)
         self._remaining.setObjectName("remaining_label")
-        self._remaining.setProperty("quiet", True)
         self._bar = QProgressBar(maximum=_PROGRESS_STEPS, textVisible=False)
         self._bar.setObjectName("progress_bar")
         self._bar.setAccessibleName(tr("Progress"))
@@ -160,5 +160,5 @@ def _apply(run_button: QPushButton, view: ControlView) -> None:
         run_button.setText(view.label)
         run_button.setAccessibleName(spoken(view.label))
     run_button.setEnabled(view.is_enabled)
-    run_button.setToolTip(view.tip)
+    run_button.setToolTip(plain_tip(view.tip))
     run_button.setAccessibleDescription(view.tip)

@@ -13,7 +13,7 @@ from surgeon_gui.controllers.session import Session
 from surgeon_gui.views.architecture.view import ArchitectureView
 from surgeon_gui.views.diagnosis.view import DiagnosisView
 from surgeon_gui.views.steps.target_page import TargetPage
-from surgeon_gui.widgets.controls import button
+from surgeon_gui.widgets.controls import button, enable_unless
 from surgeon_gui.window.central_tabs import CentralTabs
 
 
@@ -63,5 +63,4 @@ class AnalysisTabs(QObject):
     def _update_button(self) -> None:
         """Enable the button only while the tabs are shown."""
         why_disabled = "" if self._tabs.shows_tabs else tr("Choose a model first.")
-        self._button.setEnabled(not why_disabled)
-        self._button.setToolTip(why_disabled or self._button.accessibleDescription())
+        enable_unless(self._button, why_disabled)

@@ -12,6 +12,7 @@ from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import RunState, Status
+from surgeon_gui.widgets.controls import question_box
 
 
 class _CloseText(NamedTuple):
@@ -107,9 +108,7 @@ class CloseQuestion(QObject):
         self._session = session
         self._task: RequestKind | None = None
         self._waits_for_end = False
-        self._box = QMessageBox(window)
-        self._box.setObjectName("close_question")
-        self._box.setIcon(QMessageBox.Icon.Question)
+        self._box = question_box(window, QMessageBox.Icon.Question, "close_question")
         roles = QMessageBox.ButtonRole
         self._keep = self._add_button(roles.AcceptRole, "close_keep_button")
         self._discard = self._add_button(roles.DestructiveRole, "close_cancel_button")

@@ -23,6 +23,7 @@ from surgeon_gui.widgets.controls import (
     heading,
     text_label,
 )
+from surgeon_gui.widgets.tool_tips import plain_tip
 
 _TITLE_SCALE = 1.5
 _WIDTH = 620
@@ -147,7 +148,7 @@ def _label(recent: QPushButton, source: str) -> None:
     width = _WIDTH // 2 - 6 * GAP
     elided = recent.fontMetrics().elidedText(name, Qt.TextElideMode.ElideMiddle, width)
     recent.setText(elided.replace("&", "&&"))
-    recent.setToolTip(source)
+    recent.setToolTip(plain_tip(source))
     recent.setAccessibleName(name)
 
 

@@ -11,7 +11,6 @@ from PySide6.QtCore import Signal, Slot
 from PySide6.QtGui import QFontDatabase, QGuiApplication, QShowEvent
 from PySide6.QtWidgets import (
     QHBoxLayout,
-    QLabel,
     QLineEdit,
     QPlainTextEdit,
     QVBoxLayout,
@@ -26,7 +25,7 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.state.log_lines import LogLine
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.labels import FROM_LEVEL, LEVELS
-from surgeon_gui.widgets.controls import button, choice_box, described
+from surgeon_gui.widgets.controls import button, choice_box, described, line_label
 from surgeon_gui.widgets.dialogs import ask_new_file
 
 MAX_LINES = 5_000
@@ -59,7 +58,7 @@ class LogView(QWidget):
 
         top = QHBoxLayout()
         top.setSpacing(GAP)
-        level_label = QLabel(CAPTIONS["log_level_combo"].label)
+        level_label = line_label(CAPTIONS["log_level_combo"].label)
         level_label.setBuddy(self._level)
         top.addWidget(level_label)
         top.addWidget(self._level)

@@ -349,6 +349,32 @@ def test_run_with_missing_figures_is_repeated_from_the_dense_model(bench):
     assert bench.tasks == []
 
 
+def test_interrupted_job_goes_on_after_its_last_shot(bench, monkeypatch):
+    bench.run(WITH_RECOVERY)
+    whole = bench.rows()
+    Path(f"{bench.out}.jsonl").unlink()
+    real, ran = job.run_shot, []
+
+    def run_shot(state, plan, context):
+        ran.append(plan.number)
+        return real(state, plan, context)
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(job, "recover", interrupted)
+        assert bench.run(WITH_RECOVERY) == 130
+    monkeypatch.setattr(job, "run_shot", run_shot)
+    assert bench.run(WITH_RECOVERY) == 0
+    assert ran == []
+    same = ("job", "sparsity", "perplexity", "nats")
+    assert [[row[x] for x in same] for row in bench.rows()] == [
+        [row[x] for x in same] for row in whole
+    ]
+    assert not list(bench.out.parent.glob("*.state"))
+
+
 def test_interrupted_job_is_repeated_and_finished_one_is_not(
     bench, monkeypatch, capsys
 ):
@@ -520,7 +546,7 @@ def test_process_that_crashes_is_a_failed_job(bench, monkeypatch):
         ),
         pruning_config(method=Method.MAGNITUDE),
     )
-    task = job.Task(config, (PlannedShot(math.nan, 0.3),))  # JSON has no NaN
+    task = job.Task(config, (PlannedShot(math.nan, 0.3),), "")  # JSON has no NaN
     (message,) = measuring.run_in_process(task)
     assert isinstance(message, job.JobFailed)
     assert "exited unexpectedly (exit code 1)" in message.message

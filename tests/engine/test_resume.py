@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from surgeon_engine import pipeline
 from surgeon_engine.api.config.export import Format
-from surgeon_engine.api.config.pruning import Structure
+from surgeon_engine.api.config.pruning import Damping, Structure
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.errors import EngineError, RunFolderError
 from surgeon_engine.api.messages.commands import Cancel, StopAndKeep
@@ -34,7 +34,7 @@ from surgeon_engine.pipeline import resume
 from surgeon_engine.runtime import run_context
 from surgeon_engine.runtime import saver as saver_module
 from surgeon_engine.runtime.run_context import RunCancelled
-from surgeon_engine.shots import loop
+from surgeon_engine.shots import damping, loop
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.runs.reading import read_state
 from tests.engine.shots.test_quality_budget import (
@@ -212,6 +212,71 @@ def test_quality_limit_goes_on(tmp_path, monkeypatch):
         cut_at(after_shot(number), config, folder)
         resumed(folder)
         assert_same_result(folder, tmp_path / "whole")
+
+
+@pytest.mark.parametrize("shot", [1, 2])
+def test_damping_search_goes_on_after_its_last_trial(tmp_path, monkeypatch, shot):
+    evaluate, trials, searches = damping.evaluate_held_out, [], []
+
+    def counted(*arguments):
+        if len(searches) == shot and len(trials) == 2:
+            raise PowerCut
+        trials.append(arguments)
+        return evaluate(*arguments)
+
+    def note(event):
+        if isinstance(event, StageStarted) and event.stage is Stage.DAMPING:
+            trials.clear()
+            searches.append(event)
+
+    config = config_of(tmp_path, shots=2, damping=Damping.AUTOMATIC)
+    Recorder().run(config, tmp_path / "whole")
+    folder, recorder = tmp_path / "cut", Recorder()
+    recorder.react = note
+    with monkeypatch.context() as patch, pytest.raises(PowerCut):
+        patch.setattr(damping, "evaluate_held_out", counted)
+        recorder.run(config, folder)
+    saved = RunFolder(folder).saved_state.read()
+    assert saved.search is not None
+    assert saved.search.shot == shot
+
+    trials.clear()
+    searches[:] = ["resumed"] * 3  # none is cut
+    with monkeypatch.context() as patch:
+        patch.setattr(damping, "evaluate_held_out", counted)
+        found = resumed(folder).of(ShotFinished)
+    assert len(trials) == sum(each.damping.tried for each in found) - 2
+    assert_same_result(folder, tmp_path / "whole")
+
+
+def test_shot_that_a_quality_limit_has_rejected_is_not_tried_again(
+    tmp_path, monkeypatch
+):
+    config = costly_elements(tmp_path, monkeypatch, shots=4, rise=20)
+    run_shot, tried = loop.run_shot, []
+
+    def counted(state, plan, context):
+        tried.append(plan.share)
+        return run_shot(state, plan, context)
+
+    monkeypatch.setattr(loop, "run_shot", counted)
+    Recorder().run(config, tmp_path / "whole")
+    whole = list(tried)
+    accepted = RunFolder(tmp_path / "whole").read_report().shots
+    assert len(whole) > len(accepted) + 1
+    tried.clear()
+
+    def cut_at_last(state, plan, context):
+        if len(tried) == len(whole) - 1:
+            raise PowerCut
+        return counted(state, plan, context)
+
+    with monkeypatch.context() as patch, pytest.raises(PowerCut):
+        patch.setattr(loop, "run_shot", cut_at_last)
+        Recorder().run(config, tmp_path / "cut")
+    resumed(tmp_path / "cut")
+    assert tried == whole
+    assert_same_result(tmp_path / "cut", tmp_path / "whole")
 
 
 def test_two_interruptions_are_no_worse_than_one(tmp_path):

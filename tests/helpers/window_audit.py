@@ -50,6 +50,8 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from surgeon_gui.widgets.tool_tips import plain_tip
+
 INTERACTIVE = (
     QAbstractButton,
     QAbstractSlider,
@@ -86,6 +88,7 @@ def problems(window: QWidget) -> list[str]:
     return [
         *cut_texts(window),
         *nameless(window),
+        *formatted(window),
         *overlapping(window),
         *out_of_reach(window),
     ]
@@ -112,6 +115,26 @@ def nameless(window: QWidget) -> list[str]:
             found.append(f"{_name(widget)}: no accessible name")
         if not widget.toolTip():
             found.append(f"{_name(widget)}: no tooltip")
+    return found
+
+
+def formatted(window: QWidget) -> list[str]:
+    """Return the widgets that would show HTML in a name of others as HTML."""
+    plain, start = Qt.TextFormat.PlainText, plain_tip("x").partition("x")[0]
+    found = []
+    for widget in window.findChildren(QWidget):
+        if not widget.isVisible() or widget.objectName().startswith("qt_"):
+            continue
+        if (
+            isinstance(widget, QLabel)
+            and widget.text()
+            and widget.textFormat() != plain
+        ):
+            found.append(f"{_name(widget)}: its text may be HTML")
+        has_action = isinstance(widget, QToolButton) and widget.defaultAction()
+        tip = "" if has_action else widget.toolTip()
+        if tip and not tip.startswith(start):
+            found.append(f"{_name(widget)}: its tooltip may be HTML")
     return found
 
 

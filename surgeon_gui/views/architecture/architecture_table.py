@@ -11,6 +11,7 @@ from typing_extensions import override
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.architecture.state import Architecture, Block, Layer, LayerShape
 from surgeon_gui.text import numbers
+from surgeon_gui.widgets.tool_tips import plain_tip
 
 _ARROW, _TIMES = "\N{RIGHTWARDS ARROW}", "\N{MULTIPLICATION SIGN}"
 _DASH = "\N{EN DASH}"
@@ -118,7 +119,7 @@ class ArchitectureTable(QAbstractItemModel):
         if role == _Role.TextAlignmentRole:
             return _alignment(section)
         if role == _Role.ToolTipRole:
-            return _TIPS[section]
+            return plain_tip(_TIPS[section])
         return None
 
     @override
@@ -131,7 +132,7 @@ class ArchitectureTable(QAbstractItemModel):
         if role == _Role.TextAlignmentRole:
             return _alignment(index.column())
         if role == _Role.ToolTipRole and isinstance(item, Layer):
-            return item.name
+            return plain_tip(item.name)
         return None
 
 

@@ -13,6 +13,7 @@ from surgeon_gui.base.theme import GAP, theme_of
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.architecture.state import Block, Layer
 from surgeon_gui.text import numbers
+from surgeon_gui.widgets.tool_tips import plain_tip
 
 _MIN_BAR, _MAX_BAR = 14, 30  # pixels high, a bar of a block
 _BAR_GAP = 4  # pixels between bars
@@ -89,7 +90,7 @@ class BlockPicture(QWidget):
                     share=numbers.percent(layer.sparsity),
                     weights=numbers.count(layer.weights),
                 )
-            QToolTip.showText(event.globalPos(), tip)
+            QToolTip.showText(event.globalPos(), plain_tip(tip))
             return True
         return super().event(event)
 

@@ -29,6 +29,7 @@ from surgeon_gui.widgets.controls import (
     card,
     choice_box,
     described,
+    enable_unless,
     problem_label,
     show_problem,
     text_label,
@@ -134,8 +135,7 @@ class DiagnosisView(QWidget):
         self._headline.setText("" if is_stale else diagnosis.headline)
         self._headline.setVisible(not is_stale)
         show_problem(self._stale, diagnosis.headline if is_stale else "")
-        self._button.setEnabled(not obstacle)
-        self._button.setToolTip(obstacle or self._button.accessibleDescription())
+        enable_unless(self._button, obstacle)
         self._progress.show_request(
             diagnosis.session.state.request(RequestKind.DIAGNOSIS)
         )

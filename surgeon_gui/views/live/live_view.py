@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PySide6.QtCore import QSize, Signal, Slot
 from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
+from PySide6.QtWidgets import QGridLayout, QWidget
 from typing_extensions import override
 
 from surgeon_gui.base.theme import GAP
@@ -25,7 +25,7 @@ from surgeon_gui.views.live.run_charts import (
     TimeChart,
 )
 from surgeon_gui.widgets.charts.chart_card import ChartCard
-from surgeon_gui.widgets.controls import explained
+from surgeon_gui.widgets.controls import explained, line_label
 
 _MIN_CHART = 210  # pixels; in a lower window the view scrolls
 _WIDE = 1260  # pixels; minimum width for three columns
@@ -45,9 +45,8 @@ class LiveView(QWidget):
         self.setObjectName("live_view")
         self._tiles = NumberTiles()
         # Not wrapped: it would push the charts out of view.
-        self._damping = QLabel()
+        self._damping = line_label(quiet=True)
         self._damping.setObjectName("damping_label")
-        self._damping.setProperty("quiet", True)
         self._damping.setContentsMargins(
             GAP + GAP // 2, 0, 0, 0
         )  # aligned with the tiles

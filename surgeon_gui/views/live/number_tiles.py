@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QGridLayout, QVBoxLayout, QWidget
 
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import ntr, tr
@@ -10,7 +10,8 @@ from surgeon_gui.state.job.targets import goal_or_none
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.text import fidelity, numbers
 from surgeon_gui.text.captions.live import BELOW_ORIGINAL, MEANINGS
-from surgeon_gui.widgets.controls import bold, card, explained
+from surgeon_gui.widgets.controls import bold, card, explained, line_label
+from surgeon_gui.widgets.tool_tips import plain_tip
 
 _ARROW = " \N{RIGHTWARDS ARROW} "
 _DASH = "\N{EN DASH}"
@@ -59,13 +60,11 @@ class NumberTiles(QWidget):
 class _NumberTile(QWidget):
     def __init__(self, name: str, title: str) -> None:
         super().__init__()
-        self._value, self._note = QLabel(_DASH), QLabel()
+        self._value, self._note = line_label(_DASH), line_label(quiet=True)
         self._value.setObjectName(f"{name}_figure")
         self._value.setFont(bold(self._value.font(), _VALUE_SCALE))
         self._note.setObjectName(f"{name}_note")
-        self._note.setProperty("quiet", True)
-        heading = QLabel(title)
-        heading.setProperty("quiet", True)
+        heading = line_label(title, quiet=True)
         self._meaning = MEANINGS[name]
         explained(self, self._meaning)
         frame = card()
@@ -83,7 +82,7 @@ class _NumberTile(QWidget):
         self._value.setText(value)
         self._note.setText(note)
         tip = f"{details}\n\n{self._meaning}" if details else self._meaning
-        if tip != self.toolTip():
+        if plain_tip(tip) != self.toolTip():
             explained(self, tip)
 
 

@@ -17,6 +17,7 @@ from surgeon_gui.state.playground.text import token_line
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.views.playground.legend import ShadeLegend
 from surgeon_gui.widgets.controls import card, described, heading, set_min_height
+from surgeon_gui.widgets.tool_tips import plain_tip
 
 _PLACE = Qt.ItemDataRole.UserRole
 _VISIBLE_LINES = 4
@@ -63,7 +64,7 @@ class Differences(QWidget):
         self._list.clear()
         for line, place in zip(lines, places, strict=True):
             item = QListWidgetItem(line)
-            item.setToolTip(line)
+            item.setToolTip(plain_tip(line))
             item.setData(_PLACE, place)
             self._list.addItem(item)
 

@@ -11,6 +11,7 @@ from surgeon_gui.base.theme import GAP, theme_of
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text import numbers
 from surgeon_gui.views.playground.shading import STEPS, shade
+from surgeon_gui.widgets.tool_tips import plain_tip
 
 _PADDING = 5  # pixels at both sides of a number
 
@@ -25,7 +26,7 @@ class ShadeLegend(QWidget):
             "Shading: difference between the predictions of both models at this token, "
             "as KL(original || pruned). Underlined: the top tokens differ."
         )
-        self.setToolTip(meaning)
+        self.setToolTip(plain_tip(meaning))
         self.setAccessibleName(meaning)
         self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
 

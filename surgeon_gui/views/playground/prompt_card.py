@@ -20,6 +20,7 @@ from surgeon_gui.widgets.controls import (
     card,
     choice_box,
     described,
+    enable_unless,
     finish_typing,
     problem_label,
     show_problem,
@@ -91,8 +92,7 @@ class PromptCard(QWidget):
             self._prompt.moveCursor(QTextCursor.MoveOperation.End)
         self._sampling.show_settings(state.settings, state.has_chat_template)
         obstacle, question = self._playground.obstacle, state.question
-        self._generate.setEnabled(not obstacle)
-        self._generate.setToolTip(obstacle or self._generate.accessibleDescription())
+        enable_unless(self._generate, obstacle)
         self._stop.setEnabled(question.is_open and not question.is_cancelling)
         self._show_status(state, obstacle)
         is_own = state.own != Models()

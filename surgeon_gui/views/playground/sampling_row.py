@@ -9,7 +9,6 @@ from PySide6.QtWidgets import (
     QCheckBox,
     QDoubleSpinBox,
     QHBoxLayout,
-    QLabel,
     QSpinBox,
     QWidget,
 )
@@ -19,7 +18,13 @@ from surgeon_engine.api.messages.generation import GenerationSettings
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.captions import CAPTIONS
-from surgeon_gui.widgets.controls import button, described, ignore_wheel
+from surgeon_gui.widgets.controls import (
+    button,
+    described,
+    enable_unless,
+    ignore_wheel,
+    line_label,
+)
 
 _LIMITS: dict[str, Limits] = {
     field.name: field.option.limits
@@ -55,7 +60,7 @@ class SamplingRow(QWidget):
         row.setSpacing(GAP)
         for box in (self._length, self._temperature, self._top_p, self._seed):
             box.valueChanged.connect(self._on_edited)
-            label = QLabel(CAPTIONS[box.objectName()].label)
+            label = line_label(CAPTIONS[box.objectName()].label)
             label.setBuddy(box)
             row.addWidget(label)
             row.addWidget(box)
@@ -78,10 +83,10 @@ class SamplingRow(QWidget):
         is_sampled = settings.temperature > 0
         reason = tr("At temperature 0, the most likely token is always chosen.")
         for widget in (self._seed, self._new_seed, self._top_p):
-            _enable(widget, "" if is_sampled else reason)
+            enable_unless(widget, "" if is_sampled else reason)
         is_unavailable = has_template is False and not settings.as_chat
         reason = tr("The tokenizer of these models has no chat template.")
-        _enable(self._chat, reason if is_unavailable else "")
+        enable_unless(self._chat, reason if is_unavailable else "")
 
     @Slot()
     def _on_edited(self) -> None:
@@ -118,8 +123,3 @@ def _show(box: QSpinBox | QDoubleSpinBox, value: float) -> None:
             box.setValue(int(value))
         else:
             box.setValue(value)
-
-
-def _enable(widget: QWidget, obstacle: str) -> None:
-    widget.setEnabled(not obstacle)
-    widget.setToolTip(obstacle or widget.accessibleDescription())

@@ -15,6 +15,7 @@ from surgeon_gui.state.playground.state import Token
 from surgeon_gui.state.playground.text import LINE_END, token_tip
 from surgeon_gui.views.playground.shading import shade
 from surgeon_gui.widgets.controls import described
+from surgeon_gui.widgets.tool_tips import plain_tip
 
 
 class TextView(QPlainTextEdit):
@@ -86,7 +87,7 @@ class TextView(QPlainTextEdit):
             else:
                 token = self._tokens[index]
                 tip = token_tip(token.piece, token.disagreement)
-                QToolTip.showText(event.globalPos(), tip, self)
+                QToolTip.showText(event.globalPos(), plain_tip(tip), self)
             return True
         return super().viewportEvent(event)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import QObject, Signal, Slot
 from PySide6.QtWidgets import QAbstractButton, QMessageBox, QWidget
 
-from surgeon_gui.widgets.controls import answer_button
+from surgeon_gui.widgets.controls import answer_button, question_box
 
 
 class RunQuestion(QObject):
@@ -23,9 +23,7 @@ class RunQuestion(QObject):
     def __init__(self, name: str, title: str, parent: QWidget) -> None:
         super().__init__(parent)
         self._folder = ""
-        self._box = QMessageBox(parent)
-        self._box.setObjectName(f"{name}_question")
-        self._box.setIcon(QMessageBox.Icon.Warning)
+        self._box = question_box(parent, QMessageBox.Icon.Warning, f"{name}_question")
         self._box.setWindowTitle(title)
         roles = QMessageBox.ButtonRole
         self._yes = answer_button(

@@ -23,6 +23,7 @@ from surgeon_gui.state.runs.reading import (
     RunRecord,
 )
 from surgeon_gui.state.runs.state import RunsState
+from surgeon_gui.widgets.tool_tips import plain_tip
 
 Index = QModelIndex | QPersistentModelIndex
 _ROLES = Qt.ItemDataRole
@@ -123,7 +124,7 @@ class RunsTable(QAbstractTableModel):
             case _ROLES.EditRole:
                 return run_text.title(record)
             case _ROLES.ToolTipRole:
-                return column.details(record) or column.shown(record)
+                return plain_tip(column.details(record) or column.shown(record))
             case _ROLES.CheckStateRole if index.column() == NAME:
                 if record.outcome is RunOutcome.DAMAGED:
                     return None

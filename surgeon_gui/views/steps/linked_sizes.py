@@ -34,6 +34,7 @@ from surgeon_gui.text.field_text import FieldText
 from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.widgets.controls import described, ignore_wheel, text_label
 from surgeon_gui.widgets.forms.inputs import DecimalInput
+from surgeon_gui.widgets.tool_tips import plain_tip
 
 _MIN_VALUE, _MAX_VALUE = 1, 95  # percent on the slider; the boxes are finer
 _BOXES = {
@@ -91,7 +92,7 @@ class LinkedSizes(QWidget):
         radio.setObjectName(f"hold_{target.value}_radio")
         radio.setAccessibleName(tr("Keep fixed: {size}").format(size=label))
         radio.setAccessibleDescription(tip)
-        radio.setToolTip(tip)
+        radio.setToolTip(plain_tip(tip))
         self._group.addButton(radio)
         self._radios[target] = radio
         return radio
@@ -103,7 +104,7 @@ class LinkedSizes(QWidget):
         box.setObjectName(_BOXES[target])
         box.setAccessibleName(CHOICES[target][0])
         box.setAccessibleDescription(text.tip)
-        box.setToolTip(text.tip)
+        box.setToolTip(plain_tip(text.tip))
         box.setMinimumWidth(120)
         entry.edited.connect(functools.partial(self._on_box_edited, target))
         self._inputs[target] = entry
@@ -136,7 +137,7 @@ class LinkedSizes(QWidget):
                 (self._inputs[target].widget, _field_text(target).tip),
             ):
                 widget.setEnabled(is_usable)
-                widget.setToolTip(reason or tip)
+                widget.setToolTip(plain_tip(reason or tip))
 
     # user actions
 

@@ -40,6 +40,7 @@ from surgeon_gui.widgets.dialogs import MODEL_FILES, ask_file, ask_folder
 from surgeon_gui.widgets.facts import Facts
 from surgeon_gui.widgets.forms.form import ConfigForm
 from surgeon_gui.widgets.source_edit import SourceEdit
+from surgeon_gui.widgets.tool_tips import plain_tip
 
 
 class ModelPage(Page):
@@ -180,7 +181,7 @@ class ModelPage(Page):
             for index, source in enumerate(recent, start=1):
                 self._recent.addItem(source_name(source))
                 role = Qt.ItemDataRole.ToolTipRole
-                self._recent.setItemData(index, source, role)
+                self._recent.setItemData(index, plain_tip(source), role)
 
 
 def _problem(state: AppState) -> str:

@@ -49,6 +49,7 @@ from surgeon_gui.widgets.controls import (
     show_problem,
 )
 from surgeon_gui.widgets.dialogs import FURTHER_TEXT_FILES, ask_file
+from surgeon_gui.widgets.tool_tips import plain_tip
 
 _SHARE = 1  # column
 _PERCENT = 100
@@ -199,7 +200,7 @@ class _ShareTable(QTableWidget):
             for row, each in enumerate(rows):
                 for column, text in enumerate((each.name, each.share, each.windows)):
                     item = QTableWidgetItem(text)
-                    item.setToolTip(each.tip)
+                    item.setToolTip(plain_tip(each.tip))
                     if row == 0 or column != _SHARE:
                         item.setFlags(item.flags() & ~Qt.ItemFlag.ItemIsEditable)
                     self.setItem(row, column, item)

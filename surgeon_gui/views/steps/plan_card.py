@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QLabel, QVBoxLayout
+from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QVBoxLayout
 
 from surgeon_engine.api.planning.needs import Need, Resource, ResourceStatus
 from surgeon_engine.api.planning.resource_check import ResourceCheck
@@ -12,7 +12,7 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.state.app import AppState, Step
 from surgeon_gui.state.job import resource_text
 from surgeon_gui.state.job.plan_text import brief_sizes
-from surgeon_gui.widgets.controls import bold, button, text_label
+from surgeon_gui.widgets.controls import bold, button, line_label, text_label
 from surgeon_gui.widgets.light_badge import LightBadge
 
 _WAITING = tr("The engine is checking the resources of this machine.")
@@ -27,7 +27,7 @@ class PlanCard(QFrame):
         super().__init__()
         self.setObjectName("plan_card")
         self.setProperty("card", "true")
-        title = QLabel(tr("Plan"))
+        title = line_label(tr("Plan"))
         title.setFont(bold(title.font()))
         self._sizes = text_label()
         self._sizes.setObjectName("plan_sizes")
@@ -91,7 +91,7 @@ class _NeedRow:
     def __init__(self, resource: Resource) -> None:
         name = resource.name.lower()
         self._resource = resource
-        self.name = QLabel(resource_text.NAMES[resource])
+        self.name = line_label(resource_text.NAMES[resource])
         self.amount = text_label()
         self.amount.setObjectName(f"plan_{name}")
         self.badge = LightBadge(f"plan_{name}_light")

@@ -22,6 +22,7 @@ from surgeon_gui.widgets.controls import (
     text_label,
 )
 from surgeon_gui.widgets.dialogs import JOB_FILES, ask_file, ask_new_file
+from surgeon_gui.widgets.tool_tips import plain_tip
 
 CUSTOM = tr("Custom settings")
 _ABOUT_CUSTOM = tr("Custom settings. Choosing a preset keeps the model and the texts.")
@@ -41,7 +42,9 @@ class PresetBox(QWidget):
         self._own: tuple[Preset, ...] = ()
         self._box = described(choice_box(), "preset_combo")
         self._box.addItem(CUSTOM)
-        self._box.setItemData(0, _BACK_TO_CUSTOM, Qt.ItemDataRole.ToolTipRole)
+        self._box.setItemData(
+            0, plain_tip(_BACK_TO_CUSTOM), Qt.ItemDataRole.ToolTipRole
+        )
         self._box.activated.connect(self._on_activated)
         self._about = text_label(quiet=True)
         self._about.setObjectName("preset_note")
@@ -124,7 +127,7 @@ class PresetBox(QWidget):
         self._restore.setVisible(deleted is not None)
         if deleted is not None:
             tip = tr("Restore {title}").format(title=deleted.title)
-            self._restore.setToolTip(tip)
+            self._restore.setToolTip(plain_tip(tip))
 
     def _fill(self, presets: tuple[Preset, ...]) -> None:
         if presets == self._presets:
@@ -136,7 +139,7 @@ class PresetBox(QWidget):
             for index, preset in enumerate(presets, start=1):
                 self._box.addItem(tr(preset.title))
                 self._box.setItemData(
-                    index, tr(preset.about), Qt.ItemDataRole.ToolTipRole
+                    index, plain_tip(tr(preset.about)), Qt.ItemDataRole.ToolTipRole
                 )
 
     @Slot(int)

@@ -11,15 +11,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from PySide6.QtCore import QSignalBlocker, Signal, Slot
-from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
+from PySide6.QtWidgets import QGridLayout, QWidget
 
 from surgeon_engine.api.config.fields import settings_of
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.labels import FIELDS
-from surgeon_gui.widgets.controls import choice_box, described
+from surgeon_gui.widgets.controls import choice_box, described, line_label
 from surgeon_gui.widgets.forms.inputs import DecimalInput
+from surgeon_gui.widgets.tool_tips import plain_tip
 
 _UNITS = {
     "max_perplexity_increase": tr("Perplexity, %"),
@@ -42,8 +43,8 @@ class QualityLimit(QWidget):
         self._unit.addItems(list(_UNITS.values()))
         self._unit.currentIndexChanged.connect(self._on_unit_chosen)
         text = FIELDS["pruning.max_perplexity_increase"]
-        label = QLabel(text.label)
-        label.setToolTip(text.tip)
+        label = line_label(text.label)
+        label.setToolTip(plain_tip(text.tip))
         label.setBuddy(self._unit)
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
@@ -111,5 +112,5 @@ def _input(name: str) -> DecimalInput:
     entry.widget.setObjectName(f"pruning_{name}")
     entry.widget.setAccessibleName(text.label)
     entry.widget.setAccessibleDescription(text.tip)
-    entry.widget.setToolTip(text.tip)
+    entry.widget.setToolTip(plain_tip(text.tip))
     return entry

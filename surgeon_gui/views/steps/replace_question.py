@@ -8,7 +8,7 @@ from PySide6.QtCore import QObject, Slot
 from PySide6.QtWidgets import QAbstractButton, QMessageBox, QWidget
 
 from surgeon_gui.base.translation import tr
-from surgeon_gui.widgets.controls import answer_button
+from surgeon_gui.widgets.controls import answer_button, question_box
 
 _Callback = Callable[[], object]
 
@@ -18,9 +18,7 @@ class ReplaceQuestion(QObject):
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
-        self._box = QMessageBox(parent)
-        self._box.setObjectName("replace_question")
-        self._box.setIcon(QMessageBox.Icon.Warning)
+        self._box = question_box(parent, QMessageBox.Icon.Warning, "replace_question")
         self._box.setWindowTitle(tr("The folder is not empty"))
         self._box.setInformativeText(
             tr(

@@ -21,7 +21,13 @@ from surgeon_gui.state.app import AppState
 from surgeon_gui.state.step_text import stage_times
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.views.steps.page import Page, row_of, with_button
-from surgeon_gui.widgets.controls import button, described, heading, text_label
+from surgeon_gui.widgets.controls import (
+    button,
+    described,
+    enable_unless,
+    heading,
+    text_label,
+)
 from surgeon_gui.widgets.dialogs import JOB_FILES, ask_file, ask_folder, ask_new_file
 from surgeon_gui.widgets.facts import Facts
 
@@ -72,8 +78,7 @@ class RunPage(Page):
         self._copy.setEnabled(bool(state.job_file))
         # A job always names a model, so it cannot be saved without one.
         obstacle = "" if state.model_is_chosen else tr("Choose a model first.")
-        self._save.setEnabled(not obstacle)
-        self._save.setToolTip(obstacle or self._save.accessibleDescription())
+        enable_unless(self._save, obstacle)
         run = state.run
         self._times.show_facts(stage_times(run))
         self._times_title.setVisible(bool(run.times))

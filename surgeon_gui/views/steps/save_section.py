@@ -32,6 +32,7 @@ from surgeon_gui.views.task_progress import TaskProgress
 from surgeon_gui.widgets.controls import (
     button,
     described,
+    enable_unless,
     heading,
     problem_label,
     show_problem,
@@ -96,8 +97,7 @@ class SaveSection(QWidget):
         """Show the available formats, the progress, and the saved files."""
         run, exported = state.run, state.run.exported
         obstacle = checks.save_obstacle(state)
-        self._save.setEnabled(not obstacle)
-        self._save.setToolTip(obstacle or self._save.accessibleDescription())
+        enable_unless(self._save, obstacle)
         self.setVisible(exported is not None and run.status is Status.FINISHED)
         if exported is None:
             return

@@ -20,6 +20,7 @@ from surgeon_gui.views.steps.speed_table import SpeedTable
 from surgeon_gui.views.task_progress import TaskProgress
 from surgeon_gui.widgets.controls import (
     button,
+    enable_unless,
     heading,
     problem_label,
     show_problem,
@@ -69,8 +70,7 @@ class SpeedSection(QWidget):
         run, measurement = state.run, state.request(RequestKind.MEASUREMENT)
         self.setVisible(run.exported is not None and run.status is Status.FINISHED)
         obstacle = checks.measure_obstacle(state)
-        self._measure.setEnabled(not obstacle)
-        self._measure.setToolTip(obstacle or self._measure.accessibleDescription())
+        enable_unless(self._measure, obstacle)
         self._progress.show_request(measurement)
         show_problem(self._problem, problem_of(measurement))
         measured = measurement.response

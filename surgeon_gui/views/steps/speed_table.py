@@ -9,7 +9,7 @@ from surgeon_engine.api.messages.benchmark import Measured
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.export_text import SpeedCell, speed_rows
-from surgeon_gui.widgets.controls import bold
+from surgeon_gui.widgets.controls import bold, line_label
 
 _TITLES = (tr("Original"), tr("Pruned"), tr("Ratio"))
 _SMALLER = 0.85  # font scale of the spreads
@@ -72,8 +72,7 @@ class SpeedTable(QWidget):
     def _add(
         self, text: str, row: int, column: int, *, is_quiet: bool = False
     ) -> QLabel:
-        label = QLabel(text)
-        label.setProperty("quiet", is_quiet)
+        label = line_label(text, quiet=is_quiet)
         if column:
             label.setAlignment(Qt.AlignmentFlag.AlignRight)
         self._layout.addWidget(label, row, column)

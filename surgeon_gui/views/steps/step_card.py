@@ -27,6 +27,7 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.state.step_text import Mark, StepView
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.widgets.controls import bold, card, described
+from surgeon_gui.widgets.tool_tips import plain_tip
 
 _DISC = 26  # diameter, pixels
 _BY_KEYBOARD = {
@@ -68,7 +69,7 @@ class StepHeader(QAbstractButton):
             return
         self._view = view
         self.setAccessibleDescription(f"{_SPOKEN_MARK[view.mark]}: {view.summary}")
-        self.setToolTip(view.summary)
+        self.setToolTip(plain_tip(view.summary))
         self.update()
 
     @override

@@ -33,6 +33,7 @@ from surgeon_engine.api.config.pruning import PruningConfig, Structure
 from surgeon_gui.base.theme import GAP, theme_of
 from surgeon_gui.text.choices import CHOICES
 from surgeon_gui.views.steps.structure_pictures import Ink, paint_structure
+from surgeon_gui.widgets.tool_tips import plain_tip
 
 _COLUMNS = 4
 _STEPS = {
@@ -84,7 +85,7 @@ class StructureTiles(QWidget):
             reason = reasons.get(structure, "")
             tile.setEnabled(not reason or structure is self._structure)
             tile.set_unsupported(bool(reason))
-            tile.setToolTip(reason or CHOICES[structure][1])
+            tile.setToolTip(plain_tip(reason or CHOICES[structure][1]))
 
     @Slot(int)
     def _on_step(self, step: int) -> None:
@@ -118,7 +119,7 @@ class _StructureTile(QAbstractButton):
         self.setText(label.partition(" (")[0])  # there is no room for an addition
         self.setAccessibleName(label)
         self.setAccessibleDescription(tip)
-        self.setToolTip(tip)
+        self.setToolTip(plain_tip(tip))
         self.setCheckable(True)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setAttribute(Qt.WidgetAttribute.WA_Hover)

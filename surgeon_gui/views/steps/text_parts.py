@@ -18,7 +18,8 @@ from surgeon_gui.state.app import AppState
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.sources.resolver import has_columns
 from surgeon_gui.text.source_fields import FIELDS
-from surgeon_gui.widgets.controls import choice_box, text_label
+from surgeon_gui.widgets.controls import choice_box, line_label, text_label
+from surgeon_gui.widgets.tool_tips import plain_tip
 
 _NAMES = ("dataset_config", "split", "column", "validation_split")
 _OF_DATASETS = ("dataset_config", "split", "validation_split")
@@ -90,10 +91,10 @@ class TextParts(QWidget):
         box.setObjectName(f"calibration_{name}")
         box.setAccessibleName(text.label)
         box.setAccessibleDescription(text.tip)
-        box.setToolTip(text.tip)
+        box.setToolTip(plain_tip(text.tip))
         box.activated.connect(self._on_activated)
-        label = QLabel(text.label)
-        label.setToolTip(text.tip)
+        label = line_label(text.label)
+        label.setToolTip(plain_tip(text.tip))
         label.setBuddy(box)
         row = len(self._rows)
         self._grid.addWidget(label, row, 0)

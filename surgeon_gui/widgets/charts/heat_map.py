@@ -27,6 +27,7 @@ from surgeon_gui.base.theme import GAP, heat_colour, ink_on, theme_of
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.chart_values import Cell
 from surgeon_gui.widgets.charts.chart_card import ChartCard
+from surgeon_gui.widgets.tool_tips import plain_tip
 
 _SCALE_WIDTH = 10  # pixels, of the colour bar
 _SCALE_GAP = 4  # pixels between the colour bar and its labels
@@ -118,7 +119,8 @@ class HeatMap(QWidget):
     def event(self, event: QEvent) -> bool:
         if isinstance(event, QHelpEvent):
             cell = self.cell_at(event.pos().toPointF())
-            QToolTip.showText(event.globalPos(), cell.tip if cell else "")
+            tip = plain_tip(cell.tip if cell else "")
+            QToolTip.showText(event.globalPos(), tip)
             return True
         return super().event(event)
 

@@ -16,6 +16,7 @@ from surgeon_gui.base.theme import theme_of
 from surgeon_gui.text.numbers import significant
 from surgeon_gui.widgets.charts.chart_card import ChartCard
 from surgeon_gui.widgets.charts.legend import LegendEntry
+from surgeon_gui.widgets.tool_tips import plain_tip
 
 SYMBOLS = ("o", "s", "t1", "d", "h", "star", "t", "p")
 ORIGINAL = "x"  # symbol of the unpruned model
@@ -144,7 +145,7 @@ class SeriesChart(ChartCard):
 
     @Slot(object)
     def _on_mouse_moved(self, place: QPointF) -> None:
-        QToolTip.showText(QCursor.pos(), self.text_at(place), self._plot)
+        QToolTip.showText(QCursor.pos(), plain_tip(self.text_at(place)), self._plot)
 
     def text_at(self, place: QPointF) -> str:
         """Return the values of the point at a position in the scene; empty if none."""

@@ -13,6 +13,7 @@ from PySide6.QtWidgets import (
 from typing_extensions import override
 
 from surgeon_gui.widgets.charts.chart_card import ChartCard
+from surgeon_gui.widgets.tool_tips import plain_tip
 
 Table = tuple[tuple[str, ...], ...]  # of texts, the header first
 _MIN_COLUMN = 150  # pixels; the table scrolls in a narrower window
@@ -79,5 +80,5 @@ class TableCard(ChartCard):
 
 def _item(text: str) -> QTableWidgetItem:
     item = QTableWidgetItem(text)
-    item.setToolTip(text)
+    item.setToolTip(plain_tip(text))
     return item

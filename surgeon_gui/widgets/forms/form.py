@@ -29,8 +29,9 @@ from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.widgets.collapsible import Collapsible
-from surgeon_gui.widgets.controls import problem_label, show_problem
+from surgeon_gui.widgets.controls import line_label, problem_label, show_problem
 from surgeon_gui.widgets.forms.inputs import ChoiceInput, Input, make_input
+from surgeon_gui.widgets.tool_tips import plain_tip
 
 _INPUT_HEIGHT = 27  # pixels, as high as a button
 _MAX_BELOW = 4  # widgets that a page may add below a field
@@ -204,9 +205,9 @@ class ConfigForm(QWidget):
         entry.widget.setObjectName(f"{self._name}_{setting.name}")
         entry.widget.setAccessibleName(text.label)
         entry.widget.setAccessibleDescription(text.tip)
-        entry.widget.setToolTip(text.tip)
-        label = QLabel(text.label)
-        label.setToolTip(text.tip)
+        entry.widget.setToolTip(plain_tip(text.tip))
+        label = line_label(text.label)
+        label.setToolTip(plain_tip(text.tip))
         label.setBuddy(entry.widget)
         label.setMinimumHeight(_INPUT_HEIGHT)
         entry.widget.setMinimumHeight(_INPUT_HEIGHT)

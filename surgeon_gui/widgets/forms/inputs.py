@@ -28,7 +28,6 @@ from PySide6.QtWidgets import (
     QAbstractSpinBox,
     QDoubleSpinBox,
     QHBoxLayout,
-    QLabel,
     QLineEdit,
     QSpinBox,
     QToolTip,
@@ -42,7 +41,8 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.field_text import FieldText
 from surgeon_gui.text.labels import PATTERN
-from surgeon_gui.widgets.controls import choice_box, ignore_wheel
+from surgeon_gui.widgets.controls import choice_box, ignore_wheel, line_label
+from surgeon_gui.widgets.tool_tips import plain_tip
 
 _LARGEST_INT = 2**31 - 1  # of a spin box
 _PARTIAL_NUMBER = re.compile(r"[+-]?[\d.,\s]*([eE][+-]?\d*)?")
@@ -102,7 +102,7 @@ class ChoiceInput(Input):
             reason = reasons.get(member, "")
             items.item(index).setEnabled(not reason)
             tip = reason or choice_label(member)[1]
-            self._box.setItemData(index, tip, Qt.ItemDataRole.ToolTipRole)
+            self._box.setItemData(index, plain_tip(tip), Qt.ItemDataRole.ToolTipRole)
 
     @override
     def _read(self) -> Enum:
@@ -171,7 +171,7 @@ def _corrected(box: _CountBox | _DecimalBox, text: str) -> str:
             tr("At least {limit}.") if nearest > number else tr("At most {limit}.")
         )
         below = box.mapToGlobal(QPoint(0, box.height()))
-        QToolTip.showText(below, message.format(limit=limit), box)
+        QToolTip.showText(below, plain_tip(message.format(limit=limit)), box)
     return box.text_of(nearest) + box.suffix()
 
 
@@ -326,7 +326,7 @@ class _PatternBoxes(QWidget):
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(kept, 1)
-        layout.addWidget(QLabel(":"))
+        layout.addWidget(line_label(":"))
         layout.addWidget(of, 1)
         self.setFocusProxy(kept)
 
@@ -336,7 +336,7 @@ class _PatternBoxes(QWidget):
         entry.widget.setObjectName(f"pruning_{name}")
         entry.widget.setAccessibleName(field_text.label)
         entry.widget.setAccessibleDescription(field_text.tip)
-        entry.widget.setToolTip(field_text.tip)
+        entry.widget.setToolTip(plain_tip(field_text.tip))
         entry.edited.connect(self.edited)
         return entry
 

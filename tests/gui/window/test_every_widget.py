@@ -21,6 +21,8 @@ from PySide6.QtWidgets import (
 )
 
 from surgeon_gui.state.app import Step
+from surgeon_gui.widgets.controls import line_label
+from surgeon_gui.widgets.tool_tips import plain_tip
 from tests.helpers import window_audit
 from tests.helpers.windows import find, load_and_wait
 
@@ -65,8 +67,8 @@ def page(qtbot):
     page = QWidget()
     qtbot.addWidget(page)
     column = QVBoxLayout(page)
-    column.addWidget(QLabel("A label"))
-    column.addWidget(QPushButton("A button", toolTip="Does something."))
+    column.addWidget(line_label("A label"))
+    column.addWidget(QPushButton("A button", toolTip=plain_tip("Does something.")))
     page.show()
     return page
 
@@ -86,6 +88,12 @@ def test_nameless_finds_missing_names_and_tooltips(page):
     page.layout().addWidget(QLineEdit())
     window_audit.settle()
     assert len(window_audit.nameless(page)) == 3  # the line edit lacks both
+
+
+def test_formatted_finds_text_that_may_be_html(page):
+    page.findChild(QLabel).setTextFormat(Qt.TextFormat.AutoText)
+    page.findChild(QPushButton).setToolTip("<b>Does something.</b>")
+    assert len(window_audit.formatted(page)) == 2
 
 
 def test_overlapping_finds_overlapping_widgets(page):

@@ -1,0 +1,16 @@
+"""Text of tooltips."""
+
+from __future__ import annotations
+
+from html import escape
+
+
+def plain_tip(text: str) -> str:
+    """Return the text for a tooltip that shows it as it is, in lines that wrap.
+
+    Qt reads a tooltip as HTML where it looks like that, and wraps only HTML. The names
+    of models, layers and files are text of others.
+    """
+    if not text:
+        return ""
+    return f'<p style="white-space: pre-wrap">{escape(text, quote=False)}</p>'
