@@ -1,17 +1,20 @@
 """Read the first rows of data sets of the Hugging Face Hub.
 
-Rows are streamed, so that only the requested ones are downloaded.
+Rows are streamed, so that only the requested ones are downloaded. The library
+`datasets` builds paths of names in the headers of answers; they are checked before.
 """
 
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import datasets
 import httpx2
+from huggingface_hub import get_session
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
 from surgeon_engine.api.errors import CalibrationError
@@ -19,6 +22,9 @@ from surgeon_engine.api.model_info.source_names import HubName
 
 USUAL_SPLIT = "train"
 _SAMPLE_ROWS = 50  # rows that show which columns hold text
+# Headers whose values become names of files and folders.
+_NAMES = ("ETag", "X-Linked-ETag", "X-Repo-Commit")
+_SAFE_NAME = re.compile(r'(W/)?"?[0-9A-Za-z][0-9A-Za-z_.+=-]*"?')
 
 # The location of a data set for `datasets`; tests replace it by a folder.
 _location: Callable[[HubName], str] = lambda name: name.repo  # noqa: E731
@@ -105,6 +111,29 @@ def first_rows(
     return rows
 
 
+def _check_answers() -> None:
+    """Let the client of the Hub check every answer."""
+    client = get_session()
+    hooks = client.event_hooks
+    if _check_names not in hooks["response"]:
+        client.event_hooks = hooks | {"response": [*hooks["response"], _check_names]}
+
+
+def _check_names(response: httpx2.Response) -> None:
+    """Check the names of files in the headers of an answer.
+
+    Raises:
+        CalibrationError: One is no plain name.
+    """
+    for header in _NAMES:
+        name = response.headers.get(header, "")
+        if name and not _SAFE_NAME.fullmatch(name):
+            raise CalibrationError(
+                f"{response.url.host} gives a file the name {name!r}, which is none.",
+                "If HF_ENDPOINT names a mirror, unset it. Else choose a text file.",
+            )
+
+
 def _revision(name: HubName) -> dict[str, str]:
     return {"revision": name.revision} if name.revision else {}
 
@@ -132,6 +161,7 @@ def _readable_errors(name: HubName) -> Iterator[None]:
     Raises:
         CalibrationError: The data set cannot be reached or read.
     """
+    _check_answers()
     try:
         yield
     except CalibrationError:

@@ -72,13 +72,19 @@ def is_compact(folder: Path) -> bool:
     return "pruned" in config
 
 
+def _config_of(folder: Path) -> PretrainedConfig:
+    return AutoConfig.from_pretrained(
+        folder, local_files_only=True, trust_remote_code=False
+    )
+
+
 def load_compact(folder: Path, dtype: torch.dtype | None = None) -> PreTrainedModel:
     """Load the compact model in `folder` with its reduced widths.
 
     Raises:
         ModelError: transformers does not have its architecture.
     """
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    config = _config_of(folder)
     name = _architecture(config).removeprefix(_PREFIX)
     model = pruned_class(_stock_class(name)).from_pretrained(
         folder, config=config, dtype=dtype or "auto", local_files_only=True
@@ -102,7 +108,7 @@ def restore(folder: Path, name: str) -> PrunedModel:
         if (folder / PLAN_FILE).is_file():
             model, plan = _load_masked(folder, stored)
         else:
-            config = AutoConfig.from_pretrained(folder, local_files_only=True)
+            config = _config_of(folder)
             model = _load(_stock_class(_architecture(config)), folder, config)
             plan = CompactionPlan()
         if (folder / GENERATION_CONFIG_NAME).is_file():

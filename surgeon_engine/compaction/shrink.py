@@ -198,9 +198,10 @@ def stock_config(model: PreTrainedModel) -> dict[str, Any]:
     """Return the config of the unpruned model for config.json.
 
     `rope_theta` is added to `rope_parameters`: programs that read only the former would
-    silently use another value.
+    silently use another value. An `auto_map` is left out: it names code of others.
     """
     config = json.loads(model.config.to_json_string())
+    config.pop("auto_map", None)
     config["architectures"] = [type(model).__name__]  # a GGUF file names none
     config["dtype"] = devices.name_of(model.dtype)
     rope = config.get("rope_parameters")

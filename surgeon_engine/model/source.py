@@ -85,7 +85,11 @@ class ModelSource:
     @property
     def arguments(self) -> dict[str, object]:
         """Keyword arguments for `from_pretrained`, besides the folder."""
-        arguments: dict[str, object] = {"local_files_only": True}
+        # Without an answer transformers asks on the terminal whether to run code.
+        arguments: dict[str, object] = {
+            "local_files_only": True,
+            "trust_remote_code": False,
+        }
         if self.gguf_file:
             arguments["gguf_file"] = self.gguf_file
         return arguments

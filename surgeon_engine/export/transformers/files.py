@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +54,10 @@ _TOKENIZER_FILES = (
     "chat_template.json",
 )
 _TEMPLATES = "additional_chat_templates"
+_TOKENIZER_CONFIG = "tokenizer_config.json"
+_CODE = "auto_map"  # names code of others
 # Keys that describe how transformers loaded a tokenizer on this machine.
-_LOADING_KEYS = ("is_local", "local_files_only", "gguf_file")
+_LOADING_KEYS = ("is_local", "local_files_only", "gguf_file", "trust_remote_code")
 _MODELING = '''\
 """{model} with layers of different widths; written by Surgeon.
 
@@ -223,8 +225,8 @@ def write_tokenizer(loaded: LoadedModel, folder: Path) -> None:
     """Write the tokenizer of a model, if it has one, into `folder`.
 
     Tokenizer files are copied unchanged, because transformers would save another class
-    name and omit files that other programs read. The tokenizer of a GGUF file is saved
-    by transformers.
+    name and omit files that other programs read; only code of others is left out. The
+    tokenizer of a GGUF file is saved by transformers.
     """
     tokenizer, source = loaded.tokenizer, loaded.source
     if tokenizer is None:
@@ -234,6 +236,7 @@ def write_tokenizer(loaded: LoadedModel, folder: Path) -> None:
         existing = [name for name in sorted(names) if (source.folder / name).is_file()]
         for name in existing:
             shutil.copyfile(source.folder / name, folder / name)
+        _remove_keys(folder / _TOKENIZER_CONFIG, (_CODE,))
         templates = source.folder / _TEMPLATES
         if templates.is_dir():
             shutil.copytree(
@@ -242,12 +245,18 @@ def write_tokenizer(loaded: LoadedModel, folder: Path) -> None:
         if existing:
             return
     tokenizer.save_pretrained(folder)
-    path = folder / "tokenizer_config.json"
+    _remove_keys(folder / _TOKENIZER_CONFIG, (_CODE, *_LOADING_KEYS))
+
+
+def _remove_keys(path: Path, names: Sequence[str]) -> None:
+    """Remove keys of a JSON object; a file without them stays as it is."""
+    if not path.is_file():
+        return
     config = json.loads(path.read_text(encoding="utf-8"))
-    for name in _LOADING_KEYS:
-        config.pop(name, None)
-    text = json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-    path.write_text(text, encoding="utf-8")
+    if not config.keys().isdisjoint(names):
+        left = {name: value for name, value in config.items() if name not in names}
+        text = json.dumps(left, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+        path.write_text(text, encoding="utf-8")
 
 
 class _RaggedError(ValueError):
