@@ -40,6 +40,7 @@ from surgeon_gui.state.run import (
 )
 
 MAX_NAME_LENGTH = 120  # characters
+_CHECKPOINTS = ("export", "checkpoint")
 _PROGRESS = b'"type":"Progressed"'  # most lines of a log; no figure depends on them
 
 
@@ -95,6 +96,7 @@ class RunRecord:
     began: float = 0.0  # seconds since the epoch
     seconds: float = 0.0
     format: Format | None = None  # of the export
+    has_checkpoint: bool = False  # of a damaged run
     saved_bytes: int = 0  # of the state from which it can go on; 0: there is none
     stamp: _Stamp = ()  # of the files read
 
@@ -145,17 +147,33 @@ def read_record(folder: Path) -> RunRecord:
         state = read_state(folder, with_progress=False)
     except UnreadableRunError as error:
         began = stamp[0][0] / 1e9
-        return RunRecord(
+        record = RunRecord(
             str(folder),
             RunOutcome.DAMAGED,
-            name,
             problem=str(error),
+            config=_readable_config(folder),
+            has_checkpoint=_has_checkpoint(folder),
             began=began,
-            stamp=stamp,
         )
+    else:
+        record = _record_of(state)
     saved = RunFolder(folder).saved_state
     size = saved.size if saved.exists else 0
-    return replace(_record_of(state), name=name, saved_bytes=size, stamp=stamp)
+    return replace(record, name=name, saved_bytes=size, stamp=stamp)
+
+
+def _readable_config(folder: Path) -> RunConfig | None:
+    """Return the config of a damaged run; None if it is what is damaged."""
+    try:
+        text = RunFolder(folder).config_path.read_text(encoding="utf-8")
+        return config_from_toml(text)
+    except (OSError, UnicodeDecodeError, ConfigError):
+        return None
+
+
+def _has_checkpoint(folder: Path) -> bool:
+    """Return whether there is a complete model in the folder of a run."""
+    return any((folder / name / "config.json").is_file() for name in _CHECKPOINTS)
 
 
 def read_state(folder: Path, *, with_progress: bool = True) -> RunState:

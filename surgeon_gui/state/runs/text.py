@@ -145,7 +145,24 @@ def outcome(record: RunRecord) -> str:
 
 def outcome_details(record: RunRecord) -> str:
     """Return details of the outcome in a sentence; empty if there are none."""
-    return record.problem or OUTCOME_DETAILS.get(record.outcome, "")
+    details = record.problem or OUTCOME_DETAILS.get(record.outcome, "")
+    if record.outcome is RunOutcome.DAMAGED:
+        details = f"{details} {_what_is_left(record)}"
+    return details
+
+
+def _what_is_left(record: RunRecord) -> str:
+    """Return what can be saved of a damaged run."""
+    found = []
+    if record.config is not None:
+        found.append(tr("its settings (More › Use these settings)"))
+    if record.saved_bytes and record.config is not None:
+        found.append(tr("its progress (surgeon resume, on the command line)"))
+    if record.has_checkpoint:
+        found.append(tr("the pruned model, in its folder"))
+    if not found:
+        return tr("Nothing of it can be used.")
+    return tr("What can still be used: {parts}.").format(parts=", ".join(found))
 
 
 def facts(record: RunRecord) -> tuple[tuple[str, str], ...]:

@@ -44,6 +44,7 @@ from surgeon_engine.api.config.pruning import (
 from surgeon_engine.api.config.run import Device, Dtype, ModelConfig
 from surgeon_gui.widgets.controls import choice_box
 from surgeon_gui.widgets.forms.form import ConfigForm
+from surgeon_gui.widgets.tool_tips import plain_tip
 
 CHANGED = {
     "model": ModelConfig("elsewhere", Dtype.BFLOAT16, Device.CPU),
@@ -223,7 +224,9 @@ def test_incompatible_choices_are_disabled_with_reason(form):
     box = form.field("method")
     index = list(Method).index(Method.WANDA)
     assert not box.model().item(index).isEnabled()
-    assert box.itemData(index, Qt.ItemDataRole.ToolTipRole) == "Not for heads."
+    assert box.itemData(index, Qt.ItemDataRole.ToolTipRole) == plain_tip(
+        "Not for heads."
+    )
     form.disable_choices("method", {})
     assert box.model().item(index).isEnabled()
 
@@ -335,7 +338,7 @@ def test_number_beyond_limits_becomes_nearest_and_shows_limit(
     )  # not committed yet
     QTest.keyClick(line, Qt.Key.Key_Return)
     assert form.values()[field] == becomes
-    assert tips == ([tip] if tip else [])
+    assert tips == ([plain_tip(tip)] if tip else [])
 
 
 def test_focused_box_without_typing_follows_config(qtbot, form):

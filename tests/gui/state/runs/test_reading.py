@@ -113,6 +113,28 @@ def test_invalid_line_makes_the_run_damaged_and_is_named(tmp_path):
         read_state(folder)
 
 
+def test_damaged_run_says_what_can_still_be_used(tmp_path):
+    folder = write_run(tmp_path)
+    run = RunFolder(folder)
+    run.events_path.write_text("nonsense\n")
+    assert run_text.outcome_details(read_record(folder)).endswith(
+        "What can still be used: its settings (More › Use these settings)."
+    )
+    (folder / "export").mkdir()
+    (folder / "export" / "config.json").write_text("{}")
+    run.saved_state.path.mkdir()
+    run.saved_state.state_path.write_text("{}")
+    details = run_text.outcome_details(read_record(folder))
+    assert "surgeon resume" in details
+    assert details.endswith("the pruned model, in its folder.")
+    run.config_path.write_text("[[[")
+    details = run_text.outcome_details(read_record(folder))
+    assert details.endswith("used: the pruned model, in its folder.")
+    (folder / "export" / "config.json").unlink()
+    details = run_text.outcome_details(read_record(folder))
+    assert details.endswith("Nothing of it can be used.")
+
+
 @pytest.mark.parametrize("toml", [None, "[[[", "[pruning]\nspeed = 3\n", "\udcff"])
 def test_invalid_job_file_makes_the_run_damaged(tmp_path, toml):
     folder = write_run(tmp_path)

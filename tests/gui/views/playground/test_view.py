@@ -21,6 +21,7 @@ from surgeon_gui.controllers.playground import Playground
 from surgeon_gui.state.run import Status
 from surgeon_gui.text.prompts import EXAMPLES, FIRST
 from surgeon_gui.views.playground.shading import shade
+from surgeon_gui.widgets.tool_tips import plain_tip
 from tests.helpers.fake_playground import NATS, TEXTS, TOO_LONG
 from tests.helpers.widget_queries import SLOW, is_on, shown
 from tests.helpers.window_audit import cut_texts
@@ -110,7 +111,7 @@ def test_tab_without_a_run_explains_what_to_do(make_playground, tmp_path):
     assert not is_on(window, "playground_generate_button")
     reason = "Prune a model first, or choose two models."
     assert shown(window, "playground_status") == reason
-    assert find(window, "playground_generate_button").toolTip() == reason
+    assert find(window, "playground_generate_button").toolTip() == plain_tip(reason)
     for side in Side:
         pane = find(window, f"playground_{side.value}_text")
         assert "choose" in pane.placeholderText()
@@ -356,7 +357,7 @@ def test_tooltip_of_the_token_under_the_mouse(written):
         QHelpEvent.Type.ToolTip, point, pane.viewport().mapToGlobal(point)
     )
     QApplication.sendEvent(pane.viewport(), event)
-    assert QToolTip.text() == pane.tip_of(2)
+    assert QToolTip.text() == plain_tip(pane.tip_of(2))
     assert "the models differ by 4.50" in QToolTip.text().replace("\xa0", " ")
     QToolTip.hideText()
 
