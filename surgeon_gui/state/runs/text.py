@@ -155,7 +155,7 @@ def _what_is_left(record: RunRecord) -> str:
     """Return what can be saved of a damaged run."""
     found = []
     if record.config is not None:
-        found.append(tr("its settings (More › Use these settings)"))
+        found.append(tr("its settings (Use these settings)"))
     if record.saved_bytes and record.config is not None:
         found.append(tr("its progress (surgeon resume, on the command line)"))
     if record.has_checkpoint:

@@ -118,7 +118,7 @@ def test_damaged_run_says_what_can_still_be_used(tmp_path):
     run = RunFolder(folder)
     run.events_path.write_text("nonsense\n")
     assert run_text.outcome_details(read_record(folder)).endswith(
-        "What can still be used: its settings (More › Use these settings)."
+        "What can still be used: its settings (Use these settings)."
     )
     (folder / "export").mkdir()
     (folder / "export" / "config.json").write_text("{}")

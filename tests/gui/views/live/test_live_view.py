@@ -437,6 +437,5 @@ def test_chart_title_has_an_explanatory_tooltip(view, name):
     chart = find(view, f"{name}_chart", ChartCard)
     meaning = chart.accessibleDescription()
     assert meaning == MEANINGS["quality" if name == "perplexity" else name]
-    assert plain_tip(meaning) in {
-        label.toolTip() for label in chart.findChildren(QLabel)
-    }
+    tips = {label.toolTip() for label in chart.findChildren(QLabel)}
+    assert plain_tip(meaning) in tips
