@@ -52,6 +52,7 @@ _LOWERING_TOLERANCE = 0.1  # nats that a move back to the maximum may cost
 _UPDATE = ((0, -1), (0, 1))
 _COST = ((-1, 0), (1, 0))  # expensive to try: all costs have to be computed again
 _LESS_COST = ((-1, 0),)
+_USUAL_TRIALS = 5  # of a search, to show its progress
 
 Point = tuple[int, int]  # indices in GRID of the damping of the costs, of the update
 Moves = tuple[Point, ...]  # differences of indices; of opposite moves only one can help
@@ -96,6 +97,7 @@ def choose_damping(
             known[point] = tried(point)
             if context.saver.is_due:
                 _save_trials(known, inputs, context)
+        step()
         return known[point]
 
     def tried(point: Point) -> Trial:
@@ -118,7 +120,7 @@ def choose_damping(
     maximum = _MAX_SPARSE if sparse else _MAX
     if inputs.is_last:
         maximum = (len(GRID) - 1, len(GRID) - 1)
-    with context.stage(Stage.DAMPING, inputs.shot):
+    with context.stage(Stage.DAMPING, inputs.shot, _USUAL_TRIALS) as step:
         trials, chosen = search(trial_at, start, moves, maximum)
     if trials[chosen].nats is None:
         raise CurvatureError(

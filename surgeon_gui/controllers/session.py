@@ -79,7 +79,11 @@ class Session(JobEditor):
             self.show_problem(Failed(message, tr("Choose another destination.")))
             return
         run_id = self.new_id("run")
-        run = run_state.requested(run_id, config, str(folder), time.time())
+        check = self.state.resource_check
+        planned = check.estimate.seconds_of_stages if check is not None else {}
+        run = run_state.requested(
+            run_id, config, str(folder), time.time(), planned=planned
+        )
         self.send(StartRun(run=run_id, config=config, folder=str(folder)))
         self._clock.start()
         self._set(app_state.with_run(self.state, run))

@@ -1,15 +1,19 @@
-"""Progress and remaining time of a run, from the measured times of its stages.
+"""Progress and remaining time of a run, from the plan and the measured stages.
 
 A run has a fixed list of steps: load, text, baseline, the stages of each shot, export,
 verification. The expected time of a step is
 
     the latest time of the same stage in this run; else
     the measured time of a similar stage: the baseline's for an evaluation; else
-    its default share, scaled by the stages measured so far.
+    its planned time by the pace of the run: measured over planned time so far.
 
-The shares are rough and only matter until the first shot has ended. Progress is the
-expected time of the finished steps over that of all steps. The remaining time is
-unknown until curvature, by far the longest stage, has been measured at least in part.
+A run that was not planned here, such as one of another program, has default shares in
+place of planned times. Its remaining time is unknown until curvature, by far the
+longest stage, has been measured at least in part.
+
+Progress is the expected time of the finished steps over that of all steps. A stage that
+takes longer than expected, and does not count its steps, is expected to go on for a
+tenth of the time that it has taken.
 
 A shot may return to a stage, such as curvature after the damping search: the times are
 added up, and the progress does not decrease. An evaluation ends a round. If it exceeded
@@ -18,13 +22,19 @@ the quality limit, the next round may be recovery, or the same shot again.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.run import SHOT_STAGES, Stage
 
 ENOUGH_TO_EXTRAPOLATE = 0.1  # minimum fraction of a stage
+_OVERDUE = 0.1  # of the time that a stage has taken, for one that takes longer
+# The share of a run after which its measured pace counts as much as the planned one.
+_TRUSTED = 0.1
+_LATE, _LATE_SECONDS = 1.25, 15.0  # beyond the planned time of the whole run
 
 # Default times relative to the curvature stage.
 _SHARES = {
@@ -74,10 +84,19 @@ class RunTimeline:
     stages: tuple[Stage, ...] = SHOT_STAGES
     recovery: tuple[Stage, ...] = ()
     samples: bool = False  # the original writes text first
+    planned: Mapping[Stage, float] = field(default_factory=dict)  # seconds of a step
 
 
-def timeline_of(config: RunConfig, shots: int) -> RunTimeline:
-    """Return the timeline of a run with that many shots."""
+def timeline_of(
+    config: RunConfig, shots: int, planned: Mapping[Stage, float] | None = None
+) -> RunTimeline:
+    """Return the timeline of a run.
+
+    Args:
+        config: the job.
+        shots: how many there will be.
+        planned: the seconds of each stage over all shots of the job.
+    """
     pruning = config.pruning
     stages: tuple[Stage, ...] = SHOT_STAGES
     if not pruning.searches_damping:
@@ -88,7 +107,15 @@ def timeline_of(config: RunConfig, shots: int) -> RunTimeline:
         blocks = Stage.RECONSTRUCTION if is_reconstruction else Stage.REFIT
         training = (Stage.DISTILLATION,) if config.recovery.trains else ()
         recovery = (Stage.REFERENCE, blocks, *training, Stage.EVALUATION)
-    return RunTimeline(shots, stages, recovery, config.own_windows > 0)
+    samples = config.own_windows > 0
+    whole = RunTimeline(pruning.shots, stages, recovery, samples)
+    counts = Counter(stage for stage, _ in steps_of(whole))
+    each = {
+        stage: seconds / counts[stage]
+        for stage, seconds in (planned or {}).items()
+        if stage in counts
+    }
+    return replace(whole, shots=shots, planned=each)
 
 
 def steps_of(timeline: RunTimeline) -> tuple[tuple[Stage, int], ...]:
@@ -108,7 +135,7 @@ def progress(
 ) -> float:
     """Return the progress of the run, from 0 to 1."""
     rounds = _rounds(times)
-    expected = _expected_seconds(_measured(rounds, at))
+    expected = _expected_seconds(timeline, _measured(rounds, at))
     steps = steps_of(timeline)
     index = _index(timeline, steps, rounds[-1], at)
     seconds = [expected[stage] for stage, _ in steps]
@@ -121,18 +148,29 @@ def progress(
 def remaining_seconds(
     timeline: RunTimeline, times: tuple[StageTime, ...], at: Position
 ) -> float | None:
-    """Return the remaining seconds; None until curvature has been measured."""
+    """Return the remaining seconds.
+
+    Returns:
+        None for a run that was not planned, until curvature has been measured.
+    """
     rounds = _rounds(times)
     measured = _measured(rounds, at)
-    if Stage.CURVATURE not in measured:
+    if not timeline.planned and Stage.CURVATURE not in measured:
         return None
-    expected = _expected_seconds(measured)
+    expected = _expected_seconds(timeline, measured)
     steps = steps_of(timeline)
     index = _index(timeline, steps, rounds[-1], at)
     elapsed = rounds[-1].get(at.stage, 0.0) + at.seconds
-    # A stage that exceeds its expected time is assumed to end now.
-    remaining = max(0.0, expected[at.stage] - elapsed)
-    return remaining + sum(expected[stage] for stage, _ in steps[index + 1 :])
+    left = expected[at.stage] - elapsed
+    if at.fraction < ENOUGH_TO_EXTRAPOLATE:
+        left = max(left, _OVERDUE * elapsed)
+    return max(0.0, left) + sum(expected[stage] for stage, _ in steps[index + 1 :])
+
+
+def is_late(planned: float, elapsed: float, remaining: float) -> bool:
+    """Return whether a run takes clearly longer than planned, all in seconds."""
+    expected = elapsed + remaining
+    return bool(planned) and expected > _LATE * planned + _LATE_SECONDS
 
 
 _Round = dict[Stage, float]  # seconds of each stage
@@ -160,18 +198,36 @@ def _measured(rounds: list[_Round], at: Position) -> dict[Stage, float]:
     return measured
 
 
-def _expected_seconds(measured: dict[Stage, float]) -> dict[Stage, float]:
-    share = sum(_SHARES[stage] for stage in measured)
-    scale = sum(measured.values()) / share if share else 1.0
-    if Stage.CURVATURE in measured:
-        scale = measured[Stage.CURVATURE] / _SHARES[Stage.CURVATURE]
+def _expected_seconds(
+    timeline: RunTimeline, measured: dict[Stage, float]
+) -> dict[Stage, float]:
+    base = timeline.planned or _SHARES
+    pace = _pace(timeline, measured)
 
     def expected(stage: Stage) -> float:
+        guess = base.get(stage, 0.0) * pace
         similar = _SIMILAR.get(stage, stage)
-        guess = measured.get(similar, _SHARES[stage] * scale)
+        if similar in measured:
+            ratio = 1.0
+            if timeline.planned.get(similar) and stage in timeline.planned:
+                ratio = timeline.planned[stage] / timeline.planned[similar]
+            guess = ratio * measured[similar]
         return max(measured.get(stage, guess), 1e-6)
 
     return {stage: expected(stage) for stage in _SHARES}
+
+
+def _pace(timeline: RunTimeline, measured: dict[Stage, float]) -> float:
+    """Return measured over planned seconds; without a plan, seconds of a share."""
+    if timeline.planned:
+        whole = sum(timeline.planned.get(stage, 0.0) for stage, _ in steps_of(timeline))
+        planned = sum(timeline.planned.get(stage, 0.0) for stage in measured)
+        prior = _TRUSTED * whole
+        return (sum(measured.values()) + prior) / (planned + prior)
+    if Stage.CURVATURE in measured:
+        return measured[Stage.CURVATURE] / _SHARES[Stage.CURVATURE]
+    share = sum(_SHARES[stage] for stage in measured)
+    return sum(measured.values()) / share if share else 1.0
 
 
 def _index(

@@ -88,7 +88,6 @@ _BUSY = {
     Status.STOPPING,
     Status.CANCELLING,
 }
-_WITHOUT_ETA = {Status.STARTING, Status.CANCELLING}
 
 # Frequent events that do not advance the run.
 _WITHOUT_PROGRESS = (MemorySampled, Paused, Resumed)
@@ -123,6 +122,7 @@ class RunState:
     exported: Exported | None = None
     result: RunFinished | None = None
     error: Failed | None = None
+    planned: Mapping[Stage, float] = field(default_factory=dict, hash=False)  # seconds
     began: float = 0.0  # seconds since the epoch, like all times
     stage_began: float = 0.0  # on the run's clock
     ended: float | None = None
@@ -182,9 +182,19 @@ class RunState:
 
     def remaining_seconds(self, now: float) -> float | None:
         """Return the remaining seconds; None if unknown or not in progress."""
-        if not self.status.is_busy or self.status in _WITHOUT_ETA or self.stage is None:
+        if not self.status.is_busy or self.status is Status.CANCELLING:
             return None
+        if self.stage is None:  # it is starting
+            left = sum(self.planned.values()) - self.seconds(now)
+            return max(0.0, left) if self.planned else None
         return eta.remaining_seconds(self._timeline, self.times, self._position(now))
+
+    def is_late(self, now: float) -> bool:
+        """Return whether the run takes clearly longer than planned."""
+        left = self.remaining_seconds(now)
+        if left is None or self.status is Status.STOPPING:
+            return False
+        return eta.is_late(sum(self.planned.values()), self.seconds(now), left)
 
     @property
     def settled_config(self) -> RunConfig | None:
@@ -200,7 +210,7 @@ class RunState:
             shots = max(self.shot, len(self.history), 1)
         config = self.settled_config
         assert config is not None
-        return eta.timeline_of(config, shots)
+        return eta.timeline_of(config, shots, self.planned)
 
     def _position(self, now: float) -> Position:
         assert self.stage is not None
@@ -209,14 +219,29 @@ class RunState:
         return Position(self.stage, self.shot, fraction, seconds)
 
 
-def requested(run: str, config: RunConfig, folder: str, at: float) -> RunState:
-    """Return the state of a run that was just requested."""
+def requested(
+    run: str,
+    config: RunConfig,
+    folder: str,
+    at: float,
+    planned: Mapping[Stage, float] | None = None,
+) -> RunState:
+    """Return the state of a run that was just requested.
+
+    Args:
+        run: the name of its events.
+        config: the job.
+        folder: of the run.
+        at: the time of the request.
+        planned: the seconds of each stage; None: unknown.
+    """
     return RunState(
         status=Status.STARTING,
         run=run,
         folder=folder,
         config=config,
         shots=config.pruning.shots,
+        planned=planned or {},
         began=at,
         stage_began=at,
     )

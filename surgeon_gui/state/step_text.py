@@ -222,6 +222,8 @@ def remaining(run: RunState, now: float) -> str:
     left = numbers.whole_duration(seconds)
     if run.status is Status.PAUSED:
         return tr("about {time} left after resuming").format(time=left)
+    if run.is_late(now):
+        return tr("about {time} left, longer than planned").format(time=left)
     return tr("about {time} left").format(time=left)
 
 

@@ -336,7 +336,7 @@ UNITS = {
     Stage.TEXT: tr("part"),
     Stage.BASELINE: tr("batch"),
     Stage.CURVATURE: tr("step"),
-    Stage.DAMPING: tr("step"),
+    Stage.DAMPING: tr("trial"),
     Stage.SELECTION: tr("layer"),
     Stage.UPDATE: tr("layer"),
     Stage.SAMPLING: tr("token"),

@@ -11,6 +11,7 @@ from surgeon_gui.state.eta import (
     Position,
     RunTimeline,
     StageTime,
+    is_late,
     progress,
     remaining_seconds,
     steps_of,
@@ -80,12 +81,70 @@ def test_current_stage_is_extrapolated():
     assert slower > 20.0
 
 
-def test_stage_beyond_its_expected_time_adds_nothing():
+def test_stage_beyond_its_expected_time_goes_on_for_a_tenth_of_what_it_took():
     on_time = Position(Stage.UPDATE, 2, 0.0, 4.0)
     late = Position(Stage.UPDATE, 2, 0.0, 40.0)
-    assert remaining_seconds(RunTimeline(2, STAGES), FIRST_SHOT, late) == pytest.approx(
-        remaining_seconds(RunTimeline(2, STAGES), FIRST_SHOT, on_time)
+    before = remaining_seconds(RunTimeline(2, STAGES), FIRST_SHOT, on_time)
+    after = remaining_seconds(RunTimeline(2, STAGES), FIRST_SHOT, late)
+    assert after - before == pytest.approx(0.1 * 40.0 - 0.1 * 4.0)
+
+
+JOB = surgeon_job(pruning=pruning_config(damping=Damping.FIXED, shots=2))
+PLAN = {
+    Stage.LOAD: 4.0,
+    Stage.TEXT: 1.0,
+    Stage.BASELINE: 5.0,
+    Stage.CURVATURE: 60.0,
+    Stage.SELECTION: 2.0,
+    Stage.UPDATE: 8.0,
+    Stage.EVALUATION: 10.0,
+    Stage.EXPORT: 4.0,
+    Stage.VERIFICATION: 6.0,
+    Stage.GENERATION: 1000.0,  # not part of a run
+}
+PLANNED = timeline_of(JOB, 2, PLAN)
+
+
+def test_remaining_time_begins_with_that_of_the_plan():
+    at = Position(Stage.LOAD, 0, 0.0, 0.0)
+    assert remaining_seconds(PLANNED, (), at) == pytest.approx(100.0)
+    at = Position(Stage.LOAD, 0, 0.0, 3.0)
+    assert remaining_seconds(PLANNED, (), at) == pytest.approx(97.0)
+
+
+def test_remaining_time_follows_the_measured_pace():
+    times = (
+        StageTime(Stage.LOAD, 0, 8.0),
+        StageTime(Stage.TEXT, 0, 2.0),
+        StageTime(Stage.BASELINE, 0, 10.0),
     )
+    at = Position(Stage.CURVATURE, 1, 0.0, 0.0)
+    # 20 s in place of 10: twice as slow; 10 s of the plan still count as much.
+    slower = remaining_seconds(PLANNED, times, at)
+    assert slower == pytest.approx(1.5 * (90.0 - 10.0) + 2 * 10.0)  # as the baseline
+    half = Position(Stage.CURVATURE, 1, 0.5, 30.0)
+    assert remaining_seconds(PLANNED, times, half) > slower
+
+
+def test_quick_first_stages_hardly_change_the_plan():
+    times = (StageTime(Stage.LOAD, 0, 40.0),)  # ten times as long: a cold disk
+    at = Position(Stage.TEXT, 0, 0.0, 0.0)
+    assert remaining_seconds(PLANNED, times, at) < 4 * 96.0
+
+
+def test_plan_of_fewer_shots_is_shorter():
+    at = Position(Stage.LOAD, 0, 0.0, 0.0)
+    fewer = remaining_seconds(timeline_of(JOB, 1, PLAN), (), at)
+    assert fewer == pytest.approx(100.0 - 40.0)
+
+
+@pytest.mark.parametrize(
+    ("elapsed", "remaining", "late"),
+    [(0.0, 100.0, False), (50.0, 80.0, False), (50.0, 100.0, True), (140.0, 1.0, True)],
+)
+def test_run_is_late_beyond_a_quarter_of_the_plan(elapsed, remaining, late):
+    assert is_late(100.0, elapsed, remaining) == late
+    assert not is_late(0.0, elapsed, remaining)  # it has no plan
 
 
 def test_progress_starts_at_zero_and_ends_at_one():
