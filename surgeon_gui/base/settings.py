@@ -5,6 +5,7 @@ The settings of a run are in its config instead.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -36,6 +37,7 @@ class Settings:
     last_folder: str = ""
     recent_models: list[str] = field(default_factory=list)
     shows_hint: bool = False  # the welcome card
+    pace: float = 1.0  # actual over estimated seconds of the last run
 
     def remember_model(self, source: str) -> None:
         """Add a model at the front of the recent models."""
@@ -62,10 +64,8 @@ def load() -> Settings:
     """Read the settings; unreadable ones get their default."""
     store = QSettings()
     settings = Settings()
-    try:
+    with contextlib.suppress(ValueError):  # from another version
         settings.theme = ThemeChoice(str(store.value("theme", settings.theme)))
-    except ValueError:
-        pass  # from another version
     settings.language = str(store.value("language", ""))
     settings.geometry = _bytes(store.value("geometry"))
     settings.layout = _bytes(store.value("layout"))
@@ -73,6 +73,8 @@ def load() -> Settings:
     settings.last_folder = str(store.value("last_folder", ""))
     settings.recent_models = _strings(store.value("recent_models"))
     settings.shows_hint = str(store.value("shows_hint", True)).lower() == "true"
+    with contextlib.suppress(ValueError):  # from another version
+        settings.pace = float(str(store.value("pace", settings.pace)))
     return settings
 
 
@@ -87,6 +89,7 @@ def save(settings: Settings) -> None:
     store.setValue("last_folder", settings.last_folder)
     store.setValue("recent_models", settings.recent_models)
     store.setValue("shows_hint", settings.shows_hint)
+    store.setValue("pace", settings.pace)
 
 
 def reset() -> None:

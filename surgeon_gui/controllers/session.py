@@ -51,9 +51,15 @@ class Session(JobEditor):
     run_ended = Signal(object)  # RunState
 
     def __init__(
-        self, engine: EngineThread, run_parent: Path, parent: QObject | None = None
+        self,
+        engine: EngineThread,
+        run_parent: Path,
+        parent: QObject | None = None,
+        *,
+        pace: float = 1.0,
     ) -> None:
-        super().__init__(engine, AppState(run_parent=str(run_parent)), parent)
+        state = AppState(run_parent=str(run_parent), pace=pace)
+        super().__init__(engine, state, parent)
         self._clock = QTimer(self)
         self._clock.setInterval(CLOCK_MS)
         self._clock.timeout.connect(self.changed)

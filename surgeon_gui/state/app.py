@@ -66,6 +66,7 @@ class AppState:
     engine: Engine = Engine.STARTING
     ready: EngineReady | None = None
     machine: Machine | None = None  # as of the last probe
+    pace: float = 1.0  # actual over estimated seconds of the last run
     resource_check: ResourceCheck | None = None  # of the draft; None: unknown
     facts: ModelFacts | None = None  # of the model, until it is inspected
     requests: Mapping[RequestKind, Request[Any]] = field(default_factory=dict)
@@ -136,8 +137,7 @@ def apply(state: AppState, envelope: Envelope) -> AppState:
 
 def _with_machine(state: AppState, machine: Machine) -> AppState:
     """Return the state with a new probe; the measured pace is kept."""
-    pace = state.machine.pace if state.machine is not None else 1.0
-    return replace(state, machine=msgspec.structs.replace(machine, pace=pace))
+    return replace(state, machine=msgspec.structs.replace(machine, pace=state.pace))
 
 
 def _with_engine(state: AppState, event: Event) -> AppState:
@@ -196,7 +196,7 @@ def with_pace(state: AppState) -> AppState:
     if estimated is None:
         return state
     pace = min(max(run.result.seconds / estimated, 1 / _MAX_PACE), _MAX_PACE)
-    return replace(state, machine=msgspec.structs.replace(machine, pace=pace))
+    return _with_machine(replace(state, pace=pace), machine)
 
 
 def with_run(state: AppState, run: RunState) -> AppState:

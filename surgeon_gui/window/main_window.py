@@ -89,7 +89,7 @@ class MainWindow(QMainWindow):
         self.settings = settings or Settings()
         parent = run_parent or Path(self.settings.run_parent or default_run_parent())
         self._initial_run_parent = str(parent)
-        self.session = Session(engine, parent, self)
+        self.session = Session(engine, parent, self, pace=self.settings.pace)
         self._is_closing = False
         self._set_up_window()
         self._model_page = ModelPage(self.session, self.settings)
@@ -335,6 +335,7 @@ class MainWindow(QMainWindow):
 
     @Slot(object)
     def _on_run_ended(self, run: RunState) -> None:
+        self.settings.pace = self.session.state.pace
         if run.exported is not None and self._steps.is_open(Step.RUN):
             self._steps.open(Step.EXPORT)
         self.run_ended.emit(run)

@@ -112,6 +112,7 @@ def test_command_works_without_standard_streams():
 def test_settings_are_saved_and_loaded(qtbot):
     settings = Settings(ThemeChoice.DARK, "de", run_parent="runs", last_folder="here")
     settings.remember_model("one")
+    settings.pace = 1.7
     settings_store.save(settings)
     assert settings_store.load() == settings
     settings_store.reset()
@@ -124,6 +125,7 @@ def test_invalid_stored_settings_get_defaults(qtbot):
 
     QSettings().setValue("theme", "purple")
     QSettings().setValue("geometry", 3)
+    QSettings().setValue("pace", "slow")
     assert settings_store.load() == Settings()
 
 

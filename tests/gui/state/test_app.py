@@ -183,6 +183,7 @@ def test_pace_is_measured_from_a_finished_run():
         assert done.machine.pace == pytest.approx(pace)
         again = estimate(RunConfig(), model, done.machine).seconds
         assert again == pytest.approx(pace * estimated)
+        assert done.pace == done.machine.pace
         probed = app_state.apply(done, Envelope("probe-2", 0.0, MachineProbed(found)))
         assert probed.machine.pace == done.machine.pace
     stopped = RunFinished(True, estimated, 1)
