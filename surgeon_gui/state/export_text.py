@@ -14,6 +14,7 @@ from surgeon_engine.api.config.export import Format
 from surgeon_engine.api.messages.benchmark import Measured, Rate, Ratio, speedups
 from surgeon_engine.api.messages.run import Exported, Stage
 from surgeon_gui.base.translation import tr
+from surgeon_gui.state.job.file_formats import is_larger
 from surgeon_gui.state.request import Request
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.step_text import stage_progress
@@ -32,7 +33,6 @@ _SAVED_FACTS = (  # the rows of `saved_facts`
     tr("Verified"),
     tr("Folder"),
 )
-_LARGER = 1.02  # relative to the original file; a header explains a smaller excess
 
 Facts = tuple[tuple[str, str], ...]
 
@@ -76,13 +76,11 @@ def unrun_note(exported: Exported | None) -> str:
 
 def larger_note(run: RunState) -> str:
     """Return why the file is larger than the original's; "" if it is not."""
-    if run.exported is None or run.model is None:
-        return ""
-    if run.exported.weight_bytes <= _LARGER * run.model.file_bytes:
+    if run.exported is None or not is_larger(run.exported.weight_bytes, run.model):
         return ""
     return tr(
-        "Larger than the original file, whose number format is smaller than {dtype}. "
-        "Save it below in a smaller number format."
+        "Larger than the original file, whose weights have fewer bits than {dtype}. "
+        "Save it below in a shorter number format."
     ).format(dtype=choice_label(run.exported.dtype)[0])
 
 

@@ -9,11 +9,18 @@ from dataclasses import dataclass
 from enum import Enum
 
 from surgeon_engine.api.config.export import Format
-from surgeon_engine.api.messages.run import DampingChoice, MemorySampled, Stage
+from surgeon_engine.api.messages.run import (
+    DampingChoice,
+    Exported,
+    MemorySampled,
+    Stage,
+)
+from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.planning.target_size import TARGET_TOLERANCE, Goal
 from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.state.app import AppState, Engine, Step
 from surgeon_gui.state.job import resource_text
+from surgeon_gui.state.job.file_formats import is_larger
 from surgeon_gui.state.job.plan_text import brief_plan, describe_plan
 from surgeon_gui.state.job.targets import goal_or_none
 from surgeon_gui.state.request import RequestKind
@@ -33,6 +40,7 @@ class Mark(Enum):
     EMPTY = "empty"  # nothing chosen or done yet
     BUSY = "busy"
     READY = "ready"
+    WARNING = "warning"  # done, but not as one would expect
     PROBLEM = "problem"
 
 
@@ -379,11 +387,7 @@ def _export_view(state: AppState) -> StepView:
             tr("Not saved: {message}").format(message=save.error.message),
         )
     if run.exported is not None and run.status is Status.FINISHED:
-        size = numbers.size(run.exported.weight_bytes)
-        summary = tr("{size}, verified")
-        if not run.exported.tokens_compared:
-            summary = tr("{size}, not run")
-        return StepView(Mark.READY, summary.format(size=size))
+        return _exported_view(run.exported, run.model)
     if problem := state.problems.get(Step.EXPORT):
         return StepView(Mark.PROBLEM, problem)
     export = state.config.export
@@ -393,3 +397,14 @@ def _export_view(state: AppState) -> StepView:
     if export.format is not Format.AUTOMATIC:
         destination = f"{choice_label(export.format)[0]}; {destination}"
     return StepView(Mark.EMPTY, destination)
+
+
+def _exported_view(exported: Exported, model: ModelSummary | None) -> StepView:
+    size = numbers.size(exported.weight_bytes)
+    if is_larger(exported.weight_bytes, model):
+        summary = tr("{size}, larger than the original")
+        return StepView(Mark.WARNING, summary.format(size=size))
+    summary = tr("{size}, verified")
+    if not exported.tokens_compared:
+        summary = tr("{size}, not run")
+    return StepView(Mark.READY, summary.format(size=size))

@@ -227,7 +227,8 @@ _FILE_DTYPES = {
         tr("Same as the original"),
         tr(
             "The number format of the original files, or the one used for pruning if "
-            "that has fewer bits."
+            "that has fewer bits. For a quantized original: 8 bits in GGUF, float16 in "
+            "other formats."
         ),
     ),
     FileDtype.FLOAT32: ("float32", tr("32 bits per weight: exact, the largest file.")),

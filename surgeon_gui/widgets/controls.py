@@ -91,6 +91,15 @@ def text_label(text: str = "", *, quiet: bool = False) -> QLabel:
     return label
 
 
+def warning_label(name: str) -> QLabel:
+    """Return a label for a warning, hidden until there is one; see `show_problem`."""
+    label = text_label()
+    label.setObjectName(name)
+    label.setProperty("warning", True)
+    label.hide()
+    return label
+
+
 def problem_label() -> QLabel:
     """Return a label for a problem, hidden until there is one."""
     label = text_label()
@@ -100,7 +109,7 @@ def problem_label() -> QLabel:
 
 
 def show_problem(label: QLabel, problem: str) -> None:
-    """Show `problem` on a `problem_label`; hide the label if it is empty."""
+    """Show `problem` on such a label; hide the label if it is empty."""
     label.setText(problem)
     label.setVisible(bool(problem))
 

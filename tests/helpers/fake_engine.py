@@ -143,17 +143,19 @@ def model_summary(source: str = "demo") -> ModelSummary:
         for block in range(BLOCKS)
         for kind, module, names, groups in COUPLED
     )
+    parameters = prunable + 395_712
     return ModelSummary(
         name=source,
         source=source,
         architecture="LlamaForCausalLM",
-        parameters=prunable + 395_712,
+        parameters=parameters,
         prunable=prunable,
         blocks=BLOCKS,
         hidden_size=192,
         vocabulary=2048,
         longest_window=512,
-        file_bytes=5_700_000,
+        file_bytes=4 * parameters,
+        dtype="float32",
         layers=layers,
         structures=tuple(
             StructureSupport(structure, UNSUPPORTED.get(structure, ""))

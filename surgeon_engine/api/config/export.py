@@ -24,7 +24,7 @@ class Format(StrEnum):
 class FileDtype(StrEnum):
     """Number formats of exported files."""
 
-    SAME = "same"  # as in the original's files or as pruned, whichever is shorter
+    SAME = "same"  # as in the original's files; `number_format` has the details
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
     FLOAT16 = "float16"

@@ -72,14 +72,23 @@ def number_format(
 ) -> FileDtype:
     """Resolve the number format of an exported file.
 
-    `pruned` is the format in which the model was pruned, `stored` that of the
-    original's files, empty if they are quantised.
+    Args:
+        form: the file format.
+        wanted: the number format that was asked for.
+        pruned: the one in which the model was pruned.
+        stored: that of the original's files; empty if they are quantised.
+
+    Returns:
+        If `wanted` is SAME, the shorter one of `pruned` and `stored`; for a quantised
+        original 8 bits in GGUF, and at most 16 in other formats.
     """
     if form is Format.ONNX:
         return FileDtype.FLOAT32
     if wanted is not FileDtype.SAME:
         return wanted
-    either = [FileDtype(name) for name in (pruned, stored) if name]
+    if not stored and form is Format.GGUF:
+        return FileDtype.Q8_0
+    either = (FileDtype(pruned), FileDtype(stored or FileDtype.FLOAT16))
     return min(either, key=BYTES_PER_PARAMETER.__getitem__)
 
 

@@ -29,6 +29,7 @@ from surgeon_gui.text.labels import FIELDS
 
 # Suggested formats for saving a result again, the best first.
 _SUGGESTED = (Format.GGUF, Format.COMPACT, Format.STOCK, Format.MASKED, Format.ONNX)
+_LARGER = 1.02  # relative to the original; a header explains a smaller excess
 _UNSUPPORTED = tr("This model cannot be written in this format.")
 
 
@@ -117,6 +118,11 @@ def leaves_zeros(config: RunConfig) -> bool:
     """Return True if removed weights are stored as zeros."""
     is_masked = config.export.format is Format.MASKED
     return is_masked or config.pruning.kind in SPARSE
+
+
+def is_larger(weight_bytes: int, model: ModelSummary | None) -> bool:
+    """Return True if a file is larger than that of the original."""
+    return model is not None and weight_bytes > _LARGER * model.file_bytes
 
 
 def format_problem(config: RunConfig, model: ModelSummary | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from surgeon_engine.api.config.export import FileDtype, Format
 from surgeon_engine.api.config.pruning import (
     BY_LAYER,
     NM,
@@ -18,12 +19,20 @@ from surgeon_engine.api.config.pruning import (
 )
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.sources import ModelSummary, StructureSupport
-from surgeon_engine.api.planning.target_size import Goal, file_dtype
+from surgeon_engine.api.planning.target_size import (
+    BYTES_PER_PARAMETER,
+    Goal,
+    file_dtype,
+)
 from surgeon_gui.base.translation import inside, ntr, tr
-from surgeon_gui.state.job.file_formats import leaves_zeros
+from surgeon_gui.state.job.file_formats import (
+    disabled_formats,
+    is_larger,
+    leaves_zeros,
+)
 from surgeon_gui.state.job.targets import goal_or_none
 from surgeon_gui.text import numbers
-from surgeon_gui.text.choices import CHOICES
+from surgeon_gui.text.choices import CHOICES, choice_label
 from surgeon_gui.text.labels import source_name
 
 
@@ -121,6 +130,49 @@ def brief_sizes(config: RunConfig, model: ModelSummary) -> str:
         before=numbers.size(model.file_bytes), after=numbers.size(goal.weight_bytes)
     )
     return f"{parameters}\n{file}"
+
+
+def format_sizes(config: RunConfig, model: ModelSummary) -> str:
+    """Return the sizes of the result in several number formats; empty if unknown."""
+    goal = goal_or_none(config, model)
+    if goal is None:
+        return ""
+    dtypes = [FileDtype.FLOAT32, FileDtype.FLOAT16]
+    if not disabled_formats(config.pruning, model).get(Format.GGUF):
+        dtypes.append(FileDtype.Q8_0)
+    parameters = model.parameters if leaves_zeros(config) else goal.parameters
+    sizes = ", ".join(
+        tr("{size} in {dtype}").format(
+            size=numbers.size(int(parameters * BYTES_PER_PARAMETER[dtype])),
+            dtype=choice_label(dtype)[0],
+        )
+        for dtype in dtypes
+    )
+    return tr("The result takes {sizes}. The original takes {original}.").format(
+        sizes=sizes, original=numbers.size(model.file_bytes)
+    )
+
+
+def larger_forecast(config: RunConfig, model: ModelSummary) -> str:
+    """Return a warning if the result will be larger than the original; else ""."""
+    size = _result_bytes(config, model)
+    if not is_larger(size, model):
+        return ""
+    return tr(
+        "The result will be larger than the original: {size} against {original}, whose "
+        "weights have fewer bits. Choose a shorter number format, such as GGUF with 8 "
+        "bits, or remove more."
+    ).format(size=numbers.size(size), original=numbers.size(model.file_bytes))
+
+
+def _result_bytes(config: RunConfig, model: ModelSummary) -> int:
+    """Return the bytes of the weights of the result; 0 if they are not known."""
+    goal = goal_or_none(config, model)
+    if goal is None:
+        return 0
+    if not leaves_zeros(config):
+        return goal.weight_bytes
+    return int(model.parameters * BYTES_PER_PARAMETER[file_dtype(config, model)])
 
 
 def _file(config: RunConfig, goal: Goal, model: ModelSummary) -> str:

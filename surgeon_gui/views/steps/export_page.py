@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from PySide6.QtCore import Slot
+from PySide6.QtWidgets import QLabel
 from typing_extensions import override
 
 from surgeon_engine.api.config.export import ExportConfig
@@ -16,7 +17,7 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState, Step
 from surgeon_gui.state.export_text import about_format, unavailable
-from surgeon_gui.state.job import file_formats
+from surgeon_gui.state.job import file_formats, plan_text
 from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.views.steps.export_result import ExportResult
 from surgeon_gui.views.steps.page import Page, row_of, with_button
@@ -29,6 +30,7 @@ from surgeon_gui.widgets.controls import (
     problem_label,
     show_problem,
     text_label,
+    warning_label,
 )
 from surgeon_gui.widgets.dialogs import ask_folder
 from surgeon_gui.widgets.forms.form import ConfigForm
@@ -59,14 +61,15 @@ class ExportPage(Page):
         )
         self._form.edited.connect(session.edit_export)
         self._form.refused.connect(self._on_form_rejected)
-        self._about = text_label(quiet=True)
-        self._about.setObjectName("export_format_note")
-        self._unavailable = text_label(quiet=True)
-        self._unavailable.setObjectName("export_unavailable_note")
-        self._form.add_below("format", self._about)
-        self._form.add_below("format", self._unavailable)
-        self._note = text_label(quiet=True)
-        self._note.setObjectName("export_note")
+        self._about = _quiet_label("export_format_note")
+        self._unavailable = _quiet_label("export_unavailable_note")
+        self._sizes = _quiet_label("export_sizes_note")
+        self._larger = warning_label("export_larger_forecast")
+        for label in (self._about, self._unavailable):
+            self._form.add_below("format", label)
+        for label in (self._sizes, self._larger):
+            self._form.add_below("dtype", label)
+        self._note = _quiet_label("export_note")
 
         self.column.addWidget(self._result)
         self.column.addWidget(self._save)
@@ -96,6 +99,7 @@ class ExportPage(Page):
         show_problem(self._problem, problem)
         self._replace.setVisible(state.can_replace and bool(problem))
         self._note.setText(_note(export))
+        self._show_sizes(state)
 
     @Slot(object)
     def _on_form_rejected(self, error: Exception) -> None:
@@ -111,6 +115,14 @@ class ExportPage(Page):
         note = unavailable(reasons)
         self._unavailable.setText(note)
         self._unavailable.setVisible(bool(note))
+
+    def _show_sizes(self, state: AppState) -> None:
+        sizes = larger = ""
+        if state.model is not None:
+            sizes = plan_text.format_sizes(state.config, state.model)
+            larger = plan_text.larger_forecast(state.config, state.model)
+        show_problem(self._sizes, sizes)
+        show_problem(self._larger, larger)
 
     @Slot(str)
     def _on_folder_edited(self, folder: str) -> None:
@@ -133,6 +145,12 @@ class ExportPage(Page):
     def _edit(self, changes: Mapping[str, Any]) -> None:
         export = self.session.state.config.export
         self.session.edit_export(replace(export, **changes))
+
+
+def _quiet_label(name: str) -> QLabel:
+    label = text_label(quiet=True)
+    label.setObjectName(name)
+    return label
 
 
 def _note(export: ExportConfig) -> str:

@@ -23,7 +23,7 @@ from surgeon_gui.widgets.controls import (
     heading,
     problem_label,
     show_problem,
-    text_label,
+    warning_label,
 )
 from surgeon_gui.widgets.facts import Facts
 
@@ -40,8 +40,7 @@ class ExportResult(QWidget):
         self._unrun = problem_label()
         self._unrun.setObjectName("export_unrun_note")
         self._facts = Facts("export_facts")
-        self._larger = text_label()
-        self._larger.setObjectName("export_larger_note")
+        self._larger = warning_label("export_larger_note")
         self._open_button = button("open_export_button")
         self._open_button.clicked.connect(self._on_open_clicked)
         column = QVBoxLayout(self)
@@ -62,9 +61,7 @@ class ExportResult(QWidget):
         show_problem(self._failure, failure)
         show_problem(self._unrun, unrun_note(run.exported) if is_done else "")
         self._facts.show_facts(export_facts(run) if is_done else ())
-        larger = larger_note(run) if is_done else ""
-        self._larger.setText(larger)
-        self._larger.setVisible(bool(larger))
+        show_problem(self._larger, larger_note(run) if is_done else "")
         is_complete = run.status is Status.FINISHED
         self._title.setText(
             tr("The pruned model")

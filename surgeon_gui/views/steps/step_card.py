@@ -39,6 +39,7 @@ _SPOKEN_MARK = {
     Mark.EMPTY: tr("not done"),
     Mark.BUSY: tr("running"),
     Mark.READY: tr("ready"),
+    Mark.WARNING: tr("warning"),
     Mark.PROBLEM: tr("problem"),
 }
 
@@ -103,7 +104,7 @@ class StepHeader(QAbstractButton):
     def _paint_disc(self, painter: QPainter, theme: Theme) -> None:
         disc = QRectF(MARGIN, (self.height() - _DISC) / 2, _DISC, _DISC)
         mark = self._view.mark
-        fills = {Mark.READY: theme.accent, Mark.PROBLEM: theme.bad}
+        fills = {Mark.READY: theme.accent, **_inks(theme)}
         fill = fills.get(mark, theme.raised)
         edge = theme.accent if mark is Mark.BUSY else fills.get(mark, theme.border)
         painter.setPen(QPen(QColor(edge), 1.5))
@@ -117,7 +118,7 @@ class StepHeader(QAbstractButton):
             tick = ((-5.5, 0.5), (-1.5, 4.5), (6.0, -4.0))
             painter.drawPolyline(QPolygonF([centre + QPointF(x, y) for x, y in tick]))
             return
-        signs = {Mark.PROBLEM: "!", Mark.BUSY: "…"}
+        signs = {Mark.WARNING: "!", Mark.PROBLEM: "!", Mark.BUSY: "…"}
         painter.setFont(bold(self.font()))
         sign = signs.get(mark, str(self._number))
         painter.drawText(disc, Qt.AlignmentFlag.AlignCenter, sign)
@@ -133,8 +134,7 @@ class StepHeader(QAbstractButton):
             QRect(left, top, width, line), Qt.AlignmentFlag.AlignVCenter, self.text()
         )
         painter.setFont(self.font())
-        has_problem = self._view.mark is Mark.PROBLEM
-        painter.setPen(QColor(theme.bad if has_problem else theme.muted))
+        painter.setPen(QColor(_inks(theme).get(self._view.mark, theme.muted)))
         summary = QFontMetrics(self.font()).elidedText(
             self._view.summary, Qt.TextElideMode.ElideRight, width
         )
@@ -200,3 +200,8 @@ class StepCard(QWidget):
         self.page.setVisible(is_open)
         if is_open:
             self.opened.emit(self)
+
+
+def _inks(theme: Theme) -> dict[Mark, str]:
+    """Return the colours of the marks that ask for attention."""
+    return {Mark.WARNING: theme.warning, Mark.PROBLEM: theme.bad}

@@ -31,7 +31,7 @@ def test_export_facts():
     assert facts == {
         "Format": "transformers, compact",
         "Number format": "float32",
-        "Weights on disk": "8.4 MB (147 % of the original)",
+        "Weights on disk": "8.4 MB (74 % of the original)",
         "Predicted size": "8.4 MB (exact)",
         "Folder size": "8.6 MB",
         "Verified with": "transformers 5.5.0",
@@ -71,10 +71,11 @@ def test_export_that_no_program_could_run_is_marked():
 
 
 def test_larger_note_explains_a_larger_file():
-    run = RunState(model=model_summary(), exported=exported("there", PruningConfig()))
-    assert "smaller than float32" in export_text.larger_note(run)
+    model = msgspec.structs.replace(model_summary(), file_bytes=5_700_000)
+    run = RunState(model=model, exported=exported("there", PruningConfig()))
+    assert "fewer bits than float32" in export_text.larger_note(run)
     smaller = exported("there", PruningConfig(), ExportConfig(dtype=FileDtype.FLOAT16))
-    run = RunState(model=model_summary(), exported=smaller)
+    run = RunState(model=model, exported=smaller)
     assert export_text.larger_note(run) == ""
 
 

@@ -104,7 +104,7 @@ def test_numbers_are_formatted(shown, expected):
 def test_plan_states_sizes_shots_and_structure():
     plan = text_of(plan_text.describe_plan, pruning_config())
     assert "2.10 M of 2.83 M parameters remain, in a file of about 8.4 MB" in plan
-    assert "(original 5.7 MB)" in plan
+    assert "(original 11.3 MB)" in plan
     assert "30 % of 2.43 M prunable weights are removed in 3 shots" in plan
     assert "as heads and neurons" in plan
 
@@ -149,7 +149,7 @@ def test_goal_states_the_exact_size_in_every_unit():
     assert "25.8 % of all parameters" in goal
     assert "2,098,829 parameters remain" in goal
     assert "8.395316 MB in float32" in goal
-    assert "The original file takes 5.7 MB" in goal
+    assert "The original file takes 11.3 MB" in goal
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_goal_states_the_exact_size_in_every_unit():
         (
             ExportConfig(dtype=FileDtype.FLOAT16),
             "a file of about 4.2 MB",
-            "4.197658 MB in float16. The original file takes 5.7 MB.",
+            "4.197658 MB in float16. The original file takes 11.3 MB.",
         ),
         (
             ExportConfig(format=Format.GGUF, dtype=FileDtype.Q8_0),

@@ -132,7 +132,8 @@ def test_groups_wider_than_every_layer_raise():
     ("stored", "export", "expected"),
     [
         ("bfloat16", ExportConfig(), FileDtype.BFLOAT16),
-        ("", ExportConfig(), FileDtype.FLOAT32),  # quantised: as it is pruned
+        ("", ExportConfig(), FileDtype.FLOAT16),  # quantised
+        ("", ExportConfig(dtype=FileDtype.FLOAT32), FileDtype.FLOAT32),
         ("float32", ExportConfig(), FileDtype.FLOAT32),
         ("bfloat16", ExportConfig(dtype=FileDtype.FLOAT16), FileDtype.FLOAT16),
         ("float16", ExportConfig(format=Format.ONNX), FileDtype.FLOAT32),
@@ -149,7 +150,9 @@ def test_file_has_the_number_format_of_the_original(stored, export, expected):
         (Format.MASKED, FileDtype.SAME, "float32", "bfloat16", FileDtype.BFLOAT16),
         (Format.COMPACT, FileDtype.SAME, "bfloat16", "float32", FileDtype.BFLOAT16),
         (Format.STOCK, FileDtype.SAME, "bfloat16", "float16", FileDtype.BFLOAT16),
-        (Format.GGUF, FileDtype.SAME, "float16", "", FileDtype.FLOAT16),
+        (Format.GGUF, FileDtype.SAME, "float32", "", FileDtype.Q8_0),
+        (Format.GGUF, FileDtype.FLOAT16, "float32", "", FileDtype.FLOAT16),
+        (Format.COMPACT, FileDtype.SAME, "bfloat16", "", FileDtype.BFLOAT16),
         (Format.GGUF, FileDtype.Q8_0, "float32", "float32", FileDtype.Q8_0),
         (Format.MASKED, FileDtype.FLOAT32, "float16", "float16", FileDtype.FLOAT32),
         (Format.ONNX, FileDtype.SAME, "bfloat16", "bfloat16", FileDtype.FLOAT32),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from surgeon_engine.api.config.export import (
@@ -17,8 +18,9 @@ from surgeon_gui.state.app import Step
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.step_text import Mark
 from surgeon_gui.views.steps import export_result
+from tests.helpers import fake_engine
 from tests.helpers.configs import changed, pruning_config
-from tests.helpers.fake_engine import FAILURE, HINT
+from tests.helpers.fake_engine import FAILURE, HINT, model_summary
 from tests.helpers.widget_queries import (
     SLOW,
     choose,
@@ -165,13 +167,24 @@ def test_loaded_job_replaces_nothing_without_confirmation(export_page, occupied)
 def test_result_is_shown_with_its_verification(make_finished):
     window = make_finished()
     text = facts(window, "export_facts")
-    for part in ("transformers, compact", "8.4 MB (147 % of the original)"):
+    for part in ("transformers, compact", "8.4 MB (74 % of the original)"):
         assert part in text
     for part in ("8.4 MB (exact)", "transformers 5.5.0", "1.5e-06", "14.62"):
         assert part in text
     assert shown(window, "export_unrun_note") == ""
-    assert "smaller than float32" in shown(window, "export_larger_note")
+    assert shown(window, "export_larger_note") == ""
     assert mark(window) is Mark.READY
+
+
+def test_result_larger_than_its_original_is_no_success(make_finished, monkeypatch):
+    quantised = msgspec.structs.replace(model_summary(), dtype="", file_bytes=10**6)
+    monkeypatch.setattr(fake_engine, "model_summary", lambda *_: quantised)
+    window = make_finished()
+    assert "fewer bits than float32" in shown(window, "export_larger_note")
+    assert mark(window) is Mark.WARNING
+    forecast = shown(window, "export_larger_forecast")
+    assert forecast.startswith("The result will be larger than the original")
+    assert "The original takes 1.0" in shown(window, "export_sizes_note")
 
 
 def test_open_folder_opens_the_export(make_finished, monkeypatch):
