@@ -12,7 +12,8 @@ from typing_extensions import override
 from surgeon_gui.base.theme import GAP, MARGIN, RADIUS, theme_of
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.sources.samples import SMOLLM2, smollm2
-from surgeon_gui.state.sources.text import sample_instructions
+from surgeon_gui.state.sources.text import sample_label
+from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.captions.sources import MAX_RECENT_SHOWN
 from surgeon_gui.text.labels import source_name
 from surgeon_gui.widgets.controls import (
@@ -66,6 +67,14 @@ class EmptyState(QWidget):
         outer.addLayout(_centred_row(column))
         outer.addStretch()
         self.show_recent(())
+        self.show_sample(is_busy=False)
+
+    def show_sample(self, *, is_busy: bool) -> None:
+        """Show what a click on the sample does; it may be downloading."""
+        label = sample_label(is_here=bool(smollm2()), is_busy=is_busy)
+        if smollm2():
+            label = CAPTIONS["empty_sample_button"].label
+        self._sample.setText(label)
 
     def show_recent(self, sources: Sequence[str]) -> None:
         """Show buttons for the recently opened models, at most `MAX_RECENT_SHOWN`."""
@@ -122,14 +131,11 @@ class EmptyState(QWidget):
 
     def _add_samples(self, content: QVBoxLayout) -> None:
         demo = _tall(button("empty_demo_button", primary=True))
-        sample = _tall(button("empty_sample_button"))
+        self._sample = _tall(button("empty_sample_button"))
         demo.clicked.connect(self.demo_clicked)
-        sample.clicked.connect(self.sample_clicked)
+        self._sample.clicked.connect(self.sample_clicked)
         content.addWidget(_centred(_samples_text()))
-        content.addLayout(_centred_row(demo, sample))
-        sample.setVisible(bool(smollm2()))
-        if not smollm2():
-            content.addWidget(_centred(sample_instructions()))
+        content.addLayout(_centred_row(demo, self._sample))
 
     def _recent_rows(self) -> QVBoxLayout:
         """Return rows of two buttons."""
@@ -153,14 +159,10 @@ def _label(recent: QPushButton, source: str) -> None:
 
 
 def _samples_text() -> str:
-    if smollm2():
-        return tr(
-            "No model yet? Pruning the demo takes a minute or two. {sample} is a real "
-            "pretrained model and takes longer."
-        ).format(sample=SMOLLM2)
     return tr(
-        "No model yet? The demo is a small model. Pruning it takes a minute or two."
-    )
+        "No model yet? Pruning the demo takes a minute or two. {sample} is a real "
+        "pretrained model and takes longer."
+    ).format(sample=SMOLLM2)
 
 
 def _tall(widget: AnyWidget) -> AnyWidget:

@@ -181,6 +181,7 @@ class MainWindow(QMainWindow):
         if self.session.state.run_parent != self._initial_run_parent:
             self.settings.run_parent = self.session.state.run_parent
         self._engine.shut_down()
+        self._model_page.sample_download.cancel()
         self._help_menu.finish_writing()
         self._history.finish()
         self.closed.emit()
@@ -256,6 +257,7 @@ class MainWindow(QMainWindow):
         self._empty_state.folder_clicked.connect(self._model_page.ask_for_folder)
         self._empty_state.gguf_clicked.connect(self._model_page.ask_for_gguf)
         self._empty_state.sample_clicked.connect(self._on_sample_clicked)
+        self._model_page.sample_download.changed.connect(self._on_sample_changed)
         self._empty_state.source_chosen.connect(self._model_page.choose)
         self._live.save_failed.connect(self._on_save_failed)
         self._history.save_failed.connect(self._on_save_failed)
@@ -354,7 +356,15 @@ class MainWindow(QMainWindow):
 
     @Slot()
     def _on_sample_clicked(self) -> None:
-        self.session.load(RunConfig(ModelConfig(smollm2())))
+        if source := smollm2():
+            self.session.load(RunConfig(ModelConfig(source)))
+        else:
+            self._model_page.use_sample()
+
+    @Slot()
+    def _on_sample_changed(self) -> None:
+        is_busy = self._model_page.sample_download.is_busy
+        self._empty_state.show_sample(is_busy=is_busy)
 
     @Slot()
     def _on_run_duplicated(self) -> None:

@@ -12,7 +12,7 @@ from surgeon_engine.api.model_info.header import ModelFacts
 from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.sources.download import Download
-from surgeon_gui.state.sources.samples import INSTALL_COMMAND, SMOLLM2
+from surgeon_gui.state.sources.samples import SAMPLE_BYTES, SMOLLM2
 from surgeon_gui.text import numbers
 from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.labels import source_name
@@ -97,10 +97,14 @@ def facts_problem(state: AppState) -> str:
     return f"{facts.problem} {facts.hint}".strip()
 
 
-def sample_instructions() -> str:
-    """Return how to install the pretrained sample model."""
-    return tr("To try a real pretrained model, {sample}: {command}").format(
-        sample=SMOLLM2, command=INSTALL_COMMAND
+def sample_label(*, is_here: bool, is_busy: bool) -> str:
+    """Return the label of the button of the sample model."""
+    if is_busy:
+        return tr("Cancel the download of {sample}").format(sample=SMOLLM2)
+    if is_here:
+        return SMOLLM2
+    return tr("Download {sample} ({size})").format(
+        sample=SMOLLM2, size=numbers.size(SAMPLE_BYTES)
     )
 
 

