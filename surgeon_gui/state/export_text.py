@@ -21,6 +21,7 @@ from surgeon_gui.state.step_text import stage_progress
 from surgeon_gui.text import numbers
 from surgeon_gui.text.choices import choice_label
 
+_UNCHANGED = 5e-5  # a relative change that two decimals of a percentage do not show
 _DASH = "\N{EN DASH}"
 _OPEN, _CLOSE = "\N{LEFT DOUBLE QUOTATION MARK}", "\N{RIGHT DOUBLE QUOTATION MARK}"
 _SAVE_STAGES = (Stage.LOAD, Stage.EXPORT, Stage.VERIFICATION)
@@ -193,24 +194,7 @@ def _file_facts(exported: Exported, original_bytes: int) -> Facts:
         (tr("Format"), choice_label(exported.format)[0]),
         (tr("Number format"), choice_label(exported.dtype)[0]),
         (tr("Weights on disk"), size),
-        (tr("Predicted size"), _predicted_size(exported)),
-        (tr("Folder size"), numbers.size(exported.bytes)),
     )
-
-
-def _predicted_size(exported: Exported) -> str:
-    if not exported.forecast_bytes:
-        return tr("not available")
-    excess = exported.weight_bytes - exported.forecast_bytes
-    size = numbers.size(exported.forecast_bytes)
-    if not excess:
-        return tr("{size} (exact)").format(size=size)
-    share = numbers.percent(abs(excess) / exported.forecast_bytes, decimals=2)
-    if share.startswith("0\N{NO-BREAK SPACE}"):
-        share = numbers.size(abs(excess))
-    if excess > 0:
-        return tr("{size}; the file is {share} larger").format(size=size, share=share)
-    return tr("{size}; the file is {share} smaller").format(size=size, share=share)
 
 
 def _check_facts(exported: Exported) -> Facts:
@@ -219,22 +203,24 @@ def _check_facts(exported: Exported) -> Facts:
     if not exported.tokens_compared:
         return verified_with, folder
     facts = [verified_with, (tr("Verified"), _verified(exported))]
-    if exported.perplexity is not None:
-        # The perplexity of the run is of all windows.
-        text = tr("{perplexity} (first windows only)")
-        reloaded = text.format(perplexity=numbers.perplexity(exported.perplexity))
-        facts.append((tr("Perplexity after reloading"), reloaded))
-        if exported.expected_perplexity is not None:
-            in_memory = numbers.perplexity(exported.expected_perplexity)
-            facts.append((tr("Perplexity before saving"), in_memory))
-    if exported.divergence is not None and exported.expected_divergence is not None:
-        nats = tr("{reloaded}, before saving {in_memory} ({tokens} tokens)").format(
-            reloaded=numbers.nats(exported.divergence),
-            in_memory=numbers.nats(exported.expected_divergence),
-            tokens=numbers.whole(exported.tokens_compared),
-        )
-        facts.append((tr("KL to the original"), nats))
+    # Only what saving has changed: these are the first windows, the run had all.
+    for name, after, before in (
+        (tr("Perplexity"), exported.perplexity, exported.expected_perplexity),
+        (tr("KL to the original"), exported.divergence, exported.expected_divergence),
+    ):
+        if after is not None and before:
+            facts.append((name, _change(after / before - 1)))
     return (*facts, folder)
+
+
+def _change(change: float) -> str:
+    """Return how a figure has changed by saving the model."""
+    if abs(change) < _UNCHANGED:
+        return tr("as before saving")
+    share = numbers.percent(abs(change), decimals=2)
+    if change > 0:
+        return tr("{share} more than before saving").format(share=share)
+    return tr("{share} less than before saving").format(share=share)
 
 
 def _verified(exported: Exported) -> str:

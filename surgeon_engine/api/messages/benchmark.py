@@ -27,6 +27,8 @@ ROUNDS_TO_TRIM = 7  # minimum for spreads without extremes
 # Two processes with the same model differ by up to 3 %, depending on the layout of
 # their memory; more rounds do not change that.
 _MIN_RATIO = 1.03
+# Between the median of the rounds' ratios and the ratio of the medians.
+_MAX_DISAGREEMENT = 1.15
 _MIN_MEMORY = 0.02  # share of the first model's memory; smaller differences are ignored
 _MIN_ZEROS = 0.01  # share of zeros that identifies a masked model
 
@@ -178,8 +180,11 @@ def _is_masked(measured: Measured) -> bool:
 
 def _generation(measured: Measured, ratios: Speedups) -> str:
     ratio = ratios.generation
-    first, second = (format_rate(model.generation.median) for model in measured.models)
-    rates = f"({second} against {first} tokens/s)"
+    first, second = (model.generation.median for model in measured.models)
+    rates = f"{format_rate(second)} against {format_rate(first)} tokens/s"
+    if not 1 / _MAX_DISAGREEMENT < second / first / ratio.median < _MAX_DISAGREEMENT:
+        rates += " over all rounds, which varied: measure again on an idle machine"
+    rates = f"({rates})"
     if ratio.is_faster:
         return f"Generation is {ratio.median:.2f} times as fast {rates}"
     if ratio.is_slower:

@@ -346,6 +346,15 @@ def test_two_models_are_compared_in_a_sentence(second, sentence):
     assert summarize(measured(model(), second)) == sentence
 
 
+def test_medians_that_disagree_with_the_ratio_are_explained():
+    """Of two rounds, the second was quick for one model, and slow for the other."""
+    first = model(generation=Rate(210, 100, 400, (400.0, 100.0, 210.0)))
+    second = model("Pruned", generation=Rate(500, 130, 635, (500.0, 130.0, 635.0)))
+    sentence = summarize(measured(first, second))
+    assert "1.30 times as fast (500 against 210 tokens/s over all rounds" in sentence
+    assert "measure again on an idle machine" in sentence
+
+
 def test_one_model_is_described_in_a_sentence():
     assert summarize(measured(model("Demo"))) == (
         "Demo generates 10.0 tokens/s and reads prompts at 100 tokens/s here; memory "
