@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import locale
 import logging
+import os
 import sys
 import threading
 import traceback
@@ -25,10 +26,17 @@ from surgeon_gui.base.icon import application_icon
 from surgeon_gui.base.languages import translate_qt
 from surgeon_gui.base.settings import Settings, name_application
 from surgeon_gui.base.theme import apply_theme
+from surgeon_gui.base.translation import tr
 from surgeon_gui.text import labels
 
 _log = logging.getLogger(__name__)
 
+_EXIT_NO_DISPLAY = 2
+_NO_DISPLAY = tr(
+    "Surgeon cannot open its window: there is no display, or system packages of Qt "
+    "are missing (README.md lists them). Without a display, prune with surgeon run "
+    "JOB.toml. To see the window of another machine, connect with ssh -X."
+)
 _LEVELS = {
     QtMsgType.QtDebugMsg: logging.DEBUG,
     QtMsgType.QtInfoMsg: logging.INFO,
@@ -111,4 +119,9 @@ class ExceptionRelay(QObject):
 
 
 def _on_qt_message(kind: QtMsgType, context: QMessageLogContext, message: str) -> None:
+    if kind is QtMsgType.QtFatalMsg and "platform plugin" in message:
+        # Qt would end the process with advice that does not help.
+        sys.stderr.write(f"{_NO_DISPLAY}\n")
+        sys.stderr.flush()
+        os._exit(_EXIT_NO_DISPLAY)
     logging.getLogger("qt").log(_LEVELS.get(kind, logging.WARNING), message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -137,3 +138,19 @@ def test_recent_models_are_limited_and_ordered():
     assert len(settings.recent_models) == MAX_RECENT_MODELS
     assert settings.recent_models[0] == "model-15"
     assert settings.recent_models.count("model-15") == 1
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="of X11 and Wayland")
+def test_missing_display_ends_in_a_sentence():
+    hidden = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
+    done = subprocess.run(
+        [sys.executable, "-m", "surgeon_gui"],
+        env={name: value for name, value in os.environ.items() if name not in hidden},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "there is no display" in done.stderr
+    assert "surgeon run JOB.toml" in done.stderr
+    assert "Reinstalling" not in done.stderr

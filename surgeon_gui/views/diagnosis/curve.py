@@ -21,6 +21,7 @@ from surgeon_gui.state.diagnosis.costs import Floats
 from surgeon_gui.state.diagnosis.state import MeasuredPoint
 from surgeon_gui.text import numbers
 from surgeon_gui.widgets.charts.chart_card import ChartCard
+from surgeon_gui.widgets.charts.plot import PagePlot
 from surgeon_gui.widgets.controls import text_label
 
 _LEFT_AXIS = 68  # pixels, as in the other charts
@@ -58,7 +59,7 @@ class QualityCurve(ChartCard):
             tr("Diagnose the model to see the predicted quality for each target."),
         )
         self._shown: Prediction | None = None
-        plot = self._plot = pg.PlotWidget(enableMenu=False)
+        plot = self._plot = PagePlot(enableMenu=False)
         plot.setObjectName("forecast_plot")
         plot.setAccessibleName(tr("Predicted quality"))
         plot.setFocusPolicy(Qt.FocusPolicy.NoFocus)

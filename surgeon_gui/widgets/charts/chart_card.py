@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -147,7 +148,11 @@ class ChartCard(QFrame):
         painter = QPainter(generator)
         self._paint(painter)
         painter.end()
-        return bytes(buffer.data().data())
+        # Browsers know no family such as "Sans Serif", which Qt may name.
+        drawn = bytes(buffer.data().data())
+        return re.sub(
+            rb'font-family="([^"]*)"', rb'font-family="\1, sans-serif"', drawn
+        )
 
     def _menu(self) -> QMenu:
         menu = QMenu(self)

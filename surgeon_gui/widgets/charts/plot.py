@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pyqtgraph as pg
 from PySide6.QtCore import QEvent, QPointF, QSize, Qt
-from PySide6.QtGui import QMouseEvent
+from PySide6.QtGui import QMouseEvent, QWheelEvent
 from typing_extensions import override
 
 from surgeon_gui.base.colours import Theme
@@ -48,7 +48,15 @@ class _Axis(pg.AxisItem):
         return [self.format_tick(value * scale) for value in values]
 
 
-class Plot(pg.PlotWidget):
+class PagePlot(pg.PlotWidget):
+    """A plot that leaves the mouse wheel to the page on which it is."""
+
+    @override
+    def wheelEvent(self, event: QWheelEvent) -> None:
+        event.ignore()
+
+
+class Plot(PagePlot):
     """A plot without mouse interaction except for showing values.
 
     Create its items once and reuse them: pyqtgraph leaks items that are created anew.

@@ -16,6 +16,7 @@ from surgeon_gui.base.theme import theme_of
 from surgeon_gui.text.numbers import significant
 from surgeon_gui.widgets.charts.chart_card import ChartCard
 from surgeon_gui.widgets.charts.legend import LegendEntry
+from surgeon_gui.widgets.charts.plot import PagePlot
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 SYMBOLS = ("o", "s", "t1", "d", "h", "star", "t", "p")
@@ -59,7 +60,7 @@ class SeriesChart(ChartCard):
         self._series: tuple[Series, ...] = ()
         self._axes = Axes("", "")
         self._items: list[pg.PlotDataItem] = []
-        self._plot = pg.PlotWidget(enableMenu=False)
+        self._plot = PagePlot(enableMenu=False)
         self._plot.setObjectName(f"{name}_plot")
         self._plot.setAccessibleName(title)
         self._plot.setFocusPolicy(Qt.FocusPolicy.NoFocus)

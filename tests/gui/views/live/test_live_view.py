@@ -325,7 +325,10 @@ def test_charts_are_saved_as_svg_and_csv(view, name, tmp_path):
     chart = find(view, f"{name}_chart", ChartCard)
     for ending in ("svg", "csv"):
         chart.save_picture(tmp_path / f"chart.{ending}")
-    assert ET.parse(tmp_path / "chart.svg").getroot().tag.endswith("svg")
+    root = ET.parse(tmp_path / "chart.svg").getroot()
+    assert root.tag.endswith("svg")
+    families = {each.get("font-family", "sans-serif") for each in root.iter()}
+    assert all(family.endswith("sans-serif") for family in families)
     assert "Save" not in (tmp_path / "chart.svg").read_text()
     with (tmp_path / "chart.csv").open() as file:
         header, *rows = csv.reader(file)
