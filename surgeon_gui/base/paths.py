@@ -7,6 +7,7 @@ without permission. For the window, nothing exists at such paths.
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 from surgeon_engine.api.files import free_bytes as free_bytes_at
@@ -53,6 +54,19 @@ def is_occupied(text: str) -> bool:
         return any(expanded(text).iterdir())
     except OSError:
         return True
+
+
+def unwritable_folder(text: str) -> str:
+    """Return what keeps a folder from being created or written; empty if nothing.
+
+    That is the path of a file in its way, or of the folder that cannot be written.
+    """
+    path = expanded(text)
+    existing = next((x for x in (path, *path.parents) if os.path.exists(x)), path)
+    usable = os.path.isdir(existing) and os.access(existing, os.W_OK | os.X_OK)
+    # Folders of the system itself, such as /proc, are on a disk of no size.
+    holds_files = usable and shutil.disk_usage(existing).total > 0
+    return "" if holds_files else str(existing)
 
 
 def free_bytes(text: str) -> int | None:

@@ -45,6 +45,7 @@ def find_problems(
         Step.MODEL: _model_problem(config),
         Step.CALIBRATION: _calibration_problem(config, model),
         Step.TARGET: _target_problem(config, model),
+        Step.RUN: _run_problem(run_parent),
         Step.EXPORT: _export_problem(config, model, run_parent),
     }
     return {step: problem for step, problem in found.items() if problem}
@@ -225,6 +226,18 @@ def _unknown_layer_problem(config: RunConfig, model: ModelSummary) -> str:
                 pattern=limit.pattern
             )
     return ""
+
+
+def _run_problem(run_parent: str) -> str:
+    """Return why no run can be written into the runs folder; empty if one can."""
+    unwritable = paths.unwritable_folder(run_parent) if run_parent else ""
+    if not unwritable:
+        return ""
+    if paths.is_file(unwritable):
+        text = tr("{path} is a file. Choose a folder for the runs.")
+    else:
+        text = tr("The folder {path} cannot be written. Choose another for the runs.")
+    return text.format(path=unwritable)
 
 
 def can_replace(config: RunConfig, run_parent: str) -> bool:

@@ -17,7 +17,7 @@ from surgeon_engine.api.messages.events import Failed
 from surgeon_gui.base.paths import expanded
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
-from surgeon_gui.state.app import AppState
+from surgeon_gui.state.app import AppState, Step
 from surgeon_gui.state.step_text import stage_times
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.views.steps.page import Page, row_of, with_button
@@ -26,6 +26,8 @@ from surgeon_gui.widgets.controls import (
     described,
     enable_unless,
     heading,
+    problem_label,
+    show_problem,
     text_label,
 )
 from surgeon_gui.widgets.dialogs import JOB_FILES, ask_file, ask_folder, ask_new_file
@@ -41,6 +43,8 @@ class RunPage(Page):
         self._parent_edit.editingFinished.connect(self._on_parent_edited)
         choose = button("run_parent_button")
         choose.clicked.connect(self._on_choose_clicked)
+        self._problem = problem_label()
+        self._problem.setObjectName("run_parent_problem")
         self._save, load = button("save_job_button"), button("load_job_button")
         self._save.clicked.connect(self.ask_where_to_save_job)
         load.clicked.connect(self.ask_for_job)
@@ -59,6 +63,7 @@ class RunPage(Page):
 
         self.column.addWidget(heading(CAPTIONS["run_parent_edit"].label))
         self.column.addLayout(with_button(self._parent_edit, choose))
+        self.column.addWidget(self._problem)
         self.column.addWidget(heading(tr("Job file")))
         self.column.addLayout(row_of(self._save, load))
         self.column.addWidget(heading(tr("Command line")))
@@ -73,6 +78,8 @@ class RunPage(Page):
         if not self._parent_edit.hasFocus():
             self._parent_edit.setText(state.run_parent)
             self._parent_edit.setCursorPosition(0)
+        problem = "" if state.run.status.is_busy else state.problems.get(Step.RUN, "")
+        show_problem(self._problem, problem)
         self._command.setText(command(state.job_file, state.run_parent))
         self._command.setCursorPosition(0)
         self._copy.setEnabled(bool(state.job_file))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -45,6 +47,27 @@ READY = AppState(
 
 def test_default_job_has_no_problems():
     assert find_problems(RunConfig(), MODEL, RUNS) == {}
+
+
+def test_runs_folder_below_a_file_is_a_problem(tmp_path):
+    (tmp_path / "file").touch()
+    folder = str(tmp_path / "file" / "runs")
+    problem = find_problems(RunConfig(), MODEL, folder)[Step.RUN]
+    assert problem == f"{tmp_path / 'file'} is a file. Choose a folder for the runs."
+    assert find_problems(RunConfig(), MODEL, str(tmp_path / "new" / "runs")) == {}
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="a folder of Linux")
+def test_runs_folder_of_the_system_is_a_problem():
+    problem = find_problems(RunConfig(), MODEL, "/proc/runs")[Step.RUN]
+    assert problem.startswith("The folder /proc cannot be written.")
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write")
+def test_runs_folder_without_permission_is_a_problem(tmp_path):
+    (tmp_path / "closed").mkdir(mode=0o500)
+    folder = str(tmp_path / "closed" / "runs")
+    assert "cannot be written" in find_problems(RunConfig(), MODEL, folder)[Step.RUN]
 
 
 def test_missing_model_is_a_problem(tmp_path):
