@@ -5,14 +5,17 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from PySide6.QtCore import QObject, Slot
+from PySide6.QtCore import QObject, QTimer, Slot
 
 from surgeon_engine.api.messages.commands import DescribeText, DownloadModel
+from surgeon_engine.api.model_info.source_names import is_hub_source
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import Step
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.sources.download import next_download
-from surgeon_gui.state.sources.resolver import has_columns
+from surgeon_gui.state.sources.resolver import has_columns, is_small_file
+
+_CHECK_DELAY_MS = 700  # after the last edit
 
 
 class DownloadController(QObject):
@@ -70,3 +73,44 @@ class TextDescriptionController(QObject):
             return
         command = partial(DescribeText, calibration=calibration)
         self._session.start_request(RequestKind.DESCRIPTION, command)
+
+
+class TextCheckController(QObject):
+    """Read the chosen texts once they are small files of this computer.
+
+    So a text that is too short, or that cannot be read, is a problem before the start.
+    """
+
+    def __init__(self, session: Session, parent: QObject) -> None:
+        super().__init__(parent)
+        self._session = session
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(_CHECK_DELAY_MS)
+        self._timer.timeout.connect(self._check)
+        session.changed.connect(self._on_changed)
+
+    @property
+    def _is_due(self) -> bool:
+        state = self._session.state
+        calibration = state.config.calibration
+        more = (each.text for each in calibration.more_texts)
+        texts = (calibration.text, calibration.validation_text, *more)
+        return (
+            state.model is not None
+            and not state.is_busy
+            and not state.request(RequestKind.PREVIEW).id
+            and Step.CALIBRATION not in state.problems
+            and any(is_small_file(text) for text in texts)
+            and not any(is_hub_source(text) for text in texts)
+        )
+
+    @Slot()
+    def _on_changed(self) -> None:
+        if self._is_due:
+            self._timer.start()
+
+    @Slot()
+    def _check(self) -> None:
+        if self._is_due:
+            self._session.preview_text()

@@ -19,6 +19,7 @@ from surgeon_engine.api.model_info.source_names import (
 from surgeon_gui.base import paths
 from surgeon_gui.base.translation import tr
 
+_SMALL_BYTES = 20_000_000
 _TABLE_SUFFIXES = (".jsonl", ".csv", ".parquet")
 TEXT_ENDINGS = (".txt", *_TABLE_SUFFIXES, ".npy")
 
@@ -43,6 +44,13 @@ def resolve_text(typed: str) -> str:
 def has_columns(text: str) -> bool:
     """Return True if the text has columns to choose from."""
     return is_hub_source(text) or Path(text).suffix.lower() in _TABLE_SUFFIXES
+
+
+def is_small_file(text: str) -> bool:
+    """Return True if a text is a file that is read in a moment."""
+    if not text or text == BUILTIN_TEXT or not paths.is_file(text):
+        return False
+    return paths.expanded(text).stat().st_size <= _SMALL_BYTES
 
 
 def is_missing(source: str) -> bool:

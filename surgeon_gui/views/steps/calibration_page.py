@@ -15,7 +15,10 @@ from surgeon_engine.api.messages.sources import TextPreviewed
 from surgeon_engine.api.model_info.source_names import is_hub_source
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
-from surgeon_gui.controllers.sources import TextDescriptionController
+from surgeon_gui.controllers.sources import (
+    TextCheckController,
+    TextDescriptionController,
+)
 from surgeon_gui.state.app import AppState, Step
 from surgeon_gui.state.export_text import problem_of
 from surgeon_gui.state.request import RequestKind
@@ -56,6 +59,7 @@ class CalibrationPage(Page):
         self._text.setPlaceholderText(tr("A file, or organisation/name on the Hub"))
         self._text.edited.connect(self.choose_text)
         self._descriptions = TextDescriptionController(session, self)
+        self._checks = TextCheckController(session, self)
         self._parts = TextParts()
         self._parts.edited.connect(session.edit_calibration)
         self._validation = SourceEdit(

@@ -9,11 +9,13 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QComboBox
 
 from surgeon_engine.api.model_info.source_names import DEMO, hub_name
+from surgeon_gui.controllers import sources
 from surgeon_gui.controllers.sample_download import SampleDownload
 from surgeon_gui.state.app import Step
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import Status
 from surgeon_gui.views.steps import model_page
+from surgeon_gui.views.steps.calibration_page import CalibrationPage
 from surgeon_gui.views.steps.model_page import ModelPage
 from surgeon_gui.window import empty_state, main_window
 from tests.helpers.fake_sources import GATED
@@ -263,3 +265,34 @@ def test_download_that_failed_is_reported(make_window):
     window = make_window()
     find_type(window, ModelPage).sample_download.failed.emit("No network.")
     assert "cannot be downloaded: No network." in shown(window, "error_message")
+
+
+# check of a chosen text
+
+
+def test_chosen_file_is_read_at_once(qtbot, tmp_path, window):
+    load_and_wait(qtbot, window)
+    session = window.session
+    assert not session.state.request(RequestKind.PREVIEW).id  # the built-in text
+    text = tmp_path / "short.txt"
+    text.write_text("Too short.")
+    find_type(window, CalibrationPage).choose_text(str(text))
+    until(qtbot, lambda: bool(session.state.request(RequestKind.PREVIEW).id))
+    wait_for_end(qtbot, window, RequestKind.PREVIEW)
+    first = session.state.request(RequestKind.PREVIEW).id
+    session.changed.emit()
+    qtbot.wait(2 * sources._CHECK_DELAY_MS)
+    assert session.state.request(RequestKind.PREVIEW).id == first  # once
+
+
+@pytest.mark.parametrize("text", [DATASET, "large.txt", "missing.txt"])
+def test_text_that_takes_long_to_read_is_left_alone(
+    qtbot, tmp_path, monkeypatch, window, text
+):
+    monkeypatch.chdir(tmp_path)
+    with (tmp_path / "large.txt").open("wb") as file:
+        file.truncate(10**9)
+    load_and_wait(qtbot, window)
+    find_type(window, CalibrationPage).choose_text(text)
+    qtbot.wait(2 * sources._CHECK_DELAY_MS)
+    assert not window.session.state.request(RequestKind.PREVIEW).id
