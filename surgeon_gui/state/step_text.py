@@ -171,6 +171,24 @@ def outcome(run: RunState) -> str:
     )
 
 
+def phase_with_advice(run: RunState) -> str:
+    """Return the phase, and whether a cancelled run can be resumed."""
+    can_resume = (
+        run.status is Status.CANCELLED
+        and bool(run.history)
+        and run.config is not None
+        and run.config.export.save_progress
+    )
+    if not can_resume:
+        return phase(run)
+    advice = ntr(
+        "Its progress after {n} shot is kept: Resume is in the list of runs.",
+        "Its progress after {n} shots is kept: Resume is in the list of runs.",
+        len(run.history),
+    )
+    return f"{phase(run)} {advice.format(n=len(run.history))}"
+
+
 def interruption(run: RunState) -> str:
     """Return after which shot a run was interrupted."""
     done, shots = len(run.history), max(run.shots, len(run.history))

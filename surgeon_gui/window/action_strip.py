@@ -21,7 +21,7 @@ from surgeon_gui.state.active_task import ActiveTask
 from surgeon_gui.state.job.resource_text import NAMES, light_label
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.run_controls import ControlView, RunControls
-from surgeon_gui.state.step_text import phase, remaining
+from surgeon_gui.state.step_text import phase_with_advice, remaining
 from surgeon_gui.text.captions.caption import spoken
 from surgeon_gui.widgets.controls import (
     bold,
@@ -136,7 +136,7 @@ class ActionStrip(QWidget):
     ) -> None:
         """Show the progress of `run`, the plan and the state of the buttons."""
         self._plan.setText(plan)
-        show_elided(self._phase, phase(run))
+        show_elided(self._phase, phase_with_advice(run))
         self._remaining.setText(remaining(run, now))
         self._bar.setValue(round(run.progress * _PROGRESS_STEPS))
         for run_button, view in (

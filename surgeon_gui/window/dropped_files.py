@@ -7,7 +7,9 @@ from pathlib import Path
 
 from PySide6.QtCore import QUrl
 
+from surgeon_engine.api.messages.events import Failed
 from surgeon_gui.base.paths import is_folder
+from surgeon_gui.base.translation import tr
 from surgeon_gui.state.sources.resolver import TEXT_ENDINGS
 
 
@@ -25,6 +27,18 @@ def text_in(urls: list[QUrl]) -> str:
         if path.lower().endswith(TEXT_ENDINGS):
             return str(Path(path))
     return ""
+
+
+def unusable(urls: list[QUrl]) -> Failed:
+    """Return the error about files that are neither model nor text."""
+    name = urls[0].fileName() or urls[0].toString()
+    return Failed(
+        tr("{name} is neither a model nor a text.").format(name=name),
+        tr(
+            "A model is a folder with config.json and safetensors files, or a .gguf "
+            "file. A text is one of {endings}."
+        ).format(endings=", ".join(TEXT_ENDINGS)),
+    )
 
 
 def _local_paths(urls: list[QUrl]) -> Iterator[str]:

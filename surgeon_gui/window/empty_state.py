@@ -53,6 +53,7 @@ class EmptyState(QWidget):
             for number in range(MAX_RECENT_SHOWN)
         ]
         self._recent_sources: Sequence[str] = ()
+        self._is_drag_over = False
         column = QWidget()
         column.setFixedWidth(_WIDTH)
         content = QVBoxLayout(column)
@@ -86,12 +87,19 @@ class EmptyState(QWidget):
             if is_used:
                 _label(recent, self._recent_sources[index])
 
+    def show_drag(self, *, is_over: bool) -> None:
+        """Show whether files are dragged over the window."""
+        self._is_drag_over = is_over
+        self.update()
+
     @override
     def paintEvent(self, event: QPaintEvent) -> None:
         theme = theme_of(self)
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        painter.setPen(QPen(QColor(theme.border), 1.5, Qt.PenStyle.DashLine))
+        colour = theme.accent if self._is_drag_over else theme.border
+        width = 3.0 if self._is_drag_over else 1.5
+        painter.setPen(QPen(QColor(colour), width, Qt.PenStyle.DashLine))
         painter.setBrush(QColor(theme.surface))
         edge = QRectF(self.rect()).adjusted(1, 1, -1, -1)
         painter.drawRoundedRect(edge, RADIUS, RADIUS)

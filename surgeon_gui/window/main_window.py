@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import Qt, Signal, Slot
-from PySide6.QtGui import QAction, QCloseEvent, QDragEnterEvent, QDropEvent
+from PySide6.QtGui import (
+    QAction,
+    QCloseEvent,
+    QDragEnterEvent,
+    QDragLeaveEvent,
+    QDropEvent,
+)
 from PySide6.QtWidgets import (
     QApplication,
     QHBoxLayout,
@@ -55,7 +61,7 @@ from surgeon_gui.window.central_tabs import CentralTabs
 from surgeon_gui.window.closing import CloseQuestion
 from surgeon_gui.window.desktop_integration import DesktopIntegration
 from surgeon_gui.window.docks import DockPlacement, Docks
-from surgeon_gui.window.dropped_files import model_in, text_in
+from surgeon_gui.window.dropped_files import model_in, text_in, unusable
 from surgeon_gui.window.empty_state import EmptyState
 from surgeon_gui.window.help_menu import HelpMenu
 from surgeon_gui.window.history import History
@@ -189,18 +195,26 @@ class MainWindow(QMainWindow):
 
     @override
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
-        urls = event.mimeData().urls()
-        if model_in(urls) or text_in(urls):
+        if event.mimeData().hasUrls():
+            self._empty_state.show_drag(is_over=True)
             event.acceptProposedAction()
 
     @override
+    def dragLeaveEvent(self, event: QDragLeaveEvent) -> None:
+        self._empty_state.show_drag(is_over=False)
+        super().dragLeaveEvent(event)
+
+    @override
     def dropEvent(self, event: QDropEvent) -> None:
+        self._empty_state.show_drag(is_over=False)
         urls = event.mimeData().urls()
         if model := model_in(urls):
             self.session.choose_model(model)
         elif text_file := text_in(urls):
             self._calibration_page.choose_text(text_file)
             self._steps.open(Step.CALIBRATION)
+        else:
+            self.session.show_problem(unusable(urls))
         event.acceptProposedAction()
 
     # Construction

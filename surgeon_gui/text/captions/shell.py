@@ -12,7 +12,13 @@ CAPTIONS = {
         tr("Stop and &keep"),
         tr("Stop after the current shot and export the model."),
     ),
-    "cancel_button": Caption(tr("&Cancel"), tr("Stop the run now without an export.")),
+    "cancel_button": Caption(
+        tr("&Cancel"),
+        tr(
+            "Stop the run now without an export. It can be resumed after its last "
+            "shot if the progress is saved (step 5)."
+        ),
+    ),
     "log_button": Caption(tr("&Log"), tr("Show or hide the log.")),
     # errors
     "error_details_button": Caption(

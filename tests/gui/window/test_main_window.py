@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import QMimeData, QPointF, Qt, QUrl
-from PySide6.QtGui import QAction, QDropEvent
+from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
+from PySide6.QtGui import QAction, QDragEnterEvent, QDragLeaveEvent, QDropEvent
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QLabel, QLineEdit, QPlainTextEdit
 
@@ -239,6 +239,29 @@ def test_dropped_text_becomes_the_calibration_text(window, tmp_path):
     drop(window, tmp_path / "stories.csv")
     assert window.session.state.config.calibration.text == str(tmp_path / "stories.csv")
     assert find(window, "calibration_column").isVisible()
+
+
+def test_other_dropped_file_is_refused_in_a_sentence(window, tmp_path):
+    drop(window, tmp_path / "picture.jpg")
+    message = find(window, "error_message").text()
+    assert message == "picture.jpg is neither a model nor a text."
+    assert ".gguf" in find(window, "error_hint").text()
+
+
+def test_dragged_file_lights_up_the_first_screen(window, tmp_path):
+    def edge():
+        image = find(window, "empty_state").grab().toImage()
+        return {image.pixel(x, y) for x in range(100, 200) for y in range(4)}
+
+    before = edge()
+    data = QMimeData()
+    data.setUrls([QUrl.fromLocalFile(str(tmp_path))])
+    actions, buttons = Qt.DropAction.CopyAction, Qt.MouseButton.LeftButton
+    none = Qt.KeyboardModifier.NoModifier
+    window.dragEnterEvent(QDragEnterEvent(QPoint(), actions, data, buttons, none))
+    assert edge() != before
+    window.dragLeaveEvent(QDragLeaveEvent())
+    assert edge() == before
 
 
 def test_dropped_picture_is_neither_model_nor_text(tmp_path):
