@@ -11,12 +11,12 @@ import queue
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from surgeon_engine.api.config.run import Device
 from surgeon_engine.api.errors import EngineError
-from surgeon_engine.api.messages.benchmark import BenchmarkSettings, Measured
+from surgeon_engine.api.messages.benchmark import Measured
 from surgeon_engine.api.messages.commands import (
     Cancel,
     Command,
@@ -45,6 +45,7 @@ from surgeon_engine.api.messages.events import (
 )
 from surgeon_engine.api.messages.machine import MachineProbed
 from surgeon_engine.api.messages.run import Stage
+from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.calibration.preview import preview_text
 from surgeon_engine.calibration.texts import described_text
 from surgeon_engine.diagnose import diagnose
@@ -179,8 +180,8 @@ def _run_command(command: Command, context: RunContext) -> None:
             _work_on_run(command, context)
         case Diagnose(config=config, folder=folder):
             context.emit(diagnose(config, Path(folder), context))
-        case MeasureModels(sources=sources, settings=settings):
-            context.emit(_measure(sources, settings, context))
+        case MeasureModels():
+            context.emit(_measure(command, context))
         case ProbeMachine():
             context.emit(MachineProbed(machine()))
 
@@ -197,12 +198,14 @@ def _work_on_run(
             context.emit(export_again(folder, export, context))
 
 
-def _measure(
-    sources: Sequence[str], settings: BenchmarkSettings, context: RunContext
-) -> Measured:
+def _measure(command: MeasureModels, context: RunContext) -> Measured:
+    sources, settings = command.sources, command.settings
     turns = settings.turns(len(sources))
     with context.stage(Stage.MEASUREMENT, total=turns) as step:
-        return measure(sources, settings, context.raise_if_cancelled, step)
+        measured = measure(sources, settings, context.raise_if_cancelled, step)
+    if command.folder:
+        context.record(RunFolder(Path(command.folder)), measured)
+    return measured
 
 
 def _ready() -> EngineReady:

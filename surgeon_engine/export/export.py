@@ -104,6 +104,8 @@ def export(job: ExportJob, context: RunContext) -> Exported:
 def export_again(folder: str, config: ExportConfig, context: RunContext) -> Exported:
     """Export the model of the finished run in `folder` again, in another format.
 
+    The log of the run records it.
+
     Raises:
         RunFolderError: The folder holds no finished run.
         ExportError: The checkpoint of the run is missing; or see `export`.
@@ -129,7 +131,9 @@ def export_again(folder: str, config: ExportConfig, context: RunContext) -> Expo
     with context.stage(Stage.LOAD):
         pruned = restore(checkpoint, report.model.name)
     recipe = Recipe.from_report(report)
-    return export(ExportJob(pruned, recipe, run, config, destination), context)
+    exported = export(ExportJob(pruned, recipe, run, config, destination), context)
+    context.record(run, exported)
+    return exported
 
 
 def write_unverified(job: ExportJob) -> None:

@@ -92,6 +92,19 @@ class RunContext:
             self._append(envelope, self.log)
         self._send(envelope)
 
+    def record(self, log: RunFolder, event: Event) -> None:
+        """Add an event to the log of a run that has ended; warn if that fails.
+
+        Args:
+            log: the run.
+            event: what was made of its result.
+        """
+        try:
+            log.append(Envelope(self._run, time.time(), event))
+        except OSError as error:
+            message = f"{log.events_path} cannot be written: {error.strerror}."
+            self.emit(Logged(Level.WARNING, message))
+
     def save(self, parts: Mapping[str, Tensors | None], **changes: object) -> None:
         """Save the state of the run, as `Saver.save`; warn if that is not possible."""
         reason = self.saver.save(

@@ -176,7 +176,10 @@ class Session(JobEditor):
         settings = BenchmarkSettings(
             dtype=config.model.dtype, device=config.model.device
         )
-        command = partial(MeasureModels, sources=sources, settings=settings)
+        folder = self.state.run.folder
+        command = partial(
+            MeasureModels, sources=sources, settings=settings, folder=folder
+        )
         self.start_request(RequestKind.MEASUREMENT, command)
 
     # errors

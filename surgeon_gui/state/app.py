@@ -82,6 +82,7 @@ class AppState:
     run: RunState = RunState()
     opened_run: RunState | None = None  # an earlier run, while the engine is busy
     opened_run_name: str = ""  # of the earlier run that is shown; empty: none
+    behind: RunState | None = None  # the run to return to once that is closed
     notice: Failed | None = None  # the error that is shown until it is dismissed
 
     def request(self, kind: RequestKind) -> Request[Any]:
@@ -208,6 +209,7 @@ def with_run(state: AppState, run: RunState) -> AppState:
         run=run,
         opened_run=None,
         opened_run_name="",
+        behind=None,
         config=replace(state.config, export=export),
         save_config=ExportConfig(),
         saved=(),
@@ -223,15 +225,33 @@ def with_opened_run(state: AppState, run: RunState, name: str) -> AppState:
     """
     if state.is_busy:
         return replace(state, opened_run=run, opened_run_name=name)
-    shown = replace(with_run(state, run), opened_run_name=name, notice=run.error)
+    behind = state.behind if state.opened_run_name else _run_with_results(state)
+    return replace(_with_ended_run(state, run), opened_run_name=name, behind=behind)
+
+
+def _run_with_results(state: AppState) -> RunState:
+    """Return the current run, with what was made of its result."""
+    measured = state.request(RequestKind.MEASUREMENT).response
+    return replace(state.run, saved=state.saved, measured=measured)
+
+
+def _with_ended_run(state: AppState, run: RunState) -> AppState:
+    """Return the state with a run that has ended, and what was made of its result."""
+    state = replace(with_run(state, run), saved=run.saved, notice=run.error)
     if run.exported is not None:
         save_config = ExportConfig(format=suggested_format(run.exported))
-        shown = replace(shown, save_config=save_config)
-    return shown
+        state = replace(state, save_config=save_config)
+    if run.measured is not None:
+        measurement = Request(f"{run.run} measurement", run.measured)
+        state = with_request(state, RequestKind.MEASUREMENT, measurement)
+    return state
 
 
 def without_opened_run(state: AppState) -> AppState:
     """Return the state after an earlier run was closed."""
     if state.opened_run is not None:
         return replace(state, opened_run=None, opened_run_name="")
-    return with_run(state, RunState()) if state.opened_run_name else state
+    if not state.opened_run_name:
+        return state
+    behind = state.behind or RunState()
+    return replace(_with_ended_run(state, behind), notice=None, behind=None)

@@ -14,7 +14,8 @@ from typing import Any
 
 from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.messages.events import Cancelled, Envelope, Failed
+from surgeon_engine.api.messages.benchmark import Measured
+from surgeon_engine.api.messages.events import Cancelled, Envelope, Event, Failed
 from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
     Evaluation,
@@ -120,6 +121,9 @@ class RunState:
     recovered: Recovered | None = None
     recovery: RecoveryConfig | None = None  # as the engine has chosen it
     exported: Exported | None = None
+    # What was made of the result after the run.
+    saved: tuple[Exported, ...] = ()
+    measured: Measured | None = None
     result: RunFinished | None = None
     error: Failed | None = None
     planned: Mapping[Stage, float] = field(default_factory=dict, hash=False)  # seconds
@@ -287,9 +291,10 @@ def interrupted(state: RunState, at: float) -> RunState:
 
 def apply(state: RunState, envelope: Envelope) -> RunState:
     """Return the run after an event."""
-    is_over = not state.status.is_busy and not isinstance(envelope.event, RunResumed)
-    if envelope.run != state.run or is_over:
+    if envelope.run != state.run:
         return state
+    if not state.status.is_busy and not isinstance(envelope.event, RunResumed):
+        return _with_later_result(state, envelope.event)
     handle = _HANDLERS.get(type(envelope.event))
     if handle is None:
         return state
@@ -300,6 +305,16 @@ def apply(state: RunState, envelope: Envelope) -> RunState:
         position = state._position(envelope.at)
         share = eta.progress(state._timeline, state.times, position)
         state = replace(state, progress=max(state.progress, share))
+    return state
+
+
+def _with_later_result(state: RunState, event: Event) -> RunState:
+    """Return a run that has ended, with what was made of its result since."""
+    match event:
+        case Exported():
+            return replace(state, saved=(*state.saved, event))
+        case Measured():
+            return replace(state, measured=event)
     return state
 
 
@@ -342,6 +357,8 @@ def _reopened(state: RunState, at: float) -> RunState:
         held_out=(),
         recovered=None,
         exported=None,
+        saved=(),
+        measured=None,
         result=None,
         error=None,
         ended=None,

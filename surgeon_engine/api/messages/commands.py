@@ -74,6 +74,7 @@ class MeasureModels(_Command, frozen=True):
 
     sources: tuple[str, ...]
     settings: BenchmarkSettings
+    folder: str = ""  # of the run whose log records it; empty: none
 
 
 class Diagnose(_Command, frozen=True):

@@ -8,6 +8,7 @@ import math
 import shutil
 from pathlib import Path
 
+import msgspec
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -18,7 +19,7 @@ from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import Structure, Target
 from surgeon_engine.api.errors import ConfigError, ExportError
 from surgeon_engine.api.messages.commands import Cancel
-from surgeon_engine.api.messages.events import Logged
+from surgeon_engine.api.messages.events import Envelope, Logged
 from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
     Exported,
@@ -130,6 +131,24 @@ def test_finished_run_is_exported_in_another_format(tmp_path, structure, first):
         assert copy.weight_bytes == direct.weight_bytes
         if structure is Structure.HEADS_AND_NEURONS:
             assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_later_export_is_recorded_in_the_log_of_the_run(tmp_path):
+    exported(tmp_path, Format.MASKED)
+    later = again(tmp_path, Format.COMPACT, "again")
+    last = RunFolder(tmp_path / "run").events_path.read_bytes().splitlines()[-1]
+    assert msgspec.json.decode(last, type=Envelope).event == later
+
+
+def test_log_that_cannot_be_written_is_reported(tmp_path):
+    exported(tmp_path, Format.MASKED)
+    log = RunFolder(tmp_path / "run").events_path
+    log.unlink()
+    log.mkdir()
+    recorder = Recorder()
+    export = ExportConfig(str(tmp_path / "again"), Format.COMPACT)
+    export_again(str(tmp_path / "run"), export, recorder.context)
+    assert "events.jsonl cannot be written" in recorder.warnings()[0].message
 
 
 def test_moved_run_folder_is_exported(tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.presets import presets
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import Dtype, ModelConfig, RunConfig
+from surgeon_engine.api.messages.benchmark import BenchmarkSettings
 from surgeon_engine.api.messages.events import Cancelled, EngineReady, Envelope, Failed
 from surgeon_engine.api.messages.machine import MachineProbed
 from surgeon_engine.api.messages.run import Progressed, RunFinished, Stage, StageStarted
@@ -169,6 +170,35 @@ def test_presets_are_independent_and_keep_other_edits():
     state = without_preset(state)
     assert state.config.pruning == own.pruning
     assert state.config.calibration == replace(own.calibration, text="mine.txt")
+
+
+def test_opened_run_shows_what_was_made_of_it_and_closes_to_the_run_before():
+    own = replace(
+        requested(RequestKind.MEASUREMENT, "measure-1", measured()),
+        run=RunState(run="run-1", exported=exported("here", PruningConfig())),
+        saved=(exported("gguf", PruningConfig()),),
+    )
+    speed = measured(BenchmarkSettings(rounds=3))
+    saved = (exported("a", PruningConfig()), exported("b", PruningConfig()))
+    earlier = RunState(run="earlier-1", saved=saved, measured=speed)
+    opened = app_state.with_opened_run(own, earlier, "An earlier run")
+    assert opened.saved == saved
+    assert opened.request(RequestKind.MEASUREMENT).response == speed
+    again = app_state.with_opened_run(opened, RunState(run="earlier-2"), "Another")
+    assert again.saved == ()
+    assert again.request(RequestKind.MEASUREMENT).response is None
+    for state in (opened, again):
+        closed = app_state.without_opened_run(state)
+        assert closed.run.run == "run-1"
+        assert closed.run.exported == own.run.exported
+        assert closed.saved == own.saved
+        assert closed.request(RequestKind.MEASUREMENT).response == measured()
+        assert closed.opened_run_name == ""
+
+
+def test_opened_run_closes_to_nothing_if_there_was_no_run():
+    opened = app_state.with_opened_run(AppState(), RunState(run="earlier-1"), "A run")
+    assert app_state.without_opened_run(opened).run == RunState()
 
 
 def test_pace_is_measured_from_a_finished_run():

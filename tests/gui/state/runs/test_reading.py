@@ -8,7 +8,7 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from surgeon_engine.api.config.pruning import Structure
+from surgeon_engine.api.config.pruning import PruningConfig, Structure
 from surgeon_engine.api.messages.events import Cancelled, Envelope
 from surgeon_engine.api.messages.run import RunResumed
 from surgeon_engine.api.process_lock import encode_process_lock
@@ -31,6 +31,7 @@ from surgeon_gui.state.runs.state import RunsState
 from surgeon_gui.text import numbers
 from tests.helpers.configs import changed
 from tests.helpers.fake_engine import shot_finished
+from tests.helpers.fake_results import exported, measured
 from tests.helpers.fake_runs import (
     BEGAN,
     job,
@@ -111,6 +112,21 @@ def test_invalid_line_makes_the_run_damaged_and_is_named(tmp_path):
     assert "Line 2 of events.jsonl" in record.problem
     with pytest.raises(UnreadableRunError):
         read_state(folder)
+
+
+def test_what_was_made_of_a_run_comes_back(tmp_path):
+    folder = write_run(tmp_path)
+    later = exported("elsewhere", PruningConfig())
+    for event in (later, measured(), later):
+        RunFolder(folder).append(Envelope("save-1", 2e9, event))
+    state = read_state(folder)
+    assert state.saved == (later, later)
+    assert state.measured == measured()
+    assert state.exported.folder != later.folder
+    assert read_record(folder).outcome is RunOutcome.FINISHED
+    resumed = run_state.apply(state, Envelope(state.run, 3e9, RunResumed(1, 5.0)))
+    assert resumed.saved == ()
+    assert resumed.measured is None
 
 
 def test_damaged_run_says_what_can_still_be_used(tmp_path):
