@@ -32,7 +32,8 @@ class Settings:
     theme: ThemeChoice = ThemeChoice.SYSTEM
     language: str = ""  # such as "de"; empty: the language of the system
     geometry: QByteArray = field(default_factory=QByteArray)
-    layout: QByteArray = field(default_factory=QByteArray)
+    layout: QByteArray = field(default_factory=QByteArray)  # of the docks
+    splitter: QByteArray = field(default_factory=QByteArray)  # beside the steps
     run_parent: str = ""
     last_folder: str = ""
     recent_models: list[str] = field(default_factory=list)
@@ -69,6 +70,7 @@ def load() -> Settings:
     settings.language = str(store.value("language", ""))
     settings.geometry = _bytes(store.value("geometry"))
     settings.layout = _bytes(store.value("layout"))
+    settings.splitter = _bytes(store.value("splitter"))
     settings.run_parent = str(store.value("run_parent", ""))
     settings.last_folder = str(store.value("last_folder", ""))
     settings.recent_models = _strings(store.value("recent_models"))
@@ -85,6 +87,7 @@ def save(settings: Settings) -> None:
     store.setValue("language", settings.language)
     store.setValue("geometry", settings.geometry)
     store.setValue("layout", settings.layout)
+    store.setValue("splitter", settings.splitter)
     store.setValue("run_parent", settings.run_parent)
     store.setValue("last_folder", settings.last_folder)
     store.setValue("recent_models", settings.recent_models)

@@ -120,6 +120,10 @@ def _palette(theme: Theme) -> QPalette:
     return palette
 
 
+# Names of files by their word in the style sheet, without theme and suffix.
+_PICTURES = {"tick": "tick", "arrow_down": "arrow-down", "arrow_up": "arrow-up"}
+
+
 @cache
 def _stylesheet(theme: Theme) -> str:
     """Return the style sheet of the window in the colours of `theme`."""
@@ -130,7 +134,8 @@ def _stylesheet(theme: Theme) -> str:
         for item in fields(theme)
         if isinstance(getattr(theme, item.name), str)
     }
-    tick = resources / "pictures" / f"tick-{theme.name}.svg"
-    return template.substitute(
-        colours, radius=RADIUS, half_gap=GAP // 2, tick=tick.as_posix()
-    )
+    pictures = {
+        name: (resources / "pictures" / f"{file}-{theme.name}.svg").as_posix()
+        for name, file in _PICTURES.items()
+    }
+    return template.substitute(colours, radius=RADIUS, half_gap=GAP // 2, **pictures)

@@ -12,6 +12,7 @@ from PySide6.QtWidgets import (
     QFrame,
     QLabel,
     QLineEdit,
+    QMenu,
     QMessageBox,
     QPushButton,
     QSizePolicy,
@@ -73,6 +74,12 @@ def button(name: str, *, primary: bool = False) -> QPushButton:
     made = described(QPushButton(CAPTIONS[name].label), name)
     made.setProperty("primary", primary)
     return made
+
+
+def give_menu(made: QPushButton, menu: QMenu) -> None:
+    """Let a button open a menu, and show that by an arrow."""
+    made.setProperty("menu", True)
+    made.setMenu(menu)
 
 
 def line_label(text: str = "", *, quiet: bool = False) -> QLabel:
@@ -199,8 +206,11 @@ class _ElidingBox(QComboBox):
             QStyle.SubControl.SC_ComboBoxEditField,
             self,
         ).width()
+        text = (
+            self.currentText() if self.currentIndex() >= 0 else self.placeholderText()
+        )
         option.currentText = self.fontMetrics().elidedText(
-            self.currentText(), Qt.TextElideMode.ElideRight, width - _CHOICE_PADDING
+            text, Qt.TextElideMode.ElideRight, width - _CHOICE_PADDING
         )
         painter.drawComplexControl(QStyle.ComplexControl.CC_ComboBox, option)
         painter.drawControl(QStyle.ControlElement.CE_ComboBoxLabel, option)

@@ -27,7 +27,7 @@ from surgeon_gui.widgets.controls import (
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 _TITLE_SCALE = 1.5
-_WIDTH = 620
+_MIN_WIDTH, _WIDTH = 440, 620
 _BUTTON_HEIGHT = 34
 
 
@@ -55,7 +55,8 @@ class EmptyState(QWidget):
         self._recent_sources: Sequence[str] = ()
         self._is_drag_over = False
         column = QWidget()
-        column.setFixedWidth(_WIDTH)
+        column.setMinimumWidth(_MIN_WIDTH)
+        column.setMaximumWidth(_WIDTH)
         content = QVBoxLayout(column)
         content.setSpacing(MARGIN)
         self._add_open_controls(content)
@@ -65,7 +66,11 @@ class EmptyState(QWidget):
         self._add_samples(content)
         outer = QVBoxLayout(self)
         outer.addStretch()
-        outer.addLayout(_centred_row(column))
+        row = QHBoxLayout()
+        row.addStretch(1)
+        row.addWidget(column, _WIDTH)  # as wide as there is room
+        row.addStretch(1)
+        outer.addLayout(row)
         outer.addStretch()
         self.show_recent(())
         self.show_sample(is_busy=False)

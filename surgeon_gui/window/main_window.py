@@ -16,8 +16,8 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import (
     QApplication,
-    QHBoxLayout,
     QMainWindow,
+    QSplitter,
     QVBoxLayout,
     QWidget,
 )
@@ -49,7 +49,7 @@ from surgeon_gui.views.steps.export_page import ExportPage
 from surgeon_gui.views.steps.model_page import ModelPage
 from surgeon_gui.views.steps.page import Page
 from surgeon_gui.views.steps.run_page import RunPage
-from surgeon_gui.views.steps.step_panel import StepPanel
+from surgeon_gui.views.steps.step_panel import STEPS_WIDTH, StepPanel
 from surgeon_gui.views.steps.target_page import TargetPage
 from surgeon_gui.widgets.charts.chart_card import save_widget
 from surgeon_gui.widgets.controls import finish_typing
@@ -72,7 +72,7 @@ from surgeon_gui.window.undo import UndoActions
 from surgeon_gui.window.window_log import WindowLog
 
 _SIZE = (1360, 860)
-_MIN_SIZE = (1024, 640)
+_MIN_SIZE = (920, 500)  # half of a 4k screen at scale 2
 _LOG_PLACEMENT = DockPlacement(
     Qt.DockWidgetArea.BottomDockWidgetArea, size=150, is_shown=False
 )
@@ -184,6 +184,7 @@ class MainWindow(QMainWindow):
             return
         self.settings.geometry = self.saveGeometry()
         self.settings.layout = self._docks.layout()
+        self.settings.splitter = self._splitter.saveState()
         if self.session.state.run_parent != self._initial_run_parent:
             self.settings.run_parent = self.session.state.run_parent
         self._engine.shut_down()
@@ -242,13 +243,13 @@ class MainWindow(QMainWindow):
         self._pages[Step.EXPORT].column.insertWidget(1, report)  # below the result
         self._tabs.add_tab("playground_tab", PlaygroundView(self._playground))
         column.addWidget(self._tabs, 1)
-        content = QWidget()
-        row = QHBoxLayout(content)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(0)
-        row.addWidget(self._steps)
-        row.addWidget(right, 1)
-        self.setCentralWidget(content)
+        self._splitter = QSplitter()
+        self._splitter.setObjectName("main_splitter")
+        self._splitter.setChildrenCollapsible(False)
+        self._splitter.addWidget(self._steps)
+        self._splitter.addWidget(right)
+        self._splitter.setStretchFactor(1, 1)
+        self.setCentralWidget(self._splitter)
         self.statusBar().setSizeGripEnabled(False)
         self.statusBar().addPermanentWidget(self._strip, 1)
 
@@ -310,6 +311,8 @@ class MainWindow(QMainWindow):
         if not self.settings.geometry.isEmpty():
             self.restoreGeometry(self.settings.geometry)
         self._docks.restore(self.settings.layout)
+        if not self._splitter.restoreState(self.settings.splitter):
+            self._reset_splitter()
 
     # Reactions to the session and to controls
 
@@ -425,4 +428,8 @@ class MainWindow(QMainWindow):
     @Slot()
     def _on_reset_layout_triggered(self) -> None:
         self._docks.reset()
+        self._reset_splitter()
         self.resize(*_SIZE)
+
+    def _reset_splitter(self) -> None:
+        self._splitter.setSizes([STEPS_WIDTH, self.width() - STEPS_WIDTH])

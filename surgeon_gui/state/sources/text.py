@@ -100,10 +100,10 @@ def facts_problem(state: AppState) -> str:
 def sample_label(*, is_here: bool, is_busy: bool) -> str:
     """Return the label of the button of the sample model."""
     if is_busy:
-        return tr("Cancel the download of {sample}").format(sample=SMOLLM2)
+        return tr("Cancel download")
     if is_here:
         return SMOLLM2
-    return tr("Download {sample} ({size})").format(
+    return tr("Get {sample} ({size})").format(
         sample=SMOLLM2, size=numbers.size(SAMPLE_BYTES)
     )
 

@@ -10,11 +10,17 @@ MAX_RECENT_SHOWN = 4  # recent models on the first screen
 CAPTIONS = {
     "empty_sample_button": Caption(
         tr("Try SmolLM2-135M"),
-        tr("Set up a run of a small pretrained model; download it first if necessary."),
+        tr(
+            "Set up a run of SmolLM2-135M-Instruct, quantized to 4 bits (Q4_1). It is "
+            "downloaded if it is not on this computer."
+        ),
     ),
     "use_sample_button": Caption(
         tr("SmolLM2-135M"),
-        tr("Use a small pretrained model; download it first if necessary."),
+        tr(
+            "Use SmolLM2-135M-Instruct, quantized to 4 bits (Q4_1). It is downloaded "
+            "if it is not on this computer."
+        ),
     ),
     "empty_hub_edit": Caption(
         tr("Model on the Hub"),

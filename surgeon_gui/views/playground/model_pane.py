@@ -24,6 +24,7 @@ from surgeon_gui.widgets.controls import (
     button,
     card,
     eliding_label,
+    give_menu,
     heading,
     set_min_height,
     show_elided,
@@ -46,7 +47,7 @@ class ModelPane(QWidget):
         self._model = eliding_label(f"{name}_model")
         self._choose = button(f"{name}_button")
         self._choose.setText(tr("Choose…"))
-        self._choose.setMenu(self._menu(name))
+        give_menu(self._choose, self._menu(name))
         self._copy = button(f"{name}_copy_button")
         self._copy.clicked.connect(self._on_copy)
         self.text = TextView(f"{name}_text")

@@ -1,4 +1,4 @@
-"""Row of sampling settings: length, temperature, top-p, seed and chat template."""
+"""Two rows of sampling settings: length, temperature, top-p, seed and chat template."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from PySide6.QtCore import QSignalBlocker, Signal, Slot
 from PySide6.QtWidgets import (
     QCheckBox,
     QDoubleSpinBox,
-    QHBoxLayout,
+    QGridLayout,
     QSpinBox,
     QWidget,
 )
@@ -55,18 +55,20 @@ class SamplingRow(QWidget):
         self._chat = QCheckBox(CAPTIONS["playground_chat_check"].label)
         described(self._chat, "playground_chat_check")
         self._chat.toggled.connect(self._on_edited)
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(GAP)
-        for box in (self._length, self._temperature, self._top_p, self._seed):
+        grid = QGridLayout(self)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setSpacing(GAP)
+        boxes = (self._length, self._temperature, self._top_p, self._seed)
+        for index, box in enumerate(boxes):
             box.valueChanged.connect(self._on_edited)
             label = line_label(CAPTIONS[box.objectName()].label)
             label.setBuddy(box)
-            row.addWidget(label)
-            row.addWidget(box)
-        row.addWidget(self._new_seed)
-        row.addStretch()
-        row.addWidget(self._chat)
+            row, place = divmod(index, 2)
+            grid.addWidget(label, row, 2 * place)
+            grid.addWidget(box, row, 2 * place + 1)
+        grid.addWidget(self._chat, 0, 4)
+        grid.addWidget(self._new_seed, 1, 4)
+        grid.setColumnStretch(5, 1)
 
     def show_settings(
         self, settings: GenerationSettings, has_template: bool | None

@@ -12,7 +12,7 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.state.run import RunState
 from surgeon_gui.views.steps.page import row_of
 from surgeon_gui.views.steps.run_page import open_folder
-from surgeon_gui.widgets.controls import button, eliding_label, show_elided
+from surgeon_gui.widgets.controls import button, eliding_label, give_menu, show_elided
 
 
 class ReportRow(QWidget):
@@ -39,7 +39,7 @@ class ReportRow(QWidget):
 
     def set_menu(self, menu: QMenu) -> None:
         """Set the menu of the button, with an entry for each file format."""
-        self._save.setMenu(menu)
+        give_menu(self._save, menu)
 
     def show_run(self, run: RunState, *, can_report: bool) -> None:
         """Show the row for `run`; hide it unless `can_report`."""

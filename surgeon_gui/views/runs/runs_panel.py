@@ -40,6 +40,7 @@ from surgeon_gui.views.steps.run_page import open_folder
 from surgeon_gui.widgets.controls import (
     button,
     described,
+    give_menu,
     text_label,
 )
 from surgeon_gui.widgets.facts import Facts
@@ -136,7 +137,7 @@ class RunsPanel(QWidget):
         bottom.setSpacing(GAP)
         for each in (self._open, self._compare, self._more):
             bottom.addWidget(each, 1)
-        self._more.setMenu(self._menu)
+        give_menu(self._more, self._menu)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(GAP, GAP, MARGIN, MARGIN)
         layout.setSpacing(GAP)

@@ -77,7 +77,8 @@ class ModelPage(Page):
 
         self.column.addWidget(self._source)
         self.column.addLayout(row_of(folder, gguf))
-        self.column.addLayout(row_of(demo, self._sample))
+        self.column.addLayout(row_of(demo))
+        self.column.addLayout(row_of(self._sample))
         self.column.addWidget(self._recent)
         self.column.addWidget(self._problem)
         self.column.addWidget(self._download)

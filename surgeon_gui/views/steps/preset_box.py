@@ -17,6 +17,7 @@ from surgeon_gui.widgets.controls import (
     button,
     choice_box,
     described,
+    give_menu,
     problem_label,
     show_problem,
     text_label,
@@ -73,7 +74,7 @@ class PresetBox(QWidget):
             action.triggered.connect(slot)
             menu.addAction(action)
             actions[name] = action
-        self._more.setMenu(menu)
+        give_menu(self._more, menu)
         return actions
 
     def _make_naming(self) -> QWidget:

@@ -12,7 +12,8 @@ from surgeon_gui.state.app import AppState, Step
 from surgeon_gui.state.step_text import step_view
 from surgeon_gui.views.steps.step_card import StepCard
 
-_WIDTH = 372
+STEPS_WIDTH = 380  # pixels, of a first start
+_MAX_WIDTH = 640
 
 
 class StepPanel(QScrollArea):
@@ -24,7 +25,8 @@ class StepPanel(QScrollArea):
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setFixedWidth(_WIDTH)
+        self.setMinimumWidth(STEPS_WIDTH)
+        self.setMaximumWidth(_MAX_WIDTH)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         content = QWidget()
         self._column = column = QVBoxLayout(content)

@@ -17,7 +17,13 @@ from surgeon_engine.api.files import write_atomically
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.widgets.charts.legend import Legend, LegendEntry
-from surgeon_gui.widgets.controls import button, explained, heading, text_label
+from surgeon_gui.widgets.controls import (
+    button,
+    explained,
+    give_menu,
+    heading,
+    text_label,
+)
 from surgeon_gui.widgets.dialogs import ask_new_file
 
 _PICTURE_SCALE = 2  # for documents: twice the resolution of the screen
@@ -53,7 +59,7 @@ class ChartCard(QFrame):
         self.controls = QHBoxLayout()
         self.controls.setSpacing(GAP)
         self._save = button(f"{name}_save_button")
-        self._save.setMenu(self._menu())
+        give_menu(self._save, self._menu())
         top = QHBoxLayout()
         top.addWidget(self._title)
         top.addStretch()
