@@ -12,7 +12,7 @@ from surgeon_gui.state.app import AppState, Step
 from surgeon_gui.state.step_text import step_view
 from surgeon_gui.views.steps.step_card import StepCard
 
-STEPS_WIDTH = 380  # pixels, of a first start
+STEPS_WIDTH = 384  # pixels, of a first start
 _MAX_WIDTH = 640
 
 
