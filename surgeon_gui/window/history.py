@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QMainWindow, QMenu
 from surgeon_gui.controllers.comparison import ComparisonController
 from surgeon_gui.controllers.runs import RunsController
 from surgeon_gui.controllers.session import Session
+from surgeon_gui.state.result_text import has_result
 from surgeon_gui.views.comparison.view import CompareView
 from surgeon_gui.views.report.report_row import ReportRow
 from surgeon_gui.views.report.reports import Reports
@@ -73,6 +74,10 @@ class History(QObject):
         """Open the run in `folder` and show its charts."""
         self.runs.reopen(str(folder.absolute()))
 
+    def ask_to_delete(self, folder: str) -> None:
+        """Ask whether the run in a folder may be moved to the trash."""
+        self._panel.ask_to_delete(folder)
+
     def finish(self) -> None:
         """Wait until reports are written and runs are deleted."""
         self.reports.finish_writing()
@@ -103,4 +108,7 @@ class History(QObject):
 
     @Slot()
     def _on_run_opened(self) -> None:
-        self._tabs.open_tab("live_tab")
+        run = self._session.state.run
+        is_current = self._session.state.opened_run is None
+        shows_result = is_current and has_result(run)
+        self._tabs.open_tab("result_tab" if shows_result else "live_tab")

@@ -32,9 +32,11 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.engine_thread import EngineThread
 from surgeon_gui.controllers.playground import Playground
 from surgeon_gui.controllers.session import Session
+from surgeon_gui.state import result_text
 from surgeon_gui.state.active_task import active_task
 from surgeon_gui.state.app import Step
 from surgeon_gui.state.job import resource_text
+from surgeon_gui.state.job.targets import with_next_target
 from surgeon_gui.state.log_lines import log_lines
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import RunState
@@ -44,6 +46,7 @@ from surgeon_gui.state.step_text import plan_or_hint
 from surgeon_gui.text import labels
 from surgeon_gui.views.live.live_view import LiveView
 from surgeon_gui.views.playground.view import PlaygroundView
+from surgeon_gui.views.result.view import ResultView
 from surgeon_gui.views.steps.calibration_page import CalibrationPage
 from surgeon_gui.views.steps.export_page import ExportPage
 from surgeon_gui.views.steps.model_page import ModelPage
@@ -236,11 +239,11 @@ class MainWindow(QMainWindow):
         column.addWidget(self._history.bar)
         column.addWidget(self._help_menu.hint)
         self._tabs.add_tab("live_tab", self._live)
+        self._result = ResultView(self.session, self._history.report_row)
+        self._tabs.add_tab("result_tab", self._result)
         self._analysis_tabs = AnalysisTabs(self.session, self._tabs, self._target_page)
         self._analysis_tabs.save_failed.connect(self._on_save_failed)
         self._history.add_to(self._tabs, self._docks, self._menus.actions)
-        report = self._history.report_row
-        self._pages[Step.EXPORT].column.insertWidget(1, report)  # below the result
         self._tabs.add_tab("playground_tab", PlaygroundView(self._playground))
         column.addWidget(self._tabs, 1)
         self._splitter = QSplitter()
@@ -265,6 +268,9 @@ class MainWindow(QMainWindow):
         self._strip.pause_clicked.connect(self.session.pause_or_resume)
         self._strip.stop_clicked.connect(self.session.stop_and_keep)
         self._strip.cancel_clicked.connect(self.session.cancel)
+        self._result.try_clicked.connect(self._on_try_clicked)
+        self._result.next_clicked.connect(self._on_next_clicked)
+        self._result.discard_clicked.connect(self._on_discard_clicked)
         self._docks.connect_toggle("log_dock", self._strip.log_button)
         self._docks.connect_toggle("runs_dock", self._strip.runs_button)
         self._error_bar.dismissed.connect(self.session.dismiss_problem)
@@ -327,6 +333,7 @@ class MainWindow(QMainWindow):
         self._tabs.show_tabs(has_views or self._history.has_comparison)
         self._empty_state.show_recent(self.settings.recent_models)
         self._live.show_run(state.shown_run, now)
+        self._result.show_state(state)
         plan = plan_or_hint(state, obstacle)
         controls = run_controls(state.run, obstacle)
         self._strip.show_run(state.run, plan, controls, now)
@@ -355,8 +362,8 @@ class MainWindow(QMainWindow):
     @Slot(object)
     def _on_run_ended(self, run: RunState) -> None:
         self.settings.pace = self.session.state.pace
-        if run.exported is not None and self._steps.is_open(Step.RUN):
-            self._steps.open(Step.EXPORT)
+        if result_text.has_result(run):
+            self._tabs.open_tab("result_tab")
         self.run_ended.emit(run)
 
     @Slot()
@@ -377,6 +384,23 @@ class MainWindow(QMainWindow):
             self.session.load(RunConfig(ModelConfig(source)))
         else:
             self._model_page.use_sample()
+
+    @Slot()
+    def _on_try_clicked(self) -> None:
+        self._tabs.open_tab("playground_tab")
+        self._playground.use_run()
+        self._playground.generate()
+
+    @Slot()
+    def _on_next_clicked(self) -> None:
+        """Make the job of the run the draft, with the next target."""
+        if (config := self.session.state.run.config) is not None:
+            self.session.load(with_next_target(config))
+            self._steps.open(Step.TARGET)
+
+    @Slot()
+    def _on_discard_clicked(self) -> None:
+        self._history.ask_to_delete(self.session.state.run.folder)
 
     @Slot()
     def _on_sample_changed(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from surgeon_engine.api.config.export import FileDtype, Format
@@ -11,7 +12,11 @@ from surgeon_engine.api.config.fields import with_values
 from surgeon_engine.api.config.pruning import (
     SPARSE,
     Damping,
+    FileSize,
     Method,
+    Parameters,
+    ParameterShare,
+    PrunableShare,
     PruningConfig,
     Structure,
     Target,
@@ -25,6 +30,7 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.text.choices import CHOICES
 
 _MILLION = 1_000_000
+_NEXT_SHARE = 0.1  # that the next target removes more
 _MAX_SHARE = 0.95  # limit of the config
 _FIELDS = {
     Target.PRUNABLE_SHARE: "sparsity",
@@ -40,6 +46,26 @@ def goal_or_none(config: RunConfig, model: ModelSummary) -> Goal | None:
         return goal_of(config.pruning, model, file_dtype(config, model))
     except ConfigError:
         return None
+
+
+def with_next_target(config: RunConfig) -> RunConfig:
+    """Return the job with a target that leaves a smaller model."""
+    pruning = config.pruning
+    match pruning.target:
+        case PrunableShare() | ParameterShare():
+            share = min(round(pruning.target.sparsity + _NEXT_SHARE, 2), _MAX_SHARE)
+            smaller = replace(pruning, target=replace(pruning.target, sparsity=share))
+        case Parameters(millions=millions):
+            smaller = replace(pruning, target=Parameters(_smaller(millions)))
+        case FileSize(megabytes=megabytes):
+            smaller = replace(pruning, target=FileSize(_smaller(megabytes)))
+    return replace(config, pruning=smaller)
+
+
+def _smaller(size: float) -> float:
+    """Return the next size, rounded to three figures."""
+    size *= 1 - _NEXT_SHARE
+    return round(size, 2 - math.floor(math.log10(size)))
 
 
 def implied_changes(

@@ -40,6 +40,18 @@ CAPTIONS = {
         ),
     ),
     "measure_cancel_button": Caption(tr("Cancel"), tr("Cancel the measurement.")),
+    # result
+    "result_tab": Caption(tr("Result"), tr("What the run has made.")),
+    "result_try_button": Caption(
+        tr("Try it"), tr("Generate text with the original and the pruned model.")
+    ),
+    "result_next_button": Caption(
+        tr("Next size"),
+        tr("Set up the same run with a target that leaves a smaller model."),
+    ),
+    "result_discard_button": Caption(
+        tr("Discard…"), tr("Move the run and its files to the trash.")
+    ),
     # question before files are replaced
     "replace_yes_button": Caption(
         tr("Replace"), tr("Replace the content of the folder with the new files.")

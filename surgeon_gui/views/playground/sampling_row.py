@@ -58,7 +58,10 @@ class SamplingRow(QWidget):
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setSpacing(GAP)
-        boxes = (self._length, self._temperature, self._top_p, self._seed)
+        boxes: tuple[QSpinBox | QDoubleSpinBox, ...] = (
+            *(self._length, self._temperature),
+            *(self._top_p, self._seed),
+        )
         for index, box in enumerate(boxes):
             box.valueChanged.connect(self._on_edited)
             label = line_label(CAPTIONS[box.objectName()].label)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from PySide6.QtCore import QModelIndex, QPoint, Qt, Signal, Slot
 from PySide6.QtGui import QAction, QKeySequence
@@ -90,6 +91,23 @@ class RunsPanel(QWidget):
         index = self._view.currentIndex()
         if index.isValid():
             self._view.edit(index.siblingAtColumn(NAME))
+
+    def ask_to_delete(self, folder: str) -> None:
+        """Ask whether the run in a folder may be moved to the trash."""
+        if self._runs.delete_obstacle(folder):
+            self._runs.delete(folder)  # shows the reason
+            return
+        record = self._runs.state.record(folder)
+        name = Path(folder).name if record is None else run_text.title(record)
+        details = tr(
+            "This includes its charts, its report and the files exported to the run "
+            "folder: {folder}"
+        )
+        self._delete.ask(
+            folder,
+            tr("Move {run} to the trash?").format(run=name),
+            details.format(folder=folder),
+        )
 
     def _make_actions(self) -> None:
         slots: dict[str, tuple[Callable[[], None], str]] = {
@@ -264,19 +282,7 @@ class RunsPanel(QWidget):
 
     @Slot()
     def _on_delete(self) -> None:
-        for record in self._selected[:1]:
-            if self._runs.delete_obstacle(record.folder):
-                self._runs.delete(record.folder)  # shows the reason
-            else:
-                details = tr(
-                    "This includes its charts, its report and the files exported to "
-                    "the run folder: {folder}"
-                )
-                self._delete.ask(
-                    record.folder,
-                    tr("Move {run} to the trash?").format(run=run_text.title(record)),
-                    details.format(folder=record.folder),
-                )
+        self._with_selected(self.ask_to_delete)
 
     @Slot(QPoint)
     def _on_menu_requested(self, position: QPoint) -> None:

@@ -1,4 +1,4 @@
-"""Step 5: destination and format of the pruned model, and the result of a run."""
+"""Step 5: destination and format of the pruned model."""
 
 from __future__ import annotations
 
@@ -12,18 +12,14 @@ from PySide6.QtWidgets import QLabel
 from typing_extensions import override
 
 from surgeon_engine.api.config.export import ExportConfig
-from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState, Step
 from surgeon_gui.state.export_text import about_format, unavailable
 from surgeon_gui.state.job import file_formats, plan_text
 from surgeon_gui.text.labels import FIELDS
-from surgeon_gui.views.steps.export_result import ExportResult
+from surgeon_gui.views.replace_question import ReplaceQuestion
 from surgeon_gui.views.steps.page import Page, row_of, with_button
-from surgeon_gui.views.steps.replace_question import ReplaceQuestion
-from surgeon_gui.views.steps.save_section import SaveSection
-from surgeon_gui.views.steps.speed_section import SpeedSection
 from surgeon_gui.widgets.controls import (
     button,
     heading,
@@ -38,15 +34,11 @@ from surgeon_gui.widgets.source_edit import SourceEdit
 
 
 class ExportPage(Page):
-    """The result of the last run, then the settings of the next export."""
+    """The settings of the export of the next run."""
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._question = ReplaceQuestion(self)
-        self._result = ExportResult(session)
-        self._save = SaveSection(session, self._question)
-        self._speed = SpeedSection(session)
-        self._next = heading(tr("Export of the next run"))
         self._folder = SourceEdit("export.folder")
         self._folder.setPlaceholderText(tr("In the run folder"))
         self._folder.edited.connect(self._on_folder_edited)
@@ -71,11 +63,6 @@ class ExportPage(Page):
             self._form.add_below("dtype", label)
         self._note = _quiet_label("export_note")
 
-        self.column.addWidget(self._result)
-        self.column.addWidget(self._save)
-        self.column.addWidget(self._speed)
-        self.column.addSpacing(GAP)
-        self.column.addWidget(self._next)
         self.column.addWidget(heading(FIELDS["export.folder"].label))
         self.column.addLayout(with_button(self._folder, choose))
         self.column.addWidget(self._problem)
@@ -85,11 +72,7 @@ class ExportPage(Page):
 
     @override
     def show_state(self, state: AppState) -> None:
-        for part in (self._result, self._save, self._speed):
-            part.show_state(state)
         export, run = state.config.export, state.run
-        has_result = run.exported is not None or run.export_has_failed
-        self._next.setVisible(has_result and not run.status.is_busy)
         self._folder.show_value(export.folder)
         if Step.EXPORT not in state.rejected:
             self._form.show_config(export)

@@ -17,7 +17,7 @@ from surgeon_engine.api.config.pruning import Structure
 from surgeon_gui.state.app import Step
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.step_text import Mark
-from surgeon_gui.views.steps import export_result
+from surgeon_gui.views.result import export_result
 from tests.helpers import fake_engine
 from tests.helpers.configs import changed, pruning_config
 from tests.helpers.fake_engine import FAILURE, HINT, model_summary

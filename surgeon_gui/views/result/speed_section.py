@@ -15,8 +15,8 @@ from surgeon_gui.state.export_text import ended_note, measurement_conditions, pr
 from surgeon_gui.state.job import checks
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import Status
+from surgeon_gui.views.result.speed_table import SpeedTable
 from surgeon_gui.views.steps.page import row_of
-from surgeon_gui.views.steps.speed_table import SpeedTable
 from surgeon_gui.views.task_progress import TaskProgress
 from surgeon_gui.widgets.controls import (
     button,
@@ -54,7 +54,7 @@ class SpeedSection(QWidget):
         self._conditions = text_label(quiet=True)
         self._conditions.setObjectName("speed_conditions")
         column = QVBoxLayout(self)
-        column.setContentsMargins(0, GAP, 0, 0)
+        column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(GAP)
         column.addWidget(heading(tr("Speed and memory")))
         column.addLayout(row_of(self._measure))

@@ -24,10 +24,10 @@ from surgeon_gui.state.job import checks, file_formats
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import Status
 from surgeon_gui.text.labels import FIELDS
+from surgeon_gui.views.replace_question import ReplaceQuestion
+from surgeon_gui.views.result.saved_list import SavedList
 from surgeon_gui.views.steps.page import row_of, with_button
-from surgeon_gui.views.steps.replace_question import ReplaceQuestion
 from surgeon_gui.views.steps.run_page import open_folder
-from surgeon_gui.views.steps.saved_list import SavedList
 from surgeon_gui.views.task_progress import TaskProgress
 from surgeon_gui.widgets.controls import (
     button,
@@ -81,7 +81,7 @@ class SaveSection(QWidget):
         self._saved = SavedList()
         self._saved.open_clicked.connect(open_folder)
         column = QVBoxLayout(self)
-        column.setContentsMargins(0, GAP, 0, 0)
+        column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(GAP)
         column.addWidget(heading(tr("Save in another format")))
         column.addWidget(self._form)

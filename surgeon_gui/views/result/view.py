@@ -1,0 +1,144 @@
+"""The Result tab: what a run has made, and what can be done with it."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QResizeEvent
+from PySide6.QtWidgets import QGridLayout, QVBoxLayout, QWidget
+from typing_extensions import override
+
+from surgeon_gui.base.theme import GAP, MARGIN
+from surgeon_gui.base.translation import tr
+from surgeon_gui.controllers.session import Session
+from surgeon_gui.state import result_text
+from surgeon_gui.state.app import AppState
+from surgeon_gui.state.run import RunState
+from surgeon_gui.state.step_text import phase
+from surgeon_gui.views.replace_question import ReplaceQuestion
+from surgeon_gui.views.result.export_result import ExportResult
+from surgeon_gui.views.result.save_section import SaveSection
+from surgeon_gui.views.result.speed_section import SpeedSection
+from surgeon_gui.views.steps.page import row_of
+from surgeon_gui.widgets.controls import (
+    bold,
+    button,
+    card,
+    heading,
+    text_label,
+)
+from surgeon_gui.widgets.facts import Facts
+
+_TITLE_SCALE = 1.4
+_NARROW = 620  # pixels, below which there is one column
+_EMPTY = tr("What a run makes is shown here once it has ended.")
+
+
+class ResultView(QWidget):
+    """Cards of the current run: headline, quality, files, speed, other formats."""
+
+    try_clicked = Signal()
+    next_clicked = Signal()
+    discard_clicked = Signal()
+
+    def __init__(self, session: Session, report_row: QWidget) -> None:
+        super().__init__()
+        self.setObjectName("result_view")
+        self._columns = 0
+        self._empty = text_label(_EMPTY, quiet=True)
+        self._empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self._title = heading("")
+        self._title.setObjectName("result_title")
+        self._title.setWordWrap(True)
+        self._title.setFont(bold(self._title.font(), _TITLE_SCALE))
+        self._outcome = text_label()
+        self._outcome.setObjectName("result_outcome")
+        self._verified = text_label(quiet=True)
+        self._verified.setObjectName("result_verified")
+        self._quality = Facts("result_quality")
+        self._result = ExportResult(session)
+        self._speed = SpeedSection(session)
+        self._save = SaveSection(session, ReplaceQuestion(self))
+        top = _card(self._title, self._outcome, self._verified, self._actions())
+        left = _column(_card(heading(tr("Quality")), self._quality), _card(self._speed))
+        right = _column(_card(self._result, report_row), _card(self._save))
+        self._parts = (top, left, right)
+        self._grid = QGridLayout(self)
+        self._grid.setContentsMargins(0, 0, 0, 0)
+        self._grid.setSpacing(GAP)
+        self._arrange(2)
+
+    def show_state(self, state: AppState) -> None:
+        """Show the result of the run; a note while there is none."""
+        run = state.run
+        has_result = result_text.has_result(run)
+        self._empty.setVisible(not has_result)
+        for each in self._parts:
+            each.setVisible(has_result)
+        for part in (self._result, self._speed, self._save):
+            part.show_state(state)
+        if has_result:
+            self._show_result(run)
+
+    def _show_result(self, run: RunState) -> None:
+        is_success = result_text.is_success(run)
+        tick = "\N{CHECK MARK} " if is_success else ""
+        self._title.setText(tick + result_text.headline(run))
+        self._outcome.setText(phase(run))
+        self._verified.setText(result_text.verified(run))
+        self._quality.show_facts(result_text.quality_facts(run))
+        has_files = run.exported is not None
+        for each in (self._try, self._next):
+            each.setEnabled(has_files)
+
+    def _actions(self) -> QWidget:
+        self._try = button("result_try_button", primary=True)
+        self._next = button("result_next_button")
+        self._discard = button("result_discard_button")
+        self._try.clicked.connect(self.try_clicked)
+        self._next.clicked.connect(self.next_clicked)
+        self._discard.clicked.connect(self.discard_clicked)
+        row = QWidget()
+        layout = row_of(self._try, self._next, self._discard)
+        layout.setContentsMargins(0, GAP, 0, 0)
+        row.setLayout(layout)
+        return row
+
+    @override
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._arrange(1 if event.size().width() < _NARROW else 2)
+
+    def _arrange(self, columns: int) -> None:
+        if columns == self._columns:
+            return
+        self._columns = columns
+        top, left, right = self._parts
+        self._grid.addWidget(self._empty, 0, 0, 1, columns)
+        self._grid.addWidget(top, 1, 0, 1, columns)
+        self._grid.addWidget(left, 2, 0)
+        self._grid.addWidget(right, *((2, 1) if columns == 2 else (3, 0)))
+        self._grid.setColumnStretch(0, 1)
+        self._grid.setColumnStretch(1, columns - 1)
+        self._grid.setRowStretch(4, 1)
+
+
+def _column(*cards: QWidget) -> QWidget:
+    """Return cards below each other, at the top."""
+    made = QWidget()
+    column = QVBoxLayout(made)
+    column.setContentsMargins(0, 0, 0, 0)
+    column.setSpacing(GAP)
+    for each in cards:
+        column.addWidget(each)
+    column.addStretch()
+    return made
+
+
+def _card(*parts: QWidget) -> QWidget:
+    frame = card()
+    column = QVBoxLayout(frame)
+    column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
+    column.setSpacing(GAP)
+    for part in parts:
+        column.addWidget(part)
+    return frame
