@@ -105,12 +105,13 @@ class MainWindow(QMainWindow):
         self._calibration_page = CalibrationPage(self.session)
         self._target_page = TargetPage(self.session)
         self._run_page = RunPage(self.session)
+        self._export_page = ExportPage(self.session)
         self._pages: dict[Step, Page] = {
             Step.MODEL: self._model_page,
             Step.CALIBRATION: self._calibration_page,
             Step.TARGET: self._target_page,
             Step.RUN: self._run_page,
-            Step.EXPORT: ExportPage(self.session),
+            Step.EXPORT: self._export_page,
         }
         self._steps = StepPanel(dict(self._pages))
         self._error_bar = ErrorBar()
@@ -239,7 +240,8 @@ class MainWindow(QMainWindow):
         column.addWidget(self._history.bar)
         column.addWidget(self._help_menu.hint)
         self._tabs.add_tab("live_tab", self._live)
-        self._result = ResultView(self.session, self._history.report_row)
+        row, question = self._history.report_row, self._export_page.question
+        self._result = ResultView(self.session, row, question)
         self._tabs.add_tab("result_tab", self._result)
         self._analysis_tabs = AnalysisTabs(self.session, self._tabs, self._target_page)
         self._analysis_tabs.save_failed.connect(self._on_save_failed)

@@ -52,14 +52,19 @@ def with_next_target(config: RunConfig) -> RunConfig:
     """Return the job with a target that leaves a smaller model."""
     pruning = config.pruning
     match pruning.target:
-        case PrunableShare() | ParameterShare():
-            share = min(round(pruning.target.sparsity + _NEXT_SHARE, 2), _MAX_SHARE)
-            smaller = replace(pruning, target=replace(pruning.target, sparsity=share))
+        case PrunableShare(sparsity=share):
+            smaller = replace(pruning, target=PrunableShare(_larger_share(share)))
+        case ParameterShare(sparsity=share):
+            smaller = replace(pruning, target=ParameterShare(_larger_share(share)))
         case Parameters(millions=millions):
             smaller = replace(pruning, target=Parameters(_smaller(millions)))
         case FileSize(megabytes=megabytes):
             smaller = replace(pruning, target=FileSize(_smaller(megabytes)))
     return replace(config, pruning=smaller)
+
+
+def _larger_share(share: float) -> float:
+    return min(round(share + _NEXT_SHARE, 2), _MAX_SHARE)
 
 
 def _smaller(size: float) -> float:

@@ -40,7 +40,9 @@ class ResultView(QWidget):
     next_clicked = Signal()
     discard_clicked = Signal()
 
-    def __init__(self, session: Session, report_row: QWidget) -> None:
+    def __init__(
+        self, session: Session, report_row: QWidget, question: ReplaceQuestion
+    ) -> None:
         super().__init__()
         self.setObjectName("result_view")
         self._columns = 0
@@ -57,7 +59,7 @@ class ResultView(QWidget):
         self._quality = Facts("result_quality")
         self._result = ExportResult(session)
         self._speed = SpeedSection(session)
-        self._save = SaveSection(session, ReplaceQuestion(self))
+        self._save = SaveSection(session, question)
         top = _card(self._title, self._outcome, self._verified, self._actions())
         left = _column(_card(heading(tr("Quality")), self._quality), _card(self._speed))
         right = _column(_card(self._result, report_row), _card(self._save))

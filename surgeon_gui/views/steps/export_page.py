@@ -38,7 +38,7 @@ class ExportPage(Page):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self._question = ReplaceQuestion(self)
+        self.question = ReplaceQuestion(self)
         self._folder = SourceEdit("export.folder")
         self._folder.setPlaceholderText(tr("In the run folder"))
         self._folder.edited.connect(self._on_folder_edited)
@@ -119,7 +119,7 @@ class ExportPage(Page):
     def _on_replace_clicked(self) -> None:
         folder = self.session.state.config.export.folder
         on_yes = partial(self._on_consent, folder)
-        self._question.ask(folder, on_yes, self._ask_for_folder)
+        self.question.ask(folder, on_yes, self._ask_for_folder)
 
     def _on_consent(self, folder: str) -> None:
         if folder == self.session.state.config.export.folder:

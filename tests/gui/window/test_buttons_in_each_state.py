@@ -111,8 +111,9 @@ SPECIFICATION = (
     (
         WITH_VIEWS,
         "Tabs, the actions that open them, and choices in them.",
-        "go_live_tab_action go_diagnosis_tab_action go_architecture_tab_action "
-        "go_compare_tab_action go_playground_tab_action target_diagnose_button "
+        "go_live_tab_action go_result_tab_action go_diagnosis_tab_action "
+        "go_architecture_tab_action go_compare_tab_action "
+        "go_playground_tab_action target_diagnose_button "
         "perplexity_log_button compare_runs_button "
         "playground_original_button playground_original_demo_action "
         "playground_original_folder_action playground_original_gguf_action "
@@ -173,7 +174,8 @@ SPECIFICATION = (
         WITH_A_RESULT,
         "The pruned model can be saved, measured and tried.",
         "open_export_button save_button save_choose_button save_advanced_button "
-        "measure_button playground_generate_button",
+        "measure_button playground_generate_button result_try_button "
+        "result_next_button result_discard_button",
     ),
     (
         {S.FAILED},

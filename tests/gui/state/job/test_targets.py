@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -12,7 +13,11 @@ from surgeon_engine.api.config.fields import settings_of
 from surgeon_engine.api.config.pruning import (
     COUPLED,
     SPARSE,
+    FileSize,
     Method,
+    Parameters,
+    ParameterShare,
+    PrunableShare,
     PruningConfig,
     Structure,
     Target,
@@ -130,3 +135,21 @@ def test_equivalent_sizes_of_an_unreachable_target_are_only_its_own():
     values = values_of(pruning_config(target=Target.PARAMETERS))  # 100 M of 2.8 M
     sizes = targets.equivalent_sizes(values, MODEL, Dtype.FLOAT32)
     assert sizes == {Target.PARAMETERS: 100.0}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (PrunableShare(0.3), PrunableShare(0.4)),
+        (ParameterShare(0.25), ParameterShare(0.35)),
+        (PrunableShare(0.9), PrunableShare(0.95)),
+        (Parameters(2.0), Parameters(1.8)),
+        (Parameters(1234.5), Parameters(1110.0)),
+        (FileSize(8.4), FileSize(7.56)),
+    ],
+)
+def test_next_target_leaves_a_smaller_model(before, after):
+    config = RunConfig(pruning=PruningConfig(target=before))
+    found = targets.with_next_target(config)
+    assert found.pruning.target == after
+    assert replace(found, pruning=config.pruning) == config

@@ -20,6 +20,7 @@ from tests.helpers.windows import (
     QUICK,
     find,
     load_and_wait,
+    open_tab,
     pruning_of,
     wait_for_status,
 )
@@ -187,6 +188,7 @@ def test_damping_of_the_last_shot_is_shown_beside_the_figures(qtbot, page):
     assert not label.isVisible()
     page.start_run()
     wait_for_status(qtbot, page, Status.FINISHED)
+    open_tab(page, "live_tab")
     assert label.isVisible()
     assert label.text().startswith("Shot 3: damping 0.01 for costs")
     assert "best of 9 tried" in find(page, "log_text").toPlainText()

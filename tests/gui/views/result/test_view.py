@@ -1,0 +1,100 @@
+"""The Result tab opens at the end of a run, and leads on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PySide6.QtWidgets import QLabel, QMessageBox
+
+from surgeon_engine.api.config.pruning import PrunableShare
+from surgeon_gui.controllers.playground import Playground
+from surgeon_gui.state.app import Step
+from surgeon_gui.state.run import Status
+from tests.helpers.widget_queries import facts, shown
+from tests.helpers.windows import (
+    QUICK,
+    TIMEOUT_MS,
+    click,
+    find,
+    load_and_wait,
+    open_tab,
+    run_of,
+    wait_for_status,
+)
+
+
+@pytest.fixture
+def finished(make_finished):
+    return make_finished()
+
+
+def test_tab_is_empty_before_a_run(qtbot, window):
+    load_and_wait(qtbot, window)
+    open_tab(window, "result_tab")
+    assert not find(window, "result_title").isVisible()
+    texts = [label.text() for label in find(window, "result_view").findChildren(QLabel)]
+    assert "What a run makes is shown here once it has ended." in texts
+
+
+def test_tab_opens_at_the_end_and_says_what_was_made(finished):
+    title = shown(finished, "result_title")
+    assert title.startswith("\N{CHECK MARK} ")
+    assert "fewer parameters" in title
+    assert shown(finished, "result_outcome").startswith("Finished: ")
+    assert shown(finished, "result_verified").startswith("Verified: ")
+    assert "KL" in facts(finished, "result_quality")
+    assert find(finished, "export_facts").isVisible()
+    assert find(finished, "report_button").isVisible()
+
+
+def test_cancelled_run_keeps_the_charts_open(qtbot, make_window):
+    window = make_window("--pause", "0.01")
+    load_and_wait(qtbot, window)
+    click(window, "start_button")
+    wait_for_status(qtbot, window, Status.RUNNING)
+    click(window, "cancel_button")
+    wait_for_status(qtbot, window, Status.CANCELLED)
+    assert find(window, "live_view").isVisible()
+
+
+def test_try_it_generates_text_with_both_models(finished):
+    Path(run_of(finished).exported.folder).mkdir()
+    click(finished, "result_try_button")
+    assert find(finished, "playground_view").isVisible()
+    assert finished.findChild(Playground).state.question.id
+
+
+def test_next_size_sets_up_a_smaller_target(finished):
+    click(finished, "result_next_button")
+    config = finished.session.state.config
+    assert config.pruning.target == PrunableShare(0.4)
+    assert config.calibration == QUICK.calibration
+    assert find(finished, f"step_{Step.TARGET.value}_header").isChecked()
+
+
+def test_discard_asks_before_the_run_is_moved_to_the_trash(
+    qtbot, finished, monkeypatch
+):
+    trashed = []
+    monkeypatch.setattr("surgeon_gui.controllers.runs.send2trash", trashed.append)
+    folder = run_of(finished).folder
+    click(finished, "result_discard_button")
+    box = find(finished, "delete_question", QMessageBox)
+    assert box.isVisible()
+    assert not trashed
+    click(box, "delete_yes_button")
+    qtbot.waitUntil(lambda: trashed == [folder], timeout=TIMEOUT_MS)
+
+
+@pytest.mark.parametrize(("width", "columns"), [(1400, 2), (940, 1)])
+def test_cards_are_beside_each_other_where_there_is_room(
+    qtbot, finished, width, columns
+):
+    finished.resize(width, 720)
+    qtbot.wait(50)
+    quality, files = (
+        find(finished, name).parentWidget().mapTo(finished, find(finished, name).pos())
+        for name in ("result_quality", "export_facts")
+    )
+    assert (files.x() > quality.x() + 100) == (columns == 2)
