@@ -347,7 +347,6 @@ def test_two_models_are_compared_in_a_sentence(second, sentence):
 
 
 def test_medians_that_disagree_with_the_ratio_are_explained():
-    """Of two rounds, the second was quick for one model, and slow for the other."""
     first = model(generation=Rate(210, 100, 400, (400.0, 100.0, 210.0)))
     second = model("Pruned", generation=Rate(500, 130, 635, (500.0, 130.0, 635.0)))
     sentence = summarize(measured(first, second))
