@@ -45,6 +45,7 @@ from surgeon_gui.state.sources.samples import smollm2
 from surgeon_gui.state.step_text import plan_or_hint
 from surgeon_gui.text import labels
 from surgeon_gui.views.live.live_view import LiveView
+from surgeon_gui.views.live.resources_view import ResourcesView
 from surgeon_gui.views.playground.view import PlaygroundView
 from surgeon_gui.views.result.view import ResultView
 from surgeon_gui.views.steps.calibration_page import CalibrationPage
@@ -117,6 +118,7 @@ class MainWindow(QMainWindow):
         self._error_bar = ErrorBar()
         self._empty_state = EmptyState()
         self._live = LiveView()
+        self._resources = ResourcesView()
         self._tabs = CentralTabs(self._empty_state)
         self._playground = Playground(self.session)
         self._log = LogView()
@@ -172,6 +174,7 @@ class MainWindow(QMainWindow):
     def save_charts(self, folder: Path) -> None:
         """Save an image of each chart in `folder`."""
         self._live.save_pictures(folder)
+        self._resources.save_pictures(folder)
 
     @Slot(object)
     def show_problem(self, problem: Failed) -> None:
@@ -247,6 +250,7 @@ class MainWindow(QMainWindow):
         self._analysis_tabs.save_failed.connect(self._on_save_failed)
         self._history.add_to(self._tabs, self._docks, self._menus.actions)
         self._tabs.add_tab("playground_tab", PlaygroundView(self._playground))
+        self._tabs.add_tab("resources_tab", self._resources)
         column.addWidget(self._tabs, 1)
         self._splitter = QSplitter()
         self._splitter.setObjectName("main_splitter")
@@ -283,6 +287,7 @@ class MainWindow(QMainWindow):
         self._model_page.sample_download.changed.connect(self._on_sample_changed)
         self._empty_state.source_chosen.connect(self._model_page.choose)
         self._live.save_failed.connect(self._on_save_failed)
+        self._resources.save_failed.connect(self._on_save_failed)
         self._history.save_failed.connect(self._on_save_failed)
         self._history.runs.duplicated.connect(self._on_run_duplicated)
         self._help_menu.bundle_written.connect(self._show_log)
@@ -335,6 +340,7 @@ class MainWindow(QMainWindow):
         self._tabs.show_tabs(has_views or self._history.has_comparison)
         self._empty_state.show_recent(self.settings.recent_models)
         self._live.show_run(state.shown_run, now)
+        self._resources.show_run(state.shown_run, now)
         self._result.show_state(state)
         plan = plan_or_hint(state, obstacle)
         controls = run_controls(state.run, obstacle)

@@ -29,6 +29,9 @@ CAPTIONS = {
     # docks and tabs
     "log_dock": Caption(tr("Log"), tr("Messages of the engine.")),
     "live_tab": Caption(tr("Live"), tr("Charts of the current run.")),
+    "resources_tab": Caption(
+        tr("Resources"), tr("Memory and time of the current run.")
+    ),
     # log
     "log_level_combo": Caption(tr("Show"), tr("Minimum severity to show.")),
     "log_filter_edit": Caption(

@@ -18,17 +18,14 @@ from surgeon_gui.views.live.layer_map import LayerMap
 from surgeon_gui.views.live.number_tiles import NumberTiles
 from surgeon_gui.views.live.run_charts import (
     CostChart,
-    MemoryChart,
     ParametersChart,
     QualityChart,
     RecoveryChart,
-    TimeChart,
 )
 from surgeon_gui.widgets.charts.chart_card import ChartCard
 from surgeon_gui.widgets.controls import explained, line_label
 
 _MIN_CHART = 210  # pixels; in a lower window the view scrolls
-_WIDE = 1260  # pixels; minimum width for three columns
 _NARROW = 690  # pixels; minimum width for two columns
 _MIN_WIDTH = 360
 _MEANINGS = {"perplexity": "quality"}  # of charts named otherwise
@@ -59,8 +56,6 @@ class LiveView(QWidget):
         self._recovery.costs_clicked.connect(self._show_costs)
         self._has_begun = False
         self._sparsity = LayerMap()
-        self._memory = MemoryChart()
-        self._times = TimeChart()
         explained(self._damping, MEANINGS["damping"])
         for name, chart in self._charts.items():
             chart.explain(MEANINGS[_MEANINGS.get(name, name)])
@@ -80,8 +75,6 @@ class LiveView(QWidget):
             "costs": self._costs,
             "recovery": self._recovery,
             "sparsity": self._sparsity,
-            "memory": self._memory,
-            "times": self._times,
         }
 
     def show_run(self, run: RunState, now: float) -> None:
@@ -96,8 +89,6 @@ class LiveView(QWidget):
         self._recovery.show_run(run)
         self._show_relevant(run)
         self._sparsity.show_run(run)
-        self._memory.show_run(run)
-        self._times.show_run(run, now)
 
     def save_pictures(self, folder: Path) -> None:
         """Save each chart to `folder` as a PNG named after it.
@@ -139,7 +130,7 @@ class LiveView(QWidget):
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
         width = event.size().width()
-        self._arrange(1 if width < _NARROW else 2 if width < _WIDE else 3)
+        self._arrange(1 if width < _NARROW else 2)
 
     def _arrange(self, columns: int) -> None:
         if columns == self._columns:
@@ -156,7 +147,7 @@ class LiveView(QWidget):
             if chart is self._costs:
                 self._grid.addWidget(self._recovery, _FIRST_ROW + row, column)
         self._tiles.arrange(2 if columns == 1 else 5)
-        for column in range(3):
+        for column in range(2):
             self._grid.setColumnStretch(column, 1 if column < columns else 0)
         rows = -(-len(places) // columns)
         for row in range(len(places)):

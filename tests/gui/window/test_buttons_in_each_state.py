@@ -113,7 +113,7 @@ SPECIFICATION = (
         "Tabs, the actions that open them, and choices in them.",
         "go_live_tab_action go_result_tab_action go_diagnosis_tab_action "
         "go_architecture_tab_action go_compare_tab_action "
-        "go_playground_tab_action target_diagnose_button "
+        "go_playground_tab_action go_resources_tab_action target_diagnose_button "
         "perplexity_log_button compare_runs_button "
         "playground_original_button playground_original_demo_action "
         "playground_original_folder_action playground_original_gguf_action "

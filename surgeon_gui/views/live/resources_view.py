@@ -1,0 +1,45 @@
+"""The Resources tab: memory and time of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QVBoxLayout, QWidget
+
+from surgeon_gui.base.theme import GAP
+from surgeon_gui.state.run import RunState
+from surgeon_gui.text.captions.live import MEANINGS
+from surgeon_gui.views.live.run_charts import MemoryChart, TimeChart
+
+_MIN_CHART = 210  # pixels; in a lower window the view scrolls
+
+
+class ResourcesView(QWidget):
+    """Draws the memory and the times of a `RunState`."""
+
+    save_failed = Signal(str)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setObjectName("resources_view")
+        self._memory = MemoryChart()
+        self._times = TimeChart()
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(GAP)
+        for name, chart in (("memory", self._memory), ("times", self._times)):
+            chart.explain(MEANINGS[name])
+            chart.save_failed.connect(self.save_failed)
+            chart.setMinimumHeight(max(_MIN_CHART, chart.minimumHeight()))
+            column.addWidget(chart, 1)
+
+    def show_run(self, run: RunState, now: float) -> None:
+        """Show the state of a run."""
+        self._memory.show_run(run)
+        self._times.show_run(run, now)
+
+    def save_pictures(self, folder: Path) -> None:
+        """Save each chart to `folder` as a PNG named after it."""
+        self._memory.save_picture(folder / "memory.png")
+        self._times.save_picture(folder / "times.png")
