@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.table import Table
 from rich.text import Text
@@ -46,6 +46,7 @@ from surgeon_engine.api.planning.resource_check import (
     describe_changes,
     shortage_message,
 )
+from surgeon_engine.api.run_folder import Report
 
 _LIGHTS = {
     ResourceStatus.GREEN: ("fits", "green"),
@@ -150,6 +151,34 @@ def fidelity_table(baseline: Evaluation, evaluation: Evaluation) -> Table:
             format_estimate(each.agreement, format_percent),
             format_estimate(each.perplexity, "{:.2f}".format),
             f"{before[each.text].perplexity.value:.2f}",
+        )
+    return table
+
+
+def sweep_table(outcomes: Mapping[str, Report | str]) -> Table:
+    """Return the size and the fidelity of each run of a sweep.
+
+    Args:
+        outcomes: by the name of the run, its report, or why it has failed.
+    """
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=True)
+    table.add_column("run")
+    for header in ("parameters", "size", "KL to the original", "perplexity"):
+        table.add_column(header, justify="right")
+    for name, outcome in outcomes.items():
+        if isinstance(outcome, str):
+            _add_row(table, name, f"failed: {outcome}")
+            continue
+        last, exported = outcome.shots[-1], outcome.exported
+        found = (outcome.recovered or last).evaluation
+        nats = f"{found.fidelity[0].divergence.value:.3g}" if found.fidelity else "-"
+        _add_row(
+            table,
+            name,
+            format_count(last.parameters),
+            format_size(exported.weight_bytes) if exported is not None else "-",
+            nats,
+            f"{found.perplexity:.2f}",
         )
     return table
 

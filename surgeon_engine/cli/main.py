@@ -2,6 +2,7 @@
 
     surgeon run JOB.toml       prune a model as described by a job file
     surgeon resume RUN         resume a run that was interrupted
+    surgeon sweep JOB.toml     run a job with several values of some settings
     surgeon estimate JOB.toml  estimate the memory, disk space and time of a job
     surgeon inspect MODEL      describe a model and how it can be pruned
     surgeon download MODEL     download a model from the Hugging Face Hub
@@ -13,6 +14,7 @@ Commands import torch when they run, so that `--help` and `--version` are immedi
 
 from __future__ import annotations
 
+import itertools
 import math
 import signal
 import sys
@@ -29,6 +31,7 @@ from typing_extensions import override
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import Device, Dtype, ModelConfig
+from surgeon_engine.api.config.sweep import Variation, variations
 from surgeon_engine.api.config.toml import read_config
 from surgeon_engine.api.errors import ConfigError, EngineError
 from surgeon_engine.api.messages.benchmark import BenchmarkSettings, summarize
@@ -37,7 +40,12 @@ from surgeon_engine.api.messages.events import Cancelled, Envelope
 from surgeon_engine.api.messages.run import ShotFinished
 from surgeon_engine.api.model_info.source_names import parse_hub_source
 from surgeon_engine.api.planning.needs import ResourceStatus
-from surgeon_engine.api.run_folder import RunFolder, new_run_folder, remove_litter
+from surgeon_engine.api.run_folder import (
+    Report,
+    RunFolder,
+    new_run_folder,
+    remove_litter,
+)
 from surgeon_engine.cli.formatting import (
     event_line,
     fidelity_table,
@@ -49,6 +57,7 @@ from surgeon_engine.cli.formatting import (
     resource_advice,
     resource_table,
     structure_table,
+    sweep_table,
 )
 from surgeon_engine.cli.output import EventDisplay, Output
 
@@ -153,6 +162,66 @@ def resume(
     from surgeon_engine.pipeline import resume as resume_run
 
     _work_on(run, lambda context: resume_run(run, context), None)
+
+
+@app.command()
+def sweep(
+    job: Annotated[Path, typer.Argument(help="TOML file, as saved by the window.")],
+    settings: Annotated[
+        list[str],
+        typer.Option(
+            "--set",
+            metavar="PART.SETTING=VALUES",
+            help="A setting and its values, such as pruning.sparsity=0.1,0.2,0.3. "
+            "Repeat it for further settings: each combination is a run.",
+        ),
+    ],
+    run_dir: Annotated[
+        Path, typer.Option(help="Folder in which run folders are created.")
+    ] = Path("runs"),
+) -> None:
+    """Run a job with several values of some settings, one after another.
+
+    A run that fails does not end the sweep. Repeating the command resumes what was
+    interrupted and skips what is complete.
+    """
+    found = variations(read_config(job), settings)
+    for each in found:
+        each.config.check_consistency()
+    output = Output()
+    outcomes: dict[str, Report | str] = {}
+    for number, each in enumerate(found, 1):
+        output.print_line(f"Run {number} of {len(found)}: {each.name}")
+        try:
+            folder = _run_or_resume(run_dir, f"{job.stem}_{each.folder_name}", each)
+            outcomes[each.name] = RunFolder(folder).read_report()
+        except EngineError as error:
+            outcomes[each.name] = error.message
+    output.print_table(sweep_table(outcomes))
+    if any(isinstance(outcome, str) for outcome in outcomes.values()):
+        raise typer.Exit(1)
+
+
+def _run_or_resume(parent: Path, name: str, variation: Variation) -> Path:
+    """Do a run of a sweep, or go on with what there is of it; return its folder."""
+    from surgeon_engine.pipeline import prune
+    from surgeon_engine.pipeline import resume as resume_run
+
+    names = itertools.chain([name], (f"{name}-{n}" for n in itertools.count(2)))
+    runs = (RunFolder(parent / each) for each in names)
+    run = next(each for each in runs if not _has_failed(each))
+    if run.saved_state.exists:
+        _work_on(run.path, lambda context: resume_run(run.path, context), None)
+    elif not run.path.exists():
+        config = variation.config
+        _work_on(run.path, lambda context: prune(config, run.path, context), None)
+    return run.path
+
+
+def _has_failed(run: RunFolder) -> bool:
+    """Return whether there is a run that is not complete and cannot go on."""
+    is_complete = run.report_path.is_file() or run.saved_state.exists
+    return run.path.exists() and not is_complete
 
 
 def _work_on(

@@ -1,0 +1,105 @@
+"""Sweeps: a job with several values of some settings, a run for each combination."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from surgeon_engine.api.config.fields import settings_of, values_of, with_values
+from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.errors import ConfigError
+
+_EXAMPLE = "Write it as pruning.sparsity=0.1,0.2,0.3."
+
+
+@dataclass(frozen=True, slots=True)
+class Variation:
+    """One of the jobs of a sweep."""
+
+    name: str  # such as "sparsity=0.2, method=wanda"
+    config: RunConfig
+
+    @property
+    def folder_name(self) -> str:
+        """The name for the folder of its run."""
+        return re.sub(r"[^A-Za-z0-9.=_-]+", "_", self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    part: str
+    setting: str
+    values: tuple[Any, ...]
+
+
+def variations(config: RunConfig, settings: Sequence[str]) -> tuple[Variation, ...]:
+    """Return a job for each combination of values; the last setting varies first.
+
+    Args:
+        config: the job.
+        settings: each with its values, such as "pruning.sparsity=0.1,0.2".
+
+    Raises:
+        ConfigError: there is no such setting, or it cannot have such a value.
+    """
+    axes = [_axis(config, text) for text in settings]
+    names = [axis.setting for axis in axes]
+    if len(set(names)) < len(names):
+        raise ConfigError("A setting is varied twice.", "Give all its values at once.")
+    found = []
+    for values in itertools.product(*(axis.values for axis in axes)):
+        varied, parts = config, []
+        for axis, value in zip(axes, values, strict=True):
+            varied = _varied(varied, axis, value)
+            parts.append(f"{axis.setting}={value}")
+        found.append(Variation(", ".join(parts), varied))
+    return tuple(found)
+
+
+def _axis(config: RunConfig, text: str) -> _Axis:
+    name, equals, values = text.partition("=")
+    part, _, setting = name.strip().partition(".")
+    if not equals or not setting:
+        raise ConfigError(f"{text!r} names no setting and values.", _EXAMPLE)
+    held = getattr(config, part, None)
+    if not dataclasses.is_dataclass(held):
+        parts = ", ".join(field.name for field in dataclasses.fields(RunConfig))
+        raise ConfigError(
+            f"The job has no part called {part!r}.", f"The parts are {parts}."
+        )
+    known = settings_of(type(held))
+    if setting not in known:
+        raise ConfigError(
+            f"{part} has no setting called {setting!r}.",
+            f"Its settings are {', '.join(known)}.",
+        )
+    kind = known[setting].type
+    found = tuple(
+        _value(name, kind, each.strip()) for each in values.split(",") if each.strip()
+    )
+    if not found:
+        raise ConfigError(f"{text!r} has no values.", _EXAMPLE)
+    return _Axis(part, setting, found)
+
+
+def _value(name: str, kind: Any, text: str) -> Any:
+    try:
+        return msgspec.convert(text, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{name} cannot be {text!r}: {error}.", _EXAMPLE) from error
+
+
+def _varied(config: RunConfig, axis: _Axis, value: Any) -> RunConfig:
+    held = with_values(getattr(config, axis.part), {axis.setting: value})
+    if values_of(held).get(axis.setting) != value:
+        raise ConfigError(
+            f"{axis.part} has no {axis.setting} with its other settings.",
+            "Vary another setting, or change the job.",
+        )
+    return dataclasses.replace(config, **{axis.part: held})

@@ -1,0 +1,72 @@
+"""A sweep has a job for each combination of values."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from surgeon_engine.api.config.pruning import (
+    FileSize,
+    Method,
+    PrunableShare,
+    PruningConfig,
+)
+from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.sweep import variations
+from surgeon_engine.api.errors import ConfigError
+
+JOB = RunConfig(pruning=PruningConfig(target=PrunableShare(0.3)))
+
+
+def test_each_value_is_a_job():
+    found = variations(JOB, ["pruning.sparsity=0.1, 0.2"])
+    assert [each.name for each in found] == ["sparsity=0.1", "sparsity=0.2"]
+    targets = [each.config.pruning.target for each in found]
+    assert targets == [PrunableShare(0.1), PrunableShare(0.2)]
+    assert all(replace(x.config, pruning=JOB.pruning) == JOB for x in found)
+
+
+def test_settings_are_combined_and_the_last_one_varies_first():
+    sets = ["pruning.method=first_order,magnitude", "calibration.windows=8,16"]
+    job = replace(JOB, pruning=replace(JOB.pruning))
+    found = variations(job, sets)
+    assert [x.name for x in found] == [
+        "method=first_order, windows=8",
+        "method=first_order, windows=16",
+        "method=magnitude, windows=8",
+        "method=magnitude, windows=16",
+    ]
+    assert found[0].config.pruning.method is Method.FIRST_ORDER
+    assert found[0].config.calibration.windows == 8
+    assert found[0].folder_name == "method=first_order_windows=8"
+
+
+def test_target_of_another_kind_can_be_varied_with_its_kind():
+    sizes = variations(JOB, ["pruning.target=file_size", "pruning.megabytes=5,10"])
+    assert [x.config.pruning.target for x in sizes] == [FileSize(5), FileSize(10)]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("pruning.sparsity", "names no setting and values"),
+        ("sparsity=0.1", "names no setting and values"),
+        ("prune.sparsity=0.1", "no part called 'prune'"),
+        ("pruning.speed=1", "pruning has no setting called 'speed'"),
+        ("pruning.sparsity=", "has no values"),
+        ("pruning.sparsity=much", "cannot be 'much'"),
+        ("pruning.sparsity=2", "sparsity must be in"),
+        ("pruning.method=magic", "cannot be 'magic'"),
+        ("pruning.megabytes=5", "pruning has no megabytes with its other settings"),
+    ],
+)
+def test_invalid_variation_ends_in_a_sentence(text, sentence):
+    with pytest.raises(ConfigError, match=sentence) as error:
+        variations(JOB, [text])
+    assert error.value.hint
+
+
+def test_setting_is_varied_once():
+    with pytest.raises(ConfigError, match="varied twice"):
+        variations(JOB, ["pruning.sparsity=0.1", "pruning.sparsity=0.2"])

@@ -1,0 +1,113 @@
+"""A sweep does a run for each value, survives a failed one and goes on if repeated."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from surgeon_engine import pipeline
+from surgeon_engine.api.errors import PruningError
+from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.cli.main import main
+from tests.helpers.tiny_models import VOCABULARY, save_tiny_model
+
+pytestmark = pytest.mark.usefixtures("quick_runs")
+
+JOB = """
+[model]
+source = "model"
+[calibration]
+text = "few.npy"
+validation_text = "more.npy"
+[pruning]
+method = "magnitude"
+sparsity = 0.4
+shots = 1
+[recovery]
+level = "off"
+[evaluation]
+windows = 0
+[export]
+format = "masked"
+"""
+
+
+@pytest.fixture
+def sweep(tmp_path, capsys):
+    """Return a function that sweeps the job; it returns exit code, output, errors."""
+    save_tiny_model(tmp_path / "model")
+    for seed, name in enumerate(("few", "more")):
+        generator = np.random.default_rng(seed)
+        tokens = generator.integers(0, VOCABULARY, (4, 16), dtype=np.int32)
+        np.save(tmp_path / f"{name}.npy", tokens)
+    (tmp_path / "job.toml").write_text(JOB)
+
+    def run(*settings):
+        sets = [part for each in settings for part in ("--set", each)]
+        folder = ["--run-dir", str(tmp_path / "runs")]
+        code = main(["sweep", str(tmp_path / "job.toml"), *sets, *folder])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def report_of(tmp_path, name):
+    return RunFolder(tmp_path / "runs" / name).read_report()
+
+
+def test_each_value_is_a_run_of_its_own(sweep, tmp_path):
+    code, out, _ = sweep("pruning.sparsity=0.2,0.4")
+    assert code == 0
+    assert "Run 2 of 2: sparsity=0.4" in out
+    few = report_of(tmp_path, "job_sparsity=0.2").shots[-1]
+    many = report_of(tmp_path, "job_sparsity=0.4").shots[-1]
+    assert few.sparsity < 0.25 < many.sparsity
+    table = out[out.rindex("KL to the original") :]
+    assert f"{few.evaluation.perplexity:.2f}" in table
+    assert f"{many.evaluation.perplexity:.2f}" in table
+
+
+def test_failed_run_does_not_end_the_sweep_and_is_tried_again(
+    sweep, tmp_path, monkeypatch
+):
+    prune, tried = pipeline.prune, []
+
+    def failing(config, folder, context):
+        tried.append(folder.name)
+        if len(tried) == 1:
+            folder.mkdir(parents=True)
+            raise PruningError("Made up.", "None.")
+        prune(config, folder, context)
+
+    monkeypatch.setattr(pipeline, "prune", failing)
+    code, out, _ = sweep("pruning.sparsity=0.2,0.4")
+    assert code == 1
+    assert "failed: Made up." in out
+    assert tried == ["job_sparsity=0.2", "job_sparsity=0.4"]
+    code, out, _ = sweep("pruning.sparsity=0.2,0.4")
+    assert code == 0
+    assert tried[2:] == ["job_sparsity=0.2-2"]  # the other one is complete
+
+
+def test_interrupted_sweep_goes_on(sweep, tmp_path, monkeypatch):
+    export, calls = pipeline.export, []
+
+    def interrupted(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return export(*arguments)
+
+    monkeypatch.setattr(pipeline, "export", interrupted)
+    assert sweep("pruning.sparsity=0.2,0.4")[0] == 130
+    code, out, _ = sweep("pruning.sparsity=0.2,0.4")
+    assert code == 0
+    assert "resumed after 1 shot" in out
+    assert len(calls) == 3
+
+
+def test_invalid_setting_ends_before_the_first_run(sweep, tmp_path):
+    code, _, err = sweep("pruning.speed=1")
+    assert code == 1
+    assert "no setting called 'speed'" in err
+    assert not (tmp_path / "runs").exists()
