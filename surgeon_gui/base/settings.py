@@ -38,6 +38,8 @@ class Settings:
     last_folder: str = ""
     recent_models: list[str] = field(default_factory=list)
     shows_hint: bool = False  # the welcome card
+    job: str = ""  # the draft when the window was closed, as TOML; empty: no model
+    open_run: str = ""  # the folder of the run that was shown; empty: none
     pace: float = 1.0  # actual over estimated seconds of the last run
 
     def remember_model(self, source: str) -> None:
@@ -75,6 +77,8 @@ def load() -> Settings:
     settings.last_folder = str(store.value("last_folder", ""))
     settings.recent_models = _strings(store.value("recent_models"))
     settings.shows_hint = str(store.value("shows_hint", True)).lower() == "true"
+    settings.job = str(store.value("job", ""))
+    settings.open_run = str(store.value("open_run", ""))
     with contextlib.suppress(ValueError):  # from another version
         settings.pace = float(str(store.value("pace", settings.pace)))
     return settings
@@ -92,6 +96,8 @@ def save(settings: Settings) -> None:
     store.setValue("last_folder", settings.last_folder)
     store.setValue("recent_models", settings.recent_models)
     store.setValue("shows_hint", settings.shows_hint)
+    store.setValue("job", settings.job)
+    store.setValue("open_run", settings.open_run)
     store.setValue("pace", settings.pace)
 
 

@@ -78,7 +78,7 @@ PHASES = (  # in the order of the theme's series
     RunPhase(STAGES[Stage.SELECTION][1], (Stage.SELECTION,)),
     RunPhase(STAGES[Stage.EVALUATION][1], (Stage.BASELINE, Stage.EVALUATION)),
     RunPhase(tr("Recovery"), RECOVERY_STAGES),
-    RunPhase(STAGES[Stage.EXPORT][1], (Stage.EXPORT, Stage.VERIFICATION)),
+    RunPhase(tr("Export and verification"), (Stage.EXPORT, Stage.VERIFICATION)),
     RunPhase(tr("Preparation"), (Stage.LOAD, Stage.TEXT, Stage.SAMPLING)),
 )
 

@@ -149,7 +149,7 @@ def rough_duration(seconds: float) -> str:
 
 def clock(seconds: float) -> str:
     """Format a running time like a stopwatch: 0:07, 12:34, 1:02:03."""
-    minutes, rest = divmod(int(seconds), _MINUTE)
+    minutes, rest = divmod(round(seconds), _MINUTE)  # rounded as `duration` is
     hours, minutes = divmod(minutes, _MINUTE)
     if hours:
         return f"{hours}:{minutes:02d}:{rest:02d}"

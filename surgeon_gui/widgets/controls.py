@@ -8,6 +8,7 @@ from PySide6.QtCore import QEvent, QObject, Qt
 from PySide6.QtGui import QFont, QPaintEvent
 from PySide6.QtWidgets import (
     QAbstractSpinBox,
+    QApplication,
     QComboBox,
     QFrame,
     QLabel,
@@ -27,6 +28,7 @@ from typing_extensions import override
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.widgets.tool_tips import plain_tip
 
+_HAD_FOCUS = "had_focus"  # property of a widget that was disabled
 _CHOICE_PADDING = 4  # pixels between a choice and the edges of its box
 
 AnyWidget = TypeVar("AnyWidget", bound=QWidget)
@@ -49,8 +51,23 @@ def described(widget: AnyWidget, name: str) -> AnyWidget:
 
 def enable_unless(widget: QWidget, obstacle: str) -> None:
     """Enable a widget; if there is an obstacle, disable it and show that as tooltip."""
-    widget.setEnabled(not obstacle)
+    set_enabled(widget, is_enabled=not obstacle)
     widget.setToolTip(plain_tip(obstacle or widget.accessibleDescription()))
+
+
+def set_enabled(widget: QWidget, *, is_enabled: bool) -> None:
+    """Enable or disable a widget; one that had the focus gets it back.
+
+    Qt would give the focus to the next widget, which may be anywhere.
+    """
+    if not is_enabled and widget.hasFocus():
+        widget.clearFocus()
+        widget.setProperty(_HAD_FOCUS, True)
+    widget.setEnabled(is_enabled)
+    if is_enabled and widget.property(_HAD_FOCUS):
+        widget.setProperty(_HAD_FOCUS, False)
+        if widget.isVisible() and QApplication.focusWidget() is None:
+            widget.setFocus()
 
 
 def question_box(parent: QWidget, icon: QMessageBox.Icon, name: str) -> QMessageBox:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QStackedWidget, QTabWidget, QWidget
+from PySide6.QtWidgets import QScrollArea, QStackedWidget, QTabWidget, QWidget
 
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.captions import CAPTIONS
@@ -39,6 +39,13 @@ class CentralTabs(QStackedWidget):
     def open_tab(self, name: str) -> None:
         """Select the tab called `name`."""
         self._tabs.setCurrentIndex(self._indices[name])
+
+    def open_at_top(self, name: str) -> None:
+        """Select the tab called `name` and scroll to its top."""
+        self.open_tab(name)
+        area = self._tabs.currentWidget()
+        assert isinstance(area, QScrollArea)
+        area.verticalScrollBar().setValue(0)
 
     @property
     def names(self) -> tuple[str, ...]:

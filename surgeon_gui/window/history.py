@@ -111,4 +111,4 @@ class History(QObject):
         run = self._session.state.run
         is_current = self._session.state.opened_run is None
         shows_result = is_current and has_result(run)
-        self._tabs.open_tab("result_tab" if shows_result else "live_tab")
+        self._tabs.open_at_top("result_tab" if shows_result else "live_tab")

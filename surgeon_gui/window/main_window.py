@@ -24,8 +24,11 @@ from PySide6.QtWidgets import (
 from typing_extensions import override
 
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
+from surgeon_engine.api.config.toml import config_from_toml, config_to_toml
+from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.messages.events import Envelope, Failed
 from surgeon_engine.api.model_info.source_names import DEMO
+from surgeon_gui.base.paths import is_folder
 from surgeon_gui.base.settings import Settings, ThemeChoice, default_run_parent
 from surgeon_gui.base.theme import GAP, MARGIN, apply_theme
 from surgeon_gui.base.translation import tr
@@ -41,6 +44,7 @@ from surgeon_gui.state.log_lines import log_lines
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.run_controls import run_controls
+from surgeon_gui.state.sources.resolver import is_missing
 from surgeon_gui.state.sources.samples import smollm2
 from surgeon_gui.state.step_text import plan_or_hint
 from surgeon_gui.text import labels
@@ -151,6 +155,17 @@ class MainWindow(QMainWindow):
         """Load a job from a file."""
         self._run_page.load_job(str(path))
 
+    def restore_desk(self) -> None:
+        """Load the job and open the run that were there when the window was closed."""
+        try:
+            config = config_from_toml(self.settings.job)
+        except ConfigError:  # from another version
+            return
+        if self.settings.job and not is_missing(config.model.source):
+            self.session.load(config)
+        if self.settings.open_run and is_folder(self.settings.open_run):
+            self.open_run(Path(self.settings.open_run))
+
     def choose_model(self, source: str) -> None:
         """Choose a model by its path, its name on the Hub, or "demo"."""
         self.session.choose_model(source)
@@ -192,6 +207,10 @@ class MainWindow(QMainWindow):
         self.settings.geometry = self.saveGeometry()
         self.settings.layout = self._docks.layout()
         self.settings.splitter = self._splitter.saveState()
+        state = self.session.state
+        is_chosen = state.model_is_chosen
+        self.settings.job = config_to_toml(state.config) if is_chosen else ""
+        self.settings.open_run = state.shown_run.folder
         if self.session.state.run_parent != self._initial_run_parent:
             self.settings.run_parent = self.session.state.run_parent
         self._engine.shut_down()
@@ -371,7 +390,7 @@ class MainWindow(QMainWindow):
     def _on_run_ended(self, run: RunState) -> None:
         self.settings.pace = self.session.state.pace
         if result_text.has_result(run):
-            self._tabs.open_tab("result_tab")
+            self._tabs.open_at_top("result_tab")
         self.run_ended.emit(run)
 
     @Slot()

@@ -50,11 +50,11 @@ def fake_process(*options):
     return functools.partial(EngineProcess, command)
 
 
-def open_window(runs, *options, cancel_timeout_s=5.0):
+def open_window(runs, *options, cancel_timeout_s=5.0, settings=None):
     """Open a window with a running fake engine."""
     engine = EngineThread(fake_client(*options), cancel_timeout_s)
     engine.start()
-    window = MainWindow(engine, Settings(), runs)
+    window = MainWindow(engine, settings or Settings(), runs)
     window.test_engine = engine
     window.resize(1280, 720)
     window.show()

@@ -52,11 +52,11 @@ def title(record: RunRecord) -> str:
 def distinct_titles(records: Iterable[RunRecord]) -> dict[str, str]:
     """Return a unique title for each run, by folder.
 
-    Equal titles are distinguished by the removed structure if it differs, else by the
-    start time.
+    Equal titles are distinguished by the removed structure if it differs, then by the
+    method, then by the start time.
     """
     titles = {record: title(record) for record in records}
-    for detail in (_removed_parts, _start_time):
+    for detail in (_removed_parts, _method, _start_time):
         details: dict[str, set[str]] = {}
         for record, name in titles.items():
             details.setdefault(name, set()).add(detail(record))
@@ -127,6 +127,10 @@ def _removed_parts(record: RunRecord) -> str:
     return (
         plan_text.structure_phrase(record.config.pruning) if record.config else NOTHING
     )
+
+
+def _method(record: RunRecord) -> str:
+    return CHOICES[record.config.pruning.method][0] if record.config else NOTHING
 
 
 def _start_time(record: RunRecord) -> str:

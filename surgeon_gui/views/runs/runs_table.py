@@ -81,10 +81,12 @@ class RunsTable(QAbstractTableModel):
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
         self._state = RunsState()
+        self._titles: dict[str, str] = {}  # by folder
 
     def show_runs(self, state: RunsState) -> None:
         """Show the runs of `state`."""
         old = [record.folder for record in self._state.records]
+        self._titles = run_text.distinct_titles(state.records)
         if old == [record.folder for record in state.records]:
             self._state = state
             if old:
@@ -119,6 +121,8 @@ class RunsTable(QAbstractTableModel):
     def data(self, index: Index, role: int = _ROLES.DisplayRole) -> Any:
         record, column = self._state.records[index.row()], COLUMNS[index.column()]
         match role:
+            case _ROLES.DisplayRole if index.column() == NAME:
+                return self._titles[record.folder]
             case _ROLES.DisplayRole:
                 return column.shown(record)
             case _ROLES.EditRole:

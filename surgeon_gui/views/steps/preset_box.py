@@ -19,6 +19,7 @@ from surgeon_gui.widgets.controls import (
     described,
     give_menu,
     problem_label,
+    set_enabled,
     show_problem,
     text_label,
 )
@@ -121,7 +122,8 @@ class PresetBox(QWidget):
         items = self._box.model()
         assert isinstance(items, QStandardItemModel)
         items.item(0).setEnabled(preset is None or state.own_config is not None)
-        self._save.setEnabled(preset is None and not state.rejected)
+        can_save = preset is None and not state.rejected
+        set_enabled(self._save, is_enabled=can_save)
         self._actions["preset_export_action"].setEnabled(preset is not None)
         self._actions["preset_delete_action"].setEnabled(preset in self._own)
         deleted = self._preset_store.deleted

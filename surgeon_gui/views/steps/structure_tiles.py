@@ -154,8 +154,8 @@ class _StructureTile(QAbstractButton):
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         is_chosen, is_enabled = self.isChecked(), not self._is_unsupported
         frame = QRectF(self.rect()).adjusted(1, 1, -1, -1)
-        is_marked = is_chosen or self.hasFocus() or (is_enabled and self.underMouse())
-        width = 2.0 if is_chosen or self.hasFocus() else 1.0
+        is_marked = is_chosen or (is_enabled and self.underMouse())
+        width = 2.0 if is_chosen else 1.0
         mark = theme.accent if is_enabled else theme.bad
         painter.setPen(QPen(QColor(mark if is_marked else theme.border), width))
         fill = theme.accent_soft if is_chosen else theme.surface

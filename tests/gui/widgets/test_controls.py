@@ -1,0 +1,44 @@
+"""A button that is disabled gives the focus to nothing, and gets it back."""
+
+from __future__ import annotations
+
+import pytest
+from PySide6.QtWidgets import QApplication, QPushButton, QVBoxLayout, QWidget
+
+from surgeon_gui.widgets.controls import enable_unless
+
+
+@pytest.fixture
+def page(qtbot):
+    page = QWidget()
+    qtbot.addWidget(page)
+    column = QVBoxLayout(page)
+    for name in ("save", "next"):
+        made = QPushButton(name)
+        made.setObjectName(name)
+        column.addWidget(made)
+    page.show()
+    page.activateWindow()
+    qtbot.waitActive(page)
+    return page
+
+
+def test_disabled_button_does_not_pass_the_focus_on(page):
+    save = page.findChild(QPushButton, "save")
+    save.setFocus()
+    enable_unless(save, "It is being saved.")
+    assert QApplication.focusWidget() is None
+    enable_unless(save, "")
+    assert QApplication.focusWidget() is save
+
+
+def test_focus_that_the_user_has_moved_stays(page):
+    save, other = page.findChildren(QPushButton)
+    save.setFocus()
+    enable_unless(save, "It is being saved.")
+    other.setFocus()
+    enable_unless(save, "")
+    assert QApplication.focusWidget() is other
+    other.clearFocus()
+    enable_unless(save, "")  # it was enabled already
+    assert QApplication.focusWidget() is None

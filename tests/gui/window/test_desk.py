@@ -1,0 +1,66 @@
+"""The desk is found as it was left: model, settings, splitter and the shown run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from PySide6.QtWidgets import QSplitter
+
+from surgeon_engine.api.config.run import ModelConfig
+from surgeon_gui.base.settings import Settings
+from surgeon_gui.state.run import Status
+from tests.helpers.fake_runs import write_run
+from tests.helpers.windows import (
+    QUICK,
+    TIMEOUT_MS,
+    find,
+    load_and_wait,
+    run_of,
+)
+
+
+def reopened(window, make_window):
+    """Close a window and open another one with its settings."""
+    window.close()
+    again = make_window(settings=window.settings)
+    again.restore_desk()
+    return again
+
+
+def test_job_and_splitter_come_back(qtbot, window, make_window):
+    load_and_wait(qtbot, window)
+    find(window, "main_splitter", QSplitter).setSizes([500, 780])
+    sizes = find(window, "main_splitter", QSplitter).sizes()
+    again = reopened(window, make_window)
+    assert again.session.state.config == QUICK
+    assert again.session.state.model_is_chosen
+    assert find(again, "main_splitter", QSplitter).sizes() == sizes
+
+
+def test_run_that_was_shown_is_opened(qtbot, tmp_path, window, make_window):
+    folder = write_run(tmp_path / "runs")
+    window.open_run(folder)
+    qtbot.waitUntil(lambda: bool(run_of(window).run), timeout=TIMEOUT_MS)
+    again = reopened(window, make_window)
+    qtbot.waitUntil(lambda: run_of(again).status is Status.FINISHED, timeout=TIMEOUT_MS)
+    assert run_of(again).folder == str(folder)
+    assert find(again, "result_title").isVisible()
+
+
+def test_empty_desk_stays_empty(window, make_window):
+    again = reopened(window, make_window)
+    assert not again.session.state.model_is_chosen
+    assert find(again, "empty_state").isVisible()
+
+
+def test_model_that_is_gone_is_not_chosen(qtbot, tmp_path, window, make_window):
+    config = replace(QUICK, model=ModelConfig(str(tmp_path / "gone")))
+    window.load_config(config)
+    again = reopened(window, make_window)
+    assert not again.session.state.model_is_chosen
+
+
+def test_job_of_another_version_is_ignored(make_window):
+    window = make_window(settings=Settings(job="[prunning]\nspeed = 1\n"))
+    window.restore_desk()
+    assert not window.session.state.model_is_chosen
