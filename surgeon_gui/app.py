@@ -119,7 +119,7 @@ class ExceptionRelay(QObject):
 
 
 def _on_qt_message(kind: QtMsgType, context: QMessageLogContext, message: str) -> None:
-    if kind is QtMsgType.QtFatalMsg and "platform plugin" in message:
+    if kind is QtMsgType.QtFatalMsg and "plugin" in message:
         # Qt would end the process with advice that does not help.
         sys.stderr.write(f"{_NO_DISPLAY}\n")
         sys.stderr.flush()

@@ -101,13 +101,15 @@ def clean_desktop(request):
     before = {id(widget) for widget in QApplication.topLevelWidgets()}
     gc.disable()  # see `make_application`
     yield
-    gc.enable()
     if application.styleSheet() != sheet:  # the test has set a theme
         application.setPalette(palette)
         application.setStyleSheet(sheet)
-    boxes = [w for w in QApplication.topLevelWidgets() if isinstance(w, QMessageBox)]
+    widgets = QApplication.topLevelWidgets()
+    # Not before: collected widgets would be deleted from the list as it is made.
+    gc.enable()
+    boxes = [w for w in widgets if isinstance(w, QMessageBox)]
     assert not [box.text() for box in boxes if box.isVisible()], "an open question"
-    new = [w for w in QApplication.topLevelWidgets() if id(w) not in before]
+    new = [w for w in widgets if id(w) not in before]
     assert not [w for w in new if w.isVisible()], "an open window"
     assert not [x for x in threads if isValid(x) and x.isRunning()], "a running thread"
     assert not psutil.Process().children(recursive=True), "a process"

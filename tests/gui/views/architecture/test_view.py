@@ -221,6 +221,7 @@ def test_run_is_shown_by_default_and_the_plan_can_be_chosen(qtbot, make_open):
     last = window.session.state.run.history[-1]
     expected = {layer.name: layer for layer in last.layers}[DOWN]
     assert controller_of(window).architecture.layer(DOWN).removed == expected.removed
+    open_tab(window, "architecture_tab")
     choose_layer(window, DOWN)
     assert "threshold of the last shot" in reasons(window)
     source.setCurrentIndex(1)

@@ -188,6 +188,7 @@ def test_measurements_of_runs_are_drawn_beside_the_prediction(qtbot, make_diagno
     window.start_run()
     wait_for_status(qtbot, window, Status.FINISHED)
     assert len(diagnosis_of(window).points) == 3
+    open_tab(window, "diagnosis_tab")
     assert "Dots: measured" in shown(window, "forecast_note")
     kinds = [row[2] for row in curve.rows()[1:]]
     assert kinds.count("measured") == 3
