@@ -246,7 +246,12 @@ def test_time_bars_do_not_grow_during_a_pause(run):
 
 def test_stages_after_the_shots_have_their_own_bar(run):
     state = with_events(run, 30.0, StageStarted(Stage.EXPORT, 0))
-    assert heights(time_bars(state, 35.0))["Export and verification"] == (0.0, 0.0, 0.0, 5.0)
+    assert heights(time_bars(state, 35.0))["Export and verification"] == (
+        0.0,
+        0.0,
+        0.0,
+        5.0,
+    )
 
 
 def test_time_bars_add_up_to_the_total_time(run):
