@@ -201,19 +201,21 @@ def take_run(studio: Studio) -> None:
 
 
 def take_result(studio: Studio) -> None:
-    """Picture the export, the measured speed and the architecture."""
+    """Picture the result, the measured speed and the architecture."""
     from surgeon_gui.state.app import Step
     from surgeon_gui.state.request import RequestKind
 
     window, session = studio.window, studio.window.session
+    studio.in_both_themes("result")
     window.open_step(Step.EXPORT)
     studio.picture("export")
     studio.click("measure_button")
     measurement = RequestKind.MEASUREMENT
     studio.wait_until(lambda: not session.state.request(measurement).is_open)
     studio.settle()
-    _scroll_to(studio, "speed_table")
     studio.picture("speed")
+    window._tabs.open_tab("resources_tab")
+    studio.picture("resources")
     layer = next(each for each in session.state.run.layers if each.block == 1)
     window._analysis_tabs.architecture.select(layer.name)
     window._tabs.open_tab("architecture_tab")
@@ -265,15 +267,6 @@ def take_help(studio: Studio) -> None:
     studio.picture("log")
     studio.click("log_button")
     studio.dialog("commands_action", "commands")
-
-
-def _scroll_to(studio: Studio, name: str) -> None:
-    from PySide6.QtWidgets import QScrollArea, QWidget
-
-    panel = studio.window.findChild(QScrollArea, "step_panel")
-    widget = studio.window.findChild(QWidget, name)
-    assert panel is not None and widget is not None
-    panel.ensureWidgetVisible(widget)
 
 
 def _print(message: str) -> None:

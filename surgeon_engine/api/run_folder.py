@@ -291,6 +291,11 @@ def remove_litter(parent: Path) -> None:
     for run in runs:
         if run.config_path.is_file():
             _remove_litter_of(run)
+        elif any(run.path.glob(f".{run.config_path.name}.*")):
+            # The process was killed while it wrote the first file of the run.
+            remove_leftovers(run.path, run.config_path.name)
+            with suppress(OSError):  # it holds something else
+                run.path.rmdir()
 
 
 def _remove_litter_of(run: RunFolder) -> None:

@@ -149,6 +149,18 @@ def test_files_of_other_programs_stay(tmp_path):
 
 
 @pytest.mark.parametrize("ending", ["finished", "stopped", "killed"])
+def test_folder_of_a_run_that_never_began_is_removed(tmp_path):
+    begun, other = tmp_path / "run", tmp_path / "other"
+    for folder in (begun, other):
+        folder.mkdir()
+        (folder / f".run.toml.{DEAD}-abc").touch()
+    (other / "notes.txt").touch()
+    (tmp_path / "empty").mkdir()
+    remove_litter(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "other"]
+    assert [path.name for path in other.iterdir()] == ["notes.txt"]
+
+
 def test_state_of_a_complete_run_is_removed(tmp_path, ending):
     run = write_run(tmp_path, ending=ending)
     state = write_saved_state(run)
