@@ -148,7 +148,6 @@ def test_files_of_other_programs_stay(tmp_path):
     assert other.exists()
 
 
-@pytest.mark.parametrize("ending", ["finished", "stopped", "killed"])
 def test_folder_of_a_run_that_never_began_is_removed(tmp_path):
     begun, other = tmp_path / "run", tmp_path / "other"
     for folder in (begun, other):
@@ -161,6 +160,7 @@ def test_folder_of_a_run_that_never_began_is_removed(tmp_path):
     assert [path.name for path in other.iterdir()] == ["notes.txt"]
 
 
+@pytest.mark.parametrize("ending", ["finished", "stopped", "killed"])
 def test_state_of_a_complete_run_is_removed(tmp_path, ending):
     run = write_run(tmp_path, ending=ending)
     state = write_saved_state(run)
