@@ -1,11 +1,12 @@
 """Read the first rows of data sets of the Hugging Face Hub.
 
 Rows are streamed, so that only the requested ones are downloaded. The library
-`datasets` builds paths of names in the headers of answers; they are checked before.
+`datasets` builds paths from names in response headers; they are checked before.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from typing import Any
 
 import datasets
 import httpx2
-from huggingface_hub import get_session
+from huggingface_hub import get_session, set_client_factory
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
 from surgeon_engine.api.errors import CalibrationError
@@ -22,9 +23,10 @@ from surgeon_engine.api.model_info.source_names import HubName
 
 USUAL_SPLIT = "train"
 _SAMPLE_ROWS = 50  # rows that show which columns hold text
-# Headers whose values become names of files and folders.
-_NAMES = ("ETag", "X-Linked-ETag", "X-Repo-Commit")
-_SAFE_NAME = re.compile(r'(W/)?"?[0-9A-Za-z][0-9A-Za-z_.+=-]*"?')
+# Headers whose values become names of files and folders, and their safe values.
+_ETAG = re.compile(r'(W/)?"?[0-9A-Za-z+][0-9A-Za-z_.+=/-]*"?')
+_COMMIT = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.-]*")
+_NAMES = {"ETag": _ETAG, "X-Linked-ETag": _ETAG, "X-Repo-Commit": _COMMIT}
 
 # The location of a data set for `datasets`; tests replace it by a folder.
 _location: Callable[[HubName], str] = lambda name: name.repo  # noqa: E731
@@ -111,25 +113,30 @@ def first_rows(
     return rows
 
 
-def _check_answers() -> None:
-    """Let the client of the Hub check every answer."""
-    client = get_session()
-    hooks = client.event_hooks
-    if _check_names not in hooks["response"]:
-        client.event_hooks = hooks | {"response": [*hooks["response"], _check_names]}
+@functools.cache
+def _check_responses() -> None:
+    """Let every client of the Hub check the responses that it receives."""
+    requests = get_session().event_hooks["request"]
+    hooks: dict[str, list[Callable[..., object]]] = {
+        "request": [*requests],
+        "response": [_check_names],
+    }
+    set_client_factory(
+        lambda: httpx2.Client(event_hooks=hooks, follow_redirects=True, timeout=None)
+    )
 
 
 def _check_names(response: httpx2.Response) -> None:
-    """Check the names of files in the headers of an answer.
+    """Check the file names in the headers of a response.
 
     Raises:
-        CalibrationError: One is no plain name.
+        CalibrationError: One could lead out of a folder.
     """
-    for header in _NAMES:
+    for header, safe in _NAMES.items():
         name = response.headers.get(header, "")
-        if name and not _SAFE_NAME.fullmatch(name):
+        if name and (".." in name or not safe.fullmatch(name)):
             raise CalibrationError(
-                f"{response.url.host} gives a file the name {name!r}, which is none.",
+                f"{response.url.host} sent an invalid file name: {name!r}.",
                 "If HF_ENDPOINT names a mirror, unset it. Else choose a text file.",
             )
 
@@ -161,7 +168,7 @@ def _readable_errors(name: HubName) -> Iterator[None]:
     Raises:
         CalibrationError: The data set cannot be reached or read.
     """
-    _check_answers()
+    _check_responses()
     try:
         yield
     except CalibrationError:

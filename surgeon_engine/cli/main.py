@@ -30,10 +30,15 @@ from typing_extensions import override
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import PruningConfig
-from surgeon_engine.api.config.run import Device, Dtype, ModelConfig
+from surgeon_engine.api.config.run import Device, Dtype, ModelConfig, RunConfig
 from surgeon_engine.api.config.sweep import Variation, variations
-from surgeon_engine.api.config.toml import read_config
-from surgeon_engine.api.errors import ConfigError, EngineError
+from surgeon_engine.api.config.toml import (
+    config_from_toml,
+    config_to_toml,
+    read_config,
+    with_paths_from,
+)
+from surgeon_engine.api.errors import ConfigError, EngineError, RunFolderError
 from surgeon_engine.api.messages.benchmark import BenchmarkSettings, summarize
 from surgeon_engine.api.messages.commands import StopAndKeep
 from surgeon_engine.api.messages.events import Cancelled, Envelope
@@ -185,9 +190,14 @@ def sweep(
     A run that fails does not end the sweep. Repeating the command resumes what was
     interrupted and skips what is complete.
     """
-    found = variations(read_config(job), settings)
+    found = [
+        Variation(each.name, with_paths_from(job.parent, each.config))
+        for each in variations(read_config(job), settings)
+    ]
     for each in found:
         each.config.check_consistency()
+    from surgeon_engine.server import failure
+
     output = Output()
     outcomes: dict[str, Report | str] = {}
     for number, each in enumerate(found, 1):
@@ -195,8 +205,8 @@ def sweep(
         try:
             folder = _run_or_resume(run_dir, f"{job.stem}_{each.folder_name}", each)
             outcomes[each.name] = RunFolder(folder).read_report()
-        except EngineError as error:
-            outcomes[each.name] = error.message
+        except (EngineError, MemoryError, RuntimeError, OSError) as error:
+            outcomes[each.name] = failure(error).message
     output.print_table(sweep_table(outcomes))
     if any(isinstance(outcome, str) for outcome in outcomes.values()):
         raise typer.Exit(1)
@@ -209,7 +219,11 @@ def _run_or_resume(parent: Path, name: str, variation: Variation) -> Path:
 
     names = itertools.chain([name], (f"{name}-{n}" for n in itertools.count(2)))
     runs = (RunFolder(parent / each) for each in names)
-    run = next(each for each in runs if not _has_failed(each))
+    run = next(x for x in runs if not x.path.exists() or _is_of(x, variation.config))
+    if run.is_being_worked_on:
+        raise RunFolderError(
+            f"Another process works on {run.path}.", "Wait until it has ended."
+        )
     if run.saved_state.exists:
         _work_on(run.path, lambda context: resume_run(run.path, context), None)
     elif not run.path.exists():
@@ -218,10 +232,16 @@ def _run_or_resume(parent: Path, name: str, variation: Variation) -> Path:
     return run.path
 
 
-def _has_failed(run: RunFolder) -> bool:
-    """Return whether there is a run that is not complete and cannot go on."""
-    is_complete = run.report_path.is_file() or run.saved_state.exists
-    return run.path.exists() and not is_complete
+def _is_of(run: RunFolder, config: RunConfig) -> bool:
+    """Return whether there is a run of this job that is complete or can go on."""
+    is_alive = run.is_being_worked_on or run.saved_state.exists
+    if not is_alive and not run.report_path.is_file():
+        return False  # it has failed
+    try:
+        text = run.config_path.read_text(encoding="utf-8")
+        return config_from_toml(text) == config_from_toml(config_to_toml(config))
+    except (OSError, UnicodeDecodeError, ConfigError):
+        return False
 
 
 def _work_on(

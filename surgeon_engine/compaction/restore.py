@@ -127,6 +127,7 @@ def restore(folder: Path, name: str) -> PrunedModel:
         load_tokenizer(source),
         find_blocks(model),
         prunable_layers(model),
+        model.dtype,
     )
     return PrunedModel(loaded, plan)
 

@@ -6,6 +6,7 @@ choose a format -> check the disk space -> write to a temporary folder
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,6 +131,9 @@ def export_again(folder: str, config: ExportConfig, context: RunContext) -> Expo
         )
     with context.stage(Stage.LOAD):
         pruned = restore(checkpoint, report.model.name)
+        if not report.model.dtype:  # the original is quantized
+            loaded = dataclasses.replace(pruned.loaded, stored=None)
+            pruned = dataclasses.replace(pruned, loaded=loaded)
     recipe = Recipe.from_report(report)
     exported = export(ExportJob(pruned, recipe, run, config, destination), context)
     context.record(run, exported)

@@ -37,7 +37,7 @@ class LoadedModel:
     tokenizer: PreTrainedTokenizerBase | None  # None: the folder has none
     blocks: tuple[nn.Module, ...]
     layers: tuple[PrunableLayer, ...]
-    stored: torch.dtype | None = None  # in the original's files; None: quantized
+    stored: torch.dtype | None  # in the original's files; None: quantized
 
     @property
     def device(self) -> torch.device:

@@ -34,7 +34,7 @@ def make_state(family: str = "llama", windows: int = 8, **pruning) -> PruningSta
     # The files belong to another model; only their size is used.
     source = ModelSource(family, locate(DEMO).folder)
     loaded = LoadedModel(
-        source, model, None, find_blocks(model), prunable_layers(model)
+        source, model, None, find_blocks(model), prunable_layers(model), model.dtype
     )
     config = RunConfig(
         ModelConfig(family),

@@ -16,13 +16,14 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.errors import ConfigError
 
 _EXAMPLE = "Write it as pruning.sparsity=0.1,0.2,0.3."
+_DESTINATION = "export.folder"
 
 
 @dataclass(frozen=True, slots=True)
 class Variation:
     """One of the jobs of a sweep."""
 
-    name: str  # such as "sparsity=0.2, method=wanda"
+    name: str  # such as "pruning.sparsity=0.2, pruning.method=wanda"
     config: RunConfig
 
     @property
@@ -37,28 +38,36 @@ class _Axis:
     setting: str
     values: tuple[Any, ...]
 
+    @property
+    def name(self) -> str:
+        return f"{self.part}.{self.setting}"
+
 
 def variations(config: RunConfig, settings: Sequence[str]) -> tuple[Variation, ...]:
-    """Return a job for each combination of values; the last setting varies first.
+    """Return a job for each combination of values; the last setting varies fastest.
 
     Args:
         config: the job.
         settings: each with its values, such as "pruning.sparsity=0.1,0.2".
 
     Raises:
-        ConfigError: there is no such setting, or it cannot have such a value.
+        ConfigError: there is no such setting, it cannot have such a value, or all runs
+            would write to one folder.
     """
     axes = [_axis(config, text) for text in settings]
-    names = [axis.setting for axis in axes]
+    names = [axis.name for axis in axes]
     if len(set(names)) < len(names):
         raise ConfigError("A setting is varied twice.", "Give all its values at once.")
     found = []
     for values in itertools.product(*(axis.values for axis in axes)):
-        varied, parts = config, []
-        for axis, value in zip(axes, values, strict=True):
-            varied = _varied(varied, axis, value)
-            parts.append(f"{axis.setting}={value}")
-        found.append(Variation(", ".join(parts), varied))
+        chosen = dict(zip(names, values, strict=True))
+        name = ", ".join(f"{key}={value}" for key, value in chosen.items())
+        found.append(Variation(name, _varied(config, axes, values)))
+    if len(found) > 1 and config.export.folder and _DESTINATION not in names:
+        raise ConfigError(
+            f"All runs would write to {config.export.folder}.",
+            f"Remove {_DESTINATION} from the job: each run then writes to its own.",
+        )
     return tuple(found)
 
 
@@ -92,14 +101,25 @@ def _value(name: str, kind: Any, text: str) -> Any:
     try:
         return msgspec.convert(text, kind, strict=False)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{name} cannot be {text!r}: {error}.", _EXAMPLE) from error
-
-
-def _varied(config: RunConfig, axis: _Axis, value: Any) -> RunConfig:
-    held = with_values(getattr(config, axis.part), {axis.setting: value})
-    if values_of(held).get(axis.setting) != value:
         raise ConfigError(
-            f"{axis.part} has no {axis.setting} with its other settings.",
-            "Vary another setting, or change the job.",
-        )
-    return dataclasses.replace(config, **{axis.part: held})
+            f"{name} cannot be {text!r}: {error}.", "See the job files in README.md."
+        ) from error
+
+
+def _varied(
+    config: RunConfig, axes: Sequence[_Axis], values: Sequence[Any]
+) -> RunConfig:
+    """Return the job with a value for each axis."""
+    parts: dict[str, dict[str, Any]] = {}
+    for axis, value in zip(axes, values, strict=True):
+        parts.setdefault(axis.part, {})[axis.setting] = value
+    for part, chosen in parts.items():
+        held = with_values(getattr(config, part), chosen)
+        missing = [name for name in chosen if name not in values_of(held)]
+        if missing:
+            raise ConfigError(
+                f"{part} has no {missing[0]} with its other settings.",
+                "Vary another setting, or change the job.",
+            )
+        config = dataclasses.replace(config, **{part: held})
+    return config

@@ -77,10 +77,12 @@ def read_config(path: Path) -> RunConfig:
         raise ConfigError(
             f"The job {path} is not text: {error}.", "Choose a TOML file."
         ) from error
-    return _with_paths_from(path.parent, config_from_toml(text, str(path)))
+    return with_paths_from(path.parent, config_from_toml(text, str(path)))
 
 
-def _with_paths_from(base: Path, config: RunConfig) -> RunConfig:
+def with_paths_from(base: Path, config: RunConfig) -> RunConfig:
+    """Return the config with absolute paths; relative ones start at `base`."""
+
     def absolute(name: str, keyword: str) -> str:
         if name in ("", keyword) or is_hub_source(name):
             return name

@@ -48,11 +48,33 @@ def test_honest_server_is_read(hub, tmp_path):
 
 @pytest.mark.parametrize("header", ["ETag", "X-Linked-ETag", "X-Repo-Commit"])
 @pytest.mark.parametrize(
-    "name", ["../../../../evil", "/evil", ".", "..", "a\\b", "a/b"]
+    "name", ["../../../../evil", "/evil", ".", "..", "a\\b", "a/../../b"]
 )
 def test_name_that_leads_elsewhere_is_refused(hub, tmp_path, header, name):
     hub.headers = {header: f'"{name}"' if "Tag" in header else name}
-    with pytest.raises(CalibrationError, match="gives a file the name"):
+    with pytest.raises(CalibrationError, match="sent an invalid file name"):
         download(hub, tmp_path / "a" / "b" / "cache")
     files = [path.name for path in tmp_path.rglob("*") if path.is_file()]
     assert not [name for name in files if name != "CACHEDIR.TAG"]
+
+
+@pytest.mark.parametrize(
+    "etag", ['W/"8c-6WrD95JiXZalWmyM/8wvo3ELvyY"', 'W/"2af78-Uopb/DCAp9p"', "5eed"]
+)
+def test_usual_etags_are_accepted(hub, tmp_path, etag):
+    hub.headers = {"ETag": etag}
+    assert Path(download(hub, tmp_path / "cache")).read_bytes() == b"A text."
+
+
+def test_new_connection_is_checked_too(hub, tmp_path):
+    """The library opens a new session after an error of the connection."""
+    hub.headers = {"ETag": '"../../../evil"'}
+    with pytest.raises(CalibrationError), _readable_errors(NAME):
+        close_session()
+        hf_hub_download(
+            NAME.repo,
+            "README.md",
+            repo_type="dataset",
+            cache_dir=tmp_path / "cache",
+            endpoint=hub.address,
+        )

@@ -58,9 +58,9 @@ def report_of(tmp_path, name):
 def test_each_value_is_a_run_of_its_own(sweep, tmp_path):
     code, out, _ = sweep("pruning.sparsity=0.2,0.4")
     assert code == 0
-    assert "Run 2 of 2: sparsity=0.4" in out
-    few = report_of(tmp_path, "job_sparsity=0.2").shots[-1]
-    many = report_of(tmp_path, "job_sparsity=0.4").shots[-1]
+    assert "Run 2 of 2: pruning.sparsity=0.4" in out
+    few = report_of(tmp_path, "job_pruning.sparsity=0.2").shots[-1]
+    many = report_of(tmp_path, "job_pruning.sparsity=0.4").shots[-1]
     assert few.sparsity < 0.25 < many.sparsity
     table = out[out.rindex("KL to the original") :]
     assert f"{few.evaluation.perplexity:.2f}" in table
@@ -83,10 +83,36 @@ def test_failed_run_does_not_end_the_sweep_and_is_tried_again(
     code, out, _ = sweep("pruning.sparsity=0.2,0.4")
     assert code == 1
     assert "failed: Made up." in out
-    assert tried == ["job_sparsity=0.2", "job_sparsity=0.4"]
+    assert tried == ["job_pruning.sparsity=0.2", "job_pruning.sparsity=0.4"]
     code, out, _ = sweep("pruning.sparsity=0.2,0.4")
     assert code == 0
-    assert tried[2:] == ["job_sparsity=0.2-2"]  # the other one is complete
+    assert tried[2:] == ["job_pruning.sparsity=0.2-2"]  # the other one is complete
+
+
+def test_lack_of_memory_does_not_end_the_sweep(sweep, monkeypatch):
+    def without_memory(config, folder, context):
+        raise MemoryError
+
+    monkeypatch.setattr(pipeline, "prune", without_memory)
+    code, out, _ = sweep("pruning.sparsity=0.2,0.4")
+    assert code == 1
+    assert out.count("failed: There is not enough memory") == 2
+
+
+def test_changed_job_is_run_anew(sweep, tmp_path):
+    assert sweep("pruning.sparsity=0.2")[0] == 0
+    job = tmp_path / "job.toml"
+    job.write_text(job.read_text().replace("shots = 1", "shots = 2"))
+    assert sweep("pruning.sparsity=0.2")[0] == 0
+    assert len(report_of(tmp_path, "job_pruning.sparsity=0.2-2").shots) == 2
+
+
+def test_run_in_progress_is_left_alone(sweep, tmp_path):
+    assert sweep("pruning.sparsity=0.2")[0] == 0
+    with RunFolder(tmp_path / "runs" / "job_pruning.sparsity=0.2").locked():
+        code, out, _ = sweep("pruning.sparsity=0.2")
+    assert code == 1
+    assert "Another process works on" in out
 
 
 def test_interrupted_sweep_goes_on(sweep, tmp_path, monkeypatch):

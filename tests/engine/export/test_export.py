@@ -140,6 +140,17 @@ def test_later_export_is_recorded_in_the_log_of_the_run(tmp_path):
     assert msgspec.json.decode(last, type=Envelope).event == later
 
 
+def test_later_export_has_the_number_format_of_the_original(tmp_path):
+    first = exported(tmp_path, Format.MASKED)
+    assert first.dtype is FileDtype.FLOAT32
+    assert again(tmp_path, Format.MASKED, "again").dtype is FileDtype.FLOAT32
+    path = RunFolder(tmp_path / "run").report_path
+    report = json.loads(path.read_text())
+    report["model"]["dtype"] = ""  # a quantised original
+    path.write_text(json.dumps(report))
+    assert again(tmp_path, Format.MASKED, "third").dtype is FileDtype.FLOAT16
+
+
 def test_log_that_cannot_be_written_is_reported(tmp_path):
     exported(tmp_path, Format.MASKED)
     log = RunFolder(tmp_path / "run").events_path

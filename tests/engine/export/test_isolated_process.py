@@ -144,7 +144,7 @@ def test_memory_to_load_depends_on_remaining_size(tmp_path, bare_python):
     plan = CompactionPlan((*plan.groups, ragged))
     source = ModelSource("whole", tmp_path / "whole")
     loaded = LoadedModel(
-        source, model, None, find_blocks(model), prunable_layers(model)
+        source, model, None, find_blocks(model), prunable_layers(model), model.dtype
     )
     (tmp_path / "small").mkdir()
     CompactWriter().write(PrunedModel(loaded, plan), ExportConfig(), tmp_path / "small")

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.pruning import (
     FileSize,
     Method,
@@ -21,7 +22,10 @@ JOB = RunConfig(pruning=PruningConfig(target=PrunableShare(0.3)))
 
 def test_each_value_is_a_job():
     found = variations(JOB, ["pruning.sparsity=0.1, 0.2"])
-    assert [each.name for each in found] == ["sparsity=0.1", "sparsity=0.2"]
+    assert [each.name for each in found] == [
+        "pruning.sparsity=0.1",
+        "pruning.sparsity=0.2",
+    ]
     targets = [each.config.pruning.target for each in found]
     assert targets == [PrunableShare(0.1), PrunableShare(0.2)]
     assert all(replace(x.config, pruning=JOB.pruning) == JOB for x in found)
@@ -29,22 +33,41 @@ def test_each_value_is_a_job():
 
 def test_settings_are_combined_and_the_last_one_varies_first():
     sets = ["pruning.method=first_order,magnitude", "calibration.windows=8,16"]
-    job = replace(JOB, pruning=replace(JOB.pruning))
-    found = variations(job, sets)
+    found = variations(JOB, sets)
     assert [x.name for x in found] == [
-        "method=first_order, windows=8",
-        "method=first_order, windows=16",
-        "method=magnitude, windows=8",
-        "method=magnitude, windows=16",
+        "pruning.method=first_order, calibration.windows=8",
+        "pruning.method=first_order, calibration.windows=16",
+        "pruning.method=magnitude, calibration.windows=8",
+        "pruning.method=magnitude, calibration.windows=16",
     ]
     assert found[0].config.pruning.method is Method.FIRST_ORDER
     assert found[0].config.calibration.windows == 8
-    assert found[0].folder_name == "method=first_order_windows=8"
+    assert found[0].folder_name == "pruning.method=first_order_calibration.windows=8"
 
 
 def test_target_of_another_kind_can_be_varied_with_its_kind():
-    sizes = variations(JOB, ["pruning.target=file_size", "pruning.megabytes=5,10"])
-    assert [x.config.pruning.target for x in sizes] == [FileSize(5), FileSize(10)]
+    sets = ["pruning.megabytes=5,10", "pruning.target=file_size"]
+    for settings in (sets, sets[::-1]):
+        found = variations(JOB, settings)
+        targets = [x.config.pruning.target for x in found]
+        assert targets == [FileSize(5), FileSize(10)]
+
+
+def test_settings_of_one_name_in_two_parts_are_told_apart():
+    sets = ["model.dtype=float32,bfloat16", "export.dtype=float16"]
+    names = [x.folder_name for x in variations(JOB, sets)]
+    assert names == [
+        "model.dtype=float32_export.dtype=float16",
+        "model.dtype=bfloat16_export.dtype=float16",
+    ]
+
+
+def test_runs_do_not_write_to_one_folder():
+    job = replace(JOB, export=ExportConfig("out"))
+    with pytest.raises(ConfigError, match="All runs would write to out"):
+        variations(job, ["pruning.sparsity=0.1,0.2"])
+    assert len(variations(job, ["pruning.sparsity=0.1"])) == 1
+    assert len(variations(job, ["export.folder=a,b"])) == 2
 
 
 @pytest.mark.parametrize(

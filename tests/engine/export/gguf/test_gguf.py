@@ -68,7 +68,12 @@ def byte_pairs(
 def loaded(model, tokenizer) -> LoadedModel:
     source = ModelSource("Tiny", Path("nowhere"))
     return LoadedModel(
-        source, model, tokenizer, find_blocks(model), prunable_layers(model)
+        source,
+        model,
+        tokenizer,
+        find_blocks(model),
+        prunable_layers(model),
+        model.dtype,
     )
 
 

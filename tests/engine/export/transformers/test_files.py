@@ -74,6 +74,7 @@ def loaded(model, folder=Path("nowhere"), tokenizer=None) -> LoadedModel:
         tokenizer,
         find_blocks(model),
         prunable_layers(model),
+        model.dtype,
     )
 
 
