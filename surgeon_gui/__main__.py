@@ -96,7 +96,7 @@ def _make_window(
 def load_job(window: MainWindow, options: argparse.Namespace) -> None:
     """Load the job, model or run that the options name; by default the last ones."""
     if options.config is None and not options.model and options.open is None:
-        window.restore_desk()
+        window.restore_last_session()
     if options.config is not None:
         window.load_job(options.config)
     if options.model:

@@ -109,8 +109,10 @@ def _shots(task: Task, context: RunContext) -> Iterator[ShotDone]:
         if number > len(shots):
             previous = shots[-1].damping if shots else None
             plan = ShotPlan(number, planned.share, previous)
+            saver, context.saver = context.saver, Saver.off()  # a shot in one go, too
             shots.append(run_shot(state, plan, context))
             compact_state(state)
+            context.saver = saver
             save_shot(state, shots, None, None, context)
         shot = shots[number - 1]
         seconds += shot.seconds

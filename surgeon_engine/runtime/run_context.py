@@ -97,7 +97,7 @@ class RunContext:
 
         Args:
             log: the run.
-            event: what was made of its result.
+            event: a later export, or the measured speed.
         """
         try:
             log.append(Envelope(self._run, time.time(), event))

@@ -216,8 +216,8 @@ class RunsController(QObject):
             message = tr("The run could not be moved to the trash: {reason}.")
             hint = tr("It was not deleted. To delete it permanently, remove {folder}.")
             self._report(message.format(reason=problem), hint.format(folder=folder))
-        elif self._session.state.shown_run.folder == folder:
-            self._session.close_opened_run()
+        else:
+            self._session.forget_run(folder)
         self.refresh()
 
     @Slot()

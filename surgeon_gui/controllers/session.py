@@ -28,7 +28,7 @@ from surgeon_engine.api.messages.commands import (
     StopAndKeep,
 )
 from surgeon_engine.api.messages.events import Envelope, Failed
-from surgeon_engine.api.run_folder import new_run_folder
+from surgeon_engine.api.run_folder import RunFolder, new_run_folder
 from surgeon_gui.base import paths
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.engine_thread import EngineThread
@@ -145,6 +145,10 @@ class Session(JobEditor):
         """Show the current run in place of an earlier one."""
         self._set(self._checked(app_state.without_opened_run(self.state)))
 
+    def forget_run(self, folder: str) -> None:
+        """Stop showing the run in a folder, which was deleted."""
+        self._set(self._checked(app_state.without_run(self.state, folder)))
+
     # the result of the run
 
     @Slot(object)
@@ -218,10 +222,12 @@ class Session(JobEditor):
 
     def _on_run_ended(self, run: RunState) -> None:
         self._clock.stop()
+        ended = replace(run, can_go_on=RunFolder(Path(run.folder)).saved_state.exists)
+        state = replace(app_state.with_pace(self.state), run=ended)
         # The checks of the destinations find the new export.
-        self._set(self._checked(app_state.with_pace(self.state)))
+        self._set(self._checked(state))
         self._probe()  # the free memory has changed
-        self.run_ended.emit(run)
+        self.run_ended.emit(ended)
 
     def _probe(self) -> None:
         self.send(ProbeMachine(run=self.new_id("probe")))

@@ -7,8 +7,8 @@ from typing import Any
 
 from PySide6.QtCore import QObject, QTimer, Slot
 
+from surgeon_engine.api.config.calibration import BUILTIN_TEXT
 from surgeon_engine.api.messages.commands import DescribeText, DownloadModel
-from surgeon_engine.api.model_info.source_names import is_hub_source
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import Step
 from surgeon_gui.state.request import Request, RequestKind
@@ -96,13 +96,14 @@ class TextCheckController(QObject):
         calibration = state.config.calibration
         more = (each.text for each in calibration.more_texts)
         texts = (calibration.text, calibration.validation_text, *more)
+        files = [text for text in texts if text not in ("", BUILTIN_TEXT)]
         return (
             state.model is not None
             and not state.is_busy
             and not state.request(RequestKind.PREVIEW).id
             and Step.CALIBRATION not in state.problems
-            and any(is_small_file(text) for text in texts)
-            and not any(is_hub_source(text) for text in texts)
+            and bool(files)
+            and all(map(is_small_file, files))
         )
 
     @Slot()

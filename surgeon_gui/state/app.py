@@ -80,9 +80,10 @@ class AppState:
     own_presets: tuple[Preset, ...] = ()
     draft_history: DraftHistory = DraftHistory()
     run: RunState = RunState()
+    run_name: str = ""  # of an earlier run that `run` holds; empty: it is the current
+    behind: RunState | None = None  # the current run, while `run` is an earlier one
     opened_run: RunState | None = None  # an earlier run, while the engine is busy
-    opened_run_name: str = ""  # of the earlier run that is shown; empty: none
-    behind: RunState | None = None  # the run to return to once that is closed
+    opened_name: str = ""  # of that one
     notice: Failed | None = None  # the error that is shown until it is dismissed
 
     def request(self, kind: RequestKind) -> Request[Any]:
@@ -111,6 +112,11 @@ class AppState:
     def is_busy(self) -> bool:
         """True if the engine is occupied by a run or another task."""
         return self.task is not None or self.run.status.is_busy
+
+    @property
+    def opened_run_name(self) -> str:
+        """Return the name of the earlier run that is shown; empty: none."""
+        return self.run_name if self.opened_run is None else self.opened_name
 
     @property
     def shown_run(self) -> RunState:
@@ -207,9 +213,9 @@ def with_run(state: AppState, run: RunState) -> AppState:
     return replace(
         without_requests(state, RequestKind.SAVE, RequestKind.MEASUREMENT),
         run=run,
-        opened_run=None,
-        opened_run_name="",
+        run_name="",
         behind=None,
+        opened_run=None,
         config=replace(state.config, export=export),
         save_config=ExportConfig(),
         saved=(),
@@ -224,19 +230,19 @@ def with_opened_run(state: AppState, run: RunState, name: str) -> AppState:
     run, as if it had just ended.
     """
     if state.is_busy:
-        return replace(state, opened_run=run, opened_run_name=name)
-    behind = state.behind if state.opened_run_name else _run_with_results(state)
-    return replace(_with_ended_run(state, run), opened_run_name=name, behind=behind)
+        return replace(state, opened_run=run, opened_name=name)
+    current = state.behind if state.run_name else _run_with_results(state)
+    return replace(_with_ended_run(state, run), run_name=name, behind=current)
 
 
 def _run_with_results(state: AppState) -> RunState:
-    """Return the current run, with what was made of its result."""
+    """Return the current run, with its later exports and its measured speed."""
     measured = state.request(RequestKind.MEASUREMENT).response
     return replace(state.run, saved=state.saved, measured=measured)
 
 
 def _with_ended_run(state: AppState, run: RunState) -> AppState:
-    """Return the state with a run that has ended, and what was made of its result."""
+    """Return the state with a run that has ended, its exports and its speed."""
     state = replace(with_run(state, run), saved=run.saved, notice=run.error)
     if run.exported is not None:
         save_config = ExportConfig(format=suggested_format(run.exported))
@@ -250,8 +256,20 @@ def _with_ended_run(state: AppState, run: RunState) -> AppState:
 def without_opened_run(state: AppState) -> AppState:
     """Return the state after an earlier run was closed."""
     if state.opened_run is not None:
-        return replace(state, opened_run=None, opened_run_name="")
-    if not state.opened_run_name:
+        return replace(state, opened_run=None)
+    if not state.run_name:
         return state
-    behind = state.behind or RunState()
-    return replace(_with_ended_run(state, behind), notice=None, behind=None)
+    return replace(_with_ended_run(state, state.behind or RunState()), notice=None)
+
+
+def without_run(state: AppState, folder: str) -> AppState:
+    """Return the state after the run in a folder was deleted."""
+    if state.opened_run is not None and state.opened_run.folder == folder:
+        state = replace(state, opened_run=None)
+    if state.behind is not None and state.behind.folder == folder:
+        state = replace(state, behind=None)
+    if state.run.folder != folder:
+        return state
+    if state.run_name:
+        return without_opened_run(state)
+    return with_run(state, RunState())

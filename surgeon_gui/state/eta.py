@@ -162,7 +162,7 @@ def remaining_seconds(
     index = _index(timeline, steps, rounds[-1], at)
     elapsed = rounds[-1].get(at.stage, 0.0) + at.seconds
     left = expected[at.stage] - elapsed
-    if at.fraction < ENOUGH_TO_EXTRAPOLATE:
+    if not ENOUGH_TO_EXTRAPOLATE <= at.fraction < 1:  # its steps are not known, or over
         left = max(left, _OVERDUE * elapsed)
     return max(0.0, left) + sum(expected[stage] for stage, _ in steps[index + 1 :])
 

@@ -216,7 +216,7 @@ def _check_facts(exported: Exported) -> Facts:
 def _change(change: float) -> str:
     """Return how a figure has changed by saving the model."""
     if abs(change) < _UNCHANGED:
-        return tr("as before saving")
+        return tr("unchanged by saving")
     share = numbers.percent(abs(change), decimals=2)
     if change > 0:
         return tr("{share} more than before saving").format(share=share)

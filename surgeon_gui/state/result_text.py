@@ -54,8 +54,8 @@ def verified(run: RunState) -> str:
             program=exported.checked_with
         )
     return tr(
-        "Verified: {program} has loaded the files in a fresh process. {same} of {all} "
-        "tokens have the same likeliest successor as in memory."
+        "Verified: {program} has loaded the files in a fresh process. The top token is "
+        "the same as in memory for {same} of {all} tokens."
     ).format(
         program=exported.checked_with,
         same=numbers.whole(round(exported.agreement * exported.tokens_compared)),

@@ -121,11 +121,12 @@ class RunState:
     recovered: Recovered | None = None
     recovery: RecoveryConfig | None = None  # as the engine has chosen it
     exported: Exported | None = None
-    # What was made of the result after the run.
+    # Its later exports and its measured speed.
     saved: tuple[Exported, ...] = ()
     measured: Measured | None = None
     result: RunFinished | None = None
     error: Failed | None = None
+    can_go_on: bool = False  # from the state in its folder, once it has ended
     planned: Mapping[Stage, float] = field(default_factory=dict, hash=False)  # seconds
     began: float = 0.0  # seconds since the epoch, like all times
     stage_began: float = 0.0  # on the run's clock
@@ -309,7 +310,7 @@ def apply(state: RunState, envelope: Envelope) -> RunState:
 
 
 def _with_later_result(state: RunState, event: Event) -> RunState:
-    """Return a run that has ended, with what was made of its result since."""
+    """Return a run that has ended, with a later export or its measured speed."""
     match event:
         case Exported():
             return replace(state, saved=(*state.saved, event))

@@ -173,20 +173,9 @@ def outcome(run: RunState) -> str:
 
 def phase_with_advice(run: RunState) -> str:
     """Return the phase, and whether a cancelled run can be resumed."""
-    can_resume = (
-        run.status is Status.CANCELLED
-        and bool(run.history)
-        and run.config is not None
-        and run.config.export.save_progress
-    )
-    if not can_resume:
+    if run.status is not Status.CANCELLED or not run.can_go_on:
         return phase(run)
-    advice = ntr(
-        "Its progress after {n} shot is kept: Resume is in the list of runs.",
-        "Its progress after {n} shots is kept: Resume is in the list of runs.",
-        len(run.history),
-    )
-    return f"{phase(run)} {advice.format(n=len(run.history))}"
+    return f"{phase(run)} {tr('Its progress is kept: resume it in the list of runs.')}"
 
 
 def interruption(run: RunState) -> str:
@@ -316,6 +305,10 @@ def stage_progress(stage: Stage | None, done: int, total: int) -> str:
     if stage is None:
         return tr("starting…")
     doing = STAGES[stage][0]
+    if stage is Stage.DAMPING and total > 1:  # it may take more than the usual ones
+        return tr("{doing}, {unit} {number}").format(
+            doing=doing, unit=UNITS[stage], number=done + 1
+        )
     if total > 1:
         return tr("{doing}, {unit} {number} of {total}").format(
             doing=doing, unit=UNITS[stage], number=min(done + 1, total), total=total

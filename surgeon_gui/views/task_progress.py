@@ -12,7 +12,7 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.state.export_text import phase_of, progress_of
 from surgeon_gui.state.request import Request
 from surgeon_gui.text.captions import CAPTIONS
-from surgeon_gui.widgets.controls import button, text_label
+from surgeon_gui.widgets.controls import button, set_enabled, text_label
 
 _FULL = 1000  # steps of the progress bar
 
@@ -49,7 +49,7 @@ class TaskProgress(QWidget):
         """Show the progress of a request."""
         self._phase.setText(phase_of(request))
         self._bar.setValue(round(progress_of(request) * _FULL))
-        self._cancel.setEnabled(request.can_cancel)
+        set_enabled(self._cancel, is_enabled=request.can_cancel)
         self.setVisible(request.is_open)
 
     def show_share(self, share: float) -> None:

@@ -8,7 +8,6 @@ from PySide6.QtCore import QEvent, QObject, Qt
 from PySide6.QtGui import QFont, QPaintEvent
 from PySide6.QtWidgets import (
     QAbstractSpinBox,
-    QApplication,
     QComboBox,
     QFrame,
     QLabel,
@@ -66,7 +65,8 @@ def set_enabled(widget: QWidget, *, is_enabled: bool) -> None:
     widget.setEnabled(is_enabled)
     if is_enabled and widget.property(_HAD_FOCUS):
         widget.setProperty(_HAD_FOCUS, False)
-        if widget.isVisible() and QApplication.focusWidget() is None:
+        # Not that of the application: the window may be inactive.
+        if widget.isVisible() and widget.window().focusWidget() is None:
             widget.setFocus()
 
 

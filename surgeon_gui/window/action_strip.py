@@ -28,6 +28,7 @@ from surgeon_gui.widgets.controls import (
     button,
     eliding_label,
     line_label,
+    set_enabled,
     show_elided,
     text_label,
 )
@@ -159,6 +160,6 @@ def _apply(run_button: QPushButton, view: ControlView) -> None:
     if run_button.text() != view.label:
         run_button.setText(view.label)
         run_button.setAccessibleName(spoken(view.label))
-    run_button.setEnabled(view.is_enabled)
+    set_enabled(run_button, is_enabled=view.is_enabled)
     run_button.setToolTip(plain_tip(view.tip))
     run_button.setAccessibleDescription(view.tip)

@@ -31,7 +31,7 @@ def text_in(urls: list[QUrl]) -> str:
 
 def unusable(urls: list[QUrl]) -> Failed:
     """Return the error about files that are neither model nor text."""
-    name = urls[0].fileName() or urls[0].toString()
+    name = next((url.fileName() or url.toString() for url in urls), "")
     return Failed(
         tr("{name} is neither a model nor a text.").format(name=name),
         tr(

@@ -81,6 +81,7 @@ class EmptyState(QWidget):
         if smollm2():
             label = CAPTIONS["empty_sample_button"].label
         self._sample.setText(label)
+        self._sample.setAccessibleName(label)
 
     def show_recent(self, sources: Sequence[str]) -> None:
         """Show buttons for the recently opened models, at most `MAX_RECENT_SHOWN`."""

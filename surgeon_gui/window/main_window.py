@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import Any
@@ -155,14 +156,12 @@ class MainWindow(QMainWindow):
         """Load a job from a file."""
         self._run_page.load_job(str(path))
 
-    def restore_desk(self) -> None:
+    def restore_last_session(self) -> None:
         """Load the job and open the run that were there when the window was closed."""
-        try:
+        with contextlib.suppress(ConfigError):  # from another version
             config = config_from_toml(self.settings.job)
-        except ConfigError:  # from another version
-            return
-        if self.settings.job and not is_missing(config.model.source):
-            self.session.load(config)
+            if self.settings.job and not is_missing(config.model.source):
+                self.session.load(config)
         if self.settings.open_run and is_folder(self.settings.open_run):
             self.open_run(Path(self.settings.open_run))
 
@@ -222,7 +221,7 @@ class MainWindow(QMainWindow):
 
     @override
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
-        if event.mimeData().hasUrls():
+        if event.mimeData().urls():
             self._empty_state.show_drag(is_over=True)
             event.acceptProposedAction()
 

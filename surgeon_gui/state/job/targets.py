@@ -48,8 +48,18 @@ def goal_or_none(config: RunConfig, model: ModelSummary) -> Goal | None:
         return None
 
 
+def next_target_obstacle(config: RunConfig | None) -> str:
+    """Return why there is no smaller target than that of a job; empty: there is."""
+    if config is None or with_next_target(config).pruning == config.pruning:
+        return tr("There is no smaller target.")
+    return ""
+
+
 def with_next_target(config: RunConfig) -> RunConfig:
-    """Return the job with a target that leaves a smaller model."""
+    """Return the job with a target that leaves a smaller model.
+
+    Its result goes to the folder of its run: a destination holds the last one.
+    """
     pruning = config.pruning
     match pruning.target:
         case PrunableShare(sparsity=share):
@@ -60,7 +70,8 @@ def with_next_target(config: RunConfig) -> RunConfig:
             smaller = replace(pruning, target=Parameters(_smaller(millions)))
         case FileSize(megabytes=megabytes):
             smaller = replace(pruning, target=FileSize(_smaller(megabytes)))
-    return replace(config, pruning=smaller)
+    export = replace(config.export, folder="")
+    return replace(config, pruning=smaller, export=export)
 
 
 def _larger_share(share: float) -> float:

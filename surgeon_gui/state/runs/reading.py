@@ -30,7 +30,7 @@ from surgeon_engine.api.messages.earlier import (
     with_correction,
 )
 from surgeon_engine.api.messages.events import Envelope
-from surgeon_engine.api.messages.run import Fidelity
+from surgeon_engine.api.messages.run import Exported, Fidelity
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state import run as run_state
@@ -172,7 +172,7 @@ def _readable_config(folder: Path) -> RunConfig | None:
 
 
 def _has_checkpoint(folder: Path) -> bool:
-    """Return whether there is a complete model in the folder of a run."""
+    """Return whether there is a model in the folder of a run."""
     return any((folder / name / "config.json").is_file() for name in _CHECKPOINTS)
 
 
@@ -211,6 +211,7 @@ def read_state(folder: Path, *, with_progress: bool = True) -> RunState:
         raise UnreadableRunError(message.format(reason=error)) from error
     if not is_alive:
         state = run_state.interrupted(state, last)
+        state = replace(state, can_go_on=run.saved_state.exists)
     return _with_current_folder(state, folder)
 
 
@@ -274,11 +275,20 @@ def _log(path: Path, with_progress: bool) -> Iterator[Envelope | Correction]:
 
 def _with_current_folder(state: RunState, folder: Path) -> RunState:
     """Return the run with the paths of its current folder."""
-    exported, old = state.exported, Path(state.folder)
-    if exported is not None and Path(exported.folder).is_relative_to(old):
+    old = Path(state.folder)
+
+    def moved(exported: Exported) -> Exported:
+        if not Path(exported.folder).is_relative_to(old):
+            return exported
         within = Path(exported.folder).relative_to(old)
-        exported = msgspec.structs.replace(exported, folder=str(folder / within))
-    return replace(state, folder=str(folder), exported=exported)
+        return msgspec.structs.replace(exported, folder=str(folder / within))
+
+    return replace(
+        state,
+        folder=str(folder),
+        exported=moved(state.exported) if state.exported is not None else None,
+        saved=tuple(map(moved, state.saved)),
+    )
 
 
 def _record_of(state: RunState) -> RunRecord:

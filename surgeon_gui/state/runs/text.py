@@ -151,11 +151,11 @@ def outcome_details(record: RunRecord) -> str:
     """Return details of the outcome in a sentence; empty if there are none."""
     details = record.problem or OUTCOME_DETAILS.get(record.outcome, "")
     if record.outcome is RunOutcome.DAMAGED:
-        details = f"{details} {_what_is_left(record)}"
+        details = f"{details} {_usable_parts(record)}"
     return details
 
 
-def _what_is_left(record: RunRecord) -> str:
+def _usable_parts(record: RunRecord) -> str:
     """Return what can be saved of a damaged run."""
     found = []
     if record.config is not None:

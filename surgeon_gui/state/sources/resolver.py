@@ -48,9 +48,12 @@ def has_columns(text: str) -> bool:
 
 def is_small_file(text: str) -> bool:
     """Return True if a text is a file that is read in a moment."""
-    if not text or text == BUILTIN_TEXT or not paths.is_file(text):
+    try:
+        return paths.is_file(text) and (
+            paths.expanded(text).stat().st_size <= _SMALL_BYTES
+        )
+    except OSError:
         return False
-    return paths.expanded(text).stat().st_size <= _SMALL_BYTES
 
 
 def is_missing(source: str) -> bool:

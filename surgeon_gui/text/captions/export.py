@@ -1,4 +1,4 @@
-"""Step 5, and the question before files are replaced."""
+"""Step 5, the result, and the question before files are replaced."""
 
 from __future__ import annotations
 

@@ -23,6 +23,7 @@ from surgeon_gui.widgets.controls import (
     enable_unless,
     finish_typing,
     problem_label,
+    set_enabled,
     show_problem,
     text_label,
 )
@@ -93,7 +94,8 @@ class PromptCard(QWidget):
         self._sampling.show_settings(state.settings, state.has_chat_template)
         obstacle, question = self._playground.obstacle, state.question
         enable_unless(self._generate, obstacle)
-        self._stop.setEnabled(question.is_open and not question.is_cancelling)
+        can_stop = question.is_open and not question.is_cancelling
+        set_enabled(self._stop, is_enabled=can_stop)
         self._show_status(state, obstacle)
         is_own = state.own != Models()
         self._use_run.setVisible(is_own and self._playground.app.shows_run)

@@ -1,4 +1,4 @@
-"""The button that saves a report in step 5, and a note after it was saved."""
+"""The button that saves a report, and a note after it was saved."""
 
 from __future__ import annotations
 

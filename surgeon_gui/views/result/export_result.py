@@ -1,4 +1,4 @@
-"""Section of step 5 with the export of a run and its verification."""
+"""The export of a run and its verification."""
 
 from __future__ import annotations
 

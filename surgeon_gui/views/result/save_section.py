@@ -1,4 +1,4 @@
-"""Section of step 5 that saves the result of a run in another format."""
+"""Save the result of a run in another format."""
 
 from __future__ import annotations
 

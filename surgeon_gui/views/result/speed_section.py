@@ -1,4 +1,4 @@
-"""Section of step 5 that measures the speed and memory of an export."""
+"""Measure the speed and memory of an export."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state import result_text
 from surgeon_gui.state.app import AppState
+from surgeon_gui.state.job.targets import next_target_obstacle
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.step_text import phase
 from surgeon_gui.views.replace_question import ReplaceQuestion
@@ -23,7 +24,9 @@ from surgeon_gui.widgets.controls import (
     bold,
     button,
     card,
+    enable_unless,
     heading,
+    set_enabled,
     text_label,
 )
 from surgeon_gui.widgets.facts import Facts
@@ -61,8 +64,14 @@ class ResultView(QWidget):
         self._speed = SpeedSection(session)
         self._save = SaveSection(session, question)
         top = _card(self._title, self._outcome, self._verified, self._actions())
-        left = _column(_card(heading(tr("Quality")), self._quality), _card(self._speed))
-        right = _column(_card(self._result, report_row), _card(self._save))
+        self._optional: tuple[tuple[QWidget, QWidget], ...] = (
+            (_card(heading(tr("Quality")), self._quality), self._quality),
+            (_card(self._speed), self._speed),
+            (_card(self._save), self._save),
+        )
+        quality, speed, save = (frame for frame, _ in self._optional)
+        left = _column(quality, speed)
+        right = _column(_card(self._result, report_row), save)
         self._parts = (top, left, right)
         self._grid = QGridLayout(self)
         self._grid.setContentsMargins(0, 0, 0, 0)
@@ -80,6 +89,8 @@ class ResultView(QWidget):
             part.show_state(state)
         if has_result:
             self._show_result(run)
+        for frame, content in self._optional:
+            frame.setVisible(not content.isHidden())
 
     def _show_result(self, run: RunState) -> None:
         is_success = result_text.is_success(run)
@@ -88,9 +99,8 @@ class ResultView(QWidget):
         self._outcome.setText(phase(run))
         self._verified.setText(result_text.verified(run))
         self._quality.show_facts(result_text.quality_facts(run))
-        has_files = run.exported is not None
-        for each in (self._try, self._next):
-            each.setEnabled(has_files)
+        set_enabled(self._try, is_enabled=run.exported is not None)
+        enable_unless(self._next, next_target_obstacle(run.config))
 
     def _actions(self) -> QWidget:
         self._try = button("result_try_button", primary=True)

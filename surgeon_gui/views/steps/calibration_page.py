@@ -38,6 +38,7 @@ from surgeon_gui.widgets.controls import (
     button,
     heading,
     problem_label,
+    set_enabled,
     show_problem,
     text_label,
 )
@@ -128,7 +129,8 @@ class CalibrationPage(Page):
         show_problem(self._problem, _problem(state))
         can_preview = state.model_is_chosen and not state.is_busy
         request = state.request(RequestKind.PREVIEW)
-        self._preview_button.setEnabled(can_preview and not request.is_open)
+        is_enabled = can_preview and not request.is_open
+        set_enabled(self._preview_button, is_enabled=is_enabled)
         self._preview_button.setText(
             tr("Reading the text…") if request.is_open else tr("Preview")
         )

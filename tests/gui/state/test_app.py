@@ -22,7 +22,7 @@ from surgeon_gui.state import run as run_state
 from surgeon_gui.state.app import AppState, Engine, with_request
 from surgeon_gui.state.job.editing import with_config, with_preset, without_preset
 from surgeon_gui.state.request import Request, RequestKind
-from surgeon_gui.state.run import RunState
+from surgeon_gui.state.run import RunState, Status
 from tests.helpers.fake_engine import model_summary
 from tests.helpers.fake_machine import machine
 from tests.helpers.fake_results import exported, measured
@@ -194,6 +194,45 @@ def test_opened_run_shows_what_was_made_of_it_and_closes_to_the_run_before():
         assert closed.saved == own.saved
         assert closed.request(RequestKind.MEASUREMENT).response == measured()
         assert closed.opened_run_name == ""
+
+
+def busy(state: AppState) -> AppState:
+    saving: Request[object] = Request("save-1")
+    return with_request(state, RequestKind.SAVE, saving)
+
+
+def test_runs_opened_during_a_run_and_after_it_close_to_that_run():
+    running = AppState(run=RunState(run="run-1", status=Status.RUNNING))
+    shown = app_state.with_opened_run(running, RunState(run="one"), "One")
+    assert (shown.run.run, shown.shown_run.run) == ("run-1", "one")
+    ended = replace(shown, run=RunState(run="run-1", status=Status.FINISHED))
+    opened = app_state.with_opened_run(ended, RunState(run="two"), "Two")
+    assert (opened.run.run, opened.opened_run_name) == ("two", "Two")
+    closed = app_state.without_opened_run(opened)
+    assert (closed.run.run, closed.opened_run_name) == ("run-1", "")
+
+
+def test_run_opened_during_an_export_closes_to_the_one_before():
+    first = app_state.with_opened_run(AppState(), RunState(run="one"), "One")
+    shown = app_state.with_opened_run(busy(first), RunState(run="two"), "Two")
+    assert (shown.shown_run.run, shown.opened_run_name) == ("two", "Two")
+    closed = app_state.without_opened_run(shown)
+    assert (closed.shown_run.run, closed.opened_run_name) == ("one", "One")
+
+
+def test_deleted_run_is_shown_nowhere():
+    own = RunState(run="run-1", folder="/own", status=Status.FINISHED)
+    state = AppState(run=own)
+    assert app_state.without_run(state, "/own").run == RunState()
+    assert app_state.without_run(state, "/other") == state
+    earlier = RunState(run="one", folder="/one")
+    opened = app_state.with_opened_run(state, earlier, "One")
+    assert app_state.without_run(opened, "/one").run.folder == "/own"
+    behind = app_state.without_run(opened, "/own")
+    assert behind.run.folder == "/one"
+    assert app_state.without_opened_run(behind).run == RunState()
+    shown = app_state.with_opened_run(busy(state), earlier, "One")
+    assert app_state.without_run(shown, "/one").shown_run.folder == "/own"
 
 
 def test_opened_run_closes_to_nothing_if_there_was_no_run():

@@ -309,3 +309,12 @@ def test_calibration_summary_of_a_token_file_has_no_window_length(
     calibration = CalibrationConfig(text=text, validation_text=validation)
     state = AppState(config=RunConfig(calibration=calibration), model_is_chosen=True)
     assert step_text.step_view(state, Step.CALIBRATION).summary == summary
+
+
+@pytest.mark.parametrize(("can_go_on", "advice"), [(True, True), (False, False)])
+def test_cancelled_run_that_can_go_on_says_so(can_go_on, advice):
+    run = RunState(status=Status.CANCELLED, can_go_on=can_go_on)
+    text = step_text.phase_with_advice(run)
+    assert text.startswith("The run was cancelled.")
+    assert ("resume it in the list of runs" in text) == advice
+    assert "resume" not in step_text.phase(run)

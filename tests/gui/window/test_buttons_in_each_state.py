@@ -148,7 +148,7 @@ SPECIFICATION = (
     (
         WITH_A_RUN,
         "A run has a folder and a report, whatever its outcome.",
-        "open_run_button report_button report_html_action report_pdf_action",
+        "open_run_button report_html_action report_pdf_action",
     ),
     (
         WITH_VIEWS,
@@ -175,7 +175,7 @@ SPECIFICATION = (
         "The pruned model can be saved, measured and tried.",
         "open_export_button save_button save_choose_button save_advanced_button "
         "measure_button playground_generate_button result_try_button "
-        "result_next_button result_discard_button",
+        "result_next_button result_discard_button report_button",
     ),
     (
         {S.FAILED},

@@ -114,7 +114,7 @@ def test_invalid_line_makes_the_run_damaged_and_is_named(tmp_path):
         read_state(folder)
 
 
-def test_what_was_made_of_a_run_comes_back(tmp_path):
+def test_later_exports_and_speed_of_a_run_come_back(tmp_path):
     folder = write_run(tmp_path)
     later = exported("elsewhere", PruningConfig())
     for event in (later, measured(), later):

@@ -11,7 +11,7 @@ from surgeon_engine.api.config.pruning import PrunableShare
 from surgeon_gui.controllers.playground import Playground
 from surgeon_gui.state.app import Step
 from surgeon_gui.state.run import Status
-from tests.helpers.widget_queries import facts, shown
+from tests.helpers.widget_queries import facts, is_on, shown
 from tests.helpers.windows import (
     QUICK,
     TIMEOUT_MS,
@@ -46,6 +46,18 @@ def test_tab_opens_at_the_end_and_says_what_was_made(finished):
     assert "KL" in facts(finished, "result_quality")
     assert find(finished, "export_facts").isVisible()
     assert find(finished, "report_button").isVisible()
+
+
+def test_failed_export_has_its_reason_and_no_empty_cards(qtbot, make_window):
+    window = make_window("--mishap", "fail", "--at", "export")
+    load_and_wait(qtbot, window)
+    window.start_run()
+    wait_for_status(qtbot, window, Status.FAILED)
+    assert find(window, "export_failure").isVisible()
+    for name in ("measure_button", "save_button"):
+        card = find(window, name).parentWidget().parentWidget()
+        assert not card.isVisible()
+    assert not is_on(window, "result_try_button")
 
 
 def test_cancelled_run_keeps_the_charts_open(qtbot, make_window):
@@ -85,6 +97,8 @@ def test_discard_asks_before_the_run_is_moved_to_the_trash(
     assert not trashed
     click(box, "delete_yes_button")
     qtbot.waitUntil(lambda: trashed == [folder], timeout=TIMEOUT_MS)
+    qtbot.waitUntil(lambda: not run_of(finished).run, timeout=TIMEOUT_MS)
+    assert not find(finished, "result_title").isVisible()
 
 
 @pytest.mark.parametrize(("width", "columns"), [(1400, 2), (940, 1)])

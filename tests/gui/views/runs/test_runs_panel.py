@@ -21,12 +21,13 @@ from surgeon_gui.state.run import Status
 from surgeon_gui.state.runs.reading import read_name
 from surgeon_gui.views.runs.runs_table import COLUMNS, NAME
 from tests.helpers.fake_runs import job, write_run, write_saved_state, write_three
-from tests.helpers.widget_queries import shown
+from tests.helpers.widget_queries import facts, shown
 from tests.helpers.windows import (
     TIMEOUT_MS,
     click,
     find,
     load_and_wait,
+    open_tab,
     run_of,
     wait_for_status,
 )
@@ -163,6 +164,8 @@ def test_return_opens_a_run_with_its_charts(qtbot, history):
     assert run.status is Status.FINISHED
     assert len(run.history) == 4
     assert "Bundled demo, 40" in shown(history, "earlier_label")
+    assert "14.20" in facts(history, "result_quality")
+    open_tab(history, "live_tab")
     assert not find(history, "perplexity_chart").is_empty
     assert "14.20" in shown(history, "perplexity_figure")
 
@@ -185,11 +188,7 @@ def test_opened_run_can_be_saved_and_reported(qtbot, history):
     ("ending", "text"),
     [
         ("failed", "The run failed."),
-        (
-            "cancelled",
-            "The run was cancelled. Its progress after 1 shot is kept: Resume is in "
-            "the list of runs.",
-        ),
+        ("cancelled", "The run was cancelled."),
         ("killed", "The run was interrupted after 1 of 3 shots."),
     ],
 )

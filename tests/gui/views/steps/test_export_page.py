@@ -169,7 +169,7 @@ def test_result_is_shown_with_its_verification(make_finished):
     text = facts(window, "export_facts")
     for part in ("transformers, compact", "8.4 MB (74 % of the original)"):
         assert part in text
-    for part in ("transformers 5.5.0", "1.5e-06", "as before saving"):
+    for part in ("transformers 5.5.0", "1.5e-06", "unchanged by saving"):
         assert part in text
     assert shown(window, "export_unrun_note") == ""
     assert shown(window, "export_larger_note") == ""

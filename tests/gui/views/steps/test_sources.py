@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
+from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QComboBox
+from PySide6.QtWidgets import QComboBox, QPlainTextEdit, QTableWidget
 
+from surgeon_engine.api.config.calibration import CalibrationConfig, MoreText
+from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.model_info.source_names import DEMO, hub_name
+from surgeon_gui.base import settings
 from surgeon_gui.controllers import sources
 from surgeon_gui.controllers.sample_download import SampleDownload
 from surgeon_gui.state.app import Step
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import Status
-from surgeon_gui.views.steps import model_page
+from surgeon_gui.views.steps import model_page, more_texts
 from surgeon_gui.views.steps.calibration_page import CalibrationPage
 from surgeon_gui.views.steps.model_page import ModelPage
 from surgeon_gui.window import empty_state, main_window
-from tests.helpers.fake_sources import GATED
+from tests.helpers.fake_sources import CACHED, GATED, UNREADABLE
 from tests.helpers.widget_queries import facts, shown
 from tests.helpers.windows import (
     TIMEOUT_MS,
@@ -267,6 +272,243 @@ def test_download_that_failed_is_reported(make_window):
     assert "cannot be downloaded: No network." in shown(window, "error_message")
 
 
+def test_forget_model_removes_it_from_the_recent_models():
+    remembered = settings.Settings(recent_models=["a", "b"])
+    remembered.forget_model("a")
+    assert remembered.recent_models == ["b"]
+
+
+# texts
+
+
+def test_column_of_a_table_can_be_chosen(qtbot, window, tmp_path):
+    (tmp_path / "stories.csv").write_text("text,summary\na,b\n")
+    load_and_wait(qtbot, window)
+    choose_text(qtbot, window, tmp_path / "stories.csv")
+    names = ["Automatic (text)", "text", "summary"]
+    assert offered(window, "calibration_column") == names
+    assert not find(window, "calibration_split").isVisible()
+    assert not find(window, "calibration_rows").isVisible()
+    pick(window, "calibration_column", "summary")
+    assert window.session.state.config.calibration.column == "summary"
+    click(window, "preview_button")
+    assert wait_for_end(qtbot, window, RequestKind.PREVIEW).response is not None
+    assert "summary" in facts(window, "preview_facts")
+
+
+def test_hub_dataset_can_be_chosen(qtbot, window):
+    load_and_wait(qtbot, window)
+    choose_text(qtbot, window, "someone/stories")
+    assert window.session.state.config.calibration.text == DATASET
+    assert find(window, "calibration_rows").isVisible()
+    pick(window, "calibration_dataset_config", "long")
+    wait_for_end(qtbot, window, RequestKind.DESCRIPTION)
+    pick(window, "calibration_split", "validation")
+    wait_for_end(qtbot, window, RequestKind.DESCRIPTION)
+    pick(window, "calibration_validation_split", "train")
+    calibration = window.session.state.config.calibration
+    assert (calibration.dataset_config, calibration.split) == ("long", "validation")
+    assert calibration.validation_split == "train"
+    click(window, "builtin_text_button")
+    calibration = window.session.state.config.calibration
+    assert (calibration.split, calibration.validation_split) == ("", "")
+    assert not find(window, "text_parts").isVisible()
+
+
+def test_removing_the_validation_dataset_resets_its_split(qtbot, window):
+    load_and_wait(qtbot, window)
+    chosen = CalibrationConfig(validation_text=DATASET, validation_split="test")
+    window.session.edit_calibration(chosen)
+    line = find(window, "calibration_validation_text")
+    line.setText("")
+    line.setModified(True)
+    line.editingFinished.emit()
+    calibration = window.session.state.config.calibration
+    assert (calibration.validation_text, calibration.validation_split) == ("", "")
+
+
+def test_unreadable_text_is_reported(qtbot, window, tmp_path):
+    (tmp_path / "broken.csv").write_text('"')
+    load_and_wait(qtbot, window)
+    choose_text(qtbot, window, tmp_path / "broken.csv")
+    until(qtbot, lambda: UNREADABLE in shown(window, "calibration_problem"))
+
+
+def test_preview_pages_through_the_windows(qtbot, window):
+    load_and_wait(qtbot, window)
+    window.open_step(Step.CALIBRATION)
+    click(window, "preview_button")
+    assert wait_for_end(qtbot, window, RequestKind.PREVIEW).response is not None
+    text = find(window, "preview_text", QPlainTextEdit)
+    assert text.toPlainText() == "The first window."
+    assert shown(window, "window_title") == "Calibration window 1 of 64, 256 tokens"
+    assert not find(window, "window_back_button").isEnabled()
+    click(window, "window_on_button")
+    assert text.toPlainText() == "The second one."
+    click(window, "window_on_button")
+    assert text.toPlainText() == "Held out."
+    assert shown(window, "window_title") == "Validation window 1 of 32, 256 tokens"
+    assert not find(window, "window_on_button").isEnabled()
+    click(window, "window_jump_button")
+    assert text.toPlainText() == "The first window."
+    click(window, "window_jump_button")
+    assert text.toPlainText() == "Held out."
+    click(window, "window_back_button")
+    assert text.toPlainText() == "The second one."
+    window.session.changed.emit()
+    assert text.toPlainText() == "The second one."  # a redraw keeps the page
+
+
+def test_preview_facts_are_shown(qtbot, window):
+    load_and_wait(qtbot, window)
+    window.open_step(Step.CALIBRATION)
+    click(window, "preview_button")
+    assert wait_for_end(qtbot, window, RequestKind.PREVIEW).response is not None
+    text = facts(window, "preview_facts")
+    assert "2.7 %" in text
+    assert "33.3 % of the tokens used" in text
+    assert "800, 300 shorter than a window" in text
+    assert "12 duplicate documents" in text
+    assert "1 window that is also used for calibration" in text
+
+
+# further texts
+
+
+def further(window):
+    return window.session.state.config.calibration.more_texts
+
+
+def cells(window):
+    table = find(window, "more_texts_table", QTableWidget)
+    rows = (
+        [table.item(row, column).text() for column in range(3)]
+        for row in range(table.rowCount())
+    )
+    return [tuple(text.replace("\xa0", " ") for text in row) for row in rows]
+
+
+@pytest.fixture
+def calibrating(qtbot, window):
+    """Return a window with an open step 2."""
+    load_and_wait(qtbot, window)
+    window.open_step(Step.CALIBRATION)
+    return window
+
+
+def add_file(window, monkeypatch, path):
+    monkeypatch.setattr(
+        more_texts, "ask_file", lambda parent, *texts: texts[-1](str(path))
+    )
+    path.write_text("A text.")
+    click(window, "more_file_button")
+
+
+def test_added_file_takes_a_quarter_of_the_windows(calibrating, tmp_path, monkeypatch):
+    window = calibrating
+    assert not find(window, "more_texts_table").isVisible()
+    assert not find(window, "more_builtin_button").isVisible()  # it is the main text
+    add_file(window, monkeypatch, tmp_path / "a.txt")
+    assert further(window) == (MoreText(str(tmp_path / "a.txt"), 0.25),)
+    windows = window.session.state.config.calibration.windows
+    assert cells(window) == [
+        ("Built-in text", "75 %", f"{windows - round(windows / 4)}"),
+        ("a.txt", "25 %", f"{round(windows / 4)}"),
+    ]
+    find(window, "calibration_windows").setValue(8)
+    assert [row[2] for row in cells(window)] == ["6", "2"]
+
+
+def test_builtin_text_is_added_once(qtbot, calibrating, tmp_path):
+    window = calibrating
+    (tmp_path / "a.txt").write_text("A text.")
+    choose_text(qtbot, window, tmp_path / "a.txt")
+    click(window, "more_builtin_button")
+    assert further(window) == (MoreText("builtin", 0.25),)
+    assert not find(window, "more_builtin_button").isVisible()
+
+
+def test_data_set_is_added_with_its_parts(calibrating):
+    window = calibrating
+    assert not find(window, "more_dataset_edit").isVisible()
+    click(window, "more_dataset_button")
+    click(window, "more_keep_button")
+    assert "No calibration text was given" in shown(window, "more_texts_problem")
+    assert further(window) == ()
+    for name, text in (("dataset", "someone/stories"), ("config", "long")):
+        find(window, f"more_{name}_edit").setText(text)
+    click(window, "more_keep_button")
+    assert further(window) == (MoreText(DATASET, 0.25, dataset_config="long"),)
+    assert not find(window, "more_dataset_edit").isVisible()
+    assert shown(window, "more_texts_problem") == ""
+    assert find(window, "calibration_rows").isVisible()
+    click(window, "more_dataset_button")
+    assert find(window, "more_dataset_edit").text() == ""
+    click(window, "more_drop_button")
+    assert not find(window, "more_dataset_edit").isVisible()
+
+
+def test_share_is_edited_in_the_table(calibrating, tmp_path, monkeypatch):
+    window = calibrating
+    add_file(window, monkeypatch, tmp_path / "a.txt")
+    add_file(window, monkeypatch, tmp_path / "b.txt")
+    table = find(window, "more_texts_table", QTableWidget)
+    assert not table.item(0, 1).flags() & Qt.ItemFlag.ItemIsEditable
+    delegate = table.itemDelegateForColumn(1)
+    index = table.model().index(2, 1)
+    box = delegate.createEditor(table.viewport(), None, index)
+    delegate.setEditorData(box, index)
+    assert (box.value(), box.maximum()) == (25.0, 74.9)
+    box.setValue(50.0)
+    delegate.setModelData(box, table.model(), index)
+    assert [more.share for more in further(window)] == [0.25, 0.5]
+    assert [row[1] for row in cells(window)] == ["25 %", "25 %", "50 %"]
+
+
+def test_selected_text_is_removed(calibrating, tmp_path, monkeypatch):
+    window = calibrating
+    assert not find(window, "more_remove_button").isVisible()
+    for name in "abc":
+        add_file(window, monkeypatch, tmp_path / f"{name}.txt")
+    remove = find(window, "more_remove_button")
+    table = find(window, "more_texts_table", QTableWidget)
+    assert not remove.isEnabled()
+    table.selectRow(0)  # the main text
+    assert not remove.isEnabled()
+    table.selectRow(2)
+    click(window, "more_remove_button")
+    assert [Path(more.text).name for more in further(window)] == ["a.txt", "c.txt"]
+
+
+def test_preview_pages_through_all_texts(qtbot, calibrating, tmp_path, monkeypatch):
+    window = calibrating
+    add_file(window, monkeypatch, tmp_path / "a.txt")
+    own = RecoveryConfig(own_windows=CACHED)
+    window.session.edit_recovery(own)
+    click(window, "preview_button")
+    assert wait_for_end(qtbot, window, RequestKind.PREVIEW).response is not None
+    text = find(window, "preview_text", QPlainTextEdit)
+    jump = find(window, "window_jump_button")
+    pages = []
+    for _ in range(5):
+        pages.append((text.toPlainText(), jump.text()))
+        click(window, "window_jump_button")
+    assert pages == [
+        ("The first window.", "To the next text"),
+        (f"From {tmp_path / 'a.txt'}.", "To validation"),
+        ("Held out.", "To the model's own text"),
+        ("Its own words.", "To calibration"),
+        pages[0],
+    ]
+    assert "in 2 texts" in shown(window, "preview_counts")
+    assert f"{CACHED} windows were written" in shown(window, "own_text_note")
+    window.session.edit_recovery(RecoveryConfig(own_windows=3))
+    assert not find(window, "own_text_note").isVisible()
+    click(window, "preview_button")
+    assert wait_for_end(qtbot, window, RequestKind.PREVIEW).response is not None
+    assert "first samples 3 windows" in shown(window, "own_text_note")
+
+
 # check of a chosen text
 
 
@@ -285,7 +527,7 @@ def test_chosen_file_is_read_at_once(qtbot, tmp_path, window):
     assert session.state.request(RequestKind.PREVIEW).id == first  # once
 
 
-@pytest.mark.parametrize("text", [DATASET, "large.txt", "missing.txt"])
+@pytest.mark.parametrize("text", [DATASET, "large.txt", "missing.txt", ""])
 def test_text_that_takes_long_to_read_is_left_alone(
     qtbot, tmp_path, monkeypatch, window, text
 ):
@@ -293,6 +535,11 @@ def test_text_that_takes_long_to_read_is_left_alone(
     with (tmp_path / "large.txt").open("wb") as file:
         file.truncate(10**9)
     load_and_wait(qtbot, window)
-    find_type(window, CalibrationPage).choose_text(text)
+    if not text:  # a small text to judge, beside the large one
+        (tmp_path / "small.txt").write_text("A text.")
+        both = CalibrationConfig("large.txt", validation_text="small.txt")
+        window.session.edit_calibration(both)
+    else:
+        find_type(window, CalibrationPage).choose_text(text)
     qtbot.wait(2 * sources._CHECK_DELAY_MS)
     assert not window.session.state.request(RequestKind.PREVIEW).id

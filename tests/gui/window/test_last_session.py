@@ -1,4 +1,4 @@
-"""The desk is found as it was left: model, settings, splitter and the shown run."""
+"""The last session comes back: model, settings, splitter and the shown run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def reopened(window, make_window):
     """Close a window and open another one with its settings."""
     window.close()
     again = make_window(settings=window.settings)
-    again.restore_desk()
+    again.restore_last_session()
     return again
 
 
@@ -47,7 +47,7 @@ def test_run_that_was_shown_is_opened(qtbot, tmp_path, window, make_window):
     assert find(again, "result_title").isVisible()
 
 
-def test_empty_desk_stays_empty(window, make_window):
+def test_empty_session_stays_empty(window, make_window):
     again = reopened(window, make_window)
     assert not again.session.state.model_is_chosen
     assert find(again, "empty_state").isVisible()
@@ -60,7 +60,10 @@ def test_model_that_is_gone_is_not_chosen(qtbot, tmp_path, window, make_window):
     assert not again.session.state.model_is_chosen
 
 
-def test_job_of_another_version_is_ignored(make_window):
-    window = make_window(settings=Settings(job="[prunning]\nspeed = 1\n"))
-    window.restore_desk()
+def test_job_of_another_version_is_ignored(qtbot, tmp_path, make_window):
+    folder = write_run(tmp_path / "runs")
+    job = "[prunning]\nspeed = 1\n"
+    window = make_window(settings=Settings(job=job, open_run=str(folder)))
+    window.restore_last_session()
     assert not window.session.state.model_is_chosen
+    qtbot.waitUntil(lambda: bool(run_of(window).run), timeout=TIMEOUT_MS)
