@@ -206,7 +206,7 @@ def take_result(studio: Studio) -> None:
     from surgeon_gui.state.request import RequestKind
 
     window, session = studio.window, studio.window.session
-    studio.in_both_themes("result")
+    studio.picture("result")
     window.open_step(Step.EXPORT)
     studio.picture("export")
     studio.click("measure_button")
