@@ -37,15 +37,19 @@ def expand_path(path: str) -> Path:
     return Path(os.path.expanduser(path)).absolute()
 
 
+def nearest_existing(path: Path) -> Path:
+    """Return `path` or the nearest folder above it that exists; `path` if none does."""
+    paths = (path, *path.absolute().parents)
+    return next((each for each in paths if os.path.exists(each)), path)
+
+
 def free_bytes(path: Path) -> int:
     """Return the free space of the disk that holds, or will hold, `path`.
 
     Raises:
         OSError: The disk cannot be read.
     """
-    paths = (path, *path.absolute().parents)
-    existing = next(each for each in paths if os.path.exists(each))
-    return shutil.disk_usage(existing).free
+    return shutil.disk_usage(nearest_existing(path)).free
 
 
 def size_of_folder(path: Path) -> int:

@@ -11,6 +11,7 @@ import shutil
 from pathlib import Path
 
 from surgeon_engine.api.files import free_bytes as free_bytes_at
+from surgeon_engine.api.files import nearest_existing
 
 
 def expanded(text: str) -> Path:
@@ -61,8 +62,7 @@ def unwritable_folder(text: str) -> str:
 
     That is the path of a file in its way, or of the folder that cannot be written.
     """
-    path = expanded(text)
-    existing = next((x for x in (path, *path.parents) if os.path.exists(x)), path)
+    existing = nearest_existing(expanded(text))
     usable = os.path.isdir(existing) and os.access(existing, os.W_OK | os.X_OK)
     # Folders of the system itself, such as /proc, are on a disk of no size.
     holds_files = usable and shutil.disk_usage(existing).total > 0

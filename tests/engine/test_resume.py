@@ -443,8 +443,8 @@ def test_last_state_survives_a_full_disk(tmp_path, monkeypatch):
     assert_same_result(folder, tmp_path / "whole")
 
 
-def test_state_is_saved_again_once_there_is_space(tmp_path, monkeypatch):
-    config = config_of(tmp_path, shots=4)
+def fill_disk_at_second_save(monkeypatch):
+    """Let the second file of the state fail for want of space, and no other."""
     save_file, saved = saver_module.save_file, []
 
     def save(tensors, path):
@@ -454,6 +454,11 @@ def test_state_is_saved_again_once_there_is_space(tmp_path, monkeypatch):
         save_file(tensors, path)
 
     monkeypatch.setattr(saver_module, "save_file", save)
+
+
+def test_state_is_saved_again_once_there_is_space(tmp_path, monkeypatch):
+    config = config_of(tmp_path, shots=4)
+    fill_disk_at_second_save(monkeypatch)
     folder = tmp_path / "cut"
     cut_at(after_shot(3), config, folder)
     assert len(RunFolder(folder).saved_state.read().shots) == 3
@@ -463,17 +468,9 @@ def test_recovery_is_not_saved_over_a_state_without_its_shot(tmp_path, monkeypat
     """The disk is full after the last shot, and has space again after recovery."""
     config = config_of(tmp_path, shots=2, level=Recovery.REFIT)
     Recorder().run(config, tmp_path / "whole")
-    save_file, saved = saver_module.save_file, []
-
-    def save(tensors, path):
-        saved.append(path)
-        if len(saved) == 2:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        save_file(tensors, path)
-
     folder = tmp_path / "cut"
     with monkeypatch.context() as patch:
-        patch.setattr(saver_module, "save_file", save)
+        fill_disk_at_second_save(patch)
         cut_at(at_stage(Stage.EXPORT), config, folder)
     resumed(folder)
     assert_same_result(folder, tmp_path / "whole")
