@@ -97,7 +97,7 @@ def test_look_up_of_a_hub_name_downloads_nothing(window):
 
 
 def test_downloaded_model_can_be_pruned(qtbot, make_window):
-    window = make_window("--pause", "0.01")
+    window = make_window("--pause", "0.05")
     look_up(window)
     click(window, "download_button")
     assert "Contacting the Hub" in shown(window, "download_line")
@@ -112,7 +112,7 @@ def test_downloaded_model_can_be_pruned(qtbot, make_window):
 
 
 def test_cancelled_download_is_resumed(qtbot, make_window):
-    window = make_window("--pause", "0.02")
+    window = make_window("--pause", "0.1")
     look_up(window)
     click(window, "download_button")
     until(qtbot, lambda: progress_of(window).share > 0.2)
@@ -152,7 +152,7 @@ def test_cached_model_needs_no_download(qtbot, window):
 
 
 def test_download_continues_while_another_model_is_chosen(qtbot, make_window):
-    window = make_window("--pause", "0.01")
+    window = make_window("--pause", "0.05")
     look_up(window)
     click(window, "download_button")
     until(qtbot, lambda: progress_of(window).share > 0)
