@@ -25,7 +25,7 @@ from statistics import median
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 import psutil
-from PySide6.QtCore import QTimer
+from PySide6.QtCore import QEventLoop, QTimer
 from PySide6.QtWidgets import QTabWidget
 
 from surgeon_engine.api.config.toml import config_from_toml
@@ -74,6 +74,7 @@ class Soak:
         self.samples: list[Sample] = []
         self._shots, self._folder = shots, folder
         self._application = make_application([])
+        self._loop = QEventLoop()  # ends without closing the window
         self._engine = EngineThread()
         self._engine.start()
         settings = Settings()
@@ -81,7 +82,6 @@ class Soak:
         self._window.resize(1440, 900)
         self._window.show()
         self._session = self._window.session
-        self._session.changed.connect(self._on_changed)
         self._session.run_ended.connect(self._on_ended)
         self._uses = 0
         self._timer = QTimer(interval=_USE_MS)
@@ -90,7 +90,6 @@ class Soak:
     def run(self) -> None:
         """Make a short run to reopen, then the long one."""
         for shots, name in ((2, "short"), (self._shots, "long")):
-            self.samples = []
             sparsity = 0.1 if name == "short" else 0.6
             job = config_from_toml(_JOB.format(shots=shots, sparsity=sparsity))
             self._window.load_config(job)
@@ -99,9 +98,10 @@ class Soak:
                 time.sleep(0.01)
             self._window.start_run(self._folder / "runs" / name)
             if name == "long":
+                self._session.changed.connect(self._on_changed)
                 self._timer.start()
-            self._application.exec()
-            self._timer.stop()
+            self._loop.exec()
+        self._timer.stop()
         self._window.close()
 
     def _on_changed(self) -> None:
@@ -111,7 +111,7 @@ class Soak:
             self.samples.append(self._sample(history[-1].shot, history[-1].seconds))
 
     def _on_ended(self, _: object) -> None:
-        self._application.quit()
+        self._loop.quit()
 
     def _use(self) -> None:
         """Open the earlier run, close it, and show another tab."""
