@@ -19,7 +19,7 @@ PYTEST = OMP_NUM_THREADS=1 $(BYTECODE) $(TEMPORARY) $(BIN)/pytest -n $(WORKERS) 
 SYSTEM_PACKAGES := libegl1 libgl1 libxkbcommon0 libdbus-1-3 fonts-dejavu-core
 SCREEN_PACKAGES := libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 libxkbcommon-x11-0
 
-.PHONY: help setup system hooks run demo test check quick test-one lint fmt docs lock benchmarks translations \
+.PHONY: help setup system hooks run demo test check quick thorough test-one lint fmt docs lock benchmarks translations \
   screenshots clean
 .DEFAULT_GOAL := help
 
@@ -29,8 +29,9 @@ help:
 	@echo "make setup         create .venv and install everything"
 	@echo "make hooks         install the checks that run before each commit"
 	@echo "make test          set up, then run all checks and tests and build the docs"
-	@echo "make check         run linters, types, import contracts and all tests"
+	@echo "make check         run linters, types, import contracts and tests"
 	@echo "make quick         run the same with the fast tests alone"
+	@echo "make thorough      run the tests that take too long for make test"
 	@echo "make test-one T=tests/engine/pruning/test_costs.py   run one test"
 	@echo "make fmt           format the code and apply safe fixes"
 	@echo "make docs          build the documentation site into build/site"
@@ -66,10 +67,13 @@ demo: setup
 test: setup check docs
 
 check: lint
-	$(PYTEST)
+	$(PYTEST) -m "not thorough"
 
 quick: lint
-	$(PYTEST) -m "not slow and not gpu"
+	$(PYTEST) -m "not slow and not thorough and not gpu"
+
+thorough:
+	$(PYTEST) -m thorough
 
 test-one:
 	@test -n "$(T)" || { echo "Which test? make test-one T=tests/...::name"; exit 1; }

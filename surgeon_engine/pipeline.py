@@ -16,7 +16,7 @@ from pathlib import Path
 from surgeon_engine.api.config.evaluation import OWN_TEXT
 from surgeon_engine.api.config.export import FOR_TRANSFORMERS, ExportConfig
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.config.toml import config_from_toml, config_to_toml
+from surgeon_engine.api.config.toml import config_to_toml
 from surgeon_engine.api.errors import (
     ConfigError,
     EngineError,
@@ -160,8 +160,8 @@ def _config_of(run: RunFolder) -> RunConfig:
         RunFolderError: it cannot be read.
     """
     try:
-        return config_from_toml(run.config_path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, ConfigError) as error:
+        return run.read_config()
+    except (OSError, ConfigError) as error:
         raise RunFolderError(
             f"{run.config_path} cannot be read: {error}.", "Start the run again."
         ) from error

@@ -25,8 +25,9 @@ def pytest_configure(config):
         config.add_cleanup(caches.cleanup)
 
 
-# One family for each kind of attention and of MLP; the others are slow tests.
+# One family for each kind of attention and of MLP; the others are thorough tests.
 REPRESENTATIVE = {"llama", "opt", "gpt2", "gpt_neox", "gemma3", "falcon"}
+WINDOWS = {"make_window", "window"}  # fixtures that open the whole window
 
 
 @pytest.hookimpl(tryfirst=True)  # before tests are deselected by their markers
@@ -38,6 +39,8 @@ def pytest_collection_modifyitems(items):
         callspec = getattr(item, "callspec", None)
         values = callspec.params.values() if callspec is not None else ()
         if any(isinstance(value, str) and value in others for value in values):
+            item.add_marker(pytest.mark.thorough)
+        if WINDOWS & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
     # The offscreen platform warns about windows of fixed size, such as message boxes.
     ignore_size_hints = pytest.mark.qt_log_ignore("does not support propagateSizeHints")

@@ -12,6 +12,8 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 QT = {"PySide6", "shiboken6", "pyqtgraph", "superqt"}
 HEAVY = {"torch", "transformers", "datasets", "safetensors"}
@@ -45,6 +47,7 @@ def files_that_import(paths: Iterable[Path], forbidden: set[str]) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_engine_imports_no_qt():
     assert files_that_import(ENGINE, QT | {"surgeon_gui"}) == []
 
@@ -54,10 +57,12 @@ def test_api_imports_no_heavy_library():
     assert files_that_import(API, HEAVY | {"numpy"}) == []
 
 
+@pytest.mark.slow
 def test_window_imports_no_heavy_library():
     assert files_that_import(GUI, HEAVY) == []
 
 
+@pytest.mark.slow
 def test_window_imports_the_engine_through_its_api_alone():
     beside_api = {
         (str(path.relative_to(ROOT)), name)

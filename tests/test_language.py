@@ -6,6 +6,8 @@ import ast
 import re
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 FILES = [
     path
@@ -36,6 +38,7 @@ def read(path: Path) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     return docstrings, identifiers
 
 
+@pytest.mark.slow
 def test_docstrings_and_identifiers_follow_the_language_rules():
     found = []
     for path in FILES:

@@ -30,7 +30,7 @@ import msgspec
 
 from surgeon_engine.api.config.migration import migrate
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.config.toml import config_to_toml
+from surgeon_engine.api.config.toml import config_from_toml, config_to_toml
 from surgeon_engine.api.errors import ConfigError, RunFolderError
 from surgeon_engine.api.files import (
     check_not_occupied,
@@ -174,6 +174,19 @@ class RunFolder:
             write_atomically(self.config_path, config_to_toml(config).encode())
         except OSError as error:
             raise self._unwritable(error) from error
+
+    def read_config(self) -> RunConfig:
+        """Return the config that the run was started with.
+
+        Raises:
+            OSError: It cannot be read.
+            ConfigError: It is damaged.
+        """
+        try:
+            text = self.config_path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ConfigError(str(error)) from error
+        return config_from_toml(text)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

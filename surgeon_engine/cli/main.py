@@ -238,9 +238,8 @@ def _is_of(run: RunFolder, config: RunConfig) -> bool:
     if not is_alive and not run.report_path.is_file():
         return False  # it has failed
     try:
-        text = run.config_path.read_text(encoding="utf-8")
-        return config_from_toml(text) == config_from_toml(config_to_toml(config))
-    except (OSError, UnicodeDecodeError, ConfigError):
+        return run.read_config() == config_from_toml(config_to_toml(config))
+    except (OSError, ConfigError):
         return False
 
 

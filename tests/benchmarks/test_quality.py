@@ -45,7 +45,7 @@ from tests.helpers.configs import pruning_config
 from tests.helpers.runs import skip_verification
 from tests.helpers.tiny_models import VOCABULARY, save_tiny_model
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_runs")]
+pytestmark = [pytest.mark.thorough, pytest.mark.usefixtures("quick_runs")]
 
 ROOT = Path(__file__).parents[2]
 PLANS = sorted((ROOT / "benchmarks" / "plans").glob("*.toml"))

@@ -46,6 +46,7 @@ def nats(state, reference):
     return compare(state.loaded.model, reference, int).divergence
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("structure", [Structure.NEURONS, Structure.ROWS_AND_COLUMNS])
 def test_rival_trains_the_pruned_model_for_its_steps(structure, monkeypatch):
     monkeypatch.setattr(rival, "_RATE", 3e-3)

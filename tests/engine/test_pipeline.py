@@ -36,6 +36,7 @@ from tests.helpers.runs import Recorder, job
 pytestmark = pytest.mark.usefixtures("quick_runs")
 
 
+@pytest.mark.slow
 @pytest.mark.fresh_process
 def test_run_leaves_a_complete_folder(tmp_path):
     config = job(tmp_path)
@@ -95,7 +96,7 @@ def count_calls(monkeypatch, function, calls):
                     monkeypatch.setattr(module, attribute, counted)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("structure", Structure)
 def test_same_config_gives_the_same_weights(tmp_path, structure):
     exports = []
@@ -113,6 +114,7 @@ def test_same_config_gives_the_same_weights(tmp_path, structure):
     assert exports[0].read_bytes() == exports[1].read_bytes()
 
 
+@pytest.mark.slow
 def test_removed_weights_stay_removed(tmp_path):
     run = Recorder().run(
         job(tmp_path, shots=4, schedule=Schedule.CUBIC), tmp_path / "run"
@@ -126,6 +128,7 @@ def test_removed_weights_stay_removed(tmp_path):
             assert before.removed <= after.removed
 
 
+@pytest.mark.slow
 def test_loss_changes_less_with_the_update_than_without(tmp_path, monkeypatch):
     losses = {}
     for name in ("with", "without"):
@@ -152,6 +155,7 @@ def test_stop_and_keep_exports_the_shots_so_far(tmp_path):
     assert (tmp_path / "run" / "export" / "model.safetensors").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("error", "message"),
     [
@@ -202,6 +206,7 @@ def fails_in_shot(monkeypatch, number, stage, error):
     monkeypatch.setattr(shot_module, stage, fails)
 
 
+@pytest.mark.slow
 def test_cancel_exports_nothing(tmp_path):
     recorder = Recorder()
     recorder.react = lambda event: (
@@ -216,6 +221,7 @@ def test_cancel_exports_nothing(tmp_path):
     assert left == files | {"resume"}  # it can go on later
 
 
+@pytest.mark.slow
 def test_stages_follow_one_another_shot_by_shot(tmp_path):
     config = job(tmp_path, windows=8, shots=2, damping=Damping.AUTOMATIC)
     recovery = RecoveryConfig(Recovery.REFIT, own_windows=0)

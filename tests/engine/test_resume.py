@@ -154,6 +154,7 @@ def test_finished_run_is_not_locked(tmp_path):
     assert not (tmp_path / "run" / "process.json").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_run_goes_on_after_a_shot(structure, tmp_path):
     config = config_of(tmp_path, structure)
@@ -200,6 +201,7 @@ def test_recovery_goes_on(structure, level, when, tmp_path):
     assert_same_result(tmp_path / "cut", tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_quality_limit_goes_on(tmp_path, monkeypatch):
     config = with_recovery(markable(tmp_path, monkeypatch, gain=0.1))
     monkeypatch.setattr(loop, "recover", mark)
@@ -279,6 +281,7 @@ def test_shot_that_a_quality_limit_has_rejected_is_not_tried_again(
     assert_same_result(tmp_path / "cut", tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_two_interruptions_are_no_worse_than_one(tmp_path):
     config = config_of(tmp_path, level=Recovery.REFIT)
     Recorder().run(config, tmp_path / "whole")
@@ -293,6 +296,7 @@ def test_two_interruptions_are_no_worse_than_one(tmp_path):
     assert_same_result(folder, tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_export_of_another_program_goes_on(tmp_path, monkeypatch):
     """Its run writes a checkpoint for transformers first."""
     monkeypatch.setattr(pipeline, "FOR_TRANSFORMERS", ())
@@ -335,6 +339,7 @@ def test_stopped_run_can_go_on(tmp_path, level):
     assert_same_result(folder, tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_cancelled_run_can_go_on(tmp_path):
     config = config_of(tmp_path)
     Recorder().run(config, tmp_path / "whole")
@@ -390,6 +395,7 @@ def test_shots_that_a_quality_limit_has_ended_are_not_tried_again(
     assert_same_result(tmp_path / "cut", tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_time_goes_on(tmp_path):
     config = config_of(tmp_path)
     folder = tmp_path / "cut"
@@ -413,6 +419,7 @@ def test_run_without_saving_leaves_nothing(tmp_path):
     assert "holds no state of an interrupted run" in refused(folder)
 
 
+@pytest.mark.slow
 def test_last_state_survives_a_full_disk(tmp_path, monkeypatch):
     """The run warns once and goes on; what was saved stays as it is."""
     config = config_of(tmp_path, shots=4)
@@ -531,6 +538,7 @@ def test_damaged_weights_are_refused(interrupted):
     assert "The state of the run cannot be read" in refused(interrupted)
 
 
+@pytest.mark.slow
 def test_weights_of_another_model_are_refused(interrupted):
     (path,) = RunFolder(interrupted).saved_state.path.glob("*.safetensors")
     tensors = load_file(path)
@@ -585,6 +593,7 @@ def test_run_of_a_living_process_is_refused(interrupted):
     assert "A process is working on the run" in refused(interrupted)
 
 
+@pytest.mark.slow
 def test_log_with_a_cut_off_line_goes_on(interrupted):
     log = RunFolder(interrupted).events_path
     with log.open("ab") as file:

@@ -10,7 +10,7 @@ from surgeon_gui import demo
 from surgeon_gui.controllers.engine_thread import EngineThread
 from tests.helpers.windows import fake_client
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.thorough
 
 
 def run_demo(qapp, folder, *options):

@@ -20,6 +20,7 @@ def run_python(code):
     )
 
 
+@pytest.mark.slow
 def test_window_does_not_import_torch():
     done = run_python(
         "import sys, pkgutil, importlib, surgeon_gui\n"
@@ -30,7 +31,7 @@ def test_window_does_not_import_torch():
     assert done.stdout.strip() == "[]", done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_command_opens_window_and_exits_without_output(qtbot, tmp_path):
     done = run_python(
         "import os, sys\n"
@@ -52,7 +53,7 @@ def test_command_opens_window_and_exits_without_output(qtbot, tmp_path):
     assert "theme=dark" in file.read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_window_and_qt_use_requested_language(qtbot, tmp_path):
     done = run_python(
         "import os, sys\n"

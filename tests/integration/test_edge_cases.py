@@ -28,7 +28,7 @@ from tests.helpers.pruning_states import silent_context
 from tests.helpers.runs import STRUCTURES, job, outcome, run
 from tests.helpers.tiny_models import byte_tokenizer, tiny_model
 
-pytestmark = [pytest.mark.usefixtures("quick_runs"), pytest.mark.slow]
+pytestmark = [pytest.mark.usefixtures("quick_runs"), pytest.mark.thorough]
 each_structure = pytest.mark.parametrize("structure", STRUCTURES)
 
 

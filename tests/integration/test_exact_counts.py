@@ -13,7 +13,7 @@ from surgeon_engine.model.layers import prunable_layers
 from tests.helpers.runs import Recorder, job, outcome, run
 from tests.helpers.tiny_models import tiny_model
 
-pytestmark = [pytest.mark.usefixtures("quick_runs"), pytest.mark.slow]
+pytestmark = [pytest.mark.usefixtures("quick_runs"), pytest.mark.thorough]
 
 each_family = pytest.mark.parametrize("family", ["llama", "opt", "gpt2", "falcon"])
 WAYS = [

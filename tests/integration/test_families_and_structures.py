@@ -44,7 +44,7 @@ each_pair = pytest.mark.parametrize(
             structure,
             marks=()
             if structure in _QUICK_STRUCTURES or family in _QUICK_FAMILIES
-            else pytest.mark.slow,
+            else pytest.mark.thorough,
         )
         for family in FAMILIES | MORE_FAMILIES
         for structure in Structure
@@ -62,6 +62,7 @@ def models(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @each_pair
 def test_removed_weights_match_the_target_and_the_report(
     models, tmp_path, family, structure
@@ -88,7 +89,7 @@ def test_removed_weights_match_the_target_and_the_report(
     assert shot.damping.tried == 0
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @different_family
 def test_defaults_prune_and_recover_every_family(models, tmp_path, family, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -105,7 +106,7 @@ def test_defaults_prune_and_recover_every_family(models, tmp_path, family, monke
     assert recovered.steps > 0
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @different_family
 def test_damping_is_searched_for_every_family(models, tmp_path, family):
     config = job(
@@ -130,7 +131,7 @@ def either(family) -> Structure:
     return both if both in supported else Structure.NEURONS
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @different_family
 @pytest.mark.parametrize("method", Method)
 def test_every_method_keeps_half_of_every_group_of_four(
@@ -144,7 +145,7 @@ def test_every_method_keeps_half_of_every_group_of_four(
         assert ((W.unflatten(1, (-1, 4)) != 0).sum(dim=2) == 2).all()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @each_family
 @pytest.mark.parametrize("method", [Method.K_OBD, Method.L_OBD, Method.MAGNITUDE])
 @pytest.mark.parametrize("structure", [Structure.ROWS_AND_COLUMNS, Structure.NEURONS])

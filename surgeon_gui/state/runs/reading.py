@@ -21,7 +21,6 @@ import msgspec
 
 from surgeon_engine.api.config.export import Format
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.config.toml import config_from_toml
 from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.files import write_atomically
 from surgeon_engine.api.messages.earlier import (
@@ -165,9 +164,8 @@ def read_record(folder: Path) -> RunRecord:
 def _readable_config(folder: Path) -> RunConfig | None:
     """Return the config of a damaged run; None if it is what is damaged."""
     try:
-        text = RunFolder(folder).config_path.read_text(encoding="utf-8")
-        return config_from_toml(text)
-    except (OSError, UnicodeDecodeError, ConfigError):
+        return RunFolder(folder).read_config()
+    except (OSError, ConfigError):
         return None
 
 
@@ -185,7 +183,7 @@ def read_state(folder: Path, *, with_progress: bool = True) -> RunState:
     run = RunFolder(folder)
     is_alive = run.is_being_worked_on  # checked first: the run may end during the read
     try:
-        config = config_from_toml(run.config_path.read_text(encoding="utf-8"))
+        config = run.read_config()
         began = run.config_path.stat().st_mtime
         state, last = run_state.requested("", config, str(folder), began), began
         for envelope in _log(run.events_path, with_progress):
@@ -206,7 +204,7 @@ def read_state(folder: Path, *, with_progress: bool = True) -> RunState:
         raise UnreadableRunError(
             message.format(file=name, reason=error.strerror)
         ) from error
-    except (ConfigError, UnicodeDecodeError) as error:
+    except ConfigError as error:
         message = tr("run.toml cannot be read: {reason}")
         raise UnreadableRunError(message.format(reason=error)) from error
     if not is_alive:

@@ -108,7 +108,7 @@ def test_run_cancelled_while_queued_does_not_start(client, tmp_path):
     assert not (tmp_path / "b").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_prints_of_libraries_are_no_events():
     code = (
         "import surgeon_engine.server as s; import builtins;"
@@ -167,7 +167,7 @@ def test_kill_ends_the_engine_and_its_children():
     assert not child.is_running()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_engine_exits_with_its_parent():
     process = subprocess.Popen(
         ENGINE_COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -193,6 +193,7 @@ def test_client_does_not_import_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("error", "sentence"),
     [

@@ -245,6 +245,7 @@ def test_client_kills_grandchildren():
     assert is_dead(int(response.text))
 
 
+@pytest.mark.slow
 def test_module_in_the_current_folder_does_not_run(tmp_path):
     (tmp_path / "msgspec.py").write_text("raise SystemExit('planted')")
     for command in (

@@ -39,6 +39,7 @@ def config_of(text, *texts, windows=4):
     )
 
 
+@pytest.mark.slow
 def test_builtin_text_judges_a_model_that_another_text_calibrates(demo, novel):
     (text,) = read_judging_texts(config_of(novel), demo, LENGTH)
     assert text.name == "builtin"

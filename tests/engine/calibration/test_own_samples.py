@@ -194,6 +194,7 @@ def test_long_chat_opening_leaves_room_for_the_model(loaded):
     assert openings == [[1, 1, 1, 1], [1, 1, 5, 5]]
 
 
+@pytest.mark.slow
 def test_preview_shows_the_samples_in_the_cache(loaded, tmp_path):
     model = ModelConfig(str(tmp_path / "model"))
     text = CalibrationConfig(windows=4, validation_windows=3, window_length=8)

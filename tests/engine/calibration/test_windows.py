@@ -176,6 +176,7 @@ def test_further_texts_take_their_shares_of_the_windows(text, tmp_path):
     assert windows.text == alone.text == str(text)
 
 
+@pytest.mark.slow
 def test_further_texts_do_not_change_what_is_measured(text, tmp_path):
     alone = load(text=str(text), windows=2)
     more = share_texts(tmp_path, 0.5)
@@ -259,6 +260,7 @@ def test_token_files_have_no_beginning(tmp_path):
     assert windows.beginning == ""
 
 
+@pytest.mark.slow
 def test_builtin_text_is_split_by_topic():
     windows = load(text=BUILTIN_TEXT, windows=50, validation_windows=50)
     assert not as_set(windows.calibration) & as_set(windows.validation)
@@ -332,6 +334,7 @@ def test_invalid_jsonl_raises(tmp_path, lines, sentence):
     assert sentence in error_of(text=str(tmp_path / "a.jsonl"))
 
 
+@pytest.mark.slow
 def test_windows_longer_than_the_models_maximum_raise(text):
     message = error_of(text=BUILTIN_TEXT, window_length=65)
     assert "The windows have 65 tokens; the maximum of the model is 64" in message

@@ -31,6 +31,7 @@ def finished(tmp_path, monkeypatch):
     return tmp_path / "run"
 
 
+@pytest.mark.slow
 def test_export_without_destination_lists_formats_with_reasons(finished, capsys):
     assert main(["export", str(finished)]) == 0
     out = capsys.readouterr().out
@@ -39,6 +40,7 @@ def test_export_without_destination_lists_formats_with_reasons(finished, capsys)
     assert "masked    Loads wherever" in out
 
 
+@pytest.mark.slow
 def test_export_writes_model_in_another_dtype(finished, tmp_path, capsys):
     arguments = ["export", str(finished), "--to", str(tmp_path / "half")]
     arguments += ["--format", "compact", "--dtype", "bfloat16"]
@@ -55,6 +57,7 @@ def test_export_writes_model_in_another_dtype(finished, tmp_path, capsys):
     assert main([*arguments, "--replace"]) == 0
 
 
+@pytest.mark.slow
 def test_export_impossible_format_fails(finished, tmp_path, capsys):
     arguments = ["export", str(finished), "--to", str(tmp_path / "plain")]
     assert main([*arguments, "--format", "stock"]) == 1
@@ -62,6 +65,7 @@ def test_export_impossible_format_fails(finished, tmp_path, capsys):
     assert not (tmp_path / "plain").exists()
 
 
+@pytest.mark.slow
 def test_export_format_without_destination_fails(finished, capsys):
     assert main(["export", str(finished), "--format", "gguf"]) == 1
     captured = capsys.readouterr()

@@ -47,7 +47,7 @@ def run(*arguments, capsys):
     return code, captured.out, captured.err
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.fresh_process
 def test_run_stops_after_the_requested_shot(job, tmp_path, capsys):
     code, out, _ = run(
@@ -114,6 +114,7 @@ def test_version_is_printed(capsys):
     assert run("--version", capsys=capsys) == (0, version("surgeon") + "\n", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["--help", "--version"])
 def test_help_and_version_do_not_import_torch(option):
     code = (
@@ -127,6 +128,7 @@ def test_help_and_version_do_not_import_torch(option):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_module_returns_exit_code():
     command = [sys.executable, "-m", "surgeon_engine", "inspect", "/missing"]
     assert subprocess.run(command, check=False, capture_output=True).returncode == 1

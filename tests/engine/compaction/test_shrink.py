@@ -78,6 +78,7 @@ def cache_name(model) -> str:
     return "cache" if "cache" in arguments else "past_key_values"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("structure", STRUCTURES)
 @pytest.mark.parametrize("family", FAMILIES | MORE_FAMILIES)
 def test_compact_model_computes_the_same(family, structure):

@@ -317,6 +317,7 @@ def gemma3n(**options):
     return model
 
 
+@pytest.mark.slow
 def test_batches_are_repeated_with_the_arguments_of_their_blocks():
     model = gemma3n(num_kv_shared_layers=0)
     found = measured(model, batch=2)

@@ -70,7 +70,7 @@ def test_export_to_another_folder(tmp_path):
     assert not (tmp_path / "run" / "export").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.fresh_process
 @pytest.mark.parametrize("structure", WHOLE)
 def test_compact_checkpoint_is_smaller_and_computes_the_same(
@@ -94,6 +94,7 @@ def test_compact_checkpoint_is_smaller_and_computes_the_same(
     assert "100.0%" in card
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("structure", WHOLE)
 def test_restore_compact_checkpoint_gives_masked_model(tmp_path, structure):
     settings = {"structure": structure, "sparsity": 0.4}
@@ -112,6 +113,7 @@ def test_restore_compact_checkpoint_gives_masked_model(tmp_path, structure):
             assert torch.equal(pruned.loaded.model.state_dict()[name], tensor)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [Format.COMPACT, Format.MASKED])
 @pytest.mark.parametrize("structure", WHOLE)
 def test_finished_run_is_exported_in_another_format(tmp_path, structure, first):
@@ -162,6 +164,7 @@ def test_log_that_cannot_be_written_is_reported(tmp_path):
     assert "events.jsonl cannot be written" in recorder.warnings()[0].message
 
 
+@pytest.mark.slow
 def test_moved_run_folder_is_exported(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = job_with(tmp_path, ExportConfig(format=Format.COMPACT))
@@ -174,6 +177,7 @@ def test_moved_run_folder_is_exported(tmp_path, monkeypatch):
     assert event.folder == str(tmp_path / "second")
 
 
+@pytest.mark.slow
 def test_checkpoint_outside_run_folder_is_used(tmp_path):
     elsewhere = tmp_path / "models" / "compact"
     config = job_with(tmp_path, ExportConfig(str(elsewhere), Format.COMPACT))
@@ -210,6 +214,7 @@ def test_bug_in_export_keeps_pruned_model(tmp_path, monkeypatch):
     assert AutoModelForCausalLM.from_pretrained(checkpoint, trust_remote_code=True)
 
 
+@pytest.mark.slow
 def test_infinity_in_config_is_preserved(tmp_path):
     config = job_with(tmp_path, ExportConfig(format=Format.COMPACT))
     path = Path(config.model.source) / "config.json"
@@ -222,6 +227,7 @@ def test_infinity_in_config_is_preserved(tmp_path):
         assert pruned.loaded.model.config.limits == [0.0, math.inf]
 
 
+@pytest.mark.slow
 def test_same_widths_in_all_blocks_give_plain_files(tmp_path):
     """One of two groups of heads and half of the neurons remain."""
     event = exported(
@@ -266,6 +272,7 @@ def test_export_without_probe_raises(tmp_path):
         again(tmp_path, Format.MASKED, "masked")
 
 
+@pytest.mark.slow
 def test_different_widths_give_no_plain_files(tmp_path):
     exported(tmp_path, Format.AUTOMATIC)
     with pytest.raises(ExportError, match="differs from layer to layer") as error:
@@ -312,7 +319,7 @@ def test_8_bits_are_rejected_where_a_format_has_none():
         ExportConfig(format=Format.COMPACT, dtype=FileDtype.Q8_0)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.fresh_process
 def test_verification_detects_other_weights(tmp_path, monkeypatch):
     write = WRITERS[Format.MASKED].write
@@ -337,7 +344,7 @@ def test_verification_detects_other_weights(tmp_path, monkeypatch):
     assert not list((tmp_path / "run").glob(".*"))
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.fresh_process
 @pytest.mark.parametrize(
     ("before", "after", "sentence"),
@@ -360,7 +367,7 @@ def test_verification_detects_changed_modeling_file(
     assert not (tmp_path / "run" / "export").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.fresh_process
 def test_verification_detects_code_that_computes_something_else(tmp_path, monkeypatch):
     kind = type(WRITERS[Format.COMPACT])
@@ -379,7 +386,7 @@ def test_verification_detects_code_that_computes_something_else(tmp_path, monkey
     assert not (tmp_path / "run" / "export").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.fresh_process
 def test_verification_detects_logits_that_are_not_finite(tmp_path):
     Recorder().run(job(tmp_path), tmp_path / "run")
@@ -406,6 +413,7 @@ def test_cancel_ends_verification(tmp_path):
     assert not list((tmp_path / "run").glob(".*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [
@@ -447,6 +455,7 @@ def test_model_without_tokenizer_is_exported_with_warning(tmp_path):
     assert not (tmp_path / "run" / "export" / "tokenizer.json").exists()
 
 
+@pytest.mark.slow
 def test_tied_weights_stay_tied(tmp_path):
     config = job_with(tmp_path, ExportConfig(format=Format.COMPACT), "gemma3")
     Recorder().run(config, tmp_path / "run")
@@ -455,6 +464,7 @@ def test_tied_weights_stay_tied(tmp_path):
     assert model.lm_head.weight is model.get_input_embeddings().weight
 
 
+@pytest.mark.slow
 def test_replaced_folder_is_kept_until_the_new_one_is_complete(tmp_path, monkeypatch):
     exported(tmp_path, Format.COMPACT)
     old = tmp_path / "copy" / "old.txt"

@@ -123,7 +123,7 @@ def dying(run: Path, destination: Path, how: str) -> list[str]:
     return done.stdout.split("\n")[:-1]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.skipif(not hasattr(sys.modules["os"], "fork"), reason="needs fork")
 def test_killed_export_leaves_all_or_nothing(finished, tmp_path):
     lines = dying(finished, tmp_path / "copy", "")
@@ -133,7 +133,7 @@ def test_killed_export_leaves_all_or_nothing(finished, tmp_path):
     assert not list(tmp_path.glob(".*"))  # what was left went with the next export
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.skipif(not hasattr(sys.modules["os"], "fork"), reason="needs fork")
 def test_killed_replacing_export_leaves_old_or_new_folder(finished, tmp_path):
     lines = dying(finished, tmp_path / "copy", "replace")
@@ -204,6 +204,7 @@ def test_failed_swap_restores_old_folder(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", [Format.COMPACT, Format.MASKED])
 def test_run_with_failed_export_keeps_its_model(tmp_path, monkeypatch, form):
     config = dataclasses.replace(job(tmp_path), export=ExportConfig(format=form))
@@ -295,6 +296,7 @@ def test_masked_format_rejects_a_file_size_target(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_size_is_logged_before_the_export(finished, tmp_path):
     recorder = Recorder()
     config = ExportConfig(str(tmp_path / "copy"), Format.COMPACT)

@@ -89,6 +89,7 @@ def are_in_memory():
     return [child.is_alive for child in WorkerClient.opened] == [True, True]
 
 
+@pytest.mark.slow
 def test_only_requests_that_need_memory_close_the_models(engine, folders):
     assert engine.ask(generate(folders), Generated, Failed).original.tokens == 3
     model = ModelConfig(folders[0])
@@ -100,6 +101,7 @@ def test_only_requests_that_need_memory_close_the_models(engine, folders):
     assert not are_in_memory()
 
 
+@pytest.mark.slow
 def test_idle_models_are_closed(engine, folders, monkeypatch):
     monkeypatch.setattr(server, "_IDLE_TIMEOUT_S", 0.01)
     closed = threading.Event()
@@ -118,6 +120,7 @@ def test_idle_models_are_closed(engine, folders, monkeypatch):
     assert engine.ask(generate(folders, "generate-2"), Generated)
 
 
+@pytest.mark.slow
 def test_request_after_a_cancelled_one_is_handled(engine, folders):
     engine.ask(generate(folders, new_tokens=50), TokenWritten)
     engine.handle(Cancel(run="generate-1"))
@@ -151,7 +154,7 @@ def cancel():
     raise RunCancelled
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_models_in_processes_generate_the_same(folders, monkeypatch):
     playground = Playground()
     recorder = GenerationRecorder().run(playground, *folders, temperature=1.0)
@@ -170,7 +173,7 @@ def test_models_in_processes_generate_the_same(folders, monkeypatch):
     assert not psutil.Process().children(recursive=True)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_cancel_while_models_are_loaded_leaves_no_process(folders):
     playground, recorder = Playground(), GenerationRecorder()
     recorder.react = lambda event: recorder.context.handle(Cancel(run="test"))

@@ -74,6 +74,7 @@ def dense_logits(folder, prompt, tokens):
     return logits[len(before) - 1 : -1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_divergence_matches_its_definition_at_each_token(playground, tmp_path, family):
     sides = [save_tiny_model(tmp_path / str(seed), family, seed) for seed in (0, 1)]
@@ -117,6 +118,7 @@ def test_model_compared_with_itself_does_not_differ(playground, folders):
         assert all(each.original == each.pruned for each in recorder.found(side))
 
 
+@pytest.mark.slow
 def test_seed_determines_the_texts(playground, folders):
     def texts(seed):
         recorder = GenerationRecorder().run(
@@ -158,6 +160,7 @@ def ending_with(folder, target, token):
     return target
 
 
+@pytest.mark.slow
 def test_text_ends_at_end_of_text_token(playground, folders, tmp_path, monkeypatch):
     clock = itertools.count()
     monkeypatch.setattr(worker_process, "now", lambda model: next(clock))
@@ -203,6 +206,7 @@ def test_prompt_without_tokens_raises(playground, folders):
         GenerationRecorder().run(playground, *folders, "")
 
 
+@pytest.mark.slow
 def test_chat_message_uses_the_template(playground, folders, tmp_path):
     with pytest.raises(ConfigError, match="no chat template") as error:
         GenerationRecorder().run(playground, *folders, as_chat=True)
@@ -277,6 +281,7 @@ def test_nan_logits_raise(playground, folders, tmp_path):
         prompt_logits.check_not_nan(torch.tensor([[1.0, float("nan")]]))
 
 
+@pytest.mark.slow
 def test_models_are_kept_in_memory_until_one_changes(playground, folders, tmp_path):
     pruned = ending_with(folders[1], tmp_path / "pruned", 0)
     GenerationRecorder().run(playground, folders[0], pruned)
@@ -339,6 +344,7 @@ def test_process_that_does_not_become_idle_is_closed(playground, folders, monkey
     assert not playground.is_open
 
 
+@pytest.mark.slow
 def test_run_folder_is_replaced_by_its_checkpoint(playground, quick_runs, tmp_path):
     config = job(tmp_path, structure=Structure.NEURONS)
     Recorder().run(replace(config, export=ExportConfig()), tmp_path / "run")

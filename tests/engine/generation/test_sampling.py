@@ -22,6 +22,7 @@ def tokenizer():
     return load_tokenizer(locate(DEMO))
 
 
+@pytest.mark.slow
 def test_tokens_are_sampled_with_their_probabilities():
     logits = torch.tensor([2.0, 0.0, 1.0, -1.0])
     sampler = Sampler(GenerationSettings(temperature=0.7, seed=1))

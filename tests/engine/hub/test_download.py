@@ -123,6 +123,7 @@ def with_new_context(recorder):
     )
 
 
+@pytest.mark.slow
 def test_download_reports_progress_and_can_be_inspected(hub, recorder, tiny_files):
     downloaded = download(recorder)
     events = progress(recorder)
@@ -136,6 +137,7 @@ def test_download_reports_progress_and_can_be_inspected(hub, recorder, tiny_file
     assert model.name == "tiny"
 
 
+@pytest.mark.slow
 def test_cached_model_is_found_without_a_network(hub, recorder, monkeypatch):
     download(recorder)
     hub.status = 500
@@ -151,6 +153,7 @@ def test_model_that_is_not_cached_is_reported(hub):
     assert "surgeon download" in error.value.hint
 
 
+@pytest.mark.slow
 def test_cancelled_download_is_resumed(hub, recorder, tiny_files):
     interrupt_download(recorder, hub)
     assert hub_name(SOURCE).snapshot is None  # incomplete
@@ -163,12 +166,14 @@ def test_cancelled_download_is_resumed(hub, recorder, tiny_files):
     assert stored.read_bytes() == tiny_files[WEIGHTS]
 
 
+@pytest.mark.slow
 def test_lost_connection_is_resumed(hub, recorder, tiny_files):
     hub.breaks_after = 200_000
     download(recorder)
     assert hub.sent[WEIGHTS] < len(tiny_files[WEIGHTS]) + 100_000
 
 
+@pytest.mark.slow
 def test_stalled_download_is_retried(hub, recorder, tiny_files):
     hub.stalls_after = 200_000
     download(recorder, stall_timeout_s=2)
@@ -181,6 +186,7 @@ def test_stalled_download_is_retried(hub, recorder, tiny_files):
     assert progress(recorder)[-1].attempt == 2
 
 
+@pytest.mark.slow
 def test_damaged_file_is_deleted(hub, recorder):
     hub.damages = WEIGHTS
     assert "model.safetensors was damaged during the download" in failed_download(
@@ -248,6 +254,7 @@ def test_token_is_sent_to_the_hub_and_not_reported(hub, recorder, monkeypatch):
     assert TOKEN not in text + repr(recorder.events)
 
 
+@pytest.mark.slow
 def test_revision_that_does_not_exist_raises(hub, recorder):
     message = failed_download(recorder, f"{SOURCE}@no-such-branch")
     assert "someone/tiny has no revision no-such-branch" in message
@@ -278,6 +285,7 @@ def test_crash_of_the_process_is_retried_and_then_raises(
     assert reason in warning
 
 
+@pytest.mark.slow
 def test_unreachable_hub_is_retried_until_cancelled(hub, recorder, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     retried = threading.Event()
@@ -293,6 +301,7 @@ def test_unreachable_hub_is_retried_until_cancelled(hub, recorder, monkeypatch):
     assert retried.is_set()
 
 
+@pytest.mark.slow
 def test_engine_executes_other_commands_during_a_download(hub, recorder):
     hub.pause = 0.05
     envelopes = queue.Queue()
@@ -310,6 +319,7 @@ def test_engine_executes_other_commands_during_a_download(hub, recorder):
     thread.join(10)
 
 
+@pytest.mark.slow
 def test_command_line_downloads(hub, capsys):
     assert main(["download", "someone/tiny"]) == 0
     output = capsys.readouterr().out
@@ -326,6 +336,7 @@ def test_disk_space_is_checked_before_the_download(hub, recorder, monkeypatch):
     assert WEIGHTS not in hub.sent
 
 
+@pytest.mark.slow
 def test_unsupported_model_raises_before_weights_are_downloaded(
     hub, recorder, tiny_files
 ):
@@ -335,6 +346,7 @@ def test_unsupported_model_raises_before_weights_are_downloaded(
     assert WEIGHTS not in hub.sent
 
 
+@pytest.mark.slow
 def test_model_with_pickled_weights_only_raises(hub, recorder):
     del hub.models["someone/tiny"][WEIGHTS]
     assert "someone/tiny holds pickled weights only (pytorch_model" in failed_download(

@@ -253,6 +253,7 @@ def test_complete_bytes_without_a_name_are_not_fetched_again(hub, written):
     assert hub.sent == {}
 
 
+@pytest.mark.slow
 def test_download_from_a_hostile_server_ends_in_a_sentence(hub, written):
     hub.describes = of_files(blobId=UP, lfs=None)
     events = []

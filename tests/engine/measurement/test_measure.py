@@ -197,7 +197,7 @@ def test_number_of_models_other_than_one_or_two_raises(count):
         measure.measure(["demo"] * count, QUICK, nothing)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_figures_of_real_processes_are_consistent(folders):
     ballast = torch.ones(700_000_000, dtype=torch.uint8)  # memory that is not theirs
     found = measure.measure(folders, QUICK, nothing)
@@ -215,7 +215,7 @@ def test_figures_of_real_processes_are_consistent(folders):
             assert 0 < rate.low <= rate.median <= rate.high
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_broken_model_raises(tmp_path):
     (tmp_path / "config.json").write_text("{")
     with SubprocessClient(str(tmp_path), measure.COMMAND, Response) as client:
@@ -225,7 +225,7 @@ def test_broken_model_raises(tmp_path):
         assert caught.value.hint
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_benchmark_process_exits_with_its_parent():
     process = subprocess.Popen(
         measure.COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -235,13 +235,14 @@ def test_benchmark_process_exits_with_its_parent():
     process.stdout.close()
 
 
+@pytest.mark.slow
 def test_missing_model_raises_and_leaves_no_process(requests):
     with pytest.raises(ModelError, match="No model") as caught:
         measure.measure(("1", "missing"), QUICK, nothing)
     assert caught.value.hint == "Another."
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_worker_responds_to_each_request(folders):
     worker = benchmark_process.BenchmarkWorker()
     _, compact = folders

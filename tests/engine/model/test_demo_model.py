@@ -73,6 +73,7 @@ def test_tokenizer_and_model_agree_on_end_of_text(tokenizer, model):
     assert len(tokenizer) == model.config.vocab_size
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_perplexity_is_a_sixth_of_the_unigram_models(model, tokenizer, windows):
     assert windows.shape == (WINDOWS, WINDOW)

@@ -94,6 +94,7 @@ def test_total_cost_does_not_depend_on_the_cost_basis(basis, more):
     assert each[basis] == pytest.approx(each[CostBasis.RAW])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_shot_reports_its_costs_and_the_remaining_widths(structure):
     state = make_state("llama", structure=structure, sparsity=0.4, shots=2)

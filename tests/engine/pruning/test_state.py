@@ -48,6 +48,7 @@ def test_mapping_of_a_state_is_read_only(name):
         mapping["anything"] = None
 
 
+@pytest.mark.slow
 def test_no_other_module_assigns_fields_of_a_state():
     """Only the module of the state assigns the fields behind its properties.
 

@@ -56,6 +56,7 @@ def train(state, fitted, judge, context=None):
     return distil(state, fitted, judge, judge.divergence(), context)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["llama", "gpt2", "opt", "gemma3"])
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_training_brings_the_model_closer_and_keeps_zeros(
@@ -79,6 +80,7 @@ def test_training_brings_the_model_closer_and_keeps_zeros(
     assert not any(p.requires_grad for p in state.loaded.model.parameters())
 
 
+@pytest.mark.slow
 def test_training_that_makes_it_worse_is_undone(monkeypatch):
     monkeypatch.setattr(distillation, "_RATE", 10.0)
     state = state_of()
@@ -91,6 +93,7 @@ def test_training_that_makes_it_worse_is_undone(monkeypatch):
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+@pytest.mark.slow
 def test_training_of_an_unpruned_model_changes_nothing():
     state = state_of()
     before = weights(state)
@@ -119,6 +122,7 @@ def test_gradient_in_parts_equals_that_of_the_whole(monkeypatch):
         torch.testing.assert_close(in_parts, whole, rtol=0.05, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_protected_layers_stay(monkeypatch):
     monkeypatch.setattr(distillation, "_RATE", 3e-3)
     state = state_of(protect=("block 0",))
@@ -149,6 +153,7 @@ def test_stop_ends_the_training_and_keeps_what_is_won(monkeypatch):
     assert training.after == min(event.nats for event in measured)
 
 
+@pytest.mark.slow
 def test_bfloat16_model_is_trained_in_float32(monkeypatch):
     monkeypatch.setattr(distillation, "_RATE", 1e-3)
     state = state_of()
@@ -160,6 +165,7 @@ def test_bfloat16_model_is_trained_in_float32(monkeypatch):
     assert {p.dtype for p in state.loaded.model.parameters()} == {torch.bfloat16}
 
 
+@pytest.mark.slow
 def test_same_seed_gives_the_same_weights(monkeypatch):
     monkeypatch.setattr(distillation, "_RATE", 3e-3)
     state = state_of()

@@ -76,6 +76,7 @@ def test_merged_model_computes_what_the_adapters_did(family, structure):
         assert state.loaded.model.get_submodule(layer.name) is layer.module
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("structure", [Structure.ROWS_AND_COLUMNS, Structure.ELEMENTS])
 def test_training_brings_the_model_closer_and_keeps_zeros(
@@ -108,6 +109,7 @@ def test_only_adapters_get_gradients():
     one._weights.finish()
 
 
+@pytest.mark.slow
 def test_protected_layers_and_all_but_the_weights_of_layers_stay(monkeypatch):
     monkeypatch.setattr(distillation, "_LORA_RATE", 1e-2)
     state = lora_state(protect=("block 0",))
@@ -121,6 +123,7 @@ def test_protected_layers_and_all_but_the_weights_of_layers_stay(monkeypatch):
     assert changed <= {f"{x.name}.weight" for x in state.loaded.layers if x.block != 0}
 
 
+@pytest.mark.slow
 def test_bfloat16_model_keeps_its_format(monkeypatch):
     monkeypatch.setattr(distillation, "_LORA_RATE", 1e-2)
     state = lora_state()
@@ -152,6 +155,7 @@ def test_same_seed_gives_the_same_adapters():
     assert all(map(torch.equal, *found))
 
 
+@pytest.mark.slow
 def test_peft_is_imported_by_a_training_alone():
     code = "import sys, surgeon_engine.server; print('peft' in sys.modules)"
     import subprocess

@@ -76,6 +76,7 @@ def toy(context=None, noise=0.1):
     return LinearPair(X, Y, (held_out, targets(held_out)), context), best
 
 
+@pytest.mark.slow
 def test_linear_block_reaches_least_squares(monkeypatch):
     monkeypatch.setattr(reconstruction, "_RATE", 0.6)
     monkeypatch.setattr(reconstruction, "EPOCHS", 20)
@@ -153,6 +154,7 @@ def test_stop_ends_the_training_of_a_block_and_keeps_what_is_won(monkeypatch):
     assert result.after < result.before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "structure"),
     [(family, Structure.NEURONS) for family in FAMILIES]
@@ -191,6 +193,7 @@ def test_reconstruction_of_an_unpruned_model_changes_nothing(family):
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+@pytest.mark.slow
 def test_only_the_weights_of_the_block_get_gradients(monkeypatch):
     state = state_of(protect=(UP,))
     original = original_of(state)
@@ -225,6 +228,7 @@ def test_only_the_weights_of_the_block_get_gradients(monkeypatch):
     assert torch.equal(protected, before)
 
 
+@pytest.mark.slow
 def test_bfloat16_block_is_trained_in_float32_and_judged_in_its_own_format():
     state = state_of()
     state.loaded.model.to(torch.bfloat16)

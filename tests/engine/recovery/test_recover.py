@@ -56,6 +56,7 @@ LEVELS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", LEVELS)
 def test_run_ends_with_a_recovery(tmp_path, level):
     recorder = Recorder().run(job_with(tmp_path, level), tmp_path / "run")
@@ -81,6 +82,7 @@ def test_run_ends_with_a_recovery(tmp_path, level):
     assert f"{recovered.nats_after:.3f} nats" in card
 
 
+@pytest.mark.slow
 def test_automatic_level_is_settled_before_the_run_and_logged(tmp_path):
     config = job_with(tmp_path, Recovery.AUTOMATIC)
     recorder = Recorder().run(config, tmp_path / "run")
@@ -107,6 +109,7 @@ def test_automatic_level_is_settled_before_the_run_and_logged(tmp_path):
     assert 'level = "distillation"' in card
 
 
+@pytest.mark.slow
 def test_run_trains_adapters_with_checkpointing(tmp_path):
     config = job_with(tmp_path, Recovery.DISTILLATION)
     recovery = replace(
@@ -122,6 +125,7 @@ def test_run_trains_adapters_with_checkpointing(tmp_path):
     assert recovered.nats_after < recovered.nats_before
 
 
+@pytest.mark.slow
 def test_recovery_changes_the_export_and_keeps_what_was_removed(tmp_path):
     exports = []
     for level in (Recovery.OFF, Recovery.REFIT):
@@ -137,6 +141,7 @@ def test_recovery_changes_the_export_and_keeps_what_was_removed(tmp_path):
         assert not recovered[name][:, removed].any()
 
 
+@pytest.mark.slow
 def test_first_order_run_measures_gates_on_own_windows_too(tmp_path):
     settings = {"method": Method.FIRST_ORDER, "fisher": Fisher.SAMPLED}
     recorder = Recorder().run(job_with(tmp_path, **settings), tmp_path / "run")
@@ -144,6 +149,7 @@ def test_first_order_run_measures_gates_on_own_windows_too(tmp_path):
     assert recorder.of(Recovered)
 
 
+@pytest.mark.slow
 def test_same_job_gives_the_same_weights(tmp_path):
     exports = []
     for name in ("one", "two"):
@@ -154,6 +160,7 @@ def test_same_job_gives_the_same_weights(tmp_path):
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
+@pytest.mark.slow
 def test_refit_that_makes_it_worse_is_undone(tmp_path, monkeypatch):
     real = module.recover_blocks
 

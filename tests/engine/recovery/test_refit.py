@@ -73,6 +73,7 @@ def final_error(state, original, tokens) -> float:
     return float((one - two).norm() / one.norm())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize(
     "structure",
@@ -151,6 +152,7 @@ def test_stop_ends_the_refit_after_a_block():
     assert [e for e in events if isinstance(e, StageStarted)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["llama", "gpt_neox"])
 def test_later_layers_make_up_for_the_errors_of_earlier_ones(family, monkeypatch):
     errors = []

@@ -180,6 +180,7 @@ def test_memory_is_not_sampled_before_a_run_begins(line):
     assert line.events == []
 
 
+@pytest.mark.slow
 def test_run_with_a_pause_ends_like_one_without(tmp_path, monkeypatch):
     skip_verification(monkeypatch)
     config = job(tmp_path, shots=2)
@@ -203,6 +204,7 @@ def test_run_with_a_pause_ends_like_one_without(tmp_path, monkeypatch):
     assert kept.count(Paused()) == kept.count(Resumed()) == 2
 
 
+@pytest.mark.slow
 def test_run_reports_its_memory_use(tmp_path, monkeypatch):
     skip_verification(monkeypatch)
     run = Recorder().run(job(tmp_path), tmp_path / "run")

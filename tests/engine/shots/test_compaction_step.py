@@ -74,11 +74,12 @@ def both_ways(tmp_path, monkeypatch, **settings) -> list[Outcome]:
     return [compacted, outcome(config, tmp_path / "full size")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "family",
     [
         "llama",
-        *(pytest.param(x, marks=pytest.mark.slow) for x in ("opt", "gpt2", "phi3")),
+        *(pytest.param(x, marks=pytest.mark.thorough) for x in ("opt", "gpt2", "phi3")),
     ],
 )
 @pytest.mark.parametrize(

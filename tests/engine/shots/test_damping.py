@@ -68,6 +68,7 @@ def test_too_few_windows_are_not_split(count):
     assert split(torch.zeros(count, 8)) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_trial_has_the_divergence_after_removing_with_its_damping(
     monkeypatch, structure
@@ -136,6 +137,7 @@ LAST = len(GRID) - 1
 FREE = (LAST, LAST)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_later_shots_start_at_the_previous_choice_and_never_raise_the_cost_damping(
     searches, structure
@@ -151,6 +153,7 @@ def test_later_shots_start_at_the_previous_choice_and_never_raise_the_cost_dampi
     assert later_moves == (UPDATE, LESS_COST)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_heavy_damping_is_for_the_last_shot(searches, structure):
     state = make_state(structure=structure, sparsity=0.3)

@@ -45,7 +45,7 @@ from tests.helpers.pruning_states import silent_context
 from tests.helpers.runs import STRUCTURES, Recorder, job, outcome
 from tests.helpers.tiny_models import tiny_model
 
-pytestmark = [pytest.mark.usefixtures("quick_runs"), pytest.mark.slow]
+pytestmark = [pytest.mark.usefixtures("quick_runs"), pytest.mark.thorough]
 
 
 def allowed(found, rise) -> float:

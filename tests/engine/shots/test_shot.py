@@ -55,6 +55,7 @@ def test_evaluation_says_how_the_windows_begin(monkeypatch):
     assert evaluation(state, silent_context(), Stage.BASELINE).beginning == "<bos>"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("structure", STRUCTURES)
 @pytest.mark.parametrize("damping", Damping)
 def test_shot_equals_its_parts_called_one_by_one(monkeypatch, structure, damping):
@@ -72,6 +73,7 @@ def test_shot_equals_its_parts_called_one_by_one(monkeypatch, structure, damping
     assert shot.parameters == one.goal.parameters + one.goal.removed - removed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", Schedule)
 def test_shot_that_completes_the_goal_is_the_last(monkeypatch, schedule):
     searches, choose = [], shot_module.choose_damping

@@ -28,7 +28,7 @@ def test_theme_sets_palette(qtbot, qapp, choice, theme):
     assert abs(lightness - text) > 128
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize(("choice", "theme"), CHOICES)
 def test_open_window_and_plots_follow_theme(qtbot, qapp, window, choice, theme):
     find(window, f"theme_{choice.value}_action", object).trigger()

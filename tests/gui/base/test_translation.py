@@ -41,6 +41,7 @@ def msgids(make):
     return {message.id for message in make.extract_messages() if message.id}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("language", OTHERS)
 def test_catalogue_is_complete(make, msgids, language):
     known = {message.id: message.string for message in make.read_catalogue(language)}
@@ -79,6 +80,7 @@ def test_translation_ends_like_the_original(make, language):
             assert ("&" in original) is ("&" in text), text
 
 
+@pytest.mark.slow
 def test_no_module_has_untranslated_text():
     modules = [path for path in GUI if path.name not in NOT_IN_THE_WINDOW]
     found = {str(p.relative_to(ROOT)): untranslated(p.read_text()) for p in modules}
@@ -104,6 +106,7 @@ def test_untranslated_finds_text_outside_tr(code, found):
     assert len(untranslated(code)) == found
 
 
+@pytest.mark.slow
 def test_tr_gets_no_formatted_string():
     for path in GUI:
         for node in ast.walk(ast.parse(path.read_text())):

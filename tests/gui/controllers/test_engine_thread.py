@@ -129,6 +129,7 @@ def test_events_before_listen_are_delivered(qtbot):
     assert isinstance(batches[0][0].event, EngineReady)
 
 
+@pytest.mark.slow
 def test_slow_window_handles_other_events_between_two_batches(qtbot):
     happened = []
 
@@ -177,6 +178,7 @@ def test_export_and_measurement_end_with_their_responses(qtbot, listen):
     qtbot.waitUntil(lambda: recorder.thread.is_idle, timeout=TIMEOUT_MS)
 
 
+@pytest.mark.slow
 def test_crash_of_a_measurement_does_not_fail_the_run(listen):
     recorder = listen("--mishap", "crash", "--at", "measurement")
     recorder.thread.send(START)
@@ -188,6 +190,7 @@ def test_crash_of_a_measurement_does_not_fail_the_run(listen):
     assert not recorder.events_of(Failed, "run-1")
 
 
+@pytest.mark.slow
 def test_crash_fails_the_run_and_restarts_the_engine(listen):
     recorder = listen("--mishap", "crash", "--at", "curvature")
     recorder.thread.send(START)
@@ -199,6 +202,7 @@ def test_crash_fails_the_run_and_restarts_the_engine(listen):
     recorder.wait_for(ModelInspected, run="inspect-1")
 
 
+@pytest.mark.slow
 def test_crash_while_idle_is_only_logged(listen):
     recorder = listen()
     recorder.wait_for(EngineReady)
@@ -218,6 +222,7 @@ def test_cancel_ends_the_run(listen):
     assert len(recorder.events_of(EngineReady)) == 1
 
 
+@pytest.mark.slow
 def test_ignored_cancel_restarts_the_engine(listen):
     recorder = listen("--mishap", "hang", "--at", "curvature")
     recorder.thread.send(START)
@@ -236,6 +241,7 @@ def test_request_behind_a_hung_run_is_sent_to_the_next_engine(listen):
     recorder.wait_for(ModelInspected, run="inspect-1")
 
 
+@pytest.mark.slow
 def test_engine_that_never_starts_fails_with_its_last_output(listen):
     recorder = listen("--no-start")
     failed = recorder.wait_for(Failed, run="")
@@ -262,6 +268,7 @@ def test_shut_down_in_a_hung_run_leaves_no_process(listen):
     assert not psutil.Process().children(recursive=True)
 
 
+@pytest.mark.slow
 def test_flood_of_events_loses_only_obsolete_progress(listen):
     recorder = listen("--flood", "3000")
     recorder.thread.send(START)

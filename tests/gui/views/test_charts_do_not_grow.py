@@ -87,7 +87,7 @@ def repaint(view, states, times):
             chart.viewport().repaint()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_repaints_leak_no_objects(view):
     states = states_of("run-1")[:: SHOTS + 2]
     repaint(view, states, 10 * len(states))  # until every item was used once
@@ -96,7 +96,7 @@ def test_repaints_leak_no_objects(view):
     check_nothing_grew(view, before)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_fifty_runs_opened_and_closed_leak_no_objects(view):
     def open_and_close(name):
         states = states_of(name)

@@ -54,6 +54,7 @@ def test_clear_button_emits_empty_value(line):
     assert line.heard == [""]
 
 
+@pytest.mark.slow
 def test_typed_path_becomes_the_model(qtbot, tmp_path):
     window = open_window(tmp_path / "runs")
     source = find(window, "model_source")

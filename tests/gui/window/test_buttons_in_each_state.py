@@ -331,7 +331,7 @@ MAKE_STATE = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("state", State, ids=lambda state: state.name.lower())
 def test_enabled_buttons_and_actions_match_the_specification(
     qtbot, sample, make_window, state

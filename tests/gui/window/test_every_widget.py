@@ -26,17 +26,19 @@ from surgeon_gui.widgets.tool_tips import plain_tip
 from tests.helpers import window_audit
 from tests.helpers.windows import find, load_and_wait
 
-pytestmark = pytest.mark.slow
-
 NEVER = Qt.ScrollBarPolicy.ScrollBarAlwaysOff
 
 
 @pytest.mark.parametrize(
     ("scale", "options"),
     [
-        ("1", ("--language", "de")),
-        ("2", ()),
-        ("1", ("--theme", "dark", "--size", "1920x1080")),
+        pytest.param("1", ("--language", "de"), marks=pytest.mark.slow),
+        pytest.param("2", (), marks=pytest.mark.thorough),
+        pytest.param(
+            "1",
+            ("--theme", "dark", "--size", "1920x1080"),
+            marks=pytest.mark.thorough,
+        ),
     ],
     ids=["german", "scale 2", "dark and wide"],
 )

@@ -29,7 +29,7 @@ from tests.helpers.windows import (
     wait_for_status,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.thorough
 
 OBJECTS = Path(__file__).parents[3] / "docs" / "objects.md"
 QT_PREFIXES = ("_q_", "Scroll")  # controls that Qt creates

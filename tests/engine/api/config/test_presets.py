@@ -132,7 +132,7 @@ def test_paper_presets_have_the_settings_of_the_paper(name):
     assert pruning.shots == (40 if name == "paper_structured" else 5)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.usefixtures("quick_runs")
 @each_preset
 def test_preset_prunes_a_model_to_its_sparsity(preset, tmp_path):

@@ -252,6 +252,7 @@ def test_disk_light_is_exact_and_green_without_a_limit():
     assert Need(Resource.TIME, 1e6, None).light is ResourceStatus.YELLOW
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("free", [10**k for k in range(5, 13)])
 @pytest.mark.parametrize("structure", [*Structure])
 def test_settings_that_fit_return_a_fitting_job_or_none(structure, free):
@@ -325,6 +326,7 @@ def test_run_that_cannot_fit_raises_before_it_starts(tmp_path, monkeypatch):
     assert not folder.exists()
 
 
+@pytest.mark.slow
 def test_command_line_prints_the_estimate(tmp_path, monkeypatch, capsys):
     from surgeon_engine import preflight as forecast
     from surgeon_engine.cli.main import main
@@ -345,6 +347,7 @@ def test_command_line_prints_the_estimate(tmp_path, monkeypatch, capsys):
     assert "does not fit" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_machine_is_measured_once_and_within_about_a_second():
     from surgeon_engine.runtime import speed_probe
 

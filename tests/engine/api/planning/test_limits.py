@@ -43,6 +43,7 @@ SETTINGS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("structure", Structure)
 @pytest.mark.parametrize(
     ("family", "settings"),

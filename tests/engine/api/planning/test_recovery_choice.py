@@ -108,6 +108,7 @@ def test_first_rung_that_fits_is_chosen(rung):
     assert needed(explicit(chosen(JOB, free)), free) <= 0.85 * free
 
 
+@pytest.mark.slow
 def test_rungs_are_taken_one_by_one_as_memory_shrinks():
     free, found = needed(explicit(LADDER[0])) / 0.8, []
     for _ in range(300):

@@ -287,7 +287,7 @@ def test_model_from_gguf_file_keeps_its_tokenizer(tmp_path):
     )
 
 
-@pytest.fixture(params=[pytest.param(x, marks=pytest.mark.slow) for x in RUNTIMES])
+@pytest.fixture(params=[pytest.param(x, marks=pytest.mark.thorough) for x in RUNTIMES])
 def runtime(request):
     if request.param not in INSTALLED:
         pytest.skip(f"{request.param} is not installed")
@@ -367,7 +367,7 @@ def test_logits_of_rounded_files_are_close(dtype, allowed, runtime, tmp_path):
     assert result["largest_logit"] > 5
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.fresh_process
 @pytest.mark.skipif(not INSTALLED, reason="nothing here runs GGUF files")
 def test_verify_reports_the_program(tmp_path):
@@ -383,7 +383,7 @@ def test_verify_reports_the_program(tmp_path):
     assert looks
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.fresh_process
 @pytest.mark.skipif(not INSTALLED, reason="nothing here runs GGUF files")
 def test_verify_reports_why_a_file_does_not_load(tmp_path, monkeypatch):
@@ -399,7 +399,7 @@ def test_verify_reports_why_a_file_does_not_load(tmp_path, monkeypatch):
         GgufWriter().verify(folder, probe, lambda: None)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", CUTS)
 def test_texts_are_split_alike(name, tmp_path):
     if "llama_cpp" not in INSTALLED:

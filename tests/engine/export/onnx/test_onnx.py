@@ -121,7 +121,7 @@ def test_onnxruntime_matches_masked_llama(llama):
 
 
 @needs_extra
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("family", OTHER_FAMILIES)
 def test_written_file_matches_masked_model_and_nothing_is_printed(
     family, tmp_path, capfd, caplog
@@ -137,7 +137,7 @@ def test_written_file_matches_masked_model_and_nothing_is_printed(
 
 
 @needs_extra
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_bfloat16_model_is_written_in_float32_with_zeros_in_full_matrices(tmp_path):
     model, plan = masked("qwen2", Structure.ELEMENTS)
     assert plan.is_empty
@@ -151,7 +151,7 @@ def test_bfloat16_model_is_written_in_float32_with_zeros_in_full_matrices(tmp_pa
     assert_computes_the_same(session_of(tmp_path), wide)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_graph_has_documented_inputs_and_outputs(llama):
     context = session_of(llama[1])
     taken = {x.name: (x.type, x.shape) for x in context.get_inputs()}
@@ -164,7 +164,7 @@ def test_graph_has_documented_inputs_and_outputs(llama):
     assert given.shape == ["batch", "length", VOCABULARY]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_files_contain_no_paths_of_this_machine(llama):
     assert {path.name for path in llama[1].glob("model*")} == set(NAMES)
     assert (llama[1] / "tokenizer.json").is_file()
@@ -173,7 +173,7 @@ def test_files_contain_no_paths_of_this_machine(llama):
 
 
 @needs_extra
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_forecast_is_within_one_percent(tmp_path):
     config = LlamaConfig(
         vocab_size=2048,
@@ -201,7 +201,7 @@ def test_forecast_includes_buffers_outside_checkpoints():
     assert expected == pytest.approx(4 * weights + masks + 3 * 9_000, abs=200)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_verify_reports_differences(llama, tmp_path):
     model, folder = llama
     probe, perplexity = probe_of(model, tmp_path / "probe.safetensors")
@@ -222,7 +222,7 @@ def test_verify_reports_differences(llama, tmp_path):
     assert result.checked_with.startswith("onnxruntime 1.")
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_verify_detects_another_model(llama, tmp_path):
     other, _ = masked("llama", Structure.HEADS_AND_NEURONS, seed=1)
     probe, _ = probe_of(other, tmp_path / "probe.safetensors")
@@ -231,7 +231,7 @@ def test_verify_detects_another_model(llama, tmp_path):
     assert result.agreement < 1
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_verify_detects_logits_that_are_not_finite(llama, tmp_path):
     model, folder = llama
     size = (folder / "model.onnx.data").stat().st_size
@@ -243,7 +243,7 @@ def test_verify_detects_logits_that_are_not_finite(llama, tmp_path):
     assert result.perplexity is None
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_verify_graph_without_weights_raises(llama, tmp_path):
     model, folder = llama
     (tmp_path / "model.onnx").write_bytes((folder / "model.onnx").read_bytes())
@@ -252,7 +252,7 @@ def test_verify_graph_without_weights_raises(llama, tmp_path):
         OnnxWriter().verify(tmp_path, probe, lambda: None)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_check_runs_without_torch_surgeon_and_windows(llama, tmp_path, monkeypatch):
     model, folder = llama
     probe, _ = probe_of(model, tmp_path / "probe.safetensors")
@@ -266,7 +266,7 @@ def test_check_runs_without_torch_surgeon_and_windows(llama, tmp_path, monkeypat
 
 
 @needs_extra
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_write_model_that_torch_cannot_convert_raises(tmp_path):
     model = tiny_model("llama")
 

@@ -379,6 +379,7 @@ def test_checkpoint_is_loaded_by_its_own_code(tmp_path, family, structure):
         assert_close(read(ids).logits, model(ids).logits)
 
 
+@pytest.mark.slow
 def test_code_of_checkpoint_is_not_left_in_users_cache(tmp_path):
     program = tmp_path / "program.py"
     program.write_text(

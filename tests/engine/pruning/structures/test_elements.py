@@ -103,6 +103,7 @@ def test_weights_counted_as_removed_are_the_zeros_of_the_updated_model(
     assert zeros == selection.weights == int(share * total)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["llama", "opt"])
 @pytest.mark.parametrize("method", Method)
 @pytest.mark.parametrize(("kept", "of"), PATTERNS)

@@ -84,6 +84,7 @@ def test_one_head_and_one_neuron_of_each_block_are_kept(structure):
         assert removals.weights.sum() == removable(unit, settings)
 
 
+@pytest.mark.slow
 @each_family
 def test_costs_and_updates_match_the_dense_definition(family):
     settings = pruning(BOTH, cost_basis=CostBasis.RAW)
@@ -139,6 +140,7 @@ def test_removed_groups_come_first(family):
         assert (removals.cost[1:] > 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["llama", "opt"])
 def test_later_shot_finds_the_best_weight_given_earlier_removals(family):
     """Costs and update equal those of a model without the earlier removals."""

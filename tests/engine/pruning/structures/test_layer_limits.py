@@ -16,7 +16,7 @@ from tests.helpers.runs import Recorder, job, preflight_error, run
 from tests.helpers.tiny_models import tiny_model
 from tests.helpers.units import removable
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.thorough
 
 SPARSITIES = {
     Structure.HEADS: 0.1,

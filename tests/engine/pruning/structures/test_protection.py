@@ -12,7 +12,7 @@ from tests.helpers.pruning_states import make_state, silent_context
 from tests.helpers.runs import job, outcome, preflight_error, run
 from tests.helpers.units import removable
 
-pytestmark = [pytest.mark.usefixtures("quick_runs"), pytest.mark.slow]
+pytestmark = [pytest.mark.usefixtures("quick_runs"), pytest.mark.thorough]
 
 # Pattern -> of the layers' names, what those have in common that it covers.
 PATTERNS = {

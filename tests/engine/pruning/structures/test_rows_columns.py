@@ -103,6 +103,7 @@ def test_removed_candidates_come_first(family, structure):
         assert (removals.cost[1:] > 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["llama", "opt"])
 def test_costs_match_the_dense_definition(family):
     settings = pruning(BOTH, cost_basis=CostBasis.RAW)

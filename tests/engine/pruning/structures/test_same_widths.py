@@ -49,6 +49,7 @@ def test_kinds_are_compared_by_their_mean_costs():
     assert [int(x.sum()) for x in chosen.removed.values()] == [1, 1, 2, 2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["llama", "qwen3", "mistral"])
 def test_run_with_equal_widths_exports_a_plain_model(tmp_path, family):
     config = dataclasses.replace(
@@ -77,6 +78,7 @@ def test_run_with_equal_widths_exports_a_plain_model(tmp_path, family):
     assert difference <= 1e-4 * expected.abs().max()
 
 
+@pytest.mark.slow
 def test_rows_and_columns_have_no_widths(tmp_path):
     free = job(tmp_path, structure=Structure.ROWS_AND_COLUMNS)
     same = job(tmp_path, structure=Structure.ROWS_AND_COLUMNS, widths=Widths.SAME)

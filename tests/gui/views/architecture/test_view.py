@@ -285,6 +285,7 @@ def test_removals_of_layers_add_up_to_the_plan(make_open):
         assert sum(x.cost_share or 0 for x in found.layers) == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_table_passes_the_model_tester_of_qt(qtbot):
     table = ArchitectureTable()
     tester = QAbstractItemModelTester(

@@ -317,7 +317,7 @@ def test_empty_charts_have_no_legend(view):
     assert not [x for x in view.findChildren(Legend) if x.isVisible()]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", NAMES)
 def test_saved_pictures_have_no_controls_and_no_hover_values(view, name, tmp_path):
     chart = find(view, f"{name}_chart", ChartCard)

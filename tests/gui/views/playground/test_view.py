@@ -219,7 +219,7 @@ def test_start_of_a_run_cancels_generation(qtbot, slow_playground):
     wait_for_status(qtbot, window, Status.RUNNING)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("size", [(1280, 720), (1024, 640), (1920, 1080)])
 def test_no_text_is_cut_in_any_state(qtbot, make_window, size):
     window = make_window(*SLOW)
@@ -311,7 +311,7 @@ def test_run_folder_is_used_for_exports_for_other_programs(make_playground):
     assert models(window)[1] == folder_of(window)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_tokens_are_shaded_by_their_difference_in_both_themes(qapp, written):
     for choice, theme in ((ThemeChoice.LIGHT, LIGHT), (ThemeChoice.DARK, DARK)):
         apply_theme(qapp, choice)

@@ -33,7 +33,7 @@ from tests.helpers.fake_runs import job, write_run
 from tests.helpers.widget_queries import shown
 from tests.helpers.windows import TIMEOUT_MS, click, find, find_type
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.thorough
 
 PIXEL = Picture("Quality", b"\x89PNG fake")
 CONTEXT = ReportContext("The <best> & only", {"torch": "2.9.0"}, (PIXEL,))

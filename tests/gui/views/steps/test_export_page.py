@@ -44,7 +44,7 @@ from tests.helpers.windows import (
 # before the run
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("file_format", Format)
 def test_format_note_has_its_description(export_page, file_format):
     pruning = changed(QUICK.pruning, structure=Structure.NEURONS)
@@ -56,7 +56,7 @@ def test_format_note_has_its_description(export_page, file_format):
     assert description.cannot in shown(export_page, "export_format_note")
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("structure", "file_format", "reason"),
     [
@@ -226,7 +226,7 @@ def test_step_is_busy_during_the_export(qtbot, make_window):
     assert mark(window) is Mark.READY
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "name",
     [

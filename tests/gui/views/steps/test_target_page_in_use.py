@@ -35,7 +35,7 @@ from tests.helpers.windows import (
     pruning_of,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.thorough
 
 MODEL = model_summary()
 BOXES = {
