@@ -67,7 +67,7 @@ def read_config(path: Path) -> RunConfig:
         ConfigError: The file cannot be read, or holds no valid job.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise ConfigError(
             f"The job {path} cannot be read: {error.strerror}.",

@@ -48,7 +48,7 @@ def read_preset(path: Path) -> Preset:
         ConfigError: The file holds no valid preset.
     """
     try:
-        return preset_from_toml(path.stem, path.read_text(encoding="utf-8"))
+        return preset_from_toml(path.stem, path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(
             tr("{path} cannot be read: {reason}.").format(

@@ -345,6 +345,13 @@ def test_names_of_bundled_sources_are_not_resolved_as_paths(tmp_path):
     assert read_config(job) == RunConfig()
 
 
+def test_job_may_begin_with_a_byte_order_mark(tmp_path):
+    """Some editors write one at the start of every file."""
+    job = tmp_path / "job.toml"
+    job.write_text("[pruning]\nshots = 7\n", encoding="utf-8-sig")
+    assert read_config(job).pruning.shots == 7
+
+
 def test_missing_job_raises_with_its_path(tmp_path):
     with pytest.raises(ConfigError, match=r"none\.toml cannot be read"):
         read_config(tmp_path / "none.toml")
