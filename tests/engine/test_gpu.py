@@ -1,0 +1,167 @@
+"""Whole runs on a GPU: no operation mixes devices, and the figures are the CPU's.
+
+The GPU is pretended; the same tests run on a real one with `pytest -m gpu`.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import replace
+
+import pytest
+import torch
+
+from surgeon_engine.api.config.pruning import (
+    Damping,
+    Fisher,
+    Method,
+    Structure,
+    UpdateKind,
+)
+from surgeon_engine.api.config.recovery import (
+    GradientCheckpointing,
+    Recovery,
+    RecoveryConfig,
+    TrainedWeights,
+)
+from surgeon_engine.api.config.run import Device, Dtype
+from surgeon_engine.api.messages.run import Recovered, ShotFinished
+from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
+from surgeon_engine.runtime import devices
+from tests.helpers.pretended_gpu import GPU, DeviceMismatchError, pretended_gpu
+from tests.helpers.runs import Recorder, job
+
+pytestmark = [pytest.mark.usefixtures("quick_runs"), pytest.mark.slow]
+
+OFF = RecoveryConfig(Recovery.OFF)
+REFIT = RecoveryConfig(Recovery.REFIT, own_windows=0)
+BOTH = RecoveryConfig(Recovery.BOTH, own_windows=0)
+LORA = RecoveryConfig(
+    Recovery.DISTILLATION,
+    own_windows=2,
+    trained_weights=TrainedWeights.LORA,
+    gradient_checkpointing=GradientCheckpointing.ON,
+)
+SURGEON = {"method": Method.LLM_SURGEON, "damping": Damping.AUTOMATIC, "shots": 2}
+CASES = {
+    "first order, trained": ({"method": Method.FIRST_ORDER}, BOTH),
+    "first order, adapters": (
+        {"method": Method.FIRST_ORDER, "fisher": Fisher.SAMPLED},
+        LORA,
+    ),
+    "heads and neurons": (SURGEON, REFIT),
+    "rows and columns": (SURGEON | {"structure": Structure.ROWS_AND_COLUMNS}, REFIT),
+    "separate update": (
+        {
+            "method": Method.LLM_SURGEON,
+            "structure": Structure.ROWS_AND_COLUMNS,
+            "update": UpdateKind.SEPARATE,
+        },
+        OFF,
+    ),
+    "elements": (SURGEON | {"structure": Structure.ELEMENTS}, REFIT),
+    "2:4": ({"method": Method.FIRST_ORDER, "structure": Structure.N_M}, REFIT),
+    "limit of quality": (SURGEON | {"perplexity_rise": 1.0}, OFF),
+    "magnitude": ({"method": Method.MAGNITUDE}, OFF),
+    "K-OBD": ({"method": Method.K_OBD, "structure": Structure.ROWS_AND_COLUMNS}, OFF),
+    "L-OBD": ({"method": Method.L_OBD}, OFF),
+    "SparseGPT": ({"method": Method.SPARSEGPT, "structure": Structure.N_M}, OFF),
+    "Wanda": ({"method": Method.WANDA, "structure": Structure.ELEMENTS}, OFF),
+}
+FIRST = ("first order, trained", "separate update", "SparseGPT")
+# Falcon indexes by a list, of which C++ makes a tensor that no mode sees.
+OTHERS = ("opt", "gpt2", "gpt_neox", "gemma3", "qwen2", "phi3")
+
+
+@pytest.fixture(
+    params=[
+        "pretended",
+        pytest.param(
+            "real",
+            marks=[
+                pytest.mark.gpu,
+                pytest.mark.skipif(
+                    not torch.cuda.is_available(), reason="there is no GPU"
+                ),
+            ],
+        ),
+    ]
+)
+def gpu(request, monkeypatch):
+    """Return a context in which the engine chooses a GPU."""
+    if request.param == "real":
+        return nullcontext()
+
+    def choose(device):
+        is_gpu = device is not Device.CPU and torch.cuda.is_available()
+        return GPU if is_gpu else torch.device("cpu")
+
+    monkeypatch.setattr(devices, "choose", choose)
+    return pretended_gpu()
+
+
+def run_on_both(config, folder, gpu):
+    """Run a job on the CPU and on a GPU; return both runs."""
+    cpu = replace(config, model=replace(config.model, device=Device.CPU))
+    expected = Recorder().run(cpu, folder / "cpu")
+    with gpu:
+        return expected, Recorder().run(config, folder / "gpu")
+
+
+def removed(recorder):
+    return [layer.removed for x in recorder.of(ShotFinished) for layer in x.layers]
+
+
+def losses(recorder):
+    shots = [x.evaluation.loss for x in recorder.of(ShotFinished)]
+    return shots + [x.evaluation.loss for x in recorder.of(Recovered)]
+
+
+def check(config, folder, gpu):
+    expected, found = run_on_both(config, folder, gpu)
+    assert removed(found) == removed(expected)
+    assert losses(found) == pytest.approx(losses(expected), rel=1e-3)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("settings", "recovery"),
+    [
+        pytest.param(
+            *case, id=name, marks=() if name in FIRST else pytest.mark.thorough
+        )
+        for name, case in CASES.items()
+    ],
+)
+def test_run_equals_that_of_the_cpu(tmp_path, gpu, settings, recovery):
+    config = replace(job(tmp_path, "llama", **settings), recovery=recovery)
+    found = check(config, tmp_path, gpu)
+    assert len(found.of(Recovered)) == (recovery is not OFF)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("case", ["first order, trained", "rows and columns"])
+@pytest.mark.parametrize("family", OTHERS)
+def test_run_of_another_family_equals_that_of_the_cpu(tmp_path, gpu, family, case):
+    settings, recovery = CASES[case]
+    config = replace(job(tmp_path, family, **settings), recovery=recovery)
+    check(config, tmp_path, gpu)
+
+
+def test_16_bit_model_is_pruned(tmp_path, gpu):
+    """Without training: autocast does not see pretended tensors."""
+    config = job(tmp_path, "llama", method=Method.FIRST_ORDER)
+    config = replace(
+        config, model=replace(config.model, dtype=Dtype.BFLOAT16), recovery=REFIT
+    )
+    with gpu:
+        found = Recorder().run(config, tmp_path / "gpu")
+    assert len(found.of(Recovered)) == 1
+
+
+def test_mask_that_stays_on_the_host_is_found(tmp_path, gpu, monkeypatch):
+    """The tests above see such a mistake."""
+    columns = CoupledUnit._columns
+    monkeypatch.setattr(CoupledUnit, "_columns", lambda *x: columns(*x).cpu())
+    with gpu, pytest.raises((DeviceMismatchError, RuntimeError), match="device"):
+        Recorder().run(job(tmp_path, "llama"), tmp_path / "gpu")
