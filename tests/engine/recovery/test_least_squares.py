@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from surgeon_engine.recovery import least_squares
 from surgeon_engine.recovery.least_squares import NormalEquations, fit, solution
 
 R, C, N = 5, 8, 60
@@ -82,6 +83,30 @@ def test_ridge_is_the_best_on_the_held_out_text():
     assert result.ridge is None  # none is better than the true weight
     assert torch.equal(found, true)
     assert result.before == result.after
+
+
+def test_search_ends_where_the_error_rises(monkeypatch):
+    tried = []
+
+    def counted(*arguments, **settings):
+        tried.append(arguments[3])
+        return solution(*arguments, **settings)
+
+    monkeypatch.setattr(least_squares, "solution", counted)
+    few, true = X[:6], draw(R, C, seed=4)
+    noisy = few @ true.T + 3 * draw(6, R, seed=6)
+    held_out = sums_of(X, X @ true.T + draw(N, R, seed=9))
+    fit(true, NOTHING, sums_of(few, noisy), held_out)
+    assert tried == [3.0, 1.0]
+
+
+def test_conjugate_gradients_may_begin_anywhere():
+    zeros = draw(R, C, seed=7) > 0
+    sums = sums_of(X, X @ draw(R, C, seed=4).T)
+    expected = solution(W, zeros, sums, 0.1)
+    found = solution(W, zeros, sums, 0.1, start=draw(R, C, seed=8))
+    torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
+    assert not found[zeros].any()
 
 
 def test_fit_without_inputs_keeps_the_weight():
