@@ -21,7 +21,9 @@ from surgeon_engine.api.config.export import FileDtype
 from surgeon_engine.api.errors import ExportError
 from surgeon_engine.compaction.plan import CompactionPlan, PrunedModel
 from surgeon_engine.export.gguf.file import GgufWriter
-from surgeon_engine.export.gguf.tokenizer import _LLAMA_3, _QWEN_2, _TEKKEN
+from surgeon_engine.export.transformers.files import CompactWriter, MaskedWriter
+from surgeon_engine.model.gguf_tokenizer import SPLITS
+from surgeon_engine.model.load import load_tokenizer
 from surgeon_engine.model.source import ModelSource
 from tests.engine.export.gguf.test_gguf import (
     END,
@@ -52,6 +54,9 @@ ADDS = {
     "pair": [{"Sequence": {"id": "A", "type_id": 0}}],
     "special_tokens": {"a": {"id": "a", "ids": [40], "tokens": ["a"]}},
 }
+_LLAMA_3, _QWEN_2, _TEKKEN = (
+    SPLITS[name].steps[0] for name in ("llama-bpe", "qwen2", "tekken")
+)
 CUTS = {
     "gpt-2": byte_pairs(GPT_2),
     "smollm": byte_pairs(pre.Sequence([pre.Digits(individual_digits=True), GPT_2])),
