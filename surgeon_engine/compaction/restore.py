@@ -101,9 +101,7 @@ def load_compact(folder: Path, dtype: torch.dtype | None = None) -> PreTrainedMo
     return model.eval().requires_grad_(False)
 
 
-def _renamed(
-    config: PretrainedConfig, stored: Collection[str]
-) -> dict[str, str]:
+def _renamed(config: PretrainedConfig, stored: Collection[str]) -> dict[str, str]:
     """Return patterns for names that earlier versions have written, with today's."""
     layers = config.pruned.get("layers", {})
     return {

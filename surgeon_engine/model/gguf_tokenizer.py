@@ -2,8 +2,8 @@
 
 llama.cpp knows some ways of splitting a text by name. transformers applies only some of
 these names when it loads a GGUF file, and keeps none of them. The entries of the header
-are therefore kept in a file beside the checkpoints of a run, from which later GGUF files
-are made.
+are therefore kept in a file beside the checkpoints of a run, from which later GGUF
+files are made.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from transformers import AutoConfig, PretrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from surgeon_engine.api.errors import ModelError
-from surgeon_engine.api.model_info.gguf_header import check_magic
+from surgeon_engine.api.model_info.gguf_header import check_magic, read_gguf_header
 from surgeon_engine.api.model_info.header import (
     SOURCES,
     check_model_kind,
@@ -129,6 +129,8 @@ def read_model_config(source: ModelSource) -> PretrainedConfig:
     try:
         config = AutoConfig.from_pretrained(source.folder, **source.arguments)
     except UNREADABLE as error:
+        if source.gguf_file:
+            _check_architecture(source.weight_files[0])
         raise ModelError(
             f"The config of {source.name} cannot be used: {first_line(error)}.",
             "Surgeon prunes the decoder-only models that transformers knows; "
@@ -214,6 +216,21 @@ def _checked_gguf(path: Path) -> ModelSource:
     with path.open("rb") as file:
         check_magic(path, file)
     return ModelSource(path.stem, path.parent, path.name)
+
+
+def _check_architecture(path: Path) -> None:
+    """Check that the layers of a GGUF file have the same widths.
+
+    Raises:
+        ModelError: Each layer has its own, which no class of transformers has.
+    """
+    if read_gguf_header(path).get("general.architecture") == "deci":
+        raise ModelError(
+            f"The layers of {path.name} differ in their widths (GGUF architecture "
+            "deci), and transformers has no such model.",
+            "If Surgeon has made it, prune the original further, or export its run in "
+            "the masked format and choose that.",
+        )
 
 
 def _check_model_kind(name: str, config: PretrainedConfig) -> None:

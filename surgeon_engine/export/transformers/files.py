@@ -139,16 +139,9 @@ class MaskedWriter(Writer):
         dtype = file_dtype(config.dtype, loaded)
         write_weights(tensors, dtype, config.shard_gigabytes, folder)
         with_dtype = dict(model_config) | {"dtype": devices.name_of(dtype)}
-        text = json.dumps(with_dtype, indent=2, sort_keys=True) + "\n"
-        (folder / "config.json").write_text(text, encoding="utf-8")
+        write_configs(loaded.model, with_dtype, folder)
         if not pruned.plan.is_empty:  # removed parts can be restored as zeros
             pruned.plan.save(folder / PLAN_FILE, stock_config(loaded.model))
-        if loaded.model.can_generate():
-            # save_pretrained rejects the generation configs of many models.
-            text = loaded.model.generation_config.to_json_string(
-                keys_to_pop=["compile_config"]
-            )
-            (folder / GENERATION_CONFIG_NAME).write_text(text, encoding="utf-8")
         write_tokenizer(loaded, folder)
 
 
@@ -235,6 +228,18 @@ def compact_unsupported_reason(pruned: PrunedModel) -> str:
     except ModelError as error:
         return error.message
     return ""
+
+
+def write_configs(
+    model: PreTrainedModel, config: Mapping[str, Any], folder: Path
+) -> None:
+    """Write the config of an exported model, and its settings for generation."""
+    text = json.dumps(config, indent=2, sort_keys=True) + "\n"
+    (folder / "config.json").write_text(text, encoding="utf-8")
+    if model.can_generate():
+        # save_pretrained rejects the generation configs of many models.
+        text = model.generation_config.to_json_string(keys_to_pop=["compile_config"])
+        (folder / GENERATION_CONFIG_NAME).write_text(text, encoding="utf-8")
 
 
 def write_tokenizer(loaded: LoadedModel, folder: Path) -> None:
