@@ -129,8 +129,13 @@ def read_model_config(source: ModelSource) -> PretrainedConfig:
     try:
         config = AutoConfig.from_pretrained(source.folder, **source.arguments)
     except UNREADABLE as error:
-        if source.gguf_file:
-            _check_architecture(source.weight_files[0])
+        if source.gguf_file and _has_own_widths(source.weight_files[0]):
+            raise ModelError(
+                f"The layers of {source.gguf_file} differ in their widths (GGUF "
+                "architecture deci), and transformers has no such model.",
+                "If Surgeon has made it, prune the original further, or export its run "
+                "in the masked format and choose that.",
+            ) from error
         raise ModelError(
             f"The config of {source.name} cannot be used: {first_line(error)}.",
             "Surgeon prunes the decoder-only models that transformers knows; "
@@ -218,19 +223,12 @@ def _checked_gguf(path: Path) -> ModelSource:
     return ModelSource(path.stem, path.parent, path.name)
 
 
-def _check_architecture(path: Path) -> None:
-    """Check that the layers of a GGUF file have the same widths.
-
-    Raises:
-        ModelError: Each layer has its own, which no class of transformers has.
-    """
-    if read_gguf_header(path).get("general.architecture") == "deci":
-        raise ModelError(
-            f"The layers of {path.name} differ in their widths (GGUF architecture "
-            "deci), and transformers has no such model.",
-            "If Surgeon has made it, prune the original further, or export its run in "
-            "the masked format and choose that.",
-        )
+def _has_own_widths(path: Path) -> bool:
+    """Return whether each layer of a GGUF file has its own widths."""
+    try:
+        return read_gguf_header(path).get("general.architecture") == "deci"
+    except ModelError:
+        return False
 
 
 def _check_model_kind(name: str, config: PretrainedConfig) -> None:
