@@ -59,6 +59,7 @@ from surgeon_engine.export.export import (
 )
 from surgeon_engine.export.formats import check_format
 from surgeon_engine.export.model_card import Recipe
+from surgeon_engine.export.provenance import published
 from surgeon_engine.export.verify import save_probe
 from surgeon_engine.model.inspect import describe
 from surgeon_engine.model.load import LoadedModel, load_model
@@ -180,7 +181,8 @@ def _may_replace(run: RunFolder, config: RunConfig) -> bool:
     if config.export.replace or not config.export.folder:
         return True
     recipe = run.export_path(config) / RECIPE
-    return recipe.is_file() and recipe.read_bytes() == config_to_toml(config).encode()
+    toml = config_to_toml(published(config))
+    return recipe.is_file() and recipe.read_bytes() == toml.encode()
 
 
 def _begin(

@@ -26,7 +26,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 # Attributes of attention modules that count heads, or features of all heads.
 _COUNTS = (
@@ -40,26 +39,23 @@ _COUNTS = (
 
 
 class CompactLinear(nn.Module):
-    """A linear layer with removed inputs and outputs.
+    """A linear layer that finds its inputs or the places of its outputs by index lists.
 
-    Removed outputs are zero. There is no index list where all features are kept, or
-    where the neighboring layers have removed the same features.
+    Removed outputs are zero. There is no list where all features are kept, or where the
+    neighboring layers have removed the same features. The weights are those of a plain
+    layer inside, so that adapters and quantizers find and replace it.
     """
 
-    bias: nn.Parameter | None
     kept_inputs: Tensor | None
     kept_outputs: Tensor | None
 
     def __init__(self, stock: Any, spec: Mapping[str, Any]) -> None:
         super().__init__()
         rows, columns = spec["weight"]
-        self.out_features = spec["scatters_to"]
-        self.weight = _empty(stock.weight, rows, columns)
-        self.bias = None
-        if stock.bias is not None:
-            self.bias = _empty(stock.bias, rows)
-        inputs = _indices(columns, stock.weight) if spec["gathers"] else None
-        outputs = _indices(rows, stock.weight) if spec["scatters_to"] else None
+        self.outputs = spec["scatters_to"]
+        self.linear = _linear(stock, rows, columns)
+        inputs = _indices(columns) if spec["gathers"] else None
+        outputs = _indices(rows) if spec["scatters_to"] else None
         self.register_buffer("kept_inputs", inputs)
         self.register_buffer("kept_outputs", outputs)
 
@@ -67,10 +63,10 @@ class CompactLinear(nn.Module):
         """Map ... x inputs to ... x outputs, with the sizes of the stock layer."""
         if self.kept_inputs is not None:
             x = x.index_select(-1, self.kept_inputs)
-        y = functional.linear(x, self.weight, self.bias)
+        y = self.linear(x)
         if self.kept_outputs is None:
             return y
-        full = y.new_zeros(*y.shape[:-1], self.out_features)
+        full = y.new_zeros(*y.shape[:-1], self.outputs)
         return full.index_copy_(-1, self.kept_outputs, y)
 
 
@@ -100,8 +96,7 @@ def shrink(model: Any, config: Any) -> None:
                 shrink_groups(block, spec, left, groups, config)
     for name, spec in pruned.get("layers", {}).items():
         path = _within(model, name)
-        stock = model.get_submodule(path)
-        model.set_submodule(path, CompactLinear(stock, spec))
+        model.set_submodule(path, _compact_layer(model.get_submodule(path), spec))
     for name, columns in pruned.get("shared_inputs", {}).items():
         gather_once(model.get_submodule(_within(model, name)), columns)
 
@@ -123,8 +118,7 @@ def shrink_groups(
 
 def gather_once(module: Any, columns: int) -> None:
     """Make `module` gather the inputs that all its layers read once for all of them."""
-    like = next(module.parameters())
-    module.register_buffer("kept_inputs", _indices(columns, like))
+    module.register_buffer("kept_inputs", _indices(columns))
 
     # The hook reads the indices of its argument, so that copies use their own.
     def gather(
@@ -160,8 +154,7 @@ def _keep_heads(
 
 def _select_slopes(attention: Any, left: int, groups: int) -> None:
     """Select the ALiBi slopes of the remaining heads."""
-    like = next(attention.parameters())
-    attention.register_buffer("kept_heads", _indices(left, like))
+    attention.register_buffer("kept_heads", _indices(left))
 
     def select(
         reader: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -223,9 +216,26 @@ def _within(model: Any, path: str) -> str:
     return path if is_whole else path.removeprefix(body)
 
 
+def _compact_layer(stock: Any, spec: Mapping[str, Any]) -> nn.Module:
+    """Return a layer without weights for the remaining rows and columns of `stock`."""
+    if spec["gathers"] or spec["scatters_to"]:
+        return CompactLinear(stock, spec)
+    return _linear(stock, *spec["weight"])
+
+
+def _linear(stock: Any, rows: int, columns: int) -> nn.Linear:
+    layer = nn.Linear(1, 1, bias=False, device="meta")
+    layer.in_features, layer.out_features = columns, rows
+    layer.weight = _empty(stock.weight, rows, columns)
+    if stock.bias is not None:
+        layer.bias = _empty(stock.bias, rows)
+    return layer
+
+
 def _empty(like: Tensor, *shape: int) -> nn.Parameter:
-    return nn.Parameter(like.new_empty(shape), False)
+    return nn.Parameter(like.new_empty(shape), like.requires_grad)
 
 
-def _indices(count: int, like: Tensor) -> Tensor:
-    return torch.zeros(count, dtype=torch.int64, device=like.device)
+def _indices(count: int) -> Tensor:
+    # On the default device: some programs load parameters alone onto another one later.
+    return torch.zeros(count, dtype=torch.int64)

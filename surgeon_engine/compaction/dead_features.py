@@ -52,12 +52,17 @@ class CompactPart:
 
     @property
     def spec(self) -> dict[str, Any]:
-        """The description that `compact_layers.CompactLinear` reads."""
+        """The description that `compact_layers` reads."""
         return {
             "weight": [len(self.rows), len(self.columns)],
             "gathers": self.gathers,
             "scatters_to": self.scatters_to,
         }
+
+    @property
+    def has_indices(self) -> bool:
+        """Whether the layer needs an index list."""
+        return self.gathers or self.scatters_to > 0
 
     @property
     def is_whole(self) -> bool:

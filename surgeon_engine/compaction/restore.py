@@ -7,7 +7,8 @@ by its own `compact_layers`, of which the checkpoint holds a copy.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from transformers import AutoConfig, GenerationConfig, PretrainedConfig, PreTrai
 from transformers.utils import GENERATION_CONFIG_NAME
 
 from surgeon_engine.api.errors import ModelError
-from surgeon_engine.api.model_info.header import PLAN_FILE
+from surgeon_engine.api.model_info.header import EARLIER_PLAN_FILE, PLAN_FILE
 from surgeon_engine.compaction.config_values import decode_config
 from surgeon_engine.compaction.plan import (
     CompactionPlan,
@@ -33,6 +34,9 @@ from surgeon_engine.model.load import LoadedModel, load_tokenizer
 from surgeon_engine.model.source import UNREADABLE, ModelSource, first_line
 from surgeon_engine.runtime import devices
 
+# Between the name of a `CompactLinear` and those of its weights; earlier versions wrote
+# them without it.
+_INNER = ".linear."
 _PREFIX = "Pruned"  # of the names of compact classes
 _EXPORT_AGAIN = "Export the run again, or download the file again."
 
@@ -53,10 +57,11 @@ class _LazyTensors(Mapping[str, Tensor]):
         self._stored = stored
 
     def __getitem__(self, name: str) -> Tensor:
-        if name not in self._stored:
+        stored = name if name in self._stored else name.replace(_INNER, ".")
+        if stored not in self._stored:
             raise _missing_error(self._folder, name)
-        with safe_open(self._stored[name].path, framework="pt") as file:
-            tensor: Tensor = file.get_tensor(name)
+        with safe_open(self._stored[stored].path, framework="pt") as file:
+            tensor: Tensor = file.get_tensor(stored)
             return tensor
 
     def __iter__(self) -> Iterator[str]:
@@ -87,9 +92,23 @@ def load_compact(folder: Path, dtype: torch.dtype | None = None) -> PreTrainedMo
     config = _config_of(folder)
     name = _architecture(config).removeprefix(_PREFIX)
     model = pruned_class(_stock_class(name)).from_pretrained(
-        folder, config=config, dtype=dtype or "auto", local_files_only=True
+        folder,
+        config=config,
+        dtype=dtype or "auto",
+        local_files_only=True,
+        key_mapping=_renamed(config, _stored_tensors(folder)),
     )
     return model.eval().requires_grad_(False)
+
+
+def _renamed(config: PretrainedConfig, stored: Collection[str]) -> dict[str, str]:
+    """Return patterns for names that earlier versions have written, with today's."""
+    layers = config.pruned.get("layers", {})
+    return {
+        rf"^{re.escape(name)}\.(weight|bias)$": rf"{name}{_INNER}\1"
+        for name, spec in layers.items()
+        if (spec["gathers"] or spec["scatters_to"]) and f"{name}.weight" in stored
+    }
 
 
 def restore(folder: Path, name: str) -> PrunedModel:
@@ -105,8 +124,9 @@ def restore(folder: Path, name: str) -> PrunedModel:
     source = ModelSource(name, folder)
     try:
         stored = _stored_tensors(folder)
-        if (folder / PLAN_FILE).is_file():
-            model, plan = _load_masked(folder, stored)
+        plan_path = _find_plan(folder)
+        if plan_path is not None:
+            model, plan = _load_masked(folder, plan_path, stored)
         else:
             config = _config_of(folder)
             model = _load(_stock_class(_architecture(config)), folder, config)
@@ -167,11 +187,15 @@ def expand_to_full_size(
     return model.eval().requires_grad_(False), plan
 
 
+def _find_plan(folder: Path) -> Path | None:
+    paths = (folder / PLAN_FILE, folder / EARLIER_PLAN_FILE)
+    return next((path for path in paths if path.is_file()), None)
+
+
 def _load_masked(
-    folder: Path, stored: Mapping[str, _StoredTensor]
+    folder: Path, path: Path, stored: Mapping[str, _StoredTensor]
 ) -> tuple[PreTrainedModel, CompactionPlan]:
-    """Load a masked or compact checkpoint as a model of full size."""
-    path = folder / PLAN_FILE
+    """Load a masked or compact checkpoint, with its plan at `path`, at full size."""
     try:
         config = AutoConfig.for_model(**decode_config(read_config(path)))
     except UNREADABLE as error:

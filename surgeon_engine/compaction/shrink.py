@@ -117,6 +117,8 @@ class CompactModel:
             by_name = {str(block): by_block[block] for block in sorted(by_block)}
             added["per_layer_config"] = by_name
             added["allow_global_per_layer_attribute_access"] = True
+        if any(each.coupled.kind is Coupling.HEADS for each in self.plan.groups):
+            added |= _stated_head_size(config.get_text_config())
         return added
 
 
@@ -216,6 +218,15 @@ def head_size(config: PretrainedConfig) -> int:
     return int(stated or config.hidden_size // config.num_attention_heads)
 
 
+def _stated_head_size(config: PretrainedConfig) -> dict[str, int]:
+    """Return an entry for configs that do not compute the size of a head themselves.
+
+    Other programs would divide the hidden size by the remaining number of heads.
+    """
+    is_computed = isinstance(getattr(type(config), "head_dim", None), property)
+    return {} if is_computed else {"head_dim": head_size(config)}
+
+
 def whole_slices(model: PreTrainedModel) -> dict[str, TensorSlice]:
     """Return all tensors of a checkpoint of the model, tied ones once."""
     tied = set(model.all_tied_weights_keys)
@@ -307,9 +318,13 @@ def _slice_head_modules(
 def _slice_part(part: CompactPart, tensors: dict[str, TensorSlice]) -> None:
     layer = part.layer
     _slice_layer(layer, part.rows, part.columns, tensors)
+    weight = tensors.pop(f"{layer.name}.weight")
     if isinstance(layer.module, Conv1D):  # the weight of a compact layer is R x C
-        weight = tensors[f"{layer.name}.weight"]
-        tensors[f"{layer.name}.weight"] = TensorSlice(weight.whole.T, weight.kept[::-1])
+        weight = TensorSlice(weight.whole.T, weight.kept[::-1])
+    inner = f"{layer.name}.linear" if part.has_indices else layer.name
+    tensors[f"{inner}.weight"] = weight
+    if layer.has_bias:
+        tensors[f"{inner}.bias"] = tensors.pop(f"{layer.name}.bias")
     if part.gathers:
         tensors[f"{layer.name}.kept_inputs"] = TensorSlice(part.columns)
     if part.scatters_to:

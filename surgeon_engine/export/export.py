@@ -36,7 +36,8 @@ from surgeon_engine.export.destination import (
     write_checkpoint_at,
 )
 from surgeon_engine.export.formats import WRITERS, format_support, resolve_format
-from surgeon_engine.export.model_card import Recipe, model_card
+from surgeon_engine.export.model_card import Recipe, card_data, model_card
+from surgeon_engine.export.provenance import CARD, provenance_of, published
 from surgeon_engine.export.transformers.weight_files import named_dtype
 from surgeon_engine.export.verify import describe_mismatch, expected_figures
 from surgeon_engine.runtime import devices
@@ -76,7 +77,7 @@ def export(job: ExportJob, context: RunContext) -> Exported:
         with context.stage(Stage.EXPORT):
             writer.write(pruned, config, folder)
             weight_bytes = _weight_bytes(folder)
-            toml = config_to_toml(job.recipe.config)
+            toml = config_to_toml(published(job.recipe.config))
             (folder / RECIPE).write_text(toml, encoding="utf-8")
         with context.stage(Stage.VERIFICATION):
             result = _verify(job, file_format, folder, in_memory.perplexity, context)
@@ -97,8 +98,9 @@ def export(job: ExportJob, context: RunContext) -> Exported:
             checked_with=result.checked_with,
             others=format_support(pruned),
         )
-        card = model_card(pruned.loaded.source.name, job.recipe, exported)
-        (folder / "README.md").write_text(card, encoding="utf-8")
+        source = pruned.loaded.source
+        card = model_card(source.name, job.recipe, exported, provenance_of(source))
+        (folder / CARD).write_text(card, encoding="utf-8")
     return msgspec.structs.replace(exported, bytes=_bytes(destination))
 
 
@@ -149,6 +151,9 @@ def write_unverified(job: ExportJob) -> None:
     file_format = resolve_format(Format.AUTOMATIC, job.pruned)
     with write_checkpoint_at(job.destination, replace=True) as folder:
         WRITERS[file_format].write(job.pruned, ExportConfig(), folder)
+        source = job.pruned.loaded.source
+        data = card_data(source.name, job.recipe, file_format, provenance_of(source))
+        (folder / CARD).write_text(f"---\n{data}\n---\n", encoding="utf-8")
 
 
 def original_paths(config: RunConfig) -> tuple[Path, ...]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
+from pathlib import Path
 
-from huggingface_hub import ModelCardData
+from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from surgeon_engine.api.config.export import Format
@@ -23,6 +25,7 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_engine.api.planning.target_size import Goal, file_dtype, goal_of
 from surgeon_engine.api.run_folder import Report
+from surgeon_engine.export.provenance import TAG, Provenance, published
 
 _LIBRARY = {Format.GGUF: "llama.cpp", Format.ONNX: "onnx"}
 
@@ -53,22 +56,22 @@ class Recipe:
         )
 
 
-def model_card(name: str, recipe: Recipe, exported: Exported) -> str:
+def model_card(
+    name: str, recipe: Recipe, exported: Exported, provenance: Provenance
+) -> str:
     """Return the model card as Markdown with YAML front matter.
 
     Args:
         name: Name of the original model.
         recipe: How it was pruned.
         exported: The exported files and the result of their verification.
+        provenance: Where the original model comes from.
     """
     config, last = recipe.config, recipe.shots[-1]
-    data = ModelCardData(
-        library_name=_LIBRARY.get(exported.format, "transformers"),
-        pipeline_tag="text-generation",
-        tags=["pruned", "surgeon", str(config.pruning.kind)],
-    )
+    pruned = (recipe.recovered or last).evaluation
+    results = _results(pruned, recipe.baseline)
     return _template().render(
-        card_data=data.to_yaml(),
+        card_data=card_data(name, recipe, exported.format, provenance, results),
         name=name,
         removed=sum(layer.removed for layer in last.layers),
         prunable=recipe.goal.prunable,
@@ -79,9 +82,52 @@ def model_card(name: str, recipe: Recipe, exported: Exported) -> str:
         shots=recipe.shots,
         last=last,
         recovered=recipe.recovered,
-        pruned=(recipe.recovered or last).evaluation,
+        pruned=pruned,
         exported=exported,
-        config=config_to_toml(config),
+        config=config_to_toml(published(config)),
+    )
+
+
+def card_data(
+    name: str,
+    recipe: Recipe,
+    file_format: Format,
+    provenance: Provenance,
+    results: Sequence[EvalResult] = (),
+) -> str:
+    """Return the front matter of a card, without its delimiters."""
+    data = ModelCardData(
+        base_model=provenance.base_model or None,
+        license=provenance.license or None,
+        license_name=provenance.license_name or None,
+        license_link=provenance.license_link or None,
+        language=list(provenance.languages) or None,
+        library_name=_LIBRARY.get(file_format, "transformers"),
+        pipeline_tag="text-generation",
+        tags=["pruned", TAG, str(recipe.config.pruning.kind)],
+        model_name=f"{name}, pruned",
+        eval_results=list(results) or None,
+    )
+    return data.to_yaml()
+
+
+def _results(pruned: Evaluation, baseline: Evaluation) -> Iterator[EvalResult]:
+    """Yield the figures of the card as entries of a model index."""
+    for each in pruned.fidelity:
+        yield _result(each.text, "perplexity", each.perplexity.value)
+        yield _result(each.text, "KL to the original", each.divergence.value)
+    if not pruned.fidelity:
+        yield _result(baseline.text, "perplexity", pruned.perplexity)
+
+
+def _result(text: str, metric: str, value: float) -> EvalResult:
+    dataset = Path(text).name or "held-out text"
+    return EvalResult(
+        task_type="text-generation",
+        dataset_type="text",
+        dataset_name=dataset,
+        metric_type=metric,
+        metric_value=round(value, 4),
     )
 
 

@@ -43,10 +43,11 @@ from surgeon_engine.hub.messages import Fetched, Message, Planned, PlannedFile, 
 from surgeon_engine.runtime.json_streams import JsonOutput, exit_with_parent
 
 _CONFIG = "config.json"
-# Configs and the files of tokenizers.
+# Configs, the files of tokenizers, and the card, which states the licence.
 _SMALL_FILES = re.compile(
     r"[\w.-]*(config|tokenizer|special_tokens_map|added_tokens|vocab|merges|"
-    r"chat_template|spiece|sentencepiece|index)[\w.-]*\.(json|txt|model|jinja)"
+    r"chat_template|spiece|sentencepiece|index)[\w.-]*\.(json|txt|model|jinja)|"
+    r"README\.md"
 )
 _OTHER_WEIGHTS = re.compile(r"\w[\w.+ -]*\.safetensors")
 _CHUNK_BYTES = 64 * 1024  # lost each time the process is killed

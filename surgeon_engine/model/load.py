@@ -15,6 +15,7 @@ from transformers import (
 
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.errors import ModelError
+from surgeon_engine.model.gguf_tokenizer import correct_splits, tokenizer_entries
 from surgeon_engine.model.inspect import InspectedSource
 from surgeon_engine.model.layers import PrunableLayer, find_blocks, prunable_layers
 from surgeon_engine.model.source import (
@@ -111,9 +112,14 @@ def _load(
 def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase | None:
     """Load the tokenizer from the folder of the weights, or return None."""
     try:
-        return AutoTokenizer.from_pretrained(source.folder, **source.arguments)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            source.folder, **source.arguments
+        )
+        if source.gguf_file:
+            correct_splits(tokenizer, tokenizer_entries(source.weight_files[0]))
     except UNREADABLE:
         return None
+    return tokenizer
 
 
 def _check_complete(name: str, found: dict[str, object]) -> None:

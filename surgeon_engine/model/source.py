@@ -21,7 +21,7 @@ from transformers import AutoConfig, PretrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from surgeon_engine.api.errors import ModelError
-from surgeon_engine.api.model_info.gguf_header import check_magic
+from surgeon_engine.api.model_info.gguf_header import check_magic, read_gguf_header
 from surgeon_engine.api.model_info.header import (
     SOURCES,
     check_model_kind,
@@ -129,6 +129,13 @@ def read_model_config(source: ModelSource) -> PretrainedConfig:
     try:
         config = AutoConfig.from_pretrained(source.folder, **source.arguments)
     except UNREADABLE as error:
+        if source.gguf_file and _has_own_widths(source.weight_files[0]):
+            raise ModelError(
+                f"The layers of {source.gguf_file} differ in their widths (GGUF "
+                "architecture deci), and transformers has no such model.",
+                "If Surgeon has made it, prune the original further, or export its run "
+                "in the masked format and choose that.",
+            ) from error
         raise ModelError(
             f"The config of {source.name} cannot be used: {first_line(error)}.",
             "Surgeon prunes the decoder-only models that transformers knows; "
@@ -214,6 +221,14 @@ def _checked_gguf(path: Path) -> ModelSource:
     with path.open("rb") as file:
         check_magic(path, file)
     return ModelSource(path.stem, path.parent, path.name)
+
+
+def _has_own_widths(path: Path) -> bool:
+    """Return whether each layer of a GGUF file has its own widths."""
+    try:
+        return read_gguf_header(path).get("general.architecture") == "deci"
+    except ModelError:
+        return False
 
 
 def _check_model_kind(name: str, config: PretrainedConfig) -> None:

@@ -89,7 +89,8 @@ def choose_damping(
     @functools.lru_cache(maxsize=1)  # each holds a mask of all weights
     def removed_at(cost_damping: float) -> dict[str, Tensor]:
         pruning = with_damping(config, cost_damping, config.fixed_damping.update)
-        return selection(state, inputs.factors, pruning, inputs.budget).removed
+        check = context.raise_if_cancelled
+        return selection(state, inputs.factors, pruning, inputs.budget, check).removed
 
     def trial_at(point: Point) -> Trial:
         context.raise_if_cancelled()

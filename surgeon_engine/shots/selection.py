@@ -23,20 +23,38 @@ Costs = dict[str, Removals | ElementCosts]  # by unit
 
 
 def selection(
-    state: PruningState, factors: Factors, pruning: PruningConfig, budget: int
+    state: PruningState,
+    factors: Factors,
+    pruning: PruningConfig,
+    budget: int,
+    step: Callable[[], None] = lambda: None,
 ) -> Selection:
     """Select the cheapest candidates, at most `budget` weights in all.
+
+    Args:
+        state: the model and its units.
+        factors: the curvature of each unit.
+        pruning: the settings, with the damping of the costs.
+        budget: the maximum number of weights.
+        step: called after the costs of each unit.
 
     Raises:
         CurvatureError: a cost cannot be computed.
         PruningError: fewer weights than `budget` can be removed.
     """
-    costs = costs_of(state, factors, pruning)
+    costs = costs_of(state, factors, pruning, step)
     return cheapest_of(state.units, costs, pruning, budget)
 
 
-def costs_of(state: PruningState, factors: Factors, pruning: PruningConfig) -> Costs:
+def costs_of(
+    state: PruningState,
+    factors: Factors,
+    pruning: PruningConfig,
+    step: Callable[[], None] = lambda: None,
+) -> Costs:
     """Return the candidates of each unit that can be removed, with their costs.
+
+    `step` is called after each unit.
 
     Raises:
         CurvatureError: a cost cannot be computed.
@@ -45,6 +63,7 @@ def costs_of(state: PruningState, factors: Factors, pruning: PruningConfig) -> C
     for unit in state.units:
         name = unit.measured.name
         costs[name] = unit.removals(factors[name], state.removed[name], pruning)
+        step()
     return costs
 
 

@@ -56,8 +56,8 @@ def run_shot(state: PruningState, plan: ShotPlan, context: RunContext) -> ShotFi
     pruning = state.config.pruning
     if choice is not None:
         pruning = with_damping(pruning, choice.cost, choice.update)
-    with context.stage(Stage.SELECTION, plan.number):
-        costs = costs_of(state, factors, pruning)
+    with context.stage(Stage.SELECTION, plan.number, len(state.units)) as step:
+        costs = costs_of(state, factors, pruning, step)
         selected = cheapest_of(state.units, costs, pruning, budget)
         histogram = cost_histogram(costs, selected.removed)
         _add_costs(state, costs, selected, pruning)

@@ -40,9 +40,9 @@ def runs(tmp_path):
 
 
 def tensors(folder: Path) -> dict:
-    """Return all tensors of the safetensors files in `folder`, with their bytes."""
+    """Return all weights and indices in `folder`, with their bytes."""
     found = {}
-    for path in folder.rglob("*.safetensors"):
+    for path in (*folder.rglob("*.safetensors"), *folder.rglob("*.indices")):
         with safe_open(path, framework="pt") as file:
             for name in file.keys():  # noqa: SIM118
                 x = file.get_tensor(name)

@@ -12,7 +12,7 @@ from typing import Annotated
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.evaluation import EvaluationConfig
-from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
+from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.fields import Option
 from surgeon_engine.api.config.pruning import (
     FileSize,
@@ -75,11 +75,11 @@ class RunConfig:
 
     @property
     def blocks_miss_size(self) -> bool:
-        """True if q8_0 files may exceed a target size, by rows kept in 16 bits."""
+        """True if a GGUF file may exceed a target size, by widths that it fills up."""
         has_neurons = isinstance(self.pruning.structure, HeadsAndNeurons | Neurons)
         has_odd_rows = has_neurons and self.pruning.width_multiple % 32 != 0
         is_sized = isinstance(self.pruning.target, FileSize)
-        return is_sized and has_odd_rows and self.export.dtype is FileDtype.Q8_0
+        return is_sized and has_odd_rows and self.export.format is Format.GGUF
 
     def check_consistency(self) -> None:
         """Check that the parts of the job are consistent.
@@ -106,7 +106,7 @@ class RunConfig:
             )
         if self.blocks_miss_size:
             raise ConfigError(
-                "q8_0 files keep rows in 16 bits if 32 does not divide their length; a "
-                "target file size cannot be guaranteed.",
+                "GGUF files fill the widths of layers up to multiples of 32; a target "
+                "file size cannot be guaranteed.",
                 "Set width_multiple to 32, or give the target as a share.",
             )

@@ -29,7 +29,10 @@ from surgeon_engine.api.model_info.source_names import (
     is_hub_source,
 )
 
-PLAN_FILE = "kept.safetensors"  # the plan in the folder of a pruned checkpoint
+# The plan in the folder of a pruned checkpoint. It is in the format of safetensors, but
+# programs such as vLLM load every file with that suffix as weights.
+PLAN_FILE = "kept.indices"
+EARLIER_PLAN_FILE = "kept.safetensors"  # its name in exports of earlier versions
 SOURCES = "Choose a folder with config.json and .safetensors files, or a .gguf file."
 
 _DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
@@ -103,7 +106,7 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
     """Return the safetensors files of a folder that hold the model's weights."""
     paths = sorted(folder.glob("*.safetensors"))
     main = [path for path in paths if MAIN_WEIGHTS.fullmatch(path.name)]
-    return tuple(main or (path for path in paths if path.name != PLAN_FILE))
+    return tuple(main or (path for path in paths if path.name != EARLIER_PLAN_FILE))
 
 
 def find_weight_files(folder: Path) -> tuple[Path, ...]:

@@ -152,8 +152,15 @@ def check_target_in_limits(
     """Check that a goal is between the minimum and the maximum that can be removed.
 
     Raises:
-        PruningError: The goal is outside, with the numbers.
+        PruningError: The goal is outside, with the numbers, or the model cannot be
+            pruned in this structure.
     """
+    for support in model.structures:
+        if support.structure is pruning.kind and not support.supported:
+            others = [
+                display_name(x.structure) for x in model.structures if x.supported
+            ]
+            raise PruningError(support.reason, f"Choose one of: {', '.join(others)}.")
     structure, p = display_name(pruning.kind), goal.prunable
     same = "All layers lose equally many. " if pruning.has_same_widths else ""
     most, least = max_removable(pruning, model), min_removable(pruning, model)

@@ -7,8 +7,8 @@ module finds the name for a tokenizer.json. Two kinds of tokenizer are supported
     pieces  tokens are made of characters, with bytes for the characters that are not in
             the vocabulary ("llama" in GGUF), as in Llama 2 and Mistral
 
-The tokenizer of a model that was loaded from a GGUF file is copied from that file,
-because transformers does not keep the name of its pre-tokenizer.
+The tokenizer of a model that was loaded from a GGUF file is copied from that file, or
+from the header that a checkpoint keeps of it.
 """
 
 from __future__ import annotations
@@ -16,42 +16,27 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from gguf import GGUFReader, GGUFValueType, GGUFWriter, TokenType
+from gguf import GGUFWriter, TokenType
 from transformers import PreTrainedTokenizerBase
 
+from surgeon_engine.model.gguf_tokenizer import (
+    DIGITS,
+    GPT_2,
+    HEADER_FILE,
+    SPLITS,
+    Splits,
+    tokenizer_entries,
+)
 from surgeon_engine.model.load import LoadedModel
 
 _SPACE = "\u2581"  # replaces a space in pieces
 _BYTES = tuple(f"<0x{byte:02X}>" for byte in range(256))
-# Copied from the tokenizer.json of Llama 3, Qwen 2 and Mistral NeMo.
-_LLAMA_3 = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|"
-    r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-_QWEN_2 = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}|"
-    r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-_TEKKEN = (
-    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|"
-    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|"
-    r"\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-# llama.cpp's name of a pre-tokenizer, by its steps and its value of ignore_merges.
-_GPT_2, _DIGITS = "GPT-2", "digits"
-_PRE_TOKENIZERS: dict[tuple[tuple[str, ...], bool], str] = {
-    ((_GPT_2,), False): "gpt-2",
-    ((_DIGITS, _GPT_2), False): "smollm",
-    ((_LLAMA_3,), True): "llama-bpe",
-    ((_LLAMA_3,), False): "dbrx",
-    ((_QWEN_2,), False): "qwen2",
-    ((_TEKKEN,), True): "tekken",
-}
+# llama.cpp's name of a pre-tokenizer, by its steps.
+_NAMES = {splits: name for name, splits in SPLITS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +52,7 @@ class _Tokenizer:
 
 def tokenizer_unsupported_reason(loaded: LoadedModel) -> str:
     """Return why llama.cpp does not support the tokenizer; empty if it does."""
-    if _comes_from_gguf(loaded):
+    if _gguf_header(loaded) is not None:
         return ""
     if loaded.tokenizer is None:
         return "A GGUF file needs a tokenizer, and this model has none."
@@ -86,8 +71,9 @@ def add_tokenizer(writer: GGUFWriter, loaded: LoadedModel, vocabulary: int) -> N
     Raises:
         ValueError: llama.cpp does not support the tokenizer.
     """
-    if _comes_from_gguf(loaded):
-        for entry in _entries(loaded.source.weight_files[0]):
+    header = _gguf_header(loaded)
+    if header is not None:
+        for entry in tokenizer_entries(header):
             writer.add_key_value(*entry)
         return
     tokenizer = loaded.tokenizer
@@ -123,21 +109,11 @@ def add_tokenizer(writer: GGUFWriter, loaded: LoadedModel, vocabulary: int) -> N
         writer.add_chat_template(template)
 
 
-def _comes_from_gguf(loaded: LoadedModel) -> bool:
+def _gguf_header(loaded: LoadedModel) -> Path | None:
+    """Return a GGUF file with the original's tokenizer; None if there is none."""
     source = loaded.source
-    return source.gguf_file is not None and source.weight_files[0].is_file()
-
-
-@lru_cache(maxsize=1)  # reading hundreds of thousands of merges takes seconds
-def _entries(path: Path) -> list[tuple[str, Any, GGUFValueType, GGUFValueType | None]]:
-    """Return the tokenizer's entries of a GGUF header: name, value and its types."""
-    entries = []
-    for name, field in GGUFReader(path).fields.items():
-        if name.startswith("tokenizer."):
-            kind, *rest = field.types
-            inner = rest[0] if kind == GGUFValueType.ARRAY else None
-            entries.append((name, field.contents(), kind, inner))
-    return entries
+    path = source.folder / (source.gguf_file or HEADER_FILE)
+    return path if path.is_file() else None
 
 
 def _convert(tokenizer: PreTrainedTokenizerBase) -> _Tokenizer | str:
@@ -186,7 +162,7 @@ def _convert_bytes(
         return f"llama.cpp does not support the normalizer {normalizers[0]}."
     splits = tuple(map(_split_name, _steps(definition["pre_tokenizer"])))
     ignores_merges = bool(definition["model"].get("ignore_merges"))
-    pre = _PRE_TOKENIZERS.get((tuple(filter(None, splits)), ignores_merges))
+    pre = _NAMES.get(Splits(tuple(filter(None, splits)), ignores_merges))
     if pre is None or not _is_byte_level(definition):
         return (
             "llama.cpp does not support this pre-tokenizer "
@@ -209,9 +185,9 @@ def _split_name(step: Mapping[str, Any]) -> str:
     """Return a name for how a step splits texts; empty if it does not."""
     match step:
         case {"type": "ByteLevel", "add_prefix_space": False, "use_regex": uses}:
-            return _GPT_2 if uses else ""
+            return GPT_2 if uses else ""
         case {"type": "Digits", "individual_digits": True}:
-            return _DIGITS
+            return DIGITS
         case {
             "type": "Split",
             "pattern": {"Regex": pattern},

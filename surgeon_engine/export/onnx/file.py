@@ -2,6 +2,7 @@
 
     model.onnx        the graph
     model.onnx.data   the weights in float32
+    config.json       for programs that look there for the kind of model
 
     input_ids         batch x length          int64
     attention_mask    batch x length          int64, 0 where a text is padded
@@ -30,11 +31,12 @@ from typing_extensions import override
 from surgeon_engine.api.config.export import ExportConfig, FileDtype
 from surgeon_engine.api.errors import ExportError
 from surgeon_engine.compaction.plan import PrunedModel
-from surgeon_engine.compaction.shrink import compact, compact_model
+from surgeon_engine.compaction.shrink import compact, compact_model, stock_config
 from surgeon_engine.export.base import Check, VerificationResult, Writer
 from surgeon_engine.export.isolated_process import run_isolated
 from surgeon_engine.export.transformers.files import (
     compact_unsupported_reason,
+    write_configs,
     write_tokenizer,
 )
 from surgeon_engine.model.source import first_line
@@ -49,6 +51,7 @@ _HARMLESS_WARNINGS = (
     r"# The axis name: \w+ will not be used",  # both inputs share their axes
 )
 _BYTES = 4  # of a float32
+_WITHOUT_CACHE = {"use_cache": False, "dtype": "float32"}
 # Size of model.onnx, measured with the 22 supported tiny models of the tests: 6,388 to
 # 13,571 bytes, and 5,900 to 12,865 bytes for each block.
 _GRAPH_BYTES = 9_000
@@ -103,6 +106,9 @@ class OnnxWriter(Writer):
             program = _onnx_program(small)
         _remove_metadata(program.model.graph)
         program.save(folder / GRAPH, external_data=True)
+        compacted = compact(loaded.model, pruned.plan)
+        config_values = stock_config(loaded.model) | compacted.config
+        write_configs(loaded.model, config_values | _WITHOUT_CACHE, folder)
         write_tokenizer(loaded, folder)
 
     @override

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import GENERATION_CONFIG_NAME
 from typing_extensions import override
 
@@ -33,6 +38,11 @@ from surgeon_engine.export.transformers.weight_files import (
     file_dtype,
     write_weights,
 )
+from surgeon_engine.model.gguf_tokenizer import (
+    HEADER_FILE,
+    tokenizer_entries,
+    write_header,
+)
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.model.source import UNREADABLE, first_line
 from surgeon_engine.runtime import devices
@@ -52,6 +62,7 @@ _TOKENIZER_FILES = (
     "merges.txt",
     "chat_template.jinja",
     "chat_template.json",
+    HEADER_FILE,
 )
 _TEMPLATES = "additional_chat_templates"
 _TOKENIZER_CONFIG = "tokenizer_config.json"
@@ -85,6 +96,11 @@ class Pruned{model}({model}):
     def __init__(self, config):
         super().__init__(config)
         shrink(self, config)
+
+
+# Without this, save_pretrained of some versions copies no code.
+Pruned{body}.register_for_auto_class("AutoModel")
+Pruned{model}.register_for_auto_class("AutoModelForCausalLM")
 '''
 
 
@@ -123,16 +139,9 @@ class MaskedWriter(Writer):
         dtype = file_dtype(config.dtype, loaded)
         write_weights(tensors, dtype, config.shard_gigabytes, folder)
         with_dtype = dict(model_config) | {"dtype": devices.name_of(dtype)}
-        text = json.dumps(with_dtype, indent=2, sort_keys=True) + "\n"
-        (folder / "config.json").write_text(text, encoding="utf-8")
+        write_configs(loaded.model, with_dtype, folder)
         if not pruned.plan.is_empty:  # removed parts can be restored as zeros
             pruned.plan.save(folder / PLAN_FILE, stock_config(loaded.model))
-        if loaded.model.can_generate():
-            # save_pretrained rejects the generation configs of many models.
-            text = loaded.model.generation_config.to_json_string(
-                keys_to_pop=["compile_config"]
-            )
-            (folder / GENERATION_CONFIG_NAME).write_text(text, encoding="utf-8")
         write_tokenizer(loaded, folder)
 
 
@@ -221,12 +230,24 @@ def compact_unsupported_reason(pruned: PrunedModel) -> str:
     return ""
 
 
+def write_configs(
+    model: PreTrainedModel, config: Mapping[str, Any], folder: Path
+) -> None:
+    """Write the config of an exported model, and its settings for generation."""
+    text = json.dumps(config, indent=2, sort_keys=True) + "\n"
+    (folder / "config.json").write_text(text, encoding="utf-8")
+    if model.can_generate():
+        # save_pretrained rejects the generation configs of many models.
+        text = model.generation_config.to_json_string(keys_to_pop=["compile_config"])
+        (folder / GENERATION_CONFIG_NAME).write_text(text, encoding="utf-8")
+
+
 def write_tokenizer(loaded: LoadedModel, folder: Path) -> None:
     """Write the tokenizer of a model, if it has one, into `folder`.
 
     Tokenizer files are copied unchanged, because transformers would save another class
     name and omit files that other programs read; only code of others is left out. The
-    tokenizer of a GGUF file is saved by transformers.
+    tokenizer of a GGUF file is saved by transformers; its entries are kept beside it.
     """
     tokenizer, source = loaded.tokenizer, loaded.source
     if tokenizer is None:
@@ -236,7 +257,7 @@ def write_tokenizer(loaded: LoadedModel, folder: Path) -> None:
         existing = [name for name in sorted(names) if (source.folder / name).is_file()]
         for name in existing:
             shutil.copyfile(source.folder / name, folder / name)
-        _remove_keys(folder / _TOKENIZER_CONFIG, (_CODE,))
+        _remove_key(folder / _TOKENIZER_CONFIG, _CODE)
         templates = source.folder / _TEMPLATES
         if templates.is_dir():
             shutil.copytree(
@@ -244,19 +265,40 @@ def write_tokenizer(loaded: LoadedModel, folder: Path) -> None:
             )
         if existing:
             return
+    _save_tokenizer(tokenizer, loaded, folder)
+    if source.gguf_file is not None and source.weight_files[0].is_file():
+        write_header(tokenizer_entries(source.weight_files[0]), folder / HEADER_FILE)
+
+
+def _save_tokenizer(
+    tokenizer: PreTrainedTokenizerBase, loaded: LoadedModel, folder: Path
+) -> None:
+    """Save a tokenizer so that transformers 4 loads it, too."""
     tokenizer.save_pretrained(folder)
-    _remove_keys(folder / _TOKENIZER_CONFIG, (_CODE, *_LOADING_KEYS))
+    path = folder / _TOKENIZER_CONFIG
+    config = json.loads(path.read_text(encoding="utf-8"))
+    for name in (_CODE, *_LOADING_KEYS):
+        config.pop(name, None)
+    if config.get("tokenizer_class") == "TokenizersBackend":  # new in transformers 5
+        config["tokenizer_class"] = "PreTrainedTokenizerFast"
+    longest = getattr(loaded.model.config, "max_position_embeddings", None)
+    if longest and config.get("model_max_length", 0) > longest:
+        config["model_max_length"] = longest
+    _write_json(config, path)
 
 
-def _remove_keys(path: Path, names: Sequence[str]) -> None:
-    """Remove keys of a JSON object; a file without them stays as it is."""
+def _remove_key(path: Path, name: str) -> None:
+    """Remove a key of a JSON object; a file without it stays as it is."""
     if not path.is_file():
         return
     config = json.loads(path.read_text(encoding="utf-8"))
-    if not config.keys().isdisjoint(names):
-        left = {name: value for name, value in config.items() if name not in names}
-        text = json.dumps(left, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-        path.write_text(text, encoding="utf-8")
+    if config.pop(name, None) is not None:
+        _write_json(config, path)
+
+
+def _write_json(value: Mapping[str, Any], path: Path) -> None:
+    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    path.write_text(text, encoding="utf-8")
 
 
 class _RaggedError(ValueError):

@@ -202,8 +202,8 @@ def _target_problem(config: RunConfig, model: ModelSummary | None) -> str:
         return problem
     if config.blocks_miss_size:
         return tr(
-            "In Q8_0 files (step 5), rows whose length is not a multiple of 32 keep 16 "
-            "bits. To reach a target size, set Width multiple to 32."
+            "GGUF files (step 5) fill the widths of layers up to multiples of 32. To "
+            "reach a target size, set Width multiple to 32."
         )
     try:
         goal = goal_of(config.pruning, model, file_dtype(config, model))

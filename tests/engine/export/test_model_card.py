@@ -8,11 +8,18 @@ import msgspec
 import pytest
 from huggingface_hub import ModelCard
 
-from surgeon_engine.api.config.export import Format
+from surgeon_engine.api.config.calibration import CalibrationConfig, MoreText
+from surgeon_engine.api.config.evaluation import EvaluationConfig
+from surgeon_engine.api.config.export import ExportConfig, Format
+from surgeon_engine.api.config.run import ModelConfig, RunConfig
+from surgeon_engine.api.config.toml import config_to_toml
 from surgeon_engine.api.messages.run import Estimate, Exported, Fidelity
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.export.model_card import Recipe, model_card
+from surgeon_engine.export.provenance import Provenance, provenance_of, published
+from surgeon_engine.model.source import ModelSource
 
+UNKNOWN = Provenance()
 RUN = Path(__file__).parents[2] / "fixtures" / "previous_version" / "run"
 
 
@@ -21,10 +28,11 @@ def report():
     return RunFolder(RUN).read_report()
 
 
-def card(report, **changes) -> str:
+def card(report, provenance=UNKNOWN, **changes) -> str:
     exported = Exported("folder", 1, 64, 0.0123, agreement=0.9875)
     exported = msgspec.structs.replace(exported, **changes)
-    return model_card("Tiny {{ name }}", Recipe.from_report(report), exported)
+    recipe = Recipe.from_report(report)
+    return model_card("Tiny {{ name }}", recipe, exported, provenance)
 
 
 @pytest.mark.parametrize("file_format", tuple(Format)[1:])
@@ -41,6 +49,68 @@ def test_model_card_has_front_matter_figures_and_recipe(report, file_format):
     assert "```toml\n[model]" in text
     assert text.endswith("\n```\n")
     assert "\n\n\n" not in text
+
+
+def test_model_card_states_where_the_original_comes_from(report, tmp_path):
+    text = card(report, Provenance("org/tiny", "apache-2.0", languages=("en", "fr")))
+    data = ModelCard(text).data
+    assert (data.base_model, data.license) == ("org/tiny", "apache-2.0")
+    assert data.language == ["en", "fr"]
+    (tmp_path / "README.md").write_text(text)
+    # A later export of the run finds it there.
+    expected = Provenance("org/tiny", "apache-2.0", languages=("en", "fr"))
+    assert provenance_of(ModelSource("Tiny", tmp_path)) == expected
+    assert "license" not in ModelCard(card(report)).data.to_dict()
+
+
+def test_model_card_has_a_model_index(report):
+    plain, measured = (
+        ModelCard(card(each)).data
+        for each in (report, with_fidelity(report, nats=0.391, perplexity=80.0))
+    )
+    assert plain.model_name == "Tiny {{ name }}, pruned"
+    (only,) = plain.eval_results
+    assert only.metric_type == "perplexity"
+    figures = {each.metric_type: each.metric_value for each in measured.eval_results}
+    assert figures == {"perplexity": 80.0, "KL to the original": 0.391}
+    assert {each.dataset_name for each in measured.eval_results} == {"story"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "# Tiny",
+        "---\nlicense: [\n---\n",
+        "---\n- 1\n---\n",
+        "---\nlicense: 3\nlanguage: {a: b}\n---\n",
+        "---\nmodel-index: 3\n---\n",
+    ],
+)
+def test_damaged_card_states_nothing(text, tmp_path):
+    (tmp_path / "README.md").write_text(text)
+    assert provenance_of(ModelSource("Tiny", tmp_path)) == Provenance()
+
+
+def test_recipe_names_no_paths():
+    config = RunConfig(
+        ModelConfig("/home/me/tiny"),
+        CalibrationConfig(
+            "/home/me/a.txt",
+            "/home/me/b.npy",
+            more_texts=(MoreText("/home/me/c.txt"), MoreText("builtin")),
+        ),
+        export=ExportConfig("/home/me/out"),
+        evaluation=EvaluationConfig(texts=("~/d.txt", "hf://datasets/org/e")),
+    )
+    toml = config_to_toml(published(config))
+    assert "home" not in toml
+    assert "~" not in toml
+    for name in ("tiny", "a.txt", "b.npy", "c.txt", "d.txt", "hf://datasets/org/e"):
+        assert f'"{name}"' in toml
+    hub = RunConfig(ModelConfig("hf://org/tiny@main"))
+    assert published(hub) == hub
+    assert published(RunConfig()) == RunConfig()
 
 
 def test_model_card_of_a_corrected_run_has_the_perplexity_after_it(report):

@@ -372,7 +372,7 @@ def test_only_needed_files_are_selected():
         "pytorch_model.bin",
     ]
     first, last = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
-    unneeded = {"README.md", "consolidated.safetensors", "onnx/model.onnx"}
+    unneeded = {".gitattributes", "consolidated.safetensors", "onnx/model.onnx"}
     selected = select_files(names)
     assert selected[-1] == last
     assert not unneeded & {*selected}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -101,6 +103,37 @@ def test_method_without_damping_reports_none(method):
     assert shot.damping is None
     by_hand(other, None, other.goal.removed)
     same(one, other)
+
+
+def test_selection_reports_each_unit(monkeypatch):
+    settings = {"structure": Structure.NEURONS, "damping": Damping.FIXED}
+    state, totals, steps = make_state("llama", **settings), {}, Counter()
+    context = silent_context()
+    begin = context.stage
+
+    @contextmanager
+    def watched(stage, shot=0, total=1):
+        totals[stage] = total
+        with begin(stage, shot, total) as step:
+            yield lambda: (steps.update([stage]), step())
+
+    monkeypatch.setattr(context, "stage", watched)
+    run_shot(state, ShotPlan(1, 1.0, None), context)
+    assert totals[Stage.SELECTION] == steps[Stage.SELECTION] == len(state.units)
+
+
+def test_cancel_ends_the_selection_of_a_damping(monkeypatch):
+    class Cancelled(Exception):
+        pass
+
+    def cancel() -> None:
+        raise Cancelled
+
+    state = make_state("llama", structure=Structure.NEURONS)
+    what = of_units(state, state.windows.calibration)
+    factors = measure(state, what, silent_context(), 1)
+    with pytest.raises(Cancelled):
+        selection(state, factors, state.config.pruning, 1, cancel)
 
 
 def test_later_shot_keeps_earlier_removals():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -16,11 +17,14 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import Structure
-from surgeon_engine.api.errors import ExportError
+from surgeon_engine.api.config.run import ModelConfig
+from surgeon_engine.api.errors import ExportError, ModelError
 from surgeon_engine.compaction.plan import CompactionPlan, PrunedModel, plan_of
 from surgeon_engine.compaction.shrink import compact
 from surgeon_engine.export.gguf import check as gguf_check
 from surgeon_engine.export.gguf.file import GgufWriter
+from surgeon_engine.export.provenance import Provenance, provenance_of
+from surgeon_engine.model.inspect import inspect_model
 from surgeon_engine.model.layers import find_blocks, prunable_layers
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.model.source import ModelSource
@@ -177,15 +181,64 @@ def test_blocks_with_different_widths_use_deci(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("make", "widths"), [(pruned, (64, 6, 3)), (uniform, (43, 4, 2))]
+    ("make", "widths"), [(pruned, (96, 6, 3)), (uniform, (64, 4, 2))]
 )
 def test_blocks_with_same_widths_use_llama(make, widths, tmp_path):
-    reader = written(make(tiny_llama()), tmp_path)
+    reader = written(make(tiny_llama(intermediate_size=96)), tmp_path)
     assert value_of(reader, "general.architecture") == "llama"
     names = ("feed_forward_length", "attention.head_count", "attention.head_count_kv")
     assert tuple(value_of(reader, f"llama.{name}") for name in names) == widths
     assert value_of(reader, "llama.attention.key_length") == 16
     assert value_of(reader, "llama.attention.value_length") == 16
+
+
+@pytest.mark.parametrize(
+    ("full", "kept", "filled"), [(96, 33, 64), (96, 32, 32), (96, 65, 96), (90, 33, 33)]
+)
+def test_widths_are_filled_up_to_whole_blocks_of_numbers(full, kept, filled, tmp_path):
+    model = tiny_llama(intermediate_size=full, mlp_bias=True)
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            parameter.normal_()
+
+    def choose(candidates: int) -> torch.Tensor:
+        return torch.arange(candidates) >= (kept if candidates == full else candidates)
+
+    example = without(model, choose)
+    reader = written(example, tmp_path, FileDtype.Q8_0)
+    assert value_of(reader, "llama.feed_forward_length") == filled
+    kinds = {x.name: x.tensor_type.name for x in reader.tensors}
+    has_blocks = filled % 32 == 0
+    assert kinds["blk.0.ffn_down.weight"] == ("Q8_0" if has_blocks else "F16")
+    found = numbers(reader)
+    down, up = found["blk.1.ffn_down.weight"], found["blk.1.ffn_up.weight"]
+    assert (down.shape, up.shape) == ((96, filled), (filled, 96))
+    assert not down[:, kept:].any()
+    assert not up[kept:].any()
+    assert down[:, :kept].any(axis=0).all()
+    biases = found["blk.1.ffn_up.bias"]
+    assert biases.shape == (filled,)
+    assert not biases[kept:].any()
+    assert found["blk.1.ffn_down.bias"].shape == (96,)
+    path = tmp_path / "model.gguf"
+    assert GgufWriter().forecast(example, FileDtype.Q8_0) == path.stat().st_size
+
+
+def test_file_states_the_licence_of_the_original(tmp_path):
+    card = "---\nlicense: other\nlicense_name: tiny\nlanguage: [en, de]\n---\n"
+    original = tmp_path / "models--org--tiny" / "snapshots" / "1"
+    original.mkdir(parents=True)
+    (original / "README.md").write_text(card)
+    model = loaded(tiny_llama(), byte_pairs())
+    model = dataclasses.replace(model, source=ModelSource("Tiny", original))
+    reader = written(PrunedModel(model, CompactionPlan()), tmp_path)
+    assert value_of(reader, "general.license") == "other"
+    assert value_of(reader, "general.license.name") == "tiny"
+    assert value_of(reader, "general.languages") == ["en", "de"]
+    address = "https://huggingface.co/org/tiny"
+    assert value_of(reader, "general.base_model.0.repo_url") == address
+    again = provenance_of(ModelSource("Tiny", tmp_path, "model.gguf"))
+    assert again == Provenance("org/tiny", "other", "tiny")
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2"])
@@ -224,6 +277,13 @@ def test_qwen2_with_all_heads_is_not_reordered(tmp_path):
     assert value_of(reader, "general.architecture") == "qwen2"
     expected = model.model.layers[1].self_attn.q_proj.weight.numpy()
     np.testing.assert_array_equal(numbers(reader)["blk.1.attn_q.weight"], expected)
+
+
+def test_model_cannot_be_pruned_again_from_a_file_with_uneven_widths(tmp_path):
+    written(ragged(), tmp_path)
+    with pytest.raises(ModelError, match=r"layers of model\.gguf differ in") as error:
+        inspect_model(ModelConfig(str(tmp_path / "model.gguf")))
+    assert "masked format" in error.value.hint
 
 
 def test_tied_embeddings_are_written_once(tmp_path):

@@ -15,13 +15,21 @@ import torch
 from tokenizers import Tokenizer, models, normalizers
 from tokenizers import pre_tokenizers as pre
 from tokenizers.processors import TemplateProcessing
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    AutoTokenizer,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
-from surgeon_engine.api.config.export import FileDtype
+from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.errors import ExportError
 from surgeon_engine.compaction.plan import CompactionPlan, PrunedModel
+from surgeon_engine.compaction.restore import restore
 from surgeon_engine.export.gguf.file import GgufWriter
-from surgeon_engine.export.gguf.tokenizer import _LLAMA_3, _QWEN_2, _TEKKEN
+from surgeon_engine.export.transformers.files import MaskedWriter
+from surgeon_engine.model.gguf_tokenizer import HEADER_FILE, SPLITS, tokenizer_entries
+from surgeon_engine.model.load import load_tokenizer
 from surgeon_engine.model.source import ModelSource
 from tests.engine.export.gguf.test_gguf import (
     END,
@@ -52,6 +60,9 @@ ADDS = {
     "pair": [{"Sequence": {"id": "A", "type_id": 0}}],
     "special_tokens": {"a": {"id": "a", "ids": [40], "tokens": ["a"]}},
 }
+_LLAMA_3, _QWEN_2, _TEKKEN = (
+    SPLITS[name].steps[0] for name in ("llama-bpe", "qwen2", "tekken")
+)
 CUTS = {
     "gpt-2": byte_pairs(GPT_2),
     "smollm": byte_pairs(pre.Sequence([pre.Digits(individual_digits=True), GPT_2])),
@@ -285,6 +296,53 @@ def test_model_from_gguf_file_keeps_its_tokenizer(tmp_path):
     assert GgufWriter().forecast(example, FileDtype.SAME) == pytest.approx(
         (copy / "model.gguf").stat().st_size, rel=0.01
     )
+
+
+@pytest.fixture(params=CUTS)
+def from_gguf(request, tmp_path):
+    """Return a tokenizer, and a model that was loaded from a GGUF file with it."""
+    folder = tmp_path / "original"
+    folder.mkdir()
+    tokenizer = CUTS[request.param]
+    written(pruned(tiny_llama(), tokenizer=tokenizer), folder)
+    source = ModelSource("Tiny", folder, "model.gguf")
+    model = replace(loaded(tiny_llama(), load_tokenizer(source)), source=source)
+    return tokenizer, model
+
+
+def test_tokenizer_of_gguf_file_splits_as_the_original(from_gguf):
+    original, model = from_gguf
+    for sentence in SENTENCES:
+        assert model.tokenizer(sentence).input_ids == original(sentence).input_ids
+    definitions = [
+        json.loads(each.backend_tokenizer.to_str())
+        for each in (original, model.tokenizer)
+    ]
+    for part in ("pre_tokenizer", "ignore_merges"):
+        ours, theirs = (each.get(part, each["model"].get(part)) for each in definitions)
+        assert ours == theirs
+
+
+def test_checkpoint_keeps_the_tokenizer_of_its_gguf_file(from_gguf, tmp_path):
+    original, model = from_gguf
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    MaskedWriter().write(PrunedModel(model, CompactionPlan()), ExportConfig(), first)
+    config = json.loads((first / "tokenizer_config.json").read_text())
+    assert config["tokenizer_class"] == "PreTrainedTokenizerFast"
+    assert config["model_max_length"] == model.model.config.max_position_embeddings
+    read = AutoTokenizer.from_pretrained(first)
+    assert read(SENTENCES[1]).input_ids == original(SENTENCES[1]).input_ids
+    model.source.weight_files[0].unlink()
+    second.mkdir()
+    GgufWriter().write(restore(first, "Tiny"), ExportConfig(format=Format.GGUF), second)
+    reader = gguf.GGUFReader(second / "model.gguf")
+    for entry in tokenizer_entries(first / HEADER_FILE):
+        assert value_of(reader, entry.name) == entry.value
+    assert value_of(reader, "tokenizer.ggml.pre")
+    # So does an export of an export.
+    MaskedWriter().write(restore(first, "Tiny"), ExportConfig(), second)
+    assert (second / HEADER_FILE).read_bytes() == (first / HEADER_FILE).read_bytes()
 
 
 @pytest.fixture(params=[pytest.param(x, marks=pytest.mark.thorough) for x in RUNTIMES])

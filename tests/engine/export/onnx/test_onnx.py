@@ -15,17 +15,17 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoConfig, GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype
 from surgeon_engine.api.config.pruning import Structure
-from surgeon_engine.api.errors import ExportError
+from surgeon_engine.api.errors import ExportError, ModelError
 from surgeon_engine.compaction.plan import CompactionPlan, PrunedModel
 from surgeon_engine.export.onnx import check as onnx_check
 from surgeon_engine.export.onnx import file as onnx_file
 from surgeon_engine.export.onnx.file import OnnxWriter
 from surgeon_engine.model.layers import find_blocks
-from surgeon_engine.model.source import ModelSource
+from surgeon_engine.model.source import ModelSource, read_model_config
 from tests.engine.compaction.test_shrink import masked
 from tests.helpers.tiny_models import VOCABULARY, byte_tokenizer, tiny_model
 
@@ -118,6 +118,19 @@ def llama(tmp_path_factory):
 def test_onnxruntime_matches_masked_llama(llama):
     model, folder = llama
     assert_computes_the_same(session_of(folder), model)
+
+
+@needs_extra
+@pytest.mark.slow
+def test_folder_has_the_configs_that_other_programs_read(llama):
+    model, folder = llama
+    config = AutoConfig.from_pretrained(folder)
+    assert config.model_type == "llama"
+    assert config.vocab_size == model.config.vocab_size
+    assert config.use_cache is False
+    assert GenerationConfig.from_pretrained(folder).eos_token_id == 0
+    with pytest.raises(ModelError, match="has been pruned already"):
+        read_model_config(ModelSource("Tiny", folder))
 
 
 @needs_extra

@@ -11,21 +11,30 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import init_empty_weights
+from peft import LoraConfig, get_peft_model
+from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
 from transformers.utils import hub
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import COUPLED, Coupling, Structure
 from surgeon_engine.api.config.run import Device, ModelConfig
 from surgeon_engine.api.errors import ExportError, ModelError
+from surgeon_engine.api.model_info.header import EARLIER_PLAN_FILE
 from surgeon_engine.compaction.plan import (
     CompactionPlan,
     KeptGroups,
     KeptPart,
     PrunedModel,
 )
-from surgeon_engine.compaction.restore import restore
+from surgeon_engine.compaction.restore import load_compact, restore
 from surgeon_engine.compaction.shrink import whole_slices
 from surgeon_engine.export import isolated_process
 from surgeon_engine.export.isolated_process import run_isolated
@@ -49,7 +58,7 @@ from tests.helpers.tiny_models import (
 )
 
 WEIGHTS = "model.safetensors"
-PLAN = "kept.safetensors"
+PLAN = "kept.indices"
 
 
 def llama(**settings) -> LlamaForCausalLM:
@@ -295,6 +304,40 @@ def test_model_without_class_in_config_is_restored(tmp_path, writer):
         assert_close(again.loaded.model(ids).logits, model(ids).logits)
 
 
+def test_only_weights_look_like_weights(checkpoint):
+    """Programs such as vLLM load every file with the suffix of the weights."""
+    assert [path.name for path in checkpoint.glob("*.safetensors")] == [WEIGHTS]
+    assert (checkpoint / PLAN).is_file()
+
+
+def test_plan_file_of_an_earlier_version_is_read(checkpoint):
+    expected = restore(checkpoint, "Tiny").plan
+    path = (checkpoint / PLAN).rename(checkpoint / EARLIER_PLAN_FILE)
+    found = restore(checkpoint, "Tiny").plan
+    for ours, theirs in zip(found.groups, expected.groups, strict=True):
+        assert torch.equal(ours.kept, theirs.kept)
+    assert ModelSource("Tiny", checkpoint).weight_files == (checkpoint / WEIGHTS,)
+    (checkpoint / WEIGHTS).unlink()
+    assert path not in ModelSource("Tiny", checkpoint).weight_files
+
+
+@pytest.mark.parametrize("load", ["restore", "load_compact"])
+def test_weights_with_names_of_an_earlier_version_are_read(load, tmp_path):
+    model, plan = masked("opt", Structure.ROWS_AND_COLUMNS)
+    CompactWriter().write(pruned_of(model, plan), ExportConfig(), tmp_path)
+    tensors = load_file(tmp_path / WEIGHTS)
+    earlier = {name.replace(".linear.", "."): x for name, x in tensors.items()}
+    assert earlier.keys() != tensors.keys()
+    save_file(earlier, tmp_path / WEIGHTS, {"format": "pt"})
+    if load == "restore":
+        read = restore(tmp_path, "Tiny").loaded.model
+    else:
+        read = load_compact(tmp_path)
+    ids = tokens(2)
+    with torch.no_grad():
+        assert_close(read(ids).logits, model(ids).logits)
+
+
 def test_plan_file_holds_no_weights(checkpoint):
     source = ModelSource("Tiny", checkpoint)
     assert source.weight_files == (checkpoint / WEIGHTS,)
@@ -377,6 +420,83 @@ def test_checkpoint_is_loaded_by_its_own_code(tmp_path, family, structure):
     ids = tokens(2)
     with torch.no_grad():
         assert_close(read(ids).logits, model(ids).logits)
+
+
+@pytest.fixture(params=[Structure.HEADS_AND_NEURONS, Structure.ROWS_AND_COLUMNS])
+def compact_opt(request, tmp_path) -> Path:
+    model, plan = masked("opt", request.param)
+    folder = tmp_path / f"opt_{request.param}"  # by whose name the code is cached
+    folder.mkdir()
+    CompactWriter().write(pruned_of(model, plan), ExportConfig(), folder)
+    return folder
+
+
+def built(folder: Path):
+    """Return the model of a checkpoint as its code builds it, without its weights."""
+    config = AutoConfig.from_pretrained(folder)
+    return AutoModelForCausalLM.from_config(config, trust_remote_code=True)
+
+
+def test_all_weights_of_a_compact_model_are_trained(compact_opt):
+    parameters = dict(built(compact_opt).named_parameters())
+    assert [name for name, x in parameters.items() if not x.requires_grad] == []
+
+
+def test_saved_compact_model_has_its_code(compact_opt, tmp_path):
+    model = AutoModelForCausalLM.from_pretrained(compact_opt, trust_remote_code=True)
+    # Some versions of transformers save the code of registered classes alone.
+    assert type(model)._auto_class == "AutoModelForCausalLM"
+    copy = tmp_path / f"copy_of_{compact_opt.name}"
+    model.save_pretrained(copy)
+    again = AutoModelForCausalLM.from_pretrained(copy, trust_remote_code=True)
+    ids = tokens(2)
+    with torch.no_grad():
+        assert torch.equal(again(ids).logits, model(ids).logits)
+
+
+def test_index_lists_exist_where_parameters_alone_are_on_the_meta_device(tmp_path):
+    """So does vLLM build a model."""
+    model, plan = masked("llama", Structure.ROWS_AND_COLUMNS)
+    folder = tmp_path / "llama_indices"
+    folder.mkdir()
+    CompactWriter().write(pruned_of(model, plan), ExportConfig(), folder)
+    with init_empty_weights(include_buffers=False):
+        small = built(folder)
+    kept = {n: x for n, x in small.named_buffers() if "kept_" in n}
+    assert kept
+    assert all(x.device.type == "cpu" for x in kept.values())
+    assert all(x.device.type == "meta" for x in small.parameters())
+
+
+@pytest.mark.parametrize(("family", "size"), [("opt", 4), ("llama", 4), ("qwen3", 6)])
+def test_config_states_the_size_of_a_head(family, size, tmp_path):
+    """Programs would divide the hidden size by the remaining number of heads."""
+    model, plan = masked(family, Structure.HEADS)
+    CompactWriter().write(pruned_of(model, plan), ExportConfig(), tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["head_dim"] == size
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*layers_to_transform:UserWarning")
+def test_adapters_train_all_layers_of_rows_and_columns(tmp_path):
+    model, plan = masked("llama", Structure.ROWS_AND_COLUMNS)
+    folder = tmp_path / "llama_adapters"
+    folder.mkdir()
+    CompactWriter().write(pruned_of(model, plan), ExportConfig(), folder)
+    small = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)
+    linears = [x for x in small.model.modules() if isinstance(x, torch.nn.Linear)]
+    assert len(linears) == len(prunable_layers(model))
+    adapted = get_peft_model(small, LoraConfig(r=2, target_modules="all-linear"))
+    layers = [x for x in adapted.modules() if isinstance(x, LoraLayer)]
+    assert len(layers) == len(linears)
+    ids = tokens(2)
+    before = adapted(ids).logits
+    for name, parameter in adapted.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter)
+    trained = adapted(ids).logits
+    assert not torch.allclose(trained, before)
+    assert_close(adapted.merge_and_unload()(ids).logits, trained)
 
 
 @pytest.mark.slow

@@ -1,0 +1,125 @@
+"""Where a model comes from: its name on the Hub, its licence and its languages.
+
+The card of a model on the Hub (README.md) and the header of a GGUF file state them. The
+cards that Surgeon writes repeat them, so that later exports of a run find them.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import ModelCard
+from yaml import YAMLError
+
+from surgeon_engine.api.config.calibration import BUILTIN_TEXT
+from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.errors import ModelError
+from surgeon_engine.api.model_info.gguf_header import read_gguf_header
+from surgeon_engine.api.model_info.source_names import DEMO, is_hub_source
+from surgeon_engine.model.source import ModelSource
+
+CARD = "README.md"
+TAG = "surgeon"  # of the cards that Surgeon writes
+_MAX_CARD = 1_000_000  # bytes
+_CACHED = re.compile(r"models--(?P<name>.+)")  # folder of a model in the Hub's cache
+_ADDRESS = re.compile(r"(https://huggingface\.co/)?(?P<name>[\w.-]+/[\w.-]+)")
+_NAMES = {DEMO, BUILTIN_TEXT, ""}  # that are no paths
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What is known about the original model; empty: unknown."""
+
+    base_model: str = ""  # "org/name"
+    license: str = ""
+    license_name: str = ""
+    license_link: str = ""
+    languages: tuple[str, ...] = ()
+
+
+def provenance_of(source: ModelSource) -> Provenance:
+    """Return what the files of a model, or of an export of Surgeon, say about it."""
+    if source.gguf_file:
+        return _of_gguf(source.weight_files[0])
+    data = _card_data(source.folder / CARD)
+    found = Provenance(
+        license=_text(data.get("license")),
+        license_name=_text(data.get("license_name")),
+        license_link=_text(data.get("license_link")),
+        languages=_texts(data.get("language")),
+    )
+    if TAG in _texts(data.get("tags")):
+        return replace(found, base_model=_text(data.get("base_model")))
+    return replace(found, base_model=_cached_name(source.folder))
+
+
+def published(config: RunConfig) -> RunConfig:
+    """Return a config with names of files and folders in place of their paths."""
+    calibration, evaluation = config.calibration, config.evaluation
+    more = tuple(
+        replace(each, text=_public(each.text)) for each in calibration.more_texts
+    )
+    return replace(
+        config,
+        model=replace(config.model, source=_public(config.model.source)),
+        calibration=replace(
+            calibration,
+            text=_public(calibration.text),
+            validation_text=_public(calibration.validation_text),
+            more_texts=more,
+        ),
+        export=replace(config.export, folder=_public(config.export.folder)),
+        evaluation=replace(evaluation, texts=tuple(map(_public, evaluation.texts))),
+    )
+
+
+def _public(source: str) -> str:
+    if source in _NAMES or is_hub_source(source):
+        return source
+    return Path(source).name or "folder"
+
+
+def _of_gguf(path: Path) -> Provenance:
+    try:
+        header = read_gguf_header(path)
+    except ModelError:  # it has been moved or replaced since
+        return Provenance()
+    repository = header.get("general.source.huggingface.repository")
+    address = repository or header.get("general.base_model.0.repo_url")
+    match = _ADDRESS.fullmatch(_text(address))
+    return Provenance(
+        base_model="" if match is None else match["name"],
+        license=_text(header.get("general.license")),
+        license_name=_text(header.get("general.license.name")),
+        license_link=_text(header.get("general.license.link")),
+    )
+
+
+def _card_data(path: Path) -> dict[str, Any]:
+    """Return the front matter of a card; empty if it has none that can be read."""
+    try:
+        if path.stat().st_size > _MAX_CARD:
+            return {}
+        text = path.read_text(encoding="utf-8")
+        return ModelCard(text, ignore_metadata_errors=True).data.to_dict()
+    except (OSError, ValueError, TypeError, RecursionError, YAMLError):
+        return {}
+
+
+def _cached_name(folder: Path) -> str:
+    """Return the name of a model that the Hub's own programs have downloaded."""
+    matches = [_CACHED.fullmatch(part) for part in folder.parts]
+    names = [match["name"].replace("--", "/", 1) for match in matches if match]
+    return names[-1] if names else ""
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    values = value if isinstance(value, list | tuple) else [value]
+    return tuple(each for each in values if isinstance(each, str))

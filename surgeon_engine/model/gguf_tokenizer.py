@@ -1,0 +1,122 @@
+"""The tokenizer in the header of a GGUF file.
+
+llama.cpp knows some ways of splitting a text by name. transformers applies only some of
+these names when it loads a GGUF file, and keeps none of them. The entries of the header
+are therefore kept in a file beside the checkpoints of a run, from which later GGUF
+files are made.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from gguf import GGUFReader, GGUFValueType, GGUFWriter
+from tokenizers import Regex
+from tokenizers.pre_tokenizers import ByteLevel, Digits, PreTokenizer, Sequence, Split
+from transformers import PreTrainedTokenizerBase
+
+# A GGUF file without tensors. It lacks their suffix: programs would run it as a model.
+HEADER_FILE = "gguf_tokenizer.header"
+# Copied from the tokenizer.json of Llama 3, Qwen 2 and Mistral NeMo.
+_LLAMA_3 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|"
+    r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+_QWEN_2 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}|"
+    r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+_TEKKEN = (
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|"
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|"
+    r"\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+GPT_2, DIGITS = "GPT-2", "digits"
+
+
+class Splits(NamedTuple):
+    """How a tokenizer of bytes splits a text before it merges bytes."""
+
+    steps: tuple[str, ...]  # GPT_2, DIGITS or regular expressions
+    ignores_merges: bool  # whether a part in the vocabulary is a token at once
+
+
+# By llama.cpp's name.
+SPLITS = {
+    "gpt-2": Splits((GPT_2,), False),
+    "smollm": Splits((DIGITS, GPT_2), False),
+    "llama-bpe": Splits((_LLAMA_3,), True),
+    "dbrx": Splits((_LLAMA_3,), False),
+    "qwen2": Splits((_QWEN_2,), False),
+    "tekken": Splits((_TEKKEN,), True),
+}
+# Further names for the same splits.
+_SYNONYMS = {
+    "llama3": "llama-bpe",
+    "llama-v3": "llama-bpe",
+    "deepseek-r1-qwen": "qwen2",
+    "starcoder": "smollm",
+    "refact": "smollm",
+    "codeshell": "smollm",
+}
+
+
+class Entry(NamedTuple):
+    """An entry of a GGUF header, in the order of `GGUFWriter.add_key_value`."""
+
+    name: str
+    value: Any
+    kind: GGUFValueType
+    inner: GGUFValueType | None  # of the elements of a list
+
+
+@lru_cache(maxsize=1)  # reading hundreds of thousands of merges takes seconds
+def tokenizer_entries(path: Path) -> tuple[Entry, ...]:
+    """Return the entries of a GGUF header that describe the tokenizer."""
+    entries = []
+    for name, field in GGUFReader(path).fields.items():
+        if name.startswith("tokenizer."):
+            kind, *rest = field.types
+            inner = rest[0] if kind == GGUFValueType.ARRAY else None
+            entries.append(Entry(name, field.contents(), kind, inner))
+    return tuple(entries)
+
+
+def write_header(entries: tuple[Entry, ...], path: Path) -> None:
+    """Write a GGUF file that holds these entries alone."""
+    writer = GGUFWriter(path, "")
+    try:
+        for entry in entries:
+            writer.add_key_value(*entry)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+    finally:
+        writer.close()
+
+
+def correct_splits(
+    tokenizer: PreTrainedTokenizerBase, entries: tuple[Entry, ...]
+) -> None:
+    """Make a tokenizer that transformers loaded split texts as llama.cpp does."""
+    values = {entry.name: entry.value for entry in entries}
+    name = values.get("tokenizer.ggml.pre", "")
+    splits = SPLITS.get(_SYNONYMS.get(name, name))
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if splits is None or backend is None:
+        return
+    if values.get("tokenizer.ggml.model") == "gpt2":
+        backend.pre_tokenizer = _pre_tokenizer(splits.steps)
+        backend.model.ignore_merges = splits.ignores_merges
+
+
+def _pre_tokenizer(steps: tuple[str, ...]) -> PreTokenizer:
+    by_name = {
+        GPT_2: ByteLevel(add_prefix_space=False),
+        DIGITS: Digits(individual_digits=True),
+    }
+    parts = [by_name.get(step) or Split(Regex(step), "isolated") for step in steps]
+    if steps[-1] != GPT_2:
+        parts.append(ByteLevel(add_prefix_space=False, use_regex=False))
+    return parts[0] if len(parts) == 1 else Sequence(parts)
