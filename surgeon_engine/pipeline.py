@@ -61,6 +61,7 @@ from surgeon_engine.export.formats import check_format
 from surgeon_engine.export.model_card import Recipe
 from surgeon_engine.export.provenance import published
 from surgeon_engine.export.verify import save_probe
+from surgeon_engine.generation.run_samples import RunSamples
 from surgeon_engine.model.inspect import describe
 from surgeon_engine.model.load import LoadedModel, load_model
 from surgeon_engine.model.source import first_line
@@ -110,9 +111,11 @@ def prune(config: RunConfig, folder: Path, context: RunContext) -> None:
             context.saver = Saver(run.saved_state, saved)
         check_format(choice.config, state.original, state.loaded, state.units, context)
         context.emit(_run_started(run, state))
+        samples = RunSamples(state, context)
+        samples.write_original()
         baseline = evaluate_original(state, context)
         context.emit(BaselineEvaluated(baseline))
-        _prune(state, baseline, run, config.export, context)
+        _prune(state, baseline, run, config.export, samples)
 
 
 def resume(folder: Path, context: RunContext) -> None:
@@ -151,7 +154,7 @@ def resume(folder: Path, context: RunContext) -> None:
             context.emit(Logged(Level.WARNING, note))
         context.saver = Saver(run.saved_state, saved)
         baseline = evaluate_original(state, context)
-        _prune(state, baseline, run, export, context)
+        _prune(state, baseline, run, export, RunSamples(state, context))
 
 
 def _config_of(run: RunFolder) -> RunConfig:
@@ -202,7 +205,7 @@ def _prune(
     baseline: Evaluation,
     run: RunFolder,
     settings: ExportConfig,
-    context: RunContext,
+    samples: RunSamples,
 ) -> None:
     """Run the shots and recovery, export the model and write the report.
 
@@ -211,10 +214,13 @@ def _prune(
         baseline: its evaluation.
         run: the folder of the run.
         settings: of the export.
-        context: receives the progress.
+        samples: writes them; its context receives the progress.
     """
+    context = samples.context
     budget = QualityBudget.of(state.config.pruning, baseline)
-    result = run_shots(state, budget, context)
+    result = run_shots(state, budget, context, samples.write)
+    if result.recovered is not None:
+        samples.write_recovered(len(result.shots))
     recipe = Recipe(
         state.config,
         state.goal,

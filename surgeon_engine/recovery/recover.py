@@ -9,7 +9,13 @@ from torch import Tensor
 
 from surgeon_engine.api.config.recovery import judging_windows
 from surgeon_engine.api.messages.events import Level, Logged
-from surgeon_engine.api.messages.run import Evaluation, Recovered, Stage
+from surgeon_engine.api.messages.run import (
+    Evaluation,
+    Recovered,
+    RecoveryUndone,
+    Stage,
+    UndoReason,
+)
 from surgeon_engine.evaluation.fidelity import Reference
 from surgeon_engine.model.load import LoadedModel, load_original
 from surgeon_engine.pruning.state import PruningState
@@ -61,6 +67,9 @@ def recover(
         if trains and passed.hidden is not None:
             fitted = Reference(text.fitted, passed.hidden)
             training = distil(state, fitted, judge, after, context, shot)
+            if training.steps and training.after >= training.before:
+                undone = RecoveryUndone(UndoReason.WORSE, Stage.DISTILLATION, shot)
+                context.emit(undone)
             after, steps = training.after, training.steps
     seconds = context.clock() - start_time
     return Recovered(
@@ -131,9 +140,10 @@ def _recover_blocks(
     if after > judge.before:
         for parameter, value in zip(parameters, kept, strict=True):
             parameter.data.copy_(value)
-        step = "reconstruction" if passed.reconstructions else "refit"
-        message = f"The {step} would have moved the model further away: undone."
+        step = Stage.RECONSTRUCTION if passed.reconstructions else Stage.REFIT
+        message = f"The {step.value} would have moved the model further away: undone."
         judge.context.emit(Logged(Level.WARNING, message))
+        judge.context.emit(RecoveryUndone(UndoReason.WORSE, step, shot))
         passed, after = BlockPass(hidden=passed.hidden), judge.before
     store.drop(kept)
     return passed, after

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from surgeon_engine.api.config.recovery import Recovery
@@ -11,7 +12,9 @@ from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import (
     Evaluation,
     Recovered,
+    RecoveryUndone,
     ShotFinished,
+    UndoReason,
 )
 from surgeon_engine.api.saved_state import SavedSteps
 from surgeon_engine.pruning.schedule import share_of_goal
@@ -40,7 +43,10 @@ class PruningResult:
 
 
 def run_shots(
-    state: PruningState, budget: QualityBudget, context: RunContext
+    state: PruningState,
+    budget: QualityBudget,
+    context: RunContext,
+    after_shot: Callable[[int], None] = lambda shot: None,
 ) -> PruningResult:
     """Run all shots, and recovery if the settings ask for it.
 
@@ -49,6 +55,7 @@ def run_shots(
         budget: the quality to keep.
         context: receives the progress. If its saver holds the state of an interrupted
             run, this one goes on from there.
+        after_shot: called after each shot that is kept, with its number.
 
     Raises:
         PruningError: nothing can be removed within the budget or the target.
@@ -56,7 +63,7 @@ def run_shots(
         RunCancelled: the user has cancelled.
     """
     saved = context.saver.saved
-    result = _shots(state, budget, context)
+    result = _shots(state, budget, context, after_shot)
     if saved.is_recovered and saved.are_shots_over:
         result = replace(result, recovered=saved.recovered)
         if saved.recovered is not None:
@@ -157,7 +164,10 @@ class _Steps:
 
 
 def _shots(
-    state: PruningState, budget: QualityBudget, context: RunContext
+    state: PruningState,
+    budget: QualityBudget,
+    context: RunContext,
+    after_shot: Callable[[int], None],
 ) -> PruningResult:
     """Run shots until the goal is reached or the quality budget is used up.
 
@@ -194,6 +204,7 @@ def _shots(
         recovered_shot = attempt.recovered_shot
         shots.append(attempt.shot)
         context.emit(attempt.shot)
+        after_shot(attempt.shot.shot)
         if recovered_shot is None:
             compact_state(state)
         else:
@@ -307,11 +318,13 @@ def _recovered(
         if before is not None:
             state.restore(before)
         context.emit(Logged(Level.WARNING, f"Recovery is rolled back. {reason}"))
+        context.emit(RecoveryUndone(UndoReason.FAILED))
     if before is None or recovered is None:
         return None
     if budget.is_exceeded_by(recovered.evaluation):
         state.restore(before)
         context.emit(budget.log_rejected_recovery(recovered.evaluation))
+        context.emit(RecoveryUndone(UndoReason.LIMIT))
         return None
     context.emit(recovered)
     return recovered

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.samples import SamplesConfig
 from surgeon_engine.api.config.toml import config_from_toml, config_to_toml
 from surgeon_engine.api.errors import RunFolderError
 from surgeon_engine.api.messages.run import Recovered, ShotFinished
@@ -205,8 +207,11 @@ def _unpacked(packed: Tensor, count: int) -> Tensor:
 
 
 def _digest_of_config(config: RunConfig) -> str:
-    """Return a digest of a config, as it is once it was read from a file."""
-    read = config_from_toml(config_to_toml(config))
+    """Return a digest of a config, as it is once it was read from a file.
+
+    Samples have no effect on the result.
+    """
+    read = config_from_toml(config_to_toml(replace(config, samples=SamplesConfig())))
     return hashlib.sha256(config_to_toml(read).encode()).hexdigest()
 
 

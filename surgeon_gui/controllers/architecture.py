@@ -6,9 +6,10 @@ from PySide6.QtCore import QObject, Signal, Slot
 
 from surgeon_engine.api.config.layer_patterns import parse_limit
 from surgeon_gui.controllers.diagnosis import Diagnosis
-from surgeon_gui.state.architecture.reasons import ReasonContext, reasons
+from surgeon_gui.state.architecture.reasons import ReasonContext, block_reasons, reasons
 from surgeon_gui.state.architecture.state import (
     Architecture,
+    Block,
     Layer,
     Source,
     original_architecture,
@@ -30,6 +31,7 @@ class ArchitectureController(QObject):
         self._session = diagnosis.session
         self._preferred: Source | None = None  # None: the first of `sources`
         self.selected = ""  # name of a layer
+        self._selected_block: int | None = None  # None: that of the layer
         self.architecture = Architecture()
         diagnosis.changed.connect(self._on_changed)
 
@@ -63,13 +65,30 @@ class ArchitectureController(QObject):
         return self.architecture.layer(self.selected)
 
     @property
+    def block(self) -> Block | None:
+        """The selected block, or that of the selected layer."""
+        number = self._selected_block
+        if self.layer is not None:
+            number = self.layer.block
+        blocks = self.architecture.blocks
+        return next((each for each in blocks if each.number == number), None)
+
+    @property
     def reasons(self) -> list[str]:
-        """Why the selected layer is kept or pruned."""
-        return (
-            reasons(self.layer, self._reason_context())
-            if self.layer is not None
-            else []
-        )
+        """Why the selected layer or block is kept or pruned."""
+        if self.layer is not None:
+            return reasons(self.layer, self._reason_context())
+        if self.block is not None:
+            return block_reasons(self.block, self.architecture)
+        return []
+
+    @property
+    def is_block_protected(self) -> bool:
+        """True if patterns protect all layers of the block."""
+        patterns = self._session.state.config.pruning.protect
+        layers = self.block.layers if self.block is not None else ()
+        protected = protected_layers(patterns, self.architecture.layers)
+        return bool(layers) and all(layer.name in protected for layer in layers)
 
     @property
     def is_protected(self) -> bool:
@@ -89,7 +108,13 @@ class ArchitectureController(QObject):
     def select(self, name: str) -> None:
         """Select a layer by its name."""
         if name != self.selected:
-            self.selected = name
+            self.selected, self._selected_block = name, None
+            self.changed.emit()
+
+    def select_block(self, number: int) -> None:
+        """Select a block in place of a layer."""
+        if self.selected or number != self._selected_block:
+            self.selected, self._selected_block = "", number
             self.changed.emit()
 
     def show_source(self, source: Source) -> None:
@@ -105,9 +130,16 @@ class ArchitectureController(QObject):
 
     @Slot()
     def protect_block(self) -> None:
-        """Protect the whole block of the selected layer."""
-        if self.layer is not None:
-            self._protect(block_pattern(self.layer.block), True)
+        """Protect the whole block."""
+        if self.block is not None:
+            self._protect(block_pattern(self.block.number), True)
+
+    @Slot()
+    def toggle_block_protection(self) -> None:
+        """Protect the whole block in the next run, or remove its protection."""
+        if self.block is not None:
+            is_protected = not self.is_block_protected
+            self._protect(block_pattern(self.block.number), is_protected)
 
     def keep(self, share: float) -> None:
         """Set the minimum share that the layer keeps in the next run; 0 for none."""

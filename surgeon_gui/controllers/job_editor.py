@@ -18,6 +18,7 @@ from surgeon_engine.api.config.presets import Preset
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.samples import SamplesConfig
 from surgeon_engine.api.messages.commands import (
     Cancel,
     Command,
@@ -163,6 +164,11 @@ class JobEditor(QObject):
         """Change the recovery settings of the draft."""
         self._accept(Step.TARGET)
         self.edit(replace(self.state.config, recovery=recovery))
+
+    @Slot(object)
+    def edit_samples(self, samples: SamplesConfig) -> None:
+        """Change the samples of the draft."""
+        self.edit(replace(self.state.config, samples=samples))
 
     @Slot(object)
     def edit_export(self, export: ExportConfig) -> None:

@@ -15,7 +15,9 @@ from enum import Enum
 
 import numpy as np
 
+from surgeon_engine.api.config.pruning import CostBasis
 from surgeon_engine.api.config.recovery import Recovery
+from surgeon_engine.api.messages.diagnosis import predicts_loss
 from surgeon_engine.api.messages.run import CostHistogram, Evaluation, Fidelity, Stage
 from surgeon_engine.api.planning.limits import max_perplexity
 from surgeon_gui.base.translation import tr
@@ -70,13 +72,14 @@ RECOVERY_STAGES = (
     Stage.RECONSTRUCTION,
     Stage.DISTILLATION,
 )
-_STAGES_BEFORE_SHOTS = (Stage.LOAD, Stage.TEXT, Stage.BASELINE)
+EVALUATION_STAGES = (Stage.BASELINE, Stage.EVALUATION, Stage.GENERATION)
+_STAGES_BEFORE_SHOTS = (Stage.LOAD, Stage.TEXT, Stage.SAMPLING, Stage.BASELINE)
 PHASES = (  # in the order of the theme's series
     RunPhase(STAGES[Stage.CURVATURE][1], (Stage.CURVATURE,)),
     RunPhase(STAGES[Stage.DAMPING][1], (Stage.DAMPING,)),
     RunPhase(STAGES[Stage.UPDATE][1], (Stage.UPDATE,)),
     RunPhase(STAGES[Stage.SELECTION][1], (Stage.SELECTION,)),
-    RunPhase(STAGES[Stage.EVALUATION][1], (Stage.BASELINE, Stage.EVALUATION)),
+    RunPhase(STAGES[Stage.EVALUATION][1], EVALUATION_STAGES),
     RunPhase(tr("Recovery"), RECOVERY_STAGES),
     RunPhase(tr("Export and verification"), (Stage.EXPORT, Stage.VERIFICATION)),
     RunPhase(tr("Preparation"), (Stage.LOAD, Stage.TEXT, Stage.SAMPLING)),
@@ -96,9 +99,10 @@ def quality_line(run: RunState, measure: Quality, *, is_log: bool) -> Line:
         return _fidelity_line(run, measure, is_log=is_log)
     value: Callable[[Evaluation], float]
     if measure is Quality.LOSS:
-        name, axis, value = tr("Loss"), tr("Loss (nats)"), _loss
+        name, axis, value = tr("Loss"), tr("Loss (nats per token)"), _loss
     else:
-        name, axis, value = tr("Perplexity"), tr("Perplexity"), _perplexity
+        name, axis = tr("Perplexity"), tr("Perplexity (per token)")
+        value = _perplexity
     if run.baseline is None:
         return Line(axis)
     last, last_text = run.recovered, ""
@@ -123,7 +127,7 @@ def quality_line(run: RunState, measure: Quality, *, is_log: bool) -> Line:
 def _fidelity_line(run: RunState, measure: Quality, *, is_log: bool) -> Line:
     """Return the KL or the share of same top tokens, with a curve for each text."""
     is_divergence = measure is Quality.DIVERGENCE
-    axis = tr("KL (nats)") if is_divergence else tr("Same top token (%)")
+    axis = tr("KL (nats per token)") if is_divergence else tr("Same top token (%)")
     value = _divergence if is_divergence else _agreement
     points = _evaluations(run)
     if not points or not all(evaluation.fidelity for _, evaluation in points):
@@ -196,7 +200,7 @@ def is_recovering(run: RunState) -> bool:
 
 def recovery_line(run: RunState) -> Line:
     """Return the KL on held-out windows before, during and after recovery."""
-    axis = tr("KL (nats)")
+    axis = tr("KL (nats per token)")
     points = [(float(each.done), each.nats) for each in run.held_out]
     if run.recovered is not None:
         points.insert(0, (0.0, run.recovered.nats_before))
@@ -313,11 +317,14 @@ def memory_line(run: RunState) -> Line:
 
 def cost_bars(run: RunState, counted: BarUnit) -> Bars:
     """Return the removal costs in the latest shot, for removed and kept candidates."""
-    axis = tr("Weights") if counted is BarUnit.WEIGHTS else tr("Removals")
+    is_by_weight = counted is BarUnit.WEIGHTS
+    axis = tr("Number of weights") if is_by_weight else tr("Number of removals")
     if not run.history or (costs := run.history[-1].costs) is None:
         return Bars(axis, tr("Cost"))
     shot = run.history[-1]
-    x_axis = tr("Removal cost in shot {n}").format(n=shot.shot)
+    x_axis = tr("Removal cost in shot {n} ({unit}, log)").format(
+        n=shot.shot, unit=_cost_unit(run)
+    )
     logs = tuple(math.log10(edge) for edge in costs.edges)
     removed, kept = _counts(costs, counted)
     threshold = shot.threshold
@@ -333,10 +340,20 @@ def cost_bars(run: RunState, counted: BarUnit) -> Bars:
             for low, high in itertools.pairwise(costs.edges)
         ),
         ticks=log_ticks(logs[0], logs[-1]),
+        ticks_between=log_ticks,
         mark=math.log10(threshold) if threshold else None,
         mark_name=tr("threshold"),
         format_tick=_round_count,
     )
+
+
+def _cost_unit(run: RunState) -> str:
+    """Return the unit of the removal costs of a run."""
+    if run.config is None or not predicts_loss(run.config.pruning):
+        return tr("score of the method")
+    if run.config.pruning.cost_basis is CostBasis.PER_PARAMETER:
+        return tr("nats per weight")
+    return tr("nats")
 
 
 def cost_rows(run: RunState) -> list[tuple[object, ...]]:
@@ -361,7 +378,7 @@ def time_bars(run: RunState, now: float) -> Bars:
     """Return the time of each phase before, in and after the shots."""
     seconds_taken = _seconds_taken(run, now)
     if not seconds_taken:
-        return Bars(tr("Seconds"), tr("Shot"))
+        return Bars(tr("Time (s)"), tr("Shot"))
     shots = max(run.shots, *(shot for _, shot in seconds_taken))
     heights = [[0.0] * (shots + 2) for _ in PHASES]
     for (stage, shot), seconds in seconds_taken.items():
@@ -457,10 +474,10 @@ def _scale_of_bytes(largest: int) -> tuple[float, str]:
 
 def _scale_of_seconds(longest: float) -> tuple[float, str]:
     if longest >= 2 * _HOUR:
-        return _HOUR, tr("Hours")
+        return _HOUR, tr("Time (h)")
     if longest >= 2 * _MINUTE:
-        return _MINUTE, tr("Minutes")
-    return 1.0, tr("Seconds")
+        return _MINUTE, tr("Time (min)")
+    return 1.0, tr("Time (s)")
 
 
 def log_ticks(low: float, high: float) -> tuple[tuple[float, str], ...]:

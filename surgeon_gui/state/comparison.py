@@ -62,10 +62,10 @@ MEASURES = {
     Measure.LOSS: tr("Loss"),
 }
 _AXES = {
-    Measure.DIVERGENCE: tr("KL (nats)"),
+    Measure.DIVERGENCE: tr("KL (nats per token)"),
     Measure.AGREEMENT: tr("Same top token (%)"),
-    Measure.PERPLEXITY: tr("Perplexity"),
-    Measure.LOSS: tr("Loss (nats)"),
+    Measure.PERPLEXITY: tr("Perplexity (per token)"),
+    Measure.LOSS: tr("Loss (nats per token)"),
 }
 SIZES = {
     SizeMeasure.PARAMETERS: tr("Parameters (M)"),

@@ -12,8 +12,9 @@ place of planned times. Its remaining time is unknown until curvature, by far th
 longest stage, has been measured at least in part.
 
 Progress is the expected time of the finished steps over that of all steps. A stage that
-takes longer than expected, and does not count its steps, is expected to go on for a
-tenth of the time that it has taken.
+counts its steps is extrapolated from the time of the last one: between two steps, the
+remaining time falls with the clock. A stage that does not count them approaches its end
+ever more slowly once its expected time is nearly over.
 
 A shot may return to a stage, such as curvature after the damping search: the times are
 added up, and the progress does not decrease. An evaluation ends a round. If it exceeded
@@ -31,9 +32,11 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.run import SHOT_STAGES, Stage
 
 ENOUGH_TO_EXTRAPOLATE = 0.1  # minimum fraction of a stage
-_OVERDUE = 0.1  # of the time that a stage has taken, for one that takes longer
+_TRUSTED_FRACTION = 0.5  # of a stage, from which its pace alone counts
+_TAIL = 0.2  # of the expected time of a stage: from here on, it may take longer
 # The share of a run after which its measured pace counts as much as the planned one.
-_TRUSTED = 0.1
+_TRUSTED = 0.05
+_STEP_TAIL = 0.5  # the same of a step
 _LATE, _LATE_SECONDS = 1.25, 15.0  # beyond the planned time of the whole run
 
 # Default times relative to the curvature stage.
@@ -51,6 +54,7 @@ _SHARES = {
     Stage.RECONSTRUCTION: 6.0,
     Stage.DISTILLATION: 3.0,
     Stage.EVALUATION: 0.25,
+    Stage.GENERATION: 0.05,
     Stage.EXPORT: 0.2,
     Stage.VERIFICATION: 0.3,
 }
@@ -74,6 +78,21 @@ class Position:
     shot: int
     fraction: float  # of the stage
     seconds: float  # since the stage began
+    reached: float | None = None  # seconds at which the fraction was; None: just now
+    step: float = 0.0  # fraction of the stage that is one step; 0: unknown
+
+    @property
+    def extrapolated(self) -> float:
+        """The seconds of the whole stage, by its last step."""
+        reached = self.seconds if self.reached is None else self.reached
+        return reached / self.fraction
+
+    @property
+    def due(self) -> float:
+        """The seconds until the next step; negative if it is overdue."""
+        if self.reached is None:
+            return 0.0
+        return self.reached + self.step * self.extrapolated - self.seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +126,10 @@ def timeline_of(
         blocks = Stage.RECONSTRUCTION if is_reconstruction else Stage.REFIT
         training = (Stage.DISTILLATION,) if config.recovery.trains else ()
         recovery = (Stage.REFERENCE, blocks, *training, Stage.EVALUATION)
-    samples = config.own_windows > 0
+    samples = config.own_windows > 0 or config.samples.after_shots
+    if config.samples.after_shots:
+        stages = (*stages, Stage.GENERATION)
+        recovery = (*recovery, Stage.GENERATION) if recovery else ()
     whole = RunTimeline(pruning.shots, stages, recovery, samples)
     counts = Counter(stage for stage, _ in steps_of(whole))
     each = {
@@ -135,7 +157,7 @@ def progress(
 ) -> float:
     """Return the progress of the run, from 0 to 1."""
     rounds = _rounds(times)
-    expected = _expected_seconds(timeline, _measured(rounds, at))
+    expected = _expected_seconds(timeline, rounds, at)
     steps = steps_of(timeline)
     index = _index(timeline, steps, rounds[-1], at)
     seconds = [expected[stage] for stage, _ in steps]
@@ -157,14 +179,25 @@ def remaining_seconds(
     measured = _measured(rounds, at)
     if not timeline.planned and Stage.CURVATURE not in measured:
         return None
-    expected = _expected_seconds(timeline, measured)
+    expected = _expected_seconds(timeline, rounds, at)
     steps = steps_of(timeline)
     index = _index(timeline, steps, rounds[-1], at)
     elapsed = rounds[-1].get(at.stage, 0.0) + at.seconds
     left = expected[at.stage] - elapsed
     if not ENOUGH_TO_EXTRAPOLATE <= at.fraction < 1:  # its steps are not known, or over
-        left = max(left, _OVERDUE * elapsed)
+        left = _with_tail(left, _TAIL * expected[at.stage])
+    elif at.step and at.reached is not None:
+        tail = _STEP_TAIL * at.step * at.extrapolated
+        left += _with_tail(at.due, tail) - at.due
     return max(0.0, left) + sum(expected[stage] for stage, _ in steps[index + 1 :])
+
+
+def _with_tail(left: float, tail: float) -> float:
+    """Return the remaining seconds of what may take longer than expected.
+
+    They fall with the clock down to `tail`, then as its square over the time since.
+    """
+    return left if left >= tail else tail**2 / (2 * tail - left)
 
 
 def is_late(planned: float, elapsed: float, remaining: float) -> bool:
@@ -194,13 +227,33 @@ def _measured(rounds: list[_Round], at: Position) -> dict[Stage, float]:
         measured |= round_
     if at.fraction >= ENOUGH_TO_EXTRAPOLATE:
         before = rounds[-1].get(at.stage, 0.0)
-        measured[at.stage] = before + at.seconds / at.fraction
+        measured[at.stage] = before + at.extrapolated
     return measured
 
 
 def _expected_seconds(
+    timeline: RunTimeline, rounds: list[_Round], at: Position
+) -> dict[Stage, float]:
+    """Return the expected seconds of each stage.
+
+    The first steps of a planned stage may be slow: what they show is blended with what
+    was expected before, more and more as the stage advances.
+    """
+    measured = _measured(rounds, at)
+    expected = _expected_by(timeline, measured)
+    if timeline.planned and at.stage in measured:
+        before = _measured(rounds, replace(at, fraction=0.0))
+        weight = min(1.0, at.fraction / _TRUSTED_FRACTION)
+        guess = _expected_by(timeline, before)[at.stage]
+        measured[at.stage] = weight * measured[at.stage] + (1 - weight) * guess
+        return _expected_by(timeline, measured)
+    return expected
+
+
+def _expected_by(
     timeline: RunTimeline, measured: dict[Stage, float]
 ) -> dict[Stage, float]:
+    """Return the expected seconds of each stage by those that were measured."""
     base = timeline.planned or _SHARES
     pace = _pace(timeline, measured)
 
@@ -218,12 +271,18 @@ def _expected_seconds(
 
 
 def _pace(timeline: RunTimeline, measured: dict[Stage, float]) -> float:
-    """Return measured over planned seconds; without a plan, seconds of a share."""
+    """Return measured over planned seconds; without a plan, seconds of a share.
+
+    A plan may be wrong by a factor, in either direction. So the logarithm of the ratio
+    is weighted by the planned time that has been measured.
+    """
     if timeline.planned:
         whole = sum(timeline.planned.get(stage, 0.0) for stage, _ in steps_of(timeline))
         planned = sum(timeline.planned.get(stage, 0.0) for stage in measured)
-        prior = _TRUSTED * whole
-        return (sum(measured.values()) + prior) / (planned + prior)
+        if not planned:
+            return 1.0
+        weight = planned / (planned + _TRUSTED * whole)
+        return float((sum(measured.values()) / planned) ** weight)
     if Stage.CURVATURE in measured:
         return measured[Stage.CURVATURE] / _SHARES[Stage.CURVATURE]
     share = sum(_SHARES[stage] for stage in measured)
@@ -237,7 +296,9 @@ def _index(
     at: Position,
 ) -> int:
     """Return the index of the furthest step; a repeated stage does not reduce it."""
-    reached = [at.stage, *(current if at.shot else ())]
+    # The sample of the previous shot comes after its round.
+    done = [stage for stage in current if stage is not Stage.GENERATION]
+    reached = [at.stage, *(done if at.shot else ())]
     if at.shot and Stage.REFERENCE in reached:  # recovery: the shot has ended
         reached = list(timeline.stages)
     places = [(stage, at.shot) for stage in reached]

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
 from surgeon_engine.api.config.export import Format
 from surgeon_engine.api.messages.benchmark import Measured, Rate, Ratio, speedups
 from surgeon_engine.api.messages.run import Exported, Stage
-from surgeon_gui.base.translation import tr
+from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.state.job.file_formats import is_larger
 from surgeon_gui.state.request import Request
 from surgeon_gui.state.run import RunState
@@ -103,17 +102,15 @@ def about_format(file_format: Format) -> str:
 
 
 def unavailable(reasons: Mapping[Any, str]) -> str:
-    """Return the unavailable choices, one line for each reason."""
-    names: dict[str, list[str]] = {}
-    for choice, reason in reasons.items():
-        if reason:
-            names.setdefault(reason, []).append(_quoted(choice))
-    return "\n".join(
-        tr("Not possible: {choices}. {reason}").format(
-            choices=", ".join(choices), reason=reason
-        )
-        for reason, choices in names.items()
-    )
+    """Return how many choices are not possible, and where to read why."""
+    count = sum(bool(reason) for reason in reasons.values())
+    if not count:
+        return ""
+    return ntr(
+        "{n} format is not possible; see its tooltip.",
+        "{n} formats are not possible; see their tooltips.",
+        count,
+    ).format(n=count)
 
 
 def phase_of(request: Request[Any]) -> str:
@@ -232,10 +229,6 @@ def _verified(exported: Exported) -> str:
         compared=numbers.whole(compared),
         difference=numbers.two_figures(exported.largest_difference),
     )
-
-
-def _quoted(choice: Enum) -> str:
-    return f"{_OPEN}{choice_label(choice)[0]}{_CLOSE}"
 
 
 def _rates(

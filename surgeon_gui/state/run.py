@@ -26,10 +26,12 @@ from surgeon_engine.api.messages.run import (
     Paused,
     Progressed,
     Recovered,
+    RecoveryUndone,
     Resumed,
     RunFinished,
     RunResumed,
     RunStarted,
+    SampleWritten,
     ShotFinished,
     Stage,
     StageStarted,
@@ -119,6 +121,8 @@ class RunState:
     history: tuple[ShotFinished, ...] = ()
     held_out: tuple[HeldOutMeasured, ...] = ()  # of the training in the last recovery
     recovered: Recovered | None = None
+    undone: tuple[RecoveryUndone, ...] = ()
+    samples: tuple[SampleWritten, ...] = ()  # the original's first
     recovery: RecoveryConfig | None = None  # as the engine has chosen it
     exported: Exported | None = None
     # Its later exports and its measured speed.
@@ -130,6 +134,7 @@ class RunState:
     planned: Mapping[Stage, float] = field(default_factory=dict, hash=False)  # seconds
     began: float = 0.0  # seconds since the epoch, like all times
     stage_began: float = 0.0  # on the run's clock
+    progressed_at: float = 0.0  # likewise: the last progress in the stage
     ended: float | None = None
     paused_at: float | None = None  # None: not paused
     paused_seconds: float = 0.0  # of finished pauses
@@ -221,7 +226,9 @@ class RunState:
         assert self.stage is not None
         fraction = min(1.0, self.done / self.total) if self.total else 0.0
         seconds = max(0.0, self.clock(now) - self.stage_began)
-        return Position(self.stage, self.shot, fraction, seconds)
+        reached = min(seconds, max(0.0, self.progressed_at - self.stage_began))
+        step = 1 / self.total if self.total else 0.0
+        return Position(self.stage, self.shot, fraction, seconds, reached, step)
 
 
 def requested(
@@ -342,6 +349,11 @@ def _on_run_resumed(state: RunState, event: RunResumed, at: float) -> RunState:
         paused_seconds=at - state.began - event.seconds,
         stage_began=state.began + event.seconds,
         history=state.history[: event.shots],
+        samples=tuple(
+            each
+            for each in state.samples
+            if each.shot <= event.shots and not each.is_recovered
+        ),
         times=tuple(each for each in state.times if each.shot <= event.shots),
     )
 
@@ -374,13 +386,15 @@ def _on_stage(state: RunState, event: StageStarted, at: float) -> RunState:
         done=0,
         total=0,
         stage_began=state.clock(at),
+        progressed_at=state.clock(at),
     )
 
 
 def _on_progress(state: RunState, event: Progressed, at: float) -> RunState:
     if (event.stage, event.shot) != (state.stage, state.shot):
         return state
-    return replace(state, done=event.done, total=event.total)
+    clock = state.clock(at)
+    return replace(state, done=event.done, total=event.total, progressed_at=clock)
 
 
 def _on_baseline(state: RunState, event: BaselineEvaluated, at: float) -> RunState:
@@ -398,6 +412,14 @@ def _on_held_out(state: RunState, event: HeldOutMeasured, at: float) -> RunState
 
 def _on_recovered(state: RunState, event: Recovered, at: float) -> RunState:
     return replace(state, recovered=event)
+
+
+def _on_undone(state: RunState, event: RecoveryUndone, at: float) -> RunState:
+    return replace(state, undone=(*state.undone, event))
+
+
+def _on_sample(state: RunState, event: SampleWritten, at: float) -> RunState:
+    return replace(state, samples=(*state.samples, event))
 
 
 def _on_exported(state: RunState, event: Exported, at: float) -> RunState:
@@ -476,6 +498,8 @@ _HANDLERS: dict[type, Callable[[RunState, Any, float], RunState]] = {
     ShotFinished: _on_shot,
     HeldOutMeasured: _on_held_out,
     Recovered: _on_recovered,
+    RecoveryUndone: _on_undone,
+    SampleWritten: _on_sample,
     Paused: _on_paused,
     Resumed: _on_resumed,
     MemorySampled: _on_memory,

@@ -14,6 +14,7 @@ from surgeon_engine.api.messages.run import (
     Exported,
     MemorySampled,
     Stage,
+    UndoReason,
 )
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.planning.target_size import TARGET_TOLERANCE, Goal
@@ -28,6 +29,7 @@ from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.sources.resolver import is_to_be_downloaded
 from surgeon_gui.state.sources.text import download_brief
 from surgeon_gui.text import fidelity, numbers
+from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.labels import STAGES, UNITS, source_name
 
@@ -86,7 +88,7 @@ def plan_or_hint(state: AppState, obstacle: str) -> str:
     if not state.model_is_chosen:
         return tr("Choose a model to begin.")
     if obstacle:
-        return obstacle
+        return _obstacle_of_step(state, obstacle) or obstacle
     assert state.model is not None
     needs = resource_text.describe_needs(state.resource_check)
     sentence = f"{describe_plan(state.config, state.model)} {needs}".strip()
@@ -95,6 +97,17 @@ def plan_or_hint(state: AppState, obstacle: str) -> str:
         if state.shows_run
         else sentence
     )
+
+
+def _obstacle_of_step(state: AppState, obstacle: str) -> str:
+    """Return which step has the obstacle as its problem; the step itself shows it."""
+    for number, step in enumerate(Step, start=1):
+        if state.problems.get(step) == obstacle:
+            title = CAPTIONS[f"step_{step.value}_header"].label
+            return tr("Step {number}, {title}, has a problem.").format(
+                number=number, title=title
+            )
+    return ""
 
 
 def phase(run: RunState) -> str:
@@ -234,6 +247,8 @@ def remaining(run: RunState, now: float) -> str:
     seconds = run.remaining_seconds(now)
     if seconds is None:
         return "" if run.status is Status.PAUSED else tr("estimating time left…")
+    if seconds < 1 and run.status is Status.RUNNING:
+        return tr("nearly done")
     left = numbers.whole_duration(seconds)
     if run.status is Status.PAUSED:
         return tr("about {time} left after resuming").format(time=left)
@@ -273,6 +288,32 @@ def last_choice(run: RunState) -> str:
     line = tr("Shot {shot}: {doing}").format(shot=last.shot, doing=first)
     second_line = "; ".join(others)
     return f"{line}\n{second_line[:1].upper()}{second_line[1:]}".rstrip()
+
+
+_UNDONE_STEPS = {
+    Stage.REFIT: tr("The refit moved the model further from the original: undone."),
+    Stage.RECONSTRUCTION: tr(
+        "The reconstruction moved the model further from the original: undone."
+    ),
+    Stage.DISTILLATION: tr(
+        "The training did not bring the model closer to the original: undone."
+    ),
+}
+_UNDONE = {
+    UndoReason.LIMIT: tr("Recovery exceeded the quality limit: undone."),
+    UndoReason.FAILED: tr("Recovery failed: undone."),
+}
+
+
+def undone(run: RunState) -> str:
+    """Return what the last recovery has undone, and why; empty if nothing."""
+    shots = (0, len(run.history))
+    sentences = [
+        _UNDONE_STEPS[each.stage] if each.stage else _UNDONE[each.reason]
+        for each in run.undone
+        if each.shot in shots
+    ]
+    return " ".join(dict.fromkeys(sentences))
 
 
 def stage_times(run: RunState) -> tuple[tuple[str, str], ...]:

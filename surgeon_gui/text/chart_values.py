@@ -44,6 +44,11 @@ class Line:
     last_text: str = ""  # label of the last point, unless it is a shot
 
     @property
+    def axes(self) -> tuple[str, str, bool]:
+        """What the axes show; a zoom holds until this changes."""
+        return self.axis, self.x_axis, self.is_log
+
+    @property
     def curves(self) -> tuple[Curve, ...]:
         """All curves."""
         return (Curve(self.name or self.axis, self.xs, self.ys), *self.more)
@@ -68,6 +73,8 @@ class Bars:
     stacks: tuple[Stack, ...] = ()
     names: tuple[str, ...] = ()  # of each bar
     ticks: tuple[tuple[float, str], ...] = ()
+    # The ticks for a part of the horizontal axis; None: the same as for all of it.
+    ticks_between: Callable[[float, float], tuple[tuple[float, str], ...]] | None = None
     mark: float | None = None  # position of a vertical line
     mark_name: str = ""
     format_y: Callable[[float], str] = numbers.count

@@ -271,6 +271,16 @@ FIELDS = {
         "GB",
         decimals=3,
     ),
+    "samples.after_shots": FieldText(
+        tr("Write a sample after each shot"),
+        tr(
+            "After each shot, the model continues the prompt by 32 tokens. The Live "
+            "tab shows the text beside the original's. The result stays the same."
+        ),
+    ),
+    "samples.prompt": FieldText(
+        tr("Prompt"), tr("Beginning of a text that both models continue.")
+    ),
     "export.save_progress": FieldText(
         tr("Save the progress"),
         tr(

@@ -138,6 +138,15 @@ def show_problem(label: QLabel, problem: str) -> None:
     label.setVisible(bool(problem))
 
 
+def mark_invalid(widget: QWidget, is_invalid: bool) -> None:
+    """Give an input with a problem a frame in the colour of problems."""
+    if bool(widget.property("invalid")) == is_invalid:
+        return
+    widget.setProperty("invalid", is_invalid)
+    for each in (widget, *widget.findChildren(QWidget)):
+        each.style().polish(each)  # applies the style sheet again
+
+
 def eliding_label(name: str, *, quiet: bool = False) -> QElidingLabel:
     """Return a one-line label that elides the middle of a long text.
 

@@ -356,6 +356,7 @@ class MainWindow(QMainWindow):
             page.show_state(state)
         has_views = state.model_is_chosen or state.shows_run
         self._tabs.show_tabs(has_views or self._history.has_comparison)
+        self._model_page.show_openers(self._tabs.shows_tabs)
         self._empty_state.show_recent(self.settings.recent_models)
         self._live.show_run(state.shown_run, now)
         self._resources.show_run(state.shown_run, now)

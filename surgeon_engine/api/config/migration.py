@@ -13,6 +13,9 @@ name of its kind:
 Settings that belong to other kinds are checked and dropped. Earlier versions wrote only
 the short form, with all settings, and some under other names. Instead of recovery they
 had a correction, which is dropped: recovery is off for jobs that name it.
+
+What earlier versions did not know needs no conversion: a job without [samples] writes
+none.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from surgeon_engine.api.config.pruning import (
     PruningConfig,
 )
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
+from surgeon_engine.api.config.samples import SamplesConfig
 from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.model_info.source_names import DEMO
 
@@ -66,6 +67,7 @@ class RunConfig:
     export: ExportConfig = field(default_factory=ExportConfig)
     recovery: RecoveryConfig = field(default_factory=RecoveryConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    samples: SamplesConfig = field(default_factory=SamplesConfig)
 
     @property
     def own_windows(self) -> int:

@@ -18,6 +18,7 @@ from surgeon_engine.api.config.calibration import BUILTIN_TEXT, MoreText
 from surgeon_engine.api.config.fields import fields_of, settings_of
 from surgeon_engine.api.config.migration import migrate
 from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.samples import SamplesConfig
 from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.model_info.source_names import DEMO, is_hub_source
 
@@ -56,8 +57,15 @@ def config_from_toml(text: str, name: str = "") -> RunConfig:
 
 
 def config_to_toml(config: RunConfig) -> str:
-    """Return TOML from which `config_from_toml` makes an equal config."""
-    return msgspec.toml.encode(config).decode()
+    """Return TOML from which `config_from_toml` makes an equal config.
+
+    Samples are left out of a job without them: earlier versions do not know the part,
+    and the saved state of their runs has a digest of this text.
+    """
+    values = msgspec.to_builtins(config)
+    if config.samples == SamplesConfig():
+        del values["samples"]
+    return msgspec.toml.encode(values).decode()
 
 
 def read_config(path: Path) -> RunConfig:

@@ -27,10 +27,12 @@ from surgeon_engine.api.messages.run import (
     Paused,
     Progressed,
     Recovered,
+    RecoveryUndone,
     Resumed,
     RunFinished,
     RunResumed,
     RunStarted,
+    SampleWritten,
     ShotFinished,
     StageStarted,
 )
@@ -91,8 +93,10 @@ Event = (
     | Progressed
     | BaselineEvaluated
     | ShotFinished
+    | SampleWritten
     | HeldOutMeasured
     | Recovered
+    | RecoveryUndone
     | Exported
     | Measured
     | MemorySampled

@@ -74,7 +74,7 @@ class Stage(Enum):
     EXPORT = "export"
     VERIFICATION = "verification"
     MEASUREMENT = "measurement"  # of speed and memory; not part of a run
-    GENERATION = "generation"  # of two texts; not part of a run
+    GENERATION = "generation"  # of a sample; or of two texts, outside of runs
     COMPARISON = "comparison"  # of two models' predictions; not part of a run
 
 
@@ -244,6 +244,30 @@ class Recovered(msgspec.Struct, frozen=True, tag=True):
     evaluation: Evaluation
     seconds: float
     blocks: int = 0  # whose weights the reconstruction has changed
+
+
+class UndoReason(Enum):
+    """Why recovery, or a step of it, was undone."""
+
+    WORSE = "worse"  # further from the original on held-out windows
+    LIMIT = "limit"  # beyond the quality limit
+    FAILED = "failed"
+
+
+class RecoveryUndone(msgspec.Struct, frozen=True, tag=True):
+    """Recovery was undone, or a step of it; the model is as it was before."""
+
+    reason: UndoReason
+    stage: Stage | None = None  # the step; None: all of them
+    shot: int = 0  # after which it came; 0: the end of the run
+
+
+class SampleWritten(msgspec.Struct, frozen=True, tag=True):
+    """The model has continued the prompt of the samples."""
+
+    shot: int  # after which; 0: the original
+    text: str
+    is_recovered: bool = False  # written at the end of recovery
 
 
 class Exported(msgspec.Struct, frozen=True, tag=True):

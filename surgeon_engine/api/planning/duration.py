@@ -20,6 +20,7 @@ from surgeon_engine.api.config.pruning import (
     Method,
     Structure,
 )
+from surgeon_engine.api.config.samples import NEW_TOKENS
 from surgeon_engine.api.messages.machine import Rates
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.messages.sources import LayerSummary
@@ -36,7 +37,7 @@ _TRIALS, _COSTS, _TRIALS_FIRST = 3, 2, 1
 _TRIALS_LAST = 1  # more in the last shot
 _SPARSE_PASSES = 40  # over a layer, for costs and masks of its weights
 _STEPS = 30  # of the conjugate gradients of a layer
-_REFIT_PASSES = 3  # over the text, each as long as a forward
+_REFIT_PASSES = 4  # over the text, each as long as a forward
 _RECONSTRUCTION_PASSES = 7
 _TRAINING_PASSES = 3.5
 _CHECKS = 5  # of a training, on the held-out windows
@@ -95,6 +96,10 @@ class _DurationModel:
         if job.recovery_windows:
             times |= self._recovery()
             times[Stage.EVALUATION] += validation
+        if job.config.samples.after_shots:
+            recovers = bool(job.recovery_windows)
+            times[Stage.SAMPLING] += self._writing(NEW_TOKENS)
+            times[Stage.GENERATION] = (shots + recovers) * self._writing(NEW_TOKENS)
         return times
 
     def _recovery(self) -> dict[Stage, float]:
@@ -119,9 +124,14 @@ class _DurationModel:
     def _sampling(self, windows: int) -> float:
         """Return the seconds in which the original writes windows, token by token."""
         steps = -(-windows // _SAMPLED_AT_ONCE) * self._length
+        return self._forward(windows) + self._writing(steps)
+
+    def _writing(self, steps: int) -> float:
+        """Return the seconds of passes over one token, without the products."""
         reading = steps * self._job.weights / self._moving
-        calls = steps * (self._job.model.blocks + 1) * _CALLS * self._rates.call
-        return self._forward(windows) + reading + calls
+        return (
+            reading + steps * (self._job.model.blocks + 1) * _CALLS * self._rates.call
+        )
 
     @property
     def _moving(self) -> float:

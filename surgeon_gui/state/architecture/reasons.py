@@ -10,7 +10,7 @@ from surgeon_engine.api.config.layer_patterns import matches
 from surgeon_engine.api.config.pruning import SPARSE, CostBasis, PruningConfig
 from surgeon_engine.api.messages.diagnosis import DiagnosedUnit
 from surgeon_gui.base.translation import ntr, tr
-from surgeon_gui.state.architecture.state import Architecture, Layer, Source
+from surgeon_gui.state.architecture.state import Architecture, Block, Layer, Source
 from surgeon_gui.state.diagnosis.costs import Bins, Costs
 from surgeon_gui.state.diagnosis.planner import (
     Planner,
@@ -54,6 +54,40 @@ def reasons(layer: Layer, context: ReasonContext) -> list[str]:
         sentences.append(
             tr("Diagnose the model to compare its costs to those of other layers.")
         )
+    return sentences
+
+
+def block_reasons(block: Block, architecture: Architecture) -> list[str]:
+    """Explain what was removed from a block, layer by layer."""
+    n, weights = len(block.layers), numbers.count(block.weights)
+    if architecture.source is Source.MODEL:
+        sentences = [
+            ntr(
+                "{weights} weights in {n} layer.", "{weights} weights in {n} layers.", n
+            )
+        ]
+    elif architecture.source is Source.PLAN:
+        sentences = [tr("{share} of its {weights} weights would be removed.")]
+    else:
+        sentences = [tr("{share} of its {weights} weights are removed.")]
+    share = numbers.percent(block.sparsity)
+    sentences[0] = sentences[0].format(weights=weights, n=n, share=share)
+    if block.removed:
+        shares = (
+            f"{x.kind}: {numbers.percent(x.sparsity, decimals=0)}" for x in block.layers
+        )
+        sentences.append("\n".join(shares))
+    if block.cost_share is not None:
+        text = tr("Its removals have {share} of the total cost.")
+        sentences.append(text.format(share=numbers.percent(block.cost_share)))
+    protected = sum(layer.is_effectively_protected for layer in block.layers)
+    if protected:
+        text = ntr(
+            "{n} of its {all} layers is protected in the next run.",
+            "{n} of its {all} layers are protected in the next run.",
+            protected,
+        )
+        sentences.append(text.format(n=protected, all=n))
     return sentences
 
 

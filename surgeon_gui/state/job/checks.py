@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from surgeon_engine.api.config.calibration import real_name
 from surgeon_engine.api.config.layer_patterns import matches, parse_limit
@@ -43,8 +44,8 @@ def find_problems(
     """Return the problems of a job by step, without steps that have none."""
     found = {
         Step.MODEL: _model_problem(config),
-        Step.CALIBRATION: _calibration_problem(config, model),
-        Step.TARGET: _target_problem(config, model),
+        Step.CALIBRATION: calibration_problem(config, model).text,
+        Step.TARGET: target_problem(config, model).text,
         Step.RUN: _run_problem(run_parent),
         Step.EXPORT: _export_problem(config, model, run_parent),
     }
@@ -160,72 +161,93 @@ def _model_problem(config: RunConfig) -> str:
     return resolver.model_problem(config.model.source)
 
 
-def _calibration_problem(config: RunConfig, model: ModelSummary | None) -> str:
+class Problem(NamedTuple):
+    """A problem of a step, and the setting to which it belongs."""
+
+    text: str = ""  # empty: there is none
+    setting: str = ""
+
+
+def calibration_problem(config: RunConfig, model: ModelSummary | None) -> Problem:
+    """Return the problem of the texts and their windows."""
     calibration = config.calibration
-    further = (more.text for more in calibration.more_texts)
     judging = config.evaluation.texts if config.evaluation.windows else ()
-    for text in (calibration.text, calibration.validation_text, *further, *judging):
+    texts = [
+        ("text", calibration.text),
+        ("validation_text", calibration.validation_text),
+        *(("more_texts", more.text) for more in calibration.more_texts),
+        *(("texts", text) for text in judging),
+    ]
+    for setting, text in texts:
         if problem := resolver.text_problem(text):
-            return problem
+            return Problem(problem, setting)
     for text in judging:
         if real_name(text) in map(real_name, calibration.all_texts):
-            return tr(
+            template = tr(
                 "{text} is a calibration text. Choose another text to judge on."
-            ).format(text=source_name(text))
+            )
+            return Problem(template.format(text=source_name(text)), "texts")
     if calibration.lacks_validation:
-        return tr(
+        problem = tr(
             "All windows of a token file are used for calibration. Choose another text "
             "for validation."
         )
+        return Problem(problem, "validation_text")
     if calibration.mixes_token_file:
-        return tr(
+        problem = tr(
             "All windows of a token file are used, so there is no share for further "
             "texts. Choose another text, or remove the further texts."
         )
+        return Problem(problem, "more_texts")
     maximum = model.longest_window if model is not None else 0
     is_known = calibration.cuts_windows  # else the file determines the length
     if maximum and is_known and calibration.window_length > maximum:
-        return tr(
+        template = tr(
             "Windows of {window_length} tokens are longer than the context length of "
             "this model ({maximum} tokens)."
-        ).format(window_length=calibration.window_length, maximum=maximum)
-    return ""
+        )
+        problem = template.format(
+            window_length=calibration.window_length, maximum=maximum
+        )
+        return Problem(problem, "window_length")
+    return Problem()
 
 
-def _target_problem(config: RunConfig, model: ModelSummary | None) -> str:
+def target_problem(config: RunConfig, model: ModelSummary | None) -> Problem:
+    """Return the problem of the structure, the target and the protections."""
     if model is None:
-        return ""
+        return Problem()
     for support in model.structures:
         if support.structure is config.pruning.kind and not support.supported:
-            return support.reason
-    if problem := _unknown_layer_problem(config, model):
-        return problem
+            return Problem(support.reason, "structure")
+    unknown = _unknown_layer_problem(config, model)
+    if unknown.text:
+        return unknown
     if config.blocks_miss_size:
-        return tr(
+        problem = tr(
             "GGUF files (step 5) fill the widths of layers up to multiples of 32. To "
             "reach a target size, set Width multiple to 32."
         )
+        return Problem(problem, "width_multiple")
     try:
         goal = goal_of(config.pruning, model, file_dtype(config, model))
         check_target_in_limits(goal, config.pruning, model)
     except (ConfigError, PruningError) as error:
-        return f"{error.message} {error.hint}".strip()
-    return ""
+        return Problem(f"{error.message} {error.hint}".strip(), "target")
+    return Problem()
 
 
-def _unknown_layer_problem(config: RunConfig, model: ModelSummary) -> str:
-    """Return which pattern matches no layer; empty if all match."""
+def _unknown_layer_problem(config: RunConfig, model: ModelSummary) -> Problem:
+    """Return which pattern matches no layer."""
     for pattern in config.pruning.protect:
         if not any(matches(layer, pattern) for layer in model.layers):
-            return tr("Protect: no layer is called “{pattern}”.").format(
-                pattern=pattern
-            )
+            problem = tr("Protect: no layer is called “{pattern}”.")
+            return Problem(problem.format(pattern=pattern), "protect")
     for limit in map(parse_limit, config.pruning.layer_min_density):
         if not any(matches(layer, limit.pattern) for layer in model.layers):
-            return tr("Minimum per layer: no layer is called “{pattern}”.").format(
-                pattern=limit.pattern
-            )
-    return ""
+            problem = tr("Minimum per layer: no layer is called “{pattern}”.")
+            return Problem(problem.format(pattern=limit.pattern), "layer_min_density")
+    return Problem()
 
 
 def _run_problem(run_parent: str) -> str:

@@ -216,18 +216,15 @@ def _file_in_full(config: RunConfig, goal: Goal, model: ModelSummary) -> str:
 
 
 def unsupported(supports: Iterable[StructureSupport]) -> str:
-    """Return the unsupported structures of a model, a line for each reason."""
-    structures: dict[str, list[str]] = {}
-    for support in supports:
-        if not support.supported:
-            names = structures.setdefault(support.reason, [])
-            names.append(CHOICES[support.structure][0])
-    return "\n".join(
-        tr("{structures} cannot be chosen: {reason}").format(
-            structures=", ".join(names), reason=reason
-        )
-        for reason, names in structures.items()
-    )
+    """Return how many structures a model does not support, and where to read why."""
+    count = sum(not support.supported for support in supports)
+    if not count:
+        return ""
+    return ntr(
+        "{n} structure cannot be chosen; see its tooltip.",
+        "{n} structures cannot be chosen; see their tooltips.",
+        count,
+    ).format(n=count)
 
 
 def _shots(pruning: PruningConfig) -> str:

@@ -29,6 +29,7 @@ _PARTS = {
     "export": tr("Export"),
     "recovery": tr("Recovery"),
     "evaluation": tr("Evaluation"),
+    "samples": tr("Samples"),
 }
 _SOURCES = ("model.source", "calibration.text", "calibration.validation_text")
 _EMPTY_VALUES = {
@@ -101,6 +102,8 @@ def _format_more_text(more: MoreText) -> str:
 
 
 def _format_value(name: str, value: Any, field_text: FieldText) -> str:
+    if isinstance(value, bool):
+        return tr("Yes") if value else tr("No")
     if isinstance(value, Enum):
         return choice_label(value)[0]
     if not value and (name in _EMPTY_VALUES or field_text.minimum_text):

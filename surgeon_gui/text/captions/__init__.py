@@ -8,6 +8,7 @@ and their texts are in `labels.FIELDS`. Each part of the window has a module her
 from __future__ import annotations
 
 from surgeon_gui.text.captions import (
+    charts,
     diagnosis,
     export,
     help,
@@ -27,6 +28,7 @@ CAPTIONS: dict[str, Caption] = {
     **target.CAPTIONS,
     **export.CAPTIONS,
     **live.CAPTIONS,
+    **charts.CAPTIONS,
     **history.CAPTIONS,
     **diagnosis.CAPTIONS,
     **help.CAPTIONS,

@@ -5,8 +5,6 @@ from __future__ import annotations
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.captions.caption import Caption
 
-_SAVE = Caption(tr("Save"), tr("Save this chart as PNG, SVG or CSV."))
-
 CAPTIONS = {
     "diagnosis_tab": Caption(
         tr("Diagnosis"), tr("Cost of removing each part, and quality at each size.")
@@ -30,10 +28,6 @@ CAPTIONS = {
         tr("Remove the cheapest"),
         tr("Share that is removed from one part at a time, for the map below."),
     ),
-    "forecast_save_button": _SAVE,
-    "sensitivity_save_button": _SAVE,
-    "planned_save_button": _SAVE,
-    "architecture_save_button": _SAVE,
     "architecture_tab": Caption(
         tr("Architecture"),
         tr("Every layer before and after pruning, and why it was pruned."),
@@ -49,6 +43,12 @@ CAPTIONS = {
     ),
     "unprotect_layer_button": Caption(
         tr("Unprotect"), tr("Allow pruning this layer again.")
+    ),
+    "protect_block_button": Caption(
+        tr("Protect block"), tr("Protect all layers of the block in the next run.")
+    ),
+    "unprotect_block_button": Caption(
+        tr("Unprotect block"), tr("Allow pruning the block again.")
     ),
     "limit_layer_button": Caption(
         tr("Set minimum"),

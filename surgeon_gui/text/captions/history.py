@@ -5,9 +5,6 @@ from __future__ import annotations
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.captions.caption import Caption
 
-_SAVE = tr("Save")
-_SAVE_TIP = tr("Save this as PNG, SVG or CSV.")
-
 CAPTIONS = {
     # the list of runs
     "runs_button": Caption(
@@ -80,10 +77,6 @@ CAPTIONS = {
         tr("Log scale"), tr("Use a logarithmic vertical axis.")
     ),
     "compare_size_combo": Caption(tr("Size"), tr("Measure of size.")),
-    "compare_curves_save_button": Caption(_SAVE, _SAVE_TIP),
-    "compare_size_save_button": Caption(_SAVE, _SAVE_TIP),
-    "compare_figures_save_button": Caption(_SAVE, _SAVE_TIP),
-    "compare_settings_save_button": Caption(_SAVE, _SAVE_TIP),
     # report
     "report_button": Caption(
         tr("Save report"),

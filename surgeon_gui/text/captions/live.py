@@ -5,8 +5,6 @@ from __future__ import annotations
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.captions.caption import Caption
 
-_SAVE = Caption(tr("Save"), tr("Save this chart as PNG, SVG or CSV."))
-
 CAPTIONS = {
     # the strip at the bottom
     "pause_button": Caption(
@@ -29,13 +27,10 @@ CAPTIONS = {
     "perplexity_log_button": Caption(
         tr("Log scale"), tr("Use a logarithmic vertical axis.")
     ),
-    "perplexity_save_button": _SAVE,
     "parameters_measure_combo": Caption(
         tr("Measure of size"),
         tr("Number of parameters, or bytes in the file."),
     ),
-    "parameters_save_button": _SAVE,
-    "sparsity_save_button": _SAVE,
     "costs_measure_combo": Caption(
         tr("Quantity"),
         tr(
@@ -43,13 +38,9 @@ CAPTIONS = {
             "costs."
         ),
     ),
-    "costs_save_button": _SAVE,
     "recovery_costs_button": Caption(
         tr("Costs"), tr("Show the costs in place of the recovery.")
     ),
-    "recovery_save_button": _SAVE,
-    "memory_save_button": _SAVE,
-    "times_save_button": _SAVE,
 }
 
 # Explanation of a perplexity below the original's.

@@ -73,6 +73,8 @@ class ArchitectureView(QWidget):
         self._reasons.setObjectName("architecture_reasons")
         self._protect = button("protect_layer_button")
         self._protect.clicked.connect(controller.toggle_protection)
+        self._protect_block = button("protect_block_button")
+        self._protect_block.clicked.connect(controller.toggle_block_protection)
         self._share = described(ignore_wheel(QSpinBox()), "limit_layer_spin")
         self._share.setRange(0, 100)
         self._share.setSingleStep(5)
@@ -116,11 +118,17 @@ class ArchitectureView(QWidget):
         self._show_limit()
         for widget in (self._protect, self._share, self._limit):
             widget.setEnabled(has_layer)
+        self._show_block()
+        if layer is None and controller.block is not None:
+            number = controller.block.number
+            self._title.setText(tr("Block {number}").format(number=number))
+            self._reasons.setText("\n\n".join(controller.reasons))
+            return
         if layer is None:
             self._title.setText(tr("Why?"))
             hint = tr(
-                "Select a layer in the table or the picture to see why it was pruned "
-                "or kept, and to protect or limit it."
+                "Select a layer or a block in the table or the picture to see why it "
+                "was pruned or kept, and to protect or limit it."
             )
             self._reasons.setText(hint)
             return
@@ -136,6 +144,13 @@ class ArchitectureView(QWidget):
             blocker.unblock()
             self._tree.scrollTo(index)  # opens its block
             self._tree.viewport().update()
+
+    def _show_block(self) -> None:
+        """Show whether the block can be protected, or released."""
+        self._protect_block.setEnabled(self._controller.block is not None)
+        is_protected = self._controller.is_block_protected
+        name = "unprotect_block_button" if is_protected else "protect_block_button"
+        self._protect_block.setText(CAPTIONS[name].label)
 
     def _show_limit(self) -> None:
         """Show the limit of the layer in the box; one half if it has none."""
@@ -177,6 +192,8 @@ class ArchitectureView(QWidget):
         item = self._table.item(index)
         if isinstance(item, Layer):
             self._controller.select(item.name)
+        elif isinstance(item, Block):
+            self._controller.select_block(item.number)
 
     @Slot()
     def _on_limit_clicked(self) -> None:
@@ -266,6 +283,6 @@ class ArchitectureView(QWidget):
         column.addWidget(self._title)
         column.addWidget(on_card(content), 1)
         # In two rows, which leaves more width for the table.
-        column.addLayout(row_of(self._protect))
+        column.addLayout(row_of(self._protect, self._protect_block))
         column.addLayout(row_of(self._limit, self._share))
         return frame

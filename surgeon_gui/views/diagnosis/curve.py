@@ -1,5 +1,7 @@
 """Chart of predicted perplexity over sparsity, with a draggable target.
 
+The curve is the perplexity at best, and a band reaches up to what runs have measured.
+
 x   removed share of the prunable weights
 y   perplexity on a log scale, which is the loss that is predicted
 """
@@ -12,19 +14,19 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtCore import QEvent, QSignalBlocker, Qt, Signal, Slot
+from PySide6.QtCore import QEvent, QSignalBlocker, Signal, Slot
 from typing_extensions import override
 
 from surgeon_gui.base.theme import theme_of
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.diagnosis.costs import Floats
 from surgeon_gui.state.diagnosis.state import MeasuredPoint
+from surgeon_gui.state.diagnosis.text import MEASURED_RISE, measured_loss
 from surgeon_gui.text import numbers
 from surgeon_gui.widgets.charts.chart_card import ChartCard
-from surgeon_gui.widgets.charts.plot import PagePlot
+from surgeon_gui.widgets.charts.plot import PagePlot, padded
 from surgeon_gui.widgets.controls import text_label
 
-_LEFT_AXIS = 68  # pixels, as in the other charts
 _DOT = 9
 _DASHES = (6, 4)
 _MAX_GROWTH = math.log(20)  # of perplexity; higher values are clipped
@@ -46,6 +48,11 @@ class Prediction:
     target: float | None  # share
     points: Sequence[MeasuredPoint]
 
+    @property
+    def measured_losses(self) -> Floats:
+        """The losses up to which the band reaches."""
+        return self.baseline + MEASURED_RISE * (self.losses - self.baseline)
+
 
 class QualityCurve(ChartCard):
     """Chart of the predicted quality; its plot items are created once and reused."""
@@ -55,25 +62,21 @@ class QualityCurve(ChartCard):
     def __init__(self) -> None:
         super().__init__(
             "forecast",
-            tr("Predicted quality"),
+            tr("Predicted quality, at best"),
             tr("Diagnose the model to see the predicted quality for each target."),
         )
         self._shown: Prediction | None = None
-        plot = self._plot = PagePlot(enableMenu=False)
-        plot.setObjectName("forecast_plot")
-        plot.setAccessibleName(tr("Predicted quality"))
-        plot.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        plot.hideButtons()
-        plot.setMouseEnabled(x=False, y=False)
-        for side in ("left", "bottom"):
-            plot.getAxis(side).enableAutoSIPrefix(False)
-        plot.getAxis("left").setWidth(_LEFT_AXIS)
+        plot = self._plot = PagePlot("forecast", tr("Predicted quality"))
+        plot.set_ticks("bottom", _percent_ticks)
+        plot.set_ticks("left", _perplexity_ticks)
         self._base_line = pg.InfiniteLine(
             angle=0,
             label=tr("original"),
             labelOpts={"position": 0.99, "anchors": _BASE_ANCHORS},
         )
         self._curve = pg.PlotDataItem([], [], antialias=True)
+        self._upper = pg.PlotDataItem([], [], antialias=True)
+        self._band = pg.FillBetweenItem(self._curve, self._upper)
         self._dots = pg.ScatterPlotItem([], [], size=_DOT, symbol="o")
         self._recovered_dots = pg.ScatterPlotItem([], [], size=_DOT + 3, symbol="d")
         self._target = pg.InfiniteLine(
@@ -82,7 +85,9 @@ class QualityCurve(ChartCard):
         self._target.sigPositionChanged.connect(self._on_dragged)
         for item in (
             self._base_line,
+            self._band,
             self._curve,
+            self._upper,
             self._dots,
             self._recovered_dots,
             self._target,
@@ -106,6 +111,7 @@ class QualityCurve(ChartCard):
         if prediction is None:
             return
         self._curve.setData(prediction.shares * 100, prediction.losses)
+        self._upper.setData(prediction.shares * 100, prediction.measured_losses)
         self._base_line.setValue(prediction.baseline)
         self._show_points(prediction.points)
         self._fit_axes(prediction)
@@ -121,8 +127,10 @@ class QualityCurve(ChartCard):
         loss = float(np.interp(share, shown.shares, shown.losses))
         with QSignalBlocker(self._target):
             self._target.setValue(share * 100)
-        label = tr("{share}: {perplexity}").format(
-            share=numbers.percent(share), perplexity=_perplexity(loss)
+        label = tr("{share}: {best} to {worse}").format(
+            share=numbers.percent(share),
+            best=_perplexity(loss),
+            worse=_perplexity(measured_loss(shown.baseline, loss)),
         )
         is_right = share > 0.5
         self._target.label.setFormat(label)
@@ -137,8 +145,12 @@ class QualityCurve(ChartCard):
         if self._shown is None:
             return [header]
         rows: list[tuple[object, ...]] = [header]
-        for x, y in zip(self._shown.shares, self._shown.losses, strict=True):
-            rows.append((float(x), math.exp(min(float(y), 700.0)), "predicted"))
+        for kind, losses in (
+            ("at best", self._shown.losses),
+            ("up to", self._shown.measured_losses),
+        ):
+            for x, y in zip(self._shown.shares, losses, strict=True):
+                rows.append((float(x), math.exp(min(float(y), 700.0)), kind))
         for point in self._shown.points:
             kind = "measured, recovered" if point.is_recovered else "measured"
             rows.append((point.sparsity, point.perplexity, kind))
@@ -167,17 +179,12 @@ class QualityCurve(ChartCard):
         last = float(shown.shares[-1])
         ceiling = shown.baseline + _MAX_GROWTH
         tops = [math.log(p.perplexity) for p in shown.points if p.perplexity > 0]
-        top = max([min(float(shown.losses[-1]), ceiling), *tops])
+        top = max([min(float(shown.measured_losses[-1]), ceiling), *tops])
         top = min(max(top, shown.baseline + _MIN_GROWTH), ceiling)
         lows = [shown.baseline, *tops]
         room = _MARGIN * (top - min(lows))
-        low, high = min(lows) - room, top + room
-        self._plot.setYRange(low, high, padding=0)
         right = min(100.0, math.ceil(last * 10) * 10)
-        self._plot.setXRange(0, right, padding=0.02)
-        ticks = [(x, f"{x}") for x in range(0, int(right) + 1, 10)]
-        self._plot.getAxis("bottom").setTicks([ticks])
-        self._plot.getAxis("left").setTicks([_perplexity_ticks(low, high)])
+        self._plot.fit(padded(0.0, right), (min(lows) - room, top + room))
 
     def _restyle(self) -> None:
         if not hasattr(self, "_note"):
@@ -188,14 +195,18 @@ class QualityCurve(ChartCard):
             axis = self._plot.getAxis(side)
             axis.setPen(pg.mkPen(theme.border))
             axis.setTextPen(pg.mkPen(theme.muted))
-        self._plot.setLabel("left", tr("Perplexity"), color=theme.muted)
+        self._plot.setLabel(
+            "left", tr("Perplexity (per token), log"), color=theme.muted
+        )
         self._plot.setLabel(
             "bottom",
-            tr("Removed share of prunable weights, %"),
+            tr("Removed share of prunable weights (%)"),
             color=theme.muted,
         )
         self._plot.showGrid(x=False, y=True, alpha=0.25)
         self._curve.setPen(pg.mkPen(theme.accent, width=1))
+        self._upper.setPen(None)
+        self._band.setBrush(pg.mkBrush(theme.accent_soft))
         for dots in (self._dots, self._recovered_dots):
             dots.setBrush(pg.mkBrush(theme.text))
             dots.setPen(pg.mkPen(theme.surface))
@@ -211,6 +222,13 @@ def _perplexity(loss: float) -> str:
     return (
         numbers.perplexity(math.exp(loss)) if loss < 20 else ">10\N{SUPERSCRIPT EIGHT}"
     )
+
+
+def _percent_ticks(low: float, high: float) -> list[tuple[float, str]]:
+    """Return ticks at round shares between two percentages."""
+    step = next(n for n in (1, 2, 5, 10) if n == 10 or (high - low) / n <= _MAX_TICKS)
+    first = math.ceil(max(0.0, low) / step) * step
+    return [(float(x), str(x)) for x in range(first, int(min(high, 100.0)) + 1, step)]
 
 
 def _perplexity_ticks(low: float, high: float) -> list[tuple[float, str]]:
@@ -232,7 +250,10 @@ def _perplexity_ticks(low: float, high: float) -> list[tuple[float, str]]:
 
 
 def _note(points: Sequence[MeasuredPoint]) -> str:
-    note = tr("A rough prediction: one shot, no interaction of removals, no recovery.")
+    note = tr(
+        "Line: at best, without interaction of removals. Band: up to what runs of one "
+        "shot have measured, a rise of the loss three times as large."
+    )
     if not points:
         # Not in the f-string: the extraction of messages would miss it there.
         hint = tr("Results of runs will be added to the chart.")

@@ -12,7 +12,7 @@ from typing_extensions import override
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.state.charts import is_recovering
 from surgeon_gui.state.run import RunState
-from surgeon_gui.state.step_text import last_choice
+from surgeon_gui.state.step_text import last_choice, undone
 from surgeon_gui.text.captions.live import MEANINGS
 from surgeon_gui.views.live.layer_map import LayerMap
 from surgeon_gui.views.live.number_tiles import NumberTiles
@@ -22,14 +22,20 @@ from surgeon_gui.views.live.run_charts import (
     QualityChart,
     RecoveryChart,
 )
+from surgeon_gui.views.sample_card import SampleCard
 from surgeon_gui.widgets.charts.chart_card import ChartCard
-from surgeon_gui.widgets.controls import explained, line_label
+from surgeon_gui.widgets.controls import (
+    explained,
+    line_label,
+    show_problem,
+    warning_label,
+)
 
 _MIN_CHART = 210  # pixels; in a lower window the view scrolls
 _NARROW = 690  # pixels; minimum width for two columns
 _MIN_WIDTH = 360
 _MEANINGS = {"perplexity": "quality"}  # of charts named otherwise
-_FIRST_ROW = 2  # of the charts, below the figures and the damping
+_FIRST_ROW = 3  # of the charts, below the figures and the notes
 
 
 class LiveView(QWidget):
@@ -40,6 +46,7 @@ class LiveView(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.setObjectName("live_view")
+        self._run = ""  # that is shown
         self._tiles = NumberTiles()
         # Not wrapped: it would push the charts out of view.
         self._damping = line_label(quiet=True)
@@ -47,6 +54,8 @@ class LiveView(QWidget):
         self._damping.setContentsMargins(
             GAP + GAP // 2, 0, 0, 0
         )  # aligned with the tiles
+        self._undone = warning_label("undone_label")
+        self._sample = SampleCard("live")
         self._quality = QualityChart()
         self._parameters = ParametersChart()
         self._costs = CostChart()
@@ -79,10 +88,16 @@ class LiveView(QWidget):
 
     def show_run(self, run: RunState, now: float) -> None:
         """Show the state of a run."""
+        if run.run != self._run:
+            self._run = run.run
+            for chart in self._charts.values():
+                chart.reset_zoom()
         self._tiles.show_run(run, now)
         damping = last_choice(run)
         self._damping.setText(damping)
         self._damping.setVisible(bool(damping))
+        show_problem(self._undone, undone(run))
+        self._sample.show_run(run)
         self._quality.show_run(run)
         self._parameters.show_run(run)
         self._costs.show_run(run)
@@ -118,6 +133,7 @@ class LiveView(QWidget):
         """Show one of the two charts that share a place."""
         charts: tuple[ChartCard, ChartCard] = (self._recovery, self._costs)
         hidden, shown = reversed(charts) if shows_recovery else charts
+        hidden.shrink()
         shown.resize(hidden.size())
         hidden.hide()
         shown.show()
@@ -138,14 +154,16 @@ class LiveView(QWidget):
         self._columns = columns
         self._grid.addWidget(self._tiles, 0, 0, 1, columns)
         self._grid.addWidget(self._damping, 1, 0, 1, columns)
+        self._grid.addWidget(self._undone, 2, 0, 1, columns)
         places = [
             chart for chart in self._charts.values() if chart is not self._recovery
         ]
         for number, chart in enumerate(places):
             row, column = divmod(number, columns)
-            self._grid.addWidget(chart, _FIRST_ROW + row, column)
+            self._grid.addWidget(chart.place, _FIRST_ROW + row, column)
             if chart is self._costs:
-                self._grid.addWidget(self._recovery, _FIRST_ROW + row, column)
+                self._grid.addWidget(self._recovery.place, _FIRST_ROW + row, column)
+        self._grid.addWidget(self._sample, _FIRST_ROW + len(places), 0, 1, columns)
         self._tiles.arrange(2 if columns == 1 else 5)
         for column in range(2):
             self._grid.setColumnStretch(column, 1 if column < columns else 0)

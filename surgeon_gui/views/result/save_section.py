@@ -34,6 +34,7 @@ from surgeon_gui.widgets.controls import (
     described,
     enable_unless,
     heading,
+    mark_invalid,
     problem_label,
     show_problem,
     text_label,
@@ -87,9 +88,9 @@ class SaveSection(QWidget):
         column.addWidget(self._form)
         column.addWidget(heading(FIELDS["export.folder"].label))
         column.addLayout(with_button(self._folder, self._choose))
+        column.addWidget(self._problem)
         column.addLayout(row_of(self._save))
         column.addWidget(self._progress)
-        column.addWidget(self._problem)
         column.addWidget(self._note)
         column.addWidget(self._saved)
 
@@ -120,6 +121,7 @@ class SaveSection(QWidget):
             part.setEnabled(not request.is_open)
         self._progress.show_request(request)
         show_problem(self._problem, state.save_problem or problem_of(request))
+        mark_invalid(self._folder, bool(state.save_problem))
         note = ended_note(request, tr("Saving"))
         self._note.setText(note)
         self._note.setVisible(bool(note))

@@ -14,11 +14,12 @@ from surgeon_gui.state import result_text
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job.targets import next_target_obstacle
 from surgeon_gui.state.run import RunState
-from surgeon_gui.state.step_text import phase
+from surgeon_gui.state.step_text import phase, undone
 from surgeon_gui.views.replace_question import ReplaceQuestion
 from surgeon_gui.views.result.export_result import ExportResult
 from surgeon_gui.views.result.save_section import SaveSection
 from surgeon_gui.views.result.speed_section import SpeedSection
+from surgeon_gui.views.sample_card import SampleCard
 from surgeon_gui.views.steps.page import row_of
 from surgeon_gui.widgets.controls import (
     bold,
@@ -27,7 +28,9 @@ from surgeon_gui.widgets.controls import (
     enable_unless,
     heading,
     set_enabled,
+    show_problem,
     text_label,
+    warning_label,
 )
 from surgeon_gui.widgets.facts import Facts
 
@@ -57,20 +60,24 @@ class ResultView(QWidget):
         self._title.setFont(bold(self._title.font(), _TITLE_SCALE))
         self._outcome = text_label()
         self._outcome.setObjectName("result_outcome")
+        self._undone = warning_label("result_undone")
+        self._sample = SampleCard("result")
         self._verified = text_label(quiet=True)
         self._verified.setObjectName("result_verified")
         self._quality = Facts("result_quality")
         self._result = ExportResult(session)
         self._speed = SpeedSection(session)
         self._save = SaveSection(session, question)
-        top = _card(self._title, self._outcome, self._verified, self._actions())
+        top = _card(
+            self._title, self._outcome, self._undone, self._verified, self._actions()
+        )
         self._optional: tuple[tuple[QWidget, QWidget], ...] = (
             (_card(heading(tr("Quality")), self._quality), self._quality),
             (_card(self._speed), self._speed),
             (_card(self._save), self._save),
         )
         quality, speed, save = (frame for frame, _ in self._optional)
-        left = _column(quality, speed)
+        left = _column(quality, self._sample, speed)
         right = _column(_card(self._result, report_row), save)
         self._parts = (top, left, right)
         self._grid = QGridLayout(self)
@@ -97,6 +104,8 @@ class ResultView(QWidget):
         tick = "\N{CHECK MARK} " if is_success else ""
         self._title.setText(tick + result_text.headline(run))
         self._outcome.setText(phase(run))
+        show_problem(self._undone, undone(run))
+        self._sample.show_run(run)
         self._verified.setText(result_text.verified(run))
         self._quality.show_facts(result_text.quality_facts(run))
         set_enabled(self._try, is_enabled=run.exported is not None)

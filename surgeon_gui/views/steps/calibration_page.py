@@ -21,6 +21,7 @@ from surgeon_gui.controllers.sources import (
 )
 from surgeon_gui.state.app import AppState, Step
 from surgeon_gui.state.export_text import problem_of
+from surgeon_gui.state.job.checks import Problem, calibration_problem
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.sources.resolver import resolve_text
 from surgeon_gui.state.sources.text import (
@@ -37,6 +38,7 @@ from surgeon_gui.views.steps.window_pager import WindowPager
 from surgeon_gui.widgets.controls import (
     button,
     heading,
+    mark_invalid,
     problem_label,
     set_enabled,
     show_problem,
@@ -95,16 +97,19 @@ class CalibrationPage(Page):
 
     def _lay_out(self, file: QPushButton, validation_file: QPushButton) -> None:
         self.column.addWidget(heading(FIELDS["calibration.text"].label))
-        self.column.addLayout(with_button(self._text, file))
+        self._text_row = with_button(self._text, file)
+        self.column.addLayout(self._text_row)
         self.column.addLayout(row_of(self._builtin_button))
         self.column.addWidget(self._parts)
         self.column.addWidget(heading(FIELDS["calibration.validation_text"].label))
-        self.column.addLayout(with_button(self._validation, validation_file))
+        self._validation_row = with_button(self._validation, validation_file)
+        self.column.addLayout(self._validation_row)
         self.column.addWidget(self._more_texts)
         self.column.addWidget(self._form)
         self.column.addWidget(self._judging)
         self.column.addWidget(self._problem)
-        self.column.addLayout(row_of(self._preview_button))
+        self._preview_row = row_of(self._preview_button)
+        self.column.addLayout(self._preview_row)
         self.column.addWidget(self._counts)
         self.column.addWidget(self._own_text)
         self.column.addWidget(self._preview_facts)
@@ -126,7 +131,7 @@ class CalibrationPage(Page):
         if Step.CALIBRATION not in state.rejected:
             self._form.show_config(calibration)
             self._judging.show_config(state.config.evaluation)
-        show_problem(self._problem, _problem(state))
+        self._show_problem(state)
         can_preview = state.model_is_chosen and not state.is_busy
         request = state.request(RequestKind.PREVIEW)
         is_enabled = can_preview and not request.is_open
@@ -145,6 +150,25 @@ class CalibrationPage(Page):
             () if preview is None else preview_facts(preview)
         )
         self._pager.show_preview(preview, state.config.own_windows)
+
+    def _show_problem(self, state: AppState) -> None:
+        """Show the problem of the texts below its setting, which is marked."""
+        text, setting = _problem(state)
+        inputs = {"text": self._text, "validation_text": self._validation}
+        for name, edit in inputs.items():
+            mark_invalid(edit, bool(text) and name == setting)
+        if setting == "window_length":
+            self._form.show_problem(text, setting)
+            text = ""
+        below = {"text": self._text_row, "validation_text": self._validation_row}
+        anchor = below.get(setting)
+        place = self.column.indexOf(self._preview_row)
+        if anchor is not None:
+            place = self.column.indexOf(anchor) + 1
+        if text and text != self._problem.text():
+            self.column.removeWidget(self._problem)
+            self.column.insertWidget(place, self._problem)
+        show_problem(self._problem, text)
 
     @Slot(str)
     def choose_text(self, text: str) -> None:
@@ -186,11 +210,12 @@ class CalibrationPage(Page):
         return self.session.state.config.calibration
 
 
-def _problem(state: AppState) -> str:
+def _problem(state: AppState) -> Problem:
     """Return the problem with the texts; the form shows its own problems."""
-    problem = state.problems.get(Step.CALIBRATION, "")
-    if Step.CALIBRATION in state.rejected:
-        problem = ""
+    problem = Problem()
+    if Step.CALIBRATION not in state.rejected:
+        problem = calibration_problem(state.config, state.model)
     for kind in (RequestKind.PREVIEW, RequestKind.DESCRIPTION):
-        problem = problem or problem_of(state.request(kind))
+        if not problem.text:
+            problem = Problem(problem_of(state.request(kind)), "text")
     return problem

@@ -23,6 +23,7 @@ from surgeon_gui.views.steps.page import Page, row_of, with_button
 from surgeon_gui.widgets.controls import (
     button,
     heading,
+    mark_invalid,
     problem_label,
     show_problem,
     text_label,
@@ -79,7 +80,12 @@ class ExportPage(Page):
         self._show_choices(state)
         # During a run, the files at the destination are its own.
         problem = "" if run.status.is_busy else state.problems.get(Step.EXPORT, "")
+        is_of_format = problem == file_formats.format_problem(state.config, state.model)
+        if is_of_format and Step.EXPORT not in state.rejected:
+            self._form.show_problem(problem, "format")
+            problem = ""
         show_problem(self._problem, problem)
+        mark_invalid(self._folder, bool(problem))
         self._replace.setVisible(state.can_replace and bool(problem))
         self._note.setText(_note(export))
         self._show_sizes(state)

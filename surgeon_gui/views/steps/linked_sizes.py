@@ -121,6 +121,10 @@ class LinkedSizes(QWidget):
         self._values = dict(values)
         self._show()
 
+    def field(self, name: str) -> QWidget:
+        """Return the input of the target, whichever of its fields `name` is."""
+        return self._inputs[self._values["target"]].widget
+
     def show_model(self, model: ModelSummary | None, dtype: FileDtype) -> None:
         """Compute the values for `model` and the number format of the export."""
         if model is not self._model or dtype is not self._dtype:

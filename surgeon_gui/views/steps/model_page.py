@@ -33,6 +33,7 @@ from surgeon_gui.widgets.controls import (
     button,
     choice_box,
     described,
+    mark_invalid,
     problem_label,
     show_problem,
     text_label,
@@ -75,12 +76,13 @@ class ModelPage(Page):
         self._form.edited.connect(self._on_form_edited)
         self._form.refused.connect(self._on_form_rejected)
 
+        self._openers = (folder, gguf, demo, self._sample)
         self.column.addWidget(self._source)
+        self.column.addWidget(self._problem)
         self.column.addLayout(row_of(folder, gguf))
         self.column.addLayout(row_of(demo))
         self.column.addLayout(row_of(self._sample))
         self.column.addWidget(self._recent)
-        self.column.addWidget(self._problem)
         self.column.addWidget(self._download)
         self.column.addWidget(self._note)
         self.column.addWidget(self._facts)
@@ -102,7 +104,9 @@ class ModelPage(Page):
         elif self._source.value() != state.config.model.source:
             self._source.show_value(state.config.model.source)
         self._form.show_config(state.config.model)
-        show_problem(self._problem, _problem(state))
+        problem = _problem(state)
+        show_problem(self._problem, problem)
+        mark_invalid(self._source, bool(problem))
         self._download.show_state(state)
         is_open = state.request(RequestKind.INSPECTION).is_open
         self._note.setText(
@@ -111,6 +115,12 @@ class ModelPage(Page):
         self._note.setVisible(is_open)
         self._facts.show_facts(facts_of(state))
         self._show_recent()
+
+    def show_openers(self, is_shown: bool) -> None:
+        """Show the buttons that open a model; the empty state has the same ones."""
+        for opener in self._openers:
+            opener.setVisible(is_shown)
+        self._recent.setVisible(is_shown and bool(self._shown_recent))
 
     @Slot()
     def ask_for_folder(self) -> None:
@@ -200,7 +210,6 @@ class ModelPage(Page):
 
     def _show_recent(self) -> None:
         recent = self._settings.recent_models
-        self._recent.setVisible(bool(recent))
         if recent == self._shown_recent:
             return
         self._shown_recent = list(recent)

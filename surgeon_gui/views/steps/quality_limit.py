@@ -74,6 +74,10 @@ class QualityLimit(QWidget):
             if not entry.is_being_typed_in:
                 entry.show(shown[name])
 
+    def field(self, name: str) -> QWidget:
+        """Return the input of a limit."""
+        return self._inputs[name].widget
+
     @property
     def _shown_name(self) -> str:
         return self.names[self._unit.currentIndex()]

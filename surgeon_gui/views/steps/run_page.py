@@ -1,4 +1,4 @@
-"""Step 4: the run folder, the job file, and the resources of each stage."""
+"""Step 4: run folder, samples, job file, and the resources of each stage."""
 
 from __future__ import annotations
 
@@ -21,11 +21,13 @@ from surgeon_gui.state.app import AppState, Step
 from surgeon_gui.state.step_text import stage_times
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.views.steps.page import Page, row_of, with_button
+from surgeon_gui.views.steps.sample_settings import SampleSettings
 from surgeon_gui.widgets.controls import (
     button,
     described,
     enable_unless,
     heading,
+    mark_invalid,
     problem_label,
     show_problem,
     text_label,
@@ -54,6 +56,8 @@ class RunPage(Page):
         self._command.setPlaceholderText(tr("Save the job first"))
         self._copy = button("copy_command_button")
         self._copy.clicked.connect(self._on_copy_clicked)
+        self._samples = SampleSettings()
+        self._samples.edited.connect(session.edit_samples)
         self._folder = text_label(quiet=True)
         self._folder.setObjectName("run_folder_label")
         self._open_button = button("open_run_button")
@@ -64,6 +68,8 @@ class RunPage(Page):
         self.column.addWidget(heading(CAPTIONS["run_parent_edit"].label))
         self.column.addLayout(with_button(self._parent_edit, choose))
         self.column.addWidget(self._problem)
+        self.column.addWidget(heading(tr("Samples")))
+        self.column.addWidget(self._samples)
         self.column.addWidget(heading(tr("Job file")))
         self.column.addLayout(row_of(self._save, load))
         self.column.addWidget(heading(tr("Command line")))
@@ -78,8 +84,10 @@ class RunPage(Page):
         if not self._parent_edit.hasFocus():
             self._parent_edit.setText(state.run_parent)
             self._parent_edit.setCursorPosition(0)
+        self._samples.show_config(state.config.samples)
         problem = "" if state.run.status.is_busy else state.problems.get(Step.RUN, "")
         show_problem(self._problem, problem)
+        mark_invalid(self._parent_edit, bool(problem))
         self._command.setText(command(state.job_file, state.run_parent))
         self._command.setCursorPosition(0)
         self._copy.setEnabled(bool(state.job_file))

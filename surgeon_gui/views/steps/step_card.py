@@ -64,6 +64,13 @@ class StepHeader(QAbstractButton):
         """The mark and summary shown."""
         return self._view
 
+    @property
+    def summary(self) -> str:
+        """The line below the title; an open page shows its problem itself."""
+        if self.isChecked() and self._view.mark is Mark.PROBLEM:
+            return tr("See the message at the marked setting.")
+        return self._view.summary
+
     def show_view(self, view: StepView) -> None:
         """Show the mark and summary of the step."""
         if view == self._view:
@@ -136,7 +143,7 @@ class StepHeader(QAbstractButton):
         painter.setFont(self.font())
         painter.setPen(QColor(_inks(theme).get(self._view.mark, theme.muted)))
         summary = QFontMetrics(self.font()).elidedText(
-            self._view.summary, Qt.TextElideMode.ElideRight, width
+            self.summary, Qt.TextElideMode.ElideRight, width
         )
         below = QRect(left, top + line + 2, width, line)
         painter.drawText(below, Qt.AlignmentFlag.AlignVCenter, summary)

@@ -2,7 +2,8 @@
 
 The tiles act as radio buttons for keyboard and screen readers: Tab reaches the selected
 one and the arrow keys select its neighbors. Structures that the model does not support
-are skipped; their tooltip gives the reason. A form part for the field `structure`.
+are skipped; their tooltip gives the reason. The pattern of N:M is below its tile. A
+form part for both fields.
 """
 
 from __future__ import annotations
@@ -24,15 +25,19 @@ from PySide6.QtWidgets import (
     QAbstractButton,
     QButtonGroup,
     QGridLayout,
+    QHBoxLayout,
     QSizePolicy,
     QWidget,
 )
 from typing_extensions import override
 
-from surgeon_engine.api.config.pruning import PruningConfig, Structure
+from surgeon_engine.api.config.pruning import NM, PruningConfig, Structure
 from surgeon_gui.base.theme import GAP, theme_of
 from surgeon_gui.text.choices import CHOICES
+from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.views.steps.structure_pictures import Ink, paint_structure
+from surgeon_gui.widgets.controls import line_label
+from surgeon_gui.widgets.forms.inputs import PatternInput
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 _COLUMNS = 4
@@ -53,7 +58,7 @@ class StructureTiles(QWidget):
     """Choice of the structure to prune."""
 
     edited = Signal()
-    names = ("structure",)
+    names = ("structure", "pattern")
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,16 +73,30 @@ class StructureTiles(QWidget):
             self._group.addButton(tile)
             tile.stepped.connect(self._on_step)
         self._group.buttonToggled.connect(self._on_toggled)
-        self.show_values({"structure": self._structure})
+        self._pattern = _pattern_input()
+        self._pattern.edited.connect(self._on_pattern_edited)
+        row = len(self._tiles) // _COLUMNS + 1
+        grid.addWidget(self._pattern_row(), row, 0, 1, _COLUMNS)
+        pattern = NM().pattern
+        self.show_values({"structure": self._structure, "pattern": pattern})
 
     def values(self) -> Mapping[str, Any]:
         """Return the values of the fields by name."""
-        return {"structure": self._structure}
+        return {"structure": self._structure, "pattern": self._pattern.value}
 
     def show_values(self, values: Mapping[str, Any]) -> None:
         """Show the values of all fields without emitting `edited`."""
         self._structure = values["structure"]
         self._tiles[self._structure].setChecked(True)
+        if not self._pattern.is_being_typed_in:
+            self._pattern.show(values["pattern"])
+        self._row.setVisible(self._structure is Structure.N_M)
+
+    def field(self, name: str) -> QWidget:
+        """Return the input of a field."""
+        if name == "pattern":
+            return self._pattern.widget
+        return self._tiles[self._structure]
 
     def disable(self, reasons: Mapping[Structure, str]) -> None:
         """Disable structures, each for a reason that its tooltip shows."""
@@ -86,6 +105,24 @@ class StructureTiles(QWidget):
             tile.setEnabled(not reason or structure is self._structure)
             tile.set_unsupported(bool(reason))
             tile.setToolTip(plain_tip(reason or CHOICES[structure][1]))
+            tile.setAccessibleDescription(reason or CHOICES[structure][1])
+
+    def _pattern_row(self) -> QWidget:
+        """Return the row with the pattern, which only N:M has."""
+        self._row = QWidget()
+        label = line_label(FIELDS["pruning.pattern"].label)
+        label.setToolTip(plain_tip(FIELDS["pruning.pattern"].tip))
+        label.setBuddy(self._pattern.widget)
+        row = QHBoxLayout(self._row)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(GAP)
+        row.addWidget(label)
+        row.addWidget(self._pattern.widget, 1)
+        return self._row
+
+    @Slot()
+    def _on_pattern_edited(self) -> None:
+        self.edited.emit()
 
     @Slot(int)
     def _on_step(self, step: int) -> None:
@@ -104,6 +141,13 @@ class StructureTiles(QWidget):
         if is_checked and button.structure is not self._structure:
             self._structure = button.structure
             self.edited.emit()
+
+
+def _pattern_input() -> PatternInput:
+    entry, text = PatternInput(), FIELDS["pruning.pattern"]
+    entry.widget.setObjectName("pruning_pattern")
+    entry.widget.setAccessibleName(text.label)
+    return entry
 
 
 class _StructureTile(QAbstractButton):

@@ -19,6 +19,7 @@ from surgeon_gui.controllers.preset_store import PresetStore
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState, Step
 from surgeon_gui.state.job import resource_text, targets
+from surgeon_gui.state.job.checks import target_problem
 from surgeon_gui.state.job.own_presets import presets_folder
 from surgeon_gui.state.job.plan_text import describe_goal, unsupported
 from surgeon_gui.text.choices import CHOICES
@@ -32,8 +33,6 @@ from surgeon_gui.views.steps.structure_tiles import StructureTiles
 from surgeon_gui.widgets.controls import (
     button,
     heading,
-    problem_label,
-    show_problem,
     text_label,
 )
 from surgeon_gui.widgets.forms.form import ConfigForm
@@ -68,8 +67,6 @@ class TargetPage(Page):
         self._structure_note.setObjectName("structure_note")
         self._unsupported_note = text_label(quiet=True)
         self._unsupported_note.setObjectName("unsupported_note")
-        self._problem = problem_label()
-        self._problem.setObjectName("target_problem")
         self._goal = text_label(quiet=True)
         self._goal.setObjectName("goal_label")
         self._choose_layers = button("protect_choose_button")
@@ -98,7 +95,6 @@ class TargetPage(Page):
             self._sizes,
             self._limit,
             self._goal,
-            self._problem,
             self._plan,
             heading(tr("Method")),
             self._form,
@@ -128,9 +124,9 @@ class TargetPage(Page):
         self._tree.show_model(state.model)
         self._tree.show_patterns(values["protect"])
         self._choose_layers.setEnabled(state.model is not None)
-        # The form shows its own problems.
-        problem = "" if is_rejected else state.problems.get(Step.TARGET, "")
-        show_problem(self._problem, problem)
+        if not is_rejected:  # else the form shows its own problem
+            problem = target_problem(state.config, state.model)
+            self._form.show_problem(*problem)
         model = state.model
         summary = (
             describe_goal(state.config, model) if model and not is_rejected else ""

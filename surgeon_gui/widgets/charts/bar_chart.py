@@ -9,7 +9,7 @@ from typing_extensions import override
 from surgeon_gui.base.theme import theme_of
 from surgeon_gui.text.chart_values import Bars
 from surgeon_gui.widgets.charts.legend import LegendEntry
-from surgeon_gui.widgets.charts.plot import Reading
+from surgeon_gui.widgets.charts.plot import Reading, padded
 from surgeon_gui.widgets.charts.plot_card import PlotCard
 
 _HEADROOM = 0.12  # above the highest bar, as a share of it
@@ -39,6 +39,8 @@ class BarChart(PlotCard):
         """Replace the shown bars."""
         if bars == self._shown:
             return
+        if bars.axis != self._shown.axis:
+            self._plot.reset_zoom()
         self._shown = bars
         self.show_as_empty(not bars.edges)
         if not bars.edges:
@@ -52,11 +54,11 @@ class BarChart(PlotCard):
             self._mark.setValue(bars.mark)
             self._mark.label.setFormat(bars.mark_name)
         self._plot.getAxis("left").format_tick = bars.format_tick
-        self._plot.getAxis("bottom").setTicks([list(bars.ticks)])
-        self._plot.setXRange(bars.edges[0][0], bars.edges[-1][1], padding=0.02)
-        self._plot.setYRange(
-            0.0, (1 + _HEADROOM) * (max(_heights(bars)) or 1), padding=0
+        self._plot.set_ticks(
+            "bottom", bars.ticks_between or (lambda low, high: bars.ticks)
         )
+        top = (1 + _HEADROOM) * (max(_heights(bars)) or 1)
+        self._plot.fit(padded(bars.edges[0][0], bars.edges[-1][1]), (0.0, top))
         self._plot.label_axes(bars.axis, bars.x_axis)
         self._plot.read()
 

@@ -1,4 +1,4 @@
-"""The card around a chart: title, controls, and saving as PNG, SVG or CSV."""
+"""The card around a chart: title, controls, and a menu to enlarge, zoom and save."""
 
 from __future__ import annotations
 
@@ -8,15 +8,29 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from PySide6.QtCore import QBuffer, QIODevice, QPoint, QRect, QSize, Qt, Signal, Slot
-from PySide6.QtGui import QAction, QImage, QPainter, QRegion
+from PySide6.QtCore import (
+    QBuffer,
+    QEvent,
+    QIODevice,
+    QObject,
+    QPoint,
+    QRect,
+    QSize,
+    Qt,
+    Signal,
+    Slot,
+)
+from PySide6.QtGui import QAction, QImage, QPainter, QRegion, QWheelEvent
 from PySide6.QtSvg import QSvgGenerator
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QMenu, QVBoxLayout, QWidget
+from typing_extensions import override
 
 from surgeon_engine.api.files import write_atomically
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
+from surgeon_gui.widgets.charts.enlarging import Enlarging
 from surgeon_gui.widgets.charts.legend import Legend, LegendEntry
+from surgeon_gui.widgets.charts.plot import PagePlot
 from surgeon_gui.widgets.controls import (
     button,
     explained,
@@ -27,18 +41,20 @@ from surgeon_gui.widgets.controls import (
 from surgeon_gui.widgets.dialogs import ask_new_file
 
 _PICTURE_SCALE = 2  # for documents: twice the resolution of the screen
+_MENU_ZOOM = 1.5  # by one choice of the menu
 FORMATS = ("png", "svg", "csv")
 
 
 class ChartCard(QFrame):
     """A card around a plot. Subclasses set the body and implement `rows`.
 
-    ┌ title ─────────────── controls  Save ┐
-    │ legend                               │
+    ┌ title ───────── controls  More  Back ┐
+    │ legend                    Reset zoom │
     │ plot, or a line while it is empty    │
     └──────────────────────────────────────┘
 
-    Saved pictures contain the title, the legend and the plot, but no controls.
+    A double click on the title enlarges the card over the whole view. Saved pictures
+    contain the title, the legend and the plot, but no controls.
     """
 
     save_failed = Signal(str)
@@ -58,25 +74,80 @@ class ChartCard(QFrame):
         self.legend.hide()
         self.controls = QHBoxLayout()
         self.controls.setSpacing(GAP)
-        self._save = button(f"{name}_save_button")
-        give_menu(self._save, self._menu())
+        self._enlarging = Enlarging(self, self.shrink)
+        self._back = button(f"{name}_return_button")
+        self._back.clicked.connect(self.shrink)
+        self._back.hide()
+        self._below = QHBoxLayout()
+        self._more = button(f"{name}_more_button")
+        self._menu = QMenu(self)
+        self._add_action("enlarge", tr("Enlarge")).triggered.connect(self.enlarge)
+        self._menu.addSeparator()
+        give_menu(self._more, self._menu)
+        self._layout = QVBoxLayout(self)
+        self._layout.setContentsMargins(MARGIN, GAP, MARGIN, GAP)
+        self._layout.setSpacing(GAP // 2)
+        for row in self._rows_above():
+            self._layout.addLayout(row)
+        self._layout.addWidget(self._empty, 1)
+
+    def _rows_above(self) -> tuple[QHBoxLayout, QHBoxLayout]:
+        """Return the rows above the plot."""
+        self._title.installEventFilter(self)
         top = QHBoxLayout()
         top.addWidget(self._title)
         top.addStretch()
         top.addLayout(self.controls)
-        top.addWidget(self._save)
-        self._layout = QVBoxLayout(self)
-        self._layout.setContentsMargins(MARGIN, GAP, MARGIN, GAP)
-        self._layout.setSpacing(GAP // 2)
-        self._layout.addLayout(top)
-        self._layout.addWidget(self.legend)
-        self._layout.addWidget(self._empty, 1)
+        top.addWidget(self._more)
+        top.addWidget(self._back)
+        self._below.addWidget(self.legend, 1)
+        self._below.addStretch()
+        return top, self._below
 
     def set_body(self, body: QWidget) -> None:
         """Set the plot; it stays hidden while the chart is empty."""
         self._body = body
         self._layout.addWidget(body, 1)
+        if isinstance(body, PagePlot):
+            self._offer_zoom(body)
+        for suffix in FORMATS:
+            text = tr("Save as {format}…").format(format=suffix.upper())
+            action = self._add_action(suffix, text)
+            action.setData(suffix)
+            action.triggered.connect(self._on_save_triggered)
         self.show_as_empty(True)
+
+    @property
+    def place(self) -> QWidget:
+        """The widget that stands for the card in the layout of its view."""
+        return self._enlarging.stand_in or self
+
+    @property
+    def is_enlarged(self) -> bool:
+        """True if the card covers its view."""
+        return self._enlarging.stand_in is not None
+
+    @Slot()
+    def enlarge(self) -> None:
+        """Cover the whole view with the card, until Esc or `shrink`."""
+        if not self.is_enlarged and not self.is_empty:
+            self._enlarging.start()
+            self._back.show()
+            self._back.setFocus()
+
+    @Slot()
+    def shrink(self) -> None:
+        """Put an enlarged card back into its place."""
+        if self.is_enlarged:
+            self._back.hide()
+            self._enlarging.end()
+            self._more.setFocus()
+
+    @Slot()
+    def reset_zoom(self) -> None:
+        """Show the whole chart."""
+        if isinstance(self._body, PagePlot):
+            self._body.reset_zoom()
 
     def show_empty_text(self, text: str) -> None:
         """Set the line that an empty chart shows."""
@@ -90,8 +161,11 @@ class ChartCard(QFrame):
     def show_as_empty(self, is_empty: bool) -> None:
         """Show the plot, or the line for an empty chart."""
         self._empty.setVisible(is_empty)
-        self._save.setEnabled(not is_empty)
+        self._more.setEnabled(not is_empty)
         self._show_or_hide_legend()
+        if is_empty:
+            self.reset_zoom()
+            self.shrink()
         if self._body is not None:
             self._body.setVisible(not is_empty)
 
@@ -103,7 +177,7 @@ class ChartCard(QFrame):
     @property
     def is_empty(self) -> bool:
         """True if there is nothing to show and to save."""
-        return not self._save.isEnabled()
+        return not self._more.isEnabled()
 
     def rows(self) -> list[tuple[object, ...]]:
         """Return the data of the chart for CSV; the first row has the column names."""
@@ -160,17 +234,43 @@ class ChartCard(QFrame):
             rb'font-family="([^"]*)"', rb'font-family="\1, sans-serif"', drawn
         )
 
-    def _menu(self) -> QMenu:
-        menu = QMenu(self)
-        for suffix in FORMATS:
-            action = menu.addAction(tr("As {format}…").format(format=suffix.upper()))
-            action.setObjectName(f"{self._name}_{suffix}_action")
-            action.setData(suffix)
-        menu.triggered.connect(self._on_menu_triggered)
-        return menu
+    @override
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if event.type() is QEvent.Type.MouseButtonDblClick:  # on the title
+            if self.is_enlarged:
+                self.shrink()
+            else:
+                self.enlarge()
+            return True
+        return super().eventFilter(watched, event)
 
-    @Slot(QAction)
-    def _on_menu_triggered(self, action: QAction) -> None:
+    @override
+    def wheelEvent(self, event: QWheelEvent) -> None:
+        # The page behind an enlarged card does not scroll.
+        event.setAccepted(self.is_enlarged)
+
+    def _add_action(self, name: str, text: str) -> QAction:
+        action = self._menu.addAction(text)
+        action.setObjectName(f"{self._name}_{name}_action")
+        return action
+
+    def _offer_zoom(self, plot: PagePlot) -> None:
+        """Offer to zoom the plot without a mouse."""
+        closer = self._add_action("zoom_in", tr("Zoom in"))
+        closer.triggered.connect(lambda: plot.zoom(_MENU_ZOOM))
+        farther = self._add_action("zoom_out", tr("Zoom out"))
+        farther.triggered.connect(lambda: plot.zoom(1 / _MENU_ZOOM))
+        self._menu.addSeparator()
+        reset = button(f"{self._name}_reset_button")
+        reset.hide()
+        reset.clicked.connect(self.reset_zoom)
+        plot.zoom_changed.connect(reset.setVisible)
+        self._below.addWidget(reset, 0, Qt.AlignmentFlag.AlignTop)
+
+    @Slot()
+    def _on_save_triggered(self) -> None:
+        action = self.sender()
+        assert isinstance(action, QAction)
         name = f"{self._name}.{action.data()}"
         ask_new_file(self, tr("Save the chart"), name, self._on_file_selected)
 

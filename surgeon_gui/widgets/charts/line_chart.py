@@ -16,7 +16,7 @@ from surgeon_gui.base.theme import theme_of
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.chart_values import Curve, Line
 from surgeon_gui.widgets.charts.legend import LegendEntry
-from surgeon_gui.widgets.charts.plot import Reading
+from surgeon_gui.widgets.charts.plot import Reading, log_label, padded
 from surgeon_gui.widgets.charts.plot_card import PlotCard
 
 _DOT = 7  # pixels
@@ -65,6 +65,8 @@ class LineChart(PlotCard):
         """Replace the shown line."""
         if line == self._shown:
             return
+        if line.axes != self._shown.axes:
+            self._plot.reset_zoom()
         self._shown = line
         self.show_as_empty(not line.xs)
         if not line.xs:
@@ -111,14 +113,12 @@ class LineChart(PlotCard):
         self._plot.addItem(item)
 
     def _fit_axes(self, line: Line) -> None:
-        axis = self._plot.getAxis("bottom")
         if line.has_whole_xs:
-            ticks = _whole_ticks(line.last_x)
-            axis.setTicks([[(x, f"{x:g}") for x in ticks]])
-            self._plot.setXRange(-0.15, line.last_x + 0.15, padding=0.02)
+            self._plot.set_ticks("bottom", _whole_ticks)
+            across = padded(-0.15, line.last_x + 0.15)
         else:
-            axis.setTicks(None)
-            self._plot.setXRange(0.0, line.last_x, padding=0.02)
+            self._plot.set_ticks("bottom", None)
+            across = padded(0.0, line.last_x)
         values = [limit(c.ys) for c in line.curves for limit in (min, max)]
         values += [x for x in (line.baseline, line.limit) if x is not None]
         if line.is_log:
@@ -128,7 +128,7 @@ class LineChart(PlotCard):
         room = _PADDING * max(high - bottom, _MIN_RANGE * abs(high))
         if not line.from_zero:
             bottom -= room
-        self._plot.setYRange(bottom, high + room, padding=0)
+        self._plot.fit(across, (bottom, high + room))
 
     @override
     def _reading_at(self, place: QPointF) -> Reading | None:
@@ -154,7 +154,7 @@ class LineChart(PlotCard):
         if not getattr(self, "_lines", None):
             return  # Qt sends style events during construction
         theme, line = theme_of(self), self._shown
-        self._plot.label_axes(line.axis, line.x_axis)
+        self._plot.label_axes(log_label(line.axis, line.is_log), line.x_axis)
         self._plot.restyle(theme)
         width = 2 if len(line.xs) <= _MAX_WIDE_POINTS else 1
         for number, item in enumerate(self._lines):
@@ -217,13 +217,17 @@ def nearest(xs: Sequence[float], x: float) -> int:
     return index
 
 
-def _whole_ticks(last: float, max_ticks: int = 12) -> list[int]:
-    """Return at most about `max_ticks` evenly spaced integers from 0 to `last`.
+def _whole_ticks(
+    low: float, high: float, max_ticks: int = 12
+) -> list[tuple[float, str]]:
+    """Return at most about `max_ticks` evenly spaced integers from `low` to `high`.
 
-    Above 100 they are multiples of a round number.
+    For a range above 100 they are multiples of a round number.
     """
-    step = max(1, math.ceil(last / max_ticks))
-    if last > _MAX_EXACT_TICK:
+    first, last = max(0, math.ceil(low)), math.floor(high)
+    step = max(1, math.ceil((last - first) / max_ticks))
+    if last - first > _MAX_EXACT_TICK:
         unit = 10 ** (len(str(step)) - 1)
         step = unit * next(n for n in (1, 2, 5, 10) if n * unit >= step)
-    return list(range(0, int(last) + 1, step))
+    start = first + -first % step
+    return [(float(x), str(x)) for x in range(start, last + 1, step)]

@@ -1,19 +1,21 @@
-"""A plot in the colours of the theme that shows the values under the mouse.
+"""Plots that can be zoomed, and one that shows the values under the mouse.
 
 `Plot.reading_at` maps a position to the values to show.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import pyqtgraph as pg
-from PySide6.QtCore import QEvent, QPointF, QSize, Qt
+from pyqtgraph.GraphicsScene.mouseEvents import MouseDragEvent
+from PySide6.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal, Slot
 from PySide6.QtGui import QMouseEvent, QWheelEvent
 from typing_extensions import override
 
 from surgeon_gui.base.colours import Theme
+from surgeon_gui.base.translation import tr
 from surgeon_gui.text.numbers import localize
 
 LEFT_AXIS = 68  # pixels, so that charts below each other line up
@@ -21,6 +23,13 @@ _DOT = 9  # pixels, of a marked point
 _ABOVE = 10  # z value of the values under the mouse
 _BELOW = -200  # z value of the axes, whose grid would otherwise cross the lines
 _SIZE = (240, 150)  # pixels, the size hint
+_ZOOM_STEP = 1.25  # of the shown ranges, for one step of the wheel
+_MAX_ZOOM = 1e4
+_MIN_DRAG = 5  # pixels; a shorter drag is a click
+_WHEEL_STEP = 120  # of Qt's angle
+
+Range = tuple[float, float]
+Ticks = Sequence[tuple[float, str]]
 
 
 class Reading(NamedTuple):
@@ -48,32 +57,146 @@ class _Axis(pg.AxisItem):
         return [self.format_tick(value * scale) for value in values]
 
 
-class PagePlot(pg.PlotWidget):
-    """A plot that leaves the mouse wheel to the page on which it is."""
+class _ZoomBox(pg.ViewBox):
+    """A view box in which a drag selects the part to show."""
+
+    selected = Signal(QRectF)
 
     @override
-    def wheelEvent(self, event: QWheelEvent) -> None:
-        event.ignore()
+    def mouseDragEvent(self, ev: MouseDragEvent, axis: int | None = None) -> None:
+        if ev.button() is not Qt.MouseButton.LeftButton or axis is not None:
+            ev.ignore()
+            return
+        ev.accept()
+        start, end = ev.buttonDownPos(), ev.pos()
+        if not ev.isFinish():
+            self.updateScaleBox(start, end)
+            return
+        self.rbScaleBox.hide()
+        area = QRectF(start, end).normalized()
+        if min(area.width(), area.height()) >= _MIN_DRAG:
+            self.selected.emit(self.mapToView(area).boundingRect())
 
 
-class Plot(PagePlot):
-    """A plot without mouse interaction except for showing values.
+class PagePlot(pg.PlotWidget):
+    """A plot that can be zoomed.
 
-    Create its items once and reuse them: pyqtgraph leaks items that are created anew.
+    A drag selects the part to show. Ctrl and the wheel zoom at the mouse; the wheel
+    alone is left to the page. A double click shows everything again.
     """
+
+    zoom_changed = Signal(bool)  # whether a part is shown
 
     def __init__(self, name: str, title: str) -> None:
         axes = {side: _Axis(side) for side in ("left", "bottom")}
-        super().__init__(axisItems=axes, enableMenu=False)
+        box = _ZoomBox(enableMenu=False)
+        super().__init__(axisItems=axes, viewBox=box, enableMenu=False)
         self.setObjectName(f"{name}_plot")
         self.setAccessibleName(title)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.hideButtons()
         self.setMouseEnabled(x=False, y=False)
-        self.setMouseTracking(True)
-        for axis in axes.values():
-            axis.setZValue(_BELOW)
         self.getAxis("left").setWidth(LEFT_AXIS)
+        self.is_zoomed = False
+        self._whole: tuple[Range, Range] | None = None
+        self._ticks: dict[str, Callable[[float, float], Ticks]] = {}
+        box.selected.connect(self._on_selected)
+        box.sigRangeChanged.connect(self._update_ticks)
+
+    def fit(self, x: Range, y: Range) -> None:
+        """Set the ranges of the whole chart; a zoomed plot keeps the shown part."""
+        self._whole = (x, y)
+        if not self.is_zoomed:
+            self._show(x, y)
+
+    def zoom(self, factor: float, at: QPointF | None = None) -> None:
+        """Divide the shown ranges by `factor`, around a point or their middle."""
+        ranges = self.getViewBox().viewRange()
+        middle = [sum(each) / 2 for each in ranges]
+        centre = middle if at is None else [at.x(), at.y()]
+        left_right, bottom_top = (
+            (c + (low - c) / factor, c + (high - c) / factor)
+            for c, (low, high) in zip(centre, ranges, strict=True)
+        )
+        self._show_part(left_right, bottom_top)
+
+    @Slot()
+    def reset_zoom(self) -> None:
+        """Show the whole chart."""
+        self._set_zoomed(False)
+        if self._whole is not None:
+            self._show(*self._whole)
+
+    def set_ticks(
+        self, side: str, ticks: Callable[[float, float], Ticks] | None
+    ) -> None:
+        """Let a function choose the ticks of an axis for each shown range."""
+        if ticks is None:
+            self._ticks.pop(side, None)
+            self.getAxis(side).setTicks(None)
+            return
+        self._ticks[side] = ticks
+        self._update_ticks()
+
+    @override
+    def wheelEvent(self, event: QWheelEvent) -> None:
+        if not event.modifiers() & Qt.KeyboardModifier.ControlModifier:
+            event.ignore()
+            return
+        event.accept()
+        steps = event.angleDelta().y() / _WHEEL_STEP
+        scene = self.mapToScene(event.position().toPoint())
+        self.zoom(_ZOOM_STEP**steps, self.getViewBox().mapSceneToView(scene))
+
+    @override
+    def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:
+        super().mouseDoubleClickEvent(event)
+        self.reset_zoom()
+        event.accept()
+
+    @Slot(QRectF)
+    def _on_selected(self, area: QRectF) -> None:
+        self._show_part((area.left(), area.right()), (area.top(), area.bottom()))
+
+    def _show_part(self, x: Range, y: Range) -> None:
+        """Show the given ranges within the chart, or the whole if they hold it."""
+        if self._whole is None:
+            return
+        part = [_overlap(*each) for each in zip((x, y), self._whole, strict=True)]
+        if tuple(part) == self._whole:
+            self.reset_zoom()
+            return
+        if all(_is_large(*each) for each in zip(part, self._whole, strict=True)):
+            self._set_zoomed(True)
+            self._show(*part)
+
+    def _show(self, x: Range, y: Range) -> None:
+        self.setRange(xRange=x, yRange=y, padding=0)
+
+    def _set_zoomed(self, is_zoomed: bool) -> None:
+        if is_zoomed != self.is_zoomed:
+            self.is_zoomed = is_zoomed
+            self.zoom_changed.emit(is_zoomed)
+
+    @Slot()
+    def _update_ticks(self) -> None:
+        ranges = self.getViewBox().viewRange()
+        for side, shown in zip(("bottom", "left"), ranges, strict=True):
+            if side in self._ticks:
+                self.getAxis(side).setTicks([list(self._ticks[side](*shown))])
+
+
+class Plot(PagePlot):
+    """A plot that shows the values under the mouse.
+
+    Create its items once and reuse them: pyqtgraph leaks items that are created anew.
+    """
+
+    def __init__(self, name: str, title: str) -> None:
+        super().__init__(name, title)
+        self.setMouseTracking(True)
+        for side in ("left", "bottom"):
+            self.getAxis(side).setZValue(_BELOW)
         self.reading_at: Callable[[QPointF], Reading | None] = lambda place: None
         self._labels, self._label_colour = ("", ""), ""
         self._mouse: QPointF | None = None  # position in the widget
@@ -158,3 +281,23 @@ class Plot(PagePlot):
             self.setLabel(side, label, color=self._label_colour)
             # pyqtgraph centres a label when its axis is resized, not when it is set.
             self.getAxis(side).resizeEvent()
+
+
+def padded(low: float, high: float, share: float = 0.02) -> Range:
+    """Return a range with some room on both sides."""
+    room = share * (high - low)
+    return low - room, high + room
+
+
+def log_label(axis: str, is_log: bool) -> str:
+    """Return the label of an axis, which names a log scale."""
+    return tr("{axis}, log").format(axis=axis) if is_log else axis
+
+
+def _overlap(part: Range, whole: Range) -> Range:
+    return max(part[0], whole[0]), min(part[1], whole[1])
+
+
+def _is_large(part: Range, whole: Range) -> bool:
+    """Return whether a part is large enough to be shown."""
+    return (part[1] - part[0]) * _MAX_ZOOM > whole[1] - whole[0]

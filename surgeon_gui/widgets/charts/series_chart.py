@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyqtgraph as pg
-from PySide6.QtCore import QEvent, QPointF, Qt, Slot
+from PySide6.QtCore import QEvent, QPointF, Slot
 from PySide6.QtGui import QCursor
 from PySide6.QtWidgets import QToolTip
 from typing_extensions import override
@@ -16,7 +16,7 @@ from surgeon_gui.base.theme import theme_of
 from surgeon_gui.text.numbers import significant
 from surgeon_gui.widgets.charts.chart_card import ChartCard
 from surgeon_gui.widgets.charts.legend import LegendEntry
-from surgeon_gui.widgets.charts.plot import PagePlot
+from surgeon_gui.widgets.charts.plot import PagePlot, log_label
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 SYMBOLS = ("o", "s", "t1", "d", "h", "star", "t", "p")
@@ -25,7 +25,6 @@ _SIZE = 10  # of symbols, in pixels
 _MAX_DISTANCE = 14  # pixels between the mouse and a point
 _PADDING = 0.08  # around the points, as a share of their range
 _MIN_RANGE = 0.02  # as a share of the values
-_LEFT_AXIS = 62  # pixels
 _DASHES = (5, 4)
 
 
@@ -60,15 +59,7 @@ class SeriesChart(ChartCard):
         self._series: tuple[Series, ...] = ()
         self._axes = Axes("", "")
         self._items: list[pg.PlotDataItem] = []
-        self._plot = PagePlot(enableMenu=False)
-        self._plot.setObjectName(f"{name}_plot")
-        self._plot.setAccessibleName(title)
-        self._plot.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self._plot.hideButtons()
-        self._plot.setMouseEnabled(x=False, y=False)
-        for side in ("left", "bottom"):
-            self._plot.getAxis(side).enableAutoSIPrefix(False)
-        self._plot.getAxis("left").setWidth(_LEFT_AXIS)
+        self._plot = PagePlot(name, title)
         self._plot.scene().sigMouseMoved.connect(self._on_mouse_moved)
         self.set_body(self._plot)
         self._restyle()
@@ -78,6 +69,8 @@ class SeriesChart(ChartCard):
         shown = tuple(each for each in series if each.xs)
         if (shown, axes) == (self._series, self._axes):
             return
+        if axes != self._axes:
+            self._plot.reset_zoom()
         self._series, self._axes = shown, axes
         self.show_as_empty(not shown)
         self.show_legend(
@@ -116,8 +109,7 @@ class SeriesChart(ChartCard):
     def _fit_axes(self) -> None:
         xs = [x for each in self._series for x in each.xs]
         ys = [self._placed(y) for each in self._series for y in each.ys]
-        self._plot.setXRange(*_range_of(xs), padding=0)
-        self._plot.setYRange(*_range_of(ys), padding=0)
+        self._plot.fit(_range_of(xs), _range_of(ys))
 
     def _placed(self, y: float) -> float:
         return math.log10(y) if self._axes.is_log else y
@@ -127,7 +119,10 @@ class SeriesChart(ChartCard):
             return  # Qt sends style events during construction
         theme = theme_of(self)
         self._plot.setBackground(theme.surface)
-        for side, label in (("left", self._axes.y), ("bottom", self._axes.x)):
+        for side, label in (
+            ("left", log_label(self._axes.y, self._axes.is_log)),
+            ("bottom", self._axes.x),
+        ):
             axis = self._plot.getAxis(side)
             axis.setPen(pg.mkPen(theme.border))
             axis.setTextPen(pg.mkPen(theme.muted))

@@ -4,7 +4,7 @@ Labels, tooltips and units come from `labels.FIELDS`. Strings, booleans and tabl
 left to the page, because they need more than an input. Advanced fields are in a section
 that is closed at first. The row of a field that does not apply is hidden, but the field
 keeps its value. If the dataclass rejects the values, the form shows its error and keeps
-the input.
+the input: below the field that was edited, which is marked.
 """
 
 from __future__ import annotations
@@ -29,12 +29,18 @@ from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.widgets.collapsible import Collapsible
-from surgeon_gui.widgets.controls import line_label, problem_label, show_problem
+from surgeon_gui.widgets.controls import (
+    line_label,
+    mark_invalid,
+    problem_label,
+    show_problem,
+)
 from surgeon_gui.widgets.forms.inputs import ChoiceInput, Input, make_input
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 _INPUT_HEIGHT = 27  # pixels, as high as a button
 _MAX_BELOW = 4  # widgets that a page may add below a field
+_BELOW_PART = 99  # row of the grid of a part
 
 Values = Mapping[str, Any]  # values of fields by name
 ImpliedChanges = Callable[[Values, Values], Values]  # before, after -> further changes
@@ -64,6 +70,12 @@ class FormPart(Protocol):
 
     def show_values(self, values: Values) -> None:
         """Show the values of all fields of the form without emitting a signal."""
+
+    def field(self, name: str) -> QWidget:
+        """Return the input of a field."""
+
+    def layout(self) -> Any:
+        """Return the grid of the part, below which the form shows its error."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -118,6 +130,7 @@ class ConfigForm(QWidget):
         self._rows: dict[str, _FieldRow] = {}
         self._problem = problem_label()
         self._problem.setObjectName(f"{self._name}_form_problem")
+        self._marked: QWidget | None = None  # the input with a problem
         plain, advanced = _grid(), _grid()
         self._settings = settings_of(kind)
         part_names = {name for part in self._parts for name in part.names}
@@ -157,7 +170,7 @@ class ConfigForm(QWidget):
         if config == self._config:
             others |= self.values()
         self._config = config
-        show_problem(self._problem, "")
+        self.show_problem("")
         self._show(others | values_of(config))
 
     def values(self) -> dict[str, Any]:
@@ -178,6 +191,27 @@ class ConfigForm(QWidget):
     def field(self, name: str) -> QWidget:
         """Return the input widget of a field."""
         return self._inputs[name].widget
+
+    def show_problem(self, problem: str, name: str = "") -> None:
+        """Show a problem below a field, and mark the field; "" if there is none."""
+        if problem != self._problem.text():
+            self._mark(name if problem else "")
+        show_problem(self._problem, problem)
+
+    def _mark(self, name: str) -> None:
+        """Mark a field in place of the one that is marked; "" for none."""
+        if self._marked is not None:
+            mark_invalid(self._marked, False)
+            self._marked = None
+        if row := self._rows.get(name):
+            self._marked = row.field
+            row.grid.addWidget(self._problem, row.number + 1 + _MAX_BELOW, 0, 1, 2)
+        for part in self._parts:
+            if name in part.names:
+                self._marked = part.field(name)
+                part.layout().addWidget(self._problem, _BELOW_PART, 0, 1, -1)
+        if self._marked is not None:
+            mark_invalid(self._marked, True)
 
     def add_below(self, name: str, widget: QWidget) -> None:
         """Add a widget below the row of a field."""
@@ -214,7 +248,7 @@ class ConfigForm(QWidget):
         entry.show(setting.default)
         entry.edited.connect(self._on_edited)
         self._inputs[setting.name] = entry
-        number = len(self._rows) * (1 + _MAX_BELOW)
+        number = len(self._rows) * (2 + _MAX_BELOW)  # the last one for a problem
         grid.addWidget(label, number, 0)
         grid.addWidget(entry.widget, number, 1)
         self._rows[setting.name] = _FieldRow(grid, number, label, entry.widget, setting)
@@ -233,17 +267,18 @@ class ConfigForm(QWidget):
 
     @Slot()
     def _on_edited(self) -> None:
-        after = self.values()
-        if after == self._before:
+        before, after = self._before, self.values()
+        if after == before:
             return
-        self._show({**after, **self._following(self._before, after)})
+        self._show({**after, **self._following(before, after)})
         try:
             config = self.config()
         except ConfigError as error:
-            show_problem(self._problem, f"{error.message} {error.hint}".strip())
+            edited = next(name for name in after if after[name] != before.get(name))
+            self.show_problem(f"{error.message} {error.hint}".strip(), edited)
             self.refused.emit(error)
             return
-        show_problem(self._problem, "")
+        self.show_problem("")
         self._config = config
         self.edited.emit(config)
 

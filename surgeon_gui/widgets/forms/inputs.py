@@ -103,6 +103,9 @@ class ChoiceInput(Input):
             items.item(index).setEnabled(not reason)
             tip = reason or choice_label(member)[1]
             self._box.setItemData(index, plain_tip(tip), Qt.ItemDataRole.ToolTipRole)
+            self._box.setItemData(
+                index, reason, Qt.ItemDataRole.AccessibleDescriptionRole
+            )
 
     @override
     def _read(self) -> Enum:

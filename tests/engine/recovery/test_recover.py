@@ -17,7 +17,14 @@ from surgeon_engine.api.config.recovery import (
 )
 from surgeon_engine.api.config.toml import read_config
 from surgeon_engine.api.messages.events import Logged
-from surgeon_engine.api.messages.run import Recovered, RunStarted, Stage, StageStarted
+from surgeon_engine.api.messages.run import (
+    Recovered,
+    RecoveryUndone,
+    RunStarted,
+    Stage,
+    StageStarted,
+    UndoReason,
+)
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.recovery import recover as module
 from surgeon_engine.recovery.recover import recovery_text
@@ -178,6 +185,8 @@ def test_refit_that_makes_it_worse_is_undone(tmp_path, monkeypatch):
     assert recovered.nats_after == recovered.nats_before
     assert recovered.layers == 0
     assert any("undone" in event.message for event in recorder.of(Logged))
+    undone = RecoveryUndone(UndoReason.WORSE, Stage.REFIT)
+    assert recorder.of(RecoveryUndone) == [undone]
     one, two = (
         load_file(tmp_path / name / "export" / "model.safetensors")
         for name in ("plain", "run")

@@ -7,6 +7,13 @@ from dataclasses import replace
 
 import pytest
 
+from surgeon_engine.api.config.pruning import (
+    CostBasis,
+    Method,
+    PruningConfig,
+    RowsAndColumns,
+    Structure,
+)
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
@@ -186,9 +193,9 @@ def test_memory_line_has_a_second_curve_with_a_gpu(run):
 @pytest.mark.parametrize(
     ("seconds", "axis", "x", "label"),
     [
-        (90, "Seconds", 90.0, "1:30"),
-        (600, "Minutes", 10.0, "10:00"),
-        (10_800, "Hours", 3.0, "3:00:00"),
+        (90, "Time (s)", 90.0, "1:30"),
+        (600, "Time (min)", 10.0, "10:00"),
+        (10_800, "Time (h)", 3.0, "3:00:00"),
     ],
 )
 def test_time_axis_uses_a_suitable_unit(run, seconds, axis, x, label):
@@ -198,10 +205,28 @@ def test_time_axis_uses_a_suitable_unit(run, seconds, axis, x, label):
     assert line.format_x(line.xs[-1]) == label
 
 
+@pytest.mark.parametrize(
+    ("pruning", "unit"),
+    [
+        (PruningConfig(RowsAndColumns(CostBasis.RAW)), "nats"),
+        (PruningConfig(RowsAndColumns()), "nats per weight"),
+        (
+            pruning_config(Structure.ROWS, method=Method.MAGNITUDE),
+            "score of the method",
+        ),
+    ],
+)
+def test_cost_axis_has_the_unit_of_the_method(run, pruning, unit):
+    config = replace(run.config, pruning=pruning)
+    bars = cost_bars(replace(run, config=config), BarUnit.WEIGHTS)
+    assert f"({unit}, log)" in bars.x_axis
+
+
 def test_cost_bars_are_those_of_the_latest_shot(run):
     shot = run.history[-1]
     bars = cost_bars(run, BarUnit.WEIGHTS)
-    assert "shot 2" in bars.x_axis
+    assert bars.x_axis == "Removal cost in shot 2 (nats per weight, log)"
+    assert bars.ticks_between is log_ticks
     assert bars.mark == pytest.approx(math.log10(shot.threshold))
     by_name = heights(bars)
     assert by_name["Removed"] == shot.costs.removed_weights
@@ -262,7 +287,7 @@ def test_time_bars_add_up_to_the_total_time(run):
 
 def test_each_stage_of_a_run_belongs_to_one_phase():
     stages = [stage for phase in PHASES for stage in phase.stages]
-    not_in_runs = (Stage.MEASUREMENT, Stage.GENERATION, Stage.COMPARISON)
+    not_in_runs = (Stage.MEASUREMENT, Stage.COMPARISON)
     assert sorted(stages, key=list(Stage).index) == [
         stage for stage in Stage if stage not in not_in_runs
     ]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from surgeon_engine.api.config.pruning import Damping, Method
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
+from surgeon_engine.api.config.samples import SamplesConfig
 from surgeon_engine.api.messages.run import SHOT_STAGES, Stage
 from surgeon_gui.state.eta import (
     Position,
@@ -81,12 +84,31 @@ def test_current_stage_is_extrapolated():
     assert slower > 20.0
 
 
-def test_stage_beyond_its_expected_time_goes_on_for_a_tenth_of_what_it_took():
-    on_time = Position(Stage.UPDATE, 2, 0.0, 4.0)
-    late = Position(Stage.UPDATE, 2, 0.0, 40.0)
-    before = remaining_seconds(RunTimeline(2, STAGES), FIRST_SHOT, on_time)
-    after = remaining_seconds(RunTimeline(2, STAGES), FIRST_SHOT, late)
-    assert after - before == pytest.approx(0.1 * 40.0 - 0.1 * 4.0)
+def test_stage_beyond_its_expected_time_approaches_its_end():
+    left = [
+        remaining_seconds(
+            RunTimeline(2, STAGES), FIRST_SHOT, Position(Stage.UPDATE, 2, 0.0, seconds)
+        )
+        for seconds in (3.0, 4.0, 5.0, 40.0)
+    ]
+    assert left == sorted(left, reverse=True)
+    assert len(set(left)) == len(left)  # it never stands still
+
+
+def test_remaining_time_falls_between_two_steps_of_a_stage():
+    # The second of four steps was done after 10 s; the next one is due after 15 s.
+    left = [
+        remaining_seconds(
+            RunTimeline(1, STAGES),
+            FIRST_SHOT[:3],
+            Position(Stage.CURVATURE, 1, 0.5, seconds, reached=10.0, step=0.25),
+        )
+        for seconds in (10.0, 11.0, 12.0, 18.0, 30.0)
+    ]
+    assert left[0] - left[1] == pytest.approx(1.0)
+    assert left[1] - left[2] == pytest.approx(1.0)
+    assert left[2] > left[3] > left[4]  # overdue: ever more slowly
+    assert left[3] - left[4] < 1.0
 
 
 JOB = surgeon_job(pruning=pruning_config(damping=Damping.FIXED, shots=2))
@@ -119,9 +141,10 @@ def test_remaining_time_follows_the_measured_pace():
         StageTime(Stage.BASELINE, 0, 10.0),
     )
     at = Position(Stage.CURVATURE, 1, 0.0, 0.0)
-    # 20 s in place of 10: twice as slow; 10 s of the plan still count as much.
+    # 20 s in place of 10: twice as slow; 5 s of the plan still count.
     slower = remaining_seconds(PLANNED, times, at)
-    assert slower == pytest.approx(1.5 * (90.0 - 10.0) + 2 * 10.0)  # as the baseline
+    pace = 2 ** (10 / 15)
+    assert slower == pytest.approx(pace * (90.0 - 10.0) + 2 * 10.0)  # as the baseline
     half = Position(Stage.CURVATURE, 1, 0.5, 30.0)
     assert remaining_seconds(PLANNED, times, half) > slower
 
@@ -136,6 +159,27 @@ def test_plan_of_fewer_shots_is_shorter():
     at = Position(Stage.LOAD, 0, 0.0, 0.0)
     fewer = remaining_seconds(timeline_of(JOB, 1, PLAN), (), at)
     assert fewer == pytest.approx(100.0 - 40.0)
+
+
+def test_samples_are_steps_of_a_run():
+    samples = SamplesConfig(after_shots=True)
+    job = replace(JOB, samples=samples, recovery=RecoveryConfig(Recovery.REFIT))
+    steps = steps_of(timeline_of(job, 2))
+    assert (Stage.SAMPLING, 0) in steps  # of the original
+    assert [step for step in steps if step[0] is Stage.GENERATION] == [
+        (Stage.GENERATION, shot) for shot in (1, 2, 0)
+    ]
+
+
+def test_sample_of_a_shot_does_not_count_for_the_next():
+    job = replace(JOB, samples=SamplesConfig(after_shots=True))
+    timeline = timeline_of(job, 2, {**PLAN, Stage.GENERATION: 4.0})
+    times = (*FIRST_SHOT, StageTime(Stage.GENERATION, 1, 2.0))
+    at = Position(Stage.CURVATURE, 2, 0.0, 0.0)
+    left = remaining_seconds(timeline, times, at)
+    # a shot with its sample, then the planned export and verification
+    assert left > A_SHOT + 2.0 + 4.0
+    assert progress(timeline, times, at) < 0.8
 
 
 @pytest.mark.parametrize(

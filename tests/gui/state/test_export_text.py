@@ -113,13 +113,9 @@ def test_failure_note_states_why_the_export_failed(stage, result, text):
     assert bool(text) is bool(note)
 
 
-def test_unavailable_choices_are_one_line_per_reason():
+def test_unavailable_formats_are_counted_in_one_line():
     text = export_text.unavailable({Format.STOCK: "No.", Format.ONNX: "No."})
-    assert text == (
-        "Not possible: \N{LEFT DOUBLE QUOTATION MARK}transformers, plain"
-        "\N{RIGHT DOUBLE QUOTATION MARK}, \N{LEFT DOUBLE QUOTATION MARK}ONNX for "
-        "onnxruntime\N{RIGHT DOUBLE QUOTATION MARK}. No."
-    )
+    assert text == "2 formats are not possible; see their tooltips."
     assert export_text.unavailable({Format.STOCK: ""}) == ""
 
 

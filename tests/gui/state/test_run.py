@@ -22,13 +22,18 @@ from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
     Exported,
     Progressed,
+    RecoveryUndone,
     RunFinished,
+    RunResumed,
     RunStarted,
+    SampleWritten,
     Stage,
     StageStarted,
+    UndoReason,
 )
 from surgeon_gui.state import run as run_state
 from surgeon_gui.state.run import RunState, Status
+from surgeon_gui.state.step_text import undone
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import (
     evaluation,
@@ -202,3 +207,30 @@ def test_stopped_run_expects_no_further_shots(running):
     long = busy.remaining_seconds(now=11.0)
     short = run_state.stopping(busy).remaining_seconds(now=11.0)
     assert short < long
+
+
+def test_samples_are_kept_and_a_resumed_run_writes_later_ones_again(starting):
+    written = [
+        SampleWritten(0, "one"),
+        SampleWritten(1, "two"),
+        SampleWritten(2, "three"),
+        SampleWritten(2, "four", is_recovered=True),
+    ]
+    state = after(starting, STARTED, *written)
+    assert state.samples == tuple(written)
+    resumed = after(state, RunResumed(1, 5.0))
+    assert resumed.samples == tuple(written[:2])
+
+
+def test_undone_recovery_is_said_in_a_sentence(starting):
+    worse = RecoveryUndone(UndoReason.WORSE, Stage.REFIT)
+    state = after(starting, STARTED, worse, worse)
+    assert undone(state) == (
+        "The refit moved the model further from the original: undone."
+    )
+    of_shot = RecoveryUndone(UndoReason.WORSE, Stage.DISTILLATION, shot=1)
+    assert undone(after(starting, STARTED, of_shot)) == ""  # the shot was rejected
+    kept = after(starting, STARTED, of_shot, shot_finished(1, 2, 0.3))
+    assert "training did not bring" in undone(kept)
+    failed = after(starting, STARTED, RecoveryUndone(UndoReason.FAILED))
+    assert undone(failed) == "Recovery failed: undone."

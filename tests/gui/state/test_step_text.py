@@ -204,13 +204,14 @@ def test_brief_plan_uses_the_unit_of_the_target(pruning, text):
     assert text in plan_text.brief_plan(pruning).replace(SPACE, " ")
 
 
-def test_structures_unsupported_for_one_reason_share_a_line():
+def test_unsupported_structures_are_counted_in_one_line():
     supports = [
         StructureSupport(structure, "not known.")
         for structure in (Structure.HEADS, Structure.NEURONS)
     ]
     text = plan_text.unsupported([*supports, StructureSupport(Structure.ROWS)])
-    assert text == "Heads, Neurons cannot be chosen: not known."
+    assert text == "2 structures cannot be chosen; see their tooltips."
+    assert plan_text.unsupported([StructureSupport(Structure.ROWS)]) == ""
 
 
 def test_damping_of_a_shot_is_in_the_log_and_beside_the_metrics():

@@ -13,6 +13,7 @@ from PySide6.QtWidgets import (
     QApplication,
     QComboBox,
     QDoubleSpinBox,
+    QGridLayout,
     QLineEdit,
     QSpinBox,
     QToolTip,
@@ -267,6 +268,28 @@ def test_invalid_config_shows_its_error(qtbot, form):
         box.setValue(500)
     problem = form.findChild(object, "pruning_form_problem")
     assert "shots must be in" in problem.text()
+    assert box.property("invalid")
+    grid = box.parentWidget().layout()
+    places = [place_in(each, box, problem) for each in grids_of(grid)]
+    (of_box, of_problem) = next(found for found in places if found)
+    assert 0 < of_problem - of_box < 10  # below it, above the next field
+    box.setValue(5)
+    assert problem.text() == ""
+    assert not box.property("invalid")
+
+
+def grids_of(layout):
+    """Return the grids in a layout."""
+    items = [layout.itemAt(index) for index in range(layout.count())]
+    return [x.layout() for x in items if isinstance(x.layout(), QGridLayout)]
+
+
+def place_in(grid, *widgets):
+    """Return the rows of widgets in a grid; None if one is elsewhere."""
+    found = [grid.indexOf(widget) for widget in widgets]
+    if -1 in found:
+        return None
+    return [grid.getItemPosition(index)[0] for index in found]
 
 
 def test_advanced_fields_are_hidden_at_first(qtbot, form):

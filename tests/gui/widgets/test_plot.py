@@ -12,7 +12,7 @@ from surgeon_gui.widgets.charts.plot import PagePlot
 
 @pytest.mark.parametrize("x", [10, 200], ids=["axis", "lines"])
 def test_wheel_is_left_to_the_page(qtbot, x):
-    plot = PagePlot(enableMenu=False)
+    plot = PagePlot("some", "Some plot")
     qtbot.addWidget(plot)
     plot.resize(400, 300)
     plot.show()

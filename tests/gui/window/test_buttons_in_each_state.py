@@ -71,10 +71,37 @@ WITH_A_RESULT = {S.FINISHED, S.REOPENED}
 NEVER = frozenset[State]()  # depends on more than the state of the run
 
 
-def save_controls(*charts):
-    """Return the save button of each chart and the actions in its menu."""
-    parts = ("save_button", "png_action", "svg_action", "csv_action")
-    return " ".join(f"{chart}_{part}" for chart in charts for part in parts)
+CHARTS_WITH_ZOOM = (
+    "perplexity",
+    "parameters",
+    "costs",
+    "recovery",
+    "memory",
+    "times",
+    "forecast",
+    "compare_curves",
+    "compare_size",
+)
+CHARTS = (
+    *CHARTS_WITH_ZOOM,
+    "sparsity",
+    "sensitivity",
+    "planned",
+    "architecture",
+    "compare_figures",
+    "compare_settings",
+)
+
+
+def chart_controls(*charts):
+    """Return the button of each chart with a menu, and the actions in it."""
+    parts = ("more_button", "enlarge_action", "png_action", "svg_action", "csv_action")
+    zoom = ("zoom_in_action", "zoom_out_action")
+    return " ".join(
+        f"{chart}_{part}"
+        for chart in charts
+        for part in (*parts, *(zoom if chart in CHARTS_WITH_ZOOM else ()))
+    )
 
 
 # (states in which they are enabled, reason, object names)
@@ -82,7 +109,6 @@ SPECIFICATION = (
     (
         ALL,
         "The next job can be set up at any time, also during a run.",
-        "open_folder_button open_gguf_button use_demo_button use_sample_button "
         "open_folder_action open_gguf_action use_demo_action "
         "model_advanced_button calibration_advanced_button pruning_advanced_button "
         "evaluation_advanced_button "
@@ -107,6 +133,11 @@ SPECIFICATION = (
         "The empty state is replaced by the tabs once they have content.",
         "empty_demo_button empty_folder_button empty_gguf_button empty_hub_button "
         "empty_sample_button",
+    ),
+    (
+        WITH_VIEWS,
+        "The empty state has the same buttons.",
+        "open_folder_button open_gguf_button use_demo_button use_sample_button",
     ),
     (
         WITH_VIEWS,
@@ -153,22 +184,22 @@ SPECIFICATION = (
     (
         WITH_VIEWS,
         "The architecture of the model or of the opened run.",
-        save_controls("architecture"),
+        chart_controls("architecture"),
     ),
     (
         WITH_A_BASELINE,
-        "Charts can be saved once they have data.",
-        save_controls("perplexity", "parameters", "sparsity", "times", "memory"),
+        "Charts can be zoomed and saved once they have data.",
+        chart_controls("perplexity", "parameters", "sparsity", "times", "memory"),
     ),
     (
         WITH_A_SHOT,
         "Costs are known after a shot.",
-        save_controls("costs"),
+        chart_controls("costs"),
     ),
     (
         NEVER,
         "The chart of the recovery is shown once it has begun.",
-        "recovery_costs_button " + save_controls("recovery"),
+        "recovery_costs_button " + chart_controls("recovery"),
     ),
     (
         WITH_A_RESULT,
@@ -194,23 +225,34 @@ SPECIFICATION = (
         "runs_resume_action runs_discard_action "
         "runs_compare_action runs_rename_action runs_duplicate_action "
         "runs_folder_action runs_delete_action limit_layer_button "
-        "protect_layer_button protect_layer_action protect_block_action "
+        "protect_layer_button protect_block_button "
+        "protect_layer_action protect_block_action "
         "limit_half_action free_layer_action preset_delete_action "
         "preset_export_action compare_curves_log_button "
-        + save_controls("compare_curves", "compare_size", "compare_figures")
+        + chart_controls("compare_curves", "compare_size", "compare_figures")
         + " "
-        + save_controls("compare_settings"),
+        + chart_controls("compare_settings"),
     ),
     (
         NEVER,
         "They need a previous action: a diagnosis, a text, a report, an undo.",
-        save_controls("sensitivity", "forecast", "planned")
+        chart_controls("sensitivity", "forecast", "planned")
         + " playground_original_copy_button playground_pruned_copy_button "
         "playground_new_seed_button playground_run_button copy_command_button "
         "redo_action window_back_button window_on_button window_jump_button "
         "builtin_text_button more_builtin_button more_remove_button "
         "preset_restore_button open_saved_button resume_run_button resume_later_button "
         "report_open_button",
+    ),
+    (
+        NEVER,
+        "They need a chart that is zoomed or enlarged.",
+        " ".join(
+            [
+                *(f"{chart}_reset_button" for chart in CHARTS_WITH_ZOOM),
+                *(f"{chart}_return_button" for chart in CHARTS),
+            ]
+        ),
     ),
     (
         NEVER,

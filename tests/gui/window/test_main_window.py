@@ -41,6 +41,16 @@ def test_empty_state_is_shown_before_a_model_is_chosen(window):
     assert "Choose a model" in find(window, "plan_label").text()
 
 
+def test_buttons_that_open_a_model_are_there_once(qtbot, window):
+    openers = ("use_demo_button", "open_folder_button", "open_gguf_button")
+    assert find(window, "empty_demo_button").isVisible()
+    assert not any(find(window, name).isVisible() for name in openers)
+    load_and_wait(qtbot, window)
+    window.open_step(Step.MODEL)
+    assert not find(window, "empty_demo_button").isVisible()
+    assert all(find(window, name).isVisible() for name in openers)
+
+
 def test_demo_is_pruned_with_two_clicks(qtbot, window):
     click(window, "empty_demo_button")
     assert not find(window, "empty_state").isVisible()
@@ -296,8 +306,9 @@ def test_unsupported_structure_is_disabled_with_the_reason(qtbot, window):
     for structure in Structure:
         tile = find(window, f"structure_{structure.value}_tile")
         assert tile.isEnabled() == (structure not in UNSUPPORTED)
-        assert ("layers are tied." in tile.toolTip()) != tile.isEnabled()
-    assert "layers are tied" in find(window, "unsupported_note").text()
+        for text in (tile.toolTip(), tile.accessibleDescription()):
+            assert ("layers are tied." in text) != tile.isEnabled()
+    assert "cannot be chosen; see" in find(window, "unsupported_note").text()
 
 
 def test_saved_job_can_be_loaded(qtbot, window, tmp_path):
@@ -346,7 +357,7 @@ def test_charts_can_be_saved(qtbot, window, tmp_path, ending):
         assert path.stat().st_size > 200 if ending != "csv" else path.read_text()
     if ending == "csv":
         rows = (tmp_path / "perplexity.csv").read_text().splitlines()
-        assert rows[0].startswith('shot,"built-in, KL (nats)"')
+        assert rows[0].startswith('shot,"built-in, KL (nats per token)"')
         assert len(rows) == 2 + QUICK.pruning.shots
 
 

@@ -42,6 +42,7 @@ from surgeon_engine.api.config.pruning import (
     methods_for,
 )
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
+from surgeon_engine.api.config.samples import SamplesConfig
 from surgeon_engine.api.config.toml import config_from_toml, config_to_toml, read_config
 from surgeon_engine.api.errors import ConfigError
 
@@ -355,3 +356,13 @@ def test_job_may_begin_with_a_byte_order_mark(tmp_path):
 def test_missing_job_raises_with_its_path(tmp_path):
     with pytest.raises(ConfigError, match=r"none\.toml cannot be read"):
         read_config(tmp_path / "none.toml")
+
+
+def test_samples_are_written_only_if_they_are_asked_for():
+    text = config_to_toml(RunConfig())
+    assert "samples" not in text  # as earlier versions wrote it
+    assert config_from_toml(text).samples == SamplesConfig()
+    asked = RunConfig(samples=SamplesConfig(after_shots=True, prompt="Dear"))
+    assert config_from_toml(config_to_toml(asked)) == asked
+    with pytest.raises(ConfigError, match="prompt"):
+        SamplesConfig(prompt=" ")

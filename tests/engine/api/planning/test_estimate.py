@@ -21,6 +21,7 @@ from surgeon_engine.api.config.recovery import (
     TrainedWeights,
 )
 from surgeon_engine.api.config.run import Device, Dtype, ModelConfig, RunConfig
+from surgeon_engine.api.config.samples import SamplesConfig
 from surgeon_engine.api.errors import InsufficientResourcesError
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.planning.estimate import estimate
@@ -194,6 +195,19 @@ def test_time_grows_with_the_work_and_is_unknown_without_speeds():
     first = estimate(JOB, MODEL, machine())
     curvature = [x.seconds_of_stages[Stage.CURVATURE] for x in (first, twice)]
     assert curvature[1] == pytest.approx(2 * curvature[0])
+
+
+def test_samples_take_time_for_the_original_and_after_each_shot():
+    def stages(after_shots):
+        config = replace(pruned(shots=3), samples=SamplesConfig(after_shots))
+        return estimate(config, MODEL, machine()).seconds_of_stages
+
+    plain, asked = stages(False), stages(True)
+    assert Stage.GENERATION not in plain
+    each = asked[Stage.SAMPLING] - plain[Stage.SAMPLING]
+    assert each > 0
+    is_recovered = Stage.REFERENCE in asked
+    assert asked[Stage.GENERATION] == pytest.approx((3 + is_recovered) * each)
 
 
 def exported(config=None, **settings) -> RunConfig:

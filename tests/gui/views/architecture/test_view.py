@@ -101,6 +101,27 @@ def test_unpruned_model_is_shown_without_a_diagnosis(make_open):
     assert "Diagnose the model" in reasons(window)
 
 
+def test_block_is_explained_protected_and_unprotected(make_open):
+    window = make_open()
+    tree = find(window, "architecture_tree", QTreeView)
+    tree.setCurrentIndex(tree.model().index(1, 0))
+    assert find(window, "architecture_layer_label").text() == "Block 1"
+    assert "weights would be removed" in reasons(window)
+    assert "down_proj" in reasons(window)
+    assert not find(window, "protect_layer_button").isEnabled()
+    protect = find(window, "protect_block_button", QPushButton)
+    assert protect.text() == "Protect block"
+    click(window, "protect_block_button")
+    assert pruning_of(window).protect == ("block 1",)
+    assert "are protected in the next run" in reasons(window)
+    assert protect.text() == "Unprotect block"
+    click(window, "protect_block_button")
+    assert pruning_of(window).protect == ()
+    choose_layer(window, DOWN)  # its block is chosen with it
+    click(window, "protect_block_button")
+    assert pruning_of(window).protect == ("block 1",)
+
+
 def test_plan_shows_shapes_costs_and_reasons(make_open):
     window = make_open()
     choose_layer(window, DOWN)

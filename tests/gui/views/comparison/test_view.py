@@ -309,13 +309,13 @@ def test_log_axis_and_measure_can_be_chosen(qtbot, comparing):
     measure = find(window, "compare_curves_measure_combo")
     assert measure.currentText() == "Fidelity (KL)"
     click(window, "compare_curves_log_button")  # without the 0 of the original
-    assert chart.rows()[0] == ("run", "Sparsity (%)", "KL (nats), built-in")
+    assert chart.rows()[0] == ("run", "Sparsity (%)", "KL (nats per token), built-in")
     assert min(row[2] for row in chart.rows()[1:]) > 0
     click(window, "compare_curves_log_button")
     measure.setCurrentIndex(measure.findText("Loss"))
-    assert chart.rows()[0] == ("run", "Sparsity (%)", "Loss (nats), built-in")
+    assert chart.rows()[0] == ("run", "Sparsity (%)", "Loss (nats per token), built-in")
     sizes = find(window, "compare_size_chart", SizeChart)
-    assert sizes.rows()[0][2] == "Loss (nats), built-in"
+    assert sizes.rows()[0][2] == "Loss (nats per token), built-in"
     click(window, "compare_curves_log_button")
     view = plot_of(window).getPlotItem().vb
     bottom, top = view.viewRange()[1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pyqtgraph as pg
 import pytest
 from PySide6.QtWidgets import QComboBox, QSlider
@@ -15,7 +16,7 @@ from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.run_folder import Report, RunFolder
 from surgeon_gui.state.app import Step
 from surgeon_gui.state.run import Status
-from surgeon_gui.views.diagnosis.curve import QualityCurve
+from surgeon_gui.views.diagnosis.curve import Prediction, QualityCurve
 from surgeon_gui.widgets.charts.heat_map import HeatMap
 from tests.helpers.configs import changed, pruning_config
 from tests.helpers.fake_diagnosis import BASE_LOSS
@@ -255,7 +256,7 @@ def test_every_structure_and_method_has_maps_and_no_text_is_cut(
     predicts = pruning.method is not Method.MAGNITUDE
     assert find(window, "forecast_plot").isVisible() is predicts
     plan = shown(window, "diagnosis_plan")
-    assert ("Predicted perplexity" in plan) is predicts
+    assert ("at best, up to about" in plan) is predicts
     assert ("cannot be predicted" in plan) is not predicts
     labels = {c.label for c in find(window, "sensitivity_map", HeatMap).cells}
     find(window, "sensitivity_share_combo", QComboBox).setCurrentIndex(2)
@@ -278,3 +279,19 @@ def test_another_model_makes_the_result_out_of_date(qtbot, make_diagnosed, tmp_p
     load_and_wait(qtbot, window, config)
     assert not shown(window, "diagnosis_stale")
     assert diagnosis_of(window).known.costs.diagnosed.loss == BASE_LOSS
+
+
+def test_band_reaches_up_to_three_times_the_predicted_rise(qtbot):
+    """Its rule is in docs/results.md, "Accuracy of the diagnosis"."""
+    curve = QualityCurve()
+    qtbot.addWidget(curve)
+    shares, losses = np.array([0.0, 0.5]), np.array([2.687, 2.804])
+    curve.show_prediction(Prediction(shares, losses, 2.687, 0.5, ()))
+    rows = curve.rows()[1:]
+    assert [kind for *_, kind in rows] == ["at best"] * 2 + ["up to"] * 2
+    best, worst = rows[1][1], rows[3][1]
+    assert best == pytest.approx(16.51, abs=0.02)  # of the demo at 50 %
+    assert worst == pytest.approx(20.8, abs=0.1)  # measured: 20.76
+    label = curve._target.label.format.replace("\xa0", " ")
+    assert label == "50 %: 16.51 to 20.86"
+    assert "at best" in find(curve, "forecast_note").text()

@@ -325,7 +325,7 @@ def test_saved_pictures_have_no_controls_and_no_hover_values(view, name, tmp_pat
     if name in WITH_PLOT:
         (left, right), _ = plot_of(view, name).getViewBox().viewRange()
         value_at(view, name, (left + right) / 2)
-    save = find(view, f"{name}_save_button")
+    save = find(view, f"{name}_more_button")
     save.setText("Something else")
     chart.save_picture(tmp_path / "other.png")
     plain, other = (

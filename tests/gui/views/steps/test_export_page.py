@@ -73,20 +73,24 @@ def test_formats_that_do_not_support_the_structure_are_disabled(
     is_enabled, tip = item(export_page, "export_format", file_format)
     assert not is_enabled
     assert reason in tip
-    assert DESCRIPTIONS[file_format].label in shown(
-        export_page, "export_unavailable_note"
-    )
+    note = shown(export_page, "export_unavailable_note")
+    assert "not possible; see" in note
+    assert "\n" not in note
     assert item(export_page, "export_format", Format.MASKED)[0]
 
 
 def test_format_incompatible_with_the_target_is_reported(export_page):
     choose(export_page, "export_format", Format.GGUF)
     export_page.session.edit_pruning(pruning_config(Structure.ROWS))
-    assert "not possible for this target" in shown(export_page, "export_problem")
+    assert "not possible for this target" in shown(export_page, "export_form_problem")
+    assert shown(export_page, "export_problem") == ""
+    assert find(export_page, "export_format").property("invalid")
+    assert not find(export_page, "export_folder").property("invalid")
     assert mark(export_page) is Mark.PROBLEM
     assert not is_on(export_page, "start_button")
     choose(export_page, "export_format", Format.COMPACT)
-    assert shown(export_page, "export_problem") == ""
+    assert shown(export_page, "export_form_problem") == ""
+    assert not find(export_page, "export_format").property("invalid")
     assert is_on(export_page, "start_button")
 
 

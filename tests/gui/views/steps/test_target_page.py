@@ -102,7 +102,7 @@ def test_changing_the_unit_of_the_target_keeps_the_size(page):
 def test_unreachable_target_is_reported_with_the_numbers(page):
     choose(page, "target", Target.PARAMETERS)
     find(page, "pruning_million_parameters").setValue(0.1)
-    assert "only 2,433,024 can be removed" in find(page, "target_problem").text()
+    assert "only 2,433,024 can be removed" in find(page, "pruning_form_problem").text()
     assert not find(page, "goal_label").isVisible()
     assert not find(page, "start_button").isEnabled()
 
@@ -112,7 +112,13 @@ def test_rejected_choice_is_kept_until_it_is_corrected(page):
     find(page, "sparsity_slider").setValue(70)
     problem = find(page, "pruning_form_problem")
     assert "2:4 removes at most 50.0%" in problem.text()
-    assert "2:4 removes at most" in find(page, "plan_label").text()
+    assert find(page, "plan_label").text() == "Step 3, Target, has a problem."
+    assert find(page, "pruning_sparsity").property("invalid")
+    header = find(page, "step_target_header")
+    header.setChecked(True)
+    assert "2:4 removes" not in header.summary  # the page shows it
+    header.setChecked(False)
+    assert "2:4 removes" in header.summary
     assert not find(page, "start_button").isEnabled()
     page.session.set_run_parent("elsewhere")  # redraws and checks again
     assert find(page, "structure_n_m_tile").isChecked()
@@ -121,7 +127,30 @@ def test_rejected_choice_is_kept_until_it_is_corrected(page):
     assert problem.text() == ""
     assert pruning_of(page).kind is Structure.N_M
     assert pruning_of(page).target.sparsity == 0.4
+    assert not find(page, "pruning_sparsity").property("invalid")
     assert find(page, "start_button").isEnabled()
+
+
+def test_pattern_is_below_the_tiles(page):
+    tiles = find(page, "structure_n_m_tile").parentWidget()
+    assert tiles.isAncestorOf(find(page, "pruning_kept"))
+    assert find(page, "pruning_kept").isHidden() or not find(
+        page, "pruning_pattern"
+    ).isVisibleTo(tiles)
+    choose(page, "structure", Structure.N_M)
+    assert find(page, "pruning_pattern").isVisibleTo(tiles)
+
+
+def test_problem_of_a_pattern_is_shown_below_it(page):
+    choose(page, "structure", Structure.N_M)
+    find(page, "pruning_kept").setValue(4)
+    problem = find(page, "pruning_form_problem")
+    tiles = find(page, "structure_n_m_tile").parentWidget()
+    assert tiles.isAncestorOf(problem)
+    assert find(page, "pruning_pattern").property("invalid")
+    find(page, "pruning_kept").setValue(2)
+    assert problem.text() == ""
+    assert not find(page, "pruning_pattern").property("invalid")
 
 
 def test_choosing_a_pattern_sets_the_sparsity_for_all_groups(page):
@@ -155,7 +184,8 @@ def test_file_size_target_for_single_weights_can_be_corrected_either_way(page):
         assert find(page, "pruning_megabytes").isVisible()
         name = "target" if isinstance(other, Target) else "structure"
         choose(page, name, other)
-        assert find(page, "pruning_form_problem").text() == ""
+        problem = find(page, "pruning_form_problem").text()
+        assert "do not make files smaller" not in problem
         assert Step.TARGET not in page.session.state.rejected
 
 

@@ -105,10 +105,10 @@ def test_selected_size_is_kept_when_the_structure_changes(page):
 def test_unknown_sizes_show_a_dash(page):
     find(page, "pruning_million_parameters").setValue(50.0)  # more than the model has
     assert find(page, "pruning_sparsity").text() == "\N{EM DASH}"
-    assert "keeps all" in find(page, "target_problem").text()
+    assert "keeps all" in find(page, "pruning_form_problem").text()
     find(page, "sparsity_slider").setValue(31)
     assert pruning_of(page).target.sparsity == 0.31
-    assert find(page, "target_problem").text() == ""
+    assert find(page, "pruning_form_problem").text() == ""
 
 
 # structures as pictures

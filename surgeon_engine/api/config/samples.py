@@ -1,0 +1,29 @@
+"""The samples part of a job: short texts that the model writes during the run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from surgeon_engine.api.config.fields import Option
+from surgeon_engine.api.errors import ConfigError
+
+NEW_TOKENS = 32  # of each sample
+
+
+def _are_written(samples: SamplesConfig) -> bool:
+    return samples.after_shots
+
+
+@dataclass(frozen=True, slots=True)
+class SamplesConfig:
+    """Whether the model continues a prompt after each shot, and which one."""
+
+    after_shots: bool = False
+    prompt: Annotated[str, Option(applies=_are_written)] = "The most important thing is"
+
+    def __post_init__(self) -> None:
+        if not self.prompt.strip():
+            raise ConfigError(
+                "The prompt of the samples is empty.", "Write the beginning of a text."
+            )
