@@ -111,7 +111,7 @@ def test_rejected_choice_is_kept_until_it_is_corrected(page):
     choose(page, "structure", Structure.N_M)
     find(page, "sparsity_slider").setValue(70)
     problem = find(page, "pruning_form_problem")
-    assert "2:4 removes at most 50.0%" in problem.text()
+    assert "2:4 removes at most 50 %" in problem.text()
     assert "2:4 removes at most" in find(page, "plan_label").text()
     assert not find(page, "start_button").isEnabled()
     page.session.set_run_parent("elsewhere")  # redraws and checks again
