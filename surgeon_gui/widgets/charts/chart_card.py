@@ -8,7 +8,17 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from PySide6.QtCore import QBuffer, QIODevice, QPoint, QRect, QSize, Qt, Signal, Slot
+from PySide6.QtCore import (
+    QBuffer,
+    QIODevice,
+    QPoint,
+    QRect,
+    QSize,
+    Qt,
+    QTimer,
+    Signal,
+    Slot,
+)
 from PySide6.QtGui import QAction, QImage, QPainter, QRegion
 from PySide6.QtSvg import QSvgGenerator
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QMenu, QVBoxLayout, QWidget
@@ -19,14 +29,17 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.widgets.charts.legend import Legend, LegendEntry
 from surgeon_gui.widgets.controls import (
     button,
+    eliding_label,
     explained,
     give_menu,
     heading,
+    show_elided,
     text_label,
 )
 from surgeon_gui.widgets.dialogs import ask_new_file
 
 _PICTURE_SCALE = 2  # for documents: twice the resolution of the screen
+_SAVED_NOTE_MS = 15_000
 FORMATS = ("png", "svg", "csv")
 
 
@@ -58,11 +71,16 @@ class ChartCard(QFrame):
         self.legend.hide()
         self.controls = QHBoxLayout()
         self.controls.setSpacing(GAP)
+        self._saved = eliding_label(f"{name}_saved_note", quiet=True)
+        self._saved.setAlignment(Qt.AlignmentFlag.AlignRight)
+        self._saved_timer = QTimer(self, singleShot=True)
+        self._saved_timer.setInterval(_SAVED_NOTE_MS)
+        self._saved_timer.timeout.connect(self._hide_saved_note)
         self._save = button(f"{name}_save_button")
         give_menu(self._save, self._menu())
         top = QHBoxLayout()
         top.addWidget(self._title)
-        top.addStretch()
+        top.addWidget(self._saved, 1)
         top.addLayout(self.controls)
         top.addWidget(self._save)
         self._layout = QVBoxLayout(self)
@@ -182,6 +200,13 @@ class ChartCard(QFrame):
             self.save_failed.emit(
                 tr("The chart cannot be written: {error}.").format(error=error)
             )
+            return
+        show_elided(self._saved, tr("Saved as {path}").format(path=path))
+        self._saved_timer.start()
+
+    @Slot()
+    def _hide_saved_note(self) -> None:
+        show_elided(self._saved, "")
 
 
 def save_widget(widget: QWidget, path: Path) -> None:
