@@ -25,6 +25,7 @@ from transformers import PreTrainedModel
 
 from surgeon_engine.api.config.run import Device, Dtype, ModelConfig
 from surgeon_engine.api.errors import EngineError
+from surgeon_engine.api.formatting import format_percent
 from surgeon_engine.api.messages.benchmark import (
     BenchmarkSettings,
     Measured,
@@ -245,7 +246,7 @@ def _ratio_cells(ratio: Ratio, ideal: float) -> tuple[str, str, str]:
     return (
         f"{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f})",
         f"{ideal:.2f}",
-        f"{ratio.median / ideal:.0%}",
+        format_percent(ratio.median / ideal, 0),
     )
 
 

@@ -38,10 +38,11 @@ def main(argv: list[str] | None = None) -> int:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
     settings = _load_settings(options)
-    from surgeon_gui.base import languages
+    from surgeon_gui.base import languages, units
     from surgeon_gui.base import settings as settings_store
 
     languages.choose(settings.language)
+    units.use(settings.units)
     from surgeon_gui.app import make_application
 
     application = make_application(sys.argv[:1])
@@ -72,10 +73,12 @@ def _make_window(
 ) -> MainWindow:
     from surgeon_engine.api.client import EngineProcess, start_engine_thread
     from surgeon_gui.app import ExceptionRelay, SystemTheme
+    from surgeon_gui.base import offline
     from surgeon_gui.controllers.engine_thread import EngineThread
     from surgeon_gui.window.main_window import MainWindow
 
     SystemTheme(application, settings)
+    offline.use(settings.is_offline)
     make_client: Callable[[], EngineClient] = (
         start_engine_thread if options.in_process else EngineProcess
     )

@@ -19,6 +19,7 @@ from surgeon_engine.api.config.calibration import BUILTIN_TEXT
 from surgeon_engine.api.config.run import Device, Dtype, ModelConfig
 from surgeon_engine.api.errors import ConfigError, EngineError
 from surgeon_engine.api.files import write_atomically
+from surgeon_engine.api.formatting import format_percent
 from surgeon_engine.api.model_info.source_names import DEMO, is_hub_source
 from surgeon_engine.model.inspect import inspect_model
 from surgeon_engine.runtime.versions import disable_progress_bars
@@ -237,7 +238,8 @@ class _Progress:
         self._remaining -= 1
         self._done += 1
         print(
-            f"  shot {step.shot} of {self._shots}: {step.sparsity:.2%} removed, "
+            f"  shot {step.shot} of {self._shots}: "
+            f"{format_percent(step.sparsity, 2)} removed, "
             f"KL {step.nats:.4f}, perplexity {step.perplexity:.2f}, "
             f"{step.seconds:.1f} s so far"
             f"{self._remaining_time()}",

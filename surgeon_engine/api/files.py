@@ -15,10 +15,13 @@ import logging
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import platformdirs
 
 from surgeon_engine.api.errors import EngineError
 from surgeon_engine.api.process_lock import is_left_over, process_tag
@@ -53,11 +56,22 @@ def free_bytes(path: Path) -> int:
 
 
 def size_of_folder(path: Path) -> int:
-    """Return the bytes of all files in a folder; 0 if there is none."""
-    try:
-        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    except OSError:
-        return 0
+    """Return the bytes of all files in a folder; 0 if there is none.
+
+    Links count nothing: the caches of the Hub link to files that they hold once.
+    """
+    found = 0
+    for folder, _, names in os.walk(path):
+        for name in names:
+            with suppress(OSError):  # it was deleted meanwhile
+                facts = Path(folder, name).lstat()
+                found += facts.st_size if stat.S_ISREG(facts.st_mode) else 0
+    return found
+
+
+def own_samples_folder() -> Path:
+    """Return the folder that keeps the texts that models have written."""
+    return platformdirs.user_cache_path("surgeon") / "own_samples"
 
 
 def check_not_occupied(path: Path, error: type[EngineError]) -> None:

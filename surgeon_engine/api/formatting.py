@@ -17,10 +17,10 @@ def format_count(number: int) -> str:
 
 
 def format_percent(share: float, decimals: int = 1) -> str:
-    """Format a share of 1 as a percentage, such as "12.5%"."""
+    """Format a share of 1 as a percentage with at most so many decimals: "12.5 %"."""
     from babel.numbers import format_percent as babel_percent
 
-    pattern = f"#,##0{_fraction(decimals)}%"
+    pattern = f"#,##0.{'#' * decimals} %"
     return babel_percent(share, format=pattern, locale=_LOCALE)
 
 
@@ -49,7 +49,3 @@ def _format_decimal(number: float, pattern: str) -> str:
     from babel.numbers import format_decimal
 
     return format_decimal(number, format=pattern, locale=_LOCALE)
-
-
-def _fraction(decimals: int) -> str:
-    return "." + "0" * decimals if decimals else ""

@@ -4,6 +4,8 @@
     events.jsonl    all events
     process.json    the process that works on the run, or was killed at it
     name.txt        the name that the user has given to the run, if any
+    notes.txt       the notes of the user about the run, if any
+    tags.txt        the tags of the run, one in each line, if any
     report.json     the figures, once the run is complete
     report.html     a report to read, written by the window
     resume/         the state of a run that is not complete (`saved_state.py`)
@@ -28,6 +30,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
+from surgeon_engine.api.config.export import Format
 from surgeon_engine.api.config.migration import migrate
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_from_toml, config_to_toml
@@ -107,6 +110,16 @@ class RunFolder:
         return self.path / "name.txt"
 
     @property
+    def notes_path(self) -> Path:
+        """The notes of the user about the run."""
+        return self.path / "notes.txt"
+
+    @property
+    def tags_path(self) -> Path:
+        """The tags of the run, one in each line."""
+        return self.path / "tags.txt"
+
+    @property
     def html_path(self) -> Path:
         """The report to read."""
         return self.path / "report.html"
@@ -144,6 +157,8 @@ class RunFolder:
             self.events_path,
             self.report_path,
             self.name_path,
+            self.notes_path,
+            self.tags_path,
             self.html_path,
             self.process_path,
             self.probe_path,
@@ -151,6 +166,13 @@ class RunFolder:
             self.saved_state.path,
             self._unverified_path,
         )
+
+    @property
+    def exports(self) -> tuple[Path, ...]:
+        """The folders of exports that are in the folder of the run."""
+        names = ("export", "transformers", *(each.value for each in Format))
+        paths = (*(self.path / name for name in names), self._unverified_path)
+        return tuple(path for path in paths if path.is_dir())
 
     @property
     def _unverified_path(self) -> Path:

@@ -173,7 +173,13 @@ def _readable_errors(name: HubName) -> Iterator[None]:
         yield
     except CalibrationError:
         raise
-    except (httpx2.TransportError, ConnectionError, OfflineModeIsEnabled) as error:
+    except OfflineModeIsEnabled as error:
+        raise CalibrationError(
+            f"The data set {name.display_name} cannot be read: offline mode is on.",
+            "Switch it off in the preferences of the window, or unset HF_HUB_OFFLINE. "
+            "Or choose a text file.",
+        ) from error
+    except (httpx2.TransportError, ConnectionError) as error:
         raise CalibrationError(
             f"The data set {name.display_name} cannot be reached: "
             f"{type(error).__name__}.",

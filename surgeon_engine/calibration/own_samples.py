@@ -17,12 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import platformdirs
 import torch
 from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from surgeon_engine.api.files import write_atomically
+from surgeon_engine.api.files import (
+    own_samples_folder,
+    size_of_folder,
+    write_atomically,
+)
 from surgeon_engine.calibration.beginnings import beginning_of_texts
 from surgeon_engine.calibration.chats import opening_of_chats
 from surgeon_engine.model.decoding import last_logits_alone, with_cache
@@ -109,7 +112,7 @@ class OwnText:
             digest.update(repr((file.name, facts.st_size, facts.st_mtime_ns)).encode())
             with file.open("rb") as opened:
                 digest.update(opened.read(_HEADER_BYTES))
-        return cache_folder() / f"{digest.hexdigest()[:32]}.npy"
+        return own_samples_folder() / f"{digest.hexdigest()[:32]}.npy"
 
 
 def own_text(
@@ -225,11 +228,6 @@ def opening_of_texts(
     return (0,)
 
 
-def cache_folder() -> Path:
-    """Return the folder that keeps the windows of all models."""
-    return platformdirs.user_cache_path("surgeon") / "own_samples"
-
-
 def cache_size() -> int:
     """Return the size of the kept windows of all models, in bytes."""
-    return sum(file.stat().st_size for file in cache_folder().glob("*.npy"))
+    return size_of_folder(own_samples_folder())

@@ -15,7 +15,6 @@ from rich.progress import (
     BarColumn,
     Progress,
     TaskID,
-    TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
 )
@@ -69,7 +68,7 @@ class EventDisplay:
         self._progress = Progress(
             TextColumn("  {task.description}", markup=False),
             BarColumn(),
-            TaskProgressColumn(),
+            TextColumn("{task.percentage:.0f} %"),
             TimeRemainingColumn(),
             console=output.console,
             transient=True,

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save
 
 from surgeon_engine.api.config.export import FileDtype
 from surgeon_engine.api.files import write_atomically
+from surgeon_engine.api.formatting import format_percent
 from surgeon_engine.evaluation.divergence import log_divergences
 from surgeon_engine.evaluation.fidelity import Reference, head_logits
 from surgeon_engine.evaluation.perplexity import perplexity
@@ -136,8 +137,8 @@ def _agreement_mismatch(result: VerificationResult, minimum: float) -> str:
     if result.agreement >= minimum:
         return ""
     return (
-        f"the same top token for only {result.agreement:.1%} of "
-        f"{result.tokens} tokens (minimum {minimum:.0%})"
+        f"the same top token for only {format_percent(result.agreement)} of "
+        f"{result.tokens} tokens (minimum {format_percent(minimum, 0)})"
     )
 
 
@@ -153,5 +154,5 @@ def _perplexity_mismatch(
         return ""
     return (
         f"a perplexity of {perplexity:.4f} instead of {expected:.4f} "
-        f"(maximum deviation {maximum:.1%})"
+        f"(maximum deviation {format_percent(maximum)})"
     )

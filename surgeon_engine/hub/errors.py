@@ -44,8 +44,9 @@ def describe_failure(
         return DownloadFailed(error.message, error.hint, is_temporary=False)
     if isinstance(error, OfflineModeIsEnabled):
         return DownloadFailed(
-            f"{name.display_name} cannot be downloaded: HF_HUB_OFFLINE is set.",
-            "Unset it and start Surgeon again, or choose a model on this computer.",
+            f"{name.display_name} cannot be downloaded: offline mode is on.",
+            "Switch it off in the preferences of the window, or unset HF_HUB_OFFLINE. "
+            "Or choose a model on this computer.",
             is_temporary=False,
         )
     if isinstance(error, HfHubHTTPError):

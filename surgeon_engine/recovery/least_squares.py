@@ -8,8 +8,8 @@
 The sums X'X and X'Y are enough: W' (X'X + d I) = Y'X + d W. The ridge is `d`, a
 multiple of the mean diagonal of X'X. Removed weights stay zero. Where they are whole
 rows and columns, the solution is exact; elsewhere each row has unknowns of its own, and
-conjugate gradients solve all rows together. The largest ridge needs the fewest steps, so
-it comes first, and each solution is the start of the next.
+conjugate gradients solve all rows together. The largest ridge needs the fewest steps,
+so it comes first, and each solution is the start of the next.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.errors import PruningError
+from surgeon_engine.api.formatting import format_percent
 from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import Evaluation, Recovered, ShotFinished
 from surgeon_engine.api.planning.limits import max_divergence, max_perplexity
@@ -50,7 +51,7 @@ class QualityBudget:
             judged: its evaluation, or that of the recovered shot.
         """
         recovery = "" if judged is shot.evaluation else ", after recovery,"
-        when = f"At a sparsity of {shot.sparsity:.2%}{recovery}"
+        when = f"At a sparsity of {format_percent(shot.sparsity, 2)}{recovery}"
         return self._rolled_back(when, judged)
 
     def log_kept_with_recovery(
@@ -62,7 +63,8 @@ class QualityBudget:
         )
         return Logged(
             Level.INFO,
-            f"At a sparsity of {shot.sparsity:.2%} {self._excess(shot.evaluation)}; "
+            f"At a sparsity of {format_percent(shot.sparsity, 2)} "
+            f"{self._excess(shot.evaluation)}; "
             f"after recovery it has {after}: kept.",
         )
 

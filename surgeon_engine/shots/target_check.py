@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from surgeon_engine.api.errors import PruningError
+from surgeon_engine.api.formatting import format_percent
 from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import ShotFinished
 from surgeon_engine.api.planning.target_size import TARGET_TOLERANCE, Goal
@@ -43,7 +44,8 @@ def check_target_reached(
         )
     if is_over and not is_reached(goal, last):
         message = (
-            f"{reached:.2%} of the prunable weights were removed and not "
-            f"{goal.sparsity:.2%}: the next part is larger than the rest of the target."
+            f"{format_percent(reached, 2)} of the prunable weights were removed and "
+            f"not {format_percent(goal.sparsity, 2)}: the next part is larger than the "
+            "rest of the target."
         )
         context.emit(Logged(Level.WARNING, message))

@@ -12,7 +12,6 @@ from surgeon_gui.controllers.runs import RunsController
 from surgeon_gui.state.comparison import ComparedRun
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.runs.reading import RunRecord, UnreadableRunError, read_state
-from surgeon_gui.state.runs.text import distinct_titles
 
 
 class ComparisonController(QObject):
@@ -57,7 +56,7 @@ class ComparisonController(QObject):
     def _report(self) -> None:
         """Compare the ticked runs that have been read."""
         state = self._runs.state
-        names = distinct_titles(x for x in state.records if x.folder in state.ticked)
+        names = state.titles
         compared = tuple(
             ComparedRun(names[folder], self._read[folder][1])
             for folder in state.ticked

@@ -96,6 +96,11 @@ class EngineSupervisor:
             return self._replace_dead_engine()
         return self._restart_unresponsive()
 
+    def restart(self) -> list[Envelope]:
+        """Replace the engine, which has no open request, by a new one."""
+        self.kill()
+        return self.start()
+
     def cancel_all(self) -> None:
         """Cancel all open requests."""
         for id_ in tuple(self._open):

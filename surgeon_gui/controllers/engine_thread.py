@@ -47,6 +47,7 @@ class EngineThread(QThread):
         self._supervisor = EngineSupervisor(make_client, cancel_timeout_s)
         self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._ending = threading.Event()
+        self._restarting = threading.Event()
         self._can_take = threading.Event()  # the listener can take events
         self._pending: list[Envelope] = []
 
@@ -69,6 +70,13 @@ class EngineThread(QThread):
         """Queue a command for the engine; returns at once, callable from any thread."""
         self._commands.put(command)
 
+    def restart_when_idle(self) -> None:
+        """Start a new engine once no request is open; returns at once.
+
+        The new one has the environment variables that this process has then.
+        """
+        self._restarting.set()
+
     def shut_down(self) -> None:
         """End the engine and this thread, and wait for both."""
         self._ending.set()
@@ -89,6 +97,9 @@ class EngineThread(QThread):
         batch: list[Envelope] = []
         until = time.monotonic() + BATCH_SECONDS
         while time.monotonic() < until and not self._ending.is_set():
+            if self._restarting.is_set() and self.is_idle:
+                self._restarting.clear()
+                batch += self._supervisor.restart()
             batch += self._send_commands()
             batch += self._supervisor.receive(POLL_SECONDS)
         return batch

@@ -17,7 +17,7 @@ from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.presets import Preset
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.recovery import RecoveryConfig
-from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.run import Device, ModelConfig, RunConfig
 from surgeon_engine.api.config.samples import SamplesConfig
 from surgeon_engine.api.messages.commands import (
     Cancel,
@@ -26,6 +26,8 @@ from surgeon_engine.api.messages.commands import (
     PreviewText,
 )
 from surgeon_engine.api.model_info.header import model_facts
+from surgeon_engine.api.model_info.source_names import DEMO
+from surgeon_gui.base import offline
 from surgeon_gui.controllers.engine_thread import EngineThread
 from surgeon_gui.state import app as app_state
 from surgeon_gui.state.app import AppState, Step
@@ -180,6 +182,28 @@ class JobEditor(QObject):
         """Remember that a page holds invalid values, until it is edited."""
         rejected = {**self.state.rejected, step: problem}
         self._set(self._checked(replace(self.state, rejected=rejected)))
+
+    def set_default_device(self, device: Device) -> None:
+        """Set the device of new jobs; the draft follows unless it has another one."""
+        old, model = self.state.default_device, self.state.config.model
+        self._set(replace(self.state, default_device=device))
+        if model.device is old and device is not old:
+            model = replace(model, device=device)
+            self.edit(replace(self.state.config, model=model))
+
+    def set_offline(self, is_offline: bool) -> None:
+        """Set whether the Hub may be contacted; the engine follows once it is idle."""
+        offline.use(is_offline)
+        self._engine.restart_when_idle()
+        self.recheck()
+
+    def recheck(self) -> None:
+        """Check the draft again, after something outside of it has changed."""
+        self._set(self._checked(self.state))
+
+    def new_config(self, source: str = DEMO) -> RunConfig:
+        """Return the config of a new job."""
+        return RunConfig(ModelConfig(source, device=self.state.default_device))
 
     @Slot(str)
     def set_run_parent(self, folder: str) -> None:

@@ -5,6 +5,7 @@ Folders are read and runs are opened in a background thread.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -27,6 +28,7 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.runs import state as runs_state
+from surgeon_gui.state.runs.parts import RunPart, delete_part
 from surgeon_gui.state.runs.reading import (
     RunOutcome,
     RunRecord,
@@ -36,9 +38,10 @@ from surgeon_gui.state.runs.reading import (
     read_runs,
     read_state,
     write_name,
+    write_notes,
+    write_tags,
 )
 from surgeon_gui.state.runs.state import RunsState
-from surgeon_gui.state.runs.text import title
 
 # Events that change the record of a run in its folder.
 _RECORDED = (RunStarted, RunResumed, ShotFinished, RunFinished, Failed, Cancelled)
@@ -91,16 +94,18 @@ class RunsController(QObject):
 
     def rename(self, folder: str, name: str) -> None:
         """Rename a run; an empty name restores the default."""
-        try:
-            write_name(Path(folder), name)
-        except OSError as error:
-            message = tr("The name cannot be written: {reason}.")
-            self._report(
-                message.format(reason=error.strerror),
-                tr("Check whether the run folder is writable."),
-            )
-            return
-        self.refresh()
+        message = tr("The name cannot be written: {reason}.")
+        self._write(partial(write_name, Path(folder), name), message)
+
+    def set_notes(self, folder: str, notes: str) -> None:
+        """Change the notes of a run."""
+        message = tr("The notes cannot be written: {reason}.")
+        self._write(partial(write_notes, Path(folder), notes), message)
+
+    def set_tags(self, folder: str, tags: tuple[str, ...]) -> None:
+        """Change the tags of a run."""
+        message = tr("The tags cannot be written: {reason}.")
+        self._write(partial(write_tags, Path(folder), tags), message)
 
     def duplicate(self, folder: str) -> None:
         """Load the settings of a run into the draft."""
@@ -129,22 +134,18 @@ class RunsController(QObject):
 
     def discard(self, folder: str) -> None:
         """Delete the saved state of a run; it can no longer be resumed."""
+        self.delete_part(folder, RunPart.SAVED_STATE)
+
+    def delete_part(self, folder: str, part: RunPart) -> None:
+        """Delete a part of a run that takes space."""
         if obstacle := self.delete_obstacle(folder):
             self._report(obstacle, tr("Wait until it ends, or cancel it."))
             return
-        run = RunFolder(Path(folder))
-        if run.is_being_worked_on:  # since the list was read
+        if RunFolder(Path(folder)).is_being_worked_on:  # since the list was read
             self._report(tr("The run is in progress."), tr("Wait until it ends."))
             return
-        try:
-            run.saved_state.discard()
-        except OSError as error:
-            message = tr("The saved progress cannot be deleted: {reason}.")
-            self._report(
-                message.format(reason=error.strerror),
-                tr("Check whether the run folder is writable."),
-            )
-        self.refresh()
+        work = partial(delete_part, Path(folder), part)
+        self._deleting.start(work, self._on_part_deleted)
 
     def delete_obstacle(self, folder: str) -> str:
         """Return why a run cannot be deleted; empty if it can."""
@@ -165,6 +166,25 @@ class RunsController(QObject):
     def finish_deleting(self) -> None:
         """Wait for deletions in progress, before the window closes."""
         self._deleting.finish()
+
+    def _write(self, write: Callable[[], None], message: str) -> None:
+        """Write a small file of a run, and read the list again."""
+        try:
+            write()
+        except OSError as error:
+            self._report(
+                message.format(reason=error.strerror),
+                tr("Check whether the run folder is writable."),
+            )
+            return
+        self.refresh()
+
+    def _on_part_deleted(self, problem: str) -> None:
+        if problem:
+            message = tr("The files cannot be deleted: {reason}.")
+            hint = tr("Check whether the run folder is writable.")
+            self._report(message.format(reason=problem), hint)
+        self.refresh()
 
     def _on_not_read(self) -> None:
         """Allow the next reading; the exception is reported elsewhere."""
@@ -187,7 +207,7 @@ class RunsController(QObject):
         if found.run is None:
             self._report(
                 tr("{run} cannot be opened. {reason}").format(
-                    run=title(found.record), reason=found.record.problem
+                    run=self.state.title(found.record), reason=found.record.problem
                 ),
                 tr("The files in {folder} have been changed.").format(
                     folder=found.record.folder
@@ -196,12 +216,12 @@ class RunsController(QObject):
         elif found.run.status.is_busy:
             self._report(
                 tr("{run} is still in progress in another window or program.").format(
-                    run=title(found.record)
+                    run=self.state.title(found.record)
                 ),
                 tr("Open it after it has ended."),
             )
         else:
-            self._session.reopen(found.run, title(found.record))
+            self._session.reopen(found.run, self.state.title(found.record))
             self.opened.emit()
 
     def _on_read_to_resume(self, found: _Opened) -> None:

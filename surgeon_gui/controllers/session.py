@@ -14,7 +14,7 @@ from pathlib import Path
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
 from surgeon_engine.api.config.export import ExportConfig
-from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.run import Device, ModelConfig, RunConfig
 from surgeon_engine.api.messages.benchmark import BenchmarkSettings
 from surgeon_engine.api.messages.commands import (
     Cancel,
@@ -57,8 +57,11 @@ class Session(JobEditor):
         parent: QObject | None = None,
         *,
         pace: float = 1.0,
+        device: Device = Device.AUTO,
     ) -> None:
-        state = AppState(run_parent=str(run_parent), pace=pace)
+        config = RunConfig(ModelConfig(device=device))
+        state = AppState(config, default_device=device, pace=pace)
+        state = replace(state, run_parent=str(run_parent))
         super().__init__(engine, state, parent)
         self._clock = QTimer(self)
         self._clock.setInterval(CLOCK_MS)

@@ -16,7 +16,7 @@ import msgspec
 
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.presets import Preset
-from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.run import Device, RunConfig
 from surgeon_engine.api.messages.events import EngineReady, Envelope, Event, Failed
 from surgeon_engine.api.messages.machine import Machine, MachineProbed
 from surgeon_engine.api.messages.run import Exported
@@ -61,6 +61,7 @@ class AppState:
 
     config: RunConfig = field(default_factory=RunConfig)  # the draft
     model_is_chosen: bool = False
+    default_device: Device = Device.AUTO  # of new jobs
     run_parent: str = ""  # the folder of the run folders
     job_file: str = ""  # the file of the unchanged draft
     engine: Engine = Engine.STARTING

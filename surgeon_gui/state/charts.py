@@ -20,6 +20,7 @@ from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.messages.diagnosis import predicts_loss
 from surgeon_engine.api.messages.run import CostHistogram, Evaluation, Fidelity, Stage
 from surgeon_engine.api.planning.limits import max_perplexity
+from surgeon_gui.base import units
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.job.targets import goal_or_none
 from surgeon_gui.state.run import RunState
@@ -29,7 +30,6 @@ from surgeon_gui.text.fidelity import text_name
 from surgeon_gui.text.labels import STAGES
 
 _MINUTE, _HOUR = 60.0, 3600.0
-_GIGABYTE, _MEGABYTE = 1e9, 1e6
 _MAX_DECADES_WITH_MINOR_TICKS = 2
 _MINOR_TICKS = (1, 2, 5)
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -290,16 +290,17 @@ def bytes_per_parameter(run: RunState) -> float:
 
 def memory_line(run: RunState) -> Line:
     """Return the memory of the engine over the time of the run."""
-    axis = tr("Memory (GB)")
+    gigabyte, unit = units.gigabyte()
+    axis = tr("Memory ({unit})").format(unit=unit)
     log = run.memory
     if not len(log):
         return Line(axis)
     seconds = log.seconds
     scale, x_axis = _scale_of_seconds(seconds[-1])
-    xs, ram = _divided(seconds, scale), _divided(log.process_bytes, _GIGABYTE)
+    xs, ram = _divided(seconds, scale), _divided(log.process_bytes, gigabyte)
     more: tuple[Curve, ...] = ()
     if log.device_total:
-        more = (Curve(tr("GPU"), xs, _divided(log.device_bytes, _GIGABYTE)),)
+        more = (Curve(tr("GPU"), xs, _divided(log.device_bytes, gigabyte)),)
     return Line(
         axis=axis,
         xs=xs,
@@ -311,7 +312,7 @@ def memory_line(run: RunState) -> Line:
         x_axis=x_axis,
         has_whole_xs=False,
         format_x=_Scaled(numbers.clock, scale),
-        format_y=_Scaled(numbers.size, _GIGABYTE),
+        format_y=_Scaled(numbers.size, gigabyte),
     )
 
 
@@ -467,9 +468,7 @@ def _scale_of_counts(largest: int) -> tuple[float, str]:
 
 
 def _scale_of_bytes(largest: int) -> tuple[float, str]:
-    if largest >= _GIGABYTE:
-        return _GIGABYTE, "GB"
-    return _MEGABYTE, "MB"
+    return units.gigabyte() if largest >= units.gigabyte()[0] else units.megabyte()
 
 
 def _scale_of_seconds(longest: float) -> tuple[float, str]:

@@ -13,6 +13,7 @@ from enum import Enum
 
 from surgeon_engine.api.config.evaluation import OWN_TEXT
 from surgeon_engine.api.messages.run import Evaluation, Fidelity
+from surgeon_gui.base import units
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.job import settings_list
 from surgeon_gui.state.run import RunState
@@ -50,6 +51,7 @@ class SizeMeasure(Enum):
     FILE = "file"  # all weight files
 
 
+_MEGABYTE, _MEGABYTE_NAME = units.megabyte()
 ALONG = {
     XAxis.SPARSITY: tr("Sparsity (%)"),
     XAxis.SHOT: tr("Shot"),
@@ -69,7 +71,7 @@ _AXES = {
 }
 SIZES = {
     SizeMeasure.PARAMETERS: tr("Parameters (M)"),
-    SizeMeasure.FILE: tr("Weights on disk (MB)"),
+    SizeMeasure.FILE: tr("Weights on disk ({unit})").format(unit=_MEGABYTE_NAME),
 }
 _OF_FIDELITY = (Measure.DIVERGENCE, Measure.AGREEMENT)
 _OF_TEXT = (Measure.PERPLEXITY, Measure.LOSS)
@@ -297,12 +299,13 @@ def _original_size(run: RunState, size: SizeMeasure) -> float:
     assert run.model is not None
     if size is SizeMeasure.PARAMETERS:
         return run.model.parameters / _MILLION
-    return run.model.file_bytes / _MILLION
+    return run.model.file_bytes / _MEGABYTE
 
 
 def _pruned_size(run: RunState, size: SizeMeasure) -> float:
     if size is SizeMeasure.FILE:
-        return run.exported.weight_bytes / _MILLION if run.exported is not None else 0.0
+        written = run.exported.weight_bytes if run.exported is not None else 0
+        return written / _MEGABYTE
     return run.history[-1].parameters / _MILLION if run.history else 0.0
 
 

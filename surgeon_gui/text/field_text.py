@@ -15,8 +15,17 @@ class FieldText:
     unit_of_one: str = ""  # the singular, if it differs
     decimals: int = 4  # maximum, for a float
     is_share: bool = False  # a share of 1, shown as a percentage
+    unit_bytes: int = 0  # of a size in bytes: what is shown as 1
+    stored_bytes: int = 0  # and what a job file stores as 1
     example: str = ""  # placeholder of an empty line
     minimum_text: str = ""  # shown in place of the smallest number
+
+    @property
+    def scale(self) -> float:
+        """The number that is shown for a stored 1."""
+        if self.is_share:
+            return 100.0
+        return self.stored_bytes / self.unit_bytes if self.unit_bytes else 1.0
 
     def unit_for(self, number: float) -> str:
         """Return the unit in the singular or plural that `number` requires."""

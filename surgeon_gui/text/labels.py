@@ -12,6 +12,7 @@ from surgeon_engine.api.config.calibration import BUILTIN_TEXT
 from surgeon_engine.api.messages.events import Level
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.model_info.source_names import DEMO, hub_name
+from surgeon_gui.base import units
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text import source_fields
 from surgeon_gui.text.field_text import FieldText
@@ -19,6 +20,8 @@ from surgeon_gui.text.field_text import FieldText
 APPLICATION = "Surgeon"
 BUNDLED_DEMO = tr("Bundled demo")
 BUILT_IN_TEXT = tr("Built-in text")
+_MEGABYTE, _MEGABYTE_NAME = units.megabyte()
+_GIGABYTE, _GIGABYTE_NAME = units.gigabyte()
 
 
 FIELDS = {
@@ -64,10 +67,12 @@ FIELDS = {
         tr("Weights"),
         tr(
             "Size of the remaining parameters in the number format of the export "
-            "(step 5), in megabytes."
+            "(step 5)."
         ),
-        "MB",
+        _MEGABYTE_NAME,
         decimals=6,
+        unit_bytes=_MEGABYTE,
+        stored_bytes=10**6,
     ),
     "pruning.max_perplexity_increase": FieldText(
         tr("Quality limit"),
@@ -268,8 +273,10 @@ FIELDS = {
             "Larger weights are split over several files. For transformers only; other "
             "formats are a single file."
         ),
-        "GB",
+        _GIGABYTE_NAME,
         decimals=3,
+        unit_bytes=_GIGABYTE,
+        stored_bytes=10**9,
     ),
     "samples.after_shots": FieldText(
         tr("Write a sample after each shot"),

@@ -11,6 +11,7 @@ from functools import cache
 
 import humanize
 
+from surgeon_gui.base import units
 from surgeon_gui.base.translation import ENGLISH, language
 
 _SPACE = "\N{NO-BREAK SPACE}"  # keeps a number and its unit on one line
@@ -107,14 +108,16 @@ def nats(value: float) -> str:
 
 
 def size(number: int) -> str:
-    """Format bytes in the unit that suits them: 5.7 MB."""
-    return localize(humanize.naturalsize(number, format="%.1f").replace(" ", _SPACE))
+    """Format bytes in the unit that suits them: 5.7 MB, or 5.4 MiB."""
+    text = humanize.naturalsize(number, binary=units.is_binary(), format="%.1f")
+    return localize(text.replace(" ", _SPACE))
 
 
 def megabytes(number: int) -> str:
     """Format bytes in megabytes, to the last byte: 4.197658 MB."""
-    digits = f"{number / 1e6:,.6f}".rstrip("0").removesuffix(".")
-    return f"{localize(digits)}{_SPACE}MB"
+    scale, unit = units.megabyte()
+    digits = f"{number / scale:,.6f}".rstrip("0").removesuffix(".")
+    return f"{localize(digits)}{_SPACE}{unit}"
 
 
 def duration(seconds: float) -> str:

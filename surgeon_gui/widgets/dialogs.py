@@ -16,6 +16,17 @@ MODEL_FILES = tr("Models (*.gguf)")
 TEXT_FILES = tr("Texts and tokens (*.txt *.jsonl *.csv *.parquet *.npy)")
 FURTHER_TEXT_FILES = tr("Texts (*.txt *.jsonl *.csv *.parquet)")
 JOB_FILES = tr("Jobs (*.toml)")
+# By the ending of a file to save.
+_NEW_FILES = {
+    "png": tr("Pictures (*.png)"),
+    "svg": tr("Drawings (*.svg)"),
+    "csv": tr("Tables (*.csv)"),
+    "toml": JOB_FILES,
+    "html": tr("Web pages (*.html)"),
+    "pdf": tr("PDF documents (*.pdf)"),
+    "log": tr("Logs (*.log)"),
+    "zip": tr("Archives (*.zip)"),
+}
 
 _OnChosen = Callable[[str], None]
 
@@ -39,9 +50,12 @@ def ask_file(
 
 def ask_new_file(parent: QWidget, title: str, name: str, on_chosen: _OnChosen) -> None:
     """Ask where to save a file; `name` is the suggestion."""
+    ending = name.rpartition(".")[2]
     dialog = QFileDialog(parent, title, name)
     dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
-    dialog.setDefaultSuffix(name.rpartition(".")[2])
+    if kinds := _NEW_FILES.get(ending):
+        dialog.setNameFilter(kinds)
+    dialog.setDefaultSuffix(ending)
     _open(dialog, on_chosen)
 
 

@@ -41,11 +41,12 @@ class CentralTabs(QStackedWidget):
         self._tabs.setCurrentIndex(self._indices[name])
 
     def open_at_top(self, name: str) -> None:
-        """Select the tab called `name` and scroll to its top."""
+        """Select the tab called `name` and scroll every tab to its top."""
         self.open_tab(name)
-        area = self._tabs.currentWidget()
-        assert isinstance(area, QScrollArea)
-        area.verticalScrollBar().setValue(0)
+        for index in self._indices.values():
+            area = self._tabs.widget(index)
+            assert isinstance(area, QScrollArea)
+            area.verticalScrollBar().setValue(0)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -36,15 +36,21 @@ class DesktopIntegration(QObject):
         self._session = session
         self._awake = awake or KeepAwake(sleep_inhibitor(), self)
         self._notifier = notifier or Notifier(window)
+        self._keeps_awake = True
         self._logged_run = ""  # the run whose sleep inhibition was logged
         self._awake.responded.connect(self._on_sleep_response)
         session.changed.connect(self._on_changed)
         session.run_ended.connect(self._on_run_ended)
 
+    def keep_awake(self, is_on: bool) -> None:
+        """Set whether the computer is kept awake during a run."""
+        self._keeps_awake = is_on
+        self._on_changed()
+
     @Slot()
     def _on_changed(self) -> None:
         status = self._session.state.run.status
-        if status.is_busy and status is not Status.PAUSED:
+        if self._keeps_awake and status.is_busy and status is not Status.PAUSED:
             self._awake.hold()
         else:
             self._awake.allow_sleep()

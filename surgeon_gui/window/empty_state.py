@@ -12,7 +12,7 @@ from typing_extensions import override
 from surgeon_gui.base.theme import GAP, MARGIN, RADIUS, theme_of
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.sources.samples import SMOLLM2, smollm2
-from surgeon_gui.state.sources.text import sample_label
+from surgeon_gui.state.sources.text import sample_label, sample_obstacle
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.captions.sources import MAX_RECENT_SHOWN
 from surgeon_gui.text.labels import source_name
@@ -21,6 +21,7 @@ from surgeon_gui.widgets.controls import (
     bold,
     button,
     described,
+    enable_unless,
     heading,
     text_label,
 )
@@ -82,6 +83,7 @@ class EmptyState(QWidget):
             label = CAPTIONS["empty_sample_button"].label
         self._sample.setText(label)
         self._sample.setAccessibleName(label)
+        enable_unless(self._sample, sample_obstacle(is_busy=is_busy))
 
     def show_recent(self, sources: Sequence[str]) -> None:
         """Show buttons for the recently opened models, at most `MAX_RECENT_SHOWN`."""

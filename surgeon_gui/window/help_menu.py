@@ -1,4 +1,4 @@
-"""The Help menu: commands, first steps, debug bundle, About."""
+"""The Help menu: guide, commands, first steps, debug bundle, About."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from surgeon_gui.state.debug_bundle import Bundle
 from surgeon_gui.views.help.about import AboutDialog, versions
 from surgeon_gui.views.help.commands_dialog import CommandsDialog
 from surgeon_gui.views.help.first_hint import FirstHint
+from surgeon_gui.views.help.guide import GuideDialog, guide_path
 from surgeon_gui.widgets.dialogs import ask_new_file
 from surgeon_gui.window.log_view import LogView
 from surgeon_gui.window.menus import Menus
@@ -46,7 +47,10 @@ class HelpMenu(QObject):
 
     def connect_menus(self, menus: Menus) -> None:
         """Connect the actions of the Help menu."""
+        if guide_path() is None:  # an installation without it
+            menus.actions["guide_action"].setEnabled(False)
         slots = {
+            "guide_action": self.show_guide,
             "commands_action": self.show_commands,
             "save_bundle_action": self._on_save_bundle_triggered,
             "show_hint_action": self.show_hint,
@@ -54,6 +58,12 @@ class HelpMenu(QObject):
         }
         for name, slot in slots.items():
             menus.actions[name].triggered.connect(slot)
+
+    @Slot()
+    def show_guide(self) -> None:
+        """Open the guide."""
+        if (guide := guide_path()) is not None:
+            GuideDialog(guide, self._window).open()
 
     @Slot()
     def show_commands(self) -> None:

@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QMainWindow, QMenu
 from surgeon_gui.controllers.comparison import ComparisonController
 from surgeon_gui.controllers.runs import RunsController
 from surgeon_gui.controllers.session import Session
+from surgeon_gui.controllers.storage import StorageController
 from surgeon_gui.state.result_text import has_result
 from surgeon_gui.views.comparison.view import CompareView
 from surgeon_gui.views.report.report_row import ReportRow
@@ -18,6 +19,7 @@ from surgeon_gui.views.report.reports import Reports
 from surgeon_gui.views.runs.earlier_bar import EarlierBar
 from surgeon_gui.views.runs.resume_bar import ResumeBar
 from surgeon_gui.views.runs.runs_panel import RunsPanel
+from surgeon_gui.views.storage.dialog import DiskSpaceDialog
 from surgeon_gui.window.central_tabs import CentralTabs
 from surgeon_gui.window.docks import DockPlacement, Docks
 
@@ -38,6 +40,7 @@ class History(QObject):
         self.runs = RunsController(session)
         self.bar = EarlierBar(session)
         self.resume_bar = ResumeBar(session, self.runs)
+        self._storage = StorageController(session, self.runs)
         self.comparison = ComparisonController(self.runs)
         self.reports = Reports(session, self.runs, window)
         self.report_row = ReportRow()
@@ -59,6 +62,7 @@ class History(QObject):
         self._panel.compare_clicked.connect(self._on_compare_clicked)
         self._comparison_view.runs_clicked.connect(self._dock.show)
         self.runs.opened.connect(self._on_run_opened)
+        actions["disk_space_action"].triggered.connect(self._on_disk_space_triggered)
         menu = QMenu(self.report_row)
         for name, slot in (
             ("report_html_action", self.reports.ask_for_html),
@@ -79,13 +83,19 @@ class History(QObject):
         self._panel.ask_to_delete(folder)
 
     def finish(self) -> None:
-        """Wait until reports are written and runs are deleted."""
+        """Wait until notes and reports are written and runs are deleted."""
+        self._panel.finish_typing()
         self.reports.finish_writing()
         self.runs.finish_deleting()
+        self._storage.finish_deleting()
 
     def save_charts(self, folder: Path) -> None:
         """Save an image of each part of the comparison in `folder`."""
         self._comparison_view.save_pictures(folder)
+
+    @Slot()
+    def _on_disk_space_triggered(self) -> None:
+        DiskSpaceDialog(self._storage, self._window).open()
 
     @Slot()
     def _on_session_changed(self) -> None:

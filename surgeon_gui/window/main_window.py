@@ -9,14 +9,12 @@ from typing import Any
 
 from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtGui import (
-    QAction,
     QCloseEvent,
     QDragEnterEvent,
     QDragLeaveEvent,
     QDropEvent,
 )
 from PySide6.QtWidgets import (
-    QApplication,
     QMainWindow,
     QSplitter,
     QVBoxLayout,
@@ -24,14 +22,14 @@ from PySide6.QtWidgets import (
 )
 from typing_extensions import override
 
-from surgeon_engine.api.config.run import ModelConfig, RunConfig
+from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_from_toml, config_to_toml
 from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.messages.events import Envelope, Failed
 from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_gui.base.paths import is_folder
-from surgeon_gui.base.settings import Settings, ThemeChoice, default_run_parent
-from surgeon_gui.base.theme import GAP, MARGIN, apply_theme
+from surgeon_gui.base.settings import Settings, default_run_parent
+from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.engine_thread import EngineThread
 from surgeon_gui.controllers.playground import Playground
@@ -77,6 +75,8 @@ from surgeon_gui.window.history import History
 from surgeon_gui.window.log_view import LogView
 from surgeon_gui.window.menus import Menus
 from surgeon_gui.window.navigation import NavigationMenu
+from surgeon_gui.window.preferences import PreferencesMenu
+from surgeon_gui.window.recent_menu import RecentMenu
 from surgeon_gui.window.undo import UndoActions
 from surgeon_gui.window.window_log import WindowLog
 
@@ -104,7 +104,9 @@ class MainWindow(QMainWindow):
         self.settings = settings or Settings()
         parent = run_parent or Path(self.settings.run_parent or default_run_parent())
         self._initial_run_parent = str(parent)
-        self.session = Session(engine, parent, self, pace=self.settings.pace)
+        self.session = Session(
+            engine, parent, self, pace=self.settings.pace, device=self.settings.device
+        )
         self._is_closing = False
         self._set_up_window()
         self._model_page = ModelPage(self.session, self.settings)
@@ -332,10 +334,17 @@ class MainWindow(QMainWindow):
         self._docks.connect_toggle("log_dock", self._menus.actions["log_action"])
         self._help_menu.connect_menus(self._menus)
         NavigationMenu(self._menus.navigation, self._steps, self._tabs, self)
-        self._menus.themes.triggered.connect(self._on_theme_chosen)
-        self._menus.check_theme(self.settings.theme)
-        self._menus.languages.triggered.connect(self._on_language_chosen)
-        self._menus.check_language(self.settings.language)
+        preferences = PreferencesMenu(
+            self.session, self.settings, self._desktop_integration, self._menus, self
+        )
+        preferences.offline_changed.connect(self._model_page.show_sample)
+        preferences.offline_changed.connect(self._on_sample_changed)
+        self._recent = RecentMenu(self._menus.recent, self.settings, self)
+        self._recent.job_chosen.connect(self._run_page.load_job)
+        self._recent.run_chosen.connect(self._history.runs.reopen)
+        self._recent.model_chosen.connect(self._model_page.choose)
+        self._run_page.job_used.connect(self._on_job_used)
+        self._history.runs.opened.connect(self._on_run_opened)
 
     def _restore(self) -> None:
         self.resize(*_SIZE)
@@ -385,10 +394,23 @@ class MainWindow(QMainWindow):
         is_inspected = kind is RequestKind.INSPECTION and request.response is not None
         if is_inspected and source != DEMO:
             self.settings.remember_model(source)
+            self._recent.fill()
+
+    @Slot(str)
+    def _on_job_used(self, path: str) -> None:
+        self.settings.remember_job(path)
+        self._recent.fill()
+
+    @Slot()
+    def _on_run_opened(self) -> None:
+        self.settings.remember_run(self.session.state.shown_run.folder)
+        self._recent.fill()
 
     @Slot(object)
     def _on_run_ended(self, run: RunState) -> None:
         self.settings.pace = self.session.state.pace
+        self.settings.remember_run(run.folder)
+        self._recent.fill()
         if result_text.has_result(run):
             self._tabs.open_at_top("result_tab")
         self.run_ended.emit(run)
@@ -403,12 +425,12 @@ class MainWindow(QMainWindow):
 
     @Slot()
     def _on_demo_clicked(self) -> None:
-        self.session.load(RunConfig())
+        self.session.load(self.session.new_config())
 
     @Slot()
     def _on_sample_clicked(self) -> None:
         if source := smollm2():
-            self.session.load(RunConfig(ModelConfig(source)))
+            self.session.load(self.session.new_config(source))
         else:
             self._model_page.use_sample()
 
@@ -451,17 +473,6 @@ class MainWindow(QMainWindow):
         self._is_closing = True
         self.close()
 
-    @Slot(QAction)
-    def _on_theme_chosen(self, action: QAction) -> None:
-        self.settings.theme = ThemeChoice(action.data())  # Qt stores it as a str
-        application = QApplication.instance()
-        assert isinstance(application, QApplication)
-        apply_theme(application, self.settings.theme)
-
-    @Slot(QAction)
-    def _on_language_chosen(self, action: QAction) -> None:
-        self.settings.language = action.data()
-
     @Slot()
     def _on_save_picture_triggered(self) -> None:
         title = tr("Save a picture of the window")
@@ -475,6 +486,9 @@ class MainWindow(QMainWindow):
             self._on_save_failed(
                 tr("The picture cannot be written: {error}.").format(error=error)
             )
+            return
+        self._log.note(tr("The picture was saved to {path}.").format(path=path))
+        self._show_log()
 
     @Slot()
     def _on_reset_layout_triggered(self) -> None:

@@ -14,6 +14,7 @@ _SHORTCUTS = {
     "open_folder_action": "Ctrl+O",
     "open_gguf_action": "Ctrl+Shift+O",
     "save_job_action": "Ctrl+S",
+    "preferences_action": "Ctrl+,",
     "quit_action": "Ctrl+Q",
     "undo_action": "Ctrl+Z",
     "redo_action": "Ctrl+Shift+Z",
@@ -44,12 +45,17 @@ class Menus:
         self._window = window
         self.actions: dict[str, QAction] = {}
         bar = window.menuBar()
+        file = bar.addMenu(tr("&File"))
+        self._fill(file, "open_folder_action open_gguf_action use_demo_action")
+        self.recent = file.addMenu(tr("Open &recent"))  # filled by `RecentMenu`
         self._fill(
-            bar.addMenu(tr("&File")),
-            "open_folder_action open_gguf_action use_demo_action - "
-            "load_job_action save_job_action save_picture_action - "
-            "report_html_action report_pdf_action - quit_action",
+            file,
+            "- load_job_action save_job_action save_picture_action - "
+            "report_html_action report_pdf_action - "
+            "preferences_action disk_space_action - quit_action",
         )
+        preferences = self.actions["preferences_action"]
+        preferences.setMenuRole(QAction.MenuRole.PreferencesRole)
         self._fill(bar.addMenu(tr("&Edit")), "undo_action redo_action")
         self._fill(
             bar.addMenu(tr("&Run")),
@@ -69,7 +75,8 @@ class Menus:
         self.navigation = bar.addMenu(tr("&Go"))  # filled by `NavigationMenu`
         self._fill(
             bar.addMenu(tr("&Help")),
-            "commands_action show_hint_action - save_bundle_action about_action",
+            "guide_action commands_action show_hint_action - "
+            "save_bundle_action about_action",
         )
 
     @property

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from surgeon_gui.base import settings as settings_store
-from surgeon_gui.base.settings import MAX_RECENT_MODELS, Settings, ThemeChoice
+from surgeon_gui.base.settings import MAX_RECENT, Settings, ThemeChoice
 
 HEAVY = {"torch", "transformers", "datasets", "safetensors"}
 
@@ -136,7 +136,7 @@ def test_recent_models_are_limited_and_ordered():
     for number in range(20):
         settings.remember_model(f"model-{number}")
     settings.remember_model("model-15")
-    assert len(settings.recent_models) == MAX_RECENT_MODELS
+    assert len(settings.recent_models) == MAX_RECENT
     assert settings.recent_models[0] == "model-15"
     assert settings.recent_models.count("model-15") == 1
 

@@ -7,6 +7,7 @@ import torch
 
 from surgeon_engine.api.config.pruning import Coupling, Method, Structure
 from surgeon_engine.api.errors import PruningError
+from surgeon_engine.api.formatting import format_percent
 from surgeon_engine.api.messages.run import RunStarted, ShotFinished
 from surgeon_engine.model.coupling import coupled_groups
 from surgeon_engine.model.layers import prunable_layers
@@ -232,5 +233,5 @@ def test_missed_target_is_logged(tmp_path):
     (reached,) = {shot.sparsity for shot in found.of(ShotFinished)}
     (warning,) = found.warnings()
     assert warning.message.startswith(
-        f"{reached:.2%} of the prunable weights were removed and"
+        f"{format_percent(reached, 2)} of the prunable weights were removed and"
     )

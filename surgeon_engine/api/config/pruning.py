@@ -26,6 +26,7 @@ from typing import Annotated, NewType, TypeAlias
 from surgeon_engine.api.config.fields import Limits, Member, Option, check_limits
 from surgeon_engine.api.config.layer_patterns import parse_limit
 from surgeon_engine.api.errors import ConfigError
+from surgeon_engine.api.formatting import format_percent
 
 
 class Structure(StrEnum):
@@ -450,8 +451,9 @@ class PruningConfig:
             return
         sparsity, maximum = self.target.sparsity, 1 - structure.kept / structure.of
         if sparsity > maximum + _ROUNDING:
+            most = format_percent(maximum)
             raise ConfigError(
-                f"{structure.pattern} removes at most {maximum:.1%} of the weights, "
-                f"but the target is {sparsity:.1%}.",
-                f"Lower the sparsity to {maximum:.1%}.",
+                f"{structure.pattern} removes at most {most} of the weights, "
+                f"but the target is {format_percent(sparsity)}.",
+                f"Lower the sparsity to {most}.",
             )

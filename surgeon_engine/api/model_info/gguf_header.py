@@ -81,7 +81,7 @@ def check_magic(path: Path, file: BinaryIO) -> None:
     magic = file.read(len(MAGIC))
     if magic == MAGIC:
         return
-    kind = "an empty file" if not magic else f"not a GGUF file (begins {magic!r})"
+    kind = "not a GGUF file" if magic else "an empty file"
     raise ModelError(
         f"{path.name} is {kind}.",
         "Choose a folder with config.json and .safetensors files, or a .gguf file.",

@@ -23,6 +23,7 @@ from surgeon_engine.api.config.pruning import (
     display_name,
 )
 from surgeon_engine.api.errors import PruningError
+from surgeon_engine.api.formatting import format_percent
 from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
 from surgeon_engine.api.planning.rounding import ceil_share
 from surgeon_engine.api.planning.target_size import Goal
@@ -166,18 +167,19 @@ def check_target_in_limits(
     most, least = max_removable(pruning, model), min_removable(pruning, model)
     if goal.removed > most:
         raise PruningError(
-            f"The target removes {goal.removed:,} weights ({goal.sparsity:.1%} of the "
-            f"prunable ones), but at most {most:,} ({most / p:.1%}) can be removed as "
-            f"{structure}. Other layers, protected ones, the minimum density, and the "
-            "last row, column, head or neuron are kept.",
+            f"The target removes {goal.removed:,} weights ("
+            f"{format_percent(goal.sparsity)} of the prunable ones), but at most "
+            f"{most:,} ({format_percent(most / p)}) can be removed as {structure}. "
+            "Other layers, protected ones, the minimum density, and the last row, "
+            "column, head or neuron are kept.",
             f"{same}Lower the target, protect less, lower the minimum density, or "
             "choose another structure.",
         )
     if goal.removed < least:
         raise PruningError(
-            f"The target removes {goal.removed:,} weights ({goal.sparsity:.2%} of the "
-            f"prunable ones), but at least {least:,} ({least / p:.2%}) are removed as "
-            f"{structure}.",
+            f"The target removes {goal.removed:,} weights ("
+            f"{format_percent(goal.sparsity, 2)} of the prunable ones), but at least "
+            f"{least:,} ({format_percent(least / p, 2)}) are removed as {structure}.",
             f"{same}Raise the target, or choose a finer structure.",
         )
 

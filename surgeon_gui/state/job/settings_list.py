@@ -119,6 +119,7 @@ def _format_value(name: str, value: Any, field_text: FieldText) -> str:
     if field_text.is_share:
         return numbers.percent(value, decimals=field_text.decimals)
     is_whole = isinstance(value, int)
-    number = numbers.whole(value) if is_whole else numbers.significant(value, 6)
+    shown = value * field_text.scale
+    number = numbers.whole(value) if is_whole else numbers.significant(shown, 6)
     unit = field_text.unit_for(value)
     return f"{number}\N{NO-BREAK SPACE}{unit}" if unit else number

@@ -3,6 +3,8 @@
     run.toml        the job
     events.jsonl    the log of events, replayed by `run_state.apply`
     name.txt        the user's name for the run
+    notes.txt       the user's notes about it
+    tags.txt        its tags, one in each line
     process.json    the process that works on the run
 
 A run that has started and not ended is running if its process is alive, and was
@@ -12,7 +14,7 @@ killed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
@@ -22,7 +24,7 @@ import msgspec
 from surgeon_engine.api.config.export import Format
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.errors import ConfigError
-from surgeon_engine.api.files import write_atomically
+from surgeon_engine.api.files import size_of_folder, write_atomically
 from surgeon_engine.api.messages.earlier import (
     Correction,
     read_correction,
@@ -39,6 +41,8 @@ from surgeon_gui.state.run import (
 )
 
 MAX_NAME_LENGTH = 120  # characters
+MAX_TAG_LENGTH = 40
+_MAX_NOTES_BYTES = 100_000  # more is not a note of the user
 _CHECKPOINTS = ("export", "checkpoint")
 _PROGRESS = b'"type":"Progressed"'  # most lines of a log; no figure depends on them
 
@@ -96,7 +100,12 @@ class RunRecord:
     seconds: float = 0.0
     format: Format | None = None  # of the export
     has_checkpoint: bool = False  # of a damaged run
+    notes: str = ""  # of the user
+    tags: tuple[str, ...] = ()  # of the user
     saved_bytes: int = 0  # of the state from which it can go on; 0: there is none
+    checkpoint_bytes: int = 0  # from which other formats are made; 0: there is none
+    export_bytes: int = 0  # of the exports in its folder
+    bytes: int = 0  # of its whole folder
     stamp: _Stamp = ()  # of the files read
 
     @property
@@ -141,7 +150,7 @@ def is_run(folder: Path) -> bool:
 
 def read_record(folder: Path) -> RunRecord:
     """Read the summary of a run; never raises."""
-    stamp, name = _stamp(folder), read_name(folder)
+    stamp = _stamp(folder)
     try:
         state = read_state(folder, with_progress=False)
     except UnreadableRunError as error:
@@ -156,9 +165,18 @@ def read_record(folder: Path) -> RunRecord:
         )
     else:
         record = _record_of(state)
-    saved = RunFolder(folder).saved_state
-    size = saved.size if saved.exists else 0
-    return replace(record, name=name, saved_bytes=size, stamp=stamp)
+    run = RunFolder(folder)
+    return replace(
+        record,
+        name=read_name(folder),
+        notes=read_notes(folder),
+        tags=read_tags(folder),
+        saved_bytes=run.saved_state.size if run.saved_state.exists else 0,
+        checkpoint_bytes=size_of_folder(run.checkpoint_path),
+        export_bytes=sum(map(size_of_folder, run.exports)),
+        bytes=size_of_folder(folder),
+        stamp=stamp,
+    )
 
 
 def _readable_config(folder: Path) -> RunConfig | None:
@@ -215,11 +233,7 @@ def read_state(folder: Path, *, with_progress: bool = True) -> RunState:
 
 def read_name(folder: Path) -> str:
     """Read the user's name for a run; empty if there is none."""
-    try:
-        text = RunFolder(folder).name_path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return ""
-    return tidy_name(text)
+    return tidy_name(_read_text(RunFolder(folder).name_path))
 
 
 def write_name(folder: Path, name: str) -> None:
@@ -228,9 +242,56 @@ def write_name(folder: Path, name: str) -> None:
     Raises:
         OSError: the name cannot be written.
     """
-    path = RunFolder(folder).name_path
-    if tidy := tidy_name(name):
-        write_atomically(path, f"{tidy}\n".encode())
+    _write_text(RunFolder(folder).name_path, tidy_name(name))
+
+
+def read_notes(folder: Path) -> str:
+    """Read the user's notes about a run; empty if there are none."""
+    return _read_text(RunFolder(folder).notes_path).strip()
+
+
+def write_notes(folder: Path, notes: str) -> None:
+    """Write the user's notes about a run.
+
+    Raises:
+        OSError: the notes cannot be written.
+    """
+    _write_text(RunFolder(folder).notes_path, notes.strip())
+
+
+def read_tags(folder: Path) -> tuple[str, ...]:
+    """Read the tags of a run."""
+    return tidy_tags(_read_text(RunFolder(folder).tags_path).splitlines())
+
+
+def write_tags(folder: Path, tags: Iterable[str]) -> None:
+    """Write the tags of a run.
+
+    Raises:
+        OSError: the tags cannot be written.
+    """
+    _write_text(RunFolder(folder).tags_path, "\n".join(tidy_tags(tags)))
+
+
+def tidy_tags(tags: Iterable[str]) -> tuple[str, ...]:
+    """Return tags without doubles, line breaks and commas, which separate them."""
+    tidy = (" ".join(tag.replace(",", " ").split())[:MAX_TAG_LENGTH] for tag in tags)
+    return tuple(dict.fromkeys(tag.strip() for tag in tidy if tag))
+
+
+def _read_text(path: Path) -> str:
+    """Return the text of a small file; empty if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(_MAX_NOTES_BYTES).decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def _write_text(path: Path, text: str) -> None:
+    """Write a text, or delete the file if the text is empty."""
+    if text:
+        write_atomically(path, f"{text}\n".encode())
     else:
         path.unlink(missing_ok=True)
 
@@ -317,7 +378,8 @@ def _is_up_to_date(record: RunRecord, folder: Path) -> bool:
 
 def _stamp(folder: Path) -> _Stamp:
     run = RunFolder(folder)
-    files = [run.config_path, run.events_path, run.report_path, run.name_path]
+    files = [run.config_path, run.events_path, run.report_path]
+    files += [run.name_path, run.notes_path, run.tags_path]
     files.append(run.saved_state.state_path)
     return tuple(_file_stamp(path) for path in (folder, *files))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from surgeon_gui.state.runs.reading import RunOutcome, RunRecord
+from surgeon_gui.state.runs.text import distinct_titles, title
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,15 @@ class RunsState:
         return (
             is_interrupted and record.can_resume and record.folder not in self.dismissed
         )
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """The titles of the runs by folder, which tell them apart."""
+        return distinct_titles(self.records)
+
+    def title(self, record: RunRecord) -> str:
+        """Return the title of a run, also of one that is not in the list."""
+        return self.titles.get(record.folder, title(record))
 
     def record(self, folder: str) -> RunRecord | None:
         """Return the run in a folder, or None if it is not in the list."""

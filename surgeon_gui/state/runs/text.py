@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from surgeon_gui.base.translation import ntr, tr
@@ -44,7 +44,7 @@ def title(record: RunRecord) -> str:
     if record.name:
         return record.name
     if record.config is None:
-        return record.folder.replace("\\", "/").rpartition("/")[2]
+        return _folder_name(record)
     template = tr("{model}, {target}")
     return template.format(model=model(record), target=target(record))
 
@@ -53,10 +53,10 @@ def distinct_titles(records: Iterable[RunRecord]) -> dict[str, str]:
     """Return a unique title for each run, by folder.
 
     Equal titles are distinguished by the removed structure if it differs, then by the
-    method, then by the start time.
+    method, then by the start time, then by the name of the folder.
     """
     titles = {record: title(record) for record in records}
-    for detail in (_removed_parts, _method, _start_time):
+    for detail in (_removed_parts, _method, _start_time, _folder_name):
         details: dict[str, set[str]] = {}
         for record, name in titles.items():
             details.setdefault(name, set()).add(detail(record))
@@ -137,6 +137,39 @@ def _start_time(record: RunRecord) -> str:
     return f"{datetime.fromtimestamp(record.began):%Y-%m-%d %H:%M:%S}"
 
 
+def _folder_name(record: RunRecord) -> str:
+    return record.folder.replace("\\", "/").rpartition("/")[2]
+
+
+def tags(record: RunRecord) -> str:
+    """Return the tags of a run."""
+    return ", ".join(record.tags)
+
+
+def disk_space(record: RunRecord) -> str:
+    """Return the size of the folder of a run."""
+    return numbers.size(record.bytes)
+
+
+def disk_space_details(record: RunRecord) -> str:
+    """Return the size of the folder of a run and of its large parts."""
+    sizes = (
+        (tr("exports {size}"), record.export_bytes),
+        (tr("checkpoint {size}"), record.checkpoint_bytes),
+        (tr("saved progress {size}"), record.saved_bytes),
+    )
+    parts = [text.format(size=numbers.size(size)) for text, size in sizes if size]
+    total = disk_space(record)
+    return f"{total} ({', '.join(parts)})" if parts else total
+
+
+def total_disk_space(records: Sequence[RunRecord]) -> str:
+    """Return how many runs there are and how much space they take."""
+    text = ntr("{n} run, {size}", "{n} runs, {size}", len(records))
+    size = numbers.size(sum(record.bytes for record in records))
+    return text.format(n=len(records), size=size)
+
+
 def duration(record: RunRecord) -> str:
     """Return how long the run took."""
     return numbers.duration(record.seconds) if record.seconds else NOTHING
@@ -175,7 +208,11 @@ def facts(record: RunRecord) -> tuple[tuple[str, str], ...]:
     if details := outcome_details(record):
         status = f"{status}. {details}"
     if record.config is None:
-        return ((tr("Status"), status), (tr("Folder"), record.folder))
+        return (
+            (tr("Status"), status),
+            (tr("Folder"), record.folder),
+            (tr("Disk space"), disk_space_details(record)),
+        )
     pruning = record.config.pruning
     found = [(tr("Status"), status)]
     if record.can_resume:
@@ -199,7 +236,8 @@ def facts(record: RunRecord) -> tuple[tuple[str, str], ...]:
     began = date(record)
     if record.seconds:
         began = tr("{date}, took {time}").format(date=began, time=duration(record))
-    return (*found, (tr("Started"), began))
+    found.append((tr("Started"), began))
+    return (*found, (tr("Disk space"), disk_space_details(record)))
 
 
 def saved_progress(record: RunRecord) -> str:
@@ -226,6 +264,7 @@ def searched_text(record: RunRecord) -> str:
     """Return the text that a search looks at, in lower case."""
     parts = [title(record), record.folder, outcome(record), date(record)]
     parts += [model(record), structure(record), target(record)]
+    parts += [tags(record), record.notes]
     if record.config is not None:
         parts.append(CHOICES[record.config.pruning.method][0])
     return " ".join(parts).casefold()

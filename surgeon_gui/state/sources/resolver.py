@@ -16,7 +16,7 @@ from surgeon_engine.api.model_info.source_names import (
     is_hub_source,
     parse_hub_source,
 )
-from surgeon_gui.base import paths
+from surgeon_gui.base import offline, paths
 from surgeon_gui.base.translation import tr
 
 _SMALL_BYTES = 20_000_000
@@ -77,6 +77,11 @@ def model_problem(source: str) -> str:
             "organisation/name."
         ).format(source=source)
     if name is not None and name.snapshot is None:
+        if offline.is_on():
+            return tr(
+                "{name} is not on this computer, and offline mode is on (File > "
+                "Preferences)."
+            ).format(name=name.display_name)
         return tr("{name} has not been downloaded yet.").format(name=name.display_name)
     if name is None and source != DEMO and not paths.exists(source):
         return tr("No model found at {source}.").format(source=source)
@@ -85,8 +90,15 @@ def model_problem(source: str) -> str:
 
 def text_problem(text: str) -> str:
     """Return why the text cannot be used; "" if it may exist."""
-    if text in ("", BUILTIN_TEXT) or hub_name(text) is not None:
+    if text in ("", BUILTIN_TEXT):
         return ""
+    if (name := hub_name(text)) is not None:
+        if not offline.is_on():
+            return ""
+        return tr(
+            "The data set {name} is on the Hub, and offline mode is on (File > "
+            "Preferences)."
+        ).format(name=name.display_name)
     if not paths.is_file(text):
         if paths.exists(text):
             return tr("{text} is a folder. Choose a file in it.").format(text=text)

@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 from surgeon_engine.api.messages.sources import ModelSummary, TextPreviewed
 from surgeon_engine.api.model_info.header import ModelFacts
+from surgeon_gui.base import offline
 from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.sources.download import Download
-from surgeon_gui.state.sources.samples import SAMPLE_BYTES, SMOLLM2
+from surgeon_gui.state.sources.samples import SAMPLE_BYTES, SMOLLM2, smollm2
 from surgeon_gui.text import numbers
 from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.labels import source_name
@@ -106,6 +107,16 @@ def sample_label(*, is_here: bool, is_busy: bool) -> str:
     return tr("Get {sample} ({size})").format(
         sample=SMOLLM2, size=numbers.size(SAMPLE_BYTES)
     )
+
+
+def download_obstacle() -> str:
+    """Return why nothing can be downloaded; otherwise ""."""
+    return tr("Offline mode is on (File > Preferences).") if offline.is_on() else ""
+
+
+def sample_obstacle(*, is_busy: bool) -> str:
+    """Return why the sample model cannot be used; otherwise ""."""
+    return "" if is_busy or smollm2() else download_obstacle()
 
 
 def download_title(download: Download, source: str) -> str:

@@ -15,6 +15,7 @@ from surgeon_gui.text.captions import (
     history,
     live,
     playground,
+    preferences,
     shell,
     sources,
     steps,
@@ -33,5 +34,6 @@ CAPTIONS: dict[str, Caption] = {
     **diagnosis.CAPTIONS,
     **help.CAPTIONS,
     **playground.CAPTIONS,
+    **preferences.CAPTIONS,
     **sources.CAPTIONS,
 }

@@ -6,6 +6,9 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.text.captions.caption import Caption
 
 CAPTIONS = {
+    "guide_action": Caption(tr("&Guide"), ""),
+    "guide_text": Caption(tr("Guide"), tr("How to use Surgeon, step by step.")),
+    "guide_close_button": Caption(tr("Close"), tr("Close the guide.")),
     "commands_action": Caption(tr("&Commands and keyboard shortcuts…"), ""),
     "save_bundle_action": Caption(tr("Save &debug bundle…"), ""),
     "show_hint_action": Caption(tr("&First steps"), ""),

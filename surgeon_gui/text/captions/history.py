@@ -13,8 +13,18 @@ CAPTIONS = {
     "runs_dock": Caption(tr("Runs"), tr("All runs in the runs folder.")),
     "runs_action": Caption(tr("R&uns"), ""),
     "runs_search_edit": Caption(
-        tr("Search"), tr("Filter by name, model, structure and other properties.")
+        tr("Search"),
+        tr("Filter by name, model, structure, tags, notes and other properties."),
     ),
+    "runs_outcome_combo": Caption(
+        tr("Outcome"), tr("Show only runs with this outcome.")
+    ),
+    "runs_tag_combo": Caption(tr("Tag"), tr("Show only runs with this tag.")),
+    "runs_model_combo": Caption(tr("Model"), tr("Show only runs of this model.")),
+    "runs_tags_edit": Caption(
+        tr("Tags"), tr("Tags of the selected run, separated by commas.")
+    ),
+    "runs_notes_edit": Caption(tr("Notes"), tr("Notes about the selected run.")),
     "runs_refresh_button": Caption(
         tr("Refresh"), tr("Read the runs folder again (F5).")
     ),
@@ -39,6 +49,8 @@ CAPTIONS = {
     "runs_duplicate_action": Caption(tr("Use these &settings"), ""),
     "runs_folder_action": Caption(tr("Open &folder"), ""),
     "runs_discard_action": Caption(tr("&Discard saved progress…"), ""),
+    "runs_checkpoint_action": Caption(tr("Delete &checkpoint…"), ""),
+    "runs_export_action": Caption(tr("Delete &exports…"), ""),
     "runs_delete_action": Caption(tr("Move to &Trash…"), ""),
     # the bar above an earlier run
     "earlier_close_button": Caption(
@@ -56,6 +68,9 @@ CAPTIONS = {
         tr("Discard"), tr("Delete the saved state of the run.")
     ),
     "discard_no_button": Caption(tr("Cancel"), tr("Keep the saved state.")),
+    # question before another part of a run is deleted
+    "part_yes_button": Caption(tr("Delete"), tr("Delete these files.")),
+    "part_no_button": Caption(tr("Cancel"), tr("Keep these files.")),
     # question before a run is deleted
     "delete_yes_button": Caption(
         tr("Move to Trash"), tr("Move the run folder to the Trash.")

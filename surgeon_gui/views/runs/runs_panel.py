@@ -1,8 +1,9 @@
-"""The Runs dock: search, table, details of the selected run, and buttons."""
+"""The Runs dock: filter, table, details of the selected run, and buttons."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import QModelIndex, QPoint, Qt, Signal, Slot
@@ -10,7 +11,6 @@ from PySide6.QtGui import QAction, QKeySequence
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHBoxLayout,
-    QLineEdit,
     QMenu,
     QTreeView,
     QVBoxLayout,
@@ -24,13 +24,17 @@ from surgeon_gui.base.translation import (
 )
 from surgeon_gui.controllers.runs import RunsController
 from surgeon_gui.state.runs import text as run_text
+from surgeon_gui.state.runs.filtering import RunFilter
+from surgeon_gui.state.runs.parts import RunPart, part_bytes, part_question
 from surgeon_gui.state.runs.reading import (
     RunOutcome,
     RunRecord,
 )
 from surgeon_gui.text import numbers
 from surgeon_gui.text.captions import CAPTIONS
+from surgeon_gui.views.runs.annotation_form import AnnotationForm
 from surgeon_gui.views.runs.question import RunQuestion
+from surgeon_gui.views.runs.run_filter import RunFilterBar
 from surgeon_gui.views.runs.runs_table import (
     NAME,
     STARTED,
@@ -49,7 +53,12 @@ from surgeon_gui.widgets.scrolling import scrolling
 
 _MIN_WIDTH = 300
 _NAME_WIDTH = 178
-_FACTS_HEIGHT = 190
+_DETAILS_HEIGHT = 250
+_PARTS = {
+    "discard": RunPart.SAVED_STATE,
+    "checkpoint": RunPart.CHECKPOINT,
+    "export": RunPart.EXPORT,
+}
 _SINGLE = ("open", "rename", "duplicate", "folder", "delete")  # need one selected run
 
 
@@ -65,16 +74,20 @@ class RunsPanel(QWidget):
         self._delete.confirmed.connect(runs.delete)
         self._discard = RunQuestion("discard", tr("Discard saved progress"), self)
         self._discard.confirmed.connect(runs.discard)
-        self._search = described(QLineEdit(clearButtonEnabled=True), "runs_search_edit")
-        self._search.setPlaceholderText(tr("Search…"))
-        self._refresh = button("runs_refresh_button")
+        self._delete_part = RunQuestion("part", tr("Delete a part of the run"), self)
+        self._delete_part.confirmed.connect(self._on_part_confirmed)
+        self._part = RunPart.EXPORT  # that the question is about
+        self._filter = RunFilterBar()
         self._table = RunsTable(self)
         self._filtered = FilteredRuns(self._table, self)
         self._view = described(QTreeView(), "runs_table")
         self._note = text_label(quiet=True)
         self._note.setObjectName("runs_note")
         self._facts = Facts("run_facts")
-        self._details = scrolling(_aligned_top(self._facts))
+        self._annotations = AnnotationForm()
+        self._details = scrolling(_aligned_top(self._facts, self._annotations))
+        self._space = text_label(quiet=True)
+        self._space.setObjectName("runs_space_note")
         self._open = button("runs_open_button", primary=True)
         self._compare = button("runs_compare_button")
         self._more = button("runs_more_button")
@@ -98,7 +111,7 @@ class RunsPanel(QWidget):
             self._runs.delete(folder)  # shows the reason
             return
         record = self._runs.state.record(folder)
-        name = Path(folder).name if record is None else run_text.title(record)
+        name = Path(folder).name if record is None else self._title(record)
         details = tr(
             "This includes its charts, its report and the files exported to the run "
             "folder: {folder}"
@@ -118,6 +131,8 @@ class RunsPanel(QWidget):
             "duplicate": (self._on_duplicate, ""),
             "folder": (self._on_folder, ""),
             "discard": (self._on_discard, ""),
+            "checkpoint": (partial(self._ask_about, RunPart.CHECKPOINT), ""),
+            "export": (partial(self._ask_about, RunPart.EXPORT), ""),
             "delete": (self._on_delete, "Del"),
         }
         for name, (slot, keys) in slots.items():
@@ -147,10 +162,6 @@ class RunsPanel(QWidget):
         view.setColumnWidth(NAME, _NAME_WIDTH)
 
     def _lay_out(self) -> None:
-        top = QHBoxLayout()
-        top.setSpacing(GAP)
-        top.addWidget(self._search, 1)
-        top.addWidget(self._refresh)
         bottom = QHBoxLayout()
         bottom.setSpacing(GAP)
         for each in (self._open, self._compare, self._more):
@@ -159,19 +170,21 @@ class RunsPanel(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(GAP, GAP, MARGIN, MARGIN)
         layout.setSpacing(GAP)
-        layout.addLayout(top)
+        layout.addWidget(self._filter)
         layout.addWidget(self._view, 1)
         layout.addWidget(self._note)
         layout.addWidget(self._details)
+        layout.addWidget(self._space)
         layout.addLayout(bottom)
-        self._details.setMaximumHeight(_FACTS_HEIGHT)
+        self._details.setMaximumHeight(_DETAILS_HEIGHT)
         self.setMinimumWidth(_MIN_WIDTH)
 
     def _connect(self) -> None:
         self._runs.changed.connect(self._on_changed)
-        self._search.textChanged.connect(self._on_search_changed)
-        self._refresh.clicked.connect(self._runs.refresh)
-        self._refresh.setShortcut(QKeySequence("F5"))
+        self._filter.changed.connect(self._on_filter_changed)
+        self._filter.refresh_clicked.connect(self._runs.refresh)
+        self._annotations.tags_edited.connect(self._runs.set_tags)
+        self._annotations.notes_edited.connect(self._runs.set_notes)
         self._table.renamed.connect(self._runs.rename)
         self._table.ticked.connect(self._runs.tick)
         self._view.activated.connect(self._on_activated)
@@ -188,6 +201,7 @@ class RunsPanel(QWidget):
     @Slot()
     def _on_changed(self) -> None:
         selected = {record.folder for record in self._selected}
+        self._filter.show_runs(self._runs.state.records)
         self._table.show_runs(self._runs.state)
         if selected and not self._selected:  # the table was reset
             self._select(selected)
@@ -205,6 +219,12 @@ class RunsPanel(QWidget):
         selected, state = self._selected, self._runs.state
         single = selected[0] if len(selected) == 1 else None
         self._facts.show_facts(run_text.facts(single) if single else ())
+        if single is None:
+            self._annotations.finish_typing()
+        else:
+            self._annotations.show_run(single)
+        self._space.setText(run_text.total_disk_space(state.records))
+        self._space.setVisible(bool(state.records))
         self._details.setVisible(single is not None)
         note = _note(len(state.records), self._filtered.rowCount(), state.problem)
         self._note.setText(note if state.has_been_read else tr("Reading…"))
@@ -217,6 +237,7 @@ class RunsPanel(QWidget):
         can_resume = single is not None and single.can_resume
         for name in ("resume", "discard"):
             self._actions[name].setEnabled(can_resume)
+        self._show_parts(single)
         is_openable = single is not None and single.outcome is not RunOutcome.DAMAGED
         self._actions["open"].setEnabled(is_openable)
         self._open.setEnabled(is_openable)
@@ -239,9 +260,27 @@ class RunsPanel(QWidget):
             if record.outcome is not RunOutcome.DAMAGED
         )
 
-    @Slot(str)
-    def _on_search_changed(self, search: str) -> None:
-        self._filtered.search_for(search)
+    def _show_parts(self, single: RunRecord | None) -> None:
+        """Offer to delete the large parts of a run, with their sizes."""
+        for name, part in _PARTS.items():
+            size = part_bytes(single, part) if single is not None else 0
+            label = CAPTIONS[f"runs_{name}_action"].label
+            if size:
+                label = f"{label} ({numbers.size(size)})"
+            self._actions[name].setText(label)
+            if name != "discard":
+                self._actions[name].setEnabled(size > 0)
+
+    def _title(self, record: RunRecord) -> str:
+        return self._runs.state.title(record)
+
+    def finish_typing(self) -> None:
+        """Save the notes and tags that are being typed."""
+        self._annotations.finish_typing()
+
+    @Slot(object)
+    def _on_filter_changed(self, wanted: RunFilter) -> None:
+        self._filtered.show_matching(wanted)
         self._on_selection_changed()
 
     @Slot(QModelIndex)
@@ -263,9 +302,22 @@ class RunsPanel(QWidget):
             details = tr("The run can then no longer be resumed. This frees {size}.")
             self._discard.ask(
                 record.folder,
-                question.format(run=run_text.title(record)),
+                question.format(run=self._title(record)),
                 details.format(size=numbers.size(record.saved_bytes)),
             )
+
+    def _ask_about(self, part: RunPart) -> None:
+        """Ask whether a part of the selected run may be deleted."""
+        for record in self._selected[:1]:
+            self._part = part
+            question, details = part_question(record, part)
+            self._delete_part.ask(
+                record.folder, question.format(run=self._title(record)), details
+            )
+
+    @Slot(str)
+    def _on_part_confirmed(self, folder: str) -> None:
+        self._runs.delete_part(folder, self._part)
 
     @Slot()
     def _on_duplicate(self) -> None:
@@ -294,12 +346,13 @@ class RunsPanel(QWidget):
             action(record.folder)
 
 
-def _aligned_top(widget: QWidget) -> QWidget:
-    """Return a widget that aligns `widget` at the top."""
+def _aligned_top(*widgets: QWidget) -> QWidget:
+    """Return a widget that shows `widgets` below each other at the top."""
     outer = QWidget()
     layout = QVBoxLayout(outer)
     layout.setContentsMargins(0, 0, 0, 0)
-    layout.addWidget(widget)
+    for widget in widgets:
+        layout.addWidget(widget)
     layout.addStretch()
     return outer
 
@@ -312,8 +365,8 @@ def _note(all_runs: int, found: int, problem: str) -> str:
         return tr("There are no runs yet. Each run appears here once it has started.")
     if not found:
         return ntr(
-            "The run does not match the search.",
-            "None of the {n} runs matches the search.",
+            "The run does not match the search and the filter.",
+            "None of the {n} runs matches the search and the filter.",
             all_runs,
         ).format(n=all_runs)
     return ""

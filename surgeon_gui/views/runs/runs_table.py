@@ -18,6 +18,7 @@ from typing_extensions import override
 
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.runs import text as run_text
+from surgeon_gui.state.runs.filtering import RunFilter
 from surgeon_gui.state.runs.reading import (
     RunOutcome,
     RunRecord,
@@ -68,6 +69,13 @@ COLUMNS = (
     _Column(tr("Structure"), run_text.structure, _casefolded(run_text.structure)),
     _Column(tr("Target"), run_text.target, _target),
     _Column(tr("Time"), run_text.duration, lambda record: record.seconds),
+    _Column(tr("Tags"), run_text.tags, _casefolded(run_text.tags)),
+    _Column(
+        tr("Disk space"),
+        run_text.disk_space,
+        lambda record: record.bytes,
+        run_text.disk_space_details,
+    ),
 )
 NAME, STARTED = 0, 5
 
@@ -86,7 +94,7 @@ class RunsTable(QAbstractTableModel):
     def show_runs(self, state: RunsState) -> None:
         """Show the runs of `state`."""
         old = [record.folder for record in self._state.records]
-        self._titles = run_text.distinct_titles(state.records)
+        self._titles = state.titles
         if old == [record.folder for record in state.records]:
             self._state = state
             if old:
@@ -161,24 +169,24 @@ class RunsTable(QAbstractTableModel):
 
 
 class FilteredRuns(QSortFilterProxyModel):
-    """The runs that match a search, sorted by a column."""
+    """The runs that match a filter, sorted by a column."""
 
     def __init__(self, table: RunsTable, parent: QObject) -> None:
         super().__init__(parent)
         self._table = table
-        self._search = ""
+        self._wanted = RunFilter()
         self.setSourceModel(table)
         self.setSortRole(SORTED_BY)
         self.sort(STARTED, Qt.SortOrder.DescendingOrder)
 
-    def search_for(self, search: str) -> None:
-        """Show only runs that contain all words of `search`."""
-        self._search = search
+    def show_matching(self, wanted: RunFilter) -> None:
+        """Show only runs that match a filter."""
+        self._wanted = wanted
         self.invalidate()
 
     @override
     def filterAcceptsRow(self, row: int, parent: Index) -> bool:
-        return run_text.matches_search(self._table.record_at(row), self._search)
+        return self._wanted.matches(self._table.record_at(row))
 
     def record_of(self, index: Index) -> RunRecord:
         """Return the run at an index of this model."""

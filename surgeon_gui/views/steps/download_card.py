@@ -9,8 +9,12 @@ from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.sources.resolver import is_to_be_downloaded
-from surgeon_gui.state.sources.text import download_line, download_title
-from surgeon_gui.widgets.controls import bold, button, card, text_label
+from surgeon_gui.state.sources.text import (
+    download_line,
+    download_obstacle,
+    download_title,
+)
+from surgeon_gui.widgets.controls import bold, button, card, enable_unless, text_label
 
 _FULL = 1000  # steps of the progress bar
 
@@ -67,6 +71,7 @@ class DownloadCard(QWidget):
         self._bar.setValue(round(download.share * _FULL))
         self._download.setVisible(not download.is_open)
         is_begun = is_own and (download.can_resume or download.error is not None)
+        enable_unless(self._download, download_obstacle())
         self._download.setText(tr("Resume") if is_begun else tr("Download"))
         self._cancel.setVisible(download.is_open)
         self._cancel.setEnabled(not download.is_cancelling)

@@ -24,7 +24,12 @@ from surgeon_gui.state.sources.resolver import (
     resolve_model,
 )
 from surgeon_gui.state.sources.samples import PACKAGE, SMOLLM2, smollm2
-from surgeon_gui.state.sources.text import facts_of, facts_problem, sample_label
+from surgeon_gui.state.sources.text import (
+    facts_of,
+    facts_problem,
+    sample_label,
+    sample_obstacle,
+)
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.labels import BUNDLED_DEMO, source_name
 from surgeon_gui.views.steps.download_card import DownloadCard
@@ -33,6 +38,7 @@ from surgeon_gui.widgets.controls import (
     button,
     choice_box,
     described,
+    enable_unless,
     mark_invalid,
     problem_label,
     show_problem,
@@ -92,10 +98,10 @@ class ModelPage(Page):
 
     def _connect_sample(self) -> None:
         self._sample.clicked.connect(self.use_sample)
-        self.sample_download.changed.connect(self._show_sample)
+        self.sample_download.changed.connect(self.show_sample)
         self.sample_download.arrived.connect(self.session.choose_model)
         self.sample_download.failed.connect(self._on_sample_failed)
-        self._show_sample()
+        self.show_sample()
 
     @override
     def show_state(self, state: AppState) -> None:
@@ -151,11 +157,13 @@ class ModelPage(Page):
             self.sample_download.start()
 
     @Slot()
-    def _show_sample(self) -> None:
+    def show_sample(self) -> None:
+        """Show what a click on the sample does, and whether it is possible."""
         is_busy = self.sample_download.is_busy
         label = sample_label(is_here=bool(smollm2()), is_busy=is_busy)
         self._sample.setText(label)
         self._sample.setAccessibleName(label)
+        enable_unless(self._sample, sample_obstacle(is_busy=is_busy))
 
     @Slot(str)
     def _on_sample_failed(self, reason: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from PySide6.QtCore import QUrl, Slot
+from PySide6.QtCore import QUrl, Signal, Slot
 from PySide6.QtGui import QDesktopServices, QFontDatabase, QGuiApplication
 from PySide6.QtWidgets import QLineEdit
 from typing_extensions import override
@@ -38,6 +38,8 @@ from surgeon_gui.widgets.facts import Facts
 
 class RunPage(Page):
     """Run folder, job file, equivalent command, time and memory of the stages."""
+
+    job_used = Signal(str)  # the file was loaded or saved
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
@@ -128,6 +130,7 @@ class RunPage(Page):
             )
             return
         self.session.set_job_file(path)
+        self.job_used.emit(path)
 
     @Slot(str)
     def load_job(self, path: str) -> None:
@@ -138,6 +141,7 @@ class RunPage(Page):
             self.session.show_problem(Failed(error.message, error.hint))
             return
         self.session.load(config, path)
+        self.job_used.emit(path)
 
     @Slot()
     def _on_parent_edited(self) -> None:

@@ -17,6 +17,7 @@ from PySide6.QtCore import (
     QRect,
     QSize,
     Qt,
+    QTimer,
     Signal,
     Slot,
 )
@@ -33,15 +34,18 @@ from surgeon_gui.widgets.charts.legend import Legend, LegendEntry
 from surgeon_gui.widgets.charts.plot import PagePlot
 from surgeon_gui.widgets.controls import (
     button,
+    eliding_label,
     explained,
     give_menu,
     heading,
+    show_elided,
     text_label,
 )
 from surgeon_gui.widgets.dialogs import ask_new_file
 
 _PICTURE_SCALE = 2  # for documents: twice the resolution of the screen
 _MENU_ZOOM = 1.5  # by one choice of the menu
+_SAVED_NOTE_MS = 15_000
 FORMATS = ("png", "svg", "csv")
 
 
@@ -74,6 +78,11 @@ class ChartCard(QFrame):
         self.legend.hide()
         self.controls = QHBoxLayout()
         self.controls.setSpacing(GAP)
+        self._saved = eliding_label(f"{name}_saved_note", quiet=True)
+        self._saved.setAlignment(Qt.AlignmentFlag.AlignRight)
+        self._saved_timer = QTimer(self, singleShot=True)
+        self._saved_timer.setInterval(_SAVED_NOTE_MS)
+        self._saved_timer.timeout.connect(self._hide_saved_note)
         self._enlarging = Enlarging(self, self.shrink)
         self._back = button(f"{name}_return_button")
         self._back.clicked.connect(self.shrink)
@@ -96,7 +105,7 @@ class ChartCard(QFrame):
         self._title.installEventFilter(self)
         top = QHBoxLayout()
         top.addWidget(self._title)
-        top.addStretch()
+        top.addWidget(self._saved, 1)
         top.addLayout(self.controls)
         top.addWidget(self._more)
         top.addWidget(self._back)
@@ -282,6 +291,13 @@ class ChartCard(QFrame):
             self.save_failed.emit(
                 tr("The chart cannot be written: {error}.").format(error=error)
             )
+            return
+        show_elided(self._saved, tr("Saved as {path}").format(path=path))
+        self._saved_timer.start()
+
+    @Slot()
+    def _hide_saved_note(self) -> None:
+        show_elided(self._saved, "")
 
 
 def save_widget(widget: QWidget, path: Path) -> None:

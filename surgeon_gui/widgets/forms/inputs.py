@@ -238,7 +238,7 @@ class DecimalInput(_NumberInput):
 
     def __init__(self, limits: Limits, text: FieldText) -> None:
         self._box = _DecimalBox()
-        self._scale = 100.0 if text.is_share else 1.0
+        self._scale = text.scale
         smallest = 10.0**-text.decimals
         self._low = limits.low * self._scale + (smallest if limits.low_is_open else 0)
         high = limits.high * self._scale - (smallest if limits.high_is_open else 0)

@@ -20,9 +20,10 @@ from surgeon_engine.api.formatting import (
     ("text", "expected"),
     [
         (format_count(1_234_567), "1,234,567"),
-        (format_percent(0.1234), "12.3%"),
-        (format_percent(0.5, 0), "50%"),
-        (format_percent(0.30004, 2), "30.00%"),
+        (format_percent(0.1234), "12.3 %"),
+        (format_percent(0.5, 0), "50 %"),
+        (format_percent(0.30004, 2), "30 %"),
+        (format_percent(0.95), "95 %"),
         (format_rate(12.34), "12.3"),
         (format_rate(1234.5), "1,234"),
         (format_size(0), "0.0 MB"),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import close_session, hf_hub_download
+from huggingface_hub.errors import OfflineModeIsEnabled
 
 from surgeon_engine.api.errors import CalibrationError
 from surgeon_engine.api.model_info.source_names import hub_name
@@ -78,3 +79,9 @@ def test_new_connection_is_checked_too(hub, tmp_path):
             cache_dir=tmp_path / "cache",
             endpoint=hub.address,
         )
+
+
+def test_offline_mode_is_named_in_the_error():
+    offline = pytest.raises(CalibrationError, match="offline mode is on")
+    with offline, _readable_errors(NAME):
+        raise OfflineModeIsEnabled

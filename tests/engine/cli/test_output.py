@@ -71,13 +71,13 @@ def test_lines_of_shots_and_recovery_have_the_fidelity_on_each_text():
     measured = evaluation(("story", 0.39), ("code", 0.65))
     shot = ShotFinished(1, 0.3, 0.3, None, 100, measured, (), 2.0)
     fidelity = (
-        "KL 0.39 nats (71% same top token) on story; 0.65 nats (71% same top token) on "
-        "code, perplexity 15.00, "
+        "KL 0.39 nats (71 % same top token) on story; "
+        "0.65 nats (71 % same top token) on code, perplexity 15.00, "
     )
-    assert event_line(shot) == f"shot 1: sparsity 30.00%, {fidelity}2 s"
+    assert event_line(shot) == f"shot 1: sparsity 30 %, {fidelity}2 s"
     assert fidelity in event_line(Recovered(0.6, 0.3, 2, 4, measured, 2.0))
     plain = msgspec.structs.replace(shot, evaluation=evaluation())
-    assert event_line(plain) == "shot 1: sparsity 30.00%, perplexity 15.00, 2 s"
+    assert event_line(plain) == "shot 1: sparsity 30 %, perplexity 15.00, 2 s"
 
 
 def test_fidelity_table_has_a_row_with_intervals_for_each_text(capsys):
@@ -90,7 +90,7 @@ def test_fidelity_table_has_a_row_with_intervals_for_each_text(capsys):
         ["story", "0.39", "(0.195", "to"],
         ["code", "0.65", "(0.325", "to"],
     ]
-    assert "71.4% (70.0% to 72.0%)" in rows[0]
+    assert "71.4 % (70 % to 72 %)" in rows[0]
 
 
 def test_control_characters_are_escaped():
@@ -115,7 +115,7 @@ def test_events_without_terminal_are_plain_lines(capsys):
 def test_stage_on_terminal_has_progress_bar(terminal):
     show(terminal, *EVENTS)
     drawn = terminal.console.file.getvalue()
-    assert "75%" in drawn
+    assert "75 %" in drawn
     assert r"[red]\x1b[2Jmodel." in drawn
     assert "\x1b[2J" not in drawn
 
@@ -126,7 +126,7 @@ def test_download_on_terminal_has_progress_bar(terminal):
     drawn = terminal.console.file.getvalue()
     assert "list of files" in drawn
     assert "1.0 MB of 4.0 MB" in drawn
-    assert "25%" in drawn
+    assert "25 %" in drawn
 
 
 def test_long_line_is_not_wrapped_without_terminal(capsys):

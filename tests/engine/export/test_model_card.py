@@ -45,7 +45,7 @@ def test_model_card_has_front_matter_figures_and_recipe(report, file_format):
     for shot in report.shots:
         assert f"| {shot.evaluation.perplexity:.2f} | {shot.parameters:,} |" in text
     assert "difference is 0.012, " in text
-    assert "98.8%." in text
+    assert "98.8 %." in text
     assert "```toml\n[model]" in text
     assert text.endswith("\n```\n")
     assert "\n\n\n" not in text
@@ -115,7 +115,7 @@ def test_recipe_names_no_paths():
 
 def test_model_card_of_a_corrected_run_has_the_perplexity_after_it(report):
     """An earlier version wrote the report."""
-    assert "| shot 2 | 48.75% | 78.78 | 5,120 |" in card(report)
+    assert "| shot 2 | 48.75 % | 78.78 | 5,120 |" in card(report)
 
 
 def test_model_card_says_how_the_windows_begin(report):
@@ -129,8 +129,8 @@ def test_model_card_has_the_fidelity_on_each_text(report):
     measured = with_fidelity(report, nats=0.391, perplexity=80.0)
     text = card(measured)
     assert (
-        "| story, 32 windows of 256 tokens | 0.391 (0.35 to 0.43) | 71.4% (70.0% to "
-        "72.0%) | 80.00 (75.00 to 85.00) | 60.00 |" in text
+        "| story, 32 windows of 256 tokens | 0.391 (0.35 to 0.43) | 71.4 % (70 % to "
+        "72 %) | 80.00 (75.00 to 85.00) | 60.00 |" in text
     )
     assert "the model is closer to the calibration text than\nthe original" not in text
     assert "\n\n\n" not in text

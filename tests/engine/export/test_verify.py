@@ -61,7 +61,7 @@ def test_agreement_is_limited_by_dtype(dtype, minimum):
     assert problem(dtype, agreement=minimum) == ""
     assert problem(dtype, agreement=minimum - 0.01) == (
         "The reloaded checkpoint gives the same top token for only "
-        f"{minimum - 0.01:.1%} of 64 tokens (minimum {minimum:.0%})."
+        f"{100 * (minimum - 0.01):.0f} % of 64 tokens (minimum {100 * minimum:.0f} %)."
     )
 
 
@@ -107,9 +107,9 @@ def test_description_lists_all_mismatches():
     text = problem(F32, largest_difference=5.0, agreement=0.5, perplexity=24.0)
     assert text == (
         "The reloaded checkpoint gives other logits: they differ by up to 5 (maximum "
-        "0.002, as the largest is 20); the same top token for only 50.0% of 64 "
-        "tokens (minimum 98%); a perplexity of 24.0000 instead of 12.0000 "
-        "(maximum deviation 0.1%)."
+        "0.002, as the largest is 20); the same top token for only 50 % of 64 "
+        "tokens (minimum 98 %); a perplexity of 24.0000 instead of 12.0000 "
+        "(maximum deviation 0.1 %)."
     )
 
 

@@ -234,6 +234,12 @@ def test_full_disk_is_described():
     assert not failed.is_temporary
 
 
+def test_offline_mode_does_not_contact_the_hub(hub, recorder, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    hub.status = 503  # the error of who contacts it
+    assert "offline mode is on" in failed_download(recorder)
+
+
 def test_model_that_does_not_exist_raises(hub, recorder):
     assert "There is no model someone/other" in failed_download(
         recorder, "hf://someone/other"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 from PySide6.QtGui import QColor, QPalette
+from PySide6.QtWidgets import QCheckBox
 
 from surgeon_gui.base.colours import DARK, LIGHT
 from surgeon_gui.base.settings import ThemeChoice
-from surgeon_gui.base.theme import apply_theme, chosen, theme_of
+from surgeon_gui.base.theme import apply_theme, chosen, contrast, theme_of
 from tests.helpers.windows import find
 
 CHOICES = [(ThemeChoice.LIGHT, LIGHT), (ThemeChoice.DARK, DARK)]
@@ -36,6 +37,22 @@ def test_open_window_and_plots_follow_theme(qtbot, qapp, window, choice, theme):
     plot = find(window, "perplexity_plot")
     assert plot.backgroundBrush().color() == QColor(theme.surface)
     assert window.settings.theme is choice
+
+
+@pytest.mark.parametrize("is_enabled", [True, False])
+@pytest.mark.parametrize(("choice", "theme"), CHOICES)
+def test_empty_check_box_is_visible(qtbot, qapp, choice, theme, is_enabled):
+    apply_theme(qapp, choice)
+    box = QCheckBox("As a chat message")
+    qtbot.addWidget(box)
+    box.setEnabled(is_enabled)
+    box.show()
+    image = box.grab().toImage()
+    row = image.height() // 2
+    edge = [image.pixelColor(x, row).name() for x in range(14)]
+    back = image.pixelColor(image.width() - 1, row).name()
+    minimum = 3.0 if is_enabled else 2.0  # as for marks and for disabled text
+    assert max(contrast(colour, back) for colour in edge) >= minimum
 
 
 def test_system_choice_is_light_or_dark(qapp):

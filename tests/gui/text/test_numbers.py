@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from PySide6.QtCore import QLocale
 
-from surgeon_gui.base import translation
+from surgeon_engine.api.config.fields import Limits
+from surgeon_gui.base import translation, units
 from surgeon_gui.base.translation import ENGLISH, LANGUAGES
+from surgeon_gui.base.units import Units
+from surgeon_gui.state import charts
+from surgeon_gui.state.run import RunState
 from surgeon_gui.text import numbers
+from surgeon_gui.text.field_text import FieldText
+from surgeon_gui.widgets.forms.inputs import DecimalInput
 
 
 @pytest.fixture
@@ -57,3 +66,48 @@ def test_german_numbers():
     assert numbers.duration(9.5) == "9,5\xa0s"
     assert numbers.significant(0.00314, 3) == "0,00314"
     assert numbers.fixed(1234.5, 1) == "1.234,5"
+
+
+@pytest.fixture
+def binary_units():
+    units.use(Units.BINARY)
+    yield
+    units.use(Units.DECIMAL)
+
+
+def test_sizes_are_shown_in_the_chosen_units(binary_units):
+    assert numbers.size(3 * 2**20) == "3.0\xa0MiB"
+    assert numbers.megabytes(2**20 + 2**19) == "1.5\xa0MiB"
+    units.use(Units.DECIMAL)
+    assert numbers.size(3 * 10**6) == "3.0\xa0MB"
+    assert numbers.megabytes(1_500_000) == "1.5\xa0MB"
+
+
+def test_memory_chart_is_in_the_chosen_units(binary_units):
+    assert charts.memory_line(RunState()).axis == "Memory (GiB)"
+
+
+@pytest.mark.slow
+def test_inputs_and_comparison_are_in_the_units_chosen_at_the_start():
+    code = """
+from surgeon_gui.base import units
+units.use(units.Units.BINARY)
+from surgeon_gui.state.comparison import SIZES, SizeMeasure
+from surgeon_gui.text.labels import FIELDS
+file, shard = FIELDS["pruning.megabytes"], FIELDS["export.shard_gigabytes"]
+assert (file.unit, shard.unit) == ("MiB", "GiB")
+assert file.scale == 10**6 / 2**20
+assert shard.scale == 10**9 / 2**30
+assert SIZES[SizeMeasure.FILE] == "Weights on disk (MiB)"
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_input_converts_between_the_job_file_and_the_chosen_unit(qtbot):
+    text = FieldText("", "", "MiB", decimals=6, unit_bytes=2**20, stored_bytes=10**6)
+    entry = DecimalInput(Limits(1, 10_000), text)
+    qtbot.addWidget(entry.widget)
+    entry.show(104.8576)
+    assert entry.widget.value() == 100
+    entry.widget.setValue(200)
+    assert entry.value == 209.7152

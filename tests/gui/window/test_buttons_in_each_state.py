@@ -125,6 +125,7 @@ SPECIFICATION = (
         "theme_dark_action language_system_action language_en_action "
         "language_de_action reset_layout_action commands_action show_hint_action "
         "save_bundle_action save_picture_action about_action quit_action "
+        "preferences_action disk_space_action guide_action "
         "go_model_action go_calibration_action go_target_action go_run_action "
         "go_export_action",
     ),
@@ -209,6 +210,11 @@ SPECIFICATION = (
         "result_next_button result_discard_button report_button",
     ),
     (
+        ENDED | {S.REOPENED},
+        "The run is a recent one.",
+        "recent_clear_action",
+    ),
+    (
         {S.FAILED},
         "The error bar.",
         "error_copy_button error_details_button error_dismiss_button",
@@ -224,7 +230,8 @@ SPECIFICATION = (
         "runs_open_button runs_compare_button runs_more_button runs_open_action "
         "runs_resume_action runs_discard_action "
         "runs_compare_action runs_rename_action runs_duplicate_action "
-        "runs_folder_action runs_delete_action limit_layer_button "
+        "runs_folder_action runs_delete_action "
+        "runs_checkpoint_action runs_export_action limit_layer_button "
         "protect_layer_button protect_block_button "
         "protect_layer_action protect_block_action "
         "limit_half_action free_layer_action preset_delete_action "
@@ -265,6 +272,7 @@ SPECIFICATION = (
         "They belong to questions and offers that are not shown.",
         "close_cancel_button close_keep_button close_stay_button delete_no_button "
         "delete_yes_button discard_no_button discard_yes_button "
+        "part_no_button part_yes_button "
         "replace_cancel_button replace_other_button "
         "replace_yes_button export_replace_button preset_keep_button "
         "preset_drop_button more_keep_button more_drop_button hint_dismiss_button "
@@ -456,7 +464,8 @@ def actions_of(menu: QMenu):
 
 
 def has_own_name(item: QAction | QPushButton | QToolButton) -> bool:
-    """Return whether an item has a name that is not one of Qt's."""
-    return bool(item.objectName()) and not item.objectName().startswith(
-        ("qt_", "_q_", "Scroll")
-    )
+    """Return whether an item has a name that is not one of Qt's, nor numbered."""
+    name = item.objectName()
+    is_recent = re.fullmatch(r"recent_\w+_action_\d+", name) is not None
+    is_of_qt = name.startswith(("qt_", "_q_", "Scroll"))
+    return bool(name) and not is_of_qt and not is_recent

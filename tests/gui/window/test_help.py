@@ -9,10 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import Qt
-from PySide6.QtGui import QAction, QGuiApplication
+from PySide6.QtCore import Qt, QUrl
+from PySide6.QtGui import QAction, QGuiApplication, QTextDocument
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QDialog, QFileDialog, QLineEdit, QTreeWidget
+from PySide6.QtWidgets import (
+    QDialog,
+    QFileDialog,
+    QLineEdit,
+    QTextBrowser,
+    QTreeWidget,
+)
 
 from surgeon_gui.base import paths
 from surgeon_gui.base.redaction import REMOVED, redacted
@@ -22,6 +28,7 @@ from surgeon_gui.state.debug_bundle import Bundle, write_bundle
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.views.help.commands_dialog import entries_of
 from surgeon_gui.views.steps.step_panel import StepPanel
+from surgeon_gui.window import help_menu
 from surgeon_gui.window.central_tabs import CentralTabs
 from surgeon_gui.window.help_menu import HelpMenu, make_bundle
 from surgeon_gui.window.log_view import LogView
@@ -238,3 +245,22 @@ def test_chosen_language_applies_after_a_restart(window):
     assert find(window, "start_button").text() == "&Start"
     find(window, "language_system_action", QAction).trigger()
     assert window.settings.language == ""
+
+
+def test_guide_has_its_pictures_and_links_lead_to_chapters(window):
+    find(window, "guide_action", QAction).trigger()
+    dialog = find(window, "guide_dialog", QDialog)
+    text = find(dialog, "guide_text", QTextBrowser)
+    assert "User guide" in text.toPlainText()
+    kind = QTextDocument.ResourceType.ImageResource.value
+    picture = text.loadResource(kind, QUrl("pictures/first.png"))
+    assert 0 < picture.width() <= text.width()
+    text.anchorClicked.emit(QUrl("#troubleshooting"))
+    assert text.textCursor().block().text() == "Troubleshooting"
+    dialog.close()
+
+
+def test_guide_without_its_file_cannot_be_opened(make_window, monkeypatch):
+    monkeypatch.setattr(help_menu, "guide_path", lambda: None)
+    window = make_window()
+    assert not find(window, "guide_action", QAction).isEnabled()

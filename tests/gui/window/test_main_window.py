@@ -21,8 +21,11 @@ from surgeon_gui.views.live.live_view import LiveView
 from surgeon_gui.views.steps.run_page import RunPage
 from surgeon_gui.window.central_tabs import CentralTabs
 from surgeon_gui.window.dropped_files import model_in, text_in
+from surgeon_gui.window.log_view import LogView
 from tests.helpers.fake_engine import FAILURE, HINT, UNSUPPORTED
+from tests.helpers.fake_runs import write_run
 from tests.helpers.widget_queries import is_on
+from tests.helpers.window_audit import settle
 from tests.helpers.windows import (
     QUICK,
     TIMEOUT_MS,
@@ -364,3 +367,34 @@ def test_charts_can_be_saved(qtbot, window, tmp_path, ending):
 def test_window_can_be_saved_as_an_image(window, tmp_path):
     window.save_picture(tmp_path / "window.png")
     assert (tmp_path / "window.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_saved_picture_of_the_window_is_confirmed_in_the_log(window, tmp_path):
+    window._on_picture_file_selected(str(tmp_path / "window.png"))
+    text = find_type(window, LogView).all_text()
+    assert f"The picture was saved to {tmp_path / 'window.png'}." in text
+    assert find(window, "log_dock").isVisible()
+
+
+def test_opened_run_begins_at_the_top_of_every_tab(qtbot, window, tmp_path):
+    for name in ("a", "b"):
+        write_run(tmp_path / "runs", name)
+    window.resize(920, 500)
+    tabs = find_type(window, CentralTabs)
+
+    def bars():
+        areas = [tabs._tabs.widget(n) for n in tabs._indices.values()]
+        return [area.verticalScrollBar() for area in areas]
+
+    window.open_run(tmp_path / "runs" / "a")
+    qtbot.waitUntil(lambda: run_of(window).folder.endswith("a"), timeout=TIMEOUT_MS)
+    for name in tabs.names:
+        tabs.open_tab(name)
+        settle()
+    for bar in bars():
+        bar.setValue(bar.maximum())
+    assert sum(bar.value() > 0 for bar in bars()) > 1
+    window.open_run(tmp_path / "runs" / "b")
+    qtbot.waitUntil(lambda: run_of(window).folder.endswith("b"), timeout=TIMEOUT_MS)
+    settle()
+    assert [bar.value() for bar in bars()] == [0] * len(bars())

@@ -266,7 +266,7 @@ def test_sparsity_out_of_range_raises_with_the_range(kind, sparsity):
         ),
         (
             "[pruning]\nstructure = 'n_m'\nsparsity = 0.6",
-            r"2:4 removes at most 50.0% of the weights, but the target is 60.0%",
+            r"2:4 removes at most 50 % of the weights, but the target is 60 %",
         ),
     ],
 )

@@ -144,6 +144,12 @@ def test_invalid_gguf_file_is_a_problem(tmp_path, data, sentence):
     assert sentence in model_facts(str(tmp_path / "a.gguf")).problem
 
 
+def test_picture_named_gguf_is_a_problem_without_its_bytes(tmp_path):
+    (tmp_path / "a.gguf").write_bytes(b"\x89PNG\r\n\x1a\n")
+    problem = model_facts(str(tmp_path / "a.gguf")).problem
+    assert problem == "a.gguf is not a GGUF file."
+
+
 def test_model_in_hub_cache_is_found(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     folder = tmp_path / "models--someone--tiny"

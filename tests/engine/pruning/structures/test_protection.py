@@ -106,7 +106,7 @@ def test_every_layer_keeps_its_minimum_share(tmp_path, structure, min_density):
 )
 def test_unreachable_target_raises_before_any_work_with_the_numbers(tmp_path, settings):
     error = preflight_error(job(tmp_path, **settings), tmp_path / "run", PruningError)
-    share = f"{settings['sparsity']:.1%} of the prunable ones"
+    share = f"{settings['sparsity'] * 100:g} % of the prunable ones"
     assert f"({share}), but at most" in error.message
     assert "can be removed as" in error.message
     assert "protect less" in error.hint

@@ -317,6 +317,25 @@ def test_empty_charts_have_no_legend(view):
     assert not [x for x in view.findChildren(Legend) if x.isVisible()]
 
 
+def test_saved_chart_is_confirmed_with_its_path(view, tmp_path, monkeypatch):
+    chart, path = find(view, "perplexity_chart", ChartCard), tmp_path / "a.png"
+    note = find(view, "perplexity_saved_note")
+    assert note.text() == ""
+    chart._on_file_selected(str(path))
+    assert note.text() == f"Saved as {path}"
+    chart.save_picture(tmp_path / "b.png")
+    assert path.read_bytes() == (tmp_path / "b.png").read_bytes()  # not in pictures
+    chart._saved_timer.timeout.emit()
+    assert note.text() == ""
+
+
+def test_failed_chart_is_not_confirmed(qtbot, view, tmp_path):
+    chart = find(view, "perplexity_chart", ChartCard)
+    with qtbot.waitSignal(chart.save_failed):
+        chart._on_file_selected(str(tmp_path / "missing" / "a.png"))
+    assert find(view, "perplexity_saved_note").text() == ""
+
+
 @pytest.mark.thorough
 @pytest.mark.parametrize("name", NAMES)
 def test_saved_pictures_have_no_controls_and_no_hover_values(view, name, tmp_path):

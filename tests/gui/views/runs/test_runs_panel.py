@@ -11,14 +11,26 @@ from types import SimpleNamespace
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QAction
-from PySide6.QtWidgets import QLabel, QLineEdit, QMessageBox, QTreeView, QWidget
+from PySide6.QtWidgets import (
+    QComboBox,
+    QLabel,
+    QLineEdit,
+    QMessageBox,
+    QTreeView,
+    QWidget,
+)
 
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_gui import __main__
 from surgeon_gui.controllers import runs as runs_module
 from surgeon_gui.state.app import Step
 from surgeon_gui.state.run import Status
-from surgeon_gui.state.runs.reading import read_name
+from surgeon_gui.state.runs.reading import (
+    read_name,
+    read_notes,
+    read_tags,
+    write_tags,
+)
 from surgeon_gui.views.runs.runs_table import COLUMNS, NAME
 from tests.helpers.fake_runs import job, write_run, write_saved_state, write_three
 from tests.helpers.widget_queries import facts, shown
@@ -41,11 +53,11 @@ SLOW = ("--pause", "0.01")
 def make_history(qtbot, tmp_path, make_window):
     """Return a function that makes windows with three runs in the open Runs dock."""
 
-    def make(*options):
+    def make(*options, runs=3):
         write_three(tmp_path / "runs")
         window = make_window(*options)
         find(window, "runs_action", QAction).trigger()
-        wait(qtbot, lambda: len(titles(window)) == 3)
+        wait(qtbot, lambda: len(titles(window)) == runs)
         return window
 
     return make
@@ -123,7 +135,9 @@ def test_search_filters_the_list_or_shows_a_note(history):
     assert len(titles(history)) == 1
     search.setText("opt")
     assert titles(history) == []
-    assert shown(history, "runs_note") == "None of the 3 runs matches the search."
+    assert shown(history, "runs_note") == (
+        "None of the 3 runs matches the search and the filter."
+    )
     search.clear()
     assert len(titles(history)) == 3
 
@@ -420,3 +434,129 @@ def test_run_that_is_complete_cannot_be_resumed(history):
     choose(history, "40")
     assert not find(history, "runs_resume_action", QAction).isEnabled()
     assert not find(history, "runs_discard_action", QAction).isEnabled()
+
+
+def type_into(qtbot, window, name, text):
+    edit = find(window, name)
+    edit.setFocus()
+    edit.selectAll()
+    qtbot.keyClicks(edit, text)
+    return edit
+
+
+def test_notes_and_tags_are_saved_when_another_run_is_selected(
+    qtbot, history, tmp_path
+):
+    choose(history, "40")
+    type_into(qtbot, history, "runs_tags_edit", "baseline, talk")
+    type_into(qtbot, history, "runs_notes_edit", "the best so far")
+    choose(history, "20")
+    assert find(history, "runs_notes_edit").toPlainText() == ""
+    assert find(history, "runs_tags_edit").text() == ""
+    assert read_tags(tmp_path / "runs" / "b") == ("baseline", "talk")
+    assert read_notes(tmp_path / "runs" / "b") == "the best so far"
+    choose(history, "40")
+    wait(qtbot, lambda: find(history, "runs_tags_edit").text() == "baseline, talk")
+    assert find(history, "runs_notes_edit").toPlainText() == "the best so far"
+
+
+def test_notes_are_saved_when_the_window_closes(qtbot, history, tmp_path):
+    choose(history, "40")
+    type_into(qtbot, history, "runs_notes_edit", "late")
+    history.close()
+    assert read_notes(tmp_path / "runs" / "b") == "late"
+
+
+def test_notes_being_typed_stay_when_the_list_is_read_again(qtbot, history):
+    choose(history, "40")
+    type_into(qtbot, history, "runs_notes_edit", "half a sen")
+    with qtbot.waitSignal(history._history.runs.changed, timeout=TIMEOUT_MS):
+        history._history.runs.set_tags(
+            str(history._history.runs.state.records[0].folder), ("new",)
+        )
+    assert find(history, "runs_notes_edit").toPlainText() == "half a sen"
+
+
+def test_failed_notes_are_reported(qtbot, history, monkeypatch):
+    def fail(folder, notes):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(runs_module, "write_notes", fail)
+    choose(history, "40")
+    type_into(qtbot, history, "runs_notes_edit", "lost")
+    choose(history, "20")
+    assert "Permission denied" in shown(history, "error_message")
+
+
+def pick(window, name, text):
+    box = find(window, name, QComboBox)
+    assert box.findText(text) >= 0, text
+    box.setCurrentIndex(box.findText(text))
+
+
+def test_choices_filter_the_list_by_outcome_tag_and_model(
+    qtbot, make_history, tmp_path
+):
+    write_run(tmp_path / "runs", "d", job(sparsity=0.6), ending="failed", hour=4)
+    write_tags(tmp_path / "runs" / "d", ("talk",))
+    window = make_history(runs=4)
+    pick(window, "runs_outcome_combo", "Failed")
+    assert len(titles(window)) == 1
+    pick(window, "runs_outcome_combo", "All outcomes")
+    assert len(titles(window)) == 4
+    pick(window, "runs_tag_combo", "talk")
+    assert [title.split(", ")[1][:2] for title in titles(window)] == ["60"]
+    write_tags(tmp_path / "runs" / "d", ())
+    click(window, "runs_refresh_button")
+    wait(qtbot, lambda: len(titles(window)) == 4)  # the tag is no choice any more
+    assert not find(window, "runs_tag_combo").isEnabled()
+    pick(window, "runs_model_combo", "Bundled demo")
+    assert len(titles(window)) == 4
+
+
+def records_of(window):
+    return window._history.runs.state.records
+
+
+def test_sizes_of_a_run_and_of_all_are_shown(history, tmp_path):
+    choose(history, "40")
+    assert "Disk space" in facts(history, "run_facts")
+    assert shown(history, "runs_space_note").startswith("3 runs, ")
+
+
+def test_export_is_deleted_after_a_question_with_its_size(
+    qtbot, make_history, tmp_path
+):
+    export = tmp_path / "runs" / "b" / "export"
+    window = make_history()
+    export.mkdir()
+    (export / "model.safetensors").write_bytes(bytes(7_000))
+    click(window, "runs_refresh_button")
+    wait(qtbot, lambda: any(x.export_bytes for x in records_of(window)))
+    choose(window, "20")
+    assert not find(window, "runs_export_action", QAction).isEnabled()
+    choose(window, "40")
+    assert not find(window, "runs_checkpoint_action", QAction).isEnabled()
+    action = find(window, "runs_export_action", QAction)
+    assert "7.0\xa0kB" in action.text()
+    do(window, "export")
+    box = find(window, "part_question", QMessageBox)
+    assert "40" in box.text()
+    assert "7.0\xa0kB" in box.informativeText()
+    click(window, "part_no_button")
+    assert export.exists()
+    do(window, "export")
+    click(window, "part_yes_button")
+    wait(qtbot, lambda: not action.isEnabled())
+    assert not export.exists()
+    assert len(titles(window)) == 3
+
+
+def test_compared_runs_have_the_titles_of_the_list(qtbot, history):
+    runs = history._history.runs
+    folders = [record.folder for record in runs.state.records[:2]]
+    runs.tick_only(tuple(folders))
+    comparison = history._history.comparison
+    wait(qtbot, lambda: len(comparison.compared) == 2)
+    names = [each.name for each in comparison.compared]
+    assert names == titles(history)[:2]

@@ -1,0 +1,40 @@
+"""Units of sizes in bytes: MB in steps of 1000, or MiB in steps of 1024.
+
+Call `use` before importing modules with texts, because some name the unit at import.
+Job files and the messages of the engine always have MB and GB.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Units(StrEnum):
+    """How sizes in bytes are shown."""
+
+    DECIMAL = "decimal"
+    BINARY = "binary"
+
+
+_units = Units.DECIMAL
+
+
+def use(units: Units) -> None:
+    """Show sizes in these units from now on."""
+    global _units
+    _units = units
+
+
+def is_binary() -> bool:
+    """Return True if sizes are shown in MiB and GiB."""
+    return _units is Units.BINARY
+
+
+def megabyte() -> tuple[int, str]:
+    """Return the bytes of the unit for large files, and its name."""
+    return (2**20, "MiB") if is_binary() else (10**6, "MB")
+
+
+def gigabyte() -> tuple[int, str]:
+    """Return the bytes of the unit for memory, and its name."""
+    return (2**30, "GiB") if is_binary() else (10**9, "GB")

@@ -1,0 +1,163 @@
+"""The Preferences dialog: changes apply at once, and Cancel undoes them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtWidgets import (
+    QCheckBox,
+    QDialog,
+    QFormLayout,
+    QHBoxLayout,
+    QLineEdit,
+    QVBoxLayout,
+    QWidget,
+)
+from typing_extensions import override
+
+from surgeon_engine.api.config.run import Device
+from surgeon_gui.base import offline
+from surgeon_gui.base.settings import Preferences, ThemeChoice
+from surgeon_gui.base.theme import GAP, MARGIN
+from surgeon_gui.base.translation import LANGUAGES, tr
+from surgeon_gui.base.units import Units
+from surgeon_gui.text.captions import CAPTIONS
+from surgeon_gui.text.choices import choice_label
+from surgeon_gui.views.steps.page import with_button
+from surgeon_gui.widgets.controls import (
+    button,
+    choice_box,
+    described,
+    enable_unless,
+    line_label,
+    text_label,
+)
+from surgeon_gui.widgets.dialogs import ask_folder
+
+_WIDTH = 520
+_UNIT_NAMES = {
+    Units.DECIMAL: tr("MB and GB (steps of 1000)"),
+    Units.BINARY: tr("MiB and GiB (steps of 1024)"),
+}
+
+
+class PreferencesDialog(QDialog):
+    """Shows preferences and reports each change; the old ones when it is cancelled."""
+
+    edited = Signal(object)  # Preferences
+
+    def __init__(self, preferences: Preferences, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setObjectName("preferences_dialog")
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.setWindowTitle(tr("Preferences"))
+        self.setMinimumWidth(_WIDTH)
+        self._before = self._shown = preferences
+        self._form = QFormLayout()
+        self._form.setSpacing(GAP)
+        self._add_folder()
+        self._add_choices()
+        self._add_check("keeps_awake", "preferences_awake_check")
+        check = self._add_check("is_offline", "preferences_offline_check")
+        if offline.is_forced():
+            check.setChecked(True)
+            reason = tr("HF_HUB_OFFLINE is set where Surgeon was started.")
+            enable_unless(check, reason)
+        note = text_label(
+            tr("Changes apply at once, except for language and units."), quiet=True
+        )
+        column = QVBoxLayout(self)
+        column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
+        column.setSpacing(MARGIN)
+        column.addLayout(self._form)
+        column.addWidget(note)
+        column.addLayout(self._buttons())
+
+    @override
+    def reject(self) -> None:
+        if self._shown != self._before:
+            self.edited.emit(self._before)
+        super().reject()
+
+    @override
+    def accept(self) -> None:
+        self._on_folder_entered()
+        super().accept()
+
+    def _add_folder(self) -> None:
+        self._folder = described(QLineEdit(), "preferences_run_parent_edit")
+        self._folder.setText(self._shown.run_parent)
+        self._folder.setCursorPosition(0)
+        self._folder.editingFinished.connect(self._on_folder_entered)
+        choose = button("preferences_run_parent_button")
+        choose.setAutoDefault(False)
+        choose.clicked.connect(self._on_choose_clicked)
+        label = line_label(CAPTIONS["preferences_run_parent_edit"].label)
+        self._form.addRow(label, with_button(self._folder, choose))
+
+    def _add_choices(self) -> None:
+        themes = {
+            choice: CAPTIONS[f"theme_{choice.value}_action"].spoken
+            for choice in ThemeChoice
+        }
+        system = CAPTIONS["language_system_action"].spoken
+        devices = {device: choice_label(device)[0] for device in Device}
+        self._add_choice("theme", "preferences_theme_combo", themes)
+        languages = {"": system} | LANGUAGES
+        self._add_choice("language", "preferences_language_combo", languages)
+        self._add_choice("units", "preferences_units_combo", _UNIT_NAMES)
+        note = text_label(tr("Apply after a restart"), quiet=True)
+        self._form.addRow(line_label(), note)
+        self._add_choice("device", "preferences_device_combo", devices)
+
+    def _add_choice(self, field: str, name: str, labels: dict[Any, str]) -> None:
+        """Add a box with a label for each value of a preference."""
+        box = described(choice_box(), name)
+        box.addItems(list(labels.values()))
+        values = list(labels)
+        chosen = getattr(self._shown, field)
+        box.setCurrentIndex(values.index(chosen) if chosen in values else 0)
+        box.activated.connect(lambda index: self._edit(**{field: values[index]}))
+        self._form.addRow(line_label(CAPTIONS[name].label), box)
+
+    def _add_check(self, field: str, name: str) -> QCheckBox:
+        box = described(QCheckBox(CAPTIONS[name].label), name)
+        box.setChecked(getattr(self._shown, field))
+        box.clicked.connect(lambda is_on: self._edit(**{field: is_on}))
+        self._form.addRow(line_label(), box)
+        return box
+
+    def _buttons(self) -> QHBoxLayout:
+        ok = button("preferences_ok_button", primary=True)
+        cancel = button("preferences_cancel_button")
+        ok.setDefault(True)
+        ok.clicked.connect(self.accept)
+        cancel.clicked.connect(self.reject)
+        row = QHBoxLayout()
+        row.addStretch()
+        row.addWidget(cancel)
+        row.addWidget(ok)
+        return row
+
+    def _edit(self, **changes: Any) -> None:
+        shown = replace(self._shown, **changes)
+        if shown != self._shown:
+            self._shown = shown
+            self.edited.emit(shown)
+
+    @Slot()
+    def _on_folder_entered(self) -> None:
+        if folder := self._folder.text().strip():
+            self._edit(run_parent=folder)
+
+    @Slot()
+    def _on_choose_clicked(self) -> None:
+        title = CAPTIONS["preferences_run_parent_button"].tip
+        ask_folder(self, title, self._folder.text(), self._on_folder_chosen)
+
+    @Slot(str)
+    def _on_folder_chosen(self, folder: str) -> None:
+        self._folder.setText(folder)
+        self._on_folder_entered()

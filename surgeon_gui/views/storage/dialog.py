@@ -1,0 +1,152 @@
+"""The dialog about disk space: sizes of runs and caches, and what may be deleted."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Qt, Slot
+from PySide6.QtWidgets import (
+    QDialog,
+    QHBoxLayout,
+    QHeaderView,
+    QTreeWidget,
+    QTreeWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from surgeon_gui.base.theme import GAP, MARGIN
+from surgeon_gui.base.translation import tr
+from surgeon_gui.controllers.storage import StorageController
+from surgeon_gui.state.storage import (
+    KIND_NAMES,
+    StoredItem,
+    StoredKind,
+    delete_question,
+)
+from surgeon_gui.text import numbers
+from surgeon_gui.views.runs.question import RunQuestion
+from surgeon_gui.widgets.controls import (
+    bold,
+    button,
+    described,
+    enable_unless,
+    text_label,
+)
+from surgeon_gui.widgets.tool_tips import plain_tip
+
+_SIZE = (620, 520)
+_ITEM = Qt.ItemDataRole.UserRole
+_RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+
+
+class DiskSpaceDialog(QDialog):
+    """Shows the sizes by kind; one item of a cache can be deleted at a time."""
+
+    def __init__(self, storage: StorageController, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setObjectName("disk_space_dialog")
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.setWindowTitle(tr("Disk space"))
+        self.resize(*_SIZE)
+        self._storage = storage
+        self._asked: StoredItem | None = None
+        self._tree = described(QTreeWidget(), "disk_space_tree")
+        self._tree.setHeaderLabels([tr("Name"), tr("Size")])
+        self._tree.setUniformRowHeights(True)
+        header = self._tree.header()
+        header.setStretchLastSection(False)
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        header.setSectionResizeMode(1, QHeaderView.ResizeMode.ResizeToContents)
+        self._tree.currentItemChanged.connect(self._on_current_changed)
+        self._total = text_label()
+        self._total.setObjectName("disk_space_total")
+        self._question = RunQuestion("disk_space", tr("Free disk space"), self)
+        self._question.confirmed.connect(self._on_confirmed)
+        self._delete = button("disk_space_delete_button")
+        self._delete.clicked.connect(self._on_delete_clicked)
+        self._lay_out()
+        storage.changed.connect(self._show)
+        storage.runs.changed.connect(self._show)
+        self._show()
+        storage.read()
+
+    def _lay_out(self) -> None:
+        close = button("disk_space_close_button")
+        close.clicked.connect(self.accept)
+        row = QHBoxLayout()
+        row.setSpacing(GAP)
+        row.addWidget(self._total, 1)
+        row.addWidget(self._delete)
+        row.addWidget(close)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
+        column.setSpacing(GAP)
+        column.addWidget(self._tree, 1)
+        column.addLayout(row)
+
+    @Slot()
+    def _show(self) -> None:
+        runs, items = self._storage.runs.state, self._storage.items or ()
+        self._tree.clear()
+        group = self._group(tr("Runs"), sum(x.bytes for x in runs.records))
+        for record in sorted(runs.records, key=lambda x: -x.bytes):
+            self._row(group, runs.title(record), record.bytes, record.folder)
+        for kind in StoredKind:
+            of_kind = [item for item in items if item.kind is kind]
+            if not of_kind:
+                continue
+            group = self._group(KIND_NAMES[kind], sum(x.bytes for x in of_kind))
+            for item in of_kind:
+                row = self._row(group, item.name, item.bytes, str(item.path))
+                row.setData(0, _ITEM, item)
+        self._tree.expandAll()
+        sizes = [record.bytes for record in runs.records]
+        total = sum((*sizes, *(item.bytes for item in items)))
+        text = tr("Together {size}.").format(size=numbers.size(total))
+        is_read = self._storage.items is not None
+        self._total.setText(text if is_read else tr("Reading…"))
+        self._on_current_changed()
+
+    def _group(self, title: str, size: int) -> QTreeWidgetItem:
+        group = QTreeWidgetItem([title, numbers.size(size)])
+        group.setTextAlignment(1, _RIGHT)
+        for column in range(2):
+            group.setFont(column, bold(self.font()))
+        self._tree.addTopLevelItem(group)
+        return group
+
+    def _row(
+        self, group: QTreeWidgetItem, name: str, size: int, path: str
+    ) -> QTreeWidgetItem:
+        row = QTreeWidgetItem([name, numbers.size(size)])
+        row.setTextAlignment(1, _RIGHT)
+        row.setToolTip(0, plain_tip(path))
+        group.addChild(row)
+        return row
+
+    @property
+    def _current(self) -> StoredItem | None:
+        """The selected item of a cache; None: another row or none is selected."""
+        row = self._tree.currentItem()
+        found = row.data(0, _ITEM) if row is not None else None
+        return found if isinstance(found, StoredItem) else None
+
+    @Slot()
+    def _on_current_changed(self) -> None:
+        if (item := self._current) is not None:
+            obstacle = self._storage.delete_obstacle(item)
+        else:
+            obstacle = tr(
+                "Select something in a cache. Runs are deleted in the list of runs."
+            )
+        enable_unless(self._delete, obstacle)
+
+    @Slot()
+    def _on_delete_clicked(self) -> None:
+        if (item := self._current) is not None:
+            self._asked = item
+            self._question.ask(str(item.path), *delete_question(item))
+
+    @Slot()
+    def _on_confirmed(self) -> None:
+        if self._asked is not None:
+            self._storage.delete(self._asked)

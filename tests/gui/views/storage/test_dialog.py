@@ -1,0 +1,109 @@
+"""The dialog Disk space: sizes, and deleting from the caches after a question."""
+
+from __future__ import annotations
+
+import pytest
+from PySide6.QtGui import QAction
+from PySide6.QtWidgets import QDialog, QLabel, QMessageBox, QPushButton, QTreeWidget
+
+from surgeon_gui.state.run import Status
+from tests.helpers import window_audit
+from tests.helpers.fake_runs import write_three
+from tests.helpers.windows import (
+    LONG,
+    TIMEOUT_MS,
+    click,
+    find,
+    load_and_wait,
+    wait_for_status,
+)
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def model(tmp_path, monkeypatch):
+    """Return the folder of a model in the cache of the Hub."""
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
+    folder = tmp_path / "hub" / "models--org--name"
+    folder.mkdir(parents=True)
+    (folder / "blob").write_bytes(bytes(5_000))
+    return folder
+
+
+def open_dialog(qtbot, window):
+    find(window, "disk_space_action", QAction).trigger()
+    dialog = find(window, "disk_space_dialog", QDialog)
+    qtbot.waitUntil(
+        lambda: find(dialog, "disk_space_total", QLabel).text().startswith("Together"),
+        timeout=TIMEOUT_MS,
+    )
+    return dialog
+
+
+def rows(dialog):
+    tree = find(dialog, "disk_space_tree", QTreeWidget)
+    groups = [tree.topLevelItem(n) for n in range(tree.topLevelItemCount())]
+    return {
+        group.text(0): [group.child(n) for n in range(group.childCount())]
+        for group in groups
+    }
+
+
+def select(dialog, title):
+    row = rows(dialog)[title][0]
+    find(dialog, "disk_space_tree", QTreeWidget).setCurrentItem(row)
+    return row
+
+
+HUB = "Models of the Hugging Face Hub"
+
+
+def test_runs_and_caches_have_their_sizes(qtbot, make_window, tmp_path, model):
+    write_three(tmp_path / "runs")
+    window = make_window()
+    dialog = open_dialog(qtbot, window)
+    qtbot.waitUntil(lambda: len(rows(dialog)["Runs"]) == 3, timeout=TIMEOUT_MS)
+    assert len({row.text(0) for row in rows(dialog)["Runs"]}) == 3
+    assert [row.text(0) for row in rows(dialog)[HUB]] == ["org/name"]
+    assert rows(dialog)[HUB][0].text(1) == "5.0\xa0kB"
+    assert window_audit.problems(dialog) == []
+    assert window_audit.out_of_order(dialog) == []
+    select(dialog, "Runs")
+    delete = find(dialog, "disk_space_delete_button", QPushButton)
+    assert not delete.isEnabled()
+    assert "list of runs" in delete.toolTip()
+    dialog.close()
+
+
+def test_model_is_deleted_only_after_its_name_and_size_are_confirmed(
+    qtbot, window, model
+):
+    dialog = open_dialog(qtbot, window)
+    select(dialog, HUB)
+    click(dialog, "disk_space_delete_button")
+    box = find(dialog, "disk_space_question", QMessageBox)
+    assert box.text() == "Delete org/name (5.0\xa0kB)?"
+    assert box.defaultButton() is find(box, "disk_space_no_button", QPushButton)
+    click(box, "disk_space_no_button")
+    assert model.exists()
+    click(dialog, "disk_space_delete_button")
+    click(box, "disk_space_yes_button")
+    qtbot.waitUntil(lambda: HUB not in rows(dialog), timeout=TIMEOUT_MS)
+    assert not model.exists()
+    dialog.close()
+
+
+def test_model_of_a_live_run_cannot_be_deleted(qtbot, make_window, model):
+    window = make_window("--pause", "0.01")
+    load_and_wait(qtbot, window, LONG)
+    window.start_run()
+    wait_for_status(qtbot, window, Status.RUNNING)
+    window.choose_model("hf://org/name")  # of the draft, while the run goes on
+    dialog = open_dialog(qtbot, window)
+    select(dialog, HUB)
+    delete = find(dialog, "disk_space_delete_button", QPushButton)
+    assert not delete.isEnabled()
+    assert "in progress" in delete.toolTip()
+    dialog.close()

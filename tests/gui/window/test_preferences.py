@@ -1,0 +1,225 @@
+"""The Preferences dialog: changes apply at once, and Cancel undoes them."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from PySide6.QtGui import QAction
+from PySide6.QtWidgets import QCheckBox, QComboBox, QDialog, QLineEdit, QPushButton
+
+from surgeon_engine.api.config.run import Device
+from surgeon_gui.base import offline
+from surgeon_gui.base import settings as settings_store
+from surgeon_gui.base.colours import DARK
+from surgeon_gui.base.settings import Settings, ThemeChoice
+from surgeon_gui.base.theme import apply_theme, theme_of
+from surgeon_gui.base.units import Units
+from surgeon_gui.controllers.engine_thread import EngineThread
+from surgeon_gui.state.app import Engine, Step
+from surgeon_gui.state.run import Status
+from surgeon_gui.window.desktop_integration import DesktopIntegration
+from tests.helpers import window_audit
+from tests.helpers.windows import (
+    LONG,
+    TIMEOUT_MS,
+    click,
+    find,
+    find_type,
+    load_and_wait,
+    wait_for_status,
+)
+
+CHECKS = ("preferences_awake_check", "preferences_offline_check")
+
+
+@pytest.fixture(autouse=True)
+def no_lasting_effects(qapp, monkeypatch):
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    yield
+    offline.use(False)
+    apply_theme(qapp, ThemeChoice.LIGHT)
+
+
+@pytest.fixture
+def dialog(qtbot, window):
+    qtbot.waitUntil(
+        lambda: window.session.state.engine is Engine.READY, timeout=TIMEOUT_MS
+    )
+    yield open_dialog(window)
+    for each in window.findChildren(QDialog):
+        each.close()
+
+
+def open_dialog(window):
+    find(window, "preferences_action", QAction).trigger()
+    return find(window, "preferences_dialog", QDialog)
+
+
+def choose(dialog, name, text):
+    box = find(dialog, name, QComboBox)
+    index = box.findText(text)
+    assert index >= 0, text
+    box.setCurrentIndex(index)
+    box.activated.emit(index)
+
+
+def change_everything(dialog, folder):
+    edit = find(dialog, "preferences_run_parent_edit", QLineEdit)
+    edit.setText(str(folder))
+    edit.editingFinished.emit()
+    choose(dialog, "preferences_theme_combo", "Dark")
+    choose(dialog, "preferences_language_combo", "Deutsch")
+    choose(dialog, "preferences_device_combo", "CPU")
+    choose(dialog, "preferences_units_combo", "MiB and GiB (steps of 1024)")
+    for name in CHECKS:
+        find(dialog, name, QCheckBox).click()
+
+
+def test_changes_apply_at_once(window, dialog, tmp_path):
+    change_everything(dialog, tmp_path / "elsewhere")
+    state, settings = window.session.state, window.settings
+    assert state.run_parent == str(tmp_path / "elsewhere")
+    assert theme_of(window) is DARK
+    assert find(window, "theme_dark_action", QAction).isChecked()
+    assert settings.language == "de"
+    assert find(window, "language_de_action", QAction).isChecked()
+    assert state.config.model.device is Device.CPU
+    assert settings.keeps_awake is False
+    assert os.environ["HF_HUB_OFFLINE"] == "1"
+
+
+def test_cancel_undoes_all_changes(window, dialog, tmp_path):
+    before = window.session.state.run_parent
+    change_everything(dialog, tmp_path / "elsewhere")
+    click(dialog, "preferences_cancel_button")
+    state, settings = window.session.state, window.settings
+    assert state.run_parent == before
+    assert settings.theme is ThemeChoice.SYSTEM
+    assert settings.language == ""
+    assert state.config.model.device is Device.AUTO
+    assert settings.device is Device.AUTO
+    assert settings.keeps_awake is True
+    assert settings.units is Units.DECIMAL
+    assert not offline.is_on()
+
+
+def test_ok_keeps_the_changes_for_the_next_start(window, dialog, tmp_path):
+    change_everything(dialog, tmp_path / "elsewhere")
+    click(dialog, "preferences_ok_button")
+    settings_store.save(window.settings)
+    loaded = settings_store.load()
+    assert loaded.theme is ThemeChoice.DARK
+    assert loaded.device is Device.CPU
+    assert loaded.keeps_awake is False
+    assert loaded.units is Units.BINARY
+    assert loaded.is_offline is True
+
+
+def test_dialog_is_complete_and_reached_by_keyboard(dialog):
+    assert window_audit.problems(dialog) == []
+    assert window_audit.out_of_order(dialog) == []
+
+
+def test_device_is_that_of_new_jobs_but_not_of_a_job_with_another(window, dialog):
+    choose(dialog, "preferences_device_combo", "CPU")
+    window.session.load(window.session.new_config())
+    assert window.session.state.config.model.device is Device.CPU
+    choose(dialog, "preferences_device_combo", "GPU")
+    assert window.session.state.config.model.device is Device.CUDA
+    choose(dialog, "preferences_device_combo", "CPU")
+    window.load_config(LONG)  # has the device "auto"
+    choose(dialog, "preferences_device_combo", "GPU")
+    assert window.session.state.config.model.device is Device.AUTO
+
+
+def test_first_job_has_the_stored_device(make_window):
+    window = make_window(settings=Settings(device=Device.CPU))
+    assert window.session.state.config.model.device is Device.CPU
+    assert not find(window, "undo_action", QAction).isEnabled()
+
+
+def test_computer_may_sleep_during_a_run_as_soon_as_that_is_chosen(qtbot, make_window):
+    window = make_window("--pause", "0.01")
+    load_and_wait(qtbot, window, LONG)
+    window.start_run()
+    wait_for_status(qtbot, window, Status.RUNNING)
+    held = []
+    awake = find_type(window, DesktopIntegration)._awake
+    awake.hold, awake.allow_sleep = lambda: held.append(1), lambda: held.append(0)
+    dialog = open_dialog(window)
+    check = find(dialog, "preferences_awake_check", QCheckBox)
+    check.click()
+    assert held[-1] == 0
+    check.click()
+    assert held[-1] == 1
+    dialog.close()
+
+
+def test_offline_mode_offers_no_download(window, dialog):
+    window.choose_model("hf://org/name")
+    download = find(window, "download_button", QPushButton)
+    sample = find(window, "use_sample_button", QPushButton)
+    assert download.isEnabled()
+    assert sample.isEnabled()
+    check = find(dialog, "preferences_offline_check", QCheckBox)
+    check.click()
+    assert not download.isEnabled()
+    assert "Offline mode" in download.toolTip()
+    assert not sample.isEnabled()
+    assert "offline mode is on" in window.session.state.problems[Step.MODEL]
+    check.click()
+    assert download.isEnabled()
+    assert sample.isEnabled()
+
+
+def test_offline_mode_makes_data_sets_of_the_hub_a_problem(window, dialog):
+    calibration = window.session.state.config.calibration
+    window.session.edit_calibration(
+        type(calibration)(text="hf://datasets/org/name", column="text")
+    )
+    assert Step.CALIBRATION not in window.session.state.problems
+    find(dialog, "preferences_offline_check", QCheckBox).click()
+    assert "offline mode" in window.session.state.problems[Step.CALIBRATION]
+
+
+def test_offline_mode_reaches_the_engine_once_it_is_idle(
+    qtbot, make_window, monkeypatch
+):
+    window = make_window("--pause", "0.01")
+    load_and_wait(qtbot, window, LONG)
+    window.start_run()
+    wait_for_status(qtbot, window, Status.RUNNING)
+    engine, seen = find_engine(window), []
+    make = engine._supervisor._make_client
+
+    def make_client():
+        seen.append(os.environ.get("HF_HUB_OFFLINE"))
+        return make()
+
+    engine._supervisor._make_client = make_client
+    dialog = open_dialog(window)
+    find(dialog, "preferences_offline_check", QCheckBox).click()
+    qtbot.wait(200)
+    assert seen == []  # the run goes on
+    assert window.session.state.run.status is Status.RUNNING
+    window.session.cancel()
+    qtbot.waitUntil(lambda: seen == ["1"], timeout=TIMEOUT_MS)
+    load_and_wait(qtbot, window, LONG)
+    dialog.close()
+
+
+def find_engine(window):
+    engine = window.test_engine
+    assert isinstance(engine, EngineThread)
+    return engine
+
+
+def test_offline_mode_of_the_environment_cannot_be_switched_off(window, monkeypatch):
+    monkeypatch.setattr(offline, "_given", "1")
+    dialog = open_dialog(window)
+    check = find(dialog, "preferences_offline_check", QCheckBox)
+    assert check.isChecked()
+    assert not check.isEnabled()
+    assert "HF_HUB_OFFLINE" in check.toolTip()
+    dialog.close()

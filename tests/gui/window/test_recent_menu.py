@@ -1,0 +1,91 @@
+"""The menu Open recent: jobs, runs and models, missing ones, Clear."""
+
+from __future__ import annotations
+
+import pytest
+from PySide6.QtGui import QAction
+
+from surgeon_gui.base import settings as settings_store
+from surgeon_gui.base.settings import MAX_RECENT, Settings
+from surgeon_gui.window.recent_menu import RecentMenu
+from tests.helpers.fake_runs import write_run
+from tests.helpers.windows import TIMEOUT_MS, find, find_type, load_and_wait
+
+
+def entries(window, kind):
+    menu = find_type(window, RecentMenu)._menu
+    prefix = f"recent_{kind}_action_"
+    return [a for a in menu.actions() if a.objectName().startswith(prefix)]
+
+
+def texts(window, kind):
+    return [action.text() for action in entries(window, kind)]
+
+
+@pytest.fixture
+def job(window, tmp_path):
+    path = tmp_path / "small & fast.toml"
+    load = find_type(window, type(window._run_page))
+    load.save_job(str(path))
+    return path
+
+
+def test_saved_and_loaded_jobs_can_be_opened_again(qtbot, window, job):
+    load_and_wait(qtbot, window)
+    assert texts(window, "job") == ["small && fast.toml"]
+    entries(window, "job")[0].trigger()
+    assert window.session.state.job_file == str(job)
+
+
+def test_opened_runs_can_be_opened_again(qtbot, window, tmp_path):
+    folder = write_run(tmp_path / "runs", "a")
+    (folder / "name.txt").write_text("the best\n")
+    window.open_run(folder)
+    qtbot.waitUntil(lambda: bool(entries(window, "run")), timeout=TIMEOUT_MS)
+    assert texts(window, "run") == ["the best"]
+    window.session.close_opened_run()
+    entries(window, "run")[0].trigger()
+    qtbot.waitUntil(
+        lambda: window.session.state.opened_run_name == "the best", timeout=TIMEOUT_MS
+    )
+
+
+def test_recent_models_can_be_chosen_and_missing_ones_are_disabled(
+    make_window, tmp_path
+):
+    there, missing = tmp_path / "there", tmp_path / "missing"
+    there.mkdir()
+    window = make_window(settings=Settings(recent_models=[str(there), str(missing)]))
+    first, second = entries(window, "model")
+    assert first.isEnabled()
+    assert not second.isEnabled()
+    assert second.text() == "missing (missing)"
+    first.trigger()
+    assert window.session.state.config.model.source == str(there)
+
+
+def test_clear_empties_all_lists(make_window, tmp_path):
+    settings = Settings(recent_models=["a"], recent_jobs=["b.toml"], recent_runs=["c"])
+    window = make_window(settings=settings)
+    clear = find(window, "recent_clear_action", QAction)
+    assert clear.isEnabled()
+    clear.trigger()
+    assert not clear.isEnabled()
+    for kind in ("job", "run", "model"):
+        assert entries(window, kind) == []
+    lists = (settings.recent_models, settings.recent_jobs, settings.recent_runs)
+    assert lists == ([], [], [])
+
+
+def test_lists_are_short_have_no_doubles_and_are_stored(qtbot):
+    settings = Settings()
+    for number in (*range(20), 19):
+        settings.remember_run(f"/runs/{number}")
+        settings.remember_job(f"/jobs/{number}.toml")
+    assert settings.recent_runs[0] == "/runs/19"
+    assert len(set(settings.recent_runs)) == len(settings.recent_runs) == MAX_RECENT
+    settings_store.name_application()
+    settings_store.save(settings)
+    loaded = settings_store.load()
+    assert loaded.recent_runs == settings.recent_runs
+    assert loaded.recent_jobs == settings.recent_jobs
