@@ -52,6 +52,12 @@ class SourceEdit(QLineEdit):
         self.setText(text)
         self.setCursorPosition(0)
 
+    def show_problem(self, problem: str) -> None:
+        """Mark the line while its value has a problem; empty: it has none."""
+        if self.property("problem") != bool(problem):
+            self.setProperty("problem", bool(problem))
+            self.style().polish(self)
+
     def show_clear_button(self) -> None:
         """Show a button that clears the line."""
         self.setClearButtonEnabled(True)

@@ -66,7 +66,7 @@ class DownloadCard(QWidget):
         self._bar.setMaximum(0 if is_indeterminate else _FULL)
         self._bar.setValue(round(download.share * _FULL))
         self._download.setVisible(not download.is_open)
-        is_begun = is_own and (download.can_resume or download.error is not None)
+        is_begun = is_own and download.can_resume
         self._download.setText(tr("Resume") if is_begun else tr("Download"))
         self._cancel.setVisible(download.is_open)
         self._cancel.setEnabled(not download.is_cancelling)

@@ -24,7 +24,12 @@ from surgeon_gui.state.sources.resolver import (
     resolve_model,
 )
 from surgeon_gui.state.sources.samples import PACKAGE, SMOLLM2, smollm2
-from surgeon_gui.state.sources.text import facts_of, facts_problem, sample_label
+from surgeon_gui.state.sources.text import (
+    download_error,
+    facts_of,
+    facts_problem,
+    sample_label,
+)
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.labels import BUNDLED_DEMO, source_name
 from surgeon_gui.views.steps.download_card import DownloadCard
@@ -102,7 +107,9 @@ class ModelPage(Page):
         elif self._source.value() != state.config.model.source:
             self._source.show_value(state.config.model.source)
         self._form.show_config(state.config.model)
-        show_problem(self._problem, _problem(state))
+        problem = _problem(state)
+        show_problem(self._problem, problem)
+        self._source.show_problem(problem or download_error(state))
         self._download.show_state(state)
         is_open = state.request(RequestKind.INSPECTION).is_open
         self._note.setText(
