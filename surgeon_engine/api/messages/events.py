@@ -36,6 +36,7 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_engine.api.messages.sources import (
     Downloading,
+    HubSearched,
     ModelDownloaded,
     ModelInspected,
     TextDescribed,
@@ -83,6 +84,7 @@ Event = (
     | ModelInspected
     | Downloading
     | ModelDownloaded
+    | HubSearched
     | TextDescribed
     | TextPreviewed
     | RunStarted

@@ -33,6 +33,7 @@ from surgeon_gui.state.sources.text import (
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.labels import BUNDLED_DEMO, source_name
 from surgeon_gui.views.steps.download_card import DownloadCard
+from surgeon_gui.views.steps.hub_search import HubSearchDialog
 from surgeon_gui.views.steps.page import Page, row_of
 from surgeon_gui.widgets.controls import (
     button,
@@ -61,10 +62,12 @@ class ModelPage(Page):
         self._source.edited.connect(self.choose)
         self._source.returnPressed.connect(self._on_return_pressed)
         folder, gguf = button("open_folder_button"), button("open_gguf_button")
+        search = button("search_hub_button")
         demo, self._sample = button("use_demo_button"), button("use_sample_button")
         self.sample_download = SampleDownload(self)
         folder.clicked.connect(self.ask_for_folder)
         gguf.clicked.connect(self.ask_for_gguf)
+        search.clicked.connect(self.search_hub)
         demo.clicked.connect(self.use_demo)
         self._recent = described(choice_box(), "recent_models_combo")
         self._recent.activated.connect(self._on_recent_activated)
@@ -82,7 +85,7 @@ class ModelPage(Page):
 
         self.column.addWidget(self._source)
         self.column.addLayout(row_of(folder, gguf))
-        self.column.addLayout(row_of(demo))
+        self.column.addLayout(row_of(search, demo))
         self.column.addLayout(row_of(self._sample))
         self.column.addWidget(self._recent)
         self.column.addWidget(self._problem)
@@ -131,6 +134,13 @@ class ModelPage(Page):
         start = self._settings.last_folder
         title = CAPTIONS["open_gguf_action"].spoken
         ask_file(self, title, start, MODEL_FILES, self._on_path_chosen)
+
+    @Slot()
+    def search_hub(self) -> None:
+        """Find a model on this computer or on the Hub."""
+        dialog = HubSearchDialog(self.session, self._settings.recent_models, self)
+        dialog.chosen.connect(self.choose)
+        dialog.open()
 
     @Slot()
     def use_demo(self) -> None:

@@ -83,6 +83,7 @@ SPECIFICATION = (
         ALL,
         "The next job can be set up at any time, also during a run.",
         "open_folder_button open_gguf_button use_demo_button use_sample_button "
+        "search_hub_button "
         "open_folder_action open_gguf_action use_demo_action "
         "model_advanced_button calibration_advanced_button pruning_advanced_button "
         "evaluation_advanced_button "
