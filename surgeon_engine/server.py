@@ -32,6 +32,7 @@ from surgeon_engine.api.messages.commands import (
     ProbeMachine,
     Resume,
     ResumeRun,
+    SearchHub,
     StartRun,
     StopAndKeep,
 )
@@ -52,6 +53,7 @@ from surgeon_engine.diagnose import diagnose
 from surgeon_engine.export.export import export_again
 from surgeon_engine.generation.generate import Playground
 from surgeon_engine.hub.download import download_model
+from surgeon_engine.hub.search import search_hub
 from surgeon_engine.measurement.measure import measure
 from surgeon_engine.model.inspect import inspect_model
 from surgeon_engine.pipeline import prune, resume
@@ -84,7 +86,7 @@ class Engine:
                 context.handle(command)
         else:
             context = self._contexts[command.run] = RunContext(command.run, self._send)
-            if isinstance(command, DownloadModel):
+            if isinstance(command, DownloadModel | SearchHub):
                 # A process of its own does the work, so the engine remains available.
                 task = (command, context)
                 threading.Thread(target=self._execute, args=task, daemon=True).start()
@@ -172,6 +174,8 @@ def _run_command(command: Command, context: RunContext) -> None:
             context.emit(inspect_model(model))
         case DownloadModel(source=source):
             context.emit(download_model(source, context))
+        case SearchHub(query=query):
+            context.emit(search_hub(query, context))
         case DescribeText(calibration=calibration):
             context.emit(described_text(calibration))
         case PreviewText(model=model, calibration=calibration, own_windows=count):

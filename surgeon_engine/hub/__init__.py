@@ -1,1 +1,1 @@
-"""Download models of the Hugging Face Hub in a process that can be killed."""
+"""Search the Hugging Face Hub and download its models, in processes of their own."""

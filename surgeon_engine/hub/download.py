@@ -35,7 +35,7 @@ from surgeon_engine.hub.messages import (
 from surgeon_engine.runtime.run_context import RunContext
 
 COMMAND = module_command("surgeon_engine.hub.fetch_process")
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "HF_HUB_DISABLE_XET": "1",  # it may stall, and stores partial files elsewhere
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -44,6 +44,7 @@ _ENVIRONMENT = {
 }
 STALL_TIMEOUT_S = 60.0  # without a byte or a message
 RETRY_DELAYS_S = (2.0, 5.0, 15.0)  # before the second attempt, the third, and so on
+_KEPT = "The data received so far is kept, and the download can be resumed."
 _POLL_INTERVAL_S = 0.25
 _SPEED_INTERVAL_S = 6.0  # over which the speed is averaged
 _FREE_BYTES = 200 * 10**6  # to leave free on the disk
@@ -74,7 +75,7 @@ def download_model(
     for attempt in range(1, attempts + 1):
         progress.attempt = attempt
         with JsonProcess(
-            (*COMMAND, source), decode, os.environ | _ENVIRONMENT
+            (*COMMAND, source), decode, os.environ | ENVIRONMENT
         ) as process:
             result = _follow(process, progress, context, stall_timeout_s)
         if isinstance(result, Fetched):
@@ -83,7 +84,9 @@ def download_model(
                 source, result.folder, progress.total, progress.done - progress.kept
             )
         if not result.is_temporary or attempt == attempts:
-            raise DownloadError(result.message, result.hint)
+            progress.update()
+            kept = _KEPT if progress.done else ""
+            raise DownloadError(result.message, f"{result.hint} {kept}".strip())
         warning = f"{result.message} Retrying: attempt {attempt + 1} of {attempts}."
         context.emit(Logged(Level.WARNING, warning))
         _wait(retry_delays_s[attempt - 1], context)
@@ -121,7 +124,7 @@ def _follow(
         if process.ended:
             return DownloadFailed(
                 f"The download failed: {process.wait_for_exit().summary.rstrip('.')}.",
-                "Try again. The data received so far is kept.",
+                "Try again.",
                 is_temporary=True,
             )
         progress.update()
@@ -131,8 +134,7 @@ def _follow(
         if time.monotonic() - last_activity > stall_timeout_s:
             return DownloadFailed(
                 f"No data has arrived for {stall_timeout_s:.0f} seconds.",
-                "Check the network connection. The data received so far is kept, and "
-                "the download can be resumed.",
+                "Check the network connection.",
                 is_temporary=True,
             )
 

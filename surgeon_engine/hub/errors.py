@@ -28,8 +28,6 @@ _LOG_IN = (
     "log in with `hf auth login` (or set HF_TOKEN) in a terminal and try again; "
     "Surgeon keeps no token."
 )
-_KEPT = "The data received so far is kept."
-_RESUMABLE = "The data received so far is kept, and the download can be resumed."
 _BUSY_STATUS = (408, 429, 500, 502, 503, 504)
 
 
@@ -56,21 +54,20 @@ def describe_failure(
     if isinstance(error, httpx2.TransportError | LocalEntryNotFoundError):
         return DownloadFailed(
             f"{host} cannot be reached: {type(error).__name__}.",
-            f"Check the network connection. {_RESUMABLE}",
+            "Check the network connection.",
             is_temporary=True,
         )
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DownloadFailed(
             "The disk is full.",
-            "Free some space, or set HF_HOME to a folder on another disk. "
-            f"{_RESUMABLE}",
+            "Free some space, or set HF_HOME to a folder on another disk.",
             is_temporary=False,
         )
     if isinstance(error, OSError):
         reason = error.strerror or str(error).splitlines()[0]
         return DownloadFailed(
             f"{name.display_name} cannot be stored: {reason}.",
-            f"Try again. {_KEPT}",
+            "Try again.",
             is_temporary=True,
         )
     raise error
@@ -122,7 +119,7 @@ def _describe_response(
     if status in _BUSY_STATUS:
         return DownloadFailed(
             f"{host} is busy or unavailable (HTTP {status}).",
-            f"Try again later. {_KEPT}",
+            "Try again later.",
             is_temporary=True,
         )
     token = "your token is not accepted" if has_token else "you have no token"

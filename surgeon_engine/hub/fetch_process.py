@@ -33,7 +33,7 @@ from surgeon_engine.api.files import write_atomically
 from surgeon_engine.api.model_info.header import (
     MAIN_WEIGHTS,
     check_has_weights,
-    check_model_kind,
+    check_options,
     read_options,
 )
 from surgeon_engine.api.model_info.source_names import INDEX, HubName, hub_name
@@ -186,9 +186,7 @@ def _check_supported(name: HubName, folder: Path) -> None:
     Raises:
         ModelError: The model is not supported.
     """
-    options = read_options(folder)
-    if architectures := options.get("architectures"):
-        check_model_kind(name.display_name, map(str, architectures), options)
+    check_options(name.display_name, read_options(folder))
 
 
 def _file(name: HubName, sibling: _Sibling) -> _File:
@@ -220,7 +218,7 @@ def _download(url: str, file: _File, send: _Send) -> None:
         file.partial.unlink()
         raise DownloadError(
             f"{file.name} was damaged during the download.",
-            "It was deleted. Resume the download to fetch it again.",
+            "It was deleted. Download it again.",
         )
     file.partial.replace(file.blob)
 

@@ -22,7 +22,7 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]
 from surgeon_engine.api.errors import DownloadError
 
 _REDIRECTS = 5
-_TIMEOUT_S = 30.0  # without a byte
+_TIMEOUT = httpx2.Timeout(30.0)  # seconds without a byte
 _JSON_BYTES = 64 * 2**20
 # Those by which the library names an error.
 _ERROR_HEADERS = ("X-Error-Code", "X-Error-Message")
@@ -32,7 +32,9 @@ _T = TypeVar("_T")
 
 
 @contextmanager
-def open_url(url: str, start: int = 0) -> Iterator[httpx2.Response]:
+def open_url(
+    url: str, start: int = 0, timeout: httpx2.Timeout = _TIMEOUT
+) -> Iterator[httpx2.Response]:
     """Open an address of the Hub, from byte `start` on; the body is yet to be read.
 
     Raises:
@@ -50,7 +52,7 @@ def open_url(url: str, start: int = 0) -> Iterator[httpx2.Response]:
         if _server(target) != _server(hub):
             headers.pop("authorization", None)
         with session.stream(
-            "GET", target, headers=headers, follow_redirects=False, timeout=_TIMEOUT_S
+            "GET", target, headers=headers, follow_redirects=False, timeout=timeout
         ) as response:
             if not response.has_redirect_location:
                 _raise_for_status(response)
@@ -60,8 +62,13 @@ def open_url(url: str, start: int = 0) -> Iterator[httpx2.Response]:
     raise DownloadError(f"{hub.host} redirects more than {_REDIRECTS} times.", _MIRROR)
 
 
-def read_json(url: str, expected: type[_T]) -> _T:
-    """Return the JSON at an address of the Hub.
+def read_json(
+    url: str,
+    expected: type[_T],
+    what: str = "description of the model",
+    timeout: httpx2.Timeout = _TIMEOUT,
+) -> _T:
+    """Return the JSON at an address of the Hub; `what` names it in an error.
 
     Raises:
         DownloadError: It is not the JSON of an `expected`.
@@ -69,20 +76,19 @@ def read_json(url: str, expected: type[_T]) -> _T:
         httpx2.TransportError: The server cannot be reached.
     """
     host, body = httpx2.URL(url).host, bytearray()
-    with open_url(url) as response:
+    with open_url(url, timeout=timeout) as response:
         for chunk in response.iter_raw():
             body += chunk
             if len(body) > _JSON_BYTES:
                 raise DownloadError(
-                    f"{host} describes the model in more than {_JSON_BYTES:,} bytes.",
+                    f"{host} sends a {what} of more than {_JSON_BYTES:,} bytes.",
                     _MIRROR,
                 )
     try:
         return msgspec.json.decode(bytes(body), type=expected)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise DownloadError(
-            f"{host} does not answer with a valid description of the model: "
-            f"{str(error).rstrip('.')}.",
+            f"{host} does not answer with a valid {what}: {str(error).rstrip('.')}.",
             _MIRROR,
         ) from error
 

@@ -23,6 +23,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from surgeon_engine.api.errors import ModelError
 from surgeon_engine.api.model_info.gguf_header import check_magic, read_gguf_header
 from surgeon_engine.api.model_info.header import (
+    MAX_SIZES,
     SOURCES,
     check_model_kind,
     find_weight_files,
@@ -56,14 +57,6 @@ UNREADABLE = (
     StrictDataclassError,
 )
 
-_MAX_SIZES = {
-    "num_hidden_layers": 1_000,
-    "hidden_size": 1_000_000,
-    "intermediate_size": 10_000_000,
-    "num_attention_heads": 100_000,
-    "vocab_size": 100_000_000,
-    "max_position_embeddings": 1_000_000_000,
-}
 _STORED = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 
 
@@ -249,7 +242,7 @@ def _check_sizes(name: str, config: PretrainedConfig) -> None:
         ModelError: A size is not positive, or far beyond that of any model.
     """
     text = config.get_text_config()
-    for option, most in _MAX_SIZES.items():
+    for option, most in MAX_SIZES.items():
         size = getattr(text, option, 1)
         if isinstance(size, int) and not 1 <= size <= most:
             raise ModelError(

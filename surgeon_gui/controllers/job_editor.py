@@ -86,6 +86,11 @@ class JobEditor(QObject):
             self.send(Cancel(run=request.id))
             self._set(app_state.with_request(self.state, kind, request.cancelling()))
 
+    def forget_request(self, kind: RequestKind) -> None:
+        """Cancel the latest request of a kind and forget its response."""
+        self.cancel_request(kind)
+        self._set(app_state.without_requests(self.state, kind))
+
     # the draft
 
     def load(self, config: RunConfig, job_file: str = "") -> None:

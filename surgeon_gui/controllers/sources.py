@@ -1,4 +1,4 @@
-"""Requests of the first two steps: downloads of models, descriptions of texts."""
+"""Requests of the first two steps: searches, downloads, descriptions of texts."""
 
 from __future__ import annotations
 
@@ -8,14 +8,20 @@ from typing import Any
 from PySide6.QtCore import QObject, QTimer, Slot
 
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT
-from surgeon_engine.api.messages.commands import DescribeText, DownloadModel
+from surgeon_engine.api.messages.commands import (
+    DescribeText,
+    DownloadModel,
+    SearchHub,
+)
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import Step
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.sources.download import next_download
 from surgeon_gui.state.sources.resolver import has_columns, is_small_file
+from surgeon_gui.state.sources.search import HubSearch, search_of
 
 _CHECK_DELAY_MS = 700  # after the last edit
+_SEARCH_DELAY_MS = 500  # after the last key press
 
 
 class DownloadController(QObject):
@@ -52,6 +58,53 @@ class DownloadController(QObject):
         # Another model may have been chosen in the meantime.
         if state.model_is_chosen and state.config.model.source == source:
             self._session.choose_model(source)
+
+
+class HubSearchController(QObject):
+    """Search the Hub for typed words, once the user pauses; the latest words count."""
+
+    def __init__(self, session: Session, parent: QObject) -> None:
+        super().__init__(parent)
+        self._session = session
+        self._words = ""
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(_SEARCH_DELAY_MS)
+        self._timer.timeout.connect(self.search_now)
+
+    def set_words(self, typed: str) -> None:
+        """Search for these words soon; without words, forget the last search."""
+        words = " ".join(typed.split())
+        if words == self._words:
+            return
+        self._words = words
+        self._timer.stop()
+        if words:
+            self._session.cancel_request(RequestKind.SEARCH)
+            self._timer.start()
+        else:
+            self._session.forget_request(RequestKind.SEARCH)
+
+    @Slot()
+    def search_now(self) -> None:
+        """Search for the words, unless that search is in progress or has responded."""
+        self._timer.stop()
+        search = search_of(self._session.state)
+        is_latest = search.query == self._words and search.error is None
+        if not self._words or (is_latest and not search.is_cancelling):
+            return
+        self._session.cancel_request(RequestKind.SEARCH)
+        self._session.start_request(
+            RequestKind.SEARCH,
+            partial(SearchHub, query=self._words),
+            HubSearch(query=self._words),
+        )
+
+    @Slot()
+    def stop(self) -> None:
+        """Cancel the search and forget what it has found."""
+        self._timer.stop()
+        self._session.forget_request(RequestKind.SEARCH)
 
 
 class TextDescriptionController(QObject):

@@ -12,6 +12,7 @@ from surgeon_engine.api.messages.events import Cancelled, Event, Failed
 from surgeon_engine.api.messages.generation import Generated
 from surgeon_engine.api.messages.run import Exported, Progressed, Stage, StageStarted
 from surgeon_engine.api.messages.sources import (
+    HubSearched,
     ModelDownloaded,
     ModelInspected,
     TextDescribed,
@@ -23,6 +24,7 @@ Response = TypeVar("Response")  # the event that answers the request
 RESPONSES = (
     ModelInspected,
     ModelDownloaded,
+    HubSearched,
     TextDescribed,
     TextPreviewed,
     Exported,
@@ -37,6 +39,7 @@ class RequestKind(Enum):
 
     INSPECTION = "inspect"
     DOWNLOAD = "download"
+    SEARCH = "search"
     DESCRIPTION = "describe"
     PREVIEW = "preview"
     SAVE = "save"

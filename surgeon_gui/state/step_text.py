@@ -27,7 +27,7 @@ from surgeon_gui.state.job.targets import goal_or_none
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.sources.resolver import is_to_be_downloaded
-from surgeon_gui.state.sources.text import download_brief
+from surgeon_gui.state.sources.text import download_brief, download_error
 from surgeon_gui.text import fidelity, numbers
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.choices import choice_label
@@ -364,6 +364,8 @@ def _hub_view(state: AppState) -> StepView | None:
         return None
     if state.download.is_open and state.download.source == source:
         return StepView(Mark.BUSY, download_brief(state.download))
+    if error := download_error(state):
+        return StepView(Mark.PROBLEM, error)
     summary = tr("{name}: not downloaded yet").format(name=source_name(source))
     return StepView(Mark.EMPTY, summary)
 

@@ -42,6 +42,7 @@ from surgeon_engine.api.messages.commands import (
     ProbeMachine,
     Resume,
     ResumeRun,
+    SearchHub,
     StartRun,
     StopAndKeep,
 )
@@ -297,7 +298,7 @@ class FakeEngine:
         match command:
             case InspectModel(model=model):
                 self._inspect(model.source)
-            case DownloadModel() | DescribeText() | PreviewText():
+            case DownloadModel() | SearchHub() | DescribeText() | PreviewText():
                 pause, check = self._options.pause, self._raise_if_cancelled
                 fake_sources.respond(command, self._emit, check, pause)
             case ExportRun(export=export):

@@ -1,7 +1,7 @@
 """A fake Hugging Face Hub on the loopback that can be slow and simulate errors.
 
-It implements the part of the API that downloads need: the files of a model, their
-hashes, and ranges of their bytes.
+It implements the part of the API that downloads and searches need: the files of a
+model, their hashes, ranges of their bytes, and lists of models.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
 
 COMMIT = "5eed" * 10
 TOKEN = "hf_made_up"
@@ -30,8 +30,11 @@ class FakeHub:
         self.pause = 0.0  # seconds between the chunks of a large file
         self.breaks_after = 0  # close the connection once after so many bytes; 0: never
         self.stalls_after = 0  # stall once after so many bytes; 0: never
+        self.stalls = ""  # name of a file, or "api", that never arrives
         self.damages = ""  # name of a file that arrives damaged
         self.describes = lambda found: found  # changes what it says of a model
+        self.found = []  # response to a search: entries, or bytes
+        self.searches: list[dict[str, list[str]]] = []  # parameters of the searches
         self.redirects: dict[str, str] = {}  # other addresses by file name
         self.endless = ""  # name of a file, or "api", whose bytes do not end
         self.headers: dict[str, str] = {}  # of every file
@@ -69,17 +72,23 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def _respond(self, *, is_head):
-        hub, path = self.hub, unquote(self.path.partition("?")[0])
+        path, _, query = self.path.partition("?")
+        hub, path = self.hub, unquote(path)
         if authorization := self.headers.get("Authorization"):
             hub.tokens.add(authorization.removeprefix("Bearer "))
         if hub.status:
             self._send_error(hub.status, hub.error_code)
+        elif path == "/api/models":
+            hub.searches.append(parse_qs(query))
+            self._send_json(hub.found)
         elif path.startswith("/api/models/"):
             repo, _, revision = path[len("/api/models/") :].partition("/revision/")
             self._describe(repo, revision or "main")
         else:
             repo, _, rest = path[1:].partition("/resolve/")
             _, _, name = rest.partition("/")
+            if name == hub.stalls:
+                hub.going_on.wait(30)
             self._send_file(repo, name, is_head=is_head)
 
     def _describe(self, repo, revision):
@@ -94,8 +103,13 @@ class _Handler(BaseHTTPRequestHandler):
                 digest = hashlib.sha256(data).hexdigest()
                 entry["lfs"] = {"sha256": digest, "size": len(data), "pointerSize": 1}
             siblings.append(entry)
-        found = self.hub.describes({"id": repo, "sha": COMMIT, "siblings": siblings})
+        found = {"id": repo, "sha": COMMIT, "siblings": siblings}
+        self._send_json(self.hub.describes(found))
+
+    def _send_json(self, found):
         body = found if isinstance(found, bytes) else json.dumps(found).encode()
+        if self.hub.stalls == "api":
+            return self.hub.going_on.wait(30)
         if self.hub.endless == "api":
             return self._send_forever(200)
         self.send_response(200)

@@ -1,4 +1,4 @@
-"""Responses of the fake engine about downloads and texts.
+"""Responses of the fake engine about searches, downloads and texts.
 
 A download writes a config and an empty weight file to the cache of the Hub, which tests
 place in a temporary folder. A file next to it records the progress of a cancelled one.
@@ -10,19 +10,44 @@ import json
 import struct
 import time
 
-from surgeon_engine.api.messages.commands import DescribeText, DownloadModel
+from surgeon_engine.api.messages.commands import (
+    DescribeText,
+    DownloadModel,
+    SearchHub,
+)
 from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.messages.sources import (
     Downloading,
+    HubModel,
+    HubSearched,
     ModelDownloaded,
     PreviewedText,
     TextDescribed,
     TextPreviewed,
 )
+from surgeon_engine.api.model_info.header import DecoderSizes, ModelFacts
 from surgeon_engine.api.model_info.source_names import hub_name
 
 PARTS = 20
 PART_BYTES = 50_000_000
+OFFLINE = "The Hub cannot be reached."
+SMALL = HubModel(
+    ModelFacts(
+        "someone/small", "LlamaForCausalLM", 134_515_008, file_bytes=269_030_016
+    ),
+    DecoderSizes(30, 576, 1536, 9, 3, 64, 49_152),
+    "llama",
+    "apache-2.0",
+    1_234_567,
+)
+LARGE = HubModel(
+    ModelFacts("someone/large", "LlamaForCausalLM", 70_553_706_496),
+    DecoderSizes(80, 8192, 28_672, 64, 8, 128, 128_256),
+    is_gated=True,
+)
+EXPERTS = HubModel(
+    ModelFacts("someone/experts", problem="It is a mixture.", hint="Choose another.")
+)
 GATED = "someone/gated is gated: its authors require registration."
 COMMIT = "c0ffee" * 6
 CACHED = 12  # windows that the model wrote
@@ -34,6 +59,10 @@ def respond(command, emit, check, pause):
     """Handle a command about models or texts."""
     if isinstance(command, DownloadModel):
         download(command.source, emit, check, pause)
+    elif isinstance(command, SearchHub):
+        time.sleep(pause)
+        check()
+        emit(searched(command.query))
     elif isinstance(command, DescribeText):
         emit(described(command.calibration))
     else:
@@ -70,6 +99,14 @@ def download(source, emit, check, pause):
             source, cached(name), PARTS * PART_BYTES, (PARTS - kept) * PART_BYTES
         )
     )
+
+
+def searched(query):
+    """Return three models; none for "nothing", and a failure for "offline"."""
+    if query == "offline":
+        return Failed(OFFLINE)
+    models = () if query == "nothing" else (SMALL, LARGE, EXPERTS)
+    return HubSearched(query, models)
 
 
 def cached(name):

@@ -239,12 +239,13 @@ def steps_and_tabs(window: QMainWindow, when: str) -> Iterator[str]:
 
 
 def walk_dialogs(window: QMainWindow) -> Iterator[QDialog]:
-    """Open the dialogs of the Help menu one after the other and yield each."""
-    for action, name in (
-        ("commands_action", "commands_dialog"),
-        ("about_action", "about_dialog"),
+    """Open the dialogs of the Help menu and of step 1, and yield each."""
+    for opener, name in (
+        (window.findChild(QAction, "commands_action").trigger, "commands_dialog"),
+        (window.findChild(QAction, "about_action").trigger, "about_dialog"),
+        (window.findChild(QPushButton, "search_hub_button").click, "search_dialog"),
     ):
-        window.findChild(QAction, action).trigger()
+        opener()
         dialog = window.findChild(QDialog, name)
         settle()
         yield dialog

@@ -35,6 +35,12 @@ class DownloadModel(_Command, frozen=True):
     source: str  # hf://organization/name
 
 
+class SearchHub(_Command, frozen=True):
+    """Search the Hub for models by words. The response is `HubSearched`."""
+
+    query: str
+
+
 class DescribeText(_Command, frozen=True):
     """List the choices of a table or data set. The response is `TextDescribed`."""
 
@@ -122,6 +128,7 @@ class Cancel(_Command, frozen=True):
 Command = (
     InspectModel
     | DownloadModel
+    | SearchHub
     | DescribeText
     | PreviewText
     | StartRun

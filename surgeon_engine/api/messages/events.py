@@ -38,6 +38,7 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_engine.api.messages.sources import (
     Downloading,
+    HubSearched,
     ModelDownloaded,
     ModelInspected,
     TextDescribed,
@@ -85,6 +86,7 @@ Event = (
     | ModelInspected
     | Downloading
     | ModelDownloaded
+    | HubSearched
     | TextDescribed
     | TextPreviewed
     | RunStarted

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from surgeon_engine.api.config.pruning import Coupling, Structure
+from surgeon_engine.api.model_info.header import DecoderSizes, ModelFacts
 
 
 class Downloading(msgspec.Struct, frozen=True, tag=True):
@@ -27,6 +28,24 @@ class ModelDownloaded(msgspec.Struct, frozen=True, tag=True):
     folder: str
     bytes: int
     fetched: int  # bytes that were downloaded
+
+
+class HubModel(msgspec.Struct, frozen=True):
+    """A model that a search of the Hub has found; unknown values are empty or 0."""
+
+    facts: ModelFacts  # the name is that on the Hub, the bytes those of the weights
+    sizes: DecoderSizes | None = None  # None: its config does not state them
+    model_type: str = ""
+    license: str = ""
+    downloads: int = 0
+    is_gated: bool = False  # its authors ask who uses it
+
+
+class HubSearched(msgspec.Struct, frozen=True, tag=True):
+    """Response to `SearchHub`: the most downloaded models first."""
+
+    query: str
+    models: tuple[HubModel, ...]
 
 
 class TextDescribed(msgspec.Struct, frozen=True, tag=True):

@@ -35,7 +35,16 @@ PLAN_FILE = "kept.indices"
 EARLIER_PLAN_FILE = "kept.safetensors"  # its name in exports of earlier versions
 SOURCES = "Choose a folder with config.json and .safetensors files, or a .gguf file."
 
-_DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+# Sizes in configs beyond which a model would take hours or the whole memory to build.
+MAX_SIZES = {
+    "num_hidden_layers": 1_000,
+    "hidden_size": 1_000_000,
+    "intermediate_size": 10_000_000,
+    "num_attention_heads": 100_000,
+    "vocab_size": 100_000_000,
+    "max_position_embeddings": 1_000_000_000,
+}
 _MAX_HEADER = 100_000_000  # bytes; the maximum of the format
 _MAX_CONFIG = 10_000_000  # bytes; the longest have some hundred thousand
 _CAUSAL_LM = re.compile(r"ForCausalLM|LMHeadModel")
@@ -43,6 +52,8 @@ _EXPERTS = re.compile(r"(num|n)_((local|routed)_)?experts|moe_num_experts")
 # A folder may hold the same weights again, such as in consolidated.safetensors.
 MAIN_WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors")
 _PICKLES = (".bin", ".pt", ".pth")
+_BLOCKS = ("num_hidden_layers", "n_layer", "num_layers")
+_HIDDEN_SIZE = ("hidden_size", "n_embd", "d_model")
 _NOT_A_HEADER = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
@@ -61,6 +72,19 @@ class ModelFacts:
     file_bytes: int = 0
     problem: str = ""  # why it cannot be pruned
     hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderSizes:
+    """The sizes in a config from which the shapes of a decoder's layers follow."""
+
+    blocks: int
+    hidden_size: int
+    intermediate_size: int
+    heads: int
+    key_value_heads: int
+    head_size: int
+    vocabulary: int
 
 
 def model_facts(source: str) -> ModelFacts | None:
@@ -201,6 +225,16 @@ def check_has_weights(where: str, names: Iterable[str]) -> None:
     raise ModelError(f"{where} has no .safetensors file.", SOURCES)
 
 
+def check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Check the kind of a model whose config states its architecture.
+
+    Raises:
+        ModelError: The model cannot be pruned.
+    """
+    if architectures := _architectures(options):
+        check_model_kind(name, architectures, options)
+
+
 def check_model_kind(
     name: str, architectures: Iterable[str], options: Mapping[str, Any]
 ) -> None:
@@ -244,9 +278,8 @@ def _facts(name: str, folder: Path) -> ModelFacts:
     facts = ModelFacts(name)
     try:
         options = read_options(folder)
-        facts = _config_facts(name, options)
-        if architectures := options.get("architectures"):
-            check_model_kind(name, map(str, architectures), options)
+        facts = config_facts(name, options)
+        check_options(name, options)
         counts: Counter[str] = Counter()
         size = 0
         for path in find_weight_files(folder):
@@ -256,7 +289,7 @@ def _facts(name: str, folder: Path) -> ModelFacts:
         return replace(
             facts,
             parameters=sum(counts.values()),
-            dtype=_DTYPES.get(most_common, most_common),
+            dtype=DTYPES.get(most_common, most_common),
             file_bytes=size,
         )
     except ModelError as error:
@@ -266,18 +299,59 @@ def _facts(name: str, folder: Path) -> ModelFacts:
         return replace(facts, problem=problem, hint=SOURCES)
 
 
-def _config_facts(name: str, options: Mapping[str, Any]) -> ModelFacts:
-    text_options = options.get("text_config")
-    merged = {**options, **text_options} if isinstance(text_options, dict) else options
-    architectures = options.get("architectures") or [options.get("model_type", "")]
+def config_facts(name: str, options: Mapping[str, Any]) -> ModelFacts:
+    """Return the facts that a config states."""
+    merged = _text_options(options)
+    architectures = _architectures(options) or [str(options.get("model_type", ""))]
     return ModelFacts(
         name=name,
-        architecture=str(architectures[0]),
-        blocks=_number(merged, "num_hidden_layers", "n_layer", "num_layers"),
-        hidden_size=_number(merged, "hidden_size", "n_embd", "d_model"),
+        architecture=architectures[0],
+        blocks=_number(merged, *_BLOCKS),
+        hidden_size=_number(merged, *_HIDDEN_SIZE),
         vocabulary=_number(merged, "vocab_size"),
         longest_window=_number(merged, "max_position_embeddings", "n_positions"),
     )
+
+
+def decoder_sizes(options: Mapping[str, Any]) -> DecoderSizes | None:
+    """Return the sizes that a config states; None if one is missing or absurd."""
+    merged = _text_options(options)
+    hidden = _number(merged, *_HIDDEN_SIZE)
+    heads = _number(merged, "num_attention_heads", "n_head", "num_heads")
+    sizes = DecoderSizes(
+        blocks=_number(merged, *_BLOCKS),
+        hidden_size=hidden,
+        intermediate_size=_number(
+            merged, "intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size"
+        )
+        or 4 * hidden,
+        heads=heads,
+        key_value_heads=_number(merged, "num_key_value_heads", "num_kv_heads") or heads,
+        head_size=_number(merged, "head_dim") or hidden // max(1, heads),
+        vocabulary=_number(merged, "vocab_size"),
+    )
+    limits = (
+        (sizes.blocks, "num_hidden_layers"),
+        (sizes.hidden_size, "hidden_size"),
+        (sizes.intermediate_size, "intermediate_size"),
+        (sizes.heads, "num_attention_heads"),
+        (sizes.key_value_heads, "num_attention_heads"),
+        (sizes.head_size, "hidden_size"),
+        (sizes.vocabulary, "vocab_size"),
+    )
+    is_usual = all(1 <= size <= MAX_SIZES[option] for size, option in limits)
+    return sizes if is_usual else None
+
+
+def _text_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the options with those of the text part, if the model has several."""
+    text_options = options.get("text_config")
+    return {**options, **text_options} if isinstance(text_options, dict) else options
+
+
+def _architectures(options: Mapping[str, Any]) -> list[str]:
+    stated = options.get("architectures")
+    return [*map(str, stated)] if isinstance(stated, list) else []
 
 
 def _parameters(path: Path) -> Counter[str]:

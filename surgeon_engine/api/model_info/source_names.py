@@ -23,6 +23,7 @@ DEMO = "demo"  # the model source that names the bundled demo
 SCHEME = "hf://"
 INDEX = "model.safetensors.index.json"
 _DATASETS = "datasets/"
+_MODELS = "models"  # beginning of their folders in the cache
 _MAIN = "main"
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
 _NAME = re.compile(rf"(?P<repo>({_PART}/)?{_PART})(@(?P<revision>[\w./-]+))?")
@@ -57,7 +58,7 @@ class HubName:
     @property
     def cache_folder(self) -> Path:
         """The folder in which the Hub's own programs keep all its revisions."""
-        kind = "datasets" if self.is_dataset else "models"
+        kind = "datasets" if self.is_dataset else _MODELS
         return hub_cache() / "--".join((kind, *self.repo.split("/")))
 
     @property
@@ -90,6 +91,21 @@ def hub_name(source: str) -> HubName | None:
     if revision and {"", ".", ".."} & {*revision.split("/")}:
         return None  # it would lead out of the cache
     return HubName(match["repo"], revision, is_dataset)
+
+
+def cached_models() -> tuple[str, ...]:
+    """Return the names of the models that are completely in the cache, sorted."""
+    try:
+        folders = sorted(path.name for path in hub_cache().glob(f"{_MODELS}--*"))
+    except OSError:
+        return ()
+    repos = (name.removeprefix(f"{_MODELS}--").replace("--", "/") for name in folders)
+    names = (hub_name(f"{SCHEME}{repo}") for repo in repos)
+    return tuple(
+        str(name)
+        for name in names
+        if name is not None and not name.is_dataset and name.snapshot is not None
+    )
 
 
 def is_hub_source(source: str) -> bool:

@@ -126,7 +126,7 @@ def download_title(download: Download, source: str) -> str:
         return tr("Downloading {name}").format(name=name)
     if download.source == source and download.error is not None:
         return tr("{name} could not be downloaded").format(name=name)
-    return tr("{name} is on the Hugging Face Hub").format(name=name)
+    return tr("{name} is not on this computer").format(name=name)
 
 
 def download_line(download: Download, source: str) -> str:
@@ -135,8 +135,8 @@ def download_line(download: Download, source: str) -> str:
         return _progress_lines(download)
     if download.source != source:
         return tr(
-            "The model is not on this computer yet. The required files are downloaded "
-            "to the cache that all programs for the Hub share."
+            "It can be downloaded from the Hugging Face Hub, if it exists there. The "
+            "required files go to the cache that all programs for the Hub share."
         )
     if download.error is not None:
         return f"{download.error.message} {download.error.hint}".strip()
@@ -145,6 +145,13 @@ def download_line(download: Download, source: str) -> str:
             amount=_amount(download)
         )
     return tr("Cancelled before any data arrived.")
+
+
+def download_error(state: AppState) -> str:
+    """Return why the chosen model could not be downloaded; empty if it could."""
+    download = state.download
+    is_own = state.model_is_chosen and download.source == state.config.model.source
+    return download.error.message if is_own and download.error is not None else ""
 
 
 def download_brief(download: Download) -> str:

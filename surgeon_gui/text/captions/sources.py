@@ -36,6 +36,20 @@ CAPTIONS = {
         )
         for number in range(1, MAX_RECENT_SHOWN + 1)
     },
+    "search_hub_button": Caption(
+        tr("Search the Hub…"),
+        tr("Find a model on this computer or on the Hugging Face Hub."),
+    ),
+    "search_edit": Caption(
+        tr("Words"), tr("Words in the name of a model, such as smollm 135m")
+    ),
+    "search_list": Caption(
+        tr("Models"), tr("The models that were found. Enter chooses one.")
+    ),
+    "search_choose_button": Caption(
+        tr("Choose"), tr("Choose this model. Nothing is downloaded yet.")
+    ),
+    "search_close_button": Caption(tr("Close"), tr("Close without a choice.")),
     "download_button": Caption(
         tr("Download"), tr("Download the required files of the model from the Hub.")
     ),

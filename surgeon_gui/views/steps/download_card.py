@@ -70,7 +70,7 @@ class DownloadCard(QWidget):
         self._bar.setMaximum(0 if is_indeterminate else _FULL)
         self._bar.setValue(round(download.share * _FULL))
         self._download.setVisible(not download.is_open)
-        is_begun = is_own and (download.can_resume or download.error is not None)
+        is_begun = is_own and download.can_resume
         enable_unless(self._download, download_obstacle())
         self._download.setText(tr("Resume") if is_begun else tr("Download"))
         self._cancel.setVisible(download.is_open)

@@ -25,6 +25,7 @@ from surgeon_gui.state.sources.resolver import (
 )
 from surgeon_gui.state.sources.samples import PACKAGE, SMOLLM2, smollm2
 from surgeon_gui.state.sources.text import (
+    download_error,
     facts_of,
     facts_problem,
     sample_label,
@@ -33,6 +34,7 @@ from surgeon_gui.state.sources.text import (
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.labels import BUNDLED_DEMO, source_name
 from surgeon_gui.views.steps.download_card import DownloadCard
+from surgeon_gui.views.steps.hub_search import HubSearchDialog
 from surgeon_gui.views.steps.page import Page, row_of
 from surgeon_gui.widgets.controls import (
     button,
@@ -63,10 +65,12 @@ class ModelPage(Page):
         self._source.edited.connect(self.choose)
         self._source.returnPressed.connect(self._on_return_pressed)
         folder, gguf = button("open_folder_button"), button("open_gguf_button")
+        search = button("search_hub_button")
         demo, self._sample = button("use_demo_button"), button("use_sample_button")
         self.sample_download = SampleDownload(self)
         folder.clicked.connect(self.ask_for_folder)
         gguf.clicked.connect(self.ask_for_gguf)
+        search.clicked.connect(self.search_hub)
         demo.clicked.connect(self.use_demo)
         self._recent = described(choice_box(), "recent_models_combo")
         self._recent.activated.connect(self._on_recent_activated)
@@ -85,13 +89,10 @@ class ModelPage(Page):
         self._openers = (folder, gguf, demo, self._sample)
         self.column.addWidget(self._source)
         self.column.addWidget(self._problem)
-        self.column.addLayout(row_of(folder, gguf))
-        self.column.addLayout(row_of(demo))
-        self.column.addLayout(row_of(self._sample))
-        self.column.addWidget(self._recent)
-        self.column.addWidget(self._download)
-        self.column.addWidget(self._note)
-        self.column.addWidget(self._facts)
+        for buttons in ((folder, gguf), (search, demo), (self._sample,)):
+            self.column.addLayout(row_of(*buttons))
+        for widget in (self._recent, self._download, self._note, self._facts):
+            self.column.addWidget(widget)
         self.column.addWidget(self._form)
         self._shown_recent: list[str] = []
         self._connect_sample()
@@ -112,7 +113,7 @@ class ModelPage(Page):
         self._form.show_config(state.config.model)
         problem = _problem(state)
         show_problem(self._problem, problem)
-        mark_invalid(self._source, bool(problem))
+        mark_invalid(self._source, bool(problem or download_error(state)))
         self._download.show_state(state)
         is_open = state.request(RequestKind.INSPECTION).is_open
         self._note.setText(
@@ -140,6 +141,13 @@ class ModelPage(Page):
         start = self._settings.last_folder
         title = CAPTIONS["open_gguf_action"].spoken
         ask_file(self, title, start, MODEL_FILES, self._on_path_chosen)
+
+    @Slot()
+    def search_hub(self) -> None:
+        """Find a model on this computer or on the Hub."""
+        dialog = HubSearchDialog(self.session, self._settings.recent_models, self)
+        dialog.chosen.connect(self.choose)
+        dialog.open()
 
     @Slot()
     def use_demo(self) -> None:

@@ -268,7 +268,16 @@ def test_revision_that_does_not_exist_raises(hub, recorder):
 
 def test_unreachable_hub_raises(hub, recorder, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    assert "cannot be reached" in failed_download(recorder, retry_delays_s=())
+    text = failed_download(recorder, retry_delays_s=())
+    assert "cannot be reached" in text
+    assert "kept" not in text  # nothing has arrived
+
+
+@pytest.mark.slow
+def test_failure_after_some_bytes_says_that_they_are_kept(hub, recorder):
+    hub.breaks_after = 200_000
+    text = failed_download(recorder, retry_delays_s=())
+    assert "The data received so far is kept" in text
 
 
 @pytest.mark.parametrize(

@@ -208,7 +208,7 @@ def test_description_without_an_end_is_cut_off(hub, written):
     hub.endless = "api"
     with pytest.raises(DownloadError) as error:
         fetch()
-    assert "in more than 67,108,864 bytes" in sentence_of(error.value)
+    assert "of more than 67,108,864 bytes" in sentence_of(error.value)
     assert written() == set()
 
 

@@ -109,6 +109,7 @@ SPECIFICATION = (
     (
         ALL,
         "The next job can be set up at any time, also during a run.",
+        "search_hub_button "
         "open_folder_action open_gguf_action use_demo_action "
         "model_advanced_button calibration_advanced_button pruning_advanced_button "
         "evaluation_advanced_button "

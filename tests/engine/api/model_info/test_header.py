@@ -11,10 +11,16 @@ from shutil import copyfile
 import pytest
 
 from surgeon_engine.api.config.run import ModelConfig
-from surgeon_engine.api.model_info.header import ModelFacts, model_facts
+from surgeon_engine.api.model_info.header import (
+    DecoderSizes,
+    ModelFacts,
+    decoder_sizes,
+    model_facts,
+)
 from surgeon_engine.api.model_info.source_names import (
     DEMO,
     HubName,
+    cached_models,
     hub_name,
     parse_hub_source,
 )
@@ -162,6 +168,50 @@ def test_model_in_hub_cache_is_found(tmp_path, monkeypatch):
     index = {"weight_map": {"a": "model.safetensors", "b": "model-2.safetensors"}}
     (snapshot / "model.safetensors.index.json").write_text(json.dumps(index))
     assert hub_name("hf://someone/tiny").snapshot is None  # a part is missing
+
+
+def test_complete_models_of_the_cache_are_listed(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "none"))
+    assert cached_models() == ()
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    for name in ("models--b--x", "models--a--y", "models--old", "datasets--a--z"):
+        (tmp_path / name / "snapshots" / "main").mkdir(parents=True)
+        (tmp_path / name / "snapshots" / "main" / "config.json").touch()
+    for name in ("models--b--x", "models--old", "datasets--a--z"):
+        (tmp_path / name / "snapshots" / "main" / "model.safetensors").touch()
+    for name in ("models--", "models--a--b--c", "models--..--..", "models--<b>--x"):
+        (tmp_path / name).mkdir()
+    assert cached_models() == ("hf://b/x", "hf://old")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"hidden_size": 0},
+        {"hidden_size": "64"},
+        {"num_hidden_layers": 10**6},
+        {"vocab_size": -1},
+        {"num_attention_heads": None},
+        {"head_dim": 10**9},
+    ],
+)
+def test_decoder_sizes_that_are_missing_or_absurd_are_none(changed):
+    options = {
+        "hidden_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "vocab_size": 100,
+    }
+    assert decoder_sizes(options) == DecoderSizes(2, 64, 256, 4, 4, 16, 100)
+    assert decoder_sizes({"text_config": options}) == decoder_sizes(options)
+    assert decoder_sizes(options | changed) is None
+
+
+@pytest.mark.parametrize("architectures", [7, "LlamaForCausalLM", {"a": 1}, [[]], []])
+def test_odd_architectures_of_a_config_are_no_error(tmp_path, architectures):
+    options = {"architectures": architectures}
+    (tmp_path / "config.json").write_text(json.dumps(options))
+    assert model_facts(str(tmp_path)).problem
 
 
 @pytest.mark.parametrize(

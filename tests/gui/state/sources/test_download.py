@@ -97,7 +97,9 @@ def test_events_after_the_end_change_nothing():
 
 def test_failed_download_is_not_shown_for_another_model():
     failed = after(Failed("It is gated.", "Log in."))
-    assert "not on this computer yet" in line(failed, "hf://someone/else")
+    title = download_title(failed, "hf://someone/else")
+    assert title == "someone/else is not on this computer"
+    assert "if it exists there" in line(failed, "hf://someone/else")
 
 
 @pytest.mark.parametrize(
@@ -106,6 +108,7 @@ def test_failed_download_is_not_shown_for_another_model():
         (Download(), Mark.EMPTY, "not downloaded yet"),
         (after(ASKING), Mark.BUSY, "contacting the Hub"),
         (after(HALF), Mark.BUSY, "downloading, 50"),
+        (after(Failed("It is gated.")), Mark.PROBLEM, "It is gated."),
     ],
 )
 def test_model_step_shows_the_download(download, mark, text, tmp_path, monkeypatch):

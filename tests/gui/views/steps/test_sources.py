@@ -90,7 +90,8 @@ def test_look_up_of_a_hub_name_downloads_nothing(window):
     look_up(window)
     assert window.session.state.config.model.source == SOURCE
     assert find(window, "download_card").isVisible()
-    assert "not on this computer yet" in shown(window, "download_line")
+    assert shown(window, "download_title") == "someone/tiny is not on this computer"
+    assert "if it exists there" in shown(window, "download_line")
     assert shown(window, "model_problem") == ""
     assert not find(window, "start_button").isEnabled()
     assert not progress_of(window).id
@@ -135,9 +136,12 @@ def test_failed_download_shows_the_error_and_can_be_retried(qtbot, window):
     click(window, "download_button")
     until(qtbot, lambda: progress_of(window).error is not None)
     assert shown(window, "download_line").startswith(GATED)
-    assert find(window, "download_button").isVisible()
+    assert find(window, "download_button").text() == "Download"  # nothing has arrived
+    assert find(window, "model_source").property("invalid")
+    assert GATED in find(window, "step_model_header").accessibleDescription()
     click(window, "download_button")
     assert progress_of(window).is_open
+    assert not find(window, "model_source").property("invalid")
     until(qtbot, lambda: not progress_of(window).is_open)
 
 
@@ -169,6 +173,9 @@ def test_invalid_hub_name_is_reported(window):
     assert "not the name of a model on the Hugging Face Hub" in shown(
         window, "model_problem"
     )
+    assert find(window, "model_source").property("invalid")
+    click(window, "use_demo_button")
+    assert not find(window, "model_source").property("invalid")
 
 
 # facts

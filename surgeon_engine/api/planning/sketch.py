@@ -1,0 +1,123 @@
+"""The layers of a model of which only the config has been read.
+
+The estimate of a run needs the layers, which the engine finds in the model itself. A
+model that is not on this computer gets those of a usual decoder of its size: attention
+with four layers, and an MLP with two layers or three.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+from surgeon_engine.api.config.pruning import Coupling, Structure
+from surgeon_engine.api.messages.sources import (
+    CoupledSummary,
+    LayerSummary,
+    ModelSummary,
+    StructureSupport,
+)
+from surgeon_engine.api.model_info.header import DTYPES, DecoderSizes, ModelFacts
+
+_USUAL_DTYPE = "bfloat16"
+_USUAL_BYTES = 2  # of a weight in it
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """A layer of every block."""
+
+    kind: str
+    rows: int
+    columns: int
+    coupling: str = ""
+
+
+def sketch_model(facts: ModelFacts, sizes: DecoderSizes) -> ModelSummary:
+    """Return the summary of a usual decoder with these sizes.
+
+    If the number of parameters is known, it decides whether the MLP is gated and
+    whether the head shares the weights of the embeddings.
+    """
+    kinds = itertools.product((True, False), (False, True))  # gated; tied
+    is_gated, is_tied = next(kinds)
+    if facts.parameters:
+        is_gated, is_tied = min(
+            (is_gated, is_tied),
+            *kinds,
+            key=lambda kind: abs(_parameters(sizes, *kind) - facts.parameters),
+        )
+    parameters = facts.parameters or _parameters(sizes, is_gated, is_tied)
+    layers = tuple(
+        LayerSummary(
+            f"{block}.{layer.kind}",
+            block,
+            layer.kind,
+            layer.rows,
+            layer.columns,
+            layer.rows * layer.columns,
+            layer.coupling,
+        )
+        for block in range(sizes.blocks)
+        for layer in _block(sizes, is_gated)
+    )
+    return ModelSummary(
+        name=facts.name,
+        source=facts.name,
+        architecture=facts.architecture,
+        parameters=parameters,
+        prunable=min(parameters, sum(layer.weights for layer in layers)),
+        blocks=sizes.blocks,
+        hidden_size=sizes.hidden_size,
+        vocabulary=sizes.vocabulary,
+        longest_window=facts.longest_window,
+        file_bytes=facts.file_bytes or parameters * _USUAL_BYTES,
+        layers=layers,
+        structures=tuple(map(StructureSupport, Structure)),
+        dtype=facts.dtype if facts.dtype in DTYPES.values() else _USUAL_DTYPE,
+        coupled=tuple(
+            coupled
+            for block in range(sizes.blocks)
+            for coupled in _coupled(block, sizes, is_gated)
+        ),
+    )
+
+
+def _parameters(sizes: DecoderSizes, is_gated: bool, is_tied: bool) -> int:
+    block = sum(layer.rows * layer.columns for layer in _block(sizes, is_gated))
+    embeddings = sizes.vocabulary * sizes.hidden_size * (1 if is_tied else 2)
+    return embeddings + sizes.blocks * block
+
+
+def _block(sizes: DecoderSizes, is_gated: bool) -> tuple[_Layer, ...]:
+    hidden, inner = sizes.hidden_size, sizes.intermediate_size
+    queries = sizes.heads * sizes.head_size
+    keys = sizes.key_value_heads * sizes.head_size
+    return (
+        _Layer("self_attn.q_proj", queries, hidden),
+        _Layer("self_attn.k_proj", keys, hidden),
+        _Layer("self_attn.v_proj", keys, hidden),
+        _Layer("self_attn.o_proj", hidden, queries, Coupling.HEADS.value),
+        *([_Layer("mlp.gate_proj", inner, hidden)] if is_gated else []),
+        _Layer("mlp.up_proj", inner, hidden),
+        _Layer("mlp.down_proj", hidden, inner, Coupling.NEURONS.value),
+    )
+
+
+def _coupled(
+    block: int, sizes: DecoderSizes, is_gated: bool
+) -> tuple[CoupledSummary, CoupledSummary]:
+    attention = ("o_proj", "q_proj", "k_proj", "v_proj")
+    mlp = ("down_proj", *(["gate_proj"] if is_gated else []), "up_proj")
+    return (
+        CoupledSummary(
+            Coupling.HEADS,
+            tuple(f"{block}.self_attn.{name}" for name in attention),
+            sizes.key_value_heads,
+        ),
+        CoupledSummary(
+            Coupling.NEURONS,
+            tuple(f"{block}.mlp.{name}" for name in mlp),
+            sizes.intermediate_size,
+        ),
+    )

@@ -1,0 +1,71 @@
+"""Search the Hub for models: a process asks it, the engine judges what it found."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+
+import msgspec
+import transformers
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+from surgeon_engine.api.errors import DownloadError
+from surgeon_engine.api.json_process import JsonProcess, module_command
+from surgeon_engine.api.messages.sources import HubModel, HubSearched
+from surgeon_engine.hub.download import ENVIRONMENT
+from surgeon_engine.hub.search_messages import (
+    ModelsFound,
+    SearchFailed,
+    SearchMessage,
+)
+from surgeon_engine.runtime.run_context import RunContext
+
+COMMAND = module_command("surgeon_engine.hub.search_process")
+TIMEOUT_S = 30.0  # the process has shorter limits for each of its requests
+_MAX_QUERY = 200  # characters
+_POLL_INTERVAL_S = 0.1
+
+
+def search_hub(
+    query: str, context: RunContext, *, timeout_s: float = TIMEOUT_S
+) -> HubSearched:
+    """Return the models of the Hub that match words.
+
+    Raises:
+        DownloadError: The Hub cannot be searched.
+        RunCancelled: The user has cancelled.
+    """
+    words = "".join(char for char in query if char.isprintable())[:_MAX_QUERY]
+    decode = msgspec.json.Decoder(SearchMessage).decode
+    end = time.monotonic() + timeout_s
+    with JsonProcess((*COMMAND, words), decode, os.environ | ENVIRONMENT) as process:
+        while time.monotonic() < end:
+            context.raise_if_cancelled()
+            match process.receive(_POLL_INTERVAL_S):
+                case ModelsFound(models=models):
+                    return HubSearched(query, tuple(map(_judged, models)))
+                case SearchFailed(message=message, hint=hint):
+                    raise DownloadError(message, hint)
+            if process.ended:
+                reason = process.wait_for_exit().summary.rstrip(".")
+                raise DownloadError(f"The search failed: {reason}.", "Try again.")
+    raise DownloadError(
+        f"The search was given up after {timeout_s:.0f} seconds.",
+        "Check the network connection.",
+    )
+
+
+def _judged(model: HubModel) -> HubModel:
+    """Return a model with the reason why transformers cannot build it, if so."""
+    if model.facts.problem or not model.model_type:
+        return model
+    if model.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        return model
+    facts = dataclasses.replace(
+        model.facts,
+        problem=f"transformers {transformers.__version__} knows no decoder of the type "
+        f"{model.model_type}.",
+        hint="Surgeon does not run code from a model's folder.",
+    )
+    return msgspec.structs.replace(model, facts=facts)

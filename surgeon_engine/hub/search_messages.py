@@ -1,0 +1,23 @@
+"""Messages from the process that searches the Hub to the engine, as JSON lines."""
+
+from __future__ import annotations
+
+import msgspec
+
+from surgeon_engine.api.messages.sources import HubModel
+
+
+class ModelsFound(msgspec.Struct, frozen=True, tag=True):
+    """The search is complete."""
+
+    models: tuple[HubModel, ...]
+
+
+class SearchFailed(msgspec.Struct, frozen=True, tag=True):
+    """The search failed."""
+
+    message: str
+    hint: str
+
+
+SearchMessage = ModelsFound | SearchFailed

@@ -1,0 +1,218 @@
+"""The dialog that finds a model: on this computer, or on the Hugging Face Hub."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from PySide6.QtCore import Qt, QTimer, Signal, Slot
+from PySide6.QtGui import QKeyEvent
+from PySide6.QtWidgets import (
+    QDialog,
+    QHeaderView,
+    QLineEdit,
+    QTreeWidget,
+    QTreeWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+from typing_extensions import override
+
+from surgeon_engine.api.messages.sources import HubModel
+from surgeon_engine.api.model_info.source_names import SCHEME, cached_models
+from surgeon_gui.base.theme import GAP, MARGIN
+from surgeon_gui.base.translation import tr
+from surgeon_gui.controllers.session import Session
+from surgeon_gui.controllers.sources import HubSearchController
+from surgeon_gui.state.sources.search import (
+    COLUMNS,
+    SearchRow,
+    estimated_row,
+    found_models,
+    found_row,
+    local_rows,
+    search_line,
+)
+from surgeon_gui.text.captions import CAPTIONS
+from surgeon_gui.views.steps.page import row_of
+from surgeon_gui.widgets.controls import (
+    bold,
+    button,
+    described,
+    enable_unless,
+    text_label,
+)
+from surgeon_gui.widgets.tool_tips import plain_tip
+
+_SIZE = (880, 480)
+_NOTE_LINES = 4  # for which there is room
+_ROW = Qt.ItemDataRole.UserRole
+_LIST_KEYS = (Qt.Key.Key_Down, Qt.Key.Key_Up, Qt.Key.Key_PageDown, Qt.Key.Key_PageUp)
+
+
+class HubSearchDialog(QDialog):
+    """Lists the models of this computer and those that a search has found."""
+
+    chosen = Signal(str)  # the source of a model
+
+    def __init__(
+        self, session: Session, recent: Iterable[str], parent: QWidget
+    ) -> None:
+        super().__init__(parent)
+        self._session = session
+        self._search = HubSearchController(session, self)
+        self._recent, self._cached = tuple(recent), cached_models()
+        self._basis: tuple[object, ...] = ()  # of the rows of found models
+        self._found: dict[str, SearchRow] = {}  # by source
+        self._shown: tuple[SearchRow, ...] | None = None
+        self._to_estimate: list[HubModel] = []
+        self._estimates = QTimer(self)  # one model after the other: the window responds
+        self._estimates.timeout.connect(self._estimate_next)
+        self.setObjectName("search_dialog")
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.setWindowTitle(tr("Find a model"))
+        self.resize(*_SIZE)
+        self._words = described(QLineEdit(clearButtonEnabled=True), "search_edit")
+        self._words.setPlaceholderText(CAPTIONS["search_edit"].tip)
+        self._words.textChanged.connect(self._on_typed)
+        self._list = _empty_list()
+        self._list.itemActivated.connect(self._on_activated)
+        self._list.currentItemChanged.connect(self._on_current_changed)
+        self._status = text_label(quiet=True)
+        self._status.setObjectName("search_status")
+        self._note = text_label()
+        self._note.setObjectName("search_note")
+        self._note.setMinimumHeight(_NOTE_LINES * self.fontMetrics().lineSpacing())
+        self._note.setAlignment(Qt.AlignmentFlag.AlignTop)
+        self._choose = button("search_choose_button", primary=True)
+        self._choose.clicked.connect(self._on_choose_clicked)
+        self.finished.connect(self._search.stop)
+        self._lay_out()
+        session.changed.connect(self._show)
+        self._show()
+
+    def _lay_out(self) -> None:
+        close = button("search_close_button")
+        close.clicked.connect(self.reject)
+        for each in (self._choose, close):
+            each.setAutoDefault(False)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
+        column.setSpacing(GAP)
+        column.addWidget(self._words)
+        column.addWidget(self._status)
+        column.addWidget(self._list, 1)
+        column.addWidget(self._note)
+        column.addLayout(row_of(self._choose, close))
+
+    @override
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        # The focus stays in the line; arrows and Enter act on the list.
+        if event.key() in _LIST_KEYS:
+            self._list.keyPressEvent(event)
+        elif event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
+            if (item := self._list.currentItem()) is not None:
+                self._on_activated(item)
+            else:
+                self._search.search_now()
+        else:
+            super().keyPressEvent(event)
+
+    @Slot(str)
+    def _on_typed(self, typed: str) -> None:
+        self._list.setCurrentItem(self._list.invisibleRootItem())  # none
+        self._search.set_words(typed)
+        self._show()
+
+    @Slot()
+    def _show(self) -> None:
+        state = self._session.state
+        self._status.setText(search_line(state))
+        found = found_models(state)
+        basis = (found, state.machine, state.config, state.run_parent)
+        if basis != self._basis:
+            self._basis = basis
+            self._found = {f"{SCHEME}{x.facts.name}": found_row(x) for x in found}
+            self._to_estimate = list(found)
+            self._estimates.start()
+        self._fill()
+
+    @Slot()
+    def _estimate_next(self) -> None:
+        if not self._to_estimate:
+            self._estimates.stop()
+            return
+        row = estimated_row(self._session.state, self._to_estimate.pop(0))
+        self._found[row.source] = row
+        self._fill()
+
+    def _fill(self) -> None:
+        """Fill the list, if there is something new, and keep the selection."""
+        local = local_rows(self._recent, self._cached, self._words.text())
+        found = tuple(self._found.values())
+        if (*local, *found) == self._shown:
+            return
+        self._shown = (*local, *found)
+        current, position = self._current, self._list.verticalScrollBar().value()
+        self._list.clear()
+        self._add(tr("On this computer"), local, current)
+        self._add(tr("On the Hugging Face Hub"), found, current)
+        self._list.verticalScrollBar().setValue(position)
+        self._on_current_changed()
+
+    def _add(
+        self, title: str, rows: tuple[SearchRow, ...], current: SearchRow | None
+    ) -> None:
+        """Add rows below a title, and select the one that was selected before."""
+        if not rows:
+            return
+        group = QTreeWidgetItem([title])
+        group.setFlags(Qt.ItemFlag.ItemIsEnabled)
+        group.setFont(0, bold(self.font()))
+        self._list.addTopLevelItem(group)
+        group.setFirstColumnSpanned(True)
+        group.setExpanded(True)
+        for row in rows:
+            item = QTreeWidgetItem(list(row.cells))
+            item.setData(0, _ROW, row)
+            item.setToolTip(0, plain_tip(row.source))
+            group.addChild(item)
+            if current is not None and row.source == current.source:
+                self._list.setCurrentItem(item)
+
+    @property
+    def _current(self) -> SearchRow | None:
+        """The selected row."""
+        item = self._list.currentItem()
+        row = None if item is None else item.data(0, _ROW)
+        return row if isinstance(row, SearchRow) else None
+
+    @Slot()
+    def _on_current_changed(self) -> None:
+        row = self._current
+        self._note.setText("" if row is None else row.note)
+        nothing = tr("Select a model first.")
+        enable_unless(self._choose, nothing if row is None else row.obstacle)
+
+    @Slot()
+    def _on_choose_clicked(self) -> None:
+        if (item := self._list.currentItem()) is not None:
+            self._on_activated(item)
+
+    @Slot(QTreeWidgetItem)
+    def _on_activated(self, item: QTreeWidgetItem) -> None:
+        row = item.data(0, _ROW)
+        if isinstance(row, SearchRow) and not row.obstacle:
+            self.accept()
+            self.chosen.emit(row.source)
+
+
+def _empty_list() -> QTreeWidget:
+    models = described(QTreeWidget(), "search_list")
+    models.setHeaderLabels(COLUMNS)
+    models.setRootIsDecorated(False)
+    models.setUniformRowHeights(True)
+    header = models.header()
+    header.setStretchLastSection(False)
+    header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+    header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+    return models

@@ -1,0 +1,395 @@
+"""Searches of a fake Hub: results, missing values, errors, a hostile server."""
+
+from __future__ import annotations
+
+import json
+import queue
+import subprocess
+import sys
+import threading
+import time
+
+import httpx2
+import pytest
+from huggingface_hub import constants
+from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+from surgeon_engine.api.errors import DownloadError
+from surgeon_engine.api.messages.commands import Cancel, SearchHub
+from surgeon_engine.api.messages.events import Cancelled
+from surgeon_engine.api.messages.sources import HubModel, HubSearched
+from surgeon_engine.api.model_info.header import DecoderSizes, ModelFacts
+from surgeon_engine.hub import search as search_module
+from surgeon_engine.hub import search_process
+from surgeon_engine.hub.search import _judged, search_hub
+from surgeon_engine.hub.search_process import MAX_MODELS, _search, describe_failure
+from surgeon_engine.runtime.run_context import RunCancelled, RunContext
+from surgeon_engine.server import Engine
+from tests.helpers.fake_hub import TOKEN, FakeHub
+
+NAME = "someone/tiny"
+CONFIG = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "num_hidden_layers": 2,
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 1000,
+    "max_position_embeddings": 2048,
+}
+ENTRY = {
+    "id": NAME,
+    "downloads": 1234,
+    "gated": False,
+    "tags": ["transformers", "license:apache-2.0", "region:us"],
+    "safetensors": {"parameters": {"BF16": 1000, "F32": 10}, "total": 1010},
+    "config": {"architectures": ["LlamaForCausalLM"], "model_type": "llama"},
+    "siblings": [{"rfilename": x} for x in ("config.json", "model.safetensors")],
+}
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    with FakeHub() as hub:
+        hub.found = [ENTRY]
+        hub.models[NAME] = {"config.json": json.dumps(CONFIG).encode()}
+        monkeypatch.setattr(constants, "ENDPOINT", hub.address)
+        monkeypatch.setenv("HF_ENDPOINT", hub.address)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        for name in ("HF_TOKEN", "HF_HUB_OFFLINE"):
+            monkeypatch.delenv(name, raising=False)
+        yield hub
+
+
+def only(found):
+    (model,) = found
+    return model
+
+
+def of(**changed):
+    return [ENTRY | changed]
+
+
+def test_found_model_has_its_facts(hub):
+    model = only(_search("tiny"))
+    assert model == HubModel(
+        facts=ModelFacts(
+            name=NAME,
+            architecture="LlamaForCausalLM",
+            parameters=1010,
+            blocks=2,
+            hidden_size=64,
+            vocabulary=1000,
+            longest_window=2048,
+            dtype="bfloat16",
+            file_bytes=2040,
+        ),
+        sizes=DecoderSizes(2, 64, 128, 4, 2, 16, 1000),
+        model_type="llama",
+        license="apache-2.0",
+        downloads=1234,
+    )
+
+
+def test_search_sends_the_words_and_asks_for_the_most_downloaded(hub):
+    _search("tiny & llama")
+    (parameters,) = hub.searches
+    assert parameters["search"] == ["tiny & llama"]
+    assert parameters["pipeline_tag"] == ["text-generation"]
+    assert parameters["sort"] == ["downloads"]
+    assert parameters["limit"] == ["20"]
+    assert "safetensors" in parameters["expand[]"]
+
+
+def test_no_result_is_an_empty_list(hub):
+    hub.found = []
+    assert _search("nothing") == ()
+
+
+@pytest.mark.parametrize("field", [x for x in ENTRY if x != "id"])
+@pytest.mark.parametrize("value", [None, 7, -1, "x", [], [None], {}, {"a": []}, 1e300])
+def test_field_that_is_missing_or_odd_fails_no_result(hub, field, value):
+    hub.found = of(**{field: value})
+    assert only(_search("tiny")).facts.name == NAME
+
+
+def test_entry_with_its_name_alone_is_found(hub):
+    hub.found, hub.models = [{"id": NAME}], {}
+    assert only(_search("tiny")) == HubModel(ModelFacts(NAME))
+
+
+def test_model_whose_config_cannot_be_read_is_described_by_the_list(hub):
+    hub.gated_files = True
+    hub.found = of(gated="manual")
+    model = only(_search("tiny"))
+    assert model.is_gated
+    assert model.facts.architecture == "LlamaForCausalLM"
+    assert model.sizes is None
+
+
+@pytest.mark.parametrize(
+    "config", [b"[]", b"<html>", b"{", b"[" * 10_000, b'{"architectures": 7}']
+)
+def test_broken_config_fails_no_result(hub, config):
+    hub.models[NAME]["config.json"] = config
+    assert only(_search("tiny")).facts.parameters == 1010
+
+
+def test_config_that_never_arrives_is_left_out(hub, monkeypatch):
+    monkeypatch.setattr(search_process, "_CONFIGS_S", 0.3)
+    hub.stalls = "config.json"
+    assert only(_search("tiny")).facts.architecture == "LlamaForCausalLM"
+
+
+def test_config_without_an_end_is_cut_off(hub):
+    hub.endless = "config.json"
+    assert only(_search("tiny")).facts.architecture == "LlamaForCausalLM"
+
+
+@pytest.mark.parametrize("absurd", [10**30, -1, 0, 1.5, "64", True, None, 10**400])
+def test_absurd_size_gives_no_sizes(hub, absurd):
+    hub.models[NAME]["config.json"] = json.dumps(
+        CONFIG | {"hidden_size": absurd, "vocab_size": absurd}
+    ).encode()
+    model = only(_search("tiny"))
+    assert model.sizes is None
+    assert 0 <= model.facts.hidden_size < 10**16
+
+
+@pytest.mark.parametrize(
+    ("files", "sentence"),
+    [
+        (("config.json", "a.gguf"), "It holds .gguf files only."),
+        (("config.json", "pytorch_model.bin"), "holds pickled weights only"),
+        (("README.md",), "has no .safetensors file"),
+    ],
+)
+def test_model_without_readable_weights_says_so(hub, files, sentence):
+    hub.found = of(siblings=[{"rfilename": name} for name in files])
+    facts = only(_search("tiny")).facts
+    assert sentence in facts.problem
+    assert facts.hint
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"architectures": ["BertModel"]}, "is not a decoder-only language model"),
+        ({"num_experts": 8}, "is a mixture of experts"),
+        ({"quantization_config": {"bits": 4}}, "are quantized"),
+        ({"architectures": ["X" * 10_000]}, "is not a decoder-only"),
+    ],
+)
+def test_unsupported_model_says_why(hub, changed, sentence):
+    hub.models[NAME]["config.json"] = json.dumps(CONFIG | changed).encode()
+    facts = only(_search("tiny")).facts
+    assert sentence in facts.problem
+    assert len(facts.problem) <= 300
+
+
+def test_architecture_that_transformers_does_not_know_is_a_problem():
+    known = HubModel(ModelFacts(NAME), model_type="llama")
+    assert _judged(known) == known
+    judged = _judged(HubModel(ModelFacts(NAME), model_type="no_such_type"))
+    assert "knows no decoder of the type no_such_type" in judged.facts.problem
+    assert not _judged(HubModel(ModelFacts(NAME))).facts.problem
+
+
+HOSTILE = (
+    "../../etc/passwd",
+    "someone/../tiny",
+    "<b>someone</b>/tiny",
+    "someone/tiny\n",
+    "someone/tiny@main",
+    "datasets/someone/tiny",
+    "https://evil/x",
+    "someone/" + "x" * 500,
+    "a/b/c",
+    "",
+    None,
+    7,
+)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_name_that_is_no_repository_is_dropped(hub, name):
+    hub.found = [ENTRY | {"id": name}, ENTRY | {"id": "other/one"}]
+    assert only(_search("tiny")).facts.name == "other/one"
+
+
+def test_entries_that_are_no_objects_are_dropped(hub):
+    hub.found = [None, 7, "x", [], ENTRY]
+    assert only(_search("tiny")).facts.name == NAME
+
+
+def test_more_models_than_asked_for_are_cut_off(hub):
+    hub.found = [ENTRY | {"id": f"someone/m{n}"} for n in range(100)] * 2
+    names = [model.facts.name for model in _search("tiny")]
+    assert names == [f"someone/m{n}" for n in range(MAX_MODELS)]
+
+
+def test_texts_of_the_server_are_one_short_line(hub):
+    hub.found = of(tags=["license:" + "a\n\u202e\x1b[31m" * 1000])
+    text = only(_search("tiny")).license
+    assert text.isprintable()
+    assert len(text) <= 300
+
+
+@pytest.mark.parametrize(
+    "body", [b"<!doctype html><title>Log in</title>", b"", b'{"a": 1}', b"[" * 100_000]
+)
+def test_response_that_is_no_list_is_described(hub, body):
+    hub.found = body
+    with pytest.raises(DownloadError) as error:
+        _search("tiny")
+    failed = describe_failure(error.value, "https://hub")
+    assert "does not answer with a valid list of models" in failed.message
+    assert failed.hint
+
+
+def test_list_without_an_end_is_cut_off(hub):
+    hub.endless = "api"
+    with pytest.raises(DownloadError, match="list of models of more than"):
+        _search("tiny")
+
+
+def test_token_is_sent_to_the_hub_alone(hub, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    with FakeHub() as other:
+        hub.redirects["config.json"] = f"{other.address}/x"
+        _search("tiny")
+        assert other.tokens == set()
+    assert hub.tokens == {TOKEN}
+
+
+@pytest.mark.parametrize(
+    ("status", "sentence"),
+    [
+        (429, "https://hub has received too many requests from here (HTTP 429)."),
+        (500, "https://hub does not answer the search (HTTP 500)."),
+        (401, "https://hub does not answer the search (HTTP 401)."),
+    ],
+)
+def test_error_of_the_hub_is_described(hub, status, sentence):
+    hub.status = status
+    with pytest.raises(HfHubHTTPError) as error:
+        _search("tiny")
+    failed = describe_failure(error.value, "https://hub")
+    assert failed.message == sentence
+    assert failed.hint
+
+
+def test_unreachable_hub_is_described_at_once(hub, monkeypatch):
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    began = time.monotonic()
+    with pytest.raises(httpx2.TransportError) as error:
+        _search("tiny")
+    assert time.monotonic() - began < search_process._TIMEOUT.connect
+    assert "cannot be reached" in describe_failure(error.value, "h").message
+
+
+def test_server_that_never_responds_is_given_up(hub, monkeypatch):
+    monkeypatch.setattr(search_process, "_LIST_S", 0.3)
+    hub.stalls = "api"
+    with pytest.raises(TimeoutError) as error:
+        _search("tiny")
+    assert "cannot be reached" in describe_failure(error.value, "h").message
+
+
+def test_offline_mode_is_described_and_a_bug_is_raised():
+    offline = describe_failure(OfflineModeIsEnabled("off"), "https://hub")
+    assert "HF_HUB_OFFLINE is set" in offline.message
+    with pytest.raises(ZeroDivisionError):
+        describe_failure(ZeroDivisionError(), "https://hub")
+
+
+# the engine's side
+
+
+def context_of(events):
+    return RunContext("search", lambda envelope: events.append(envelope.event))
+
+
+@pytest.mark.slow
+def test_process_without_torch_searches(hub):
+    found = search_hub("tiny", context_of([]))
+    assert found.query == "tiny"
+    assert only(found.models).sizes is not None
+    assert "torch" not in loaded_modules()
+
+
+def loaded_modules():
+    code = "import sys, surgeon_engine.hub.search_process; print(*sys.modules)"
+    command = (sys.executable, "-c", code)
+    return subprocess.run(
+        command, capture_output=True, text=True, check=True
+    ).stdout.split()
+
+
+@pytest.mark.slow
+def test_odd_words_are_searched(hub):
+    hub.found = []
+    assert search_hub("--help \0\n" + "x" * 9_999, context_of([])).models == ()
+    (parameters,) = hub.searches
+    assert parameters["search"][0].startswith("--help xxx")
+    assert len(parameters["search"][0]) == 200
+
+
+@pytest.mark.slow
+def test_search_offline_raises_one_sentence(hub, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(DownloadError) as error:
+        search_hub("tiny", context_of([]))
+    assert error.value.message == (
+        "http://127.0.0.1:9 cannot be reached, so only the models of this computer "
+        "are listed."
+    )
+    assert not error.value.hint
+
+
+def test_crash_of_the_process_raises(monkeypatch):
+    program = "import sys; sys.exit('OSError: no disk.')"
+    monkeypatch.setattr(search_module, "COMMAND", (sys.executable, "-c", program))
+    with pytest.raises(DownloadError, match="search failed: OSError: no disk"):
+        search_hub("tiny", context_of([]))
+
+
+def test_process_that_says_nothing_is_given_up(monkeypatch):
+    program = "import time; time.sleep(60)"
+    monkeypatch.setattr(search_module, "COMMAND", (sys.executable, "-c", program))
+    with pytest.raises(DownloadError, match="was given up after 0 seconds"):
+        search_hub("tiny", context_of([]), timeout_s=0.2)
+
+
+def test_cancelled_search_ends_at_once(monkeypatch):
+    program = "import time; time.sleep(60)"
+    monkeypatch.setattr(search_module, "COMMAND", (sys.executable, "-c", program))
+    context = context_of([])
+    threading.Timer(0.2, context.handle, (Cancel(run="search"),)).start()
+    with pytest.raises(RunCancelled):
+        search_hub("tiny", context)
+
+
+@pytest.mark.slow
+def test_engine_searches_beside_an_earlier_search(hub):
+    hub.stalls = "api"
+    envelopes = queue.Queue()
+    engine = Engine(envelopes.put)
+    thread = threading.Thread(target=engine.serve, daemon=True)
+    thread.start()
+    engine.handle(SearchHub(run="first", query="ti"))
+    while not hub.searches:
+        time.sleep(0.01)
+    hub.stalls = ""
+    engine.handle(Cancel(run="first"))
+    engine.handle(SearchHub(run="second", query="tiny"))
+    ended = {}
+    while len(ended) < 2:
+        envelope = envelopes.get(timeout=30)
+        if isinstance(envelope.event, HubSearched | Cancelled):
+            ended[envelope.run] = type(envelope.event)
+    assert ended == {"first": Cancelled, "second": HubSearched}
+    engine.stop()
+    thread.join(10)

@@ -1,0 +1,217 @@
+"""The dialog that finds a model: typing, results, choice, no network."""
+
+from __future__ import annotations
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QDialog, QTreeWidget
+
+from surgeon_engine.api.messages.commands import Cancel, SearchHub
+from surgeon_engine.api.model_info.source_names import hub_name
+from surgeon_gui.state.request import RequestKind
+from tests.helpers.fake_sources import OFFLINE, cached
+from tests.helpers.widget_queries import shown
+from tests.helpers.windows import TIMEOUT_MS, click, find
+
+CACHED = "hf://someone/tiny"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """Place one model in an empty Hub cache."""
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    cached(hub_name(CACHED))
+
+
+@pytest.fixture
+def sent(monkeypatch):
+    """Return the list of all commands to the engine."""
+    from surgeon_gui.controllers.session import Session
+
+    commands, send = [], Session.send
+
+    def record_and_send(session, command):
+        commands.append(command)
+        send(session, command)
+
+    monkeypatch.setattr(Session, "send", record_and_send)
+    return commands
+
+
+def open_search(window):
+    click(window, "search_hub_button")
+    dialog = find(window, "search_dialog", QDialog)
+    assert dialog.isVisible()
+    return dialog
+
+
+def close_search(window):
+    find(window, "search_dialog", QDialog).reject()
+
+
+def type_words(window, words):
+    line = find(window, "search_edit")
+    line.selectAll()
+    QTest.keyClicks(line, words)
+
+
+def press(window, key):
+    QTest.keyClick(find(window, "search_edit"), key)
+
+
+def names(window):
+    tree = find(window, "search_list", QTreeWidget)
+    groups = (tree.topLevelItem(i) for i in range(tree.topLevelItemCount()))
+    return {
+        group.text(0): [group.child(i).text(0) for i in range(group.childCount())]
+        for group in groups
+    }
+
+
+def select(window, name):
+    tree = find(window, "search_list", QTreeWidget)
+    (item,) = tree.findItems(name, Qt.MatchFlag.MatchRecursive)
+    tree.setCurrentItem(item)
+    return item
+
+
+def search(qtbot, window, words):
+    type_words(window, words)
+    request = window.session.state.request
+
+    def has_ended():
+        latest = request_of(window)
+        return getattr(latest, "query", "") == words and not latest.is_open
+
+    qtbot.waitUntil(has_ended, timeout=TIMEOUT_MS)
+    return request
+
+
+def until_estimated(qtbot, window):
+    tree = find(window, "search_list", QTreeWidget)
+    flag = Qt.MatchFlag.MatchRecursive
+
+    def is_estimated():
+        return not tree.findItems("…", flag, 6)
+
+    qtbot.waitUntil(is_estimated, timeout=TIMEOUT_MS)
+
+
+def request_of(window):
+    return window.session.state.request(RequestKind.SEARCH)
+
+
+def test_local_models_are_offered_before_anything_is_typed(window):
+    window.settings.recent_models = ["demo"]
+    open_search(window)
+    assert names(window) == {"On this computer": ["Bundled demo", "someone/tiny"]}
+    assert "Type a name or words" in shown(window, "search_status")
+    assert not find(window, "search_choose_button").isEnabled()
+    close_search(window)
+
+
+def test_local_model_is_chosen_without_a_network(qtbot, window, sent):
+    open_search(window)
+    press(window, Qt.Key.Key_Down)
+    press(window, Qt.Key.Key_Down)
+    press(window, Qt.Key.Key_Return)
+    assert window.session.state.config.model.source == CACHED
+    assert not find(window, "download_card").isVisible()
+    assert not [x for x in sent if isinstance(x, SearchHub)]
+
+
+def test_found_model_is_chosen_as_a_typed_name(qtbot, window):
+    open_search(window)
+    search(qtbot, window, "some")
+    found = ["someone/small", "someone/large", "someone/experts"]
+    assert names(window)["On the Hugging Face Hub"] == found
+    until_estimated(qtbot, window)
+    item = select(window, "someone/small")
+    assert item.text(6) == "Fits"
+    assert "LlamaForCausalLM" in shown(window, "search_note")
+    click(window, "search_choose_button")
+    assert window.session.state.config.model.source == "hf://someone/small"
+    assert find(window, "download_card").isVisible()
+    assert not request_of(window).id  # what it found is forgotten
+
+
+def test_unsupported_model_cannot_be_chosen(qtbot, window):
+    open_search(window)
+    search(qtbot, window, "some")
+    item = select(window, "someone/experts")
+    assert not find(window, "search_choose_button").isEnabled()
+    find(window, "search_list", QTreeWidget).itemActivated.emit(item, 0)
+    assert find(window, "search_dialog", QDialog).isVisible()
+    assert "It is a mixture" in shown(window, "search_note")
+    close_search(window)
+
+
+def test_search_waits_for_a_pause_in_typing(qtbot, window, sent):
+    open_search(window)
+    search(qtbot, window, "tiny llama")
+    assert [x.query for x in sent if isinstance(x, SearchHub)] == ["tiny llama"]
+    close_search(window)
+
+
+def test_enter_searches_at_once(qtbot, window, sent):
+    open_search(window)
+    type_words(window, "tiny")
+    press(window, Qt.Key.Key_Return)
+    assert [x.query for x in sent if isinstance(x, SearchHub)] == ["tiny"]
+    press(window, Qt.Key.Key_Return)
+    assert len([x for x in sent if isinstance(x, SearchHub)]) == 1
+    close_search(window)
+
+
+def test_latest_words_win_over_a_search_in_progress(qtbot, make_window, sent):
+    window = make_window("--pause", "0.3")
+    open_search(window)
+    type_words(window, "first")
+    press(window, Qt.Key.Key_Return)
+    first = request_of(window).id
+    search(qtbot, window, "nothing")
+    assert Cancel(run=first) in sent
+    assert "no text model for “nothing”" in shown(window, "search_status")
+    assert "On the Hugging Face Hub" not in names(window)
+    close_search(window)
+
+
+def test_cleared_words_forget_the_search(qtbot, window):
+    open_search(window)
+    search(qtbot, window, "some")
+    find(window, "search_edit").clear()
+    assert names(window) == {"On this computer": ["someone/tiny"]}
+    assert not request_of(window).id
+    close_search(window)
+
+
+def test_closing_the_dialog_cancels_the_search(make_window, sent):
+    window = make_window("--pause", "0.3")
+    open_search(window)
+    type_words(window, "tiny")
+    press(window, Qt.Key.Key_Return)
+    id_ = request_of(window).id
+    close_search(window)
+    assert Cancel(run=id_) in sent
+    assert not request_of(window).id
+
+
+def test_offline_search_says_so_and_keeps_local_models(qtbot, window):
+    open_search(window)
+    search(qtbot, window, "offline")
+    assert shown(window, "search_status") == OFFLINE
+    type_words(window, "tiny")
+    assert names(window)["On this computer"] == ["someone/tiny"]
+    close_search(window)
+
+
+def test_selection_survives_a_redraw(qtbot, window):
+    open_search(window)
+    search(qtbot, window, "some")
+    select(window, "someone/small")
+    window.session.set_run_parent("/elsewhere")
+    until_estimated(qtbot, window)
+    assert find(window, "search_choose_button").isEnabled()
+    assert "LlamaForCausalLM" in shown(window, "search_note")
+    close_search(window)
