@@ -14,6 +14,7 @@ from surgeon_gui.text.captions import (
     history,
     live,
     playground,
+    queue,
     shell,
     sources,
     steps,
@@ -31,5 +32,6 @@ CAPTIONS: dict[str, Caption] = {
     **diagnosis.CAPTIONS,
     **help.CAPTIONS,
     **playground.CAPTIONS,
+    **queue.CAPTIONS,
     **sources.CAPTIONS,
 }

@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QApplication, QSystemTrayIcon, QWidget
 
 from surgeon_gui.base import keep_awake
 from surgeon_gui.base.keep_awake import KeepAwake
+from surgeon_gui.controllers.queue import QueueController
 from surgeon_gui.state.run import Status
 from surgeon_gui.window import notifications
 from surgeon_gui.window.desktop_integration import DesktopIntegration
@@ -19,6 +20,7 @@ from surgeon_gui.window.notifications import Notifier
 from tests.helpers.windows import (
     TIMEOUT_MS,
     click,
+    find_type,
     load_and_wait,
     run_of,
     wait_for_status,
@@ -65,7 +67,10 @@ def start_run(qtbot, make_window):
     def start(*options, is_needed=True):
         window = make_window(*options)
         keep_awake, notifier = FakeKeepAwake(window), FakeNotifier(is_needed)
-        integration = DesktopIntegration(window.session, window, keep_awake, notifier)
+        queue = find_type(window, QueueController)
+        integration = DesktopIntegration(
+            window.session, queue, window, keep_awake, notifier
+        )
         lines = []
         integration.logged.connect(lambda batch: lines.extend(batch))
         load_and_wait(qtbot, window)
