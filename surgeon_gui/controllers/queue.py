@@ -51,7 +51,6 @@ class QueueController(QObject):
         self._reading = Background(self)
         self._parent = ""  # the runs folder whose queue this is
         self._file = QueueFile(Path())
-        self._is_loaded = False  # False: another window had the queue
         self._names: dict[str, str] = {}  # of the runs in the queue, by their id
         self._is_probed = True  # the machine, since the last run
         self.state = QueueState()
@@ -84,8 +83,8 @@ class QueueController(QObject):
 
     def add(self, runs: Sequence[QueuedRun]) -> None:
         """Add runs; a new queue begins by itself after the run in progress."""
-        if not self._is_loaded:  # the other window has been closed
-            self._load(self._parent)
+        if self.state.is_complete and not self._file.is_mine:
+            self._load(self._parent)  # another window may have left its queue
         begins = self.state.is_complete and self._session.state.run.status.is_busy
         state = queue_state.with_added(self.state, runs)
         self._set(queue_state.working(state) if begins else state)
@@ -198,7 +197,8 @@ class QueueController(QObject):
             # Now, because the window may close before the run has ended.
             self._end(name, QueueStatus.CANCELLED)
             self.stop()
-        if state.run_parent != self._parent and not self.state.is_working:
+        is_at_work = self.state.is_working or self.state.current is not None
+        if state.run_parent != self._parent and not is_at_work:
             self._load(state.run_parent)
 
     @Slot(object)
@@ -228,8 +228,7 @@ class QueueController(QObject):
         self._file.release()
         self._parent, self._file = parent, QueueFile(paths.expanded(parent))
         runs: tuple[QueuedRun, ...] = ()
-        self._is_loaded = not self._file.is_taken
-        if self._is_loaded:
+        if not self._file.is_taken:
             try:
                 runs = self._file.read()
             except UnreadableQueueError as error:

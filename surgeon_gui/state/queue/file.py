@@ -45,12 +45,12 @@ class QueueFile:
     def __init__(self, parent: Path) -> None:
         self.path = parent / "queue.json"
         self._lock_path = parent / "queue-process.json"
-        self._is_mine = False
+        self.is_mine = False  # True: this object has written the lock
 
     @property
     def is_taken(self) -> bool:
         """True if another window that is open has the queue."""
-        return not self._is_mine and is_locked(self._lock_path)
+        return not self.is_mine and is_locked(self._lock_path)
 
     def read(self) -> tuple[QueuedRun, ...]:
         """Take the queue and return its runs.
@@ -111,12 +111,12 @@ class QueueFile:
 
     def release(self) -> None:
         """Let another window have the queue."""
-        if self._is_mine:
-            self._is_mine = False
+        if self.is_mine:
+            self.is_mine = False
             with suppress(OSError):
                 self._lock_path.unlink()
 
     def _take(self) -> None:
-        if not self._is_mine:
+        if not self.is_mine:
             write_atomically(self._lock_path, encode_process_lock())
-            self._is_mine = True
+            self.is_mine = True

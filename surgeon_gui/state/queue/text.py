@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_gui.base.translation import inside, ntr, tr
+from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.state.job.plan_text import brief_target
 from surgeon_gui.state.queue.state import QueuedRun, QueueState, QueueStatus
 from surgeon_gui.text import numbers
@@ -26,7 +26,7 @@ def run_name(config: RunConfig) -> str:
     return tr("{model}, {target}, {method}").format(
         model=source_name(config.model.source),
         target=brief_target(config.pruning),
-        method=inside(CHOICES[config.pruning.method][0]),
+        method=CHOICES[config.pruning.method][0],
     )
 
 
@@ -92,8 +92,9 @@ def ending(queue: QueueState) -> str:
     waiting = len(queue.waiting)
     if not waiting:
         return _ended(queue)
+    stopped = tr("The queue was stopped.")
     left = ntr("{n} run still waits.", "{n} runs still wait.", waiting)
-    return f"{tr('The queue was stopped.')} {_outcomes(queue)} {left.format(n=waiting)}"
+    return f"{stopped} {_outcomes(queue)} {left.format(n=waiting)}"
 
 
 def offer(queue: QueueState) -> str:
@@ -119,7 +120,8 @@ def kept_note(queue: QueueState) -> str:
 
 
 def _ended(queue: QueueState) -> str:
-    return f"{tr('The queue has ended.')} {_outcomes(queue)}"
+    ended = tr("The queue has ended.")
+    return f"{ended} {_outcomes(queue)}"
 
 
 def _outcomes(queue: QueueState) -> str:

@@ -83,10 +83,10 @@ def test_targets_and_methods_are_combined_under_names_that_tell_them_apart(state
     methods = (Method.FIRST_ORDER, Method.MAGNITUDE)
     found = sweep.plan(state, Sweep(Target.PRUNABLE_SHARE, "10 20", methods))
     assert [run.name.replace("\xa0", " ") for run in found.runs] == [
-        "Bundled demo, 10 %, first-order gates",
-        "Bundled demo, 10 %, magnitude",
-        "Bundled demo, 20 %, first-order gates",
-        "Bundled demo, 20 %, magnitude",
+        "Bundled demo, 10 %, First-order gates",
+        "Bundled demo, 10 %, Magnitude",
+        "Bundled demo, 20 %, First-order gates",
+        "Bundled demo, 20 %, Magnitude",
     ]
 
 
@@ -124,7 +124,7 @@ def test_problem_of_the_input_is_shown(state, values, methods, sentence):
 
 def test_problem_of_one_run_names_it(state):
     text = problem(state, Target.PARAMETERS, "2.5 0.01")
-    assert text.startswith("Bundled demo, To 10.0\xa0k, first-order gates: The target")
+    assert text.startswith("Bundled demo, To 10.0\xa0k, First-order gates: The target")
 
 
 def test_method_that_cannot_remove_the_structure_is_a_problem(state):
