@@ -209,6 +209,7 @@ def walk(window: QMainWindow) -> Iterator[str]:
     wait_until(lambda: not window.session.state.is_busy)
     window.open_step(Step.EXPORT)
     yield "saved and measured"
+    window.findChild(QAction, "queue_add_action").trigger()
     for dock in window.findChildren(QDockWidget):
         dock.setVisible(True)
         yield dock.objectName()
@@ -239,8 +240,9 @@ def steps_and_tabs(window: QMainWindow, when: str) -> Iterator[str]:
 
 
 def walk_dialogs(window: QMainWindow) -> Iterator[QDialog]:
-    """Open the dialogs of the Help menu one after the other and yield each."""
+    """Open the dialogs of the menus one after the other and yield each."""
     for action, name in (
+        ("sweep_action", "sweep_dialog"),
         ("commands_action", "commands_dialog"),
         ("about_action", "about_dialog"),
     ):

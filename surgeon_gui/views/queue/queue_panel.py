@@ -9,6 +9,7 @@ from PySide6.QtCore import QPoint, Qt, Signal, Slot
 from PySide6.QtGui import QAction, QKeySequence
 from PySide6.QtWidgets import (
     QHBoxLayout,
+    QHeaderView,
     QMenu,
     QTreeWidget,
     QTreeWidgetItem,
@@ -37,7 +38,6 @@ from surgeon_gui.widgets.controls import (
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 _MIN_HEIGHT, _MAX_HEIGHT = 64, 150  # pixels, of the table
-_NAME_WIDTH, _WIDTH = 178, 90
 _COLUMNS = (tr("Run"), tr("Target"), tr("Status"))
 _NAME = Qt.ItemDataRole.UserRole
 
@@ -100,8 +100,10 @@ class QueuePanel(QWidget):
         table.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         table.setMinimumHeight(_MIN_HEIGHT)
         table.setMaximumHeight(_MAX_HEIGHT)
-        table.setColumnWidth(0, _NAME_WIDTH)
-        table.setColumnWidth(1, _WIDTH)
+        header = table.header()
+        header.setStretchLastSection(False)
+        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         table.itemSelectionChanged.connect(self._show_actions)
         table.customContextMenuRequested.connect(self._on_menu_requested)
 

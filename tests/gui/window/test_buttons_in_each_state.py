@@ -195,7 +195,8 @@ SPECIFICATION = (
     (
         NEVER,
         "They need a selection: runs in the list or queue, a layer, a preset.",
-        "queue_up_action queue_down_action queue_remove_action runs_open_button runs_compare_button runs_more_button runs_open_action "
+        "queue_up_action queue_down_action queue_remove_action "
+        "runs_open_button runs_compare_button runs_more_button runs_open_action "
         "runs_resume_action runs_discard_action "
         "runs_compare_action runs_rename_action runs_duplicate_action "
         "runs_folder_action runs_delete_action limit_layer_button "
