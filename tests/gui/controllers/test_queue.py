@@ -23,7 +23,6 @@ from tests.helpers.windows import (
     QUICK,
     TIMEOUT_MS,
     click,
-    close_window,
     find,
     find_type,
     load_and_wait,
@@ -36,6 +35,7 @@ pytestmark = pytest.mark.slow
 S = QueueStatus
 SLOW = ("--pause", "0.01")
 SHARES = (0.1, 0.2, 0.3)
+SHORT = replace(QUICK, pruning=replace(QUICK.pruning, shots=1))
 
 
 def queue_of(window):
@@ -57,7 +57,7 @@ def add(window, **pruning):
     click(window, "queue_add_button")
 
 
-def add_three(qtbot, window, config=QUICK, failing=None):
+def add_three(qtbot, window, config=SHORT, failing=None):
     """Add three sizes; the second one has the method `failing`."""
     load_and_wait(qtbot, window, config)
     for number, share in enumerate(SHARES):
@@ -115,7 +115,7 @@ def test_comparison_of_the_finished_runs_opens_at_the_end(qtbot, make_window):
 
 
 def test_queue_of_one_run_opens_its_result(qtbot, window):
-    load_and_wait(qtbot, window)
+    load_and_wait(qtbot, window, SHORT)
     add(window, target=PrunableShare(0.2))
     click(window, "queue_start_button")
     wait_for_end(qtbot, window)
@@ -126,7 +126,7 @@ def test_queue_of_one_run_opens_its_result(qtbot, window):
 def test_runs_added_during_a_run_begin_after_it(qtbot, make_window):
     window = make_window(*SLOW)
     folders = started_runs(window)
-    load_and_wait(qtbot, window)
+    load_and_wait(qtbot, window, SHORT)
     window.start_run()
     first = run_of(window).folder
     add(window, target=PrunableShare(0.1))
@@ -158,7 +158,7 @@ def test_stop_ends_the_queue_after_the_run_in_progress(qtbot, make_window):
 
 def test_cancelling_a_run_stops_the_queue(qtbot, make_window):
     window = make_window(*SLOW)
-    add_three(qtbot, window)
+    add_three(qtbot, window, LONG)
     click(window, "queue_start_button")
     wait_for_status(qtbot, window, Status.RUNNING)
     click(window, "cancel_button")
@@ -171,7 +171,7 @@ def test_cancelling_a_run_stops_the_queue(qtbot, make_window):
 
 def test_run_that_cannot_begin_any_more_is_marked(qtbot, window, tmp_path):
     out = tmp_path / "out"
-    load_and_wait(qtbot, window)
+    load_and_wait(qtbot, window, SHORT)
     window.session.edit_export(ExportConfig(str(out)))
     add(window, target=PrunableShare(0.1))
     window.session.edit_export(ExportConfig())
@@ -188,7 +188,7 @@ def test_consent_to_replace_files_goes_to_the_queued_run(qtbot, window, tmp_path
     out = tmp_path / "out"
     out.mkdir()
     (out / "old.txt").touch()
-    load_and_wait(qtbot, window)
+    load_and_wait(qtbot, window, SHORT)
     window.session.edit_export(ExportConfig(str(out), replace=True))
     click(window, "queue_add_button")
     assert queue_of(window).state.runs[0].config.export.replace
@@ -256,11 +256,11 @@ def crash_in_the_second_run(qtbot, make_window):
     add_three(qtbot, first)
     click(first, "queue_start_button")
     wait(qtbot, lambda: statuses(first) == [S.FINISHED, S.RUNNING, S.WAITING])
-    wait(qtbot, lambda: run_of(first).history)
+    wait_for_status(qtbot, first, Status.RUNNING)
     folder = Path(run_of(first).folder)
-    file = queue_of(first)._file
-    close_window(first)
-    file.release()  # the lock of a killed process does not count
+    first.test_engine.shut_down()
+    first.hide()
+    queue_of(first)._file.release()  # the lock of a killed process does not count
     return folder
 
 
@@ -289,23 +289,25 @@ def test_interrupted_run_without_a_saved_state_begins_anew(qtbot, make_window):
 
 def test_queue_goes_on_after_a_crash_of_the_engine(qtbot, make_window):
     window = make_window("--mishap", "crash", "--at", "update")
-    add_three(qtbot, window)
+    load_and_wait(qtbot, window, SHORT)
+    add(window, target=PrunableShare(0.1))
+    add(window, target=PrunableShare(0.2))
     click(window, "queue_start_button")
     wait_for_end(qtbot, window)
-    assert statuses(window) == [S.FAILED] * 3
+    assert statuses(window) == [S.FAILED] * 2
 
 
 def test_another_window_has_the_queue(qtbot, make_window):
     first, second = make_window(), make_window()
     add_three(qtbot, first)
-    load_and_wait(qtbot, second)
+    load_and_wait(qtbot, second, SHORT)
     button = find(second, "queue_add_button")
     assert not button.isEnabled()
     assert "Another window" in button.toolTip()
     with qtbot.waitSignal(first.closed, timeout=TIMEOUT_MS):
         first.close()
     second.session.edit_pruning(
-        replace(QUICK.pruning, target=PrunableShare(0.4))
+        replace(SHORT.pruning, target=PrunableShare(0.4))
     )  # redraws
     click(second, "queue_add_button")
     assert len(queue_of(second).state.waiting) == 4
@@ -335,7 +337,7 @@ def test_queue_that_cannot_be_written_is_reported(qtbot, window, monkeypatch):
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    load_and_wait(qtbot, window)
+    load_and_wait(qtbot, window, SHORT)
     monkeypatch.setattr("surgeon_gui.state.queue.file.write_atomically", fail)
     click(window, "queue_add_button")
     assert "No space left" in window.session.state.notice.message
