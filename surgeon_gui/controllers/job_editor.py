@@ -183,6 +183,10 @@ class JobEditor(QObject):
         self._accept(Step.EXPORT)
         self.edit(replace(self.state.config, export=export))
 
+    def withdraw_consent(self) -> None:
+        """Let the draft no longer replace files; undo does not restore it."""
+        self._set(self._checked(app_state.without_consent(self.state)))
+
     def reject_edit(self, step: Step, problem: str) -> None:
         """Remember that a page holds invalid values, until it is edited."""
         rejected = {**self.state.rejected, step: problem}

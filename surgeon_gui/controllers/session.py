@@ -7,6 +7,7 @@ of events.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,7 @@ from surgeon_engine.api.messages.commands import (
     StopAndKeep,
 )
 from surgeon_engine.api.messages.events import Envelope, Failed
+from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.run_folder import RunFolder, new_run_folder
 from surgeon_gui.base import paths
 from surgeon_gui.base.translation import tr
@@ -87,14 +89,9 @@ class Session(JobEditor):
             )
             self.show_problem(Failed(message, tr("Choose another destination.")))
             return
-        run_id = self.new_id("run")
         check = self.state.resource_check
         planned = check.estimate.seconds_of_stages if check is not None else {}
-        run = run_state.requested(
-            run_id, config, str(folder), time.time(), planned=planned
-        )
-        self.send(StartRun(run=run_id, config=config, folder=str(folder)))
-        self._clock.start()
+        run = self._start(config, folder, planned)
         self._set(app_state.with_run(self.state, run))
 
     def resume_run(self, earlier: RunState) -> None:
@@ -103,11 +100,18 @@ class Session(JobEditor):
             message = tr("Something else is in progress.")
             self.show_problem(Failed(message, tr("Resume the run after it has ended.")))
             return
-        run_id = self.new_id("run")
-        run = run_state.resume_requested(run_id, earlier, time.time())
-        self.send(ResumeRun(run=run_id, folder=earlier.folder))
-        self._clock.start()
-        self._set(app_state.with_run(self.state, run))
+        self._set(app_state.with_run(self.state, self._resume(earlier)))
+
+    def start_queued_run(
+        self, config: RunConfig, folder: Path, planned: Mapping[Stage, float]
+    ) -> None:
+        """Start a job of the queue; `planned`: the seconds of each stage."""
+        run = self._start(config, folder, planned)
+        self._set(app_state.with_queued_run(self.state, run))
+
+    def resume_queued_run(self, earlier: RunState) -> None:
+        """Resume an interrupted run of the queue."""
+        self._set(app_state.with_queued_run(self.state, self._resume(earlier)))
 
     @Slot()
     def stop_and_keep(self) -> None:
@@ -231,6 +235,22 @@ class Session(JobEditor):
         self._set(self._checked(state))
         self._probe()  # the free memory has changed
         self.run_ended.emit(ended)
+
+    def _start(
+        self, config: RunConfig, folder: Path, planned: Mapping[Stage, float]
+    ) -> RunState:
+        run_id = self.new_id("run")
+        self.send(StartRun(run=run_id, config=config, folder=str(folder)))
+        self._clock.start()
+        return run_state.requested(
+            run_id, config, str(folder), time.time(), planned=planned
+        )
+
+    def _resume(self, earlier: RunState) -> RunState:
+        run_id = self.new_id("run")
+        self.send(ResumeRun(run=run_id, folder=earlier.folder))
+        self._clock.start()
+        return run_state.resume_requested(run_id, earlier, time.time())
 
     def _probe(self) -> None:
         self.send(ProbeMachine(run=self.new_id("probe")))

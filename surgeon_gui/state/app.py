@@ -209,19 +209,36 @@ def with_pace(state: AppState) -> AppState:
 
 def with_run(state: AppState, run: RunState) -> AppState:
     """Return the state after a run was requested."""
-    # Consent to replace files holds for one run.
-    export = replace(state.config.export, replace=False)
+    state = without_consent(state)  # it holds for one run
     return replace(
         without_requests(state, RequestKind.SAVE, RequestKind.MEASUREMENT),
         run=run,
         run_name="",
         behind=None,
         opened_run=None,
-        config=replace(state.config, export=export),
         save_config=ExportConfig(),
         saved=(),
         notice=None,
     )
+
+
+def with_queued_run(state: AppState, run: RunState) -> AppState:
+    """Return the state after a run of the queue was requested.
+
+    An earlier run that is shown stays open, and the draft keeps its consent.
+    """
+    opened, name = state.opened_run, state.opened_name
+    if state.run_name:
+        opened, name = _run_with_results(state), state.run_name
+    return replace(
+        with_run(state, run), config=state.config, opened_run=opened, opened_name=name
+    )
+
+
+def without_consent(state: AppState) -> AppState:
+    """Return the state with a draft that may not replace files."""
+    export = replace(state.config.export, replace=False)
+    return replace(state, config=replace(state.config, export=export))
 
 
 def with_opened_run(state: AppState, run: RunState, name: str) -> AppState:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from surgeon_gui.base.translation import tr
+from surgeon_gui.state.queue.state import QueueState
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.text.captions import CAPTIONS
 
@@ -23,19 +24,24 @@ class RunControls:
     """The controls of a run."""
 
     start: ControlView
+    add: ControlView  # to the queue
     pause: ControlView
     stop: ControlView
     cancel: ControlView
 
 
-def run_controls(run: RunState, obstacle: str) -> RunControls:
+def run_controls(run: RunState, obstacle: str, add_obstacle: str) -> RunControls:
     """Return the controls of a run.
 
-    `obstacle` is the reason why no run can be started; empty if one can.
+    Args:
+        run: the run.
+        obstacle: the reason why no run can be started; empty if one can.
+        add_obstacle: the reason why the draft cannot be added to the queue.
     """
     status = run.status
     return RunControls(
         start=_view("start_button", not obstacle, tip=obstacle),
+        add=_view("queue_add_button", not add_obstacle, tip=add_obstacle),
         pause=_pause(status),
         stop=_view(
             "stop_button",
@@ -48,6 +54,15 @@ def run_controls(run: RunState, obstacle: str) -> RunControls:
             label=tr("Cancelling…") if status is Status.CANCELLING else "",
         ),
     )
+
+
+def queue_control(queue: QueueState) -> ControlView:
+    """Return the control that starts the queue, or stops it."""
+    if not queue.is_working:
+        return _view("queue_start_button", queue.next is not None)
+    label = tr("Stop after this run") if queue.current else tr("Stop queue")
+    tip = tr("Begin no further run. The run in progress goes on.")
+    return _view("queue_start_button", True, label=label, tip=tip)
 
 
 def _pause(status: Status) -> ControlView:

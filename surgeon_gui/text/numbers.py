@@ -7,6 +7,8 @@ Both take the signs from CLDR.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from functools import cache
 
 import humanize
@@ -33,6 +35,41 @@ def _separators(language: str) -> dict[int, str]:
 
     group, decimal = get_group_symbol(language), get_decimal_symbol(language)
     return str.maketrans({",": group, ".": decimal})
+
+
+def number_list(values: Iterable[float]) -> str:
+    """Format numbers as a list that `parse_list` reads: 10, 12.5, 20."""
+    numbers = [localize(f"{value:.10g}") for value in values]
+    return (", " if _has_decimal_point() else "; ").join(numbers)
+
+
+def parse_list(text: str) -> tuple[float, ...]:
+    """Return the numbers of a list, with the signs of the window's language.
+
+    Semicolons and spaces separate them, and commas where those are no decimal signs.
+
+    Raises:
+        ValueError: A part of the list is no number; the message is that part.
+    """
+    if _has_decimal_point():
+        text = text.replace(",", " ")
+    parts = (part.removesuffix(",") for part in text.replace(";", " ").split())
+    return tuple(_parsed(part) for part in parts)
+
+
+def _parsed(part: str) -> float:
+    try:
+        number = float(part if _has_decimal_point() else part.replace(",", "."))
+    except ValueError:
+        raise ValueError(part) from None
+    if not math.isfinite(number):
+        raise ValueError(part)
+    return number
+
+
+def _has_decimal_point() -> bool:
+    """Return True if the window's language writes 1.5 with a point."""
+    return localize(".") == "."
 
 
 def count(number: float) -> str:

@@ -25,6 +25,7 @@ from superqt import QElidingLabel
 from typing_extensions import override
 
 from surgeon_gui.text.captions import CAPTIONS
+from surgeon_gui.text.captions.caption import spoken
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 _HAD_FOCUS = "had_focus"  # property of a widget that was disabled
@@ -68,6 +69,15 @@ def set_enabled(widget: QWidget, *, is_enabled: bool) -> None:
         # Not that of the application: the window may be inactive.
         if widget.isVisible() and widget.window().focusWidget() is None:
             widget.setFocus()
+
+
+def show_button(made: QPushButton, label: str, tip: str, *, is_enabled: bool) -> None:
+    """Give a button another label, tooltip and state."""
+    if made.text() != label:
+        made.setText(label)
+        made.setAccessibleName(spoken(label))
+    set_enabled(made, is_enabled=is_enabled)
+    explained(made, tip)
 
 
 def question_box(parent: QWidget, icon: QMessageBox.Icon, name: str) -> QMessageBox:

@@ -8,7 +8,6 @@ from PySide6.QtWidgets import (
     QGridLayout,
     QHBoxLayout,
     QProgressBar,
-    QPushButton,
     QSizePolicy,
     QWidget,
 )
@@ -20,28 +19,27 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.state.active_task import ActiveTask
 from surgeon_gui.state.job.resource_text import NAMES, light_label
 from surgeon_gui.state.run import RunState
-from surgeon_gui.state.run_controls import ControlView, RunControls
+from surgeon_gui.state.run_controls import RunControls
 from surgeon_gui.state.step_text import phase_with_advice, remaining
-from surgeon_gui.text.captions.caption import spoken
 from surgeon_gui.widgets.controls import (
     bold,
     button,
     eliding_label,
     line_label,
-    set_enabled,
+    show_button,
     show_elided,
     text_label,
 )
 from surgeon_gui.widgets.light_badge import LightBadge
-from surgeon_gui.widgets.tool_tips import plain_tip
 
 _PROGRESS_STEPS = 1000
 
 
 class ActionStrip(QWidget):
-    """Plan, progress and the Start, Pause, Stop and Cancel buttons of a run."""
+    """Plan, progress and the buttons that start, queue, pause and end a run."""
 
     start_clicked = Signal()
+    add_clicked = Signal()
     pause_clicked = Signal()  # also when the button says Resume
     stop_clicked = Signal()
     cancel_clicked = Signal()
@@ -64,12 +62,14 @@ class ActionStrip(QWidget):
         self._bar.setAccessibleName(tr("Progress"))
 
         self._start = button("start_button", primary=True)
+        self._add = button("queue_add_button")
         self._pause = button("pause_button")
         self._stop = button("stop_button")
         self._cancel = button("cancel_button")
         self.runs_button = button("runs_button")
         self.log_button = button("log_button")
         self._start.clicked.connect(self.start_clicked)
+        self._add.clicked.connect(self.add_clicked)
         self._pause.clicked.connect(self.pause_clicked)
         self._stop.clicked.connect(self.stop_clicked)
         self._cancel.clicked.connect(self.cancel_clicked)
@@ -87,6 +87,7 @@ class ActionStrip(QWidget):
             self._cancel,
             self._stop,
             self._pause,
+            self._add,
             self._start,
         ):
             each.setMinimumHeight(32)
@@ -142,11 +143,12 @@ class ActionStrip(QWidget):
         self._bar.setValue(round(run.progress * _PROGRESS_STEPS))
         for run_button, view in (
             (self._start, controls.start),
+            (self._add, controls.add),
             (self._pause, controls.pause),
             (self._stop, controls.stop),
             (self._cancel, controls.cancel),
         ):
-            _apply(run_button, view)
+            show_button(run_button, view.label, view.tip, is_enabled=view.is_enabled)
 
     def show_task(self, task: ActiveTask | None) -> None:
         """Show the progress of another task in place of the run's, if there is one."""
@@ -154,12 +156,3 @@ class ActionStrip(QWidget):
             show_elided(self._phase, task.label)
             self._remaining.setText("")
             self._bar.setValue(round(task.share * _PROGRESS_STEPS))
-
-
-def _apply(run_button: QPushButton, view: ControlView) -> None:
-    if run_button.text() != view.label:
-        run_button.setText(view.label)
-        run_button.setAccessibleName(spoken(view.label))
-    set_enabled(run_button, is_enabled=view.is_enabled)
-    run_button.setToolTip(plain_tip(view.tip))
-    run_button.setAccessibleDescription(view.tip)

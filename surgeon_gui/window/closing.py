@@ -8,8 +8,11 @@ from PySide6.QtCore import QObject, Signal, Slot
 from PySide6.QtWidgets import QAbstractButton, QMessageBox, QPushButton, QWidget
 
 from surgeon_gui.base.translation import tr
+from surgeon_gui.controllers.queue import QueueController
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState
+from surgeon_gui.state.queue.state import QueueState
+from surgeon_gui.state.queue.text import kept_note
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.widgets.controls import question_box
@@ -103,9 +106,11 @@ class CloseQuestion(QObject):
 
     may_close = Signal()  # the task has ended or was discarded
 
-    def __init__(self, session: Session, window: QWidget) -> None:
+    def __init__(
+        self, session: Session, queue: QueueController, window: QWidget
+    ) -> None:
         super().__init__(window)
-        self._session = session
+        self._session, self._queue = session, queue
         self._task: RequestKind | None = None
         self._waits_for_end = False
         self._box = question_box(window, QMessageBox.Icon.Question, "close_question")
@@ -128,7 +133,7 @@ class CloseQuestion(QObject):
         """Show the question and return immediately."""
         state = self._session.state
         self._task = next(task for task in _CLOSE_TEXTS if _is_active(task, state))
-        text = _close_text(self._task, state)
+        text = _close_text(self._task, state, self._queue.state)
         self._box.setWindowTitle(text.title)
         self._box.setText(text.question)
         self._box.setInformativeText(text.explanation)
@@ -146,6 +151,8 @@ class CloseQuestion(QObject):
     @Slot(QAbstractButton)
     def _on_button_clicked(self, clicked: QAbstractButton) -> None:
         self._waits_for_end = clicked is self._keep
+        if clicked is not self._stay:
+            self._queue.stop()
         if clicked is self._keep:
             if self._task is None:
                 self._session.stop_and_keep()
@@ -181,11 +188,15 @@ def _is_active(task: RequestKind | None, state: AppState) -> bool:
     return state.request(task).is_open
 
 
-def _close_text(task: RequestKind | None, state: AppState) -> _CloseText:
+def _close_text(
+    task: RequestKind | None, state: AppState, queue: QueueState
+) -> _CloseText:
     text = _CLOSE_TEXTS[task]
     if task is None and state.run.status in (Status.PAUSING, Status.PAUSED):
         text = _PAUSED_TEXT
+    notes = [text.explanation]
     if task is not RequestKind.DOWNLOAD and state.download.is_open:
-        note = tr("The current download can be resumed later.")
-        text = text._replace(explanation=f"{text.explanation} {note}")
-    return text
+        notes.append(tr("The current download can be resumed later."))
+    if note := kept_note(queue):
+        notes.append(note)
+    return text._replace(explanation=" ".join(notes))

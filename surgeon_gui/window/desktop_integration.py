@@ -1,4 +1,7 @@
-"""Desktop integration: inhibit sleep during a run, notify when it ends."""
+"""Desktop integration: inhibit sleep during a run, notify when it ends.
+
+A queue counts as one run: sleep is inhibited until its end, which is notified once.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,10 @@ from PySide6.QtWidgets import QWidget
 from surgeon_engine.api.messages.events import Envelope, Level, Logged
 from surgeon_gui.base.keep_awake import KeepAwake, sleep_inhibitor
 from surgeon_gui.base.translation import tr
+from surgeon_gui.controllers.queue import QueueController
 from surgeon_gui.controllers.session import Session
+from surgeon_gui.state.queue.state import QueueState
+from surgeon_gui.state.queue.text import ending
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.step_text import phase
 from surgeon_gui.text import labels
@@ -28,12 +34,13 @@ class DesktopIntegration(QObject):
     def __init__(
         self,
         session: Session,
+        queue: QueueController,
         window: QWidget,
         awake: KeepAwake | None = None,
         notifier: Notifier | None = None,
     ) -> None:
         super().__init__(window)
-        self._session = session
+        self._session, self._queue = session, queue
         self._awake = awake or KeepAwake(sleep_inhibitor(), self)
         self._notifier = notifier or Notifier(window)
         self._keeps_awake = True
@@ -41,6 +48,8 @@ class DesktopIntegration(QObject):
         self._awake.responded.connect(self._on_sleep_response)
         session.changed.connect(self._on_changed)
         session.run_ended.connect(self._on_run_ended)
+        queue.changed.connect(self._on_changed)
+        queue.ended.connect(self._on_queue_ended)
 
     def keep_awake(self, is_on: bool) -> None:
         """Set whether the computer is kept awake during a run."""
@@ -50,7 +59,8 @@ class DesktopIntegration(QObject):
     @Slot()
     def _on_changed(self) -> None:
         status = self._session.state.run.status
-        if self._keeps_awake and status.is_busy and status is not Status.PAUSED:
+        is_working = status.is_busy or self._queue.state.is_working
+        if self._keeps_awake and is_working and status is not Status.PAUSED:
             self._awake.hold()
         else:
             self._awake.allow_sleep()
@@ -69,10 +79,18 @@ class DesktopIntegration(QObject):
 
     @Slot(object)
     def _on_run_ended(self, run: RunState) -> None:
-        # The user knows about a run that they cancelled or watched.
-        if run.status is Status.CANCELLED or not self._notifier.is_needed:
+        # The user knows about a run that they cancelled.
+        if run.status is Status.CANCELLED or self._queue.holds(run):
             return
         message = phase(run)
         if run.error is not None:
             message = f"{message} {run.error.message}"
-        self._notifier.notify(labels.APPLICATION, message)
+        self._notify(message)
+
+    @Slot(object)
+    def _on_queue_ended(self, state: QueueState) -> None:
+        self._notify(ending(state))
+
+    def _notify(self, message: str) -> None:
+        if self._notifier.is_needed:  # else the user has watched
+            self._notifier.notify(labels.APPLICATION, message)

@@ -1,4 +1,7 @@
-"""Earlier runs: the list, an opened run, the comparison and the reports."""
+"""Earlier runs: the list, an opened run, the comparison and the reports.
+
+The dock holds the queue above the list.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,13 @@ from pathlib import Path
 
 from PySide6.QtCore import QObject, Qt, Signal, Slot
 from PySide6.QtGui import QAction
-from PySide6.QtWidgets import QMainWindow, QMenu
+from PySide6.QtWidgets import QMainWindow, QMenu, QVBoxLayout, QWidget
 
 from surgeon_gui.controllers.comparison import ComparisonController
 from surgeon_gui.controllers.runs import RunsController
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.controllers.storage import StorageController
+from surgeon_gui.state.comparison import MIN_RUNS
 from surgeon_gui.state.result_text import has_result
 from surgeon_gui.views.comparison.view import CompareView
 from surgeon_gui.views.report.report_row import ReportRow
@@ -22,6 +26,7 @@ from surgeon_gui.views.runs.runs_panel import RunsPanel
 from surgeon_gui.views.storage.dialog import DiskSpaceDialog
 from surgeon_gui.window.central_tabs import CentralTabs
 from surgeon_gui.window.docks import DockPlacement, Docks
+from surgeon_gui.window.run_queue import RunQueue
 
 _PLACEMENT = DockPlacement(
     Qt.DockWidgetArea.RightDockWidgetArea, size=340, is_shown=False
@@ -38,6 +43,7 @@ class History(QObject):
         self._session = session
         self._window = window
         self.runs = RunsController(session)
+        self.queue = RunQueue(session, self.runs, window)
         self.bar = EarlierBar(session)
         self.resume_bar = ResumeBar(session, self.runs)
         self._storage = StorageController(session, self.runs)
@@ -57,12 +63,16 @@ class History(QObject):
         """Add the comparison tab and the runs dock, and connect the menu actions."""
         self._tabs, self._actions = tabs, actions
         tabs.add_tab("compare_tab", self._comparison_view)
-        self._dock = docks.add("runs_dock", self._panel, _PLACEMENT)
+        self._dock = docks.add("runs_dock", self._dock_content(), _PLACEMENT)
         docks.connect_toggle("runs_dock", actions["runs_action"])
         self._panel.compare_clicked.connect(self._on_compare_clicked)
         self._comparison_view.runs_clicked.connect(self._dock.show)
         self.runs.opened.connect(self._on_run_opened)
         actions["disk_space_action"].triggered.connect(self._on_disk_space_triggered)
+        self.queue.connect_actions(actions)
+        self.queue.added.connect(self._dock.show)
+        self.queue.begun.connect(self._on_queue_begun)
+        self.queue.completed.connect(self._on_queue_completed)
         menu = QMenu(self.report_row)
         for name, slot in (
             ("report_html_action", self.reports.ask_for_html),
@@ -73,6 +83,15 @@ class History(QObject):
         self.report_row.set_menu(menu)
         self._session.changed.connect(self._on_session_changed)
         self._on_session_changed()
+
+    def _dock_content(self) -> QWidget:
+        content = QWidget()
+        column = QVBoxLayout(content)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        column.addWidget(self.queue.panel)
+        column.addWidget(self._panel, 1)
+        return content
 
     def open_run(self, folder: Path) -> None:
         """Open the run in `folder` and show its charts."""
@@ -88,6 +107,7 @@ class History(QObject):
         self.reports.finish_writing()
         self.runs.finish_deleting()
         self._storage.finish_deleting()
+        self.queue.controller.close()
 
     def save_charts(self, folder: Path) -> None:
         """Save an image of each part of the comparison in `folder`."""
@@ -115,6 +135,20 @@ class History(QObject):
         self.has_comparison = True
         self._tabs.show_tabs(True)
         self._tabs.open_tab("compare_tab")
+
+    @Slot()
+    def _on_queue_begun(self) -> None:
+        if self._session.state.opened_run_name and not self._session.state.is_busy:
+            self._session.close_opened_run()
+        self._tabs.open_tab("live_tab")
+
+    @Slot(object)
+    def _on_queue_completed(self, folders: tuple[str, ...]) -> None:
+        if len(folders) >= MIN_RUNS:
+            self.runs.tick_only(folders)
+            self._on_compare_clicked()
+        elif folders:
+            self._tabs.open_at_top("result_tab")
 
     @Slot()
     def _on_run_opened(self) -> None:

@@ -33,6 +33,7 @@ from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.engine_thread import EngineThread
 from surgeon_gui.controllers.playground import Playground
+from surgeon_gui.controllers.queue import QueueController
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state import result_text
 from surgeon_gui.state.active_task import active_task
@@ -137,8 +138,8 @@ class MainWindow(QMainWindow):
         self._menus = Menus(self)
         self._history = History(self.session, self)
         self._undo_actions = UndoActions(self.session, self._menus.actions, self)
-        self._close_question = CloseQuestion(self.session, self)
-        self._desktop_integration = DesktopIntegration(self.session, self)
+        self._close_question = CloseQuestion(self.session, self._queue, self)
+        self._desktop_integration = DesktopIntegration(self.session, self._queue, self)
         self._lay_out()
         self._connect_session()
         self._connect_controls()
@@ -147,6 +148,10 @@ class MainWindow(QMainWindow):
         self.setFocus()  # the first input would hide its placeholder
         self._restore()
         self._redraw()
+
+    @property
+    def _queue(self) -> QueueController:
+        return self._history.queue.controller
 
     # Used by scripts
 
@@ -260,6 +265,7 @@ class MainWindow(QMainWindow):
         column.setSpacing(GAP)
         column.addWidget(self._error_bar)
         column.addWidget(self._history.resume_bar)
+        column.addWidget(self._history.queue.bar)
         column.addWidget(self._history.bar)
         column.addWidget(self._help_menu.hint)
         self._tabs.add_tab("live_tab", self._live)
@@ -291,6 +297,7 @@ class MainWindow(QMainWindow):
 
     def _connect_controls(self) -> None:
         self._strip.start_clicked.connect(self._on_start_clicked)
+        self._strip.add_clicked.connect(self._history.queue.add_draft)
         self._strip.pause_clicked.connect(self.session.pause_or_resume)
         self._strip.stop_clicked.connect(self.session.stop_and_keep)
         self._strip.cancel_clicked.connect(self.session.cancel)
@@ -371,7 +378,8 @@ class MainWindow(QMainWindow):
         self._resources.show_run(state.shown_run, now)
         self._result.show_state(state)
         plan = plan_or_hint(state, obstacle)
-        controls = run_controls(state.run, obstacle)
+        self._history.queue.redraw()
+        controls = run_controls(state.run, obstacle, self._queue.add_obstacle())
         self._strip.show_run(state.run, plan, controls, now)
         self._strip.show_task(active_task(state))
         self._menus.show_controls(controls)
@@ -411,7 +419,7 @@ class MainWindow(QMainWindow):
         self.settings.pace = self.session.state.pace
         self.settings.remember_run(run.folder)
         self._recent.fill()
-        if result_text.has_result(run):
+        if result_text.has_result(run) and not self._queue.holds(run):
             self._tabs.open_at_top("result_tab")
         self.run_ended.emit(run)
 

@@ -19,6 +19,9 @@ _SHORTCUTS = {
     "undo_action": "Ctrl+Z",
     "redo_action": "Ctrl+Shift+Z",
     "start_action": "Ctrl+R",
+    "queue_add_action": "Ctrl+Shift+R",
+    "sweep_action": "Ctrl+Shift+S",
+    "queue_start_action": "Ctrl+Alt+R",
     "pause_action": "Ctrl+P",
     "stop_action": "Ctrl+K",
     "log_action": "Ctrl+L",
@@ -59,7 +62,8 @@ class Menus:
         self._fill(bar.addMenu(tr("&Edit")), "undo_action redo_action")
         self._fill(
             bar.addMenu(tr("&Run")),
-            "start_action pause_action stop_action cancel_action",
+            "start_action pause_action stop_action cancel_action - "
+            "queue_add_action sweep_action queue_start_action",
         )
         view = bar.addMenu(tr("&View"))
         self._themes = QActionGroup(window)
@@ -97,6 +101,7 @@ class Menus:
         """Give the actions of a run the label and state of its buttons."""
         for name, view in (
             ("start_action", controls.start),
+            ("queue_add_action", controls.add),
             ("pause_action", controls.pause),
             ("stop_action", controls.stop),
             ("cancel_action", controls.cancel),

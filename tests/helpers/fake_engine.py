@@ -331,6 +331,9 @@ class FakeEngine:
             self._log = RunFolder(Path(command.folder))
             self._log.create(config)
             self._locks.enter_context(self._log.locked())
+        if config.pruning.method == self._options.fail_method:
+            self._emit(Failed(FAILURE, HINT))
+            raise _Failed
         shots = config.pruning.shots
         for stage in OUTSIDE_OF_SHOTS[:2]:
             self._stage(stage)
@@ -470,6 +473,7 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("--mishap", choices=("crash", "fail", "hang"))
     parser.add_argument("--at", help="stage of the mishap")
+    parser.add_argument("--fail-method", help="runs with this method fail")
     parser.add_argument("--pause", type=float, default=0.0, help="seconds per unit")
     parser.add_argument(
         "--pause-after", type=float, default=0.0, help="seconds per unit of requests"

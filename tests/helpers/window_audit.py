@@ -209,6 +209,7 @@ def walk(window: QMainWindow) -> Iterator[str]:
     wait_until(lambda: not window.session.state.is_busy)
     window.open_step(Step.EXPORT)
     yield "saved and measured"
+    window.findChild(QAction, "queue_add_action").trigger()
     for dock in window.findChildren(QDockWidget):
         dock.setVisible(True)
         yield dock.objectName()
@@ -239,8 +240,9 @@ def steps_and_tabs(window: QMainWindow, when: str) -> Iterator[str]:
 
 
 def walk_dialogs(window: QMainWindow) -> Iterator[QDialog]:
-    """Open the dialogs of the Help menu and of step 1, and yield each."""
+    """Open the dialogs of the menus and of step 1 one after the other and yield each."""
     for opener, name in (
+        (window.findChild(QAction, "sweep_action").trigger, "sweep_dialog"),
         (window.findChild(QAction, "commands_action").trigger, "commands_dialog"),
         (window.findChild(QAction, "about_action").trigger, "about_dialog"),
         (window.findChild(QPushButton, "search_hub_button").click, "search_dialog"),

@@ -33,13 +33,16 @@ class Variation:
 
 
 @dataclass(frozen=True, slots=True)
-class _Axis:
-    part: str
+class Axis:
+    """A setting and the values that it takes in a sweep."""
+
+    part: str  # of the job, such as "pruning"
     setting: str
     values: tuple[Any, ...]
 
     @property
     def name(self) -> str:
+        """The name of the setting with its part."""
         return f"{self.part}.{self.setting}"
 
 
@@ -54,7 +57,16 @@ def variations(config: RunConfig, settings: Sequence[str]) -> tuple[Variation, .
         ConfigError: there is no such setting, it cannot have such a value, or all runs
             would write to one folder.
     """
-    axes = [_axis(config, text) for text in settings]
+    return combinations(config, [_axis(config, text) for text in settings])
+
+
+def combinations(config: RunConfig, axes: Sequence[Axis]) -> tuple[Variation, ...]:
+    """Return a job for each combination of values; the last axis varies fastest.
+
+    Raises:
+        ConfigError: a setting cannot have such a value, or all runs would write to one
+            folder.
+    """
     names = [axis.name for axis in axes]
     if len(set(names)) < len(names):
         raise ConfigError("A setting is varied twice.", "Give all its values at once.")
@@ -71,7 +83,7 @@ def variations(config: RunConfig, settings: Sequence[str]) -> tuple[Variation, .
     return tuple(found)
 
 
-def _axis(config: RunConfig, text: str) -> _Axis:
+def _axis(config: RunConfig, text: str) -> Axis:
     name, equals, values = text.partition("=")
     part, _, setting = name.strip().partition(".")
     if not equals or not setting:
@@ -94,7 +106,7 @@ def _axis(config: RunConfig, text: str) -> _Axis:
     )
     if not found:
         raise ConfigError(f"{text!r} has no values.", _EXAMPLE)
-    return _Axis(part, setting, found)
+    return Axis(part, setting, found)
 
 
 def _value(name: str, kind: Any, text: str) -> Any:
@@ -107,7 +119,7 @@ def _value(name: str, kind: Any, text: str) -> Any:
 
 
 def _varied(
-    config: RunConfig, axes: Sequence[_Axis], values: Sequence[Any]
+    config: RunConfig, axes: Sequence[Axis], values: Sequence[Any]
 ) -> RunConfig:
     """Return the job with a value for each axis."""
     parts: dict[str, dict[str, Any]] = {}

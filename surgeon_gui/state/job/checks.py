@@ -54,8 +54,11 @@ def find_problems(
 
 def start_obstacle(state: AppState) -> str:
     """Return why a run cannot be started; empty if it can."""
-    if obstacle := engine_obstacle(state):
-        return obstacle
+    return engine_obstacle(state) or draft_obstacle(state)
+
+
+def draft_obstacle(state: AppState) -> str:
+    """Return why the draft makes no run, now or later; empty if it does."""
     if not state.model_is_chosen:
         return tr("Choose a model first.")
     if (error := state.request(RequestKind.INSPECTION).error) is not None:

@@ -5,6 +5,7 @@ The functions read the free space of the disk and nothing else outside of the st
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from surgeon_engine.api.config.run import RunConfig
@@ -70,9 +71,14 @@ def free_disk(config: RunConfig, run_parent: str) -> int | None:
 
 def resource_obstacle(check: ResourceCheck | None) -> str:
     """Return which resource is too small for a run; empty if all suffice."""
-    if check is None or check.room is not ResourceStatus.RED:
+    return shortage(check.needs) if check is not None else ""
+
+
+def shortage(needs: Iterable[Need]) -> str:
+    """Return which of the needs is more than there is; empty if none is."""
+    need = next((x for x in needs if x.light is ResourceStatus.RED), None)
+    if need is None:
         return ""
-    need = check.worst
     return tr(
         "{shortage}: the run needs {needed}, and {free} are free. Step 3 offers "
         "settings that fit."

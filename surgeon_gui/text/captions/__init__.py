@@ -16,6 +16,7 @@ from surgeon_gui.text.captions import (
     live,
     playground,
     preferences,
+    queue,
     shell,
     sources,
     steps,
@@ -35,5 +36,6 @@ CAPTIONS: dict[str, Caption] = {
     **help.CAPTIONS,
     **playground.CAPTIONS,
     **preferences.CAPTIONS,
+    **queue.CAPTIONS,
     **sources.CAPTIONS,
 }

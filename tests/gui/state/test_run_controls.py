@@ -73,7 +73,7 @@ NAMES = ("start", "pause", "stop", "cancel")
 
 def controls_of(status, **more):
     run = RunState(status=status, **more)
-    return run_controls(run, "A run is in progress." if status.is_busy else "")
+    return run_controls(run, "A run is in progress." if status.is_busy else "", "")
 
 
 def test_table_has_every_status():
@@ -95,9 +95,11 @@ def test_stop_is_disabled_during_the_export(stage):
 
 
 def test_start_shows_its_obstacle():
-    controls = run_controls(RunState(), "Choose a model to begin.")
+    controls = run_controls(RunState(), "Choose a model to begin.", "Choose a model.")
     assert not controls.start.is_enabled
     assert controls.start.tip == "Choose a model to begin."
+    assert not controls.add.is_enabled
+    assert controls.add.tip == "Choose a model."
 
 
 @pytest.mark.parametrize("before", Status)

@@ -159,6 +159,11 @@ SPECIFICATION = (
         "save_job_button save_job_action protect_choose_button undo_action",
     ),
     (
+        WITH_A_MODEL,
+        "A job can be added to the queue at any time, also during a run.",
+        "queue_add_button queue_add_action queue_sweep_button sweep_action",
+    ),
+    (
         IDLE,
         "The engine does one thing at a time.",
         "start_button start_action preview_button diagnose_button",
@@ -227,7 +232,8 @@ SPECIFICATION = (
     ),
     (
         NEVER,
-        "They need a selection: runs in the list, a layer, a preset.",
+        "They need a selection: runs in the list or queue, a layer, a preset.",
+        "queue_up_action queue_down_action queue_remove_action "
         "runs_open_button runs_compare_button runs_more_button runs_open_action "
         "runs_resume_action runs_discard_action "
         "runs_compare_action runs_rename_action runs_duplicate_action "
@@ -243,9 +249,11 @@ SPECIFICATION = (
     ),
     (
         NEVER,
-        "They need a previous action: a diagnosis, a text, a report, an undo.",
+        "They need a previous action: a diagnosis, a queue, a report, an undo.",
         chart_controls("sensitivity", "forecast", "planned")
-        + " playground_original_copy_button playground_pruned_copy_button "
+        + " queue_start_button queue_start_action queue_more_button "
+        "queue_clear_action queue_resume_button queue_later_button "
+        "playground_original_copy_button playground_pruned_copy_button "
         "playground_new_seed_button playground_run_button copy_command_button "
         "redo_action window_back_button window_on_button window_jump_button "
         "builtin_text_button more_builtin_button more_remove_button "

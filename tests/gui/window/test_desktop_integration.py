@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
+from dataclasses import replace
 
 import pytest
 from PySide6.QtCore import QObject, Signal
 from PySide6.QtWidgets import QApplication, QSystemTrayIcon, QWidget
 
+from surgeon_engine.api.config.pruning import Method
 from surgeon_gui.base import keep_awake
 from surgeon_gui.base.keep_awake import KeepAwake
+from surgeon_gui.controllers.queue import QueueController
 from surgeon_gui.state.run import Status
 from surgeon_gui.window import notifications
 from surgeon_gui.window.desktop_integration import DesktopIntegration
@@ -19,6 +22,7 @@ from surgeon_gui.window.notifications import Notifier
 from tests.helpers.windows import (
     TIMEOUT_MS,
     click,
+    find_type,
     load_and_wait,
     run_of,
     wait_for_status,
@@ -65,7 +69,10 @@ def start_run(qtbot, make_window):
     def start(*options, is_needed=True):
         window = make_window(*options)
         keep_awake, notifier = FakeKeepAwake(window), FakeNotifier(is_needed)
-        integration = DesktopIntegration(window.session, window, keep_awake, notifier)
+        queue = find_type(window, QueueController)
+        integration = DesktopIntegration(
+            window.session, queue, window, keep_awake, notifier
+        )
         lines = []
         integration.logged.connect(lambda batch: lines.extend(batch))
         load_and_wait(qtbot, window)
@@ -117,6 +124,29 @@ def test_cancelled_run_shows_no_notification(qtbot, start_run):
     wait_for_status(qtbot, window, Status.CANCELLED)
     assert not notifier.shown
     assert not keep_awake.is_held
+
+
+def test_queue_inhibits_sleep_until_its_end_and_notifies_once(qtbot, make_window):
+    window = make_window("--fail-method", "magnitude")
+    awake, notifier = FakeKeepAwake(window), FakeNotifier()
+    queue = find_type(window, QueueController)
+    DesktopIntegration(window.session, queue, window, awake, notifier)
+    load_and_wait(qtbot, window)
+    click(window, "queue_add_button")
+    pruning = window.session.state.config.pruning
+    window.session.edit_pruning(replace(pruning, method=Method.MAGNITUDE))
+    click(window, "queue_add_button")
+    window.session.edit_pruning(pruning)
+    click(window, "queue_add_button")
+    click(window, "queue_start_button")
+    assert awake.is_held
+    qtbot.waitUntil(lambda: bool(notifier.shown), timeout=TIMEOUT_MS)
+    assert awake.log == ["hold", "allow_sleep"]  # not between two runs
+    title, message = notifier.shown[0]
+    assert title == "Surgeon"
+    assert message == "The queue has ended. 2 runs finished, 1 failed."
+    qtbot.wait(50)
+    assert len(notifier.shown) == 1
 
 
 def test_offscreen_platform_does_not_inhibit_sleep(window):

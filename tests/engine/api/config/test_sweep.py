@@ -12,9 +12,10 @@ from surgeon_engine.api.config.pruning import (
     Method,
     PrunableShare,
     PruningConfig,
+    Target,
 )
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.config.sweep import variations
+from surgeon_engine.api.config.sweep import Axis, combinations, variations
 from surgeon_engine.api.errors import ConfigError
 
 JOB = RunConfig(pruning=PruningConfig(target=PrunableShare(0.3)))
@@ -93,3 +94,14 @@ def test_invalid_variation_ends_in_a_sentence(text, sentence):
 def test_setting_is_varied_once():
     with pytest.raises(ConfigError, match="varied twice"):
         variations(JOB, ["pruning.sparsity=0.1", "pruning.sparsity=0.2"])
+
+
+def test_axes_are_combined_like_settings():
+    axes = [
+        Axis("pruning", "target", (Target.FILE_SIZE,)),
+        Axis("pruning", "megabytes", (5.0, 10.0)),
+    ]
+    sets = ["pruning.target=file_size", "pruning.megabytes=5,10"]
+    assert [x.config for x in combinations(JOB, axes)] == [
+        x.config for x in variations(JOB, sets)
+    ]

@@ -1,0 +1,280 @@
+"""The queue: adds jobs, starts one after the other, keeps the waiting ones on disk.
+
+The next run begins when the engine is idle and has probed the machine since the last
+run. That is checked after each change of the session, once all of its listeners have
+seen the change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+from PySide6.QtCore import QObject, Qt, Signal, Slot
+
+from surgeon_engine.api.messages.events import Envelope, Failed
+from surgeon_engine.api.messages.machine import MachineProbed
+from surgeon_engine.api.messages.run import RunStarted
+from surgeon_engine.api.run_folder import RunFolder, new_run_folder
+from surgeon_gui.base import paths
+from surgeon_gui.base.background import Background
+from surgeon_gui.base.translation import tr
+from surgeon_gui.controllers.runs import RunsController
+from surgeon_gui.controllers.session import Session
+from surgeon_gui.state.app import Engine
+from surgeon_gui.state.queue import checks
+from surgeon_gui.state.queue import state as queue_state
+from surgeon_gui.state.queue.file import QueueFile, UnreadableQueueError
+from surgeon_gui.state.queue.state import QueuedRun, QueueState, QueueStatus
+from surgeon_gui.state.queue.text import run_name
+from surgeon_gui.state.run import RunState, Status
+from surgeon_gui.state.runs.reading import UnreadableRunError, read_state
+
+_STATUSES = {
+    Status.FINISHED: QueueStatus.FINISHED,
+    Status.FAILED: QueueStatus.FAILED,
+    Status.CANCELLED: QueueStatus.CANCELLED,
+}
+
+
+class QueueController(QObject):
+    """Hold the queue of the runs folder and work it off."""
+
+    changed = Signal()
+    ended = Signal(object)  # QueueState: complete, or stopped after a run
+
+    def __init__(self, session: Session, runs: RunsController) -> None:
+        super().__init__(session)
+        self._session, self._runs = session, runs
+        self._reading = Background(self)
+        self._parent = ""  # the runs folder whose queue this is
+        self._file = QueueFile(Path())
+        self._names: dict[str, str] = {}  # of the runs in the queue, by their id
+        self._is_probed = True  # the machine, since the last run
+        self.state = QueueState()
+        session.changed.connect(self._on_session_changed)
+        session.changed.connect(self._go_on, Qt.ConnectionType.QueuedConnection)
+        session.events_arrived.connect(self._on_events_arrived)
+        session.run_ended.connect(self._on_run_ended)
+        self._on_session_changed()
+
+    # user actions
+
+    def add_obstacle(self) -> str:
+        """Return why the draft cannot be added; empty if it can."""
+        if obstacle := checks.add_obstacle(self._session.state, self.state):
+            return obstacle
+        if self._file.is_taken:
+            return tr("Another window has the queue of this runs folder.")
+        return ""
+
+    @Slot()
+    def add_draft(self) -> None:
+        """Add the draft at the end of the queue."""
+        if self.add_obstacle():
+            return
+        state = self._session.state
+        check = state.resource_check
+        estimate = check.estimate if check is not None else None
+        self.add([QueuedRun(run_name(state.config), state.config, estimate)])
+        self._session.withdraw_consent()
+
+    def add(self, runs: Sequence[QueuedRun]) -> None:
+        """Add runs; a new queue begins by itself after the run in progress."""
+        if self.state.is_complete and not self._file.is_mine:
+            self._load(self._parent)  # another window may have left its queue
+        begins = self.state.is_complete and self._session.state.run.status.is_busy
+        state = queue_state.with_added(self.state, runs)
+        self._set(queue_state.working(state) if begins else state)
+
+    def move(self, name: str, step: int) -> None:
+        """Let a waiting run begin earlier (-1) or later (1)."""
+        self._set(queue_state.with_moved(self.state, name, step))
+
+    def remove(self, name: str) -> None:
+        """Remove a run that is not in progress."""
+        self._set(queue_state.without(self.state, name))
+
+    @Slot()
+    def remove_all(self) -> None:
+        """Remove all runs but the one in progress."""
+        self._set(queue_state.without_all(self.state))
+
+    @Slot()
+    def start(self) -> None:
+        """Work the queue off; after the run in progress, if there is one."""
+        if not self.state.is_complete:
+            self._set(queue_state.working(self.state))
+            self._go_on()
+
+    @Slot()
+    def stop(self) -> None:
+        """Begin no further run; the one in progress goes on."""
+        self._set(queue_state.stopped(self.state))
+
+    @Slot()
+    def dismiss_offer(self) -> None:
+        """Stop offering the queue of an earlier start; the list still has it."""
+        self._set(queue_state.without_offer(self.state))
+
+    def holds(self, run: RunState) -> bool:
+        """Return True if a run was started by the queue."""
+        return run.run in self._names
+
+    def close(self) -> None:
+        """Let another window have the queue."""
+        self._file.release()
+
+    # progress
+
+    @Slot()
+    def _go_on(self) -> None:
+        """Begin the next run if nothing is in its way, or end the queue."""
+        while self.state.is_working and self.state.current is None:
+            app, run = self._session.state, self.state.next
+            if run is None or app.engine is Engine.UNAVAILABLE:
+                self._set(queue_state.stopped(self.state))
+                self.ended.emit(self.state)
+                return
+            is_ready = app.machine is not None and self._is_probed
+            if app.is_busy or app.engine is not Engine.READY or not is_ready:
+                return
+            if obstacle := checks.begin_obstacle(run, self._parent, app.machine):
+                self._end(run.name, QueueStatus.FAILED, obstacle)
+            elif run.folder and RunFolder(Path(run.folder)).saved_state.exists:
+                self._resume(run)
+            elif run.folder and RunFolder(Path(run.folder)).report_path.is_file():
+                self._end(run.name, QueueStatus.FINISHED)  # resumed by the user
+            else:
+                self._start(run)
+
+    def _start(self, run: QueuedRun) -> None:
+        try:
+            parent = paths.expanded(self._parent)
+            folder = new_run_folder(parent, run.config.model.source)
+        except OSError as error:
+            problem = tr("{run_parent} cannot be used: {strerror}.").format(
+                run_parent=self._parent, strerror=error.strerror
+            )
+            self._end(run.name, QueueStatus.FAILED, problem)
+            return
+        estimate = run.estimate
+        planned = estimate.seconds_of_stages if estimate is not None else {}
+        start = partial(self._session.start_queued_run, run.config, folder, planned)
+        self._begin(run.name, str(folder), start)
+
+    def _resume(self, run: QueuedRun) -> None:
+        self._set(queue_state.with_started(self.state, run.name, run.folder))
+        work = partial(_interrupted_run, Path(run.folder))
+        self._reading.start(work, partial(self._on_read, run))
+
+    def _on_read(self, run: QueuedRun, found: RunState | str) -> None:
+        if isinstance(found, str):
+            self._end(run.name, QueueStatus.FAILED, found)
+        elif self._session.state.is_busy:  # the user was faster
+            self._set(queue_state.with_waiting(self.state, run.name))
+        else:
+            resume = partial(self._session.resume_queued_run, found)
+            self._begin(run.name, run.folder, resume)
+
+    def _begin(self, name: str, folder: str, begin: Callable[[], None]) -> None:
+        self._set(queue_state.with_started(self.state, name, folder))
+        begin()
+        self._names[self._session.state.run.run] = name
+
+    def _end(self, name: str, status: QueueStatus, problem: str = "") -> None:
+        self._set(queue_state.with_ended(self.state, name, status, problem))
+
+    @Slot()
+    def _on_session_changed(self) -> None:
+        state = self._session.state
+        name = self._names.get(state.run.run, "")
+        current = self.state.current
+        is_current = current is not None and current.name == name
+        if is_current and state.run.status is Status.CANCELLING:
+            # Now, because the window may close before the run has ended.
+            self._end(name, QueueStatus.CANCELLED)
+            self.stop()
+        is_at_work = self.state.is_working or self.state.current is not None
+        if state.run_parent != self._parent and not is_at_work:
+            self._load(state.run_parent)
+
+    @Slot(object)
+    def _on_events_arrived(self, batch: list[Envelope]) -> None:
+        for envelope in batch:
+            event = envelope.event
+            if isinstance(event, MachineProbed):
+                self._is_probed = True
+            elif isinstance(event, RunStarted) and envelope.run in self._names:
+                self._runs.rename(event.folder, self._names[envelope.run])
+
+    @Slot(object)
+    def _on_run_ended(self, run: RunState) -> None:
+        self._is_probed = False
+        if not self.holds(run):
+            return
+        problem = run.error.message if run.error is not None else ""
+        self._end(self._names[run.run], _STATUSES[run.status], problem)
+        is_cancelled = run.status is Status.CANCELLED
+        if not self.state.is_working and not is_cancelled:
+            self.ended.emit(self.state)
+
+    # the file
+
+    def _load(self, parent: str) -> None:
+        """Show the queue of a runs folder in place of that of another."""
+        self._file.release()
+        self._parent, self._file = parent, QueueFile(paths.expanded(parent))
+        runs: tuple[QueuedRun, ...] = ()
+        if not self._file.is_taken:
+            try:
+                runs = self._file.read()
+            except UnreadableQueueError as error:
+                self._report_damage(error)
+        self.state = queue_state.restored(runs)
+        for run in self.state.waiting:
+            if run.folder:  # the queue goes on with it
+                self._runs.dismiss(run.folder)
+        self.changed.emit()
+
+    def _report_damage(self, error: UnreadableQueueError) -> None:
+        kept = self._file.path.with_name("queue-damaged.json")
+        with suppress(OSError):
+            self._file.path.replace(kept)
+        message = tr("The queue of {folder} cannot be read: {reason}.")
+        hint = tr("Add its runs again. The file is kept as {file}.")
+        self._session.show_problem(
+            Failed(
+                message.format(folder=self._parent, reason=error),
+                hint.format(file=kept.name),
+            )
+        )
+
+    def _set(self, state: QueueState) -> None:
+        if state == self.state:
+            return
+        is_written = state.runs != self.state.runs
+        self.state = state
+        if is_written:
+            self._write()
+        self.changed.emit()
+
+    def _write(self) -> None:
+        try:
+            self._file.write(() if self.state.is_complete else self.state.runs)
+        except OSError as error:
+            message = tr("The queue cannot be written: {reason}.")
+            hint = tr("It is lost when Surgeon is closed. Free some space.")
+            self._session.show_problem(
+                Failed(message.format(reason=error.strerror), hint)
+            )
+
+
+def _interrupted_run(folder: Path) -> RunState | str:
+    """Return the run in a folder, or why it cannot go on."""
+    try:
+        return read_state(folder)
+    except UnreadableRunError as error:
+        return str(error)

@@ -1,0 +1,1 @@
+"""The queue: jobs that run one after another. No Qt."""

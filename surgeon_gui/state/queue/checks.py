@@ -1,0 +1,70 @@
+"""Checks of the jobs of a queue: when they are added, and again when they begin."""
+
+from __future__ import annotations
+
+from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.messages.machine import Machine
+from surgeon_engine.api.planning.needs import needs_of
+from surgeon_engine.api.planning.resource_check import ResourceCheck, check_resources
+from surgeon_gui.base import paths
+from surgeon_gui.base.translation import tr
+from surgeon_gui.state.app import AppState
+from surgeon_gui.state.job.checks import draft_obstacle, find_problems
+from surgeon_gui.state.job.resource_text import (
+    free_disk,
+    resource_obstacle,
+    shortage,
+)
+from surgeon_gui.state.queue.state import QueuedRun, QueueState
+
+
+def add_obstacle(state: AppState, queue: QueueState) -> str:
+    """Return why the draft cannot be added to the queue; empty if it can."""
+    return draft_obstacle(state) or _destination_obstacle(state.config, queue)
+
+
+def job_obstacle(
+    config: RunConfig, check: ResourceCheck | None, state: AppState
+) -> str:
+    """Return why a job with the model of the draft makes no run; empty if it does.
+
+    `check` is that of its resources; None: they are unknown.
+    """
+    problems = find_problems(config, state.model, state.run_parent)
+    return next(iter(problems.values()), "") or resource_obstacle(check)
+
+
+def check_job(config: RunConfig, state: AppState) -> ResourceCheck | None:
+    """Check the resources for a job with the model of the draft; None: unknown."""
+    if state.model is None or state.machine is None:
+        return None
+    free = free_disk(config, state.run_parent)
+    return check_resources(config, state.model, state.machine, free)
+
+
+def begin_obstacle(run: QueuedRun, run_parent: str, machine: Machine | None) -> str:
+    """Return why a waiting run cannot begin now; empty if it can.
+
+    The model is not read again: the engine checks it.
+    """
+    problems = find_problems(run.config, None, run_parent)
+    if problem := next(iter(problems.values()), ""):
+        return problem
+    if run.estimate is None or machine is None:
+        return ""
+    return shortage(needs_of(run.estimate, machine, free_disk(run.config, run_parent)))
+
+
+def _destination_obstacle(config: RunConfig, queue: QueueState) -> str:
+    """Return that a waiting run writes to the same folder; empty if none does."""
+    if not config.export.folder:
+        return ""
+    destination = paths.expanded(config.export.folder)
+    others = (*queue.waiting, *([queue.current] if queue.current else []))
+    for run in others:
+        folder = run.config.export.folder
+        if folder and paths.expanded(folder) == destination:
+            return tr("{run} of the queue writes to {folder}, too.").format(
+                run=run.name, folder=folder
+            )
+    return ""

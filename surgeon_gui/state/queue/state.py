@@ -1,0 +1,187 @@
+"""The queue as a value, and what happens to it, as pure functions.
+
+The runs that have ended stay in the queue until it is complete and others are added:
+they are marked in the list and compared at the end.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any
+
+from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.planning.estimate import Estimate
+
+
+class QueueStatus(Enum):
+    """The status of a run of the queue."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedRun:
+    """A job of the queue."""
+
+    name: str  # no other of the queue has it
+    config: RunConfig
+    estimate: Estimate | None = None  # None: unknown
+    status: QueueStatus = QueueStatus.WAITING
+    folder: str = ""  # of its run; of a waiting one: the run was interrupted
+    problem: str = ""  # why it has failed
+
+    @property
+    def is_waiting(self) -> bool:
+        """True if the run has not begun, or is to go on."""
+        return self.status is QueueStatus.WAITING
+
+
+@dataclass(frozen=True, slots=True)
+class QueueState:
+    """The runs in their order, and whether they are being worked off."""
+
+    runs: tuple[QueuedRun, ...] = ()
+    is_working: bool = False  # False: no further run begins
+    is_offered: bool = False  # it was left by an earlier start of the window
+
+    @property
+    def waiting(self) -> tuple[QueuedRun, ...]:
+        """The runs that are to begin."""
+        return tuple(run for run in self.runs if run.is_waiting)
+
+    @property
+    def next(self) -> QueuedRun | None:
+        """The run that begins next; None: none waits."""
+        return next(iter(self.waiting), None)
+
+    @property
+    def current(self) -> QueuedRun | None:
+        """The run in progress."""
+        return next(iter(self.of(QueueStatus.RUNNING)), None)
+
+    @property
+    def is_complete(self) -> bool:
+        """True if no run waits or is in progress."""
+        return self.next is None and self.current is None
+
+    def of(self, status: QueueStatus) -> tuple[QueuedRun, ...]:
+        """Return the runs with a status."""
+        return tuple(run for run in self.runs if run.status is status)
+
+    def run(self, name: str) -> QueuedRun | None:
+        """Return the run with a name, or None if there is none."""
+        return next((run for run in self.runs if run.name == name), None)
+
+
+def with_added(state: QueueState, runs: Iterable[QueuedRun]) -> QueueState:
+    """Return the queue with more runs at its end; a complete one begins anew.
+
+    A name that the queue has already gets a number.
+    """
+    kept = () if state.is_complete else state.runs
+    for run in runs:
+        taken = {each.name for each in kept}
+        numbered = (f"{run.name} ({n})" for n in itertools.count(2))
+        names = itertools.chain([run.name], numbered)
+        name = next(each for each in names if each not in taken)
+        kept = (*kept, replace(run, name=name))
+    return replace(state, runs=kept)
+
+
+def with_moved(state: QueueState, name: str, step: int) -> QueueState:
+    """Return the queue after a waiting run has changed places with a neighbour.
+
+    Args:
+        state: the queue.
+        name: of the run.
+        step: -1: it begins earlier; 1: later.
+    """
+    if not can_move(state, name, step):
+        return state
+    waiting = list(state.waiting)
+    at = [run.name for run in waiting].index(name)
+    waiting[at], waiting[at + step] = waiting[at + step], waiting[at]
+    others = [run for run in state.runs if not run.is_waiting]
+    return replace(state, runs=(*others, *waiting))
+
+
+def can_move(state: QueueState, name: str, step: int) -> bool:
+    """Return True if a run waits and has a waiting neighbour on that side."""
+    names = [run.name for run in state.waiting]
+    return name in names and 0 <= names.index(name) + step < len(names)
+
+
+def without(state: QueueState, name: str) -> QueueState:
+    """Return the queue without a run; the one in progress stays."""
+    return _kept(state, lambda run: run.name != name)
+
+
+def without_all(state: QueueState) -> QueueState:
+    """Return the queue without any run but the one in progress."""
+    return _kept(state, lambda run: False)
+
+
+def with_started(state: QueueState, name: str, folder: str) -> QueueState:
+    """Return the queue after a run has begun in its folder."""
+    return _changed(state, name, status=QueueStatus.RUNNING, folder=folder)
+
+
+def with_waiting(state: QueueState, name: str) -> QueueState:
+    """Return the queue after a run could not begin yet."""
+    return _changed(state, name, status=QueueStatus.WAITING)
+
+
+def with_ended(
+    state: QueueState, name: str, status: QueueStatus, problem: str = ""
+) -> QueueState:
+    """Return the queue after a run has ended; `problem`: why it has failed."""
+    return _changed(state, name, status=status, problem=problem)
+
+
+def working(state: QueueState) -> QueueState:
+    """Return the queue after it was started."""
+    return replace(state, is_working=True, is_offered=False)
+
+
+def stopped(state: QueueState) -> QueueState:
+    """Return the queue after it was stopped; the run in progress goes on."""
+    return replace(state, is_working=False)
+
+
+def without_offer(state: QueueState) -> QueueState:
+    """Return the queue after the user has dismissed the offer to go on."""
+    return replace(state, is_offered=False)
+
+
+def restored(runs: tuple[QueuedRun, ...]) -> QueueState:
+    """Return the queue that an earlier start of the window has left.
+
+    A run that was in progress has been interrupted and waits.
+    """
+    state = QueueState(runs)
+    if state.current is not None:
+        state = with_waiting(state, state.current.name)
+    others = [run for run in state.runs if not run.is_waiting]
+    is_offered = state.next is not None
+    return QueueState((*others, *state.waiting), is_offered=is_offered)
+
+
+def _kept(state: QueueState, is_kept: Callable[[QueuedRun], bool]) -> QueueState:
+    runs = tuple(
+        run for run in state.runs if run.status is QueueStatus.RUNNING or is_kept(run)
+    )
+    return replace(state, runs=runs)
+
+
+def _changed(state: QueueState, name: str, **changes: Any) -> QueueState:
+    runs = tuple(
+        replace(run, **changes) if run.name == name else run for run in state.runs
+    )
+    return replace(state, runs=runs)

@@ -1,0 +1,141 @@
+"""A sweep of the draft: a run for each target and method, as waiting runs.
+
+The jobs are those of `surgeon sweep`; here they get names, checks and estimates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from surgeon_engine.api.config.fields import values_of
+from surgeon_engine.api.config.pruning import Method, Target
+from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.sweep import Axis, combinations
+from surgeon_engine.api.errors import ConfigError
+from surgeon_engine.api.planning.target_size import file_dtype
+from surgeon_gui.base.translation import ntr, tr
+from surgeon_gui.state.app import AppState
+from surgeon_gui.state.job.targets import converted, target_field
+from surgeon_gui.state.queue.checks import check_job, job_obstacle
+from surgeon_gui.state.queue.state import QueuedRun
+from surgeon_gui.state.queue.text import needs, run_name
+from surgeon_gui.text import numbers
+
+MAX_RUNS = 30
+_SHARES = (0.1, 0.2, 0.3, 0.4)  # that are proposed
+_OF_SHARE = (Target.PRUNABLE_SHARE, Target.PARAMETER_SHARE)
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What the user varies."""
+
+    unit: Target
+    values: str  # in that unit, as typed; shares in percent
+    methods: tuple[Method, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SweepPlan:
+    """The runs of a sweep, or why there are none."""
+
+    runs: tuple[QueuedRun, ...] = ()
+    problem: str = ""
+
+
+def proposed_values(state: AppState, unit: Target) -> str:
+    """Return the values for 10, 20, 30 and 40 % in a unit; empty if unknown."""
+    if unit in _OF_SHARE:
+        return numbers.number_list(100 * share for share in _SHARES)
+    if state.model is None:
+        return ""
+    dtype = file_dtype(state.config, state.model)
+    found = []
+    for share in _SHARES:
+        values = {
+            **values_of(state.config.pruning),
+            "target": Target.PRUNABLE_SHARE,
+            "sparsity": share,
+        }
+        changes = converted(values, unit, state.model, dtype)
+        if target_field(unit) in changes:
+            found.append(float(f"{changes[target_field(unit)]:.3g}"))
+    return numbers.number_list(found)
+
+
+def plan(state: AppState, sweep: Sweep) -> SweepPlan:
+    """Return the runs of a sweep of the draft, or its first problem."""
+    config = state.config
+    if config.export.folder:
+        return SweepPlan(
+            problem=tr(
+                "All runs would write to {folder}. Clear the destination in step 5: "
+                "each run then writes to its own folder."
+            ).format(folder=config.export.folder)
+        )
+    try:
+        values = tuple(dict.fromkeys(numbers.parse_list(sweep.values)))
+    except ValueError as error:
+        return SweepPlan(problem=tr("“{text}” is not a number.").format(text=error))
+    if not values or not sweep.methods:
+        return SweepPlan(problem=tr("Enter at least one target and tick one method."))
+    count = len(values) * len(sweep.methods)
+    if count > MAX_RUNS:
+        text = tr("These are {n} runs. A sweep has at most {maximum}.")
+        return SweepPlan(problem=text.format(n=count, maximum=MAX_RUNS))
+    try:
+        jobs = _jobs(config, sweep, values)
+    except ConfigError as error:
+        return SweepPlan(problem=f"{error.message} {error.hint}".strip())
+    return _checked(jobs, state)
+
+
+def summary(found: SweepPlan, free_disk: int | None) -> str:
+    """Return how many runs there are and what they need; empty without runs."""
+    count = len(found.runs)
+    if not count:
+        return ""
+    text = ntr("{n} run", "{n} runs", count).format(n=count)
+    if total := needs(found.runs):
+        text = tr("{count}: {needs}").format(count=text, needs=total)
+    if free_disk is None:
+        return f"{text}."
+    free = numbers.size(free_disk)
+    return tr("{text}; {free} are free.").format(text=text, free=free)
+
+
+def disk_warning(found: SweepPlan, free_disk: int | None) -> str:
+    """Return a warning if the disk does not hold all runs; otherwise ""."""
+    needed = sum(run.estimate.disk for run in found.runs if run.estimate is not None)
+    if free_disk is None or needed <= free_disk:
+        return ""
+    return tr(
+        "The disk does not hold all of these runs. Those that no longer fit will fail."
+    )
+
+
+def _jobs(
+    config: RunConfig, sweep: Sweep, values: tuple[float, ...]
+) -> tuple[RunConfig, ...]:
+    if sweep.unit in _OF_SHARE:
+        # Without 0.30000000000000004.
+        values = tuple(round(value / 100, 6) for value in values)
+    axes = (
+        Axis("pruning", "target", (sweep.unit,)),
+        Axis("pruning", target_field(sweep.unit), values),
+        Axis("pruning", "method", sweep.methods),
+    )
+    return tuple(each.config for each in combinations(config, axes))
+
+
+def _checked(jobs: tuple[RunConfig, ...], state: AppState) -> SweepPlan:
+    runs = []
+    for job in jobs:
+        check = check_job(job, state)
+        name = run_name(job)
+        if obstacle := job_obstacle(job, check, state):
+            text = tr("{run}: {problem}").format(run=name, problem=obstacle)
+            return SweepPlan(problem=text)
+        estimate = check.estimate if check is not None else None
+        runs.append(QueuedRun(name, job, estimate))
+    return SweepPlan(tuple(runs))

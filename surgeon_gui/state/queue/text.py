@@ -1,0 +1,136 @@
+"""Texts about the queue: names, estimates, progress and how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from surgeon_engine.api.config.run import RunConfig
+from surgeon_gui.base.translation import ntr, tr
+from surgeon_gui.state.job.plan_text import brief_target
+from surgeon_gui.state.queue.state import QueuedRun, QueueState, QueueStatus
+from surgeon_gui.text import numbers
+from surgeon_gui.text.choices import CHOICES
+from surgeon_gui.text.labels import source_name
+
+_STATUSES = {
+    QueueStatus.WAITING: tr("Waiting"),
+    QueueStatus.RUNNING: tr("Running"),
+    QueueStatus.FINISHED: tr("Finished"),
+    QueueStatus.FAILED: tr("Failed"),
+    QueueStatus.CANCELLED: tr("Cancelled"),
+}
+
+
+def run_name(config: RunConfig) -> str:
+    """Return the name of a run in the queue: model, target and method."""
+    return tr("{model}, {target}, {method}").format(
+        model=source_name(config.model.source),
+        target=brief_target(config.pruning),
+        method=CHOICES[config.pruning.method][0],
+    )
+
+
+def status(run: QueuedRun) -> str:
+    """Return the status of a run; of a waiting one the time that it will take."""
+    if not run.is_waiting:
+        return _STATUSES[run.status]
+    if run.folder:
+        return tr("Interrupted")
+    if run.estimate is None or run.estimate.seconds is None:
+        return _STATUSES[run.status]
+    time = numbers.rough_duration(run.estimate.seconds)
+    return tr("about {time}").format(time=time)
+
+
+def details(run: QueuedRun) -> str:
+    """Return why a run has failed, or what a waiting one needs; empty if unknown."""
+    if run.problem:
+        return run.problem
+    if run.is_waiting and run.folder:
+        return tr("It was interrupted, and goes on from its last saved state.")
+    if run.is_waiting and run.estimate is not None:
+        return needs([run])
+    return ""
+
+
+def needs(runs: Iterable[QueuedRun]) -> str:
+    """Return the time and the disk that runs take together; empty if unknown."""
+    estimates = [run.estimate for run in runs]
+    known = [each for each in estimates if each is not None]
+    if not known or len(known) < len(estimates):
+        return ""
+    disk = numbers.size(sum(each.disk for each in known))
+    seconds = [each.seconds for each in known]
+    if None in seconds:
+        return tr("{disk} on the disk").format(disk=disk)
+    time = numbers.rough_duration(sum(each or 0.0 for each in seconds))
+    return tr("about {time}, {disk} on the disk").format(time=time, disk=disk)
+
+
+def summary(queue: QueueState, *, is_busy: bool) -> str:
+    """Return what the queue does and how much waits.
+
+    `is_busy`: the engine works at something that is not of the queue.
+    """
+    if not queue.runs:
+        return tr("The queue is empty. Add to queue is beside Start.")
+    waiting = queue.waiting
+    if not waiting:
+        return _ended(queue) if queue.is_complete else tr("No further run waits.")
+    count = ntr("{n} run waits", "{n} runs wait", len(waiting)).format(n=len(waiting))
+    if total := needs(waiting):
+        count = tr("{count}: {needs}").format(count=count, needs=total)
+    if queue.is_working and is_busy:
+        return tr("{count}. The queue begins when the engine is free.").format(
+            count=count
+        )
+    return f"{count}."
+
+
+def ending(queue: QueueState) -> str:
+    """Return how the queue ended, for a notification."""
+    waiting = len(queue.waiting)
+    if not waiting:
+        return _ended(queue)
+    stopped = tr("The queue was stopped.")
+    left = ntr("{n} run still waits.", "{n} runs still wait.", waiting)
+    return f"{stopped} {_outcomes(queue)} {left.format(n=waiting)}"
+
+
+def offer(queue: QueueState) -> str:
+    """Return the text that offers to go on with the queue of an earlier start."""
+    n = len(queue.waiting)
+    return ntr(
+        "The queue is paused. {n} run waits since Surgeon was closed.",
+        "The queue is paused. {n} runs wait since Surgeon was closed.",
+        n,
+    ).format(n=n)
+
+
+def kept_note(queue: QueueState) -> str:
+    """Return that waiting runs are kept when the window closes; empty if none wait."""
+    n = len(queue.waiting)
+    if not n:
+        return ""
+    return ntr(
+        "{n} waiting run stays in the queue.",
+        "{n} waiting runs stay in the queue.",
+        n,
+    ).format(n=n)
+
+
+def _ended(queue: QueueState) -> str:
+    ended = tr("The queue has ended.")
+    return f"{ended} {_outcomes(queue)}"
+
+
+def _outcomes(queue: QueueState) -> str:
+    """Return how many runs finished and failed, as a sentence."""
+    finished = len(queue.of(QueueStatus.FINISHED))
+    failed = len(queue.of(QueueStatus.FAILED))
+    counts = [ntr("{n} run finished", "{n} runs finished", finished).format(n=finished)]
+    counts.append(ntr("{n} failed", "{n} failed", failed).format(n=failed))
+    if cancelled := len(queue.of(QueueStatus.CANCELLED)):
+        text = ntr("{n} was cancelled", "{n} were cancelled", cancelled)
+        counts.append(text.format(n=cancelled))
+    return ", ".join(counts) + "."

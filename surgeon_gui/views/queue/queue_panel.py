@@ -1,0 +1,190 @@
+"""The queue: its runs in their order, what they need, and buttons."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from PySide6.QtCore import QPoint, Qt, Signal, Slot
+from PySide6.QtGui import QAction, QKeySequence
+from PySide6.QtWidgets import (
+    QHBoxLayout,
+    QHeaderView,
+    QMenu,
+    QTreeWidget,
+    QTreeWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from surgeon_gui.base.theme import GAP, MARGIN
+from surgeon_gui.base.translation import tr
+from surgeon_gui.controllers.queue import QueueController
+from surgeon_gui.controllers.session import Session
+from surgeon_gui.state.job.plan_text import brief_target
+from surgeon_gui.state.queue import text
+from surgeon_gui.state.queue.state import QueuedRun, QueueStatus, can_move
+from surgeon_gui.state.run_controls import ControlView
+from surgeon_gui.text.captions import CAPTIONS
+from surgeon_gui.widgets.controls import (
+    button,
+    described,
+    enable_unless,
+    give_menu,
+    heading,
+    show_button,
+    text_label,
+)
+from surgeon_gui.widgets.tool_tips import plain_tip
+
+_MIN_HEIGHT, _MAX_HEIGHT = 64, 150  # pixels, of the table
+_COLUMNS = (tr("Run"), tr("Target"), tr("Status"))
+_NAME = Qt.ItemDataRole.UserRole
+
+
+class QueuePanel(QWidget):
+    """Shows the queue; user actions go to `QueueController`."""
+
+    start_clicked = Signal()
+    sweep_clicked = Signal()
+
+    def __init__(self, session: Session, queue: QueueController) -> None:
+        super().__init__()
+        self._session, self._queue = session, queue
+        self._summary = text_label(quiet=True)
+        self._summary.setObjectName("queue_summary")
+        self._table = described(QTreeWidget(), "queue_table")
+        self._start = button("queue_start_button", primary=True)
+        self._sweep = button("queue_sweep_button")
+        self._more = button("queue_more_button")
+        self._menu = QMenu(self)
+        self._actions: dict[str, QAction] = {}
+        self._make_actions()
+        self._make_table()
+        self._lay_out()
+        self._start.clicked.connect(self.start_clicked)
+        self._sweep.clicked.connect(self.sweep_clicked)
+        queue.changed.connect(self._on_queue_changed)
+        session.changed.connect(self._show_summary)
+        self._on_queue_changed()
+
+    def show_controls(self, start: ControlView, sweep_obstacle: str) -> None:
+        """Show what the buttons do, and why there can be no sweep; empty: there can."""
+        show_button(self._start, start.label, start.tip, is_enabled=start.is_enabled)
+        enable_unless(self._sweep, sweep_obstacle)
+
+    def _make_actions(self) -> None:
+        slots: dict[str, tuple[Callable[[], None], str]] = {
+            "up": (partial(self._move, -1), "Alt+Up"),
+            "down": (partial(self._move, 1), "Alt+Down"),
+            "remove": (self._remove, "Del"),
+            "clear": (self._queue.remove_all, "Shift+Del"),
+        }
+        for name, (slot, keys) in slots.items():
+            action = QAction(CAPTIONS[f"queue_{name}_action"].label, self)
+            action.setObjectName(f"queue_{name}_action")
+            action.setShortcut(QKeySequence(keys))
+            action.setShortcutContext(Qt.ShortcutContext.WidgetShortcut)
+            action.triggered.connect(slot)
+            self._table.addAction(action)
+            self._menu.addAction(action)
+            self._actions[name] = action
+
+    def _make_table(self) -> None:
+        table = self._table
+        table.setHeaderLabels(_COLUMNS)
+        table.setRootIsDecorated(False)
+        table.setUniformRowHeights(True)
+        table.setAllColumnsShowFocus(True)
+        table.setTextElideMode(Qt.TextElideMode.ElideRight)
+        table.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        table.setMinimumHeight(_MIN_HEIGHT)
+        table.setMaximumHeight(_MAX_HEIGHT)
+        header = table.header()
+        header.setStretchLastSection(False)
+        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        table.itemSelectionChanged.connect(self._show_actions)
+        table.customContextMenuRequested.connect(self._on_menu_requested)
+
+    def _lay_out(self) -> None:
+        give_menu(self._more, self._menu)
+        row = QHBoxLayout()
+        row.setSpacing(GAP)
+        for each in (self._start, self._sweep, self._more):
+            row.addWidget(each)
+        row.addStretch()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(GAP, GAP, MARGIN, 0)
+        layout.setSpacing(GAP)
+        layout.addWidget(heading(tr("Queue")))
+        layout.addWidget(self._summary)
+        layout.addWidget(self._table)
+        layout.addLayout(row)
+
+    @property
+    def _selected(self) -> QueuedRun | None:
+        items = self._table.selectedItems()
+        return self._queue.state.run(items[0].data(0, _NAME)) if items else None
+
+    @Slot()
+    def _on_queue_changed(self) -> None:
+        selected = self._selected
+        runs = self._queue.state.runs
+        self._table.clear()
+        for run in runs:
+            item = _item(run)
+            self._table.addTopLevelItem(item)
+            if selected is not None and run.name == selected.name:
+                self._table.setCurrentItem(item)
+        self._table.setVisible(bool(runs))
+        self._show_summary()
+        self._show_actions()
+
+    @Slot()
+    def _show_summary(self) -> None:
+        queue, session = self._queue.state, self._session.state
+        is_busy = queue.current is None and session.is_busy
+        shown = text.summary(queue, is_busy=is_busy)
+        if shown != self._summary.text():
+            self._summary.setText(shown)
+
+    @Slot()
+    def _show_actions(self) -> None:
+        state, run = self._queue.state, self._selected
+        name = run.name if run is not None else ""
+        self._actions["up"].setEnabled(can_move(state, name, -1))
+        self._actions["down"].setEnabled(can_move(state, name, 1))
+        is_removable = run is not None and run.status is not QueueStatus.RUNNING
+        self._actions["remove"].setEnabled(is_removable)
+        running = state.of(QueueStatus.RUNNING)
+        self._actions["clear"].setEnabled(len(state.runs) > len(running))
+        self._more.setEnabled(bool(state.runs))
+
+    def _move(self, step: int) -> None:
+        if (run := self._selected) is not None:
+            self._queue.move(run.name, step)
+
+    @Slot()
+    def _remove(self) -> None:
+        if (run := self._selected) is not None:
+            row = self._table.indexOfTopLevelItem(self._table.selectedItems()[0])
+            self._queue.remove(run.name)
+            row = min(row, self._table.topLevelItemCount() - 1)
+            item = self._table.topLevelItem(row)
+            if item is not None:  # the same key removes the next run
+                self._table.setCurrentItem(item)
+
+    @Slot(QPoint)
+    def _on_menu_requested(self, position: QPoint) -> None:
+        self._menu.popup(self._table.viewport().mapToGlobal(position))
+
+
+def _item(run: QueuedRun) -> QTreeWidgetItem:
+    item = QTreeWidgetItem([run.name, brief_target(run.config.pruning), ""])
+    item.setText(2, text.status(run))
+    item.setData(0, _NAME, run.name)
+    for column in range(len(_COLUMNS)):
+        tip = text.details(run) if column else ""
+        item.setToolTip(column, plain_tip(tip or item.text(column)))
+    return item

@@ -1,0 +1,145 @@
+"""The dialog of a sweep: targets and methods, and the runs that they make."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QTimer, Signal, Slot
+from PySide6.QtWidgets import (
+    QCheckBox,
+    QDialog,
+    QGridLayout,
+    QHBoxLayout,
+    QLineEdit,
+    QVBoxLayout,
+    QWidget,
+)
+
+from surgeon_engine.api.config.pruning import Target, methods_for
+from surgeon_gui.base.theme import GAP, MARGIN
+from surgeon_gui.base.translation import tr
+from surgeon_gui.state.app import AppState
+from surgeon_gui.state.job.resource_text import free_disk
+from surgeon_gui.state.job.targets import disabled_targets
+from surgeon_gui.state.queue import sweep
+from surgeon_gui.state.queue.sweep import Sweep, SweepPlan
+from surgeon_gui.text.choices import CHOICES, choice_label
+from surgeon_gui.widgets.controls import (
+    button,
+    choice_box,
+    described,
+    explained,
+    heading,
+    problem_label,
+    show_problem,
+    text_label,
+    warning_label,
+)
+
+_WIDTH = 460
+_CHECK_DELAY_MS = 300  # after the last key
+_UNITS = {
+    Target.PRUNABLE_SHARE: tr("{unit} (%)"),
+    Target.PARAMETER_SHARE: tr("{unit} (%)"),
+    Target.PARAMETERS: tr("{unit} (millions)"),
+    Target.FILE_SIZE: tr("{unit} (MB)"),
+}
+
+
+class SweepDialog(QDialog):
+    """Plans a sweep of the draft in `state`; does not block the window's events."""
+
+    added = Signal(object)  # tuple[QueuedRun, ...]
+
+    def __init__(self, state: AppState, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setObjectName("sweep_dialog")
+        self.setWindowTitle(tr("Sweep"))
+        self._state = state
+        self._plan = SweepPlan()
+        self._free = free_disk(state.config, state.run_parent)
+        pruning = state.config.pruning
+        disabled = disabled_targets(pruning.kind, state.config.export.format)
+        self._units = [unit for unit in Target if unit not in disabled]
+        self._unit = described(choice_box(), "sweep_unit_combo")
+        for unit in self._units:
+            self._unit.addItem(_UNITS[unit].format(unit=CHOICES[unit][0]))
+        own = Target(str(pruning.target.__struct_config__.tag))
+        self._unit.setCurrentIndex(self._units.index(own) if own in self._units else 0)
+        self._values = described(QLineEdit(), "sweep_values_edit")
+        self._methods = {
+            method: explained(QCheckBox(choice_label(method)[0]), CHOICES[method][1])
+            for method in methods_for(pruning.kind)
+        }
+        for method, box in self._methods.items():
+            box.setObjectName(f"sweep_{method.value}_check")
+            box.setChecked(method is pruning.method)
+            box.toggled.connect(self._check)
+        self._summary = text_label()
+        self._summary.setObjectName("sweep_summary")
+        self._warning = warning_label("sweep_warning")
+        self._problem = problem_label()
+        self._problem.setObjectName("sweep_problem")
+        self._add = button("sweep_add_button", primary=True)
+        self._cancel = button("sweep_cancel_button")
+        self._timer = QTimer(self, singleShot=True, interval=_CHECK_DELAY_MS)
+        self._lay_out()
+        self._timer.timeout.connect(self._check)
+        self._values.textEdited.connect(self._on_edited)
+        self._unit.currentIndexChanged.connect(self._on_unit_chosen)
+        self._add.clicked.connect(self._on_add_clicked)
+        self._cancel.clicked.connect(self.reject)
+        self._on_unit_chosen()
+
+    def _lay_out(self) -> None:
+        methods = QGridLayout()
+        methods.setSpacing(GAP)
+        for number, box in enumerate(self._methods.values()):
+            methods.addWidget(box, number // 2, number % 2)
+        below = QHBoxLayout()
+        below.setSpacing(GAP)
+        below.addStretch()
+        below.addWidget(self._cancel)
+        below.addWidget(self._add)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
+        column.setSpacing(GAP)
+        note = tr("A run for each target and method. The other settings are the job's.")
+        column.addWidget(text_label(note, quiet=True))
+        column.addWidget(heading(tr("Targets")))
+        column.addWidget(self._unit)
+        column.addWidget(self._values)
+        column.addWidget(heading(tr("Methods")))
+        column.addLayout(methods)
+        for label in (self._summary, self._warning, self._problem):
+            column.addWidget(label)
+        column.addStretch()
+        column.addLayout(below)
+        self.resize(_WIDTH, self.sizeHint().height())
+        self._add.setDefault(True)
+
+    @Slot()
+    def _on_unit_chosen(self) -> None:
+        unit = self._units[self._unit.currentIndex()]
+        self._values.setText(sweep.proposed_values(self._state, unit))
+        self._check()
+
+    @Slot()
+    def _on_edited(self) -> None:
+        self._add.setEnabled(False)
+        self._timer.start()
+
+    @Slot()
+    def _check(self) -> None:
+        """Plan the runs and show what they need, or the problem."""
+        self._timer.stop()
+        unit = self._units[self._unit.currentIndex()]
+        methods = tuple(x for x, box in self._methods.items() if box.isChecked())
+        self._plan = sweep.plan(self._state, Sweep(unit, self._values.text(), methods))
+        self._summary.setText(sweep.summary(self._plan, self._free))
+        show_problem(self._warning, sweep.disk_warning(self._plan, self._free))
+        show_problem(self._problem, self._plan.problem)
+        self._add.setEnabled(bool(self._plan.runs))
+
+    @Slot()
+    def _on_add_clicked(self) -> None:
+        self.accept()
+        self.added.emit(self._plan.runs)

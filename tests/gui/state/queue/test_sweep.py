@@ -1,0 +1,157 @@
+"""A sweep makes a checked run for each target and method of the draft."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from surgeon_engine.api.config.export import ExportConfig
+from surgeon_engine.api.config.pruning import (
+    Elements,
+    FileSize,
+    Method,
+    Parameters,
+    ParameterShare,
+    PrunableShare,
+    PruningConfig,
+    Target,
+)
+from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.planning.estimate import estimate
+from surgeon_gui.base import translation
+from surgeon_gui.state.queue import sweep
+from surgeon_gui.state.queue.sweep import MAX_RUNS, Sweep
+from tests.helpers.fake_engine import model_summary
+from tests.helpers.fake_machine import machine
+from tests.helpers.queued_runs import ready_state
+
+FIRST = (Method.FIRST_ORDER,)
+
+
+@pytest.fixture
+def state(tmp_path):
+    return ready_state(tmp_path / "runs")
+
+
+def jobs(state, unit, values, methods=FIRST):
+    found = sweep.plan(state, Sweep(unit, values, methods))
+    assert not found.problem
+    return [run.config for run in found.runs]
+
+
+def problem(state, unit, values, methods=FIRST):
+    found = sweep.plan(state, Sweep(unit, values, methods))
+    assert not found.runs
+    return found.problem
+
+
+def test_proposed_shares_are_10_to_40_percent(state):
+    text = sweep.proposed_values(state, Target.PRUNABLE_SHARE)
+    assert text == "10, 20, 30, 40"
+    shares = [job.pruning.target for job in jobs(state, Target.PRUNABLE_SHARE, text)]
+    assert shares == [PrunableShare(share) for share in (0.1, 0.2, 0.3, 0.4)]
+
+
+@pytest.mark.parametrize("unit", [Target.PARAMETERS, Target.FILE_SIZE])
+def test_proposed_sizes_are_those_of_the_shares(state, unit):
+    text = sweep.proposed_values(state, unit)
+    sizes = [float(part) for part in text.split(",")]
+    model = model_summary()
+    left = [model.parameters - share * model.prunable for share in (0.1, 0.2, 0.3, 0.4)]
+    scale = 1e6 if unit is Target.PARAMETERS else 1e6 / 4  # bytes of a float32
+    assert sizes == pytest.approx([count / scale for count in left], rel=5e-3)
+    assert len(jobs(state, unit, text)) == 4
+
+
+@pytest.mark.parametrize(
+    ("unit", "target"),
+    [
+        (Target.PRUNABLE_SHARE, PrunableShare(0.07)),
+        (Target.PARAMETER_SHARE, ParameterShare(0.07)),
+        (Target.PARAMETERS, Parameters(2.5)),
+        (Target.FILE_SIZE, FileSize(9.5)),
+    ],
+)
+def test_each_unit_makes_its_own_target(state, unit, target):
+    values = {"prunable_share": "7", "parameter_share": "7", "parameters": "2.5"}
+    (job,) = jobs(state, unit, values.get(unit, "9.5"))
+    assert job == replace(state.config, pruning=PruningConfig(target=target))
+
+
+def test_targets_and_methods_are_combined_under_names_that_tell_them_apart(state):
+    methods = (Method.FIRST_ORDER, Method.MAGNITUDE)
+    found = sweep.plan(state, Sweep(Target.PRUNABLE_SHARE, "10 20", methods))
+    assert [run.name.replace("\xa0", " ") for run in found.runs] == [
+        "Bundled demo, 10 %, First-order gates",
+        "Bundled demo, 10 %, Magnitude",
+        "Bundled demo, 20 %, First-order gates",
+        "Bundled demo, 20 %, Magnitude",
+    ]
+
+
+def test_runs_have_estimates_and_the_summary_adds_them_up(state):
+    found = sweep.plan(state, Sweep(Target.PRUNABLE_SHARE, "10 20", FIRST))
+    for run in found.runs:
+        assert run.estimate.seconds > 0
+        assert run.estimate.disk == estimate(run.config, state.model, machine()).disk
+    text = sweep.summary(found, 10**10).replace("\xa0", " ")
+    assert text.startswith("2 runs: about ")
+    assert text.endswith("MB on the disk; 10.0 GB are free.")
+    disk = sum(run.estimate.disk for run in found.runs)
+    assert not sweep.disk_warning(found, disk)
+    assert "does not hold all" in sweep.disk_warning(found, disk - 1)
+
+
+def test_equal_values_make_one_run(state):
+    assert len(jobs(state, Target.PRUNABLE_SHARE, "10, 10.0; 10")) == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "methods", "sentence"),
+    [
+        ("10, x", FIRST, "“x” is not a number."),
+        ("10, inf", FIRST, "“inf” is not a number."),
+        ("", FIRST, "at least one target"),
+        ("10", (), "tick one method"),
+        ("99", FIRST, "sparsity must be in (0, 0.95]"),
+        (" ".join(map(str, range(1, MAX_RUNS + 2))), FIRST, "at most 30"),
+    ],
+)
+def test_problem_of_the_input_is_shown(state, values, methods, sentence):
+    assert sentence in problem(state, Target.PRUNABLE_SHARE, values, methods)
+
+
+def test_problem_of_one_run_names_it(state):
+    text = problem(state, Target.PARAMETERS, "2.5 0.01")
+    assert text.startswith("Bundled demo, To 10.0\xa0k, First-order gates: The target")
+
+
+def test_method_that_cannot_remove_the_structure_is_a_problem(state):
+    assert "SparseGPT" in problem(
+        state, Target.PRUNABLE_SHARE, "10", (Method.SPARSEGPT,)
+    )
+    pruning = PruningConfig(Elements(), Method.WANDA)
+    sparse = replace(state, config=RunConfig(pruning=pruning))
+    methods = (Method.SPARSEGPT, Method.LLM_SURGEON)
+    assert len(jobs(sparse, Target.PRUNABLE_SHARE, "10", methods)) == 2
+
+
+def test_runs_that_do_not_fit_the_machine_are_a_problem(state):
+    small = replace(state, machine=machine(10**8))
+    text = problem(small, Target.PRUNABLE_SHARE, "10")
+    assert "Not enough memory" in text
+
+
+def test_all_runs_in_one_destination_are_a_problem(state, tmp_path):
+    export = ExportConfig(str(tmp_path / "out"))
+    state = replace(state, config=replace(state.config, export=export))
+    assert "All runs would write to" in problem(state, Target.PRUNABLE_SHARE, "10 20")
+
+
+def test_german_numbers_have_a_comma(state, monkeypatch):
+    monkeypatch.setattr(translation, "_language", "de")
+    text = sweep.proposed_values(state, Target.PARAMETERS)
+    assert text == "2,59; 2,34; 2,1; 1,86"
+    assert len(jobs(state, Target.PARAMETERS, text)) == 4
+    assert len(jobs(state, Target.PARAMETERS, "2,5, 2,1")) == 2

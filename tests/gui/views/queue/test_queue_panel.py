@@ -1,0 +1,233 @@
+"""The queue above the list of runs, and the dialog of a sweep."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QAction
+from PySide6.QtWidgets import QCheckBox, QComboBox, QLineEdit, QTreeWidget
+
+from surgeon_engine.api.config.export import ExportConfig
+from surgeon_engine.api.config.pruning import FileSize, Method, PrunableShare
+from surgeon_gui.controllers.queue import QueueController
+from surgeon_gui.state.run import Status
+from surgeon_gui.views.queue.sweep_dialog import SweepDialog
+from tests.helpers.window_audit import problems, settle
+from tests.helpers.windows import (
+    QUICK,
+    TIMEOUT_MS,
+    click,
+    find,
+    find_type,
+    load_and_wait,
+    run_of,
+    wait_for_status,
+)
+
+pytestmark = pytest.mark.slow
+
+SLOW = ("--pause", "0.02")
+
+
+def queue_of(window):
+    return find_type(window, QueueController)
+
+
+def table_of(window):
+    return find(window, "queue_table", QTreeWidget)
+
+
+def rows(window):
+    table = table_of(window)
+    items = [table.topLevelItem(row) for row in range(table.topLevelItemCount())]
+    return [
+        [item.text(column).replace("\xa0", " ") for column in range(3)]
+        for item in items
+    ]
+
+
+def targets(window):
+    return [row[1] for row in rows(window)]
+
+
+def add(window, *shares):
+    for share in shares:
+        window.session.edit_pruning(replace(QUICK.pruning, target=PrunableShare(share)))
+        click(window, "queue_add_button")
+
+
+def select(window, row):
+    table = table_of(window)
+    table.setCurrentItem(table.topLevelItem(row))
+
+
+def open_sweep(window):
+    find(window, "sweep_action", QAction).trigger()
+    return find_type(window, SweepDialog)
+
+
+@pytest.fixture
+def filled(qtbot, window):
+    """Return a window with three waiting runs."""
+    load_and_wait(qtbot, window)
+    add(window, 0.1, 0.2, 0.3)
+    return window
+
+
+def test_added_runs_are_shown_with_target_and_estimate(filled):
+    assert find(filled, "runs_dock").isVisible()
+    assert rows(filled)[0][:2] == ["Bundled demo, 10 %, LLM Surgeon", "10 %"]
+    assert all(row[2].startswith("about ") for row in rows(filled))
+    assert "3 runs wait: about " in find(filled, "queue_summary").text()
+    assert targets(filled) == ["10 %", "20 %", "30 %"]
+
+
+def test_empty_queue_says_how_to_fill_it(window):
+    find(window, "runs_dock").show()
+    assert not table_of(window).isVisible()
+    assert "Add to queue" in find(window, "queue_summary").text()
+    assert not find(window, "queue_start_button").isEnabled()
+    assert not find(window, "queue_add_button").isEnabled()
+    assert "model" in find(window, "queue_add_button").toolTip()
+
+
+def test_keys_move_and_remove_the_selected_run(qtbot, filled):
+    table = table_of(filled)
+    select(filled, 2)
+    keys, alt = Qt.Key, Qt.KeyboardModifier.AltModifier
+    table.setFocus()
+    qtbot.waitUntil(table.hasFocus, timeout=TIMEOUT_MS)
+    qtbot.keyClick(table, keys.Key_Up, alt)
+    assert targets(filled) == ["10 %", "30 %", "20 %"]
+    qtbot.keyClick(table, keys.Key_Up, alt)
+    assert targets(filled) == ["30 %", "10 %", "20 %"]
+    qtbot.keyClick(table, keys.Key_Down, alt)
+    assert targets(filled) == ["10 %", "30 %", "20 %"]
+    qtbot.keyClick(table, keys.Key_Delete)
+    assert targets(filled) == ["10 %", "20 %"]
+    qtbot.keyClick(table, keys.Key_Delete)
+    assert targets(filled) == ["10 %"]
+    qtbot.keyClick(table, keys.Key_Delete, Qt.KeyboardModifier.ShiftModifier)
+    assert targets(filled) == []
+
+
+def test_actions_are_enabled_where_they_do_something(filled):
+    names = ("up", "down", "remove", "clear")
+
+    def enabled():
+        return [
+            name
+            for name in names
+            if find(filled, f"queue_{name}_action", QAction).isEnabled()
+        ]
+
+    assert enabled() == ["clear"]
+    select(filled, 0)
+    assert enabled() == ["down", "remove", "clear"]
+    select(filled, 2)
+    assert enabled() == ["up", "remove", "clear"]
+
+
+def test_run_in_progress_cannot_be_removed(qtbot, make_window):
+    window = make_window(*SLOW)
+    load_and_wait(qtbot, window)
+    add(window, 0.1, 0.2)
+    find(window, "queue_start_action", QAction).trigger()
+    wait_for_status(qtbot, window, Status.RUNNING)
+    assert rows(window)[0][2] == "Running"
+    select(window, 0)
+    assert not find(window, "queue_remove_action", QAction).isEnabled()
+    find(window, "queue_clear_action", QAction).trigger()
+    assert targets(window) == ["10 %"]
+    assert find(window, "queue_summary").text() == "No further run waits."
+    wait_for_status(qtbot, window, Status.FINISHED)
+    qtbot.waitUntil(lambda: not queue_of(window).state.is_working, timeout=TIMEOUT_MS)
+    assert "1 run finished, 0 failed" in find(window, "queue_summary").text()
+
+
+def test_failed_run_shows_its_reason(qtbot, make_window):
+    window = make_window("--fail-method", "magnitude")
+    load_and_wait(qtbot, window)
+    window.session.edit_pruning(replace(QUICK.pruning, method=Method.MAGNITUDE))
+    click(window, "queue_add_button")
+    click(window, "queue_start_button")
+    qtbot.waitUntil(lambda: rows(window)[0][2] == "Failed", timeout=TIMEOUT_MS)
+    assert "too little memory" in table_of(window).topLevelItem(0).toolTip(2)
+
+
+def test_sweep_adds_a_run_for_each_target_and_method(qtbot, window):
+    load_and_wait(qtbot, window)
+    dialog = open_sweep(window)
+    settle()
+    assert find(dialog, "sweep_values_edit", QLineEdit).text() == "10, 20, 30, 40"
+    assert find(dialog, "sweep_llm_surgeon_check", QCheckBox).isChecked()
+    assert find(dialog, "sweep_summary").text().startswith("4 runs: about ")
+    assert problems(dialog) == []
+    find(dialog, "sweep_magnitude_check", QCheckBox).click()
+    assert find(dialog, "sweep_summary").text().startswith("8 runs: about ")
+    click(dialog, "sweep_add_button")
+    assert len(rows(window)) == 8
+    assert run_of(window).status is Status.IDLE
+    assert find(window, "runs_dock").isVisible()
+
+
+def test_sweep_takes_sizes_in_the_unit_of_the_draft(qtbot, window):
+    pruning = replace(QUICK.pruning, target=FileSize(9.0))
+    load_and_wait(qtbot, window, replace(QUICK, pruning=pruning))
+    dialog = open_sweep(window)
+    assert "(MB)" in find(dialog, "sweep_unit_combo", QComboBox).currentText()
+    click(dialog, "sweep_add_button")
+    sizes = [run.config.pruning.target for run in queue_of(window).state.runs]
+    assert len(sizes) == 4 and all(isinstance(size, FileSize) for size in sizes)
+
+
+def test_problem_of_a_sweep_disables_add(qtbot, window):
+    load_and_wait(qtbot, window)
+    dialog = open_sweep(window)
+    edit, add_button = (
+        find(dialog, "sweep_values_edit"),
+        find(dialog, "sweep_add_button"),
+    )
+    edit.selectAll()
+    qtbot.keyClicks(edit, "20 x")
+    assert not add_button.isEnabled()  # before the check, too
+    problem = find(dialog, "sweep_problem")
+    qtbot.waitUntil(problem.isVisible, timeout=TIMEOUT_MS)
+    assert problem.text() == "“x” is not a number."
+    assert not add_button.isEnabled()
+    edit.selectAll()
+    qtbot.keyClicks(edit, "20")
+    qtbot.waitUntil(add_button.isEnabled, timeout=TIMEOUT_MS)
+    assert not problem.isVisible()
+    qtbot.keyClick(edit, Qt.Key.Key_Return)
+    assert targets(window) == ["20 %"]
+
+
+def test_cancelled_sweep_adds_nothing(qtbot, window):
+    load_and_wait(qtbot, window)
+    dialog = open_sweep(window)
+    qtbot.keyClick(dialog, Qt.Key.Key_Escape)
+    assert rows(window) == []
+
+
+def test_obstacle_of_the_draft_disables_adding(qtbot, window, tmp_path):
+    load_and_wait(qtbot, window)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.tex").touch()
+    window.session.edit_export(ExportConfig(str(tmp_path / "out")))
+    for name in ("queue_add_button", "queue_sweep_button"):
+        assert not find(window, name).isEnabled()
+        assert "not empty" in find(window, name).toolTip()
+    assert not find(window, "queue_add_action", QAction).isEnabled()
+    assert not find(window, "sweep_action", QAction).isEnabled()
+
+
+@pytest.mark.parametrize("size", [(920, 500), (1280, 720)])
+def test_queue_fits_into_the_window(filled, size):
+    filled.resize(*size)
+    settle()
+    assert (filled.width(), filled.height()) == size
+    assert problems(find(filled, "runs_dock")) == []
+    assert problems(find(filled, "action_strip")) == []
