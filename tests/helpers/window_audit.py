@@ -240,7 +240,7 @@ def steps_and_tabs(window: QMainWindow, when: str) -> Iterator[str]:
 
 
 def walk_dialogs(window: QMainWindow) -> Iterator[QDialog]:
-    """Open the dialogs of the menus and of step 1 one after the other and yield each."""
+    """Open the dialogs of the menus and of step 1, and yield each."""
     for opener, name in (
         (window.findChild(QAction, "sweep_action").trigger, "sweep_dialog"),
         (window.findChild(QAction, "commands_action").trigger, "commands_dialog"),
