@@ -185,7 +185,9 @@ def test_invalid_number_that_is_being_typed_prevents_the_start(qtbot, window):
     QTest.keyClicks(box, "600")
     click(window, "start_button")
     assert not window.session.state.shows_run
-    assert "600 tokens" in find(window, "plan_label").text()
+    assert find(window, "plan_label").text() == "Step 2, Calibration, has a problem."
+    assert "600 tokens" in find(window, "calibration_form_problem").text()
+    assert box.property("invalid")
 
 
 def test_start_uses_a_runs_folder_that_is_being_typed(qtbot, window, tmp_path):
