@@ -217,7 +217,11 @@ class _Sweep:
         *,
         keep: bool = False,
     ) -> _End:
-        """Do some work in a fork of this process, which may be killed meanwhile."""
+        """Do some work in a fork of this process, which may be killed meanwhile.
+
+        Raises:
+            TimeoutError: The fork does not end; the machine may be too busy.
+        """
         if not keep:
             shutil.rmtree(folder, ignore_errors=True)
         (folder / "tmp").mkdir(parents=True, exist_ok=True)
@@ -233,6 +237,8 @@ class _Sweep:
             if time.monotonic() > until:
                 os.killpg(pid, signal.SIGKILL)
                 _, status = os.waitpid(pid, 0)
+                if kill_after is None:
+                    raise TimeoutError(f"A case has taken over {_TIMEOUT_S:.0f} s.")
                 break
             time.sleep(0.002)
         return _End(os.waitstatus_to_exitcode(status), log.read_text().strip())
