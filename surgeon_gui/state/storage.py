@@ -26,7 +26,7 @@ class StoredKind(Enum):
     HUB_MODEL = "models--"  # the beginning of its folder
     HUB_DATASET = "datasets--"
     SAMPLE = "sample"
-    OWN_TEXT = "own text"  # that models have written
+    OWN_TEXT = "own_text"  # that models have written
 
 
 KIND_NAMES = {

@@ -15,7 +15,7 @@ from surgeon_gui.text import numbers
 class RunPart(Enum):
     """A part of a run that takes space."""
 
-    SAVED_STATE = "saved state"  # from which it can go on
+    SAVED_STATE = "saved_state"  # from which it can go on
     CHECKPOINT = "checkpoint"  # from which other formats are made
     EXPORT = "export"  # all exports in its folder
 
