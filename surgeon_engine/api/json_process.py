@@ -234,7 +234,7 @@ class JsonProcess(Generic[_MessageT]):
             for line in self._process.stdout:
                 try:
                     self._messages.put(self._decode(line))
-                except msgspec.MsgspecError:
+                except (msgspec.MsgspecError, UnicodeDecodeError):
                     self._invalid_line = line.decode(errors="replace").strip()
                     self._kill_group()
                     break

@@ -305,7 +305,12 @@ class RunFolder:
             correction = msgspec.convert(data.get("corrected"), Correction | None)
             shots = with_correction(report.shots, correction)
             return msgspec.structs.replace(report, shots=shots)
-        except (OSError, msgspec.MsgspecError, ConfigError) as error:
+        except (
+            OSError,
+            msgspec.MsgspecError,
+            UnicodeDecodeError,
+            ConfigError,
+        ) as error:
             raise RunFolderError(
                 f"{self.path} is not the folder of a finished run: {error}.",
                 "Choose a folder that holds a report.json.",

@@ -69,7 +69,8 @@ def describe_failure(error: Exception, host: str) -> SearchFailed:
         return SearchFailed(error.message, error.hint)
     if isinstance(error, OfflineModeIsEnabled):
         return SearchFailed(
-            "The Hugging Face Hub is not searched, because HF_HUB_OFFLINE is set.", ""
+            "The Hugging Face Hub is not searched: offline mode is on.",
+            "Switch it off in the preferences of the window, or unset HF_HUB_OFFLINE.",
         )
     if isinstance(error, HfHubHTTPError):
         status = error.response.status_code if error.response is not None else 0

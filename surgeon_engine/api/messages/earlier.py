@@ -30,7 +30,7 @@ def read_correction(line: bytes) -> Correction | None:
     """Return the event in a line of a log; None if it is not of a correction."""
     try:
         event = _DECODER.decode(line).event
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
     is_found = event.type == "Corrected" or event.stage == "correction"
     return event if is_found else None

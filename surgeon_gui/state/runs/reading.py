@@ -320,7 +320,7 @@ def _log(path: Path, with_progress: bool) -> Iterator[Envelope | Correction]:
                 continue
             try:
                 yield decoder.decode(line)
-            except msgspec.MsgspecError as error:
+            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
                 if (correction := read_correction(line)) is not None:
                     yield correction
                     continue

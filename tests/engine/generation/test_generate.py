@@ -24,7 +24,12 @@ from surgeon_engine.api.messages.generation import (
     TokenWritten,
 )
 from surgeon_engine.api.messages.run import Stage, StageStarted
-from surgeon_engine.generation import generate, pair, prompt_logits, worker_process
+from surgeon_engine.generation import (
+    generate,
+    generated_text,
+    pair,
+    prompt_logits,
+)
 from surgeon_engine.generation.generate import Playground, checkpoint_of
 from surgeon_engine.generation.messages import Begin, Open
 from surgeon_engine.model.load import load_model
@@ -163,7 +168,7 @@ def ending_with(folder, target, token):
 @pytest.mark.slow
 def test_text_ends_at_end_of_text_token(playground, folders, tmp_path, monkeypatch):
     clock = itertools.count()
-    monkeypatch.setattr(worker_process, "now", lambda model: next(clock))
+    monkeypatch.setattr(generated_text, "now", lambda model: next(clock))
     prompt = {"prompt": "Something", "new_tokens": 12, "temperature": 1.0, "seed": 2}
     GenerationRecorder().run(playground, *folders, **prompt)
     _, free = WorkerClient.opened[0].texts

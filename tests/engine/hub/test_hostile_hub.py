@@ -12,7 +12,8 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from huggingface_hub import constants
+from huggingface_hub import constants, set_client_factory
+from huggingface_hub.utils._http import default_client_factory
 
 from surgeon_engine.api.errors import DownloadError, EngineError, ModelError
 from surgeon_engine.api.model_info.source_names import hub_name
@@ -58,6 +59,12 @@ def written(tmp_path) -> Callable[[], set[str]]:
         return {str(path.relative_to(cache)) for path in found}
 
     return find
+
+
+@pytest.fixture(autouse=True)
+def plain_client():
+    """Use the client of the library, as a process for downloads does."""
+    set_client_factory(default_client_factory)
 
 
 def fetch() -> Path:

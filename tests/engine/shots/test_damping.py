@@ -176,10 +176,10 @@ def test_damping_that_leaves_a_factor_indefinite_is_skipped(monkeypatch):
     state = make_state(sparsity=0.3)
     select = damping.selection
 
-    def fails_where_small(state, factors, pruning, budget):
+    def fails_where_small(state, factors, pruning, budget, check):
         if pruning.damping.cost <= 0.1:  # includes the start of the search
             raise CurvatureError("not positive definite")
-        return select(state, factors, pruning, budget)
+        return select(state, factors, pruning, budget, check)
 
     monkeypatch.setattr(damping, "selection", fails_where_small)
     choice = choose_damping(state, inputs_of(state, is_last=False), silent_context())

@@ -184,6 +184,7 @@ def test_shortcuts_are_unique(window):
         shortcut.toString()
         for action in window.findChildren(QAction)
         for shortcut in action.shortcuts()
+        if action.shortcutContext() is not Qt.ShortcutContext.WidgetShortcut
     ]
     assert len(keys) == len(set(keys))
 

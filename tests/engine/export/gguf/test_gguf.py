@@ -326,11 +326,11 @@ def test_only_matrices_are_rounded(of_model, dtype, kind, tmp_path):
         np.testing.assert_array_equal(found[name], tensor.float().numpy())
 
 
-def test_q8_0_is_close_and_needs_rows_of_32(tmp_path):
+def test_q8_0_is_close_and_fills_rows_up_to_32(tmp_path):
     example = uniform(tiny_llama())  # 43 neurons are left, and 4 heads of 16
     reader = written(example, tmp_path, FileDtype.Q8_0)
     kinds = {tensor.name: tensor.tensor_type.name for tensor in reader.tensors}
-    assert kinds["blk.0.ffn_down.weight"] == "F16"
+    assert kinds["blk.0.ffn_down.weight"] == "Q8_0"  # of 64 columns
     assert kinds["blk.0.ffn_up.weight"] == "Q8_0"
     assert kinds["blk.0.attn_output.weight"] == "Q8_0"
     assert kinds["token_embd.weight"] == "Q8_0"

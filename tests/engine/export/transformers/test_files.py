@@ -478,6 +478,7 @@ def test_config_states_the_size_of_a_head(family, size, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*layers_to_transform:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # peft
 def test_adapters_train_all_layers_of_rows_and_columns(tmp_path):
     model, plan = masked("llama", Structure.ROWS_AND_COLUMNS)
     folder = tmp_path / "llama_adapters"
@@ -494,7 +495,7 @@ def test_adapters_train_all_layers_of_rows_and_columns(tmp_path):
     for name, parameter in adapted.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter)
-    trained = adapted(ids).logits
+    trained = adapted(ids).logits.detach()
     assert not torch.allclose(trained, before)
     assert_close(adapted.merge_and_unload()(ids).logits, trained)
 

@@ -90,7 +90,7 @@ def test_button_in_step_3_diagnoses_and_opens_the_tab(qtbot, window):
     assert "30 % of the prunable weights would be removed" in plan
     assert "the largest share from the neurons of block 0" in plan
     assert "original 14.15" in plan
-    assert "no recovery" in shown(window, "forecast_note")
+    assert "at best" in shown(window, "forecast_note")
     parts = planned(window)
     assert len(parts) == 12
     assert parts["neurons", 0] > parts["neurons", 5]
