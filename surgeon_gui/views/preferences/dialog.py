@@ -108,8 +108,6 @@ class PreferencesDialog(QDialog):
         languages = {"": system} | LANGUAGES
         self._add_choice("language", "preferences_language_combo", languages)
         self._add_choice("units", "preferences_units_combo", _UNIT_NAMES)
-        note = text_label(tr("Apply after a restart"), quiet=True)
-        self._form.addRow(line_label(), note)
         self._add_choice("device", "preferences_device_combo", devices)
 
     def _add_choice(self, field: str, name: str, labels: dict[Any, str]) -> None:

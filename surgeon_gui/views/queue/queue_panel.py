@@ -11,6 +11,7 @@ from PySide6.QtWidgets import (
     QHBoxLayout,
     QHeaderView,
     QMenu,
+    QSizePolicy,
     QTreeWidget,
     QTreeWidgetItem,
     QVBoxLayout,
@@ -121,6 +122,8 @@ class QueuePanel(QWidget):
         layout.addWidget(self._summary)
         layout.addWidget(self._table)
         layout.addLayout(row)
+        policy = QSizePolicy.Policy
+        self.setSizePolicy(policy.Preferred, policy.Maximum)
 
     @property
     def _selected(self) -> QueuedRun | None:

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from PySide6.QtCore import Signal, Slot
-from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLineEdit, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QComboBox,
+    QHBoxLayout,
+    QLineEdit,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
 
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
@@ -56,6 +63,8 @@ class RunFilterBar(QWidget):
             layout.setSpacing(GAP)
         column.addLayout(top)
         column.addLayout(below)
+        policy = QSizePolicy.Policy
+        self.setSizePolicy(policy.Preferred, policy.Maximum)
         self.show_runs(())
 
     @property

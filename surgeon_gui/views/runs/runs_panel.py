@@ -82,6 +82,7 @@ class RunsPanel(QWidget):
         self._filtered = FilteredRuns(self._table, self)
         self._view = described(QTreeView(), "runs_table")
         self._note = text_label(quiet=True)
+        self._note.setAlignment(Qt.AlignmentFlag.AlignTop)
         self._note.setObjectName("runs_note")
         self._facts = Facts("run_facts")
         self._annotations = AnnotationForm()
