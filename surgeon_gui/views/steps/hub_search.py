@@ -8,6 +8,7 @@ from PySide6.QtCore import Qt, QTimer, Signal, Slot
 from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import (
     QDialog,
+    QHBoxLayout,
     QHeaderView,
     QLineEdit,
     QTreeWidget,
@@ -33,7 +34,6 @@ from surgeon_gui.state.sources.search import (
     search_line,
 )
 from surgeon_gui.text.captions import CAPTIONS
-from surgeon_gui.views.steps.page import row_of
 from surgeon_gui.widgets.controls import (
     bold,
     button,
@@ -93,8 +93,12 @@ class HubSearchDialog(QDialog):
     def _lay_out(self) -> None:
         close = button("search_close_button")
         close.clicked.connect(self.reject)
-        for each in (self._choose, close):
+        below = QHBoxLayout()
+        below.setSpacing(GAP)
+        below.addStretch()
+        for each in (close, self._choose):
             each.setAutoDefault(False)
+            below.addWidget(each)
         column = QVBoxLayout(self)
         column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
         column.setSpacing(GAP)
@@ -102,7 +106,7 @@ class HubSearchDialog(QDialog):
         column.addWidget(self._status)
         column.addWidget(self._list, 1)
         column.addWidget(self._note)
-        column.addLayout(row_of(self._choose, close))
+        column.addLayout(below)
 
     @override
     def keyPressEvent(self, event: QKeyEvent) -> None:
