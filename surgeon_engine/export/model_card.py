@@ -69,7 +69,7 @@ def model_card(
     """
     config, last = recipe.config, recipe.shots[-1]
     pruned = (recipe.recovered or last).evaluation
-    results = _results(pruned, recipe.baseline)
+    results = tuple(_results(pruned, recipe.baseline))
     return _template().render(
         card_data=card_data(name, recipe, exported.format, provenance, results),
         name=name,
