@@ -21,6 +21,7 @@ from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
 )
+from transformers.dynamic_module_utils import get_class_from_dynamic_module
 from transformers.utils import hub
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
@@ -444,14 +445,22 @@ def test_all_weights_of_a_compact_model_are_trained(compact_opt):
 
 def test_saved_compact_model_has_its_code(compact_opt, tmp_path):
     model = AutoModelForCausalLM.from_pretrained(compact_opt, trust_remote_code=True)
-    # Some versions of transformers save the code of registered classes alone.
-    assert type(model)._auto_class == "AutoModelForCausalLM"
     copy = tmp_path / f"copy_of_{compact_opt.name}"
     model.save_pretrained(copy)
     again = AutoModelForCausalLM.from_pretrained(copy, trust_remote_code=True)
     ids = tokens(2)
     with torch.no_grad():
         assert torch.equal(again(ids).logits, model(ids).logits)
+
+
+def test_classes_of_a_compact_model_are_registered(compact_opt):
+    """Some versions of transformers save the code of registered classes alone."""
+    for name, auto_class in (
+        ("PrunedOPTForCausalLM", "AutoModelForCausalLM"),
+        ("PrunedOPTModel", "AutoModel"),
+    ):
+        found = get_class_from_dynamic_module(f"modeling_pruned.{name}", compact_opt)
+        assert found._auto_class == auto_class
 
 
 def test_index_lists_exist_where_parameters_alone_are_on_the_meta_device(tmp_path):
