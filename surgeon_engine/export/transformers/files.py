@@ -258,16 +258,20 @@ def write_tokenizer(loaded: LoadedModel, folder: Path) -> None:
         for name in existing:
             shutil.copyfile(source.folder / name, folder / name)
         _remove_key(folder / _TOKENIZER_CONFIG, _CODE)
-        templates = source.folder / _TEMPLATES
-        if templates.is_dir():
-            shutil.copytree(
-                templates, folder / _TEMPLATES, copy_function=shutil.copyfile
-            )
+        _copy_templates(source.folder / _TEMPLATES, folder / _TEMPLATES)
         if existing:
             return
     _save_tokenizer(tokenizer, loaded, folder)
     if source.gguf_file is not None and source.weight_files[0].is_file():
         write_header(tokenizer_entries(source.weight_files[0]), folder / HEADER_FILE)
+
+
+def _copy_templates(source: Path, folder: Path) -> None:
+    """Copy the templates of chats; links to folders could go on forever."""
+    for path in sorted(source.glob("*.jinja")):
+        if path.is_file():
+            folder.mkdir(exist_ok=True)
+            shutil.copyfile(path, folder / path.name)
 
 
 def _save_tokenizer(

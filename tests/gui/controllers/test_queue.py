@@ -235,6 +235,19 @@ def test_queue_is_paused_at_the_next_start_and_goes_on(qtbot, make_window):
     wait(qtbot, lambda: len(window._history.comparison.compared) == 3)
 
 
+def test_failure_while_the_window_closes_stops_the_queue(qtbot, make_window):
+    window = make_window("--pause", "0.05", "--mishap", "fail", "--at", "update")
+    add_three(qtbot, window)
+    click(window, "queue_start_button")
+    wait_for_status(qtbot, window, Status.RUNNING)
+    window.close()
+    click(window, "close_keep_button")
+    wait_for_status(qtbot, window, Status.FAILED)
+    qtbot.wait(200)
+    assert window.isVisible()
+    assert statuses(window) == [S.FAILED, S.WAITING, S.WAITING]
+
+
 def test_closing_with_cancel_cancels_that_run_alone(qtbot, make_window):
     first = make_window(*SLOW)
     add_three(qtbot, first, LONG)

@@ -37,7 +37,7 @@ CHECKS = ("preferences_awake_check", "preferences_offline_check")
 def no_lasting_effects(qapp, monkeypatch):
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     yield
-    offline.use(False)
+    os.environ.pop("HF_HUB_OFFLINE", None)
     apply_theme(qapp, ThemeChoice.LIGHT)
 
 

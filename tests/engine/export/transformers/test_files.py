@@ -214,6 +214,20 @@ def test_tokenizer_files_are_copied_unchanged(model_with_tokenizer, tmp_path):
     assert not (folder / "notes.txt").exists()
 
 
+def test_links_among_templates_are_not_followed(model_with_tokenizer, tmp_path):
+    original, folder = model_with_tokenizer.source.folder, tmp_path / "copy"
+    templates = original / "additional_chat_templates"
+    for name in ("a", "b"):
+        (templates / name).symlink_to(".")  # each folder has both again
+    (templates / "c.jinja").symlink_to("nowhere")
+    folder.mkdir()
+    MaskedWriter().write(
+        PrunedModel(model_with_tokenizer, CompactionPlan()), ExportConfig(), folder
+    )
+    copied = folder / "additional_chat_templates"
+    assert [path.name for path in copied.iterdir()] == ["tools.jinja"]
+
+
 def test_tokenizer_of_gguf_file_is_saved_without_loading_keys(tmp_path):
     tokenizer = byte_tokenizer()
     tokenizer.init_kwargs |= {"is_local": True, "local_files_only": True}
