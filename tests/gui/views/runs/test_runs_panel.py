@@ -424,6 +424,8 @@ def test_saved_progress_is_discarded_once_confirmed(qtbot, broken_off, tmp_path)
         do(broken_off, "discard")
         assert find(broken_off, "discard_question", QMessageBox).isVisible()
         click(broken_off, button)
+        if not is_kept:  # it is deleted in the background
+            wait(qtbot, lambda: not saved.exists)
         assert saved.exists == is_kept
     wait(qtbot, lambda: not find(broken_off, "runs_resume_action", QAction).isEnabled())
     assert not find(broken_off, "runs_discard_action", QAction).isEnabled()
