@@ -20,6 +20,7 @@ from pathlib import Path
 import msgspec
 
 from surgeon_engine.api.errors import DownloadError
+from surgeon_engine.api.files import nearest_existing
 from surgeon_engine.api.json_process import JsonProcess, module_command
 from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.sources import Downloading, ModelDownloaded
@@ -145,9 +146,7 @@ def _check_disk_space(cache: Path, missing: int) -> None:
     Raises:
         DownloadError: There is too little space.
     """
-    folder = cache
-    while not folder.is_dir():
-        folder = folder.parent
+    folder = nearest_existing(cache)
     free = shutil.disk_usage(folder).free
     if free < missing + _FREE_BYTES:
         raise DownloadError(
