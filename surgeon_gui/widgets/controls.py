@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeVar
 
 from PySide6.QtCore import QEvent, QObject, Qt
-from PySide6.QtGui import QFont, QPaintEvent
+from PySide6.QtGui import QAction, QFont, QKeyEvent, QKeySequence, QPaintEvent
 from PySide6.QtWidgets import (
+    QAbstractItemView,
     QAbstractSpinBox,
     QComboBox,
     QFrame,
+    QHBoxLayout,
     QLabel,
     QLineEdit,
     QMenu,
@@ -24,12 +27,14 @@ from PySide6.QtWidgets import (
 from superqt import QElidingLabel
 from typing_extensions import override
 
+from surgeon_gui.base.theme import GAP
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.captions.caption import spoken
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 _HAD_FOCUS = "had_focus"  # property of a widget that was disabled
 _CHOICE_PADDING = 4  # pixels between a choice and the edges of its box
+_LIST_KEYS = (Qt.Key.Key_Down, Qt.Key.Key_Up, Qt.Key.Key_PageDown, Qt.Key.Key_PageUp)
 
 AnyWidget = TypeVar("AnyWidget", bound=QWidget)
 
@@ -107,6 +112,48 @@ def give_menu(made: QPushButton, menu: QMenu) -> None:
     """Let a button open a menu, and show that by an arrow."""
     made.setProperty("menu", True)
     made.setMenu(menu)
+
+
+def add_action(
+    view: QAbstractItemView,
+    menu: QMenu,
+    name: str,
+    slot: Callable[[], None],
+    keys: str = "",
+) -> QAction:
+    """Add an action to a view and to its menu.
+
+    Its keys work while the view has the focus.
+    """
+    action = QAction(CAPTIONS[name].label, view)
+    action.setObjectName(name)
+    action.setShortcut(QKeySequence(keys))
+    action.setShortcutContext(Qt.ShortcutContext.WidgetShortcut)
+    action.triggered.connect(slot)
+    view.addAction(action)
+    menu.addAction(action)
+    return action
+
+
+def answer_row(*buttons: QPushButton) -> QHBoxLayout:
+    """Return a layout with the buttons below a dialog, aligned right."""
+    row = QHBoxLayout()
+    row.setSpacing(GAP)
+    row.addStretch()
+    for made in buttons:
+        row.addWidget(made)
+    return row
+
+
+def move_in_list(view: QAbstractItemView, event: QKeyEvent) -> bool:
+    """Let a list handle the keys that move in it; return whether the key is one.
+
+    So the focus can stay in the line that filters the list.
+    """
+    if event.key() not in _LIST_KEYS:
+        return False
+    view.keyPressEvent(event)
+    return True
 
 
 def line_label(text: str = "", *, quiet: bool = False) -> QLabel:

@@ -16,7 +16,7 @@ from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text import labels
 from surgeon_gui.text.help import ABOUT, LICENCE
-from surgeon_gui.widgets.controls import bold, button, heading, text_label
+from surgeon_gui.widgets.controls import answer_row, bold, button, heading, text_label
 from surgeon_gui.widgets.facts import Facts
 
 _ICON = 64
@@ -80,11 +80,7 @@ class AboutDialog(QDialog):
         close.clicked.connect(self.accept)
         close.setDefault(True)
         close.setFocus()
-        row = QHBoxLayout()
-        row.addStretch()
-        row.addWidget(copy)
-        row.addWidget(close)
-        return row
+        return answer_row(copy, close)
 
     @Slot()
     def _on_copy_clicked(self) -> None:

@@ -24,11 +24,16 @@ from typing_extensions import override
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.captions import CAPTIONS
-from surgeon_gui.widgets.controls import bold, button, described, text_label
+from surgeon_gui.widgets.controls import (
+    bold,
+    button,
+    described,
+    move_in_list,
+    text_label,
+)
 
 _SIZE = (560, 560)
 _ACTION = Qt.ItemDataRole.UserRole
-_LIST_KEYS = (Qt.Key.Key_Down, Qt.Key.Key_Up, Qt.Key.Key_PageDown, Qt.Key.Key_PageUp)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +113,9 @@ class CommandsDialog(QDialog):
     @override
     def keyPressEvent(self, event: QKeyEvent) -> None:
         # The focus stays in the filter; arrows and Enter act on the list.
-        if event.key() in _LIST_KEYS:
-            self._list.keyPressEvent(event)
-        elif event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
+        if move_in_list(self._list, event):
+            return
+        if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
             if (item := self._list.currentItem()) is not None:
                 self._on_activated(item)
         else:

@@ -9,12 +9,12 @@ from typing import Any
 
 from PySide6.QtCore import Qt, QUrl, Slot
 from PySide6.QtGui import QDesktopServices, QImage, QTextCursor, QTextDocument
-from PySide6.QtWidgets import QDialog, QHBoxLayout, QTextBrowser, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QDialog, QTextBrowser, QVBoxLayout, QWidget
 from typing_extensions import override
 
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.text.captions import CAPTIONS
-from surgeon_gui.widgets.controls import button, described
+from surgeon_gui.widgets.controls import answer_row, button, described
 
 _SIZE = (860, 720)
 _PICTURE_WIDTH = 780
@@ -41,14 +41,11 @@ class GuideDialog(QDialog):
         self._text = described(_GuideText(guide), "guide_text")
         close = button("guide_close_button")
         close.clicked.connect(self.accept)
-        row = QHBoxLayout()
-        row.addStretch()
-        row.addWidget(close)
         column = QVBoxLayout(self)
         column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
         column.setSpacing(GAP)
         column.addWidget(self._text, 1)
-        column.addLayout(row)
+        column.addLayout(answer_row(close))
 
 
 class _GuideText(QTextBrowser):

@@ -27,6 +27,7 @@ from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.choices import choice_label
 from surgeon_gui.views.steps.page import with_button
 from surgeon_gui.widgets.controls import (
+    answer_row,
     button,
     choice_box,
     described,
@@ -133,11 +134,7 @@ class PreferencesDialog(QDialog):
         ok.setDefault(True)
         ok.clicked.connect(self.accept)
         cancel.clicked.connect(self.reject)
-        row = QHBoxLayout()
-        row.addStretch()
-        row.addWidget(cancel)
-        row.addWidget(ok)
-        return row
+        return answer_row(cancel, ok)
 
     def _edit(self, **changes: Any) -> None:
         shown = replace(self._shown, **changes)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from PySide6.QtCore import QPoint, Qt, Signal, Slot
-from PySide6.QtGui import QAction, QKeySequence
+from PySide6.QtGui import QAction
 from PySide6.QtWidgets import (
     QHBoxLayout,
     QHeaderView,
@@ -26,8 +26,8 @@ from surgeon_gui.state.job.plan_text import brief_target
 from surgeon_gui.state.queue import text
 from surgeon_gui.state.queue.state import QueuedRun, QueueStatus, can_move
 from surgeon_gui.state.run_controls import ControlView
-from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.widgets.controls import (
+    add_action,
     button,
     described,
     enable_unless,
@@ -82,14 +82,9 @@ class QueuePanel(QWidget):
             "clear": (self._queue.remove_all, "Shift+Del"),
         }
         for name, (slot, keys) in slots.items():
-            action = QAction(CAPTIONS[f"queue_{name}_action"].label, self)
-            action.setObjectName(f"queue_{name}_action")
-            action.setShortcut(QKeySequence(keys))
-            action.setShortcutContext(Qt.ShortcutContext.WidgetShortcut)
-            action.triggered.connect(slot)
-            self._table.addAction(action)
-            self._menu.addAction(action)
-            self._actions[name] = action
+            self._actions[name] = add_action(
+                self._table, self._menu, f"queue_{name}_action", slot, keys
+            )
 
     def _make_table(self) -> None:
         table = self._table

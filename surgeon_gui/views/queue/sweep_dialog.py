@@ -7,7 +7,6 @@ from PySide6.QtWidgets import (
     QCheckBox,
     QDialog,
     QGridLayout,
-    QHBoxLayout,
     QLineEdit,
     QVBoxLayout,
     QWidget,
@@ -23,6 +22,7 @@ from surgeon_gui.state.queue import sweep
 from surgeon_gui.state.queue.sweep import Sweep, SweepPlan
 from surgeon_gui.text.choices import CHOICES, choice_label
 from surgeon_gui.widgets.controls import (
+    answer_row,
     button,
     choice_box,
     described,
@@ -94,11 +94,6 @@ class SweepDialog(QDialog):
         methods.setSpacing(GAP)
         for number, box in enumerate(self._methods.values()):
             methods.addWidget(box, number // 2, number % 2)
-        below = QHBoxLayout()
-        below.setSpacing(GAP)
-        below.addStretch()
-        below.addWidget(self._cancel)
-        below.addWidget(self._add)
         column = QVBoxLayout(self)
         column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
         column.setSpacing(GAP)
@@ -112,7 +107,7 @@ class SweepDialog(QDialog):
         for label in (self._summary, self._warning, self._problem):
             column.addWidget(label)
         column.addStretch()
-        column.addLayout(below)
+        column.addLayout(answer_row(self._cancel, self._add))
         self.resize(_WIDTH, self.sizeHint().height())
         self._add.setDefault(True)
 

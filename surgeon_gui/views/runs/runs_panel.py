@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import QModelIndex, QPoint, Qt, Signal, Slot
-from PySide6.QtGui import QAction, QKeySequence
+from PySide6.QtGui import QAction
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHBoxLayout,
@@ -43,6 +43,7 @@ from surgeon_gui.views.runs.runs_table import (
 )
 from surgeon_gui.views.steps.run_page import open_folder
 from surgeon_gui.widgets.controls import (
+    add_action,
     button,
     described,
     give_menu,
@@ -137,14 +138,9 @@ class RunsPanel(QWidget):
             "delete": (self._on_delete, "Del"),
         }
         for name, (slot, keys) in slots.items():
-            action = QAction(CAPTIONS[f"runs_{name}_action"].label, self)
-            action.setObjectName(f"runs_{name}_action")
-            action.setShortcut(QKeySequence(keys))
-            action.setShortcutContext(Qt.ShortcutContext.WidgetShortcut)
-            action.triggered.connect(slot)
-            self._view.addAction(action)
-            self._menu.addAction(action)
-            self._actions[name] = action
+            self._actions[name] = add_action(
+                self._view, self._menu, f"runs_{name}_action", slot, keys
+            )
 
     def _make_view(self) -> None:
         view = self._view

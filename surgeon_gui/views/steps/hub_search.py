@@ -8,7 +8,6 @@ from PySide6.QtCore import Qt, QTimer, Signal, Slot
 from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import (
     QDialog,
-    QHBoxLayout,
     QHeaderView,
     QLineEdit,
     QTreeWidget,
@@ -35,10 +34,12 @@ from surgeon_gui.state.sources.search import (
 )
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.widgets.controls import (
+    answer_row,
     bold,
     button,
     described,
     enable_unless,
+    move_in_list,
     text_label,
 )
 from surgeon_gui.widgets.tool_tips import plain_tip
@@ -46,7 +47,6 @@ from surgeon_gui.widgets.tool_tips import plain_tip
 _SIZE = (880, 480)
 _NOTE_LINES = 4  # for which there is room
 _ROW = Qt.ItemDataRole.UserRole
-_LIST_KEYS = (Qt.Key.Key_Down, Qt.Key.Key_Up, Qt.Key.Key_PageDown, Qt.Key.Key_PageUp)
 
 
 class HubSearchDialog(QDialog):
@@ -93,12 +93,8 @@ class HubSearchDialog(QDialog):
     def _lay_out(self) -> None:
         close = button("search_close_button")
         close.clicked.connect(self.reject)
-        below = QHBoxLayout()
-        below.setSpacing(GAP)
-        below.addStretch()
         for each in (close, self._choose):
             each.setAutoDefault(False)
-            below.addWidget(each)
         column = QVBoxLayout(self)
         column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
         column.setSpacing(GAP)
@@ -106,14 +102,14 @@ class HubSearchDialog(QDialog):
         column.addWidget(self._status)
         column.addWidget(self._list, 1)
         column.addWidget(self._note)
-        column.addLayout(below)
+        column.addLayout(answer_row(close, self._choose))
 
     @override
     def keyPressEvent(self, event: QKeyEvent) -> None:
         # The focus stays in the line; arrows and Enter act on the list.
-        if event.key() in _LIST_KEYS:
-            self._list.keyPressEvent(event)
-        elif event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
+        if move_in_list(self._list, event):
+            return
+        if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
             if (item := self._list.currentItem()) is not None:
                 self._on_activated(item)
             else:
