@@ -49,25 +49,26 @@ def render_chats(
     """
     if not tokenizer.chat_template:
         raise CalibrationError(
-            f"There are {len(chats):,} chats in {name}, but the model has no chat "
-            "template to render them.",
+            f"There are chats in {name}, but the model has no chat template to "
+            "render them.",
             "Use a model that was trained on chats, or choose a column with text.",
         )
     texts, reason = [], ""
-    for number, chat in enumerate(chats, start=1):
+    for chat in chats:
         try:
             texts.append(render(messages_of(chat), tokenizer, date_string=_DATE))
         except TimeoutError as error:
             raise CalibrationError(
-                f"The chat template of the model cannot render row {number:,} of "
-                f"{name}: {error}.",
+                f"The chat template of the model cannot render a chat of {name}: "
+                f"{error}.",
                 "Choose a column with text, or another model.",
             ) from error
         except TEMPLATE_ERRORS as error:
-            reason = reason or f"row {number:,}: {first_line_of(error)}"
+            reason = reason or first_line_of(error)
     if not texts:
         raise CalibrationError(
-            f"None of the {len(chats):,} chats in {name} can be rendered ({reason}).",
+            f"The chat template of the model can render none of the chats in {name} "
+            f"({reason}).",
             'A chat is a list of messages such as {"role": "user", "content": "Hi"}, '
             "with the roles that the model's template knows.",
         )

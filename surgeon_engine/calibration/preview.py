@@ -54,6 +54,7 @@ def preview_text(
         calibration_tokens=sum(windows.numel() for windows in drawn.calibration),
         validation_tokens=drawn.validation.numel(),
         available_tokens=found.tokens,
+        unread_characters=found.unread_characters,
         source=config.text,
         window_length=main.shape[1],
         calibration_windows=main.shape[0],

@@ -8,15 +8,17 @@ by the template of the model, which puts special tokens into their texts.
 Windows of the two parts never overlap: the built-in text is split by topic, any other
 text by windows, which are drawn without replacement with the config's seed. Repeated
 documents are omitted, and so are validation windows that equal a calibration window.
-Several texts share the calibration windows, which are then in random order.
+Of a text that is far longer than its windows, a random part is read. Several texts
+share the calibration windows, which are then in random order.
 """
 
 from __future__ import annotations
 
 import tokenize
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +30,7 @@ from surgeon_engine.api.errors import CalibrationError
 from surgeon_engine.calibration.beginnings import beginning_of_texts
 from surgeon_engine.calibration.builtin import Part
 from surgeon_engine.calibration.chats import render_chats
+from surgeon_engine.calibration.parts import pieces, random_part, size_of
 from surgeon_engine.calibration.texts import (
     Documents,
     TextSource,
@@ -55,13 +58,17 @@ _NOT_AN_ARRAY = (
     tokenize.TokenError,
 )
 _PIECE = 4_000_000  # characters that are tokenized at once
+_SHORT = 4_000_000  # characters of a text that is read as a whole
+# A token has 3 to 5 characters in most texts, so that this is a few times the windows.
+_CHARACTERS_PER_TOKEN = 16
 
 
 @dataclass(slots=True)
 class TextStatistics:
     """Counts of tokens and documents over both parts."""
 
-    tokens: int = 0  # those in front of each window included
+    tokens: int = 0  # in what was read; those in front of each window included
+    unread_characters: int = 0  # of texts far longer than their windows
     documents: int = 0
     short_documents: int = 0  # shorter than a window
     repeated_documents: int = 0  # omitted
@@ -74,6 +81,11 @@ class TextStatistics:
     def left_out(self) -> str:
         """A sentence on the omitted parts of the text; empty if there are none."""
         parts = []
+        if self.unread_characters:
+            parts.append(
+                f"{self.unread_characters:,} characters, because a random part of a "
+                "long text is enough for the windows"
+            )
         if self.repeated_documents:
             parts.append(f"{self.repeated_documents:,} repeated documents")
         if self.skipped_chats:
@@ -248,14 +260,13 @@ class _Reader:
         is_main = source == calibration_source(self._config)
         if is_main:
             self.found.column = documents.column
-        texts = self._texts_of(source, documents)
-        unseen = self._remove_repeated(texts)
-        tokens = self._tokenize(unseen, are_chats=bool(documents.chats))
+        unseen = self._remove_repeated(documents.chats or documents.texts)
+        tokens = self._tokens_of(source, documents, unseen, sum(counts))
         whole = len(tokens) // length
         self.found.tokens += len(tokens) + whole * len(self._beginning)
         if whole < sum(counts):
             requested = " + ".join(f"{count:,}" for count in counts)
-            total = len(texts)
+            total = len(documents.chats or documents.texts)
             repeated = total - len(unseen)
             note = f" ({repeated:,} of {total:,} documents are duplicates)"
             count = f"{len(tokens):,} tokens{note if repeated else ''}"
@@ -305,11 +316,11 @@ class _Reader:
             )
         return windows[kept]
 
-    def _remove_repeated(self, documents: list[str]) -> list[str]:
-        """Return the documents that have not been read before."""
+    def _remove_repeated(self, documents: Sequence[Any]) -> list[Any]:
+        """Return the texts or chats that have not been read before."""
         kept = []
         for document in documents:
-            key = hash(document.strip())
+            key = hash(str(document).strip())
             if key not in self._seen:
                 self._seen.add(key)
                 kept.append(document)
@@ -317,17 +328,40 @@ class _Reader:
         self.found.repeated_documents += len(documents) - len(kept)
         return kept
 
-    def _texts_of(self, source: TextSource, documents: Documents) -> list[str]:
-        """Return the documents as texts; chats are rendered."""
-        if not documents.chats:
-            return documents.texts
+    def _tokens_of(
+        self, source: TextSource, documents: Documents, unseen: list[Any], windows: int
+    ) -> Tensor:
+        """Return the tokens of the texts or chats, or of a random part of them.
+
+        The part is read again, larger, if it has too few tokens for the windows.
+        """
+        config, before = self._config, self.found
+        needed = max(windows, config.windows + config.validation_windows)
+        needed *= self._text_length
+        total = size_of(unseen)
+        characters = max(_SHORT, needed * _CHARACTERS_PER_TOKEN)
+        while True:
+            self.found = replace(before)
+            part = random_part(unseen, characters, config.seed)
+            if part is not unseen:
+                self.found.unread_characters += total - size_of(part)
+            if documents.chats:
+                part = self._rendered(source, documents, part)
+            tokens = self._tokenize(part, are_chats=bool(documents.chats))
+            if characters >= total or len(tokens) >= needed:
+                return tokens
+            characters *= 8
+
+    def _rendered(
+        self, source: TextSource, documents: Documents, chats: Sequence[Any]
+    ) -> list[str]:
         name = f"the column {documents.column!r} of {Path(source.name).name}"
-        texts = render_chats(name, documents.chats, self._needed_tokenizer)
+        texts = render_chats(name, chats, self._needed_tokenizer)
         self.found.chats += len(texts)
-        self.found.skipped_chats += len(documents.chats) - len(texts)
+        self.found.skipped_chats += len(chats) - len(texts)
         return texts
 
-    def _tokenize(self, documents: list[str], *, are_chats: bool) -> Tensor:
+    def _tokenize(self, documents: Sequence[str], *, are_chats: bool) -> Tensor:
         tokenizer = self._needed_tokenizer
         end, k = tokenizer.eos_token_id, len(self._beginning)
         tokens: list[int] = []
@@ -349,7 +383,7 @@ class _Reader:
             CalibrationError: The tokenizer fails.
         """
         ids: list[int] = []
-        for piece in _pieces(document):
+        for piece in pieces(document, _PIECE):
             try:
                 ids += self._needed_tokenizer(
                     piece, add_special_tokens=False, verbose=False
@@ -397,18 +431,6 @@ class _Reader:
             raise CalibrationError(f"{path.name} holds {content}.", _TOKEN_FILE_HINT)
         self.found.tokens += windows.size
         return torch.from_numpy(windows.astype(np.int64))
-
-
-def _pieces(document: str) -> Iterator[str]:
-    """Yield a text in pieces, cut after a line, or else between two words."""
-    start = 0
-    while len(document) - start > _PIECE:
-        end = start + _PIECE
-        cuts = (document.rfind(x, start + 1, end) + 1 for x in ("\n", " "))
-        end = next((cut for cut in cuts if cut > 0), end)
-        yield document[start:end]
-        start = end
-    yield document[start:]
 
 
 def _are_windows(tokens: np.ndarray) -> bool:

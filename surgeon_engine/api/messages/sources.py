@@ -131,7 +131,7 @@ class TextPreviewed(msgspec.Struct, frozen=True, tag=True):
     validation: tuple[str, ...]
     calibration_tokens: int  # used by the run, of all texts
     validation_tokens: int
-    available_tokens: int  # in all texts
+    available_tokens: int  # in what was read of all texts
     source: str
     window_length: int = 0
     calibration_windows: int = 0  # all of the main text, not only those shown
@@ -142,6 +142,7 @@ class TextPreviewed(msgspec.Struct, frozen=True, tag=True):
     repeated_documents: int = 0  # omitted
     shared_windows: int = 0  # omitted, because they are in the calibration text too
     beginning: str = ""  # of each window of a text, such as "<bos>"
+    unread_characters: int = 0  # a random part of a long text is enough
     chats: int = 0  # documents that are chats, rendered by the model's template
     skipped_chats: int = 0  # omitted, because the template cannot render them
     more_texts: tuple[PreviewedText, ...] = ()

@@ -153,15 +153,15 @@ def test_table_whose_chats_the_template_refuses_raises(tmp_path):
     rows = [{"messages": [{"role": "poet", "content": "Hi"}]}] * 3
     message = error_of(write(tmp_path / "a.jsonl", rows))
     assert message == (
-        "None of the 3 chats in the column 'messages' of a.jsonl can be rendered "
-        "(row 1: Unknown role)."
+        "The chat template of the model can render none of the chats in the column "
+        "'messages' of a.jsonl (Unknown role)."
     )
 
 
 def test_model_without_template_cannot_read_chats(tmp_path):
     path = write(tmp_path / "a.jsonl", [{"messages": chat(0)}] * 3)
     assert error_of(path, byte_tokenizer()) == (
-        "There are 3 chats in the column 'messages' of a.jsonl, but the model has no "
+        "There are chats in the column 'messages' of a.jsonl, but the model has no "
         "chat template to render them."
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from surgeon_engine.api.config.calibration import (
 )
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.errors import CalibrationError, ConfigError
+from surgeon_engine.calibration import parts
+from surgeon_engine.calibration import windows as windows_module
 from surgeon_engine.calibration.preview import preview_text
 from surgeon_engine.calibration.windows import Vocabulary, load_windows
 from tests.helpers.tiny_models import (
@@ -396,3 +399,49 @@ def test_preview_shows_first_windows(text, tmp_path):
     assert shown.validation_tokens == 24
     first = load(text=str(text)).calibration[0]
     assert shown.calibration[0] == byte_tokenizer().decode(first)
+
+
+def test_random_part_of_a_long_text_is_read(tmp_path, monkeypatch):
+    """Windows come from all over the text; a few times what they need is read."""
+    monkeypatch.setattr(windows_module, "_SHORT", 1_000)
+    monkeypatch.setattr(parts, "_PIECE", 100)
+    text = tmp_path / "text.txt"
+    text.write_text("".join(f"{n:07d}\n" for n in range(10_000)))
+    windows = load(text=str(text), window_length=24)
+    assert 2_500 < windows.found.tokens < 4_000
+    assert windows.found.unread_characters > 76_000
+    assert "characters, because a random part" in windows.found.left_out
+    both = as_set(windows.calibration) | as_set(windows.validation)
+    assert len(both) == 7
+    again = load(text=str(text), window_length=24)
+    assert torch.equal(windows.calibration, again.calibration)
+    texts = [byte_tokenizer().decode(window).replace(" ", "") for window in both]
+    lines = [int(n) for found in texts for n in re.findall(r"\d{7}", found)]
+    assert max(lines) - min(lines) > 2_000
+    other = load(text=str(text), window_length=24, seed=1)
+    assert not torch.equal(windows.calibration, other.calibration)
+
+
+def test_more_of_a_long_text_is_read_where_its_tokens_are_long(tmp_path, monkeypatch):
+    monkeypatch.setattr(windows_module, "_SHORT", 100)
+    monkeypatch.setattr(windows_module, "_CHARACTERS_PER_TOKEN", 0.1)
+    monkeypatch.setattr(parts, "_PIECE", 50)
+    text = tmp_path / "text.txt"
+    text.write_text("".join(f"{n:07d}\n" for n in range(100)))
+    assert load(text=str(text), windows=20).calibration.shape == (20, 8)
+    with pytest.raises(
+        CalibrationError, match="has 801 tokens: enough for 100 windows"
+    ):
+        load(text=str(text), windows=200)
+
+
+def test_random_part_of_many_chats_is_rendered(tmp_path, monkeypatch):
+    monkeypatch.setattr(windows_module, "_SHORT", 2_000)
+    path = tmp_path / "chats.jsonl"
+    rows = [{"messages": [{"role": "user", "content": f"Hi {n}"}]} for n in range(500)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = "{{ messages[0].content }}"
+    found = load(tokenizer, text=str(path)).found
+    assert 10 < found.chats < 100
+    assert (found.documents, found.skipped_chats) == (500, 0)

@@ -76,6 +76,12 @@ def test_preview_facts_name_chats():
     assert "Chats" not in dict(preview_facts(PREVIEW))
 
 
+def test_preview_facts_say_how_much_was_not_read():
+    shown = TextPreviewed((), (), 1, 1, 2, "a.txt", unread_characters=99_500_000)
+    assert dict(preview_facts(shown))["Not read"].startswith("99,500,000 characters;")
+    assert "Not read" not in dict(preview_facts(PREVIEW))
+
+
 def test_parts_of_a_preview_are_in_order():
     more = (PreviewedText("notes/{c}.txt", 8, ("further",)), PreviewedText("d", 0, ()))
     shown = TextPreviewed(
