@@ -39,6 +39,7 @@ from surgeon_engine.model.block_runner import (
 )
 from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.model.not_finite import hint_for, is_broken, with_origin
+from surgeon_engine.model.offload import on_device
 
 Step = Callable[[], None]  # called after each batch of each block
 
@@ -116,7 +117,8 @@ def _blocks_backward(
     record = _record_forward(request, step)
     for index in reversed(range(len(request.blocks))):
         layers = [layer for layer in request.layers if layer.block == index]
-        yield layers, _backward(request, record, index, step)
+        with on_device(request.blocks[index]):
+            yield layers, _backward(request, record, index, step)
 
 
 def _backward(

@@ -13,11 +13,12 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from surgeon_engine.api.config.run import ModelConfig
+from surgeon_engine.api.config.run import ModelConfig, Offload
 from surgeon_engine.api.errors import ModelError
 from surgeon_engine.model.gguf_tokenizer import correct_splits, tokenizer_entries
 from surgeon_engine.model.inspect import InspectedSource
 from surgeon_engine.model.layers import PrunableLayer, find_blocks, prunable_layers
+from surgeon_engine.model.offload import OffloadedBlocks
 from surgeon_engine.model.source import (
     UNREADABLE,
     ModelSource,
@@ -27,6 +28,8 @@ from surgeon_engine.model.source import (
     stored_dtype,
 )
 from surgeon_engine.runtime import devices
+
+_HOST_SHARE = 0.5  # of the free memory, for weights that are not in files
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,8 +107,16 @@ def _load(
         model.hf_quantizer.remove_quantization_config(model)
     model.requires_grad_(False)
     model.eval()
-    model.to(devices.choose(config.device))
-    blocks, layers = find_blocks(model), prunable_layers(model)
+    device, blocks = devices.choose(config.device), find_blocks(model)
+    if config.offload is Offload.ON:
+        is_short = (
+            model.get_memory_footprint() > _HOST_SHARE * devices.free_host_memory()
+        )
+        in_files = device.type == "cpu" or is_short
+        OffloadedBlocks(model, blocks, device, in_files=in_files)
+    else:
+        model.to(device)
+    layers = prunable_layers(model)
     return LoadedModel(source, model, tokenizer, blocks, layers, stored)
 
 

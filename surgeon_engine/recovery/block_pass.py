@@ -15,6 +15,7 @@ from torch import Tensor
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.saved_state import SavedBlocks
 from surgeon_engine.model.load import LoadedModel
+from surgeon_engine.model.offload import on_device
 from surgeon_engine.model.saved_weights import load_weights, weights_of
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.recovery.block_pair import BlockPair, RecoveryText
@@ -74,7 +75,7 @@ def recover_blocks(
     """
     batches = text.batches(state.config.calibration.batch)
     pair = BlockPair(original, state.loaded, batches, store, context)
-    targets, masks = targets_of(state, original), masks_of(state)
+    targets = targets_of(state, original)
     reconstructs = state.config.recovery.reconstructs
     stage = Stage.RECONSTRUCTION if reconstructs else Stage.REFIT
     result, done = (BlockPass(), 0) if shot else _resumed(state, context)
@@ -88,12 +89,17 @@ def recover_blocks(
             if context.stops_after_shot:
                 return result
             chosen = [target for target in targets if target.layer.block == index]
-            result.fits |= refit_block(pair, chosen)
-            if reconstructs:
-                weights = WeightTraining(trainable(state, block), masks)
-                seed = state.config.calibration.seed + index
-                result.reconstructions.append(reconstruct(pair, weights, seed))
-            pair.advance()
+            with (
+                on_device(original.blocks[index]),
+                on_device(block, changes=True),
+            ):
+                result.fits |= refit_block(pair, chosen)
+                if reconstructs:
+                    masks = masks_of(state, index)
+                    weights = WeightTraining(trainable(state, block), masks)
+                    seed = state.config.calibration.seed + index
+                    result.reconstructions.append(reconstruct(pair, weights, seed))
+                pair.advance()
             if shot == 0 and (context.saver.is_due or block is state.loaded.blocks[-1]):
                 _save(state, result, index + 1, context)
             step()

@@ -19,6 +19,7 @@ from transformers.pytorch_utils import Conv1D
 from typing_extensions import override
 
 from surgeon_engine.api.config.layer_patterns import any_matches
+from surgeon_engine.model.offload import on_device
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.recovery.weight_training import WeightTraining, masks_of
 
@@ -30,7 +31,7 @@ class LowRankTraining(WeightTraining):
 
     def __init__(self, state: PruningState) -> None:
         super().__init__([], {})
-        self._model = state.loaded.model
+        self._model, self._blocks = state.loaded.model, state.loaded.blocks
         self._rank = state.config.recovery.lora_rank
         self._seed = state.config.calibration.seed
         self._masks = masks_of(state)
@@ -61,8 +62,9 @@ class LowRankTraining(WeightTraining):
             mask = self._masks.get(id(layer.module.weight))
             if mask is not None:
                 adapter.forward = _masked_forward(adapter, mask)
+        device = self._model.device
         self.train(
-            getattr(adapter, part)[_ADAPTER].float().weight
+            getattr(adapter, part)[_ADAPTER].float().to(device).weight
             for adapter in self._adapters.values()
             for part in ("lora_A", "lora_B")
         )
@@ -72,12 +74,17 @@ class LowRankTraining(WeightTraining):
     @torch.no_grad()
     def finish(self) -> None:
         super().finish()
-        for name, adapter in self._adapters.items():
-            layer = adapter.get_base_layer()
-            update = adapter.get_delta_weight(_ADAPTER)
-            mask = self._masks.get(id(layer.weight))
-            layer.weight.add_(update if mask is None else update * mask)
-            self._model.set_submodule(name, layer)
+        for layer in self._layers:
+            if (adapter := self._adapters.get(layer.name)) is None:
+                continue
+            base = adapter.get_base_layer()
+            mask = self._masks.get(id(base.weight))
+            with on_device(self._blocks[layer.block], changes=True):
+                update = adapter.get_delta_weight(_ADAPTER)
+                if mask is not None:
+                    update = update * mask.to(update.device)
+                base.weight.add_(update)
+            self._model.set_submodule(layer.name, base)
         if self._adapters:
             del self._model.peft_config  # else the next adapters would be a second set
         self._adapters = {}
@@ -89,7 +96,8 @@ def _masked_forward(adapter: Any, mask: Tensor) -> Callable[[Tensor], Tensor]:
     is_transposed = isinstance(layer, Conv1D)
 
     def forward(x: Tensor) -> Tensor:
-        W = layer.weight + mask * adapter.get_delta_weight(_ADAPTER)
+        update = adapter.get_delta_weight(_ADAPTER)
+        W = layer.weight + mask.to(update.device) * update
         return torch.nn.functional.linear(x, W.T if is_transposed else W, layer.bias)
 
     return forward

@@ -138,8 +138,9 @@ def _recover_blocks(
     passed = recover_blocks(state, original, text, store, judge.context, shot)
     after = judge.divergence()
     if after > judge.before:
-        for parameter, value in zip(parameters, kept, strict=True):
-            parameter.data.copy_(value)
+        with torch.no_grad():
+            for parameter, value in zip(parameters, kept, strict=True):
+                parameter.copy_(value)
         step = Stage.RECONSTRUCTION if passed.reconstructions else Stage.REFIT
         message = f"The {step.value} would have moved the model further away: undone."
         judge.context.emit(Logged(Level.WARNING, message))

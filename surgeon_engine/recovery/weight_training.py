@@ -7,9 +7,10 @@ step.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from surgeon_engine.api.config.layer_patterns import any_matches
 from surgeon_engine.api.errors import RunFolderError
 from surgeon_engine.model.block_runner import replaced_forward
 from surgeon_engine.model.layers import body_parameters
+from surgeon_engine.model.offload import on_device
 from surgeon_engine.pruning.state import PruningState
 
 _BETAS = (0.9, 0.95)
@@ -127,11 +129,17 @@ class WeightTraining:
 Masks = dict[int, Tensor]  # of the weights that remain, by the id of a parameter
 
 
-def masks_of(state: PruningState) -> Masks:
-    """Return masks of the weights that remain, of parameters with removed ones."""
+def masks_of(state: PruningState, block: int | None = None) -> Masks:
+    """Return masks of the weights that remain, of parameters with removed ones.
+
+    Args:
+        state: the pruned model.
+        block: the number of a block; None: all of them.
+    """
     return {
         id(parameter): ~mask.to(parameter.device)
         for unit in state.units
+        if block is None or unit.measured.block == block
         for layer, zeros in unit.zeros(state.removed[unit.measured.name])
         if zeros.any()
         for parameter, mask in layer.masked_parameters(zeros)
@@ -173,7 +181,41 @@ def checkpointed(blocks: Iterable[nn.Module]) -> Iterator[None]:
     with ExitStack() as stack:
         for block in blocks:
             forward = partial(
-                checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False
+                checkpoint,
+                _with_weights(block),
+                use_reentrant=False,
+                preserve_rng_state=False,
             )
             stack.enter_context(replaced_forward((block,), forward))
         yield
+
+
+def _with_weights(block: nn.Module) -> Callable[..., Any]:
+    """Return the forward of a block, which needs its weights again in the backward."""
+    compute = block.forward
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        with on_device(block), _aliases(block):
+            return compute(*args, **kwargs)
+
+    return forward
+
+
+@contextmanager
+def _aliases(block: nn.Module) -> Iterator[None]:
+    """Let a block compute with aliases of its frozen parameters.
+
+    A graph keeps the tensors that it was made with. An alias still has the numbers on
+    the device when its parameter is back on the host.
+    """
+    replaced: list[tuple[dict[str, Any], str, nn.Parameter]] = []
+    for module in block.modules():
+        for name, parameter in module._parameters.items():
+            if parameter is not None and not parameter.requires_grad:
+                replaced.append((module._parameters, name, parameter))
+                module._parameters[name] = parameter.detach()  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        for parameters, name, parameter in replaced:
+            parameters[name] = parameter

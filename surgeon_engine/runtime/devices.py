@@ -118,6 +118,11 @@ def total_memory(device: torch.device) -> int:
     return int(psutil.virtual_memory().total)
 
 
+def free_host_memory() -> int:
+    """Return the memory of this machine that is free, in bytes."""
+    return int(psutil.virtual_memory().available)
+
+
 def memory_in_use(device: torch.device) -> MemorySampled:
     """Return the memory that this process uses now, without synchronising the GPU."""
     process = int(psutil.Process().memory_info().rss)

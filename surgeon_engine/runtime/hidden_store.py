@@ -8,18 +8,16 @@ wherever it lives, and its numbers are the same to the last bit.
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from types import TracebackType
 
-import psutil
 import torch
 from torch import Tensor
 
-from surgeon_engine.api.files import temporary_folder
 from surgeon_engine.api.planning.recovery_memory import DEVICE_SHARE, HOST_SHARE
+from surgeon_engine.runtime import devices
+from surgeon_engine.runtime.mapped_tensors import MappedTensors
 
 
 @dataclass(slots=True)
@@ -32,7 +30,7 @@ class Budget:
     @classmethod
     def of_free_memory(cls, device: torch.device) -> Budget:
         """Return a share of the memory that is free now; a CPU is the host alone."""
-        host = HOST_SHARE * psutil.virtual_memory().available
+        host = HOST_SHARE * devices.free_host_memory()
         if device.type != "cuda":
             return cls(0, host)
         return cls(DEVICE_SHARE * torch.cuda.mem_get_info(device)[0], host)
@@ -51,8 +49,7 @@ class HiddenStore:
         self._device = device
         self._left = budget or Budget.of_free_memory(device)
         self._places: dict[int, str | Path] = {}  # by the id of each tensor
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
-        self._numbers = count()
+        self._mapped = MappedTensors()
 
     def __enter__(self) -> HiddenStore:
         return self
@@ -63,8 +60,7 @@ class HiddenStore:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._folder is not None:
-            self._folder.cleanup()
+        self._mapped.close()
 
     def keep(self, x: Tensor) -> Tensor:
         """Return a copy of a tensor that is kept where there is room."""
@@ -82,7 +78,7 @@ class HiddenStore:
             self._left.host -= x.nbytes
             kept, place = torch.empty_like(x, device="cpu"), "host"
         else:
-            kept, place = self._mapped(x)
+            kept, place = self._mapped.empty_like(x)
         self._places[id(kept)] = place
         return kept
 
@@ -98,12 +94,3 @@ class HiddenStore:
                     with contextlib.suppress(OSError):  # Windows keeps mapped files
                         file.unlink()
         tensors.clear()
-
-    def _mapped(self, x: Tensor) -> tuple[Tensor, Path]:
-        if self._folder is None:
-            self._folder = temporary_folder()
-        file = Path(self._folder.name, str(next(self._numbers)))
-        flat = torch.from_file(
-            str(file), shared=True, size=max(1, x.numel()), dtype=x.dtype
-        )
-        return flat[: x.numel()].view(x.shape), file

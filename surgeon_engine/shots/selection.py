@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from torch import Tensor
 
 from surgeon_engine.api.config.pruning import Coupling, PruningConfig
+from surgeon_engine.model.offload import on_device
 from surgeon_engine.pruning.measure_curvature import Factors
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.structures.base import Unit
@@ -62,7 +63,8 @@ def costs_of(
     costs: Costs = {}
     for unit in state.units:
         name = unit.measured.name
-        costs[name] = unit.removals(factors[name], state.removed[name], pruning)
+        with on_device(state.loaded.blocks[unit.measured.block]):
+            costs[name] = unit.removals(factors[name], state.removed[name], pruning)
         step()
     return costs
 
@@ -119,11 +121,12 @@ def remove(
     removed: dict[str, Tensor] = {}
     for unit in state.units:
         name = unit.measured.name
-        updated = unit.updated(
-            factors[name], state.removed[name], selected[name], pruning
-        )
-        for layer, W in updated.weights:
-            layer.write(W)
+        with on_device(state.loaded.blocks[unit.measured.block], changes=True):
+            updated = unit.updated(
+                factors[name], state.removed[name], selected[name], pruning
+            )
+            for layer, W in updated.weights:
+                layer.write(W)
         removed[name] = updated.removed
         step()
     return removed

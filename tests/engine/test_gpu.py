@@ -24,7 +24,7 @@ from surgeon_engine.api.config.recovery import (
     RecoveryConfig,
     TrainedWeights,
 )
-from surgeon_engine.api.config.run import Device, Dtype
+from surgeon_engine.api.config.run import Device, Dtype, Offload
 from surgeon_engine.api.messages.run import Recovered, ShotFinished
 from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
 from surgeon_engine.runtime import devices
@@ -102,7 +102,10 @@ def gpu(request, monkeypatch):
 
 def run_on_both(config, folder, gpu):
     """Run a job on the CPU and on a GPU; return both runs."""
-    cpu = replace(config, model=replace(config.model, device=Device.CPU))
+    cpu = replace(
+        config,
+        model=replace(config.model, device=Device.CPU, offload=Offload.OFF),
+    )
     expected = Recorder().run(cpu, folder / "cpu")
     with gpu:
         return expected, Recorder().run(config, folder / "gpu")
@@ -145,6 +148,25 @@ def test_run_equals_that_of_the_cpu(tmp_path, gpu, settings, recovery):
 def test_run_of_another_family_equals_that_of_the_cpu(tmp_path, gpu, family, case):
     settings, recovery = CASES[case]
     config = replace(job(tmp_path, family, **settings), recovery=recovery)
+    check(config, tmp_path, gpu)
+
+
+OFFLOADED = {
+    "gates and refit": ({"method": Method.FIRST_ORDER}, REFIT),
+    "factors, adapters": (
+        SURGEON | {"structure": Structure.ROWS_AND_COLUMNS},
+        replace(LORA, level=Recovery.BOTH),
+    ),
+    "heads and neurons, adapters": (SURGEON, LORA),
+    "single weights": (SURGEON | {"structure": Structure.ELEMENTS}, REFIT),
+}
+
+
+@pytest.mark.parametrize("case", OFFLOADED)
+def test_run_with_offloaded_blocks_equals_that_of_the_cpu(tmp_path, gpu, case):
+    settings, recovery = OFFLOADED[case]
+    config = replace(job(tmp_path, "llama", **settings), recovery=recovery)
+    config = replace(config, model=replace(config.model, offload=Offload.ON))
     check(config, tmp_path, gpu)
 
 

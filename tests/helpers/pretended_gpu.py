@@ -29,6 +29,8 @@ from torch import Tensor
 from torch.utils._device import DeviceContext
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 
+from surgeon_engine.model import offload
+
 GPU, HOST, META = torch.device("cuda", 0), torch.device("cpu"), torch.device("meta")
 GIBIBYTE = 2**30
 
@@ -50,9 +52,13 @@ class DeviceMismatchError(RuntimeError):
 
 
 class Pretended(Tensor):
-    """A tensor on the pretended GPU, with its numbers in the CPU tensor `held`."""
+    """A tensor on the pretended GPU, with its numbers in the CPU tensor `held`.
+
+    Only parameters of offloaded blocks may have the host as their `place`.
+    """
 
     held: Tensor
+    place: torch.device = GPU
 
     @staticmethod
     def __new__(cls, held: Tensor, requires_grad: bool = False) -> Pretended:
@@ -70,9 +76,9 @@ class Pretended(Tensor):
         self.held = held
         _current().register(held)
 
-    device = property(lambda self: GPU)
-    is_cuda = property(lambda self: True)
-    is_cpu = property(lambda self: False)
+    device = property(lambda self: self.place)
+    is_cuda = property(lambda self: self.place == GPU)
+    is_cpu = property(lambda self: self.place == HOST)
     is_meta = property(lambda self: False)
     __torch_function__ = torch._C._disabled_torch_function_impl
 
@@ -93,6 +99,9 @@ class Pretended(Tensor):
 
     def get_device(self) -> int:
         return 0
+
+    def record_stream(self, _: object) -> None:
+        """Do nothing: all streams of a pretended GPU are one."""
 
     def data_ptr(self) -> int:
         return self.held.data_ptr()
@@ -173,10 +182,18 @@ class PretendedGpu(TorchDispatchMode):
         kwargs = dict(kwargs or {})
         if func is torch.ops.prim.device.default:
             return META
+        on_host: dict[int, Pretended] = {}
+        _map(Pretended, lambda x: on_host.update(_if_on_host(x)), args)
+        if on_host:
+            args = _map(Pretended, lambda x: x.held if x.place == HOST else x, args)
+            result = self.__torch_dispatch__(func, types, args, kwargs)
+            return on_host.get(id(result), result)
         if func is _aten._fused_sdp_choice.default:
             return 0  # the plain formula
         if func is _aten.is_pinned.default:
             return False
+        if func is _aten._pin_memory.default:
+            return args[0]
         tensors: list[Tensor] = []
         _map(Tensor, tensors.append, (args, tuple(kwargs.values())))
         target = self._target(func, args, kwargs, tensors)
@@ -259,6 +276,22 @@ def _held(x: Pretended) -> Tensor:
     return x.held
 
 
+def _if_on_host(x: Pretended) -> dict[int, Pretended]:
+    return {id(x.held): x} if x.place == HOST else {}
+
+
+def _set_data(parameter: torch.nn.Parameter, data: Tensor) -> None:
+    """Do what `parameter.data = data` does on a real GPU.
+
+    A parameter is a pretended tensor from the first time on, wherever it is.
+    """
+    if not isinstance(parameter, Pretended):
+        new = torch.nn.Parameter(Pretended(data.detach()), parameter.requires_grad)
+        torch.utils.swap_tensors(parameter, new)
+    parameter.held = data.held if isinstance(data, Pretended) else data.detach()
+    parameter.place = data.device
+
+
 @functools.cache
 def _shares_memory(func: torch._ops.OpOverload) -> bool:
     """Return whether results of an operation share memory with its arguments."""
@@ -301,6 +334,9 @@ def pretended_gpu(memory: int = 24 * GIBIBYTE) -> Iterator[PretendedGpu]:
         "reset_peak_memory_stats": lambda *_: setattr(gpu, "peak", gpu.live),
         "empty_cache": lambda: None,
         "synchronize": lambda *_: None,
+        "Stream": lambda device: mock.Mock(device=device),
+        "stream": lambda _: contextlib.nullcontext(),
+        "current_stream": mock.Mock,
         "get_rng_state": lambda *_: torch.get_rng_state(),
         "set_rng_state": lambda *_: None,
     }
@@ -311,6 +347,7 @@ def pretended_gpu(memory: int = 24 * GIBIBYTE) -> Iterator[PretendedGpu]:
             mock.patch.object(DeviceContext, "__torch_function__", made)
         )
         stack.enter_context(mock.patch.object(torch, "Generator", Generator))
+        stack.enter_context(mock.patch.object(offload, "set_data", _set_data))
         # `torch.tensor` makes a CPU tensor, and the mode sees how it is moved.
         torch._C._set_only_lift_cpu_tensors(True)
         stack.callback(torch._C._set_only_lift_cpu_tensors, False)

@@ -42,6 +42,14 @@ class Device(StrEnum):
     CUDA = "cuda"
 
 
+class Offload(StrEnum):
+    """Whether the weights of the blocks are on the host, and not on the device."""
+
+    AUTOMATIC = "automatic"  # where the device has too little memory
+    OFF = "off"
+    ON = "on"
+
+
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
     """The model to prune, its number format in memory and its device."""
@@ -49,6 +57,7 @@ class ModelConfig:
     source: str = DEMO  # "demo", a folder, a .gguf file or hf://org/name@revision
     dtype: Annotated[Dtype, Option(advanced=True)] = Dtype.FLOAT32
     device: Annotated[Device, Option(advanced=True)] = Device.AUTO
+    offload: Annotated[Offload, Option(advanced=True)] = Offload.AUTOMATIC
 
     def __post_init__(self) -> None:
         if not self.source.strip():

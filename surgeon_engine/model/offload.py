@@ -1,0 +1,202 @@
+"""Keep the weights of the blocks on the host; move one block at a time to the device.
+
+    with on_device(block):                  # its weights are on the device
+    with on_device(block, changes=True):    # and what changes comes back to the host
+
+The forward of an offloaded block does the first by itself. While a block computes, the
+weights of the next one are copied from pinned memory, by a stream of their own. Blocks
+may follow each other forwards or backwards: the next one is guessed from the last two.
+
+Where the host is short of memory, or is the device itself, weights stay in the
+memory-mapped files of the model and take no memory of their own. Those that change go
+to temporary files. A block that is not offloaded is always on the device.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from surgeon_engine.runtime.mapped_tensors import MappedTensors
+
+_OF_BLOCK: weakref.WeakKeyDictionary[nn.Module, tuple[OffloadedBlocks, int]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def on_device(
+    block: nn.Module, *, changes: bool = False
+) -> AbstractContextManager[None]:
+    """Return a context in which the weights of a block are on the device.
+
+    Args:
+        block: a decoder block.
+        changes: the weights may change.
+    """
+    found = _OF_BLOCK.get(block)
+    if found is None:
+        return nullcontext()
+    blocks, index = found
+    return blocks.on_device(index, changes=changes)
+
+
+@dataclass(slots=True)
+class _Visit:
+    """The stay of a block on the device."""
+
+    depth: int = 0
+    changes: bool = False
+    homes: list[tuple[nn.Parameter, Tensor]] = field(default_factory=list)
+
+
+class OffloadedBlocks:
+    """The decoder blocks of a model whose weights are on the host."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        blocks: Sequence[nn.Module],
+        device: torch.device,
+        *,
+        in_files: bool,
+    ) -> None:
+        """Move all but the weights of the blocks to the device.
+
+        Args:
+            model: the model, on the host.
+            blocks: its decoder blocks.
+            device: where it computes.
+            in_files: leave the weights in files, and do not copy them to pinned memory.
+        """
+        self._blocks, self._device = tuple(blocks), device
+        self._visits = [_Visit() for _ in blocks]
+        self._pending: dict[int, _Copies] = {}
+        self._latest = -1
+        self._files = MappedTensors() if in_files else None
+        is_gpu = device.type == "cuda"
+        self._stream = torch.cuda.Stream(device) if is_gpu else None
+        own = {id(p) for block in blocks for p in block.parameters()}
+        for module in model.modules():
+            for parameter in module.parameters(recurse=False):
+                if id(parameter) not in own:
+                    set_data(parameter, parameter.data.to(device))
+                elif not in_files:
+                    set_data(parameter, parameter.data.pin_memory())
+            for name, buffer in module.named_buffers(recurse=False):
+                module._buffers[name] = buffer.to(device)
+        for index, block in enumerate(blocks):
+            _OF_BLOCK[block] = self, index
+            block.register_forward_pre_hook(self._before(index))
+            block.register_forward_hook(self._after(index), always_call=True)
+
+    @contextmanager
+    def on_device(self, index: int, *, changes: bool = False) -> Iterator[None]:
+        """Keep the weights of a block on the device; visits may be nested."""
+        self._enter(index, changes=changes)
+        try:
+            yield
+        finally:
+            self._leave(index)
+
+    def _before(self, index: int) -> Callable[..., None]:
+        return lambda *_: self._enter(index)
+
+    def _after(self, index: int) -> Callable[..., None]:
+        return lambda *_: self._leave(index)
+
+    def _enter(self, index: int, *, changes: bool = False) -> None:
+        visit = self._visits[index]
+        visit.depth += 1
+        if visit.depth == 1:
+            visit.homes = [
+                (p, p.data)
+                for p in self._blocks[index].parameters()
+                if p.device.type == "cpu"  # low-rank adapters are on the device
+            ]
+            self._move_in(index, [p for p, _ in visit.homes])
+        if changes and not visit.changes:
+            visit.changes = True
+            self._give_files(visit)
+
+    def _move_in(self, index: int, parameters: list[nn.Parameter]) -> None:
+        if self._stream is None:
+            return
+        copies = self._pending.pop(index, None)
+        if copies is None or not copies.are_of(parameters):
+            copies = _Copies(parameters, self._stream)
+        for parameter, copy in zip(parameters, copies.wait(), strict=True):
+            set_data(parameter, copy)
+        self._copy_next(index, self._stream)
+
+    def _copy_next(self, index: int, stream: torch.cuda.Stream) -> None:
+        """Begin to copy the block that is expected next."""
+        step = index - self._latest
+        self._latest = index
+        following = index + step
+        self._pending.clear()  # a wrong guess
+        is_there = following in range(len(self._blocks))
+        if abs(step) == 1 and is_there and not self._visits[following].depth:
+            block = self._blocks[following]
+            parameters = [p for p in block.parameters() if p.device.type == "cpu"]
+            self._pending[following] = _Copies(parameters, stream)
+
+    def _give_files(self, visit: _Visit) -> None:
+        """Copy weights that are in the files of the model to temporary files."""
+        if self._files is None:
+            return
+        for number, (parameter, home) in enumerate(visit.homes):
+            if self._files.holds(home):
+                continue
+            kept = self._files.keep(home)
+            visit.homes[number] = parameter, kept
+            if self._device.type == "cpu":
+                set_data(parameter, kept)
+
+    def _leave(self, index: int) -> None:
+        visit = self._visits[index]
+        visit.depth -= 1
+        if visit.depth:
+            return
+        for parameter, home in visit.homes:
+            found = parameter.data
+            if visit.changes and found.data_ptr() != home.data_ptr():
+                home.copy_(found)
+            set_data(parameter, home)
+        self._visits[index] = _Visit()
+
+
+class _Copies:
+    """Copies of parameters on the device, which may still be on their way."""
+
+    def __init__(
+        self, parameters: Sequence[nn.Parameter], stream: torch.cuda.Stream
+    ) -> None:
+        self._versions = [(id(p), p._version) for p in parameters]
+        with torch.cuda.stream(stream):
+            self._tensors = [
+                p.data.to(stream.device, non_blocking=True) for p in parameters
+            ]
+            self._done = stream.record_event()
+
+    def are_of(self, parameters: Sequence[nn.Parameter]) -> bool:
+        """Return whether these are copies of the parameters as they are now."""
+        return self._versions == [(id(p), p._version) for p in parameters]
+
+    def wait(self) -> list[Tensor]:
+        """Return the copies, for the current stream."""
+        stream = torch.cuda.current_stream()
+        stream.wait_event(self._done)
+        for x in self._tensors:
+            x.record_stream(stream)
+        return self._tensors
+
+
+def set_data(parameter: nn.Parameter, data: Tensor) -> None:
+    """Let a parameter have other numbers, perhaps on another device."""
+    parameter.data = data

@@ -1,0 +1,56 @@
+"""Tensors in temporary files, which the system reads and writes as memory allows."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from itertools import count
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from surgeon_engine.api.files import temporary_folder
+
+
+class MappedTensors:
+    """Makes memory-mapped tensors, each with a file in a temporary folder.
+
+    The folder is removed by `close`, or when nothing refers to this object any more.
+    """
+
+    def __init__(self) -> None:
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._numbers = count()
+
+    def empty_like(self, x: Tensor) -> tuple[Tensor, Path]:
+        """Return a tensor of the same shape and format, and its file."""
+        if self._folder is None:
+            self._folder = temporary_folder()
+        file = Path(self._folder.name, str(next(self._numbers)))
+        flat = torch.from_file(
+            str(file), shared=True, size=max(1, x.numel()), dtype=x.dtype
+        )
+        return flat[: x.numel()].view(x.shape), file
+
+    def keep(self, x: Tensor) -> Tensor:
+        """Return a copy of a tensor in a file."""
+        kept, _ = self.empty_like(x)
+        kept.copy_(x)
+        return kept
+
+    def holds(self, x: Tensor) -> bool:
+        """Return whether a tensor is in one of the files."""
+        file = x.untyped_storage().filename
+        return (
+            self._folder is not None
+            and file is not None
+            and Path(file).parent == Path(self._folder.name)
+        )
+
+    def close(self) -> None:
+        """Remove the files."""
+        if self._folder is not None:
+            with contextlib.suppress(OSError):  # Windows keeps mapped files
+                self._folder.cleanup()
+            self._folder = None

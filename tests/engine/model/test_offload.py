@@ -1,0 +1,146 @@
+"""Weights of offloaded blocks come to the device one block at a time, and go back."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from surgeon_engine.api.config.run import ModelConfig, Offload
+from surgeon_engine.model.load import load_model
+from surgeon_engine.model.offload import on_device
+from surgeon_engine.runtime import devices
+from tests.helpers.pretended_gpu import GPU, pretended_gpu
+from tests.helpers.tiny_models import save_tiny_model
+
+TOKENS = torch.arange(12).view(2, 6)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return save_tiny_model(tmp_path / "model", "llama")
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    monkeypatch.setattr(devices, "choose", lambda _: GPU)
+    with pretended_gpu() as gpu:
+        yield gpu
+
+
+def load(folder: Path):
+    return load_model(ModelConfig(str(folder), offload=Offload.ON))
+
+
+def bytes_of(modules) -> int:
+    return sum(p.nbytes for module in modules for p in module.parameters())
+
+
+def run(loaded):
+    with torch.no_grad():
+        tokens = TOKENS.to(loaded.device)
+        return loaded.model(tokens, use_cache=False).logits.cpu()
+
+
+def test_forward_copies_each_block_once_and_keeps_none(folder, gpu):
+    loaded = load(folder)
+    blocks = bytes_of(loaded.blocks)
+    resident = gpu.live
+    for _ in range(3):
+        gpu.copied.clear()
+        run(loaded)
+        tokens = TOKENS.nbytes
+        assert blocks <= gpu.copied["to GPU"] <= blocks + 2 * tokens
+        assert gpu.live == resident
+
+
+def test_blocks_may_come_backwards(folder, gpu):
+    loaded = load(folder)
+    run(loaded)
+    gpu.copied.clear()
+    for block in reversed(loaded.blocks):
+        with on_device(block):
+            assert {p.device for p in block.parameters()} == {GPU}
+        assert {p.device.type for p in block.parameters()} == {"cpu"}
+    assert gpu.copied["to GPU"] == bytes_of(loaded.blocks)
+
+
+def test_change_comes_back_to_the_host(folder, gpu):
+    loaded = load(folder)
+    before, block = run(loaded), loaded.blocks[0]
+    weight = next(block.parameters())
+    with on_device(block, changes=True), torch.no_grad():
+        weight.mul_(2)
+    assert weight.device.type == "cpu"
+    assert not torch.equal(run(loaded), before)
+    with on_device(block, changes=True), torch.no_grad():
+        weight.mul_(0.5)
+    assert torch.equal(run(loaded), before)
+
+
+def test_change_on_the_host_reaches_a_block_that_was_copied_ahead(folder, gpu):
+    loaded = load(folder)
+    expected = run(loaded)
+    for block in loaded.blocks[:2]:
+        with on_device(block):
+            pass  # the second begins to copy the third
+    with torch.no_grad():
+        for parameter in loaded.blocks[-1].parameters():
+            parameter.zero_()
+    with on_device(loaded.blocks[-1]):
+        weight = next(loaded.blocks[-1].parameters())
+        assert not weight.cpu().any()
+    assert not torch.equal(run(loaded), expected)
+
+
+def test_interrupted_forward_leaves_no_block_on_the_device(folder, gpu):
+    loaded = load(folder)
+
+    def fail(*_):
+        raise ValueError
+
+    handle = loaded.layers[-1].module.register_forward_hook(fail)
+    with pytest.raises(ValueError):
+        run(loaded)
+    handle.remove()
+    assert {p.device.type for x in loaded.blocks for p in x.parameters()} == {"cpu"}
+    assert torch.isfinite(run(loaded)).all()
+
+
+def test_weights_stay_in_files_where_the_host_is_short_of_memory(
+    folder, gpu, monkeypatch
+):
+    expected = run(load(folder))
+    monkeypatch.setattr(devices, "free_host_memory", lambda: 0)
+    loaded = load(folder)
+    assert torch.equal(run(loaded), expected)
+    double_first(loaded)
+    assert not torch.equal(run(loaded), expected)
+
+
+def test_changed_weights_of_the_host_go_to_temporary_files(folder):
+    """The files of the model stay as they are."""
+    file = folder / "model.safetensors"
+    before = hashlib.sha256(file.read_bytes()).digest()
+    loaded = load(folder)
+    original = run(loaded)
+    weight = double_first(loaded)
+    mapped = Path(weight.untyped_storage().filename)
+    assert mapped.stat().st_size >= weight.nbytes
+    assert double_first(loaded).untyped_storage().filename == str(mapped)
+    assert len(os.listdir(mapped.parent)) == len(list(loaded.blocks[0].parameters()))
+    assert not torch.equal(run(loaded), original)
+    assert torch.equal(run(load(folder)), original)
+    assert hashlib.sha256(file.read_bytes()).digest() == before
+
+
+def double_first(loaded):
+    """Double the first weight of the first block, and return it."""
+    block = loaded.blocks[0]
+    weight = next(block.parameters())
+    with on_device(block, changes=True), torch.no_grad():
+        weight.mul_(2)
+    return weight
