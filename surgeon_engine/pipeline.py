@@ -100,16 +100,16 @@ def prune(config: RunConfig, folder: Path, context: RunContext) -> None:
     found = preflight(config, run.path, with_time=is_timed)
     check_fits(found)
     run.create(config)
-    choice = found.resources.choice
+    settled = found.resources.settled
     with run.locked():
-        _begin(run, choice.config, context)
-        if choice.is_open:
-            context.emit(Logged(Level.INFO, choice.message))
-        state = prepare(choice.config, context, found)
+        _begin(run, settled.config, context)
+        for message in settled.messages:
+            context.emit(Logged(Level.INFO, message))
+        state = prepare(settled.config, context, found)
         if config.export.save_progress:
-            saved = SavedState(origin_of(state), choice.config.recovery)
+            saved = SavedState(origin_of(state), settled.config.recovery)
             context.saver = Saver(run.saved_state, saved)
-        check_format(choice.config, state.original, state.loaded, state.units, context)
+        check_format(settled.config, state.original, state.loaded, state.units, context)
         context.emit(_run_started(run, state))
         samples = RunSamples(state, context)
         samples.write_original()

@@ -327,8 +327,8 @@ def estimate(
     check_target_in_limits(found.goal, config.pruning, found.model)
     output = Output()
     output.print_table(resource_table(found.resources))
-    if found.resources.choice.is_open:
-        output.print_line(found.resources.choice.message)
+    for message in found.resources.settled.messages:
+        output.print_line(message)
     if advice := resource_advice(found.resources, found.adjusted()):
         output.print_line(advice)
     if found.resources.room is ResourceStatus.RED:

@@ -27,6 +27,7 @@ _SMALL_SIDE = 128
 _SLOW = 0.004  # seconds
 _FACTOR_SIDE = {"cpu": 512, "cuda": 2048}
 _MOVED = {"cpu": 2**22, "cuda": 2**26}  # numbers
+_COPIED = 2**26  # bytes
 _CALLS = 200
 # The speedup of n threads over one is n to the power of this.
 _PRODUCTS_GAIN, _FACTORISING_GAIN, _MOVING_GAIN = 0.9, 0.7, 0.5
@@ -79,6 +80,7 @@ def _rates(device: str) -> Rates:
             factorising=threads**_FACTORISING_GAIN * _factorising(device),
             moving=threads**_MOVING_GAIN * _moving(device),
             call=_call(device),
+            copying=_copying() if device == "cuda" else 0.0,
         )
 
 
@@ -125,6 +127,11 @@ def _moving(device: str) -> float:
     x = torch.ones(_MOVED[device], device=device)
     out = torch.empty_like(x)
     return 2 * 4 * len(x) / _seconds(device, lambda: torch.mul(x, 0.5, out=out))
+
+
+def _copying() -> float:
+    x = torch.empty(_COPIED, dtype=torch.uint8).pin_memory()
+    return _COPIED / _seconds("cuda", lambda: x.to("cuda", non_blocking=True))
 
 
 def _call(device: str) -> float:

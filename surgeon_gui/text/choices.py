@@ -21,7 +21,7 @@ from surgeon_engine.api.config.recovery import (
     Recovery,
     TrainedWeights,
 )
-from surgeon_engine.api.config.run import Device, Dtype
+from surgeon_engine.api.config.run import Device, Dtype, Offload
 from surgeon_gui.base.translation import tr
 
 CHOICES: dict[Enum, tuple[str, str]] = {
@@ -319,6 +319,25 @@ _CHECKPOINTING: dict[GradientCheckpointing, tuple[str, str]] = {
     ),
 }
 
+_OFFLOAD: dict[Offload, tuple[str, str]] = {
+    Offload.AUTOMATIC: (
+        tr("Automatic"),
+        tr("On if the device has too little memory."),
+    ),
+    Offload.OFF: (
+        tr("Off"),
+        tr("Keeps the whole model on the device."),
+    ),
+    Offload.ON: (
+        tr("On"),
+        tr(
+            "Moves the weights of one block at a time to the device. Large models fit "
+            "on small GPUs; a run takes longer. Distillation trains adapters (LoRA). "
+            "On the processor, weights are read from the files of the model."
+        ),
+    ),
+}
+
 
 def choice_label(choice: Enum) -> tuple[str, str]:
     """Return the name of a choice and its description."""
@@ -336,4 +355,6 @@ def choice_label(choice: Enum) -> tuple[str, str]:
             return _TRAINED_WEIGHTS[choice]
         case GradientCheckpointing():
             return _CHECKPOINTING[choice]
+        case Offload():
+            return _OFFLOAD[choice]
     return CHOICES[choice]

@@ -25,6 +25,10 @@ FIELDS = {
         tr("Compute on"),
         tr("Device of the computation. Automatic: a GPU if available."),
     ),
+    "model.offload": FieldText(
+        tr("Offload blocks"),
+        tr("Whether the weights of the blocks stay in main memory or in files."),
+    ),
     "calibration.text": FieldText(
         tr("Text"),
         tr(

@@ -20,7 +20,12 @@ from surgeon_engine.api.config.pruning import (
     Neurons,
     PruningConfig,
 )
-from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
+from surgeon_engine.api.config.recovery import (
+    GradientCheckpointing,
+    Recovery,
+    RecoveryConfig,
+    TrainedWeights,
+)
 from surgeon_engine.api.config.samples import SamplesConfig
 from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.model_info.source_names import DEMO
@@ -92,6 +97,15 @@ class RunConfig:
         is_sized = isinstance(self.pruning.target, FileSize)
         return is_sized and has_odd_rows and self.export.format is Format.GGUF
 
+    @property
+    def trains_offloaded(self) -> bool:
+        """True if weights are to be trained that the device does not hold."""
+        recovery = self.recovery
+        is_whole = recovery.trained_weights is TrainedWeights.FULL
+        keeps = recovery.gradient_checkpointing is GradientCheckpointing.OFF
+        is_offloaded = self.model.offload is Offload.ON
+        return recovery.trains and is_offloaded and (is_whole or keeps)
+
     def check_consistency(self) -> None:
         """Check that the parts of the job are consistent.
 
@@ -107,6 +121,13 @@ class RunConfig:
                 f"All windows of {self.calibration.text} are used for calibration; "
                 "none are left for validation.",
                 "Name another token file or a text as validation_text.",
+            )
+        if self.trains_offloaded:
+            raise ConfigError(
+                "Blocks are offloaded, so distillation can train adapters (LoRA) with "
+                "gradient checkpointing alone.",
+                "Set recovery.trained_weights and recovery.gradient_checkpointing to "
+                '"automatic", or model.offload to "off".',
             )
         is_masked = self.export.format is Format.MASKED
         if is_masked and isinstance(self.pruning.target, FileSize):

@@ -4,6 +4,7 @@
     covariance  2 n^2 for each token and factor of side n
     algebra     n^3 for a factor's Cholesky factor, inverse or solution
     calls       a fixed time for each, most of the total in small models
+    copies      of offloaded blocks to a GPU, while it computes
 
 The number of dampings tried is not known beforehand; the constants below are usual
 ones. With a quality limit, recovery counts once. Constants are measured
@@ -128,7 +129,7 @@ class _DurationModel:
 
     def _writing(self, steps: int) -> float:
         """Return the seconds of passes over one token, without the products."""
-        reading = steps * self._job.weights / self._moving
+        reading = steps * max(self._job.weights / self._moving, self._copying)
         return (
             reading + steps * (self._job.model.blocks + 1) * _CALLS * self._rates.call
         )
@@ -149,11 +150,21 @@ class _DurationModel:
         tokens = self._tokens(windows)
         flops = tokens * (self._block_flops + self._head_flops)
         numbers = tokens * self._job.model.vocabulary * 4 * _LOGIT_PASSES
-        return (
+        computing = (
             flops / self._products
             + (numbers + self._activations(tokens)) / self._moving
             + self._calls(windows)
         )
+        return max(computing, self._batches(windows) * self._copying)
+
+    @property
+    def _copying(self) -> float:
+        """Return the seconds in which all offloaded blocks come to a GPU.
+
+        They come while others compute.
+        """
+        job, rate = self._job, self._rates.copying
+        return job.model.prunable * job.each / rate if job.offloads and rate else 0.0
 
     def _activations(self, tokens: int) -> float:
         """Return the bytes read and written between the matrix products."""

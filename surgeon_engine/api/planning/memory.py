@@ -2,7 +2,8 @@
 
 Each moment of a run holds some of these, as the engine keeps them:
 
-    weights     the model, in the number format in which it is pruned
+    weights     the model, in the number format in which it is pruned; of offloaded
+                blocks, the device holds two at a time, and the host all or none
     record      the input of each block for all windows, and one gradient (collect.py)
     logits      of a batch, with the copies for their loss and its gradient
     graph       the activations of one block, for a batch
@@ -31,7 +32,7 @@ from surgeon_engine.api.config.calibration import BUILTIN_TEXT
 from surgeon_engine.api.config.export import FOR_TRANSFORMERS, ExportConfig, Format
 from surgeon_engine.api.config.pruning import COUPLED, COUPLINGS, SPARSE, Method
 from surgeon_engine.api.config.recovery import Recovery, judging_windows
-from surgeon_engine.api.config.run import Dtype, RunConfig
+from surgeon_engine.api.config.run import Dtype, Offload, RunConfig
 from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
 from surgeon_engine.api.planning.recovery_memory import (
@@ -59,6 +60,7 @@ _PROBED_TOKENS = 64  # of which the logits are kept, to check the export
 _OTHER_FILES = 1_000_000  # bytes of tokenizer, card and the rest beside the weights
 _SAVED_NUMBERS = 4  # of a trained weight: itself, the best and two moments
 _OTHER_WEIGHTS = 1.02  # norms and biases beside the layers
+_BLOCKS = 2  # of a model whose blocks are offloaded that are on the device at once
 
 
 @dataclass(frozen=True)
@@ -171,6 +173,25 @@ class Footprint:
     def weights(self) -> float:
         """The model in memory."""
         return self.model.parameters * self.each
+
+    @property
+    def offloads(self) -> bool:
+        """Whether the blocks are offloaded."""
+        return self.config.model.offload is Offload.ON
+
+    @property
+    def weights_on_device(self) -> float:
+        """The model on the device; of offloaded blocks, one and the next."""
+        if not self.offloads:
+            return self.weights
+        of_blocks = self.model.prunable * self.each
+        return self.weights - of_blocks + _BLOCKS * of_blocks / self.model.blocks
+
+    @property
+    def weights_on_host(self) -> float:
+        """The offloaded blocks, unless they are left in files."""
+        is_in_files = self.weights > self.store_on_host
+        return self.weights if self.offloads and not is_in_files else 0
 
     @property
     def loaded(self) -> float:
@@ -292,13 +313,14 @@ class Footprint:
     @property
     def peak(self) -> float:
         """The peak, if all memory is that of the machine."""
-        shot = max(self._moments(self.factors).values())
+        shot = max(self._moments(self.factors, on_gpu=False).values())
         moments = (
             moment.device + moment.host + min(moment.stored, self.store_on_host)
             for moment in self.recovery
         )
         after = self.unrecovered + max(moments, default=0)
-        return self.weights + self.undone + self.references + max(shot, after)
+        weights = self.weights_on_device
+        return weights + self.undone + self.references + max(shot, after)
 
     @property
     def on_host(self) -> float:
@@ -308,11 +330,13 @@ class Footprint:
         shot = held + self.choices + self.kept + self.record(windows)
         moments = (
             moment.host
+            + self.weights_on_host  # of the original
             + min(max(0, moment.stored - self.store_on_device), self.store_on_host)
             for moment in self.recovery
         )
         after = self.unrecovered + max(moments, default=0)
-        return self.undone + self.references + max(shot, after)
+        weights = self.weights_on_host
+        return weights + self.undone + self.references + max(shot, after)
 
     @property
     def on_device(self) -> float:
@@ -322,21 +346,28 @@ class Footprint:
             moment.device + min(moment.stored, self.store_on_device)
             for moment in self.recovery
         )
-        shot = max(self._moments(factors).values())
-        return self.weights + max(shot, max(moments, default=0))
+        shot = max(self._moments(factors, on_gpu=True).values())
+        return self.weights_on_device + max(shot, max(moments, default=0))
 
-    def _moments(self, factors: float) -> dict[str, float]:
-        """Return the bytes beyond the weights of the shots, by moment."""
+    def _moments(self, factors: float, *, on_gpu: bool) -> dict[str, float]:
+        """Return the bytes beyond the weights of the shots, by moment.
+
+        The recorded inputs and a copy of the weights are on the host in any case.
+        """
         calibration, held, fitted = self.config.calibration, self.held_out, self.fitted
+        recorded, kept = self.record(fitted), self.kept
+        again = self.record(held)
+        if on_gpu:
+            recorded = again = kept = 0
         moments = {"evaluation": self.evaluated(calibration.validation_windows)}
         if self.measures:
-            moments["forward"] = self.record(fitted) + self.logits(fitted)
-            moments["backward"] = max(self.record(fitted), factors) + self.graph
+            moments["forward"] = recorded + self.logits(fitted)
+            moments["backward"] = max(recorded, factors) + self.graph
         if self.config.pruning.searches_damping:
             trial = max(self.algebra, self.evaluated(held))
-            moments["damping"] = factors + self.kept + self.choices + trial
-            again = max(self.record(held) + self.logits(held), factors + self.graph)
-            moments["held-out"] = factors + again
+            moments["damping"] = factors + kept + self.choices + trial
+            repeated = max(again + self.logits(held), factors + self.graph)
+            moments["held-out"] = factors + repeated
         moments["update"] = factors + self.choices + self.algebra
         return moments
 

@@ -85,6 +85,8 @@ class _RecoveryMemory:
     @property
     def _original(self) -> float:
         """The original beside the pruned model, which is smaller."""
+        if self._job.offloads:
+            return self._job.weights_on_device
         return self._job.weights - self._removed
 
     @property
@@ -136,7 +138,8 @@ class _RecoveryMemory:
         # Gradients take the place of the graph, bit by bit.
         of_block = self._graph / max(1, model.blocks)
         changing = max(graph + in_graph + logits, weights * _GRADIENT + of_block)
-        device = changing + self._kept(weights) + self._masks - self._removed
+        removed = 0 if self._job.offloads else self._removed
+        device = changing + self._kept(weights) + self._masks - removed
         host = self._held_out + weights * _BEST + _LIBRARIES
         return RecoveryMoment(device, host, self._states - self._held_out)
 

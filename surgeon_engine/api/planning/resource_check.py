@@ -25,16 +25,16 @@ from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.formatting import format_size
 from surgeon_engine.api.messages.machine import Machine
 from surgeon_engine.api.messages.sources import ModelSummary
+from surgeon_engine.api.planning.automatic_settings import (
+    SettledJob,
+    settle,
+)
 from surgeon_engine.api.planning.estimate import Estimate, estimate
 from surgeon_engine.api.planning.needs import (
     Need,
     Resource,
     ResourceStatus,
     needs_of,
-)
-from surgeon_engine.api.planning.recovery_choice import (
-    RecoveryChoice,
-    choose_recovery,
 )
 
 _MIN_LENGTH = 64  # tokens of a window
@@ -49,7 +49,7 @@ _ORDER = tuple(ResourceStatus)
 class ResourceCheck:
     """Result of a resource check."""
 
-    choice: RecoveryChoice
+    settled: SettledJob
     estimate: Estimate
     needs: tuple[Need, ...]
 
@@ -92,9 +92,9 @@ def check_resources(
     config: RunConfig, model: ModelSummary, machine: Machine, free_disk: int | None
 ) -> ResourceCheck:
     """Check a run against a machine; `free_disk` is None if unknown."""
-    choice = choose_recovery(config, model, machine)
-    found = estimate(choice.config, model, machine)
-    return ResourceCheck(choice, found, needs_of(found, machine, free_disk))
+    settled = settle(config, model, machine)
+    found = estimate(settled.config, model, machine)
+    return ResourceCheck(settled, found, needs_of(found, machine, free_disk))
 
 
 def settings_that_fit(

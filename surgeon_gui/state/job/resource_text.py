@@ -105,11 +105,21 @@ def describe_needs(check: ResourceCheck | None) -> str:
     )
 
 
-def describe_recovery(check: ResourceCheck | None) -> str:
-    """Return which recovery was chosen and why; empty if nothing was open."""
-    if check is None or not check.choice.is_open:
+def describe_settled(check: ResourceCheck | None) -> str:
+    """Return which settings were chosen and why; empty if nothing was open."""
+    if check is None:
         return ""
-    recovery = check.choice.config.recovery
+    parts = [_recovery_of(check) if check.settled.is_open else ""]
+    if check.settled.offloads:
+        parts.append(
+            tr("Blocks are offloaded: the device has too little memory for all.")
+        )
+    return " ".join(filter(None, parts))
+
+
+def _recovery_of(check: ResourceCheck) -> str:
+    """Return which recovery was chosen and why."""
+    recovery = check.settled.config.recovery
     chosen = [inside(choice_label(recovery.level)[0])]
     if recovery.trains:
         is_lora = recovery.uses_lora
@@ -117,7 +127,7 @@ def describe_recovery(check: ResourceCheck | None) -> str:
     if recovery.recomputes:
         chosen.append(tr("gradient checkpointing"))
     text = tr("Recovery: {chosen}.").format(chosen=", ".join(chosen))
-    need = check.choice.obstacle
+    need = check.settled.obstacle
     if need is None:
         return text
     free = need.free or 0

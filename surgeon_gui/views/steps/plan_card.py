@@ -73,7 +73,7 @@ class PlanCard(QFrame):
         needs = {need.what: need for need in fit.needs} if fit is not None else {}
         for resource, row in self._rows.items():
             row.show_need(needs.get(resource))
-        recovery = resource_text.describe_recovery(fit)
+        recovery = resource_text.describe_settled(fit)
         self._recovery.setText(recovery)
         self._recovery.setVisible(bool(recovery))
         self._changed.setText(changed)

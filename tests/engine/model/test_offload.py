@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 
 import pytest
@@ -131,7 +130,7 @@ def test_changed_weights_of_the_host_go_to_temporary_files(folder):
     mapped = Path(weight.untyped_storage().filename)
     assert mapped.stat().st_size >= weight.nbytes
     assert double_first(loaded).untyped_storage().filename == str(mapped)
-    assert len(os.listdir(mapped.parent)) == len(list(loaded.blocks[0].parameters()))
+    assert len(list(mapped.parent.iterdir())) == len(list(loaded.blocks[0].parameters()))
     assert not torch.equal(run(loaded), original)
     assert torch.equal(run(load(folder)), original)
     assert hashlib.sha256(file.read_bytes()).digest() == before

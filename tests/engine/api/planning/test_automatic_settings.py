@@ -1,4 +1,4 @@
-"""The closest recovery that fits is chosen, in the plan as in the run."""
+"""Automatic settings become the closest that fit, in the plan as in the run."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from surgeon_engine.api.config.recovery import (
     RecoveryConfig,
     TrainedWeights,
 )
-from surgeon_engine.api.config.run import Dtype, ModelConfig
+from surgeon_engine.api.config.run import Device, Dtype, ModelConfig, Offload
+from surgeon_engine.api.errors import ConfigError
+from surgeon_engine.api.planning.automatic_settings import settle
 from surgeon_engine.api.planning.estimate import estimate
 from surgeon_engine.api.planning.needs import Resource
-from surgeon_engine.api.planning.recovery_choice import choose_recovery
 from surgeon_engine.api.planning.resource_check import (
     check_resources,
     settings_that_fit,
@@ -48,7 +49,9 @@ MODEL = msgspec.structs.replace(
     parameters=sum(x.weights for x in MODEL.layers) + 10**6,
 )
 PLENTY = 10**14
-JOB = surgeon_job(recovery=RecoveryConfig(own_windows=0))
+JOB = surgeon_job(
+    model=ModelConfig(offload=Offload.OFF), recovery=RecoveryConfig(own_windows=0)
+)
 ANY = (TrainedWeights.AUTOMATIC, GradientCheckpointing.AUTOMATIC)
 LADDER = [
     (Recovery.DISTILLATION, TrainedWeights.FULL, GradientCheckpointing.OFF),
@@ -76,7 +79,7 @@ def explicit(rung):
 
 
 def chosen(config, free):
-    recovery = choose_recovery(config, MODEL, machine(free=int(free))).config.recovery
+    recovery = settle(config, MODEL, machine(free=int(free))).config.recovery
     return (
         recovery.level,
         recovery.trained_weights,
@@ -90,11 +93,11 @@ def needed(config, free=PLENTY):
 
 def test_full_distillation_is_chosen_where_memory_is_plenty():
     assert JOB.recovery.level is Recovery.AUTOMATIC
-    found = choose_recovery(JOB, MODEL, machine(free=PLENTY))
+    found = settle(JOB, MODEL, machine(free=PLENTY))
     assert chosen(JOB, PLENTY) == LADDER[0]
     assert found.is_open
     assert found.obstacle is None
-    assert "distillation of all weights" in found.message
+    assert "distillation of all weights" in next(found.messages)
 
 
 @pytest.mark.parametrize("rung", LADDER[:5], ids=str)
@@ -123,16 +126,16 @@ def test_rungs_are_taken_one_by_one_as_memory_shrinks():
 
 def test_obstacle_says_what_the_closest_recovery_needs():
     full = needed(explicit(LADDER[0]))
-    found = choose_recovery(JOB, MODEL, machine(free=int(0.9 * full)))
+    found = settle(JOB, MODEL, machine(free=int(0.9 * full)))
     assert found.obstacle.what is Resource.MEMORY
     assert found.obstacle.needed == full
-    assert "GB" in found.message
+    assert "GB" in next(found.messages)
 
 
 def test_explicit_settings_stay():
     for rung in LADDER:
         config = explicit(rung)
-        found = choose_recovery(config, MODEL, machine(free=10**6))
+        found = settle(config, MODEL, machine(free=10**6))
         assert found.config == config
         assert not found.is_open
 
@@ -155,7 +158,7 @@ def test_something_else_that_is_larger_does_not_lower_the_recovery():
     least = estimate(explicit_in(job, LADDER[-1]), model, machine(free=PLENTY)).ram
     full = estimate(explicit_in(job, LADDER[0]), model, machine(free=PLENTY)).ram
     assert least == full
-    found = choose_recovery(job, model, machine(free=int(0.5 * least)))
+    found = settle(job, model, machine(free=int(0.5 * least)))
     assert found.config.recovery.level is Recovery.DISTILLATION
 
 
@@ -167,18 +170,16 @@ def test_short_time_limit_lowers_the_level():
     long = with_recovery(max_minutes=1e5)
     short = with_recovery(max_minutes=1e-3)
     assert chosen(long, PLENTY) == LADDER[0]
-    found = choose_recovery(short, MODEL, machine(free=PLENTY))
+    found = settle(short, MODEL, machine(free=PLENTY))
     assert found.config.recovery.level is Recovery.REFIT
     assert found.obstacle.what is Resource.TIME
-    assert "time limit" in found.message
+    assert "time limit" in next(found.messages)
 
 
 def test_pace_of_the_machine_does_not_change_the_choice():
     job = with_recovery(max_minutes=5.0)
     one, other = (
-        choose_recovery(
-            job, MODEL, msgspec.structs.replace(machine(free=PLENTY), pace=pace)
-        )
+        settle(job, MODEL, msgspec.structs.replace(machine(free=PLENTY), pace=pace))
         for pace in (0.01, 100.0)
     )
     assert one.config == other.config
@@ -187,8 +188,8 @@ def test_pace_of_the_machine_does_not_change_the_choice():
 def test_check_uses_what_is_chosen():
     free = int(needed(explicit(LADDER[2])) / 0.8)
     check = check_resources(JOB, MODEL, machine(free=free), PLENTY)
-    assert check.choice == choose_recovery(JOB, MODEL, machine(free=free))
-    assert check.estimate == estimate(check.choice.config, MODEL, machine(free=free))
+    assert check.settled == settle(JOB, MODEL, machine(free=free))
+    assert check.estimate == estimate(check.settled.config, MODEL, machine(free=free))
     assert check.estimate.ram <= 0.85 * free
 
 
@@ -230,3 +231,90 @@ def test_settings_that_fit_train_adapters_instead_of_all_weights():
     changed = {change.field for change in fitted.changes}
     assert "recovery.trained_weights" in changed
     assert fitted.config.recovery.level is Recovery.DISTILLATION
+
+
+def automatic(**changes):
+    return replace(with_recovery(**changes), model=ModelConfig())
+
+
+def settled_on_gpu(job, gpu, free=PLENTY):
+    return settle(job, MODEL, machine(free=int(free), gpu=int(gpu)))
+
+
+def gpu_needed(job):
+    return estimate(job, MODEL, machine(free=PLENTY, gpu=PLENTY)).gpu
+
+
+def with_offload(job, offload):
+    return replace(job, model=replace(job.model, offload=offload))
+
+
+def test_blocks_are_not_offloaded_where_the_gpu_holds_the_model():
+    found = settled_on_gpu(automatic(), PLENTY)
+    assert found.config.model.offload is Offload.OFF
+    assert not found.offloads
+    assert len(list(found.messages)) == 1
+
+
+def test_blocks_are_offloaded_where_the_gpu_has_too_little_memory():
+    job = automatic(level=Recovery.REFIT)
+    resident = gpu_needed(with_offload(job, Offload.OFF))
+    offloaded = gpu_needed(with_offload(job, Offload.ON))
+    assert offloaded < 0.7 * resident
+    found = settled_on_gpu(job, 0.9 * resident)
+    assert found.config.model.offload is Offload.ON
+    assert found.offloads
+    (message,) = found.messages
+    assert message.startswith("Blocks are offloaded")
+
+
+def test_adapters_are_trained_before_the_level_is_lowered():
+    job = automatic()
+    resident = replace(with_recovery(level=Recovery.REFIT), model=ModelConfig())
+    gpu = 0.8 * gpu_needed(with_offload(resident, Offload.OFF))
+    found = settled_on_gpu(job, gpu).config
+    assert found.model.offload is Offload.ON
+    assert found.recovery.level is Recovery.DISTILLATION
+    assert (found.recovery.uses_lora, found.recovery.recomputes) == (True, True)
+
+
+def test_offloaded_weights_are_on_the_host_or_in_files():
+    job = with_offload(automatic(level=Recovery.REFIT), Offload.ON)
+    weights = MODEL.parameters * 4
+
+    def ram(free):
+        return estimate(job, MODEL, machine(free=int(free), gpu=PLENTY)).ram
+
+    assert ram(100 * weights) > 2 * weights  # of both models
+    assert ram(1.5 * weights) <= ram(100 * weights) - weights
+
+
+def test_slow_copies_of_offloaded_blocks_take_time():
+    job = with_offload(automatic(level=Recovery.REFIT), Offload.ON)
+
+    def seconds(copying, job=job):
+        gpu = msgspec.structs.replace(machine(gpu=PLENTY).gpu, copying=copying)
+        found = msgspec.structs.replace(machine(free=PLENTY, gpu=PLENTY), gpu=gpu)
+        return estimate(job, MODEL, found).seconds
+
+    assert seconds(1e12) == pytest.approx(seconds(0.0))
+    assert seconds(1e7) > 2 * seconds(1e12)
+    resident = with_offload(job, Offload.OFF)
+    assert seconds(1e7, resident) == seconds(1e12, resident)
+
+
+def test_processor_reads_offloaded_weights_from_files():
+    job = replace(
+        with_recovery(level=Recovery.OFF),
+        model=ModelConfig(device=Device.CPU, offload=Offload.ON),
+    )
+    difference = needed(with_offload(job, Offload.OFF)) - needed(job)
+    assert difference >= 0
+
+
+def test_training_of_all_weights_and_offloaded_blocks_exclude_each_other():
+    job = automatic(level=Recovery.DISTILLATION, trained_weights=TrainedWeights.FULL)
+    with_offload(job, Offload.OFF).check_consistency()
+    with pytest.raises(ConfigError, match="train adapters"):
+        with_offload(job, Offload.ON).check_consistency()
+    assert settled_on_gpu(job, 10**6).config.model.offload is Offload.OFF

@@ -1,11 +1,13 @@
-"""Choose the level of recovery and how it trains, where the settings leave that open.
+"""Settle the automatic settings of a job: its recovery, and where its weights are.
 
 The choice is the first of these that fits the memory and the time limit of a job:
 
     distillation of all weights; with gradient checkpointing; with adapters (LoRA);
     reconstruction alone; the refit alone
 
-The plan and the run make it by the same function, from the facts of the machine.
+Each is tried with the weights on the device, and then with offloaded blocks, where
+only adapters can be trained. The plan and the run make the choice by the same
+function, from the facts of the machine.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from surgeon_engine.api.config.recovery import (
     RecoveryConfig,
     TrainedWeights,
 )
-from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.run import Offload, RunConfig
 from surgeon_engine.api.formatting import format_duration, format_size
 from surgeon_engine.api.messages.machine import Machine
 from surgeon_engine.api.messages.run import Stage
@@ -42,16 +44,28 @@ _RECOVERY = (
 
 
 @dataclass(frozen=True, slots=True)
-class RecoveryChoice:
-    """A job whose recovery is settled."""
+class SettledJob:
+    """A job without automatic settings."""
 
     config: RunConfig
-    is_open: bool  # the settings left something to choose
+    is_open: bool  # the settings left something of the recovery to choose
+    offloads: bool  # the blocks are offloaded, and the settings did not ask for it
     obstacle: Need | None  # what the closest recovery lacks; None: nothing
 
     @property
-    def message(self) -> str:
+    def messages(self) -> Iterator[str]:
         """What was chosen and why."""
+        if self.is_open:
+            yield self._about_recovery
+        if self.offloads:
+            yield (
+                "Blocks are offloaded: their weights are in main memory or in files, "
+                "and on the device one block at a time, because it has too little "
+                "memory for all."
+            )
+
+    @property
+    def _about_recovery(self) -> str:
         recovery = self.config.recovery
         chosen = recovery.level.value
         if recovery.trains:
@@ -78,19 +92,15 @@ class RecoveryChoice:
         )
 
 
-def choose_recovery(
-    config: RunConfig, model: ModelSummary, machine: Machine
-) -> RecoveryChoice:
-    """Return the job with an explicit recovery, the closest one that fits.
+def settle(config: RunConfig, model: ModelSummary, machine: Machine) -> SettledJob:
+    """Return the job with an explicit recovery and offload, the closest that fits.
 
     If none fits, it is the one that needs least. A recovery that needs no more than
     that one fits: something else in the run is larger.
     """
-    candidates = [
-        replace(config, recovery=recovery) for recovery in _candidates(config.recovery)
-    ]
+    candidates = list(_candidates(config))
     least = _memory(candidates[-1], model, machine)
-    obstacle = None
+    found, obstacle = candidates[-1], None
     for tried in candidates[:-1]:
         lacking = [
             need
@@ -101,9 +111,14 @@ def choose_recovery(
         ]
         lacking += _time_lacking(tried, model, machine)
         if not lacking:
-            return RecoveryChoice(tried, True, obstacle)
+            found = tried
+            break
         obstacle = obstacle or lacking[0]
-    return RecoveryChoice(candidates[-1], len(candidates) > 1, obstacle)
+    is_open = len({candidate.recovery for candidate in candidates}) > 1
+    was_automatic = config.model.offload is Offload.AUTOMATIC
+    return SettledJob(
+        found, is_open, was_automatic and found.model.offload is Offload.ON, obstacle
+    )
 
 
 def _memory(
@@ -114,8 +129,25 @@ def _memory(
     return tuple(need for need in needs if need.what in memory)
 
 
-def _candidates(recovery: RecoveryConfig) -> Iterator[RecoveryConfig]:
+def _candidates(config: RunConfig) -> Iterator[RunConfig]:
     """Yield what the settings allow, the closest first."""
+    places = [config.model.offload]
+    if config.model.offload is Offload.AUTOMATIC:
+        places = [Offload.OFF, Offload.ON]
+    is_open = config.recovery.level is Recovery.AUTOMATIC
+    for level in _LEVELS if is_open else (config.recovery.level,):
+        recovery = replace(config.recovery, level=level)
+        for place in places:
+            model = replace(config.model, offload=place)
+            for trained in _trainings(recovery, offloads=place is Offload.ON):
+                yield replace(config, model=model, recovery=trained)
+
+
+def _trainings(recovery: RecoveryConfig, *, offloads: bool) -> Iterator[RecoveryConfig]:
+    """Yield the ways to train at the level of `recovery`; itself if none does."""
+    if not recovery.trains:
+        yield recovery
+        return
     weights: tuple[TrainedWeights, ...] = (recovery.trained_weights,)
     if recovery.trained_weights is TrainedWeights.AUTOMATIC:
         weights = (TrainedWeights.FULL, TrainedWeights.LORA)
@@ -124,16 +156,12 @@ def _candidates(recovery: RecoveryConfig) -> Iterator[RecoveryConfig]:
     )
     if recovery.gradient_checkpointing is GradientCheckpointing.AUTOMATIC:
         checkpointing = (GradientCheckpointing.OFF, GradientCheckpointing.ON)
-    is_open = recovery.level is Recovery.AUTOMATIC
-    for level in _LEVELS if is_open else (recovery.level,):
-        settled = replace(recovery, level=level)
-        if not settled.trains:
-            yield settled
-            continue
-        for kind, recomputes in itertools.product(weights, checkpointing):
-            yield replace(
-                settled, trained_weights=kind, gradient_checkpointing=recomputes
-            )
+    for kind, recomputes in itertools.product(weights, checkpointing):
+        tried = replace(
+            recovery, trained_weights=kind, gradient_checkpointing=recomputes
+        )
+        if not offloads or (tried.uses_lora and tried.recomputes):
+            yield tried
 
 
 def _time_lacking(
