@@ -6,7 +6,8 @@ the arguments of its call; the output of the last block becomes a leaf, to which
 loss is propagated back through the head; (2) for each block, last to first, the forward
 is repeated with a graph and the gradient of the output propagated back to the input,
 where it is the gradient of the previous block's output. Weights are frozen: only
-activations get gradients. The result equals that of a full backward.
+activations get gradients. The result equals that of a full backward. Inputs are kept on
+the device, on the host or in files, as memory allows.
 
 The loss is the sum of the next-token losses, so that dy is the gradient of the loss of
 a token and of later ones that it affects. The labels are those of the text (empirical
@@ -40,6 +41,7 @@ from surgeon_engine.model.block_runner import (
 from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.model.not_finite import hint_for, is_broken, with_origin
 from surgeon_engine.model.offload import on_device
+from surgeon_engine.runtime.hidden_store import HiddenStore
 
 Step = Callable[[], None]  # called after each batch of each block
 
@@ -114,19 +116,21 @@ def _blocks_backward(
     and backward of a batch.
     """
     _check_no_shared_keys(request)
-    record = _record_forward(request, step)
-    for index in reversed(range(len(request.blocks))):
-        layers = [layer for layer in request.layers if layer.block == index]
-        with on_device(request.blocks[index]):
-            yield layers, _backward(request, record, index, step)
+    with HiddenStore(request.model.device) as store:
+        record = _record_forward(request, store, step)
+        for index in reversed(range(len(request.blocks))):
+            layers = [layer for layer in request.layers if layer.block == index]
+            with on_device(request.blocks[index]):
+                yield layers, _backward(request, record, index, step)
+            store.drop(record.inputs.pop())
 
 
 def _backward(
     request: CurvatureRequest, record: _Record, index: int, step: Step
 ) -> Iterator[None]:
-    for number, hidden in enumerate(record.inputs.pop()):
+    for number, hidden in enumerate(record.inputs[index]):
         call = record.calls[index][number]
-        leaf = hidden.to(request.model.device).requires_grad_()
+        leaf = hidden.detach().to(request.model.device).requires_grad_()
         output = first_of(request.blocks[index](leaf, *call[0], **call[1]))
         gradients = record.output_gradients[number]
         for draw, gradient in enumerate(gradients):
@@ -134,7 +138,7 @@ def _backward(
             (back,) = torch.autograd.grad(
                 output, leaf, gradient.to(leaf.device), retain_graph=not is_last
             )
-            gradients[draw] = back.to(hidden.device)
+            gradients[draw] = back.cpu()
         yield
         step()
 
@@ -143,7 +147,7 @@ def _backward(
 class _Record:
     """The inputs of a forward: lists per block, with an entry per batch."""
 
-    inputs: list[list[Tensor]]  # batch x length x hidden, on the host
+    inputs: list[list[Tensor]]  # batch x length x hidden, in the store
     calls: list[list[Call]]  # equal ones are held once
     # Of the last block, for each draw of the labels.
     output_gradients: list[list[Tensor]] = field(default_factory=list)
@@ -179,7 +183,9 @@ def input_covariances(
     return factors
 
 
-def _record_forward(request: CurvatureRequest, step: Step) -> _Record:
+def _record_forward(
+    request: CurvatureRequest, store: HiddenStore, step: Step
+) -> _Record:
     record = _Record([[] for _ in request.blocks], [[] for _ in request.blocks])
     latest: dict[tuple[int, int], Call] = {}  # by block and batch size
     generator = torch.Generator(request.model.device).manual_seed(request.seed)
@@ -188,7 +194,7 @@ def _record_forward(request: CurvatureRequest, step: Step) -> _Record:
     def keep_input(index: int) -> Callable[..., None]:
         def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             hidden, call = split_hidden(args, kwargs)
-            record.inputs[index].append(hidden.detach().cpu())
+            record.inputs[index].append(store.keep(hidden.detach()))
             key = (index, len(hidden))
             if not are_equal(call, latest.get(key)):
                 latest[key] = call

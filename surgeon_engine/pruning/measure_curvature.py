@@ -28,6 +28,7 @@ from surgeon_engine.pruning.methods import METHODS
 from surgeon_engine.pruning.methods.base import Measured, Needs
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.runtime import devices
+from surgeon_engine.runtime.hidden_store import HiddenStore
 from surgeon_engine.runtime.run_context import RunContext
 
 Factors = dict[str, Measured]  # by layer
@@ -49,7 +50,7 @@ def of_units(state: PruningState, windows: Tensor) -> CurvatureTask:
 def measure(
     state: PruningState, task: CurvatureTask, context: RunContext, shot: int = 0
 ) -> Factors:
-    """Measure what the method needs of each layer, on the host.
+    """Measure what the method needs of each layer, on the host or in files.
 
     Raises:
         CurvatureError: an activation or a gradient is not finite.
@@ -61,7 +62,7 @@ def measure(
             request = _request(state, task, shot)
             batches = batch_count(len(request.windows), request.batch, blocks=0)
             with context.stage(Stage.CURVATURE, shot, batches) as step:
-                return {**_on_host(input_covariances(request, step))}
+                return {**_moved(input_covariances(request, step), _store())}
         case Needs.GATES:
             return _measure_gates(state, task, context, shot)
         case Needs.INPUTS_AND_GRADIENTS:
@@ -76,9 +77,10 @@ def _measure_factors(
     blocks = len(request.blocks)
     batches = batch_count(len(request.windows), request.batch, blocks)
     factors: Factors = {}
+    store = _store()
     with context.stage(Stage.CURVATURE, shot, batches) as step:
         for measured in block_factors(request, step):
-            factors |= _on_host(measured)
+            factors |= _moved(measured, store)
             measured.clear()  # frees the accelerator before the next block
     return factors
 
@@ -166,18 +168,25 @@ def pool(factors: Factors, others: Factors, share: float) -> None:
                 done.add(id(mean))
 
 
-def _on_host(measured: dict[str, KroneckerFactors]) -> dict[str, KroneckerFactors]:
-    """Move factors to the host; a tensor that layers share is still shared."""
+def _store() -> HiddenStore:
+    """Return a store on the host; its files last as long as their tensors."""
+    return HiddenStore(torch.device("cpu"))
+
+
+def _moved(
+    measured: dict[str, KroneckerFactors], store: HiddenStore
+) -> dict[str, KroneckerFactors]:
+    """Move factors to a store; a tensor that layers share is still shared."""
     moved: dict[int, Tensor] = {}
 
-    def host(x: Tensor | None) -> Tensor | None:
+    def move(x: Tensor | None) -> Tensor | None:
         if x is None:
             return None
         if id(x) not in moved:
-            moved[id(x)] = x.cpu()
+            moved[id(x)] = store.move(x)
         return moved[id(x)]
 
     return {
-        name: KroneckerFactors(host(pair.A), host(pair.G))
+        name: KroneckerFactors(move(pair.A), move(pair.G))
         for name, pair in measured.items()
     }

@@ -1,4 +1,4 @@
-"""Keep hidden states where there is room: on the device, on the host, or in files.
+"""Keep large tensors where there is room: on the device, on the host, or in files.
 
 Each tensor lives in the first place whose budget has room for it. Files are
 memory-mapped, in a temporary folder that is removed at the end. A tensor is used alike
@@ -67,6 +67,14 @@ class HiddenStore:
         kept = self.empty_like(x)
         kept.copy_(x)
         return kept
+
+    def move(self, x: Tensor) -> Tensor:
+        """Return a tensor that is kept where there is room: itself, if it may stay."""
+        if x.device.type == "cpu" and x.nbytes <= self._left.host:
+            self._left.host -= x.nbytes
+            self._places[id(x)] = "host"
+            return x
+        return self.keep(x)
 
     def empty_like(self, x: Tensor) -> Tensor:
         """Return a tensor of the same shape and format, with any numbers in it."""

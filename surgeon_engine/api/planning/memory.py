@@ -4,11 +4,13 @@ Each moment of a run holds some of these, as the engine keeps them:
 
     weights     the model, in the number format in which it is pruned; of offloaded
                 blocks, the device holds two at a time, and the host all or none
-    record      the input of each block for all windows, and one gradient (collect.py)
+    record      the input of each block for all windows, and one gradient (collect.py),
+                in a store like that of recovery
     logits      of a batch, with the copies for their loss and its gradient
     graph       the activations of one block, for a batch
-    factors     A and G of all measured layers, float32; twice during the damping
-                search, because those of the held-out windows are added afterwards
+    factors     A and G of all measured layers, float32, in a store on the host; twice
+                during the damping search, because those of the held-out windows are
+                added afterwards
     kept        a copy of the weights during a trial
     references  the original's last hidden states on the windows that judge
     undone      copies that a quality budget keeps to roll back a shot
@@ -313,52 +315,61 @@ class Footprint:
     @property
     def peak(self) -> float:
         """The peak, if all memory is that of the machine."""
-        shot = max(self._moments(self.factors, on_gpu=False).values())
-        moments = (
+        recorded = min(self.record(self.fitted), self.store_on_host)
+        again = min(self.record(self.held_out), self.store_on_host)
+        factors = min(self.factors, self.store_on_host)
+        moments = self._moments(factors, self.kept, recorded, again)
+        recovery = (
             moment.device + moment.host + min(moment.stored, self.store_on_host)
             for moment in self.recovery
         )
-        after = self.unrecovered + max(moments, default=0)
-        weights = self.weights_on_device
-        return weights + self.undone + self.references + max(shot, after)
+        after = self.unrecovered + max(recovery, default=0)
+        weights = self.weights_on_device + self.undone + self.references
+        return weights + max(*moments.values(), after)
 
     @property
     def on_host(self) -> float:
         """The peak of the machine's memory, if a GPU computes."""
-        windows = self.config.calibration.windows
-        held = self.factors * (2 if self.held_out else 1)
-        shot = held + self.choices + self.kept + self.record(windows)
+        held = min(self.factors * (2 if self.held_out else 1), self.store_on_host)
+        recorded = self._stored_on_host(self.record(self.config.calibration.windows))
+        shot = held + self.choices + self.kept + recorded
         moments = (
-            moment.host
-            + self.weights_on_host  # of the original
-            + min(max(0, moment.stored - self.store_on_device), self.store_on_host)
+            moment.host + self.weights_on_host + self._stored_on_host(moment.stored)
             for moment in self.recovery
         )
         after = self.unrecovered + max(moments, default=0)
         weights = self.weights_on_host
         return weights + self.undone + self.references + max(shot, after)
 
+    def _stored_on_host(self, size: float) -> float:
+        """Return how much of a store is on the host, if a GPU computes."""
+        return min(max(0, size - self.store_on_device), self.store_on_host)
+
     @property
     def on_device(self) -> float:
         """The peak of the GPU's memory; gradients need the factors of one block."""
         factors = self.block_factors if self.measures_gradients else self.factors
-        moments = (
+        recorded = min(self.record(self.fitted), self.store_on_device)
+        again = min(self.record(self.held_out), self.store_on_device)
+        moments = self._moments(factors, 0, recorded, again)
+        recovery = (
             moment.device + min(moment.stored, self.store_on_device)
             for moment in self.recovery
         )
-        shot = max(self._moments(factors, on_gpu=True).values())
-        return self.weights_on_device + max(shot, max(moments, default=0))
+        return self.weights_on_device + max(*moments.values(), *recovery)
 
-    def _moments(self, factors: float, *, on_gpu: bool) -> dict[str, float]:
+    def _moments(
+        self, factors: float, kept: float, recorded: float, again: float
+    ) -> dict[str, float]:
         """Return the bytes beyond the weights of the shots, by moment.
 
-        The recorded inputs and a copy of the weights are on the host in any case.
+        Args:
+            factors: held at once.
+            kept: of a copy of the weights.
+            recorded: of the inputs of the blocks, for the windows that are fitted.
+            again: for those that are held out.
         """
         calibration, held, fitted = self.config.calibration, self.held_out, self.fitted
-        recorded, kept = self.record(fitted), self.kept
-        again = self.record(held)
-        if on_gpu:
-            recorded = again = kept = 0
         moments = {"evaluation": self.evaluated(calibration.validation_windows)}
         if self.measures:
             moments["forward"] = recorded + self.logits(fitted)
@@ -428,7 +439,8 @@ class Footprint:
         tokens = min(_PROBED_TOKENS, calibration.window_length)
         probe = 2 * tokens * self.model.vocabulary * _FLOAT  # of both models
         in_memory = self.store_on_device + self.store_on_host
-        stored = max((moment.stored for moment in self.recovery), default=0)
+        of_recovery = max((moment.stored for moment in self.recovery), default=0)
+        stored = max(self.record(self.fitted) + self.factors, of_recovery)
         mapped = int(max(0, stored - in_memory))
         during, at_the_end = self._saved_state
         return max(mapped + during, files + probe + _OTHER_FILES + at_the_end)

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from surgeon_engine.api.config.pruning import Damping, Method, Structure
+from surgeon_engine.api.config.recovery import (
+    GradientCheckpointing,
+    Recovery,
+    RecoveryConfig,
+    TrainedWeights,
+)
 from surgeon_engine.api.config.run import ModelConfig, Offload
 from surgeon_engine.model.load import load_model
 from surgeon_engine.model.offload import on_device
 from surgeon_engine.runtime import devices
 from tests.helpers.pretended_gpu import GPU, pretended_gpu
+from tests.helpers.runs import Recorder, job
 from tests.helpers.tiny_models import save_tiny_model
 
 TOKENS = torch.arange(12).view(2, 6)
@@ -130,7 +140,9 @@ def test_changed_weights_of_the_host_go_to_temporary_files(folder):
     mapped = Path(weight.untyped_storage().filename)
     assert mapped.stat().st_size >= weight.nbytes
     assert double_first(loaded).untyped_storage().filename == str(mapped)
-    assert len(list(mapped.parent.iterdir())) == len(list(loaded.blocks[0].parameters()))
+    assert len(list(mapped.parent.iterdir())) == len(
+        list(loaded.blocks[0].parameters())
+    )
     assert not torch.equal(run(loaded), original)
     assert torch.equal(run(load(folder)), original)
     assert hashlib.sha256(file.read_bytes()).digest() == before
@@ -143,3 +155,39 @@ def double_first(loaded):
     with on_device(block, changes=True), torch.no_grad():
         weight.mul_(2)
     return weight
+
+
+RECOVERIES = {
+    "refit": RecoveryConfig(Recovery.REFIT, own_windows=2),
+    "adapters": RecoveryConfig(
+        Recovery.BOTH,
+        own_windows=2,
+        trained_weights=TrainedWeights.LORA,
+        gradient_checkpointing=GradientCheckpointing.ON,
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick_runs")
+@pytest.mark.parametrize("recovery", RECOVERIES)
+@pytest.mark.parametrize("structure", [Structure.HEADS_AND_NEURONS, Structure.ELEMENTS])
+def test_run_with_weights_in_files_gives_the_same_files(tmp_path, structure, recovery):
+    config = job(
+        tmp_path,
+        "llama",
+        structure=structure,
+        method=Method.LLM_SURGEON,
+        damping=Damping.AUTOMATIC,
+        shots=2,
+    )
+    config = replace(config, recovery=RECOVERIES[recovery])
+    for offload in (Offload.OFF, Offload.ON):
+        each = replace(config, model=replace(config.model, offload=offload))
+        Recorder().run(each, tmp_path / offload)
+    off, on = (
+        load_file(tmp_path / x / "export" / "model.safetensors")
+        for x in (Offload.OFF, Offload.ON)
+    )
+    assert off.keys() == on.keys()
+    assert all(torch.equal(off[name], on[name]) for name in off)

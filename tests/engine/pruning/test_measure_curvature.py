@@ -14,6 +14,7 @@ from surgeon_engine.pruning.measure_curvature import (
     of_units,
     pool,
 )
+from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.run_context import RunContext
 from tests.helpers.pruning_states import make_state, silent_context
 
@@ -82,6 +83,21 @@ def test_only_factors_that_a_method_needs_are_measured(method):
         else:
             assert (one.A is not None, one.G is not None) == (has_A, has_G)
     assert (StageStarted(Stage.CURVATURE, 1) in events) == has_A
+
+
+@pytest.mark.parametrize("method", [Method.LLM_SURGEON, Method.L_OBD])
+def test_factors_are_the_same_where_memory_is_short(method, monkeypatch):
+    """They and the inputs of the blocks are in files then."""
+    state = make_state("llama", 4, method=method, structure=Structure.ELEMENTS)
+    task = of_units(state, state.windows.calibration)
+    expected = measure(state, task, silent_context(), 1)
+    monkeypatch.setattr(devices, "free_host_memory", lambda: 0)
+    found = measure(state, task, silent_context(), 1)
+    for name, pair in found.items():
+        assert pair.A.untyped_storage().filename is not None
+        assert torch.equal(pair.A, expected[name].A)
+        if method is Method.LLM_SURGEON:
+            assert torch.equal(pair.G, expected[name].G)
 
 
 def test_sampled_labels_differ_between_shots_but_not_between_runs():
