@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
+import weakref
 from itertools import count
 from pathlib import Path
 
@@ -16,7 +16,8 @@ from surgeon_engine.api.files import temporary_folder
 class MappedTensors:
     """Makes memory-mapped tensors, each with a file in a temporary folder.
 
-    The folder is removed by `close`, or when nothing refers to this object any more.
+    The folder is removed by `close`, or when nothing refers to this object any more;
+    its tensors may be used on.
     """
 
     def __init__(self) -> None:
@@ -27,6 +28,7 @@ class MappedTensors:
         """Return a tensor of the same shape and format, and its file."""
         if self._folder is None:
             self._folder = temporary_folder()
+            weakref.finalize(self, self._folder.cleanup)
         file = Path(self._folder.name, str(next(self._numbers)))
         flat = torch.from_file(
             str(file), shared=True, size=max(1, x.numel()), dtype=x.dtype
@@ -51,6 +53,5 @@ class MappedTensors:
     def close(self) -> None:
         """Remove the files."""
         if self._folder is not None:
-            with contextlib.suppress(OSError):  # Windows keeps mapped files
-                self._folder.cleanup()
+            self._folder.cleanup()
             self._folder = None
