@@ -48,6 +48,6 @@ def token_losses(
             tokens[:, 1:].flatten(),
             reduction="none",
         )
-        losses.append(of_batch.view(len(tokens), -1).double().cpu())
+        losses.append(of_batch.view(len(tokens), -1).cpu().double())
         step()
     return torch.cat(losses)

@@ -133,7 +133,9 @@ class GenerationWorker:
     def _guesses(self, logits: Tensor, tokens: Sequence[int]) -> tuple[Guess, ...]:
         assert self._tokenizer is not None
         guesses = []
-        for row, token in zip(logits.double().softmax(dim=-1), tokens, strict=True):
+        for row, token in zip(
+            logits.cpu().double().softmax(dim=-1), tokens, strict=True
+        ):
             likeliest = int(row.argmax())
             text = token_text(self._tokenizer, self._scored, likeliest)
             guesses.append(Guess(text, float(row[likeliest]), float(row[token])))

@@ -160,8 +160,7 @@ def _random_tokens(request: ReadPrompt | GenerateTokens) -> Tensor:
 
 def now(model: PreTrainedModel) -> float:
     """Return the time in seconds, after the device has finished its work."""
-    if model.device.type == "cuda":
-        torch.cuda.synchronize(model.device)
+    devices.synchronize(model.device)
     return time.perf_counter()
 
 

@@ -3,9 +3,9 @@
     with on_device(block):                  # its weights are on the device
     with on_device(block, changes=True):    # and what changes comes back to the host
 
-The forward of an offloaded block does the first by itself. While a block computes, the
-weights of the next one are copied from pinned memory, by a stream of their own. Blocks
-may follow each other forwards or backwards: the next one is guessed from the last two.
+The forward of an offloaded block does the first by itself. On CUDA, the weights of the
+next block are copied from pinned memory while a block computes. Blocks may follow each
+other forwards or backwards: the next one is guessed from the last two.
 
 Where the host is short of memory, or is the device itself, weights stay in the
 memory-mapped files of the model and take no memory of their own. Those that change go
@@ -79,14 +79,14 @@ class OffloadedBlocks:
         self._pending: dict[int, _Copies] = {}
         self._latest = -1
         self._files = MappedTensors() if in_files else None
-        is_gpu = device.type == "cuda"
-        self._stream = torch.cuda.Stream(device) if is_gpu else None
+        has_streams = device.type == "cuda"
+        self._stream = torch.cuda.Stream(device) if has_streams else None
         own = {id(p) for block in blocks for p in block.parameters()}
         for module in model.modules():
             for parameter in module.parameters(recurse=False):
                 if id(parameter) not in own:
                     set_data(parameter, parameter.data.to(device))
-                elif not in_files:
+                elif has_streams and not in_files:
                     set_data(parameter, parameter.data.pin_memory())
             for name, buffer in module.named_buffers(recurse=False):
                 module._buffers[name] = buffer.to(device)
@@ -125,7 +125,11 @@ class OffloadedBlocks:
             self._give_files(visit)
 
     def _move_in(self, index: int, parameters: list[nn.Parameter]) -> None:
+        if self._device.type == "cpu":
+            return
         if self._stream is None:
+            for parameter in parameters:
+                set_data(parameter, parameter.data.to(self._device))
             return
         copies = self._pending.pop(index, None)
         if copies is None or not copies.are_of(parameters):

@@ -101,4 +101,7 @@ def _scaled(M: Tensor) -> Tensor:
 
 def _dot(M: Tensor, N: Tensor) -> float:
     """Return tr(M N'), summed in float64."""
-    return float((M * N).sum(dtype=torch.float64))
+    products = M * N
+    if products.device.type == "mps":
+        products = products.cpu()  # it has no float64
+    return float(products.sum(dtype=torch.float64))

@@ -30,9 +30,11 @@ def choose(device: Device) -> torch.device:
         return torch.device("cpu")
     if torch.cuda.is_available():
         return torch.device("cuda")
-    if device is Device.CUDA:
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    if device is Device.GPU:
         raise ConfigError(
-            "This machine has no CUDA device, or torch was built without CUDA.",
+            "This machine has no GPU, or torch was built without support for it.",
             'Set device to "cpu" or "auto".',
         )
     return torch.device("cpu")
@@ -73,6 +75,8 @@ def display_name(device: torch.device) -> str:
     """Return the name of a device for users."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
+    if device.type == "mps":
+        return "Apple GPU"
     return f"CPU ({torch.get_num_threads()} threads)"
 
 
@@ -95,6 +99,8 @@ def release_memory() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+    elif torch.backends.mps.is_available():
+        torch.mps.empty_cache()
 
 
 def reset_peak_memory() -> None:
@@ -111,11 +117,42 @@ def reset_peak_memory() -> None:
         torch.cuda.reset_peak_memory_stats()
 
 
+def synchronize(device: torch.device) -> None:
+    """Wait until a device has done its work; a CPU has."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
 def total_memory(device: torch.device) -> int:
-    """Return the memory of a device in bytes."""
+    """Return the memory of a device in bytes; of Apple's GPU, what it should use."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
+    if device.type == "mps":
+        return int(torch.mps.recommended_max_memory())
     return int(psutil.virtual_memory().total)
+
+
+def allocated_memory(device: torch.device) -> int:
+    """Return the bytes of the tensors on a GPU."""
+    if device.type == "mps":
+        return int(torch.mps.current_allocated_memory())
+    return int(torch.cuda.memory_allocated(device))
+
+
+def free_memory(device: torch.device) -> int:
+    """Return the free memory of a device in bytes; what torch keeps for reuse is free.
+
+    That of Apple's GPU is the memory of the machine.
+    """
+    if device.type == "cpu":
+        return free_host_memory()
+    if device.type == "mps":
+        left = total_memory(device) - allocated_memory(device)
+        return max(0, min(left, free_host_memory()))
+    free, _ = torch.cuda.mem_get_info(device)
+    return free + torch.cuda.memory_reserved(device) - allocated_memory(device)
 
 
 def free_host_memory() -> int:
@@ -126,21 +163,22 @@ def free_host_memory() -> int:
 def memory_in_use(device: torch.device) -> MemorySampled:
     """Return the memory that this process uses now, without synchronising the GPU."""
     process = int(psutil.Process().memory_info().rss)
-    if device.type != "cuda":
+    if device.type == "cpu":
         return MemorySampled(process)
-    return MemorySampled(
-        process, int(torch.cuda.memory_allocated(device)), total_memory(device)
-    )
+    return MemorySampled(process, allocated_memory(device), total_memory(device))
 
 
 def peak_memory(device: torch.device) -> int:
     """Return the peak memory in bytes: of this process, or of its tensors on a GPU.
 
+    Apple's GPU does not count it: what it holds now is returned.
     On Linux `getrusage` starts with the peak of the parent process; /proc/self/status
     does not.
     """
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
+    if device.type == "mps":
+        return int(torch.mps.driver_allocated_memory())
     if os.name == "nt":
         return int(psutil.Process().memory_info().peak_wset)
     if _STATUS.exists():

@@ -31,9 +31,9 @@ class Budget:
     def of_free_memory(cls, device: torch.device) -> Budget:
         """Return a share of the memory that is free now; a CPU is the host alone."""
         host = HOST_SHARE * devices.free_host_memory()
-        if device.type != "cuda":
+        if device.type == "cpu":
             return cls(0, host)
-        return cls(DEVICE_SHARE * torch.cuda.mem_get_info(device)[0], host)
+        return cls(DEVICE_SHARE * devices.free_memory(device), host)
 
 
 class HiddenStore:

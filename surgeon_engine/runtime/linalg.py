@@ -5,7 +5,8 @@
 
 Matrices are factorised in their own dtype. A damped covariance in float32 almost always
 has a factor in float32, too. Each result is checked by its residual; where it fails or
-is inaccurate, it is computed again in float64.
+is inaccurate, it is computed again in float64, on the host: many GPUs are slow in it,
+and some do not have it.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def cholesky(M: Tensor) -> Tensor:
     if info.item() == 0 and _is_accurate(L @ (L.T @ _probe(M)), M @ _probe(M)):
         return L
     if M.dtype != torch.float64:
-        return cholesky(M.double()).to(M.dtype)
+        return cholesky(M.cpu().double()).to(M)
     raise CurvatureError(
         f"A {len(M)} x {len(M)} covariance is not positive definite "
         f"(its leading minor {info.item()} is not).",
@@ -57,7 +58,7 @@ def inverse(M: Tensor) -> Tensor:
     found = torch.cholesky_inverse(cholesky(M))
     if M.dtype == torch.float64 or _is_accurate(M @ (found @ _probe(M)), _probe(M)):
         return found
-    return inverse(M.double()).to(M.dtype)
+    return inverse(M.cpu().double()).to(M)
 
 
 def inverses(M: Tensor) -> Tensor:
@@ -73,7 +74,7 @@ def inverses(M: Tensor) -> Tensor:
     if not bool(info.any()):
         return torch.cholesky_inverse(L)
     if M.dtype != torch.float64:
-        return inverses(M.double()).to(M.dtype)
+        return inverses(M.cpu().double()).to(M)
     first = int(info.ne(0).nonzero()[0])
     raise CurvatureError(
         f"Block {first + 1} of {len(M)} ({M.shape[-1]} x {M.shape[-1]} each) of an "
@@ -91,7 +92,7 @@ def solve(M: Tensor, B: Tensor) -> Tensor:
     found = torch.cholesky_solve(B, cholesky(M))
     if M.dtype == torch.float64 or _is_accurate(M @ found, B):
         return found
-    return solve(M.double(), B.double()).to(M.dtype)
+    return solve(M.cpu().double(), B.cpu().double()).to(M)
 
 
 def _probe(M: Tensor) -> Tensor:

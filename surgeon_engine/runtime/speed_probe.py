@@ -22,11 +22,11 @@ from surgeon_engine.api.config.run import Device, Dtype
 from surgeon_engine.api.messages.machine import Machine, Rates
 from surgeon_engine.runtime import devices
 
-_SIDE = {"cpu": 512, "cuda": 4096}  # of matrices that keep the device busy
+_SIDE = {"cpu": 512, "cuda": 4096, "mps": 2048}  # that keep the device busy
 _SMALL_SIDE = 128
 _SLOW = 0.004  # seconds
-_FACTOR_SIDE = {"cpu": 512, "cuda": 2048}
-_MOVED = {"cpu": 2**22, "cuda": 2**26}  # numbers
+_FACTOR_SIDE = {"cpu": 512, "cuda": 2048, "mps": 1024}
+_MOVED = {"cpu": 2**22, "cuda": 2**26, "mps": 2**24}  # numbers
 _COPIED = 2**26  # bytes
 _CALLS = 200
 # The speedup of n threads over one is n to the power of this.
@@ -42,7 +42,7 @@ def machine() -> Machine:
     return msgspec.structs.replace(
         found,
         processor=_rates("cpu"),
-        gpu=_rates("cuda") if found.gpu_name else None,
+        gpu=_rates(devices.choose(Device.AUTO).type) if found.gpu_name else None,
     )
 
 
@@ -50,16 +50,17 @@ def room() -> Machine:
     """Return the memory of this machine, without measuring speeds."""
     device = devices.choose(Device.AUTO)
     memory = psutil.virtual_memory()
-    is_gpu = device.type == "cuda"
-    free, total = torch.cuda.mem_get_info(device) if is_gpu else (0, 0)
-    cached = torch.cuda.memory_reserved(device) if is_gpu else 0
+    is_gpu = device.type != "cpu"
+    free = 0
+    if is_gpu:
+        free = devices.free_memory(device) + devices.allocated_memory(device)
     return Machine(
         ram_bytes=memory.total,
         free_ram_bytes=memory.available + psutil.Process().memory_info().rss,
         idle_bytes=_idle_bytes(),
         gpu_name=devices.display_name(device) if is_gpu else "",
-        gpu_bytes=total,
-        free_gpu_bytes=free + cached,
+        gpu_bytes=devices.total_memory(device) if is_gpu else 0,
+        free_gpu_bytes=free,
     )
 
 
@@ -151,8 +152,7 @@ def _seconds(device: str, work: Callable[[], object]) -> float:
     for repeat in range(_MAX_REPEATS):
         start = time.perf_counter()
         work()
-        if device == "cuda":
-            torch.cuda.synchronize()
+        devices.synchronize(torch.device(device))
         now = time.perf_counter()
         shortest = min(shortest, now - start)
         if now - start_time > _SECONDS_PER_RATE and repeat >= _MIN_REPEATS:

@@ -220,7 +220,7 @@ CHOICES: dict[Enum, tuple[str, str]] = {
     ),
     Device.AUTO: (tr("Automatic"), tr("A GPU if available, otherwise the CPU.")),
     Device.CPU: (tr("CPU"), tr("Always the CPU.")),
-    Device.CUDA: (tr("GPU"), tr("Always the GPU; without one, no run can start.")),
+    Device.GPU: (tr("GPU"), tr("Always the GPU; without one, no run can start.")),
 }
 _FILE_DTYPES = {
     FileDtype.SAME: (

@@ -107,8 +107,11 @@ def run_on_both(config, folder, gpu):
         model=replace(config.model, device=Device.CPU, offload=Offload.OFF),
     )
     expected = Recorder().run(cpu, folder / "cpu")
-    with gpu:
-        return expected, Recorder().run(config, folder / "gpu")
+    with gpu as pretended:
+        found = Recorder().run(config, folder / "gpu")
+        if pretended is not None:
+            assert pretended.doubles == 0  # slow on many GPUs, and some have none
+    return expected, found
 
 
 def removed(recorder):

@@ -139,6 +139,7 @@ class PretendedGpu(TorchDispatchMode):
         peak: Maximum of `live`.
         copied: Bytes copied to the GPU ("to GPU") and from it ("to host").
         waits: Times that the host had to wait for the GPU.
+        doubles: Numbers in float64 that were made on the GPU, single ones apart.
     """
 
     total: int
@@ -146,6 +147,7 @@ class PretendedGpu(TorchDispatchMode):
     peak: int = 0
     copied: Counter[str] = field(default_factory=Counter)
     waits: int = 0
+    doubles: int = 0
     meta_contexts: int = 0  # of `torch.device("meta")`, whose tensors are being made
 
     def __post_init__(self) -> None:
@@ -161,6 +163,8 @@ class PretendedGpu(TorchDispatchMode):
         Raises:
             torch.OutOfMemoryError: The GPU has no room for it.
         """
+        if held.dtype == torch.float64 and held.numel() > 1:
+            self.doubles += held.numel()
         storage = held.untyped_storage()
         key, size = storage._cdata, storage.nbytes()
         if key in self._storages:

@@ -34,20 +34,20 @@ class FirstOrder(PruningMethod):
         gates = _gates(measured)
         assert gates.columns is not None
         kept = remaining[: gates.columns.shape[1]].to(gates.columns.device)
-        return gates.of_columns(kept).column_group_costs(groups).to(W.device)
+        return gates.of_columns(kept).column_group_costs(groups)
 
     @override
     def row_costs(
         self, W: Tensor, measured: Measured, row: Tensor, column: Tensor, damping: float
     ) -> Tensor:
-        return _gates(measured).row_costs().to(W.device)[row]
+        return _gates(measured).row_costs()[row.cpu()]
 
     @override
     def column_costs(
         self, W: Tensor, measured: Measured, row: Tensor, column: Tensor, damping: float
     ) -> Tensor:
-        cost = _gates(measured).column_costs().to(W.device)
-        return cost[column[: len(cost)]]
+        cost = _gates(measured).column_costs()
+        return cost[column[: len(cost)].cpu()]
 
     @override
     def element_costs(self, W: Tensor, measured: Measured, damping: float) -> Tensor:

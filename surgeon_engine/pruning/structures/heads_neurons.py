@@ -64,7 +64,7 @@ class CoupledUnit:
             remaining,
             pruning.fixed_damping.cost,
         )
-        cost[~before] = of_group.double().cpu()
+        cost[~before] = of_group.cpu().double()
         each = self.coupled.weights_per_group
         if pruning.cost_basis is CostBasis.PER_PARAMETER:
             cost = cost / each

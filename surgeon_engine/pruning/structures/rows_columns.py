@@ -64,7 +64,7 @@ class RowsOrColumns:
         if pruning.cost_basis is CostBasis.PER_PARAMETER:
             of_row, of_column = of_row / C, of_column / R
         cost = torch.full((self.candidates,), -torch.inf, dtype=torch.float64)
-        cost[~before] = torch.cat([of_row, of_column]).double().cpu()
+        cost[~before] = torch.cat([of_row, of_column]).cpu().double()
         cost, candidate = cost.sort(stable=True)
         is_removable = self._is_removable(candidate)
         cost, candidate = cost[is_removable], candidate[is_removable]

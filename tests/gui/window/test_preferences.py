@@ -126,7 +126,7 @@ def test_device_is_that_of_new_jobs_but_not_of_a_job_with_another(window, dialog
     window.session.load(window.session.new_config())
     assert window.session.state.config.model.device is Device.CPU
     choose(dialog, "preferences_device_combo", "GPU")
-    assert window.session.state.config.model.device is Device.CUDA
+    assert window.session.state.config.model.device is Device.GPU
     choose(dialog, "preferences_device_combo", "CPU")
     window.load_config(LONG)  # has the device "auto"
     choose(dialog, "preferences_device_combo", "GPU")

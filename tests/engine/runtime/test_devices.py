@@ -1,0 +1,66 @@
+"""The device of a setting, and its memory; Apple's GPU is simulated."""
+
+from __future__ import annotations
+
+from unittest.mock import Mock
+
+import pytest
+import torch
+
+from surgeon_engine.api.config.run import Device
+from surgeon_engine.api.config.toml import config_from_toml
+from surgeon_engine.api.errors import ConfigError
+from surgeon_engine.runtime import devices
+from surgeon_engine.runtime.hidden_store import Budget
+
+MPS = torch.device("mps")
+
+
+@pytest.fixture
+def mps(monkeypatch):
+    """Let torch have Apple's GPU, with 8,000 bytes of which 3,000 are used."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    fake = Mock()
+    fake.recommended_max_memory.return_value = 8_000
+    fake.current_allocated_memory.return_value = 3_000
+    fake.driver_allocated_memory.return_value = 4_000
+    monkeypatch.setattr(torch, "mps", fake)
+    return fake
+
+
+@pytest.mark.parametrize("device", [Device.AUTO, Device.GPU])
+def test_gpu_of_apple_is_chosen(mps, device):
+    assert devices.choose(device) == MPS
+    assert devices.choose(Device.CPU).type == "cpu"
+    assert devices.display_name(MPS) == "Apple GPU"
+
+
+def test_memory_of_apples_gpu_is_that_of_the_machine(mps, monkeypatch):
+    assert devices.total_memory(MPS) == 8_000
+    assert devices.free_memory(MPS) == 5_000
+    assert devices.memory_in_use(MPS).device_bytes == 3_000
+    assert devices.peak_memory(MPS) == 4_000
+    assert Budget.of_free_memory(MPS).device == 0.25 * 5_000
+    monkeypatch.setattr(devices, "free_host_memory", lambda: 700)
+    assert devices.free_memory(MPS) == 700
+
+
+def test_unused_memory_of_apples_gpu_is_released(mps):
+    devices.release_memory()
+    devices.synchronize(MPS)
+    mps.empty_cache.assert_called_once()
+    mps.synchronize.assert_called_once()
+
+
+def test_no_gpu_is_a_sentence(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert devices.choose(Device.AUTO).type == "cpu"
+    with pytest.raises(ConfigError, match="This machine has no GPU"):
+        devices.choose(Device.GPU)
+
+
+def test_gpu_of_earlier_versions_is_read():
+    job = config_from_toml('[model]\ndevice = "cuda"\n')
+    assert job.model.device is Device.GPU
