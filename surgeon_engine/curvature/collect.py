@@ -43,12 +43,16 @@ from surgeon_engine.model.not_finite import hint_for, is_broken, with_origin
 from surgeon_engine.model.offload import on_device
 from surgeon_engine.runtime.hidden_store import HiddenStore
 
-Step = Callable[[], None]  # called after each batch of each block
+# Called after the forward of each batch, and after each of its backwards in each block.
+Step = Callable[[], None]
 
 
-def batch_count(windows: int, batch: int, blocks: int) -> int:
-    """Return how often `block_factors` calls its `step`."""
-    return -(-windows // batch) * (1 + blocks)
+def step_count(windows: int, batch: int, blocks: int, draws: int = 1) -> int:
+    """Return how often `block_factors` or `block_gates` calls its `step`.
+
+    With `blocks` 0, it is that of `input_covariances`.
+    """
+    return -(-windows // batch) * (1 + blocks * draws)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,10 +69,21 @@ class CurvatureRequest:
     draws: int = 1  # of the labels of each window, where they are drawn
 
     @property
+    def backwards(self) -> int:
+        """How many labels each token has, and so backwards each batch."""
+        return self.draws if self.labels is Fisher.SAMPLED else 1
+
+    @property
+    def steps(self) -> int:
+        """How often `block_factors` and `block_gates` call their `step`."""
+        return step_count(
+            len(self.windows), self.batch, len(self.blocks), self.backwards
+        )
+
+    @property
     def measured_tokens(self) -> int:
         """The tokens of all windows, those of each draw counted."""
-        draws = self.draws if self.labels is Fisher.SAMPLED else 1
-        return self.windows.numel() * draws
+        return self.windows.numel() * self.backwards
 
 
 def block_factors(
@@ -139,8 +154,8 @@ def _backward(
                 output, leaf, gradient.to(leaf.device), retain_graph=not is_last
             )
             gradients[draw] = back.cpu()
+            step()
         yield
-        step()
 
 
 @dataclass(slots=True, eq=False)

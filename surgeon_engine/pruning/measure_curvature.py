@@ -16,10 +16,10 @@ from surgeon_engine.api.config.pruning import (
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.curvature.collect import (
     CurvatureRequest,
-    batch_count,
     block_factors,
     block_gates,
     input_covariances,
+    step_count,
 )
 from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.curvature.gates import Gate, GateGradients
@@ -60,8 +60,8 @@ def measure(
             return {layer.name: KroneckerFactors() for layer in task.layers}
         case Needs.INPUTS:
             request = _request(state, task, shot)
-            batches = batch_count(len(request.windows), request.batch, blocks=0)
-            with context.stage(Stage.CURVATURE, shot, batches) as step:
+            steps = step_count(len(request.windows), request.batch, blocks=0)
+            with context.stage(Stage.CURVATURE, shot, steps) as step:
                 return {**_moved(input_covariances(request, step), _store())}
         case Needs.GATES:
             return _measure_gates(state, task, context, shot)
@@ -74,11 +74,9 @@ def _measure_factors(
 ) -> Factors:
     """Measure A and G; an accelerator holds those of one block at a time."""
     request = _request(state, task, shot)
-    blocks = len(request.blocks)
-    batches = batch_count(len(request.windows), request.batch, blocks)
     factors: Factors = {}
     store = _store()
-    with context.stage(Stage.CURVATURE, shot, batches) as step:
+    with context.stage(Stage.CURVATURE, shot, request.steps) as step:
         for measured in block_factors(request, step):
             factors |= _moved(measured, store)
             measured.clear()  # frees the accelerator before the next block
@@ -97,8 +95,7 @@ def _measure_gates(
     if state.windows.own is not None:
         own = _spread(state.windows.own, GATE_OWN_WINDOWS)
         requests.append(replace(request, windows=own, labels=Fisher.EMPIRICAL))
-    blocks, model = len(request.blocks), request.model
-    total = sum(batch_count(len(x.windows), x.batch, blocks) for x in requests)
+    model, total = request.model, sum(each.steps for each in requests)
     parts: list[dict[str, GateGradients]] = []
     with context.stage(Stage.CURVATURE, shot, total) as step:
         for each in requests:

@@ -74,12 +74,12 @@ def recover_blocks(
         RunCancelled: the user has cancelled.
     """
     batches = text.batches(state.config.calibration.batch)
-    pair = BlockPair(original, state.loaded, batches, store, context)
     targets = targets_of(state, original)
     reconstructs = state.config.recovery.reconstructs
     stage = Stage.RECONSTRUCTION if reconstructs else Stage.REFIT
     result, done = (BlockPass(), 0) if shot else _resumed(state, context)
     with context.stage(stage, shot, len(original.blocks)) as step:
+        pair = BlockPair(original, state.loaded, batches, store, context)
         for index, block in enumerate(state.loaded.blocks):
             if index < done:
                 pair.compute_after()

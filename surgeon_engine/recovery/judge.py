@@ -46,20 +46,27 @@ class Judge:
             windows: token ids, windows x length.
             batch: windows at a time.
             context: is asked whether the user has cancelled.
-            step: called after each batch of the original.
+            step: called after each batch of the original, and of the model.
         """
         with devices.fast_products(original.device, original.dtype):
             held_out = reference_of(original, windows, batch, step)
         judge = cls(model, held_out, context, model.dtype)
-        return replace(judge, before=judge.divergence())
+        return replace(judge, before=judge.divergence(step))
 
-    def divergence(self) -> float:
+    def divergence(self, step: Callable[[], None] = lambda: None) -> float:
         """Return the mean KL(original || model) in nats per token.
+
+        Args:
+            step: called after each batch.
 
         Raises:
             EvaluationError: it is not finite.
             RunCancelled: the user has cancelled.
         """
-        step = self.context.raise_if_cancelled
+
+        def check() -> None:
+            self.context.raise_if_cancelled()
+            step()
+
         with devices.fast_products(self.model.device, self.dtype):
-            return compare(self.model, self.held_out, step).divergence
+            return compare(self.model, self.held_out, check).divergence

@@ -56,8 +56,7 @@ def recover(
         message = "There are too few windows to hold any out, so recovery is left out."
         context.emit(Logged(Level.WARNING, message))
         return None
-    original = load_original(state.config.model, state.loaded)
-    judge = _judge(state, original, text, context, shot)
+    original, judge = _original_and_judge(state, text, context, shot)
     with HiddenStore(state.loaded.device) as store:
         passed, after = _recover_blocks(state, original, text, judge, store, shot)
         del original
@@ -83,18 +82,17 @@ def recover(
     )
 
 
-def _judge(
-    state: PruningState,
-    original: LoadedModel,
-    text: RecoveryText,
-    context: RunContext,
-    shot: int,
-) -> Judge:
-    """Return the judge of the pruned model; the original runs on its windows."""
+def _original_and_judge(
+    state: PruningState, text: RecoveryText, context: RunContext, shot: int
+) -> tuple[LoadedModel, Judge]:
+    """Return the original, and the judge of the pruned model by it."""
     windows, batch = text.held_out, state.config.calibration.batch
-    models = original.model, state.loaded.model
-    with context.stage(Stage.REFERENCE, shot, -(-len(windows) // batch)) as step:
-        return Judge.of(*models, windows, batch, context, step)
+    batches = -(-len(windows) // batch)
+    with context.stage(Stage.REFERENCE, shot, 1 + 2 * batches) as step:
+        original = load_original(state.config.model, state.loaded)
+        step()
+        models = original.model, state.loaded.model
+        return original, Judge.of(*models, windows, batch, context, step)
 
 
 def recovery_text(state: PruningState) -> RecoveryText | None:

@@ -15,6 +15,7 @@ from surgeon_engine.api.config.recovery import (
     RecoveryConfig,
     TrainedWeights,
 )
+from surgeon_engine.api.config.run import Offload
 from surgeon_engine.api.config.toml import read_config
 from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.run import (
@@ -110,7 +111,9 @@ def test_automatic_level_is_settled_before_the_run_and_logged(tmp_path):
     (recovered,) = recorder.of(Recovered)
     assert recovered.steps > 0
     folder = RunFolder(tmp_path / "run")
-    assert folder.read_report().config == replace(config, recovery=settled)
+    model = replace(config.model, offload=Offload.OFF)
+    expected = replace(config, model=model, recovery=settled)
+    assert folder.read_report().config == expected
     assert read_config(folder.config_path) == config
     card = (tmp_path / "run" / "export" / "README.md").read_text()
     assert 'level = "distillation"' in card

@@ -74,7 +74,7 @@ def worst_factor(shown: list[Shown]) -> float:
 
 
 def test_remaining_time_is_near_the_truth_and_never_stands_still():
-    shown = replay("quiet.jsonl")
+    shown = replay("demo_quiet.jsonl")
     duration = shown[-1].at
     # Within its last seconds a factor means nothing.
     later = [x for x in shown if x.at > duration / 10 and x.truth > 3]
@@ -84,14 +84,14 @@ def test_remaining_time_is_near_the_truth_and_never_stands_still():
 
 
 def test_remaining_time_falls_nearly_always():
-    shown = replay("quiet.jsonl")
+    shown = replay("demo_quiet.jsonl")
     rises = [b for a, b in itertools.pairwise(shown) if b.remaining > a.remaining]
     assert len(rises) < 0.2 * len(shown)
 
 
 def test_remaining_time_on_a_busy_machine_is_right_within_a_few_times():
     """The other programs took more and more of the machine during this run."""
-    shown = replay("busy.jsonl")
+    shown = replay("demo_busy.jsonl")
     duration = shown[-1].at
     first_half = [x for x in shown if duration / 10 < x.at < duration / 2]
     assert worst_factor(first_half) < 2 * MAX_FACTOR
@@ -99,6 +99,6 @@ def test_remaining_time_on_a_busy_machine_is_right_within_a_few_times():
     assert longest_still(shown, change=1e-3) <= MAX_STILL
 
 
-@pytest.mark.parametrize("name", ["quiet.jsonl", "busy.jsonl"])
+@pytest.mark.parametrize("name", ["demo_quiet.jsonl", "demo_busy.jsonl"])
 def test_recorded_runs_are_small(name):
     assert (FOLDER / name).stat().st_size < MAX_BYTES
