@@ -136,7 +136,7 @@ class ChartCard(QFrame):
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
         parts = (self._title, self.controls, self._more)
-        # More than the least width of one line, so that a card at it stacks and shrinks.
+        # More than one line needs at least, so that a card at that width can shrink.
         needed = sum(part.sizeHint().width() + GAP for part in parts) + 4 * MARGIN
         directions = QBoxLayout.Direction
         is_narrow = event.size().width() < needed
