@@ -2,8 +2,8 @@
 
 Drives the real window with the real engine and the bundled demo on Qt's offscreen
 platform, whose size and fonts are the same everywhere. Writes docs/pictures/NAME.png,
-and NAME-dark.png for some pictures. Takes about two minutes. `--only NAME` writes only
-some pictures, but runs the whole demo.
+and NAME-dark.png for some pictures. Takes about three minutes. `--only NAME` writes
+only some pictures, but runs the whole demo.
 """
 
 from __future__ import annotations
@@ -165,6 +165,7 @@ def take_all(studio: Studio) -> None:
     take_playground(studio)
     take_history(studio)
     take_help(studio)
+    take_queue(studio)
 
 
 def take_steps(studio: Studio) -> None:
@@ -267,6 +268,24 @@ def take_help(studio: Studio) -> None:
     studio.picture("log")
     studio.click("log_button")
     studio.dialog("commands_action", "commands")
+
+
+def take_queue(studio: Studio) -> None:
+    """Let a sweep of short runs wait and run, and picture the queue at its end."""
+    from surgeon_engine.api.config.calibration import CalibrationConfig
+    from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
+    from surgeon_engine.api.config.run import RunConfig
+
+    window, queue = studio.window, studio.window._history.queue.controller
+    calibration = CalibrationConfig(windows=16, window_length=64)
+    recovery = RecoveryConfig(level=Recovery.REFIT)
+    window.load_config(RunConfig(calibration=calibration, recovery=recovery))
+    studio.wait_until(lambda: not window.session.start_obstacle())
+    studio.trigger("sweep_action")
+    studio.click("sweep_add_button")
+    studio.click("queue_start_button")
+    studio.wait_until(lambda: queue.state.is_complete)
+    studio.picture("queue")
 
 
 def _print(message: str) -> None:

@@ -121,7 +121,13 @@ def _palette(theme: Theme) -> QPalette:
 
 
 # Names of files by their word in the style sheet, without theme and suffix.
-_PICTURES = {"tick": "tick", "arrow_down": "arrow-down", "arrow_up": "arrow-up"}
+_PICTURES = {
+    "tick": "tick",
+    "arrow_down": "arrow-down",
+    "arrow_up": "arrow-up",
+    "close": "close",
+    "detach": "detach",
+}
 
 
 @cache

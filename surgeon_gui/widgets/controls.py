@@ -34,6 +34,8 @@ from surgeon_gui.widgets.tool_tips import plain_tip
 
 _HAD_FOCUS = "had_focus"  # property of a widget that was disabled
 _CHOICE_PADDING = 4  # pixels between a choice and the edges of its box
+RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter  # of numbers
+SHORT = Qt.ItemDataRole.UserRole + 1  # a choice in fewer words, for a narrow box
 _LIST_KEYS = (Qt.Key.Key_Down, Qt.Key.Key_Up, Qt.Key.Key_PageDown, Qt.Key.Key_PageUp)
 
 AnyWidget = TypeVar("AnyWidget", bound=QWidget)
@@ -278,6 +280,13 @@ def finish_typing(widget: QWidget | None) -> None:
 class _ElidingBox(QComboBox):
     """Elides its choice; Qt would clip it in the middle of a letter."""
 
+    @property
+    def shown_text(self) -> str:
+        """The choice as the box shows it, in fewer words if it has such."""
+        if self.currentIndex() < 0:
+            return self.placeholderText()
+        return str(self.currentData(SHORT) or self.currentText())
+
     @override
     def paintEvent(self, event: QPaintEvent) -> None:
         option = QStyleOptionComboBox()
@@ -289,11 +298,8 @@ class _ElidingBox(QComboBox):
             QStyle.SubControl.SC_ComboBoxEditField,
             self,
         ).width()
-        text = (
-            self.currentText() if self.currentIndex() >= 0 else self.placeholderText()
-        )
         option.currentText = self.fontMetrics().elidedText(
-            text, Qt.TextElideMode.ElideRight, width - _CHOICE_PADDING
+            self.shown_text, Qt.TextElideMode.ElideRight, width - _CHOICE_PADDING
         )
         painter.drawComplexControl(QStyle.ComplexControl.CC_ComboBox, option)
         painter.drawControl(QStyle.ControlElement.CE_ComboBoxLabel, option)

@@ -33,6 +33,7 @@ from surgeon_gui.widgets.controls import (
 from surgeon_gui.widgets.light_badge import LightBadge
 
 _PROGRESS_STEPS = 1000
+_MIN_PLAN_WIDTH = 360  # pixels beside the buttons
 
 
 class ActionStrip(QWidget):
@@ -79,7 +80,7 @@ class ActionStrip(QWidget):
         status = QHBoxLayout()
         status.addWidget(self._phase, 1)
         status.addWidget(self._remaining)
-        buttons = QHBoxLayout()
+        self._buttons = buttons = QHBoxLayout()
         buttons.setSpacing(GAP)
         for each in (
             self.runs_button,
@@ -94,7 +95,7 @@ class ActionStrip(QWidget):
             buttons.addWidget(each)
         self._start.setMinimumWidth(96)
         self._pause.setMinimumWidth(96)  # the label changes to Resume
-        layout = QGridLayout(self)
+        self._grid = layout = QGridLayout(self)
         layout.setContentsMargins(MARGIN, GAP, MARGIN, GAP)
         layout.setHorizontalSpacing(2 * MARGIN)
         layout.setVerticalSpacing(GAP // 2)
@@ -124,7 +125,17 @@ class ActionStrip(QWidget):
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
         if event.size().width() != event.oldSize().width():
+            self._place_buttons()
             self.updateGeometry()  # the text may need another height
+
+    def _place_buttons(self) -> None:
+        """Place the buttons beside the plan, or below it in a narrow window."""
+        beside = self.width() - self._buttons.sizeHint().width()
+        self._grid.removeItem(self._buttons)
+        if beside < _MIN_PLAN_WIDTH:
+            self._grid.addLayout(self._buttons, 3, 0)
+        else:
+            self._grid.addLayout(self._buttons, 0, 1, 3, 1)
 
     def show_resource_check(self, check: ResourceCheck | None) -> None:
         """Show whether the next run fits the machine, or hide the light if None."""

@@ -21,7 +21,8 @@ class CentralTabs(QStackedWidget):
         self._tabs.setDocumentMode(True)
         self._tabs.tabBar().setDrawBase(False)
         self._indices: dict[str, int] = {}
-        self.addWidget(empty_state)
+        # Docks may leave less width than the empty state or a view needs.
+        self.addWidget(_scrolling_both_ways(empty_state))
         self.addWidget(self._tabs)
 
     def add_tab(self, name: str, view: QWidget) -> None:
@@ -30,9 +31,7 @@ class CentralTabs(QStackedWidget):
         `name` is the key of its label and tooltip in the captions.
         """
         caption = CAPTIONS[name]
-        area = scrolling(view)
-        # Docks may leave less width than a view needs.
-        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAsNeeded)
+        area = _scrolling_both_ways(view)
         self._indices[name] = self._tabs.addTab(area, caption.label)
         self._tabs.setTabToolTip(self._indices[name], caption.tip)
 
@@ -67,3 +66,9 @@ class CentralTabs(QStackedWidget):
     def show_tabs(self, is_shown: bool) -> None:
         """Show the tabs if `is_shown`, otherwise the empty state."""
         self.setCurrentIndex(1 if is_shown else 0)
+
+
+def _scrolling_both_ways(view: QWidget) -> QScrollArea:
+    area = scrolling(view)
+    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAsNeeded)
+    return area

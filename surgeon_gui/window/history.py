@@ -24,6 +24,7 @@ from surgeon_gui.views.runs.earlier_bar import EarlierBar
 from surgeon_gui.views.runs.resume_bar import ResumeBar
 from surgeon_gui.views.runs.runs_panel import RunsPanel
 from surgeon_gui.views.storage.dialog import DiskSpaceDialog
+from surgeon_gui.widgets.scrolling import scrolling
 from surgeon_gui.window.central_tabs import CentralTabs
 from surgeon_gui.window.docks import DockPlacement, Docks
 from surgeon_gui.window.run_queue import RunQueue
@@ -91,7 +92,9 @@ class History(QObject):
         column.setSpacing(0)
         column.addWidget(self.queue.panel)
         column.addWidget(self._panel, 1)
-        return content
+        area = scrolling(content)  # a low window has no room for queue and list
+        area.setMinimumWidth(self._panel.minimumWidth())
+        return area
 
     def open_run(self, folder: Path) -> None:
         """Open the run in `folder` and show its charts."""

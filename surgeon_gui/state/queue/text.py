@@ -125,11 +125,11 @@ def _ended(queue: QueueState) -> str:
 
 
 def _outcomes(queue: QueueState) -> str:
-    """Return how many runs finished and failed, as a sentence."""
+    """Return how many runs finished, and how many failed if any did, as a sentence."""
     finished = len(queue.of(QueueStatus.FINISHED))
-    failed = len(queue.of(QueueStatus.FAILED))
     counts = [ntr("{n} run finished", "{n} runs finished", finished).format(n=finished)]
-    counts.append(ntr("{n} failed", "{n} failed", failed).format(n=failed))
+    if failed := len(queue.of(QueueStatus.FAILED)):
+        counts.append(ntr("{n} failed", "{n} failed", failed).format(n=failed))
     if cancelled := len(queue.of(QueueStatus.CANCELLED)):
         text = ntr("{n} was cancelled", "{n} were cancelled", cancelled)
         counts.append(text.format(n=cancelled))

@@ -30,6 +30,7 @@ COLUMNS = (
     tr("Access"),
     tr("This machine"),
 )
+NUMBERS = (1, 2, 4)  # the columns with numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +60,8 @@ def local_rows(
 ) -> tuple[SearchRow, ...]:
     """Return the models of this computer whose names contain all typed words."""
     words = typed.casefold().split()
-    rows = {source: tr("recent") for source in recent}
-    rows |= {source: tr("downloaded") for source in cached if source not in rows}
+    rows = {source: tr("Recent") for source in recent}
+    rows |= {source: tr("Downloaded") for source in cached if source not in rows}
     unknown = ("",) * (len(COLUMNS) - 2)
     return tuple(
         SearchRow(source, (source_name(source), *unknown, kind), source)
@@ -84,7 +85,7 @@ def estimated_row(state: AppState, model: HubModel) -> SearchRow:
     """Return the row of a found model with the estimate of a run."""
     check = check_found(state, model)
     if check is None:
-        return _row(model, tr("unknown"))
+        return _row(model, tr("Unknown"))
     needs = tr("Estimate with the current settings: {needs}.")
     return _row(model, LIGHTS[check.room], needs.format(needs=_format_needs(check)))
 
@@ -138,8 +139,8 @@ def _row(model: HubModel, light: str, needs: str = "") -> SearchRow:
         numbers.size(facts.file_bytes) if facts.file_bytes else "",
         model.license,
         numbers.count(model.downloads) if model.downloads else "",
-        tr("gated") if model.is_gated else "",
-        tr("not supported") if obstacle else light,
+        tr("Gated") if model.is_gated else "",
+        tr("Not supported") if obstacle else light,
     )
     notes = [facts.architecture]
     if model.is_gated:
@@ -154,7 +155,7 @@ def _row(model: HubModel, light: str, needs: str = "") -> SearchRow:
 
 
 def _format_needs(check: ResourceCheck) -> str:
-    return ", ".join(
+    return "; ".join(
         f"{NAMES[need.what]} {format_amount(need)}"
         for need in check.needs
         if need.what is not Resource.TIME

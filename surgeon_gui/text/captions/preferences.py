@@ -15,7 +15,7 @@ CAPTIONS = {
         tr("Runs folder"), tr("Folder that receives a new folder for each run.")
     ),
     "preferences_run_parent_button": Caption(
-        tr("Choose"), tr("Choose the folder for runs.")
+        tr("Choose…"), tr("Choose the folder for runs.")
     ),
     "preferences_theme_combo": Caption(tr("Theme"), tr("Colours of the window.")),
     "preferences_language_combo": Caption(

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Slot
-from PySide6.QtWidgets import QFrame
 
 from surgeon_gui.controllers.queue import QueueController
 from surgeon_gui.state.queue.text import offer
-from surgeon_gui.views.runs.earlier_bar import lay_out_bar
+from surgeon_gui.views.runs.earlier_bar import Bar
 from surgeon_gui.widgets.controls import button, text_label
 
 
-class QueueBar(QFrame):
+class QueueBar(Bar):
     """Bar that says how many runs wait; hidden unless the queue is offered."""
 
     def __init__(self, queue: QueueController) -> None:
@@ -23,7 +22,7 @@ class QueueBar(QFrame):
         start.clicked.connect(queue.start)
         later = button("queue_later_button")
         later.clicked.connect(queue.dismiss_offer)
-        lay_out_bar(self, self._text, start, later)
+        self.lay_out(self._text, start, later)
         queue.changed.connect(self._redraw)
         self._redraw()
 

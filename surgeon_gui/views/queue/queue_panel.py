@@ -92,10 +92,10 @@ class QueuePanel(QWidget):
         table.setRootIsDecorated(False)
         table.setUniformRowHeights(True)
         table.setAllColumnsShowFocus(True)
-        table.setTextElideMode(Qt.TextElideMode.ElideRight)
+        # The runs of a sweep differ at the end of their names.
+        table.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         table.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         table.setMinimumHeight(_MIN_HEIGHT)
-        table.setMaximumHeight(_MAX_HEIGHT)
         header = table.header()
         header.setStretchLastSection(False)
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
@@ -136,8 +136,16 @@ class QueuePanel(QWidget):
             if selected is not None and run.name == selected.name:
                 self._table.setCurrentItem(item)
         self._table.setVisible(bool(runs))
+        self._table.setMaximumHeight(self._height_of_rows())
         self._show_summary()
         self._show_actions()
+
+    def _height_of_rows(self) -> int:
+        """Return the height at which the table shows all runs, or its maximum."""
+        table = self._table
+        rows = table.topLevelItemCount() * table.sizeHintForRow(0)
+        needed = table.header().sizeHint().height() + rows + 2 * table.frameWidth()
+        return max(_MIN_HEIGHT, min(needed, _MAX_HEIGHT))
 
     @Slot()
     def _show_summary(self) -> None:

@@ -97,7 +97,10 @@ class SweepDialog(QDialog):
         column = QVBoxLayout(self)
         column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
         column.setSpacing(GAP)
-        note = tr("A run for each target and method. The other settings are the job's.")
+        note = tr(
+            "One run for each target and method, otherwise with the settings of this "
+            "job."
+        )
         column.addWidget(text_label(note, quiet=True))
         column.addWidget(heading(tr("Targets")))
         column.addWidget(self._unit)
@@ -129,7 +132,7 @@ class SweepDialog(QDialog):
         unit = self._units[self._unit.currentIndex()]
         methods = tuple(x for x, box in self._methods.items() if box.isChecked())
         self._plan = sweep.plan(self._state, Sweep(unit, self._values.text(), methods))
-        self._summary.setText(sweep.summary(self._plan, self._free))
+        show_problem(self._summary, sweep.summary(self._plan, self._free))
         show_problem(self._warning, sweep.disk_warning(self._plan, self._free))
         show_problem(self._problem, self._plan.problem)
         self._add.setEnabled(bool(self._plan.runs))

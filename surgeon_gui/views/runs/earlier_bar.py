@@ -1,10 +1,12 @@
-"""Bar above the views while they show an earlier run."""
+"""Bars above the views, and the one shown while they show an earlier run."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QWidget
+from PySide6.QtGui import QResizeEvent
+from PySide6.QtWidgets import QBoxLayout, QFrame, QHBoxLayout, QWidget
+from typing_extensions import override
 
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
@@ -19,21 +21,40 @@ from surgeon_gui.widgets.controls import (
     text_label,
 )
 
-
-def lay_out_bar(bar: QFrame, text: QWidget, *buttons: QWidget) -> None:
-    """Lay out a bar above the views: a card with a text and buttons at its right."""
-    frame = card()
-    inner = QHBoxLayout(frame)
-    inner.setContentsMargins(MARGIN, GAP // 2, GAP // 2, GAP // 2)
-    inner.addWidget(text, 1)
-    for each in buttons:
-        inner.addWidget(each)
-    layout = QHBoxLayout(bar)
-    layout.setContentsMargins(0, 0, 0, 0)
-    layout.addWidget(frame)
+_NARROW = 440  # pixels
 
 
-class EarlierBar(QFrame):
+class Bar(QFrame):
+    """Bar above the views: a card with a text and buttons at its right.
+
+    In a narrow bar, the buttons are below the text.
+    """
+
+    def lay_out(self, text: QWidget, *buttons: QWidget) -> None:
+        """Place the text and the buttons."""
+        frame, row = card(), QHBoxLayout()
+        self._inner = QBoxLayout(QBoxLayout.Direction.LeftToRight, frame)
+        self._inner.setContentsMargins(MARGIN, GAP // 2, GAP // 2, GAP // 2)
+        self._inner.addWidget(text, 1)
+        row.addStretch()
+        for each in buttons:
+            row.addWidget(each)
+        self._inner.addLayout(row)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(frame)
+
+    @override
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        directions = QBoxLayout.Direction
+        is_narrow = event.size().width() < _NARROW
+        self._inner.setDirection(
+            directions.TopToBottom if is_narrow else directions.LeftToRight
+        )
+
+
+class EarlierBar(Bar):
     """Bar that names the earlier run shown; hidden without one."""
 
     def __init__(self, session: Session) -> None:
@@ -42,7 +63,7 @@ class EarlierBar(QFrame):
         self._text.setObjectName("earlier_label")
         self._close = button("earlier_close_button")
         self._close.clicked.connect(session.close_opened_run)
-        lay_out_bar(self, self._text, self._close)
+        self.lay_out(self._text, self._close)
         self.hide()
 
     def show_state(self, state: AppState) -> None:

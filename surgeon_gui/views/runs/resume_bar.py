@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Slot
-from PySide6.QtWidgets import QFrame
 
 from surgeon_gui.controllers.runs import RunsController
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.runs.reading import RunRecord
 from surgeon_gui.state.runs.text import offer_to_resume
-from surgeon_gui.views.runs.earlier_bar import lay_out_bar
+from surgeon_gui.views.runs.earlier_bar import Bar
 from surgeon_gui.widgets.controls import button, text_label
 
 
-class ResumeBar(QFrame):
+class ResumeBar(Bar):
     """Bar that names the run; hidden without one, and while the engine is busy."""
 
     def __init__(self, session: Session, runs: RunsController) -> None:
@@ -26,7 +25,7 @@ class ResumeBar(QFrame):
         self._resume.clicked.connect(self._on_resume)
         self._later = button("resume_later_button")
         self._later.clicked.connect(self._on_later)
-        lay_out_bar(self, self._text, self._resume, self._later)
+        self.lay_out(self._text, self._resume, self._later)
         runs.changed.connect(self._redraw)
         session.changed.connect(self._redraw)
         self.hide()

@@ -24,14 +24,17 @@ from surgeon_gui.state.runs.filtering import (
 )
 from surgeon_gui.state.runs.reading import RunRecord
 from surgeon_gui.state.runs.text import OUTCOMES
+from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.widgets.controls import (
+    SHORT,
     button,
     choice_box,
     described,
     enable_unless,
 )
 
-_MIN_CHARACTERS = 5  # of a choice, so that three fit into a narrow dock
+_MIN_CHARACTERS = 3  # of a choice, so that three fit into a narrow dock
+_MIN_STRETCH = 6  # of a choice; a longer name gets more of the width
 
 
 class RunFilterBar(QWidget):
@@ -53,7 +56,7 @@ class RunFilterBar(QWidget):
         top.addWidget(self._search, 1)
         top.addWidget(refresh)
         for box in (self._outcome, self._tag, self._model):
-            below.addWidget(box, 1)
+            below.addWidget(box, _MIN_STRETCH + len(box.accessibleName()))
             box.currentIndexChanged.connect(self._on_edited)
         self._search.textChanged.connect(self._on_edited)
         refresh.clicked.connect(self.refresh_clicked)
@@ -96,6 +99,7 @@ def _box(name: str, all_label: str) -> QComboBox:
     box = described(choice_box(), name)
     box.setMinimumContentsLength(_MIN_CHARACTERS)
     box.addItem(all_label, None)
+    box.setItemData(0, CAPTIONS[name].label, SHORT)
     return box
 
 

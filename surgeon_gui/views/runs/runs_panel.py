@@ -47,14 +47,16 @@ from surgeon_gui.widgets.controls import (
     button,
     described,
     give_menu,
+    set_min_height,
     text_label,
 )
 from surgeon_gui.widgets.facts import Facts
 from surgeon_gui.widgets.scrolling import scrolling
 
-_MIN_WIDTH = 300
-_NAME_WIDTH = 178
-_DETAILS_HEIGHT = 250
+_MIN_WIDTH = 300  # pixels
+_NAME_WIDTH, _WIDTH = 214, 92  # pixels, of the columns
+_LIST_HEIGHT = 124  # pixels, at least: room for four runs
+_MIN_DETAILS_HEIGHT, _MAX_DETAILS_HEIGHT = 64, 250
 _PARTS = {
     "discard": RunPart.SAVED_STATE,
     "checkpoint": RunPart.CHECKPOINT,
@@ -153,9 +155,10 @@ class RunsPanel(QWidget):
         view.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         view.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         view.setTextElideMode(Qt.TextElideMode.ElideRight)
+        set_min_height(view, _LIST_HEIGHT)
         view.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         for column in range(self._table.columnCount()):
-            view.setColumnWidth(column, 108)
+            view.setColumnWidth(column, _WIDTH)
         view.setColumnWidth(NAME, _NAME_WIDTH)
 
     def _lay_out(self) -> None:
@@ -169,11 +172,12 @@ class RunsPanel(QWidget):
         layout.setSpacing(GAP)
         layout.addWidget(self._filter)
         layout.addWidget(self._view, 1)
-        layout.addWidget(self._note)
-        layout.addWidget(self._details)
+        layout.addWidget(self._note, 1)
+        layout.addWidget(self._details, 1)
         layout.addWidget(self._space)
         layout.addLayout(bottom)
-        self._details.setMaximumHeight(_DETAILS_HEIGHT)
+        set_min_height(self._details, _MIN_DETAILS_HEIGHT)
+        self._details.setMaximumHeight(_MAX_DETAILS_HEIGHT)
         self.setMinimumWidth(_MIN_WIDTH)
 
     def _connect(self) -> None:

@@ -25,6 +25,7 @@ from surgeon_gui.controllers.session import Session
 from surgeon_gui.controllers.sources import HubSearchController
 from surgeon_gui.state.sources.search import (
     COLUMNS,
+    NUMBERS,
     SearchRow,
     estimated_row,
     found_models,
@@ -34,6 +35,7 @@ from surgeon_gui.state.sources.search import (
 )
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.widgets.controls import (
+    RIGHT,
     answer_row,
     bold,
     button,
@@ -175,6 +177,8 @@ class HubSearchDialog(QDialog):
             item = QTreeWidgetItem(list(row.cells))
             item.setData(0, _ROW, row)
             item.setToolTip(0, plain_tip(row.source))
+            for column in NUMBERS:
+                item.setTextAlignment(column, RIGHT)
             group.addChild(item)
             if current is not None and row.source == current.source:
                 self._list.setCurrentItem(item)
@@ -209,6 +213,8 @@ class HubSearchDialog(QDialog):
 def _empty_list() -> QTreeWidget:
     models = described(QTreeWidget(), "search_list")
     models.setHeaderLabels(COLUMNS)
+    for column in NUMBERS:
+        models.headerItem().setTextAlignment(column, RIGHT)
     models.setRootIsDecorated(False)
     models.setUniformRowHeights(True)
     header = models.header()

@@ -25,6 +25,7 @@ from surgeon_gui.state.storage import (
 from surgeon_gui.text import numbers
 from surgeon_gui.views.runs.question import RunQuestion
 from surgeon_gui.widgets.controls import (
+    RIGHT,
     bold,
     button,
     described,
@@ -35,7 +36,6 @@ from surgeon_gui.widgets.tool_tips import plain_tip
 
 _SIZE = (620, 520)
 _ITEM = Qt.ItemDataRole.UserRole
-_RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
 
 
 class DiskSpaceDialog(QDialog):
@@ -51,6 +51,7 @@ class DiskSpaceDialog(QDialog):
         self._asked: StoredItem | None = None
         self._tree = described(QTreeWidget(), "disk_space_tree")
         self._tree.setHeaderLabels([tr("Name"), tr("Size")])
+        self._tree.headerItem().setTextAlignment(1, RIGHT)
         self._tree.setUniformRowHeights(True)
         header = self._tree.header()
         header.setStretchLastSection(False)
@@ -108,7 +109,7 @@ class DiskSpaceDialog(QDialog):
 
     def _group(self, title: str, size: int) -> QTreeWidgetItem:
         group = QTreeWidgetItem([title, numbers.size(size)])
-        group.setTextAlignment(1, _RIGHT)
+        group.setTextAlignment(1, RIGHT)
         for column in range(2):
             group.setFont(column, bold(self.font()))
         self._tree.addTopLevelItem(group)
@@ -118,7 +119,7 @@ class DiskSpaceDialog(QDialog):
         self, group: QTreeWidgetItem, name: str, size: int, path: str
     ) -> QTreeWidgetItem:
         row = QTreeWidgetItem([name, numbers.size(size)])
-        row.setTextAlignment(1, _RIGHT)
+        row.setTextAlignment(1, RIGHT)
         row.setToolTip(0, plain_tip(path))
         group.addChild(row)
         return row

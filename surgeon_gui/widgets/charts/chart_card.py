@@ -21,9 +21,23 @@ from PySide6.QtCore import (
     Signal,
     Slot,
 )
-from PySide6.QtGui import QAction, QImage, QPainter, QRegion, QWheelEvent
+from PySide6.QtGui import (
+    QAction,
+    QImage,
+    QPainter,
+    QRegion,
+    QResizeEvent,
+    QWheelEvent,
+)
 from PySide6.QtSvg import QSvgGenerator
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QMenu, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QBoxLayout,
+    QFrame,
+    QHBoxLayout,
+    QMenu,
+    QVBoxLayout,
+    QWidget,
+)
 from typing_extensions import override
 
 from surgeon_engine.api.files import write_atomically
@@ -57,6 +71,7 @@ class ChartCard(QFrame):
     │ plot, or a line while it is empty    │
     └──────────────────────────────────────┘
 
+    In a narrow card, the controls are below the title.
     A double click on the title enlarges the card over the whole view. Saved pictures
     contain the title, the legend and the plot, but no controls.
     """
@@ -87,6 +102,7 @@ class ChartCard(QFrame):
         self._back = button(f"{name}_return_button")
         self._back.clicked.connect(self.shrink)
         self._back.hide()
+        self._top = QBoxLayout(QBoxLayout.Direction.LeftToRight)
         self._below = QHBoxLayout()
         self._more = button(f"{name}_more_button")
         self._menu = QMenu(self)
@@ -100,18 +116,33 @@ class ChartCard(QFrame):
             self._layout.addLayout(row)
         self._layout.addWidget(self._empty, 1)
 
-    def _rows_above(self) -> tuple[QHBoxLayout, QHBoxLayout]:
+    def _rows_above(self) -> tuple[QBoxLayout, QHBoxLayout]:
         """Return the rows above the plot."""
         self._title.installEventFilter(self)
-        top = QHBoxLayout()
-        top.addWidget(self._title)
-        top.addWidget(self._saved, 1)
-        top.addLayout(self.controls)
-        top.addWidget(self._more)
-        top.addWidget(self._back)
+        left, right = QHBoxLayout(), QHBoxLayout()
+        left.addWidget(self._title)
+        left.addWidget(self._saved, 1)
+        right.addStretch()
+        right.addLayout(self.controls)
+        right.addWidget(self._more)
+        right.addWidget(self._back)
+        self._top.addLayout(left, 1)
+        self._top.addLayout(right)
         self._below.addWidget(self.legend, 1)
         self._below.addStretch()
-        return top, self._below
+        return self._top, self._below
+
+    @override
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        parts = (self._title, self.controls, self._more)
+        # More than one line needs at least, so that a card at that width can shrink.
+        needed = sum(part.sizeHint().width() + GAP for part in parts) + 4 * MARGIN
+        directions = QBoxLayout.Direction
+        is_narrow = event.size().width() < needed
+        self._top.setDirection(
+            directions.TopToBottom if is_narrow else directions.LeftToRight
+        )
 
     def set_body(self, body: QWidget) -> None:
         """Set the plot; it stays hidden while the chart is empty."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from PySide6.QtGui import QColor, QPalette
 from PySide6.QtWidgets import QCheckBox
@@ -57,3 +60,14 @@ def test_empty_check_box_is_visible(qtbot, qapp, choice, theme, is_enabled):
 
 def test_system_choice_is_light_or_dark(qapp):
     assert chosen(ThemeChoice.SYSTEM) in (LIGHT, DARK)
+
+
+@pytest.mark.parametrize(("choice", "theme"), CHOICES)
+def test_pictures_of_a_theme_exist_and_are_visible(qapp, choice, theme):
+    apply_theme(qapp, choice)
+    pictures = set(re.findall(r'url\("([^"]+)"\)', qapp.styleSheet()))
+    assert {Path(each).name for each in pictures} > {f"close-{theme.name}.svg"}
+    for picture in pictures:
+        (colour,) = re.findall(r'stroke="(#\w+)"', Path(picture).read_text())
+        ground = theme.text if "tick" in picture else theme.window
+        assert contrast(colour, ground) >= 4.5, picture

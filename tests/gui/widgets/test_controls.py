@@ -1,11 +1,11 @@
-"""A button that is disabled gives the focus to nothing, and gets it back."""
+"""Disabled buttons keep the focus from others; boxes show choices in few words."""
 
 from __future__ import annotations
 
 import pytest
 from PySide6.QtWidgets import QApplication, QPushButton, QVBoxLayout, QWidget
 
-from surgeon_gui.widgets.controls import enable_unless
+from surgeon_gui.widgets.controls import SHORT, choice_box, enable_unless
 
 
 @pytest.fixture
@@ -42,3 +42,14 @@ def test_focus_that_the_user_has_moved_stays(page):
     other.clearFocus()
     enable_unless(save, "")  # it was enabled already
     assert QApplication.focusWidget() is None
+
+
+def test_box_shows_the_short_form_of_a_choice(qtbot):
+    box = choice_box()
+    qtbot.addWidget(box)
+    box.addItems(["All outcomes", "Failed"])
+    box.setItemData(0, "Outcome", SHORT)
+    assert box.shown_text == "Outcome"
+    assert box.currentText() == "All outcomes"  # of the list, and read aloud
+    box.setCurrentIndex(1)
+    assert box.shown_text == "Failed"

@@ -238,6 +238,19 @@ def test_enlarged_card_that_becomes_empty_returns(chart):
     assert not chart.is_enlarged
 
 
+def test_controls_are_below_the_title_of_a_narrow_card(chart, qtbot):
+    control = QLabel("a control that is rather long")
+    chart.controls.addWidget(control)
+    title = next(x for x in chart.findChildren(QLabel) if x.text() == "perplexity")
+    for width, is_below in ((700, False), (220, True)):
+        chart.setParent(None)
+        qtbot.addWidget(chart)
+        chart.resize(width, 300)
+        chart.show()
+        QApplication.processEvents()
+        assert (control.geometry().top() > title.geometry().bottom()) is is_below
+
+
 def test_log_axis_says_so(chart):
     chart.show_line(replace(LINE, is_log=True))
     assert plot_in(chart).getAxis("left").labelText == "Loss, log"

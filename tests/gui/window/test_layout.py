@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from PySide6.QtCore import QPoint
 from PySide6.QtGui import QAction
+from PySide6.QtWidgets import QLabel, QPushButton
 
 from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.presets import presets
@@ -18,6 +19,7 @@ from surgeon_gui.state.app import Step
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import Status
 from surgeon_gui.text.captions import CAPTIONS
+from surgeon_gui.views.runs.earlier_bar import Bar
 from tests.helpers.configs import pruning_config
 from tests.helpers.window_audit import controls, cut_texts, settle
 from tests.helpers.windows import (
@@ -153,6 +155,52 @@ def test_live_charts_are_not_wider_than_the_window(qtbot, window, width):
     settle()
     view = find(window, "live_view")
     assert view.width() <= view.parentWidget().width()
+
+
+@pytest.mark.parametrize("has_model", [False, True])
+def test_steps_centre_and_runs_are_beside_each_other_in_a_small_window(
+    qtbot, window, has_model
+):
+    if has_model:
+        load_and_wait(qtbot, window)
+    window.resize(940, 540)  # a screen of 1920 x 1080 at scale 2, less its edges
+    dock = find(window, "runs_dock")
+    dock.show()
+    settle()
+    bottom = dock.mapTo(window, dock.rect().bottomLeft()).y()
+    assert bottom <= find(window, "action_strip").mapTo(window, QPoint()).y()
+    centre = find(window, "centre_tabs").parentWidget()
+    parts = (find(window, "step_panel"), centre, dock)
+    edges = []
+    for part in parts:
+        left = part.mapTo(window, QPoint()).x()
+        edges += [left, left + part.width()]
+    assert edges == sorted(edges)
+
+
+def test_buttons_are_below_the_plan_where_they_would_leave_it_little_width(
+    qtbot, window
+):
+    load_and_wait(qtbot, window)
+    plan, start = find(window, "plan_label"), find(window, "start_button")
+    window.resize(1280, 720)
+    settle()
+    assert start.geometry().left() > plan.geometry().right()
+    window.resize(920, 720)
+    settle()
+    assert start.geometry().top() > plan.geometry().bottom()
+    assert plan.width() > 600
+
+
+def test_buttons_of_a_bar_are_below_its_text_where_it_is_narrow(qtbot):
+    bar, text, button = Bar(), QLabel("text"), QPushButton("button")
+    qtbot.addWidget(bar)
+    bar.lay_out(text, button)
+    bar.show()
+    for width, is_below in ((600, False), (300, True)):
+        bar.resize(width, 80)
+        settle()
+        assert (button.geometry().top() > text.geometry().bottom()) is is_below
 
 
 def test_diagnose_button_is_below_the_plan(window):

@@ -43,6 +43,7 @@ def test_details_of_a_failed_run_are_its_problem():
             (*queued("a", "b", status=S.FINISHED), *queued("c", status=S.FAILED)),
             "The queue has ended. 2 runs finished, 1 failed.",
         ),
+        (queued("a", status=S.FINISHED), "The queue has ended. 1 run finished."),
     ],
 )
 def test_summary(runs, summary):

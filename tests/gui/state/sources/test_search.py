@@ -54,20 +54,22 @@ def test_found_model_shows_its_facts_and_whether_it_fits():
     assert plain(row) == ("someone/small", *cells)
     assert len(row.cells) == len(COLUMNS)
     assert "LlamaForCausalLM" in row.note
-    assert "Estimate with the current settings: Memory" in row.note
+    needs = row.note.replace("\xa0", " ").partition("Estimate with ")[2]
+    assert needs.startswith("the current settings: Memory ")
+    assert "free; Disk " in needs
     assert not row.obstacle
 
 
 def test_large_gated_model_is_marked_and_does_not_fit():
     row = row_of(LARGE)
-    assert plain(row)[5:] == ("gated", "Too much")
+    assert plain(row)[5:] == ("Gated", "Too much")
     assert "It is gated: agree to the terms" in row.note
     assert not row.obstacle  # settings or another machine may make it fit
 
 
 def test_unsupported_model_cannot_be_chosen_and_says_why():
     row = row_of(EXPERTS)
-    assert plain(row)[6] == "not supported"
+    assert plain(row)[6] == "Not supported"
     assert row.obstacle == "It is a mixture. Choose another."
     assert row.obstacle in row.note
 
@@ -75,7 +77,7 @@ def test_unsupported_model_cannot_be_chosen_and_says_why():
 def test_unknown_values_are_left_empty():
     bare = HubModel(ModelFacts("someone/bare"))
     row = row_of(bare)
-    assert plain(row) == ("someone/bare", "", "", "", "", "", "unknown")
+    assert plain(row) == ("someone/bare", "", "", "", "", "", "Unknown")
 
 
 def test_row_before_the_estimate_has_the_facts():
@@ -85,7 +87,7 @@ def test_row_before_the_estimate_has_the_facts():
 
 
 def test_fit_is_unknown_without_a_machine_or_a_valid_target():
-    assert plain(row_of(SMALL, machine=None))[6] == "unknown"
+    assert plain(row_of(SMALL, machine=None))[6] == "Unknown"
     assert check_found(after(rejected={Step.TARGET: "No."}), SMALL) is None
 
 
@@ -124,9 +126,9 @@ def test_search_line_states_how_the_search_stands(state, line):
 def test_local_models_are_offered_recent_ones_first():
     rows = local_rows(["demo", "/models/a"], ["hf://someone/Tiny", "demo"], typed="")
     assert [(row.cells[0], row.cells[-1]) for row in rows] == [
-        ("Bundled demo", "recent"),
-        ("a", "recent"),
-        ("someone/Tiny", "downloaded"),
+        ("Bundled demo", "Recent"),
+        ("a", "Recent"),
+        ("someone/Tiny", "Downloaded"),
     ]
     assert all(len(row.cells) == len(COLUMNS) for row in rows)
 

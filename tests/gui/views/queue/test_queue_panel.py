@@ -84,6 +84,13 @@ def test_added_runs_are_shown_with_target_and_estimate(filled):
     assert targets(filled) == ["10 %", "20 %", "30 %"]
 
 
+def test_table_is_as_high_as_its_rows(filled):
+    settle()
+    table = table_of(filled)
+    assert table.visualItemRect(table.topLevelItem(2)).bottom() < table.height()
+    assert table.height() - table.header().height() < 4 * table.sizeHintForRow(0)
+
+
 def test_empty_queue_says_how_to_fill_it(window):
     find(window, "runs_dock").show()
     assert not table_of(window).isVisible()
@@ -144,7 +151,7 @@ def test_run_in_progress_cannot_be_removed(qtbot, make_window):
     assert find(window, "queue_summary").text() == "No further run waits."
     wait_for_status(qtbot, window, Status.FINISHED)
     qtbot.waitUntil(lambda: not queue_of(window).state.is_working, timeout=TIMEOUT_MS)
-    assert "1 run finished, 0 failed" in find(window, "queue_summary").text()
+    assert find(window, "queue_summary").text().endswith("ended. 1 run finished.")
 
 
 def test_failed_run_shows_its_reason(qtbot, make_window):

@@ -34,6 +34,7 @@ from surgeon_gui.state.runs.reading import (
 from surgeon_gui.views.runs.runs_table import COLUMNS, NAME
 from tests.helpers.fake_runs import job, write_run, write_saved_state, write_three
 from tests.helpers.widget_queries import facts, shown
+from tests.helpers.window_audit import settle
 from tests.helpers.windows import (
     TIMEOUT_MS,
     click,
@@ -514,6 +515,26 @@ def test_choices_filter_the_list_by_outcome_tag_and_model(
     assert not find(window, "runs_tag_combo").isEnabled()
     pick(window, "runs_model_combo", "Bundled demo")
     assert len(titles(window)) == 4
+
+
+def test_selected_run_leaves_room_for_the_list(qtbot, make_history):
+    window = make_history()
+    load_and_wait(qtbot, window)
+    for _ in range(8):
+        click(window, "queue_add_button")
+    table = find(window, "runs_table", QTreeView)
+    table.setCurrentIndex(table.model().index(0, NAME))
+    settle()
+    row = table.visualRect(table.model().index(0, NAME))
+    assert table.viewport().height() > 4 * row.height()
+
+
+def test_note_of_an_empty_list_leaves_the_space_at_the_bottom(qtbot, make_history):
+    window = make_history()
+    find(window, "runs_search_edit", QLineEdit).setText("zzz")
+    settle()
+    space = find(window, "runs_space_note", QLabel)
+    assert space.height() == space.sizeHint().height()
 
 
 def records_of(window):
