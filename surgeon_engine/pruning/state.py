@@ -135,6 +135,12 @@ class PruningState:
         """Keep what the original computes, before anything is removed."""
         self._references = references
 
+    def halve_batch(self) -> None:
+        """Run half as many windows at a time from now on."""
+        calibration = self._config.calibration
+        halved = replace(calibration, batch=max(1, calibration.batch // 2))
+        self._config = replace(self._config, calibration=halved)
+
     def add_costs(self, costs: Mapping[str, float]) -> None:
         """Add the costs of a selection, by unit, to the total costs."""
         totals = dict(self._total_cost)

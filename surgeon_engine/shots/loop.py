@@ -26,6 +26,7 @@ from surgeon_engine.shots.compaction_step import compact_state
 from surgeon_engine.shots.quality_budget import QualityBudget, RecoveredShot
 from surgeon_engine.shots.resume import restore, save_recovered, save_shot
 from surgeon_engine.shots.shot import ShotPlan, evaluation, run_shot
+from surgeon_engine.shots.smaller_batches import with_smaller_batches
 from surgeon_engine.shots.target_check import check_target_reached, is_reached
 
 _FAILURES = (EngineError, MemoryError, RuntimeError)
@@ -309,8 +310,13 @@ def _recovered(
     """
     before, recovered, reason = None, None, ""
     try:
-        before = state.take_snapshot()
-        recovered = _recover_and_evaluate(state, context)
+        before = snapshot = state.take_snapshot()
+        recovered = with_smaller_batches(
+            state,
+            context,
+            lambda: _recover_and_evaluate(state, context),
+            undo=lambda: state.restore(snapshot),
+        )
     except _FAILURES as error:
         reason = _describe(error)
     if reason:

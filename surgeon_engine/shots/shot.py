@@ -27,6 +27,7 @@ from surgeon_engine.pruning.threshold import Selection
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.shots.damping import DampingSearch, choose_damping, with_damping
 from surgeon_engine.shots.selection import Costs, cheapest_of, costs_of, remove
+from surgeon_engine.shots.smaller_batches import with_smaller_batches
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,12 @@ def check_windows(pruning: PruningConfig, windows: Tensor, context: RunContext) 
 
 def evaluate_original(state: PruningState, context: RunContext) -> Evaluation:
     """Evaluate the original, and keep what it computes for later comparisons."""
+    return with_smaller_batches(
+        state, context, lambda: _evaluate_original(state, context)
+    )
+
+
+def _evaluate_original(state: PruningState, context: RunContext) -> Evaluation:
     windows = state.windows
     first = JudgingText(windows.text, windows.validation)
     texts = (first, *windows.others)
@@ -144,14 +151,21 @@ def curvature(
     Returns:
         The factors of each unit, and the damping; None if the method has none.
     """
-    measured = measured or state
+    units = measured or state
+
+    def measure_on(windows: Tensor) -> Factors:
+        task = of_units(units, windows)
+        return with_smaller_batches(
+            state, context, lambda: measure(state, task, context, plan.number)
+        )
+
     pruning, windows = state.config.pruning, state.windows.calibration
     parts = split(windows) if pruning.searches_damping else None
     if parts is None:
-        factors = measure(state, of_units(measured, windows), context, plan.number)
+        factors = measure_on(windows)
         return factors, _configured_damping(pruning)
     fit, held_out = parts
-    factors = measure(state, of_units(measured, fit), context, plan.number)
+    factors = measure_on(fit)
     judged = state.references.held_out
     assert judged is not None
     search = DampingSearch(
@@ -163,7 +177,7 @@ def curvature(
         plan.previous_damping,
     )
     choice = choose_damping(state, search, context)
-    others = measure(state, of_units(measured, held_out), context, plan.number)
+    others = measure_on(held_out)
     pool(factors, others, share=len(fit) / len(windows))
     return factors, choice
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from surgeon_engine import pipeline
 from surgeon_engine.api.config.pruning import (
     Damping,
     Fisher,
@@ -25,6 +26,7 @@ from surgeon_engine.api.config.recovery import (
     TrainedWeights,
 )
 from surgeon_engine.api.config.run import Device, Dtype, Offload
+from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.run import Recovered, ShotFinished
 from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
 from surgeon_engine.runtime import devices
@@ -91,13 +93,18 @@ def gpu(request, monkeypatch):
     """Return a context in which the engine chooses a GPU."""
     if request.param == "real":
         return nullcontext()
+    choose_gpu(monkeypatch)
+    return pretended_gpu()
+
+
+def choose_gpu(monkeypatch):
+    """Let the engine choose the GPU while one is pretended."""
 
     def choose(device):
         is_gpu = device is not Device.CPU and torch.cuda.is_available()
         return GPU if is_gpu else torch.device("cpu")
 
     monkeypatch.setattr(devices, "choose", choose)
-    return pretended_gpu()
 
 
 def run_on_both(config, folder, gpu):
@@ -152,6 +159,32 @@ def test_run_of_another_family_equals_that_of_the_cpu(tmp_path, gpu, family, cas
     settings, recovery = CASES[case]
     config = replace(job(tmp_path, family, **settings), recovery=recovery)
     check(config, tmp_path, gpu)
+
+
+def peak_of(config, folder, gpu):
+    with gpu as pretended:
+        found = Recorder().run(config, folder)
+    return found, pretended.peak
+
+
+def test_run_goes_on_with_smaller_batches_where_memory_is_short(tmp_path, monkeypatch):
+    """It is what a run with the smaller batch from the start gives."""
+    config = job(tmp_path, "llama", method=Method.FIRST_ORDER, sparsity=0.3)
+    config = replace(config, recovery=REFIT)
+    one, four = (
+        replace(config, calibration=replace(config.calibration, batch=batch))
+        for batch in (1, 4)
+    )
+    choose_gpu(monkeypatch)
+    monkeypatch.setattr(pipeline, "check_fits", lambda _: None)
+    small, low = peak_of(one, tmp_path / "one", pretended_gpu())
+    _, high = peak_of(four, tmp_path / "four", pretended_gpu())
+    assert high > 1.3 * low
+    found, peak = peak_of(four, tmp_path / "short", pretended_gpu(int(1.05 * low)))
+    assert peak <= 1.05 * low
+    warnings = [x.message for x in found.of(Logged) if "windows at a time" in x.message]
+    assert warnings[0].startswith("There is not enough memory for 4 windows at a time")
+    assert removed(found) == removed(small)
 
 
 OFFLOADED = {

@@ -1,0 +1,51 @@
+"""Go on with fewer windows at a time where a batch needs more memory than there is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from surgeon_engine.api.messages.events import Level, Logged
+from surgeon_engine.pruning.state import PruningState
+from surgeon_engine.runtime import devices
+from surgeon_engine.runtime.run_context import RunContext
+
+_Result = TypeVar("_Result")
+
+
+def with_smaller_batches(
+    state: PruningState,
+    context: RunContext,
+    work: Callable[[], _Result],
+    undo: Callable[[], None] = lambda: None,
+) -> _Result:
+    """Return what some work returns; if memory is short, with half the batch.
+
+    Later work has the smaller batch, too.
+
+    Args:
+        state: has the batch.
+        context: receives a warning.
+        work: reads the batch from the state.
+        undo: what the work has begun, before it is done again.
+
+    Raises:
+        Exception: that of the work; memory is short even for single windows, or it is
+            another one.
+    """
+    while True:
+        try:
+            return work()
+        except Exception as error:
+            batch = state.config.calibration.batch
+            if batch == 1 or not devices.is_out_of_memory(error):
+                raise
+        # The error is gone by now, and with it the tensors of its frames.
+        devices.release_memory()
+        undo()
+        state.halve_batch()
+        message = (
+            f"There is not enough memory for {batch} windows at a time: the run goes "
+            f"on with {batch // 2}."
+        )
+        context.emit(Logged(Level.WARNING, message))
