@@ -14,8 +14,7 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
-import msgspec
-
+from surgeon_engine.api.decoding import json_decoder
 from surgeon_engine.api.json_process import (
     PASSIVE_WAITING,
     JsonProcess,
@@ -57,7 +56,7 @@ class EngineProcess:
     def __init__(self, command: tuple[str, ...] = ENGINE_COMMAND) -> None:
         self._process: JsonProcess[Envelope] = JsonProcess(
             command,
-            msgspec.json.Decoder(Envelope).decode,
+            json_decoder(Envelope).decode,
             PASSIVE_WAITING | os.environ,
         )
 

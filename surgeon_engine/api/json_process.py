@@ -23,6 +23,7 @@ from typing import IO, Any, Generic, TypeVar
 import msgspec
 import psutil
 
+from surgeon_engine.api.decoding import json_decoder
 from surgeon_engine.api.errors import EvaluationError, ModelError
 
 # Idle OpenMP threads sleep instead of spinning. Otherwise a process that waits takes
@@ -276,7 +277,7 @@ class SubprocessClient:
         self._has_open_request = False
         self._process: JsonProcess[Any] = JsonProcess(
             command,
-            msgspec.json.Decoder(responses).decode,
+            json_decoder(responses).decode,
             os.environ | PASSIVE_WAITING,
         )
 

@@ -17,6 +17,8 @@ from pathlib import Path
 import msgspec
 import psutil
 
+from surgeon_engine.api.decoding import decode_json
+
 _TIME_TOLERANCE_S = 1.0  # systems round creation times differently
 _TAG = re.compile(r"[.-](\d{1,10})-(\d{9,11})[.-]")
 
@@ -41,7 +43,7 @@ def is_locked(path: Path) -> bool:
     A missing or unreadable file is no lock.
     """
     try:
-        lock = msgspec.json.decode(path.read_bytes(), type=ProcessLock)
+        lock = decode_json(path.read_bytes(), ProcessLock)
     except (OSError, msgspec.MsgspecError, ValueError):
         return False
     return _is_alive(lock)

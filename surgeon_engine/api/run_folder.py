@@ -34,6 +34,7 @@ from surgeon_engine.api.config.export import Format
 from surgeon_engine.api.config.migration import migrate
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_from_toml, config_to_toml
+from surgeon_engine.api.decoding import convert, decode_json
 from surgeon_engine.api.errors import ConfigError, RunFolderError
 from surgeon_engine.api.files import (
     check_not_occupied,
@@ -296,13 +297,11 @@ class RunFolder:
             RunFolderError: The file is missing or is not a report of Surgeon.
         """
         try:
-            data = msgspec.json.decode(
-                self.report_path.read_bytes(), type=dict[str, Any]
-            )
+            data = decode_json(self.report_path.read_bytes(), dict[str, Any])
             if isinstance(config := data.get("config"), dict):
                 data["config"], _ = migrate(config)
-            report = msgspec.convert(data, Report)
-            correction = msgspec.convert(data.get("corrected"), Correction | None)
+            report = convert(data, Report)
+            correction = convert(data.get("corrected"), Correction | None)
             shots = with_correction(report.shots, correction)
             return msgspec.structs.replace(report, shots=shots)
         except (
@@ -353,7 +352,7 @@ def _remove_litter_of(run: RunFolder) -> None:
 def _is_complete(run: RunFolder) -> bool:
     """Return whether a run has reached its end, so that it cannot go on."""
     try:
-        report = msgspec.json.decode(run.report_path.read_bytes(), type=_Ending)
+        report = decode_json(run.report_path.read_bytes(), _Ending)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
         return False
     return not report.stopped_early and report.exported is not None

@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from surgeon_engine.api.config.recovery import RecoveryConfig
+from surgeon_engine.api.decoding import decode_json
 from surgeon_engine.api.errors import RunFolderError
 from surgeon_engine.api.files import size_of_folder
 from surgeon_engine.api.messages.run import Recovered, ShotFinished
@@ -123,7 +124,7 @@ class StateFolder:
         hint = "Start the run again with its run.toml."
         try:
             data = self.state_path.read_bytes()
-            version = msgspec.json.decode(data, type=_Format).format
+            version = decode_json(data, _Format).format
         except FileNotFoundError as error:
             raise RunFolderError(
                 f"{self.path.parent} holds no state of an interrupted run.", hint
@@ -137,7 +138,7 @@ class StateFolder:
                 f"Use the version that began the run. Or: {hint}",
             )
         try:
-            state = msgspec.json.decode(data, type=SavedState)
+            state = decode_json(data, SavedState)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise self._damaged(error) from error
         for name in state.files.values():

@@ -11,8 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import msgspec
-
+from surgeon_engine.api.decoding import decode_json
 from surgeon_engine.api.errors import ExportError
 from surgeon_engine.api.files import temporary_folder
 from surgeon_engine.api.json_process import JsonProcess, ProcessExit
@@ -82,7 +81,7 @@ def run_isolated(
             process_exit = process.wait_for_exit()
     if process_exit.code != 0 or not last_line:
         raise _failure(process_exit, reason_after)
-    return msgspec.json.decode(last_line, type=VerificationResult)
+    return decode_json(last_line, VerificationResult)
 
 
 def _failure(process_exit: ProcessExit, reason_after: str) -> ExportError:

@@ -17,8 +17,7 @@ from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
-
+from surgeon_engine.api.decoding import json_decoder
 from surgeon_engine.api.errors import DownloadError
 from surgeon_engine.api.files import nearest_existing
 from surgeon_engine.api.json_process import JsonProcess, module_command
@@ -70,7 +69,7 @@ def download_model(
             f"{source} is not the name of a model on the Hugging Face Hub.",
             "Write hf://organisation/name, or hf://organisation/name@revision.",
         )
-    decode = msgspec.json.Decoder(Message).decode
+    decode = json_decoder(Message).decode
     progress = _Progress(context)
     attempts = len(retry_delays_s) + 1
     for attempt in range(1, attempts + 1):

@@ -19,6 +19,7 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]
     hf_raise_for_status,
 )
 
+from surgeon_engine.api.decoding import decode_json
 from surgeon_engine.api.errors import DownloadError
 
 _REDIRECTS = 5
@@ -85,7 +86,7 @@ def read_json(
                     _MIRROR,
                 )
     try:
-        return msgspec.json.decode(bytes(body), type=expected)
+        return decode_json(bytes(body), expected)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise DownloadError(
             f"{host} does not answer with a valid {what}: {str(error).rstrip('.')}.",

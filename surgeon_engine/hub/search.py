@@ -10,6 +10,7 @@ import msgspec
 import transformers
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
+from surgeon_engine.api.decoding import json_decoder
 from surgeon_engine.api.errors import DownloadError
 from surgeon_engine.api.json_process import JsonProcess, module_command
 from surgeon_engine.api.messages.sources import HubModel, HubSearched
@@ -37,7 +38,7 @@ def search_hub(
         RunCancelled: The user has cancelled.
     """
     words = "".join(char for char in query if char.isprintable())[:_MAX_QUERY]
-    decode = msgspec.json.Decoder(SearchMessage).decode
+    decode = json_decoder(SearchMessage).decode
     end = time.monotonic() + timeout_s
     with JsonProcess((*COMMAND, words), decode, os.environ | ENVIRONMENT) as process:
         while time.monotonic() < end:

@@ -20,6 +20,7 @@ from typing import Any
 
 import msgspec
 
+from surgeon_engine.api.decoding import json_decoder
 from surgeon_engine.api.json_process import kill_process_tree
 
 _STDIN = 0  # file descriptor
@@ -64,7 +65,7 @@ def read_messages(message_type: Any, handle: Callable[[Any], object]) -> None:
     """
 
     def read() -> None:
-        decoder = msgspec.json.Decoder(message_type)
+        decoder = json_decoder(message_type)
         for line in sys.stdin.buffer:
             handle(decoder.decode(line))
         kill_process_tree(os.getpid())

@@ -23,10 +23,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
 from surgeon_engine.api.config.fields import Field, Member, fields_of
 from surgeon_engine.api.config.pruning import PruningConfig
+from surgeon_engine.api.decoding import convert
 from surgeon_engine.api.errors import ConfigError
 
 _RENAMED = {
@@ -148,7 +147,7 @@ def _completed(
 
 def _check(member: type[Member], name: str, value: Any) -> None:
     """Check a setting that does not apply; it would be wrong once it did."""
-    msgspec.convert({"kind": member.__struct_config__.tag, name: value}, member)
+    convert({"kind": member.__struct_config__.tag, name: value}, member)
 
 
 def _add(values: dict[str, Any], name: str, value: Any) -> None:

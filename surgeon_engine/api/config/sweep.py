@@ -13,6 +13,7 @@ import msgspec
 
 from surgeon_engine.api.config.fields import settings_of, values_of, with_values
 from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.decoding import convert
 from surgeon_engine.api.errors import ConfigError
 
 _EXAMPLE = "Write it as pruning.sparsity=0.1,0.2,0.3."
@@ -111,7 +112,7 @@ def _axis(config: RunConfig, text: str) -> Axis:
 
 def _value(name: str, kind: Any, text: str) -> Any:
     try:
-        return msgspec.convert(text, kind, strict=False)
+        return convert(text, kind, strict=False)
     except msgspec.ValidationError as error:
         raise ConfigError(
             f"{name} cannot be {text!r}: {error}.", "See the job files in README.md."

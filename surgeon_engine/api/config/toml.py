@@ -19,6 +19,7 @@ from surgeon_engine.api.config.fields import fields_of, settings_of
 from surgeon_engine.api.config.migration import migrate
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.samples import SamplesConfig
+from surgeon_engine.api.decoding import convert
 from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.model_info.source_names import DEMO, is_hub_source
 
@@ -39,7 +40,7 @@ def config_from_toml(text: str, name: str = "") -> RunConfig:
         job, notes = migrate(msgspec.toml.decode(text))
         _check_names(job)
         _check_texts(job)
-        config = msgspec.convert(job, RunConfig)
+        config = convert(job, RunConfig)
     except msgspec.ValidationError as error:
         # msgspec wraps the errors of __post_init__, whose messages are better.
         if isinstance(error.__cause__, ConfigError):

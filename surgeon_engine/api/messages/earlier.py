@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
+from surgeon_engine.api.decoding import json_decoder
 from surgeon_engine.api.messages.run import Evaluation, ShotFinished
 
 
@@ -23,7 +24,7 @@ class _Line(msgspec.Struct):
     event: Correction
 
 
-_DECODER = msgspec.json.Decoder(_Line)
+_DECODER = json_decoder(_Line)
 
 
 def read_correction(line: bytes) -> Correction | None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from surgeon_engine.api.config.toml import config_from_toml, config_to_toml
+from surgeon_engine.api.decoding import decode_json
 from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.files import write_atomically
 from surgeon_engine.api.planning.estimate import Estimate
@@ -65,7 +66,7 @@ class QueueFile:
         except OSError as error:
             raise UnreadableQueueError(error.strerror or str(error)) from error
         try:
-            stored = msgspec.json.decode(data, type=_StoredQueue)
+            stored = decode_json(data, _StoredQueue)
             runs = tuple(
                 QueuedRun(
                     each.name,

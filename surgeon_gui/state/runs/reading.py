@@ -23,6 +23,7 @@ import msgspec
 
 from surgeon_engine.api.config.export import Format
 from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.decoding import json_decoder
 from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.files import size_of_folder, write_atomically
 from surgeon_engine.api.messages.earlier import (
@@ -309,7 +310,7 @@ def outcome_of(run: RunState) -> RunOutcome:
 
 
 def _log(path: Path, with_progress: bool) -> Iterator[Envelope | Correction]:
-    decoder = msgspec.json.Decoder(Envelope)
+    decoder = json_decoder(Envelope)
     try:
         log = path.open("rb")
     except FileNotFoundError:
