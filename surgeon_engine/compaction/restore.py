@@ -157,24 +157,30 @@ def expand_to_full_size(
     config: PretrainedConfig,
     plan_for: Callable[[PreTrainedModel], CompactionPlan],
     tensors: Mapping[str, Tensor],
+    zeros: Callable[[torch.Size, torch.dtype], Tensor] | None = None,
 ) -> tuple[PreTrainedModel, CompactionPlan]:
-    """Build a model of full size in host memory, with zeros for removed parts.
+    """Build a model of full size on the host, with zeros for removed parts.
 
     Args:
         stock: Class of the unpruned model.
         config: Config of the unpruned model.
         plan_for: Returns the plan for the model of full size.
         tensors: Tensors of the compact model.
+        zeros: Makes a tensor of zeros; default: in memory.
 
     Raises:
         ModelError: A tensor does not have the shape that follows from the plan.
     """
     shapes = _shapes(stock, config)
     dtype = next(x.dtype for x in tensors.values() if x.is_floating_point())
+    made = {
+        name: torch.zeros(s, dtype=dtype) if zeros is None else zeros(s, dtype)
+        for name, s in shapes.items()
+    }
     model = stock.from_pretrained(
         None,
         config=config,
-        state_dict={name: torch.zeros(s, dtype=dtype) for name, s in shapes.items()},
+        state_dict=made,
         dtype=dtype,
     )
     plan = plan_for(model)

@@ -38,6 +38,7 @@ from surgeon_engine.model.block_runner import (
     first_of,
     split_hidden,
 )
+from surgeon_engine.model.head import head_logits, last_hidden, logit_parts
 from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.model.not_finite import hint_for, is_broken, with_origin
 from surgeon_engine.model.offload import on_device
@@ -45,6 +46,8 @@ from surgeon_engine.runtime.hidden_store import HiddenStore
 
 # Called after the forward of each batch, and after each of its backwards in each block.
 Step = Callable[[], None]
+
+_LOGITS_AT_ONCE = 2**26  # numbers
 
 
 def step_count(windows: int, batch: int, blocks: int, draws: int = 1) -> int:
@@ -187,8 +190,7 @@ def input_covariances(
         with sums:
             for tokens in request.windows.split(request.batch):
                 tokens = tokens.to(request.model.device)
-                logits = request.model(tokens, use_cache=False).logits
-                _check_finite(request, tokens, logits)
+                _check_finite(request, tokens, last_hidden(request.model, tokens))
                 step()
     finally:
         for hook in hooks:
@@ -229,14 +231,14 @@ def _record_forward(
     try:
         for tokens in request.windows.split(request.batch):
             tokens = tokens.to(request.model.device)
-            logits = request.model(tokens, use_cache=False).logits
-            predicted = logits[:, :-1].flatten(0, 1).float()
-            _check_finite(request, tokens, predicted)
+            hidden = last_hidden(request.model, tokens)
+            of_hidden = _head_gradients(request, tokens, hidden.detach(), generator)
             gradients = []
-            for labels in _labels(request, tokens, predicted, generator):
-                loss = functional.cross_entropy(predicted, labels, reduction="sum")
-                (gradient,) = torch.autograd.grad(loss, leaf[0], retain_graph=True)
-                gradients.append(gradient.cpu())
+            for gradient in of_hidden:
+                (back,) = torch.autograd.grad(
+                    hidden, leaf[0], gradient, retain_graph=True
+                )
+                gradients.append(back.cpu())
             record.output_gradients.append(gradients)
             step()
     finally:
@@ -253,15 +255,48 @@ def _record_forward(
     return record
 
 
-def _labels(
+def _head_gradients(
     request: CurvatureRequest,
     tokens: Tensor,
+    hidden: Tensor,
+    generator: torch.Generator,
+) -> list[Tensor]:
+    """Return the gradient of the loss of a batch by what the head reads.
+
+    Returns:
+        For each draw of the labels: windows x length x hidden.
+    """
+    hidden.requires_grad_()
+    found = [torch.zeros_like(hidden) for _ in range(request.backwards)]
+    labels = tokens[:, 1:]
+    for part in logit_parts(request.model, labels, _LOGITS_AT_ONCE):
+        logits = head_logits(request.model, hidden[:, :-1][:, part])
+        predicted = logits.flatten(0, 1).float()
+        _check_finite(request, tokens, predicted)
+        drawn = _labels(request, labels[:, part], predicted, generator)
+        for gradient, of_draw in zip(found, drawn, strict=True):
+            loss = functional.cross_entropy(predicted, of_draw, reduction="sum")
+            (back,) = torch.autograd.grad(loss, hidden, retain_graph=True)
+            gradient += back
+    return found
+
+
+def _labels(
+    request: CurvatureRequest,
+    labels: Tensor,
     predicted: Tensor,
     generator: torch.Generator,
 ) -> Iterator[Tensor]:
-    """Yield the labels of a batch, once or for each draw; predicted: tokens x V."""
+    """Yield the labels of a part of a batch, once or for each draw.
+
+    Args:
+        request: says how labels are chosen.
+        labels: those of the text, windows x tokens.
+        predicted: logits, tokens x vocabulary.
+        generator: draws labels.
+    """
     if request.labels is Fisher.EMPIRICAL:
-        yield tokens[:, 1:].flatten()
+        yield labels.flatten()
         return
     probabilities = predicted.detach().softmax(dim=1)
     for _ in range(request.draws):
@@ -455,8 +490,8 @@ def _check_no_shared_keys(request: CurvatureRequest) -> None:
         )
 
 
-def _check_finite(request: CurvatureRequest, tokens: Tensor, logits: Tensor) -> None:
-    if is_broken(logits):
+def _check_finite(request: CurvatureRequest, tokens: Tensor, found: Tensor) -> None:
+    if is_broken(found):
         message = "The model's predictions on the calibration text are not finite."
         raise CurvatureError(
             with_origin(message, request.model, tokens), hint_for(request.model)

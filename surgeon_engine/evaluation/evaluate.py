@@ -23,10 +23,9 @@ from surgeon_engine.evaluation.fidelity import (
     Reference,
     compare_unchecked,
     estimate,
-    head_logits,
-    last_hidden,
     reference_of,
 )
+from surgeon_engine.model.head import head_logits, last_hidden
 from surgeon_engine.model.not_finite import hint_for, with_origin
 
 _MAX_LOSS = 700.0  # nats: exp of more overflows float64

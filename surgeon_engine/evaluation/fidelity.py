@@ -13,22 +13,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
-from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
 from surgeon_engine.api.errors import EvaluationError
 from surgeon_engine.api.messages.run import Estimate
 from surgeon_engine.evaluation.divergence import log_divergences
-from surgeon_engine.model.block_runner import replaced_forward
-from surgeon_engine.model.layers import body_of
+from surgeon_engine.model.head import head_logits, last_hidden, logit_parts
 
 Step = Callable[[], None]
 
-_LOGITS_AT_ONCE = 2**25  # numbers
 _RESAMPLES = 1000  # of the windows, for the interval
 _INTERVAL = 0.95
 
@@ -159,27 +155,3 @@ def _figures(
 
 def _log_probabilities(model: PreTrainedModel, hidden: Tensor) -> Tensor:
     return head_logits(model, hidden).float().log_softmax(dim=-1)
-
-
-def last_hidden(model: PreTrainedModel, tokens: Tensor) -> Tensor:
-    """Return the hidden states that the head reads: windows x length x hidden."""
-    return body_of(model)(input_ids=tokens, use_cache=False)[0]
-
-
-def head_logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
-    """Return the logits of hidden states: windows x length x vocabulary."""
-
-    def forward(*_: Any, **__: Any) -> BaseModelOutputWithPastAndCrossAttentions:
-        return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=hidden)
-
-    tokens = hidden.new_zeros(hidden.shape[:2], dtype=torch.long)
-    with replaced_forward((body_of(model),), forward):
-        return model(input_ids=tokens, use_cache=False).logits
-
-
-def logit_parts(model: PreTrainedModel, labels: Tensor) -> Iterator[slice]:
-    """Yield slices of the tokens of a window whose logits fit in memory."""
-    vocabulary = model.config.get_text_config().vocab_size
-    size = max(1, _LOGITS_AT_ONCE // (len(labels) * vocabulary))
-    for start in range(0, labels.shape[1], size):
-        yield slice(start, start + size)

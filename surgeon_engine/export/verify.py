@@ -14,9 +14,10 @@ from surgeon_engine.api.config.export import FileDtype
 from surgeon_engine.api.files import write_atomically
 from surgeon_engine.api.formatting import format_percent
 from surgeon_engine.evaluation.divergence import log_divergences
-from surgeon_engine.evaluation.fidelity import Reference, head_logits
+from surgeon_engine.evaluation.fidelity import Reference
 from surgeon_engine.evaluation.perplexity import perplexity
 from surgeon_engine.export.base import VerificationResult
+from surgeon_engine.model.head import head_logits
 from surgeon_engine.model.load import LoadedModel
 
 _MAX_TOKENS = 64  # for the comparison of logits

@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from surgeon_engine.api.errors import ModelError
+from surgeon_engine.runtime.hidden_store import HiddenStore
 
 LINEAR = (nn.Linear, Conv1D)
 
@@ -89,16 +90,15 @@ class PrunableLayer:
 
 
 class KeptWeights:
-    """A copy of some parameters in host memory.
+    """A copy of some parameters on the host, in files where its memory is short.
 
     As a context manager it restores them at the end of the block, any number of times.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
         self._parameters = list(parameters)
-        self._values = [
-            parameter.detach().to("cpu", copy=True) for parameter in self._parameters
-        ]
+        self._store = HiddenStore(torch.device("cpu"))
+        self._values = [self._store.keep(x.detach()) for x in self._parameters]
 
     @classmethod
     def of(cls, layers: Iterable[PrunableLayer]) -> KeptWeights:

@@ -24,12 +24,8 @@ from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.messages.run import HeldOutMeasured, Stage
 from surgeon_engine.api.saved_state import SavedTraining
 from surgeon_engine.evaluation.divergence import log_divergences
-from surgeon_engine.evaluation.fidelity import (
-    Reference,
-    head_logits,
-    last_hidden,
-    logit_parts,
-)
+from surgeon_engine.evaluation.fidelity import Reference
+from surgeon_engine.model.head import head_logits, last_hidden, logit_parts
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.recovery.block_pair import STEP_WINDOWS
 from surgeon_engine.recovery.judge import Judge

@@ -86,7 +86,7 @@ class HiddenStore:
             self._left.host -= x.nbytes
             kept, place = torch.empty_like(x, device="cpu"), "host"
         else:
-            kept, place = self._mapped.empty_like(x)
+            kept, place = self._mapped.new(x.shape, x.dtype)
         self._places[id(kept)] = place
         return kept
 

@@ -24,20 +24,23 @@ class MappedTensors:
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._numbers = count()
 
-    def empty_like(self, x: Tensor) -> tuple[Tensor, Path]:
-        """Return a tensor of the same shape and format, and its file."""
+    def zeros(self, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+        """Return a tensor of zeros, whose file takes no room until it is written."""
+        return self.new(shape, dtype)[0]
+
+    def new(self, shape: torch.Size, dtype: torch.dtype) -> tuple[Tensor, Path]:
+        """Return a tensor of zeros, and its file."""
         if self._folder is None:
             self._folder = temporary_folder()
             weakref.finalize(self, self._folder.cleanup)
         file = Path(self._folder.name, str(next(self._numbers)))
-        flat = torch.from_file(
-            str(file), shared=True, size=max(1, x.numel()), dtype=x.dtype
-        )
-        return flat[: x.numel()].view(x.shape), file
+        count = shape.numel()
+        flat = torch.from_file(str(file), shared=True, size=max(1, count), dtype=dtype)
+        return flat[:count].view(shape), file
 
     def keep(self, x: Tensor) -> Tensor:
         """Return a copy of a tensor in a file."""
-        kept, _ = self.empty_like(x)
+        kept = self.zeros(x.shape, x.dtype)
         kept.copy_(x)
         return kept
 

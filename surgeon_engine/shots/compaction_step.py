@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from surgeon_engine.api.config.pruning import Coupling
+from surgeon_engine.api.config.run import Offload
 from surgeon_engine.compaction.plan import (
     CompactionPlan,
     KeptGroups,
@@ -26,6 +27,7 @@ from surgeon_engine.model.coupling import groups_of
 from surgeon_engine.model.layers import find_blocks, prunable_layers
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
+from surgeon_engine.runtime.mapped_tensors import MappedTensors
 
 
 def compact_state(state: PruningState) -> None:
@@ -51,17 +53,20 @@ def compact_state(state: PruningState) -> None:
 def full_size_model(state: PruningState) -> PrunedModel:
     """Return the model in its original size, with zeros for what was removed.
 
-    It is on the host if parts of it had been taken out.
+    It is on the host if parts of it had been taken out; if blocks are offloaded, in
+    files.
     """
     if not state.compacted_weights:
         return PrunedModel(state.loaded, plan_of(state.units, state.removed))
     compact_state(state)  # so that all removals are in `state.kept`
     small = state.loaded.model
+    in_files = state.config.model.offload is Offload.ON
     model, plan = expand_to_full_size(
         type(small),
         small.config,
         lambda model: _plan(state, model),
         small.state_dict(),
+        MappedTensors().zeros if in_files else None,
     )
     model.generation_config = small.generation_config
     loaded = replace(

@@ -13,7 +13,7 @@ from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.planning.duration import seconds_of_stages
 from surgeon_engine.api.planning.memory import Footprint
-from surgeon_engine.api.planning.recovery_memory import DEVICE_SHARE, HOST_SHARE
+from surgeon_engine.api.planning.recovery_memory import DEVICE_SHARE
 from surgeon_engine.api.planning.token_files import with_token_file_shape
 
 _LIBRARIES = 450_000_000  # bytes that a process with torch and transformers holds
@@ -41,13 +41,13 @@ def estimate(config: RunConfig, model: ModelSummary, machine: Machine) -> Estima
     read = with_token_file_shape(config.calibration)
     device = config.model.device
     on_gpu = machine.computes_on_gpu(device)
+    idle = max(_LIBRARIES, machine.idle_bytes) + _WORKING
     job = Footprint(
         replace(config, calibration=read),
         model,
         DEVICE_SHARE * machine.free_gpu_bytes if on_gpu else 0.0,
-        HOST_SHARE * machine.free_ram_bytes,
+        machine.free_ram_bytes - idle,
     )
-    idle = max(_LIBRARIES, machine.idle_bytes) + _WORKING
     peak = job.on_host if on_gpu else job.peak
     engine = idle + max(peak, job.loaded, job.exporting)
     # While a fresh process checks the export, the engine still holds its model.

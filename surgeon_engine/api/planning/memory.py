@@ -24,7 +24,7 @@ were pruned. Constants are measured (docs/results.md).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -38,6 +38,7 @@ from surgeon_engine.api.config.run import Dtype, Offload, RunConfig
 from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
 from surgeon_engine.api.planning.recovery_memory import (
+    HOST_SHARE,
     RecoveryMoment,
     recovery_moments,
     trained_weights,
@@ -54,6 +55,7 @@ _HELD_OUT = 4  # one of so many calibration windows
 _LOGIT_COPIES = 5.25  # float32: logits, their logarithms, two gradients
 _EVALUATED_COPIES = 5.0  # of two models, without gradients
 _LOGITS_AT_ONCE = 2**25  # numbers, in an evaluation
+_GRADIENT_LOGITS_AT_ONCE = 2**26  # numbers, where their gradient is needed
 _GRAPH = 2.5  # numbers kept for each number that a layer of a block reads or writes
 _ALGEBRA = 2.5  # matrices of each of a layer's factors at once
 _SPARSE_ALGEBRA = 9  # and of the layer itself, where single weights adapt
@@ -71,9 +73,9 @@ class Footprint:
 
     config: RunConfig
     model: ModelSummary
-    # Bytes that the hidden states of recovery may take; the rest goes to files.
+    # Bytes of the device that the hidden states of recovery may take.
     store_on_device: float = 0.0
-    store_on_host: float = math.inf
+    free_on_host: float = math.inf  # bytes; what has no room there goes to files
 
     # what there is
 
@@ -192,8 +194,8 @@ class Footprint:
     @property
     def weights_on_host(self) -> float:
         """The offloaded blocks, unless they are left in files."""
-        is_in_files = self.weights > self.store_on_host
-        return self.weights if self.offloads and not is_in_files else 0
+        fits = self.offloads and self.weights <= self._room()
+        return self.weights if fits else 0
 
     @property
     def loaded(self) -> float:
@@ -264,9 +266,11 @@ class Footprint:
         return (self.model.blocks + 1) * numbers * self.model.hidden_size * self.each
 
     def logits(self, windows: int) -> float:
-        """Return the logits of a batch, with their loss and its gradient."""
+        """Return the logits of a part of a batch, with their loss and its gradient."""
+        if not self.measures_gradients:
+            return 0
         numbers = self.tokens(windows) * self.model.vocabulary
-        return numbers * _FLOAT * _LOGIT_COPIES
+        return min(numbers, _GRADIENT_LOGITS_AT_ONCE) * _FLOAT * _LOGIT_COPIES
 
     def evaluated(self, windows: int) -> float:
         """Return the logits of both models for a part of a batch, with their loss."""
@@ -301,49 +305,63 @@ class Footprint:
     @property
     def exported(self) -> float:
         """The models in memory once the export is written."""
-        return self.weights
+        return 0 if self.offloads else self.weights
 
     @property
     def exporting(self) -> float:
         """The models in memory during the export, and the tensors being written.
 
-        For coupled structures there are two, one of them with zeros filled in.
+        For coupled structures there are two, one of them with zeros filled in; in
+        files, if blocks are offloaded.
         """
+        if self.offloads:
+            return self.weights_on_host + self.export_weights
         is_coupled = self.config.pruning.kind in COUPLED
         return self.weights * (2 if is_coupled else 1) + self.export_weights
+
+    def _room(self, held: float = 0.0) -> float:
+        """Return what a store may take of the machine's memory beside `held` bytes."""
+        return HOST_SHARE * max(0.0, self.free_on_host - held)
 
     @property
     def peak(self) -> float:
         """The peak, if all memory is that of the machine."""
-        recorded = min(self.record(self.fitted), self.store_on_host)
-        again = min(self.record(self.held_out), self.store_on_host)
-        factors = min(self.factors, self.store_on_host)
-        moments = self._moments(factors, self.kept, recorded, again)
-        recovery = (
-            moment.device + moment.host + min(moment.stored, self.store_on_host)
-            for moment in self.recovery
+        fixed = self.weights_on_device + self.undone + self.references
+        sizes = self.factors, self.kept, self.record(self.fitted)
+        stored = (
+            min(x, self._room(fixed)) for x in (*sizes, self.record(self.held_out))
         )
-        after = self.unrecovered + max(recovery, default=0)
-        weights = self.weights_on_device + self.undone + self.references
-        return weights + max(*moments.values(), after)
+        moments = self._moments(*stored)
+        fixed_then = fixed + min(self.unrecovered, self._room(fixed))
+        recovery = (
+            _elastic(fixed_then + x.device + x.host, x.stored, self._room)
+            for x in self.recovery
+        )
+        return max(fixed + max(moments.values()), fixed_then, *recovery)
 
     @property
     def on_host(self) -> float:
         """The peak of the machine's memory, if a GPU computes."""
-        held = min(self.factors * (2 if self.held_out else 1), self.store_on_host)
-        recorded = self._stored_on_host(self.record(self.config.calibration.windows))
-        shot = held + self.choices + self.kept + recorded
-        moments = (
-            moment.host + self.weights_on_host + self._stored_on_host(moment.stored)
-            for moment in self.recovery
+        fixed = self.weights_on_host + self.undone + self.references
+        recorded = self._beyond_device(self.record(self.config.calibration.windows))
+        # The inputs of a block are dropped when its factors have been measured.
+        shot = _elastic(fixed, max(self.factors, recorded), self._room)
+        if self.held_out:
+            shot = _elastic(shot, self.factors, self._room)
+            shot = max(shot, _elastic(shot, self.kept, self._room))
+        shot += self.choices
+        fixed_then = fixed + min(self.unrecovered, self._room(fixed))
+        if self.recovery and self.offloads and self.weights <= self._room(fixed):
+            fixed_then += self.weights  # of the original
+        recovery = (
+            _elastic(fixed_then + x.host, self._beyond_device(x.stored), self._room)
+            for x in self.recovery
         )
-        after = self.unrecovered + max(moments, default=0)
-        weights = self.weights_on_host
-        return weights + self.undone + self.references + max(shot, after)
+        return max(shot, fixed_then, *recovery)
 
-    def _stored_on_host(self, size: float) -> float:
-        """Return how much of a store is on the host, if a GPU computes."""
-        return min(max(0, size - self.store_on_device), self.store_on_host)
+    def _beyond_device(self, size: float) -> float:
+        """Return how much of a store is not on the device."""
+        return max(0, size - self.store_on_device)
 
     @property
     def on_device(self) -> float:
@@ -438,10 +456,15 @@ class Footprint:
         files = self.export_weights + self.checkpoint_weights
         tokens = min(_PROBED_TOKENS, calibration.window_length)
         probe = 2 * tokens * self.model.vocabulary * _FLOAT  # of both models
-        in_memory = self.store_on_device + self.store_on_host
+        in_memory = self.store_on_device + self._room()
         of_recovery = max((moment.stored for moment in self.recovery), default=0)
-        stored = max(self.record(self.fitted) + self.factors, of_recovery)
+        copies = self.unrecovered + of_recovery
+        stored = max(self.record(self.fitted) + self.factors + self.kept, copies)
         mapped = int(max(0, stored - in_memory))
+        if self.offloads:
+            mapped += int(
+                2 * self.weights
+            )  # those that change, and the full-size model
         during, at_the_end = self._saved_state
         return max(mapped + during, files + probe + _OTHER_FILES + at_the_end)
 
@@ -503,3 +526,8 @@ def width(layer: LayerSummary) -> int:
 def place(layer: LayerSummary) -> str:
     """Return the part of a block that has the layer: `mlp` for `mlp.down_proj`."""
     return layer.kind.rpartition(".")[0]
+
+
+def _elastic(held: float, stored: float, room: Callable[[float], float]) -> float:
+    """Return what is in memory with a store, which takes a part of what is free."""
+    return held + min(stored, room(held))

@@ -9,6 +9,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from surgeon_engine.api.config.pruning import Fisher
 from surgeon_engine.api.errors import CurvatureError
+from surgeon_engine.curvature import collect
 from surgeon_engine.curvature.collect import (
     CurvatureRequest,
     block_factors,
@@ -343,3 +344,12 @@ def test_block_that_runs_twice_raises_with_its_number():
     layers[1].forward = twice
     with pytest.raises(CurvatureError, match=r"Block 0 .* but 2 times"):
         measured(model)
+
+
+def test_logits_in_parts_give_the_same_factors(monkeypatch):
+    model = tiny_model("llama")
+    expected = measured(model)
+    monkeypatch.setattr(collect, "_LOGITS_AT_ONCE", 3 * VOCABULARY)
+    found = measured(model)
+    for name, pair in expected.items():
+        assert torch.allclose(found[name].G, pair.G, rtol=1e-3, atol=1e-7)

@@ -7,14 +7,9 @@ import torch
 
 from surgeon_engine.api.errors import EvaluationError
 from surgeon_engine.api.messages.run import Estimate
-from surgeon_engine.evaluation import fidelity
-from surgeon_engine.evaluation.fidelity import (
-    compare,
-    estimate,
-    head_logits,
-    last_hidden,
-    reference_of,
-)
+from surgeon_engine.evaluation.fidelity import compare, estimate, reference_of
+from surgeon_engine.model import head
+from surgeon_engine.model.head import head_logits, last_hidden
 from tests.helpers.tiny_models import FAMILIES, MORE_FAMILIES, VOCABULARY, tiny_model
 
 WINDOWS = torch.randint(
@@ -36,7 +31,7 @@ def changed(family):
 
 @each_family
 def test_figures_equal_those_of_the_logits_of_both_models(family, monkeypatch):
-    monkeypatch.setattr(fidelity, "_LOGITS_AT_ONCE", 3 * 2 * VOCABULARY)
+    monkeypatch.setattr(head, "LOGITS_AT_ONCE", 3 * 2 * VOCABULARY)
     original, model = tiny_model(family), changed(family)
     steps = []
     reference = reference_of(original, WINDOWS, 2, lambda: steps.append(0))

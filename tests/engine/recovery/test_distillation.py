@@ -107,9 +107,7 @@ def test_gradient_in_parts_equals_that_of_the_whole(monkeypatch):
     """The head runs on a few tokens at a time."""
     found = []
     for at_once in (2**25, 200):
-        monkeypatch.setattr(
-            "surgeon_engine.evaluation.fidelity._LOGITS_AT_ONCE", at_once
-        )
+        monkeypatch.setattr("surgeon_engine.model.head.LOGITS_AT_ONCE", at_once)
         state = state_of()
         fitted, judge = references(state)
         remove_some(state)

@@ -9,7 +9,7 @@ import torch
 
 from surgeon_engine.api.config.pruning import Method, Structure
 from surgeon_engine.api.messages.run import StageStarted
-from surgeon_engine.evaluation.fidelity import last_hidden
+from surgeon_engine.model.head import last_hidden
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.recovery.block_pair import BlockPair, RecoveryText

@@ -128,7 +128,7 @@ def test_obstacle_says_what_the_closest_recovery_needs():
     full = needed(explicit(LADDER[0]))
     found = settle(JOB, MODEL, machine(free=int(0.9 * full)))
     assert found.obstacle.what is Resource.MEMORY
-    assert found.obstacle.needed == full
+    assert found.obstacle.needed == pytest.approx(full, rel=0.01)
     assert "GB" in next(found.messages)
 
 
@@ -151,9 +151,9 @@ def test_open_weights_of_a_distillation_are_chosen():
 
 
 def test_something_else_that_is_larger_does_not_lower_the_recovery():
-    """With wide batches, the evaluation needs most; recovery does not matter."""
-    calibration = replace(JOB.calibration, batch=256, windows=256, window_length=8)
-    model = msgspec.structs.replace(MODEL, vocabulary=10**7)
+    """With wide batches, the gradients need most; recovery does not matter."""
+    calibration = replace(JOB.calibration, batch=1024, windows=8192, window_length=256)
+    model = MODEL
     job = replace(JOB, calibration=calibration)
     least = estimate(explicit_in(job, LADDER[-1]), model, machine(free=PLENTY)).ram
     full = estimate(explicit_in(job, LADDER[0]), model, machine(free=PLENTY)).ram

@@ -303,14 +303,15 @@ def test_fitting_job_is_unchanged():
 
 
 def test_slow_number_formats_are_not_proposed():
-    large = calibrated(batch=1, windows=512, window_length=512)
-    free = need(large) * 4 // 5
-    quick = settings_that_fit(large, MODEL, machine(free), PLENTY)
+    large = calibrated(batch=1)
+    model = msgspec.structs.replace(MODEL, parameters=10**9)
+    free = estimate(large, model, machine(PLENTY)).ram // 2
+    quick = settings_that_fit(large, model, machine(free), PLENTY)
     assert "model.dtype" in [change.field for change in quick.changes]
     products = {**machine().processor.products, Dtype.BFLOAT16: 1e8}
     rates = msgspec.structs.replace(machine().processor, products=products)
     slow = msgspec.structs.replace(machine(free), processor=rates)
-    fitted = settings_that_fit(large, MODEL, slow, PLENTY)
+    fitted = settings_that_fit(large, model, slow, PLENTY)
     assert "model.dtype" not in [change.field for change in fitted.changes]
 
 

@@ -1,0 +1,52 @@
+"""The last hidden states of a model, and the logits that its head makes of them.
+
+Logits are large: tokens x vocabulary. The head alone gives those of a part of the
+tokens, so that they need not be held at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
+
+from surgeon_engine.model.block_runner import replaced_forward
+from surgeon_engine.model.layers import body_of
+
+LOGITS_AT_ONCE = 2**25  # numbers
+
+
+def last_hidden(model: PreTrainedModel, tokens: Tensor) -> Tensor:
+    """Return the hidden states that the head reads: windows x length x hidden."""
+    return body_of(model)(input_ids=tokens, use_cache=False)[0]
+
+
+def head_logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
+    """Return the logits of hidden states: windows x length x vocabulary."""
+
+    def forward(*_: Any, **__: Any) -> BaseModelOutputWithPastAndCrossAttentions:
+        return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=hidden)
+
+    tokens = hidden.new_zeros(hidden.shape[:2], dtype=torch.long)
+    with replaced_forward((body_of(model),), forward):
+        return model(input_ids=tokens, use_cache=False).logits
+
+
+def logit_parts(
+    model: PreTrainedModel, labels: Tensor, at_once: int | None = None
+) -> Iterator[slice]:
+    """Yield slices of the tokens of a window with at most so many logits.
+
+    Args:
+        model: has the vocabulary.
+        labels: windows x tokens, of which slices are yielded.
+        at_once: numbers, at least those of a token; None: a usual number.
+    """
+    vocabulary = model.config.get_text_config().vocab_size
+    size = max(1, (at_once or LOGITS_AT_ONCE) // (len(labels) * vocabulary))
+    for start in range(0, labels.shape[1], size):
+        yield slice(start, start + size)
