@@ -20,7 +20,7 @@ from surgeon_engine.api.config.recovery import (
     RecoveryConfig,
     TrainedWeights,
 )
-from surgeon_engine.api.config.run import Device, Dtype, ModelConfig, RunConfig
+from surgeon_engine.api.config.run import Device, Dtype, ModelConfig, Offload, RunConfig
 from surgeon_engine.api.config.samples import SamplesConfig
 from surgeon_engine.api.errors import InsufficientResourcesError
 from surgeon_engine.api.messages.run import Stage
@@ -303,7 +303,7 @@ def test_fitting_job_is_unchanged():
 
 
 def test_slow_number_formats_are_not_proposed():
-    large = calibrated(batch=1)
+    large = replace(calibrated(batch=1), model=ModelConfig(offload=Offload.OFF))
     model = msgspec.structs.replace(MODEL, parameters=10**9)
     free = estimate(large, model, machine(PLENTY)).ram // 2
     quick = settings_that_fit(large, model, machine(free), PLENTY)
