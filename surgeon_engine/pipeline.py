@@ -139,10 +139,11 @@ def resume(folder: Path, context: RunContext) -> None:
     with run.locked():
         saved = run.saved_state.read()
         config = replace(_config_of(run), recovery=saved.recovery)
-        export = replace(config.export, replace=_may_replace(run, config))
-        _check_destination(run, config, replace=export.replace)
         freed = run.saved_state.size + size_of_folder(run.export_path(config))
         found = preflight(config, run.path, with_time=False, freed=freed)
+        config = found.resources.settled.config
+        export = replace(config.export, replace=_may_replace(run, config))
+        _check_destination(run, config, replace=export.replace)
         check_fits(found)
         _begin(run, config, context, saved)
         run.remove_cut_off_line()

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.run import Offload, RunConfig
 from surgeon_engine.api.config.samples import SamplesConfig
 from surgeon_engine.api.config.toml import config_from_toml, config_to_toml
 from surgeon_engine.api.errors import RunFolderError
@@ -209,9 +209,11 @@ def _unpacked(packed: Tensor, count: int) -> Tensor:
 def _digest_of_config(config: RunConfig) -> str:
     """Return a digest of a config, as it is once it was read from a file.
 
-    Samples have no effect on the result.
+    Samples and the place of the weights have no effect on the result.
     """
-    read = config_from_toml(config_to_toml(replace(config, samples=SamplesConfig())))
+    model = replace(config.model, offload=Offload.AUTOMATIC)
+    config = replace(config, model=model, samples=SamplesConfig())
+    read = config_from_toml(config_to_toml(config))
     return hashlib.sha256(config_to_toml(read).encode()).hexdigest()
 
 

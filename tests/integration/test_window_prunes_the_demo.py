@@ -8,6 +8,7 @@ import pytest
 from PySide6.QtWidgets import QPlainTextEdit
 
 from surgeon_engine.api.config.recovery import Recovery
+from surgeon_engine.api.config.run import Offload
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_gui.state.run import Status
 from tests.helpers.windows import click, find, run_of
@@ -50,7 +51,8 @@ def test_demo_is_pruned_step_by_step(qtbot, real_window, tmp_path):
     report = RunFolder(tmp_path / "runs" / run.folder).read_report()
     settled = report.config.recovery
     assert settled.level is Recovery.DISTILLATION
-    assert report.config == replace(run.config, recovery=settled)
+    model = replace(run.config.model, offload=Offload.OFF)
+    assert report.config == replace(run.config, model=model, recovery=settled)
     assert find(window, "phase_label").text().startswith("Finished")
     window.save_charts(tmp_path)
     for name in ("perplexity", "parameters", "sparsity"):
