@@ -23,7 +23,14 @@ from PySide6.QtCore import (
 )
 from PySide6.QtGui import QAction, QImage, QPainter, QRegion, QWheelEvent
 from PySide6.QtSvg import QSvgGenerator
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QMenu, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QFrame,
+    QHBoxLayout,
+    QMenu,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
 from typing_extensions import override
 
 from surgeon_engine.api.files import write_atomically
@@ -69,15 +76,15 @@ class ChartCard(QFrame):
         self.setObjectName(f"{name}_chart")
         self.setProperty("card", "true")
         self.setAccessibleName(title)
-        self._name = name
+        self._name, self._reset = name, f"{name}_reset_button"
         self._title = heading(title)
         self._empty = text_label(when_empty, quiet=True)
         self._empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._body: QWidget | None = None
         self.legend = Legend()
         self.legend.hide()
-        self.controls = QHBoxLayout()
-        self.controls.setSpacing(GAP)
+        self._controls = QHBoxLayout()
+        self._controls.setSpacing(GAP)
         self._saved = eliding_label(f"{name}_saved_note", quiet=True)
         self._saved.setAlignment(Qt.AlignmentFlag.AlignRight)
         self._saved_timer = QTimer(self, singleShot=True)
@@ -106,12 +113,20 @@ class ChartCard(QFrame):
         top = QHBoxLayout()
         top.addWidget(self._title)
         top.addWidget(self._saved, 1)
-        top.addLayout(self.controls)
+        top.addLayout(self._controls)
         top.addWidget(self._more)
         top.addWidget(self._back)
         self._below.addWidget(self.legend, 1)
         self._below.addStretch()
         return top, self._below
+
+    def add_control(self, control: QWidget) -> None:
+        """Add a control beside the title."""
+        self._controls.addWidget(control)
+        buttons = (self._more, self._back, *self.findChildren(QPushButton, self._reset))
+        # From the last on: Qt does not move the first widget behind the last one.
+        for each in reversed(buttons):
+            QWidget.setTabOrder(control, each)
 
     def set_body(self, body: QWidget) -> None:
         """Set the plot; it stays hidden while the chart is empty."""
@@ -270,7 +285,7 @@ class ChartCard(QFrame):
         farther = self._add_action("zoom_out", tr("Zoom out"))
         farther.triggered.connect(lambda: plot.zoom(1 / _MENU_ZOOM))
         self._menu.addSeparator()
-        reset = button(f"{self._name}_reset_button")
+        reset = button(self._reset)
         reset.hide()
         reset.clicked.connect(self.reset_zoom)
         plot.zoom_changed.connect(reset.setVisible)
