@@ -21,7 +21,7 @@ class CentralTabs(QStackedWidget):
         self._tabs.setDocumentMode(True)
         self._tabs.tabBar().setDrawBase(False)
         self._indices: dict[str, int] = {}
-        self.addWidget(empty_state)
+        self.addWidget(scrolling(empty_state))
         self.addWidget(self._tabs)
 
     def add_tab(self, name: str, view: QWidget) -> None:
@@ -58,6 +58,11 @@ class CentralTabs(QStackedWidget):
         """Name of the selected tab."""
         current = self._tabs.currentIndex()
         return next(name for name, i in self._indices.items() if i == current)
+
+    @property
+    def tab_width(self) -> int:
+        """The pixels that all tabs need beside each other."""
+        return self._tabs.tabBar().sizeHint().width()
 
     @property
     def shows_tabs(self) -> bool:

@@ -42,3 +42,17 @@ def test_focus_that_the_user_has_moved_stays(page):
     other.clearFocus()
     enable_unless(save, "")  # it was enabled already
     assert QApplication.focusWidget() is None
+
+
+def test_button_of_an_inactive_window_gets_the_focus_back(page, qtbot):
+    save = page.findChild(QPushButton, "save")
+    save.setFocus()
+    other = QWidget()
+    qtbot.addWidget(other)
+    other.show()
+    other.activateWindow()
+    qtbot.waitActive(other)
+    enable_unless(save, "It is being saved.")
+    assert page.focusWidget() is None
+    enable_unless(save, "")
+    assert page.focusWidget() is save
