@@ -49,11 +49,12 @@ from surgeon_gui.state.run_controls import run_controls
 from surgeon_gui.state.sources.resolver import is_missing
 from surgeon_gui.state.sources.samples import smollm2
 from surgeon_gui.state.step_text import plan_or_hint
-from surgeon_gui.text import labels
+from surgeon_gui.text import labels, numbers
 from surgeon_gui.views.live.live_view import LiveView
 from surgeon_gui.views.live.resources_view import ResourcesView
 from surgeon_gui.views.playground.view import PlaygroundView
 from surgeon_gui.views.result.view import ResultView
+from surgeon_gui.views.runs.question import RunQuestion
 from surgeon_gui.views.steps.calibration_page import CalibrationPage
 from surgeon_gui.views.steps.export_page import ExportPage
 from surgeon_gui.views.steps.model_page import ModelPage
@@ -92,6 +93,7 @@ _MIN_SIZE = (920, 500)  # half of a 4k screen at scale 2
 _LOG_PLACEMENT = DockPlacement(
     Qt.DockWidgetArea.BottomDockWidgetArea, size=150, is_shown=False
 )
+_UNSAVED_SECONDS = 60.0  # that are cancelled without a question
 _SIDES = (
     Qt.DockWidgetArea.LeftDockWidgetArea,
     Qt.DockWidgetArea.RightDockWidgetArea,
@@ -338,7 +340,7 @@ class MainWindow(QMainWindow):
         self._strip.add_clicked.connect(self._history.queue.add_draft)
         self._strip.pause_clicked.connect(self.session.pause_or_resume)
         self._strip.stop_clicked.connect(self.session.stop_and_keep)
-        self._strip.cancel_clicked.connect(self.session.cancel)
+        self._strip.cancel_clicked.connect(self._on_cancel_clicked)
         self._result.try_clicked.connect(self._on_try_clicked)
         self._result.next_clicked.connect(self._on_next_clicked)
         self._result.discard_clicked.connect(self._on_discard_clicked)
@@ -362,6 +364,8 @@ class MainWindow(QMainWindow):
         self._help_menu.bundle_written.connect(self._show_log)
         self._log.save_failed.connect(self._on_save_failed)
         self._close_question.may_close.connect(self._on_may_close)
+        self._cancel_question = RunQuestion("cancel", tr("Cancel the run"), self)
+        self._cancel_question.confirmed.connect(self._on_cancel_confirmed)
 
     def _connect_menus(self) -> None:
         slots = {
@@ -375,7 +379,7 @@ class MainWindow(QMainWindow):
             "start_action": self._on_start_clicked,
             "pause_action": self.session.pause_or_resume,
             "stop_action": self.session.stop_and_keep,
-            "cancel_action": self.session.cancel,
+            "cancel_action": self._on_cancel_clicked,
             "reset_layout_action": self._on_reset_layout_triggered,
         }
         for name, slot in slots.items():
@@ -482,6 +486,23 @@ class MainWindow(QMainWindow):
             self._steps.open(Step.RUN)
             self._tabs.open_tab("live_tab")
             self.session.start_run()
+
+    @Slot()
+    def _on_cancel_clicked(self) -> None:
+        """Cancel the run; ask first if the work of minutes would be lost."""
+        seconds = self.session.unsaved_seconds
+        if seconds < _UNSAVED_SECONDS:
+            self.session.cancel()
+            return
+        details = tr("It has taken {time}, and nothing is saved yet.")
+        details = details.format(time=numbers.duration(seconds))
+        folder = self.session.state.run.folder
+        self._cancel_question.ask(folder, tr("Cancel the run?"), details)
+
+    @Slot(str)
+    def _on_cancel_confirmed(self, folder: str) -> None:
+        if folder == self.session.state.run.folder:
+            self.session.cancel()
 
     @Slot()
     def _on_demo_clicked(self) -> None:
