@@ -131,6 +131,14 @@ class Session(JobEditor):
             self.send(Resume(run=run.run))
             self._set_run(run_state.resuming(run))
 
+    @property
+    def unsaved_seconds(self) -> float:
+        """The time of the run in progress, if nothing of it is saved; otherwise 0."""
+        run = self.state.run
+        if not run.status.can_cancel or _has_saved_state(run):
+            return 0.0
+        return run.seconds(time.time())
+
     @Slot()
     def cancel(self) -> None:
         """Cancel the run."""
@@ -229,7 +237,7 @@ class Session(JobEditor):
 
     def _on_run_ended(self, run: RunState) -> None:
         self._clock.stop()
-        ended = replace(run, can_go_on=RunFolder(Path(run.folder)).saved_state.exists)
+        ended = replace(run, can_go_on=_has_saved_state(run))
         state = replace(app_state.with_pace(self.state), run=ended)
         # The checks of the destinations find the new export.
         self._set(self._checked(state))
@@ -261,3 +269,7 @@ class Session(JobEditor):
 
     def _set_run(self, run: RunState) -> None:
         self._set(replace(self.state, run=run))
+
+
+def _has_saved_state(run: RunState) -> bool:
+    return RunFolder(Path(run.folder)).saved_state.exists

@@ -22,7 +22,6 @@ from surgeon_engine.api.messages.run import CostHistogram, Evaluation, Fidelity,
 from surgeon_engine.api.planning.limits import max_perplexity
 from surgeon_gui.base import units
 from surgeon_gui.base.translation import tr
-from surgeon_gui.state.job.targets import goal_or_none
 from surgeon_gui.state.run import RunState
 from surgeon_gui.text import numbers
 from surgeon_gui.text.chart_values import Bars, Curve, Line, Stack, at_shot
@@ -42,13 +41,6 @@ class Quality(Enum):
     AGREEMENT = "agreement"
     PERPLEXITY = "perplexity"
     LOSS = "loss"
-
-
-class SizeUnit(Enum):
-    """A measure of size."""
-
-    PARAMETERS = "parameters"
-    BYTES = "bytes"
 
 
 class BarUnit(Enum):
@@ -249,45 +241,6 @@ def _limit(run: RunState, measure: Quality) -> float | None:
     return math.log(limit) if measure is Quality.LOSS else limit
 
 
-def size_line(run: RunState, measure: SizeUnit) -> Line:
-    """Return the size of the whole model after each shot."""
-    if run.model is None:
-        return Line(tr("Parameters"))
-    counts = [run.model.parameters, *(shot.parameters for shot in run.history)]
-    xs = (0.0, *(float(shot.shot) for shot in run.history))
-    if measure is SizeUnit.BYTES:
-        ratio = bytes_per_parameter(run)
-        counts = [int(count * ratio) for count in counts]
-        scale, unit = _scale_of_bytes(counts[0])
-        axis, name = tr("Size ({unit})").format(unit=unit), tr("Size")
-    else:
-        scale, unit = _scale_of_counts(run.model.parameters)
-        axis = name = tr("Parameters")
-        if unit:
-            axis = tr("Parameters ({unit})").format(unit=unit)
-    return Line(
-        axis=axis,
-        xs=xs,
-        ys=tuple(count / scale for count in counts),
-        last_x=_last_shot(run),
-        from_zero=True,
-        name=name,
-        format_y=_Scaled(
-            numbers.size if measure is SizeUnit.BYTES else numbers.count, scale
-        ),
-    )
-
-
-def bytes_per_parameter(run: RunState) -> float:
-    """Return the bytes per parameter in the exported file, without removed parts."""
-    if run.config is None or run.model is None:
-        return 0.0
-    goal = goal_or_none(run.config, run.model)
-    if goal is None:  # as in the original file
-        return run.model.file_bytes / max(1, run.model.parameters)
-    return goal.weight_bytes / max(1, goal.parameters)
-
-
 def memory_line(run: RunState) -> Line:
     """Return the memory of the engine over the time of the run."""
     gigabyte, unit = units.gigabyte()
@@ -458,17 +411,6 @@ def _loss(evaluation: Evaluation) -> float:
 
 def _last_shot(run: RunState) -> float:
     return float(max(run.shots, len(run.history), 1))
-
-
-def _scale_of_counts(largest: int) -> tuple[float, str]:
-    for scale, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if largest >= scale:
-            return scale, unit
-    return 1.0, ""
-
-
-def _scale_of_bytes(largest: int) -> tuple[float, str]:
-    return units.gigabyte() if largest >= units.gigabyte()[0] else units.megabyte()
 
 
 def _scale_of_seconds(longest: float) -> tuple[float, str]:

@@ -150,13 +150,6 @@ def size(number: int) -> str:
     return localize(text.replace(" ", _SPACE))
 
 
-def megabytes(number: int) -> str:
-    """Format bytes in megabytes, to the last byte: 4.197658 MB."""
-    scale, unit = units.megabyte()
-    digits = f"{number / scale:,.6f}".rstrip("0").removesuffix(".")
-    return f"{localize(digits)}{_SPACE}{unit}"
-
-
 def duration(seconds: float) -> str:
     """Format a duration in its two largest units: 9.5 s, 12 s, 3 min 05 s."""
     if seconds < 10:

@@ -62,19 +62,44 @@ def enable_unless(widget: QWidget, obstacle: str) -> None:
     widget.setToolTip(plain_tip(obstacle or widget.accessibleDescription()))
 
 
+def focus_in(window: QWidget) -> QWidget | None:
+    """Return the widget that has the focus of a window, which may be inactive."""
+    return window.focusWidget()
+
+
+def neighbour_in_focus_chain(widget: QWidget, *, is_next: bool) -> QWidget:
+    """Return the widget to which Tab would lead, or Shift+Tab."""
+    step = QWidget.nextInFocusChain if is_next else QWidget.previousInFocusChain
+    found = step(widget)
+    while found is not None and found is not widget and not _takes_tab(found):
+        found = step(found)
+    return found or widget
+
+
+def _takes_tab(widget: QWidget) -> bool:
+    takes_tab = widget.focusPolicy() & Qt.FocusPolicy.TabFocus
+    has_proxy = widget.focusProxy() is not None
+    return (
+        bool(takes_tab) and not has_proxy and widget.isEnabled() and widget.isVisible()
+    )
+
+
 def set_enabled(widget: QWidget, *, is_enabled: bool) -> None:
     """Enable or disable a widget; one that had the focus gets it back.
 
     Qt would give the focus to the next widget, which may be anywhere.
     """
-    if not is_enabled and widget.hasFocus():
-        widget.clearFocus()
+    window = widget.window()
+    if not is_enabled and focus_in(window) is widget:
         widget.setProperty(_HAD_FOCUS, True)
+        widget.setEnabled(False)
+        if (focused := focus_in(window)) is not None:
+            focused.clearFocus()
+        return
     widget.setEnabled(is_enabled)
     if is_enabled and widget.property(_HAD_FOCUS):
         widget.setProperty(_HAD_FOCUS, False)
-        # Not that of the application: the window may be inactive.
-        if widget.isVisible() and widget.window().focusWidget() is None:
+        if widget.isVisible() and focus_in(window) is None:
             widget.setFocus()
 
 

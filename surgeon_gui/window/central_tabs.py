@@ -59,6 +59,11 @@ class CentralTabs(QStackedWidget):
         return next(name for name, i in self._indices.items() if i == current)
 
     @property
+    def tab_width(self) -> int:
+        """The pixels that all tabs need beside each other."""
+        return self._tabs.tabBar().sizeHint().width()
+
+    @property
     def shows_tabs(self) -> bool:
         """True if the tabs are shown instead of the empty state."""
         return self.currentWidget() is self._tabs

@@ -44,6 +44,8 @@ class HelpMenu(QObject):
         self.hint = FirstHint(is_shown=settings.shows_hint)
         self.hint.dismissed.connect(self._on_hint_dismissed)
         self.hint.commands_clicked.connect(self.show_commands)
+        self._run = session.state.shown_run.run  # that is shown
+        session.changed.connect(self._on_session_changed)
 
     def connect_menus(self, menus: Menus) -> None:
         """Connect the actions of the Help menu."""
@@ -121,6 +123,13 @@ class HelpMenu(QObject):
         message = tr("The debug bundle cannot be written: {error}.").format(error=error)
         hint = tr("Choose a folder that you may write to.")
         self._session.show_problem(Failed(message, hint))
+
+    @Slot()
+    def _on_session_changed(self) -> None:
+        """Hide the card when a run begins or is opened: its steps are done."""
+        if (run := self._session.state.shown_run.run) != self._run:
+            self._run = run
+            self.hint.hide()
 
     @Slot()
     def _on_hint_dismissed(self) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PySide6.QtCore import QObject, Qt, Signal, Slot
 from PySide6.QtGui import QAction
-from PySide6.QtWidgets import QMainWindow, QMenu, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QDockWidget, QMainWindow, QMenu, QVBoxLayout, QWidget
 
 from surgeon_gui.controllers.comparison import ComparisonController
 from surgeon_gui.controllers.runs import RunsController
@@ -58,20 +58,22 @@ class History(QObject):
         self._comparison_view.save_failed.connect(self.save_failed)
         self.comparison.changed.connect(self._on_comparison_changed)
 
-    def add_to(
-        self, tabs: CentralTabs, docks: Docks, actions: dict[str, QAction]
-    ) -> None:
-        """Add the comparison tab and the runs dock, and connect the menu actions."""
+    def add_dock(self, docks: Docks, actions: dict[str, QAction]) -> QDockWidget:
+        """Add the runs dock, and return it."""
+        dock = docks.add("runs_dock", self._dock_content(), _PLACEMENT)
+        docks.connect_toggle("runs_dock", actions["runs_action"])
+        self._comparison_view.runs_clicked.connect(dock.show)
+        self.queue.added.connect(dock.show)
+        return dock
+
+    def add_tab(self, tabs: CentralTabs, actions: dict[str, QAction]) -> None:
+        """Add the comparison tab, and connect the menu actions."""
         self._tabs, self._actions = tabs, actions
         tabs.add_tab("compare_tab", self._comparison_view)
-        self._dock = docks.add("runs_dock", self._dock_content(), _PLACEMENT)
-        docks.connect_toggle("runs_dock", actions["runs_action"])
         self._panel.compare_clicked.connect(self._on_compare_clicked)
-        self._comparison_view.runs_clicked.connect(self._dock.show)
         self.runs.opened.connect(self._on_run_opened)
         actions["disk_space_action"].triggered.connect(self._on_disk_space_triggered)
         self.queue.connect_actions(actions)
-        self.queue.added.connect(self._dock.show)
         self.queue.begun.connect(self._on_queue_begun)
         self.queue.completed.connect(self._on_queue_completed)
         menu = QMenu(self.report_row)
@@ -93,7 +95,8 @@ class History(QObject):
         column.addWidget(self.queue.panel)
         column.addWidget(self._panel, 1)
         area = scrolling(content)  # a low window has no room for queue and list
-        area.setMinimumWidth(self._panel.minimumWidth())
+        bar = area.verticalScrollBar().sizeHint().width()
+        area.setMinimumWidth(content.minimumSizeHint().width() + bar)
         return area
 
     def open_run(self, folder: Path) -> None:

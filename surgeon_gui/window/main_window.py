@@ -13,6 +13,7 @@ from PySide6.QtGui import (
     QDragEnterEvent,
     QDragLeaveEvent,
     QDropEvent,
+    QResizeEvent,
 )
 from PySide6.QtWidgets import (
     QMainWindow,
@@ -20,6 +21,7 @@ from PySide6.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+from shiboken6 import isValid
 from typing_extensions import override
 
 from surgeon_engine.api.config.run import RunConfig
@@ -47,11 +49,12 @@ from surgeon_gui.state.run_controls import run_controls
 from surgeon_gui.state.sources.resolver import is_missing
 from surgeon_gui.state.sources.samples import smollm2
 from surgeon_gui.state.step_text import plan_or_hint
-from surgeon_gui.text import labels
+from surgeon_gui.text import labels, numbers
 from surgeon_gui.views.live.live_view import LiveView
 from surgeon_gui.views.live.resources_view import ResourcesView
 from surgeon_gui.views.playground.view import PlaygroundView
 from surgeon_gui.views.result.view import ResultView
+from surgeon_gui.views.runs.question import RunQuestion
 from surgeon_gui.views.steps.calibration_page import CalibrationPage
 from surgeon_gui.views.steps.export_page import ExportPage
 from surgeon_gui.views.steps.model_page import ModelPage
@@ -60,7 +63,11 @@ from surgeon_gui.views.steps.run_page import RunPage
 from surgeon_gui.views.steps.step_panel import STEPS_WIDTH, StepPanel
 from surgeon_gui.views.steps.target_page import TargetPage
 from surgeon_gui.widgets.charts.chart_card import save_widget
-from surgeon_gui.widgets.controls import finish_typing
+from surgeon_gui.widgets.controls import (
+    finish_typing,
+    focus_in,
+    neighbour_in_focus_chain,
+)
 from surgeon_gui.widgets.dialogs import ask_new_file
 from surgeon_gui.widgets.error_bar import ErrorBar
 from surgeon_gui.window.action_strip import ActionStrip
@@ -86,6 +93,11 @@ _MIN_SIZE = (920, 500)  # half of a 4k screen at scale 2
 _LOG_PLACEMENT = DockPlacement(
     Qt.DockWidgetArea.BottomDockWidgetArea, size=150, is_shown=False
 )
+_UNSAVED_SECONDS = 60.0  # that are cancelled without a question
+_SIDES = (
+    Qt.DockWidgetArea.LeftDockWidgetArea,
+    Qt.DockWidgetArea.RightDockWidgetArea,
+)
 
 
 class MainWindow(QMainWindow):
@@ -109,6 +121,7 @@ class MainWindow(QMainWindow):
             engine, parent, self, pace=self.settings.pace, device=self.settings.device
         )
         self._is_closing = False
+        self._disabled: QWidget | None = None  # the last that has lost the focus so
         self._set_up_window()
         self._model_page = ModelPage(self.session, self.settings)
         self._calibration_page = CalibrationPage(self.session)
@@ -131,7 +144,6 @@ class MainWindow(QMainWindow):
         self._playground = Playground(self.session)
         self._log = LogView()
         self._docks = Docks(self)
-        self._docks.add("log_dock", self._log, _LOG_PLACEMENT)
         WindowLog(self).arrived.connect(self._log.append_line)
         self._help_menu = HelpMenu(self.session, self.settings, self._log, self)
         self._strip = ActionStrip()
@@ -227,6 +239,31 @@ class MainWindow(QMainWindow):
         event.accept()
 
     @override
+    def focusNextPrevChild(self, next: bool) -> bool:
+        """Move the focus for Tab, but not when the widget that has it is disabled.
+
+        Qt would move it to the next widget, which may be in another group. So nothing
+        has it until Tab goes on from there.
+        """
+        focused = focus_in(self)
+        if focused is not None and not focused.isEnabled():
+            self._disabled = focused
+            return False
+        if focused is None and self._disabled is not None:
+            if isValid(self._disabled):
+                neighbour_in_focus_chain(self._disabled, is_next=next).setFocus(
+                    Qt.FocusReason.TabFocusReason
+                )
+                return True
+            self._disabled = None
+        return super().focusNextPrevChild(next)
+
+    @override
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._make_room()
+
+    @override
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         if event.mimeData().urls():
             self._empty_state.show_drag(is_over=True)
@@ -274,7 +311,7 @@ class MainWindow(QMainWindow):
         self._tabs.add_tab("result_tab", self._result)
         self._analysis_tabs = AnalysisTabs(self.session, self._tabs, self._target_page)
         self._analysis_tabs.save_failed.connect(self._on_save_failed)
-        self._history.add_to(self._tabs, self._docks, self._menus.actions)
+        self._history.add_tab(self._tabs, self._menus.actions)
         self._tabs.add_tab("playground_tab", PlaygroundView(self._playground))
         self._tabs.add_tab("resources_tab", self._resources)
         column.addWidget(self._tabs, 1)
@@ -285,6 +322,9 @@ class MainWindow(QMainWindow):
         self._splitter.addWidget(right)
         self._splitter.setStretchFactor(1, 1)
         self.setCentralWidget(self._splitter)
+        # In the order in which Tab goes through the window.
+        self._runs_dock = self._history.add_dock(self._docks, self._menus.actions)
+        self._docks.add("log_dock", self._log, _LOG_PLACEMENT)
         self.statusBar().setSizeGripEnabled(False)
         self.statusBar().addPermanentWidget(self._strip, 1)
 
@@ -300,12 +340,16 @@ class MainWindow(QMainWindow):
         self._strip.add_clicked.connect(self._history.queue.add_draft)
         self._strip.pause_clicked.connect(self.session.pause_or_resume)
         self._strip.stop_clicked.connect(self.session.stop_and_keep)
-        self._strip.cancel_clicked.connect(self.session.cancel)
+        self._strip.cancel_clicked.connect(self._on_cancel_clicked)
         self._result.try_clicked.connect(self._on_try_clicked)
         self._result.next_clicked.connect(self._on_next_clicked)
         self._result.discard_clicked.connect(self._on_discard_clicked)
         self._docks.connect_toggle("log_dock", self._strip.log_button)
         self._docks.connect_toggle("runs_dock", self._strip.runs_button)
+        self._runs_dock.visibilityChanged.connect(self._make_room)
+        self._runs_dock.topLevelChanged.connect(self._make_room)
+        self._runs_dock.dockLocationChanged.connect(self._make_room)
+        self._steps.opened_while_hidden.connect(self._runs_dock.hide)
         self._error_bar.dismissed.connect(self.session.dismiss_problem)
         self._empty_state.demo_clicked.connect(self._on_demo_clicked)
         self._empty_state.folder_clicked.connect(self._model_page.ask_for_folder)
@@ -320,6 +364,8 @@ class MainWindow(QMainWindow):
         self._help_menu.bundle_written.connect(self._show_log)
         self._log.save_failed.connect(self._on_save_failed)
         self._close_question.may_close.connect(self._on_may_close)
+        self._cancel_question = RunQuestion("cancel", tr("Cancel the run"), self)
+        self._cancel_question.confirmed.connect(self._on_cancel_confirmed)
 
     def _connect_menus(self) -> None:
         slots = {
@@ -333,7 +379,7 @@ class MainWindow(QMainWindow):
             "start_action": self._on_start_clicked,
             "pause_action": self.session.pause_or_resume,
             "stop_action": self.session.stop_and_keep,
-            "cancel_action": self.session.cancel,
+            "cancel_action": self._on_cancel_clicked,
             "reset_layout_action": self._on_reset_layout_triggered,
         }
         for name, slot in slots.items():
@@ -362,6 +408,16 @@ class MainWindow(QMainWindow):
             self._reset_splitter()
 
     # Reactions to the session and to controls
+
+    @Slot()
+    def _make_room(self) -> None:
+        """Hide the steps where the window is too narrow for them beside the runs."""
+        dock = self._runs_dock
+        is_beside = dock.isVisible() and not dock.isFloating()
+        is_beside &= self.dockWidgetArea(dock) in _SIDES
+        parts = (self._steps.minimumWidth(), self._tabs.tab_width)
+        needed = sum(parts) + dock.minimumSizeHint().width() + 2 * (GAP + MARGIN)
+        self._steps.setVisible(not is_beside or self.width() >= needed)
 
     @Slot()
     def _redraw(self) -> None:
@@ -430,6 +486,23 @@ class MainWindow(QMainWindow):
             self._steps.open(Step.RUN)
             self._tabs.open_tab("live_tab")
             self.session.start_run()
+
+    @Slot()
+    def _on_cancel_clicked(self) -> None:
+        """Cancel the run; ask first if the work of minutes would be lost."""
+        seconds = self.session.unsaved_seconds
+        if seconds < _UNSAVED_SECONDS:
+            self.session.cancel()
+            return
+        details = tr("It has taken {time}, and nothing is saved yet.")
+        details = details.format(time=numbers.duration(seconds))
+        folder = self.session.state.run.folder
+        self._cancel_question.ask(folder, tr("Cancel the run?"), details)
+
+    @Slot(str)
+    def _on_cancel_confirmed(self, folder: str) -> None:
+        if folder == self.session.state.run.folder:
+            self.session.cancel()
 
     @Slot()
     def _on_demo_clicked(self) -> None:

@@ -13,8 +13,10 @@ from PySide6.QtGui import QAction, QKeyEvent, QKeySequence
 from PySide6.QtWidgets import QAbstractSpinBox, QApplication, QLineEdit, QWidget
 from typing_extensions import override
 
+from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.job.editing import draft_of
+from surgeon_gui.text.captions import CAPTIONS
 
 _KEYS = (QKeySequence.StandardKey.Undo, QKeySequence.StandardKey.Redo)
 
@@ -67,10 +69,24 @@ class UndoActions(QObject):
     @Slot()
     def _on_changed(self) -> None:
         state = self._session.state
-        self._undo.setEnabled(state.draft_history.can_undo or bool(state.rejected))
-        self._redo.setEnabled(state.draft_history.can_redo)
+        history, draft = state.draft_history, draft_of(state)
+        undone = "" if state.rejected else history.undo_step(draft)
+        _name(self._undo, undone)
+        _name(self._redo, history.redo_step(draft))
+        self._undo.setEnabled(history.can_undo or bool(state.rejected))
+        self._redo.setEnabled(history.can_redo)
 
     @Slot(QWidget, QWidget)
     def _on_focus_changed(self, _: QWidget | None, to: QWidget | None) -> None:
         if isinstance(to, QLineEdit | QAbstractSpinBox):
             to.installEventFilter(self)  # Qt installs it only once
+
+
+def _name(action: QAction, step: str) -> None:
+    """Let the label of an action name its step."""
+    label = CAPTIONS[action.objectName()].label
+    if step:
+        label = tr("{action}: {step}").format(
+            action=label, step=step.replace("&", "&&")
+        )
+    action.setText(label)

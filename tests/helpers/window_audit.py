@@ -180,7 +180,7 @@ def controls(window: QWidget) -> Iterator[QWidget]:
 
 def out_of_order(page: QWidget) -> list[str]:
     """Return where the tab order of a page goes up, or left within a line."""
-    order = [w for w in _tab_order(page) if page.isAncestorOf(w) and w.isVisible()]
+    order = [w for w in _focus_chain(page) if page.isAncestorOf(w)]
     found = []
     for first, second in itertools.pairwise(order):
         a, b = _rect_in(page, first), _rect_in(page, second)
@@ -188,6 +188,16 @@ def out_of_order(page: QWidget) -> list[str]:
         if (b.left() < a.left()) if is_beside else (b.top() < a.top()):
             found.append(f"{_name(first)} before {_name(second)}")
     return found
+
+
+def tab_order(window: QMainWindow, first: QWidget) -> list[QWidget]:
+    """Return the widgets that Tab reaches, from `first` on."""
+    first.setFocus()
+    reached: list[QWidget] = []
+    while (widget := window.focusWidget()) is not None and widget not in reached:
+        reached.append(widget)
+        window.focusNextChild()
+    return reached
 
 
 def walk(window: QMainWindow) -> Iterator[str]:
@@ -412,12 +422,18 @@ def _has_area(child: QObject) -> bool:
     return child.isVisible() and child.width() > 0 and child.height() > 0
 
 
-def _tab_order(page: QWidget) -> Iterator[QWidget]:
+def _focus_chain(page: QWidget) -> Iterator[QWidget]:
     widget = page.nextInFocusChain()
     while widget is not page:
-        if widget.focusPolicy() & Qt.FocusPolicy.TabFocus and widget.isEnabled():
+        if _takes_tab(widget):
             yield widget
         widget = widget.nextInFocusChain()
+
+
+def _takes_tab(widget: QWidget) -> bool:
+    policy, proxy = widget.focusPolicy(), widget.focusProxy()
+    is_usable = widget.isEnabled() and widget.isVisible()
+    return bool(policy & Qt.FocusPolicy.TabFocus) and proxy is None and is_usable
 
 
 def _rect_in(page: QWidget, widget: QWidget) -> QRect:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.planning.resource_check import differences
+from surgeon_gui.base.translation import tr
+from surgeon_gui.text.labels import FIELDS
 
 _MERGE_SECONDS = 0.8  # edits of the same settings within this time are one step
 _MAX_UNDO = 200  # drafts
@@ -43,6 +45,14 @@ class DraftHistory:
         """True if there is a later draft."""
         return bool(self.future)
 
+    def undo_step(self, draft: Draft) -> str:
+        """Return what undo would take back of `draft`; empty if nothing."""
+        return _step(self.past[-1], draft) if self.past else ""
+
+    def redo_step(self, draft: Draft) -> str:
+        """Return what redo would change in `draft`; empty if nothing."""
+        return _step(draft, self.future[-1]) if self.future else ""
+
     def with_edit(self, before: Draft, after: Draft, now: float) -> DraftHistory:
         """Return the history after an edit, without drafts to redo."""
         if before == after:
@@ -62,3 +72,16 @@ class DraftHistory:
     def redo(self, draft: Draft) -> tuple[Draft, DraftHistory]:
         """Return the draft after `draft`, and the history from there."""
         return self.future[-1], DraftHistory((*self.past, draft), self.future[:-1])
+
+
+def _step(before: Draft, after: Draft) -> str:
+    """Return what an edit has changed: a preset, the model, or the first setting."""
+    if before.own_config != after.own_config:
+        return tr("Preset")
+    if before.model_is_chosen != after.model_is_chosen:
+        return FIELDS["model.source"].label
+    changed = [change.field for change in differences(before.config, after.config)]
+    labels = list(dict.fromkeys(FIELDS[x].label for x in changed if x in FIELDS))
+    if len(labels) > 1:
+        return tr("{setting} and others").format(setting=labels[0])
+    return "".join(labels)

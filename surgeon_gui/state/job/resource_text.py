@@ -157,6 +157,11 @@ def format_amount(need: Need) -> str:
     )
 
 
+def has_light(need: Need) -> bool:
+    """Return True if the light of a need says something: any time fits."""
+    return need.what is not Resource.TIME or need.light is not ResourceStatus.GREEN
+
+
 def light_label(need: Need) -> str:
     """Return the meaning of the light in a word or two."""
     if need.what is Resource.TIME and need.light is ResourceStatus.YELLOW:

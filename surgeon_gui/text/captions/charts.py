@@ -7,7 +7,6 @@ from surgeon_gui.text.captions.caption import Caption
 
 _PLOTS = (
     "perplexity",
-    "parameters",
     "costs",
     "recovery",
     "memory",

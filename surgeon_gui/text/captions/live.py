@@ -27,10 +27,6 @@ CAPTIONS = {
     "perplexity_log_button": Caption(
         tr("Log scale"), tr("Use a logarithmic vertical axis.")
     ),
-    "parameters_measure_combo": Caption(
-        tr("Measure of size"),
-        tr("Number of parameters, or bytes in the file."),
-    ),
     "costs_measure_combo": Caption(
         tr("Quantity"),
         tr(

@@ -19,6 +19,11 @@ CAPTIONS = {
             "shot if the progress is saved (step 5)."
         ),
     ),
+    # question before a run is cancelled of which nothing is saved
+    "cancel_yes_button": Caption(
+        tr("Cancel the run"), tr("Stop the run now without an export.")
+    ),
+    "cancel_no_button": Caption(tr("Keep running"), tr("Go on with the run.")),
     "log_button": Caption(tr("&Log"), tr("Show or hide the log.")),
     # errors
     "error_details_button": Caption(

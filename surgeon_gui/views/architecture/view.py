@@ -259,7 +259,7 @@ class ArchitectureView(QWidget):
         side.addWidget(self._reasons_card())
         side.setSizes([180, 320])
         side.setChildrenCollapsible(False)
-        side.setMinimumWidth(_SIDE)
+        side.setMinimumWidth(max(_SIDE, self._picture.minimumSizeHint().width()))
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(GAP)

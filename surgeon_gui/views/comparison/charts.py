@@ -50,7 +50,7 @@ class CurvesChart(SeriesChart):
         self._log = button("compare_curves_log_button")
         self._log.setCheckable(True)
         for control in (self._along, self._measure, self._log):
-            self.controls.addWidget(control)
+            self.add_control(control)
         self._along.currentIndexChanged.connect(self._redraw)
         self._measure.currentIndexChanged.connect(self._on_measure_chosen)
         self._log.toggled.connect(self._redraw)
@@ -109,7 +109,7 @@ class SizeChart(SeriesChart):
         self._size = described(choice_box(), "compare_size_combo")
         self._size.addItems([SIZES[size] for size in SizeMeasure])
         self._size.setMinimumContentsLength(14)
-        self.controls.addWidget(self._size)
+        self.add_control(self._size)
         self._size.currentIndexChanged.connect(self._redraw)
 
     def show_runs(self, runs: Sequence[ComparedRun], measure: Measure) -> None:

@@ -90,7 +90,7 @@ class DiagnosisView(QWidget):
         self._share.addItems(shares)
         self._share.setMinimumContentsLength(len(shares[-1]))
         self._share.currentIndexChanged.connect(self._draw_sensitivity)
-        self._sensitivity.controls.addWidget(self._share)
+        self._sensitivity.add_control(self._share)
         self._planned = MapCard(
             "planned",
             tr("Planned removal per part, %"),

@@ -18,7 +18,6 @@ from surgeon_gui.views.live.layer_map import LayerMap
 from surgeon_gui.views.live.number_tiles import NumberTiles
 from surgeon_gui.views.live.run_charts import (
     CostChart,
-    ParametersChart,
     QualityChart,
     RecoveryChart,
 )
@@ -36,6 +35,7 @@ _NARROW = 690  # pixels; minimum width for two columns
 _MIN_WIDTH = 360
 _MEANINGS = {"perplexity": "quality"}  # of charts named otherwise
 _FIRST_ROW = 3  # of the charts, below the figures and the notes
+_ROWS = 3  # of charts in one column
 
 
 class LiveView(QWidget):
@@ -57,7 +57,6 @@ class LiveView(QWidget):
         self._undone = warning_label("undone_label")
         self._sample = SampleCard("live")
         self._quality = QualityChart()
-        self._parameters = ParametersChart()
         self._costs = CostChart()
         self._recovery = RecoveryChart()
         self._recovery.hide()
@@ -80,7 +79,6 @@ class LiveView(QWidget):
     def _charts(self) -> dict[str, ChartCard]:
         return {
             "perplexity": self._quality,
-            "parameters": self._parameters,
             "costs": self._costs,
             "recovery": self._recovery,
             "sparsity": self._sparsity,
@@ -99,7 +97,6 @@ class LiveView(QWidget):
         show_problem(self._undone, undone(run))
         self._sample.show_run(run)
         self._quality.show_run(run)
-        self._parameters.show_run(run)
         self._costs.show_run(run)
         self._recovery.show_run(run)
         self._show_relevant(run)
@@ -155,18 +152,16 @@ class LiveView(QWidget):
         self._grid.addWidget(self._tiles, 0, 0, 1, columns)
         self._grid.addWidget(self._damping, 1, 0, 1, columns)
         self._grid.addWidget(self._undone, 2, 0, 1, columns)
-        places = [
-            chart for chart in self._charts.values() if chart is not self._recovery
-        ]
-        for number, chart in enumerate(places):
+        self._grid.addWidget(self._quality.place, _FIRST_ROW, 0, 1, columns)
+        below = ((self._costs, self._recovery), (self._sparsity,))
+        for number, charts in enumerate(below):
             row, column = divmod(number, columns)
-            self._grid.addWidget(chart.place, _FIRST_ROW + row, column)
-            if chart is self._costs:
-                self._grid.addWidget(self._recovery.place, _FIRST_ROW + row, column)
-        self._grid.addWidget(self._sample, _FIRST_ROW + len(places), 0, 1, columns)
+            for chart in charts:
+                self._grid.addWidget(chart.place, _FIRST_ROW + 1 + row, column)
+        self._grid.addWidget(self._sample, _FIRST_ROW + _ROWS, 0, 1, columns)
         self._tiles.arrange(2 if columns == 1 else 5)
         for column in range(2):
             self._grid.setColumnStretch(column, 1 if column < columns else 0)
-        rows = -(-len(places) // columns)
-        for row in range(len(places)):
+        rows = _ROWS if columns == 1 else _ROWS - 1
+        for row in range(_ROWS):
             self._grid.setRowStretch(_FIRST_ROW + row, 1 if row < rows else 0)

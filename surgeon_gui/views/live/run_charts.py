@@ -1,4 +1,4 @@
-"""Charts of a run: quality, remaining size, costs, memory and time."""
+"""Charts of a run: quality, costs, recovery, memory and time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.state.charts import (
     BarUnit,
     Quality,
-    SizeUnit,
     cost_bars,
     cost_rows,
     has_recovery,
@@ -18,7 +17,6 @@ from surgeon_gui.state.charts import (
     quality_measures,
     recovery_line,
     recovery_progress,
-    size_line,
     time_bars,
 )
 from surgeon_gui.state.run import RunState
@@ -52,8 +50,8 @@ class QualityChart(LineChart):
         self._measure.setMinimumContentsLength(_MEASURE_LENGTH)
         self._log = button("perplexity_log_button")
         self._log.setCheckable(True)
-        self.controls.addWidget(self._measure)
-        self.controls.addWidget(self._log)
+        self.add_control(self._measure)
+        self.add_control(self._log)
         self._offer(tuple(Quality))
         self._measure.currentIndexChanged.connect(self._on_measure_chosen)
         self._log.toggled.connect(self._redraw)
@@ -98,38 +96,12 @@ class RecoveryChart(LineChart):
         super().__init__("recovery", tr("Recovery"), "")
         costs = button("recovery_costs_button")
         costs.clicked.connect(self.costs_clicked)
-        self.controls.addWidget(costs)
+        self.add_control(costs)
 
     def show_run(self, run: RunState) -> None:
         """Show the recovery of a run."""
         self.show_empty_text(recovery_progress(run))
         self.show_line(recovery_line(run))
-
-
-class ParametersChart(LineChart):
-    """Remaining parameters or bytes of the whole model after each shot."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "parameters",
-            tr("Remaining size"),
-            tr("Shows the parameters and bytes that remain after each shot."),
-        )
-        self._run = RunState()
-        self._measure = described(choice_box(), "parameters_measure_combo")
-        self._measure.addItem(tr("Parameters"), SizeUnit.PARAMETERS.value)
-        self._measure.addItem(tr("Bytes"), SizeUnit.BYTES.value)
-        self.controls.addWidget(self._measure)
-        self._measure.currentIndexChanged.connect(self._redraw)
-
-    def show_run(self, run: RunState) -> None:
-        """Show the remaining size of the model of a run."""
-        self._run = run
-        self._redraw()
-
-    @Slot()
-    def _redraw(self) -> None:
-        self.show_line(size_line(self._run, SizeUnit(self._measure.currentData())))
 
 
 class CostChart(BarChart):
@@ -148,7 +120,7 @@ class CostChart(BarChart):
         self._measure.addItem(tr("Weights"), BarUnit.WEIGHTS.value)
         self._measure.addItem(tr("Removals"), BarUnit.REMOVALS.value)
         self._unit = BarUnit.WEIGHTS
-        self.controls.addWidget(self._measure)
+        self.add_control(self._measure)
         self._measure.currentIndexChanged.connect(self._on_measure_chosen)
 
     def show_run(self, run: RunState) -> None:

@@ -7,6 +7,7 @@ mean the same as in a browser. May be called in any thread.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from PySide6.QtCore import QBuffer, QEventLoop, QIODevice, QMarginsF, QRectF, QSizeF, Qt
 from PySide6.QtGui import (
@@ -19,6 +20,7 @@ from PySide6.QtGui import (
     QTextCursor,
     QTextDocument,
     QTextFormat,
+    QTextTable,
 )
 
 from surgeon_gui.base.colours import LIGHT
@@ -29,6 +31,7 @@ _RESOLUTION = 300  # dots per inch
 _CSS_RESOLUTION = 96
 _FOOTER = 26  # pixels
 _MIN_BELOW = 90  # pixels of the page that a heading needs below it
+_MIN_ROWS = 3  # of a table that leaves no row alone
 
 
 def html_to_pdf(html: str, title: str) -> bytes:
@@ -70,15 +73,20 @@ def _writer(buffer: QBuffer, title: str) -> QPdfWriter:
 
 
 def paginated_document(html: str, page: QSizeF) -> QTextDocument:
-    """Lay out `html` on pages so that each heading stays with its content."""
+    """Lay out `html` on pages: headings stay with their content, rows with others."""
     moved: set[int] = set()
+    lowered: dict[int, float] = {}
     while True:
         # Built anew each time: Qt loses paragraphs when page breaks change later.
-        document = _document(html, page, moved)
+        document = _document(html, page, moved, lowered)
         orphan = _orphaned_heading(document, page)
-        if orphan is None or orphan in moved:
+        if orphan is not None and orphan not in moved:
+            moved.add(orphan)
+            continue
+        table, room = _table_with_lone_row(document, page)
+        if table is None or table in lowered:
             return document
-        moved.add(orphan)
+        lowered[table] = room
 
 
 def _orphaned_heading(document: QTextDocument, page: QSizeF) -> int | None:
@@ -99,8 +107,42 @@ def _orphaned_heading(document: QTextDocument, page: QSizeF) -> int | None:
     return None
 
 
-def _document(html: str, page: QSizeF, moved: set[int]) -> QTextDocument:
-    """Lay out `html`; the blocks with the numbers in `moved` start a page."""
+def _table_with_lone_row(
+    document: QTextDocument, page: QSizeF
+) -> tuple[int | None, float]:
+    """Return the first table whose last row is alone on a page, and the row's height.
+
+    Lowered by that height, the table takes the row before along.
+    """
+    box = document.documentLayout().blockBoundingRect
+    for number, table in enumerate(_tables(document)):
+        if table.rows() < _MIN_ROWS:
+            continue
+        last, before = (
+            box(table.cellAt(table.rows() - each, 0).firstCursorPosition().block())
+            for each in (1, 2)
+        )
+        if last.top() // page.height() > before.top() // page.height():
+            cells = (table.cellAt(table.rows() - 1, x) for x in range(table.columns()))
+            ends = (box(cell.lastCursorPosition().block()).bottom() for cell in cells)
+            padding = 2 * table.format().cellPadding()
+            return number, max(ends) - last.top() + padding
+    return None, 0.0
+
+
+def _tables(document: QTextDocument) -> list[QTextTable]:
+    frames = document.rootFrame().childFrames()
+    return [frame for frame in frames if isinstance(frame, QTextTable)]
+
+
+def _document(
+    html: str, page: QSizeF, moved: set[int], lowered: Mapping[int, float]
+) -> QTextDocument:
+    """Lay out `html`.
+
+    The blocks with the numbers in `moved` start a page. The tables with the numbers in
+    `lowered` get so much room above them.
+    """
     document = QTextDocument()
     font = QFont("DejaVu Sans")
     font.setPixelSize(12)
@@ -113,6 +155,11 @@ def _document(html: str, page: QSizeF, moved: set[int]) -> QTextDocument:
         page_break = QTextFormat.PageBreakFlag.PageBreak_AlwaysBefore
         block_format.setPageBreakPolicy(page_break)
         QTextCursor(block).setBlockFormat(block_format)
+    tables = _tables(document)
+    for number, room in lowered.items():
+        table_format = tables[number].format()
+        table_format.setTopMargin(table_format.topMargin() + room)
+        tables[number].setFormat(table_format)
     document.setPageSize(page)
     return document
 

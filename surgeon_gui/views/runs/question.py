@@ -1,4 +1,4 @@
-"""Question before something of a run is deleted."""
+"""Question before something of a run is deleted or lost."""
 
 from __future__ import annotations
 

@@ -101,6 +101,7 @@ class _NeedRow:
         for widget in (self.name, self.amount, self.badge):
             widget.setVisible(need is not None)
         if need is not None:
+            self.badge.setVisible(resource_text.has_light(need))
             self.amount.setText(resource_text.format_amount(need))
             self.badge.show_light(
                 need.light,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from PySide6.QtCore import Qt, QTimer, Slot
+from PySide6.QtCore import Qt, QTimer, Signal, Slot
 from PySide6.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
 from surgeon_gui.base.theme import GAP, MARGIN
@@ -18,6 +18,8 @@ _MAX_WIDTH = 640
 
 class StepPanel(QScrollArea):
     """Opening a step closes the others, so that all headers stay visible."""
+
+    opened_while_hidden = Signal()
 
     def __init__(self, pages: Mapping[Step, QWidget]) -> None:
         super().__init__()
@@ -44,6 +46,8 @@ class StepPanel(QScrollArea):
     def open(self, step: Step) -> None:
         """Open the page of a step."""
         self._cards[step].open()
+        if self.isHidden():
+            self.opened_while_hidden.emit()
 
     def focus(self, step: Step) -> None:
         """Give the keyboard focus to the header of a step."""

@@ -35,6 +35,7 @@ from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
     QMenu,
+    QPushButton,
     QVBoxLayout,
     QWidget,
 )
@@ -84,15 +85,15 @@ class ChartCard(QFrame):
         self.setObjectName(f"{name}_chart")
         self.setProperty("card", "true")
         self.setAccessibleName(title)
-        self._name = name
+        self._name, self._reset = name, f"{name}_reset_button"
         self._title = heading(title)
         self._empty = text_label(when_empty, quiet=True)
         self._empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._body: QWidget | None = None
         self.legend = Legend()
         self.legend.hide()
-        self.controls = QHBoxLayout()
-        self.controls.setSpacing(GAP)
+        self._controls = QHBoxLayout()
+        self._controls.setSpacing(GAP)
         self._saved = eliding_label(f"{name}_saved_note", quiet=True)
         self._saved.setAlignment(Qt.AlignmentFlag.AlignRight)
         self._saved_timer = QTimer(self, singleShot=True)
@@ -123,7 +124,7 @@ class ChartCard(QFrame):
         left.addWidget(self._title)
         left.addWidget(self._saved, 1)
         right.addStretch()
-        right.addLayout(self.controls)
+        right.addLayout(self._controls)
         right.addWidget(self._more)
         right.addWidget(self._back)
         self._top.addLayout(left, 1)
@@ -135,7 +136,7 @@ class ChartCard(QFrame):
     @override
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
-        parts = (self._title, self.controls, self._more)
+        parts = (self._title, self._controls, self._more)
         # More than one line needs at least, so that a card at that width can shrink.
         needed = sum(part.sizeHint().width() + GAP for part in parts) + 4 * MARGIN
         directions = QBoxLayout.Direction
@@ -143,6 +144,14 @@ class ChartCard(QFrame):
         self._top.setDirection(
             directions.TopToBottom if is_narrow else directions.LeftToRight
         )
+
+    def add_control(self, control: QWidget) -> None:
+        """Add a control beside the title."""
+        self._controls.addWidget(control)
+        buttons = (self._more, self._back, *self.findChildren(QPushButton, self._reset))
+        # From the last on: Qt does not move the first widget behind the last one.
+        for each in reversed(buttons):
+            QWidget.setTabOrder(control, each)
 
     def set_body(self, body: QWidget) -> None:
         """Set the plot; it stays hidden while the chart is empty."""
@@ -301,7 +310,7 @@ class ChartCard(QFrame):
         farther = self._add_action("zoom_out", tr("Zoom out"))
         farther.triggered.connect(lambda: plot.zoom(1 / _MENU_ZOOM))
         self._menu.addSeparator()
-        reset = button(f"{self._name}_reset_button")
+        reset = button(self._reset)
         reset.hide()
         reset.clicked.connect(self.reset_zoom)
         plot.zoom_changed.connect(reset.setVisible)

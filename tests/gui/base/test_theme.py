@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtGui import QColor, QPalette
-from PySide6.QtWidgets import QCheckBox
+from PySide6.QtWidgets import QCheckBox, QComboBox, QLineEdit, QPushButton, QSpinBox
 
 from surgeon_gui.base.colours import DARK, LIGHT
 from surgeon_gui.base.settings import ThemeChoice
@@ -56,6 +56,25 @@ def test_empty_check_box_is_visible(qtbot, qapp, choice, theme, is_enabled):
     back = image.pixelColor(image.width() - 1, row).name()
     minimum = 3.0 if is_enabled else 2.0  # as for marks and for disabled text
     assert max(contrast(colour, back) for colour in edge) >= minimum
+
+
+@pytest.mark.parametrize("kind", [QLineEdit, QComboBox, QSpinBox, QPushButton])
+def test_boxes_are_flat_and_rounded(qtbot, qapp, kind):
+    apply_theme(qapp, ThemeChoice.LIGHT)
+    box = kind()
+    qtbot.addWidget(box)
+    box.resize(100, 30)
+    box.show()
+    image = box.grab().toImage()
+    colours = {image.pixelColor(50, y).name() for y in range(2, 28)}
+    assert len(colours) == 1  # no gradient
+    assert image.pixelColor(0, 0) != image.pixelColor(50, 0)  # no corner
+
+
+def test_buttons_with_a_menu_have_an_arrow(window):
+    buttons = [each for each in window.findChildren(QPushButton) if each.menu()]
+    assert buttons
+    assert all(each.property("menu") for each in buttons)
 
 
 def test_system_choice_is_light_or_dark(qapp):

@@ -19,6 +19,49 @@ ROOT = Path(__file__).parents[3]
 GUI = sorted((ROOT / "surgeon_gui").rglob("*.py"))
 # Terminal output, style sheets and prompts for models.
 NOT_IN_THE_WINDOW = {"__main__.py", "demo.py", "colours.py", "theme.py", "prompts.py"}
+# What new users did not understand, and what stands in its place.
+FORMER_WORDS = (
+    "What goes",
+    "The marked one holds",
+    "No preset has these",
+    "Before you cut",
+    "would go of",
+    "what stays of them",
+    "Cost spent",
+    "Of the original's",
+    "likeliest",
+    "too short for",
+    "Time taken",
+    "The same without",
+    "Put into the trash",
+    "name of no layer",
+    "What was asked",
+    "What came of it",
+    "Whole folder",
+    "Remaining size",
+    "pip install",
+)
+PLAIN_WORDS = (
+    "Everything else has sensible defaults. Hover for help.",
+    "What to prune",
+    "prunable weights are removed",
+    "The selected value is kept; the others follow.",
+    "Custom settings",
+    "Diagnosis",
+    "Planned removal per part",
+    "Remaining weights by block",
+    "Added loss (nats)",
+    "{size} ({share} of the original)",
+    "same top token for {same}/{compared}; max logit difference {difference}",
+    "Not enough disk space",
+    "Time and peak memory",
+    "Command line",
+    "Move to Trash",
+    "Protect: no layer is called",
+    "Unstructured (single weights)",
+    "Results",
+    "Settings",
+)
 OTHERS = [language for language in LANGUAGES if language != ENGLISH]
 
 
@@ -48,6 +91,12 @@ def test_catalogue_is_complete(make, msgids, language):
     complete = {id for id, words in known.items() if id and all_of(words)}
     assert sorted(map(str, msgids - complete)) == [], "`make translations` adds them"
     assert sorted(map(str, set(known) - msgids - {""})) == [], "no longer used"
+
+
+def test_texts_use_plain_words(msgids):
+    texts = " | ".join(map(str, msgids))
+    assert [words for words in FORMER_WORDS if words in texts] == []
+    assert [words for words in PLAIN_WORDS if words not in texts] == []
 
 
 @pytest.mark.parametrize("language", OTHERS)

@@ -29,14 +29,12 @@ from surgeon_gui.state.charts import (
     PHASES,
     BarUnit,
     Quality,
-    SizeUnit,
     cost_bars,
     cost_rows,
     log_ticks,
     memory_line,
     quality_line,
     recovery_line,
-    size_line,
     time_bars,
 )
 from surgeon_gui.state.run import RunState
@@ -78,8 +76,6 @@ def test_charts_without_a_run_are_empty():
     idle = RunState()
     for measure in Quality:
         assert quality_line(idle, measure, is_log=False).xs == ()
-    for measure in SizeUnit:
-        assert size_line(idle, measure).xs == ()
     assert memory_line(idle).xs == ()
     assert cost_bars(idle, BarUnit.WEIGHTS).edges == ()
     assert time_bars(idle, 0.0).edges == ()
@@ -163,18 +159,6 @@ def test_quality_line_omits_infinite_perplexity(run):
     line = quality_line(with_events(run, 30.0, after), Quality.PERPLEXITY, is_log=False)
     assert line.xs == (0.0, 1.0, 2.0)
     assert not line.last_text
-
-
-def test_size_line_in_parameters_and_in_bytes(run):
-    last = run.history[-1].parameters
-    in_millions = size_line(run, SizeUnit.PARAMETERS)
-    assert in_millions.ys[-1] == pytest.approx(last / 1e6)
-    assert in_millions.axis == "Parameters (M)"
-    assert in_millions.format_y(in_millions.ys[0]) == f"2.83{SPACE}M"
-    in_bytes = size_line(run, SizeUnit.BYTES)
-    assert in_bytes.axis == "Size (MB)"
-    assert in_bytes.ys[-1] == pytest.approx(4 * last / 1e6, rel=1e-3)
-    assert in_bytes.format_y(in_bytes.ys[-1]) == f"{4 * last / 1e6:.1f}{SPACE}MB"
 
 
 def test_memory_line_has_a_second_curve_with_a_gpu(run):

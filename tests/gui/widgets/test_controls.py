@@ -53,3 +53,17 @@ def test_box_shows_the_short_form_of_a_choice(qtbot):
     assert box.currentText() == "All outcomes"  # of the list, and read aloud
     box.setCurrentIndex(1)
     assert box.shown_text == "Failed"
+
+
+def test_button_of_an_inactive_window_gets_the_focus_back(page, qtbot):
+    save = page.findChild(QPushButton, "save")
+    save.setFocus()
+    other = QWidget()
+    qtbot.addWidget(other)
+    other.show()
+    other.activateWindow()
+    qtbot.waitActive(other)
+    enable_unless(save, "It is being saved.")
+    assert page.focusWidget() is None
+    enable_unless(save, "")
+    assert page.focusWidget() is save

@@ -240,7 +240,7 @@ def test_enlarged_card_that_becomes_empty_returns(chart):
 
 def test_controls_are_below_the_title_of_a_narrow_card(chart, qtbot):
     control = QLabel("a control that is rather long")
-    chart.controls.addWidget(control)
+    chart.add_control(control)
     title = next(x for x in chart.findChildren(QLabel) if x.text() == "perplexity")
     for width, is_below in ((700, False), (220, True)):
         chart.setParent(None)

@@ -73,7 +73,6 @@ NEVER = frozenset[State]()  # depends on more than the state of the run
 
 CHARTS_WITH_ZOOM = (
     "perplexity",
-    "parameters",
     "costs",
     "recovery",
     "memory",
@@ -196,7 +195,7 @@ SPECIFICATION = (
     (
         WITH_A_BASELINE,
         "Charts can be zoomed and saved once they have data.",
-        chart_controls("perplexity", "parameters", "sparsity", "times", "memory"),
+        chart_controls("perplexity", "sparsity", "times", "memory"),
     ),
     (
         WITH_A_SHOT,
@@ -280,6 +279,7 @@ SPECIFICATION = (
         NEVER,
         "They belong to questions and offers that are not shown.",
         "close_cancel_button close_keep_button close_stay_button delete_no_button "
+        "cancel_no_button cancel_yes_button "
         "delete_yes_button discard_no_button discard_yes_button "
         "part_no_button part_yes_button "
         "replace_cancel_button replace_other_button "

@@ -33,14 +33,16 @@ NEVER = Qt.ScrollBarPolicy.ScrollBarAlwaysOff
     ("scale", "options"),
     [
         pytest.param("1", ("--language", "de"), marks=pytest.mark.slow),
-        pytest.param("2", (), marks=pytest.mark.thorough),
+        pytest.param("1", ("--size", "1024x700"), marks=pytest.mark.slow),
+        # A screen of 1920 x 1080 pixels.
+        pytest.param("2", ("--size", "960x540"), marks=pytest.mark.thorough),
         pytest.param(
             "1",
             ("--theme", "dark", "--size", "1920x1080"),
             marks=pytest.mark.thorough,
         ),
     ],
-    ids=["german", "scale 2", "dark and wide"],
+    ids=["german", "1024 x 700", "scale 2", "dark and wide"],
 )
 def test_no_widget_is_cut_off_unnamed_or_overlapping(scale, options):
     result = subprocess.run(

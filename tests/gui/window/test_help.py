@@ -22,6 +22,7 @@ from PySide6.QtWidgets import (
 
 from surgeon_gui.base import paths
 from surgeon_gui.base.redaction import REMOVED, redacted
+from surgeon_gui.base.settings import Settings
 from surgeon_gui.state import debug_bundle
 from surgeon_gui.state.app import Step
 from surgeon_gui.state.debug_bundle import Bundle, write_bundle
@@ -231,6 +232,19 @@ def test_dismissed_first_steps_stay_hidden(window):
     click(window, "hint_dismiss_button")
     assert not hint.isVisible()
     assert window.settings.shows_hint is False
+
+
+def test_first_steps_are_hidden_when_a_run_begins(qtbot, make_window):
+    window = make_window(settings=Settings(shows_hint=True))
+    hint = find(window, "first_hint")
+    load_and_wait(qtbot, window)
+    assert hint.isVisible()
+    window.start_run()
+    assert not hint.isVisible()
+    find(window, "show_hint_action", QAction).trigger()
+    wait_for_status(qtbot, window, Status.FINISHED)
+    assert hint.isVisible()  # as the user has asked for it
+    assert window.settings.shows_hint  # at the next start, too
 
 
 def choose_file(window, action, path):

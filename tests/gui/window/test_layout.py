@@ -20,14 +20,17 @@ from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import Status
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.views.runs.earlier_bar import Bar
+from surgeon_gui.window.central_tabs import CentralTabs
 from tests.helpers.configs import pruning_config
-from tests.helpers.window_audit import controls, cut_texts, settle
+from tests.helpers.window_audit import controls, cut_texts, overlapping, settle
 from tests.helpers.windows import (
     QUICK,
     TIMEOUT_MS,
     click,
     find,
+    find_type,
     load_and_wait,
+    open_tab,
     wait_for_status,
 )
 
@@ -148,13 +151,15 @@ def test_action_strip_is_as_high_as_its_text(qtbot, window, width):
     assert strip.height() == strip.heightForWidth(strip.width())
 
 
+@pytest.mark.parametrize("tab", ["live_tab", "result_tab", "playground_tab"])
 @pytest.mark.parametrize("width", [1024, 1280, 1920])
-def test_live_charts_are_not_wider_than_the_window(qtbot, window, width):
+def test_view_is_not_wider_than_the_window(qtbot, window, width, tab):
     load_and_wait(qtbot, window)
-    window.resize(width, 720)
+    window.resize(width, 700)
+    open_tab(window, tab)
     settle()
-    view = find(window, "live_view")
-    assert view.width() <= view.parentWidget().width()
+    view = find_type(window, CentralTabs).currentWidget().currentWidget()
+    assert view.horizontalScrollBar().maximum() == 0
 
 
 @pytest.mark.parametrize("has_model", [False, True])
@@ -211,6 +216,25 @@ def test_diagnose_button_is_below_the_plan(window):
     button = find(window, "target_diagnose_button")
     tops = [each.mapTo(page, QPoint()).y() for each in (plan, button, method)]
     assert tops == sorted(tops)
+
+
+@pytest.mark.parametrize(("width", "is_wide"), [(960, False), (1360, True)])
+def test_steps_give_way_to_the_runs_in_a_narrow_window(qtbot, window, width, is_wide):
+    load_and_wait(qtbot, window)
+    steps, dock = find(window, "step_panel"), find(window, "runs_dock")
+    window.resize(width, 700)
+    click(window, "runs_button")
+    settle()
+    assert steps.isVisible() is is_wide
+    assert cut_texts(window) == []
+    assert overlapping(window) == []
+    window.open_step(Step.TARGET)
+    settle()
+    assert steps.isVisible()
+    assert dock.isVisible() is is_wide
+    dock.show()
+    window.resize(1360, 700)
+    assert steps.isVisible()
 
 
 @pytest.mark.parametrize("name", ["runs", "log"])

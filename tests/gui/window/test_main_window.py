@@ -15,10 +15,12 @@ from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.api.config.toml import config_to_toml, read_config
 from surgeon_engine.api.model_info.source_names import DEMO
+from surgeon_gui.controllers import session
 from surgeon_gui.state.app import Step
 from surgeon_gui.state.run import Status
 from surgeon_gui.views.live.live_view import LiveView
 from surgeon_gui.views.steps.run_page import RunPage
+from surgeon_gui.window import main_window
 from surgeon_gui.window.central_tabs import CentralTabs
 from surgeon_gui.window.dropped_files import model_in, text_in
 from surgeon_gui.window.log_view import LogView
@@ -27,6 +29,7 @@ from tests.helpers.fake_runs import write_run
 from tests.helpers.widget_queries import is_on
 from tests.helpers.window_audit import settle
 from tests.helpers.windows import (
+    LONG,
     QUICK,
     TIMEOUT_MS,
     click,
@@ -109,6 +112,35 @@ def test_cancel_ends_the_run(qtbot, make_window):
     assert find(window, "phase_label").text() == "Cancelling…"
     wait_for_status(qtbot, window, Status.CANCELLED)
     assert is_on(window, "start_button")
+
+
+def test_cancel_asks_if_nothing_is_saved_of_a_long_run(qtbot, make_window, monkeypatch):
+    monkeypatch.setattr(main_window, "_UNSAVED_SECONDS", 1e-3)
+    window = make_window("--pause", "0.02")
+    load_and_wait(qtbot, window, LONG)
+    click(window, "start_button")
+    wait_for_status(qtbot, window, Status.RUNNING)
+    click(window, "cancel_button")
+    question = find(window, "cancel_question")
+    assert question.isVisible()
+    assert "nothing is saved yet" in question.informativeText()
+    click(window, "cancel_no_button")
+    assert not question.isVisible()
+    assert run_of(window).status is Status.RUNNING
+    find(window, "cancel_action", QAction).trigger()
+    click(window, "cancel_yes_button")
+    wait_for_status(qtbot, window, Status.CANCELLED)
+
+
+def test_cancel_does_not_ask_if_the_run_can_go_on(qtbot, make_window, monkeypatch):
+    monkeypatch.setattr(main_window, "_UNSAVED_SECONDS", 1e-3)
+    monkeypatch.setattr(session, "_has_saved_state", lambda run: True)
+    window = make_window("--pause", "0.02")
+    load_and_wait(qtbot, window, LONG)
+    click(window, "start_button")
+    wait_for_status(qtbot, window, Status.RUNNING)
+    click(window, "cancel_button")
+    wait_for_status(qtbot, window, Status.CANCELLED)
 
 
 def test_failure_shows_hint_and_details_until_dismissed(qtbot, make_window):
@@ -356,7 +388,7 @@ def test_charts_can_be_saved(qtbot, window, tmp_path, ending):
     load_and_wait(qtbot, window)
     window.start_run()
     wait_for_status(qtbot, window, Status.FINISHED)
-    for name in ("perplexity", "parameters", "sparsity"):
+    for name in ("perplexity", "sparsity"):
         path = tmp_path / f"{name}.{ending}"
         find(window, f"{name}_chart").save_picture(path)
         assert path.stat().st_size > 200 if ending != "csv" else path.read_text()

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from surgeon_engine.api.config.run import RunConfig
+import pytest
+
+from surgeon_engine.api.config.pruning import Structure
+from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_gui.state.job.draft import Draft, DraftHistory
 from tests.helpers.configs import pruning_config
 
 
-def draft(**pruning):
-    return Draft(RunConfig(pruning=pruning_config(**pruning)), None, True)
+def draft(*structure, **pruning):
+    return Draft(RunConfig(pruning=pruning_config(*structure, **pruning)), None, True)
 
 
+PRUNING = pruning_config(shots=1)
 A, B, C = draft(shots=1), draft(shots=2), draft(shots=3)
 LATER = 100.0  # seconds
 
@@ -29,6 +33,27 @@ def test_undo_and_redo_restore_one_edit_at_a_time():
     restored, history = history.redo(B)
     assert restored == C
     assert not history.can_redo
+
+
+@pytest.mark.parametrize(
+    ("after", "step"),
+    [
+        (B, "Shots"),
+        (draft(shots=2, sparsity=0.5), "Sparsity and others"),
+        (draft(Structure.HEADS, shots=1), "What to prune"),
+        (replace(A, config=RunConfig(ModelConfig("other"), pruning=PRUNING)), "Model"),
+        (replace(A, model_is_chosen=False), "Model"),
+        (replace(B, own_config=A.config), "Preset"),
+    ],
+)
+def test_undo_and_redo_name_their_step(after, step):
+    history = DraftHistory()
+    assert history.undo_step(A) == history.redo_step(A) == ""
+    history = history.with_edit(A, after, 0)
+    assert history.undo_step(after) == step
+    before, history = history.undo(after)
+    assert history.undo_step(before) == ""
+    assert history.redo_step(before) == step
 
 
 def test_slider_drag_is_one_step():

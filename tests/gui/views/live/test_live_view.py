@@ -40,7 +40,7 @@ from tests.gui.views.test_charts_do_not_grow import states_of
 from tests.helpers.fake_engine import recovered
 from tests.helpers.windows import find
 
-LIVE = ("perplexity", "parameters", "costs", "sparsity")
+LIVE = ("perplexity", "costs", "sparsity")
 NAMES = (*LIVE, "memory", "times")
 WITH_PLOT = tuple(name for name in NAMES if name != "sparsity")
 STATES = states_of("run-1")
@@ -250,12 +250,6 @@ def test_log_chart_shows_the_nearest_shot_under_the_mouse(view):
     assert value_at(view, "perplexity", 0.2) == "Original\nLoss 2.650"
 
 
-def test_size_chart_shows_parameters_or_bytes_under_the_mouse(view):
-    assert value_at(view, "parameters", 0.1) == "Original\nParameters 2.83 M"
-    find(view, "parameters_measure_combo", QComboBox).setCurrentIndex(1)
-    assert value_at(view, "parameters", 0.1) == "Original\nSize 11.3 MB"
-
-
 def test_memory_chart_shows_all_curves_under_the_mouse(view):
     lines = value_at(view, "memory", 20.0).splitlines()
     assert lines[0].startswith("0:2")
@@ -309,7 +303,7 @@ def test_charts_with_several_series_have_a_legend(view):
     assert names("costs") == ("Removed", "Kept")
     assert names("memory") == ("RAM", "GPU")
     assert "Curvature" in names("times")
-    assert names("perplexity") == names("parameters") == ()
+    assert names("perplexity") == ()
 
 
 def test_empty_charts_have_no_legend(view):

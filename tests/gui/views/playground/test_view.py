@@ -109,6 +109,7 @@ def test_tab_without_a_run_explains_what_to_do(make_playground, tmp_path):
     window = make_playground(has_run=False)
     assert models(window) == ["no model chosen", "no model chosen"]
     assert not is_on(window, "playground_generate_button")
+    assert find(window, "playground_examples_combo").placeholderText() == "Examples"
     reason = "Prune a model first, or choose two models."
     assert shown(window, "playground_status") == reason
     assert find(window, "playground_generate_button").toolTip() == plain_tip(reason)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
+from collections import Counter
 from dataclasses import replace
 from functools import partial
 from html import unescape
@@ -170,6 +171,24 @@ def test_pdf_heading_stays_with_its_picture(qtbot, rows):
     box = document.documentLayout().blockBoundingRect
     top = box(picture).top() + picture.layout().lineAt(0).y()
     assert box(heading).bottom() // page.height() == top // page.height()
+
+
+@pytest.mark.parametrize("rows", [9, 60])
+def test_pdf_table_leaves_no_row_alone(qtbot, rows):
+    cells = "".join(f"<tr><td>a</td><td>{x}</td></tr>" for x in range(rows))
+    table = f"<h2>Settings</h2><table cellpadding='4'>{cells}</table>"
+    page = QSizeF(680, 1000)
+    for lines in range(20, 40):
+        html = f"{lines * '<p>text</p>'}{table}"
+        document = paginated_document(html, page)
+        box = document.documentLayout().blockBoundingRect
+        block, pages = document.lastBlock(), Counter()
+        while block.isValid():
+            if block.text() == "a":
+                pages[box(block).top() // page.height()] += 1
+            block = block.previous()
+        assert sum(pages.values()) == rows
+        assert pages[max(pages)] > 1, lines
 
 
 @pytest.mark.parametrize(
