@@ -16,6 +16,7 @@ from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.run import Device, ModelConfig, RunConfig
+from surgeon_engine.api.errors import RunFolderError
 from surgeon_engine.api.messages.benchmark import BenchmarkSettings
 from surgeon_engine.api.messages.commands import (
     Cancel,
@@ -250,7 +251,8 @@ class Session(JobEditor):
         run_id = self.new_id("run")
         self.send(ResumeRun(run=run_id, folder=earlier.folder))
         self._clock.start()
-        return run_state.resume_requested(run_id, earlier, time.time())
+        now = time.time()
+        return run_state.resume_requested(run_id, earlier, now, _saved_seconds(earlier))
 
     def _probe(self) -> None:
         self.send(ProbeMachine(run=self.new_id("probe")))
@@ -261,3 +263,11 @@ class Session(JobEditor):
 
     def _set_run(self, run: RunState) -> None:
         self._set(replace(self.state, run=run))
+
+
+def _saved_seconds(run: RunState) -> float:
+    """Return how long a run had worked when its state was saved."""
+    try:
+        return RunFolder(Path(run.folder)).saved_state.read().seconds
+    except RunFolderError:  # the engine reports it
+        return run.seconds(time.time())

@@ -101,7 +101,8 @@ _EXPORT_STAGES = (Stage.EXPORT, Stage.VERIFICATION)
 class RunState:
     """One run, from its request on.
 
-    The clock of the run is the wall clock minus all pauses.
+    The clock of the run is the wall clock minus all pauses. It stands still from the
+    request to resume an interrupted run until the engine has loaded its state.
     """
 
     status: Status = Status.IDLE
@@ -138,6 +139,7 @@ class RunState:
     ended: float | None = None
     paused_at: float | None = None  # None: not paused
     paused_seconds: float = 0.0  # of finished pauses
+    saved_seconds: float | None = None  # of a resumed run whose state is being loaded
     memory: MemoryLog = field(default_factory=MemoryLog)
     # The maximum memory of each stage.
     peaks: Mapping[Stage, MemorySampled] = field(default_factory=dict, hash=False)
@@ -186,6 +188,8 @@ class RunState:
 
     def clock(self, at: float) -> float:
         """Return the time `at` on the run's clock, which excludes pauses."""
+        if self.saved_seconds is not None:
+            return self.began + self.saved_seconds
         if self.paused_at is not None:
             at = min(at, self.paused_at)
         return at - self.paused_seconds
@@ -259,15 +263,23 @@ def requested(
     )
 
 
-def resume_requested(run: str, state: RunState, at: float) -> RunState:
+def resume_requested(
+    run: str, state: RunState, at: float, saved_seconds: float
+) -> RunState:
     """Return an interrupted run after the user has asked to resume it.
 
     Args:
         run: the new name of its events.
         state: the run as it was.
         at: the time of the request.
+        saved_seconds: that the run had worked when its state was saved.
     """
-    return replace(_reopened(state, at), status=Status.STARTING, run=run)
+    return replace(
+        _reopened(state, at),
+        status=Status.STARTING,
+        run=run,
+        saved_seconds=saved_seconds,
+    )
 
 
 def stopping(state: RunState) -> RunState:
@@ -347,6 +359,7 @@ def _on_run_resumed(state: RunState, event: RunResumed, at: float) -> RunState:
         state,
         status=Status.RUNNING if is_waiting else state.status,
         paused_seconds=at - state.began - event.seconds,
+        saved_seconds=None,
         stage_began=state.began + event.seconds,
         history=state.history[: event.shots],
         samples=tuple(
