@@ -19,15 +19,20 @@ from surgeon_engine.api.messages.run import (
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.planning.target_size import TARGET_TOLERANCE, Goal
 from surgeon_gui.base.translation import ntr, tr
-from surgeon_gui.state.app import AppState, Engine, Step
+from surgeon_gui.state.app import AppState, Step
 from surgeon_gui.state.job import resource_text
 from surgeon_gui.state.job.file_formats import is_larger
 from surgeon_gui.state.job.plan_text import brief_plan, describe_plan
 from surgeon_gui.state.job.targets import goal_or_none
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import RunState, Status
+from surgeon_gui.state.sources import reading
 from surgeon_gui.state.sources.resolver import is_to_be_downloaded
-from surgeon_gui.state.sources.text import download_brief, download_error
+from surgeon_gui.state.sources.text import (
+    download_brief,
+    download_error,
+    facts_problem,
+)
 from surgeon_gui.text import fidelity, numbers
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.choices import choice_label
@@ -376,10 +381,10 @@ def _model_view(state: AppState) -> StepView:
     name = source_name(state.config.model.source)
     if (error := state.request(RequestKind.INSPECTION).error) is not None:
         return StepView(Mark.PROBLEM, error.message)
+    if problem := facts_problem(state):
+        return StepView(Mark.PROBLEM, problem)
     if state.model is None:
-        is_waiting = state.engine is Engine.STARTING
-        doing = tr("waiting for the engine…") if is_waiting else tr("reading…")
-        return StepView(Mark.BUSY, f"{name}: {doing}")
+        return StepView(Mark.BUSY, f"{name}: {reading.doing(state)}")
     size = numbers.count(state.model.parameters)
     return StepView(
         Mark.READY, tr("{name}, {size} parameters").format(name=name, size=size)
@@ -392,13 +397,16 @@ def _calibration_view(state: AppState) -> StepView:
     if further := len(text.more_texts):
         line = ntr("{text} and {n} further", "{text} and {n} further", further)
         name = line.format(text=name, n=further)
+    is_due = reading.is_text_due(state)
+    if is_due and (state.model is not None or state.is_busy):
+        return StepView(Mark.BUSY, f"{name}: {reading.doing(state)}")
     if text.takes_whole_file:
         summary = tr("{text}, all windows").format(text=name)
     else:
         summary = tr("{text}, {windows} windows of {length}").format(
             text=name, windows=text.windows, length=text.window_length
         )
-    return StepView(Mark.READY, summary)
+    return StepView(Mark.EMPTY if is_due else Mark.READY, summary)
 
 
 def _target_view(state: AppState) -> StepView:
