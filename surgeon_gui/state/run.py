@@ -70,7 +70,7 @@ class Status(Enum):
     @property
     def can_pause(self) -> bool:
         """True if the run can be paused."""
-        return self is Status.RUNNING
+        return self in (Status.STARTING, Status.RUNNING)
 
     @property
     def can_resume(self) -> bool:
@@ -440,7 +440,7 @@ def _on_exported(state: RunState, event: Exported, at: float) -> RunState:
 
 
 def _on_paused(state: RunState, event: Paused, at: float) -> RunState:
-    is_paused = state.status in (Status.RUNNING, Status.PAUSING)
+    is_paused = state.status.can_pause or state.status is Status.PAUSING
     status = Status.PAUSED if is_paused else state.status
     return replace(state, status=status, paused_at=at)
 

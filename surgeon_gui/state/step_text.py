@@ -19,7 +19,7 @@ from surgeon_engine.api.messages.run import (
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.planning.target_size import TARGET_TOLERANCE, Goal
 from surgeon_gui.base.translation import ntr, tr
-from surgeon_gui.state.app import AppState, Step
+from surgeon_gui.state.app import AppState, Step, without_consent
 from surgeon_gui.state.job import resource_text
 from surgeon_gui.state.job.file_formats import is_larger
 from surgeon_gui.state.job.plan_text import brief_plan, describe_plan
@@ -189,11 +189,21 @@ def outcome(run: RunState) -> str:
     )
 
 
-def phase_with_advice(run: RunState) -> str:
-    """Return the phase, and whether a cancelled run can be resumed."""
-    if run.status is not Status.CANCELLED or not run.can_go_on:
+def phase_with_advice(state: AppState) -> str:
+    """Return the phase, and how a cancelled run is resumed or started again."""
+    run = state.run
+    if run.status is not Status.CANCELLED or run.config is None:
         return phase(run)
-    return f"{phase(run)} {tr('Its progress is kept: resume it in the list of runs.')}"
+    if run.can_go_on:
+        advice = tr("Its progress is kept: resume it in the list of runs.")
+    elif without_consent(run.config) == without_consent(state.config):
+        advice = tr("Nothing of it is saved. Start begins it again.")
+    else:
+        advice = tr(
+            "Nothing of it is saved. To start it again, choose Use these settings in "
+            "the list of runs."
+        )
+    return f"{phase(run)} {advice}"
 
 
 def interruption(run: RunState) -> str:

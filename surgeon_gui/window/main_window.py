@@ -46,7 +46,7 @@ from surgeon_gui.state.run import RunState
 from surgeon_gui.state.run_controls import run_controls
 from surgeon_gui.state.sources.resolver import is_missing
 from surgeon_gui.state.sources.samples import smollm2
-from surgeon_gui.state.step_text import plan_or_hint
+from surgeon_gui.state.step_text import phase_with_advice, plan_or_hint
 from surgeon_gui.text import labels
 from surgeon_gui.views.live.live_view import LiveView
 from surgeon_gui.views.live.resources_view import ResourcesView
@@ -380,7 +380,8 @@ class MainWindow(QMainWindow):
         plan = plan_or_hint(state, obstacle)
         self._history.queue.redraw()
         controls = run_controls(state.run, obstacle, self._queue.add_obstacle())
-        self._strip.show_run(state.run, plan, controls, now)
+        phase = phase_with_advice(state)
+        self._strip.show_run(state.run, plan, phase, controls, now)
         self._strip.show_task(active_task(state))
         self._menus.show_controls(controls)
         self._menus.actions["save_job_action"].setEnabled(state.model_is_chosen)
