@@ -68,7 +68,7 @@ class Session(JobEditor):
         super().__init__(engine, state, parent)
         self._clock = QTimer(self)
         self._clock.setInterval(CLOCK_MS)
-        self._clock.timeout.connect(self.changed)
+        self._clock.timeout.connect(self._on_clock_ticked)
         engine.listen(self._on_events_received)
 
     # the run
@@ -208,6 +208,10 @@ class Session(JobEditor):
     def start_obstacle(self) -> str:
         """Return why a run cannot be started; empty if it can."""
         return checks.start_obstacle(self.state)
+
+    @Slot()
+    def _on_clock_ticked(self) -> None:
+        self._set_run(run_state.advanced(self.state.run, time.time()))
 
     @Slot(object)
     def _on_events_received(self, batch: list[Envelope]) -> None:

@@ -321,11 +321,15 @@ def apply(state: RunState, envelope: Envelope) -> RunState:
     state = handle(state, envelope.event, envelope.at)
     if type(envelope.event) in _WITHOUT_PROGRESS:
         return state
-    if state.status.is_busy and state.stage is not None:
-        position = state._position(envelope.at)
-        share = eta.progress(state._timeline, state.times, position)
-        state = replace(state, progress=max(state.progress, share))
-    return state
+    return advanced(state, envelope.at)
+
+
+def advanced(state: RunState, now: float) -> RunState:
+    """Return the run with its progress at a time."""
+    if not state.status.is_busy or state.stage is None:
+        return state
+    share = eta.progress(state._timeline, state.times, state._position(now))
+    return replace(state, progress=share) if share > state.progress else state
 
 
 def _with_later_result(state: RunState, event: Event) -> RunState:

@@ -26,6 +26,7 @@ from surgeon_gui.state.job.plan_text import brief_plan, describe_plan
 from surgeon_gui.state.job.targets import goal_or_none
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import RunState, Status
+from surgeon_gui.state.runs.text import title_of
 from surgeon_gui.state.sources import reading
 from surgeon_gui.state.sources.resolver import is_to_be_downloaded
 from surgeon_gui.state.sources.text import (
@@ -86,7 +87,8 @@ def plan_or_hint(state: AppState, obstacle: str) -> str:
     if run.status.is_busy and run.config is not None:
         model = run.model or state.model
         if model is not None:
-            return describe_plan(run.config, model)
+            sentence = describe_plan(run.config, model)
+            return tr("In progress: {sentence}").format(sentence=sentence)
         return tr("{source} is being loaded.").format(
             source=source_name(run.config.model.source)
         )
@@ -436,9 +438,13 @@ def _run_view(state: AppState) -> StepView:
         case Status.INTERRUPTED:
             return StepView(Mark.PROBLEM, tr("Interrupted"))
     share = numbers.percent(int(state.run.progress * 100) / 100)
+    summary = tr("Running, {share}").format(share=share)
     if state.run.status is Status.PAUSED:
-        return StepView(Mark.BUSY, tr("Paused at {share}").format(share=share))
-    return StepView(Mark.BUSY, tr("Running, {share}").format(share=share))
+        summary = tr("Paused at {share}").format(share=share)
+    if state.run.config is not None:
+        # The draft may be another job, above all while the queue works.
+        summary = f"{summary}: {title_of(state.run.folder, '', state.run.config)}"
+    return StepView(Mark.BUSY, summary)
 
 
 def _export_view(state: AppState) -> StepView:

@@ -346,7 +346,9 @@ class MainWindow(QMainWindow):
         )
         preferences.offline_changed.connect(self._model_page.show_sample)
         preferences.offline_changed.connect(self._on_sample_changed)
-        self._recent = RecentMenu(self._menus.recent, self.settings, self)
+        self._recent = RecentMenu(
+            self._menus.recent, self.settings, self._history.runs, self
+        )
         self._recent.job_chosen.connect(self._run_page.load_job)
         self._recent.run_chosen.connect(self._history.runs.reopen)
         self._recent.model_chosen.connect(self._model_page.choose)

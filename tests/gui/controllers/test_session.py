@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
 
 import pytest
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.commands import Cancel, DescribeText
 from surgeon_engine.api.messages.events import Envelope, Failed
+from surgeon_engine.api.messages.run import Stage, StageStarted
 from surgeon_engine.api.messages.sources import TextDescribed
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.request import RequestKind
-from surgeon_gui.state.run import RunState, Status
+from surgeon_gui.state.run import RunState, Status, apply, requested
 from tests.helpers.fake_runs import write_saved_state
 from tests.helpers.fake_thread import FakeThread
 
@@ -73,6 +76,15 @@ def test_request_ended_is_emitted_once_after_the_change(session, engine, event):
     assert kind is KIND
     assert request is stored
     assert not request.is_open
+
+
+def test_clock_advances_a_stage_without_steps(session):
+    run = requested("run-1", RunConfig(), "folder", at=time.time() - 60)
+    run = apply(run, Envelope("run-1", time.time() - 60, StageStarted(Stage.LOAD, 0)))
+    session._set_run(run)
+    assert run.progress == 0
+    session._on_clock_ticked()
+    assert session.state.run.progress > 0
 
 
 @pytest.mark.parametrize(("is_saved", "seconds"), [(True, 10.0), (False, 40.0)])

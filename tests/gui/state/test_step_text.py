@@ -327,3 +327,17 @@ def test_cancelled_run_says_how_it_goes_on(can_go_on, draft, advice):
     assert text.startswith("The run was cancelled. ")
     assert advice in text
     assert step_text.phase(run) == "The run was cancelled."
+
+
+@pytest.mark.parametrize(
+    ("status", "text"), [(Status.RUNNING, "Running"), (Status.PAUSED, "Paused at")]
+)
+def test_card_and_strip_name_the_run_and_not_the_draft(status, text):
+    job = RunConfig(pruning=pruning_config(sparsity=0.15))
+    run = RunState(status=status, config=job, model=model_summary(), progress=0.061)
+    state = AppState(RunConfig(), model_is_chosen=True, run=run)
+    summary = step_text.step_view(state, Step.RUN).summary.replace(SPACE, " ")
+    assert summary.startswith(text)
+    assert summary.endswith("6 %: Bundled demo, 15 %")
+    plan = step_text.plan_or_hint(state, "A run is in progress.").replace(SPACE, " ")
+    assert plan.startswith("In progress: Bundled demo: 15 %")
