@@ -6,6 +6,7 @@ when the run starts.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -226,20 +227,8 @@ def calibration_problem(config: RunConfig, model: ModelSummary | None) -> Proble
 
 def _short_text_problem(calibration: CalibrationConfig) -> Problem:
     """Return which plain text has fewer bytes than its windows have tokens."""
-    main, *further = calibration.window_counts
-    validation = calibration.validation_windows
-    held_out = calibration.validation_text or calibration.text
-    texts = [
-        (each.text, (count,), "more_texts")
-        for each, count in zip(calibration.more_texts, further, strict=True)
-    ]
-    if real_name(held_out) == real_name(calibration.text):
-        texts.insert(0, (calibration.text, (main, validation), "text"))
-    else:
-        texts.insert(0, (calibration.text, (main,), "text"))
-        texts.append((held_out, (validation,), "validation_text"))
     length = calibration.window_length
-    for text, counts, setting in texts:
+    for setting, text, counts in _windows_of_texts(calibration):
         size = resolver.plain_text_bytes(text)
         if size is not None and size < sum(counts) * (length - _MAX_BEGINNING):
             template = tr(
@@ -255,6 +244,22 @@ def _short_text_problem(calibration: CalibrationConfig) -> Problem:
             )
             return Problem(problem, setting)
     return Problem()
+
+
+def _windows_of_texts(
+    calibration: CalibrationConfig,
+) -> Iterator[tuple[str, str, tuple[int, ...]]]:
+    """Yield the setting of each text, the text, and the windows that it needs."""
+    main, *further = calibration.window_counts
+    held_out = calibration.validation_text or calibration.text
+    validation = calibration.validation_windows
+    if real_name(held_out) == real_name(calibration.text):
+        yield "text", calibration.text, (main, validation)
+    else:
+        yield "text", calibration.text, (main,)
+        yield "validation_text", held_out, (validation,)
+    for more, count in zip(calibration.more_texts, further, strict=True):
+        yield "more_texts", more.text, (count,)
 
 
 def target_problem(config: RunConfig, model: ModelSummary | None) -> Problem:
