@@ -34,9 +34,12 @@ def is_file(text: str) -> bool:
     return os.path.isfile(expanded(text))
 
 
-def is_empty_file(text: str) -> bool:
-    """Return whether a path is an empty file."""
-    return is_file(text) and expanded(text).stat().st_size == 0
+def file_bytes(text: str) -> int | None:
+    """Return the bytes of a file; None if a path is none."""
+    try:
+        return expanded(text).stat().st_size if is_file(text) else None
+    except OSError:
+        return None
 
 
 def is_folder(text: str) -> bool:

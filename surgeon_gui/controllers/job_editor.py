@@ -98,8 +98,7 @@ class JobEditor(QObject):
         before = editing.draft_of(self.state)
         self._choose()
         self._accept(*Step)
-        export = replace(config.export, replace=False)
-        self.edit(replace(config, export=export), before)
+        self.edit(app_state.without_consent(config), before)
         self._set(replace(self.state, job_file=job_file))
 
     @Slot(str)
@@ -185,7 +184,8 @@ class JobEditor(QObject):
 
     def withdraw_consent(self) -> None:
         """Let the draft no longer replace files; undo does not restore it."""
-        self._set(self._checked(app_state.without_consent(self.state)))
+        config = app_state.without_consent(self.state.config)
+        self._set(self._checked(replace(self.state, config=config)))
 
     def reject_edit(self, step: Step, problem: str) -> None:
         """Remember that a page holds invalid values, until it is edited."""

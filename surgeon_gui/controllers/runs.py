@@ -15,6 +15,7 @@ from send2trash import send2trash
 
 from surgeon_engine.api.messages.events import Cancelled, Envelope, Failed
 from surgeon_engine.api.messages.run import (
+    Recovered,
     RunFinished,
     RunResumed,
     RunStarted,
@@ -44,7 +45,15 @@ from surgeon_gui.state.runs.reading import (
 from surgeon_gui.state.runs.state import RunsState
 
 # Events that change the record of a run in its folder.
-_RECORDED = (RunStarted, RunResumed, ShotFinished, RunFinished, Failed, Cancelled)
+_RECORDED = (
+    RunStarted,
+    RunResumed,
+    ShotFinished,
+    Recovered,
+    RunFinished,
+    Failed,
+    Cancelled,
+)
 
 
 class _Opened(NamedTuple):

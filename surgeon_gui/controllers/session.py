@@ -16,6 +16,7 @@ from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.run import Device, ModelConfig, RunConfig
+from surgeon_engine.api.errors import RunFolderError
 from surgeon_engine.api.messages.benchmark import BenchmarkSettings
 from surgeon_engine.api.messages.commands import (
     Cancel,
@@ -67,7 +68,7 @@ class Session(JobEditor):
         super().__init__(engine, state, parent)
         self._clock = QTimer(self)
         self._clock.setInterval(CLOCK_MS)
-        self._clock.timeout.connect(self.changed)
+        self._clock.timeout.connect(self._on_clock_ticked)
         engine.listen(self._on_events_received)
 
     # the run
@@ -216,6 +217,10 @@ class Session(JobEditor):
         """Return why a run cannot be started; empty if it can."""
         return checks.start_obstacle(self.state)
 
+    @Slot()
+    def _on_clock_ticked(self) -> None:
+        self._set_run(run_state.advanced(self.state.run, time.time()))
+
     @Slot(object)
     def _on_events_received(self, batch: list[Envelope]) -> None:
         before = self.state
@@ -258,7 +263,8 @@ class Session(JobEditor):
         run_id = self.new_id("run")
         self.send(ResumeRun(run=run_id, folder=earlier.folder))
         self._clock.start()
-        return run_state.resume_requested(run_id, earlier, time.time())
+        now = time.time()
+        return run_state.resume_requested(run_id, earlier, now, _saved_seconds(earlier))
 
     def _probe(self) -> None:
         self.send(ProbeMachine(run=self.new_id("probe")))
@@ -273,3 +279,11 @@ class Session(JobEditor):
 
 def _has_saved_state(run: RunState) -> bool:
     return RunFolder(Path(run.folder)).saved_state.exists
+
+
+def _saved_seconds(run: RunState) -> float:
+    """Return how long a run had worked when its state was saved."""
+    try:
+        return RunFolder(Path(run.folder)).saved_state.read().seconds
+    except RunFolderError:  # the engine reports it
+        return run.seconds(time.time())

@@ -7,7 +7,6 @@ from typing import Any
 
 from PySide6.QtCore import QObject, QTimer, Slot
 
-from surgeon_engine.api.config.calibration import BUILTIN_TEXT
 from surgeon_engine.api.messages.commands import (
     DescribeText,
     DownloadModel,
@@ -17,7 +16,8 @@ from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import Step
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.sources.download import next_download
-from surgeon_gui.state.sources.resolver import has_columns, is_small_file
+from surgeon_gui.state.sources.reading import is_text_due
+from surgeon_gui.state.sources.resolver import has_columns
 from surgeon_gui.state.sources.search import HubSearch, search_of
 
 _CHECK_DELAY_MS = 700  # after the last edit
@@ -137,6 +137,7 @@ class TextCheckController(QObject):
     def __init__(self, session: Session, parent: QObject) -> None:
         super().__init__(parent)
         self._session = session
+        self._was_free = False
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(_CHECK_DELAY_MS)
@@ -146,23 +147,27 @@ class TextCheckController(QObject):
     @property
     def _is_due(self) -> bool:
         state = self._session.state
-        calibration = state.config.calibration
-        more = (each.text for each in calibration.more_texts)
-        texts = (calibration.text, calibration.validation_text, *more)
-        files = [text for text in texts if text not in ("", BUILTIN_TEXT)]
         return (
-            state.model is not None
-            and not state.is_busy
+            self._is_engine_free
             and not state.request(RequestKind.PREVIEW).id
             and Step.CALIBRATION not in state.problems
-            and bool(files)
-            and all(map(is_small_file, files))
+            and is_text_due(state)
         )
+
+    @property
+    def _is_engine_free(self) -> bool:
+        state = self._session.state
+        return state.model is not None and not state.is_busy
 
     @Slot()
     def _on_changed(self) -> None:
-        if self._is_due:
+        was_free, self._was_free = self._was_free, self._is_engine_free
+        if not self._is_due:
+            return
+        if was_free:
             self._timer.start()
+        else:  # before the queue begins its next run
+            self._check()
 
     @Slot()
     def _check(self) -> None:

@@ -209,9 +209,9 @@ def with_pace(state: AppState) -> AppState:
 
 def with_run(state: AppState, run: RunState) -> AppState:
     """Return the state after a run was requested."""
-    state = without_consent(state)  # it holds for one run
     return replace(
         without_requests(state, RequestKind.SAVE, RequestKind.MEASUREMENT),
+        config=without_consent(state.config),  # it holds for one run
         run=run,
         run_name="",
         behind=None,
@@ -235,10 +235,9 @@ def with_queued_run(state: AppState, run: RunState) -> AppState:
     )
 
 
-def without_consent(state: AppState) -> AppState:
-    """Return the state with a draft that may not replace files."""
-    export = replace(state.config.export, replace=False)
-    return replace(state, config=replace(state.config, export=export))
+def without_consent(config: RunConfig) -> RunConfig:
+    """Return a job that may not replace files."""
+    return replace(config, export=replace(config.export, replace=False))
 
 
 def with_opened_run(state: AppState, run: RunState, name: str) -> AppState:

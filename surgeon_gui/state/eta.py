@@ -58,6 +58,7 @@ _SHARES = {
     Stage.EXPORT: 0.2,
     Stage.VERIFICATION: 0.3,
 }
+_WITHOUT_STEPS = (Stage.LOAD, Stage.TEXT, Stage.VERIFICATION)
 _SIMILAR = {Stage.EVALUATION: Stage.BASELINE}
 
 
@@ -162,9 +163,16 @@ def progress(
     index = _index(timeline, steps, rounds[-1], at)
     seconds = [expected[stage] for stage, _ in steps]
     is_repeated = steps[index][0] is not at.stage
-    fraction = 1.0 if is_repeated else at.fraction
+    fraction = 1.0 if is_repeated else _reached(at, expected[at.stage])
     done = sum(seconds[:index]) + fraction * seconds[index]
     return min(1.0, done / sum(seconds))
+
+
+def _reached(at: Position, expected: float) -> float:
+    """Return the fraction of a stage that is done, from its time if it has no steps."""
+    if at.stage not in _WITHOUT_STEPS or at.fraction == 1:
+        return at.fraction
+    return 1 - _with_tail(expected - at.seconds, _TAIL * expected) / expected
 
 
 def remaining_seconds(

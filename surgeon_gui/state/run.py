@@ -70,7 +70,7 @@ class Status(Enum):
     @property
     def can_pause(self) -> bool:
         """True if the run can be paused."""
-        return self is Status.RUNNING
+        return self in (Status.STARTING, Status.RUNNING)
 
     @property
     def can_resume(self) -> bool:
@@ -101,7 +101,8 @@ _EXPORT_STAGES = (Stage.EXPORT, Stage.VERIFICATION)
 class RunState:
     """One run, from its request on.
 
-    The clock of the run is the wall clock minus all pauses.
+    The clock of the run is the wall clock minus all pauses. It stands still from the
+    request to resume an interrupted run until the engine has loaded its state.
     """
 
     status: Status = Status.IDLE
@@ -138,6 +139,7 @@ class RunState:
     ended: float | None = None
     paused_at: float | None = None  # None: not paused
     paused_seconds: float = 0.0  # of finished pauses
+    saved_seconds: float | None = None  # of a resumed run whose state is being loaded
     memory: MemoryLog = field(default_factory=MemoryLog)
     # The maximum memory of each stage.
     peaks: Mapping[Stage, MemorySampled] = field(default_factory=dict, hash=False)
@@ -186,6 +188,8 @@ class RunState:
 
     def clock(self, at: float) -> float:
         """Return the time `at` on the run's clock, which excludes pauses."""
+        if self.saved_seconds is not None:
+            return self.began + self.saved_seconds
         if self.paused_at is not None:
             at = min(at, self.paused_at)
         return at - self.paused_seconds
@@ -259,15 +263,23 @@ def requested(
     )
 
 
-def resume_requested(run: str, state: RunState, at: float) -> RunState:
+def resume_requested(
+    run: str, state: RunState, at: float, saved_seconds: float
+) -> RunState:
     """Return an interrupted run after the user has asked to resume it.
 
     Args:
         run: the new name of its events.
         state: the run as it was.
         at: the time of the request.
+        saved_seconds: that the run had worked when its state was saved.
     """
-    return replace(_reopened(state, at), status=Status.STARTING, run=run)
+    return replace(
+        _reopened(state, at),
+        status=Status.STARTING,
+        run=run,
+        saved_seconds=saved_seconds,
+    )
 
 
 def stopping(state: RunState) -> RunState:
@@ -309,11 +321,15 @@ def apply(state: RunState, envelope: Envelope) -> RunState:
     state = handle(state, envelope.event, envelope.at)
     if type(envelope.event) in _WITHOUT_PROGRESS:
         return state
-    if state.status.is_busy and state.stage is not None:
-        position = state._position(envelope.at)
-        share = eta.progress(state._timeline, state.times, position)
-        state = replace(state, progress=max(state.progress, share))
-    return state
+    return advanced(state, envelope.at)
+
+
+def advanced(state: RunState, now: float) -> RunState:
+    """Return the run with its progress at a time."""
+    if not state.status.is_busy or state.stage is None:
+        return state
+    share = eta.progress(state._timeline, state.times, state._position(now))
+    return replace(state, progress=share) if share > state.progress else state
 
 
 def _with_later_result(state: RunState, event: Event) -> RunState:
@@ -347,6 +363,7 @@ def _on_run_resumed(state: RunState, event: RunResumed, at: float) -> RunState:
         state,
         status=Status.RUNNING if is_waiting else state.status,
         paused_seconds=at - state.began - event.seconds,
+        saved_seconds=None,
         stage_began=state.began + event.seconds,
         history=state.history[: event.shots],
         samples=tuple(
@@ -427,7 +444,7 @@ def _on_exported(state: RunState, event: Exported, at: float) -> RunState:
 
 
 def _on_paused(state: RunState, event: Paused, at: float) -> RunState:
-    is_paused = state.status in (Status.RUNNING, Status.PAUSING)
+    is_paused = state.status.can_pause or state.status is Status.PAUSING
     status = Status.PAUSED if is_paused else state.status
     return replace(state, status=status, paused_at=at)
 

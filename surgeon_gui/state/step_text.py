@@ -19,15 +19,21 @@ from surgeon_engine.api.messages.run import (
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.planning.target_size import TARGET_TOLERANCE, Goal
 from surgeon_gui.base.translation import ntr, tr
-from surgeon_gui.state.app import AppState, Engine, Step
+from surgeon_gui.state.app import AppState, Step, without_consent
 from surgeon_gui.state.job import resource_text
 from surgeon_gui.state.job.file_formats import is_larger
 from surgeon_gui.state.job.plan_text import brief_plan, describe_plan
 from surgeon_gui.state.job.targets import goal_or_none
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import RunState, Status
+from surgeon_gui.state.runs.text import title_of
+from surgeon_gui.state.sources import reading
 from surgeon_gui.state.sources.resolver import is_to_be_downloaded
-from surgeon_gui.state.sources.text import download_brief, download_error
+from surgeon_gui.state.sources.text import (
+    download_brief,
+    download_error,
+    facts_problem,
+)
 from surgeon_gui.text import fidelity, numbers
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.choices import choice_label
@@ -81,7 +87,8 @@ def plan_or_hint(state: AppState, obstacle: str) -> str:
     if run.status.is_busy and run.config is not None:
         model = run.model or state.model
         if model is not None:
-            return describe_plan(run.config, model)
+            sentence = describe_plan(run.config, model)
+            return tr("In progress: {sentence}").format(sentence=sentence)
         return tr("{source} is being loaded.").format(
             source=source_name(run.config.model.source)
         )
@@ -184,11 +191,21 @@ def outcome(run: RunState) -> str:
     )
 
 
-def phase_with_advice(run: RunState) -> str:
-    """Return the phase, and whether a cancelled run can be resumed."""
-    if run.status is not Status.CANCELLED or not run.can_go_on:
+def phase_with_advice(state: AppState) -> str:
+    """Return the phase, and how a cancelled run is resumed or started again."""
+    run = state.run
+    if run.status is not Status.CANCELLED or run.config is None:
         return phase(run)
-    return f"{phase(run)} {tr('Its progress is kept: resume it in the list of runs.')}"
+    if run.can_go_on:
+        advice = tr("Its progress is kept: resume it in the list of runs.")
+    elif without_consent(run.config) == without_consent(state.config):
+        advice = tr("Nothing of it is saved. Start begins it again.")
+    else:
+        advice = tr(
+            "Nothing of it is saved. To start it again, choose Use these settings in "
+            "the list of runs."
+        )
+    return f"{phase(run)} {advice}"
 
 
 def interruption(run: RunState) -> str:
@@ -376,10 +393,10 @@ def _model_view(state: AppState) -> StepView:
     name = source_name(state.config.model.source)
     if (error := state.request(RequestKind.INSPECTION).error) is not None:
         return StepView(Mark.PROBLEM, error.message)
+    if problem := facts_problem(state):
+        return StepView(Mark.PROBLEM, problem)
     if state.model is None:
-        is_waiting = state.engine is Engine.STARTING
-        doing = tr("waiting for the engine…") if is_waiting else tr("reading…")
-        return StepView(Mark.BUSY, f"{name}: {doing}")
+        return StepView(Mark.BUSY, f"{name}: {reading.doing(state)}")
     size = numbers.count(state.model.parameters)
     return StepView(
         Mark.READY, tr("{name}, {size} parameters").format(name=name, size=size)
@@ -392,13 +409,16 @@ def _calibration_view(state: AppState) -> StepView:
     if further := len(text.more_texts):
         line = ntr("{text} and {n} further", "{text} and {n} further", further)
         name = line.format(text=name, n=further)
+    is_due = reading.is_text_due(state)
+    if is_due and (state.model is not None or state.is_busy):
+        return StepView(Mark.BUSY, f"{name}: {reading.doing(state)}")
     if text.takes_whole_file:
         summary = tr("{text}, all windows").format(text=name)
     else:
         summary = tr("{text}, {windows} windows of {length}").format(
             text=name, windows=text.windows, length=text.window_length
         )
-    return StepView(Mark.READY, summary)
+    return StepView(Mark.EMPTY if is_due else Mark.READY, summary)
 
 
 def _target_view(state: AppState) -> StepView:
@@ -418,9 +438,13 @@ def _run_view(state: AppState) -> StepView:
         case Status.INTERRUPTED:
             return StepView(Mark.PROBLEM, tr("Interrupted"))
     share = numbers.percent(int(state.run.progress * 100) / 100)
+    summary = tr("Running, {share}").format(share=share)
     if state.run.status is Status.PAUSED:
-        return StepView(Mark.BUSY, tr("Paused at {share}").format(share=share))
-    return StepView(Mark.BUSY, tr("Running, {share}").format(share=share))
+        summary = tr("Paused at {share}").format(share=share)
+    if state.run.config is not None:
+        # The draft may be another job, above all while the queue works.
+        summary = f"{summary}: {title_of(state.run.folder, '', state.run.config)}"
+    return StepView(Mark.BUSY, summary)
 
 
 def _export_view(state: AppState) -> StepView:

@@ -338,7 +338,10 @@ STAGES = {
     ),
     Stage.EVALUATION: (tr("evaluating"), tr("Evaluation")),
     Stage.EXPORT: (tr("writing the pruned model"), tr("Export")),
-    Stage.VERIFICATION: (tr("verifying the export"), tr("Verification")),
+    Stage.VERIFICATION: (
+        tr("a fresh process loads the export and compares it"),
+        tr("Verification"),
+    ),
     Stage.MEASUREMENT: (tr("measuring speed and memory"), tr("Measurement")),
     Stage.GENERATION: (tr("generating with both models"), tr("Generation")),
     Stage.COMPARISON: (

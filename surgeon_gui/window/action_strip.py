@@ -20,7 +20,7 @@ from surgeon_gui.state.active_task import ActiveTask
 from surgeon_gui.state.job.resource_text import NAMES, light_label
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.run_controls import RunControls
-from surgeon_gui.state.step_text import phase_with_advice, remaining
+from surgeon_gui.state.step_text import remaining
 from surgeon_gui.widgets.controls import (
     bold,
     button,
@@ -145,11 +145,11 @@ class ActionStrip(QWidget):
             self._light.show_light(worst.light, light_label(worst), NAMES[worst.what])
 
     def show_run(
-        self, run: RunState, plan: str, controls: RunControls, now: float
+        self, run: RunState, plan: str, phase: str, controls: RunControls, now: float
     ) -> None:
         """Show the progress of `run`, the plan and the state of the buttons."""
         self._plan.setText(plan)
-        show_elided(self._phase, phase_with_advice(run))
+        show_elided(self._phase, phase)
         self._remaining.setText(remaining(run, now))
         self._bar.setValue(round(run.progress * _PROGRESS_STEPS))
         for run_button, view in (

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from PySide6.QtCore import QObject, Signal, Slot
 from PySide6.QtWidgets import QAbstractButton, QMessageBox, QPushButton, QWidget
 
+from surgeon_engine.api.run_folder import RunFolder
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.queue import QueueController
 from surgeon_gui.controllers.session import Session
@@ -188,6 +190,19 @@ def _is_active(task: RequestKind | None, state: AppState) -> bool:
     return state.request(task).is_open
 
 
+def _progress_note(run: RunState) -> str:
+    """Return whether a run that is cancelled can be resumed."""
+    if RunFolder(Path(run.folder)).saved_state.exists:
+        return tr(
+            "Cancel the run and close keeps the progress that is saved: the run can be "
+            "resumed later."
+        )
+    return tr(
+        "Nothing of the run is saved yet: after Cancel the run and close it can only "
+        "be started again."
+    )
+
+
 def _close_text(
     task: RequestKind | None, state: AppState, queue: QueueState
 ) -> _CloseText:
@@ -195,6 +210,8 @@ def _close_text(
     if task is None and state.run.status in (Status.PAUSING, Status.PAUSED):
         text = _PAUSED_TEXT
     notes = [text.explanation]
+    if task is None:
+        notes.append(_progress_note(state.run))
     if task is not RequestKind.DOWNLOAD and state.download.is_open:
         notes.append(tr("The current download can be resumed later."))
     if note := kept_note(queue):

@@ -48,7 +48,7 @@ from surgeon_gui.state.run import RunState
 from surgeon_gui.state.run_controls import run_controls
 from surgeon_gui.state.sources.resolver import is_missing
 from surgeon_gui.state.sources.samples import smollm2
-from surgeon_gui.state.step_text import plan_or_hint
+from surgeon_gui.state.step_text import phase_with_advice, plan_or_hint
 from surgeon_gui.text import labels, numbers
 from surgeon_gui.views.live.live_view import LiveView
 from surgeon_gui.views.live.resources_view import ResourcesView
@@ -392,7 +392,9 @@ class MainWindow(QMainWindow):
         )
         preferences.offline_changed.connect(self._model_page.show_sample)
         preferences.offline_changed.connect(self._on_sample_changed)
-        self._recent = RecentMenu(self._menus.recent, self.settings, self)
+        self._recent = RecentMenu(
+            self._menus.recent, self.settings, self._history.runs, self
+        )
         self._recent.job_chosen.connect(self._run_page.load_job)
         self._recent.run_chosen.connect(self._history.runs.reopen)
         self._recent.model_chosen.connect(self._model_page.choose)
@@ -436,7 +438,8 @@ class MainWindow(QMainWindow):
         plan = plan_or_hint(state, obstacle)
         self._history.queue.redraw()
         controls = run_controls(state.run, obstacle, self._queue.add_obstacle())
-        self._strip.show_run(state.run, plan, controls, now)
+        phase = phase_with_advice(state)
+        self._strip.show_run(state.run, plan, phase, controls, now)
         self._strip.show_task(active_task(state))
         self._menus.show_controls(controls)
         self._menus.actions["save_job_action"].setEnabled(state.model_is_chosen)

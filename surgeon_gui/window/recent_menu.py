@@ -14,7 +14,9 @@ from PySide6.QtWidgets import QMenu
 from surgeon_gui.base import paths
 from surgeon_gui.base.settings import Settings
 from surgeon_gui.base.translation import tr
-from surgeon_gui.state.runs.reading import is_run, read_name
+from surgeon_gui.controllers.runs import RunsController
+from surgeon_gui.state.runs.reading import is_run, read_name, readable_config
+from surgeon_gui.state.runs.text import title_of
 from surgeon_gui.state.sources.resolver import is_missing
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.labels import source_name
@@ -25,8 +27,10 @@ def _job_label(path: str) -> str:
     return Path(path).name
 
 
-def _run_label(folder: str) -> str:
-    return read_name(Path(folder)) or Path(folder).name
+def _title_of_folder(folder: str) -> str:
+    """Return the title of a run that is not in the list, or not read yet."""
+    path = Path(folder)
+    return title_of(folder, read_name(path), readable_config(path))
 
 
 def _is_run(folder: str) -> bool:
@@ -47,7 +51,7 @@ class _Kind(NamedTuple):
 
 
 _JOBS = _Kind("job", tr("Jobs"), _job_label, paths.is_file)
-_RUNS = _Kind("run", tr("Runs"), _run_label, _is_run)
+_RUNS = _Kind("run", tr("Runs"), _title_of_folder, _is_run)
 _MODELS = _Kind("model", tr("Models"), source_name, _is_there)
 
 
@@ -58,9 +62,11 @@ class RecentMenu(QObject):
     run_chosen = Signal(str)  # folder
     model_chosen = Signal(str)  # source
 
-    def __init__(self, menu: QMenu, settings: Settings, parent: QObject) -> None:
+    def __init__(
+        self, menu: QMenu, settings: Settings, runs: RunsController, parent: QObject
+    ) -> None:
         super().__init__(parent)
-        self._menu, self._settings = menu, settings
+        self._menu, self._settings, self._runs = menu, settings, runs
         menu.setToolTipsVisible(True)
         menu.aboutToShow.connect(self.fill)
         self._titles = {
@@ -79,7 +85,7 @@ class RecentMenu(QObject):
             self._menu.removeAction(action)
             if action.objectName() and action is not self._clear:
                 action.deleteLater()
-        settings = self._settings
+        settings, titles = self._settings, self._runs.state.titles
         lists = (
             (_JOBS, settings.recent_jobs, self.job_chosen),
             (_RUNS, settings.recent_runs, self.run_chosen),
@@ -89,14 +95,15 @@ class RecentMenu(QObject):
             if recent:
                 self._menu.addAction(self._titles[kind])
             for number, each in enumerate(recent, start=1):
-                action = self._add(kind, each, number)
+                label = titles.get(each) or kind.label(each)
+                action = self._add(kind, each, label, number)
                 action.triggered.connect(partial(_emit, chosen, each))
         self._menu.addAction(self._end)
         self._menu.addAction(self._clear)
         self._clear.setEnabled(any(recent for _, recent, _ in lists))
 
-    def _add(self, kind: _Kind, recent: str, number: int) -> QAction:
-        text, is_usable = kind.label(recent).replace("&", "&&"), kind.is_there(recent)
+    def _add(self, kind: _Kind, recent: str, label: str, number: int) -> QAction:
+        text, is_usable = label.replace("&", "&&"), kind.is_there(recent)
         if not is_usable:
             text = tr("{name} (missing)").format(name=text)
         action = QAction(text, self._menu)

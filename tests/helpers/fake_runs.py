@@ -82,7 +82,8 @@ def write_run(
 def write_saved_state(folder: Path, shots: int = 1) -> Path:
     """Write the state from which a run goes on; return its folder."""
     finished = tuple(shot_finished(n, 3, 0.3) for n in range(1, shots + 1))
-    state = SavedState(Origin("", "", "", {}), RecoveryConfig(), shots=finished)
+    origin = Origin("", "", "", {})
+    state = SavedState(origin, RecoveryConfig(), seconds=10.0, shots=finished)
     saved = RunFolder(folder).saved_state
     saved.path.mkdir()
     saved.state_path.write_bytes(msgspec.json.encode(state))

@@ -6,11 +6,12 @@ when the run starts.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from surgeon_engine.api.config.calibration import real_name
+from surgeon_engine.api.config.calibration import CalibrationConfig, real_name
 from surgeon_engine.api.config.layer_patterns import matches, parse_limit
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.errors import ConfigError, ExportError, PruningError
@@ -28,9 +29,13 @@ from surgeon_gui.state.job.resource_text import resource_obstacle
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.sources import resolver
+from surgeon_gui.state.sources.reading import reading_obstacle
+from surgeon_gui.state.sources.text import facts_problem
+from surgeon_gui.text import numbers
 from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.labels import source_name
 
+_MAX_BEGINNING = 4  # tokens that a window may begin with besides its text
 _BUSY_REASONS = {
     RequestKind.SAVE: tr("The pruned model is being saved in another format."),
     RequestKind.MEASUREMENT: tr("Speed is being measured."),
@@ -54,7 +59,9 @@ def find_problems(
 
 def start_obstacle(state: AppState) -> str:
     """Return why a run cannot be started; empty if it can."""
-    return engine_obstacle(state) or draft_obstacle(state)
+    if obstacle := engine_obstacle(state):
+        return f"{obstacle} {reading_obstacle(state)}".strip()
+    return draft_obstacle(state)
 
 
 def draft_obstacle(state: AppState) -> str:
@@ -65,13 +72,13 @@ def draft_obstacle(state: AppState) -> str:
         return error.message
     for problem in state.problems.values():
         return problem
+    if problem := facts_problem(state):
+        return problem
     if (error := state.request(RequestKind.PREVIEW).error) is not None:
         return error.message
     if state.engine is Engine.STARTING:
         return tr("The engine is still starting.")
-    if state.model is None:
-        return tr("The model is still being read.")
-    return resource_obstacle(state.resource_check)
+    return reading_obstacle(state) or resource_obstacle(state.resource_check)
 
 
 def save_obstacle(state: AppState) -> str:
@@ -190,6 +197,8 @@ def calibration_problem(config: RunConfig, model: ModelSummary | None) -> Proble
                 "{text} is a calibration text. Choose another text to judge on."
             )
             return Problem(template.format(text=source_name(text)), "texts")
+    if (too_short := _short_text_problem(calibration)).text:
+        return too_short
     if calibration.lacks_validation:
         problem = tr(
             "All windows of a token file are used for calibration. Choose another text "
@@ -214,6 +223,43 @@ def calibration_problem(config: RunConfig, model: ModelSummary | None) -> Proble
         )
         return Problem(problem, "window_length")
     return Problem()
+
+
+def _short_text_problem(calibration: CalibrationConfig) -> Problem:
+    """Return which plain text has fewer bytes than its windows have tokens."""
+    length = calibration.window_length
+    for setting, text, counts in _windows_of_texts(calibration):
+        size = resolver.plain_text_bytes(text)
+        if size is not None and size < sum(counts) * (length - _MAX_BEGINNING):
+            template = tr(
+                "{text} has {size} bytes: too few for {windows} windows of {length} "
+                "tokens, because a token has at least one byte. Choose a longer text, "
+                "or fewer or shorter windows."
+            )
+            problem = template.format(
+                text=source_name(text),
+                size=numbers.whole(size),
+                windows=" + ".join(map(numbers.whole, counts)),
+                length=numbers.whole(length),
+            )
+            return Problem(problem, setting)
+    return Problem()
+
+
+def _windows_of_texts(
+    calibration: CalibrationConfig,
+) -> Iterator[tuple[str, str, tuple[int, ...]]]:
+    """Yield the setting of each text, the text, and the windows that it needs."""
+    main, *further = calibration.window_counts
+    held_out = calibration.validation_text or calibration.text
+    validation = calibration.validation_windows
+    if real_name(held_out) == real_name(calibration.text):
+        yield "text", calibration.text, (main, validation)
+    else:
+        yield "text", calibration.text, (main,)
+        yield "validation_text", held_out, (validation,)
+    for more, count in zip(calibration.more_texts, further, strict=True):
+        yield "more_texts", more.text, (count,)
 
 
 def target_problem(config: RunConfig, model: ModelSummary | None) -> Problem:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from surgeon_engine.api.config.presets import Preset, presets
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_gui.state.app import AppState, Step, without_requests
+from surgeon_gui.state.app import AppState, Step, without_consent, without_requests
 from surgeon_gui.state.job.draft import Draft, DraftHistory
 from surgeon_gui.state.request import RequestKind
 
@@ -104,10 +104,8 @@ def with_draft(state: AppState, draft: Draft, history: DraftHistory) -> AppState
 
     Consent to replace files is not restored.
     """
-    export = replace(draft.config.export, replace=False)
-    config = replace(draft.config, export=export)
     return replace(
-        with_config(state, config),
+        with_config(state, without_consent(draft.config)),
         own_config=draft.own_config,
         rejected={},
         model_is_chosen=draft.model_is_chosen,

@@ -54,17 +54,25 @@ def details(run: QueuedRun) -> str:
 
 
 def needs(runs: Iterable[QueuedRun]) -> str:
-    """Return the time and the disk that runs take together; empty if unknown."""
+    """Return the time and the disk that runs need; empty if unknown.
+
+    The disk is that of each run at its maximum: most of it is freed at the end.
+    """
     estimates = [run.estimate for run in runs]
     known = [each for each in estimates if each is not None]
     if not known or len(known) < len(estimates):
         return ""
     disk = numbers.size(sum(each.disk for each in known))
     seconds = [each.seconds for each in known]
+    text = ntr(
+        "up to {disk} on the disk while it runs",
+        "up to {disk} on the disk while they run",
+        len(known),
+    ).format(disk=disk)
     if None in seconds:
-        return tr("{disk} on the disk").format(disk=disk)
+        return text
     time = numbers.rough_duration(sum(each or 0.0 for each in seconds))
-    return tr("about {time}, {disk} on the disk").format(time=time, disk=disk)
+    return tr("about {time}, {disk}").format(time=time, disk=text)
 
 
 def summary(queue: QueueState, *, is_busy: bool) -> str:

@@ -160,7 +160,7 @@ def read_record(folder: Path) -> RunRecord:
             str(folder),
             RunOutcome.DAMAGED,
             problem=str(error),
-            config=_readable_config(folder),
+            config=readable_config(folder),
             has_checkpoint=_has_checkpoint(folder),
             began=began,
         )
@@ -180,8 +180,8 @@ def read_record(folder: Path) -> RunRecord:
     )
 
 
-def _readable_config(folder: Path) -> RunConfig | None:
-    """Return the config of a damaged run; None if it is what is damaged."""
+def readable_config(folder: Path) -> RunConfig | None:
+    """Return the config of a run; None if it cannot be read."""
     try:
         return RunFolder(folder).read_config()
     except (OSError, ConfigError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
+from surgeon_engine.api.config.run import RunConfig
 from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.state.job import plan_text
 from surgeon_gui.state.runs.reading import (
@@ -41,12 +42,19 @@ OUTCOME_DETAILS = {
 
 def title(record: RunRecord) -> str:
     """Return the title of a run: the user's name, or model and target."""
-    if record.name:
-        return record.name
-    if record.config is None:
-        return _folder_name(record)
-    template = tr("{model}, {target}")
-    return template.format(model=model(record), target=target(record))
+    return title_of(record.folder, record.name, record.config)
+
+
+def title_of(folder: str, name: str, config: RunConfig | None) -> str:
+    """Return the title of the run in a folder."""
+    if name:
+        return name
+    if config is None:
+        return _last_part(folder)
+    return tr("{model}, {target}").format(
+        model=source_name(config.model.source),
+        target=plan_text.brief_target(config.pruning),
+    )
 
 
 def distinct_titles(records: Iterable[RunRecord]) -> dict[str, str]:
@@ -138,7 +146,11 @@ def _start_time(record: RunRecord) -> str:
 
 
 def _folder_name(record: RunRecord) -> str:
-    return record.folder.replace("\\", "/").rpartition("/")[2]
+    return _last_part(record.folder)
+
+
+def _last_part(folder: str) -> str:
+    return folder.replace("\\", "/").rpartition("/")[2]
 
 
 def tags(record: RunRecord) -> str:

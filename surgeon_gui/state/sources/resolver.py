@@ -20,8 +20,9 @@ from surgeon_gui.base import offline, paths
 from surgeon_gui.base.translation import tr
 
 _SMALL_BYTES = 20_000_000
+_PLAIN_SUFFIX = ".txt"
 _TABLE_SUFFIXES = (".jsonl", ".csv", ".parquet")
-TEXT_ENDINGS = (".txt", *_TABLE_SUFFIXES, ".npy")
+TEXT_ENDINGS = (_PLAIN_SUFFIX, *_TABLE_SUFFIXES, ".npy")
 
 
 def resolve_model(typed: str) -> str:
@@ -48,12 +49,14 @@ def has_columns(text: str) -> bool:
 
 def is_small_file(text: str) -> bool:
     """Return True if a text is a file that is read in a moment."""
-    try:
-        return paths.is_file(text) and (
-            paths.expanded(text).stat().st_size <= _SMALL_BYTES
-        )
-    except OSError:
-        return False
+    size = paths.file_bytes(text)
+    return size is not None and size <= _SMALL_BYTES
+
+
+def plain_text_bytes(text: str) -> int | None:
+    """Return the bytes of a text that is a file of plain text; otherwise None."""
+    is_plain = Path(text).suffix.lower() == _PLAIN_SUFFIX and not is_hub_source(text)
+    return paths.file_bytes(text) if is_plain else None
 
 
 def is_missing(source: str) -> bool:
@@ -108,6 +111,6 @@ def text_problem(text: str) -> str:
         return tr("{name} has an unsupported file type. Supported: {endings}.").format(
             name=path.name, endings=", ".join(TEXT_ENDINGS)
         )
-    if paths.is_empty_file(text):
+    if paths.file_bytes(text) == 0:
         return tr("{name} is empty.").format(name=path.name)
     return ""

@@ -23,6 +23,7 @@ from surgeon_gui.state.app import AppState, Step
 from surgeon_gui.state.export_text import problem_of
 from surgeon_gui.state.job.checks import Problem, calibration_problem
 from surgeon_gui.state.request import RequestKind
+from surgeon_gui.state.sources.reading import is_text_due, wait_note
 from surgeon_gui.state.sources.resolver import resolve_text
 from surgeon_gui.state.sources.text import (
     own_text_line,
@@ -136,13 +137,16 @@ class CalibrationPage(Page):
         request = state.request(RequestKind.PREVIEW)
         is_enabled = can_preview and not request.is_open
         set_enabled(self._preview_button, is_enabled=is_enabled)
+        is_read = request.is_open and not state.is_busy
         self._preview_button.setText(
-            tr("Reading the text…") if request.is_open else tr("Preview")
+            tr("Reading the text…") if is_read else tr("Preview")
         )
         preview: TextPreviewed | None = request.response
-        self._counts.setVisible(preview is not None)
+        counts = wait_note(state) if is_text_due(state) else ""
         if preview is not None:
-            self._counts.setText(preview_line(preview))
+            counts = preview_line(preview)
+        self._counts.setText(counts)
+        self._counts.setVisible(bool(counts))
         own_text = own_text_line(preview, state.config.own_windows)
         self._own_text.setText(own_text)
         self._own_text.setVisible(bool(own_text))

@@ -18,6 +18,7 @@ from surgeon_gui.controllers.sources import DownloadController
 from surgeon_gui.state.app import AppState, Step
 from surgeon_gui.state.export_text import problem_of
 from surgeon_gui.state.request import RequestKind
+from surgeon_gui.state.sources.reading import wait_note
 from surgeon_gui.state.sources.resolver import (
     is_missing,
     is_to_be_downloaded,
@@ -81,6 +82,7 @@ class ModelPage(Page):
         self._download.download_clicked.connect(self._downloads.start)
         self._download.cancel_clicked.connect(self._downloads.cancel)
         self._note = text_label(quiet=True)
+        self._note.setObjectName("model_note")
         self._facts = Facts("model_facts")
         self._form = ConfigForm("model", ModelConfig)
         self._form.edited.connect(self._on_form_edited)
@@ -115,11 +117,10 @@ class ModelPage(Page):
         show_problem(self._problem, problem)
         mark_invalid(self._source, bool(problem or download_error(state)))
         self._download.show_state(state)
-        is_open = state.request(RequestKind.INSPECTION).is_open
-        self._note.setText(
-            tr("Checking how the model can be pruned…") if is_open else ""
-        )
-        self._note.setVisible(is_open)
+        is_read = state.request(RequestKind.INSPECTION).is_open and not problem
+        note = wait_note(state) or tr("Checking how the model can be pruned…")
+        self._note.setText(note if is_read else "")
+        self._note.setVisible(is_read)
         self._facts.show_facts(facts_of(state))
         self._show_recent()
 

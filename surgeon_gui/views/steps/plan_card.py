@@ -12,6 +12,7 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.state.app import AppState, Step
 from surgeon_gui.state.job import resource_text
 from surgeon_gui.state.job.plan_text import brief_sizes
+from surgeon_gui.state.sources.reading import is_model_due, reading_obstacle, wait_note
 from surgeon_gui.widgets.controls import bold, button, line_label, text_label
 from surgeon_gui.widgets.light_badge import LightBadge
 
@@ -32,7 +33,7 @@ class PlanCard(QFrame):
         self._sizes = text_label()
         self._sizes.setObjectName("plan_sizes")
         self._rows = {resource: _NeedRow(resource) for resource in Resource}
-        self._waiting = text_label(_WAITING, quiet=True)
+        self._waiting = text_label(quiet=True)
         self._waiting.setObjectName("plan_waiting")
         self._recovery = text_label(quiet=True)
         self._recovery.setObjectName("plan_recovery")
@@ -69,7 +70,9 @@ class PlanCard(QFrame):
         self._sizes.setText(sizes)
         self._sizes.setVisible(bool(sizes))
         fit = state.resource_check
-        self._waiting.setVisible(fit is None and state.machine is None)
+        waiting = _waiting_text(state) if fit is None else ""
+        self._waiting.setText(waiting)
+        self._waiting.setVisible(bool(waiting))
         needs = {need.what: need for need in fit.needs} if fit is not None else {}
         for resource, row in self._rows.items():
             row.show_need(needs.get(resource))
@@ -79,6 +82,13 @@ class PlanCard(QFrame):
         self._changed.setText(changed)
         self._changed.setVisible(bool(changed))
         self.fit_button.setVisible(fit is not None and _is_short(fit))
+
+
+def _waiting_text(state: AppState) -> str:
+    """Return for what the plan waits; empty if for nothing."""
+    if is_model_due(state) and wait_note(state):
+        return reading_obstacle(state)
+    return _WAITING if state.machine is None else ""
 
 
 def _is_short(fit: ResourceCheck) -> bool:

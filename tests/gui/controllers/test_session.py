@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
 
 import pytest
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.commands import Cancel, DescribeText
 from surgeon_engine.api.messages.events import Envelope, Failed
+from surgeon_engine.api.messages.run import Stage, StageStarted
 from surgeon_engine.api.messages.sources import TextDescribed
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.request import RequestKind
+from surgeon_gui.state.run import RunState, Status, apply, requested
+from tests.helpers.fake_runs import write_saved_state
+from tests.helpers.fake_thread import FakeThread
 
 KIND = RequestKind.DESCRIPTION
 DESCRIBED = TextDescribed("text", (), "")
-
-
-class FakeThread:
-    """An engine thread without an engine: records commands, delivers events."""
-
-    def __init__(self):
-        self.commands = []
-
-    def listen(self, slot):
-        self.deliver = slot
-
-    def send(self, command):
-        self.commands.append(command)
 
 
 @pytest.fixture
@@ -83,3 +76,21 @@ def test_request_ended_is_emitted_once_after_the_change(session, engine, event):
     assert kind is KIND
     assert request is stored
     assert not request.is_open
+
+
+def test_clock_advances_a_stage_without_steps(session):
+    run = requested("run-1", RunConfig(), "folder", at=time.time() - 60)
+    run = apply(run, Envelope("run-1", time.time() - 60, StageStarted(Stage.LOAD, 0)))
+    session._set_run(run)
+    assert run.progress == 0
+    session._on_clock_ticked()
+    assert session.state.run.progress > 0
+
+
+@pytest.mark.parametrize(("is_saved", "seconds"), [(True, 10.0), (False, 40.0)])
+def test_resumed_run_shows_the_saved_time(session, tmp_path, is_saved, seconds):
+    if is_saved:
+        write_saved_state(tmp_path)
+    earlier = RunState(Status.CANCELLED, "old", str(tmp_path), began=100.0, ended=140.0)
+    session.resume_run(earlier)
+    assert session.state.run.seconds(1e9) == seconds

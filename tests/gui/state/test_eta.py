@@ -95,6 +95,19 @@ def test_stage_beyond_its_expected_time_approaches_its_end():
     assert len(set(left)) == len(left)  # it never stands still
 
 
+def test_progress_of_a_stage_without_steps_never_stands_still():
+    times = (*FIRST_SHOT, StageTime(Stage.EXPORT, 0, 2.0))
+    shares = [
+        progress(RunTimeline(1, STAGES), times, Position(Stage.VERIFICATION, 0, 0.0, s))
+        for s in (0.0, 1.0, 2.0, 3.0, 10.0, 100.0)
+    ]
+    assert shares == sorted(shares)
+    assert len(set(shares)) == len(shares)
+    assert shares[-1] < 1
+    done = Position(Stage.VERIFICATION, 0, 1.0, 3.0)
+    assert progress(RunTimeline(1, STAGES), times, done) == 1
+
+
 def test_remaining_time_falls_between_two_steps_of_a_stage():
     # The second of four steps was done after 10 s; the next one is due after 15 s.
     left = [

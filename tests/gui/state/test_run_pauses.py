@@ -47,11 +47,24 @@ def test_run_is_paused_by_the_event_of_the_engine(running):
     assert paused.status.is_busy
 
 
-def test_only_a_running_run_can_be_paused():
+def test_only_a_run_in_progress_can_be_paused():
     idle = run_state.RunState()
     starting = run_state.requested("run-1", CONFIG, "folder", at=0.0)
-    for state in (idle, starting, run_state.stopping(starting)):
+    for state in (idle, run_state.stopping(starting), run_state.cancelling(starting)):
         assert run_state.pausing(state) is state
+
+
+@pytest.mark.parametrize("stage", [Stage.LOAD, Stage.SAMPLING])
+def test_run_is_paused_before_its_first_shot(stage):
+    state = run_state.requested("run-1", CONFIG, "folder", at=0.0)
+    state = run_state.pausing(with_events(state, 1.0, StageStarted(stage, 0)))
+    assert state.status is Status.PAUSING
+    paused = with_events(state, 2.0, Paused())
+    assert paused.status is Status.PAUSED
+    assert paused.seconds(100.0) == 2.0
+    resumed = with_events(run_state.resuming(paused), 12.0, Resumed(), STARTED)
+    assert resumed.status is Status.RUNNING
+    assert resumed.seconds(13.0) == 3.0
 
 
 def test_only_a_paused_run_can_be_resumed(running):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.messages.events import Cancelled, Envelope
+from surgeon_engine.api.messages.events import Cancelled, Envelope, Failed
 from surgeon_engine.api.messages.run import (
     RunFinished,
     RunResumed,
@@ -59,16 +59,36 @@ def test_cancelled_run_goes_on(broken_off):
 
 def test_requested_run_waits_for_the_engine(broken_off):
     earlier = run_state.interrupted(broken_off, 140.0)
-    state = run_state.resume_requested("run-9", earlier, 990.0)
+    state = run_state.resume_requested("run-9", earlier, 990.0, saved_seconds=25.0)
     assert state.status is Status.STARTING
     assert with_events(state, 1000.0, RunResumed(1, 25.0)) is state  # of another run
     state = run_state.apply(state, Envelope("run-9", 1000.0, RunResumed(1, 25.0)))
     assert_goes_on(state)
 
 
+def test_clock_stands_still_until_the_state_is_loaded(broken_off):
+    state = with_events(broken_off, 140.0, Cancelled())
+    state = run_state.resume_requested("run-1", state, 990.0, saved_seconds=25.0)
+    assert state.seconds(995.0) == 25.0
+    state = with_events(state, 996.0, StageStarted(Stage.LOAD, 0))
+    state = with_events(state, 998.0, StageStarted(Stage.TEXT, 0))
+    assert state.seconds(999.0) == 25.0
+    assert max(each.seconds for each in state.times) <= 20
+    assert_goes_on(with_events(state, 1000.0, RunResumed(1, 25.0)))
+
+
+def test_run_that_cannot_be_resumed_took_the_saved_time(broken_off):
+    earlier = run_state.interrupted(broken_off, 140.0)
+    state = run_state.resume_requested("run-1", earlier, 990.0, saved_seconds=25.0)
+    state = with_events(state, 999.0, Failed("The text is another one."))
+    assert state.seconds(2000.0) == 25.0
+
+
 def test_early_cancel_is_not_undone(broken_off):
     earlier = run_state.interrupted(broken_off, 140.0)
-    state = run_state.cancelling(run_state.resume_requested("run-1", earlier, 990.0))
+    state = run_state.cancelling(
+        run_state.resume_requested("run-1", earlier, 990.0, 25.0)
+    )
     state = with_events(state, 1000.0, RunResumed(1, 25.0))
     assert state.status is Status.CANCELLING
 

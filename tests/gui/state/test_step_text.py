@@ -13,7 +13,7 @@ from surgeon_engine.api.config.calibration import CalibrationConfig, MoreText
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.fields import settings_of
 from surgeon_engine.api.config.pruning import Method, PruningConfig, Structure, Target
-from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.messages.events import Envelope, Level
 from surgeon_engine.api.messages.run import DampingChoice, Stage
 from surgeon_engine.api.messages.sources import ModelInspected, StructureSupport
@@ -311,10 +311,32 @@ def test_calibration_summary_of_a_token_file_has_no_window_length(
     assert step_text.step_view(state, Step.CALIBRATION).summary == summary
 
 
-@pytest.mark.parametrize(("can_go_on", "advice"), [(True, True), (False, False)])
-def test_cancelled_run_that_can_go_on_says_so(can_go_on, advice):
-    run = RunState(status=Status.CANCELLED, can_go_on=can_go_on)
-    text = step_text.phase_with_advice(run)
-    assert text.startswith("The run was cancelled.")
-    assert ("resume it in the list of runs" in text) == advice
-    assert "resume" not in step_text.phase(run)
+@pytest.mark.parametrize(
+    ("can_go_on", "draft", "advice"),
+    [
+        (True, RunConfig(), "Its progress is kept: resume it in the list of runs."),
+        (False, RunConfig(), "Nothing of it is saved. Start begins it again."),
+        (False, RunConfig(ModelConfig("other")), "choose Use these settings in"),
+    ],
+)
+def test_cancelled_run_says_how_it_goes_on(can_go_on, draft, advice):
+    config = RunConfig(export=ExportConfig(replace=True))  # with consent, for one run
+    run = RunState(status=Status.CANCELLED, config=config, can_go_on=can_go_on)
+    text = step_text.phase_with_advice(AppState(draft, run=run))
+    assert text.startswith("The run was cancelled. ")
+    assert advice in text
+    assert step_text.phase(run) == "The run was cancelled."
+
+
+@pytest.mark.parametrize(
+    ("status", "text"), [(Status.RUNNING, "Running"), (Status.PAUSED, "Paused at")]
+)
+def test_card_and_strip_name_the_run_and_not_the_draft(status, text):
+    job = RunConfig(pruning=pruning_config(sparsity=0.15))
+    run = RunState(status=status, config=job, model=model_summary(), progress=0.061)
+    state = AppState(RunConfig(), model_is_chosen=True, run=run)
+    summary = step_text.step_view(state, Step.RUN).summary.replace(SPACE, " ")
+    assert summary.startswith(text)
+    assert summary.endswith("6 %: Bundled demo, 15 %")
+    plan = step_text.plan_or_hint(state, "A run is in progress.").replace(SPACE, " ")
+    assert plan.startswith("In progress: Bundled demo: 15 %")

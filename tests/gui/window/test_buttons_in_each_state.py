@@ -168,7 +168,7 @@ SPECIFICATION = (
         "start_button start_action preview_button diagnose_button",
     ),
     (
-        {S.RUNNING, S.PAUSED},
+        {S.STARTING, S.RUNNING, S.PAUSED},
         "Pause; the same button resumes a paused run.",
         "pause_button pause_action",
     ),

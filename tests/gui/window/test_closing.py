@@ -7,9 +7,13 @@ import pytest
 from PySide6.QtWidgets import QMessageBox
 
 from surgeon_engine.api.config.export import ExportConfig
+from surgeon_gui.state.app import AppState
+from surgeon_gui.state.queue.state import QueueState
 from surgeon_gui.state.request import RequestKind
-from surgeon_gui.state.run import Status
+from surgeon_gui.state.run import RunState, Status
+from surgeon_gui.window import closing
 from tests.helpers.fake_engine import FAILURE, NO_SPACE
+from tests.helpers.fake_runs import write_saved_state
 from tests.helpers.windows import (
     TIMEOUT_MS,
     click,
@@ -24,6 +28,18 @@ pytestmark = pytest.mark.slow
 
 def question(window):
     return find(window, "close_question", QMessageBox)
+
+
+@pytest.mark.parametrize(
+    ("is_saved", "text"),
+    [(True, "keeps the progress"), (False, "Nothing of the run is saved yet")],
+)
+def test_question_says_whether_progress_is_kept(tmp_path, is_saved, text):
+    if is_saved:
+        write_saved_state(tmp_path)
+    run = RunState(status=Status.RUNNING, folder=str(tmp_path))
+    shown = closing._close_text(None, AppState(run=run), QueueState())
+    assert text in shown.explanation
 
 
 @pytest.fixture

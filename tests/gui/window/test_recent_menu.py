@@ -50,6 +50,22 @@ def test_opened_runs_can_be_opened_again(qtbot, window, tmp_path):
     )
 
 
+def test_runs_have_the_titles_of_the_list(qtbot, make_window, tmp_path):
+    folders = [write_run(tmp_path / "runs", name) for name in "ab"]
+    other = write_run(tmp_path / "elsewhere", "c")  # not in the list
+    missing = tmp_path / "d"
+    recent = [*map(str, folders), str(other), str(missing)]
+    window = make_window(settings=Settings(recent_runs=recent))
+    runs = window._history.runs
+    qtbot.waitUntil(lambda: runs.state.has_been_read, timeout=TIMEOUT_MS)
+    find_type(window, RecentMenu).fill()
+    titles = [runs.state.titles[str(folder)] for folder in folders]
+    assert len(set(titles)) == 2
+    assert all(title.startswith("Bundled demo, 30") for title in titles)
+    shown = [*titles, "Bundled demo, 30\xa0%", "d (missing)"]
+    assert texts(window, "run") == shown
+
+
 def test_recent_models_can_be_chosen_and_missing_ones_are_disabled(
     make_window, tmp_path
 ):

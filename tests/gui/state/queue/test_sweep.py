@@ -97,7 +97,7 @@ def test_runs_have_estimates_and_the_summary_adds_them_up(state):
         assert run.estimate.disk == estimate(run.config, state.model, machine()).disk
     text = sweep.summary(found, 10**10).replace("\xa0", " ")
     assert text.startswith("2 runs: about ")
-    assert text.endswith("MB on the disk; 10.0 GB are free.")
+    assert text.endswith("MB on the disk while they run; 10.0 GB are free.")
     disk = sum(run.estimate.disk for run in found.runs)
     assert not sweep.disk_warning(found, disk)
     assert "does not hold all" in sweep.disk_warning(found, disk - 1)

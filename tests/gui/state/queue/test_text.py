@@ -20,7 +20,10 @@ def plain(words):
 def test_status_of_a_waiting_run_is_its_time():
     (run,) = queued("a")
     assert plain(text.status(run)) == "about 20 min"
-    assert plain(text.details(run)) == "about 20 min, 2.0 GB on the disk"
+    assert (
+        plain(text.details(run))
+        == "about 20 min, up to 2.0 GB on the disk while it runs"
+    )
     assert text.status(replace(run, estimate=None)) == "Waiting"
     assert text.status(replace(run, folder="runs/a")) == "Interrupted"
     assert text.status(replace(run, status=S.RUNNING)) == "Running"
@@ -36,8 +39,14 @@ def test_details_of_a_failed_run_are_its_problem():
     ("runs", "summary"),
     [
         ((), "The queue is empty. Add to queue is beside Start."),
-        (queued("a"), "1 run waits: about 20 min, 2.0 GB on the disk."),
-        (queued("a", "b"), "2 runs wait: about 40 min, 4.0 GB on the disk."),
+        (
+            queued("a"),
+            "1 run waits: about 20 min, up to 2.0 GB on the disk while it runs.",
+        ),
+        (
+            queued("a", "b"),
+            "2 runs wait: about 40 min, up to 4.0 GB on the disk while they run.",
+        ),
         (queued("a", status=S.RUNNING), "No further run waits."),
         (
             (*queued("a", "b", status=S.FINISHED), *queued("c", status=S.FAILED)),

@@ -524,7 +524,7 @@ def test_chosen_file_is_read_at_once(qtbot, tmp_path, window):
     session = window.session
     assert not session.state.request(RequestKind.PREVIEW).id  # the built-in text
     text = tmp_path / "short.txt"
-    text.write_text("Too short.")
+    text.write_text(100_000 * "x")
     find_type(window, CalibrationPage).choose_text(str(text))
     until(qtbot, lambda: bool(session.state.request(RequestKind.PREVIEW).id))
     wait_for_end(qtbot, window, RequestKind.PREVIEW)

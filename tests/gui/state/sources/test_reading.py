@@ -1,0 +1,157 @@
+"""What the engine has yet to read of the draft: marks of the steps, obstacles."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.config.run import ModelConfig, RunConfig
+from surgeon_engine.api.messages.events import Failed
+from surgeon_engine.api.messages.sources import TextPreviewed
+from surgeon_engine.api.model_info.header import model_facts
+from surgeon_gui.state import run as run_state
+from surgeon_gui.state.app import Step, with_request, without_requests
+from surgeon_gui.state.job.checks import draft_obstacle, find_problems, start_obstacle
+from surgeon_gui.state.request import Request, RequestKind
+from surgeon_gui.state.sources.reading import wait_note
+from surgeon_gui.state.step_text import Mark, step_view
+from tests.helpers.queued_runs import ready_state
+
+RUN = run_state.requested("run-1", RunConfig(), "folder", 0.0)
+IN_PROGRESS = {
+    "run": "It is read when the run has ended.",
+    "task": "It is read when the engine is free.",
+}
+
+
+def busy(state, with_what):
+    if with_what == "run":
+        return replace(state, run=RUN)
+    return with_request(state, RequestKind.SAVE, Request("save-1"))
+
+
+@pytest.fixture
+def text(tmp_path):
+    """Return a text that is long enough by its bytes."""
+    path = tmp_path / "tiny.txt"
+    path.write_bytes(b"x" * 100_000)
+    return str(path)
+
+
+@pytest.fixture
+def with_text(tmp_path, text):
+    """Return a state with a text that has not been read."""
+    config = RunConfig(calibration=CalibrationConfig(text))
+    return ready_state(tmp_path / "runs", config)
+
+
+@pytest.fixture
+def with_new_model(tmp_path):
+    """Return a state with a model that has not been read."""
+    folder = tmp_path / "new.gguf"
+    folder.touch()
+    state = ready_state(tmp_path / "runs", RunConfig(ModelConfig(str(folder))))
+    return with_request(state, RequestKind.INSPECTION, Request("inspect-1"))
+
+
+@pytest.mark.parametrize("what", IN_PROGRESS)
+def test_text_waits_while_the_engine_is_busy(with_text, what):
+    state = busy(with_text, what)
+    assert step_view(state, Step.CALIBRATION).mark is Mark.BUSY
+    assert "waiting for the" in step_view(state, Step.CALIBRATION).summary
+    text = f"tiny.txt has not been read yet. {IN_PROGRESS[what]}"
+    assert draft_obstacle(state) == text
+    assert start_obstacle(state).endswith(text)
+
+
+def test_text_has_no_tick_before_it_was_read(with_text):
+    view = step_view(with_text, Step.CALIBRATION)
+    assert (view.mark, view.summary) == (Mark.BUSY, "tiny.txt: reading…")
+    assert start_obstacle(with_text) == "The text is still being read."
+    preview = Request("preview-1")
+    state = with_request(with_text, RequestKind.PREVIEW, preview)
+    assert step_view(state, Step.CALIBRATION) == view
+    unread = without_requests(state, RequestKind.INSPECTION)
+    unread = replace(unread, model_is_chosen=False)
+    assert step_view(unread, Step.CALIBRATION).mark is Mark.EMPTY
+    response = TextPreviewed(("a",), ("b",), 1, 1, 2, "text")
+    read = replace(preview, response=response)
+    state = with_request(state, RequestKind.PREVIEW, read)
+    assert step_view(state, Step.CALIBRATION).mark is Mark.READY
+    assert start_obstacle(state) == ""
+    failed = replace(preview, error=Failed("The text has 3 tokens."))
+    state = with_request(state, RequestKind.PREVIEW, failed)
+    assert step_view(state, Step.CALIBRATION).mark is Mark.PROBLEM
+
+
+def test_built_in_text_is_ready(tmp_path):
+    state = ready_state(tmp_path, run=RUN)
+    assert step_view(state, Step.CALIBRATION).mark is Mark.READY
+    assert draft_obstacle(state) == ""
+    assert start_obstacle(state) == "A run is in progress."
+
+
+@pytest.mark.parametrize("what", IN_PROGRESS)
+def test_new_model_waits_while_the_engine_is_busy(with_new_model, what):
+    state = busy(with_new_model, what)
+    view = step_view(state, Step.MODEL)
+    assert view.mark is Mark.BUSY
+    assert view.summary.startswith("new.gguf: waiting for the")
+    text = f"new.gguf has not been read yet. {IN_PROGRESS[what]}"
+    assert wait_note(state) == IN_PROGRESS[what]
+    assert draft_obstacle(state) == text
+    assert start_obstacle(state).endswith(text)
+
+
+def test_new_model_is_read_by_an_idle_engine(with_new_model):
+    assert step_view(with_new_model, Step.MODEL).summary == "new.gguf: reading…"
+    assert wait_note(with_new_model) == ""
+    assert draft_obstacle(with_new_model) == "The model is still being read."
+
+
+@pytest.mark.parametrize("changes", [{}, {"run": RUN}])
+def test_model_with_a_problem_shows_its_reason_alone(with_new_model, changes):
+    facts = model_facts(with_new_model.config.model.source)
+    state = replace(with_new_model, facts=facts, **changes)
+    reason = "new.gguf is an empty file."
+    view = step_view(state, Step.MODEL)
+    assert view.mark is Mark.PROBLEM
+    assert view.summary.startswith(reason)
+    assert draft_obstacle(state).startswith(reason)
+
+
+def problem_of(calibration):
+    config = RunConfig(calibration=calibration)
+    return find_problems(config, None, "").get(Step.CALIBRATION, "")
+
+
+@pytest.mark.parametrize(
+    ("size", "windows"), [(12, "16 + 32"), (48 * 252 - 1, "16 + 32"), (48 * 252, "")]
+)
+def test_text_with_fewer_bytes_than_tokens_is_a_problem(tmp_path, size, windows):
+    path = tmp_path / "tiny.txt"
+    path.write_bytes(b"x" * size)
+    problem = problem_of(CalibrationConfig(str(path), windows=16))
+    if not windows:
+        assert problem == ""
+        return
+    assert f"tiny.txt has {size:,} bytes" in problem
+    assert f"too few for {windows} windows of 256 tokens" in problem
+
+
+def test_each_text_needs_bytes_for_its_own_windows(tmp_path, text):
+    short = tmp_path / "short.txt"
+    short.write_bytes(b"x" * 16 * 256)
+    for validation, problem in (
+        (text, ""),
+        ("builtin", ""),
+        ("", "short.txt has 4,096 bytes: too few for 16 + 32"),
+    ):
+        calibration = CalibrationConfig(str(short), validation, windows=16)
+        assert problem_of(calibration).startswith(problem)
+    calibration = CalibrationConfig(text, str(short), windows=16)
+    assert "too few for 32 windows" in problem_of(calibration)
+    (tmp_path / "short.csv").write_text("text\nshort\n")  # chats get further tokens
+    assert problem_of(CalibrationConfig(str(tmp_path / "short.csv"))) == ""

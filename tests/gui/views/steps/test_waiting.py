@@ -1,0 +1,109 @@
+"""The steps during a run: a new model and a new text are read when it has ended."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.config.run import ModelConfig, RunConfig
+from surgeon_engine.api.messages.commands import PreviewText, ProbeMachine
+from surgeon_engine.api.messages.events import Cancelled, Envelope
+from surgeon_engine.api.model_info.header import model_facts
+from surgeon_gui.base.settings import Settings
+from surgeon_gui.controllers import sources
+from surgeon_gui.controllers.session import Session
+from surgeon_gui.controllers.sources import TextCheckController
+from surgeon_gui.state import run as run_state
+from surgeon_gui.state.app import with_request
+from surgeon_gui.state.request import Request, RequestKind
+from surgeon_gui.views.steps.calibration_page import CalibrationPage
+from surgeon_gui.views.steps.model_page import ModelPage
+from surgeon_gui.views.steps.plan_card import PlanCard
+from tests.helpers.fake_thread import FakeThread
+from tests.helpers.queued_runs import ready_state
+from tests.helpers.windows import find
+
+NOTE = "It is read when the run has ended."
+
+
+@pytest.fixture
+def engine():
+    return FakeThread()
+
+
+@pytest.fixture
+def session(qapp, engine, tmp_path):
+    return Session(engine, tmp_path)
+
+
+@pytest.fixture
+def running(tmp_path):
+    """Return a state with a run in progress, and a new model and text."""
+    text, model = tmp_path / "text.txt", tmp_path / "new.gguf"
+    text.write_bytes(b"x" * 100_000)
+    model.write_bytes(b"GGUF")
+    config = RunConfig(ModelConfig(str(model)), CalibrationConfig(str(text)))
+    run = run_state.requested("run-1", RunConfig(), str(tmp_path), 0.0)
+    return ready_state(tmp_path, config, run=run)
+
+
+def unread(state):
+    return with_request(state, RequestKind.INSPECTION, Request("inspect-1"))
+
+
+def test_new_model_waits_for_the_run(qtbot, session, running):
+    page, card = ModelPage(session, Settings()), PlanCard()
+    for widget in (page, card):
+        qtbot.addWidget(widget)
+    page.show_state(unread(running))
+    card.show_state(unread(running), "")
+    assert find(page, "model_note").text() == NOTE
+    assert find(card, "plan_waiting").text().endswith(NOTE)
+    assert not find(card, "plan_waiting").isHidden()
+    page.show_state(running)
+    card.show_state(running, "")
+    assert find(page, "model_note").isHidden()
+    assert find(card, "plan_waiting").isHidden()
+
+
+def test_bad_model_shows_its_reason_alone(qtbot, session, running):
+    page, card = ModelPage(session, Settings()), PlanCard()
+    for widget in (page, card):
+        qtbot.addWidget(widget)
+    facts = model_facts(running.config.model.source)
+    state = replace(unread(running), facts=facts)
+    page.show_state(state)
+    card.show_state(state, "")
+    assert find(page, "model_problem").text().startswith("new.gguf ")
+    assert find(page, "model_note").isHidden()
+    assert find(card, "plan_waiting").isHidden()
+
+
+def test_new_text_waits_for_the_run(qtbot, session, running):
+    page = CalibrationPage(session)
+    qtbot.addWidget(page)
+    page.show_state(running)
+    assert find(page, "preview_counts").text() == NOTE
+    assert find(page, "preview_button").text() == "Preview"
+    page.show_state(replace(running, run=run_state.RunState()))
+    assert find(page, "preview_counts").isHidden()
+
+
+def test_text_is_read_before_the_next_run_begins(session, engine, running):
+    TextCheckController(session, session)
+    session._set(running)
+    assert engine.commands == []
+    engine.deliver([Envelope("run-1", 1.0, Cancelled())])
+    assert [type(each) for each in engine.commands] == [PreviewText, ProbeMachine]
+
+
+def test_edited_text_is_read_after_a_while(qtbot, session, engine, running):
+    TextCheckController(session, session)
+    idle = replace(running, run=run_state.RunState())
+    session._set(with_request(idle, RequestKind.PREVIEW, Request("preview-1")))
+    session.edit_calibration(replace(idle.config.calibration, windows=8))
+    assert engine.commands == []
+    qtbot.wait(2 * sources._CHECK_DELAY_MS)
+    assert [type(each) for each in engine.commands] == [PreviewText]
