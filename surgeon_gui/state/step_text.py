@@ -163,8 +163,8 @@ def outcome(run: RunState) -> str:
     last = run.history[-1]
     if run.evaluation.fidelity:
         return tr(
-            "{how}: {left} of {all} parameters remain, {fidelity}, perplexity "
-            "{before} → {after}."
+            "{how}: {fidelity}, perplexity {before} → {after}; {left} of {all} "
+            "parameters remain."
         ).format(
             how=_finish_reason(run),
             left=numbers.count(last.parameters),
@@ -188,7 +188,9 @@ def phase_with_advice(run: RunState) -> str:
     """Return the phase, and whether a cancelled run can be resumed."""
     if run.status is not Status.CANCELLED or not run.can_go_on:
         return phase(run)
-    return f"{phase(run)} {tr('Its progress is kept: resume it in the list of runs.')}"
+    # Not in the f-string: the extraction of messages would miss it there.
+    advice = tr("Its progress is kept: resume it in the list of runs.")
+    return f"{phase(run)} {advice}"
 
 
 def interruption(run: RunState) -> str:

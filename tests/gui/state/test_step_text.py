@@ -85,7 +85,7 @@ def test_each_control_has_a_caption():
         (numbers.percent(-0.266, signed=True), f"\N{MINUS SIGN}26.6{SPACE}%"),
         (numbers.percent(0.25798, decimals=2), f"25.8{SPACE}%"),
         (numbers.percent(0.3, decimals=0), f"30{SPACE}%"),
-        (numbers.megabytes(8_395_316), f"8.395316{SPACE}MB"),
+        (numbers.megabytes(8_395_316), f"8.395{SPACE}MB"),
         (numbers.perplexity(14.2), "14.20"),
         (numbers.perplexity(123_456.7), "123,457"),
         (numbers.duration(3.25), f"3.2{SPACE}s"),
@@ -148,7 +148,7 @@ def test_goal_states_the_exact_size_in_every_unit():
     assert "729,907 weights are removed: 30 % of the 2,433,024 prunable weights" in goal
     assert "25.8 % of all parameters" in goal
     assert "2,098,829 parameters remain" in goal
-    assert "8.395316 MB in float32" in goal
+    assert "8.395 MB in float32" in goal
     assert "The original file takes 11.3 MB" in goal
 
 
@@ -163,7 +163,7 @@ def test_goal_states_the_exact_size_in_every_unit():
         (
             ExportConfig(dtype=FileDtype.FLOAT16),
             "a file of about 4.2 MB",
-            "4.197658 MB in float16. The original file takes 11.3 MB.",
+            "4.198 MB in float16. The original file takes 11.3 MB.",
         ),
         (
             ExportConfig(format=Format.GGUF, dtype=FileDtype.Q8_0),
