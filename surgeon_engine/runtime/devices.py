@@ -73,7 +73,8 @@ def display_name(device: torch.device) -> str:
     """Return the name of a device for users."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"CPU ({torch.get_num_threads()} threads)"
+    threads = torch.get_num_threads()
+    return f"CPU ({threads} thread{'s' if threads != 1 else ''})"
 
 
 def is_out_of_memory(error: BaseException) -> bool:

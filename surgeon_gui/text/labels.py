@@ -61,7 +61,7 @@ FIELDS = {
         tr("Parameters"),
         tr("Number of parameters that the whole model keeps, in millions."),
         "M",
-        decimals=6,
+        decimals=3,
     ),
     "pruning.megabytes": FieldText(
         tr("Weights"),
@@ -70,7 +70,7 @@ FIELDS = {
             "(step 5)."
         ),
         _MEGABYTE_NAME,
-        decimals=6,
+        decimals=3,
         unit_bytes=_MEGABYTE,
         stored_bytes=10**6,
     ),

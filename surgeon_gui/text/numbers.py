@@ -151,9 +151,9 @@ def size(number: int) -> str:
 
 
 def megabytes(number: int) -> str:
-    """Format bytes in megabytes, to the last byte: 4.197658 MB."""
+    """Format bytes in megabytes with at most three decimals: 4.198 MB."""
     scale, unit = units.megabyte()
-    digits = f"{number / scale:,.6f}".rstrip("0").removesuffix(".")
+    digits = f"{number / scale:,.3f}".rstrip("0").removesuffix(".")
     return f"{localize(digits)}{_SPACE}{unit}"
 
 

@@ -62,7 +62,7 @@ def test_german_numbers():
     assert numbers.count(2_812_345) == "2,81\xa0M"
     assert numbers.percent(0.125) == "12,5\xa0%"
     assert numbers.size(5_700_000) == "5,7\xa0MB"
-    assert numbers.megabytes(4_197_658) == "4,197658\xa0MB"
+    assert numbers.megabytes(4_197_658) == "4,198\xa0MB"
     assert numbers.duration(9.5) == "9,5\xa0s"
     assert numbers.significant(0.00314, 3) == "0,00314"
     assert numbers.fixed(1234.5, 1) == "1.234,5"
