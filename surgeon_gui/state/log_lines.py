@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from surgeon_engine.api.messages.benchmark import Measured, summarize
+from surgeon_engine.api.messages.benchmark import Measured
 from surgeon_engine.api.messages.events import (
     Cancelled,
     EngineReady,
@@ -27,6 +27,7 @@ from surgeon_engine.api.messages.run import (
     StageStarted,
 )
 from surgeon_gui.base.translation import ntr, tr
+from surgeon_gui.state.export_text import speed_summary
 from surgeon_gui.state.step_text import damping_choice
 from surgeon_gui.text import fidelity, numbers
 from surgeon_gui.text.labels import STAGES
@@ -71,7 +72,7 @@ def _describe(envelope: Envelope) -> tuple[Level, str]:
 
 def _describe_result(event: Exported | Measured) -> str:
     if isinstance(event, Measured):
-        return summarize(event)
+        return speed_summary(event)
     text = tr("Pruned model saved to {folder} ({size}).")
     if not event.tokens_compared:
         text = tr(

@@ -170,8 +170,8 @@ def outcome(run: RunState) -> str:
     last = run.history[-1]
     if run.evaluation.fidelity:
         return tr(
-            "{how}: {left} of {all} parameters remain, {fidelity}, perplexity "
-            "{before} → {after}."
+            "{how}: {fidelity}, perplexity {before} → {after}; {left} of {all} "
+            "parameters remain."
         ).format(
             how=_finish_reason(run),
             left=numbers.count(last.parameters),

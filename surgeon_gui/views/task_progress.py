@@ -5,16 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QHBoxLayout, QProgressBar, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.export_text import phase_of, progress_of
 from surgeon_gui.state.request import Request
 from surgeon_gui.text.captions import CAPTIONS
-from surgeon_gui.widgets.controls import button, set_enabled, text_label
-
-_FULL = 1000  # steps of the progress bar
+from surgeon_gui.widgets.controls import (
+    button,
+    progress_bar,
+    set_enabled,
+    show_share,
+    text_label,
+)
 
 
 class TaskProgress(QWidget):
@@ -27,8 +31,7 @@ class TaskProgress(QWidget):
         self.setObjectName(f"{name}_progress")
         self._phase = text_label(quiet=True)
         self._phase.setObjectName(f"{name}_phase_label")
-        self._bar = QProgressBar(maximum=_FULL, textVisible=False)
-        self._bar.setObjectName(f"{name}_progress_bar")
+        self._bar = progress_bar(f"{name}_progress_bar")
         task = CAPTIONS[f"{name}_button"].spoken
         self._bar.setAccessibleName(tr("Progress: {task}").format(task=task))
         self._cancel = button(f"{name}_cancel_button")
@@ -48,10 +51,10 @@ class TaskProgress(QWidget):
     def show_request(self, request: Request[Any]) -> None:
         """Show the progress of a request."""
         self._phase.setText(phase_of(request))
-        self._bar.setValue(round(progress_of(request) * _FULL))
+        self.show_share(progress_of(request) if request.total else None)
         set_enabled(self._cancel, is_enabled=request.can_cancel)
         self.setVisible(request.is_open)
 
-    def show_share(self, share: float) -> None:
-        """Show a more accurate progress, from 0 to 1."""
-        self._bar.setValue(round(share * _FULL))
+    def show_share(self, share: float | None) -> None:
+        """Show a more accurate progress, from 0 to 1; None: it is not known."""
+        show_share(self._bar, share)

@@ -17,6 +17,7 @@ from PySide6.QtWidgets import (
     QLineEdit,
     QMenu,
     QMessageBox,
+    QProgressBar,
     QPushButton,
     QSizePolicy,
     QStyle,
@@ -33,6 +34,7 @@ from surgeon_gui.text.captions.caption import spoken
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 _HAD_FOCUS = "had_focus"  # property of a widget that was disabled
+_FULL = 1000  # steps of a progress bar
 _CHOICE_PADDING = 4  # pixels between a choice and the edges of its box
 RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter  # of numbers
 SHORT = Qt.ItemDataRole.UserRole + 1  # a choice in fewer words, for a narrow box
@@ -133,6 +135,20 @@ def button(name: str, *, primary: bool = False) -> QPushButton:
     made = described(QPushButton(CAPTIONS[name].label), name)
     made.setProperty("primary", primary)
     return made
+
+
+def progress_bar(name: str) -> QProgressBar:
+    """Return a progress bar without a text; see `show_share`."""
+    made = QProgressBar(maximum=_FULL, textVisible=False)
+    made.setObjectName(name)
+    return made
+
+
+def show_share(bar: QProgressBar, share: float | None) -> None:
+    """Show a share from 0 to 1; None: it is not known, and the bar keeps moving."""
+    bar.setMaximum(0 if share is None else _FULL)
+    if share is not None:
+        bar.setValue(round(share * _FULL))
 
 
 def give_menu(made: QPushButton, menu: QMenu) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QSize, Signal
+from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QGridLayout,
     QHBoxLayout,
-    QProgressBar,
     QSizePolicy,
     QWidget,
 )
@@ -26,13 +25,14 @@ from surgeon_gui.widgets.controls import (
     button,
     eliding_label,
     line_label,
+    progress_bar,
     show_button,
     show_elided,
+    show_share,
     text_label,
 )
 from surgeon_gui.widgets.light_badge import LightBadge
 
-_PROGRESS_STEPS = 1000
 _MIN_PLAN_WIDTH = 360  # pixels beside the buttons
 
 
@@ -56,10 +56,10 @@ class ActionStrip(QWidget):
         self._light = LightBadge("plan_light", shows_word=False)
         self._light.hide()
         self._phase = eliding_label("phase_label", quiet=True)
+        self._phase.setElideMode(Qt.TextElideMode.ElideRight)  # the KL comes first
         self._remaining = line_label(quiet=True)
         self._remaining.setObjectName("remaining_label")
-        self._bar = QProgressBar(maximum=_PROGRESS_STEPS, textVisible=False)
-        self._bar.setObjectName("progress_bar")
+        self._bar = progress_bar("progress_bar")
         self._bar.setAccessibleName(tr("Progress"))
 
         self._start = button("start_button", primary=True)
@@ -151,7 +151,7 @@ class ActionStrip(QWidget):
         self._plan.setText(plan)
         show_elided(self._phase, phase)
         self._remaining.setText(remaining(run, now))
-        self._bar.setValue(round(run.progress * _PROGRESS_STEPS))
+        show_share(self._bar, run.progress)
         for run_button, view in (
             (self._start, controls.start),
             (self._add, controls.add),
@@ -166,4 +166,4 @@ class ActionStrip(QWidget):
         if task is not None:
             show_elided(self._phase, task.label)
             self._remaining.setText("")
-            self._bar.setValue(round(task.share * _PROGRESS_STEPS))
+            show_share(self._bar, task.share)

@@ -86,7 +86,11 @@ def read_config(path: Path) -> RunConfig:
         raise ConfigError(
             f"The job {path} is not text: {error}.", "Choose a TOML file."
         ) from error
-    return with_paths_from(path.parent, config_from_toml(text, str(path)))
+    try:
+        config = config_from_toml(text, str(path))
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error.message}", error.hint) from error
+    return with_paths_from(path.parent, config)
 
 
 def with_paths_from(base: Path, config: RunConfig) -> RunConfig:

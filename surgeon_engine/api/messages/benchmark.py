@@ -130,8 +130,31 @@ def speedups(measured: Measured) -> Speedups:
     )
 
 
+def is_masked(measured: Measured) -> bool:
+    """Return True if the second model has the first one's size, but more zeros."""
+    first, second = measured.models
+    return (
+        first.parameters == second.parameters
+        and second.zeros - first.zeros > _MIN_ZEROS * second.parameters
+    )
+
+
+def has_varied(measured: Measured) -> bool:
+    """Return True if the rates over all rounds disagree with the ratio per round."""
+    first, second = (model.generation.median for model in measured.models)
+    ratio = speedups(measured).generation.median
+    return not 1 / _MAX_DISAGREEMENT < second / first / ratio < _MAX_DISAGREEMENT
+
+
+def memory_change(measured: Measured) -> int:
+    """Return by how many bytes the second peak is higher; 0 for a small difference."""
+    first, second = (model.peak_bytes for model in measured.models)
+    is_small = abs(second - first) < _MIN_MEMORY * first
+    return 0 if is_small else second - first
+
+
 def summarize(measured: Measured) -> str:
-    """Summarize the figures in a sentence."""
+    """Summarize the figures in an English sentence."""
     if len(measured.models) == 1:
         (model,) = measured.models
         generation = format_rate(model.generation.median)
@@ -140,7 +163,7 @@ def summarize(measured: Measured) -> str:
             f"{model.name} generates {generation} tokens/s and reads prompts at "
             f"{prompts} tokens/s here; memory {format_size(model.peak_bytes)}."
         )
-    if _is_masked(measured):
+    if is_masked(measured):
         return "Not faster: removed weights are stored as zeros in full-size matrices."
     ratios = speedups(measured)
     memory = _memory(measured)
@@ -170,19 +193,11 @@ def _ratio(first: Rate, second: Rate) -> Ratio:
     return Ratio(median(rounds), *_spread(rounds))
 
 
-def _is_masked(measured: Measured) -> bool:
-    first, second = measured.models
-    return (
-        first.parameters == second.parameters
-        and second.zeros - first.zeros > _MIN_ZEROS * second.parameters
-    )
-
-
 def _generation(measured: Measured, ratios: Speedups) -> str:
     ratio = ratios.generation
     first, second = (model.generation.median for model in measured.models)
     rates = f"{format_rate(second)} against {format_rate(first)} tokens/s"
-    if not 1 / _MAX_DISAGREEMENT < second / first / ratio.median < _MAX_DISAGREEMENT:
+    if has_varied(measured):
         rates += " over all rounds, which varied: measure again on an idle machine"
     rates = f"({rates})"
     if ratio.is_faster:
@@ -203,11 +218,11 @@ def _prompts(ratios: Speedups) -> str:
 
 
 def _memory(measured: Measured) -> str:
-    first, second = (model.peak_bytes for model in measured.models)
-    if abs(second - first) < _MIN_MEMORY * first:
+    change = memory_change(measured)
+    if not change:
         return "memory the same"
-    direction = "less" if second < first else "more"
-    return f"memory {format_size(abs(second - first))} {direction}"
+    direction = "less" if change < 0 else "more"
+    return f"memory {format_size(abs(change))} {direction}"
 
 
 def _times(ratio: Ratio) -> str:

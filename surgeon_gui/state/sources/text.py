@@ -109,6 +109,15 @@ def sample_label(*, is_here: bool, is_busy: bool) -> str:
     )
 
 
+def sample_progress(received: int) -> str:
+    """Return how much of the sample model has arrived."""
+    if not received:
+        return tr("Connecting…")
+    return tr("{done} of about {total}").format(
+        done=numbers.size(received), total=numbers.size(SAMPLE_BYTES)
+    )
+
+
 def download_obstacle() -> str:
     """Return why nothing can be downloaded; otherwise ""."""
     return tr("Offline mode is on (File > Preferences).") if offline.is_on() else ""

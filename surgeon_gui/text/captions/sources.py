@@ -9,14 +9,14 @@ MAX_RECENT_SHOWN = 4  # recent models on the first screen
 
 CAPTIONS = {
     "empty_sample_button": Caption(
-        tr("Try SmolLM2-135M"),
+        tr("Try SmolLM2-135M-Instruct"),
         tr(
             "Set up a run of SmolLM2-135M-Instruct, quantized to 4 bits (Q4_1). It is "
             "downloaded if it is not on this computer."
         ),
     ),
     "use_sample_button": Caption(
-        tr("SmolLM2-135M"),
+        tr("SmolLM2-135M-Instruct"),
         tr(
             "Use SmolLM2-135M-Instruct, quantized to 4 bits (Q4_1). It is downloaded "
             "if it is not on this computer."

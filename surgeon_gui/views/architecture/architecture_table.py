@@ -32,7 +32,7 @@ class ArchitectureTable(QAbstractItemModel):
             (tr("Shape"), _shape),
             (tr("Groups"), _groups),
             (tr("Removed"), _sparsity),
-            (tr("Added loss (nats)"), _cost),
+            (tr("Added loss"), _cost),
             (tr("Next run"), _rule),
         )
 

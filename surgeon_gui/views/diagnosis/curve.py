@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtCore import QEvent, QSignalBlocker, Signal, Slot
+from PySide6.QtCore import QSignalBlocker, Signal, Slot
 from typing_extensions import override
 
 from surgeon_gui.base.theme import theme_of
@@ -156,12 +156,6 @@ class QualityCurve(ChartCard):
             rows.append((point.sparsity, point.perplexity, kind))
         return rows
 
-    @override
-    def changeEvent(self, event: QEvent) -> None:
-        if event.type() in (QEvent.Type.PaletteChange, QEvent.Type.StyleChange):
-            self._restyle()
-        super().changeEvent(event)
-
     @Slot(object)
     def _on_dragged(self, line: object) -> None:
         share = min(0.95, max(0.0, float(self._target.value()) / 100))
@@ -186,6 +180,7 @@ class QualityCurve(ChartCard):
         right = min(100.0, math.ceil(last * 10) * 10)
         self._plot.fit(padded(0.0, right), (min(lows) - room, top + room))
 
+    @override
     def _restyle(self) -> None:
         if not hasattr(self, "_note"):
             return  # Qt sends style events during construction

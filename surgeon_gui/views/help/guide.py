@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import Qt, QUrl, Slot
-from PySide6.QtGui import QDesktopServices, QImage, QTextCursor, QTextDocument
+from PySide6.QtGui import (
+    QDesktopServices,
+    QImage,
+    QTextBlock,
+    QTextCursor,
+    QTextDocument,
+)
 from PySide6.QtWidgets import QDialog, QTextBrowser, QVBoxLayout, QWidget
 from typing_extensions import override
 
@@ -57,6 +63,8 @@ class _GuideText(QTextBrowser):
         self.setOpenLinks(False)
         self.anchorClicked.connect(self._on_anchor_clicked)
         self.document().setMarkdown(guide.read_text(encoding="utf-8"))
+        # The inserted text has moved the cursor to its end, and showing scrolls there.
+        self.moveCursor(QTextCursor.MoveOperation.Start)
 
     @override
     def loadResource(self, kind: int, name: QUrl | str) -> Any:
@@ -79,10 +87,15 @@ class _GuideText(QTextBrowser):
         while block.isValid():
             is_heading = block.blockFormat().headingLevel() > 0
             if is_heading and anchor(block.text()) == link.fragment():
-                self.setTextCursor(QTextCursor(block))
-                self.ensureCursorVisible()
+                self._open_at(block)
                 return
             block = block.next()
+
+    def _open_at(self, block: QTextBlock) -> None:
+        """Scroll to a block, which becomes the first line that is shown."""
+        self.setTextCursor(QTextCursor(block))
+        top = self.document().documentLayout().blockBoundingRect(block).top()
+        self.verticalScrollBar().setValue(int(top))
 
 
 def anchor(heading: str) -> str:

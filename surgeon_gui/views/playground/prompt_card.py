@@ -8,8 +8,9 @@ from PySide6.QtWidgets import QHBoxLayout, QPlainTextEdit, QVBoxLayout, QWidget
 from typing_extensions import override
 
 from surgeon_gui.base.theme import GAP, MARGIN
+from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.playground import Playground
-from surgeon_gui.state.export_text import problem_of
+from surgeon_gui.state.export_text import problem_of, progress_of
 from surgeon_gui.state.playground.state import Models, PlaygroundState
 from surgeon_gui.state.playground.text import status_line, summary
 from surgeon_gui.text.captions import CAPTIONS
@@ -23,8 +24,10 @@ from surgeon_gui.widgets.controls import (
     enable_unless,
     finish_typing,
     problem_label,
+    progress_bar,
     set_enabled,
     show_problem,
+    show_share,
     text_label,
 )
 
@@ -79,6 +82,10 @@ class PromptCard(QWidget):
         self._use_run.clicked.connect(playground.use_run)
         self._status = text_label(quiet=True)
         self._status.setObjectName("playground_status")
+        self._bar = progress_bar("playground_progress_bar")
+        generate = CAPTIONS["playground_generate_button"].spoken
+        self._bar.setAccessibleName(tr("Progress: {task}").format(task=generate))
+        self._bar.hide()
         self._summary = text_label()
         self._summary.setObjectName("playground_summary")
         self._problem = problem_label()
@@ -108,6 +115,9 @@ class PromptCard(QWidget):
         status = status_line(state)
         if not is_open and obstacle:
             status = obstacle
+        is_counted = state.is_writing and state.question.total > 0
+        show_share(self._bar, progress_of(state.question) if is_counted else None)
+        self._bar.setVisible(is_open)
         result = "" if status else summary(state)
         self._status.setText(status)
         self._status.setVisible(bool(status))
@@ -141,6 +151,7 @@ class PromptCard(QWidget):
         inner.addLayout(top)
         inner.addWidget(self._sampling)
         inner.addLayout(bottom)
+        inner.addWidget(self._bar)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(frame)

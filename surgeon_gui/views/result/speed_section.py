@@ -6,12 +6,16 @@ from functools import partial
 
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
-from surgeon_engine.api.messages.benchmark import summarize
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState
-from surgeon_gui.state.export_text import ended_note, measurement_conditions, problem_of
+from surgeon_gui.state.export_text import (
+    ended_note,
+    measurement_conditions,
+    problem_of,
+    speed_summary,
+)
 from surgeon_gui.state.job import checks
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import Status
@@ -79,7 +83,7 @@ class SpeedSection(QWidget):
             note = _INVITATION
         self._note.setText(note)
         self._note.setVisible(bool(note))
-        self._summary.setText(summarize(measured) if measured is not None else "")
+        self._summary.setText(speed_summary(measured) if measured is not None else "")
         self._table.show_measured(measured)
         self._conditions.setText(
             measurement_conditions(measured) if measured is not None else ""

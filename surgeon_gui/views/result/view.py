@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QGridLayout, QVBoxLayout, QWidget
 from typing_extensions import override
@@ -83,7 +83,7 @@ class ResultView(QWidget):
         self._grid = QGridLayout(self)
         self._grid.setContentsMargins(0, 0, 0, 0)
         self._grid.setSpacing(GAP)
-        self._arrange(2)
+        self._arrange()
 
     def show_state(self, state: AppState) -> None:
         """Show the result of the run; a note while there is none."""
@@ -98,6 +98,7 @@ class ResultView(QWidget):
             self._show_result(run)
         for frame, content in self._optional:
             frame.setVisible(not content.isHidden())
+        self._arrange()
 
     def _show_result(self, run: RunState) -> None:
         is_success = result_text.is_success(run)
@@ -127,13 +128,23 @@ class ResultView(QWidget):
     @override
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
-        self._arrange(1 if event.size().width() < _NARROW else 2)
+        self._arrange()
 
-    def _arrange(self, columns: int) -> None:
+    # The layout would give the width of the current columns, and the height of texts
+    # that wrap more often than here: the view would never become narrower, and would
+    # end in blank space. Its height follows from its width.
+    @override
+    def minimumSizeHint(self) -> QSize:
+        return QSize(max(part.minimumSizeHint().width() for part in self._parts), 0)
+
+    def _arrange(self) -> None:
+        """Place the cards in two columns where both have room."""
+        top, left, right = self._parts
+        needed = GAP + sum(part.minimumSizeHint().width() for part in (left, right))
+        columns = 2 if self.width() >= max(_NARROW, needed) else 1
         if columns == self._columns:
             return
         self._columns = columns
-        top, left, right = self._parts
         self._grid.addWidget(self._empty, 0, 0, 1, columns)
         self._grid.addWidget(top, 1, 0, 1, columns)
         self._grid.addWidget(left, 2, 0)

@@ -57,6 +57,7 @@ _MIN_WIDTH = 300  # pixels
 _NAME_WIDTH, _WIDTH = 214, 92  # pixels, of the columns
 _LIST_HEIGHT = 124  # pixels, at least: room for four runs
 _MIN_DETAILS_HEIGHT, _MAX_DETAILS_HEIGHT = 64, 250
+_SELECT_ONE = tr("Select a run to see its details.")
 _PARTS = {
     "discard": RunPart.SAVED_STATE,
     "checkpoint": RunPart.CHECKPOINT,
@@ -89,7 +90,11 @@ class RunsPanel(QWidget):
         self._note.setObjectName("runs_note")
         self._facts = Facts("run_facts")
         self._annotations = AnnotationForm()
-        self._details = scrolling(_aligned_top(self._facts, self._annotations))
+        self._details_note = text_label(_SELECT_ONE, quiet=True)
+        self._details_note.setObjectName("runs_details_note")
+        self._details = scrolling(
+            _aligned_top(self._details_note, self._facts, self._annotations)
+        )
         self._space = text_label(quiet=True)
         self._space.setObjectName("runs_space_note")
         self._open = button("runs_open_button", primary=True)
@@ -226,7 +231,10 @@ class RunsPanel(QWidget):
             self._annotations.show_run(single)
         self._space.setText(run_text.total_disk_space(state.records))
         self._space.setVisible(bool(state.records))
-        self._details.setVisible(single is not None)
+        # Also without a selection: the list would move below a double click.
+        self._details.setVisible(bool(self._filtered.rowCount()))
+        self._details_note.setVisible(single is None)
+        self._annotations.setVisible(single is not None)
         note = _note(len(state.records), self._filtered.rowCount(), state.problem)
         self._note.setText(note if state.has_been_read else tr("Reading…"))
         self._note.setVisible(not self._filtered.rowCount())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QProgressBar, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
@@ -14,9 +14,15 @@ from surgeon_gui.state.sources.text import (
     download_obstacle,
     download_title,
 )
-from surgeon_gui.widgets.controls import bold, button, card, enable_unless, text_label
-
-_FULL = 1000  # steps of the progress bar
+from surgeon_gui.widgets.controls import (
+    bold,
+    button,
+    card,
+    enable_unless,
+    progress_bar,
+    show_share,
+    text_label,
+)
 
 
 class DownloadCard(QWidget):
@@ -33,8 +39,7 @@ class DownloadCard(QWidget):
         self._title.setObjectName("download_title")
         self._line = text_label(quiet=True)
         self._line.setObjectName("download_line")
-        self._bar = QProgressBar(maximum=_FULL, textVisible=False)
-        self._bar.setObjectName("download_bar")
+        self._bar = progress_bar("download_bar")
         self._bar.setAccessibleName(tr("Download progress"))
         self._download = button("download_button", primary=True)
         self._cancel = button("download_cancel_button")
@@ -65,10 +70,8 @@ class DownloadCard(QWidget):
         self._title.setText(download_title(download, source))
         self._line.setText(download_line(download, source))
         self._bar.setVisible(download.is_open or (is_own and download.can_resume))
-        # A maximum of 0 makes the bar indeterminate.
-        is_indeterminate = download.is_open and not download.is_planned
-        self._bar.setMaximum(0 if is_indeterminate else _FULL)
-        self._bar.setValue(round(download.share * _FULL))
+        is_known = download.is_planned or not download.is_open
+        show_share(self._bar, download.share if is_known else None)
         self._download.setVisible(not download.is_open)
         is_begun = is_own and download.can_resume
         enable_unless(self._download, download_obstacle())

@@ -24,13 +24,19 @@ from surgeon_gui.state.sources.resolver import (
     is_to_be_downloaded,
     resolve_model,
 )
-from surgeon_gui.state.sources.samples import PACKAGE, SMOLLM2, smollm2
+from surgeon_gui.state.sources.samples import (
+    PACKAGE,
+    SAMPLE_BYTES,
+    SMOLLM2,
+    smollm2,
+)
 from surgeon_gui.state.sources.text import (
     download_error,
     facts_of,
     facts_problem,
     sample_label,
     sample_obstacle,
+    sample_progress,
 )
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.labels import BUNDLED_DEMO, source_name
@@ -44,7 +50,9 @@ from surgeon_gui.widgets.controls import (
     enable_unless,
     mark_invalid,
     problem_label,
+    progress_bar,
     show_problem,
+    show_share,
     text_label,
 )
 from surgeon_gui.widgets.dialogs import MODEL_FILES, ask_file, ask_folder
@@ -69,6 +77,10 @@ class ModelPage(Page):
         search = button("search_hub_button")
         demo, self._sample = button("use_demo_button"), button("use_sample_button")
         self.sample_download = SampleDownload(self)
+        self._sample_progress = text_label(quiet=True)
+        self._sample_progress.setObjectName("sample_progress_label")
+        self._sample_bar = progress_bar("sample_progress_bar")
+        self._sample_bar.setAccessibleName(tr("Download progress"))
         folder.clicked.connect(self.ask_for_folder)
         gguf.clicked.connect(self.ask_for_gguf)
         search.clicked.connect(self.search_hub)
@@ -93,7 +105,14 @@ class ModelPage(Page):
         self.column.addWidget(self._problem)
         for buttons in ((folder, gguf), (search, demo), (self._sample,)):
             self.column.addLayout(row_of(*buttons))
-        for widget in (self._recent, self._download, self._note, self._facts):
+        for widget in (
+            self._sample_progress,
+            self._sample_bar,
+            self._recent,
+            self._download,
+            self._note,
+            self._facts,
+        ):
             self.column.addWidget(widget)
         self.column.addWidget(self._form)
         self._shown_recent: list[str] = []
@@ -113,11 +132,10 @@ class ModelPage(Page):
         elif self._source.value() != state.config.model.source:
             self._source.show_value(state.config.model.source)
         self._form.show_config(state.config.model)
-        problem = _problem(state)
-        show_problem(self._problem, problem)
-        mark_invalid(self._source, bool(problem or download_error(state)))
+        self._show_problem(state)
         self._download.show_state(state)
-        is_read = state.request(RequestKind.INSPECTION).is_open and not problem
+        is_open = state.request(RequestKind.INSPECTION).is_open
+        is_read = is_open and not _problem(state)
         note = wait_note(state) or tr("Checking how the model can be pruned…")
         self._note.setText(note if is_read else "")
         self._note.setVisible(is_read)
@@ -167,12 +185,19 @@ class ModelPage(Page):
 
     @Slot()
     def show_sample(self) -> None:
-        """Show what a click on the sample does, and whether it is possible."""
+        """Show what a click on the sample does, whether it can be, and its progress."""
         is_busy = self.sample_download.is_busy
         label = sample_label(is_here=bool(smollm2()), is_busy=is_busy)
         self._sample.setText(label)
         self._sample.setAccessibleName(label)
         enable_unless(self._sample, sample_obstacle(is_busy=is_busy))
+        received = self.sample_download.received_bytes
+        self._sample_progress.setText(sample_progress(received))
+        share = min(1.0, received / SAMPLE_BYTES)
+        show_share(self._sample_bar, share if received else None)
+        for widget in (self._sample_progress, self._sample_bar):
+            widget.setVisible(is_busy)
+        self._show_problem(self.session.state)
 
     @Slot(str)
     def _on_sample_failed(self, reason: str) -> None:
@@ -224,6 +249,14 @@ class ModelPage(Page):
     @Slot(object)
     def _on_form_rejected(self, error: Exception) -> None:
         self.session.reject_edit(Step.MODEL, str(error))
+
+    def _show_problem(self, state: AppState) -> None:
+        """Show the problem with the model, unless another one is being fetched."""
+        is_busy = self.sample_download.is_busy
+        problem = "" if is_busy else _problem(state)
+        show_problem(self._problem, problem)
+        is_invalid = not is_busy and bool(problem or download_error(state))
+        mark_invalid(self._source, is_invalid)
 
     def _show_recent(self) -> None:
         recent = self._settings.recent_models

@@ -42,7 +42,8 @@ from PySide6.QtWidgets import (
 from typing_extensions import override
 
 from surgeon_engine.api.files import write_atomically
-from surgeon_gui.base.theme import GAP, MARGIN
+from surgeon_gui.base.colours import Theme
+from surgeon_gui.base.theme import GAP, MARGIN, theme_of
 from surgeon_gui.base.translation import tr
 from surgeon_gui.widgets.charts.enlarging import Enlarging
 from surgeon_gui.widgets.charts.legend import Legend, LegendEntry
@@ -79,6 +80,7 @@ class ChartCard(QFrame):
 
     save_failed = Signal(str)
     min_legend_entries = 2  # with fewer the legend is hidden
+    _theme: Theme | None = None  # that the plot has
 
     def __init__(self, name: str, title: str, when_empty: str) -> None:
         super().__init__()
@@ -116,6 +118,18 @@ class ChartCard(QFrame):
         for row in self._rows_above():
             self._layout.addLayout(row)
         self._layout.addWidget(self._empty, 1)
+
+    @override
+    def changeEvent(self, event: QEvent) -> None:
+        if event.type() in (QEvent.Type.PaletteChange, QEvent.Type.StyleChange):
+            theme = theme_of(self)
+            if theme is not self._theme:  # Qt sends several events for one change
+                self._theme = theme
+                self._restyle()
+        super().changeEvent(event)
+
+    def _restyle(self) -> None:
+        """Apply the colours of the theme to a plot; may come during construction."""
 
     def _rows_above(self) -> tuple[QBoxLayout, QHBoxLayout]:
         """Return the rows above the plot."""

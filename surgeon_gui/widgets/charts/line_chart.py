@@ -22,6 +22,7 @@ from surgeon_gui.widgets.charts.plot_card import PlotCard
 _DOT = 7  # pixels
 _MAX_EXACT_TICK = 100
 _PADDING = 0.2  # above and below the line, as a share of its range
+_DOT_ROOM = 0.04  # below a dot at zero, as a share of the range
 _MIN_RANGE = 0.02  # as a share of the values, so that a flat line looks flat
 _MAX_WIDE_POINTS = 50  # longer lines are one pixel wide instead of two
 MAX_POINTS_DRAWN = 2_000  # a screen has no more columns of pixels
@@ -126,9 +127,13 @@ class LineChart(PlotCard):
         low, high = min(values), max(values)
         bottom = 0.0 if line.from_zero else low
         room = _PADDING * max(high - bottom, _MIN_RANGE * abs(high))
+        room = room or 1.0  # only zeros
+        top = high + room
         if not line.from_zero:
             bottom -= room
-        self._plot.fit(across, (bottom, high + room))
+        if low >= 0 and not line.is_log:
+            bottom = max(bottom, -_DOT_ROOM * top)  # no ticks below zero
+        self._plot.fit(across, (bottom, top))
 
     @override
     def _reading_at(self, place: QPointF) -> Reading | None:

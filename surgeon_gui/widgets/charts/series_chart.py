@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyqtgraph as pg
-from PySide6.QtCore import QEvent, QPointF, Slot
+from PySide6.QtCore import QPointF, Slot
 from PySide6.QtGui import QCursor
 from PySide6.QtWidgets import QToolTip
 from typing_extensions import override
@@ -100,12 +100,6 @@ class SeriesChart(ChartCard):
                 ]
         return rows
 
-    @override
-    def changeEvent(self, event: QEvent) -> None:
-        if event.type() in (QEvent.Type.PaletteChange, QEvent.Type.StyleChange):
-            self._restyle()
-        super().changeEvent(event)
-
     def _fit_axes(self) -> None:
         xs = [x for each in self._series for x in each.xs]
         ys = [self._placed(y) for each in self._series for y in each.ys]
@@ -114,6 +108,7 @@ class SeriesChart(ChartCard):
     def _placed(self, y: float) -> float:
         return math.log10(y) if self._axes.is_log else y
 
+    @override
     def _restyle(self) -> None:
         if not hasattr(self, "_plot"):
             return  # Qt sends style events during construction

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QRect, Qt
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QFrame,
@@ -18,6 +18,8 @@ from surgeon_gui.widgets.tool_tips import plain_tip
 Table = tuple[tuple[str, ...], ...]  # of texts, the header first
 _MIN_COLUMN = 150  # pixels; the table scrolls in a narrower window
 _EDGES = 4
+_PADDING, _MAX_HEIGHT = 14, 1000  # pixels, of a title
+_WRAPPED = int(Qt.AlignmentFlag.AlignLeft) | int(Qt.TextFlag.TextWordWrap)
 
 
 class TableCard(ChartCard):
@@ -55,7 +57,9 @@ class TableCard(ChartCard):
         self._table.setColumnCount(len(titles))
         self._table.setRowCount(len(rows))
         for column, title in enumerate(titles):
-            self._table.setHorizontalHeaderItem(column, _item(title))
+            item = _item(title)
+            item.setData(Qt.ItemDataRole.TextAlignmentRole, _WRAPPED)
+            self._table.setHorizontalHeaderItem(column, item)
         for row, values in enumerate(rows):
             for column, value in enumerate(values):
                 self._table.setItem(row, column, _item(value))
@@ -67,7 +71,9 @@ class TableCard(ChartCard):
 
     def _fit(self) -> None:
         self._table.resizeRowsToContents()
-        height = self._table.horizontalHeader().sizeHint().height() + _EDGES
+        titles = self._height_of_titles()
+        self._table.horizontalHeader().setFixedHeight(titles)
+        height = titles + _EDGES
         height += sum(
             self._table.rowHeight(row) for row in range(self._table.rowCount())
         )
@@ -76,6 +82,16 @@ class TableCard(ChartCard):
         self._table.setFixedHeight(
             height + (scroll.sizeHint().height() if is_wide else 0)
         )
+
+    def _height_of_titles(self) -> int:
+        """Return the height that the header needs, whose titles wrap."""
+        header, titles = self._table.horizontalHeader(), (self._shown or ((),))[0]
+        heights = [0]
+        for column, title in enumerate(titles):
+            room = QRect(0, 0, header.sectionSize(column) - _PADDING, _MAX_HEIGHT)
+            wrapped = header.fontMetrics().boundingRect(room, _WRAPPED, title)
+            heights.append(wrapped.height())
+        return max(heights) + _PADDING
 
 
 def _item(text: str) -> QTableWidgetItem:

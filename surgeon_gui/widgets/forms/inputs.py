@@ -243,7 +243,8 @@ class DecimalInput(_NumberInput):
         self._low = limits.low * self._scale + (smallest if limits.low_is_open else 0)
         high = limits.high * self._scale - (smallest if limits.high_is_open else 0)
         # Enough for the digits shown, without 0.30000000000000004.
-        self._digits = text.decimals + (2 if text.is_share else 0)
+        more = 2 if text.is_share else 3 if text.unit_bytes else 0
+        self._digits = text.decimals + more
         self._box.setDecimals(text.decimals)
         self._box.setRange(self._low, high)
         if text.unit != "%":

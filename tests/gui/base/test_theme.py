@@ -6,12 +6,14 @@ import re
 from pathlib import Path
 
 import pytest
+from PySide6.QtCore import QEvent, QObject
 from PySide6.QtGui import QColor, QPalette
 from PySide6.QtWidgets import QCheckBox, QComboBox, QLineEdit, QPushButton, QSpinBox
 
 from surgeon_gui.base.colours import DARK, LIGHT
 from surgeon_gui.base.settings import ThemeChoice
 from surgeon_gui.base.theme import apply_theme, chosen, contrast, theme_of
+from surgeon_gui.widgets.charts.line_chart import LineChart
 from tests.helpers.windows import find
 
 CHOICES = [(ThemeChoice.LIGHT, LIGHT), (ThemeChoice.DARK, DARK)]
@@ -90,3 +92,34 @@ def test_pictures_of_a_theme_exist_and_are_visible(qapp, choice, theme):
         (colour,) = re.findall(r'stroke="(#\w+)"', Path(picture).read_text())
         ground = theme.text if "tick" in picture else theme.window
         assert contrast(colour, ground) >= 4.5, picture
+
+
+class Count(QObject):
+    """Counts the style events of a widget."""
+
+    def __init__(self, widget):
+        super().__init__(widget)
+        self.events = 0
+        widget.installEventFilter(self)
+
+    def eventFilter(self, watched, event):
+        self.events += event.type() == QEvent.Type.StyleChange
+        return False
+
+
+def test_switch_of_the_theme_styles_each_widget_once(qapp, window, monkeypatch):
+    apply_theme(qapp, ThemeChoice.LIGHT)
+    before = window.grab().toImage()
+    chart, styled = find(window, "perplexity_chart"), []
+    restyle = LineChart._restyle
+    monkeypatch.setattr(
+        LineChart, "_restyle", lambda self: (styled.append(self), restyle(self))
+    )
+    count = Count(chart)
+    apply_theme(qapp, ThemeChoice.DARK)
+    assert styled.count(chart) == 1
+    assert count.events <= 2  # the old style sheet is removed, the new one is set
+    assert theme_of(chart) is DARK
+    assert window.grab().toImage() != before
+    apply_theme(qapp, ThemeChoice.LIGHT)
+    assert window.grab().toImage() == before

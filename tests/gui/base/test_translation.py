@@ -163,6 +163,21 @@ def test_tr_gets_no_formatted_string():
                 assert not any(isinstance(a, ast.JoinedStr) for a in node.args), path
 
 
+@pytest.mark.slow
+def test_text_to_translate_is_not_in_an_f_string():
+    """The extraction of messages does not find it there."""
+    found = [
+        f"{path.relative_to(ROOT)}: {node.lineno}"
+        for path in GUI
+        for outer in ast.walk(ast.parse(path.read_text()))
+        if isinstance(outer, ast.JoinedStr)
+        for node in ast.walk(outer)
+        if isinstance(node, ast.Call) and called(node) in {"tr", "ntr"}
+        if any(isinstance(argument, ast.Constant) for argument in node.args)
+    ]
+    assert found == []
+
+
 def test_known_returns_first_available_language():
     assert translation.known("fr_FR", "de-AT", "en") == "de"
     assert translation.known("fr", "ja") == ENGLISH

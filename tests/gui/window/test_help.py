@@ -275,6 +275,21 @@ def test_guide_has_its_pictures_and_links_lead_to_chapters(window):
     dialog.close()
 
 
+def test_guide_opens_at_its_top_and_links_at_their_heading(qtbot, window):
+    find(window, "guide_action", QAction).trigger()
+    dialog = find(window, "guide_dialog", QDialog)
+    text = find(dialog, "guide_text", QTextBrowser)
+    qtbot.waitExposed(dialog)
+    bar = text.verticalScrollBar()
+    assert bar.maximum() > text.height()
+    assert bar.value() == 0
+    text.anchorClicked.emit(QUrl("#diagnosis"))
+    heading = text.cursorRect()
+    assert 0 < bar.value() < bar.maximum()
+    assert 0 <= heading.top() < 2 * heading.height()
+    dialog.close()
+
+
 def test_guide_without_its_file_cannot_be_opened(make_window, monkeypatch):
     monkeypatch.setattr(help_menu, "guide_path", lambda: None)
     window = make_window()

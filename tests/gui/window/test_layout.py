@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import QPoint
+from PySide6.QtCore import QPoint, Qt
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QLabel, QPushButton
+from superqt import QElidingLabel
 
 from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.presets import presets
@@ -249,3 +250,12 @@ def test_button_and_action_of_a_panel_stay_in_sync(window, name):
     assert button.isChecked() and action.isChecked()
     dock.close()
     assert not button.isChecked() and not action.isChecked()
+
+
+def test_line_of_a_finished_run_is_elided_after_the_kl(qtbot, window):
+    load_and_wait(qtbot, window)
+    window.start_run()
+    wait_for_status(qtbot, window, Status.FINISHED)
+    label = find(window, "phase_label", QElidingLabel)
+    assert label.text().startswith("Finished: KL ")
+    assert label.elideMode() is Qt.TextElideMode.ElideRight

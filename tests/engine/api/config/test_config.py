@@ -358,6 +358,18 @@ def test_missing_job_raises_with_its_path(tmp_path):
         read_config(tmp_path / "none.toml")
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [("[pruning", "not valid TOML"), ("[pruning]\nsparsity = 7\n", "sparsity must be")],
+)
+def test_error_in_a_job_file_names_the_file(tmp_path, text, problem):
+    job = tmp_path / "job.toml"
+    job.write_text(text)
+    with pytest.raises(ConfigError, match=problem) as raised:
+        read_config(job)
+    assert raised.value.message.startswith(f"{job}: ")
+
+
 def test_samples_are_written_only_if_they_are_asked_for():
     text = config_to_toml(RunConfig())
     assert "samples" not in text  # as earlier versions wrote it

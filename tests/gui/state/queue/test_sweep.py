@@ -114,12 +114,30 @@ def test_equal_values_make_one_run(state):
         ("10, inf", FIRST, "“inf” is not a number."),
         ("", FIRST, "at least one target"),
         ("10", (), "tick one method"),
-        ("99", FIRST, "sparsity must be in (0, 0.95]"),
+        (
+            "99",
+            FIRST,
+            "Share of prunable weights: 99 % is not possible. Enter more than 0 % and "
+            "at most 95 %.",
+        ),
         (" ".join(map(str, range(1, MAX_RUNS + 2))), FIRST, "at most 30"),
     ],
 )
 def test_problem_of_the_input_is_shown(state, values, methods, sentence):
-    assert sentence in problem(state, Target.PRUNABLE_SHARE, values, methods)
+    text = problem(state, Target.PRUNABLE_SHARE, values, methods)
+    assert sentence in text.replace("\xa0", " ")
+
+
+@pytest.mark.parametrize(
+    ("unit", "value", "sentence"),
+    [
+        (Target.PARAMETER_SHARE, "95.01", "95.01 % is not possible"),
+        (Target.PARAMETERS, "0", "Enter more than 0 and at most 10,000,000."),
+        (Target.FILE_SIZE, "-3.5", "-3.5 is not possible"),
+    ],
+)
+def test_value_out_of_range_is_named_in_its_unit(state, unit, value, sentence):
+    assert sentence in problem(state, unit, f"1 {value}").replace("\xa0", " ")
 
 
 def test_problem_of_one_run_names_it(state):

@@ -130,8 +130,8 @@ def test_plan_shows_shapes_costs_and_reasons(make_open):
     assert 0 < kept < 512
     assert of_down["Shape"] == f"192{BY}512 → 192{BY}{kept}"
     assert of_gate["Shape"] == f"512{BY}192 → {kept}{BY}192"
-    assert of_gate["Added loss (nats)"] == "\N{EN DASH}"
-    assert "%" in of_down["Added loss (nats)"]
+    assert of_gate["Added loss"] == "\N{EN DASH}"
+    assert "%" in of_down["Added loss"]
     texts = reasons(window)
     assert f"{kept} of 512 neurons are kept" in texts
     assert f"{512 - kept} of 511 possible removals" in texts

@@ -13,6 +13,7 @@ from PySide6.QtWidgets import QApplication, QFileDialog, QListWidget, QToolTip
 
 from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.messages.generation import Side
+from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_gui.base.colours import DARK, LIGHT
 from surgeon_gui.base.settings import ThemeChoice
@@ -20,6 +21,7 @@ from surgeon_gui.base.theme import apply_theme
 from surgeon_gui.controllers.playground import Playground
 from surgeon_gui.state.run import Status
 from surgeon_gui.text.prompts import EXAMPLES, FIRST
+from surgeon_gui.views.playground.prompt_card import PromptCard
 from surgeon_gui.views.playground.shading import shade
 from surgeon_gui.widgets.tool_tips import plain_tip
 from tests.helpers.fake_playground import NATS, TEXTS, TOO_LONG
@@ -30,6 +32,7 @@ from tests.helpers.windows import (
     TIMEOUT_MS,
     click,
     find,
+    find_type,
     load_and_wait,
     open_tab,
     run_of,
@@ -394,3 +397,19 @@ def test_second_prompt_replaces_the_first(qtbot, written):
     pane = find(written, "playground_pruned_text")
     pane.show_token(1)
     assert pane.textCursor().selectedText() == " the"
+
+
+def test_bar_moves_while_the_models_are_loaded(qtbot, slow_playground):
+    window = slow_playground
+    bar = find(window, "playground_progress_bar")
+    assert not bar.isVisible()
+    click(window, "playground_generate_button")
+    assert bar.isVisible()
+    assert bar.maximum() == 0
+    state = playground_of(window).state
+    assert not state.is_writing
+    counted = replace(state.question, stage=Stage.GENERATION, done=1, total=2)
+    find_type(window, PromptCard).show_state(replace(state, question=counted))
+    assert bar.value() == bar.maximum() // 2
+    wait_until_done(qtbot, window)
+    assert not bar.isVisible()

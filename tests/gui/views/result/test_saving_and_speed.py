@@ -190,6 +190,8 @@ def test_speed_is_shown_until_the_next_run(qtbot, make_finished, wait_until_idle
     window = make_finished(*SLOW_AFTER)
     assert shown(window, "measure_note").startswith("The original and the pruned")
     click(window, "measure_button")
+    for name in ("measure_progress_bar", "progress_bar"):
+        assert find(window, name).maximum() == 0  # it moves while the models load
     for name in ("measure_button", "save_button", "start_button", "preview_button"):
         assert not is_on(window, name)
     assert "being measured" in find(window, "start_button").toolTip()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from PySide6.QtWidgets import QLabel, QMessageBox
+from PySide6.QtGui import QAction
+from PySide6.QtWidgets import QFrame, QLabel, QMessageBox
 
 from surgeon_engine.api.config.pruning import PrunableShare
 from surgeon_gui.controllers.playground import Playground
@@ -112,3 +113,35 @@ def test_cards_are_beside_each_other_where_there_is_room(
         for name in ("result_quality", "export_facts")
     )
     assert (files.x() > quality.x() + 100) == (columns == 2)
+
+
+@pytest.fixture
+def area(qtbot, finished):
+    """Return the scroll area of the tab, with runs beside it."""
+    find(finished, "runs_action", QAction).trigger()
+    finished.resize(1280, 720)
+    qtbot.wait(50)
+    return find(finished, "result_view").parentWidget().parentWidget()
+
+
+def test_cards_are_below_each_other_where_their_texts_are_wide(qtbot, finished, area):
+    finished.resize(1600, 720)
+    find(finished, "measure_button").setText("x" * 55)
+    for width in (1600, 1500, 1400, 1280):
+        finished.resize(width, 720)
+        qtbot.wait(50)
+        view = find(finished, "result_view")
+        assert view.width() <= area.viewport().width()
+
+
+def test_no_blank_space_is_below_the_last_card(qtbot, finished, area):
+    view = find(finished, "result_view")
+    finished.resize(1280, 500)
+    qtbot.wait(50)
+    assert view.height() > area.viewport().height()
+    last = max(
+        card.mapTo(view, card.rect().bottomLeft()).y()
+        for card in view.findChildren(QFrame)
+        if card.property("card") and card.isVisible()
+    )
+    assert view.height() - last < 20

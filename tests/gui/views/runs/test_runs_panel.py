@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QAction
+from PySide6.QtTest import QTest
 from PySide6.QtWidgets import (
     QComboBox,
     QLabel,
@@ -583,3 +584,24 @@ def test_compared_runs_have_the_titles_of_the_list(qtbot, history):
     wait(qtbot, lambda: len(comparison.compared) == 2)
     names = [each.name for each in comparison.compared]
     assert names == titles(history)[:2]
+
+
+def test_double_click_opens_the_run_under_the_mouse(qtbot, make_history, tmp_path):
+    for number in range(5):
+        write_run(tmp_path / "runs", f"more{number}", job(sparsity=0.6), hour=5)
+    window = make_history(runs=8)
+    settle()
+    view = view_of(window)
+    assert shown(window, "runs_details_note") == "Select a run to see its details."
+    before = view.geometry()
+    index = view.model().index(3, NAME)
+    place = view.visualRect(index).center()
+    assert view.viewport().rect().contains(place)
+    where = view.viewport().mapTo(window, place)
+    QTest.mouseClick(view.viewport(), Qt.MouseButton.LeftButton, pos=place)
+    settle()
+    assert view.geometry() == before
+    assert window.childAt(where) is view.viewport()
+    assert not find(window, "runs_details_note").isVisible()
+    QTest.mouseDClick(view.viewport(), Qt.MouseButton.LeftButton, pos=place)
+    wait(qtbot, lambda: index.data() in window.session.state.opened_run_name)

@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QComboBox, QPlainTextEdit, QTableWidget
+from PySide6.QtWidgets import (
+    QComboBox,
+    QLabel,
+    QPlainTextEdit,
+    QProgressBar,
+    QTableWidget,
+)
 
 from surgeon_engine.api.config.calibration import CalibrationConfig, MoreText
 from surgeon_engine.api.config.recovery import RecoveryConfig
@@ -263,7 +269,7 @@ def test_missing_sample_is_downloaded_on_a_click(monkeypatch, make_window):
     monkeypatch.setattr(SampleDownload, "start", lambda self: started.append(self))
     window = make_window()
     for name in ("empty_sample_button", "use_sample_button"):
-        assert find(window, name).text().startswith("Get SmolLM2-135M (98")
+        assert find(window, name).text().startswith("Get SmolLM2-135M-Instruct (98")
         click(window, name)
     (download,) = {*started}
     assert len(started) == 2
@@ -271,6 +277,38 @@ def test_missing_sample_is_downloaded_on_a_click(monkeypatch, make_window):
     download.changed.emit()
     for name in ("empty_sample_button", "use_sample_button"):
         assert find(window, name).text() == "Cancel download"
+
+
+def test_download_of_the_sample_shows_its_progress_and_no_old_error(
+    monkeypatch, make_window, tmp_path
+):
+    picture = tmp_path / "picture.png"
+    picture.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(64))
+    monkeypatch.setattr(SampleDownload, "received_bytes", 0)
+    window = make_window()
+    window.choose_model(str(picture))
+    assert "not a GGUF file" in shown(window, "model_problem")
+    bar, label = (
+        find(window, f"sample_progress_{part}", kind)
+        for part, kind in (("bar", QProgressBar), ("label", QLabel))
+    )
+    download = find_type(window, ModelPage).sample_download
+    assert not bar.isVisible()
+    download.is_busy = True
+    download.changed.emit()
+    assert not find(window, "model_problem").isVisible()
+    assert not find(window, "model_source").property("invalid")
+    assert bar.isVisible()
+    assert bar.maximum() == 0  # it moves
+    assert label.text() == "Connecting…"
+    monkeypatch.setattr(SampleDownload, "received_bytes", 49_181_216)
+    download.changed.emit()
+    assert bar.value() == bar.maximum() // 2
+    assert label.text().replace("\xa0", " ") == "49.2 MB of about 98.4 MB"
+    download.is_busy = False
+    download.changed.emit()
+    assert not bar.isVisible()
+    assert find(window, "model_problem").isVisible()
 
 
 def test_download_that_failed_is_reported(make_window):

@@ -1,0 +1,26 @@
+"""Tables of the comparison show their titles whole."""
+
+from __future__ import annotations
+
+from surgeon_gui.widgets.charts.table_card import TableCard
+
+
+def test_long_titles_wrap_and_the_header_is_as_high_as_they_are(qtbot):
+    card = TableCard("compare_figures", "Figures", "Nothing.")
+    qtbot.addWidget(card)
+    card.resize(460, 400)
+    card.show()
+    short = (("", "A", "B"), ("KL", "0.1", "0.2"))
+    card.show_table(short)
+    table = card.findChild(type(card._table))
+    line = table.horizontalHeader().height()
+    long = "Bundled demo, 30 %, First-order gates"
+    card.show_table((("", long, long), *short[1:]))
+    header = table.horizontalHeader()
+    lines = header.fontMetrics().horizontalAdvance(long) / header.sectionSize(1)
+    assert lines > 1
+    assert header.height() >= line + header.fontMetrics().lineSpacing()
+    row = table.rowViewportPosition(0) + table.rowHeight(0)
+    assert table.viewport().height() >= row
+    item = table.horizontalHeaderItem(1)
+    assert table.model().headerData(1, header.orientation()) == item.text() == long
