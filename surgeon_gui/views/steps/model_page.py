@@ -97,9 +97,8 @@ class ModelPage(Page):
         self._note.setObjectName("model_note")
         self._facts = Facts("model_facts")
         self._form = ConfigForm("model", ModelConfig)
-        self._form.edited.connect(self._on_form_edited)
-        self._form.refused.connect(self._on_form_rejected)
-
+        self._shown_recent: list[str] = []
+        self._connect_form()
         self._openers = (folder, gguf, demo, self._sample)
         self.column.addWidget(self._source)
         self.column.addWidget(self._problem)
@@ -115,8 +114,11 @@ class ModelPage(Page):
         ):
             self.column.addWidget(widget)
         self.column.addWidget(self._form)
-        self._shown_recent: list[str] = []
         self._connect_sample()
+
+    def _connect_form(self) -> None:
+        self._form.edited.connect(self._on_form_edited)
+        self._form.refused.connect(self._on_form_rejected)
 
     def _connect_sample(self) -> None:
         self._sample.clicked.connect(self.use_sample)
