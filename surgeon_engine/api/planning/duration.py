@@ -262,4 +262,4 @@ class _DurationModel:
     def _verification(self) -> float:
         """Return the seconds of a fresh process that checks the export."""
         start = _LIBRARIES_SECONDS * max(1.0, self._rates.call / _USUAL_CALL)
-        return start + self._job.export_weights / _DISK + 2 * self._forward(4)
+        return start + self._job.export_weights / _DISK + 4 * self._forward(4)
