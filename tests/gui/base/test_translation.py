@@ -50,7 +50,7 @@ PLAIN_WORDS = (
     "Diagnosis",
     "Planned removal per part",
     "Remaining weights by block",
-    "Added loss (nats)",
+    "Added loss",
     "{size} ({share} of the original)",
     "same top token for {same}/{compared}; max logit difference {difference}",
     "Not enough disk space",

@@ -204,7 +204,11 @@ def test_opened_run_can_be_saved_and_reported(qtbot, history):
     ("ending", "text"),
     [
         ("failed", "The run failed."),
-        ("cancelled", "The run was cancelled."),
+        (
+            "cancelled",
+            "The run was cancelled. Nothing of it is saved. To start it again, choose "
+            "Use these settings in the list of runs.",
+        ),
         ("killed", "The run was interrupted after 1 of 3 shots."),
     ],
 )
