@@ -79,17 +79,21 @@ class Saver:
         if folder is None or (self._is_failing and not is_whole):
             return ""
         files = {x: name for x, name in self._saved.files.items() if x not in parts}
+        state, encoded = self._saved, b""
         try:
             folder.path.mkdir(exist_ok=True)
             for part, tensors in parts.items():
                 if tensors is not None:
                     files[part] = self._write(folder.path, part, tensors)
             state = msgspec.structs.replace(self._saved, files=files, **changes)
-            write_atomically(folder.state_path, msgspec.json.encode(state))
+            encoded = msgspec.json.encode(state)
+            write_atomically(folder.state_path, encoded)
         except (OSError, SafetensorError) as error:
             if not self._is_failing:
                 reason = str(getattr(error, "strerror", None) or error)
             self._is_failing = True
+            if _holds(folder.state_path, encoded):  # what failed came after its rename
+                self._saved = state
         else:
             self._saved, self._is_failing = state, False
         _delete_all_but(folder, self._saved)
@@ -124,6 +128,14 @@ class Saver:
         with file_written_atomically(folder / name) as temporary:
             save_file({x: t.cpu().contiguous() for x, t in tensors.items()}, temporary)
         return name
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    """Return whether a file holds these bytes, which are not empty."""
+    try:
+        return bool(data) and path.read_bytes() == data
+    except OSError:
+        return False
 
 
 def _delete_all_but(folder: StateFolder, saved: SavedState) -> None:

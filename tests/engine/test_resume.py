@@ -10,6 +10,7 @@ from collections.abc import Callable
 import msgspec
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from surgeon_engine import pipeline
@@ -30,6 +31,7 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_engine.api.process_lock import encode_process_lock
 from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.api.saved_state import Origin, SavedState
 from surgeon_engine.pipeline import resume
 from surgeon_engine.runtime import run_context
 from surgeon_engine.runtime import saver as saver_module
@@ -608,3 +610,21 @@ def test_log_with_a_cut_off_line_goes_on(interrupted):
 def test_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(RunFolderError, match="holds no state of an interrupted run"):
         resumed(tmp_path)
+
+
+def test_state_that_fails_after_its_rename_keeps_its_files(tmp_path, monkeypatch):
+    """The disk may be full when the folder is flushed."""
+    folder = RunFolder(tmp_path).saved_state
+    saved = SavedState(Origin("", "", "", {}), RecoveryConfig())
+    saver = saver_module.Saver(folder, saved)
+    assert saver.save({"blocks": {"a": torch.zeros(2)}}) == ""
+    write = saver_module.write_atomically
+
+    def write_and_fail(path, data):
+        write(path, data)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(saver_module, "write_atomically", write_and_fail)
+    assert saver.save({"blocks": {"a": torch.ones(2)}}) == "No space left on device"
+    assert folder.read().files == saver.saved.files
+    assert saver.load("blocks")["a"].tolist() == [1.0, 1.0]
