@@ -288,7 +288,7 @@ def test_run_that_does_not_fit_cannot_start_until_adjusted(qtbot, make_window):
     assert find(window, "start_button").isEnabled()
     note = find(window, "fit_note").text()
     assert note.startswith("Changed: ")
-    assert "Batch from 64 to 1" in note
+    assert "Batch from 64 to 8" in note
     undo(window)
     assert window.session.state.config == LARGE
     assert find(window, "fit_note").text() == ""
