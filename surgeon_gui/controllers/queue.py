@@ -30,7 +30,11 @@ from surgeon_gui.state.queue.file import QueueFile, UnreadableQueueError
 from surgeon_gui.state.queue.state import QueuedRun, QueueState, QueueStatus
 from surgeon_gui.state.queue.text import run_name
 from surgeon_gui.state.run import RunState, Status
-from surgeon_gui.state.runs.reading import UnreadableRunError, read_state
+from surgeon_gui.state.runs.reading import (
+    UnreadableRunError,
+    has_saved_state,
+    read_state,
+)
 
 _STATUSES = {
     Status.FINISHED: QueueStatus.FINISHED,
@@ -143,7 +147,7 @@ class QueueController(QObject):
                 return
             if obstacle := checks.begin_obstacle(run, self._parent, app.machine):
                 self._end(run.name, QueueStatus.FAILED, obstacle)
-            elif run.folder and RunFolder(Path(run.folder)).saved_state.exists:
+            elif run.folder and has_saved_state(run.folder):
                 self._resume(run)
             elif run.folder and RunFolder(Path(run.folder)).report_path.is_file():
                 self._end(run.name, QueueStatus.FINISHED)  # resumed by the user

@@ -42,6 +42,7 @@ from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job import checks
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import RunState
+from surgeon_gui.state.runs.reading import has_saved_state
 
 CLOCK_MS = 500  # interval at which elapsed and remaining time are redrawn
 
@@ -136,7 +137,7 @@ class Session(JobEditor):
     def unsaved_seconds(self) -> float:
         """The time of the run in progress, if nothing of it is saved; otherwise 0."""
         run = self.state.run
-        if not run.status.can_cancel or _has_saved_state(run):
+        if not run.status.can_cancel or has_saved_state(run.folder):
             return 0.0
         return run.seconds(time.time())
 
@@ -242,7 +243,7 @@ class Session(JobEditor):
 
     def _on_run_ended(self, run: RunState) -> None:
         self._clock.stop()
-        ended = replace(run, can_go_on=_has_saved_state(run))
+        ended = replace(run, can_go_on=has_saved_state(run.folder))
         state = replace(app_state.with_pace(self.state), run=ended)
         # The checks of the destinations find the new export.
         self._set(self._checked(state))
@@ -275,10 +276,6 @@ class Session(JobEditor):
 
     def _set_run(self, run: RunState) -> None:
         self._set(replace(self.state, run=run))
-
-
-def _has_saved_state(run: RunState) -> bool:
-    return RunFolder(Path(run.folder)).saved_state.exists
 
 
 def _saved_seconds(run: RunState) -> float:

@@ -10,6 +10,7 @@ from PySide6.QtGui import QAction, QFont, QKeyEvent, QKeySequence, QPaintEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QAbstractSpinBox,
+    QBoxLayout,
     QComboBox,
     QFrame,
     QHBoxLayout,
@@ -176,6 +177,14 @@ def add_action(
     view.addAction(action)
     menu.addAction(action)
     return action
+
+
+def stack(layout: QBoxLayout, *, is_stacked: bool) -> None:
+    """Place the parts of a layout below each other, or beside each other."""
+    directions = QBoxLayout.Direction
+    layout.setDirection(
+        directions.TopToBottom if is_stacked else directions.LeftToRight
+    )
 
 
 def answer_row(*buttons: QPushButton) -> QHBoxLayout:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from PySide6.QtCore import QObject, Signal, Slot
 from PySide6.QtWidgets import QAbstractButton, QMessageBox, QPushButton, QWidget
 
-from surgeon_engine.api.run_folder import RunFolder
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.queue import QueueController
 from surgeon_gui.controllers.session import Session
@@ -17,6 +15,7 @@ from surgeon_gui.state.queue.state import QueueState
 from surgeon_gui.state.queue.text import kept_note
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import RunState, Status
+from surgeon_gui.state.runs.reading import has_saved_state
 from surgeon_gui.widgets.controls import question_box
 
 
@@ -192,7 +191,7 @@ def _is_active(task: RequestKind | None, state: AppState) -> bool:
 
 def _progress_note(run: RunState) -> str:
     """Return whether a run that is cancelled can be resumed."""
-    if RunFolder(Path(run.folder)).saved_state.exists:
+    if has_saved_state(run.folder):
         return tr(
             "Cancel the run and close keeps the progress that is saved: the run can be "
             "resumed later."

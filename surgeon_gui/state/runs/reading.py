@@ -232,6 +232,11 @@ def read_state(folder: Path, *, with_progress: bool = True) -> RunState:
     return _with_current_folder(state, folder)
 
 
+def has_saved_state(folder: str) -> bool:
+    """Return True if a run can go on from its folder."""
+    return RunFolder(Path(folder)).saved_state.exists
+
+
 def read_name(folder: Path) -> str:
     """Read the user's name for a run; empty if there is none."""
     return tidy_name(_read_text(RunFolder(folder).name_path))

@@ -21,7 +21,7 @@ from surgeon_gui.state.comparison import (
 from surgeon_gui.views.comparison.charts import CurvesChart, SizeChart
 from surgeon_gui.widgets.charts.chart_card import ChartCard
 from surgeon_gui.widgets.charts.table_card import TableCard
-from surgeon_gui.widgets.controls import bold, button, heading, text_label
+from surgeon_gui.widgets.controls import bold, button, heading, stack, text_label
 
 _MIN_CHART = 300  # pixels; in a lower window the view scrolls
 _MIN_WIDTH = 280  # pixels, of a chart or a table
@@ -136,11 +136,7 @@ class CompareView(QWidget):
 
     @override
     def resizeEvent(self, event: QResizeEvent) -> None:
-        directions = QBoxLayout.Direction
-        is_wide = self.width() >= _TWO_COLUMNS
-        direction = directions.LeftToRight if is_wide else directions.TopToBottom
-        if self._charts_row.direction() is not direction:
-            self._charts_row.setDirection(direction)
+        stack(self._charts_row, is_stacked=self.width() < _TWO_COLUMNS)
         super().resizeEvent(event)
 
 

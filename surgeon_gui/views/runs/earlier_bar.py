@@ -18,6 +18,7 @@ from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.widgets.controls import (
     button,
     card,
+    stack,
     text_label,
 )
 
@@ -47,11 +48,7 @@ class Bar(QFrame):
     @override
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
-        directions = QBoxLayout.Direction
-        is_narrow = event.size().width() < _NARROW
-        self._inner.setDirection(
-            directions.TopToBottom if is_narrow else directions.LeftToRight
-        )
+        stack(self._inner, is_stacked=event.size().width() < _NARROW)
 
 
 class EarlierBar(Bar):

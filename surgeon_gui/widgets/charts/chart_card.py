@@ -55,6 +55,7 @@ from surgeon_gui.widgets.controls import (
     give_menu,
     heading,
     show_elided,
+    stack,
     text_label,
 )
 from surgeon_gui.widgets.dialogs import ask_new_file
@@ -153,11 +154,7 @@ class ChartCard(QFrame):
         parts = (self._title, self._controls, self._more)
         # More than one line needs at least, so that a card at that width can shrink.
         needed = sum(part.sizeHint().width() + GAP for part in parts) + 4 * MARGIN
-        directions = QBoxLayout.Direction
-        is_narrow = event.size().width() < needed
-        self._top.setDirection(
-            directions.TopToBottom if is_narrow else directions.LeftToRight
-        )
+        stack(self._top, is_stacked=event.size().width() < needed)
 
     def add_control(self, control: QWidget) -> None:
         """Add a control beside the title."""

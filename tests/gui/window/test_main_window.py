@@ -134,7 +134,7 @@ def test_cancel_asks_if_nothing_is_saved_of_a_long_run(qtbot, make_window, monke
 
 def test_cancel_does_not_ask_if_the_run_can_go_on(qtbot, make_window, monkeypatch):
     monkeypatch.setattr(main_window, "_UNSAVED_SECONDS", 1e-3)
-    monkeypatch.setattr(session, "_has_saved_state", lambda run: True)
+    monkeypatch.setattr(session, "has_saved_state", lambda folder: True)
     window = make_window("--pause", "0.02")
     load_and_wait(qtbot, window, LONG)
     click(window, "start_button")
