@@ -16,7 +16,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -148,20 +147,15 @@ def _sampled(process: subprocess.Popen[bytes]) -> dict[str, int]:
     peaks = {"anonymous": 0, "memory": 0}
     engine = psutil.Process(process.pid)
 
-    def sample() -> None:
-        while process.poll() is None:
-            try:
-                found = engine.memory_info()
-            except psutil.Error:
-                return
-            peaks["memory"] = max(peaks["memory"], found.rss)
-            anonymous = found.rss - getattr(found, "shared", 0)  # Linux
-            peaks["anonymous"] = max(peaks["anonymous"], anonymous)
-            time.sleep(BETWEEN_SAMPLES)
-
-    thread = threading.Thread(target=sample)
-    thread.start()
-    thread.join()
+    while process.poll() is None:
+        try:
+            found = engine.memory_info()
+        except psutil.Error:
+            break
+        peaks["memory"] = max(peaks["memory"], found.rss)
+        anonymous = found.rss - getattr(found, "shared", 0)  # Linux
+        peaks["anonymous"] = max(peaks["anonymous"], anonymous)
+        time.sleep(BETWEEN_SAMPLES)
     return peaks
 
 

@@ -41,11 +41,9 @@ def random_part(items: Sequence[Any], characters: int, seed: int) -> Sequence[An
 
     Args:
         items: the texts or chats.
-        characters: to return; all items if they have no more.
+        characters: to return, fewer than there are.
         seed: of the choice.
     """
-    if size_of(items) <= characters:
-        return items
     parts = [part for item in items for part in _split(item)]
     generator = torch.Generator().manual_seed(seed)
     chosen, found = [], 0

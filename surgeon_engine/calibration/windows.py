@@ -342,8 +342,9 @@ class _Reader:
         characters = max(_SHORT, needed * _CHARACTERS_PER_TOKEN)
         while True:
             self.found = replace(before)
-            part = random_part(unseen, characters, config.seed)
-            if part is not unseen:
+            part: Sequence[Any] = unseen
+            if characters < total:
+                part = random_part(unseen, characters, config.seed)
                 self.found.unread_characters += total - size_of(part)
             if documents.chats:
                 part = self._rendered(source, documents, part)

@@ -157,7 +157,7 @@ def expand_to_full_size(
     config: PretrainedConfig,
     plan_for: Callable[[PreTrainedModel], CompactionPlan],
     tensors: Mapping[str, Tensor],
-    zeros: Callable[[torch.Size, torch.dtype], Tensor] | None = None,
+    zeros: Callable[..., Tensor] = torch.zeros,
 ) -> tuple[PreTrainedModel, CompactionPlan]:
     """Build a model of full size on the host, with zeros for removed parts.
 
@@ -166,21 +166,17 @@ def expand_to_full_size(
         config: Config of the unpruned model.
         plan_for: Returns the plan for the model of full size.
         tensors: Tensors of the compact model.
-        zeros: Makes a tensor of zeros; default: in memory.
+        zeros: Makes a tensor of zeros, as `torch.zeros`.
 
     Raises:
         ModelError: A tensor does not have the shape that follows from the plan.
     """
     shapes = _shapes(stock, config)
     dtype = next(x.dtype for x in tensors.values() if x.is_floating_point())
-    made = {
-        name: torch.zeros(s, dtype=dtype) if zeros is None else zeros(s, dtype)
-        for name, s in shapes.items()
-    }
     model = stock.from_pretrained(
         None,
         config=config,
-        state_dict=made,
+        state_dict={name: zeros(s, dtype=dtype) for name, s in shapes.items()},
         dtype=dtype,
     )
     plan = plan_for(model)

@@ -66,7 +66,7 @@ def full_size_model(state: PruningState) -> PrunedModel:
         small.config,
         lambda model: _plan(state, model),
         small.state_dict(),
-        MappedTensors().zeros if in_files else None,
+        MappedTensors().zeros if in_files else torch.zeros,
     )
     model.generation_config = small.generation_config
     loaded = replace(

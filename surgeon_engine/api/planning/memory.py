@@ -24,7 +24,7 @@ were pruned. Constants are measured (docs/results.md).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -323,6 +323,10 @@ class Footprint:
         """Return what a store may take of the machine's memory beside `held` bytes."""
         return HOST_SHARE * max(0.0, self.free_on_host - held)
 
+    def _with_store(self, held: float, stored: float) -> float:
+        """Return the bytes in memory with a store beside `held` bytes."""
+        return held + min(stored, self._room(held))
+
     @property
     def peak(self) -> float:
         """The peak, if all memory is that of the machine."""
@@ -334,7 +338,7 @@ class Footprint:
         moments = self._moments(*stored)
         fixed_then = fixed + min(self.unrecovered, self._room(fixed))
         recovery = (
-            _elastic(fixed_then + x.device + x.host, x.stored, self._room)
+            self._with_store(fixed_then + x.device + x.host, x.stored)
             for x in self.recovery
         )
         return max(fixed + max(moments.values()), fixed_then, *recovery)
@@ -345,16 +349,16 @@ class Footprint:
         fixed = self.weights_on_host + self.undone + self.references
         recorded = self._beyond_device(self.record(self.config.calibration.windows))
         # The inputs of a block are dropped when its factors have been measured.
-        shot = _elastic(fixed, max(self.factors, recorded), self._room)
+        shot = self._with_store(fixed, max(self.factors, recorded))
         if self.held_out:
-            shot = _elastic(shot, self.factors, self._room)
-            shot = max(shot, _elastic(shot, self.kept, self._room))
+            shot = self._with_store(shot, self.factors)
+            shot = self._with_store(shot, self.kept)
         shot += self.choices
         fixed_then = fixed + min(self.unrecovered, self._room(fixed))
         if self.recovery and self.offloads and self.weights <= self._room(fixed):
             fixed_then += self.weights  # of the original
         recovery = (
-            _elastic(fixed_then + x.host, self._beyond_device(x.stored), self._room)
+            self._with_store(fixed_then + x.host, self._beyond_device(x.stored))
             for x in self.recovery
         )
         return max(shot, fixed_then, *recovery)
@@ -462,9 +466,8 @@ class Footprint:
         stored = max(self.record(self.fitted) + self.factors + self.kept, copies)
         mapped = int(max(0, stored - in_memory))
         if self.offloads:
-            mapped += int(
-                2 * self.weights
-            )  # those that change, and the full-size model
+            # Those that change, and the full-size model.
+            mapped += int(2 * self.weights)
         during, at_the_end = self._saved_state
         return max(mapped + during, files + probe + _OTHER_FILES + at_the_end)
 
@@ -526,8 +529,3 @@ def width(layer: LayerSummary) -> int:
 def place(layer: LayerSummary) -> str:
     """Return the part of a block that has the layer: `mlp` for `mlp.down_proj`."""
     return layer.kind.rpartition(".")[0]
-
-
-def _elastic(held: float, stored: float, room: Callable[[float], float]) -> float:
-    """Return what is in memory with a store, which takes a part of what is free."""
-    return held + min(stored, room(held))
