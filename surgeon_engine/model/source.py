@@ -122,13 +122,8 @@ def read_model_config(source: ModelSource) -> PretrainedConfig:
     try:
         config = AutoConfig.from_pretrained(source.folder, **source.arguments)
     except UNREADABLE as error:
-        if source.gguf_file and _has_own_widths(source.weight_files[0]):
-            raise ModelError(
-                f"The layers of {source.gguf_file} differ in their widths (GGUF "
-                "architecture deci), and transformers has no such model.",
-                "If Surgeon has made it, prune the original further, or export its run "
-                "in the masked format and choose that.",
-            ) from error
+        if source.gguf_file:
+            raise _gguf_error(source.weight_files[0], error) from error
         raise ModelError(
             f"The config of {source.name} cannot be used: {first_line(error)}.",
             "Surgeon prunes the decoder-only models that transformers knows; "
@@ -216,12 +211,31 @@ def _checked_gguf(path: Path) -> ModelSource:
     return ModelSource(path.stem, path.parent, path.name)
 
 
-def _has_own_widths(path: Path) -> bool:
-    """Return whether each layer of a GGUF file has its own widths."""
-    try:
-        return read_gguf_header(path).get("general.architecture") == "deci"
-    except ModelError:
-        return False
+def _gguf_error(path: Path, error: Exception) -> ModelError:
+    """Return why transformers cannot read a GGUF file.
+
+    Raises:
+        ModelError: The header is damaged.
+    """
+    architecture = read_gguf_header(path).get("general.architecture")
+    if architecture == "deci":
+        return ModelError(
+            f"The layers of {path.name} differ in their widths (GGUF architecture "
+            "deci), and transformers has no such model.",
+            "If Surgeon has made it, prune the original further, or export its run in "
+            "the masked format and choose that.",
+        )
+    if not isinstance(architecture, str):
+        reason = "its header names no architecture"
+    elif isinstance(error, (struct.error, OverflowError)):
+        reason = "it ends before its header does"
+    else:
+        reason = first_line(error)
+    return ModelError(
+        f"{path.name} cannot be used: {reason}.",
+        "If the download may be incomplete, download the file again. Surgeon reads "
+        "the GGUF architectures that transformers knows.",
+    )
 
 
 def _check_model_kind(name: str, config: PretrainedConfig) -> None:

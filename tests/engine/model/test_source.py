@@ -111,12 +111,47 @@ def test_file_that_is_not_gguf_raises(tmp_path, data, sentence):
     assert sentence in error_of(path)
 
 
-@pytest.mark.parametrize("size", [4, 16, 25])
-def test_truncated_gguf_file_raises(tmp_path, size):
+def gguf(entries=b"", count=1):
+    """Return the bytes of a GGUF file with entries and no tensors."""
+    return b"GGUF" + struct.pack("<IQQ", 3, 0, count) + entries
+
+
+def gguf_text(key, text):
+    """Return the bytes of one entry that holds a text."""
+    key, text = key.encode(), text.encode()
+    return struct.pack(
+        f"<Q{len(key)}sIQ{len(text)}s", len(key), key, 8, len(text), text
+    )
+
+
+LLAMA = gguf_text("general.architecture", "llama")
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (gguf()[:4], "model.gguf is damaged: its header cannot be read."),
+        (gguf()[:16], "model.gguf is damaged: its header cannot be read."),
+        (gguf(LLAMA, 2), "model.gguf is damaged: its header cannot be read."),
+        (gguf(b"", 0), "cannot be used: its header names no architecture."),
+        (
+            gguf(LLAMA + gguf_text("tokenizer.ggml.model", "gpt2")[:-6], 2),
+            "model.gguf cannot be used: it ends before its header does.",
+        ),
+        (
+            gguf(gguf_text("general.architecture", "nonsense")),
+            "architecture nonsense is not supported",
+        ),
+        (
+            gguf(gguf_text("general.architecture", "deci")),
+            "The layers of model.gguf differ in their widths",
+        ),
+    ],
+)
+def test_unusable_gguf_file_raises(tmp_path, data, sentence):
     path = tmp_path / "model.gguf"
-    header = b"GGUF" + struct.pack("<IQQ", 3, 2, 4) + b"\x14\0\0\0"
-    path.write_bytes(header[:size])
-    assert "The config of model cannot be used" in error_of(path)
+    path.write_bytes(data)
+    assert sentence in error_of(path)
 
 
 @pytest.mark.parametrize(
