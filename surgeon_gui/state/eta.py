@@ -35,7 +35,7 @@ ENOUGH_TO_EXTRAPOLATE = 0.1  # minimum fraction of a stage
 _TRUSTED_FRACTION = 0.5  # of a stage, from which its pace alone counts
 _TAIL = 0.2  # of the expected time of a stage: from here on, it may take longer
 # The share of a run after which its measured pace counts as much as the planned one.
-_TRUSTED = 0.05
+_TRUSTED = 0.085
 _STEP_TAIL = 0.5  # the same of a step
 _LATE, _LATE_SECONDS = 1.25, 15.0  # beyond the planned time of the whole run
 

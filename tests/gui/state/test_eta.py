@@ -154,9 +154,9 @@ def test_remaining_time_follows_the_measured_pace():
         StageTime(Stage.BASELINE, 0, 10.0),
     )
     at = Position(Stage.CURVATURE, 1, 0.0, 0.0)
-    # 20 s in place of 10: twice as slow; 5 s of the plan still count.
+    # 20 s in place of 10: twice as slow; 8.5 s of the plan still count.
     slower = remaining_seconds(PLANNED, times, at)
-    pace = 2 ** (10 / 15)
+    pace = 2 ** (10 / 18.5)
     assert slower == pytest.approx(pace * (90.0 - 10.0) + 2 * 10.0)  # as the baseline
     half = Position(Stage.CURVATURE, 1, 0.5, 30.0)
     assert remaining_seconds(PLANNED, times, half) > slower

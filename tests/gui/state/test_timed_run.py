@@ -88,11 +88,10 @@ def test_remaining_time_of_a_larger_model_is_near_the_truth():
     """SmolLM2-135M, 21 minutes on one core."""
     shown = replay("smollm2_quiet.jsonl", RunConfig())
     duration = shown[-1].at
-    later = [x for x in shown if x.at > duration / 10 and x.truth > 3]
+    # Within the last hundredth a factor means nothing.
+    later = [x for x in shown if x.at > duration / 10 and x.truth > duration / 100]
     assert len(later) > 0.8 * len(shown)
-    assert worst_factor(later) < 1.6  # as the curvature begins; soon much less
-    after = [x for x in later if x.at > duration / 6 and x.truth > duration / 100]
-    assert worst_factor(after) < MAX_FACTOR
+    assert worst_factor(later) < MAX_FACTOR
     # A step takes up to half a minute: the remaining time falls slowly, but it falls.
     assert longest_still(shown, change=1e-3) <= MAX_STILL
 
