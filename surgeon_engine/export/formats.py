@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from surgeon_engine.api.config.export import DESCRIPTIONS, Format
-from surgeon_engine.api.config.pruning import COUPLED, FileSize, PruningConfig
+from surgeon_engine.api.config.pruning import COUPLED, PruningConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.errors import ExportError
 from surgeon_engine.api.messages.events import Level, Logged
@@ -117,12 +117,12 @@ def _warn_of_full_size(
     """Log why the file will not be smaller although whole structures are removed.
 
     Raises:
-        ExportError: The target of the run is a file size.
+        ExportError: The target of the run is a size in bytes.
     """
     reason = WRITERS[Format.COMPACT].unsupported_reason(pruned)
     if not reason or pruned.plan.is_empty:  # single weights never make files smaller
         return
     message = f"The file would be as large as the original's. {reason}"
-    if isinstance(pruning.target, FileSize):
+    if pruning.is_sized:
         raise ExportError(message, "Choose another target, or another structure.")
     context.emit(Logged(Level.WARNING, message))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from surgeon_engine.api.config.pruning import Coupling
 from surgeon_engine.api.config.run import ModelConfig
@@ -16,7 +17,7 @@ from surgeon_engine.api.messages.sources import (
     ModelInspected,
     ModelSummary,
 )
-from surgeon_engine.model.coupling import groups_of, structure_support
+from surgeon_engine.model.coupling import CoupledGroups, groups_of, structure_support
 from surgeon_engine.model.layers import find_blocks, prunable_layers
 from surgeon_engine.model.source import (
     UNREADABLE,
@@ -67,6 +68,22 @@ def inspect_source(config: ModelConfig) -> InspectedSource:
     return InspectedSource(source, stored, describe(model, source, stored))
 
 
+def _cache_width(config: PretrainedConfig, coupled: Sequence[CoupledGroups]) -> int:
+    """Return how many numbers a token adds to the keys and values of all blocks.
+
+    The rows of the producers of heads are those of queries, keys and values; their
+    consumer has a column for each query's. The config decides where heads are unknown.
+    """
+    heads = [each for each in coupled if each.kind is Coupling.HEADS]
+    if heads:
+        rows = sum(producer.layer.rows for each in heads for producer in each.producers)
+        return rows - sum(each.consumer.columns for each in heads)
+    size = getattr(config, "head_dim", None)
+    size = size or config.hidden_size // config.num_attention_heads
+    count = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    return 2 * config.num_hidden_layers * int(count) * int(size)
+
+
 def describe(
     model: PreTrainedModel, source: ModelSource, stored: torch.dtype | None = None
 ) -> ModelSummary:
@@ -108,4 +125,5 @@ def describe(
             )
             for each in coupled
         ),
+        cache_width=_cache_width(config, coupled),
     )

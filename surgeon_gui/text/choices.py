@@ -157,6 +157,13 @@ CHOICES: dict[Enum, tuple[str, str]] = {
         tr("Size of the weights"),
         tr("Size of the remaining parameters of the whole model, in megabytes."),
     ),
+    Target.MEMORY: (
+        tr("Memory to run it"),
+        tr(
+            "Memory for the weights, the context and the logits of a batch. Your "
+            "programs and screen need some on top."
+        ),
+    ),
     Widths.FREE: (
         tr("Different per layer"),
         tr(

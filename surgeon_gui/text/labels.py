@@ -74,6 +74,23 @@ FIELDS = {
         unit_bytes=_MEGABYTE,
         stored_bytes=10**6,
     ),
+    "pruning.memory_gigabytes": FieldText(
+        tr("Memory"),
+        tr(
+            "Memory in which the pruned model runs: the weights in the number format "
+            "of the export (step 5), keys and values of the context in 16 bits, and "
+            "the logits of 512 tokens. Your programs and screen need some on top."
+        ),
+        _GIGABYTE_NAME,
+        decimals=3,
+        unit_bytes=_GIGABYTE,
+        stored_bytes=10**9,
+    ),
+    "pruning.context": FieldText(
+        tr("Context"),
+        tr("Length of prompt and answer together, for the memory to run it."),
+        tr("tokens"),
+    ),
     "pruning.max_perplexity_increase": FieldText(
         tr("Quality limit"),
         tr(

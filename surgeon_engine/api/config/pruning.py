@@ -66,6 +66,7 @@ class Target(StrEnum):
     PARAMETER_SHARE = "parameter_share"
     PARAMETERS = "parameters"
     FILE_SIZE = "file_size"
+    MEMORY = "memory"
 
 
 class Fisher(StrEnum):
@@ -193,7 +194,16 @@ class FileSize(Member, frozen=True, tag="file_size"):
     megabytes: Annotated[float, Option(Limits(0, 1e8, low_is_open=True))] = 400.0
 
 
-AnyTarget: TypeAlias = PrunableShare | ParameterShare | Parameters | FileSize
+class Memory(Member, frozen=True, tag="memory"):
+    """Keep as many parameters as run in a memory of some size, with their context."""
+
+    gigabytes: Annotated[
+        float, Option(Limits(0, 1e5, low_is_open=True), name="memory_gigabytes")
+    ] = 8.0
+    context: Annotated[int, Option(Limits(1, 10_000_000))] = 4096  # tokens
+
+
+AnyTarget: TypeAlias = PrunableShare | ParameterShare | Parameters | FileSize | Memory
 
 
 class AutomaticDamping(Member, frozen=True, tag="automatic"):
@@ -380,13 +390,18 @@ class PruningConfig:
                 f"{display_name(self.kind)}.",
                 "It removes elements and N:M; for others choose llm_surgeon.",
             )
-        if isinstance(self.target, FileSize) and self.kind in SPARSE:
+        if self.is_sized and self.kind in SPARSE:
             raise ConfigError(
-                "Unstructured and N:M pruning do not make files smaller, so a file "
-                "size cannot be the target.",
+                "Unstructured and N:M pruning do not make files smaller, so a size in "
+                "bytes cannot be the target.",
                 "Give the target as a share or as a number of parameters, or choose "
                 "another structure.",
             )
+
+    @property
+    def is_sized(self) -> bool:
+        """True if the target is a size in bytes."""
+        return isinstance(self.target, FileSize | Memory)
 
     @property
     def kind(self) -> Structure:

@@ -17,7 +17,6 @@ from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.fields import Option
 from surgeon_engine.api.config.pruning import (
-    FileSize,
     HeadsAndNeurons,
     Neurons,
     PruningConfig,
@@ -101,8 +100,9 @@ class RunConfig:
         """True if a GGUF file may exceed a target size, by widths that it fills up."""
         has_neurons = isinstance(self.pruning.structure, HeadsAndNeurons | Neurons)
         has_odd_rows = has_neurons and self.pruning.width_multiple % 32 != 0
-        is_sized = isinstance(self.pruning.target, FileSize)
-        return is_sized and has_odd_rows and self.export.format is Format.GGUF
+        return (
+            self.pruning.is_sized and has_odd_rows and self.export.format is Format.GGUF
+        )
 
     @property
     def trains_offloaded(self) -> bool:
@@ -137,15 +137,15 @@ class RunConfig:
                 '"automatic", or model.offload to "off".',
             )
         is_masked = self.export.format is Format.MASKED
-        if is_masked and isinstance(self.pruning.target, FileSize):
+        if is_masked and self.pruning.is_sized:
             raise ConfigError(
-                "Masked files keep the original size; a target file size cannot be "
+                "Masked files keep the original size; a target size in bytes cannot be "
                 "reached.",
                 "Choose another format, or give the target as a share.",
             )
         if self.blocks_miss_size:
             raise ConfigError(
                 "GGUF files fill the widths of layers up to multiples of 32; a target "
-                "file size cannot be guaranteed.",
+                "size in bytes cannot be guaranteed.",
                 "Set width_multiple to 32, or give the target as a share.",
             )

@@ -108,6 +108,7 @@ class ModelSummary(msgspec.Struct, frozen=True):
     structures: tuple[StructureSupport, ...]
     dtype: str = ""  # of the weights in the files; empty: quantized
     coupled: tuple[CoupledSummary, ...] = ()  # empty: the family is not known
+    cache_width: int = 0  # numbers that each token of a context adds to keys and values
 
 
 class ModelInspected(msgspec.Struct, frozen=True, tag=True):

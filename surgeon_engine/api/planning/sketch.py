@@ -72,6 +72,7 @@ def sketch_model(facts: ModelFacts, sizes: DecoderSizes) -> ModelSummary:
         vocabulary=sizes.vocabulary,
         longest_window=facts.longest_window,
         file_bytes=facts.file_bytes or parameters * _USUAL_BYTES,
+        cache_width=2 * sizes.blocks * sizes.key_value_heads * sizes.head_size,
         layers=layers,
         structures=tuple(map(StructureSupport, Structure)),
         dtype=facts.dtype if facts.dtype in DTYPES.values() else _USUAL_DTYPE,

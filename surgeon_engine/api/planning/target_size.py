@@ -18,6 +18,7 @@ from surgeon_engine.api.config.pruning import (
     NM,
     Elements,
     FileSize,
+    Memory,
     Parameters,
     ParameterShare,
     PrunableShare,
@@ -25,8 +26,10 @@ from surgeon_engine.api.config.pruning import (
 )
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.errors import ConfigError
+from surgeon_engine.api.formatting import format_size
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.planning.rounding import floor_share
+from surgeon_engine.api.planning.running_memory import memory_beside_weights
 
 BYTES_PER_PARAMETER = {
     FileDtype.FLOAT32: 4.0,
@@ -36,6 +39,7 @@ BYTES_PER_PARAMETER = {
 }
 _MILLION = 1_000_000
 _MEGABYTE = 1_000_000
+_GIGABYTE = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +128,27 @@ def _to_remove(pruning: PruningConfig, model: ModelSummary, dtype: FileDtype) ->
             remaining = round(millions * _MILLION)
         case FileSize(megabytes=megabytes):
             remaining = floor_share(_MEGABYTE, megabytes / BYTES_PER_PARAMETER[dtype])
+        case Memory(gigabytes=gigabytes, context=context):
+            left = _memory_for_weights(gigabytes, context, model)
+            remaining = floor_share(left, 1 / BYTES_PER_PARAMETER[dtype])
     return model.parameters - remaining
+
+
+def _memory_for_weights(gigabytes: float, context: int, model: ModelSummary) -> int:
+    """Return the bytes that a context of this length leaves for the weights.
+
+    Raises:
+        ConfigError: It leaves none.
+    """
+    memory = round(gigabytes * _GIGABYTE)
+    beside = memory_beside_weights(context, model)
+    if beside >= memory:
+        raise ConfigError(
+            f"A context of {context:,} tokens takes {format_size(beside)}, all of the "
+            f"{format_size(memory)}.",
+            "Choose a shorter context or more memory.",
+        )
+    return memory - beside
 
 
 def _goal(

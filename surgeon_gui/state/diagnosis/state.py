@@ -15,6 +15,7 @@ from typing import Any
 from surgeon_engine.api.config.fields import values_in_use, values_of, with_values
 from surgeon_engine.api.config.pruning import (
     FileSize,
+    Memory,
     Parameters,
     ParameterShare,
     PrunableShare,
@@ -25,6 +26,7 @@ from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.messages.diagnosis import predicts_loss
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.messages.sources import ModelSummary
+from surgeon_engine.api.planning.running_memory import memory_to_run
 from surgeon_engine.api.planning.target_size import Goal, file_dtype, goal_of
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.diagnosis.costs import Costs
@@ -59,12 +61,15 @@ _PLANNED = (
     "sparsity",
     "million_parameters",
     "megabytes",
+    "memory_gigabytes",
+    "context",
     "protect",
     "min_density",
     "layer_min_density",
     "widths",
 )
 _MILLION = 1_000_000
+_BILLION = 1_000_000_000
 _MAX_SHARE = 0.95  # that a config accepts
 # Progress at the start of each stage; it never decreases.
 _BEGIN = {
@@ -200,6 +205,10 @@ def with_share(config: RunConfig, model: ModelSummary, share: float) -> PruningC
         case FileSize():
             megabytes = round(goal.weight_bytes / _MILLION, 6)
             return replace(pruning, target=FileSize(megabytes))
+        case Memory(context=context):
+            memory = memory_to_run(goal.weight_bytes, context, model)
+            gigabytes = round(memory / _BILLION, 9)
+            return replace(pruning, target=Memory(gigabytes, context))
 
 
 def progress_of(request: Request[Any], before: float) -> float:

@@ -15,7 +15,6 @@ from surgeon_engine.api.config.export import (
 from surgeon_engine.api.config.pruning import (
     BY_LAYER,
     SPARSE,
-    FileSize,
     PruningConfig,
     Widths,
 )
@@ -38,7 +37,7 @@ def disabled_formats(
 ) -> dict[Format, str]:
     """Return the formats that are impossible after `pruning`, with the reasons."""
     disabled = _disabled_by_structure(pruning, model)
-    if isinstance(pruning.target, FileSize):
+    if pruning.is_sized:
         disabled[Format.MASKED] = tr(
             "Masked files are as large as the original: a target size (step 3) cannot "
             "be reached."

@@ -11,6 +11,7 @@ from surgeon_engine.api.config.pruning import (
     SPARSE,
     Elements,
     FileSize,
+    Memory,
     Method,
     Parameters,
     ParameterShare,
@@ -277,3 +278,7 @@ def brief_target(pruning: PruningConfig) -> str:
             )
         case FileSize(megabytes=megabytes):
             return tr("To {size}").format(size=numbers.size(round(megabytes * 1e6)))
+        case Memory(gigabytes=gigabytes):
+            return tr("For {memory} of memory").format(
+                memory=numbers.size(round(gigabytes * 1e9))
+            )

@@ -13,6 +13,7 @@ from surgeon_engine.api.config.pruning import (
     SPARSE,
     Damping,
     FileSize,
+    Memory,
     Method,
     Parameters,
     ParameterShare,
@@ -25,18 +26,22 @@ from surgeon_engine.api.config.pruning import (
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.messages.sources import ModelSummary
+from surgeon_engine.api.planning.running_memory import memory_to_run
 from surgeon_engine.api.planning.target_size import Goal, file_dtype, goal_of
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.choices import CHOICES
 
 _MILLION = 1_000_000
+_BILLION = 1_000_000_000
 _NEXT_SHARE = 0.1  # that the next target removes more
 _MAX_SHARE = 0.95  # limit of the config
+IN_BYTES = (Target.FILE_SIZE, Target.MEMORY)
 _FIELDS = {
     Target.PRUNABLE_SHARE: "sparsity",
     Target.PARAMETER_SHARE: "sparsity",
     Target.PARAMETERS: "million_parameters",
     Target.FILE_SIZE: "megabytes",
+    Target.MEMORY: "memory_gigabytes",
 }
 
 
@@ -70,6 +75,8 @@ def with_next_target(config: RunConfig) -> RunConfig:
             smaller = replace(pruning, target=Parameters(_smaller(millions)))
         case FileSize(megabytes=megabytes):
             smaller = replace(pruning, target=FileSize(_smaller(megabytes)))
+        case Memory(gigabytes=gigabytes, context=context):
+            smaller = replace(pruning, target=Memory(_smaller(gigabytes), context))
     export = replace(config.export, folder="")
     return replace(config, pruning=smaller, export=export)
 
@@ -129,10 +136,9 @@ def equivalent_sizes(
     goal = _goal(values, model, dtype)
     if goal is None or model is None:
         return found
-    pruning = with_values(PruningConfig(), values)
     for target in Target:
         if target is not unit:
-            found[target] = _value_in_unit(pruning, target, goal, model, dtype)
+            found[target] = _value_in_unit(values, target, goal, model, dtype)
     return found
 
 
@@ -177,26 +183,28 @@ def disabled_targets(structure: Structure, file_format: Format) -> dict[Target, 
     """Return the units without meaning for the exported file, with the reasons."""
     if structure in SPARSE:
         reason = tr("This structure sets weights to zero: the file keeps its size.")
-        return {Target.FILE_SIZE: reason}
+        return dict.fromkeys(IN_BYTES, reason)
     if file_format is Format.MASKED:
         reason = tr("Masked files (step 5) are as large as the original.")
-        return {Target.FILE_SIZE: reason}
+        return dict.fromkeys(IN_BYTES, reason)
     return {}
 
 
 def _value_in_unit(
-    pruning: PruningConfig,
+    values: Mapping[str, Any],
     target: Target,
     goal: Goal,
     model: ModelSummary,
     dtype: FileDtype,
 ) -> float:
     """Return the value in the unit `target` that leads to `goal`."""
+    context = values.get("context", Memory().context)
     value = {
         Target.PRUNABLE_SHARE: goal.sparsity,
         Target.PARAMETER_SHARE: goal.parameter_share,
         Target.PARAMETERS: goal.parameters / _MILLION,
         Target.FILE_SIZE: goal.weight_bytes / _MILLION,
+        Target.MEMORY: memory_to_run(goal.weight_bytes, context, model) / _BILLION,
     }[target]
     name = target_field(target)
     if name == "sparsity" and value > _MAX_SHARE:
@@ -204,8 +212,8 @@ def _value_in_unit(
     # Rounding may put a quotient just below the number of weights it stands for.
     for nearby in (value, math.nextafter(value, math.inf), math.nextafter(value, 0.0)):
         try:
-            changes: dict[str, Any] = {"target": target, name: nearby}
-            candidate = with_values(pruning, changes)
+            changed = {**values, "target": target, name: nearby}
+            candidate = with_values(PruningConfig(), changed)
             if goal_of(candidate, model, dtype).removed == goal.removed:
                 return nearby
         except ConfigError:

@@ -41,6 +41,7 @@ _UNITS = {
     Target.PARAMETER_SHARE: tr("{unit} (%)"),
     Target.PARAMETERS: tr("{unit} (millions)"),
     Target.FILE_SIZE: tr("{unit} (MB)"),
+    Target.MEMORY: tr("{unit} (GB)"),
 }
 
 

@@ -1,8 +1,9 @@
-"""The pruning target in four units; editing one updates the others.
+"""The pruning target in five units; editing one updates the others.
 
 One unit is selected: its value is stored in the job and kept when the structure or the
 number format changes. The other values are computed from it exactly. As a form part it
-has four fields: the target and its three numbers.
+has the target, its numbers, and the context that the memory has to hold: editing it
+selects the memory and keeps the size of the model, or the memory if that is selected.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from surgeon_gui.text.choices import CHOICES
 from surgeon_gui.text.field_text import FieldText
 from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.widgets.controls import described, ignore_wheel, text_label
-from surgeon_gui.widgets.forms.inputs import DecimalInput
+from surgeon_gui.widgets.forms.inputs import DecimalInput, WholeInput
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 _MIN_VALUE, _MAX_VALUE = 1, 95  # percent on the slider; the boxes are finer
@@ -42,6 +43,7 @@ _BOXES = {
     Target.PARAMETER_SHARE: "pruning_parameter_share",
     Target.PARAMETERS: "pruning_million_parameters",
     Target.FILE_SIZE: "pruning_megabytes",
+    Target.MEMORY: "pruning_memory_gigabytes",
 }
 _SETTINGS = settings_of(PruningConfig)
 _DASH = "\N{EM DASH}"  # for an unknown size
@@ -49,10 +51,17 @@ _HINT = tr("The selected value is kept; the others follow.")
 
 
 class LinkedSizes(QWidget):
-    """A slider and four number boxes for the same target."""
+    """A slider and number boxes for the same target."""
 
     edited = Signal()
-    names = ("target", "sparsity", "million_parameters", "megabytes")
+    names = (
+        "target",
+        "sparsity",
+        "million_parameters",
+        "megabytes",
+        "memory_gigabytes",
+        "context",
+    )
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,6 +80,7 @@ class LinkedSizes(QWidget):
         self._slider.setPageStep(5)
         self._slider.valueChanged.connect(self._on_slider_moved)
         self._group.buttonClicked.connect(self._on_unit_chosen)
+        self._context = self._context_box()
         self._lay_out()
 
     def _lay_out(self) -> None:
@@ -83,7 +93,11 @@ class LinkedSizes(QWidget):
             radio = self._radio(target)
             grid.addWidget(radio, row, 0)
             grid.addWidget(self._box(target), row, 1)
-        grid.addWidget(text_label(_HINT, quiet=True), row + 1, 0, 1, 2)
+        label = text_label(tr("with a context of"))
+        label.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        grid.addWidget(label, row + 1, 0)
+        grid.addWidget(self._context.widget, row + 1, 1)
+        grid.addWidget(text_label(_HINT, quiet=True), row + 2, 0, 1, 2)
         grid.setColumnStretch(1, 1)
 
     def _radio(self, target: Target) -> QRadioButton:
@@ -100,15 +114,17 @@ class LinkedSizes(QWidget):
     def _box(self, target: Target) -> QWidget:
         text = _field_text(target)
         entry = DecimalInput(_limits(targets.target_field(target)), text)
-        box = entry.widget
-        box.setObjectName(_BOXES[target])
-        box.setAccessibleName(CHOICES[target][0])
-        box.setAccessibleDescription(text.tip)
-        box.setToolTip(plain_tip(text.tip))
-        box.setMinimumWidth(120)
+        _name(entry.widget, _BOXES[target], CHOICES[target][0], text.tip)
         entry.edited.connect(functools.partial(self._on_box_edited, target))
         self._inputs[target] = entry
-        return box
+        return entry.widget
+
+    def _context_box(self) -> WholeInput:
+        text = FIELDS["pruning.context"]
+        entry = WholeInput(_limits("context"), text)
+        _name(entry.widget, "pruning_context", text.label, text.tip)
+        entry.edited.connect(self._on_context_edited)
+        return entry
 
     # FormPart
 
@@ -142,6 +158,11 @@ class LinkedSizes(QWidget):
             ):
                 widget.setEnabled(is_usable)
                 widget.setToolTip(plain_tip(reason or tip))
+        reason = reasons.get(Target.MEMORY, "")
+        self._context.widget.setEnabled(self._inputs[Target.MEMORY].widget.isEnabled())
+        self._context.widget.setToolTip(
+            plain_tip(reason or FIELDS["pruning.context"].tip)
+        )
 
     # user actions
 
@@ -154,6 +175,16 @@ class LinkedSizes(QWidget):
 
     def _on_box_edited(self, target: Target, _: float) -> None:
         self._enter(target, self._inputs[target].value)
+
+    @Slot(int)
+    def _on_context_edited(self, context: int) -> None:
+        self._values = {**self._values, "context": context}
+        changes = targets.converted(
+            self._values, Target.MEMORY, self._model, self._dtype
+        )
+        self._values = {**self._values, **changes}
+        self._show()
+        self.edited.emit()
 
     @Slot(int)
     def _on_slider_moved(self, percent: int) -> None:
@@ -176,11 +207,21 @@ class LinkedSizes(QWidget):
             box.setSpecialValueText("" if target in sizes else _DASH)
             if not entry.is_being_typed_in:
                 entry.show(sizes.get(target, entry.minimum))
+        if not self._context.is_being_typed_in:
+            self._context.show(self._values["context"])
         self._radios[self._values["target"]].setChecked(True)
         share = sizes.get(Target.PRUNABLE_SHARE)
         if share is not None:
             with QSignalBlocker(self._slider):
                 self._slider.setValue(round(100 * share))
+
+
+def _name(box: QWidget, name: str, label: str, tip: str) -> None:
+    box.setObjectName(name)
+    box.setAccessibleName(label)
+    box.setAccessibleDescription(tip)
+    box.setToolTip(plain_tip(tip))
+    box.setMinimumWidth(120)
 
 
 def _field_text(target: Target) -> FieldText:

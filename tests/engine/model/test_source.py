@@ -7,6 +7,7 @@ import shutil
 import struct
 
 import pytest
+import torch
 
 from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.api.config.run import ModelConfig
@@ -15,7 +16,12 @@ from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_engine.model.inspect import describe, inspect_model
 from surgeon_engine.model.load import load_model
 from surgeon_engine.model.source import locate, read_model_config
-from tests.helpers.tiny_models import FAMILIES, save_tiny_model, tiny_model
+from tests.helpers.tiny_models import (
+    COUPLED_FAMILIES,
+    FAMILIES,
+    save_tiny_model,
+    tiny_model,
+)
 
 
 def error_of(source) -> str:
@@ -203,6 +209,18 @@ def test_inspect_model_matches_load_model(tmp_path, family):
     assert summary.parameters == sum(p.numel() for p in tiny_model(family).parameters())
     assert summary.prunable == sum(layer.weights for layer in summary.layers)
     assert summary.blocks == 2
+
+
+# transformers repeats Falcon's keys for every head, and pads those of a tiny StableLM.
+@pytest.mark.parametrize("family", sorted({*COUPLED_FAMILIES} - {"falcon", "stablelm"}))
+def test_cache_width_is_that_of_the_models_cache(tmp_path, family):
+    folder = save_tiny_model(tmp_path / family, family)
+    loaded = load_model(ModelConfig(source=str(folder)))
+    tokens = torch.zeros((1, 3), dtype=torch.long)
+    cache = loaded.model(tokens, use_cache=True).past_key_values
+    numbers = sum(each.keys.numel() + each.values.numel() for each in cache.layers)
+    summary = describe(loaded.model, loaded.source, loaded.stored)
+    assert summary.cache_width * 3 == numbers
 
 
 def test_unsupported_structures_have_a_reason(tmp_path):

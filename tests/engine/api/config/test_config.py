@@ -26,6 +26,7 @@ from surgeon_engine.api.config.pruning import (
     FixedDamping,
     Heads,
     HeadsAndNeurons,
+    Memory,
     Method,
     Neurons,
     Parameters,
@@ -61,6 +62,7 @@ TARGETS = [
     ParameterShare(0.125),
     Parameters(12.5),
     FileSize(17.25),
+    Memory(7.5, context=2048),
 ]
 
 SURGEON = Method.LLM_SURGEON
@@ -70,7 +72,7 @@ SURGEON = Method.LLM_SURGEON
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("damping", [AutomaticDamping(), FixedDamping(0.02, 0.3)])
 def test_toml_round_trip_keeps_every_kind(structure, target, damping):
-    if isinstance(structure, NM | Elements) and isinstance(target, FileSize):
+    if isinstance(structure, NM | Elements) and isinstance(target, FileSize | Memory):
         pytest.skip("zeros make no file smaller")
     pruning = PruningConfig(structure, target=target, damping=damping)
     config = RunConfig(ModelConfig("/models/a b"), pruning=pruning)

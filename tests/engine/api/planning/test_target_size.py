@@ -10,6 +10,10 @@ from surgeon_engine.api.config.pruning import Structure, Target
 from surgeon_engine.api.config.run import Dtype, RunConfig
 from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
+from surgeon_engine.api.planning.running_memory import (
+    memory_beside_weights,
+    memory_to_run,
+)
 from surgeon_engine.api.planning.target_size import (
     file_dtype,
     goal_of,
@@ -69,6 +73,34 @@ def test_file_size_counts_bytes_of_the_number_format(dtype, parameters):
     reached = goal(dtype, target=Target.FILE_SIZE, megabytes=0.00048)
     assert reached.parameters == parameters
     assert reached.weight_bytes == 480
+
+
+def test_memory_counts_weights_context_and_logits():
+    width = 6  # keys and values of a token
+    model = msgspec.structs.replace(MODEL, cache_width=width)
+    context = 20
+    beside = context * width * 2 + context * MODEL.vocabulary * 4
+    pruning = pruning_config(
+        target=Target.MEMORY, memory_gigabytes=(480 + beside) / 1e9, context=context
+    )
+    reached = goal_of(pruning, model, Dtype.BFLOAT16)
+    assert reached.weight_bytes == 480
+    assert memory_to_run(480, context, model) == 480 + beside
+
+
+def test_logits_of_a_batch_count_once_in_a_long_context():
+    longer = memory_beside_weights(2000, MODEL) - memory_beside_weights(512, MODEL)
+    assert longer == 2 * MODEL.cache_width * (2000 - 512)
+
+
+def test_context_that_fills_the_memory_raises_with_both_sizes():
+    words = "A context of 1,000,000 tokens takes 2.0 MB, all of the 1.0 MB"
+    model = msgspec.structs.replace(MODEL, cache_width=1)
+    pruning = pruning_config(
+        target=Target.MEMORY, memory_gigabytes=0.001, context=1_000_000
+    )
+    with pytest.raises(ConfigError, match=words):
+        goal_of(pruning, model, Dtype.FLOAT32)
 
 
 def test_share_is_rounded_down_to_whole_weights():

@@ -33,7 +33,7 @@ SETTINGS = settings_of(PruningConfig)
 SIZES = [
     *itertools.product(COUPLED, Target, Target),
     *itertools.product(
-        SPARSE, [each for each in Target if each is not Target.FILE_SIZE], Target
+        SPARSE, [each for each in Target if each not in targets.IN_BYTES], Target
     ),
 ]
 
@@ -62,7 +62,7 @@ def test_converted_keeps_the_exact_number_of_weights(structure, first, second, d
         share = pruning_config(structure, sparsity=sparsity)
         goal = goal_of(share, MODEL, dtype)
         given = pruning_config(**converted(share, first, dtype))
-        if second is Target.FILE_SIZE and structure in SPARSE:
+        if second in targets.IN_BYTES and structure in SPARSE:
             continue  # not a valid config
         again = pruning_config(**converted(given, second, dtype))
         assert goal_of(given, MODEL, dtype).removed == goal.removed
@@ -101,9 +101,9 @@ def test_incompatible_choices_are_disabled_with_a_reason():
     }
     assert targets.disabled_methods(Structure.ELEMENTS) == {}
     automatic, masked = Format.AUTOMATIC, Format.MASKED
-    file_size = {Target.FILE_SIZE}
-    assert set(targets.disabled_targets(Structure.N_M, automatic)) == file_size
-    assert set(targets.disabled_targets(Structure.HEADS, masked)) == file_size
+    in_bytes = {Target.FILE_SIZE, Target.MEMORY}
+    assert set(targets.disabled_targets(Structure.N_M, automatic)) == in_bytes
+    assert set(targets.disabled_targets(Structure.HEADS, masked)) == in_bytes
     assert targets.disabled_targets(Structure.HEADS, automatic) == {}
 
 
@@ -118,13 +118,13 @@ def test_goal_or_none_of_an_unreachable_target_is_none():
 def test_equivalent_sizes_remove_the_same_weights(structure, unit):
     for sparsity in (0.011, 1 / 3, 0.4999):
         given = converted(pruning_config(structure, sparsity=sparsity), unit)
-        if unit is Target.FILE_SIZE and structure in SPARSE:
+        if unit in targets.IN_BYTES and structure in SPARSE:
             continue
         removed = goal_of(pruning_config(**given), MODEL, Dtype.FLOAT32).removed
         sizes = targets.equivalent_sizes(given, MODEL, Dtype.FLOAT32)
         assert set(sizes) == set(Target)
         for target, size in sizes.items():
-            if target is Target.FILE_SIZE and structure in SPARSE:
+            if target in targets.IN_BYTES and structure in SPARSE:
                 continue
             alone = {**given, "target": target, targets.target_field(target): size}
             again = goal_of(pruning_config(**alone), MODEL, Dtype.FLOAT32)

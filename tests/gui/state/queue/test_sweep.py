@@ -10,6 +10,7 @@ from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.pruning import (
     Elements,
     FileSize,
+    Memory,
     Method,
     Parameters,
     ParameterShare,
@@ -71,10 +72,12 @@ def test_proposed_sizes_are_those_of_the_shares(state, unit):
         (Target.PARAMETER_SHARE, ParameterShare(0.07)),
         (Target.PARAMETERS, Parameters(2.5)),
         (Target.FILE_SIZE, FileSize(9.5)),
+        (Target.MEMORY, Memory(0.032)),
     ],
 )
 def test_each_unit_makes_its_own_target(state, unit, target):
     values = {"prunable_share": "7", "parameter_share": "7", "parameters": "2.5"}
+    values["memory"] = "0.032"
     (job,) = jobs(state, unit, values.get(unit, "9.5"))
     assert job == replace(state.config, pruning=PruningConfig(target=target))
 

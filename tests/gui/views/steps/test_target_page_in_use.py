@@ -15,9 +15,10 @@ from pytestqt.qtbot import QtBot
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.fields import values_of
 from surgeon_engine.api.config.presets import preset_of, preset_to_toml, presets
-from surgeon_engine.api.config.pruning import Structure, Target
+from surgeon_engine.api.config.pruning import Memory, Structure, Target
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.planning.needs import ResourceStatus
+from surgeon_engine.api.planning.running_memory import memory_to_run
 from surgeon_engine.api.planning.target_size import goal_of
 from surgeon_gui.controllers import job_editor
 from surgeon_gui.controllers.preset_store import PresetStore
@@ -43,6 +44,7 @@ BOXES = {
     Target.PARAMETER_SHARE: ("pruning_parameter_share", 22.2),
     Target.PARAMETERS: ("pruning_million_parameters", 2.345),
     Target.FILE_SIZE: ("pruning_megabytes", 9.123),
+    Target.MEMORY: ("pruning_memory_gigabytes", 0.026),
 }
 LARGE = replace(
     QUICK,
@@ -87,10 +89,25 @@ def test_editing_one_size_updates_the_others(page, target):
         Target.PARAMETER_SHARE: round(100 * goal.parameter_share, 1),
         Target.PARAMETERS: goal.parameters / 1e6,
         Target.FILE_SIZE: goal.weight_bytes / 1e6,
+        Target.MEMORY: memory_to_run(goal.weight_bytes, 4096, MODEL) / 1e9,
     }
     for other, (box, _) in BOXES.items():
         assert number(page, box) == pytest.approx(shown[other], abs=6e-4), other
     assert find(page, "sparsity_slider").value() == round(100 * goal.sparsity)
+
+
+def test_editing_the_context_keeps_the_size_or_else_the_memory(page):
+    def removed():
+        return goal_of(pruning_of(page), MODEL, "float32").removed
+
+    before = removed()
+    find(page, "pruning_context").setValue(2048)
+    assert find(page, "hold_memory_radio").isChecked()
+    assert removed() == before
+    memory = pruning_of(page).target.gigabytes
+    find(page, "pruning_context").setValue(2000)  # leaves more for the weights
+    assert pruning_of(page).target == Memory(memory, 2000)
+    assert removed() < before
 
 
 def test_selected_size_is_kept_when_the_structure_changes(page):
