@@ -15,6 +15,7 @@ from surgeon_engine.api.config.evaluation import OWN_TEXT
 from surgeon_engine.api.messages.run import Evaluation, Fidelity
 from surgeon_gui.base import units
 from surgeon_gui.base.translation import tr
+from surgeon_gui.state.export_text import memory_to_run_of
 from surgeon_gui.state.job import settings_list
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.runs.reading import outcome_of
@@ -379,6 +380,10 @@ def _file_size(run: RunState) -> str:
     )
 
 
+def _memory_to_run(run: RunState) -> str:
+    return memory_to_run_of(run) or NOTHING
+
+
 def _exported(run: RunState) -> str:
     if run.exported is None:
         return NOTHING
@@ -408,6 +413,7 @@ _FIGURES = (
     (tr("Sparsity"), _sparsity),
     (tr("Parameters left"), _parameters),
     (tr("Weights on disk"), _file_size),
+    (tr("Memory to run it"), _memory_to_run),
     (tr("Exported as"), _exported),
     (tr("Time"), _time),
     (tr("Peak memory"), _memory),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from surgeon_engine.api.config.export import Format
+from surgeon_engine.api.config.pruning import Memory
 from surgeon_engine.api.messages.benchmark import (
     Measured,
     Rate,
@@ -21,6 +22,7 @@ from surgeon_engine.api.messages.benchmark import (
     speedups,
 )
 from surgeon_engine.api.messages.run import Exported, Stage
+from surgeon_engine.api.planning.running_memory import memory_to_run
 from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.state.job.file_formats import is_larger
 from surgeon_gui.state.request import Request
@@ -64,7 +66,28 @@ def export_facts(run: RunState) -> Facts:
     if run.exported is None:
         return ()
     original = run.model.file_bytes if run.model is not None else 0
-    return (*_file_facts(run.exported, original), *_check_facts(run.exported))
+    memory = memory_to_run_of(run)
+    return (
+        *_file_facts(run.exported, original),
+        *(((tr("Memory to run it"), memory),) if memory else ()),
+        *_check_facts(run.exported),
+    )
+
+
+def memory_to_run_of(run: RunState) -> str:
+    """Return the memory in which the exported model runs; empty if it is not known.
+
+    The context is that of the target, if it is a memory.
+    """
+    model, exported = run.model, run.exported
+    if exported is None or model is None or not model.cache_width:
+        return ""
+    target = run.config.pruning.target if run.config is not None else None
+    context = target.context if isinstance(target, Memory) else Memory().context
+    memory = memory_to_run(exported.weight_bytes, context, model)
+    return tr("{memory} with a context of {n} tokens").format(
+        memory=numbers.size(memory), n=numbers.whole(context)
+    )
 
 
 def saved_facts(exported: Exported, original_bytes: int) -> Facts:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
-from surgeon_engine.api.config.pruning import PruningConfig
+from surgeon_engine.api.config.pruning import Memory, PruningConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.messages.run import Stage
+from surgeon_engine.api.planning.running_memory import memory_to_run
 from surgeon_gui.base import translation
 from surgeon_gui.state import export_text
 from surgeon_gui.state.request import Request
@@ -34,6 +37,7 @@ def test_export_facts():
         "Format": "transformers, compact",
         "Number format": "float32",
         "Weights on disk": "8.4 MB (74 % of the original)",
+        "Memory to run it": "31.5 MB with a context of 4,096 tokens",
         "Verified with": "transformers 5.5.0",
         "Verified": f"same top token for {COMPARED_TOKENS}/{COMPARED_TOKENS}; "
         "max logit difference 1.5e-06",
@@ -41,6 +45,18 @@ def test_export_facts():
         "KL to the original": "unchanged by saving",
         "Folder": "there",
     }
+
+
+def test_memory_to_run_has_the_context_of_the_target():
+    config = RunConfig(pruning=PruningConfig(target=Memory(1.0, context=100)))
+    model = model_summary()
+    result = exported("there", PruningConfig())
+    run = RunState(config=config, model=model, exported=result)
+    memory = numbers.size(memory_to_run(result.weight_bytes, 100, model))
+    text = f"{memory} with a context of 100 tokens"
+    assert export_text.memory_to_run_of(run) == text
+    old = msgspec.structs.replace(model, cache_width=0)  # of an earlier version
+    assert export_text.memory_to_run_of(replace(run, model=old)) == ""
 
 
 @pytest.mark.parametrize(
