@@ -59,6 +59,7 @@ from surgeon_engine.model.inspect import inspect_model
 from surgeon_engine.pipeline import prune, resume
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.json_streams import JsonOutput, read_messages
+from surgeon_engine.runtime.kept import Kept
 from surgeon_engine.runtime.run_context import RunCancelled, RunContext
 from surgeon_engine.runtime.speed_probe import machine
 from surgeon_engine.runtime.versions import disable_progress_bars, versions
@@ -78,6 +79,7 @@ class Engine:
         self._queue: queue.Queue[tuple[Command, RunContext] | None] = queue.Queue()
         self._contexts: dict[str, RunContext] = {}  # of queued and active commands
         self._playground = Playground()
+        self._kept = Kept()
 
     def handle(self, command: Command) -> None:
         """Act on Cancel, Pause and the like at once; queue any other command."""
@@ -85,7 +87,8 @@ class Engine:
             if context := self._contexts.get(command.run):
                 context.handle(command)
         else:
-            context = self._contexts[command.run] = RunContext(command.run, self._send)
+            context = RunContext(command.run, self._send, self._kept)
+            self._contexts[command.run] = context
             if isinstance(command, DownloadModel | SearchHub):
                 # A process of its own does the work, so the engine remains available.
                 task = (command, context)

@@ -67,6 +67,7 @@ from surgeon_engine.cli.formatting import (
 from surgeon_engine.cli.output import EventDisplay, Output
 
 if TYPE_CHECKING:
+    from surgeon_engine.runtime.kept import Kept
     from surgeon_engine.runtime.run_context import RunContext
 
 _INTERRUPTED = 130  # the shell's code for Ctrl-C
@@ -166,7 +167,7 @@ def resume(
     """Resume a run that was interrupted, from the state in its folder."""
     from surgeon_engine.pipeline import resume as resume_run
 
-    _work_on(run, lambda context: resume_run(run, context), None)
+    _work_on(run, lambda context: resume_run(run, context))
 
 
 @app.command()
@@ -196,14 +197,16 @@ def sweep(
     ]
     for each in found:
         each.config.check_consistency()
+    from surgeon_engine.runtime.kept import Kept
     from surgeon_engine.server import failure
 
-    output = Output()
+    output, kept = Output(), Kept()
     outcomes: dict[str, Report | str] = {}
     for number, each in enumerate(found, 1):
         output.print_line(f"Run {number} of {len(found)}: {each.name}")
         try:
-            folder = _run_or_resume(run_dir, f"{job.stem}_{each.folder_name}", each)
+            name = f"{job.stem}_{each.folder_name}"
+            folder = _run_or_resume(run_dir, name, each, kept)
             outcomes[each.name] = RunFolder(folder).read_report()
         except (EngineError, MemoryError, RuntimeError, OSError) as error:
             outcomes[each.name] = failure(error).message
@@ -212,7 +215,7 @@ def sweep(
         raise typer.Exit(1)
 
 
-def _run_or_resume(parent: Path, name: str, variation: Variation) -> Path:
+def _run_or_resume(parent: Path, name: str, variation: Variation, kept: Kept) -> Path:
     """Do a run of a sweep, or go on with what there is of it; return its folder."""
     from surgeon_engine.pipeline import prune
     from surgeon_engine.pipeline import resume as resume_run
@@ -225,10 +228,10 @@ def _run_or_resume(parent: Path, name: str, variation: Variation) -> Path:
             f"Another process works on {run.path}.", "Wait until it has ended."
         )
     if run.saved_state.exists:
-        _work_on(run.path, lambda context: resume_run(run.path, context), None)
+        _work_on(run.path, lambda context: resume_run(run.path, context), kept=kept)
     elif not run.path.exists():
         config = variation.config
-        _work_on(run.path, lambda context: prune(config, run.path, context), None)
+        _work_on(run.path, lambda context: prune(config, run.path, context), kept=kept)
     return run.path
 
 
@@ -244,7 +247,10 @@ def _is_of(run: RunFolder, config: RunConfig) -> bool:
 
 
 def _work_on(
-    folder: Path, work: Callable[[RunContext], None], stop_after: int | None
+    folder: Path,
+    work: Callable[[RunContext], None],
+    stop_after: int | None = None,
+    kept: Kept | None = None,
 ) -> None:
     """Work on a run, show its events and then its fidelity."""
     from surgeon_engine.runtime.run_context import RunContext
@@ -262,7 +268,7 @@ def _work_on(
             if isinstance(event, ShotFinished) and event.shot == stop_after:
                 context.handle(StopAndKeep(run=folder.name))
 
-        context = RunContext(folder.name, handle)
+        context = RunContext(folder.name, handle, kept)
         try:
             with _ended_by_signals():
                 work(context)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,6 +14,7 @@ from surgeon_engine.api.config.pruning import (
     Fisher,
     Structure,
 )
+from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.curvature.collect import (
     CurvatureRequest,
@@ -64,7 +66,7 @@ def measure(
             with context.stage(Stage.CURVATURE, shot, steps) as step:
                 return {**_moved(input_covariances(request, step), _store())}
         case Needs.GATES:
-            return _measure_gates(state, task, context, shot)
+            return _gates(state, task, context, shot)
         case Needs.INPUTS_AND_GRADIENTS:
             return _measure_factors(state, task, context, shot)
 
@@ -81,6 +83,49 @@ def _measure_factors(
             factors |= _moved(measured, store)
             measured.clear()  # frees the accelerator before the next block
     return factors
+
+
+def _gates(
+    state: PruningState, task: CurvatureTask, context: RunContext, shot: int
+) -> Factors:
+    """Return the gates; of an original model, those that were measured before, if any.
+
+    The runs of a sweep, or a diagnosis and the run after it, measure the same.
+    """
+    is_original = not state.compacted_weights and not any(
+        bool(removed.any()) for removed in state.removed.values()
+    )
+    if not is_original or Gate.WEIGHTS in _gates_of(state.config.pruning.kind):
+        return _measure_gates(state, task, context, shot)  # as large as the model
+    key, names = _key(state, task, shot), [layer.name for layer in task.layers]
+    kept: Factors = context.kept.find(key) or {}
+    if not all(name in kept for name in names):
+        kept = _measure_gates(state, task, context, shot)
+        context.kept.keep(key, {**kept})
+        return kept
+    with context.stage(Stage.CURVATURE, shot, 1) as step:
+        step()
+    message = "The costs of this model on this text were measured before: kept."
+    context.emit(Logged(Level.INFO, message))
+    return {name: kept[name] for name in names}
+
+
+def _key(state: PruningState, task: CurvatureTask, shot: int) -> str:
+    """Return a digest of what determines the gates of each layer."""
+    request, loaded = _request(state, task, shot), state.loaded
+    files = [(path, path.stat()) for path in loaded.source.weight_files]
+    settings = (
+        [(str(path), facts.st_size, facts.st_mtime_ns) for path, facts in files],
+        (str(loaded.model.dtype), str(loaded.device), torch.get_num_threads()),
+        (request.batch, request.labels, request.seed),
+        _gates_of(state.config.pruning.kind),
+    )
+    digest = hashlib.sha256(repr(settings).encode())
+    for windows in (request.windows, state.windows.own):
+        if windows is not None:
+            digest.update(repr(tuple(windows.shape)).encode())
+            digest.update(windows.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _measure_gates(

@@ -20,6 +20,7 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.api.saved_state import SavedState
+from surgeon_engine.runtime.kept import Kept
 from surgeon_engine.runtime.saver import Saver, Tensors
 
 _SECONDS_BETWEEN_PROGRESS = 0.1  # faster than anyone can read
@@ -37,9 +38,12 @@ class RunContext:
     `raise_if_cancelled` wherever it can end or pause: between batches, layers, files.
     """
 
-    def __init__(self, run: str, send: Callable[[Envelope], object]) -> None:
+    def __init__(
+        self, run: str, send: Callable[[Envelope], object], kept: Kept | None = None
+    ) -> None:
         self.log: RunFolder | None = None  # receives the events, once it exists
         self.saver = Saver.off()  # of a run that can be resumed
+        self.kept = kept or Kept()  # by an earlier command of the process
         self.seconds_of_stages: dict[str, float] = defaultdict(float)
         self._run = run
         self._send = send

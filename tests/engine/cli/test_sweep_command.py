@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from surgeon_engine import pipeline
 from surgeon_engine.api.errors import PruningError
@@ -65,6 +67,20 @@ def test_each_value_is_a_run_of_its_own(sweep, tmp_path):
     table = out[out.rindex("KL to the original") :]
     assert f"{few.evaluation.perplexity:.2f}" in table
     assert f"{many.evaluation.perplexity:.2f}" in table
+
+
+def test_runs_of_a_sweep_measure_the_original_once(sweep, tmp_path):
+    gates = ("pruning.method=first_order", "pruning.structure=rows")
+    code, out, _ = sweep("pruning.sparsity=0.2,0.4", *gates)
+    assert code == 0
+    assert out.count("measured before: kept") == 1
+    code, out, _ = sweep("pruning.sparsity=0.4", *gates, "evaluation.windows=0")
+    assert code == 0
+    assert "measured before" not in out
+    folders = sorted((tmp_path / "runs").glob("*sparsity=0.4*"))
+    assert len(folders) == 2
+    one, two = (load_file(x / "export" / "model.safetensors") for x in folders)
+    assert all(torch.equal(W, two[name]) for name, W in one.items())
 
 
 def test_failed_run_does_not_end_the_sweep_and_is_tried_again(

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from surgeon_engine.api.config.pruning import Fisher, Method, Structure
+from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.run import Stage, StageStarted
 from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.pruning.measure_curvature import (
@@ -15,6 +16,7 @@ from surgeon_engine.pruning.measure_curvature import (
     pool,
 )
 from surgeon_engine.runtime import devices
+from surgeon_engine.runtime.kept import Kept
 from surgeon_engine.runtime.run_context import RunContext
 from tests.helpers.pruning_states import make_state, silent_context
 
@@ -98,6 +100,85 @@ def test_factors_are_the_same_where_memory_is_short(method, monkeypatch):
         assert torch.equal(pair.A, expected[name].A)
         if method is Method.LLM_SURGEON:
             assert torch.equal(pair.G, expected[name].G)
+
+
+class Gates:
+    """Measures the gates of states one after another, as the runs of a process do."""
+
+    def __init__(self):
+        self.events = []
+        self._kept = Kept()
+
+    def measure(self, state, shot=1, layers=slice(None)):
+        """Return the gates, and whether they were measured anew."""
+        self.events.clear()
+        context = RunContext("test", self._receive, self._kept)
+        task = of_units(state, state.windows.calibration)
+        task = CurvatureTask(task.layers[layers], task.windows)
+        found = measure(state, task, context, shot)
+        return found, not any(isinstance(event, Logged) for event in self.events)
+
+    def _receive(self, envelope):
+        self.events.append(envelope.event)
+
+
+def gate_state(windows=4, **pruning):
+    return make_state("llama", windows, method=Method.FIRST_ORDER, **pruning)
+
+
+def test_gates_of_an_original_are_measured_once():
+    gates = Gates()
+    first, is_new = gates.measure(gate_state(sparsity=0.2))
+    assert is_new
+    again, is_new = gates.measure(gate_state(sparsity=0.4))
+    assert not is_new
+    assert StageStarted(Stage.CURVATURE, 1) in gates.events
+    assert first.keys() == again.keys()
+    for name, gate in first.items():
+        assert torch.equal(gate.columns, again[name].columns)
+    again.clear()  # as a diagnosis does
+    assert gates.measure(gate_state(sparsity=0.4)) == (first, False)
+    some, is_new = gates.measure(gate_state(), layers=slice(1))
+    assert len(some) == 1
+    assert not is_new
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"windows": 5},
+        {"fisher": Fisher.EMPIRICAL},
+        {"structure": Structure.ROWS_AND_COLUMNS},
+    ],
+)
+def test_gates_of_other_settings_are_measured_anew(other):
+    gates = Gates()
+    gates.measure(gate_state(fisher=Fisher.SAMPLED))
+    found, is_new = gates.measure(gate_state(**{"fisher": Fisher.SAMPLED, **other}))
+    assert is_new
+    assert found.keys()
+
+
+def test_gates_of_more_layers_or_another_shot_are_measured_anew():
+    gates = Gates()
+    gates.measure(gate_state(), layers=slice(1))
+    assert gates.measure(gate_state())[1]
+    assert gates.measure(gate_state(), shot=2)[1]
+
+
+def test_gates_of_a_pruned_model_are_measured_anew():
+    gates, state = Gates(), gate_state()
+    gates.measure(state)
+    removed = {name: mask.clone() for name, mask in state.removed.items()}
+    next(iter(removed.values()))[0] = True
+    state.record_removed(removed)
+    assert gates.measure(state)[1]
+
+
+def test_gates_of_single_weights_are_not_kept():
+    gates = Gates()
+    gates.measure(gate_state(structure=Structure.ELEMENTS))
+    assert gates.measure(gate_state(structure=Structure.ELEMENTS))[1]
 
 
 def test_sampled_labels_differ_between_shots_but_not_between_runs():
