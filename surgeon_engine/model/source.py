@@ -253,11 +253,19 @@ def _check_sizes(name: str, config: PretrainedConfig) -> None:
     """Check sizes that would take hours or the whole memory to build.
 
     Raises:
-        ModelError: A size is not positive, or far beyond that of any model.
+        ModelError: A size is not positive, far beyond that of any model, or another one
+            in each layer.
     """
     text = config.get_text_config()
     for option, most in MAX_SIZES.items():
-        size = getattr(text, option, 1)
+        try:
+            size = getattr(text, option, 1)
+        except RuntimeError as error:  # it stands in `per_layer_config`
+            raise ModelError(
+                f"The layers of {name} differ in {option}, and transformers has no "
+                "such model.",
+                "If another program has pruned it, choose the original.",
+            ) from error
         if isinstance(size, int) and not 1 <= size <= most:
             raise ModelError(
                 f"The config of {name} has {option} = {size:,}; it must be from 1 to "

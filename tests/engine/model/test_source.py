@@ -103,6 +103,11 @@ def test_mixture_of_experts_raises(folder):
     assert "mixture of experts (num_local_experts = 4)" in error_of(folder)
 
 
+def test_layers_of_different_sizes_raise(folder):
+    change_config(folder, per_layer_config={"0": {"intermediate_size": 8}})
+    assert "The layers of tiny differ in intermediate_size" in error_of(folder)
+
+
 def test_quantized_weights_raise(folder):
     change_config(folder, quantization_config={"quant_method": "gptq", "bits": 4})
     assert "The weights of tiny are quantized" in error_of(folder)
