@@ -122,13 +122,20 @@ def clean_desktop(request):
 def make_window(qtbot, tmp_path, monkeypatch):
     """Return a factory of windows with a fake engine that closes them at the end.
 
-    Their engine thread reports three times as often as in the program.
+    They wait less than in the program: for events, and for the next key.
     """
-    from surgeon_gui.controllers import engine_thread
+    from surgeon_gui.controllers import engine_thread, job_editor, sources
+    from surgeon_gui.views.queue import sweep_dialog
+    from surgeon_gui.widgets import source_edit
     from tests.helpers.windows import close_window, open_window
 
     monkeypatch.setattr(engine_thread, "BATCH_SECONDS", 0.03)
     monkeypatch.setattr(engine_thread, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(job_editor, "INSPECTION_DELAY_MS", 20)
+    for module in (sources, sweep_dialog):
+        monkeypatch.setattr(module, "_CHECK_DELAY_MS", 50)
+    monkeypatch.setattr(sources, "_SEARCH_DELAY_MS", 50)
+    monkeypatch.setattr(source_edit, "_PAUSE_MS", 50)
     windows = []
 
     def make(*options, **extra):

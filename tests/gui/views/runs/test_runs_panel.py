@@ -464,8 +464,9 @@ def test_notes_and_tags_are_saved_when_another_run_is_selected(
     assert read_tags(tmp_path / "runs" / "b") == ("baseline", "talk")
     assert read_notes(tmp_path / "runs" / "b") == "the best so far"
     choose(history, "40")
+    notes = find(history, "runs_notes_edit")
     wait(qtbot, lambda: find(history, "runs_tags_edit").text() == "baseline, talk")
-    assert find(history, "runs_notes_edit").toPlainText() == "the best so far"
+    wait(qtbot, lambda: notes.toPlainText() == "the best so far")
 
 
 def test_notes_are_saved_when_the_window_closes(qtbot, history, tmp_path):
