@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -35,12 +36,24 @@ def test_counts_and_lengths_come_from_the_files(files):
 
 
 def test_unreadable_files_change_nothing(tmp_path):
-    for text in ("builtin", str(tmp_path / "none.npy")):
+    os.mkfifo(tmp_path / "pipe.npy")
+    names = ("none.npy", "pipe.npy", 300 * "long" + ".npy")
+    for text in ("builtin", "~nobody/a.npy", *(str(tmp_path / x) for x in names)):
         calibration = CalibrationConfig(text=text)
         assert with_token_file_shape(calibration) == calibration
     (tmp_path / "broken.npy").write_bytes(b"no numbers")
     broken = CalibrationConfig(text=str(tmp_path / "broken.npy"))
     assert with_token_file_shape(broken) == broken
+
+
+@pytest.mark.parametrize(
+    "header", [b"-" * 9_000 + b"1", b"(" * 9_000, b"{'shape': (1, 2), 'shape': (2e9"]
+)
+def test_strange_headers_are_not_evaluated(tmp_path, header):
+    path = tmp_path / "strange.npy"
+    start = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little")
+    path.write_bytes(start + header)
+    with_token_file_shape(CalibrationConfig(text=str(path)))
 
 
 def test_estimate_uses_the_windows_of_the_file(files):
