@@ -324,7 +324,8 @@ def estimate(
 
     disable_progress_bars()
     found = preflight(config, run_dir / "estimate")
-    check_target_in_limits(found.goal, config.pruning, found.model)
+    settled = found.resources.settled.config
+    check_target_in_limits(found.goal, settled.pruning, found.model)
     output = Output()
     output.print_table(resource_table(found.resources))
     for message in found.resources.settled.messages:

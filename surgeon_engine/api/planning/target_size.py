@@ -5,8 +5,8 @@
     r   removed weights, the maximum that a run removes
 
 Embeddings, norms and an untied head are not prunable: r <= p, and P - r parameters
-remain. Bytes are those of the remaining parameters in the number format of the file,
-without the few kilobytes of its header.
+remain. Bytes are those of the remaining parameters in the number format of the file
+(`planned_file.py`), without its header.
 """
 
 from __future__ import annotations
@@ -26,16 +26,10 @@ from surgeon_engine.api.config.pruning import (
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.messages.sources import ModelSummary
+from surgeon_engine.api.planning.planned_file import BYTES_PER_PARAMETER, PlannedFile
 from surgeon_engine.api.planning.rounding import floor_share
 
-BYTES_PER_PARAMETER = {
-    FileDtype.FLOAT32: 4.0,
-    FileDtype.BFLOAT16: 2.0,
-    FileDtype.FLOAT16: 2.0,
-    FileDtype.Q8_0: 34 / 32,  # a block's 32 weights and their scale
-}
 _MILLION = 1_000_000
-_MEGABYTE = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +117,7 @@ def _to_remove(pruning: PruningConfig, model: ModelSummary, dtype: FileDtype) ->
         case Parameters(millions=millions):
             remaining = round(millions * _MILLION)
         case FileSize(megabytes=megabytes):
-            remaining = floor_share(_MEGABYTE, megabytes / BYTES_PER_PARAMETER[dtype])
+            return PlannedFile(model, dtype, pruning).removed_for(megabytes)
     return model.parameters - remaining
 
 
@@ -141,7 +135,7 @@ def _goal(
         most = prunable // of * pruning.structure.removed
         if isinstance(pruning.target, PrunableShare):
             removed = min(removed, most)  # 66.7 % means every group of 1:3
-    if removed < 1:
+    if removed < 1 and not pruning.removes_nothing:
         raise ConfigError(
             f"The target keeps all {model.parameters:,} parameters.",
             "Ask for a smaller model.",
@@ -158,5 +152,5 @@ def _goal(
         sparsity=removed / prunable,
         parameter_share=removed / model.parameters,
         parameters=model.parameters - removed,
-        weight_bytes=int((model.parameters - removed) * BYTES_PER_PARAMETER[dtype]),
+        weight_bytes=PlannedFile(model, dtype, pruning).bytes(removed),
     )
