@@ -102,8 +102,7 @@ def unpruned_shot(state: PruningState, context: RunContext) -> ShotFinished:
 
 def check_windows(pruning: PruningConfig, windows: Tensor, context: RunContext) -> None:
     """Warn if there are too few windows to hold any out for the damping search."""
-    searches = pruning.searches_damping and not pruning.removes_nothing
-    if searches and split(windows) is None:
+    if pruning.searches_damping and split(windows) is None:
         given = pruning.fixed_damping
         message = (
             f"{len(windows)} windows are too few to hold any out for the damping "

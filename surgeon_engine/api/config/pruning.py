@@ -446,7 +446,8 @@ class PruningConfig:
     @property
     def searches_damping(self) -> bool:
         """True if held-out windows choose the damping."""
-        return self.adapts and isinstance(self.damping, AutomaticDamping)
+        searches = self.adapts and isinstance(self.damping, AutomaticDamping)
+        return searches and not self.removes_nothing
 
     @property
     def fixed_damping(self) -> FixedDamping:

@@ -31,7 +31,12 @@ from functools import cached_property
 import msgspec
 
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT
-from surgeon_engine.api.config.export import FOR_TRANSFORMERS, ExportConfig, Format
+from surgeon_engine.api.config.export import (
+    FOR_TRANSFORMERS,
+    QUANTIZED,
+    ExportConfig,
+    Format,
+)
 from surgeon_engine.api.config.pruning import COUPLED, COUPLINGS, SPARSE, Method
 from surgeon_engine.api.config.recovery import Recovery, judging_windows
 from surgeon_engine.api.config.run import Dtype, Offload, RunConfig
@@ -57,6 +62,7 @@ _GRAPH = 2.5  # numbers kept for each number that a layer of a block reads or wr
 _ALGEBRA = 2.5  # matrices of each of a layer's factors at once
 _SPARSE_ALGEBRA = 9  # and of the layer itself, where single weights adapt
 _DENSE_ALGEBRA = 4
+_QUANTISER_COPIES = 4  # of the largest A, its inverse and factors
 _PROBED_TOKENS = 64  # of which the logits are kept, to check the export
 _OTHER_FILES = 1_000_000  # bytes of tokenizer, card and the rest beside the weights
 _SAVED_NUMBERS = 4  # of a trained weight: itself, the best and two moments
@@ -108,7 +114,8 @@ class Footprint:
     @property
     def measures(self) -> bool:
         """True if the method needs calibration text."""
-        return self.config.pruning.method is not Method.MAGNITUDE
+        pruning = self.config.pruning
+        return pruning.method is not Method.MAGNITUDE and not pruning.removes_nothing
 
     @property
     def judging_windows(self) -> int:
@@ -401,6 +408,9 @@ class Footprint:
             repeated = max(again + self.logits(held), factors + self.graph)
             moments["held-out"] = factors + repeated
         moments["update"] = factors + self.choices + self.algebra
+        if file_dtype(self.config, self.model) in QUANTIZED:
+            longest = max((layer.columns for layer in self.model.layers), default=0)
+            moments["export"] = _QUANTISER_COPIES * _FLOAT * longest**2
         return moments
 
     @property

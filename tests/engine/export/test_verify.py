@@ -48,9 +48,7 @@ def test_logit_difference_is_limited_relative_to_largest_logit(dtype, program, l
     )
 
 
-@pytest.mark.parametrize(
-    ("dtype", "minimum"), [(F32, 0.98), (F16, 0.9), (BF16, 0.9)]
-)
+@pytest.mark.parametrize(("dtype", "minimum"), [(F32, 0.98), (F16, 0.9), (BF16, 0.9)])
 def test_agreement_is_limited_by_dtype(dtype, minimum):
     assert problem(dtype, agreement=minimum) == ""
     assert problem(dtype, agreement=minimum - 0.01) == (
@@ -59,9 +57,7 @@ def test_agreement_is_limited_by_dtype(dtype, minimum):
     )
 
 
-@pytest.mark.parametrize(
-    ("dtype", "limit"), [(F32, 1e-3), (F16, 0.02), (BF16, 0.05)]
-)
+@pytest.mark.parametrize(("dtype", "limit"), [(F32, 1e-3), (F16, 0.02), (BF16, 0.05)])
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_perplexity_deviation_is_limited_by_dtype(dtype, limit, sign):
     def at(share: float) -> str:
