@@ -72,7 +72,7 @@ def describe_plan(config: RunConfig, model: ModelSummary) -> str:
         total=numbers.count(model.parameters),
         file=_file(config, goal, model),
         limit=limit,
-    ) + _prefixed(quantisation(config, model))
+    )
 
 
 def describe_goal(config: RunConfig, model: ModelSummary) -> str:
@@ -112,12 +112,7 @@ def _describe_unpruned(config: RunConfig, model: ModelSummary) -> str:
         dtype=choice_label(dtype)[0],
         size=numbers.size(PlannedFile(model, dtype, config.pruning).bytes(0)),
         original=numbers.size(model.file_bytes),
-    ) + _prefixed(quantisation(config, model))
-
-
-def _prefixed(sentences: str) -> str:
-    """Return sentences with a space before them; empty for none."""
-    return f" {sentences}" if sentences else ""
+    )
 
 
 def quantisation(config: RunConfig, model: ModelSummary) -> str:
@@ -179,7 +174,10 @@ def _groups(pruning: PruningConfig, goal: Goal) -> str:
 
 
 def brief_sizes(config: RunConfig, model: ModelSummary) -> str:
-    """Return parameters and file size before and after, or an empty text."""
+    """Return the sizes before and after, and facts of a quantised file, by line.
+
+    Empty if the target cannot be reached.
+    """
     goal = goal_or_none(config, model)
     if goal is None:
         return ""
@@ -195,7 +193,8 @@ def brief_sizes(config: RunConfig, model: ModelSummary) -> str:
     file = tr("{before} \N{RIGHTWARDS ARROW} {after} on disk").format(
         before=numbers.size(model.file_bytes), after=numbers.size(goal.weight_bytes)
     )
-    return f"{parameters}\n{file}"
+    facts = quantisation(config, model), fallback_warning(config, model)
+    return "\n".join((parameters, file, *filter(None, facts)))
 
 
 def format_sizes(config: RunConfig, model: ModelSummary) -> str:

@@ -68,16 +68,16 @@ def as_gguf(dtype: FileDtype, **pruning) -> RunConfig:
 
 def test_plan_states_bits_and_widths_of_a_quantised_file():
     config = as_gguf(FileDtype.Q4_0)
-    plan = plan_text.describe_plan(config, QUANTISED)
+    plan = plan_text.brief_sizes(config, QUANTISED)
     goal = goal_or_none(config, QUANTISED)
     file = PlannedFile(QUANTISED, FileDtype.Q4_0, config.pruning)
     bits = numbers.significant(file.bits_per_weight(goal.removed), 3)
     assert f"4 bits (Q4_0) takes {bits} bits per weight." in plan
     multiple = file.needed_multiple
     assert multiple > 1
-    assert plan.endswith(f"multiples of {multiple}, which its blocks fill.")
+    assert f"multiples of {multiple}, which its blocks fill." in plan
     chosen = as_gguf(FileDtype.Q4_0, width_multiple=8)
-    assert "blocks fill" not in plan_text.describe_plan(chosen, QUANTISED)
+    assert "blocks fill" not in plan_text.brief_sizes(chosen, QUANTISED)
     assert plan_text.quantisation(CONFIG, QUANTISED) == ""
 
 
@@ -109,4 +109,5 @@ def test_fallbacks_are_a_warning():
     assert warning.startswith(f"The rows of {count} matrices do not fill the blocks")
     assert "4 bits (Q4_K_M)" in warning
     assert all(kind in warning for kind in file.fallbacks)
+    assert plan_text.brief_sizes(narrow, QUANTISED).endswith(warning)
     assert plan_text.fallback_warning(CONFIG, QUANTISED) == ""
