@@ -1,8 +1,8 @@
 """The bytes of the weights in the file of a run, without its header.
 
 In number formats with blocks, each matrix has its own bits per weight, by the type
-that `gguf_types.py` gives it. Removals are taken to be spread evenly: each layer loses
-the same share.
+that `gguf_types.py` gives it. Removals are taken to be spread evenly over the layers
+that lose any.
 """
 
 from __future__ import annotations
@@ -41,10 +41,8 @@ class PlannedFile:
 
     def bytes(self, removed: int) -> int:
         """Return the bytes of the weights once so many prunable ones are removed."""
-        remaining = self.model.prunable - removed
-        return self._fixed_bytes - -self._prunable_bytes * remaining // (
-            self.model.prunable or 1
-        )
+        weights, size = self._pruned_layers
+        return self._fixed_bytes + self._layer_bytes - removed * size // weights
 
     def bits_per_weight(self, removed: int) -> float:
         """Return the mean bits of a weight once so many are removed."""
@@ -52,9 +50,10 @@ class PlannedFile:
 
     def removed_for(self, megabytes: float) -> int:
         """Return how many weights to remove so that the file is no larger."""
-        left = floor_share(_MEGABYTE, megabytes) - self._fixed_bytes
-        prunable = self.model.prunable
-        return prunable - left * prunable // (self._prunable_bytes or 1)
+        weights, size = self._pruned_layers
+        whole = self._fixed_bytes + self._layer_bytes
+        surplus = whole - floor_share(_MEGABYTE, megabytes)
+        return -(-surplus * weights // size)
 
     @property
     def fallbacks(self) -> dict[TensorType, int]:
@@ -106,16 +105,26 @@ class PlannedFile:
         return matrices + max(0, outer - len(names) * numbers) * _VECTOR
 
     @property
-    def _prunable_bytes(self) -> int:
+    def _layer_bytes(self) -> int:
         """The bytes of the layers if nothing is removed, in their types afterwards."""
+        return sum(self._bytes_of(layer) for layer in self.model.layers)
+
+    @property
+    def _pruned_layers(self) -> tuple[int, int]:
+        """The weights and the bytes of the layers from which weights are removed."""
+        kinds, layers = COUPLINGS.get(self.pruning.kind, ()), self.model.layers
+        coupled = [x.layers for x in self.model.coupled if x.kind in kinds]
+        names = {name for of_group in coupled for name in of_group}
+        touched = [layer for layer in layers if layer.name in names] or layers
+        size = sum(self._bytes_of(layer) for layer in touched)
+        return sum(layer.weights for layer in touched) or 1, size or 1
+
+    def _bytes_of(self, layer: LayerSummary) -> int:
         if self.dtype not in QUANTIZED:
-            return self.model.prunable * BYTES_PER_PARAMETER[self.dtype]
-        mixture, total = self._mixture, 0
-        for layer in self.model.layers:
-            numbers = layer.rows * layer.columns
-            kind = mixture.type_of(gguf_name(layer.name), self._row(layer))
-            total += bytes_of(kind, numbers) + (layer.weights - numbers) * _VECTOR
-        return total
+            return layer.weights * BYTES_PER_PARAMETER[self.dtype]
+        numbers = layer.rows * layer.columns
+        kind = self._mixture.type_of(gguf_name(layer.name), self._row(layer))
+        return bytes_of(kind, numbers) + (layer.weights - numbers) * _VECTOR
 
     def _row(self, layer: LayerSummary) -> int:
         """Return a length that divides into the same blocks as the pruned row."""

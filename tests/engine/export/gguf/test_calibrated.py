@@ -37,6 +37,7 @@ from tests.engine.export.gguf.test_gguf import (
     tiny_llama,
     uniform,
     value_of,
+    without,
 )
 from tests.helpers.configs import pruning_config
 
@@ -224,6 +225,24 @@ def test_forecast_of_a_plan_is_the_size_of_the_tensors(dtype, tmp_path):
         assert plan.bits_per_weight(0) == pytest.approx(
             8 * size / model.num_parameters(), rel=1e-3
         )
+
+
+@pytest.mark.parametrize("dtype", [FileDtype.Q4_K_M, FileDtype.Q4_0])
+def test_forecast_of_a_pruned_model_is_the_size_of_its_tensors(dtype, tmp_path):
+    model = tiny_llama(**WIDE, num_hidden_layers=3)
+    whole = pruned(model)
+    summary = describe(model, whole.loaded.source, whole.loaded.stored)
+
+    def choose(candidates: int) -> torch.Tensor:
+        """Remove half of the neurons and no heads."""
+        return torch.arange(candidates) >= (256 if candidates == 512 else candidates)
+
+    example = without(model, choose)
+    reader = written(example, tmp_path, dtype, None)
+    pruning = pruning_config(structure="neurons", width_multiple=256, sparsity=0.3)
+    plan = PlannedFile(summary, dtype, pruning)
+    size = sum(int(tensor.n_bytes) for tensor in reader.tensors)
+    assert plan.bytes(3 * 256 * 256 * 3) == pytest.approx(size, rel=1e-3)
 
 
 def test_importances_are_written_as_llama_cpp_does(tmp_path):
