@@ -13,11 +13,19 @@ from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import PrunableShare, PruningConfig
 from surgeon_engine.api.config.run import ModelConfig
-from surgeon_engine.api.messages.run import Exported, ShotFinished, Stage, StageStarted
+from surgeon_engine.api.errors import ExportError
+from surgeon_engine.api.messages.run import (
+    BaselineEvaluated,
+    Exported,
+    ShotFinished,
+    Stage,
+    StageStarted,
+)
 from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.cli import main as main_module
 from surgeon_engine.export.export import export_again
+from surgeon_engine.export.gguf import quantiser
 from surgeon_engine.runtime.run_context import RunContext
 from tests.helpers.runs import Recorder, job
 
@@ -41,7 +49,7 @@ def quantised(folder: Path, dtype: FileDtype = FileDtype.Q4_0):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.fresh_process
 @needs_library
 def test_model_is_quantised_verified_and_quantised_again(tmp_path):
@@ -66,6 +74,18 @@ def test_model_is_quantised_verified_and_quantised_again(tmp_path):
     assert longer.saving_divergence < exported.saving_divergence
     assert (tmp_path / "more" / "imatrix.gguf").is_file()
     assert not run.warnings()
+
+
+@pytest.mark.slow
+def test_missing_quantisers_are_reported_before_the_first_shot(tmp_path, monkeypatch):
+    def missing() -> None:
+        raise ExportError("llama.cpp's quantisers are not installed.")
+
+    monkeypatch.setattr(quantiser, "_library", missing)
+    recorder = Recorder()
+    with pytest.raises(ExportError, match="not installed"):
+        recorder.run(quantised(tmp_path), tmp_path / "run")
+    assert not recorder.of(BaselineEvaluated)
 
 
 @pytest.mark.slow

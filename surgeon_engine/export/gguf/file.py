@@ -126,10 +126,9 @@ class GgufWriter(Writer):
     ) -> None:
         loaded, mixture = pruned.loaded, _mixture(pruned, config.dtype)
         squares: dict[str, Tensor] = {}
+        check_installed(mixture.dtype)
         if mixture.dtype not in QUANTIZED:
             calibration = None
-        elif mixture.dtype is not FileDtype.Q8_0:
-            check_installed()
         with _open_with_header(pruned, config.dtype, folder / FILE_NAME) as opened:
             writer, tensors = opened
             if calibration is not None:

@@ -19,6 +19,7 @@ import numpy as np
 from gguf import GGMLQuantizationType
 from gguf.quants import dequantize, quantize
 
+from surgeon_engine.api.config.export import QUANTIZED, FileDtype
 from surgeon_engine.api.errors import ExportError
 from surgeon_engine.api.planning.gguf_types import BLOCKS, TensorType
 
@@ -69,13 +70,14 @@ def dequantise(blocks: np.ndarray, kind: TensorType) -> np.ndarray:
     return dequantize(blocks, GGMLQuantizationType[kind])
 
 
-def check_installed() -> None:
-    """Check that llama.cpp's quantisers can be called.
+def check_installed(dtype: FileDtype) -> None:
+    """Check that weights can be rounded to a number format here.
 
     Raises:
-        ExportError: They cannot.
+        ExportError: It needs llama.cpp's library, which is not installed.
     """
-    _library()
+    if dtype in QUANTIZED and dtype is not FileDtype.Q8_0:
+        _library()
 
 
 @cache

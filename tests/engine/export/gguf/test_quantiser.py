@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
+from surgeon_engine.api.config.export import FileDtype
 from surgeon_engine.api.errors import ExportError
 from surgeon_engine.api.planning.gguf_types import BLOCKS, TensorType
 from surgeon_engine.export.gguf import quantiser
@@ -77,6 +78,10 @@ def test_missing_package_is_named(unknown_library, monkeypatch):
     with pytest.raises(ExportError, match="not installed") as error:
         quantiser.quantise(matrix(1, 32), TensorType.Q4_0)
     assert error.value.hint == "Install it: pip install xllamacpp"
+    with pytest.raises(ExportError, match="not installed"):
+        quantiser.check_installed(FileDtype.IQ4_NL)
+    for dtype in (FileDtype.Q8_0, FileDtype.FLOAT16):
+        quantiser.check_installed(dtype)
 
 
 def test_package_without_the_function_is_named(unknown_library, monkeypatch, tmp_path):
@@ -87,7 +92,7 @@ def test_package_without_the_function_is_named(unknown_library, monkeypatch, tmp
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "xllamacpp", raising=False)
     with pytest.raises(ExportError, match="no function ggml_quantize_chunk"):
-        quantiser.check_installed()
+        quantiser.check_installed(FileDtype.Q4_K_M)
 
 
 def test_q8_0_needs_no_library(unknown_library, monkeypatch):
