@@ -25,7 +25,7 @@ from surgeon_engine.api.planning.gguf_types import TensorType
 from surgeon_engine.export.gguf.quantiser import quantise
 from surgeon_engine.runtime.linalg import cholesky, damped, inverse
 
-_DAMPING = 0.01  # of the mean eigenvalue of A
+_DAMPING = 0.1  # of the mean eigenvalue of A
 _BLOCK = 32
 _SCALE = 2  # bytes of the scale, a float16, at the beginning of each block
 

@@ -40,7 +40,7 @@ def rounded(W: Tensor, A: Tensor, kind: TensorType) -> Tensor:
 def by_definition(W: Tensor, A: Tensor, kind: TensorType) -> Tensor:
     """Round column after column; the rest minimises the error of the damped A."""
     importances = A.diagonal().numpy()
-    A, W = damped(A, 0.01), W.clone()
+    A, W = damped(A, 0.1), W.clone()
     Q = torch.empty_like(W)
     for c in range(W.shape[1]):
         if c % 32 == 0:
