@@ -197,7 +197,7 @@ def _diagnosed(
         device=devices.display_name(state.loaded.device),
         seconds=seconds,
         atom=_atom(pruning),
-        bundle=pruning.width_multiple if groups else 1,
+        bundle=max(1, pruning.width_multiple) if groups else 1,
         cost_damping=damping,
         damping_tried=tried,
     )

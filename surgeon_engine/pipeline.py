@@ -34,6 +34,7 @@ from surgeon_engine.api.messages.run import (
     RunStarted,
     Stage,
 )
+from surgeon_engine.api.planning.automatic_settings import with_width_multiple
 from surgeon_engine.api.planning.limits import check_target_in_limits
 from surgeon_engine.api.planning.target_size import file_dtype, goal_of
 from surgeon_engine.api.run_folder import Report, RunFolder
@@ -49,6 +50,7 @@ from surgeon_engine.calibration.windows import (
     load_windows,
     vocabulary_of,
 )
+from surgeon_engine.export.base import Calibration
 from surgeon_engine.export.destination import check_destination
 from surgeon_engine.export.export import (
     RECIPE,
@@ -260,6 +262,7 @@ def prepare(
         else:
             loaded = load_model(config.model, found.inspected)
             model, goal = found.model, found.goal
+        config = with_width_multiple(config, model)
         units = units_of(config.pruning, loaded.model)
         check_target_in_limits(goal, config.pruning, model)
     if loaded.tokenizer is None:
@@ -321,7 +324,9 @@ def _finish(
             job = ExportJob(pruned, recipe, run, own, run.checkpoint_path)
             context.emit(export(job, context))
             checkpoint = run.checkpoint_path
-        job = ExportJob(pruned, recipe, run, settings, destination)
+        text = state.config.calibration
+        calibration = Calibration(state.windows.calibration, text.batch, text.text)
+        job = ExportJob(pruned, recipe, run, settings, destination, calibration)
         exported = export(job, context)
     except RunCancelled:
         raise

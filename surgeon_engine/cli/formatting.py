@@ -196,10 +196,13 @@ def _exported(event: Exported) -> str:
     size = f"{event.format}, {event.dtype}, {format_size(event.weight_bytes)}"
     if event.tokens_compared == 0:
         return f"exported to {event.folder} ({size}); {event.checked_with}"
+    divergence = ""
+    if event.saving_divergence is not None:
+        divergence = f", KL to the model in memory {event.saving_divergence:.2g} nats"
     return (
         f"exported and verified: {event.folder} ({size}); {event.checked_with}: "
         f"maximum logit difference {event.largest_difference:.2g}, the top "
-        f"token is the same for {format_percent(event.agreement)}"
+        f"token is the same for {format_percent(event.agreement)}{divergence}"
     )
 
 

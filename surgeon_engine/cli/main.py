@@ -7,6 +7,7 @@
     surgeon inspect MODEL      describe a model and how it can be pruned
     surgeon download MODEL     download a model from the Hugging Face Hub
     surgeon export RUN         export the model of a finished run in another format
+    surgeon quantize MODEL     write a model as GGUF in fewer bits, without pruning it
     surgeon measure MODEL...   measure speed and memory of one model, or compare two
 
 Commands import torch when they run, so that `--help` and `--version` are immediate.
@@ -28,8 +29,9 @@ import typer
 from typer.core import TyperGroup
 from typing_extensions import override
 
+from surgeon_engine.api.config.calibration import BUILTIN_TEXT, CalibrationConfig
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
-from surgeon_engine.api.config.pruning import PruningConfig
+from surgeon_engine.api.config.pruning import PrunableShare, PruningConfig
 from surgeon_engine.api.config.run import Device, Dtype, ModelConfig, RunConfig
 from surgeon_engine.api.config.sweep import Variation, variations
 from surgeon_engine.api.config.toml import (
@@ -330,7 +332,8 @@ def estimate(
 
     disable_progress_bars()
     found = preflight(config, run_dir / "estimate")
-    check_target_in_limits(found.goal, config.pruning, found.model)
+    settled = found.resources.settled.config
+    check_target_in_limits(found.goal, settled.pruning, found.model)
     output = Output()
     output.print_table(resource_table(found.resources))
     for message in found.resources.settled.messages:
@@ -433,6 +436,32 @@ def export(
         context = RunContext("export", display.show)
         exported = export_again(str(run), config, context)
     output.print_line(event_line(exported))
+
+
+@app.command()
+def quantize(
+    model: Annotated[str, typer.Argument(help="As for inspect.")],
+    dtype: Annotated[
+        FileDtype, typer.Option(help="Number format of the weights.")
+    ] = FileDtype.Q4_K_M,
+    text: Annotated[
+        str, typer.Option(help="Text on which rounding is calibrated.")
+    ] = BUILTIN_TEXT,
+    run_dir: Annotated[
+        Path, typer.Option(help="Folder in which the run folder is created.")
+    ] = Path("runs"),
+) -> None:
+    """Write a model as GGUF in fewer bits, without pruning it, and verify the file."""
+    config = RunConfig(
+        model=ModelConfig(source=model),
+        calibration=CalibrationConfig(text=text),
+        pruning=PruningConfig(target=PrunableShare(0.0)),
+        export=ExportConfig(format=Format.GGUF, dtype=dtype),
+    )
+    folder = new_run_folder(run_dir, model)
+    from surgeon_engine.pipeline import prune
+
+    _work_on(folder, lambda context: prune(config, folder, context), None)
 
 
 def _list_formats(run: Path, output: Output) -> None:

@@ -98,7 +98,7 @@ def block_factors(
         CurvatureError: an activation or a gradient is not finite.
     """
     for layers, backward in _blocks_backward(request, step):
-        sums = _CovarianceSums(layers, backward=True)
+        sums = CovarianceSums(layers, backward=True)
         with sums:
             for _ in backward:
                 sums.end_batch()
@@ -180,7 +180,7 @@ def input_covariances(
     Raises:
         CurvatureError: an activation is not finite.
     """
-    sums = _CovarianceSums(request.layers, backward=False)
+    sums = CovarianceSums(request.layers, backward=False)
     # Layers of different blocks share no inputs, so that these need not be held.
     hooks = [
         block.register_forward_hook(lambda *_: sums.end_batch())
@@ -328,7 +328,7 @@ class _Sums:
         raise NotImplementedError
 
 
-class _CovarianceSums(_Sums):
+class CovarianceSums(_Sums):
     """Sums of a'a and dy'dy of the layers of one block, batch by batch.
 
     As a context manager, it adds up what passes through the layers.

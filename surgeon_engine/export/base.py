@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
+from torch import Tensor
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype
 from surgeon_engine.compaction.plan import PrunedModel
 
 Check = Callable[[], None]  # called repeatedly during long work; may raise to end it
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Calibration:
+    """The text on which quantised formats measure what the layers read."""
+
+    windows: Tensor  # windows x length, token ids
+    batch: int  # windows at a time
+    text: str  # name
+    check: Check = lambda: None  # before each batch
+    step: Check = lambda: None  # after each block
 
 
 class VerificationResult(msgspec.Struct, frozen=True):
@@ -26,6 +39,8 @@ class VerificationResult(msgspec.Struct, frozen=True):
     windows: int = 0  # number of windows for the perplexity
     # KL(original || file) on the tokens, in nats; None: unknown or not finite
     divergence: float | None = None
+    # KL(model in memory || file) on the tokens, in nats; likewise.
+    saving_divergence: float | None = None
 
 
 class Writer(Protocol):
@@ -37,11 +52,24 @@ class Writer(Protocol):
     def forecast(self, pruned: PrunedModel, dtype: FileDtype) -> int:
         """Return the expected size in bytes of the files that hold weights."""
 
-    def write(self, pruned: PrunedModel, config: ExportConfig, folder: Path) -> None:
+    def write(
+        self,
+        pruned: PrunedModel,
+        config: ExportConfig,
+        folder: Path,
+        calibration: Calibration | None = None,
+    ) -> None:
         """Write the model into the empty `folder`.
 
+        Args:
+            pruned: The model; it computes the same afterwards.
+            config: The number format, and the size of the files.
+            folder: Where they are written.
+            calibration: The text for formats that quantise; None: there is none.
+
         Raises:
-            ExportError: A weight is too large for the number format.
+            ExportError: A weight is too large for the number format, or it needs a
+                library that is not installed.
         """
 
     def verify(self, folder: Path, probe: Path, check: Check) -> VerificationResult:

@@ -14,22 +14,24 @@ import msgspec
 
 from surgeon_engine.api.config.export import (
     DESCRIPTIONS,
+    QUANTIZED,
     ExportConfig,
     FileDtype,
     Format,
 )
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_to_toml
-from surgeon_engine.api.errors import ExportError
+from surgeon_engine.api.errors import EngineError, ExportError
 from surgeon_engine.api.files import expand_path
 from surgeon_engine.api.formatting import format_size
 from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import Exported, Stage
 from surgeon_engine.api.model_info.header import local_path
 from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.calibration.windows import load_windows, vocabulary_of
 from surgeon_engine.compaction.plan import PrunedModel
 from surgeon_engine.compaction.restore import restore
-from surgeon_engine.export.base import VerificationResult
+from surgeon_engine.export.base import Calibration, VerificationResult
 from surgeon_engine.export.destination import (
     check_destination,
     check_disk_space,
@@ -40,6 +42,7 @@ from surgeon_engine.export.model_card import Recipe, card_data, model_card
 from surgeon_engine.export.provenance import CARD, provenance_of, published
 from surgeon_engine.export.transformers.weight_files import named_dtype
 from surgeon_engine.export.verify import describe_mismatch, expected_figures
+from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.run_context import RunContext
 
@@ -55,6 +58,7 @@ class ExportJob:
     run: RunFolder
     config: ExportConfig
     destination: Path
+    calibration: Calibration | None = None  # for formats that quantise
 
 
 def export(job: ExportJob, context: RunContext) -> Exported:
@@ -74,8 +78,13 @@ def export(job: ExportJob, context: RunContext) -> Exported:
     label, size = DESCRIPTIONS[file_format].label, format_size(forecast)
     context.emit(Logged(Level.INFO, f"{label}: the file will take {size}."))
     with write_checkpoint_at(destination, replace=config.replace) as folder:
-        with context.stage(Stage.EXPORT):
-            writer.write(pruned, config, folder)
+        blocks = len(pruned.loaded.blocks)
+        with context.stage(Stage.EXPORT, total=blocks) as step:
+            calibration = job.calibration
+            if calibration is not None:
+                check = context.raise_if_cancelled
+                calibration = dataclasses.replace(calibration, check=check, step=step)
+            writer.write(pruned, config, folder, calibration)
             weight_bytes = _weight_bytes(folder)
             toml = config_to_toml(published(job.recipe.config))
             (folder / RECIPE).write_text(toml, encoding="utf-8")
@@ -94,6 +103,7 @@ def export(job: ExportJob, context: RunContext) -> Exported:
             perplexity=result.perplexity,
             expected_perplexity=in_memory.perplexity,
             divergence=result.divergence,
+            saving_divergence=result.saving_divergence,
             expected_divergence=in_memory.divergence,
             checked_with=result.checked_with,
             others=format_support(pruned),
@@ -137,9 +147,31 @@ def export_again(folder: str, config: ExportConfig, context: RunContext) -> Expo
             loaded = dataclasses.replace(pruned.loaded, stored=None)
             pruned = dataclasses.replace(pruned, loaded=loaded)
     recipe = Recipe.from_report(report)
-    exported = export(ExportJob(pruned, recipe, run, config, destination), context)
+    text = None
+    if named_dtype(config.format, config.dtype, pruned.loaded) in QUANTIZED:
+        text = _calibration_of(report.config, pruned.loaded, context)
+    job = ExportJob(pruned, recipe, run, config, destination, text)
+    exported = export(job, context)
     context.record(run, exported)
     return exported
+
+
+def _calibration_of(
+    config: RunConfig, loaded: LoadedModel, context: RunContext
+) -> Calibration | None:
+    """Return the calibration text of a run; warn and return None if it is gone."""
+    calibration = config.calibration
+    try:
+        vocabulary = vocabulary_of(loaded.model.config)
+        found = load_windows(calibration, loaded.tokenizer, vocabulary)
+    except EngineError as error:
+        message = (
+            f"{error.message} The weights are rounded without the calibration text, "
+            "which makes the file less accurate."
+        )
+        context.emit(Logged(Level.WARNING, message))
+        return None
+    return Calibration(found.calibration, calibration.batch, calibration.text)
 
 
 def write_unverified(job: ExportJob) -> None:

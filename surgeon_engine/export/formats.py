@@ -17,6 +17,7 @@ from surgeon_engine.api.planning.limits import has_partial_protection
 from surgeon_engine.compaction.plan import PrunedModel, plan_of
 from surgeon_engine.export.base import Writer
 from surgeon_engine.export.gguf.file import GgufWriter
+from surgeon_engine.export.gguf.quantiser import check_installed
 from surgeon_engine.export.onnx.file import OnnxWriter
 from surgeon_engine.export.transformers.files import (
     CompactWriter,
@@ -24,6 +25,7 @@ from surgeon_engine.export.transformers.files import (
     StockWriter,
 )
 from surgeon_engine.export.transformers.plain_widths import check_plain_widths
+from surgeon_engine.export.transformers.weight_files import named_dtype
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.pruning.structures.base import Unit
 from surgeon_engine.runtime.run_context import RunContext
@@ -84,6 +86,7 @@ def check_format(
         ExportError: No result of the run can be written in this format.
     """
     requested, pruning = config.export.format, config.pruning
+    check_installed(named_dtype(requested, config.export.dtype, loaded))
     has_free_widths = pruning.kind in COUPLED and not pruning.has_same_widths
     if requested is Format.STOCK and has_free_widths:
         raise ExportError(

@@ -96,6 +96,7 @@ def card_data(
     results: Sequence[EvalResult] = (),
 ) -> str:
     """Return the front matter of a card, without its delimiters."""
+    is_pruned = recipe.goal.removed > 0
     data = ModelCardData(
         base_model=provenance.base_model or None,
         license=provenance.license or None,
@@ -104,8 +105,8 @@ def card_data(
         language=list(provenance.languages) or None,
         library_name=_LIBRARY.get(file_format, "transformers"),
         pipeline_tag="text-generation",
-        tags=["pruned", TAG, str(recipe.config.pruning.kind)],
-        model_name=f"{name}, pruned",
+        tags=["pruned", TAG, str(recipe.config.pruning.kind)] if is_pruned else [TAG],
+        model_name=f"{name}, pruned" if is_pruned else name,
         eval_results=list(results) or None,
     )
     return data.to_yaml()

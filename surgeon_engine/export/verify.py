@@ -38,7 +38,15 @@ _TOLERANCES = {
     FileDtype.FLOAT32: _Tolerance(1e-4, 1e-3, 0.98, 1e-3),
     FileDtype.FLOAT16: _Tolerance(1e-2, 1e-2, 0.9, 0.02),
     FileDtype.BFLOAT16: _Tolerance(3e-2, 5e-2, 0.9, 0.05),
-    FileDtype.Q8_0: _Tolerance(0.25, 0.25, 0.75, 0.1),
+}
+# KL(model in memory || file) in nats: rounded weights change many logits a little.
+_MAX_DIVERGENCE = {
+    FileDtype.Q8_0: 0.05,
+    FileDtype.Q6_K: 0.1,
+    FileDtype.Q5_K_M: 0.2,
+    FileDtype.Q4_K_M: 0.5,
+    FileDtype.IQ4_NL: 0.5,
+    FileDtype.Q4_0: 0.5,
 }
 
 
@@ -102,6 +110,9 @@ def describe_mismatch(
     """
     if result.tokens == 0:
         return ""
+    dtypes = tuple(dtypes)
+    if limits := [_MAX_DIVERGENCE[x] for x in dtypes if x in _MAX_DIVERGENCE]:
+        return _divergence_mismatch(result.saving_divergence, max(limits))
     tolerances = [_TOLERANCES[dtype] for dtype in dtypes]
     problems = (
         _logit_mismatch(result, tolerances),
@@ -114,6 +125,16 @@ def describe_mismatch(
     )
     text = "; ".join(problem for problem in problems if problem)
     return f"The reloaded checkpoint gives {text}." if text else ""
+
+
+def _divergence_mismatch(divergence: float | None, maximum: float) -> str:
+    if divergence is not None and divergence <= maximum:
+        return ""
+    amount = "no finite KL" if divergence is None else f"a KL of {divergence:.3g} nats"
+    return (
+        f"The reloaded checkpoint gives {amount} to the model in memory (maximum "
+        f"{maximum:.3g})."
+    )
 
 
 def _logit_mismatch(

@@ -25,7 +25,12 @@ from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.shots.compaction_step import compact_state
 from surgeon_engine.shots.quality_budget import QualityBudget, RecoveredShot
 from surgeon_engine.shots.resume import restore, save_recovered, save_shot
-from surgeon_engine.shots.shot import ShotPlan, evaluation, run_shot
+from surgeon_engine.shots.shot import (
+    ShotPlan,
+    evaluation,
+    run_shot,
+    unpruned_shot,
+)
 from surgeon_engine.shots.smaller_batches import with_smaller_batches
 from surgeon_engine.shots.target_check import check_target_reached, is_reached
 
@@ -63,6 +68,10 @@ def run_shots(
         EngineError: the smallest step, or the first shot, failed.
         RunCancelled: the user has cancelled.
     """
+    if state.config.pruning.removes_nothing:
+        shot = unpruned_shot(state, context)
+        context.emit(shot)
+        return PruningResult((shot,), None, is_at_goal=True, stopped_early=False)
     saved = context.saver.saved
     result = _shots(state, budget, context, after_shot)
     if saved.is_recovered and saved.are_shots_over:

@@ -85,6 +85,21 @@ def run_shot(state: PruningState, plan: ShotPlan, context: RunContext) -> ShotFi
     )
 
 
+def unpruned_shot(state: PruningState, context: RunContext) -> ShotFinished:
+    """Return the only shot of a run that removes nothing."""
+    start_time = context.clock()
+    return ShotFinished(
+        shot=1,
+        target=0.0,
+        sparsity=0.0,
+        threshold=None,
+        parameters=state.goal.parameters,
+        evaluation=evaluation(state, context, 1),
+        layers=state.sparsities(),
+        seconds=context.clock() - start_time,
+    )
+
+
 def check_windows(pruning: PruningConfig, windows: Tensor, context: RunContext) -> None:
     """Warn if there are too few windows to hold any out for the damping search."""
     if pruning.searches_damping and split(windows) is None:

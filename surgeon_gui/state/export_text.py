@@ -42,6 +42,7 @@ _SAVED_FACTS = (  # the rows of `saved_facts`
     tr("Weights on disk"),
     tr("Verified with"),
     tr("Verified"),
+    tr("KL by saving"),
     tr("Folder"),
 )
 
@@ -297,6 +298,9 @@ def _check_facts(exported: Exported) -> Facts:
     if not exported.tokens_compared:
         return verified_with, folder
     facts = [verified_with, (tr("Verified"), _verified(exported))]
+    if exported.saving_divergence is not None:
+        nats = numbers.nats(exported.saving_divergence)
+        facts.append((tr("KL by saving"), nats))
     # Only what saving has changed: these are the first windows, the run had all.
     for name, after, before in (
         (tr("Perplexity"), exported.perplexity, exported.expected_perplexity),

@@ -12,6 +12,7 @@ from surgeon_gui.state.job.file_formats import is_larger, leaves_zeros
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.step_text import phase
 from surgeon_gui.text import fidelity, numbers
+from surgeon_gui.text.choices import choice_label
 
 Facts = tuple[tuple[str, str], ...]
 
@@ -28,7 +29,9 @@ def headline(run: RunState) -> str:
     if exported is None or model is None or config is None or not run.history:
         return phase(run)
     last = run.history[-1]
-    if config.pruning.kind in SPARSE or leaves_zeros(config):
+    if config.pruning.removes_nothing:
+        made = choice_label(exported.dtype)[0]
+    elif config.pruning.kind in SPARSE or leaves_zeros(config):
         made = tr("{share} of the prunable weights are zero").format(
             share=numbers.percent(last.sparsity)
         )

@@ -248,6 +248,35 @@ _FILE_DTYPES = {
         tr("8 bits (Q8_0)"),
         tr("Blocks of 32 weights with one scale each: about half the size of 16 bits."),
     ),
+    FileDtype.Q6_K: (
+        tr("6 bits (Q6_K)"),
+        tr("Blocks of 256 weights: hard to tell from 8 bits."),
+    ),
+    FileDtype.Q5_K_M: (
+        tr("5 bits (Q5_K_M)"),
+        tr("Blocks of 256 weights; sensitive matrices have 6 bits. Little is lost."),
+    ),
+    FileDtype.Q4_K_M: (
+        tr("4 bits (Q4_K_M)"),
+        tr(
+            "Blocks of 256 weights; sensitive matrices have 6 bits. The usual choice "
+            "for a small file."
+        ),
+    ),
+    FileDtype.IQ4_NL: (
+        tr("4 bits (IQ4_NL)"),
+        tr(
+            "Blocks of 32 weights in uneven steps: for widths that are no multiples "
+            "of 256. Rounding errors are compensated."
+        ),
+    ),
+    FileDtype.Q4_0: (
+        tr("4 bits (Q4_0)"),
+        tr(
+            "Blocks of 32 weights in even steps: fast on many devices. Rounding errors "
+            "are compensated."
+        ),
+    ),
 }
 
 

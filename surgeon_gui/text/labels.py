@@ -128,8 +128,11 @@ FIELDS = {
         tr("Width multiple"),
         tr(
             "The remaining MLP width of each pruned layer is a multiple of this "
-            "number. GPUs are faster with multiples of 64. 1: any width."
+            "number. Automatic: 32 or 256 where the number format of the export has "
+            "blocks of so many weights, otherwise any width. GPUs are faster with "
+            "multiples of 64."
         ),
+        minimum_text=tr("automatic"),
     ),
     "pruning.widths": FieldText(
         tr("Widths"),

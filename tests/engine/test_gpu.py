@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import replace
+from importlib.util import find_spec
 
+import numpy as np
 import pytest
 import torch
 
 from surgeon_engine import pipeline
+from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import (
     Damping,
     Fisher,
@@ -28,8 +31,11 @@ from surgeon_engine.api.config.recovery import (
 from surgeon_engine.api.config.run import Device, Dtype, Offload
 from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.run import Recovered, ShotFinished
+from surgeon_engine.export.base import Calibration
+from surgeon_engine.export.gguf.file import GgufWriter
 from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
 from surgeon_engine.runtime import devices
+from tests.engine.export.gguf.test_gguf import pruned, tiny_llama
 from tests.helpers.pretended_gpu import GPU, DeviceMismatchError, pretended_gpu
 from tests.helpers.runs import Recorder, job
 
@@ -223,3 +229,21 @@ def test_mask_that_stays_on_the_host_is_found(tmp_path, gpu, monkeypatch):
     monkeypatch.setattr(CoupledUnit, "_columns", lambda *x: columns(*x).cpu())
     with gpu, pytest.raises((DeviceMismatchError, RuntimeError), match="device"):
         Recorder().run(job(tmp_path, "llama"), tmp_path / "gpu")
+
+
+@pytest.mark.skipif(not find_spec("xllamacpp"), reason="not installed")
+def test_rounded_weights_are_those_of_the_cpu(gpu, tmp_path):
+    config = ExportConfig(format=Format.GGUF, dtype=FileDtype.Q4_0)
+    files = []
+    for device, place in (("cpu", nullcontext()), (GPU, gpu)):
+        folder = tmp_path / str(device)
+        folder.mkdir()
+        with place:
+            model = tiny_llama(num_hidden_layers=1).to(device)
+            windows = torch.arange(96).view(4, 24)
+            GgufWriter().write(
+                pruned(model), config, folder, Calibration(windows, 2, "")
+            )
+        files.append(np.fromfile(folder / "model.gguf", np.uint8))
+    cpu, other = files
+    assert (cpu == other).mean() > 0.95  # a sum in another order may change a step

@@ -28,7 +28,13 @@ class FileDtype(StrEnum):
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
     FLOAT16 = "float16"
-    Q8_0 = "q8_0"  # 8 bits a weight, in blocks of 32 with a scale each; GGUF only
+    # Of GGUF only, by llama.cpp's names.
+    Q8_0 = "q8_0"  # 8 bits a weight, in blocks of 32 with a scale each
+    Q6_K = "q6_k"  # K: blocks of 256 with several scales
+    Q5_K_M = "q5_k_m"  # M: longer numbers for the most sensitive matrices
+    Q4_K_M = "q4_k_m"
+    IQ4_NL = "iq4_nl"  # 4 bits with uneven steps, in blocks of 32
+    Q4_0 = "q4_0"  # 4 bits with even steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,17 @@ _FLOATS = (
     FileDtype.BFLOAT16,
     FileDtype.FLOAT16,
 )
+# Of less than 16 bits, the longest first.
+QUANTIZED = (
+    FileDtype.Q8_0,
+    FileDtype.Q6_K,
+    FileDtype.Q5_K_M,
+    FileDtype.Q4_K_M,
+    FileDtype.IQ4_NL,
+    FileDtype.Q4_0,
+)
+# Those with blocks of 256 numbers; the others have blocks of 32.
+K_FORMATS = (FileDtype.Q6_K, FileDtype.Q5_K_M, FileDtype.Q4_K_M)
 DESCRIPTIONS: dict[Format, Description] = {
     Format.AUTOMATIC: Description(
         "The smallest for transformers",
@@ -87,7 +104,7 @@ DESCRIPTIONS: dict[Format, Description] = {
         "One file for llama.cpp and programs built on it. Each layer may have its own "
         "widths.",
         "Only models like Llama; no rows and columns.",
-        (*_FLOATS, FileDtype.Q8_0),
+        (*_FLOATS, *QUANTIZED),
     ),
     Format.ONNX: Description(
         "ONNX for onnxruntime",

@@ -152,7 +152,7 @@ COUPLINGS = {
     Structure.NEURONS: (Coupling.NEURONS,),
 }
 
-_SHARE = Limits(0, 0.95, low_is_open=True)
+_SHARE = Limits(0, 0.95)  # 0: the run writes the unpruned model
 _DAMPING = Limits(0, 100)
 
 
@@ -226,8 +226,9 @@ AnyDamping: TypeAlias = AutomaticDamping | FixedDamping
 
 _Basis: TypeAlias = Annotated[CostBasis, Option(advanced=True)]
 _AnyWidths: TypeAlias = Annotated[Widths, Option(advanced=True)]
-# The remaining MLP width of each pruned layer is a multiple of it.
-_WidthMultiple: TypeAlias = Annotated[int, Option(Limits(1, 1024), advanced=True)]
+# The remaining MLP width of each pruned layer is a multiple of it; 0: of what the
+# number format of the export needs.
+_WidthMultiple: TypeAlias = Annotated[int, Option(Limits(0, 1024), advanced=True)]
 # How many removed weights of a layer are compensated jointly; 0: all of them.
 _MaxCorrelated: TypeAlias = Annotated[
     int, Option(Limits(0, 100_000), advanced=True, applies=_adapts)
@@ -237,7 +238,7 @@ _MaxCorrelated: TypeAlias = Annotated[
 class HeadsAndNeurons(Member, frozen=True, tag="heads_and_neurons"):
     """Remove attention heads and MLP neurons."""
 
-    width_multiple: _WidthMultiple = 1
+    width_multiple: _WidthMultiple = 0
     widths: _AnyWidths = Widths.FREE
     cost_basis: _Basis = CostBasis.PER_PARAMETER
 
@@ -245,7 +246,7 @@ class HeadsAndNeurons(Member, frozen=True, tag="heads_and_neurons"):
 class Neurons(Member, frozen=True, tag="neurons"):
     """Remove MLP neurons."""
 
-    width_multiple: _WidthMultiple = 1
+    width_multiple: _WidthMultiple = 0
     widths: _AnyWidths = Widths.FREE
     cost_basis: _Basis = CostBasis.PER_PARAMETER
 
@@ -409,13 +410,21 @@ class PruningConfig:
         return Structure(str(self.structure.__struct_config__.tag))
 
     @property
+    def removes_nothing(self) -> bool:
+        """True if the run only writes the unpruned model."""
+        match self.target:
+            case PrunableShare(sparsity=share) | ParameterShare(sparsity=share):
+                return share == 0
+        return False
+
+    @property
     def has_quality_limit(self) -> bool:
         """True if the run ends where the model would lose too much quality."""
         return self.max_perplexity_increase > 0 or self.max_divergence > 0
 
     @property
     def width_multiple(self) -> int:
-        """The number that divides the remaining MLP widths; 1: any width."""
+        """The number that divides the remaining MLP widths; 0: not settled yet."""
         if isinstance(self.structure, HeadsAndNeurons | Neurons):
             return self.structure.width_multiple
         return 1
@@ -452,7 +461,8 @@ class PruningConfig:
     @property
     def searches_damping(self) -> bool:
         """True if held-out windows choose the damping."""
-        return self.adapts and isinstance(self.damping, AutomaticDamping)
+        searches = self.adapts and isinstance(self.damping, AutomaticDamping)
+        return searches and not self.removes_nothing
 
     @property
     def fixed_damping(self) -> FixedDamping:

@@ -288,6 +288,8 @@ class Exported(msgspec.Struct, frozen=True, tag=True):
     expected_divergence: float | None = None  # the same of the model in memory
     checked_with: str = ""  # name and version of the program
     others: tuple[FormatSupport, ...] = ()  # support of all formats
+    # KL(model in memory || reloaded) on the tokens, in nats; None: not measured.
+    saving_divergence: float | None = None
 
 
 class RunFinished(msgspec.Struct, frozen=True, tag=True):

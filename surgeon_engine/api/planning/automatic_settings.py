@@ -1,6 +1,8 @@
-"""Settle the automatic settings of a job: its recovery, and where its weights are.
+"""Settle the automatic settings of a job.
 
-The choice is the first of these that fits the memory and the time limit of a job:
+The width multiple is the one that the number format of the export needs. The choice of
+the recovery, and of where the weights are, is the first of these that fits the memory
+and the time limit of a job:
 
     distillation of all weights; with gradient checkpointing; with adapters (LoRA);
     reconstruction alone; the refit alone
@@ -18,6 +20,7 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
+from surgeon_engine.api.config.pruning import HeadsAndNeurons, Neurons
 from surgeon_engine.api.config.recovery import (
     GradientCheckpointing,
     Recovery,
@@ -31,6 +34,8 @@ from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.planning.estimate import estimate
 from surgeon_engine.api.planning.needs import Need, Resource, ResourceStatus, needs_of
+from surgeon_engine.api.planning.planned_file import PlannedFile
+from surgeon_engine.api.planning.target_size import file_dtype
 
 _LEVELS = (Recovery.DISTILLATION, Recovery.RECONSTRUCTION, Recovery.REFIT)
 _MIN_EPOCHS = 0.25  # of a distillation that is cut by the time limit
@@ -51,12 +56,18 @@ class SettledJob:
     is_open: bool  # the settings left something of the recovery to choose
     offloads: bool  # the blocks are offloaded, and the settings did not ask for it
     obstacle: Need | None  # what the closest recovery lacks; None: nothing
+    multiple: int = 1  # of the widths, chosen for the number format; 1: none needed
 
     @property
     def messages(self) -> Iterator[str]:
         """What was chosen and why."""
         if self.is_open:
             yield self._about_recovery
+        if self.multiple > 1:
+            yield (
+                f"Widths: multiples of {self.multiple}, as many numbers as a block of "
+                "the number format has."
+            )
         if self.offloads:
             yield (
                 "Blocks are offloaded: their weights are in main memory or in files, "
@@ -98,6 +109,11 @@ def settle(config: RunConfig, model: ModelSummary, machine: Machine) -> SettledJ
     If none fits, it is the one that needs least. A recovery that needs no more than
     that one fits: something else in the run is larger.
     """
+    was_settled = bool(config.pruning.width_multiple)
+    config = with_width_multiple(config, model)
+    if config.pruning.removes_nothing:  # there is nothing to recover from
+        recovery = replace(config.recovery, level=Recovery.OFF)
+        config = replace(config, recovery=recovery)
     candidates = list(_candidates(config))
     least = _memory(candidates[-1], model, machine)
     found, obstacle = candidates[-1], None
@@ -117,8 +133,24 @@ def settle(config: RunConfig, model: ModelSummary, machine: Machine) -> SettledJ
     is_open = len({candidate.recovery for candidate in candidates}) > 1
     was_automatic = config.model.offload is Offload.AUTOMATIC
     return SettledJob(
-        found, is_open, was_automatic and found.model.offload is Offload.ON, obstacle
+        found,
+        is_open,
+        was_automatic and found.model.offload is Offload.ON,
+        obstacle,
+        1 if was_settled else config.pruning.width_multiple,
     )
+
+
+def with_width_multiple(config: RunConfig, model: ModelSummary) -> RunConfig:
+    """Return the job with an explicit width multiple, if its structure has one."""
+    pruning = config.pruning
+    structure = pruning.structure
+    if not isinstance(structure, HeadsAndNeurons | Neurons) or pruning.width_multiple:
+        return config
+    file = PlannedFile(model, file_dtype(config, model), pruning)
+    multiple = 1 if pruning.removes_nothing else file.needed_multiple
+    structure = msgspec.structs.replace(structure, width_multiple=multiple)
+    return replace(config, pruning=replace(pruning, structure=structure))
 
 
 def _memory(

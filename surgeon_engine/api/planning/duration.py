@@ -13,6 +13,7 @@ ones. With a quality limit, recovery counts once. Constants are measured
 
 from __future__ import annotations
 
+from surgeon_engine.api.config.export import K_FORMATS, QUANTIZED
 from surgeon_engine.api.config.pruning import (
     GATE_DRAWS,
     GATE_OWN_WINDOWS,
@@ -26,6 +27,7 @@ from surgeon_engine.api.messages.machine import Rates
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.messages.sources import LayerSummary
 from surgeon_engine.api.planning.memory import Footprint, readers, width
+from surgeon_engine.api.planning.target_size import file_dtype
 
 _CALLS = 60  # operations of a block's forward
 _BACKWARD_CALLS = 2.5  # of its backward, for each of those
@@ -47,6 +49,8 @@ _CHECKS = 5  # of a training, on the held-out windows
 _SAMPLED_AT_ONCE = 64  # windows
 _LIBRARIES_SECONDS = 8.0  # in which a fresh process is ready, on a usual processor
 _USUAL_CALL = 1e-6  # seconds, of that processor
+_FEEDBACK_PASSES = 4  # over the text, to feed errors of rounding forward
+_QUANTISED = 4e6  # weights rounded a second
 _DISK = 400e6  # bytes/s
 _DEQUANTISED = 8e6  # weights of a GGUF file turned into floats a second
 
@@ -84,7 +88,7 @@ class _DurationModel:
             Stage.SAMPLING: self._sampling(job.written_windows),
             Stage.UPDATE: shots * self._update(),
             Stage.SELECTION: shots * self._selection(),
-            Stage.EXPORT: 0.5 + 2 * job.export_weights / _DISK,
+            Stage.EXPORT: 0.5 + 2 * job.export_weights / _DISK + self._quantisation(),
             Stage.VERIFICATION: self._verification(),
         }
         if job.measures:
@@ -154,6 +158,16 @@ class _DurationModel:
     def _calls(self, windows: int) -> float:
         blocks = self._job.model.blocks + 1
         return self._batches(windows) * blocks * _CALLS * self._rates.call
+
+    def _quantisation(self) -> float:
+        """Return the time to round weights by what the layers read of the text."""
+        config, model = self._job.config, self._job.model
+        dtype = file_dtype(config, model)
+        if dtype not in QUANTIZED:
+            return 0.0
+        forward = self._forward(config.calibration.windows)
+        passes = 1 if dtype in K_FORMATS else _FEEDBACK_PASSES
+        return passes * forward + model.parameters / _QUANTISED
 
     def _forward(self, windows: int) -> float:
         """Return the time to evaluate the loss on `windows` windows."""

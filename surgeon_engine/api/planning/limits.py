@@ -83,7 +83,7 @@ def groups_to_keep(groups: int, share: float, bundle: int) -> int:
 
 def bundle_of(kind: Coupling, pruning: PruningConfig) -> int:
     """Return how many groups are removed together; heads are never bundled."""
-    return pruning.width_multiple if kind is Coupling.NEURONS else 1
+    return max(1, pruning.width_multiple) if kind is Coupling.NEURONS else 1
 
 
 def max_removable(pruning: PruningConfig, model: ModelSummary) -> int:
@@ -156,6 +156,8 @@ def check_target_in_limits(
         PruningError: The goal is outside, with the numbers, or the model cannot be
             pruned in this structure.
     """
+    if pruning.removes_nothing:
+        return
     for support in model.structures:
         if support.structure is pruning.kind and not support.supported:
             others = [

@@ -31,23 +31,25 @@ from functools import cached_property
 import msgspec
 
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT
-from surgeon_engine.api.config.export import FOR_TRANSFORMERS, ExportConfig, Format
+from surgeon_engine.api.config.export import (
+    FOR_TRANSFORMERS,
+    QUANTIZED,
+    ExportConfig,
+    Format,
+)
 from surgeon_engine.api.config.pruning import COUPLED, COUPLINGS, SPARSE, Method
 from surgeon_engine.api.config.recovery import Recovery, judging_windows
 from surgeon_engine.api.config.run import Dtype, Offload, RunConfig
 from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
+from surgeon_engine.api.planning.planned_file import PlannedFile
 from surgeon_engine.api.planning.recovery_memory import (
     HOST_SHARE,
     RecoveryMoment,
     recovery_moments,
     trained_weights,
 )
-from surgeon_engine.api.planning.target_size import (
-    BYTES_PER_PARAMETER,
-    file_dtype,
-    goal_of,
-)
+from surgeon_engine.api.planning.target_size import file_dtype, goal_of
 
 _FLOAT = 4  # bytes
 _BYTES = {Dtype.FLOAT32: 4, Dtype.BFLOAT16: 2, Dtype.FLOAT16: 2}
@@ -60,6 +62,7 @@ _GRAPH = 2.5  # numbers kept for each number that a layer of a block reads or wr
 _ALGEBRA = 2.5  # matrices of each of a layer's factors at once
 _SPARSE_ALGEBRA = 9  # and of the layer itself, where single weights adapt
 _DENSE_ALGEBRA = 4
+_QUANTISER_COPIES = 4  # of the largest A, its inverse and factors
 _PROBED_TOKENS = 64  # of which the logits are kept, to check the export
 _OTHER_FILES = 1_000_000  # bytes of tokenizer, card and the rest beside the weights
 _SAVED_NUMBERS = 4  # of a trained weight: itself, the best and two moments
@@ -83,7 +86,7 @@ class Footprint:
     def touched(self) -> tuple[LayerSummary, ...]:
         """The layers that lose weights."""
         structure = self.config.pruning.kind
-        if structure not in COUPLED:
+        if structure not in COUPLED and not self.config.pruning.removes_nothing:
             return self.model.layers
         places = {place(layer) for layer in self.measured}
         return tuple(x for x in self.model.layers if place(x) in places)
@@ -91,6 +94,8 @@ class Footprint:
     @cached_property
     def measured(self) -> tuple[LayerSummary, ...]:
         """The layers whose curvature is measured."""
+        if self.config.pruning.removes_nothing:
+            return ()
         wanted = COUPLINGS.get(self.config.pruning.kind)
         if wanted is None:
             return self.model.layers
@@ -109,7 +114,8 @@ class Footprint:
     @property
     def measures(self) -> bool:
         """True if the method needs calibration text."""
-        return self.config.pruning.method is not Method.MAGNITUDE
+        pruning = self.config.pruning
+        return pruning.method is not Method.MAGNITUDE and not pruning.removes_nothing
 
     @property
     def judging_windows(self) -> int:
@@ -402,6 +408,9 @@ class Footprint:
             repeated = max(again + self.logits(held), factors + self.graph)
             moments["held-out"] = factors + repeated
         moments["update"] = factors + self.choices + self.algebra
+        if file_dtype(self.config, self.model) in QUANTIZED:
+            longest = max((layer.columns for layer in self.model.layers), default=0)
+            moments["export"] = _QUANTISER_COPIES * _FLOAT * longest**2
         return moments
 
     @property
@@ -427,28 +436,33 @@ class Footprint:
     @cached_property
     def export_weights(self) -> int:
         """The bytes of the exported weights."""
-        config, model = self.config, self.model
-        dtype = file_dtype(config, model)
-        whole = int(model.parameters * BYTES_PER_PARAMETER[dtype])
-        is_masked = config.export.format is Format.MASKED
-        # With a quality limit, the size that is reached is not known beforehand.
-        is_open = config.pruning.has_quality_limit
-        if is_masked or is_open or config.pruning.kind in SPARSE:
-            return whole
-        try:
-            return goal_of(config.pruning, model, dtype).weight_bytes
-        except ConfigError:
-            return whole  # no such target; another check raises
+        return self._written(self.config.export)
 
     @property
     def checkpoint_weights(self) -> int:
         """The bytes of a checkpoint for transformers beside another export."""
         if self.config.export.format in FOR_TRANSFORMERS:
             return 0
-        held = file_dtype(self.config, self.model)
-        own = file_dtype(replace(self.config, export=ExportConfig()), self.model)
-        longer = BYTES_PER_PARAMETER[own] / BYTES_PER_PARAMETER[held]
-        return int(self.export_weights * longer)
+        return self._written(ExportConfig())
+
+    def _written(self, export: ExportConfig) -> int:
+        dtype = file_dtype(replace(self.config, export=export), self.model)
+        file = PlannedFile(self.model, dtype, self.config.pruning)
+        return file.bytes(self._removed_from_files)
+
+    @cached_property
+    def _removed_from_files(self) -> int:
+        """The number of weights that the exported files lack."""
+        config, pruning = self.config, self.config.pruning
+        is_masked = config.export.format is Format.MASKED
+        # With a quality limit, the size that is reached is not known beforehand.
+        if is_masked or pruning.has_quality_limit or pruning.kind in SPARSE:
+            return 0
+        try:
+            dtype = file_dtype(config, self.model)
+            return goal_of(pruning, self.model, dtype).removed
+        except ConfigError:
+            return 0  # no such target; another check raises
 
     @property
     def disk(self) -> int:

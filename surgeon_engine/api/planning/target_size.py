@@ -5,8 +5,8 @@
     r   removed weights, the maximum that a run removes
 
 Embeddings, norms and an untied head are not prunable: r <= p, and P - r parameters
-remain. Bytes are those of the remaining parameters in the number format of the file,
-without the few kilobytes of its header.
+remain. Bytes are those of the remaining parameters in the number format of the file
+(`planned_file.py`), without its header.
 """
 
 from __future__ import annotations
@@ -28,15 +28,10 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.formatting import format_size
 from surgeon_engine.api.messages.sources import ModelSummary
+from surgeon_engine.api.planning.planned_file import BYTES_PER_PARAMETER, PlannedFile
 from surgeon_engine.api.planning.rounding import floor_share
 from surgeon_engine.api.planning.running_memory import memory_beside_weights
 
-BYTES_PER_PARAMETER = {
-    FileDtype.FLOAT32: 4.0,
-    FileDtype.BFLOAT16: 2.0,
-    FileDtype.FLOAT16: 2.0,
-    FileDtype.Q8_0: 34 / 32,  # a block's 32 weights and their scale
-}
 _MILLION = 1_000_000
 _MEGABYTE = 1_000_000
 _GIGABYTE = 1_000_000_000
@@ -127,10 +122,11 @@ def _to_remove(pruning: PruningConfig, model: ModelSummary, dtype: FileDtype) ->
         case Parameters(millions=millions):
             remaining = round(millions * _MILLION)
         case FileSize(megabytes=megabytes):
-            remaining = floor_share(_MEGABYTE, megabytes / BYTES_PER_PARAMETER[dtype])
+            size = floor_share(_MEGABYTE, megabytes)
+            return PlannedFile(model, dtype, pruning).removed_for(size)
         case Memory(gigabytes=gigabytes, context=context):
-            left = _memory_for_weights(gigabytes, context, model)
-            remaining = floor_share(left, 1 / BYTES_PER_PARAMETER[dtype])
+            size = _memory_for_weights(gigabytes, context, model)
+            return PlannedFile(model, dtype, pruning).removed_for(size)
     return model.parameters - remaining
 
 
@@ -165,7 +161,7 @@ def _goal(
         most = prunable // of * pruning.structure.removed
         if isinstance(pruning.target, PrunableShare):
             removed = min(removed, most)  # 66.7 % means every group of 1:3
-    if removed < 1:
+    if removed < 1 and not pruning.removes_nothing:
         raise ConfigError(
             f"The target keeps all {model.parameters:,} parameters.",
             "Ask for a smaller model.",
@@ -182,5 +178,5 @@ def _goal(
         sparsity=removed / prunable,
         parameter_share=removed / model.parameters,
         parameters=model.parameters - removed,
-        weight_bytes=int((model.parameters - removed) * BYTES_PER_PARAMETER[dtype]),
+        weight_bytes=PlannedFile(model, dtype, pruning).bytes(removed),
     )

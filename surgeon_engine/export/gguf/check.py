@@ -93,10 +93,10 @@ def _compare_logits(
         agreement,
         f"llama.cpp in llama-cpp-python {llama_cpp.__version__}",
     )
+    q = _log_probabilities(logits)
+    result["saving_divergence"] = _divergence(_log_probabilities(expected), q)
     if original is not None:
-        p, q = _log_probabilities(original[0]), _log_probabilities(logits)
-        nats = float((np.exp(p) * (p - q)).sum(axis=-1).mean())
-        result["divergence"] = nats if math.isfinite(nats) else None
+        result["divergence"] = _divergence(_log_probabilities(original[0]), q)
     return result
 
 
@@ -107,7 +107,7 @@ def _compare_probabilities(
     # Leave out the last token: with it the context could be one token too short.
     expected = expected[:-1]
     count = min(_MAX_LIKELIEST, expected.shape[-1])
-    largest, agreement = 0.0, []
+    largest, agreement, divergences = 0.0, [], []
     for i, expected_logs in enumerate(_log_probabilities(expected)):
         likeliest = _likeliest(server, tokens[: i + 1], count)
         ids = [each["id"] for each in likeliest]
@@ -115,13 +115,17 @@ def _compare_probabilities(
         # numpy's maximum propagates nan; Python's depends on the order.
         largest = float(np.max([largest, np.abs(logs - expected_logs[ids]).max()]))
         agreement.append(ids[0] == int(expected_logs.argmax()))
-    return _result(
+        divergences.append(_divergence_of_likeliest(expected_logs[ids], logs))
+    result = _result(
         expected,
         largest,
         np.array(agreement),
         f"llama.cpp in xllamacpp {xllamacpp.__version__} "
         f"(log-probabilities of the {count:,} most likely tokens)",
     )
+    nats = float(np.mean(divergences))
+    result["saving_divergence"] = nats if math.isfinite(nats) else None
+    return result
 
 
 def _parameters(xllamacpp: ModuleType, path: Path, tokens: int) -> Any:
@@ -167,6 +171,22 @@ def _likeliest(server: Any, prompt: list[int], count: int) -> list[dict[str, Any
 def _log_probabilities(logits: np.ndarray) -> np.ndarray:
     shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
+def _divergence(p: np.ndarray, q: np.ndarray) -> float | None:
+    """Return the mean KL(p || q) of log-probabilities; None if it is not finite."""
+    nats = float((np.exp(p) * (p - q)).sum(axis=-1).mean())
+    return nats if math.isfinite(nats) else None
+
+
+def _divergence_of_likeliest(p: np.ndarray, q: np.ndarray) -> float:
+    """Return KL(p || q) of log-probabilities of some tokens, all others as one.
+
+    The whole divergence is no smaller.
+    """
+    rest_p, rest_q = (max(1 - float(np.exp(x).sum()), 1e-9) for x in (p, q))
+    nats = (np.exp(p) * (p - q)).sum() + rest_p * math.log(rest_p / rest_q)
+    return float(max(nats, 0.0))
 
 
 def _result(

@@ -13,7 +13,6 @@ features that are half a head apart. For these two the rows of q and k are reord
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,25 +22,32 @@ from typing import Any
 import numpy as np
 import torch
 from gguf import (
-    GGML_QUANT_SIZES,
     GGML_QUANT_VERSION,
     GGMLQuantizationType,
     GGUFWriter,
     LlamaFileType,
 )
-from gguf.quants import quantize
 from torch import Tensor
 from transformers import PretrainedConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from typing_extensions import override
 
-from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
-from surgeon_engine.api.errors import ExportError
+from surgeon_engine.api.config.export import (
+    QUANTIZED,
+    ExportConfig,
+    FileDtype,
+    Format,
+)
 from surgeon_engine.api.files import temporary_folder
+from surgeon_engine.api.planning.gguf_types import Mixture, gguf_name
 from surgeon_engine.compaction.plan import PrunedModel
 from surgeon_engine.compaction.shrink import TensorSlice, compact, head_size
-from surgeon_engine.export.base import Check, VerificationResult, Writer
+from surgeon_engine.export.base import Calibration, Check, VerificationResult, Writer
+from surgeon_engine.export.gguf.calibrated import encoded, mean_squares
 from surgeon_engine.export.gguf.check import FILE_NAME
+from surgeon_engine.export.gguf.imatrix import IMATRIX_NAME, write_imatrix
+from surgeon_engine.export.gguf.quantiser import check_installed
+from surgeon_engine.export.gguf.tensors import FileTensor
 from surgeon_engine.export.gguf.tokenizer import (
     add_tokenizer,
     tokenizer_unsupported_reason,
@@ -53,36 +59,20 @@ from surgeon_engine.export.transformers.weight_files import named_dtype
 
 CHECK = Path(__file__).with_name("check.py")
 _MODEL_TYPES = ("llama", "mistral", "qwen2")
-_OUTER_TENSORS = {
-    "model.embed_tokens.weight": "token_embd.weight",
-    "model.norm.weight": "output_norm.weight",
-    "lm_head.weight": "output.weight",
-}
-_BLOCK_MODULES = {
-    "input_layernorm": "attn_norm",
-    "self_attn.q_proj": "attn_q",
-    "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output",
-    "post_attention_layernorm": "ffn_norm",
-    "mlp.gate_proj": "ffn_gate",
-    "mlp.up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down",
-}
-_BLOCK_TENSOR = re.compile(
-    r"model\.layers\.(?P<block>\d+)\.(?P<module>.+)\.(?P<suffix>weight|bias)"
-)
 _ROPE_FACTORS = "rope_freqs.weight"
 _ROPE_TYPES = ("default", "linear", "llama3")
-_Type = GGMLQuantizationType
-_TYPES = {
-    FileDtype.FLOAT32: (_Type.F32, LlamaFileType.ALL_F32),
-    FileDtype.FLOAT16: (_Type.F16, LlamaFileType.MOSTLY_F16),
-    FileDtype.BFLOAT16: (_Type.BF16, LlamaFileType.MOSTLY_BF16),
-    FileDtype.Q8_0: (_Type.Q8_0, LlamaFileType.MOSTLY_Q8_0),
+_FILE_TYPES = {
+    FileDtype.FLOAT32: LlamaFileType.ALL_F32,
+    FileDtype.FLOAT16: LlamaFileType.MOSTLY_F16,
+    FileDtype.BFLOAT16: LlamaFileType.MOSTLY_BF16,
+    FileDtype.Q8_0: LlamaFileType.MOSTLY_Q8_0,
+    FileDtype.Q6_K: LlamaFileType.MOSTLY_Q6_K,
+    FileDtype.Q5_K_M: LlamaFileType.MOSTLY_Q5_K_M,
+    FileDtype.Q4_K_M: LlamaFileType.MOSTLY_Q4_K_M,
+    FileDtype.IQ4_NL: LlamaFileType.MOSTLY_IQ4_NL,
+    FileDtype.Q4_0: LlamaFileType.MOSTLY_Q4_0,
 }
 _BLOCK = 32  # numbers that share a scale in most quantised types
-_Q8_0_STEPS = 127  # on each side of zero; the step size is a float16
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,49 +90,11 @@ class _Widths:
         )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _FileTensor:
-    """A tensor of the GGUF file."""
-
-    name: str
-    source: TensorSlice
-    heads: int = 0  # number of heads whose rows are reordered; 0: no reordering
-    added_rows: int = 0  # of zeros
-    added_columns: int = 0
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape in the file."""
-        rows, *columns = self.source.shape
-        return (rows + self.added_rows, *(n + self.added_columns for n in columns))
-
-    def tensor(self) -> Tensor:
-        """Return the values in the order of the file."""
-        tensor = self.source.tensor()
-        if self.shape != self.source.shape:
-            filled = tensor.new_zeros(self.shape)
-            filled[tuple(slice(n) for n in tensor.shape)] = tensor
-            return filled
-        if not self.heads:
-            return tensor
-        halves = tensor.unflatten(0, (self.heads, 2, -1))
-        return halves.transpose(1, 2).reshape(tensor.shape)
-
-    def type(self, requested: GGMLQuantizationType) -> GGMLQuantizationType:
-        """Return the type: float32 for vectors, float16 for rows of partial blocks."""
-        if len(self.shape) == 1:
-            return _Type.F32
-        is_divisible = self.shape[-1] % GGML_QUANT_SIZES[requested][0] == 0
-        return requested if is_divisible else _Type.F16
-
-    def bytes(self, requested: GGMLQuantizationType) -> int:
-        """Return the size of the tensor in the file."""
-        block_length, block_bytes = GGML_QUANT_SIZES[self.type(requested)]
-        return int(np.prod(self.shape)) // block_length * block_bytes
-
-
 class GgufWriter(Writer):
     """Writes a model like Llama as `model.gguf`."""
+
+    def __init__(self, *, feeds_errors: bool = True) -> None:
+        self._feeds_errors = feeds_errors  # where the type allows it
 
     @override
     def unsupported_reason(self, pruned: PrunedModel) -> str:
@@ -160,18 +112,31 @@ class GgufWriter(Writer):
             path = Path(folder) / FILE_NAME
             with _open_with_header(pruned, dtype, path) as (_, tensors):
                 pass
-            kind = _TYPES[named_dtype(Format.GGUF, dtype, pruned.loaded)][0]
             header = _padded(path.stat().st_size)
-        return header + sum(_padded(each.bytes(kind)) for each in tensors)
+        mixture = _mixture(pruned, dtype)
+        return header + sum(_padded(each.bytes(mixture)) for each in tensors)
 
     @override
-    def write(self, pruned: PrunedModel, config: ExportConfig, folder: Path) -> None:
-        kind = _TYPES[named_dtype(Format.GGUF, config.dtype, pruned.loaded)][0]
-        path = folder / FILE_NAME
-        with _open_with_header(pruned, config.dtype, path) as (writer, tensors):
-            for each in tensors:
-                encoded = _encode(each.name, each.tensor(), each.type(kind))
-                writer.write_tensor_data(encoded)
+    def write(
+        self,
+        pruned: PrunedModel,
+        config: ExportConfig,
+        folder: Path,
+        calibration: Calibration | None = None,
+    ) -> None:
+        loaded, mixture = pruned.loaded, _mixture(pruned, config.dtype)
+        squares: dict[str, Tensor] = {}
+        check_installed(mixture.dtype)
+        if mixture.dtype not in QUANTIZED:
+            calibration = None
+        with _open_with_header(pruned, config.dtype, folder / FILE_NAME) as opened:
+            writer, tensors = opened
+            if calibration is not None:
+                squares = mean_squares(loaded, calibration)
+                write_imatrix(folder / IMATRIX_NAME, tensors, squares, calibration)
+            text = calibration if self._feeds_errors else None
+            for data in encoded(tensors, mixture, loaded, squares, text):
+                writer.write_tensor_data(data)
 
     @override
     def verify(self, folder: Path, probe: Path, check: Check) -> VerificationResult:
@@ -211,23 +176,13 @@ def _architecture_unsupported_reason(pruned: PrunedModel) -> str:
 
 def _tensor_unsupported_reason(pruned: PrunedModel) -> str:
     tensors = compact(pruned.loaded.model, pruned.plan).tensors
-    unknown = [name for name in tensors if not _gguf_name(name)]
+    unknown = [name for name in tensors if not gguf_name(name)]
     if unknown:
         return f"llama.cpp does not support the tensor {unknown[0]}."
     widths = _widths(pruned, tensors)
     if not all(widths.neurons) or not all(widths.heads):
         return "llama.cpp needs at least one head and one neuron in each block."
     return ""
-
-
-def _gguf_name(name: str) -> str:
-    """Return the GGUF name of a tensor of transformers; empty if it has none."""
-    if name in _OUTER_TENSORS:
-        return _OUTER_TENSORS[name]
-    match = _BLOCK_TENSOR.fullmatch(name)
-    if match is None or match["module"] not in _BLOCK_MODULES:
-        return ""
-    return f"blk.{match['block']}.{_BLOCK_MODULES[match['module']]}.{match['suffix']}"
 
 
 def _widths(pruned: PrunedModel, tensors: dict[str, TensorSlice]) -> _Widths:
@@ -261,7 +216,7 @@ def _filled_up(neurons: int, full: int) -> int:
 @contextmanager
 def _open_with_header(
     pruned: PrunedModel, dtype: FileDtype, path: Path
-) -> Iterator[tuple[GGUFWriter, list[_FileTensor]]]:
+) -> Iterator[tuple[GGUFWriter, list[FileTensor]]]:
     """Yield a file with its header, and the tensors to write, in order."""
     config = pruned.loaded.model.config
     slices = compact(pruned.loaded.model, pruned.plan).tensors
@@ -271,12 +226,12 @@ def _open_with_header(
     tensors = list(_file_tensors(slices, widths, is_reordered))
     factors = _rope_factors(config)
     if factors is not None:
-        tensors.append(_FileTensor(_ROPE_FACTORS, TensorSlice(factors)))
-    requested, file_type = _TYPES[named_dtype(Format.GGUF, dtype, pruned.loaded)]
+        tensors.append(FileTensor(_ROPE_FACTORS, TensorSlice(factors)))
+    mixture = _mixture(pruned, dtype)
     writer = GGUFWriter(path, architecture)
     writer.add_type("model")
     writer.add_name(pruned.loaded.source.name)
-    writer.add_file_type(file_type)
+    writer.add_file_type(_FILE_TYPES[mixture.dtype])
     writer.add_quantization_version(GGML_QUANT_VERSION)
     _add_provenance(writer, provenance_of(pruned.loaded.source))
     _add_sizes(writer, config, widths)
@@ -286,8 +241,8 @@ def _open_with_header(
             each.name,
             each.shape,
             np.dtype(np.float32),
-            each.bytes(requested),
-            raw_dtype=each.type(requested),
+            each.bytes(mixture),
+            raw_dtype=GGMLQuantizationType[each.type(mixture)],
         )
     try:
         writer.write_header_to_file()
@@ -296,6 +251,18 @@ def _open_with_header(
         yield writer, tensors
     finally:
         writer.close()
+
+
+def _mixture(pruned: PrunedModel, dtype: FileDtype) -> Mixture:
+    loaded = pruned.loaded
+    tensors = compact(loaded.model, pruned.plan).tensors
+    widths = _widths(pruned, tensors)
+    return Mixture(
+        named_dtype(Format.GGUF, dtype, loaded),
+        blocks=len(widths.heads),
+        queries_per_key=widths.heads[0] // widths.kv_heads[0],
+        has_head="lm_head.weight" in tensors,
+    )
 
 
 def _add_provenance(writer: GGUFWriter, provenance: Provenance) -> None:
@@ -350,9 +317,9 @@ def _add_sizes(writer: GGUFWriter, config: PretrainedConfig, widths: _Widths) ->
 
 def _file_tensors(
     slices: dict[str, TensorSlice], widths: _Widths, is_reordered: bool
-) -> Iterator[_FileTensor]:
+) -> Iterator[FileTensor]:
     for name, source in slices.items():
-        gguf_name = _gguf_name(name)
+        file_name, layer = gguf_name(name), name.rpartition(".")[0]
         if ".mlp." in name:
             neurons = widths.neurons[int(name.split(".")[2])]
             if ".down_proj.weight" in name:
@@ -361,14 +328,14 @@ def _file_tensors(
                 added = {}
             else:
                 added = {"added_rows": neurons - source.shape[0]}
-            yield _FileTensor(gguf_name, source, **added)
+            yield FileTensor(file_name, source, layer, **added)
             continue
         heads = 0
         if is_reordered and ".self_attn.q_proj." in name:
             heads = widths.heads[int(name.split(".")[2])]
         elif is_reordered and ".self_attn.k_proj." in name:
             heads = widths.kv_heads[int(name.split(".")[2])]
-        yield _FileTensor(gguf_name, source, heads)
+        yield FileTensor(file_name, source, layer, heads)
 
 
 def _rope_factors(config: PretrainedConfig) -> Tensor | None:
@@ -385,20 +352,3 @@ def _rope_factors(config: PretrainedConfig) -> Tensor | None:
 
 def _padded(size: int) -> int:
     return int(GGUFWriter.ggml_pad(size, 32))
-
-
-def _encode(name: str, tensor: Tensor, kind: GGMLQuantizationType) -> np.ndarray:
-    if kind == _Type.F32:
-        return tensor.float().numpy()
-    if kind == _Type.BF16:  # numpy has no bfloat16: pass its bits
-        return tensor.bfloat16().view(torch.int16).numpy()
-    largest = float(tensor.abs().max())
-    steps = _Q8_0_STEPS if kind == _Type.Q8_0 else 1
-    if torch.tensor(largest / steps).half().isinf():
-        raise ExportError(
-            f"{name} has weights up to {largest:.3g}, too large for float16.",
-            "Choose bfloat16.",
-        )
-    if kind == _Type.F16:
-        return tensor.half().numpy()
-    return quantize(tensor.float().numpy(), kind)

@@ -19,6 +19,7 @@ from surgeon_engine.api.files import check_not_occupied
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.model_info.header import local_path
 from surgeon_engine.api.model_info.source_names import DEMO
+from surgeon_engine.api.planning.automatic_settings import with_width_multiple
 from surgeon_engine.api.planning.limits import check_target_in_limits
 from surgeon_engine.api.planning.target_size import file_dtype, goal_of
 from surgeon_gui.base import paths
@@ -279,8 +280,9 @@ def target_problem(config: RunConfig, model: ModelSummary | None) -> Problem:
         )
         return Problem(problem, "width_multiple")
     try:
-        goal = goal_of(config.pruning, model, file_dtype(config, model))
-        check_target_in_limits(goal, config.pruning, model)
+        pruning = with_width_multiple(config, model).pruning
+        goal = goal_of(pruning, model, file_dtype(config, model))
+        check_target_in_limits(goal, pruning, model)
     except (ConfigError, PruningError) as error:
         return Problem(f"{error.message} {error.hint}".strip(), "target")
     return Problem()

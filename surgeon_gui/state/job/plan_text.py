@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from surgeon_engine.api.config.export import FileDtype, Format
+from surgeon_engine.api.config.export import QUANTIZED, FileDtype, Format
 from surgeon_engine.api.config.pruning import (
     BY_LAYER,
     NM,
@@ -20,11 +20,9 @@ from surgeon_engine.api.config.pruning import (
 )
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.sources import ModelSummary, StructureSupport
-from surgeon_engine.api.planning.target_size import (
-    BYTES_PER_PARAMETER,
-    Goal,
-    file_dtype,
-)
+from surgeon_engine.api.planning.automatic_settings import with_width_multiple
+from surgeon_engine.api.planning.planned_file import PlannedFile
+from surgeon_engine.api.planning.target_size import Goal, file_dtype
 from surgeon_gui.base.translation import inside, ntr, tr
 from surgeon_gui.state.job.file_formats import (
     disabled_formats,
@@ -39,6 +37,8 @@ from surgeon_gui.text.labels import source_name
 
 def brief_plan(pruning: PruningConfig) -> str:
     """Return the target, the number of shots and the structure in few words."""
+    if pruning.removes_nothing:
+        return tr("Write without pruning")
     return tr("{target} {shots}, {structure}").format(
         target=brief_target(pruning),
         shots=_shots(pruning),
@@ -50,6 +50,8 @@ def describe_plan(config: RunConfig, model: ModelSummary) -> str:
     """Return what a run does, in a sentence or two."""
     pruning = config.pruning
     name = source_name(config.model.source)
+    if pruning.removes_nothing:
+        return _describe_unpruned(config, model)
     how = f"{_shots(pruning)}, {_as_structure(pruning)}"
     if pruning.method is not Method.LLM_SURGEON:
         how = tr("{how} by {method}").format(how=how, method=CHOICES[pruning.method][0])
@@ -80,6 +82,8 @@ def describe_goal(config: RunConfig, model: ModelSummary) -> str:
     if goal is None:
         return ""
     pruning = config.pruning
+    if pruning.removes_nothing:
+        return _describe_unpruned(config, model)
     of_prunable = numbers.percent(goal.sparsity, decimals=2)
     of_all = numbers.percent(goal.parameter_share, decimals=2)
     return tr(
@@ -95,6 +99,63 @@ def describe_goal(config: RunConfig, model: ModelSummary) -> str:
         size=_weight_size(config, goal, model),
         file=_file_in_full(config, goal, model),
         limit=_groups(pruning, goal) + _quality_limit(pruning),
+    )
+
+
+def _describe_unpruned(config: RunConfig, model: ModelSummary) -> str:
+    """Return what a run does that removes nothing."""
+    dtype = file_dtype(config, model)
+    return tr(
+        "{model}: nothing is removed. The run writes the model in {dtype}, in a file "
+        "of about {size} (original {original}), and verifies it."
+    ).format(
+        model=source_name(config.model.source),
+        dtype=choice_label(dtype)[0],
+        size=numbers.size(PlannedFile(model, dtype, config.pruning).bytes(0)),
+        original=numbers.size(model.file_bytes),
+    )
+
+
+def quantisation(config: RunConfig, model: ModelSummary) -> str:
+    """Return the bits per weight of a quantised file and its widths; else ""."""
+    dtype, goal = file_dtype(config, model), goal_or_none(config, model)
+    if dtype not in QUANTIZED or goal is None or leaves_zeros(config):
+        return ""
+    file = PlannedFile(model, dtype, config.pruning)
+    bits = tr("{dtype} takes {bits} bits per weight.").format(
+        dtype=choice_label(dtype)[0],
+        bits=numbers.significant(file.bits_per_weight(goal.removed), 3),
+    )
+    multiple = with_width_multiple(config, model).pruning.width_multiple
+    if config.pruning.width_multiple or multiple <= 1:
+        return bits
+    widths = tr("MLP widths become multiples of {multiple}, which its blocks fill.")
+    return f"{bits} {widths.format(multiple=multiple)}"
+
+
+def quantised_note(config: RunConfig, model: ModelSummary) -> str:
+    """Return what a quantised file costs, and how to quantise alone; else ""."""
+    note = quantisation(config, model)
+    if not note or config.pruning.removes_nothing:
+        return note
+    hint = tr("To quantize without pruning, set the target to 0 % (step 3).")
+    return f"{note} {hint}"
+
+
+def fallback_warning(config: RunConfig, model: ModelSummary) -> str:
+    """Return which matrices get a longer number format, because of their widths."""
+    dtype = file_dtype(config, model)
+    fallbacks = PlannedFile(model, dtype, config.pruning).fallbacks
+    if not fallbacks or leaves_zeros(config):
+        return ""
+    return ntr(
+        "The rows of {n} matrix do not fill the blocks of {dtype}: it gets {types}.",
+        "The rows of {n} matrices do not fill the blocks of {dtype}: they get {types}.",
+        sum(fallbacks.values()),
+    ).format(
+        n=sum(fallbacks.values()),
+        dtype=choice_label(dtype)[0],
+        types=tr(" or ").join(sorted(fallbacks)),
     )
 
 
@@ -114,7 +175,10 @@ def _groups(pruning: PruningConfig, goal: Goal) -> str:
 
 
 def brief_sizes(config: RunConfig, model: ModelSummary) -> str:
-    """Return parameters and file size before and after, or an empty text."""
+    """Return the sizes before and after, and facts of a quantised file, by line.
+
+    Empty if the target cannot be reached.
+    """
     goal = goal_or_none(config, model)
     if goal is None:
         return ""
@@ -130,7 +194,8 @@ def brief_sizes(config: RunConfig, model: ModelSummary) -> str:
     file = tr("{before} \N{RIGHTWARDS ARROW} {after} on disk").format(
         before=numbers.size(model.file_bytes), after=numbers.size(goal.weight_bytes)
     )
-    return f"{parameters}\n{file}"
+    facts = quantisation(config, model), fallback_warning(config, model)
+    return "\n".join((parameters, file, *filter(None, facts)))
 
 
 def format_sizes(config: RunConfig, model: ModelSummary) -> str:
@@ -140,11 +205,11 @@ def format_sizes(config: RunConfig, model: ModelSummary) -> str:
         return ""
     dtypes = [FileDtype.FLOAT32, FileDtype.FLOAT16]
     if not disabled_formats(config.pruning, model).get(Format.GGUF):
-        dtypes.append(FileDtype.Q8_0)
-    parameters = model.parameters if leaves_zeros(config) else goal.parameters
+        dtypes += [FileDtype.Q8_0, FileDtype.Q4_K_M]
+    removed = 0 if leaves_zeros(config) else goal.removed
     sizes = ", ".join(
         tr("{size} in {dtype}").format(
-            size=numbers.size(int(parameters * BYTES_PER_PARAMETER[dtype])),
+            size=numbers.size(PlannedFile(model, dtype, config.pruning).bytes(removed)),
             dtype=choice_label(dtype)[0],
         )
         for dtype in dtypes
@@ -173,7 +238,8 @@ def _result_bytes(config: RunConfig, model: ModelSummary) -> int:
         return 0
     if not leaves_zeros(config):
         return goal.weight_bytes
-    return int(model.parameters * BYTES_PER_PARAMETER[file_dtype(config, model)])
+    dtype = file_dtype(config, model)
+    return PlannedFile(model, dtype, config.pruning).bytes(0)
 
 
 def _file(config: RunConfig, goal: Goal, model: ModelSummary) -> str:

@@ -57,10 +57,12 @@ class ExportPage(Page):
         self._about = _quiet_label("export_format_note")
         self._unavailable = _quiet_label("export_unavailable_note")
         self._sizes = _quiet_label("export_sizes_note")
+        self._quantised = _quiet_label("export_quantised_note")
+        self._fallback = warning_label("export_fallback_note")
         self._larger = warning_label("export_larger_forecast")
         for label in (self._about, self._unavailable):
             self._form.add_below("format", label)
-        for label in (self._sizes, self._larger):
+        for label in (self._quantised, self._sizes, self._fallback, self._larger):
             self._form.add_below("dtype", label)
         self._note = _quiet_label("export_note")
 
@@ -106,10 +108,14 @@ class ExportPage(Page):
         self._unavailable.setVisible(bool(note))
 
     def _show_sizes(self, state: AppState) -> None:
-        sizes = larger = ""
+        quantised = fallback = sizes = larger = ""
         if state.model is not None:
+            quantised = plan_text.quantised_note(state.config, state.model)
+            fallback = plan_text.fallback_warning(state.config, state.model)
             sizes = plan_text.format_sizes(state.config, state.model)
             larger = plan_text.larger_forecast(state.config, state.model)
+        show_problem(self._quantised, quantised)
+        show_problem(self._fallback, fallback)
         show_problem(self._sizes, sizes)
         show_problem(self._larger, larger)
 

@@ -37,7 +37,7 @@ from surgeon_gui.widgets.controls import described, ignore_wheel, text_label
 from surgeon_gui.widgets.forms.inputs import DecimalInput, WholeInput
 from surgeon_gui.widgets.tool_tips import plain_tip
 
-_MIN_VALUE, _MAX_VALUE = 1, 95  # percent on the slider; the boxes are finer
+_MIN_VALUE, _MAX_VALUE = 0, 95  # percent on the slider; the boxes are finer
 _BOXES = {
     Target.PRUNABLE_SHARE: "pruning_sparsity",
     Target.PARAMETER_SHARE: "pruning_parameter_share",

@@ -70,7 +70,7 @@ def test_run_invalid_job_prints_message(tmp_path, capsys):
     job.write_text("[pruning]\nsparsity = 2.0\n")
     code, out, err = run("run", job, capsys=capsys)
     assert code == 1
-    assert "sparsity must be in (0, 0.95], got 2.0." in err
+    assert "sparsity must be in [0, 0.95], got 2.0." in err
     assert "Traceback" not in out + err
 
 

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 import torch
 
-from surgeon_engine.api.config.export import FileDtype
+from surgeon_engine.api.config.export import QUANTIZED, FileDtype
 from surgeon_engine.export.base import VerificationResult
 from surgeon_engine.export.transformers.check import compare
 from surgeon_engine.export.verify import describe_mismatch, expected_figures, save_probe
@@ -17,12 +17,7 @@ from tests.helpers.tiny_models import tiny_model
 
 RIGHT = VerificationResult(64, 0.0, 20.0, 1.0, 12.0, "transformers 5.24.0")
 LLAMA_CPP = "llama.cpp in xllamacpp 0.2"
-F32, F16, BF16, Q8_0 = (
-    FileDtype.FLOAT32,
-    FileDtype.FLOAT16,
-    FileDtype.BFLOAT16,
-    FileDtype.Q8_0,
-)
+F32, F16, BF16 = FileDtype.FLOAT32, FileDtype.FLOAT16, FileDtype.BFLOAT16
 BELOW, ABOVE = 0.99, 1.01
 
 
@@ -39,7 +34,6 @@ def problem(*dtypes: FileDtype, **changed) -> str:
         (F32, LLAMA_CPP, 1e-3),
         (F16, LLAMA_CPP, 1e-2),
         (BF16, LLAMA_CPP, 5e-2),
-        (Q8_0, LLAMA_CPP, 0.25),
     ],
 )
 def test_logit_difference_is_limited_relative_to_largest_logit(dtype, program, limit):
@@ -54,9 +48,7 @@ def test_logit_difference_is_limited_relative_to_largest_logit(dtype, program, l
     )
 
 
-@pytest.mark.parametrize(
-    ("dtype", "minimum"), [(F32, 0.98), (F16, 0.9), (BF16, 0.9), (Q8_0, 0.75)]
-)
+@pytest.mark.parametrize(("dtype", "minimum"), [(F32, 0.98), (F16, 0.9), (BF16, 0.9)])
 def test_agreement_is_limited_by_dtype(dtype, minimum):
     assert problem(dtype, agreement=minimum) == ""
     assert problem(dtype, agreement=minimum - 0.01) == (
@@ -65,9 +57,7 @@ def test_agreement_is_limited_by_dtype(dtype, minimum):
     )
 
 
-@pytest.mark.parametrize(
-    ("dtype", "limit"), [(F32, 1e-3), (F16, 0.02), (BF16, 0.05), (Q8_0, 0.1)]
-)
+@pytest.mark.parametrize(("dtype", "limit"), [(F32, 1e-3), (F16, 0.02), (BF16, 0.05)])
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_perplexity_deviation_is_limited_by_dtype(dtype, limit, sign):
     def at(share: float) -> str:
@@ -93,7 +83,27 @@ def test_unverified_file_has_no_mismatch():
 
 
 def test_infinite_logits_are_a_mismatch():
-    assert "differ infinitely" in problem(Q8_0, largest_difference=None)
+    assert "differ infinitely" in problem(F16, largest_difference=None)
+
+
+def test_quantised_files_are_judged_by_their_divergence():
+    limits = {}
+    for dtype in QUANTIZED:
+        off = {"largest_difference": 15.0, "agreement": 0.7}
+        text = problem(dtype, F32, saving_divergence=9.0, **off)
+        limits[dtype] = float(text.split("maximum ")[1].split(")")[0])
+        near = limits[dtype] * BELOW
+        assert problem(dtype, F32, saving_divergence=near, **off) == ""
+    assert limits[FileDtype.Q8_0] == 0.05
+    assert list(limits.values()) == sorted(limits.values())
+    assert problem(FileDtype.Q4_0, saving_divergence=0.75) == (
+        "The reloaded checkpoint gives a KL of 0.75 nats to the model in memory "
+        "(maximum 0.5)."
+    )
+
+
+def test_quantised_file_without_finite_divergence_is_a_mismatch():
+    assert "no finite KL" in problem(FileDtype.Q8_0, saving_divergence=None)
 
 
 def test_loosest_tolerance_of_several_dtypes_applies():

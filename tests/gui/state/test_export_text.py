@@ -78,6 +78,15 @@ def test_figures_of_the_reloaded_model_are_shown_by_what_saving_changed(
     assert facts_of(result)["Perplexity"] == text
 
 
+def test_divergence_of_the_file_is_shown():
+    result = exported("there", PruningConfig())
+    assert "KL by saving" not in facts_of(result)
+    quantised = msgspec.structs.replace(result, saving_divergence=0.0123)
+    assert facts_of(quantised)["KL by saving"] == "0.012"
+    saved = dict(export_text.saved_facts(quantised, 0))
+    assert saved["KL by saving"] == "0.012"
+
+
 def test_export_that_no_program_could_run_is_marked():
     result = exported("there", PruningConfig(), is_run=False)
     facts = facts_of(result)

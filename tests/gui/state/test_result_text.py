@@ -7,7 +7,7 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from surgeon_engine.api.config.export import Format
+from surgeon_engine.api.config.export import FileDtype, Format
 from surgeon_engine.api.config.pruning import PruningConfig, Structure
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.events import Failed
@@ -45,6 +45,14 @@ def test_headline_of_zeros_promises_no_fewer_parameters(run):
     masked = replace(run.config.export, format=Format.MASKED)
     zeros = replace(run, config=replace(run.config, export=masked))
     assert "of the prunable weights are zero" in result_text.headline(zeros)
+
+
+def test_headline_of_an_unpruned_model_names_its_number_format(run):
+    nothing = replace(run.config, pruning=pruning_config(sparsity=0.0))
+    short = msgspec.structs.replace(run.exported, dtype=FileDtype.Q4_0)
+    unpruned = replace(run, config=nothing, exported=short)
+    expected = "4 bits (Q4_0), 8.4 MB instead of 11.3 MB"
+    assert plain(result_text.headline(unpruned)) == expected
 
 
 def test_larger_result_is_no_success(run):

@@ -186,17 +186,24 @@ def test_settings_that_a_job_leaves_out_have_their_defaults():
     assert config == dataclasses.replace(RunConfig(), pruning=PruningConfig(shots=5))
 
 
-@pytest.mark.parametrize("sparsity", [0.0, -0.1, 0.96, 1.0, float("nan")])
+@pytest.mark.parametrize("sparsity", [-0.1, 0.96, 1.0, float("nan")])
 @pytest.mark.parametrize("kind", [PrunableShare, ParameterShare])
 def test_sparsity_out_of_range_raises_with_the_range(kind, sparsity):
-    with pytest.raises(ConfigError, match=r"sparsity must be in \(0, 0\.95\], got"):
+    with pytest.raises(ConfigError, match=r"sparsity must be in \[0, 0\.95\], got"):
         kind(sparsity)
+
+
+def test_share_of_zero_removes_nothing():
+    for kind in (PrunableShare, ParameterShare):
+        assert PruningConfig(target=kind(0.0)).removes_nothing
+        assert not PruningConfig(target=kind(0.1)).removes_nothing
+    assert not PruningConfig(target=FileSize(1.0)).removes_nothing
 
 
 @pytest.mark.parametrize(
     ("job", "sentence"),
     [
-        ("[pruning]\nsparsity = 1.5", r"sparsity must be in \(0, 0.95\], got 1.5"),
+        ("[pruning]\nsparsity = 1.5", r"sparsity must be in \[0, 0.95\], got 1.5"),
         ("[pruning]\nsparsty = 0.5", "pruning has no setting called 'sparsty'"),
         ("[prunning]\nshots = 2", "The job has no part called 'prunning'"),
         ("[pruning]\nshots = 'two'", r"Expected `int`, got `str` - at `\$.pruning"),

@@ -7,8 +7,8 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from surgeon_engine.api.config.export import ExportConfig, FileDtype
-from surgeon_engine.api.config.pruning import Method, Structure
+from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
+from surgeon_engine.api.config.pruning import Method, PrunableShare, Structure
 from surgeon_engine.api.config.recovery import (
     GradientCheckpointing,
     Recovery,
@@ -17,7 +17,11 @@ from surgeon_engine.api.config.recovery import (
 )
 from surgeon_engine.api.config.run import Device, Dtype, ModelConfig, Offload
 from surgeon_engine.api.errors import ConfigError
-from surgeon_engine.api.planning.automatic_settings import settle
+from surgeon_engine.api.messages.run import Stage
+from surgeon_engine.api.planning.automatic_settings import (
+    settle,
+    with_width_multiple,
+)
 from surgeon_engine.api.planning.estimate import estimate
 from surgeon_engine.api.planning.needs import Resource
 from surgeon_engine.api.planning.resource_check import (
@@ -134,7 +138,7 @@ def test_obstacle_says_what_the_closest_recovery_needs():
 
 def test_explicit_settings_stay():
     for rung in LADDER:
-        config = explicit(rung)
+        config = with_width_multiple(explicit(rung), MODEL)
         found = settle(config, MODEL, machine(free=10**6))
         assert found.config == config
         assert not found.is_open
@@ -318,3 +322,24 @@ def test_training_of_all_weights_and_offloaded_blocks_exclude_each_other():
     with pytest.raises(ConfigError, match="train adapters"):
         with_offload(job, Offload.ON).check_consistency()
     assert settled_on_gpu(job, 10**6).config.model.offload is Offload.OFF
+
+
+def test_width_multiple_of_the_number_format_is_announced():
+    export = ExportConfig(format=Format.GGUF, dtype=FileDtype.Q4_0)
+    found = settle(replace(JOB, export=export), MODEL, machine(PLENTY))
+    assert found.config.pruning.width_multiple == 32
+    assert any("multiples of 32" in message for message in found.messages)
+    plain = settle(JOB, MODEL, machine(PLENTY))
+    assert plain.config.pruning.width_multiple == 1
+    assert not any("multiples" in message for message in plain.messages)
+
+
+def test_target_of_zero_needs_no_recovery():
+    nothing = replace(JOB.pruning, target=PrunableShare(0.0))
+    found = settle(replace(JOB, pruning=nothing), MODEL, machine(PLENTY))
+    assert found.config.recovery.level is Recovery.OFF
+    stages = estimate(found.config, MODEL, machine(PLENTY)).seconds_of_stages
+    assert not {Stage.CURVATURE, Stage.DAMPING, Stage.REFIT} & set(stages)
+    assert stages[Stage.UPDATE] == stages[Stage.SELECTION] == 0
+    whole = estimate(JOB, MODEL, machine(PLENTY))
+    assert estimate(found.config, MODEL, machine(PLENTY)).engine < whole.engine

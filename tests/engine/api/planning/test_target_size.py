@@ -192,9 +192,3 @@ def test_file_has_the_number_format_of_the_original(stored, export, expected):
 )
 def test_shorter_number_format_is_the_default(form, wanted, pruned, stored, expected):
     assert number_format(form, wanted, pruned, stored) is expected
-
-
-def test_q8_0_block_counts_its_scale():
-    whole = goal_of(pruning_config(sparsity=0.5), MODEL, FileDtype.FLOAT32)
-    eight = goal_of(pruning_config(sparsity=0.5), MODEL, FileDtype.Q8_0)
-    assert eight.weight_bytes == int(whole.parameters * 34 / 32)

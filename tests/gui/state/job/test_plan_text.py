@@ -9,6 +9,7 @@ import msgspec
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.planning.planned_file import PlannedFile
 from surgeon_gui.state.job import plan_text
 from surgeon_gui.state.job.targets import goal_or_none
 from surgeon_gui.text import numbers
@@ -25,8 +26,11 @@ QUANTISED = msgspec.structs.replace(
 def test_sizes_are_those_of_the_remaining_parameters():
     parameters = goal_or_none(CONFIG, QUANTISED).parameters
     text = plan_text.format_sizes(CONFIG, QUANTISED)
-    for size in (4 * parameters, 2 * parameters, int(parameters * 34 / 32)):
+    for size in (4 * parameters, 2 * parameters):
         assert numbers.size(size) in text
+    for dtype in (FileDtype.Q8_0, FileDtype.Q4_K_M):
+        file = PlannedFile(QUANTISED, dtype, CONFIG.pruning)
+        assert numbers.size(file.bytes(QUANTISED.parameters - parameters)) in text
     assert text.endswith(f"original takes {numbers.size(QUANTISED.file_bytes)}.")
 
 
@@ -54,3 +58,56 @@ def test_result_that_becomes_larger_is_announced():
     assert plan_text.larger_forecast(CONFIG, usual) == ""
     wide = replace(CONFIG, export=ExportConfig(dtype=FileDtype.FLOAT32))
     assert plan_text.larger_forecast(wide, usual) != ""
+
+
+def as_gguf(dtype: FileDtype, **pruning) -> RunConfig:
+    export = ExportConfig(format=Format.GGUF, dtype=dtype)
+    pruning = {"sparsity": 0.3} | pruning
+    return RunConfig(pruning=pruning_config(**pruning), export=export)
+
+
+def test_plan_states_bits_and_widths_of_a_quantised_file():
+    config = as_gguf(FileDtype.Q4_0)
+    plan = plan_text.brief_sizes(config, QUANTISED)
+    goal = goal_or_none(config, QUANTISED)
+    file = PlannedFile(QUANTISED, FileDtype.Q4_0, config.pruning)
+    bits = numbers.significant(file.bits_per_weight(goal.removed), 3)
+    assert f"4 bits (Q4_0) takes {bits} bits per weight." in plan
+    multiple = file.needed_multiple
+    assert multiple > 1
+    assert f"multiples of {multiple}, which its blocks fill." in plan
+    chosen = as_gguf(FileDtype.Q4_0, width_multiple=8)
+    assert "blocks fill" not in plan_text.brief_sizes(chosen, QUANTISED)
+    assert plan_text.quantisation(CONFIG, QUANTISED) == ""
+
+
+def test_note_of_the_export_says_how_to_quantise_alone():
+    hint = "To quantize without pruning, set the target to 0 % (step 3)."
+    assert plan_text.quantised_note(as_gguf(FileDtype.Q4_0), QUANTISED).endswith(hint)
+    alone = as_gguf(FileDtype.Q4_0, sparsity=0.0)
+    assert hint not in plan_text.quantised_note(alone, QUANTISED)
+    assert plan_text.quantised_note(CONFIG, QUANTISED) == ""
+
+
+def test_target_of_zero_only_writes_the_model():
+    config = as_gguf(FileDtype.Q4_0, sparsity=0.0)
+    assert plan_text.brief_plan(config.pruning) == "Write without pruning"
+    for text in (
+        plan_text.describe_plan(config, QUANTISED),
+        plan_text.describe_goal(config, QUANTISED),
+    ):
+        assert "nothing is removed. The run writes the model in 4 bits (Q4_0)" in text
+        assert "multiples" not in text
+
+
+def test_fallbacks_are_a_warning():
+    narrow = as_gguf(FileDtype.Q4_K_M, width_multiple=8)
+    file = PlannedFile(QUANTISED, FileDtype.Q4_K_M, narrow.pruning)
+    count = sum(file.fallbacks.values())
+    assert count > 1
+    warning = plan_text.fallback_warning(narrow, QUANTISED)
+    assert warning.startswith(f"The rows of {count} matrices do not fill the blocks")
+    assert "4 bits (Q4_K_M)" in warning
+    assert all(kind in warning for kind in file.fallbacks)
+    assert plan_text.brief_sizes(narrow, QUANTISED).endswith(warning)
+    assert plan_text.fallback_warning(CONFIG, QUANTISED) == ""

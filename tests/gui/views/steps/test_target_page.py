@@ -99,6 +99,15 @@ def test_changing_the_unit_of_the_target_keeps_the_size(page):
     assert find(page, "pruning_megabytes").text() == "8.395 MB"
 
 
+def test_target_of_zero_can_be_chosen_and_started(page):
+    find(page, "sparsity_slider").setValue(0)
+    assert pruning_of(page).removes_nothing
+    assert find(page, "pruning_sparsity").value() == 0
+    assert "nothing is removed" in find(page, "goal_label").text()
+    assert find(page, "pruning_million_parameters").text() == "2.829 M"
+    assert find(page, "start_button").isEnabled()
+
+
 def test_unreachable_target_is_reported_with_the_numbers(page):
     choose(page, "target", Target.PARAMETERS)
     find(page, "pruning_million_parameters").setValue(0.1)

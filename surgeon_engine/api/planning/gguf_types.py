@@ -1,0 +1,182 @@
+"""The type of each tensor in a GGUF file, by the rules of llama.cpp's llama-quant.cpp.
+
+A number format names a mixture: most matrices have its base type, and those that suffer
+most from rounding a longer one. A type divides each row of a matrix into blocks, and
+takes only rows of whole blocks; other rows fall back to a type with shorter blocks.
+
+The rules are those for models with an importance matrix. The forecast of a plan and the
+writer of the file both follow them.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from surgeon_engine.api.config.export import QUANTIZED, FileDtype
+
+
+class TensorType(StrEnum):
+    """Types of tensors, by their names in GGUF."""
+
+    F32 = "F32"
+    F16 = "F16"
+    BF16 = "BF16"
+    Q8_0 = "Q8_0"
+    Q6_K = "Q6_K"
+    Q5_K = "Q5_K"
+    Q5_1 = "Q5_1"
+    Q5_0 = "Q5_0"
+    Q4_K = "Q4_K"
+    Q4_1 = "Q4_1"
+    Q4_0 = "Q4_0"
+    IQ4_NL = "IQ4_NL"
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A block of neighboring numbers of a row."""
+
+    numbers: int
+    bytes: int
+
+
+BLOCKS = {
+    TensorType.F32: Block(1, 4),
+    TensorType.F16: Block(1, 2),
+    TensorType.BF16: Block(1, 2),
+    TensorType.Q8_0: Block(32, 34),
+    TensorType.Q6_K: Block(256, 210),
+    TensorType.Q5_K: Block(256, 176),
+    TensorType.Q5_1: Block(32, 24),
+    TensorType.Q5_0: Block(32, 22),
+    TensorType.Q4_K: Block(256, 144),
+    TensorType.Q4_1: Block(32, 20),
+    TensorType.Q4_0: Block(32, 18),
+    TensorType.IQ4_NL: Block(32, 18),
+}
+_BASE = {
+    FileDtype.FLOAT32: TensorType.F32,
+    FileDtype.FLOAT16: TensorType.F16,
+    FileDtype.BFLOAT16: TensorType.BF16,
+    FileDtype.Q8_0: TensorType.Q8_0,
+    FileDtype.Q6_K: TensorType.Q6_K,
+    FileDtype.Q5_K_M: TensorType.Q5_K,
+    FileDtype.Q4_K_M: TensorType.Q4_K,
+    FileDtype.Q4_0: TensorType.Q4_0,
+    FileDtype.IQ4_NL: TensorType.IQ4_NL,
+}
+_FALLBACK = {
+    TensorType.Q6_K: TensorType.Q8_0,
+    TensorType.Q5_K: TensorType.Q5_1,
+    TensorType.Q4_K: TensorType.Q5_0,
+}
+_TOKENS, _HEAD, _VALUES, _DOWN = "token_embd", "output", "attn_v", "ffn_down"
+_OUTER_MODULES = {
+    "model.embed_tokens": _TOKENS,
+    "model.norm": "output_norm",
+    "lm_head": _HEAD,
+}
+_BLOCK_MODULES = {
+    "input_layernorm": "attn_norm",
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": _VALUES,
+    "self_attn.o_proj": "attn_output",
+    "post_attention_layernorm": "ffn_norm",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": _DOWN,
+}
+_IN_BLOCK = re.compile(r"model\.layers\.(?P<block>\d+)\.(?P<module>.+)")
+_MANY_SHARE = 4  # query heads of a key head, from which a longer type costs little
+_BLOCKS_OF_70B = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """A number format and the facts of a model that decide about the types."""
+
+    dtype: FileDtype
+    blocks: int
+    queries_per_key: int  # heads, in the first block
+    has_head: bool  # False: the embeddings are the head, too
+
+    @property
+    def base(self) -> TensorType:
+        """The type of most matrices."""
+        return _BASE[self.dtype]
+
+    @property
+    def outer_matrices(self) -> tuple[str, ...]:
+        """The names of the matrices outside of the blocks."""
+        return (_TOKENS, _HEAD) if self.has_head else (_TOKENS,)
+
+    def type_of(self, name: str, row: int) -> TensorType:
+        """Return the type of a matrix.
+
+        Args:
+            name: its name in GGUF, such as "blk.0.attn_q.weight"; empty: of any other.
+            row: the number of its columns.
+        """
+        wanted = self.wanted_type(name, row)
+        if row % BLOCKS[wanted].numbers == 0:
+            return wanted
+        fallback = _FALLBACK.get(wanted, TensorType.F16)
+        is_whole = row % BLOCKS[fallback].numbers == 0
+        return fallback if is_whole else TensorType.F16
+
+    def wanted_type(self, name: str, row: int) -> TensorType:
+        """Return the type of a matrix whose rows are whole blocks of it."""
+        base, parts = self.base, name.split(".")
+        if self.dtype not in QUANTIZED:
+            return base
+        if parts[0] == _HEAD or (parts[0] == _TOKENS and not self.has_head):
+            is_short = row % BLOCKS[base].numbers or base is TensorType.Q8_0
+            return TensorType.Q8_0 if is_short else TensorType.Q6_K
+        if parts[0] != "blk":
+            return base
+        block, module = int(parts[1]), parts[2]
+        if self.dtype in (FileDtype.Q4_K_M, FileDtype.Q5_K_M):
+            return self._k_type(block, module)
+        shares = self.queries_per_key >= _MANY_SHARE
+        if self.dtype is FileDtype.IQ4_NL and module == _VALUES and shares:
+            return TensorType.Q5_K
+        is_early = block < self.blocks // 8
+        if self.dtype is FileDtype.Q4_0 and module == _DOWN and is_early:
+            return TensorType.Q4_1
+        return base
+
+    def _k_type(self, block: int, module: str) -> TensorType:
+        if module in (_VALUES, _DOWN) and self._gets_more_bits(block):
+            return TensorType.Q6_K
+        is_shared = self.blocks == _BLOCKS_OF_70B and self.queries_per_key > 1
+        if module == _VALUES and is_shared:
+            return TensorType.Q5_K
+        return self.base
+
+    def _gets_more_bits(self, block: int) -> bool:
+        eighth = self.blocks // 8
+        is_outer = block < eighth or block >= 7 * self.blocks // 8
+        return is_outer or (block - eighth) % 3 == 2
+
+
+def gguf_name(name: str) -> str:
+    """Return the GGUF name of a module or tensor of transformers; "" if it has none."""
+    module, _, suffix = name.rpartition(".")
+    if suffix not in ("weight", "bias"):
+        module, suffix = name, ""
+    match = _IN_BLOCK.fullmatch(module)
+    if match is None:
+        found = _OUTER_MODULES.get(module, "")
+    else:
+        found = _BLOCK_MODULES.get(match["module"], "")
+        found = found and f"blk.{match['block']}.{found}"
+    return f"{found}.{suffix}" if found and suffix else found
+
+
+def bytes_of(kind: TensorType, numbers: int) -> int:
+    """Return the bytes of whole blocks of a type."""
+    block = BLOCKS[kind]
+    return numbers // block.numbers * block.bytes

@@ -1,0 +1,204 @@
+"""Quantise the matrices of a model by what its layers read of the calibration text.
+
+One forward of the pruned model measures the importance of each column, the mean square
+of that input. Most types need no more: llama.cpp's quantisers weight errors by it.
+
+For types with one scale for each block, errors are fed forward. Block after block of
+the model, A is measured on inputs that the quantised blocks before it compute; then the
+quantised weights take the place of the block's own while it computes the next inputs.
+Each matrix is rounded in several ways, and the one with the smallest error of the
+output is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from surgeon_engine.api.planning.gguf_types import Mixture, TensorType
+from surgeon_engine.compaction.shrink import TensorSlice
+from surgeon_engine.curvature.collect import CovarianceSums
+from surgeon_engine.export.base import Calibration
+from surgeon_engine.export.gguf.error_feedback import (
+    SUPPORTED,
+    inverse_factor,
+    output_error,
+    round_with_feedback,
+)
+from surgeon_engine.export.gguf.quantiser import dequantise
+from surgeon_engine.export.gguf.tensors import FileTensor, encode
+from surgeon_engine.model.block_runner import BlockRunner
+from surgeon_engine.model.head import last_hidden
+from surgeon_engine.model.layers import KeptWeights, PrunableLayer
+from surgeon_engine.model.load import LoadedModel
+from surgeon_engine.model.offload import on_device
+from surgeon_engine.runtime.hidden_store import HiddenStore
+
+_MIN_IMPORTANCE = 1e-6  # of the mean; a column without any would have no scale
+
+
+@torch.no_grad()
+def mean_squares(loaded: LoadedModel, calibration: Calibration) -> dict[str, Tensor]:
+    """Return the mean square of each input feature of the layers, by layer."""
+    sums: dict[str, Tensor] = {}
+
+    def hook(layer: PrunableLayer) -> Callable[..., None]:
+        def add(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            squares = inputs[0].flatten(0, -2).float().square().sum(dim=0)
+            sums[layer.name] = sums.get(layer.name, 0) + squares
+
+        return add
+
+    handles = [
+        layer.module.register_forward_pre_hook(hook(layer)) for layer in loaded.layers
+    ]
+    try:
+        for tokens in calibration.windows.split(calibration.batch):
+            calibration.check()
+            last_hidden(loaded.model, tokens.to(loaded.device))
+    finally:
+        for handle in handles:
+            handle.remove()
+    tokens = calibration.windows.numel()
+    return {name: (total / tokens).cpu() for name, total in sums.items()}
+
+
+def importances(each: FileTensor, squares: Mapping[str, Tensor]) -> np.ndarray | None:
+    """Return the importances of the columns of a tensor; None if it is in no block."""
+    found = squares.get(each.layer)
+    if found is None or len(each.shape) == 1:
+        return None
+    values = each.columns_of(found)
+    floor = _MIN_IMPORTANCE * float(values.mean()) or 1.0
+    return values.clamp_min(floor).numpy()
+
+
+def encoded(
+    tensors: Sequence[FileTensor],
+    mixture: Mixture,
+    loaded: LoadedModel,
+    squares: Mapping[str, Tensor],
+    calibration: Calibration | None,
+) -> Iterator[np.ndarray]:
+    """Yield what the file holds of each tensor, in order.
+
+    Args:
+        tensors: those of a block follow each other.
+        mixture: decides about their types.
+        loaded: the pruned model; it computes the same afterwards.
+        squares: from `mean_squares`; empty: all columns are equally important.
+        calibration: None: errors are not fed forward.
+    """
+    feeds = calibration is not None and mixture.base in SUPPORTED
+    if calibration is None or not feeds:
+        for each in tensors:
+            kind, weights = each.type(mixture), importances(each, squares)
+            yield encode(each.name, each.tensor(), kind, weights)
+        return
+    with HiddenStore(loaded.device) as store:
+        quantiser = _BlockQuantiser(loaded, calibration, store)
+        done: dict[str, np.ndarray] = {}
+        for each in tensors:
+            if each.block is None:
+                yield encode(each.name, each.tensor(), each.type(mixture))
+                continue
+            if each.name not in done:
+                of_block = [x for x in tensors if x.block == each.block]
+                done = quantiser.quantise(of_block, mixture, squares)
+            yield done.pop(each.name)
+
+
+class _BlockQuantiser:
+    """The blocks of a model in order, on inputs of quantised ones."""
+
+    def __init__(
+        self, loaded: LoadedModel, calibration: Calibration, store: HiddenStore
+    ) -> None:
+        self._loaded, self._calibration = loaded, calibration
+        self._index = 0
+        batches = list(calibration.windows.split(calibration.batch))
+        self._runner = BlockRunner(loaded.model, loaded.blocks, batches)
+        self._hidden = [store.keep(x) for x in self._runner.embedded()]
+
+    @torch.no_grad()
+    def quantise(
+        self,
+        tensors: Sequence[FileTensor],
+        mixture: Mixture,
+        squares: Mapping[str, Tensor],
+    ) -> dict[str, np.ndarray]:
+        """Return what the file holds of the tensors of the next block, by name."""
+        layers = {x.name: x for x in self._loaded.layers if x.block == self._index}
+        block = self._loaded.blocks[self._index]
+        with on_device(block, changes=True), KeptWeights.of(layers.values()):
+            factors = _Factors(self._covariances(list(layers.values())))
+            result = {}
+            for each in tensors:
+                kind, weights = each.type(mixture), importances(each, squares)
+                if weights is None or kind not in SUPPORTED:
+                    found = encode(each.name, each.tensor(), kind, weights)
+                else:
+                    found = _smallest_error(each, kind, weights, factors)
+                result[each.name] = found
+                if weights is not None:
+                    values = torch.from_numpy(dequantise(found, kind))
+                    weight = layers[each.layer].matrix
+                    slices = TensorSlice(weight, each.source.kept)
+                    replace(each, source=slices).put(values)
+            self._run(keep=True)
+        self._index += 1
+        self._calibration.step()
+        return result
+
+    def _covariances(self, layers: Sequence[PrunableLayer]) -> dict[str, Tensor]:
+        """Return A of the layers of the block, without the part of a bias."""
+        sums = CovarianceSums(layers, backward=False)
+        with sums:
+            self._run(keep=False, after=sums.end_batch)
+        found = sums.means(tokens=self._calibration.windows.numel())
+        return {name: x.A for name, x in found.items() if x.A is not None}
+
+    def _run(self, *, keep: bool, after: Callable[[], None] = lambda: None) -> None:
+        for hidden in self._hidden:
+            self._calibration.check()
+            output = self._runner.run(self._index, hidden)
+            after()
+            if keep:
+                hidden.copy_(output)
+
+
+class _Factors:
+    """A of the layers of a block, and U of each A that differs."""
+
+    def __init__(self, covariances: Mapping[str, Tensor]) -> None:
+        self._A = covariances
+        self._U: dict[int, Tensor] = {}  # by the id of A
+
+    def of(self, each: FileTensor) -> tuple[Tensor, Tensor]:
+        """Return A and U of a tensor; layers that read the same input share them."""
+        whole = self._A[each.layer]
+        A = each.columns_of(whole)
+        if id(whole) not in self._U:
+            self._U[id(whole)] = inverse_factor(A)
+        return A, self._U[id(whole)]
+
+
+def _smallest_error(
+    each: FileTensor, kind: TensorType, weights: np.ndarray, factors: _Factors
+) -> np.ndarray:
+    """Return the best of: rounded plainly, by importances, with errors fed forward."""
+    A, U = factors.of(each)
+    tensor = each.tensor()
+    W = tensor.float().to(A.device)
+
+    def error(found: np.ndarray) -> float:
+        Q = torch.from_numpy(dequantise(found, kind)).to(A.device)
+        return output_error(W, Q, A)
+
+    plain = encode(each.name, tensor, kind)
+    weighted = encode(each.name, tensor, kind, weights)
+    return min(plain, weighted, round_with_feedback(W, U, kind, weights), key=error)

@@ -1,0 +1,52 @@
+"""Write importances as a GGUF file that llama.cpp's programs read (`--imatrix`).
+
+For each matrix it holds the sums of the squared inputs over all tokens, and the number
+of tokens. The entries are those of llama.cpp's imatrix.cpp.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from gguf import GGUFWriter
+from torch import Tensor
+
+from surgeon_engine.export.base import Calibration
+from surgeon_engine.export.gguf.tensors import FileTensor
+
+IMATRIX_NAME = "imatrix.gguf"
+
+
+def write_imatrix(
+    path: Path,
+    tensors: Sequence[FileTensor],
+    squares: Mapping[str, Tensor],
+    calibration: Calibration,
+) -> None:
+    """Write the importances of the matrices of all blocks.
+
+    Args:
+        path: of the file.
+        tensors: those of the model's file.
+        squares: mean squares of the inputs, by layer.
+        calibration: the text on which they were measured.
+    """
+    windows, length = calibration.windows.shape
+    writer = GGUFWriter(path, "")
+    writer.kv_data[0].clear()  # the file has no architecture
+    writer.add_type("imatrix")
+    writer.add_array("imatrix.datasets", [calibration.text])
+    writer.add_uint32("imatrix.chunk_count", windows)
+    writer.add_uint32("imatrix.chunk_size", length)
+    for each in tensors:
+        if each.layer in squares and len(each.shape) == 2:
+            sums = each.columns_of(squares[each.layer]).double() * (windows * length)
+            writer.add_tensor(f"{each.name}.in_sum2", sums.float().numpy()[None])
+            counts = np.array([[windows * length]], np.float32)
+            writer.add_tensor(f"{each.name}.counts", counts)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()

@@ -1,0 +1,115 @@
+"""Round matrices to the types of GGUF, by the quantisers of llama.cpp.
+
+They are functions of its library, which the package xllamacpp contains. Importances say
+how much the rounding of each column matters: the quantisers choose the scale of each
+block so that the sum of squared errors, weighted by them, becomes small.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from gguf import GGMLQuantizationType
+from gguf.quants import dequantize, quantize
+
+from surgeon_engine.api.config.export import QUANTIZED, FileDtype
+from surgeon_engine.api.errors import ExportError
+from surgeon_engine.api.planning.gguf_types import BLOCKS, TensorType
+
+_PACKAGE = "xllamacpp"
+_FUNCTION = "ggml_quantize_chunk"
+_ROWS_AT_ONCE = 256
+_Float = np.float32
+
+
+def quantise(
+    W: np.ndarray, kind: TensorType, importances: np.ndarray | None = None
+) -> np.ndarray:
+    """Return the blocks of W as bytes: R x bytes of a row.
+
+    Args:
+        W: R x C, finite, rows of whole blocks.
+        kind: a type that llama.cpp quantises to.
+        importances: C, positive; None: all columns matter equally.
+
+    Raises:
+        ExportError: llama.cpp's library is not installed.
+    """
+    if kind is TensorType.Q8_0:  # the same bytes as llama.cpp's, without its library
+        return quantize(W, GGMLQuantizationType.Q8_0)
+    function = _library()
+    block = BLOCKS[kind]
+    rows, columns = W.shape
+    W = np.ascontiguousarray(W, _Float)
+    result = np.empty((rows, columns // block.numbers * block.bytes), np.uint8)
+    weights = None
+    if importances is not None:
+        importances = np.ascontiguousarray(importances, _Float)
+        weights = importances.ctypes.data
+
+    def work(first: int) -> None:
+        part, target = W[first : first + _ROWS_AT_ONCE], result[first:]
+        number = int(GGMLQuantizationType[kind])
+        pointers = part.ctypes.data, target.ctypes.data
+        function(number, *pointers, 0, len(part), columns, weights)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(work, range(0, rows, _ROWS_AT_ONCE)))
+    return result
+
+
+def dequantise(blocks: np.ndarray, kind: TensorType) -> np.ndarray:
+    """Return the numbers that blocks stand for, R x C, float32."""
+    return dequantize(blocks, GGMLQuantizationType[kind])
+
+
+def check_installed(dtype: FileDtype) -> None:
+    """Check that weights can be rounded to a number format here.
+
+    Raises:
+        ExportError: It needs llama.cpp's library, which is not installed.
+    """
+    if dtype in QUANTIZED and dtype is not FileDtype.Q8_0:
+        _library()
+
+
+@cache
+def _library() -> Callable[..., int]:
+    """Return llama.cpp's function that quantises rows.
+
+    Raises:
+        ExportError: It is not installed, or the installed package lacks it.
+    """
+    spec = find_spec(_PACKAGE)
+    if spec is None or spec.origin is None:
+        raise ExportError(
+            f"Quantised GGUF files need the package {_PACKAGE}, which contains "
+            "llama.cpp's quantisers. It is not installed.",
+            f"Install it: pip install {_PACKAGE}",
+        )
+    for path in sorted(Path(spec.origin).parent.iterdir()):
+        if path.suffix in (".so", ".dylib", ".dll", ".pyd"):
+            try:
+                function = getattr(ctypes.CDLL(str(path)), _FUNCTION)
+            except (OSError, AttributeError):
+                continue
+            function.restype = ctypes.c_size_t
+            function.argtypes = [
+                ctypes.c_int,
+                *[ctypes.c_void_p] * 2,
+                *[ctypes.c_int64] * 3,
+                ctypes.c_void_p,
+            ]
+            return function
+    raise ExportError(
+        f"The installed package {_PACKAGE} has no function {_FUNCTION}, which "
+        "quantised GGUF files need.",
+        f"Install another version: pip install --upgrade {_PACKAGE}",
+    )

@@ -1,0 +1,116 @@
+"""The tensors of a GGUF file: the values, their order and their types."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from surgeon_engine.api.errors import ExportError
+from surgeon_engine.api.planning.gguf_types import Mixture, TensorType, bytes_of
+from surgeon_engine.compaction.shrink import TensorSlice
+from surgeon_engine.export.gguf.quantiser import quantise
+
+_Q8_0_STEPS = 127  # on each side of zero; the step size is a float16
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FileTensor:
+    """A tensor of the GGUF file."""
+
+    name: str
+    source: TensorSlice
+    layer: str = ""  # name of its module in the model
+    heads: int = 0  # number of heads whose rows are reordered; 0: no reordering
+    added_rows: int = 0  # of zeros
+    added_columns: int = 0
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape in the file."""
+        rows, *columns = self.source.shape
+        return (rows + self.added_rows, *(n + self.added_columns for n in columns))
+
+    def tensor(self) -> Tensor:
+        """Return the values in the order of the file."""
+        tensor = self.source.tensor()
+        if self.shape != self.source.shape:
+            filled = tensor.new_zeros(self.shape)
+            filled[tuple(slice(n) for n in tensor.shape)] = tensor
+            return filled
+        if not self.heads:
+            return tensor
+        halves = tensor.unflatten(0, (self.heads, 2, -1))
+        return halves.transpose(1, 2).reshape(tensor.shape)
+
+    @property
+    def block(self) -> int | None:
+        """Index of its decoder block; None if it is in none."""
+        first, *others = self.name.split(".")
+        return int(others[0]) if first == "blk" else None
+
+    def columns_of(self, values: Tensor) -> Tensor:
+        """Return those of the columns of a matrix in the file, from those of all.
+
+        Args:
+            values: a number for each column, or for each pair of columns. Entries
+                after the last column are left out; those of added ones are 0.
+        """
+        kept = self.source.kept[1] if len(self.source.kept) > 1 else None
+        for dimension in range(values.ndim):
+            values = values.narrow(dimension, 0, self.source.whole.shape[1])
+            if kept is not None:
+                values = values.index_select(dimension, kept.to(values.device))
+        return functional.pad(values, (0, self.added_columns) * values.ndim)
+
+    def put(self, values: Tensor) -> None:
+        """Write values in the order of the file back; the inverse of `tensor`."""
+        values = values[tuple(slice(n) for n in self.source.shape)]
+        if self.heads:
+            pairs = values.unflatten(0, (self.heads, -1, 2))
+            values = pairs.transpose(1, 2).reshape(values.shape)
+        self.source.put(values.to(self.source.whole.device))
+
+    def type(self, mixture: Mixture) -> TensorType:
+        """Return the type: float32 for vectors, that of the mixture for matrices."""
+        if len(self.shape) == 1:
+            return TensorType.F32
+        return mixture.type_of(self.name, self.shape[-1])
+
+    def bytes(self, mixture: Mixture) -> int:
+        """Return the size of the tensor in the file."""
+        return bytes_of(self.type(mixture), int(np.prod(self.shape)))
+
+
+def encode(
+    name: str, tensor: Tensor, kind: TensorType, importances: np.ndarray | None = None
+) -> np.ndarray:
+    """Return the bytes or numbers of a tensor as they are in the file.
+
+    Args:
+        name: of the tensor, for messages.
+        tensor: the values in the order of the file.
+        kind: their type in the file.
+        importances: of the columns, for types with blocks; None: all are equal.
+
+    Raises:
+        ExportError: A weight is too large for the type, or llama.cpp's quantisers are
+            needed and not installed.
+    """
+    if kind is TensorType.F32:
+        return tensor.float().numpy()
+    if kind is TensorType.BF16:  # numpy has no bfloat16: pass its bits
+        return tensor.bfloat16().view(torch.int16).numpy()
+    largest = float(tensor.abs().max())
+    steps = _Q8_0_STEPS if kind is TensorType.Q8_0 else 1
+    if torch.tensor(largest / steps).half().isinf():
+        raise ExportError(
+            f"{name} has weights up to {largest:.3g}, too large for float16.",
+            "Choose bfloat16.",
+        )
+    if kind is TensorType.F16:
+        return tensor.half().numpy()
+    return quantise(tensor.float().numpy(), kind, importances)

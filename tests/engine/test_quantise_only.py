@@ -1,0 +1,118 @@
+"""A run whose target is 0 % only writes the model and verifies it."""
+
+from __future__ import annotations
+
+import dataclasses
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from surgeon_engine import pipeline
+from surgeon_engine.api.config.evaluation import EvaluationConfig
+from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
+from surgeon_engine.api.config.pruning import PrunableShare, PruningConfig
+from surgeon_engine.api.config.run import ModelConfig
+from surgeon_engine.api.errors import ExportError
+from surgeon_engine.api.messages.run import (
+    BaselineEvaluated,
+    Exported,
+    ShotFinished,
+    Stage,
+    StageStarted,
+)
+from surgeon_engine.api.model_info.source_names import DEMO
+from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.cli import main as main_module
+from surgeon_engine.export.export import export_again
+from surgeon_engine.export.gguf import quantiser
+from surgeon_engine.runtime.run_context import RunContext
+from tests.helpers.runs import Recorder, job
+
+pytestmark = pytest.mark.usefixtures("quick_runs")
+needs_library = pytest.mark.skipif(not find_spec("xllamacpp"), reason="not installed")
+
+
+def quantised(folder: Path, dtype: FileDtype = FileDtype.Q4_0):
+    """Return a job that only quantises the demo."""
+    common = job(folder)
+    calibration = dataclasses.replace(
+        common.calibration, text="builtin", validation_text="", window_length=64
+    )
+    return dataclasses.replace(
+        common,
+        model=ModelConfig(DEMO),
+        calibration=calibration,
+        evaluation=EvaluationConfig(windows=0),
+        pruning=PruningConfig(target=PrunableShare(0.0)),
+        export=ExportConfig(format=Format.GGUF, dtype=dtype),
+    )
+
+
+@pytest.mark.thorough
+@pytest.mark.fresh_process
+@needs_library
+def test_model_is_quantised_verified_and_quantised_again(tmp_path):
+    run = Recorder().run(quantised(tmp_path), tmp_path / "run")
+    (shot,) = run.of(ShotFinished)
+    assert (shot.sparsity, shot.target, shot.threshold) == (0.0, 0.0, None)
+    assert all(layer.removed == 0 for layer in shot.layers)
+    stages = {event.stage for event in run.of(StageStarted)}
+    assert not stages & {Stage.CURVATURE, Stage.UPDATE, Stage.REFIT}
+    *_, exported = run.of(Exported)
+    assert exported.dtype is FileDtype.Q4_0
+    assert exported.forecast_bytes == exported.weight_bytes
+    assert exported.tokens_compared > 0
+    assert 0 < exported.saving_divergence < 0.2
+    assert "No weights were removed" in (tmp_path / "run/export/README.md").read_text()
+    report = RunFolder(tmp_path / "run").read_report()
+    assert report.exported == exported
+
+    again = ExportConfig(str(tmp_path / "more"), Format.GGUF, FileDtype.Q6_K)
+    context = RunContext("export", lambda envelope: None)
+    longer = export_again(str(tmp_path / "run"), again, context)
+    assert longer.saving_divergence < exported.saving_divergence
+    assert (tmp_path / "more" / "imatrix.gguf").is_file()
+    assert not run.warnings()
+
+
+@pytest.mark.slow
+def test_missing_quantisers_are_reported_before_the_first_shot(tmp_path, monkeypatch):
+    def missing() -> None:
+        raise ExportError("llama.cpp's quantisers are not installed.")
+
+    monkeypatch.setattr(quantiser, "_library", missing)
+    recorder = Recorder()
+    with pytest.raises(ExportError, match="not installed"):
+        recorder.run(quantised(tmp_path), tmp_path / "run")
+    assert not recorder.of(BaselineEvaluated)
+
+
+@pytest.mark.slow
+def test_later_export_without_its_text_warns(tmp_path, monkeypatch):
+    config = quantised(tmp_path, FileDtype.Q8_0)
+    text = tmp_path / "text.txt"
+    text.write_text("Some words, and then some more of them. " * 400)
+    calibration = dataclasses.replace(config.calibration, text=str(text))
+    config = dataclasses.replace(config, calibration=calibration, export=ExportConfig())
+    Recorder().run(config, tmp_path / "run")
+    text.unlink()
+    events = []
+    context = RunContext("export", lambda envelope: events.append(envelope.event))
+    again = ExportConfig(str(tmp_path / "more"), Format.GGUF, FileDtype.Q8_0)
+    export_again(str(tmp_path / "run"), again, context)
+    messages = [event.message for event in events if hasattr(event, "message")]
+    assert any("rounded without the calibration text" in text for text in messages)
+    assert not (tmp_path / "more" / "imatrix.gguf").exists()
+
+
+def test_command_quantises_a_model(tmp_path, monkeypatch):
+    jobs = []
+    monkeypatch.setattr(pipeline, "prune", lambda config, *_: jobs.append(config))
+    monkeypatch.setattr(main_module, "_work_on", lambda folder, work, _: work(None))
+    arguments = ["quantize", "demo", "--dtype", "q4_0", "--run-dir", str(tmp_path)]
+    assert main_module.main(arguments) == 0
+    (config,) = jobs
+    assert config.model.source == DEMO
+    assert config.pruning.removes_nothing
+    assert config.export == ExportConfig(format=Format.GGUF, dtype=FileDtype.Q4_0)
