@@ -10,7 +10,7 @@ from surgeon_engine.api.planning.resource_check import ResourceCheck
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.app import AppState, Step
-from surgeon_gui.state.job import resource_text
+from surgeon_gui.state.job import alternatives, resource_text
 from surgeon_gui.state.job.plan_text import brief_sizes
 from surgeon_gui.state.sources.reading import is_model_due, reading_obstacle, wait_note
 from surgeon_gui.widgets.controls import bold, button, line_label, text_label
@@ -33,6 +33,8 @@ class PlanCard(QFrame):
         self._sizes = text_label()
         self._sizes.setObjectName("plan_sizes")
         self._rows = {resource: _NeedRow(resource) for resource in Resource}
+        self._advice = text_label(quiet=True)
+        self._advice.setObjectName("plan_advice")
         self._waiting = text_label(quiet=True)
         self._waiting.setObjectName("plan_waiting")
         self._recovery = text_label(quiet=True)
@@ -59,6 +61,7 @@ class PlanCard(QFrame):
             layout.addWidget(widget)
         layout.addLayout(grid)
         layout.addWidget(self._recovery)
+        layout.addWidget(self._advice)
         layout.addWidget(self._changed)
         layout.addLayout(below)
 
@@ -70,6 +73,9 @@ class PlanCard(QFrame):
         self._sizes.setText(sizes)
         self._sizes.setVisible(bool(sizes))
         fit = state.resource_check
+        advice = alternatives.advice(state.config, model) if model else ""
+        self._advice.setText(advice)
+        self._advice.setVisible(bool(advice))
         waiting = _waiting_text(state) if fit is None else ""
         self._waiting.setText(waiting)
         self._waiting.setVisible(bool(waiting))
