@@ -104,6 +104,8 @@ def _card_data(path: Path) -> dict[str, Any]:
         if path.stat().st_size > _MAX_CARD:
             return {}
         text = path.read_text(encoding="utf-8")
+        if not text.startswith("---"):  # the library would warn
+            return {}
         return ModelCard(text, ignore_metadata_errors=True).data.to_dict()
     except (OSError, ValueError, TypeError, RecursionError, YAMLError):
         return {}

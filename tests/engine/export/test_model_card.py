@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import msgspec
@@ -90,6 +91,16 @@ def test_model_card_has_a_model_index(report):
 def test_damaged_card_states_nothing(text, tmp_path):
     (tmp_path / "README.md").write_text(text)
     assert provenance_of(ModelSource("Tiny", tmp_path)) == Provenance()
+
+
+def test_card_without_front_matter_states_nothing_and_warns_of_nothing(
+    tmp_path, caplog
+):
+    (tmp_path / "README.md").write_text("# Tiny\n")
+    logging.getLogger("huggingface_hub").addHandler(caplog.handler)
+    assert provenance_of(ModelSource("Tiny", tmp_path)) == Provenance()
+    logging.getLogger("huggingface_hub").removeHandler(caplog.handler)
+    assert not caplog.records
 
 
 def test_recipe_names_no_paths():
