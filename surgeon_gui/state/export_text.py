@@ -86,7 +86,7 @@ def memory_to_run_of(run: RunState) -> str:
     target = run.config.pruning.target if run.config is not None else None
     context = target.context if isinstance(target, Memory) else Memory().context
     memory = memory_to_run(exported.weight_bytes, context, model)
-    return tr("{memory} with a context of {n} tokens").format(
+    return tr("{memory} with {n} tokens").format(
         memory=numbers.size(memory), n=numbers.whole(context)
     )
 
