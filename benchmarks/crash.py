@@ -344,12 +344,14 @@ def _litter(folder: Path) -> list[str]:
 
 
 def _weights(run: Path) -> dict[str, bytes]:
+    """Return the weights of the export; of the checkpoint if the export has failed."""
     from safetensors.torch import load_file
 
     export = run / "export"
+    folder = export if export.exists() else run / "checkpoint"
     return {
         f"{path.name} {name}": tensor.view(-1).numpy().tobytes()
-        for path in sorted(export.glob("*.safetensors"))
+        for path in sorted(folder.glob("*.safetensors"))
         for name, tensor in load_file(path).items()
     }
 
