@@ -89,7 +89,7 @@ def test_log_with_an_unknown_event_is_unreadable(runs):
 
 PRUNING = {
     "run": PruningConfig(
-        HeadsAndNeurons(),
+        HeadsAndNeurons(width_multiple=1),
         Method.LLM_SURGEON,
         fisher=Fisher.EMPIRICAL,
         target=PrunableShare(0.5),

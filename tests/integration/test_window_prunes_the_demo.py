@@ -52,7 +52,11 @@ def test_demo_is_pruned_step_by_step(qtbot, real_window, tmp_path):
     settled = report.config.recovery
     assert settled.level is Recovery.DISTILLATION
     model = replace(run.config.model, offload=Offload.OFF)
-    assert report.config == replace(run.config, model=model, recovery=settled)
+    pruning = report.config.pruning
+    assert pruning.width_multiple == 1  # automatic before
+    pruning = replace(run.config.pruning, structure=pruning.structure)
+    expected = replace(run.config, model=model, pruning=pruning, recovery=settled)
+    assert report.config == expected
     assert find(window, "phase_label").text().startswith("Finished")
     window.save_charts(tmp_path)
     for name in ("perplexity", "sparsity"):

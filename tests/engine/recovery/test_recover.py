@@ -112,8 +112,11 @@ def test_automatic_level_is_settled_before_the_run_and_logged(tmp_path):
     assert recovered.steps > 0
     folder = RunFolder(tmp_path / "run")
     model = replace(config.model, offload=Offload.OFF)
-    expected = replace(config, model=model, recovery=settled)
-    assert folder.read_report().config == expected
+    written = folder.read_report().config
+    pruning = replace(config.pruning, structure=written.pruning.structure)
+    assert written.pruning.width_multiple == 1  # automatic before
+    expected = replace(config, model=model, pruning=pruning, recovery=settled)
+    assert written == expected
     assert read_config(folder.config_path) == config
     card = (tmp_path / "run" / "export" / "README.md").read_text()
     assert 'level = "distillation"' in card

@@ -106,7 +106,7 @@ def test_edit_emits_config_with_other_fields_unchanged(qtbot, form):
 def test_share_is_shown_as_percentage_within_its_limits(form):
     box = form.field("sparsity")
     assert isinstance(box, QDoubleSpinBox)
-    assert (box.minimum(), box.maximum()) == (0.1, 95.0)
+    assert (box.minimum(), box.maximum()) == (0.0, 95.0)
     form.show_config(PruningConfig(target=PrunableShare(0.3)))
     assert box.value() == 30.0
     assert box.suffix() == " %"
