@@ -225,8 +225,8 @@ class PretendedGpu(TorchDispatchMode):
             if args[0].device == HOST:
                 tensors += [x for x in args[1] if x is not None]
         # A number in a tensor without dimensions may come from the host.
-        on_gpu = [x for x in tensors if isinstance(x, Pretended)]
-        on_host = [x for x in tensors if not isinstance(x, Pretended) and x.dim() > 0]
+        on_gpu = [x for x in tensors if x.device == GPU]
+        on_host = [x for x in tensors if x.device != GPU and x.dim() > 0]
         if on_gpu and on_host:
             shapes = ", ".join(f"{tuple(x.shape)} on {x.device}" for x in tensors)
             raise DeviceMismatchError(f"{func} mixes devices: {shapes}.")
@@ -303,9 +303,16 @@ def _shares_memory(func: torch._ops.OpOverload) -> bool:
 
 
 @contextlib.contextmanager
-def pretended_gpu(memory: int = 24 * GIBIBYTE) -> Iterator[PretendedGpu]:
-    """Let torch have a GPU with `memory` bytes during the block."""
-    gpu = PretendedGpu(memory)
+def pretended_gpu(
+    memory: int = 24 * GIBIBYTE, gpu: PretendedGpu | None = None
+) -> Iterator[PretendedGpu]:
+    """Let torch have a GPU with `memory` bytes during the block.
+
+    Args:
+        memory: of the GPU.
+        gpu: another kind of GPU; None: a new `PretendedGpu`.
+    """
+    gpu = gpu or PretendedGpu(memory)
     make = DeviceContext.__torch_function__
 
     def made(context, *arguments):
