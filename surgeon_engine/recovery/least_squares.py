@@ -14,8 +14,10 @@ so it comes first, and each solution is the start of the next.
 
 from __future__ import annotations
 
+import functools
 import math
-from dataclasses import dataclass
+import operator
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -34,7 +36,7 @@ class NormalEquations:
 
     XX: Tensor  # C x C
     XY: Tensor  # C x R
-    YY: float = 0.0
+    _squares: list[Tensor] = field(default_factory=list)  # |Y|^2 of each batch
 
     @classmethod
     def zeros(cls, columns: int, rows: int, device: torch.device) -> NormalEquations:
@@ -48,12 +50,15 @@ class NormalEquations:
         """Add inputs and targets, a row for each token, float32."""
         self.XX.addmm_(X.T, X)
         self.XY.addmm_(X.T, Y)
-        self.YY += float(Y.square().sum())
+        self._squares.append(Y.square().sum())
 
     def error(self, W: Tensor) -> float:
         """Return the squared error |X W' - Y|^2 relative to |Y|^2."""
         explained = 2 * (self.XY.T * W).sum() - (W @ self.XX * W).sum()
-        return (self.YY - float(explained)) / (self.YY or 1.0)
+        # The device is waited for once, and not for each batch.
+        *squares, explained = torch.stack([*self._squares, explained]).tolist()
+        YY = functools.reduce(operator.add, squares, 0.0)  # `sum` rounds otherwise
+        return (YY - explained) / (YY or 1.0)
 
 
 @dataclass(frozen=True, slots=True)
