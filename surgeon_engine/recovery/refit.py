@@ -179,23 +179,47 @@ class _BlockRefit:
             seen[""] = inputs[0]
             raise Stopped
 
-        hooks: list[Hook] = [(t.layer.module, keep(t.layer.name), False) for t in done]
+        has_direct = any(t.layer.name in self._direct for t in group)
+        hooks: list[Hook] = []
+        if has_direct:
+            hooks = [(t.layer.module, keep(t.layer.name), False) for t in done]
         with hooked([*hooks, (first.module, stop, True)]):
             for number, hidden in enumerate(pair.of_pruned):
                 pair.context.raise_if_cancelled()
+                hidden = hidden.to(device)
                 pair.run_pruned_until_stopped(hidden)
                 X = first.inputs(seen[""])
-                of_original = pair.before[number].to(device)
-                error = (of_original - hidden.to(device)).float().flatten(0, 1)
-                for t in done:
-                    computed = seen[t.layer.name].flatten(0, -2).float()
-                    error = error + self._rows(t, number, device) - computed
+                error: Tensor | None = None
+                if has_direct:
+                    error = self._error_before(number, hidden, seen, done)
                 for t in group:
                     Y = self._rows(t, number, device)
-                    if t.layer.name in self._direct:
+                    if error is not None and t.layer.name in self._direct:
                         Y = Y + error
                     sums[t.layer.name][pair.is_held_out[number]].add(X, Y)
         return sums  # type: ignore[return-value]
+
+    def _error_before(
+        self,
+        number: int,
+        hidden: Tensor,
+        seen: dict[str, Tensor],
+        done: Sequence[Target],
+    ) -> Tensor:
+        """Return the error of the residual stream before a layer, a row per token.
+
+        Args:
+            number: of the batch.
+            hidden: the pruned model's states before the block.
+            seen: what its refitted layers compute, by name.
+            done: those layers.
+        """
+        of_original = self._pair.before[number].to(hidden.device)
+        error = (of_original - hidden).float().flatten(0, 1)
+        for t in done:
+            computed = seen[t.layer.name].flatten(0, -2).float()
+            error = error + self._rows(t, number, hidden.device) - computed
+        return error
 
     def _rows(self, of: Target, number: int, device: torch.device) -> Tensor:
         """Return what the original's layer computed for a batch, a row per token."""
