@@ -40,6 +40,7 @@ from surgeon_engine.api.messages.run import ShotFinished, StageStarted
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.planning.target_size import file_dtype, goal_of
 from surgeon_engine.calibration.windows import JudgingText, TextStatistics, TokenWindows
+from surgeon_engine.model import load
 from surgeon_engine.model.inspect import describe
 from surgeon_engine.model.layers import find_blocks, prunable_layers
 from surgeon_engine.model.load import LoadedModel
@@ -126,15 +127,16 @@ def count(model: PretrainedConfig, config: RunConfig) -> CountedRun:
         _proportions(config.calibration.windows),
     ):
         summary = describe(made, source, made.dtype)
-        loaded = _loaded(made, source, config)
+        loaded = _loaded(made, source, config.model.offload)
         gpu.phase = "load"
 
-        def load(*_: object) -> LoadedModel:
+        def load_again(settings: ModelConfig, *_: object) -> LoadedModel:
             with torch.device("meta"):
                 other = AutoModelForCausalLM.from_config(model, dtype=loaded.stored)
-            return _loaded(other.requires_grad_(False).eval(), source, config)
+            other.requires_grad_(False).eval()
+            return _loaded(other, source, settings.offload)
 
-        with mock.patch.object(recover, "load_original", load):
+        with mock.patch.object(load, "_load", load_again):
             goal = goal_of(config.pruning, summary, file_dtype(config, summary))
             units = units_of(config.pruning, made)
             state = PruningState(config, loaded, windows, units, goal, summary)
@@ -165,9 +167,9 @@ def _run(state: PruningState, gpu: AbstractGpu) -> None:
     run_shots(state, QualityBudget.of(state.config.pruning, baseline), context)
 
 
-def _loaded(model, source: ModelSource, config: RunConfig) -> LoadedModel:
+def _loaded(model, source: ModelSource, offload: Offload) -> LoadedModel:
     """Return a model whose weights are on the GPU, or offloaded."""
-    offloads = config.model.offload is Offload.ON
+    offloads = offload is Offload.ON
     place = HOST if offloads else GPU
     made: dict[int, torch.nn.Parameter] = {}
     for module in model.modules():
