@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from surgeon_engine.api.errors import ModelError
+from surgeon_engine.model.offload import left_on_host
 from surgeon_engine.runtime import devices
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]  # without the hidden states
@@ -68,9 +69,10 @@ class BlockRunner:
         hook = self._blocks[0].register_forward_pre_hook(keep, with_kwargs=True)
         try:
             for tokens in self._batches:
-                run_until_stopped(
-                    self._model, tokens.to(self._model.device), use_cache=False
-                )
+                with left_on_host(self._blocks):
+                    run_until_stopped(
+                        self._model, tokens.to(self._model.device), use_cache=False
+                    )
                 yield found.pop()
         finally:
             hook.remove()
@@ -102,7 +104,9 @@ class BlockRunner:
         with replaced_forward(self._blocks, forward):
             for tokens, states in zip(self._batches, hidden, strict=False):
                 given = states.to(device)
-                yield body(input_ids=tokens.to(device), use_cache=False)[0]
+                with left_on_host(self._blocks):
+                    found = body(input_ids=tokens.to(device), use_cache=False)[0]
+                yield found
 
     def _calls_of(self, count: int) -> list[Call]:
         """Return the arguments of the blocks for so many windows."""
