@@ -42,6 +42,7 @@ from surgeon_engine.model.head import head_logits, last_hidden, logit_parts
 from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.model.not_finite import hint_for, is_broken, with_origin
 from surgeon_engine.model.offload import on_device
+from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.hidden_store import HiddenStore
 
 # Called after the forward of each batch, and after each of its backwards in each block.
@@ -466,10 +467,11 @@ class _GateSums(_Sums):
 
 def _add(sums: dict[str, Tensor], name: str, x: Tensor) -> None:
     """Add x'x to the sum of that name."""
-    if name in sums:
-        sums[name].addmm_(x.T, x)
-    else:
-        sums[name] = x.T @ x
+    with devices.tf32_products(x.device):
+        if name in sums:
+            sums[name].addmm_(x.T, x)
+        else:
+            sums[name] = x.T @ x
 
 
 def _unused(layer: PrunableLayer) -> CurvatureError:

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.linalg import solve
 
 RIDGES = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01)
@@ -48,8 +49,9 @@ class NormalEquations:
 
     def add(self, X: Tensor, Y: Tensor) -> None:
         """Add inputs and targets, a row for each token, float32."""
-        self.XX.addmm_(X.T, X)
-        self.XY.addmm_(X.T, Y)
+        with devices.tf32_products(X.device):
+            self.XX.addmm_(X.T, X)
+            self.XY.addmm_(X.T, Y)
         self._squares.append(Y.square().sum())
 
     def error(self, W: Tensor) -> float:

@@ -441,7 +441,7 @@ _ALGEBRA: dict[str, Callable[..., float]] = {
 def _format(inputs: list[Tensor], target: torch.device) -> str:
     """Return the number format of a product: that of its first input."""
     dtype = next(x.dtype for x in inputs if x.is_floating_point())
-    fast = torch.backends.cuda.matmul.fp32_precision == "tf32"
+    fast = torch.backends.cuda.matmul.allow_tf32
     if dtype == torch.float32 and fast and target == GPU:
         return TF32
     return {torch.float64: FLOAT64, torch.float32: FLOAT32}.get(dtype, HALF)
@@ -580,8 +580,6 @@ def abstract_gpu(memory: int = 80 * GIBIBYTE) -> Iterator[AbstractGpu]:
         stack.enter_context(
             mock.patch.object(devices, "free_host_memory", lambda: 10**15)
         )
-        tf32 = torch.backends.cuda.matmul.fp32_precision
-        stack.callback(setattr, torch.backends.cuda.matmul, "fp32_precision", tf32)
         stack.enter_context(pretended_gpu(memory, gpu))
         stack.enter_context(mock.patch.object(offload, "set_data", _set_data))
         autocast, backward = _Autocast(), torch.autograd._engine_run_backward
