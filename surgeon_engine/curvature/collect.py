@@ -34,6 +34,7 @@ from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.curvature.gates import Gate, GateGradients
 from surgeon_engine.model.block_runner import (
     Call,
+    Compared,
     are_equal,
     first_of,
     split_hidden,
@@ -206,6 +207,7 @@ def _record_forward(
 ) -> _Record:
     record = _Record([[] for _ in request.blocks], [[] for _ in request.blocks])
     latest: dict[tuple[int, int], Call] = {}  # by block and batch size
+    compared: Compared = {}  # tensors of a batch
     generator = torch.Generator(request.model.device).manual_seed(request.seed)
     leaf: list[Tensor] = []
 
@@ -214,7 +216,7 @@ def _record_forward(
             hidden, call = split_hidden(args, kwargs)
             record.inputs[index].append(store.keep(hidden.detach()))
             key = (index, len(hidden))
-            if not are_equal(call, latest.get(key)):
+            if not are_equal(call, latest.get(key), compared):
                 latest[key] = call
             record.calls[index].append(latest[key])
 
@@ -232,6 +234,7 @@ def _record_forward(
     try:
         for tokens in request.windows.split(request.batch):
             tokens = tokens.to(request.model.device)
+            compared.clear()
             hidden = last_hidden(request.model, tokens)
             of_hidden = _head_gradients(request, tokens, hidden.detach(), generator)
             gradients = []
