@@ -158,7 +158,7 @@ def _backward(
             (back,) = torch.autograd.grad(
                 output, leaf, gradient.to(leaf.device), retain_graph=not is_last
             )
-            gradients[draw] = back.cpu()
+            gradient.copy_(back)
             step()
         yield
 
@@ -169,7 +169,7 @@ class _Record:
 
     inputs: list[list[Tensor]]  # batch x length x hidden, in the store
     calls: list[list[Call]]  # equal ones are held once
-    # Of the last block, for each draw of the labels.
+    # Of the last block, for each draw of the labels; in the store, too.
     output_gradients: list[list[Tensor]] = field(default_factory=list)
 
 
@@ -242,7 +242,7 @@ def _record_forward(
                 (back,) = torch.autograd.grad(
                     hidden, leaf[0], gradient, retain_graph=True
                 )
-                gradients.append(back.cpu())
+                gradients.append(store.keep(back))
             record.output_gradients.append(gradients)
             step()
     finally:
