@@ -45,12 +45,18 @@ class Target:
     zeros: Tensor  # mask of its removed weights
 
 
-def targets_of(state: PruningState, original: LoadedModel) -> list[Target]:
-    """Return the layers of all units, each with its counterpart in the original."""
+def targets_of(
+    state: PruningState, original: LoadedModel, block: int
+) -> list[Target]:
+    """Return the layers of all units of a block, with those of the original.
+
+    The masks are as large as the layers: those of all blocks would fill a GPU.
+    """
     by_name = {layer.name: layer for layer in original.layers}
     return [
         Target(unit.measured, by_name[unit.measured.name], zeros)
         for unit in state.units
+        if unit.measured.block == block
         for layer, zeros in unit.zeros(state.removed[unit.measured.name])
         if layer is unit.measured
     ]
