@@ -47,10 +47,19 @@ class NormalEquations:
             torch.zeros(columns, rows, device=device),
         )
 
+    def with_same_inputs(self, rows: int) -> NormalEquations:
+        """Return sums over nothing for other targets, which share the sum of inputs."""
+        return NormalEquations(self.XX, self.XY.new_zeros(len(self.XX), rows))
+
     def add(self, X: Tensor, Y: Tensor) -> None:
         """Add inputs and targets, a row for each token, float32."""
         with devices.tf32_products(X.device):
             self.XX.addmm_(X.T, X)
+        self.add_targets(X, Y)
+
+    def add_targets(self, X: Tensor, Y: Tensor) -> None:
+        """Add targets; their inputs were added to sums that share that of inputs."""
+        with devices.tf32_products(X.device):
             self.XY.addmm_(X.T, Y)
         self._squares.append(Y.square().sum())
 

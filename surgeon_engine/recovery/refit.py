@@ -167,12 +167,13 @@ class _BlockRefit:
         pair = self._pair
         first, device = group[0].layer, group[0].layer.module.weight.device
         width = first.columns + first.has_bias
-        sums = {
-            t.layer.name: tuple(
-                NormalEquations.zeros(width, t.layer.rows, device) for _ in range(2)
-            )
-            for t in group
-        }
+        of_first = tuple(
+            NormalEquations.zeros(width, first.rows, device) for _ in range(2)
+        )
+        sums = {first.name: of_first}
+        for t in group[1:]:
+            rows = t.layer.rows
+            sums[t.layer.name] = tuple(x.with_same_inputs(rows) for x in of_first)
         seen: dict[str, Tensor] = {}
 
         def keep(name: str) -> Callable[..., None]:
@@ -202,7 +203,11 @@ class _BlockRefit:
                     Y = self._rows(t, number, device)
                     if error is not None and t.layer.name in self._direct:
                         Y = Y + error
-                    sums[t.layer.name][pair.is_held_out[number]].add(X, Y)
+                    found = sums[t.layer.name][pair.is_held_out[number]]
+                    if t is group[0]:
+                        found.add(X, Y)
+                    else:
+                        found.add_targets(X, Y)
         return sums  # type: ignore[return-value]
 
     def _error_before(
