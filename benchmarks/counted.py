@@ -115,7 +115,7 @@ def main() -> None:
                     rows[name] = _counted(model, structure, place)
                     options.out.parent.mkdir(parents=True, exist_ok=True)
                     options.out.write_text(json.dumps(rows, indent=1))
-                _print_phases(name, rows[name]["phases"])
+                _print_phases(name, rows[name])
     _print_totals(rows)
 
 
@@ -133,8 +133,8 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _counted(model: str, structure: str, place: str) -> dict[str, object]:
-    """Return the counts of a run of the whole model, and what the plan says."""
+def _counted(model: str, structure: str, place: str) -> dict[str, Any]:
+    """Return the counts of a run of the whole model, by phase."""
     kind, blocks, sizes = MODELS[model]
     offload = PLACES[place]
     few = 2 if offload is Offload.ON else 1
@@ -145,13 +145,14 @@ def _counted(model: str, structure: str, place: str) -> dict[str, object]:
             runs[some, windows] = count(_config(kind, some, sizes), job)
             print(f"  {model}: {some} blocks, {windows} windows", file=sys.stderr)
     phases = extrapolated(runs, blocks, FULL_WINDOWS)
-    job = counted_job(STRUCTURES[structure](), FULL_WINDOWS, offload)
-    whole = Footprint(job, summary_of(_config(kind, blocks, sizes), job))
-    planned = {"GPU": whole.on_device, "host": whole.on_host}
-    return {
-        "phases": {name: _as_json(found) for name, found in phases.items()},
-        "planned": planned,
-    }
+    return {name: _as_json(found) for name, found in phases.items()}
+
+
+def _planned(model: str, structure: str, place: str) -> Footprint:
+    """Return what the plan says, with all that a store holds on the host."""
+    kind, blocks, sizes = MODELS[model]
+    job = counted_job(STRUCTURES[structure](), FULL_WINDOWS, PLACES[place])
+    return Footprint(job, summary_of(_config(kind, blocks, sizes), job))
 
 
 def _config(
@@ -222,13 +223,13 @@ def _print_totals(rows: Mapping[str, Mapping[str, Any]]) -> None:
         "planned | shot | times its limit | recovery | times its limit |"
     )
     print("|---" * 9 + "|")
-    for name, row in rows.items():
-        phases, planned = row["phases"], row["planned"]
+    for name, phases in rows.items():
+        planned = _planned(*name.split(" | "))
         gpu = max(found["peaks"]["GPU"] for found in phases.values())
         host = max(found["peaks"]["host and stored"] for found in phases.values())
         cells = [
-            f"{gpu / 1e9:.1f} / {planned['GPU'] / 1e9:.1f} GB",
-            f"{host / 1e9:.0f} / {planned['host'] / 1e9:.0f} GB",
+            f"{gpu / 1e9:.1f} / {planned.on_device / 1e9:.1f} GB",
+            f"{host / 1e9:.0f} / {planned.on_host / 1e9:.0f} GB",
         ]
         for is_recovery in (False, True):
             chosen = [x for n, x in phases.items() if (n in RECOVERY) is is_recovery]
