@@ -341,15 +341,14 @@ class AbstractGpu(PretendedGpu):
     def _count_work(self, func, inputs, shapes, found, target: torch.device) -> None:
         """Count the operations of a product, or the bytes that others move."""
         outputs = _tensors_of(found)
-        if target == GPU:
-            doubles = (x for x in outputs if x.dtype == torch.float64 and x.dim())
-            self.doubles += sum(x.numel() for x in doubles)
         flops = _flops_of(func, shapes, found)
         if flops:
             device = "GPU" if target == GPU else "host"
             self.count.flops[device, _format(inputs, target)] += flops
         if target != GPU or _is_view(func):
             return
+        doubles = (x for x in outputs if x.dtype == torch.float64 and x.dim())
+        self.doubles += sum(x.numel() for x in doubles)
         self.count.kernels += 1
         if not flops:
             self.count.moved += sum(x.nbytes for x in (*inputs, *outputs))
