@@ -5,8 +5,8 @@
 
 The engine runs on shapes (`tests/helpers/abstract_gpu.py`): one shot with the default
 method and recovery, on 128 windows of 2,048 tokens in bfloat16, a window at a time. Each
-run is counted with one and two blocks (two and three, if they are offloaded) and 8 and
-16 windows; counts are linear in both, so that those of the whole model follow.
+run is counted with two to four blocks, and 8 and 16 windows; counts are linear in both,
+so that those of the whole model follow.
 
 Nothing is measured: seconds are counts at the rates of an RTX 4090, one part after
 another. Its peaks are those of NVIDIA's Ada GPU architecture whitepaper (V2.01,
@@ -137,13 +137,11 @@ def _counted(model: str, structure: str, place: str) -> dict[str, Any]:
     """Return the counts of a run of the whole model, by phase."""
     kind, blocks, sizes = MODELS[model]
     offload = PLACES[place]
-    few = 2 if offload is Offload.ON else 1
     runs: dict[tuple[int, int], CountedRun] = {}
-    for some in (few, few + 1):
-        for windows in (8, 16):
-            job = counted_job(STRUCTURES[structure](), windows, offload)
-            runs[some, windows] = count(_config(kind, some, sizes), job)
-            print(f"  {model}: {some} blocks, {windows} windows", file=sys.stderr)
+    for some, windows in ((2, 8), (3, 8), (2, 16), (3, 16), (4, 8)):
+        job = counted_job(STRUCTURES[structure](), windows, offload)
+        runs[some, windows] = count(_config(kind, some, sizes), job)
+        print(f"  {model}: {some} blocks, {windows} windows", file=sys.stderr)
     phases = extrapolated(runs, blocks, FULL_WINDOWS)
     return {name: _as_json(found) for name, found in phases.items()}
 

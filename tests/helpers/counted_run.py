@@ -258,14 +258,17 @@ def extrapolated(
 ) -> dict[str, Counts]:
     """Return the counts by phase of a run with more blocks and windows.
 
-    All counts are linear in both. Peaks are taken as linear, too.
+    All counts are linear in both. The peak of the GPU is linear in blocks from three
+    on: two offloaded ones and the next are then there, and another moment may be the
+    highest. It does not depend on the number of windows.
 
     Args:
-        runs: four runs, by their numbers of blocks and windows, two of each.
+        runs: by their numbers of blocks and windows: two and three blocks with two
+            numbers of windows, and four blocks with the smaller one.
         blocks: of the whole model.
         windows: of calibration.
     """
-    (b, more_b), (w, more_w) = (sorted(set(x)) for x in zip(*runs, strict=True))
+    (b, more_b, *_), (w, more_w) = (sorted(set(x)) for x in zip(*runs, strict=True))
     at_b = (blocks - b) / (more_b - b)
     at_w = (windows - w) / (more_w - w)
 
@@ -284,13 +287,16 @@ def extrapolated(
     result = {}
     for phase in runs[b, w].gpu.counts:
         others = whole(lambda x: {"moved": x.moved, "kernels": x.kernels})
+        peaks = whole(lambda x: x.peaks)
+        of_gpu = [runs[x, w].gpu.counts[phase].peaks["GPU"] for x in (b + 1, b + 2)]
+        peaks["GPU"] = of_gpu[0] + (blocks - b - 1) * (of_gpu[1] - of_gpu[0])
         result[phase] = Counts(
             Counter(whole(lambda x: x.flops)),
             Counter(whole(lambda x: x.copied)),
             Counter(whole(lambda x: x.waits)),
             others["moved"],
             others["kernels"],
-            whole(lambda x: x.peaks),
+            peaks,
         )
     return result
 
