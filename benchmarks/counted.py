@@ -1,18 +1,18 @@
 """Count what a run on a GPU does at full size, without a GPU and without numbers.
 
-    python benchmarks/counted.py [--models llama-2-7b ...] [--structures ...]
+    python benchmarks/counted.py [--models Llama-2-7B ...] [--structures ...]
         [--places resident streaming] [--out build/counted.json]
 
 The engine runs on shapes (`tests/helpers/abstract_gpu.py`): one shot with the default
-method and recovery, on 128 windows of 2,048 tokens in bfloat16, a window at a time. Each
-run is counted with two to four blocks, and 8 and 16 windows; counts are linear in both,
-so that those of the whole model follow.
+method and recovery, on 128 windows of 2,048 tokens in bfloat16, a window at a time.
+Each run is counted with two to four blocks, and 8 and 16 windows; counts are linear in
+both, so that those of the whole model follow.
 
 Nothing is measured: seconds are counts at the rates of an RTX 4090, one part after
-another. Its peaks are those of NVIDIA's Ada GPU architecture whitepaper (V2.01,
-appendix A); products and memory are taken to reach 70 % of them. The limit of a run is
-its products alone, in bfloat16 or TF32: forward, backward to the activations, and the
-products of factors and sums.
+another. Its peaks are those that waredb.com/processor/nvidia-geforce-rtx-4090 lists;
+products and memory are taken to reach 70 % of them. The limit of a run is its products
+alone, in bfloat16 or TF32: forward, backward to the activations, and the products of
+factors and sums.
 """
 
 from __future__ import annotations

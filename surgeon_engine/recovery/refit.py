@@ -45,9 +45,7 @@ class Target:
     zeros: Tensor  # mask of its removed weights
 
 
-def targets_of(
-    state: PruningState, original: LoadedModel, block: int
-) -> list[Target]:
+def targets_of(state: PruningState, original: LoadedModel, block: int) -> list[Target]:
     """Return the layers of all units of a block, with those of the original.
 
     The masks are as large as the layers: those of all blocks would fill a GPU.
@@ -166,14 +164,7 @@ class _BlockRefit:
         """Return the sums of each layer of a group: of the text to fit, of the rest."""
         pair = self._pair
         first, device = group[0].layer, group[0].layer.module.weight.device
-        width = first.columns + first.has_bias
-        of_first = tuple(
-            NormalEquations.zeros(width, first.rows, device) for _ in range(2)
-        )
-        sums = {first.name: of_first}
-        for t in group[1:]:
-            rows = t.layer.rows
-            sums[t.layer.name] = tuple(x.with_same_inputs(rows) for x in of_first)
+        sums = _zero_sums(group, device)
         seen: dict[str, Tensor] = {}
 
         def keep(name: str) -> Callable[..., None]:
@@ -208,7 +199,7 @@ class _BlockRefit:
                         found.add(X, Y)
                     else:
                         found.add_targets(X, Y)
-        return sums  # type: ignore[return-value]
+        return sums
 
     def _error_before(
         self,
@@ -236,3 +227,22 @@ class _BlockRefit:
         """Return what the original's layer computed for a batch, a row per token."""
         outputs = self._outputs[of.layer.name][number]
         return outputs.to(device).flatten(0, -2).float()
+
+
+def _zero_sums(
+    group: Sequence[Target], device: torch.device
+) -> dict[str, tuple[NormalEquations, NormalEquations]]:
+    """Return sums over nothing of layers that read the same input, by name."""
+    first = group[0].layer
+    width = first.columns + first.has_bias
+    fitted, held_out = (
+        NormalEquations.zeros(width, first.rows, device) for _ in range(2)
+    )
+    sums = {first.name: (fitted, held_out)}
+    for t in group[1:]:
+        rows = t.layer.rows
+        sums[t.layer.name] = (
+            fitted.with_same_inputs(rows),
+            held_out.with_same_inputs(rows),
+        )
+    return sums

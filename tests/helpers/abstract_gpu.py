@@ -6,8 +6,8 @@
     gpu.counts["update"].flops      # by device and number format
 
 Tensors of the GPU, and large ones of the host, are `Abstract`: they hold a tensor on
-"meta" and say that they are on "cuda:0" or "cpu". So a block of a model of any size runs
-in seconds. `AbstractGpu` counts by phase what a GPU would do; tensors in a
+"meta" and say that they are on "cuda:0" or "cpu". So a block of a model of any size
+runs in seconds. `AbstractGpu` counts by phase what a GPU would do; tensors in a
 `HiddenStore` are counted apart, since where they are depends on the machine.
 
 Some numbers are known: those of small tensors that were computed from known ones, such
@@ -19,7 +19,7 @@ as masks of removed rows. Where the engine needs others, these are the answers:
     comes to the host
     a mask as an index      selects `MASKED` of the positions
 
-Autocast is done by a mode of its own, since the dispatcher knows no autocast for "meta".
+Autocast is done by a mode of its own: the dispatcher knows none for "meta".
 Attention is that of a flash kernel: it keeps no matrix of scores.
 """
 
@@ -45,18 +45,18 @@ from surgeon_engine.model import offload
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.hidden_store import Budget, HiddenStore
 from tests.helpers.pretended_gpu import (
-    _COPIES,
-    _INDEXED,
-    _WAITS,
+    COPIES,
     GIBIBYTE,
     GPU,
     HOST,
+    INDEXED,
     META,
+    WAITS,
     Pretended,
     PretendedGpu,
-    _current,
-    _shares_memory,
+    current,
     pretended_gpu,
+    shares_memory,
 )
 
 SMALL = 2**16  # numbers: smaller tensors of the host have numbers
@@ -92,7 +92,7 @@ class Abstract(Pretended):
         requires_grad: bool = False,
     ) -> None:
         self.held, self.place, self.known = held, place, known
-        _current().register(held, place)
+        current().register(held, place)
 
     @property
     def data(self) -> Tensor:
@@ -226,13 +226,13 @@ class AbstractGpu(PretendedGpu):
         return func(*args, **kwargs)
 
     def _run(self, func, args, kwargs, target: torch.device, flat: list[Tensor]):
-        if func in _COPIES:
+        if func in COPIES:
             return self._copy(func, args, kwargs, target)
-        if func in _INDEXED and func not in _READS:
+        if func in INDEXED and func not in _READS:
             args[0].known = None
             self._count_work(func, flat, flat, (), target)
             return args[0]
-        given = _positions(args) if func in _INDEXED else args
+        given = _positions(args) if func in INDEXED else args
         shapes, others = _mapped(_shape, given), _mapped(_shape, kwargs)
         if "device" in kwargs:
             others = _for_meta(others)
@@ -261,7 +261,7 @@ class AbstractGpu(PretendedGpu):
 
     def _result(self, func, shapes, others):
         """Return the result of an operation on "meta", which is slow to find."""
-        if _shares_memory(func) or func._schema.is_mutable:
+        if shares_memory(func) or func._schema.is_mutable:
             return func(*shapes, **others)
         key = (func, _signature(shapes), _signature(others))
         if key not in self._results:
@@ -290,7 +290,9 @@ class AbstractGpu(PretendedGpu):
         if func is _aten.copy_.default:
             known = _known_of(source)
             if isinstance(to, Abstract):
-                to.known = None if known is None else known.to(to.dtype).expand(to.shape)
+                to.known = (
+                    None if known is None else known.to(to.dtype).expand(to.shape)
+                )
             else:
                 to.copy_(_numbers(source) if known is None else known)
             self._count_work(func, [to, source], (), (), target)
@@ -323,15 +325,15 @@ class AbstractGpu(PretendedGpu):
         return func(*_mapped(_known_of, args), **_mapped(_known_of, kwargs))
 
     def _count_waits(self, func, args, tensors, target: torch.device) -> None:
-        if func in _COPIES:
+        if func in COPIES:
             source = args[func is _aten.copy_.default]
             if source.device == GPU and target != GPU:
                 self._wait("to host")
         elif any(x.device == GPU for x in tensors):
-            is_mask = func in _INDEXED and any(
+            is_mask = func in INDEXED and any(
                 x is not None and x.dtype == torch.bool for x in args[1]
             )
-            if func in _WAITS or is_mask:
+            if func in WAITS or is_mask:
                 self._wait("mask" if is_mask else func._overloadpacket.__name__)
 
     def _wait(self, what: str) -> None:
@@ -407,7 +409,7 @@ def _tensors_of(x: Any) -> list[Tensor]:
 
 @functools.cache
 def _is_view(func: Any) -> bool:
-    return _shares_memory(func) and not func._schema.is_mutable
+    return shares_memory(func) and not func._schema.is_mutable
 
 
 def _is_small(x: Tensor) -> bool:

@@ -28,7 +28,11 @@ from transformers import AutoModelForCausalLM, PretrainedConfig
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.evaluation import EvaluationConfig
-from surgeon_engine.api.config.pruning import AnyStructure, HeadsAndNeurons, PruningConfig
+from surgeon_engine.api.config.pruning import (
+    AnyStructure,
+    HeadsAndNeurons,
+    PruningConfig,
+)
 from surgeon_engine.api.config.recovery import (
     GradientCheckpointing,
     Recovery,
@@ -46,10 +50,10 @@ from surgeon_engine.model.layers import find_blocks, prunable_layers
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.model.offload import OffloadedBlocks
 from surgeon_engine.model.source import ModelSource
+from surgeon_engine.pruning import measure_curvature
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.structures.units import units_of
 from surgeon_engine.pruning.threshold import Selection
-from surgeon_engine.pruning import measure_curvature
 from surgeon_engine.recovery import recover
 from surgeon_engine.recovery.least_squares import NormalEquations
 from surgeon_engine.recovery.refit import Target, _BlockRefit
@@ -141,7 +145,6 @@ def count(model: PretrainedConfig, config: RunConfig) -> CountedRun:
             units = units_of(config.pruning, made)
             state = PruningState(config, loaded, windows, units, goal, summary)
             _run(state, gpu)
-        del loaded, made, state
     return CountedRun(gpu, summary)
 
 
@@ -188,9 +191,7 @@ def _loaded(model, source: ModelSource, offload: Offload) -> LoadedModel:
     blocks = find_blocks(model)
     if offloads:
         OffloadedBlocks(model, blocks, GPU, in_files=False)
-    return LoadedModel(
-        source, model, None, blocks, prunable_layers(model), model.dtype
-    )
+    return LoadedModel(source, model, None, blocks, prunable_layers(model), model.dtype)
 
 
 def _windows(config: RunConfig, vocabulary: int) -> TokenWindows:
@@ -314,5 +315,3 @@ def _even_selection(units, costs: Mapping, pruning, budget: int) -> Selection:
         removed[name] = torch.zeros(unit.candidates, dtype=torch.bool)
         removed[name][unit.candidate[:count]] = True
     return Selection(removed, total, threshold=0.5)
-
-
