@@ -34,6 +34,7 @@ from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.curvature.gates import Gate, GateGradients
 from surgeon_engine.model.block_runner import (
     Call,
+    Compared,
     are_equal,
     first_of,
     split_hidden,
@@ -42,6 +43,7 @@ from surgeon_engine.model.head import head_logits, last_hidden, logit_parts
 from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.model.not_finite import hint_for, is_broken, with_origin
 from surgeon_engine.model.offload import on_device
+from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.hidden_store import HiddenStore
 
 # Called after the forward of each batch, and after each of its backwards in each block.
@@ -156,7 +158,7 @@ def _backward(
             (back,) = torch.autograd.grad(
                 output, leaf, gradient.to(leaf.device), retain_graph=not is_last
             )
-            gradients[draw] = back.cpu()
+            gradient.copy_(back)
             step()
         yield
 
@@ -167,7 +169,7 @@ class _Record:
 
     inputs: list[list[Tensor]]  # batch x length x hidden, in the store
     calls: list[list[Call]]  # equal ones are held once
-    # Of the last block, for each draw of the labels.
+    # Of the last block, for each draw of the labels; in the store, too.
     output_gradients: list[list[Tensor]] = field(default_factory=list)
 
 
@@ -205,6 +207,7 @@ def _record_forward(
 ) -> _Record:
     record = _Record([[] for _ in request.blocks], [[] for _ in request.blocks])
     latest: dict[tuple[int, int], Call] = {}  # by block and batch size
+    compared: Compared = {}  # tensors of a batch
     generator = torch.Generator(request.model.device).manual_seed(request.seed)
     leaf: list[Tensor] = []
 
@@ -213,7 +216,7 @@ def _record_forward(
             hidden, call = split_hidden(args, kwargs)
             record.inputs[index].append(store.keep(hidden.detach()))
             key = (index, len(hidden))
-            if not are_equal(call, latest.get(key)):
+            if not are_equal(call, latest.get(key), compared):
                 latest[key] = call
             record.calls[index].append(latest[key])
 
@@ -231,6 +234,7 @@ def _record_forward(
     try:
         for tokens in request.windows.split(request.batch):
             tokens = tokens.to(request.model.device)
+            compared.clear()
             hidden = last_hidden(request.model, tokens)
             of_hidden = _head_gradients(request, tokens, hidden.detach(), generator)
             gradients = []
@@ -238,7 +242,7 @@ def _record_forward(
                 (back,) = torch.autograd.grad(
                     hidden, leaf[0], gradient, retain_graph=True
                 )
-                gradients.append(back.cpu())
+                gradients.append(store.keep(back))
             record.output_gradients.append(gradients)
             step()
     finally:
@@ -466,10 +470,11 @@ class _GateSums(_Sums):
 
 def _add(sums: dict[str, Tensor], name: str, x: Tensor) -> None:
     """Add x'x to the sum of that name."""
-    if name in sums:
-        sums[name].addmm_(x.T, x)
-    else:
-        sums[name] = x.T @ x
+    with devices.tf32_products(x.device):
+        if name in sums:
+            sums[name].addmm_(x.T, x)
+        else:
+            sums[name] = x.T @ x
 
 
 def _unused(layer: PrunableLayer) -> CurvatureError:

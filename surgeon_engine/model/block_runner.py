@@ -16,9 +16,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from surgeon_engine.api.errors import ModelError
+from surgeon_engine.model.offload import left_on_host
 from surgeon_engine.runtime import devices
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]  # without the hidden states
+# Whether two tensors are equal, by their ids; holds them, so that no others get these.
+Compared = dict[tuple[int, int], tuple[bool, Tensor, Tensor]]
 
 
 class Stopped(Exception):
@@ -68,9 +71,10 @@ class BlockRunner:
         hook = self._blocks[0].register_forward_pre_hook(keep, with_kwargs=True)
         try:
             for tokens in self._batches:
-                run_until_stopped(
-                    self._model, tokens.to(self._model.device), use_cache=False
-                )
+                with left_on_host(self._blocks):
+                    run_until_stopped(
+                        self._model, tokens.to(self._model.device), use_cache=False
+                    )
                 yield found.pop()
         finally:
             hook.remove()
@@ -102,7 +106,9 @@ class BlockRunner:
         with replaced_forward(self._blocks, forward):
             for tokens, states in zip(self._batches, hidden, strict=False):
                 given = states.to(device)
-                yield body(input_ids=tokens.to(device), use_cache=False)[0]
+                with left_on_host(self._blocks):
+                    found = body(input_ids=tokens.to(device), use_cache=False)[0]
+                yield found
 
     def _calls_of(self, count: int) -> list[Call]:
         """Return the arguments of the blocks for so many windows."""
@@ -167,19 +173,32 @@ def first_of(output: Any) -> Tensor:
     return output[0] if isinstance(output, tuple) else output
 
 
-def are_equal(one: Any, other: Any) -> bool:
-    """Return True if two calls have equal arguments, tensor by tensor."""
+def are_equal(one: Any, other: Any, compared: Compared | None = None) -> bool:
+    """Return True if two calls have equal arguments, tensor by tensor.
+
+    Args:
+        one: a call, or a part of it.
+        other: another one.
+        compared: earlier results: the blocks of a forward share tensors, and a
+            comparison waits for the device.
+    """
     if one is other:
         return True
     if type(one) is not type(other):
         return False
     if isinstance(one, Tensor):
-        return torch.equal(one, other)
+        compared = {} if compared is None else compared
+        pair = id(one), id(other)
+        if pair not in compared:
+            compared[pair] = torch.equal(one, other), one, other
+        return compared[pair][0]
     if isinstance(one, tuple | list):
-        return len(one) == len(other) and all(map(are_equal, one, other))
+        return len(one) == len(other) and all(
+            are_equal(*pair, compared) for pair in zip(one, other, strict=True)
+        )
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(
-            are_equal(one[key], other[key]) for key in one
+            are_equal(one[key], other[key], compared) for key in one
         )
     return bool(one == other)
 

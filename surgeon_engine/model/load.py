@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -74,9 +74,14 @@ def load_model(
 def load_original(config: ModelConfig, pruned: LoadedModel) -> LoadedModel:
     """Load the model that `config` names, from which `pruned` was made.
 
+    On an accelerator its blocks are offloaded: each is needed a few times, and there is
+    seldom room for both models.
+
     Raises:
         ModelError: it cannot be read again.
     """
+    if pruned.device.type != "cpu":
+        config = replace(config, offload=Offload.ON)
     return _load(config, pruned.source, pruned.tokenizer, pruned.stored)
 
 

@@ -15,7 +15,7 @@ to temporary files. A block that is not offloaded is always on the device.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
@@ -46,6 +46,20 @@ def on_device(
     return blocks.on_device(index, changes=changes)
 
 
+@contextmanager
+def left_on_host(blocks: Iterable[nn.Module]) -> Iterator[None]:
+    """Let blocks be called without their weights, which nothing reads meanwhile."""
+    found = (_OF_BLOCK.get(block) for block in blocks)
+    offloaded = {blocks for blocks, _ in filter(None, found)}
+    for each in offloaded:
+        each.are_read = False
+    try:
+        yield
+    finally:
+        for each in offloaded:
+            each.are_read = True
+
+
 @dataclass(slots=True)
 class _Visit:
     """The stay of a block on the device."""
@@ -74,6 +88,7 @@ class OffloadedBlocks:
             device: where it computes.
             in_files: leave the weights in files, and do not copy them to pinned memory.
         """
+        self.are_read = True  # by the forwards of the blocks
         self._blocks, self._device = tuple(blocks), device
         self._visits = [_Visit() for _ in blocks]
         self._pending: dict[int, _Copies] = {}
@@ -105,10 +120,18 @@ class OffloadedBlocks:
             self._leave(index)
 
     def _before(self, index: int) -> Callable[..., None]:
-        return lambda *_: self._enter(index)
+        def hook(*_: object) -> None:
+            if self.are_read:
+                self._enter(index)
+
+        return hook
 
     def _after(self, index: int) -> Callable[..., None]:
-        return lambda *_: self._leave(index)
+        def hook(*_: object) -> None:
+            if self.are_read:
+                self._leave(index)
+
+        return hook
 
     def _enter(self, index: int, *, changes: bool = False) -> None:
         visit = self._visits[index]

@@ -74,7 +74,6 @@ def recover_blocks(
         RunCancelled: the user has cancelled.
     """
     batches = text.batches(state.config.calibration.batch)
-    targets = targets_of(state, original)
     reconstructs = state.config.recovery.reconstructs
     stage = Stage.RECONSTRUCTION if reconstructs else Stage.REFIT
     result, done = (BlockPass(), 0) if shot else _resumed(state, context)
@@ -88,12 +87,12 @@ def recover_blocks(
                 continue
             if context.stops_after_shot:
                 return result
-            chosen = [target for target in targets if target.layer.block == index]
             with (
                 on_device(original.blocks[index]),
                 on_device(block, changes=True),
             ):
-                result.fits |= refit_block(pair, chosen)
+                targets = targets_of(state, original, index)
+                result.fits |= refit_block(pair, targets)
                 if reconstructs:
                     masks = masks_of(state, index)
                     weights = WeightTraining(trainable(state, block), masks)

@@ -14,12 +14,15 @@ so it comes first, and each solution is the start of the next.
 
 from __future__ import annotations
 
+import functools
 import math
-from dataclasses import dataclass
+import operator
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.linalg import solve
 
 RIDGES = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01)
@@ -34,7 +37,7 @@ class NormalEquations:
 
     XX: Tensor  # C x C
     XY: Tensor  # C x R
-    YY: float = 0.0
+    _squares: list[Tensor] = field(default_factory=list)  # |Y|^2 of each batch
 
     @classmethod
     def zeros(cls, columns: int, rows: int, device: torch.device) -> NormalEquations:
@@ -44,16 +47,29 @@ class NormalEquations:
             torch.zeros(columns, rows, device=device),
         )
 
+    def with_same_inputs(self, rows: int) -> NormalEquations:
+        """Return sums over nothing for other targets, which share the sum of inputs."""
+        return NormalEquations(self.XX, self.XY.new_zeros(len(self.XX), rows))
+
     def add(self, X: Tensor, Y: Tensor) -> None:
         """Add inputs and targets, a row for each token, float32."""
-        self.XX.addmm_(X.T, X)
-        self.XY.addmm_(X.T, Y)
-        self.YY += float(Y.square().sum())
+        with devices.tf32_products(X.device):
+            self.XX.addmm_(X.T, X)
+        self.add_targets(X, Y)
+
+    def add_targets(self, X: Tensor, Y: Tensor) -> None:
+        """Add targets; their inputs were added to sums that share that of inputs."""
+        with devices.tf32_products(X.device):
+            self.XY.addmm_(X.T, Y)
+        self._squares.append(Y.square().sum())
 
     def error(self, W: Tensor) -> float:
         """Return the squared error |X W' - Y|^2 relative to |Y|^2."""
         explained = 2 * (self.XY.T * W).sum() - (W @ self.XX * W).sum()
-        return (self.YY - float(explained)) / (self.YY or 1.0)
+        # The device is waited for once, and not for each batch.
+        *squares, explained = torch.stack([*self._squares, explained]).tolist()
+        YY = functools.reduce(operator.add, squares, 0.0)  # `sum` rounds otherwise
+        return (YY - explained) / (YY or 1.0)
 
 
 @dataclass(frozen=True, slots=True)

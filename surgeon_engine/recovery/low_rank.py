@@ -85,6 +85,7 @@ class LowRankTraining(WeightTraining):
                     update = update * mask.to(update.device)
                 base.weight.add_(update)
             self._model.set_submodule(layer.name, base)
+            vars(adapter).pop("forward", None)  # holds the mask, and the adapter itself
         if self._adapters:
             del self._model.peft_config  # else the next adapters would be a second set
         self._adapters = {}

@@ -45,12 +45,16 @@ class Target:
     zeros: Tensor  # mask of its removed weights
 
 
-def targets_of(state: PruningState, original: LoadedModel) -> list[Target]:
-    """Return the layers of all units, each with its counterpart in the original."""
+def targets_of(state: PruningState, original: LoadedModel, block: int) -> list[Target]:
+    """Return the layers of all units of a block, with those of the original.
+
+    The masks are as large as the layers: those of all blocks would fill a GPU.
+    """
     by_name = {layer.name: layer for layer in original.layers}
     return [
         Target(unit.measured, by_name[unit.measured.name], zeros)
         for unit in state.units
+        if unit.measured.block == block
         for layer, zeros in unit.zeros(state.removed[unit.measured.name])
         if layer is unit.measured
     ]
@@ -160,13 +164,7 @@ class _BlockRefit:
         """Return the sums of each layer of a group: of the text to fit, of the rest."""
         pair = self._pair
         first, device = group[0].layer, group[0].layer.module.weight.device
-        width = first.columns + first.has_bias
-        sums = {
-            t.layer.name: tuple(
-                NormalEquations.zeros(width, t.layer.rows, device) for _ in range(2)
-            )
-            for t in group
-        }
+        sums = _zero_sums(group, device)
         seen: dict[str, Tensor] = {}
 
         def keep(name: str) -> Callable[..., None]:
@@ -179,25 +177,72 @@ class _BlockRefit:
             seen[""] = inputs[0]
             raise Stopped
 
-        hooks: list[Hook] = [(t.layer.module, keep(t.layer.name), False) for t in done]
+        has_direct = any(t.layer.name in self._direct for t in group)
+        hooks: list[Hook] = []
+        if has_direct:
+            hooks = [(t.layer.module, keep(t.layer.name), False) for t in done]
         with hooked([*hooks, (first.module, stop, True)]):
             for number, hidden in enumerate(pair.of_pruned):
                 pair.context.raise_if_cancelled()
+                hidden = hidden.to(device)
                 pair.run_pruned_until_stopped(hidden)
                 X = first.inputs(seen[""])
-                of_original = pair.before[number].to(device)
-                error = (of_original - hidden.to(device)).float().flatten(0, 1)
-                for t in done:
-                    computed = seen[t.layer.name].flatten(0, -2).float()
-                    error = error + self._rows(t, number, device) - computed
+                error: Tensor | None = None
+                if has_direct:
+                    error = self._error_before(number, hidden, seen, done)
                 for t in group:
                     Y = self._rows(t, number, device)
-                    if t.layer.name in self._direct:
+                    if error is not None and t.layer.name in self._direct:
                         Y = Y + error
-                    sums[t.layer.name][pair.is_held_out[number]].add(X, Y)
-        return sums  # type: ignore[return-value]
+                    found = sums[t.layer.name][pair.is_held_out[number]]
+                    if t is group[0]:
+                        found.add(X, Y)
+                    else:
+                        found.add_targets(X, Y)
+        return sums
+
+    def _error_before(
+        self,
+        number: int,
+        hidden: Tensor,
+        seen: dict[str, Tensor],
+        done: Sequence[Target],
+    ) -> Tensor:
+        """Return the error of the residual stream before a layer, a row per token.
+
+        Args:
+            number: of the batch.
+            hidden: the pruned model's states before the block.
+            seen: what its refitted layers compute, by name.
+            done: those layers.
+        """
+        of_original = self._pair.before[number].to(hidden.device)
+        error = (of_original - hidden).float().flatten(0, 1)
+        for t in done:
+            computed = seen[t.layer.name].flatten(0, -2).float()
+            error = error + self._rows(t, number, hidden.device) - computed
+        return error
 
     def _rows(self, of: Target, number: int, device: torch.device) -> Tensor:
         """Return what the original's layer computed for a batch, a row per token."""
         outputs = self._outputs[of.layer.name][number]
         return outputs.to(device).flatten(0, -2).float()
+
+
+def _zero_sums(
+    group: Sequence[Target], device: torch.device
+) -> dict[str, tuple[NormalEquations, NormalEquations]]:
+    """Return sums over nothing of layers that read the same input, by name."""
+    first = group[0].layer
+    width = first.columns + first.has_bias
+    fitted, held_out = (
+        NormalEquations.zeros(width, first.rows, device) for _ in range(2)
+    )
+    sums = {first.name: (fitted, held_out)}
+    for t in group[1:]:
+        rows = t.layer.rows
+        sums[t.layer.name] = (
+            fitted.with_same_inputs(rows),
+            held_out.with_same_inputs(rows),
+        )
+    return sums

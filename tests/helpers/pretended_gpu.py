@@ -35,16 +35,16 @@ GPU, HOST, META = torch.device("cuda", 0), torch.device("cpu"), torch.device("me
 GIBIBYTE = 2**30
 
 _aten = torch.ops.aten
-_COPIES = {_aten._to_copy.default, _aten.copy_.default}
+COPIES = {_aten._to_copy.default, _aten.copy_.default}
 # Indices may be on the host: CUDA copies them.
-_INDEXED = {
+INDEXED = {
     _aten.index.Tensor,
     _aten.index_put.default,
     _aten.index_put_.default,
     _aten._index_put_impl_.default,
     _aten._unsafe_index.Tensor,
 }
-_WAITS = {_aten._local_scalar_dense.default, _aten.equal.default, _aten.nonzero.default}
+WAITS = {_aten._local_scalar_dense.default, _aten.equal.default, _aten.nonzero.default}
 
 
 class DeviceMismatchError(RuntimeError):
@@ -74,7 +74,7 @@ class Pretended(Tensor):
 
     def __init__(self, held: Tensor, requires_grad: bool = False) -> None:
         self.held = held
-        _current().register(held)
+        current().register(held)
 
     device = property(lambda self: self.place)
     is_cuda = property(lambda self: self.place == GPU)
@@ -84,7 +84,7 @@ class Pretended(Tensor):
 
     @classmethod
     def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
-        with _current():  # a mode is left while it handles an operation
+        with current():  # a mode is left while it handles an operation
             return func(*args, **(kwargs or {}))
 
     @property
@@ -95,7 +95,7 @@ class Pretended(Tensor):
     def data(self, new: Pretended) -> None:
         torch._C.TensorBase.data.__set__(self, new)
         self.held = new.held
-        _current().register(new.held)
+        current().register(new.held)
 
     def get_device(self) -> int:
         return 0
@@ -107,7 +107,7 @@ class Pretended(Tensor):
         return self.held.data_ptr()
 
     def tolist(self) -> Any:
-        _current().waits += 1
+        current().waits += 1
         return self.held.tolist()
 
     def numpy(self, *, force: bool = False) -> Any:
@@ -125,7 +125,7 @@ class Pretended(Tensor):
 _GPUS: list[PretendedGpu] = []
 
 
-def _current() -> PretendedGpu:
+def current() -> PretendedGpu:
     return _GPUS[-1]
 
 
@@ -218,31 +218,31 @@ class PretendedGpu(TorchDispatchMode):
             if wanted.type == "meta" and (tensors or not self.meta_contexts):
                 return GPU  # C++ means the device of a pretended tensor
             return GPU if wanted.type == "cuda" else wanted
-        if func in _COPIES:
+        if func in COPIES:
             return args[0].device
-        if func in _INDEXED:
+        if func in INDEXED:
             tensors = [args[0], *(x for x in args[2:] if isinstance(x, Tensor))]
             if args[0].device == HOST:
                 tensors += [x for x in args[1] if x is not None]
         # A number in a tensor without dimensions may come from the host.
-        on_gpu = [x for x in tensors if isinstance(x, Pretended)]
-        on_host = [x for x in tensors if not isinstance(x, Pretended) and x.dim() > 0]
+        on_gpu = [x for x in tensors if x.device == GPU]
+        on_host = [x for x in tensors if x.device != GPU and x.dim() > 0]
         if on_gpu and on_host:
             shapes = ", ".join(f"{tuple(x.shape)} on {x.device}" for x in tensors)
             raise DeviceMismatchError(f"{func} mixes devices: {shapes}.")
         return GPU if on_gpu else HOST
 
     def _count(self, func, args, tensors: list[Tensor], target: torch.device) -> None:
-        if func in _COPIES:
+        if func in COPIES:
             source = args[func is _aten.copy_.default]
             if source.device != target:
                 self.copied["to GPU" if target == GPU else "to host"] += source.nbytes
                 self.waits += target == HOST
         elif any(isinstance(x, Pretended) for x in tensors):
-            is_mask = func in _INDEXED and any(
+            is_mask = func in INDEXED and any(
                 x is not None and x.dtype == torch.bool for x in args[1]
             )
-            self.waits += func in _WAITS or is_mask
+            self.waits += func in WAITS or is_mask
 
     def _run(self, func, args, kwargs, target: torch.device):
         if "device" in kwargs:
@@ -256,7 +256,7 @@ class PretendedGpu(TorchDispatchMode):
             result = _map(Tensor, Pretended, result)
         if func is _aten.copy_.default:
             return args[0]
-        if target != GPU or not _shares_memory(func):
+        if target != GPU or not shares_memory(func):
             return result
         return return_and_correct_aliasing(func, args, kwargs, result)
 
@@ -297,15 +297,22 @@ def _set_data(parameter: torch.nn.Parameter, data: Tensor) -> None:
 
 
 @functools.cache
-def _shares_memory(func: torch._ops.OpOverload) -> bool:
+def shares_memory(func: torch._ops.OpOverload) -> bool:
     """Return whether results of an operation share memory with its arguments."""
     return any(x.alias_info is not None for x in func._schema.returns)
 
 
 @contextlib.contextmanager
-def pretended_gpu(memory: int = 24 * GIBIBYTE) -> Iterator[PretendedGpu]:
-    """Let torch have a GPU with `memory` bytes during the block."""
-    gpu = PretendedGpu(memory)
+def pretended_gpu(
+    memory: int = 24 * GIBIBYTE, gpu: PretendedGpu | None = None
+) -> Iterator[PretendedGpu]:
+    """Let torch have a GPU with `memory` bytes during the block.
+
+    Args:
+        memory: of the GPU.
+        gpu: another kind of GPU; None: a new `PretendedGpu`.
+    """
+    gpu = gpu or PretendedGpu(memory)
     make = DeviceContext.__torch_function__
 
     def made(context, *arguments):

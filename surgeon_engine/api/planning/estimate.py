@@ -45,9 +45,11 @@ def estimate(config: RunConfig, model: ModelSummary, machine: Machine) -> Estima
     job = Footprint(
         replace(config, calibration=read),
         model,
-        DEVICE_SHARE * machine.free_gpu_bytes if on_gpu else 0.0,
-        machine.free_ram_bytes - idle,
+        free_on_host=machine.free_ram_bytes - idle,
     )
+    if on_gpu:  # a store is made beside the model
+        left = max(0.0, machine.free_gpu_bytes - job.weights_on_device)
+        job = replace(job, store_on_device=DEVICE_SHARE * left)
     peak = job.on_host if on_gpu else job.peak
     engine = idle + max(peak, job.loaded, job.exporting)
     # While a fresh process checks the export, the engine still holds its model.

@@ -194,14 +194,23 @@ class Footprint:
         """The model on the device; of offloaded blocks, one and the next."""
         if not self.offloads:
             return self.weights
-        of_blocks = self.model.prunable * self.each
+        return self._streamed
+
+    @property
+    def _streamed(self) -> float:
+        """What the device holds of a model whose blocks are offloaded."""
+        of_blocks = self._of_blocks
         return self.weights - of_blocks + _BLOCKS * of_blocks / self.model.blocks
+
+    @property
+    def _of_blocks(self) -> float:
+        return self.model.prunable * self.each
 
     @property
     def weights_on_host(self) -> float:
         """The offloaded blocks, unless they are left in files."""
         fits = self.offloads and self.weights <= self._room()
-        return self.weights if fits else 0
+        return self._of_blocks if fits else 0
 
     @property
     def loaded(self) -> float:
@@ -276,7 +285,10 @@ class Footprint:
         if not self.measures_gradients:
             return 0
         numbers = self.tokens(windows) * self.model.vocabulary
-        return min(numbers, _GRADIENT_LOGITS_AT_ONCE) * _FLOAT * _LOGIT_COPIES
+        copies = _LOGIT_COPIES
+        if self.each < _FLOAT:  # in 16 bits, too, with their gradient
+            copies += 2 * self.each / _FLOAT
+        return min(numbers, _GRADIENT_LOGITS_AT_ONCE) * _FLOAT * copies
 
     def evaluated(self, windows: int) -> float:
         """Return the logits of both models for a part of a batch, with their loss."""
@@ -292,7 +304,9 @@ class Footprint:
 
     @cached_property
     def algebra(self) -> float:
-        """The matrices of the largest layer."""
+        """The matrices of the largest layer, or the weights of the largest unit."""
+        if not self.config.pruning.measures_factors:
+            return max(self._units) * _FLOAT
         is_sparse = self.config.pruning.kind in SPARSE
         copies = _SPARSE_ALGEBRA if is_sparse else _DENSE_ALGEBRA
         return max(
@@ -300,6 +314,17 @@ class Footprint:
             + layer.weights * _FLOAT * copies
             for layer in self.touched or self.model.layers
         )
+
+    @property
+    def _units(self) -> Iterable[int]:
+        """The weights of what is pruned at once, with two copies of a layer."""
+        layers = self.touched or self.model.layers
+        together: dict[tuple[int, str], list[int]] = {}
+        for x in layers:
+            is_coupled = self.config.pruning.kind in COUPLED
+            name = place(x) if is_coupled else x.kind
+            together.setdefault((x.block, name), []).append(x.weights)
+        return (sum(unit) + 2 * max(unit) for unit in together.values())
 
     @property
     def choices(self) -> float:
@@ -344,7 +369,13 @@ class Footprint:
         moments = self._moments(*stored)
         fixed_then = fixed + min(self.unrecovered, self._room(fixed))
         recovery = (
-            self._with_store(fixed_then + x.device + x.host, x.stored)
+            self._with_store(
+                fixed_then
+                + x.device
+                + x.host
+                + x.has_original * self.weights_on_device,
+                x.stored,
+            )
             for x in self.recovery
         )
         return max(fixed + max(moments.values()), fixed_then, *recovery)
@@ -361,10 +392,13 @@ class Footprint:
             shot = self._with_store(shot, self.kept)
         shot += self.choices
         fixed_then = fixed + min(self.unrecovered, self._room(fixed))
-        if self.recovery and self.offloads and self.weights <= self._room(fixed):
-            fixed_then += self.weights  # of the original
+        # The blocks of the original are offloaded, in files where there is no room.
+        original = self._of_blocks if self.weights <= self._room(fixed) else 0
         recovery = (
-            self._with_store(fixed_then + x.host, self._beyond_device(x.stored))
+            self._with_store(
+                fixed_then + x.host + x.has_original * original,
+                self._beyond_device(x.stored),
+            )
             for x in self.recovery
         )
         return max(shot, fixed_then, *recovery)
@@ -381,7 +415,9 @@ class Footprint:
         again = min(self.record(self.held_out), self.store_on_device)
         moments = self._moments(factors, 0, recorded, again)
         recovery = (
-            moment.device + min(moment.stored, self.store_on_device)
+            moment.device
+            + moment.has_original * self._streamed
+            + min(moment.stored, self.store_on_device)
             for moment in self.recovery
         )
         return self.weights_on_device + max(*moments.values(), *recovery)

@@ -32,7 +32,10 @@ _FLOAT = 4  # bytes
 _GRADIENT, _MOMENTS, _BEST = 4, 8, 4
 _CAST = 2  # of a weight in 16 bits, beside the one in float32
 _GRAPH = 1.1  # numbers kept for each number that a layer of a block reads or writes
-_STORED = 1.5  # bytes that the allocator takes for each byte of many middling tensors
+# Bytes that the allocator takes for each byte of many middling tensors; large ones have
+# pages of their own.
+_STORED, _LARGE = 1.5, 4e6
+_SQUARES, _PRODUCTS = 4, 5  # matrices of a fit: of inputs, and of the size of the layer
 _LOGITS_AT_ONCE = 2**25  # numbers
 _JUDGED_COPIES, _TRAINED_COPIES = 5.0, 7.0  # of them
 _STEP_WINDOWS = 2
@@ -46,6 +49,7 @@ class RecoveryMoment:
     device: float
     host: float
     stored: float
+    has_original: bool = False  # beside the pruned model
 
 
 def recovery_moments(job: Footprint) -> tuple[RecoveryMoment, ...]:
@@ -68,7 +72,9 @@ class _RecoveryMemory:
         windows = job.recovery_windows
         self._step = min(_STEP_WINDOWS, windows) * self._length  # tokens
         tokens = windows * self._length
-        self._states = _STORED * tokens * job.model.hidden_size * job.each
+        states = tokens * job.model.hidden_size * job.each
+        is_large = job.tokens(windows) * states >= _LARGE * tokens
+        self._states = states if is_large else _STORED * states
         self._held_out = self._states * job.recovery_judges / (windows or 1)
         touched = sum(layer.weights for layer in job.touched)
         self._removed = (touched - job.weights_left) * job.each
@@ -83,13 +89,6 @@ class _RecoveryMemory:
             yield self._training()
 
     @property
-    def _original(self) -> float:
-        """The original beside the pruned model, which is smaller."""
-        if self._job.offloads:
-            return self._job.weights_on_device
-        return self._job.weights - self._removed
-
-    @property
     def _undo(self) -> float:
         return self._left * self._job.each
 
@@ -98,26 +97,35 @@ class _RecoveryMemory:
         first = [layer for layer in job.measured if layer.block == 0]
         rows = sum(layer.rows for layer in first)
         outputs = self._states * rows / job.model.hidden_size
+        names = {layer.name for layer in job.measured}
+        fitted = [layer for layer in job.remaining if layer.name in names]
         sums = max(
-            (4 * x.columns**2 + 3 * x.columns * x.rows) * _FLOAT
-            for x in job.measured or job.model.layers
+            (_SQUARES * x.columns**2 + _PRODUCTS * x.columns * x.rows) * _FLOAT
+            for x in fitted or job.model.layers
         )
         stored = self._undo + 3 * self._states + outputs
-        return RecoveryMoment(self._original + sums, self._held_out, stored)
+        return self._with_original(sums, self._held_out, stored)
 
     def _judgement(self) -> RecoveryMoment:
         tokens = self._job.tokens(self._job.recovery_windows)
         logits = self._logits(tokens) * _JUDGED_COPIES
         stored = self._undo + self._states
-        return RecoveryMoment(self._original + logits, self._held_out, stored)
+        return self._with_original(logits, self._held_out, stored)
 
     def _reconstruction(self) -> RecoveryMoment:
         share = 1 / max(1, self._job.model.blocks)
         weights = self._left * share
         trained = self._kept(weights) + weights * _GRADIENT + self._undo * share
-        device = self._original + trained + self._graph * share
+        device = trained + self._graph * share
         host = self._held_out + weights * _BEST + _LIBRARIES
-        return RecoveryMoment(device, host, self._undo + 3 * self._states)
+        return self._with_original(device, host, self._undo + 3 * self._states)
+
+    def _with_original(
+        self, device: float, host: float, stored: float
+    ) -> RecoveryMoment:
+        """Return a moment with the original beside the pruned model."""
+        removed = 0 if self._job.offloads else self._removed
+        return RecoveryMoment(device - removed, host, stored, has_original=True)
 
     def _training(self) -> RecoveryMoment:
         model = self._job.model
@@ -132,7 +140,7 @@ class _RecoveryMemory:
             in_graph = self._left * _CAST
         if self._recovery.recomputes:
             graph /= max(1, model.blocks)
-            graph += self._step * model.hidden_size * _FLOAT * model.blocks
+            graph += self._step * model.hidden_size * self._number * model.blocks
             in_graph /= max(1, model.blocks)
         logits = self._logits(self._step) * _TRAINED_COPIES
         # Gradients take the place of the graph, bit by bit.
@@ -165,7 +173,12 @@ class _RecoveryMemory:
         others = [x for x in self._job.model.layers if x.name not in touched]
         layers: Iterable[LayerSummary] = (*self._job.remaining, *others)
         numbers = sum(layer.rows + layer.columns for layer in layers)
-        return self._step * numbers * _FLOAT * _GRAPH
+        return self._step * numbers * self._number * _GRAPH
+
+    @property
+    def _number(self) -> int:
+        """The bytes of an activation; weights that are trained are float32."""
+        return self._job.each if self._recovery.uses_lora else _FLOAT
 
     def _logits(self, tokens: int) -> float:
         numbers = tokens * self._job.model.vocabulary

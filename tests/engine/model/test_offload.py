@@ -18,7 +18,8 @@ from surgeon_engine.api.config.recovery import (
     TrainedWeights,
 )
 from surgeon_engine.api.config.run import ModelConfig, Offload
-from surgeon_engine.model.load import load_model
+from surgeon_engine.model.block_runner import BlockRunner
+from surgeon_engine.model.load import load_model, load_original
 from surgeon_engine.model.offload import on_device
 from surgeon_engine.runtime import devices
 from tests.helpers.pretended_gpu import GPU, pretended_gpu
@@ -103,6 +104,25 @@ def test_change_on_the_host_reaches_a_block_that_was_copied_ahead(folder, gpu):
         weight = next(loaded.blocks[-1].parameters())
         assert not weight.cpu().any()
     assert not torch.equal(run(loaded), expected)
+
+
+def test_embeddings_and_last_norm_need_no_block(folder, gpu):
+    loaded = load(folder)
+    runner = BlockRunner(loaded.model, loaded.blocks, [TOKENS])
+    gpu.copied.clear()
+    hidden = [x.cpu() for x in runner.embedded()]
+    finished = list(runner.finish(hidden))
+    assert gpu.copied["to GPU"] <= 4 * TOKENS.nbytes + hidden[0].nbytes
+    assert finished[0].shape == hidden[0].shape
+    assert torch.isfinite(run(loaded)).all()
+
+
+def test_original_is_offloaded_beside_a_model_on_the_device(folder, gpu):
+    config = ModelConfig(str(folder), offload=Offload.OFF)
+    pruned = load_model(config)
+    original = load_original(config, pruned)
+    assert {p.device.type for x in original.blocks for p in x.parameters()} == {"cpu"}
+    assert torch.equal(run(original), run(pruned))
 
 
 def test_interrupted_forward_leaves_no_block_on_the_device(folder, gpu):

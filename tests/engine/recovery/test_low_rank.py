@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -164,3 +166,18 @@ def test_peft_is_imported_by_a_training_alone():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == "False"
+
+
+def test_adapters_and_their_masks_are_freed_at_the_end():
+    """A cycle would hold a mask of all layers on the device until it is collected."""
+    state = lora_state(structure=Structure.ROWS_AND_COLUMNS)
+    remove_some(state)
+    training = LowRankTraining(state)
+    training.start()
+    adapters = [weakref.ref(x) for x in training._adapters.values()]
+    gc.disable()
+    try:
+        training.finish()
+        assert not any(adapter() for adapter in adapters)
+    finally:
+        gc.enable()

@@ -130,7 +130,7 @@ def test_outputs_that_are_added_to_the_residual_stream_are_found(family, expecte
     store = HiddenStore(original.device)
     batches = [(windows, False)]
     pair = BlockPair(original, state.loaded, batches, store, silent_context())
-    targets = [t for t in targets_of(state, original) if t.layer.block == 0]
+    targets = targets_of(state, original, 0)
     block = _BlockRefit(pair, targets)
     direct = {t.layer.kind for t in targets if block.adds_to_residual(t)}
     kinds = {unit.measured.kind for unit in make_state(family, 4).units}

@@ -64,3 +64,14 @@ def test_no_gpu_is_a_sentence(monkeypatch):
 def test_gpu_of_earlier_versions_is_read():
     job = config_from_toml('[model]\ndevice = "cuda"\n')
     assert job.model.device is Device.GPU
+
+
+def test_products_are_rounded_to_tf32_on_a_gpu_alone():
+    products = torch.backends.cuda.matmul
+    before = products.allow_tf32
+    with devices.tf32_products(torch.device("cpu")):
+        assert products.allow_tf32 is before
+    with pytest.raises(ValueError), devices.tf32_products(torch.device("cuda")):
+        assert products.allow_tf32
+        raise ValueError
+    assert products.allow_tf32 is before

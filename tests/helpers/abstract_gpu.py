@@ -1,0 +1,596 @@
+"""A pretended GPU on which tensors have shapes and no numbers, to count a run.
+
+    with abstract_gpu() as gpu:
+        gpu.phase = "update"
+        ...
+    gpu.counts["update"].flops      # by device and number format
+
+Tensors of the GPU, and large ones of the host, are `Abstract`: they hold a tensor on
+"meta" and say that they are on "cuda:0" or "cpu". So a block of a model of any size
+runs in seconds. `AbstractGpu` counts by phase what a GPU would do; tensors in a
+`HiddenStore` are counted apart, since where they are depends on the machine.
+
+Some numbers are known: those of small tensors that were computed from known ones, such
+as masks of removed rows. Where the engine needs others, these are the answers:
+
+    a number of a tensor    float: 1, int: 0, bool: true
+    all, any                true; false, but true for floats
+    a small tensor that     from 0.1 to 1 in equal steps; ints: 0; bools: true
+    comes to the host
+    a mask as an index      selects `MASKED` of the positions
+
+Autocast is done by a mode of its own: the dispatcher knows none for "meta".
+Attention is that of a flash kernel: it keeps no matrix of scores.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+import weakref
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+from torch.utils.flop_counter import flop_registry
+
+from surgeon_engine.model import offload
+from surgeon_engine.runtime import devices
+from surgeon_engine.runtime.hidden_store import Budget, HiddenStore
+from tests.helpers.pretended_gpu import (
+    COPIES,
+    GIBIBYTE,
+    GPU,
+    HOST,
+    INDEXED,
+    META,
+    WAITS,
+    Pretended,
+    PretendedGpu,
+    current,
+    pretended_gpu,
+    shares_memory,
+)
+
+SMALL = 2**16  # numbers: smaller tensors of the host have numbers
+_SMALL_MASK = 2**27  # of bools, which stand for whole weights
+MASKED = 0.7
+FLOAT64, FLOAT32, TF32, HALF = "float64", "float32", "tf32", "bfloat16"
+
+_aten = torch.ops.aten
+_READS = {_aten.index.Tensor, _aten._unsafe_index.Tensor}
+_RESULT_OF = {_aten.all: True, _aten.any: False}  # with unknown numbers
+
+
+class Abstract(Pretended):
+    """A tensor of the GPU or the host with a shape; `held` is a tensor on "meta"."""
+
+    known: Tensor | None = None  # its numbers, on the host
+
+    @staticmethod
+    def __new__(
+        cls,
+        held: Tensor,
+        place: torch.device,
+        known: Tensor | None = None,
+        requires_grad: bool = False,
+    ) -> Abstract:
+        return Pretended.__new__(cls, held, requires_grad)
+
+    def __init__(
+        self,
+        held: Tensor,
+        place: torch.device,
+        known: Tensor | None = None,
+        requires_grad: bool = False,
+    ) -> None:
+        self.held, self.place, self.known = held, place, known
+        current().register(held, place)
+
+    @property
+    def data(self) -> Tensor:
+        return torch._C.TensorBase.data.__get__(self)
+
+    @data.setter
+    def data(self, new: Abstract) -> None:
+        torch._C.TensorBase.data.__set__(self, new)
+        self.held, self.place, self.known = new.held, new.place, new.known
+
+    def data_ptr(self) -> int:
+        storage = self.held.untyped_storage()._cdata
+        return storage + self.held.storage_offset() * self.held.element_size()
+
+    def tolist(self) -> Any:
+        return self.cpu().tolist()
+
+    def numpy(self, *, force: bool = False) -> Any:
+        del force
+        return self.cpu().numpy()
+
+    def __repr__(self, **_: Any) -> str:
+        return f"Abstract({tuple(self.shape)}, {self.dtype}, {self.place})"
+
+
+@dataclass(slots=True)
+class Counts:
+    """What happened in a phase."""
+
+    flops: Counter[tuple[str, str]] = field(default_factory=Counter)  # device, format
+    # Bytes "to GPU", "to host" and, while others compute, "ahead".
+    copied: Counter[str] = field(default_factory=Counter)
+    waits: Counter[str] = field(default_factory=Counter)  # by operation
+    moved: int = 0  # bytes that other operations read and write on the GPU
+    kernels: int = 0
+    # Maxima of live bytes: "GPU", "host", "stored", "host and stored".
+    peaks: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+
+
+class AbstractGpu(PretendedGpu):
+    """Runs operations on shapes, and counts.
+
+    Attributes:
+        phase: the phase to which what follows is counted.
+        counts: by phase.
+        places: live bytes of the GPU, the host and the stores.
+    """
+
+    def __init__(self, total: int) -> None:
+        super().__init__(total)
+        self.counts: dict[str, Counts] = defaultdict(Counts)
+        self.places: Counter[str] = Counter()
+        self.is_storing = False
+        self._results: dict[Any, Any] = {}  # of operations on "meta"
+        self._phase = ""
+
+    @property
+    def phase(self) -> str:
+        """The phase to which what follows is counted."""
+        return self._phase
+
+    @phase.setter
+    def phase(self, name: str) -> None:
+        self._phase = name
+        self._note_peaks()
+
+    @property
+    def count(self) -> Counts:
+        """The counts of this phase."""
+        return self.counts[self.phase]
+
+    def register(self, held: Tensor, place: torch.device = GPU) -> None:
+        storage = held.untyped_storage()
+        if storage._cdata in self._storages:
+            return
+        on_host = "stored" if self.is_storing else "host"
+        where = "GPU" if place == GPU else on_host
+        size = storage.nbytes()
+        if where == "GPU" and self.places["GPU"] + size > self.total:
+            message = f"CUDA out of memory. Tried to allocate {size} bytes."
+            raise torch.OutOfMemoryError(message)
+        self._storages.add(storage._cdata)
+        self.places[where] += size
+        self.live = self.places["GPU"]
+        self._note_peaks()
+        weakref.finalize(storage, self._free, storage._cdata, where, size)
+
+    def _free(self, key: int, where: str, size: int) -> None:
+        self._storages.discard(key)
+        self.places[where] -= size
+        self.live = self.places["GPU"]
+
+    def _note_peaks(self) -> None:
+        peaks, now = self.count.peaks, self.places
+        for where in ("GPU", "host", "stored"):
+            peaks[where] = max(peaks[where], now[where])
+        both = "host and stored"
+        peaks[both] = max(peaks[both], now["host"] + now["stored"])
+        self.peak = max(self.peak, now["GPU"])
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        with torch._C.DisableTorchFunction():  # the mode below sees each attribute
+            return self._dispatch(func, args, dict(kwargs or {}))
+
+    def _dispatch(self, func, args, kwargs):
+        if func is torch.ops.prim.device.default:
+            return META
+        if func is _aten.is_pinned.default:
+            return False
+        if func is _aten._pin_memory.default:
+            return args[0]
+        tensors = _tensors_of((args, kwargs))
+        target = self._target(func, args, kwargs, tensors)
+        if target == META:  # of a model that is being made
+            return func(*args, **kwargs)
+        if target != GPU and not any(isinstance(x, Abstract) for x in tensors):
+            return self._on_host(func, args, kwargs, tensors)
+        self._count_waits(func, args, tensors, target)
+        if func is _aten._local_scalar_dense.default:
+            return _number(args[0])
+        if func is _aten.equal.default:
+            return True
+        return self._run(func, args, kwargs, target, tensors)
+
+    def _on_host(self, func, args, kwargs, tensors: list[Tensor]):
+        """Run an operation of the host, on numbers unless it makes a large tensor."""
+        if not tensors and any(x.name == "device" for x in func._schema.arguments):
+            made = func(*args, **_for_meta(kwargs))
+            if isinstance(made, Tensor) and made.numel() > SMALL:
+                return Abstract(made, HOST)
+        return func(*args, **kwargs)
+
+    def _run(self, func, args, kwargs, target: torch.device, flat: list[Tensor]):
+        if func in COPIES:
+            return self._copy(func, args, kwargs, target)
+        if func in INDEXED and func not in _READS:
+            args[0].known = None
+            self._count_work(func, flat, flat, (), target)
+            return args[0]
+        given = _positions(args) if func in INDEXED else args
+        shapes, others = _mapped(_shape, given), _mapped(_shape, kwargs)
+        if "device" in kwargs:
+            others = _for_meta(others)
+        if func is _aten.nonzero.default:
+            count = round(MASKED * args[0].numel())
+            found = torch.empty(count, args[0].dim(), dtype=torch.int64, device=META)
+        else:
+            found = self._result(func, shapes, others)
+        known = self._known(func, args, kwargs, found, flat)
+        self._count_work(func, flat, shapes, found, target)
+        if func._schema.is_mutable and known is None and isinstance(flat[0], Abstract):
+            flat[0].known = None
+        by_held = {id(x.held): x for x in flat if isinstance(x, Abstract)}
+        is_view = _is_view(func)
+        if isinstance(found, Tensor):
+            return self._wrapped(found, known, target, by_held, is_view)
+        if not isinstance(found, list | tuple):
+            return found
+        numbers = [None] * len(found) if known is None else known
+        return type(found)(
+            [
+                self._wrapped(x, number, target, by_held, is_view)
+                for x, number in zip(found, numbers, strict=True)
+            ]
+        )
+
+    def _result(self, func, shapes, others):
+        """Return the result of an operation on "meta", which is slow to find."""
+        if shares_memory(func) or func._schema.is_mutable:
+            return func(*shapes, **others)
+        key = (func, _signature(shapes), _signature(others))
+        if key not in self._results:
+            found = func(*shapes, **others)
+            self._results[key] = _mapped(_Layout.of, found)
+            return found
+        return _mapped(_Layout.made, self._results[key])
+
+    def _wrapped(self, shape, number, target, by_held: dict[int, Any], is_view):
+        """Return a result as a tensor of a device."""
+        if not isinstance(shape, Tensor):
+            return shape
+        if id(shape) in by_held:
+            return by_held[id(shape)]
+        if target == GPU or shape.numel() > SMALL or is_view:
+            return Abstract(shape, target, number)
+        return _numbers(shape) if number is None else number
+
+    def _copy(self, func, args, kwargs, target: torch.device):
+        to, source = (args[0], args[1]) if len(args) > 1 else (None, args[0])
+        if source.device != target:
+            way = "to GPU" if target == GPU else "to host"
+            if kwargs.get("non_blocking"):
+                way = "ahead"
+            self.count.copied[way] += source.nbytes
+        if func is _aten.copy_.default:
+            known = _known_of(source)
+            if isinstance(to, Abstract):
+                to.known = (
+                    None if known is None else known.to(to.dtype).expand(to.shape)
+                )
+            else:
+                to.copy_(_numbers(source) if known is None else known)
+            self._count_work(func, [to, source], (), (), target)
+            return to
+        dtype = kwargs.get("dtype") or source.dtype
+        known = _known_of(source)
+        known = None if known is None else known.to(dtype)
+        if source.device == target and dtype == source.dtype:
+            return Abstract(source.held, target, known)
+        layout = {"memory_format": kwargs.get("memory_format") or torch.preserve_format}
+        shape = torch.empty_like(_shape(source), dtype=dtype, **layout)
+        self._count_work(func, [source], (), (shape,), target)
+        return self._wrapped(shape, known, target, {}, is_view=False)
+
+    def _known(self, func, args, kwargs, found, inputs: list[Tensor]):
+        """Return the result in numbers; None if they are not known."""
+        is_known = all(
+            not isinstance(x, Abstract) or x.known is not None for x in inputs
+        )
+        fits = is_known and (_is_view(func) or all(map(_is_small, _tensors_of(found))))
+        if not fits:
+            name = func._overloadpacket
+            if name in _RESULT_OF and found.dim() == 0:
+                return torch.tensor(_RESULT_OF[name] or args[0].is_floating_point())
+            return None
+        if func._overloadpacket.__name__.startswith(("empty", "new_empty")):
+            return None
+        if "device" in kwargs:
+            kwargs = kwargs | {"device": HOST}
+        return func(*_mapped(_known_of, args), **_mapped(_known_of, kwargs))
+
+    def _count_waits(self, func, args, tensors, target: torch.device) -> None:
+        if func in COPIES:
+            source = args[func is _aten.copy_.default]
+            if source.device == GPU and target != GPU:
+                self._wait("to host")
+        elif any(x.device == GPU for x in tensors):
+            is_mask = func in INDEXED and any(
+                x is not None and x.dtype == torch.bool for x in args[1]
+            )
+            if func in WAITS or is_mask:
+                self._wait("mask" if is_mask else func._overloadpacket.__name__)
+
+    def _wait(self, what: str) -> None:
+        self.waits += 1
+        self.count.waits[what] += 1
+
+    def _count_work(self, func, inputs, shapes, found, target: torch.device) -> None:
+        """Count the operations of a product, or the bytes that others move."""
+        outputs = _tensors_of(found)
+        flops = _flops_of(func, shapes, found)
+        if flops:
+            device = "GPU" if target == GPU else "host"
+            self.count.flops[device, _format(inputs, target)] += flops
+        if target != GPU or _is_view(func):
+            return
+        doubles = (x for x in outputs if x.dtype == torch.float64 and x.dim())
+        self.doubles += sum(x.numel() for x in doubles)
+        self.count.kernels += 1
+        if not flops:
+            self.count.moved += sum(x.nbytes for x in (*inputs, *outputs))
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """The layout of a tensor."""
+
+    shape: torch.Size
+    strides: tuple[int, ...]
+    dtype: torch.dtype
+
+    @classmethod
+    def of(cls, x: Any) -> Any:
+        fits = isinstance(x, Tensor)
+        return cls(x.shape, x.stride(), x.dtype) if fits else x
+
+    @staticmethod
+    def made(x: Any) -> Any:
+        if not isinstance(x, _Layout):
+            return x
+        return torch.empty_strided(x.shape, x.strides, dtype=x.dtype, device=META)
+
+
+def _signature(x: Any) -> Any:
+    """Return what a result on "meta" depends on."""
+    if isinstance(x, list | tuple):
+        return tuple(map(_signature, x))
+    if isinstance(x, dict):
+        return tuple((name, _signature(value)) for name, value in x.items())
+    return _Layout.of(x)
+
+
+def _mapped(function: Callable[[Any], Any], x: Any) -> Any:
+    """Apply a function to all that is in nested lists, tuples and dictionaries."""
+    if isinstance(x, torch.Size):
+        return x
+    if isinstance(x, list | tuple):
+        return type(x)([_mapped(function, each) for each in x])
+    if isinstance(x, dict):
+        return {name: _mapped(function, each) for name, each in x.items()}
+    return function(x)
+
+
+def _tensors_of(x: Any) -> list[Tensor]:
+    """Return the tensors in nested lists, tuples and dictionaries."""
+    if isinstance(x, Tensor):
+        return [x]
+    if isinstance(x, dict):
+        x = tuple(x.values())
+    if isinstance(x, list | tuple) and not isinstance(x, torch.Size):
+        return [tensor for each in x for tensor in _tensors_of(each)]
+    return []
+
+
+@functools.cache
+def _is_view(func: Any) -> bool:
+    return shares_memory(func) and not func._schema.is_mutable
+
+
+def _is_small(x: Tensor) -> bool:
+    return x.numel() <= (_SMALL_MASK if x.dtype == torch.bool else SMALL)
+
+
+def _flops_of(func, shapes, found) -> int:
+    packet = func._overloadpacket
+    name = packet.__name__.rstrip("_")
+    if name in _ALGEBRA:
+        return int(_ALGEBRA[name](*shapes))
+    counted = flop_registry.get(getattr(_aten, name, None))
+    if counted is None or not shapes:
+        return 0
+    return int(counted(*shapes, out_val=found))
+
+
+def _batch(x: Tensor) -> int:
+    return math.prod(x.shape[:-2])
+
+
+_ALGEBRA: dict[str, Callable[..., float]] = {
+    "linalg_cholesky_ex": lambda M, **_: _batch(M) * len(M[-1]) ** 3 / 3,
+    "cholesky_inverse": lambda L, *_: _batch(L) * 2 * L.shape[-1] ** 3,
+    "_cholesky_solve_helper": lambda B, L, *_: 2 * L.shape[-1] ** 2 * B.shape[-1],
+    "cholesky_solve": lambda B, L, *_: 2 * L.shape[-1] ** 2 * B.shape[-1],
+}
+
+
+def _format(inputs: list[Tensor], target: torch.device) -> str:
+    """Return the number format of a product: that of its first input."""
+    dtype = next(x.dtype for x in inputs if x.is_floating_point())
+    fast = torch.backends.cuda.matmul.allow_tf32
+    if dtype == torch.float32 and fast and target == GPU:
+        return TF32
+    return {torch.float64: FLOAT64, torch.float32: FLOAT32}.get(dtype, HALF)
+
+
+def _known_of(x: Any) -> Any:
+    """Return the numbers of a tensor, None if they are unknown; others as they are."""
+    if isinstance(x, Abstract):
+        return x.known
+    return x.detach() if isinstance(x, Tensor) else x
+
+
+def _set_data(parameter: torch.nn.Parameter, data: Tensor) -> None:
+    """Do what `parameter.data = data` does on a real GPU."""
+    if not isinstance(parameter, Abstract):
+        new = Abstract(_shape(parameter), parameter.device)
+        new = torch.nn.Parameter(new, parameter.requires_grad)
+        torch.utils.swap_tensors(parameter, new)
+    if not isinstance(data, Abstract):
+        data = Abstract(_shape(data), data.device)
+    parameter.held, parameter.place, parameter.known = data.held, data.place, None
+
+
+def _shape(x: Any) -> Any:
+    """Return a tensor as one on "meta"."""
+    if isinstance(x, Abstract):
+        return x.held
+    if isinstance(x, Tensor):
+        return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device=META)
+    return x
+
+
+def _for_meta(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a new tensor, for one on "meta"."""
+    kept = {name: x for name, x in kwargs.items() if name != "pin_memory"}
+    if "generator" in kept:
+        kept["generator"] = None
+    return kept | {"device": META}
+
+
+def _positions(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the arguments of an index, with positions in place of masks."""
+    indices: list[Tensor | None] = []
+    for index in args[1]:
+        if index is None or index.dtype != torch.bool:
+            indices.append(index)
+            continue
+        known = _known_of(index)
+        share = round(MASKED * index.numel())
+        count = share if known is None else int(known.count_nonzero())
+        position = torch.empty(count, dtype=torch.int64, device=META)
+        indices += [position] * index.dim()
+    return (args[0], indices, *args[2:])
+
+
+def _number(x: Tensor) -> bool | int | float:
+    """Return the number of a tensor, or a plausible one."""
+    known = _known_of(x)
+    if known is not None:
+        return known.item()
+    return 1.0 if x.is_floating_point() else x.dtype == torch.bool
+
+
+def _numbers(like: Tensor) -> Tensor:
+    """Return plausible numbers for a tensor that comes to the host."""
+    if like.dtype == torch.bool:
+        return torch.ones(like.shape, dtype=torch.bool)
+    if not like.is_floating_point():
+        return torch.zeros(like.shape, dtype=like.dtype)
+    steps = torch.linspace(0.1, 1, max(1, like.numel()))[: like.numel()]
+    return steps.view(like.shape).to(like.dtype)
+
+
+class _Autocast(TorchFunctionMode):
+    """Cast the inputs of functions as autocast does on a GPU; flash attention."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        is_on = torch.is_autocast_enabled("cuda")
+        name = getattr(func, "__name__", "").strip("_")
+        if func is functional.scaled_dot_product_attention:
+            if is_on:
+                args = _cast(args, torch.bfloat16)
+            return _flash(*args, **kwargs)
+        if is_on and name in _IN_16_BITS:
+            args, kwargs = _cast((args, kwargs), torch.bfloat16)
+        elif is_on and name in _IN_32_BITS:
+            args, kwargs = _cast((args, kwargs), torch.float32)
+        return func(*args, **kwargs)
+
+
+_IN_16_BITS = {"linear", "matmul", "rmatmul", "mm", "bmm", "addmm", "baddbmm"}
+_IN_32_BITS = {
+    *("layer_norm", "softmax", "log_softmax", "cross_entropy", "kl_div", "rsqrt"),
+    *("pow", "norm", "sum", "exp", "log", "cumsum", "prod"),
+}
+
+
+def _cast(x: Any, dtype: torch.dtype) -> Any:
+    def cast(x: Any) -> Any:
+        fits = isinstance(x, Tensor) and x.device == GPU and x.is_floating_point()
+        return x.to(dtype) if fits and x.dtype != torch.float64 else x
+
+    return _mapped(cast, x)
+
+
+def _flash(q, k, v, attn_mask=None, dropout_p=0.0, is_causal=False, **kwargs):
+    """Compute causal attention."""
+    del attn_mask
+    kwargs.pop("enable_gqa", None)
+    if k.shape[1] != q.shape[1]:
+        k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], 1) for x in (k, v))
+    flash = _aten._scaled_dot_product_flash_attention
+    return flash(q, k, v, dropout_p, True, **kwargs)[0]
+
+
+@contextlib.contextmanager
+def abstract_gpu(memory: int = 80 * GIBIBYTE) -> Iterator[AbstractGpu]:
+    """Let torch have a GPU without numbers during the block."""
+    gpu = AbstractGpu(memory)
+    make_stored = HiddenStore.empty_like
+
+    def empty_like(store: HiddenStore, x: Tensor) -> Tensor:
+        gpu.is_storing = True
+        try:
+            return make_stored(store, x)
+        finally:
+            gpu.is_storing = False
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(mock.patch.object(HiddenStore, "empty_like", empty_like))
+        unlimited = Budget(0, math.inf)
+        stack.enter_context(
+            mock.patch.object(Budget, "of_free_memory", lambda _: unlimited)
+        )
+        stack.enter_context(
+            mock.patch.object(devices, "free_host_memory", lambda: 10**15)
+        )
+        stack.enter_context(pretended_gpu(memory, gpu))
+        stack.enter_context(mock.patch.object(offload, "set_data", _set_data))
+        autocast, backward = _Autocast(), torch.autograd._engine_run_backward
+
+        def run_backward(*args: Any, **kwargs: Any) -> Any:
+            with autocast:  # a mode is left while it handles `backward`
+                return backward(*args, **kwargs)
+
+        stack.enter_context(
+            mock.patch.object(torch.autograd, "_engine_run_backward", run_backward)
+        )
+        stack.enter_context(autocast)
+        yield gpu
