@@ -265,7 +265,7 @@ def test_blocks_are_offloaded_where_the_gpu_has_too_little_memory():
     resident = gpu_needed(with_offload(job, Offload.OFF))
     offloaded = gpu_needed(with_offload(job, Offload.ON))
     assert offloaded < 0.9 * resident
-    found = settled_on_gpu(job, 0.9 * resident)
+    found = settled_on_gpu(job, 0.8 * resident)  # hidden states do not have to fit
     assert found.config.model.offload is Offload.ON
     assert found.offloads
     (message,) = found.messages
