@@ -7,8 +7,8 @@ from PySide6.QtWidgets import QComboBox, QLabel, QMessageBox
 
 from tests.helpers.windows import find
 
-SLOW = ("--pause", "0.03")
-SLOW_AFTER = ("--pause-after", "0.03")  # requests after the run, not the run
+SLOW = ("--pause", "0.05")
+SLOW_AFTER = ("--pause-after", "0.15")  # requests after the run, not the run
 TIP = Qt.ItemDataRole.ToolTipRole
 
 
