@@ -99,7 +99,7 @@ MOVING = 1008e9  # bytes/s
 # Bytes/s over PCIe 4.0 x16: from memory that is not pinned, and from pinned memory
 # while others compute. A wait is an estimate, too.
 COPYING, AHEAD, WAIT = 8e9, 22e9, 20e-6
-RECOVERY = {Stage.REFERENCE, Stage.REFIT, Stage.DISTILLATION}
+RECOVERY = {x.value for x in (Stage.REFERENCE, Stage.REFIT, Stage.DISTILLATION)}
 
 
 def main() -> None:

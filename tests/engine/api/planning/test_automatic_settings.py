@@ -260,6 +260,15 @@ def test_blocks_are_not_offloaded_where_the_gpu_holds_the_model():
     assert len(list(found.messages)) == 1
 
 
+def test_hidden_states_on_the_gpu_have_what_the_model_leaves():
+    job, weights = with_offload(automatic(), Offload.OFF), 4 * MODEL.parameters
+
+    def needed(free):
+        return estimate(job, MODEL, machine(free=PLENTY, gpu=int(free))).gpu
+
+    assert needed(0.5 * weights) == needed(weights) < needed(1.2 * weights)
+
+
 def test_blocks_are_offloaded_where_the_gpu_has_too_little_memory():
     job = automatic(level=Recovery.REFIT)
     resident = gpu_needed(with_offload(job, Offload.OFF))
