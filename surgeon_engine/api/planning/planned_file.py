@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 
 from surgeon_engine.api.config.export import K_FORMATS, QUANTIZED, FileDtype
 from surgeon_engine.api.config.pruning import COUPLINGS, Coupling, PruningConfig
@@ -29,7 +30,7 @@ _VECTOR = 4  # bytes of a number of a norm or bias in a quantised file
 _SHORT, _LONG = 32, 256  # numbers in a block
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: a cached property needs a dictionary
 class PlannedFile:
     """The file of a pruned model in a number format."""
 
@@ -67,7 +68,7 @@ class PlannedFile:
                 found[kind] += 1
         return found
 
-    @property
+    @cached_property
     def needed_multiple(self) -> int:
         """The multiple of neurons that fills the blocks of the number format.
 
@@ -81,7 +82,7 @@ class PlannedFile:
                 return multiple
         return 1
 
-    @property
+    @cached_property
     def _mixture(self) -> Mixture:
         rows = {x.kind: x.rows for x in self.model.layers if x.block == 0}
         queries, keys = (rows.get(f"self_attn.{name}_proj", 1) for name in "qk")
@@ -101,12 +102,17 @@ class PlannedFile:
         matrices = sum(bytes_of(mixture.type_of(x, hidden), numbers) for x in names)
         return matrices + max(0, outer - len(names) * numbers) * _VECTOR
 
-    @property
+    @cached_property
+    def _groups(self) -> dict[str, int]:
+        """The number of heads or neurons that the columns of a consumer have."""
+        return {each.layers[0]: each.groups for each in self.model.coupled}
+
+    @cached_property
     def _layer_bytes(self) -> int:
         """The bytes of the layers if nothing is removed, in their types afterwards."""
         return sum(self._bytes_of(layer) for layer in self.model.layers)
 
-    @property
+    @cached_property
     def _pruned_layers(self) -> tuple[int, int]:
         """The weights and the bytes of the layers from which weights are removed."""
         kinds, layers = COUPLINGS.get(self.pruning.kind, ()), self.model.layers
@@ -130,8 +136,7 @@ class PlannedFile:
         if layer.coupling not in kinds:
             return layer.columns
         if layer.coupling == Coupling.HEADS:
-            groups = {x.layers[0]: x.groups for x in self.model.coupled}
-            return layer.columns // groups.get(layer.name, 1)
+            return layer.columns // self._groups.get(layer.name, 1)
         multiple = self.pruning.width_multiple or self.needed_multiple
         if layer.columns % multiple == 0 and multiple % _SHORT == 0:
             return multiple
