@@ -90,8 +90,7 @@ def _write(
     pruned = PrunedModel(loaded, CompactionPlan())
     config = ExportConfig(format=Format.GGUF, dtype=dtype)
     text = None if way == _PLAIN else calibration
-    writer = gguf_file.GgufWriter(feeds_errors=way == _FED)
-    writer.write(pruned, config, folder, text)
+    gguf_file.GgufWriter(way == _FED, text).write(pruned, config, folder)
 
 
 def _bits(path: Path) -> float:

@@ -52,20 +52,17 @@ class Writer(Protocol):
     def forecast(self, pruned: PrunedModel, dtype: FileDtype) -> int:
         """Return the expected size in bytes of the files that hold weights."""
 
-    def write(
-        self,
-        pruned: PrunedModel,
-        config: ExportConfig,
-        folder: Path,
-        calibration: Calibration | None = None,
-    ) -> None:
+    def on_text(self, calibration: Calibration | None) -> Writer:
+        """Return the writer for a text on which formats that quantise measure."""
+        return self
+
+    def write(self, pruned: PrunedModel, config: ExportConfig, folder: Path) -> None:
         """Write the model into the empty `folder`.
 
         Args:
             pruned: The model; it computes the same afterwards.
             config: The number format, and the size of the files.
             folder: Where they are written.
-            calibration: The text for formats that quantise; None: there is none.
 
         Raises:
             ExportError: A weight is too large for the number format, or it needs a

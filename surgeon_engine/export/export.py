@@ -84,7 +84,7 @@ def export(job: ExportJob, context: RunContext) -> Exported:
             if calibration is not None:
                 check = context.raise_if_cancelled
                 calibration = dataclasses.replace(calibration, check=check, step=step)
-            writer.write(pruned, config, folder, calibration)
+            writer.on_text(calibration).write(pruned, config, folder)
             weight_bytes = _weight_bytes(folder)
             toml = config_to_toml(published(job.recipe.config))
             (folder / RECIPE).write_text(toml, encoding="utf-8")

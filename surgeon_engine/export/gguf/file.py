@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -90,11 +90,16 @@ class _Widths:
         )
 
 
+@dataclass(frozen=True)
 class GgufWriter(Writer):
     """Writes a model like Llama as `model.gguf`."""
 
-    def __init__(self, *, feeds_errors: bool = True) -> None:
-        self._feeds_errors = feeds_errors  # where the type allows it
+    feeds_errors: bool = True  # where the type allows it
+    calibration: Calibration | None = None  # for types that quantise
+
+    @override
+    def on_text(self, calibration: Calibration | None) -> GgufWriter:
+        return replace(self, calibration=calibration)
 
     @override
     def unsupported_reason(self, pruned: PrunedModel) -> str:
@@ -117,24 +122,17 @@ class GgufWriter(Writer):
         return header + sum(_padded(each.bytes(mixture)) for each in tensors)
 
     @override
-    def write(
-        self,
-        pruned: PrunedModel,
-        config: ExportConfig,
-        folder: Path,
-        calibration: Calibration | None = None,
-    ) -> None:
+    def write(self, pruned: PrunedModel, config: ExportConfig, folder: Path) -> None:
         loaded, mixture = pruned.loaded, _mixture(pruned, config.dtype)
         squares: dict[str, Tensor] = {}
         check_installed(mixture.dtype)
-        if mixture.dtype not in QUANTIZED:
-            calibration = None
+        calibration = self.calibration if mixture.dtype in QUANTIZED else None
         with _open_with_header(pruned, config.dtype, folder / FILE_NAME) as opened:
             writer, tensors = opened
             if calibration is not None:
                 squares = mean_squares(loaded, calibration)
                 write_imatrix(folder / IMATRIX_NAME, tensors, squares, calibration)
-            text = calibration if self._feeds_errors else None
+            text = calibration if self.feeds_errors else None
             for data in encoded(tensors, mixture, loaded, squares, text):
                 writer.write_tensor_data(data)
 

@@ -32,7 +32,7 @@ from surgeon_engine.api.config.export import ExportConfig, FileDtype
 from surgeon_engine.api.errors import ExportError
 from surgeon_engine.compaction.plan import PrunedModel
 from surgeon_engine.compaction.shrink import compact, compact_model, stock_config
-from surgeon_engine.export.base import Calibration, Check, VerificationResult, Writer
+from surgeon_engine.export.base import Check, VerificationResult, Writer
 from surgeon_engine.export.isolated_process import run_isolated
 from surgeon_engine.export.transformers.files import (
     compact_unsupported_reason,
@@ -99,13 +99,7 @@ class OnnxWriter(Writer):
         return _BYTES * numbers + buffers + graph
 
     @override
-    def write(
-        self,
-        pruned: PrunedModel,
-        config: ExportConfig,
-        folder: Path,
-        calibration: Calibration | None = None,
-    ) -> None:
+    def write(self, pruned: PrunedModel, config: ExportConfig, folder: Path) -> None:
         loaded = pruned.loaded
         with _without_harmless_warnings():
             small = compact_model(loaded.model, pruned.plan).float()

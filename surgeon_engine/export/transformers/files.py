@@ -31,7 +31,7 @@ from surgeon_engine.compaction.shrink import (
     stock_config,
     whole_slices,
 )
-from surgeon_engine.export.base import Calibration, Check, VerificationResult, Writer
+from surgeon_engine.export.base import Check, VerificationResult, Writer
 from surgeon_engine.export.isolated_process import run_isolated
 from surgeon_engine.export.transformers.weight_files import (
     bytes_of,
@@ -116,13 +116,7 @@ class MaskedWriter(Writer):
         return bytes_of(self._tensors(pruned), file_dtype(dtype, pruned.loaded))
 
     @override
-    def write(
-        self,
-        pruned: PrunedModel,
-        config: ExportConfig,
-        folder: Path,
-        calibration: Calibration | None = None,
-    ) -> None:
+    def write(self, pruned: PrunedModel, config: ExportConfig, folder: Path) -> None:
         model_config = stock_config(pruned.loaded.model)
         self._write(pruned, config, folder, model_config, self._tensors(pruned))
 
@@ -188,13 +182,7 @@ class StockWriter(_SmallerWriter):
         return ""
 
     @override
-    def write(
-        self,
-        pruned: PrunedModel,
-        config: ExportConfig,
-        folder: Path,
-        calibration: Calibration | None = None,
-    ) -> None:
+    def write(self, pruned: PrunedModel, config: ExportConfig, folder: Path) -> None:
         model = pruned.loaded.model
         compacted = compact(model, pruned.plan)
         model_config = _uniform_config(model, compacted.config)
@@ -214,13 +202,7 @@ class CompactWriter(_SmallerWriter):
         return compact_unsupported_reason(pruned)
 
     @override
-    def write(
-        self,
-        pruned: PrunedModel,
-        config: ExportConfig,
-        folder: Path,
-        calibration: Calibration | None = None,
-    ) -> None:
+    def write(self, pruned: PrunedModel, config: ExportConfig, folder: Path) -> None:
         model = pruned.loaded.model
         names = {"model": type(model).__name__, "body": type(model.base_model).__name__}
         code = _MODELING.format(**names)

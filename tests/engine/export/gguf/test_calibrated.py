@@ -67,8 +67,8 @@ def written(
     feeds: bool = True,
 ) -> gguf.GGUFReader:
     config = ExportConfig(format=Format.GGUF, dtype=dtype)
-    writer = GgufWriter(feeds_errors=feeds)
-    writer.write(example, config, folder, calibration)
+    writer = GgufWriter(feeds, calibration)
+    writer.write(example, config, folder)
     path = folder / "model.gguf"
     assert writer.forecast(example, dtype) == path.stat().st_size
     return gguf.GGUFReader(path)
