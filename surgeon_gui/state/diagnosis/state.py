@@ -30,6 +30,7 @@ from surgeon_engine.api.planning.running_memory import memory_to_run
 from surgeon_engine.api.planning.target_size import Goal, file_dtype, goal_of
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.diagnosis.costs import Costs
+from surgeon_gui.state.job.targets import TARGET_FIELDS
 from surgeon_gui.state.request import Request
 from surgeon_gui.state.run import RunState
 from surgeon_gui.text import numbers
@@ -57,12 +58,7 @@ _PRUNING = (
     "cost_damping",
 )
 _PLANNED = (
-    "target",
-    "sparsity",
-    "million_parameters",
-    "megabytes",
-    "memory_gigabytes",
-    "context",
+    *TARGET_FIELDS,
     "protect",
     "min_density",
     "layer_min_density",

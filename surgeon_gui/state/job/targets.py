@@ -43,6 +43,8 @@ _FIELDS = {
     Target.FILE_SIZE: "megabytes",
     Target.MEMORY: "memory_gigabytes",
 }
+# The target, its values in all units, and the context of a memory.
+TARGET_FIELDS = ("target", *dict.fromkeys(_FIELDS.values()), "context")
 
 
 def goal_or_none(config: RunConfig, model: ModelSummary) -> Goal | None:

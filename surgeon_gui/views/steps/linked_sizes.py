@@ -54,14 +54,7 @@ class LinkedSizes(QWidget):
     """A slider and number boxes for the same target."""
 
     edited = Signal()
-    names = (
-        "target",
-        "sparsity",
-        "million_parameters",
-        "megabytes",
-        "memory_gigabytes",
-        "context",
-    )
+    names = targets.TARGET_FIELDS
 
     def __init__(self) -> None:
         super().__init__()
