@@ -14,8 +14,9 @@ share the calibration windows, which are then in random order.
 
 from __future__ import annotations
 
+import hashlib
 import tokenize
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -226,6 +227,16 @@ def all_windows(
     if len(windows):
         _check_usable(windows, vocabulary)
     return windows
+
+
+def digest_of(parts: Iterable[Tensor | None]) -> str:
+    """Return a digest of windows of tokens; a part may be missing."""
+    found = hashlib.sha256()
+    for part in parts:
+        if part is not None:
+            found.update(f"{tuple(part.shape)}".encode())
+            found.update(part.long().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
 
 
 def vocabulary_of(config: PretrainedConfig) -> Vocabulary:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
 
 import torch
@@ -16,6 +16,7 @@ from surgeon_engine.api.config.pruning import (
 )
 from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import Stage
+from surgeon_engine.calibration.windows import digest_of
 from surgeon_engine.curvature.collect import (
     CurvatureRequest,
     block_factors,
@@ -110,22 +111,17 @@ def _gates(
     return {name: kept[name] for name in names}
 
 
-def _key(state: PruningState, task: CurvatureTask, shot: int) -> str:
-    """Return a digest of what determines the gates of each layer."""
+def _key(state: PruningState, task: CurvatureTask, shot: int) -> Hashable:
+    """Return what determines the gates of each layer."""
     request, loaded = _request(state, task, shot), state.loaded
     files = [(path, path.stat()) for path in loaded.source.weight_files]
-    settings = (
-        [(str(path), facts.st_size, facts.st_mtime_ns) for path, facts in files],
-        (str(loaded.model.dtype), str(loaded.device), torch.get_num_threads()),
+    return (
+        tuple((path, facts.st_size, facts.st_mtime_ns) for path, facts in files),
+        (loaded.model.dtype, loaded.device, torch.get_num_threads()),
         (request.batch, request.labels, request.seed),
         _gates_of(state.config.pruning.kind),
+        digest_of((request.windows, state.windows.own)),
     )
-    digest = hashlib.sha256(repr(settings).encode())
-    for windows in (request.windows, state.windows.own):
-        if windows is not None:
-            digest.update(repr(tuple(windows.shape)).encode())
-            digest.update(windows.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _measure_gates(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any
 
 
@@ -9,13 +10,13 @@ class Kept:
     """Hold one result with the key of everything that determines it."""
 
     def __init__(self) -> None:
-        self._key = ""
+        self._key: Hashable = None
         self._result: Any = None
 
-    def find(self, key: str) -> Any:
+    def find(self, key: Hashable) -> Any:
         """Return the result for this key; None if another one is held."""
         return self._result if key == self._key else None
 
-    def keep(self, key: str, result: Any) -> None:
+    def keep(self, key: Hashable, result: Any) -> None:
         """Hold a result in place of the previous one."""
         self._key, self._result = key, result

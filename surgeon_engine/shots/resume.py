@@ -21,7 +21,7 @@ from surgeon_engine.api.config.toml import config_from_toml, config_to_toml
 from surgeon_engine.api.errors import RunFolderError
 from surgeon_engine.api.messages.run import Recovered, ShotFinished
 from surgeon_engine.api.saved_state import Origin, SavedSteps
-from surgeon_engine.calibration.windows import TokenWindows
+from surgeon_engine.calibration.windows import TokenWindows, digest_of
 from surgeon_engine.model.saved_weights import load_weights, weights_of
 from surgeon_engine.model.source import ModelSource
 from surgeon_engine.pruning.state import PruningState
@@ -234,10 +234,5 @@ def _digest_of_model(source: ModelSource) -> str:
 
 def _digest_of_text(windows: TokenWindows) -> str:
     """Return a digest of all windows of a run."""
-    found = hashlib.sha256()
-    parts = [windows.calibration, windows.validation, windows.own]
-    for part in (*parts, *(text.windows for text in windows.others)):
-        if part is not None:
-            found.update(f"{tuple(part.shape)}".encode())
-            found.update(part.long().cpu().contiguous().numpy().tobytes())
-    return found.hexdigest()
+    others = (text.windows for text in windows.others)
+    return digest_of((windows.calibration, windows.validation, windows.own, *others))
