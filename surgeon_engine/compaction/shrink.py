@@ -29,7 +29,12 @@ from surgeon_engine.compaction.dead_features import (
 from surgeon_engine.compaction.plan import CompactionPlan, KeptGroups
 from surgeon_engine.model.coupling import CoupledGroups
 from surgeon_engine.model.families import MLP_WIDTH, READS_CONFIG
-from surgeon_engine.model.layers import PrunableLayer, blocks_path, find_blocks
+from surgeon_engine.model.layers import (
+    PrunableLayer,
+    blocks_path,
+    find_blocks,
+    head_size,
+)
 from surgeon_engine.runtime import devices
 
 _HEADS = ("num_attention_heads", "num_key_value_heads", "num_kv_heads")
@@ -210,12 +215,6 @@ def stock_config(model: PreTrainedModel) -> dict[str, Any]:
     if isinstance(rope, Mapping) and "rope_theta" in rope:
         config.setdefault("rope_theta", rope["rope_theta"])
     return config
-
-
-def head_size(config: PretrainedConfig) -> int:
-    """Return the number of features of a head."""
-    stated = getattr(config, "head_dim", None)
-    return int(stated or config.hidden_size // config.num_attention_heads)
 
 
 def _stated_head_size(config: PretrainedConfig) -> dict[str, int]:

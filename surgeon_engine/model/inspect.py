@@ -18,7 +18,7 @@ from surgeon_engine.api.messages.sources import (
     ModelSummary,
 )
 from surgeon_engine.model.coupling import CoupledGroups, groups_of, structure_support
-from surgeon_engine.model.layers import find_blocks, prunable_layers
+from surgeon_engine.model.layers import find_blocks, head_size, prunable_layers
 from surgeon_engine.model.source import (
     UNREADABLE,
     ModelSource,
@@ -78,10 +78,8 @@ def _cache_width(config: PretrainedConfig, coupled: Sequence[CoupledGroups]) -> 
     if heads:
         rows = sum(producer.layer.rows for each in heads for producer in each.producers)
         return rows - sum(each.consumer.columns for each in heads)
-    size = getattr(config, "head_dim", None)
-    size = size or config.hidden_size // config.num_attention_heads
     count = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    return 2 * config.num_hidden_layers * int(count) * int(size)
+    return 2 * config.num_hidden_layers * int(count) * head_size(config)
 
 
 def describe(

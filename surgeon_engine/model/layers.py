@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from surgeon_engine.api.errors import ModelError
@@ -147,6 +147,12 @@ def blocks_path(model: PreTrainedModel) -> str:
     """
     prefix, _ = _named_blocks(model)
     return prefix
+
+
+def head_size(config: PretrainedConfig) -> int:
+    """Return the number of features of a head."""
+    stated = getattr(config, "head_dim", None)
+    return int(stated or config.hidden_size // config.num_attention_heads)
 
 
 def find_blocks(model: PreTrainedModel) -> tuple[nn.Module, ...]:

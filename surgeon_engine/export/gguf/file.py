@@ -41,7 +41,7 @@ from surgeon_engine.api.config.export import (
 from surgeon_engine.api.files import temporary_folder
 from surgeon_engine.api.planning.gguf_types import Mixture, gguf_name
 from surgeon_engine.compaction.plan import PrunedModel
-from surgeon_engine.compaction.shrink import TensorSlice, compact, head_size
+from surgeon_engine.compaction.shrink import TensorSlice, compact
 from surgeon_engine.export.base import Calibration, Check, VerificationResult, Writer
 from surgeon_engine.export.gguf.calibrated import encoded, mean_squares
 from surgeon_engine.export.gguf.check import FILE_NAME
@@ -56,6 +56,7 @@ from surgeon_engine.export.isolated_process import run_isolated
 from surgeon_engine.export.provenance import Provenance, provenance_of
 from surgeon_engine.export.transformers.files import compact_unsupported_reason
 from surgeon_engine.export.transformers.weight_files import named_dtype
+from surgeon_engine.model.layers import head_size
 
 CHECK = Path(__file__).with_name("check.py")
 _MODEL_TYPES = ("llama", "mistral", "qwen2")

@@ -27,7 +27,6 @@ from surgeon_engine.compaction.plan import PrunedModel
 from surgeon_engine.compaction.shrink import (
     TensorSlice,
     compact,
-    head_size,
     stock_config,
     whole_slices,
 )
@@ -43,6 +42,7 @@ from surgeon_engine.model.gguf_tokenizer import (
     tokenizer_entries,
     write_header,
 )
+from surgeon_engine.model.layers import head_size
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.model.source import UNREADABLE, first_line
 from surgeon_engine.runtime import devices
