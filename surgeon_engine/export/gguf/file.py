@@ -114,12 +114,12 @@ class GgufWriter(Writer):
     @override
     def forecast(self, pruned: PrunedModel, dtype: FileDtype) -> int:
         # Exact: the header is written to a temporary file.
+        mixture = _mixture(pruned, dtype)
         with temporary_folder() as folder:
             path = Path(folder) / FILE_NAME
-            with _open_with_header(pruned, dtype, path) as (_, tensors):
+            with _open_with_header(pruned, mixture, path) as (_, tensors):
                 pass
             header = _padded(path.stat().st_size)
-        mixture = _mixture(pruned, dtype)
         return header + sum(_padded(each.bytes(mixture)) for each in tensors)
 
     @override
@@ -128,7 +128,7 @@ class GgufWriter(Writer):
         squares: dict[str, Tensor] = {}
         check_installed(mixture.dtype)
         calibration = self.calibration if mixture.dtype in QUANTIZED else None
-        with _open_with_header(pruned, config.dtype, folder / FILE_NAME) as opened:
+        with _open_with_header(pruned, mixture, folder / FILE_NAME) as opened:
             writer, tensors = opened
             if calibration is not None:
                 squares = mean_squares(loaded, calibration)
@@ -214,7 +214,7 @@ def _filled_up(neurons: int, full: int) -> int:
 
 @contextmanager
 def _open_with_header(
-    pruned: PrunedModel, dtype: FileDtype, path: Path
+    pruned: PrunedModel, mixture: Mixture, path: Path
 ) -> Iterator[tuple[GGUFWriter, list[FileTensor]]]:
     """Yield a file with its header, and the tensors to write, in order."""
     config = pruned.loaded.model.config
@@ -226,7 +226,6 @@ def _open_with_header(
     factors = _rope_factors(config)
     if factors is not None:
         tensors.append(FileTensor(_ROPE_FACTORS, TensorSlice(factors)))
-    mixture = _mixture(pruned, dtype)
     writer = GGUFWriter(path, architecture)
     writer.add_type("model")
     writer.add_name(pruned.loaded.source.name)
