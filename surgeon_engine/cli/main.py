@@ -461,7 +461,7 @@ def quantize(
     folder = new_run_folder(run_dir, model)
     from surgeon_engine.pipeline import prune
 
-    _work_on(folder, lambda context: prune(config, folder, context), None)
+    _work_on(folder, lambda context: prune(config, folder, context))
 
 
 def _list_formats(run: Path, output: Output) -> None:
