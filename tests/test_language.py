@@ -26,8 +26,9 @@ DOCUMENTED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Module)
 def read(path: Path) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     """Return the docstrings and the identifiers of a file with their places."""
     docstrings, identifiers = [], []
+    file = path.relative_to(ROOT)
     for node in ast.walk(ast.parse(path.read_text())):
-        place = f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 1)}"
+        place = f"{file}:{getattr(node, 'lineno', 1)}"
         if isinstance(node, DOCUMENTED):
             docstrings.append((place, ast.get_docstring(node) or ""))
         match node:

@@ -8,7 +8,7 @@ until the next run. No Qt.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 from typing import Any
 
@@ -128,6 +128,14 @@ class AppState:
     def shows_run(self) -> bool:
         """True if there is a run to show, in progress or ended."""
         return bool(self.run.run)
+
+
+def only_run_went_on(before: AppState, after: AppState) -> bool:
+    """Return whether the run has gone on and nothing else has changed."""
+    if after.run is before.run or after.run.status is not before.run.status:
+        return False
+    others = (each.name for each in fields(AppState) if each.name != "run")
+    return all(getattr(before, name) is getattr(after, name) for name in others)
 
 
 def apply(state: AppState, envelope: Envelope) -> AppState:

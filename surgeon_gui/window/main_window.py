@@ -39,7 +39,7 @@ from surgeon_gui.controllers.queue import QueueController
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state import result_text
 from surgeon_gui.state.active_task import active_task
-from surgeon_gui.state.app import Step
+from surgeon_gui.state.app import Step, only_run_went_on
 from surgeon_gui.state.job import resource_text
 from surgeon_gui.state.job.targets import with_next_target
 from surgeon_gui.state.log_lines import log_lines
@@ -121,6 +121,7 @@ class MainWindow(QMainWindow):
             engine, parent, self, pace=self.settings.pace, device=self.settings.device
         )
         self._is_closing = False
+        self._drawn = self.session.state
         self._disabled: QWidget | None = None  # the last that has lost the focus so
         self._set_up_window()
         self._model_page = ModelPage(self.session, self.settings)
@@ -426,8 +427,12 @@ class MainWindow(QMainWindow):
         state, now = self.session.state, time.time()
         obstacle = self.session.start_obstacle()
         self._steps.show_state(state)
-        for page in self._pages.values():
-            page.show_state(state)
+        if only_run_went_on(self._drawn, state):
+            self._run_page.show_state(state)  # the others show the draft
+        else:
+            for page in self._pages.values():
+                page.show_state(state)
+        self._drawn = state
         has_views = state.model_is_chosen or state.shows_run
         self._tabs.show_tabs(has_views or self._history.has_comparison)
         self._model_page.show_openers(self._tabs.shows_tabs)

@@ -38,6 +38,7 @@ from surgeon_engine.runtime import devices
 from tests.engine.export.gguf.test_gguf import pruned, tiny_llama
 from tests.helpers.pretended_gpu import GPU, DeviceMismatchError, pretended_gpu
 from tests.helpers.runs import Recorder, job
+from tests.helpers.tiers import tiered
 
 pytestmark = [pytest.mark.usefixtures("quick_runs"), pytest.mark.slow]
 
@@ -204,7 +205,7 @@ OFFLOADED = {
 }
 
 
-@pytest.mark.parametrize("case", OFFLOADED)
+@pytest.mark.parametrize("case", tiered(OFFLOADED, ["gates and refit"]))
 def test_run_with_offloaded_blocks_equals_that_of_the_cpu(tmp_path, gpu, case):
     settings, recovery = OFFLOADED[case]
     config = replace(job(tmp_path, "llama", **settings), recovery=recovery)

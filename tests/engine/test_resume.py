@@ -46,6 +46,7 @@ from tests.engine.shots.test_quality_budget import (
     with_recovery,
 )
 from tests.helpers.runs import STRUCTURES, Recorder, job, skip_verification
+from tests.helpers.tiers import tiered
 
 pytestmark = pytest.mark.usefixtures("quick_runs")
 
@@ -157,7 +158,10 @@ def test_finished_run_is_not_locked(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("structure", STRUCTURES)
+@pytest.mark.parametrize(
+    "structure",
+    tiered(STRUCTURES, [Structure.HEADS_AND_NEURONS, Structure.N_M]),
+)
 def test_run_goes_on_after_a_shot(structure, tmp_path):
     config = config_of(tmp_path, structure)
     Recorder().run(config, tmp_path / "whole")
@@ -194,7 +198,10 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("structure", "level", "when"), CASES)
+OFTEN = [CASES[number] for number in (3, 6, 8)]
+
+
+@pytest.mark.parametrize(("structure", "level", "when"), tiered(CASES, OFTEN))
 def test_recovery_goes_on(structure, level, when, tmp_path):
     config = config_of(tmp_path, structure, shots=1, level=level)
     Recorder().run(config, tmp_path / "whole")
@@ -218,7 +225,7 @@ def test_quality_limit_goes_on(tmp_path, monkeypatch):
         assert_same_result(folder, tmp_path / "whole")
 
 
-@pytest.mark.parametrize("shot", [1, 2])
+@pytest.mark.parametrize("shot", tiered([1, 2], [2]))
 def test_damping_search_goes_on_after_its_last_trial(tmp_path, monkeypatch, shot):
     evaluate, trials, searches = damping.evaluate_held_out, [], []
 
@@ -323,7 +330,10 @@ def test_export_of_another_program_goes_on(tmp_path, monkeypatch):
         shutil.rmtree(tmp_path / "out")
 
 
-@pytest.mark.parametrize("level", [Recovery.OFF, Recovery.REFIT, Recovery.DISTILLATION])
+@pytest.mark.parametrize(
+    "level",
+    tiered([Recovery.OFF, Recovery.REFIT, Recovery.DISTILLATION], [Recovery.REFIT]),
+)
 def test_stopped_run_can_go_on(tmp_path, level):
     config = config_of(tmp_path, level=level)
     Recorder().run(config, tmp_path / "whole")
@@ -358,7 +368,13 @@ def test_cancelled_run_can_go_on(tmp_path):
     assert_same_result(folder, tmp_path / "whole")
 
 
-@pytest.mark.parametrize("structure", [Structure.HEADS_AND_NEURONS, Structure.ELEMENTS])
+@pytest.mark.parametrize(
+    "structure",
+    tiered(
+        [Structure.HEADS_AND_NEURONS, Structure.ELEMENTS],
+        [Structure.HEADS_AND_NEURONS],
+    ),
+)
 def test_run_that_a_failed_shot_has_ended_goes_on(tmp_path, structure, monkeypatch):
     """Its shots may succeed later; recovery begins anew."""
     config = config_of(tmp_path, structure, level=Recovery.REFIT)
@@ -380,7 +396,11 @@ def test_run_that_a_failed_shot_has_ended_goes_on(tmp_path, structure, monkeypat
 
 
 @pytest.mark.parametrize(
-    "when", [at_step(Stage.REFIT, 2), at_stage(Stage.EXPORT)], ids=["refit", "export"]
+    "when",
+    [
+        pytest.param(at_step(Stage.REFIT, 2), id="refit"),
+        pytest.param(at_stage(Stage.EXPORT), id="export", marks=pytest.mark.thorough),
+    ],
 )
 def test_shots_that_a_quality_limit_has_ended_are_not_tried_again(
     tmp_path, monkeypatch, when

@@ -24,6 +24,7 @@ from surgeon_engine.model.offload import on_device
 from surgeon_engine.runtime import devices
 from tests.helpers.pretended_gpu import GPU, pretended_gpu
 from tests.helpers.runs import Recorder, job
+from tests.helpers.tiers import tiered
 from tests.helpers.tiny_models import save_tiny_model
 
 TOKENS = torch.arange(12).view(2, 6)
@@ -191,7 +192,13 @@ RECOVERIES = {
 @pytest.mark.slow
 @pytest.mark.usefixtures("quick_runs")
 @pytest.mark.parametrize("recovery", RECOVERIES)
-@pytest.mark.parametrize("structure", [Structure.HEADS_AND_NEURONS, Structure.ELEMENTS])
+@pytest.mark.parametrize(
+    "structure",
+    tiered(
+        [Structure.HEADS_AND_NEURONS, Structure.ELEMENTS],
+        [Structure.HEADS_AND_NEURONS],
+    ),
+)
 def test_run_with_weights_in_files_gives_the_same_files(tmp_path, structure, recovery):
     config = job(
         tmp_path,

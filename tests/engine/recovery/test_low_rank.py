@@ -6,6 +6,7 @@ import gc
 import sys
 import weakref
 from dataclasses import replace
+from itertools import product
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ from surgeon_engine.recovery.low_rank import LowRankTraining
 from tests.engine.recovery.test_distillation import references, state_of, train
 from tests.engine.recovery.test_refit import remove_some, text
 from tests.helpers.pruning_states import weights
+from tests.helpers.tiers import tiered
 
 FAMILIES = ["llama", "gpt2", "opt", "gemma3"]
 
@@ -79,8 +81,13 @@ def test_merged_model_computes_what_the_adapters_did(family, structure):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("structure", [Structure.ROWS_AND_COLUMNS, Structure.ELEMENTS])
+@pytest.mark.parametrize(
+    ("family", "structure"),
+    tiered(
+        product(FAMILIES, [Structure.ROWS_AND_COLUMNS, Structure.ELEMENTS]),
+        [("gpt2", Structure.ROWS_AND_COLUMNS), ("opt", Structure.ELEMENTS)],
+    ),
+)
 def test_training_brings_the_model_closer_and_keeps_zeros(
     family, structure, monkeypatch
 ):
@@ -157,7 +164,7 @@ def test_same_seed_gives_the_same_adapters():
     assert all(map(torch.equal, *found))
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_peft_is_imported_by_a_training_alone():
     code = "import sys, surgeon_engine.server; print('peft' in sys.modules)"
     import subprocess

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from itertools import product
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from surgeon_engine.recovery.refit import _BlockRefit, targets_of
 from surgeon_engine.runtime.hidden_store import HiddenStore
 from surgeon_engine.runtime.run_context import RunContext
 from tests.helpers.pruning_states import make_state, silent_context
+from tests.helpers.tiers import tiered
 from tests.helpers.tiny_models import VOCABULARY
 
 FAMILIES = ["llama", "opt", "gpt2", "gpt_neox", "gemma3", "falcon"]
@@ -74,10 +76,19 @@ def final_error(state, original, tokens) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize(
-    "structure",
-    [Structure.NEURONS, Structure.ROWS_AND_COLUMNS, Structure.ELEMENTS],
+    ("family", "structure"),
+    tiered(
+        product(
+            FAMILIES,
+            [Structure.NEURONS, Structure.ROWS_AND_COLUMNS, Structure.ELEMENTS],
+        ),
+        [
+            *product(FAMILIES, [Structure.NEURONS]),
+            ("gpt2", Structure.ROWS_AND_COLUMNS),
+            ("llama", Structure.ELEMENTS),
+        ],
+    ),
 )
 def test_refit_brings_the_model_closer_and_keeps_zeros(family, structure):
     state = make_state(family, 4, structure=structure, method=Method.MAGNITUDE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import product
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from surgeon_engine.shots.damping import with_damping
 from surgeon_engine.shots.selection import remove, selection
 from surgeon_engine.shots.shot import ShotPlan, evaluation, run_shot
 from tests.helpers.pruning_states import make_state, silent_context
+from tests.helpers.tiers import tiered
 
 STRUCTURES = (
     Structure.HEADS_AND_NEURONS,
@@ -58,8 +60,19 @@ def test_evaluation_says_how_the_windows_begin(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("structure", STRUCTURES)
-@pytest.mark.parametrize("damping", Damping)
+@pytest.mark.parametrize(
+    ("structure", "damping"),
+    tiered(
+        product(STRUCTURES, Damping),
+        [
+            *product(
+                [Structure.HEADS_AND_NEURONS, Structure.ROWS_AND_COLUMNS], Damping
+            ),
+            (Structure.ELEMENTS, Damping.FIXED),
+            (Structure.N_M, Damping.FIXED),
+        ],
+    ),
+)
 def test_shot_equals_its_parts_called_one_by_one(monkeypatch, structure, damping):
     # When the search for the best weights ends may hang on the rounding of a factor.
     monkeypatch.setattr(sparse_update, "_TOLERANCE", 1e-20)
