@@ -107,6 +107,7 @@ class Count(QObject):
         return False
 
 
+@pytest.mark.thorough
 def test_switch_of_the_theme_styles_each_widget_once(qapp, window, monkeypatch):
     apply_theme(qapp, ThemeChoice.LIGHT)
     before = window.grab().toImage()

@@ -114,6 +114,7 @@ def test_comparison_of_the_finished_runs_opens_at_the_end(qtbot, make_window):
     assert sparsities == pytest.approx([0.1, 0.3], abs=0.02)
 
 
+@pytest.mark.thorough
 def test_queue_of_one_run_opens_its_result(qtbot, window):
     load_and_wait(qtbot, window, SHORT)
     add(window, target=PrunableShare(0.2))
@@ -123,6 +124,7 @@ def test_queue_of_one_run_opens_its_result(qtbot, window):
     wait(qtbot, lambda: tabs.open_name == "result_tab")
 
 
+@pytest.mark.thorough
 def test_runs_added_during_a_run_begin_after_it(qtbot, make_window):
     window = make_window(*SLOW)
     folders = started_runs(window)
@@ -156,6 +158,7 @@ def test_stop_ends_the_queue_after_the_run_in_progress(qtbot, make_window):
     assert statuses(window) == [S.FINISHED] * 3
 
 
+@pytest.mark.thorough
 def test_cancelling_a_run_stops_the_queue(qtbot, make_window):
     window = make_window(*SLOW)
     add_three(qtbot, window, LONG)
@@ -195,6 +198,7 @@ def test_consent_to_replace_files_goes_to_the_queued_run(qtbot, window, tmp_path
     assert not window.session.state.config.export.replace
 
 
+@pytest.mark.thorough
 def test_earlier_run_stays_open_while_the_queue_goes_on(qtbot, make_window, tmp_path):
     earlier = write_run(tmp_path / "runs", "earlier")
     window = make_window(*SLOW)
@@ -235,6 +239,7 @@ def test_queue_is_paused_at_the_next_start_and_goes_on(qtbot, make_window):
     wait(qtbot, lambda: len(window._history.comparison.compared) == 3)
 
 
+@pytest.mark.thorough
 def test_failure_while_the_window_closes_stops_the_queue(qtbot, make_window):
     window = make_window("--pause", "0.05", "--mishap", "fail", "--at", "update")
     add_three(qtbot, window)
@@ -248,6 +253,7 @@ def test_failure_while_the_window_closes_stops_the_queue(qtbot, make_window):
     assert statuses(window) == [S.FAILED, S.WAITING, S.WAITING]
 
 
+@pytest.mark.thorough
 def test_closing_with_cancel_cancels_that_run_alone(qtbot, make_window):
     first = make_window(*SLOW)
     add_three(qtbot, first, LONG)
@@ -290,6 +296,7 @@ def test_interrupted_run_is_resumed_first(qtbot, make_window):
     assert b"RunResumed" in (folder / "events.jsonl").read_bytes()
 
 
+@pytest.mark.thorough
 def test_interrupted_run_without_a_saved_state_begins_anew(qtbot, make_window):
     folder = crash_in_the_second_run(qtbot, make_window)
     shutil.rmtree(folder / "resume", ignore_errors=True)
@@ -326,6 +333,7 @@ def test_another_window_has_the_queue(qtbot, make_window):
     assert len(queue_of(second).state.waiting) == 4
 
 
+@pytest.mark.thorough
 def test_damaged_queue_is_reported_and_kept(make_window, tmp_path):
     runs = tmp_path / "runs"
     runs.mkdir()
@@ -336,6 +344,7 @@ def test_damaged_queue_is_reported_and_kept(make_window, tmp_path):
     assert not queue_of(window).state.runs
 
 
+@pytest.mark.thorough
 def test_each_runs_folder_has_its_queue(qtbot, window, tmp_path):
     add_three(qtbot, window)
     window.session.set_run_parent(str(tmp_path / "other"))

@@ -84,6 +84,7 @@ def test_stop_and_keep_waits_for_the_export_and_then_closes(qtbot, running):
     assert not psutil.Process().children(recursive=True)
 
 
+@pytest.mark.thorough
 def test_question_is_hidden_when_the_run_ends(qtbot, running):
     running.close()
     wait_for_status(qtbot, running, Status.FINISHED)
@@ -102,6 +103,7 @@ def test_hung_engine_does_not_keep_the_window_open(qtbot, make_window):
     assert not psutil.Process().children(recursive=True)
 
 
+@pytest.mark.thorough
 def test_stop_and_keep_of_a_starting_run_ends_it_after_one_shot(qtbot, make_window):
     window = make_window("--pause", "0.03")
     load_and_wait(qtbot, window)
@@ -116,6 +118,7 @@ def test_stop_and_keep_of_a_starting_run_ends_it_after_one_shot(qtbot, make_wind
     assert len(run_of(window).history) == 1
 
 
+@pytest.mark.thorough
 def test_keep_running_revokes_an_earlier_stop_and_keep(qtbot, running):
     running.close()
     click(running, "close_keep_button")
@@ -162,6 +165,7 @@ def test_close_while_saving_asks_and_waits(qtbot, saving, tmp_path):
     assert window.session.state.request(RequestKind.SAVE).response is not None
 
 
+@pytest.mark.thorough
 def test_close_while_saving_can_discard_the_files(qtbot, saving, tmp_path):
     window = saving(str(tmp_path / "elsewhere"))
     window.close()
@@ -170,6 +174,7 @@ def test_close_while_saving_can_discard_the_files(qtbot, saving, tmp_path):
     assert window.session.state.request(RequestKind.SAVE).is_cancelling
 
 
+@pytest.mark.thorough
 def test_failed_save_keeps_the_window_open_and_shows_the_error(qtbot, saving, tmp_path):
     window = saving(str(tmp_path / "full"))
     window.close()
@@ -186,6 +191,7 @@ def test_start_is_disabled_while_a_model_is_being_saved(qtbot, saving, tmp_path)
     qtbot.waitUntil(lambda: find(window, "start_button").isEnabled())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("task", "text"),
     [("measure", "being measured"), ("diagnose", "being diagnosed")],
@@ -211,6 +217,7 @@ def test_close_during_a_measurement_or_diagnosis_asks(qtbot, make_window, task, 
     assert not psutil.Process().children(recursive=True)
 
 
+@pytest.mark.thorough
 def test_question_is_hidden_when_the_diagnosis_ends(qtbot, make_window):
     window = make_window("--pause", "0.03")
     load_and_wait(qtbot, window)
@@ -254,6 +261,7 @@ def test_close_can_wait_for_a_download(qtbot, downloading):
     assert window.session.state.download.response is not None
 
 
+@pytest.mark.thorough
 def test_failed_download_keeps_the_window_open(qtbot, downloading):
     window = downloading("hf://someone/gated")
     click(window, "close_keep_button")

@@ -82,6 +82,7 @@ def start_run(qtbot, make_window):
     return start
 
 
+@pytest.mark.thorough
 def test_sleep_is_inhibited_during_a_run_but_not_while_paused(qtbot, start_run):
     window, keep_awake, _, lines = start_run("--pause", "0.02")
     assert keep_awake.is_held
@@ -112,12 +113,14 @@ def test_failed_run_shows_a_notification_with_the_reason(qtbot, start_run):
     assert "The run failed. The GPU has too little memory." in message
 
 
+@pytest.mark.thorough
 def test_active_window_shows_no_notification(qtbot, start_run):
     window, _, notifier, _ = start_run(is_needed=False)
     wait_for_status(qtbot, window, Status.FINISHED)
     assert not notifier.shown
 
 
+@pytest.mark.thorough
 def test_cancelled_run_shows_no_notification(qtbot, start_run):
     window, keep_awake, notifier, _ = start_run("--pause", "0.02")
     click(window, "cancel_button")

@@ -32,8 +32,10 @@ NEVER = Qt.ScrollBarPolicy.ScrollBarAlwaysOff
 @pytest.mark.parametrize(
     ("scale", "options"),
     [
-        pytest.param("1", ("--language", "de"), marks=pytest.mark.slow),
-        pytest.param("1", ("--size", "1024x700"), marks=pytest.mark.slow),
+        pytest.param(
+            "1", ("--language", "de", "--size", "1024x700"), marks=pytest.mark.slow
+        ),
+        pytest.param("1", ("--size", "1024x700"), marks=pytest.mark.thorough),
         # A screen of 1920 x 1080 pixels.
         pytest.param("2", ("--size", "960x540"), marks=pytest.mark.thorough),
         pytest.param(

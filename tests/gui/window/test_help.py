@@ -83,6 +83,7 @@ def test_write_bundle_leaves_no_file_after_an_error(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.thorough
 def test_bundle_contains_the_shown_run(window):
     state = replace(window.session.state, opened_run=RunState(folder="/runs/earlier"))
     bundle = make_bundle(state, window.settings, find_type(window, LogView))
@@ -126,6 +127,7 @@ def test_bundle_contains_diagnostics_without_secrets(
     assert "debug bundle was saved" in find_type(window, LogView).all_text()
 
 
+@pytest.mark.thorough
 def test_bundle_that_cannot_be_written_shows_an_error(qtbot, window, tmp_path):
     help_menu = find_type(window, HelpMenu)
     help_menu.save_bundle(tmp_path / "missing" / "bundle.zip")
@@ -171,6 +173,7 @@ def test_commands_dialog_filters_by_text_and_triggers_on_enter(window):
     assert find(window, "first_hint").isVisible()
 
 
+@pytest.mark.thorough
 def test_commands_dialog_does_not_select_disabled_actions(window):
     find(window, "commands_action", QAction).trigger()
     commands = find(window, "commands_dialog", QDialog)
@@ -190,6 +193,7 @@ def test_shortcuts_are_unique(window):
     assert len(keys) == len(set(keys))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("step", Step)
 def test_each_step_has_a_shortcut(window, step):
     number = list(Step).index(step) + 1
@@ -210,6 +214,7 @@ def test_each_tab_has_a_shortcut(qtbot, window):
         assert tabs.open_name == name
 
 
+@pytest.mark.thorough
 def test_about_shows_and_copies_the_versions(qtbot, window):
     load_and_wait(qtbot, window)
     find(window, "about_action", QAction).trigger()
@@ -224,6 +229,7 @@ def test_about_shows_and_copies_the_versions(qtbot, window):
     assert not about.isVisible()
 
 
+@pytest.mark.thorough
 def test_dismissed_first_steps_stay_hidden(window):
     hint = find(window, "first_hint")
     assert not hint.isVisible()
@@ -290,6 +296,7 @@ def test_guide_opens_at_its_top_and_links_at_their_heading(qtbot, window):
     dialog.close()
 
 
+@pytest.mark.thorough
 def test_guide_without_its_file_cannot_be_opened(make_window, monkeypatch):
     monkeypatch.setattr(help_menu, "guide_path", lambda: None)
     window = make_window()

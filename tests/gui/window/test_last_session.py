@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from PySide6.QtWidgets import QSplitter
 
 from surgeon_engine.api.config.run import ModelConfig
@@ -47,6 +48,7 @@ def test_run_that_was_shown_is_opened(qtbot, tmp_path, window, make_window):
     assert find(again, "result_title").isVisible()
 
 
+@pytest.mark.thorough
 def test_empty_session_stays_empty(window, make_window):
     again = reopened(window, make_window)
     assert not again.session.state.model_is_chosen

@@ -47,6 +47,7 @@ def test_empty_state_is_shown_before_a_model_is_chosen(window):
     assert "Choose a model" in find(window, "plan_label").text()
 
 
+@pytest.mark.thorough
 def test_buttons_that_open_a_model_are_there_once(qtbot, window):
     openers = ("use_demo_button", "open_folder_button", "open_gguf_button")
     assert find(window, "empty_demo_button").isVisible()
@@ -132,6 +133,7 @@ def test_cancel_asks_if_nothing_is_saved_of_a_long_run(qtbot, make_window, monke
     wait_for_status(qtbot, window, Status.CANCELLED)
 
 
+@pytest.mark.thorough
 def test_cancel_does_not_ask_if_the_run_can_go_on(qtbot, make_window, monkeypatch):
     monkeypatch.setattr(main_window, "_UNSAVED_SECONDS", 1e-3)
     monkeypatch.setattr(session, "has_saved_state", lambda folder: True)
@@ -206,6 +208,7 @@ def test_start_uses_a_number_that_is_being_typed(qtbot, window):
     wait_for_status(qtbot, window, Status.FINISHED)
 
 
+@pytest.mark.thorough
 def test_invalid_number_that_is_being_typed_prevents_the_start(qtbot, window):
     load_and_wait(qtbot, window)
     window.open_step(Step.CALIBRATION)
@@ -222,6 +225,7 @@ def test_invalid_number_that_is_being_typed_prevents_the_start(qtbot, window):
     assert box.property("invalid")
 
 
+@pytest.mark.thorough
 def test_start_uses_a_runs_folder_that_is_being_typed(qtbot, window, tmp_path):
     load_and_wait(qtbot, window)
     window.open_step(Step.RUN)
@@ -250,6 +254,7 @@ def test_unusable_runs_folder_shows_an_error(qtbot, window):
     assert "cannot be used" in find(window, "error_message").text()
 
 
+@pytest.mark.thorough
 def test_flood_of_events_is_complete_and_drawn_rarely(qtbot, make_window, monkeypatch):
     drawn = []
     monkeypatch.setattr(LiveView, "show_run", lambda view, run, now: drawn.append(run))
@@ -281,6 +286,7 @@ def test_dropped_folder_becomes_the_model(qtbot, window, tmp_path):
     assert find(window, "model_source", QLineEdit).text() == str(tmp_path)
 
 
+@pytest.mark.thorough
 def test_dropped_text_becomes_the_calibration_text(window, tmp_path):
     (tmp_path / "stories.csv").write_text("text\nonce\n")
     drop(window, tmp_path / "stories.csv")
@@ -295,6 +301,7 @@ def test_other_dropped_file_is_refused_in_a_sentence(window, tmp_path):
     assert ".gguf" in find(window, "error_hint").text()
 
 
+@pytest.mark.thorough
 def test_dragged_file_lights_up_the_first_screen(window, tmp_path):
     def edge():
         image = find(window, "empty_state").grab().toImage()
@@ -364,6 +371,7 @@ def test_saved_job_can_be_loaded(qtbot, window, tmp_path):
     assert find(window, "pruning_shots").value() == QUICK.pruning.shots
 
 
+@pytest.mark.thorough
 def test_unreadable_job_shows_an_error(qtbot, window, tmp_path):
     job = tmp_path / "job.toml"
     job.write_text(config_to_toml(QUICK).replace("sparsity", "sparsty"))
@@ -371,6 +379,7 @@ def test_unreadable_job_shows_an_error(qtbot, window, tmp_path):
     assert "sparsty" in find(window, "error_message").text()
 
 
+@pytest.mark.thorough
 def test_each_run_gets_its_own_folder(qtbot, window):
     load_and_wait(qtbot, window)
     folders = set()
@@ -383,6 +392,7 @@ def test_each_run_gets_its_own_folder(qtbot, window):
     assert len(folders) == 2
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("ending", ["png", "svg", "csv"])
 def test_charts_can_be_saved(qtbot, window, tmp_path, ending):
     load_and_wait(qtbot, window)
@@ -398,11 +408,13 @@ def test_charts_can_be_saved(qtbot, window, tmp_path, ending):
         assert len(rows) == 2 + QUICK.pruning.shots
 
 
+@pytest.mark.thorough
 def test_window_can_be_saved_as_an_image(window, tmp_path):
     window.save_picture(tmp_path / "window.png")
     assert (tmp_path / "window.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.thorough
 def test_saved_picture_of_the_window_is_confirmed_in_the_log(window, tmp_path):
     window._on_picture_file_selected(str(tmp_path / "window.png"))
     text = find_type(window, LogView).all_text()

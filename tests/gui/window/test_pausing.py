@@ -51,6 +51,7 @@ def test_resumed_run_finishes(qtbot, paused):
     assert "Resumed." in find(paused, "log_text").toPlainText()
 
 
+@pytest.mark.thorough
 def test_menu_action_pauses_and_resumes(qtbot, paused):
     action = paused.findChild(QAction, "pause_action")
     assert action.text() == "Resu&me"
@@ -66,6 +67,7 @@ def test_paused_run_can_be_cancelled(qtbot, paused):
     assert run_of(paused).exported is None
 
 
+@pytest.mark.thorough
 def test_stop_and_keep_of_a_paused_run_finishes_its_shot(qtbot, paused):
     click(paused, "stop_button")
     assert run_of(paused).status is Status.STOPPING
@@ -82,6 +84,7 @@ def test_close_asks_about_a_paused_run(paused):
     assert run_of(paused).status is Status.PAUSED
 
 
+@pytest.mark.thorough
 def test_close_can_stop_and_keep_a_paused_run(qtbot, paused):
     paused.close()
     with qtbot.waitSignal(paused.closed, timeout=TIMEOUT_MS):
@@ -89,6 +92,7 @@ def test_close_can_stop_and_keep_a_paused_run(qtbot, paused):
     assert run_of(paused).exported is not None
 
 
+@pytest.mark.thorough
 def test_close_can_cancel_a_paused_run(qtbot, paused):
     paused.close()
     with qtbot.waitSignal(paused.closed, timeout=TIMEOUT_MS):

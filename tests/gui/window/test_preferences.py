@@ -89,6 +89,7 @@ def test_changes_apply_at_once(window, dialog, tmp_path):
     assert os.environ["HF_HUB_OFFLINE"] == "1"
 
 
+@pytest.mark.thorough
 def test_cancel_undoes_all_changes(window, dialog, tmp_path):
     before = window.session.state.run_parent
     change_everything(dialog, tmp_path / "elsewhere")
@@ -133,12 +134,14 @@ def test_device_is_that_of_new_jobs_but_not_of_a_job_with_another(window, dialog
     assert window.session.state.config.model.device is Device.AUTO
 
 
+@pytest.mark.thorough
 def test_first_job_has_the_stored_device(make_window):
     window = make_window(settings=Settings(device=Device.CPU))
     assert window.session.state.config.model.device is Device.CPU
     assert not find(window, "undo_action", QAction).isEnabled()
 
 
+@pytest.mark.thorough
 def test_computer_may_sleep_during_a_run_as_soon_as_that_is_chosen(qtbot, make_window):
     window = make_window("--pause", "0.01")
     load_and_wait(qtbot, window, LONG)
@@ -173,6 +176,7 @@ def test_offline_mode_offers_no_download(window, dialog):
     assert sample.isEnabled()
 
 
+@pytest.mark.thorough
 def test_offline_mode_makes_data_sets_of_the_hub_a_problem(window, dialog):
     calibration = window.session.state.config.calibration
     window.session.edit_calibration(
@@ -215,6 +219,7 @@ def find_engine(window):
     return engine
 
 
+@pytest.mark.thorough
 def test_offline_mode_of_the_environment_cannot_be_switched_off(window, monkeypatch):
     monkeypatch.setattr(offline, "_given", "1")
     dialog = open_dialog(window)

@@ -50,6 +50,7 @@ def test_opened_runs_can_be_opened_again(qtbot, window, tmp_path):
     )
 
 
+@pytest.mark.thorough
 def test_runs_have_the_titles_of_the_list(qtbot, make_window, tmp_path):
     folders = [write_run(tmp_path / "runs", name) for name in "ab"]
     other = write_run(tmp_path / "elsewhere", "c")  # not in the list
@@ -80,6 +81,7 @@ def test_recent_models_can_be_chosen_and_missing_ones_are_disabled(
     assert window.session.state.config.model.source == str(there)
 
 
+@pytest.mark.thorough
 def test_clear_empties_all_lists(make_window, tmp_path):
     settings = Settings(recent_models=["a"], recent_jobs=["b.toml"], recent_runs=["c"])
     window = make_window(settings=settings)

@@ -174,6 +174,7 @@ def test_limit_is_set_changed_and_removed(make_open):
     assert pruning_of(window).layer_min_density == ()
 
 
+@pytest.mark.thorough
 def test_limit_box_shows_the_limit_of_the_selected_layer(make_open):
     window = make_open()
     share = find(window, "limit_layer_spin", QSpinBox)
@@ -186,6 +187,7 @@ def test_limit_box_shows_the_limit_of_the_selected_layer(make_open):
     assert share.value() == 90
 
 
+@pytest.mark.thorough
 def test_context_menu_actions_protect_and_limit(make_open):
     window = make_open()
     choose_layer(window, DOWN)
@@ -214,6 +216,7 @@ def find_action(window, name):
     return action
 
 
+@pytest.mark.thorough
 def test_context_menu_opens_for_the_row_under_the_mouse(make_open, monkeypatch):
     opened = []
     monkeypatch.setattr(QMenu, "popup", lambda menu, where: opened.append(menu))
@@ -250,6 +253,7 @@ def test_run_is_shown_by_default_and_the_plan_can_be_chosen(qtbot, make_open):
     assert controller_of(window).architecture.source is Source.PLAN
 
 
+@pytest.mark.thorough
 def test_click_on_map_or_picture_selects_the_layer(qtbot, make_open):
     window = make_open()
     open_tab(window, "diagnosis_tab")
@@ -272,6 +276,7 @@ def test_click_on_map_or_picture_selects_the_layer(qtbot, make_open):
     assert shown(window, "architecture_layer_label") == GATE
 
 
+@pytest.mark.thorough
 def test_layers_without_groups_are_protected_separately(make_open):
     rows = pruning_config(Structure.ROWS, protect=(DOWN,), sparsity=0.1)
     window = make_open(replace(QUICK, pruning=rows), diagnosed=False)
@@ -279,6 +284,7 @@ def test_layers_without_groups_are_protected_separately(make_open):
     assert cells(window, GATE)["Next run"] == ""
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "structure", [Structure.ELEMENTS, Structure.ROWS, Structure.HEADS]
 )
@@ -320,6 +326,7 @@ def test_table_passes_the_model_tester_of_qt(qtbot):
     del tester
 
 
+@pytest.mark.thorough
 def test_columns_fit_any_target_and_keep_their_width(make_open):
     window = make_open(replace(QUICK, pruning=pruning_config(sparsity=0.001)))
     tree = find(window, "architecture_tree", QTreeView)
@@ -332,6 +339,7 @@ def test_columns_fit_any_target_and_keep_their_width(make_open):
         assert tree.fontMetrics().horizontalAdvance(shape) < width
 
 
+@pytest.mark.thorough
 def test_picture_of_the_blocks_is_saved_in_each_format(make_open, tmp_path):
     window = make_open()
     chart = find(window, "architecture_chart", BlockCard)

@@ -282,6 +282,7 @@ def test_selected_runs_are_compared_if_none_is_ticked(qtbot, comparing):
     wait_for_comparison(qtbot, window, 3)
 
 
+@pytest.mark.thorough
 def test_charts_and_tables_are_saved_in_each_format(qtbot, comparing, tmp_path):
     window, folders = comparing
     tick(qtbot, window, folders, 3)
@@ -322,6 +323,7 @@ def test_log_axis_and_measure_can_be_chosen(qtbot, comparing):
     assert bottom < np.log10(2.65) < top < 1
 
 
+@pytest.mark.thorough
 def test_value_of_the_point_under_the_mouse(qtbot, comparing):
     window, folders = comparing
     tick(qtbot, window, folders, 3)
@@ -334,6 +336,7 @@ def test_value_of_the_point_under_the_mouse(qtbot, comparing):
     assert chart.text_at(position + QPointF(0, -400)) == ""
 
 
+@pytest.mark.thorough
 def test_charts_reuse_their_plot_items(qtbot, comparing):
     window, folders = comparing
     tick(qtbot, window, folders, 3)

@@ -115,6 +115,7 @@ def test_targets_and_rules_need_no_new_measurement(qtbot, make_diagnosed):
     assert not shown(window, "diagnosis_stale")
 
 
+@pytest.mark.thorough
 def test_target_beyond_the_limits_is_reported(make_diagnosed):
     window = make_diagnosed()
     edit(window, layer_min_density=("*=0.9",))
@@ -122,6 +123,7 @@ def test_target_beyond_the_limits_is_reported(make_diagnosed):
     assert "At most 7.2" in shown(window, "diagnosis_plan")
 
 
+@pytest.mark.thorough
 def test_changed_settings_are_named_until_they_are_restored(make_diagnosed):
     window = make_diagnosed()
     config = window.session.state.config
@@ -154,6 +156,7 @@ def test_target_line_can_be_dragged(make_diagnosed, target):
         assert find(window, "sparsity_slider", QSlider).value() == 55
 
 
+@pytest.mark.thorough
 def test_cancelled_diagnosis_keeps_the_previous_result(qtbot, make_diagnosed):
     window = make_diagnosed(*SLOW)
     known = diagnosis_of(window).known
@@ -170,6 +173,7 @@ def test_cancelled_diagnosis_keeps_the_previous_result(qtbot, make_diagnosed):
     assert planned(window)
 
 
+@pytest.mark.thorough
 def test_failed_diagnosis_shows_the_error(qtbot, make_window):
     window = make_window("--mishap", "fail", "--at", "curvature")
     load_and_wait(qtbot, window)
@@ -239,6 +243,7 @@ def write_report(folder, config: RunConfig):
     RunFolder(folder).write_report(report)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "pruning",
     [

@@ -166,6 +166,7 @@ def test_stop_keeps_the_texts(qtbot, slow_playground):
     assert is_on(window, "playground_generate_button")
 
 
+@pytest.mark.thorough
 def test_second_stop_cancels(qtbot, slow_playground):
     window = slow_playground
     click(window, "playground_generate_button")
@@ -193,6 +194,7 @@ def test_failure_is_shown_with_its_hint(qtbot, make_playground):
     assert text(window, Side.ORIGINAL).startswith("This is shorter loads")
 
 
+@pytest.mark.thorough
 def test_engine_crash_during_generation_is_reported(qtbot, make_playground):
     window = make_playground("--mishap", "crash", "--at", "comparison")
     generate(qtbot, window)
@@ -244,6 +246,7 @@ def test_no_text_is_cut_in_any_state(qtbot, make_window, size):
     assert cut_texts(window) == []
 
 
+@pytest.mark.thorough
 def test_ctrl_return_generates(qtbot, make_playground):
     window = make_playground()
     prompt = find(window, "playground_prompt")
@@ -279,6 +282,7 @@ def test_chat_check_is_disabled_without_a_template(written):
     assert "no chat template" in check.toolTip()
 
 
+@pytest.mark.thorough
 def test_chat_check_can_be_unchecked_without_a_template(qtbot, make_playground):
     window = make_playground()
     find(window, "playground_chat_check").setChecked(True)
@@ -309,6 +313,7 @@ def test_other_models_can_be_chosen_and_reset_to_those_of_the_run(
     assert models(window)[1] == f"{folder_of(window)}/export"
 
 
+@pytest.mark.thorough
 def test_run_folder_is_used_for_exports_for_other_programs(make_playground):
     config = replace(QUICK, export=ExportConfig(format=Format.GGUF))
     window = make_playground(config=config)
@@ -336,6 +341,7 @@ def check_shades(written, theme):
                 assert colour == (QColor(expected) if expected else None), index
 
 
+@pytest.mark.thorough
 @pytest.mark.qt_log_ignore("does not support raise")  # of the tooltip, offscreen
 def test_tooltip_of_the_token_under_the_mouse(written):
     pane = find(written, "playground_pruned_text")
@@ -366,6 +372,7 @@ def test_tooltip_of_the_token_under_the_mouse(written):
     QToolTip.hideText()
 
 
+@pytest.mark.thorough
 def test_activating_a_line_of_the_list_selects_its_token(written):
     lines = find(written, "playground_differences", QListWidget)
     assert lines.isVisible()
@@ -379,6 +386,7 @@ def test_activating_a_line_of_the_list_selects_its_token(written):
     assert pane.textCursor().selectedText() == " a"
 
 
+@pytest.mark.thorough
 def test_copied_texts_have_no_marks(written):
     click(written, "playground_pruned_copy_button")
     copied = QGuiApplication.clipboard().text()
@@ -389,6 +397,7 @@ def test_copied_texts_have_no_marks(written):
     assert QGuiApplication.clipboard().text() == copied
 
 
+@pytest.mark.thorough
 def test_second_prompt_replaces_the_first(qtbot, written):
     find(written, "playground_prompt").setPlainText("A \N{SLIGHTLY SMILING FACE}")
     find(written, "playground_length").setValue(2)
@@ -399,6 +408,7 @@ def test_second_prompt_replaces_the_first(qtbot, written):
     assert pane.textCursor().selectedText() == " the"
 
 
+@pytest.mark.thorough
 def test_bar_moves_while_the_models_are_loaded(qtbot, slow_playground):
     window = slow_playground
     bar = find(window, "playground_progress_bar")

@@ -84,6 +84,7 @@ def test_added_runs_are_shown_with_target_and_estimate(filled):
     assert targets(filled) == ["10 %", "20 %", "30 %"]
 
 
+@pytest.mark.thorough
 def test_table_is_as_high_as_its_rows(filled):
     settle()
     table = table_of(filled)
@@ -91,6 +92,7 @@ def test_table_is_as_high_as_its_rows(filled):
     assert table.height() - table.header().height() < 4 * table.sizeHintForRow(0)
 
 
+@pytest.mark.thorough
 def test_empty_queue_says_how_to_fill_it(window):
     find(window, "runs_dock").show()
     assert not table_of(window).isVisible()
@@ -137,6 +139,7 @@ def test_actions_are_enabled_where_they_do_something(filled):
     assert enabled() == ["up", "remove", "clear"]
 
 
+@pytest.mark.thorough
 def test_run_in_progress_cannot_be_removed(qtbot, make_window):
     window = make_window(*SLOW)
     load_and_wait(qtbot, window)
@@ -219,6 +222,7 @@ def test_cancelled_sweep_adds_nothing(qtbot, window):
     assert rows(window) == []
 
 
+@pytest.mark.thorough
 def test_obstacle_of_the_draft_disables_adding(qtbot, window, tmp_path):
     load_and_wait(qtbot, window)
     (tmp_path / "out").mkdir()
@@ -231,6 +235,7 @@ def test_obstacle_of_the_draft_disables_adding(qtbot, window, tmp_path):
     assert not find(window, "sweep_action", QAction).isEnabled()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("size", [(920, 500), (1280, 720)])
 def test_queue_fits_into_the_window(filled, size):
     filled.resize(*size)

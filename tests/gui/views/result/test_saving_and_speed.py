@@ -91,6 +91,7 @@ def test_saved_files_are_listed_latest_first(
     assert opened == [window.session.state.saved[1].folder]
 
 
+@pytest.mark.thorough
 def test_unsupported_formats_are_disabled_with_the_reason(make_finished):
     window = make_finished()
     is_enabled, tip = item(window, "save_format", Format.ONNX)
@@ -105,6 +106,7 @@ def test_unsupported_formats_are_disabled_with_the_reason(make_finished):
     assert ONNX_REASON in find(window, "save_button").toolTip()
 
 
+@pytest.mark.thorough
 def test_save_can_be_cancelled(make_finished, wait_until_idle):
     window = make_finished(*SLOW_AFTER)
     click(window, "save_button")
@@ -152,6 +154,7 @@ def test_save_replaces_only_after_confirmation(
     assert not window.session.state.save_config.replace
 
 
+@pytest.mark.thorough
 def test_replace_question_offers_another_folder(make_finished, occupied, tmp_path):
     window = make_finished()
     window.session.edit_save_config(ExportConfig(str(occupied)))
@@ -164,6 +167,7 @@ def test_replace_question_offers_another_folder(make_finished, occupied, tmp_pat
     assert not window.session.state.request(RequestKind.SAVE).id
 
 
+@pytest.mark.thorough
 def test_escape_cancels_the_replace_question(make_finished, occupied):
     window = make_finished()
     window.session.edit_save_config(ExportConfig(str(occupied)))
@@ -213,6 +217,7 @@ def test_speed_is_shown_until_the_next_run(qtbot, make_finished, wait_until_idle
     wait_for_status(qtbot, window, Status.FINISHED)
 
 
+@pytest.mark.thorough
 def test_second_measurement_replaces_the_first(qtbot, make_finished, wait_until_idle):
     window = make_finished()
     tables = []
@@ -233,6 +238,7 @@ def test_measurement_can_be_cancelled(make_finished, wait_until_idle):
     assert is_on(window, "measure_button")
 
 
+@pytest.mark.thorough
 def test_failed_measurement_is_reported(make_finished, wait_until_idle, tmp_path):
     config = replace(QUICK, export=ExportConfig(str(tmp_path / "deleted")))
     window = make_finished(config=config)
@@ -243,6 +249,7 @@ def test_failed_measurement_is_reported(make_finished, wait_until_idle, tmp_path
     assert mark(window) is Mark.READY
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("file_format", [Format.GGUF, Format.ONNX])
 def test_exports_for_other_programs_cannot_be_measured(make_finished, file_format):
     config = replace(QUICK, export=ExportConfig(format=file_format))
@@ -252,6 +259,7 @@ def test_exports_for_other_programs_cannot_be_measured(make_finished, file_forma
     assert DESCRIPTIONS[file_format].label in tip
 
 
+@pytest.mark.thorough
 def test_engine_crash_ends_the_measurement(qtbot, make_window, wait_until_idle):
     window = make_window("--mishap", "crash", "--at", "measurement")
     load_and_wait(qtbot, window)

@@ -61,6 +61,7 @@ def test_failed_export_has_its_reason_and_no_empty_cards(qtbot, make_window):
     assert not is_on(window, "result_try_button")
 
 
+@pytest.mark.thorough
 def test_cancelled_run_keeps_the_charts_open(qtbot, make_window):
     window = make_window("--pause", "0.01")
     load_and_wait(qtbot, window)
@@ -102,6 +103,7 @@ def test_discard_asks_before_the_run_is_moved_to_the_trash(
     assert not find(finished, "result_title").isVisible()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("width", "columns"), [(1400, 2), (940, 1)])
 def test_cards_are_beside_each_other_where_there_is_room(
     qtbot, finished, width, columns
@@ -124,6 +126,7 @@ def area(qtbot, finished):
     return find(finished, "result_view").parentWidget().parentWidget()
 
 
+@pytest.mark.thorough
 def test_cards_are_below_each_other_where_their_texts_are_wide(qtbot, finished, area):
     finished.resize(1600, 720)
     find(finished, "measure_button").setText("x" * 55)
@@ -134,6 +137,7 @@ def test_cards_are_below_each_other_where_their_texts_are_wide(qtbot, finished, 
         assert view.width() <= area.viewport().width()
 
 
+@pytest.mark.thorough
 def test_no_blank_space_is_below_the_last_card(qtbot, finished, area):
     view = find(finished, "result_view")
     finished.resize(1280, 500)

@@ -119,6 +119,7 @@ def test_latest_run_is_first_and_columns_can_be_sorted(history):
     assert titles(history)[0].endswith("30\xa0%")
 
 
+@pytest.mark.thorough
 def test_column_of_the_fidelity_sorts_and_has_all_texts_as_tooltip(history):
     column = [each.title for each in COLUMNS].index("KL")
     view = view_of(history)
@@ -144,6 +145,7 @@ def test_search_filters_the_list_or_shows_a_note(history):
     assert len(titles(history)) == 3
 
 
+@pytest.mark.thorough
 def test_empty_list_shows_a_note(qtbot, window):
     find(window, "runs_action", QAction).trigger()
     note = "There are no runs yet"
@@ -161,6 +163,7 @@ def test_run_is_renamed_by_editing_its_name(qtbot, history, tmp_path):
     assert read_name(tmp_path / "runs" / "b") == "the best"
 
 
+@pytest.mark.thorough
 def test_failed_rename_is_reported(qtbot, history, monkeypatch):
     def fail(folder, name):
         raise PermissionError(13, "Permission denied")
@@ -186,6 +189,7 @@ def test_return_opens_a_run_with_its_charts(qtbot, history):
     assert "14.20" in shown(history, "perplexity_figure")
 
 
+@pytest.mark.thorough
 def test_opened_run_can_be_saved_and_reported(qtbot, history):
     load_and_wait(qtbot, history)
     reopened(qtbot, history, "40")
@@ -249,6 +253,7 @@ def test_run_is_opened_from_the_command_line(tmp_path):
     assert opened == [tmp_path]
 
 
+@pytest.mark.thorough
 def test_run_continues_while_an_earlier_one_is_shown(qtbot, make_history):
     window = make_history(*SLOW)
     load_and_wait(qtbot, window)
@@ -271,6 +276,7 @@ def test_run_continues_while_an_earlier_one_is_shown(qtbot, make_history):
     assert window.session.state.shown_run.run == live
 
 
+@pytest.mark.thorough
 def test_opening_the_run_in_progress_closes_the_earlier_one(qtbot, make_history):
     window = make_history(*SLOW)
     load_and_wait(qtbot, window)
@@ -282,6 +288,7 @@ def test_opening_the_run_in_progress_closes_the_earlier_one(qtbot, make_history)
     assert run_of(window).status.is_busy
 
 
+@pytest.mark.thorough
 def test_run_in_progress_is_listed_and_cannot_be_deleted(
     qtbot, make_history, monkeypatch
 ):
@@ -345,6 +352,7 @@ def test_settings_of_a_run_are_copied_to_the_job(history):
     assert find(history, "step_target_header").isChecked()
 
 
+@pytest.mark.thorough
 def test_another_runs_folder_is_read(qtbot, history, tmp_path):
     write_run(tmp_path / "others", "only")
     history.session.set_run_parent(str(tmp_path / "others"))
@@ -354,6 +362,7 @@ def test_another_runs_folder_is_read(qtbot, history, tmp_path):
     wait(qtbot, lambda: len(titles(history)) == 2)
 
 
+@pytest.mark.thorough
 def test_runs_opened_and_closed_leak_no_objects(qtbot, history, tmp_path):
     def open_and_close(times):
         for number in range(times):
@@ -438,6 +447,7 @@ def test_saved_progress_is_discarded_once_confirmed(qtbot, broken_off, tmp_path)
     assert "resume_label" not in shown_names(broken_off)
 
 
+@pytest.mark.thorough
 def test_run_that_is_complete_cannot_be_resumed(history):
     choose(history, "40")
     assert not find(history, "runs_resume_action", QAction).isEnabled()
@@ -469,6 +479,7 @@ def test_notes_and_tags_are_saved_when_another_run_is_selected(
     wait(qtbot, lambda: notes.toPlainText() == "the best so far")
 
 
+@pytest.mark.thorough
 def test_notes_are_saved_when_the_window_closes(qtbot, history, tmp_path):
     choose(history, "40")
     type_into(qtbot, history, "runs_notes_edit", "late")
@@ -476,6 +487,7 @@ def test_notes_are_saved_when_the_window_closes(qtbot, history, tmp_path):
     assert read_notes(tmp_path / "runs" / "b") == "late"
 
 
+@pytest.mark.thorough
 def test_notes_being_typed_stay_when_the_list_is_read_again(qtbot, history):
     choose(history, "40")
     type_into(qtbot, history, "runs_notes_edit", "half a sen")
@@ -486,6 +498,7 @@ def test_notes_being_typed_stay_when_the_list_is_read_again(qtbot, history):
     assert find(history, "runs_notes_edit").toPlainText() == "half a sen"
 
 
+@pytest.mark.thorough
 def test_failed_notes_are_reported(qtbot, history, monkeypatch):
     def fail(folder, notes):
         raise PermissionError(13, "Permission denied")
@@ -523,6 +536,7 @@ def test_choices_filter_the_list_by_outcome_tag_and_model(
     assert len(titles(window)) == 4
 
 
+@pytest.mark.thorough
 def test_selected_run_leaves_room_for_the_list(qtbot, make_history):
     window = make_history()
     load_and_wait(qtbot, window)
@@ -535,6 +549,7 @@ def test_selected_run_leaves_room_for_the_list(qtbot, make_history):
     assert table.viewport().height() > 4 * row.height()
 
 
+@pytest.mark.thorough
 def test_note_of_an_empty_list_leaves_the_space_at_the_bottom(qtbot, make_history):
     window = make_history()
     find(window, "runs_search_edit", QLineEdit).setText("zzz")
@@ -591,6 +606,7 @@ def test_compared_runs_have_the_titles_of_the_list(qtbot, history):
     assert names == titles(history)[:2]
 
 
+@pytest.mark.thorough
 def test_double_click_opens_the_run_under_the_mouse(qtbot, make_history, tmp_path):
     for number in range(5):
         write_run(tmp_path / "runs", f"more{number}", job(sparsity=0.6), hour=5)

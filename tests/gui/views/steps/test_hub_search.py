@@ -154,6 +154,7 @@ def test_search_waits_for_a_pause_in_typing(qtbot, window, sent):
     close_search(window)
 
 
+@pytest.mark.thorough
 def test_enter_searches_at_once(qtbot, window, sent):
     open_search(window)
     type_words(window, "tiny")
@@ -164,6 +165,7 @@ def test_enter_searches_at_once(qtbot, window, sent):
     close_search(window)
 
 
+@pytest.mark.thorough
 def test_latest_words_win_over_a_search_in_progress(qtbot, make_window, sent):
     window = make_window("--pause", "0.3")
     open_search(window)
@@ -177,6 +179,7 @@ def test_latest_words_win_over_a_search_in_progress(qtbot, make_window, sent):
     close_search(window)
 
 
+@pytest.mark.thorough
 def test_cleared_words_forget_the_search(qtbot, window):
     open_search(window)
     search(qtbot, window, "some")
@@ -186,6 +189,7 @@ def test_cleared_words_forget_the_search(qtbot, window):
     close_search(window)
 
 
+@pytest.mark.thorough
 def test_closing_the_dialog_cancels_the_search(make_window, sent):
     window = make_window("--pause", "0.3")
     open_search(window)
@@ -206,6 +210,7 @@ def test_offline_search_says_so_and_keeps_local_models(qtbot, window):
     close_search(window)
 
 
+@pytest.mark.thorough
 def test_selection_survives_a_redraw(qtbot, window):
     open_search(window)
     search(qtbot, window, "some")

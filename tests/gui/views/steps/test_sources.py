@@ -92,6 +92,7 @@ def pick(window, name, label):
 # downloads
 
 
+@pytest.mark.thorough
 def test_look_up_of_a_hub_name_downloads_nothing(window):
     look_up(window)
     assert window.session.state.config.model.source == SOURCE
@@ -161,6 +162,7 @@ def test_cached_model_needs_no_download(qtbot, window):
     until(qtbot, lambda: window.session.state.model is not None)
 
 
+@pytest.mark.thorough
 def test_download_continues_while_another_model_is_chosen(qtbot, make_window):
     window = make_window("--pause", "0.05")
     look_up(window)
@@ -173,6 +175,7 @@ def test_download_continues_while_another_model_is_chosen(qtbot, make_window):
     assert not find(window, "download_card").isVisible()
 
 
+@pytest.mark.thorough
 def test_invalid_hub_name_is_reported(window):
     find(window, "model_source").setText("hf://datasets/a/b")
     window.findChild(ModelPage).choose("hf://datasets/a/b")
@@ -225,6 +228,7 @@ def test_recent_model_is_chosen_with_a_click(qtbot, window, tmp_path):
     until(qtbot, lambda: window.session.state.model is not None)
 
 
+@pytest.mark.thorough
 def test_missing_recent_model_is_removed_with_a_message(window, tmp_path):
     missing = str(tmp_path / "missing")
     window.settings.recent_models = [missing]
@@ -279,6 +283,7 @@ def test_missing_sample_is_downloaded_on_a_click(monkeypatch, make_window):
         assert find(window, name).text() == "Cancel download"
 
 
+@pytest.mark.thorough
 def test_download_of_the_sample_shows_its_progress_and_no_old_error(
     monkeypatch, make_window, tmp_path
 ):
@@ -311,6 +316,7 @@ def test_download_of_the_sample_shows_its_progress_and_no_old_error(
     assert find(window, "model_problem").isVisible()
 
 
+@pytest.mark.thorough
 def test_download_that_failed_is_reported(make_window):
     window = make_window()
     find_type(window, ModelPage).sample_download.failed.emit("No network.")
@@ -326,6 +332,7 @@ def test_forget_model_removes_it_from_the_recent_models():
 # texts
 
 
+@pytest.mark.thorough
 def test_column_of_a_table_can_be_chosen(qtbot, window, tmp_path):
     (tmp_path / "stories.csv").write_text("text,summary\na,b\n")
     load_and_wait(qtbot, window)
@@ -360,6 +367,7 @@ def test_hub_dataset_can_be_chosen(qtbot, window):
     assert not find(window, "text_parts").isVisible()
 
 
+@pytest.mark.thorough
 def test_removing_the_validation_dataset_resets_its_split(qtbot, window):
     load_and_wait(qtbot, window)
     chosen = CalibrationConfig(validation_text=DATASET, validation_split="test")
@@ -464,6 +472,7 @@ def test_added_file_takes_a_quarter_of_the_windows(calibrating, tmp_path, monkey
     assert [row[2] for row in cells(window)] == ["6", "2"]
 
 
+@pytest.mark.thorough
 def test_builtin_text_is_added_once(qtbot, calibrating, tmp_path):
     window = calibrating
     (tmp_path / "a.txt").write_text("A text.")
@@ -473,6 +482,7 @@ def test_builtin_text_is_added_once(qtbot, calibrating, tmp_path):
     assert not find(window, "more_builtin_button").isVisible()
 
 
+@pytest.mark.thorough
 def test_data_set_is_added_with_its_parts(calibrating):
     window = calibrating
     assert not find(window, "more_dataset_edit").isVisible()
@@ -525,6 +535,7 @@ def test_selected_text_is_removed(calibrating, tmp_path, monkeypatch):
     assert [Path(more.text).name for more in further(window)] == ["a.txt", "c.txt"]
 
 
+@pytest.mark.thorough
 def test_preview_pages_through_all_texts(qtbot, calibrating, tmp_path, monkeypatch):
     window = calibrating
     add_file(window, monkeypatch, tmp_path / "a.txt")
@@ -572,6 +583,7 @@ def test_chosen_file_is_read_at_once(qtbot, tmp_path, window):
     assert session.state.request(RequestKind.PREVIEW).id == first  # once
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("text", [DATASET, "large.txt", "missing.txt", ""])
 def test_text_that_takes_long_to_read_is_left_alone(
     qtbot, tmp_path, monkeypatch, window, text

@@ -15,6 +15,7 @@ from surgeon_gui.state.app import Step
 from surgeon_gui.state.run import Status
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import model_summary
+from tests.helpers.tiers import tiered
 from tests.helpers.widget_queries import preset_shown
 from tests.helpers.windows import (
     QUICK,
@@ -52,7 +53,9 @@ def page(qtbot, window):
     return window
 
 
-@pytest.mark.parametrize("preset", presets(), ids=lambda preset: preset.name)
+@pytest.mark.parametrize(
+    "preset", tiered(presets(), presets()[::4]), ids=lambda preset: preset.name
+)
 def test_preset_is_applied_and_shown(page, preset):
     before = page.session.state.config
     choose_preset(page, preset.title)
@@ -79,6 +82,7 @@ def test_custom_settings_can_be_restored(page):
     assert page.session.state.config == QUICK
 
 
+@pytest.mark.thorough
 def test_custom_settings_cannot_be_restored_after_loading_a_preset(page):
     page.load_config(presets()[0].applied_to(QUICK))
     item = find(page, "preset_combo", QComboBox).model().item(0)
@@ -116,6 +120,7 @@ def test_unreachable_target_is_reported_with_the_numbers(page):
     assert not find(page, "start_button").isEnabled()
 
 
+@pytest.mark.thorough
 def test_rejected_choice_is_kept_until_it_is_corrected(page):
     choose(page, "structure", Structure.N_M)
     find(page, "sparsity_slider").setValue(70)
@@ -140,6 +145,7 @@ def test_rejected_choice_is_kept_until_it_is_corrected(page):
     assert find(page, "start_button").isEnabled()
 
 
+@pytest.mark.thorough
 def test_pattern_is_below_the_tiles(page):
     tiles = find(page, "structure_n_m_tile").parentWidget()
     assert tiles.isAncestorOf(find(page, "pruning_kept"))
@@ -184,6 +190,7 @@ def test_plan_is_hidden_while_the_form_is_rejected(page):
     assert not find(page, "plan_sizes").isVisible()
 
 
+@pytest.mark.thorough
 def test_file_size_target_for_single_weights_can_be_corrected_either_way(page):
     for other in (Target.PARAMETERS, Structure.NEURONS):
         page.load_config(QUICK)
@@ -198,6 +205,7 @@ def test_file_size_target_for_single_weights_can_be_corrected_either_way(page):
         assert Step.TARGET not in page.session.state.rejected
 
 
+@pytest.mark.thorough
 def test_preset_or_job_replaces_a_rejected_choice(page):
     find(page, "sparsity_slider").setValue(70)
     preset = presets()[0].title
