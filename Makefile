@@ -4,8 +4,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-# Twice as many as there are cores: tests wait for processes that they start.
-WORKERS := $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) * 2 )))
+# More than there are cores: tests wait for processes that they start.
+WORKERS := $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))
 
 # Temporary files in memory: the tests write and delete thousands. Below this folder pytest
 # numbers its own, so that two runs do not disturb each other.
@@ -14,6 +14,11 @@ TEMPORARY := $(shell test -w /dev/shm && echo PYTEST_DEBUG_TEMPROOT=/dev/shm)
 BYTECODE := PYTHONDONTWRITEBYTECODE=
 PYTEST = OMP_NUM_THREADS=1 $(BYTECODE) $(TEMPORARY) $(BIN)/pytest -n $(WORKERS) \
   --dist worksteal
+# Tests of the window apart: each of their processes starts without torch.
+define run_tests
+	$(PYTEST) -m $(1) --ignore tests/gui
+	$(PYTEST) -m $(1) tests/gui
+endef
 
 # What Qt needs that PyPI does not bring; xvfb gives tests a real screen.
 SYSTEM_PACKAGES := libegl1 libgl1 libxkbcommon0 libdbus-1-3 fonts-dejavu-core
@@ -67,13 +72,13 @@ demo: setup
 test: setup check docs
 
 check: lint
-	$(PYTEST) -m "not thorough"
+	$(call run_tests,"not thorough")
 
 quick: lint
-	$(PYTEST) -m "not slow and not thorough and not gpu"
+	$(call run_tests,"not slow and not thorough and not gpu")
 
 thorough:
-	$(PYTEST) -m thorough
+	$(call run_tests,thorough)
 
 test-one:
 	@test -n "$(T)" || { echo "Which test? make test-one T=tests/...::name"; exit 1; }

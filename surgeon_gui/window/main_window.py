@@ -39,7 +39,7 @@ from surgeon_gui.controllers.queue import QueueController
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state import result_text
 from surgeon_gui.state.active_task import active_task
-from surgeon_gui.state.app import Step, only_run_went_on
+from surgeon_gui.state.app import AppState, Step, only_run_went_on
 from surgeon_gui.state.job import resource_text
 from surgeon_gui.state.job.targets import with_next_target
 from surgeon_gui.state.log_lines import log_lines
@@ -103,6 +103,7 @@ _SIDES = (
 class MainWindow(QMainWindow):
     """The main window. Shuts its engine down when it is closed."""
 
+    _drawn = AppState()  # the state at the last redraw
     run_ended = Signal(object)  # RunState
     closed = Signal()
 
@@ -121,7 +122,6 @@ class MainWindow(QMainWindow):
             engine, parent, self, pace=self.settings.pace, device=self.settings.device
         )
         self._is_closing = False
-        self._drawn = self.session.state
         self._disabled: QWidget | None = None  # the last that has lost the focus so
         self._set_up_window()
         self._model_page = ModelPage(self.session, self.settings)

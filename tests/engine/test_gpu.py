@@ -77,7 +77,7 @@ CASES = {
     "SparseGPT": ({"method": Method.SPARSEGPT, "structure": Structure.N_M}, OFF),
     "Wanda": ({"method": Method.WANDA, "structure": Structure.ELEMENTS}, OFF),
 }
-FIRST = ("first order, trained", "separate update", "SparseGPT")
+FIRST = ("first order, trained", "separate update")
 # Falcon indexes by a list, of which C++ makes a tensor that no mode sees.
 OTHERS = ("opt", "gpt2", "gpt_neox", "gemma3", "qwen2", "phi3")
 

@@ -395,11 +395,12 @@ def test_run_that_a_failed_shot_has_ended_goes_on(tmp_path, structure, monkeypat
     assert_same_result(folder, tmp_path / "whole")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "when",
     [
         pytest.param(at_step(Stage.REFIT, 2), id="refit"),
-        pytest.param(at_stage(Stage.EXPORT), id="export", marks=pytest.mark.thorough),
+        pytest.param(at_stage(Stage.EXPORT), id="export"),
     ],
 )
 def test_shots_that_a_quality_limit_has_ended_are_not_tried_again(

@@ -35,7 +35,7 @@ def test_demo_is_pruned_step_by_step(qtbot, real_window, tmp_path):
     click(window, "step_target_header")
     find(window, "sparsity_slider").setValue(25)
     find(window, "pruning_shots").setValue(2)
-    find(window, "recovery_own_windows").setValue(8)
+    find(window, "recovery_own_windows").setValue(2)
 
     click(window, "step_run_header")
     start.click()

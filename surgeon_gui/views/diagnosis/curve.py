@@ -23,8 +23,8 @@ from surgeon_gui.state.diagnosis.costs import Floats
 from surgeon_gui.state.diagnosis.state import MeasuredPoint
 from surgeon_gui.state.diagnosis.text import MEASURED_RISE, measured_loss
 from surgeon_gui.text import numbers
-from surgeon_gui.widgets.charts.chart_card import ChartCard
 from surgeon_gui.widgets.charts.plot import PagePlot, padded
+from surgeon_gui.widgets.charts.plot_card import PlotCard
 from surgeon_gui.widgets.controls import text_label
 
 _DOT = 9
@@ -54,8 +54,8 @@ class Prediction:
         return self.baseline + MEASURED_RISE * (self.losses - self.baseline)
 
 
-class QualityCurve(ChartCard):
-    """Chart of the predicted quality; its plot items are created once and reused."""
+class QualityCurve(PlotCard):
+    """Chart of the predicted quality."""
 
     target_dragged = Signal(float)  # share of the prunable weights
 
@@ -66,7 +66,12 @@ class QualityCurve(ChartCard):
             tr("Diagnose the model to see the predicted quality for each target."),
         )
         self._shown: Prediction | None = None
-        plot = self._plot = PagePlot("forecast", tr("Predicted quality"))
+        self._note = text_label(quiet=True)
+        self._note.setObjectName("forecast_note")
+        self._layout.addWidget(self._note)
+
+    @override
+    def _add_items(self, plot: PagePlot) -> None:
         plot.set_ticks("bottom", _percent_ticks)
         plot.set_ticks("left", _perplexity_ticks)
         self._base_line = pg.InfiniteLine(
@@ -93,11 +98,6 @@ class QualityCurve(ChartCard):
             self._target,
         ):
             plot.addItem(item)
-        self._note = text_label(quiet=True)
-        self._note.setObjectName("forecast_note")
-        self.set_body(plot)
-        self._layout.addWidget(self._note)
-        self._restyle()
 
     @override
     def hasHeightForWidth(self) -> bool:
@@ -120,9 +120,11 @@ class QualityCurve(ChartCard):
     def show_target(self, share: float | None) -> None:
         """Move the target line, and label it with the prediction."""
         shown = self._shown
+        if shown is None:
+            return
         self._target.setVisible(share is not None)
-        if share is None or shown is None:
-            self._note.setText(_note(shown.points if shown else ()))
+        if share is None:
+            self._note.setText(_note(shown.points))
             return
         loss = float(np.interp(share, shown.shares, shown.losses))
         with QSignalBlocker(self._target):
@@ -181,9 +183,7 @@ class QualityCurve(ChartCard):
         self._plot.fit(padded(0.0, right), (min(lows) - room, top + room))
 
     @override
-    def _restyle(self) -> None:
-        if not hasattr(self, "_note"):
-            return  # Qt sends style events during construction
+    def _colour(self) -> None:
         theme = theme_of(self)
         self._plot.setBackground(theme.surface)
         for side in ("left", "bottom"):

@@ -9,21 +9,24 @@ from typing_extensions import override
 from surgeon_gui.base.theme import theme_of
 from surgeon_gui.text.chart_values import Bars
 from surgeon_gui.widgets.charts.legend import LegendEntry
-from surgeon_gui.widgets.charts.plot import Reading, padded
-from surgeon_gui.widgets.charts.plot_card import PlotCard
+from surgeon_gui.widgets.charts.plot import PagePlot, Reading, padded
+from surgeon_gui.widgets.charts.plot_card import ReadingCard
 
 _HEADROOM = 0.12  # above the highest bar, as a share of it
 _DASHES = (6, 4)
 _LABEL_ANCHORS = [(0.0, 0.5), (1.0, 0.5)]  # beside the upper end of the line
 
 
-class BarChart(PlotCard):
-    """Draws `Bars`; the items of the plot are created once and reused."""
+class BarChart(ReadingCard):
+    """Draws `Bars`."""
 
     def __init__(self, name: str, title: str, when_empty: str) -> None:
         super().__init__(name, title, when_empty)
         self._shown = Bars("", "")
         self._items: list[pg.BarGraphItem] = []
+
+    @override
+    def _add_items(self, plot: PagePlot) -> None:
         self._mark = pg.InfiniteLine(
             angle=90,
             label=" ",
@@ -31,16 +34,14 @@ class BarChart(PlotCard):
         )
         self._mark.setZValue(1)  # above the bars
         self._mark.hide()
-        self._plot.addItem(self._mark, ignoreBounds=True)
-        self.set_body(self._plot)
-        self._restyle()
+        plot.addItem(self._mark, ignoreBounds=True)
 
     def show_bars(self, bars: Bars) -> None:
         """Replace the shown bars."""
         if bars == self._shown:
             return
         if bars.axis != self._shown.axis:
-            self._plot.reset_zoom()
+            self.reset_zoom()
         self._shown = bars
         self.show_as_empty(not bars.edges)
         if not bars.edges:
@@ -113,9 +114,7 @@ class BarChart(PlotCard):
         return None
 
     @override
-    def _restyle(self) -> None:
-        if not hasattr(self, "_mark"):
-            return  # Qt sends style events during construction
+    def _colour(self) -> None:
         theme = theme_of(self)
         self._plot.restyle(theme)
         self._mark.setPen(pg.mkPen(theme.text, dash=_DASHES))

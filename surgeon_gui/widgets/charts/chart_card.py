@@ -47,7 +47,6 @@ from surgeon_gui.base.theme import GAP, MARGIN, theme_of
 from surgeon_gui.base.translation import tr
 from surgeon_gui.widgets.charts.enlarging import Enlarging
 from surgeon_gui.widgets.charts.legend import Legend, LegendEntry
-from surgeon_gui.widgets.charts.plot import PagePlot
 from surgeon_gui.widgets.controls import (
     button,
     eliding_label,
@@ -61,7 +60,6 @@ from surgeon_gui.widgets.controls import (
 from surgeon_gui.widgets.dialogs import ask_new_file
 
 _PICTURE_SCALE = 2  # for documents: twice the resolution of the screen
-_MENU_ZOOM = 1.5  # by one choice of the menu
 _SAVED_NOTE_MS = 15_000
 FORMATS = ("png", "svg", "csv")
 
@@ -88,7 +86,7 @@ class ChartCard(QFrame):
         self.setObjectName(f"{name}_chart")
         self.setProperty("card", "true")
         self.setAccessibleName(title)
-        self._name, self._reset = name, f"{name}_reset_button"
+        self._name = name
         self._title = heading(title)
         self._empty = text_label(when_empty, quiet=True)
         self._empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
@@ -112,6 +110,7 @@ class ChartCard(QFrame):
         self._menu = QMenu(self)
         self._add_action("enlarge", tr("Enlarge")).triggered.connect(self.enlarge)
         self._menu.addSeparator()
+        self._add_actions()
         give_menu(self._more, self._menu)
         self._layout = QVBoxLayout(self)
         self._layout.setContentsMargins(MARGIN, GAP, MARGIN, GAP)
@@ -119,6 +118,7 @@ class ChartCard(QFrame):
         for row in self._rows_above():
             self._layout.addLayout(row)
         self._layout.addWidget(self._empty, 1)
+        self._more.setEnabled(False)
 
     @override
     def changeEvent(self, event: QEvent) -> None:
@@ -159,7 +159,8 @@ class ChartCard(QFrame):
     def add_control(self, control: QWidget) -> None:
         """Add a control beside the title."""
         self._controls.addWidget(control)
-        buttons = (self._more, self._back, *self.findChildren(QPushButton, self._reset))
+        reset = self.findChildren(QPushButton, f"{self._name}_reset_button")
+        buttons = (self._more, self._back, *reset)
         # From the last on: Qt does not move the first widget behind the last one.
         for each in reversed(buttons):
             QWidget.setTabOrder(control, each)
@@ -167,15 +168,8 @@ class ChartCard(QFrame):
     def set_body(self, body: QWidget) -> None:
         """Set the plot; it stays hidden while the chart is empty."""
         self._body = body
-        self._layout.addWidget(body, 1)
-        if isinstance(body, PagePlot):
-            self._offer_zoom(body)
-        for suffix in FORMATS:
-            text = tr("Save as {format}…").format(format=suffix.upper())
-            action = self._add_action(suffix, text)
-            action.setData(suffix)
-            action.triggered.connect(self._on_save_triggered)
-        self.show_as_empty(True)
+        body.setVisible(not self.is_empty)
+        self._layout.insertWidget(self._layout.indexOf(self._empty) + 1, body, 1)
 
     @property
     def place(self) -> QWidget:
@@ -205,9 +199,7 @@ class ChartCard(QFrame):
 
     @Slot()
     def reset_zoom(self) -> None:
-        """Show the whole chart."""
-        if isinstance(self._body, PagePlot):
-            self._body.reset_zoom()
+        """Show the whole chart, if a part of it can be shown."""
 
     def show_empty_text(self, text: str) -> None:
         """Set the line that an empty chart shows."""
@@ -314,18 +306,13 @@ class ChartCard(QFrame):
         action.setObjectName(f"{self._name}_{name}_action")
         return action
 
-    def _offer_zoom(self, plot: PagePlot) -> None:
-        """Offer to zoom the plot without a mouse."""
-        closer = self._add_action("zoom_in", tr("Zoom in"))
-        closer.triggered.connect(lambda: plot.zoom(_MENU_ZOOM))
-        farther = self._add_action("zoom_out", tr("Zoom out"))
-        farther.triggered.connect(lambda: plot.zoom(1 / _MENU_ZOOM))
-        self._menu.addSeparator()
-        reset = button(self._reset)
-        reset.hide()
-        reset.clicked.connect(self.reset_zoom)
-        plot.zoom_changed.connect(reset.setVisible)
-        self._below.addWidget(reset, 0, Qt.AlignmentFlag.AlignTop)
+    def _add_actions(self) -> None:
+        """Add the actions below Enlarge to the menu."""
+        for suffix in FORMATS:
+            text = tr("Save as {format}…").format(format=suffix.upper())
+            action = self._add_action(suffix, text)
+            action.setData(suffix)
+            action.triggered.connect(self._on_save_triggered)
 
     @Slot()
     def _on_save_triggered(self) -> None:

@@ -16,8 +16,8 @@ from surgeon_gui.base.theme import theme_of
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.chart_values import Curve, Line
 from surgeon_gui.widgets.charts.legend import LegendEntry
-from surgeon_gui.widgets.charts.plot import Reading, log_label, padded
-from surgeon_gui.widgets.charts.plot_card import PlotCard
+from surgeon_gui.widgets.charts.plot import PagePlot, Reading, log_label, padded
+from surgeon_gui.widgets.charts.plot_card import ReadingCard
 
 _DOT = 7  # pixels
 _MAX_EXACT_TICK = 100
@@ -32,17 +32,20 @@ _LABEL_ANCHORS = [(0.0, 0.0), (0.0, 0.0)]
 _LIMIT_ANCHORS = [(0.0, 1.0), (0.0, 1.0)]  # above, because curves come from below
 
 
-class LineChart(PlotCard):
+class LineChart(ReadingCard):
     """Draws one curve or several, with a dot at each shot.
 
-    The items of the plot are created once and reused, because pyqtgraph leaks items
-    that are created anew. Lines with many points are one pixel wide: a wider line takes
-    5 ms at 50 points and seconds at 2,000.
+    Lines with many points are one pixel wide: a wider line takes 5 ms at 50 points and
+    seconds at 2,000.
     """
 
     def __init__(self, name: str, title: str, when_empty: str) -> None:
         super().__init__(name, title, when_empty)
         self._shown = Line("")
+        self._lines: list[pg.PlotDataItem] = []
+
+    @override
+    def _add_items(self, plot: PagePlot) -> None:
         self._base_line = pg.InfiniteLine(
             angle=0,
             label=tr("original"),
@@ -54,20 +57,16 @@ class LineChart(PlotCard):
             labelOpts={"position": 0.01, "anchors": _LIMIT_ANCHORS},
         )
         self._last_text = pg.TextItem()
-        self._lines: list[pg.PlotDataItem] = []
-        self._plot.addItem(self._base_line)
-        self._plot.addItem(self._limit_line)
-        self._plot.addItem(self._last_text, ignoreBounds=True)
-        self._add_line()
-        self.set_body(self._plot)
-        self._restyle()
+        plot.addItem(self._base_line)
+        plot.addItem(self._limit_line)
+        plot.addItem(self._last_text, ignoreBounds=True)
 
     def show_line(self, line: Line) -> None:
         """Replace the shown line."""
         if line == self._shown:
             return
         if line.axes != self._shown.axes:
-            self._plot.reset_zoom()
+            self.reset_zoom()
         self._shown = line
         self.show_as_empty(not line.xs)
         if not line.xs:
@@ -155,9 +154,7 @@ class LineChart(PlotCard):
         return Reading(x, "\n".join(lines), tuple(points))
 
     @override
-    def _restyle(self) -> None:
-        if not getattr(self, "_lines", None):
-            return  # Qt sends style events during construction
+    def _colour(self) -> None:
         theme, line = theme_of(self), self._shown
         self._plot.label_axes(log_label(line.axis, line.is_log), line.x_axis)
         self._plot.restyle(theme)

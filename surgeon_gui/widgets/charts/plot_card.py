@@ -1,25 +1,110 @@
-"""The card of a plot: it shows the value under the cursor."""
+"""The card of a plot that can be zoomed, and of one with the value under the cursor."""
 
 from __future__ import annotations
 
-from PySide6.QtCore import QPointF
+from PySide6.QtCore import QPointF, Qt, Slot
 from typing_extensions import override
 
+from surgeon_gui.base.translation import tr
 from surgeon_gui.widgets.charts.chart_card import ChartCard
-from surgeon_gui.widgets.charts.plot import Plot, Reading
+from surgeon_gui.widgets.charts.plot import PagePlot, Plot, Reading
+from surgeon_gui.widgets.controls import button
+
+_MENU_ZOOM = 1.5  # by one choice of the menu
 
 
 class PlotCard(ChartCard):
-    """A card around a plot. Subclasses add its items and values."""
+    """A card around a plot, which is made when there is something to show.
+
+    A plot takes 20 ms to make, and most charts of a window stay empty for long.
+    Subclasses add its items in `_add_items`, once: pyqtgraph leaks items that are
+    created anew.
+    """
 
     def __init__(self, name: str, title: str, when_empty: str) -> None:
         super().__init__(name, title, when_empty)
-        self._plot = Plot(name, title)
-        self._plot.reading_at = self._reading_at
+        self._has_items = False
+        self._reset = button(f"{name}_reset_button")
+        self._reset.hide()
+        self._reset.clicked.connect(self.reset_zoom)
+        self._below.addWidget(self._reset, 0, Qt.AlignmentFlag.AlignTop)
+
+    @override
+    def show_as_empty(self, is_empty: bool) -> None:
+        if not is_empty and self._body is None:
+            plot = self._make_plot()
+            plot.zoom_changed.connect(self._reset.setVisible)
+            self.set_body(plot)
+            self._add_items(plot)
+            self._has_items = True
+            self._restyle()
+        super().show_as_empty(is_empty)
+
+    @property
+    def _plot(self) -> PagePlot:
+        assert isinstance(self._body, PagePlot)
+        return self._body
+
+    def _make_plot(self) -> PagePlot:
+        return PagePlot(self._name, self.accessibleName())
+
+    def _add_items(self, plot: PagePlot) -> None:
+        """Add the items of the subclass to a new plot."""
+        raise NotImplementedError
+
+    @override
+    def _restyle(self) -> None:
+        # Qt sends style events during construction too.
+        if self._has_items:
+            self._colour()
+
+    def _colour(self) -> None:
+        """Apply the colours of the theme to the plot and its items."""
+        raise NotImplementedError
+
+    @override
+    def _add_actions(self) -> None:
+        closer = self._add_action("zoom_in", tr("Zoom in"))
+        closer.triggered.connect(self._on_zoom_in_triggered)
+        farther = self._add_action("zoom_out", tr("Zoom out"))
+        farther.triggered.connect(self._on_zoom_out_triggered)
+        self._menu.addSeparator()
+        super()._add_actions()
+
+    @override
+    def reset_zoom(self) -> None:
+        if self._body is not None:
+            self._plot.reset_zoom()
+
+    @Slot()
+    def _on_zoom_in_triggered(self) -> None:
+        self._plot.zoom(_MENU_ZOOM)
+
+    @Slot()
+    def _on_zoom_out_triggered(self) -> None:
+        self._plot.zoom(1 / _MENU_ZOOM)
+
+
+class ReadingCard(PlotCard):
+    """A card around a plot that shows the value under the cursor."""
+
+    @property
+    @override
+    def _plot(self) -> Plot:
+        plot = super()._plot
+        assert isinstance(plot, Plot)
+        return plot
+
+    @override
+    def _make_plot(self) -> Plot:
+        plot = Plot(self._name, self.accessibleName())
+        plot.reading_at = self._reading_at
+        return plot
 
     @override
     def forget_mouse(self) -> None:
-        self._plot.forget_mouse()
+        if self._body is not None:
+            self._plot.forget_mouse()
 
     def _reading_at(self, place: QPointF) -> Reading | None:
         """Return the values to show for a position, in the coordinates of the plot."""

@@ -14,9 +14,9 @@ from typing_extensions import override
 
 from surgeon_gui.base.theme import theme_of
 from surgeon_gui.text.numbers import significant
-from surgeon_gui.widgets.charts.chart_card import ChartCard
 from surgeon_gui.widgets.charts.legend import LegendEntry
 from surgeon_gui.widgets.charts.plot import PagePlot, log_label
+from surgeon_gui.widgets.charts.plot_card import PlotCard
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 SYMBOLS = ("o", "s", "t1", "d", "h", "star", "t", "p")
@@ -49,8 +49,8 @@ class Axes:
     is_log: bool = False  # the vertical one
 
 
-class SeriesChart(ChartCard):
-    """Draws `Series`; the items of the plot are created once and reused."""
+class SeriesChart(PlotCard):
+    """Draws `Series`."""
 
     min_legend_entries = 1  # a single run is named too
 
@@ -59,10 +59,10 @@ class SeriesChart(ChartCard):
         self._series: tuple[Series, ...] = ()
         self._axes = Axes("", "")
         self._items: list[pg.PlotDataItem] = []
-        self._plot = PagePlot(name, title)
-        self._plot.scene().sigMouseMoved.connect(self._on_mouse_moved)
-        self.set_body(self._plot)
-        self._restyle()
+
+    @override
+    def _add_items(self, plot: PagePlot) -> None:
+        plot.scene().sigMouseMoved.connect(self._on_mouse_moved)
 
     def show_series(self, series: Sequence[Series], axes: Axes) -> None:
         """Replace the shown series; those without points are left out."""
@@ -70,12 +70,14 @@ class SeriesChart(ChartCard):
         if (shown, axes) == (self._series, self._axes):
             return
         if axes != self._axes:
-            self._plot.reset_zoom()
+            self.reset_zoom()
         self._series, self._axes = shown, axes
         self.show_as_empty(not shown)
         self.show_legend(
             tuple(LegendEntry(each.name, each.number, _symbol(each)) for each in shown)
         )
+        if not shown:
+            return
         while len(self._items) < len(shown):
             item = pg.PlotDataItem([], [], antialias=True, symbolSize=_SIZE)
             self._plot.addItem(item)
@@ -86,8 +88,7 @@ class SeriesChart(ChartCard):
             item.setVisible(is_used)
             each = shown[number] if is_used else Series("", (), ())
             item.setData(each.xs, each.ys)
-        if shown:
-            self._fit_axes()
+        self._fit_axes()
         self._restyle()
 
     @override
@@ -109,9 +110,7 @@ class SeriesChart(ChartCard):
         return math.log10(y) if self._axes.is_log else y
 
     @override
-    def _restyle(self) -> None:
-        if not hasattr(self, "_plot"):
-            return  # Qt sends style events during construction
+    def _colour(self) -> None:
         theme = theme_of(self)
         self._plot.setBackground(theme.surface)
         for side, label in (

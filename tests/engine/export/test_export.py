@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import shutil
+from itertools import product
 from pathlib import Path
 
 import msgspec
@@ -33,6 +34,7 @@ from surgeon_engine.export.export import export_again
 from surgeon_engine.export.formats import WRITERS
 from surgeon_engine.runtime.run_context import RunCancelled
 from tests.helpers.runs import Recorder, job, run, skip_verification
+from tests.helpers.tiers import tiered
 
 pytestmark = pytest.mark.usefixtures("quick_runs")
 
@@ -114,8 +116,16 @@ def test_restore_compact_checkpoint_gives_masked_model(tmp_path, structure):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("first", [Format.COMPACT, Format.MASKED])
-@pytest.mark.parametrize("structure", WHOLE)
+@pytest.mark.parametrize(
+    ("structure", "first"),
+    tiered(
+        product(WHOLE, [Format.COMPACT, Format.MASKED]),
+        [
+            (Structure.HEADS_AND_NEURONS, Format.MASKED),
+            (Structure.ROWS_AND_COLUMNS, Format.COMPACT),
+        ],
+    ),
+)
 def test_finished_run_is_exported_in_another_format(tmp_path, structure, first):
     event = exported(tmp_path, first, structure=structure)
     assert {f.format for f in event.others if not f.reason} >= {

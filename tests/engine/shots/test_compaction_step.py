@@ -85,14 +85,23 @@ def both_ways(tmp_path, monkeypatch, **settings) -> list[Outcome]:
 @pytest.mark.parametrize(
     "settings",
     [
-        {},
-        {"damping": Damping.AUTOMATIC},
-        {"min_density": 0.5, "sparsity": 0.2},
-        {"width_multiple": 4},
-        {"max_perplexity_increase": 100.0},
-        {"structure": Structure.HEADS, "sparsity": 0.15},
+        pytest.param({}, id="fixed", marks=pytest.mark.thorough),
+        pytest.param({"damping": Damping.AUTOMATIC}, id="automatic"),
+        pytest.param(
+            {"min_density": 0.5, "sparsity": 0.2},
+            id="least",
+            marks=pytest.mark.thorough,
+        ),
+        pytest.param({"width_multiple": 4}, id="bundles"),
+        pytest.param(
+            {"max_perplexity_increase": 100.0}, id="budget", marks=pytest.mark.thorough
+        ),
+        pytest.param(
+            {"structure": Structure.HEADS, "sparsity": 0.15},
+            id="heads",
+            marks=pytest.mark.thorough,
+        ),
     ],
-    ids=["fixed", "automatic", "least", "bundles", "budget", "heads"],
 )
 def test_run_with_compaction_ends_with_the_same_weights(
     tmp_path, monkeypatch, family, settings

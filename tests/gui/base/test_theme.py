@@ -13,8 +13,11 @@ from PySide6.QtWidgets import QCheckBox, QComboBox, QLineEdit, QPushButton, QSpi
 from surgeon_gui.base.colours import DARK, LIGHT
 from surgeon_gui.base.settings import ThemeChoice
 from surgeon_gui.base.theme import apply_theme, chosen, contrast, theme_of
+from surgeon_gui.views.live.live_view import LiveView
+from surgeon_gui.views.live.run_charts import QualityChart
 from surgeon_gui.widgets.charts.line_chart import LineChart
-from tests.helpers.windows import find
+from tests.gui.views.test_charts_do_not_grow import states_of
+from tests.helpers.windows import find, find_type
 
 CHOICES = [(ThemeChoice.LIGHT, LIGHT), (ThemeChoice.DARK, DARK)]
 
@@ -37,10 +40,18 @@ def test_theme_sets_palette(qtbot, qapp, choice, theme):
 @pytest.mark.thorough
 @pytest.mark.parametrize(("choice", "theme"), CHOICES)
 def test_open_window_and_plots_follow_theme(qtbot, qapp, window, choice, theme):
+    live, run = find_type(window, LiveView), states_of("run-1")[-1]
+    before = LIGHT if theme is DARK else DARK
+    apply_theme(qapp, ThemeChoice.LIGHT if theme is DARK else ThemeChoice.DARK)
+    find_type(live, QualityChart).show_run(run)
+    plot = find(window, "perplexity_plot")
+    assert plot.backgroundBrush().color() == QColor(before.surface)
     find(window, f"theme_{choice.value}_action", object).trigger()
     assert theme_of(window) is theme
-    plot = find(window, "perplexity_plot")
     assert plot.backgroundBrush().color() == QColor(theme.surface)
+    live.show_run(run, now=100.0)  # makes the other plots
+    later = find(window, "costs_plot")
+    assert later.backgroundBrush().color() == QColor(theme.surface)
     assert window.settings.theme is choice
 
 

@@ -35,6 +35,7 @@ from tests.helpers.windows import (
     click,
     diagnosis_of,
     find,
+    find_type,
     load_and_wait,
     open_tab,
     wait_for_status,
@@ -259,7 +260,7 @@ def test_every_structure_and_method_has_maps_and_no_text_is_cut(
     window = make_diagnosed(config=replace(QUICK, pruning=pruning))
     assert planned(window)
     predicts = pruning.method is not Method.MAGNITUDE
-    assert find(window, "forecast_plot").isVisible() is predicts
+    assert find_type(window, QualityCurve).is_empty is not predicts
     plan = shown(window, "diagnosis_plan")
     assert ("at best, up to about" in plan) is predicts
     assert ("cannot be predicted" in plan) is not predicts
