@@ -32,6 +32,7 @@ from tests.helpers.fake_runs import write_run, write_saved_state
 settings.register_profile("quick", max_examples=200, deadline=None, derandomize=True)
 settings.register_profile("thorough", max_examples=5_000, deadline=None)
 settings.load_profile("quick")
+pytestmark = pytest.mark.slow
 # The folder of a test is that of all its examples.
 in_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 

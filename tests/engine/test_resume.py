@@ -48,7 +48,7 @@ from tests.engine.shots.test_quality_budget import (
 from tests.helpers.runs import STRUCTURES, Recorder, job, skip_verification
 from tests.helpers.tiers import tiered
 
-pytestmark = pytest.mark.usefixtures("quick_runs")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_runs")]
 
 
 def cut():

@@ -54,6 +54,7 @@ def client():
     client.kill()
 
 
+@pytest.mark.slow
 def test_response_carries_the_name_of_its_request(client):
     client.send(InspectModel(run="inspect-1", model=ModelConfig()))
     (envelope,) = receive_until(client, ModelInspected)
@@ -61,6 +62,7 @@ def test_response_carries_the_name_of_its_request(client):
     assert envelope.event.model.name == "Demo"
 
 
+@pytest.mark.slow
 def test_failed_request_gives_a_message_and_a_hint(client, tmp_path):
     config = ModelConfig(source=str(tmp_path / "none"))
     client.send(InspectModel(run="inspect-2", model=config))
@@ -70,6 +72,7 @@ def test_failed_request_gives_a_message_and_a_hint(client, tmp_path):
     assert not envelope.event.details
 
 
+@pytest.mark.slow
 def test_cancel_takes_effect_during_a_run(client, tmp_path):
     config = RunConfig(
         calibration=CalibrationConfig(windows=64, validation_windows=4, batch=1),
@@ -82,6 +85,7 @@ def test_cancel_takes_effect_during_a_run(client, tmp_path):
     assert not (tmp_path / "run" / "export").exists()
 
 
+@pytest.mark.slow
 def test_run_can_be_paused_resumed_and_cancelled(client, tmp_path):
     config = RunConfig(
         calibration=CalibrationConfig(windows=64, validation_windows=4, batch=1),
@@ -100,6 +104,7 @@ def test_run_can_be_paused_resumed_and_cancelled(client, tmp_path):
     assert receive_until(client, Cancelled)[-1].run == "waits"
 
 
+@pytest.mark.slow
 def test_run_cancelled_while_queued_does_not_start(client, tmp_path):
     client.send(InspectModel(run="inspect-3", model=ModelConfig()))
     client.send(StartRun(run="b", config=RunConfig(), folder=str(tmp_path / "b")))

@@ -207,6 +207,7 @@ def test_job_with_linked_text_keeps_its_suffix(tmp_path):
     assert read_config(path).calibration.text == str(tmp_path / "train.txt")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs signals")
 @pytest.mark.usefixtures("quick_runs")
 @pytest.mark.parametrize("name", tiered(["SIGINT", "SIGTERM", "SIGHUP"], ["SIGTERM"]))

@@ -13,7 +13,7 @@ from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.cli.main import main
 from tests.helpers.tiny_models import VOCABULARY, save_tiny_model
 
-pytestmark = pytest.mark.usefixtures("quick_runs")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_runs")]
 
 JOB = """
 [model]

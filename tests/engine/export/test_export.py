@@ -36,7 +36,7 @@ from surgeon_engine.runtime.run_context import RunCancelled
 from tests.helpers.runs import Recorder, job, run, skip_verification
 from tests.helpers.tiers import tiered
 
-pytestmark = pytest.mark.usefixtures("quick_runs")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_runs")]
 
 WHOLE = (Structure.HEADS_AND_NEURONS, Structure.ROWS_AND_COLUMNS)
 

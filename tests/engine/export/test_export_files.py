@@ -27,7 +27,7 @@ from tests.helpers.configs import pruning_config
 from tests.helpers.runs import Recorder, job
 from tests.helpers.tiny_models import tiny_model
 
-pytestmark = pytest.mark.usefixtures("quick_runs")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_runs")]
 
 # Exports once for each file operation, in a process that dies right before it.
 _DYING = """

@@ -261,7 +261,7 @@ def test_pace_is_measured_from_a_finished_run():
 
 
 def test_only_the_run_went_on_while_its_events_arrive():
-    before = AppState(run=RunState(Status.RUNNING, run="run-1"))
+    before = AppState(run=RunState(Status.RUNNING, run="run-1", config=RunConfig()))
     later = after(before, "run-1", StageStarted(Stage.CURVATURE, 1))
     assert later.run is not before.run
     assert only_run_went_on(before, later)

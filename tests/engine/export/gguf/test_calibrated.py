@@ -41,7 +41,10 @@ from tests.engine.export.gguf.test_gguf import (
 )
 from tests.helpers.configs import pruning_config
 
-pytestmark = pytest.mark.skipif(not find_spec("xllamacpp"), reason="not installed")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not find_spec("xllamacpp"), reason="not installed"),
+]
 
 WIDE = {
     "hidden_size": 256,
