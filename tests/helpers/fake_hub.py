@@ -87,7 +87,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             repo, _, rest = path[1:].partition("/resolve/")
             _, _, name = rest.partition("/")
-            if name == hub.stalls:
+            if name and name == hub.stalls:
                 hub.going_on.wait(30)
             self._send_file(repo, name, is_head=is_head)
 
