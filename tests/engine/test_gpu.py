@@ -232,6 +232,7 @@ def test_mask_that_stays_on_the_host_is_found(tmp_path, gpu, monkeypatch):
         Recorder().run(job(tmp_path, "llama"), tmp_path / "gpu")
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not find_spec("xllamacpp"), reason="not installed")
 def test_rounded_weights_are_those_of_the_cpu(gpu, tmp_path):
     config = ExportConfig(format=Format.GGUF, dtype=FileDtype.Q4_0)

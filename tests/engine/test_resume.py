@@ -260,6 +260,7 @@ def test_damping_search_goes_on_after_its_last_trial(tmp_path, monkeypatch, shot
     assert_same_result(folder, tmp_path / "whole")
 
 
+@pytest.mark.thorough
 def test_shot_that_a_quality_limit_has_rejected_is_not_tried_again(
     tmp_path, monkeypatch
 ):
@@ -290,7 +291,7 @@ def test_shot_that_a_quality_limit_has_rejected_is_not_tried_again(
     assert_same_result(tmp_path / "cut", tmp_path / "whole")
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_two_interruptions_are_no_worse_than_one(tmp_path):
     config = config_of(tmp_path, level=Recovery.REFIT)
     Recorder().run(config, tmp_path / "whole")

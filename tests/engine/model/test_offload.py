@@ -191,7 +191,7 @@ RECOVERIES = {
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("quick_runs")
-@pytest.mark.parametrize("recovery", RECOVERIES)
+@pytest.mark.parametrize("recovery", tiered(RECOVERIES, ["adapters"]))
 @pytest.mark.parametrize(
     "structure",
     tiered(

@@ -172,6 +172,7 @@ def test_cancelling_a_run_stops_the_queue(qtbot, make_window):
     assert run_of(window).status is Status.CANCELLED
 
 
+@pytest.mark.thorough
 def test_run_that_cannot_begin_any_more_is_marked(qtbot, window, tmp_path):
     out = tmp_path / "out"
     load_and_wait(qtbot, window, SHORT)
@@ -317,6 +318,7 @@ def test_queue_goes_on_after_a_crash_of_the_engine(qtbot, make_window):
     assert statuses(window) == [S.FAILED] * 2
 
 
+@pytest.mark.thorough
 def test_another_window_has_the_queue(qtbot, make_window):
     first, second = make_window(), make_window()
     add_three(qtbot, first)
@@ -355,6 +357,7 @@ def test_each_runs_folder_has_its_queue(qtbot, window, tmp_path):
     assert len(stored["runs"]) == 3
 
 
+@pytest.mark.thorough
 def test_queue_that_cannot_be_written_is_reported(qtbot, window, monkeypatch):
     def fail(*_):
         raise OSError(28, "No space left on device")

@@ -199,6 +199,7 @@ def test_facts_are_shown_before_the_engine_starts(make_window):
     assert "float16" in text
 
 
+@pytest.mark.thorough
 def test_engine_adds_the_supported_structures(qtbot, window):
     load_and_wait(qtbot, window)
     text = facts(window, "model_facts")
@@ -387,6 +388,7 @@ def test_unreadable_text_is_reported(qtbot, window, tmp_path):
     until(qtbot, lambda: UNREADABLE in shown(window, "calibration_problem"))
 
 
+@pytest.mark.thorough
 def test_preview_pages_through_the_windows(qtbot, window):
     load_and_wait(qtbot, window)
     window.open_step(Step.CALIBRATION)
@@ -503,6 +505,7 @@ def test_data_set_is_added_with_its_parts(calibrating):
     assert not find(window, "more_dataset_edit").isVisible()
 
 
+@pytest.mark.thorough
 def test_share_is_edited_in_the_table(calibrating, tmp_path, monkeypatch):
     window = calibrating
     add_file(window, monkeypatch, tmp_path / "a.txt")
@@ -520,6 +523,7 @@ def test_share_is_edited_in_the_table(calibrating, tmp_path, monkeypatch):
     assert [row[1] for row in cells(window)] == ["25 %", "25 %", "50 %"]
 
 
+@pytest.mark.thorough
 def test_selected_text_is_removed(calibrating, tmp_path, monkeypatch):
     window = calibrating
     assert not find(window, "more_remove_button").isVisible()
@@ -568,6 +572,7 @@ def test_preview_pages_through_all_texts(qtbot, calibrating, tmp_path, monkeypat
 # check of a chosen text
 
 
+@pytest.mark.thorough
 def test_chosen_file_is_read_at_once(qtbot, tmp_path, window):
     load_and_wait(qtbot, window)
     session = window.session

@@ -68,6 +68,7 @@ def test_preset_is_applied_and_shown(page, preset):
     assert find(page, "calibration_windows").value() == after.calibration.windows
 
 
+@pytest.mark.thorough
 def test_edit_of_a_preset_makes_custom_settings(page):
     choose_preset(page, presets()[0].title)
     find(page, "pruning_shots").setValue(17)
@@ -91,6 +92,7 @@ def test_custom_settings_cannot_be_restored_after_loading_a_preset(page):
     assert preset_shown(page) == presets()[0].title
 
 
+@pytest.mark.thorough
 def test_changing_the_unit_of_the_target_keeps_the_size(page):
     config = page.session.state.config
     goal = goal_of(config.pruning, MODEL, config.model.dtype)
@@ -183,6 +185,7 @@ def test_choosing_a_pattern_sets_the_sparsity_for_all_groups(page):
     assert pruning_of(page).target.sparsity == 0.3
 
 
+@pytest.mark.thorough
 def test_plan_is_hidden_while_the_form_is_rejected(page):
     choose(page, "structure", Structure.N_M)
     assert find(page, "plan_sizes").text()
