@@ -14,10 +14,10 @@ TEMPORARY := $(shell test -w /dev/shm && echo PYTEST_DEBUG_TEMPROOT=/dev/shm)
 BYTECODE := PYTHONDONTWRITEBYTECODE=
 PYTEST = OMP_NUM_THREADS=1 $(BYTECODE) $(TEMPORARY) $(BIN)/pytest -n $(WORKERS) \
   --dist worksteal
-# Tests of the window apart: each of their processes starts without torch.
+# Run the tests of the window separately: their processes then start without torch.
 define run_tests
-	$(PYTEST) -m $(1) --ignore tests/gui
-	$(PYTEST) -m $(1) tests/gui
+	$(PYTEST) -m $(1) --ignore tests/gui; engine=$$?; \
+	$(PYTEST) -m $(1) tests/gui && exit $$engine
 endef
 
 # What Qt needs that PyPI does not bring; xvfb gives tests a real screen.

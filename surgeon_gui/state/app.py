@@ -130,8 +130,12 @@ class AppState:
         return bool(self.run.run)
 
 
-def only_run_went_on(before: AppState, after: AppState) -> bool:
-    """Return whether the run has gone on and nothing else has changed."""
+def only_run_progressed(before: AppState, after: AppState) -> bool:
+    """Return whether the run has progressed, in the same status, and nothing else.
+
+    Equal states give False: an edit without effect is shown again, so that the page
+    drops what was typed.
+    """
     if after.run is before.run or after.run.status is not before.run.status:
         return False
     others = (each.name for each in fields(AppState) if each.name != "run")

@@ -39,7 +39,7 @@ from surgeon_gui.controllers.queue import QueueController
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state import result_text
 from surgeon_gui.state.active_task import active_task
-from surgeon_gui.state.app import AppState, Step, only_run_went_on
+from surgeon_gui.state.app import AppState, Step, only_run_progressed
 from surgeon_gui.state.job import resource_text
 from surgeon_gui.state.job.targets import with_next_target
 from surgeon_gui.state.log_lines import log_lines
@@ -396,6 +396,7 @@ class MainWindow(QMainWindow):
         self._recent = RecentMenu(
             self._menus.recent, self.settings, self._history.runs, self
         )
+        self._recent.cleared.connect(self.session.recheck)
         self._recent.job_chosen.connect(self._run_page.load_job)
         self._recent.run_chosen.connect(self._history.runs.reopen)
         self._recent.model_chosen.connect(self._model_page.choose)
@@ -427,8 +428,8 @@ class MainWindow(QMainWindow):
         state, now = self.session.state, time.time()
         obstacle = self.session.start_obstacle()
         self._steps.show_state(state)
-        if only_run_went_on(self._drawn, state):
-            self._run_page.show_state(state)  # the others show the draft
+        if only_run_progressed(self._drawn, state):
+            self._run_page.show_state(state)  # the others use only its status
         else:
             for page in self._pages.values():
                 page.show_state(state)

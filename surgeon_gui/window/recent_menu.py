@@ -61,6 +61,7 @@ class RecentMenu(QObject):
     job_chosen = Signal(str)  # file
     run_chosen = Signal(str)  # folder
     model_chosen = Signal(str)  # source
+    cleared = Signal()
 
     def __init__(
         self, menu: QMenu, settings: Settings, runs: RunsController, parent: QObject
@@ -117,6 +118,7 @@ class RecentMenu(QObject):
     def _on_clear_triggered(self) -> None:
         self._settings.forget_recent()
         self.fill()
+        self.cleared.emit()
 
 
 def _separator(title: str, parent: QObject) -> QAction:

@@ -46,7 +46,7 @@ from tests.engine.shots.test_quality_budget import (
     with_recovery,
 )
 from tests.helpers.runs import STRUCTURES, Recorder, job, skip_verification
-from tests.helpers.tiers import tiered
+from tests.helpers.tiers import thorough_except
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_runs")]
 
@@ -157,10 +157,9 @@ def test_finished_run_is_not_locked(tmp_path):
     assert not (tmp_path / "run" / "process.json").exists()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "structure",
-    tiered(STRUCTURES, [Structure.HEADS_AND_NEURONS, Structure.N_M]),
+    thorough_except(STRUCTURES, [Structure.HEADS_AND_NEURONS, Structure.N_M]),
 )
 def test_run_goes_on_after_a_shot(structure, tmp_path):
     config = config_of(tmp_path, structure)
@@ -198,10 +197,12 @@ CASES = [
 ]
 
 
-OFTEN = [CASES[number] for number in (3, 6, 8)]
+REGULAR = [CASES[3], CASES[6], CASES[8]]
 
 
-@pytest.mark.parametrize(("structure", "level", "when"), tiered(CASES, OFTEN))
+@pytest.mark.parametrize(
+    ("structure", "level", "when"), thorough_except(CASES, REGULAR)
+)
 def test_recovery_goes_on(structure, level, when, tmp_path):
     config = config_of(tmp_path, structure, shots=1, level=level)
     Recorder().run(config, tmp_path / "whole")
@@ -210,7 +211,6 @@ def test_recovery_goes_on(structure, level, when, tmp_path):
     assert_same_result(tmp_path / "cut", tmp_path / "whole")
 
 
-@pytest.mark.slow
 def test_quality_limit_goes_on(tmp_path, monkeypatch):
     config = with_recovery(markable(tmp_path, monkeypatch, gain=0.1))
     monkeypatch.setattr(loop, "recover", mark)
@@ -225,7 +225,7 @@ def test_quality_limit_goes_on(tmp_path, monkeypatch):
         assert_same_result(folder, tmp_path / "whole")
 
 
-@pytest.mark.parametrize("shot", tiered([1, 2], [2]))
+@pytest.mark.parametrize("shot", thorough_except([1, 2], [2]))
 def test_damping_search_goes_on_after_its_last_trial(tmp_path, monkeypatch, shot):
     evaluate, trials, searches = damping.evaluate_held_out, [], []
 
@@ -306,7 +306,6 @@ def test_two_interruptions_are_no_worse_than_one(tmp_path):
     assert_same_result(folder, tmp_path / "whole")
 
 
-@pytest.mark.slow
 def test_export_of_another_program_goes_on(tmp_path, monkeypatch):
     """Its run writes a checkpoint for transformers first."""
     monkeypatch.setattr(pipeline, "FOR_TRANSFORMERS", ())
@@ -333,7 +332,9 @@ def test_export_of_another_program_goes_on(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "level",
-    tiered([Recovery.OFF, Recovery.REFIT, Recovery.DISTILLATION], [Recovery.REFIT]),
+    thorough_except(
+        [Recovery.OFF, Recovery.REFIT, Recovery.DISTILLATION], [Recovery.REFIT]
+    ),
 )
 def test_stopped_run_can_go_on(tmp_path, level):
     config = config_of(tmp_path, level=level)
@@ -352,7 +353,6 @@ def test_stopped_run_can_go_on(tmp_path, level):
     assert_same_result(folder, tmp_path / "whole")
 
 
-@pytest.mark.slow
 def test_cancelled_run_can_go_on(tmp_path):
     config = config_of(tmp_path)
     Recorder().run(config, tmp_path / "whole")
@@ -371,7 +371,7 @@ def test_cancelled_run_can_go_on(tmp_path):
 
 @pytest.mark.parametrize(
     "structure",
-    tiered(
+    thorough_except(
         [Structure.HEADS_AND_NEURONS, Structure.ELEMENTS],
         [Structure.HEADS_AND_NEURONS],
     ),
@@ -419,7 +419,6 @@ def test_shots_that_a_quality_limit_has_ended_are_not_tried_again(
     assert_same_result(tmp_path / "cut", tmp_path / "whole")
 
 
-@pytest.mark.slow
 def test_time_goes_on(tmp_path):
     config = config_of(tmp_path)
     folder = tmp_path / "cut"
@@ -443,7 +442,6 @@ def test_run_without_saving_leaves_nothing(tmp_path):
     assert "holds no state of an interrupted run" in refused(folder)
 
 
-@pytest.mark.slow
 def test_last_state_survives_a_full_disk(tmp_path, monkeypatch):
     """The run warns once and goes on; what was saved stays as it is."""
     config = config_of(tmp_path, shots=4)
@@ -562,7 +560,6 @@ def test_damaged_weights_are_refused(interrupted):
     assert "The state of the run cannot be read" in refused(interrupted)
 
 
-@pytest.mark.slow
 def test_weights_of_another_model_are_refused(interrupted):
     (path,) = RunFolder(interrupted).saved_state.path.glob("*.safetensors")
     tensors = load_file(path)
@@ -617,7 +614,6 @@ def test_run_of_a_living_process_is_refused(interrupted):
     assert "A process is working on the run" in refused(interrupted)
 
 
-@pytest.mark.slow
 def test_log_with_a_cut_off_line_goes_on(interrupted):
     log = RunFolder(interrupted).events_path
     with log.open("ab") as file:

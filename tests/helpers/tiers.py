@@ -1,4 +1,4 @@
-"""Cases of a test of which only some run in `make test`."""
+"""Mark some cases of a test as thorough."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from collections.abc import Iterable
 import pytest
 
 
-def tiered(cases: Iterable, often: Iterable) -> list:
-    """Return the cases as parameters of a test; those not in `often` are thorough.
+def thorough_except(cases: Iterable, regular: Iterable) -> list:
+    """Return the cases as parameters of a test; those not in `regular` are thorough.
 
     A case is a value, or a tuple with a value for each argument.
     """
-    often = list(often)
+    cases, regular = list(cases), list(regular)
+    assert all(case in cases for case in regular)
     return [
         pytest.param(
             *(case if isinstance(case, tuple) else (case,)),
-            marks=() if case in often else pytest.mark.thorough,
+            marks=() if case in regular else pytest.mark.thorough,
         )
         for case in cases
     ]

@@ -123,8 +123,8 @@ class QualityCurve(PlotCard):
         if shown is None:
             return
         self._target.setVisible(share is not None)
+        self._note.setText(_note(shown.points))
         if share is None:
-            self._note.setText(_note(shown.points))
             return
         loss = float(np.interp(share, shown.shares, shown.losses))
         with QSignalBlocker(self._target):
@@ -139,7 +139,6 @@ class QualityCurve(PlotCard):
         anchor = (1.05, 0.5) if is_right else (-0.05, 0.5)
         self._target.label.anchors = [anchor, anchor]
         self._target.label.updatePosition()
-        self._note.setText(_note(shown.points))
 
     @override
     def rows(self) -> list[tuple[object, ...]]:
@@ -183,7 +182,7 @@ class QualityCurve(PlotCard):
         self._plot.fit(padded(0.0, right), (min(lows) - room, top + room))
 
     @override
-    def _colour(self) -> None:
+    def _apply_theme(self) -> None:
         theme = theme_of(self)
         self._plot.setBackground(theme.surface)
         for side in ("left", "bottom"):

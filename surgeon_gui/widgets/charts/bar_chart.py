@@ -10,14 +10,14 @@ from surgeon_gui.base.theme import theme_of
 from surgeon_gui.text.chart_values import Bars
 from surgeon_gui.widgets.charts.legend import LegendEntry
 from surgeon_gui.widgets.charts.plot import PagePlot, Reading, padded
-from surgeon_gui.widgets.charts.plot_card import ReadingCard
+from surgeon_gui.widgets.charts.plot_card import HoverPlotCard
 
 _HEADROOM = 0.12  # above the highest bar, as a share of it
 _DASHES = (6, 4)
 _LABEL_ANCHORS = [(0.0, 0.5), (1.0, 0.5)]  # beside the upper end of the line
 
 
-class BarChart(ReadingCard):
+class BarChart(HoverPlotCard):
     """Draws `Bars`."""
 
     def __init__(self, name: str, title: str, when_empty: str) -> None:
@@ -114,7 +114,7 @@ class BarChart(ReadingCard):
         return None
 
     @override
-    def _colour(self) -> None:
+    def _apply_theme(self) -> None:
         theme = theme_of(self)
         self._plot.restyle(theme)
         self._mark.setPen(pg.mkPen(theme.text, dash=_DASHES))

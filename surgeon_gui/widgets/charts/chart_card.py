@@ -80,6 +80,7 @@ class ChartCard(QFrame):
     save_failed = Signal(str)
     min_legend_entries = 2  # with fewer the legend is hidden
     _theme: Theme | None = None  # that the plot has
+    _body: QWidget | None = None  # the plot
 
     def __init__(self, name: str, title: str, when_empty: str) -> None:
         super().__init__()
@@ -90,7 +91,6 @@ class ChartCard(QFrame):
         self._title = heading(title)
         self._empty = text_label(when_empty, quiet=True)
         self._empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self._body: QWidget | None = None
         self.legend = Legend()
         self.legend.hide()
         self._controls = QHBoxLayout()
@@ -159,16 +159,14 @@ class ChartCard(QFrame):
     def add_control(self, control: QWidget) -> None:
         """Add a control beside the title."""
         self._controls.addWidget(control)
-        reset = self.findChildren(QPushButton, f"{self._name}_reset_button")
-        buttons = (self._more, self._back, *reset)
         # From the last on: Qt does not move the first widget behind the last one.
-        for each in reversed(buttons):
+        for each in reversed(self._last_buttons()):
             QWidget.setTabOrder(control, each)
 
     def set_body(self, body: QWidget) -> None:
         """Set the plot; it stays hidden while the chart is empty."""
         self._body = body
-        body.setVisible(not self.is_empty)
+        body.hide()
         self._layout.insertWidget(self._layout.indexOf(self._empty) + 1, body, 1)
 
     @property
@@ -199,7 +197,7 @@ class ChartCard(QFrame):
 
     @Slot()
     def reset_zoom(self) -> None:
-        """Show the whole chart, if a part of it can be shown."""
+        """Show the whole chart again; without zoom, do nothing."""
 
     def show_empty_text(self, text: str) -> None:
         """Set the line that an empty chart shows."""
@@ -305,6 +303,10 @@ class ChartCard(QFrame):
         action = self._menu.addAction(text)
         action.setObjectName(f"{self._name}_{name}_action")
         return action
+
+    def _last_buttons(self) -> list[QPushButton]:
+        """Return the buttons that Tab reaches after the controls."""
+        return [self._more, self._back]
 
     def _add_actions(self) -> None:
         """Add the actions below Enlarge to the menu."""

@@ -17,7 +17,7 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.text.chart_values import Curve, Line
 from surgeon_gui.widgets.charts.legend import LegendEntry
 from surgeon_gui.widgets.charts.plot import PagePlot, Reading, log_label, padded
-from surgeon_gui.widgets.charts.plot_card import ReadingCard
+from surgeon_gui.widgets.charts.plot_card import HoverPlotCard
 
 _DOT = 7  # pixels
 _MAX_EXACT_TICK = 100
@@ -32,7 +32,7 @@ _LABEL_ANCHORS = [(0.0, 0.0), (0.0, 0.0)]
 _LIMIT_ANCHORS = [(0.0, 1.0), (0.0, 1.0)]  # above, because curves come from below
 
 
-class LineChart(ReadingCard):
+class LineChart(HoverPlotCard):
     """Draws one curve or several, with a dot at each shot.
 
     Lines with many points are one pixel wide: a wider line takes 5 ms at 50 points and
@@ -154,7 +154,7 @@ class LineChart(ReadingCard):
         return Reading(x, "\n".join(lines), tuple(points))
 
     @override
-    def _colour(self) -> None:
+    def _apply_theme(self) -> None:
         theme, line = theme_of(self), self._shown
         self._plot.label_axes(log_label(line.axis, line.is_log), line.x_axis)
         self._plot.restyle(theme)

@@ -1,8 +1,9 @@
-"""The card of a plot that can be zoomed, and of one with the value under the cursor."""
+"""Cards around a plot that can be zoomed; one shows the values under the mouse."""
 
 from __future__ import annotations
 
 from PySide6.QtCore import QPointF, Qt, Slot
+from PySide6.QtWidgets import QPushButton
 from typing_extensions import override
 
 from surgeon_gui.base.translation import tr
@@ -14,16 +15,15 @@ _MENU_ZOOM = 1.5  # by one choice of the menu
 
 
 class PlotCard(ChartCard):
-    """A card around a plot, which is made when there is something to show.
+    """A card around a plot that can be zoomed.
 
-    A plot takes 20 ms to make, and most charts of a window stay empty for long.
-    Subclasses add its items in `_add_items`, once: pyqtgraph leaks items that are
-    created anew.
+    The plot is created with the first data: it takes 20 ms, and most charts of a window
+    stay empty. Subclasses add its items in `_add_items`, once: pyqtgraph leaks items
+    that are created anew.
     """
 
     def __init__(self, name: str, title: str, when_empty: str) -> None:
         super().__init__(name, title, when_empty)
-        self._has_items = False
         self._reset = button(f"{name}_reset_button")
         self._reset.hide()
         self._reset.clicked.connect(self.reset_zoom)
@@ -32,11 +32,10 @@ class PlotCard(ChartCard):
     @override
     def show_as_empty(self, is_empty: bool) -> None:
         if not is_empty and self._body is None:
-            plot = self._make_plot()
+            plot = self._create_plot()
             plot.zoom_changed.connect(self._reset.setVisible)
-            self.set_body(plot)
             self._add_items(plot)
-            self._has_items = True
+            self.set_body(plot)
             self._restyle()
         super().show_as_empty(is_empty)
 
@@ -45,7 +44,7 @@ class PlotCard(ChartCard):
         assert isinstance(self._body, PagePlot)
         return self._body
 
-    def _make_plot(self) -> PagePlot:
+    def _create_plot(self) -> PagePlot:
         return PagePlot(self._name, self.accessibleName())
 
     def _add_items(self, plot: PagePlot) -> None:
@@ -54,11 +53,10 @@ class PlotCard(ChartCard):
 
     @override
     def _restyle(self) -> None:
-        # Qt sends style events during construction too.
-        if self._has_items:
-            self._colour()
+        if self._body is not None:
+            self._apply_theme()
 
-    def _colour(self) -> None:
+    def _apply_theme(self) -> None:
         """Apply the colours of the theme to the plot and its items."""
         raise NotImplementedError
 
@@ -72,21 +70,30 @@ class PlotCard(ChartCard):
         super()._add_actions()
 
     @override
+    def _last_buttons(self) -> list[QPushButton]:
+        return [*super()._last_buttons(), self._reset]
+
+    @Slot()
+    @override
     def reset_zoom(self) -> None:
         if self._body is not None:
             self._plot.reset_zoom()
 
     @Slot()
     def _on_zoom_in_triggered(self) -> None:
-        self._plot.zoom(_MENU_ZOOM)
+        self._zoom(_MENU_ZOOM)
 
     @Slot()
     def _on_zoom_out_triggered(self) -> None:
-        self._plot.zoom(1 / _MENU_ZOOM)
+        self._zoom(1 / _MENU_ZOOM)
+
+    def _zoom(self, factor: float) -> None:
+        if self._body is not None:
+            self._plot.zoom(factor)
 
 
-class ReadingCard(PlotCard):
-    """A card around a plot that shows the value under the cursor."""
+class HoverPlotCard(PlotCard):
+    """A card around a plot that shows the values under the mouse."""
 
     @property
     @override
@@ -96,7 +103,7 @@ class ReadingCard(PlotCard):
         return plot
 
     @override
-    def _make_plot(self) -> Plot:
+    def _create_plot(self) -> Plot:
         plot = Plot(self._name, self.accessibleName())
         plot.reading_at = self._reading_at
         return plot

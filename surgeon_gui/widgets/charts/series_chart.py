@@ -110,7 +110,7 @@ class SeriesChart(PlotCard):
         return math.log10(y) if self._axes.is_log else y
 
     @override
-    def _colour(self) -> None:
+    def _apply_theme(self) -> None:
         theme = theme_of(self)
         self._plot.setBackground(theme.surface)
         for side, label in (

@@ -17,7 +17,7 @@ from surgeon_engine.api.messages.run import ShotFinished, StageStarted
 from surgeon_engine.cli import main as main_module
 from surgeon_engine.cli.main import main
 from surgeon_engine.cli.output import EventDisplay
-from tests.helpers.tiers import tiered
+from tests.helpers.tiers import thorough_except
 from tests.helpers.tiny_models import save_tiny_model
 
 JOB = """
@@ -210,7 +210,9 @@ def test_job_with_linked_text_keeps_its_suffix(tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs signals")
 @pytest.mark.usefixtures("quick_runs")
-@pytest.mark.parametrize("name", tiered(["SIGINT", "SIGTERM", "SIGHUP"], ["SIGTERM"]))
+@pytest.mark.parametrize(
+    "name", thorough_except(["SIGINT", "SIGTERM", "SIGHUP"], ["SIGTERM"])
+)
 def test_run_ended_by_a_signal_is_resumed(
     job, tmp_path, capsys, monkeypatch, request, name
 ):

@@ -34,7 +34,7 @@ from surgeon_engine.export.export import export_again
 from surgeon_engine.export.formats import WRITERS
 from surgeon_engine.runtime.run_context import RunCancelled
 from tests.helpers.runs import Recorder, job, run, skip_verification
-from tests.helpers.tiers import tiered
+from tests.helpers.tiers import thorough_except
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_runs")]
 
@@ -96,7 +96,6 @@ def test_compact_checkpoint_is_smaller_and_computes_the_same(
     assert "100 %" in card
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("structure", WHOLE)
 def test_restore_compact_checkpoint_gives_masked_model(tmp_path, structure):
     settings = {"structure": structure, "sparsity": 0.4}
@@ -115,10 +114,9 @@ def test_restore_compact_checkpoint_gives_masked_model(tmp_path, structure):
             assert torch.equal(pruned.loaded.model.state_dict()[name], tensor)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("structure", "first"),
-    tiered(
+    thorough_except(
         product(WHOLE, [Format.COMPACT, Format.MASKED]),
         [
             (Structure.HEADS_AND_NEURONS, Format.MASKED),
@@ -174,7 +172,6 @@ def test_log_that_cannot_be_written_is_reported(tmp_path):
     assert "events.jsonl cannot be written" in recorder.warnings()[0].message
 
 
-@pytest.mark.slow
 def test_moved_run_folder_is_exported(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = job_with(tmp_path, ExportConfig(format=Format.COMPACT))
@@ -187,7 +184,6 @@ def test_moved_run_folder_is_exported(tmp_path, monkeypatch):
     assert event.folder == str(tmp_path / "second")
 
 
-@pytest.mark.slow
 def test_checkpoint_outside_run_folder_is_used(tmp_path):
     elsewhere = tmp_path / "models" / "compact"
     config = job_with(tmp_path, ExportConfig(str(elsewhere), Format.COMPACT))
@@ -224,7 +220,6 @@ def test_bug_in_export_keeps_pruned_model(tmp_path, monkeypatch):
     assert AutoModelForCausalLM.from_pretrained(checkpoint, trust_remote_code=True)
 
 
-@pytest.mark.slow
 def test_infinity_in_config_is_preserved(tmp_path):
     config = job_with(tmp_path, ExportConfig(format=Format.COMPACT))
     path = Path(config.model.source) / "config.json"
@@ -237,7 +232,6 @@ def test_infinity_in_config_is_preserved(tmp_path):
         assert pruned.loaded.model.config.limits == [0.0, math.inf]
 
 
-@pytest.mark.slow
 def test_same_widths_in_all_blocks_give_plain_files(tmp_path):
     """One of two groups of heads and half of the neurons remain."""
     event = exported(
@@ -282,7 +276,6 @@ def test_export_without_probe_raises(tmp_path):
         again(tmp_path, Format.MASKED, "masked")
 
 
-@pytest.mark.slow
 def test_different_widths_give_no_plain_files(tmp_path):
     exported(tmp_path, Format.AUTOMATIC)
     with pytest.raises(ExportError, match="differs from layer to layer") as error:
@@ -423,7 +416,6 @@ def test_cancel_ends_verification(tmp_path):
     assert not list((tmp_path / "run").glob(".*"))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [
@@ -465,7 +457,6 @@ def test_model_without_tokenizer_is_exported_with_warning(tmp_path):
     assert not (tmp_path / "run" / "export" / "tokenizer.json").exists()
 
 
-@pytest.mark.slow
 def test_tied_weights_stay_tied(tmp_path):
     config = job_with(tmp_path, ExportConfig(format=Format.COMPACT), "gemma3")
     Recorder().run(config, tmp_path / "run")
@@ -474,7 +465,6 @@ def test_tied_weights_stay_tied(tmp_path):
     assert model.lm_head.weight is model.get_input_embeddings().weight
 
 
-@pytest.mark.slow
 def test_replaced_folder_is_kept_until_the_new_one_is_complete(tmp_path, monkeypatch):
     exported(tmp_path, Format.COMPACT)
     old = tmp_path / "copy" / "old.txt"
@@ -500,7 +490,9 @@ def test_replaced_folder_is_kept_until_the_new_one_is_complete(tmp_path, monkeyp
 
 @pytest.mark.parametrize(
     "name",
-    tiered(["run", "run/checkpoint", "run/export/x", "run/a/b"], ["run/checkpoint"]),
+    thorough_except(
+        ["run", "run/checkpoint", "run/export/x", "run/a/b"], ["run/checkpoint"]
+    ),
 )
 def test_destination_among_the_runs_own_files_raises(tmp_path, name):
     exported(tmp_path, Format.MASKED)

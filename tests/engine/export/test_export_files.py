@@ -204,7 +204,6 @@ def test_failed_swap_restores_old_folder(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("form", [Format.COMPACT, Format.MASKED])
 def test_run_with_failed_export_keeps_its_model(tmp_path, monkeypatch, form):
     config = dataclasses.replace(job(tmp_path), export=ExportConfig(format=form))
@@ -296,7 +295,6 @@ def test_masked_format_rejects_a_file_size_target(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.slow
 def test_size_is_logged_before_the_export(finished, tmp_path):
     recorder = Recorder()
     config = ExportConfig(str(tmp_path / "copy"), Format.COMPACT)

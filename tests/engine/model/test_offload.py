@@ -24,7 +24,7 @@ from surgeon_engine.model.offload import on_device
 from surgeon_engine.runtime import devices
 from tests.helpers.pretended_gpu import GPU, pretended_gpu
 from tests.helpers.runs import Recorder, job
-from tests.helpers.tiers import tiered
+from tests.helpers.tiers import thorough_except
 from tests.helpers.tiny_models import save_tiny_model
 
 TOKENS = torch.arange(12).view(2, 6)
@@ -191,10 +191,10 @@ RECOVERIES = {
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("quick_runs")
-@pytest.mark.parametrize("recovery", tiered(RECOVERIES, ["adapters"]))
+@pytest.mark.parametrize("recovery", thorough_except(RECOVERIES, ["adapters"]))
 @pytest.mark.parametrize(
     "structure",
-    tiered(
+    thorough_except(
         [Structure.HEADS_AND_NEURONS, Structure.ELEMENTS],
         [Structure.HEADS_AND_NEURONS],
     ),

@@ -26,7 +26,7 @@ from surgeon_engine.recovery.weight_training import checkpointed
 from surgeon_engine.runtime.run_context import RunContext
 from tests.engine.recovery.test_refit import remove_some, text
 from tests.helpers.pruning_states import make_state, silent_context, weights
-from tests.helpers.tiers import tiered
+from tests.helpers.tiers import thorough_except
 
 STRUCTURES = [Structure.NEURONS, Structure.ROWS_AND_COLUMNS, Structure.ELEMENTS]
 
@@ -61,7 +61,7 @@ def train(state, fitted, judge, context=None):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "structure"),
-    tiered(
+    thorough_except(
         product(["llama", "gpt2", "opt", "gemma3"], STRUCTURES),
         [
             ("llama", Structure.NEURONS),

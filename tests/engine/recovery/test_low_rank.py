@@ -23,7 +23,7 @@ from surgeon_engine.recovery.low_rank import LowRankTraining
 from tests.engine.recovery.test_distillation import references, state_of, train
 from tests.engine.recovery.test_refit import remove_some, text
 from tests.helpers.pruning_states import weights
-from tests.helpers.tiers import tiered
+from tests.helpers.tiers import thorough_except
 
 FAMILIES = ["llama", "gpt2", "opt", "gemma3"]
 
@@ -83,7 +83,7 @@ def test_merged_model_computes_what_the_adapters_did(family, structure):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "structure"),
-    tiered(
+    thorough_except(
         product(FAMILIES, [Structure.ROWS_AND_COLUMNS, Structure.ELEMENTS]),
         [("gpt2", Structure.ROWS_AND_COLUMNS), ("opt", Structure.ELEMENTS)],
     ),

@@ -25,7 +25,7 @@ from tests.engine.recovery.test_refit import (
     text,
 )
 from tests.helpers.pruning_states import make_state, silent_context, weights
-from tests.helpers.tiers import tiered
+from tests.helpers.tiers import thorough_except
 
 UP = "model.layers.0.mlp.up_proj"
 FAMILIES = ["llama", "opt", "gpt2", "gpt_neox", "gemma3", "falcon"]
@@ -158,7 +158,7 @@ def test_stop_ends_the_training_of_a_block_and_keeps_what_is_won(monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "structure"),
-    tiered(
+    thorough_except(
         [(family, Structure.NEURONS) for family in FAMILIES]
         + [(family, Structure.ROWS_AND_COLUMNS) for family in ("llama", "gpt2")]
         + [(family, Structure.ELEMENTS) for family in ("llama", "gpt2")],

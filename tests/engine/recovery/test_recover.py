@@ -31,7 +31,7 @@ from surgeon_engine.recovery import recover as module
 from surgeon_engine.recovery.recover import recovery_text
 from tests.helpers.pruning_states import make_state
 from tests.helpers.runs import Recorder, job
-from tests.helpers.tiers import tiered
+from tests.helpers.tiers import thorough_except
 
 pytestmark = pytest.mark.usefixtures("quick_runs")
 
@@ -66,7 +66,9 @@ LEVELS = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("level", tiered(LEVELS, [Recovery.REFIT, Recovery.BOTH]))
+@pytest.mark.parametrize(
+    "level", thorough_except(LEVELS, [Recovery.REFIT, Recovery.BOTH])
+)
 def test_run_ends_with_a_recovery(tmp_path, level):
     recorder = Recorder().run(job_with(tmp_path, level), tmp_path / "run")
     (recovered,) = recorder.of(Recovered)

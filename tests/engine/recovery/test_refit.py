@@ -19,7 +19,7 @@ from surgeon_engine.recovery.refit import _BlockRefit, targets_of
 from surgeon_engine.runtime.hidden_store import HiddenStore
 from surgeon_engine.runtime.run_context import RunContext
 from tests.helpers.pruning_states import make_state, silent_context
-from tests.helpers.tiers import tiered
+from tests.helpers.tiers import thorough_except
 from tests.helpers.tiny_models import VOCABULARY
 
 FAMILIES = ["llama", "opt", "gpt2", "gpt_neox", "gemma3", "falcon"]
@@ -78,7 +78,7 @@ def final_error(state, original, tokens) -> float:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "structure"),
-    tiered(
+    thorough_except(
         product(
             FAMILIES,
             [Structure.NEURONS, Structure.ROWS_AND_COLUMNS, Structure.ELEMENTS],

@@ -27,7 +27,7 @@ from tests.helpers.pruning_states import (
     silent_context,
     weights,
 )
-from tests.helpers.tiers import tiered
+from tests.helpers.tiers import thorough_except
 
 STRUCTURES = (
     Structure.HEADS_AND_NEURONS,
@@ -35,7 +35,9 @@ STRUCTURES = (
     Structure.ELEMENTS,
     Structure.N_M,
 )
-OFTEN = tiered(STRUCTURES, [Structure.HEADS_AND_NEURONS, Structure.ELEMENTS])
+STRUCTURE_CASES = thorough_except(
+    STRUCTURES, [Structure.HEADS_AND_NEURONS, Structure.ELEMENTS]
+)
 
 
 def inputs_of(state, before=None, *, is_last=True) -> DampingSearch:
@@ -71,7 +73,7 @@ def test_too_few_windows_are_not_split(count):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("structure", OFTEN)
+@pytest.mark.parametrize("structure", STRUCTURE_CASES)
 def test_trial_has_the_divergence_after_removing_with_its_damping(
     monkeypatch, structure
 ):
@@ -140,7 +142,7 @@ FREE = (LAST, LAST)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("structure", OFTEN)
+@pytest.mark.parametrize("structure", STRUCTURE_CASES)
 def test_later_shots_start_at_the_previous_choice_and_never_raise_the_cost_damping(
     searches, structure
 ):
@@ -156,7 +158,7 @@ def test_later_shots_start_at_the_previous_choice_and_never_raise_the_cost_dampi
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("structure", OFTEN)
+@pytest.mark.parametrize("structure", STRUCTURE_CASES)
 def test_heavy_damping_is_for_the_last_shot(searches, structure):
     state = make_state(structure=structure, sparsity=0.3)
     for is_last in (False, True):

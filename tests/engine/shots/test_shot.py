@@ -20,7 +20,7 @@ from surgeon_engine.shots.damping import with_damping
 from surgeon_engine.shots.selection import remove, selection
 from surgeon_engine.shots.shot import ShotPlan, evaluation, run_shot
 from tests.helpers.pruning_states import make_state, silent_context
-from tests.helpers.tiers import tiered
+from tests.helpers.tiers import thorough_except
 
 STRUCTURES = (
     Structure.HEADS_AND_NEURONS,
@@ -62,7 +62,7 @@ def test_evaluation_says_how_the_windows_begin(monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("structure", "damping"),
-    tiered(
+    thorough_except(
         product(STRUCTURES, Damping),
         [
             *product(

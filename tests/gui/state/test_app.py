@@ -19,7 +19,7 @@ from surgeon_engine.api.messages.sources import ModelInspected, TextPreviewed
 from surgeon_engine.api.planning.estimate import estimate
 from surgeon_gui.state import app as app_state
 from surgeon_gui.state import run as run_state
-from surgeon_gui.state.app import AppState, Engine, only_run_went_on, with_request
+from surgeon_gui.state.app import AppState, Engine, only_run_progressed, with_request
 from surgeon_gui.state.job.editing import with_config, with_preset, without_preset
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import RunState, Status
@@ -260,12 +260,12 @@ def test_pace_is_measured_from_a_finished_run():
     assert app_state.with_pace(cut_short) is cut_short
 
 
-def test_only_the_run_went_on_while_its_events_arrive():
+def test_only_run_progressed_while_its_events_arrive():
     before = AppState(run=RunState(Status.RUNNING, run="run-1", config=RunConfig()))
     later = after(before, "run-1", StageStarted(Stage.CURVATURE, 1))
     assert later.run is not before.run
-    assert only_run_went_on(before, later)
+    assert only_run_progressed(before, later)
     ended = replace(later, run=replace(later.run, status=Status.FINISHED))
-    assert not only_run_went_on(later, ended)
-    assert not only_run_went_on(before, replace(later, config=RunConfig()))
-    assert not only_run_went_on(later, later)  # an edit that changes nothing
+    assert not only_run_progressed(later, ended)
+    assert not only_run_progressed(before, replace(later, config=RunConfig()))
+    assert not only_run_progressed(later, later)  # an edit that changes nothing

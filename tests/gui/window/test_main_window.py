@@ -208,7 +208,6 @@ def test_start_uses_a_number_that_is_being_typed(qtbot, window):
     wait_for_status(qtbot, window, Status.FINISHED)
 
 
-@pytest.mark.thorough
 def test_invalid_number_that_is_being_typed_prevents_the_start(qtbot, window):
     load_and_wait(qtbot, window)
     window.open_step(Step.CALIBRATION)

@@ -40,7 +40,7 @@ from tests.engine.export.gguf.test_gguf import (
     without,
 )
 from tests.helpers.configs import pruning_config
-from tests.helpers.tiers import tiered
+from tests.helpers.tiers import thorough_except
 
 pytestmark = [
     pytest.mark.slow,
@@ -147,7 +147,7 @@ def _errors_of_first_block(
     return errors
 
 
-@pytest.mark.parametrize("dtype", tiered(FED, [FileDtype.Q4_0]))
+@pytest.mark.parametrize("dtype", thorough_except(FED, [FileDtype.Q4_0]))
 def test_writing_leaves_the_model_as_it_was(dtype, tmp_path):
     example = uniform(tiny_llama(attention_bias=True))
     before = {k: x.clone() for k, x in example.loaded.model.state_dict().items()}
@@ -214,7 +214,9 @@ def _covariance(
     return X.T @ X / len(X)
 
 
-@pytest.mark.parametrize("dtype", tiered(QUANTIZED, [FileDtype.Q4_0, FileDtype.Q4_K_M]))
+@pytest.mark.parametrize(
+    "dtype", thorough_except(QUANTIZED, [FileDtype.Q4_0, FileDtype.Q4_K_M])
+)
 def test_forecast_of_a_plan_is_the_size_of_the_tensors(dtype, tmp_path):
     for tied in (False, True):
         model = tiny_llama(**WIDE, tie_word_embeddings=tied)

@@ -157,7 +157,6 @@ def test_target_line_can_be_dragged(make_diagnosed, target):
         assert find(window, "sparsity_slider", QSlider).value() == 55
 
 
-@pytest.mark.thorough
 def test_cancelled_diagnosis_keeps_the_previous_result(qtbot, make_diagnosed):
     window = make_diagnosed(*SLOW)
     known = diagnosis_of(window).known

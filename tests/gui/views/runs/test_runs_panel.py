@@ -288,7 +288,6 @@ def test_opening_the_run_in_progress_closes_the_earlier_one(qtbot, make_history)
     assert run_of(window).status.is_busy
 
 
-@pytest.mark.thorough
 def test_run_in_progress_is_listed_and_cannot_be_deleted(
     qtbot, make_history, monkeypatch
 ):
@@ -479,7 +478,6 @@ def test_notes_and_tags_are_saved_when_another_run_is_selected(
     wait(qtbot, lambda: notes.toPlainText() == "the best so far")
 
 
-@pytest.mark.thorough
 def test_notes_are_saved_when_the_window_closes(qtbot, history, tmp_path):
     choose(history, "40")
     type_into(qtbot, history, "runs_notes_edit", "late")
@@ -487,7 +485,6 @@ def test_notes_are_saved_when_the_window_closes(qtbot, history, tmp_path):
     assert read_notes(tmp_path / "runs" / "b") == "late"
 
 
-@pytest.mark.thorough
 def test_notes_being_typed_stay_when_the_list_is_read_again(qtbot, history):
     choose(history, "40")
     type_into(qtbot, history, "runs_notes_edit", "half a sen")
@@ -498,7 +495,6 @@ def test_notes_being_typed_stay_when_the_list_is_read_again(qtbot, history):
     assert find(history, "runs_notes_edit").toPlainText() == "half a sen"
 
 
-@pytest.mark.thorough
 def test_failed_notes_are_reported(qtbot, history, monkeypatch):
     def fail(folder, notes):
         raise PermissionError(13, "Permission denied")

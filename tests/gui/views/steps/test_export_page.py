@@ -21,7 +21,7 @@ from surgeon_gui.views.result import export_result
 from tests.helpers import fake_engine
 from tests.helpers.configs import changed, pruning_config
 from tests.helpers.fake_engine import FAILURE, HINT, model_summary
-from tests.helpers.tiers import tiered
+from tests.helpers.tiers import thorough_except
 from tests.helpers.widget_queries import (
     choose,
     facts,
@@ -146,7 +146,6 @@ def test_occupied_destination_is_replaced_only_after_confirmation(
     assert not export_page.session.state.config.export.replace
 
 
-@pytest.mark.thorough
 def test_another_destination_needs_its_own_confirmation(
     export_page, occupied, tmp_path
 ):
@@ -159,7 +158,6 @@ def test_another_destination_needs_its_own_confirmation(
     assert (export.folder, export.replace) == (str(tmp_path), False)
 
 
-@pytest.mark.thorough
 def test_loaded_job_replaces_nothing_without_confirmation(export_page, occupied):
     export_page.load_config(
         replace(QUICK, export=ExportConfig(str(occupied), replace=True))
@@ -211,7 +209,9 @@ def test_unverified_result_is_marked(make_finished):
     assert "not run" in find(window, "step_export_header").view.summary
 
 
-@pytest.mark.parametrize("stage", tiered(["export", "verification"], ["verification"]))
+@pytest.mark.parametrize(
+    "stage", thorough_except(["export", "verification"], ["verification"])
+)
 def test_failed_export_shows_the_error_and_no_result(qtbot, make_window, stage):
     window = make_window("--mishap", "fail", "--at", stage)
     load_and_wait(qtbot, window)

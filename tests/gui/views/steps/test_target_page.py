@@ -15,7 +15,7 @@ from surgeon_gui.state.app import Step
 from surgeon_gui.state.run import Status
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import model_summary
-from tests.helpers.tiers import tiered
+from tests.helpers.tiers import thorough_except
 from tests.helpers.widget_queries import preset_shown
 from tests.helpers.windows import (
     QUICK,
@@ -54,7 +54,7 @@ def page(qtbot, window):
 
 
 @pytest.mark.parametrize(
-    "preset", tiered(presets(), presets()[::4]), ids=lambda preset: preset.name
+    "preset", thorough_except(presets(), presets()[::4]), ids=lambda preset: preset.name
 )
 def test_preset_is_applied_and_shown(page, preset):
     before = page.session.state.config
@@ -208,7 +208,6 @@ def test_file_size_target_for_single_weights_can_be_corrected_either_way(page):
         assert Step.TARGET not in page.session.state.rejected
 
 
-@pytest.mark.thorough
 def test_preset_or_job_replaces_a_rejected_choice(page):
     find(page, "sparsity_slider").setValue(70)
     preset = presets()[0].title

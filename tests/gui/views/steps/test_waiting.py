@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from PySide6.QtWidgets import QWidget
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
@@ -19,8 +20,11 @@ from surgeon_gui.state import run as run_state
 from surgeon_gui.state.app import with_request
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.views.steps.calibration_page import CalibrationPage
+from surgeon_gui.views.steps.export_page import ExportPage
 from surgeon_gui.views.steps.model_page import ModelPage
 from surgeon_gui.views.steps.plan_card import PlanCard
+from surgeon_gui.views.steps.target_page import TargetPage
+from tests.gui.views.test_charts_do_not_grow import states_of
 from tests.helpers.fake_thread import FakeThread
 from tests.helpers.queued_runs import ready_state
 from tests.helpers.windows import find
@@ -107,3 +111,32 @@ def test_edited_text_is_read_after_a_while(qtbot, session, engine, running):
     assert engine.commands == []
     qtbot.wait(2 * sources._CHECK_DELAY_MS)
     assert [type(each) for each in engine.commands] == [PreviewText]
+
+
+PAGES = {
+    "model": lambda session: ModelPage(session, Settings()),
+    "calibration": CalibrationPage,
+    "target": TargetPage,
+    "export": ExportPage,
+}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_shows_nothing_of_a_run_but_its_status(qtbot, session, tmp_path, name):
+    """The window does not draw it again while a run goes on."""
+    page = PAGES[name](session)
+    qtbot.addWidget(page)
+    states = states_of("run-1")
+    running = [x for x in states if x.status is run_state.Status.RUNNING]
+    looks = []
+    for run in (running[0], running[-1]):
+        page.show_state(ready_state(tmp_path, run=run))
+        widgets = page.findChildren(QWidget)
+        looks.append([(x.isHidden(), x.isEnabled(), text_of(x)) for x in widgets])
+    assert running[0].history != running[-1].history
+    assert looks[0] == looks[1]
+
+
+def text_of(widget):
+    value = getattr(widget, "text", None) or getattr(widget, "currentText", str)
+    return value()
