@@ -59,6 +59,7 @@ _TIMEOUT_S = 120.0
 _REAL_RUNS = 3  # of the command, killed during their verification
 _ORPHAN_SECONDS = 2.0
 _FAULTS = {"kill": 0, "no space": errno.ENOSPC, "I/O error": errno.EIO}
+_RANDOM = "random kill"
 
 
 def main() -> int:
@@ -66,7 +67,8 @@ def main() -> int:
     options = _options()
     if "SURGEON_FAULTS" not in os.environ:
         return _start_preloaded()
-    sweep = _Sweep(options.out, options.cases, random.Random(options.seed))
+    kinds = options.fault or [*_FAULTS, _RANDOM]
+    sweep = _Sweep(options.out, options.cases, random.Random(options.seed), kinds)
     sweep.run()
     return sweep.report()
 
@@ -76,6 +78,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="lines of JSON")
     parser.add_argument("--cases", type=int, default=200, help="of each kind of fault")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--fault",
+        action="append",
+        choices=[*_FAULTS, _RANDOM],
+        help="only this kind; give it again for another one",
+    )
     return parser.parse_args()
 
 
@@ -102,6 +110,7 @@ class _Sweep:
     out: Path
     cases: int
     draw: random.Random
+    kinds: list[str]  # of faults
 
     def __post_init__(self) -> None:
         self._import_engine()
@@ -138,18 +147,23 @@ class _Sweep:
             seconds = time.monotonic() - start
             self.expected = _weights(whole / "run")
             print(f"{operations} file operations, {seconds:.1f} s", flush=True)
-            for fault, number in _FAULTS.items():
+            for fault in self.kinds:
+                if fault == _RANDOM:
+                    self._kill_at_random(seconds)
+                    continue
                 for at in _spread(operations, self.cases):
-                    work = functools.partial(self._prune, at=at, fault=number)
+                    work = functools.partial(self._prune, at=at, fault=_FAULTS[fault])
                     self._case(fault, at, work)
-            for case in range(self.cases):
-                moment = self.draw.random() * seconds
-                self._case("random kill", case, self._prune, moment)
             for case in range(_REAL_RUNS):
                 if ("orphans", case) not in self.done:
                     self._record(self._orphans(case))
         finally:
             shutil.rmtree(self.work, ignore_errors=True)
+
+    def _kill_at_random(self, seconds: float) -> None:
+        for case in range(self.cases):
+            moment = self.draw.random() * seconds
+            self._case(_RANDOM, case, self._prune, moment)
 
     def report(self) -> int:
         """Print how many cases ended how; return the exit code."""

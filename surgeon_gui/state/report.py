@@ -22,10 +22,12 @@ from surgeon_engine.api.messages.run import Evaluation
 from surgeon_gui.base.colours import LIGHT
 from surgeon_gui.base.translation import language, tr
 from surgeon_gui.state import export_text, step_text
+from surgeon_gui.state.job import alternatives
 from surgeon_gui.state.job.settings_list import settings
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.text import fidelity, numbers
 from surgeon_gui.text.captions.live import BELOW_ORIGINAL
+from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.labels import beginning_note, source_name
 
 if TYPE_CHECKING:
@@ -134,6 +136,8 @@ def _sections(run: RunState, context: ReportContext) -> Iterator[Section]:
         yield Section(tr("Results"), table=ReportTable(results), note=note)
     if of_texts is not None:
         yield of_texts
+    if (in_fewer_bits := _in_fewer_bits(run)) is not None:
+        yield in_fewer_bits
     if context.pictures:
         yield Section(tr("Charts"), pictures=context.pictures)
     if run.history:
@@ -245,6 +249,27 @@ def _fidelity_section(run: RunState) -> Section | None:
     if run.evaluation.perplexity < run.baseline.perplexity:
         note = BELOW_ORIGINAL
     return Section(tr("Fidelity"), text, table=ReportTable(rows, titles), note=note)
+
+
+def _in_fewer_bits(run: RunState) -> Section | None:
+    """Return the sizes of the original in fewer bits; None if they are no rivals."""
+    config = run.settled_config
+    if run.model is None or run.exported is None or config is None:
+        return None
+    files = alternatives.quantised_files(config, run.model)
+    if not files:
+        return None
+    size, left = run.exported.weight_bytes, run.history[-1].parameters
+    rows = [(tr("This model"), numbers.size(size), numbers.fixed(8 * size / left, 2))]
+    for dtype, file in files.items():
+        name = tr("Original in {dtype}").format(dtype=choice_label(dtype)[0])
+        bits = numbers.fixed(file.bits_per_weight(0), 2)
+        rows.append((name, numbers.size(file.bytes(0)), bits))
+    return Section(
+        tr("The original in fewer bits"),
+        alternatives.sentence(files, size),
+        table=ReportTable(rows, (tr("File"), tr("Size"), tr("Bits per weight"))),
+    )
 
 
 def _evaluation_row(label: str, evaluation: Evaluation) -> Row:

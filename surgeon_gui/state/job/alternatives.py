@@ -1,4 +1,4 @@
-"""What else makes a file as small as a planned one: the whole model in fewer bits.
+"""What else makes a file as small as a pruned one: the whole model in fewer bits.
 
 Rounding to 4 bits or more costs less fidelity than removing a tenth of the weights
 (docs/results.md). Pruning pays where the number of operations counts, and below 4 bits.
@@ -6,6 +6,7 @@ Rounding to 4 bits or more costs less fidelity than removing a tenth of the weig
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from surgeon_engine.api.config.export import QUANTIZED, FileDtype
@@ -23,15 +24,29 @@ from surgeon_gui.text.choices import choice_label
 
 def advice(config: RunConfig, model: ModelSummary) -> str:
     """Return whether quantising alone makes a file as small; empty if unknown."""
-    goal = goal_or_none(config, model)
-    unpruned = replace(config.pruning, target=PrunableShare(0.0))
-    is_possible = all(gguf_name(layer.name) for layer in model.layers)
+    goal, files = goal_or_none(config, model), quantised_files(config, model)
+    return sentence(files, goal.weight_bytes) if goal is not None and files else ""
+
+
+def quantised_files(
+    config: RunConfig, model: ModelSummary
+) -> dict[FileDtype, PlannedFile]:
+    """Return the files of the whole model in few bits, the longest numbers first.
+
+    Empty if there are none, or if pruning by `config` makes no smaller file.
+    """
     has_no_file = config.pruning.removes_nothing or leaves_zeros(config)
-    if goal is None or has_no_file or not is_possible:
-        return ""
-    sizes = {x: PlannedFile(model, x, unpruned).bytes(0) for x in QUANTIZED}
-    for dtype, size in sizes.items():  # the longest numbers first
-        if size <= goal.weight_bytes:
+    if has_no_file or not all(gguf_name(layer.name) for layer in model.layers):
+        return {}
+    unpruned = replace(config.pruning, target=PrunableShare(0.0))
+    return {dtype: PlannedFile(model, dtype, unpruned) for dtype in QUANTIZED}
+
+
+def sentence(files: Mapping[FileDtype, PlannedFile], most: int) -> str:
+    """Return whether one of the files of the whole model has at most `most` bytes."""
+    sizes = {dtype: file.bytes(0) for dtype, file in files.items()}
+    for dtype, size in sizes.items():
+        if size <= most:
             return _instead(dtype, size)
     least = min(sizes, key=sizes.__getitem__)
     return tr(

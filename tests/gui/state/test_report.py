@@ -1,0 +1,64 @@
+"""The report sets the pruned file beside the original in fewer bits."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import msgspec
+import pytest
+
+from surgeon_engine.api.config.export import QUANTIZED
+from surgeon_engine.api.config.pruning import Structure
+from surgeon_engine.api.planning.planned_file import PlannedFile
+from surgeon_gui.state.report import ReportContext, report_html
+from surgeon_gui.state.runs.reading import read_state
+from surgeon_gui.text import numbers
+from surgeon_gui.text.choices import choice_label
+from tests.helpers.configs import pruning_config
+from tests.helpers.fake_runs import write_run
+
+TITLE = "The original in fewer bits"
+
+
+@pytest.fixture
+def finished(tmp_path):
+    return read_state(write_run(tmp_path / "runs", "a"))
+
+
+def text_of(run):
+    text = re.sub(r"<[^>]+>", " ", report_html(run, ReportContext("a run")))
+    return re.sub(r"\s+", " ", text).replace("\xa0", " ")
+
+
+def exported_as(run, size):
+    return replace(
+        run, exported=msgspec.structs.replace(run.exported, weight_bytes=size)
+    )
+
+
+def test_sizes_of_the_original_in_fewer_bits_are_listed(finished):
+    left = finished.history[-1].parameters
+    text = text_of(exported_as(finished, 2 * left))
+    assert "This model" in text
+    size = numbers.size(2 * left).replace("\xa0", " ")
+    assert f"This model {size} 16.00" in text
+    for dtype in QUANTIZED:
+        file = PlannedFile(finished.model, dtype, pruning_config(sparsity=0.0))
+        size = numbers.size(file.bytes(0)).replace("\xa0", " ")
+        assert f"Original in {choice_label(dtype)[0]} {size}" in text
+    assert "If only the size of the file counts, quantize instead" in text
+
+
+def test_file_smaller_than_any_of_the_original_says_so(finished):
+    assert "Quantizing alone does not make it as small" in text_of(
+        exported_as(finished, 1000)
+    )
+
+
+def test_file_with_zeros_or_without_an_export_has_no_rivals(finished):
+    pruning = pruning_config(Structure.ELEMENTS)
+    zeros = replace(finished, config=replace(finished.config, pruning=pruning))
+    assert TITLE in text_of(finished)
+    assert TITLE not in text_of(zeros)
+    assert TITLE not in text_of(replace(finished, exported=None))
