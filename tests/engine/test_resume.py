@@ -159,7 +159,7 @@ def test_finished_run_is_not_locked(tmp_path):
 
 @pytest.mark.parametrize(
     "structure",
-    thorough_except(STRUCTURES, [Structure.HEADS_AND_NEURONS, Structure.N_M]),
+    thorough_except(STRUCTURES, [Structure.ELEMENTS]),
 )
 def test_run_goes_on_after_a_shot(structure, tmp_path):
     config = config_of(tmp_path, structure)
