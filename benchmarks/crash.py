@@ -125,6 +125,7 @@ class _Sweep:
         import torch
         import transformers.models.llama.modeling_llama  # noqa: F401
 
+        import surgeon_engine.pipeline  # noqa: F401
         from surgeon_engine.export.base import VerificationResult
         from surgeon_engine.export.formats import WRITERS
         from surgeon_engine.runtime import saver

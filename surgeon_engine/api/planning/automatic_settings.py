@@ -34,7 +34,7 @@ from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.planning.estimate import estimate
 from surgeon_engine.api.planning.needs import Need, Resource, ResourceStatus, needs_of
-from surgeon_engine.api.planning.planned_file import PlannedFile
+from surgeon_engine.api.planning.planned_file import planned_file
 from surgeon_engine.api.planning.target_size import file_dtype
 
 _LEVELS = (Recovery.DISTILLATION, Recovery.RECONSTRUCTION, Recovery.REFIT)
@@ -147,7 +147,7 @@ def with_width_multiple(config: RunConfig, model: ModelSummary) -> RunConfig:
     structure = pruning.structure
     if not isinstance(structure, HeadsAndNeurons | Neurons) or pruning.width_multiple:
         return config
-    file = PlannedFile(model, file_dtype(config, model), pruning)
+    file = planned_file(model, file_dtype(config, model), pruning)
     multiple = 1 if pruning.removes_nothing else file.needed_multiple
     structure = msgspec.structs.replace(structure, width_multiple=multiple)
     return replace(config, pruning=replace(pruning, structure=structure))

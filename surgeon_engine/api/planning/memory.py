@@ -42,7 +42,7 @@ from surgeon_engine.api.config.recovery import Recovery, judging_windows
 from surgeon_engine.api.config.run import Dtype, Offload, RunConfig
 from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
-from surgeon_engine.api.planning.planned_file import PlannedFile
+from surgeon_engine.api.planning.planned_file import planned_file
 from surgeon_engine.api.planning.recovery_memory import (
     HOST_SHARE,
     RecoveryMoment,
@@ -483,7 +483,7 @@ class Footprint:
 
     def _written(self, export: ExportConfig) -> int:
         dtype = file_dtype(replace(self.config, export=export), self.model)
-        file = PlannedFile(self.model, dtype, self.config.pruning)
+        file = planned_file(self.model, dtype, self.config.pruning)
         return file.bytes(self._removed_from_files)
 
     @cached_property

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from surgeon_engine.api.config.export import K_FORMATS, QUANTIZED, FileDtype
 from surgeon_engine.api.config.pruning import COUPLINGS, Coupling, PruningConfig
@@ -32,7 +32,7 @@ _SHORT, _LONG = 32, 256  # numbers in a block
 
 @dataclass(frozen=True)  # no slots: a cached property needs a dictionary
 class PlannedFile:
-    """The file of a pruned model in a number format."""
+    """The file of a pruned model in a number format; see `planned_file`."""
 
     model: ModelSummary  # before pruning
     dtype: FileDtype
@@ -141,3 +141,15 @@ class PlannedFile:
         if layer.columns % multiple == 0 and multiple % _SHORT == 0:
             return multiple
         return _SHORT if layer.columns % _SHORT == 0 else 1  # zeros fill up the rows
+
+
+@lru_cache(maxsize=64)
+def planned_file(
+    model: ModelSummary, dtype: FileDtype, pruning: PruningConfig
+) -> PlannedFile:
+    """Return the file of a pruned model, and the same object when asked again.
+
+    Its sums over all layers take milliseconds, and a window needs several of them
+    whenever it shows a plan.
+    """
+    return PlannedFile(model, dtype, pruning)

@@ -28,7 +28,7 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.formatting import format_size
 from surgeon_engine.api.messages.sources import ModelSummary
-from surgeon_engine.api.planning.planned_file import BYTES_PER_PARAMETER, PlannedFile
+from surgeon_engine.api.planning.planned_file import BYTES_PER_PARAMETER, planned_file
 from surgeon_engine.api.planning.rounding import floor_share
 from surgeon_engine.api.planning.running_memory import memory_beside_weights
 
@@ -123,10 +123,10 @@ def _to_remove(pruning: PruningConfig, model: ModelSummary, dtype: FileDtype) ->
             remaining = round(millions * _MILLION)
         case FileSize(megabytes=megabytes):
             size = floor_share(_MEGABYTE, megabytes)
-            return PlannedFile(model, dtype, pruning).removed_for(size)
+            return planned_file(model, dtype, pruning).removed_for(size)
         case Memory(gigabytes=gigabytes, context=context):
             size = _memory_for_weights(gigabytes, context, model)
-            return PlannedFile(model, dtype, pruning).removed_for(size)
+            return planned_file(model, dtype, pruning).removed_for(size)
     return model.parameters - remaining
 
 
@@ -178,5 +178,5 @@ def _goal(
         sparsity=removed / prunable,
         parameter_share=removed / model.parameters,
         parameters=model.parameters - removed,
-        weight_bytes=PlannedFile(model, dtype, pruning).bytes(removed),
+        weight_bytes=planned_file(model, dtype, pruning).bytes(removed),
     )

@@ -14,7 +14,7 @@ from surgeon_engine.api.config.pruning import PrunableShare
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.planning.gguf_types import gguf_name
-from surgeon_engine.api.planning.planned_file import PlannedFile
+from surgeon_engine.api.planning.planned_file import PlannedFile, planned_file
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.job.file_formats import leaves_zeros
 from surgeon_gui.state.job.targets import goal_or_none
@@ -39,7 +39,7 @@ def quantised_files(
     if has_no_file or not all(gguf_name(layer.name) for layer in model.layers):
         return {}
     unpruned = replace(config.pruning, target=PrunableShare(0.0))
-    return {dtype: PlannedFile(model, dtype, unpruned) for dtype in QUANTIZED}
+    return {dtype: planned_file(model, dtype, unpruned) for dtype in QUANTIZED}
 
 
 def sentence(files: Mapping[FileDtype, PlannedFile], most: int) -> str:

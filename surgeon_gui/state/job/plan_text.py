@@ -21,7 +21,7 @@ from surgeon_engine.api.config.pruning import (
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.sources import ModelSummary, StructureSupport
 from surgeon_engine.api.planning.automatic_settings import with_width_multiple
-from surgeon_engine.api.planning.planned_file import PlannedFile
+from surgeon_engine.api.planning.planned_file import planned_file
 from surgeon_engine.api.planning.target_size import Goal, file_dtype
 from surgeon_gui.base.translation import inside, ntr, tr
 from surgeon_gui.state.job.file_formats import (
@@ -111,7 +111,7 @@ def _describe_unpruned(config: RunConfig, model: ModelSummary) -> str:
     ).format(
         model=source_name(config.model.source),
         dtype=choice_label(dtype)[0],
-        size=numbers.size(PlannedFile(model, dtype, config.pruning).bytes(0)),
+        size=numbers.size(planned_file(model, dtype, config.pruning).bytes(0)),
         original=numbers.size(model.file_bytes),
     )
 
@@ -121,7 +121,7 @@ def quantisation(config: RunConfig, model: ModelSummary) -> str:
     dtype, goal = file_dtype(config, model), goal_or_none(config, model)
     if dtype not in QUANTIZED or goal is None or leaves_zeros(config):
         return ""
-    file = PlannedFile(model, dtype, config.pruning)
+    file = planned_file(model, dtype, config.pruning)
     bits = tr("{dtype} takes {bits} bits per weight.").format(
         dtype=choice_label(dtype)[0],
         bits=numbers.significant(file.bits_per_weight(goal.removed), 3),
@@ -145,7 +145,7 @@ def quantised_note(config: RunConfig, model: ModelSummary) -> str:
 def fallback_warning(config: RunConfig, model: ModelSummary) -> str:
     """Return which matrices get a longer number format, because of their widths."""
     dtype = file_dtype(config, model)
-    fallbacks = PlannedFile(model, dtype, config.pruning).fallbacks
+    fallbacks = planned_file(model, dtype, config.pruning).fallbacks
     if not fallbacks or leaves_zeros(config):
         return ""
     return ntr(
@@ -209,7 +209,9 @@ def format_sizes(config: RunConfig, model: ModelSummary) -> str:
     removed = 0 if leaves_zeros(config) else goal.removed
     sizes = ", ".join(
         tr("{size} in {dtype}").format(
-            size=numbers.size(PlannedFile(model, dtype, config.pruning).bytes(removed)),
+            size=numbers.size(
+                planned_file(model, dtype, config.pruning).bytes(removed)
+            ),
             dtype=choice_label(dtype)[0],
         )
         for dtype in dtypes
@@ -239,7 +241,7 @@ def _result_bytes(config: RunConfig, model: ModelSummary) -> int:
     if not leaves_zeros(config):
         return goal.weight_bytes
     dtype = file_dtype(config, model)
-    return PlannedFile(model, dtype, config.pruning).bytes(0)
+    return planned_file(model, dtype, config.pruning).bytes(0)
 
 
 def _file(config: RunConfig, goal: Goal, model: ModelSummary) -> str:
