@@ -234,7 +234,7 @@ def _prune(
     )
     report = _finish(state, recipe, run, settings, context)
     if not report.stopped_early:
-        context.saver.discard()
+        context.discard_saved()
     context.emit(
         RunFinished(report.stopped_early, report.seconds, report.peak_memory_bytes)
     )

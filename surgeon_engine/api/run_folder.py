@@ -346,7 +346,8 @@ def _remove_litter_of(run: RunFolder) -> None:
         return
     # The process was killed while the state was being deleted, or right before.
     if not run.saved_state.exists or _is_complete(run):
-        run.saved_state.discard()
+        with suppress(OSError):  # the next start tries again
+            run.saved_state.discard()
 
 
 def _is_complete(run: RunFolder) -> bool:

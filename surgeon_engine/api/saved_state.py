@@ -147,7 +147,11 @@ class StateFolder:
         return state
 
     def discard(self) -> None:
-        """Delete the saved state."""
+        """Delete the saved state.
+
+        Raises:
+            OSError: it cannot be deleted.
+        """
         # Without state.json the rest is no state, even if the process is killed now.
         self.state_path.unlink(missing_ok=True)
         shutil.rmtree(self.path, ignore_errors=True)

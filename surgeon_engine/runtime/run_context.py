@@ -124,6 +124,15 @@ class RunContext:
             )
             self.emit(Logged(Level.WARNING, message))
 
+    def discard_saved(self) -> None:
+        """Delete the saved state, as the run is complete; warn if it stays."""
+        if reason := self.saver.discard():
+            message = (
+                f"The saved progress of the run cannot be deleted: {reason}. The next "
+                "start of Surgeon tries again."
+            )
+            self.emit(Logged(Level.WARNING, message))
+
     def handle(self, command: Cancel | StopAndKeep | Pause | Resume) -> None:
         """Record a command; the run obeys it at its next check."""
         with self._changed:

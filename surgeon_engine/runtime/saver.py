@@ -117,10 +117,18 @@ class Saver:
                 "Start the run again with its run.toml.",
             ) from error
 
-    def discard(self) -> None:
-        """Delete the saved state: the run is complete."""
-        if self._folder is not None:
-            self._folder.discard()
+    def discard(self) -> str:
+        """Delete the saved state, as the run is complete.
+
+        Returns:
+            The reason why it cannot be deleted; empty if it is.
+        """
+        try:
+            if self._folder is not None:
+                self._folder.discard()
+        except OSError as error:
+            return error.strerror or str(error)
+        return ""
 
     def _write(self, folder: Path, part: str, tensors: Tensors) -> str:
         names = [f"{part}-{number}.safetensors" for number in (1, 2)]

@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -30,7 +31,7 @@ from surgeon_engine.api.messages.run import (
     StageStarted,
 )
 from surgeon_engine.api.process_lock import encode_process_lock
-from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.api.run_folder import RunFolder, remove_litter
 from surgeon_engine.api.saved_state import Origin, SavedState
 from surgeon_engine.pipeline import resume
 from surgeon_engine.runtime import run_context
@@ -440,6 +441,30 @@ def test_run_without_saving_leaves_nothing(tmp_path):
     cut_at(after_shot(2), dataclasses.replace(config, export=export), folder)
     assert not RunFolder(folder).saved_state.path.exists()
     assert "holds no state of an interrupted run" in refused(folder)
+
+
+def test_run_ends_well_if_its_state_cannot_be_deleted(tmp_path, monkeypatch):
+    unlink = Path.unlink
+
+    def fail(path, **options):
+        if path.name == "state.json":
+            raise OSError(errno.EIO, "Input/output error")
+        unlink(path, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", fail)
+        recorder = Recorder().run(config_of(tmp_path, shots=1), tmp_path / "run")
+        remove_litter(tmp_path)  # nor does the next start fail
+    (warning,) = recorder.warnings()
+    assert warning.message == (
+        "The saved progress of the run cannot be deleted: Input/output error. The next "
+        "start of Surgeon tries again."
+    )
+    assert isinstance(recorder.events[-1], RunFinished)
+    run = RunFolder(tmp_path / "run")
+    assert run.saved_state.exists
+    remove_litter(tmp_path)
+    assert not run.saved_state.path.exists()
 
 
 def test_last_state_survives_a_full_disk(tmp_path, monkeypatch):
