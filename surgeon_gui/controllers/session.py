@@ -220,7 +220,9 @@ class Session(JobEditor):
 
     @Slot()
     def _on_clock_ticked(self) -> None:
-        self._set_run(run_state.advanced(self.state.run, time.time()))
+        # A new object even if nothing but the time has changed: see
+        # `app_state.only_run_progressed`.
+        self._set_run(replace(run_state.advanced(self.state.run, time.time())))
 
     @Slot(object)
     def _on_events_received(self, batch: list[Envelope]) -> None:

@@ -260,16 +260,28 @@ def _in_fewer_bits(run: RunState) -> Section | None:
     if not files:
         return None
     size, left = run.exported.weight_bytes, run.history[-1].parameters
-    rows = [(tr("This model"), numbers.size(size), numbers.fixed(8 * size / left, 2))]
+    model = run.model
+    rows = [
+        _file_row(tr("Pruned model"), size, left),
+        _file_row(tr("Original"), model.file_bytes, model.parameters),
+    ]
     for dtype, file in files.items():
         name = tr("Original in {dtype}").format(dtype=choice_label(dtype)[0])
-        bits = numbers.fixed(file.bits_per_weight(0), 2)
-        rows.append((name, numbers.size(file.bytes(0)), bits))
+        rows.append(_file_row(name, file.bytes(0), model.parameters))
     return Section(
         tr("The original in fewer bits"),
         alternatives.sentence(files, size),
         table=ReportTable(rows, (tr("File"), tr("Size"), tr("Bits per weight"))),
+        note=tr(
+            "The files in fewer bits are forecasts, and their quality was not "
+            "measured in this run. A format takes more bits than its name says where "
+            "the rows of matrices do not fill its blocks."
+        ),
     )
+
+
+def _file_row(name: str, size: int, weights: int) -> Row:
+    return name, numbers.size(size), numbers.fixed(8 * size / weights, 2)
 
 
 def _evaluation_row(label: str, evaluation: Evaluation) -> Row:

@@ -40,6 +40,7 @@ _COSTS = tr("Sensitivity: cost by part")
 _POINTS = 240  # of the curve; about one every two pixels
 _MAP_ROOM = HeatMapSizes(width=200, row=18, between_lines=2)
 _MIN_CHART = 200  # pixels; in a lower window the view scrolls
+_MIN_CURVE = 300  # with its note, which has several lines in a narrow window
 
 
 class MapCard(HeatMapCard):
@@ -99,6 +100,7 @@ class DiagnosisView(QWidget):
         for chart in (self._curve, self._sensitivity, self._planned):
             chart.save_failed.connect(self.save_failed)
             chart.setMinimumHeight(_MIN_CHART)
+        self._curve.setMinimumHeight(_MIN_CURVE)
         for maps in (self._sensitivity, self._planned):
             maps.map.clicked.connect(self.part_chosen)
         self._lay_out()

@@ -197,9 +197,10 @@ class LinkedSizes(QWidget):
         for target, entry in self._inputs.items():
             box = entry.widget
             assert isinstance(box, QDoubleSpinBox)
+            if entry.is_being_typed_in:
+                continue  # either call would write over it
             box.setSpecialValueText("" if target in sizes else _DASH)
-            if not entry.is_being_typed_in:
-                entry.show(sizes.get(target, entry.minimum))
+            entry.show(sizes.get(target, entry.minimum))
         if not self._context.is_being_typed_in:
             self._context.show(self._values["context"])
         self._radios[self._values["target"]].setChecked(True)

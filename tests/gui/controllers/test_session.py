@@ -14,6 +14,7 @@ from surgeon_engine.api.messages.events import Envelope, Failed
 from surgeon_engine.api.messages.run import Stage, StageStarted
 from surgeon_engine.api.messages.sources import TextDescribed
 from surgeon_gui.controllers.session import Session
+from surgeon_gui.state.app import only_run_progressed
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import RunState, Status, apply, requested
 from tests.helpers.fake_runs import write_saved_state
@@ -85,6 +86,15 @@ def test_clock_advances_a_stage_without_steps(session):
     assert run.progress == 0
     session._on_clock_ticked()
     assert session.state.run.progress > 0
+
+
+def test_tick_of_the_clock_is_no_edit(session):
+    """The window draws the pages of the draft again after an edit alone."""
+    session._set_run(requested("run-1", RunConfig(), "folder", at=time.time()))
+    before = session.state
+    session._on_clock_ticked()
+    assert session.state.run == before.run
+    assert only_run_progressed(before, session.state)
 
 
 @pytest.mark.parametrize(("is_saved", "seconds"), [(True, 10.0), (False, 40.0)])

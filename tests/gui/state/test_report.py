@@ -40,13 +40,15 @@ def exported_as(run, size):
 def test_sizes_of_the_original_in_fewer_bits_are_listed(finished):
     left = finished.history[-1].parameters
     text = text_of(exported_as(finished, 2 * left))
-    assert "This model" in text
     size = numbers.size(2 * left).replace("\xa0", " ")
-    assert f"This model {size} 16.00" in text
+    assert f"Pruned model {size} 16.00" in text
     for dtype in QUANTIZED:
         file = PlannedFile(finished.model, dtype, pruning_config(sparsity=0.0))
         size = numbers.size(file.bytes(0)).replace("\xa0", " ")
         assert f"Original in {choice_label(dtype)[0]} {size}" in text
+    original = numbers.size(finished.model.file_bytes).replace("\xa0", " ")
+    assert f"Original {original}" in text
+    assert "their quality was not measured in this run" in text
     assert "If only the size of the file counts, quantize instead" in text
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from PySide6.QtWidgets import QComboBox
+from PySide6.QtWidgets import QComboBox, QDoubleSpinBox
 
 from surgeon_engine.api.config.fields import values_of
 from surgeon_engine.api.config.presets import presets
@@ -90,6 +90,18 @@ def test_custom_settings_cannot_be_restored_after_loading_a_preset(page):
     assert not item.isEnabled()
     page.session.choose_preset(None)
     assert preset_shown(page) == presets()[0].title
+
+
+def test_number_that_is_being_typed_is_not_written_over(page):
+    page.activateWindow()
+    box = find(page, "pruning_sparsity", QDoubleSpinBox)
+    box.setFocus()
+    box.lineEdit().setText("61")
+    page.session.changed.emit()
+    assert box.hasFocus()
+    assert box.cleanText() == "61"
+    box.interpretText()
+    assert values_of(pruning_of(page))["sparsity"] == pytest.approx(0.61)
 
 
 @pytest.mark.thorough
