@@ -174,6 +174,7 @@ def peak_of(config, folder, gpu):
     return found, pretended.peak
 
 
+@pytest.mark.thorough
 def test_run_goes_on_with_smaller_batches_where_memory_is_short(tmp_path, monkeypatch):
     """It is what a run with the smaller batch from the start gives."""
     config = job(tmp_path, "llama", method=Method.FIRST_ORDER, sparsity=0.3)
@@ -211,6 +212,7 @@ def test_run_with_offloaded_blocks_equals_that_of_the_cpu(tmp_path, gpu, case):
     check(config, tmp_path, gpu)
 
 
+@pytest.mark.thorough
 def test_16_bit_model_is_pruned(tmp_path, gpu):
     """Without training: autocast does not see pretended tensors."""
     config = job(tmp_path, "llama", method=Method.FIRST_ORDER)

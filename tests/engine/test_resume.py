@@ -212,6 +212,7 @@ def test_recovery_goes_on(structure, level, when, tmp_path):
     assert_same_result(tmp_path / "cut", tmp_path / "whole")
 
 
+@pytest.mark.thorough
 def test_quality_limit_goes_on(tmp_path, monkeypatch):
     config = with_recovery(markable(tmp_path, monkeypatch, gain=0.1))
     monkeypatch.setattr(loop, "recover", mark)

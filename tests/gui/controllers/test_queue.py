@@ -139,6 +139,7 @@ def test_runs_added_during_a_run_begin_after_it(qtbot, make_window):
     assert statuses(window) == [S.FINISHED]
 
 
+@pytest.mark.thorough
 def test_stop_ends_the_queue_after_the_run_in_progress(qtbot, make_window):
     window = make_window(*SLOW)
     add_three(qtbot, window)
@@ -284,6 +285,7 @@ def crash_in_the_second_run(qtbot, make_window):
     return folder
 
 
+@pytest.mark.thorough
 def test_interrupted_run_is_resumed_first(qtbot, make_window):
     folder = crash_in_the_second_run(qtbot, make_window)
     write_saved_state(folder, 1)

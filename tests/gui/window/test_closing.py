@@ -128,6 +128,7 @@ def test_keep_running_revokes_an_earlier_stop_and_keep(qtbot, running):
     assert running.isVisible()
 
 
+@pytest.mark.thorough
 def test_failed_run_keeps_the_window_open_and_shows_the_error(qtbot, make_window):
     window = make_window("--pause", "0.1", "--mishap", "fail", "--at", "update")
     load_and_wait(qtbot, window)

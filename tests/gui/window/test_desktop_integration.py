@@ -129,6 +129,7 @@ def test_cancelled_run_shows_no_notification(qtbot, start_run):
     assert not keep_awake.is_held
 
 
+@pytest.mark.thorough
 def test_queue_inhibits_sleep_until_its_end_and_notifies_once(qtbot, make_window):
     window = make_window("--fail-method", "magnitude")
     awake, notifier = FakeKeepAwake(window), FakeNotifier()

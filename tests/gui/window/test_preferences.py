@@ -187,6 +187,7 @@ def test_offline_mode_makes_data_sets_of_the_hub_a_problem(window, dialog):
     assert "offline mode" in window.session.state.problems[Step.CALIBRATION]
 
 
+@pytest.mark.thorough
 def test_offline_mode_reaches_the_engine_once_it_is_idle(
     qtbot, make_window, monkeypatch
 ):

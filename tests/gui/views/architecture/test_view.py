@@ -298,6 +298,7 @@ def test_every_structure_has_reasons_and_no_text_is_cut(qtbot, make_open, struct
     qtbot.waitUntil(lambda: cut_texts(window) == [], timeout=TIMEOUT_MS)
 
 
+@pytest.mark.thorough
 def test_removals_of_layers_add_up_to_the_plan(make_open):
     for structure in (Structure.HEADS_AND_NEURONS, Structure.ROWS, Structure.ELEMENTS):
         config = replace(QUICK, pruning=pruning_config(structure, sparsity=0.25))

@@ -336,6 +336,7 @@ def test_value_of_the_point_under_the_mouse(qtbot, comparing):
     assert chart.text_at(position + QPointF(0, -400)) == ""
 
 
+@pytest.mark.thorough
 def test_charts_reuse_their_plot_items(qtbot, comparing):
     window, folders = comparing
     tick(qtbot, window, folders, 3)

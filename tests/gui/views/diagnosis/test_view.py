@@ -99,6 +99,7 @@ def test_button_in_step_3_diagnoses_and_opens_the_tab(qtbot, window):
     assert find(window, "forecast_plot").isVisible()
 
 
+@pytest.mark.thorough
 def test_targets_and_rules_need_no_new_measurement(qtbot, make_diagnosed):
     window = make_diagnosed()
     before = planned(window)

@@ -256,6 +256,7 @@ def test_ctrl_return_generates(qtbot, make_playground):
     assert text(window, Side.PRUNED).startswith(f"{FIRST} loads")
 
 
+@pytest.mark.thorough
 def test_settings_are_sent_with_the_request(qtbot, make_playground):
     window = make_playground()
     assert not is_on(window, "playground_seed")  # at temperature 0
@@ -276,6 +277,7 @@ def test_settings_are_sent_with_the_request(qtbot, make_playground):
     assert seed == playground_of(window).state.settings.seed != 41
 
 
+@pytest.mark.thorough
 def test_chat_check_is_disabled_without_a_template(written):
     check = find(written, "playground_chat_check")
     assert not check.isEnabled()  # the fake models have none
@@ -293,6 +295,7 @@ def test_chat_check_can_be_unchecked_without_a_template(qtbot, make_playground):
     assert not is_on(window, "playground_chat_check")
 
 
+@pytest.mark.thorough
 def test_other_models_can_be_chosen_and_reset_to_those_of_the_run(
     qtbot, make_playground, tmp_path
 ):

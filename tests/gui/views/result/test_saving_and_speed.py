@@ -65,6 +65,7 @@ def test_result_is_saved_in_another_format(make_finished, wait_until_idle, tmp_p
     assert is_on(window, "start_button")
 
 
+@pytest.mark.thorough
 def test_saved_files_are_listed_latest_first(
     make_finished, wait_until_idle, monkeypatch
 ):
@@ -190,6 +191,7 @@ def test_save_to_the_run_folder_is_rejected(make_finished):
 # speed and memory
 
 
+@pytest.mark.thorough
 def test_speed_is_shown_until_the_next_run(qtbot, make_finished, wait_until_idle):
     window = make_finished(*SLOW_AFTER)
     assert shown(window, "measure_note").startswith("The original and the pruned")

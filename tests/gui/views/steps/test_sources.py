@@ -219,6 +219,7 @@ def test_unsupported_model_type_is_reported_at_once(make_window, tmp_path):
 # recent models and samples
 
 
+@pytest.mark.thorough
 def test_recent_model_is_chosen_with_a_click(qtbot, window, tmp_path):
     (tmp_path / "mine").mkdir()
     window.settings.recent_models = [str(tmp_path / "mine")]
@@ -349,6 +350,7 @@ def test_column_of_a_table_can_be_chosen(qtbot, window, tmp_path):
     assert "summary" in facts(window, "preview_facts")
 
 
+@pytest.mark.thorough
 def test_hub_dataset_can_be_chosen(qtbot, window):
     load_and_wait(qtbot, window)
     choose_text(qtbot, window, "someone/stories")
@@ -414,6 +416,7 @@ def test_preview_pages_through_the_windows(qtbot, window):
     assert text.toPlainText() == "The second one."  # a redraw keeps the page
 
 
+@pytest.mark.thorough
 def test_preview_facts_are_shown(qtbot, window):
     load_and_wait(qtbot, window)
     window.open_step(Step.CALIBRATION)
@@ -459,6 +462,7 @@ def add_file(window, monkeypatch, path):
     click(window, "more_file_button")
 
 
+@pytest.mark.thorough
 def test_added_file_takes_a_quarter_of_the_windows(calibrating, tmp_path, monkeypatch):
     window = calibrating
     assert not find(window, "more_texts_table").isVisible()
