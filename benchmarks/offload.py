@@ -1,6 +1,7 @@
 """Run a job with and without offloaded blocks, and compare memory, time and weights.
 
-    python benchmarks/offload.py [--blocks 16] [--width 2048] [--device auto]
+    python benchmarks/offload.py [--blocks 16] [--width 2048] [--dtype bfloat16]
+        [--device auto]
 
 The model is a Llama of that size with random weights, the text random tokens. Each run
 is a process of its own. Its memory is sampled: on Linux also anonymous memory, which is
@@ -30,11 +31,18 @@ from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.pruning import Method, PruningConfig
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
-from surgeon_engine.api.config.run import Device, ModelConfig, Offload, RunConfig
+from surgeon_engine.api.config.run import (
+    Device,
+    Dtype,
+    ModelConfig,
+    Offload,
+    RunConfig,
+)
 from surgeon_engine.api.config.toml import config_to_toml
 from surgeon_engine.api.formatting import format_duration, format_size
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.preflight import preflight
+from surgeon_engine.runtime import devices
 
 VOCABULARY = 8_000
 BETWEEN_SAMPLES = 0.2  # seconds
@@ -80,6 +88,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--width", type=int, default=2048, help="hidden size")
     parser.add_argument("--windows", type=int, default=8)
     parser.add_argument("--length", type=int, default=64, help="tokens of a window")
+    parser.add_argument("--dtype", type=Dtype, default=Dtype.FLOAT32)
     parser.add_argument("--device", type=Device, default=Device.AUTO)
     parser.add_argument("--keep", help="folder for the model and the runs")
     return parser.parse_args()
@@ -97,13 +106,14 @@ def _job(options: argparse.Namespace, folder: Path) -> RunConfig:
             num_hidden_layers=options.blocks,
             num_attention_heads=options.width // 64,
         )
-        LlamaForCausalLM(config).save_pretrained(model)
+        dtype = devices.dtype_of(options.dtype)
+        LlamaForCausalLM(config).to(dtype).save_pretrained(model)
     random = np.random.default_rng(0)
     for name, windows in (("calibration", options.windows), ("validation", 4)):
         tokens = random.integers(0, VOCABULARY, (windows, options.length))
         np.save(folder / f"{name}.npy", tokens)
     return RunConfig(
-        model=ModelConfig(str(model), device=options.device),
+        model=ModelConfig(str(model), options.dtype, options.device),
         calibration=CalibrationConfig(
             text=str(folder / "calibration.npy"),
             validation_text=str(folder / "validation.npy"),

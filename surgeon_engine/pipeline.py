@@ -254,6 +254,7 @@ def prepare(
     Raises:
         EngineError: something that the user can act on.
     """
+    devices.reuse_freed_memory()
     with context.stage(Stage.LOAD):
         if found is None:
             loaded = load_model(config.model)

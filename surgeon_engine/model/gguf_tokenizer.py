@@ -12,7 +12,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gguf import GGUFReader, GGUFValueType, GGUFWriter
+import gguf
+from gguf import GGUFValueType, GGUFWriter
 from tokenizers import Regex
 from tokenizers.pre_tokenizers import ByteLevel, Digits, PreTokenizer, Sequence, Split
 from transformers import PreTrainedTokenizerBase
@@ -76,7 +77,7 @@ class Entry(NamedTuple):
 def tokenizer_entries(path: Path) -> tuple[Entry, ...]:
     """Return the entries of a GGUF header that describe the tokenizer."""
     entries = []
-    for name, field in GGUFReader(path).fields.items():
+    for name, field in gguf.GGUFReader(path).fields.items():
         if name.startswith("tokenizer."):
             kind, *rest = field.types
             inner = rest[0] if kind == GGUFValueType.ARRAY else None

@@ -15,6 +15,7 @@ from transformers import (
 
 from surgeon_engine.api.config.run import ModelConfig, Offload
 from surgeon_engine.api.errors import ModelError
+from surgeon_engine.model.gguf_parsing import parsed_once
 from surgeon_engine.model.gguf_tokenizer import correct_splits, tokenizer_entries
 from surgeon_engine.model.inspect import InspectedSource
 from surgeon_engine.model.layers import PrunableLayer, find_blocks, prunable_layers
@@ -62,13 +63,14 @@ def load_model(
     Raises:
         ModelError: it cannot be found, read or pruned.
     """
-    if inspected is None:
-        source = locate(config.source)
-        read_model_config(source)
-        stored = stored_dtype(source)
-    else:
-        source, stored = inspected.source, inspected.stored
-    return _load(config, source, load_tokenizer(source), stored)
+    with parsed_once():
+        if inspected is None:
+            source = locate(config.source)
+            read_model_config(source)
+            stored = stored_dtype(source)
+        else:
+            source, stored = inspected.source, inspected.stored
+        return _load(config, source, load_tokenizer(source), stored)
 
 
 def load_original(config: ModelConfig, pruned: LoadedModel) -> LoadedModel:
@@ -82,7 +84,8 @@ def load_original(config: ModelConfig, pruned: LoadedModel) -> LoadedModel:
     """
     if pruned.device.type != "cpu":
         config = replace(config, offload=Offload.ON)
-    return _load(config, pruned.source, pruned.tokenizer, pruned.stored)
+    with parsed_once():
+        return _load(config, pruned.source, pruned.tokenizer, pruned.stored)
 
 
 def _load(

@@ -57,6 +57,7 @@ class BlockPair:
         self.index = 0
         self.is_held_out = [is_held_out for _, is_held_out in batches]
         self.store, self.context = store, context
+        self._original_blocks = original.blocks
         self._original = BlockRunner(original.model, original.blocks, windows)
         self._pruned = BlockRunner(
             pruned.model, pruned.blocks, windows, range(1, STEP_WINDOWS + 1)
@@ -65,6 +66,11 @@ class BlockPair:
         self.before = [store.keep(x) for x in self._original.embedded()]
         self.after = [store.empty_like(x) for x in self.before]
         self.of_pruned = [store.keep(x) for x in self.before]  # before the block
+
+    @property
+    def original_block(self) -> nn.Module:
+        """The original's block."""
+        return self._original_blocks[self.index]
 
     def run_original(self, hidden: Tensor) -> Tensor:
         """Return the output of the original's block."""

@@ -20,7 +20,7 @@ residual term is that of error feedback across layers.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -73,13 +73,19 @@ def refit_block(pair: BlockPair, targets: Sequence[Target]) -> dict[str, FitResu
 class _BlockRefit:
     def __init__(self, pair: BlockPair, targets: Sequence[Target]) -> None:
         self._pair, self._targets = pair, targets
-        # What the original's layers compute, by layer, for each batch.
-        self._outputs: dict[str, list[Tensor]] = {t.layer.name: [] for t in targets}
+        # Of the original, by layer, for each batch: its output or, of a layer that adds
+        # it to the residual stream, the stream after it.
+        self._expected: dict[str, list[Tensor]] = {t.layer.name: [] for t in targets}
 
     def run(self) -> dict[str, FitResult]:
         """Refit the layers in the order of their calls."""
         groups = self._in_order()
-        self._direct = {t.layer.name for t in self._targets if self.adds_to_residual(t)}
+        direct = [t for group in groups for t in group if self.adds_to_residual(t)]
+        self._direct = {t.layer.name for t in direct}
+        # The stream after this layer is the output of the block.
+        self._last = (
+            direct[-1] if direct and self._add_all_to_residual(direct) else None
+        )
         results: dict[str, FitResult] = {}
         done: list[Target] = []  # whose outputs reach the residual stream
         try:
@@ -95,8 +101,8 @@ class _BlockRefit:
                     if target.layer.name in self._direct:
                         done.append(target)
         finally:
-            for outputs in self._outputs.values():
-                self._pair.store.drop(outputs)
+            for kept in self._expected.values():
+                self._pair.store.drop(kept)
         return results
 
     def _in_order(self) -> list[list[Target]]:
@@ -127,35 +133,65 @@ class _BlockRefit:
         noise = torch.randn(
             hidden.shape, generator=torch.Generator().manual_seed(self._pair.index)
         ).to(hidden)
+        rows = target.original.rows
+        others = [t for t in self._targets if t.original.rows == rows]
 
         def run(added: Tensor) -> Tensor:
-            def hook(of: Target) -> Callable[..., Tensor]:
-                def replace(_: nn.Module, __: object, output: Tensor) -> Tensor:
-                    mine = added.to(output).view_as(output)
-                    return mine if of is target else torch.zeros_like(output)
-
-                return replace
-
-            rows = target.original.rows
-            others = [t for t in self._targets if t.original.rows == rows]
-            with hooked((t.original.module, hook(t), False) for t in others):
-                return self._pair.run_original(hidden).float().cpu()
+            return self._run_with_outputs(others, {target.layer.name: added}).float()
 
         arrived = run(noise) - run(torch.zeros_like(noise))
         difference = (arrived - noise.float().cpu()).norm()
         return bool(difference < _TOLERANCE * noise.float().norm())
 
-    def _run_original(self) -> None:
-        """Compute the outputs of the original's block and of its layers."""
+    def _add_all_to_residual(self, direct: Sequence[Target]) -> bool:
+        """Return whether a block adds nothing but these outputs to its input."""
+        hidden = self._pair.before[0][:1].cpu()
+        return torch.equal(self._run_with_outputs(direct, {}), hidden)
 
-        def keep(name: str) -> Callable[..., None]:
+    def _run_with_outputs(
+        self, targets: Sequence[Target], outputs: Mapping[str, Tensor]
+    ) -> Tensor:
+        """Run the original's block on a window, on the host.
+
+        Args:
+            targets: layers whose outputs are replaced.
+            outputs: by what; zeros where there is nothing.
+        """
+
+        def hook(of: Target) -> Callable[..., Tensor]:
+            def replace(_: nn.Module, __: object, output: Tensor) -> Tensor:
+                given = outputs.get(of.layer.name)
+                if given is None:
+                    return torch.zeros_like(output)
+                return given.to(output).view_as(output)
+
+            return replace
+
+        with hooked((t.original.module, hook(t), False) for t in targets):
+            return self._pair.run_original(self._pair.before[0][:1]).cpu()
+
+    def _run_original(self) -> None:
+        """Compute what the original's block and its layers compute."""
+        stream = torch.empty(0)
+
+        def begin(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            nonlocal stream
+            stream = inputs[0]
+
+        def keep(of: Target) -> Callable[..., None]:
             def hook(_: nn.Module, __: object, output: Tensor) -> None:
-                self._outputs[name].append(self._pair.store.keep(output))
+                nonlocal stream
+                name, is_direct = of.layer.name, of.layer.name in self._direct
+                if is_direct:
+                    stream = output = stream + output.view_as(stream)
+                self._expected[name].append(self._pair.store.keep(output))
 
             return hook
 
-        targets = self._targets
-        with hooked((t.original.module, keep(t.layer.name), False) for t in targets):
+        block = self._pair.original_block
+        targets = [t for t in self._targets if t is not self._last]
+        hooks: list[Hook] = [(t.original.module, keep(t), False) for t in targets]
+        with hooked([(block, begin, True), *hooks]):
             self._pair.compute_after()
 
     def _sums(
@@ -187,13 +223,13 @@ class _BlockRefit:
                 hidden = hidden.to(device)
                 pair.run_pruned_until_stopped(hidden)
                 X = first.inputs(seen[""])
-                error: Tensor | None = None
-                if has_direct:
-                    error = self._error_before(number, hidden, seen, done)
+                stream = hidden.float().flatten(0, 1)
+                for t in done if has_direct else ():
+                    stream = stream + seen[t.layer.name].flatten(0, -2).float()
                 for t in group:
-                    Y = self._rows(t, number, device)
-                    if error is not None and t.layer.name in self._direct:
-                        Y = Y + error
+                    Y = self._expected_rows(t, number, device)
+                    if t.layer.name in self._direct:
+                        Y = Y - stream
                     found = sums[t.layer.name][pair.is_held_out[number]]
                     if t is group[0]:
                         found.add(X, Y)
@@ -201,32 +237,11 @@ class _BlockRefit:
                         found.add_targets(X, Y)
         return sums
 
-    def _error_before(
-        self,
-        number: int,
-        hidden: Tensor,
-        seen: dict[str, Tensor],
-        done: Sequence[Target],
-    ) -> Tensor:
-        """Return the error of the residual stream before a layer, a row per token.
-
-        Args:
-            number: of the batch.
-            hidden: the pruned model's states before the block.
-            seen: what its refitted layers compute, by name.
-            done: those layers.
-        """
-        of_original = self._pair.before[number].to(hidden.device)
-        error = (of_original - hidden).float().flatten(0, 1)
-        for t in done:
-            computed = seen[t.layer.name].flatten(0, -2).float()
-            error = error + self._rows(t, number, hidden.device) - computed
-        return error
-
-    def _rows(self, of: Target, number: int, device: torch.device) -> Tensor:
-        """Return what the original's layer computed for a batch, a row per token."""
-        outputs = self._outputs[of.layer.name][number]
-        return outputs.to(device).flatten(0, -2).float()
+    def _expected_rows(self, of: Target, number: int, device: torch.device) -> Tensor:
+        """Return what `_expected` holds of a layer for a batch, a row per token."""
+        is_last = of is self._last
+        kept = self._pair.after if is_last else self._expected[of.layer.name]
+        return kept[number].to(device).flatten(0, -2).float()
 
 
 def _zero_sums(

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import functools
 import gc
 import os
+import platform
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +22,11 @@ from surgeon_engine.api.messages.run import MemorySampled
 _STATUS = Path("/proc/self/status")
 _RESET_PEAK = Path("/proc/self/clear_refs"), "5"
 _KILOBYTE = 1024
+# Parameters of glibc's mallopt(3), and the bytes that a process may keep.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+_KEPT_BYTES = 2**30
+# Instructions of processors that multiply bfloat16 several times as fast as float32.
+FAST_ON_CPU = ("amx_bf16", "avx512_bf16")
 
 
 def choose(device: Device) -> torch.device:
@@ -66,7 +74,8 @@ def fast_products(
     if device.type == "cuda":
         is_fast = is_fast or torch.cuda.is_bf16_supported()
     elif device.type == "cpu":
-        is_fast = is_fast or bool(torch.cpu.get_capabilities().get("amx_bf16"))
+        found = torch.cpu.get_capabilities()
+        is_fast = is_fast or any(found.get(name) for name in FAST_ON_CPU)
     if not is_fast:
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16)
@@ -115,13 +124,35 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
+def reuse_freed_memory() -> None:
+    """Let this process keep the memory of freed tensors for the next ones.
+
+    The C library of Linux returns large blocks to the system at once, and each new one
+    is cleared page by page. Logits are such blocks: this takes a third of the time of
+    an evaluation.
+    """
+    if (library := _glibc()) is not None:
+        library.mallopt(_MMAP_THRESHOLD, _KEPT_BYTES)
+        library.mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
+
+
 def release_memory() -> None:
-    """Collect garbage, and return unused memory of the GPU to other processes."""
+    """Collect garbage, and return unused memory to other processes."""
     gc.collect()
+    if (library := _glibc()) is not None:
+        library.malloc_trim(0)
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     elif torch.backends.mps.is_available():
         torch.mps.empty_cache()
+
+
+@functools.cache
+def _glibc() -> ctypes.CDLL | None:
+    """Return the C library, if it is the one of Linux with these functions."""
+    if platform.libc_ver()[0] != "glibc":
+        return None
+    return ctypes.CDLL(None)
 
 
 def reset_peak_memory() -> None:

@@ -22,6 +22,7 @@ from surgeon_engine.api.config.pruning import (
     Method,
     Structure,
 )
+from surgeon_engine.api.config.run import Dtype
 from surgeon_engine.api.config.samples import NEW_TOKENS
 from surgeon_engine.api.messages.machine import Rates
 from surgeon_engine.api.messages.run import Stage
@@ -73,7 +74,12 @@ class _DurationModel:
         self._block_flops = 2 * model.prunable + attention  # of all, per token
         self._head_flops = 2 * model.vocabulary * model.hidden_size
         efficiency = _EFFICIENCY * (model.hidden_size / _WIDTH) ** _POWER
-        self._products = rates.products[config.model.dtype] * min(_MOST, efficiency)
+        efficiency = min(_MOST, efficiency)
+        found, dtype = rates.products, config.model.dtype
+        self._products = found[dtype] * efficiency
+        # Of the gates and of recovery, whose products take 16-bit inputs where that is
+        # faster.
+        self._fast = max(found[dtype], found[Dtype.BFLOAT16]) * efficiency
 
     def stages(self) -> dict[Stage, float]:
         """Return the seconds by stage."""
@@ -119,8 +125,8 @@ class _DurationModel:
     def _recovery(self) -> dict[Stage, float]:
         """Return the seconds of the stages of recovery, and of the text for it."""
         job, config = self._job, self._job.config
-        whole = self._forward(job.recovery_windows)
-        judged = self._forward(job.recovery_judges)
+        whole = self._forward(job.recovery_windows, self._fast)
+        judged = self._forward(job.recovery_judges, self._fast)
         # The original is loaded again, and runs as the pruned model does.
         times = {Stage.REFERENCE: self._loading + 2 * judged}
         if config.recovery.reconstructs:
@@ -169,13 +175,18 @@ class _DurationModel:
         passes = 1 if dtype in K_FORMATS else _FEEDBACK_PASSES
         return passes * forward + model.parameters / _QUANTISED
 
-    def _forward(self, windows: int) -> float:
-        """Return the time to evaluate the loss on `windows` windows."""
+    def _forward(self, windows: int, products: float = 0.0) -> float:
+        """Return the time to evaluate the loss on `windows` windows.
+
+        Args:
+            windows: how many.
+            products: the FLOP/s of products; 0: those of the model's number format.
+        """
         tokens = self._tokens(windows)
         flops = tokens * (self._block_flops + self._head_flops)
         numbers = tokens * self._job.model.vocabulary * 4 * _LOGIT_PASSES
         computing = (
-            flops / self._products
+            flops / (products or self._products)
             + (numbers + self._activations(tokens)) / self._moving
             + self._calls(windows)
         )
@@ -206,21 +217,24 @@ class _DurationModel:
         flops = sum(2.0 * width(layer) ** 2 for layer in readers(layers))
         if self._job.measures_gradients:
             flops += sum(2 * layer.rows**2 for layer in layers)
-            return self._backward(windows, 1, flops)
+            return self._backward(windows, 1, flops, self._products)
         return self._forward(windows) + self._tokens(windows) * flops / self._products
 
     def _gates(self, windows: int, draws: int) -> float:
         flops = sum(2.0 * layer.weights for layer in self._job.measured)
-        return self._backward(windows, draws, draws * flops)
+        return self._backward(windows, draws, draws * flops, self._fast)
 
-    def _backward(self, windows: int, draws: int, flops: float) -> float:
+    def _backward(
+        self, windows: int, draws: int, flops: float, products: float
+    ) -> float:
         """Return the time of gradients, with some more operations per token."""
         # Each block runs again, and back for each draw.
         flops += (1 + draws) * self._block_flops + draws * self._head_flops
         tokens = self._tokens(windows)
-        seconds = self._forward(windows) + _BACKWARD_CALLS * self._calls(windows)
+        seconds = self._forward(windows, products)
+        seconds += _BACKWARD_CALLS * self._calls(windows)
         seconds += (1 + draws) * self._activations(tokens) / self._moving
-        return seconds + tokens * flops / self._products
+        return seconds + tokens * flops / products
 
     def _tokens(self, windows: int) -> int:
         return windows * self._length

@@ -2,7 +2,7 @@
 
     states   the hidden states of one block for all windows; a pass over the blocks
              holds the original's before and after it, and the pruned model's
-    outputs  what the layers of one block compute for all windows
+    outputs  what the layers of one block compute for all windows, but for the last
     undo     a copy of the blocks
     sums     of the least squares of one layer
     graph    the activations of blocks for the windows of a step
@@ -95,8 +95,11 @@ class _RecoveryMemory:
     def _refit(self) -> RecoveryMoment:
         job = self._job
         first = [layer for layer in job.measured if layer.block == 0]
+        hidden = job.model.hidden_size
         rows = sum(layer.rows for layer in first)
-        outputs = self._states * rows / job.model.hidden_size
+        if any(layer.rows == hidden for layer in first):
+            rows -= hidden  # the last one's is the output of the block
+        outputs = self._states * rows / hidden
         names = {layer.name for layer in job.measured}
         fitted = [layer for layer in job.remaining if layer.name in names]
         sums = max(

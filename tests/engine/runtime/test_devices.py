@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from unittest.mock import Mock
 
 import pytest
@@ -14,6 +15,7 @@ from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.hidden_store import Budget
 
 MPS = torch.device("mps")
+FAST_ON_CPU = devices.FAST_ON_CPU  # before the tests switch it off
 
 
 @pytest.fixture
@@ -51,6 +53,34 @@ def test_unused_memory_of_apples_gpu_is_released(mps):
     devices.synchronize(MPS)
     mps.empty_cache.assert_called_once()
     mps.synchronize.assert_called_once()
+
+
+@pytest.mark.parametrize("name", ["amx_bf16", "avx512_bf16"])
+def test_processor_with_16_bit_products_uses_them(monkeypatch, name):
+    x = torch.ones(2, 2)
+    monkeypatch.setattr(devices, "FAST_ON_CPU", FAST_ON_CPU)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {name: True})
+    with devices.fast_products(x.device, x.dtype):
+        assert (x @ x).dtype == torch.bfloat16
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {name: False})
+    with devices.fast_products(x.device, x.dtype):
+        assert (x @ x).dtype == torch.float32
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
+def test_freed_memory_is_reused_until_it_is_released():
+    import resource  # Unix
+
+    def new_pages() -> int:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        torch.ones(100 * 2**20, dtype=torch.uint8)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    devices.reuse_freed_memory()
+    new_pages()
+    assert new_pages() < 1_000
+    devices.release_memory()
+    assert new_pages() > 20_000
 
 
 def test_no_gpu_is_a_sentence(monkeypatch):

@@ -1,0 +1,45 @@
+"""A GGUF file is parsed once while something is loaded from it."""
+
+from __future__ import annotations
+
+import gguf
+import pytest
+
+from surgeon_engine.model.gguf_parsing import parsed_once
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Return a GGUF file without tensors."""
+    found = tmp_path / "model.gguf"
+    writer = gguf.GGUFWriter(found, "llama")
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    return found
+
+
+def test_reader_and_names_are_made_once(path):
+    with parsed_once(), parsed_once():
+        assert gguf.GGUFReader(str(path)) is gguf.GGUFReader(path)
+        two, again, three = (
+            gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, blocks)
+            for blocks in (2, 2, 3)
+        )
+        assert two is again and two is not three
+
+
+def test_next_block_reads_the_file_again(path):
+    readers = []
+    for _ in range(2):
+        with parsed_once():
+            readers.append(gguf.GGUFReader(path))
+    assert readers[0] is not readers[1]
+    assert gguf.GGUFReader(path) is not gguf.GGUFReader(path)
+
+
+def test_reader_comes_back_after_an_error(path):
+    reader = gguf.GGUFReader
+    with pytest.raises(RuntimeError, match="broken"), parsed_once():
+        raise RuntimeError("broken")
+    assert gguf.GGUFReader is reader
