@@ -139,7 +139,7 @@ class _RecoveryMemory:
             weights = trained_weights(self._job, self._left)
             if self._job.config.pruning.kind not in COUPLED:
                 in_graph = self._left * _FLOAT  # with the masked adapters
-        elif self._casts:
+        else:
             in_graph = self._left * _CAST
         if self._recovery.recomputes:
             graph /= max(1, model.blocks)
@@ -153,10 +153,6 @@ class _RecoveryMemory:
         device = changing + self._kept(weights) + self._masks - removed
         host = self._held_out + weights * _BEST + _LIBRARIES
         return RecoveryMoment(device, host, self._states - self._held_out)
-
-    @property
-    def _casts(self) -> bool:
-        return self._job.each < _FLOAT or self._job.store_on_device > 0
 
     @property
     def _masks(self) -> float:
