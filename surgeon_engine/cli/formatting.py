@@ -46,6 +46,10 @@ from surgeon_engine.api.planning.resource_check import (
     describe_changes,
     shortage_message,
 )
+from surgeon_engine.api.planning.running_memory import (
+    memory_of_export,
+    smallest_memory,
+)
 from surgeon_engine.api.run_folder import Report
 
 _LIGHTS = {
@@ -155,15 +159,18 @@ def fidelity_table(baseline: Evaluation, evaluation: Evaluation) -> Table:
     return table
 
 
-def sweep_table(outcomes: Mapping[str, Report | str]) -> Table:
-    """Return the size and the fidelity of each run of a sweep.
+def sweep_table(outcomes: Mapping[str, Report | str], context: int) -> Table:
+    """Return the size, the fidelity and the memory of each run of a sweep.
 
     Args:
         outcomes: by the name of the run, its report, or why it has failed.
+        context: tokens of prompt and answer together, for the memory.
     """
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=True)
     table.add_column("run")
-    for header in ("parameters", "size", "KL to the original", "perplexity"):
+    tokens = f"memory, {format_count(context)} tokens"
+    headers = ("parameters", "size", "KL to the original", "perplexity", tokens)
+    for header in (*headers, "fits in"):
         table.add_column(header, justify="right")
     for name, outcome in outcomes.items():
         if isinstance(outcome, str):
@@ -179,8 +186,20 @@ def sweep_table(outcomes: Mapping[str, Report | str]) -> Table:
             format_size(exported.weight_bytes) if exported is not None else "-",
             nats,
             f"{found.perplexity:.2f}",
+            *_memory_cells(outcome, context),
         )
     return table
+
+
+def _memory_cells(report: Report, context: int) -> tuple[str, str]:
+    """Return the memory in which the exported model runs, and which memory holds it."""
+    model, exported = report.model, report.exported
+    if exported is None or not model.cache_width:
+        return "-", "-"
+    layers = report.shots[-1].layers
+    needed = memory_of_export(exported, layers, context, model)
+    fits = smallest_memory(needed)
+    return format_size(needed), "-" if fits is None else f"{fits:g} GB"
 
 
 def _recovered(event: Recovered) -> str:

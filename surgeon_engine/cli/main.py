@@ -31,7 +31,7 @@ from typing_extensions import override
 
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT, CalibrationConfig
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
-from surgeon_engine.api.config.pruning import PrunableShare, PruningConfig
+from surgeon_engine.api.config.pruning import Memory, PrunableShare, PruningConfig
 from surgeon_engine.api.config.run import Device, Dtype, ModelConfig, RunConfig
 from surgeon_engine.api.config.sweep import Variation, variations
 from surgeon_engine.api.config.toml import (
@@ -187,11 +187,20 @@ def sweep(
     run_dir: Annotated[
         Path, typer.Option(help="Folder in which run folders are created.")
     ] = Path("runs"),
+    context: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            show_default="that of the target, or 4096",
+            help="Tokens of prompt and answer together, for the memory in the table.",
+        ),
+    ] = None,
 ) -> None:
     """Run a job with several values of some settings, one after another.
 
     A run that fails does not end the sweep. Repeating the command resumes what was
-    interrupted and skips what is complete.
+    interrupted and skips what is complete. At the end a table shows the size and the
+    fidelity of each run, and the memory in which its model runs.
     """
     found = [
         Variation(each.name, with_paths_from(job.parent, each.config))
@@ -212,7 +221,9 @@ def sweep(
             outcomes[each.name] = RunFolder(folder).read_report()
         except (EngineError, MemoryError, RuntimeError, OSError) as error:
             outcomes[each.name] = failure(error).message
-    output.print_table(sweep_table(outcomes))
+    target = found[0].config.pruning.target
+    asked = target.context if isinstance(target, Memory) else Memory().context
+    output.print_table(sweep_table(outcomes, context or asked))
     if any(isinstance(outcome, str) for outcome in outcomes.values()):
         raise typer.Exit(1)
 

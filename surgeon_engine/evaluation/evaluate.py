@@ -41,6 +41,13 @@ class References:
     # the calibration text
     held_out: Reference | None = None  # calibration windows that choose the damping
 
+    @property
+    def bytes(self) -> int:
+        """The bytes of the hidden states."""
+        held_out = () if self.held_out is None else (self.held_out,)
+        references = (*(reference for _, reference in self.texts), *held_out)
+        return sum(x.nbytes for each in references for x in each.hidden)
+
 
 def references_of(
     model: PreTrainedModel,

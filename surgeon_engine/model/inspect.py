@@ -82,6 +82,16 @@ def _cache_width(config: PretrainedConfig, coupled: Sequence[CoupledGroups]) -> 
     return 2 * config.num_hidden_layers * int(count) * head_size(config)
 
 
+def _window_blocks(config: PretrainedConfig) -> tuple[int, ...]:
+    """Return the blocks whose attention has a sliding window.
+
+    Only those that the config lists: programs ignore a window of all blocks, such as
+    that of the first Mistral.
+    """
+    kinds = getattr(config, "layer_types", None) or ()
+    return tuple(n for n, kind in enumerate(kinds) if kind == "sliding_attention")
+
+
 def describe(
     model: PreTrainedModel, source: ModelSource, stored: torch.dtype | None = None
 ) -> ModelSummary:
@@ -90,6 +100,7 @@ def describe(
     coupled = [each for kind in Coupling for each in groups_of(kind, model)]
     couplings = {each.consumer.name: each.kind.value for each in coupled}
     config = model.config.get_text_config()
+    window_blocks = _window_blocks(config)
     return ModelSummary(
         name=source.name,
         source=str(source.folder / (source.gguf_file or "")),
@@ -124,4 +135,6 @@ def describe(
             for each in coupled
         ),
         cache_width=_cache_width(config, coupled),
+        window_blocks=window_blocks,
+        attention_window=config.sliding_window if window_blocks else 0,
     )

@@ -32,6 +32,7 @@ from surgeon_engine.pruning.methods.base import Measured, Needs
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.hidden_store import HiddenStore
+from surgeon_engine.runtime.kept import Kind
 from surgeon_engine.runtime.run_context import RunContext
 
 Factors = dict[str, Measured]  # by layer
@@ -99,10 +100,10 @@ def _gates(
     if not is_original or Gate.WEIGHTS in _gates_of(state.config.pruning.kind):
         return _measure_gates(state, task, context, shot)  # as large as the model
     key, names = _key(state, task, shot), [layer.name for layer in task.layers]
-    kept: Factors = context.kept.find(key) or {}
+    kept: Factors = context.kept.find(Kind.GATES, key) or {}
     if not all(name in kept for name in names):
         kept = _measure_gates(state, task, context, shot)
-        context.kept.keep(key, {**kept})
+        context.kept.keep(Kind.GATES, key, {**kept})
         return kept
     with context.stage(Stage.CURVATURE, shot, 1) as step:
         step()
@@ -111,13 +112,21 @@ def _gates(
     return {name: kept[name] for name in names}
 
 
-def _key(state: PruningState, task: CurvatureTask, shot: int) -> Hashable:
-    """Return what determines the gates of each layer."""
-    request, loaded = _request(state, task, shot), state.loaded
+def key_of_original(state: PruningState) -> Hashable:
+    """Return what determines the numbers that the original model computes."""
+    loaded = state.loaded
     files = [(path, path.stat()) for path in loaded.source.weight_files]
     return (
         tuple((path, facts.st_size, facts.st_mtime_ns) for path, facts in files),
         (loaded.model.dtype, loaded.device, torch.get_num_threads()),
+    )
+
+
+def _key(state: PruningState, task: CurvatureTask, shot: int) -> Hashable:
+    """Return what determines the gates of each layer."""
+    request = _request(state, task, shot)
+    return (
+        key_of_original(state),
         (request.batch, request.labels, request.seed),
         _gates_of(state.config.pruning.kind),
         digest_of((request.windows, state.windows.own)),

@@ -1,22 +1,34 @@
-"""The last measurement of a process, for a later run that would measure the same."""
+"""The last measurements of a process, for a later run that would measure the same."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable
+from enum import Enum
 from typing import Any
 
 
+class Kind(Enum):
+    """The kinds of measurements of an original model."""
+
+    GATES = "gates"
+    BASELINE = "baseline"  # its evaluation and its hidden states
+
+
 class Kept:
-    """Hold one result with the key of everything that determines it."""
+    """Hold one result of each kind with the key of everything that determines it."""
 
     def __init__(self) -> None:
-        self._key: Hashable = None
-        self._result: Any = None
+        self._results: dict[Kind, tuple[Hashable, Any]] = {}
 
-    def find(self, key: Hashable) -> Any:
-        """Return the result for this key; None if another one is held."""
-        return self._result if key == self._key else None
+    def find(self, kind: Kind, key: Hashable) -> Any:
+        """Return the result for this key; None if another one is held, or none."""
+        held = self._results.get(kind)
+        return held[1] if held is not None and held[0] == key else None
 
-    def keep(self, key: Hashable, result: Any) -> None:
-        """Hold a result in place of the previous one."""
-        self._key, self._result = key, result
+    def keep(self, kind: Kind, key: Hashable, result: Any) -> None:
+        """Hold a result in place of the previous one of its kind."""
+        self._results[kind] = (key, result)
+
+    def drop(self, kind: Kind) -> None:
+        """Hold no result of a kind."""
+        self._results.pop(kind, None)

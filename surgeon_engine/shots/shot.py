@@ -15,19 +15,29 @@ from surgeon_engine.api.messages.run import (
     ShotFinished,
     Stage,
 )
-from surgeon_engine.calibration.windows import JudgingText
+from surgeon_engine.calibration.windows import JudgingText, digest_of
 from surgeon_engine.evaluation.evaluate import evaluate, references_of
 from surgeon_engine.evaluation.held_out import split
 from surgeon_engine.pruning.cost_accounting import cost_histogram, total_cost
-from surgeon_engine.pruning.measure_curvature import Factors, measure, of_units, pool
+from surgeon_engine.pruning.measure_curvature import (
+    Factors,
+    key_of_original,
+    measure,
+    of_units,
+    pool,
+)
 from surgeon_engine.pruning.methods import METHODS
 from surgeon_engine.pruning.methods.base import Allocation
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.threshold import Selection
+from surgeon_engine.runtime import devices
+from surgeon_engine.runtime.kept import Kind
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.shots.damping import DampingSearch, choose_damping, with_damping
 from surgeon_engine.shots.selection import Costs, cheapest_of, costs_of, remove
 from surgeon_engine.shots.smaller_batches import with_smaller_batches
+
+_KEPT_SHARE = 16  # hidden states are kept up to this part of the free memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +130,10 @@ def evaluate_original(state: PruningState, context: RunContext) -> Evaluation:
 
 
 def _evaluate_original(state: PruningState, context: RunContext) -> Evaluation:
+    """Return the evaluation that an earlier run has kept, or measure and keep it.
+
+    The runs of a sweep, or a diagnosis and the run after it, measure the same.
+    """
     windows = state.windows
     first = JudgingText(windows.text, windows.validation)
     texts = (first, *windows.others)
@@ -128,6 +142,21 @@ def _evaluate_original(state: PruningState, context: RunContext) -> Evaluation:
         parts = split(windows.calibration)
     held_out = None if parts is None else parts[1]
     batch, model = state.config.calibration.batch, state.loaded.model
+    key = (
+        (key_of_original(state), batch, tuple(text.name for text in texts)),
+        digest_of((*(text.windows for text in texts), held_out)),
+        windows.beginning,
+    )
+    kept = context.kept.find(Kind.BASELINE, key)
+    if kept is not None:
+        references, found = kept
+        with context.stage(Stage.BASELINE) as step:
+            step()
+        message = "The original was evaluated on these texts before: kept."
+        context.emit(Logged(Level.INFO, message))
+        state.keep_references(references)
+        return found
+    context.kept.drop(Kind.BASELINE)
     sizes = [len(text.windows) for text in texts]
     batches = 2 * sum(-(-size // batch) for size in sizes)
     if held_out is not None:
@@ -136,7 +165,10 @@ def _evaluate_original(state: PruningState, context: RunContext) -> Evaluation:
         references = references_of(model, texts, held_out, batch, step)
         state.keep_references(references)
         found = evaluate(model, references, step, is_original=True)
-    return msgspec.structs.replace(found, beginning=windows.beginning)
+    found = msgspec.structs.replace(found, beginning=windows.beginning)
+    if references.bytes <= devices.free_host_memory() // _KEPT_SHARE:
+        context.kept.keep(Kind.BASELINE, key, (references, found))
+    return found
 
 
 def evaluation(state: PruningState, context: RunContext, shot: int = 0) -> Evaluation:

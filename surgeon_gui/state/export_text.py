@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from surgeon_engine.api.config.export import Format
-from surgeon_engine.api.config.pruning import Memory
 from surgeon_engine.api.messages.benchmark import (
     Measured,
     Rate,
@@ -22,9 +21,10 @@ from surgeon_engine.api.messages.benchmark import (
     speedups,
 )
 from surgeon_engine.api.messages.run import Exported, Stage
-from surgeon_engine.api.planning.running_memory import memory_to_run
+from surgeon_engine.api.planning.running_memory import memory_of_export
 from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.state.job.file_formats import is_larger
+from surgeon_gui.state.ladder import default_context, fits_in
 from surgeon_gui.state.request import Request
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.step_text import stage_progress
@@ -78,16 +78,16 @@ def export_facts(run: RunState) -> Facts:
 def memory_to_run_of(run: RunState) -> str:
     """Return the memory in which the exported model runs; empty if it is not known.
 
-    The context is that of the target, if it is a memory.
+    The context is that of the target if it is a memory, or else one that the model
+    supports.
     """
     model, exported = run.model, run.exported
     if exported is None or model is None or not model.cache_width:
         return ""
-    target = run.config.pruning.target if run.config is not None else None
-    context = target.context if isinstance(target, Memory) else Memory().context
-    memory = memory_to_run(exported.weight_bytes, context, model)
-    return tr("{memory} with {n} tokens").format(
-        memory=numbers.size(memory), n=numbers.whole(context)
+    context = default_context((run,))
+    memory = memory_of_export(exported, run.layers, context, model)
+    return tr("{memory} with {n} tokens: fits in {size}").format(
+        memory=numbers.size(memory), n=numbers.whole(context), size=fits_in(memory)
     )
 
 

@@ -21,7 +21,7 @@ from surgeon_engine.api.config.toml import config_to_toml
 from surgeon_engine.api.messages.run import Evaluation
 from surgeon_gui.base.colours import LIGHT
 from surgeon_gui.base.translation import language, tr
-from surgeon_gui.state import export_text, step_text
+from surgeon_gui.state import export_text, ladder, step_text
 from surgeon_gui.state.job import alternatives
 from surgeon_gui.state.job.settings_list import settings
 from surgeon_gui.state.run import RunState, Status
@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 
 PICTURE_WIDTH = 680  # of an A4 page without its margins, in CSS pixels
 _ARROW = "\N{RIGHTWARDS ARROW}"
+_ABOUT_MEMORY = tr(
+    "The weights, keys and values of the context in 16 bits, and the buffers of 512 "
+    "tokens. The program that runs the model needs some memory on top."
+)
 
 Row = Sequence[str]
 
@@ -138,6 +142,11 @@ def _sections(run: RunState, context: ReportContext) -> Iterator[Section]:
         yield of_texts
     if (in_fewer_bits := _in_fewer_bits(run)) is not None:
         yield in_fewer_bits
+    if contexts := ladder.context_rows(run):
+        titles, *rows = contexts
+        yield Section(
+            tr("Memory to run it"), _ABOUT_MEMORY, table=ReportTable(rows, titles)
+        )
     if context.pictures:
         yield Section(tr("Charts"), pictures=context.pictures)
     if run.history:

@@ -160,7 +160,7 @@ CHOICES: dict[Enum, tuple[str, str]] = {
     Target.MEMORY: (
         tr("Memory to run it"),
         tr(
-            "Memory for the weights, the context and the logits of a batch. Your "
+            "Memory for the weights, the context and the buffers of a batch. Your "
             "programs and screen need some on top."
         ),
     ),

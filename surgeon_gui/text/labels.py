@@ -79,7 +79,7 @@ FIELDS = {
         tr(
             "Memory in which the pruned model runs: the weights in the number format "
             "of the export (step 5), keys and values of the context in 16 bits, and "
-            "the logits of 512 tokens. Your programs and screen need some on top."
+            "the buffers of 512 tokens. Your programs and screen need some on top."
         ),
         _GIGABYTE_NAME,
         decimals=3,

@@ -163,7 +163,7 @@ def model_summary(source: str = "demo") -> ModelSummary:
             for structure in Structure
         ),
         coupled=coupled,
-        cache_width=2 * BLOCKS * 192,
+        cache_width=2 * BLOCKS * 96,
     )
 
 

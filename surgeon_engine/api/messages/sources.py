@@ -109,6 +109,8 @@ class ModelSummary(msgspec.Struct, frozen=True):
     dtype: str = ""  # of the weights in the files; empty: quantized
     coupled: tuple[CoupledSummary, ...] = ()  # empty: the family is not known
     cache_width: int = 0  # numbers that each token of a context adds to keys and values
+    window_blocks: tuple[int, ...] = ()  # those whose attention has a sliding window
+    attention_window: int = 0  # tokens, of these blocks
 
 
 class ModelInspected(msgspec.Struct, frozen=True, tag=True):

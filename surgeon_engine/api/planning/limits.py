@@ -26,7 +26,7 @@ from surgeon_engine.api.errors import PruningError
 from surgeon_engine.api.formatting import format_percent
 from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
 from surgeon_engine.api.planning.rounding import ceil_share
-from surgeon_engine.api.planning.target_size import Goal
+from surgeon_engine.api.planning.target_size import Goal, size_in_unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +168,9 @@ def check_target_in_limits(
     same = "All layers lose equally many. " if pruning.has_same_widths else ""
     most, least = max_removable(pruning, model), min_removable(pruning, model)
     if goal.removed > most:
+        if pruning.is_sized:
+            smallest = size_in_unit(pruning, model, goal.dtype, most)
+            same += f"The smallest possible size is {smallest}. "
         raise PruningError(
             f"The target removes {goal.removed:,} weights ("
             f"{format_percent(goal.sparsity)} of the prunable ones), but at most "

@@ -11,6 +11,7 @@ remain. Bytes are those of the remaining parameters in the number format of the 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 
 from surgeon_engine.api.config.export import FileDtype, Format
@@ -23,6 +24,7 @@ from surgeon_engine.api.config.pruning import (
     ParameterShare,
     PrunableShare,
     PruningConfig,
+    Structure,
 )
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.errors import ConfigError
@@ -30,11 +32,13 @@ from surgeon_engine.api.formatting import format_size
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.planning.planned_file import BYTES_PER_PARAMETER, planned_file
 from surgeon_engine.api.planning.rounding import floor_share
-from surgeon_engine.api.planning.running_memory import memory_beside_weights
+from surgeon_engine.api.planning.running_memory import (
+    GIGABYTE,
+    planned_context,
+)
 
 _MILLION = 1_000_000
 _MEGABYTE = 1_000_000
-_GIGABYTE = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,7 @@ class Goal:
     parameter_share: float  # removed / all parameters
     parameters: int  # that remain
     weight_bytes: int  # of those
+    dtype: FileDtype  # in which they have these bytes
 
     def asked(self, share: float) -> int:
         """Return the maximum number of removed weights at a share of the goal."""
@@ -124,27 +129,36 @@ def _to_remove(pruning: PruningConfig, model: ModelSummary, dtype: FileDtype) ->
         case FileSize(megabytes=megabytes):
             size = floor_share(_MEGABYTE, megabytes)
             return planned_file(model, dtype, pruning).removed_for(size)
-        case Memory(gigabytes=gigabytes, context=context):
-            size = _memory_for_weights(gigabytes, context, model)
-            return planned_file(model, dtype, pruning).removed_for(size)
+        case Memory():
+            return _to_remove_for(pruning.target, pruning, model, dtype)
     return model.parameters - remaining
 
 
-def _memory_for_weights(gigabytes: float, context: int, model: ModelSummary) -> int:
-    """Return the bytes that a context of this length leaves for the weights.
+def _to_remove_for(
+    target: Memory, pruning: PruningConfig, model: ModelSummary, dtype: FileDtype
+) -> int:
+    """Return the smallest number of removed weights that reaches a memory.
+
+    0 if the whole model runs in it, and more than there are if no removal suffices.
 
     Raises:
-        ConfigError: It leaves none.
+        ConfigError: The context alone takes all of it.
     """
-    memory = round(gigabytes * _GIGABYTE)
-    beside = memory_beside_weights(context, model)
+    memory, context = round(target.gigabytes * GIGABYTE), target.context
+    planned = planned_context(context, model, pruning.kind)
+    beside = planned.beside(prunable_weights(pruning, model))
     if beside >= memory:
         raise ConfigError(
             f"A context of {context:,} tokens takes {format_size(beside)}, all of the "
             f"{format_size(memory)}.",
             "Choose a shorter context or more memory.",
         )
-    return memory - beside
+    file = planned_file(model, dtype, pruning)
+
+    def spare(removed: int) -> int:
+        return memory - file.bytes(removed) - planned.beside(removed)
+
+    return bisect_left(range(prunable_weights(pruning, model) + 1), 0, key=spare)
 
 
 def _goal(
@@ -161,6 +175,8 @@ def _goal(
         most = prunable // of * pruning.structure.removed
         if isinstance(pruning.target, PrunableShare):
             removed = min(removed, most)  # 66.7 % means every group of 1:3
+    if pruning.is_sized and not 0 < removed <= most:
+        _raise_out_of_reach(removed, most, pruning, model, dtype)
     if removed < 1 and not pruning.removes_nothing:
         raise ConfigError(
             f"The target keeps all {model.parameters:,} parameters.",
@@ -179,4 +195,58 @@ def _goal(
         parameter_share=removed / model.parameters,
         parameters=model.parameters - removed,
         weight_bytes=planned_file(model, dtype, pruning).bytes(removed),
+        dtype=dtype,
     )
+
+
+def _raise_out_of_reach(
+    removed: int,
+    most: int,
+    pruning: PruningConfig,
+    model: ModelSummary,
+    dtype: FileDtype,
+) -> None:
+    """Raise for a size in bytes that the model has already, or that it cannot have.
+
+    Raises:
+        ConfigError: always.
+    """
+    if removed < 1:
+        whole = size_in_unit(pruning, model, dtype, 0)
+        raise ConfigError(
+            f"In {dtype}, the unpruned model takes {whole}: no more than the target.",
+            "Ask for a smaller model; a target of 0 % only writes the model.",
+        )
+    least = size_in_unit(pruning, model, dtype, most)
+    raise ConfigError(
+        f"In {dtype}, the model takes {least} even without all its {most:,} prunable "
+        "weights: more than the target. Embeddings, norms and the head are not pruned.",
+        "Ask for a larger model, or choose a number format of fewer bits.",
+    )
+
+
+def memory_of_goal(
+    goal: Goal, context: int, model: ModelSummary, kind: Structure
+) -> int:
+    """Return the bytes in which the model of a goal runs with `context` tokens."""
+    beside = planned_context(context, model, kind).beside(goal.removed)
+    return goal.weight_bytes + beside
+
+
+def size_in_unit(
+    pruning: PruningConfig, model: ModelSummary, dtype: FileDtype, removed: int
+) -> str:
+    """Return the size of a model in the unit of its target, such as "1.20 GB".
+
+    Args:
+        pruning: has the target, a size in bytes.
+        model: the model before pruning.
+        dtype: the number format of the file.
+        removed: the number of removed weights.
+    """
+    size = planned_file(model, dtype, pruning).bytes(removed)
+    if isinstance(pruning.target, Memory):
+        context = pruning.target.context
+        beside = planned_context(context, model, pruning.kind).beside(removed)
+        return f"{format_size(size + beside)} with a context of {context:,} tokens"
+    return format_size(size)

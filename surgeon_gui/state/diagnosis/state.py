@@ -26,8 +26,12 @@ from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.messages.diagnosis import predicts_loss
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.messages.sources import ModelSummary
-from surgeon_engine.api.planning.running_memory import memory_to_run
-from surgeon_engine.api.planning.target_size import Goal, file_dtype, goal_of
+from surgeon_engine.api.planning.target_size import (
+    Goal,
+    file_dtype,
+    goal_of,
+    memory_of_goal,
+)
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.diagnosis.costs import Costs
 from surgeon_gui.state.job.targets import TARGET_FIELDS
@@ -202,7 +206,7 @@ def with_share(config: RunConfig, model: ModelSummary, share: float) -> PruningC
             megabytes = round(goal.weight_bytes / _MILLION, 6)
             return replace(pruning, target=FileSize(megabytes))
         case Memory(context=context):
-            memory = memory_to_run(goal.weight_bytes, context, model)
+            memory = memory_of_goal(goal, context, model, pruning.kind)
             gigabytes = round(memory / _BILLION, 9)
             return replace(pruning, target=Memory(gigabytes, context))
 

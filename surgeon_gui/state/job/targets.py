@@ -26,8 +26,12 @@ from surgeon_engine.api.config.pruning import (
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.messages.sources import ModelSummary
-from surgeon_engine.api.planning.running_memory import memory_to_run
-from surgeon_engine.api.planning.target_size import Goal, file_dtype, goal_of
+from surgeon_engine.api.planning.target_size import (
+    Goal,
+    file_dtype,
+    goal_of,
+    memory_of_goal,
+)
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.choices import CHOICES
 
@@ -200,13 +204,13 @@ def _value_in_unit(
     dtype: FileDtype,
 ) -> float:
     """Return the value in the unit `target` that leads to `goal`."""
-    context = values.get("context", Memory().context)
+    context, kind = values.get("context", Memory().context), values["structure"]
     value = {
         Target.PRUNABLE_SHARE: goal.sparsity,
         Target.PARAMETER_SHARE: goal.parameter_share,
         Target.PARAMETERS: goal.parameters / _MILLION,
         Target.FILE_SIZE: goal.weight_bytes / _MILLION,
-        Target.MEMORY: memory_to_run(goal.weight_bytes, context, model) / _BILLION,
+        Target.MEMORY: memory_of_goal(goal, context, model, kind) / _BILLION,
     }[target]
     name = target_field(target)
     if name == "sparsity" and value > _MAX_SHARE:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from surgeon_engine.api.config.fields import settings_of, values_of
-from surgeon_engine.api.config.pruning import Method, PruningConfig, Target
+from surgeon_engine.api.config.pruning import Memory, Method, PruningConfig, Target
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.sweep import Axis, combinations
 from surgeon_engine.api.errors import ConfigError
@@ -62,6 +62,17 @@ def proposed_values(state: AppState, unit: Target) -> str:
         if target_field(unit) in changes:
             found.append(float(f"{changes[target_field(unit)]:.3g}"))
     return numbers.number_list(found)
+
+
+def unit_note(state: AppState, unit: Target) -> str:
+    """Return what else belongs to a target in this unit; empty if nothing does."""
+    if unit is not Target.MEMORY:
+        return ""
+    target = state.config.pruning.target
+    context = (target if isinstance(target, Memory) else Memory()).context
+    return tr("Each with a context of {n} tokens, which step 3 sets.").format(
+        n=numbers.whole(context)
+    )
 
 
 def plan(state: AppState, sweep: Sweep) -> SweepPlan:

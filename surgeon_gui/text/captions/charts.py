@@ -21,6 +21,7 @@ _CHARTS = (
     "sensitivity",
     "planned",
     "architecture",
+    "compare_ladder",
     "compare_figures",
     "compare_settings",
 )

@@ -92,6 +92,10 @@ CAPTIONS = {
         tr("Log scale"), tr("Use a logarithmic vertical axis.")
     ),
     "compare_size_combo": Caption(tr("Size"), tr("Measure of size.")),
+    "compare_context_box": Caption(
+        tr("Context"),
+        tr("Length of prompt and answer together, for the memory to run the models."),
+    ),
     # report
     "report_button": Caption(
         tr("Save report"),

@@ -1,4 +1,4 @@
-"""Charts of the comparison: quality during the runs, and quality by size."""
+"""Charts of the comparison: quality during the runs and by size, and the ladder."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from PySide6.QtCore import QSignalBlocker, Signal, Slot
 from typing_extensions import override
 
+from surgeon_engine.api.config.fields import settings_of
+from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_gui.base.translation import tr
+from surgeon_gui.state import ladder
 from surgeon_gui.state.comparison import (
     ALONG,
     MEASURES,
@@ -22,10 +25,14 @@ from surgeon_gui.state.comparison import (
     measures,
     points,
 )
+from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.widgets.charts.series_chart import Axes, Series, SeriesChart
+from surgeon_gui.widgets.charts.table_card import TableCard
 from surgeon_gui.widgets.controls import button, choice_box, described
+from surgeon_gui.widgets.forms.inputs import WholeInput
 
 _MEASURE_LENGTH = 11  # characters
+_CONTEXT = settings_of(PruningConfig)["context"].option.limits
 
 
 class CurvesChart(SeriesChart):
@@ -159,3 +166,37 @@ class SizeChart(SeriesChart):
                 for point in points(self._runs, size, self._measure)
             ),
         ]
+
+
+class LadderCard(TableCard):
+    """The files of the runs by size, and the memory that holds each of them."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "compare_ladder",
+            tr("Which file fits which memory"),
+            tr("None of these runs has exported a model yet."),
+        )
+        self._runs: Sequence[ComparedRun] = ()
+        self._is_chosen = False  # the context, by the user
+        self._context = WholeInput(_CONTEXT, FIELDS["pruning.context"])
+        box = described(self._context.widget, "compare_context_box")
+        self._context.edited.connect(self._on_context_edited)
+        self.add_control(box)
+
+    def show_runs(self, runs: Sequence[ComparedRun]) -> None:
+        """Show the files of these runs and their originals."""
+        self._runs = runs
+        if not self._is_chosen:
+            self._context.show(ladder.default_context([each.run for each in runs]))
+        self._redraw()
+
+    @Slot(int)
+    def _on_context_edited(self, _: int) -> None:
+        self._is_chosen = True
+        self._redraw()
+
+    def _redraw(self) -> None:
+        context = self._context.value
+        found = ladder.rungs([(each.name, each.run) for each in self._runs], context)
+        self.show_table(ladder.table(found, context))

@@ -18,7 +18,7 @@ from surgeon_gui.state.comparison import (
     figures,
     protocol_note,
 )
-from surgeon_gui.views.comparison.charts import CurvesChart, SizeChart
+from surgeon_gui.views.comparison.charts import CurvesChart, LadderCard, SizeChart
 from surgeon_gui.widgets.charts.chart_card import ChartCard
 from surgeon_gui.widgets.charts.table_card import TableCard
 from surgeon_gui.widgets.controls import bold, button, heading, stack, text_label
@@ -47,6 +47,7 @@ class CompareView(QWidget):
         self._protocol.setProperty("problem", True)
         self._curves, self._sizes = CurvesChart(), SizeChart()
         self._curves.measure_chosen.connect(self._sizes.show_measure)
+        self._ladder = LadderCard()
         self._figures = TableCard("compare_figures", tr("Figures"), "")
         self._settings = TableCard(
             "compare_settings",
@@ -69,6 +70,7 @@ class CompareView(QWidget):
         return {
             "curves": self._curves,
             "sizes": self._sizes,
+            "ladder": self._ladder,
             "figures": self._figures,
             "settings": self._settings,
         }
@@ -83,6 +85,7 @@ class CompareView(QWidget):
             return
         self._curves.show_runs(runs)
         self._sizes.show_runs(runs, self._curves.measure)
+        self._ladder.show_runs(runs)
         self._figures.show_table(figures(runs))
         self._settings.show_table(differences(runs))
         note = protocol_note(runs)
@@ -129,7 +132,7 @@ class CompareView(QWidget):
             chart.setMinimumSize(_MIN_WIDTH, _MIN_CHART)
             self._charts_row.addWidget(chart, 1)
         column.addLayout(self._charts_row, 1)
-        for table in (self._figures, self._settings):
+        for table in (self._ladder, self._figures, self._settings):
             table.setMinimumWidth(_MIN_WIDTH)
             column.addWidget(table)
         return content

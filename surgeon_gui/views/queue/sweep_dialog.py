@@ -66,6 +66,8 @@ class SweepDialog(QDialog):
         own = Target(str(pruning.target.__struct_config__.tag))
         self._unit.setCurrentIndex(self._units.index(own) if own in self._units else 0)
         self._values = described(QLineEdit(), "sweep_values_edit")
+        self._unit_note = text_label(quiet=True)
+        self._unit_note.setObjectName("sweep_unit_note")
         self._methods = {
             method: explained(QCheckBox(choice_label(method)[0]), CHOICES[method][1])
             for method in methods_for(pruning.kind)
@@ -106,6 +108,7 @@ class SweepDialog(QDialog):
         column.addWidget(heading(tr("Targets")))
         column.addWidget(self._unit)
         column.addWidget(self._values)
+        column.addWidget(self._unit_note)
         column.addWidget(heading(tr("Methods")))
         column.addLayout(methods)
         for label in (self._summary, self._warning, self._problem):
@@ -119,6 +122,7 @@ class SweepDialog(QDialog):
     def _on_unit_chosen(self) -> None:
         unit = self._units[self._unit.currentIndex()]
         self._values.setText(sweep.proposed_values(self._state, unit))
+        show_problem(self._unit_note, sweep.unit_note(self._state, unit))
         self._check()
 
     @Slot()

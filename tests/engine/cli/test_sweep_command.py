@@ -45,9 +45,10 @@ def sweep(tmp_path, capsys):
     (tmp_path / "job.toml").write_text(JOB)
 
     def run(*settings):
-        sets = [part for each in settings for part in ("--set", each)]
+        given = [x for x in settings if "=" not in x]
+        sets = [y for x in settings if x not in given for y in ("--set", x)]
         folder = ["--run-dir", str(tmp_path / "runs")]
-        code = main(["sweep", str(tmp_path / "job.toml"), *sets, *folder])
+        code = main(["sweep", str(tmp_path / "job.toml"), *sets, *given, *folder])
         return code, *capsys.readouterr()
 
     return run
@@ -74,13 +75,24 @@ def test_runs_of_a_sweep_measure_the_original_once(sweep, tmp_path):
     code, out, _ = sweep("pruning.sparsity=0.2,0.4", *gates)
     assert code == 0
     assert out.count("measured before: kept") == 1
+    assert out.count("evaluated on these texts before: kept") == 1
     code, out, _ = sweep("pruning.sparsity=0.4", *gates, "evaluation.windows=0")
     assert code == 0
-    assert "measured before" not in out
+    assert "before: kept" not in out
     folders = sorted((tmp_path / "runs").glob("*sparsity=0.4*"))
     assert len(folders) == 2
     one, two = (load_file(x / "export" / "model.safetensors") for x in folders)
     assert all(torch.equal(W, two[name]) for name, W in one.items())
+    one, two = (RunFolder(x).read_report() for x in folders)
+    assert one.baseline == two.baseline
+    assert one.shots[-1].evaluation == two.shots[-1].evaluation
+
+
+def test_table_shows_the_memory_of_each_run(sweep):
+    code, out, _ = sweep("pruning.sparsity=0.2", "--context", "512")
+    assert code == 0
+    assert "memory, 512 tokens" in out
+    assert out.rstrip().endswith("0.25 GB")
 
 
 def test_failed_run_does_not_end_the_sweep_and_is_tried_again(

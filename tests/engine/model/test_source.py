@@ -228,6 +228,17 @@ def test_cache_width_is_that_of_the_models_cache(tmp_path, family):
     assert summary.cache_width * 3 == numbers
 
 
+def test_blocks_with_a_sliding_window_are_those_of_the_models_cache(tmp_path):
+    folder = save_tiny_model(tmp_path / "gemma3", "gemma3")
+    loaded = load_model(ModelConfig(source=str(folder)))
+    tokens = torch.zeros((1, 3), dtype=torch.long)
+    cache = loaded.model(tokens, use_cache=True).past_key_values
+    sliding = tuple(n for n, each in enumerate(cache.layers) if each.is_sliding)
+    summary = describe(loaded.model, loaded.source, loaded.stored)
+    assert summary.window_blocks == sliding != ()
+    assert summary.attention_window == loaded.model.config.sliding_window
+
+
 def test_unsupported_structures_have_a_reason(tmp_path):
     folder = save_tiny_model(tmp_path / "olmo2", "olmo2")
     support = {

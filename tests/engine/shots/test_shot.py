@@ -11,14 +11,18 @@ import pytest
 import torch
 
 from surgeon_engine.api.config.pruning import Damping, Method, Schedule, Structure
+from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.pruning import sparse_update
 from surgeon_engine.pruning.measure_curvature import measure, of_units
 from surgeon_engine.pruning.schedule import share_of_goal
+from surgeon_engine.runtime import devices
+from surgeon_engine.runtime.kept import Kept
+from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.shots import shot as shot_module
 from surgeon_engine.shots.damping import with_damping
 from surgeon_engine.shots.selection import remove, selection
-from surgeon_engine.shots.shot import ShotPlan, evaluation, run_shot
+from surgeon_engine.shots.shot import ShotPlan, evaluate_original, evaluation, run_shot
 from tests.helpers.pruning_states import make_state, silent_context
 from tests.helpers.tiers import thorough_except
 
@@ -50,6 +54,51 @@ def same(one, other) -> None:
         torch.testing.assert_close(
             layer.module.weight, twin.module.weight, rtol=0, atol=1e-3
         )
+
+
+def evaluated(state, kept):
+    """Evaluate the original, and return whether that was measured anew."""
+    events = []
+    context = RunContext("test", lambda each: events.append(each.event), kept)
+    found = evaluate_original(state, context)
+    return found, not any(isinstance(event, Logged) for event in events)
+
+
+def test_original_is_evaluated_once_for_the_same_texts():
+    kept = Kept()
+    first, second = make_state(sparsity=0.2), make_state(sparsity=0.4)
+    found, is_new = evaluated(first, kept)
+    assert is_new
+    assert evaluated(second, kept) == (found, False)
+    assert second.references is first.references
+    alone = make_state(sparsity=0.4)
+    assert evaluation(second, silent_context()) == evaluation(alone, silent_context())
+
+
+def test_original_is_evaluated_anew_for_other_texts_and_batches():
+    kept, state = Kept(), make_state()
+    evaluated(state, kept)
+    windows = replace(state.windows, validation=state.windows.validation[:2])
+    state._windows = windows
+    assert evaluated(state, kept)[1]
+    assert not evaluated(state, kept)[1]
+    state._windows = replace(windows, text="another name")
+    assert evaluated(state, kept)[1]
+    state.halve_batch()
+    assert evaluated(state, kept)[1]
+    searching = make_state(method=Method.LLM_SURGEON)  # has held-out windows, too
+    assert evaluated(searching, kept)[1]
+
+
+def test_large_hidden_states_are_not_kept(monkeypatch):
+    kept, state = Kept(), make_state()
+    free = shot_module._KEPT_SHARE * state.references.bytes
+    monkeypatch.setattr(devices, "free_host_memory", lambda: free - 1)
+    evaluated(state, kept)
+    assert evaluated(state, kept)[1]
+    monkeypatch.setattr(devices, "free_host_memory", lambda: free)
+    evaluated(state, kept)
+    assert not evaluated(state, kept)[1]
 
 
 def test_evaluation_says_how_the_windows_begin(monkeypatch):

@@ -37,7 +37,7 @@ def test_export_facts():
         "Format": "transformers, compact",
         "Number format": "float32",
         "Weights on disk": "8.4 MB (74 % of the original)",
-        "Memory to run it": "31.5 MB with 4,096 tokens",
+        "Memory to run it": "15.5 MB with 512 tokens: fits in 0.25 GB",
         "Verified with": "transformers 5.5.0",
         "Verified": f"same top token for {COMPARED_TOKENS}/{COMPARED_TOKENS}; "
         "max logit difference 1.5e-06",
@@ -53,7 +53,7 @@ def test_memory_to_run_has_the_context_of_the_target():
     result = exported("there", PruningConfig())
     run = RunState(config=config, model=model, exported=result)
     memory = numbers.size(memory_to_run(result.weight_bytes, 100, model))
-    text = f"{memory} with 100 tokens"
+    text = f"{memory} with 100 tokens: fits in 0.25{SPACE}GB"
     assert export_text.memory_to_run_of(run) == text
     old = msgspec.structs.replace(model, cache_width=0)  # of an earlier version
     assert export_text.memory_to_run_of(replace(run, model=old)) == ""

@@ -11,6 +11,7 @@ import pytest
 from surgeon_engine.api.config.export import QUANTIZED
 from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.api.planning.planned_file import PlannedFile
+from surgeon_engine.api.planning.running_memory import memory_to_run
 from surgeon_gui.state.report import ReportContext, report_html
 from surgeon_gui.state.runs.reading import read_state
 from surgeon_gui.text import numbers
@@ -64,3 +65,14 @@ def test_file_with_zeros_or_without_an_export_has_no_rivals(finished):
     assert TITLE in text_of(finished)
     assert TITLE not in text_of(zeros)
     assert TITLE not in text_of(replace(finished, exported=None))
+
+
+def test_memory_to_run_it_is_listed_by_context(finished):
+    model = msgspec.structs.replace(finished.model, longest_window=4096)
+    text = text_of(replace(finished, model=model))
+    for context in (2048, 4096):
+        size = finished.exported.weight_bytes
+        needed = memory_to_run(size, context, model)
+        row = f"{context:,} tokens {numbers.size(needed)} 0.25 GB"
+        assert row.replace("\xa0", " ") in text
+    assert "16,384 tokens" not in text

@@ -87,6 +87,7 @@ CHARTS = (
     "sensitivity",
     "planned",
     "architecture",
+    "compare_ladder",
     "compare_figures",
     "compare_settings",
 )
@@ -242,9 +243,9 @@ SPECIFICATION = (
         "protect_layer_action protect_block_action "
         "limit_half_action free_layer_action preset_delete_action "
         "preset_export_action compare_curves_log_button "
-        + chart_controls("compare_curves", "compare_size", "compare_figures")
+        + chart_controls("compare_curves", "compare_size", "compare_ladder")
         + " "
-        + chart_controls("compare_settings"),
+        + chart_controls("compare_figures", "compare_settings"),
     ),
     (
         NEVER,

@@ -65,6 +65,16 @@ def test_proposed_sizes_are_those_of_the_shares(state, unit):
     assert len(jobs(state, unit, text)) == 4
 
 
+def test_memories_have_the_context_of_the_draft(state):
+    assert sweep.unit_note(state, Target.FILE_SIZE) == ""
+    assert "4,096 tokens" in sweep.unit_note(state, Target.MEMORY)
+    pruning = replace(state.config.pruning, target=Memory(0.02, context=300))
+    state = replace(state, config=replace(state.config, pruning=pruning))
+    assert "300 tokens" in sweep.unit_note(state, Target.MEMORY)
+    (job,) = jobs(state, Target.MEMORY, "0.015")
+    assert job.pruning.target == Memory(0.015, context=300)
+
+
 @pytest.mark.parametrize(
     ("unit", "target"),
     [
@@ -72,12 +82,12 @@ def test_proposed_sizes_are_those_of_the_shares(state, unit):
         (Target.PARAMETER_SHARE, ParameterShare(0.07)),
         (Target.PARAMETERS, Parameters(2.5)),
         (Target.FILE_SIZE, FileSize(9.5)),
-        (Target.MEMORY, Memory(0.032)),
+        (Target.MEMORY, Memory(0.028)),
     ],
 )
 def test_each_unit_makes_its_own_target(state, unit, target):
     values = {"prunable_share": "7", "parameter_share": "7", "parameters": "2.5"}
-    values["memory"] = "0.032"
+    values["memory"] = "0.028"
     (job,) = jobs(state, unit, values.get(unit, "9.5"))
     assert job == replace(state.config, pruning=PruningConfig(target=target))
 

@@ -11,6 +11,7 @@ import pyqtgraph as pg
 import pytest
 from PySide6.QtCore import QPointF
 from PySide6.QtGui import QAction, QImage
+from PySide6.QtWidgets import QSpinBox
 
 from surgeon_engine.api.config.calibration import CalibrationConfig, MoreText
 from surgeon_engine.api.config.pruning import Method, Structure
@@ -21,7 +22,7 @@ from surgeon_gui.state import comparison
 from surgeon_gui.state.comparison import ComparedRun, Measure, Point, SizeMeasure, XAxis
 from surgeon_gui.state.job import settings_list
 from surgeon_gui.state.runs.reading import read_state
-from surgeon_gui.views.comparison.charts import CurvesChart, SizeChart
+from surgeon_gui.views.comparison.charts import CurvesChart, LadderCard, SizeChart
 from surgeon_gui.views.comparison.view import CompareView
 from surgeon_gui.views.runs.runs_panel import RunsPanel
 from surgeon_gui.widgets.charts.legend import Legend
@@ -345,6 +346,24 @@ def test_charts_reuse_their_plot_items(qtbot, comparing):
         runs_of(window).tick_only(())
         tick(qtbot, window, folders, 3)
     assert plot_of(window).getPlotItem().listDataItems() == items
+
+
+def test_ladder_follows_the_context(qtbot, runs):
+    card = LadderCard()
+    qtbot.addWidget(card)
+    card.show_runs(runs)
+    box = card.findChild(QSpinBox, "compare_context_box")
+    assert box.value() == 512  # of the model
+    titles, *rows = card.rows()
+    assert titles[3] == "Memory with 512 tokens"
+    assert {row[0] for row in rows} == {"a", "b", "c", "Bundled demo, original"}
+    box.setValue(100_000)
+    titles, *longer = card.rows()
+    assert titles[3] == "Memory with 100,000 tokens"
+    assert "but the model supports 512 tokens" in longer[0][4]
+    card.show_runs(runs[:2])
+    assert box.value() == 100_000
+    assert len(card.rows()) == 1 + 3
 
 
 def test_legend_has_the_line_of_the_best(qtbot, runs):

@@ -105,8 +105,8 @@ def test_editing_the_context_keeps_the_size_or_else_the_memory(page):
     assert find(page, "hold_memory_radio").isChecked()
     assert removed() == before
     memory = pruning_of(page).target.gigabytes
-    find(page, "pruning_context").setValue(2000)  # leaves more for the weights
-    assert pruning_of(page).target == Memory(memory, 2000)
+    find(page, "pruning_context").setValue(1500)  # leaves more for the weights
+    assert pruning_of(page).target == Memory(memory, 1500)
     assert removed() < before
 
 
