@@ -13,6 +13,7 @@ import torch
 from surgeon_engine.api.config.pruning import Damping, Method, Schedule, Structure
 from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.run import Stage
+from surgeon_engine.api.planning.running_memory import heads_left
 from surgeon_engine.pruning import sparse_update
 from surgeon_engine.pruning.measure_curvature import measure, of_units
 from surgeon_engine.pruning.schedule import share_of_goal
@@ -207,3 +208,12 @@ def test_later_shot_keeps_earlier_removals():
     assert second.sparsity > first.sparsity
     for name, mask in removed.items():
         assert (state.removed[name] | ~mask).all()
+
+
+def test_layers_of_a_shot_give_the_heads_that_blocks_keep():
+    state = make_state(structure=Structure.HEADS, sparsity=0.15)
+    shot = run_shot(state, ShotPlan(1, 1.0, previous_damping=None), silent_context())
+    left = heads_left(shot.layers)
+    removed = state.removed.values()
+    assert list(left.values()) == [1 - float(x.float().mean()) for x in removed]
+    assert sum(left.values()) < len(left)

@@ -48,6 +48,14 @@ def test_rungs_are_the_files_and_one_original_by_memory(runs):
     assert found[0].nats == run.evaluation.fidelity[0].divergence.value
 
 
+def test_kl_of_a_file_includes_that_of_saving_it(runs):
+    name, run = runs[0]
+    quantised = msgspec.structs.replace(run.exported, saving_divergence=0.5)
+    (rung, _) = ladder.rungs([(name, replace(run, exported=quantised))], 512)
+    nats = run.evaluation.fidelity[0].divergence.value
+    assert (rung.nats, rung.saving) == (pytest.approx(nats + 0.5), 0.5)
+
+
 def test_runs_without_export_are_no_rungs(runs):
     (name, run), *_ = runs
     assert ladder.rungs([(name, replace(run, exported=None))], 512) == ()
