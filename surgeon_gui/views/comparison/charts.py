@@ -171,6 +171,8 @@ class SizeChart(SeriesChart):
 class LadderCard(TableCard):
     """The files of the runs by size, and the memory that holds each of them."""
 
+    min_column = 105  # pixels; for seven columns of short texts
+
     def __init__(self) -> None:
         super().__init__(
             "compare_ladder",

@@ -16,7 +16,6 @@ from surgeon_gui.widgets.charts.chart_card import ChartCard
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 Table = tuple[tuple[str, ...], ...]  # of texts, the header first
-_MIN_COLUMN = 150  # pixels; the table scrolls in a narrower window
 _EDGES = 4
 _PADDING, _MAX_HEIGHT = 14, 1000  # pixels, of a title
 _WRAPPED = int(Qt.AlignmentFlag.AlignLeft) | int(Qt.TextFlag.TextWordWrap)
@@ -24,6 +23,8 @@ _WRAPPED = int(Qt.AlignmentFlag.AlignLeft) | int(Qt.TextFlag.TextWordWrap)
 
 class TableCard(ChartCard):
     """A column of labels and one for each run; as high as its rows."""
+
+    min_column = 150  # pixels; the table scrolls in a narrower window
 
     def __init__(self, name: str, title: str, when_empty: str) -> None:
         super().__init__(name, title, when_empty)
@@ -42,7 +43,7 @@ class TableCard(ChartCard):
         header = table.horizontalHeader()
         header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft)
         header.setHighlightSections(False)
-        header.setMinimumSectionSize(_MIN_COLUMN)
+        header.setMinimumSectionSize(self.min_column)
         header.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
         header.sectionResized.connect(self._fit)
         self.set_body(table)
@@ -78,7 +79,7 @@ class TableCard(ChartCard):
             self._table.rowHeight(row) for row in range(self._table.rowCount())
         )
         scroll = self._table.horizontalScrollBar()
-        is_wide = self._table.columnCount() * _MIN_COLUMN > self._table.width()
+        is_wide = self._table.columnCount() * self.min_column > self._table.width()
         self._table.setFixedHeight(
             height + (scroll.sizeHint().height() if is_wide else 0)
         )
