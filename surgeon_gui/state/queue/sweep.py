@@ -8,14 +8,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from surgeon_engine.api.config.fields import settings_of, values_of
-from surgeon_engine.api.config.pruning import Memory, Method, PruningConfig, Target
+from surgeon_engine.api.config.pruning import (
+    AnyTarget,
+    Memory,
+    Method,
+    PruningConfig,
+    Target,
+)
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.sweep import Axis, combinations
 from surgeon_engine.api.errors import ConfigError
-from surgeon_engine.api.planning.target_size import file_dtype
+from surgeon_engine.api.messages.sources import ModelSummary
+from surgeon_engine.api.planning.automatic_settings import with_width_multiple
+from surgeon_engine.api.planning.running_memory import usable_context
+from surgeon_engine.api.planning.target_size import file_dtype, memory_of_goal
 from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.state.app import AppState
-from surgeon_gui.state.job.targets import converted, target_field
+from surgeon_gui.state.job.file_formats import leaves_zeros
+from surgeon_gui.state.job.plan_text import brief_target
+from surgeon_gui.state.job.targets import converted, goal_or_none, target_field
+from surgeon_gui.state.ladder import fits_in
 from surgeon_gui.state.queue.checks import check_job, job_obstacle
 from surgeon_gui.state.queue.state import QueuedRun
 from surgeon_gui.state.queue.text import needs, run_name
@@ -23,6 +35,7 @@ from surgeon_gui.text import numbers
 from surgeon_gui.text.choices import choice_label
 
 MAX_RUNS = 30
+_MAX_LINES = 8  # of the forecast
 _SHARES = (0.1, 0.2, 0.3, 0.4)  # that are proposed
 _OF_SHARE = (Target.PRUNABLE_SHARE, Target.PARAMETER_SHARE)
 
@@ -116,6 +129,43 @@ def summary(found: SweepPlan, free_disk: int | None) -> str:
         return f"{text}."
     free = numbers.size(free_disk)
     return tr("{text}; {free} are free.").format(text=text, free=free)
+
+
+def forecast(found: SweepPlan, model: ModelSummary | None) -> str:
+    """Return the size of the file of each target and which memory fits it, in lines.
+
+    Empty if the files keep their size, or without runs.
+    """
+    lines: dict[AnyTarget, str] = {}
+    for run in found.runs:
+        target = run.config.pruning.target
+        if model is not None and target not in lines:
+            lines[target] = _forecast(run.config, model)
+    shown = [line for line in lines.values() if line]
+    if (more := len(shown) - _MAX_LINES) > 0:
+        text = ntr("and {n} more size", "and {n} more sizes", more)
+        shown[_MAX_LINES:] = [text.format(n=more)]
+    return "\n".join(shown)
+
+
+def _forecast(config: RunConfig, model: ModelSummary) -> str:
+    goal = goal_or_none(with_width_multiple(config, model), model)
+    if goal is None or leaves_zeros(config) or not model.cache_width:
+        return ""
+    target = config.pruning.target
+    context = usable_context(Memory().context, model)
+    if isinstance(target, Memory):
+        context = target.context
+    memory = memory_of_goal(goal, context, model, config.pruning.kind)
+    return tr(
+        "{target}: weights {weights}, {memory} with {n} tokens, fits in {fits}"
+    ).format(
+        target=brief_target(config.pruning),
+        weights=numbers.size(goal.weight_bytes),
+        memory=numbers.size(memory),
+        n=numbers.whole(context),
+        fits=fits_in(memory),
+    )
 
 
 def disk_warning(found: SweepPlan, free_disk: int | None) -> str:

@@ -34,7 +34,7 @@ from surgeon_gui.widgets.controls import (
     warning_label,
 )
 
-_WIDTH = 460
+_WIDTH = 560
 _CHECK_DELAY_MS = 300  # after the last key
 _UNITS = {
     Target.PRUNABLE_SHARE: tr("{unit} (%)"),
@@ -76,6 +76,8 @@ class SweepDialog(QDialog):
             box.setObjectName(f"sweep_{method.value}_check")
             box.setChecked(method is pruning.method)
             box.toggled.connect(self._check)
+        self._forecast = text_label(quiet=True)
+        self._forecast.setObjectName("sweep_forecast")
         self._summary = text_label()
         self._summary.setObjectName("sweep_summary")
         self._warning = warning_label("sweep_warning")
@@ -111,7 +113,7 @@ class SweepDialog(QDialog):
         column.addWidget(self._unit_note)
         column.addWidget(heading(tr("Methods")))
         column.addLayout(methods)
-        for label in (self._summary, self._warning, self._problem):
+        for label in (self._forecast, self._summary, self._warning, self._problem):
             column.addWidget(label)
         column.addStretch()
         column.addLayout(answer_row(self._cancel, self._add))
@@ -137,6 +139,7 @@ class SweepDialog(QDialog):
         unit = self._units[self._unit.currentIndex()]
         methods = tuple(x for x, box in self._methods.items() if box.isChecked())
         self._plan = sweep.plan(self._state, Sweep(unit, self._values.text(), methods))
+        show_problem(self._forecast, sweep.forecast(self._plan, self._state.model))
         show_problem(self._summary, sweep.summary(self._plan, self._free))
         show_problem(self._warning, sweep.disk_warning(self._plan, self._free))
         show_problem(self._problem, self._plan.problem)

@@ -20,9 +20,11 @@ from surgeon_engine.api.config.pruning import (
 )
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.planning.estimate import estimate
+from surgeon_engine.api.planning.running_memory import memory_to_run
 from surgeon_gui.base import translation
 from surgeon_gui.state.queue import sweep
 from surgeon_gui.state.queue.sweep import MAX_RUNS, Sweep
+from surgeon_gui.text import numbers
 from tests.helpers.fake_engine import model_summary
 from tests.helpers.fake_machine import machine
 from tests.helpers.queued_runs import ready_state
@@ -73,6 +75,29 @@ def test_memories_have_the_context_of_the_draft(state):
     assert "300 tokens" in sweep.unit_note(state, Target.MEMORY)
     (job,) = jobs(state, Target.MEMORY, "0.015")
     assert job.pruning.target == Memory(0.015, context=300)
+
+
+def test_forecast_has_a_line_for_each_target(state):
+    methods = (Method.FIRST_ORDER, Method.MAGNITUDE)
+    found = sweep.plan(state, Sweep(Target.FILE_SIZE, "9.5, 8", methods))
+    assert len(found.runs) == 4
+    first, second = sweep.forecast(found, state.model).split("\n")
+    memory = memory_to_run(9_500_000, 512, state.model)
+    assert numbers.size(memory) in first
+    assert "with 512 tokens, fits in 0.25" in first
+    assert "8.0" in second
+    many = ", ".join(f"9.{n}" for n in range(10))
+    lines = sweep.forecast(
+        sweep.plan(state, Sweep(Target.FILE_SIZE, many, FIRST)), state.model
+    ).split("\n")
+    assert len(lines) == 9 and lines[-1] == "and 2 more sizes"
+
+
+def test_files_with_zeros_have_no_forecast(state):
+    pruning = PruningConfig(structure=Elements())
+    state = replace(state, config=replace(state.config, pruning=pruning))
+    found = sweep.plan(state, Sweep(Target.PRUNABLE_SHARE, "20", FIRST))
+    assert found.runs and sweep.forecast(found, state.model) == ""
 
 
 @pytest.mark.parametrize(

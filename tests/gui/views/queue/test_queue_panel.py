@@ -174,6 +174,7 @@ def test_sweep_adds_a_run_for_each_target_and_method(qtbot, window):
     assert find(dialog, "sweep_values_edit", QLineEdit).text() == "10, 20, 30, 40"
     assert find(dialog, "sweep_llm_surgeon_check", QCheckBox).isChecked()
     assert find(dialog, "sweep_summary").text().startswith("4 runs: about ")
+    assert find(dialog, "sweep_forecast").text().count("fits in") == 4
     assert problems(dialog) == []
     find(dialog, "sweep_magnitude_check", QCheckBox).click()
     assert find(dialog, "sweep_summary").text().startswith("8 runs: about ")
