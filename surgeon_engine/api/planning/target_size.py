@@ -11,6 +11,7 @@ remain. Bytes are those of the remaining parameters in the number format of the 
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from dataclasses import dataclass
 
@@ -236,7 +237,9 @@ def memory_of_goal(
 def size_in_unit(
     pruning: PruningConfig, model: ModelSummary, dtype: FileDtype, removed: int
 ) -> str:
-    """Return the size of a model in the unit of its target, such as "1.20 GB".
+    """Return the size of a model in the unit of its target, rounded up.
+
+    A target of this size can thus be reached.
 
     Args:
         pruning: has the target, a size in bytes.
@@ -248,5 +251,6 @@ def size_in_unit(
     if isinstance(pruning.target, Memory):
         context = pruning.target.context
         beside = planned_context(context, model, pruning.kind).beside(removed)
-        return f"{format_size(size + beside)} with a context of {context:,} tokens"
-    return format_size(size)
+        gigabytes = math.ceil((size + beside) / _MEGABYTE) / 1000
+        return f"{gigabytes:,.3f} GB with a context of {context:,} tokens"
+    return f"{math.ceil(10 * size / _MEGABYTE) / 10:,.1f} MB"

@@ -59,8 +59,10 @@ def report_of(tmp_path, name):
 
 
 def test_each_value_is_a_run_of_its_own(sweep, tmp_path):
-    code, out, _ = sweep("pruning.sparsity=0.2,0.4")
+    code, out, _ = sweep("pruning.sparsity=0.2,0.4", "--context", "512")
     assert code == 0
+    assert "memory, 512 tokens" in out
+    assert out.rstrip().endswith("0.25 GB")
     assert "Run 2 of 2: pruning.sparsity=0.4" in out
     few = report_of(tmp_path, "job_pruning.sparsity=0.2").shots[-1]
     many = report_of(tmp_path, "job_pruning.sparsity=0.4").shots[-1]
@@ -86,13 +88,6 @@ def test_runs_of_a_sweep_measure_the_original_once(sweep, tmp_path):
     one, two = (RunFolder(x).read_report() for x in folders)
     assert one.baseline == two.baseline
     assert one.shots[-1].evaluation == two.shots[-1].evaluation
-
-
-def test_table_shows_the_memory_of_each_run(sweep):
-    code, out, _ = sweep("pruning.sparsity=0.2", "--context", "512")
-    assert code == 0
-    assert "memory, 512 tokens" in out
-    assert out.rstrip().endswith("0.25 GB")
 
 
 def test_failed_run_does_not_end_the_sweep_and_is_tried_again(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 
@@ -93,8 +95,8 @@ def test_target_is_the_largest_model_that_runs_in_the_memory(kind):
 @pytest.mark.parametrize(
     ("gigabytes", "words"),
     [
-        (0.5, "In float32, the unpruned model takes 20.1 MB with a context of 1,000"),
-        (0.0095, "takes 10.4 MB with a context of 1,000 tokens even without all its"),
+        (0.5, "In float32, the unpruned model takes 0.021 GB with a context of 1,000"),
+        (0.0095, "takes 0.011 GB with a context of 1,000 tokens even without all its"),
         (0.008, "A context of 1,000 tokens takes 8.8 MB, all of the 8.0 MB"),
     ],
 )
@@ -111,8 +113,10 @@ def test_target_below_what_is_possible_names_the_smallest_size():
     goal = goal_of(pruning, MODEL, FileDtype.FLOAT32)
     with pytest.raises(PruningError, match="at most") as raised:
         check_target_in_limits(goal, pruning, MODEL)
-    words = "The smallest possible size is 13.0 MB with a context of 1,000 tokens."
+    words = "The smallest possible size is 0.014 GB with a context of 1,000 tokens."
     assert words in raised.value.hint
+    named = replace(pruning, target=Memory(0.014, CONTEXT))
+    check_target_in_limits(goal_of(named, MODEL, FileDtype.FLOAT32), named, MODEL)
 
 
 def test_smallest_memory_holds_the_model():
