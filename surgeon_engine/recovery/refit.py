@@ -20,7 +20,7 @@ residual term is that of error feedback across layers.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -32,6 +32,7 @@ from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.recovery.block_pair import BlockPair, Hook, hooked
 from surgeon_engine.recovery.least_squares import FitResult, NormalEquations, fit
+from surgeon_engine.runtime import ranks
 
 _TOLERANCE = 1e-2  # relative, of the probe for outputs that reach the residual stream
 
@@ -79,16 +80,14 @@ class _BlockRefit:
     def run(self) -> dict[str, FitResult]:
         """Refit the layers in the order of their calls."""
         groups = self._in_order()
-        self._direct = {t.layer.name for t in self._targets if self.adds_to_residual(t)}
+        self._direct = ranks.agree(self._direct_names)
         results: dict[str, FitResult] = {}
         done: list[Target] = []  # whose outputs reach the residual stream
         try:
             self._run_original()
             for group in groups:
                 sums = self._sums(group, done)
-                for target in group:
-                    W, zeros = target.layer.weight(), target.zeros
-                    W, result = fit(W, zeros.to(W.device), *sums[target.layer.name])
+                for target, (W, result) in _fits(group, sums):
                     if result.ridge is not None:
                         target.layer.write(W)
                     results[target.layer.name] = result
@@ -99,22 +98,31 @@ class _BlockRefit:
                 self._pair.store.drop(outputs)
         return results
 
+    def _direct_names(self) -> set[str]:
+        """Return the layers whose output is added to that of the block."""
+        return {t.layer.name for t in self._targets if self.adds_to_residual(t)}
+
     def _in_order(self) -> list[list[Target]]:
         """Return the layers in the order of their calls, grouped by their input."""
-        called: list[tuple[int, Target]] = []
+        by_name = {t.layer.name: t for t in self._targets}
+        groups = ranks.agree(self._names_in_order)
+        return [[by_name[name] for name in group] for group in groups]
+
+    def _names_in_order(self) -> list[list[str]]:
+        called: list[tuple[int, str]] = []
         held: list[Tensor] = []  # so that no other input can get the same id
 
         def note(target: Target) -> Callable[..., None]:
             def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
                 held.append(inputs[0])
-                called.append((id(inputs[0]), target))
+                called.append((id(inputs[0]), target.layer.name))
 
             return hook
 
         with hooked((t.original.module, note(t), True) for t in self._targets):
             self._pair.run_original(self._pair.before[0][:1])
         groups = itertools.groupby(called, key=lambda entry: entry[0])
-        return [[target for _, target in group] for _, group in groups]
+        return [[name for _, name in group] for _, group in groups]
 
     def adds_to_residual(self, target: Target) -> bool:
         """Return whether the output of a layer is added to that of the block.
@@ -199,6 +207,7 @@ class _BlockRefit:
                         found.add(X, Y)
                     else:
                         found.add_targets(X, Y)
+        NormalEquations.add_up([each for pair in sums.values() for each in pair])
         return sums
 
     def _error_before(
@@ -227,6 +236,24 @@ class _BlockRefit:
         """Return what the original's layer computed for a batch, a row per token."""
         outputs = self._outputs[of.layer.name][number]
         return outputs.to(device).flatten(0, -2).float()
+
+
+def _fits(
+    group: Sequence[Target], sums: dict[str, tuple[NormalEquations, NormalEquations]]
+) -> Iterator[tuple[Target, tuple[Tensor, FitResult]]]:
+    """Yield each layer with its new weight and the result of its fit.
+
+    Where several processes share a run, each fits some of the layers.
+    """
+
+    def fitted(place: int) -> tuple[Tensor, FitResult]:
+        layer, zeros = group[place].layer, group[place].zeros
+        W = layer.weight()
+        W, result = fit(W, zeros.to(W.device), *sums[layer.name])
+        return W.to(layer.module.weight.dtype), result
+
+    for place, found in ranks.divided(range(len(group)), int, fitted):
+        yield group[place], found
 
 
 def _zero_sums(
