@@ -110,8 +110,8 @@ class _Reconstruction:
                 found = self._pair.run_pruned(self._of(self._pair.of_pruned, own))
                 expected = self._of(self._pair.after, own).to(found.device)
                 error = (found.float() - expected.float()).square().sum()
-                count = len(windows) * self._numbers
-                (error / (count * self._energy)).backward()
+                mean = error / (len(windows) * self._numbers)
+                (mean / self._energy).backward()
             rate = _RATE / self._pair.after[0].shape[-1]
             self._weights.step(rate_at(rate, done, done / (EPOCHS * count)))
             if self._is_stopped:
