@@ -326,7 +326,7 @@ def _labels(
     if request.labels is Fisher.EMPIRICAL:
         yield labels.flatten()
         return
-    sums = predicted.detach().softmax(dim=1).cumsum(dim=1)
+    sums = predicted.detach().softmax(dim=1).cumsum_(dim=1)
     for of_draw in numbers[:, :, : labels.shape[1]].unbind(dim=1):
         places = of_draw.reshape(-1, 1) * sums[:, -1:]
         drawn = torch.searchsorted(sums, places, right=True).squeeze(1)
