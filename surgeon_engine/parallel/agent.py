@@ -40,24 +40,33 @@ def main(arguments: list[str]) -> int:
     try:
         run.run(options)
     except ChildFailedError as error:
-        # One that has lost another exits, too.
-        found = sorted(error.failures.items(), key=lambda x: (x[1].exitcode > 0, x[0]))
-        rank, failed = found[0]
-        JsonOutput().write(Envelope("", time.time(), _reason(rank, failed.exitcode)))
+        codes = {rank: failed.exitcode for rank, failed in error.failures.items()}
+        JsonOutput().write(Envelope("", time.time(), reason(codes)))
         return 1
     return 0
 
 
-def _reason(rank: int, code: int) -> Failed:
-    """Return why a process has ended; of a signal, `code` is minus its number."""
-    which = f"Process {rank + 1} of the run"
+def reason(codes: dict[int, int]) -> Failed:
+    """Return why the processes have ended.
+
+    Args:
+        codes: their exit codes by rank; minus the number of a signal.
+    """
+
+    def how_little_it_says(rank: int) -> int:
+        # The others are terminated, or exit because they have lost one.
+        is_terminated = codes[rank] == -signal.SIGTERM
+        return 2 if is_terminated else int(codes[rank] > 0)
+
+    rank = min(sorted(codes), key=how_little_it_says)
+    code = codes[rank]
     if code == -signal.SIGKILL:
         how = "was killed by the system, probably because memory ran out"
     elif code < 0:
         how = f"crashed (signal {-code}, {signal.strsignal(-code)})"
     else:
         how = f"exited unexpectedly (exit code {code})"
-    return Failed(f"{which} {how}.")
+    return Failed(f"Process {rank + 1} of the run {how}.")
 
 
 if __name__ == "__main__":

@@ -82,8 +82,8 @@ def go_on(event, context):
     """React to no event."""
 
 
-def in_two_ranks(configs, folder, react=go_on, work=Recorder.run):
-    """Run jobs in two processes; return the events of the first one."""
+def in_two_ranks(configs, folder, react=go_on, work=Recorder.run, size=2):
+    """Run jobs in several processes; return the events of the first one."""
 
     def do(rank):
         events = []
@@ -96,10 +96,10 @@ def in_two_ranks(configs, folder, react=go_on, work=Recorder.run):
                 events += recorder.events
         return events
 
-    first, second = run_ranks(do)
+    first, *others = run_ranks(do, size)
     if isinstance(first, Exception):
         return first
-    assert second == []  # it is silent
+    assert all(events == [] for events in others)
     return first
 
 
@@ -110,10 +110,10 @@ def in_one(configs, folder, react=go_on):
         recorder.run(config, folder / name)
 
 
-def compare(configs, folder, react=go_on):
-    """Do jobs in two processes and in one, and compare the results."""
-    events = in_two_ranks(configs, folder / "two", react)
-    in_one(configs, folder / "one", react)
+def compare(configs, folder, size=2):
+    """Do jobs in several processes and in one, and compare the results."""
+    events = in_two_ranks(configs, folder / "two", size=size)
+    in_one(configs, folder / "one")
     for name in configs:
         assert_same_result(folder / "one" / name, folder / "two" / name)
     return events
@@ -151,6 +151,13 @@ def test_two_ranks_remove_what_one_removes(tmp_path, family, structure, method):
         tmp_path, level, family=family, structure=structure, method=method
     )
     compare({"run": config}, tmp_path)
+
+
+@pytest.mark.thorough
+def test_four_ranks_of_which_some_have_no_window(tmp_path):
+    config = config_of(tmp_path, Recovery.BOTH, **FIRST_ORDER)
+    paper = config_of(tmp_path, structure=Structure.ROWS_AND_COLUMNS, **PAPER)
+    compare({"gates": config, "factors": paper}, tmp_path, size=4)
 
 
 @pytest.mark.thorough

@@ -31,6 +31,8 @@ from surgeon_engine.api.messages.run import (
     StageStarted,
 )
 from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.cli.main import main
+from surgeon_engine.parallel.agent import reason
 from surgeon_engine.parallel.group import RunFailed, gpus_for, work_in_group
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.run_context import RunCancelled, RunContext
@@ -231,3 +233,31 @@ def test_gpus_of_a_job_are_those_that_there_are(tmp_path, monkeypatch):
     assert gpus_for(ModelConfig(gpus=0), start) == 1
     with pytest.raises(ConfigError, match="has no GPU"):
         gpus_for(ModelConfig(gpus=2), start)
+
+
+def test_process_that_has_ended_first_is_named():
+    killed, terminated, lost = -signal.SIGKILL, -signal.SIGTERM, 1
+    for codes, message in (
+        ({0: terminated, 1: killed}, "Process 2 of the run was killed by the system"),
+        ({0: lost, 1: killed}, "Process 2 of the run was killed by the system"),
+        ({0: lost, 1: -11}, "Process 2 of the run crashed (signal 11"),
+        ({0: terminated, 2: lost}, "Process 3 of the run exited unexpectedly (exit"),
+    ):
+        assert reason(codes).message.startswith(message)
+
+
+@pytest.mark.thorough
+def test_command_line_starts_a_process_for_each_gpu(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(devices, "gpu_count", lambda: 2)  # they compute on the CPU
+    file = tmp_path / "job.toml"
+    file.write_text(config_to_toml(config_of(tmp_path)))
+    where = ["--run-dir", str(tmp_path), "--name", "run", "--gpus", "all"]
+    assert main(["run", str(file), *where]) == 0
+    assert "shot 2: " in capsys.readouterr().out
+    run = RunFolder(tmp_path / "run")
+    assert run.read_report().device.startswith("2 x ")
+    assert run.read_config().model.gpus == 2
+    file.write_text(config_to_toml(config_of(tmp_path, windows=3)))
+    where[3] = "again"
+    assert main(["run", str(file), *where]) == 1
+    assert "2 GPUs need at least 4 calibration windows" in capsys.readouterr().out
