@@ -109,6 +109,7 @@ class _BlockRefit:
         return [[by_name[name] for name in group] for group in groups]
 
     def _names_in_order(self) -> list[list[str]]:
+        """Return the names of these layers, as the first process finds them."""
         called: list[tuple[int, str]] = []
         held: list[Tensor] = []  # so that no other input can get the same id
 

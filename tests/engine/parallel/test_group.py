@@ -9,6 +9,7 @@ import sys
 import psutil
 import pytest
 
+from surgeon_engine import server
 from surgeon_engine.api.config.pruning import Fisher, Method
 from surgeon_engine.api.config.run import Device, ModelConfig
 from surgeon_engine.api.config.toml import config_to_toml
@@ -21,7 +22,7 @@ from surgeon_engine.api.messages.commands import (
     StartRun,
     StopAndKeep,
 )
-from surgeon_engine.api.messages.events import Failed
+from surgeon_engine.api.messages.events import Envelope, Failed
 from surgeon_engine.api.messages.run import (
     Paused,
     RunFinished,
@@ -261,3 +262,17 @@ def test_command_line_starts_a_process_for_each_gpu(tmp_path, monkeypatch, capsy
     where[3] = "again"
     assert main(["run", str(file), *where]) == 1
     assert "2 GPUs need at least 4 calibration windows" in capsys.readouterr().out
+
+
+def test_engine_does_not_repeat_the_failure_of_its_processes(tmp_path, monkeypatch):
+    def fail(command, context):
+        context.pass_on(Envelope(command.run, 0.0, Failed("Made up.")))
+        raise RunFailed
+
+    monkeypatch.setattr(server, "work_on_run", fail)
+    envelopes = []
+    engine = server.Engine(envelopes.append)
+    engine.handle(StartRun(run="run", config=config_of(tmp_path), folder=""))
+    engine._queue.put(None)
+    engine.serve()
+    assert [each.event for each in envelopes if each.run] == [Failed("Made up.")]

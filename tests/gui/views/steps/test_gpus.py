@@ -10,6 +10,8 @@ from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_gui.base.settings import Settings
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.job.resource_text import check_draft, describe_settled
+from surgeon_gui.state.run import RunState
+from surgeon_gui.views.live.resources_view import ResourcesView
 from surgeon_gui.views.steps.model_page import ModelPage
 from tests.helpers.fake_machine import PLENTY, machine
 from tests.helpers.fake_thread import FakeThread
@@ -36,6 +38,17 @@ def test_gpus_are_offered_where_there_are_several(qtbot, qapp, tmp_path):
     field.setValue(0)
     assert field.text() == "All"
     assert session.state.config.model.gpus == 0
+
+
+@pytest.mark.slow
+def test_run_names_its_devices(qtbot, qapp):
+    view = ResourcesView()
+    qtbot.addWidget(view)
+    label = find(view, "resources_device_label")
+    view.show_run(RunState(), 0.0)
+    assert label.isHidden()
+    view.show_run(RunState(device="2 x a fake GPU"), 0.0)
+    assert label.text() == "Computed on 2 x a fake GPU."
 
 
 def test_plan_says_how_many_gpus_share_the_run(tmp_path):
