@@ -41,7 +41,12 @@ from surgeon_engine.api.config.toml import (
     read_config,
     with_paths_from,
 )
-from surgeon_engine.api.errors import ConfigError, EngineError, RunFolderError
+from surgeon_engine.api.errors import (
+    ConfigError,
+    EngineError,
+    ProcessError,
+    RunFolderError,
+)
 from surgeon_engine.api.messages.benchmark import BenchmarkSettings, summarize
 from surgeon_engine.api.messages.commands import ResumeRun, StartRun, StopAndKeep
 from surgeon_engine.api.messages.events import Cancelled, Envelope
@@ -362,10 +367,10 @@ def _work_on(
                 output.print_line(f"To resume it later: surgeon resume {folder}")
             raise
         except RunFailed as error:  # its processes have sent the reason
-            raise typer.Exit(1) from error
+            raise ProcessError(error.reason.message, error.reason.hint) from error
         except ranks.RankLost as error:
-            context.emit(failure(error))
-            raise typer.Exit(1) from error
+            context.emit(found := failure(error))
+            raise ProcessError(found.message, found.hint) from error
         except Exception as error:
             context.emit(failure(error))
             raise
@@ -393,10 +398,14 @@ def _ended_by_signals() -> Iterator[None]:
     # `nohup` has them ignored.
     numbers = [x for x in numbers if signal.getsignal(x) is not signal.SIG_IGN]
     before = {number: signal.signal(number, interrupt) for number in numbers}
+    after: dict[Any, Any] = before
     try:
         yield
+    except ranks.RankLost:
+        after = dict.fromkeys(numbers, signal.SIG_IGN)  # until it has said why
+        raise
     finally:
-        for number, handler in before.items():
+        for number, handler in after.items():
             signal.signal(number, handler)
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from surgeon_engine import pipeline
 from surgeon_engine.api.config.run import Device, ModelConfig
 from surgeon_engine.api.decoding import json_decoder
-from surgeon_engine.api.errors import ConfigError, ProcessError
+from surgeon_engine.api.errors import ConfigError, ProcessError, RunFolderError
 from surgeon_engine.api.json_process import (
     PASSIVE_WAITING,
     JsonProcess,
@@ -30,6 +31,10 @@ _HINT = "What was saved is not lost: resume the run, perhaps on fewer GPUs."
 
 class RunFailed(Exception):
     """Raised for a run in other processes, which have sent the reason."""
+
+    def __init__(self, reason: Failed) -> None:
+        super().__init__(reason.message)
+        self.reason = reason
 
 
 def work_on_run(
@@ -131,11 +136,15 @@ def work_in_group(
                         context.pass_on(envelope)
             if isinstance(last, RunFinished):
                 return
-            if isinstance(last, Failed | Cancelled):
-                raise RunFailed
+            if isinstance(last, Failed):
+                raise RunFailed(last)
+            if isinstance(last, Cancelled):
+                raise RunFailed(Failed("The run was cancelled."))
             ended = process.wait_for_exit().summary.rstrip(".")
             reason = reason or f"The processes of the run have ended: {ended}."
             raise ProcessError(reason, _HINT)
+    except RunFailed:
+        raise  # the processes have logged it, if the folder is theirs
     except BaseException:
         if last is not None:
             _take_over(run, context)
@@ -144,8 +153,9 @@ def work_in_group(
 
 def _take_over(run: RunFolder, context: RunContext) -> None:
     """Let this process log how a run has ended, and say whether it can go on."""
-    run.remove_cut_off_line()
-    context.log = run
+    with suppress(RunFolderError):
+        run.remove_cut_off_line()
+        context.log = run
     context.saver = Saver(run.saved_state, Saver.off().saved)
 
 

@@ -261,13 +261,13 @@ def test_command_line_starts_a_process_for_each_gpu(tmp_path, monkeypatch, capsy
     file.write_text(config_to_toml(config_of(tmp_path, windows=3)))
     where[3] = "again"
     assert main(["run", str(file), *where]) == 1
-    assert "2 GPUs need at least 4 calibration windows" in capsys.readouterr().out
+    assert "2 GPUs need at least 4 calibration windows" in capsys.readouterr().err
 
 
 def test_engine_does_not_repeat_the_failure_of_its_processes(tmp_path, monkeypatch):
     def fail(command, context):
         context.pass_on(Envelope(command.run, 0.0, Failed("Made up.")))
-        raise RunFailed
+        raise RunFailed(Failed("Made up."))
 
     monkeypatch.setattr(server, "work_on_run", fail)
     envelopes = []
