@@ -15,9 +15,10 @@ def failure(error: Exception) -> Failed:
         return Failed(error.message, error.hint)
     if isinstance(error, ranks.RankLost):
         return Failed(
-            f"Another process of the run has ended: {error}.",
+            "Another process of the run has ended, or cannot be reached.",
             "It may have run out of memory. What was saved is not lost: resume the "
             "run, perhaps on fewer GPUs.",
+            str(error),
         )
     if devices.is_out_of_memory(error):
         return Failed(
