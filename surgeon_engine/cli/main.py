@@ -440,6 +440,8 @@ def estimate(
     check_target_in_limits(found.goal, settled.pruning, found.model)
     output = Output()
     output.print_table(resource_table(found.resources))
+    if (processes := found.resources.estimate.processes) > 1:
+        output.print_line(f"{processes} GPUs share the run.")
     for message in found.resources.settled.messages:
         output.print_line(message)
     if advice := resource_advice(found.resources, found.adjusted()):

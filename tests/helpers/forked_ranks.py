@@ -6,7 +6,9 @@ import multiprocessing
 import os
 import pickle
 import socket
+import sys
 import traceback
+import warnings
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
@@ -29,7 +31,9 @@ def run_ranks(work: Callable[[int], Any], size: int = 2) -> list[Any]:
         here, there = context.Pipe()
         arguments = (work, rank, size, port, there)
         process = context.Process(target=_work, args=arguments, daemon=True)
-        process.start()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # other threads wait
+            process.start()
         there.close()
         pipes.append(here)
         processes.append(process)
@@ -59,7 +63,7 @@ def _work(work: Callable[[int], Any], rank: int, size: int, port: int, pipe) -> 
         "LOCAL_WORLD_SIZE": str(size),
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
-        "GLOO_SOCKET_IFNAME": "lo",
+        "GLOO_SOCKET_IFNAME": "lo" if sys.platform == "linux" else "lo0",
     }
     try:
         ranks.begin(uses_gpu=False)
