@@ -66,16 +66,16 @@ def config_of(
     )
 
 
-def assert_same_result(one, two):
+def assert_same_result(one, two, tolerance=2e-4):
     """Check that two runs have the same masks, and weights and figures to rounding."""
     found, others = (load_file(x / "export" / "model.safetensors") for x in (one, two))
     for name, W in found.items():
         assert torch.equal(W == 0, others[name] == 0), name
-        torch.testing.assert_close(others[name], W, atol=2e-4, rtol=2e-3, msg=name)
+        torch.testing.assert_close(others[name], W, atol=tolerance, rtol=2e-3, msg=name)
     shots = [RunFolder(folder).read_report().shots for folder in (one, two)]
     for of_one, of_two in zip(*shots, strict=True):
         nats = of_one.evaluation.divergence
-        assert of_two.evaluation.divergence == pytest.approx(nats, rel=1e-3)
+        assert of_two.evaluation.divergence == pytest.approx(nats, rel=5 * tolerance)
 
 
 def go_on(event, context):
@@ -110,12 +110,12 @@ def in_one(configs, folder, react=go_on):
         recorder.run(config, folder / name)
 
 
-def compare(configs, folder, size=2):
+def compare(configs, folder, size=2, tolerance=2e-4):
     """Do jobs in several processes and in one, and compare the results."""
     events = in_two_ranks(configs, folder / "two", size=size)
     in_one(configs, folder / "one")
     for name in configs:
-        assert_same_result(folder / "one" / name, folder / "two" / name)
+        assert_same_result(folder / "one" / name, folder / "two" / name, tolerance)
     return events
 
 
@@ -145,12 +145,11 @@ def test_two_ranks_give_the_result_of_one(tmp_path):
     ],
 )
 def test_two_ranks_remove_what_one_removes(tmp_path, family, structure, method):
-    # Conjugate gradients, which refit single weights, end where rounding lets them.
-    level = Recovery.OFF if structure in SPARSE else Recovery.REFIT
     config = config_of(
-        tmp_path, level, family=family, structure=structure, method=method
+        tmp_path, Recovery.REFIT, family=family, structure=structure, method=method
     )
-    compare({"run": config}, tmp_path)
+    # Conjugate gradients, which update and refit single weights, end at a tolerance.
+    compare({"run": config}, tmp_path, tolerance=3e-2 if structure in SPARSE else 2e-4)
 
 
 @pytest.mark.thorough
