@@ -5,11 +5,14 @@
       -> recovery, unless it is switched off
       -> export, verification -> report
 
-The stages are called by name and do the work; there is no mathematics here.
+The stages are called by name and do the work; there is no mathematics here. Processes
+that share a run (`runtime/ranks.py`) all do this, in step; the first alone checks the
+job, writes files and exports.
 """
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -70,7 +73,7 @@ from surgeon_engine.model.source import first_line
 from surgeon_engine.preflight import Preflight, check_fits, preflight
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.structures.units import units_of
-from surgeon_engine.runtime import devices
+from surgeon_engine.runtime import devices, ranks
 from surgeon_engine.runtime.run_context import RunCancelled, RunContext
 from surgeon_engine.runtime.saver import Saver
 from surgeon_engine.runtime.versions import versions
@@ -97,13 +100,18 @@ def prune(config: RunConfig, folder: Path, context: RunContext) -> None:
     """
     config.check_consistency()
     run = RunFolder(folder)
-    _check_destination(run, config, replace=config.export.replace)
-    is_timed = config.recovery.max_minutes > 0
-    found = preflight(config, run.path, with_time=is_timed)
-    check_fits(found)
-    run.create(config)
+
+    def created() -> Preflight:
+        _check_destination(run, config, replace=config.export.replace)
+        is_timed = config.recovery.max_minutes > 0
+        found = preflight(config, run.path, with_time=is_timed)
+        check_fits(found)
+        run.create(config)
+        return found
+
+    found = ranks.agree(created)
     settled = found.resources.settled
-    with run.locked():
+    with _locked(run):
         _begin(run, settled.config, context)
         for message in settled.messages:
             context.emit(Logged(Level.INFO, message))
@@ -138,17 +146,23 @@ def resume(folder: Path, context: RunContext) -> None:
     run = RunFolder(folder)
     if not run.saved_state.exists:
         run.saved_state.read()  # raises
-    with run.locked():
+    with _locked(run):
         saved = run.saved_state.read()
-        config = replace(_config_of(run), recovery=saved.recovery)
-        freed = run.saved_state.size + size_of_folder(run.export_path(config))
-        found = preflight(config, run.path, with_time=False, freed=freed)
+
+        def checked() -> tuple[Preflight, ExportConfig]:
+            config = replace(_config_of(run), recovery=saved.recovery)
+            freed = run.saved_state.size + size_of_folder(run.export_path(config))
+            found = preflight(config, run.path, with_time=False, freed=freed)
+            config = found.resources.settled.config
+            export = replace(config.export, replace=_may_replace(run, config))
+            _check_destination(run, config, replace=export.replace)
+            check_fits(found)
+            run.remove_cut_off_line()
+            return found, export
+
+        found, export = ranks.agree(checked)
         config = found.resources.settled.config
-        export = replace(config.export, replace=_may_replace(run, config))
-        _check_destination(run, config, replace=export.replace)
-        check_fits(found)
         _begin(run, config, context, saved)
-        run.remove_cut_off_line()
 
         state = prepare(config, context, found)
         notes = check_origin(saved.origin, origin_of(state))
@@ -158,6 +172,11 @@ def resume(folder: Path, context: RunContext) -> None:
         context.saver = Saver(run.saved_state, saved)
         baseline = evaluate_original(state, context)
         _prune(state, baseline, run, export, RunSamples(state, context))
+
+
+def _locked(run: RunFolder) -> AbstractContextManager[None]:
+    """Let no others work on a run; processes that share it have one lock."""
+    return run.locked() if ranks.is_first() else nullcontext()
 
 
 def _config_of(run: RunFolder) -> RunConfig:
@@ -232,9 +251,12 @@ def _prune(
         result.stopped_early,
         result.recovered,
     )
-    report = _finish(state, recipe, run, settings, context)
-    if not report.stopped_early:
-        context.discard_saved()
+    if not ranks.is_first():
+        return
+    with ranks.alone():
+        report = _finish(state, recipe, run, settings, context)
+        if not report.stopped_early:
+            context.discard_saved()
     context.emit(
         RunFinished(report.stopped_early, report.seconds, report.peak_memory_bytes)
     )
@@ -271,12 +293,30 @@ def prepare(
         context.emit(Logged(Level.WARNING, message))
     with context.stage(Stage.TEXT):
         vocabulary = vocabulary_of(loaded.model.config)
-        windows = load_windows(config.calibration, loaded.tokenizer, vocabulary)
+        windows = ranks.agree(
+            lambda: load_windows(config.calibration, loaded.tokenizer, vocabulary)
+        )
+        _check_share(len(windows.calibration))
     if windows.found.left_out:
         context.emit(Logged(Level.INFO, windows.found.left_out))
     check_windows(config.pruning, windows.calibration, context)
     windows = _with_own_text(config, loaded, windows, context)
     return PruningState(config, loaded, windows, units, goal, model)
+
+
+def _check_share(windows: int) -> None:
+    """Check that each process that shares a run has windows to fit.
+
+    Raises:
+        ConfigError: there are too few.
+    """
+    needed = 2 * ranks.size()  # some are held out
+    if ranks.size() > 1 and windows < needed:
+        raise ConfigError(
+            f"{ranks.size()} GPUs need at least {needed} calibration windows, and "
+            f"there are {windows}.",
+            "Use more windows, or fewer GPUs.",
+        )
 
 
 def _with_own_text(
@@ -289,7 +329,7 @@ def _with_own_text(
     length, seed = windows.calibration.shape[1], config.calibration.seed
     text = own_text(author, config.own_windows, length, seed)
     judging = own_judging_text(config, author, length)
-    others = read_judging_texts(config, loaded, length)
+    others = ranks.agree(lambda: read_judging_texts(config, loaded, length))
     own = None
     if steps := text.steps + (judging.steps if judging else 0):
         with context.stage(Stage.SAMPLING, total=steps) as step:
@@ -358,7 +398,7 @@ def _run_started(run: RunFolder, state: PruningState) -> RunStarted:
         folder=str(run.path),
         shots=state.config.pruning.shots,
         model=state.original,
-        device=devices.display_name(state.loaded.device),
+        device=devices.names_in_use(state.loaded.device),
         calibration_tokens=windows.calibration.numel(),
         validation_tokens=windows.validation.numel(),
         recovery=state.config.recovery,
@@ -377,7 +417,7 @@ def _report(
         config=recipe.config,
         model=state.original,
         versions=versions(),
-        device=devices.display_name(device),
+        device=devices.names_in_use(device),
         baseline=recipe.baseline,
         shots=recipe.shots,
         recovered=recipe.recovered,

@@ -10,12 +10,10 @@ from __future__ import annotations
 import queue
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 
 from surgeon_engine.api.config.run import Device
-from surgeon_engine.api.errors import EngineError
 from surgeon_engine.api.messages.benchmark import Measured
 from surgeon_engine.api.messages.commands import (
     Cancel,
@@ -40,7 +38,6 @@ from surgeon_engine.api.messages.events import (
     Cancelled,
     EngineReady,
     Envelope,
-    Failed,
     Level,
     Logged,
 )
@@ -56,8 +53,9 @@ from surgeon_engine.hub.download import download_model
 from surgeon_engine.hub.search import search_hub
 from surgeon_engine.measurement.measure import measure
 from surgeon_engine.model.inspect import inspect_model
-from surgeon_engine.pipeline import prune, resume
+from surgeon_engine.parallel.group import RunFailed, work_on_run
 from surgeon_engine.runtime import devices
+from surgeon_engine.runtime.failures import failure
 from surgeon_engine.runtime.json_streams import JsonOutput, read_messages
 from surgeon_engine.runtime.kept import Kept
 from surgeon_engine.runtime.run_context import RunCancelled, RunContext
@@ -117,6 +115,8 @@ class Engine:
             if context.saver.holds_state:
                 context.emit(Logged(Level.INFO, "The run can be resumed."))
             context.emit(Cancelled())
+        except RunFailed:
+            pass  # the processes that share the run have said why
         except Exception as error:  # the process boundary: no caller can handle it
             context.emit(failure(error))
         if isinstance(command, _NEEDS_MEMORY):
@@ -154,23 +154,6 @@ def serve_standard_streams() -> None:
     engine.serve()
 
 
-def failure(error: Exception) -> Failed:
-    """Return the event for an error that ended a command."""
-    if isinstance(error, EngineError):
-        return Failed(error.message, error.hint)
-    if devices.is_out_of_memory(error):
-        return Failed(
-            "There is not enough memory for this.",
-            "Use fewer or shorter windows, a smaller batch, or a smaller model.",
-            traceback.format_exc(),
-        )
-    return Failed(
-        f"An unexpected error occurred: {type(error).__name__}: {error}",
-        "Please report this with the details below.",
-        traceback.format_exc(),
-    )
-
-
 def _run_command(command: Command, context: RunContext) -> None:
     match command:
         case InspectModel(model=model):
@@ -197,10 +180,8 @@ def _work_on_run(
     command: StartRun | ResumeRun | ExportRun, context: RunContext
 ) -> None:
     match command:
-        case StartRun(config=config, folder=folder):
-            prune(config, Path(folder), context)
-        case ResumeRun(folder=folder):
-            resume(Path(folder), context)
+        case StartRun() | ResumeRun():
+            work_on_run(command, context)
         case ExportRun(folder=folder, export=export):
             context.emit(export_again(folder, export, context))
 

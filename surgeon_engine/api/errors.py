@@ -51,5 +51,9 @@ class InsufficientResourcesError(EngineError):
     """A run needs more memory or disk space than available."""
 
 
+class ProcessError(EngineError):
+    """A process that works on a run has ended before the run."""
+
+
 class RunFolderError(EngineError):
     """The folder of a run cannot be created, read or written."""

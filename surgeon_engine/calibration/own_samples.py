@@ -30,6 +30,7 @@ from surgeon_engine.calibration.beginnings import beginning_of_texts
 from surgeon_engine.calibration.chats import opening_of_chats
 from surgeon_engine.model.decoding import last_logits_alone, with_cache
 from surgeon_engine.model.source import ModelSource
+from surgeon_engine.runtime import ranks
 
 CHAT_SHARE = 0.5  # of the windows, for a model with a chat template
 _AT_ONCE = 64  # windows
@@ -149,7 +150,7 @@ def own_samples(
     """Return the windows that the model wrote, sampled now or read from the cache.
 
     Each batch is kept as soon as it is complete: sampling that was interrupted goes on
-    from there.
+    from there. Processes that share a run divide the batches.
 
     Args:
         model: the original model.
@@ -159,14 +160,22 @@ def own_samples(
     Returns:
         Token ids, windows x length, int64.
     """
-    found = []
-    for batch in text.batches:
+
+    def written(number: int) -> tuple[Tensor, bool]:
+        batch = text.batches[number]
         windows = text.read_batch(batch)
-        if windows is None:
-            windows = sample(model, batch, text.length, step)
-            text.keep_batch(batch, windows)
-        else:
-            for _ in range(text.length - batch.given):
+        if windows is not None:
+            return windows, False
+        windows = sample(model, batch, text.length, step)
+        text.keep_batch(batch, windows)
+        return windows, True
+
+    found = []
+    for number, (windows, is_new) in ranks.divided(
+        range(len(text.batches)), int, written
+    ):
+        if not is_new or not ranks.owns(number):
+            for _ in range(text.length - text.batches[number].given):
                 step()
         found.append(windows)
     return torch.cat(found)

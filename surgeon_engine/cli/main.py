@@ -21,6 +21,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -40,9 +41,14 @@ from surgeon_engine.api.config.toml import (
     read_config,
     with_paths_from,
 )
-from surgeon_engine.api.errors import ConfigError, EngineError, RunFolderError
+from surgeon_engine.api.errors import (
+    ConfigError,
+    EngineError,
+    ProcessError,
+    RunFolderError,
+)
 from surgeon_engine.api.messages.benchmark import BenchmarkSettings, summarize
-from surgeon_engine.api.messages.commands import StopAndKeep
+from surgeon_engine.api.messages.commands import ResumeRun, StartRun, StopAndKeep
 from surgeon_engine.api.messages.events import Cancelled, Envelope
 from surgeon_engine.api.messages.run import ShotFinished
 from surgeon_engine.api.model_info.source_names import parse_hub_source
@@ -152,14 +158,26 @@ def run(
         int | None,
         typer.Option(metavar="SHOT", help="Stop after this shot and export."),
     ] = None,
+    gpus: Annotated[
+        str | None,
+        typer.Option(metavar="N", help="Number of GPUs that share the run, or all."),
+    ] = None,
 ) -> None:
-    """Prune a model as described by a job file."""
-    config = read_config(job)
-    _check_stop_after(stop_after, config.pruning)
-    folder = run_dir / name if name else new_run_folder(run_dir, config.model.source)
-    from surgeon_engine.pipeline import prune
+    """Prune a model as described by a job file.
 
-    _work_on(folder, lambda context: prune(config, folder, context), stop_after)
+    Below torchrun, this is one of the processes that share the run.
+    """
+    config = read_config(job)
+    if gpus is not None:
+        count = _gpus_of(gpus)
+        config = replace(config, model=replace(config.model, gpus=count))
+    _check_stop_after(stop_after, config.pruning)
+    with _ranks(config.model):
+        from surgeon_engine.runtime import ranks
+
+        default = new_run_folder(run_dir, config.model.source)
+        folder = run_dir / name if name else ranks.agree(lambda: default)
+        _prune(folder, config, stop_after)
 
 
 @app.command()
@@ -167,9 +185,12 @@ def resume(
     run: Annotated[Path, typer.Argument(help="Folder of the run.")],
 ) -> None:
     """Resume a run that was interrupted, from the state in its folder."""
-    from surgeon_engine.pipeline import resume as resume_run
-
-    _work_on(run, lambda context: resume_run(run, context))
+    try:
+        model = RunFolder(run).read_config().model
+    except (OSError, ConfigError):
+        model = ModelConfig()  # to resume it raises
+    with _ranks(model):
+        _resume(run)
 
 
 @app.command()
@@ -208,8 +229,8 @@ def sweep(
     ]
     for each in found:
         each.config.check_consistency()
+    from surgeon_engine.runtime.failures import failure
     from surgeon_engine.runtime.kept import Kept
-    from surgeon_engine.server import failure
 
     output, kept = Output(), Kept()
     outcomes: dict[str, Report | str] = {}
@@ -230,9 +251,6 @@ def sweep(
 
 def _run_or_resume(parent: Path, name: str, variation: Variation, kept: Kept) -> Path:
     """Do a run of a sweep, or go on with what there is of it; return its folder."""
-    from surgeon_engine.pipeline import prune
-    from surgeon_engine.pipeline import resume as resume_run
-
     names = itertools.chain([name], (f"{name}-{n}" for n in itertools.count(2)))
     runs = (RunFolder(parent / each) for each in names)
     run = next(x for x in runs if not x.path.exists() or _is_of(x, variation.config))
@@ -241,10 +259,9 @@ def _run_or_resume(parent: Path, name: str, variation: Variation, kept: Kept) ->
             f"Another process works on {run.path}.", "Wait until it has ended."
         )
     if run.saved_state.exists:
-        _work_on(run.path, lambda context: resume_run(run.path, context), kept=kept)
+        _resume(run.path, kept)
     elif not run.path.exists():
-        config = variation.config
-        _work_on(run.path, lambda context: prune(config, run.path, context), kept=kept)
+        _prune(run.path, variation.config, kept=kept)
     return run.path
 
 
@@ -259,6 +276,73 @@ def _is_of(run: RunFolder, config: RunConfig) -> bool:
         return False
 
 
+def _prune(
+    folder: Path,
+    config: RunConfig,
+    stop_after: int | None = None,
+    kept: Kept | None = None,
+) -> None:
+    from surgeon_engine.parallel.group import work_on_run
+
+    command = StartRun(run=folder.name, config=config, folder=str(folder))
+    last = stop_after or 0
+    work = lambda context: work_on_run(command, context, last)  # noqa: E731
+    _work_on(folder, work, stop_after, kept)
+
+
+def _resume(folder: Path, kept: Kept | None = None) -> None:
+    from surgeon_engine.parallel.group import work_on_run
+
+    command = ResumeRun(run=folder.name, folder=str(folder))
+    _work_on(folder, lambda context: work_on_run(command, context), kept=kept)
+
+
+def _gpus_of(text: str) -> int:
+    """Return the number of GPUs that an option asks for.
+
+    Raises:
+        ConfigError: it is no number, or there is no GPU.
+    """
+    if text == "all":
+        from surgeon_engine.runtime.devices import gpu_count
+
+        if not (count := gpu_count()):
+            raise ConfigError(
+                "This machine has no GPU that torch can use.", "Leave --gpus out."
+            )
+        return count
+    if not text.isdigit() or not int(text):
+        raise ConfigError(
+            f"--gpus is {text!r}, which is no number of GPUs.",
+            "Give a number such as 2, or all.",
+        )
+    return int(text)
+
+
+@contextmanager
+def _ranks(model: ModelConfig) -> Iterator[None]:
+    """Share the work of the block with the processes that torchrun has started.
+
+    An error is shown by the first of them. Without torchrun this does nothing.
+    """
+    from surgeon_engine.runtime import ranks
+
+    if not ranks.are_given():
+        yield
+        return
+    ranks.begin(uses_gpu=model.device is not Device.CPU)
+    is_first = ranks.is_first()
+    try:
+        with ranks.together():
+            yield
+    except Exception as error:
+        ranks.end()
+        if not is_first:
+            raise typer.Exit(1) from error
+        raise
+    ranks.end()
+
+
 def _work_on(
     folder: Path,
     work: Callable[[RunContext], None],
@@ -266,12 +350,15 @@ def _work_on(
     kept: Kept | None = None,
 ) -> None:
     """Work on a run, show its events and then its fidelity."""
+    from surgeon_engine.parallel.group import RunFailed
+    from surgeon_engine.runtime import ranks
+    from surgeon_engine.runtime.failures import failure
     from surgeon_engine.runtime.run_context import RunContext
     from surgeon_engine.runtime.versions import disable_progress_bars
-    from surgeon_engine.server import failure
 
     disable_progress_bars()
-    remove_litter(folder.parent)
+    if ranks.is_first():
+        remove_litter(folder.parent)
     output = Output()
     with EventDisplay(output) as display:
 
@@ -290,9 +377,16 @@ def _work_on(
             if context.saver.holds_state:
                 output.print_line(f"To resume it later: surgeon resume {folder}")
             raise
+        except RunFailed as error:  # its processes have sent the reason
+            raise ProcessError(error.reason.message, error.reason.hint) from error
+        except ranks.RankLost as error:
+            context.emit(found := failure(error))
+            raise ProcessError(found.message, found.hint) from error
         except Exception as error:
             context.emit(failure(error))
             raise
+    if not ranks.is_first():
+        return
     report = RunFolder(folder).read_report()
     pruned = (report.recovered or report.shots[-1]).evaluation
     output.print_table(fidelity_table(report.baseline, pruned))
@@ -300,19 +394,29 @@ def _work_on(
 
 @contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the block as Ctrl-C does."""
+    """Let SIGTERM and SIGHUP end the block as Ctrl-C does.
+
+    torchrun sends them to processes that share a run with one that has ended.
+    """
+    from surgeon_engine.runtime import ranks
 
     def interrupt(_: int, __: object) -> None:
+        if ranks.started() > 1:
+            raise ranks.RankLost("torchrun has ended this one, too")
         raise KeyboardInterrupt
 
     numbers = [getattr(signal, x) for x in ("SIGTERM", "SIGHUP") if hasattr(signal, x)]
     # `nohup` has them ignored.
     numbers = [x for x in numbers if signal.getsignal(x) is not signal.SIG_IGN]
     before = {number: signal.signal(number, interrupt) for number in numbers}
+    after: dict[Any, Any] = before
     try:
         yield
+    except ranks.RankLost:
+        after = dict.fromkeys(numbers, signal.SIG_IGN)  # until it has said why
+        raise
     finally:
-        for number, handler in before.items():
+        for number, handler in after.items():
             signal.signal(number, handler)
 
 
@@ -347,6 +451,8 @@ def estimate(
     check_target_in_limits(found.goal, settled.pruning, found.model)
     output = Output()
     output.print_table(resource_table(found.resources))
+    if (processes := found.resources.estimate.processes) > 1:
+        output.print_line(f"{processes} GPUs share the run.")
     for message in found.resources.settled.messages:
         output.print_line(message)
     if advice := resource_advice(found.resources, found.adjusted()):
@@ -470,9 +576,7 @@ def quantize(
         export=ExportConfig(format=Format.GGUF, dtype=dtype),
     )
     folder = new_run_folder(run_dir, model)
-    from surgeon_engine.pipeline import prune
-
-    _work_on(folder, lambda context: prune(config, folder, context))
+    _prune(folder, config)
 
 
 def _list_formats(run: Path, output: Output) -> None:

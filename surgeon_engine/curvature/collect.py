@@ -13,7 +13,8 @@ The loss is the sum of the next-token losses, so that dy is the gradient of the 
 a token and of later ones that it affects. The labels are those of the text (empirical
 Fisher) or drawn from the model's prediction (sampled Fisher, the Fisher itself).
 
-If only A is needed, a forward is enough (`input_covariances`).
+If only A is needed, a forward is enough (`input_covariances`). Several processes share
+the windows (`runtime/ranks.py`); each then has the result of all.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -43,7 +45,7 @@ from surgeon_engine.model.head import head_logits, last_hidden, logit_parts
 from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.model.not_finite import hint_for, is_broken, with_origin
 from surgeon_engine.model.offload import on_device
-from surgeon_engine.runtime import devices
+from surgeon_engine.runtime import devices, ranks
 from surgeon_engine.runtime.hidden_store import HiddenStore
 
 # Called after the forward of each batch, and after each of its backwards in each block.
@@ -57,6 +59,7 @@ def step_count(windows: int, batch: int, blocks: int, draws: int = 1) -> int:
 
     With `blocks` 0, it is that of `input_covariances`.
     """
+    windows = -(-windows // ranks.size())
     return -(-windows // batch) * (1 + blocks * draws)
 
 
@@ -104,6 +107,7 @@ def block_factors(
         with sums:
             for _ in backward:
                 sums.end_batch()
+        sums.add_up(request.model.device)
         factors = sums.means(tokens=request.measured_tokens)
         _check_no_overflow(request, factors)
         yield factors
@@ -118,11 +122,11 @@ def block_gates(
         CurvatureError: an activation or a gradient is not finite.
     """
     for layers, backward in _blocks_backward(request, step):
-        sums = _GateSums(layers, kinds, request.windows.shape[1])
+        sums = _GateSums(request, layers, kinds)
         with sums:
             for _ in backward:
                 pass
-        gates = sums.gates(tokens=request.measured_tokens)
+        gates = sums.gates()
         _check_gates_finite(request, gates)
         yield gates
 
@@ -190,13 +194,14 @@ def input_covariances(
     ]
     try:
         with sums:
-            for tokens in request.windows.split(request.batch):
+            for tokens in ranks.own_batches(request.windows, request.batch):
                 tokens = tokens.to(request.model.device)
                 _check_finite(request, tokens, last_hidden(request.model, tokens))
                 step()
     finally:
         for hook in hooks:
             hook.remove()
+    sums.add_up(request.model.device)
     factors = sums.means(tokens=request.windows.numel())
     _check_no_overflow(request, factors)
     return factors
@@ -208,7 +213,6 @@ def _record_forward(
     record = _Record([[] for _ in request.blocks], [[] for _ in request.blocks])
     latest: dict[tuple[int, int], Call] = {}  # by block and batch size
     compared: Compared = {}  # tensors of a batch
-    generator = torch.Generator(request.model.device).manual_seed(request.seed)
     leaf: list[Tensor] = []
 
     def keep_input(index: int) -> Callable[..., None]:
@@ -232,11 +236,14 @@ def _record_forward(
     ]
     hooks.append(request.blocks[-1].register_forward_hook(make_leaf))
     try:
-        for tokens in request.windows.split(request.batch):
+        batches = ranks.own_batches(request.windows, request.batch)
+        drawn = ranks.own_batches(_numbers(request), request.batch)
+        for tokens, numbers in zip(batches, drawn, strict=True):
             tokens = tokens.to(request.model.device)
+            numbers = numbers.to(request.model.device)
             compared.clear()
             hidden = last_hidden(request.model, tokens)
-            of_hidden = _head_gradients(request, tokens, hidden.detach(), generator)
+            of_hidden = _head_gradients(request, tokens, hidden.detach(), numbers)
             gradients = []
             for gradient in of_hidden:
                 (back,) = torch.autograd.grad(
@@ -259,13 +266,32 @@ def _record_forward(
     return record
 
 
+def _numbers(request: CurvatureRequest) -> Tensor:
+    """Return numbers from 0 to 1 that draw the labels: windows x draws x length.
+
+    Those of a window depend on its place in the text alone, and not on the batch or the
+    process that it is in.
+    """
+    count, length = request.windows.shape
+    if request.labels is not Fisher.SAMPLED:
+        return torch.empty(count, 0, length)
+    found = torch.empty(count, request.draws, length)
+    for number, of_window in enumerate(found):
+        (mixed,) = np.random.SeedSequence((request.seed, number)).generate_state(1)
+        of_window.uniform_(generator=torch.Generator().manual_seed(int(mixed)))
+    return found
+
+
 def _head_gradients(
-    request: CurvatureRequest,
-    tokens: Tensor,
-    hidden: Tensor,
-    generator: torch.Generator,
+    request: CurvatureRequest, tokens: Tensor, hidden: Tensor, numbers: Tensor
 ) -> list[Tensor]:
     """Return the gradient of the loss of a batch by what the head reads.
+
+    Args:
+        request: says how labels are chosen.
+        tokens: windows x length.
+        hidden: windows x length x hidden.
+        numbers: draw the labels, windows x draws x length.
 
     Returns:
         For each draw of the labels: windows x length x hidden.
@@ -277,7 +303,7 @@ def _head_gradients(
         logits = head_logits(request.model, hidden[:, :-1][:, part])
         predicted = logits.flatten(0, 1).float()
         _check_finite(request, tokens, predicted)
-        drawn = _labels(request, labels[:, part], predicted, generator)
+        drawn = _labels(request, labels[:, part], predicted, numbers[:, :, part])
         for gradient, of_draw in zip(found, drawn, strict=True):
             loss = functional.cross_entropy(predicted, of_draw, reduction="sum")
             (back,) = torch.autograd.grad(loss, hidden, retain_graph=True)
@@ -286,10 +312,7 @@ def _head_gradients(
 
 
 def _labels(
-    request: CurvatureRequest,
-    labels: Tensor,
-    predicted: Tensor,
-    generator: torch.Generator,
+    request: CurvatureRequest, labels: Tensor, predicted: Tensor, numbers: Tensor
 ) -> Iterator[Tensor]:
     """Yield the labels of a part of a batch, once or for each draw.
 
@@ -297,14 +320,17 @@ def _labels(
         request: says how labels are chosen.
         labels: those of the text, windows x tokens.
         predicted: logits, tokens x vocabulary.
-        generator: draws labels.
+        numbers: from 0 to 1, at which the sum of the probabilities is read: windows x
+            draws x tokens, and perhaps one more.
     """
     if request.labels is Fisher.EMPIRICAL:
         yield labels.flatten()
         return
-    probabilities = predicted.detach().softmax(dim=1)
-    for _ in range(request.draws):
-        yield probabilities.multinomial(1, generator=generator).squeeze(1)
+    sums = predicted.detach().softmax(dim=1).cumsum_(dim=1)
+    for of_draw in numbers[:, :, : labels.shape[1]].unbind(dim=1):
+        places = of_draw.reshape(-1, 1) * sums[:, -1:]
+        drawn = torch.searchsorted(sums, places, right=True).squeeze(1)
+        yield drawn.clamp(max=sums.shape[1] - 1)
 
 
 class _Sums:
@@ -355,6 +381,26 @@ class CovarianceSums(_Sums):
     def end_batch(self) -> None:
         """Release the inputs of a batch."""
         self._inputs.clear()
+
+    def add_up(self, device: torch.device) -> None:
+        """Add the sums of all ranks, of which some may have had no window.
+
+        Args:
+            device: of the sums.
+        """
+        if ranks.size() == 1:
+            return
+        of_first = self._reads_like, tuple(self._A), tuple(self._G)
+        self._reads_like, of_inputs, of_gradients = ranks.agree(lambda: of_first)
+        layers = {layer.name: layer for layer in self._layers}
+        for sums, names in ((self._A, of_inputs), (self._G, of_gradients)):
+            for name in names:
+                if name not in sums:
+                    layer = layers[name]
+                    columns = layer.columns + layer.has_bias
+                    side = columns if sums is self._A else layer.rows
+                    sums[name] = torch.zeros(side, side, device=device)
+            ranks.add(sums[name] for name in names)
 
     def means(self, tokens: int) -> dict[str, KroneckerFactors]:
         """Return the mean over tokens, by layer; layers with the same input share A.
@@ -407,34 +453,66 @@ class _GateSums(_Sums):
     """
 
     def __init__(
-        self, layers: Sequence[PrunableLayer], kinds: Collection[Gate], length: int
+        self,
+        request: CurvatureRequest,
+        layers: Sequence[PrunableLayer],
+        kinds: Collection[Gate],
     ) -> None:
         super().__init__(layers)
-        self._length = length  # of a window
+        self._request = request
+        self._count, self._length = request.windows.shape
         self._kinds = kinds
+        # Of each batch, for each draw: windows x features.
         self._windows: dict[tuple[str, Gate], list[Tensor]] = {}
         self._squares: dict[str, Tensor] = {}  # of single weights
 
-    def gates(self, tokens: int) -> dict[str, GateGradients]:
-        """Return what was measured on all windows, which have `tokens` tokens.
+    def gates(self) -> dict[str, GateGradients]:
+        """Return what was measured on all windows, by all ranks.
 
         Raises:
             CurvatureError: no gradient came back to a layer.
         """
         result = {}
         for layer in self._layers:
-            found = {
-                kind: torch.cat(parts)
-                for (name, kind), parts in self._windows.items()
-                if name == layer.name
-            }
-            squares = self._squares.get(layer.name)
-            if not found and squares is None:
-                raise _unused(layer)
+            rows, columns = (
+                self._joined(layer, kind, width) if kind in self._kinds else None
+                for kind, width in (
+                    (Gate.ROWS, layer.rows),
+                    (Gate.COLUMNS, layer.columns),
+                )
+            )
+            squares = self._added(layer) if Gate.WEIGHTS in self._kinds else None
             result[layer.name] = GateGradients(
-                tokens, found.get(Gate.ROWS), found.get(Gate.COLUMNS), squares
+                self._request.measured_tokens, rows, columns, squares
             )
         return result
+
+    def _joined(self, layer: PrunableLayer, kind: Gate, width: int) -> Tensor:
+        """Return the gradients of all windows: windows x width, for each draw."""
+        parts = self._windows.get((layer.name, kind))
+        if parts is None and self._has_windows:
+            raise _unused(layer)
+        device, draws = self._request.model.device, self._request.backwards
+        found = torch.empty(0, draws, width, device=device)
+        if parts is not None:
+            batches = range(0, len(parts), draws)
+            found = torch.cat([torch.stack(parts[n : n + draws], 1) for n in batches])
+        return ranks.joined(found, self._count).flatten(0, 1)
+
+    def _added(self, layer: PrunableLayer) -> Tensor:
+        """Return the sum of squares over all windows, in the shape of W."""
+        squares = self._squares.get(layer.name)
+        if squares is None:
+            if self._has_windows:
+                raise _unused(layer)
+            shape, device = (layer.rows, layer.columns), self._request.model.device
+            squares = torch.zeros(*shape, device=device)
+        ranks.add([squares])
+        return squares
+
+    @property
+    def _has_windows(self) -> bool:
+        return len(ranks.own(self._request.windows)) > 0
 
     @override
     def _hook(self, layer: PrunableLayer) -> Callable[..., None]:

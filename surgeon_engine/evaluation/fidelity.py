@@ -6,7 +6,8 @@ KL(p || q) per token, the share of tokens that both rank first, and the loss on 
 text. The original runs once: its last hidden states are kept, and the head of the
 pruned model, which pruning leaves alone, turns both models' hidden states into logits,
 with whatever the head does to them (scale, softcap, bias). Logits exist for a few
-hundred tokens at a time.
+hundred tokens at a time. Several processes share the windows, and each keeps the hidden
+states of its own; the figures are those of all.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from surgeon_engine.api.errors import EvaluationError
 from surgeon_engine.api.messages.run import Estimate
 from surgeon_engine.evaluation.divergence import log_divergences
 from surgeon_engine.model.head import head_logits, last_hidden, logit_parts
+from surgeon_engine.runtime import ranks
 
 Step = Callable[[], None]
 
@@ -34,16 +36,18 @@ class Reference:
     """Windows, and the last hidden states of the original on them."""
 
     windows: Tensor  # windows x length, token ids
-    hidden: list[Tensor]  # per batch: windows x length x hidden, on the host
+    # Of the windows of this process, per batch: windows x length x hidden, on the host.
+    hidden: list[Tensor]
 
     @property
     def batch(self) -> int:
         """The windows of a batch."""
-        return len(self.hidden[0])
+        return len(self.hidden[0]) if self.hidden else 1
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the tokens and hidden states of each batch."""
-        yield from zip(self.windows.split(self.batch), self.hidden, strict=True)
+        """Yield the tokens and hidden states of each batch of this process."""
+        tokens = ranks.own_batches(self.windows, self.batch)
+        yield from zip(tokens, self.hidden, strict=True)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,7 +94,7 @@ def reference_of(
 ) -> Reference:
     """Run the original model on windows of text, and keep its last hidden states."""
     hidden = []
-    for tokens in windows.split(batch) if len(windows) else ():
+    for tokens in ranks.own_batches(windows, batch):
         hidden.append(last_hidden(model, tokens.to(model.device)).cpu())
         step()
     return Reference(windows, hidden)
@@ -128,13 +132,16 @@ def compare_unchecked(
         step: called after each batch.
         is_original: the model is the original: its hidden states are known.
     """
-    rows: list[tuple[Tensor, ...]] = []
+    count, length = reference.windows.shape
+    nothing = torch.empty(0, length - 1)
+    rows: list[tuple[Tensor, ...]] = [(nothing, nothing, nothing)]
     for tokens, expected in reference.batches():
         tokens, expected = tokens.to(model.device), expected.to(model.device)
         found = expected if is_original else last_hidden(model, tokens)
         rows.append(_figures(model, tokens, expected, found))
         step()
-    return Comparison(*map(torch.cat, zip(*rows, strict=True)))
+    of_own = map(torch.cat, zip(*rows, strict=True))
+    return Comparison(*(ranks.joined(x, count) for x in of_own))
 
 
 def _figures(

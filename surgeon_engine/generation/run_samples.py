@@ -13,6 +13,7 @@ from surgeon_engine.api.messages.generation import GenerationSettings
 from surgeon_engine.api.messages.run import SampleWritten, Stage
 from surgeon_engine.generation.generated_text import GeneratedText, encode_prompt
 from surgeon_engine.pruning.state import PruningState
+from surgeon_engine.runtime import ranks
 from surgeon_engine.runtime.run_context import RunContext
 
 _GREEDY = GenerationSettings(temperature=0.0, new_tokens=NEW_TOKENS)
@@ -48,7 +49,7 @@ class RunSamples:
         self._write(Stage.GENERATION, 0, SampleWritten(shot, "", is_recovered=True))
 
     def _write(self, stage: Stage, shot: int, sample: SampleWritten) -> None:
-        if not self._is_on:
+        if not self._is_on or not ranks.is_first():
             return
         try:
             with self.context.stage(stage, shot, NEW_TOKENS) as step:

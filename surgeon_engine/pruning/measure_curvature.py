@@ -1,4 +1,8 @@
-"""Measure the curvature that the pruning method of a run needs."""
+"""Measure the curvature that the pruning method of a run needs.
+
+Where several processes share a run, each keeps the factors of its own blocks, and the
+gates, which are small, of all.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +34,7 @@ from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.pruning.methods import METHODS
 from surgeon_engine.pruning.methods.base import Measured, Needs
 from surgeon_engine.pruning.state import PruningState
-from surgeon_engine.runtime import devices
+from surgeon_engine.runtime import devices, ranks
 from surgeon_engine.runtime.hidden_store import HiddenStore
 from surgeon_engine.runtime.kept import Kind
 from surgeon_engine.runtime.run_context import RunContext
@@ -56,6 +60,8 @@ def measure(
 ) -> Factors:
     """Measure what the method needs of each layer, on the host or in files.
 
+    Factors of blocks that belong to other processes are left out.
+
     Raises:
         CurvatureError: an activation or a gradient is not finite.
     """
@@ -66,7 +72,8 @@ def measure(
             request = _request(state, task, shot)
             steps = step_count(len(request.windows), request.batch, blocks=0)
             with context.stage(Stage.CURVATURE, shot, steps) as step:
-                return {**_moved(input_covariances(request, step), _store())}
+                found = input_covariances(request, step)
+                return {**_moved(_own(found, task), _store())}
         case Needs.GATES:
             return _gates(state, task, context, shot)
         case Needs.INPUTS_AND_GRADIENTS:
@@ -82,7 +89,7 @@ def _measure_factors(
     store = _store()
     with context.stage(Stage.CURVATURE, shot, request.steps) as step:
         for measured in block_factors(request, step):
-            factors |= _moved(measured, store)
+            factors |= _moved(_own(measured, task), store)
             measured.clear()  # frees the accelerator before the next block
     return factors
 
@@ -213,6 +220,15 @@ def pool(factors: Factors, others: Factors, share: float) -> None:
             if mean is not None and added is not None and id(mean) not in done:
                 mean.mul_(share).add_(added, alpha=1 - share)
                 done.add(id(mean))
+
+
+def _own(
+    measured: dict[str, KroneckerFactors], task: CurvatureTask
+) -> dict[str, KroneckerFactors]:
+    """Return the factors, without those of blocks that belong to other processes."""
+    own = {layer.name for layer in task.layers if ranks.owns(layer.block)}
+    nothing = KroneckerFactors()
+    return {name: pair if name in own else nothing for name, pair in measured.items()}
 
 
 def _store() -> HiddenStore:

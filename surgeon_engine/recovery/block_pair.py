@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from surgeon_engine.model.block_runner import BlockRunner, run_until_stopped
 from surgeon_engine.model.load import LoadedModel
+from surgeon_engine.runtime import ranks
 from surgeon_engine.runtime.hidden_store import HiddenStore
 from surgeon_engine.runtime.run_context import RunContext
 
@@ -26,18 +27,22 @@ class RecoveryText:
     held_out: Tensor  # windows x length
 
     def batches(self, size: int) -> list[tuple[Tensor, bool]]:
-        """Return batches of at most `size` windows, and whether each is held out."""
+        """Return batches of at most `size` windows, and whether each is held out.
+
+        They are those of this process, if several share a run.
+        """
         return [
             (batch, is_held_out)
             for windows, is_held_out in ((self.fitted, False), (self.held_out, True))
-            for batch in windows.split(size)
+            for batch in ranks.own_batches(windows, size)
         ]
 
 
 class BlockPair:
     """A block of both models, and their hidden states before and after it.
 
-    The states are lists of a tensor for each batch: windows x length x hidden.
+    The states are lists of a tensor for each batch: windows x length x hidden. Where
+    several processes share a run, they are those of the windows of this one.
     """
 
     def __init__(

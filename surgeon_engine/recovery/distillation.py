@@ -37,7 +37,7 @@ from surgeon_engine.recovery.weight_training import (
     rate_at,
     trainable,
 )
-from surgeon_engine.runtime import devices
+from surgeon_engine.runtime import devices, ranks
 from surgeon_engine.runtime.run_context import RunContext
 
 _RATE = 1e-4
@@ -165,13 +165,33 @@ class _Distillation:
             yield number + 1
 
     def _add_gradients(self, windows: list[int]) -> None:
-        tokens, expected = self._fitted.windows[windows], self._hidden_of(windows)
-        add_gradients(self._model, tokens, expected, self._dtype, self._recomputed)
+        """Add the gradients of a step; each process computes those of some windows."""
+        tokens, hidden = self._fitted.windows[windows], self._hidden_of(windows)
+        count = tokens[:, 1:].numel()
+        if hidden:
+            own, expected = ranks.own(tokens), torch.stack(hidden)
+            recomputed = self._recomputed
+            add_gradients(self._model, own, expected, self._dtype, recomputed, count)
 
-    def _hidden_of(self, windows: list[int]) -> Tensor:
-        """Return the original's last hidden states of some windows."""
+    def _hidden_of(self, windows: list[int]) -> list[Tensor]:
+        """Return the original's last hidden states of this process's part of a step.
+
+        They come from the process that the window belongs to.
+        """
         hidden, batch = self._fitted.hidden, self._fitted.batch
-        return torch.stack([hidden[n // batch][n % batch] for n in windows])
+        found = []
+        for place, window in enumerate(windows):
+            of_window: Tensor | None = None
+            if ranks.owns(window):
+                number, n = divmod(ranks.place_of(window), batch)
+                of_window = hidden[number][n]
+            source = ranks.owner_of(window)
+            if source != ranks.owner_of(place):
+                of_window = ranks.passed_on(of_window, source)
+            if ranks.owns(place):
+                assert of_window is not None
+                found.append(of_window)
+        return found
 
     def _measure(self, done: int, total: int) -> float:
         """Return the held-out divergence in nats, and report it."""
@@ -187,7 +207,7 @@ class _Distillation:
 
     @property
     def _elapsed(self) -> float:
-        return self._context.clock() - self._start_time
+        return ranks.agreed(self._context.clock() - self._start_time)
 
     def _share(self, done: int, total: int) -> float:
         """Return the share of the training, by steps or by time, that is done."""
@@ -203,6 +223,7 @@ def add_gradients(
     expected: Tensor,
     dtype: torch.dtype,
     recomputed: Iterable[nn.Module] = (),
+    count: int | None = None,
 ) -> None:
     """Add the gradients of the mean KL(original || model) on a batch of windows.
 
@@ -215,8 +236,9 @@ def add_gradients(
         expected: the original's last hidden states, windows x length x hidden.
         dtype: the model's own, which its trainable weights may not have.
         recomputed: blocks that compute their activations again in the backward.
+        count: the predicted tokens that the mean is over; None: those of the batch.
     """
-    count = tokens[:, 1:].numel()
+    count = count or tokens[:, 1:].numel()
     with devices.fast_products(model.device, dtype), checkpointed(recomputed):
         found = last_hidden(model, tokens.to(model.device))
     leaf = found.detach().requires_grad_()

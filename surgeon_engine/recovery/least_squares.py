@@ -17,12 +17,13 @@ from __future__ import annotations
 import functools
 import math
 import operator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from surgeon_engine.runtime import devices
+from surgeon_engine.runtime import devices, ranks
 from surgeon_engine.runtime.linalg import solve
 
 RIDGES = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01)
@@ -62,6 +63,22 @@ class NormalEquations:
         with devices.tf32_products(X.device):
             self.XY.addmm_(X.T, Y)
         self._squares.append(Y.square().sum())
+
+    @staticmethod
+    def add_up(each: Sequence[NormalEquations]) -> None:
+        """Add the sums of all ranks."""
+        if ranks.size() == 1:
+            return
+        totals = [
+            functools.reduce(operator.add, sums._squares, sums.XX.new_zeros(()))
+            for sums in each
+        ]
+        squares = torch.stack(totals).double()
+        # Some share the sum of inputs.
+        shared = {id(x): x for sums in each for x in (sums.XX, sums.XY)}
+        ranks.add([*shared.values(), squares])
+        for sums, total in zip(each, squares, strict=True):
+            sums._squares[:] = [total]
 
     def error(self, W: Tensor) -> float:
         """Return the squared error |X W' - Y|^2 relative to |Y|^2."""

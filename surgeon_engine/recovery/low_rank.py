@@ -22,6 +22,7 @@ from surgeon_engine.api.config.layer_patterns import any_matches
 from surgeon_engine.model.offload import on_device
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.recovery.weight_training import WeightTraining, masks_of
+from surgeon_engine.runtime import ranks
 
 _ADAPTER = "default"  # the name that peft gives to an adapter
 
@@ -68,6 +69,9 @@ class LowRankTraining(WeightTraining):
             for adapter in self._adapters.values()
             for part in ("lora_A", "lora_B")
         )
+        with torch.no_grad():
+            for parameter in self.parameters:
+                parameter.copy_(ranks.passed_on(parameter.detach(), 0))
         super().start()
 
     @override

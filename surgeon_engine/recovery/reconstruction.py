@@ -14,6 +14,7 @@ side by side, and in others a norm stands between a layer and the residual strea
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from surgeon_engine.recovery.block_pair import STEP_WINDOWS, BlockPair
 from surgeon_engine.recovery.weight_training import WeightTraining, rate_at
+from surgeon_engine.runtime import ranks
 
 EPOCHS = 2
 _RATE = 0.2  # divided by the hidden size: a step changes outputs as much in any width
@@ -58,13 +60,13 @@ class _Reconstruction:
         fitted = [
             n for n, is_held_out in enumerate(pair.is_held_out) if not is_held_out
         ]
-        self._steps = [
-            (number, slice(start, start + STEP_WINDOWS))
-            for number in fitted
-            for start in range(0, len(pair.after[number]), STEP_WINDOWS)
-        ]
-        count = sum(pair.after[number].numel() for number in fitted)
-        self._energy = sum(map(self._energy_of, fitted)) / count or 1.0
+        sizes = [len(pair.after[number]) for number in fitted]
+        self._fitted, self._batch = fitted, sizes[0]
+        count = int(ranks.added(sum(sizes)))  # windows, of all ranks
+        self._steps = list(_steps(count, int(ranks.agreed(self._batch))))
+        self._numbers = pair.after[fitted[0]][0].numel()  # of a window
+        energy = ranks.added(sum(map(self._energy_of, fitted)))
+        self._energy = energy / (count * self._numbers) or 1.0
 
     def run(self) -> Reconstruction:
         """Train epoch by epoch, and keep the best."""
@@ -102,15 +104,23 @@ class _Reconstruction:
         order = torch.randperm(count, generator=self._generator).tolist()
         for done, chosen in enumerate(order, start=epoch * count):
             self._pair.context.raise_if_cancelled()
-            number, part = self._steps[chosen]
-            found = self._pair.run_pruned(self._pair.of_pruned[number][part])
-            expected = self._pair.after[number][part].to(found.device)
-            error = (found.float() - expected.float()).square().mean()
-            (error / self._energy).backward()
-            rate = _RATE / expected.shape[-1]
+            windows = self._steps[chosen]
+            own = [ranks.place_of(n) for n in windows if ranks.owns(n)]
+            if own:
+                found = self._pair.run_pruned(self._of(self._pair.of_pruned, own))
+                expected = self._of(self._pair.after, own).to(found.device)
+                error = (found.float() - expected.float()).square().sum()
+                mean = error / (len(windows) * self._numbers)
+                (mean / self._energy).backward()
+            rate = _RATE / self._pair.after[0].shape[-1]
             self._weights.step(rate_at(rate, done, done / (EPOCHS * count)))
             if self._is_stopped:
                 break
+
+    def _of(self, states: list[Tensor], windows: list[int]) -> Tensor:
+        """Return the states of some windows to fit, by their places in this process."""
+        places = (divmod(n, self._batch) for n in windows)
+        return torch.stack([states[self._fitted[number]][n] for number, n in places])
 
     @torch.no_grad()
     def _held_out_error(self) -> float:
@@ -122,8 +132,17 @@ class _Reconstruction:
                 expected = self._pair.after[number].to(found.device).float()
                 error += float((found - expected).square().sum())
                 energy += float(expected.square().sum())
+        error, energy = ranks.added(error), ranks.added(energy)
         return error / (energy or 1.0)
 
     def _energy_of(self, number: int) -> float:
         after: Tensor = self._pair.after[number]
         return float(after.float().square().sum())
+
+
+def _steps(count: int, batch: int) -> Iterator[range]:
+    """Yield the windows of each step; none has windows of two batches."""
+    for start in range(0, count, batch):
+        end = min(start + batch, count)
+        for first in range(start, end, STEP_WINDOWS):
+            yield range(first, min(first + STEP_WINDOWS, end))

@@ -23,7 +23,7 @@ from surgeon_engine.recovery.block_pair import RecoveryText
 from surgeon_engine.recovery.block_pass import BlockPass, recover_blocks
 from surgeon_engine.recovery.distillation import distil
 from surgeon_engine.recovery.judge import Judge
-from surgeon_engine.runtime import devices
+from surgeon_engine.runtime import devices, ranks
 from surgeon_engine.runtime.hidden_store import HiddenStore
 from surgeon_engine.runtime.run_context import RunContext
 
@@ -87,7 +87,7 @@ def _original_and_judge(
 ) -> tuple[LoadedModel, Judge]:
     """Return the original, and the judge of the pruned model by it."""
     windows, batch = text.held_out, state.config.calibration.batch
-    batches = -(-len(windows) // batch)
+    batches = -(-len(ranks.own(windows)) // batch)
     with context.stage(Stage.REFERENCE, shot, 1 + 2 * batches) as step:
         original = load_original(state.config.model, state.loaded)
         step()

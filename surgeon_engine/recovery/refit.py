@@ -20,7 +20,7 @@ residual term is that of error feedback across layers.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -32,6 +32,7 @@ from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.recovery.block_pair import BlockPair, Hook, hooked
 from surgeon_engine.recovery.least_squares import FitResult, NormalEquations, fit
+from surgeon_engine.runtime import ranks
 
 _TOLERANCE = 1e-2  # relative, of the probe for outputs that reach the residual stream
 
@@ -80,21 +81,17 @@ class _BlockRefit:
     def run(self) -> dict[str, FitResult]:
         """Refit the layers in the order of their calls."""
         groups = self._in_order()
-        direct = [t for group in groups for t in group if self.adds_to_residual(t)]
-        self._direct = {t.layer.name for t in direct}
+        direct, are_all = ranks.agree(lambda: self._found_direct(groups))
+        self._direct = set(direct)
         # The stream after this layer is the output of the block.
-        self._last = (
-            direct[-1] if direct and self._add_all_to_residual(direct) else None
-        )
+        self._last = direct[-1] if are_all else ""
         results: dict[str, FitResult] = {}
         done: list[Target] = []  # whose outputs reach the residual stream
         try:
             self._run_original()
             for group in groups:
                 sums = self._sums(group, done)
-                for target in group:
-                    W, zeros = target.layer.weight(), target.zeros
-                    W, result = fit(W, zeros.to(W.device), *sums[target.layer.name])
+                for target, (W, result) in _fits(group, sums):
                     if result.ridge is not None:
                         target.layer.write(W)
                     results[target.layer.name] = result
@@ -105,22 +102,37 @@ class _BlockRefit:
                 self._pair.store.drop(kept)
         return results
 
+    def _found_direct(self, groups: list[list[Target]]) -> tuple[list[str], bool]:
+        """Return the layers whose output is added to that of the block, in order.
+
+        Also return whether the block adds nothing else to its input.
+        """
+        direct = [t for group in groups for t in group if self.adds_to_residual(t)]
+        are_all = bool(direct) and self._add_all_to_residual(direct)
+        return [t.layer.name for t in direct], are_all
+
     def _in_order(self) -> list[list[Target]]:
         """Return the layers in the order of their calls, grouped by their input."""
-        called: list[tuple[int, Target]] = []
+        by_name = {t.layer.name: t for t in self._targets}
+        groups = ranks.agree(self._names_in_order)
+        return [[by_name[name] for name in group] for group in groups]
+
+    def _names_in_order(self) -> list[list[str]]:
+        """Return the names of these layers, as the first process finds them."""
+        called: list[tuple[int, str]] = []
         held: list[Tensor] = []  # so that no other input can get the same id
 
         def note(target: Target) -> Callable[..., None]:
             def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
                 held.append(inputs[0])
-                called.append((id(inputs[0]), target))
+                called.append((id(inputs[0]), target.layer.name))
 
             return hook
 
         with hooked((t.original.module, note(t), True) for t in self._targets):
             self._pair.run_original(self._pair.before[0][:1])
         groups = itertools.groupby(called, key=lambda entry: entry[0])
-        return [[target for _, target in group] for _, group in groups]
+        return [[name for _, name in group] for _, group in groups]
 
     def adds_to_residual(self, target: Target) -> bool:
         """Return whether the output of a layer is added to that of the block.
@@ -189,7 +201,7 @@ class _BlockRefit:
             return hook
 
         block = self._pair.original_block
-        targets = [t for t in self._targets if t is not self._last]
+        targets = [t for t in self._targets if t.layer.name != self._last]
         hooks: list[Hook] = [(t.original.module, keep(t), False) for t in targets]
         with hooked([(block, begin, True), *hooks]):
             self._pair.compute_after()
@@ -235,13 +247,32 @@ class _BlockRefit:
                         found.add(X, Y)
                     else:
                         found.add_targets(X, Y)
+        NormalEquations.add_up([each for pair in sums.values() for each in pair])
         return sums
 
     def _expected_rows(self, of: Target, number: int, device: torch.device) -> Tensor:
         """Return what `_expected` holds of a layer for a batch, a row per token."""
-        is_last = of is self._last
+        is_last = of.layer.name == self._last
         kept = self._pair.after if is_last else self._expected[of.layer.name]
         return kept[number].to(device).flatten(0, -2).float()
+
+
+def _fits(
+    group: Sequence[Target], sums: dict[str, tuple[NormalEquations, NormalEquations]]
+) -> Iterator[tuple[Target, tuple[Tensor, FitResult]]]:
+    """Yield each layer with its new weight and the result of its fit.
+
+    Where several processes share a run, each fits some of the layers.
+    """
+
+    def fitted(place: int) -> tuple[Tensor, FitResult]:
+        layer, zeros = group[place].layer, group[place].zeros
+        W = layer.weight()
+        W, result = fit(W, zeros.to(W.device), *sums[layer.name])
+        return W.to(layer.module.weight.dtype), result
+
+    for place, found in ranks.divided(range(len(group)), int, fitted):
+        yield group[place], found
 
 
 def _zero_sums(

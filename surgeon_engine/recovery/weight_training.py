@@ -22,6 +22,7 @@ from surgeon_engine.model.block_runner import replaced_forward
 from surgeon_engine.model.layers import body_parameters
 from surgeon_engine.model.offload import on_device
 from surgeon_engine.pruning.state import PruningState
+from surgeon_engine.runtime import ranks
 
 _BETAS = (0.9, 0.95)
 _LAST_RATE = 0.05  # of the rate, at the end of the schedule
@@ -60,7 +61,8 @@ class WeightTraining:
         )
 
     def step(self, rate: float) -> None:
-        """Take a step along the gradients, and forget them."""
+        """Take a step along the gradients, those of all ranks, and forget them."""
+        self._add_up()
         nn.utils.clip_grad_norm_(self.parameters, _MAX_NORM)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
@@ -70,6 +72,17 @@ class WeightTraining:
             for parameter in self.parameters:
                 if (kept := self._masks.get(id(parameter))) is not None:
                     parameter.mul_(kept)
+
+    def _add_up(self) -> None:
+        """Add the gradients of all ranks, of which some may have had no window."""
+        if ranks.size() == 1:
+            return
+        gradients = []
+        for parameter in self.parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            gradients.append(parameter.grad)
+        ranks.add(gradients)
 
     def remember(self) -> None:
         """Copy the weights to the host, as the best so far."""

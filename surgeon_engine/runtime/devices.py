@@ -18,6 +18,7 @@ import torch
 from surgeon_engine.api.config.run import Device, Dtype
 from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.messages.run import MemorySampled
+from surgeon_engine.runtime import ranks
 
 _STATUS = Path("/proc/self/status")
 _RESET_PEAK = Path("/proc/self/clear_refs"), "5"
@@ -108,6 +109,19 @@ def display_name(device: torch.device) -> str:
         return "Apple GPU"
     threads = torch.get_num_threads()
     return f"CPU ({threads} thread{'s' if threads != 1 else ''})"
+
+
+def names_in_use(device: torch.device) -> str:
+    """Return the name of the devices of all processes that share a run."""
+    name, count = display_name(device), ranks.started()
+    return name if count == 1 else f"{count} x {name}"
+
+
+def gpu_count() -> int:
+    """Return the number of GPUs of this machine; Apple's is one."""
+    if torch.cuda.is_available():
+        return torch.cuda.device_count()
+    return int(torch.backends.mps.is_available())
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -208,8 +222,11 @@ def free_memory(device: torch.device) -> int:
 
 
 def free_host_memory() -> int:
-    """Return the memory of this machine that is free, in bytes."""
-    return int(psutil.virtual_memory().available)
+    """Return the memory of this machine that is free for this process, in bytes.
+
+    Processes that share a run have equal shares.
+    """
+    return int(psutil.virtual_memory().available) // ranks.on_this_machine()
 
 
 def memory_in_use(device: torch.device) -> MemorySampled:

@@ -20,6 +20,7 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.api.saved_state import SavedState
+from surgeon_engine.runtime import ranks
 from surgeon_engine.runtime.kept import Kept
 from surgeon_engine.runtime.saver import Saver, Tensors
 
@@ -47,6 +48,7 @@ class RunContext:
         self.seconds_of_stages: dict[str, float] = defaultdict(float)
         self._run = run
         self._send = send
+        self._forward: Callable[[StopAndKeep | Pause | Resume], object] | None = None
         self._changed = threading.Condition()
         self._is_cancelled = False
         self._is_stopping = False
@@ -89,8 +91,11 @@ class RunContext:
     def emit(self, event: Event) -> None:
         """Log an event in the run's folder, then send it.
 
-        Its receiver can thus read it in the folder at once.
+        Its receiver can thus read it in the folder at once. Of several processes that
+        share a run, the first alone does so.
         """
+        if not ranks.is_first():
+            return
         envelope = Envelope(self._run, time.time(), event)
         if self.log is not None:
             self._append(envelope, self.log)
@@ -136,6 +141,9 @@ class RunContext:
     def handle(self, command: Cancel | StopAndKeep | Pause | Resume) -> None:
         """Record a command; the run obeys it at its next check."""
         with self._changed:
+            if self._forward is not None and not isinstance(command, Cancel):
+                self._forward(command)
+                return
             match command:
                 case Cancel():
                     self._is_cancelled = True
@@ -148,10 +156,29 @@ class RunContext:
                     self._is_pausing, self._is_resumed = False, True
             self._changed.notify_all()
 
+    def forward(self, send: Callable[[StopAndKeep | Pause | Resume], object]) -> None:
+        """Let other processes do the run: send them the commands, but for Cancel.
+
+        A command that has arrived before is sent at once.
+        """
+        with self._changed:
+            if self._is_stopping:
+                send(StopAndKeep(run=self._run))
+            elif self._is_pausing:
+                send(Pause(run=self._run))
+            self._forward, self._is_pausing = send, False
+
+    def pass_on(self, envelope: Envelope) -> None:
+        """Send an event of another process, which has logged it."""
+        self._send(envelope)
+
     @property
     def stops_after_shot(self) -> bool:
-        """Whether the current shot, or token, is the last."""
-        return self._is_stopping
+        """Whether the current shot, or token, is the last.
+
+        Processes that share a run must ask this equally often.
+        """
+        return bool(ranks.agreed(self._is_stopping))
 
     def raise_if_cancelled(self) -> None:
         """Wait while the run is paused, and raise if it was cancelled.

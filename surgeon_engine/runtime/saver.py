@@ -15,6 +15,7 @@ from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.errors import RunFolderError
 from surgeon_engine.api.files import file_written_atomically, write_atomically
 from surgeon_engine.api.saved_state import Origin, SavedState, StateFolder
+from surgeon_engine.runtime import ranks
 
 _SECONDS_BETWEEN = 60.0  # within a stage
 _SHARE_OF_TIME = 0.05  # that saving may take within a stage
@@ -27,7 +28,8 @@ class Saver:
     """Writes and reads the saved state of a run.
 
     A state that cannot be written does not end the run, and leaves the one before as it
-    is; the next save of the whole state tries again.
+    is; the next save of the whole state tries again. Of several processes that share a
+    run, the first alone writes; all of them read.
     """
 
     def __init__(self, folder: StateFolder | None, saved: SavedState) -> None:
@@ -60,8 +62,10 @@ class Saver:
     @property
     def is_due(self) -> bool:
         """Whether it is time to save within a stage."""
+        if self._folder is None:
+            return False
         interval = max(_SECONDS_BETWEEN, self._took / _SHARE_OF_TIME)
-        return self._folder is not None and time.monotonic() - self._last > interval
+        return bool(ranks.agreed(time.monotonic() - self._last > interval))
 
     def save(self, parts: Mapping[str, Tensors | None], **changes: object) -> str:
         """Save tensors of some parts, and other fields of the state.
@@ -74,6 +78,19 @@ class Saver:
             The reason why nothing could be saved; empty if it could be, and after the
             first of several failures.
         """
+        reason, self._saved = ranks.agree(lambda: self._saved_by_first(parts, changes))
+        return reason
+
+    def _saved_by_first(
+        self, parts: Mapping[str, Tensors | None], changes: Mapping[str, object]
+    ) -> tuple[str, SavedState]:
+        """Save, and return the reason against it and the state that is saved."""
+        reason = self._write_state(parts, changes)
+        return reason, self._saved
+
+    def _write_state(
+        self, parts: Mapping[str, Tensors | None], changes: Mapping[str, object]
+    ) -> str:
         folder, start, reason = self._folder, time.monotonic(), ""
         is_whole = parts.get(_WHOLE) is not None
         if folder is None or (self._is_failing and not is_whole):
@@ -124,7 +141,7 @@ class Saver:
             The reason why it cannot be deleted; empty if it is.
         """
         try:
-            if self._folder is not None:
+            if self._folder is not None and ranks.is_first():
                 self._folder.discard()
         except OSError as error:
             return error.strerror or str(error)

@@ -40,6 +40,7 @@ from surgeon_engine.evaluation.held_out import Trial, evaluate_held_out
 from surgeon_engine.model.layers import KeptWeights
 from surgeon_engine.pruning.measure_curvature import Factors
 from surgeon_engine.pruning.state import PruningState
+from surgeon_engine.runtime import ranks
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.shots.selection import remove, selection
 
@@ -104,8 +105,8 @@ def choose_damping(
     def tried(point: Point) -> Trial:
         pruning = with_damping(config, GRID[point[0]], GRID[point[1]])
         try:
-            removed = removed_at(GRID[point[0]])
-            with kept:
+            with ranks.together(), kept:
+                removed = removed_at(GRID[point[0]])
                 remove(
                     state, inputs.factors, pruning, removed, context.raise_if_cancelled
                 )

@@ -20,7 +20,7 @@ from surgeon_engine.api.saved_state import SavedSteps
 from surgeon_engine.pruning.schedule import share_of_goal
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.recovery.recover import recover, recovery_text
-from surgeon_engine.runtime import devices
+from surgeon_engine.runtime import devices, ranks
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.shots.compaction_step import compact_state
 from surgeon_engine.shots.quality_budget import QualityBudget, RecoveredShot
@@ -269,8 +269,9 @@ def _try_shot(
     before = state.take_snapshot() if budget.is_set else None
     failure: Exception | None = None
     try:
-        shot = run_shot(state, plan, context)
-        judged, recovered_shot = _judged(state, shot, budget, context)
+        with ranks.together():
+            shot = run_shot(state, plan, context)
+            judged, recovered_shot = _judged(state, shot, budget, context)
     except _FAILURES as error:
         reason = _describe(error)
         if before is None and (plan.number == 1 or state.is_partially_updated):
@@ -319,7 +320,8 @@ def _recovered(
     """
     before, recovered, reason = None, None, ""
     try:
-        before = snapshot = state.take_snapshot()
+        with ranks.together():
+            before = snapshot = state.take_snapshot()
         recovered = with_smaller_batches(
             state,
             context,

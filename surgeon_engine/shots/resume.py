@@ -209,9 +209,10 @@ def _unpacked(packed: Tensor, count: int) -> Tensor:
 def _digest_of_config(config: RunConfig) -> str:
     """Return a digest of a config, as it is once it was read from a file.
 
-    Samples and the place of the weights have no effect on the result.
+    Samples and the place of the weights have no effect on the result, and the number of
+    GPUs none beyond rounding.
     """
-    model = replace(config.model, offload=Offload.AUTOMATIC)
+    model = replace(config.model, offload=Offload.AUTOMATIC, gpus=1)
     config = replace(config, model=model, samples=SamplesConfig())
     read = config_from_toml(config_to_toml(config))
     return hashlib.sha256(config_to_toml(read).encode()).hexdigest()

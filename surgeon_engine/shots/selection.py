@@ -1,4 +1,8 @@
-"""Compute the costs of all candidates, select the cheapest, and remove them."""
+"""Compute the costs of all candidates, select the cheapest, and remove them.
+
+Where several processes share a run, each computes the costs and updates of its own
+blocks; all select, and write all weights.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from torch import Tensor
 from surgeon_engine.api.config.pruning import Coupling, PruningConfig
 from surgeon_engine.model.offload import on_device
 from surgeon_engine.pruning.measure_curvature import Factors
+from surgeon_engine.pruning.methods import METHODS
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.structures.base import Unit
 from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
@@ -19,6 +24,7 @@ from surgeon_engine.pruning.threshold import (
     cheapest,
     cheapest_in_step,
 )
+from surgeon_engine.runtime import ranks
 
 Costs = dict[str, Removals | ElementCosts]  # by unit
 
@@ -60,11 +66,15 @@ def costs_of(
     Raises:
         CurvatureError: a cost cannot be computed.
     """
-    costs: Costs = {}
-    for unit in state.units:
+
+    def removals_of(unit: Unit) -> Removals | ElementCosts:
         name = unit.measured.name
         with on_device(state.loaded.blocks[unit.measured.block]):
-            costs[name] = unit.removals(factors[name], state.removed[name], pruning)
+            return unit.removals(factors[name], state.removed[name], pruning)
+
+    costs: Costs = {}
+    for unit, removals in ranks.divided(state.units, _block_of, removals_of):
+        costs[unit.measured.name] = removals
         step()
     return costs
 
@@ -118,6 +128,8 @@ def remove(
     Returns:
         The removed candidates of each unit, bool.
     """
+    if ranks.size() > 1 and METHODS[pruning.method].updates:
+        return _remove_shared(state, factors, pruning, selected, step)
     removed: dict[str, Tensor] = {}
     for unit in state.units:
         name = unit.measured.name
@@ -130,3 +142,39 @@ def remove(
         removed[name] = updated.removed
         step()
     return removed
+
+
+def _remove_shared(
+    state: PruningState,
+    factors: Factors,
+    pruning: PruningConfig,
+    selected: Mapping[str, Tensor],
+    step: Callable[[], None],
+) -> dict[str, Tensor]:
+    """Remove as `remove` does; each block is updated by the process it belongs to.
+
+    Layers other than the measured one lose weights, and are not updated.
+    """
+
+    def updated(unit: Unit) -> tuple[Tensor, Tensor]:
+        name = unit.measured.name
+        with on_device(state.loaded.blocks[unit.measured.block]):
+            found = unit.updated(
+                factors[name], state.removed[name], selected[name], pruning
+            )
+        W = next(W for layer, W in found.weights if layer is unit.measured)
+        return W.to(unit.measured.module.weight.dtype), found.removed
+
+    removed: dict[str, Tensor] = {}
+    for unit, (W, of_unit) in ranks.divided(state.units, _block_of, updated):
+        with on_device(state.loaded.blocks[unit.measured.block], changes=True):
+            for layer, mask in unit.zeros(of_unit):
+                is_measured = layer is unit.measured
+                layer.write(W if is_measured else layer.weight().masked_fill(mask, 0))
+        removed[unit.measured.name] = of_unit
+        step()
+    return removed
+
+
+def _block_of(unit: Unit) -> int:
+    return unit.measured.block

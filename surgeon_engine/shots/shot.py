@@ -30,7 +30,7 @@ from surgeon_engine.pruning.methods import METHODS
 from surgeon_engine.pruning.methods.base import Allocation
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.threshold import Selection
-from surgeon_engine.runtime import devices
+from surgeon_engine.runtime import devices, ranks
 from surgeon_engine.runtime.kept import Kind
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.shots.damping import DampingSearch, choose_damping, with_damping
@@ -157,18 +157,23 @@ def _evaluate_original(state: PruningState, context: RunContext) -> Evaluation:
         state.keep_references(references)
         return found
     context.kept.drop(Kind.BASELINE)
-    sizes = [len(text.windows) for text in texts]
-    batches = 2 * sum(-(-size // batch) for size in sizes)
+    batches = 2 * sum(_batches(text.windows, batch) for text in texts)
     if held_out is not None:
-        batches += -(-len(held_out) // batch)
+        batches += _batches(held_out, batch)
     with context.stage(Stage.BASELINE, total=batches) as step:
         references = references_of(model, texts, held_out, batch, step)
         state.keep_references(references)
         found = evaluate(model, references, step, is_original=True)
     found = msgspec.structs.replace(found, beginning=windows.beginning)
-    if references.bytes <= devices.free_host_memory() // _KEPT_SHARE:
+    room = devices.free_host_memory() // _KEPT_SHARE
+    if ranks.agree(lambda: references.bytes <= room):
         context.kept.keep(Kind.BASELINE, key, (references, found))
     return found
+
+
+def _batches(windows: Tensor, batch: int) -> int:
+    """Return the number of batches of this process."""
+    return len(ranks.own_batches(windows, batch))
 
 
 def evaluation(state: PruningState, context: RunContext, shot: int = 0) -> Evaluation:

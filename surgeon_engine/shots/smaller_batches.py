@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.pruning.state import PruningState
-from surgeon_engine.runtime import devices
+from surgeon_engine.runtime import devices, ranks
 from surgeon_engine.runtime.run_context import RunContext
 
 _Result = TypeVar("_Result")
@@ -35,7 +35,8 @@ def with_smaller_batches(
     """
     while True:
         try:
-            return work()
+            with ranks.together():
+                return work()
         except Exception as error:
             batch = state.config.calibration.batch
             if batch == 1 or not devices.is_out_of_memory(error):

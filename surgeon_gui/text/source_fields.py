@@ -29,6 +29,14 @@ FIELDS = {
         tr("Offload blocks"),
         tr("Whether the weights of the blocks stay in main memory or in files."),
     ),
+    "model.gpus": FieldText(
+        tr("GPUs"),
+        tr(
+            "How many GPUs of this machine share the run. Each has a process with a "
+            "whole model, which needs main memory, too."
+        ),
+        minimum_text=tr("All"),
+    ),
     "calibration.text": FieldText(
         tr("Text"),
         tr(

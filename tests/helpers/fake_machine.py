@@ -15,8 +15,8 @@ PLENTY = 16_000_000_000  # bytes
 PRODUCTS = {Dtype.FLOAT32: 5e10, Dtype.BFLOAT16: 5e10, Dtype.FLOAT16: 5e8}
 
 
-def machine(free: int = PLENTY, gpu: int = 0) -> Machine:
-    """Return a machine with `free` bytes of RAM and a GPU with `gpu` bytes, if any."""
+def machine(free: int = PLENTY, gpu: int = 0, gpus: int = 1) -> Machine:
+    """Return a machine with `free` bytes of RAM and GPUs with `gpu` bytes, if any."""
     rates = Rates(PRODUCTS, factorising=1e10, moving=2e10, call=1e-6)
     return Machine(
         ram_bytes=max(free, PLENTY),
@@ -25,6 +25,7 @@ def machine(free: int = PLENTY, gpu: int = 0) -> Machine:
         gpu_name="a fake GPU" if gpu else "",
         gpu_bytes=gpu,
         free_gpu_bytes=gpu,
+        gpu_count=gpus if gpu else 0,
         processor=rates,
         gpu=rates if gpu else None,
     )

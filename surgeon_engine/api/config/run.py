@@ -15,7 +15,7 @@ from typing_extensions import override
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.export import QUANTIZED, ExportConfig, Format
-from surgeon_engine.api.config.fields import Option
+from surgeon_engine.api.config.fields import Limits, Option, check_limits
 from surgeon_engine.api.config.pruning import (
     HeadsAndNeurons,
     Neurons,
@@ -61,6 +61,13 @@ class Offload(StrEnum):
     ON = "on"
 
 
+_GPUS = Limits(0, 64)
+
+
+def _computes_on_gpu(model: ModelConfig) -> bool:
+    return model.device is not Device.CPU
+
+
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
     """The model to prune, its number format in memory and its device."""
@@ -69,8 +76,11 @@ class ModelConfig:
     dtype: Annotated[Dtype, Option(advanced=True)] = Dtype.FLOAT32
     device: Annotated[Device, Option(advanced=True)] = Device.AUTO
     offload: Annotated[Offload, Option(advanced=True)] = Offload.AUTOMATIC
+    # That share a run; 0: all.
+    gpus: Annotated[int, Option(_GPUS, advanced=True, applies=_computes_on_gpu)] = 1
 
     def __post_init__(self) -> None:
+        check_limits(self)
         if not self.source.strip():
             raise ConfigError(
                 "No model was given.", "Choose a folder, a .gguf file or the demo."

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from surgeon_engine.api.config.run import Device, Dtype
+from surgeon_engine.api.config.run import Device, Dtype, ModelConfig
 
 
 class Rates(msgspec.Struct, frozen=True):
@@ -28,7 +28,9 @@ class Machine(msgspec.Struct, frozen=True):
     idle_bytes: int  # held by the engine before it has loaded anything
     gpu_name: str = ""  # empty: no GPU
     gpu_bytes: int = 0
-    free_gpu_bytes: int = 0
+    free_gpu_bytes: int = 0  # of the first GPU; the others count as equal
+    gpu_count: int = 0  # of GPUs like it
+    sharing: int = 0  # processes here that share a run; 0: not started yet
     processor: Rates | None = None  # None: not measured
     gpu: Rates | None = None
     pace: float = 1.0  # actual / estimated seconds of the last run
@@ -36,6 +38,17 @@ class Machine(msgspec.Struct, frozen=True):
     def computes_on_gpu(self, requested: Device) -> bool:
         """Return whether a run with this setting computes on the GPU."""
         return bool(self.gpu_name) and requested is not Device.CPU
+
+    def processes(self, model: ModelConfig) -> int:
+        """Return how many processes on this machine share a run of a job.
+
+        Each has a GPU of its own.
+        """
+        if self.sharing:
+            return self.sharing
+        if not self.computes_on_gpu(model.device):
+            return 1
+        return max(1, min(model.gpus or self.gpu_count, self.gpu_count))
 
     def rates(self, requested: Device) -> Rates | None:
         """Return the rates of the device for this setting; None: not measured."""

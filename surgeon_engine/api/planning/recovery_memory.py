@@ -38,7 +38,7 @@ _STORED, _LARGE = 1.5, 4e6
 _SQUARES, _PRODUCTS = 4, 5  # matrices of a fit: of inputs, and of the size of the layer
 _LOGITS_AT_ONCE = 2**25  # numbers
 _JUDGED_COPIES, _TRAINED_COPIES = 5.0, 7.0  # of them
-_STEP_WINDOWS = 2
+STEP_WINDOWS = 2
 _LIBRARIES = 100e6  # bytes of what torch loads for its first optimizer
 
 
@@ -70,7 +70,7 @@ class _RecoveryMemory:
         self._job, self._recovery = job, job.config.recovery
         self._length = job.config.calibration.window_length
         windows = job.recovery_windows
-        self._step = min(_STEP_WINDOWS, windows) * self._length  # tokens
+        self._step = min(STEP_WINDOWS, windows) * self._length  # tokens
         tokens = windows * self._length
         states = tokens * job.model.hidden_size * job.each
         is_large = job.tokens(windows) * states >= _LARGE * tokens

@@ -211,6 +211,7 @@ def _minimize_changes(first: RunConfig, found: RunConfig, fits: _Fits) -> RunCon
 _FIELDS = (
     "export.save_progress",
     "calibration.batch",
+    "model.gpus",
     "export.dtype",
     "model.dtype",
     "calibration.window_length",
@@ -240,6 +241,13 @@ def _smaller_batch(config: RunConfig) -> RunConfig | None:
     return replace(
         config, calibration=replace(calibration, batch=calibration.batch // 2)
     )
+
+
+def _one_gpu(config: RunConfig) -> RunConfig | None:
+    """Let one process do the run: each needs main memory."""
+    if config.model.gpus == 1:
+        return None
+    return replace(config, model=replace(config.model, gpus=1))
 
 
 def _narrower_export_dtype(config: RunConfig) -> RunConfig | None:
@@ -313,6 +321,7 @@ def _processor(config: RunConfig) -> RunConfig | None:
 _STEPS = (
     _no_saving,
     _smaller_batch,
+    _one_gpu,
     _narrower_export_dtype,
     _narrower_dtype,
     _shorter_windows,

@@ -110,6 +110,8 @@ def describe_settled(check: ResourceCheck | None) -> str:
     if check is None:
         return ""
     parts = [_recovery_of(check) if check.settled.is_open else ""]
+    if (count := check.estimate.processes) > 1:
+        parts.append(tr("{n} GPUs share the run.").format(n=count))
     if check.settled.offloads:
         parts.append(
             tr("Blocks are offloaded: the device has too little memory for all.")

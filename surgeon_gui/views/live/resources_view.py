@@ -8,9 +8,11 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from surgeon_gui.base.theme import GAP
+from surgeon_gui.base.translation import tr
 from surgeon_gui.state.run import RunState
 from surgeon_gui.text.captions.live import MEANINGS
 from surgeon_gui.views.live.run_charts import MemoryChart, TimeChart
+from surgeon_gui.widgets.controls import text_label
 
 _MIN_CHART = 210  # pixels; in a lower window the view scrolls
 
@@ -23,11 +25,14 @@ class ResourcesView(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.setObjectName("resources_view")
+        self._device = text_label(quiet=True)
+        self._device.setObjectName("resources_device_label")
         self._memory = MemoryChart()
         self._times = TimeChart()
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(GAP)
+        column.addWidget(self._device)
         for name, chart in (("memory", self._memory), ("times", self._times)):
             chart.explain(MEANINGS[name])
             chart.save_failed.connect(self.save_failed)
@@ -36,6 +41,10 @@ class ResourcesView(QWidget):
 
     def show_run(self, run: RunState, now: float) -> None:
         """Show the state of a run."""
+        self._device.setText(
+            tr("Computed on {device}.").format(device=run.device) if run.device else ""
+        )
+        self._device.setVisible(bool(run.device))
         self._memory.show_run(run)
         self._times.show_run(run, now)
 

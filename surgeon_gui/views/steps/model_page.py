@@ -134,6 +134,8 @@ class ModelPage(Page):
         elif self._source.value() != state.config.model.source:
             self._source.show_value(state.config.model.source)
         self._form.show_config(state.config.model)
+        several = state.machine is not None and state.machine.gpu_count > 1
+        self._form.leave_out("gpus", not several and state.config.model.gpus == 1)
         self._show_problem(state)
         self._download.show_state(state)
         is_open = state.request(RequestKind.INSPECTION).is_open

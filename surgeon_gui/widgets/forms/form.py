@@ -128,6 +128,7 @@ class ConfigForm(QWidget):
         self._parts = tuple(parts)
         self._before: Values = {}  # values before the current edit
         self._rows: dict[str, _FieldRow] = {}
+        self._left_out: set[str] = set()
         self._problem = problem_label()
         self._problem.setObjectName(f"{self._name}_form_problem")
         self._marked: QWidget | None = None  # the input with a problem
@@ -228,6 +229,13 @@ class ConfigForm(QWidget):
         assert isinstance(entry, ChoiceInput)
         entry.disable(reasons)
 
+    def leave_out(self, name: str, is_left_out: bool) -> None:
+        """Hide the row of a field, which keeps its value, or show it again."""
+        before = set(self._left_out)
+        (self._left_out.add if is_left_out else self._left_out.discard)(name)
+        if self._left_out != before:
+            self._show(self.values())
+
     def edit(self, name: str, value: Any) -> None:
         """Set the value of a field as if the user had entered it."""
         self._inputs[name].show(value)
@@ -263,7 +271,9 @@ class ConfigForm(QWidget):
         config = _unchecked(self._config, self._before)
         for row in self._rows.values():
             is_there = row.setting.is_in(self._before)
-            row.set_visible(is_there and row.setting.option.applies(config))
+            is_left_out = row.setting.name in self._left_out
+            applies = row.setting.option.applies(config) and not is_left_out
+            row.set_visible(is_there and applies)
 
     @Slot()
     def _on_edited(self) -> None:

@@ -282,3 +282,20 @@ def test_ignored_hangup_stays_ignored():
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_gpus_must_be_a_number_of_gpus_that_there_are(tmp_path, monkeypatch, capsys):
+    job = tmp_path / "job.toml"
+    job.write_text("")
+    for gpus, message in (
+        ("none", "--gpus is 'none', which is no number of GPUs."),
+        ("0", "--gpus is '0', which is no number of GPUs."),
+        ("all", "This machine has no GPU that torch can use."),
+        ("2", "The job asks for 2 GPUs, and this machine has no GPU that torch"),
+    ):
+        monkeypatch.setattr("surgeon_engine.runtime.devices.gpu_count", lambda: 0)
+        arguments = ["run", str(job), "--gpus", gpus, "--run-dir", str(tmp_path)]
+        assert main(arguments) == 1
+        captured = capsys.readouterr()
+        assert message in captured.err + captured.out
+    assert list(tmp_path.iterdir()) == [job]

@@ -8,7 +8,7 @@ from torch.nn import functional
 from transformers.pytorch_utils import Conv1D
 
 from surgeon_engine.api.config.pruning import Fisher
-from surgeon_engine.curvature.collect import CurvatureRequest, block_gates
+from surgeon_engine.curvature.collect import CurvatureRequest, _labels, block_gates
 from surgeon_engine.curvature.gates import Gate, GateGradients
 from surgeon_engine.model.layers import find_blocks, prunable_layers
 from surgeon_engine.pruning.costs import sum_pattern_costs, ways_to_remove
@@ -131,3 +131,29 @@ def test_draws_are_as_many_windows_with_labels_of_their_own():
             assert gates.tokens == 3 * WINDOWS.numel()
             assert len(gates.columns) == 3 * len(WINDOWS)
             assert len(gates.columns.unique(dim=0)) == 3 * len(WINDOWS)
+
+
+def test_draws_of_a_window_do_not_depend_on_the_batch():
+    model = tiny_model("llama")
+    given = model, find_blocks(model), prunable_layers(model), WINDOWS
+    one, two = (
+        CurvatureRequest(*given, batch, Fisher.SAMPLED, seed=1, draws=3)
+        for batch in (1, 2)
+    )
+    found, others = (
+        [gates for gates in block_gates(each, (Gate.COLUMNS,), lambda: None)]
+        for each in (one, two)
+    )
+    for of_block, of_other in zip(found, others, strict=True):
+        for name, gates in of_block.items():
+            torch.testing.assert_close(gates.columns, of_other[name].columns)
+
+
+def test_labels_are_drawn_as_often_as_they_are_probable():
+    logits = torch.tensor([2.0, 0.0, -torch.inf, 1.0]).repeat(4000, 1)
+    request = CurvatureRequest(None, (), (), WINDOWS, 1, Fisher.SAMPLED)
+    numbers = torch.rand(4, 1, 1000, generator=torch.Generator().manual_seed(0))
+    (drawn,) = _labels(request, torch.zeros(4, 1000), logits, numbers)
+    shares = torch.bincount(drawn, minlength=4) / len(drawn)
+    torch.testing.assert_close(shares, logits[0].softmax(0), rtol=0, atol=0.02)
+    assert shares[2] == 0

@@ -39,6 +39,7 @@ from tests.helpers.fake_machine import machine
 from tests.helpers.tiers import thorough_except
 
 MODEL = model_summary()
+AFTER_RECOVERY = (Stage.EXPORT, Stage.VERIFICATION)
 PLENTY = 10**14
 JOB = surgeon_job()
 ANY = [*Structure]
@@ -393,3 +394,24 @@ def test_time_of_recovery_grows_with_epochs_until_its_limit():
     assert training(epochs=8.0) > 3 * training(epochs=1.0)
     limited = training(epochs=100.0, max_minutes=1.0)
     assert limited < training(epochs=0.0) + 61
+
+
+def test_gpus_divide_time_and_each_process_needs_memory():
+    one = estimate(JOB, MODEL, machine(gpu=PLENTY, gpus=2))
+    both = replace(JOB, model=replace(JOB.model, gpus=0))
+    two = estimate(both, MODEL, machine(gpu=PLENTY, gpus=2))
+    assert (one.processes, two.processes) == (1, 2)
+    assert two.gpu == one.gpu
+    assert two.ram > 2 * one.engine
+    for stage, seconds in one.seconds_of_stages.items():
+        is_shared = stage not in (Stage.LOAD, Stage.TEXT, *AFTER_RECOVERY)
+        assert two.seconds_of_stages[stage] == seconds / (1 + is_shared), stage
+    assert estimate(both, MODEL, machine()).processes == 1  # there is no GPU
+
+
+def test_one_gpu_is_proposed_where_main_memory_is_short():
+    needed = estimate(JOB, MODEL, machine(gpu=PLENTY, gpus=8)).ram
+    eight = replace(JOB, model=replace(JOB.model, gpus=8))
+    little = machine(free=2 * needed, gpu=PLENTY, gpus=8)
+    found = settings_that_fit(eight, MODEL, little, PLENTY)
+    assert found.config.model.gpus == 1

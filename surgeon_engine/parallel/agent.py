@@ -1,0 +1,73 @@
+"""Start the processes that share a run, by torch.distributed.run.
+
+    python -m surgeon_engine.parallel.agent PROCESSES gpu|cpu STOP_AFTER
+
+All processes end when one of them fails, when this one ends, and when its parent ends.
+They inherit the standard streams; the first one reads commands and writes events. If
+one ends before the run, the reason is written as an event without a run.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+
+from surgeon_engine.api.messages.events import Envelope, Failed
+from surgeon_engine.runtime.json_streams import JsonOutput, die_with_parent
+
+
+def main(arguments: list[str]) -> int:
+    """Run the processes and return the exit code."""
+    die_with_parent()
+    from torch.distributed import run  # slow to import
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    count, *of_worker = arguments
+    options = run.parse_args(
+        [
+            "--standalone",
+            "--local-addr=127.0.0.1",
+            f"--nproc-per-node={count}",
+            "--no-python",
+            sys.executable,
+            "-P",
+            "-m",
+            "surgeon_engine.parallel.worker",
+            *of_worker,
+        ]
+    )
+    try:
+        run.run(options)
+    except ChildFailedError as error:
+        codes = {rank: failed.exitcode for rank, failed in error.failures.items()}
+        JsonOutput().write(Envelope("", time.time(), reason(codes)))
+        return 1
+    return 0
+
+
+def reason(codes: dict[int, int]) -> Failed:
+    """Return why the processes have ended.
+
+    Args:
+        codes: their exit codes by rank; minus the number of a signal.
+    """
+
+    def how_little_it_says(rank: int) -> int:
+        # The others are terminated, or exit because they have lost one.
+        is_terminated = codes[rank] == -signal.SIGTERM
+        return 2 if is_terminated else int(codes[rank] > 0)
+
+    rank = min(sorted(codes), key=how_little_it_says)
+    code = codes[rank]
+    if code == -signal.SIGKILL:
+        how = "was killed by the system, probably because memory ran out"
+    elif code < 0:
+        how = f"crashed (signal {-code}, {signal.strsignal(-code)})"
+    else:
+        how = f"exited unexpectedly (exit code {code})"
+    return Failed(f"Process {rank + 1} of the run {how}.")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

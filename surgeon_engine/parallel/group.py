@@ -1,0 +1,176 @@
+"""Do a run in this process, or start several that share it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from surgeon_engine import pipeline
+from surgeon_engine.api.config.run import Device, ModelConfig
+from surgeon_engine.api.decoding import json_decoder
+from surgeon_engine.api.errors import ConfigError, ProcessError, RunFolderError
+from surgeon_engine.api.json_process import (
+    PASSIVE_WAITING,
+    JsonProcess,
+    module_command,
+)
+from surgeon_engine.api.messages.commands import ResumeRun, StartRun
+from surgeon_engine.api.messages.events import Cancelled, Envelope, Failed
+from surgeon_engine.api.messages.run import RunFinished
+from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.runtime import devices, ranks
+from surgeon_engine.runtime.run_context import RunContext
+from surgeon_engine.runtime.saver import Saver
+
+_POLL_INTERVAL_S = 0.1
+_LOOPBACK = {"linux": "lo", "darwin": "lo0"}  # the processes are on one machine
+_HINT = "What was saved is not lost: resume the run, perhaps on fewer GPUs."
+
+
+class RunFailed(Exception):
+    """Raised for a run in other processes, which have sent the reason."""
+
+    def __init__(self, reason: Failed) -> None:
+        super().__init__(reason.message)
+        self.reason = reason
+
+
+def work_on_run(
+    command: StartRun | ResumeRun, context: RunContext, stop_after: int = 0
+) -> None:
+    """Do a run, on as many GPUs as its job asks for.
+
+    Args:
+        command: starts or resumes the run.
+        context: receives the events, and commands to stop.
+        stop_after: the shot after which to stop; 0: none.
+
+    Raises:
+        EngineError: something that the user can act on.
+        RunFailed: the run has failed in other processes, which have sent `Failed`.
+        RunCancelled: the user has cancelled.
+    """
+    model = _model_of(command)
+    count = 1 if ranks.size() > 1 else gpus_for(model, command)
+    if count > 1:
+        work_in_group(command, count, context, model, stop_after)
+    else:
+        execute(command, context)
+
+
+def execute(command: StartRun | ResumeRun, context: RunContext) -> None:
+    """Do a run in this process, which may be one of several."""
+    match command:
+        case StartRun(config=config, folder=folder):
+            pipeline.prune(config, Path(folder), context)
+        case ResumeRun(folder=folder):
+            pipeline.resume(Path(folder), context)
+
+
+def gpus_for(model: ModelConfig, command: StartRun | ResumeRun) -> int:
+    """Return how many GPUs of this machine a run uses, each with a process.
+
+    A run may be resumed on fewer than it began with.
+
+    Raises:
+        ConfigError: the job asks for more GPUs than there are.
+    """
+    if model.device is Device.CPU or model.gpus == 1:
+        return 1
+    there = devices.gpu_count()
+    if model.gpus > there and isinstance(command, StartRun):
+        has = "no GPU" if not there else f"{there} GPU{'s' if there > 1 else ''}"
+        raise ConfigError(
+            f"The job asks for {model.gpus} GPUs, and this machine has {has} that "
+            "torch can use.",
+            "Set gpus to 1, or to 0 for all that there are.",
+        )
+    return max(1, min(model.gpus or there, there))
+
+
+def work_in_group(
+    command: StartRun | ResumeRun,
+    count: int,
+    context: RunContext,
+    model: ModelConfig,
+    stop_after: int = 0,
+) -> None:
+    """Do a run in several new processes, and pass its events on.
+
+    All of them end with this call, and with this process.
+
+    Args:
+        command: starts or resumes the run.
+        count: of the processes.
+        context: receives the events, and commands to stop.
+        model: says whether they compute on GPUs.
+        stop_after: the shot after which to stop; 0: none.
+
+    Raises:
+        ProcessError: one of them has ended.
+        RunFailed: the run has failed; `Failed` was sent.
+        RunCancelled: the user has cancelled.
+    """
+    run = RunFolder(Path(command.folder))
+    place = "cpu" if model.device is Device.CPU else "gpu"
+    arguments = (str(count), place, str(stop_after))
+    process: JsonProcess[Envelope] = JsonProcess(
+        module_command("surgeon_engine.parallel.agent", *arguments),
+        json_decoder(Envelope).decode,
+        _environment(),
+    )
+    last, reason = None, ""
+    try:
+        with process:
+            process.send(command)
+            context.forward(process.send)
+            while not process.ended:
+                context.raise_if_cancelled()
+                match process.receive(_POLL_INTERVAL_S):
+                    case Envelope(run="", event=Failed(message=reason)):
+                        pass  # why one has ended; the run may have said it
+                    case Envelope() as envelope:
+                        last = envelope.event
+                        context.pass_on(envelope)
+            if isinstance(last, RunFinished):
+                return
+            if isinstance(last, Failed):
+                raise RunFailed(last)
+            if isinstance(last, Cancelled):
+                raise RunFailed(Failed("The run was cancelled."))
+            ended = process.wait_for_exit().summary.rstrip(".")
+            reason = reason or f"The processes of the run have ended: {ended}."
+            raise ProcessError(reason, _HINT)
+    except RunFailed:
+        raise  # the processes have logged it, if the folder is theirs
+    except BaseException:
+        if last is not None:
+            _take_over(run, context)
+        raise
+
+
+def _take_over(run: RunFolder, context: RunContext) -> None:
+    """Let this process log how a run has ended, and say whether it can go on."""
+    with suppress(RunFolderError):
+        run.remove_cut_off_line()
+        context.log = run
+    context.saver = Saver(run.saved_state, Saver.off().saved)
+
+
+def _model_of(command: StartRun | ResumeRun) -> ModelConfig:
+    """Return the model of a run; of one that cannot be read, any."""
+    if isinstance(command, StartRun):
+        return command.config.model
+    try:
+        return RunFolder(Path(command.folder)).read_config().model
+    except (OSError, ConfigError):
+        return ModelConfig()  # resuming it raises
+
+
+def _environment() -> dict[str, str]:
+    found = PASSIVE_WAITING | os.environ
+    if loopback := _LOOPBACK.get(sys.platform):
+        found.setdefault("GLOO_SOCKET_IFNAME", loopback)
+    return found

@@ -1,0 +1,429 @@
+"""Several processes that work on one run, each with a share of the windows and layers.
+
+    torchrun --nproc-per-node 2 -m surgeon_engine run job.toml
+
+A rank is one of the processes. All ranks run the same program on the same inputs, in
+step: each computes its share, and together they add up sums, put windows in order and
+pass on results. Window n of a text belongs to rank n modulo the number of ranks. What
+depends on the clock, the disk or the user is decided by the first rank (`agree`); it
+alone sends events and writes files. So the others wait while it is paused.
+
+Before each exchange the ranks tell each other whether they have failed. The failure of
+one is raised on all of them, so that all go on, or end, in the same way. A process that
+computes alone is the first and only rank, for which every function here does nothing;
+torch.distributed is then not loaded.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import os
+import pickle
+import traceback
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import torch
+from torch import Tensor
+
+from surgeon_engine.api.errors import ConfigError, EngineError
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+_TIMEOUT = timedelta(days=30)  # a pause may be long
+_OUT_OF_MEMORY = (MemoryError, torch.OutOfMemoryError)
+
+
+class RankLost(Exception):
+    """Another process of the run has ended, or cannot be reached any more."""
+
+
+@dataclass(slots=True)
+class _Group:
+    """The processes of a run, as one of them sees them."""
+
+    rank: int = 0
+    size: int = 1
+    started: int = 1  # processes of the run, of which this one may compute alone
+    on_this_machine: int = 1
+
+
+_ALONE = _Group()
+_group = _ALONE
+
+
+def are_given(environment: Mapping[str, str] = os.environ) -> bool:
+    """Return whether torchrun has started this process as one of several."""
+    return "RANK" in environment and int(environment.get("WORLD_SIZE", "1")) > 1
+
+
+def begin(*, uses_gpu: bool) -> None:
+    """Connect this process with the others that torchrun has started.
+
+    Args:
+        uses_gpu: compute on the GPU that is this process's own, if there are GPUs.
+
+    Raises:
+        ConfigError: this machine has fewer GPUs than processes.
+        RankLost: another process cannot be reached.
+    """
+    global _group
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    on_this_machine = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    backend = "gloo"
+    if uses_gpu and torch.cuda.is_available():
+        _check_gpus(on_this_machine, torch.cuda.device_count())
+        torch.cuda.set_device(local)
+        backend = "cpu:gloo,cuda:nccl"
+    elif uses_gpu and torch.backends.mps.is_available():
+        raise ConfigError(
+            "Several processes cannot share Apple's GPU.",
+            'Start one process, or set device to "cpu".',
+        )
+    with _connected():
+        _distributed().init_process_group(backend, timeout=_TIMEOUT)
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    _group = _Group(rank, size, size, on_this_machine)
+
+
+def _check_gpus(processes: int, gpus: int) -> None:
+    if processes > gpus:
+        raise ConfigError(
+            f"{processes} processes were started on a machine with {gpus} "
+            f"GPU{'s' if gpus > 1 else ''}: each needs one of its own.",
+            f'Start {gpus} processes, or set device to "cpu".',
+        )
+
+
+def end() -> None:
+    """Leave the other processes once all have come here; compute alone from now on."""
+    global _group
+    if _group.size > 1:
+        with suppress(RankLost):
+            _meet("end")
+        _group = _ALONE
+        _distributed().destroy_process_group()
+
+
+def size() -> int:
+    """Return the number of ranks."""
+    return _group.size
+
+
+def started() -> int:
+    """Return the number of processes of the run, also while one computes alone."""
+    return _group.started
+
+
+def is_first() -> bool:
+    """Return whether this rank decides, sends events and writes files."""
+    return _group.rank == 0
+
+
+def on_this_machine() -> int:
+    """Return the number of ranks that share the main memory of this machine."""
+    return _group.on_this_machine
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Let this rank do something by itself: no share of it, but all."""
+    global _group
+    before = _group
+    _group = _Group(started=before.started, on_this_machine=before.on_this_machine)
+    try:
+        yield
+    finally:
+        _group = before
+
+
+def own(x: Tensor) -> Tensor:
+    """Return the windows of this rank: x[rank::ranks]."""
+    return x if _group.size == 1 else x[_group.rank :: _group.size]
+
+
+def own_batches(windows: Tensor, batch: int) -> tuple[Tensor, ...]:
+    """Return the windows of this rank in batches, of which there may be none."""
+    windows = own(windows)
+    return windows.split(batch) if len(windows) else ()
+
+
+def owner_of(number: int) -> int:
+    """Return the rank to which a window, a block or a layer belongs."""
+    return number % _group.size
+
+
+def place_of(number: int) -> int:
+    """Return the place of a window among those of its rank."""
+    return number // _group.size
+
+
+def owns(number: int) -> bool:
+    """Return whether a window, a block or a layer belongs to this rank."""
+    return owner_of(number) == _group.rank
+
+
+def joined(of_own: Tensor, count: int) -> Tensor:
+    """Return a tensor with a row for each of `count` windows, in their order.
+
+    Args:
+        of_own: the rows of this rank's windows; perhaps none.
+        count: of the windows of all ranks.
+    """
+    if _group.size == 1:
+        return of_own
+    _meet("joined")
+    padded = of_own.new_zeros((-(-count // _group.size), *of_own.shape[1:]))
+    padded[: len(of_own)] = of_own
+    parts = [torch.empty_like(padded) for _ in range(_group.size)]
+    with _connected():
+        _distributed().all_gather(parts, padded)
+    return torch.stack(parts, dim=1).flatten(0, 1)[:count]
+
+
+def add(tensors: Iterable[Tensor]) -> None:
+    """Add up tensors over all ranks, in place."""
+    if _group.size == 1:
+        return
+    _meet("add")
+    for x in tensors:
+        total = x if x.is_contiguous() else x.contiguous()
+        with _connected():
+            _distributed().all_reduce(total)
+        if total is not x:
+            x.copy_(total)
+
+
+def agree(work: Callable[[], _T]) -> _T:
+    """Return what some work returns on the first rank, which alone does it.
+
+    Raises:
+        Exception: what it raises there.
+    """
+    if _group.size == 1:
+        return work()
+    return passed_on(work() if is_first() else None, 0)  # type: ignore[return-value]
+
+
+def agreed(number: float) -> float:
+    """Return the number of the first rank."""
+    return number if _group.size == 1 else _meet("agreed", number)[0]
+
+
+def added(number: float) -> float:
+    """Return the sum of the numbers of all ranks."""
+    return number if _group.size == 1 else sum(_meet("added", number))
+
+
+def passed_on(value: _T, source: int) -> _T:
+    """Return the value of one rank; that of the others is ignored.
+
+    Tensors in it go from device to device.
+    """
+    if _group.size == 1:
+        return value
+    _meet("passed on")
+    with _connected():
+        found: _T = _broadcast(value, source)
+    return found
+
+
+def divided(
+    items: Iterable[_T], place: Callable[[_T], int], work: Callable[[_T], _R]
+) -> Iterator[tuple[_T, _R]]:
+    """Yield each item with a result, which its owner computes and passes on.
+
+    Items at places that follow each other are computed at the same time.
+
+    Args:
+        items: the same on all ranks.
+        place: the number of an item's block or layer, which determines its owner.
+        work: returns the result of an item.
+    """
+
+    def round_of(item: _T) -> int:
+        return place(item) // _group.size
+
+    for _, group in itertools.groupby(items, round_of):
+        members = list(group)
+        found = [work(item) if owns(place(item)) else None for item in members]
+        for number, item in enumerate(members):
+            result, found[number] = found[number], None
+            yield item, passed_on(result, owner_of(place(item)))  # type: ignore[misc]
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Let a block of code fail on all ranks if it fails on one.
+
+    Where an error is caught and the run goes on, the code that may raise it must be in
+    such a block. Otherwise the others would wait for a rank that does something else.
+    """
+    if _group.size == 1:
+        yield
+        return
+    try:
+        yield
+    except RankLost:
+        raise
+    except Exception as error:
+        if not getattr(error, "is_of_all_ranks", False):
+            _report(error)
+        raise
+    _meet("together")
+
+
+def _report(error: Exception) -> None:
+    """Let the other ranks fail as this one does."""
+    try:
+        _meet("failed", failure=error)
+    except RankLost as lost:
+        raise error from lost
+    error.is_of_all_ranks = True  # type: ignore[attr-defined]
+
+
+def _meet(
+    what: str, number: float = 0.0, failure: Exception | None = None
+) -> list[float]:
+    """Wait for all ranks; return the number of each.
+
+    Args:
+        what: the exchange that follows, which must be the same on all ranks.
+        number: of this rank.
+        failure: why this rank takes no part in it.
+
+    Raises:
+        Exception: another rank has failed, and this one has not.
+        RankLost: another rank has ended.
+    """
+    facts = [float(zlib.crc32(what.encode())), float(failure is not None), number]
+    mine = torch.tensor(facts, dtype=torch.float64)
+    found = [torch.empty_like(mine) for _ in range(_group.size)]
+    with _connected():
+        _distributed().all_gather(found, mine)
+    exchanges, failed, numbers = torch.stack(found, dim=1).tolist()
+    if any(failed):
+        source = failed.index(1.0)
+        of_source = _described(failure) if source == _group.rank else None
+        with _connected():
+            described = _broadcast(of_source, source)
+        if failure is None:
+            _raise(source, described)
+    elif len(set(exchanges)) > 1:
+        raise AssertionError(f"Rank {_group.rank} is out of step at {what!r}.")
+    return list(numbers)
+
+
+_Described = tuple[type[Exception], tuple[str, ...], str]
+
+
+def _described(error: Exception | None) -> _Described:
+    """Return a type that all ranks catch alike, its arguments, and the traceback."""
+    assert error is not None
+    details = "".join(traceback.format_exception(error))
+    if isinstance(error, EngineError):
+        return type(error), (error.message, error.hint), details
+    if isinstance(error, _OUT_OF_MEMORY) or _is_out_of_memory(error):
+        return MemoryError, (str(error),), details
+    if not error.args and type(error).__module__.startswith("surgeon_engine."):
+        return type(error), (), details  # the run was cancelled
+    return RuntimeError, (f"{type(error).__name__}: {error}",), details
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    from surgeon_engine.runtime import devices  # it asks how many ranks there are
+
+    return devices.is_out_of_memory(error)
+
+
+def _raise(source: int, described: _Described) -> NoReturn:
+    """Raise the error of another rank."""
+    kind, arguments, details = described
+    error = kind(*arguments)
+    error.add_note(f"Of rank {source}:\n{details}")
+    error.is_of_all_ranks = True  # type: ignore[attr-defined]
+    raise error
+
+
+class _Pickler(pickle.Pickler):
+    """Leaves tensors out, and keeps them in a list."""
+
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file)
+        self.tensors: list[Tensor] = []
+
+    def persistent_id(self, value: Any) -> int | None:
+        if not isinstance(value, Tensor):
+            return None
+        self.tensors.append(value.detach())
+        return len(self.tensors) - 1
+
+
+class _Unpickler(pickle.Unpickler):
+    """Puts the tensors back."""
+
+    def __init__(self, file: io.BytesIO, tensors: Sequence[Tensor]) -> None:
+        super().__init__(file)
+        self._tensors = tensors
+
+    def persistent_load(self, number: Any) -> Tensor:
+        return self._tensors[number]
+
+
+def _broadcast(value: Any, source: int) -> Any:
+    """Return the value of one rank."""
+    is_source, data, tensors = source == _group.rank, b"", list[Tensor]()
+    if is_source:
+        file = io.BytesIO()
+        pickler = _Pickler(file)
+        pickler.dump(value)
+        tensors = pickler.tensors
+        kinds = [(tuple(x.shape), x.dtype, x.device.type) for x in tensors]
+        data = pickle.dumps((file.getvalue(), kinds))
+    length = torch.tensor([len(data)])
+    _distributed().broadcast(length, source)
+    received = torch.empty(int(length), dtype=torch.uint8)
+    if is_source:
+        received = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+    _distributed().broadcast(received, source)
+    pickled, kinds = pickle.loads(received.numpy().tobytes())
+    if not is_source:
+        tensors = [torch.empty(s, dtype=t, device=device) for s, t, device in kinds]
+    for x in tensors:
+        if x.numel():
+            flat = x.contiguous().view(-1).view(torch.uint8)
+            _distributed().broadcast(flat, source)
+    if is_source:
+        return value
+    return _Unpickler(io.BytesIO(pickled), tensors).load()
+
+
+@contextmanager
+def _connected() -> Iterator[None]:
+    """Tell a lost connection from other errors.
+
+    Raises:
+        RankLost: a rank has ended, or cannot be reached.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if _is_out_of_memory(error):
+            raise
+        reason = str(error).strip().splitlines()
+        raise RankLost(reason[0] if reason else type(error).__name__) from error
+
+
+def _distributed() -> ModuleType:
+    import torch.distributed  # slow to import, and seldom needed
+
+    return torch.distributed

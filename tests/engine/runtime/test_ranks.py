@@ -1,0 +1,111 @@
+"""Ranks divide work and put the results together; the failure of one is that of all."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+import torch
+
+from surgeon_engine.api.errors import ConfigError, CurvatureError
+from surgeon_engine.runtime import ranks
+from tests.helpers.forked_ranks import run_ranks
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="it cannot fork")
+ROWS = torch.arange(15.0).view(5, 3)
+
+
+def test_one_process_computes_everything_itself():
+    assert (ranks.size(), ranks.is_first(), ranks.owns(7)) == (1, True, True)
+    assert torch.equal(ranks.joined(ranks.own(ROWS), 5), ROWS)
+    assert ranks.own_batches(ROWS[:0], 2) == ()
+    assert [len(x) for x in ranks.own_batches(ROWS, 2)] == [2, 2, 1]
+    assert list(ranks.divided("ab", ord, str.upper)) == [("a", "A"), ("b", "B")]
+    with pytest.raises(ValueError, match="made up"), ranks.together():
+        raise ValueError("made up")
+
+
+def test_shares_are_put_together():
+    def work(rank):
+        total = torch.full((2, 2), float(rank + 1)).T[:, :1]
+        ranks.add([total])
+        nested = {"W": ROWS.bfloat16() if rank else None, "rank": rank}
+        sent = ranks.passed_on(nested, 1)
+        done = list(ranks.divided(range(5), int, lambda n: (n, rank, ROWS[n] > 4)))
+        return (
+            ranks.joined(ranks.own(ROWS), 5),
+            ranks.joined(ROWS[:1] if rank == 0 else ROWS[:0], 1),
+            total,
+            (sent["rank"], sent["W"].dtype, sent["W"].float()),
+            [(n, owner) for _, (n, owner, _) in done],
+            torch.stack([mask for _, (*_, mask) in done]),
+            ranks.agree(lambda: rank + 10),
+            (ranks.agreed(rank + 0.5), ranks.added(rank + 0.5)),
+            ranks.own_batches(ROWS, 2)[0],
+        )
+
+    for rank, found in enumerate(run_ranks(work)):
+        joined, one, total, sent, owners, masks, agreed, numbers, own = found
+        assert torch.equal(joined, ROWS)
+        assert torch.equal(one, ROWS[:1])
+        assert torch.equal(total, torch.full((2, 1), 3.0))
+        assert sent[:2] == (1, torch.bfloat16)
+        assert torch.equal(sent[2], ROWS)
+        assert owners == [(0, 0), (1, 1), (2, 0), (3, 1), (4, 0)]
+        assert torch.equal(masks, ROWS > 4)
+        assert agreed == 10
+        assert numbers == (0.5, 2.0)
+        assert torch.equal(own, ROWS[rank::2][:2])
+
+
+def test_failure_of_one_is_raised_on_all_and_the_work_goes_on():
+    def work(rank):
+        caught = []
+        for error in (CurvatureError("Made up.", "Hint."), MemoryError("full")):
+            try:
+                with ranks.together():
+                    if rank == 1:
+                        raise error
+                    ranks.add([torch.ones(1)])
+            except (CurvatureError, MemoryError) as found:
+                caught.append((type(found), str(found), getattr(found, "hint", "")))
+        with ranks.alone():
+            assert ranks.size() == 1
+            assert ranks.started() == 2
+        return caught, ranks.added(1.0)
+
+    failures = [(CurvatureError, "Made up.", "Hint."), (MemoryError, "full", "")]
+    assert run_ranks(work) == [(failures, 2.0)] * 2
+
+
+def test_failure_of_the_first_reaches_those_that_ask_it():
+    def work(rank):
+        def refuse():
+            raise ConfigError("Refused.", "Hint.")
+
+        return ranks.agree(refuse)
+
+    for error in run_ranks(work):
+        assert isinstance(error, ConfigError)
+        assert error.message == "Refused."
+
+
+def test_lost_rank_is_noticed():
+    def work(rank):
+        if rank == 1:
+            os._exit(1)
+        ranks.added(1.0)
+
+    lost, ended = run_ranks(work)
+    assert isinstance(lost, ranks.RankLost)
+    assert ended is None
+
+
+def test_ranks_out_of_step_are_noticed():
+    def work(rank):
+        return ranks.added(1.0) if rank else ranks.agreed(1.0)
+
+    for error in run_ranks(work):
+        assert isinstance(error, AssertionError)
+        assert "out of step" in str(error)

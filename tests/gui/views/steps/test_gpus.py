@@ -1,0 +1,61 @@
+"""The number of GPUs can be chosen where there are several."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from surgeon_engine.api.config.run import ModelConfig, RunConfig
+from surgeon_gui.base.settings import Settings
+from surgeon_gui.controllers.session import Session
+from surgeon_gui.state.job.resource_text import check_draft, describe_settled
+from surgeon_gui.state.run import RunState
+from surgeon_gui.views.live.resources_view import ResourcesView
+from surgeon_gui.views.steps.model_page import ModelPage
+from tests.helpers.fake_machine import PLENTY, machine
+from tests.helpers.fake_thread import FakeThread
+from tests.helpers.queued_runs import ready_state
+from tests.helpers.windows import find
+
+
+def state_with(folder, gpus, asked=1):
+    state = ready_state(folder, RunConfig(ModelConfig(gpus=asked)))
+    return replace(state, machine=machine(gpu=PLENTY, gpus=gpus))
+
+
+@pytest.mark.slow
+def test_gpus_are_offered_where_there_are_several(qtbot, qapp, tmp_path):
+    session = Session(FakeThread(), tmp_path)
+    page = ModelPage(session, Settings())
+    qtbot.addWidget(page)
+    field = find(page, "model_gpus")
+    for gpus, asked, is_hidden in ((1, 1, True), (2, 1, False), (1, 2, False)):
+        page.show_state(state_with(tmp_path, gpus, asked))
+        assert field.isHidden() == is_hidden
+    session._set(state_with(tmp_path, 2))
+    page.show_state(session.state)
+    field.setValue(0)
+    assert field.text() == "All"
+    assert session.state.config.model.gpus == 0
+
+
+@pytest.mark.slow
+def test_run_names_its_devices(qtbot, qapp):
+    view = ResourcesView()
+    qtbot.addWidget(view)
+    label = find(view, "resources_device_label")
+    view.show_run(RunState(), 0.0)
+    assert label.isHidden()
+    view.show_run(RunState(device="2 x a fake GPU"), 0.0)
+    assert label.text() == "Computed on 2 x a fake GPU."
+
+
+def test_plan_says_how_many_gpus_share_the_run(tmp_path):
+    texts = [
+        describe_settled(check_draft(state_with(tmp_path, 4, asked)))
+        for asked in (1, 2, 0)
+    ]
+    assert "share" not in texts[0]
+    assert "2 GPUs share the run." in texts[1]
+    assert "4 GPUs share the run." in texts[2]
