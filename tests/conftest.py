@@ -55,6 +55,16 @@ def pytest_collection_finish():
     gc.freeze()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def exact_products():
+    """Let the engine compute alike on all processors: no products of 16 bits."""
+    devices = sys.modules.get("surgeon_engine.runtime.devices")  # it imports torch
+    with pytest.MonkeyPatch.context() as patch:
+        if devices is not None:
+            patch.setattr(devices, "FAST_ON_CPU", ())
+        yield
+
+
 @pytest.fixture(scope="session")
 def qapp(qapp):
     from surgeon_gui import app
