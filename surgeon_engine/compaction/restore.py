@@ -29,7 +29,7 @@ from surgeon_engine.compaction.plan import (
     read_config,
 )
 from surgeon_engine.compaction.shrink import compact, pruned_class
-from surgeon_engine.model.layers import find_blocks, prunable_layers
+from surgeon_engine.model.layers import blocks_path, find_blocks, prunable_layers
 from surgeon_engine.model.load import LoadedModel, load_tokenizer
 from surgeon_engine.model.source import UNREADABLE, ModelSource, first_line
 from surgeon_engine.runtime import devices
@@ -203,8 +203,7 @@ def _load_masked(
     except UNREADABLE as error:
         raise _damaged_error(path, error) from error
     stock = _stock_class(_architecture(config))
-    shapes = _shapes(stock, config)
-    if all(shapes.get(name) == each.shape for name, each in stored.items()):
+    if _is_full_size(stock, config, stored):
         model = _load(stock, folder, config)
         return model, load_plan(path, model)
     tensors = _LazyTensors(folder, stored)
@@ -235,6 +234,22 @@ def _shapes(
     with torch.device("meta"):
         state = stock._from_config(config).state_dict()
     return {name: tensor.shape for name, tensor in state.items()}
+
+
+def _is_full_size(
+    stock: type[PreTrainedModel],
+    config: PretrainedConfig,
+    stored: Mapping[str, _StoredTensor],
+) -> bool:
+    """Return whether tensors are those of a model without smaller or fewer blocks."""
+    with torch.device("meta"):
+        model = stock._from_config(config)
+    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    missing = shapes.keys() - stored.keys() - set(model.all_tied_weights_keys)
+    path = f"{blocks_path(model)}."
+    if any(name.startswith(path) for name in missing):
+        return False
+    return all(shapes.get(name) == each.shape for name, each in stored.items())
 
 
 def _stored_tensors(folder: Path) -> dict[str, _StoredTensor]:

@@ -11,7 +11,7 @@ hundred tokens at a time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -134,6 +134,24 @@ def compare_unchecked(
         found = expected if is_original else last_hidden(model, tokens)
         rows.append(_figures(model, tokens, expected, found))
         step()
+    return Comparison(*map(torch.cat, zip(*rows, strict=True)))
+
+
+@torch.no_grad()
+def compare_hidden(
+    model: PreTrainedModel, reference: Reference, hidden: Iterable[Tensor]
+) -> Comparison:
+    """Compare last hidden states that are known; figures may be infinite or NaN.
+
+    Args:
+        model: turns them into logits.
+        reference: the windows, and the original's hidden states.
+        hidden: per batch: windows x length x hidden.
+    """
+    rows: list[tuple[Tensor, ...]] = []
+    for (tokens, expected), found in zip(reference.batches(), hidden, strict=True):
+        tokens, expected = tokens.to(model.device), expected.to(model.device)
+        rows.append(_figures(model, tokens, expected, found.to(model.device)))
     return Comparison(*map(torch.cat, zip(*rows, strict=True)))
 
 

@@ -44,6 +44,11 @@ class Target:
     original: PrunableLayer
     zeros: Tensor  # mask of its removed weights
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing of the layer remains; those after it make up for it."""
+        return bool(self.zeros.all())
+
 
 def targets_of(state: PruningState, original: LoadedModel, block: int) -> list[Target]:
     """Return the layers of all units of a block, with those of the original.
@@ -87,17 +92,26 @@ class _BlockRefit:
             for group in groups:
                 sums = self._sums(group, done)
                 for target in group:
-                    W, zeros = target.layer.weight(), target.zeros
-                    W, result = fit(W, zeros.to(W.device), *sums[target.layer.name])
-                    if result.ridge is not None:
-                        target.layer.write(W)
-                    results[target.layer.name] = result
+                    if not target.is_empty:
+                        results[target.layer.name] = self._fit(target, sums)
                     if target.layer.name in self._direct:
                         done.append(target)
         finally:
             for outputs in self._outputs.values():
                 self._pair.store.drop(outputs)
         return results
+
+    def _fit(
+        self,
+        target: Target,
+        sums: dict[str, tuple[NormalEquations, NormalEquations]],
+    ) -> FitResult:
+        """Fit a layer; its weights change if that makes it better."""
+        W, zeros = target.layer.weight(), target.zeros
+        W, result = fit(W, zeros.to(W.device), *sums[target.layer.name])
+        if result.ridge is not None:
+            target.layer.write(W)
+        return result
 
     def _in_order(self) -> list[list[Target]]:
         """Return the layers in the order of their calls, grouped by their input."""
