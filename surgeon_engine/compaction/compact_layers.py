@@ -81,11 +81,12 @@ class NoAttention(nn.Module):
         super().__init__()
         self.layer = layer
 
-    def forward(self, hidden_states: Tensor, *_: Any, **kwargs: Any) -> Any:
+    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
         """Return zeros for the hidden states, and no attention weights."""
-        names = ("past_key_values", "past_key_value", "layer_past")
-        cache = next((kwargs[x] for x in names if kwargs.get(x) is not None), None)
-        if self.layer is not None and hasattr(cache, "update"):
+        # The name of the argument differs between families and versions.
+        given = (*args, *kwargs.values())
+        cache = next((x for x in given if hasattr(x, "get_seq_length")), None)
+        if self.layer is not None and cache is not None:
             nothing = hidden_states.new_zeros(*hidden_states.shape[:-1], 1)
             nothing = nothing.unsqueeze(1)  # batch x 1 head x length x 1 feature
             cache.update(nothing, nothing, self.layer)

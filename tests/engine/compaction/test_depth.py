@@ -90,7 +90,8 @@ def test_generation_without_first_attention_matches_no_cache():
     assert torch.equal(small.generate(ids, **settings), expected)
     assert torch.equal(model.generate(ids, **settings), expected)
     cache = StaticCache(config=small.config, max_cache_len=64)
-    assert torch.equal(small.generate(ids, past_key_values=cache, **settings), expected)
+    named = {cache_name(small): cache}
+    assert torch.equal(small.generate(ids, **named, **settings), expected)
 
 
 @pytest.mark.parametrize(
