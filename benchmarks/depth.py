@@ -4,14 +4,15 @@
         --other other.npy --out results/depth
 
 Writes OUT.json: the rise of the KL without each block and sub-layer alone; that without
-several of them, beside the sum of the single ones; and the KL at one sparsity with 0, 1,
-2, ... blocks removed before heads and neurons, without recovery.
+several of them, beside the sum of the single ones; and the KL at one sparsity with some
+blocks removed before heads and neurons, without recovery.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -63,8 +64,9 @@ def main() -> None:
     path = given.out.with_suffix(".json")
     found = json.loads(path.read_text()) if path.is_file() else {}
     if given.part in ("costs", "all"):
-        found |= _costs(state)
-        path.write_text(json.dumps(found, indent=1))
+        for part in _costs(state):
+            found |= part
+            path.write_text(json.dumps(found, indent=1))
     if given.part in ("chained", "all"):
         for blocks in map(int, given.blocks.split(",")):
             found.setdefault("chained", {})[blocks] = _chained(state, blocks, context)
@@ -97,23 +99,22 @@ def _state(given: argparse.Namespace) -> PruningState:
     return prepare(config, _context())
 
 
-def _costs(state: PruningState) -> dict[str, object]:
-    """Return the costs of single candidates, and of the cheapest ones together."""
+def _costs(state: PruningState) -> Iterator[dict[str, object]]:
+    """Yield the costs of single candidates, and of the cheapest ones together."""
     held_out = state.references.held_out
     assert held_out is not None
     depth = Depth.of(state.units, state.removed, state.loaded, state.config.pruning)
     measured = SkipCosts(state.loaded, held_out)
-    found: dict[str, object] = {"tokens": held_out.windows.numel()}
+    yield {"tokens": held_out.windows.numel()}
     for name, candidates in (("blocks", depth.blocks), ("sublayers", depth.sublayers)):
         costs = measured.measure(candidates, lambda: None)
-        found[name] = {x.label: cost for x, cost in zip(candidates, costs, strict=True)}
-        for basis in CostBasis:
+        yield {name: {x.label: y for x, y in zip(candidates, costs, strict=True)}}
+        for basis in CostBasis if name == "sublayers" else (CostBasis.RAW,):
             ranked = in_order_of_removal(candidates, costs, basis)
-            found[f"{name} together, by {basis}"] = _together(state, ranked, held_out)
-            if name == "blocks":
-                break
-    found["blocks together, measured again after each"] = _again(state, depth, held_out)
-    return found
+            rows = _together(state, ranked, held_out)
+            yield {f"{name} together, by {basis}": rows}
+    rows = _again(state, depth, held_out)
+    yield {"blocks together, measured again after each": rows}
 
 
 def _together(
@@ -169,7 +170,9 @@ def _divergences(
         }
 
 
-def _chained(state: PruningState, blocks: int, context: RunContext) -> dict[str, object]:
+def _chained(
+    state: PruningState, blocks: int, context: RunContext
+) -> dict[str, object]:
     """Return the KL at the sparsity with some blocks removed before widths."""
     pruning = state.config.pruning
     structure = msgspec.structs.replace(pruning.structure, dropped_blocks=blocks)

@@ -106,7 +106,9 @@ def check_format(
                 "Protect whole kinds of layer or none, or choose the compact format.",
             )
         if pruning.dropped_blocks:
-            without = PrunedModel(loaded, plan_of(units, _without_depth(pruning, units)))
+            without = PrunedModel(
+                loaded, plan_of(units, _without_depth(pruning, units))
+            )
             resolve_format(Format.STOCK, without)
         if warning := check_plain_widths(loaded, units):
             context.emit(warning)
@@ -132,13 +134,13 @@ def _without_depth(
     by_block: dict[int, list[Unit]] = {}
     for unit in units:
         by_block.setdefault(unit.measured.block, []).append(unit)
-    *_, other, last = [[], [], *by_block.values()]
-    empty = last if pruning.dropped_blocks else []
-    empty = [*empty, *(other[:1] if pruning.dropped_sublayers else [])]
-    every = {unit.measured.name: unit.candidates for unit in units}
-    nothing = {name: torch.zeros(n, dtype=torch.bool) for name, n in every.items()}
-    removed = {x.measured.name: torch.ones(x.candidates) > 0 for x in empty}
-    return nothing | removed
+    first, last = by_block[min(by_block)], by_block[max(by_block)]
+    empty = first[:1] if pruning.dropped_sublayers else []
+    empty = [*empty, *(last if pruning.dropped_blocks else [])]
+    return {
+        unit.measured.name: torch.full((unit.candidates,), unit in empty)
+        for unit in units
+    }
 
 
 def _warn_of_full_size(

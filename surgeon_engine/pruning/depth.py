@@ -1,9 +1,9 @@
 """Whole blocks, attentions and MLPs: their costs are measured, not predicted.
 
-A sub-layer, the attention or the MLP of a block, adds its output to the residual stream.
-Without it the stream passes unchanged. Its cost is the rise of the KL to the original,
-in nats per token, when the model runs without it on held-out windows of the calibration
-text; that of a block is measured without both of its sub-layers.
+A sub-layer, the attention or the MLP of a block, adds its output to the residual
+stream. Without it the stream passes unchanged. Its cost is the rise of the KL to the
+original, in nats per token, when the model runs without it on held-out windows of the
+calibration text; that of a block is measured without both of its sub-layers.
 
 The gates of heads and neurons (`curvature/gates.py`) estimate the same quantity, in the
 same unit, from gradients at the present weights. Such an estimate is too low for
@@ -182,7 +182,7 @@ class SkipCosts:
                 f"Block {block} of {type(self._loaded.model).__name__} changes the "
                 "residual stream even without attention and MLP, so that it cannot be "
                 "removed as a whole.",
-                "Set dropped_blocks and dropped_sublayers to 0.",
+                "Remove heads and neurons alone: set dropped_blocks to 0.",
             )
 
 

@@ -90,7 +90,8 @@ class _BlockRefit:
         try:
             self._run_original()
             for group in groups:
-                sums = self._sums(group, done)
+                fitted = [target for target in group if not target.is_empty]
+                sums = self._sums(fitted, done) if fitted else {}
                 for target in group:
                     if not target.is_empty:
                         results[target.layer.name] = self._fit(target, sums)

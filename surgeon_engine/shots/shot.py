@@ -1,4 +1,7 @@
-"""One shot: whole blocks -> curvature -> damping -> costs, one threshold -> update -> evaluation."""
+"""One shot: curvature -> damping -> costs, one threshold -> update -> evaluation.
+
+Whole blocks, attentions and MLPs are removed first, if the settings ask for it.
+"""
 
 from __future__ import annotations
 

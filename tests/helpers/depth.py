@@ -20,9 +20,7 @@ CASES = {
 }
 
 
-def without_depth(
-    model, parts: dict[int, str], widths: bool = False
-) -> CompactionPlan:
+def without_depth(model, parts: dict[int, str], widths: bool = False) -> CompactionPlan:
     """Write zeros for what is removed of a model, and return the plan.
 
     Args:

@@ -446,16 +446,16 @@ class PruningConfig:
     @property
     def dropped_blocks(self) -> int:
         """The number of blocks that are removed as a whole."""
-        structure = self.structure
-        is_able = isinstance(structure, HeadsAndNeurons) and not self.removes_nothing
-        return structure.dropped_blocks if is_able else 0
+        if isinstance(self.structure, HeadsAndNeurons) and not self.removes_nothing:
+            return self.structure.dropped_blocks
+        return 0
 
     @property
     def dropped_sublayers(self) -> int:
         """The number of attentions and MLPs of other blocks that are removed."""
-        structure = self.structure
-        is_able = isinstance(structure, HeadsAndNeurons) and not self.removes_nothing
-        return structure.dropped_sublayers if is_able else 0
+        if isinstance(self.structure, HeadsAndNeurons) and not self.removes_nothing:
+            return self.structure.dropped_sublayers
+        return 0
 
     @property
     def drops_depth(self) -> bool:

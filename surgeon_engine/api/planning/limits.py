@@ -96,7 +96,9 @@ def max_removable(pruning: PruningConfig, model: ModelSummary) -> int:
             _max_of_kind(kind, coupled, pruning)
             for kind, coupled in _kinds(pruning, model).items()
         )
-        return most + _depth_of(pruning, model).kept_otherwise
+        if pruning.drops_depth:
+            most += _depth_of(pruning, model).kept_otherwise
+        return most
     most = 0
     for layer in model.layers:
         if any_matches((layer,), pruning.protect):
@@ -218,9 +220,7 @@ def _depth_of(pruning: PruningConfig, model: ModelSummary) -> _Depth:
     by_block: dict[int, list[tuple[int, int]]] = {}  # weights, those kept otherwise
     layers: dict[int, int] = {}
     for kind, coupled in _kinds(pruning, model).items():
-        for one, most in zip(
-            coupled, _max_groups(kind, coupled, pruning), strict=True
-        ):
+        for one, most in zip(coupled, _max_groups(kind, coupled, pruning), strict=True):
             share = min_kept_share(
                 pruning.min_density, pruning.layer_min_density, one.layers
             )
@@ -258,7 +258,7 @@ def _check_depth(goal: Goal, pruning: PruningConfig, model: ModelSummary) -> Non
             f"{blocks} blocks should be removed as a whole, but at most {most} of "
             f"{total} can be: one block is kept, and so are those with protected "
             "layers or a minimum density.",
-            "Lower dropped_blocks, or protect less.",
+            "Remove fewer blocks as a whole, or protect less.",
         )
     most = min(len(depth.sublayers), total - 1) - blocks
     if sublayers > most:
@@ -267,7 +267,7 @@ def _check_depth(goal: Goal, pruning: PruningConfig, model: ModelSummary) -> Non
             f"most {max(0, most)} can be: one of each block that is not removed, and "
             "of one block none. Protected ones and those with a minimum density are "
             "kept.",
-            "Lower dropped_sublayers, or protect less.",
+            "Remove fewer of them, or protect less.",
         )
     least = sum(depth.blocks[:blocks]) + sum(depth.sublayers[:sublayers])
     if least > goal.removed:
@@ -276,7 +276,7 @@ def _check_depth(goal: Goal, pruning: PruningConfig, model: ModelSummary) -> Non
             f"{least:,} weights ({format_percent(least / goal.prunable)} of the "
             f"prunable ones), but the target removes {goal.removed:,} "
             f"({format_percent(goal.sparsity)}).",
-            "Raise the target, or lower dropped_blocks or dropped_sublayers.",
+            "Raise the target, or remove fewer of them as a whole.",
         )
 
 

@@ -70,7 +70,12 @@ def test_compact_model_computes_the_same(family, case, widths):
             compact_model(model, plan)
         return
     small = compact_model(model, plan)
-    removed = sum(layer.weights for each in plan.groups for layer in each.coupled.layers if each.is_empty)
+    removed = sum(
+        layer.weights
+        for each in plan.groups
+        for layer in each.coupled.layers
+        if each.is_empty
+    )
     assert parameters(model) - parameters(small) >= removed > 0
     blocks = small.config.get_text_config().num_hidden_layers
     assert blocks == 2 - (not is_sublayer)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import msgspec
 import pytest
-import torch
 
-from surgeon_engine.api.config.pruning import CostBasis, HeadsAndNeurons, PrunableShare
+from surgeon_engine.api.config.pruning import CostBasis
 from surgeon_engine.api.errors import PruningError
-from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.planning.limits import check_target_in_limits
 from surgeon_engine.api.planning.target_size import goal_of
 from surgeon_engine.evaluation.fidelity import compare_unchecked
@@ -21,9 +18,9 @@ from surgeon_engine.pruning.depth import (
 from surgeon_engine.shots.compaction_step import compact_state, full_size_model
 from surgeon_engine.shots.depth_step import removed_weights
 from surgeon_engine.shots.shot import ShotPlan, run_shot
+from tests.engine.shots.test_compaction_step import assert_same, logits
 from tests.helpers.configs import pruning_config
 from tests.helpers.pruning_states import make_state, silent_context
-from tests.engine.shots.test_compaction_step import assert_same, logits
 
 
 def state_of(family: str = "llama", sparsity: float = 0.6, **structure):
@@ -113,7 +110,9 @@ def test_later_shots_keep_what_is_removed():
     compact_state(state)
     second = run_shot(state, ShotPlan(2, 1.0, None), context)
     assert first.sparsity < second.sparsity <= 0.7
-    whole = [{x.block for x in s.layers if x.removed == x.weights} for s in (first, second)]
+    whole = [
+        {x.block for x in s.layers if x.removed == x.weights} for s in (first, second)
+    ]
     assert whole[0] == whole[1] != set()
 
 

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
+import gguf
+import numpy as np
 import pytest
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from surgeon_engine.api.config.export import FileDtype
+from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.export.gguf import check as gguf_check
 from surgeon_engine.export.gguf.file import GgufWriter
-from tests.engine.export.gguf.test_gguf import pruned, tiny_llama, value_of, written
+from tests.engine.export.gguf.test_calibrated import text
+from tests.engine.export.gguf.test_gguf import (
+    numbers,
+    pruned,
+    tiny_llama,
+    value_of,
+    written,
+)
 from tests.engine.export.gguf.test_gguf_runtime import (  # noqa: F401 (a fixture)
     assert_same,
     compared,
@@ -85,3 +96,29 @@ def test_logits_match_torch(family, case, runtime, tmp_path):  # noqa: F811
     if "block" in case:
         assert architecture == ("qwen2" if family == "qwen2" else "llama")
     assert_same(result)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not find_spec("xllamacpp"), reason="not installed")
+def test_rounding_errors_are_fed_past_dropped_blocks(tmp_path):
+    """Each block of the file is rounded on the inputs of its own in the model."""
+    files = []
+    for name in ("with", "without"):
+        model = tiny_llama(num_hidden_layers=3)
+        if name == "without":
+            plan = without_depth(model, {1: "block", 2: "heads"})
+        else:  # the same zeros in the model, all of them in the file
+            without_depth(model, {1: "block", 2: "heads"})
+            plan = None
+        folder = tmp_path / name
+        folder.mkdir()
+        config = ExportConfig(format=Format.GGUF, dtype=FileDtype.Q4_0)
+        example = pruned(model, plan)
+        GgufWriter(calibration=text()).write(example, config, folder)
+        files.append(numbers(gguf.GGUFReader(folder / "model.gguf")))
+    whole, small = files
+    for module in ("ffn_gate", "ffn_up", "ffn_down"):
+        for ours, theirs in ((0, 0), (1, 2)):
+            found = small[f"blk.{ours}.{module}.weight"]
+            expected = whole[f"blk.{theirs}.{module}.weight"]
+            np.testing.assert_array_equal(found, expected)
