@@ -146,10 +146,10 @@ FIELDS = {
     "pruning.dropped_blocks": FieldText(
         tr("Whole blocks"),
         tr(
-            "Number of blocks that are removed as a whole, before heads and neurons. "
-            "They are those whose absence changes the predictions least, measured on "
-            "held-out text. Fewer blocks make a model faster than narrower ones, "
-            "but usually lose more quality at equal size."
+            "Number of blocks that are removed as a whole; heads and neurons of the "
+            "others make up the rest of the target. Those go whose absence changes the "
+            "predictions least on held-out text. Fewer blocks save time for each token "
+            "and memory for the context."
         ),
         minimum_text=tr("none"),
     ),

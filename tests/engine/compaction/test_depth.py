@@ -57,10 +57,10 @@ def logits(model, ids, cache=None) -> torch.Tensor:
     ("family", "case"),
     thorough_except(
         [(f, c) for f in (*COUPLED_FAMILIES, *MORE_FAMILIES) for c in CASES],
-        [("llama", case) for case in CASES],
+        [*(("llama", case) for case in CASES), ("opt", "first MLP")],
     ),
 )
-@pytest.mark.parametrize("widths", [False, True])
+@pytest.mark.parametrize("widths", thorough_except([False, True], [True]))
 def test_compact_model_computes_the_same(family, case, widths):
     model = noisy(family)
     plan = without_depth(model, CASES[case], widths)

@@ -105,6 +105,25 @@ def test_refit_brings_the_model_closer_and_keeps_zeros(family, structure):
             assert not layer.weight()[zeros].any()
 
 
+@pytest.mark.parametrize("family", thorough_except(["llama", "opt"], ["opt"]))
+def test_layers_after_a_missing_attention_make_up_for_it(family):
+    structure = Structure.HEADS_AND_NEURONS
+    state = make_state(family, 4, structure=structure, method=Method.MAGNITUDE)
+    original = original_of(state)
+    first = min(state.units, key=lambda x: (x.measured.block, x.coupled.kind.value))
+    name = first.measured.name
+    state.record_removed(state.removed | {name: torch.ones(first.candidates) > 0})
+    for layer, zeros in first.zeros(state.removed[name]):
+        layer.write(layer.weight().masked_fill(zeros, 0))
+    before = final_error(state, original, text().held_out)
+    results = refit(state, original, text()).fits
+    assert name not in results
+    assert not first.measured.weight().any()
+    (of_mlp,) = (x for x in results if ".0." in x)  # fitted to both outputs
+    assert results[of_mlp].after < 0.95 * results[of_mlp].before
+    assert final_error(state, original, text().held_out) < before
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_refit_of_an_unpruned_model_changes_nothing(family):
     state = make_state(family, 4, structure=Structure.NEURONS)

@@ -21,6 +21,7 @@ from surgeon_engine.shots.shot import ShotPlan, run_shot
 from tests.engine.shots.test_compaction_step import assert_same, logits
 from tests.helpers.configs import pruning_config
 from tests.helpers.pruning_states import make_state, silent_context
+from tests.helpers.tiers import thorough_except
 
 
 def state_of(family: str = "llama", sparsity: float = 0.6, **structure):
@@ -33,7 +34,7 @@ def depth_of(state) -> Depth:
     return Depth.of(state.units, state.removed, state.loaded, pruning)
 
 
-@pytest.mark.parametrize("family", ["llama", "opt"])
+@pytest.mark.parametrize("family", thorough_except(["llama", "opt"], ["llama"]))
 def test_costs_are_the_rise_of_the_divergence(family):
     """Against whole forwards with the outputs of one candidate replaced by zeros."""
     state = state_of(family, dropped_blocks=1)
@@ -61,7 +62,8 @@ def test_costs_are_compared_per_weight_or_raw():
     assert ranked[0][0] is heads
 
 
-@pytest.mark.parametrize("family", ["llama", "opt"])
+@pytest.mark.slow
+@pytest.mark.parametrize("family", thorough_except(["llama", "opt"], ["llama"]))
 @pytest.mark.parametrize("asked", [(1, 0), (0, 1)])
 def test_shot_removes_depth_before_widths(family, asked):
     blocks, sublayers = asked
@@ -94,6 +96,7 @@ def test_shot_removes_depth_before_widths(family, asked):
     assert any(each.is_empty for each in pruned.plan.groups)
 
 
+@pytest.mark.thorough
 def test_shots_remove_as_many_blocks_as_fit():
     """Half of the goal holds no block: the first shot removes nothing."""
     state = state_of(sparsity=0.8, dropped_blocks=1)
@@ -103,6 +106,7 @@ def test_shots_remove_as_many_blocks_as_fit():
     assert 0.7 < second.sparsity <= 0.8
 
 
+@pytest.mark.slow
 def test_later_shots_keep_what_is_removed():
     state = state_of(sparsity=0.7, dropped_blocks=1, widths="same")
     context = silent_context()
