@@ -29,7 +29,7 @@ from surgeon_engine.compaction.plan import (
     read_config,
 )
 from surgeon_engine.compaction.shrink import compact, pruned_class
-from surgeon_engine.model.layers import blocks_path, find_blocks, prunable_layers
+from surgeon_engine.model.layers import find_blocks, prunable_layers
 from surgeon_engine.model.load import LoadedModel, load_tokenizer
 from surgeon_engine.model.source import UNREADABLE, ModelSource, first_line
 from surgeon_engine.runtime import devices
@@ -203,7 +203,7 @@ def _load_masked(
     except UNREADABLE as error:
         raise _damaged_error(path, error) from error
     stock = _stock_class(_architecture(config))
-    if _is_full_size(stock, config, stored):
+    if _is_full_size(stock, config, path, stored):
         model = _load(stock, folder, config)
         return model, load_plan(path, model)
     tensors = _LazyTensors(folder, stored)
@@ -239,16 +239,19 @@ def _shapes(
 def _is_full_size(
     stock: type[PreTrainedModel],
     config: PretrainedConfig,
+    plan_path: Path,
     stored: Mapping[str, _StoredTensor],
 ) -> bool:
-    """Return whether tensors are those of a model without smaller or fewer blocks."""
+    """Return whether tensors are those of a model with zeros for removed parts."""
     with torch.device("meta"):
         model = stock._from_config(config)
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    missing = shapes.keys() - stored.keys() - set(model.all_tied_weights_keys)
-    path = f"{blocks_path(model)}."
-    if any(name.startswith(path) for name in missing):
-        return False
+    plan = load_plan(plan_path, model)
+    if not plan.layers:
+        missing = shapes.keys() - compact(model, plan).tensors.keys()
+        missing -= set(model.all_tied_weights_keys)
+        if missing:  # in a compact file, of blocks, attentions and MLPs
+            return not missing.isdisjoint(stored)
     return all(shapes.get(name) == each.shape for name, each in stored.items())
 
 

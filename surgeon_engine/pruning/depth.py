@@ -16,6 +16,7 @@ after it run again.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -125,13 +126,14 @@ class SkipCosts:
         self._loaded, self._reference = loaded, reference
         batches = [tokens for tokens, _ in reference.batches()]
         self._runner = BlockRunner(loaded.model, loaded.blocks, batches)
-        self._batches = len(batches)
 
     @torch.no_grad()
     def measure(
         self, candidates: Sequence[Sublayers], step: Callable[[], None]
     ) -> list[float]:
         """Return the cost of each candidate alone, in nats per token.
+
+        It is infinite if the model computes no finite logits without the candidate.
 
         Args:
             candidates: by ascending block.
@@ -173,7 +175,8 @@ class SkipCosts:
 
     def _divergence(self, hidden: list[Tensor]) -> float:
         last = self._runner.finish(hidden)
-        return compare_hidden(self._loaded.model, self._reference, last).divergence
+        nats = compare_hidden(self._loaded.model, self._reference, last).divergence
+        return nats if math.isfinite(nats) else math.inf
 
     def _check_unchanged(self, block: int, before: Tensor, after: Tensor) -> None:
         change = (after.float() - before.float()).norm() / before.float().norm()
@@ -199,6 +202,58 @@ def without_outputs(units: Sequence[CoupledUnit]) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+class DepthSearch:
+    """Chooses candidates one after another, the cheapest first.
+
+    What a removal costs depends on those before it. Costs seldom fall by them, so that
+    one that was measured earlier is a lower bound: only a candidate that would be
+    chosen by it is measured again.
+    """
+
+    def __init__(self, measured: SkipCosts, basis: CostBasis) -> None:
+        self._measured, self._basis = measured, basis
+
+    def choose(
+        self,
+        candidates: Sequence[Sublayers],
+        costs: Sequence[float],
+        sizes: Sequence[int],
+        count: int,
+        room: int,
+        check: Callable[[], None],
+    ) -> list[tuple[Sublayers, float]]:
+        """Return candidates of different blocks, each with its cost after the others.
+
+        Args:
+            candidates: those to choose from.
+            costs: that of each alone, in nats per token.
+            sizes: the number of weights that each removes.
+            count: the maximum number to choose.
+            room: the maximum number of weights that all of them remove.
+            check: called while costs are measured; may raise.
+        """
+        size_of = dict(zip(candidates, sizes, strict=True))
+        queue = in_order_of_removal(candidates, costs, self._basis)
+        known = dict.fromkeys(candidates, 0)  # the number chosen when measured
+        chosen: list[tuple[Sublayers, float]] = []
+        while queue and len(chosen) < count:
+            candidate, cost = queue.pop(0)
+            is_taken = candidate.block in [each.block for each, _ in chosen]
+            if is_taken or size_of[candidate] > room:
+                continue
+            if known[candidate] < len(chosen):
+                units = [unit for each, _ in chosen for unit in each.units]
+                with without_outputs(units):
+                    (cost,) = self._measured.measure((candidate,), check)
+                known[candidate] = len(chosen)
+                names, values = zip(*queue, (candidate, cost), strict=True)
+                queue = in_order_of_removal(names, values, self._basis)
+                continue
+            chosen.append((candidate, cost))
+            room -= size_of[candidate]
+        return chosen
 
 
 def held_out_part(reference: Reference) -> Reference:

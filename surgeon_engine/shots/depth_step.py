@@ -13,10 +13,10 @@ from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.model.offload import on_device
 from surgeon_engine.pruning.depth import (
     Depth,
+    DepthSearch,
     SkipCosts,
     Sublayers,
     held_out_part,
-    in_order_of_removal,
 )
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
@@ -107,15 +107,12 @@ def _remove(
     assert held_out is not None
     with context.stage(Stage.DEPTH, shot, total) as step:
         measured = SkipCosts(state.loaded, held_out_part(held_out))
-        found = measured.measure(candidates, step)
-    chosen: list[tuple[Sublayers, float]] = []
-    basis = state.config.pruning.cost_basis
-    for candidate, cost in in_order_of_removal(candidates, found, basis):
-        weights = candidate.weights - _removed_of(state, candidate)
-        is_taken = candidate.block in [each.block for each, _ in chosen]
-        if len(chosen) < count and weights <= room and not is_taken:
-            chosen.append((candidate, cost))
-            room -= weights
+        costs = measured.measure(candidates, step)
+        search = DepthSearch(measured, state.config.pruning.cost_basis)
+        sizes = [each.weights - _removed_of(state, each) for each in candidates]
+        chosen = search.choose(
+            candidates, costs, sizes, count, room, context.raise_if_cancelled
+        )
     if chosen:
         state.begin_update()
     for candidate, cost in chosen:
@@ -145,10 +142,10 @@ def _remove_candidate(state: PruningState, candidate: Sublayers, cost: float) ->
 
 
 def _log(chosen: list[tuple[Sublayers, float]], context: RunContext) -> None:
-    """Log what is removed; each cost is that of a candidate without the others."""
-    for candidate, cost in sorted(chosen, key=lambda entry: entry[0].block):
+    """Log what is removed, in the order of its choice."""
+    for candidate, cost in chosen:
         message = (
-            f"Removed as a whole: {candidate.label}. Without it alone, the KL to the "
-            f"original on held-out windows rises by {cost:.3g} nats per token."
+            f"Removed as a whole: {candidate.label}. The KL to the original on "
+            f"held-out windows rises by {cost:.3g} nats per token."
         )
         context.emit(Logged(Level.INFO, message))

@@ -245,9 +245,9 @@ class HeadsAndNeurons(Member, frozen=True, tag="heads_and_neurons"):
 
     width_multiple: _WidthMultiple = 0
     widths: _AnyWidths = Widths.FREE
+    cost_basis: _Basis = CostBasis.PER_PARAMETER
     dropped_blocks: _Dropped = 0
     dropped_sublayers: _Dropped = 0  # of other blocks, at most one of each
-    cost_basis: _Basis = CostBasis.PER_PARAMETER
 
 
 class Neurons(Member, frozen=True, tag="neurons"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from surgeon_engine.api.config.pruning import CostBasis
 from surgeon_engine.api.errors import PruningError
@@ -11,6 +12,7 @@ from surgeon_engine.api.planning.target_size import goal_of
 from surgeon_engine.evaluation.fidelity import compare_unchecked
 from surgeon_engine.pruning.depth import (
     Depth,
+    DepthSearch,
     SkipCosts,
     in_order_of_removal,
     without_outputs,
@@ -19,9 +21,11 @@ from surgeon_engine.shots.compaction_step import compact_state, full_size_model
 from surgeon_engine.shots.depth_step import removed_weights
 from surgeon_engine.shots.shot import ShotPlan, run_shot
 from tests.engine.shots.test_compaction_step import assert_same, logits
+from tests.helpers import pruning_states
 from tests.helpers.configs import pruning_config
 from tests.helpers.pruning_states import make_state, silent_context
 from tests.helpers.tiers import thorough_except
+from tests.helpers.tiny_models import VOCABULARY
 
 
 def state_of(family: str = "llama", sparsity: float = 0.6, **structure):
@@ -60,6 +64,43 @@ def test_costs_are_compared_per_weight_or_raw():
     costs = [1.0, 1.1 * neurons.weights / heads.weights]
     ranked = in_order_of_removal((heads, neurons), costs, CostBasis.PER_PARAMETER)
     assert ranked[0][0] is heads
+
+
+@pytest.mark.thorough
+def test_costs_after_others_decide(monkeypatch):
+    """Against measuring all candidates again after each choice."""
+    deep = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=VOCABULARY,
+            hidden_size=16,
+            intermediate_size=24,
+            num_hidden_layers=4,
+            num_attention_heads=4,
+        )
+    )
+    for parameter in deep.parameters():
+        parameter.requires_grad_(False).mul_(4)  # so that blocks depend on others
+    monkeypatch.setattr(pruning_states, "tiny_model", lambda family: deep.eval())
+    state = state_of(dropped_sublayers=3)
+    candidates = depth_of(state).sublayers
+    measured = SkipCosts(state.loaded, state.references.held_out)
+    costs = measured.measure(candidates, lambda: None)
+    sizes = [x.weights for x in candidates]
+    search = DepthSearch(measured, CostBasis.PER_PARAMETER)
+    found = search.choose(candidates, costs, sizes, 3, sum(sizes), lambda: None)
+    expected = []
+    for _ in range(3):
+        blocks = [each.block for each in expected]
+        rest = [x for x in candidates if x.block not in blocks]
+        with without_outputs([unit for each in expected for unit in each.units]):
+            costs = measured.measure(rest, lambda: None)
+        ranked = in_order_of_removal(rest, costs, CostBasis.PER_PARAMETER)
+        expected.append(ranked[0][0])
+    assert [x for x, _ in found] == expected
+    with without_outputs([unit for each in expected for unit in each.units]):
+        model, held_out = state.loaded.model, state.references.held_out
+        together = compare_unchecked(model, held_out, lambda: None).divergence
+    assert sum(cost for _, cost in found) == pytest.approx(together, rel=1e-3)
 
 
 @pytest.mark.slow
