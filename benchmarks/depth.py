@@ -54,7 +54,9 @@ def main() -> None:
     parser.add_argument("--validation", required=True)
     parser.add_argument("--other", required=True)
     parser.add_argument("--sparsity", type=float, default=0.3)
-    parser.add_argument("--blocks", default="0,2,4,6", help="removed before widths")
+    parser.add_argument(
+        "--chained", default="0+0,2+0,4+0,0+4", help="blocks + sub-layers before widths"
+    )
     parser.add_argument("--windows", type=int, default=24, help="that judge, per text")
     parser.add_argument("--part", choices=("costs", "chained", "all"), default="all")
     parser.add_argument("--out", type=Path, required=True)
@@ -69,8 +71,8 @@ def main() -> None:
             found |= part
             path.write_text(json.dumps(found, indent=1))
     if given.part in ("chained", "all"):
-        for blocks in map(int, given.blocks.split(",")):
-            found.setdefault("chained", {})[blocks] = _chained(state, blocks, context)
+        for each in given.chained.split(","):
+            found.setdefault("chained", {})[each] = _chained(state, each, context)
             path.write_text(json.dumps(found, indent=1))
 
 
@@ -168,22 +170,28 @@ def _divergences(
 
 
 def _chained(
-    state: PruningState, blocks: int, context: RunContext
+    state: PruningState, dropped: str, context: RunContext
 ) -> dict[str, object]:
     """Return the KL at the sparsity with some blocks removed before widths."""
+    blocks, sublayers = map(int, dropped.split("+"))
     pruning = state.config.pruning
-    structure = msgspec.structs.replace(pruning.structure, dropped_blocks=blocks)
+    structure = msgspec.structs.replace(
+        pruning.structure, dropped_blocks=blocks, dropped_sublayers=sublayers
+    )
     tried = state.with_pruning(replace(pruning, structure=structure), state.units)
     snapshot = state.take_snapshot()
     try:
         shot = run_shot(tried, ShotPlan(1, 1.0, None), context)
     finally:
         snapshot.weights.put_back()
-    figures = {x.text: x.divergence.value for x in shot.evaluation.fidelity}
-    dropped = sorted({x.block for x in shot.layers if x.removed == x.weights})
-    return {"sparsity": shot.sparsity, "seconds": shot.seconds, "blocks": dropped} | (
-        figures
-    )
+    whole = [x.name for x in shot.layers if x.removed == x.weights]
+    return {
+        "sparsity": shot.sparsity,
+        "seconds": shot.seconds,
+        "removed as a whole": whole,
+        "sum of costs": sum(x.cost for x in shot.layers),
+        **{x.text: x.divergence.value for x in shot.evaluation.fidelity},
+    }
 
 
 if __name__ == "__main__":

@@ -43,11 +43,7 @@ class Target:
     layer: PrunableLayer
     original: PrunableLayer
     zeros: Tensor  # mask of its removed weights
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing of the layer remains; those after it make up for it."""
-        return bool(self.zeros.all())
+    is_empty: bool  # nothing of it remains; layers after it make up for it
 
 
 def targets_of(state: PruningState, original: LoadedModel, block: int) -> list[Target]:
@@ -57,7 +53,12 @@ def targets_of(state: PruningState, original: LoadedModel, block: int) -> list[T
     """
     by_name = {layer.name: layer for layer in original.layers}
     return [
-        Target(unit.measured, by_name[unit.measured.name], zeros)
+        Target(
+            unit.measured,
+            by_name[unit.measured.name],
+            zeros,
+            bool(state.removed[unit.measured.name].all()),
+        )
         for unit in state.units
         if unit.measured.block == block
         for layer, zeros in unit.zeros(state.removed[unit.measured.name])
