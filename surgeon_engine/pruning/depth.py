@@ -6,9 +6,9 @@ original, in nats per token, when the model runs without it on held-out windows 
 calibration text; that of a block is measured without both of its sub-layers.
 
 The gates of heads and neurons (`curvature/gates.py`) estimate the same quantity, in the
-same unit, from gradients at the present weights. Such an estimate is too low for
-removals as large as a sub-layer, so that the two are not compared: the settings say how
-many blocks and sub-layers are removed, and costs only choose among them.
+same unit, from gradients at the present weights. For removals as large as a sub-layer
+such an estimate is too low, mostly by half, so that the two are not compared: the
+settings say how many blocks and sub-layers are removed, and costs choose among them.
 
 Each block before the missing one computes what it did before, so that only the blocks
 after it run again.
