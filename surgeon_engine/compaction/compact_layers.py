@@ -6,14 +6,15 @@ the checkpoint builds the stock model and then calls `shrink`. Only torch is nee
 Two entries of the checkpoint's config describe the widths:
 
     per_layer_config   widths of single blocks, under the names of the stock config
-    pruned             the layers that these widths apply to, and layers with removed
-                       inputs or outputs
+    pruned             the layers that these widths apply to, blocks without attention
+                       or MLP, and layers with removed inputs or outputs
 
     "pruned": {
       "blocks": "model.layers",
       "heads": {"width": "num_attention_heads", "consumer": "self_attn.o_proj",
                 "producers": ["self_attn.q_proj", ...]},
       "neurons": {"width": "intermediate_size", "consumer": "mlp.down_proj", ...},
+      "without": {"heads": [3], "neurons": [5, 6]},
       "layers": {"model.layers.0.mlp.up_proj": {"weight": [700, 400],
                                                 "gathers": true, "scatters_to": 0}}
     }
@@ -70,6 +71,36 @@ class CompactLinear(nn.Module):
         return full.index_copy_(-1, self.kept_outputs, y)
 
 
+class NoAttention(nn.Module):
+    """Stands for a removed attention: adds nothing to the residual stream.
+
+    It keeps its place in the cache, which counts the tokens of each layer.
+    """
+
+    def __init__(self, layer: int | None) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
+        """Return zeros for the hidden states, and no attention weights."""
+        # The name of the argument differs between families and versions.
+        given = (*args, *kwargs.values())
+        cache = next((x for x in given if hasattr(x, "get_seq_length")), None)
+        if self.layer is not None and cache is not None:
+            nothing = hidden_states.new_zeros(*hidden_states.shape[:-1], 1)
+            nothing = nothing.unsqueeze(1)  # batch x 1 head x length x 1 feature
+            cache.update(nothing, nothing, self.layer)
+        return torch.zeros_like(hidden_states), None
+
+
+class NoOutput(nn.Module):
+    """Stands for a removed MLP, or its last layer: adds nothing."""
+
+    def forward(self, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
+        """Return zeros for the hidden states."""
+        return torch.zeros_like(hidden_states)
+
+
 class _OwnConfig:
     """The config as seen by one block, with the widths of that block."""
 
@@ -94,6 +125,8 @@ def shrink(model: Any, config: Any) -> None:
                 blocks, _widths(config, spec), strict=True
             ):
                 shrink_groups(block, spec, left, groups, config)
+            for index in pruned.get("without", {}).get(coupling, ()):
+                remove_groups(blocks[index], spec)
     for name, spec in pruned.get("layers", {}).items():
         path = _within(model, name)
         model.set_submodule(path, _compact_layer(model.get_submodule(path), spec))
@@ -114,6 +147,21 @@ def shrink_groups(
     if spec["width"] == "num_attention_heads":
         around = block.get_submodule(consumer.rpartition(".")[0])
         _keep_heads(around, spec, left, groups, config)
+
+
+def remove_groups(block: Any, spec: Mapping[str, Any]) -> None:
+    """Replace the attention or the MLP of a block by a module that adds nothing."""
+    name = spec["consumer"].rpartition(".")[0]
+    if not name:  # its layers are those of the block
+        for producer in spec["producers"]:
+            block.set_submodule(producer, nn.Identity())
+        block.set_submodule(spec["consumer"], NoOutput())
+    elif spec["width"] == "num_attention_heads":
+        stock = block.get_submodule(name)
+        layer = getattr(stock, "layer_idx", getattr(stock, "layer_id", None))
+        block.set_submodule(name, NoAttention(layer))
+    else:
+        block.set_submodule(name, NoOutput())
 
 
 def gather_once(module: Any, columns: int) -> None:
@@ -201,7 +249,7 @@ def _resize(block: Any, name: str, inputs: Any = int, outputs: Any = int) -> Non
 def _widths(config: Any, spec: Mapping[str, Any]) -> list[tuple[int, int]]:
     """Return for each block the remaining and the original number of groups."""
     name, full = spec["width"], spec["full"]
-    stated = config.per_layer_config
+    stated = getattr(config, "per_layer_config", None) or {}
     if isinstance(stated, Mapping):  # transformers before 5.15 does not convert it
         by_block = {int(block): own for block, own in stated.items()}
         blocks = range(config.num_hidden_layers)

@@ -1,6 +1,7 @@
 """The plan of a pruned model: the original indices of its remaining parts.
 
-    groups     the remaining heads or neurons of each consumer
+    groups     the remaining heads or neurons of each consumer; none: the whole
+               attention or MLP is removed, and with both the block
     layers     the remaining rows and columns of each layer
 
 Removed single weights are zeros in matrices of the original size, so that a plan for
@@ -38,6 +39,11 @@ class KeptGroups:
     coupled: CoupledGroups
     kept: Tensor  # int64, ascending
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether the whole attention or MLP is removed."""
+        return not len(self.kept)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KeptPart:
@@ -59,6 +65,24 @@ class CompactionPlan:
     def is_empty(self) -> bool:
         """Whether no whole structures are removed."""
         return not self.groups and not self.layers
+
+    def dropped_blocks(self, layers: Iterable[PrunableLayer]) -> tuple[int, ...]:
+        """Return the blocks of which no layer remains.
+
+        Args:
+            layers: all prunable layers of the model of full size.
+        """
+        removed = {
+            layer.name
+            for each in self.groups
+            if each.is_empty
+            for layer in each.coupled.layers
+        }
+        blocks: dict[int, bool] = {}
+        for layer in layers:
+            is_removed = layer.name in removed
+            blocks[layer.block] = blocks.get(layer.block, True) and is_removed
+        return tuple(block for block, is_dropped in blocks.items() if is_dropped)
 
     def save(self, path: Path, config: Mapping[str, object]) -> None:
         """Write the indices as safetensors, with the config of the unpruned model."""

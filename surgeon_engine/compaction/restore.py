@@ -203,8 +203,7 @@ def _load_masked(
     except UNREADABLE as error:
         raise _damaged_error(path, error) from error
     stock = _stock_class(_architecture(config))
-    shapes = _shapes(stock, config)
-    if all(shapes.get(name) == each.shape for name, each in stored.items()):
+    if _is_full_size(stock, config, path, stored):
         model = _load(stock, folder, config)
         return model, load_plan(path, model)
     tensors = _LazyTensors(folder, stored)
@@ -235,6 +234,25 @@ def _shapes(
     with torch.device("meta"):
         state = stock._from_config(config).state_dict()
     return {name: tensor.shape for name, tensor in state.items()}
+
+
+def _is_full_size(
+    stock: type[PreTrainedModel],
+    config: PretrainedConfig,
+    plan_path: Path,
+    stored: Mapping[str, _StoredTensor],
+) -> bool:
+    """Return whether tensors are those of a model with zeros for removed parts."""
+    with torch.device("meta"):
+        model = stock._from_config(config)
+    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    plan = load_plan(plan_path, model)
+    if not plan.layers:
+        missing = shapes.keys() - compact(model, plan).tensors.keys()
+        missing -= set(model.all_tied_weights_keys)
+        if missing:  # in a compact file, of blocks, attentions and MLPs
+            return not missing.isdisjoint(stored)
+    return all(shapes.get(name) == each.shape for name, each in stored.items())
 
 
 def _stored_tensors(folder: Path) -> dict[str, _StoredTensor]:

@@ -3,12 +3,15 @@
 Nothing is copied here: a `TensorSlice` holds the indices of the remaining rows and
 columns, and the tensor is sliced when it is written. The config describes the widths of
 the remaining layers; `compact_layers` reads it when it builds the model.
+
+A block without any layer left is dropped: those after it, and their entries in the
+config, move up.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,12 +31,17 @@ from surgeon_engine.compaction.dead_features import (
 )
 from surgeon_engine.compaction.plan import CompactionPlan, KeptGroups
 from surgeon_engine.model.coupling import CoupledGroups
-from surgeon_engine.model.families import MLP_WIDTH, READS_CONFIG
+from surgeon_engine.model.families import (
+    ADDS_RESIDUAL,
+    MLP_WIDTH,
+    READS_CONFIG,
+)
 from surgeon_engine.model.layers import (
     PrunableLayer,
     blocks_path,
     find_blocks,
     head_size,
+    prunable_layers,
 )
 from surgeon_engine.runtime import devices
 
@@ -93,6 +101,37 @@ class CompactModel:
     plan: CompactionPlan
     tensors: dict[str, TensorSlice]  # by name in the compact model; tied ones once
     parts: dict[str, Any]  # description of rows and columns for `compact_layers`
+    blocks: tuple[int, ...]  # original indices of the remaining ones
+
+    @property
+    def depth_config(self) -> dict[str, Any]:
+        """The entries of the stock config that change with the number of blocks.
+
+        Raises:
+            ModelError: A block computes something else at another place.
+        """
+        if len(self.blocks) == len(find_blocks(self.model)):
+            return {}
+        return _depth_config(self.model, self.blocks)
+
+    @property
+    def emptied(self) -> dict[str, list[int]]:
+        """The remaining blocks without heads, and those without neurons, by kind."""
+        found: dict[str, list[int]] = {}
+        for each in self.plan.groups:
+            block = each.coupled.consumer.block
+            if each.is_empty and block in self.blocks:
+                places = found.setdefault(each.coupled.kind.value, [])
+                places.append(self.blocks.index(block))
+        return found
+
+    def original_name(self, name: str) -> str:
+        """Return the name in the original model of a layer or tensor of this one."""
+        prefix = f"{blocks_path(self.model)}."
+        if not name.startswith(prefix):
+            return name
+        index, _, rest = name.removeprefix(prefix).partition(".")
+        return f"{prefix}{self.blocks[int(index)]}.{rest}"
 
     @property
     def config(self) -> dict[str, Any]:
@@ -109,15 +148,22 @@ class CompactModel:
                 "Choose the masked format.",
             )
         pruned: dict[str, Any] = {"blocks": blocks_path(self.model)} | self.parts
-        added: dict[str, Any] = {"pruned": pruned}
+        added: dict[str, Any] = {"pruned": pruned} | self.depth_config
         by_block: dict[int, dict[str, int]] = {}
         for each in self.plan.groups:
             spec = _spec(each.coupled, self.model)
             if pruned.setdefault(each.coupled.kind.value, spec) != spec:
                 raise _uneven_blocks_error(each.coupled.kind)
             added[spec["width"]] = spec["full"]
-            widths = by_block.setdefault(each.coupled.consumer.block, {})
+            block = each.coupled.consumer.block
+            if each.is_empty:
+                if block in self.blocks:
+                    _check_adds_nothing_else(self.model)
+                continue
+            widths = by_block.setdefault(self.blocks.index(block), {})
             widths |= _widths(each, spec, self.model)
+        if emptied := self.emptied:
+            pruned["without"] = emptied
         if by_block:
             by_name = {str(block): by_block[block] for block in sorted(by_block)}
             added["per_layer_config"] = by_name
@@ -132,7 +178,10 @@ def compact(model: PreTrainedModel, plan: CompactionPlan) -> CompactModel:
     tensors = whole_slices(model)
     parts_spec: dict[str, Any] = {}
     for each in plan.groups:
-        _slice_groups(each, model, tensors)
+        if each.is_empty:
+            _remove_groups(each, tensors)
+        else:
+            _slice_groups(each, model, tensors)
     if plan.layers:
         parts = compact_parts(plan, model)
         shared = shared_inputs(parts, model)
@@ -142,7 +191,10 @@ def compact(model: PreTrainedModel, plan: CompactionPlan) -> CompactModel:
             _slice_part(part, tensors)
         for name, kept in shared.items():
             tensors[f"{name}.kept_inputs"] = TensorSlice(kept)
-    return CompactModel(model, plan, tensors, parts_spec)
+    dropped = plan.dropped_blocks(prunable_layers(model))
+    blocks = tuple(i for i in range(len(find_blocks(model))) if i not in dropped)
+    tensors = _renumbered(tensors, f"{blocks_path(model)}.", blocks)
+    return CompactModel(model, plan, tensors, parts_spec, blocks)
 
 
 def compact_model(model: PreTrainedModel, plan: CompactionPlan) -> PreTrainedModel:
@@ -269,6 +321,63 @@ def _widths(
     config = model.config.get_text_config()
     stated = {name: getattr(config, name, None) for name in _HEADS}
     return {name: heads * kept // groups for name, heads in stated.items() if heads}
+
+
+def _check_adds_nothing_else(model: PreTrainedModel) -> None:
+    """Check that attention and MLP do not add the residual stream themselves."""
+    if model.config.get_text_config().model_type in ADDS_RESIDUAL:
+        raise ModelError(
+            f"The attention and the MLP of {type(model).__name__} add the residual "
+            "stream themselves, so that a block cannot do without one of them.",
+            "Choose the masked format, or drop whole blocks only.",
+        )
+
+
+def _depth_config(model: PreTrainedModel, blocks: Sequence[int]) -> dict[str, Any]:
+    """Return the entries of the config for some of its blocks."""
+    config = model.config.get_text_config()
+    if getattr(config, "scale_attn_by_inverse_layer_idx", False):
+        raise ModelError(
+            f"{type(model).__name__} scales its attention by the number of the block, "
+            "which changes when blocks before it are dropped.",
+            "Choose the masked format.",
+        )
+    values, total = stock_config(model), len(find_blocks(model))
+    name = config.attribute_map.get("num_hidden_layers", "num_hidden_layers")
+    changed: dict[str, Any] = {name: len(blocks)}
+    for key, value in values.items():
+        if "layer" in key and isinstance(value, list) and len(value) == total:
+            changed[key] = [value[block] for block in blocks]
+    if "attention_types" in values:  # of GPT-Neo: kinds, and how often they repeat
+        kinds = changed["attention_layers"]
+        changed["attention_types"] = [[[kind], 1] for kind in kinds]
+    return changed
+
+
+def _renumbered(
+    tensors: dict[str, TensorSlice], prefix: str, blocks: Sequence[int]
+) -> dict[str, TensorSlice]:
+    """Return the tensors of the remaining blocks, numbered from 0, and all others."""
+    new = {str(block): str(index) for index, block in enumerate(blocks)}
+    result: dict[str, TensorSlice] = {}
+    for name, tensor in tensors.items():
+        if name.startswith(prefix):
+            block, _, rest = name.removeprefix(prefix).partition(".")
+            if block not in new:
+                continue
+            name = f"{prefix}{new[block]}.{rest}"
+        result[name] = tensor
+    return result
+
+
+def _remove_groups(each: KeptGroups, tensors: dict[str, TensorSlice]) -> None:
+    """Remove the tensors of an attention or MLP: all of its module, if it has one."""
+    module = each.coupled.consumer.name.rpartition(".")[0]
+    is_block = module.rpartition(".")[2].isdigit()
+    names = [layer.name for layer in each.coupled.layers] if is_block else [module]
+    for name in list(tensors):
+        if any(name.startswith(f"{removed}.") for removed in names):
+            del tensors[name]
 
 
 def _uneven_blocks_error(kind: Coupling) -> ModelError:

@@ -39,7 +39,8 @@ class References:
 
     texts: tuple[tuple[str, Reference], ...]  # with their names; the first is like
     # the calibration text
-    held_out: Reference | None = None  # calibration windows that choose the damping
+    # Calibration windows that choose the damping, and what is removed as a whole.
+    held_out: Reference | None = None
 
     @property
     def bytes(self) -> int:
@@ -61,7 +62,7 @@ def references_of(
     Args:
         model: the original.
         texts: the texts; the first is like the calibration text.
-        held_out: the calibration windows that choose the damping, windows x length.
+        held_out: calibration windows that choose settings, windows x length.
         batch: windows at a time.
         step: called after each batch.
 

@@ -12,7 +12,7 @@ states of its own; the figures are those of all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -142,6 +142,24 @@ def compare_unchecked(
         step()
     of_own = map(torch.cat, zip(*rows, strict=True))
     return Comparison(*(ranks.joined(x, count) for x in of_own))
+
+
+@torch.no_grad()
+def compare_hidden(
+    model: PreTrainedModel, reference: Reference, hidden: Iterable[Tensor]
+) -> Comparison:
+    """Compare last hidden states that are known; figures may be infinite or NaN.
+
+    Args:
+        model: turns them into logits.
+        reference: the windows, and the original's hidden states.
+        hidden: per batch: windows x length x hidden.
+    """
+    rows: list[tuple[Tensor, ...]] = []
+    for (tokens, expected), found in zip(reference.batches(), hidden, strict=True):
+        tokens, expected = tokens.to(model.device), expected.to(model.device)
+        rows.append(_figures(model, tokens, expected, found.to(model.device)))
+    return Comparison(*map(torch.cat, zip(*rows, strict=True)))
 
 
 def _figures(

@@ -88,6 +88,11 @@ def check_format(
     requested, pruning = config.export.format, config.pruning
     check_installed(named_dtype(requested, config.export.dtype, loaded))
     has_free_widths = pruning.kind in COUPLED and not pruning.has_same_widths
+    if requested is Format.STOCK and pruning.dropped_sublayers:
+        raise ExportError(
+            "Plain files hold no blocks without an attention or MLP.",
+            "Set dropped_sublayers to 0, or choose the compact format.",
+        )
     if requested is Format.STOCK and has_free_widths:
         raise ExportError(
             "Plain files need the same widths in every layer.",
@@ -100,6 +105,11 @@ def check_format(
                 "protected and others of their kind are not.",
                 "Protect whole kinds of layer or none, or choose the compact format.",
             )
+        if pruning.dropped_blocks:
+            without = PrunedModel(
+                loaded, plan_of(units, _without_depth(pruning, units))
+            )
+            resolve_format(Format.STOCK, without)
         if warning := check_plain_widths(loaded, units):
             context.emit(warning)
         return
@@ -108,10 +118,29 @@ def check_format(
         removed = torch.zeros(unit.candidates, dtype=torch.bool)
         removed[0] = True
         example[unit.measured.name] = removed
+    if pruning.drops_depth:
+        whole = _without_depth(pruning, units)
+        example |= {name: mask for name, mask in whole.items() if bool(mask.any())}
     pruned = PrunedModel(loaded, plan_of(units, example))
     resolved = resolve_format(requested, pruned)
     if requested is Format.AUTOMATIC and (has_free_widths or resolved is Format.MASKED):
         _warn_of_full_size(pruned, pruning, context)
+
+
+def _without_depth(
+    pruning: PruningConfig, units: Sequence[Unit]
+) -> dict[str, torch.Tensor]:
+    """Return an example of a removed block, and of a removed sub-layer."""
+    by_block: dict[int, list[Unit]] = {}
+    for unit in units:
+        by_block.setdefault(unit.measured.block, []).append(unit)
+    first, last = by_block[min(by_block)], by_block[max(by_block)]
+    empty = first[:1] if pruning.dropped_sublayers else []
+    empty = [*empty, *(last if pruning.dropped_blocks else [])]
+    return {
+        unit.measured.name: torch.full((unit.candidates,), unit in empty)
+        for unit in units
+    }
 
 
 def _warn_of_full_size(

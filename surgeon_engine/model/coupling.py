@@ -84,6 +84,11 @@ class CoupledGroups:
         return CoupledGroups(self.kind, consumer, tuple(producers), len(kept))
 
     @property
+    def layers(self) -> tuple[PrunableLayer, ...]:
+        """The consumer and the producers."""
+        return (self.consumer, *(producer.layer for producer in self.producers))
+
+    @property
     def weights_per_group(self) -> int:
         """Number of weights in one group, biases of the producers included."""
         rows = sum(producer.layer.weights for producer in self.producers)

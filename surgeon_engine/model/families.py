@@ -145,6 +145,8 @@ MLP_WIDTH = {
     "gpt_bigcode": "n_inner",
     "codegen": "n_inner",
 }
+# Families whose attention and MLP add the residual stream to what they compute.
+ADDS_RESIDUAL = ("bloom",)
 # Families whose attention reads the number of heads from the config in each forward.
 READS_CONFIG = ("phi3",)
 # Model types that match a rule although their groups depend on each other.

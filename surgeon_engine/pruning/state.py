@@ -44,7 +44,8 @@ class PruningState:
 
     A removed weight is zero in the model and marked in `removed`. Between shots the
     zeros may be taken out of the model (`replace_model`); `kept` then holds the
-    original numbers of the remaining groups.
+    original numbers of the remaining groups. A unit whose groups are all removed is an
+    attention or MLP that is removed as a whole.
 
     The attributes are read-only.
     """
@@ -182,13 +183,17 @@ class PruningState:
 
         Args:
             loaded: the model without the removed parts.
-            units: its units, of which nothing is removed.
+            units: its units, of which nothing is removed. A unit without groups has
+                one of zeros, which is.
             kept: the original numbers of the groups left in each unit, int64.
         """
         self._loaded = loaded
         self._units = tuple(units)
         self._kept = MappingProxyType(dict(kept))
-        self._removed = _nothing_removed(self._units)
+        removed = dict(_nothing_removed(self._units))
+        for name, mask in removed.items():
+            mask.fill_(name in self._kept and not len(self._kept[name]))
+        self._removed = MappingProxyType(removed)
 
     def with_pruning(
         self, pruning: PruningConfig, units: tuple[Unit, ...]

@@ -44,6 +44,7 @@ class Target:
     layer: PrunableLayer
     original: PrunableLayer
     zeros: Tensor  # mask of its removed weights
+    is_empty: bool  # nothing of it remains; layers after it make up for it
 
 
 def targets_of(state: PruningState, original: LoadedModel, block: int) -> list[Target]:
@@ -53,7 +54,12 @@ def targets_of(state: PruningState, original: LoadedModel, block: int) -> list[T
     """
     by_name = {layer.name: layer for layer in original.layers}
     return [
-        Target(unit.measured, by_name[unit.measured.name], zeros)
+        Target(
+            unit.measured,
+            by_name[unit.measured.name],
+            zeros,
+            bool(state.removed[unit.measured.name].all()),
+        )
         for unit in state.units
         if unit.measured.block == block
         for layer, zeros in unit.zeros(state.removed[unit.measured.name])
@@ -90,13 +96,13 @@ class _BlockRefit:
         try:
             self._run_original()
             for group in groups:
-                sums = self._sums(group, done)
-                for target, (W, result) in _fits(group, sums):
+                fitted = [target for target in group if not target.is_empty]
+                sums = self._sums(fitted, done) if fitted else {}
+                for target, (W, result) in _fits(fitted, sums):
                     if result.ridge is not None:
                         target.layer.write(W)
                     results[target.layer.name] = result
-                    if target.layer.name in self._direct:
-                        done.append(target)
+                done += [t for t in group if t.layer.name in self._direct]
         finally:
             for kept in self._expected.values():
                 self._pair.store.drop(kept)
@@ -196,7 +202,8 @@ class _BlockRefit:
                 name, is_direct = of.layer.name, of.layer.name in self._direct
                 if is_direct:
                     stream = output = stream + output.view_as(stream)
-                self._expected[name].append(self._pair.store.keep(output))
+                if not of.is_empty:
+                    self._expected[name].append(self._pair.store.keep(output))
 
             return hook
 

@@ -1,12 +1,15 @@
 """Between shots, take the removed heads and neurons out of the model.
 
 Later shots then measure and evaluate a smaller model that computes the same. Its groups
-are renumbered; `PruningState.kept` holds their original numbers. At the end the
-removed parts are put back as zeros, so that every export starts from a full-size model.
+are renumbered; `PruningState.kept` holds their original numbers. An attention or MLP
+that is removed as a whole keeps one group of zeros, so that the model keeps all of its
+layers. At the end the removed parts are put back as zeros, so that every export starts
+from a full-size model.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 import torch
@@ -35,7 +38,7 @@ def compact_state(state: PruningState) -> None:
     model, plan = state.loaded.model, plan_of(state.units, state.removed)
     if not plan.groups or not can_shrink_in_place(model):
         return
-    shrink_in_place(model, plan)
+    shrink_in_place(model, CompactionPlan(tuple(_with_one(plan.groups))))
     layers = prunable_layers(model)
     by_name = {layer.name: layer for layer in layers}
     units: list[CoupledUnit] = []
@@ -46,6 +49,7 @@ def compact_state(state: PruningState) -> None:
         remaining = (~state.removed[name]).nonzero().squeeze(1)
         original = state.kept.get(name, torch.arange(unit.candidates))
         kept[name] = original[remaining]
+        remaining = _at_least_one(remaining)
         units.append(replace(unit, coupled=unit.coupled.left(remaining, by_name)))
     state.replace_model(replace(state.loaded, layers=layers), units, kept)
 
@@ -59,12 +63,13 @@ def full_size_model(state: PruningState) -> PrunedModel:
     if not state.compacted_weights:
         return PrunedModel(state.loaded, plan_of(state.units, state.removed))
     compact_state(state)  # so that all removals are in `state.kept`
-    small = state.loaded.model
+    small, kept = state.loaded.model, state.kept
+    one_left = {name: _at_least_one(indices) for name, indices in kept.items()}
     in_files = state.config.model.offload is Offload.ON
-    model, plan = expand_to_full_size(
+    model, _ = expand_to_full_size(
         type(small),
         small.config,
-        lambda model: _plan(state, model),
+        lambda model: _plan(one_left, model),
         small.state_dict(),
         MappedTensors().zeros if in_files else torch.zeros,
     )
@@ -75,15 +80,28 @@ def full_size_model(state: PruningState) -> PrunedModel:
         blocks=find_blocks(model),
         layers=prunable_layers(model),
     )
-    return PrunedModel(loaded, plan)
+    return PrunedModel(loaded, _plan(kept, model))
 
 
-def _plan(state: PruningState, model: PreTrainedModel) -> CompactionPlan:
+def _plan(kept: Mapping[str, Tensor], model: PreTrainedModel) -> CompactionPlan:
     """Return what remains of each compacted unit, in the original numbers."""
     groups = tuple(
-        KeptGroups(coupled, state.kept[coupled.consumer.name])
+        KeptGroups(coupled, kept[coupled.consumer.name])
         for kind in Coupling
         for coupled in groups_of(kind, model)
-        if len(state.kept.get(coupled.consumer.name, ())) not in (0, coupled.groups)
+        if coupled.consumer.name in kept
+        and len(kept[coupled.consumer.name]) < coupled.groups
     )
     return CompactionPlan(groups)
+
+
+def _with_one(groups: Iterable[KeptGroups]) -> Iterator[KeptGroups]:
+    """Yield the groups to keep in memory, where these leave something to remove."""
+    for each in groups:
+        kept = _at_least_one(each.kept)
+        if len(kept) < each.coupled.groups:
+            yield KeptGroups(each.coupled, kept)
+
+
+def _at_least_one(kept: Tensor) -> Tensor:
+    return kept if len(kept) else torch.zeros(1, dtype=torch.int64)

@@ -7,7 +7,9 @@ blocks; all select, and write all weights.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeGuard
 
+import torch
 from torch import Tensor
 
 from surgeon_engine.api.config.pruning import Coupling, PruningConfig
@@ -89,8 +91,30 @@ def cheapest_of(
         PruningError: fewer weights than `budget` can be removed.
     """
     if pruning.has_same_widths:
-        return cheapest_in_step(_by_kind(units, costs), budget)
+        return _cheapest_in_step(units, costs, budget)
     return cheapest(costs, budget)
+
+
+def _cheapest_in_step(units: Sequence[Unit], costs: Costs, budget: int) -> Selection:
+    """Select equally many of each unit of a kind, but of those without any group."""
+    empty = {name: each for name, each in costs.items() if _is_empty(each)}
+    if not empty:
+        return cheapest_in_step(_by_kind(units, costs), budget)
+    before = cheapest(empty, sum(int(x.weights.sum()) for x in empty.values()))
+    others = [unit for unit in units if unit.measured.name not in empty]
+    found = cheapest_in_step(_by_kind(others, costs), budget - before.weights)
+    return Selection(
+        before.removed | found.removed,
+        before.weights + found.weights,
+        found.threshold,
+    )
+
+
+def _is_empty(unit: Removals | ElementCosts) -> TypeGuard[Removals]:
+    """Return whether all candidates of a unit were removed before."""
+    if isinstance(unit, ElementCosts):
+        return False
+    return bool((unit.cost == -torch.inf).sum() == unit.candidates)
 
 
 def _by_kind(

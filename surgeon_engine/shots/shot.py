@@ -1,4 +1,7 @@
-"""One shot: curvature -> damping -> costs, one threshold -> update -> evaluation."""
+"""One shot: curvature -> damping -> costs, one threshold -> update -> evaluation.
+
+Whole blocks, attentions and MLPs are removed first, if the settings ask for it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from dataclasses import dataclass
 import msgspec
 from torch import Tensor
 
-from surgeon_engine.api.config.pruning import PruningConfig
+from surgeon_engine.api.config.pruning import DEPTH_TOKENS, PruningConfig
 from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import (
     DampingChoice,
@@ -34,6 +37,12 @@ from surgeon_engine.runtime import devices, ranks
 from surgeon_engine.runtime.kept import Kind
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.shots.damping import DampingSearch, choose_damping, with_damping
+from surgeon_engine.shots.depth_step import (
+    is_depth_missing,
+    remove_depth,
+    removed_weights,
+    warn_of_missing_depth,
+)
 from surgeon_engine.shots.selection import Costs, cheapest_of, costs_of, remove
 from surgeon_engine.shots.smaller_batches import with_smaller_batches
 
@@ -62,6 +71,10 @@ def run_shot(state: PruningState, plan: ShotPlan, context: RunContext) -> ShotFi
         RunCancelled: the user has cancelled.
     """
     start_time = context.clock()
+    if state.config.pruning.drops_depth:
+        remove_depth(state, _asked(state, plan), plan.number, context)
+        if plan.is_last:
+            warn_of_missing_depth(state, context)
     budget = _budget(state, plan)
     factors, choice = curvature(state, plan, context)
     pruning = state.config.pruning
@@ -137,10 +150,16 @@ def _evaluate_original(state: PruningState, context: RunContext) -> Evaluation:
     windows = state.windows
     first = JudgingText(windows.text, windows.validation)
     texts = (first, *windows.others)
-    parts = None
-    if state.config.pruning.searches_damping:
+    parts, held_out = None, None
+    pruning = state.config.pruning
+    if pruning.searches_damping or pruning.drops_depth:
         parts = split(windows.calibration)
-    held_out = None if parts is None else parts[1]
+    if parts is not None:
+        held_out = parts[1]
+    elif pruning.drops_depth:
+        held_out = windows.calibration
+    if held_out is not None and not pruning.searches_damping:
+        held_out = held_out[: max(1, DEPTH_TOKENS // held_out.shape[1])]
     batch, model = state.config.calibration.batch, state.loaded.model
     key = (
         (key_of_original(state), batch, tuple(text.name for text in texts)),
@@ -234,9 +253,20 @@ def curvature(
     return factors, choice
 
 
-def _budget(state: PruningState, plan: ShotPlan) -> int:
+def _asked(state: PruningState, plan: ShotPlan) -> int:
     """Return how many weights of the compacted model the shot may remove in all."""
     return state.goal.asked(plan.share) - state.compacted_weights
+
+
+def _budget(state: PruningState, plan: ShotPlan) -> int:
+    """Return how many of them may be removed once blocks and sub-layers are."""
+    asked = _asked(state, plan)
+    if not state.config.pruning.drops_depth:
+        return asked
+    removed = removed_weights(state)
+    if is_depth_missing(state) and not plan.is_last:
+        return removed
+    return max(asked, removed)
 
 
 def _configured_damping(pruning: PruningConfig) -> DampingChoice | None:

@@ -67,7 +67,7 @@ RECOVERY_STAGES = (
 EVALUATION_STAGES = (Stage.BASELINE, Stage.EVALUATION, Stage.GENERATION)
 _STAGES_BEFORE_SHOTS = (Stage.LOAD, Stage.TEXT, Stage.SAMPLING, Stage.BASELINE)
 PHASES = (  # in the order of the theme's series
-    RunPhase(STAGES[Stage.CURVATURE][1], (Stage.CURVATURE,)),
+    RunPhase(STAGES[Stage.CURVATURE][1], (Stage.DEPTH, Stage.CURVATURE)),
     RunPhase(STAGES[Stage.DAMPING][1], (Stage.DAMPING,)),
     RunPhase(STAGES[Stage.UPDATE][1], (Stage.UPDATE,)),
     RunPhase(STAGES[Stage.SELECTION][1], (Stage.SELECTION,)),

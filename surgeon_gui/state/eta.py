@@ -44,6 +44,7 @@ _SHARES = {
     Stage.LOAD: 0.2,
     Stage.TEXT: 0.1,
     Stage.BASELINE: 0.25,
+    Stage.DEPTH: 0.5,
     Stage.CURVATURE: 1.0,
     Stage.DAMPING: 0.7,
     Stage.SELECTION: 0.1,
@@ -121,6 +122,8 @@ def timeline_of(
     stages: tuple[Stage, ...] = SHOT_STAGES
     if not pruning.searches_damping:
         stages = tuple(stage for stage in stages if stage is not Stage.DAMPING)
+    if not pruning.drops_depth:
+        stages = tuple(stage for stage in stages if stage is not Stage.DEPTH)
     recovery: tuple[Stage, ...] = ()
     if config.recovery.level is not Recovery.OFF:
         is_reconstruction = config.recovery.reconstructs

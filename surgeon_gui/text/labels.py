@@ -143,6 +143,26 @@ FIELDS = {
             "code."
         ),
     ),
+    "pruning.dropped_blocks": FieldText(
+        tr("Whole blocks"),
+        tr(
+            "Number of blocks that are removed as a whole; heads and neurons of the "
+            "others make up the rest of the target. Those go whose absence changes the "
+            "predictions least on held-out text. Fewer blocks save time for each token "
+            "and memory for the context."
+        ),
+        minimum_text=tr("none"),
+    ),
+    "pruning.dropped_sublayers": FieldText(
+        tr("Attentions and MLPs"),
+        tr(
+            "Number of attentions and MLPs that are removed as a whole after the "
+            "blocks, at most one of each block. They are chosen as blocks are. Plain "
+            "files for transformers cannot hold such models; compact and GGUF files "
+            "can."
+        ),
+        minimum_text=tr("none"),
+    ),
     "pruning.protect": FieldText(
         tr("Protect"),
         tr(
@@ -341,6 +361,7 @@ STAGES = {
     Stage.LOAD: (tr("loading the model"), tr("Load")),
     Stage.TEXT: (tr("preparing the text"), tr("Text")),
     Stage.BASELINE: (tr("evaluating the original"), tr("Baseline")),
+    Stage.DEPTH: (tr("measuring whole blocks"), tr("Whole blocks")),
     Stage.CURVATURE: (tr("measuring curvature"), tr("Curvature")),
     Stage.DAMPING: (tr("searching for the damping"), tr("Damping")),
     Stage.SELECTION: (tr("selecting what to remove"), tr("Selection")),
@@ -375,6 +396,7 @@ UNITS = {
     Stage.LOAD: tr("part"),
     Stage.TEXT: tr("part"),
     Stage.BASELINE: tr("batch"),
+    Stage.DEPTH: tr("step"),
     Stage.CURVATURE: tr("step"),
     Stage.DAMPING: tr("trial"),
     Stage.SELECTION: tr("layer"),

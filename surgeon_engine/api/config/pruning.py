@@ -81,6 +81,9 @@ class Fisher(StrEnum):
 GATE_DRAWS = 2
 GATE_OWN_WINDOWS = 32
 
+# Held-out tokens on which costs of whole blocks, attentions and MLPs are measured.
+DEPTH_TOKENS = 2048
+
 
 class CostBasis(StrEnum):
     """The quantity that the global threshold compares."""
@@ -229,6 +232,8 @@ _AnyWidths: TypeAlias = Annotated[Widths, Option(advanced=True)]
 # The remaining MLP width of each pruned layer is a multiple of it; 0: of what the
 # number format of the export needs.
 _WidthMultiple: TypeAlias = Annotated[int, Option(Limits(0, 1024), advanced=True)]
+# How many whole blocks, or attentions and MLPs, are removed before heads and neurons.
+_Dropped: TypeAlias = Annotated[int, Option(Limits(0, 1000), advanced=True)]
 # How many removed weights of a layer are compensated jointly; 0: all of them.
 _MaxCorrelated: TypeAlias = Annotated[
     int, Option(Limits(0, 100_000), advanced=True, applies=_adapts)
@@ -236,11 +241,13 @@ _MaxCorrelated: TypeAlias = Annotated[
 
 
 class HeadsAndNeurons(Member, frozen=True, tag="heads_and_neurons"):
-    """Remove attention heads and MLP neurons."""
+    """Remove attention heads and MLP neurons, and before them whole blocks."""
 
     width_multiple: _WidthMultiple = 0
     widths: _AnyWidths = Widths.FREE
     cost_basis: _Basis = CostBasis.PER_PARAMETER
+    dropped_blocks: _Dropped = 0
+    dropped_sublayers: _Dropped = 0  # of other blocks, at most one of each
 
 
 class Neurons(Member, frozen=True, tag="neurons"):
@@ -435,6 +442,25 @@ class PruningConfig:
         if isinstance(self.structure, HeadsAndNeurons | Neurons | Heads):
             return self.structure.widths is Widths.SAME
         return False
+
+    @property
+    def dropped_blocks(self) -> int:
+        """The number of blocks that are removed as a whole."""
+        if isinstance(self.structure, HeadsAndNeurons) and not self.removes_nothing:
+            return self.structure.dropped_blocks
+        return 0
+
+    @property
+    def dropped_sublayers(self) -> int:
+        """The number of attentions and MLPs of other blocks that are removed."""
+        if isinstance(self.structure, HeadsAndNeurons) and not self.removes_nothing:
+            return self.structure.dropped_sublayers
+        return 0
+
+    @property
+    def drops_depth(self) -> bool:
+        """True if whole blocks, attentions or MLPs are removed."""
+        return self.dropped_blocks + self.dropped_sublayers > 0
 
     @property
     def cost_basis(self) -> CostBasis:

@@ -56,11 +56,12 @@ class GroupsLeft(msgspec.Struct, frozen=True):
 
 
 class Stage(Enum):
-    """The stages of a run, in order; CURVATURE to EVALUATION repeat for each shot."""
+    """The stages of a run, in order; DEPTH to EVALUATION repeat for each shot."""
 
     LOAD = "load"
     TEXT = "text"
     BASELINE = "baseline"
+    DEPTH = "depth"  # costs of whole blocks, attentions and MLPs
     CURVATURE = "curvature"
     DAMPING = "damping"
     SELECTION = "selection"
@@ -79,6 +80,7 @@ class Stage(Enum):
 
 
 SHOT_STAGES = (
+    Stage.DEPTH,
     Stage.CURVATURE,
     Stage.DAMPING,
     Stage.SELECTION,

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from surgeon_engine.api.config.export import K_FORMATS, QUANTIZED
 from surgeon_engine.api.config.pruning import (
+    DEPTH_TOKENS,
     GATE_DRAWS,
     GATE_OWN_WINDOWS,
     SPARSE,
@@ -99,6 +100,8 @@ class _DurationModel:
         }
         if job.measures:
             times[Stage.CURVATURE] = shots * self._curvature()
+        if pruning.drops_depth:
+            times[Stage.DEPTH] = shots * self._depth()
         if pruning.searches_damping:
             trial = self._update() + self._forward(held) + 2 * job.kept / self._moving
             trials = shots * _TRIALS + _TRIALS_FIRST + _TRIALS_LAST
@@ -235,6 +238,18 @@ class _DurationModel:
         seconds += _BACKWARD_CALLS * self._calls(windows)
         seconds += (1 + draws) * self._activations(tokens) / self._moving
         return seconds + tokens * flops / products
+
+    def _depth(self) -> float:
+        """Return the seconds in which whole blocks and sub-layers are compared.
+
+        The blocks after a missing one run again: half of them in the mean.
+        """
+        pruning, blocks = self._job.config.pruning, self._job.model.blocks
+        length = self._length
+        windows = min(self._job.config.calibration.windows, -(-DEPTH_TOKENS // length))
+        candidates = bool(pruning.dropped_blocks) * blocks
+        candidates += bool(pruning.dropped_sublayers) * 2 * blocks
+        return (candidates / 2 + 1) * self._forward(windows)
 
     def _tokens(self, windows: int) -> int:
         return windows * self._length

@@ -8,6 +8,7 @@ engine before it starts.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -91,10 +92,13 @@ def max_removable(pruning: PruningConfig, model: ModelSummary) -> int:
     if pruning.kind in COUPLED:
         if not model.coupled:  # of an earlier version, or it has none
             return model.prunable
-        return sum(
+        most = sum(
             _max_of_kind(kind, coupled, pruning)
             for kind, coupled in _kinds(pruning, model).items()
         )
+        if pruning.drops_depth:
+            most += _depth_of(pruning, model).kept_otherwise
+        return most
     most = 0
     for layer in model.layers:
         if any_matches((layer,), pruning.protect):
@@ -164,6 +168,7 @@ def check_target_in_limits(
                 display_name(x.structure) for x in model.structures if x.supported
             ]
             raise PruningError(support.reason, f"Choose one of: {', '.join(others)}.")
+    _check_depth(goal, pruning, model)
     structure, p = display_name(pruning.kind), goal.prunable
     same = "All layers lose equally many. " if pruning.has_same_widths else ""
     most, least = max_removable(pruning, model), min_removable(pruning, model)
@@ -202,6 +207,80 @@ class _Coupled:
         consumer, *producers = self.layers
         rows = sum(layer.weights for layer in producers)
         return (consumer.rows * consumer.columns + rows) // self.groups
+
+
+@dataclass(frozen=True, slots=True)
+class _Depth:
+    """The blocks and sub-layers that may be removed as a whole, and how many are."""
+
+    blocks: list[int]  # weights of each, ascending
+    sublayers: list[int]  # of the smaller one of each block
+    # Weights that the removed ones would keep as heads and neurons, at least.
+    kept_otherwise: int
+
+
+def _depth_of(pruning: PruningConfig, model: ModelSummary) -> _Depth:
+    by_block: dict[int, list[tuple[int, int]]] = {}  # weights, those kept otherwise
+    layers: dict[int, int] = {}
+    for kind, coupled in _kinds(pruning, model).items():
+        for one, most in zip(coupled, _max_groups(kind, coupled, pruning), strict=True):
+            share = min_kept_share(
+                pruning.min_density, pruning.layer_min_density, one.layers
+            )
+            if share == 0:
+                block, consumer = one.layers[0].block, one.layers[0]
+                bias = consumer.weights - consumer.rows * consumer.columns
+                weights = one.weights_per_group * one.groups + bias
+                kept = weights - most * one.weights_per_group
+                by_block.setdefault(block, []).append((weights, kept))
+                layers[block] = layers.get(block, 0) + len(one.layers)
+    total = Counter(layer.block for layer in model.layers)
+    whole = [found for x, found in by_block.items() if layers[x] == total[x]]
+    blocks = sorted(sum(weights for weights, _ in found) for found in whole)
+    sublayers = sorted(min(found)[0] for found in by_block.values())
+    kept_blocks = sorted(sum(kept for _, kept in found) for found in whole)
+    kept_sublayers = sorted(min(x[1] for x in found) for found in by_block.values())
+    return _Depth(
+        blocks,
+        sublayers,
+        sum(kept_blocks[: pruning.dropped_blocks])
+        + sum(kept_sublayers[: pruning.dropped_sublayers]),
+    )
+
+
+def _check_depth(goal: Goal, pruning: PruningConfig, model: ModelSummary) -> None:
+    """Check that so many blocks and sub-layers can be removed within the goal."""
+    if not pruning.drops_depth or not model.coupled:
+        return
+    depth, total = _depth_of(pruning, model), model.blocks
+    blocks, sublayers = pruning.dropped_blocks, pruning.dropped_sublayers
+    # One block keeps both of its sub-layers.
+    most = min(len(depth.blocks), total - 1)
+    if blocks > most:
+        raise PruningError(
+            f"{blocks} blocks should be removed as a whole, but at most {most} of "
+            f"{total} can be: one block is kept, and so are those with protected "
+            "layers or a minimum density.",
+            "Remove fewer blocks as a whole, or protect less.",
+        )
+    most = min(len(depth.sublayers), total - 1) - blocks
+    if sublayers > most:
+        raise PruningError(
+            f"{sublayers} attentions and MLPs should be removed as a whole, but at "
+            f"most {max(0, most)} can be: one of each block that is not removed, and "
+            "of one block none. Protected ones and those with a minimum density are "
+            "kept.",
+            "Remove fewer of them, or protect less.",
+        )
+    least = sum(depth.blocks[:blocks]) + sum(depth.sublayers[:sublayers])
+    if least > goal.removed:
+        raise PruningError(
+            f"The blocks, attentions and MLPs to be removed as a whole have at least "
+            f"{least:,} weights ({format_percent(least / goal.prunable)} of the "
+            f"prunable ones), but the target removes {goal.removed:,} "
+            f"({format_percent(goal.sparsity)}).",
+            "Raise the target, or remove fewer of them as a whole.",
+        )
 
 
 def _max_of_kind(

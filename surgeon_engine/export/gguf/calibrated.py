@@ -132,6 +132,9 @@ class _BlockQuantiser:
         squares: Mapping[str, Tensor],
     ) -> dict[str, np.ndarray]:
         """Return what the file holds of the tensors of the next block, by name."""
+        names = {each.layer for each in tensors}
+        # Blocks that were removed as a whole are passed over: they change nothing.
+        self._index = next(x.block for x in self._loaded.layers if x.name in names)
         layers = {x.name: x for x in self._loaded.layers if x.block == self._index}
         block = self._loaded.blocks[self._index]
         with on_device(block, changes=True), KeptWeights.of(layers.values()):
@@ -150,7 +153,6 @@ class _BlockQuantiser:
                     slices = TensorSlice(weight, each.source.kept)
                     replace(each, source=slices).put(values)
             self._run(keep=True)
-        self._index += 1
         self._calibration.step()
         return result
 

@@ -7,6 +7,10 @@ uses three of them:
     qwen2   the same for Qwen 2 models with all their heads
     deci    blocks like Llama's, each with its own widths (made for Nemotron-NAS)
 
+An attention that was removed as a whole has no heads in a deci file, and an MLP has a
+few neurons of zeros: llama.cpp would skip the attention of a block without any. So does
+the first attention, where llama.cpp reads the size of a head.
+
 llama and deci rotate neighboring features of queries and keys; transformers rotates
 features that are half a head apart. For these two the rows of q and k are reordered.
 """
@@ -41,7 +45,7 @@ from surgeon_engine.api.config.export import (
 from surgeon_engine.api.files import temporary_folder
 from surgeon_engine.api.planning.gguf_types import Mixture, gguf_name
 from surgeon_engine.compaction.plan import PrunedModel
-from surgeon_engine.compaction.shrink import TensorSlice, compact
+from surgeon_engine.compaction.shrink import CompactModel, TensorSlice, compact
 from surgeon_engine.export.base import Calibration, Check, VerificationResult, Writer
 from surgeon_engine.export.gguf.calibrated import encoded, mean_squares
 from surgeon_engine.export.gguf.check import FILE_NAME
@@ -178,28 +182,27 @@ def _tensor_unsupported_reason(pruned: PrunedModel) -> str:
     unknown = [name for name in tensors if not gguf_name(name)]
     if unknown:
         return f"llama.cpp does not support the tensor {unknown[0]}."
-    widths = _widths(pruned, tensors)
-    if not all(widths.neurons) or not all(widths.heads):
-        return "llama.cpp needs at least one head and one neuron in each block."
     return ""
 
 
-def _widths(pruned: PrunedModel, tensors: dict[str, TensorSlice]) -> _Widths:
-    config = pruned.loaded.model.config
-    size = head_size(config)
+def _widths(compacted: CompactModel) -> _Widths:
+    config, tensors = compacted.model.config, compacted.tensors
+    size, blocks = head_size(config), range(len(compacted.blocks))
 
     def rows(layer: str) -> list[int]:
-        return [
-            tensors[f"model.layers.{block}.{layer}.weight"].shape[0]
-            for block in range(config.num_hidden_layers)
-        ]
+        names = [f"model.layers.{block}.{layer}.weight" for block in blocks]
+        return [tensors[x].shape[0] if x in tensors else 0 for x in names]
 
     full = config.intermediate_size
-    return _Widths(
-        neurons=[_filled_up(n, full) for n in rows("mlp.gate_proj")],
+    widths = _Widths(
+        neurons=[_filled_up(n or 1, full) for n in rows("mlp.gate_proj")],
         heads=[n // size for n in rows("self_attn.q_proj")],
         kv_heads=[n // size for n in rows("self_attn.k_proj")],
     )
+    if not widths.heads[0]:
+        shared = config.num_attention_heads // config.num_key_value_heads
+        widths.heads[0], widths.kv_heads[0] = shared, 1
+    return widths
 
 
 def _filled_up(neurons: int, full: int) -> int:
@@ -218,11 +221,11 @@ def _open_with_header(
 ) -> Iterator[tuple[GGUFWriter, list[FileTensor]]]:
     """Yield a file with its header, and the tensors to write, in order."""
     config = pruned.loaded.model.config
-    slices = compact(pruned.loaded.model, pruned.plan).tensors
-    widths = _widths(pruned, slices)
+    compacted = compact(pruned.loaded.model, pruned.plan)
+    widths = _widths(compacted)
     architecture = _architecture(config, widths)
     is_reordered = architecture != "qwen2"
-    tensors = list(_file_tensors(slices, widths, is_reordered))
+    tensors = list(_file_tensors(compacted, widths, is_reordered))
     factors = _rope_factors(config)
     if factors is not None:
         tensors.append(FileTensor(_ROPE_FACTORS, TensorSlice(factors)))
@@ -253,8 +256,8 @@ def _open_with_header(
 
 def _mixture(pruned: PrunedModel, dtype: FileDtype) -> Mixture:
     loaded = pruned.loaded
-    tensors = compact(loaded.model, pruned.plan).tensors
-    widths = _widths(pruned, tensors)
+    compacted = compact(loaded.model, pruned.plan)
+    tensors, widths = compacted.tensors, _widths(compacted)
     return Mixture(
         named_dtype(Format.GGUF, dtype, loaded),
         blocks=len(widths.heads),
@@ -301,7 +304,7 @@ def _add_sizes(writer: GGUFWriter, config: PretrainedConfig, widths: _Widths) ->
     writer.add_vocab_size(config.vocab_size)
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
-    writer.add_block_count(config.num_hidden_layers)
+    writer.add_block_count(len(widths.heads))
     writer.add_feed_forward_length(width(widths.neurons))
     writer.add_head_count(width(widths.heads))
     writer.add_head_count_kv(width(widths.kv_heads))
@@ -314,10 +317,19 @@ def _add_sizes(writer: GGUFWriter, config: PretrainedConfig, widths: _Widths) ->
 
 
 def _file_tensors(
-    slices: dict[str, TensorSlice], widths: _Widths, is_reordered: bool
+    compacted: CompactModel, widths: _Widths, is_reordered: bool
 ) -> Iterator[FileTensor]:
-    for name, source in slices.items():
-        file_name, layer = gguf_name(name), name.rpartition(".")[0]
+    begun: set[str] = set()  # blocks
+    for name, source in compacted.tensors.items():
+        file_name = gguf_name(name)
+        layer = compacted.original_name(name.rpartition(".")[0])
+        if name.startswith("model.layers."):
+            block = name.split(".")[2]
+            if block not in begun:
+                begun.add(block)
+                yield from _zero_tensors(compacted, widths, int(block))
+            if ".input_layernorm." in name and not widths.heads[int(block)]:
+                continue  # llama.cpp does not expect the norm before no attention
         if ".mlp." in name:
             neurons = widths.neurons[int(name.split(".")[2])]
             if ".down_proj.weight" in name:
@@ -334,6 +346,37 @@ def _file_tensors(
         elif is_reordered and ".self_attn.k_proj." in name:
             heads = widths.kv_heads[int(name.split(".")[2])]
         yield FileTensor(file_name, source, layer, heads)
+
+
+def _zero_tensors(
+    compacted: CompactModel, widths: _Widths, block: int
+) -> Iterator[FileTensor]:
+    """Yield the layers of zeros that stand for those of a removed sub-layer."""
+    original, tensors = compacted.blocks[block], compacted.tensors
+    config = compacted.model.config
+    size = head_size(config)
+    heads, kv_heads = widths.heads[block] * size, widths.kv_heads[block] * size
+    hidden, neurons = config.hidden_size, widths.neurons[block]
+    shapes = {
+        "self_attn.q_proj": (heads, hidden),
+        "self_attn.k_proj": (kv_heads, hidden),
+        "self_attn.v_proj": (kv_heads, hidden),
+        "self_attn.o_proj": (hidden, heads),
+        "mlp.gate_proj": (neurons, hidden),
+        "mlp.up_proj": (neurons, hidden),
+        "mlp.down_proj": (hidden, neurons),
+    }
+    parameters = dict(compacted.model.named_parameters())
+    for layer, (rows, columns) in shapes.items():
+        if f"model.layers.{block}.{layer}.weight" in tensors or not rows * columns:
+            continue
+        name = gguf_name(f"model.layers.{block}.{layer}")
+        like = parameters[f"model.layers.{original}.{layer}.weight"]
+        zeros = like.new_zeros(rows, columns, device="cpu")
+        yield FileTensor(f"{name}.weight", TensorSlice(zeros))
+        if f"model.layers.{original}.{layer}.bias" in parameters:
+            bias = like.new_zeros(rows, device="cpu")
+            yield FileTensor(f"{name}.bias", TensorSlice(bias))
 
 
 def _rope_factors(config: PretrainedConfig) -> Tensor | None:

@@ -89,13 +89,14 @@ class OnnxWriter(Writer):
         # large), and the graph, whose size is known to a few thousand bytes a block:
         # less than 1 % for blocks of more than about 0.5 million weights.
         model = pruned.loaded.model
-        tensors = compact(model, pruned.plan).tensors
+        compacted = compact(model, pruned.plan)
+        tensors = compacted.tensors
         numbers = sum(torch.Size(tensor.shape).numel() for tensor in tensors.values())
         stored = model.state_dict().keys()
         buffers = sum(
             x.nbytes for name, x in model.named_buffers() if name not in stored
         )
-        graph = _GRAPH_BYTES + _BLOCK_BYTES * len(pruned.loaded.blocks)
+        graph = _GRAPH_BYTES + _BLOCK_BYTES * len(compacted.blocks)
         return _BYTES * numbers + buffers + graph
 
     @override

@@ -25,6 +25,7 @@ from surgeon_engine.compaction import compact_layers
 from surgeon_engine.compaction.config_values import decode_config
 from surgeon_engine.compaction.plan import PrunedModel
 from surgeon_engine.compaction.shrink import (
+    CompactModel,
     TensorSlice,
     compact,
     stock_config,
@@ -165,7 +166,7 @@ class StockWriter(_SmallerWriter):
             return "No whole structures are removed: plain files would be no smaller."
         try:
             compacted = compact(model, plan)
-            values = decode_config(_uniform_config(model, compacted.config))
+            values = decode_config(_uniform_config(compacted))
             config = AutoConfig.for_model(**values)
             with torch.device("meta"):
                 smaller = AutoModelForCausalLM.from_config(config)
@@ -183,9 +184,8 @@ class StockWriter(_SmallerWriter):
 
     @override
     def write(self, pruned: PrunedModel, config: ExportConfig, folder: Path) -> None:
-        model = pruned.loaded.model
-        compacted = compact(model, pruned.plan)
-        model_config = _uniform_config(model, compacted.config)
+        compacted = compact(pruned.loaded.model, pruned.plan)
+        model_config = _uniform_config(compacted)
         self._write(pruned, config, folder, model_config, compacted.tensors)
 
 
@@ -309,19 +309,20 @@ class _RaggedError(ValueError):
     """The layers have different widths."""
 
 
-def _uniform_config(model: PreTrainedModel, added: Mapping[str, Any]) -> dict[str, Any]:
+def _uniform_config(compacted: CompactModel) -> dict[str, Any]:
     """Return the config of a plain model with the widths that all layers share.
-
-    Args:
-        model: The original model.
-        added: Entries that a compact model adds to the original config.
 
     Raises:
         _RaggedError: The layers have different widths.
+        ModelError: The config cannot describe the remaining blocks.
     """
-    config = stock_config(model)
-    per_layer = added["per_layer_config"]
-    blocks = model.config.get_text_config().num_hidden_layers
+    model = compacted.model
+    config = stock_config(model) | compacted.depth_config
+    if emptied := compacted.emptied:
+        kind, block = next((kind, places[0]) for kind, places in emptied.items())
+        raise _RaggedError(f"block {block} has no {kind}")
+    per_layer = compacted.config.get("per_layer_config", {})
+    blocks = len(compacted.blocks)
     names = {name for widths in per_layer.values() for name in widths}
     for name in sorted(names):
         values = {widths.get(name) for widths in per_layer.values()}

@@ -5,6 +5,9 @@ rows of the producers that compute its input. Without its columns nothing reads 
 rows, so that they cost nothing: the cost is that of the columns, counted once, and the
 update is the column update of the consumer.
 
+Where all groups are removed (`pruning/depth.py`), so is the bias of the consumer: the
+attention or the MLP then adds nothing to the residual stream.
+
 If the width of an MLP has to be a multiple of a number, neurons are removed in bundles
 of the cheapest; the first bundle is the remainder of the width.
 """
@@ -41,10 +44,7 @@ class CoupledUnit:
     @property
     def layers(self) -> tuple[PrunableLayer, ...]:
         """The consumer and the producers."""
-        return (
-            self.measured,
-            *(producer.layer for producer in self.coupled.producers),
-        )
+        return self.coupled.layers
 
     @property
     def candidates(self) -> int:
@@ -55,6 +55,8 @@ class CoupledUnit:
         self, measured: Measured, before: Tensor, pruning: PruningConfig
     ) -> Removals:
         """Return the removable groups: all but the minimum that is kept, at least 1."""
+        if bool(before.all()):
+            return self._all_removed()
         cost = torch.full((self.candidates,), -torch.inf, dtype=torch.float64)
         remaining = int((~before).sum())
         of_group = self.method.group_costs(
@@ -84,7 +86,7 @@ class CoupledUnit:
         pruning: PruningConfig,
     ) -> UnitUpdate:
         """Return W of the consumer and the producers after the removal of groups."""
-        if not self.method.updates:
+        if not self.method.updates or bool(after.all()):
             return without(self.zeros(after), after)
         W, A, G, remaining = self._remaining(measured, before)
         is_removed = self._columns(after)[remaining]
@@ -99,14 +101,32 @@ class CoupledUnit:
         return UnitUpdate(changed, after)
 
     def zeros(self, removed: Tensor) -> list[tuple[PrunableLayer, Tensor]]:
-        """Return masks of the columns and rows of removed groups."""
+        """Return masks of the columns and rows of removed groups.
+
+        Without any group, the consumer adds nothing: its bias is removed, too.
+        """
         column = self._columns(removed)
+        if bool(removed.all()):
+            column = torch.ones_like(column)
         masks = [(self.measured, column.expand(self.measured.rows, -1))]
         for producer in self.coupled.producers:
             row = removed[producer.group_of_row].to(column.device)
             width = producer.layer.columns + producer.layer.has_bias
             masks.append((producer.layer, row.unsqueeze(1).expand(-1, width)))
         return masks
+
+    @property
+    def all_weights(self) -> int:
+        """The number of weights of all groups, and of the consumer's bias."""
+        bias = self.measured.rows * self.measured.has_bias
+        return self.coupled.weights_per_group * self.candidates + bias
+
+    def _all_removed(self) -> Removals:
+        """Return the groups of a unit without any: all were removed before."""
+        weights = torch.full((self.candidates,), self.coupled.weights_per_group)
+        weights[0] += self.measured.rows * self.measured.has_bias
+        cost = torch.full((self.candidates,), -torch.inf, dtype=torch.float64)
+        return Removals(torch.arange(self.candidates), cost, weights, self.candidates)
 
     def _remaining(
         self, measured: Measured, removed: Tensor

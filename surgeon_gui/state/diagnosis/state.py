@@ -67,6 +67,8 @@ _PLANNED = (
     "min_density",
     "layer_min_density",
     "widths",
+    "dropped_blocks",
+    "dropped_sublayers",
 )
 _MILLION = 1_000_000
 _BILLION = 1_000_000_000

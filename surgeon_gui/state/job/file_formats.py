@@ -59,6 +59,9 @@ def _disabled_by_structure(
             "It does not support layers with individually removed rows and columns."
         )
         return dict.fromkeys((Format.STOCK, Format.GGUF, Format.ONNX), reason)
+    if pruning.dropped_sublayers:
+        reason = tr("Every block of a plain model has an attention and an MLP.")
+        return {Format.STOCK: reason}
     if not pruning.has_same_widths:
         setting, same = FIELDS["pruning.widths"].label, choice_label(Widths.SAME)[0]
         reason = tr(

@@ -55,7 +55,7 @@ def describe_plan(config: RunConfig, model: ModelSummary) -> str:
     how = f"{_shots(pruning)}, {_as_structure(pruning)}"
     if pruning.method is not Method.LLM_SURGEON:
         how = tr("{how} by {method}").format(how=how, method=CHOICES[pruning.method][0])
-    limit = _quality_limit(pruning)
+    limit = _depth(pruning) + _quality_limit(pruning)
     goal = goal_or_none(config, model)
     if goal is None:
         return tr("{model} is pruned {how}.{limit}").format(
@@ -98,7 +98,7 @@ def describe_goal(config: RunConfig, model: ModelSummary) -> str:
         parameters=numbers.whole(goal.parameters),
         size=_weight_size(config, goal, model),
         file=_file_in_full(config, goal, model),
-        limit=_groups(pruning, goal) + _quality_limit(pruning),
+        limit=_groups(pruning, goal) + _depth(pruning) + _quality_limit(pruning),
     )
 
 
@@ -316,6 +316,22 @@ def _as_structure(pruning: PruningConfig) -> str:
     if isinstance(pruning.structure, NM):
         return tr("in a {pattern}").format(pattern=phrase)
     return tr("as {structures}").format(structures=phrase)
+
+
+def _depth(pruning: PruningConfig) -> str:
+    """Return what is removed as a whole, after a space; empty if nothing is."""
+    blocks, sublayers = pruning.dropped_blocks, pruning.dropped_sublayers
+    parts = []
+    if blocks:
+        parts.append(ntr("{n} block", "{n} blocks", blocks).format(n=blocks))
+    if sublayers:
+        text = ntr("{n} attention or MLP", "{n} attentions and MLPs", sublayers)
+        parts.append(text.format(n=sublayers))
+    if not parts:
+        return ""
+    return " " + tr("Removed as a whole before them: {parts}.").format(
+        parts=tr(" and ").join(parts)
+    )
 
 
 def _quality_limit(pruning: PruningConfig) -> str:

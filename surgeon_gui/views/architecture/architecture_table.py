@@ -192,6 +192,8 @@ def _groups(item: Block | Layer) -> str:
 
 
 def _sparsity(item: Block | Layer) -> str:
+    if item.removed == item.weights:
+        return tr("removed")
     return numbers.percent(item.sparsity) if item.removed else _DASH
 
 

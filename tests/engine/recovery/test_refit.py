@@ -105,6 +105,28 @@ def test_refit_brings_the_model_closer_and_keeps_zeros(family, structure):
             assert not layer.weight()[zeros].any()
 
 
+def test_layers_after_a_missing_attention_make_up_for_it():
+    structure = Structure.HEADS_AND_NEURONS
+    state = make_state("opt", 4, structure=structure, method=Method.MAGNITUDE)
+    original = original_of(state)
+    first = min(state.units, key=lambda x: (x.measured.block, x.coupled.kind.value))
+    name = first.measured.name
+    state.record_removed(state.removed | {name: torch.ones(first.candidates) > 0})
+    for layer, zeros in first.zeros(state.removed[name]):
+        layer.write(layer.weight().masked_fill(zeros, 0))
+
+    def error_after_block() -> float:
+        given = {"input_ids": text().held_out, "output_hidden_states": True}
+        one = original.model(**given).hidden_states[1]
+        return float((one - state.loaded.model(**given).hidden_states[1]).norm())
+
+    before = error_after_block()
+    assert name not in refit(state, original, text()).fits
+    assert not first.measured.weight().any()
+    # 0.87 if the MLP were fitted to its own outputs alone.
+    assert error_after_block() < 0.82 * before
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_refit_of_an_unpruned_model_changes_nothing(family):
     state = make_state(family, 4, structure=Structure.NEURONS)

@@ -224,9 +224,10 @@ def test_progress_stays_between_zero_and_one():
 @pytest.mark.parametrize(
     ("pruning", "omitted"),
     [
-        (pruning_config(), set()),
-        (pruning_config(damping=Damping.FIXED), {Stage.DAMPING}),
-        (pruning_config(method=Method.K_OBD), {Stage.DAMPING}),
+        (pruning_config(dropped_blocks=1), set()),
+        (pruning_config(), {Stage.DEPTH}),
+        (pruning_config(damping=Damping.FIXED), {Stage.DEPTH, Stage.DAMPING}),
+        (pruning_config(method=Method.K_OBD), {Stage.DEPTH, Stage.DAMPING}),
     ],
 )
 def test_stages_of_a_shot_depend_on_the_settings(pruning, omitted):

@@ -27,6 +27,7 @@ from surgeon_engine.export.onnx.file import OnnxWriter
 from surgeon_engine.model.layers import find_blocks
 from surgeon_engine.model.source import ModelSource, read_model_config
 from tests.engine.compaction.test_shrink import masked
+from tests.helpers.depth import without_depth
 from tests.helpers.tiny_models import VOCABULARY, byte_tokenizer, tiny_model
 
 # Of learned positions, and of normalised queries and soft caps.
@@ -212,6 +213,18 @@ def test_forecast_includes_buffers_outside_checkpoints():
     expected = OnnxWriter().forecast(pruned_of(model), FileDtype.SAME)
     assert masks == 2 * 64 * 64
     assert expected == pytest.approx(4 * weights + masks + 3 * 9_000, abs=200)
+
+
+@needs_extra
+@pytest.mark.thorough
+@pytest.mark.parametrize("parts", [{0: "heads", 1: "neurons"}, {0: "block"}])
+def test_graph_lacks_what_is_removed_as_a_whole(parts, tmp_path):
+    model = tiny_model("llama")
+    pruned = write(model, without_depth(model, parts), tmp_path)
+    assert_computes_the_same(session_of(tmp_path), model)
+    taken = sum((tmp_path / name).stat().st_size for name in NAMES)
+    forecast = OnnxWriter().forecast(pruned, FileDtype.SAME)
+    assert forecast == pytest.approx(taken, rel=0.3)  # of a graph with few weights
 
 
 @pytest.mark.thorough

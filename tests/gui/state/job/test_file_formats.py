@@ -42,6 +42,14 @@ def test_plain_files_require_equal_widths():
     assert "The same in all layers" in free[STOCK]
 
 
+def test_plain_files_are_disabled_without_an_attention_or_mlp():
+    pruning = pruning_config(widths=Widths.SAME, dropped_blocks=1)
+    assert file_formats.disabled_formats(pruning, None) == {}
+    pruning = pruning_config(widths=Widths.SAME, dropped_sublayers=1)
+    reason = file_formats.disabled_formats(pruning, None)[STOCK]
+    assert "has an attention and an MLP" in reason
+
+
 def test_plain_files_are_disabled_if_some_layers_of_a_kind_are_protected():
     model = model_summary()
     some = pruning_config(widths=Widths.SAME, protect=("block 0",))

@@ -1,0 +1,277 @@
+"""Whole blocks, attentions and MLPs: their costs are measured, not predicted.
+
+A sub-layer, the attention or the MLP of a block, adds its output to the residual
+stream. Without it the stream passes unchanged. Its cost is the rise of the KL to the
+original, in nats per token, when the model runs without it on held-out windows of the
+calibration text; that of a block is measured without both of its sub-layers.
+
+The gates of heads and neurons (`curvature/gates.py`) estimate the same quantity, in the
+same unit, from gradients at the present weights. For removals as large as a sub-layer
+such an estimate is too low, mostly by half, so that the two are not compared: the
+settings say how many blocks and sub-layers are removed, and costs choose among them.
+
+Each block before the missing one computes what it did before, so that only the blocks
+after it run again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from surgeon_engine.api.config.pruning import (
+    DEPTH_TOKENS,
+    CostBasis,
+    Coupling,
+    PruningConfig,
+)
+from surgeon_engine.api.errors import PruningError
+from surgeon_engine.evaluation.fidelity import Reference, compare_hidden
+from surgeon_engine.model.block_runner import BlockRunner
+from surgeon_engine.model.load import LoadedModel
+from surgeon_engine.model.offload import on_device
+from surgeon_engine.pruning.structures.base import Unit, share_to_keep
+from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
+
+_TOLERANCE = 1e-3  # of what a block without sub-layers may change, relative
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sublayers:
+    """A candidate: a whole block, or one of its sub-layers."""
+
+    block: int
+    units: tuple[CoupledUnit, ...]  # both of a block, or one
+
+    @property
+    def label(self) -> str:
+        """Its name in a sentence, such as "block 3" or "the MLP of block 3"."""
+        block = f"block {self.block}"
+        if len(self.units) > 1:
+            return block
+        is_attention = self.units[0].coupled.kind is Coupling.HEADS
+        return f"the {'attention' if is_attention else 'MLP'} of {block}"
+
+    @property
+    def weights(self) -> int:
+        """The number of prunable weights that are removed with it."""
+        return sum(unit.all_weights for unit in self.units)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Depth:
+    """What may be removed as a whole, and what is."""
+
+    blocks: tuple[Sublayers, ...]  # that may be removed
+    sublayers: tuple[Sublayers, ...]  # each alone
+    dropped_blocks: int
+    dropped_sublayers: int
+
+    @classmethod
+    def of(
+        cls,
+        units: Sequence[Unit],
+        removed: Mapping[str, Tensor],
+        loaded: LoadedModel,
+        pruning: PruningConfig,
+    ) -> Depth:
+        """Return what may be removed of a model, and what was.
+
+        Args:
+            units: those that are not protected.
+            removed: their removed candidates.
+            loaded: the model.
+            pruning: the settings, of which a minimum density keeps layers.
+        """
+        blocks, sublayers = [], []
+        dropped = [0, 0]
+        for index in range(len(loaded.blocks)):
+            coupled = [
+                unit
+                for unit in units
+                if isinstance(unit, CoupledUnit) and unit.measured.block == index
+            ]
+            empty = [u for u in coupled if bool(removed[u.measured.name].all())]
+            names = {layer.name for unit in coupled for layer in unit.layers}
+            is_whole = all(x.name in names for x in loaded.layers if x.block == index)
+            if empty:
+                is_dropped = is_whole and len(empty) == len(coupled)
+                dropped[0 if is_dropped else 1] += 1
+                continue
+            may = [u for u in coupled if not share_to_keep(u.layers, pruning)]
+            sublayers += [Sublayers(index, (unit,)) for unit in may]
+            if is_whole and len(may) == len(coupled):
+                blocks.append(Sublayers(index, tuple(coupled)))
+        return cls(tuple(blocks), tuple(sublayers), *dropped)
+
+
+class SkipCosts:
+    """Measures the rise of the KL without single candidates."""
+
+    def __init__(self, loaded: LoadedModel, reference: Reference) -> None:
+        """Prepare to run the blocks of a model one at a time.
+
+        Args:
+            loaded: the model, pruned so far.
+            reference: held-out windows, and the original's hidden states.
+
+        Raises:
+            ModelError: the blocks cannot be run one at a time.
+        """
+        self._loaded, self._reference = loaded, reference
+        batches = [tokens for tokens, _ in reference.batches()]
+        self._runner = BlockRunner(loaded.model, loaded.blocks, batches)
+
+    @torch.no_grad()
+    def measure(
+        self, candidates: Sequence[Sublayers], step: Callable[[], None]
+    ) -> list[float]:
+        """Return the cost of each candidate alone, in nats per token.
+
+        It is infinite if the model computes no finite logits without the candidate.
+
+        Args:
+            candidates: by ascending block.
+            step: called for each block that has run, with all batches.
+
+        Raises:
+            PruningError: a block without its sub-layers changes the residual stream.
+        """
+        hidden = list(self._runner.embedded())
+        found: list[float] = []
+        for index in range(len(self._loaded.blocks)):
+            for each in candidates:
+                if each.block == index:
+                    found.append(self._divergence_without(each, hidden, step))
+            hidden = self._run(index, hidden, step)
+        whole = self._divergence(hidden)
+        return [nats - whole for nats in found]
+
+    def _divergence_without(
+        self, candidate: Sublayers, hidden: list[Tensor], step: Callable[[], None]
+    ) -> float:
+        before = hidden
+        with without_outputs(candidate.units):
+            hidden = self._run(candidate.block, hidden, step)
+        layers = [x for x in self._loaded.layers if x.block == candidate.block]
+        if sum(len(unit.layers) for unit in candidate.units) == len(layers):
+            self._check_unchanged(candidate.block, before[0], hidden[0])
+        for index in range(candidate.block + 1, len(self._loaded.blocks)):
+            hidden = self._run(index, hidden, step)
+        return self._divergence(hidden)
+
+    def _run(
+        self, index: int, hidden: list[Tensor], step: Callable[[], None]
+    ) -> list[Tensor]:
+        with on_device(self._loaded.blocks[index]):
+            result = [self._runner.run(index, x).cpu() for x in hidden]
+        step()
+        return result
+
+    def _divergence(self, hidden: list[Tensor]) -> float:
+        last = self._runner.finish(hidden)
+        nats = compare_hidden(self._loaded.model, self._reference, last).divergence
+        return nats if math.isfinite(nats) else math.inf
+
+    def _check_unchanged(self, block: int, before: Tensor, after: Tensor) -> None:
+        change = (after.float() - before.float()).norm() / before.float().norm()
+        if not float(change) < _TOLERANCE:
+            raise PruningError(
+                f"Block {block} of {type(self._loaded.model).__name__} changes the "
+                "residual stream even without attention and MLP, so that it cannot be "
+                "removed as a whole.",
+                "Remove heads and neurons alone: set dropped_blocks to 0.",
+            )
+
+
+@contextmanager
+def without_outputs(units: Sequence[CoupledUnit]) -> Iterator[None]:
+    """Let the consumers of some units compute zeros, for the length of a block."""
+
+    def zeros(_: nn.Module, __: object, output: Tensor) -> Tensor:
+        return torch.zeros_like(output)
+
+    handles = [x.measured.module.register_forward_hook(zeros) for x in units]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class DepthSearch:
+    """Chooses candidates one after another, the cheapest first.
+
+    What a removal costs depends on those before it. Costs seldom fall by them, so that
+    one that was measured earlier is a lower bound: only a candidate that would be
+    chosen by it is measured again.
+    """
+
+    def __init__(self, measured: SkipCosts, basis: CostBasis) -> None:
+        self._measured, self._basis = measured, basis
+
+    def choose(
+        self,
+        candidates: Sequence[Sublayers],
+        costs: Sequence[float],
+        sizes: Sequence[int],
+        count: int,
+        room: int,
+        check: Callable[[], None],
+    ) -> list[tuple[Sublayers, float]]:
+        """Return candidates of different blocks, each with its cost after the others.
+
+        Args:
+            candidates: those to choose from.
+            costs: that of each alone, in nats per token.
+            sizes: the number of weights that each removes.
+            count: the maximum number to choose.
+            room: the maximum number of weights that all of them remove.
+            check: called while costs are measured; may raise.
+        """
+        size_of = dict(zip(candidates, sizes, strict=True))
+        queue = in_order_of_removal(candidates, costs, self._basis)
+        known = dict.fromkeys(candidates, 0)  # the number chosen when measured
+        chosen: list[tuple[Sublayers, float]] = []
+        while queue and len(chosen) < count:
+            candidate, cost = queue.pop(0)
+            is_taken = candidate.block in [each.block for each, _ in chosen]
+            if is_taken or size_of[candidate] > room:
+                continue
+            if known[candidate] < len(chosen):
+                units = [unit for each, _ in chosen for unit in each.units]
+                with without_outputs(units):
+                    (cost,) = self._measured.measure((candidate,), check)
+                known[candidate] = len(chosen)
+                names, values = zip(*queue, (candidate, cost), strict=True)
+                queue = in_order_of_removal(names, values, self._basis)
+                continue
+            chosen.append((candidate, cost))
+            room -= size_of[candidate]
+        return chosen
+
+
+def held_out_part(reference: Reference) -> Reference:
+    """Return the first windows of a reference, so many that costs can be compared."""
+    length = reference.windows.shape[1]
+    batches = max(1, DEPTH_TOKENS // (length * reference.batch))
+    hidden = reference.hidden[:batches]
+    return Reference(reference.windows[: sum(map(len, hidden))], hidden)
+
+
+def in_order_of_removal(
+    candidates: Sequence[Sublayers], costs: Sequence[float], basis: CostBasis
+) -> list[tuple[Sublayers, float]]:
+    """Return candidates with their costs in nats, in the order of their removal."""
+
+    def key(entry: tuple[Sublayers, float]) -> float:
+        candidate, cost = entry
+        per_weight = basis is CostBasis.PER_PARAMETER
+        return cost / candidate.weights if per_weight else cost
+
+    return sorted(zip(candidates, costs, strict=True), key=key)

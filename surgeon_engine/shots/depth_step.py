@@ -1,0 +1,151 @@
+"""Remove whole blocks, attentions and MLPs, before a shot removes heads and neurons.
+
+A shot removes as many of them as its share of the target allows. Until all are removed,
+it removes nothing else.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from surgeon_engine.api.messages.events import Level, Logged
+from surgeon_engine.api.messages.run import Stage
+from surgeon_engine.model.offload import on_device
+from surgeon_engine.pruning.depth import (
+    Depth,
+    DepthSearch,
+    SkipCosts,
+    Sublayers,
+    held_out_part,
+)
+from surgeon_engine.pruning.state import PruningState
+from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
+from surgeon_engine.runtime.run_context import RunContext
+
+
+def remove_depth(
+    state: PruningState, budget: int, shot: int, context: RunContext
+) -> None:
+    """Remove the cheapest blocks, then sub-layers of others, that the settings ask for.
+
+    Args:
+        state: the model and its units.
+        budget: the maximum number of weights of the compacted model to be removed.
+        shot: the number of the shot.
+        context: receives the progress.
+
+    Raises:
+        ModelError: the blocks cannot be run one at a time.
+        PruningError: a block cannot be removed as a whole.
+    """
+    pruning = state.config.pruning
+    depth = _depth_of(state)
+    if missing := pruning.dropped_blocks - depth.dropped_blocks:
+        _remove(state, depth.blocks, missing, budget, shot, context)
+        depth = _depth_of(state)
+    is_over = depth.dropped_blocks == pruning.dropped_blocks
+    missing = pruning.dropped_sublayers - depth.dropped_sublayers
+    if missing and is_over:
+        _remove(state, depth.sublayers, missing, budget, shot, context)
+
+
+def is_depth_missing(state: PruningState) -> bool:
+    """Return whether later shots will remove further blocks or sub-layers."""
+    pruning, depth = state.config.pruning, _depth_of(state)
+    return (
+        depth.dropped_blocks < pruning.dropped_blocks
+        or depth.dropped_sublayers < pruning.dropped_sublayers
+    )
+
+
+def warn_of_missing_depth(state: PruningState, context: RunContext) -> None:
+    """Warn if the target did not allow to remove all blocks or sub-layers."""
+    pruning, depth = state.config.pruning, _depth_of(state)
+    for done, asked, name in (
+        (depth.dropped_blocks, pruning.dropped_blocks, "blocks"),
+        (depth.dropped_sublayers, pruning.dropped_sublayers, "attentions and MLPs"),
+    ):
+        if done < asked:
+            message = (
+                f"{done} of {asked} {name} were removed as a whole: the next one has "
+                "more weights than the rest of the target."
+            )
+            context.emit(Logged(Level.WARNING, message))
+
+
+def removed_weights(state: PruningState) -> int:
+    """Return the number of weights removed from the units of the compacted model."""
+    total = 0
+    for unit in state.units:
+        assert isinstance(unit, CoupledUnit)
+        removed = state.removed[unit.measured.name]
+        each = unit.coupled.weights_per_group
+        whole = bool(removed.all())
+        total += unit.all_weights if whole else int(removed.sum()) * each
+    return total
+
+
+def _depth_of(state: PruningState) -> Depth:
+    return Depth.of(state.units, state.removed, state.loaded, state.config.pruning)
+
+
+def _remove(
+    state: PruningState,
+    candidates: tuple[Sublayers, ...],
+    count: int,
+    budget: int,
+    shot: int,
+    context: RunContext,
+) -> None:
+    """Remove up to `count` candidates of different blocks, the cheapest first."""
+    room = budget - removed_weights(state)
+    if not any(x.weights - _removed_of(state, x) <= room for x in candidates):
+        return
+    blocks = len(state.loaded.blocks)
+    total = blocks + sum(blocks - each.block for each in candidates)
+    held_out = state.references.held_out
+    assert held_out is not None
+    with context.stage(Stage.DEPTH, shot, total) as step:
+        measured = SkipCosts(state.loaded, held_out_part(held_out))
+        costs = measured.measure(candidates, step)
+        search = DepthSearch(measured, state.config.pruning.cost_basis)
+        sizes = [each.weights - _removed_of(state, each) for each in candidates]
+        chosen = search.choose(
+            candidates, costs, sizes, count, room, context.raise_if_cancelled
+        )
+    if chosen:
+        state.begin_update()
+    for candidate, cost in chosen:
+        _remove_candidate(state, candidate, cost)
+    _log(chosen, context)
+
+
+def _removed_of(state: PruningState, candidate: Sublayers) -> int:
+    """Return how many weights of a candidate were removed before."""
+    return sum(
+        int(state.removed[unit.measured.name].sum()) * unit.coupled.weights_per_group
+        for unit in candidate.units
+    )
+
+
+def _remove_candidate(state: PruningState, candidate: Sublayers, cost: float) -> None:
+    removed = dict(state.removed)
+    for unit in candidate.units:
+        name = unit.measured.name
+        removed[name] = torch.ones(unit.candidates, dtype=torch.bool)
+        with on_device(state.loaded.blocks[candidate.block], changes=True):
+            for layer, mask in unit.zeros(removed[name]):
+                layer.write(layer.weight().masked_fill(mask, 0))
+        share = unit.all_weights / candidate.weights
+        state.add_costs({name: max(0.0, cost) * share})
+    state.record_removed(removed)
+
+
+def _log(chosen: list[tuple[Sublayers, float]], context: RunContext) -> None:
+    """Log what is removed, in the order of its choice."""
+    for candidate, cost in chosen:
+        message = (
+            f"Removed as a whole: {candidate.label}. The KL to the original on "
+            f"held-out windows rises by {cost:.3g} nats per token."
+        )
+        context.emit(Logged(Level.INFO, message))

@@ -1,0 +1,148 @@
+"""Models without whole attentions, MLPs and blocks compute what the masked ones do."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from transformers import DynamicCache, StaticCache
+
+from surgeon_engine.api.config.export import ExportConfig, FileDtype
+from surgeon_engine.api.errors import ModelError
+from surgeon_engine.compaction.plan import PrunedModel
+from surgeon_engine.compaction.restore import load_compact, restore
+from surgeon_engine.compaction.shrink import compact, compact_model
+from surgeon_engine.export.transformers.files import (
+    CompactWriter,
+    MaskedWriter,
+    StockWriter,
+)
+from surgeon_engine.model.families import ADDS_RESIDUAL
+from tests.engine.compaction.test_shrink import (
+    LENGTH,
+    assert_close,
+    cache_name,
+    parameters,
+    tokens,
+)
+from tests.engine.export.transformers.test_files import WEIGHTS, loaded
+from tests.helpers.depth import CASES, without_depth
+from tests.helpers.tiers import thorough_except
+from tests.helpers.tiny_models import COUPLED_FAMILIES, MORE_FAMILIES, tiny_model
+
+
+def noisy(family: str):
+    """Return a tiny model with random norms and biases."""
+    model = tiny_model(family)
+    for parameter in model.parameters():
+        if parameter.ndim == 1:
+            parameter.add_(torch.rand_like(parameter))
+    return model
+
+
+def logits(model, ids, cache=None) -> torch.Tensor:
+    """Return the logits of a text; with a cache, of its parts one after another."""
+    with torch.no_grad():
+        if cache is None:
+            return model(ids, use_cache=False).logits
+        parts = [
+            model(part, use_cache=True, **{cache_name(model): cache}).logits
+            for part in ids.split([10, 1, LENGTH - 11], dim=1)
+        ]
+        return torch.cat(parts, dim=1)
+
+
+@pytest.mark.parametrize(
+    ("family", "case"),
+    thorough_except(
+        [(f, c) for f in (*COUPLED_FAMILIES, *MORE_FAMILIES) for c in CASES],
+        [*(("llama", case) for case in CASES), ("opt", "first MLP")],
+    ),
+)
+@pytest.mark.parametrize("widths", thorough_except([False, True], [True]))
+def test_compact_model_computes_the_same(family, case, widths):
+    model = noisy(family)
+    plan = without_depth(model, CASES[case], widths)
+    is_sublayer = "block" not in case
+    if is_sublayer and model.config.model_type in ADDS_RESIDUAL:
+        with pytest.raises(ModelError, match="add the residual stream themselves"):
+            compact_model(model, plan)
+        return
+    small = compact_model(model, plan)
+    removed = sum(
+        layer.weights
+        for each in plan.groups
+        for layer in each.coupled.layers
+        if each.is_empty
+    )
+    assert parameters(model) - parameters(small) >= removed > 0
+    blocks = small.config.get_text_config().num_hidden_layers
+    assert blocks == 2 - (not is_sublayer)
+    ids = tokens(2)
+    expected = logits(model, ids)
+    assert_close(logits(small, ids), expected)
+    assert_close(logits(small, ids, DynamicCache(config=small.config)), expected)
+
+
+def test_generation_without_first_attention_matches_no_cache():
+    """The first layer of a cache counts the tokens for all."""
+    model = noisy("llama")
+    small = compact_model(model, without_depth(model, CASES["first attention"]))
+    settings = {"max_new_tokens": 12, "do_sample": False, "eos_token_id": None}
+    ids = tokens(2)
+    expected = small.generate(ids, use_cache=False, **settings)
+    assert torch.equal(small.generate(ids, **settings), expected)
+    assert torch.equal(model.generate(ids, **settings), expected)
+    cache = StaticCache(config=small.config, max_cache_len=64)
+    named = {cache_name(small): cache}
+    assert torch.equal(small.generate(ids, **named, **settings), expected)
+
+
+@pytest.mark.parametrize(
+    ("writer", "case"),
+    [
+        (StockWriter(), {0: "block"}),
+        (CompactWriter(), {0: "block", 1: "heads"}),
+        (CompactWriter(), {-1: "neurons"}),
+        (MaskedWriter(), {0: "heads"}),
+    ],
+)
+def test_files_are_restored(writer, case, tmp_path):
+    model = noisy("gemma2")  # its blocks alternate: the config lists their kinds
+    expected_kinds = list(model.config.layer_types)
+    pruned = PrunedModel(loaded(model), without_depth(model, case))
+    assert writer.unsupported_reason(pruned) == ""
+    writer.write(pruned, ExportConfig(), tmp_path)
+    forecast = writer.forecast(pruned, FileDtype.SAME)
+    assert (tmp_path / WEIGHTS).stat().st_size == pytest.approx(forecast, rel=0.05)
+    config = json.loads((tmp_path / "config.json").read_text())
+    if case.get(0) == "block":
+        assert config["num_hidden_layers"] == 1
+        assert config["layer_types"] == expected_kinds[1:]
+    ids = tokens(2)
+    expected = logits(model, ids)
+    if isinstance(writer, CompactWriter):
+        assert_close(logits(load_compact(tmp_path), ids), expected)
+    elif isinstance(writer, StockWriter):
+        stock = type(model).from_pretrained(tmp_path).eval()
+        assert_close(logits(stock, ids), expected)
+    whole = restore(tmp_path, "Tiny")
+    assert_close(logits(whole.loaded.model, ids), expected)
+    found = [(x.coupled.consumer.name, x.kept.tolist()) for x in whole.plan.groups]
+    planned = [(x.coupled.consumer.name, x.kept.tolist()) for x in pruned.plan.groups]
+    assert sorted(found) == sorted(planned)
+
+
+def test_plain_files_hold_no_missing_sublayers():
+    model = noisy("llama")
+    pruned = PrunedModel(loaded(model), without_depth(model, {1: "heads"}))
+    assert "block 1 has no heads" in StockWriter().unsupported_reason(pruned)
+
+
+def test_blocks_that_depend_on_their_number_stay():
+    model = noisy("gpt2")
+    model.config.scale_attn_by_inverse_layer_idx = True
+    plan = without_depth(model, {0: "block"})
+    with pytest.raises(ModelError, match="scales its attention by the number"):
+        _ = compact(model, plan).config

@@ -1,0 +1,124 @@
+"""GGUF files of models without whole attentions, MLPs and blocks."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import gguf
+import numpy as np
+import pytest
+import torch
+from transformers import Qwen2Config, Qwen2ForCausalLM
+
+from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
+from surgeon_engine.export.gguf import check as gguf_check
+from surgeon_engine.export.gguf.file import GgufWriter
+from tests.engine.export.gguf.test_calibrated import text
+from tests.engine.export.gguf.test_gguf import (
+    numbers,
+    pruned,
+    tiny_llama,
+    value_of,
+    written,
+)
+from tests.engine.export.gguf.test_gguf_runtime import (  # noqa: F401 (a fixture)
+    assert_same,
+    compared,
+    enlarge_weights,
+    runtime,
+    with_large_weights,
+)
+from tests.helpers.depth import CASES, without_depth
+
+ZEROS = ("ffn_gate", "ffn_up", "ffn_down")
+
+
+def test_missing_attention_has_no_heads_and_no_norm(tmp_path):
+    model = tiny_llama(num_hidden_layers=3)
+    example = pruned(model, without_depth(model, {0: "block", 2: "heads"}))
+    reader = written(example, tmp_path)
+    assert value_of(reader, "general.architecture") == "deci"
+    assert value_of(reader, "deci.block_count") == 2
+    assert value_of(reader, "deci.attention.head_count") == [6, 0]
+    assert value_of(reader, "deci.attention.head_count_kv") == [3, 0]
+    names = {tensor.name for tensor in reader.tensors}
+    assert "blk.0.attn_norm.weight" in names
+    assert not any(name.startswith(("blk.1.attn", "blk.2")) for name in names)
+    assert gguf_check._read_back(tmp_path / "model.gguf", 300)["tokens"] == 0
+    size = (tmp_path / "model.gguf").stat().st_size
+    assert GgufWriter().forecast(example, FileDtype.SAME) == size
+
+
+def test_missing_mlp_and_first_attention_are_zeros(tmp_path):
+    model = tiny_llama()
+    plan = without_depth(model, {0: "heads", 1: "neurons"})
+    reader = written(pruned(model, plan), tmp_path)
+    assert value_of(reader, "deci.attention.head_count") == [2, 6]
+    assert value_of(reader, "deci.feed_forward_length") == [64, 32]
+    tensors = {tensor.name: tensor.data for tensor in reader.tensors}
+    for name in ("q", "k", "v", "output"):
+        assert not tensors[f"blk.0.attn_{name}.weight"].any()
+    for name in ZEROS:
+        assert not tensors[f"blk.1.{name}.weight"].any()
+
+
+def test_dropped_blocks_alone_use_llama(tmp_path):
+    model = tiny_llama(num_hidden_layers=3)
+    expected = model.model.layers[2].mlp.down_proj.weight.clone()
+    reader = written(pruned(model, without_depth(model, {1: "block"})), tmp_path)
+    assert value_of(reader, "general.architecture") == "llama"
+    assert value_of(reader, "llama.block_count") == 2
+    tensors = {tensor.name: tensor.data for tensor in reader.tensors}
+    found = torch.from_numpy(tensors["blk.1.ffn_down.weight"].copy())
+    assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("case", [*CASES, "mixed"])
+@pytest.mark.parametrize("family", ["llama", "qwen2"])
+def test_logits_match_torch(family, case, runtime, tmp_path):  # noqa: F811
+    model = with_large_weights()
+    if family == "qwen2":
+        torch.manual_seed(0)
+        config = Qwen2Config(
+            vocab_size=300,
+            hidden_size=192,
+            num_hidden_layers=3,
+            num_attention_heads=6,
+            num_key_value_heads=3,
+            intermediate_size=64,
+            max_position_embeddings=128,
+        )
+        model = Qwen2ForCausalLM(config).eval().requires_grad_(False)
+        model = enlarge_weights(model)
+    parts = CASES.get(case, {0: "heads", 1: "block", 2: "neurons"})
+    example = pruned(model, without_depth(model, parts, widths=case == "mixed"))
+    architecture, result = compared(example, runtime, tmp_path)
+    if "block" in case:
+        assert architecture == ("qwen2" if family == "qwen2" else "llama")
+    assert_same(result)
+
+
+@pytest.mark.thorough
+@pytest.mark.skipif(not find_spec("xllamacpp"), reason="not installed")
+def test_rounding_errors_are_fed_past_dropped_blocks(tmp_path):
+    """Each block of the file is rounded on the inputs of its own in the model."""
+    files = []
+    for name in ("with", "without"):
+        model = tiny_llama(num_hidden_layers=3)
+        if name == "without":
+            plan = without_depth(model, {1: "block", 2: "heads"})
+        else:  # the same zeros in the model, all of them in the file
+            without_depth(model, {1: "block", 2: "heads"})
+            plan = None
+        folder = tmp_path / name
+        folder.mkdir()
+        config = ExportConfig(format=Format.GGUF, dtype=FileDtype.Q4_0)
+        example = pruned(model, plan)
+        GgufWriter(calibration=text()).write(example, config, folder)
+        files.append(numbers(gguf.GGUFReader(folder / "model.gguf")))
+    whole, small = files
+    for module in ("ffn_gate", "ffn_up", "ffn_down"):
+        for ours, theirs in ((0, 0), (1, 2)):
+            found = small[f"blk.{ours}.{module}.weight"]
+            expected = whole[f"blk.{theirs}.{module}.weight"]
+            np.testing.assert_array_equal(found, expected)

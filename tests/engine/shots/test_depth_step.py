@@ -1,0 +1,191 @@
+"""Runs that remove whole blocks, attentions and MLPs before heads and neurons."""
+
+from __future__ import annotations
+
+import pytest
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from surgeon_engine.api.config.pruning import CostBasis
+from surgeon_engine.api.errors import PruningError
+from surgeon_engine.api.planning.limits import check_target_in_limits
+from surgeon_engine.api.planning.target_size import goal_of
+from surgeon_engine.evaluation.fidelity import compare_unchecked
+from surgeon_engine.pruning.depth import (
+    Depth,
+    DepthSearch,
+    SkipCosts,
+    in_order_of_removal,
+    without_outputs,
+)
+from surgeon_engine.shots.compaction_step import compact_state, full_size_model
+from surgeon_engine.shots.depth_step import removed_weights
+from surgeon_engine.shots.shot import ShotPlan, run_shot
+from tests.engine.shots.test_compaction_step import assert_same, logits
+from tests.helpers import pruning_states
+from tests.helpers.configs import pruning_config
+from tests.helpers.pruning_states import make_state, silent_context
+from tests.helpers.tiers import thorough_except
+from tests.helpers.tiny_models import VOCABULARY
+
+
+def state_of(family: str = "llama", sparsity: float = 0.6, **structure):
+    """Return a state with a number of blocks and sub-layers to remove."""
+    return make_state(family, sparsity=sparsity, method="first_order", **structure)
+
+
+def depth_of(state) -> Depth:
+    pruning = state.config.pruning
+    return Depth.of(state.units, state.removed, state.loaded, pruning)
+
+
+@pytest.mark.parametrize("family", thorough_except(["llama", "opt"], ["llama"]))
+def test_costs_are_the_rise_of_the_divergence(family):
+    """Against whole forwards with the outputs of one candidate replaced by zeros."""
+    state = state_of(family, dropped_blocks=1)
+    model, held_out = state.loaded.model, state.references.held_out
+    depth = depth_of(state)
+    candidates = sorted((*depth.blocks, *depth.sublayers), key=lambda x: x.block)
+    assert len(depth.blocks) == 2
+    assert len(depth.sublayers) == 4
+    costs = SkipCosts(state.loaded, held_out).measure(candidates, lambda: None)
+    for candidate, cost in zip(candidates, costs, strict=True):
+        with without_outputs(candidate.units):
+            nats = compare_unchecked(model, held_out, lambda: None).divergence
+        assert cost == pytest.approx(nats, rel=1e-4)
+        assert cost > 1e-4
+
+
+def test_costs_are_compared_per_weight_or_raw():
+    depth = depth_of(state_of(dropped_blocks=1))
+    heads, neurons = depth.sublayers[:2]
+    costs = [float(heads.weights), neurons.weights * 1.5]
+    for basis, first in ((CostBasis.PER_PARAMETER, heads), (CostBasis.RAW, heads)):
+        assert in_order_of_removal((heads, neurons), costs, basis)[0][0] is first
+    costs = [1.0, 1.1 * neurons.weights / heads.weights]
+    ranked = in_order_of_removal((heads, neurons), costs, CostBasis.PER_PARAMETER)
+    assert ranked[0][0] is heads
+
+
+@pytest.mark.thorough
+def test_costs_after_others_decide(monkeypatch):
+    """Against measuring all candidates again after each choice."""
+    deep = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=VOCABULARY,
+            hidden_size=16,
+            intermediate_size=24,
+            num_hidden_layers=4,
+            num_attention_heads=4,
+        )
+    )
+    for parameter in deep.parameters():
+        parameter.requires_grad_(False).mul_(4)  # so that blocks depend on others
+    monkeypatch.setattr(pruning_states, "tiny_model", lambda family: deep.eval())
+    state = state_of(dropped_sublayers=3)
+    candidates = depth_of(state).sublayers
+    measured = SkipCosts(state.loaded, state.references.held_out)
+    costs = measured.measure(candidates, lambda: None)
+    sizes = [x.weights for x in candidates]
+    search = DepthSearch(measured, CostBasis.PER_PARAMETER)
+    found = search.choose(candidates, costs, sizes, 3, sum(sizes), lambda: None)
+    expected = []
+    for _ in range(3):
+        blocks = [each.block for each in expected]
+        rest = [x for x in candidates if x.block not in blocks]
+        with without_outputs([unit for each in expected for unit in each.units]):
+            costs = measured.measure(rest, lambda: None)
+        ranked = in_order_of_removal(rest, costs, CostBasis.PER_PARAMETER)
+        expected.append(ranked[0][0])
+    assert [x for x, _ in found] == expected
+    with without_outputs([unit for each in expected for unit in each.units]):
+        model, held_out = state.loaded.model, state.references.held_out
+        together = compare_unchecked(model, held_out, lambda: None).divergence
+    assert sum(cost for _, cost in found) == pytest.approx(together, rel=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", thorough_except(["llama", "opt"], ["llama"]))
+@pytest.mark.parametrize("asked", [(1, 0), (0, 1)])
+def test_shot_removes_depth_before_widths(family, asked):
+    blocks, sublayers = asked
+    state = state_of(family, dropped_blocks=blocks, dropped_sublayers=sublayers)
+    shot = run_shot(state, ShotPlan(1, 1.0, None), silent_context())
+    whole = [layer for layer in shot.layers if layer.removed == layer.weights]
+    if blocks:
+        assert {layer.block for layer in whole} in ({0}, {1})
+        assert len(whole) == len(shot.layers) // 2
+    else:
+        assert 0 < len(whole) < len(shot.layers) // 2
+    removed = sum(layer.removed for layer in shot.layers)
+    assert removed == round(shot.sparsity * state.goal.prunable)
+    assert 0.5 < shot.sparsity <= 0.6
+    for name, mask in state.removed.items():
+        for unit in state.units:
+            if unit.measured.name == name and bool(mask.all()):
+                assert not unit.measured.module.weight.any()
+                bias = unit.measured.module.bias
+                assert bias is None or not bias.any()
+    # The compacted model computes the same, and so does that of full size.
+    before, sparsities = logits(state.loaded.model), state.sparsities()
+    compact_state(state)
+    assert_same(logits(state.loaded.model), before)
+    assert state.sparsities() == sparsities
+    assert removed_weights(state) + state.compacted_weights == removed
+    compact_state(state)
+    pruned = full_size_model(state)
+    assert_same(logits(pruned.loaded.model), before)
+    assert any(each.is_empty for each in pruned.plan.groups)
+
+
+@pytest.mark.thorough
+def test_shots_remove_as_many_blocks_as_fit():
+    """Half of the goal holds no block: the first shot removes nothing."""
+    state = state_of(sparsity=0.8, dropped_blocks=1)
+    first = run_shot(state, ShotPlan(1, 0.5, None), silent_context())
+    assert first.sparsity == 0
+    second = run_shot(state, ShotPlan(2, 1.0, None), silent_context())
+    assert 0.7 < second.sparsity <= 0.8
+
+
+@pytest.mark.slow
+def test_later_shots_keep_what_is_removed():
+    state = state_of(sparsity=0.7, dropped_blocks=1, widths="same")
+    context = silent_context()
+    first = run_shot(state, ShotPlan(1, 0.8, None), context)
+    compact_state(state)
+    second = run_shot(state, ShotPlan(2, 1.0, None), context)
+    assert first.sparsity < second.sparsity <= 0.7
+    whole = [
+        {x.block for x in s.layers if x.removed == x.weights} for s in (first, second)
+    ]
+    assert whole[0] == whole[1] != set()
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"dropped_blocks": 2}, "2 blocks .* at most 1 of 2 can be"),
+        ({"dropped_blocks": 1, "protect": ("block *",)}, "at most 0 of 2"),
+        ({"dropped_blocks": 1, "min_density": 0.1}, "at most 0 of 2"),
+        ({"dropped_blocks": 1, "sparsity": 0.3}, "but the target removes"),
+        ({"dropped_sublayers": 2}, "2 attentions and MLPs .* at most 1"),
+    ],
+)
+def test_impossible_numbers_are_refused(settings, sentence):
+    state = state_of(dropped_blocks=0)
+    pruning = pruning_config(**{"sparsity": 0.6} | settings)
+    goal = goal_of(pruning, state.original, state.config.model.dtype)
+    with pytest.raises(PruningError, match=sentence) as caught:
+        check_target_in_limits(goal, pruning, state.original)
+    assert caught.value.hint
+
+
+def test_targets_beyond_heads_and_neurons_are_allowed_with_blocks():
+    """A block that is removed keeps no last head and no last neuron."""
+    state = state_of(dropped_blocks=0)
+    pruning = pruning_config(sparsity=0.8)
+    goal = goal_of(pruning, state.original, state.config.model.dtype)
+    with pytest.raises(PruningError, match="can be removed as"):
+        check_target_in_limits(goal, pruning, state.original)
+    pruning = pruning_config(sparsity=0.8, dropped_blocks=1)
+    check_target_in_limits(goal, pruning, state.original)
