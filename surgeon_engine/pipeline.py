@@ -102,6 +102,7 @@ def prune(config: RunConfig, folder: Path, context: RunContext) -> None:
     run = RunFolder(folder)
 
     def created() -> Preflight:
+        _check_depth(config)
         _check_destination(run, config, replace=config.export.replace)
         is_timed = config.recovery.max_minutes > 0
         found = preflight(config, run.path, with_time=is_timed)
@@ -302,6 +303,19 @@ def prepare(
     check_windows(config.pruning, windows.calibration, context)
     windows = _with_own_text(config, loaded, windows, context)
     return PruningState(config, loaded, windows, units, goal, model)
+
+
+def _check_depth(config: RunConfig) -> None:
+    """Check that one process removes whole blocks: its costs are not shared.
+
+    Raises:
+        ConfigError: several processes share the run.
+    """
+    if ranks.size() > 1 and config.pruning.drops_depth:
+        raise ConfigError(
+            f"Whole blocks and sub-layers cannot be removed on {ranks.size()} GPUs.",
+            "Set gpus to 1, or dropped_blocks and dropped_sublayers to 0.",
+        )
 
 
 def _check_share(windows: int) -> None:

@@ -15,6 +15,7 @@ from surgeon_engine.api.config.pruning import (
     SPARSE,
     Damping,
     Fisher,
+    HeadsAndNeurons,
     Method,
     Structure,
 )
@@ -129,6 +130,17 @@ def test_two_ranks_give_the_result_of_one(tmp_path):
     stages = {x.stage: x for x in events if isinstance(x, Progressed)}
     del stages[Stage.DAMPING]  # the number of trials is a guess
     assert {x.done for x in stages.values()} == {x.total for x in stages.values()}
+
+
+@pytest.mark.thorough
+def test_whole_blocks_are_refused(tmp_path):
+    config = config_of(tmp_path, **FIRST_ORDER)
+    structure = HeadsAndNeurons(dropped_blocks=1)
+    pruning = dataclasses.replace(config.pruning, structure=structure)
+    config = dataclasses.replace(config, pruning=pruning)
+    error = in_two_ranks({"run": config}, tmp_path)
+    assert str(error).startswith("Whole blocks and sub-layers cannot be removed on 2")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.thorough
