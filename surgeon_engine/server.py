@@ -26,6 +26,8 @@ from surgeon_engine.api.messages.commands import (
     ExportRun,
     Generate,
     InspectModel,
+    ListFiles,
+    ListRuns,
     MeasureModels,
     Pause,
     PreviewText,
@@ -58,6 +60,7 @@ from surgeon_engine.measurement.measure import measure
 from surgeon_engine.model.inspect import inspect_model
 from surgeon_engine.pipeline import prune, resume
 from surgeon_engine.runtime import devices
+from surgeon_engine.runtime.folders import list_files, list_runs
 from surgeon_engine.runtime.json_streams import JsonOutput, read_messages
 from surgeon_engine.runtime.kept import Kept
 from surgeon_engine.runtime.run_context import RunCancelled, RunContext
@@ -65,6 +68,7 @@ from surgeon_engine.runtime.speed_probe import machine
 from surgeon_engine.runtime.versions import disable_progress_bars, versions
 
 _IDLE_TIMEOUT_S = 300.0  # after which the models of the playground are unloaded
+_AT_ONCE = (DownloadModel, SearchHub, ListFiles, ListRuns)  # also during a run
 _NEEDS_MEMORY = (StartRun, ResumeRun, ExportRun, MeasureModels, Diagnose)
 
 
@@ -89,8 +93,8 @@ class Engine:
         else:
             context = RunContext(command.run, self._send, self._kept)
             self._contexts[command.run] = context
-            if isinstance(command, DownloadModel | SearchHub):
-                # A process of its own does the work, so the engine remains available.
+            if isinstance(command, _AT_ONCE):
+                # A process of its own does long work: the engine remains available.
                 task = (command, context)
                 threading.Thread(target=self._execute, args=task, daemon=True).start()
             else:
@@ -189,6 +193,10 @@ def _run_command(command: Command, context: RunContext) -> None:
             context.emit(diagnose(config, Path(folder), context))
         case MeasureModels():
             context.emit(_measure(command, context))
+        case ListFiles(folder=folder):
+            context.emit(list_files(folder))
+        case ListRuns(folder=folder):
+            context.emit(list_runs(folder))
         case ProbeMachine():
             context.emit(MachineProbed(machine()))
 

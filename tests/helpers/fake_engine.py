@@ -36,6 +36,8 @@ from surgeon_engine.api.messages.commands import (
     ExportRun,
     Generate,
     InspectModel,
+    ListFiles,
+    ListRuns,
     MeasureModels,
     Pause,
     PreviewText,
@@ -82,6 +84,7 @@ from surgeon_engine.api.messages.sources import (
 )
 from surgeon_engine.api.planning.target_size import file_dtype, goal_of
 from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.runtime.folders import list_files, list_runs
 from tests.helpers import fake_sources
 from tests.helpers.fake_live import Gate, costs, flood, memory
 from tests.helpers.fake_machine import COUPLED, COUPLINGS, PLENTY, machine
@@ -313,6 +316,10 @@ class FakeEngine:
                 self._diagnose(config, folder)
             case Generate():
                 self._generate(command)
+            case ListFiles(folder=folder):
+                self._emit(list_files(folder))
+            case ListRuns(folder=folder):
+                self._emit(list_runs(folder))
             case ProbeMachine():
                 self._emit(MachineProbed(machine(self._options.free_memory)))
             case StartRun():

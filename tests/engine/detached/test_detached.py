@@ -1,0 +1,234 @@
+"""The keeper, its relay and the remote client, with a fake engine and without sshd."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+
+import psutil
+import pytest
+
+from surgeon_engine.api.config.run import ModelConfig, RunConfig
+from surgeon_engine.api.messages.commands import (
+    Cancel,
+    InspectModel,
+    Pause,
+    Resume,
+    StartRun,
+)
+from surgeon_engine.api.messages.events import (
+    Attached,
+    Cancelled,
+    ConnectionChanged,
+    ConnectionStatus,
+    EngineReady,
+)
+from surgeon_engine.api.messages.run import (
+    Paused,
+    RunFinished,
+    RunStarted,
+    ShotFinished,
+    StageStarted,
+)
+from surgeon_engine.api.messages.sources import ModelInspected
+from surgeon_engine.api.remote import Computer, RemoteEngine
+from tests.helpers.configs import pruning_config
+from tests.helpers.fake_remote import LOCAL_SSH, remote_command
+
+QUICK = RunConfig(pruning=pruning_config(sparsity=0.3, shots=3))
+LONG = replace(QUICK, pruning=replace(QUICK.pruning, shots=50))
+SECONDS = 30.0
+RETRIES = (0.05,) * 20
+START = StartRun(run="run-1", config=QUICK, folder="folder")
+
+
+def receive_until(client, kind, seconds=SECONDS):
+    """Return the events up to and with the first of a kind."""
+    received = []
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and not client.ended:
+        if (envelope := client.receive(0.05)) is not None:
+            received.append(envelope.event)
+            if isinstance(envelope.event, kind):
+                return received
+    raise AssertionError(f"no {kind.__name__}, but {received}, {client.exit_reason()}")
+
+
+def status_until(client, status):
+    """Receive until the connection has that status; return its event."""
+    while True:
+        event = receive_until(client, ConnectionChanged)[-1]
+        if event.status is status:
+            return event
+
+
+def processes(state):
+    """Return the processes of the keeper whose files are in `state`."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("XDG_STATE_HOME") == str(state):
+                if process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+        except psutil.Error:
+            pass
+    return found
+
+
+def wait_until_gone(state):
+    deadline = time.monotonic() + SECONDS
+    while left := processes(state):
+        assert time.monotonic() < deadline, [each.cmdline() for each in left]
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def connect(tmp_path):
+    clients = []
+
+    def make(*options, ssh=LOCAL_SSH, retries=RETRIES):
+        computer = Computer("here", remote_command(tmp_path, *options))
+        clients.append(RemoteEngine(computer, ssh, retries))
+        return clients[-1]
+
+    yield make
+    for client in clients:
+        client.kill()
+    for process in processes(tmp_path):
+        process.kill()
+
+
+def cut(client):
+    """End the connection of a client as a broken network does."""
+    client._process._kill_group()
+
+
+@pytest.mark.slow
+def test_run_goes_on_without_its_client_and_nothing_is_lost(connect, tmp_path):
+    client = connect("--pause", "0.01")
+    ready = receive_until(client, EngineReady)
+    assert [type(event) for event in ready][-2:] == [Attached, EngineReady]
+    client.send(START)
+    received = receive_until(client, ShotFinished)
+    cut(client)
+    lost = status_until(client, ConnectionStatus.LOST)
+    assert (lost.attempt, lost.attempts) == (1, len(RETRIES))
+    inspect = InspectModel(run="inspect-1", model=ModelConfig())
+    client.send(inspect)  # without a connection
+    received += receive_until(client, RunFinished)
+    kinds = [type(event) for event in received]
+    assert kinds.count(RunStarted) == kinds.count(RunFinished) == 1
+    assert kinds.count(ShotFinished) == QUICK.pruning.shots
+    assert isinstance(receive_until(client, ModelInspected)[-1], ModelInspected)
+    client.close()
+    wait_until_gone(tmp_path)
+
+
+@pytest.mark.slow
+def test_another_client_gets_the_run_from_its_start(connect, tmp_path):
+    first = connect("--pause", "0.01")
+    first.send(StartRun(run="run-1", config=LONG, folder="folder"))
+    receive_until(first, ShotFinished)
+    first.send(Pause(run="run-1"))
+    receive_until(first, Paused)
+    first.close()
+    second = connect()
+    received = receive_until(second, Paused)
+    attached = next(each for each in received if isinstance(each, Attached))
+    assert attached.run.config == LONG
+    kinds = [type(event) for event in received]
+    assert kinds.count(RunStarted) == kinds.count(EngineReady) == 1
+    assert kinds.count(ShotFinished) >= 1
+    assert kinds.index(StageStarted) < kinds.index(RunStarted)
+    second.send(Resume(run="run-1"))
+    second.send(Cancel(run="run-1"))
+    receive_until(second, Cancelled)
+    second.close()
+    wait_until_gone(tmp_path)
+
+
+@pytest.mark.thorough
+def test_run_that_ended_meanwhile_is_reported_once(connect, tmp_path):
+    first = connect("--idle", "60")
+    first.send(START)
+    receive_until(first, StageStarted)
+    cut(first)
+    time.sleep(0.5)  # the run ends
+    second = connect()
+    receive_until(second, RunFinished)
+    cut(second)  # it is not known whether the end was received
+    third = connect()
+    receive_until(third, RunFinished)
+    third.send(InspectModel(run="x", model=ModelConfig()))
+    receive_until(third, ModelInspected)
+    third.close()
+    wait_until_gone(tmp_path)
+
+
+@pytest.mark.slow
+def test_second_window_is_refused_while_the_first_is_there(connect):
+    first = connect()
+    receive_until(first, EngineReady)
+    second = connect()
+    while (envelope := second.receive(0.05)) is None or (
+        envelope.event.status is not ConnectionStatus.FAILED
+    ):
+        first.receive(0.01)  # responds to the keeper
+    assert "Another window has used the engine" in envelope.event.message
+    first.close()
+
+
+@pytest.mark.thorough
+def test_client_that_does_not_respond_loses_its_place(connect):
+    first = connect("--takeover", "0.1", "--idle", "60")
+    receive_until(first, EngineReady)
+    second = connect()
+    receive_until(second, EngineReady)
+
+
+@pytest.mark.slow
+def test_crash_of_the_engine_is_reported_with_its_output(connect, tmp_path):
+    client = connect("--mishap", "crash", "--at", "curvature")
+    client.send(START)
+    deadline = time.monotonic() + SECONDS
+    while not client.ended:
+        client.receive(0.05)
+        assert time.monotonic() < deadline
+    message, details = client.exit_reason()
+    assert "killed by the system" in message
+    assert "made-up kernel" in details
+    client.kill()
+    wait_until_gone(tmp_path)
+
+
+@pytest.mark.thorough
+def test_keeper_without_work_ends_after_a_while(connect, tmp_path):
+    client = connect("--idle", "0.3")
+    receive_until(client, EngineReady)
+    cut(client)
+    wait_until_gone(tmp_path)
+
+
+@pytest.mark.thorough
+def test_killed_engine_is_not_taken_for_the_lost_one(connect, tmp_path):
+    client = connect("--pause", "0.02")
+    client.send(START)
+    receive_until(client, StageStarted)
+    for process in processes(tmp_path):
+        process.kill()
+    deadline = time.monotonic() + SECONDS
+    while not client.ended:
+        client.receive(0.05)
+        assert time.monotonic() < deadline
+    assert "has ended meanwhile" in client.exit_reason()[0]
+
+
+def test_folder_that_others_can_enter_is_refused(connect, tmp_path):
+    folder = tmp_path / "surgeon"
+    folder.mkdir()
+    folder.chmod(0o755)
+    (folder / f"engine-{os.uname().nodename}").mkdir(mode=0o755)
+    (folder / f"engine-{os.uname().nodename}").chmod(0o755)
+    failed = status_until(connect(retries=()), ConnectionStatus.FAILED)
+    assert "is not private" in failed.message
