@@ -60,7 +60,7 @@ from surgeon_engine.measurement.measure import measure
 from surgeon_engine.model.inspect import inspect_model
 from surgeon_engine.pipeline import prune, resume
 from surgeon_engine.runtime import devices
-from surgeon_engine.runtime.folders import list_files, list_runs
+from surgeon_engine.runtime.folders import listed
 from surgeon_engine.runtime.json_streams import JsonOutput, read_messages
 from surgeon_engine.runtime.kept import Kept
 from surgeon_engine.runtime.run_context import RunCancelled, RunContext
@@ -142,6 +142,8 @@ class Engine:
             self._playground.close()
         if isinstance(command, Generate):
             context.emit(self._playground.generate(command, context))
+        elif isinstance(command, ListFiles | ListRuns):
+            context.emit(listed(command))
         else:
             _run_command(command, context)
 
@@ -193,10 +195,6 @@ def _run_command(command: Command, context: RunContext) -> None:
             context.emit(diagnose(config, Path(folder), context))
         case MeasureModels():
             context.emit(_measure(command, context))
-        case ListFiles(folder=folder):
-            context.emit(list_files(folder))
-        case ListRuns(folder=folder):
-            context.emit(list_runs(folder))
         case ProbeMachine():
             context.emit(MachineProbed(machine()))
 

@@ -27,6 +27,7 @@ import platformdirs
 
 from surgeon_engine.api.client import ENGINE_COMMAND
 from surgeon_engine.api.decoding import json_decoder
+from surgeon_engine.api.errors import EngineError
 from surgeon_engine.api.json_process import PASSIVE_WAITING, JsonProcess
 from surgeon_engine.api.messages.commands import (
     Cancel,
@@ -53,6 +54,7 @@ from surgeon_engine.api.messages.events import (
     Ping,
     Refused,
 )
+from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.detached.lines import Lines
 from surgeon_engine.detached.place import DetachedError, Place
 
@@ -158,6 +160,7 @@ class Keeper:
         self._open: dict[str, Command] = {}
         self._ready: tuple[int, EngineReady] | None = None  # with its number
         self._run: StartRun | ResumeRun | None = None  # the latest
+        self._began = 0.0  # the time of its command
         self._run_start = 0  # number of its first line
         self._run_end: int | None = None  # number of its last line; None: it goes on
         self._seen = 0  # lines that a client has received for sure
@@ -229,9 +232,7 @@ class Keeper:
         event = EngineEnded(message, process_exit.details)
         with self._lock:
             self._has_ended = True
-            self._lines.append(
-                msgspec.json.encode(Envelope("", time.time(), event))
-            )
+            self._lines.append(msgspec.json.encode(Envelope("", time.time(), event)))
 
     def _on_line(self, line: _Line) -> None:
         envelope = line.envelope
@@ -289,9 +290,7 @@ class Keeper:
                 return None  # another client was faster
             if other is not None:
                 self._detach(other)
-            is_known = (
-                attach.client == self._client and attach.session == self._session
-            )
+            is_known = attach.client == self._client and attach.session == self._session
             if is_known:
                 first = min(attach.received, self._lines.count)
                 self._seen = max(self._seen, first)
@@ -313,11 +312,23 @@ class Keeper:
                     runs_folder=str(platformdirs.user_data_path("surgeon") / "runs"),
                     next=first,
                     accepted=self._accepted,
-                    run=self._run if not is_known and self._has_news else None,
+                    run=None if is_known else self._news(),
+                    began=self._began,
                     ready=ready,
                 )
             )
             return first
+
+    def _news(self) -> StartRun | None:
+        """Return the run whose lines a new client gets."""
+        run = self._run if self._has_news else None
+        if not isinstance(run, ResumeRun):
+            return run
+        try:
+            config = RunFolder(Path(run.folder)).read_config()
+        except (OSError, EngineError):
+            return None
+        return StartRun(run=run.run, config=config, folder=run.folder)
 
     @property
     def _has_news(self) -> bool:
@@ -355,6 +366,7 @@ class Keeper:
                 self._open[command.run] = command
             if isinstance(command, StartRun | ResumeRun):
                 self._run, self._run_end = command, None
+                self._began = time.time()
                 self._run_start = self._lines.count
         self._engine.send(command)
 
@@ -373,9 +385,7 @@ def _decoded(line: bytes) -> _Line:
 _ENVELOPE = json_decoder(Envelope)
 
 
-def keep(
-    engine_command: Sequence[str] = ENGINE_COMMAND, times: Times = _TIMES
-) -> None:
+def keep(engine_command: Sequence[str] = ENGINE_COMMAND, times: Times = _TIMES) -> None:
     """Keep an engine until there is no more work.
 
     Only one keeper of a user runs on a computer: another one returns at once.

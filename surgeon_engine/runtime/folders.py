@@ -13,8 +13,9 @@ from pathlib import Path
 import msgspec
 
 from surgeon_engine.api.decoding import decode_json
-from surgeon_engine.api.errors import RunFolderError
+from surgeon_engine.api.errors import ConfigError, RunFolderError
 from surgeon_engine.api.files import expand_path, size_of_folder
+from surgeon_engine.api.messages.commands import ListFiles, ListRuns
 from surgeon_engine.api.messages.files import (
     FileEntry,
     FileKind,
@@ -27,6 +28,17 @@ from surgeon_engine.api.run_folder import RunFolder
 
 MAX_ENTRIES = 2_000
 MAX_RUNS = 200
+
+
+def listed(command: ListFiles | ListRuns) -> FilesListed | RunsListed:
+    """Return the response to a command.
+
+    Raises:
+        RunFolderError: The folder cannot be read.
+    """
+    if isinstance(command, ListFiles):
+        return list_files(command.folder)
+    return list_runs(command.folder)
 
 
 def list_files(folder: str) -> FilesListed:
@@ -53,7 +65,7 @@ def list_files(folder: str) -> FilesListed:
 def _entry(each: os.DirEntry[str]) -> FileEntry:
     try:
         if each.is_dir():
-            is_model = os.path.isfile(os.path.join(each.path, "config.json"))
+            is_model = Path(each.path, "config.json").is_file()
             return FileEntry(each.name, FileKind.MODEL if is_model else FileKind.FOLDER)
         facts = each.stat()
     except OSError:  # a broken link
@@ -96,13 +108,18 @@ def _changed(run: RunFolder) -> float:
 
 def _run_entry(run: RunFolder, at: float) -> RunEntry:
     folders = (*run.exports, run.checkpoint_path)
+    outcome, config = _outcome_of(run), None
+    if outcome is RunOutcome.INTERRUPTED:
+        with suppress(OSError, ConfigError):
+            config = run.read_config()
     return RunEntry(
         folder=str(run.path),
         name=_name_of(run),
-        outcome=_outcome_of(run),
+        outcome=outcome,
         at=at,
         bytes=size_of_folder(run.path),
         export_bytes=sum(map(size_of_folder, folders)),
+        config=config,
     )
 
 
@@ -127,5 +144,3 @@ def _outcome_of(run: RunFolder) -> RunOutcome:
         return RunOutcome.INTERRUPTED
     is_kept = run.report_path.is_file()
     return RunOutcome.FINISHED if is_kept else RunOutcome.ENDED
-
-

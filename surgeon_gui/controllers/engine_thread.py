@@ -40,14 +40,20 @@ class EngineThread(QThread):
         make_client: Callable[[], EngineClient] = EngineProcess,
         cancel_timeout_s: float = CANCEL_TIMEOUT_S,
         parent: QObject | None = None,
+        *,
+        first: Callable[[], EngineClient] | None = None,
     ) -> None:
+        """Create the thread; it uses the engine of `make_client` after `first`."""
         super().__init__(parent)
         self.setObjectName("engine_thread")
         self.setStackSize(STACK_BYTES)
-        self._supervisor = EngineSupervisor(make_client, cancel_timeout_s)
+        self._make_client = make_client  # of this computer
+        self._supervisor = EngineSupervisor(first or make_client, cancel_timeout_s)
         self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._ending = threading.Event()
         self._restarting = threading.Event()
+        self._reconnecting = threading.Event()
+        self._next: queue.SimpleQueue[Callable[[], EngineClient]] = queue.SimpleQueue()
         self._can_take = threading.Event()  # the listener can take events
         self._pending: list[Envelope] = []
 
@@ -77,8 +83,22 @@ class EngineThread(QThread):
         """
         self._restarting.set()
 
+    def switch(self, make_client: Callable[[], EngineClient] | None) -> None:
+        """Use another engine, None: that of this computer; returns at once.
+
+        Runs of an engine on another computer go on. Other open requests are cancelled.
+        """
+        self._next.put(make_client or self._make_client)
+
+    def reconnect(self) -> None:
+        """Try at once to connect with another computer again; returns at once."""
+        self._reconnecting.set()
+
     def shut_down(self) -> None:
-        """End the engine and this thread, and wait for both."""
+        """End the engine and this thread, and wait for both.
+
+        The engine of another computer goes on with its run.
+        """
         self._ending.set()
         self.wait()
 
@@ -90,13 +110,19 @@ class EngineThread(QThread):
                 self._report(self._batch())
             self._request_shutdown()
         finally:
-            self._supervisor.kill()
+            self._supervisor.close()
 
     def _batch(self) -> list[Envelope]:
         """Collect the events of the next `BATCH_SECONDS`."""
         batch: list[Envelope] = []
         until = time.monotonic() + BATCH_SECONDS
         while time.monotonic() < until and not self._ending.is_set():
+            while not self._next.empty():
+                batch += self._send_commands()  # they are for the engine before
+                batch += self._supervisor.switch(self._next.get())
+            if self._reconnecting.is_set():
+                self._reconnecting.clear()
+                self._supervisor.reconnect()
             if self._restarting.is_set() and self.is_idle:
                 self._restarting.clear()
                 batch += self._supervisor.restart()
@@ -114,7 +140,7 @@ class EngineThread(QThread):
         self._send_commands()
         self._supervisor.cancel_all()
         until = time.monotonic() + SHUTDOWN_GRACE_S
-        while not self.is_idle and time.monotonic() < until:
+        while not self._supervisor.is_done and time.monotonic() < until:
             self._supervisor.receive(POLL_SECONDS)
 
     def _report(self, batch: list[Envelope]) -> None:

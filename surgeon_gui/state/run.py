@@ -107,6 +107,7 @@ class RunState:
 
     status: Status = Status.IDLE
     run: str = ""
+    computer: str = ""  # that has its files; empty: this one
     folder: str = ""
     config: RunConfig | None = None  # frozen at the start
     model: ModelSummary | None = None

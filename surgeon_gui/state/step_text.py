@@ -28,7 +28,7 @@ from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.runs.text import title_of
 from surgeon_gui.state.sources import reading
-from surgeon_gui.state.sources.resolver import is_to_be_downloaded
+from surgeon_gui.state.sources.reading import needs_download
 from surgeon_gui.state.sources.text import (
     download_brief,
     download_error,
@@ -377,7 +377,7 @@ def stage_progress(stage: Stage | None, done: int, total: int) -> str:
 def _hub_view(state: AppState) -> StepView | None:
     """Return the header while the model is downloading or not yet downloaded."""
     source = state.config.model.source
-    if not state.model_is_chosen or not is_to_be_downloaded(source):
+    if not needs_download(state):
         return None
     if state.download.is_open and state.download.source == source:
         return StepView(Mark.BUSY, download_brief(state.download))

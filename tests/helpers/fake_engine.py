@@ -84,7 +84,7 @@ from surgeon_engine.api.messages.sources import (
 )
 from surgeon_engine.api.planning.target_size import file_dtype, goal_of
 from surgeon_engine.api.run_folder import RunFolder
-from surgeon_engine.runtime.folders import list_files, list_runs
+from surgeon_engine.runtime.folders import listed
 from tests.helpers import fake_sources
 from tests.helpers.fake_live import Gate, costs, flood, memory
 from tests.helpers.fake_machine import COUPLED, COUPLINGS, PLENTY, machine
@@ -265,7 +265,10 @@ class FakeEngine:
             extra_pause = 0.0 if is_run else self._options.pause_after
             self._pause = self._options.pause + extra_pause
             try:
-                self._handle(command)
+                if isinstance(command, ListFiles | ListRuns):
+                    self._emit(listed(command))
+                else:
+                    self._handle(command)
             except InterruptedError:
                 self._emit(Cancelled())
             except _Failed:
@@ -316,10 +319,6 @@ class FakeEngine:
                 self._diagnose(config, folder)
             case Generate():
                 self._generate(command)
-            case ListFiles(folder=folder):
-                self._emit(list_files(folder))
-            case ListRuns(folder=folder):
-                self._emit(list_runs(folder))
             case ProbeMachine():
                 self._emit(MachineProbed(machine(self._options.free_memory)))
             case StartRun():

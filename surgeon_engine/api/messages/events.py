@@ -11,7 +11,7 @@ from enum import Enum
 import msgspec
 
 from surgeon_engine.api.messages.benchmark import Measured
-from surgeon_engine.api.messages.commands import ResumeRun, StartRun
+from surgeon_engine.api.messages.commands import StartRun
 from surgeon_engine.api.messages.diagnosis import Diagnosed
 from surgeon_engine.api.messages.files import FilesListed, RunsListed
 from surgeon_engine.api.messages.generation import (
@@ -88,7 +88,8 @@ class Attached(msgspec.Struct, frozen=True, tag=True):
     runs_folder: str  # the default
     next: int  # number of the line that follows
     accepted: int = 0  # commands of this client so far
-    run: StartRun | ResumeRun | None = None  # the run whose lines follow
+    run: StartRun | None = None  # the run whose lines follow
+    began: float = 0.0  # the time of that command, in seconds since the epoch
     ready: EngineReady | None = None  # None: the engine is being started
 
 

@@ -6,6 +6,8 @@ from enum import Enum
 
 import msgspec
 
+from surgeon_engine.api.config.run import RunConfig
+
 
 class FileKind(Enum):
     """The kind of an entry of a folder."""
@@ -50,6 +52,7 @@ class RunEntry(msgspec.Struct, frozen=True):
     at: float  # the last change, in seconds since the epoch
     bytes: int  # of all its files
     export_bytes: int  # of its exports and its checkpoint
+    config: RunConfig | None = None  # of one that can be resumed
 
 
 class RunsListed(msgspec.Struct, frozen=True, tag=True):

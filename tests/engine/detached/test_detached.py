@@ -6,7 +6,6 @@ import os
 import time
 from dataclasses import replace
 
-import psutil
 import pytest
 
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
@@ -20,7 +19,6 @@ from surgeon_engine.api.messages.commands import (
 from surgeon_engine.api.messages.events import (
     Attached,
     Cancelled,
-    ConnectionChanged,
     ConnectionStatus,
     EngineReady,
 )
@@ -32,55 +30,23 @@ from surgeon_engine.api.messages.run import (
     StageStarted,
 )
 from surgeon_engine.api.messages.sources import ModelInspected
-from surgeon_engine.api.remote import Computer, RemoteEngine
+from surgeon_engine.api.remote import RemoteEngine
+from surgeon_engine.api.ssh import Computer
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_remote import LOCAL_SSH, remote_command
+from tests.helpers.remote import (
+    SECONDS,
+    kill_all,
+    processes,
+    receive_until,
+    status_until,
+    wait_until_gone,
+)
 
 QUICK = RunConfig(pruning=pruning_config(sparsity=0.3, shots=3))
 LONG = replace(QUICK, pruning=replace(QUICK.pruning, shots=50))
-SECONDS = 30.0
 RETRIES = (0.05,) * 20
 START = StartRun(run="run-1", config=QUICK, folder="folder")
-
-
-def receive_until(client, kind, seconds=SECONDS):
-    """Return the events up to and with the first of a kind."""
-    received = []
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and not client.ended:
-        if (envelope := client.receive(0.05)) is not None:
-            received.append(envelope.event)
-            if isinstance(envelope.event, kind):
-                return received
-    raise AssertionError(f"no {kind.__name__}, but {received}, {client.exit_reason()}")
-
-
-def status_until(client, status):
-    """Receive until the connection has that status; return its event."""
-    while True:
-        event = receive_until(client, ConnectionChanged)[-1]
-        if event.status is status:
-            return event
-
-
-def processes(state):
-    """Return the processes of the keeper whose files are in `state`."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get("XDG_STATE_HOME") == str(state):
-                if process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-        except psutil.Error:
-            pass
-    return found
-
-
-def wait_until_gone(state):
-    deadline = time.monotonic() + SECONDS
-    while left := processes(state):
-        assert time.monotonic() < deadline, [each.cmdline() for each in left]
-        time.sleep(0.05)
 
 
 @pytest.fixture
@@ -95,8 +61,7 @@ def connect(tmp_path):
     yield make
     for client in clients:
         client.kill()
-    for process in processes(tmp_path):
-        process.kill()
+    kill_all(tmp_path)
 
 
 def cut(client):
