@@ -1,8 +1,8 @@
 """A client of a detached engine on another computer, by OpenSSH.
 
 `ssh HOST surgeon serve --detached` connects with the keeper of the engine there
-(`surgeon_engine.detached`). If the connection breaks, the engine goes on, and the client
-connects again.
+(`surgeon_engine.detached`). If the connection breaks, the engine goes on, and the
+client connects again.
 """
 
 from __future__ import annotations
@@ -224,11 +224,8 @@ class RemoteEngine:
         if process_exit.code == 0 and not was_attached:
             was_attached = True  # the last keeper was about to end
         self._drop()
-        if (
-            isinstance(problem, FinalFailure)
-            or not was_attached
-            or self._attempt >= len(self._retry_seconds)
-        ):
+        is_last = self._attempt >= len(self._retry_seconds)
+        if isinstance(problem, FinalFailure) or not was_attached or is_last:
             self._fail(problem)
         else:
             self._retry_at = time.monotonic() + self._retry_seconds[self._attempt]

@@ -144,7 +144,8 @@ def _ssh_problem(output: str, last: str, host: str) -> ConnectionFailed:
     if "permission denied" in text or "too many authentication failures" in text:
         return FinalFailure(
             f"{host} does not accept your keys. Surgeon asks for no password.",
-            f"Add a key with ssh-copy-id {host}, or load it with ssh-add. {in_terminal}",
+            f"Add a key with ssh-copy-id {host}, or load it with ssh-add. "
+            f"{in_terminal}",
         )
     if "could not resolve" in text or "name or service not known" in text:
         return ConnectionFailed(

@@ -274,17 +274,17 @@ class Keeper:
         """Give a client the engine; return the number of its first line."""
         with self._lock:
             other = self._connection
-        if other is not None and other.client != attach.client:
-            if other.responds(self._times.takeover):
-                since = time.strftime("%H:%M", time.localtime(other.since))
-                connection.send(
-                    Refused(
-                        "Another window has used the engine of this computer since "
-                        f"{since}.",
-                        "Close that window, or choose another computer in it.",
-                    )
+        is_other = other is not None and other.client != attach.client
+        if other is not None and is_other and other.responds(self._times.takeover):
+            since = time.strftime("%H:%M", time.localtime(other.since))
+            connection.send(
+                Refused(
+                    "Another window has used the engine of this computer since "
+                    f"{since}.",
+                    "Close that window, or choose another computer in it.",
                 )
-                return None
+            )
+            return None
         with self._lock:
             if self._connection not in (None, other):
                 return None  # another client was faster

@@ -64,16 +64,10 @@ class Session(JobEditor):
         pace: float = 1.0,
         device: Device = Device.AUTO,
         computer: str = "",
-        remote_runs: str = "",
     ) -> None:
         config = RunConfig(ModelConfig(device=device))
         state = AppState(config, default_device=device, pace=pace)
-        state = replace(
-            state,
-            run_parent=str(run_parent),
-            computer=computer,
-            remote_runs=remote_runs,
-        )
+        state = replace(state, run_parent=str(run_parent), computer=computer)
         super().__init__(engine, state, parent)
         self._clock = QTimer(self)
         self._clock.setInterval(CLOCK_MS)

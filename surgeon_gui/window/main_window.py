@@ -157,9 +157,6 @@ class MainWindow(QMainWindow):
         self._strip = ActionStrip()
         self._menus = Menus(self)
         self._history = History(self.session, self)
-        self._computers = ComputersMenu(
-            self.session, self.settings, self._menus.actions, self
-        )
         self._undo_actions = UndoActions(self.session, self._menus.actions, self)
         self._close_question = CloseQuestion(self.session, self._queue, self)
         self._desktop_integration = DesktopIntegration(self.session, self._queue, self)
@@ -312,6 +309,9 @@ class MainWindow(QMainWindow):
         self.setAcceptDrops(True)
 
     def _lay_out(self) -> None:
+        self._computers = ComputersMenu(
+            self.session, self.settings, self._menus.actions, self
+        )
         right = QWidget()
         column = QVBoxLayout(right)
         column.setContentsMargins(GAP, MARGIN, MARGIN, MARGIN)

@@ -19,6 +19,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 SSHD = shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin:/usr/local/sbin")
@@ -88,6 +89,16 @@ class LoopbackSsh:
             self._sshd.terminate()
             self._sshd.wait()
             self._sshd = None
+
+    def cut(self) -> None:
+        """Stop listening, and cut all connections as a broken network does."""
+        assert self._sshd is not None
+        sessions = psutil.Process(self._sshd.pid).children(recursive=True)
+        self.stop()
+        for each in sessions:
+            # Its programs have to find out by themselves.
+            if each.is_running() and each.name().startswith("sshd"):
+                each.kill()
 
     def close(self) -> None:
         """Stop, and close the log."""

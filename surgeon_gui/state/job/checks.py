@@ -116,7 +116,7 @@ def save_problem(state: AppState) -> str:
     """Return the problem of the folder to save the result to; empty if none."""
     if state.computer:
         return ""
-    exported, destination = state.run.exported, save_destination(state)
+    exported, destination = state.run.exported, Path(save_destination(state))
     if exported is None:
         return ""
     if paths.expanded(exported.folder).is_relative_to(destination):

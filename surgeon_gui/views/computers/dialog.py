@@ -289,8 +289,9 @@ class ComputersDialog(QDialog):
         self._host.clear()
         self._command.clear()
         for index in range(self._list.topLevelItemCount()):
-            if self._row_of(index)[0] == host.strip():
-                self._list.setCurrentItem(self._list.topLevelItem(index))
+            item = self._list.topLevelItem(index)
+            if item is not None and item.data(0, _DATA) == host.strip():
+                self._list.setCurrentItem(item)
         self._list.setFocus()
 
     @Slot()

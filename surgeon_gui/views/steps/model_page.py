@@ -92,17 +92,10 @@ class ModelPage(Page):
         self._problem = problem_label()
         self._problem.setObjectName("model_problem")
         self._download = DownloadCard()
-        self._downloads = DownloadController(session, self)
-        self._download.download_clicked.connect(self._downloads.start)
-        self._download.cancel_clicked.connect(self._downloads.cancel)
         self._note = text_label(quiet=True)
         self._note.setObjectName("model_note")
         self._facts = Facts("model_facts")
         self._form = ConfigForm("model", ModelConfig)
-        self._computer = line_label()
-        self._computer.setObjectName("computer_label")
-        computers = button("computers_button")
-        computers.clicked.connect(self.computers_clicked)
         self._shown_recent: list[str] = []
         self._connect_form()
         self._openers = (folder, gguf, demo, self._sample)
@@ -120,10 +113,20 @@ class ModelPage(Page):
         ):
             self.column.addWidget(widget)
         self.column.addWidget(self._form)
-        self.column.addLayout(row_of(self._computer, computers))
+        self._add_computer()
         self._connect_sample()
 
+    def _add_computer(self) -> None:
+        self._computer = line_label()
+        self._computer.setObjectName("computer_label")
+        computers = button("computers_button")
+        computers.clicked.connect(self.computers_clicked)
+        self.column.addLayout(row_of(self._computer, computers))
+
     def _connect_form(self) -> None:
+        self._downloads = DownloadController(self.session, self)
+        self._download.download_clicked.connect(self._downloads.start)
+        self._download.cancel_clicked.connect(self._downloads.cancel)
         self._form.edited.connect(self._on_form_edited)
         self._form.refused.connect(self._on_form_rejected)
 
