@@ -85,7 +85,7 @@ class ComputersDialog(QDialog):
 
     def _make_form(self) -> None:
         self._host = described(QLineEdit(), "computers_host_edit")
-        self._host.setPlaceholderText("user@host")
+        self._host.setPlaceholderText(tr("user@host"))
         self._command = described(QLineEdit(), "computers_command_edit")
         self._command.setPlaceholderText(DEFAULT_COMMAND)
         self._problem = problem_label()
