@@ -69,7 +69,8 @@ def fetch_run(
         )
     if target.exists():
         raise ConnectionFailed(
-            f"{target} exists already.", "The run has been copied before."
+            f"{target} exists already.",
+            "The run was copied before. To copy it again, move that folder away.",
         )
     with write_folder_atomically(target) as partial:
         # Into the folder that exists: sftp makes one of the same name in it.

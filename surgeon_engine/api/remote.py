@@ -55,17 +55,20 @@ class RemoteEngine:
     Args:
         computer: The computer.
         ssh: The program and its options.
-        retry_seconds: The times to wait before each further attempt.
+        retry_seconds: The times to wait before each further attempt; None:
+            `RETRY_SECONDS`.
     """
 
     def __init__(
         self,
         computer: Computer,
         ssh: Sequence[str] = ("ssh", *SSH_OPTIONS),
-        retry_seconds: Sequence[float] = RETRY_SECONDS,
+        retry_seconds: Sequence[float] | None = None,
     ) -> None:
         self._computer = computer
-        self._ssh, self._retry_seconds = tuple(ssh), tuple(retry_seconds)
+        self._ssh = tuple(ssh)
+        waits = RETRY_SECONDS if retry_seconds is None else retry_seconds
+        self._retry_seconds = tuple(waits)
         self._client = uuid.uuid4().hex
         self._events: deque[Envelope] = deque()
         self._process: JsonProcess[Envelope | _Noise] | None = None
@@ -196,12 +199,15 @@ class RemoteEngine:
             self._fail(problem)
             return
         is_same = self._session == attached.session
-        if self._session and not is_same:
-            self._end = (
-                f"The engine on {self._computer.host} has ended meanwhile: it was "
-                "killed, or the computer was restarted.",
-                "",
-            )
+        if self._session and not attached.is_known:
+            host = self._computer.host
+            reason = f"Another window has used the engine on {host} meanwhile."
+            if not is_same:
+                reason = (
+                    f"The engine on {host} has ended meanwhile: it was killed, or the "
+                    "computer was restarted."
+                )
+            self._end = (reason, "")  # the next client follows its run
             return
         self._session, self._received = attached.session, attached.next
         self._attached, self._attempt = attached, 0

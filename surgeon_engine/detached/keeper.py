@@ -311,6 +311,7 @@ class Keeper:
                     home=str(Path.home()),
                     runs_folder=str(platformdirs.user_data_path("surgeon") / "runs"),
                     next=first,
+                    is_known=is_known,
                     accepted=self._accepted,
                     run=None if is_known else self._news(),
                     began=self._began,

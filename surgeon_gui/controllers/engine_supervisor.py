@@ -108,14 +108,17 @@ class EngineSupervisor:
         return self.start()
 
     def switch(self, make_client: Callable[[], EngineClient]) -> list[Envelope]:
-        """Use another engine. Runs of a detached one go on; other requests end."""
+        """End the engine and let `start` start another one.
+
+        Runs of a detached engine go on; other requests end.
+        """
         events = [_envelope(id_, Cancelled()) for id_ in self._open]
         self.cancel_all()
         self._open.clear()
         self._kill_at.clear()
         self.close()
         self._make_client, self._failed_starts = make_client, 0
-        return [*events, *self.start()]
+        return events
 
     def reconnect(self) -> None:
         """Try at once to connect with the engine of another computer again."""
@@ -170,9 +173,12 @@ class EngineSupervisor:
         return [*failures, *self.start()]
 
     def _restart_unresponsive(self) -> list[Envelope]:
-        overdue = [id_ for id_, at in self._kill_at.items() if time.monotonic() >= at]
+        now = time.monotonic()
         assert self._client is not None
-        if not overdue or not self._client.is_connected:
+        if not self._client.is_connected:  # the time begins with the next connection
+            self._kill_at = dict.fromkeys(self._kill_at, now + self._cancel_timeout_s)
+        overdue = [id_ for id_, at in self._kill_at.items() if now >= at]
+        if not overdue:
             return []
         self.kill()
         for id_ in overdue:

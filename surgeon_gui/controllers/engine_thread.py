@@ -15,12 +15,13 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 from PySide6.QtCore import QObject, QThread, Signal, Slot
 
 from surgeon_engine.api.client import EngineClient, EngineProcess
 from surgeon_engine.api.messages.commands import Command
-from surgeon_engine.api.messages.events import Envelope, Logged
+from surgeon_engine.api.messages.events import Envelope, Level, Logged
 from surgeon_engine.api.messages.run import MemorySampled, Progressed, Stage
 from surgeon_gui.controllers.engine_supervisor import CANCEL_TIMEOUT_S, EngineSupervisor
 
@@ -28,6 +29,13 @@ BATCH_SECONDS = 0.1  # the minimum time between two batches of events
 POLL_SECONDS = 0.03  # the maximum delay of a command
 STACK_BYTES = 16 * 2**20  # macOS gives threads 512 kB, too little for BLAS
 SHUTDOWN_GRACE_S = 2.0  # for open requests to end when the window closes
+
+
+class _Switch(NamedTuple):
+    """A request to use another engine."""
+
+    make_client: Callable[[], EngineClient]
+    marker: str
 
 
 class EngineThread(QThread):
@@ -53,7 +61,7 @@ class EngineThread(QThread):
         self._ending = threading.Event()
         self._restarting = threading.Event()
         self._reconnecting = threading.Event()
-        self._next: queue.SimpleQueue[Callable[[], EngineClient]] = queue.SimpleQueue()
+        self._next: queue.SimpleQueue[_Switch] = queue.SimpleQueue()
         self._can_take = threading.Event()  # the listener can take events
         self._pending: list[Envelope] = []
 
@@ -83,12 +91,17 @@ class EngineThread(QThread):
         """
         self._restarting.set()
 
-    def switch(self, make_client: Callable[[], EngineClient] | None) -> None:
+    def switch(
+        self, make_client: Callable[[], EngineClient] | None, marker: str
+    ) -> None:
         """Use another engine, None: that of this computer; returns at once.
+
+        The events of the engine before end with an empty log line that has the name
+        `marker`.
 
         Runs of an engine on another computer go on. Other open requests are cancelled.
         """
-        self._next.put(make_client or self._make_client)
+        self._next.put(_Switch(make_client or self._make_client, marker))
 
     def reconnect(self) -> None:
         """Try at once to connect with another computer again; returns at once."""
@@ -119,7 +132,11 @@ class EngineThread(QThread):
         while time.monotonic() < until and not self._ending.is_set():
             while not self._next.empty():
                 batch += self._send_commands()  # they are for the engine before
-                batch += self._supervisor.switch(self._next.get())
+                chosen = self._next.get()
+                batch += self._supervisor.switch(chosen.make_client)
+                line = Logged(Level.INFO, "")
+                batch.append(Envelope(chosen.marker, time.time(), line))
+                batch += self._supervisor.start()
             if self._reconnecting.is_set():
                 self._reconnecting.clear()
                 self._supervisor.reconnect()

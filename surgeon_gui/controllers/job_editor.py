@@ -222,11 +222,16 @@ class JobEditor(QObject):
 
     @Slot(str)
     def set_run_parent(self, folder: str) -> None:
-        """Create the folders of further runs in `folder`, on the engine's computer."""
+        """Create the folders of further runs in `folder`."""
+        self._set(self._checked(replace(self.state, run_parent=folder)))
+
+    @Slot(str)
+    def set_runs_folder(self, folder: str) -> None:
+        """Create the folders of further runs in `folder` of the engine's computer."""
         if self.state.computer:
             self._set(replace(self.state, remote_runs=folder))
-            return
-        self._set(self._checked(replace(self.state, run_parent=folder)))
+        else:
+            self.set_run_parent(folder)
 
     def set_job_file(self, path: str) -> None:
         """Remember the file to which the draft was saved."""

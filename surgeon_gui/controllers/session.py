@@ -69,6 +69,7 @@ class Session(JobEditor):
         state = AppState(config, default_device=device, pace=pace)
         state = replace(state, run_parent=str(run_parent), computer=computer)
         super().__init__(engine, state, parent)
+        self._marker = ""  # ends the events of the engine before
         self._clock = QTimer(self)
         self._clock.setInterval(CLOCK_MS)
         self._clock.timeout.connect(self._on_clock_ticked)
@@ -222,7 +223,8 @@ class Session(JobEditor):
         A run that is in progress on another computer goes on there.
         """
         self._clock.stop()
-        self._engine.switch(client)
+        self._marker = self.new_id("switch")
+        self._engine.switch(client, self._marker)
         self._set(self._checked(app_state.with_computer(self.state, computer, runs)))
         self._inspect_soon()
 
@@ -259,6 +261,7 @@ class Session(JobEditor):
 
     @Slot(object)
     def _on_events_received(self, batch: list[Envelope]) -> None:
+        batch = self._of_current_engine(batch)
         before = self.state
         state = before
         for envelope in batch:
@@ -279,6 +282,17 @@ class Session(JobEditor):
         for kind, request in state.requests.items():
             if before.request(kind).is_open and not request.is_open:
                 self.request_ended.emit(kind, request)
+
+    def _of_current_engine(self, batch: list[Envelope]) -> list[Envelope]:
+        """Return the events without those of an engine that is no longer used."""
+        if not self._marker:
+            return batch
+        names = [envelope.run for envelope in batch]
+        if self._marker not in names:
+            return []
+        start = names.index(self._marker)
+        self._marker = ""
+        return batch[start + 1 :]
 
     def _on_run_ended(self, run: RunState) -> None:
         self._clock.stop()

@@ -193,10 +193,19 @@ def _with_engine(state: AppState, event: Event) -> AppState:
     if isinstance(event, Failed):
         return replace(state, engine=Engine.UNAVAILABLE, notice=event)
     if isinstance(event, ConnectionChanged) and event.computer == state.computer:
-        return replace(state, connection=event)
+        return replace(state, connection=_with_reason(event, state.connection))
     if isinstance(event, Attached) and state.computer:
         return _with_attached(state, event)
     return state
+
+
+def _with_reason(
+    event: ConnectionChanged, before: ConnectionChanged | None
+) -> ConnectionChanged:
+    """Return a change that keeps, during another attempt, why the last one failed."""
+    if event.status is not ConnectionStatus.CONNECTING or before is None:
+        return event
+    return msgspec.structs.replace(event, message=before.message, hint=before.hint)
 
 
 def _with_attached(state: AppState, attached: Attached) -> AppState:

@@ -75,13 +75,11 @@ def connection_problem(state: AppState) -> str:
     connection = state.connection
     if not state.computer or connection is None:
         return ""
-    if connection.status is ConnectionStatus.CONNECTING:
+    if connection.status is ConnectionStatus.CONNECTED or not connection.message:
         return ""
-    parts = [connection.message, connection.hint]
-    if connection.status is ConnectionStatus.LOST:
-        parts = [connection.message, computer_status(state, state.computer)]
-    elif connection.status is ConnectionStatus.CONNECTED:
-        return ""
+    parts = [connection.message, computer_status(state, state.computer)]
+    if connection.status is ConnectionStatus.FAILED:
+        parts = [connection.message, connection.hint]
     if state.run.status.is_busy:
         parts.insert(1, tr("The run goes on there."))
     return " ".join(part for part in parts if part)

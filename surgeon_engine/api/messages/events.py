@@ -87,6 +87,7 @@ class Attached(msgspec.Struct, frozen=True, tag=True):
     home: str  # folder of the user
     runs_folder: str  # the default
     next: int  # number of the line that follows
+    is_known: bool = False  # the client was the latest one of this session
     accepted: int = 0  # commands of this client so far
     run: StartRun | None = None  # the run whose lines follow
     began: float = 0.0  # the time of that command, in seconds since the epoch

@@ -148,13 +148,13 @@ class RunPage(Page):
     @Slot()
     def _on_parent_edited(self) -> None:
         if folder := self._parent_edit.text().strip():
-            self.session.set_run_parent(folder)
+            self.session.set_runs_folder(folder)
 
     @Slot()
     def _on_choose_clicked(self) -> None:
         start = self.session.state.runs_folder
         title = CAPTIONS["run_parent_button"].tip
-        set_parent = self.session.set_run_parent
+        set_parent = self.session.set_runs_folder
         ask_folder(self, title, start, set_parent, of_engine=True)
 
     @Slot()

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from surgeon_engine.api import ssh
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.messages.commands import (
     Cancel,
@@ -152,7 +153,7 @@ def test_client_that_does_not_respond_loses_its_place(connect):
     receive_until(second, EngineReady)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_crash_of_the_engine_is_reported_with_its_output(connect, tmp_path):
     client = connect("--mishap", "crash", "--at", "curvature")
     client.send(START)
@@ -187,6 +188,45 @@ def test_killed_engine_is_not_taken_for_the_lost_one(connect, tmp_path):
         client.receive(0.05)
         assert time.monotonic() < deadline
     assert "has ended meanwhile" in client.exit_reason()[0]
+
+
+@pytest.mark.slow
+def test_engine_of_another_version_is_not_used(connect, tmp_path, monkeypatch):
+    monkeypatch.setattr(ssh, "version", lambda _: "99.1.0")
+    failed = status_until(connect(), ConnectionStatus.FAILED)
+    assert "99.1.0" in failed.message
+    assert "Install the same version" in failed.hint
+    wait_until_gone(tmp_path)
+
+
+@pytest.mark.thorough
+def test_silent_client_is_left_alone_and_its_run_goes_on(connect, tmp_path):
+    first = connect("--ping", "0.1", "--pong", "0.5", "--pause", "0.02")
+    first.send(START)
+    receive_until(first, StageStarted)
+    deadline = time.monotonic() + SECONDS
+    while first._process.is_running:  # it receives nothing: no pong
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    receive_until(first, RunFinished)
+
+
+@pytest.mark.thorough
+def test_client_whose_place_was_taken_ends(connect, tmp_path):
+    first = connect("--takeover", "0.1", "--pause", "0.01")
+    first.send(StartRun(run="run-1", config=LONG, folder="folder"))
+    receive_until(first, StageStarted)
+    second = connect()
+    receive_until(second, RunStarted)
+    second.close()
+    deadline = time.monotonic() + SECONDS
+    while not first.ended:
+        first.receive(0.05)
+        assert time.monotonic() < deadline
+    assert "Another window has used" in first.exit_reason()[0]
+    first.kill()  # does not end the engine
+    third = connect()
+    receive_until(third, ShotFinished)
 
 
 def test_folder_that_others_can_enter_is_refused(connect, tmp_path):

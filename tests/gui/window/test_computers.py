@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from PySide6.QtWidgets import (
     QTreeWidget,
 )
 
+from surgeon_engine.api import remote
 from surgeon_engine.api.messages.events import ConnectionStatus
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_gui.base.settings import Settings
@@ -106,7 +106,7 @@ def select(tree, text):
 def test_run_goes_on_when_the_window_is_closed(
     qtbot, fake_ssh, make_remote_window, tmp_path
 ):
-    window = make_remote_window("--pause", "0.01")
+    window = make_remote_window("--pause", "0.05")
     load_and_wait(qtbot, window, LONG)
     click(window, "start_button")
     wait_for_status(qtbot, window, Status.RUNNING)
@@ -135,10 +135,11 @@ def test_run_goes_on_when_the_window_is_closed(
 
 
 def test_window_connects_again_and_follows_the_run(
-    qtbot, fake_ssh, make_remote_window, tmp_path
+    qtbot, fake_ssh, make_remote_window, tmp_path, monkeypatch
 ):
+    monkeypatch.setattr(remote, "RETRY_SECONDS", (60.0,))
     window = make_remote_window("--pause", "0.01")
-    load_and_wait(qtbot, window, replace(QUICK))
+    load_and_wait(qtbot, window)
     click(window, "start_button")
     wait(qtbot, lambda: bool(run_of(window).history))
     relays = [
