@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
 from surgeon_engine.api.files import size_of_folder, write_folder_atomically
-from surgeon_engine.api.json_process import ProcessExit
+from surgeon_engine.api.json_process import ProcessExit, kill_process_tree
 from surgeon_engine.api.ssh import (
     SSH_OPTIONS,
     Computer,
@@ -134,7 +134,7 @@ def _copy(
                 on_wait()
                 time.sleep(_POLL_SECONDS)
         finally:
-            process.kill()
+            kill_process_tree(process.pid)  # with the ssh that it has started
             process.wait()
         if process.returncode == 0:
             return

@@ -43,6 +43,7 @@ from surgeon_gui.widgets.controls import (
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 _SIZE = (720, 640)
+_LIST_HEIGHT = 130
 _DATA = Qt.ItemDataRole.UserRole
 
 
@@ -131,7 +132,8 @@ class ComputersDialog(QDialog):
         column = QVBoxLayout(self)
         column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
         column.setSpacing(GAP)
-        column.addWidget(self._list, 1)
+        self._list.setMaximumHeight(_LIST_HEIGHT)
+        column.addWidget(self._list)
         column.addLayout(row_of(self._use, self._remove, self._again))
         column.addWidget(self._machine)
         column.addWidget(self._connection)
