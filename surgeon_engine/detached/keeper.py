@@ -63,7 +63,6 @@ PONG_SECONDS = 60.0  # then a silent connection is closed
 TAKEOVER_SECONDS = 5.0  # within which a client must respond to keep its place
 IDLE_SECONDS = 600.0  # without work and without a client
 _POLL_SECONDS = 0.2
-_ATTACH_SECONDS = 30.0
 _LOCK_SECONDS = 1.0  # for an earlier keeper to end
 _LOCK_POLL_SECONDS = 0.05
 
@@ -78,6 +77,7 @@ class Times(NamedTuple):
 
 
 _TIMES = Times()
+_VERSION = version("surgeon")  # now: another one may be installed meanwhile
 
 
 class _Line(NamedTuple):
@@ -200,6 +200,7 @@ class Keeper:
     def _tick(self) -> None:
         """Close a dead connection; stop without work."""
         now = time.monotonic()
+        self._lines.flush()
         with self._lock:
             connection = self._connection
             if connection is None:
@@ -306,7 +307,7 @@ class Keeper:
             connection.send(
                 Attached(
                     session=self._session,
-                    version=version("surgeon"),
+                    version=_VERSION,
                     computer=socket.gethostname(),
                     home=str(Path.home()),
                     runs_folder=str(platformdirs.user_data_path("surgeon") / "runs"),

@@ -7,28 +7,53 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
 
 class Lines:
-    """Numbered lines in a file. Any thread may append and read."""
+    """Numbered lines in a file. Any thread may append and read.
+
+    Lines that a full disk does not take wait in memory.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-        self._file = os.fdopen(os.open(path, flags, 0o600), "wb")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+        self._file = os.open(path, flags, 0o600)
+        self._size = 0  # bytes of complete lines
+        self._waiting: deque[bytes] = deque()
         self._changed = threading.Condition()
-        self.count = 0
+        self.count = 0  # in the file
 
     def append(self, line: bytes) -> int:
         """Append a line without its line break; return its number."""
         with self._changed:
-            self._file.write(line + b"\n")
-            self._file.flush()
-            self.count += 1
-            self._changed.notify_all()
-            return self.count - 1
+            self._waiting.append(line + b"\n")
+            number = self.count + len(self._waiting) - 1
+            self.flush()
+            return number
+
+    def flush(self) -> None:
+        """Write the waiting lines, as far as the disk takes them."""
+        with self._changed, suppress(OSError):
+            while self._waiting:
+                self._write(self._waiting[0])
+                self._waiting.popleft()
+                self.count += 1
+                self._changed.notify_all()
+
+    def _write(self, line: bytes) -> None:
+        try:
+            written = 0
+            while written < len(line):
+                written += os.write(self._file, line[written:])
+        except OSError:
+            os.ftruncate(self._file, self._size)  # no half of a line
+            raise
+        self._size += len(line)
 
     def reader(self, number: int) -> LineReader:
         """Return a reader whose first line has this number."""
@@ -41,8 +66,10 @@ class Lines:
 
     def close(self) -> None:
         """Delete the file."""
-        self._file.close()
-        self._path.unlink(missing_ok=True)
+        with self._changed:
+            os.close(self._file)
+            self._file = -1  # the number may soon be that of another file
+            self._path.unlink(missing_ok=True)
 
 
 class LineReader:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -26,6 +27,8 @@ _START_SECONDS = 30.0
 _MAX_STARTS = 3
 _POLL_SECONDS = 0.05
 _READ_BYTES = 65_536
+_WRITE_BYTES = 4_096  # as many as a pipe takes without waiting once it takes any
+_STUCK_SECONDS = 120.0
 _TAIL_BYTES = 2_000
 
 
@@ -63,9 +66,13 @@ def _pass_on_input(stream: socket.socket) -> None:
 
 
 def _write_all(data: bytes) -> None:
+    """Write to the standard output; exit if it takes nothing for minutes."""
     view = memoryview(data)
     while view:
-        view = view[os.write(sys.stdout.fileno(), view) :]
+        _, can_write, _ = select.select((), (sys.stdout,), (), _STUCK_SECONDS)
+        if not can_write:
+            os._exit(1)  # the connection is dead, and nobody else notices here
+        view = view[os.write(sys.stdout.fileno(), view[:_WRITE_BYTES]) :]
 
 
 def _connected(place: Place, keeper_command: Sequence[str]) -> socket.socket:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from dataclasses import replace
@@ -33,6 +34,7 @@ from surgeon_engine.api.messages.run import (
 from surgeon_engine.api.messages.sources import ModelInspected
 from surgeon_engine.api.remote import RemoteEngine
 from surgeon_engine.api.ssh import Computer
+from surgeon_engine.detached.lines import Lines
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_remote import LOCAL_SSH, remote_command
 from tests.helpers.remote import (
@@ -227,6 +229,30 @@ def test_client_whose_place_was_taken_ends(connect, tmp_path):
     first.kill()  # does not end the engine
     third = connect()
     receive_until(third, ShotFinished)
+
+
+def test_full_disk_loses_no_line(tmp_path, monkeypatch):
+    lines = Lines(tmp_path / "lines")
+    lines.append(b"first")
+    write = os.write
+    is_full = True
+
+    def limited(file, data):
+        if not is_full:
+            return write(file, data)
+        if len(data) > 2:
+            return write(file, data[:2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", limited)
+    assert [lines.append(b"second"), lines.append(b"third")] == [1, 2]
+    reader = lines.reader(0)
+    assert (reader.next(0.0), reader.next(0.0)) == (b"first\n", None)
+    is_full = False
+    lines.flush()
+    assert (reader.next(0.0), reader.next(0.0)) == (b"second\n", b"third\n")
+    reader.close()
+    lines.close()
 
 
 def test_folder_that_others_can_enter_is_refused(connect, tmp_path):
