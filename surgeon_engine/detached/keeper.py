@@ -63,6 +63,7 @@ PONG_SECONDS = 60.0  # then a silent connection is closed
 TAKEOVER_SECONDS = 5.0  # within which a client must respond to keep its place
 IDLE_SECONDS = 600.0  # without work and without a client
 _POLL_SECONDS = 0.2
+_FREQUENT = (b'"type":"Progressed"', b'"type":"MemorySampled"')  # most lines of a log
 _LOCK_SECONDS = 1.0  # for an earlier keeper to end
 _LOCK_POLL_SECONDS = 0.05
 
@@ -161,6 +162,7 @@ class Keeper:
         self._ready: tuple[int, EngineReady] | None = None  # with its number
         self._run: StartRun | ResumeRun | None = None  # the latest
         self._began = 0.0  # the time of its command
+        self._earlier_bytes = 0  # of its log before a resumption
         self._run_start = 0  # number of its first line
         self._run_end: int | None = None  # number of its last line; None: it goes on
         self._seen = 0  # lines that a client has received for sure
@@ -316,6 +318,7 @@ class Keeper:
                     accepted=self._accepted,
                     run=None if is_known else self._news(),
                     began=self._began,
+                    earlier=() if is_known else self._earlier(),
                     ready=ready,
                 )
             )
@@ -331,6 +334,22 @@ class Keeper:
         except (OSError, EngineError):
             return None
         return StartRun(run=run.run, config=config, folder=run.folder)
+
+    def _earlier(self) -> tuple[Envelope, ...]:
+        """Return the events of a resumed run before its resumption."""
+        if not isinstance(self._run, ResumeRun) or not self._has_news:
+            return ()
+        try:
+            with RunFolder(Path(self._run.folder)).events_path.open("rb") as log:
+                lines = log.read(self._earlier_bytes).splitlines()
+        except OSError:
+            return ()
+        found = []
+        for line in lines:
+            if not any(name in line for name in _FREQUENT):
+                with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
+                    found.append(_ENVELOPE.decode(line))
+        return tuple(found)
 
     @property
     def _has_news(self) -> bool:
@@ -369,6 +388,7 @@ class Keeper:
             if isinstance(command, StartRun | ResumeRun):
                 self._run, self._run_end = command, None
                 self._began = time.time()
+                self._earlier_bytes = _log_bytes(command)
                 self._run_start = self._lines.count
         self._engine.send(command)
 
@@ -378,6 +398,14 @@ class Keeper:
             if self._connection is connection:
                 self._connection = None
                 self._alone_since = time.monotonic()
+
+
+def _log_bytes(command: StartRun | ResumeRun) -> int:
+    """Return the bytes of the log of a run."""
+    try:
+        return RunFolder(Path(command.folder)).events_path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _decoded(line: bytes) -> _Line:

@@ -213,6 +213,9 @@ def _with_attached(state: AppState, attached: Attached) -> AppState:
     if attached.run is not None:
         command, began = attached.run, attached.began
         run = run_state.requested(command.run, command.config, command.folder, began)
+        for envelope in attached.earlier:  # of the processes before
+            own = msgspec.structs.replace(envelope, run=run.run)
+            run = run_state.apply(run, own)
         state = with_run(state, replace(run, computer=state.computer))
     return replace(state, attached=attached)
 

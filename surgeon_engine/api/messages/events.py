@@ -91,6 +91,7 @@ class Attached(msgspec.Struct, frozen=True, tag=True):
     accepted: int = 0  # commands of this client so far
     run: StartRun | None = None  # the run whose lines follow
     began: float = 0.0  # the time of that command, in seconds since the epoch
+    earlier: tuple[Envelope, ...] = ()  # of a resumed run, without its progress
     ready: EngineReady | None = None  # None: the engine is being started
 
 

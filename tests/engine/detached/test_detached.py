@@ -16,6 +16,7 @@ from surgeon_engine.api.messages.commands import (
     InspectModel,
     Pause,
     Resume,
+    ResumeRun,
     StartRun,
 )
 from surgeon_engine.api.messages.events import (
@@ -23,20 +24,25 @@ from surgeon_engine.api.messages.events import (
     Cancelled,
     ConnectionStatus,
     EngineReady,
+    Envelope,
 )
 from surgeon_engine.api.messages.run import (
     Paused,
     RunFinished,
+    RunResumed,
     RunStarted,
     ShotFinished,
     StageStarted,
 )
 from surgeon_engine.api.messages.sources import ModelInspected
 from surgeon_engine.api.remote import RemoteEngine
+from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.api.ssh import Computer
 from surgeon_engine.detached.lines import Lines
 from tests.helpers.configs import pruning_config
+from tests.helpers.fake_engine import shot_finished
 from tests.helpers.fake_remote import LOCAL_SSH, remote_command
+from tests.helpers.fake_runs import write_saved_state
 from tests.helpers.remote import (
     SECONDS,
     kill_all,
@@ -132,6 +138,24 @@ def test_run_that_ended_meanwhile_is_reported_once(connect, tmp_path):
     receive_until(third, ModelInspected)
     third.close()
     wait_until_gone(tmp_path)
+
+
+@pytest.mark.thorough
+def test_resumed_run_has_its_earlier_events(connect, tmp_path):
+    run = RunFolder(tmp_path / "first")
+    run.create(QUICK)
+    run.append(Envelope("old", 1.0, shot_finished(1, 3, 0.3)))
+    write_saved_state(run.path)
+    first = connect("--pause", "0.02")
+    first.send(ResumeRun(run="run-2", folder=str(run.path)))
+    receive_until(first, RunResumed)
+    first.close()
+    second = connect()
+    received = receive_until(second, RunFinished)
+    attached = next(each for each in received if isinstance(each, Attached))
+    assert attached.run == StartRun(run="run-2", config=QUICK, folder=str(run.path))
+    assert [type(each.event) for each in attached.earlier] == [ShotFinished]
+    assert [type(each) for each in received].count(RunResumed) == 1
 
 
 @pytest.mark.slow

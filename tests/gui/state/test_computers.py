@@ -9,17 +9,20 @@ from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.messages.commands import StartRun
 from surgeon_engine.api.messages.events import (
     Attached,
+    Cancelled,
     ConnectionChanged,
     ConnectionStatus,
     EngineReady,
     Envelope,
 )
 from surgeon_engine.api.messages.machine import Machine, MachineProbed
+from surgeon_engine.api.messages.run import RunResumed
 from surgeon_gui.state import app
 from surgeon_gui.state.app import AppState, Engine
 from surgeon_gui.state.computers import connection_problem, machine_text
 from surgeon_gui.state.job import checks
 from surgeon_gui.state.run import RunState, Status
+from tests.helpers.fake_engine import shot_finished
 
 CONFIG = RunConfig(ModelConfig("/models/there"), CalibrationConfig(text="/there.txt"))
 READY = EngineReady({}, "", 0)
@@ -69,6 +72,20 @@ def test_run_that_goes_on_there_is_shown():
     )
     assert run.status is Status.STARTING
     assert run.began == 5.0
+
+
+def test_resumed_run_shows_its_earlier_shots():
+    command = StartRun(run="run-7", config=CONFIG, folder="/first")
+    shots = [shot_finished(number, 3, 0.3) for number in (1, 2)]
+    earlier = [Envelope("run-1", float(shot.shot), shot) for shot in shots]
+    earlier.append(Envelope("run-1", 3.0, Cancelled()))
+    attached = Attached(
+        "s", "0.1.0", "box", "/", "/", 0, run=command, earlier=tuple(earlier)
+    )
+    state = applied(app.with_computer(AppState(), "me@box", ""), attached)
+    state = app.apply(state, Envelope("run-7", 9.0, RunResumed(1, 10.0)))
+    assert [shot.shot for shot in state.run.history] == [1]
+    assert state.run.status is Status.RUNNING
 
 
 def test_lost_connection_is_explained_until_it_is_back():
