@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import tempfile
 import time
@@ -29,6 +30,7 @@ _SMALL_FILES = (
     "tags.txt",
 )
 _NEEDED = ("run.toml", "events.jsonl")
+_ARRIVED = ".arrived"
 _POLL_SECONDS = 0.2
 _SSH_FAILED = 255
 
@@ -73,15 +75,15 @@ def fetch_run(
             "The run was copied before. To copy it again, move that folder away.",
         )
     with write_folder_atomically(target) as partial:
-        # Into the folder that exists: sftp makes one of the same name in it.
-        batch = _batch(folder, partial, with_model=with_model)
+        arrived = partial / _ARRIVED  # where sftp makes a folder of the same name
+        arrived.mkdir()
+        batch = _batch(folder, arrived, with_model=with_model)
         command = (*sftp, "-b", "-", "--", computer.host)
         _copy(command, batch, computer, lambda: progress(size_of_folder(partial)))
-        copied = partial / PurePosixPath(folder).name
-        if with_model and copied.is_dir():
-            for each in tuple(copied.iterdir()):
-                each.rename(partial / each.name)
-            copied.rmdir()
+        copied = arrived / PurePosixPath(folder).name if with_model else arrived
+        for each in tuple(copied.iterdir()) if copied.is_dir() else ():
+            each.rename(partial / each.name)
+        shutil.rmtree(arrived)
         missing = [name for name in _NEEDED if not (partial / name).is_file()]
         if missing:
             raise ConnectionFailed(
