@@ -98,11 +98,24 @@ def plan_or_hint(state: AppState, obstacle: str) -> str:
         return _obstacle_of_step(state, obstacle) or obstacle
     assert state.model is not None
     needs = resource_text.describe_needs(state.resource_check)
-    sentence = f"{describe_plan(state.config, state.model)} {needs}".strip()
+    parts = (describe_plan(state.config, state.model), needs, _place(state))
+    sentence = " ".join(part for part in parts if part)
     return (
         tr("Next run: {sentence}").format(sentence=sentence)
         if state.shows_run
         else sentence
+    )
+
+
+def _place(state: AppState) -> str:
+    """Return on which other computer a run computes; empty if on this one."""
+    if not state.computer:
+        return ""
+    machine = state.machine
+    if machine is None or not machine.computes_on_gpu(state.config.model.device):
+        return tr("It runs on {computer}.").format(computer=state.computer)
+    return tr("It runs on {computer} ({gpu}).").format(
+        computer=state.computer, gpu=machine.gpu_name
     )
 
 

@@ -159,7 +159,7 @@ def test_resumed_run_has_its_earlier_events(connect, tmp_path):
     assert [type(each) for each in received].count(RunResumed) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_second_window_is_refused_while_the_first_is_there(connect):
     first = connect()
     receive_until(first, EngineReady)

@@ -23,6 +23,7 @@ from surgeon_gui.controllers.computers import client_of
 from surgeon_gui.controllers.engine_thread import EngineThread
 from surgeon_gui.state.app import Engine
 from surgeon_gui.state.run import Status
+from surgeon_gui.state.step_text import plan_or_hint
 from surgeon_gui.window.main_window import MainWindow
 from tests.helpers.fake_remote import remote_command
 from tests.helpers.loopback_ssh import NEEDS_SSHD, LoopbackSsh
@@ -108,6 +109,7 @@ def test_run_goes_on_when_the_window_is_closed(
 ):
     window = make_remote_window("--pause", "0.05")
     load_and_wait(qtbot, window, LONG)
+    assert f"It runs on {BOX}." in plan_or_hint(window.session.state, "")
     click(window, "start_button")
     wait_for_status(qtbot, window, Status.RUNNING)
     folder = run_of(window).folder
