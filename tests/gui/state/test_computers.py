@@ -21,6 +21,7 @@ from surgeon_gui.state import app
 from surgeon_gui.state.app import AppState, Engine
 from surgeon_gui.state.computers import connection_problem, machine_text
 from surgeon_gui.state.job import checks
+from surgeon_gui.state.log_lines import log_lines
 from surgeon_gui.state.run import RunState, Status
 from tests.helpers.fake_engine import shot_finished
 
@@ -105,6 +106,19 @@ def test_lost_connection_is_explained_until_it_is_back():
     back = applied(state, changed(ConnectionStatus.CONNECTED))
     assert not connection_problem(back)
     assert back.is_connected
+
+
+def test_log_has_the_connection():
+    events = [
+        changed(ConnectionStatus.CONNECTING),
+        changed(ConnectionStatus.LOST, message="It was lost.", hint="Try ssh."),
+        changed(ConnectionStatus.CONNECTED),
+    ]
+    lines = log_lines([Envelope("", 0.0, event) for event in events])
+    assert [line.message for line in lines] == [
+        "It was lost. Try ssh.",
+        "Connected with me@box.",
+    ]
 
 
 def test_results_are_used_on_the_computer_that_has_them():
