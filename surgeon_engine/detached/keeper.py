@@ -187,7 +187,7 @@ class Keeper:
                     threading.Thread(target=self._talk, args=task, daemon=True).start()
                 self._tick()
         finally:
-            self._place.socket.unlink(missing_ok=True)
+            self._place.remove_socket()
             listener.close()
             with self._lock:
                 if self._connection is not None:

@@ -6,10 +6,12 @@ that one when the last connection of the user ends, while the engine goes on.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
 import stat
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import platformdirs
@@ -46,8 +48,17 @@ class Place:
         self.log = self.folder / "engine.log"
         self.socket = self.folder / "socket"
         if len(os.fsencode(self.socket)) > _MAX_SOCKET_PATH:
-            short = Path(tempfile.gettempdir()) / f"surgeon-engine-{os.getuid()}"
+            # The name is that of this folder: others have sockets of their own.
+            code = hashlib.sha256(os.fsencode(self.folder)).hexdigest()[:12]
+            short = Path(tempfile.gettempdir()) / f"surgeon-{os.getuid()}-{code}"
             self.socket = _private(short) / "socket"
+
+    def remove_socket(self) -> None:
+        """Delete the socket, and its folder if it is another one."""
+        self.socket.unlink(missing_ok=True)
+        if self.socket.parent != self.folder:
+            with suppress(OSError):  # the next keeper uses it
+                self.socket.parent.rmdir()
 
 
 def _private(folder: Path) -> Path:

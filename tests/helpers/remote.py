@@ -9,7 +9,7 @@ import psutil
 
 from surgeon_engine.api.messages.events import ConnectionChanged
 
-SECONDS = 30.0
+SECONDS = 90.0  # processes start one after the other, on a busy machine
 
 
 def receive_until(client, kind, seconds=SECONDS):

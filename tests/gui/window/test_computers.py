@@ -31,18 +31,16 @@ from tests.helpers.remote import kill_all, processes, wait_until_gone
 from tests.helpers.windows import (
     LONG,
     QUICK,
-    TIMEOUT_MS,
     click,
     close_window,
     fake_client,
     find,
-    load_and_wait,
     run_of,
-    wait_for_status,
 )
 
 FAKE_SSH = '#!/bin/sh\nwhile [ "$1" != -- ]; do shift; done\neval "$3"\n'
 BOX = "me@box"
+LONG_MS = 90_000  # three processes start, one after the other, on a busy machine
 
 
 @pytest.fixture
@@ -87,7 +85,18 @@ def make_remote_window(make_window, tmp_path):
 
 
 def wait(qtbot, condition):
-    qtbot.waitUntil(condition, timeout=TIMEOUT_MS)
+    qtbot.waitUntil(condition, timeout=LONG_MS)
+
+
+def load_and_wait(qtbot, window, config=QUICK):
+    """Load a job and wait until it can be started."""
+    window.load_config(config)
+    wait(qtbot, lambda: not window.session.start_obstacle())
+
+
+def wait_for_status(qtbot, window, status):
+    """Wait until the run has that status."""
+    wait(qtbot, lambda: run_of(window).status is status)
 
 
 def open_computers(window):
