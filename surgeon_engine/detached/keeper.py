@@ -175,7 +175,7 @@ class Keeper:
         """Accept clients until there is no more work."""
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            self._place.socket.unlink(missing_ok=True)
+            self._place.make_room_for_socket()
             listener.bind(str(self._place.socket))
             listener.listen()
             listener.settimeout(_POLL_SECONDS)

@@ -53,6 +53,15 @@ class Place:
             short = Path(tempfile.gettempdir()) / f"surgeon-{os.getuid()}-{code}"
             self.socket = _private(short) / "socket"
 
+    def make_room_for_socket(self) -> None:
+        """Delete the socket of a dead keeper, and make the folder if it is missing.
+
+        Raises:
+            DetachedError: The folder is not private, or cannot be made.
+        """
+        _private(self.socket.parent)
+        self.socket.unlink(missing_ok=True)
+
     def remove_socket(self) -> None:
         """Delete the socket, and its folder if it is another one."""
         self.socket.unlink(missing_ok=True)

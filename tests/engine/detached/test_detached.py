@@ -39,6 +39,7 @@ from surgeon_engine.api.remote import RemoteEngine
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.api.ssh import Computer
 from surgeon_engine.detached.lines import Lines
+from surgeon_engine.detached.place import Place
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import shot_finished
 from tests.helpers.fake_remote import LOCAL_SSH, remote_command
@@ -254,6 +255,21 @@ def test_client_whose_place_was_taken_ends(connect, tmp_path):
     first.kill()  # does not end the engine
     third = connect()
     receive_until(third, ShotFinished)
+
+
+def test_long_paths_have_sockets_of_their_own(tmp_path, monkeypatch):
+    places = []
+    for name in ("a" * 120, "b" * 120):
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / name))
+        places.append(Place())
+    first, second = places
+    assert first.socket != second.socket
+    for place in places:
+        assert len(str(place.socket)) < 100
+        place.make_room_for_socket()
+        assert place.socket.parent.stat().st_mode & 0o077 == 0
+        place.remove_socket()
+        assert not place.socket.parent.exists()
 
 
 def test_full_disk_loses_no_line(tmp_path, monkeypatch):
