@@ -23,6 +23,8 @@ endef
 # What Qt needs that PyPI does not bring; xvfb gives tests a real screen.
 SYSTEM_PACKAGES := libegl1 libgl1 libxkbcommon0 libdbus-1-3 fonts-dejavu-core
 SCREEN_PACKAGES := libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 libxkbcommon-x11-0
+# An engine on another computer is tested with an sshd on the loopback interface.
+SSH_PACKAGES := openssh-client openssh-server
 
 .PHONY: help setup system hooks run demo test check quick thorough test-one lint fmt docs lock benchmarks translations \
   screenshots clean
@@ -58,7 +60,7 @@ $(VENV)/.installed: pyproject.toml setup.py requirements-dev.txt
 	touch $@
 
 system:
-	@sh .ci/system-packages $(SYSTEM_PACKAGES) $(SCREEN_PACKAGES)
+	@sh .ci/system-packages $(SYSTEM_PACKAGES) $(SCREEN_PACKAGES) $(SSH_PACKAGES)
 
 hooks: setup
 	$(BIN)/pre-commit install

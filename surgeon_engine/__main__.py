@@ -10,6 +10,10 @@ if __name__ == "__main__":
         from surgeon_engine.server import serve_standard_streams
 
         serve_standard_streams()
+    elif sys.argv[1:] == ["serve", "--detached"]:
+        from surgeon_engine.detached.relay import run_relay
+
+        sys.exit(run_relay())
     else:
         from surgeon_engine.cli.main import main
 

@@ -24,6 +24,8 @@ from surgeon_engine.api.messages.commands import (
     ExportRun,
     Generate,
     InspectModel,
+    ListFiles,
+    ListRuns,
     MeasureModels,
     Pause,
     PreviewText,
@@ -56,6 +58,7 @@ from surgeon_engine.model.inspect import inspect_model
 from surgeon_engine.parallel.group import RunFailed, work_on_run
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.failures import failure
+from surgeon_engine.runtime.folders import listed
 from surgeon_engine.runtime.json_streams import JsonOutput, read_messages
 from surgeon_engine.runtime.kept import Kept
 from surgeon_engine.runtime.run_context import RunCancelled, RunContext
@@ -63,6 +66,7 @@ from surgeon_engine.runtime.speed_probe import machine
 from surgeon_engine.runtime.versions import disable_progress_bars, versions
 
 _IDLE_TIMEOUT_S = 300.0  # after which the models of the playground are unloaded
+_AT_ONCE = (DownloadModel, SearchHub, ListFiles, ListRuns)  # also during a run
 _NEEDS_MEMORY = (StartRun, ResumeRun, ExportRun, MeasureModels, Diagnose)
 
 
@@ -87,8 +91,8 @@ class Engine:
         else:
             context = RunContext(command.run, self._send, self._kept)
             self._contexts[command.run] = context
-            if isinstance(command, DownloadModel | SearchHub):
-                # A process of its own does the work, so the engine remains available.
+            if isinstance(command, _AT_ONCE):
+                # A process of its own does long work: the engine remains available.
                 task = (command, context)
                 threading.Thread(target=self._execute, args=task, daemon=True).start()
             else:
@@ -138,6 +142,8 @@ class Engine:
             self._playground.close()
         if isinstance(command, Generate):
             context.emit(self._playground.generate(command, context))
+        elif isinstance(command, ListFiles | ListRuns):
+            context.emit(listed(command))
         else:
             _run_command(command, context)
 

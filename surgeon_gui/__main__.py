@@ -74,6 +74,7 @@ def _make_window(
     from surgeon_engine.api.client import EngineProcess, start_engine_thread
     from surgeon_gui.app import ExceptionRelay, SystemTheme
     from surgeon_gui.base import offline
+    from surgeon_gui.controllers.computers import client_of
     from surgeon_gui.controllers.engine_thread import EngineThread
     from surgeon_gui.window.main_window import MainWindow
 
@@ -82,7 +83,7 @@ def _make_window(
     make_client: Callable[[], EngineClient] = (
         start_engine_thread if options.in_process else EngineProcess
     )
-    engine = EngineThread(make_client)
+    engine = EngineThread(make_client, first=client_of(settings))
     engine.start()  # loads while the window is created
     window = MainWindow(engine, settings, options.run_dir)
     relay = ExceptionRelay(window)

@@ -39,11 +39,22 @@ class EngineClient(Protocol):
     def ended(self) -> bool:
         """Whether the engine has exited and all its events have been received."""
 
+    @property
+    def is_detached(self) -> bool:
+        """Whether the engine goes on when the client goes away."""
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the engine gets what is sent now."""
+
     def exit_reason(self) -> tuple[str, str]:
         """Return why the engine exited, as a sentence, and its last error output."""
 
     def kill(self) -> None:
         """Kill the engine and everything it has started."""
+
+    def close(self) -> None:
+        """End the connection; only a detached engine goes on."""
 
 
 class EngineProcess:
@@ -78,6 +89,16 @@ class EngineProcess:
         """Whether the engine has exited and all its events have been received."""
         return self._process.ended
 
+    @property
+    def is_detached(self) -> bool:
+        """Whether the engine goes on when the client goes away."""
+        return False
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the engine gets what is sent now."""
+        return True
+
     def exit_reason(self) -> tuple[str, str]:
         """Return why the engine exited, as a sentence, and its last error output."""
         process_exit = self._process.wait_for_exit()
@@ -86,6 +107,10 @@ class EngineProcess:
     def kill(self) -> None:
         """Kill the engine and everything it has started."""
         self._process.kill()
+
+    def close(self) -> None:
+        """End the engine."""
+        self.kill()
 
 
 class ThreadedEngine(Protocol):
@@ -132,6 +157,16 @@ class EngineThreadClient:
         """Whether the engine has ended and all its events have been received."""
         return not self._thread.is_alive() and self._events.empty()
 
+    @property
+    def is_detached(self) -> bool:
+        """Whether the engine goes on when the client goes away."""
+        return False
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the engine gets what is sent now."""
+        return True
+
     def exit_reason(self) -> tuple[str, str]:
         """Return that the thread has ended, and no error output."""
         return "The engine's thread has ended.", ""
@@ -140,6 +175,10 @@ class EngineThreadClient:
         """Cancel all commands and wait: a thread cannot be killed."""
         self._engine.stop()
         self._thread.join()
+
+    def close(self) -> None:
+        """End the engine."""
+        self.kill()
 
 
 def start_engine_thread() -> EngineClient:

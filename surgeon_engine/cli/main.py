@@ -630,8 +630,16 @@ def measure(  # noqa: PLR0913  one parameter for each option
 
 
 @app.command(hidden=True)
-def serve() -> None:
+def serve(
+    detached: Annotated[
+        bool, typer.Option("--detached", help="Go on when the window goes away.")
+    ] = False,
+) -> None:
     """Serve the window: commands and events as lines of JSON on standard streams."""
+    if detached:
+        from surgeon_engine.detached.relay import run_relay
+
+        raise typer.Exit(run_relay())
     from surgeon_engine.server import serve_standard_streams
 
     serve_standard_streams()

@@ -55,6 +55,8 @@ class Settings:
     layout: QByteArray = field(default_factory=QByteArray)  # of the docks
     splitter: QByteArray = field(default_factory=QByteArray)  # beside the steps
     run_parent: str = ""
+    computers: list[str] = field(default_factory=list)  # host, tab, command
+    computer: str = ""  # the host whose engine is used; empty: this computer
     last_folder: str = ""
     recent_models: list[str] = field(default_factory=list)
     recent_jobs: list[str] = field(default_factory=list)  # files
@@ -118,6 +120,8 @@ def load() -> Settings:
     settings.layout = _bytes(store.value("layout"))
     settings.splitter = _bytes(store.value("splitter"))
     settings.run_parent = str(store.value("run_parent", ""))
+    settings.computers = _strings(store.value("computers"))
+    settings.computer = str(store.value("computer", ""))
     settings.last_folder = str(store.value("last_folder", ""))
     settings.recent_models = _strings(store.value("recent_models"))
     settings.recent_jobs = _strings(store.value("recent_jobs"))
@@ -143,6 +147,8 @@ def save(settings: Settings) -> None:
     store.setValue("layout", settings.layout)
     store.setValue("splitter", settings.splitter)
     store.setValue("run_parent", settings.run_parent)
+    store.setValue("computers", settings.computers)
+    store.setValue("computer", settings.computer)
     store.setValue("last_folder", settings.last_folder)
     store.setValue("recent_models", settings.recent_models)
     store.setValue("recent_jobs", settings.recent_jobs)

@@ -14,13 +14,16 @@ from surgeon_engine.api.client import EngineClient
 from surgeon_engine.api.messages.commands import (
     Cancel,
     Command,
+    ExportRun,
     Pause,
     Resume,
     ResumeRun,
     StartRun,
     StopAndKeep,
 )
+from surgeon_engine.api.messages.connection import ends
 from surgeon_engine.api.messages.events import (
+    Attached,
     Cancelled,
     EngineReady,
     Envelope,
@@ -28,17 +31,15 @@ from surgeon_engine.api.messages.events import (
     Level,
     Logged,
 )
-from surgeon_engine.api.messages.machine import MachineProbed
-from surgeon_engine.api.messages.run import Exported, RunFinished
+from surgeon_engine.api.remote import RemoteEngine
 from surgeon_gui.base.translation import tr
-from surgeon_gui.state.request import RESPONSES
 from surgeon_gui.text import labels
 
 CANCEL_TIMEOUT_S = 5.0  # then an engine that ignores a cancel is killed
 MAX_FAILED_STARTS = 3  # consecutive engines that end before they are ready
 
-_FINAL_EVENTS = (*RESPONSES, MachineProbed, RunFinished, Failed, Cancelled)
 _RUNS = (StartRun, ResumeRun)
+_OUTLIVES = (*_RUNS, ExportRun)  # the window, in a detached engine
 
 
 class EngineSupervisor:
@@ -60,6 +61,11 @@ class EngineSupervisor:
     def is_idle(self) -> bool:
         """True if there is no open request."""
         return not self._open
+
+    @property
+    def is_done(self) -> bool:
+        """True if no request is open that ends with the window."""
+        return all(self._outlives(each) for each in self._open.values())
 
     def start(self) -> list[Envelope]:
         """Start an engine; return the events of a failure."""
@@ -101,10 +107,35 @@ class EngineSupervisor:
         self.kill()
         return self.start()
 
+    def switch(self, make_client: Callable[[], EngineClient]) -> list[Envelope]:
+        """End the engine and let `start` start another one.
+
+        Runs of a detached engine go on; other requests end.
+        """
+        events = [_envelope(id_, Cancelled()) for id_ in self._open]
+        self.cancel_all()
+        self._open.clear()
+        self._kill_at.clear()
+        self.close()
+        self._make_client, self._failed_starts = make_client, 0
+        return events
+
+    def reconnect(self) -> None:
+        """Try at once to connect with the engine of another computer again."""
+        if isinstance(self._client, RemoteEngine):
+            self._client.reconnect()
+
     def cancel_all(self) -> None:
-        """Cancel all open requests."""
-        for id_ in tuple(self._open):
-            self.send(Cancel(run=id_))
+        """Cancel all open requests that end with the window."""
+        for id_, command in tuple(self._open.items()):
+            if not self._outlives(command):
+                self.send(Cancel(run=id_))
+
+    def close(self) -> None:
+        """End the connection; only a detached engine goes on."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
 
     def kill(self) -> None:
         """Kill the engine with all its processes."""
@@ -116,12 +147,15 @@ class EngineSupervisor:
         event = envelope.event
         if isinstance(event, EngineReady):
             self._failed_starts = 0
-        command = self._open.get(envelope.run)
-        # A run continues after its export.
-        is_interim = isinstance(event, Exported) and isinstance(command, _RUNS)
-        if isinstance(event, _FINAL_EVENTS) and not is_interim:
+        elif isinstance(event, Attached) and event.run is not None:
+            self._open[event.run.run] = event.run  # of another window
+        if ends(self._open.get(envelope.run), event):
             self._open.pop(envelope.run, None)
             self._kill_at.pop(envelope.run, None)
+
+    def _outlives(self, command: Command) -> bool:
+        is_detached = self._client is not None and self._client.is_detached
+        return is_detached and isinstance(command, _OUTLIVES)
 
     def _replace_dead_engine(self) -> list[Envelope]:
         assert self._client is not None
@@ -139,7 +173,11 @@ class EngineSupervisor:
         return [*failures, *self.start()]
 
     def _restart_unresponsive(self) -> list[Envelope]:
-        overdue = [id_ for id_, at in self._kill_at.items() if time.monotonic() >= at]
+        now = time.monotonic()
+        assert self._client is not None
+        if not self._client.is_connected:  # the time begins with the next connection
+            self._kill_at = dict.fromkeys(self._kill_at, now + self._cancel_timeout_s)
+        overdue = [id_ for id_, at in self._kill_at.items() if now >= at]
         if not overdue:
             return []
         self.kill()

@@ -15,12 +15,13 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 from PySide6.QtCore import QObject, QThread, Signal, Slot
 
 from surgeon_engine.api.client import EngineClient, EngineProcess
 from surgeon_engine.api.messages.commands import Command
-from surgeon_engine.api.messages.events import Envelope, Logged
+from surgeon_engine.api.messages.events import Envelope, Level, Logged
 from surgeon_engine.api.messages.run import MemorySampled, Progressed, Stage
 from surgeon_gui.controllers.engine_supervisor import CANCEL_TIMEOUT_S, EngineSupervisor
 
@@ -28,6 +29,13 @@ BATCH_SECONDS = 0.1  # the minimum time between two batches of events
 POLL_SECONDS = 0.03  # the maximum delay of a command
 STACK_BYTES = 16 * 2**20  # macOS gives threads 512 kB, too little for BLAS
 SHUTDOWN_GRACE_S = 2.0  # for open requests to end when the window closes
+
+
+class _Switch(NamedTuple):
+    """A request to use another engine."""
+
+    make_client: Callable[[], EngineClient]
+    marker: str
 
 
 class EngineThread(QThread):
@@ -40,14 +48,20 @@ class EngineThread(QThread):
         make_client: Callable[[], EngineClient] = EngineProcess,
         cancel_timeout_s: float = CANCEL_TIMEOUT_S,
         parent: QObject | None = None,
+        *,
+        first: Callable[[], EngineClient] | None = None,
     ) -> None:
+        """Create the thread; it uses the engine of `make_client` after `first`."""
         super().__init__(parent)
         self.setObjectName("engine_thread")
         self.setStackSize(STACK_BYTES)
-        self._supervisor = EngineSupervisor(make_client, cancel_timeout_s)
+        self._make_client = make_client  # of this computer
+        self._supervisor = EngineSupervisor(first or make_client, cancel_timeout_s)
         self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
         self._ending = threading.Event()
         self._restarting = threading.Event()
+        self._reconnecting = threading.Event()
+        self._next: queue.SimpleQueue[_Switch] = queue.SimpleQueue()
         self._can_take = threading.Event()  # the listener can take events
         self._pending: list[Envelope] = []
 
@@ -77,8 +91,27 @@ class EngineThread(QThread):
         """
         self._restarting.set()
 
+    def switch(
+        self, make_client: Callable[[], EngineClient] | None, marker: str
+    ) -> None:
+        """Use another engine, None: that of this computer; returns at once.
+
+        The events of the engine before end with an empty log line that has the name
+        `marker`.
+
+        Runs of an engine on another computer go on. Other open requests are cancelled.
+        """
+        self._next.put(_Switch(make_client or self._make_client, marker))
+
+    def reconnect(self) -> None:
+        """Try at once to connect with another computer again; returns at once."""
+        self._reconnecting.set()
+
     def shut_down(self) -> None:
-        """End the engine and this thread, and wait for both."""
+        """End the engine and this thread, and wait for both.
+
+        The engine of another computer goes on with its run.
+        """
         self._ending.set()
         self.wait()
 
@@ -90,13 +123,23 @@ class EngineThread(QThread):
                 self._report(self._batch())
             self._request_shutdown()
         finally:
-            self._supervisor.kill()
+            self._supervisor.close()
 
     def _batch(self) -> list[Envelope]:
         """Collect the events of the next `BATCH_SECONDS`."""
         batch: list[Envelope] = []
         until = time.monotonic() + BATCH_SECONDS
         while time.monotonic() < until and not self._ending.is_set():
+            while not self._next.empty():
+                batch += self._send_commands()  # they are for the engine before
+                chosen = self._next.get()
+                batch += self._supervisor.switch(chosen.make_client)
+                line = Logged(Level.INFO, "")
+                batch.append(Envelope(chosen.marker, time.time(), line))
+                batch += self._supervisor.start()
+            if self._reconnecting.is_set():
+                self._reconnecting.clear()
+                self._supervisor.reconnect()
             if self._restarting.is_set() and self.is_idle:
                 self._restarting.clear()
                 batch += self._supervisor.restart()
@@ -114,7 +157,7 @@ class EngineThread(QThread):
         self._send_commands()
         self._supervisor.cancel_all()
         until = time.monotonic() + SHUTDOWN_GRACE_S
-        while not self.is_idle and time.monotonic() < until:
+        while not self._supervisor.is_done and time.monotonic() < until:
             self._supervisor.receive(POLL_SECONDS)
 
     def _report(self, batch: list[Envelope]) -> None:

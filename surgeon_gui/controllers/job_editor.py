@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -51,6 +52,7 @@ class JobEditor(QObject):
         self.state = state
         self._engine = engine
         self._numbers = itertools.count(1)
+        self._token = uuid.uuid4().hex[:8]
         self._inspection_timer = QTimer(self, singleShot=True)
         self._inspection_timer.setInterval(INSPECTION_DELAY_MS)
         self._inspection_timer.timeout.connect(self._inspect)
@@ -59,7 +61,10 @@ class JobEditor(QObject):
 
     def new_id(self, prefix: str) -> str:
         """Return an unused id for a command and its events."""
-        return f"{prefix}-{next(self._numbers)}"
+        number = next(self._numbers)
+        if self.state.computer:  # the engine there may know the names of others
+            return f"{prefix}-{self._token}-{number}"
+        return f"{prefix}-{number}"
 
     def send(self, command: Command) -> None:
         """Send a command to the engine; its events come with `events_arrived`."""
@@ -203,7 +208,8 @@ class JobEditor(QObject):
     def set_offline(self, is_offline: bool) -> None:
         """Set whether the Hub may be contacted; the engine follows once it is idle."""
         offline.use(is_offline)
-        self._engine.restart_when_idle()
+        if not self.state.computer:
+            self._engine.restart_when_idle()
         self.recheck()
 
     def recheck(self) -> None:
@@ -218,6 +224,14 @@ class JobEditor(QObject):
     def set_run_parent(self, folder: str) -> None:
         """Create the folders of further runs in `folder`."""
         self._set(self._checked(replace(self.state, run_parent=folder)))
+
+    @Slot(str)
+    def set_runs_folder(self, folder: str) -> None:
+        """Create the folders of further runs in `folder` of the engine's computer."""
+        if self.state.computer:
+            self._set(replace(self.state, remote_runs=folder))
+        else:
+            self.set_run_parent(folder)
 
     def set_job_file(self, path: str) -> None:
         """Remember the file to which the draft was saved."""
@@ -268,12 +282,17 @@ class JobEditor(QObject):
 
     def _checked(self, state: AppState) -> AppState:
         problems: Mapping[Step, str] = checks.find_problems(
-            state.config, state.model, state.run_parent
+            state.config,
+            state.model,
+            state.run_parent,
+            is_remote=bool(state.computer),
         )
         return replace(
             state,
             problems={**problems, **state.rejected},
-            can_replace=checks.can_replace(state.config, state.run_parent),
+            can_replace=checks.can_replace(
+                state.config, state.run_parent, is_remote=bool(state.computer)
+            ),
             save_problem=checks.save_problem(state),
             resource_check=check_draft(state),
         )
@@ -290,6 +309,6 @@ class JobEditor(QObject):
 
 def _with_facts(state: AppState) -> AppState:
     """Return the state with the facts that the files of a new model show at once."""
-    if not state.model_is_chosen or state.facts is not None:
+    if not state.model_is_chosen or state.facts is not None or state.computer:
         return state
     return replace(state, facts=model_facts(state.config.model.source))

@@ -143,7 +143,12 @@ class QueueController(QObject):
                 self.ended.emit(self.state)
                 return
             is_ready = app.machine is not None and self._is_probed
-            if app.is_busy or app.engine is not Engine.READY or not is_ready:
+            if (
+                app.computer
+                or app.is_busy
+                or app.engine is not Engine.READY
+                or not is_ready
+            ):
                 return
             if obstacle := checks.begin_obstacle(run, self._parent, app.machine):
                 self._end(run.name, QueueStatus.FAILED, obstacle)

@@ -7,13 +7,14 @@ of events.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath
 
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
+from surgeon_engine.api.client import EngineClient
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.run import Device, ModelConfig, RunConfig
 from surgeon_engine.api.errors import RunFolderError
@@ -62,11 +63,13 @@ class Session(JobEditor):
         *,
         pace: float = 1.0,
         device: Device = Device.AUTO,
+        computer: str = "",
     ) -> None:
         config = RunConfig(ModelConfig(device=device))
         state = AppState(config, default_device=device, pace=pace)
-        state = replace(state, run_parent=str(run_parent))
+        state = replace(state, run_parent=str(run_parent), computer=computer)
         super().__init__(engine, state, parent)
+        self._marker = ""  # ends the events of the engine before
         self._clock = QTimer(self)
         self._clock.setInterval(CLOCK_MS)
         self._clock.timeout.connect(self._on_clock_ticked)
@@ -74,7 +77,7 @@ class Session(JobEditor):
 
     # the run
 
-    def start_run(self, folder: Path | None = None) -> None:
+    def start_run(self, folder: PurePath | None = None) -> None:
         """Start the draft as a run in `folder`, by default in a new one."""
         config = self.state.config
         try:
@@ -98,6 +101,11 @@ class Session(JobEditor):
 
     def resume_run(self, earlier: RunState) -> None:
         """Resume an interrupted run from the state in its folder."""
+        if earlier.computer != self.state.computer:
+            message = tr("The run is on another computer than the engine.")
+            hint = tr("Choose its computer first (File > Computers).")
+            self.show_problem(Failed(message, hint))
+            return
         if self.state.is_busy:
             message = tr("Something else is in progress.")
             self.show_problem(Failed(message, tr("Resume the run after it has ended.")))
@@ -137,6 +145,8 @@ class Session(JobEditor):
     def unsaved_seconds(self) -> float:
         """The time of the run in progress, if nothing of it is saved; otherwise 0."""
         run = self.state.run
+        if run.computer:
+            return 0.0  # it is not known
         if not run.status.can_cancel or has_saved_state(run.folder):
             return 0.0
         return run.seconds(time.time())
@@ -203,6 +213,31 @@ class Session(JobEditor):
         )
         self.start_request(RequestKind.MEASUREMENT, command)
 
+    # another computer
+
+    def use_computer(
+        self, computer: str, client: Callable[[], EngineClient] | None, runs: str = ""
+    ) -> None:
+        """Use the engine of another computer; `client` None: of this one.
+
+        A run that is in progress on another computer goes on there.
+        """
+        self._clock.stop()
+        self._marker = self.new_id("switch")
+        self._engine.switch(client, self._marker)
+        self._set(self._checked(app_state.with_computer(self.state, computer, runs)))
+        self._inspect_soon()
+
+    @Slot()
+    def reconnect(self) -> None:
+        """Try at once to connect with the other computer again."""
+        self._engine.reconnect()
+
+    def resume_there(self, folder: str, config: RunConfig) -> None:
+        """Resume an interrupted run in a folder of the other computer."""
+        earlier = run_state.requested("", config, folder, time.time())
+        self._set(app_state.with_run(self.state, self._resume(earlier)))
+
     # errors
 
     def show_problem(self, problem: Failed) -> None:
@@ -226,6 +261,7 @@ class Session(JobEditor):
 
     @Slot(object)
     def _on_events_received(self, batch: list[Envelope]) -> None:
+        batch = self._of_current_engine(batch)
         before = self.state
         state = before
         for envelope in batch:
@@ -237,15 +273,31 @@ class Session(JobEditor):
             self._set(state)
         if state.ready is not before.ready:
             self._probe()
-        if before.run.status.is_busy and not state.run.status.is_busy:
+        is_other = state.run.run != before.run.run  # it was in progress there
+        if is_other and state.run.status.is_busy:
+            self._clock.start()
+        was_busy = before.run.status.is_busy or is_other
+        if was_busy and not state.run.status.is_busy:
             self._on_run_ended(state.run)
         for kind, request in state.requests.items():
             if before.request(kind).is_open and not request.is_open:
                 self.request_ended.emit(kind, request)
 
+    def _of_current_engine(self, batch: list[Envelope]) -> list[Envelope]:
+        """Return the events without those of an engine that is no longer used."""
+        if not self._marker:
+            return batch
+        names = [envelope.run for envelope in batch]
+        if self._marker not in names:
+            return []
+        start = names.index(self._marker)
+        self._marker = ""
+        return batch[start + 1 :]
+
     def _on_run_ended(self, run: RunState) -> None:
         self._clock.stop()
-        ended = replace(run, can_go_on=has_saved_state(run.folder))
+        can_go_on = not run.computer and has_saved_state(run.folder)
+        ended = replace(run, can_go_on=can_go_on)
         state = replace(app_state.with_pace(self.state), run=ended)
         # The checks of the destinations find the new export.
         self._set(self._checked(state))
@@ -253,26 +305,31 @@ class Session(JobEditor):
         self.run_ended.emit(ended)
 
     def _start(
-        self, config: RunConfig, folder: Path, planned: Mapping[Stage, float]
+        self, config: RunConfig, folder: PurePath, planned: Mapping[Stage, float]
     ) -> RunState:
         run_id = self.new_id("run")
-        self.send(StartRun(run=run_id, config=config, folder=str(folder)))
+        path = folder.as_posix() if self.state.computer else str(folder)
+        self.send(StartRun(run=run_id, config=config, folder=path))
         self._clock.start()
-        return run_state.requested(
-            run_id, config, str(folder), time.time(), planned=planned
-        )
+        run = run_state.requested(run_id, config, path, time.time(), planned=planned)
+        return replace(run, computer=self.state.computer)
 
     def _resume(self, earlier: RunState) -> RunState:
         run_id = self.new_id("run")
         self.send(ResumeRun(run=run_id, folder=earlier.folder))
         self._clock.start()
         now = time.time()
-        return run_state.resume_requested(run_id, earlier, now, _saved_seconds(earlier))
+        seconds = 0.0 if self.state.computer else _saved_seconds(earlier)
+        run = run_state.resume_requested(run_id, earlier, now, seconds)
+        return replace(run, computer=self.state.computer)
 
     def _probe(self) -> None:
         self.send(ProbeMachine(run=self.new_id("probe")))
 
-    def _new_folder(self, config: RunConfig) -> Path:
+    def _new_folder(self, config: RunConfig) -> PurePath:
+        if self.state.computer:
+            name = new_run_folder(Path(), config.model.source).name
+            return PurePosixPath(self.state.runs_folder) / name
         parent = paths.expanded(self.state.run_parent)
         return new_run_folder(parent, config.model.source)
 

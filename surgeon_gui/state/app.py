@@ -17,7 +17,15 @@ import msgspec
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.presets import Preset
 from surgeon_engine.api.config.run import Device, RunConfig
-from surgeon_engine.api.messages.events import EngineReady, Envelope, Event, Failed
+from surgeon_engine.api.messages.events import (
+    Attached,
+    ConnectionChanged,
+    ConnectionStatus,
+    EngineReady,
+    Envelope,
+    Event,
+    Failed,
+)
 from surgeon_engine.api.messages.machine import Machine, MachineProbed
 from surgeon_engine.api.messages.run import Exported
 from surgeon_engine.api.messages.sources import ModelInspected, ModelSummary
@@ -63,6 +71,10 @@ class AppState:
     model_is_chosen: bool = False
     default_device: Device = Device.AUTO  # of new jobs
     run_parent: str = ""  # the folder of the run folders
+    computer: str = ""  # of the engine, as OpenSSH names it; empty: this one
+    connection: ConnectionChanged | None = None  # with that computer
+    attached: Attached | None = None  # what that computer is
+    remote_runs: str = ""  # the folder of the run folders there; empty: the default
     job_file: str = ""  # the file of the unchanged draft
     engine: Engine = Engine.STARTING
     ready: EngineReady | None = None
@@ -108,6 +120,20 @@ class AppState:
     def task(self) -> RequestKind | None:
         """Return the kind of the request that occupies the engine."""
         return next((kind for kind in _TASKS if self.request(kind).is_open), None)
+
+    @property
+    def is_connected(self) -> bool:
+        """True if the engine is on this computer, or there is a connection with it."""
+        status = self.connection.status if self.connection is not None else None
+        return not self.computer or status is ConnectionStatus.CONNECTED
+
+    @property
+    def runs_folder(self) -> str:
+        """Return the folder of further runs, on the computer of the engine."""
+        if not self.computer:
+            return self.run_parent
+        default = self.attached.runs_folder if self.attached is not None else ""
+        return self.remote_runs or default
 
     @property
     def is_busy(self) -> bool:
@@ -166,7 +192,52 @@ def _with_engine(state: AppState, event: Event) -> AppState:
         return replace(state, engine=Engine.READY, ready=event)
     if isinstance(event, Failed):
         return replace(state, engine=Engine.UNAVAILABLE, notice=event)
+    if isinstance(event, ConnectionChanged) and event.computer == state.computer:
+        return replace(state, connection=_with_reason(event, state.connection))
+    if isinstance(event, Attached) and state.computer:
+        return _with_attached(state, event)
     return state
+
+
+def _with_reason(
+    event: ConnectionChanged, before: ConnectionChanged | None
+) -> ConnectionChanged:
+    """Return a change that keeps, during another attempt, why the last one failed."""
+    if event.status is not ConnectionStatus.CONNECTING or before is None:
+        return event
+    return msgspec.structs.replace(event, message=before.message, hint=before.hint)
+
+
+def _with_attached(state: AppState, attached: Attached) -> AppState:
+    """Return the state with another computer, and the run that goes on there."""
+    if attached.run is not None:
+        command, began = attached.run, attached.began
+        run = run_state.requested(command.run, command.config, command.folder, began)
+        for envelope in attached.earlier:  # of the processes before
+            own = msgspec.structs.replace(envelope, run=run.run)
+            run = run_state.apply(run, own)
+        state = with_run(state, replace(run, computer=state.computer))
+    return replace(state, attached=attached)
+
+
+def with_computer(state: AppState, computer: str, remote_runs: str) -> AppState:
+    """Return the state after another computer was chosen; empty: this one.
+
+    What is known of the model, the machine and the run is of the one before.
+    """
+    return replace(
+        with_run(state, RunState()),
+        computer=computer,
+        remote_runs=remote_runs,
+        connection=None,
+        attached=None,
+        engine=Engine.STARTING,
+        ready=None,
+        machine=None,
+        resource_check=None,
+        facts=None,
+        requests={},
+    )
 
 
 def _with_response(

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from surgeon_engine.api.messages.benchmark import Measured
 from surgeon_engine.api.messages.events import (
     Cancelled,
+    ConnectionChanged,
+    ConnectionStatus,
     EngineReady,
     Envelope,
     Failed,
@@ -64,10 +66,20 @@ def _describe(envelope: Envelope) -> tuple[Level, str]:
             return Level.INFO, tr("Paused.")
         case Resumed():
             return Level.INFO, tr("Resumed.")
+        case ConnectionChanged() as changed:
+            return _describe_connection(changed)
         case Exported() | Measured() as result:
             return Level.INFO, _describe_result(result)
         case event:
             return Level.INFO, _describe_progress(event)
+
+
+def _describe_connection(changed: ConnectionChanged) -> tuple[Level, str]:
+    if changed.status is ConnectionStatus.CONNECTED:
+        text = tr("Connected with {computer}.").format(computer=changed.computer)
+        return Level.INFO, text
+    level = Level.WARNING if changed.status is ConnectionStatus.LOST else Level.ERROR
+    return level, f"{changed.message} {changed.hint}".strip()
 
 
 def _describe_result(event: Exported | Measured) -> str:

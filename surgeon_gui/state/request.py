@@ -6,32 +6,11 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Generic, Self, TypeVar
 
-from surgeon_engine.api.messages.benchmark import Measured
-from surgeon_engine.api.messages.diagnosis import Diagnosed
+from surgeon_engine.api.messages.connection import RESPONSES
 from surgeon_engine.api.messages.events import Cancelled, Event, Failed
-from surgeon_engine.api.messages.generation import Generated
-from surgeon_engine.api.messages.run import Exported, Progressed, Stage, StageStarted
-from surgeon_engine.api.messages.sources import (
-    HubSearched,
-    ModelDownloaded,
-    ModelInspected,
-    TextDescribed,
-    TextPreviewed,
-)
+from surgeon_engine.api.messages.run import Progressed, Stage, StageStarted
 
 Response = TypeVar("Response")  # the event that answers the request
-
-RESPONSES = (
-    ModelInspected,
-    ModelDownloaded,
-    HubSearched,
-    TextDescribed,
-    TextPreviewed,
-    Exported,
-    Measured,
-    Diagnosed,
-    Generated,
-)
 
 
 class RequestKind(Enum):
@@ -45,6 +24,8 @@ class RequestKind(Enum):
     SAVE = "save"
     MEASUREMENT = "measure"
     DIAGNOSIS = "diagnose"
+    FILES = "files"  # of another computer
+    RUNS = "runs"  # of another computer
 
 
 @dataclass(frozen=True, slots=True)

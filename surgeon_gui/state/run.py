@@ -143,6 +143,7 @@ class RunState:
     memory: MemoryLog = field(default_factory=MemoryLog)
     # The maximum memory of each stage.
     peaks: Mapping[Stage, MemorySampled] = field(default_factory=dict, hash=False)
+    computer: str = ""  # that has its files; empty: this one
 
     @property
     def evaluation(self) -> Evaluation | None:

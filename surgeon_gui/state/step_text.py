@@ -28,7 +28,7 @@ from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.runs.text import title_of
 from surgeon_gui.state.sources import reading
-from surgeon_gui.state.sources.resolver import is_to_be_downloaded
+from surgeon_gui.state.sources.reading import needs_download
 from surgeon_gui.state.sources.text import (
     download_brief,
     download_error,
@@ -98,11 +98,24 @@ def plan_or_hint(state: AppState, obstacle: str) -> str:
         return _obstacle_of_step(state, obstacle) or obstacle
     assert state.model is not None
     needs = resource_text.describe_needs(state.resource_check)
-    sentence = f"{describe_plan(state.config, state.model)} {needs}".strip()
+    parts = (describe_plan(state.config, state.model), needs, _place(state))
+    sentence = " ".join(part for part in parts if part)
     return (
         tr("Next run: {sentence}").format(sentence=sentence)
         if state.shows_run
         else sentence
+    )
+
+
+def _place(state: AppState) -> str:
+    """Return on which other computer a run computes; empty if on this one."""
+    if not state.computer:
+        return ""
+    machine = state.machine
+    if machine is None or not machine.computes_on_gpu(state.config.model.device):
+        return tr("It runs on {computer}.").format(computer=state.computer)
+    return tr("It runs on {computer} ({gpu}).").format(
+        computer=state.computer, gpu=machine.gpu_name
     )
 
 
@@ -377,7 +390,7 @@ def stage_progress(stage: Stage | None, done: int, total: int) -> str:
 def _hub_view(state: AppState) -> StepView | None:
     """Return the header while the model is downloading or not yet downloaded."""
     source = state.config.model.source
-    if not state.model_is_chosen or not is_to_be_downloaded(source):
+    if not needs_download(state):
         return None
     if state.download.is_open and state.download.source == source:
         return StepView(Mark.BUSY, download_brief(state.download))

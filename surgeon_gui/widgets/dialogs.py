@@ -31,8 +31,29 @@ _NEW_FILES = {
 _OnChosen = Callable[[str], None]
 
 
-def ask_folder(parent: QWidget, title: str, start: str, on_chosen: _OnChosen) -> None:
-    """Ask for a folder."""
+# Asks for a file or folder of another computer: its parent, the title, whether a file
+# is asked for, and the slot.
+_AskElsewhere = Callable[[QWidget, str, bool, _OnChosen], None]
+_elsewhere: list[_AskElsewhere] = []
+
+
+def ask_elsewhere(ask: _AskElsewhere | None) -> None:
+    """Set how files of the engine are asked for while it is on another computer."""
+    _elsewhere[:] = [] if ask is None else [ask]
+
+
+def ask_folder(
+    parent: QWidget,
+    title: str,
+    start: str,
+    on_chosen: _OnChosen,
+    *,
+    of_engine: bool = False,
+) -> None:
+    """Ask for a folder; `of_engine`: on the engine's computer."""
+    if of_engine and _elsewhere:
+        _elsewhere[0](parent, title, False, on_chosen)
+        return
     dialog = QFileDialog(parent, title, start)
     dialog.setFileMode(QFileDialog.FileMode.Directory)
     dialog.setOption(QFileDialog.Option.ShowDirsOnly)
@@ -40,9 +61,18 @@ def ask_folder(parent: QWidget, title: str, start: str, on_chosen: _OnChosen) ->
 
 
 def ask_file(
-    parent: QWidget, title: str, start: str, kinds: str, on_chosen: _OnChosen
+    parent: QWidget,
+    title: str,
+    start: str,
+    kinds: str,
+    on_chosen: _OnChosen,
+    *,
+    of_engine: bool = False,
 ) -> None:
-    """Ask for an existing file."""
+    """Ask for an existing file; `of_engine`: on the engine's computer."""
+    if of_engine and _elsewhere:
+        _elsewhere[0](parent, title, True, on_chosen)
+        return
     dialog = QFileDialog(parent, title, start, kinds)
     dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
     _open(dialog, on_chosen)

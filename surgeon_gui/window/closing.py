@@ -184,6 +184,8 @@ class CloseQuestion(QObject):
 
 
 def _is_active(task: RequestKind | None, state: AppState) -> bool:
+    if state.computer and task in (None, RequestKind.SAVE):
+        return False  # it goes on there
     if task is None:
         return state.run.status.is_busy
     return state.request(task).is_open

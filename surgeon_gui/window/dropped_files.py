@@ -29,6 +29,16 @@ def text_in(urls: list[QUrl]) -> str:
     return ""
 
 
+def elsewhere(computer: str) -> Failed:
+    """Return the error about files that are not on the engine's computer."""
+    return Failed(
+        tr("The file is on this computer, and the engine on {computer}.").format(
+            computer=computer
+        ),
+        tr("Copy it there and choose it by its path, or choose This computer."),
+    )
+
+
 def unusable(urls: list[QUrl]) -> Failed:
     """Return the error about files that are neither model nor text."""
     name = next((url.fileName() or url.toString() for url in urls), "")

@@ -26,6 +26,8 @@ from surgeon_gui.widgets.dialogs import ask_new_file
 from surgeon_gui.window.log_view import LogView
 from surgeon_gui.window.menus import Menus
 
+_PRIVATE = ("computers", "computer")  # names of computers and users
+
 
 class HelpMenu(QObject):
     """Open the help dialogs and write the debug bundle."""
@@ -143,6 +145,7 @@ def make_bundle(state: AppState, settings: Settings, log: LogView) -> Bundle:
     stored_settings = {
         field.name: _to_json(getattr(settings, field.name))
         for field in dataclasses.fields(settings)
+        if field.name not in _PRIVATE
     }
     texts = {
         "about.txt": "\n".join(about) + "\n",
@@ -150,7 +153,8 @@ def make_bundle(state: AppState, settings: Settings, log: LogView) -> Bundle:
         "settings.json": json.dumps(stored_settings, indent=2) + "\n",
         "job.toml": config_to_toml(state.config),
     }
-    return Bundle(texts, state.shown_run.folder)
+    run = state.shown_run
+    return Bundle(texts, "" if run.computer else run.folder)
 
 
 def _to_json(value: object) -> object:

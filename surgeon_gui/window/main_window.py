@@ -33,6 +33,7 @@ from surgeon_gui.base.paths import is_folder
 from surgeon_gui.base.settings import Settings, default_run_parent
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
+from surgeon_gui.controllers.computers import client_of
 from surgeon_gui.controllers.engine_thread import EngineThread
 from surgeon_gui.controllers.playground import Playground
 from surgeon_gui.controllers.queue import QueueController
@@ -74,9 +75,10 @@ from surgeon_gui.window.action_strip import ActionStrip
 from surgeon_gui.window.analysis_tabs import AnalysisTabs
 from surgeon_gui.window.central_tabs import CentralTabs
 from surgeon_gui.window.closing import CloseQuestion
+from surgeon_gui.window.computers import ComputersMenu
 from surgeon_gui.window.desktop_integration import DesktopIntegration
 from surgeon_gui.window.docks import DockPlacement, Docks
-from surgeon_gui.window.dropped_files import model_in, text_in, unusable
+from surgeon_gui.window.dropped_files import elsewhere, model_in, text_in, unusable
 from surgeon_gui.window.empty_state import EmptyState
 from surgeon_gui.window.help_menu import HelpMenu
 from surgeon_gui.window.history import History
@@ -119,7 +121,12 @@ class MainWindow(QMainWindow):
         parent = run_parent or Path(self.settings.run_parent or default_run_parent())
         self._initial_run_parent = str(parent)
         self.session = Session(
-            engine, parent, self, pace=self.settings.pace, device=self.settings.device
+            engine,
+            parent,
+            self,
+            pace=self.settings.pace,
+            device=self.settings.device,
+            computer=self.settings.computer if client_of(self.settings) else "",
         )
         self._is_closing = False
         self._disabled: QWidget | None = None  # the last that has lost the focus so
@@ -180,7 +187,8 @@ class MainWindow(QMainWindow):
         """Load the job and open the run that were there when the window was closed."""
         with contextlib.suppress(ConfigError):  # from another version
             config = config_from_toml(self.settings.job)
-            if self.settings.job and not is_missing(config.model.source):
+            is_here = self.session.state.computer or not is_missing(config.model.source)
+            if self.settings.job and is_here:
                 self.session.load(config)
         if self.settings.open_run and is_folder(self.settings.open_run):
             self.open_run(Path(self.settings.open_run))
@@ -229,9 +237,11 @@ class MainWindow(QMainWindow):
         state = self.session.state
         is_chosen = state.model_is_chosen
         self.settings.job = config_to_toml(state.config) if is_chosen else ""
-        self.settings.open_run = state.shown_run.folder
+        shown = state.shown_run
+        self.settings.open_run = "" if shown.computer else shown.folder
         if self.session.state.run_parent != self._initial_run_parent:
             self.settings.run_parent = self.session.state.run_parent
+        self._computers.finish()
         self._engine.shut_down()
         self._model_page.sample_download.cancel()
         self._help_menu.finish_writing()
@@ -279,7 +289,9 @@ class MainWindow(QMainWindow):
     def dropEvent(self, event: QDropEvent) -> None:
         self._empty_state.show_drag(is_over=False)
         urls = event.mimeData().urls()
-        if model := model_in(urls):
+        if computer := self.session.state.computer:
+            self.session.show_problem(elsewhere(computer))
+        elif model := model_in(urls):
             self.session.choose_model(model)
         elif text_file := text_in(urls):
             self._calibration_page.choose_text(text_file)
@@ -297,11 +309,15 @@ class MainWindow(QMainWindow):
         self.setAcceptDrops(True)
 
     def _lay_out(self) -> None:
+        self._computers = ComputersMenu(
+            self.session, self.settings, self._menus.actions, self
+        )
         right = QWidget()
         column = QVBoxLayout(right)
         column.setContentsMargins(GAP, MARGIN, MARGIN, MARGIN)
         column.setSpacing(GAP)
         column.addWidget(self._error_bar)
+        column.addWidget(self._computers.bar)
         column.addWidget(self._history.resume_bar)
         column.addWidget(self._history.queue.bar)
         column.addWidget(self._history.bar)
@@ -402,6 +418,8 @@ class MainWindow(QMainWindow):
         self._recent.model_chosen.connect(self._model_page.choose)
         self._run_page.job_used.connect(self._on_job_used)
         self._history.runs.opened.connect(self._on_run_opened)
+        self._computers.fetched.connect(self._on_run_fetched)
+        self._model_page.computers_clicked.connect(self._computers.show_dialog)
 
     def _restore(self) -> None:
         self.resize(*_SIZE)
@@ -436,6 +454,7 @@ class MainWindow(QMainWindow):
         self._drawn = state
         has_views = state.model_is_chosen or state.shows_run
         self._tabs.show_tabs(has_views or self._history.has_comparison)
+        self._computers.redraw()
         self._model_page.show_openers(self._tabs.shows_tabs)
         self._empty_state.show_recent(self.settings.recent_models)
         self._live.show_run(state.shown_run, now)
@@ -465,9 +484,15 @@ class MainWindow(QMainWindow):
     def _on_request_ended(self, kind: RequestKind, request: Request[Any]) -> None:
         source = self.session.state.config.model.source
         is_inspected = kind is RequestKind.INSPECTION and request.response is not None
-        if is_inspected and source != DEMO:
+        if is_inspected and source != DEMO and not self.session.state.computer:
             self.settings.remember_model(source)
             self._recent.fill()
+
+    @Slot(str)
+    def _on_run_fetched(self, folder: str) -> None:
+        self._log.note(tr("The run was copied to {folder}.").format(folder=folder))
+        self._history.runs.refresh()
+        self._runs_dock.show()
 
     @Slot(str)
     def _on_job_used(self, path: str) -> None:
@@ -476,14 +501,16 @@ class MainWindow(QMainWindow):
 
     @Slot()
     def _on_run_opened(self) -> None:
-        self.settings.remember_run(self.session.state.shown_run.folder)
+        if not self.session.state.shown_run.computer:
+            self.settings.remember_run(self.session.state.shown_run.folder)
         self._recent.fill()
 
     @Slot(object)
     def _on_run_ended(self, run: RunState) -> None:
-        self.settings.pace = self.session.state.pace
-        self.settings.remember_run(run.folder)
-        self._recent.fill()
+        if not run.computer:
+            self.settings.pace = self.session.state.pace
+            self.settings.remember_run(run.folder)
+            self._recent.fill()
         if result_text.has_result(run) and not self._queue.holds(run):
             self._tabs.open_at_top("result_tab")
         self.run_ended.emit(run)
@@ -519,7 +546,8 @@ class MainWindow(QMainWindow):
 
     @Slot()
     def _on_sample_clicked(self) -> None:
-        if source := smollm2():
+        source = "" if self.session.state.computer else smollm2()
+        if source:
             self.session.load(self.session.new_config(source))
         else:
             self._model_page.use_sample()

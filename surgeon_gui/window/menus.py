@@ -55,7 +55,7 @@ class Menus:
             file,
             "- load_job_action save_job_action save_picture_action - "
             "report_html_action report_pdf_action - "
-            "preferences_action disk_space_action - quit_action",
+            "preferences_action computers_action disk_space_action - quit_action",
         )
         preferences = self.actions["preferences_action"]
         preferences.setMenuRole(QAction.MenuRole.PreferencesRole)

@@ -36,6 +36,8 @@ from surgeon_engine.api.messages.commands import (
     ExportRun,
     Generate,
     InspectModel,
+    ListFiles,
+    ListRuns,
     MeasureModels,
     Pause,
     PreviewText,
@@ -82,6 +84,7 @@ from surgeon_engine.api.messages.sources import (
 )
 from surgeon_engine.api.planning.target_size import file_dtype, goal_of
 from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.runtime.folders import listed
 from tests.helpers import fake_sources
 from tests.helpers.fake_live import Gate, costs, flood, memory
 from tests.helpers.fake_machine import COUPLED, COUPLINGS, PLENTY, machine
@@ -262,7 +265,10 @@ class FakeEngine:
             extra_pause = 0.0 if is_run else self._options.pause_after
             self._pause = self._options.pause + extra_pause
             try:
-                self._handle(command)
+                if isinstance(command, ListFiles | ListRuns):
+                    self._emit(listed(command))
+                else:
+                    self._handle(command)
             except InterruptedError:
                 self._emit(Cancelled())
             except _Failed:

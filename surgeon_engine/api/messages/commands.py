@@ -106,6 +106,18 @@ class ProbeMachine(_Command, frozen=True):
     """Measure speed and free memory of the machine. Response: `MachineProbed`."""
 
 
+class ListFiles(_Command, frozen=True):
+    """List a folder of the engine's computer. The response is `FilesListed`."""
+
+    folder: str  # ~ is the home folder of the user
+
+
+class ListRuns(_Command, frozen=True):
+    """List the runs in a folder of the engine's computer. Response: `RunsListed`."""
+
+    folder: str
+
+
 class StopAndKeep(_Command, frozen=True):
     """Stop a run after the current shot and export its model.
 
@@ -138,6 +150,8 @@ Command = (
     | Diagnose
     | Generate
     | ProbeMachine
+    | ListFiles
+    | ListRuns
     | StopAndKeep
     | Pause
     | Resume

@@ -11,7 +11,9 @@ from enum import Enum
 import msgspec
 
 from surgeon_engine.api.messages.benchmark import Measured
+from surgeon_engine.api.messages.commands import StartRun
 from surgeon_engine.api.messages.diagnosis import Diagnosed
+from surgeon_engine.api.messages.files import FilesListed, RunsListed
 from surgeon_engine.api.messages.generation import (
     Generated,
     ModelsLoaded,
@@ -54,12 +56,72 @@ class Level(Enum):
     ERROR = "error"
 
 
+class ConnectionStatus(Enum):
+    """The status of the connection with another computer."""
+
+    CONNECTING = "connecting"
+    CONNECTED = "connected"
+    LOST = "lost"  # it is tried again
+    FAILED = "failed"  # it is tried again when the user asks for it
+
+
 class EngineReady(msgspec.Struct, frozen=True, tag=True):
     """The engine has loaded its libraries and waits for commands."""
 
     versions: dict[str, str]
     device: str  # display name of the default device
     memory_bytes: int  # of that device
+
+
+class Attached(msgspec.Struct, frozen=True, tag=True):
+    """The keeper of a detached engine has accepted a client; its first line.
+
+    A client that was attached to this session before gets the lines that it has not
+    received. Another one gets those since the start of the run that is in progress, or
+    that has ended while no client was there.
+    """
+
+    session: str  # of the keeper
+    version: str  # of Surgeon
+    computer: str  # its name
+    home: str  # folder of the user
+    runs_folder: str  # the default
+    next: int  # number of the line that follows
+    is_known: bool = False  # the client was the latest one of this session
+    accepted: int = 0  # commands of this client so far
+    run: StartRun | None = None  # the run whose lines follow
+    began: float = 0.0  # the time of that command, in seconds since the epoch
+    earlier: tuple[Envelope, ...] = ()  # of a resumed run, without its progress
+    ready: EngineReady | None = None  # None: the engine is being started
+
+
+class Ping(msgspec.Struct, frozen=True, tag=True):
+    """The keeper asks a client to respond with `Pong`."""
+
+
+class Refused(msgspec.Struct, frozen=True, tag=True):
+    """The keeper does not accept a client."""
+
+    message: str
+    hint: str
+
+
+class EngineEnded(msgspec.Struct, frozen=True, tag=True):
+    """A detached engine has ended unexpectedly; the last line of its keeper."""
+
+    message: str
+    details: str  # its last error output
+
+
+class ConnectionChanged(msgspec.Struct, frozen=True, tag=True):
+    """The connection with another computer has changed; sent by the client itself."""
+
+    status: ConnectionStatus
+    computer: str
+    message: str = ""  # what is wrong
+    hint: str = ""  # what the user can do
+    attempt: int = 0  # that follows, counted from 1
+    attempts: int = 0  # after which it is not tried again
 
 
 class Logged(msgspec.Struct, frozen=True, tag=True):
@@ -83,6 +145,13 @@ class Cancelled(msgspec.Struct, frozen=True, tag=True):
 
 Event = (
     EngineReady
+    | Attached
+    | Ping
+    | Refused
+    | EngineEnded
+    | ConnectionChanged
+    | FilesListed
+    | RunsListed
     | ModelInspected
     | Downloading
     | ModelDownloaded

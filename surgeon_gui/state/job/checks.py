@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath
 from typing import NamedTuple
 
 from surgeon_engine.api.config.calibration import CalibrationConfig, real_name
@@ -45,9 +45,22 @@ _BUSY_REASONS = {
 
 
 def find_problems(
-    config: RunConfig, model: ModelSummary | None, run_parent: str
+    config: RunConfig,
+    model: ModelSummary | None,
+    run_parent: str,
+    *,
+    is_remote: bool = False,
 ) -> dict[Step, str]:
-    """Return the problems of a job by step, without steps that have none."""
+    """Return the problems of a job by step, without steps that have none.
+
+    If the engine is on another computer, only the engine can look for the files.
+    """
+    if is_remote:
+        found = {
+            Step.TARGET: target_problem(config, model).text,
+            Step.EXPORT: file_formats.format_problem(config, model),
+        }
+        return {step: problem for step, problem in found.items() if problem}
     found = {
         Step.MODEL: _model_problem(config),
         Step.CALIBRATION: calibration_problem(config, model).text,
@@ -84,7 +97,7 @@ def draft_obstacle(state: AppState) -> str:
 
 def save_obstacle(state: AppState) -> str:
     """Return why the result cannot be saved in another format; empty if it can."""
-    if obstacle := engine_obstacle(state):
+    if obstacle := engine_obstacle(state) or place_obstacle(state):
         return obstacle
     if state.run.status is not Status.FINISHED or state.run.exported is None:
         return tr("Only the export of a finished run can be saved in another format.")
@@ -101,7 +114,9 @@ def save_obstacle(state: AppState) -> str:
 
 def save_problem(state: AppState) -> str:
     """Return the problem of the folder to save the result to; empty if none."""
-    exported, destination = state.run.exported, save_destination(state)
+    if state.computer:
+        return ""
+    exported, destination = state.run.exported, Path(save_destination(state))
     if exported is None:
         return ""
     if paths.expanded(exported.folder).is_relative_to(destination):
@@ -120,16 +135,18 @@ def save_problem(state: AppState) -> str:
     return ""
 
 
-def save_destination(state: AppState) -> Path:
+def save_destination(state: AppState) -> PurePath:
     """Return the folder to save the result to."""
     config = state.save_config
     default = file_formats.default_folder(state.run.folder, config.format)
+    if state.computer:
+        return PurePosixPath(config.folder or default)
     return paths.expanded(config.folder or default)
 
 
 def measure_obstacle(state: AppState) -> str:
     """Return why the speed of the result cannot be measured; empty if it can."""
-    if obstacle := engine_obstacle(state):
+    if obstacle := engine_obstacle(state) or place_obstacle(state):
         return obstacle
     exported = state.run.exported
     if state.run.status is not Status.FINISHED or exported is None:
@@ -144,6 +161,8 @@ def measure_obstacle(state: AppState) -> str:
 
 def diagnosis_obstacle(state: AppState) -> str:
     """Return why the model cannot be diagnosed; empty if it can."""
+    if state.computer:
+        return tr("A diagnosis needs its files here. Choose This computer for it.")
     steps = (Step.MODEL, Step.CALIBRATION, Step.TARGET)  # a diagnosis exports nothing
     problems = {s: p for s, p in state.problems.items() if s in steps}
     return start_obstacle(replace(state, problems=problems))
@@ -157,10 +176,23 @@ def engine_obstacle(state: AppState) -> str:
         return _BUSY_REASONS[state.task]
     if state.engine is Engine.UNAVAILABLE:
         return tr("The engine is not available. Restart Surgeon.")
+    if not state.is_connected:
+        return tr("There is no connection with {computer}.").format(
+            computer=state.computer
+        )
     return ""
 
 
-def is_in_export_folder(config: RunConfig, folder: Path) -> bool:
+def place_obstacle(state: AppState) -> str:
+    """Return that the shown run is on another computer than the engine."""
+    if state.run.computer == state.computer or not state.shows_run:
+        return ""
+    return tr("This run is not on {computer}: choose its computer first.").format(
+        computer=state.computer or tr("this computer")
+    )
+
+
+def is_in_export_folder(config: RunConfig, folder: PurePath) -> bool:
     """Return True if `folder` is the destination of the export or is inside it."""
     if not config.export.folder:
         return False
@@ -313,9 +345,11 @@ def _run_problem(run_parent: str) -> str:
     return text.format(path=unwritable)
 
 
-def can_replace(config: RunConfig, run_parent: str) -> bool:
+def can_replace(config: RunConfig, run_parent: str, *, is_remote: bool = False) -> bool:
     """Return True if the destination is occupied and may be replaced on consent."""
     folder = config.export.folder
+    if is_remote:
+        return False
     if config.export.replace or is_in_export_folder(config, paths.expanded(run_parent)):
         return False
     if not folder or _protected_content(paths.expanded(folder), config.model.source):

@@ -47,7 +47,7 @@ def check_draft(state: AppState) -> ResourceCheck | None:
     """Check the resources for the draft; None if model or machine are unknown."""
     if state.model is None or state.machine is None or Step.TARGET in state.rejected:
         return None
-    free = free_disk(state.config, state.run_parent)
+    free = _free_disk_of(state)
     return check_resources(state.config, state.model, state.machine, free)
 
 
@@ -55,8 +55,13 @@ def adjusted_draft(state: AppState) -> AdjustedConfig | None:
     """Return the draft with settings that fit; None if none do or it is unknown."""
     if state.model is None or state.machine is None:
         return None
-    free = free_disk(state.config, state.run_parent)
+    free = _free_disk_of(state)
     return settings_that_fit(state.config, state.model, state.machine, free)
+
+
+def _free_disk_of(state: AppState) -> int | None:
+    """Return the free bytes for the draft; None: unknown, as on another computer."""
+    return None if state.computer else free_disk(state.config, state.run_parent)
 
 
 def free_disk(config: RunConfig, run_parent: str) -> int | None:

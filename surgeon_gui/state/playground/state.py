@@ -23,7 +23,7 @@ from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_gui.base import paths
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.app import AppState
-from surgeon_gui.state.job.checks import engine_obstacle
+from surgeon_gui.state.job.checks import engine_obstacle, place_obstacle
 from surgeon_gui.state.request import Request
 from surgeon_gui.state.run import RunState, Status
 
@@ -164,7 +164,7 @@ def models_of_run(run: RunState) -> Models:
 
 def obstacle(state: PlaygroundState, app: AppState) -> str:
     """Return why no text can be generated; empty if it can."""
-    if busy := engine_obstacle(app):
+    if busy := engine_obstacle(app) or place_obstacle(app):
         return busy
     if state.question.is_open:
         return tr("Both models are generating text.")

@@ -20,6 +20,8 @@ from surgeon_gui.state.queue.state import QueuedRun, QueueState
 
 def add_obstacle(state: AppState, queue: QueueState) -> str:
     """Return why the draft cannot be added to the queue; empty if it can."""
+    if state.computer:
+        return tr("The queue works on this computer only.")
     return draft_obstacle(state) or _destination_obstacle(state.config, queue)
 
 

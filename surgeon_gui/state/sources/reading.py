@@ -9,7 +9,7 @@ from surgeon_engine.api.config.calibration import BUILTIN_TEXT, CalibrationConfi
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.app import AppState, Engine, Step
 from surgeon_gui.state.request import RequestKind
-from surgeon_gui.state.sources.resolver import is_small_file
+from surgeon_gui.state.sources.resolver import is_small_file, is_to_be_downloaded
 from surgeon_gui.state.sources.text import facts_problem
 from surgeon_gui.text.labels import source_name
 
@@ -27,6 +27,18 @@ def is_text_due(state: AppState) -> bool:
     request = state.request(RequestKind.PREVIEW)
     is_due = request.is_open or not request.id
     return is_due and _is_read_before(state.config.calibration)
+
+
+def needs_download(state: AppState) -> bool:
+    """Return True if the model is on the Hub and has to be downloaded first.
+
+    Only its engine can look into the cache of another computer.
+    """
+    source = state.config.model.source
+    if not state.model_is_chosen or not is_to_be_downloaded(source):
+        return False
+    has_failed = state.request(RequestKind.INSPECTION).error is not None
+    return has_failed if state.computer else True
 
 
 def wait_note(state: AppState) -> str:

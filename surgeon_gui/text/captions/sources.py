@@ -8,6 +8,9 @@ from surgeon_gui.text.captions.caption import Caption
 MAX_RECENT_SHOWN = 4  # recent models on the first screen
 
 CAPTIONS = {
+    "computers_button": Caption(
+        tr("Computers…"), tr("Choose the computer on which the engine runs.")
+    ),
     "empty_sample_button": Caption(
         tr("Try SmolLM2-135M-Instruct"),
         tr(

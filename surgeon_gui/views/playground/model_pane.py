@@ -110,11 +110,13 @@ class ModelPane(QWidget):
 
     @Slot()
     def _ask_for_folder(self) -> None:
-        ask_folder(self, tr("Choose a model"), "", self._on_chosen)
+        title = tr("Choose a model")
+        ask_folder(self, title, "", self._on_chosen, of_engine=True)
 
     @Slot()
     def _ask_for_file(self) -> None:
-        ask_file(self, tr("Choose a model"), "", MODEL_FILES, self._on_chosen)
+        title = tr("Choose a model")
+        ask_file(self, title, "", MODEL_FILES, self._on_chosen, of_engine=True)
 
     @Slot(str)
     def _on_chosen(self, source: str) -> None:

@@ -100,14 +100,15 @@ class Reports(QObject):
 
     def _ask(self, caption: str, name: str) -> None:
         if self.can_report:
-            folder = Path(self._session.state.shown_run.folder)
-            ask_new_file(
-                self._window, CAPTIONS[caption].spoken, str(folder / name), self.save
-            )
+            run = self._session.state.shown_run
+            path = name if run.computer else str(Path(run.folder) / name)
+            ask_new_file(self._window, CAPTIONS[caption].spoken, path, self.save)
 
     @Slot(object)
     def _on_run_ended(self, run: RunState) -> None:
         """Write a report into the folder of a run that completed."""
+        if run.computer:  # its folder is there
+            return
         folder = RunFolder(Path(run.folder))
         if run.status is Status.FINISHED and folder.report_path.exists():
             task = _ReportTask(run, self._name_of(run), folder.html_path)

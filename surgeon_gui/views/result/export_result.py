@@ -20,6 +20,7 @@ from surgeon_gui.views.steps.page import row_of
 from surgeon_gui.views.steps.run_page import open_folder
 from surgeon_gui.widgets.controls import (
     button,
+    enable_unless,
     heading,
     problem_label,
     show_problem,
@@ -69,6 +70,8 @@ class ExportResult(QWidget):
             else tr("Partial export of the pruned model")
         )
         self._open_button.setVisible(is_done)
+        elsewhere = tr("The files are on {computer}.").format(computer=run.computer)
+        enable_unless(self._open_button, elsewhere if run.computer else "")
         self.setVisible(is_done or bool(failure))
 
     @Slot()

@@ -9,6 +9,7 @@ from PySide6.QtCore import Slot
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from surgeon_engine.api.config.export import ExportConfig
+from surgeon_engine.api.messages.events import Failed
 from surgeon_gui.base import paths
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
@@ -80,7 +81,7 @@ class SaveSection(QWidget):
             partial(session.cancel_request, RequestKind.SAVE)
         )
         self._saved = SavedList()
-        self._saved.open_clicked.connect(open_folder)
+        self._saved.open_clicked.connect(self._on_open_clicked)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(GAP)
@@ -93,6 +94,15 @@ class SaveSection(QWidget):
         column.addWidget(self._progress)
         column.addWidget(self._note)
         column.addWidget(self._saved)
+
+    @Slot(str)
+    def _on_open_clicked(self, folder: str) -> None:
+        if computer := self._session.state.run.computer:
+            message = tr("The files are on {computer}.").format(computer=computer)
+            hint = tr("Copy the run from there (File > Computers).")
+            self._session.show_problem(Failed(message, hint))
+        else:
+            open_folder(folder)
 
     def show_state(self, state: AppState) -> None:
         """Show the available formats, the progress, and the saved files."""
@@ -135,7 +145,8 @@ class SaveSection(QWidget):
 
     @Slot()
     def _ask_for_folder(self) -> None:
-        ask_folder(self, tr("Choose a folder"), "", self._on_folder_edited)
+        title = tr("Choose a folder")
+        ask_folder(self, title, "", self._on_folder_edited, of_engine=True)
 
     @Slot()
     def _on_save_clicked(self) -> None:

@@ -111,6 +111,8 @@ class ResultView(QWidget):
         self._quality.show_facts(result_text.quality_facts(run))
         set_enabled(self._try, is_enabled=run.exported is not None)
         enable_unless(self._next, next_target_obstacle(run.config))
+        elsewhere = tr("The files are on {computer}.").format(computer=run.computer)
+        enable_unless(self._discard, elsewhere if run.computer else "")
 
     def _actions(self) -> QWidget:
         self._try = button("result_try_button", primary=True)

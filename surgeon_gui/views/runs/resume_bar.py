@@ -34,7 +34,7 @@ class ResumeBar(Bar):
     def _run(self) -> RunRecord | None:
         """The run to offer."""
         state, run = self._session.state, self._runs.state.to_resume
-        if run is None or state.is_busy:
+        if run is None or state.is_busy or state.computer:
             return None
         # The list is read again a moment after a run has ended.
         is_current = run.folder == state.run.folder

@@ -207,7 +207,8 @@ class CalibrationPage(Page):
         self.session.edit_calibration(replace(self._config, **changes))
 
     def _ask(self, on_chosen: Callable[[str], None]) -> None:
-        ask_file(self, tr("Choose a text"), "", TEXT_FILES, on_chosen)
+        title = tr("Choose a text")
+        ask_file(self, title, "", TEXT_FILES, on_chosen, of_engine=True)
 
     @property
     def _config(self) -> CalibrationConfig:

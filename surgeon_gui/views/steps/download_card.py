@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QVBoxLayout, QWidget
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.app import AppState
-from surgeon_gui.state.sources.resolver import is_to_be_downloaded
+from surgeon_gui.state.sources.reading import needs_download
 from surgeon_gui.state.sources.text import (
     download_line,
     download_obstacle,
@@ -62,9 +62,9 @@ class DownloadCard(QWidget):
     def show_state(self, state: AppState) -> None:
         """Show the download of the chosen model."""
         download, source = state.download, state.config.model.source
-        needs_download = state.model_is_chosen and is_to_be_downloaded(source)
-        self.setVisible(download.is_open or needs_download)
-        if not download.is_open and not needs_download:
+        is_due = needs_download(state)
+        self.setVisible(download.is_open or is_due)
+        if not download.is_open and not is_due:
             return
         is_own = download.source == source
         self._title.setText(download_title(download, source))

@@ -125,7 +125,8 @@ class ExportPage(Page):
 
     @Slot()
     def _ask_for_folder(self) -> None:
-        ask_folder(self, tr("Choose a folder"), "", self._on_folder_edited)
+        title = tr("Choose a folder")
+        ask_folder(self, title, "", self._on_folder_edited, of_engine=True)
 
     @Slot()
     def _on_replace_clicked(self) -> None:

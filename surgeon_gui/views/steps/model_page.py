@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from PySide6.QtCore import QSignalBlocker, Qt, Slot
+from PySide6.QtCore import QSignalBlocker, Qt, Signal, Slot
 from typing_extensions import override
 
 from surgeon_engine.api.config.run import ModelConfig
@@ -18,10 +18,9 @@ from surgeon_gui.controllers.sources import DownloadController
 from surgeon_gui.state.app import AppState, Step
 from surgeon_gui.state.export_text import problem_of
 from surgeon_gui.state.request import RequestKind
-from surgeon_gui.state.sources.reading import wait_note
+from surgeon_gui.state.sources.reading import needs_download, wait_note
 from surgeon_gui.state.sources.resolver import (
     is_missing,
-    is_to_be_downloaded,
     resolve_model,
 )
 from surgeon_gui.state.sources.samples import (
@@ -48,6 +47,7 @@ from surgeon_gui.widgets.controls import (
     choice_box,
     described,
     enable_unless,
+    line_label,
     mark_invalid,
     problem_label,
     progress_bar,
@@ -64,6 +64,8 @@ from surgeon_gui.widgets.tool_tips import plain_tip
 
 class ModelPage(Page):
     """The source of the model, and its properties."""
+
+    computers_clicked = Signal()
 
     def __init__(self, session: Session, settings: Settings) -> None:
         super().__init__(session)
@@ -90,9 +92,6 @@ class ModelPage(Page):
         self._problem = problem_label()
         self._problem.setObjectName("model_problem")
         self._download = DownloadCard()
-        self._downloads = DownloadController(session, self)
-        self._download.download_clicked.connect(self._downloads.start)
-        self._download.cancel_clicked.connect(self._downloads.cancel)
         self._note = text_label(quiet=True)
         self._note.setObjectName("model_note")
         self._facts = Facts("model_facts")
@@ -114,9 +113,20 @@ class ModelPage(Page):
         ):
             self.column.addWidget(widget)
         self.column.addWidget(self._form)
+        self._add_computer()
         self._connect_sample()
 
+    def _add_computer(self) -> None:
+        self._computer = line_label()
+        self._computer.setObjectName("computer_label")
+        computers = button("computers_button")
+        computers.clicked.connect(self.computers_clicked)
+        self.column.addLayout(row_of(self._computer, computers))
+
     def _connect_form(self) -> None:
+        self._downloads = DownloadController(self.session, self)
+        self._download.download_clicked.connect(self._downloads.start)
+        self._download.cancel_clicked.connect(self._downloads.cancel)
         self._form.edited.connect(self._on_form_edited)
         self._form.refused.connect(self._on_form_rejected)
 
@@ -136,6 +146,8 @@ class ModelPage(Page):
         self._form.show_config(state.config.model)
         several = state.machine is not None and state.machine.gpu_count > 1
         self._form.leave_out("gpus", not several and state.config.model.gpus == 1)
+        computer = state.computer or tr("this computer")
+        self._computer.setText(tr("Engine on {computer}").format(computer=computer))
         self._show_problem(state)
         self._download.show_state(state)
         is_open = state.request(RequestKind.INSPECTION).is_open
@@ -156,14 +168,16 @@ class ModelPage(Page):
     def ask_for_folder(self) -> None:
         """Ask for a model folder."""
         title = CAPTIONS["open_folder_action"].spoken
-        ask_folder(self, title, self._settings.last_folder, self._on_path_chosen)
+        start = self._settings.last_folder
+        ask_folder(self, title, start, self._on_path_chosen, of_engine=True)
 
     @Slot()
     def ask_for_gguf(self) -> None:
         """Ask for a .gguf file."""
         start = self._settings.last_folder
         title = CAPTIONS["open_gguf_action"].spoken
-        ask_file(self, title, start, MODEL_FILES, self._on_path_chosen)
+        chosen = self._on_path_chosen
+        ask_file(self, title, start, MODEL_FILES, chosen, of_engine=True)
 
     @Slot()
     def search_hub(self) -> None:
@@ -182,6 +196,12 @@ class ModelPage(Page):
         """Choose the pretrained sample, download it first, or cancel that."""
         if self.sample_download.is_busy:
             self.sample_download.cancel()
+        elif computer := self.session.state.computer:
+            message = tr(
+                "The sample is on this computer, and the engine on {computer}."
+            )
+            hint = tr("Choose a model there, or one of the Hugging Face Hub.")
+            self.session.show_problem(Failed(message.format(computer=computer), hint))
         elif source := smollm2():
             self.session.choose_model(source)
         else:
@@ -217,7 +237,9 @@ class ModelPage(Page):
     def choose(self, typed: str) -> None:
         """Choose a typed source, or a recent model."""
         source = resolve_model(typed.strip())
-        if source in self._settings.recent_models and is_missing(source):
+        is_local = not self.session.state.computer
+        is_recent = source in self._settings.recent_models
+        if is_local and is_recent and is_missing(source):
             self._settings.forget_model(source)
             message = tr("{name} is no longer at {source}.").format(
                 name=source_name(source), source=source
@@ -229,7 +251,8 @@ class ModelPage(Page):
 
     @Slot(str)
     def _on_path_chosen(self, path: str) -> None:
-        self._settings.remember_folder_of(path)
+        if not self.session.state.computer:
+            self._settings.remember_folder_of(path)
         self.session.choose_model(path)
 
     @Slot()
@@ -278,7 +301,7 @@ class ModelPage(Page):
 
 def _problem(state: AppState) -> str:
     """Return the problem with the model; the card handles one to be downloaded."""
-    if not state.model_is_chosen or is_to_be_downloaded(state.config.model.source):
+    if not state.model_is_chosen or needs_download(state):
         return ""
     failure = problem_of(state.request(RequestKind.INSPECTION))
     return failure or state.problems.get(Step.MODEL, "") or facts_problem(state)

@@ -107,7 +107,8 @@ class MoreTexts(QWidget):
 
     @Slot()
     def _on_file_clicked(self) -> None:
-        ask_file(self, tr("Choose a text"), "", FURTHER_TEXT_FILES, self._on_chosen)
+        title, kinds = tr("Choose a text"), FURTHER_TEXT_FILES
+        ask_file(self, title, "", kinds, self._on_chosen, of_engine=True)
 
     @Slot(str)
     def _on_chosen(self, text: str) -> None:

@@ -84,7 +84,7 @@ class RunPage(Page):
     @override
     def show_state(self, state: AppState) -> None:
         if not self._parent_edit.hasFocus():
-            self._parent_edit.setText(state.run_parent)
+            self._parent_edit.setText(state.runs_folder)
             self._parent_edit.setCursorPosition(0)
         self._samples.show_config(state.config.samples)
         problem = "" if state.run.status.is_busy else state.problems.get(Step.RUN, "")
@@ -102,6 +102,8 @@ class RunPage(Page):
         self._folder.setText(run.folder)
         self._folder.setVisible(state.shows_run)
         self._open_button.setVisible(state.shows_run)
+        elsewhere = tr("The run is on {computer}.").format(computer=run.computer)
+        enable_unless(self._open_button, elsewhere if run.computer else "")
 
     @Slot()
     def ask_where_to_save_job(self) -> None:
@@ -146,13 +148,14 @@ class RunPage(Page):
     @Slot()
     def _on_parent_edited(self) -> None:
         if folder := self._parent_edit.text().strip():
-            self.session.set_run_parent(folder)
+            self.session.set_runs_folder(folder)
 
     @Slot()
     def _on_choose_clicked(self) -> None:
-        start = self.session.state.run_parent
+        start = self.session.state.runs_folder
         title = CAPTIONS["run_parent_button"].tip
-        ask_folder(self, title, start, self.session.set_run_parent)
+        set_parent = self.session.set_runs_folder
+        ask_folder(self, title, start, set_parent, of_engine=True)
 
     @Slot()
     def _on_copy_clicked(self) -> None:

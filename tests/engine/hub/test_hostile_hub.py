@@ -186,8 +186,8 @@ def test_another_server_gets_no_token(hub, written):
         page = f"/someone/tiny/resolve/{COMMIT}/{WEIGHTS}"
         hub.redirects[WEIGHTS] = other.address + page
         assert (fetch() / WEIGHTS).read_bytes() == FILES[WEIGHTS]
-        assert other.sent == {WEIGHTS: len(FILES[WEIGHTS])}
-        assert other.tokens == set()
+    assert other.sent == {WEIGHTS: len(FILES[WEIGHTS])}
+    assert other.tokens == set()
     assert hub.tokens == {TOKEN}
 
 

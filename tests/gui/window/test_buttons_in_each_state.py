@@ -126,7 +126,8 @@ SPECIFICATION = (
         "theme_dark_action language_system_action language_en_action "
         "language_de_action reset_layout_action commands_action show_hint_action "
         "save_bundle_action save_picture_action about_action quit_action "
-        "preferences_action disk_space_action guide_action "
+        "preferences_action computers_action disk_space_action guide_action "
+        "computers_button "
         "go_model_action go_calibration_action go_target_action go_run_action "
         "go_export_action",
     ),
@@ -249,9 +250,10 @@ SPECIFICATION = (
     ),
     (
         NEVER,
-        "They need a previous action: a diagnosis, a queue, a report, an undo.",
+        "They need a previous action: a diagnosis, a report, a lost connection.",
         chart_controls("sensitivity", "forecast", "planned")
-        + " queue_start_button queue_start_action queue_more_button "
+        + " connection_again_button connection_computers_button"
+        " queue_start_button queue_start_action queue_more_button "
         "queue_clear_action queue_resume_button queue_later_button "
         "playground_original_copy_button playground_pruned_copy_button "
         "playground_new_seed_button playground_run_button copy_command_button "

@@ -129,7 +129,13 @@ def test_only_different_settings_are_listed(runs):
     titles, *rows = comparison.differences(runs)
     assert titles[1:] == ("a", "b", "c")
     table = {row[0]: row[1:] for row in rows}
-    assert set(table) == {"What to prune", "Sparsity", "Shots"}
+    assert set(table) == {
+        "What to prune",
+        "Sparsity",
+        "Shots",
+        "Whole blocks",
+        "Attentions and MLPs",
+    }
     assert table["What to prune"] == (
         "Heads and neurons",
         "Heads and neurons",

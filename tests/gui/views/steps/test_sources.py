@@ -456,7 +456,7 @@ def calibrating(qtbot, window):
 
 def add_file(window, monkeypatch, path):
     monkeypatch.setattr(
-        more_texts, "ask_file", lambda parent, *texts: texts[-1](str(path))
+        more_texts, "ask_file", lambda parent, *texts, **_: texts[-1](str(path))
     )
     path.write_text("A text.")
     click(window, "more_file_button")

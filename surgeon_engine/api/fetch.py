@@ -1,0 +1,153 @@
+"""Copy a run from another computer with sftp, complete or not at all."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path, PurePosixPath
+
+from surgeon_engine.api.files import size_of_folder, write_folder_atomically
+from surgeon_engine.api.json_process import ProcessExit, kill_process_tree
+from surgeon_engine.api.ssh import (
+    SSH_OPTIONS,
+    Computer,
+    ConnectionFailed,
+    printable,
+    problem_of,
+)
+
+# Without the model: what the list of runs, the charts and the report need.
+_SMALL_FILES = (
+    "run.toml",
+    "events.jsonl",
+    "report.json",
+    "report.html",
+    "name.txt",
+    "notes.txt",
+    "tags.txt",
+)
+_NEEDED = ("run.toml", "events.jsonl")
+_ARRIVED = ".arrived"
+_POLL_SECONDS = 0.2
+_SSH_FAILED = 255
+
+
+class FetchCancelled(Exception):
+    """The user has cancelled."""
+
+
+def fetch_run(
+    computer: Computer,
+    folder: str,
+    target: Path,
+    *,
+    with_model: bool,
+    progress: Callable[[int], None],
+    sftp: Sequence[str] = ("sftp", *SSH_OPTIONS),
+) -> None:
+    """Copy a run to `target`, which must not exist.
+
+    Args:
+        computer: The computer that has the run.
+        folder: The absolute path there.
+        target: The path here.
+        with_model: Whether its exports are copied, too.
+        progress: Called with the bytes that are here; it may raise `FetchCancelled`.
+            Nothing is kept then.
+        sftp: The program and its options.
+
+    Raises:
+        ConnectionFailed: The run cannot be copied.
+        FetchCancelled: It was cancelled.
+        OSError: The target cannot be written.
+    """
+    computer.check()
+    if not folder.isprintable() or not PurePosixPath(folder).is_absolute():
+        raise ConnectionFailed(
+            f"The path {printable(folder)} cannot be copied.", "Rename the folder."
+        )
+    if target.exists():
+        raise ConnectionFailed(
+            f"{target} exists already.",
+            "The run was copied before. To copy it again, move that folder away.",
+        )
+    with write_folder_atomically(target) as partial:
+        arrived = partial / _ARRIVED  # where sftp makes a folder of the same name
+        arrived.mkdir()
+        batch = _batch(folder, arrived, with_model=with_model)
+        command = (*sftp, "-b", "-", "--", computer.host)
+        _copy(command, batch, computer, lambda: progress(size_of_folder(partial)))
+        copied = arrived / PurePosixPath(folder).name if with_model else arrived
+        for each in tuple(copied.iterdir()) if copied.is_dir() else ():
+            each.rename(partial / each.name)
+        shutil.rmtree(arrived)
+        missing = [name for name in _NEEDED if not (partial / name).is_file()]
+        if missing:
+            raise ConnectionFailed(
+                f"{folder} on {computer.host} has no {missing[0]}: it is no run, or "
+                "was deleted.",
+                "Read the list of runs again.",
+            )
+        (partial / "process.json").unlink(missing_ok=True)  # of the other computer
+
+
+def _batch(folder: str, target: Path, *, with_model: bool) -> str:
+    """Return the commands of sftp."""
+    if with_model:
+        return f"get -rp {_quoted(folder)} {_quoted(str(target))}\n"
+    # A dash: a missing file is no error.
+    paths = [str(PurePosixPath(folder) / name) for name in _SMALL_FILES]
+    return "".join(f"-get -p {_quoted(x)} {_quoted(str(target))}\n" for x in paths)
+
+
+def _quoted(path: str) -> str:
+    """Return a path that sftp takes literally: quotes protect patterns, too."""
+    escaped = path.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _copy(
+    command: Sequence[str],
+    batch: str,
+    computer: Computer,
+    on_wait: Callable[[], None],
+) -> None:
+    with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as stderr:
+        stdin.write(batch.encode())
+        stdin.seek(0)
+        try:
+            process = subprocess.Popen(
+                command,
+                stdin=stdin,
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise ConnectionFailed(
+                f"sftp cannot be started: {error.strerror}.",
+                "It is a part of OpenSSH: install it.",
+            ) from error
+        try:
+            while process.poll() is None:
+                on_wait()
+                time.sleep(_POLL_SECONDS)
+        finally:
+            kill_process_tree(process.pid)  # with the ssh that it has started
+            process.wait()
+        if process.returncode == 0:
+            return
+        stderr.seek(0)
+        output = stderr.read().decode(errors="replace")
+    if process.returncode == _SSH_FAILED:
+        raise problem_of(ProcessExit(_SSH_FAILED, output), computer)
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    last = printable(lines[-1]).rstrip(".") if lines else ""
+    raise ConnectionFailed(
+        f"The run cannot be copied from {computer.host}: {last}.",
+        "Check the free disk space and the connection, and try again. Nothing "
+        "incomplete was kept.",
+    )

@@ -1,0 +1,63 @@
+"""Files and runs of the engine's computer, for a window on another one."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import msgspec
+
+from surgeon_engine.api.config.run import RunConfig
+
+
+class FileKind(Enum):
+    """The kind of an entry of a folder."""
+
+    FOLDER = "folder"
+    MODEL = "model"  # a folder with a config.json, or a .gguf file
+    FILE = "file"
+
+
+class FileEntry(msgspec.Struct, frozen=True):
+    """An entry of a folder."""
+
+    name: str
+    kind: FileKind
+    bytes: int = 0  # of a file
+
+
+class FilesListed(msgspec.Struct, frozen=True, tag=True):
+    """Response to `ListFiles`."""
+
+    folder: str  # absolute
+    parent: str  # absolute; empty: it is the top
+    entries: tuple[FileEntry, ...]  # folders first
+    omitted: int = 0  # entries beyond the limit
+
+
+class RunOutcome(Enum):
+    """Outcome of a run, as its files tell."""
+
+    RUNNING = "running"
+    FINISHED = "finished"
+    INTERRUPTED = "interrupted"  # it can be resumed
+    ENDED = "ended"  # failed, cancelled, or without a saved state
+
+
+class RunEntry(msgspec.Struct, frozen=True):
+    """A run in the runs folder of a computer."""
+
+    folder: str
+    name: str
+    outcome: RunOutcome
+    at: float  # the last change, in seconds since the epoch
+    bytes: int  # of all its files
+    export_bytes: int  # of its exports and its checkpoint
+    config: RunConfig | None = None  # of one that can be resumed
+
+
+class RunsListed(msgspec.Struct, frozen=True, tag=True):
+    """Response to `ListRuns`; the latest first."""
+
+    folder: str
+    runs: tuple[RunEntry, ...]
+    omitted: int = 0  # runs beyond the limit

@@ -1,0 +1,445 @@
+"""The keeper of a detached engine: `python -m surgeon_engine.detached.keeper`.
+
+It starts one engine, writes the engine's lines to a file and passes them on to one
+client at a time. The engine goes on when the client goes away. The keeper ends, and the
+engine with it, when a client leaves and nothing is in progress, or when no client has
+come for some minutes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import platformdirs
+
+from surgeon_engine.api.client import ENGINE_COMMAND
+from surgeon_engine.api.decoding import json_decoder
+from surgeon_engine.api.errors import EngineError
+from surgeon_engine.api.json_process import PASSIVE_WAITING, JsonProcess
+from surgeon_engine.api.messages.commands import (
+    Cancel,
+    Command,
+    Pause,
+    Resume,
+    ResumeRun,
+    StartRun,
+    StopAndKeep,
+)
+from surgeon_engine.api.messages.connection import (
+    Attach,
+    ClientMessage,
+    Leave,
+    Pong,
+    ends,
+)
+from surgeon_engine.api.messages.events import (
+    Attached,
+    EngineEnded,
+    EngineReady,
+    Envelope,
+    Event,
+    Ping,
+    Refused,
+)
+from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.detached.lines import Lines
+from surgeon_engine.detached.place import DetachedError, Place
+
+PING_SECONDS = 20.0
+PONG_SECONDS = 60.0  # then a silent connection is closed
+TAKEOVER_SECONDS = 5.0  # within which a client must respond to keep its place
+IDLE_SECONDS = 600.0  # without work and without a client
+_POLL_SECONDS = 0.2
+_FREQUENT = (b'"type":"Progressed"', b'"type":"MemorySampled"')  # most lines of a log
+_LOCK_SECONDS = 1.0  # for an earlier keeper to end
+_LOCK_POLL_SECONDS = 0.05
+
+
+class Times(NamedTuple):
+    """Durations in seconds; tests shorten them."""
+
+    ping: float = PING_SECONDS
+    pong: float = PONG_SECONDS
+    takeover: float = TAKEOVER_SECONDS
+    idle: float = IDLE_SECONDS
+
+
+_TIMES = Times()
+_VERSION = version("surgeon")  # now: another one may be installed meanwhile
+
+
+class _Line(NamedTuple):
+    """A line of the engine."""
+
+    text: bytes
+    envelope: Envelope
+
+
+class _Connection:
+    """The connection with one client; its methods may be called from any thread."""
+
+    def __init__(self, stream: socket.socket) -> None:
+        self.client = ""  # empty: not attached yet
+        self.since = time.time()
+        self.is_closed = False
+        self._stream = stream
+        self._write_lock = threading.Lock()
+        self._heard = threading.Event()
+        self.last_heard = time.monotonic()
+
+    def send(self, event: Event) -> None:
+        """Send an event of the keeper."""
+        self.write(msgspec.json.encode(Envelope("", time.time(), event)) + b"\n")
+
+    def write(self, line: bytes) -> None:
+        """Write a line; close the connection if that fails."""
+        with self._write_lock:
+            try:
+                self._stream.sendall(line)
+            except OSError:
+                self.close()
+
+    def messages(self) -> Iterator[ClientMessage]:
+        """Yield the messages of the client until it ends."""
+        decoder = json_decoder(ClientMessage)
+        self._stream.settimeout(None)
+        with contextlib.suppress(OSError), self._stream.makefile("rb") as lines:
+            for line in lines:
+                if not line.endswith(b"\n"):
+                    return  # cut off
+                self.last_heard = time.monotonic()
+                self._heard.set()
+                yield decoder.decode(line)
+
+    def responds(self, seconds: float) -> bool:
+        """Return whether the client is there."""
+        self._heard.clear()
+        # Another thread: a dead connection may block the write.
+        threading.Thread(target=self.send, args=(Ping(),), daemon=True).start()
+        return self._heard.wait(seconds)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.is_closed = True
+        with contextlib.suppress(OSError):
+            self._stream.shutdown(socket.SHUT_RDWR)
+        self._stream.close()
+
+
+class Keeper:
+    """Keep one engine, for one client at a time."""
+
+    def __init__(
+        self,
+        place: Place,
+        engine_command: Sequence[str] = ENGINE_COMMAND,
+        times: Times = _TIMES,
+    ) -> None:
+        self._place, self._times = place, times
+        self._lines = Lines(place.lines)
+        self._session = uuid.uuid4().hex
+        self._lock = threading.RLock()
+        self._stopping = threading.Event()
+        self._connection: _Connection | None = None
+        self._client = ""  # the latest
+        self._accepted = 0  # commands of this client
+        self._alone_since = time.monotonic()
+        self._pinged = time.monotonic()
+        self._open: dict[str, Command] = {}
+        self._ready: tuple[int, EngineReady] | None = None  # with its number
+        self._run: StartRun | ResumeRun | None = None  # the latest
+        self._began = 0.0  # the time of its command
+        self._earlier_bytes = 0  # of its log before a resumption
+        self._run_start = 0  # number of its first line
+        self._run_end: int | None = None  # number of its last line; None: it goes on
+        self._seen = 0  # lines that a client has received for sure
+        self._has_ended = False
+        self._engine: JsonProcess[_Line] = JsonProcess(
+            engine_command, _decoded, PASSIVE_WAITING | os.environ
+        )
+
+    def serve(self) -> None:
+        """Accept clients until there is no more work."""
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self._place.make_room_for_socket()
+            listener.bind(str(self._place.socket))
+            listener.listen()
+            listener.settimeout(_POLL_SECONDS)
+            threading.Thread(target=self._follow_engine, daemon=True).start()
+            while not self._stopping.is_set():
+                with contextlib.suppress(TimeoutError):
+                    stream, _ = listener.accept()
+                    task = (_Connection(stream),)
+                    threading.Thread(target=self._talk, args=task, daemon=True).start()
+                self._tick()
+        finally:
+            self._place.remove_socket()
+            listener.close()
+            with self._lock:
+                if self._connection is not None:
+                    self._connection.close()
+            self._engine.kill()
+            self._lines.close()
+
+    def stop(self) -> None:
+        """Make `serve` return, which ends the engine."""
+        self._stopping.set()
+
+    def _tick(self) -> None:
+        """Close a dead connection; stop without work."""
+        now = time.monotonic()
+        self._lines.flush()
+        with self._lock:
+            connection = self._connection
+            if connection is None:
+                is_idle = not self._open or self._has_ended
+                if is_idle and now - self._alone_since > self._times.idle:
+                    self.stop()
+                return
+            is_silent = now - connection.last_heard > self._times.pong
+            is_due = now - self._pinged > self._times.ping
+            self._pinged = now if is_due else self._pinged
+        if is_silent:
+            self._detach(connection)
+        elif is_due:
+            threading.Thread(
+                target=connection.send, args=(Ping(),), daemon=True
+            ).start()
+
+    # the engine
+
+    def _follow_engine(self) -> None:
+        while not self._engine.ended:
+            if (line := self._engine.receive(_POLL_SECONDS)) is not None:
+                self._on_line(line)
+        if self._stopping.is_set():
+            return
+        process_exit = self._engine.wait_for_exit()
+        message = f"The engine {process_exit.reason}."
+        sys.stderr.write(f"{message}\n{process_exit.details}\n")
+        sys.stderr.flush()
+        event = EngineEnded(message, process_exit.details)
+        with self._lock:
+            self._has_ended = True
+            self._lines.append(msgspec.json.encode(Envelope("", time.time(), event)))
+
+    def _on_line(self, line: _Line) -> None:
+        envelope = line.envelope
+        with self._lock:
+            number = self._lines.append(line.text.rstrip(b"\n"))
+            if isinstance(envelope.event, EngineReady):
+                self._ready = (number, envelope.event)
+            command = self._open.get(envelope.run)
+            if command is None or not ends(command, envelope.event):
+                return
+            del self._open[envelope.run]
+            if command is self._run:
+                self._run_end = number
+
+    # the client
+
+    def _talk(self, connection: _Connection) -> None:
+        """Serve one client until it goes away."""
+        try:
+            messages = connection.messages()
+            attach = next(messages, None)
+            if not isinstance(attach, Attach):
+                return
+            if (first := self._attach(connection, attach)) is None:
+                return
+            task = (connection, first)
+            threading.Thread(target=self._send_lines, args=task, daemon=True).start()
+            for message in messages:
+                if connection.is_closed:
+                    return
+                self._on_message(connection, message)
+        except msgspec.MsgspecError as error:
+            sys.stderr.write(f"A client sent an invalid line: {error}\n")
+            sys.stderr.flush()
+        finally:
+            self._detach(connection)
+
+    def _attach(self, connection: _Connection, attach: Attach) -> int | None:
+        """Give a client the engine; return the number of its first line."""
+        with self._lock:
+            other = self._connection
+        is_other = other is not None and other.client != attach.client
+        if other is not None and is_other and other.responds(self._times.takeover):
+            since = time.strftime("%H:%M", time.localtime(other.since))
+            connection.send(
+                Refused(
+                    "Another window has used the engine of this computer since "
+                    f"{since}.",
+                    "Close that window, or choose another computer in it.",
+                )
+            )
+            return None
+        with self._lock:
+            if self._connection not in (None, other):
+                return None  # another client was faster
+            if other is not None:
+                self._detach(other)
+            is_known = attach.client == self._client and attach.session == self._session
+            if is_known:
+                first = min(attach.received, self._lines.count)
+                self._seen = max(self._seen, first)
+            else:
+                self._client, self._accepted = attach.client, 0
+                first = self._run_start if self._has_news else self._lines.count
+            ready = None
+            if self._ready is not None and self._ready[0] < first and not is_known:
+                ready = self._ready[1]
+            connection.client = attach.client
+            self._connection = connection
+            self._pinged = time.monotonic()
+            connection.send(
+                Attached(
+                    session=self._session,
+                    version=_VERSION,
+                    computer=socket.gethostname(),
+                    home=str(Path.home()),
+                    runs_folder=str(platformdirs.user_data_path("surgeon") / "runs"),
+                    next=first,
+                    is_known=is_known,
+                    accepted=self._accepted,
+                    run=None if is_known else self._news(),
+                    began=self._began,
+                    earlier=() if is_known else self._earlier(),
+                    ready=ready,
+                )
+            )
+            return first
+
+    def _news(self) -> StartRun | None:
+        """Return the run whose lines a new client gets."""
+        run = self._run if self._has_news else None
+        if not isinstance(run, ResumeRun):
+            return run
+        try:
+            config = RunFolder(Path(run.folder)).read_config()
+        except (OSError, EngineError):
+            return None
+        return StartRun(run=run.run, config=config, folder=run.folder)
+
+    def _earlier(self) -> tuple[Envelope, ...]:
+        """Return the events of a resumed run before its resumption."""
+        if not isinstance(self._run, ResumeRun) or not self._has_news:
+            return ()
+        try:
+            with RunFolder(Path(self._run.folder)).events_path.open("rb") as log:
+                lines = log.read(self._earlier_bytes).splitlines()
+        except OSError:
+            return ()
+        found = []
+        for line in lines:
+            if not any(name in line for name in _FREQUENT):
+                with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
+                    found.append(_ENVELOPE.decode(line))
+        return tuple(found)
+
+    @property
+    def _has_news(self) -> bool:
+        """Whether there is a run whose end no client has received."""
+        if self._run is None:
+            return False
+        return self._run_end is None or self._run_end >= self._seen
+
+    def _send_lines(self, connection: _Connection, first: int) -> None:
+        reader = self._lines.reader(first)
+        try:
+            while not connection.is_closed and not self._stopping.is_set():
+                if (line := reader.next(_POLL_SECONDS)) is not None:
+                    connection.write(line)
+        finally:
+            reader.close()
+
+    def _on_message(self, connection: _Connection, message: ClientMessage) -> None:
+        match message:
+            case Attach() | Pong():
+                pass
+            case Leave(received=received, ends_engine=ends_engine):
+                with self._lock:
+                    self._seen = max(self._seen, received)
+                    if ends_engine or not self._open or self._has_ended:
+                        self.stop()
+                self._detach(connection)
+            case _:
+                self._on_command(message)
+
+    def _on_command(self, command: Command) -> None:
+        with self._lock:
+            self._accepted += 1
+            if not isinstance(command, Cancel | StopAndKeep | Pause | Resume):
+                self._open[command.run] = command
+            if isinstance(command, StartRun | ResumeRun):
+                self._run, self._run_end = command, None
+                self._began = time.time()
+                self._earlier_bytes = _log_bytes(command)
+                self._run_start = self._lines.count
+        self._engine.send(command)
+
+    def _detach(self, connection: _Connection) -> None:
+        connection.close()
+        with self._lock:
+            if self._connection is connection:
+                self._connection = None
+                self._alone_since = time.monotonic()
+
+
+def _log_bytes(command: StartRun | ResumeRun) -> int:
+    """Return the bytes of the log of a run."""
+    try:
+        return RunFolder(Path(command.folder)).events_path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _decoded(line: bytes) -> _Line:
+    return _Line(line, _ENVELOPE.decode(line))
+
+
+_ENVELOPE = json_decoder(Envelope)
+
+
+def keep(engine_command: Sequence[str] = ENGINE_COMMAND, times: Times = _TIMES) -> None:
+    """Keep an engine until there is no more work.
+
+    Only one keeper of a user runs on a computer: another one returns at once.
+    """
+    place = Place()
+    with place.lock.open("ab") as lock:
+        deadline = time.monotonic() + _LOCK_SECONDS
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if time.monotonic() > deadline:
+                    return
+                time.sleep(_LOCK_POLL_SECONDS)
+        keeper = Keeper(place, engine_command, times)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        for each in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(each, lambda *_: keeper.stop())
+        keeper.serve()
+
+
+if __name__ == "__main__":
+    try:
+        keep()
+    except (DetachedError, OSError) as error:
+        sys.exit(str(error))

@@ -1,0 +1,146 @@
+"""Lists of files and runs, for a window on another computer.
+
+This module imports no torch.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from surgeon_engine.api.decoding import decode_json
+from surgeon_engine.api.errors import ConfigError, RunFolderError
+from surgeon_engine.api.files import expand_path, size_of_folder
+from surgeon_engine.api.messages.commands import ListFiles, ListRuns
+from surgeon_engine.api.messages.files import (
+    FileEntry,
+    FileKind,
+    FilesListed,
+    RunEntry,
+    RunOutcome,
+    RunsListed,
+)
+from surgeon_engine.api.run_folder import RunFolder
+
+MAX_ENTRIES = 2_000
+MAX_RUNS = 200
+
+
+def listed(command: ListFiles | ListRuns) -> FilesListed | RunsListed:
+    """Return the response to a command.
+
+    Raises:
+        RunFolderError: The folder cannot be read.
+    """
+    if isinstance(command, ListFiles):
+        return list_files(command.folder)
+    return list_runs(command.folder)
+
+
+def list_files(folder: str) -> FilesListed:
+    """List a folder without its hidden entries: folders first, then by name.
+
+    Raises:
+        RunFolderError: It cannot be read.
+    """
+    path = expand_path(folder or "~").resolve()
+    try:
+        names = [each for each in os.scandir(path) if not each.name.startswith(".")]
+    except OSError as error:
+        raise RunFolderError(
+            f"The folder {path} cannot be read: {error.strerror}.",
+            "Choose another folder.",
+        ) from error
+    entries = [_entry(each) for each in names]
+    entries.sort(key=lambda x: (x.kind is not FileKind.FOLDER, x.name.casefold()))
+    parent = "" if path.parent == path else str(path.parent)
+    omitted = max(0, len(entries) - MAX_ENTRIES)
+    return FilesListed(str(path), parent, tuple(entries[:MAX_ENTRIES]), omitted)
+
+
+def _entry(each: os.DirEntry[str]) -> FileEntry:
+    try:
+        if each.is_dir():
+            is_model = Path(each.path, "config.json").is_file()
+            return FileEntry(each.name, FileKind.MODEL if is_model else FileKind.FOLDER)
+        facts = each.stat()
+    except OSError:  # a broken link
+        return FileEntry(each.name, FileKind.FILE)
+    is_model = each.name.lower().endswith(".gguf") and stat.S_ISREG(facts.st_mode)
+    kind = FileKind.MODEL if is_model else FileKind.FILE
+    return FileEntry(each.name, kind, facts.st_size)
+
+
+def list_runs(folder: str) -> RunsListed:
+    """List the runs in a folder, the latest first; none if it does not exist.
+
+    Raises:
+        RunFolderError: It cannot be read.
+    """
+    path = expand_path(folder)
+    try:
+        folders = [each for each in path.iterdir() if each.is_dir()]
+    except FileNotFoundError:
+        folders = []
+    except OSError as error:
+        raise RunFolderError(
+            f"The folder {path} cannot be read: {error.strerror}.",
+            "Choose another folder.",
+        ) from error
+    runs = [RunFolder(each) for each in folders if not each.name.startswith(".")]
+    dated = [(_changed(run), run) for run in runs if run.config_path.is_file()]
+    dated.sort(key=lambda pair: -pair[0])
+    found = tuple(_run_entry(run, at) for at, run in dated[:MAX_RUNS])
+    return RunsListed(str(path), found, max(0, len(dated) - MAX_RUNS))
+
+
+def _changed(run: RunFolder) -> float:
+    times = [0.0]
+    for path in (run.config_path, run.events_path, run.report_path):
+        with suppress(OSError):
+            times.append(path.stat().st_mtime)
+    return max(times)
+
+
+def _run_entry(run: RunFolder, at: float) -> RunEntry:
+    folders = (*run.exports, run.checkpoint_path)
+    outcome, config = _outcome_of(run), None
+    if outcome is RunOutcome.INTERRUPTED:
+        with suppress(OSError, ConfigError):
+            config = run.read_config()
+    return RunEntry(
+        folder=str(run.path),
+        name=_name_of(run),
+        outcome=outcome,
+        at=at,
+        bytes=size_of_folder(run.path),
+        export_bytes=sum(map(size_of_folder, folders)),
+        config=config,
+    )
+
+
+def _name_of(run: RunFolder) -> str:
+    try:
+        return run.name_path.read_text(encoding="utf-8").strip() or run.path.name
+    except (OSError, UnicodeDecodeError):
+        return run.path.name
+
+
+class _Ending(msgspec.Struct):
+    stopped_early: bool
+
+
+def _outcome_of(run: RunFolder) -> RunOutcome:
+    if run.is_being_worked_on:
+        return RunOutcome.RUNNING
+    with suppress(OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        if not decode_json(run.report_path.read_bytes(), _Ending).stopped_early:
+            return RunOutcome.FINISHED
+    if run.saved_state.exists:
+        return RunOutcome.INTERRUPTED
+    is_kept = run.report_path.is_file()
+    return RunOutcome.FINISHED if is_kept else RunOutcome.ENDED

@@ -1,0 +1,189 @@
+"""Other computers: the list, the one whose engine is used, and copies of its runs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from PySide6.QtCore import QObject, QTimer, Signal, Slot
+
+from surgeon_engine.api.client import EngineClient
+from surgeon_engine.api.errors import EngineError
+from surgeon_engine.api.fetch import FetchCancelled, fetch_run
+from surgeon_engine.api.messages.commands import ListFiles, ListRuns
+from surgeon_engine.api.messages.events import Failed
+from surgeon_engine.api.messages.files import RunEntry
+from surgeon_engine.api.remote import RemoteEngine
+from surgeon_engine.api.ssh import DEFAULT_COMMAND, Computer, ConnectionFailed
+from surgeon_gui.base import paths
+from surgeon_gui.base.background import Background
+from surgeon_gui.base.settings import Settings
+from surgeon_gui.base.translation import tr
+from surgeon_gui.controllers.session import Session
+from surgeon_gui.state.request import RequestKind
+
+_SEPARATOR = "\t"
+_PROGRESS_MS = 300
+
+
+def computers_of(settings: Settings) -> list[Computer]:
+    """Return the other computers."""
+    found = []
+    for line in settings.computers:
+        host, _, command = line.partition(_SEPARATOR)
+        found.append(Computer(host, command or DEFAULT_COMMAND))
+    return found
+
+
+def client_of(settings: Settings) -> Callable[[], EngineClient] | None:
+    """Return what connects with the chosen computer; None: it is this one."""
+    for computer in computers_of(settings):
+        if computer.host == settings.computer:
+            return partial(RemoteEngine, computer)
+    return None
+
+
+class ComputersController(QObject):
+    """Choose a computer, and copy runs from it."""
+
+    changed = Signal()
+    fetched = Signal(str)  # the folder of the copy
+
+    def __init__(self, session: Session, settings: Settings, parent: QObject) -> None:
+        super().__init__(parent)
+        self.session, self._settings = session, settings
+        self._background = Background(self)
+        self._cancelling = threading.Event()
+        self.fetching: RunEntry | None = None
+        self.fetched_bytes = 0
+        self._received = 0
+        self._timer = QTimer(self)
+        self._timer.setInterval(_PROGRESS_MS)
+        self._timer.timeout.connect(self._on_tick)
+
+    @property
+    def computers(self) -> list[Computer]:
+        """The other computers."""
+        return computers_of(self._settings)
+
+    def add(self, host: str, command: str) -> str:
+        """Add a computer; return why that is not possible, empty if it is."""
+        computer = Computer(host.strip(), command.strip() or DEFAULT_COMMAND)
+        try:
+            computer.check()
+        except ConnectionFailed as error:
+            return f"{error.message} {error.hint}"
+        others = [each for each in self.computers if each.host != computer.host]
+        self._store([*others, computer])
+        return ""
+
+    def remove(self, host: str) -> None:
+        """Remove a computer that is not in use."""
+        self._store([each for each in self.computers if each.host != host])
+
+    def use_obstacle(self, host: str) -> str:
+        """Return why a computer cannot be used now; empty if it can."""
+        state = self.session.state
+        if host == state.computer:
+            return tr("It is in use.")
+        if state.is_busy and not state.computer:
+            return tr("Something is in progress on this computer. Wait until it ends.")
+        return ""
+
+    def use(self, host: str) -> None:
+        """Use the engine of a computer; empty: of this one."""
+        if self.use_obstacle(host):
+            return
+        self._settings.computer = host
+        self.session.use_computer(host, client_of(self._settings))
+        self.changed.emit()
+
+    def list_runs(self) -> None:
+        """Request the runs of the computer in use."""
+        folder = self.session.state.runs_folder
+        self.session.start_request(RequestKind.RUNS, partial(ListRuns, folder=folder))
+
+    def list_files(self, folder: str) -> None:
+        """Request the entries of a folder of the computer in use."""
+        self.session.start_request(RequestKind.FILES, partial(ListFiles, folder=folder))
+
+    def resume(self, run: RunEntry) -> None:
+        """Resume an interrupted run there."""
+        if run.config is not None:
+            self.session.resume_there(run.folder, run.config)
+
+    def fetch(self, run: RunEntry, *, with_model: bool) -> None:
+        """Copy a run into the runs folder of this computer."""
+        computers = {each.host: each for each in self.computers}
+        computer = computers.get(self.session.state.computer)
+        if computer is None or self.fetching is not None:
+            return
+        parent = paths.expanded(self.session.state.run_parent)
+        target = parent / PurePosixPath(run.folder).name
+        self._cancelling.clear()
+        self.fetching, self._received, self.fetched_bytes = run, 0, 0
+        self._timer.start()
+        work = partial(self._fetch, computer, run.folder, target, with_model)
+        self._background.start(work, partial(self._on_fetched, str(target)))
+        self.changed.emit()
+
+    @Slot()
+    def cancel_fetch(self) -> None:
+        """Cancel the copy; nothing of it is kept."""
+        self._cancelling.set()
+
+    def finish(self) -> None:
+        """Cancel the copy and wait, before the window closes."""
+        self._cancelling.set()
+        self._background.finish()
+
+    def _fetch(
+        self, computer: Computer, folder: str, target: Path, with_model: bool
+    ) -> Failed | None:
+        """Copy a run, in a thread; return the error."""
+
+        def progress(received: int) -> None:
+            if self._cancelling.is_set():
+                raise FetchCancelled
+            self._received = received
+
+        try:
+            fetch_run(
+                computer,
+                folder,
+                target,
+                with_model=with_model,
+                progress=progress,
+            )
+        except FetchCancelled:
+            return Failed("")
+        except EngineError as error:
+            return Failed(error.message, error.hint)
+        except OSError as error:
+            message = tr("{folder} cannot be written: {reason}.")
+            reason = error.strerror or str(error)
+            message = message.format(folder=target.parent, reason=reason)
+            return Failed(message, tr("Check the folder and its free space."))
+        return None
+
+    def _on_fetched(self, target: str, error: Failed | None) -> None:
+        self._timer.stop()
+        self.fetching = None
+        if error is None:
+            self.fetched.emit(target)
+        elif error.message:
+            self.session.show_problem(error)
+        self.changed.emit()
+
+    @Slot()
+    def _on_tick(self) -> None:
+        self.fetched_bytes = self._received
+        self.changed.emit()
+
+    def _store(self, computers: list[Computer]) -> None:
+        self._settings.computers = [
+            f"{each.host}{_SEPARATOR}{each.command}" for each in computers
+        ]
+        self.changed.emit()

@@ -1,0 +1,1 @@
+"""The dialog Computers, the files of another computer, and the connection's bar."""

@@ -1,0 +1,325 @@
+"""The dialog of the computers: the list, the connection, and the runs there."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QSignalBlocker, Qt, Slot
+from PySide6.QtWidgets import (
+    QDialog,
+    QFormLayout,
+    QHBoxLayout,
+    QHeaderView,
+    QLineEdit,
+    QTreeWidget,
+    QTreeWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from surgeon_engine.api.messages.events import Failed
+from surgeon_engine.api.messages.files import RunEntry, RunsListed
+from surgeon_engine.api.ssh import DEFAULT_COMMAND
+from surgeon_gui.base.theme import GAP, MARGIN
+from surgeon_gui.base.translation import tr
+from surgeon_gui.controllers.computers import ComputersController
+from surgeon_gui.state import computers as text
+from surgeon_gui.state.app import Engine
+from surgeon_gui.state.request import RequestKind
+from surgeon_gui.text import numbers
+from surgeon_gui.text.captions import CAPTIONS
+from surgeon_gui.views.steps.page import row_of
+from surgeon_gui.widgets.controls import (
+    RIGHT,
+    button,
+    described,
+    enable_unless,
+    heading,
+    line_label,
+    problem_label,
+    progress_bar,
+    show_problem,
+    show_share,
+    text_label,
+)
+from surgeon_gui.widgets.tool_tips import plain_tip
+
+_SIZE = (720, 640)
+_LIST_HEIGHT = 130
+_DATA = Qt.ItemDataRole.UserRole
+
+
+class ComputersDialog(QDialog):
+    """Adds and chooses computers; lists the runs of the one in use."""
+
+    def __init__(self, computers: ComputersController, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setObjectName("computers_dialog")
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.setWindowTitle(tr("Computers"))
+        self.resize(*_SIZE)
+        self._computers, self._session = computers, computers.session
+        self._listed_on = ""  # the connection for which the runs were listed
+        self._shown_runs: RunsListed | None = None
+        self._make_list()
+        self._make_form()
+        self._make_runs()
+        self._lay_out()
+        computers.changed.connect(self._show)
+        self._session.changed.connect(self._show)
+        self._show()
+
+    def _make_list(self) -> None:
+        self._list = _tree("computers_list", tr("Computer"), tr("Status"))
+        self._list.itemSelectionChanged.connect(self._show_buttons)
+        self._use = button("computers_use_button", primary=True)
+        self._use.setAutoDefault(False)
+        self._use.clicked.connect(self._on_use_clicked)
+        self._remove = button("computers_remove_button")
+        self._remove.setAutoDefault(False)
+        self._remove.clicked.connect(self._on_remove_clicked)
+        self._machine = text_label(quiet=True)
+        self._machine.setObjectName("computers_machine_label")
+        self._connection = problem_label()
+        self._connection.setObjectName("computers_connection_label")
+        self._again = button("computers_again_button")
+        self._again.setAutoDefault(False)
+        self._again.clicked.connect(self._session.reconnect)
+
+    def _make_form(self) -> None:
+        self._host = described(QLineEdit(), "computers_host_edit")
+        self._host.setPlaceholderText(tr("user@host"))
+        self._command = described(QLineEdit(), "computers_command_edit")
+        self._command.setPlaceholderText(DEFAULT_COMMAND)
+        self._problem = problem_label()
+        self._problem.setObjectName("computers_problem")
+        show_problem(self._problem, "")
+        self._add = button("computers_add_button")
+        self._add.setDefault(True)
+        self._add.clicked.connect(self._on_add_clicked)
+
+    def _make_runs(self) -> None:
+        titles = (tr("Run"), tr("Status"), tr("Last change"), tr("Size"))
+        self._runs = _tree("computers_runs_list", *titles)
+        self._runs.itemSelectionChanged.connect(self._show_buttons)
+        self._note = text_label(quiet=True)
+        self._note.setObjectName("computers_runs_note")
+        self._bar = progress_bar("computers_fetch_bar")
+        self._bar.setAccessibleName(tr("Copied part of the run"))
+        names = ("refresh", "fetch", "fetch_small", "cancel", "resume")
+        made = [button(f"computers_{name}_button") for name in names]
+        self._refresh, self._fetch, self._fetch_small, self._cancel, self._resume = made
+        for each in made:
+            each.setAutoDefault(False)
+        self._refresh.clicked.connect(self._computers.list_runs)
+        self._fetch.clicked.connect(self._on_fetch_clicked)
+        self._fetch_small.clicked.connect(self._on_fetch_small_clicked)
+        self._cancel.clicked.connect(self._computers.cancel_fetch)
+        self._resume.clicked.connect(self._on_resume_clicked)
+
+    def _lay_out(self) -> None:
+        form = QFormLayout()
+        form.setSpacing(GAP)
+        for edit, name in (
+            (self._host, "computers_host_edit"),
+            (self._command, "computers_command_edit"),
+        ):
+            form.addRow(line_label(CAPTIONS[name].label), edit)
+        close = button("computers_close_button")
+        close.setAutoDefault(False)
+        close.clicked.connect(self.accept)
+        below = QHBoxLayout()
+        below.addStretch()
+        below.addWidget(close)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
+        column.setSpacing(GAP)
+        self._list.setMaximumHeight(_LIST_HEIGHT)
+        column.addWidget(self._list)
+        column.addLayout(row_of(self._use, self._remove, self._again))
+        column.addWidget(self._machine)
+        column.addWidget(self._connection)
+        column.addWidget(heading(tr("Add a computer")))
+        column.addLayout(form)
+        column.addWidget(self._problem)
+        column.addLayout(row_of(self._add))
+        self._runs_title = heading(tr("Runs there"))
+        column.addWidget(self._runs_title)
+        column.addWidget(self._runs, 1)
+        column.addWidget(self._note)
+        column.addWidget(self._bar)
+        buttons = (self._refresh, self._fetch, self._fetch_small, self._resume)
+        column.addLayout(row_of(*buttons, self._cancel))
+        column.addLayout(below)
+
+    # the state
+
+    @Slot()
+    def _show(self) -> None:
+        state = self._session.state
+        self._show_computers()
+        self._machine.setText(text.machine_text(state))
+        show_problem(self._connection, text.connection_problem(state))
+        self._again.setVisible(text.can_reconnect(state))
+        is_ready = bool(state.computer) and state.engine is Engine.READY
+        session = state.attached.session if state.attached is not None else ""
+        if is_ready and state.is_connected and session != self._listed_on:
+            self._listed_on = session
+            self._computers.list_runs()
+        for widget in (
+            self._runs_title,
+            self._runs,
+            self._note,
+            self._refresh,
+            self._fetch,
+            self._fetch_small,
+            self._resume,
+        ):
+            widget.setVisible(bool(state.computer))
+        self._show_runs()
+        self._show_buttons()
+
+    def _show_computers(self) -> None:
+        state = self._session.state
+        rows = [("", tr("This computer"), text.this_computer_status(state))]
+        for each in self._computers.computers:
+            status = text.computer_status(state, each.host)
+            rows.append((each.host, each.host, status))
+        shown = [self._row_of(index) for index in range(self._list.topLevelItemCount())]
+        if rows == shown:
+            return
+        current = self._current_host()
+        with QSignalBlocker(self._list):
+            self._list.clear()
+            for host, name, status in rows:
+                item = QTreeWidgetItem([name, status])
+                item.setData(0, _DATA, host)
+                self._list.addTopLevelItem(item)
+                chosen = state.computer if current is None else current
+                if host == chosen:
+                    self._list.setCurrentItem(item)
+
+    def _row_of(self, index: int) -> tuple[str, str, str]:
+        item = self._list.topLevelItem(index)
+        assert item is not None
+        return item.data(0, _DATA), item.text(0), item.text(1)
+
+    def _show_runs(self) -> None:
+        state = self._session.state
+        request = state.request(RequestKind.RUNS)
+        listed: RunsListed | None = request.response
+        if listed is not self._shown_runs:
+            self._shown_runs = listed
+            self._runs.clear()
+            for run in listed.runs if listed is not None else ():
+                item = QTreeWidgetItem(list(text.run_row(run)))
+                item.setTextAlignment(3, RIGHT)
+                item.setToolTip(0, plain_tip(run.folder))
+                item.setData(0, _DATA, run)
+                self._runs.addTopLevelItem(item)
+        self._note.setText(self._runs_note(request.error))
+        fetching = self._computers.fetching
+        self._bar.setVisible(fetching is not None)
+        self._cancel.setVisible(fetching is not None)
+        if fetching is not None:
+            share = self._computers.fetched_bytes / max(1, fetching.bytes)
+            show_share(self._bar, min(1.0, share))
+
+    def _runs_note(self, error: Failed | None) -> str:
+        fetching, listed = self._computers.fetching, self._shown_runs
+        if fetching is not None:
+            return tr("Copying {name}: {done} of {total}").format(
+                name=fetching.name,
+                done=numbers.size(self._computers.fetched_bytes),
+                total=numbers.size(fetching.bytes),
+            )
+        if error is not None:
+            return f"{error.message} {error.hint}".strip()
+        if listed is None:
+            return ""
+        note = tr("Runs in {folder}").format(folder=listed.folder)
+        if listed.omitted:
+            more = tr("{n} older ones are not shown.").format(n=listed.omitted)
+            note = f"{note}. {more}"
+        return note
+
+    @Slot()
+    def _show_buttons(self) -> None:
+        state, host = self._session.state, self._current_host()
+        choose = tr("Select a computer.")
+        obstacle = choose if host is None else self._computers.use_obstacle(host)
+        enable_unless(self._use, obstacle)
+        obstacle = "" if host else tr("Select another computer.")
+        if host and host == state.computer:
+            obstacle = tr("It is in use. Choose This computer first.")
+        enable_unless(self._remove, obstacle)
+        run = self._current_run()
+        offline = "" if state.is_connected else tr("There is no connection.")
+        enable_unless(self._refresh, offline)
+        busy = tr("A run is being copied.") if self._computers.fetching else ""
+        obstacle = text.fetch_obstacle(run) or busy
+        enable_unless(self._fetch, obstacle)
+        enable_unless(self._fetch_small, obstacle)
+        enable_unless(self._resume, offline or text.resume_obstacle(run, state))
+
+    def _current_host(self) -> str | None:
+        item = self._list.currentItem()
+        return None if item is None else str(item.data(0, _DATA))
+
+    def _current_run(self) -> RunEntry | None:
+        item = self._runs.currentItem()
+        found = None if item is None else item.data(0, _DATA)
+        return found if isinstance(found, RunEntry) else None
+
+    # what the user does
+
+    @Slot()
+    def _on_use_clicked(self) -> None:
+        if (host := self._current_host()) is not None:
+            self._computers.use(host)
+
+    @Slot()
+    def _on_remove_clicked(self) -> None:
+        if host := self._current_host():
+            self._computers.remove(host)
+
+    @Slot()
+    def _on_add_clicked(self) -> None:
+        host = self._host.text()
+        problem = self._computers.add(host, self._command.text())
+        show_problem(self._problem, problem)
+        if problem:
+            return
+        self._host.clear()
+        self._command.clear()
+        for index in range(self._list.topLevelItemCount()):
+            item = self._list.topLevelItem(index)
+            if item is not None and item.data(0, _DATA) == host.strip():
+                self._list.setCurrentItem(item)
+        self._list.setFocus()
+
+    @Slot()
+    def _on_fetch_clicked(self) -> None:
+        if (run := self._current_run()) is not None:
+            self._computers.fetch(run, with_model=True)
+
+    @Slot()
+    def _on_fetch_small_clicked(self) -> None:
+        if (run := self._current_run()) is not None:
+            self._computers.fetch(run, with_model=False)
+
+    @Slot()
+    def _on_resume_clicked(self) -> None:
+        if (run := self._current_run()) is not None:
+            self._computers.resume(run)
+            self.accept()
+
+
+def _tree(name: str, *titles: str) -> QTreeWidget:
+    tree = described(QTreeWidget(), name)
+    tree.setHeaderLabels(list(titles))
+    tree.setRootIsDecorated(False)
+    tree.setUniformRowHeights(True)
+    header = tree.header()
+    header.setStretchLastSection(False)
+    header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+    header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+    return tree

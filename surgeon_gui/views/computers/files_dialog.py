@@ -1,0 +1,164 @@
+"""The dialog that chooses a file or folder of another computer by its path."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtWidgets import (
+    QDialog,
+    QHeaderView,
+    QLineEdit,
+    QTreeWidget,
+    QTreeWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from surgeon_engine.api.messages.files import FileEntry, FileKind, FilesListed
+from surgeon_gui.base.theme import GAP, MARGIN
+from surgeon_gui.base.translation import tr
+from surgeon_gui.controllers.computers import ComputersController
+from surgeon_gui.state import computers as text
+from surgeon_gui.state.request import RequestKind
+from surgeon_gui.views.steps.page import with_button
+from surgeon_gui.widgets.controls import (
+    RIGHT,
+    answer_row,
+    button,
+    described,
+    enable_unless,
+    text_label,
+)
+
+_SIZE = (560, 480)
+_ENTRY = Qt.ItemDataRole.UserRole
+_HOME = "~"
+
+
+class FilesDialog(QDialog):
+    """Lists one folder at a time; a double click opens a folder or chooses a file."""
+
+    chosen = Signal(str)
+
+    def __init__(
+        self,
+        computers: ComputersController,
+        title: str,
+        wants_file: bool,
+        parent: QWidget,
+    ) -> None:
+        super().__init__(parent)
+        self.setObjectName("files_dialog")
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.setWindowTitle(title)
+        self.resize(*_SIZE)
+        self._computers, self._wants_file = computers, wants_file
+        self._listed: FilesListed | None = None
+        self._path = described(QLineEdit(), "files_path_edit")
+        self._path.returnPressed.connect(self._on_path_entered)
+        self._up = button("files_up_button")
+        self._up.setAutoDefault(False)
+        self._up.clicked.connect(self._on_up_clicked)
+        self._tree = described(QTreeWidget(), "files_list")
+        self._tree.setHeaderLabels([tr("Name"), tr("Size")])
+        self._tree.setRootIsDecorated(False)
+        self._tree.setUniformRowHeights(True)
+        header = self._tree.header()
+        header.setStretchLastSection(False)
+        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        self._tree.itemSelectionChanged.connect(self._show_choose)
+        self._tree.itemActivated.connect(self._on_activated)
+        self._note = text_label(quiet=True)
+        self._note.setObjectName("files_note")
+        self._choose = button("files_choose_button", primary=True)
+        self._choose.setAutoDefault(False)
+        self._choose.clicked.connect(self._on_choose_clicked)
+        cancel = button("files_cancel_button")
+        cancel.setAutoDefault(False)
+        cancel.clicked.connect(self.reject)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
+        column.setSpacing(GAP)
+        column.addLayout(with_button(self._path, self._up))
+        column.addWidget(self._tree, 1)
+        column.addWidget(self._note)
+        column.addLayout(answer_row(cancel, self._choose))
+        computers.session.changed.connect(self._show)
+        computers.list_files(_HOME)
+        self._show()
+
+    @Slot()
+    def _show(self) -> None:
+        request = self._computers.session.state.request(RequestKind.FILES)
+        if request.error is not None:
+            self._note.setText(f"{request.error.message} {request.error.hint}".strip())
+        elif request.is_open:
+            self._note.setText(tr("Reading…"))
+        listed: FilesListed | None = request.response
+        if listed is None or listed is self._listed:
+            self._show_choose()
+            return
+        self._listed = listed
+        self._path.setText(listed.folder)
+        self._tree.clear()
+        for entry in listed.entries:
+            item = QTreeWidgetItem(list(text.file_row(entry)))
+            item.setTextAlignment(1, RIGHT)
+            item.setData(0, _ENTRY, entry)
+            self._tree.addTopLevelItem(item)
+        omitted = tr("{n} more entries are not shown.").format(n=listed.omitted)
+        self._note.setText(omitted if listed.omitted else "")
+        self._show_choose()
+
+    @Slot()
+    def _show_choose(self) -> None:
+        enable_unless(self._choose, self._obstacle())
+        enable_unless(
+            self._up,
+            "" if self._listed and self._listed.parent else tr("This is the top."),
+        )
+
+    def _obstacle(self) -> str:
+        """Return why the selected entry cannot be chosen; empty if it can."""
+        if self._listed is None:
+            return tr("The folder is being read.")
+        entry = self._current()
+        if self._wants_file and (entry is None or entry.kind is FileKind.FOLDER):
+            return tr("Select a file.")
+        if not self._wants_file and entry is not None and entry.kind is FileKind.FILE:
+            return tr("Select a folder.")
+        return ""
+
+    def _current(self) -> FileEntry | None:
+        items = self._tree.selectedItems()
+        found = items[0].data(0, _ENTRY) if items else None
+        return found if isinstance(found, FileEntry) else None
+
+    @Slot()
+    def _on_path_entered(self) -> None:
+        self._computers.list_files(self._path.text().strip() or _HOME)
+
+    @Slot()
+    def _on_up_clicked(self) -> None:
+        if self._listed is not None:
+            self._computers.list_files(self._listed.parent)
+
+    @Slot(QTreeWidgetItem)
+    def _on_activated(self, item: QTreeWidgetItem) -> None:
+        entry = item.data(0, _ENTRY)
+        assert self._listed is not None
+        if entry.kind is FileKind.FOLDER:
+            path = text.path_of(self._listed.folder, entry.name)
+            self._computers.list_files(path)
+        elif not self._obstacle():
+            self._on_choose_clicked()
+
+    @Slot()
+    def _on_choose_clicked(self) -> None:
+        if self._listed is None or self._obstacle():
+            return
+        entry, path = self._current(), self._listed.folder
+        if entry is not None:
+            path = text.path_of(path, entry.name)
+        self.chosen.emit(path)
+        self.accept()

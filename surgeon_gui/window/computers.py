@@ -1,0 +1,67 @@
+"""Other computers in the window: the dialog, the connection's bar, their files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from PySide6.QtCore import QObject, Signal, Slot
+from PySide6.QtGui import QAction
+from PySide6.QtWidgets import QMainWindow, QWidget
+
+from surgeon_gui.base.settings import Settings
+from surgeon_gui.controllers.computers import ComputersController
+from surgeon_gui.controllers.session import Session
+from surgeon_gui.views.computers.connection_bar import ConnectionBar
+from surgeon_gui.views.computers.dialog import ComputersDialog
+from surgeon_gui.views.computers.files_dialog import FilesDialog
+from surgeon_gui.widgets.dialogs import ask_elsewhere
+
+
+class ComputersMenu(QObject):
+    """Let the user choose the computer of the engine, and files on it."""
+
+    fetched = Signal(str)  # the folder of a run that was copied from there
+
+    def __init__(
+        self,
+        session: Session,
+        settings: Settings,
+        actions: dict[str, QAction],
+        window: QMainWindow,
+    ) -> None:
+        super().__init__(window)
+        self._session, self._window = session, window
+        self._controller = ComputersController(session, settings, self)
+        self._controller.fetched.connect(self.fetched)
+        self.bar = ConnectionBar()
+        self.bar.again_clicked.connect(session.reconnect)
+        self.bar.computers_clicked.connect(self.show_dialog)
+        actions["computers_action"].triggered.connect(self.show_dialog)
+
+    @Slot()
+    def show_dialog(self) -> None:
+        """Open the dialog Computers."""
+        ComputersDialog(self._controller, self._window).open()
+
+    @Slot()
+    def redraw(self) -> None:
+        """Show the state of the session."""
+        state = self._session.state
+        self.bar.show_state(state)
+        ask_elsewhere(self._ask_for_file if state.computer else None)
+
+    def finish(self) -> None:
+        """Cancel what is being copied, before the window closes."""
+        ask_elsewhere(None)
+        self._controller.finish()
+
+    def _ask_for_file(
+        self,
+        parent: QWidget,
+        title: str,
+        wants_file: bool,
+        on_chosen: Callable[[str], None],
+    ) -> None:
+        dialog = FilesDialog(self._controller, title, wants_file, parent)
+        dialog.chosen.connect(on_chosen)
+        dialog.open()

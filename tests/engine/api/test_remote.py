@@ -1,0 +1,203 @@
+"""Another computer by ssh: names, what the errors of ssh mean, an sshd on loopback."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.config.evaluation import EvaluationConfig
+from surgeon_engine.api.config.pruning import Method
+from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.json_process import ProcessExit
+from surgeon_engine.api.messages.commands import Cancel, ListFiles, ListRuns, StartRun
+from surgeon_engine.api.messages.events import (
+    Cancelled,
+    ConnectionStatus,
+    EngineReady,
+)
+from surgeon_engine.api.messages.files import FileKind, FilesListed, RunsListed
+from surgeon_engine.api.messages.run import RunFinished, ShotFinished, StageStarted
+from surgeon_engine.api.remote import RemoteEngine
+from surgeon_engine.api.ssh import (
+    Computer,
+    ConnectionFailed,
+    problem_of,
+    version_problem,
+)
+from tests.helpers.configs import pruning_config, surgeon_job
+from tests.helpers.fake_remote import LOCAL_SSH, remote_command
+from tests.helpers.loopback_ssh import NEEDS_SSHD, LoopbackSsh
+from tests.helpers.remote import (
+    kill_all,
+    receive_until,
+    status_until,
+    wait_until_gone,
+)
+
+RETRIES = (0.05,) * 50
+LONG_SECONDS = 280.0  # the whole engine on a slow and busy machine
+
+
+@pytest.fixture(scope="module")
+def sshd(tmp_path_factory):
+    sshd = LoopbackSsh(tmp_path_factory.mktemp("sshd"))
+    yield sshd
+    sshd.close()
+
+
+@pytest.fixture
+def connect(sshd, tmp_path):
+    clients = []
+
+    def make(*options, host="loopback", command="", **extra):
+        command = command or remote_command(tmp_path, *options, **extra)
+        clients.append(RemoteEngine(Computer(host, command), sshd.ssh, RETRIES))
+        return clients[-1]
+
+    yield make
+    for client in clients:
+        client.kill()
+    kill_all(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["gpu-box", "me@gpu.example.org", "a_b", "me@10.0.0.2", "::1", "[fe80::1%eth0]"],
+)
+def test_names_of_computers_are_accepted(host):
+    Computer(host).check()
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["", "-oProxyCommand=x", "a b", "a;b", "me@-x", "a\nb", "a\x1bb", "@a", "x" * 300],
+)
+def test_other_names_are_rejected_before_ssh_starts(host):
+    with pytest.raises(ConnectionFailed, match="is no name of a computer"):
+        Computer(host).check()
+    engine = RemoteEngine(Computer(host), ("/no/such/ssh",))
+    assert "no name" in status_until(engine, ConnectionStatus.FAILED).message
+
+
+@pytest.mark.parametrize("command", ["", "  ", "surgeon\nreboot", "x" * 2000])
+def test_commands_of_several_lines_are_rejected(command):
+    with pytest.raises(ConnectionFailed, match="is no command"):
+        Computer("gpu-box", command).check()
+
+
+@pytest.mark.parametrize(
+    ("code", "output", "sentence"),
+    [
+        (255, "ssh: Could not resolve hostname x: Name or", "no computer called"),
+        (255, "ssh: connect to host x port 22: Connection timed out", "not respond"),
+        (255, "ssh: connect to host x port 22: No route to host", "There is no way"),
+        (255, "kex_exchange_identification: odd", "was lost: kex_exchange"),
+        (255, "Timeout, server x not responding.", "does not respond any more"),
+        (2, "No such option: --detached", "too old"),
+        (1, "No module named 'surgeon_engine'", "No module named"),
+        (126, "Permission denied", "was not found"),
+        (0, "", "has ended"),
+    ],
+)
+def test_end_of_ssh_is_a_sentence(code, output, sentence):
+    problem = problem_of(ProcessExit(code, output), Computer("x"))
+    assert sentence in problem.message
+    assert "ssh x" in problem.hint or "Install" in problem.hint
+
+
+def test_versions_must_agree_up_to_the_second_number():
+    from importlib.metadata import version
+
+    ours = version("surgeon")
+    assert version_problem(f"{ours}.post1", "x") is None
+    problem = version_problem("99.0.0", "x")
+    assert "99.0.0" in problem.message
+    assert ours in problem.message
+
+
+def test_other_program_is_not_taken_for_an_engine():
+    engine = RemoteEngine(Computer("here", "echo '{}' #"), LOCAL_SSH)
+    assert "is not Surgeon" in status_until(engine, ConnectionStatus.FAILED).message
+    engine.kill()
+
+
+@NEEDS_SSHD
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("host", "sentence", "hint"),
+    [
+        ("changed", "The key of changed has changed", "ssh-keygen -R changed"),
+        ("unknown", "unknown is not known yet", "ssh unknown"),
+        ("denied", "does not accept your keys", "ssh-copy-id denied"),
+        ("refused", "refuses connections", "ssh refused"),
+        ("nowhere.invalid", "no computer called nowhere.invalid", "Check the name"),
+    ],
+)
+def test_refused_connection_is_a_sentence(connect, host, sentence, hint):
+    failed = status_until(connect(host=host), ConnectionStatus.FAILED)
+    assert sentence in failed.message
+    assert hint in failed.hint
+
+
+@NEEDS_SSHD
+@pytest.mark.slow
+def test_missing_program_is_a_sentence(connect):
+    failed = status_until(connect(command="surgeon-9"), ConnectionStatus.FAILED)
+    assert "There is no Surgeon on loopback" in failed.message
+
+
+@NEEDS_SSHD
+@pytest.mark.slow
+def test_run_survives_a_cut_connection(connect, sshd, tmp_path):
+    client = connect("--pause", "0.01")
+    receive_until(client, EngineReady)
+    config = RunConfig(pruning=pruning_config(sparsity=0.3, shots=4))
+    folder = tmp_path / "runs" / "first"
+    client.send(StartRun(run="run", config=config, folder=str(folder)))
+    received = receive_until(client, ShotFinished)
+    sshd.cut()
+    lost = status_until(client, ConnectionStatus.LOST)
+    assert lost.message
+    sshd.start()
+    received += receive_until(client, RunFinished)
+    kinds = [type(event) for event in received]
+    assert kinds.count(ShotFinished) == 4
+    client.send(ListRuns(run="list", folder=str(tmp_path / "runs")))
+    (entry,) = receive_until(client, RunsListed)[-1].runs
+    assert entry.folder == str(folder)
+    (tmp_path / "tiny.gguf").write_bytes(b"GGUF")
+    client.send(ListFiles(run="files", folder=str(tmp_path)))
+    listed = receive_until(client, FilesListed)[-1]
+    kinds = {each.name: each.kind for each in listed.entries}
+    assert kinds["runs"] is FileKind.FOLDER
+    assert kinds["tiny.gguf"] is FileKind.MODEL
+    client.close()
+    wait_until_gone(tmp_path)
+
+
+@NEEDS_SSHD
+@pytest.mark.slow
+def test_real_engine_prunes_the_demo_by_ssh(connect, tmp_path):
+    client = connect(module="surgeon_engine")
+    calibration = CalibrationConfig(
+        windows=4, validation_windows=2, window_length=64, batch=2
+    )
+    config = surgeon_job(
+        calibration=calibration,
+        evaluation=EvaluationConfig(windows=0),
+        pruning=pruning_config(shots=40, method=Method.MAGNITUDE),
+    )
+    folder = tmp_path / "run"
+    client.send(StartRun(run="run", config=config, folder=str(folder)))
+    receive_until(client, StageStarted, LONG_SECONDS)
+    os.kill(client._process.pid, signal.SIGKILL)
+    status_until(client, ConnectionStatus.LOST)
+    receive_until(client, ShotFinished, LONG_SECONDS)
+    client.send(Cancel(run="run"))  # before the export, whose check takes seconds
+    receive_until(client, Cancelled, LONG_SECONDS)
+    assert (folder / "events.jsonl").is_file()
+    client.close()
+    wait_until_gone(tmp_path)

@@ -1,0 +1,306 @@
+"""The keeper, its relay and the remote client, with a fake engine and without sshd."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from dataclasses import replace
+
+import pytest
+
+from surgeon_engine.api import ssh
+from surgeon_engine.api.config.run import ModelConfig, RunConfig
+from surgeon_engine.api.messages.commands import (
+    Cancel,
+    InspectModel,
+    Pause,
+    Resume,
+    ResumeRun,
+    StartRun,
+)
+from surgeon_engine.api.messages.events import (
+    Attached,
+    Cancelled,
+    ConnectionStatus,
+    EngineReady,
+    Envelope,
+)
+from surgeon_engine.api.messages.run import (
+    Paused,
+    RunFinished,
+    RunResumed,
+    RunStarted,
+    ShotFinished,
+    StageStarted,
+)
+from surgeon_engine.api.messages.sources import ModelInspected
+from surgeon_engine.api.remote import RemoteEngine
+from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.api.ssh import Computer
+from surgeon_engine.detached.lines import Lines
+from surgeon_engine.detached.place import Place
+from tests.helpers.configs import pruning_config
+from tests.helpers.fake_engine import shot_finished
+from tests.helpers.fake_remote import LOCAL_SSH, remote_command
+from tests.helpers.fake_runs import write_saved_state
+from tests.helpers.remote import (
+    SECONDS,
+    kill_all,
+    processes,
+    receive_until,
+    status_until,
+    wait_until_gone,
+)
+
+QUICK = RunConfig(pruning=pruning_config(sparsity=0.3, shots=3))
+LONG = replace(QUICK, pruning=replace(QUICK.pruning, shots=50))
+RETRIES = (0.05,) * 20
+START = StartRun(run="run-1", config=QUICK, folder="folder")
+
+
+@pytest.fixture
+def connect(tmp_path):
+    clients = []
+
+    def make(*options, ssh=LOCAL_SSH, retries=RETRIES):
+        computer = Computer("here", remote_command(tmp_path, *options))
+        clients.append(RemoteEngine(computer, ssh, retries))
+        return clients[-1]
+
+    yield make
+    for client in clients:
+        client.kill()
+    kill_all(tmp_path)
+
+
+def cut(client):
+    """End the connection of a client as a broken network does."""
+    client._process._kill_group()
+
+
+@pytest.mark.slow
+def test_run_goes_on_without_its_client_and_nothing_is_lost(connect, tmp_path):
+    client = connect("--pause", "0.01")
+    ready = receive_until(client, EngineReady)
+    assert [type(event) for event in ready][-2:] == [Attached, EngineReady]
+    client.send(START)
+    received = receive_until(client, ShotFinished)
+    cut(client)
+    lost = status_until(client, ConnectionStatus.LOST)
+    assert (lost.attempt, lost.attempts) == (1, len(RETRIES))
+    inspect = InspectModel(run="inspect-1", model=ModelConfig())
+    client.send(inspect)  # without a connection
+    received += receive_until(client, RunFinished)
+    kinds = [type(event) for event in received]
+    assert kinds.count(RunStarted) == kinds.count(RunFinished) == 1
+    assert kinds.count(ShotFinished) == QUICK.pruning.shots
+    after = [type(event) for event in receive_until(client, ModelInspected)]
+    assert RunStarted not in after  # no command is executed twice
+    client.close()
+    wait_until_gone(tmp_path)
+
+
+@pytest.mark.slow
+def test_another_client_gets_the_run_from_its_start(connect, tmp_path):
+    first = connect("--pause", "0.01")
+    first.send(StartRun(run="run-1", config=LONG, folder="folder"))
+    receive_until(first, ShotFinished)
+    first.send(Pause(run="run-1"))
+    receive_until(first, Paused)
+    first.close()
+    second = connect()
+    received = receive_until(second, Paused)
+    attached = next(each for each in received if isinstance(each, Attached))
+    assert attached.run.config == LONG
+    kinds = [type(event) for event in received]
+    assert kinds.count(RunStarted) == kinds.count(EngineReady) == 1
+    assert kinds.count(ShotFinished) >= 1
+    assert kinds.index(StageStarted) < kinds.index(RunStarted)
+    second.send(Resume(run="run-1"))
+    second.send(Cancel(run="run-1"))
+    receive_until(second, Cancelled)
+    second.close()
+    wait_until_gone(tmp_path)
+
+
+@pytest.mark.thorough
+def test_run_that_ended_meanwhile_is_reported_once(connect, tmp_path):
+    first = connect("--idle", "60")
+    first.send(START)
+    receive_until(first, StageStarted)
+    cut(first)
+    time.sleep(0.5)  # the run ends
+    second = connect()
+    receive_until(second, RunFinished)
+    cut(second)  # it is not known whether the end was received
+    third = connect()
+    receive_until(third, RunFinished)
+    third.send(InspectModel(run="x", model=ModelConfig()))
+    receive_until(third, ModelInspected)
+    third.close()
+    wait_until_gone(tmp_path)
+
+
+@pytest.mark.thorough
+def test_resumed_run_has_its_earlier_events(connect, tmp_path):
+    run = RunFolder(tmp_path / "first")
+    run.create(QUICK)
+    run.append(Envelope("old", 1.0, shot_finished(1, 3, 0.3)))
+    write_saved_state(run.path)
+    first = connect("--pause", "0.02")
+    first.send(ResumeRun(run="run-2", folder=str(run.path)))
+    receive_until(first, RunResumed)
+    first.close()
+    second = connect()
+    received = receive_until(second, RunFinished)
+    attached = next(each for each in received if isinstance(each, Attached))
+    assert attached.run == StartRun(run="run-2", config=QUICK, folder=str(run.path))
+    assert [type(each.event) for each in attached.earlier] == [ShotFinished]
+    assert [type(each) for each in received].count(RunResumed) == 1
+
+
+@pytest.mark.thorough
+def test_second_window_is_refused_while_the_first_is_there(connect):
+    first = connect()
+    receive_until(first, EngineReady)
+    second = connect()
+    while (envelope := second.receive(0.05)) is None or (
+        envelope.event.status is not ConnectionStatus.FAILED
+    ):
+        first.receive(0.01)  # responds to the keeper
+    assert "Another window has used the engine" in envelope.event.message
+    first.close()
+
+
+@pytest.mark.thorough
+def test_client_that_does_not_respond_loses_its_place(connect):
+    first = connect("--takeover", "0.1", "--idle", "60")
+    receive_until(first, EngineReady)
+    second = connect()
+    receive_until(second, EngineReady)
+
+
+@pytest.mark.thorough
+def test_crash_of_the_engine_is_reported_with_its_output(connect, tmp_path):
+    client = connect("--mishap", "crash", "--at", "curvature")
+    client.send(START)
+    deadline = time.monotonic() + SECONDS
+    while not client.ended:
+        client.receive(0.05)
+        assert time.monotonic() < deadline
+    message, details = client.exit_reason()
+    assert "killed by the system" in message
+    assert "made-up kernel" in details
+    client.kill()
+    wait_until_gone(tmp_path)
+
+
+@pytest.mark.thorough
+def test_keeper_without_work_ends_after_a_while(connect, tmp_path):
+    client = connect("--idle", "0.3")
+    receive_until(client, EngineReady)
+    cut(client)
+    wait_until_gone(tmp_path)
+
+
+@pytest.mark.thorough
+def test_killed_engine_is_not_taken_for_the_lost_one(connect, tmp_path):
+    client = connect("--pause", "0.02")
+    client.send(START)
+    receive_until(client, StageStarted)
+    for process in processes(tmp_path):
+        process.kill()
+    deadline = time.monotonic() + SECONDS
+    while not client.ended:
+        client.receive(0.05)
+        assert time.monotonic() < deadline
+    assert "has ended meanwhile" in client.exit_reason()[0]
+
+
+@pytest.mark.slow
+def test_engine_of_another_version_is_not_used(connect, tmp_path, monkeypatch):
+    monkeypatch.setattr(ssh, "version", lambda _: "99.1.0")
+    failed = status_until(connect(), ConnectionStatus.FAILED)
+    assert "99.1.0" in failed.message
+    assert "Install the same version" in failed.hint
+    wait_until_gone(tmp_path)
+
+
+@pytest.mark.thorough
+def test_silent_client_is_left_alone_and_its_run_goes_on(connect, tmp_path):
+    first = connect("--ping", "0.1", "--pong", "0.5", "--pause", "0.02")
+    first.send(START)
+    receive_until(first, StageStarted)
+    deadline = time.monotonic() + SECONDS
+    while first._process.is_running:  # it receives nothing: no pong
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    receive_until(first, RunFinished)
+
+
+@pytest.mark.thorough
+def test_client_whose_place_was_taken_ends(connect, tmp_path):
+    first = connect("--takeover", "0.1", "--pause", "0.01")
+    first.send(StartRun(run="run-1", config=LONG, folder="folder"))
+    receive_until(first, StageStarted)
+    second = connect()
+    receive_until(second, RunStarted)
+    second.close()
+    deadline = time.monotonic() + SECONDS
+    while not first.ended:
+        first.receive(0.05)
+        assert time.monotonic() < deadline
+    assert "Another window has used" in first.exit_reason()[0]
+    first.kill()  # does not end the engine
+    third = connect()
+    receive_until(third, ShotFinished)
+
+
+def test_long_paths_have_sockets_of_their_own(tmp_path, monkeypatch):
+    places = []
+    for name in ("a" * 120, "b" * 120):
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / name))
+        places.append(Place())
+    first, second = places
+    assert first.socket != second.socket
+    for place in places:
+        assert len(str(place.socket)) < 100
+        place.make_room_for_socket()
+        assert place.socket.parent.stat().st_mode & 0o077 == 0
+        place.remove_socket()
+        assert not place.socket.parent.exists()
+
+
+def test_full_disk_loses_no_line(tmp_path, monkeypatch):
+    lines = Lines(tmp_path / "lines")
+    lines.append(b"first")
+    write = os.write
+    is_full = True
+
+    def limited(file, data):
+        if not is_full:
+            return write(file, data)
+        if len(data) > 2:
+            return write(file, data[:2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", limited)
+    assert [lines.append(b"second"), lines.append(b"third")] == [1, 2]
+    reader = lines.reader(0)
+    assert (reader.next(0.0), reader.next(0.0)) == (b"first\n", None)
+    is_full = False
+    lines.flush()
+    assert (reader.next(0.0), reader.next(0.0)) == (b"second\n", b"third\n")
+    reader.close()
+    lines.close()
+
+
+def test_folder_that_others_can_enter_is_refused(connect, tmp_path):
+    folder = tmp_path / "surgeon"
+    folder.mkdir()
+    folder.chmod(0o755)
+    (folder / f"engine-{os.uname().nodename}").mkdir(mode=0o755)
+    (folder / f"engine-{os.uname().nodename}").chmod(0o755)
+    failed = status_until(connect(retries=()), ConnectionStatus.FAILED)
+    assert "is not private" in failed.message

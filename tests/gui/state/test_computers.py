@@ -1,0 +1,138 @@
+"""The state and the texts of an engine on another computer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.config.run import ModelConfig, RunConfig
+from surgeon_engine.api.messages.commands import StartRun
+from surgeon_engine.api.messages.events import (
+    Attached,
+    Cancelled,
+    ConnectionChanged,
+    ConnectionStatus,
+    EngineReady,
+    Envelope,
+)
+from surgeon_engine.api.messages.machine import Machine, MachineProbed
+from surgeon_engine.api.messages.run import RunResumed
+from surgeon_gui.state import app
+from surgeon_gui.state.app import AppState, Engine
+from surgeon_gui.state.computers import connection_problem, machine_text
+from surgeon_gui.state.job import checks
+from surgeon_gui.state.log_lines import log_lines
+from surgeon_gui.state.run import RunState, Status
+from tests.helpers.fake_engine import shot_finished
+
+CONFIG = RunConfig(ModelConfig("/models/there"), CalibrationConfig(text="/there.txt"))
+READY = EngineReady({}, "", 0)
+ATTACHED = Attached("s", "0.1.0", "gpu-box", "/home/me", "/home/me/runs", next=0)
+
+
+def applied(state, *events):
+    for event in events:
+        state = app.apply(state, Envelope("", 0.0, event))
+    return state
+
+
+def changed(status, **more):
+    return ConnectionChanged(status, "me@box", **more)
+
+
+def test_files_of_another_computer_are_not_looked_for():
+    here = AppState(CONFIG, model_is_chosen=True)
+    assert checks.find_problems(CONFIG, None, "/no/folder/here")
+    assert not checks.find_problems(CONFIG, None, "/no/folder/here", is_remote=True)
+    state = app.with_computer(here, "me@box", "")
+    assert state.runs_folder == ""
+    assert applied(state, ATTACHED).runs_folder == "/home/me/runs"
+    assert app.with_computer(here, "me@box", "/data").runs_folder == "/data"
+
+
+def test_another_computer_begins_without_what_is_known_of_this_one():
+    here = AppState(CONFIG, run=RunState(Status.FINISHED, "run-1"), ready=READY)
+    here = replace(here, machine=Machine(1, 1, 0), engine=Engine.READY)
+    state = app.with_computer(here, "me@box", "")
+    assert (state.machine, state.ready, state.run) == (None, None, RunState())
+    assert state.engine is Engine.STARTING
+    assert state.config == CONFIG
+
+
+def test_run_that_goes_on_there_is_shown():
+    command = StartRun(run="run-7", config=CONFIG, folder="/home/me/runs/first")
+    state = app.with_computer(AppState(), "me@box", "")
+    attached = Attached(
+        "s", "0.1.0", "box", "/home/me", "/home/me/runs", 0, run=command, began=5.0
+    )
+    run = applied(state, attached).run
+    assert (run.run, run.folder, run.computer) == (
+        "run-7",
+        "/home/me/runs/first",
+        "me@box",
+    )
+    assert run.status is Status.STARTING
+    assert run.began == 5.0
+
+
+def test_resumed_run_shows_its_earlier_shots():
+    command = StartRun(run="run-7", config=CONFIG, folder="/first")
+    shots = [shot_finished(number, 3, 0.3) for number in (1, 2)]
+    earlier = [Envelope("run-1", float(shot.shot), shot) for shot in shots]
+    earlier.append(Envelope("run-1", 3.0, Cancelled()))
+    attached = Attached(
+        "s", "0.1.0", "box", "/", "/", 0, run=command, earlier=tuple(earlier)
+    )
+    state = applied(app.with_computer(AppState(), "me@box", ""), attached)
+    state = app.apply(state, Envelope("run-7", 9.0, RunResumed(1, 10.0)))
+    assert [shot.shot for shot in state.run.history] == [1]
+    assert state.run.status is Status.RUNNING
+
+
+def test_lost_connection_is_explained_until_it_is_back():
+    state = app.with_computer(AppState(), "me@box", "")
+    assert not connection_problem(applied(state, changed(ConnectionStatus.CONNECTING)))
+    lost = changed(ConnectionStatus.LOST, message="It was lost.", attempt=2, attempts=8)
+    state = replace(state, run=RunState(Status.RUNNING, "run-1"))
+    state = applied(state, lost)
+    text = connection_problem(state)
+    assert text.startswith("It was lost. The run goes on there.")
+    assert "2" in text
+    assert "no connection" in checks.save_obstacle(replace(state, run=RunState()))
+    again = connection_problem(applied(state, changed(ConnectionStatus.CONNECTING)))
+    assert again == "It was lost. The run goes on there. Connecting…"
+    failed = changed(ConnectionStatus.FAILED, message="Refused.", hint="Check it.")
+    assert connection_problem(applied(state, failed)).endswith("Check it.")
+    back = applied(state, changed(ConnectionStatus.CONNECTED))
+    assert not connection_problem(back)
+    assert back.is_connected
+
+
+def test_log_has_the_connection():
+    events = [
+        changed(ConnectionStatus.CONNECTING),
+        changed(ConnectionStatus.LOST, message="It was lost.", hint="Try ssh."),
+        changed(ConnectionStatus.CONNECTED),
+    ]
+    lines = log_lines([Envelope("", 0.0, event) for event in events])
+    assert [line.message for line in lines] == [
+        "It was lost. Try ssh.",
+        "Connected with me@box.",
+    ]
+
+
+def test_results_are_used_on_the_computer_that_has_them():
+    state = AppState(run=RunState(Status.FINISHED, "run-1", computer="me@box"))
+    assert "is not on this computer" in checks.measure_obstacle(state)
+    state = replace(state, computer="me@box")
+    state = applied(state, changed(ConnectionStatus.CONNECTED))
+    assert "is not on" not in checks.measure_obstacle(state)
+
+
+def test_machine_is_described():
+    machine = Machine(64 * 10**9, 60 * 10**9, 0, "RTX 4090", 24 * 10**9, 23 * 10**9)
+    state = app.with_computer(AppState(), "me@box", "")
+    text = machine_text(applied(state, ATTACHED, MachineProbed(machine)))
+    text = text.replace("\N{NO-BREAK SPACE}", " ")
+    assert text.startswith("gpu-box, Surgeon 0.1.0; 60.0 GB of 64.0 GB")
+    assert "RTX 4090: 23.0 GB of 24.0 GB" in text
