@@ -547,8 +547,9 @@ class _GateSums(_Sums):
 
 
 def _add(sums: dict[str, Tensor], name: str, x: Tensor) -> None:
-    """Add x'x to the sum of that name."""
-    with devices.tf32_products(x.device):
+    """Add x'x to the sum of that name, in float32 also where layers multiply less."""
+    exact = torch.autocast(x.device.type, enabled=False)
+    with exact, devices.tf32_products(x.device):
         if name in sums:
             sums[name].addmm_(x.T, x)
         else:

@@ -30,6 +30,7 @@ from surgeon_engine.export.gguf.file import GgufWriter
 from surgeon_engine.export.gguf.imatrix import IMATRIX_NAME
 from surgeon_engine.export.gguf.quantiser import dequantise, quantise
 from surgeon_engine.model.inspect import describe
+from surgeon_engine.runtime import devices
 from tests.engine.export.gguf.test_gguf import (
     in_pairs,
     numbers,
@@ -115,8 +116,19 @@ def test_mean_squares_are_those_of_the_inputs():
     torch.testing.assert_close(found[name], expected)
 
 
+def test_feedback_works_with_fast_products(monkeypatch, tmp_path):
+    """Layers may multiply 16-bit numbers; what they read is summed in float32."""
+    monkeypatch.setattr(devices, "FAST_ON_CPU", ("avx512_bf16",))
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    assert_feedback_lowers_errors(FileDtype.Q4_0, tmp_path)
+
+
 @pytest.mark.parametrize("dtype", FED)
 def test_feedback_lowers_the_error_of_each_output(dtype, tmp_path):
+    assert_feedback_lowers_errors(dtype, tmp_path)
+
+
+def assert_feedback_lowers_errors(dtype, tmp_path):
     example, calibration = pruned(tiny_llama()), text()
     errors = []
     for feeds in (False, True):
