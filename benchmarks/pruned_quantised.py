@@ -73,7 +73,7 @@ def main() -> int:
         "| model | type | file | bits per weight | bits per original weight | KL "
         "| same | prompt | generation |\n" + "|---" * 9 + "|"
     )
-    for run in (None, *options.runs):
+    for run in (*([] if options.only_runs else [None]), *options.runs):
         pruned, name = PrunedModel(loaded, CompactionPlan()), "original"
         if run is None:
             model = copy.deepcopy(original)
@@ -90,7 +90,8 @@ def main() -> int:
         for dtype in map(FileDtype, options.types):
             with tempfile.TemporaryDirectory() as place:
                 config = ExportConfig(format=Format.GGUF, dtype=dtype)
-                GgufWriter(calibration=text).write(pruned, config, Path(place))
+                feeds = dtype is not FileDtype.Q8_0  # little to gain, and slow
+                GgufWriter(feeds, text).write(pruned, config, Path(place))
                 path = Path(place) / FILE_NAME
                 tensors = gguf.GGUFReader(path).tensors
                 size = sum(int(x.n_bytes) for x in tensors)
@@ -118,6 +119,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("runs", nargs="*", type=Path)
     parser.add_argument("--judging", nargs="+", type=Path, required=True)
     parser.add_argument("--calibration", type=Path, required=True)
+    parser.add_argument("--only-runs", action="store_true", help="leave MODEL out")
     parser.add_argument("--types", nargs="+", default=TYPES)
     return parser.parse_args()
 
