@@ -58,7 +58,7 @@ class ComputersController(QObject):
         self._cancelling = threading.Event()
         self.fetching: RunEntry | None = None
         self.fetched_bytes = 0
-        self.fetched_to = ""  # the folder of the last copy
+        self.fetch_note = ""  # how the last copy has ended
         self._received = 0
         self._timer = QTimer(self)
         self._timer.setInterval(_PROGRESS_MS)
@@ -109,7 +109,7 @@ class ComputersController(QObject):
 
     def list_runs(self) -> None:
         """Request the runs of the computer in use."""
-        self.fetched_to = ""
+        self.fetch_note = ""
         folder = self.session.state.runs_folder
         self.session.start_request(RequestKind.RUNS, partial(ListRuns, folder=folder))
 
@@ -132,7 +132,7 @@ class ComputersController(QObject):
         target = parent / PurePosixPath(run.folder).name
         self._cancelling.clear()
         self.fetching, self._received, self.fetched_bytes = run, 0, 0
-        self.fetched_to = ""
+        self.fetch_note = ""
         self._timer.start()
         work = partial(self._fetch, computer, run.folder, target, with_model)
         self._background.start(work, partial(self._on_fetched, str(target)))
@@ -181,9 +181,10 @@ class ComputersController(QObject):
         self._timer.stop()
         self.fetching = None
         if error is None:
-            self.fetched_to = target
+            self.fetch_note = tr("Copied to {folder}").format(folder=target)
             self.fetched.emit(target)
         elif error.message:
+            self.fetch_note = f"{error.message} {error.hint}".strip()
             self.session.show_problem(error)
         self.changed.emit()
 

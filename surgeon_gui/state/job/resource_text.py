@@ -165,7 +165,7 @@ def format_amount(need: Need) -> str:
 
 
 def has_light(need: Need) -> bool:
-    """Return True if a light says something: any time fits; free bytes may be unknown."""
+    """Return True if a light says something: not of any time or unknown space."""
     if need.what is Resource.TIME:
         return need.light is not ResourceStatus.GREEN
     return need.free is not None

@@ -244,8 +244,8 @@ class ComputersDialog(QDialog):
             return f"{error.message} {error.hint}".strip()
         if listed is None:
             return ""
-        if self._computers.fetched_to:
-            return tr("Copied to {folder}").format(folder=self._computers.fetched_to)
+        if self._computers.fetch_note:
+            return self._computers.fetch_note
         note = tr("Runs in {folder}").format(folder=listed.folder)
         if listed.omitted:
             more = tr("{n} older ones are not shown.").format(n=listed.omitted)
@@ -326,6 +326,7 @@ class ComputersDialog(QDialog):
 
 def _tree(name: str, *titles: str) -> QTreeWidget:
     tree = described(QTreeWidget(), name)
+    tree.ensurePolished()  # else the first rows have the height of another style
     tree.setHeaderLabels(list(titles))
     tree.setRootIsDecorated(False)
     header = tree.header()

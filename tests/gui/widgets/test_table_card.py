@@ -35,8 +35,8 @@ def test_row_is_high_enough_for_a_text_that_does_not_fit_beside_its_padding(qtbo
     table = card.findChild(type(card._table))
     line, metrics = table.rowHeight(0), table.fontMetrics()
     text = "15.5 MB with"
-    while metrics.horizontalAdvance(text) < table.columnWidth(1) - 10:
-        text += " i"
+    while metrics.horizontalAdvance(text) <= table.columnWidth(1) - 14:
+        text += "i"
     card.show_table((("", "A"), ("Memory", text)))
     assert metrics.horizontalAdvance(text) <= table.columnWidth(1)
     assert table.rowHeight(0) >= 2 * metrics.height()

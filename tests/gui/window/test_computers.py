@@ -285,6 +285,7 @@ def test_run_is_copied_from_there(qtbot, sshd, make_remote_window, tmp_path):
     click(dialog, "computers_fetch_button")
     wait(qtbot, lambda: window.session.state.notice is not None)
     assert "exists already" in window.session.state.notice.message
+    assert "exists already" in find(dialog, "computers_runs_note", QLabel).text()
     dialog.accept()
     window.close()
     wait_until_gone(tmp_path / "there")

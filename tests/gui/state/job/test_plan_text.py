@@ -87,7 +87,9 @@ def test_plan_states_what_is_removed_as_a_whole():
     assert sentence in plan_text.describe_plan(config, QUANTISED)
     assert sentence in plan_text.describe_goal(config, QUANTISED)
     config = RunConfig(pruning=pruning_config(dropped_blocks=1))
-    assert "Removed first, as a whole: 1 block." in plan_text.describe_plan(config, QUANTISED)
+    assert "Removed first, as a whole: 1 block." in plan_text.describe_plan(
+        config, QUANTISED
+    )
     assert "as a whole" not in plan_text.describe_plan(CONFIG, QUANTISED)
 
 
