@@ -99,7 +99,7 @@ def problem_of(process_exit: ProcessExit, computer: Computer) -> ConnectionFaile
         return FinalFailure(
             f"There is no Surgeon on {host}: the command “{computer.command}” was not "
             "found.",
-            "Install it there (pip install surgeon), or enter the path of the command, "
+            "Install it there, or add the computer again with the path of the command, "
             f"such as ~/surgeon/.venv/bin/surgeon. To try: ssh {host} "
             f"{computer.command} --version",
         )

@@ -219,9 +219,10 @@ def sweep(
 ) -> None:
     """Run a job with several values of some settings, one after another.
 
-    A run that fails does not end the sweep. Repeating the command resumes what was
-    interrupted and skips what is complete. At the end a table shows the size and the
-    fidelity of each run, and the memory in which its model runs.
+    A run that fails does not end the sweep. Repeating the command resumes
+    what was interrupted and skips what is complete. At the end a table shows
+    the size and the fidelity of each run, and the memory in which its model
+    runs.
     """
     found = [
         Variation(each.name, with_paths_from(job.parent, each.config))

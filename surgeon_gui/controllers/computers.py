@@ -58,6 +58,7 @@ class ComputersController(QObject):
         self._cancelling = threading.Event()
         self.fetching: RunEntry | None = None
         self.fetched_bytes = 0
+        self.fetch_note = ""  # how the last copy has ended
         self._received = 0
         self._timer = QTimer(self)
         self._timer.setInterval(_PROGRESS_MS)
@@ -69,7 +70,10 @@ class ComputersController(QObject):
         return computers_of(self._settings)
 
     def add(self, host: str, command: str) -> str:
-        """Add a computer; return why that is not possible, empty if it is."""
+        """Add a computer, or change its command; return why that is impossible.
+
+        Without a connection, the computer in use is tried again with its new command.
+        """
         computer = Computer(host.strip(), command.strip() or DEFAULT_COMMAND)
         try:
             computer.check()
@@ -77,6 +81,9 @@ class ComputersController(QObject):
             return f"{error.message} {error.hint}"
         others = [each for each in self.computers if each.host != computer.host]
         self._store([*others, computer])
+        state = self.session.state
+        if computer.host == state.computer and not state.is_connected:
+            self.session.use_computer(computer.host, client_of(self._settings))
         return ""
 
     def remove(self, host: str) -> None:
@@ -102,6 +109,7 @@ class ComputersController(QObject):
 
     def list_runs(self) -> None:
         """Request the runs of the computer in use."""
+        self.fetch_note = ""
         folder = self.session.state.runs_folder
         self.session.start_request(RequestKind.RUNS, partial(ListRuns, folder=folder))
 
@@ -124,6 +132,7 @@ class ComputersController(QObject):
         target = parent / PurePosixPath(run.folder).name
         self._cancelling.clear()
         self.fetching, self._received, self.fetched_bytes = run, 0, 0
+        self.fetch_note = ""
         self._timer.start()
         work = partial(self._fetch, computer, run.folder, target, with_model)
         self._background.start(work, partial(self._on_fetched, str(target)))
@@ -172,8 +181,10 @@ class ComputersController(QObject):
         self._timer.stop()
         self.fetching = None
         if error is None:
+            self.fetch_note = tr("Copied to {folder}").format(folder=target)
             self.fetched.emit(target)
         elif error.message:
+            self.fetch_note = f"{error.message} {error.hint}".strip()
             self.session.show_problem(error)
         self.changed.emit()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtGui import QAction
-from PySide6.QtWidgets import QDialog, QTreeWidget
+from PySide6.QtWidgets import QDialog, QLabel, QTreeWidget
 
 from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.pruning import Method
@@ -83,6 +83,8 @@ def test_demo_is_pruned_there_and_copied_back(qtbot, make_remote_window, tmp_pat
     click(dialog, "computers_fetch_button")
     copy = tmp_path / "runs" / folder.name
     qtbot.waitUntil(copy.is_dir, timeout=LONG_MS)
+    note = find(dialog, "computers_runs_note", QLabel)
+    qtbot.waitUntil(lambda: note.text() == f"Copied to {copy}", timeout=LONG_MS)
     assert RunFolder(copy).read_report().shots == report.shots
     weights = "export/model.safetensors"
     assert (copy / weights).read_bytes() == (folder / weights).read_bytes()

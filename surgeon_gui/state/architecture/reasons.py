@@ -72,7 +72,9 @@ def block_reasons(block: Block, architecture: Architecture) -> list[str]:
         sentences = [tr("{share} of its {weights} weights are removed.")]
     share = numbers.percent(block.sparsity)
     sentences[0] = sentences[0].format(weights=weights, n=n, share=share)
-    if block.removed:
+    if block.removed == block.weights:
+        sentences.append(tr("Nothing of the block is left: it passes its input on."))
+    elif block.removed:
         shares = (
             f"{x.kind}: {numbers.percent(x.sparsity, decimals=0)}" for x in block.layers
         )

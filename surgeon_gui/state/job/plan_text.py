@@ -329,7 +329,7 @@ def _depth(pruning: PruningConfig) -> str:
         parts.append(text.format(n=sublayers))
     if not parts:
         return ""
-    return " " + tr("Removed as a whole before them: {parts}.").format(
+    return " " + tr("Removed first, as a whole: {parts}.").format(
         parts=tr(" and ").join(parts)
     )
 

@@ -165,8 +165,10 @@ def format_amount(need: Need) -> str:
 
 
 def has_light(need: Need) -> bool:
-    """Return True if the light of a need says something: any time fits."""
-    return need.what is not Resource.TIME or need.light is not ResourceStatus.GREEN
+    """Return True if a light says something: not of any time or unknown space."""
+    if need.what is Resource.TIME:
+        return need.light is not ResourceStatus.GREEN
+    return need.free is not None
 
 
 def light_label(need: Need) -> str:

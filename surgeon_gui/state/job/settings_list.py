@@ -73,13 +73,20 @@ def settings(config: RunConfig) -> tuple[Setting, ...]:
 
 
 def differences(configs: Sequence[RunConfig]) -> tuple[tuple[str, ...], ...]:
-    """Return the settings that differ: rows of a label and the value in each job."""
+    """Return the settings that differ: rows of a label and the value in each job.
+
+    A setting that is left at "none" or "automatic" where it applies is not different
+    where it does not apply.
+    """
     jobs = [{each.name: each for each in settings(config)} for config in configs]
     labels = {name: each.label for job in jobs for name, each in job.items()}
     rows = []
     for name in (name for name in FIELDS if name in labels):
         values = [job[name].value if name in job else _DOES_NOT_APPLY for job in jobs]
-        if len(set(values)) > 1:
+        different = set(values)
+        if different == {_DOES_NOT_APPLY, FIELDS[name].minimum_text}:
+            continue
+        if len(different) > 1:
             rows.append((labels[name], *values))
     return tuple(rows)
 

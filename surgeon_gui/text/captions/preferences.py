@@ -84,7 +84,10 @@ CAPTIONS = {
             "~/surgeon/.venv/bin/surgeon."
         ),
     ),
-    "computers_add_button": Caption(tr("Add"), tr("Add the computer to the list.")),
+    "computers_add_button": Caption(
+        tr("Add"),
+        tr("Add the computer to the list, or change the command of one in the list."),
+    ),
     "computers_runs_list": Caption(
         tr("Runs there"), tr("Runs in the runs folder of the computer in use.")
     ),

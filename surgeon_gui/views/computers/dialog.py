@@ -85,6 +85,13 @@ class ComputersDialog(QDialog):
         self._again.clicked.connect(self._session.reconnect)
 
     def _make_form(self) -> None:
+        self._needs = text_label(
+            tr(
+                "Surgeon must be installed there, in the same version, and ssh must "
+                "reach the computer without a password."
+            ),
+            quiet=True,
+        )
         self._host = described(QLineEdit(), "computers_host_edit")
         self._host.setPlaceholderText(tr("user@host"))
         self._command = described(QLineEdit(), "computers_command_edit")
@@ -138,6 +145,7 @@ class ComputersDialog(QDialog):
         column.addWidget(self._machine)
         column.addWidget(self._connection)
         column.addWidget(heading(tr("Add a computer")))
+        column.addWidget(self._needs)
         column.addLayout(form)
         column.addWidget(self._problem)
         column.addLayout(row_of(self._add))
@@ -148,6 +156,7 @@ class ComputersDialog(QDialog):
         column.addWidget(self._bar)
         buttons = (self._refresh, self._fetch, self._fetch_small, self._resume)
         column.addLayout(row_of(*buttons, self._cancel))
+        column.addStretch()  # where no runs are shown
         column.addLayout(below)
 
     # the state
@@ -235,6 +244,8 @@ class ComputersDialog(QDialog):
             return f"{error.message} {error.hint}".strip()
         if listed is None:
             return ""
+        if self._computers.fetch_note:
+            return self._computers.fetch_note
         note = tr("Runs in {folder}").format(folder=listed.folder)
         if listed.omitted:
             more = tr("{n} older ones are not shown.").format(n=listed.omitted)
@@ -315,9 +326,9 @@ class ComputersDialog(QDialog):
 
 def _tree(name: str, *titles: str) -> QTreeWidget:
     tree = described(QTreeWidget(), name)
+    tree.ensurePolished()  # else the first rows have the height of another style
     tree.setHeaderLabels(list(titles))
     tree.setRootIsDecorated(False)
-    tree.setUniformRowHeights(True)
     header = tree.header()
     header.setStretchLastSection(False)
     header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)

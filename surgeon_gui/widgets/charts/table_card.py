@@ -17,7 +17,8 @@ from surgeon_gui.widgets.tool_tips import plain_tip
 
 Table = tuple[tuple[str, ...], ...]  # of texts, the header first
 _EDGES = 4
-_PADDING, _MAX_HEIGHT = 14, 1000  # pixels, of a title
+_PADDING, _MAX_HEIGHT = 14, 1000  # pixels, of a title or text
+_CELL_MARGINS = 6  # above and below a text, together
 _WRAPPED = int(Qt.AlignmentFlag.AlignLeft) | int(Qt.TextFlag.TextWordWrap)
 
 
@@ -72,6 +73,7 @@ class TableCard(ChartCard):
 
     def _fit(self) -> None:
         self._table.resizeRowsToContents()
+        self._heighten_rows()
         titles = self._height_of_titles()
         self._table.horizontalHeader().setFixedHeight(titles)
         height = titles + _EDGES
@@ -83,6 +85,20 @@ class TableCard(ChartCard):
         self._table.setFixedHeight(
             height + (scroll.sizeHint().height() if is_wide else 0)
         )
+
+    def _heighten_rows(self) -> None:
+        """Make room for texts that wrap in the padding of their cells.
+
+        Qt computes the heights without it, and cuts a text that just fits then.
+        """
+        table, metrics = self._table, self._table.fontMetrics()
+        for row, texts in enumerate(self._shown[1:]):
+            height = table.rowHeight(row)
+            for column, text in enumerate(texts):
+                room = QRect(0, 0, table.columnWidth(column) - _PADDING, _MAX_HEIGHT)
+                wrapped = metrics.boundingRect(room, _WRAPPED, text).height()
+                height = max(height, wrapped + _CELL_MARGINS)
+            table.setRowHeight(row, height)
 
     def _height_of_titles(self) -> int:
         """Return the height that the header needs, whose titles wrap."""

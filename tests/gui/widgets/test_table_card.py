@@ -24,3 +24,21 @@ def test_long_titles_wrap_and_the_header_is_as_high_as_they_are(qtbot):
     assert table.viewport().height() >= row
     item = table.horizontalHeaderItem(1)
     assert table.model().headerData(1, header.orientation()) == item.text() == long
+
+
+def test_row_is_high_enough_for_a_text_that_does_not_fit_beside_its_padding(qtbot):
+    card = TableCard("compare_figures", "Figures", "Nothing.")
+    qtbot.addWidget(card)
+    card.resize(460, 400)
+    card.show()
+    card.show_table((("", "A"), ("Memory", "0.1")))
+    table = card.findChild(type(card._table))
+    line, metrics = table.rowHeight(0), table.fontMetrics()
+    text = "15.5 MB with"
+    while metrics.horizontalAdvance(text) <= table.columnWidth(1) - 14:
+        text += "i"
+    card.show_table((("", "A"), ("Memory", text)))
+    assert metrics.horizontalAdvance(text) <= table.columnWidth(1)
+    assert table.rowHeight(0) >= 2 * metrics.height()
+    card.show_table((("", "A"), ("Memory", "0.1")))
+    assert table.rowHeight(0) == line

@@ -196,6 +196,24 @@ def test_missing_surgeon_is_explained_and_this_computer_can_be_chosen(
 
 
 @pytest.mark.thorough
+def test_computer_in_use_is_tried_again_when_its_command_is_corrected(
+    qtbot, fake_ssh, make_remote_window, tmp_path
+):
+    window = make_remote_window(command="no-such-surgeon")
+    bar = find(window, "connection_label", QLabel)
+    wait(qtbot, lambda: "add the computer again" in bar.text())
+    dialog = open_computers(window)
+    find(dialog, "computers_host_edit", QLineEdit).setText(BOX)
+    command = remote_command(tmp_path / "there")
+    find(dialog, "computers_command_edit", QLineEdit).setText(command)
+    click(dialog, "computers_add_button")
+    wait(qtbot, lambda: window.session.state.engine is Engine.READY)
+    assert window.session.state.computer == BOX
+    dialog.accept()
+    kill_all(tmp_path / "there")
+
+
+@pytest.mark.thorough
 def test_computer_is_added_and_models_are_chosen_by_path(
     qtbot, fake_ssh, make_window, tmp_path
 ):
@@ -267,6 +285,7 @@ def test_run_is_copied_from_there(qtbot, sshd, make_remote_window, tmp_path):
     click(dialog, "computers_fetch_button")
     wait(qtbot, lambda: window.session.state.notice is not None)
     assert "exists already" in window.session.state.notice.message
+    assert "exists already" in find(dialog, "computers_runs_note", QLabel).text()
     dialog.accept()
     window.close()
     wait_until_gone(tmp_path / "there")

@@ -83,11 +83,13 @@ def test_plan_states_bits_and_widths_of_a_quantised_file():
 
 def test_plan_states_what_is_removed_as_a_whole():
     config = RunConfig(pruning=pruning_config(dropped_blocks=2, dropped_sublayers=1))
-    sentence = "Removed as a whole before them: 2 blocks and 1 attention or MLP."
+    sentence = "Removed first, as a whole: 2 blocks and 1 attention or MLP."
     assert sentence in plan_text.describe_plan(config, QUANTISED)
     assert sentence in plan_text.describe_goal(config, QUANTISED)
     config = RunConfig(pruning=pruning_config(dropped_blocks=1))
-    assert "before them: 1 block." in plan_text.describe_plan(config, QUANTISED)
+    assert "Removed first, as a whole: 1 block." in plan_text.describe_plan(
+        config, QUANTISED
+    )
     assert "as a whole" not in plan_text.describe_plan(CONFIG, QUANTISED)
 
 

@@ -133,8 +133,6 @@ def test_only_different_settings_are_listed(runs):
         "What to prune",
         "Sparsity",
         "Shots",
-        "Whole blocks",
-        "Attentions and MLPs",
     }
     assert table["What to prune"] == (
         "Heads and neurons",
