@@ -7,6 +7,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+import torch
+
 from surgeon_engine import pipeline
 from surgeon_engine.api.config.run import Device, ModelConfig
 from surgeon_engine.api.decoding import json_decoder
@@ -119,7 +121,7 @@ def work_in_group(
     process: JsonProcess[Envelope] = JsonProcess(
         module_command("surgeon_engine.parallel.agent", *arguments),
         json_decoder(Envelope).decode,
-        _environment(),
+        _environment(count),
     )
     last, reason = None, ""
     try:
@@ -169,8 +171,11 @@ def _model_of(command: StartRun | ResumeRun) -> ModelConfig:
         return ModelConfig()  # resuming it raises
 
 
-def _environment() -> dict[str, str]:
+def _environment(count: int) -> dict[str, str]:
     found = PASSIVE_WAITING | os.environ
+    # Otherwise torchrun lets each process use one thread.
+    threads = max(1, torch.get_num_threads() // count)
+    found.setdefault("OMP_NUM_THREADS", str(threads))
     if loopback := _LOOPBACK.get(sys.platform):
         found.setdefault("GLOO_SOCKET_IFNAME", loopback)
     return found
