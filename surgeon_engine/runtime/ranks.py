@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
+# Variable with the path of a file through which the processes of one machine find each
+# other; without it they use the port that torchrun has opened to the network.
+STORE = "SURGEON_STORE"
 _TIMEOUT = timedelta(days=30)  # a pause may be long
 _OUT_OF_MEMORY = (MemoryError, torch.OutOfMemoryError)
 
@@ -89,9 +92,16 @@ def begin(*, uses_gpu: bool) -> None:
             "Several processes cannot share Apple's GPU.",
             'Start one process, or set device to "cpu".',
         )
-    with _connected():
-        _distributed().init_process_group(backend, timeout=_TIMEOUT)
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    store = os.environ.get(STORE)
+    with _connected():
+        _distributed().init_process_group(
+            backend,
+            init_method=f"file://{store}" if store else "env://",
+            timeout=_TIMEOUT,
+            rank=rank,
+            world_size=size,
+        )
     _group = _Group(rank, size, size, on_this_machine)
 
 

@@ -162,6 +162,14 @@ def test_cancel_ends_all_processes_at_once(group, tmp_path):
 
     def cancel(event):
         if is_in_second_shot(event):
+            listening = [
+                connection.laddr.ip
+                for process in workers()
+                for each in (process, process.parent())
+                for connection in each.net_connections()
+                if connection.status == psutil.CONN_LISTEN
+            ]
+            assert set(listening) <= {"127.0.0.1", "::1"}
             worker = workers()[0]
             tag = f"{worker.pid}-{int(worker.create_time())}"
             unfinished.append(group.folder / f".export.{tag}-partial")
