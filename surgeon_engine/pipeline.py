@@ -152,6 +152,7 @@ def resume(folder: Path, context: RunContext) -> None:
 
         def checked() -> tuple[Preflight, ExportConfig]:
             config = replace(_config_of(run), recovery=saved.recovery)
+            _check_depth(config)
             freed = run.saved_state.size + size_of_folder(run.export_path(config))
             found = preflight(config, run.path, with_time=False, freed=freed)
             config = found.resources.settled.config

@@ -78,7 +78,7 @@ def fetch_run(
         arrived = partial / _ARRIVED  # where sftp makes a folder of the same name
         arrived.mkdir()
         batch = _batch(folder, arrived, with_model=with_model)
-        command = (*sftp, "-b", "-", "--", computer.host)
+        command = (*sftp, "-b", "-", "--", computer.sftp_name)
         _copy(command, batch, computer, lambda: progress(size_of_folder(partial)))
         copied = arrived / PurePosixPath(folder).name if with_model else arrived
         for each in tuple(copied.iterdir()) if copied.is_dir() else ():

@@ -146,7 +146,7 @@ class RemoteEngine:
         try:
             self._computer.check()
             self._process = JsonProcess(
-                (*self._ssh, "--", self._computer.host, command),
+                (*self._ssh, "--", self._computer.ssh_name, command),
                 self._decode,
                 os.environ,
             )
@@ -195,7 +195,7 @@ class RemoteEngine:
     def _on_attached(self, attached: Attached, envelope: Envelope) -> None:
         assert self._process is not None
         if problem := version_problem(attached.version, self._computer.host):
-            self._say_leave(ends_engine=False)
+            self._send_leave(ends_engine=False)
             self._fail(problem)
             return
         is_same = self._session == attached.session
@@ -253,12 +253,12 @@ class RemoteEngine:
 
     def _leave(self, *, ends_engine: bool) -> None:
         if self._attached is not None:
-            self._say_leave(ends_engine=ends_engine)
+            self._send_leave(ends_engine=ends_engine)
         self._drop()
         self._is_closed = True
         self._events.clear()
 
-    def _say_leave(self, *, ends_engine: bool) -> None:
+    def _send_leave(self, *, ends_engine: bool) -> None:
         """Let the keeper close the connection, so that it knows why."""
         assert self._process is not None
         self._process.send(Leave(self._received, ends_engine))
@@ -280,7 +280,12 @@ class RemoteEngine:
         self._events.append(Envelope("", time.time(), event))
 
     def _decode(self, line: bytes) -> Envelope | _Noise:
-        """Return a line as an event; before the first one, a shell may have printed."""
+        """Return a line as an event; before the first one, a shell may have printed.
+
+        A line without an end was cut off with the connection: it comes again.
+        """
+        if not line.endswith(b"\n"):
+            return _Noise()
         if self._attached is None and not line.startswith(b"{"):
             self._noise_bytes += len(line)
             if self._noise_bytes > _MAX_NOISE_BYTES:

@@ -40,6 +40,17 @@ class Computer:
     host: str  # such as user@host, or an entry of ~/.ssh/config
     command: str = DEFAULT_COMMAND  # that starts Surgeon there
 
+    @property
+    def ssh_name(self) -> str:
+        """The host for ssh, which takes an IPv6 address without brackets."""
+        return self.host.replace("[", "").replace("]", "")
+
+    @property
+    def sftp_name(self) -> str:
+        """The host for sftp, which takes what follows a colon as a path."""
+        user, at, address = self.ssh_name.rpartition("@")
+        return f"{user}{at}[{address}]" if ":" in address else self.host
+
     def check(self) -> None:
         """Check the host and the command.
 

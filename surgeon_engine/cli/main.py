@@ -185,11 +185,9 @@ def resume(
     run: Annotated[Path, typer.Argument(help="Folder of the run.")],
 ) -> None:
     """Resume a run that was interrupted, from the state in its folder."""
-    try:
-        model = RunFolder(run).read_config().model
-    except (OSError, ConfigError):
-        model = ModelConfig()  # to resume it raises
-    with _ranks(model):
+    from surgeon_engine.parallel.group import model_of
+
+    with _ranks(model_of(ResumeRun(run=run.name, folder=str(run)))):
         _resume(run)
 
 

@@ -181,8 +181,7 @@ class Keeper:
             listener.settimeout(_POLL_SECONDS)
             threading.Thread(target=self._follow_engine, daemon=True).start()
             while not self._stopping.is_set():
-                with contextlib.suppress(TimeoutError):
-                    stream, _ = listener.accept()
+                if (stream := _accepted(listener)) is not None:
                     task = (_Connection(stream),)
                     threading.Thread(target=self._talk, args=task, daemon=True).start()
                 self._tick()
@@ -373,15 +372,18 @@ class Keeper:
                 pass
             case Leave(received=received, ends_engine=ends_engine):
                 with self._lock:
-                    self._seen = max(self._seen, received)
-                    if ends_engine or not self._open or self._has_ended:
-                        self.stop()
+                    if self._connection is connection:
+                        self._seen = max(self._seen, received)
+                        if ends_engine or not self._open or self._has_ended:
+                            self.stop()
                 self._detach(connection)
             case _:
-                self._on_command(message)
+                self._on_command(connection, message)
 
-    def _on_command(self, command: Command) -> None:
+    def _on_command(self, connection: _Connection, command: Command) -> None:
         with self._lock:
+            if self._connection is not connection:
+                return  # the client has connected again, and sends it again
             self._accepted += 1
             if not isinstance(command, Cancel | StopAndKeep | Pause | Resume):
                 self._open[command.run] = command
@@ -398,6 +400,17 @@ class Keeper:
             if self._connection is connection:
                 self._connection = None
                 self._alone_since = time.monotonic()
+
+
+def _accepted(listener: socket.socket) -> socket.socket | None:
+    """Return the next connection; None if there is none soon."""
+    try:
+        return listener.accept()[0]
+    except TimeoutError:
+        return None
+    except OSError:  # such as too many open files: no reason to end a run
+        time.sleep(_POLL_SECONDS)
+        return None
 
 
 def _log_bytes(command: StartRun | ResumeRun) -> int:

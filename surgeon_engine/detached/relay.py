@@ -91,7 +91,9 @@ def _connected(place: Place, keeper_command: Sequence[str]) -> socket.socket:
             starts += 1  # again, if another keeper was just about to end
             keeper = _start(keeper_command, place)
         time.sleep(_POLL_SECONDS)
-    tail = place.log.read_bytes()[-_TAIL_BYTES:].decode(errors="replace").strip()
+    tail = ""
+    with contextlib.suppress(OSError):  # no keeper could write it
+        tail = place.log.read_bytes()[-_TAIL_BYTES:].decode(errors="replace").strip()
     raise DetachedError(
         f"The engine cannot be started detached. {tail}".strip(),
         f"The log is {place.log}.",

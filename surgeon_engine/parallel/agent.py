@@ -4,29 +4,46 @@
 
 All processes end when one of them fails, when this one ends, and when its parent ends.
 They inherit the standard streams; the first one reads commands and writes events. If
-one ends before the run, the reason is written as an event without a run.
+one ends before the run, the reason is written as an event without a run. The processes
+find each other through files that only this user can read: the port that torchrun opens
+otherwise is one for the whole network, without a password.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
+from pathlib import Path
 
+from surgeon_engine.api.files import temporary_folder
 from surgeon_engine.api.messages.events import Envelope, Failed
+from surgeon_engine.runtime import ranks
 from surgeon_engine.runtime.json_streams import JsonOutput, die_with_parent
 
 
 def main(arguments: list[str]) -> int:
     """Run the processes and return the exit code."""
     die_with_parent()
+    count, *of_worker = arguments
+    with temporary_folder() as name:
+        folder = Path(name)
+        os.environ[ranks.STORE] = str(folder / "ranks")
+        os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # opens the port, too
+        return _run(count, of_worker, folder / "agent")
+
+
+def _run(count: str, of_worker: list[str], store: Path) -> int:
     from torch.distributed import run  # slow to import
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-    count, *of_worker = arguments
     options = run.parse_args(
         [
-            "--standalone",
+            "--nnodes=1",
+            "--rdzv-backend=c10d",
+            "--rdzv-conf=store_type=file",
+            f"--rdzv-endpoint={store}",
             "--local-addr=127.0.0.1",
             f"--nproc-per-node={count}",
             "--no-python",

@@ -7,6 +7,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+import torch
+
 from surgeon_engine import pipeline
 from surgeon_engine.api.config.run import Device, ModelConfig
 from surgeon_engine.api.decoding import json_decoder
@@ -19,7 +21,7 @@ from surgeon_engine.api.json_process import (
 from surgeon_engine.api.messages.commands import ResumeRun, StartRun
 from surgeon_engine.api.messages.events import Cancelled, Envelope, Failed
 from surgeon_engine.api.messages.run import RunFinished
-from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.api.run_folder import RunFolder, remove_litter
 from surgeon_engine.runtime import devices, ranks
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.runtime.saver import Saver
@@ -52,7 +54,7 @@ def work_on_run(
         RunFailed: the run has failed in other processes, which have sent `Failed`.
         RunCancelled: the user has cancelled.
     """
-    model = _model_of(command)
+    model = model_of(command)
     count = 1 if ranks.size() > 1 else gpus_for(model, command)
     if count > 1:
         work_in_group(command, count, context, model, stop_after)
@@ -119,7 +121,7 @@ def work_in_group(
     process: JsonProcess[Envelope] = JsonProcess(
         module_command("surgeon_engine.parallel.agent", *arguments),
         json_decoder(Envelope).decode,
-        _environment(),
+        _environment(count),
     )
     last, reason = None, ""
     try:
@@ -152,14 +154,15 @@ def work_in_group(
 
 
 def _take_over(run: RunFolder, context: RunContext) -> None:
-    """Let this process log how a run has ended, and say whether it can go on."""
+    """Remove what killed processes have left, and log from here how the run ends."""
+    remove_litter(run.path.parent)
     with suppress(RunFolderError):
         run.remove_cut_off_line()
         context.log = run
     context.saver = Saver(run.saved_state, Saver.off().saved)
 
 
-def _model_of(command: StartRun | ResumeRun) -> ModelConfig:
+def model_of(command: StartRun | ResumeRun) -> ModelConfig:
     """Return the model of a run; of one that cannot be read, any."""
     if isinstance(command, StartRun):
         return command.config.model
@@ -169,8 +172,11 @@ def _model_of(command: StartRun | ResumeRun) -> ModelConfig:
         return ModelConfig()  # resuming it raises
 
 
-def _environment() -> dict[str, str]:
+def _environment(count: int) -> dict[str, str]:
     found = PASSIVE_WAITING | os.environ
+    # Otherwise torchrun lets each process use one thread.
+    threads = max(1, torch.get_num_threads() // count)
+    found.setdefault("OMP_NUM_THREADS", str(threads))
     if loopback := _LOOPBACK.get(sys.platform):
         found.setdefault("GLOO_SOCKET_IFNAME", loopback)
     return found

@@ -26,6 +26,7 @@ _KILOBYTE = 1024
 # Parameters of glibc's mallopt(3), and the bytes that a process may keep.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _KEPT_BYTES = 2**30
+_MAX_BEFORE_2_35 = 2**25  # the largest threshold that glibc accepted
 # Instructions of processors that multiply bfloat16 several times as fast as float32.
 FAST_ON_CPU = ("amx_bf16", "avx512_bf16")
 
@@ -146,7 +147,8 @@ def reuse_freed_memory() -> None:
     an evaluation.
     """
     if (library := _glibc()) is not None:
-        library.mallopt(_MMAP_THRESHOLD, _KEPT_BYTES)
+        if not library.mallopt(_MMAP_THRESHOLD, _KEPT_BYTES):
+            library.mallopt(_MMAP_THRESHOLD, _MAX_BEFORE_2_35)
         library.mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
 
 

@@ -49,17 +49,27 @@ def list_files(folder: str) -> FilesListed:
     """
     path = expand_path(folder or "~").resolve()
     try:
-        names = [each for each in os.scandir(path) if not each.name.startswith(".")]
+        found = [each for each in os.scandir(path) if not each.name.startswith(".")]
     except OSError as error:
         raise RunFolderError(
             f"The folder {path} cannot be read: {error.strerror}.",
             "Choose another folder.",
         ) from error
-    entries = [_entry(each) for each in names]
+    entries = [_entry(each) for each in found if _is_text(each.name)]
     entries.sort(key=lambda x: (x.kind is not FileKind.FOLDER, x.name.casefold()))
     parent = "" if path.parent == path else str(path.parent)
-    omitted = max(0, len(entries) - MAX_ENTRIES)
-    return FilesListed(str(path), parent, tuple(entries[:MAX_ENTRIES]), omitted)
+    del entries[MAX_ENTRIES:]
+    omitted = len(found) - len(entries)
+    return FilesListed(str(path), parent, tuple(entries), omitted)
+
+
+def _is_text(name: str) -> bool:
+    """Return whether a name can be sent: its bytes may be in an older encoding."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _entry(each: os.DirEntry[str]) -> FileEntry:
@@ -91,7 +101,8 @@ def list_runs(folder: str) -> RunsListed:
             f"The folder {path} cannot be read: {error.strerror}.",
             "Choose another folder.",
         ) from error
-    runs = [RunFolder(each) for each in folders if not each.name.startswith(".")]
+    shown = [x for x in folders if not x.name.startswith(".") and _is_text(x.name)]
+    runs = [RunFolder(each) for each in shown]
     dated = [(_changed(run), run) for run in runs if run.config_path.is_file()]
     dated.sort(key=lambda pair: -pair[0])
     found = tuple(_run_entry(run, at) for at, run in dated[:MAX_RUNS])

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
+# Variable with the path of a file through which the processes of one machine find each
+# other; without it they use the port that torchrun has opened to the network.
+STORE = "SURGEON_STORE"
 _TIMEOUT = timedelta(days=30)  # a pause may be long
 _OUT_OF_MEMORY = (MemoryError, torch.OutOfMemoryError)
 
@@ -89,9 +92,16 @@ def begin(*, uses_gpu: bool) -> None:
             "Several processes cannot share Apple's GPU.",
             'Start one process, or set device to "cpu".',
         )
-    with _connected():
-        _distributed().init_process_group(backend, timeout=_TIMEOUT)
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    store = os.environ.get(STORE)
+    with _connected():
+        _distributed().init_process_group(
+            backend,
+            init_method=f"file://{store}" if store else "env://",
+            timeout=_TIMEOUT,
+            rank=rank,
+            world_size=size,
+        )
     _group = _Group(rank, size, size, on_this_machine)
 
 
@@ -181,10 +191,11 @@ def joined(of_own: Tensor, count: int) -> Tensor:
     """
     if _group.size == 1:
         return of_own
-    _meet("joined")
+    # Memory that is short is noticed before the ranks meet: later all would wait.
     padded = of_own.new_zeros((-(-count // _group.size), *of_own.shape[1:]))
     padded[: len(of_own)] = of_own
     parts = [torch.empty_like(padded) for _ in range(_group.size)]
+    _meet("joined")
     with _connected():
         _distributed().all_gather(parts, padded)
     return torch.stack(parts, dim=1).flatten(0, 1)[:count]
@@ -194,9 +205,9 @@ def add(tensors: Iterable[Tensor]) -> None:
     """Add up tensors over all ranks, in place."""
     if _group.size == 1:
         return
+    pairs = [(x, x.contiguous()) for x in tensors]
     _meet("add")
-    for x in tensors:
-        total = x if x.is_contiguous() else x.contiguous()
+    for x, total in pairs:
         with _connected():
             _distributed().all_reduce(total)
         if total is not x:
@@ -232,8 +243,7 @@ def passed_on(value: _T, source: int) -> _T:
     if _group.size == 1:
         return value
     _meet("passed on")
-    with _connected():
-        found: _T = _broadcast(value, source)
+    found: _T = _broadcast(value, source)
     return found
 
 
@@ -314,8 +324,7 @@ def _meet(
     if any(failed):
         source = failed.index(1.0)
         of_source = _described(failure) if source == _group.rank else None
-        with _connected():
-            described = _broadcast(of_source, source)
+        described = _broadcast(of_source, source)
         if failure is None:
             _raise(source, described)
     elif len(set(exchanges)) > 1:
@@ -390,26 +399,35 @@ def _broadcast(value: Any, source: int) -> Any:
         kinds = [(tuple(x.shape), x.dtype, x.device.type) for x in tensors]
         data = pickle.dumps((file.getvalue(), kinds))
     length = torch.tensor([len(data)])
-    _distributed().broadcast(length, source)
+    _send(length, source)
     received = torch.empty(int(length), dtype=torch.uint8)
     if is_source:
         received = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-    _distributed().broadcast(received, source)
+    _send(received, source)
     pickled, kinds = pickle.loads(received.numpy().tobytes())
-    if not is_source:
+    if is_source:
+        tensors = [x.contiguous() for x in tensors]
+    else:
         tensors = [torch.empty(s, dtype=t, device=device) for s, t, device in kinds]
+    if tensors:
+        _meet("tensors")  # all have the memory for them
     for x in tensors:
         if x.numel():
-            flat = x.contiguous().view(-1).view(torch.uint8)
-            _distributed().broadcast(flat, source)
+            _send(x.view(-1).view(torch.uint8), source)
     if is_source:
         return value
     return _Unpickler(io.BytesIO(pickled), tensors).load()
 
 
+def _send(x: Tensor, source: int) -> None:
+    """Copy a contiguous tensor of one rank into those of the others."""
+    with _connected():
+        _distributed().broadcast(x, source)
+
+
 @contextmanager
 def _connected() -> Iterator[None]:
-    """Tell a lost connection from other errors.
+    """Distinguish a lost connection from other errors.
 
     Raises:
         RankLost: a rank has ended, or cannot be reached.

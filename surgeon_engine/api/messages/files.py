@@ -31,7 +31,7 @@ class FilesListed(msgspec.Struct, frozen=True, tag=True):
     folder: str  # absolute
     parent: str  # absolute; empty: it is the top
     entries: tuple[FileEntry, ...]  # folders first
-    omitted: int = 0  # entries beyond the limit
+    omitted: int = 0  # entries beyond the limit, or whose names are no text
 
 
 class RunOutcome(Enum):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
+from importlib.metadata import version
 
+import msgspec
 import pytest
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
@@ -14,9 +17,11 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.json_process import ProcessExit
 from surgeon_engine.api.messages.commands import Cancel, ListFiles, ListRuns, StartRun
 from surgeon_engine.api.messages.events import (
+    Attached,
     Cancelled,
     ConnectionStatus,
     EngineReady,
+    Envelope,
 )
 from surgeon_engine.api.messages.files import FileKind, FilesListed, RunsListed
 from surgeon_engine.api.messages.run import RunFinished, ShotFinished, StageStarted
@@ -109,8 +114,6 @@ def test_end_of_ssh_is_a_sentence(code, output, sentence):
 
 
 def test_versions_must_agree_up_to_the_second_number():
-    from importlib.metadata import version
-
     ours = version("surgeon")
     assert version_problem(f"{ours}.post1", "x") is None
     problem = version_problem("99.0.0", "x")
@@ -122,6 +125,29 @@ def test_other_program_is_not_taken_for_an_engine():
     engine = RemoteEngine(Computer("here", "echo '{}' #"), LOCAL_SSH)
     assert "is not Surgeon" in status_until(engine, ConnectionStatus.FAILED).message
     engine.kill()
+
+
+def test_line_that_a_lost_connection_cuts_off_is_no_reason_to_give_up():
+    ours = version("surgeon")
+    attached = Attached("s", ours, "there", "/home/me", "/runs", 0, False, 0, None, 0.0)
+    line = msgspec.json.encode(Envelope("", 1.0, attached)).decode()
+    command = f"printf '%s\\n%s' {shlex.quote(line)} '{{\"run\":\"a' #"
+    engine = RemoteEngine(Computer("here", command), LOCAL_SSH, (60.0,))
+    status_until(engine, ConnectionStatus.LOST)
+    engine.kill()
+
+
+@pytest.mark.parametrize(
+    ("host", "for_ssh", "for_sftp"),
+    [
+        ("me@gpu-box", "me@gpu-box", "me@gpu-box"),
+        ("me@fe80::1", "me@fe80::1", "me@[fe80::1]"),
+        ("[::1]", "::1", "[::1]"),
+    ],
+)
+def test_ipv6_addresses_are_written_as_each_program_takes_them(host, for_ssh, for_sftp):
+    computer = Computer(host)
+    assert (computer.ssh_name, computer.sftp_name) == (for_ssh, for_sftp)
 
 
 @NEEDS_SSHD

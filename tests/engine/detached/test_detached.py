@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import time
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from surgeon_engine.api import ssh
@@ -19,6 +21,7 @@ from surgeon_engine.api.messages.commands import (
     ResumeRun,
     StartRun,
 )
+from surgeon_engine.api.messages.connection import Leave
 from surgeon_engine.api.messages.events import (
     Attached,
     Cancelled,
@@ -38,8 +41,10 @@ from surgeon_engine.api.messages.sources import ModelInspected
 from surgeon_engine.api.remote import RemoteEngine
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.api.ssh import Computer
+from surgeon_engine.detached.keeper import Keeper, _Connection
 from surgeon_engine.detached.lines import Lines
 from surgeon_engine.detached.place import Place
+from surgeon_engine.runtime.folders import list_files
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import shot_finished
 from tests.helpers.fake_remote import LOCAL_SSH, remote_command
@@ -255,6 +260,30 @@ def test_client_whose_place_was_taken_ends(connect, tmp_path):
     first.kill()  # does not end the engine
     third = connect()
     receive_until(third, ShotFinished)
+
+
+def test_command_of_a_connection_that_was_replaced_waits_for_the_next(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    keeper = Keeper(Place(), ("cat",))
+    here, there = socket.socketpair()
+    connection = _Connection(there)
+    keeper._on_message(connection, START)
+    keeper._on_message(connection, Leave(0))
+    assert keeper._accepted == 0
+    assert not keeper._stopping.is_set()
+    keeper._engine.kill()
+    here.close()
+
+
+def test_file_names_that_are_no_text_are_left_out(tmp_path):
+    (tmp_path / os.fsdecode(b"\xff.gguf")).touch()
+    (tmp_path / "model.gguf").touch()
+    listed = list_files(str(tmp_path))
+    assert [entry.name for entry in listed.entries] == ["model.gguf"]
+    assert listed.omitted == 1
+    assert msgspec.json.encode(listed)
 
 
 def test_long_paths_have_sockets_of_their_own(tmp_path, monkeypatch):

@@ -158,13 +158,28 @@ def test_killed_process_ends_the_run_with_a_sentence(group, tmp_path, number):
 
 @pytest.mark.thorough
 def test_cancel_ends_all_processes_at_once(group, tmp_path):
+    unfinished = []
+
     def cancel(event):
         if is_in_second_shot(event):
+            listening = [
+                connection.laddr.ip
+                for process in workers()
+                for each in (process, process.parent())
+                for connection in each.net_connections()
+                if connection.status == psutil.CONN_LISTEN
+            ]
+            assert set(listening) <= {"127.0.0.1", "::1"}
+            worker = workers()[0]
+            tag = f"{worker.pid}-{int(worker.create_time())}"
+            unfinished.append(group.folder / f".export.{tag}-partial")
+            unfinished[0].mkdir()
             group.context.handle(Cancel(run="run"))
 
     group.react = cancel
     group.end(RunCancelled, config_of(tmp_path, shots=40))
     assert not workers()
+    assert not unfinished[0].exists()
     assert group.context.saver.holds_state
     assert group.context.log is not None  # which then says that it was cancelled
 

@@ -83,6 +83,15 @@ def test_freed_memory_is_reused_until_it_is_released():
     assert new_pages() > 20_000
 
 
+def test_older_c_library_gets_the_largest_threshold_that_it_accepts(monkeypatch):
+    library = Mock()
+    library.mallopt.side_effect = lambda name, size: int(name != -3 or size <= 2**25)
+    monkeypatch.setattr(devices, "_glibc", lambda: library)
+    devices.reuse_freed_memory()
+    calls = [call.args for call in library.mallopt.call_args_list]
+    assert calls == [(-3, 2**30), (-3, 2**25), (-1, 2**30)]
+
+
 def test_no_gpu_is_a_sentence(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+from torch import Tensor
 
 from surgeon_engine.api.errors import ConfigError, CurvatureError
 from surgeon_engine.runtime import ranks
@@ -77,6 +78,36 @@ def test_failure_of_one_is_raised_on_all_and_the_work_goes_on():
 
     failures = [(CurvatureError, "Made up.", "Hint."), (MemoryError, "full", "")]
     assert run_ranks(work) == [(failures, 2.0)] * 2
+
+
+def test_too_little_memory_for_an_exchange_is_raised_on_all():
+    empty = torch.empty
+
+    def full(*_):
+        raise MemoryError("full")
+
+    def full_for_rows(*sizes, **options):
+        return full() if sizes == (ROWS.shape,) else empty(*sizes, **options)
+
+    def work(rank):
+        columns = ROWS.T  # not contiguous: a copy is sent
+        caught = []
+        for owner, name, failing, exchange in (
+            (Tensor, "new_zeros", full, lambda: ranks.joined(ranks.own(ROWS), 5)),
+            (Tensor, "contiguous", full, lambda: ranks.add([columns])),
+            (torch, "empty", full_for_rows, lambda: ranks.passed_on([ROWS], 0)),
+        ):
+            with pytest.MonkeyPatch.context() as patch:
+                if rank == 1:
+                    patch.setattr(owner, name, failing)
+                try:
+                    with ranks.together():
+                        exchange()
+                except MemoryError as error:
+                    caught.append(str(error))
+        return caught, ranks.added(1.0)
+
+    assert run_ranks(work) == [(["full"] * 3, 2.0)] * 2
 
 
 def test_failure_of_the_first_reaches_those_that_ask_it():
