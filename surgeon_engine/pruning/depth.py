@@ -150,6 +150,8 @@ class SkipCosts:
                     found.append(self._divergence_without(each, hidden, step))
             hidden = self._run(index, hidden, step)
         whole = self._divergence(hidden)
+        if not math.isfinite(whole):
+            return [math.inf] * len(found)
         return [nats - whole for nats in found]
 
     def _divergence_without(

@@ -147,6 +147,12 @@ class RunConfig:
                 "Set recovery.trained_weights and recovery.gradient_checkpointing to "
                 '"automatic", or model.offload to "off".',
             )
+        if self.model.gpus > 1 and self.pruning.drops_depth:
+            raise ConfigError(
+                "Whole blocks and sub-layers are removed on one GPU, and the job asks "
+                f"for {self.model.gpus}.",
+                "Set gpus to 1, or dropped_blocks and dropped_sublayers to 0.",
+            )
         is_masked = self.export.format is Format.MASKED
         if is_masked and self.pruning.is_sized:
             raise ConfigError(

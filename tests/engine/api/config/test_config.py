@@ -387,3 +387,10 @@ def test_samples_are_written_only_if_they_are_asked_for():
     assert config_from_toml(config_to_toml(asked)) == asked
     with pytest.raises(ConfigError, match="prompt"):
         SamplesConfig(prompt=" ")
+
+
+def test_whole_blocks_are_removed_on_one_gpu():
+    pruning = PruningConfig(structure=HeadsAndNeurons(dropped_blocks=1))
+    RunConfig(pruning=pruning).check_consistency()
+    with pytest.raises(ConfigError, match="on one GPU, and the job asks for 2"):
+        RunConfig(ModelConfig(gpus=2), pruning=pruning).check_consistency()
