@@ -242,13 +242,10 @@ class _BlockRefit:
                 hidden = hidden.to(device)
                 pair.run_pruned_until_stopped(hidden)
                 X = first.inputs(seen[""])
-                stream = hidden.float().flatten(0, 1)
-                for t in done if has_direct else ():
-                    stream = stream + seen[t.layer.name].flatten(0, -2).float()
                 for t in group:
                     Y = self._expected_rows(t, number, device)
                     if t.layer.name in self._direct:
-                        Y = Y - stream
+                        Y = Y - _stream_before(hidden, seen, done)
                     found = sums[t.layer.name][pair.is_held_out[number]]
                     if t is group[0]:
                         found.add(X, Y)
@@ -262,6 +259,22 @@ class _BlockRefit:
         is_last = of.layer.name == self._last
         kept = self._pair.after if is_last else self._expected[of.layer.name]
         return kept[number].to(device).flatten(0, -2).float()
+
+
+def _stream_before(
+    hidden: Tensor, seen: Mapping[str, Tensor], done: Sequence[Target]
+) -> Tensor:
+    """Return the pruned model's residual stream before a layer, a row per token.
+
+    Args:
+        hidden: its states before the block.
+        seen: what its layers compute, by name.
+        done: those that have added to the stream.
+    """
+    stream = hidden.float().flatten(0, 1)
+    for t in done:
+        stream = stream + seen[t.layer.name].flatten(0, -2).float()
+    return stream
 
 
 def _fits(
