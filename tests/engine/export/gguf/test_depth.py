@@ -8,7 +8,6 @@ import gguf
 import numpy as np
 import pytest
 import torch
-from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.export.gguf import check as gguf_check
@@ -24,7 +23,7 @@ from tests.engine.export.gguf.test_gguf import (
 from tests.engine.export.gguf.test_gguf_runtime import (  # noqa: F401 (a fixture)
     assert_same,
     compared,
-    enlarge_weights,
+    qwen2_with_large_weights,
     runtime,
     with_large_weights,
 )
@@ -76,20 +75,8 @@ def test_dropped_blocks_alone_use_llama(tmp_path):
 @pytest.mark.parametrize("case", [*CASES, "mixed"])
 @pytest.mark.parametrize("family", ["llama", "qwen2"])
 def test_logits_match_torch(family, case, runtime, tmp_path):  # noqa: F811
-    model = with_large_weights()
-    if family == "qwen2":
-        torch.manual_seed(0)
-        config = Qwen2Config(
-            vocab_size=300,
-            hidden_size=192,
-            num_hidden_layers=3,
-            num_attention_heads=6,
-            num_key_value_heads=3,
-            intermediate_size=64,
-            max_position_embeddings=128,
-        )
-        model = Qwen2ForCausalLM(config).eval().requires_grad_(False)
-        model = enlarge_weights(model)
+    makers = {"llama": with_large_weights, "qwen2": qwen2_with_large_weights}
+    model = makers[family]()
     parts = CASES.get(case, {0: "heads", 1: "block", 2: "neurons"})
     example = pruned(model, without_depth(model, parts, widths=case == "mixed"))
     architecture, result = compared(example, runtime, tmp_path)

@@ -394,11 +394,7 @@ def test_logits_match_torch(settings, shape, runtime, tmp_path):
     assert_same(result)
 
 
-@pytest.mark.parametrize(
-    ("shape", "expected"),
-    [("whole", "qwen2"), ("uniform", "llama"), ("ragged", "deci")],
-)
-def test_qwen2_has_biases(shape, expected, runtime, tmp_path):
+def qwen2_with_large_weights():
     torch.manual_seed(0)
     config = Qwen2Config(
         vocab_size=300,
@@ -409,7 +405,15 @@ def test_qwen2_has_biases(shape, expected, runtime, tmp_path):
         intermediate_size=64,
         max_position_embeddings=128,
     )
-    model = enlarge_weights(Qwen2ForCausalLM(config).eval().requires_grad_(False))
+    return enlarge_weights(Qwen2ForCausalLM(config).eval().requires_grad_(False))
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [("whole", "qwen2"), ("uniform", "llama"), ("ragged", "deci")],
+)
+def test_qwen2_has_biases(shape, expected, runtime, tmp_path):
+    model = qwen2_with_large_weights()
     architecture, result = compared(SHAPES[shape](model), runtime, tmp_path)
     assert architecture == expected
     assert_same(result)
