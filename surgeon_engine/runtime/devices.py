@@ -18,7 +18,7 @@ import torch
 from surgeon_engine.api.config.run import Device, Dtype
 from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.messages.run import MemorySampled
-from surgeon_engine.runtime import ranks
+from surgeon_engine.runtime import host_memory, ranks
 
 _STATUS = Path("/proc/self/status")
 _RESET_PEAK = Path("/proc/self/clear_refs"), "5"
@@ -199,7 +199,7 @@ def total_memory(device: torch.device) -> int:
         return int(torch.cuda.get_device_properties(device).total_memory)
     if device.type == "mps":
         return int(torch.mps.recommended_max_memory())
-    return int(psutil.virtual_memory().total)
+    return host_memory.total()
 
 
 def allocated_memory(device: torch.device) -> int:
@@ -228,7 +228,7 @@ def free_host_memory() -> int:
 
     Processes that share a run have equal shares.
     """
-    return int(psutil.virtual_memory().available) // ranks.on_this_machine()
+    return host_memory.free() // ranks.on_this_machine()
 
 
 def memory_in_use(device: torch.device) -> MemorySampled:

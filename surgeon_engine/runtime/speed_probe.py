@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from surgeon_engine.api.config.run import Device, Dtype
 from surgeon_engine.api.messages.machine import Machine, Rates
-from surgeon_engine.runtime import devices, ranks
+from surgeon_engine.runtime import devices, host_memory, ranks
 
 _SIDE = {"cpu": 512, "cuda": 4096, "mps": 2048}  # that keep the device busy
 _SMALL_SIDE = 128
@@ -51,14 +51,13 @@ def machine() -> Machine:
 def room() -> Machine:
     """Return the memory of this machine, without measuring speeds."""
     device = devices.choose(Device.AUTO)
-    memory = psutil.virtual_memory()
     is_gpu = device.type != "cpu"
     free = 0
     if is_gpu:
         free = devices.free_memory(device) + devices.allocated_memory(device)
     return Machine(
-        ram_bytes=memory.total,
-        free_ram_bytes=memory.available + psutil.Process().memory_info().rss,
+        ram_bytes=host_memory.total(),
+        free_ram_bytes=host_memory.free() + psutil.Process().memory_info().rss,
         idle_bytes=_idle_bytes(),
         gpu_name=devices.display_name(device) if is_gpu else "",
         gpu_bytes=devices.total_memory(device) if is_gpu else 0,

@@ -1,0 +1,89 @@
+"""The memory of this machine, or the part that a container or a batch job may use.
+
+Docker, Slurm and systemd limit the memory of processes by control groups of Linux. A
+process that takes more than its group may have is killed, however much the machine has
+free. Both versions of control groups are read where they usually are mounted.
+https://docs.kernel.org/admin-guide/cgroup-v2.html#memory
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+_GROUPS = Path("/sys/fs/cgroup")
+_OF_THIS_PROCESS = Path("/proc/self/cgroup")
+
+
+@dataclass(frozen=True, slots=True)
+class _Version:
+    """The names of a version's files, and of the file pages in its statistics."""
+
+    limit: str
+    usage: str
+    pages: tuple[str, str]  # of files: they are given back before a process is killed
+
+
+_FIRST = _Version(
+    "memory.limit_in_bytes",
+    "memory.usage_in_bytes",
+    ("total_active_file", "total_inactive_file"),
+)
+_SECOND = _Version("memory.max", "memory.current", ("active_file", "inactive_file"))
+
+
+def total() -> int:
+    """Return the bytes of memory that this process may use at most."""
+    limits = [limit for limit, _ in _limits()]
+    return min([int(psutil.virtual_memory().total), *limits])
+
+
+def free() -> int:
+    """Return the bytes of memory that this process may still take."""
+    left = [max(0, limit - used) for limit, used in _limits()]
+    return min([int(psutil.virtual_memory().available), *left])
+
+
+def _limits() -> Iterator[tuple[int, int]]:
+    """Yield limit and bytes in use of each group that limits this process."""
+    if not sys.platform.startswith("linux"):
+        return
+    try:
+        lines = _OF_THIS_PROCESS.read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        number, controllers, path = line.split(":", 2)
+        if number == "0":
+            yield from _limits_above(_GROUPS, path, _SECOND)
+        elif "memory" in controllers.split(","):
+            yield from _limits_above(_GROUPS / "memory", path, _FIRST)
+
+
+def _limits_above(
+    root: Path, path: str, version: _Version
+) -> Iterator[tuple[int, int]]:
+    """Yield limit and bytes in use of a group and all above it.
+
+    In a container the path may be that of the host, and the root the container's own.
+    """
+    group = root / path.lstrip("/")
+    for folder in (group, *group.parents):
+        try:
+            yield _limit_of(folder, version)
+        except (OSError, ValueError):  # no such group here, or one without a limit
+            pass
+        if folder == root:
+            return
+
+
+def _limit_of(group: Path, version: _Version) -> tuple[int, int]:
+    limit = int((group / version.limit).read_text())  # or "max"
+    used = int((group / version.usage).read_text())
+    statistics = (group / "memory.stat").read_text().splitlines()
+    found = dict(line.split(" ", 1) for line in statistics)
+    return limit, used - sum(int(found.get(name, 0)) for name in version.pages)
