@@ -190,7 +190,8 @@ def _recovered(
     """
     if state.config.recovery.level is Recovery.OFF:
         return found, 0.0
-    result = recover(state, lambda: evaluation(state, context), context)
+    before = state.take_snapshot()
+    result = recover(state, before, lambda: evaluation(state, context), context)
     return (found, 0.0) if result is None else (result.evaluation, result.seconds)
 
 

@@ -146,10 +146,10 @@ def solution(
     result = torch.zeros_like(W)
     if not (row.any() and column.any()):
         return result
-    M = sums.XX[column][:, column]
+    M = _part(sums.XX, column, column)
     d = ridge * float(M.diagonal().mean())
     M.diagonal().add_(d or 1.0)
-    right = sums.XY.T[row][:, column] + d * W[row][:, column]
+    right = _part(sums.XY.T, row, column) + d * _part(W, row, column)
     rest = zeros[row][:, column]
     if rest.any():
         begin = (W if start is None else start)[row][:, column].masked_fill(rest, 0)
@@ -158,6 +158,13 @@ def solution(
         part = solve(M, right.T).T
     result[row.unsqueeze(1) & column] = part.flatten()
     return result
+
+
+def _part(x: Tensor, row: Tensor, column: Tensor) -> Tensor:
+    """Return a copy of these rows and columns; of all of them, without another one."""
+    if row.all() and column.all():
+        return x.clone()
+    return x[row][:, column]
 
 
 def _conjugate_gradients(

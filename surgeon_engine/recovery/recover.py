@@ -18,7 +18,7 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_engine.evaluation.fidelity import Reference
 from surgeon_engine.model.load import LoadedModel, load_original
-from surgeon_engine.pruning.state import PruningState
+from surgeon_engine.pruning.state import PruningState, Snapshot
 from surgeon_engine.recovery.block_pair import RecoveryText
 from surgeon_engine.recovery.block_pass import BlockPass, recover_blocks
 from surgeon_engine.recovery.distillation import distil
@@ -30,6 +30,7 @@ from surgeon_engine.runtime.run_context import RunContext
 
 def recover(
     state: PruningState,
+    before: Snapshot,
     evaluate: Callable[[], Evaluation],
     context: RunContext,
     shot: int = 0,
@@ -38,6 +39,7 @@ def recover(
 
     Args:
         state: the pruned model.
+        before: its snapshot, to which a step is undone that makes it worse.
         evaluate: evaluates it on the validation windows.
         context: receives the progress. If its saver holds the state of an interrupted
             recovery, this one goes on from there.
@@ -58,7 +60,8 @@ def recover(
         return None
     original, judge = _original_and_judge(state, text, context, shot)
     with HiddenStore(state.loaded.device) as store:
-        passed, after = _recover_blocks(state, original, text, judge, store, shot)
+        recovered = recover_blocks(state, original, text, store, context, shot)
+        passed, after = _judged(state, before, recovered, judge, shot)
         del original
         devices.release_memory()
         steps = 0
@@ -118,31 +121,20 @@ def _split(windows: Tensor) -> tuple[Tensor, Tensor]:
     return windows[~is_held_out], windows[is_held_out]
 
 
-def _recover_blocks(
-    state: PruningState,
-    original: LoadedModel,
-    text: RecoveryText,
-    judge: Judge,
-    store: HiddenStore,
-    shot: int,
+def _judged(
+    state: PruningState, before: Snapshot, found: BlockPass, judge: Judge, shot: int
 ) -> tuple[BlockPass, float]:
-    """Recover the blocks, unless that makes the model worse.
+    """Undo a pass over the blocks if it has made the model worse.
 
     Returns:
         What it has achieved, and the divergence.
     """
-    parameters = [p for block in state.loaded.blocks for p in block.parameters()]
-    kept = [store.keep(parameter.detach()) for parameter in parameters]
-    passed = recover_blocks(state, original, text, store, judge.context, shot)
     after = judge.divergence()
-    if after > judge.before:
-        with torch.no_grad():
-            for parameter, value in zip(parameters, kept, strict=True):
-                parameter.copy_(value)
-        step = Stage.RECONSTRUCTION if passed.reconstructions else Stage.REFIT
-        message = f"The {step.value} would have moved the model further away: undone."
-        judge.context.emit(Logged(Level.WARNING, message))
-        judge.context.emit(RecoveryUndone(UndoReason.WORSE, step, shot))
-        passed, after = BlockPass(hidden=passed.hidden), judge.before
-    store.drop(kept)
-    return passed, after
+    if after <= judge.before:
+        return found, after
+    state.restore(before)
+    step = Stage.RECONSTRUCTION if found.reconstructions else Stage.REFIT
+    message = f"The {step.value} would have moved the model further away: undone."
+    judge.context.emit(Logged(Level.WARNING, message))
+    judge.context.emit(RecoveryUndone(UndoReason.WORSE, step, shot))
+    return BlockPass(hidden=found.hidden), judge.before

@@ -96,16 +96,24 @@ class _BlockRefit:
         try:
             self._run_original()
             for group in groups:
-                fitted = [target for target in group if not target.is_empty]
-                sums = self._sums(fitted, done) if fitted else {}
-                for target, (W, result) in _fits(fitted, sums):
-                    if result.ridge is not None:
-                        target.layer.write(W)
-                    results[target.layer.name] = result
+                results |= self._refit(group, done)
                 done += [t for t in group if t.layer.name in self._direct]
         finally:
             for kept in self._expected.values():
                 self._pair.store.drop(kept)
+        return results
+
+    def _refit(
+        self, group: Sequence[Target], done: Sequence[Target]
+    ) -> dict[str, FitResult]:
+        """Refit the layers that read the same input."""
+        fitted = [target for target in group if not target.is_empty]
+        sums = self._sums(fitted, done) if fitted else {}
+        results: dict[str, FitResult] = {}
+        for target, (W, result) in _fits(fitted, sums):
+            if result.ridge is not None:
+                target.layer.write(W)
+            results[target.layer.name] = result
         return results
 
     def _found_direct(self, groups: list[list[Target]]) -> tuple[list[str], bool]:

@@ -18,7 +18,7 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_engine.api.saved_state import SavedSteps
 from surgeon_engine.pruning.schedule import share_of_goal
-from surgeon_engine.pruning.state import PruningState
+from surgeon_engine.pruning.state import PruningState, Snapshot
 from surgeon_engine.recovery.recover import recover, recovery_text
 from surgeon_engine.runtime import devices, ranks
 from surgeon_engine.runtime.run_context import RunContext
@@ -303,7 +303,7 @@ def _judged(
     if not (exceeds and _recovers(state)) or recovery_text(state) is None:
         return shot.evaluation, None
     unrecovered = state.take_snapshot()
-    recovered = _recover_and_evaluate(state, context, shot.shot)
+    recovered = _recover_and_evaluate(state, unrecovered, context, shot.shot)
     assert recovered is not None
     recovered_shot = RecoveredShot(recovered, state.take_snapshot())
     state.restore(unrecovered)
@@ -325,7 +325,7 @@ def _recovered(
         recovered = with_smaller_batches(
             state,
             context,
-            lambda: _recover_and_evaluate(state, context),
+            lambda: _recover_and_evaluate(state, snapshot, context),
             undo=lambda: state.restore(snapshot),
         )
     except _FAILURES as error:
@@ -365,7 +365,9 @@ def _describe(error: Exception) -> str:
 
 
 def _recover_and_evaluate(
-    state: PruningState, context: RunContext, shot: int = 0
+    state: PruningState, before: Snapshot, context: RunContext, shot: int = 0
 ) -> Recovered | None:
     """Recover the model and evaluate it; return None if there is too little text."""
-    return recover(state, lambda: evaluation(state, context, shot), context, shot)
+    return recover(
+        state, before, lambda: evaluation(state, context, shot), context, shot
+    )

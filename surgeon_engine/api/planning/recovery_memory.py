@@ -3,14 +3,13 @@
     states   the hidden states of one block for all windows; a pass over the blocks
              holds the original's before and after it, and the pruned model's
     outputs  what the layers of one block compute for all windows, but for the last
-    undo     a copy of the blocks
     sums     of the least squares of one layer
     graph    the activations of blocks for the windows of a step
     trained  of each trained weight: gradient, two moments, the best, in float32
     logits   of some tokens at a time, with the copies for their divergence
 
-States, outputs and the undo copy are in a store, which uses the device, the host or
-files (`runtime/hidden_store.py`).
+States and outputs are in a store, which uses the device, the host or files
+(`runtime/hidden_store.py`).
 """
 
 from __future__ import annotations
@@ -88,10 +87,6 @@ class _RecoveryMemory:
         if self._recovery.trains:
             yield self._training()
 
-    @property
-    def _undo(self) -> float:
-        return self._left * self._job.each
-
     def _refit(self) -> RecoveryMoment:
         job = self._job
         first = [layer for layer in job.measured if layer.block == 0]
@@ -106,22 +101,22 @@ class _RecoveryMemory:
             (_SQUARES * x.columns**2 + _PRODUCTS * x.columns * x.rows) * _FLOAT
             for x in fitted or job.model.layers
         )
-        stored = self._undo + 3 * self._states + outputs
+        stored = 3 * self._states + outputs
         return self._with_original(sums, self._held_out, stored)
 
     def _judgement(self) -> RecoveryMoment:
         tokens = self._job.tokens(self._job.recovery_windows)
         logits = self._logits(tokens) * _JUDGED_COPIES
-        stored = self._undo + self._states
-        return self._with_original(logits, self._held_out, stored)
+        return self._with_original(logits, self._held_out, self._states)
 
     def _reconstruction(self) -> RecoveryMoment:
         share = 1 / max(1, self._job.model.blocks)
         weights = self._left * share
-        trained = self._kept(weights) + weights * _GRADIENT + self._undo * share
+        undo = weights * self._job.each
+        trained = self._kept(weights) + weights * _GRADIENT + undo
         device = trained + self._graph * share
         host = self._held_out + weights * _BEST + _LIBRARIES
-        return self._with_original(device, host, self._undo + 3 * self._states)
+        return self._with_original(device, host, 3 * self._states)
 
     def _with_original(
         self, device: float, host: float, stored: float

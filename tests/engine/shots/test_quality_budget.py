@@ -500,9 +500,9 @@ def has_trained_norm(model) -> bool:
     return bool((model.model.norm.weight != 1).any())
 
 
-def recover_with_norm(state, evaluate, context, shot=0):
+def recover_with_norm(state, before, evaluate, context, shot=0):
     """Recover the model, and surely change its last norm."""
-    found = recover(state, evaluate, context, shot)
+    found = recover(state, before, evaluate, context, shot)
     with torch.no_grad():
         state.loaded.model.model.norm.weight.add_(0.1)
     return msgspec.structs.replace(found, evaluation=evaluate())
