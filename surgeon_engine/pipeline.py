@@ -37,7 +37,10 @@ from surgeon_engine.api.messages.run import (
     RunStarted,
     Stage,
 )
-from surgeon_engine.api.planning.automatic_settings import with_width_multiple
+from surgeon_engine.api.planning.automatic_settings import (
+    with_chosen_multiple,
+    with_width_multiple,
+)
 from surgeon_engine.api.planning.limits import check_target_in_limits
 from surgeon_engine.api.planning.target_size import file_dtype, goal_of
 from surgeon_engine.api.run_folder import Report, RunFolder
@@ -118,7 +121,11 @@ def prune(config: RunConfig, folder: Path, context: RunContext) -> None:
             context.emit(Logged(Level.INFO, message))
         state = prepare(settled.config, context, found)
         if config.export.save_progress:
-            saved = SavedState(origin_of(state), settled.config.recovery)
+            saved = SavedState(
+                origin_of(state),
+                settled.config.recovery,
+                settled.config.pruning.width_multiple,
+            )
             context.saver = Saver(run.saved_state, saved)
         check_format(settled.config, state.original, state.loaded, state.units, context)
         context.emit(_run_started(run, state))
@@ -152,6 +159,7 @@ def resume(folder: Path, context: RunContext) -> None:
 
         def checked() -> tuple[Preflight, ExportConfig]:
             config = replace(_config_of(run), recovery=saved.recovery)
+            config = with_chosen_multiple(config, saved.width_multiple)
             _check_depth(config)
             freed = run.saved_state.size + size_of_folder(run.export_path(config))
             found = preflight(config, run.path, with_time=False, freed=freed)
@@ -287,7 +295,8 @@ def prepare(
         else:
             loaded = load_model(config.model, found.inspected)
             model, goal = found.model, found.goal
-        config = with_width_multiple(config, model)
+        on_cuda = loaded.device.type == "cuda"
+        config = with_width_multiple(config, model, on_cuda=on_cuda)
         units = units_of(config.pruning, loaded.model)
         check_target_in_limits(goal, config.pruning, model)
     if loaded.tokenizer is None:

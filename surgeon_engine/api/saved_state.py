@@ -82,6 +82,7 @@ class SavedState(msgspec.Struct, frozen=True):
 
     origin: Origin
     recovery: RecoveryConfig  # as it was chosen
+    width_multiple: int = 0  # as it was chosen; 0: of an earlier version
     format: int = FORMAT
     seconds: float = 0.0  # that the run has worked
     seconds_of_stages: dict[str, float] = {}

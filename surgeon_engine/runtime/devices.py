@@ -17,6 +17,7 @@ import torch
 
 from surgeon_engine.api.config.run import Device, Dtype
 from surgeon_engine.api.errors import ConfigError
+from surgeon_engine.api.messages.machine import APPLE_GPU
 from surgeon_engine.api.messages.run import MemorySampled
 from surgeon_engine.runtime import host_memory, ranks
 
@@ -107,7 +108,7 @@ def display_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     if device.type == "mps":
-        return "Apple GPU"
+        return APPLE_GPU
     threads = torch.get_num_threads()
     return f"CPU ({threads} thread{'s' if threads != 1 else ''})"
 

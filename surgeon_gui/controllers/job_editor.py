@@ -285,6 +285,7 @@ class JobEditor(QObject):
             state.config,
             state.model,
             state.run_parent,
+            on_cuda=state.on_cuda,
             is_remote=bool(state.computer),
         )
         return replace(

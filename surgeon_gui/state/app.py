@@ -117,6 +117,15 @@ class AppState:
         return inspected.model if inspected is not None else None
 
     @property
+    def on_cuda(self) -> bool:
+        """True if the draft computes on a GPU that torch calls "cuda".
+
+        False until the machine of the engine is known.
+        """
+        machine, device = self.machine, self.config.model.device
+        return machine is not None and machine.computes_on_cuda(device)
+
+    @property
     def task(self) -> RequestKind | None:
         """Return the kind of the request that occupies the engine."""
         return next((kind for kind in _TASKS if self.request(kind).is_open), None)

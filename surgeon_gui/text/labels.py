@@ -129,8 +129,8 @@ FIELDS = {
         tr(
             "The remaining MLP width of each pruned layer is a multiple of this "
             "number. Automatic: 32 or 256 where the number format of the export has "
-            "blocks of so many weights, otherwise any width. GPUs are faster with "
-            "multiples of 64."
+            "blocks of so many weights, 8 on an NVIDIA GPU, otherwise any width. Some "
+            "GPUs are fastest with multiples of 64."
         ),
         minimum_text=tr("automatic"),
     ),

@@ -31,6 +31,8 @@ from surgeon_engine.api.config.recovery import (
 from surgeon_engine.api.config.run import Device, Dtype, Offload
 from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.run import Recovered, ShotFinished
+from surgeon_engine.api.planning.automatic_settings import with_chosen_multiple
+from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.export.base import Calibration
 from surgeon_engine.export.gguf.file import GgufWriter
 from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
@@ -115,7 +117,8 @@ def choose_gpu(monkeypatch):
 
 
 def run_on_both(config, folder, gpu):
-    """Run a job on the CPU and on a GPU; return both runs."""
+    """Run a job on the CPU and on a GPU, with any widths; return both runs."""
+    config = with_chosen_multiple(config, 1)  # a GPU would choose another
     cpu = replace(
         config,
         model=replace(config.model, device=Device.CPU, offload=Offload.OFF),
@@ -210,6 +213,20 @@ def test_run_with_offloaded_blocks_equals_that_of_the_cpu(tmp_path, gpu, case):
     config = replace(job(tmp_path, "llama", **settings), recovery=recovery)
     config = replace(config, model=replace(config.model, offload=Offload.ON))
     check(config, tmp_path, gpu)
+
+
+def test_run_chooses_widths_that_a_gpu_computes_fast(tmp_path, monkeypatch):
+    config = job(tmp_path, "llama", method=Method.MAGNITUDE)
+    choose_gpu(monkeypatch)
+    with pretended_gpu():
+        found = Recorder().run(config, tmp_path / "gpu")
+        without_preflight = pipeline.prepare(config, Recorder().context)
+    assert RunFolder(tmp_path / "gpu").read_report().config.pruning.width_multiple == 8
+    assert without_preflight.config.pruning.width_multiple == 8
+    shot = found.of(ShotFinished)[-1]
+    widths = {x.columns_kept for x in shot.layers if x.kind.endswith("down_proj")}
+    assert min(widths) < 24
+    assert all(width % 8 == 0 for width in widths)
 
 
 @pytest.mark.thorough

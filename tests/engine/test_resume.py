@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from surgeon_engine import pipeline
+from surgeon_engine import pipeline, preflight
 from surgeon_engine.api.config.export import Format
 from surgeon_engine.api.config.pruning import Damping, Structure
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
@@ -37,6 +37,7 @@ from surgeon_engine.pipeline import resume
 from surgeon_engine.runtime import run_context
 from surgeon_engine.runtime import saver as saver_module
 from surgeon_engine.runtime.run_context import RunCancelled
+from surgeon_engine.runtime.speed_probe import room
 from surgeon_engine.shots import damping, loop
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.runs.reading import read_state
@@ -610,6 +611,23 @@ def test_another_model_is_refused(interrupted, tmp_path):
     assert refused(interrupted) == (
         "The model is no longer the one that this run began with."
     )
+
+
+def test_widths_stay_those_of_the_device_that_the_run_began_on(tmp_path, monkeypatch):
+    def with_gpu():
+        return msgspec.structs.replace(
+            room(), gpu_name="NVIDIA RTX", gpu_bytes=10**12, free_gpu_bytes=10**12
+        )
+
+    folder = tmp_path / "cut"
+    with monkeypatch.context() as patch:
+        patch.setattr(preflight, "room", with_gpu)
+        cut_at(after_shot(2), config_of(tmp_path), folder)
+    resumed(folder)
+    report = RunFolder(folder).read_report()
+    assert report.config.pruning.width_multiple == 8
+    layers = [x for x in report.shots[-1].layers if x.kind == "mlp.down_proj"]
+    assert all(layer.columns_kept % 8 == 0 for layer in layers)
 
 
 def test_other_settings_are_refused(interrupted):

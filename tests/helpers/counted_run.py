@@ -88,7 +88,7 @@ def counted_job(
     """Return a job of one shot on a GPU in 16 bits, a window at a time.
 
     Args:
-        structure: to remove; None: heads and neurons.
+        structure: to remove; None: heads and neurons, of any widths.
         windows: of calibration, a multiple of 8; all others are in proportion.
         offload: whether blocks are offloaded.
         recovery: its level and what it trains.
@@ -101,7 +101,7 @@ def counted_job(
             window_length=FULL_LENGTH,
             batch=1,
         ),
-        PruningConfig(structure=structure or HeadsAndNeurons(), shots=1),
+        PruningConfig(structure=structure or HeadsAndNeurons(1), shots=1),
         recovery=replace(recovery, own_windows=windows // 2),
         evaluation=EvaluationConfig(windows=windows // 8),
     )

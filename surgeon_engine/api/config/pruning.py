@@ -230,7 +230,7 @@ AnyDamping: TypeAlias = AutomaticDamping | FixedDamping
 _Basis: TypeAlias = Annotated[CostBasis, Option(advanced=True)]
 _AnyWidths: TypeAlias = Annotated[Widths, Option(advanced=True)]
 # The remaining MLP width of each pruned layer is a multiple of it; 0: of what the
-# number format of the export needs.
+# number format of the export needs, or else, on an NVIDIA GPU, of 8.
 _WidthMultiple: TypeAlias = Annotated[int, Option(Limits(0, 1024), advanced=True)]
 # How many whole blocks, or attentions and MLPs, are removed before heads and neurons.
 _Dropped: TypeAlias = Annotated[int, Option(Limits(0, 1000), advanced=True)]

@@ -9,6 +9,8 @@ import msgspec
 
 from surgeon_engine.api.config.run import Device, Dtype, ModelConfig
 
+APPLE_GPU = "Apple GPU"  # the name of each of them
+
 
 class Rates(msgspec.Struct, frozen=True):
     """Speed of a device at the kinds of work in a run."""
@@ -38,6 +40,10 @@ class Machine(msgspec.Struct, frozen=True):
     def computes_on_gpu(self, requested: Device) -> bool:
         """Return whether a run with this setting computes on the GPU."""
         return bool(self.gpu_name) and requested is not Device.CPU
+
+    def computes_on_cuda(self, requested: Device) -> bool:
+        """Return whether a run computes on a GPU that torch calls "cuda"."""
+        return self.computes_on_gpu(requested) and self.gpu_name != APPLE_GPU
 
     def processes(self, model: ModelConfig) -> int:
         """Return how many processes on this machine share a run of a job.

@@ -1,8 +1,8 @@
 """Settle the automatic settings of a job.
 
-The width multiple is the one that the number format of the export needs. The choice of
-the recovery, and of where the weights are, is the first of these that fits the memory
-and the time limit of a job:
+The width multiple is the one that the number format of the export needs, or else the
+one that the device computes fast. The choice of the recovery, and of where the weights
+are, is the first of these that fits the memory and the time limit of a job:
 
     distillation of all weights; with gradient checkpointing; with adapters (LoRA);
     reconstruction alone; the refit alone
@@ -20,7 +20,6 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from surgeon_engine.api.config.pruning import HeadsAndNeurons, Neurons
 from surgeon_engine.api.config.recovery import (
     GradientCheckpointing,
     Recovery,
@@ -37,6 +36,10 @@ from surgeon_engine.api.planning.needs import Need, Resource, ResourceStatus, ne
 from surgeon_engine.api.planning.planned_file import planned_file
 from surgeon_engine.api.planning.target_size import file_dtype
 
+# Tensor cores are faster where the sides of matrices are multiples of 16 bytes. NVIDIA,
+# "Matrix Multiplication Background User's Guide", section "Tensor Core Requirements":
+# https://docs.nvidia.com/deeplearning/performance/dl-performance-matrix-multiplication/
+GPU_MULTIPLE = 8  # numbers of 16 bits
 _LEVELS = (Recovery.DISTILLATION, Recovery.RECONSTRUCTION, Recovery.REFIT)
 _MIN_EPOCHS = 0.25  # of a distillation that is cut by the time limit
 _RECOVERY = (
@@ -56,7 +59,7 @@ class SettledJob:
     is_open: bool  # the settings left something of the recovery to choose
     offloads: bool  # the blocks are offloaded, and the settings did not ask for it
     obstacle: Need | None  # what the closest recovery lacks; None: nothing
-    multiple: int = 1  # of the widths, chosen for the number format; 1: none needed
+    multiple: int = 1  # of the widths, as it was chosen; 1: any width, or as set
 
     @property
     def messages(self) -> Iterator[str]:
@@ -64,10 +67,10 @@ class SettledJob:
         if self.is_open:
             yield self._about_recovery
         if self.multiple > 1:
-            yield (
-                f"Widths: multiples of {self.multiple}, as many numbers as a block of "
-                "the number format has."
-            )
+            reason = "as many numbers as a block of the number format has"
+            if self.multiple == GPU_MULTIPLE:
+                reason = "which GPUs compute faster"
+            yield f"Widths: multiples of {self.multiple}, {reason}."
         if self.offloads:
             yield (
                 "Blocks are offloaded: their weights are in main memory or in files, "
@@ -110,7 +113,8 @@ def settle(config: RunConfig, model: ModelSummary, machine: Machine) -> SettledJ
     that one fits: something else in the run is larger.
     """
     was_settled = bool(config.pruning.width_multiple)
-    config = with_width_multiple(config, model)
+    on_cuda = machine.computes_on_cuda(config.model.device)
+    config = with_width_multiple(config, model, on_cuda=on_cuda)
     if config.pruning.removes_nothing:  # there is nothing to recover from
         recovery = replace(config.recovery, level=Recovery.OFF)
         config = replace(config, recovery=recovery)
@@ -141,16 +145,42 @@ def settle(config: RunConfig, model: ModelSummary, machine: Machine) -> SettledJ
     )
 
 
-def with_width_multiple(config: RunConfig, model: ModelSummary) -> RunConfig:
-    """Return the job with an explicit width multiple, if its structure has one."""
-    pruning = config.pruning
-    structure = pruning.structure
-    if not isinstance(structure, HeadsAndNeurons | Neurons) or pruning.width_multiple:
+def with_width_multiple(
+    config: RunConfig, model: ModelSummary, *, on_cuda: bool
+) -> RunConfig:
+    """Return the job with an explicit width multiple, if its structure has one.
+
+    Args:
+        config: the job.
+        model: the model before pruning.
+        on_cuda: whether the run computes on a GPU that torch calls "cuda".
+    """
+    if config.pruning.width_multiple:
         return config
-    file = planned_file(model, file_dtype(config, model), pruning)
-    multiple = 1 if pruning.removes_nothing else file.needed_multiple
-    structure = msgspec.structs.replace(structure, width_multiple=multiple)
+    return with_chosen_multiple(config, _multiple(config, model, on_cuda=on_cuda))
+
+
+def with_chosen_multiple(config: RunConfig, multiple: int) -> RunConfig:
+    """Return the job with `multiple` in place of an automatic width multiple."""
+    pruning = config.pruning
+    if pruning.width_multiple:  # it was set, or the structure has none
+        return config
+    structure = msgspec.structs.replace(pruning.structure, width_multiple=multiple)
     return replace(config, pruning=replace(pruning, structure=structure))
+
+
+def _multiple(config: RunConfig, model: ModelSummary, *, on_cuda: bool) -> int:
+    """Return the automatic width multiple of a job.
+
+    1 also if the widths of the original are no such multiples: layers that lose nothing
+    would keep theirs.
+    """
+    if config.pruning.removes_nothing:
+        return 1
+    file = planned_file(model, file_dtype(config, model), config.pruning)
+    if file.needed_multiple == 1 and on_cuda and file.has_widths_in(GPU_MULTIPLE):
+        return GPU_MULTIPLE
+    return file.needed_multiple
 
 
 def _memory(

@@ -76,11 +76,15 @@ class PlannedFile:
         """
         if self.dtype not in QUANTIZED:
             return 1
-        widths = [x.columns for x in self.model.layers if x.coupling == "neurons"]
         for multiple in (_LONG, _SHORT) if self.dtype in K_FORMATS else (_SHORT,):
-            if widths and all(width % multiple == 0 for width in widths):
+            if self.has_widths_in(multiple):
                 return multiple
         return 1
+
+    def has_widths_in(self, multiple: int) -> bool:
+        """Return whether all MLP widths of the original are such multiples."""
+        widths = [x.columns for x in self.model.layers if x.coupling == "neurons"]
+        return bool(widths) and all(width % multiple == 0 for width in widths)
 
     @cached_property
     def _mixture(self) -> Mixture:

@@ -49,22 +49,29 @@ def find_problems(
     model: ModelSummary | None,
     run_parent: str,
     *,
+    on_cuda: bool = False,
     is_remote: bool = False,
 ) -> dict[Step, str]:
     """Return the problems of a job by step, without steps that have none.
 
-    If the engine is on another computer, only the engine can look for the files.
+    Args:
+        config: the job.
+        model: its model; None: not inspected yet.
+        run_parent: the folder of the run folders.
+        on_cuda: whether it computes on a GPU that torch calls "cuda".
+        is_remote: whether the engine is on another computer; only the engine can then
+            look for the files.
     """
     if is_remote:
         found = {
-            Step.TARGET: target_problem(config, model).text,
+            Step.TARGET: target_problem(config, model, on_cuda=on_cuda).text,
             Step.EXPORT: file_formats.format_problem(config, model),
         }
         return {step: problem for step, problem in found.items() if problem}
     found = {
         Step.MODEL: _model_problem(config),
         Step.CALIBRATION: calibration_problem(config, model).text,
-        Step.TARGET: target_problem(config, model).text,
+        Step.TARGET: target_problem(config, model, on_cuda=on_cuda).text,
         Step.RUN: _run_problem(run_parent),
         Step.EXPORT: _export_problem(config, model, run_parent),
     }
@@ -295,7 +302,9 @@ def _windows_of_texts(
         yield "more_texts", more.text, (count,)
 
 
-def target_problem(config: RunConfig, model: ModelSummary | None) -> Problem:
+def target_problem(
+    config: RunConfig, model: ModelSummary | None, *, on_cuda: bool = False
+) -> Problem:
     """Return the problem of the structure, the target and the protections."""
     if model is None:
         return Problem()
@@ -312,7 +321,7 @@ def target_problem(config: RunConfig, model: ModelSummary | None) -> Problem:
         )
         return Problem(problem, "width_multiple")
     try:
-        pruning = with_width_multiple(config, model).pruning
+        pruning = with_width_multiple(config, model, on_cuda=on_cuda).pruning
         goal = goal_of(pruning, model, file_dtype(config, model))
         check_target_in_limits(goal, pruning, model)
     except (ConfigError, PruningError) as error:

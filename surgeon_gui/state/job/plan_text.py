@@ -20,7 +20,10 @@ from surgeon_engine.api.config.pruning import (
 )
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.sources import ModelSummary, StructureSupport
-from surgeon_engine.api.planning.automatic_settings import with_width_multiple
+from surgeon_engine.api.planning.automatic_settings import (
+    GPU_MULTIPLE,
+    with_width_multiple,
+)
 from surgeon_engine.api.planning.planned_file import planned_file
 from surgeon_engine.api.planning.target_size import Goal, file_dtype
 from surgeon_gui.base.translation import inside, ntr, tr
@@ -116,7 +119,9 @@ def _describe_unpruned(config: RunConfig, model: ModelSummary) -> str:
     )
 
 
-def quantisation(config: RunConfig, model: ModelSummary) -> str:
+def quantisation(
+    config: RunConfig, model: ModelSummary, *, on_cuda: bool = False
+) -> str:
     """Return the bits per weight of a quantised file and its widths; else ""."""
     dtype, goal = file_dtype(config, model), goal_or_none(config, model)
     if dtype not in QUANTIZED or goal is None or leaves_zeros(config):
@@ -126,16 +131,28 @@ def quantisation(config: RunConfig, model: ModelSummary) -> str:
         dtype=choice_label(dtype)[0],
         bits=numbers.significant(file.bits_per_weight(goal.removed), 3),
     )
-    multiple = with_width_multiple(config, model).pruning.width_multiple
+    return f"{bits} {_widths(config, model, on_cuda=on_cuda)}".strip()
+
+
+def _widths(config: RunConfig, model: ModelSummary, *, on_cuda: bool) -> str:
+    """Return the automatic width multiple and its reason; empty: any width, or set."""
+    settled = with_width_multiple(config, model, on_cuda=on_cuda)
+    multiple = settled.pruning.width_multiple
     if config.pruning.width_multiple or multiple <= 1:
-        return bits
-    widths = tr("MLP widths become multiples of {multiple}, which its blocks fill.")
-    return f"{bits} {widths.format(multiple=multiple)}"
+        return ""
+    text = tr("MLP widths become multiples of {multiple}, which its blocks fill.")
+    if multiple == GPU_MULTIPLE:
+        text = tr(
+            "MLP widths become multiples of {multiple}, which GPUs compute faster."
+        )
+    return text.format(multiple=multiple)
 
 
-def quantised_note(config: RunConfig, model: ModelSummary) -> str:
+def quantised_note(
+    config: RunConfig, model: ModelSummary, *, on_cuda: bool = False
+) -> str:
     """Return what a quantised file costs, and how to quantise alone; else ""."""
-    note = quantisation(config, model)
+    note = quantisation(config, model, on_cuda=on_cuda)
     if not note or config.pruning.removes_nothing:
         return note
     hint = tr("To quantize without pruning, set the target to 0 % (step 3).")
@@ -174,10 +191,13 @@ def _groups(pruning: PruningConfig, goal: Goal) -> str:
     ).format(share=text, full=numbers.percent(removable, decimals=2))
 
 
-def brief_sizes(config: RunConfig, model: ModelSummary) -> str:
-    """Return the sizes before and after, and facts of a quantised file, by line.
+def brief_sizes(
+    config: RunConfig, model: ModelSummary, *, on_cuda: bool = False
+) -> str:
+    """Return the sizes before and after, and facts of the file, by line.
 
-    Empty if the target cannot be reached.
+    Empty if the target cannot be reached. `on_cuda` says whether the job computes on a
+    GPU that torch calls "cuda".
     """
     goal = goal_or_none(config, model)
     if goal is None:
@@ -186,15 +206,17 @@ def brief_sizes(config: RunConfig, model: ModelSummary) -> str:
         before=numbers.count(model.parameters), after=numbers.count(goal.parameters)
     )
     if config.pruning.kind in SPARSE or leaves_zeros(config):
-        return (
-            parameters
-            + "\n"
-            + tr("The file keeps its size: removed weights become zeros.")
-        )
+        zeros = tr("The file keeps its size: removed weights become zeros.")
+        widths = _widths(config, model, on_cuda=on_cuda)
+        return "\n".join(filter(None, (parameters, zeros, widths)))
     file = tr("{before} \N{RIGHTWARDS ARROW} {after} on disk").format(
         before=numbers.size(model.file_bytes), after=numbers.size(goal.weight_bytes)
     )
-    facts = quantisation(config, model), fallback_warning(config, model)
+    facts = (
+        quantisation(config, model, on_cuda=on_cuda)
+        or _widths(config, model, on_cuda=on_cuda),
+        fallback_warning(config, model),
+    )
     return "\n".join((parameters, file, *filter(None, facts)))
 
 

@@ -32,7 +32,9 @@ def job_obstacle(
 
     `check` is that of its resources; None: they are unknown.
     """
-    problems = find_problems(config, state.model, state.run_parent)
+    problems = find_problems(
+        config, state.model, state.run_parent, on_cuda=state.on_cuda
+    )
     return next(iter(problems.values()), "") or resource_obstacle(check)
 
 

@@ -19,7 +19,6 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.sweep import Axis, combinations
 from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.messages.sources import ModelSummary
-from surgeon_engine.api.planning.automatic_settings import with_width_multiple
 from surgeon_engine.api.planning.running_memory import usable_context
 from surgeon_engine.api.planning.target_size import file_dtype, memory_of_goal
 from surgeon_gui.base.translation import ntr, tr
@@ -149,7 +148,7 @@ def forecast(found: SweepPlan, model: ModelSummary | None) -> str:
 
 
 def _forecast(config: RunConfig, model: ModelSummary) -> str:
-    goal = goal_or_none(with_width_multiple(config, model), model)
+    goal = goal_or_none(config, model)
     if goal is None or leaves_zeros(config) or not model.cache_width:
         return ""
     target = config.pruning.target

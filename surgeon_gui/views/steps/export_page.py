@@ -110,7 +110,9 @@ class ExportPage(Page):
     def _show_sizes(self, state: AppState) -> None:
         quantised = fallback = sizes = larger = ""
         if state.model is not None:
-            quantised = plan_text.quantised_note(state.config, state.model)
+            quantised = plan_text.quantised_note(
+                state.config, state.model, on_cuda=state.on_cuda
+            )
             fallback = plan_text.fallback_warning(state.config, state.model)
             sizes = plan_text.format_sizes(state.config, state.model)
             larger = plan_text.larger_forecast(state.config, state.model)

@@ -69,7 +69,7 @@ class PlanCard(QFrame):
         """Show the plan of the draft, and the settings `changed` to make it fit."""
         is_draft = Step.TARGET not in state.rejected  # else the page holds another
         model = state.model if is_draft else None
-        sizes = brief_sizes(state.config, model) if model else ""
+        sizes = brief_sizes(state.config, model, on_cuda=state.on_cuda) if model else ""
         self._sizes.setText(sizes)
         self._sizes.setVisible(bool(sizes))
         fit = state.resource_check

@@ -125,7 +125,7 @@ class TargetPage(Page):
         self._tree.show_patterns(values["protect"])
         self._choose_layers.setEnabled(state.model is not None)
         if not is_rejected:  # else the form shows its own problem
-            problem = target_problem(state.config, state.model)
+            problem = target_problem(state.config, state.model, on_cuda=state.on_cuda)
             self._form.show_problem(*problem)
         model = state.model
         summary = (

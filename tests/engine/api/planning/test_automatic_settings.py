@@ -17,6 +17,7 @@ from surgeon_engine.api.config.recovery import (
 )
 from surgeon_engine.api.config.run import Device, Dtype, ModelConfig, Offload
 from surgeon_engine.api.errors import ConfigError
+from surgeon_engine.api.messages.machine import APPLE_GPU
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.planning.automatic_settings import (
     settle,
@@ -138,7 +139,7 @@ def test_obstacle_says_what_the_closest_recovery_needs():
 
 def test_explicit_settings_stay():
     for rung in LADDER:
-        config = with_width_multiple(explicit(rung), MODEL)
+        config = with_width_multiple(explicit(rung), MODEL, on_cuda=False)
         found = settle(config, MODEL, machine(free=10**6))
         assert found.config == config
         assert not found.is_open
@@ -257,7 +258,7 @@ def test_blocks_are_not_offloaded_where_the_gpu_holds_the_model():
     found = settled_on_gpu(automatic(), PLENTY)
     assert found.config.model.offload is Offload.OFF
     assert not found.offloads
-    assert len(list(found.messages)) == 1
+    assert not any("offloaded" in message for message in found.messages)
 
 
 def test_hidden_states_on_the_gpu_have_what_the_model_leaves():
@@ -277,8 +278,7 @@ def test_blocks_are_offloaded_where_the_gpu_has_too_little_memory():
     found = settled_on_gpu(job, 0.8 * resident)  # hidden states do not have to fit
     assert found.config.model.offload is Offload.ON
     assert found.offloads
-    (message,) = found.messages
-    assert message.startswith("Blocks are offloaded")
+    assert any(x.startswith("Blocks are offloaded") for x in found.messages)
 
 
 def test_adapters_are_trained_before_the_level_is_lowered():
@@ -341,6 +341,24 @@ def test_width_multiple_of_the_number_format_is_announced():
     plain = settle(JOB, MODEL, machine(PLENTY))
     assert plain.config.pruning.width_multiple == 1
     assert not any("multiples" in message for message in plain.messages)
+
+
+@pytest.mark.parametrize(
+    ("device", "gpu", "expected"),
+    [
+        (Device.AUTO, "NVIDIA RTX", 8),
+        (Device.GPU, "NVIDIA RTX", 8),
+        (Device.CPU, "NVIDIA RTX", 1),
+        (Device.AUTO, APPLE_GPU, 1),
+    ],
+)
+def test_width_multiple_of_the_device_is_announced(device, gpu, expected):
+    job = replace(JOB, model=replace(JOB.model, device=device))
+    found = msgspec.structs.replace(machine(PLENTY, gpu=PLENTY), gpu_name=gpu)
+    settled = settle(job, MODEL, found)
+    assert settled.config.pruning.width_multiple == expected
+    message = "Widths: multiples of 8, which GPUs compute faster."
+    assert (message in settled.messages) is (expected == 8)
 
 
 def test_target_of_zero_needs_no_recovery():

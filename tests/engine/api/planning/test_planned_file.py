@@ -73,6 +73,11 @@ def llama(hidden: int = 512, neurons: int = 1024, tied: bool = True) -> ModelSum
     )
 
 
+def multiple_of(job: RunConfig, model: ModelSummary, on_cuda: bool = False) -> int:
+    """Return the width multiple that a job gets."""
+    return with_width_multiple(job, model, on_cuda=on_cuda).pruning.width_multiple
+
+
 def planned(dtype: FileDtype, pruning: PruningConfig = NOTHING, **sizes) -> PlannedFile:
     return PlannedFile(llama(**sizes), dtype, pruning)
 
@@ -123,6 +128,7 @@ def test_target_size_is_reached_and_not_exceeded(dtype):
         (FileDtype.Q4_K_M, 1024, 256),
         (FileDtype.Q4_K_M, 1056, 32),
         (FileDtype.Q4_0, 1000, 1),
+        (FileDtype.Q4_0, 1004, 1),
         (FileDtype.FLOAT16, 1024, 1),
     ],
 )
@@ -133,14 +139,27 @@ def test_width_multiple_is_the_one_that_the_number_format_needs(
     export = ExportConfig(format=Format.GGUF, dtype=dtype)
     job = RunConfig(pruning=NEURONS, export=export)
     assert job.pruning.width_multiple == 0
-    assert with_width_multiple(job, model).pruning.width_multiple == expected
+    assert multiple_of(job, model) == expected
+    needed = expected > 1 or neurons % 8
+    assert multiple_of(job, model, on_cuda=True) == (expected if needed else 8)
+
+
+@pytest.mark.parametrize(("neurons", "expected"), [(1000, 8), (1004, 1)])
+def test_gpu_gets_widths_in_eights_where_the_original_has_such(neurons, expected):
+    job, model = RunConfig(pruning=NEURONS), llama(neurons=neurons)
+    assert multiple_of(job, model) == 1
+    assert multiple_of(job, model, on_cuda=True) == expected
+    nothing = RunConfig(pruning=pruning_config(structure="neurons", sparsity=0.0))
+    assert multiple_of(nothing, model, on_cuda=True) == 1
 
 
 def test_chosen_width_multiple_stays():
     pruning = pruning_config(structure="neurons", width_multiple=8)
     export = ExportConfig(format=Format.GGUF, dtype=FileDtype.Q4_0)
     job = RunConfig(pruning=pruning, export=export)
-    assert with_width_multiple(job, llama()).pruning.width_multiple == 8
+    assert multiple_of(job, llama()) == 8
+    any_width = pruning_config(structure="neurons", width_multiple=1)
+    assert multiple_of(RunConfig(pruning=any_width), llama(), on_cuda=True) == 1
 
 
 def test_fallbacks_are_counted():

@@ -11,11 +11,17 @@ import pytest
 
 from surgeon_engine.api.config.calibration import CalibrationConfig, MoreText
 from surgeon_engine.api.config.export import ExportConfig, Format
-from surgeon_engine.api.config.pruning import PruningConfig, Structure, Target
+from surgeon_engine.api.config.pruning import (
+    PrunableShare,
+    PruningConfig,
+    Structure,
+    Target,
+)
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.messages.sources import ModelInspected
+from surgeon_engine.api.planning.limits import max_removable
 from surgeon_gui.state import run as run_state
 from surgeon_gui.state.app import (
     AppState,
@@ -277,6 +283,16 @@ def test_file_size_in_gguf_requires_whole_blocks(structure, multiple, is_valid):
         else pytest.raises(ConfigError, match="multiples of 32")
     ):
         config.check_consistency()
+
+
+def test_target_is_checked_at_the_widths_of_the_device():
+    """A layer keeps eight neurons on a GPU, and one on a CPU."""
+    pruning = pruning_config(structure=Structure.NEURONS)
+    share = max_removable(pruning, MODEL) / MODEL.prunable
+    job = RunConfig(pruning=replace(pruning, target=PrunableShare(share)))
+    assert Step.TARGET not in find_problems(job, MODEL, RUNS)
+    found = find_problems(job, MODEL, RUNS, on_cuda=True)
+    assert "can be removed as neurons" in found[Step.TARGET]
 
 
 def test_impossible_format_is_a_problem():

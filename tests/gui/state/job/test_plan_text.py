@@ -81,6 +81,17 @@ def test_plan_states_bits_and_widths_of_a_quantised_file():
     assert plan_text.quantisation(CONFIG, QUANTISED) == ""
 
 
+def test_plan_explains_the_widths_of_a_gpu():
+    sentence = "MLP widths become multiples of 8, which GPUs compute faster."
+    assert sentence not in plan_text.brief_sizes(CONFIG, QUANTISED)
+    assert sentence in plan_text.brief_sizes(CONFIG, QUANTISED, on_cuda=True)
+    masked = replace(CONFIG, export=ExportConfig(format=Format.MASKED))
+    assert sentence in plan_text.brief_sizes(masked, QUANTISED, on_cuda=True)
+    needs_more = as_gguf(FileDtype.Q4_0)
+    for config in (needs_more, as_gguf(FileDtype.FLOAT16, width_multiple=4)):
+        assert sentence not in plan_text.brief_sizes(config, QUANTISED, on_cuda=True)
+
+
 def test_plan_states_what_is_removed_as_a_whole():
     config = RunConfig(pruning=pruning_config(dropped_blocks=2, dropped_sublayers=1))
     sentence = "Removed first, as a whole: 2 blocks and 1 attention or MLP."

@@ -6,13 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from surgeon_engine.api.config.run import ModelConfig, RunConfig
+from surgeon_engine.api.config.run import Device, ModelConfig, RunConfig
 from surgeon_gui.base.settings import Settings
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.job.resource_text import check_draft, describe_settled
 from surgeon_gui.state.run import RunState
 from surgeon_gui.views.live.resources_view import ResourcesView
 from surgeon_gui.views.steps.model_page import ModelPage
+from surgeon_gui.views.steps.plan_card import PlanCard
 from tests.helpers.fake_machine import PLENTY, machine
 from tests.helpers.fake_thread import FakeThread
 from tests.helpers.queued_runs import ready_state
@@ -59,3 +60,18 @@ def test_plan_says_how_many_gpus_share_the_run(tmp_path):
     assert "share" not in texts[0]
     assert "2 GPUs share the run." in texts[1]
     assert "4 GPUs share the run." in texts[2]
+
+
+@pytest.mark.parametrize(
+    ("device", "gpu", "is_shown"),
+    [(Device.AUTO, PLENTY, True), (Device.CPU, PLENTY, False), (Device.AUTO, 0, False)],
+)
+def test_plan_explains_the_widths_of_the_device(
+    qtbot, qapp, tmp_path, device, gpu, is_shown
+):
+    state = ready_state(tmp_path, RunConfig(ModelConfig(device=device)))
+    card = PlanCard()
+    qtbot.addWidget(card)
+    card.show_state(replace(state, machine=machine(gpu=gpu)), "")
+    shown = find(card, "plan_sizes").text()
+    assert ("multiples of 8, which GPUs compute faster" in shown) is is_shown
