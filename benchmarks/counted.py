@@ -96,9 +96,9 @@ SHARE = 0.7  # of the peak rates
 TERA = 1e12
 PEAKS = {HALF: 165.2, TF32: 82.6, FLOAT32: 82.6, FLOAT64: 1.29}  # teraflop/s
 MOVING = 1008e9  # bytes/s
-# Bytes/s over PCIe 4.0 x16: from memory that is not pinned, and from pinned memory
-# while others compute. A wait is an estimate, too.
-COPYING, AHEAD, WAIT = 8e9, 22e9, 20e-6
+# Bytes/s over PCIe 4.0 x16, of memory that is not pinned and of pinned memory, which
+# stores and offloaded blocks have. A wait is an estimate, too.
+COPYING, PINNED, WAIT = 8e9, 22e9, 20e-6
 RECOVERY = {x.value for x in (Stage.REFERENCE, Stage.REFIT, Stage.DISTILLATION)}
 
 
@@ -180,9 +180,11 @@ def _as_json(found: Counts) -> dict[str, Any]:
 def _seconds(flops: Mapping[str, int], found: Counts) -> float:
     computing = sum(n / (SHARE * PEAKS[form] * TERA) for form, n in flops.items())
     computing += found.moved / (SHARE * MOVING)
-    copied = found.copied["to GPU"] + found.copied["to host"]
-    waiting = copied / COPYING + WAIT * sum(found.waits.values())
-    return max(computing, found.copied["ahead"] / AHEAD) + waiting
+    copied = found.copied
+    waiting = (copied["to GPU"] + copied["to host"]) / COPYING
+    waiting += (copied["stored to GPU"] + copied["stored to host"]) / PINNED
+    waiting += WAIT * sum(found.waits.values())
+    return max(computing, copied["ahead"] / PINNED) + waiting
 
 
 def _limit(flops: Mapping[str, int]) -> float:
@@ -205,8 +207,12 @@ def _print_phases(name: str, phases: Mapping[str, Mapping[str, Any]]) -> None:
             *(f"{peaks[place] / 1e9:.1f} GB" for place in ("GPU", "host", "stored")),
             *(f"{found['flops'][form] / 1e15:.2f} P" for form in PEAKS),
             *(
-                f"{copied.get(way, 0) / 1e9:.0f} GB"
-                for way in ("to GPU", "to host", "ahead")
+                f"{sum(copied.get(way, 0) for way in ways) / 1e9:.0f} GB"
+                for ways in (
+                    ("to GPU", "stored to GPU"),
+                    ("to host", "stored to host"),
+                    ("ahead",),
+                )
             ),
             f"{sum(found['waits'].values()):,}",
             f"{found['seconds']:.0f} s",

@@ -23,7 +23,7 @@ from surgeon_engine.api.errors import EvaluationError
 from surgeon_engine.api.messages.run import Estimate
 from surgeon_engine.evaluation.divergence import log_divergences
 from surgeon_engine.model.head import head_logits, last_hidden, logit_parts
-from surgeon_engine.runtime import ranks
+from surgeon_engine.runtime import devices, ranks
 
 Step = Callable[[], None]
 
@@ -136,9 +136,7 @@ def compare_unchecked(
     nothing = torch.empty(0, length - 1)
     rows: list[tuple[Tensor, ...]] = [(nothing, nothing, nothing)]
     for tokens, expected in reference.batches():
-        tokens, expected = tokens.to(model.device), expected.to(model.device)
-        found = expected if is_original else last_hidden(model, tokens)
-        rows.append(_figures(model, tokens, expected, found))
+        rows.append(_figures_in_parts(model, tokens, expected, is_original))
         step()
     of_own = map(torch.cat, zip(*rows, strict=True))
     return Comparison(*(ranks.joined(x, count) for x in of_own))
@@ -160,6 +158,29 @@ def compare_hidden(
         tokens, expected = tokens.to(model.device), expected.to(model.device)
         rows.append(_figures(model, tokens, expected, found.to(model.device)))
     return Comparison(*map(torch.cat, zip(*rows, strict=True)))
+
+
+def _figures_in_parts(
+    model: PreTrainedModel, tokens: Tensor, expected: Tensor, is_original: bool
+) -> tuple[Tensor, ...]:
+    """Return the figures of a batch, half after half where memory is short.
+
+    A shot is evaluated after its weights have changed, which cannot be done again.
+    """
+    try:
+        tokens, hidden = tokens.to(model.device), expected.to(model.device)
+        found = hidden if is_original else last_hidden(model, tokens)
+        return _figures(model, tokens, hidden, found)
+    except Exception as error:
+        if len(tokens) == 1 or not devices.is_out_of_memory(error):
+            raise
+    devices.release_memory()
+    half = len(tokens) // 2
+    parts = [
+        _figures_in_parts(model, tokens[part], expected[part], is_original)
+        for part in (slice(half), slice(half, None))
+    ]
+    return tuple(map(torch.cat, zip(*parts, strict=True)))
 
 
 def _figures(

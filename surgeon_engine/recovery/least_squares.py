@@ -143,9 +143,8 @@ def solution(
         CurvatureError: the sums are not finite.
     """
     row, column = ~zeros.all(dim=1), ~zeros.all(dim=0)
-    result = torch.zeros_like(W)
     if not (row.any() and column.any()):
-        return result
+        return torch.zeros_like(W)
     M = _part(sums.XX, column, column)
     d = ridge * float(M.diagonal().mean())
     M.diagonal().add_(d or 1.0)
@@ -156,7 +155,8 @@ def solution(
         part = _conjugate_gradients(M, right, ~rest, begin)
     else:
         part = solve(M, right.T).T
-    result[row.unsqueeze(1) & column] = part.flatten()
+    result = torch.zeros_like(W)
+    result[row.nonzero(), column.nonzero().T] = part
     return result
 
 

@@ -164,6 +164,30 @@ def release_memory() -> None:
         torch.mps.empty_cache()
 
 
+def size_on_host(x: torch.Tensor, device: torch.device) -> int:
+    """Return the bytes that `empty_on_host` takes for a tensor like x."""
+    is_pinned = device.type == "cuda" and x.nbytes > 0
+    # torch rounds pinned memory up to a power of two.
+    return 1 << (x.nbytes - 1).bit_length() if is_pinned else x.nbytes
+
+
+def empty_on_host(x: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Return a tensor like x on the host, to be copied to and from a device.
+
+    Its memory is pinned if the device is a CUDA GPU, unless the system refuses that.
+    """
+    if device.type == "cuda":
+        with contextlib.suppress(RuntimeError):
+            return torch.empty_like(x, device="cpu", pin_memory=True)
+    return torch.empty_like(x, device="cpu")
+
+
+def release_pinned_memory(device: torch.device) -> None:
+    """Return the pinned memory of freed tensors to the system, which torch keeps."""
+    if device.type == "cuda" and hasattr(torch.accelerator, "empty_host_cache"):
+        torch.accelerator.empty_host_cache()  # since torch 2.10
+
+
 @functools.cache
 def _glibc() -> ctypes.CDLL | None:
     """Return the C library, if it is the one of Linux with these functions."""

@@ -1,6 +1,7 @@
 """Keep large tensors where there is room: on the device, on the host, or in files.
 
-Each tensor lives in the first place whose budget has room for it. Files are
+Each tensor lives in the first place whose budget has room for it. Memory of the host is
+pinned where a CUDA GPU computes: copies are then two to three times as fast. Files are
 memory-mapped, in a temporary folder that is removed at the end. A tensor is used alike
 wherever it lives, and its numbers are the same to the last bit.
 """
@@ -48,7 +49,8 @@ class HiddenStore:
         """
         self._device = device
         self._left = budget or Budget.of_free_memory(device)
-        self._places: dict[int, str | Path] = {}  # by the id of each tensor
+        # By the id of each tensor: its place, and the bytes that it takes there.
+        self._places: dict[int, tuple[str | Path, int]] = {}
         self._mapped = MappedTensors()
 
     def __enter__(self) -> HiddenStore:
@@ -61,6 +63,7 @@ class HiddenStore:
         traceback: TracebackType | None,
     ) -> None:
         self._mapped.close()
+        devices.release_pinned_memory(self._device)
 
     def keep(self, x: Tensor) -> Tensor:
         """Return a copy of a tensor that is kept where there is room."""
@@ -72,32 +75,34 @@ class HiddenStore:
         """Return a tensor that is kept where there is room: itself, if it may stay."""
         if x.device.type == "cpu" and x.nbytes <= self._left.host:
             self._left.host -= x.nbytes
-            self._places[id(x)] = "host"
+            self._places[id(x)] = "host", x.nbytes
             return x
         return self.keep(x)
 
     def empty_like(self, x: Tensor) -> Tensor:
         """Return a tensor of the same shape and format, with any numbers in it."""
         place: str | Path
-        if x.nbytes <= self._left.device:
-            self._left.device -= x.nbytes
+        size = x.nbytes
+        if size <= self._left.device:
+            self._left.device -= size
             kept, place = torch.empty_like(x, device=self._device), "device"
-        elif x.nbytes <= self._left.host:
-            self._left.host -= x.nbytes
-            kept, place = torch.empty_like(x, device="cpu"), "host"
+        elif (size := devices.size_on_host(x, self._device)) <= self._left.host:
+            self._left.host -= size
+            kept, place = devices.empty_on_host(x, self._device), "host"
         else:
             kept, place = self._mapped.new(x.shape, x.dtype)
-        self._places[id(kept)] = place
+        self._places[id(kept)] = place, size
         return kept
 
     def drop(self, tensors: list[Tensor]) -> None:
         """Forget tensors of the store and empty the list; others may use their room."""
         for x in tensors:
-            match self._places.pop(id(x)):
+            place, size = self._places.pop(id(x))
+            match place:
                 case "device":
-                    self._left.device += x.nbytes
+                    self._left.device += size
                 case "host":
-                    self._left.host += x.nbytes
+                    self._left.host += size
                 case Path() as file:
                     with contextlib.suppress(OSError):  # Windows keeps mapped files
                         file.unlink()

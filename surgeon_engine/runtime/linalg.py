@@ -89,7 +89,10 @@ def solve(M: Tensor, B: Tensor) -> Tensor:
     Raises:
         CurvatureError: M is not positive definite.
     """
-    found = torch.cholesky_solve(B, cholesky(M))
+    L, triangular = cholesky(M), torch.linalg.solve_triangular
+    # `cholesky_solve` would copy L.
+    found = triangular(L.T, triangular(L, B, upper=False), upper=True)
+    del L
     if M.dtype == torch.float64 or _is_accurate(M @ found, B):
         return found
     return solve(M.cpu().double(), B.cpu().double()).to(M)

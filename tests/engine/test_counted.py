@@ -55,7 +55,7 @@ def run():
 def test_stage_keeps_within_its_budgets(run, stage):
     counts, (waits, copied, peak) = run.gpu.counts[stage], BUDGETS[stage]
     assert sum(counts.waits.values()) <= waits, dict(counts.waits)
-    both_ways = counts.copied["to GPU"] + counts.copied["to host"]
+    both_ways = counts.copied.total() - counts.copied["ahead"]
     assert both_ways <= copied * GIGABYTE
     assert counts.peaks["GPU"] <= peak * GIGABYTE
 

@@ -123,7 +123,8 @@ class Counts:
     """What happened in a phase."""
 
     flops: Counter[tuple[str, str]] = field(default_factory=Counter)  # device, format
-    # Bytes "to GPU", "to host" and, while others compute, "ahead".
+    # Bytes "to GPU" and "to host"; of a store, whose memory is pinned, "stored to GPU"
+    # and "stored to host"; and "ahead", while others compute.
     copied: Counter[str] = field(default_factory=Counter)
     waits: Counter[str] = field(default_factory=Counter)  # by operation
     moved: int = 0  # bytes that other operations read and write on the GPU
@@ -146,6 +147,7 @@ class AbstractGpu(PretendedGpu):
         self.counts: dict[str, Counts] = defaultdict(Counts)
         self.places: Counter[str] = Counter()
         self.is_storing = False
+        self._stored: set[int] = set()
         self._results: dict[Any, Any] = {}  # of operations on "meta"
         self._phase = ""
 
@@ -175,6 +177,8 @@ class AbstractGpu(PretendedGpu):
             message = f"CUDA out of memory. Tried to allocate {size} bytes."
             raise torch.OutOfMemoryError(message)
         self._storages.add(storage._cdata)
+        if where == "stored":
+            self._stored.add(storage._cdata)
         self.places[where] += size
         self.live = self.places["GPU"]
         self._note_peaks()
@@ -182,6 +186,7 @@ class AbstractGpu(PretendedGpu):
 
     def _free(self, key: int, where: str, size: int) -> None:
         self._storages.discard(key)
+        self._stored.discard(key)
         self.places[where] -= size
         self.live = self.places["GPU"]
 
@@ -284,6 +289,8 @@ class AbstractGpu(PretendedGpu):
         to, source = (args[0], args[1]) if len(args) > 1 else (None, args[0])
         if source.device != target:
             way = "to GPU" if target == GPU else "to host"
+            if self._is_stored(source) or self._is_stored(to):
+                way = f"stored {way}"
             if kwargs.get("non_blocking"):
                 way = "ahead"
             self.count.copied[way] += source.nbytes
@@ -306,6 +313,11 @@ class AbstractGpu(PretendedGpu):
         shape = torch.empty_like(_shape(source), dtype=dtype, **layout)
         self._count_work(func, [source], (), (shape,), target)
         return self._wrapped(shape, known, target, {}, is_view=False)
+
+    def _is_stored(self, x: Any) -> bool:
+        return isinstance(x, Abstract) and (
+            x.held.untyped_storage()._cdata in self._stored
+        )
 
     def _known(self, func, args, kwargs, found, inputs: list[Tensor]):
         """Return the result in numbers; None if they are not known."""
@@ -458,11 +470,15 @@ def _known_of(x: Any) -> Any:
 def _set_data(parameter: torch.nn.Parameter, data: Tensor) -> None:
     """Do what `parameter.data = data` does on a real GPU."""
     if not isinstance(parameter, Abstract):
-        new = Abstract(_shape(parameter), parameter.device)
+        with META:
+            shape = _shape(parameter)
+        new = Abstract(shape, parameter.device)
         new = torch.nn.Parameter(new, parameter.requires_grad)
         torch.utils.swap_tensors(parameter, new)
     if not isinstance(data, Abstract):
-        data = Abstract(_shape(data), data.device)
+        with META:
+            shape = _shape(data)
+        data = Abstract(shape, data.device)
     parameter.held, parameter.place, parameter.known = data.held, data.place, None
 
 

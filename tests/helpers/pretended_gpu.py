@@ -247,6 +247,7 @@ class PretendedGpu(TorchDispatchMode):
     def _run(self, func, args, kwargs, target: torch.device):
         if "device" in kwargs:
             kwargs["device"] = HOST
+        kwargs.pop("pin_memory", None)  # which needs a GPU
         held_args = _map(Pretended, _held, args)
         held_kwargs = {name: _map(Pretended, _held, x) for name, x in kwargs.items()}
         result = func(*held_args, **held_kwargs)
@@ -356,6 +357,11 @@ def pretended_gpu(
             stack.enter_context(mock.patch.object(torch.cuda, name, fake))
         stack.enter_context(
             mock.patch.object(DeviceContext, "__torch_function__", made)
+        )
+        stack.enter_context(
+            mock.patch.object(
+                torch.accelerator, "empty_host_cache", lambda: None, create=True
+            )
         )
         stack.enter_context(mock.patch.object(torch, "Generator", Generator))
         stack.enter_context(mock.patch.object(offload, "set_data", _set_data))

@@ -200,7 +200,8 @@ class Footprint:
     def _streamed(self) -> float:
         """What the device holds of a model whose blocks are offloaded."""
         of_blocks = self._of_blocks
-        return self.weights - of_blocks + _BLOCKS * of_blocks / self.model.blocks
+        blocks = min(_BLOCKS, self.model.blocks)
+        return self.weights - of_blocks + blocks * of_blocks / self.model.blocks
 
     @property
     def _of_blocks(self) -> float:

@@ -34,7 +34,7 @@ _GRAPH = 1.1  # numbers kept for each number that a layer of a block reads or wr
 # Bytes that the allocator takes for each byte of many middling tensors; large ones have
 # pages of their own.
 _STORED, _LARGE = 1.5, 4e6
-_SQUARES, _PRODUCTS = 4, 5  # matrices of a fit: of inputs, and of the size of the layer
+_SQUARES, _PRODUCTS = 4, 7  # matrices of a fit: of inputs, and of the size of the layer
 _LOGITS_AT_ONCE = 2**25  # numbers
 _JUDGED_COPIES, _TRAINED_COPIES = 5.0, 7.0  # of them
 STEP_WINDOWS = 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -65,6 +66,34 @@ def test_files_are_removed_after_an_error(temporary):
 def test_empty_tensor_can_be_kept():
     with HiddenStore(CPU, Budget(0, -1)) as store:
         assert store.keep(torch.zeros(2, 0)).shape == (2, 0)
+
+
+def test_memory_beside_a_cuda_gpu_is_pinned(temporary, monkeypatch):
+    """It is rounded up to a power of two, and the budget counts that."""
+    pinned, make = [], torch.empty_like
+
+    def empty_like(x, *, device, pin_memory=False):
+        pinned.append(pin_memory)
+        return make(x, device=device)
+
+    monkeypatch.setattr(torch, "empty_like", empty_like)
+    monkeypatch.setattr(torch.accelerator, "empty_host_cache", Mock(), raising=False)
+    with HiddenStore(torch.device("cuda"), Budget(0, 64)) as store:
+        kept = [store.keep(X), store.keep(X)]  # of 60 bytes each
+        assert pinned == [True]
+        (folder,) = temporary.iterdir()
+        assert len(list(folder.iterdir())) == 1
+        store.drop(kept)
+        store.keep(X)
+        assert pinned == [True, True]
+    torch.accelerator.empty_host_cache.assert_called_once()
+
+
+def test_store_does_without_pinned_memory(monkeypatch):
+    """Torch has none here, and a system may refuse it."""
+    monkeypatch.setattr(torch.accelerator, "empty_host_cache", Mock(), raising=False)
+    with HiddenStore(torch.device("cuda"), Budget(0, 64)) as store:
+        assert torch.equal(store.keep(X), X)
 
 
 def test_default_budget_is_a_share_of_the_free_memory():
