@@ -5,12 +5,15 @@
     M   R x C        mask of the weights that remain
 
 The layer computes with W + M * (B A), which becomes its weight at the end (Hu et al.,
-arXiv 2106.09685). Layers without removed weights need no M, and never compute B A.
+arXiv 2106.09685). Where M consists of whole rows and columns, they are left out of the
+outputs of B and the inputs of A, so that neither M nor B A is needed. Layers without
+removed weights need no M.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,9 +22,10 @@ from transformers.pytorch_utils import Conv1D
 from typing_extensions import override
 
 from surgeon_engine.api.config.layer_patterns import any_matches
+from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.model.offload import on_device
 from surgeon_engine.pruning.state import PruningState
-from surgeon_engine.recovery.weight_training import WeightTraining, masks_of
+from surgeon_engine.recovery.weight_training import WeightTraining
 from surgeon_engine.runtime import ranks
 
 _ADAPTER = "default"  # the name that peft gives to an adapter
@@ -35,7 +39,7 @@ class LowRankTraining(WeightTraining):
         self._model, self._blocks = state.loaded.model, state.loaded.blocks
         self._rank = state.config.recovery.lora_rank
         self._seed = state.config.calibration.seed
-        self._masks = masks_of(state)
+        self._remaining = _remaining_of(state)
         protect = state.config.pruning.protect
         self._layers = [
             layer
@@ -60,9 +64,8 @@ class LowRankTraining(WeightTraining):
         for layer in self._layers:
             adapter: Any = self._model.get_submodule(layer.name)
             self._adapters[layer.name] = adapter
-            mask = self._masks.get(id(layer.module.weight))
-            if mask is not None:
-                adapter.forward = _masked_forward(adapter, mask)
+            if (remaining := self._remaining.get(layer.name)) is not None:
+                adapter.forward = remaining.forward_of(adapter)
         device = self._model.device
         self.train(
             getattr(adapter, part)[_ADAPTER].float().to(device).weight
@@ -82,11 +85,10 @@ class LowRankTraining(WeightTraining):
             if (adapter := self._adapters.get(layer.name)) is None:
                 continue
             base = adapter.get_base_layer()
-            mask = self._masks.get(id(base.weight))
             with on_device(self._blocks[layer.block], changes=True):
                 update = adapter.get_delta_weight(_ADAPTER)
-                if mask is not None:
-                    update = update * mask.to(update.device)
+                if (remaining := self._remaining.get(layer.name)) is not None:
+                    update = remaining.masked(update, base)
                 base.weight.add_(update)
             self._model.set_submodule(layer.name, base)
             vars(adapter).pop("forward", None)  # holds the mask, and the adapter itself
@@ -95,14 +97,58 @@ class LowRankTraining(WeightTraining):
         self._adapters = {}
 
 
-def _masked_forward(adapter: Any, mask: Tensor) -> Callable[[Tensor], Tensor]:
-    """Return the forward of a layer with the masked update of its adapter."""
-    layer = adapter.get_base_layer()
-    is_transposed = isinstance(layer, Conv1D)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Remaining:
+    """What remains of a layer."""
 
-    def forward(x: Tensor) -> Tensor:
-        update = adapter.get_delta_weight(_ADAPTER)
-        W = layer.weight + mask.to(update.device) * update
-        return torch.nn.functional.linear(x, W.T if is_transposed else W, layer.bias)
+    rows: Tensor  # R, bool
+    columns: Tensor  # C, bool
+    mask: Tensor | None  # R x C, bool; None: all of these rows and columns
 
-    return forward
+    @classmethod
+    def of(
+        cls, zeros: Tensor, layer: PrunableLayer, device: torch.device
+    ) -> _Remaining:
+        """Return what a mask of removed weights leaves, without that of the bias."""
+        kept = ~zeros[:, : layer.columns]
+        rows, columns = kept.any(dim=1), kept.any(dim=0)
+        is_whole = torch.equal(kept, rows.unsqueeze(1) & columns)
+        mask = None if is_whole else kept.to(layer.module.weight.device)
+        return cls(rows.to(device), columns.to(device), mask)
+
+    def masked(self, update: Tensor, layer: Any) -> Tensor:
+        """Return an update of the layer's weight, as the layer holds it."""
+        mask = self.mask
+        if mask is None:
+            mask = self.rows.unsqueeze(1) & self.columns
+        mask = mask.T if isinstance(layer, Conv1D) else mask
+        return update * mask.to(update.device)
+
+    def forward_of(self, adapter: Any) -> Callable[[Tensor], Tensor]:
+        """Return the forward of the layer with the masked update of its adapter."""
+        layer = adapter.get_base_layer()
+        is_transposed = isinstance(layer, Conv1D)
+        A, B = (part[_ADAPTER] for part in (adapter.lora_A, adapter.lora_B))
+
+        def of_lines(x: Tensor) -> Tensor:
+            y = layer(x)
+            update = B(A((x * self.columns).to(A.weight.dtype))) * self.rows
+            return y + update.to(y.dtype)
+
+        def of_weights(x: Tensor) -> Tensor:
+            update = adapter.get_delta_weight(_ADAPTER)
+            W = layer.weight + self.masked(update, layer)
+            W = W.T if is_transposed else W
+            return torch.nn.functional.linear(x, W, layer.bias)
+
+        return of_lines if self.mask is None else of_weights
+
+
+def _remaining_of(state: PruningState) -> dict[str, _Remaining]:
+    """Return what remains of the layers that have lost something, by name."""
+    return {
+        layer.name: _Remaining.of(zeros, layer, state.loaded.device)
+        for unit in state.units
+        for layer, zeros in unit.zeros(state.removed[unit.measured.name])
+        if zeros.any()
+    }

@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from surgeon_engine.api.config.pruning import COUPLED
+from surgeon_engine.api.config.pruning import COUPLED, SPARSE
 from surgeon_engine.api.messages.sources import LayerSummary
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class _RecoveryMemory:
         in_graph = 0.0  # of weights
         if self._recovery.uses_lora:
             weights = trained_weights(self._job, self._left)
-            if self._job.config.pruning.kind not in COUPLED:
+            if self._job.config.pruning.kind in SPARSE:
                 in_graph = self._left * _FLOAT  # with the masked adapters
         else:
             in_graph = self._left * _CAST
@@ -145,15 +145,23 @@ class _RecoveryMemory:
         of_block = self._graph / max(1, model.blocks)
         changing = max(graph + in_graph + logits, weights * _GRADIENT + of_block)
         removed = 0 if self._job.offloads else self._removed
-        device = changing + self._kept(weights) + self._masks - removed
+        device = changing + self._kept(weights) - removed
         host = self._held_out + weights * _BEST + _LIBRARIES
+        if self._job.offloads:
+            host += self._masks
+        else:
+            device += self._masks
         return RecoveryMoment(device, host, self._states - self._held_out)
 
     @property
     def _masks(self) -> float:
-        """A byte for each weight of layers with zeros."""
-        is_dense = self._job.config.pruning.kind in COUPLED
-        return 0 if is_dense else sum(x.weights for x in self._job.touched)
+        """A byte for each weight of layers with zeros.
+
+        Adapters do without where whole rows and columns are zero.
+        """
+        kind = self._job.config.pruning.kind
+        needs = kind in SPARSE if self._recovery.uses_lora else kind not in COUPLED
+        return sum(x.weights for x in self._job.touched) if needs else 0
 
     def _kept(self, weights: float) -> float:
         """Return the moments, and what weights need more in float32."""

@@ -48,6 +48,15 @@ def logits(state):
         return state.loaded.model(text().held_out).logits
 
 
+def zeros_of(state):
+    """Return the masks of removed weights by layer."""
+    return {
+        layer.name: zeros
+        for unit in state.units
+        for layer, zeros in unit.zeros(state.removed[unit.measured.name])
+    }
+
+
 def disturb(training):
     """Give the adapters other numbers than those they start with."""
     draw = torch.Generator().manual_seed(0)
@@ -56,14 +65,17 @@ def disturb(training):
     training.remember()
 
 
+_MASKED = [Structure.ELEMENTS, Structure.ROWS_AND_COLUMNS]
+
+
 @pytest.mark.parametrize(
     ("family", "structure"),
     [(family, Structure.NEURONS) for family in FAMILIES]
-    + [(family, Structure.ELEMENTS) for family in ("llama", "gpt2")],
+    + list(product(["llama", "gpt2", "opt"], _MASKED)),
 )
 def test_merged_model_computes_what_the_adapters_did(family, structure):
     state = lora_state(family, structure)
-    if structure is Structure.ELEMENTS:
+    if structure in _MASKED:
         remove_some(state)
     modules = [type(module) for module in state.loaded.model.modules()]
     before = logits(state)
@@ -73,8 +85,11 @@ def test_merged_model_computes_what_the_adapters_did(family, structure):
     disturb(training)
     unmerged = logits(state)
     assert not torch.allclose(unmerged, before, atol=1e-3)
+    removed = {name: mask.clone() for name, mask in zeros_of(state).items()}
     training.finish()
     torch.testing.assert_close(logits(state), unmerged, rtol=1e-4, atol=1e-5)
+    for layer in state.loaded.layers:
+        assert not layer.weight()[removed.get(layer.name, slice(0))].any()
     assert [type(module) for module in state.loaded.model.modules()] == modules
     for layer in state.loaded.layers:
         assert state.loaded.model.get_submodule(layer.name) is layer.module
