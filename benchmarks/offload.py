@@ -117,6 +117,7 @@ def _job(options: argparse.Namespace, folder: Path) -> RunConfig:
         calibration=CalibrationConfig(
             text=str(folder / "calibration.npy"),
             validation_text=str(folder / "validation.npy"),
+            windows=options.windows,
         ),
         pruning=PruningConfig(method=Method.FIRST_ORDER, shots=1),
         recovery=RecoveryConfig(Recovery.REFIT, own_windows=0),

@@ -43,6 +43,7 @@ from surgeon_engine.model.layers import (
     head_size,
     prunable_layers,
 )
+from surgeon_engine.model.offload import adopt
 from surgeon_engine.runtime import devices
 
 _HEADS = ("num_attention_heads", "num_key_value_heads", "num_kv_heads")
@@ -219,9 +220,12 @@ def shrink_in_place(model: PreTrainedModel, plan: CompactionPlan) -> None:
     path, blocks = blocks_path(model), find_blocks(model)
     for each in plan.groups:
         coupled, index = each.coupled, each.coupled.consumer.block
+        before = {id(x): x for x in blocks[index].parameters()}
         spec, kept = _spec(coupled, model), len(each.kept)
         shrink_groups(blocks[index], spec, kept, coupled.groups, model.config)
         _fill(blocks[index], f"{path}.{index}.", tensors)
+        new = [x for x in blocks[index].parameters() if id(x) not in before]
+        adopt(blocks[index], new)
 
 
 def _fill(block: nn.Module, prefix: str, tensors: dict[str, TensorSlice]) -> None:

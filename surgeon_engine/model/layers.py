@@ -19,7 +19,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from surgeon_engine.api.errors import ModelError
-from surgeon_engine.runtime.hidden_store import HiddenStore
+from surgeon_engine.runtime.hidden_store import Budget, HiddenStore
 
 LINEAR = (nn.Linear, Conv1D)
 
@@ -95,9 +95,18 @@ class KeptWeights:
     As a context manager it restores them at the end of the block, any number of times.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], *, in_files: bool = False
+    ) -> None:
+        """Copy parameters.
+
+        Args:
+            parameters: those to copy.
+            in_files: keep all copies in files, however much memory is free.
+        """
         self._parameters = list(parameters)
-        self._store = HiddenStore(torch.device("cpu"))
+        budget = Budget(0, 0) if in_files else None
+        self._store = HiddenStore(torch.device("cpu"), budget)
         self._values = [self._store.keep(x.detach()) for x in self._parameters]
 
     @classmethod

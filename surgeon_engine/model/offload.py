@@ -46,6 +46,12 @@ def on_device(
     return blocks.on_device(index, changes=changes)
 
 
+def adopt(block: nn.Module, parameters: Iterable[nn.Parameter]) -> None:
+    """Keep new weights of a block where its others are, if it is offloaded."""
+    if (found := _OF_BLOCK.get(block)) is not None:
+        found[0].adopt(parameters)
+
+
 @contextmanager
 def left_on_host(blocks: Iterable[nn.Module]) -> Iterator[None]:
     """Let blocks be called without their weights, which nothing reads meanwhile."""
@@ -94,15 +100,14 @@ class OffloadedBlocks:
         self._pending: dict[int, _Copies] = {}
         self._latest = -1
         self._files = MappedTensors() if in_files else None
-        has_streams = device.type == "cuda"
-        self._stream = torch.cuda.Stream(device) if has_streams else None
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         own = {id(p) for block in blocks for p in block.parameters()}
         for module in model.modules():
             for parameter in module.parameters(recurse=False):
                 if id(parameter) not in own:
                     set_data(parameter, parameter.data.to(device))
-                elif has_streams and not in_files:
-                    set_data(parameter, parameter.data.pin_memory())
+                elif not in_files:
+                    self.adopt([parameter])
             for name, buffer in module.named_buffers(recurse=False):
                 module._buffers[name] = buffer.to(device)
         for index, block in enumerate(blocks):
@@ -118,6 +123,14 @@ class OffloadedBlocks:
             yield
         finally:
             self._leave(index)
+
+    def adopt(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Move new weights of the blocks to pinned memory or to temporary files."""
+        for parameter in parameters:
+            if self._files is not None:
+                set_data(parameter, self._files.keep(parameter.data))
+            elif self._stream is not None:
+                set_data(parameter, parameter.data.pin_memory())
 
     def _before(self, index: int) -> Callable[..., None]:
         def hook(*_: object) -> None:

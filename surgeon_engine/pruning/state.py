@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from surgeon_engine.api.config.pruning import PruningConfig
-from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.run import Offload, RunConfig
 from surgeon_engine.api.messages.run import GroupsLeft, LayerSparsity
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.planning.target_size import Goal
@@ -164,9 +164,14 @@ class PruningState:
     def take_snapshot(self) -> Snapshot:
         """Copy the weights to the host, so that a shot can be rolled back.
 
-        These are all that a shot or recovery may change, norms included.
+        These are all that a shot or recovery may change, norms included. Where a CPU
+        leaves the blocks in files, their copies are in files, too.
         """
-        weights = KeptWeights(body_parameters(self.loaded.model))
+        offloads = self.config.model.offload is Offload.ON
+        weights = KeptWeights(
+            body_parameters(self.loaded.model),
+            in_files=offloads and self.loaded.device.type == "cpu",
+        )
         return Snapshot(weights, self._removed, self._total_cost)
 
     def restore(self, snapshot: Snapshot) -> None:

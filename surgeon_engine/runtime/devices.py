@@ -153,11 +153,16 @@ def reuse_freed_memory() -> None:
         library.mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
+def return_freed_memory() -> None:
+    """Return to the system what `reuse_freed_memory` keeps of freed tensors."""
+    if (library := _glibc()) is not None:
+        library.malloc_trim(0)
+
+
 def release_memory() -> None:
     """Collect garbage, and return unused memory to other processes."""
     gc.collect()
-    if (library := _glibc()) is not None:
-        library.malloc_trim(0)
+    return_freed_memory()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     elif torch.backends.mps.is_available():

@@ -45,6 +45,7 @@ _TRIALS_LAST = 1  # more in the last shot
 _SPARSE_PASSES = 40  # over a layer, for costs and masks of its weights
 _STEPS = 30  # of the conjugate gradients of a layer
 _REFIT_PASSES = 4  # over the text, each as long as a forward
+_RIDGES = 5  # that a refit of a layer tries
 _RECONSTRUCTION_PASSES = 7
 _TRAINING_PASSES = 3.5
 _CHECKS = 5  # of a training, on the held-out windows
@@ -134,9 +135,9 @@ class _DurationModel:
         times = {Stage.REFERENCE: self._loading + 2 * judged}
         if config.recovery.reconstructs:
             passes = _REFIT_PASSES + _RECONSTRUCTION_PASSES
-            times[Stage.RECONSTRUCTION] = passes * whole
+            times[Stage.RECONSTRUCTION] = passes * whole + self._fits()
         else:
-            times[Stage.REFIT] = _REFIT_PASSES * whole
+            times[Stage.REFIT] = _REFIT_PASSES * whole + self._fits()
         if config.recovery.trains:
             again = 1 if config.recovery.recomputes else 0
             training = (_TRAINING_PASSES + again) * config.recovery.epochs * whole
@@ -144,6 +145,16 @@ class _DurationModel:
                 training = min(training, limit)
             times[Stage.DISTILLATION] = training + _CHECKS * judged
         return times
+
+    def _fits(self) -> float:
+        """Return the seconds in which a refit solves for the weights of all layers."""
+        names = {layer.name for layer in self._job.measured}
+        flops = sum(
+            x.columns**3 / 3 + 4 * x.rows * x.columns**2  # a solution, and its error
+            for x in self._job.remaining
+            if x.name in names
+        )
+        return _RIDGES * flops / self._factorising
 
     def _sampling(self, windows: int) -> float:
         """Return the seconds in which the original writes windows, token by token."""

@@ -66,6 +66,7 @@ _QUANTISER_COPIES = 4  # of the largest A, its inverse and factors
 _PROBED_TOKENS = 64  # of which the logits are kept, to check the export
 _OTHER_FILES = 1_000_000  # bytes of tokenizer, card and the rest beside the weights
 _SAVED_NUMBERS = 4  # of a trained weight: itself, the best and two moments
+_HEADERS = 0.01  # of a file's bytes at most
 _OTHER_WEIGHTS = 1.02  # norms and biases beside the layers
 _BLOCKS = 2  # of a model whose blocks are offloaded that are on the device at once
 
@@ -216,8 +217,20 @@ class Footprint:
     @property
     def loaded(self) -> float:
         """The model while it is loaded and converted."""
-        bits_differ = self.model.file_bytes != self.weights
-        return self.weights + (self.model.file_bytes if bits_differ else 0)
+        converted = self.model.file_bytes if self._is_converted else 0
+        return self._unmapped + converted
+
+    @property
+    def _is_converted(self) -> bool:
+        """Whether the files hold another number format; they have a header, too."""
+        difference = abs(self.model.file_bytes - self.weights)
+        return difference > _HEADERS * self.weights
+
+    @property
+    def _unmapped(self) -> float:
+        """The model in the machine's memory, without what stays in its files."""
+        stays = self.offloads and not self._is_converted
+        return self.weights - (self._of_blocks if stays else 0)
 
     @property
     def kept(self) -> float:
@@ -362,19 +375,21 @@ class Footprint:
     @property
     def peak(self) -> float:
         """The peak, if all memory is that of the machine."""
-        fixed = self.weights_on_device + self.undone + self.references
+        fixed = self._unmapped + self.references
+        unrecovered = self.unrecovered
+        if self.offloads:  # copies of the weights are in files, as they are
+            unrecovered = 0
+        else:
+            fixed += self.undone
         sizes = self.factors, self.kept, self.record(self.fitted)
         stored = (
             min(x, self._room(fixed)) for x in (*sizes, self.record(self.held_out))
         )
         moments = self._moments(*stored)
-        fixed_then = fixed + min(self.unrecovered, self._room(fixed))
+        fixed_then = fixed + min(unrecovered, self._room(fixed))
         recovery = (
             self._with_store(
-                fixed_then
-                + x.device
-                + x.host
-                + x.has_original * self.weights_on_device,
+                fixed_then + x.device + x.host + x.has_original * self._unmapped,
                 x.stored,
             )
             for x in self.recovery
@@ -517,8 +532,8 @@ class Footprint:
         stored = max(self.record(self.fitted) + self.factors + self.kept, copies)
         mapped = int(max(0, stored - in_memory))
         if self.offloads:
-            # Those that change, and the full-size model.
-            mapped += int(2 * self.weights)
+            # Those that change, their copies, and the full-size model.
+            mapped += int(2 * self.weights + self.unrecovered + self.undone)
         during, at_the_end = self._saved_state
         return max(mapped + during, files + probe + _OTHER_FILES + at_the_end)
 
