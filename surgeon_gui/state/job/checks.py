@@ -129,6 +129,8 @@ def save_problem(state: AppState) -> str:
         return tr("{destination} is a file. Choose a folder.").format(
             destination=destination
         )
+    if problem := _unmakeable_problem(destination):
+        return problem
     source = state.run.config.model.source if state.run.config is not None else DEMO
     if problem := _protected_content(destination, source):
         return tr("{problem} Choose another folder.").format(problem=problem)
@@ -367,6 +369,23 @@ def _protected_content(destination: Path, source: str) -> str:
     return ""
 
 
+def _unmakeable_problem(destination: Path) -> str:
+    """Return why a folder cannot be created at a destination; empty if it can."""
+    # It is written beside the destination and then moved there.
+    unwritable = paths.unwritable_folder(str(destination.parent))
+    if not unwritable:
+        return ""
+    text = tr(
+        "{destination} cannot be created: {path} cannot be written. Choose another "
+        "folder."
+    )
+    if paths.is_file(unwritable):
+        text = tr(
+            "{destination} cannot be created: {path} is a file. Choose another folder."
+        )
+    return text.format(destination=destination, path=unwritable)
+
+
 def _export_problem(
     config: RunConfig, model: ModelSummary | None, run_parent: str
 ) -> str:
@@ -390,4 +409,4 @@ def _export_problem(
         return tr("{folder} cannot be used: {strerror}.").format(
             folder=folder, strerror=error.strerror
         )
-    return ""
+    return _unmakeable_problem(paths.expanded(folder))
