@@ -183,13 +183,14 @@ def outcome(run: RunState) -> str:
     last = run.history[-1]
     if run.evaluation.fidelity:
         return tr(
-            "{how}: {fidelity}, perplexity {before} → {after}; {left} of {all} "
-            "parameters remain."
+            "{how}: {fidelity}, perplexity {before} → {after} on {text}; {left} of "
+            "{all} parameters remain."
         ).format(
             how=_finish_reason(run),
             left=numbers.count(last.parameters),
             all=numbers.count(run.model.parameters),
             fidelity=fidelity.summary(run.evaluation),
+            text=fidelity.text_phrase(run.evaluation.fidelity[0].text),
             before=numbers.perplexity(run.baseline.perplexity),
             after=numbers.perplexity(run.evaluation.perplexity),
         )
