@@ -12,6 +12,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import NamedTuple
 
 from surgeon_engine.api.config.calibration import CalibrationConfig, real_name
+from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.layer_patterns import matches, parse_limit
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.errors import ConfigError, ExportError, PruningError
@@ -28,7 +29,7 @@ from surgeon_gui.state.app import AppState, Engine, Step
 from surgeon_gui.state.job import file_formats
 from surgeon_gui.state.job.resource_text import resource_obstacle
 from surgeon_gui.state.request import RequestKind
-from surgeon_gui.state.run import Status
+from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.sources import resolver
 from surgeon_gui.state.sources.reading import reading_obstacle
 from surgeon_gui.state.sources.text import facts_problem
@@ -200,6 +201,13 @@ def is_in_export_folder(config: RunConfig, folder: PurePath) -> bool:
         return False
     destination = paths.expanded(config.export.folder)
     return paths.expanded(str(folder)).is_relative_to(destination)
+
+
+def is_destination_of(run: RunState, export: ExportConfig) -> bool:
+    """Return True if a run writes its files to the folder of `export`, or has."""
+    if run.config is None or not export.folder:
+        return False
+    return run.config.export.folder == export.folder
 
 
 def _model_problem(config: RunConfig) -> str:

@@ -17,7 +17,7 @@ from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState, Step
 from surgeon_gui.state.export_text import about_format, unavailable
 from surgeon_gui.state.job import file_formats, plan_text
-from surgeon_gui.state.run import RunState
+from surgeon_gui.state.job.checks import is_destination_of
 from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.views.replace_question import ReplaceQuestion
 from surgeon_gui.views.steps.page import Page, row_of, with_button
@@ -82,7 +82,8 @@ class ExportPage(Page):
             self._form.show_config(export)
         self._show_choices(state)
         problem = state.problems.get(Step.EXPORT, "")
-        if _holds_files_of(state.run, export):
+        # During a run, the files at its destination are its own.
+        if state.run.status.is_busy and is_destination_of(state.run, export):
             problem = ""
         is_of_format = problem == file_formats.format_problem(state.config, state.model)
         if is_of_format and Step.EXPORT not in state.rejected:
@@ -143,13 +144,6 @@ class ExportPage(Page):
     def _edit(self, changes: Mapping[str, Any]) -> None:
         export = self.session.state.config.export
         self.session.edit_export(replace(export, **changes))
-
-
-def _holds_files_of(run: RunState, export: ExportConfig) -> bool:
-    """Return True if a destination is that of the run in progress."""
-    if not run.status.is_busy or run.config is None:
-        return False
-    return bool(export.folder) and run.config.export.folder == export.folder
 
 
 def _quiet_label(name: str) -> QLabel:

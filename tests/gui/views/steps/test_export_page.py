@@ -242,6 +242,9 @@ def test_impossible_folder_is_a_problem_during_a_run_which_it_does_not_concern(
     assert mark(window) is Mark.PROBLEM
     wait_for_status(qtbot, window, Status.FINISHED)
     assert run_of(window).exported is not None
+    assert mark(window) is Mark.PROBLEM  # of the next run
+    folder.edited.emit("")
+    assert mark(window) is Mark.READY
 
 
 def test_step_is_busy_during_the_export(qtbot, make_window):
