@@ -309,12 +309,17 @@ def _check_facts(exported: Exported, text: str = "") -> Facts:
         nats = numbers.nats(exported.saving_divergence)
         facts.append((tr("KL by saving"), _on_text(nats, text)))
     # Only what saving has changed: these are the first windows, the run had all.
-    for name, after, before in (
-        (tr("Perplexity"), exported.perplexity, exported.expected_perplexity),
-        (tr("KL to the original"), exported.divergence, exported.expected_divergence),
+    for name, after, before, where in (
+        (tr("Perplexity"), exported.perplexity, exported.expected_perplexity, ""),
+        (
+            tr("KL to the original"),
+            exported.divergence,
+            exported.expected_divergence,
+            text,
+        ),
     ):
         if after is not None and before:
-            facts.append((name, _on_text(_change(after / before - 1), text)))
+            facts.append((name, _on_text(_change(after / before - 1), where)))
     return (*facts, folder)
 
 

@@ -29,7 +29,7 @@ from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.text import fidelity, numbers
 from surgeon_gui.text.captions.live import BELOW_ORIGINAL
 from surgeon_gui.text.choices import choice_label
-from surgeon_gui.text.labels import beginning_note, source_name
+from surgeon_gui.text.labels import beginning_note
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -319,7 +319,7 @@ def _evaluation_row(label: str, evaluation: Evaluation) -> Row:
         windows=evaluation.windows,
         length=evaluation.window_length,
         tokens=numbers.whole(evaluation.windows * evaluation.window_length),
-        text=source_name(evaluation.text),
+        text=fidelity.text_phrase(evaluation.text),
     )
     protocol += beginning_note(evaluation.beginning)
     return label, numbers.perplexity(evaluation.perplexity), protocol

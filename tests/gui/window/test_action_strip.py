@@ -36,6 +36,7 @@ def test_strip_has_three_lines_at_most(strip, plan):
     label, bar = find(strip, "plan_label"), find(strip, "progress_bar")
     line = label.fontMetrics().lineSpacing()
     assert label.height() == (2 if plan is LONG else 1) * line
+    assert strip.sizeHint().height() == strip.height()
     assert strip.height() <= 3 * line + bar.height() + 4 * GAP
     for part in (label, bar, find(strip, "start_button"), find(strip, "phase_label")):
         assert part.height() > 0
