@@ -12,7 +12,9 @@ job, writes files and exports.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+import shutil
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from surgeon_engine.api.errors import (
     ConfigError,
     EngineError,
     ExportError,
+    PruningError,
     RunFolderError,
 )
 from surgeon_engine.api.files import size_of_folder
@@ -87,6 +90,7 @@ from surgeon_engine.shots.resume import check_origin, origin_of
 from surgeon_engine.shots.shot import check_windows, evaluate_original
 
 _EXPORT_FAILURES = (EngineError, OSError, MemoryError, RuntimeError)
+_REFUSALS = (ConfigError, PruningError, ExportError)  # the settings cannot work
 
 
 def prune(config: RunConfig, folder: Path, context: RunContext) -> None:
@@ -119,7 +123,11 @@ def prune(config: RunConfig, folder: Path, context: RunContext) -> None:
         _begin(run, settled.config, context)
         for message in settled.messages:
             context.emit(Logged(Level.INFO, message))
-        state = prepare(settled.config, context, found)
+        with _removed_if_refused(run, context):
+            state = prepare(settled.config, context, found)
+            check_format(
+                settled.config, state.original, state.loaded, state.units, context
+            )
         if config.export.save_progress:
             saved = SavedState(
                 origin_of(state),
@@ -127,7 +135,6 @@ def prune(config: RunConfig, folder: Path, context: RunContext) -> None:
                 settled.config.pruning.width_multiple,
             )
             context.saver = Saver(run.saved_state, saved)
-        check_format(settled.config, state.original, state.loaded, state.units, context)
         context.emit(_run_started(run, state))
         samples = RunSamples(state, context)
         samples.write_original()
@@ -187,6 +194,18 @@ def resume(folder: Path, context: RunContext) -> None:
 def _locked(run: RunFolder) -> AbstractContextManager[None]:
     """Let no others work on a run; processes that share it have one lock."""
     return run.locked() if ranks.is_first() else nullcontext()
+
+
+@contextmanager
+def _removed_if_refused(run: RunFolder, context: RunContext) -> Iterator[None]:
+    """Remove the new folder of a run whose settings the block refuses."""
+    try:
+        yield
+    except _REFUSALS:
+        context.log = None  # what follows is sent, but not logged
+        if ranks.is_first():
+            shutil.rmtree(run.path, ignore_errors=True)
+        raise
 
 
 def _config_of(run: RunFolder) -> RunConfig:

@@ -14,6 +14,7 @@ from surgeon_engine.api.errors import InsufficientResourcesError
 from surgeon_engine.api.files import free_bytes
 from surgeon_engine.api.messages.machine import Machine
 from surgeon_engine.api.messages.sources import ModelSummary
+from surgeon_engine.api.planning.limits import check_target_in_limits
 from surgeon_engine.api.planning.needs import ResourceStatus
 from surgeon_engine.api.planning.resource_check import (
     AdjustedConfig,
@@ -63,6 +64,7 @@ def preflight(
     Raises:
         ModelError: the model cannot be found, read or pruned.
         ConfigError: the model cannot reach the target.
+        PruningError: so many weights, or whole blocks, cannot be removed from it.
     """
     inspected = inspect_source(config.model)
     model = inspected.summary
@@ -73,6 +75,7 @@ def preflight(
     found = machine() if with_time else room()
     resources = check_resources(config, model, found, free_disk)
     goal = goal_of(config.pruning, model, file_dtype(config, model))
+    check_target_in_limits(goal, resources.settled.config.pruning, model)
     return Preflight(config, inspected, goal, found, free_disk, resources)
 
 

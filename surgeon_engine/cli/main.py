@@ -440,14 +440,11 @@ def estimate(
     """Estimate the memory, disk space and time of a job on this machine."""
     config = read_config(job)
     config.check_consistency()
-    from surgeon_engine.api.planning.limits import check_target_in_limits
     from surgeon_engine.preflight import preflight
     from surgeon_engine.runtime.versions import disable_progress_bars
 
     disable_progress_bars()
     found = preflight(config, run_dir / "estimate")
-    settled = found.resources.settled.config
-    check_target_in_limits(found.goal, settled.pruning, found.model)
     output = Output()
     output.print_table(resource_table(found.resources))
     if (processes := found.resources.estimate.processes) > 1:

@@ -288,15 +288,15 @@ class JobEditor(QObject):
             on_cuda=state.on_cuda,
             is_remote=bool(state.computer),
         )
-        return replace(
+        state = replace(
             state,
             problems={**problems, **state.rejected},
             can_replace=checks.can_replace(
                 state.config, state.run_parent, is_remote=bool(state.computer)
             ),
             save_problem=checks.save_problem(state),
-            resource_check=check_draft(state),
         )
+        return replace(state, resource_check=check_draft(state))
 
     def _accept(self, *steps: Step) -> None:
         """Forget the rejected values of these pages; the caller emits `changed`."""

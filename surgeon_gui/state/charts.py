@@ -29,6 +29,8 @@ from surgeon_gui.text.fidelity import text_name
 from surgeon_gui.text.labels import STAGES
 
 _MINUTE, _HOUR = 60.0, 3600.0
+_STEPS = tr("Training step, KL on held-out windows of all texts")
+_ENDS = tr("Before and after recovery, KL on held-out windows of all texts")
 _MAX_DECADES_WITH_MINOR_TICKS = 2
 _MINOR_TICKS = (1, 2, 5)
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -208,7 +210,7 @@ def recovery_line(run: RunState) -> Line:
         last_x=float(max(run.held_out[-1].total, 1)) if trains else 1.0,
         from_zero=True,
         name=tr("KL"),
-        x_axis=tr("Training step") if trains else tr("Before and after recovery"),
+        x_axis=_STEPS if trains else _ENDS,
         format_x=_at_step if trains else _at_end,
         format_y=numbers.nats,
     )

@@ -22,7 +22,7 @@ from surgeon_gui.state.runs.reading import outcome_of
 from surgeon_gui.state.runs.text import NOTHING, OUTCOMES
 from surgeon_gui.text import numbers
 from surgeon_gui.text.choices import choice_label
-from surgeon_gui.text.fidelity import divergence_interval, text_name
+from surgeon_gui.text.fidelity import divergence_interval, text_phrase
 from surgeon_gui.text.labels import beginning_note, source_name
 
 MIN_RUNS = 2
@@ -126,7 +126,7 @@ def axis_label(runs: Sequence[ComparedRun], measure: Measure) -> str:
     texts = {each.run.baseline.text for each in runs if each.run.baseline is not None}
     text = tr("calibration text")
     if len(texts) == 1:
-        text = text_name(*texts)
+        text = text_phrase(*texts)
     return tr("{measure}, {text}").format(measure=_AXES[measure], text=text)
 
 
@@ -231,7 +231,7 @@ def _fidelity_rows(runs: Sequence[ComparedRun]) -> Iterator[tuple[str, ...]]:
     ]
     texts = dict.fromkeys(text for found in by_run for text in found)
     for text in texts:
-        label = tr("Fidelity, {text}").format(text=text_name(text))
+        label = tr("Fidelity, {text}").format(text=text_phrase(text))
         yield (
             label,
             *(_fidelity(found[text]) if text in found else NOTHING for found in by_run),

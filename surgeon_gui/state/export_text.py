@@ -28,7 +28,7 @@ from surgeon_gui.state.ladder import default_context, fits_in
 from surgeon_gui.state.request import Request
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.step_text import stage_progress
-from surgeon_gui.text import numbers
+from surgeon_gui.text import fidelity, numbers
 from surgeon_gui.text.choices import choice_label
 
 _UNCHANGED = 5e-5  # a relative change that two decimals of a percentage do not show
@@ -71,7 +71,7 @@ def export_facts(run: RunState) -> Facts:
     return (
         *_file_facts(run.exported, original),
         *(((tr("Memory to run it"), memory),) if memory else ()),
-        *_check_facts(run.exported),
+        *_check_facts(run.exported, _text_of(run)),
     )
 
 
@@ -292,7 +292,14 @@ def _file_facts(exported: Exported, original_bytes: int) -> Facts:
     )
 
 
-def _check_facts(exported: Exported) -> Facts:
+def _text_of(run: RunState) -> str:
+    """Return the name of the text on which a run checks its files; empty: unknown."""
+    if run.evaluation is None or not run.evaluation.fidelity:
+        return ""
+    return fidelity.text_phrase(run.evaluation.fidelity[0].text)
+
+
+def _check_facts(exported: Exported, text: str = "") -> Facts:
     folder = (tr("Folder"), exported.folder)
     verified_with = (tr("Verified with"), exported.checked_with)
     if not exported.tokens_compared:
@@ -300,15 +307,27 @@ def _check_facts(exported: Exported) -> Facts:
     facts = [verified_with, (tr("Verified"), _verified(exported))]
     if exported.saving_divergence is not None:
         nats = numbers.nats(exported.saving_divergence)
-        facts.append((tr("KL by saving"), nats))
+        facts.append((tr("KL by saving"), _on_text(nats, text)))
     # Only what saving has changed: these are the first windows, the run had all.
-    for name, after, before in (
-        (tr("Perplexity"), exported.perplexity, exported.expected_perplexity),
-        (tr("KL to the original"), exported.divergence, exported.expected_divergence),
+    for name, after, before, where in (
+        (tr("Perplexity"), exported.perplexity, exported.expected_perplexity, ""),
+        (
+            tr("KL to the original"),
+            exported.divergence,
+            exported.expected_divergence,
+            text,
+        ),
     ):
         if after is not None and before:
-            facts.append((name, _change(after / before - 1)))
+            facts.append((name, _on_text(_change(after / before - 1), where)))
     return (*facts, folder)
+
+
+def _on_text(figure: str, text: str) -> str:
+    """Return a figure with the text on which it was measured, if that is known."""
+    return (
+        tr("{figure}, on {text}").format(figure=figure, text=text) if text else figure
+    )
 
 
 def _change(change: float) -> str:

@@ -25,7 +25,7 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.runs.text import NOTHING
 from surgeon_gui.text import numbers
-from surgeon_gui.text.fidelity import divergence_interval
+from surgeon_gui.text.fidelity import divergence_interval, text_phrase
 from surgeon_gui.text.labels import source_name
 
 _NOTICEABLE = 5e-4  # KL by saving in nats per token
@@ -45,6 +45,7 @@ class Rung:
     divergence: str  # the same of the model in memory, with its interval
     saving: float | None  # KL to the model in memory, by saving it in fewer bits
     longest_context: int  # tokens; 0: not stated by the model
+    text: str = ""  # on which its KL was measured
 
 
 def rungs(runs: Sequence[tuple[str, RunState]], context: int) -> tuple[Rung, ...]:
@@ -89,7 +90,7 @@ def table(found: Sequence[Rung], context: int) -> Table:
     titles = (
         tr("File"),
         tr("Weights on disk"),
-        tr("KL to the original"),
+        _divergence_title(found),
         *((tr("KL by saving"),) if has_saving else ()),
         tr("Memory with {n} tokens").format(n=numbers.whole(context)),
         tr("Fits in"),
@@ -108,6 +109,13 @@ def table(found: Sequence[Rung], context: int) -> Table:
         for number, rung in enumerate(found)
     )
     return (titles, *rows) if found else ()
+
+
+def _divergence_title(found: Sequence[Rung]) -> str:
+    """Return the title of the KL, with its text if it is the same for all files."""
+    texts = {rung.text for rung in found if rung.text}
+    name = text_phrase(*texts) if len(texts) == 1 else tr("calibration text")
+    return tr("KL to the original, {text}").format(text=name)
 
 
 def best_memories(found: Sequence[Rung]) -> dict[int, tuple[float, ...]]:
@@ -193,17 +201,19 @@ def _exported(name: str, run: RunState, model: ModelSummary, context: int) -> Ru
     exported, evaluation = run.exported, run.evaluation
     assert exported is not None
     nats, saving = _divergence(evaluation), exported.saving_divergence
-    text = NOTHING
+    divergence, text = NOTHING, ""
     if evaluation is not None and evaluation.fidelity:
-        text = divergence_interval(evaluation.fidelity[0])
+        first = evaluation.fidelity[0]
+        divergence, text = divergence_interval(first), first.text
     return Rung(
         name,
         exported.weight_bytes,
         memory_of_export(exported, run.layers, context, model),
         nats=nats + (saving or 0.0),
-        divergence=text,
+        divergence=divergence,
         saving=saving,
         longest_context=model.longest_window,
+        text=text,
     )
 
 

@@ -17,6 +17,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from surgeon_engine.api.config.evaluation import OWN_TEXT
 from surgeon_engine.api.config.toml import config_to_toml
 from surgeon_engine.api.messages.run import Evaluation
 from surgeon_gui.base.colours import LIGHT
@@ -28,7 +29,7 @@ from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.text import fidelity, numbers
 from surgeon_gui.text.captions.live import BELOW_ORIGINAL
 from surgeon_gui.text.choices import choice_label
-from surgeon_gui.text.labels import beginning_note, source_name
+from surgeon_gui.text.labels import beginning_note
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -180,7 +181,9 @@ def _tiles(run: RunState) -> Iterator[Tile]:
     if run.evaluation is not None and run.evaluation.fidelity:
         first = run.evaluation.fidelity[0]
         yield Tile(
-            tr("Fidelity"), fidelity.divergence(first), fidelity.agreement(first)
+            fidelity.title(first),
+            fidelity.divergence(first),
+            fidelity.agreement(first),
         )
     if run.baseline is not None and run.evaluation is not None:
         before, after = run.baseline.perplexity, run.evaluation.perplexity
@@ -217,8 +220,21 @@ def _quality_rows(run: RunState) -> Iterator[Row]:
             tr("KL to the original, before and after recovery"),
             f"{numbers.significant(run.recovered.nats_before, 3)} {_ARROW} "
             f"{numbers.significant(run.recovered.nats_after, 3)}",
-            tr("nats per token, on held-out windows"),
+            tr(
+                "nats per token, on windows that recovery holds out ({texts}); those "
+                "of Fidelity are others"
+            ).format(texts=_recovery_texts(run)),
         )
+
+
+def _recovery_texts(run: RunState) -> str:
+    """Return the names of the texts that recovery uses."""
+    if run.config is None:
+        return tr("calibration text")
+    names = list(run.config.calibration.all_texts)
+    if run.config.own_windows:
+        names.append(OWN_TEXT)
+    return ", ".join(map(fidelity.text_phrase, names))
 
 
 def _fidelity_section(run: RunState) -> Section | None:
@@ -303,7 +319,7 @@ def _evaluation_row(label: str, evaluation: Evaluation) -> Row:
         windows=evaluation.windows,
         length=evaluation.window_length,
         tokens=numbers.whole(evaluation.windows * evaluation.window_length),
-        text=source_name(evaluation.text),
+        text=fidelity.text_phrase(evaluation.text),
     )
     protocol += beginning_note(evaluation.beginning)
     return label, numbers.perplexity(evaluation.perplexity), protocol
@@ -362,7 +378,14 @@ def _shots(run: RunState) -> Section:
         for shot in run.history
     ]
     choice = step_text.last_choice(run).replace("\n", ". ")
-    note = f"{choice}." if choice else ""
+    notes = [f"{choice}."] if choice else []
+    if has_fidelity:
+        texts = [
+            fidelity.text_phrase(x.text) for x in run.history[-1].evaluation.fidelity
+        ]
+        text = tr("KL and same top token: {texts}.")
+        notes.insert(0, text.format(texts=" / ".join(texts)))
+    note = " ".join(notes)
     return Section(tr("Shot by shot"), table=ReportTable(rows, titles), note=note)
 
 

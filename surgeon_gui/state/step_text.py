@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from surgeon_engine.api.config.export import Format
+from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.run import (
     DampingChoice,
     Exported,
@@ -21,8 +22,9 @@ from surgeon_engine.api.planning.target_size import TARGET_TOLERANCE, Goal
 from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.state.app import AppState, Step, without_consent
 from surgeon_gui.state.job import resource_text
+from surgeon_gui.state.job.checks import is_destination_of
 from surgeon_gui.state.job.file_formats import is_larger
-from surgeon_gui.state.job.plan_text import brief_plan, describe_plan
+from surgeon_gui.state.job.plan_text import brief_file, brief_plan, describe_plan
 from surgeon_gui.state.job.targets import goal_or_none
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import RunState, Status
@@ -107,6 +109,42 @@ def plan_or_hint(state: AppState, obstacle: str) -> str:
     )
 
 
+def brief_plan_or_hint(state: AppState, obstacle: str) -> str:
+    """Return the plan of the active run or of the draft in brief, or what it lacks."""
+    run = state.run
+    if run.status.is_busy and run.config is not None:
+        model = run.model or state.model
+        if model is None:
+            return plan_or_hint(state, obstacle)
+        sentence = _in_brief(run.config, model)
+        return tr("In progress: {sentence}").format(sentence=sentence)
+    if obstacle or not state.model_is_chosen or state.model is None:
+        return plan_or_hint(state, obstacle)
+    sentence = _in_brief(state.config, state.model, _brief_time(state))
+    if state.shows_run:
+        return tr("Next run: {sentence}").format(sentence=sentence)
+    return sentence
+
+
+def _in_brief(config: RunConfig, model: ModelSummary, time: str = "") -> str:
+    """Return model, target, size of the file and time of a run, without a full stop."""
+    plan = tr("{model}: {plan}").format(
+        model=source_name(config.model.source), plan=brief_plan(config.pruning)
+    )
+    return "; ".join(filter(None, (plan, brief_file(config, model), time)))
+
+
+def _brief_time(state: AppState) -> str:
+    """Return how long the draft takes and on which other computer; empty: unknown."""
+    check = state.resource_check
+    seconds = check.estimate.seconds if check is not None else None
+    texts = [tr("about {time}")] if seconds is not None else []
+    texts += [tr("on {computer}")] if state.computer else []
+    return " ".join(texts).format(
+        time=numbers.rough_duration(seconds or 0.0), computer=state.computer
+    )
+
+
 def _place(state: AppState) -> str:
     """Return on which other computer a run computes; empty if on this one."""
     if not state.computer:
@@ -183,13 +221,14 @@ def outcome(run: RunState) -> str:
     last = run.history[-1]
     if run.evaluation.fidelity:
         return tr(
-            "{how}: {fidelity}, perplexity {before} → {after}; {left} of {all} "
-            "parameters remain."
+            "{how}: {fidelity}, perplexity {before} → {after} on {text}; {left} of "
+            "{all} parameters remain."
         ).format(
             how=_finish_reason(run),
             left=numbers.count(last.parameters),
             all=numbers.count(run.model.parameters),
             fidelity=fidelity.summary(run.evaluation),
+            text=fidelity.text_phrase(run.evaluation.fidelity[0].text),
             before=numbers.perplexity(run.baseline.perplexity),
             after=numbers.perplexity(run.evaluation.perplexity),
         )
@@ -477,9 +516,12 @@ def _export_view(state: AppState) -> StepView:
             Mark.PROBLEM,
             tr("Not saved: {message}").format(message=save.error.message),
         )
-    if run.exported is not None and run.status is Status.FINISHED:
+    problem = state.problems.get(Step.EXPORT)
+    # Files of this run at the destination are a problem for the next one alone.
+    is_shown = not problem or is_destination_of(run, state.config.export)
+    if run.exported is not None and run.status is Status.FINISHED and is_shown:
         return _exported_view(run.exported, run.model)
-    if problem := state.problems.get(Step.EXPORT):
+    if problem:
         return StepView(Mark.PROBLEM, problem)
     export = state.config.export
     destination = (

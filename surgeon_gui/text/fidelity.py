@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from surgeon_engine.api.config.calibration import BUILTIN_TEXT
 from surgeon_engine.api.config.evaluation import OWN_TEXT
 from surgeon_engine.api.messages.run import Estimate, Evaluation, Fidelity
-from surgeon_gui.base.translation import tr
+from surgeon_gui.base.translation import inside, tr
 from surgeon_gui.text import numbers
 from surgeon_gui.text.labels import source_name
 
@@ -14,6 +15,17 @@ from surgeon_gui.text.labels import source_name
 def text_name(name: str) -> str:
     """Return the display name of a text that judges."""
     return tr("Text by the model itself") if name == OWN_TEXT else source_name(name)
+
+
+def text_phrase(name: str) -> str:
+    """Return the name of a text for use in a sentence; files keep their names."""
+    is_own_name = name in (OWN_TEXT, BUILTIN_TEXT)
+    return inside(text_name(name)) if is_own_name else text_name(name)
+
+
+def title(fidelity: Fidelity) -> str:
+    """Return the title of a fidelity, with the text on which it was measured."""
+    return tr("Fidelity, {text}").format(text=text_phrase(fidelity.text))
 
 
 def divergence(fidelity: Fidelity) -> str:
@@ -64,14 +76,14 @@ def brief(evaluation: Evaluation) -> str:
     """Return the KL on each text in few words; empty if it was not measured."""
     return "; ".join(
         tr("KL {nats} on {text}").format(
-            nats=numbers.nats(each.divergence.value), text=text_name(each.text)
+            nats=numbers.nats(each.divergence.value), text=text_phrase(each.text)
         )
         for each in evaluation.fidelity
     )
 
 
 def summary(evaluation: Evaluation) -> str:
-    """Return KL and same top tokens on the calibration text; empty if not measured."""
+    """Return KL and same top tokens on the first text; empty if not measured."""
     if not evaluation.fidelity:
         return ""
     first = evaluation.fidelity[0]

@@ -7,7 +7,6 @@ from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QGridLayout,
     QHBoxLayout,
-    QSizePolicy,
     QWidget,
 )
 from typing_extensions import override
@@ -20,6 +19,7 @@ from surgeon_gui.state.job.resource_text import NAMES, light_label
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.run_controls import RunControls
 from surgeon_gui.state.step_text import remaining
+from surgeon_gui.widgets.clamped_label import ClampedLabel
 from surgeon_gui.widgets.controls import (
     bold,
     button,
@@ -29,11 +29,12 @@ from surgeon_gui.widgets.controls import (
     show_button,
     show_elided,
     show_share,
-    text_label,
 )
 from surgeon_gui.widgets.light_badge import LightBadge
+from surgeon_gui.widgets.tool_tips import plain_tip
 
 _MIN_PLAN_WIDTH = 360  # pixels beside the buttons
+_PLAN_LINES = 2  # beside the buttons; above them: one
 
 
 class ActionStrip(QWidget):
@@ -48,11 +49,8 @@ class ActionStrip(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.setObjectName("action_strip")
-        self._plan = text_label()
-        self._plan.setObjectName("plan_label")
+        self._plan = ClampedLabel("plan_label", _PLAN_LINES)
         self._plan.setFont(bold(self._plan.font()))
-        flexible = QSizePolicy.Policy.Preferred  # `sizeHint` sets the height
-        self._plan.setSizePolicy(flexible, flexible)
         self._light = LightBadge("plan_light", shows_word=False)
         self._light.hide()
         self._phase = eliding_label("phase_label", quiet=True)
@@ -132,7 +130,9 @@ class ActionStrip(QWidget):
         """Place the buttons beside the plan, or below it in a narrow window."""
         beside = self.width() - self._buttons.sizeHint().width()
         self._grid.removeItem(self._buttons)
-        if beside < _MIN_PLAN_WIDTH:
+        is_below = beside < _MIN_PLAN_WIDTH
+        self._plan.set_max_lines(1 if is_below else _PLAN_LINES)
+        if is_below:
             self._grid.addLayout(self._buttons, 3, 0)
         else:
             self._grid.addLayout(self._buttons, 0, 1, 3, 1)
@@ -144,11 +144,16 @@ class ActionStrip(QWidget):
             worst = check.worst
             self._light.show_light(worst.light, light_label(worst), NAMES[worst.what])
 
-    def show_run(
-        self, run: RunState, plan: str, phase: str, controls: RunControls, now: float
-    ) -> None:
-        """Show the progress of `run`, the plan and the state of the buttons."""
+    def show_plan(self, plan: str, details: str) -> None:
+        """Show the plan in brief; the details are in its tooltip."""
         self._plan.setText(plan)
+        self._plan.setToolTip(plain_tip(details))
+        self._plan.setAccessibleName(details)
+
+    def show_run(
+        self, run: RunState, phase: str, controls: RunControls, now: float
+    ) -> None:
+        """Show the progress of `run` and the state of the buttons."""
         show_elided(self._phase, phase)
         self._remaining.setText(remaining(run, now))
         show_share(self._bar, run.progress)

@@ -49,7 +49,11 @@ from surgeon_gui.state.run import RunState
 from surgeon_gui.state.run_controls import run_controls
 from surgeon_gui.state.sources.resolver import is_missing
 from surgeon_gui.state.sources.samples import smollm2
-from surgeon_gui.state.step_text import phase_with_advice, plan_or_hint
+from surgeon_gui.state.step_text import (
+    brief_plan_or_hint,
+    phase_with_advice,
+    plan_or_hint,
+)
 from surgeon_gui.text import labels, numbers
 from surgeon_gui.views.live.live_view import LiveView
 from surgeon_gui.views.live.resources_view import ResourcesView
@@ -460,11 +464,12 @@ class MainWindow(QMainWindow):
         self._live.show_run(state.shown_run, now)
         self._resources.show_run(state.shown_run, now)
         self._result.show_state(state)
-        plan = plan_or_hint(state, obstacle)
+        plan = brief_plan_or_hint(state, obstacle)
+        self._strip.show_plan(plan, plan_or_hint(state, obstacle))
         self._history.queue.redraw()
         controls = run_controls(state.run, obstacle, self._queue.add_obstacle())
         phase = phase_with_advice(state)
-        self._strip.show_run(state.run, plan, phase, controls, now)
+        self._strip.show_run(state.run, phase, controls, now)
         self._strip.show_task(active_task(state))
         self._menus.show_controls(controls)
         self._menus.actions["save_job_action"].setEnabled(state.model_is_chosen)

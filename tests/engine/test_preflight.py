@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from surgeon_engine.api.config.export import ExportConfig
+from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.errors import (
     ExportError,
     InsufficientResourcesError,
@@ -49,7 +49,22 @@ def test_existing_run_folder_raises_and_is_left_unchanged(tmp_path):
 def test_structure_that_the_model_lacks_raises(tmp_path):
     error = preflight_error(job(tmp_path, "olmo2"), tmp_path / "run", PruningError)
     assert "self_attn.q_norm normalizes 16 features" in error.message
-    assert not (tmp_path / "run" / "export").exists()
+    assert not (tmp_path / "run").exists()
+
+
+def test_blocks_that_cannot_be_removed_leave_no_run_folder(tmp_path):
+    config = job(tmp_path, dropped_blocks=2, sparsity=0.6)
+    error = preflight_error(config, tmp_path / "run", PruningError)
+    assert "at most 1 of 2 can be" in error.message
+    assert not (tmp_path / "run").exists()
+
+
+def test_refusals_of_the_loaded_model_leave_no_run_folder(tmp_path):
+    config = job(tmp_path, dropped_sublayers=1, sparsity=0.6)
+    config = dataclasses.replace(config, export=ExportConfig(format=Format.STOCK))
+    error = preflight_error(config, tmp_path / "run", ExportError)
+    assert "hold no blocks without an attention" in error.message
+    assert not (tmp_path / "run").exists()
 
 
 def test_full_disk_raises_with_the_numbers(tmp_path, monkeypatch):

@@ -24,6 +24,7 @@ from surgeon_engine.api.errors import ConfigError
 
 # In the order of the window.
 NAMES = (
+    "standard",
     "quick_look",
     "deployable_heads_and_neurons",
     "paper_structured",

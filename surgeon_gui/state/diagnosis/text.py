@@ -6,9 +6,10 @@ import math
 
 import numpy as np
 
+from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.messages.diagnosis import DiagnosedUnit
 from surgeon_gui.base.translation import ntr, tr
-from surgeon_gui.state.diagnosis.planner import Planner, RemovalPlan
+from surgeon_gui.state.diagnosis.planner import RemovalPlan
 from surgeon_gui.state.diagnosis.sensitivity import prunable_weights
 from surgeon_gui.state.diagnosis.state import DiagnosisResult
 from surgeon_gui.text import numbers
@@ -21,11 +22,22 @@ MEASURED_RISE = 3.0
 
 
 def describe_plan(
-    known: DiagnosisResult, planner: Planner, plan: RemovalPlan | None
+    known: DiagnosisResult, plan: RemovalPlan | None, pruning: PruningConfig
 ) -> str:
-    """Describe where the target removes weights, and the predicted quality."""
+    """Describe where the target of the draft removes weights, and the quality."""
     if plan is None:
         return tr("The target in step 3 cannot be reached, so there is no plan.")
+    described = _described(known, plan)
+    if not pruning.drops_depth:
+        return described
+    note = tr(
+        "Blocks, attentions and MLPs that are removed as a whole are not taken into "
+        "account: the plan removes heads and neurons alone."
+    )
+    return f"{described} {note}"
+
+
+def _described(known: DiagnosisResult, plan: RemovalPlan) -> str:
     prunable = known.costs.diagnosed.prunable
     if not plan.is_reached:
         return tr(

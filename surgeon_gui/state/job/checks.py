@@ -12,6 +12,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import NamedTuple
 
 from surgeon_engine.api.config.calibration import CalibrationConfig, real_name
+from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.layer_patterns import matches, parse_limit
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.errors import ConfigError, ExportError, PruningError
@@ -28,7 +29,7 @@ from surgeon_gui.state.app import AppState, Engine, Step
 from surgeon_gui.state.job import file_formats
 from surgeon_gui.state.job.resource_text import resource_obstacle
 from surgeon_gui.state.request import RequestKind
-from surgeon_gui.state.run import Status
+from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.sources import resolver
 from surgeon_gui.state.sources.reading import reading_obstacle
 from surgeon_gui.state.sources.text import facts_problem
@@ -136,6 +137,8 @@ def save_problem(state: AppState) -> str:
         return tr("{destination} is a file. Choose a folder.").format(
             destination=destination
         )
+    if problem := _unmakeable_problem(destination):
+        return problem
     source = state.run.config.model.source if state.run.config is not None else DEMO
     if problem := _protected_content(destination, source):
         return tr("{problem} Choose another folder.").format(problem=problem)
@@ -205,6 +208,13 @@ def is_in_export_folder(config: RunConfig, folder: PurePath) -> bool:
         return False
     destination = paths.expanded(config.export.folder)
     return paths.expanded(str(folder)).is_relative_to(destination)
+
+
+def is_destination_of(run: RunState, export: ExportConfig) -> bool:
+    """Return True if a run writes its files to the folder of `export`, or has."""
+    if run.config is None or not export.folder:
+        return False
+    return run.config.export.folder == export.folder
 
 
 def _model_problem(config: RunConfig) -> str:
@@ -376,6 +386,23 @@ def _protected_content(destination: Path, source: str) -> str:
     return ""
 
 
+def _unmakeable_problem(destination: Path) -> str:
+    """Return why a folder cannot be created at a destination; empty if it can."""
+    # It is written beside the destination and then moved there.
+    unwritable = paths.unwritable_folder(str(destination.parent))
+    if not unwritable:
+        return ""
+    text = tr(
+        "{destination} cannot be created: {path} cannot be written. Choose another "
+        "folder."
+    )
+    if paths.is_file(unwritable):
+        text = tr(
+            "{destination} cannot be created: {path} is a file. Choose another folder."
+        )
+    return text.format(destination=destination, path=unwritable)
+
+
 def _export_problem(
     config: RunConfig, model: ModelSummary | None, run_parent: str
 ) -> str:
@@ -399,4 +426,4 @@ def _export_problem(
         return tr("{folder} cannot be used: {strerror}.").format(
             folder=folder, strerror=error.strerror
         )
-    return ""
+    return _unmakeable_problem(paths.expanded(folder))

@@ -47,9 +47,12 @@ def _is_same_table(one: RunConfig, other: RunConfig) -> bool:
 
 
 def with_preset(state: AppState, preset: Preset) -> AppState:
-    """Return the state with a preset; the user's own settings are remembered."""
-    own = _own_settings(state)
-    config = preset.applied_to(own or state.config)
+    """Return the state with a preset; the settings from before are remembered.
+
+    They may be those of a preset, too, such as those of a new job.
+    """
+    own = _own_settings(state) or state.config
+    config = preset.applied_to(own)
     return replace(with_config(state, config), own_config=own, rejected={})
 
 

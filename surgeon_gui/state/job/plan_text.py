@@ -49,6 +49,18 @@ def brief_plan(pruning: PruningConfig) -> str:
     )
 
 
+def brief_file(config: RunConfig, model: ModelSummary) -> str:
+    """Return the size of the file in few words; empty if it stays or is unknown."""
+    if config.pruning.kind in SPARSE or leaves_zeros(config):
+        return ""
+    size = _result_bytes(config, model)
+    if not size:
+        return ""
+    return tr("{size} instead of {original}").format(
+        size=numbers.size(size), original=numbers.size(model.file_bytes)
+    )
+
+
 def describe_plan(config: RunConfig, model: ModelSummary) -> str:
     """Return what a run does, in a sentence or two."""
     pruning = config.pruning

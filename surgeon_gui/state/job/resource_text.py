@@ -44,8 +44,13 @@ _SHORTAGES = {
 
 
 def check_draft(state: AppState) -> ResourceCheck | None:
-    """Check the resources for the draft; None if model or machine are unknown."""
-    if state.model is None or state.machine is None or Step.TARGET in state.rejected:
+    """Check the resources for the draft.
+
+    None if model or machine are unknown, or if the target is impossible: no run would
+    fit it.
+    """
+    has_problem = Step.TARGET in state.rejected or Step.TARGET in state.problems
+    if state.model is None or state.machine is None or has_problem:
         return None
     free = _free_disk_of(state)
     return check_resources(state.config, state.model, state.machine, free)

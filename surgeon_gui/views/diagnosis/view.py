@@ -147,7 +147,8 @@ class DiagnosisView(QWidget):
             self._plan.hide()
             return
         plan = diagnosis.plan
-        summary = describe_plan(known, planner, plan)
+        pruning = diagnosis.session.state.config.pruning
+        summary = describe_plan(known, plan, pruning)
         self._plan.setText(summary)
         self._plan.setVisible(bool(summary))
         self._draw_curve(known)

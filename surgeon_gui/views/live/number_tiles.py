@@ -10,7 +10,13 @@ from surgeon_gui.state.job.targets import goal_or_none
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.text import fidelity, numbers
 from surgeon_gui.text.captions.live import BELOW_ORIGINAL, MEANINGS
-from surgeon_gui.widgets.controls import bold, card, explained, line_label
+from surgeon_gui.widgets.controls import (
+    bold,
+    card,
+    eliding_label,
+    explained,
+    line_label,
+)
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 _ARROW = " \N{RIGHTWARDS ARROW} "
@@ -51,6 +57,7 @@ class NumberTiles(QWidget):
     def show_run(self, run: RunState, now: float) -> None:
         """Show the figures of a run at the time `now`."""
         self._tiles["fidelity"].show_figures(*_fidelity(run))
+        self._tiles["fidelity"].show_title(_fidelity_title(run))
         self._tiles["perplexity"].show_figures(*_perplexity(run))
         self._tiles["parameters"].show_figures(*_parameters(run))
         self._tiles["sparsity"].show_figures(*_sparsity(run))
@@ -64,7 +71,8 @@ class _NumberTile(QWidget):
         self._value.setObjectName(f"{name}_figure")
         self._value.setFont(bold(self._value.font(), _VALUE_SCALE))
         self._note.setObjectName(f"{name}_note")
-        heading = line_label(title, quiet=True)
+        self._title = eliding_label(f"{name}_title", quiet=True)
+        self._title.setText(title)
         self._meaning = MEANINGS[name]
         explained(self, self._meaning)
         frame = card()
@@ -74,8 +82,13 @@ class _NumberTile(QWidget):
         inner = QVBoxLayout(frame)
         inner.setContentsMargins(MARGIN, GAP, MARGIN, GAP)
         inner.setSpacing(2)
-        for label in (heading, self._value, self._note):
+        for label in (self._title, self._value, self._note):
             inner.addWidget(label)
+
+    def show_title(self, title: str) -> None:
+        """Show another title."""
+        if title != self._title.text():
+            self._title.setText(title)
 
     def show_figures(self, value: str, note: str, details: str = "") -> None:
         """Show a value and a note; `details` precede the meaning in the tooltip."""
@@ -84,6 +97,14 @@ class _NumberTile(QWidget):
         tip = f"{details}\n\n{self._meaning}" if details else self._meaning
         if plain_tip(tip) != self.toolTip():
             explained(self, tip)
+
+
+def _fidelity_title(run: RunState) -> str:
+    """Return the title with the text of the figures, if there are any."""
+    evaluation = run.evaluation or run.baseline
+    if evaluation is None or not evaluation.fidelity:
+        return _TITLES["fidelity"]
+    return fidelity.title(evaluation.fidelity[0])
 
 
 def _fidelity(run: RunState) -> tuple[str, str, str]:

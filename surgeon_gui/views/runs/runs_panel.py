@@ -41,6 +41,7 @@ from surgeon_gui.views.runs.runs_table import (
     FilteredRuns,
     RunsTable,
 )
+from surgeon_gui.views.runs.title_delegate import TitleDelegate
 from surgeon_gui.views.steps.run_page import open_folder
 from surgeon_gui.widgets.controls import (
     add_action,
@@ -160,6 +161,7 @@ class RunsPanel(QWidget):
         view.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         view.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         view.setTextElideMode(Qt.TextElideMode.ElideRight)
+        view.setItemDelegateForColumn(NAME, TitleDelegate(view))
         set_min_height(view, _LIST_HEIGHT)
         view.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         for column in range(self._table.columnCount()):

@@ -133,6 +133,9 @@ class RunsTable(QAbstractTableModel):
                 return self._titles[record.folder]
             case _ROLES.DisplayRole:
                 return column.shown(record)
+            case _ROLES.ToolTipRole if index.column() == NAME:
+                title = self._titles[record.folder]
+                return plain_tip(f"{title}\n{column.details(record)}".strip())
             case _ROLES.EditRole:
                 return run_text.title(record)
             case _ROLES.ToolTipRole:

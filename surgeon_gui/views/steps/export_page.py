@@ -17,6 +17,7 @@ from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState, Step
 from surgeon_gui.state.export_text import about_format, unavailable
 from surgeon_gui.state.job import file_formats, plan_text
+from surgeon_gui.state.job.checks import is_destination_of
 from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.views.replace_question import ReplaceQuestion
 from surgeon_gui.views.steps.page import Page, row_of, with_button
@@ -75,13 +76,15 @@ class ExportPage(Page):
 
     @override
     def show_state(self, state: AppState) -> None:
-        export, run = state.config.export, state.run
+        export = state.config.export
         self._folder.show_value(export.folder)
         if Step.EXPORT not in state.rejected:
             self._form.show_config(export)
         self._show_choices(state)
-        # During a run, the files at the destination are its own.
-        problem = "" if run.status.is_busy else state.problems.get(Step.EXPORT, "")
+        problem = state.problems.get(Step.EXPORT, "")
+        # During a run, the files at its destination are its own.
+        if state.run.status.is_busy and is_destination_of(state.run, export):
+            problem = ""
         is_of_format = problem == file_formats.format_problem(state.config, state.model)
         if is_of_format and Step.EXPORT not in state.rejected:
             self._form.show_problem(problem, "format")

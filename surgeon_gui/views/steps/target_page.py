@@ -127,10 +127,8 @@ class TargetPage(Page):
         if not is_rejected:  # else the form shows its own problem
             problem = target_problem(state.config, state.model, on_cuda=state.on_cuda)
             self._form.show_problem(*problem)
-        model = state.model
-        summary = (
-            describe_goal(state.config, model) if model and not is_rejected else ""
-        )
+        model = state.model if Step.TARGET not in state.problems else None
+        summary = describe_goal(state.config, model) if model else ""
         self._goal.setText(summary)
         self._goal.setVisible(bool(summary))
         if state.config != self._fitted_draft:

@@ -157,7 +157,8 @@ def test_run_stop_after_missing_shot_fails(job, capsys, shot):
 
 
 def test_failed_run_logs_its_error(job, tmp_path, capsys):
-    job.write_text(JOB.replace("0.4", "0.95"))
+    (tmp_path / "short.txt").write_text("too short")
+    job.write_text(JOB.replace("[calibration]", '[calibration]\ntext = "short.txt"'))
     code, _, err = run(
         "run", job, "--run-dir", tmp_path / "runs", "--name", "x", capsys=capsys
     )

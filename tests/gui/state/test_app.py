@@ -20,7 +20,12 @@ from surgeon_engine.api.planning.estimate import estimate
 from surgeon_gui.state import app as app_state
 from surgeon_gui.state import run as run_state
 from surgeon_gui.state.app import AppState, Engine, only_run_progressed, with_request
-from surgeon_gui.state.job.editing import with_config, with_preset, without_preset
+from surgeon_gui.state.job.editing import (
+    preset_in,
+    with_config,
+    with_preset,
+    without_preset,
+)
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import RunState, Status
 from tests.helpers.fake_engine import model_summary
@@ -170,6 +175,16 @@ def test_presets_are_independent_and_keep_other_edits():
     state = without_preset(state)
     assert state.config.pruning == own.pruning
     assert state.config.calibration == replace(own.calibration, text="mine.txt")
+
+
+def test_standard_preset_is_that_of_a_new_job_and_can_be_restored():
+    by_name = {preset.name: preset for preset in presets()}
+    new = AppState()
+    assert preset_in(new) == by_name["standard"]
+    quick = with_preset(new, by_name["quick_look"])
+    assert quick.config.calibration.windows == 16
+    assert with_preset(quick, by_name["standard"]).config == new.config
+    assert without_preset(quick).config == new.config
 
 
 def test_opened_run_shows_what_was_made_of_it_and_closes_to_the_run_before():

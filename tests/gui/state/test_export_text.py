@@ -18,7 +18,7 @@ from surgeon_gui.state import export_text
 from surgeon_gui.state.request import Request
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.text import numbers
-from tests.helpers.fake_engine import model_summary
+from tests.helpers.fake_engine import evaluation, model_summary, shot_finished
 from tests.helpers.fake_results import COMPARED_TOKENS, READ_BACK, exported, measured
 
 SPACE = "\N{NO-BREAK SPACE}"
@@ -45,6 +45,15 @@ def test_export_facts():
         "KL to the original": "unchanged by saving",
         "Folder": "there",
     }
+
+
+def test_change_of_the_kl_names_its_text():
+    measured_on = evaluation(14.9)
+    shot = msgspec.structs.replace(shot_finished(1, 1, 0.3), evaluation=measured_on)
+    run = RunState(exported=exported("there", PruningConfig()), history=(shot,))
+    facts = dict(export_text.export_facts(run))
+    assert facts["KL to the original"] == "unchanged by saving, on built-in"
+    assert facts["Perplexity"] == "unchanged by saving"
 
 
 def test_memory_to_run_has_the_context_of_the_target():

@@ -109,7 +109,7 @@ def test_strip_shows_controls_after_any_other_status(qtbot, before, status):
     qtbot.addWidget(strip)
     for each in (before, status):
         run = RunState(status=each, began=time.time())
-        strip.show_run(run, "", "", controls_of(each), time.time())
+        strip.show_run(run, "", controls_of(each), time.time())
     for name, (label, is_enabled) in zip(NAMES, APPEARANCE[status], strict=True):
         button = find(strip, f"{name}_button", QPushButton)
         assert button.text().replace("&", "") == label

@@ -106,6 +106,11 @@ def test_is_in_recognises_one_preset(preset):
     assert not preset.is_in(MINE)
 
 
+def test_new_job_has_the_settings_of_a_preset():
+    found = [preset.name for preset in presets() if preset.is_in(RunConfig())]
+    assert found == ["standard"]
+
+
 @each_preset
 def test_preset_has_a_title_and_a_sentence_about_it(preset):
     assert preset.title

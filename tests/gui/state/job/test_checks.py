@@ -210,6 +210,32 @@ def test_occupied_destination_is_a_problem(tmp_path):
     assert "not empty" in find_problems(config, MODEL, RUNS)[Step.EXPORT]
 
 
+UNMAKEABLE = "{folder} cannot be created: {path} is a file. Choose another folder."
+
+
+def test_destination_below_a_file_is_a_problem(tmp_path):
+    (tmp_path / "file").touch()
+    folder = str(tmp_path / "file" / "new" / "export")
+    problem = UNMAKEABLE.format(folder=folder, path=tmp_path / "file")
+    config = RunConfig(export=ExportConfig(folder))
+    assert find_problems(config, MODEL, RUNS) == {Step.EXPORT: problem}
+    consent = RunConfig(export=ExportConfig(folder, replace=True))
+    assert find_problems(consent, MODEL, RUNS) == {Step.EXPORT: problem}
+    run = run_state.requested("run-1", RunConfig(), str(tmp_path / "run"), 0.0)
+    run = replace(run, exported=exported(str(tmp_path / "run"), PruningConfig()))
+    state = replace(READY, run=run, save_config=ExportConfig(folder))
+    assert save_problem(state) == problem
+    new = RunConfig(export=ExportConfig(str(tmp_path / "new" / "export")))
+    assert find_problems(new, MODEL, RUNS) == {}
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="a folder of Linux")
+def test_destination_in_a_folder_of_the_system_is_a_problem():
+    config = RunConfig(export=ExportConfig("/proc/nope/x"))
+    problem = find_problems(config, MODEL, RUNS)[Step.EXPORT]
+    assert "/proc/nope/x cannot be created: /proc cannot be written." in problem
+
+
 @pytest.mark.parametrize("destination", ["there", "there/runs", "there/new/../runs"])
 def test_destination_that_contains_the_folder_for_runs_is_a_problem(
     tmp_path, destination
@@ -317,7 +343,8 @@ def test_impossible_format_is_a_problem():
         ("/elsewhere", ""),
     ],
 )
-def test_saving_never_replaces_the_run_or_the_original(folder, text):
+def test_saving_never_replaces_the_run_or_the_original(monkeypatch, folder, text):
+    monkeypatch.setattr("surgeon_gui.base.paths.unwritable_folder", lambda path: "")
     job = RunConfig(model=ModelConfig("/models/original"))
     run = run_state.requested("run-1", job, "/runs/1", 0.0)
     run = replace(run, exported=exported("/runs/1/export", PruningConfig()))

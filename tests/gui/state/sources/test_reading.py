@@ -11,12 +11,16 @@ from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.messages.sources import TextPreviewed
 from surgeon_engine.api.model_info.header import model_facts
+from surgeon_gui.base import translation
+from surgeon_gui.base.translation import ENGLISH, LANGUAGES
 from surgeon_gui.state import run as run_state
 from surgeon_gui.state.app import Step, with_request, without_requests
 from surgeon_gui.state.job.checks import draft_obstacle, find_problems, start_obstacle
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.sources.reading import wait_note
+from surgeon_gui.state.sources.text import inspected_facts
 from surgeon_gui.state.step_text import Mark, step_view
+from tests.helpers.fake_engine import model_summary
 from tests.helpers.queued_runs import ready_state
 
 RUN = run_state.requested("run-1", RunConfig(), "folder", 0.0)
@@ -30,6 +34,16 @@ def busy(state, with_what):
     if with_what == "run":
         return replace(state, run=RUN)
     return with_request(state, RequestKind.SAVE, Request("save-1"))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_facts_of_a_model_have_different_names(language):
+    try:
+        translation.use(language)
+        names = [name for name, _ in inspected_facts(model_summary())]
+    finally:
+        translation.use(ENGLISH)
+    assert len(set(names)) == len(names)
 
 
 @pytest.fixture

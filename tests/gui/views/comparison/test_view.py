@@ -228,7 +228,7 @@ def test_table_has_a_row_for_each_text(runs):
     assert cell == (
         "KL 0.048 (0.043 to 0.053), same top token 95.3 %, perplexity 14.90"
     )
-    assert "Fidelity, Text by the model itself" in rows
+    assert "Fidelity, text by the model itself" in rows
     assert rows["Fidelity, built-in"][3] == "\N{EN DASH}"
 
 

@@ -97,6 +97,9 @@ def test_button_in_step_3_diagnoses_and_opens_the_tab(qtbot, window):
     assert parts["neurons", 0] > parts["neurons", 5]
     assert len(find(window, "sensitivity_map", HeatMap).cells) == 12
     assert find(window, "forecast_plot").isVisible()
+    assert "taken into account" not in plan
+    edit(window, dropped_blocks=1)  # not measured by a diagnosis
+    assert "as a whole are not taken into account" in shown(window, "diagnosis_plan")
 
 
 @pytest.mark.thorough

@@ -161,6 +161,7 @@ def test_first_tile_shows_the_fidelity_on_the_calibration_text(view):
         f"KL {last.divergence.value:.2g}",
         f"{100 * last.agreement.value:.0f} % same top token",
     )
+    assert find(view, "fidelity_title").text() == "Fidelity, built-in"
     tip = find(view, "fidelity_figure").parentWidget().parentWidget().toolTip()
     assert "built-in: KL 0.064 (0.057 to 0.07)" in tip.replace("\xa0", " ")
     assert "Text by the model itself: KL 0.1" in tip
@@ -193,6 +194,7 @@ def test_run_without_fidelity_shows_perplexity(view):
     old = without_fidelity(FINISHED)
     view.show_run(old, now=100.0)
     assert tile(view, "fidelity") == ("\N{EN DASH}", "not measured")
+    assert find(view, "fidelity_title").text() == "Fidelity"
     box = find(view, "perplexity_measure_combo", QComboBox)
     assert [box.itemText(n) for n in range(box.count())] == ["Perplexity", "Loss"]
     assert value_at(view, "perplexity", 0.0) == "Original\nPerplexity 14.20"

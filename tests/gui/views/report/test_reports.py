@@ -54,8 +54,10 @@ def test_report_contains_results_and_settings(finished):
     for expected in (
         "Heads and neurons",
         "Sparsity 30 %",
-        "14.20 → 14.90",
-        "KL 0.048 95 % same top token",  # a tile
+        "KL 0.048, 95 % same top token, perplexity 14.20 → 14.90 on built-in;",
+        "Fidelity, built-in KL 0.048 95 % same top token",  # a tile
+        "on windows that recovery holds out (built-in text, text by the model itself)",
+        "KL and same top token: built-in / text by the model itself.",
         "built-in 0.048 (0.043 to 0.053) 95.3 % (85.8 % to 100 %) 14.90 (13.41 to",
         "Text by the model itself 0.077",
         "loss 2.650 nats per token on 32 held-out windows of 256 tokens (8,192 tokens)",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -33,6 +34,7 @@ from surgeon_gui.state.runs.reading import (
     write_tags,
 )
 from surgeon_gui.views.runs.runs_table import COLUMNS, NAME
+from surgeon_gui.views.runs.title_delegate import TitleDelegate, elided_title
 from tests.helpers.fake_runs import job, write_run, write_saved_state, write_three
 from tests.helpers.widget_queries import facts, shown
 from tests.helpers.window_audit import settle
@@ -117,6 +119,29 @@ def test_latest_run_is_first_and_columns_can_be_sorted(history):
     column = names.index("Perplexity")
     view_of(history).sortByColumn(column, Qt.SortOrder.DescendingOrder)
     assert titles(history)[0].endswith("30\xa0%")
+
+
+def test_long_titles_keep_what_tells_the_runs_apart(qtbot, tmp_path, make_window):
+    model = "/models/A-model-with-a-long-name-Instruct"
+    for share, name in ((0.3, "a"), (0.4, "b")):
+        config = job(sparsity=share)
+        config = replace(config, model=replace(config.model, source=model))
+        write_run(tmp_path / "runs", name, config)
+    window = make_window()
+    find(window, "runs_action", QAction).trigger()
+    wait(qtbot, lambda: len(titles(window)) == 2)
+    view = view_of(window)
+    width = view.columnWidth(NAME)
+    for title in titles(window):
+        assert view.fontMetrics().horizontalAdvance(title) > width
+        shown_title = elided_title(title, view.fontMetrics(), width)
+        assert shown_title.endswith(title.rpartition(", ")[2])
+        assert shown_title.startswith("A-mod")
+        assert view.fontMetrics().horizontalAdvance(shown_title) <= width
+    delegate = view.itemDelegateForColumn(NAME)
+    assert isinstance(delegate, TitleDelegate)
+    index = view.model().index(0, NAME)
+    assert titles(window)[0] in index.data(Qt.ItemDataRole.ToolTipRole)
 
 
 @pytest.mark.thorough

@@ -23,6 +23,7 @@ from tests.helpers.configs import changed, pruning_config
 from tests.helpers.fake_engine import FAILURE, HINT, model_summary
 from tests.helpers.tiers import thorough_except
 from tests.helpers.widget_queries import (
+    SLOW,
     choose,
     facts,
     is_on,
@@ -222,6 +223,28 @@ def test_failed_export_shows_the_error_and_no_result(qtbot, make_window, stage):
     assert f"Nothing was exported. {FAILURE} {HINT}" == shown(window, "export_failure")
     for name in ("open_export_button", "save_button", "measure_button"):
         assert not find(window, name).isVisible()
+
+
+def test_impossible_folder_is_a_problem_during_a_run_which_it_does_not_concern(
+    qtbot, make_window, tmp_path
+):
+    (tmp_path / "file").touch()
+    window = make_window(*SLOW)
+    load_and_wait(qtbot, window)
+    window.start_run()
+    qtbot.waitUntil(lambda: run_of(window).status is Status.RUNNING)
+    window.open_step(Step.EXPORT)
+    folder = find(window, "export_folder")
+    folder.edited.emit(str(tmp_path / "file" / "export"))
+    assert f"{tmp_path / 'file'} is a file." in shown(window, "export_problem")
+    assert folder.property("invalid")
+    assert not is_on(window, "queue_add_button")
+    assert mark(window) is Mark.PROBLEM
+    wait_for_status(qtbot, window, Status.FINISHED)
+    assert run_of(window).exported is not None
+    assert mark(window) is Mark.PROBLEM  # of the next run
+    folder.edited.emit("")
+    assert mark(window) is Mark.READY
 
 
 def test_step_is_busy_during_the_export(qtbot, make_window):

@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QComboBox, QDoubleSpinBox
 
 from surgeon_engine.api.config.fields import values_of
 from surgeon_engine.api.config.presets import presets
-from surgeon_engine.api.config.pruning import Method, Structure, Target
+from surgeon_engine.api.config.pruning import Method, PrunableShare, Structure, Target
 from surgeon_engine.api.planning.target_size import goal_of
 from surgeon_gui.state.app import Step
 from surgeon_gui.state.run import Status
@@ -133,6 +133,22 @@ def test_unreachable_target_is_reported_with_the_numbers(page):
     assert "only 2,433,024 can be removed" in find(page, "pruning_form_problem").text()
     assert not find(page, "goal_label").isVisible()
     assert not find(page, "start_button").isEnabled()
+
+
+def test_no_fit_is_claimed_for_a_target_beyond_the_limits(page):
+    lights = ("plan_light", "plan_memory_light", "plan_disk_light")
+    assert all(find(page, name).isVisible() for name in lights)
+    session = page.session
+    pruning = session.state.config.pruning
+    session.edit_pruning(replace(pruning, min_density=0.9, target=PrunableShare(0.5)))
+    problem = find(page, "plan_problem")
+    assert "but at most" in problem.text()
+    assert problem.isVisible()
+    names = (*lights, "plan_sizes", "plan_time", "goal_label", "fit_button")
+    assert not any(find(page, name).isVisible() for name in names)
+    session.edit_pruning(pruning)
+    assert all(find(page, name).isVisible() for name in lights)
+    assert not problem.isVisible()
 
 
 @pytest.mark.thorough

@@ -260,7 +260,9 @@ def test_plan_shows_resources_and_green_lights(page):
         assert badge.light is ResourceStatus.GREEN
         assert badge.accessibleName().endswith("Fits")
     assert not find(page, "fit_button").isVisible()
-    assert "It needs" in find(page, "plan_label").text()
+    plan = find(page, "plan_label")
+    assert "about" in plan.text()
+    assert "It needs" in plan.toolTip()
 
 
 def test_plan_shows_the_recovery_that_is_chosen(qtbot, make_window):
