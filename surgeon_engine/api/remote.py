@@ -29,6 +29,7 @@ from surgeon_engine.api.messages.events import (
     Envelope,
     Ping,
     Refused,
+    Skipped,
 )
 from surgeon_engine.api.ssh import (
     SSH_OPTIONS,
@@ -88,11 +89,6 @@ class RemoteEngine:
     def is_detached(self) -> bool:
         """Whether the engine goes on when the client goes away."""
         return True
-
-    @property
-    def is_connected(self) -> bool:
-        """Whether the engine gets what is sent now."""
-        return self._attached is not None
 
     def send(self, command: Command) -> None:
         """Send a command, now or when there is a connection again."""
@@ -180,7 +176,10 @@ class RemoteEngine:
         event = envelope.event
         match event:
             case Ping():
-                self._process.send(Pong())
+                received = self._received if self._attached is not None else 0
+                self._process.send(Pong(received))
+            case Skipped(lines=lines):
+                self._received += lines
             case Refused(message=message, hint=hint):
                 self._fail(ConnectionFailed(message, hint))
             case Attached():
