@@ -131,6 +131,7 @@ class LineReader:
     def __init__(self, lines: Lines, number: int) -> None:
         self._lines = lines
         self.number = number  # of the next line
+        self._rest = b""  # a line `Skipped` that comes before those in the file
         self._open()
 
     def next(self, timeout: float) -> bytes | None:
