@@ -158,6 +158,23 @@ def test_window_connects_again_and_follows_the_run(
 
 
 @pytest.mark.thorough
+def test_window_waits_for_a_cancel_that_the_engine_there_ignores(
+    qtbot, fake_ssh, make_remote_window
+):
+    window = make_remote_window("--mishap", "hang", "--at", "load", "--cancel", "1")
+    load_and_wait(qtbot, window)
+    click(window, "start_button")
+    wait_for_status(qtbot, window, Status.STARTING)
+    window.session.cancel()
+    window.close()
+    assert window.isVisible()
+    assert find(window, "close_question").isVisible()
+    with qtbot.waitSignal(window.closed, timeout=LONG_MS):
+        click(window, "close_keep_button")
+    assert run_of(window).status is Status.CANCELLED
+
+
+@pytest.mark.thorough
 def test_missing_surgeon_is_explained_and_this_computer_can_be_chosen(
     qtbot, fake_ssh, make_remote_window
 ):
