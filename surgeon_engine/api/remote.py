@@ -176,8 +176,7 @@ class RemoteEngine:
         event = envelope.event
         match event:
             case Ping():
-                received = self._received if self._attached is not None else 0
-                self._process.send(Pong(received))
+                self._process.send(Pong(self._acknowledged))
             case Skipped(lines=lines):
                 self._received += lines
             case Refused(message=message, hint=hint):
@@ -257,10 +256,15 @@ class RemoteEngine:
         self._is_closed = True
         self._events.clear()
 
+    @property
+    def _acknowledged(self) -> int:
+        """The received lines of the session; before `Attached` it may be another."""
+        return self._received if self._attached is not None else 0
+
     def _send_leave(self, *, ends_engine: bool) -> None:
         """Let the keeper close the connection, so that it knows why."""
         assert self._process is not None
-        self._process.send(Leave(self._received, ends_engine))
+        self._process.send(Leave(self._acknowledged, ends_engine))
         until = time.monotonic() + _LEAVE_SECONDS
         while not self._process.ended and time.monotonic() < until:
             self._process.receive(_POLL_SECONDS)

@@ -338,8 +338,8 @@ class Keeper:
                 self._detach(other)
             is_known = attach.client == self._client and attach.session == self._session
             if is_known:
+                self._acknowledge(attach.received)
                 first = min(attach.received, self._lines.count)
-                self._acknowledge(first)
             else:
                 self._client, self._accepted = attach.client, 0
                 first = self._run_start if self._has_news else self._lines.count
@@ -374,6 +374,7 @@ class Keeper:
 
     def _acknowledge(self, received: int) -> None:
         """Remember how many lines the client has received for sure."""
+        received = min(received, self._lines.count)
         self._received = max(self._received, received)
         self._seen = max(self._seen, received)
 
