@@ -16,6 +16,7 @@ from pathlib import Path
 from surgeon_engine.api.config.run import Device
 from surgeon_engine.api.messages.benchmark import Measured
 from surgeon_engine.api.messages.commands import (
+    AT_ONCE,
     Cancel,
     Command,
     DescribeText,
@@ -66,7 +67,6 @@ from surgeon_engine.runtime.speed_probe import machine
 from surgeon_engine.runtime.versions import disable_progress_bars, versions
 
 _IDLE_TIMEOUT_S = 300.0  # after which the models of the playground are unloaded
-_AT_ONCE = (DownloadModel, SearchHub, ListFiles, ListRuns)  # also during a run
 _NEEDS_MEMORY = (StartRun, ResumeRun, ExportRun, MeasureModels, Diagnose)
 
 
@@ -91,7 +91,7 @@ class Engine:
         else:
             context = RunContext(command.run, self._send, self._kept)
             self._contexts[command.run] = context
-            if isinstance(command, _AT_ONCE):
+            if isinstance(command, AT_ONCE):
                 # A process of its own does long work: the engine remains available.
                 task = (command, context)
                 threading.Thread(target=self._execute, args=task, daemon=True).start()

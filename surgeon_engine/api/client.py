@@ -24,6 +24,7 @@ from surgeon_engine.api.messages.commands import Command
 from surgeon_engine.api.messages.events import Envelope
 
 ENGINE_COMMAND = module_command("surgeon_engine", "serve")
+CANCEL_TIMEOUT_S = 5.0  # then an engine that ignores a cancel is killed
 
 
 class EngineClient(Protocol):
@@ -43,10 +44,6 @@ class EngineClient(Protocol):
     def is_detached(self) -> bool:
         """Whether the engine goes on when the client goes away."""
 
-    @property
-    def is_connected(self) -> bool:
-        """Whether the engine gets what is sent now."""
-
     def exit_reason(self) -> tuple[str, str]:
         """Return why the engine exited, as a sentence, and its last error output."""
 
@@ -57,7 +54,16 @@ class EngineClient(Protocol):
         """End the connection; only a detached engine goes on."""
 
 
-class EngineProcess:
+class _OwnEngine:
+    """A client of an engine that ends with it."""
+
+    @property
+    def is_detached(self) -> bool:
+        """Whether the engine goes on when the client goes away."""
+        return False
+
+
+class EngineProcess(_OwnEngine):
     """A client of an engine in a process of its own.
 
     Raises:
@@ -89,16 +95,6 @@ class EngineProcess:
         """Whether the engine has exited and all its events have been received."""
         return self._process.ended
 
-    @property
-    def is_detached(self) -> bool:
-        """Whether the engine goes on when the client goes away."""
-        return False
-
-    @property
-    def is_connected(self) -> bool:
-        """Whether the engine gets what is sent now."""
-        return True
-
     def exit_reason(self) -> tuple[str, str]:
         """Return why the engine exited, as a sentence, and its last error output."""
         process_exit = self._process.wait_for_exit()
@@ -126,7 +122,7 @@ class ThreadedEngine(Protocol):
         """Cancel all commands and make `serve` return."""
 
 
-class EngineThreadClient:
+class EngineThreadClient(_OwnEngine):
     """A client of an engine in a thread of this process.
 
     Args:
@@ -156,16 +152,6 @@ class EngineThreadClient:
     def ended(self) -> bool:
         """Whether the engine has ended and all its events have been received."""
         return not self._thread.is_alive() and self._events.empty()
-
-    @property
-    def is_detached(self) -> bool:
-        """Whether the engine goes on when the client goes away."""
-        return False
-
-    @property
-    def is_connected(self) -> bool:
-        """Whether the engine gets what is sent now."""
-        return True
 
     def exit_reason(self) -> tuple[str, str]:
         """Return that the thread has ended, and no error output."""

@@ -29,6 +29,7 @@ from surgeon_engine.api.messages.events import (
     Envelope,
     Ping,
     Refused,
+    Skipped,
 )
 from surgeon_engine.api.ssh import (
     SSH_OPTIONS,
@@ -88,11 +89,6 @@ class RemoteEngine:
     def is_detached(self) -> bool:
         """Whether the engine goes on when the client goes away."""
         return True
-
-    @property
-    def is_connected(self) -> bool:
-        """Whether the engine gets what is sent now."""
-        return self._attached is not None
 
     def send(self, command: Command) -> None:
         """Send a command, now or when there is a connection again."""
@@ -180,7 +176,9 @@ class RemoteEngine:
         event = envelope.event
         match event:
             case Ping():
-                self._process.send(Pong())
+                self._process.send(Pong(self._acknowledged))
+            case Skipped(lines=lines):
+                self._received += lines
             case Refused(message=message, hint=hint):
                 self._fail(ConnectionFailed(message, hint))
             case Attached():
@@ -258,10 +256,15 @@ class RemoteEngine:
         self._is_closed = True
         self._events.clear()
 
+    @property
+    def _acknowledged(self) -> int:
+        """The received lines of the session; before `Attached` it may be another."""
+        return self._received if self._attached is not None else 0
+
     def _send_leave(self, *, ends_engine: bool) -> None:
         """Let the keeper close the connection, so that it knows why."""
         assert self._process is not None
-        self._process.send(Leave(self._received, ends_engine))
+        self._process.send(Leave(self._acknowledged, ends_engine))
         until = time.monotonic() + _LEAVE_SECONDS
         while not self._process.ended and time.monotonic() < until:
             self._process.receive(_POLL_SECONDS)

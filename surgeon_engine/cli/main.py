@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -228,6 +229,9 @@ def sweep(
     ]
     for each in found:
         each.config.check_consistency()
+    _check_alone(
+        "sweep", "For several GPUs, set gpus in the part model of the job: 0 means all."
+    )
     from surgeon_engine.runtime.failures import failure
     from surgeon_engine.runtime.kept import Kept
 
@@ -316,6 +320,28 @@ def _gpus_of(text: str) -> int:
             "Give a number such as 2, or all.",
         )
     return int(text)
+
+
+def _check_alone(command: str, hint: str = "") -> None:
+    """Check that torchrun has not started this process as one of several.
+
+    Raises:
+        ConfigError: it has, and this is the first one.
+        Exit: it has, and this is another one. Its success does not end the first one,
+            which explains the failure.
+    """
+    from surgeon_engine.runtime import ranks
+
+    if not ranks.are_given():
+        return
+    if os.environ["RANK"] != "0":
+        raise typer.Exit(0)
+    count = os.environ["WORLD_SIZE"]
+    raise ConfigError(
+        f"surgeon {command} does not work below torchrun: its {count} processes would "
+        "do the same work, and write the same files.",
+        f"Start it without torchrun. {hint}".strip(),
+    )
 
 
 @contextmanager
@@ -565,6 +591,7 @@ def quantize(
     ] = Path("runs"),
 ) -> None:
     """Write a model as GGUF in fewer bits, without pruning it, and verify the file."""
+    _check_alone("quantize")
     config = RunConfig(
         model=ModelConfig(source=model),
         calibration=CalibrationConfig(text=text),

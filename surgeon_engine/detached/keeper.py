@@ -25,11 +25,16 @@ from typing import NamedTuple
 import msgspec
 import platformdirs
 
-from surgeon_engine.api.client import ENGINE_COMMAND
+from surgeon_engine.api.client import CANCEL_TIMEOUT_S, ENGINE_COMMAND
 from surgeon_engine.api.decoding import json_decoder
 from surgeon_engine.api.errors import EngineError
-from surgeon_engine.api.json_process import PASSIVE_WAITING, JsonProcess
+from surgeon_engine.api.json_process import (
+    PASSIVE_WAITING,
+    JsonProcess,
+    kill_process_tree,
+)
 from surgeon_engine.api.messages.commands import (
+    AT_ONCE,
     Cancel,
     Command,
     Pause,
@@ -55,7 +60,7 @@ from surgeon_engine.api.messages.events import (
     Refused,
 )
 from surgeon_engine.api.run_folder import RunFolder
-from surgeon_engine.detached.lines import Lines
+from surgeon_engine.detached.lines import MAX_BYTES, Lines
 from surgeon_engine.detached.place import DetachedError, Place
 
 PING_SECONDS = 20.0
@@ -75,6 +80,7 @@ class Times(NamedTuple):
     pong: float = PONG_SECONDS
     takeover: float = TAKEOVER_SECONDS
     idle: float = IDLE_SECONDS
+    cancel: float = CANCEL_TIMEOUT_S
 
 
 _TIMES = Times()
@@ -147,18 +153,23 @@ class Keeper:
         place: Place,
         engine_command: Sequence[str] = ENGINE_COMMAND,
         times: Times = _TIMES,
+        max_bytes: int = MAX_BYTES,
     ) -> None:
         self._place, self._times = place, times
-        self._lines = Lines(place.lines)
+        self._lines = Lines(place.lines, max_bytes)
         self._session = uuid.uuid4().hex
         self._lock = threading.RLock()
         self._stopping = threading.Event()
         self._connection: _Connection | None = None
         self._client = ""  # the latest
         self._accepted = 0  # commands of this client
+        self._received = 0  # lines that it has received for sure, or does not get
         self._alone_since = time.monotonic()
         self._pinged = time.monotonic()
         self._open: dict[str, Command] = {}
+        self._cancelled: set[str] = set()  # of these
+        self._kill_at: tuple[str, float] | None = None  # a cancelled one; its timeout
+        self._ignores_cancel = False
         self._ready: tuple[int, EngineReady] | None = None  # with its number
         self._run: StartRun | ResumeRun | None = None  # the latest
         self._began = 0.0  # the time of its command
@@ -202,6 +213,10 @@ class Keeper:
         """Close a dead connection; stop without work."""
         now = time.monotonic()
         self._lines.flush()
+        if self._lines.is_long:
+            self._lines.shorten(self._first_needed)
+        if self._is_cancel_overdue(now):
+            kill_process_tree(self._engine.pid)
         with self._lock:
             connection = self._connection
             if connection is None:
@@ -219,6 +234,32 @@ class Keeper:
                 target=connection.send, args=(Ping(),), daemon=True
             ).start()
 
+    @property
+    def _first_needed(self) -> int:
+        """The number of the first line that a client may get."""
+        with self._lock:
+            if not self._has_news:
+                return self._received
+            return min(self._received, self._run_start)
+
+    def _is_cancel_overdue(self, now: float) -> bool:
+        """Return whether the engine has ignored a cancel until the timeout, once.
+
+        The time is taken here and not by the client: the connection may be slow.
+        """
+        with self._lock:
+            queued = (
+                x for x, each in self._open.items() if not isinstance(each, AT_ONCE)
+            )
+            active = next(queued, "")
+            is_over = self._has_ended or self._ignores_cancel
+            if active not in self._cancelled or is_over:
+                return False
+            if self._kill_at is None or self._kill_at[0] != active:
+                self._kill_at = active, now + self._times.cancel
+            self._ignores_cancel = now >= self._kill_at[1]
+            return self._ignores_cancel
+
     # the engine
 
     def _follow_engine(self) -> None:
@@ -229,6 +270,8 @@ class Keeper:
             return
         process_exit = self._engine.wait_for_exit()
         message = f"The engine {process_exit.reason}."
+        if self._ignores_cancel:
+            message = "The engine did not respond to Cancel, and was ended."
         sys.stderr.write(f"{message}\n{process_exit.details}\n")
         sys.stderr.flush()
         event = EngineEnded(message, process_exit.details)
@@ -246,6 +289,7 @@ class Keeper:
             if command is None or not ends(command, envelope.event):
                 return
             del self._open[envelope.run]
+            self._cancelled.discard(envelope.run)
             if command is self._run:
                 self._run_end = number
 
@@ -294,61 +338,45 @@ class Keeper:
                 self._detach(other)
             is_known = attach.client == self._client and attach.session == self._session
             if is_known:
+                self._acknowledge(attach.received)
                 first = min(attach.received, self._lines.count)
-                self._seen = max(self._seen, first)
             else:
                 self._client, self._accepted = attach.client, 0
                 first = self._run_start if self._has_news else self._lines.count
+                self._received = first
             ready = None
             if self._ready is not None and self._ready[0] < first and not is_known:
                 ready = self._ready[1]
             connection.client = attach.client
             self._connection = connection
             self._pinged = time.monotonic()
-            connection.send(
-                Attached(
-                    session=self._session,
-                    version=_VERSION,
-                    computer=socket.gethostname(),
-                    home=str(Path.home()),
-                    runs_folder=str(platformdirs.user_data_path("surgeon") / "runs"),
-                    next=first,
-                    is_known=is_known,
-                    accepted=self._accepted,
-                    run=None if is_known else self._news(),
-                    began=self._began,
-                    earlier=() if is_known else self._earlier(),
-                    ready=ready,
-                )
+            run = self._run if self._has_news and not is_known else None
+            began, earlier_bytes = self._began, self._earlier_bytes
+            accepted = self._accepted
+        # Without the lock: a client that reads slowly must not block the others.
+        connection.send(
+            Attached(
+                session=self._session,
+                version=_VERSION,
+                computer=socket.gethostname(),
+                home=str(Path.home()),
+                runs_folder=str(platformdirs.user_data_path("surgeon") / "runs"),
+                next=first,
+                is_known=is_known,
+                accepted=accepted,
+                run=_as_start(run),
+                began=began,
+                earlier=_earlier(run, earlier_bytes),
+                ready=ready,
             )
-            return first
+        )
+        return first
 
-    def _news(self) -> StartRun | None:
-        """Return the run whose lines a new client gets."""
-        run = self._run if self._has_news else None
-        if not isinstance(run, ResumeRun):
-            return run
-        try:
-            config = RunFolder(Path(run.folder)).read_config()
-        except (OSError, EngineError):
-            return None
-        return StartRun(run=run.run, config=config, folder=run.folder)
-
-    def _earlier(self) -> tuple[Envelope, ...]:
-        """Return the events of a resumed run before its resumption."""
-        if not isinstance(self._run, ResumeRun) or not self._has_news:
-            return ()
-        try:
-            with RunFolder(Path(self._run.folder)).events_path.open("rb") as log:
-                lines = log.read(self._earlier_bytes).splitlines()
-        except OSError:
-            return ()
-        found = []
-        for line in lines:
-            if not any(name in line for name in _FREQUENT):
-                with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
-                    found.append(_ENVELOPE.decode(line))
-        return tuple(found)
+    def _acknowledge(self, received: int) -> None:
+        """Remember how many lines the client has received for sure."""
+        received = min(received, self._lines.count)
+        self._received = max(self._received, received)
+        self._seen = max(self._seen, received)
 
     @property
     def _has_news(self) -> bool:
@@ -358,22 +386,28 @@ class Keeper:
         return self._run_end is None or self._run_end >= self._seen
 
     def _send_lines(self, connection: _Connection, first: int) -> None:
-        reader = self._lines.reader(first)
         try:
-            while not connection.is_closed and not self._stopping.is_set():
-                if (line := reader.next(_POLL_SECONDS)) is not None:
-                    connection.write(line)
-        finally:
-            reader.close()
+            with contextlib.closing(self._lines.reader(first)) as reader:
+                while not connection.is_closed and not self._stopping.is_set():
+                    if (line := reader.next(_POLL_SECONDS)) is not None:
+                        connection.write(line)
+        except OSError as error:  # such as too many open files: it connects again
+            sys.stderr.write(f"The lines cannot be read: {error}\n")
+            sys.stderr.flush()
+            self._detach(connection)
 
     def _on_message(self, connection: _Connection, message: ClientMessage) -> None:
         match message:
-            case Attach() | Pong():
+            case Attach():
                 pass
+            case Pong(received=received):
+                with self._lock:
+                    if self._connection is connection:
+                        self._acknowledge(received)
             case Leave(received=received, ends_engine=ends_engine):
                 with self._lock:
                     if self._connection is connection:
-                        self._seen = max(self._seen, received)
+                        self._acknowledge(received)
                         if ends_engine or not self._open or self._has_ended:
                             self.stop()
                 self._detach(connection)
@@ -385,7 +419,9 @@ class Keeper:
             if self._connection is not connection:
                 return  # the client has connected again, and sends it again
             self._accepted += 1
-            if not isinstance(command, Cancel | StopAndKeep | Pause | Resume):
+            if isinstance(command, Cancel):
+                self._cancelled |= {command.run} & self._open.keys()
+            elif not isinstance(command, StopAndKeep | Pause | Resume):
                 self._open[command.run] = command
             if isinstance(command, StartRun | ResumeRun):
                 self._run, self._run_end = command, None
@@ -421,6 +457,34 @@ def _log_bytes(command: StartRun | ResumeRun) -> int:
         return 0
 
 
+def _as_start(run: StartRun | ResumeRun | None) -> StartRun | None:
+    """Return a run as the command that would start it."""
+    if not isinstance(run, ResumeRun):
+        return run
+    try:
+        config = RunFolder(Path(run.folder)).read_config()
+    except (OSError, EngineError):
+        return None
+    return StartRun(run=run.run, config=config, folder=run.folder)
+
+
+def _earlier(run: StartRun | ResumeRun | None, size: int) -> tuple[Envelope, ...]:
+    """Return the events of a resumed run in the first bytes of its log."""
+    if not isinstance(run, ResumeRun):
+        return ()
+    try:
+        with RunFolder(Path(run.folder)).events_path.open("rb") as log:
+            lines = log.read(size).splitlines()
+    except OSError:
+        return ()
+    found = []
+    for line in lines:
+        if not any(name in line for name in _FREQUENT):
+            with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
+                found.append(_ENVELOPE.decode(line))
+    return tuple(found)
+
+
 def _decoded(line: bytes) -> _Line:
     return _Line(line, _ENVELOPE.decode(line))
 
@@ -428,7 +492,11 @@ def _decoded(line: bytes) -> _Line:
 _ENVELOPE = json_decoder(Envelope)
 
 
-def keep(engine_command: Sequence[str] = ENGINE_COMMAND, times: Times = _TIMES) -> None:
+def keep(
+    engine_command: Sequence[str] = ENGINE_COMMAND,
+    times: Times = _TIMES,
+    max_bytes: int = MAX_BYTES,
+) -> None:
     """Keep an engine until there is no more work.
 
     Only one keeper of a user runs on a computer: another one returns at once.
@@ -444,7 +512,7 @@ def keep(engine_command: Sequence[str] = ENGINE_COMMAND, times: Times = _TIMES) 
                 if time.monotonic() > deadline:
                     return
                 time.sleep(_LOCK_POLL_SECONDS)
-        keeper = Keeper(place, engine_command, times)
+        keeper = Keeper(place, engine_command, times, max_bytes)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         for each in (signal.SIGTERM, signal.SIGINT):
             signal.signal(each, lambda *_: keeper.stop())

@@ -2,15 +2,17 @@
 
 Every request ends exactly once, whatever happens to the engine: if it dies, its open
 requests fail; if it ignores a cancel until the timeout, it is killed and the request
-counts as cancelled. No Qt; all methods must be called from one thread.
+counts as cancelled. The keeper of a detached engine kills it there, which is awaited
+however slow the connection is. No Qt; all methods must be called from one thread.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
-from surgeon_engine.api.client import EngineClient
+from surgeon_engine.api.client import CANCEL_TIMEOUT_S, EngineClient
 from surgeon_engine.api.messages.commands import (
     Cancel,
     Command,
@@ -35,7 +37,6 @@ from surgeon_engine.api.remote import RemoteEngine
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text import labels
 
-CANCEL_TIMEOUT_S = 5.0  # then an engine that ignores a cancel is killed
 MAX_FAILED_STARTS = 3  # consecutive engines that end before they are ready
 
 _RUNS = (StartRun, ResumeRun)
@@ -80,8 +81,7 @@ class EngineSupervisor:
         """Send a command; return the failures if no engine runs."""
         if isinstance(command, Cancel):
             if command.run in self._open:
-                limit = time.monotonic() + self._cancel_timeout_s
-                self._kill_at.setdefault(command.run, limit)
+                self._kill_at.setdefault(command.run, self._cancel_timeout())
         elif not isinstance(command, StopAndKeep | Pause | Resume):
             self._open[command.run] = command
         if self._client is None:
@@ -153,9 +153,19 @@ class EngineSupervisor:
             self._open.pop(envelope.run, None)
             self._kill_at.pop(envelope.run, None)
 
+    @property
+    def _is_detached(self) -> bool:
+        return self._client is not None and self._client.is_detached
+
     def _outlives(self, command: Command) -> bool:
-        is_detached = self._client is not None and self._client.is_detached
-        return is_detached and isinstance(command, _OUTLIVES)
+        is_cancelled = command.run in self._kill_at
+        return self._is_detached and isinstance(command, _OUTLIVES) and not is_cancelled
+
+    def _cancel_timeout(self) -> float:
+        """Return when the engine is killed if it ignores a cancel that is sent now."""
+        if self._is_detached:
+            return math.inf
+        return time.monotonic() + self._cancel_timeout_s
 
     def _replace_dead_engine(self) -> list[Envelope]:
         assert self._client is not None
@@ -175,8 +185,6 @@ class EngineSupervisor:
     def _restart_unresponsive(self) -> list[Envelope]:
         now = time.monotonic()
         assert self._client is not None
-        if not self._client.is_connected:  # the time begins with the next connection
-            self._kill_at = dict.fromkeys(self._kill_at, now + self._cancel_timeout_s)
         overdue = [id_ for id_, at in self._kill_at.items() if now >= at]
         if not overdue:
             return []

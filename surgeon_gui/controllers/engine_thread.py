@@ -19,11 +19,11 @@ from typing import NamedTuple
 
 from PySide6.QtCore import QObject, QThread, Signal, Slot
 
-from surgeon_engine.api.client import EngineClient, EngineProcess
+from surgeon_engine.api.client import CANCEL_TIMEOUT_S, EngineClient, EngineProcess
 from surgeon_engine.api.messages.commands import Command
 from surgeon_engine.api.messages.events import Envelope, Level, Logged
 from surgeon_engine.api.messages.run import MemorySampled, Progressed, Stage
-from surgeon_gui.controllers.engine_supervisor import CANCEL_TIMEOUT_S, EngineSupervisor
+from surgeon_gui.controllers.engine_supervisor import EngineSupervisor
 
 BATCH_SECONDS = 0.1  # the minimum time between two batches of events
 POLL_SECONDS = 0.03  # the maximum delay of a command

@@ -88,7 +88,8 @@ class Session(JobEditor):
             )
             self.show_problem(Failed(message, tr("Choose another runs folder.")))
             return
-        if checks.is_in_export_folder(config, folder):
+        is_remote = bool(self.state.computer)
+        if checks.is_in_export_folder(config, folder, is_remote=is_remote):
             message = tr("{folder} is or contains the run folder.").format(
                 folder=config.export.folder
             )

@@ -9,6 +9,7 @@ from surgeon_engine.api.messages.events import ConnectionStatus
 from surgeon_engine.api.messages.files import FileEntry, FileKind, RunEntry, RunOutcome
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.app import AppState, Engine
+from surgeon_gui.state.run import Status
 from surgeon_gui.text import numbers
 
 OUTCOMES = {
@@ -80,7 +81,9 @@ def connection_problem(state: AppState) -> str:
     parts = [connection.message, computer_status(state, state.computer)]
     if connection.status is ConnectionStatus.FAILED:
         parts = [connection.message, connection.hint]
-    if state.run.status.is_busy:
+    if state.run.status is Status.CANCELLING:
+        parts.insert(1, tr("The run is cancelled once there is a connection."))
+    elif state.run.status.is_busy:
         parts.insert(1, tr("The run goes on there."))
     return " ".join(part for part in parts if part)
 

@@ -173,6 +173,10 @@ def phase(run: RunState) -> str:
     match run.status:
         case Status.IDLE:
             return ""
+        case Status.CANCELLING if run.computer:
+            return tr("Cancelling… Waiting for {computer}.").format(
+                computer=run.computer
+            )
         case Status.CANCELLING:
             return tr("Cancelling…")
         case Status.FINISHED:

@@ -32,7 +32,7 @@ FIELDS = {
     "model.gpus": FieldText(
         tr("GPUs"),
         tr(
-            "How many GPUs of this machine share the run. Each has a process with a "
+            "How many GPUs of one machine share the run. Each has a process with a "
             "whole model, which needs main memory, too."
         ),
         minimum_text=tr("All"),

@@ -49,6 +49,17 @@ _PAUSED_TEXT = _CloseText(
     tr("Cancel the run and close"),
     tr("Keep it paused"),
 )
+_CANCELLING_TEXT = _CloseText(
+    tr("A run is being cancelled"),
+    tr("The run is being cancelled on another computer. Close anyway?"),
+    tr(
+        "That computer has not confirmed it yet. If the command does not arrive, the "
+        "run goes on there, and the next start of Surgeon shows it."
+    ),
+    tr("Wait and close"),
+    tr("Close now"),
+    tr("Stay open"),
+)
 _SAVE_TEXT = _CloseText(
     tr("The model is being saved"),
     tr("The pruned model is being saved in another format. Close anyway?"),
@@ -184,7 +195,9 @@ class CloseQuestion(QObject):
 
 
 def _is_active(task: RequestKind | None, state: AppState) -> bool:
-    if state.computer and task in (None, RequestKind.SAVE):
+    if state.computer and task is None:
+        return state.run.status is Status.CANCELLING  # otherwise it goes on there
+    if state.computer and task is RequestKind.SAVE:
         return False  # it goes on there
     if task is None:
         return state.run.status.is_busy
@@ -210,8 +223,11 @@ def _close_text(
     text = _CLOSE_TEXTS[task]
     if task is None and state.run.status in (Status.PAUSING, Status.PAUSED):
         text = _PAUSED_TEXT
+    is_elsewhere = task is None and bool(state.computer)
+    if is_elsewhere:
+        text = _CANCELLING_TEXT
     notes = [text.explanation]
-    if task is None:
+    if task is None and not is_elsewhere:
         notes.append(_progress_note(state.run))
     if task is not RequestKind.DOWNLOAD and state.download.is_open:
         notes.append(tr("The current download can be resumed later."))

@@ -2,17 +2,20 @@
 
     python -m tests.helpers.fake_remote [OPTIONS...] serve --detached
 
-The options are those of the fake engine, and --idle, --takeover: seconds.
+The options are those of the fake engine, the times of the keeper in seconds, such as
+--idle, and --max-bytes of its lines.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import shlex
 import sys
 from pathlib import Path
 
 from surgeon_engine.detached.keeper import Times, keep
+from surgeon_engine.detached.lines import MAX_BYTES
 from surgeon_engine.detached.relay import run_relay
 
 # The arguments after these are: --, the host, the command.
@@ -38,13 +41,15 @@ def main(arguments: list[str]) -> int:
     """Relay, or keep a fake engine."""
     if arguments[-2:] == ["serve", "--detached"]:
         return run_relay((sys.executable, "-m", MODULE, *arguments[:-2], "keeper"))
-    options, times = arguments[:-1], Times()
-    for name in ("idle", "takeover", "ping", "pong"):
-        if f"--{name}" in options:
-            index = options.index(f"--{name}")
-            times = times._replace(**{name: float(options[index + 1])})
-            del options[index : index + 2]
-    keep((sys.executable, "-m", "tests.helpers.fake_engine", *options), times)
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    for name, seconds in Times()._asdict().items():
+        parser.add_argument(f"--{name}", type=float, default=seconds)
+    parser.add_argument("--max-bytes", type=int, default=MAX_BYTES)
+    own, options = parser.parse_known_args(arguments[:-1])
+    engine = (sys.executable, "-m", "tests.helpers.fake_engine", *options)
+    times = vars(own)
+    max_bytes = times.pop("max_bytes")
+    keep(engine, Times(**times), max_bytes)
     return 0
 
 

@@ -14,6 +14,7 @@ from surgeon_engine.api.client import EngineProcess, EngineThreadClient
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_gui.base.settings import Settings
+from surgeon_gui.controllers.computers import client_of
 from surgeon_gui.controllers.diagnosis import Diagnosis
 from surgeon_gui.controllers.engine_thread import EngineThread
 from surgeon_gui.window.main_window import MainWindow
@@ -53,8 +54,19 @@ def fake_process(*options):
 def open_window(runs, *options, cancel_timeout_s=5.0, settings=None):
     """Open a window with a running fake engine."""
     engine = EngineThread(fake_client(*options), cancel_timeout_s)
+    return _opened(engine, settings or Settings(), runs)
+
+
+def open_remote_window(runs, host, command, make_client=None):
+    """Open a window that uses another computer; `make_client`: of this one's engine."""
+    settings = Settings(computers=[f"{host}\t{command}"], computer=host)
+    engine = EngineThread(make_client or fake_client(), first=client_of(settings))
+    return _opened(engine, settings, runs)
+
+
+def _opened(engine, settings, runs):
     engine.start()
-    window = MainWindow(engine, settings or Settings(), runs)
+    window = MainWindow(engine, settings, runs)
     window.test_engine = engine
     window.resize(1280, 720)
     window.show()

@@ -10,19 +10,23 @@ import pytest
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QDialog, QLabel, QTreeWidget
 
+from surgeon_engine.api.client import EngineProcess
 from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.pruning import Method
 from surgeon_engine.api.run_folder import RunFolder
-from surgeon_gui.base.settings import Settings
-from surgeon_gui.controllers.computers import client_of
-from surgeon_gui.controllers.engine_thread import EngineThread
 from surgeon_gui.state.run import Status
-from surgeon_gui.window.main_window import MainWindow
 from tests.helpers.configs import pruning_config, surgeon_job
 from tests.helpers.fake_remote import remote_command
 from tests.helpers.loopback_ssh import NEEDS_SSHD, LoopbackSsh
 from tests.helpers.remote import kill_all, wait_until_gone
-from tests.helpers.windows import QUICK, click, close_window, find, run_of
+from tests.helpers.windows import (
+    QUICK,
+    click,
+    close_window,
+    find,
+    open_remote_window,
+    run_of,
+)
 
 LONG_MS = 280_000  # the whole engine on a slow and busy machine
 JOB = surgeon_job(
@@ -37,17 +41,12 @@ def make_remote_window(qtbot, tmp_path, monkeypatch):
     sshd = LoopbackSsh(tmp_path / "sshd")
     monkeypatch.setenv("PATH", f"{sshd.bin}:{os.environ['PATH']}")
     command = remote_command(tmp_path / "there", module="surgeon_engine")
-    settings = Settings(computers=[f"loopback\t{command}"], computer="loopback")
     windows = []
 
     def make():
-        engine = EngineThread(first=client_of(settings))
-        engine.start()
-        window = MainWindow(engine, settings, tmp_path / "runs")
-        window.test_engine = engine
-        window.show()
-        windows.append(window)
-        return window
+        runs = tmp_path / "runs"
+        windows.append(open_remote_window(runs, "loopback", command, EngineProcess))
+        return windows[-1]
 
     yield make
     for window in windows:

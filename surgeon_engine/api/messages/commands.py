@@ -137,6 +137,8 @@ class Cancel(_Command, frozen=True):
     """Stop at the next safe point without an export."""
 
 
+AT_ONCE = (DownloadModel, SearchHub, ListFiles, ListRuns)  # others one at a time
+
 Command = (
     InspectModel
     | DownloadModel

@@ -8,7 +8,8 @@
 
 Each is a line of JSON. The keeper numbers the lines that follow `Attached`, except
 `Ping`, and the client its commands. So after a lost connection both send what the other
-has not received, and nothing twice.
+has not received, and nothing twice. A line `Skipped` stands for several that the keeper
+no longer has, because later ones replace them.
 """
 
 from __future__ import annotations
@@ -61,6 +62,8 @@ class Attach(msgspec.Struct, frozen=True, tag=True):
 
 class Pong(msgspec.Struct, frozen=True, tag=True):
     """The response to `Ping`."""
+
+    received: int = 0  # lines of the session
 
 
 class Leave(msgspec.Struct, frozen=True, tag=True):

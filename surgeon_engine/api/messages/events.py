@@ -99,6 +99,12 @@ class Ping(msgspec.Struct, frozen=True, tag=True):
     """The keeper asks a client to respond with `Pong`."""
 
 
+class Skipped(msgspec.Struct, frozen=True, tag=True):
+    """Lines of a detached engine that later ones replace are left out here."""
+
+    lines: int
+
+
 class Refused(msgspec.Struct, frozen=True, tag=True):
     """The keeper does not accept a client."""
 
@@ -147,6 +153,7 @@ Event = (
     EngineReady
     | Attached
     | Ping
+    | Skipped
     | Refused
     | EngineEnded
     | ConnectionChanged

@@ -147,11 +147,13 @@ def save_problem(state: AppState) -> str:
 
 def save_destination(state: AppState) -> PurePath:
     """Return the folder to save the result to."""
-    config = state.save_config
-    default = file_formats.default_folder(state.run.folder, config.format)
-    if state.computer:
-        return PurePosixPath(config.folder or default)
-    return paths.expanded(config.folder or default)
+    folder, run_folder = state.save_config.folder, state.run.folder
+    if state.computer:  # which has no paths of Windows, as this one may
+        there = PurePosixPath(run_folder)
+        default = file_formats.default_folder(there, state.save_config.format)
+        return PurePosixPath(folder) if folder else default
+    here = file_formats.default_folder(Path(run_folder), state.save_config.format)
+    return paths.expanded(folder or str(here))
 
 
 def measure_obstacle(state: AppState) -> str:
@@ -202,10 +204,14 @@ def place_obstacle(state: AppState) -> str:
     )
 
 
-def is_in_export_folder(config: RunConfig, folder: PurePath) -> bool:
+def is_in_export_folder(
+    config: RunConfig, folder: PurePath, *, is_remote: bool = False
+) -> bool:
     """Return True if `folder` is the destination of the export or is inside it."""
     if not config.export.folder:
         return False
+    if is_remote:
+        return folder.is_relative_to(PurePosixPath(config.export.folder))
     destination = paths.expanded(config.export.folder)
     return paths.expanded(str(folder)).is_relative_to(destination)
 

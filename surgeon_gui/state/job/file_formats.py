@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any
 
 from surgeon_engine.api.config.export import (
@@ -138,7 +138,7 @@ def format_problem(config: RunConfig, model: ModelSummary | None) -> str:
     )
 
 
-def default_folder(run_folder: str, file_format: Format) -> str:
+def default_folder(run_folder: PurePath, file_format: Format) -> PurePath:
     """Return the folder for a result unless the user chooses another."""
     name = "transformers" if file_format is Format.AUTOMATIC else file_format.value
-    return str(Path(run_folder) / name)
+    return run_folder / name

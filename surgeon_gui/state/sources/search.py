@@ -28,7 +28,7 @@ COLUMNS = (
     tr("License"),
     tr("Downloads"),
     tr("Access"),
-    tr("This machine"),
+    tr("Resources"),
 )
 NUMBERS = (1, 2, 4)  # the columns with numbers
 

@@ -128,14 +128,16 @@ def sample_obstacle(*, is_busy: bool) -> str:
     return "" if is_busy or smollm2() else download_obstacle()
 
 
-def download_title(download: Download, source: str) -> str:
-    """Return the title of the download card."""
+def download_title(download: Download, source: str, computer: str = "") -> str:
+    """Return the title of the download card; `computer`: of the engine."""
     name = source_name(download.source if download.is_open else source)
     if download.is_open:
         return tr("Downloading {name}").format(name=name)
     if download.source == source and download.error is not None:
         return tr("{name} could not be downloaded").format(name=name)
-    return tr("{name} is not on this computer").format(name=name)
+    return tr("{name} is not on {computer}").format(
+        name=name, computer=computer or tr("this computer")
+    )
 
 
 def download_line(download: Download, source: str) -> str:

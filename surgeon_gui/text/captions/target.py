@@ -36,8 +36,8 @@ CAPTIONS = {
     "fit_button": Caption(
         tr("Use settings that fit"),
         tr(
-            "Change as few settings as needed for the run to fit on this machine, "
-            "starting with batch, number formats and windows."
+            "Change as few settings as needed for the run to fit, starting with "
+            "batch, number formats and windows."
         ),
     ),
     # menus

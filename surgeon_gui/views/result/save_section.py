@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from pathlib import PurePath
 
 from PySide6.QtCore import Slot
 from PySide6.QtWidgets import QVBoxLayout, QWidget
@@ -123,7 +124,7 @@ class SaveSection(QWidget):
         self._unavailable.setVisible(bool(unavailable_note))
         self._folder.show_value(state.save_config.folder)
         inside = file_formats.default_folder(
-            tr("the run folder"), state.save_config.format
+            PurePath(tr("the run folder")), state.save_config.format
         )
         self._folder.setPlaceholderText(tr("In {inside}").format(inside=inside))
         request = state.request(RequestKind.SAVE)
@@ -150,8 +151,9 @@ class SaveSection(QWidget):
 
     @Slot()
     def _on_save_clicked(self) -> None:
-        destination = str(checks.save_destination(self._session.state))
-        if paths.is_occupied(destination):
+        state = self._session.state
+        destination = str(checks.save_destination(state))
+        if not state.computer and paths.is_occupied(destination):
             on_yes = partial(self._on_consent, destination)
             self._question.ask(destination, on_yes, self._ask_for_folder)
         else:

@@ -67,7 +67,7 @@ class DownloadCard(QWidget):
         if not download.is_open and not is_due:
             return
         is_own = download.source == source
-        self._title.setText(download_title(download, source))
+        self._title.setText(download_title(download, source, state.computer))
         self._line.setText(download_line(download, source))
         self._bar.setVisible(download.is_open or (is_own and download.can_resume))
         is_known = download.is_planned or not download.is_open

@@ -23,8 +23,6 @@ from surgeon_gui.widgets.controls import (
 )
 from surgeon_gui.widgets.light_badge import LightBadge
 
-_WAITING = tr("The engine is checking the resources of this machine.")
-
 
 class PlanCard(QFrame):
     """A row with a light for each resource, and a button that makes the run fit."""
@@ -107,7 +105,13 @@ def _waiting_text(state: AppState) -> str:
     """Return for what the plan waits; empty if for nothing."""
     if is_model_due(state) and wait_note(state):
         return reading_obstacle(state)
-    return _WAITING if state.machine is None else ""
+    if state.machine is not None:
+        return ""
+    if state.computer:
+        return tr("The engine is checking the resources of {computer}.").format(
+            computer=state.computer
+        )
+    return tr("The engine is checking the resources of this machine.")
 
 
 def _is_short(fit: ResourceCheck) -> bool:

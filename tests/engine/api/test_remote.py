@@ -16,12 +16,15 @@ from surgeon_engine.api.config.pruning import Method
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.json_process import ProcessExit
 from surgeon_engine.api.messages.commands import Cancel, ListFiles, ListRuns, StartRun
+from surgeon_engine.api.messages.connection import Pong
 from surgeon_engine.api.messages.events import (
     Attached,
     Cancelled,
     ConnectionStatus,
     EngineReady,
     Envelope,
+    Ping,
+    Skipped,
 )
 from surgeon_engine.api.messages.files import FileKind, FilesListed, RunsListed
 from surgeon_engine.api.messages.run import RunFinished, ShotFinished, StageStarted
@@ -125,6 +128,20 @@ def test_other_program_is_not_taken_for_an_engine():
     engine = RemoteEngine(Computer("here", "echo '{}' #"), LOCAL_SSH)
     assert "is not Surgeon" in status_until(engine, ConnectionStatus.FAILED).message
     engine.kill()
+
+
+def test_lines_that_were_left_out_count_as_received(tmp_path):
+    ours = version("surgeon")
+    attached = Attached("s", ours, "there", "/home/me", "/runs", 7, False, 0, None, 0.0)
+    events = (attached, Skipped(30), EngineReady({}, "", 0), Ping())
+    lines = [msgspec.json.encode(Envelope("", 1.0, each)).decode() for each in events]
+    output = shlex.quote(str(tmp_path / "sent"))
+    command = f"printf '%s\\n' {shlex.join(lines)}; head -n 2 > {output} #"
+    engine = RemoteEngine(Computer("here", command), LOCAL_SSH, (60.0,))
+    status_until(engine, ConnectionStatus.LOST)
+    engine.kill()
+    sent = (tmp_path / "sent").read_text().splitlines()
+    assert msgspec.json.decode(sent[-1], type=Pong) == Pong(received=7 + 30 + 1)
 
 
 def test_line_that_a_lost_connection_cuts_off_is_no_reason_to_give_up():

@@ -72,6 +72,18 @@ def test_each_value_is_a_run_of_its_own(sweep, tmp_path):
     assert f"{many.evaluation.perplexity:.2f}" in table
 
 
+def test_sweep_below_torchrun_is_refused_once(sweep, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    code, _, error = sweep("pruning.sparsity=0.2,0.4")
+    assert code == 1
+    assert "does not work below torchrun" in error
+    assert "without torchrun" in error
+    monkeypatch.setenv("RANK", "1")
+    assert sweep("pruning.sparsity=0.2,0.4") == (0, "", "")
+    assert not (tmp_path / "runs").exists()
+
+
 def test_runs_of_a_sweep_measure_the_original_once(sweep, tmp_path):
     gates = ("pruning.method=first_order", "pruning.structure=rows")
     code, out, _ = sweep("pruning.sparsity=0.2,0.4", *gates)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import threading
 import time
 from dataclasses import replace
+from random import Random
 
 import msgspec
 import pytest
 
 from surgeon_engine.api import ssh
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
+from surgeon_engine.api.decoding import json_decoder
 from surgeon_engine.api.messages.commands import (
     Cancel,
     InspectModel,
@@ -21,29 +24,36 @@ from surgeon_engine.api.messages.commands import (
     ResumeRun,
     StartRun,
 )
-from surgeon_engine.api.messages.connection import Leave
+from surgeon_engine.api.messages.connection import Attach, Leave
 from surgeon_engine.api.messages.events import (
     Attached,
     Cancelled,
     ConnectionStatus,
     EngineReady,
     Envelope,
+    Level,
+    Logged,
+    Skipped,
 )
 from surgeon_engine.api.messages.run import (
+    MemorySampled,
     Paused,
+    Progressed,
     RunFinished,
     RunResumed,
     RunStarted,
     ShotFinished,
+    Stage,
     StageStarted,
 )
 from surgeon_engine.api.messages.sources import ModelInspected
 from surgeon_engine.api.remote import RemoteEngine
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.api.ssh import Computer
-from surgeon_engine.detached.keeper import Keeper, _Connection
+from surgeon_engine.detached.keeper import Keeper, Times, _Connection, _Line
 from surgeon_engine.detached.lines import Lines
 from surgeon_engine.detached.place import Place
+from surgeon_engine.detached.shortening import count_of, shortened
 from surgeon_engine.runtime.folders import list_files
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import shot_finished
@@ -86,7 +96,7 @@ def cut(client):
 
 @pytest.mark.slow
 def test_run_goes_on_without_its_client_and_nothing_is_lost(connect, tmp_path):
-    client = connect("--pause", "0.01")
+    client = connect("--pause", "0.01", "--max-bytes", "2000", "--ping", "0.05")
     ready = receive_until(client, EngineReady)
     assert [type(event) for event in ready][-2:] == [Attached, EngineReady]
     client.send(START)
@@ -102,6 +112,8 @@ def test_run_goes_on_without_its_client_and_nothing_is_lost(connect, tmp_path):
     assert kinds.count(ShotFinished) == QUICK.pruning.shots
     after = [type(event) for event in receive_until(client, ModelInspected)]
     assert RunStarted not in after  # no command is executed twice
+    (file,) = tmp_path.rglob("lines.jsonl")
+    assert file.read_bytes().count(b"\n") < client._received  # it was shortened
     client.close()
     wait_until_gone(tmp_path)
 
@@ -201,6 +213,26 @@ def test_crash_of_the_engine_is_reported_with_its_output(connect, tmp_path):
     wait_until_gone(tmp_path)
 
 
+@pytest.mark.slow
+def test_engine_that_ignores_a_cancel_is_ended_there(connect, tmp_path):
+    client = connect("--mishap", "hang", "--at", "load", "--cancel", "0.2")
+    client.send(START)
+    client.send(InspectModel(run="inspect-1", model=ModelConfig()))
+    client.send(Cancel(run="inspect-1"))  # it waits for the run
+    receive_until(client, StageStarted)
+    for _ in range(10):
+        client.receive(0.05)
+    assert not client.ended
+    client.send(Cancel(run="run-1"))
+    deadline = time.monotonic() + SECONDS
+    while not client.ended:
+        client.receive(0.05)
+        assert time.monotonic() < deadline
+    assert "did not respond to Cancel" in client.exit_reason()[0]
+    client.kill()
+    wait_until_gone(tmp_path)
+
+
 @pytest.mark.thorough
 def test_keeper_without_work_ends_after_a_while(connect, tmp_path):
     client = connect("--idle", "0.3")
@@ -275,6 +307,98 @@ def test_command_of_a_connection_that_was_replaced_waits_for_the_next(
     assert not keeper._stopping.is_set()
     keeper._engine.kill()
     here.close()
+
+
+def test_client_that_reads_nothing_blocks_no_other(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    keeper = Keeper(Place(), ("cat",), Times(takeover=0.1))
+    ready = EngineReady({"long": "x" * 2_000_000}, "", 0)
+    line = msgspec.json.encode(Envelope("", 0.0, ready)) + b"\n"
+    keeper._on_line(_Line(line, Envelope("", 0.0, ready)))  # is part of `Attached`
+    pairs = [socket.socketpair() for _ in range(2)]
+    threads = []
+    for number, (here, there) in enumerate(pairs):
+        here.settimeout(10.0)
+        here.sendall(msgspec.json.encode(Attach(f"client-{number}")) + b"\n")
+        task = (_Connection(there),)
+        threads.append(threading.Thread(target=keeper._talk, args=task, daemon=True))
+        threads[-1].start()
+        assert here.recv(1) == b"{"  # the rest of the line is not read
+    keeper.stop()
+    keeper._engine.kill()
+    for here, _ in pairs:
+        here.close()
+    for thread in threads:
+        thread.join()
+
+
+def progress(done, stage=Stage.UPDATE, run="run"):
+    return Envelope(run, 0.0, Progressed(stage, 1, done, 9))
+
+
+def sample(ram, gpu, run="run"):
+    return Envelope(run, 0.0, MemorySampled(ram, gpu, 9))
+
+
+def line_of(envelope):
+    return msgspec.json.encode(envelope) + b"\n"
+
+
+def test_shortened_lines_keep_the_end_and_the_maximum_memory_of_each_stage():
+    begun = Envelope("run", 0.0, StageStarted(Stage.UPDATE, 1))
+    logged = Envelope("run", 0.0, Logged(Level.INFO, "hello"))
+    envelopes = [
+        *(begun, progress(1), sample(5, 1), progress(2), logged, sample(3, 2)),
+        *(begun, sample(1, 1), progress(1), progress(2), progress(2, run="other")),
+    ]
+    found = shortened([line_of(each) for each in envelopes])
+    assert sum(map(count_of, found)) == len(envelopes)
+    left = [json_decoder(Envelope).decode(line) for line in found]
+    expected = [
+        *(begun, Skipped(2), progress(2), logged, sample(5, 2)),
+        *(begun, sample(1, 1), Skipped(1), progress(2), progress(2, run="other")),
+    ]
+    assert [x.event if isinstance(x.event, Skipped) else x for x in left] == expected
+    again = shortened(found)
+    assert again == found
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_lines_are_received_once_while_their_file_is_shortened(tmp_path, seed):
+    random = Random(seed)
+    lines = Lines(tmp_path / "lines", 1_000)
+    sent, received = [], []
+    number = known = 0
+    reader = lines.reader(0)
+    for shot in range(40):
+        events = [StageStarted(Stage.UPDATE, shot)]
+        events += [progress(done).event for done in range(random.randrange(20))]
+        for event in events:
+            lines.append(line_of(Envelope("run", 0.0, event))[:-1])
+        sent.append(shot)
+        for _ in range(random.randrange(30)):
+            if (line := reader.next(0.0)) is None:
+                break
+            number += count_of(line)
+            event = json_decoder(Envelope).decode(line).event
+            received += [event.shot] if isinstance(event, StageStarted) else []
+        if random.random() < 0.3:
+            known = number
+        if random.random() < 0.3:
+            lines.shorten(known)
+        if random.random() < 0.3:  # the client connects again
+            reader.close()
+            reader = lines.reader(number)
+    while (line := reader.next(0.0)) is not None:
+        number += count_of(line)
+        event = json_decoder(Envelope).decode(line).event
+        received += [event.shot] if isinstance(event, StageStarted) else []
+    assert received == sent
+    assert number == lines.count
+    lines.shorten(number)
+    assert (tmp_path / "lines").stat().st_size == 0
+    reader.close()
+    lines.close()
 
 
 def test_file_names_that_are_no_text_are_left_out(tmp_path):

@@ -39,7 +39,10 @@ from surgeon_engine.api.messages.run import (
     StageStarted,
 )
 from surgeon_engine.api.messages.sources import ModelInspected
-from surgeon_gui.controllers.engine_supervisor import MAX_FAILED_STARTS
+from surgeon_gui.controllers.engine_supervisor import (
+    MAX_FAILED_STARTS,
+    EngineSupervisor,
+)
 from surgeon_gui.controllers.engine_thread import (
     BATCH_SECONDS,
     EngineThread,
@@ -220,6 +223,42 @@ def test_cancel_ends_the_run(listen):
     recorder.thread.send(Cancel(run="run-1"))
     recorder.wait_for(Cancelled, run="run-1")
     assert len(recorder.events_of(EngineReady)) == 1
+
+
+class SlowConnection:
+    """A client of a detached engine that responds to a cancel when it is told to."""
+
+    is_detached = True
+    ended = False
+
+    def __init__(self):
+        self.sent, self.events = [], []
+
+    def send(self, command):
+        self.sent.append(command)
+
+    def receive(self, timeout):
+        return self.events.pop() if self.events else None
+
+    def kill(self):
+        raise AssertionError("the engine of another computer was killed")
+
+
+def test_cancel_on_another_computer_waits_for_its_response():
+    client = SlowConnection()
+    supervisor = EngineSupervisor(lambda: client, cancel_timeout_s=0.0)
+    supervisor.start()
+    supervisor.send(START)
+    assert supervisor.is_done  # it outlives the window
+    supervisor.send(Cancel(run="run-1"))
+    assert supervisor.receive(0.0) == []
+    assert not supervisor.is_idle
+    assert not supervisor.is_done  # until the cancel has arrived
+    cancelled = Envelope("run-1", 0.0, Cancelled())
+    client.events = [cancelled]
+    assert supervisor.receive(0.0) == [cancelled]
+    assert supervisor.is_idle
+    assert client.sent == [START, Cancel(run="run-1")]
 
 
 @pytest.mark.slow

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import PurePosixPath, PureWindowsPath
+
+import pytest
+from PySide6.QtWidgets import QLabel
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.messages.commands import StartRun
 from surgeon_engine.api.messages.events import (
@@ -20,9 +25,15 @@ from surgeon_engine.api.messages.run import RunResumed
 from surgeon_gui.state import app
 from surgeon_gui.state.app import AppState, Engine
 from surgeon_gui.state.computers import connection_problem, machine_text
-from surgeon_gui.state.job import checks
+from surgeon_gui.state.job import checks, file_formats
 from surgeon_gui.state.log_lines import log_lines
+from surgeon_gui.state.queue.state import QueueState
 from surgeon_gui.state.run import RunState, Status
+from surgeon_gui.state.sources.download import Download
+from surgeon_gui.state.sources.text import download_title
+from surgeon_gui.state.step_text import phase
+from surgeon_gui.views.steps.plan_card import PlanCard
+from surgeon_gui.window import closing
 from tests.helpers.fake_engine import shot_finished
 
 CONFIG = RunConfig(ModelConfig("/models/there"), CalibrationConfig(text="/there.txt"))
@@ -106,6 +117,52 @@ def test_lost_connection_is_explained_until_it_is_back():
     back = applied(state, changed(ConnectionStatus.CONNECTED))
     assert not connection_problem(back)
     assert back.is_connected
+
+
+def test_cancel_says_for_which_computer_it_waits():
+    run = RunState(Status.CANCELLING, "run-1", computer="me@box")
+    assert phase(run) == "Cancelling… Waiting for me@box."
+    assert phase(replace(run, computer="")) == "Cancelling…"
+    state = replace(app.with_computer(AppState(), "me@box", ""), run=run)
+    lost = changed(ConnectionStatus.LOST, message="It was lost.", attempt=1, attempts=8)
+    text = connection_problem(applied(state, lost))
+    assert "The run is cancelled once there is a connection." in text
+    assert "goes on" not in text
+
+
+@pytest.mark.parametrize(
+    ("status", "is_asked"), [(Status.RUNNING, False), (Status.CANCELLING, True)]
+)
+def test_window_does_not_close_before_a_cancel_has_arrived(status, is_asked):
+    run = RunState(status, "run-1", computer="me@box")
+    state = replace(app.with_computer(AppState(), "me@box", ""), run=run)
+    assert closing._is_active(None, state) is is_asked
+    text = closing._close_text(None, state, QueueState())
+    assert not is_asked or "has not confirmed it yet" in text.explanation
+
+
+def test_window_names_the_computer_before_its_machine_is_known(qtbot):
+    card = PlanCard()
+    qtbot.addWidget(card)
+    waiting = card.findChild(QLabel, "plan_waiting")
+    card.show_state(app.with_computer(AppState(), "me@box", ""), "")
+    assert waiting.text() == "The engine is checking the resources of me@box."
+    card.show_state(AppState(), "")
+    assert "this machine" in waiting.text()
+    title = download_title(Download(), "hf://someone/tiny", "me@box")
+    assert title == "someone/tiny is not on me@box"
+
+
+def test_paths_of_another_computer_are_those_of_posix(monkeypatch):
+    for module in (checks, file_formats):  # as on Windows
+        monkeypatch.setattr(module, "Path", PureWindowsPath, raising=False)
+    run = RunState(Status.FINISHED, "run-1", "/home/me/runs/1", computer="me@box")
+    state = replace(app.with_computer(AppState(), "me@box", ""), run=run)
+    assert str(checks.save_destination(state)) == "/home/me/runs/1/transformers"
+    config = replace(CONFIG, export=ExportConfig("/data/out"))
+    inside, outside = PurePosixPath("/data/out/run"), PurePosixPath("/data/runs/1")
+    assert checks.is_in_export_folder(config, inside, is_remote=True)
+    assert not checks.is_in_export_folder(config, outside, is_remote=True)
 
 
 def test_log_has_the_connection():

@@ -18,13 +18,9 @@ from PySide6.QtWidgets import (
 from surgeon_engine.api import remote
 from surgeon_engine.api.messages.events import ConnectionStatus
 from surgeon_engine.api.run_folder import RunFolder
-from surgeon_gui.base.settings import Settings
-from surgeon_gui.controllers.computers import client_of
-from surgeon_gui.controllers.engine_thread import EngineThread
 from surgeon_gui.state.app import Engine
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.step_text import plan_or_hint
-from surgeon_gui.window.main_window import MainWindow
 from tests.helpers.fake_remote import remote_command
 from tests.helpers.loopback_ssh import NEEDS_SSHD, LoopbackSsh
 from tests.helpers.remote import kill_all, processes, wait_until_gone
@@ -33,8 +29,8 @@ from tests.helpers.windows import (
     QUICK,
     click,
     close_window,
-    fake_client,
     find,
+    open_remote_window,
     run_of,
 )
 
@@ -68,15 +64,8 @@ def make_remote_window(make_window, tmp_path):
 
     def make(*options, host=BOX, command=""):
         command = command or remote_command(tmp_path / "there", *options)
-        settings = Settings(computers=[f"{host}\t{command}"], computer=host)
-        engine = EngineThread(fake_client(), first=client_of(settings))
-        engine.start()
-        window = MainWindow(engine, settings, tmp_path / "runs")
-        window.test_engine = engine
-        window.resize(1280, 720)
-        window.show()
-        windows.append(window)
-        return window
+        windows.append(open_remote_window(tmp_path / "runs", host, command))
+        return windows[-1]
 
     yield make
     for window in windows:
@@ -166,6 +155,23 @@ def test_window_connects_again_and_follows_the_run(
     wait_for_status(qtbot, window, Status.FINISHED)
     assert len(run_of(window).history) == QUICK.pruning.shots
     assert not bar.isVisible()
+
+
+@pytest.mark.thorough
+def test_window_waits_for_a_cancel_that_the_engine_there_ignores(
+    qtbot, fake_ssh, make_remote_window
+):
+    window = make_remote_window("--mishap", "hang", "--at", "load", "--cancel", "1")
+    load_and_wait(qtbot, window)
+    click(window, "start_button")
+    wait_for_status(qtbot, window, Status.STARTING)
+    window.session.cancel()
+    window.close()
+    assert window.isVisible()
+    assert find(window, "close_question").isVisible()
+    with qtbot.waitSignal(window.closed, timeout=LONG_MS):
+        click(window, "close_keep_button")
+    assert run_of(window).status is Status.CANCELLED
 
 
 @pytest.mark.thorough

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
+
 import pytest
 
 from surgeon_engine.api.config.export import DESCRIPTIONS, FileDtype, Format
@@ -92,4 +94,5 @@ def test_format_not_reported_by_the_engine_is_disabled():
     ("file_format", "name"), [(AUTOMATIC, "transformers"), (GGUF, "gguf")]
 )
 def test_default_folder_is_named_after_the_format(file_format, name):
-    assert file_formats.default_folder("/runs/1", file_format) == f"/runs/1/{name}"
+    folder = PurePosixPath("/runs/1")
+    assert file_formats.default_folder(folder, file_format) == folder / name
