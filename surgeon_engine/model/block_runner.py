@@ -138,7 +138,9 @@ class BlockRunner:
         ]
         hooks.append(self._blocks[-1].register_forward_hook(note))
         try:
-            self._model(windows.to(self._model.device), use_cache=False)
+            # Logits of many windows would not fit, and are not needed.
+            body = self._model.get_decoder()
+            body(input_ids=windows.to(self._model.device), use_cache=False)
         finally:
             for hook in hooks:
                 hook.remove()

@@ -19,7 +19,7 @@ from surgeon_engine.model.gguf_parsing import parsed_once
 from surgeon_engine.model.gguf_tokenizer import correct_splits, tokenizer_entries
 from surgeon_engine.model.inspect import InspectedSource
 from surgeon_engine.model.layers import PrunableLayer, find_blocks, prunable_layers
-from surgeon_engine.model.offload import OffloadedBlocks
+from surgeon_engine.model.offload import OffloadedBlocks, set_data
 from surgeon_engine.model.source import (
     UNREADABLE,
     ModelSource,
@@ -77,7 +77,7 @@ def load_original(config: ModelConfig, pruned: LoadedModel) -> LoadedModel:
     """Load the model that `config` names, from which `pruned` was made.
 
     On an accelerator its blocks are offloaded: each is needed a few times, and there is
-    seldom room for both models.
+    seldom room for both models. What both have in common besides is there once.
 
     Raises:
         ModelError: it cannot be read again.
@@ -85,7 +85,21 @@ def load_original(config: ModelConfig, pruned: LoadedModel) -> LoadedModel:
     if pruned.device.type != "cpu":
         config = replace(config, offload=Offload.ON)
     with parsed_once():
-        return _load(config, pruned.source, pruned.tokenizer, pruned.stored)
+        original = _load(config, pruned.source, pruned.tokenizer, pruned.stored)
+    _share(original, pruned)
+    return original
+
+
+def _share(original: LoadedModel, pruned: LoadedModel) -> None:
+    """Let embeddings and the like of the original be those of the pruned model."""
+    of_blocks = {id(p) for block in original.blocks for p in block.parameters()}
+    others = dict(pruned.model.named_parameters())
+    for name, parameter in original.model.named_parameters():
+        other = others.get(name)
+        if id(parameter) in of_blocks or other is None:
+            continue
+        if parameter.dtype == other.dtype and torch.equal(parameter, other):
+            set_data(parameter, other.data)
 
 
 def _load(

@@ -4,9 +4,9 @@ The model is made from its config; nothing is read or written. A run is that of 
 engine, from the evaluation of the original to recovery; loading, texts and export are
 left out, and so is the text that the model writes itself: it is given.
 
-Three things depend on numbers and are decided here: each unit loses the same share of
-its weights, each ridge fits better than the one before, and a layer adds its output to
-the residual stream if its name says so.
+Three things depend on numbers and are decided here. The second block loses nothing, and
+each unit of the others the same share of its weights. Each ridge fits better than the
+one before. A layer adds its output to the residual stream if its name says so.
 
 A run of the full size takes hours. `counted_job` makes one with a share of the windows,
 and `extrapolated` computes the counts of the whole from four such runs.
@@ -303,14 +303,21 @@ def extrapolated(
 
 
 def _even_selection(units, costs: Mapping, pruning, budget: int) -> Selection:
-    """Select the cheapest candidates of each unit, the same share of its weights."""
+    """Select the cheapest candidates of each unit, the same share of its weights.
+
+    The second block keeps all, so that the largest matrices are those of whole layers,
+    and offloaded blocks before and after it are there.
+    """
     del pruning
     of_unit = {u.measured.name: sum(x.weights for x in u.layers) for u in units}
+    blocks = {u.measured.name: u.measured.block for u in units}
     share = budget / sum(of_unit.values())
     removed, total = {}, 0
     for name, unit in costs.items():
         weights = unit.weights.cumsum(0)
         count = int((weights <= share * of_unit[name]).sum())
+        if blocks[name] == 1:
+            count = 0
         total += int(weights[count - 1]) if count else 0
         removed[name] = torch.zeros(unit.candidates, dtype=torch.bool)
         removed[name][unit.candidate[:count]] = True

@@ -63,7 +63,7 @@ def estimate(config: RunConfig, model: ModelSummary, machine: Machine) -> Estima
     )
     if on_gpu:  # a store is made beside the model
         left = max(0.0, machine.free_gpu_bytes - job.weights_on_device)
-        job = replace(job, store_on_device=DEVICE_SHARE * left)
+        job = replace(job, store_on_device=DEVICE_SHARE * left, is_on_gpu=True)
     peak = job.on_host if on_gpu else job.peak
     engine = idle + max(peak, job.loaded, job.exporting)
     # While a fresh process checks the export, the engine still holds its model.

@@ -79,6 +79,7 @@ class Footprint:
     model: ModelSummary
     # Bytes of the device that the hidden states of recovery may take.
     store_on_device: float = 0.0
+    is_on_gpu: bool = False
     free_on_host: float = math.inf  # bytes; what has no room there goes to files
 
     # what there is
@@ -200,9 +201,12 @@ class Footprint:
     @property
     def _streamed(self) -> float:
         """What the device holds of a model whose blocks are offloaded."""
-        of_blocks = self._of_blocks
-        blocks = min(_BLOCKS, self.model.blocks)
-        return self.weights - of_blocks + blocks * of_blocks / self.model.blocks
+        return self.weights - self._of_blocks + self._visiting
+
+    @property
+    def _visiting(self) -> float:
+        """The offloaded blocks that the device holds at once."""
+        return min(_BLOCKS, self.model.blocks) * self._of_blocks / self.model.blocks
 
     @property
     def _of_blocks(self) -> float:
@@ -360,7 +364,8 @@ class Footprint:
         files, if blocks are offloaded.
         """
         if self.offloads:
-            return self.weights_on_host + self.export_weights
+            held = self.weights_on_host if self.is_on_gpu else 0
+            return held + self.export_weights
         is_coupled = self.config.pruning.kind in COUPLED
         return self.weights * (2 if is_coupled else 1) + self.export_weights
 
@@ -387,9 +392,11 @@ class Footprint:
         )
         moments = self._moments(*stored)
         fixed_then = fixed + min(unrecovered, self._room(fixed))
+        # Both models share all but the blocks.
+        original = self._unmapped - (self.weights - self._of_blocks)
         recovery = (
             self._with_store(
-                fixed_then + x.device + x.host + x.has_original * self._unmapped,
+                fixed_then + x.device + x.host + x.has_original * original,
                 x.stored,
             )
             for x in self.recovery
@@ -432,7 +439,7 @@ class Footprint:
         moments = self._moments(factors, 0, recorded, again)
         recovery = (
             moment.device
-            + moment.has_original * self._streamed
+            + moment.has_original * self._visiting
             + min(moment.stored, self.store_on_device)
             for moment in self.recovery
         )

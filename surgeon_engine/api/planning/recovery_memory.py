@@ -95,11 +95,10 @@ class _RecoveryMemory:
         if any(layer.rows == hidden for layer in first):
             rows -= hidden  # the last one's is the output of the block
         outputs = self._states * rows / hidden
-        names = {layer.name for layer in job.measured}
-        fitted = [layer for layer in job.remaining if layer.name in names]
+        # A layer may keep all that it has, while others lose more.
         sums = max(
             (_SQUARES * x.columns**2 + _PRODUCTS * x.columns * x.rows) * _FLOAT
-            for x in fitted or job.model.layers
+            for x in job.measured or job.model.layers
         )
         stored = 3 * self._states + outputs
         return self._with_original(sums, self._held_out, stored)
