@@ -26,7 +26,6 @@ from typing import Any, Self
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from transformers import PreTrainedModel
 from typing_extensions import override
 
@@ -301,32 +300,39 @@ def _head_gradients(
     labels = tokens[:, 1:]
     for part in logit_parts(request.model, labels, _LOGITS_AT_ONCE):
         logits = head_logits(request.model, hidden[:, :-1][:, part])
-        predicted = logits.flatten(0, 1).float()
+        predicted = logits.detach().flatten(0, 1).float()
         _check_finite(request, tokens, predicted)
-        drawn = _labels(request, labels[:, part], predicted, numbers[:, :, part])
+        q = predicted.softmax(dim=1)
+        del predicted
+        drawn = _labels(request, labels[:, part], q, numbers[:, :, part])
         for gradient, of_draw in zip(found, drawn, strict=True):
-            loss = functional.cross_entropy(predicted, of_draw, reduction="sum")
-            (back,) = torch.autograd.grad(loss, hidden, retain_graph=True)
+            of_draw = of_draw.unsqueeze(1)
+            of_labels = q.gather(1, of_draw)
+            # The gradient of -log q by the logits is q, less 1 at the label.
+            q.scatter_(1, of_draw, of_labels - 1)
+            of_logits = q.view_as(logits).to(logits.dtype)
+            (back,) = torch.autograd.grad(logits, hidden, of_logits, retain_graph=True)
             gradient += back
+            q.scatter_(1, of_draw, of_labels)
     return found
 
 
 def _labels(
-    request: CurvatureRequest, labels: Tensor, predicted: Tensor, numbers: Tensor
+    request: CurvatureRequest, labels: Tensor, q: Tensor, numbers: Tensor
 ) -> Iterator[Tensor]:
     """Yield the labels of a part of a batch, once or for each draw.
 
     Args:
         request: says how labels are chosen.
         labels: those of the text, windows x tokens.
-        predicted: logits, tokens x vocabulary.
+        q: the model's probabilities, tokens x vocabulary.
         numbers: from 0 to 1, at which the sum of the probabilities is read: windows x
             draws x tokens, and perhaps one more.
     """
     if request.labels is Fisher.EMPIRICAL:
         yield labels.flatten()
         return
-    sums = predicted.detach().softmax(dim=1).cumsum_(dim=1)
+    sums = q.cumsum(dim=1)
     for of_draw in numbers[:, :, : labels.shape[1]].unbind(dim=1):
         places = of_draw.reshape(-1, 1) * sums[:, -1:]
         drawn = torch.searchsorted(sums, places, right=True).squeeze(1)

@@ -23,7 +23,6 @@ from transformers import PreTrainedModel
 from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.messages.run import HeldOutMeasured, Stage
 from surgeon_engine.api.saved_state import SavedTraining
-from surgeon_engine.evaluation.divergence import log_divergences
 from surgeon_engine.evaluation.fidelity import Reference
 from surgeon_engine.model.head import head_logits, last_hidden, logit_parts
 from surgeon_engine.pruning.state import PruningState
@@ -248,8 +247,11 @@ def add_gradients(
             with torch.no_grad():
                 p = head_logits(model, expected[:, :-1][:, part])
             q = head_logits(model, leaf[:, :-1][:, part])
-        log_p, log_q = (x.float().log_softmax(dim=-1) for x in (p, q))
-        (log_divergences(log_p, log_q).sum() / count).backward()
+        # The gradient of KL(p || q) by the logits of q.
+        of_logits = q.detach().float().softmax(dim=-1)
+        of_logits -= p.float().softmax(dim=-1)
+        of_logits /= count
+        q.backward(of_logits.to(q.dtype))
     assert leaf.grad is not None
     found.backward(leaf.grad)
 

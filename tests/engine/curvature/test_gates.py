@@ -153,7 +153,7 @@ def test_labels_are_drawn_as_often_as_they_are_probable():
     logits = torch.tensor([2.0, 0.0, -torch.inf, 1.0]).repeat(4000, 1)
     request = CurvatureRequest(None, (), (), WINDOWS, 1, Fisher.SAMPLED)
     numbers = torch.rand(4, 1, 1000, generator=torch.Generator().manual_seed(0))
-    (drawn,) = _labels(request, torch.zeros(4, 1000), logits, numbers)
+    (drawn,) = _labels(request, torch.zeros(4, 1000), logits.softmax(1), numbers)
     shares = torch.bincount(drawn, minlength=4) / len(drawn)
     torch.testing.assert_close(shares, logits[0].softmax(0), rtol=0, atol=0.02)
     assert shares[2] == 0

@@ -17,7 +17,9 @@ from surgeon_engine.api.config.recovery import (
 )
 from surgeon_engine.api.messages.commands import StopAndKeep
 from surgeon_engine.api.messages.run import HeldOutMeasured
+from surgeon_engine.evaluation.divergence import divergences
 from surgeon_engine.evaluation.fidelity import reference_of
+from surgeon_engine.model.head import last_hidden
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.recovery import distillation
 from surgeon_engine.recovery.distillation import distil
@@ -27,6 +29,7 @@ from surgeon_engine.runtime.run_context import RunContext
 from tests.engine.recovery.test_refit import remove_some, text
 from tests.helpers.pruning_states import make_state, silent_context, weights
 from tests.helpers.tiers import thorough_except
+from tests.helpers.tiny_models import tiny_model
 
 STRUCTURES = [Structure.NEURONS, Structure.ROWS_AND_COLUMNS, Structure.ELEMENTS]
 
@@ -112,6 +115,20 @@ def test_training_of_an_unpruned_model_changes_nothing():
     assert training.after == training.before
     after = weights(state)
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_gradient_is_that_of_the_mean_divergence():
+    original, model = (tiny_model("llama", seed=seed) for seed in (0, 1))
+    tokens = torch.randint(96, (2, 9), generator=torch.Generator().manual_seed(0))
+    model.requires_grad_(True)
+    with torch.no_grad():
+        expected = last_hidden(original, tokens)
+    # The head is that of the model for both.
+    p, q = (model.lm_head(x)[:, :-1] for x in (expected, last_hidden(model, tokens)))
+    parameter = model.model.layers[0].mlp.down_proj.weight
+    (dense,) = torch.autograd.grad(divergences(p.detach(), q).mean(), parameter)
+    distillation.add_gradients(model, tokens, expected, model.dtype)
+    torch.testing.assert_close(parameter.grad, dense.float(), rtol=1e-4, atol=1e-7)
 
 
 def test_gradient_in_parts_equals_that_of_the_whole(monkeypatch):
