@@ -15,11 +15,11 @@ from transformers import (
 
 from surgeon_engine.api.config.run import ModelConfig, Offload
 from surgeon_engine.api.errors import ModelError
+from surgeon_engine.model import offload
 from surgeon_engine.model.gguf_parsing import parsed_once
 from surgeon_engine.model.gguf_tokenizer import correct_splits, tokenizer_entries
 from surgeon_engine.model.inspect import InspectedSource
 from surgeon_engine.model.layers import PrunableLayer, find_blocks, prunable_layers
-from surgeon_engine.model.offload import OffloadedBlocks, set_data
 from surgeon_engine.model.source import (
     UNREADABLE,
     ModelSource,
@@ -99,7 +99,7 @@ def _share(original: LoadedModel, pruned: LoadedModel) -> None:
         if id(parameter) in of_blocks or other is None:
             continue
         if parameter.dtype == other.dtype and torch.equal(parameter, other):
-            set_data(parameter, other.data)
+            offload.set_data(parameter, other.data)
 
 
 def _load(
@@ -135,7 +135,7 @@ def _load(
             model.get_memory_footprint() > _HOST_SHARE * devices.free_host_memory()
         )
         in_files = device.type == "cpu" or is_short
-        OffloadedBlocks(model, blocks, device, in_files=in_files)
+        offload.OffloadedBlocks(model, blocks, device, in_files=in_files)
     else:
         model.to(device)
     layers = prunable_layers(model)

@@ -10,15 +10,19 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from surgeon_engine.api.config.pruning import Damping, Method, Structure
+from surgeon_engine.api.config.pruning import Coupling, Damping, Method, Structure
 from surgeon_engine.api.config.recovery import (
     GradientCheckpointing,
     Recovery,
     RecoveryConfig,
     TrainedWeights,
 )
-from surgeon_engine.api.config.run import ModelConfig, Offload
+from surgeon_engine.api.config.run import Device, ModelConfig, Offload
+from surgeon_engine.compaction.plan import CompactionPlan, KeptGroups
+from surgeon_engine.compaction.shrink import shrink_in_place
 from surgeon_engine.model.block_runner import BlockRunner
+from surgeon_engine.model.coupling import groups_of
+from surgeon_engine.model.layers import KeptWeights
 from surgeon_engine.model.load import load_model, load_original
 from surgeon_engine.model.offload import on_device
 from surgeon_engine.runtime import devices
@@ -126,6 +130,20 @@ def test_original_is_offloaded_beside_a_model_on_the_device(folder, gpu):
     assert torch.equal(run(original), run(pruned))
 
 
+def test_original_shares_what_is_outside_the_blocks(folder):
+    config = ModelConfig(str(folder), device=Device.CPU, offload=Offload.OFF)
+    pruned = load_model(config)
+    with torch.no_grad():
+        pruned.model.model.norm.weight.mul_(2)  # as a training does
+    shared = {
+        name
+        for one, other in [(pruned.model, load_original(config, pruned).model)]
+        for name, parameter in one.named_parameters()
+        if parameter.data_ptr() == other.get_parameter(name).data_ptr()
+    }
+    assert shared == {"model.embed_tokens.weight", "lm_head.weight"}
+
+
 def test_interrupted_forward_leaves_no_block_on_the_device(folder, gpu):
     loaded = load(folder)
 
@@ -167,6 +185,24 @@ def test_changed_weights_of_the_host_go_to_temporary_files(folder):
     assert not torch.equal(run(loaded), original)
     assert torch.equal(run(load(folder)), original)
     assert hashlib.sha256(file.read_bytes()).digest() == before
+
+
+def test_weights_of_shrunk_blocks_and_copies_of_weights_are_in_files(folder):
+    """A model of the size of the memory could not be compacted otherwise."""
+    loaded = load(folder)
+    groups = groups_of(Coupling.NEURONS, loaded.model)
+    for each in groups:
+        with on_device(loaded.blocks[each.consumer.block], changes=True):
+            each.consumer.module.weight[:, -1] = 0
+    kept = tuple(KeptGroups(x, torch.arange(x.groups - 1)) for x in groups)
+    shrink_in_place(loaded.model, CompactionPlan(kept))
+    for block in loaded.blocks:
+        down = block.mlp.down_proj.weight
+        assert down.shape[1] == groups[0].groups - 1
+        assert Path(down.untyped_storage().filename).stat().st_size >= down.nbytes
+    parameters = [p for block in loaded.blocks for p in block.parameters()]
+    copies = KeptWeights(parameters, in_files=True)
+    assert all(copy.untyped_storage().filename for _, copy in copies.values())
 
 
 def double_first(loaded):
