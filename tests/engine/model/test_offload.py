@@ -135,11 +135,11 @@ def test_original_shares_what_is_outside_the_blocks(folder):
     pruned = load_model(config)
     with torch.no_grad():
         pruned.model.model.norm.weight.mul_(2)  # as a training does
+    original = load_original(config, pruned).model
     shared = {
         name
-        for one, other in [(pruned.model, load_original(config, pruned).model)]
-        for name, parameter in one.named_parameters()
-        if parameter.data_ptr() == other.get_parameter(name).data_ptr()
+        for name, parameter in pruned.model.named_parameters()
+        if parameter.data_ptr() == original.get_parameter(name).data_ptr()
     }
     assert shared == {"model.embed_tokens.weight", "lm_head.weight"}
 
