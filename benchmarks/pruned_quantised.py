@@ -7,8 +7,8 @@ MODEL is the original of the runs, a model like Llama; RUN is the folder of a fi
 run. Each model, MODEL first, is written in each type by the program's own writer. What
 the file holds is dequantised into the model and judged on the windows of the token
 files: KL(MODEL || file) in nats per token, and the share of tokens with the same top
-token. llama.cpp (of the package xllamacpp) runs each file on a prompt of 512 tokens and
-128 tokens that it generates. Prints a table.
+token. llama.cpp (of the package xllamacpp) runs each file on a prompt of 512 tokens, or
+of what the model's context leaves, and 128 tokens that it generates. Prints a table.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import numpy as np
 import torch
 import xllamacpp
 from torch import Tensor
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.run import ModelConfig
@@ -104,7 +104,7 @@ def main() -> int:
                     f"{8 * size / numbers:.2f}",
                     f"{8 * size / parameters:.2f}",
                     *_figures(original, model, references),
-                    *_speeds(path),
+                    *_speeds(path, original.config),
                 ]
             print(f"| {' | '.join(cells)} |", flush=True)
             with torch.no_grad():
@@ -198,7 +198,7 @@ def _figures(
     yield ", ".join(f"{100 * x:.0f} %" for x in same)
 
 
-def _speeds(path: Path) -> Iterator[str]:
+def _speeds(path: Path, config: PretrainedConfig) -> Iterator[str]:
     """Yield the tokens per second of a prompt, and of generation, by llama.cpp."""
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(path)
@@ -208,10 +208,12 @@ def _speeds(path: Path) -> Iterator[str]:
     parameters.fit_params = parameters.enable_chat_template = False
     server = xllamacpp.Server(parameters)
     prompts, generated = [], []
+    length = min(PROMPT, config.max_position_embeddings - GENERATED)
     for number in range(ROUNDS):
+        tokens = [(7 * number + 31 * n) % config.vocab_size for n in range(length)]
         answer = server.handle_completions(
             {
-                "prompt": [(7 * number + 31 * n) % 40_000 + 100 for n in range(PROMPT)],
+                "prompt": tokens,
                 "n_predict": GENERATED,
                 "ignore_eos": True,
                 "cache_prompt": False,

@@ -12,7 +12,6 @@ job, writes files and exports.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
@@ -198,13 +197,13 @@ def _locked(run: RunFolder) -> AbstractContextManager[None]:
 
 @contextmanager
 def _removed_if_refused(run: RunFolder, context: RunContext) -> Iterator[None]:
-    """Remove the new folder of a run whose settings the block refuses."""
+    """Discard the new folder of a run whose settings the block refuses."""
     try:
         yield
     except _REFUSALS:
         context.log = None  # what follows is sent, but not logged
         if ranks.is_first():
-            shutil.rmtree(run.path, ignore_errors=True)
+            run.discard()
         raise
 
 

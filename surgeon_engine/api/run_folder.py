@@ -179,6 +179,16 @@ class RunFolder:
     def _unverified_path(self) -> Path:
         return self.path / "export-unverified"
 
+    def discard(self) -> None:
+        """Delete what a run writes at its start; the folder too, if nothing is left.
+
+        A name, tags and notes that the user has given stay.
+        """
+        for path in (self.config_path, self.events_path, self.process_path):
+            path.unlink(missing_ok=True)
+        with suppress(OSError):
+            self.path.rmdir()
+
     def export_path(self, config: RunConfig) -> Path:
         """Return the folder for the export of a run with `config`."""
         if not config.export.folder:

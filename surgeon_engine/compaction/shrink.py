@@ -220,12 +220,14 @@ def shrink_in_place(model: PreTrainedModel, plan: CompactionPlan) -> None:
     path, blocks = blocks_path(model), find_blocks(model)
     for each in plan.groups:
         coupled, index = each.coupled, each.coupled.consumer.block
-        before = {id(x): x for x in blocks[index].parameters()}
+        before = {id(x): x for x in blocks[index].parameters()}  # alive: ids differ
         spec, kept = _spec(coupled, model), len(each.kept)
         shrink_groups(blocks[index], spec, kept, coupled.groups, model.config)
         _fill(blocks[index], f"{path}.{index}.", tensors)
-        new = [x for x in blocks[index].parameters() if id(x) not in before]
-        adopt(blocks[index], new)
+        after = {id(x): x for x in blocks[index].parameters()}
+        new = [x for key, x in after.items() if key not in before]
+        old = [x for key, x in before.items() if key not in after]
+        adopt(blocks[index], new, old)
 
 
 def _fill(block: nn.Module, prefix: str, tensors: dict[str, TensorSlice]) -> None:

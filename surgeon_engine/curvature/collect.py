@@ -306,14 +306,14 @@ def _head_gradients(
         del predicted
         drawn = _labels(request, labels[:, part], q, numbers[:, :, part])
         for gradient, of_draw in zip(found, drawn, strict=True):
-            of_draw = of_draw.unsqueeze(1)
-            of_labels = q.gather(1, of_draw)
+            index = of_draw.unsqueeze(1)
+            of_labels = q.gather(1, index)
             # The gradient of -log q by the logits is q, less 1 at the label.
-            q.scatter_(1, of_draw, of_labels - 1)
+            q.scatter_(1, index, of_labels - 1)
             of_logits = q.view_as(logits).to(logits.dtype)
             (back,) = torch.autograd.grad(logits, hidden, of_logits, retain_graph=True)
             gradient += back
-            q.scatter_(1, of_draw, of_labels)
+            q.scatter_(1, index, of_labels)
     return found
 
 

@@ -84,6 +84,7 @@ def evaluate(
     step: Callable[[], None],
     *,
     is_original: bool = False,
+    at_once: int = 0,
 ) -> Evaluation:
     """Measure the fidelity and the perplexity of a model on each text.
 
@@ -92,13 +93,16 @@ def evaluate(
         references: the texts, and what the original computes on them.
         step: called after each batch.
         is_original: the model is the original, which need not run again.
+        at_once: windows of a batch that run at a time; 0: all.
 
     Raises:
         EvaluationError: a loss or a divergence is not finite, or the perplexity is not.
     """
     found: list[Fidelity] = []
     for name, reference in references.texts:
-        figures = compare_unchecked(model, reference, step, is_original=is_original)
+        figures = compare_unchecked(
+            model, reference, step, is_original=is_original, at_once=at_once
+        )
         _check_finite(model, reference, figures, name if found else "")
         found.append(_fidelity(figures, name))
         if len(found) == 1:

@@ -22,8 +22,13 @@ from transformers import PreTrainedModel
 from surgeon_engine.api.errors import EvaluationError
 from surgeon_engine.api.messages.run import Estimate
 from surgeon_engine.evaluation.divergence import log_divergences
-from surgeon_engine.model.head import head_logits, last_hidden, logit_parts
-from surgeon_engine.runtime import devices, ranks
+from surgeon_engine.model.head import (
+    LOGITS_AT_ONCE,
+    head_logits,
+    last_hidden,
+    logit_parts,
+)
+from surgeon_engine.runtime import ranks
 
 Step = Callable[[], None]
 
@@ -123,6 +128,7 @@ def compare_unchecked(
     step: Step,
     *,
     is_original: bool = False,
+    at_once: int = 0,
 ) -> Comparison:
     """Compare like `compare`; figures may be infinite or NaN.
 
@@ -131,12 +137,19 @@ def compare_unchecked(
         reference: the windows, and the original's hidden states.
         step: called after each batch.
         is_original: the model is the original: its hidden states are known.
+        at_once: windows of a batch that run at a time; 0: all.
     """
     count, length = reference.windows.shape
     nothing = torch.empty(0, length - 1)
     rows: list[tuple[Tensor, ...]] = [(nothing, nothing, nothing)]
-    for tokens, expected in reference.batches():
-        rows.append(_figures_in_parts(model, tokens, expected, is_original))
+    at_once = min(at_once or reference.batch, reference.batch)
+    is_whole = at_once == reference.batch
+    logits = None if is_whole else LOGITS_AT_ONCE * at_once // reference.batch
+    for batch in reference.batches():
+        for tokens, expected in zip(*(x.split(at_once) for x in batch), strict=True):
+            tokens, expected = tokens.to(model.device), expected.to(model.device)
+            found = expected if is_original else last_hidden(model, tokens)
+            rows.append(_figures(model, tokens, expected, found, logits))
         step()
     of_own = map(torch.cat, zip(*rows, strict=True))
     return Comparison(*(ranks.joined(x, count) for x in of_own))
@@ -160,36 +173,17 @@ def compare_hidden(
     return Comparison(*map(torch.cat, zip(*rows, strict=True)))
 
 
-def _figures_in_parts(
-    model: PreTrainedModel, tokens: Tensor, expected: Tensor, is_original: bool
-) -> tuple[Tensor, ...]:
-    """Return the figures of a batch, half after half where memory is short.
-
-    A shot is evaluated after its weights have changed, which cannot be done again.
-    """
-    try:
-        tokens, hidden = tokens.to(model.device), expected.to(model.device)
-        found = hidden if is_original else last_hidden(model, tokens)
-        return _figures(model, tokens, hidden, found)
-    except Exception as error:
-        if len(tokens) == 1 or not devices.is_out_of_memory(error):
-            raise
-    devices.release_memory()
-    half = len(tokens) // 2
-    parts = [
-        _figures_in_parts(model, tokens[part], expected[part], is_original)
-        for part in (slice(half), slice(half, None))
-    ]
-    return tuple(map(torch.cat, zip(*parts, strict=True)))
-
-
 def _figures(
-    model: PreTrainedModel, tokens: Tensor, expected: Tensor, found: Tensor
+    model: PreTrainedModel,
+    tokens: Tensor,
+    expected: Tensor,
+    found: Tensor,
+    logits_at_once: int | None = None,
 ) -> tuple[Tensor, ...]:
     """Return the KL, the agreement and the loss of each predicted token of a batch."""
     labels = tokens[:, 1:]
     parts: list[tuple[Tensor, ...]] = []
-    for part in logit_parts(model, labels):
+    for part in logit_parts(model, labels, logits_at_once):
         p = q = _log_probabilities(model, expected[:, :-1][:, part])
         if found is not expected:
             q = _log_probabilities(model, found[:, :-1][:, part])

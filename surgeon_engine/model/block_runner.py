@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from surgeon_engine.api.errors import ModelError
+from surgeon_engine.model.layers import body_of
 from surgeon_engine.model.offload import left_on_host
 from surgeon_engine.runtime import devices
 
@@ -97,7 +98,7 @@ class BlockRunner:
         That is the last norm, and in some models a projection behind it. The first
         batches are enough.
         """
-        body, device = self._model.get_decoder(), self._model.device
+        body, device = body_of(self._model), self._model.device
         given = hidden[0]
 
         def forward(*_: Any, **__: Any) -> Any:
@@ -139,8 +140,8 @@ class BlockRunner:
         hooks.append(self._blocks[-1].register_forward_hook(note))
         try:
             # Logits of many windows would not fit, and are not needed.
-            body = self._model.get_decoder()
-            body(input_ids=windows.to(self._model.device), use_cache=False)
+            tokens = windows.to(self._model.device)
+            body_of(self._model)(input_ids=tokens, use_cache=False)
         finally:
             for hook in hooks:
                 hook.remove()

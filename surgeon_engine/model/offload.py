@@ -46,10 +46,18 @@ def on_device(
     return blocks.on_device(index, changes=changes)
 
 
-def adopt(block: nn.Module, parameters: Iterable[nn.Parameter]) -> None:
-    """Keep new weights of a block where its others are, if it is offloaded."""
+def adopt(
+    block: nn.Module, new: Iterable[nn.Parameter], old: Iterable[nn.Parameter]
+) -> None:
+    """Keep new weights of a block where its others are, if it is offloaded.
+
+    Args:
+        block: a decoder block.
+        new: of its parameters.
+        old: those in whose place they are; nothing needs them any more.
+    """
     if (found := _OF_BLOCK.get(block)) is not None:
-        found[0].adopt(parameters)
+        found[0].adopt(new, old)
 
 
 @contextmanager
@@ -124,9 +132,14 @@ class OffloadedBlocks:
         finally:
             self._leave(index)
 
-    def adopt(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Move new weights of the blocks to pinned memory or to temporary files."""
-        for parameter in parameters:
+    def adopt(
+        self, new: Iterable[nn.Parameter], old: Iterable[nn.Parameter] = ()
+    ) -> None:
+        """Move new weights to pinned memory or to temporary files; drop old ones."""
+        if self._files is not None:
+            for parameter in old:
+                self._files.drop(parameter.data)
+        for parameter in new:
             if self._files is not None:
                 set_data(parameter, self._files.keep(parameter.data))
             elif self._stream is not None:

@@ -145,26 +145,24 @@ def solution(
     row, column = ~zeros.all(dim=1), ~zeros.all(dim=0)
     if not (row.any() and column.any()):
         return torch.zeros_like(W)
-    M = _part(sums.XX, column, column)
+    is_whole = bool(row.all() and column.all())
+
+    def part(x: Tensor) -> Tensor:
+        return x if is_whole else x[row][:, column]
+
+    M = sums.XX.clone() if is_whole else sums.XX[column][:, column]
     d = ridge * float(M.diagonal().mean())
     M.diagonal().add_(d or 1.0)
-    right = _part(sums.XY.T, row, column) + d * _part(W, row, column)
-    rest = zeros[row][:, column]
+    right = part(sums.XY.T) + d * part(W)
+    rest = part(zeros)
     if rest.any():
-        begin = (W if start is None else start)[row][:, column].masked_fill(rest, 0)
-        part = _conjugate_gradients(M, right, ~rest, begin)
+        begin = part(W if start is None else start).masked_fill(rest, 0)
+        found = _conjugate_gradients(M, right, ~rest, begin)
     else:
-        part = solve(M, right.T).T
+        found = solve(M, right.T).T
     result = torch.zeros_like(W)
-    result[row.nonzero(), column.nonzero().T] = part
+    result[row.nonzero(), column.nonzero().T] = found
     return result
-
-
-def _part(x: Tensor, row: Tensor, column: Tensor) -> Tensor:
-    """Return a copy of these rows and columns; of all of them, without another one."""
-    if row.all() and column.all():
-        return x.clone()
-    return x[row][:, column]
 
 
 def _conjugate_gradients(

@@ -5,9 +5,9 @@
     M   R x C        mask of the weights that remain
 
 The layer computes with W + M * (B A), which becomes its weight at the end (Hu et al.,
-arXiv 2106.09685). Where M consists of whole rows and columns, they are left out of the
-outputs of B and the inputs of A, so that neither M nor B A is needed. Layers without
-removed weights need no M.
+arXiv 2106.09685). Where M consists of whole rows and columns, those rows of B and
+columns of A are masked, so that neither M nor B A is needed. Layers without removed
+weights need no M.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from transformers.pytorch_utils import Conv1D
 from typing_extensions import override
 
@@ -132,7 +133,10 @@ class _Remaining:
 
         def of_lines(x: Tensor) -> Tensor:
             y = layer(x)
-            update = B(A((x * self.columns).to(A.weight.dtype))) * self.rows
+            # Masks of A and B, and not of x, which the layers that read it share.
+            x = x if torch.is_autocast_enabled(x.device.type) else x.to(A.weight.dtype)
+            narrow = functional.linear(x, A.weight * self.columns)
+            update = functional.linear(narrow, B.weight * self.rows.unsqueeze(1))
             return y + update.to(y.dtype)
 
         def of_weights(x: Tensor) -> Tensor:

@@ -163,6 +163,7 @@ def release_memory() -> None:
     """Collect garbage, and return unused memory to other processes."""
     gc.collect()
     return_freed_memory()
+    return_pinned_memory()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     elif torch.backends.mps.is_available():
@@ -187,10 +188,13 @@ def empty_on_host(x: torch.Tensor, device: torch.device) -> torch.Tensor:
     return torch.empty_like(x, device="cpu")
 
 
-def release_pinned_memory(device: torch.device) -> None:
-    """Return the pinned memory of freed tensors to the system, which torch keeps."""
-    if device.type == "cuda" and hasattr(torch.accelerator, "empty_host_cache"):
-        torch.accelerator.empty_host_cache()  # since torch 2.10
+def return_pinned_memory() -> None:
+    """Return the pinned memory of freed tensors to the system, which torch keeps.
+
+    Versions of torch that have no function for it keep it until the process ends.
+    """
+    if torch.cuda.is_available() and hasattr(torch.accelerator, "empty_host_cache"):
+        torch.accelerator.empty_host_cache()
 
 
 @functools.cache

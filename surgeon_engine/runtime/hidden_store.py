@@ -63,7 +63,6 @@ class HiddenStore:
         traceback: TracebackType | None,
     ) -> None:
         self._mapped.close()
-        devices.release_pinned_memory(self._device)
 
     def keep(self, x: Tensor) -> Tensor:
         """Return a copy of a tensor that is kept where there is room."""

@@ -83,7 +83,10 @@ def _limits_above(
 
 def _limit_of(group: Path, version: _Version) -> tuple[int, int]:
     limit = int((group / version.limit).read_text())  # or "max"
-    used = int((group / version.usage).read_text())
-    statistics = (group / "memory.stat").read_text().splitlines()
+    try:
+        used = int((group / version.usage).read_text())
+        statistics = (group / "memory.stat").read_text().splitlines()
+    except (OSError, ValueError):  # not for everyone to read
+        return limit, 0
     found = dict(line.split(" ", 1) for line in statistics)
     return limit, used - sum(int(found.get(name, 0)) for name in version.pages)

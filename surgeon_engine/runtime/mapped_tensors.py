@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import weakref
 from itertools import count
@@ -43,6 +44,12 @@ class MappedTensors:
         kept = self.zeros(x.shape, x.dtype)
         kept.copy_(x)
         return kept
+
+    def drop(self, x: Tensor) -> None:
+        """Delete the file of a tensor, if it is one of these and nothing needs it."""
+        if self.holds(x):
+            with contextlib.suppress(OSError):  # Windows keeps mapped files
+                Path(str(x.untyped_storage().filename)).unlink()
 
     def holds(self, x: Tensor) -> bool:
         """Return whether a tensor is in one of the files."""

@@ -198,7 +198,9 @@ class RunContext:
     ) -> Iterator[Callable[[], None]]:
         """Announce and time a stage of `total` steps; yield a call for each step."""
         self.raise_if_cancelled()
-        devices.return_freed_memory()  # stages need blocks of other sizes
+        # Stages need blocks of other sizes.
+        devices.return_freed_memory()
+        devices.return_pinned_memory()
         self.emit(StageStarted(stage, shot))
         start_time = last = self.clock()
         done = 0

@@ -196,11 +196,20 @@ def _batches(windows: Tensor, batch: int) -> int:
 
 
 def evaluation(state: PruningState, context: RunContext, shot: int = 0) -> Evaluation:
-    """Evaluate the model as it is now, as a stage of the run."""
+    """Evaluate the model as it is now, as a stage of the run.
+
+    Where memory is short, fewer windows run at a time than the references have in a
+    batch: a shot whose weights have changed cannot be done again.
+    """
     references = state.references
     batches = sum(len(reference.hidden) for _, reference in references.texts)
-    with context.stage(Stage.EVALUATION, shot, batches) as step:
-        found = evaluate(state.loaded.model, references, step)
+
+    def work() -> Evaluation:
+        at_once = state.config.calibration.batch
+        with context.stage(Stage.EVALUATION, shot, batches) as step:
+            return evaluate(state.loaded.model, references, step, at_once=at_once)
+
+    found = with_smaller_batches(state, context, work)
     return msgspec.structs.replace(found, beginning=state.windows.beginning)
 
 

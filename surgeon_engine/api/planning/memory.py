@@ -226,7 +226,10 @@ class Footprint:
 
     @property
     def _is_converted(self) -> bool:
-        """Whether the files hold another number format; they have a header, too."""
+        """Whether the files hold another number format.
+
+        A difference of the size of a header is none.
+        """
         difference = abs(self.model.file_bytes - self.weights)
         return difference > _HEADERS * self.weights
 

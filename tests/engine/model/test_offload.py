@@ -200,6 +200,13 @@ def test_weights_of_shrunk_blocks_and_copies_of_weights_are_in_files(folder):
         down = block.mlp.down_proj.weight
         assert down.shape[1] == groups[0].groups - 1
         assert Path(down.untyped_storage().filename).stat().st_size >= down.nbytes
+    # The files of the weights in whose place they are have been deleted.
+    folder = Path(down.untyped_storage().filename).parent
+    assert len(list(folder.iterdir())) == sum(
+        p.untyped_storage().filename is not None
+        for block in loaded.blocks
+        for p in block.parameters()
+    )
     parameters = [p for block in loaded.blocks for p in block.parameters()]
     copies = KeptWeights(parameters, in_files=True)
     assert all(copy.untyped_storage().filename for _, copy in copies.values())

@@ -14,6 +14,7 @@ from surgeon_engine.api.config.pruning import Damping, Method, Schedule, Structu
 from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.planning.running_memory import heads_left
+from surgeon_engine.evaluation import fidelity
 from surgeon_engine.pruning import sparse_update
 from surgeon_engine.pruning.measure_curvature import measure, of_units
 from surgeon_engine.pruning.schedule import share_of_goal
@@ -55,6 +56,26 @@ def same(one, other) -> None:
         torch.testing.assert_close(
             layer.module.weight, twin.module.weight, rtol=0, atol=1e-3
         )
+
+
+def test_evaluation_runs_fewer_windows_at_a_time_where_memory_is_short(monkeypatch):
+    """The weights have changed by then: a failure would lose the shot."""
+    state, events = make_state(), []
+    expected = evaluation(state, silent_context())
+    run = fidelity.last_hidden
+
+    def last_hidden(model, tokens):
+        if len(tokens) > 1:
+            raise torch.OutOfMemoryError
+        return run(model, tokens)
+
+    monkeypatch.setattr(fidelity, "last_hidden", last_hidden)
+    found = evaluation(state, RunContext("run", lambda x: events.append(x.event)))
+    assert found.loss == pytest.approx(expected.loss, rel=1e-6)
+    assert found.fidelity[0].windows == 3
+    assert [x.message for x in events if isinstance(x, Logged)] == [
+        "There is not enough memory for 3 windows at a time: the run goes on with 1."
+    ]
 
 
 def evaluated(state, kept):
