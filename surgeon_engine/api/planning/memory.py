@@ -216,7 +216,18 @@ class Footprint:
     def weights_on_host(self) -> float:
         """The offloaded blocks, unless they are left in files."""
         fits = self.offloads and self.weights <= self._room()
-        return self._of_blocks if fits else 0
+        return self._pinned if fits else 0
+
+    @property
+    def _pinned(self) -> float:
+        """The blocks in memory of the host; beside a GPU it is pinned.
+
+        Torch rounds pinned memory up to a power of two.
+        """
+        if not self.is_on_gpu:
+            return self._of_blocks
+        sizes = (layer.weights * self.each for layer in self.model.layers)
+        return sum(1 << (size - 1).bit_length() for size in sizes)
 
     @property
     def loaded(self) -> float:
@@ -419,7 +430,7 @@ class Footprint:
         shot += self.choices
         fixed_then = fixed + min(self.unrecovered, self._room(fixed))
         # The blocks of the original are offloaded, in files where there is no room.
-        original = self._of_blocks if self.weights <= self._room(fixed) else 0
+        original = self._pinned if self.weights <= self._room(fixed) else 0
         recovery = (
             self._with_store(
                 fixed_then + x.host + x.has_original * original,
