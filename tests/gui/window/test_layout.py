@@ -129,7 +129,8 @@ def test_spin_box_stays_below_the_pointer_when_a_problem_appears_above(qtbot, wi
     area.ensureWidgetVisible(blocks)
     blocks.setFocus()
     settle()
-    before, scrolled = blocks.mapTo(area, QPoint()).y(), area.verticalScrollBar().value()
+    before = blocks.mapTo(area, QPoint()).y()
+    scrolled = area.verticalScrollBar().value()
     while not window.session.state.problems:
         blocks.stepUp()
         settle()
