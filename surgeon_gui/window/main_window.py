@@ -462,6 +462,7 @@ class MainWindow(QMainWindow):
         self._computers.redraw()
         self._model_page.show_openers(self._tabs.shows_tabs)
         self._empty_state.show_recent(self.settings.recent_models)
+        self._empty_state.show_computer(state.computer)
         self._live.show_run(state.shown_run, now)
         self._resources.show_run(state.shown_run, now)
         self._result.show_state(state)
