@@ -76,6 +76,7 @@ class ActionStrip(QWidget):
 
     def _lay_out(self) -> None:
         status = QHBoxLayout()
+        status.setSpacing(2 * GAP)
         status.addWidget(self._phase, 1)
         status.addWidget(self._remaining)
         self._buttons = buttons = QHBoxLayout()

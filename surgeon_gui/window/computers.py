@@ -62,6 +62,7 @@ class ComputersMenu(QObject):
         wants_file: bool,
         on_chosen: Callable[[str], None],
     ) -> None:
+        title = f"{title} ({self._session.state.computer})"
         dialog = FilesDialog(self._controller, title, wants_file, parent)
         dialog.chosen.connect(on_chosen)
         dialog.open()

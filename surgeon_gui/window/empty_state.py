@@ -6,7 +6,14 @@ from collections.abc import Sequence
 
 from PySide6.QtCore import QRectF, Qt, Signal, Slot
 from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen
-from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
 from typing_extensions import override
 
 from surgeon_gui.base.theme import GAP, MARGIN, RADIUS, theme_of
@@ -75,6 +82,18 @@ class EmptyState(QWidget):
         outer.addStretch()
         self.show_recent(())
         self.show_sample(is_busy=False)
+        self.show_computer("")
+
+    def show_computer(self, computer: str) -> None:
+        """Show where the files of a model must be; "" is this computer."""
+        kinds = tr("A folder with config.json and safetensors files, or a .gguf file.")
+        if computer:
+            self._title.setText(tr("Choose a language model"))
+            place = tr("The engine is on {computer}; the model must be there, too.")
+        else:
+            self._title.setText(tr("Drop a language model here"))
+            place = tr("Everything stays on this computer.")
+        self._explanation.setText(f"{kinds} {place.format(computer=computer)}")
 
     def show_sample(self, *, is_busy: bool) -> None:
         """Show what a click on the sample does; it may be downloading."""
@@ -123,13 +142,11 @@ class EmptyState(QWidget):
         self.source_chosen.emit(self._recent_sources[index])
 
     def _add_open_controls(self, content: QVBoxLayout) -> None:
-        title = heading(tr("Drop a language model here"))
-        title.setFont(bold(title.font(), _TITLE_SCALE))
-        title.setAlignment(Qt.AlignmentFlag.AlignHCenter)
-        explanation = tr(
-            "A folder with config.json and safetensors files, or a .gguf file. "
-            "Everything stays on this computer."
-        )
+        self._title = heading("")
+        self._title.setFont(bold(self._title.font(), _TITLE_SCALE))
+        self._title.setAlignment(Qt.AlignmentFlag.AlignHCenter)
+        self._explanation = _centred()
+        self._explanation.setObjectName("empty_explanation_label")
         folder = _tall(button("empty_folder_button"))
         gguf = _tall(button("empty_gguf_button"))
         look_up = _tall(button("empty_hub_button"))
@@ -140,8 +157,8 @@ class EmptyState(QWidget):
         hub_row.setSpacing(GAP)
         hub_row.addWidget(_tall(self._hub), 1)
         hub_row.addWidget(look_up)
-        content.addWidget(title)
-        content.addWidget(_centred(explanation))
+        content.addWidget(self._title)
+        content.addWidget(self._explanation)
         content.addLayout(_centred_row(folder, gguf))
         content.addLayout(hub_row)
 
@@ -186,7 +203,7 @@ def _tall(widget: AnyWidget) -> AnyWidget:
     return widget
 
 
-def _centred(text: str) -> QWidget:
+def _centred(text: str = "") -> QLabel:
     label = text_label(text, quiet=True)
     label.setAlignment(Qt.AlignmentFlag.AlignHCenter)
     return label

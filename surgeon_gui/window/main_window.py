@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtCore import QSize, Qt, Signal, Slot
 from PySide6.QtGui import (
     QCloseEvent,
     QDragEnterEvent,
@@ -95,6 +95,7 @@ from surgeon_gui.window.undo import UndoActions
 from surgeon_gui.window.window_log import WindowLog
 
 _SIZE = (1360, 860)
+_FRAME = QSize(8, 40)  # of the title bar and the borders
 _MIN_SIZE = (920, 500)  # half of a 4k screen at scale 2
 _LOG_PLACEMENT = DockPlacement(
     Qt.DockWidgetArea.BottomDockWidgetArea, size=150, is_shown=False
@@ -426,7 +427,7 @@ class MainWindow(QMainWindow):
         self._model_page.computers_clicked.connect(self._computers.show_dialog)
 
     def _restore(self) -> None:
-        self.resize(*_SIZE)
+        self._reset_size()
         if not self.settings.geometry.isEmpty():
             self.restoreGeometry(self.settings.geometry)
         self._docks.restore(self.settings.layout)
@@ -461,6 +462,7 @@ class MainWindow(QMainWindow):
         self._computers.redraw()
         self._model_page.show_openers(self._tabs.shows_tabs)
         self._empty_state.show_recent(self.settings.recent_models)
+        self._empty_state.show_computer(state.computer)
         self._live.show_run(state.shown_run, now)
         self._resources.show_run(state.shown_run, now)
         self._result.show_state(state)
@@ -617,7 +619,12 @@ class MainWindow(QMainWindow):
     def _on_reset_layout_triggered(self) -> None:
         self._docks.reset()
         self._reset_splitter()
-        self.resize(*_SIZE)
+        self._reset_size()
+
+    def _reset_size(self) -> None:
+        # Its buttons must not lie beyond the edge of a small screen.
+        available = self.screen().availableGeometry().size() - _FRAME
+        self.resize(QSize(*_SIZE).boundedTo(available))
 
     def _reset_splitter(self) -> None:
         self._splitter.setSizes([STEPS_WIDTH, self.width() - STEPS_WIDTH])

@@ -166,6 +166,7 @@ class ComputersDialog(QDialog):
         state = self._session.state
         self._show_computers()
         self._machine.setText(text.machine_text(state))
+        self._machine.setVisible(bool(self._machine.text()))
         show_problem(self._connection, text.connection_problem(state))
         self._again.setVisible(text.can_reconnect(state))
         is_ready = bool(state.computer) and state.engine is Engine.READY

@@ -106,8 +106,7 @@ class FilesDialog(QDialog):
             item.setTextAlignment(1, RIGHT)
             item.setData(0, _ENTRY, entry)
             self._tree.addTopLevelItem(item)
-        omitted = tr("{n} more entries are not shown.").format(n=listed.omitted)
-        self._note.setText(omitted if listed.omitted else "")
+        self._note.setText(_note(listed))
         self._show_choose()
 
     @Slot()
@@ -162,3 +161,10 @@ class FilesDialog(QDialog):
             path = text.path_of(path, entry.name)
         self.chosen.emit(path)
         self.accept()
+
+
+def _note(listed: FilesListed) -> str:
+    """Return what the list itself does not show; empty if it shows all."""
+    if listed.omitted:
+        return tr("{n} more entries are not shown.").format(n=listed.omitted)
+    return "" if listed.entries else tr("There is nothing to choose in this folder.")

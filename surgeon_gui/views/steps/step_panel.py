@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from PySide6.QtCore import Qt, QTimer, Signal, Slot
-from PySide6.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtCore import QEvent, QObject, QPoint, Qt, QTimer, Signal, Slot
+from PySide6.QtWidgets import QApplication, QFrame, QScrollArea, QVBoxLayout, QWidget
+from typing_extensions import override
 
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.state.app import AppState, Step
 from surgeon_gui.state.step_text import step_view
-from surgeon_gui.views.steps.step_card import StepCard
+from surgeon_gui.views.steps.step_card import StepCard, StepHeader
 
 STEPS_WIDTH = 384  # pixels, of a first start
 _MAX_WIDTH = 640
@@ -42,6 +43,12 @@ class StepPanel(QScrollArea):
             self._cards[step] = card
         column.addStretch()
         self.setWidget(content)
+        self._control: QWidget | None = None  # has the focus
+        self._control_y = 0  # in the content, pixels
+        content.installEventFilter(self)
+        application = QApplication.instance()
+        assert isinstance(application, QApplication)
+        application.focusChanged.connect(self._on_focus_changed)
 
     def open(self, step: Step) -> None:
         """Open the page of a step."""
@@ -62,6 +69,39 @@ class StepPanel(QScrollArea):
         """Show the state of each step in its header."""
         for step, card in self._cards.items():
             card.header.show_view(step_view(state, step))
+
+    @override
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if event.type() in {QEvent.Type.LayoutRequest, QEvent.Type.Resize}:
+            QTimer.singleShot(0, self, self._follow_control)
+        return super().eventFilter(watched, event)
+
+    @Slot()
+    def _on_focus_changed(self) -> None:
+        control = QApplication.focusWidget()
+        is_inside = control is not None and self.widget().isAncestorOf(control)
+        self._control = control if is_inside else None
+        if control is not None and is_inside:
+            self._control_y = self._y_of(control)
+
+    @Slot()
+    def _follow_control(self) -> None:
+        """Keep the control in use where it is on the screen.
+
+        Otherwise a message that appears above a spin box would move its buttons away
+        from the pointer, and the next click would change another setting.
+        """
+        control = QApplication.focusWidget()
+        if control is None or control is not self._control or not control.isVisible():
+            return
+        before, self._control_y = self._control_y, self._y_of(control)
+        bar = self.verticalScrollBar()
+        was_in_view = 0 <= before - bar.value() < self.viewport().height()
+        if was_in_view and not isinstance(control, StepHeader):
+            bar.setValue(bar.value() + self._control_y - before)
+
+    def _y_of(self, control: QWidget) -> int:
+        return control.mapTo(self.widget(), QPoint()).y()
 
     @Slot(object)
     def _on_opened(self, opened: StepCard) -> None:

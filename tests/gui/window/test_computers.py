@@ -241,6 +241,8 @@ def test_computer_is_added_and_models_are_chosen_by_path(
     machine = find(dialog, "computers_machine_label", QLabel).text()
     assert os.uname().nodename in machine
     dialog.accept()
+    explanation = find(window, "empty_explanation_label", QLabel).text()
+    assert "this computer" not in explanation
 
     (tmp_path / "models" / "tiny").mkdir(parents=True)
     (tmp_path / "models" / "tiny" / "config.json").write_text("{}")
@@ -248,6 +250,7 @@ def test_computer_is_added_and_models_are_chosen_by_path(
     files = find(window, "files_dialog", QDialog)
     path = find(files, "files_path_edit", QLineEdit)
     tree = find(files, "files_list", QTreeWidget)
+    assert window.session.state.computer in files.windowTitle()
     wait(qtbot, lambda: path.text().startswith("/"))
     path.setText(str(tmp_path / "models"))
     path.returnPressed.emit()

@@ -119,6 +119,32 @@ def test_header_of_an_opened_step_is_visible(qtbot, window):
         assert 0 <= top <= area.height() - header.height(), step
 
 
+def test_spin_box_stays_below_the_pointer_when_a_problem_appears_above(qtbot, window):
+    load_and_wait(qtbot, window)
+    window.resize(1024, 700)
+    window.open_step(Step.TARGET)
+    find(window, "pruning_advanced_button").setChecked(True)
+    settle()
+    area, blocks = find(window, "step_panel"), find(window, "pruning_dropped_blocks")
+    area.ensureWidgetVisible(blocks)
+    blocks.setFocus()
+    settle()
+    before = blocks.mapTo(area, QPoint()).y()
+    scrolled = area.verticalScrollBar().value()
+    while not window.session.state.problems:
+        blocks.stepUp()
+        settle()
+    qtbot.waitUntil(lambda: blocks.mapTo(area, QPoint()).y() == before)
+    assert area.verticalScrollBar().value() != scrolled
+
+
+def test_window_of_a_first_start_fits_on_the_screen(window):
+    find(window, "reset_layout_action", QAction).trigger()
+    available = window.screen().availableGeometry()  # 800 x 800
+    assert window.height() < available.height()
+    assert window.width() == window.minimumWidth()
+
+
 def test_no_text_is_cut_off_before_a_model_is_chosen(window):
     assert cut_texts(window) == []
 
