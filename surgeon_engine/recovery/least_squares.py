@@ -150,9 +150,11 @@ def solution(
     def part(x: Tensor) -> Tensor:
         return x if is_whole else x[row][:, column]
 
-    M = sums.XX.clone() if is_whole else sums.XX[column][:, column]
-    d = ridge * float(M.diagonal().mean())
-    M.diagonal().add_(d or 1.0)
+    M = sums.XX if is_whole else sums.XX[column][:, column]
+    diagonal = M.diagonal()
+    without_ridge = diagonal.clone()
+    d = ridge * float(diagonal.mean())
+    diagonal.add_(d or 1.0)
     right = part(sums.XY.T) + d * part(W)
     rest = part(zeros)
     if rest.any():
@@ -160,6 +162,7 @@ def solution(
         found = _conjugate_gradients(M, right, ~rest, begin)
     else:
         found = solve(M, right.T).T
+    diagonal.copy_(without_ridge)  # of the sums themselves, if M is no copy
     result = torch.zeros_like(W)
     result[row.nonzero(), column.nonzero().T] = found
     return result

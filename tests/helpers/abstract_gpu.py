@@ -66,6 +66,9 @@ FLOAT64, FLOAT32, TF32, HALF = "float64", "float32", "tf32", "bfloat16"
 
 _aten = torch.ops.aten
 _READS = {_aten.index.Tensor, _aten._unsafe_index.Tensor}
+# Operations that read or write some numbers of a table.
+_LOOKUPS = {_aten.embedding.default, _aten.gather.default, _aten.searchsorted.Tensor}
+_SCATTERS = {_aten.scatter_.src}
 _RESULT_OF = {_aten.all: True, _aten.any: False}  # with unknown numbers
 
 
@@ -365,7 +368,12 @@ class AbstractGpu(PretendedGpu):
         self.doubles += sum(x.numel() for x in doubles)
         self.count.kernels += 1
         if not flops:
-            self.count.moved += sum(x.nbytes for x in (*inputs, *outputs))
+            moved = [*inputs, *outputs]
+            if func in _LOOKUPS:
+                moved = [*inputs[1:], *outputs, *outputs]
+            elif func in _SCATTERS:
+                moved = [*inputs[1:], *inputs[1:]]
+            self.count.moved += sum(x.nbytes for x in moved)
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,7 @@ _TRIALS_LAST = 1  # more in the last shot
 _SPARSE_PASSES = 40  # over a layer, for costs and masks of its weights
 _STEPS = 30  # of the conjugate gradients of a layer
 _REFIT_PASSES = 4  # over the text, each as long as a forward
+_FLOAT = Dtype.FLOAT32  # in which a refit solves
 _RIDGES = 5  # that a refit of a layer tries, usually
 _RECONSTRUCTION_PASSES = 7
 _TRAINING_PASSES = 3.5
@@ -149,12 +150,11 @@ class _DurationModel:
     def _fits(self) -> float:
         """Return the seconds in which a refit solves for the weights of all layers."""
         names = {layer.name for layer in self._job.measured}
-        flops = sum(
-            x.columns**3 / 3 + 4 * x.rows * x.columns**2  # a solution, and its error
-            for x in self._job.remaining
-            if x.name in names
-        )
-        return _RIDGES * flops / self._factorising
+        layers = [x for x in self._job.remaining if x.name in names]
+        factors = sum(x.columns**3 / 3 for x in layers)
+        products = sum(4 * x.rows * x.columns**2 for x in layers)  # and their errors
+        seconds = factors / self._factorising + products / self._rates.products[_FLOAT]
+        return _RIDGES * seconds
 
     def _sampling(self, windows: int) -> float:
         """Return the seconds in which the original writes windows, token by token."""

@@ -54,7 +54,7 @@ from surgeon_engine.api.planning.target_size import file_dtype, goal_of
 _FLOAT = 4  # bytes
 _BYTES = {Dtype.FLOAT32: 4, Dtype.BFLOAT16: 2, Dtype.FLOAT16: 2}
 _HELD_OUT = 4  # one of so many calibration windows
-_LOGIT_COPIES = 5.25  # float32: logits, their logarithms, two gradients
+_LOGIT_COPIES = 3.25  # float32: logits, probabilities, their sums
 _EVALUATED_COPIES = 5.0  # of two models, without gradients
 _LOGITS_AT_ONCE = 2**25  # numbers, in an evaluation
 _GRADIENT_LOGITS_AT_ONCE = 2**26  # numbers, where their gradient is needed
