@@ -23,13 +23,13 @@ GIGABYTE = 1e9
 # By stage: waits of the host, GB copied either way, GB on the GPU at the peak.
 BUDGETS = {
     "baseline": (20, 0.11, 1.95),
-    "curvature": (140, 2.3, 3.0),
+    "curvature": (140, 2.3, 2.5),
     "selection": (5, 0.001, 1.75),
     "update": (0, 0.001, 2.4),
     "evaluation": (70, 0.11, 2.1),
-    "compaction": (20, 0.75, 1.6),
+    "compaction": (20, 0.75, 1.75),
     "reference": (10, 0.6, 2.3),
-    "refit": (640, 5.0, 5.0),
+    "refit": (490, 5.0, 4.5),
     "distillation": (55, 0.31, 3.05),
 }
 

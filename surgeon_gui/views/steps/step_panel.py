@@ -42,6 +42,7 @@ class StepPanel(QScrollArea):
             column.addWidget(card)
             self._cards[step] = card
         column.addStretch()
+        self._content = content
         self.setWidget(content)
         self._control: QWidget | None = None  # has the focus
         self._control_y = 0  # in the content, pixels
@@ -79,10 +80,9 @@ class StepPanel(QScrollArea):
     @Slot()
     def _on_focus_changed(self) -> None:
         control = QApplication.focusWidget()
-        is_inside = control is not None and self.widget().isAncestorOf(control)
-        self._control = control if is_inside else None
-        if control is not None and is_inside:
-            self._control_y = self._y_of(control)
+        self._control = None
+        if control is not None and self._content.isAncestorOf(control):
+            self._control, self._control_y = control, self._y_of(control)
 
     @Slot()
     def _follow_control(self) -> None:
@@ -101,7 +101,7 @@ class StepPanel(QScrollArea):
             bar.setValue(bar.value() + self._control_y - before)
 
     def _y_of(self, control: QWidget) -> int:
-        return control.mapTo(self.widget(), QPoint()).y()
+        return control.mapTo(self._content, QPoint()).y()
 
     @Slot(object)
     def _on_opened(self, opened: StepCard) -> None:
