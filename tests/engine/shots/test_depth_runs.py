@@ -70,7 +70,7 @@ def test_run_recovers_and_goes_on_after_an_interruption(tmp_path, level):
 @pytest.mark.thorough
 def test_quality_limit_takes_blocks_back(tmp_path):
     config = config_of(tmp_path, Format.MASKED, Recovery.OFF, max_divergence=1e-3)
-    with pytest.raises(PruningError, match="limit"):
+    with pytest.raises(PruningError, match="smallest step takes the KL"):
         Recorder().run(config, tmp_path / "run")
     config = config_of(tmp_path, Format.MASKED, Recovery.OFF, max_divergence=50.0)
     run = Recorder().run(config, tmp_path / "far")
