@@ -122,7 +122,7 @@ def prune(config: RunConfig, folder: Path, context: RunContext) -> None:
         _begin(run, settled.config, context)
         for message in settled.messages:
             context.emit(Logged(Level.INFO, message))
-        with _removed_if_refused(run, context):
+        with _discarded_if_refused(run, context):
             state = prepare(settled.config, context, found)
             check_format(
                 settled.config, state.original, state.loaded, state.units, context
@@ -196,7 +196,7 @@ def _locked(run: RunFolder) -> AbstractContextManager[None]:
 
 
 @contextmanager
-def _removed_if_refused(run: RunFolder, context: RunContext) -> Iterator[None]:
+def _discarded_if_refused(run: RunFolder, context: RunContext) -> Iterator[None]:
     """Discard the new folder of a run whose settings the block refuses."""
     try:
         yield

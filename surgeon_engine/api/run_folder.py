@@ -185,7 +185,8 @@ class RunFolder:
         A name, tags and notes that the user has given stay.
         """
         for path in (self.config_path, self.events_path, self.process_path):
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink()
         with suppress(OSError):
             self.path.rmdir()
 

@@ -51,7 +51,15 @@ class Trial:
         return bool(gain.mean() > error)
 
 
-def evaluate_held_out(model: PreTrainedModel, held_out: Reference) -> Trial:
-    """Compare the model as it is now with the original on held-out windows."""
-    nats = compare_unchecked(model, held_out, lambda: None).nats
+def evaluate_held_out(
+    model: PreTrainedModel, held_out: Reference, at_once: int = 0
+) -> Trial:
+    """Compare the model as it is now with the original on held-out windows.
+
+    Args:
+        model: the model.
+        held_out: the windows.
+        at_once: windows that run at a time; 0: a batch of the reference.
+    """
+    nats = compare_unchecked(model, held_out, lambda: None, at_once=at_once).nats
     return Trial(nats if bool(nats.isfinite().all()) else None)

@@ -131,9 +131,8 @@ def _load(
     model.eval()
     device, blocks = devices.choose(config.device), find_blocks(model)
     if config.offload is Offload.ON:
-        is_short = (
-            model.get_memory_footprint() > _HOST_SHARE * devices.free_host_memory()
-        )
+        size = sum(devices.size_on_host(p, device) for p in model.parameters())
+        is_short = size > _HOST_SHARE * devices.free_host_memory()
         in_files = device.type == "cpu" or is_short
         offload.OffloadedBlocks(model, blocks, device, in_files=in_files)
     else:

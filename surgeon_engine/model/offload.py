@@ -53,8 +53,8 @@ def adopt(
 
     Args:
         block: a decoder block.
-        new: of its parameters.
-        old: those in whose place they are; nothing needs them any more.
+        new: parameters of the block.
+        old: those that they replace, which the caller no longer needs.
     """
     if (found := _OF_BLOCK.get(block)) is not None:
         found[0].adopt(new, old)

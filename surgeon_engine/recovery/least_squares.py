@@ -145,24 +145,27 @@ def solution(
     row, column = ~zeros.all(dim=1), ~zeros.all(dim=0)
     if not (row.any() and column.any()):
         return torch.zeros_like(W)
-    is_whole = bool(row.all() and column.all())
+    has_all_columns = bool(column.all())
+    is_whole = has_all_columns and bool(row.all())
 
     def part(x: Tensor) -> Tensor:
         return x if is_whole else x[row][:, column]
 
-    M = sums.XX if is_whole else sums.XX[column][:, column]
+    M = sums.XX if has_all_columns else sums.XX[column][:, column]
     diagonal = M.diagonal()
     without_ridge = diagonal.clone()
     d = ridge * float(diagonal.mean())
     diagonal.add_(d or 1.0)
     right = part(sums.XY.T) + d * part(W)
     rest = part(zeros)
-    if rest.any():
-        begin = part(W if start is None else start).masked_fill(rest, 0)
-        found = _conjugate_gradients(M, right, ~rest, begin)
-    else:
-        found = solve(M, right.T).T
-    diagonal.copy_(without_ridge)  # of the sums themselves, if M is no copy
+    try:
+        if rest.any():
+            begin = part(W if start is None else start).masked_fill(rest, 0)
+            found = _conjugate_gradients(M, right, ~rest, begin)
+        else:
+            found = solve(M, right.T).T
+    finally:
+        diagonal.copy_(without_ridge)  # of the sums themselves, if M is no copy
     result = torch.zeros_like(W)
     result[row.nonzero(), column.nonzero().T] = found
     return result

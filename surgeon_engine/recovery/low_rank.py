@@ -5,7 +5,7 @@
     M   R x C        mask of the weights that remain
 
 The layer computes with W + M * (B A), which becomes its weight at the end (Hu et al.,
-arXiv 2106.09685). Where M consists of whole rows and columns, those rows of B and
+arXiv 2106.09685). Where M consists of whole rows and columns, the removed rows of B and
 columns of A are masked, so that neither M nor B A is needed. Layers without removed
 weights need no M.
 """
@@ -143,7 +143,7 @@ class _Remaining:
             update = adapter.get_delta_weight(_ADAPTER)
             W = layer.weight + self.masked(update, layer)
             W = W.T if is_transposed else W
-            return torch.nn.functional.linear(x, W, layer.bias)
+            return functional.linear(x, W, layer.bias)
 
         return of_lines if self.mask is None else of_weights
 

@@ -46,7 +46,7 @@ class MappedTensors:
         return kept
 
     def drop(self, x: Tensor) -> None:
-        """Delete the file of a tensor, if it is one of these and nothing needs it."""
+        """Delete the file of a tensor that is no longer needed, if it has one here."""
         if self.holds(x):
             with contextlib.suppress(OSError):  # Windows keeps mapped files
                 Path(str(x.untyped_storage().filename)).unlink()

@@ -43,6 +43,7 @@ from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.runtime import ranks
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.shots.selection import remove, selection
+from surgeon_engine.shots.smaller_batches import with_smaller_batches
 
 GRID = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 _START = (GRID.index(0.1), GRID.index(0.1))
@@ -96,7 +97,8 @@ def choose_damping(
     def trial_at(point: Point) -> Trial:
         context.raise_if_cancelled()
         if point not in known:
-            known[point] = tried(point)
+            work = functools.partial(tried, point)
+            known[point] = with_smaller_batches(state, context, work)
             if context.saver.is_due:
                 _save_trials(known, inputs, context)
         step()
@@ -110,7 +112,8 @@ def choose_damping(
                 remove(
                     state, inputs.factors, pruning, removed, context.raise_if_cancelled
                 )
-                return evaluate_held_out(model, inputs.held_out)
+                batch = state.config.calibration.batch
+                return evaluate_held_out(model, inputs.held_out, batch)
         except CurvatureError:
             return Trial(None)  # too little damping for these factors
 

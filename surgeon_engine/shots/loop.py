@@ -303,7 +303,12 @@ def _judged(
     if not (exceeds and _recovers(state)) or recovery_text(state) is None:
         return shot.evaluation, None
     unrecovered = state.take_snapshot()
-    recovered = _recover_and_evaluate(state, unrecovered, context, shot.shot)
+    recovered = with_smaller_batches(
+        state,
+        context,
+        lambda: _recover_and_evaluate(state, unrecovered, context, shot.shot),
+        undo=lambda: state.restore(unrecovered),
+    )
     assert recovered is not None
     recovered_shot = RecoveredShot(recovered, state.take_snapshot())
     state.restore(unrecovered)

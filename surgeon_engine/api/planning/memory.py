@@ -215,7 +215,7 @@ class Footprint:
     @property
     def weights_on_host(self) -> float:
         """The offloaded blocks, unless they are left in files."""
-        fits = self.offloads and self.weights <= self._room()
+        fits = self.offloads and self._pinned <= self._room()
         return self._pinned if fits else 0
 
     @property
@@ -226,7 +226,7 @@ class Footprint:
         """
         if not self.is_on_gpu:
             return self._of_blocks
-        sizes = (layer.weights * self.each for layer in self.model.layers)
+        sizes = (layer.rows * layer.columns * self.each for layer in self.model.layers)
         return sum(1 << (size - 1).bit_length() for size in sizes)
 
     @property
@@ -239,7 +239,7 @@ class Footprint:
     def _is_converted(self) -> bool:
         """Whether the files hold another number format.
 
-        A difference of the size of a header is none.
+        Their header makes them slightly larger than the weights.
         """
         difference = abs(self.model.file_bytes - self.weights)
         return difference > _HEADERS * self.weights
@@ -430,7 +430,7 @@ class Footprint:
         shot += self.choices
         fixed_then = fixed + min(self.unrecovered, self._room(fixed))
         # The blocks of the original are offloaded, in files where there is no room.
-        original = self._pinned if self.weights <= self._room(fixed) else 0
+        original = self._pinned if self._pinned <= self._room(fixed) else 0
         recovery = (
             self._with_store(
                 fixed_then + x.host + x.has_original * original,

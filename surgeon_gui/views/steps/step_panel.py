@@ -46,6 +46,7 @@ class StepPanel(QScrollArea):
         self.setWidget(content)
         self._control: QWidget | None = None  # has the focus
         self._control_y = 0  # in the content, pixels
+        self._position: int | None = None  # of the bar, before the content changes
         content.installEventFilter(self)
         application = QApplication.instance()
         assert isinstance(application, QApplication)
@@ -74,6 +75,8 @@ class StepPanel(QScrollArea):
     @override
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         if event.type() in {QEvent.Type.LayoutRequest, QEvent.Type.Resize}:
+            if self._position is None:
+                self._position = self.verticalScrollBar().value()
             QTimer.singleShot(0, self, self._follow_control)
         return super().eventFilter(watched, event)
 
@@ -91,14 +94,16 @@ class StepPanel(QScrollArea):
         Otherwise a message that appears above a spin box would move its buttons away
         from the pointer, and the next click would change another setting.
         """
+        position, self._position = self._position, None
         control = QApplication.focusWidget()
         if control is None or control is not self._control or not control.isVisible():
             return
         before, self._control_y = self._control_y, self._y_of(control)
-        bar = self.verticalScrollBar()
-        was_in_view = 0 <= before - bar.value() < self.viewport().height()
-        if was_in_view and not isinstance(control, StepHeader):
-            bar.setValue(bar.value() + self._control_y - before)
+        if position is None or isinstance(control, StepHeader):
+            return
+        if 0 <= before - position < self.viewport().height():
+            # The bar may have moved by itself, as the content got shorter.
+            self.verticalScrollBar().setValue(position + self._control_y - before)
 
     def _y_of(self, control: QWidget) -> int:
         return control.mapTo(self._content, QPoint()).y()

@@ -109,6 +109,21 @@ def test_conjugate_gradients_may_begin_anywhere():
     assert not found[zeros].any()
 
 
+@pytest.mark.parametrize("has_zeros", [False, True])
+def test_fit_leaves_the_sums_as_they_are(has_zeros):
+    """Layers that read the same input share the sum of inputs."""
+    generator = torch.Generator().manual_seed(0)
+    X, W = (torch.randn(n, 6, generator=generator) for n in (40, 4))
+    sums = [NormalEquations.zeros(6, 4, X.device) for _ in range(2)]
+    for each, part in zip(sums, X.split(20), strict=True):
+        each.add(part, part @ W.T)
+    before = [each.XX.clone() for each in sums]
+    zeros = torch.zeros(4, 6, dtype=torch.bool)
+    zeros[0, 1] = has_zeros
+    fit(0.5 * W, zeros, *sums)
+    assert all(torch.equal(x.XX, y) for x, y in zip(sums, before, strict=True))
+
+
 def test_fit_without_inputs_keeps_the_weight():
     dead = NormalEquations.zeros(C, R, X.device)
     found, result = fit(W, NOTHING, dead, sums_of(X, X @ W.T))

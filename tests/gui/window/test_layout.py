@@ -136,6 +136,15 @@ def test_spin_box_stays_below_the_pointer_when_a_problem_appears_above(qtbot, wi
         settle()
     qtbot.waitUntil(lambda: blocks.mapTo(area, QPoint()).y() == before)
     assert area.verticalScrollBar().value() != scrolled
+    # And when it goes, with the area at its end.
+    bar = area.verticalScrollBar()
+    bar.setValue(bar.maximum())
+    settle()
+    before = blocks.mapTo(area, QPoint()).y()
+    while window.session.state.problems:
+        blocks.stepDown()
+        settle()
+    assert blocks.mapTo(area, QPoint()).y() == before
 
 
 def test_window_of_a_first_start_fits_on_the_screen(window):
