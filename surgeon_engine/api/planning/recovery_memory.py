@@ -34,9 +34,7 @@ _GRAPH = 1.1  # numbers kept for each number that a layer of a block reads or wr
 # Bytes that the allocator takes for each byte of many middling tensors; large ones have
 # pages of their own.
 _STORED, _LARGE = 1.5, 4e6
-# Matrices of a fit: of inputs, one more where removed ones are left out of a copy, and
-# of the size of the layer.
-_SQUARES, _COPIED_SQUARES, _PRODUCTS = 3, 4, 7
+_SQUARES, _PRODUCTS = 3, 7  # matrices of a fit: of inputs, and of the size of the layer
 _LOGITS_AT_ONCE = 2**25  # numbers
 _JUDGED_COPIES, _TRAINED_COPIES = 5.0, 4.5  # of them
 STEP_WINDOWS = 2
@@ -98,12 +96,8 @@ class _RecoveryMemory:
             rows -= hidden  # the last one's is the output of the block
         outputs = self._states * rows / hidden
         # A layer may keep all that it has, while others lose more.
-        pruning = job.config.pruning
-        # Without what is removed: with a limit, recovery comes before that.
-        is_small = pruning.kind in COUPLED and not pruning.has_quality_limit
-        squares = _SQUARES if is_small else _COPIED_SQUARES
         sums = max(
-            (squares * x.columns**2 + _PRODUCTS * x.columns * x.rows) * _FLOAT
+            (_SQUARES * x.columns**2 + _PRODUCTS * x.columns * x.rows) * _FLOAT
             for x in job.measured or job.model.layers
         )
         stored = 3 * self._states + outputs
