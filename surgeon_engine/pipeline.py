@@ -78,7 +78,7 @@ from surgeon_engine.model.source import first_line
 from surgeon_engine.preflight import Preflight, check_fits, preflight
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.structures.units import units_of
-from surgeon_engine.runtime import devices, ranks
+from surgeon_engine.runtime import devices, host_memory, ranks
 from surgeon_engine.runtime.run_context import RunCancelled, RunContext
 from surgeon_engine.runtime.saver import Saver
 from surgeon_engine.runtime.versions import versions
@@ -304,7 +304,7 @@ def prepare(
     Raises:
         EngineError: something that the user can act on.
     """
-    devices.reuse_freed_memory()
+    host_memory.reuse_freed()
     with context.stage(Stage.LOAD):
         if found is None:
             loaded = load_model(config.model)

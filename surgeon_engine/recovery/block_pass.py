@@ -23,7 +23,7 @@ from surgeon_engine.recovery.least_squares import FitResult
 from surgeon_engine.recovery.reconstruction import Reconstruction, reconstruct
 from surgeon_engine.recovery.refit import refit_block, targets_of
 from surgeon_engine.recovery.weight_training import WeightTraining, masks_of, trainable
-from surgeon_engine.runtime import devices
+from surgeon_engine.runtime import host_memory
 from surgeon_engine.runtime.hidden_store import HiddenStore
 from surgeon_engine.runtime.run_context import RunContext
 
@@ -100,7 +100,7 @@ def recover_blocks(
                     seed = state.config.calibration.seed + index
                     result.reconstructions.append(reconstruct(pair, weights, seed))
                 pair.advance()
-            devices.return_freed_memory()  # the next block has other sizes
+            host_memory.return_freed()  # the next block has other sizes
             if shot == 0 and (context.saver.is_due or block is state.loaded.blocks[-1]):
                 _save(state, result, index + 1, context)
             step()

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import functools
 import gc
 import os
-import platform
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,10 +21,6 @@ from surgeon_engine.runtime import host_memory, ranks
 _STATUS = Path("/proc/self/status")
 _RESET_PEAK = Path("/proc/self/clear_refs"), "5"
 _KILOBYTE = 1024
-# Parameters of glibc's mallopt(3), and the bytes that a process may keep.
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-_KEPT_BYTES = 2**30
-_MAX_BEFORE_2_35 = 2**25  # the largest threshold that glibc accepted
 # Instructions of processors that multiply bfloat16 several times as fast as float32.
 FAST_ON_CPU = ("amx_bf16", "avx512_bf16")
 
@@ -140,29 +133,10 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def reuse_freed_memory() -> None:
-    """Let this process keep the memory of freed tensors for the next ones.
-
-    The C library of Linux returns large blocks to the system at once, and each new one
-    is cleared page by page. Logits are such blocks: this takes a third of the time of
-    an evaluation.
-    """
-    if (library := _glibc()) is not None:
-        if not library.mallopt(_MMAP_THRESHOLD, _KEPT_BYTES):
-            library.mallopt(_MMAP_THRESHOLD, _MAX_BEFORE_2_35)
-        library.mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
-
-
-def return_freed_memory() -> None:
-    """Return to the system what `reuse_freed_memory` keeps of freed tensors."""
-    if (library := _glibc()) is not None:
-        library.malloc_trim(0)
-
-
 def release_memory() -> None:
     """Collect garbage, and return unused memory to other processes."""
     gc.collect()
-    return_freed_memory()
+    host_memory.return_freed()
     return_pinned_memory()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -195,14 +169,6 @@ def return_pinned_memory() -> None:
     """
     if torch.cuda.is_available() and hasattr(torch.accelerator, "empty_host_cache"):
         torch.accelerator.empty_host_cache()
-
-
-@functools.cache
-def _glibc() -> ctypes.CDLL | None:
-    """Return the C library, if it is the one of Linux with these functions."""
-    if platform.libc_ver()[0] != "glibc":
-        return None
-    return ctypes.CDLL(None)
 
 
 def reset_peak_memory() -> None:

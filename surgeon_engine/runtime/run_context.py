@@ -20,7 +20,7 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.api.saved_state import SavedState
-from surgeon_engine.runtime import devices, ranks
+from surgeon_engine.runtime import devices, host_memory, ranks
 from surgeon_engine.runtime.kept import Kept
 from surgeon_engine.runtime.saver import Saver, Tensors
 
@@ -199,7 +199,7 @@ class RunContext:
         """Announce and time a stage of `total` steps; yield a call for each step."""
         self.raise_if_cancelled()
         # Stages need blocks of other sizes.
-        devices.return_freed_memory()
+        host_memory.return_freed()
         devices.return_pinned_memory()
         self.emit(StageStarted(stage, shot))
         start_time = last = self.clock()

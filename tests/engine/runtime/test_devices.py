@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from unittest.mock import Mock
 
 import pytest
@@ -65,31 +64,6 @@ def test_processor_with_16_bit_products_uses_them(monkeypatch, name):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {name: False})
     with devices.fast_products(x.device, x.dtype):
         assert (x @ x).dtype == torch.float32
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
-def test_freed_memory_is_reused_until_it_is_released():
-    import resource  # Unix
-
-    def new_pages() -> int:
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        torch.ones(100 * 2**20, dtype=torch.uint8)
-        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-
-    devices.reuse_freed_memory()
-    new_pages()
-    assert new_pages() < 1_000
-    devices.release_memory()
-    assert new_pages() > 20_000
-
-
-def test_older_c_library_gets_the_largest_threshold_that_it_accepts(monkeypatch):
-    library = Mock()
-    library.mallopt.side_effect = lambda name, size: int(name != -3 or size <= 2**25)
-    monkeypatch.setattr(devices, "_glibc", lambda: library)
-    devices.reuse_freed_memory()
-    calls = [call.args for call in library.mallopt.call_args_list]
-    assert calls == [(-3, 2**30), (-3, 2**25), (-1, 2**30)]
 
 
 def test_no_gpu_is_a_sentence(monkeypatch):

@@ -1,11 +1,14 @@
-"""The memory that a container or a batch job leaves to the engine."""
+"""The memory that is free for the engine, and what becomes of what it frees."""
 
 from __future__ import annotations
 
+import platform
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import psutil
 import pytest
+import torch
 
 from surgeon_engine.api.config.run import Device
 from surgeon_engine.runtime import devices, host_memory, speed_probe
@@ -84,3 +87,28 @@ def test_engine_plans_with_the_memory_of_its_group(groups):
 
     assert devices.free_memory(devices.choose(Device.CPU)) == 6 * GB
     assert speed_probe.room().ram_bytes == 8 * GB
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
+def test_freed_memory_is_reused_until_it_is_released():
+    import resource  # Unix
+
+    def new_pages() -> int:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        torch.ones(100 * 2**20, dtype=torch.uint8)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    host_memory.reuse_freed()
+    new_pages()
+    assert new_pages() < 1_000
+    devices.release_memory()
+    assert new_pages() > 20_000
+
+
+def test_older_c_library_gets_the_largest_threshold_that_it_accepts(monkeypatch):
+    library = Mock()
+    library.mallopt.side_effect = lambda name, size: int(name != -3 or size <= 2**25)
+    monkeypatch.setattr(host_memory, "_glibc", lambda: library)
+    host_memory.reuse_freed()
+    calls = [call.args for call in library.mallopt.call_args_list]
+    assert calls == [(-3, 2**30), (-3, 2**25), (-1, 2**30)]
