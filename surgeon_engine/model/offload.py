@@ -83,6 +83,20 @@ class _Visit:
     homes: list[tuple[nn.Parameter, Tensor]] = field(default_factory=list)
 
 
+@contextmanager
+def one_at_a_time(blocks: Iterable[nn.Module]) -> Iterator[None]:
+    """Copy no block ahead: where each is worked on for long, that saves no time."""
+    found = (_OF_BLOCK.get(block) for block in blocks)
+    offloaded = {blocks for blocks, _ in filter(None, found)}
+    for each in offloaded:
+        each.copies_ahead = False
+    try:
+        yield
+    finally:
+        for each in offloaded:
+            each.copies_ahead = True
+
+
 class OffloadedBlocks:
     """The decoder blocks of a model whose weights are on the host."""
 
@@ -103,6 +117,7 @@ class OffloadedBlocks:
             in_files: leave the weights in files, and do not copy them to pinned memory.
         """
         self.are_read = True  # by the forwards of the blocks
+        self.copies_ahead = True
         self._blocks, self._device = tuple(blocks), device
         self._visits = [_Visit() for _ in blocks]
         self._pending: dict[int, _Copies] = {}
@@ -193,6 +208,8 @@ class OffloadedBlocks:
         self._latest = index
         following = index + step
         self._pending.clear()  # a wrong guess
+        if not self.copies_ahead:
+            return
         is_there = following in range(len(self._blocks))
         if abs(step) == 1 and is_there and not self._visits[following].depth:
             block = self._blocks[following]

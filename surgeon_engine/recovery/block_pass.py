@@ -15,7 +15,7 @@ from torch import Tensor
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.saved_state import SavedBlocks
 from surgeon_engine.model.load import LoadedModel
-from surgeon_engine.model.offload import on_device
+from surgeon_engine.model.offload import on_device, one_at_a_time
 from surgeon_engine.model.saved_weights import load_weights, weights_of
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.recovery.block_pair import BlockPair, RecoveryText
@@ -78,7 +78,11 @@ def recover_blocks(
     reconstructs = state.config.recovery.reconstructs
     stage = Stage.RECONSTRUCTION if reconstructs else Stage.REFIT
     result, done = (BlockPass(), 0) if shot else _resumed(state, context)
-    with context.stage(stage, shot, len(original.blocks)) as step:
+    blocks = (*original.blocks, *state.loaded.blocks)
+    with (
+        context.stage(stage, shot, len(original.blocks)) as step,
+        one_at_a_time(blocks),
+    ):
         pair = BlockPair(original, state.loaded, batches, store, context)
         for index, block in enumerate(state.loaded.blocks):
             if index < done:

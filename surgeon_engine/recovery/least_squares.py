@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from surgeon_engine.api.planning.recovery_memory import SUMS_ON_HOST
 from surgeon_engine.runtime import devices, ranks
 from surgeon_engine.runtime.linalg import solve
 
@@ -65,6 +66,20 @@ class NormalEquations:
         self._squares.append(Y.square().sum())
 
     @staticmethod
+    def move_to_host(each: Sequence[NormalEquations]) -> None:
+        """Move sums of inputs to the host that would take a large part of a GPU.
+
+        They come back while an error is computed.
+
+        Args:
+            each: sums of layers that share that of their inputs.
+        """
+        if each[0].XX.nbytes >= SUMS_ON_HOST:
+            host = each[0].XX.cpu()
+            for sums in each:
+                sums.XX = host
+
+    @staticmethod
     def add_up(each: Sequence[NormalEquations]) -> None:
         """Add the sums of all ranks."""
         if ranks.size() == 1:
@@ -82,7 +97,9 @@ class NormalEquations:
 
     def error(self, W: Tensor) -> float:
         """Return the squared error |X W' - Y|^2 relative to |Y|^2."""
-        explained = 2 * (self.XY.T * W).sum() - (W @ self.XX * W).sum()
+        XX = self.XX.to(W.device)
+        explained = 2 * (self.XY.T * W).sum() - (W @ XX * W).sum()
+        del XX
         # The device is waited for once, and not for each batch.
         *squares, explained = torch.stack([*self._squares, explained]).tolist()
         YY = functools.reduce(operator.add, squares, 0.0)  # `sum` rounds otherwise

@@ -260,6 +260,7 @@ class _BlockRefit:
                     else:
                         found.add_targets(X, Y)
         NormalEquations.add_up([each for pair in sums.values() for each in pair])
+        NormalEquations.move_to_host([held_out for _, held_out in sums.values()])
         return sums
 
     def _expected_rows(self, of: Target, number: int, device: torch.device) -> Tensor:

@@ -209,6 +209,13 @@ class Footprint:
         return min(_BLOCKS, self.model.blocks) * self._of_blocks / self.model.blocks
 
     @property
+    def _ahead(self) -> float:
+        """Those of them, of both models, that are copied ahead."""
+        if self.model.blocks < _BLOCKS:
+            return 0
+        return (1 + self.offloads) * self._of_blocks / self.model.blocks
+
+    @property
     def _of_blocks(self) -> float:
         return self.model.prunable * self.each
 
@@ -454,6 +461,7 @@ class Footprint:
         recovery = (
             moment.device
             + moment.has_original * self._visiting
+            - (not moment.copies_ahead) * self._ahead
             + min(moment.stored, self.store_on_device)
             for moment in self.recovery
         )

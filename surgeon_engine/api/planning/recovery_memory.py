@@ -15,7 +15,7 @@ States and outputs are in a store, which uses the device, the host or files
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from surgeon_engine.api.config.pruning import COUPLED, SPARSE
@@ -35,6 +35,7 @@ _GRAPH = 1.1  # numbers kept for each number that a layer of a block reads or wr
 # pages of their own.
 _STORED, _LARGE = 1.5, 4e6
 _SQUARES, _PRODUCTS = 3, 7  # matrices of a fit: of inputs, and of the size of the layer
+SUMS_ON_HOST = 2**30  # bytes: larger sums of held-out inputs are on the host
 _LOGITS_AT_ONCE = 2**25  # numbers
 _JUDGED_COPIES, _TRAINED_COPIES = 5.0, 4.5  # of them
 STEP_WINDOWS = 2
@@ -49,6 +50,7 @@ class RecoveryMoment:
     host: float
     stored: float
     has_original: bool = False  # beside the pruned model
+    copies_ahead: bool = True  # of offloaded blocks
 
 
 def recovery_moments(job: Footprint) -> tuple[RecoveryMoment, ...]:
@@ -96,12 +98,10 @@ class _RecoveryMemory:
             rows -= hidden  # the last one's is the output of the block
         outputs = self._states * rows / hidden
         # A layer may keep all that it has, while others lose more.
-        sums = max(
-            (_SQUARES * x.columns**2 + _PRODUCTS * x.columns * x.rows) * _FLOAT
-            for x in job.measured or job.model.layers
-        )
+        sums, on_host = max(map(_fit, job.measured or job.model.layers))
         stored = 3 * self._states + outputs
-        return self._with_original(sums, self._held_out, stored)
+        moment = self._with_original(sums, self._held_out + on_host, stored)
+        return replace(moment, copies_ahead=False)
 
     def _judgement(self) -> RecoveryMoment:
         tokens = self._job.tokens(self._job.recovery_windows)
@@ -184,3 +184,11 @@ class _RecoveryMemory:
     def _logits(self, tokens: int) -> float:
         numbers = tokens * self._job.model.vocabulary
         return min(numbers, _LOGITS_AT_ONCE) * _FLOAT
+
+
+def _fit(layer: LayerSummary) -> tuple[float, float]:
+    """Return the bytes to fit a layer, and those of its sums that are on the host."""
+    square = layer.columns**2 * _FLOAT
+    products = _PRODUCTS * layer.columns * layer.rows * _FLOAT
+    on_host = square if square >= SUMS_ON_HOST else 0
+    return _SQUARES * square + products - on_host, on_host

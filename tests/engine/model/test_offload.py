@@ -24,7 +24,7 @@ from surgeon_engine.model.block_runner import BlockRunner
 from surgeon_engine.model.coupling import groups_of
 from surgeon_engine.model.layers import KeptWeights
 from surgeon_engine.model.load import load_model, load_original
-from surgeon_engine.model.offload import on_device
+from surgeon_engine.model.offload import on_device, one_at_a_time
 from surgeon_engine.runtime import devices
 from tests.helpers.pretended_gpu import GPU, pretended_gpu
 from tests.helpers.runs import Recorder, job
@@ -81,6 +81,15 @@ def test_blocks_may_come_backwards(folder, gpu):
             assert {p.device for p in block.parameters()} == {GPU}
         assert {p.device.type for p in block.parameters()} == {"cpu"}
     assert gpu.copied["to GPU"] == bytes_of(loaded.blocks)
+
+
+def test_no_block_is_copied_ahead_where_each_is_worked_on_for_long(folder, gpu):
+    loaded = load(folder)
+    with one_at_a_time(loaded.blocks):
+        for block in loaded.blocks:
+            before = gpu.live
+            with on_device(block):
+                assert gpu.live - before == bytes_of([block])
 
 
 def test_change_comes_back_to_the_host(folder, gpu):

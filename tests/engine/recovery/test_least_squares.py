@@ -7,6 +7,7 @@ import torch
 
 from surgeon_engine.recovery import least_squares
 from surgeon_engine.recovery.least_squares import NormalEquations, fit, solution
+from tests.helpers.pretended_gpu import GPU, pretended_gpu
 
 R, C, N = 5, 8, 60
 
@@ -122,6 +123,25 @@ def test_fit_leaves_the_sums_as_they_are(has_zeros):
     zeros[0, 1] = has_zeros
     fit(0.5 * W, zeros, *sums)
     assert all(torch.equal(x.XX, y) for x, y in zip(sums, before, strict=True))
+
+
+def test_large_sums_of_held_out_inputs_are_on_the_host(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    X, W = (torch.randn(n, 6, generator=generator) for n in (40, 4))
+    with pretended_gpu() as gpu:
+        sums = [NormalEquations.zeros(6, 4, GPU) for _ in range(2)]
+        for each, part in zip(sums, X.to(GPU).split(20), strict=True):
+            each.add(part, part @ W.to(GPU).T)
+        other = sums[1].with_same_inputs(4)
+        expected = sums[1].error(0.5 * W.to(GPU))
+        NormalEquations.move_to_host([sums[1], other])
+        assert sums[1].XX.device == GPU  # it is small
+        monkeypatch.setattr(least_squares, "SUMS_ON_HOST", 4 * 6 * 6)
+        live = gpu.live
+        NormalEquations.move_to_host([sums[1], other])
+        assert gpu.live == live - 4 * 6 * 6
+        assert other.XX is sums[1].XX
+        assert sums[1].error(0.5 * W.to(GPU)) == expected
 
 
 def test_fit_without_inputs_keeps_the_weight():
