@@ -210,7 +210,7 @@ class Footprint:
 
     @property
     def _ahead(self) -> float:
-        """Those of them, of both models, that are copied ahead."""
+        """The offloaded blocks of both models that are copied ahead."""
         if self.model.blocks < _BLOCKS:
             return 0
         return (1 + self.offloads) * self._of_blocks / self.model.blocks
