@@ -60,18 +60,28 @@ def adopt(
         found[0].adopt(new, old)
 
 
-@contextmanager
-def left_on_host(blocks: Iterable[nn.Module]) -> Iterator[None]:
+def left_on_host(blocks: Iterable[nn.Module]) -> AbstractContextManager[None]:
     """Let blocks be called without their weights, which nothing reads meanwhile."""
+    return _without("are_read", blocks)
+
+
+def one_at_a_time(blocks: Iterable[nn.Module]) -> AbstractContextManager[None]:
+    """Copy no block ahead: where each is worked on for long, that saves no time."""
+    return _without("copies_ahead", blocks)
+
+
+@contextmanager
+def _without(attribute: str, blocks: Iterable[nn.Module]) -> Iterator[None]:
+    """Set an attribute of the offloaded models of these blocks to false meanwhile."""
     found = (_OF_BLOCK.get(block) for block in blocks)
     offloaded = {blocks for blocks, _ in filter(None, found)}
     for each in offloaded:
-        each.are_read = False
+        setattr(each, attribute, False)
     try:
         yield
     finally:
         for each in offloaded:
-            each.are_read = True
+            setattr(each, attribute, True)
 
 
 @dataclass(slots=True)
@@ -81,20 +91,6 @@ class _Visit:
     depth: int = 0
     changes: bool = False
     homes: list[tuple[nn.Parameter, Tensor]] = field(default_factory=list)
-
-
-@contextmanager
-def one_at_a_time(blocks: Iterable[nn.Module]) -> Iterator[None]:
-    """Copy no block ahead: where each is worked on for long, that saves no time."""
-    found = (_OF_BLOCK.get(block) for block in blocks)
-    offloaded = {blocks for blocks, _ in filter(None, found)}
-    for each in offloaded:
-        each.copies_ahead = False
-    try:
-        yield
-    finally:
-        for each in offloaded:
-            each.copies_ahead = True
 
 
 class OffloadedBlocks:
