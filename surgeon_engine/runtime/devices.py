@@ -16,6 +16,7 @@ from surgeon_engine.api.config.run import Device, Dtype
 from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.messages.machine import APPLE_GPU
 from surgeon_engine.api.messages.run import MemorySampled
+from surgeon_engine.api.planning.recovery_memory import pinned_bytes
 from surgeon_engine.runtime import host_memory, ranks
 
 _STATUS = Path("/proc/self/status")
@@ -146,9 +147,7 @@ def release_memory() -> None:
 
 def size_on_host(x: torch.Tensor, device: torch.device) -> int:
     """Return the bytes that `empty_on_host` takes for a tensor like x."""
-    is_pinned = device.type == "cuda" and x.nbytes > 0
-    # torch rounds pinned memory up to a power of two.
-    return 1 << (x.nbytes - 1).bit_length() if is_pinned else x.nbytes
+    return pinned_bytes(x.nbytes) if device.type == "cuda" else x.nbytes
 
 
 def empty_on_host(x: torch.Tensor, device: torch.device) -> torch.Tensor:

@@ -46,6 +46,7 @@ from surgeon_engine.api.planning.planned_file import planned_file
 from surgeon_engine.api.planning.recovery_memory import (
     HOST_SHARE,
     RecoveryMoment,
+    pinned_bytes,
     recovery_moments,
     trained_weights,
 )
@@ -227,14 +228,11 @@ class Footprint:
 
     @property
     def _pinned(self) -> float:
-        """The blocks in memory of the host; beside a GPU it is pinned.
-
-        Torch rounds pinned memory up to a power of two.
-        """
+        """The blocks in memory of the host; beside a GPU it is pinned."""
         if not self.is_on_gpu:
             return self._of_blocks
         sizes = (layer.rows * layer.columns * self.each for layer in self.model.layers)
-        return sum(1 << (size - 1).bit_length() for size in sizes)
+        return sum(map(pinned_bytes, sizes))
 
     @property
     def loaded(self) -> float:

@@ -53,6 +53,11 @@ class RecoveryMoment:
     copies_ahead: bool = True  # of offloaded blocks
 
 
+def pinned_bytes(size: int) -> int:
+    """Return the bytes of pinned memory for a tensor; torch takes a power of two."""
+    return 1 << (size - 1).bit_length() if size else 0
+
+
 def recovery_moments(job: Footprint) -> tuple[RecoveryMoment, ...]:
     """Return the moments of the recovery of a job."""
     return tuple(_RecoveryMemory(job).moments())
