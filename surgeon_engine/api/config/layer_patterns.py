@@ -9,11 +9,11 @@ limit is a pattern with the share of its weights that each matching layer keeps,
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from surgeon_engine.api.errors import ConfigError
+from surgeon_engine.api.errors import ConfigError, PruningError
 
 
 class NamedLayer(Protocol):
@@ -86,3 +86,28 @@ def min_kept_share(
         if any_matches(layers, (limit.pattern,))
     ]
     return max((min_density, *shares))
+
+
+def check_patterns(
+    protect: Iterable[str], limits: Iterable[str], layers: Sequence[NamedLayer]
+) -> None:
+    """Check that each pattern matches a layer: a misspelt one would do nothing.
+
+    Args:
+        protect: patterns of layers that lose nothing.
+        limits: minimum densities.
+        layers: those of the model.
+
+    Raises:
+        PruningError: a pattern matches no layer.
+    """
+    verbs = [(pattern, "protects") for pattern in protect]
+    verbs += [(parse_limit(x).pattern, "sets a minimum density for") for x in limits]
+    for pattern, verb in verbs:
+        if not any_matches(layers, (pattern,)):
+            raise PruningError(
+                f"{pattern!r} {verb} no layer of this model.",
+                f"Give a name such as {layers[0].name}, a kind such as "
+                f"{layers[0].kind}, or a block such as block 0; * stands for "
+                "anything.",
+            )

@@ -12,7 +12,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from surgeon_engine.api.config.layer_patterns import any_matches, min_kept_share
+from surgeon_engine.api.config.layer_patterns import (
+    any_matches,
+    check_patterns,
+    min_kept_share,
+)
 from surgeon_engine.api.config.pruning import (
     COUPLED,
     COUPLINGS,
@@ -168,11 +172,17 @@ def check_target_in_limits(
                 display_name(x.structure) for x in model.structures if x.supported
             ]
             raise PruningError(support.reason, f"Choose one of: {', '.join(others)}.")
+    if model.layers:
+        check_patterns(pruning.protect, pruning.layer_min_density, model.layers)
     _check_depth(goal, pruning, model)
     structure, p = display_name(pruning.kind), goal.prunable
     same = "All layers lose equally many. " if pruning.has_same_widths else ""
     most, least = max_removable(pruning, model), min_removable(pruning, model)
     if goal.removed > most:
+        if not most and pruning.protect:
+            raise PruningError(
+                "Everything that could be removed is protected.", "Protect less."
+            )
         if pruning.is_sized:
             smallest = size_in_unit(pruning, model, goal.dtype, most)
             same += f"The smallest possible size is {smallest}. "

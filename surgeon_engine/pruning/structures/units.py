@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from transformers import PreTrainedModel
 
-from surgeon_engine.api.config.layer_patterns import any_matches, parse_limit
+from surgeon_engine.api.config.layer_patterns import any_matches, check_patterns
 from surgeon_engine.api.config.pruning import (
     BY_LAYER,
     COUPLED,
@@ -38,9 +38,7 @@ def units_of(pruning: PruningConfig, model: PreTrainedModel) -> tuple[Unit, ...]
             everything is protected.
     """
     layers = prunable_layers(model)
-    _check_patterns_match(pruning.protect, "protects", layers)
-    limited = [parse_limit(limit).pattern for limit in pruning.layer_min_density]
-    _check_patterns_match(limited, "sets a minimum density for", layers)
+    check_patterns(pruning.protect, pruning.layer_min_density, layers)
     units = tuple(
         unit
         for unit in _all_units(pruning, model, layers)
@@ -51,20 +49,6 @@ def units_of(pruning: PruningConfig, model: PreTrainedModel) -> tuple[Unit, ...]
             "Everything that could be removed is protected.", "Protect less."
         )
     return units
-
-
-def _check_patterns_match(
-    patterns: Iterable[str], verb: str, layers: Sequence[PrunableLayer]
-) -> None:
-    """Check that patterns match: a misspelt one would silently protect nothing."""
-    for pattern in patterns:
-        if not any_matches(layers, (pattern,)):
-            raise PruningError(
-                f"{pattern!r} {verb} no layer of this model.",
-                f"Give a name such as {layers[0].name}, a kind such as "
-                f"{layers[0].kind}, or a block such as block 0; * stands for "
-                "anything.",
-            )
 
 
 def _all_units(

@@ -192,7 +192,7 @@ def test_patterns_match_layers_by_name_kind_or_block(name):
             "but at most 442,368 (18.2 %) can be removed as heads",
         ),
         ({"min_density": 0.8}, "can be removed as heads and neurons"),
-        ({"protect": ("*",)}, "but at most 0 (0 %) can be removed"),
+        ({"protect": ("*",)}, "Everything that could be removed is protected"),
         (
             {"structure": Structure.HEADS, "sparsity": 0.01},
             "but at least 36,864 (1.52 %) are removed as heads",
