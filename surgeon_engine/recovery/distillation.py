@@ -250,10 +250,9 @@ def add_gradients(
         # The gradient of KL(p || q) by the logits of q.
         of_logits = q.detach().float().softmax(dim=-1)
         of_logits -= p.float().softmax(dim=-1)
-        of_logits /= count
         q.backward(of_logits.to(q.dtype))
     assert leaf.grad is not None
-    found.backward(leaf.grad)
+    found.backward(leaf.grad / count)
 
 
 def _training(state: PruningState) -> tuple[WeightTraining, float]:

@@ -65,8 +65,7 @@ class LowRankTraining(WeightTraining):
         for layer in self._layers:
             adapter: Any = self._model.get_submodule(layer.name)
             self._adapters[layer.name] = adapter
-            if (remaining := self._remaining.get(layer.name)) is not None:
-                adapter.forward = remaining.forward_of(adapter)
+            adapter.forward = _forward_of(adapter, self._remaining.get(layer.name))
         device = self._model.device
         self.train(
             getattr(adapter, part)[_ADAPTER].float().to(device).weight
@@ -92,7 +91,7 @@ class LowRankTraining(WeightTraining):
                     update = remaining.masked(update, base)
                 base.weight.add_(update)
             self._model.set_submodule(layer.name, base)
-            vars(adapter).pop("forward", None)  # holds the mask, and the adapter itself
+            vars(adapter).pop("forward", None)  # holds the adapter itself
         if self._adapters:
             del self._model.peft_config  # else the next adapters would be a second set
         self._adapters = {}
@@ -125,27 +124,42 @@ class _Remaining:
         mask = mask.T if isinstance(layer, Conv1D) else mask
         return update * mask.to(update.device)
 
-    def forward_of(self, adapter: Any) -> Callable[[Tensor], Tensor]:
-        """Return the forward of the layer with the masked update of its adapter."""
-        layer = adapter.get_base_layer()
-        is_transposed = isinstance(layer, Conv1D)
-        A, B = (part[_ADAPTER] for part in (adapter.lora_A, adapter.lora_B))
 
-        def of_lines(x: Tensor) -> Tensor:
-            y = layer(x)
+def _forward_of(
+    adapter: Any, remaining: _Remaining | None
+) -> Callable[[Tensor], Tensor]:
+    """Return the forward of a layer with its adapter.
+
+    That of peft casts inputs to float32, and so moves more memory than the products do.
+
+    Args:
+        adapter: peft's layer.
+        remaining: what remains of the layer; None: all of it.
+    """
+    layer = adapter.get_base_layer()
+    A, B = (part[_ADAPTER] for part in (adapter.lora_A, adapter.lora_B))
+
+    def plain(x: Tensor) -> Tensor:
+        rows, x = x.shape[:-1], x.flatten(0, -2)
+        y = layer(x)
+        x = x if torch.is_autocast_enabled(x.device.type) else x.to(A.weight.dtype)
+        narrow, wide = A.weight, B.weight
+        if remaining is not None:
             # Masks of A and B, and not of x, which the layers that read it share.
-            x = x if torch.is_autocast_enabled(x.device.type) else x.to(A.weight.dtype)
-            narrow = functional.linear(x, A.weight * self.columns)
-            update = functional.linear(narrow, B.weight * self.rows.unsqueeze(1))
-            return y + update.to(y.dtype)
+            narrow = narrow * remaining.columns
+            wide = wide * remaining.rows.unsqueeze(1)
+        x = functional.linear(x, narrow).to(y.dtype)
+        y.addmm_(x, wide.to(y.dtype).T)  # no other tensor of this size
+        return y.unflatten(0, rows)
 
-        def of_weights(x: Tensor) -> Tensor:
-            update = adapter.get_delta_weight(_ADAPTER)
-            W = layer.weight + self.masked(update, layer)
-            W = W.T if is_transposed else W
-            return functional.linear(x, W, layer.bias)
+    def masked(x: Tensor) -> Tensor:
+        assert remaining is not None
+        update = remaining.masked(adapter.get_delta_weight(_ADAPTER), layer)
+        W = layer.weight + update
+        W = W.T if isinstance(layer, Conv1D) else W
+        return functional.linear(x, W, layer.bias)
 
-        return of_lines if self.mask is None else of_weights
+    return plain if remaining is None or remaining.mask is None else masked
 
 
 def _remaining_of(state: PruningState) -> dict[str, _Remaining]:
