@@ -48,7 +48,7 @@ def grouped_update(
         C = inverse_G[r][:, r] * inverse_A[c][:, c]
         rows, index = r.unique(return_inverse=True)
         S = X.new_zeros(len(rows), W.shape[1])
-        S[index, c] = linalg.solve(C, X[r, c].unsqueeze(1)).squeeze(1)
+        S[index, c] = linalg.solve(C, X[r, c].unsqueeze(1).clone).squeeze(1)
         X -= inverse_G[:, rows] @ (S @ inverse_A)
     X[row, column] = 0
     return X

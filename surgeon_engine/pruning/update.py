@@ -48,7 +48,7 @@ def fold_rows(W: Tensor, G: Tensor, row_is_removed: Tensor) -> Tensor:
         return W.clone()
     kept = ~row_is_removed
     correction = linalg.solve(
-        G[kept][:, kept], G[kept][:, row_is_removed] @ W[row_is_removed]
+        G[kept][:, kept], lambda: G[kept][:, row_is_removed] @ W[row_is_removed]
     )
     folded = torch.zeros_like(W)
     folded[kept] = W[kept] + correction

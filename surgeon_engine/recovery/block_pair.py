@@ -85,6 +85,10 @@ class BlockPair:
         """Return the output of the pruned model's block."""
         return self._pruned.run(self.index, hidden)
 
+    def run_original_until_stopped(self, hidden: Tensor) -> None:
+        """Run the original's block until a hook stops it."""
+        run_until_stopped(self._original.run, self.index, hidden)
+
     def run_pruned_until_stopped(self, hidden: Tensor) -> None:
         """Run the pruned model's block until a hook stops it."""
         run_until_stopped(self._pruned.run, self.index, hidden)

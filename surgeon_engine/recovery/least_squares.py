@@ -29,6 +29,7 @@ from surgeon_engine.runtime.linalg import solve
 
 RIDGES = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01)
 _EXACT = 2e-5  # a smaller error is that of 16-bit products
+_COLUMNS = 512  # of a weight whose error is computed at a time
 _STEPS = 100  # of the conjugate gradients at most
 _TOLERANCE = 1e-4  # of their residual, relative to the right side
 
@@ -67,17 +68,19 @@ class NormalEquations:
 
     @staticmethod
     def move_to_host(each: Sequence[NormalEquations]) -> None:
-        """Move sums of inputs to the host that would take a large part of a GPU.
+        """Move sums to the host that would take a large part of a GPU.
 
-        They come back while an error is computed.
+        Parts of them come back while an error is computed.
 
         Args:
             each: sums of layers that share that of their inputs.
         """
-        if each[0].XX.nbytes >= SUMS_ON_HOST:
-            host = each[0].XX.cpu()
-            for sums in each:
-                sums.XX = host
+        XX = each[0].XX
+        if XX.device.type == "cpu" or XX.nbytes < SUMS_ON_HOST:
+            return
+        XX = _on_host(XX)
+        for sums in each:
+            sums.XX, sums.XY = XX, _on_host(sums.XY)
 
     @staticmethod
     def add_up(each: Sequence[NormalEquations]) -> None:
@@ -97,9 +100,12 @@ class NormalEquations:
 
     def error(self, W: Tensor) -> float:
         """Return the squared error |X W' - Y|^2 relative to |Y|^2."""
-        XX = self.XX.to(W.device)
-        explained = 2 * (self.XY.T * W).sum() - (W @ XX * W).sum()
-        del XX
+        explained = 2 * (self.XY.to(W.device).T * W).sum()
+        # XX is symmetric, so that its rows are its columns.
+        for columns, of_W in zip(
+            self.XX.split(_COLUMNS), W.split(_COLUMNS, dim=1), strict=True
+        ):
+            explained -= (W @ columns.to(W.device).T * of_W).sum()
         # The device is waited for once, and not for each batch.
         *squares, explained = torch.stack([*self._squares, explained]).tolist()
         YY = functools.reduce(operator.add, squares, 0.0)  # `sum` rounds otherwise
@@ -173,19 +179,30 @@ def solution(
     without_ridge = diagonal.clone()
     d = ridge * float(diagonal.mean())
     diagonal.add_(d or 1.0)
-    right = part(sums.XY.T) + d * part(W)
+
+    def right() -> Tensor:
+        return (d * part(W)).add_(part(sums.XY.T))
+
     rest = part(zeros)
     try:
         if rest.any():
             begin = part(W if start is None else start).masked_fill(rest, 0)
-            found = _conjugate_gradients(M, right, ~rest, begin)
+            found = _conjugate_gradients(M, right(), ~rest, begin)
         else:
-            found = solve(M, right.T).T
+            found = solve(M, lambda: right().T).T
     finally:
         diagonal.copy_(without_ridge)  # of the sums themselves, if M is no copy
+    if is_whole:
+        return found
     result = torch.zeros_like(W)
     result[row.nonzero(), column.nonzero().T] = found
     return result
+
+
+def _on_host(x: Tensor) -> Tensor:
+    host = devices.empty_on_host(x, x.device)
+    host.copy_(x)
+    return host
 
 
 def _conjugate_gradients(

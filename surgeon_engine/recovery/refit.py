@@ -80,9 +80,6 @@ def refit_block(pair: BlockPair, targets: Sequence[Target]) -> dict[str, FitResu
 class _BlockRefit:
     def __init__(self, pair: BlockPair, targets: Sequence[Target]) -> None:
         self._pair, self._targets = pair, targets
-        # Of the original, by layer, for each batch: its output or, of a layer that adds
-        # it to the residual stream, the stream after it.
-        self._expected: dict[str, list[Tensor]] = {t.layer.name: [] for t in targets}
 
     def run(self) -> dict[str, FitResult]:
         """Refit the layers in the order of their calls."""
@@ -91,16 +88,12 @@ class _BlockRefit:
         self._direct = set(direct)
         # The stream after this layer is the output of the block.
         self._last = direct[-1] if are_all else ""
+        self._pair.compute_after()
         results: dict[str, FitResult] = {}
         done: list[Target] = []  # whose outputs reach the residual stream
-        try:
-            self._run_original()
-            for group in groups:
-                results |= self._refit(group, done)
-                done += [t for t in group if t.layer.name in self._direct]
-        finally:
-            for kept in self._expected.values():
-                self._pair.store.drop(kept)
+        for group in groups:
+            results |= self._refit(group, done)
+            done += [t for t in group if t.layer.name in self._direct]
         return results
 
     def _refit(
@@ -196,31 +189,6 @@ class _BlockRefit:
         with hooked((t.original.module, hook(t), False) for t in targets):
             return self._pair.run_original(self._pair.before[0][:1]).cpu()
 
-    def _run_original(self) -> None:
-        """Compute what the original's block and its layers compute."""
-        stream = torch.empty(0)
-
-        def begin(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            nonlocal stream
-            stream = inputs[0]
-
-        def keep(of: Target) -> Callable[..., None]:
-            def hook(_: nn.Module, __: object, output: Tensor) -> None:
-                nonlocal stream
-                name, is_direct = of.layer.name, of.layer.name in self._direct
-                if is_direct:
-                    stream = output = stream + output.view_as(stream)
-                if not of.is_empty:
-                    self._expected[name].append(self._pair.store.keep(output))
-
-            return hook
-
-        block = self._pair.original_block
-        targets = [t for t in self._targets if t.layer.name != self._last]
-        hooks: list[Hook] = [(t.original.module, keep(t), False) for t in targets]
-        with hooked([(block, begin, True), *hooks]):
-            self._pair.compute_after()
-
     def _sums(
         self, group: Sequence[Target], done: Sequence[Target]
     ) -> dict[str, tuple[NormalEquations, NormalEquations]]:
@@ -247,11 +215,12 @@ class _BlockRefit:
         with hooked([*hooks, (first.module, stop, True)]):
             for number, hidden in enumerate(pair.of_pruned):
                 pair.context.raise_if_cancelled()
+                expected = self._expected(group, number)
                 hidden = hidden.to(device)
                 pair.run_pruned_until_stopped(hidden)
                 X = first.inputs(seen[""])
                 for t in group:
-                    Y = self._expected_rows(t, number, device)
+                    Y = expected.pop(t.layer.name).to(device).flatten(0, -2).float()
                     if t.layer.name in self._direct:
                         Y = Y - _stream_before(hidden, seen, done)
                     found = sums[t.layer.name][pair.is_held_out[number]]
@@ -263,11 +232,42 @@ class _BlockRefit:
         NormalEquations.move_to_host([held_out for _, held_out in sums.values()])
         return sums
 
-    def _expected_rows(self, of: Target, number: int, device: torch.device) -> Tensor:
-        """Return what `_expected` holds of a layer for a batch, a row per token."""
-        is_last = of.layer.name == self._last
-        kept = self._pair.after if is_last else self._expected[of.layer.name]
-        return kept[number].to(device).flatten(0, -2).float()
+    def _expected(self, group: Sequence[Target], number: int) -> dict[str, Tensor]:
+        """Return what the original computes for a batch, by the names of layers.
+
+        That is the output of a layer or, if it is added to the residual stream, the
+        stream after it. It is computed again for each group: the outputs of all layers
+        for all windows would take several times the memory of the hidden states.
+        """
+        names = [t.layer.name for t in group]
+        if names == [self._last]:
+            return {self._last: self._pair.after[number]}
+        found: dict[str, Tensor] = {}
+        stream = torch.empty(0)
+
+        def begin(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            nonlocal stream
+            stream = inputs[0]
+
+        def note(name: str) -> Callable[..., None]:
+            def hook(_: nn.Module, __: object, output: Tensor) -> None:
+                nonlocal stream
+                if name in self._direct:
+                    stream = stream + output.view_as(stream)
+                if name in names:
+                    found[name] = stream if name in self._direct else output.clone()
+                if name == names[-1]:
+                    raise Stopped
+
+            return hook
+
+        block = self._pair.original_block
+        hooks: list[Hook] = [
+            (t.original.module, note(t.layer.name), False) for t in self._targets
+        ]
+        with hooked([(block, begin, True), *hooks]):
+            self._pair.run_original_until_stopped(self._pair.before[number])
+        return found
 
 
 def _stream_before(

@@ -11,12 +11,15 @@ and some do not have it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from surgeon_engine.api.errors import CurvatureError
 
 _TOLERANCE = 1e-2  # relative residual of a result in float32
+_COLUMNS = 512  # that are solved at a time
 
 
 def damped(M: Tensor, damping: float) -> Tensor:
@@ -83,19 +86,31 @@ def inverses(M: Tensor) -> Tensor:
     )
 
 
-def solve(M: Tensor, B: Tensor) -> Tensor:
+def solve(M: Tensor, make_B: Callable[[], Tensor]) -> Tensor:
     """Return M^-1 B, n x k.
+
+    It takes the place of B, and some columns are solved at a time, so that it needs
+    little memory beside L.
+
+    Args:
+        M: n x n.
+        make_B: returns a new tensor, n x k. It is called again if the result in
+            float32 is not accurate.
 
     Raises:
         CurvatureError: M is not positive definite.
     """
     L, triangular = cholesky(M), torch.linalg.solve_triangular
-    # `cholesky_solve` would copy L.
-    found = triangular(L.T, triangular(L, B, upper=False), upper=True)
-    del L
-    if M.dtype == torch.float64 or _is_accurate(M @ found, B):
-        return found
-    return solve(M.cpu().double(), B.cpu().double()).to(M)
+    B = make_B()
+    some = _probe(B.T)
+    expected = B @ some
+    for columns in B.split(_COLUMNS, dim=1):
+        # `cholesky_solve` would copy L.
+        new = triangular(L.T, triangular(L, columns, upper=False), upper=True)
+        columns.copy_(new)
+    if M.dtype == torch.float64 or _is_accurate(M @ (B @ some), expected):
+        return B
+    return solve(M.cpu().double(), lambda: make_B().cpu().double()).to(M)
 
 
 def _probe(M: Tensor) -> Tensor:

@@ -2,13 +2,12 @@
 
     states   the hidden states of one block for all windows; a pass over the blocks
              holds the original's before and after it, and the pruned model's
-    outputs  what the layers of one block compute for all windows, but for the last
     sums     of the least squares of one layer
     graph    the activations of blocks for the windows of a step
     trained  of each trained weight: gradient, two moments, the best, in float32
     logits   of some tokens at a time, with the copies for their divergence
 
-States and outputs are in a store, which uses the device, the host or files
+States are in a store, which uses the device, the host or files
 (`runtime/hidden_store.py`).
 """
 
@@ -35,7 +34,7 @@ _GRAPH = 1.1  # numbers kept for each number that a layer of a block reads or wr
 # pages of their own.
 _STORED, _LARGE = 1.5, 4e6
 _SQUARES, _PRODUCTS = 3, 7  # matrices of a fit: of inputs, and of the size of the layer
-SUMS_ON_HOST = 2**30  # bytes: larger sums of held-out inputs are on the host
+SUMS_ON_HOST = 2**29  # bytes: larger sums of held-out inputs are on the host
 _LOGITS_AT_ONCE = 2**25  # numbers
 _JUDGED_COPIES, _TRAINED_COPIES = 5.0, 4.5  # of them
 STEP_WINDOWS = 2
@@ -96,16 +95,10 @@ class _RecoveryMemory:
 
     def _refit(self) -> RecoveryMoment:
         job = self._job
-        first = [layer for layer in job.measured if layer.block == 0]
-        hidden = job.model.hidden_size
-        rows = sum(layer.rows for layer in first)
-        if any(layer.rows == hidden for layer in first):
-            rows -= hidden  # the last one's is the output of the block
-        outputs = self._states * rows / hidden
         # A layer may keep all that it has, while others lose more.
         sums, on_host = max(map(_fit, job.measured or job.model.layers))
-        stored = 3 * self._states + outputs
-        moment = self._with_original(sums, self._held_out + on_host, stored)
+        held_out = self._held_out + on_host
+        moment = self._with_original(sums, held_out, 3 * self._states)
         return replace(moment, copies_ahead=False)
 
     def _judgement(self) -> RecoveryMoment:
