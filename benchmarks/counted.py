@@ -10,9 +10,10 @@ both, so that those of the whole model follow.
 
 Nothing is measured: seconds are counts at the rates of an RTX 4090, one part after
 another. Its peaks are those that waredb.com/processor/nvidia-geforce-rtx-4090 lists;
-products and memory are taken to reach 70 % of them. The limit of a run is its products
-alone, in bfloat16 or TF32: forward, backward to the activations, and the products of
-factors and sums.
+products and memory are taken to reach 70 % of them. A card has 24 GB, and 12 GB where
+blocks are offloaded: a store is on it as far as the engine puts it there. The limit of
+a run is its products alone, in bfloat16 or TF32: forward, backward to the activations,
+and the products of factors and sums.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from surgeon_engine.api.config.pruning import HeadsAndNeurons, RowsAndColumns
 from surgeon_engine.api.config.run import Offload
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.planning.memory import Footprint
+from surgeon_engine.api.planning.recovery_memory import DEVICE_SHARE
 from tests.helpers.abstract_gpu import FLOAT32, FLOAT64, HALF, TF32, Counts
 from tests.helpers.counted_run import (
     FULL_WINDOWS,
@@ -92,6 +94,7 @@ MODELS = {
 }
 STRUCTURES = {"heads, neurons": HeadsAndNeurons, "rows, columns": RowsAndColumns}
 PLACES = {"resident": Offload.OFF, "streaming": Offload.ON}
+CARDS = {"resident": 24e9, "streaming": 12e9}  # bytes
 SHARE = 0.7  # of the peak rates
 TERA = 1e12
 PEAKS = {HALF: 165.2, TF32: 82.6, FLOAT32: 82.6, FLOAT64: 1.29}  # teraflop/s
@@ -143,7 +146,7 @@ def _counted(model: str, structure: str, place: str) -> dict[str, Any]:
         runs[some, windows] = count(_config(kind, some, sizes), job)
         print(f"  {model}: {some} blocks, {windows} windows", file=sys.stderr)
     phases = extrapolated(runs, blocks, FULL_WINDOWS)
-    return {name: _as_json(found) for name, found in phases.items()}
+    return {name: _as_json(found, CARDS[place]) for name, found in phases.items()}
 
 
 def _planned(model: str, structure: str, place: str) -> Footprint:
@@ -161,7 +164,7 @@ def _config(
     return config
 
 
-def _as_json(found: Counts) -> dict[str, Any]:
+def _as_json(found: Counts, card: float) -> dict[str, Any]:
     of_host = sum(n for (device, _), n in found.flops.items() if device == "host")
     by_format = {form: found.flops["GPU", form] for form in PEAKS}
     return {
@@ -172,17 +175,20 @@ def _as_json(found: Counts) -> dict[str, Any]:
         "moved": found.moved,
         "kernels": found.kernels,
         "peaks": dict(found.peaks),
-        "seconds": _seconds(by_format, found),
+        "seconds": _seconds(by_format, found, card),
         "limit": _limit(by_format),
     }
 
 
-def _seconds(flops: Mapping[str, int], found: Counts) -> float:
+def _seconds(flops: Mapping[str, int], found: Counts, card: float) -> float:
     computing = sum(n / (SHARE * PEAKS[form] * TERA) for form, n in flops.items())
     computing += found.moved / (SHARE * MOVING)
-    copied = found.copied
+    copied, peaks = found.copied, found.peaks
     waiting = (copied["to GPU"] + copied["to host"]) / COPYING
-    waiting += (copied["stored to GPU"] + copied["stored to host"]) / PINNED
+    waiting += (copied["pinned to GPU"] + copied["pinned to host"]) / PINNED
+    room = DEVICE_SHARE * (card - peaks["GPU"])
+    on_host = max(0.0, 1 - room / max(1, peaks["stored"]))  # share of the store
+    waiting += on_host * (copied["stored to GPU"] + copied["stored to host"]) / PINNED
     waiting += WAIT * sum(found.waits.values())
     return max(computing, copied["ahead"] / PINNED) + waiting
 
@@ -209,8 +215,8 @@ def _print_phases(name: str, phases: Mapping[str, Mapping[str, Any]]) -> None:
             *(
                 f"{sum(copied.get(way, 0) for way in ways) / 1e9:.0f} GB"
                 for ways in (
-                    ("to GPU", "stored to GPU"),
-                    ("to host", "stored to host"),
+                    ("to GPU", "stored to GPU", "pinned to GPU"),
+                    ("to host", "stored to host", "pinned to host"),
                     ("ahead",),
                 )
             ),

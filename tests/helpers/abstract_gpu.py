@@ -69,6 +69,7 @@ _READS = {_aten.index.Tensor, _aten._unsafe_index.Tensor}
 # Operations that read or write some numbers of a table.
 _LOOKUPS = {_aten.embedding.default, _aten.gather.default, _aten.searchsorted.Tensor}
 _SCATTERS = {_aten.scatter_.src}
+_VIEWS = {_aten._unsafe_view.default}  # though its schema does not say so
 _RESULT_OF = {_aten.all: True, _aten.any: False}  # with unknown numbers
 
 
@@ -126,8 +127,9 @@ class Counts:
     """What happened in a phase."""
 
     flops: Counter[tuple[str, str]] = field(default_factory=Counter)  # device, format
-    # Bytes "to GPU" and "to host"; of a store, whose memory is pinned, "stored to GPU"
-    # and "stored to host"; and "ahead", while others compute.
+    # Bytes "to GPU" and "to host"; those of a store "stored to GPU" and "stored to
+    # host"; those of other pinned memory "pinned to GPU" and "pinned to host"; and
+    # "ahead", while others compute.
     copied: Counter[str] = field(default_factory=Counter)
     waits: Counter[str] = field(default_factory=Counter)  # by operation
     moved: int = 0  # bytes that other operations read and write on the GPU
@@ -151,6 +153,7 @@ class AbstractGpu(PretendedGpu):
         self.places: Counter[str] = Counter()
         self.is_storing = False
         self._stored: set[int] = set()
+        self._pinned: set[int] = set()
         self._results: dict[Any, Any] = {}  # of operations on "meta"
         self._phase = ""
 
@@ -190,6 +193,7 @@ class AbstractGpu(PretendedGpu):
     def _free(self, key: int, where: str, size: int) -> None:
         self._storages.discard(key)
         self._stored.discard(key)
+        self._pinned.discard(key)
         self.places[where] -= size
         self.live = self.places["GPU"]
 
@@ -292,8 +296,10 @@ class AbstractGpu(PretendedGpu):
         to, source = (args[0], args[1]) if len(args) > 1 else (None, args[0])
         if source.device != target:
             way = "to GPU" if target == GPU else "to host"
-            if self._is_stored(source) or self._is_stored(to):
-                way = f"stored {way}"
+            for kind, keys in (("stored", self._stored), ("pinned", self._pinned)):
+                if _is_one_of(source, keys) or _is_one_of(to, keys):
+                    way = f"{kind} {way}"
+                    break
             if kwargs.get("non_blocking"):
                 way = "ahead"
             self.count.copied[way] += source.nbytes
@@ -316,11 +322,6 @@ class AbstractGpu(PretendedGpu):
         shape = torch.empty_like(_shape(source), dtype=dtype, **layout)
         self._count_work(func, [source], (), (shape,), target)
         return self._wrapped(shape, known, target, {}, is_view=False)
-
-    def _is_stored(self, x: Any) -> bool:
-        return isinstance(x, Abstract) and (
-            x.held.untyped_storage()._cdata in self._stored
-        )
 
     def _known(self, func, args, kwargs, found, inputs: list[Tensor]):
         """Return the result in numbers; None if they are not known."""
@@ -362,7 +363,7 @@ class AbstractGpu(PretendedGpu):
         if flops:
             device = "GPU" if target == GPU else "host"
             self.count.flops[device, _format(inputs, target)] += flops
-        if target != GPU or _is_view(func):
+        if target != GPU or _is_view(func) or func in _VIEWS:
             return
         doubles = (x for x in outputs if x.dtype == torch.float64 and x.dim())
         self.doubles += sum(x.numel() for x in doubles)
@@ -425,6 +426,11 @@ def _tensors_of(x: Any) -> list[Tensor]:
     if isinstance(x, list | tuple) and not isinstance(x, torch.Size):
         return [tensor for each in x for tensor in _tensors_of(each)]
     return []
+
+
+def _is_one_of(x: Any, keys: set[int]) -> bool:
+    """Return whether a tensor has one of these storages."""
+    return isinstance(x, Abstract) and x.held.untyped_storage()._cdata in keys
 
 
 @functools.cache
@@ -587,7 +593,7 @@ def _flash(q, k, v, attn_mask=None, dropout_p=0.0, is_causal=False, **kwargs):
 def abstract_gpu(memory: int = 80 * GIBIBYTE) -> Iterator[AbstractGpu]:
     """Let torch have a GPU without numbers during the block."""
     gpu = AbstractGpu(memory)
-    make_stored = HiddenStore.empty_like
+    make_stored, make_pinned = HiddenStore.empty_like, devices.empty_on_host
 
     def empty_like(store: HiddenStore, x: Tensor) -> Tensor:
         gpu.is_storing = True
@@ -596,7 +602,15 @@ def abstract_gpu(memory: int = 80 * GIBIBYTE) -> Iterator[AbstractGpu]:
         finally:
             gpu.is_storing = False
 
+    def empty_on_host(x: Tensor, device: torch.device) -> Tensor:
+        made = make_pinned(x, device)
+        if isinstance(made, Abstract) and not gpu.is_storing:
+            gpu._pinned.add(made.held.untyped_storage()._cdata)
+        return made
+
     with contextlib.ExitStack() as stack:
+        pinned = mock.patch.object(devices, "empty_on_host", empty_on_host)
+        stack.enter_context(pinned)
         stack.enter_context(mock.patch.object(HiddenStore, "empty_like", empty_like))
         unlimited = Budget(0, math.inf)
         stack.enter_context(

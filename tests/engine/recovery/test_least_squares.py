@@ -139,9 +139,15 @@ def test_large_sums_of_held_out_inputs_are_on_the_host(monkeypatch):
         monkeypatch.setattr(least_squares, "SUMS_ON_HOST", 4 * 6 * 6)
         live = gpu.live
         NormalEquations.move_to_host([sums[1], other])
-        assert gpu.live == live - 4 * 6 * 6
+        assert gpu.live == live - 4 * (6 * 6 + 2 * 6 * 4)
         assert other.XX is sums[1].XX
         assert sums[1].error(0.5 * W.to(GPU)) == expected
+
+
+def test_error_of_a_wide_layer_is_computed_in_parts(monkeypatch):
+    monkeypatch.setattr(least_squares, "_COLUMNS", 3)  # of 8
+    expected = float((X @ W.T - Y).square().sum() / Y.square().sum())
+    assert sums_of(X, Y).error(W) == pytest.approx(expected, rel=1e-4)
 
 
 def test_fit_without_inputs_keeps_the_weight():
