@@ -80,6 +80,7 @@ def refit_block(pair: BlockPair, targets: Sequence[Target]) -> dict[str, FitResu
 class _BlockRefit:
     def __init__(self, pair: BlockPair, targets: Sequence[Target]) -> None:
         self._pair, self._targets = pair, targets
+        self._has_after = False  # the states of the original after the block
 
     def run(self) -> dict[str, FitResult]:
         """Refit the layers in the order of their calls."""
@@ -88,12 +89,13 @@ class _BlockRefit:
         self._direct = set(direct)
         # The stream after this layer is the output of the block.
         self._last = direct[-1] if are_all else ""
-        self._pair.compute_after()
         results: dict[str, FitResult] = {}
         done: list[Target] = []  # whose outputs reach the residual stream
         for group in groups:
             results |= self._refit(group, done)
             done += [t for t in group if t.layer.name in self._direct]
+        if not self._has_after:
+            self._pair.compute_after()
         return results
 
     def _refit(
@@ -228,6 +230,7 @@ class _BlockRefit:
                         found.add(X, Y)
                     else:
                         found.add_targets(X, Y)
+        self._has_after = True
         NormalEquations.add_up([each for pair in sums.values() for each in pair])
         NormalEquations.move_to_host([held_out for _, held_out in sums.values()])
         return sums
@@ -236,12 +239,13 @@ class _BlockRefit:
         """Return what the original computes for a batch, by the names of layers.
 
         That is the output of a layer or, if it is added to the residual stream, the
-        stream after it. It is computed again for each group: the outputs of all layers
-        for all windows would take several times the memory of the hidden states.
+        stream after it. The block is run for each group: the outputs of all layers for
+        all windows would take several times the memory of the hidden states. The run
+        for the first group goes on to the states after the block.
         """
-        names = [t.layer.name for t in group]
-        if names == [self._last]:
-            return {self._last: self._pair.after[number]}
+        pair, names = self._pair, [t.layer.name for t in group]
+        if self._has_after and names == [self._last]:
+            return {self._last: pair.after[number]}
         found: dict[str, Tensor] = {}
         stream = torch.empty(0)
 
@@ -256,17 +260,19 @@ class _BlockRefit:
                     stream = stream + output.view_as(stream)
                 if name in names:
                     found[name] = stream if name in self._direct else output.clone()
-                if name == names[-1]:
+                if self._has_after and name == names[-1]:
                     raise Stopped
 
             return hook
 
-        block = self._pair.original_block
         hooks: list[Hook] = [
             (t.original.module, note(t.layer.name), False) for t in self._targets
         ]
-        with hooked([(block, begin, True), *hooks]):
-            self._pair.run_original_until_stopped(self._pair.before[number])
+        with hooked([(pair.original_block, begin, True), *hooks]):
+            if self._has_after:
+                pair.run_original_until_stopped(pair.before[number])
+            else:
+                pair.after[number].copy_(pair.run_original(pair.before[number]))
         return found
 
 
