@@ -27,6 +27,7 @@ from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.api.config.run import Dtype, RunConfig
 from surgeon_engine.api.config.toml import read_config
+from surgeon_engine.api.errors import EngineError
 from surgeon_engine.api.messages.commands import (
     Cancel,
     Command,
@@ -271,6 +272,8 @@ class FakeEngine:
                     self._handle(command)
             except InterruptedError:
                 self._emit(Cancelled())
+            except EngineError as error:
+                self._emit(Failed(error.message, error.hint))
             except _Failed:
                 pass  # the error has been sent
             except _Ended:

@@ -24,7 +24,11 @@ from surgeon_engine.api.messages.machine import Machine, MachineProbed
 from surgeon_engine.api.messages.run import RunResumed
 from surgeon_gui.state import app
 from surgeon_gui.state.app import AppState, Engine
-from surgeon_gui.state.computers import connection_problem, machine_text
+from surgeon_gui.state.computers import (
+    connection_problem,
+    machine_text,
+    start_folders,
+)
 from surgeon_gui.state.job import checks, file_formats
 from surgeon_gui.state.log_lines import log_lines
 from surgeon_gui.state.queue.state import QueueState
@@ -193,3 +197,21 @@ def test_machine_is_described():
     text = text.replace("\N{NO-BREAK SPACE}", " ")
     assert text.startswith("gpu-box, Surgeon 0.1.0; 60.0 GB of 64.0 GB")
     assert "RTX 4090: 23.0 GB of 24.0 GB" in text
+
+
+@pytest.mark.parametrize(
+    ("current", "first"),
+    [
+        ("/models/tiny", ["/models"]),
+        ("/texts/a.txt", ["/texts"]),
+        ("/", ["/"]),
+        ("~/models/tiny", ["~/models"]),
+        ("demo", []),
+        ("hf://someone/tiny", []),
+        ("someone/tiny", []),
+        ("", []),
+    ],
+)
+def test_files_are_looked_for_where_the_chosen_path_is(current, first):
+    assert start_folders(current, "") == [*first, "~"]
+    assert start_folders(current, "/last") == [*first, "/last", "~"]
