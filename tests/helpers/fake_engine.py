@@ -38,6 +38,7 @@ from surgeon_engine.api.messages.commands import (
     Generate,
     InspectModel,
     ListFiles,
+    ListModels,
     ListRuns,
     MeasureModels,
     Pause,
@@ -266,7 +267,7 @@ class FakeEngine:
             extra_pause = 0.0 if is_run else self._options.pause_after
             self._pause = self._options.pause + extra_pause
             try:
-                if isinstance(command, ListFiles | ListRuns):
+                if isinstance(command, ListFiles | ListModels | ListRuns):
                     self._emit(listed(command))
                 else:
                     self._handle(command)

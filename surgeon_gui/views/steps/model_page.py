@@ -182,7 +182,7 @@ class ModelPage(Page):
 
     @Slot()
     def search_hub(self) -> None:
-        """Find a model on this computer or on the Hub."""
+        """Find a model on the engine's computer or on the Hub."""
         dialog = HubSearchDialog(self.session, self._settings.recent_models, self)
         dialog.chosen.connect(self.choose)
         dialog.open()

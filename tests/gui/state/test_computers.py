@@ -19,9 +19,11 @@ from surgeon_engine.api.messages.events import (
     ConnectionStatus,
     EngineReady,
     Envelope,
+    Failed,
 )
 from surgeon_engine.api.messages.machine import Machine, MachineProbed
 from surgeon_engine.api.messages.run import RunResumed
+from surgeon_engine.api.model_info.source_names import hub_name
 from surgeon_gui.state import app
 from surgeon_gui.state.app import AppState, Engine
 from surgeon_gui.state.computers import (
@@ -32,13 +34,16 @@ from surgeon_gui.state.computers import (
 from surgeon_gui.state.job import checks, file_formats
 from surgeon_gui.state.log_lines import log_lines
 from surgeon_gui.state.queue.state import QueueState
+from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.sources.download import Download
+from surgeon_gui.state.sources.reading import needs_download
 from surgeon_gui.state.sources.text import download_title
 from surgeon_gui.state.step_text import phase
 from surgeon_gui.views.steps.plan_card import PlanCard
 from surgeon_gui.window import closing
 from tests.helpers.fake_engine import shot_finished
+from tests.helpers.fake_sources import cached
 
 CONFIG = RunConfig(ModelConfig("/models/there"), CalibrationConfig(text="/there.txt"))
 READY = EngineReady({}, "", 0)
@@ -143,6 +148,26 @@ def test_window_does_not_close_before_a_cancel_has_arrived(status, is_asked):
     assert closing._is_active(None, state) is is_asked
     text = closing._close_text(None, state, QueueState())
     assert not is_asked or "has not confirmed it yet" in text.explanation
+
+
+def test_model_is_offered_for_download_where_the_engine_misses_it(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    name = hub_name("hf://someone/tiny")
+    cached(name)  # on this computer
+    config = RunConfig(ModelConfig(str(name)))
+    here = AppState(config, model_is_chosen=True)
+    there = replace(here, computer="me@box")
+    assert not needs_download(there)  # it is being read
+
+    def after(message):
+        request = Request("inspect-1", error=Failed(message))
+        return app.with_request(there, RequestKind.INSPECTION, request)
+
+    assert needs_download(after(name.not_downloaded))
+    assert not needs_download(after("It is a mixture."))
+    assert not needs_download(here)
 
 
 def test_window_names_the_computer_before_its_machine_is_known(qtbot):
