@@ -267,7 +267,10 @@ class Keeper:
             if not overdue:
                 return
             is_blocked = bool(queued) and queued[0] in overdue
-            self._ignores_cancel = is_blocked or self._open.keys() <= self._cancelled
+            is_idle = self._open.keys() <= self._cancelled
+            if is_idle and not is_blocked and len(overdue) < len(begun):
+                return  # the others have time left
+            self._ignores_cancel = is_blocked or is_idle
             if not self._ignores_cancel:
                 for each in overdue:
                     self._give_up(each)

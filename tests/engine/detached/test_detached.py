@@ -290,8 +290,22 @@ def test_request_that_ignores_a_cancel_is_given_up_beside_other_work(keeper, oth
     assert (cancelled.run, cancelled.event) == (DOWNLOAD.run, Cancelled())
     receive_commands(keeper)
     assert len(events_of(keeper)) == 2
-    assert keeper._engine.is_running
+    assert not keeper._ignores_cancel
     receive_commands(keeper, Cancel(run=other.run))
+    keeper._follow_engine()
+    assert isinstance(events_of(keeper)[-1].event, EngineEnded)
+
+
+def test_cancelled_run_has_its_time_beside_a_request_that_ignores_a_cancel(keeper):
+    keeper._times = Times(cancel=5.0)
+    receive_commands(keeper, START, DOWNLOAD, Cancel(run=DOWNLOAD.run))
+    begun = time.monotonic()
+    receive_commands(keeper, Cancel(run=START.run))
+    keeper._give_up_at[DOWNLOAD.run] = begun - 1.0
+    keeper._end_overdue(begun)
+    assert not keeper._ignores_cancel
+    assert not events_of(keeper)
+    keeper._end_overdue(begun + 6.0)
     keeper._follow_engine()
     assert isinstance(events_of(keeper)[-1].event, EngineEnded)
 
