@@ -108,7 +108,7 @@ def prune(config: RunConfig, folder: Path, context: RunContext) -> None:
     run = RunFolder(folder)
 
     def created() -> Preflight:
-        _check_depth(config)
+        config.check_gpus(ranks.size())
         _check_destination(run, config, replace=config.export.replace)
         is_timed = config.recovery.max_minutes > 0
         found = preflight(config, run.path, with_time=is_timed)
@@ -166,7 +166,7 @@ def resume(folder: Path, context: RunContext) -> None:
         def checked() -> tuple[Preflight, ExportConfig]:
             config = replace(_config_of(run), recovery=saved.recovery)
             config = with_chosen_multiple(config, saved.width_multiple)
-            _check_depth(config)
+            config.check_gpus(ranks.size())
             freed = run.saved_state.size + size_of_folder(run.export_path(config))
             found = preflight(config, run.path, with_time=False, freed=freed)
             config = found.resources.settled.config
@@ -331,19 +331,6 @@ def prepare(
     check_windows(config.pruning, windows.calibration, context)
     windows = _with_own_text(config, loaded, windows, context)
     return PruningState(config, loaded, windows, units, goal, model)
-
-
-def _check_depth(config: RunConfig) -> None:
-    """Check that one process removes whole blocks: its costs are not shared.
-
-    Raises:
-        ConfigError: several processes share the run.
-    """
-    if ranks.size() > 1 and config.pruning.drops_depth:
-        raise ConfigError(
-            f"Whole blocks and sub-layers cannot be removed on {ranks.size()} GPUs.",
-            "Set gpus to 1, or dropped_blocks and dropped_sublayers to 0.",
-        )
 
 
 def _check_share(windows: int) -> None:

@@ -26,6 +26,7 @@ from surgeon_engine.api.messages.commands import (
     Generate,
     InspectModel,
     ListFiles,
+    ListModels,
     ListRuns,
     MeasureModels,
     Pause,
@@ -142,7 +143,7 @@ class Engine:
             self._playground.close()
         if isinstance(command, Generate):
             context.emit(self._playground.generate(command, context))
-        elif isinstance(command, ListFiles | ListRuns):
+        elif isinstance(command, ListFiles | ListModels | ListRuns):
             context.emit(listed(command))
         else:
             _run_command(command, context)

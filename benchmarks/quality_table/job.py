@@ -23,6 +23,7 @@ from surgeon_engine.pipeline import prepare
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.recovery.recover import recover
 from surgeon_engine.runtime import devices
+from surgeon_engine.runtime.failures import is_out_of_memory
 from surgeon_engine.runtime.json_streams import JsonOutput, exit_with_parent
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.runtime.saver import Saver
@@ -92,7 +93,7 @@ def run_task(
     except EngineError as error:
         yield JobFailed(f"{error.message} {error.hint}".strip())
     except (MemoryError, RuntimeError) as error:
-        if not devices.is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         yield JobFailed("There is not enough memory for this.")
 

@@ -377,7 +377,7 @@ def _work_on(
     """Work on a run, show its events and then its fidelity."""
     from surgeon_engine.parallel.group import RunFailed
     from surgeon_engine.runtime import ranks
-    from surgeon_engine.runtime.failures import failure
+    from surgeon_engine.runtime.failures import RankLost, failure
     from surgeon_engine.runtime.run_context import RunContext
     from surgeon_engine.runtime.versions import disable_progress_bars
 
@@ -404,7 +404,7 @@ def _work_on(
             raise
         except RunFailed as error:  # its processes have sent the reason
             raise ProcessError(error.reason.message, error.reason.hint) from error
-        except ranks.RankLost as error:
+        except RankLost as error:
             context.emit(found := failure(error))
             raise ProcessError(found.message, found.hint) from error
         except Exception as error:
@@ -424,10 +424,11 @@ def _ended_by_signals() -> Iterator[None]:
     torchrun sends them to processes that share a run with one that has ended.
     """
     from surgeon_engine.runtime import ranks
+    from surgeon_engine.runtime.failures import RankLost
 
     def interrupt(_: int, __: object) -> None:
         if ranks.started() > 1:
-            raise ranks.RankLost("torchrun has ended this one, too")
+            raise RankLost("torchrun has ended this one, too")
         raise KeyboardInterrupt
 
     numbers = [getattr(signal, x) for x in ("SIGTERM", "SIGHUP") if hasattr(signal, x)]
@@ -437,7 +438,7 @@ def _ended_by_signals() -> Iterator[None]:
     after: dict[Any, Any] = before
     try:
         yield
-    except ranks.RankLost:
+    except RankLost:
         after = dict.fromkeys(numbers, signal.SIG_IGN)  # until it has said why
         raise
     finally:

@@ -32,7 +32,7 @@ from surgeon_engine.compaction.shrink import compact, pruned_class
 from surgeon_engine.model.layers import find_blocks, prunable_layers
 from surgeon_engine.model.load import LoadedModel, load_tokenizer
 from surgeon_engine.model.source import UNREADABLE, ModelSource, first_line
-from surgeon_engine.runtime import devices
+from surgeon_engine.runtime.failures import is_out_of_memory
 
 # Between the name of a `CompactLinear` and those of its weights; earlier versions wrote
 # them without it.
@@ -134,7 +134,7 @@ def restore(folder: Path, name: str) -> PrunedModel:
         if (folder / GENERATION_CONFIG_NAME).is_file():
             model.generation_config = GenerationConfig.from_pretrained(folder)
     except UNREADABLE as error:
-        if devices.is_out_of_memory(error):
+        if is_out_of_memory(error):
             raise
         raise ModelError(
             f"The checkpoint in {folder} cannot be read: {first_line(error)}.",

@@ -37,9 +37,11 @@ from surgeon_engine.api.messages.commands import (
     AT_ONCE,
     Cancel,
     Command,
+    DownloadModel,
     Pause,
     Resume,
     ResumeRun,
+    SearchHub,
     StartRun,
     StopAndKeep,
 )
@@ -52,10 +54,13 @@ from surgeon_engine.api.messages.connection import (
 )
 from surgeon_engine.api.messages.events import (
     Attached,
+    Cancelled,
     EngineEnded,
     EngineReady,
     Envelope,
     Event,
+    Level,
+    Logged,
     Ping,
     Refused,
 )
@@ -69,6 +74,7 @@ TAKEOVER_SECONDS = 5.0  # within which a client must respond to keep its place
 IDLE_SECONDS = 600.0  # without work and without a client
 _POLL_SECONDS = 0.2
 _FREQUENT = (b'"type":"Progressed"', b'"type":"MemorySampled"')  # most lines of a log
+_NAMES = {DownloadModel: "The download", SearchHub: "The search"}  # in sentences
 _LOCK_SECONDS = 1.0  # for an earlier keeper to end
 _LOCK_POLL_SECONDS = 0.05
 
@@ -168,7 +174,7 @@ class Keeper:
         self._pinged = time.monotonic()
         self._open: dict[str, Command] = {}
         self._cancelled: set[str] = set()  # of these
-        self._kill_at: tuple[str, float] | None = None  # a cancelled one; its timeout
+        self._give_up_at: dict[str, float] = {}  # timeouts of cancelled ones
         self._ignores_cancel = False
         self._ready: tuple[int, EngineReady] | None = None  # with its number
         self._run: StartRun | ResumeRun | None = None  # the latest
@@ -215,8 +221,7 @@ class Keeper:
         self._lines.flush()
         if self._lines.is_long:
             self._lines.shorten(self._first_needed)
-        if self._is_cancel_overdue(now):
-            kill_process_tree(self._engine.pid)
+        self._end_overdue(now)
         with self._lock:
             connection = self._connection
             if connection is None:
@@ -242,23 +247,50 @@ class Keeper:
                 return self._received
             return min(self._received, self._run_start)
 
-    def _is_cancel_overdue(self, now: float) -> bool:
-        """Return whether the engine has ignored a cancel until the timeout, once.
+    def _end_overdue(self, now: float) -> None:
+        """End what has ignored a cancel until the timeout.
 
-        The time is taken here and not by the client: the connection may be slow.
+        The time is taken here and not by the client: the connection may be slow. The
+        engine is killed, unless that would end other work: what is done beside it, such
+        as a download, is then given up, and only reported as cancelled.
         """
         with self._lock:
-            queued = (
-                x for x, each in self._open.items() if not isinstance(each, AT_ONCE)
-            )
-            active = next(queued, "")
-            is_over = self._has_ended or self._ignores_cancel
-            if active not in self._cancelled or is_over:
-                return False
-            if self._kill_at is None or self._kill_at[0] != active:
-                self._kill_at = active, now + self._times.cancel
-            self._ignores_cancel = now >= self._kill_at[1]
-            return self._ignores_cancel
+            if self._has_ended or self._ignores_cancel:
+                return
+            items = self._open.items()
+            queued = [x for x, each in items if not isinstance(each, AT_ONCE)]
+            begun = self._cancelled.difference(queued[1:])  # the others wait
+            self._give_up_at = {
+                x: self._give_up_at.get(x, now + self._times.cancel) for x in begun
+            }
+            overdue = [x for x, at in self._give_up_at.items() if now >= at]
+            if not overdue:
+                return
+            is_blocked = bool(queued) and queued[0] in overdue
+            is_idle = self._open.keys() <= self._cancelled
+            if is_idle and not is_blocked and len(overdue) < len(begun):
+                return  # the others have time left
+            self._ignores_cancel = is_blocked or is_idle
+            if not self._ignores_cancel:
+                for each in overdue:
+                    self._give_up(each)
+                return
+        kill_process_tree(self._engine.pid)
+
+    def _give_up(self, id_: str) -> None:
+        """Report a request as cancelled that the engine may still work on."""
+        command = self._open.pop(id_)
+        self._cancelled.discard(id_)
+        name = _NAMES.get(type(command), "A request")
+        warning = Logged(
+            Level.WARNING,
+            f"{name} did not respond to Cancel, and was given up. The rest goes on.",
+        )
+        for envelope in (
+            Envelope("", time.time(), warning),
+            Envelope(id_, time.time(), Cancelled()),
+        ):
+            self._lines.append(msgspec.json.encode(envelope))
 
     # the engine
 
@@ -343,6 +375,8 @@ class Keeper:
             else:
                 self._client, self._accepted = attach.client, 0
                 first = self._run_start if self._has_news else self._lines.count
+                if self._has_ended:
+                    first = min(first, self._lines.count - 1)  # the line that says so
                 self._received = first
             ready = None
             if self._ready is not None and self._ready[0] < first and not is_known:

@@ -100,8 +100,9 @@ def evaluate(
     """
     found: list[Fidelity] = []
     for name, reference in references.texts:
+        hidden = reference.hidden if is_original else None
         figures = compare_unchecked(
-            model, reference, step, is_original=is_original, at_once=at_once
+            model, reference, step, hidden=hidden, at_once=at_once
         )
         _check_finite(model, reference, figures, name if found else "")
         found.append(_fidelity(figures, name))

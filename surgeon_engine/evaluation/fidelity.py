@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import repeat
 
 import torch
 from torch import Tensor
@@ -127,7 +128,7 @@ def compare_unchecked(
     reference: Reference,
     step: Step,
     *,
-    is_original: bool = False,
+    hidden: Iterable[Tensor] | None = None,
     at_once: int = 0,
 ) -> Comparison:
     """Compare like `compare`; figures may be infinite or NaN.
@@ -136,7 +137,8 @@ def compare_unchecked(
         model: the model.
         reference: the windows, and the original's hidden states.
         step: called after each batch.
-        is_original: the model is the original: its hidden states are known.
+        hidden: the last hidden states of the model, if they are known; per batch:
+            windows x length x hidden. Those of the reference: it is the original.
         at_once: windows of a batch that run at a time; 0: all.
     """
     count, length = reference.windows.shape
@@ -145,32 +147,20 @@ def compare_unchecked(
     at_once = min(at_once or reference.batch, reference.batch)
     is_whole = at_once == reference.batch
     logits = None if is_whole else LOGITS_AT_ONCE * at_once // reference.batch
-    for batch in reference.batches():
-        for tokens, expected in zip(*(x.split(at_once) for x in batch), strict=True):
-            tokens, expected = tokens.to(model.device), expected.to(model.device)
-            found = expected if is_original else last_hidden(model, tokens)
-            rows.append(_figures(model, tokens, expected, found, logits))
+    states = repeat(None, len(reference.hidden)) if hidden is None else hidden
+    for (tokens, expected), known in zip(reference.batches(), states, strict=True):
+        for start in range(0, len(tokens), at_once):
+            part = slice(start, start + at_once)
+            inputs = tokens[part].to(model.device)
+            wanted = expected[part].to(model.device)
+            if known is None:
+                found = last_hidden(model, inputs)
+            else:
+                found = wanted if known is expected else known[part].to(model.device)
+            rows.append(_figures(model, inputs, wanted, found, logits))
         step()
     of_own = map(torch.cat, zip(*rows, strict=True))
     return Comparison(*(ranks.joined(x, count) for x in of_own))
-
-
-@torch.no_grad()
-def compare_hidden(
-    model: PreTrainedModel, reference: Reference, hidden: Iterable[Tensor]
-) -> Comparison:
-    """Compare last hidden states that are known; figures may be infinite or NaN.
-
-    Args:
-        model: turns them into logits.
-        reference: the windows, and the original's hidden states.
-        hidden: per batch: windows x length x hidden.
-    """
-    rows: list[tuple[Tensor, ...]] = []
-    for (tokens, expected), found in zip(reference.batches(), hidden, strict=True):
-        tokens, expected = tokens.to(model.device), expected.to(model.device)
-        rows.append(_figures(model, tokens, expected, found.to(model.device)))
-    return Comparison(*map(torch.cat, zip(*rows, strict=True)))
 
 
 def _figures(

@@ -84,8 +84,7 @@ def describe_failure(error: Exception, host: str) -> SearchFailed:
         )
     if isinstance(error, httpx2.TransportError | TimeoutError):
         return SearchFailed(
-            f"{host} cannot be reached, so only the models of this computer are "
-            "listed.",
+            f"{host} cannot be reached, so only downloaded models are listed.",
             "",
         )
     raise error

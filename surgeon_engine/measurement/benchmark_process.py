@@ -32,6 +32,7 @@ from surgeon_engine.model.decoding import last_logits_alone, with_cache
 from surgeon_engine.model.load import load_model
 from surgeon_engine.model.source import UNREADABLE, first_line, locate
 from surgeon_engine.runtime import devices
+from surgeon_engine.runtime.failures import is_out_of_memory
 from surgeon_engine.runtime.json_server import serve
 
 
@@ -79,7 +80,7 @@ def load(config: ModelConfig) -> PreTrainedModel:
     try:
         model = load_compact(source.folder, devices.dtype_of(config.dtype))
     except UNREADABLE as error:
-        if devices.is_out_of_memory(error):
+        if is_out_of_memory(error):
             raise
         raise ModelError(
             f"The weights of {source.name} cannot be loaded: {first_line(error)}.",

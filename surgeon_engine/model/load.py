@@ -29,6 +29,7 @@ from surgeon_engine.model.source import (
     stored_dtype,
 )
 from surgeon_engine.runtime import devices
+from surgeon_engine.runtime.failures import is_out_of_memory
 
 _HOST_SHARE = 0.5  # of the free memory, for weights that are not in files
 
@@ -117,7 +118,7 @@ def _load(
             **source.arguments,
         )
     except UNREADABLE as error:
-        if devices.is_out_of_memory(error):
+        if is_out_of_memory(error):
             raise
         raise ModelError(
             f"The weights of {source.name} cannot be loaded: {first_line(error)}.",

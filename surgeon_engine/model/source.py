@@ -181,7 +181,7 @@ def _cached(source: str, name: HubName | None) -> ModelSource:
         )
     if name.snapshot is None:
         raise ModelError(
-            f"{name.display_name} has not been downloaded to this computer yet.",
+            name.not_downloaded,
             f"Download it at step 1, or by: surgeon download {source}",
         )
     return ModelSource(name.short, name.snapshot)

@@ -24,7 +24,7 @@ from surgeon_engine.api.messages.events import Cancelled, Envelope
 from surgeon_engine.api.messages.run import ShotFinished
 from surgeon_engine.parallel.group import execute
 from surgeon_engine.runtime import ranks
-from surgeon_engine.runtime.failures import failure
+from surgeon_engine.runtime.failures import RankLost, failure
 from surgeon_engine.runtime.json_streams import (
     JsonOutput,
     die_with_parent,
@@ -93,7 +93,7 @@ def main(arguments: list[str]) -> int:
     except RunCancelled:
         context.emit(Cancelled())
     except Exception as error:  # noqa: BLE001  the process boundary
-        if isinstance(error, ranks.RankLost) or given is None:
+        if isinstance(error, RankLost) or given is None:
             # The agent ends this process, and says which one has ended by itself.
             time.sleep(_GRACE_S)
         context.emit(failure(error))

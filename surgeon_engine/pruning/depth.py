@@ -31,7 +31,7 @@ from surgeon_engine.api.config.pruning import (
     PruningConfig,
 )
 from surgeon_engine.api.errors import PruningError
-from surgeon_engine.evaluation.fidelity import Reference, compare_hidden
+from surgeon_engine.evaluation.fidelity import Reference, compare_unchecked
 from surgeon_engine.model.block_runner import BlockRunner
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.model.offload import on_device
@@ -176,8 +176,9 @@ class SkipCosts:
         return result
 
     def _divergence(self, hidden: list[Tensor]) -> float:
-        last = self._runner.finish(hidden)
-        nats = compare_hidden(self._loaded.model, self._reference, last).divergence
+        model, last = self._loaded.model, self._runner.finish(hidden)
+        found = compare_unchecked(model, self._reference, lambda: None, hidden=last)
+        nats = found.divergence
         return nats if math.isfinite(nats) else math.inf
 
     def _check_unchanged(self, block: int, before: Tensor, after: Tensor) -> None:

@@ -120,20 +120,6 @@ def gpu_count() -> int:
     return int(torch.backends.mps.is_available())
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Return True if a device ran out of memory.
-
-    The CPU allocator and the libraries of a GPU raise a plain RuntimeError, which only
-    its message distinguishes.
-    """
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(
-        phrase in str(error)
-        for phrase in ("can't allocate memory", "STATUS_ALLOC_FAILED")
-    )
-
-
 def release_memory() -> None:
     """Collect garbage, and return unused memory to other processes."""
     gc.collect()

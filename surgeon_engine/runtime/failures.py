@@ -1,26 +1,45 @@
-"""Turn the errors that end a command into events."""
+"""The errors that end a command or a part of it, and the events for them."""
 
 from __future__ import annotations
 
 import traceback
 
+import torch
+
 from surgeon_engine.api.errors import EngineError
 from surgeon_engine.api.messages.events import Failed
-from surgeon_engine.runtime import devices, ranks
+
+
+class RankLost(Exception):
+    """Another process of the run has ended, or cannot be reached any more."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return True if a device ran out of memory.
+
+    The CPU allocator and the libraries of a GPU raise a plain RuntimeError, which only
+    its message distinguishes.
+    """
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(
+        phrase in str(error)
+        for phrase in ("can't allocate memory", "STATUS_ALLOC_FAILED")
+    )
 
 
 def failure(error: Exception) -> Failed:
     """Return the event for an error that ended a command."""
     if isinstance(error, EngineError):
         return Failed(error.message, error.hint)
-    if isinstance(error, ranks.RankLost):
+    if isinstance(error, RankLost):
         return Failed(
             "Another process of the run has ended, or cannot be reached.",
             "It may have run out of memory. What was saved is not lost: resume the "
             "run, perhaps on fewer GPUs.",
             str(error),
         )
-    if devices.is_out_of_memory(error):
+    if is_out_of_memory(error):
         return Failed(
             "There is not enough memory for this.",
             "Use fewer or shorter windows, a smaller batch, or a smaller model.",

@@ -1,4 +1,4 @@
-"""Lists of files and runs, for a window on another computer.
+"""Lists of files, models and runs, for a window on another computer.
 
 This module imports no torch.
 """
@@ -15,30 +15,38 @@ import msgspec
 from surgeon_engine.api.decoding import decode_json
 from surgeon_engine.api.errors import ConfigError, RunFolderError
 from surgeon_engine.api.files import expand_path, size_of_folder
-from surgeon_engine.api.messages.commands import ListFiles, ListRuns
+from surgeon_engine.api.messages.commands import ListFiles, ListModels, ListRuns
 from surgeon_engine.api.messages.files import (
     FileEntry,
     FileKind,
     FilesListed,
+    ModelsListed,
     RunEntry,
     RunOutcome,
     RunsListed,
 )
+from surgeon_engine.api.model_info.source_names import cached_models
 from surgeon_engine.api.run_folder import RunFolder
 
 MAX_ENTRIES = 2_000
 MAX_RUNS = 200
 
 
-def listed(command: ListFiles | ListRuns) -> FilesListed | RunsListed:
+def listed(
+    command: ListFiles | ListModels | ListRuns,
+) -> FilesListed | ModelsListed | RunsListed:
     """Return the response to a command.
 
     Raises:
         RunFolderError: The folder cannot be read.
     """
-    if isinstance(command, ListFiles):
-        return list_files(command.folder)
-    return list_runs(command.folder)
+    match command:
+        case ListFiles(folder=folder):
+            return list_files(folder)
+        case ListModels():
+            return ModelsListed(cached_models())
+        case ListRuns(folder=folder):
+            return list_runs(folder)
 
 
 def list_files(folder: str) -> FilesListed:

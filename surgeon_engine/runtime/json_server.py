@@ -11,7 +11,7 @@ from transformers.utils import logging
 
 from surgeon_engine.api.errors import EngineError
 from surgeon_engine.api.json_process import RequestFailed
-from surgeon_engine.runtime import devices
+from surgeon_engine.runtime.failures import is_out_of_memory
 from surgeon_engine.runtime.json_streams import JsonOutput, read_messages
 
 
@@ -43,6 +43,6 @@ def _response(
     except EngineError as error:
         return RequestFailed(error.message, error.hint)
     except (RuntimeError, MemoryError) as error:
-        if not devices.is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         return out_of_memory

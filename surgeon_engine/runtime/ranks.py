@@ -32,6 +32,7 @@ import torch
 from torch import Tensor
 
 from surgeon_engine.api.errors import ConfigError, EngineError
+from surgeon_engine.runtime.failures import RankLost, is_out_of_memory
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -43,11 +44,6 @@ _R = TypeVar("_R")
 # other; without it they use the port that torchrun has opened to the network.
 STORE = "SURGEON_STORE"
 _TIMEOUT = timedelta(days=30)  # a pause may be long
-_OUT_OF_MEMORY = (MemoryError, torch.OutOfMemoryError)
-
-
-class RankLost(Exception):
-    """Another process of the run has ended, or cannot be reached any more."""
 
 
 @dataclass(slots=True)
@@ -341,17 +337,11 @@ def _described(error: Exception | None) -> _Described:
     details = "".join(traceback.format_exception(error))
     if isinstance(error, EngineError):
         return type(error), (error.message, error.hint), details
-    if isinstance(error, _OUT_OF_MEMORY) or _is_out_of_memory(error):
+    if is_out_of_memory(error):
         return MemoryError, (str(error),), details
     if not error.args and type(error).__module__.startswith("surgeon_engine."):
         return type(error), (), details  # the run was cancelled
     return RuntimeError, (f"{type(error).__name__}: {error}",), details
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    from surgeon_engine.runtime import devices  # it asks how many ranks there are
-
-    return devices.is_out_of_memory(error)
 
 
 def _raise(source: int, described: _Described) -> NoReturn:
@@ -435,7 +425,7 @@ def _connected() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if _is_out_of_memory(error):
+        if is_out_of_memory(error):
             raise
         reason = str(error).strip().splitlines()
         raise RankLost(reason[0] if reason else type(error).__name__) from error

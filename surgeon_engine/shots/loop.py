@@ -21,6 +21,7 @@ from surgeon_engine.pruning.schedule import share_of_goal
 from surgeon_engine.pruning.state import PruningState, Snapshot
 from surgeon_engine.recovery.recover import recover, recovery_text
 from surgeon_engine.runtime import devices, ranks
+from surgeon_engine.runtime.failures import is_out_of_memory
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.shots.compaction_step import compact_state
 from surgeon_engine.shots.quality_budget import QualityBudget, RecoveredShot
@@ -364,7 +365,7 @@ def _describe(error: Exception) -> str:
     """
     if isinstance(error, EngineError):
         return error.message
-    if devices.is_out_of_memory(error):
+    if is_out_of_memory(error):
         return "There is not enough memory for it."
     raise error
 

@@ -8,6 +8,7 @@ from typing import TypeVar
 from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.runtime import devices, ranks
+from surgeon_engine.runtime.failures import is_out_of_memory
 from surgeon_engine.runtime.run_context import RunContext
 
 _Result = TypeVar("_Result")
@@ -39,7 +40,7 @@ def with_smaller_batches(
                 return work()
         except Exception as error:
             batch = state.config.calibration.batch
-            if batch == 1 or not devices.is_out_of_memory(error):
+            if batch == 1 or not is_out_of_memory(error):
                 raise
         # The error is gone by now, and with it the tensors of its frames.
         devices.release_memory()

@@ -57,6 +57,7 @@ class Settings:
     run_parent: str = ""
     computers: list[str] = field(default_factory=list)  # host, tab, command
     computer: str = ""  # the host whose engine is used; empty: this computer
+    folders_there: list[str] = field(default_factory=list)  # host, tab, last folder
     last_folder: str = ""
     recent_models: list[str] = field(default_factory=list)
     recent_jobs: list[str] = field(default_factory=list)  # files
@@ -122,6 +123,7 @@ def load() -> Settings:
     settings.run_parent = str(store.value("run_parent", ""))
     settings.computers = _strings(store.value("computers"))
     settings.computer = str(store.value("computer", ""))
+    settings.folders_there = _strings(store.value("folders_there"))
     settings.last_folder = str(store.value("last_folder", ""))
     settings.recent_models = _strings(store.value("recent_models"))
     settings.recent_jobs = _strings(store.value("recent_jobs"))
@@ -149,6 +151,7 @@ def save(settings: Settings) -> None:
     store.setValue("run_parent", settings.run_parent)
     store.setValue("computers", settings.computers)
     store.setValue("computer", settings.computer)
+    store.setValue("folders_there", settings.folders_there)
     store.setValue("last_folder", settings.last_folder)
     store.setValue("recent_models", settings.recent_models)
     store.setValue("recent_jobs", settings.recent_jobs)

@@ -89,6 +89,7 @@ class ComputersController(QObject):
     def remove(self, host: str) -> None:
         """Remove a computer that is not in use."""
         self._store([each for each in self.computers if each.host != host])
+        self._remember_folder(host, "")
 
     def use_obstacle(self, host: str) -> str:
         """Return why a computer cannot be used now; empty if it can."""
@@ -116,6 +117,17 @@ class ComputersController(QObject):
     def list_files(self, folder: str) -> None:
         """Request the entries of a folder of the computer in use."""
         self.session.start_request(RequestKind.FILES, partial(ListFiles, folder=folder))
+
+    @property
+    def last_folder(self) -> str:
+        """The folder of the computer in use from which a file was last chosen."""
+        host = f"{self.session.state.computer}{_SEPARATOR}"
+        found = (x for x in self._settings.folders_there if x.startswith(host))
+        return next(found, "").removeprefix(host)
+
+    def remember_folder(self, folder: str) -> None:
+        """Start the next dialog for files of the computer in use in a folder."""
+        self._remember_folder(self.session.state.computer, folder)
 
     def resume(self, run: RunEntry) -> None:
         """Resume an interrupted run there."""
@@ -192,6 +204,13 @@ class ComputersController(QObject):
     def _on_tick(self) -> None:
         self.fetched_bytes = self._received
         self.changed.emit()
+
+    def _remember_folder(self, host: str, folder: str) -> None:
+        """Remember the last folder of a computer; empty: none."""
+        start = f"{host}{_SEPARATOR}"
+        others = [x for x in self._settings.folders_there if not x.startswith(start)]
+        own = [f"{start}{folder}"] if folder else []
+        self._settings.folders_there = [*others, *own]
 
     def _store(self, computers: list[Computer]) -> None:
         self._settings.computers = [

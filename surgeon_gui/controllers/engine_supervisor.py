@@ -175,11 +175,11 @@ class EngineSupervisor:
         if self._failed_starts >= MAX_FAILED_STARTS:
             return self._give_up(message, last_text)
         failures = self._fail_all(message, labels.ENGINE_CRASHED_HINT, last_text)
-        if not failures:
+        if not any(isinstance(each.event, Failed) for each in failures):
             warning = tr("{message} The engine is being restarted.").format(
                 message=message
             )
-            failures = [_envelope("", Logged(Level.WARNING, warning))]
+            failures.append(_envelope("", Logged(Level.WARNING, warning)))
         return [*failures, *self.start()]
 
     def _restart_unresponsive(self) -> list[Envelope]:

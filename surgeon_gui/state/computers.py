@@ -12,6 +12,8 @@ from surgeon_gui.state.app import AppState, Engine
 from surgeon_gui.state.run import Status
 from surgeon_gui.text import numbers
 
+HOME = "~"  # of the user there
+
 OUTCOMES = {
     RunOutcome.RUNNING: tr("In progress"),
     RunOutcome.FINISHED: tr("Finished"),
@@ -126,6 +128,19 @@ def file_row(entry: FileEntry) -> tuple[str, str]:
     if entry.kind is FileKind.FOLDER:
         return f"{entry.name}/", ""
     return entry.name, numbers.size(entry.bytes) if entry.bytes else tr("model")
+
+
+def start_folders(current: str, last: str) -> list[str]:
+    """Return the folders in which to look for a file there; the first that exists.
+
+    Args:
+        current: The path that is chosen now, or what is no path.
+        last: The folder of the last choice; empty: none.
+    """
+    path = PurePosixPath(current)
+    is_path = path.is_absolute() or current.startswith(f"{HOME}/")
+    found = [str(path.parent)] if is_path else []
+    return [*found, *filter(None, [last]), HOME]
 
 
 def path_of(folder: str, name: str) -> str:

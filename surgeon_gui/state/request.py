@@ -25,6 +25,7 @@ class RequestKind(Enum):
     MEASUREMENT = "measure"
     DIAGNOSIS = "diagnose"
     FILES = "files"  # of another computer
+    MODELS = "models"  # of another computer
     RUNS = "runs"  # of another computer
 
 

@@ -32,8 +32,8 @@ _OnChosen = Callable[[str], None]
 
 
 # Asks for a file or folder of another computer: its parent, the title, whether a file
-# is asked for, and the slot.
-_AskElsewhere = Callable[[QWidget, str, bool, _OnChosen], None]
+# is asked for, the path that is chosen now, and the slot.
+_AskElsewhere = Callable[[QWidget, str, bool, str, _OnChosen], None]
 _elsewhere: list[_AskElsewhere] = []
 
 
@@ -48,11 +48,20 @@ def ask_folder(
     start: str,
     on_chosen: _OnChosen,
     *,
-    of_engine: bool = False,
+    engine_path: str | None = None,
 ) -> None:
-    """Ask for a folder; `of_engine`: on the engine's computer."""
-    if of_engine and _elsewhere:
-        _elsewhere[0](parent, title, False, on_chosen)
+    """Ask for a folder.
+
+    Args:
+        parent: The widget that asks.
+        title: Of the dialog.
+        start: The folder in which the dialog starts on this computer.
+        on_chosen: Called with the path.
+        engine_path: The path that is chosen now, of a folder on the engine's computer;
+            None: the folder is on this computer.
+    """
+    if engine_path is not None and _elsewhere:
+        _elsewhere[0](parent, title, False, engine_path, on_chosen)
         return
     dialog = QFileDialog(parent, title, start)
     dialog.setFileMode(QFileDialog.FileMode.Directory)
@@ -67,11 +76,11 @@ def ask_file(
     kinds: str,
     on_chosen: _OnChosen,
     *,
-    of_engine: bool = False,
+    engine_path: str | None = None,
 ) -> None:
-    """Ask for an existing file; `of_engine`: on the engine's computer."""
-    if of_engine and _elsewhere:
-        _elsewhere[0](parent, title, True, on_chosen)
+    """Ask for an existing file of some kinds; the rest is as for `ask_folder`."""
+    if engine_path is not None and _elsewhere:
+        _elsewhere[0](parent, title, True, engine_path, on_chosen)
         return
     dialog = QFileDialog(parent, title, start, kinds)
     dialog.setFileMode(QFileDialog.FileMode.ExistingFile)

@@ -60,9 +60,10 @@ class ComputersMenu(QObject):
         parent: QWidget,
         title: str,
         wants_file: bool,
+        current: str,
         on_chosen: Callable[[str], None],
     ) -> None:
         title = f"{title} ({self._session.state.computer})"
-        dialog = FilesDialog(self._controller, title, wants_file, parent)
+        dialog = FilesDialog(self._controller, title, wants_file, current, parent)
         dialog.chosen.connect(on_chosen)
         dialog.open()

@@ -27,6 +27,7 @@ from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.api.config.run import Dtype, RunConfig
 from surgeon_engine.api.config.toml import read_config
+from surgeon_engine.api.errors import EngineError
 from surgeon_engine.api.messages.commands import (
     Cancel,
     Command,
@@ -37,6 +38,7 @@ from surgeon_engine.api.messages.commands import (
     Generate,
     InspectModel,
     ListFiles,
+    ListModels,
     ListRuns,
     MeasureModels,
     Pause,
@@ -265,12 +267,14 @@ class FakeEngine:
             extra_pause = 0.0 if is_run else self._options.pause_after
             self._pause = self._options.pause + extra_pause
             try:
-                if isinstance(command, ListFiles | ListRuns):
+                if isinstance(command, ListFiles | ListModels | ListRuns):
                     self._emit(listed(command))
                 else:
                     self._handle(command)
             except InterruptedError:
                 self._emit(Cancelled())
+            except EngineError as error:
+                self._emit(Failed(error.message, error.hint))
             except _Failed:
                 pass  # the error has been sent
             except _Ended:

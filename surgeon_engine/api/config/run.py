@@ -124,6 +124,21 @@ class RunConfig:
         is_offloaded = self.model.offload is Offload.ON
         return recovery.trains and is_offloaded and (is_whole or keeps)
 
+    def check_gpus(self, gpus: int) -> None:
+        """Check that several GPUs, or processes, can share the job.
+
+        Args:
+            gpus: Those of the run; 0: not known yet.
+
+        Raises:
+            ConfigError: The job asks for whole blocks, whose costs are not shared.
+        """
+        if gpus > 1 and self.pruning.drops_depth:
+            raise ConfigError(
+                f"Whole blocks and sub-layers cannot be removed on {gpus} GPUs.",
+                "Use one GPU, or set dropped_blocks and dropped_sublayers to 0.",
+            )
+
     def check_consistency(self) -> None:
         """Check that the parts of the job are consistent.
 
@@ -147,12 +162,7 @@ class RunConfig:
                 "Set recovery.trained_weights and recovery.gradient_checkpointing to "
                 '"automatic", or model.offload to "off".',
             )
-        if self.model.gpus > 1 and self.pruning.drops_depth:
-            raise ConfigError(
-                "Whole blocks and sub-layers are removed on one GPU, and the job asks "
-                f"for {self.model.gpus}.",
-                "Set gpus to 1, or dropped_blocks and dropped_sublayers to 0.",
-            )
+        self.check_gpus(self.model.gpus)
         is_masked = self.export.format is Format.MASKED
         if is_masked and self.pruning.is_sized:
             raise ConfigError(

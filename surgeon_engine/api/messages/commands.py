@@ -112,6 +112,13 @@ class ListFiles(_Command, frozen=True):
     folder: str  # ~ is the home folder of the user
 
 
+class ListModels(_Command, frozen=True):
+    """List the models in the Hub's cache of the engine's computer.
+
+    The response is `ModelsListed`.
+    """
+
+
 class ListRuns(_Command, frozen=True):
     """List the runs in a folder of the engine's computer. Response: `RunsListed`."""
 
@@ -137,7 +144,8 @@ class Cancel(_Command, frozen=True):
     """Stop at the next safe point without an export."""
 
 
-AT_ONCE = (DownloadModel, SearchHub, ListFiles, ListRuns)  # others one at a time
+# Commands that are executed at once; the others one at a time.
+AT_ONCE = (DownloadModel, SearchHub, ListFiles, ListModels, ListRuns)
 
 Command = (
     InspectModel
@@ -153,6 +161,7 @@ Command = (
     | Generate
     | ProbeMachine
     | ListFiles
+    | ListModels
     | ListRuns
     | StopAndKeep
     | Pause

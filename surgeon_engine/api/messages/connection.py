@@ -24,7 +24,7 @@ from surgeon_engine.api.messages.events import (
     Event,
     Failed,
 )
-from surgeon_engine.api.messages.files import FilesListed, RunsListed
+from surgeon_engine.api.messages.files import FilesListed, ModelsListed, RunsListed
 from surgeon_engine.api.messages.generation import Generated
 from surgeon_engine.api.messages.machine import MachineProbed
 from surgeon_engine.api.messages.run import Exported, RunFinished
@@ -47,6 +47,7 @@ RESPONSES = (
     Diagnosed,
     Generated,
     FilesListed,
+    ModelsListed,
     RunsListed,
 )
 _FINAL_EVENTS = (*RESPONSES, MachineProbed, RunFinished, Failed, Cancelled)

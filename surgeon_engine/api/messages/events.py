@@ -13,7 +13,7 @@ import msgspec
 from surgeon_engine.api.messages.benchmark import Measured
 from surgeon_engine.api.messages.commands import StartRun
 from surgeon_engine.api.messages.diagnosis import Diagnosed
-from surgeon_engine.api.messages.files import FilesListed, RunsListed
+from surgeon_engine.api.messages.files import FilesListed, ModelsListed, RunsListed
 from surgeon_engine.api.messages.generation import (
     Generated,
     ModelsLoaded,
@@ -158,6 +158,7 @@ Event = (
     | EngineEnded
     | ConnectionChanged
     | FilesListed
+    | ModelsListed
     | RunsListed
     | ModelInspected
     | Downloading

@@ -1,4 +1,4 @@
-"""Files and runs of the engine's computer, for a window on another one."""
+"""Files, models and runs of the engine's computer, for a window on another one."""
 
 from __future__ import annotations
 
@@ -32,6 +32,12 @@ class FilesListed(msgspec.Struct, frozen=True, tag=True):
     parent: str  # absolute; empty: it is the top
     entries: tuple[FileEntry, ...]  # folders first
     omitted: int = 0  # entries beyond the limit, or whose names are no text
+
+
+class ModelsListed(msgspec.Struct, frozen=True, tag=True):
+    """Response to `ListModels`."""
+
+    sources: tuple[str, ...]  # names of the Hub, sorted
 
 
 class RunOutcome(Enum):

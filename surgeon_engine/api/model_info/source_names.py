@@ -67,6 +67,11 @@ class HubName:
         folder = self._snapshot_folder()
         return folder if folder is not None and _is_complete(folder) else None
 
+    @property
+    def not_downloaded(self) -> str:
+        """The error of an engine whose computer does not have the model."""
+        return f"{self.display_name} has not been downloaded to this computer yet."
+
     def _snapshot_folder(self) -> Path | None:
         revision = self.revision or _MAIN
         try:

@@ -52,7 +52,7 @@ def check_draft(state: AppState) -> ResourceCheck | None:
     has_problem = Step.TARGET in state.rejected or Step.TARGET in state.problems
     if state.model is None or state.machine is None or has_problem:
         return None
-    free = _free_disk_of(state)
+    free = free_disk_of(state)
     return check_resources(state.config, state.model, state.machine, free)
 
 
@@ -60,11 +60,11 @@ def adjusted_draft(state: AppState) -> AdjustedConfig | None:
     """Return the draft with settings that fit; None if none do or it is unknown."""
     if state.model is None or state.machine is None:
         return None
-    free = _free_disk_of(state)
+    free = free_disk_of(state)
     return settings_that_fit(state.config, state.model, state.machine, free)
 
 
-def _free_disk_of(state: AppState) -> int | None:
+def free_disk_of(state: AppState) -> int | None:
     """Return the free bytes for the draft; None: unknown, as on another computer."""
     return None if state.computer else free_disk(state.config, state.run_parent)
 

@@ -6,6 +6,7 @@ The engine reads nothing during a run or another task.
 from __future__ import annotations
 
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT, CalibrationConfig
+from surgeon_engine.api.model_info.source_names import hub_name
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.app import AppState, Engine, Step
 from surgeon_gui.state.request import RequestKind
@@ -35,10 +36,14 @@ def needs_download(state: AppState) -> bool:
     Only its engine can look into the cache of another computer.
     """
     source = state.config.model.source
-    if not state.model_is_chosen or not is_to_be_downloaded(source):
+    if not state.model_is_chosen:
         return False
-    has_failed = state.request(RequestKind.INSPECTION).error is not None
-    return has_failed if state.computer else True
+    if not state.computer:
+        return is_to_be_downloaded(source)
+    name, error = hub_name(source), state.request(RequestKind.INSPECTION).error
+    return (
+        name is not None and error is not None and error.message == name.not_downloaded
+    )
 
 
 def wait_note(state: AppState) -> str:

@@ -1,6 +1,7 @@
 """A search of the Hub and the models that it offers, as rows of a list. No Qt.
 
-The models of this computer, recent ones first, are offered without a search.
+The models of the engine's computer are offered without a search; of this one, recent
+ones first.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from surgeon_engine.api.messages.files import ModelsListed
 from surgeon_engine.api.messages.sources import HubModel, HubSearched
 from surgeon_engine.api.model_info.source_names import SCHEME
 from surgeon_engine.api.planning.needs import Resource
@@ -16,7 +18,12 @@ from surgeon_engine.api.planning.resource_check import ResourceCheck, check_reso
 from surgeon_engine.api.planning.sketch import sketch_model
 from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.state.app import AppState, Step
-from surgeon_gui.state.job.resource_text import LIGHTS, NAMES, format_amount, free_disk
+from surgeon_gui.state.job.resource_text import (
+    LIGHTS,
+    NAMES,
+    format_amount,
+    free_disk_of,
+)
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.text import numbers
 from surgeon_gui.text.labels import source_name
@@ -58,7 +65,13 @@ def search_of(state: AppState) -> HubSearch:
 def local_rows(
     recent: Iterable[str], cached: Iterable[str], typed: str
 ) -> tuple[SearchRow, ...]:
-    """Return the models of this computer whose names contain all typed words."""
+    """Return the local models whose names contain all typed words.
+
+    Args:
+        recent: the sources that were opened before.
+        cached: the downloaded models.
+        typed: the words.
+    """
     words = typed.casefold().split()
     rows = {source: tr("Recent") for source in recent}
     rows |= {source: tr("Downloaded") for source in cached if source not in rows}
@@ -68,6 +81,19 @@ def local_rows(
         for source, kind in rows.items()
         if all(word in source.casefold() for word in words)
     )
+
+
+def models_there(state: AppState) -> tuple[str, ...]:
+    """Return the downloaded models of another computer, once they are known."""
+    listed: ModelsListed | None = state.request(RequestKind.MODELS).response
+    return () if listed is None else listed.sources
+
+
+def local_title(state: AppState) -> str:
+    """Return the title of the list of local models."""
+    if not state.computer:
+        return tr("On this computer")
+    return tr("On {computer}").format(computer=state.computer)
 
 
 def found_models(state: AppState) -> tuple[HubModel, ...]:
@@ -126,7 +152,7 @@ def check_found(state: AppState, model: HubModel) -> ResourceCheck | None:
         replace(config, model=source),
         sketch_model(model.facts, model.sizes),
         state.machine,
-        free_disk(config, state.run_parent),
+        free_disk_of(state),
     )
 
 

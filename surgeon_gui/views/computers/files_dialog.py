@@ -1,4 +1,8 @@
-"""The dialog that chooses a file or folder of another computer by its path."""
+"""The dialog that chooses a file or folder of another computer by its path.
+
+It starts where the path that is chosen now is, or else in the folder of the last choice
+on that computer, or in the home folder.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +35,6 @@ from surgeon_gui.widgets.controls import (
 
 _SIZE = (560, 480)
 _ENTRY = Qt.ItemDataRole.UserRole
-_HOME = "~"
 
 
 class FilesDialog(QDialog):
@@ -44,6 +47,7 @@ class FilesDialog(QDialog):
         computers: ComputersController,
         title: str,
         wants_file: bool,
+        current: str,
         parent: QWidget,
     ) -> None:
         super().__init__(parent)
@@ -53,19 +57,14 @@ class FilesDialog(QDialog):
         self.resize(*_SIZE)
         self._computers, self._wants_file = computers, wants_file
         self._listed: FilesListed | None = None
+        self._starts = text.start_folders(current, computers.last_folder)
+        self._chosen_path = current  # is selected where it is listed
         self._path = described(QLineEdit(), "files_path_edit")
         self._path.returnPressed.connect(self._on_path_entered)
         self._up = button("files_up_button")
         self._up.setAutoDefault(False)
         self._up.clicked.connect(self._on_up_clicked)
-        self._tree = described(QTreeWidget(), "files_list")
-        self._tree.setHeaderLabels([tr("Name"), tr("Size")])
-        self._tree.setRootIsDecorated(False)
-        self._tree.setUniformRowHeights(True)
-        header = self._tree.header()
-        header.setStretchLastSection(False)
-        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        self._tree = _empty_tree()
         self._tree.itemSelectionChanged.connect(self._show_choose)
         self._tree.itemActivated.connect(self._on_activated)
         self._note = text_label(quiet=True)
@@ -84,12 +83,19 @@ class FilesDialog(QDialog):
         column.addWidget(self._note)
         column.addLayout(answer_row(cancel, self._choose))
         computers.session.changed.connect(self._show)
-        computers.list_files(_HOME)
+        self._start()
         self._show()
+
+    def _start(self) -> None:
+        """List the next of the folders in which the dialog may start."""
+        self._computers.list_files(self._starts.pop(0))
 
     @Slot()
     def _show(self) -> None:
         request = self._computers.session.state.request(RequestKind.FILES)
+        if request.error is not None and self._starts:
+            self._start()
+            return
         if request.error is not None:
             self._note.setText(f"{request.error.message} {request.error.hint}".strip())
         elif request.is_open:
@@ -98,7 +104,7 @@ class FilesDialog(QDialog):
         if listed is None or listed is self._listed:
             self._show_choose()
             return
-        self._listed = listed
+        self._listed, self._starts = listed, []
         self._path.setText(listed.folder)
         self._tree.clear()
         for entry in listed.entries:
@@ -106,6 +112,9 @@ class FilesDialog(QDialog):
             item.setTextAlignment(1, RIGHT)
             item.setData(0, _ENTRY, entry)
             self._tree.addTopLevelItem(item)
+            is_current = text.path_of(listed.folder, entry.name) == self._chosen_path
+            if is_current and (self._wants_file or entry.kind is not FileKind.FILE):
+                self._tree.setCurrentItem(item)
         self._note.setText(_note(listed))
         self._show_choose()
 
@@ -135,7 +144,8 @@ class FilesDialog(QDialog):
 
     @Slot()
     def _on_path_entered(self) -> None:
-        self._computers.list_files(self._path.text().strip() or _HOME)
+        self._starts = []
+        self._computers.list_files(self._path.text().strip() or text.HOME)
 
     @Slot()
     def _on_up_clicked(self) -> None:
@@ -159,8 +169,21 @@ class FilesDialog(QDialog):
         entry, path = self._current(), self._listed.folder
         if entry is not None:
             path = text.path_of(path, entry.name)
+        self._computers.remember_folder(self._listed.folder)
         self.chosen.emit(path)
         self.accept()
+
+
+def _empty_tree() -> QTreeWidget:
+    tree = described(QTreeWidget(), "files_list")
+    tree.setHeaderLabels([tr("Name"), tr("Size")])
+    tree.setRootIsDecorated(False)
+    tree.setUniformRowHeights(True)
+    header = tree.header()
+    header.setStretchLastSection(False)
+    header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+    header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+    return tree
 
 
 def _note(listed: FilesListed) -> str:

@@ -43,6 +43,7 @@ class ModelPane(QWidget):
         super().__init__()
         self._side = side
         self._state = PlaygroundState()
+        self._source = ""  # of the model
         name = f"playground_{side.value}"
         self._model = eliding_label(f"{name}_model")
         self._choose = button(f"{name}_button")
@@ -76,7 +77,7 @@ class ModelPane(QWidget):
     def show_state(self, state: PlaygroundState, models: Models) -> None:
         """Show this side of the state."""
         self._state = state
-        source = models.source(self._side)
+        self._source = source = models.source(self._side)
         show_elided(self._model, model_name(source), source)
         tokens = state.tokens(self._side)
         is_shown = bool(tokens) or state.question.is_open
@@ -110,13 +111,14 @@ class ModelPane(QWidget):
 
     @Slot()
     def _ask_for_folder(self) -> None:
-        title = tr("Choose a model")
-        ask_folder(self, title, "", self._on_chosen, of_engine=True)
+        title, chosen, current = tr("Choose a model"), self._on_chosen, self._source
+        ask_folder(self, title, "", chosen, engine_path=current)
 
     @Slot()
     def _ask_for_file(self) -> None:
-        title = tr("Choose a model")
-        ask_file(self, title, "", MODEL_FILES, self._on_chosen, of_engine=True)
+        title, chosen, current = tr("Choose a model"), self._on_chosen, self._source
+        kinds = MODEL_FILES
+        ask_file(self, title, "", kinds, chosen, engine_path=current)
 
     @Slot(str)
     def _on_chosen(self, source: str) -> None:

@@ -146,8 +146,9 @@ class SaveSection(QWidget):
 
     @Slot()
     def _ask_for_folder(self) -> None:
-        title = tr("Choose a folder")
-        ask_folder(self, title, "", self._on_folder_edited, of_engine=True)
+        title, chosen = tr("Choose a folder"), self._on_folder_edited
+        current = str(checks.save_destination(self._session.state))
+        ask_folder(self, title, "", chosen, engine_path=current)
 
     @Slot()
     def _on_save_clicked(self) -> None:

@@ -193,11 +193,12 @@ class CalibrationPage(Page):
 
     @Slot()
     def _on_file_clicked(self) -> None:
-        self._ask(self.choose_text)
+        self._ask(self.choose_text, self._config.text)
 
     @Slot()
     def _on_validation_file_clicked(self) -> None:
-        self._ask(self._on_validation_edited)
+        current = self._config.validation_text or self._config.text
+        self._ask(self._on_validation_edited, current)
 
     @Slot(object)
     def _on_form_rejected(self, error: Exception) -> None:
@@ -206,9 +207,9 @@ class CalibrationPage(Page):
     def _edit(self, **changes: Any) -> None:
         self.session.edit_calibration(replace(self._config, **changes))
 
-    def _ask(self, on_chosen: Callable[[str], None]) -> None:
-        title = tr("Choose a text")
-        ask_file(self, title, "", TEXT_FILES, on_chosen, of_engine=True)
+    def _ask(self, on_chosen: Callable[[str], None], current: str) -> None:
+        title, kinds = tr("Choose a text"), TEXT_FILES
+        ask_file(self, title, "", kinds, on_chosen, engine_path=current)
 
     @property
     def _config(self) -> CalibrationConfig:

@@ -130,8 +130,9 @@ class ExportPage(Page):
 
     @Slot()
     def _ask_for_folder(self) -> None:
-        title = tr("Choose a folder")
-        ask_folder(self, title, "", self._on_folder_edited, of_engine=True)
+        title, chosen = tr("Choose a folder"), self._on_folder_edited
+        current = self.session.state.config.export.folder
+        ask_folder(self, title, "", chosen, engine_path=current)
 
     @Slot()
     def _on_replace_clicked(self) -> None:

@@ -1,4 +1,4 @@
-"""The dialog that finds a model: on this computer, or on the Hugging Face Hub."""
+"""The dialog that finds a model: on the engine's computer, or on the Hub."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ from PySide6.QtWidgets import (
 )
 from typing_extensions import override
 
+from surgeon_engine.api.messages.commands import ListModels
 from surgeon_engine.api.messages.sources import HubModel
 from surgeon_engine.api.model_info.source_names import SCHEME, cached_models
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.controllers.sources import HubSearchController
+from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.sources.search import (
     COLUMNS,
     NUMBERS,
@@ -31,6 +33,8 @@ from surgeon_gui.state.sources.search import (
     found_models,
     found_row,
     local_rows,
+    local_title,
+    models_there,
     search_line,
 )
 from surgeon_gui.text.captions import CAPTIONS
@@ -52,7 +56,7 @@ _ROW = Qt.ItemDataRole.UserRole
 
 
 class HubSearchDialog(QDialog):
-    """Lists the models of this computer and those that a search has found."""
+    """Lists the models of the engine's computer and those that a search has found."""
 
     chosen = Signal(str)  # the source of a model
 
@@ -62,7 +66,12 @@ class HubSearchDialog(QDialog):
         super().__init__(parent)
         self._session = session
         self._search = HubSearchController(session, self)
-        self._recent, self._cached = tuple(recent), cached_models()
+        self._recent: tuple[str, ...] = ()
+        self._cached: tuple[str, ...] = ()
+        if session.state.computer:  # which has neither the files nor the cache of here
+            session.start_request(RequestKind.MODELS, ListModels)
+        else:
+            self._recent, self._cached = tuple(recent), cached_models()
         self._basis: tuple[object, ...] = ()  # of the rows of found models
         self._found: dict[str, SearchRow] = {}  # by source
         self._shown: tuple[SearchRow, ...] | None = None
@@ -149,14 +158,16 @@ class HubSearchDialog(QDialog):
 
     def _fill(self) -> None:
         """Fill the list, if there is something new, and keep the selection."""
-        local = local_rows(self._recent, self._cached, self._words.text())
+        state = self._session.state
+        cached = models_there(state) if state.computer else self._cached
+        local = local_rows(self._recent, cached, self._words.text())
         found = tuple(self._found.values())
         if (*local, *found) == self._shown:
             return
         self._shown = (*local, *found)
         current, position = self._current, self._list.verticalScrollBar().value()
         self._list.clear()
-        self._add(tr("On this computer"), local, current)
+        self._add(local_title(state), local, current)
         self._add(tr("On the Hugging Face Hub"), found, current)
         self._list.verticalScrollBar().setValue(position)
         self._on_current_changed()

@@ -168,20 +168,21 @@ class ModelPage(Page):
     def ask_for_folder(self) -> None:
         """Ask for a model folder."""
         title = CAPTIONS["open_folder_action"].spoken
-        start = self._settings.last_folder
-        ask_folder(self, title, start, self._on_path_chosen, of_engine=True)
+        start, chosen = self._settings.last_folder, self._on_path_chosen
+        current = self._source.value()
+        ask_folder(self, title, start, chosen, engine_path=current)
 
     @Slot()
     def ask_for_gguf(self) -> None:
         """Ask for a .gguf file."""
-        start = self._settings.last_folder
-        title = CAPTIONS["open_gguf_action"].spoken
-        chosen = self._on_path_chosen
-        ask_file(self, title, start, MODEL_FILES, chosen, of_engine=True)
+        start, chosen = self._settings.last_folder, self._on_path_chosen
+        title, kinds = CAPTIONS["open_gguf_action"].spoken, MODEL_FILES
+        current = self._source.value()
+        ask_file(self, title, start, kinds, chosen, engine_path=current)
 
     @Slot()
     def search_hub(self) -> None:
-        """Find a model on this computer or on the Hub."""
+        """Find a model on the engine's computer or on the Hub."""
         dialog = HubSearchDialog(self.session, self._settings.recent_models, self)
         dialog.chosen.connect(self.choose)
         dialog.open()

@@ -108,7 +108,8 @@ class MoreTexts(QWidget):
     @Slot()
     def _on_file_clicked(self) -> None:
         title, kinds = tr("Choose a text"), FURTHER_TEXT_FILES
-        ask_file(self, title, "", kinds, self._on_chosen, of_engine=True)
+        chosen, current = self._on_chosen, self._config.text
+        ask_file(self, title, "", kinds, chosen, engine_path=current)
 
     @Slot(str)
     def _on_chosen(self, text: str) -> None:

@@ -155,7 +155,7 @@ class RunPage(Page):
         start = self.session.state.runs_folder
         title = CAPTIONS["run_parent_button"].tip
         set_parent = self.session.set_runs_folder
-        ask_folder(self, title, start, set_parent, of_engine=True)
+        ask_folder(self, title, start, set_parent, engine_path=start)
 
     @Slot()
     def _on_copy_clicked(self) -> None:

@@ -15,7 +15,13 @@ from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.pruning import Method
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.json_process import ProcessExit
-from surgeon_engine.api.messages.commands import Cancel, ListFiles, ListRuns, StartRun
+from surgeon_engine.api.messages.commands import (
+    Cancel,
+    ListFiles,
+    ListModels,
+    ListRuns,
+    StartRun,
+)
 from surgeon_engine.api.messages.connection import Pong
 from surgeon_engine.api.messages.events import (
     Attached,
@@ -26,7 +32,12 @@ from surgeon_engine.api.messages.events import (
     Ping,
     Skipped,
 )
-from surgeon_engine.api.messages.files import FileKind, FilesListed, RunsListed
+from surgeon_engine.api.messages.files import (
+    FileKind,
+    FilesListed,
+    ModelsListed,
+    RunsListed,
+)
 from surgeon_engine.api.messages.run import RunFinished, ShotFinished, StageStarted
 from surgeon_engine.api.remote import RemoteEngine
 from surgeon_engine.api.ssh import (
@@ -238,6 +249,8 @@ def test_real_engine_prunes_the_demo_by_ssh(connect, tmp_path):
     receive_until(client, StageStarted, LONG_SECONDS)
     os.kill(client._process.pid, signal.SIGKILL)
     status_until(client, ConnectionStatus.LOST)
+    client.send(ListModels(run="models"))  # beside the run
+    receive_until(client, ModelsListed, LONG_SECONDS)
     receive_until(client, ShotFinished, LONG_SECONDS)
     client.send(Cancel(run="run"))  # before the export, whose check takes seconds
     receive_until(client, Cancelled, LONG_SECONDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -18,10 +19,12 @@ from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.decoding import json_decoder
 from surgeon_engine.api.messages.commands import (
     Cancel,
+    DownloadModel,
     InspectModel,
     Pause,
     Resume,
     ResumeRun,
+    SearchHub,
     StartRun,
 )
 from surgeon_engine.api.messages.connection import Attach, Leave
@@ -29,6 +32,7 @@ from surgeon_engine.api.messages.events import (
     Attached,
     Cancelled,
     ConnectionStatus,
+    EngineEnded,
     EngineReady,
     Envelope,
     Level,
@@ -72,6 +76,8 @@ QUICK = RunConfig(pruning=pruning_config(sparsity=0.3, shots=3))
 LONG = replace(QUICK, pruning=replace(QUICK.pruning, shots=50))
 RETRIES = (0.05,) * 20
 START = StartRun(run="run-1", config=QUICK, folder="folder")
+DOWNLOAD = DownloadModel(run="download-1", source="hf://someone/tiny")
+SEARCH = SearchHub(run="search-1", query="tiny")
 
 
 @pytest.fixture
@@ -231,6 +237,77 @@ def test_engine_that_ignores_a_cancel_is_ended_there(connect, tmp_path):
     assert "did not respond to Cancel" in client.exit_reason()[0]
     client.kill()
     wait_until_gone(tmp_path)
+
+
+@pytest.fixture
+def sockets():
+    pair = socket.socketpair()
+    yield pair
+    for each in pair:
+        each.close()
+
+
+@pytest.fixture
+def keeper(tmp_path, monkeypatch, sockets):
+    """Return a keeper with a client, whose engine obeys nothing."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    keeper = Keeper(Place(), ("sleep", "60"), Times(cancel=0.0))
+    keeper._connection = _Connection(sockets[0])
+    yield keeper
+    keeper._engine.kill()
+    keeper._lines.close()
+
+
+def receive_commands(keeper, *commands):
+    for each in commands:
+        keeper._on_message(keeper._connection, each)
+    keeper._tick()
+
+
+def events_of(keeper):
+    """Return the events that a client gets."""
+    with contextlib.closing(keeper._lines.reader(0)) as reader:
+        lines = list(iter(lambda: reader.next(0.0), None))
+    return [json_decoder(Envelope).decode(line) for line in lines]
+
+
+@pytest.mark.parametrize("command", [DOWNLOAD, SEARCH])
+def test_request_that_ignores_a_cancel_ends_with_an_idle_engine(keeper, command):
+    receive_commands(keeper, command, Cancel(run=command.run))
+    keeper._follow_engine()
+    (ended,) = events_of(keeper)
+    assert "did not respond to Cancel" in ended.event.message
+    # A window that comes later hears of it, too, and starts another engine.
+    connection, keeper._connection = keeper._connection, None
+    assert keeper._attach(connection, Attach("another")) == 0
+
+
+@pytest.mark.parametrize("other", [START, SEARCH])
+def test_request_that_ignores_a_cancel_is_given_up_beside_other_work(keeper, other):
+    receive_commands(keeper, other, DOWNLOAD, Cancel(run=DOWNLOAD.run))
+    warning, cancelled = events_of(keeper)
+    assert warning.event.message.startswith("The download did not respond to Cancel")
+    assert (cancelled.run, cancelled.event) == (DOWNLOAD.run, Cancelled())
+    receive_commands(keeper)
+    assert len(events_of(keeper)) == 2
+    assert not keeper._ignores_cancel
+    receive_commands(keeper, Cancel(run=other.run))
+    keeper._follow_engine()
+    assert isinstance(events_of(keeper)[-1].event, EngineEnded)
+
+
+def test_cancelled_run_has_its_time_beside_a_request_that_ignores_a_cancel(keeper):
+    keeper._times = Times(cancel=5.0)
+    receive_commands(keeper, START, DOWNLOAD, Cancel(run=DOWNLOAD.run))
+    begun = time.monotonic()
+    receive_commands(keeper, Cancel(run=START.run))
+    keeper._give_up_at[DOWNLOAD.run] = begun - 1.0
+    keeper._end_overdue(begun)
+    assert not keeper._ignores_cancel
+    assert not events_of(keeper)
+    keeper._end_overdue(begun + 6.0)
+    keeper._follow_engine()
+    assert isinstance(events_of(keeper)[-1].event, EngineEnded)
 
 
 @pytest.mark.thorough

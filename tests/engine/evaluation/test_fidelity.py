@@ -7,7 +7,12 @@ import torch
 
 from surgeon_engine.api.errors import EvaluationError
 from surgeon_engine.api.messages.run import Estimate
-from surgeon_engine.evaluation.fidelity import compare, estimate, reference_of
+from surgeon_engine.evaluation.fidelity import (
+    compare,
+    compare_unchecked,
+    estimate,
+    reference_of,
+)
 from surgeon_engine.model import head
 from surgeon_engine.model.head import head_logits, last_hidden
 from tests.helpers.tiny_models import FAMILIES, MORE_FAMILIES, VOCABULARY, tiny_model
@@ -63,6 +68,21 @@ def test_model_equals_itself():
     found = compare(model, reference_of(model, WINDOWS, 2, int), int)
     assert found.divergence == 0
     assert found.agreement.eq(1).all()
+
+
+@pytest.mark.parametrize("at_once", [0, 1, 2])
+def test_known_hidden_states_give_the_figures_of_the_model(at_once):
+    original, model = tiny_model("llama"), changed("llama")
+    reference = reference_of(original, WINDOWS, 3, int)
+    known = reference_of(model, WINDOWS, 3, int).hidden
+    found = compare_unchecked(
+        original, reference, int, hidden=iter(known), at_once=at_once
+    )
+    expected = compare(model, reference, int)
+    for name in ("nats", "agreement", "loss"):
+        figures = getattr(found, name)
+        torch.testing.assert_close(figures, getattr(expected, name))
+    assert found.divergence > 0
 
 
 def test_interval_contains_the_mean_and_widens_with_the_spread():

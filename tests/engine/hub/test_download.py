@@ -149,7 +149,7 @@ def test_cached_model_is_found_without_a_network(hub, recorder, monkeypatch):
 def test_model_that_is_not_cached_is_reported(hub):
     with pytest.raises(ModelError) as error:
         locate(SOURCE)
-    assert "has not been downloaded" in error.value.message
+    assert error.value.message == hub_name(SOURCE).not_downloaded
     assert "surgeon download" in error.value.hint
 
 

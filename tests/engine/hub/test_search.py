@@ -343,8 +343,7 @@ def test_search_offline_raises_one_sentence(hub, monkeypatch):
     with pytest.raises(DownloadError) as error:
         search_hub("tiny", context_of([]))
     assert error.value.message == (
-        "http://127.0.0.1:9 cannot be reached, so only the models of this computer "
-        "are listed."
+        "http://127.0.0.1:9 cannot be reached, so only downloaded models are listed."
     )
     assert not error.value.hint
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from surgeon_engine.api.errors import ConfigError, CurvatureError
 from surgeon_engine.runtime import ranks
+from surgeon_engine.runtime.failures import RankLost
 from tests.helpers.forked_ranks import run_ranks
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="it cannot fork")
@@ -129,7 +130,7 @@ def test_lost_rank_is_noticed():
         ranks.added(1.0)
 
     lost, ended = run_ranks(work)
-    assert isinstance(lost, ranks.RankLost)
+    assert isinstance(lost, RankLost)
     assert ended is None
 
 

@@ -261,6 +261,23 @@ def test_cancel_on_another_computer_waits_for_its_response():
     assert client.sent == [START, Cancel(run="run-1")]
 
 
+def test_user_reads_why_the_engine_of_another_computer_was_ended():
+    reason = "The engine did not respond to Cancel, and was ended."
+    first = SlowConnection()
+    first.exit_reason, first.kill = lambda: (reason, ""), lambda: None
+    clients = [SlowConnection(), first]
+    supervisor = EngineSupervisor(clients.pop)
+    supervisor.start()
+    supervisor.send(START)
+    supervisor.send(Cancel(run="run-1"))
+    first.ended = True
+    cancelled, logged = supervisor.receive(0.0)
+    assert (cancelled.run, cancelled.event) == ("run-1", Cancelled())
+    assert reason in logged.event.message
+    assert supervisor.is_idle
+    assert not clients  # the next is in use
+
+
 @pytest.mark.slow
 def test_ignored_cancel_restarts_the_engine(listen):
     recorder = listen("--mishap", "hang", "--at", "curvature")

@@ -19,22 +19,31 @@ from surgeon_engine.api.messages.events import (
     ConnectionStatus,
     EngineReady,
     Envelope,
+    Failed,
 )
 from surgeon_engine.api.messages.machine import Machine, MachineProbed
 from surgeon_engine.api.messages.run import RunResumed
+from surgeon_engine.api.model_info.source_names import hub_name
 from surgeon_gui.state import app
 from surgeon_gui.state.app import AppState, Engine
-from surgeon_gui.state.computers import connection_problem, machine_text
+from surgeon_gui.state.computers import (
+    connection_problem,
+    machine_text,
+    start_folders,
+)
 from surgeon_gui.state.job import checks, file_formats
 from surgeon_gui.state.log_lines import log_lines
 from surgeon_gui.state.queue.state import QueueState
+from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.sources.download import Download
+from surgeon_gui.state.sources.reading import needs_download
 from surgeon_gui.state.sources.text import download_title
 from surgeon_gui.state.step_text import phase
 from surgeon_gui.views.steps.plan_card import PlanCard
 from surgeon_gui.window import closing
 from tests.helpers.fake_engine import shot_finished
+from tests.helpers.fake_sources import cached
 
 CONFIG = RunConfig(ModelConfig("/models/there"), CalibrationConfig(text="/there.txt"))
 READY = EngineReady({}, "", 0)
@@ -141,6 +150,26 @@ def test_window_does_not_close_before_a_cancel_has_arrived(status, is_asked):
     assert not is_asked or "has not confirmed it yet" in text.explanation
 
 
+def test_model_is_offered_for_download_where_the_engine_misses_it(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    name = hub_name("hf://someone/tiny")
+    cached(name)  # on this computer
+    config = RunConfig(ModelConfig(str(name)))
+    here = AppState(config, model_is_chosen=True)
+    there = replace(here, computer="me@box")
+    assert not needs_download(there)  # it is being read
+
+    def after(message):
+        request = Request("inspect-1", error=Failed(message))
+        return app.with_request(there, RequestKind.INSPECTION, request)
+
+    assert needs_download(after(name.not_downloaded))
+    assert not needs_download(after("It is a mixture."))
+    assert not needs_download(here)
+
+
 def test_window_names_the_computer_before_its_machine_is_known(qtbot):
     card = PlanCard()
     qtbot.addWidget(card)
@@ -193,3 +222,21 @@ def test_machine_is_described():
     text = text.replace("\N{NO-BREAK SPACE}", " ")
     assert text.startswith("gpu-box, Surgeon 0.1.0; 60.0 GB of 64.0 GB")
     assert "RTX 4090: 23.0 GB of 24.0 GB" in text
+
+
+@pytest.mark.parametrize(
+    ("current", "first"),
+    [
+        ("/models/tiny", ["/models"]),
+        ("/texts/a.txt", ["/texts"]),
+        ("/", ["/"]),
+        ("~/models/tiny", ["~/models"]),
+        ("demo", []),
+        ("hf://someone/tiny", []),
+        ("someone/tiny", []),
+        ("", []),
+    ],
+)
+def test_files_are_looked_for_where_the_chosen_path_is(current, first):
+    assert start_folders(current, "") == [*first, "~"]
+    assert start_folders(current, "/last") == [*first, "/last", "~"]

@@ -391,6 +391,9 @@ def test_samples_are_written_only_if_they_are_asked_for():
 
 def test_whole_blocks_are_removed_on_one_gpu():
     pruning = PruningConfig(structure=HeadsAndNeurons(dropped_blocks=1))
-    RunConfig(pruning=pruning).check_consistency()
-    with pytest.raises(ConfigError, match="on one GPU, and the job asks for 2"):
+    config = RunConfig(pruning=pruning)
+    config.check_consistency()
+    with pytest.raises(ConfigError, match="cannot be removed on 2 GPUs"):
         RunConfig(ModelConfig(gpus=2), pruning=pruning).check_consistency()
+    with pytest.raises(ConfigError, match="cannot be removed on 4 GPUs"):
+        config.check_gpus(4)  # processes of torchrun

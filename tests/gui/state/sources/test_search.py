@@ -11,6 +11,7 @@ from surgeon_engine.api.messages.events import Cancelled, Failed
 from surgeon_engine.api.messages.sources import HubModel, HubSearched
 from surgeon_engine.api.model_info.header import ModelFacts
 from surgeon_engine.api.planning.needs import ResourceStatus
+from surgeon_gui.base import paths
 from surgeon_gui.state.app import AppState, Step
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.sources.search import (
@@ -95,6 +96,13 @@ def test_fit_follows_the_free_memory():
     little = replace(after(), machine=machine(free=200_000_000))
     assert check_found(after(), SMALL).room is ResourceStatus.GREEN
     assert check_found(little, SMALL).room is ResourceStatus.RED
+
+
+def test_disk_of_this_computer_does_not_count_for_another(monkeypatch):
+    monkeypatch.setattr(paths, "free_bytes", lambda _: 1)
+    here, there = after(run_parent="/"), after(run_parent="/", computer="me@box")
+    assert check_found(here, SMALL).room is ResourceStatus.RED
+    assert check_found(there, SMALL).room is not ResourceStatus.RED
 
 
 @pytest.mark.parametrize(

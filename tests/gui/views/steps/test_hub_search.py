@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
@@ -10,6 +12,7 @@ from PySide6.QtWidgets import QDialog, QTreeWidget
 from surgeon_engine.api.messages.commands import Cancel, SearchHub
 from surgeon_engine.api.model_info.source_names import hub_name
 from surgeon_gui.state.request import RequestKind
+from surgeon_gui.views.steps import hub_search
 from tests.helpers.fake_sources import OFFLINE, cached
 from tests.helpers.widget_queries import shown
 from tests.helpers.windows import TIMEOUT_MS, click, find
@@ -109,6 +112,18 @@ def test_local_models_are_offered_before_anything_is_typed(window):
     assert "Type a name or words" in shown(window, "search_status")
     assert not find(window, "search_choose_button").isEnabled()
     close_search(window)
+
+
+def test_models_of_the_computer_of_the_engine_are_offered(qtbot, window, monkeypatch):
+    monkeypatch.setattr(hub_search, "cached_models", lambda: ("hf://only/here",))
+    window.settings.recent_models = ["/models/here"]
+    session = window.session
+    session._set(replace(session.state, computer="me@box"))
+    open_search(window)
+    there = {"On me@box": ["someone/tiny"]}  # the fake engine reads the cache
+    qtbot.waitUntil(lambda: names(window) == there, timeout=TIMEOUT_MS)
+    close_search(window)
+    session._set(replace(session.state, computer=""))
 
 
 def test_local_model_is_chosen_without_a_network(qtbot, window, sent):
