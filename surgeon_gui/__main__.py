@@ -72,7 +72,7 @@ def _make_window(
     application: QApplication, settings: Settings, options: argparse.Namespace
 ) -> MainWindow:
     from surgeon_engine.api.client import EngineProcess, start_engine_thread
-    from surgeon_gui.app import ExceptionRelay, SystemTheme
+    from surgeon_gui.app import ExceptionRelay, ExitSignals, SystemTheme
     from surgeon_gui.base import offline
     from surgeon_gui.controllers.computers import client_of
     from surgeon_gui.controllers.engine_thread import EngineThread
@@ -89,6 +89,10 @@ def _make_window(
     relay = ExceptionRelay(window)
     relay.raised.connect(window.show_problem)
     relay.install()
+    signals = ExitSignals(window)
+    signals.received.connect(window.close_without_question)
+    signals.install()
+    application.aboutToQuit.connect(signals.remove)
     application.aboutToQuit.connect(engine.shut_down)
     # Existing objects live until the end. Without freezing them, each collection would
     # traverse them all and delay the window.

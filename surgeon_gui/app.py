@@ -5,15 +5,18 @@ from __future__ import annotations
 import locale
 import logging
 import os
+import signal
+import socket
 import sys
 import threading
 import traceback
-from types import TracebackType
+from types import FrameType, TracebackType
 
 from pyqtgraph.util.garbage_collector import GarbageCollector
 from PySide6.QtCore import (
     QMessageLogContext,
     QObject,
+    QSocketNotifier,
     QtMsgType,
     Signal,
     Slot,
@@ -32,6 +35,13 @@ from surgeon_gui.text import labels
 _log = logging.getLogger(__name__)
 
 _EXIT_NO_DISPLAY = 2
+# SIGHUP: the terminal was closed. Windows has none.
+_EXIT_SIGNALS = {
+    signal.SIGINT,
+    signal.SIGTERM,
+    getattr(signal, "SIGHUP", signal.SIGINT),
+}
+_MAX_SIGNALS = 64  # read at once
 _NO_DISPLAY = tr(
     "Surgeon cannot open its window: there is no display, or system packages of Qt "
     "are missing (README.md lists them). Without a display, prune with surgeon run "
@@ -105,9 +115,6 @@ class ExceptionRelay(QObject):
         error: BaseException,
         where: TracebackType | None,
     ) -> None:
-        if issubclass(kind, KeyboardInterrupt):
-            QApplication.quit()
-            return
         details = "".join(traceback.format_exception(kind, error, where))
         _log.error("Unhandled exception:\n%s", details)
         message = labels.WINDOW_BUG.format(error=f"{kind.__name__}: {error}")
@@ -116,6 +123,46 @@ class ExceptionRelay(QObject):
     def _on_thread_exception(self, args: threading.ExceptHookArgs) -> None:
         error = args.exc_value or args.exc_type()
         self._on_exception(args.exc_type, error, args.exc_traceback)
+
+
+class ExitSignals(QObject):
+    """Emits `received` when a signal asks the process to end, as of kill or Ctrl-C.
+
+    Python runs its handlers of signals between instructions of Python, but the event
+    loop of Qt waits in C++. So the interpreter writes the number of each signal into a
+    socket, which wakes the event loop. Further signals do not interrupt the end.
+    """
+
+    received = Signal()
+
+    def install(self) -> None:
+        """Replace the handlers, except of signals that the process ignores."""
+        self._reader, self._writer = socket.socketpair()
+        for each in (self._reader, self._writer):
+            each.setblocking(False)
+        signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        kind = QSocketNotifier.Type.Read
+        self._notifier = QSocketNotifier(self._reader.fileno(), kind, self)
+        self._notifier.activated.connect(self._on_woken)
+        for number in _EXIT_SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, _ignore)
+
+    @Slot()
+    def remove(self) -> None:
+        """Stop waiting for signals; the process still survives them."""
+        self._notifier.setEnabled(False)
+        signal.set_wakeup_fd(-1)
+
+    @Slot()
+    def _on_woken(self) -> None:
+        numbers = self._reader.recv(_MAX_SIGNALS)
+        if _EXIT_SIGNALS.intersection(numbers):
+            self.received.emit()
+
+
+def _ignore(number: int, frame: FrameType | None) -> None:
+    """Handle a signal that `ExitSignals` receives as well."""
 
 
 def _on_qt_message(kind: QtMsgType, context: QMessageLogContext, message: str) -> None:

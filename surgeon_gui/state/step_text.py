@@ -5,6 +5,7 @@ Pure functions of the state.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum
 
@@ -37,11 +38,12 @@ from surgeon_gui.state.sources.text import (
     facts_problem,
 )
 from surgeon_gui.text import fidelity, numbers
-from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.labels import STAGES, UNITS, source_name
 
 _ROUNDING = 1e-9  # tolerance of a sparsity
+# After a word of two letters or a percentage, so that "z. B." ends no sentence.
+_END_OF_SENTENCE = re.compile(r"(?<=[^\s.(][^\s.][.?!])\s|(?<=%[.])\s")
 
 
 class Mark(Enum):
@@ -97,7 +99,7 @@ def plan_or_hint(state: AppState, obstacle: str) -> str:
     if not state.model_is_chosen:
         return tr("Choose a model to begin.")
     if obstacle:
-        return _obstacle_of_step(state, obstacle) or obstacle
+        return _with_step(state, obstacle)
     assert state.model is not None
     needs = resource_text.describe_needs(state.resource_check)
     parts = (describe_plan(state.config, state.model), needs, _place(state))
@@ -118,7 +120,9 @@ def brief_plan_or_hint(state: AppState, obstacle: str) -> str:
             return plan_or_hint(state, obstacle)
         sentence = _in_brief(run.config, model)
         return tr("In progress: {sentence}").format(sentence=sentence)
-    if obstacle or not state.model_is_chosen or state.model is None:
+    if obstacle and state.model_is_chosen:
+        return _with_step(state, obstacle, is_brief=True)
+    if not state.model_is_chosen or state.model is None:
         return plan_or_hint(state, obstacle)
     sentence = _in_brief(state.config, state.model, _brief_time(state))
     if state.shows_run:
@@ -157,15 +161,18 @@ def _place(state: AppState) -> str:
     )
 
 
-def _obstacle_of_step(state: AppState, obstacle: str) -> str:
-    """Return which step has the obstacle as its problem; the step itself shows it."""
+def _with_step(state: AppState, obstacle: str, *, is_brief: bool = False) -> str:
+    """Return an obstacle, after the step of which it is the problem if there is one.
+
+    Of the problem of a step, the first sentence is enough: the step shows it as well.
+    """
     for number, step in enumerate(Step, start=1):
         if state.problems.get(step) == obstacle:
-            title = CAPTIONS[f"step_{step.value}_header"].label
-            return tr("Step {number}, {title}, has a problem.").format(
-                number=number, title=title
+            first = _END_OF_SENTENCE.split(obstacle, maxsplit=1)[0]
+            return tr("Step {number}: {problem}").format(
+                number=number, problem=first if is_brief else obstacle
             )
-    return ""
+    return obstacle
 
 
 def phase(run: RunState) -> str:

@@ -8,6 +8,7 @@ Both take the signs from CLDR.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from functools import cache
 
@@ -19,6 +20,7 @@ from surgeon_gui.base.translation import ENGLISH, language
 _SPACE = "\N{NO-BREAK SPACE}"  # keeps a number and its unit on one line
 _TIMES = "\N{MULTIPLICATION SIGN}"
 _MINUTE, _HOUR = 60, 3600
+_BEFORE_UNIT = re.compile(r"(?<=\d) (?=(%|[kMGT]?i?B|[kM]|ms|s|min|h|nats?)(?!\w))")
 
 
 def localize(number: str) -> str:
@@ -35,6 +37,14 @@ def _separators(language: str) -> dict[int, str]:
 
     group, decimal = get_group_symbol(language), get_decimal_symbol(language)
     return str.maketrans({",": group, ".": decimal})
+
+
+def keep_units(text: str) -> str:
+    """Keep numbers and their units on one line where the text wraps.
+
+    For texts with spaces there, such as errors of the engine and translated sentences.
+    """
+    return _BEFORE_UNIT.sub(_SPACE, text)
 
 
 def number_list(values: Iterable[float]) -> str:

@@ -8,6 +8,8 @@ from PySide6.QtWidgets import QLabel, QSizePolicy
 from superqt import QElidingLabel
 from typing_extensions import override
 
+from surgeon_gui.text.numbers import keep_units
+
 _SLACK = 2  # pixels, by which a line that Qt draws may be wider than measured
 
 
@@ -68,7 +70,8 @@ class ClampedLabel(QLabel):
     def _lines(self, width: int) -> list[str]:
         """Return the lines at a width; at least one, which may be empty."""
         width -= _SLACK
-        lines = QElidingLabel.wrapText(self._text, width, self.font())
+        text = keep_units(self._text)
+        lines = QElidingLabel.wrapText(text, width, self.font())
         shown = [line.strip() for line in lines[: self._max_lines]] or [""]
         if len(lines) > self._max_lines:
             rest = "".join(lines[self._max_lines - 1 :])

@@ -32,6 +32,7 @@ from typing_extensions import override
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.captions.caption import spoken
+from surgeon_gui.text.numbers import keep_units
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 _HAD_FOCUS = "had_focus"  # property of a widget that was disabled
@@ -216,10 +217,29 @@ def line_label(text: str = "", *, quiet: bool = False) -> QLabel:
     return label
 
 
+class _WrappingLabel(QLabel):
+    """Wraps plain text, but not between a number and its unit."""
+
+    _text = ""
+
+    @override
+    def text(self) -> str:
+        """Return the text as it was set."""
+        return self._text
+
+    @override
+    def setText(self, text: str) -> None:
+        self._text = text
+        super().setText(keep_units(text))
+
+
 def text_label(text: str = "", *, quiet: bool = False) -> QLabel:
     """Return a plain-text label that wraps; a quiet one has the muted colour."""
-    label = line_label(text, quiet=quiet)
+    label = _WrappingLabel()
+    label.setProperty("quiet", quiet)
+    label.setTextFormat(Qt.TextFormat.PlainText)
     label.setWordWrap(True)
+    label.setText(text)
     label.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Minimum)
     return label
 

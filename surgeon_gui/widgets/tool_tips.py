@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from html import escape
 
+from surgeon_gui.text.numbers import keep_units
+
 
 def plain_tip(text: str) -> str:
     """Return the text for a tooltip that shows it as it is, in lines that wrap.
@@ -13,4 +15,6 @@ def plain_tip(text: str) -> str:
     """
     if not text:
         return ""
-    return f'<p style="white-space: pre-wrap">{escape(text, quote=False)}</p>'
+    return (
+        f'<p style="white-space: pre-wrap">{escape(keep_units(text), quote=False)}</p>'
+    )

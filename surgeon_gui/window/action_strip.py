@@ -33,7 +33,7 @@ from surgeon_gui.widgets.controls import (
 from surgeon_gui.widgets.light_badge import LightBadge
 from surgeon_gui.widgets.tool_tips import plain_tip
 
-_MIN_PLAN_WIDTH = 360  # pixels beside the buttons
+_MIN_PLAN_WIDTH = 500  # pixels beside the buttons, for a usual plan in two lines
 _PLAN_LINES = 2  # beside the buttons; above them: one
 
 

@@ -155,6 +155,15 @@ class CloseQuestion(QObject):
         self._stay.setText(text.stay)
         self._box.open()
 
+    def discard(self) -> None:
+        """Cancel the active task, and let the window close at once."""
+        self._waits_for_end = False
+        self._queue.stop()
+        self._session.cancel()
+        if (task := self._session.state.task) is not None:
+            self._session.cancel_request(task)
+        self.may_close.emit()
+
     def _add_button(self, role: QMessageBox.ButtonRole, name: str) -> QPushButton:
         button = self._box.addButton("", role)
         button.setObjectName(name)
@@ -163,16 +172,12 @@ class CloseQuestion(QObject):
     @Slot(QAbstractButton)
     def _on_button_clicked(self, clicked: QAbstractButton) -> None:
         self._waits_for_end = clicked is self._keep
-        if clicked is not self._stay:
-            self._queue.stop()
         if clicked is self._keep:
+            self._queue.stop()
             if self._task is None:
                 self._session.stop_and_keep()
         elif clicked is self._discard:
-            self._session.cancel()
-            if (task := self._session.state.task) is not None:
-                self._session.cancel_request(task)
-            self.may_close.emit()
+            self.discard()
 
     @Slot(object)
     def _on_run_ended(self, run: RunState) -> None:

@@ -223,6 +223,14 @@ class MainWindow(QMainWindow):
         self._live.save_pictures(folder)
         self._resources.save_pictures(folder)
 
+    @Slot()
+    def close_without_question(self) -> None:
+        """Close as after a question: what is in progress here is cancelled."""
+        if self._close_question.is_needed:
+            self._close_question.discard()
+        else:
+            self.close()
+
     @Slot(object)
     def show_problem(self, problem: Failed) -> None:
         """Show an error in the bar above the tabs."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -10,7 +11,9 @@ import pytest
 
 from surgeon_gui.base import settings as settings_store
 from surgeon_gui.base.settings import MAX_RECENT, Settings, ThemeChoice
+from tests.helpers.tiers import thorough_except
 
+EXIT_SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP")
 HEAVY = {"torch", "transformers", "datasets", "safetensors"}
 
 
@@ -156,3 +159,59 @@ def test_missing_display_ends_in_a_sentence():
     assert "there is no display" in done.stderr
     assert "surgeon run JOB.toml" in done.stderr
     assert "Reinstalling" not in done.stderr
+
+
+RUN_AND_TELL = """
+import sys
+from PySide6.QtCore import QTimer
+from surgeon_engine.api import client
+from surgeon_gui import __main__ as program
+from surgeon_gui.state.run import Status
+from tests.helpers.windows import LONG, fake_client
+
+client.EngineProcess = fake_client("--pause", "0.05")
+shown, timer = [], QTimer(interval=20)
+
+def make_window(*arguments):
+    shown.append(make(*arguments))
+    timer.timeout.connect(go_on)
+    timer.start()
+    return shown[0]
+
+def go_on():
+    run = shown[0].session.state.run
+    if run.status is Status.RUNNING:
+        timer.stop()
+        print("running", flush=True)
+    elif run.status is Status.IDLE and not shown[0].session.start_obstacle():
+        shown[0].start_run()
+    elif not shown[0].session.state.model_is_chosen:
+        shown[0].load_config(LONG)
+
+make, program._make_window = program._make_window, make_window
+code = program.main(["--run-dir", sys.argv[1]])
+print(shown[0].session.state.run.status.name, flush=True)
+sys.exit(code)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs signals")
+@pytest.mark.slow
+@pytest.mark.parametrize("name", thorough_except(EXIT_SIGNALS, ["SIGTERM"]))
+def test_signal_closes_the_window_during_a_run_and_keeps_its_settings(name, tmp_path):
+    with subprocess.Popen(
+        [sys.executable, "-c", RUN_AND_TELL, str(tmp_path / "runs")],
+        env={**os.environ, "XDG_CONFIG_HOME": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as window:
+        assert window.stdout.readline() == "running\n", window.stderr.read()
+        window.send_signal(signal.Signals[name])
+        out, err = window.communicate(timeout=60)
+    assert (window.returncode, err) == (0, "")
+    assert out == "CANCELLING\n"  # nobody was asked
+    (file,) = tmp_path.rglob("*.conf")
+    text = file.read_text()
+    assert "shots = 50" in text  # the job
+    assert f"open_run={tmp_path}" in text

@@ -14,7 +14,7 @@ _WORD = re.compile(r"[^\W\d_]{2,}")
 # Calls whose literals are translated or never shown in the window.
 _HIDDEN = {
     *("tr", "ntr", "getLogger", "add_argument", "ArgumentParser", "setProperty"),
-    *("TypeVar", "QFont"),
+    *("TypeVar", "QFont", "compile"),
 }
 _LOGGING = {"debug", "info", "warning", "error", "exception", "critical"}
 _TRANSPARENT = {"format", "join", "strip"}  # their arguments are shown like text

@@ -393,7 +393,7 @@ def _cut_text(widget: QWidget) -> str:
         return _cut_number(widget)
     if isinstance(widget, QLabel) and widget.wordWrap():
         needed = widget.heightForWidth(widget.width())
-        words = widget.text().replace("\n", " ").split(" ")
+        words = QLabel.text(widget).replace("\n", " ").split(" ")
         widest = max(widget.fontMetrics().horizontalAdvance(word) for word in words)
         if widest > widget.width() and "/" not in widget.text():
             return f"{widget.text()} (a word)"

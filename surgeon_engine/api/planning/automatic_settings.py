@@ -17,6 +17,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from enum import Enum
 
 import msgspec
 
@@ -51,6 +52,29 @@ _RECOVERY = (
 )
 
 
+class WidthReason(Enum):
+    """Why the widths of layers become multiples of a number."""
+
+    SETTING = "setting"  # it is set, or the structure has no widths
+    FORMAT = "format"  # blocks of the number format have as many numbers
+    DEVICE = "device"  # the GPU computes them faster
+    NONE = "none"  # nothing asks for it: any width
+
+
+@dataclass(frozen=True, slots=True)
+class WidthChoice:
+    """A width multiple and why it was chosen; 1: any width."""
+
+    multiple: int = 1
+    reason: WidthReason = WidthReason.NONE
+
+
+_WIDTH_REASONS = {
+    WidthReason.FORMAT: "as many numbers as a block of the number format has",
+    WidthReason.DEVICE: "which GPUs compute faster",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class SettledJob:
     """A job without automatic settings."""
@@ -59,18 +83,15 @@ class SettledJob:
     is_open: bool  # the settings left something of the recovery to choose
     offloads: bool  # the blocks are offloaded, and the settings did not ask for it
     obstacle: Need | None  # what the closest recovery lacks; None: nothing
-    multiple: int = 1  # of the widths, as it was chosen; 1: any width, or as set
+    width: WidthChoice = WidthChoice()
 
     @property
     def messages(self) -> Iterator[str]:
         """What was chosen and why."""
         if self.is_open:
             yield self._about_recovery
-        if self.multiple > 1:
-            reason = "as many numbers as a block of the number format has"
-            if self.multiple == GPU_MULTIPLE:
-                reason = "which GPUs compute faster"
-            yield f"Widths: multiples of {self.multiple}, {reason}."
+        if reason := _WIDTH_REASONS.get(self.width.reason):
+            yield f"Widths: multiples of {self.width.multiple}, {reason}."
         if self.offloads:
             yield (
                 "Blocks are offloaded: their weights are in main memory or in files, "
@@ -112,9 +133,9 @@ def settle(config: RunConfig, model: ModelSummary, machine: Machine) -> SettledJ
     If none fits, it is the one that needs least. A recovery that needs no more than
     that one fits: something else in the run is larger.
     """
-    was_settled = bool(config.pruning.width_multiple)
     on_cuda = machine.computes_on_cuda(config.model.device)
-    config = with_width_multiple(config, model, on_cuda=on_cuda)
+    width = width_choice(config, model, on_cuda=on_cuda)
+    config = with_chosen_multiple(config, width.multiple)
     if config.pruning.removes_nothing:  # there is nothing to recover from
         recovery = replace(config.recovery, level=Recovery.OFF)
         config = replace(config, recovery=recovery)
@@ -141,7 +162,7 @@ def settle(config: RunConfig, model: ModelSummary, machine: Machine) -> SettledJ
         is_open,
         was_automatic and found.model.offload is Offload.ON,
         obstacle,
-        1 if was_settled else config.pruning.width_multiple,
+        width,
     )
 
 
@@ -155,9 +176,8 @@ def with_width_multiple(
         model: the model before pruning.
         on_cuda: whether the run computes on a GPU that torch calls "cuda".
     """
-    if config.pruning.width_multiple:
-        return config
-    return with_chosen_multiple(config, _multiple(config, model, on_cuda=on_cuda))
+    width = width_choice(config, model, on_cuda=on_cuda)
+    return with_chosen_multiple(config, width.multiple)
 
 
 def with_chosen_multiple(config: RunConfig, multiple: int) -> RunConfig:
@@ -169,18 +189,25 @@ def with_chosen_multiple(config: RunConfig, multiple: int) -> RunConfig:
     return replace(config, pruning=replace(pruning, structure=structure))
 
 
-def _multiple(config: RunConfig, model: ModelSummary, *, on_cuda: bool) -> int:
-    """Return the automatic width multiple of a job.
+def width_choice(
+    config: RunConfig, model: ModelSummary, *, on_cuda: bool
+) -> WidthChoice:
+    """Return the width multiple of a job and its reason; see `with_width_multiple`.
 
-    1 also if the widths of the original are no such multiples: layers that lose nothing
-    would keep theirs.
+    No multiple is chosen if the widths of the original are no such multiples: layers
+    that lose nothing would keep theirs.
     """
-    if config.pruning.removes_nothing:
-        return 1
-    file = planned_file(model, file_dtype(config, model), config.pruning)
-    if file.needed_multiple == 1 and on_cuda and file.has_widths_in(GPU_MULTIPLE):
-        return GPU_MULTIPLE
-    return file.needed_multiple
+    pruning = config.pruning
+    if pruning.width_multiple:
+        return WidthChoice(pruning.width_multiple, WidthReason.SETTING)
+    if pruning.removes_nothing:
+        return WidthChoice()
+    file = planned_file(model, file_dtype(config, model), pruning)
+    if file.needed_multiple > 1:
+        return WidthChoice(file.needed_multiple, WidthReason.FORMAT)
+    if on_cuda and file.has_widths_in(GPU_MULTIPLE):
+        return WidthChoice(GPU_MULTIPLE, WidthReason.DEVICE)
+    return WidthChoice()
 
 
 def _memory(

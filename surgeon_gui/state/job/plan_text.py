@@ -21,8 +21,8 @@ from surgeon_engine.api.config.pruning import (
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.sources import ModelSummary, StructureSupport
 from surgeon_engine.api.planning.automatic_settings import (
-    GPU_MULTIPLE,
-    with_width_multiple,
+    WidthReason,
+    width_choice,
 )
 from surgeon_engine.api.planning.planned_file import planned_file
 from surgeon_engine.api.planning.target_size import Goal, file_dtype
@@ -36,6 +36,15 @@ from surgeon_gui.state.job.targets import goal_or_none
 from surgeon_gui.text import numbers
 from surgeon_gui.text.choices import CHOICES, choice_label
 from surgeon_gui.text.labels import source_name
+
+_WIDTHS = {
+    WidthReason.FORMAT: tr(
+        "MLP widths become multiples of {multiple}, which its blocks fill."
+    ),
+    WidthReason.DEVICE: tr(
+        "MLP widths become multiples of {multiple}, which GPUs compute faster."
+    ),
+}
 
 
 def brief_plan(pruning: PruningConfig) -> str:
@@ -148,16 +157,9 @@ def quantisation(
 
 def _widths(config: RunConfig, model: ModelSummary, *, on_cuda: bool) -> str:
     """Return the automatic width multiple and its reason; empty: any width, or set."""
-    settled = with_width_multiple(config, model, on_cuda=on_cuda)
-    multiple = settled.pruning.width_multiple
-    if config.pruning.width_multiple or multiple <= 1:
-        return ""
-    text = tr("MLP widths become multiples of {multiple}, which its blocks fill.")
-    if multiple == GPU_MULTIPLE:
-        text = tr(
-            "MLP widths become multiples of {multiple}, which GPUs compute faster."
-        )
-    return text.format(multiple=multiple)
+    width = width_choice(config, model, on_cuda=on_cuda)
+    text = _WIDTHS.get(width.reason, "")
+    return text.format(multiple=width.multiple)
 
 
 def quantised_note(

@@ -17,8 +17,6 @@ from surgeon_gui.widgets.controls import (
     bold,
     button,
     line_label,
-    problem_label,
-    show_problem,
     text_label,
 )
 from surgeon_gui.widgets.light_badge import LightBadge
@@ -35,8 +33,6 @@ class PlanCard(QFrame):
         self.setProperty("card", "true")
         title = line_label(tr("Plan"))
         title.setFont(bold(title.font()))
-        self._problem = problem_label()
-        self._problem.setObjectName("plan_problem")
         self._sizes = text_label()
         self._sizes.setObjectName("plan_sizes")
         self._rows = {resource: _NeedRow(resource) for resource in Resource}
@@ -64,7 +60,7 @@ class PlanCard(QFrame):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(MARGIN, GAP, MARGIN, MARGIN)
         layout.setSpacing(GAP)
-        for widget in (title, self._problem, self._sizes, self._waiting):
+        for widget in (title, self._sizes, self._waiting):
             layout.addWidget(widget)
         layout.addLayout(grid)
         layout.addWidget(self._recovery)
@@ -75,11 +71,11 @@ class PlanCard(QFrame):
     def show_state(self, state: AppState, changed: str) -> None:
         """Show the plan of the draft, and the settings `changed` to make it fit.
 
-        A target that is impossible has a problem in place of a plan.
+        A target that is impossible has no plan: the form above shows its problem.
         """
-        problem = state.problems.get(Step.TARGET, "")
-        show_problem(self._problem, problem)
-        model = state.model if not problem else None
+        has_problem = Step.TARGET in state.problems
+        self.setHidden(has_problem)
+        model = state.model if not has_problem else None
         sizes = brief_sizes(state.config, model, on_cuda=state.on_cuda) if model else ""
         self._sizes.setText(sizes)
         self._sizes.setVisible(bool(sizes))
@@ -87,7 +83,7 @@ class PlanCard(QFrame):
         advice = alternatives.advice(state.config, model) if model else ""
         self._advice.setText(advice)
         self._advice.setVisible(bool(advice))
-        waiting = _waiting_text(state) if fit is None and not problem else ""
+        waiting = _waiting_text(state) if fit is None and not has_problem else ""
         self._waiting.setText(waiting)
         self._waiting.setVisible(bool(waiting))
         needs = {need.what: need for need in fit.needs} if fit is not None else {}

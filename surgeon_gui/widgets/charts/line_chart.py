@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtCore import QPointF
+from PySide6.QtCore import QPointF, QRectF, Slot
 from PySide6.QtGui import QColor
 from typing_extensions import override
 
@@ -26,6 +27,8 @@ _DOT_ROOM = 0.04  # below a dot at zero, as a share of the range
 _MIN_RANGE = 0.02  # as a share of the values, so that a flat line looks flat
 _MAX_WIDE_POINTS = 50  # longer lines are one pixel wide instead of two
 MAX_POINTS_DRAWN = 2_000  # a screen has no more columns of pixels
+_TEXT_EDGES = (2, 2, -2, -2)  # pixels of a label that a curve may touch
+_SHIFT, _MAX_SHIFT = 4, 40  # pixels between the last point and its label
 _DASHES = (6, 4)  # of the baseline and the limit: pixels drawn, pixels skipped
 # The label of the baseline is below its left end, because curves start on it and rise.
 _LABEL_ANCHORS = [(0.0, 0.0), (0.0, 0.0)]
@@ -60,6 +63,7 @@ class LineChart(HoverPlotCard):
         plot.addItem(self._base_line)
         plot.addItem(self._limit_line)
         plot.addItem(self._last_text, ignoreBounds=True)
+        plot.getViewBox().sigTransformChanged.connect(self._place_last_text)
 
     def show_line(self, line: Line) -> None:
         """Replace the shown line."""
@@ -89,9 +93,9 @@ class LineChart(HoverPlotCard):
             if value is not None:
                 item.setValue(_height(line, value))
         self._last_text.setText(line.last_text)
-        self._last_text.setAnchor(_beside_last(line.ys))
         self._last_text.setPos(line.xs[-1], _height(line, line.ys[-1]))
         self._fit_axes(line)
+        self._place_last_text()
         self._restyle()
         self._plot.read()
 
@@ -106,6 +110,32 @@ class LineChart(HoverPlotCard):
             return [header, *rows]
         last = (*rows[-1], line.last_text.lower())
         return [(*header, ""), *((*row, "") for row in rows[:-1]), last]
+
+    @Slot()
+    def _place_last_text(self) -> None:
+        """Put the label of the last point where no curve is; hide it without room."""
+        line = self._shown
+        if self._body is None or not line.xs or not line.last_text:
+            self._last_text.hide()
+            return
+        box = self._plot.getViewBox()
+        curves = [
+            [
+                box.mapFromView(QPointF(x, _height(line, y)))
+                for x, y in zip(curve.xs, curve.ys, strict=True)
+            ]
+            for curve in line.curves
+        ]
+        size = self._last_text.textItem.boundingRect().size()
+        for up in _places(size.height(), is_above_first=_is_above(line.ys)):
+            area = QRectF(curves[0][-1] - QPointF(size.width(), up), size)
+            text = area.adjusted(*_TEXT_EDGES)
+            is_free = not any(crosses(curve, text) for curve in curves)
+            if is_free and box.rect().contains(area):
+                self._last_text.setAnchor((1.0, up / size.height()))
+                self._last_text.show()
+                return
+        self._last_text.hide()
 
     def _add_line(self) -> None:
         item = pg.PlotDataItem([], [], antialias=True)
@@ -180,11 +210,32 @@ class LineChart(HoverPlotCard):
         self._last_text.setColor(theme.muted)
 
 
-def _beside_last(ys: Sequence[float]) -> tuple[int, int]:
-    """Return the anchor of the label of the last point: to its left, off the curve."""
+def _places(height: float, *, is_above_first: bool) -> Iterator[float]:
+    """Yield how far above a point the top of its label may be, the closest first."""
+    for shift in range(0, _MAX_SHIFT + 1, _SHIFT):
+        above, below = height + shift, -float(shift)
+        yield from (above, below) if is_above_first else (below, above)
+
+
+def _is_above(ys: Sequence[float]) -> bool:
+    """Return whether the last value is above the mean of the two before it."""
     before = ys[-3:-1]
-    is_above = len(before) > 1 and ys[-1] > sum(before) / len(before)
-    return (1, 1) if is_above else (1, 0)
+    return len(before) > 1 and ys[-1] > sum(before) / len(before)
+
+
+def crosses(curve: Sequence[QPointF], area: QRectF) -> bool:
+    """Return whether a curve of straight pieces is within an area anywhere."""
+    for start, end in itertools.pairwise(curve):
+        first, last = sorted((start, end), key=QPointF.x)
+        left, right = max(first.x(), area.left()), min(last.x(), area.right())
+        if left > right:
+            continue
+        run = last.x() - first.x()
+        shares = [(x - first.x()) / run for x in (left, right)] if run else [0.0, 1.0]
+        heights = [first.y() + share * (last.y() - first.y()) for share in shares]
+        if min(heights) <= area.bottom() and max(heights) >= area.top():
+            return True
+    return False
 
 
 def _height(line: Line, y: float) -> float:

@@ -19,6 +19,7 @@ Table = tuple[tuple[str, ...], ...]  # of texts, the header first
 _EDGES = 4
 _PADDING, _MAX_HEIGHT = 14, 1000  # pixels, of a title or text
 _CELL_MARGINS = 6  # above and below a text, together
+_MAX_NAME = 280  # pixels, of the column of labels
 _WRAPPED = int(Qt.AlignmentFlag.AlignLeft) | int(Qt.TextFlag.TextWordWrap)
 
 
@@ -65,11 +66,21 @@ class TableCard(ChartCard):
         for row, values in enumerate(rows):
             for column, value in enumerate(values):
                 self._table.setItem(row, column, _item(value))
+        self._widen_names()
         self._fit()
 
     @override
     def rows(self) -> list[tuple[object, ...]]:
         return list(self._shown)
+
+    def _widen_names(self) -> None:
+        """Give the first column the width that its texts need, within limits."""
+        header = self._table.horizontalHeader()
+        if not self._shown or not self._shown[0]:
+            return
+        needed = max(self._table.sizeHintForColumn(0), self.min_column)
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Fixed)
+        header.resizeSection(0, min(needed, _MAX_NAME))
 
     def _fit(self) -> None:
         self._table.resizeRowsToContents()
@@ -81,7 +92,9 @@ class TableCard(ChartCard):
             self._table.rowHeight(row) for row in range(self._table.rowCount())
         )
         scroll = self._table.horizontalScrollBar()
-        is_wide = self._table.columnCount() * self.min_column > self._table.width()
+        others = max(0, self._table.columnCount() - 1)
+        needed = self._table.columnWidth(0) + others * self.min_column
+        is_wide = needed > self._table.width()
         self._table.setFixedHeight(
             height + (scroll.sizeHint().height() if is_wide else 0)
         )

@@ -132,6 +132,8 @@ class ConfigForm(QWidget):
         self._problem = problem_label()
         self._problem.setObjectName(f"{self._name}_form_problem")
         self._marked: QWidget | None = None  # the input with a problem
+        self._advanced: Collapsible | None = None
+        self._opened_for = ""  # the last problem for which the section was opened
         plain, advanced = _grid(), _grid()
         self._settings = settings_of(kind)
         part_names = {name for part in self._parts for name in part.names}
@@ -158,7 +160,8 @@ class ConfigForm(QWidget):
             content = QWidget()
             content.setLayout(advanced)
             opener = f"{self._name}_advanced_button"
-            layout.addWidget(Collapsible(tr("Advanced"), opener, content))
+            self._advanced = Collapsible(tr("Advanced"), opener, content)
+            layout.addWidget(self._advanced)
         self.show_config(self._config)
 
     def show_config(self, config: Any) -> None:
@@ -198,6 +201,14 @@ class ConfigForm(QWidget):
         if problem != self._problem.text():
             self._mark(name if problem else "")
         show_problem(self._problem, problem)
+        if problem and problem != self._opened_for:
+            self._opened_for = problem
+            self._open_section_of_problem()
+
+    def _open_section_of_problem(self) -> None:
+        """Open the advanced settings if the problem is there, or nobody reads it."""
+        if self._advanced is not None and self._advanced.isAncestorOf(self._problem):
+            self._advanced.button.setChecked(True)
 
     def _mark(self, name: str) -> None:
         """Mark a field in place of the one that is marked; "" for none."""

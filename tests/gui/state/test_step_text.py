@@ -340,3 +340,20 @@ def test_card_and_strip_name_the_run_and_not_the_draft(status, text):
     assert summary.endswith("6 %: Bundled demo, 15 %")
     plan = step_text.plan_or_hint(state, "A run is in progress.").replace(SPACE, " ")
     assert plan.startswith("In progress: Bundled demo: 15 %")
+
+
+@pytest.mark.parametrize(
+    ("problem", "first"),
+    [
+        ("At most 18.2 % (442 weights). Remove less.", "At most 18.2 % (442 weights)."),
+        ("2:4 removes at most 50 %. Choose another.", "2:4 removes at most 50 %."),
+        ("Keine Datei, z. B. x.gguf. Wählen Sie eine.", "Keine Datei, z. B. x.gguf."),
+        ("The file a.b is missing", "The file a.b is missing"),
+    ],
+)
+def test_strip_names_the_problem_of_a_step_in_a_sentence(problem, first):
+    state = AppState(model_is_chosen=True, problems={Step.TARGET: problem})
+    assert step_text.brief_plan_or_hint(state, problem) == f"Step 3: {first}"
+    assert step_text.plan_or_hint(state, problem) == f"Step 3: {problem}"
+    obstacle = "The engine is not available. Restart Surgeon."
+    assert step_text.brief_plan_or_hint(state, obstacle) == obstacle

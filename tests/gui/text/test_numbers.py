@@ -36,6 +36,21 @@ def test_localize_uses_the_signs_of_input_boxes(language):
         translation.use(ENGLISH)
 
 
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("95 % of 2.3 GB", "95~% of 2.3~GB"),
+        ("(18.2 %), in 5 min 10 s.", "(18.2~%), in 5~min 10~s."),
+        ("30 MiB/s, 1.2 M", "30~MiB/s, 1.2~M"),
+        ("1,5 kB; 0,2 nats", "1,5~kB; 0,2~nats"),
+        ("3 shots of 5 heads, 2 steps, a % sign, 8 bits", ""),
+    ],
+)
+def test_number_and_unit_stay_on_one_line(text, kept):
+    expected = kept.replace("~", "\N{NO-BREAK SPACE}") or text
+    assert numbers.keep_units(text) == numbers.keep_units(expected) == expected
+
+
 def test_english_numbers():
     assert numbers.localize("1,234.5") == "1,234.5"
     assert numbers.whole(2**53 + 1) == "9,007,199,254,740,993"

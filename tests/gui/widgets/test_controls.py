@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from PySide6.QtWidgets import QApplication, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QApplication,
+    QLabel,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
 
-from surgeon_gui.widgets.controls import SHORT, choice_box, enable_unless
+from surgeon_gui.widgets.clamped_label import ClampedLabel
+from surgeon_gui.widgets.controls import SHORT, choice_box, enable_unless, text_label
 
 
 @pytest.fixture
@@ -67,3 +74,18 @@ def test_button_of_an_inactive_window_gets_the_focus_back(page, qtbot):
     assert page.focusWidget() is None
     enable_unless(save, "")
     assert page.focusWidget() is save
+
+
+@pytest.mark.parametrize("kind", ["wrapping", "clamped"])
+def test_label_does_not_wrap_before_a_unit(qtbot, kind):
+    text = "weights 95 % weights"
+    label = text_label() if kind == "wrapping" else ClampedLabel("plan", 3)
+    qtbot.addWidget(label)
+    label.setText(text)
+    # There is room for the number, but not for its unit.
+    label.resize(label.fontMetrics().horizontalAdvance("weights 95 ") + 4, 100)
+    label.show()  # sends the event of the size
+    shown = QLabel.text(label)
+    assert "95\N{NO-BREAK SPACE}%" in shown
+    assert kind == "wrapping" or shown.splitlines()[0] == "weights"
+    assert label.text() == text  # as it was set

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from PySide6.QtCore import QPoint, QPointF, Qt
 from PySide6.QtGui import QAction, QColor, QWheelEvent
@@ -10,9 +11,10 @@ from PySide6.QtWidgets import QApplication
 from surgeon_gui.base.colours import DARK
 from surgeon_gui.base.settings import ThemeChoice
 from surgeon_gui.base.theme import apply_theme
-from surgeon_gui.text.chart_values import Line
+from surgeon_gui.text.chart_values import Curve, Line
 from surgeon_gui.widgets.charts.line_chart import LineChart
 from surgeon_gui.widgets.charts.plot import PagePlot
+from tests.helpers.window_audit import settle
 from tests.helpers.windows import find
 
 
@@ -53,6 +55,48 @@ def test_plot_is_created_with_the_first_data_in_the_theme_of_the_window(qtbot, q
         assert plot.backgroundBrush().color() == QColor(DARK.surface)
     finally:
         apply_theme(qapp, ThemeChoice.LIGHT)
+
+
+@pytest.mark.parametrize(
+    "ys",
+    [(0.0, 0.1, 0.2, 0.3, 0.25), (99.0, 90.0, 80.0, 70.0, 78.0)],
+    ids=["rising", "falling"],
+)
+def test_label_of_the_last_point_covers_no_curve(qtbot, ys):
+    chart = LineChart("perplexity", "Quality", "Nothing.")
+    qtbot.addWidget(chart)
+    xs = (0.0, 1.0, 2.0, 3.0, 3.0)  # recovery has no shot of its own
+    other = Curve("other", xs, tuple(0.5 * y for y in ys))
+    chart.show()
+    for curves in ((), (other,)):
+        line = Line("KL", xs, ys, more=curves, last_x=3.0, last_text="After it")
+        chart.show_line(line)
+        for height in (500, 210, 150, 100, 500):
+            chart.resize(420, height)
+            settle()
+            is_visible = chart._last_text.isVisible()
+            assert is_visible or height < 500
+            assert not is_visible or height > 100
+            if is_visible:
+                assert covered(chart, line) == []
+
+
+def covered(chart, line):
+    """Return the points of the curves that the label of the last point covers."""
+    text, box = chart._last_text.textItem, chart._plot.getViewBox()
+    place = text.mapRectToScene(text.boundingRect())
+    assert box.sceneBoundingRect().contains(place)
+    place = place.adjusted(3, 3, -3, -3)  # less the margins of the label
+    at = np.linspace(0, len(line.xs) - 1, 1000)
+    points = [
+        box.mapViewToScene(QPointF(x, y))
+        for curve in line.curves
+        for x, y in zip(
+            *(np.interp(at, range(len(c)), c) for c in (curve.xs, curve.ys)),
+            strict=True,
+        )
+    ]
+    return [point for point in points if place.contains(point)]
 
 
 @pytest.mark.parametrize("ys", [(0.0,), (0.0, 0.2), (0.1, 0.12)])

@@ -42,3 +42,22 @@ def test_row_is_high_enough_for_a_text_that_does_not_fit_beside_its_padding(qtbo
     assert table.rowHeight(0) >= 2 * metrics.height()
     card.show_table((("", "A"), ("Memory", "0.1")))
     assert table.rowHeight(0) == line
+
+
+def test_names_have_the_width_that_they_need(qtbot):
+    card = TableCard("compare_ladder", "Memory", "Nothing.")
+    qtbot.addWidget(card)
+    card.resize(460, 400)
+    card.show()
+    name = "SmolLM2-135M-Instruct, 50 %"
+    card.show_table((("File", *"ABCDEF"), (name, *"123456")))
+    table = card.findChild(type(card._table))
+    advance = table.fontMetrics().horizontalAdvance
+    assert advance(name) < table.columnWidth(0) < advance(name) + 30
+    line = table.rowHeight(0)
+    assert table.horizontalScrollBar().maximum() > 0
+    bottom = table.rowViewportPosition(0) + line
+    assert table.viewport().height() >= bottom  # the bar covers no row
+    card.show_table((("File", *"ABCDEF"), (name * 9, *"123456")))
+    assert table.columnWidth(0) < table.width()  # long names wrap
+    assert table.rowHeight(0) > line

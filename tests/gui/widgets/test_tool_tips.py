@@ -25,6 +25,10 @@ def test_tip_shows_the_text_as_it_is(text):
     assert document.toPlainText() == text
 
 
+def test_tip_keeps_units_beside_their_numbers():
+    assert "95\N{NO-BREAK SPACE}% of" in plain_tip("95 % of")
+
+
 def test_no_text_has_no_tip():
     assert plain_tip("") == ""
 

@@ -54,6 +54,18 @@ def test_long_plan_is_elided_and_has_its_details_as_tooltip(strip):
     assert "all &lt;details&gt;" in label.toolTip()
 
 
+@pytest.mark.parametrize("width", [920, 1024, 1160, 1280])
+def test_usual_plan_is_not_elided(strip, width):
+    plan = (
+        "Next run: SmolLM2-135M-Instruct.Q8_0.gguf: 50 % in 5 shots, heads and "
+        "neurons; 67.5 MB instead of 138.8 MB; about 12 min"
+    )
+    strip.show_plan(plan, "")
+    resize(strip, width)
+    shown = QLabel.text(find(strip, "plan_label"))
+    assert " ".join(shown.replace("\xa0", " ").split()) == plan
+
+
 def test_plan_above_the_buttons_has_one_line(strip):
     strip.show_plan(LONG, "")
     resize(strip, 920)

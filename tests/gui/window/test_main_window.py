@@ -219,7 +219,9 @@ def test_invalid_number_that_is_being_typed_prevents_the_start(qtbot, window):
     QTest.keyClicks(box, "600")
     click(window, "start_button")
     assert not window.session.state.shows_run
-    assert find(window, "plan_label").text() == "Step 2, Calibration, has a problem."
+    plan = find(window, "plan_label").text()
+    assert plan.startswith("Step 2: ")
+    assert "600 tokens" in plan
     assert "600 tokens" in find(window, "calibration_form_problem").text()
     assert box.property("invalid")
 

@@ -19,7 +19,11 @@ from surgeon_engine.api.messages.sources import (
     LayerSummary,
     ModelSummary,
 )
-from surgeon_engine.api.planning.automatic_settings import with_width_multiple
+from surgeon_engine.api.planning.automatic_settings import (
+    WidthReason,
+    width_choice,
+    with_width_multiple,
+)
 from surgeon_engine.api.planning.gguf_types import TensorType
 from surgeon_engine.api.planning.planned_file import PlannedFile
 from surgeon_engine.api.planning.target_size import goal_of
@@ -151,6 +155,24 @@ def test_gpu_gets_widths_in_eights_where_the_original_has_such(neurons, expected
     assert multiple_of(job, model, on_cuda=True) == expected
     nothing = RunConfig(pruning=pruning_config(structure="neurons", sparsity=0.0))
     assert multiple_of(nothing, model, on_cuda=True) == 1
+
+
+@pytest.mark.parametrize(
+    ("dtype", "chosen", "on_cuda", "reason"),
+    [
+        (FileDtype.FLOAT16, 0, False, WidthReason.NONE),
+        (FileDtype.FLOAT16, 0, True, WidthReason.DEVICE),
+        (FileDtype.Q4_0, 0, False, WidthReason.FORMAT),
+        (FileDtype.Q4_0, 0, True, WidthReason.FORMAT),
+        (FileDtype.Q4_0, 8, True, WidthReason.SETTING),
+        (FileDtype.FLOAT16, 1, True, WidthReason.SETTING),
+    ],
+)
+def test_width_multiple_has_a_reason(dtype, chosen, on_cuda, reason):
+    pruning = pruning_config(structure="neurons", width_multiple=chosen)
+    export = ExportConfig(format=Format.GGUF, dtype=dtype)
+    job = RunConfig(pruning=pruning, export=export)
+    assert width_choice(job, llama(), on_cuda=on_cuda).reason is reason
 
 
 def test_chosen_width_multiple_stays():

@@ -92,6 +92,17 @@ def test_plan_explains_the_widths_of_a_gpu():
         assert sentence not in plan_text.brief_sizes(config, QUANTISED, on_cuda=True)
 
 
+def test_plan_names_the_number_format_where_its_blocks_are_as_long_as_those_of_a_gpu(
+    monkeypatch,
+):
+    monkeypatch.setattr(PlannedFile, "needed_multiple", 8)
+    for on_cuda in (False, True):
+        plan = plan_text.brief_sizes(
+            as_gguf(FileDtype.Q4_0, shots=7), QUANTISED, on_cuda=on_cuda
+        )
+        assert "multiples of 8, which its blocks fill." in plan
+
+
 def test_plan_states_what_is_removed_as_a_whole():
     config = RunConfig(pruning=pruning_config(dropped_blocks=2, dropped_sublayers=1))
     sentence = "Removed first, as a whole: 2 blocks and 1 attention or MLP."

@@ -163,7 +163,8 @@ def test_first_tile_shows_the_fidelity_on_the_calibration_text(view):
     )
     assert find(view, "fidelity_title").text() == "Fidelity, built-in"
     tip = find(view, "fidelity_figure").parentWidget().parentWidget().toolTip()
-    assert "built-in: KL 0.064 (0.057 to 0.07)" in tip.replace("\xa0", " ")
+    tip = tip.replace("\xa0", " ")
+    assert "built-in: KL 0.064 (0.057 to 0.07)" in tip
     assert "Text by the model itself: KL 0.1" in tip
     assert "0.43 with 30 %" in tip
     view.show_run(STATES[2], now=1.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from PySide6.QtWidgets import QComboBox, QDoubleSpinBox
+from PySide6.QtWidgets import QComboBox, QDoubleSpinBox, QLabel
 
 from surgeon_engine.api.config.fields import values_of
 from surgeon_engine.api.config.presets import presets
@@ -141,14 +141,28 @@ def test_no_fit_is_claimed_for_a_target_beyond_the_limits(page):
     session = page.session
     pruning = session.state.config.pruning
     session.edit_pruning(replace(pruning, min_density=0.9, target=PrunableShare(0.5)))
-    problem = find(page, "plan_problem")
-    assert "but at most" in problem.text()
-    assert problem.isVisible()
+    labels = page.findChildren(QLabel)
+    sentences = [x for x in labels if x.isVisible() and "Other layers" in x.text()]
+    assert sentences == [find(page, "pruning_form_problem")]  # once
     names = (*lights, "plan_sizes", "plan_time", "goal_label", "fit_button")
     assert not any(find(page, name).isVisible() for name in names)
     session.edit_pruning(pruning)
     assert all(find(page, name).isVisible() for name in lights)
-    assert not problem.isVisible()
+    assert not find(page, "pruning_form_problem").isVisible()
+
+
+def test_problem_of_an_advanced_setting_opens_its_section(page):
+    session, button = page.session, find(page, "pruning_advanced_button")
+    find(page, "step_target_header").setChecked(True)
+    pruning = session.state.config.pruning
+    unknown = replace(pruning, layer_min_density=("no_such_layer=0.5",))
+    session.edit_pruning(unknown)
+    problem = find(page, "pruning_form_problem")
+    assert "no_such_layer" in problem.text()
+    assert problem.isVisible()
+    button.setChecked(False)
+    session.edit_pruning(replace(unknown, shots=2))  # redraws with the same problem
+    assert not button.isChecked()
 
 
 @pytest.mark.thorough
@@ -157,7 +171,7 @@ def test_rejected_choice_is_kept_until_it_is_corrected(page):
     find(page, "sparsity_slider").setValue(70)
     problem = find(page, "pruning_form_problem")
     assert "2:4 removes at most 50 %" in problem.text()
-    assert find(page, "plan_label").text() == "Step 3, Target, has a problem."
+    assert find(page, "plan_label").text().startswith("Step 3: 2:4 removes at most 50")
     assert find(page, "pruning_sparsity").property("invalid")
     header = find(page, "step_target_header")
     header.setChecked(True)
