@@ -70,6 +70,8 @@ def measure_run(
             match message:
                 case job.JobLogged():
                     print(f"  {message.message}", file=sys.stderr)
+                case job.JobFailed() if not missing:  # after all figures
+                    print(f"  {message.message}", file=sys.stderr)
                 case job.JobFailed():
                     yield _failed(ready, environment, missing[0], message.message)
                 case job.ShotDone() if message.planned.sparsity is None:

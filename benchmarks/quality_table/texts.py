@@ -137,7 +137,9 @@ class Texts:
         evaluation, recovery = config.pop("evaluation"), config.pop("recovery")
         config["model"]["source"] = config["export"] = ""
         config["calibration"]["text"] = config["calibration"]["validation_text"] = ""
-        del config["calibration"]["more_texts"]  # added after the first version
+        # Added after the first version:
+        del config["calibration"]["more_texts"], config["samples"]
+        del config["model"]["offload"], config["model"]["gpus"]
         parts = [self._model, self._device, *windows, config, run.shots]
         # The first version had neither.
         if run.config.recovery.level is not Recovery.OFF:
@@ -187,6 +189,7 @@ def _pruning_of_first_version(pruning: PruningConfig) -> dict[str, Any]:
         name: setting.default for name, setting in settings_of(PruningConfig).items()
     } | values_of(pruning)
     values["correction"] = "none"  # the first version had one
+    values["width_multiple"] = values["width_multiple"] or 1  # nothing was automatic
     found = {old: values[name] for old, name in _FIRST_VERSION.items()}
     found["kept"], found["of"] = map(int, values["pattern"].split(":"))
     return found

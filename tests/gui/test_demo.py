@@ -24,7 +24,6 @@ def test_demo_exits_with_pictures(qtbot, qapp, tmp_path, capsys):
     assert {path.name for path in tmp_path.glob("*.png")} == {
         "window.png",
         "perplexity.png",
-        "parameters.png",
         "costs.png",
         "sparsity.png",
         "memory.png",

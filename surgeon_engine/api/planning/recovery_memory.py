@@ -33,7 +33,7 @@ _GRAPH = 1.1  # numbers kept for each number that a layer of a block reads or wr
 # Bytes that the allocator takes for each byte of many middling tensors; large ones have
 # pages of their own.
 _STORED, _LARGE = 1.5, 4e6
-_SQUARES, _PRODUCTS = 3, 7  # matrices of a fit: of inputs, and of the size of the layer
+_SQUARES, _PRODUCTS = 3, 6  # matrices of a fit: of inputs, and of the size of the layer
 SUMS_ON_HOST = 2**29  # bytes: larger sums of held-out inputs are on the host
 _LOGITS_AT_ONCE = 2**25  # numbers
 _JUDGED_COPIES, _TRAINED_COPIES = 5.0, 4.5  # of them
@@ -133,14 +133,17 @@ class _RecoveryMemory:
                 in_graph = self._left * _FLOAT  # with the masked adapters
         else:
             in_graph = self._left * _CAST
-        if self._recovery.recomputes:
-            graph /= max(1, model.blocks)
-            graph += self._step * model.hidden_size * self._number * model.blocks
-            in_graph /= max(1, model.blocks)
         logits = self._logits(self._step) * _TRAINED_COPIES
+        of_block = graph / max(1, model.blocks)
+        if self._recovery.recomputes:
+            in_graph /= max(1, model.blocks)
+            states = self._step * model.hidden_size * self._number * model.blocks
+            # A block has its graph when the logits are gone.
+            changing = states + max(of_block + in_graph, logits)
+        else:
+            changing = graph + in_graph + logits
         # Gradients take the place of the graph, bit by bit.
-        of_block = self._graph / max(1, model.blocks)
-        changing = max(graph + in_graph + logits, weights * _GRADIENT + of_block)
+        changing = max(changing, weights * _GRADIENT + of_block)
         removed = 0 if self._job.offloads else self._removed
         device = changing + self._kept(weights) - removed
         host = self._held_out + weights * _BEST + _LIBRARIES

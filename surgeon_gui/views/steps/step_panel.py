@@ -101,7 +101,7 @@ class StepPanel(QScrollArea):
         before, self._control_y = self._control_y, self._y_of(control)
         if position is None or isinstance(control, StepHeader):
             return
-        if 0 <= before - position < self.viewport().height():
+        if -control.height() < before - position < self.viewport().height():
             # The bar may have moved by itself, as the content got shorter.
             self.verticalScrollBar().setValue(position + self._control_y - before)
 

@@ -309,7 +309,7 @@ def test_recovery_that_exceeds_the_limit_is_rolled_back(
     config = with_recovery(plain)
     without = outcome(plain, tmp_path / "without")
 
-    def scaled(state, evaluate, context, shot=0):
+    def scaled(state, before, evaluate, *_):
         for layer in state.loaded.layers:
             layer.write(layer.weight() * (1.001 if allowed_after else 0))
         return Recovered(0.2, 0.1, 1, 0, evaluate(), 1.0)
@@ -338,7 +338,7 @@ def is_marked(model) -> bool:
     return model.model.layers[0].self_attn.q_proj.weight[0, 0].item() == MARK
 
 
-def mark(state, evaluate, context, shot=0):
+def mark(state, before, evaluate, *_):
     """Replace recovery: mark the model."""
     layer = state.loaded.layers[0]
     W = layer.weight()
@@ -435,9 +435,9 @@ def test_recovery_failing_between_shots_rolls_back_its_shot_alone(
     config = with_recovery(markable(tmp_path, monkeypatch, gain=0.1))
     tries = []
 
-    def fails_once(state, evaluate, context, shot=0):
+    def fails_once(state, before, evaluate, context, shot=0):
         tries.append(shot)
-        found = mark(state, evaluate, context)
+        found = mark(state, before, evaluate)
         if len(tries) == 1:
             raise EvaluationError("The loss is nan.", "")
         return found
@@ -467,7 +467,7 @@ def test_failed_recovery_loses_no_shot(tmp_path, monkeypatch, error, message):
     plain = job(tmp_path, windows=8, shots=2)
     without = outcome(plain, tmp_path / "without")
 
-    def fails(state, evaluate, context, shot=0):
+    def fails(state, before, evaluate, *_):
         with torch.no_grad():
             for parameter in state.loaded.model.model.layers.parameters():
                 parameter.mul_(2)  # norms, too

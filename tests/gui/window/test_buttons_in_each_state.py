@@ -115,7 +115,7 @@ SPECIFICATION = (
         "evaluation_advanced_button "
         "recovery_advanced_button export_advanced_button text_file_button "
         "validation_file_button more_file_button more_dataset_button "
-        "preset_save_button preset_more_button preset_import_action "
+        "preset_more_button preset_import_action "
         "run_parent_button export_choose_button load_job_button load_job_action",
     ),
     (
@@ -232,6 +232,16 @@ SPECIFICATION = (
         "earlier_close_button",
     ),
     (
+        {S.EMPTY, S.REOPENED},
+        "The settings are those of a preset.",
+        "preset_export_action",
+    ),
+    (
+        ALL - {S.EMPTY, S.REOPENED},
+        "The settings are not those of a preset.",
+        "preset_save_button",
+    ),
+    (
         NEVER,
         "They need a selection: runs in the list or queue, a layer, a preset.",
         "queue_up_action queue_down_action queue_remove_action "
@@ -243,7 +253,7 @@ SPECIFICATION = (
         "protect_layer_button protect_block_button "
         "protect_layer_action protect_block_action "
         "limit_half_action free_layer_action preset_delete_action "
-        "preset_export_action compare_curves_log_button "
+        "compare_curves_log_button "
         + chart_controls("compare_curves", "compare_size", "compare_ladder")
         + " "
         + chart_controls("compare_figures", "compare_settings"),

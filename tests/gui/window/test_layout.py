@@ -144,7 +144,7 @@ def test_spin_box_stays_below_the_pointer_when_a_problem_appears_above(qtbot, wi
     while window.session.state.problems:
         blocks.stepDown()
         settle()
-    assert blocks.mapTo(area, QPoint()).y() == before
+    qtbot.waitUntil(lambda: blocks.mapTo(area, QPoint()).y() == before)
 
 
 def test_window_of_a_first_start_fits_on_the_screen(window):
