@@ -28,7 +28,11 @@ from surgeon_engine.api.config.run import ModelConfig
 from tests.helpers.runs import Recorder, job
 from tests.helpers.tiny_models import VOCABULARY, byte_tokenizer
 
-pytestmark = [pytest.mark.thorough, pytest.mark.usefixtures("quick_runs")]
+pytestmark = [
+    pytest.mark.thorough,
+    pytest.mark.timeout(1800),  # with the installation
+    pytest.mark.usefixtures("quick_runs"),
+]
 
 VERSION = "0.32.0"
 _UNUSED = ("torchaudio", "torchcodec")  # not of the version of torch that comes along
