@@ -156,12 +156,14 @@ class CloseQuestion(QObject):
         self._box.open()
 
     def discard(self) -> None:
-        """Cancel the active task, and let the window close at once."""
+        """Cancel what does not go on without the window, which may close at once."""
         self._waits_for_end = False
         self._queue.stop()
-        self._session.cancel()
-        if (task := self._session.state.task) is not None:
-            self._session.cancel_request(task)
+        state = self._session.state
+        if _is_active(None, state):
+            self._session.cancel()
+        if state.task is not None and _is_active(state.task, state):
+            self._session.cancel_request(state.task)
         self.may_close.emit()
 
     def _add_button(self, role: QMessageBox.ButtonRole, name: str) -> QPushButton:

@@ -34,10 +34,10 @@ BUDGETS = {
 }
 
 
-def llama_2_7b(blocks: int) -> LlamaConfig:
+def llama_2_7b(blocks: int, inner: int = 11008) -> LlamaConfig:
     return LlamaConfig(
         hidden_size=4096,
-        intermediate_size=11008,
+        intermediate_size=inner,
         num_attention_heads=32,
         num_key_value_heads=32,
         num_hidden_layers=blocks,
@@ -92,6 +92,17 @@ def test_planned_memory_is_that_of_the_count(structure, offload, blocks, request
     is_known = structure is None and offload is Offload.OFF
     found = request.getfixturevalue("run") if is_known else None
     found = found or count(llama_2_7b(blocks), job)
+    assert_as_planned(job, found)
+
+
+@pytest.mark.thorough
+def test_planned_memory_of_a_wide_layer_is_that_of_the_count():
+    """The held-out sums of its refit are in main memory."""
+    job = counted_job(None, 8, Offload.OFF)
+    assert_as_planned(job, count(llama_2_7b(2, inner=14336), job))
+
+
+def assert_as_planned(job, found):
     planned, counts = Footprint(job, found.model), found.gpu.counts.values()
     gpu = max(x.peaks["GPU"] for x in counts)
     host = max(x.peaks["host and stored"] for x in counts)

@@ -155,6 +155,12 @@ def max_divergence(pruning: PruningConfig) -> float:
     return pruning.max_divergence or math.inf
 
 
+def _protects_all(pruning: PruningConfig, model: ModelSummary) -> bool:
+    """Return True if nothing could be removed without minimum densities, either."""
+    unlimited = replace(pruning, min_density=0.0, layer_min_density=())
+    return bool(pruning.protect) and not max_removable(unlimited, model)
+
+
 def check_target_in_limits(
     goal: Goal, pruning: PruningConfig, model: ModelSummary
 ) -> None:
@@ -179,7 +185,7 @@ def check_target_in_limits(
     same = "All layers lose equally many. " if pruning.has_same_widths else ""
     most, least = max_removable(pruning, model), min_removable(pruning, model)
     if goal.removed > most:
-        if not most and pruning.protect:
+        if _protects_all(pruning, model):
             raise PruningError(
                 "Everything that could be removed is protected.", "Protect less."
             )

@@ -34,7 +34,7 @@ _GRAPH = 1.1  # numbers kept for each number that a layer of a block reads or wr
 # pages of their own.
 _STORED, _LARGE = 1.5, 4e6
 _SQUARES, _PRODUCTS = 3, 6  # matrices of a fit: of inputs, and of the size of the layer
-SUMS_ON_HOST = 2**29  # bytes: larger sums of held-out inputs are on the host
+SUMS_ON_HOST = 2**29  # bytes of sums of held-out inputs, from which on all are there
 _LOGITS_AT_ONCE = 2**25  # numbers
 _JUDGED_COPIES, _TRAINED_COPIES = 5.0, 4.5  # of them
 STEP_WINDOWS = 2
@@ -96,7 +96,8 @@ class _RecoveryMemory:
     def _refit(self) -> RecoveryMoment:
         job = self._job
         # A layer may keep all that it has, while others lose more.
-        sums, on_host = max(map(_fit, job.measured or job.model.layers))
+        layers = job.measured or job.model.layers
+        sums, on_host = max(_fit(x, is_pinned=job.is_on_gpu) for x in layers)
         held_out = self._held_out + on_host
         moment = self._with_original(sums, held_out, 3 * self._states)
         return replace(moment, copies_ahead=False)
@@ -187,9 +188,13 @@ class _RecoveryMemory:
         return min(numbers, _LOGITS_AT_ONCE) * _FLOAT
 
 
-def _fit(layer: LayerSummary) -> tuple[float, float]:
+def _fit(layer: LayerSummary, *, is_pinned: bool) -> tuple[float, float]:
     """Return the bytes to fit a layer, and those of its sums that are on the host."""
     square = layer.columns**2 * _FLOAT
-    products = _PRODUCTS * layer.columns * layer.rows * _FLOAT
-    on_host = square if square >= SUMS_ON_HOST else 0
-    return _SQUARES * square + products - on_host, on_host
+    product = layer.columns * layer.rows * _FLOAT
+    needed = _SQUARES * square + _PRODUCTS * product
+    if square < SUMS_ON_HOST:
+        return needed, 0
+    held_out = square, product
+    on_host = sum(map(pinned_bytes, held_out)) if is_pinned else sum(held_out)
+    return needed - sum(held_out), on_host

@@ -53,12 +53,23 @@ def refit(state, original, windows, context=None) -> BlockPass:
         return recover_blocks(state, original, windows, store, context)
 
 
-def remove_some(state: PruningState, share: float = 0.3) -> None:
-    """Remove the first candidates of every unit, without an update."""
+def remove_some(
+    state: PruningState, share: float = 0.3, *, spread: bool = False
+) -> None:
+    """Remove candidates of every unit, without an update.
+
+    Args:
+        state: the model.
+        share: of the candidates.
+        spread: remove every third one instead of the first ones, which are rows where
+            rows and columns are removed.
+    """
     removed = {}
     for unit in state.units:
         removed_here = torch.zeros(unit.candidates, dtype=torch.bool)
         removed_here[: max(1, int(share * unit.candidates))] = True
+        if spread:
+            removed_here = torch.arange(unit.candidates) % 3 == 0
         if unit.candidates == 1:
             removed_here[:] = False
         for layer, zeros in unit.zeros(removed_here):
@@ -138,11 +149,16 @@ def test_refit_of_an_unpruned_model_changes_nothing(family):
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_refit_returns_the_last_hidden_states_of_the_original(family):
+@pytest.mark.parametrize(
+    ("family", "is_first_empty"),
+    [*((family, False) for family in FAMILIES), ("llama", True)],
+)
+def test_refit_returns_the_last_hidden_states_of_the_original(family, is_first_empty):
     state = make_state(family, 4, structure=Structure.NEURONS)
     original = original_of(state)
     remove_some(state)
+    if is_first_empty:  # nothing of the block is fitted
+        state.removed[state.units[0].measured.name][:] = True
     found = refit(state, original, text()).hidden
     assert found is not None
     with torch.no_grad():

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import psutil
 import pytest
 from PySide6.QtWidgets import QMessageBox
 
 from surgeon_engine.api.config.export import ExportConfig
+from surgeon_gui.state import app
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.queue.state import QueueState
-from surgeon_gui.state.request import RequestKind
+from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.window import closing
 from tests.helpers.fake_engine import FAILURE, NO_SPACE
@@ -72,6 +75,17 @@ def test_cancel_and_close_leaves_no_process(qtbot, running):
         click(running, "close_cancel_button")
     assert not running.isVisible()
     assert not psutil.Process().children(recursive=True)
+
+
+def test_run_on_another_computer_is_not_cancelled_with_a_download(qtbot, running):
+    session = running.session
+    state = app.with_request(session.state, RequestKind.DOWNLOAD, Request("download-1"))
+    session._set(replace(state, computer="me@box"))
+    running.close()
+    assert "being downloaded" in question(running).text()
+    with qtbot.waitSignal(running.closed, timeout=TIMEOUT_MS):
+        click(running, "close_cancel_button")
+    assert run_of(running).status is Status.RUNNING
 
 
 def test_stop_and_keep_waits_for_the_export_and_then_closes(qtbot, running):

@@ -193,6 +193,7 @@ def test_patterns_match_layers_by_name_kind_or_block(name):
         ),
         ({"min_density": 0.8}, "can be removed as heads and neurons"),
         ({"protect": ("*",)}, "Everything that could be removed is protected"),
+        ({"protect": ("block 0",), "min_density": 1.0}, "but at most 0 (0 %) can be"),
         (
             {"structure": Structure.HEADS, "sparsity": 0.01},
             "but at least 36,864 (1.52 %) are removed as heads",
