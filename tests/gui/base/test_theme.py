@@ -17,6 +17,7 @@ from surgeon_gui.views.live.live_view import LiveView
 from surgeon_gui.views.live.run_charts import QualityChart
 from surgeon_gui.widgets.charts.line_chart import LineChart
 from tests.gui.views.test_charts_do_not_grow import states_of
+from tests.helpers.window_audit import settle
 from tests.helpers.windows import find, find_type
 
 CHOICES = [(ThemeChoice.LIGHT, LIGHT), (ThemeChoice.DARK, DARK)]
@@ -121,6 +122,7 @@ class Count(QObject):
 @pytest.mark.thorough
 def test_switch_of_the_theme_styles_each_widget_once(qapp, window, monkeypatch):
     apply_theme(qapp, ThemeChoice.LIGHT)
+    settle()
     before = window.grab().toImage()
     chart, styled = find(window, "perplexity_chart"), []
     restyle = LineChart._restyle
