@@ -136,4 +136,5 @@ def test_switch_of_the_theme_styles_each_widget_once(qapp, window, monkeypatch):
     assert theme_of(chart) is DARK
     assert window.grab().toImage() != before
     apply_theme(qapp, ThemeChoice.LIGHT)
+    settle()
     assert window.grab().toImage() == before
