@@ -167,7 +167,7 @@ def test_goal_states_the_exact_size_in_every_unit():
         (
             ExportConfig(format=Format.GGUF, dtype=FileDtype.Q8_0),
             "a file of about 2.2 MB",
-            "MB in q8_0.",
+            "MB in 8 bits (Q8_0).",
         ),
     ],
 )
