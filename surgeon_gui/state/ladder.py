@@ -28,7 +28,7 @@ from surgeon_gui.text import numbers
 from surgeon_gui.text.fidelity import divergence_interval, text_phrase
 from surgeon_gui.text.labels import source_name
 
-_NOTICEABLE = 5e-4  # KL by saving in nats per token
+NOTICEABLE = 5e-4  # KL by saving in nats per token
 _NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
 
 Table = tuple[tuple[str, ...], ...]
@@ -85,7 +85,7 @@ def default_context(runs: Sequence[RunState]) -> int:
 
 def table(found: Sequence[Rung], context: int) -> Table:
     """Return the ladder as texts: the titles, then one row per file."""
-    has_saving = any((rung.saving or 0) >= _NOTICEABLE for rung in found)
+    has_saving = any((rung.saving or 0) >= NOTICEABLE for rung in found)
     best = best_memories(found)
     titles = (
         tr("File"),

@@ -27,6 +27,7 @@ from surgeon_gui.state.job.checks import is_destination_of
 from surgeon_gui.state.job.file_formats import is_larger
 from surgeon_gui.state.job.plan_text import brief_file, brief_plan, describe_plan
 from surgeon_gui.state.job.targets import goal_or_none
+from surgeon_gui.state.ladder import NOTICEABLE
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.runs.text import title_of
@@ -226,7 +227,23 @@ def _current_stage(run: RunState) -> str:
 
 
 def outcome(run: RunState) -> str:
-    """Return the result of a finished run as a sentence."""
+    """Return the result of a finished run, and what saving it in few bits costs."""
+    return f"{_outcome_in_memory(run)} {_cost_of_saving(run)}".rstrip()
+
+
+def _cost_of_saving(run: RunState) -> str:
+    """Return the KL by saving as a sentence; empty if it cannot be noticed."""
+    exported = run.exported
+    nats = exported.saving_divergence if exported is not None else None
+    if exported is None or nats is None or nats < NOTICEABLE:
+        return ""
+    return tr("Saving it in {dtype} adds a KL of {nats}.").format(
+        dtype=choice_label(exported.dtype)[0], nats=numbers.nats(nats)
+    )
+
+
+def _outcome_in_memory(run: RunState) -> str:
+    """Return the result of a finished run before it is saved, as a sentence."""
     if run.evaluation is None or run.baseline is None or run.model is None:
         return tr("The run finished.")
     last = run.history[-1]

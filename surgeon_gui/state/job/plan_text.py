@@ -299,7 +299,8 @@ def _weight_size(config: RunConfig, goal: Goal, model: ModelSummary) -> str:
     if leaves_zeros(config):
         return ""
     return tr("; they take {size} in {dtype}").format(
-        size=numbers.size(goal.weight_bytes), dtype=file_dtype(config, model)
+        size=numbers.size(goal.weight_bytes),
+        dtype=choice_label(file_dtype(config, model))[0],
     )
 
 

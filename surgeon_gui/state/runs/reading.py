@@ -229,6 +229,8 @@ def read_state(folder: Path, *, with_progress: bool = True) -> RunState:
     if not is_alive:
         state = run_state.interrupted(state, last)
         state = replace(state, can_go_on=run.saved_state.exists)
+        if state.result is None:  # its share is unknown: the plan is not in the folder
+            state = replace(state, progress=0.0)
     return _with_current_folder(state, folder)
 
 

@@ -27,6 +27,7 @@ _UNITS = {
     "max_divergence": tr("KL, nats"),
 }
 _SETTINGS = settings_of(PruningConfig)
+_UNIT_LENGTH = 11  # wide letters; holds the longest translation
 
 
 class QualityLimit(QWidget):
@@ -40,6 +41,7 @@ class QualityLimit(QWidget):
         self._values: dict[str, float] = dict.fromkeys(_UNITS, 0.0)
         self._inputs = {name: _input(name) for name in _UNITS}
         self._unit = described(choice_box(), "quality_limit_combo")
+        self._unit.setMinimumContentsLength(_UNIT_LENGTH)
         self._unit.addItems(list(_UNITS.values()))
         self._unit.currentIndexChanged.connect(self._on_unit_chosen)
         text = FIELDS["pruning.max_perplexity_increase"]

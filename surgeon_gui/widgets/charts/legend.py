@@ -104,7 +104,9 @@ class _EntryView(QWidget):
 
     @override
     def paintEvent(self, event: QPaintEvent) -> None:
-        theme, entry = theme_of(self), self._entry
+        # The palette of the application may differ from that of a picture for print,
+        # which its legend has and a later entry has not.
+        theme, entry = theme_of(self.parentWidget() or self), self._entry
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         colour = QColor(theme.muted)

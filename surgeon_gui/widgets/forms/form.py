@@ -145,11 +145,7 @@ class ConfigForm(QWidget):
             is_advanced = setting.option.advanced and name not in in_front
             grid = advanced if is_advanced else plain
             self._add_field(grid, setting)
-        widest = max(
-            (r.label.sizeHint().width() for r in self._rows.values()), default=0
-        )
-        for grid in (plain, advanced):  # align both
-            grid.setColumnMinimumWidth(0, widest)
+        self._grids = (plain, advanced)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(GAP)
@@ -285,6 +281,14 @@ class ConfigForm(QWidget):
             is_left_out = row.setting.name in self._left_out
             applies = row.setting.option.applies(config) and not is_left_out
             row.set_visible(is_there and applies)
+        self._align_grids()
+
+    def _align_grids(self) -> None:
+        """Make the labels of both grids as wide as the widest that is not hidden."""
+        labels = [row.label for row in self._rows.values()]
+        widths = [each.sizeHint().width() for each in labels if not each.isHidden()]
+        for grid in self._grids:
+            grid.setColumnMinimumWidth(0, max(widths, default=0))
 
     @Slot()
     def _on_edited(self) -> None:

@@ -29,6 +29,7 @@ from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.choices import CHOICES, choice_label
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import evaluation, model_summary, shot_finished
+from tests.helpers.fake_results import exported
 
 PARTS = typing.get_type_hints(RunConfig)
 FIELDS = [
@@ -167,7 +168,7 @@ def test_goal_states_the_exact_size_in_every_unit():
         (
             ExportConfig(format=Format.GGUF, dtype=FileDtype.Q8_0),
             "a file of about 2.2 MB",
-            "MB in q8_0.",
+            "MB in 8 bits (Q8_0).",
         ),
     ],
 )
@@ -262,6 +263,27 @@ def test_outcome_states_why_the_target_was_missed():
     reached = msgspec.structs.replace(shot, sparsity=0.298)  # within tolerance
     run = dataclasses.replace(run, history=(reached,))
     assert step_text.outcome(run).startswith("Finished:")
+
+
+@pytest.mark.parametrize(("nats", "is_stated"), [(None, 0), (1e-4, 0), (0.0123, 1)])
+def test_outcome_states_what_saving_in_few_bits_costs(nats, is_stated):
+    """Without it, a run that only quantises would read as exact."""
+    run = RunState(
+        status=Status.FINISHED,
+        model=model_summary(),
+        baseline=evaluation(14.2),
+        history=(shot_finished(1, 1, 0.3),),
+        exported=msgspec.structs.replace(
+            exported(
+                "there",
+                PruningConfig(),
+                ExportConfig(format=Format.GGUF, dtype=FileDtype.Q8_0),
+            ),
+            saving_divergence=nats,
+        ),
+    )
+    cost = "Saving it in 8 bits (Q8_0) adds a KL of 0.012."
+    assert step_text.outcome(run).endswith(cost) is bool(is_stated)
 
 
 def text_of(make_text, pruning):

@@ -43,6 +43,7 @@ from surgeon_engine.api.config.pruning import (
     Widths,
 )
 from surgeon_engine.api.config.run import Device, Dtype, ModelConfig
+from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.widgets.controls import choice_box
 from surgeon_gui.widgets.forms.form import ConfigForm
 from surgeon_gui.widgets.tool_tips import plain_tip
@@ -150,6 +151,21 @@ def test_field_that_does_not_apply_is_hidden_and_keeps_its_value(form):
     form.show_config(form.config())  # as a page does after each edit
     choose(form, "structure", Structure.N_M)
     assert form.config().structure == NM("3:8")
+
+
+def test_inputs_get_the_space_of_labels_that_are_hidden(qtbot, monkeypatch):
+    text = replace(FIELDS["pruning.pattern"], label="A long label, as in German")
+    monkeypatch.setitem(FIELDS, "pruning.pattern", text)
+    form = ConfigForm("pruning", PruningConfig)
+    qtbot.addWidget(form)
+    form.resize(400, 900)
+    form.show()
+    widths = []
+    for structure in (NM("2:4"), HeadsAndNeurons()):
+        form.show_config(PruningConfig(structure))
+        form.layout().activate()
+        widths.append(form.field("method").width())
+    assert widths[0] < widths[1]
 
 
 def test_hidden_values_are_not_taken_over_by_another_config(form):

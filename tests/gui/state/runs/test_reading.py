@@ -89,6 +89,11 @@ def test_interrupted_run_ends_at_its_last_event(tmp_path):
     assert run_state.interrupted(run, 0.0) is run
 
 
+@pytest.mark.parametrize(("ending", "progress"), [("killed", 0.0), ("finished", 1.0)])
+def test_run_that_did_not_finish_shows_no_progress(tmp_path, ending, progress):
+    assert read_state(write_run(tmp_path, ending=ending)).progress == progress
+
+
 def test_incomplete_last_line_is_ignored(tmp_path):
     folder = write_run(tmp_path, ending="killed")
     with RunFolder(folder).events_path.open("ab") as log:

@@ -12,12 +12,12 @@ from html import unescape
 import msgspec
 import pytest
 from PySide6.QtCore import QSizeF, Qt
-from PySide6.QtGui import QImage
+from PySide6.QtGui import QColor, QImage
 from PySide6.QtWidgets import QWidget
 
 from surgeon_engine.api.config.toml import config_from_toml
 from surgeon_engine.api.run_folder import RunFolder
-from surgeon_gui.base.colours import LIGHT
+from surgeon_gui.base.colours import DARK, LIGHT
 from surgeon_gui.base.settings import ThemeChoice
 from surgeon_gui.base.theme import apply_theme
 from surgeon_gui.controllers.runs import RunsController
@@ -148,6 +148,22 @@ def test_pictures_are_light_in_the_dark_theme(qtbot, qapp, finished):
         assert image.width() > 1000
         edge = image.pixelColor(image.width() // 2, 12).name()
         assert edge == LIGHT.surface, picture.title
+
+
+def test_legends_in_pictures_have_the_colours_of_the_curves(qtbot, qapp, finished):
+    apply_theme(qapp, ThemeChoice.DARK)
+    quality = QImage.fromData(next(iter(RunPictures().of(finished))).png)
+    apply_theme(qapp, ThemeChoice.LIGHT)
+    swatch = _columns_with(quality, LIGHT.series[0], rows=range(30, 70))
+    assert swatch, "the swatch of the first curve"
+    assert not _columns_with(quality, DARK.series[0], rows=range(quality.height()))
+
+
+def _columns_with(image: QImage, colour: str, rows: range) -> set[int]:
+    wanted = QColor(colour).rgb()
+    return {
+        x for y in rows for x in range(image.width()) if image.pixel(x, y) == wanted
+    }
 
 
 def test_pdf_has_title_and_pages(qtbot, finished):
