@@ -28,7 +28,7 @@ from surgeon_engine.api.messages.commands import StopAndKeep
 from surgeon_engine.api.messages.run import Progressed, ShotFinished, Stage
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.pruning import measure_curvature
-from surgeon_engine.runtime import saver
+from surgeon_engine.runtime import run_context, saver
 from tests.helpers.forked_ranks import run_ranks
 from tests.helpers.runs import Recorder, job, skip_verification
 
@@ -227,6 +227,7 @@ def test_lack_of_memory_on_one_halves_the_batch_of_both(tmp_path, monkeypatch):
 @pytest.mark.thorough
 @pytest.mark.parametrize("stage", [None, Stage.REFIT, Stage.DISTILLATION])
 def test_interrupted_run_goes_on_in_any_number(tmp_path, monkeypatch, stage):
+    monkeypatch.setattr(run_context, "_SECONDS_BETWEEN_PROGRESS", 0.0)
     monkeypatch.setattr(saver, "_SECONDS_BETWEEN", 0.0)
     monkeypatch.setattr(saver, "_SHARE_OF_TIME", 1e9)
 
