@@ -130,7 +130,7 @@ class LineChart(HoverPlotCard):
         for up in _places(size.height(), is_above_first=_is_above(line.ys)):
             area = QRectF(curves[0][-1] - QPointF(size.width(), up), size)
             text = area.adjusted(*_TEXT_EDGES)
-            is_free = not any(crosses(curve, text) for curve in curves)
+            is_free = not any(_crosses(curve, text) for curve in curves)
             if is_free and box.rect().contains(area):
                 self._last_text.setAnchor((1.0, up / size.height()))
                 self._last_text.show()
@@ -223,7 +223,7 @@ def _is_above(ys: Sequence[float]) -> bool:
     return len(before) > 1 and ys[-1] > sum(before) / len(before)
 
 
-def crosses(curve: Sequence[QPointF], area: QRectF) -> bool:
+def _crosses(curve: Sequence[QPointF], area: QRectF) -> bool:
     """Return whether a curve of straight pieces is within an area anywhere."""
     for start, end in itertools.pairwise(curve):
         first, last = sorted((start, end), key=QPointF.x)
