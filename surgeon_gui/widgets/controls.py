@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from PySide6.QtCore import QEvent, QObject, Qt
@@ -14,6 +14,7 @@ from PySide6.QtWidgets import (
     QComboBox,
     QFrame,
     QHBoxLayout,
+    QHeaderView,
     QLabel,
     QLineEdit,
     QMenu,
@@ -24,6 +25,7 @@ from PySide6.QtWidgets import (
     QStyle,
     QStyleOptionComboBox,
     QStylePainter,
+    QTreeWidget,
     QWidget,
 )
 from superqt import QElidingLabel
@@ -58,6 +60,23 @@ def described(widget: AnyWidget, name: str) -> AnyWidget:
     widget.setObjectName(name)
     widget.setAccessibleName(caption.spoken)
     return explained(widget, caption.tip)
+
+
+def list_with_columns(name: str, titles: Sequence[str]) -> QTreeWidget:
+    """Return an empty list with columns, of which the first takes what is left.
+
+    Args:
+        name: Of the widget, which also has the caption of that name.
+        titles: Of the columns.
+    """
+    tree = described(QTreeWidget(), name)
+    tree.setHeaderLabels(list(titles))
+    tree.setRootIsDecorated(False)
+    header = tree.header()
+    header.setStretchLastSection(False)
+    header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+    header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+    return tree
 
 
 def enable_unless(widget: QWidget, obstacle: str) -> None:

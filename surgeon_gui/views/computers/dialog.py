@@ -7,7 +7,6 @@ from PySide6.QtWidgets import (
     QDialog,
     QFormLayout,
     QHBoxLayout,
-    QHeaderView,
     QLineEdit,
     QTreeWidget,
     QTreeWidgetItem,
@@ -34,6 +33,7 @@ from surgeon_gui.widgets.controls import (
     enable_unless,
     heading,
     line_label,
+    list_with_columns,
     problem_label,
     progress_bar,
     show_problem,
@@ -326,12 +326,6 @@ class ComputersDialog(QDialog):
 
 
 def _tree(name: str, *titles: str) -> QTreeWidget:
-    tree = described(QTreeWidget(), name)
+    tree = list_with_columns(name, titles)
     tree.ensurePolished()  # else the first rows have the height of another style
-    tree.setHeaderLabels(list(titles))
-    tree.setRootIsDecorated(False)
-    header = tree.header()
-    header.setStretchLastSection(False)
-    header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-    header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
     return tree

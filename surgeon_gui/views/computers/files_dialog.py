@@ -9,9 +9,7 @@ from __future__ import annotations
 from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtWidgets import (
     QDialog,
-    QHeaderView,
     QLineEdit,
-    QTreeWidget,
     QTreeWidgetItem,
     QVBoxLayout,
     QWidget,
@@ -30,6 +28,7 @@ from surgeon_gui.widgets.controls import (
     button,
     described,
     enable_unless,
+    list_with_columns,
     text_label,
 )
 
@@ -64,7 +63,8 @@ class FilesDialog(QDialog):
         self._up = button("files_up_button")
         self._up.setAutoDefault(False)
         self._up.clicked.connect(self._on_up_clicked)
-        self._tree = _empty_tree()
+        self._tree = list_with_columns("files_list", [tr("Name"), tr("Size")])
+        self._tree.setUniformRowHeights(True)
         self._tree.itemSelectionChanged.connect(self._show_choose)
         self._tree.itemActivated.connect(self._on_activated)
         self._note = text_label(quiet=True)
@@ -172,18 +172,6 @@ class FilesDialog(QDialog):
         self._computers.remember_folder(self._listed.folder)
         self.chosen.emit(path)
         self.accept()
-
-
-def _empty_tree() -> QTreeWidget:
-    tree = described(QTreeWidget(), "files_list")
-    tree.setHeaderLabels([tr("Name"), tr("Size")])
-    tree.setRootIsDecorated(False)
-    tree.setUniformRowHeights(True)
-    header = tree.header()
-    header.setStretchLastSection(False)
-    header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-    header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-    return tree
 
 
 def _note(listed: FilesListed) -> str:

@@ -8,7 +8,6 @@ from PySide6.QtCore import Qt, QTimer, Signal, Slot
 from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import (
     QDialog,
-    QHeaderView,
     QLineEdit,
     QTreeWidget,
     QTreeWidgetItem,
@@ -45,6 +44,7 @@ from surgeon_gui.widgets.controls import (
     button,
     described,
     enable_unless,
+    list_with_columns,
     move_in_list,
     text_label,
 )
@@ -222,14 +222,8 @@ class HubSearchDialog(QDialog):
 
 
 def _empty_list() -> QTreeWidget:
-    models = described(QTreeWidget(), "search_list")
-    models.setHeaderLabels(COLUMNS)
+    models = list_with_columns("search_list", COLUMNS)
     for column in NUMBERS:
         models.headerItem().setTextAlignment(column, RIGHT)
-    models.setRootIsDecorated(False)
     models.setUniformRowHeights(True)
-    header = models.header()
-    header.setStretchLastSection(False)
-    header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-    header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
     return models
