@@ -29,10 +29,14 @@ def decode_json(data: bytes, kind: type[_T]) -> _T:
     """Return the value of a type that JSON holds.
 
     Raises:
-        msgspec.MsgspecError: The data is no JSON, or not of this type.
+        msgspec.MsgspecError: The data is no JSON, is nested too deeply, or is not of
+            this type.
         UnicodeDecodeError: It is no text.
     """
-    return json_decoder(kind).decode(data)
+    try:
+        return json_decoder(kind).decode(data)
+    except RecursionError as error:
+        raise msgspec.DecodeError("JSON is nested too deeply") from error
 
 
 @overload

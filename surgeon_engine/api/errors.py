@@ -57,3 +57,7 @@ class ProcessError(EngineError):
 
 class RunFolderError(EngineError):
     """The folder of a run cannot be created, read or written."""
+
+
+class UnreadableFileError(EngineError):
+    """A file is missing, not a regular file, too large, or damaged."""
