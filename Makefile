@@ -23,10 +23,10 @@ endef
 # What Qt needs that PyPI does not bring; xvfb gives tests a real screen.
 SYSTEM_PACKAGES := libegl1 libgl1 libxkbcommon0 libdbus-1-3 fonts-dejavu-core
 SCREEN_PACKAGES := libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 libxkbcommon-x11-0
-# An engine on another computer is tested with an sshd on the loopback interface.
-SSH_PACKAGES := openssh-client openssh-server
+# An engine on another computer is tested with the client of OpenSSH.
+TEST_PACKAGES := openssh-client
 
-.PHONY: help setup system hooks run demo test check quick thorough test-one lint fmt docs lock benchmarks translations \
+.PHONY: help setup system test-system hooks run demo test check quick thorough test-one lint fmt docs lock benchmarks translations \
   screenshots clean
 .DEFAULT_GOAL := help
 
@@ -60,7 +60,10 @@ $(VENV)/.installed: pyproject.toml setup.py requirements-dev.txt
 	touch $@
 
 system:
-	@sh .ci/system-packages $(SYSTEM_PACKAGES) $(SCREEN_PACKAGES) $(SSH_PACKAGES)
+	@sh .ci/system-packages $(SYSTEM_PACKAGES) $(SCREEN_PACKAGES)
+
+test-system:
+	@sh .ci/system-packages $(TEST_PACKAGES)
 
 hooks: setup
 	$(BIN)/pre-commit install
@@ -71,7 +74,7 @@ run: setup
 demo: setup
 	$(BIN)/python -m surgeon_gui.demo
 
-test: setup check docs
+test: setup test-system check docs
 
 check: lint
 	$(call run_tests,"not thorough")

@@ -1,8 +1,8 @@
-"""An sshd on the loopback interface, with keys and settings of its own.
+"""A server on the loopback interface, with OpenSSH's client and keys of its own.
 
-The programs in `bin` are ssh, scp and sftp with these settings. They know the hosts
+The programs in `bin` are ssh and sftp with these settings. They know the hosts
 
-    loopback    the sshd
+    loopback    the server (`ssh_server.py`)
     changed     the same, with another key than the known one
     unknown     the same, with a key that is not known
     denied      the same, with a key of the user that it does not accept
@@ -12,31 +12,29 @@ The programs in `bin` are ssh, scp and sftp with these settings. They know the h
 from __future__ import annotations
 
 import getpass
-import os
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
-SSHD = shutil.which("sshd") or shutil.which("sshd", path="/usr/sbin:/usr/local/sbin")
-PROGRAMS = ("ssh", "scp", "sftp")
-NEEDS_SSHD = pytest.mark.skipif(
-    SSHD is None or not all(map(shutil.which, PROGRAMS)),
-    reason="OpenSSH's sshd and client are not installed",
+PROGRAMS = ("ssh", "sftp")
+_SERVER = Path(__file__).with_name("ssh_server.py")
+NEEDS_SSH = pytest.mark.skipif(
+    not all(map(shutil.which, (*PROGRAMS, "ssh-keygen"))),
+    reason="OpenSSH's client is not installed",
 )
-_PRIVILEGE_FOLDER = Path("/run/sshd")  # without which sshd does not start as root
 _HOSTS = ("loopback", "changed", "unknown", "denied", "refused")
 
 
 class LoopbackSsh:
-    """Run an sshd with its files in `folder`."""
+    """Run a server with its files in `folder`."""
 
     def __init__(self, folder: Path) -> None:
-        assert SSHD is not None
         self.folder, self.bin = folder, folder / "bin"
         self.bin.mkdir(parents=True)
         for name in ("host_key", "other_host_key", "key", "other_key"):
@@ -45,23 +43,9 @@ class LoopbackSsh:
         (folder / "authorized_keys").write_text(key)
         self.port = _free_port()
         self._write_client_files()
-        lines = (
-            f"HostKey {folder / 'host_key'}",
-            f"AuthorizedKeysFile {folder / 'authorized_keys'}",
-            f"PidFile {folder / 'sshd.pid'}",
-            "ListenAddress 127.0.0.1",
-            "UsePAM no",
-            "StrictModes no",
-            "PasswordAuthentication no",
-            "KbdInteractiveAuthentication no",
-            "PermitRootLogin prohibit-password",
-            "Subsystem sftp internal-sftp",
-        )
-        (folder / "sshd_config").write_text("\n".join(lines) + "\n")
-        if os.geteuid() == 0:
-            _PRIVILEGE_FOLDER.mkdir(exist_ok=True)
-        self._log = (folder / "sshd.log").open("wb")
-        self._sshd: subprocess.Popen[bytes] | None = None
+        self._log = (folder / "server.log").open("wb")
+        self._server: subprocess.Popen[bytes] | None = None
+        self._stopped: list[subprocess.Popen[bytes]] = []  # that have connections
         self.start()
 
     @property
@@ -70,39 +54,43 @@ class LoopbackSsh:
         return (str(self.bin / "ssh"), "-o", "BatchMode=yes")
 
     def start(self) -> None:
-        """Start the sshd and wait until it listens."""
-        options = ("-D", "-e", "-f", str(self.folder / "sshd_config"))
-        command = (str(SSHD), *options, "-p", str(self.port))
-        self._sshd = subprocess.Popen(command, stdout=self._log, stderr=self._log)
+        """Start the server and wait until it listens."""
+        keys = (self.folder / "host_key", self.folder / "authorized_keys")
+        command = (sys.executable, str(_SERVER), str(self.port))
+        self._server = subprocess.Popen(
+            (*command, *map(str, keys)), stdout=self._log, stderr=self._log
+        )
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:
                     return
-            assert self._sshd.poll() is None, (self.folder / "sshd.log").read_text()
+            log = self.folder / "server.log"
+            assert self._server.poll() is None, log.read_text()
             time.sleep(0.02)
-        raise AssertionError("sshd does not listen")
+        raise AssertionError("the server does not listen")
 
     def stop(self) -> None:
         """Stop listening; connections stay."""
-        if self._sshd is not None:
-            self._sshd.terminate()
-            self._sshd.wait()
-            self._sshd = None
+        if self._server is not None:
+            self._server.send_signal(signal.SIGUSR1)
+            self._stopped.append(self._server)
+            self._server = None
 
     def cut(self) -> None:
-        """Stop listening, and cut all connections as a broken network does."""
-        assert self._sshd is not None
-        sessions = psutil.Process(self._sshd.pid).children(recursive=True)
+        """Stop listening, and cut all connections as a broken network does.
+
+        The programs at their other ends have to find out by themselves.
+        """
         self.stop()
-        for each in sessions:
-            # Its programs have to find out by themselves.
-            if each.is_running() and each.name().startswith("sshd"):
-                each.kill()
+        for server in self._stopped:
+            server.kill()
+            server.wait()
+        self._stopped.clear()
 
     def close(self) -> None:
         """Stop, and close the log."""
-        self.stop()
+        self.cut()
         self._log.close()
 
     def _make_key(self, name: str) -> None:

@@ -17,7 +17,7 @@ from surgeon_engine.api.run_folder import RunFolder
 from surgeon_gui.state.run import Status
 from tests.helpers.configs import pruning_config, surgeon_job
 from tests.helpers.fake_remote import remote_command
-from tests.helpers.loopback_ssh import NEEDS_SSHD, LoopbackSsh
+from tests.helpers.loopback_ssh import NEEDS_SSH, LoopbackSsh
 from tests.helpers.remote import kill_all, wait_until_gone
 from tests.helpers.windows import (
     QUICK,
@@ -38,8 +38,8 @@ JOB = surgeon_job(
 
 @pytest.fixture
 def make_remote_window(qtbot, tmp_path, monkeypatch):
-    sshd = LoopbackSsh(tmp_path / "sshd")
-    monkeypatch.setenv("PATH", f"{sshd.bin}:{os.environ['PATH']}")
+    ssh_server = LoopbackSsh(tmp_path / "sshd")
+    monkeypatch.setenv("PATH", f"{ssh_server.bin}:{os.environ['PATH']}")
     command = remote_command(tmp_path / "there", module="surgeon_engine")
     windows = []
 
@@ -52,10 +52,10 @@ def make_remote_window(qtbot, tmp_path, monkeypatch):
     for window in windows:
         close_window(window)
     kill_all(tmp_path / "there")
-    sshd.close()
+    ssh_server.close()
 
 
-@NEEDS_SSHD
+@NEEDS_SSH
 @pytest.mark.thorough
 def test_demo_is_pruned_there_and_copied_back(qtbot, make_remote_window, tmp_path):
     window = make_remote_window()

@@ -6,7 +6,7 @@ import pytest
 
 from surgeon_engine.api.fetch import FetchCancelled, fetch_run
 from surgeon_engine.api.ssh import Computer, ConnectionFailed
-from tests.helpers.loopback_ssh import NEEDS_SSHD, LoopbackSsh
+from tests.helpers.loopback_ssh import NEEDS_SSH, LoopbackSsh
 
 SLEEPING = ("sh", "-c", "exec sleep 60")
 NAMES = ("run.toml", "events.jsonl", "report.json")
@@ -51,21 +51,21 @@ def test_existing_folder_is_not_replaced(tmp_path):
         fetch(tmp_path, sftp=("true",))
 
 
-@NEEDS_SSHD
+@NEEDS_SSH
 @pytest.mark.thorough
 @pytest.mark.parametrize("with_model", [False, True])
 def test_names_are_taken_literally(tmp_path, with_model):
-    sshd = LoopbackSsh(tmp_path / "sshd")
+    ssh_server = LoopbackSsh(tmp_path / "sshd")
     folder = tmp_path / "there" / "a \"b\" [c] * ?\\ 'd' ü"
     (folder / "export").mkdir(parents=True)
     for name in NAMES:
         (folder / name).write_text(name)
     target = tmp_path / "here" / "copy"
-    sftp = (str(sshd.bin / "sftp"), "-o", "BatchMode=yes")
+    sftp = (str(ssh_server.bin / "sftp"), "-o", "BatchMode=yes")
     fetch(target, folder, sftp=sftp, host="loopback", with_model=with_model)
     for name in NAMES:
         assert (target / name).read_text() == name
     assert (target / "export").is_dir() == with_model
     with pytest.raises(ConnectionFailed, match="does not accept your keys"):
         fetch(tmp_path / "here" / "other", folder, sftp=sftp, host="denied")
-    sshd.close()
+    ssh_server.close()

@@ -1,4 +1,4 @@
-"""Another computer by ssh: names, what the errors of ssh mean, an sshd on loopback."""
+"""Another computer by ssh: names, what the errors of ssh mean, a server on loopback."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ from surgeon_engine.api.ssh import (
 )
 from tests.helpers.configs import pruning_config, surgeon_job
 from tests.helpers.fake_remote import LOCAL_SSH, remote_command
-from tests.helpers.loopback_ssh import NEEDS_SSHD, LoopbackSsh
+from tests.helpers.loopback_ssh import NEEDS_SSH, LoopbackSsh
 from tests.helpers.remote import (
     kill_all,
     receive_until,
@@ -61,19 +61,19 @@ LONG_SECONDS = 280.0  # the whole engine on a slow and busy machine
 
 
 @pytest.fixture(scope="module")
-def sshd(tmp_path_factory):
-    sshd = LoopbackSsh(tmp_path_factory.mktemp("sshd"))
-    yield sshd
-    sshd.close()
+def ssh_server(tmp_path_factory):
+    ssh_server = LoopbackSsh(tmp_path_factory.mktemp("sshd"))
+    yield ssh_server
+    ssh_server.close()
 
 
 @pytest.fixture
-def connect(sshd, tmp_path):
+def connect(ssh_server, tmp_path):
     clients = []
 
     def make(*options, host="loopback", command="", **extra):
         command = command or remote_command(tmp_path, *options, **extra)
-        clients.append(RemoteEngine(Computer(host, command), sshd.ssh, RETRIES))
+        clients.append(RemoteEngine(Computer(host, command), ssh_server.ssh, RETRIES))
         return clients[-1]
 
     yield make
@@ -178,7 +178,7 @@ def test_ipv6_addresses_are_written_as_each_program_takes_them(host, for_ssh, fo
     assert (computer.ssh_name, computer.sftp_name) == (for_ssh, for_sftp)
 
 
-@NEEDS_SSHD
+@NEEDS_SSH
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("host", "sentence", "hint"),
@@ -196,26 +196,26 @@ def test_refused_connection_is_a_sentence(connect, host, sentence, hint):
     assert hint in failed.hint
 
 
-@NEEDS_SSHD
+@NEEDS_SSH
 @pytest.mark.slow
 def test_missing_program_is_a_sentence(connect):
     failed = status_until(connect(command="surgeon-9"), ConnectionStatus.FAILED)
     assert "There is no Surgeon on loopback" in failed.message
 
 
-@NEEDS_SSHD
+@NEEDS_SSH
 @pytest.mark.slow
-def test_run_survives_a_cut_connection(connect, sshd, tmp_path):
+def test_run_survives_a_cut_connection(connect, ssh_server, tmp_path):
     client = connect("--pause", "0.01")
     receive_until(client, EngineReady)
     config = RunConfig(pruning=pruning_config(sparsity=0.3, shots=4))
     folder = tmp_path / "runs" / "first"
     client.send(StartRun(run="run", config=config, folder=str(folder)))
     received = receive_until(client, ShotFinished)
-    sshd.cut()
+    ssh_server.cut()
     lost = status_until(client, ConnectionStatus.LOST)
     assert lost.message
-    sshd.start()
+    ssh_server.start()
     received += receive_until(client, RunFinished)
     kinds = [type(event) for event in received]
     assert kinds.count(ShotFinished) == 4
@@ -232,7 +232,7 @@ def test_run_survives_a_cut_connection(connect, sshd, tmp_path):
     wait_until_gone(tmp_path)
 
 
-@NEEDS_SSHD
+@NEEDS_SSH
 @pytest.mark.slow
 def test_real_engine_prunes_the_demo_by_ssh(connect, tmp_path):
     client = connect(module="surgeon_engine")

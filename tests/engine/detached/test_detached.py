@@ -1,4 +1,4 @@
-"""The keeper, its relay and the remote client, with a fake engine and without sshd."""
+"""The keeper, its relay and the remote client, with a fake engine and without ssh."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The engine on another computer: connected by a fake ssh, and by an sshd."""
+"""The engine on another computer, connected by a fake ssh or a server on loopback."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from surgeon_gui.state.app import Engine
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.step_text import plan_or_hint
 from tests.helpers.fake_remote import remote_command
-from tests.helpers.loopback_ssh import NEEDS_SSHD, LoopbackSsh
+from tests.helpers.loopback_ssh import NEEDS_SSH, LoopbackSsh
 from tests.helpers.remote import kill_all, processes, wait_until_gone
 from tests.helpers.windows import (
     LONG,
@@ -50,11 +50,11 @@ def fake_ssh(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def sshd(tmp_path, monkeypatch):
-    sshd = LoopbackSsh(tmp_path / "sshd")
-    monkeypatch.setenv("PATH", f"{sshd.bin}:{os.environ['PATH']}")
-    yield sshd
-    sshd.close()
+def ssh_server(tmp_path, monkeypatch):
+    ssh_server = LoopbackSsh(tmp_path / "sshd")
+    monkeypatch.setenv("PATH", f"{ssh_server.bin}:{os.environ['PATH']}")
+    yield ssh_server
+    ssh_server.close()
 
 
 @pytest.fixture
@@ -264,8 +264,8 @@ def test_computer_is_added_and_models_are_chosen_by_path(
     kill_all(tmp_path / "there")
 
 
-@NEEDS_SSHD
-def test_run_is_copied_from_there(qtbot, sshd, make_remote_window, tmp_path):
+@NEEDS_SSH
+def test_run_is_copied_from_there(qtbot, ssh_server, make_remote_window, tmp_path):
     window = make_remote_window(host="loopback")
     load_and_wait(qtbot, window)
     click(window, "start_button")

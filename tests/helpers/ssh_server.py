@@ -1,0 +1,50 @@
+"""An SSH server for tests, on the loopback interface alone.
+
+    python ssh_server.py PORT HOST_KEY AUTHORIZED_KEYS
+
+It runs commands in the user's shell, and serves sftp. SIGUSR1 makes it stop listening;
+connections stay.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from asyncio.subprocess import PIPE
+
+import asyncssh
+
+
+async def _run(process: asyncssh.SSHServerProcess[bytes]) -> None:
+    """Run a command; its input ends with the connection, as with OpenSSH."""
+    assert process.command is not None
+    child = await asyncio.create_subprocess_shell(
+        process.command, stdin=PIPE, stdout=PIPE, stderr=PIPE, start_new_session=True
+    )
+    await process.redirect(child.stdin, child.stdout, child.stderr)
+    closed = asyncio.ensure_future(process.channel.wait_closed())
+    ended = asyncio.ensure_future(child.wait())
+    await asyncio.wait({closed, ended}, return_when=asyncio.FIRST_COMPLETED)
+    if ended.done():
+        process.exit(ended.result())
+    elif child.stdin is not None:
+        child.stdin.close()
+
+
+async def _serve(port: int, host_key: str, authorized_keys: str) -> None:
+    listener = await asyncssh.listen(
+        "127.0.0.1",
+        port,
+        server_host_keys=[host_key],
+        authorized_client_keys=authorized_keys,
+        process_factory=_run,
+        sftp_factory=True,
+        encoding=None,
+    )
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, listener.close)
+    await asyncio.Event().wait()  # until it is killed
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(int(sys.argv[1]), sys.argv[2], sys.argv[3]))
