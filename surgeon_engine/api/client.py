@@ -16,7 +16,6 @@ from typing import Protocol
 
 from surgeon_engine.api.decoding import json_decoder
 from surgeon_engine.api.json_process import (
-    PASSIVE_WAITING,
     JsonProcess,
     module_command,
 )
@@ -74,7 +73,7 @@ class EngineProcess(_OwnEngine):
         self._process: JsonProcess[Envelope] = JsonProcess(
             command,
             json_decoder(Envelope).decode,
-            PASSIVE_WAITING | os.environ,
+            os.environ,
         )
 
     @property

@@ -29,7 +29,6 @@ from surgeon_engine.api.client import CANCEL_TIMEOUT_S, ENGINE_COMMAND
 from surgeon_engine.api.decoding import json_decoder
 from surgeon_engine.api.errors import EngineError
 from surgeon_engine.api.json_process import (
-    PASSIVE_WAITING,
     JsonProcess,
     kill_process_tree,
 )
@@ -185,7 +184,7 @@ class Keeper:
         self._seen = 0  # lines that a client has received for sure
         self._has_ended = False
         self._engine: JsonProcess[_Line] = JsonProcess(
-            engine_command, _decoded, PASSIVE_WAITING | os.environ
+            engine_command, _decoded, os.environ
         )
 
     def serve(self) -> None:

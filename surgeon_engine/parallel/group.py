@@ -14,7 +14,6 @@ from surgeon_engine.api.config.run import Device, ModelConfig
 from surgeon_engine.api.decoding import json_decoder
 from surgeon_engine.api.errors import ConfigError, ProcessError, RunFolderError
 from surgeon_engine.api.json_process import (
-    PASSIVE_WAITING,
     JsonProcess,
     module_command,
 )
@@ -23,6 +22,7 @@ from surgeon_engine.api.messages.events import Cancelled, Envelope, Failed
 from surgeon_engine.api.messages.run import RunFinished
 from surgeon_engine.api.run_folder import RunFolder, remove_litter
 from surgeon_engine.runtime import devices, ranks
+from surgeon_engine.runtime.pacing import steady_pace
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.runtime.saver import Saver
 
@@ -64,11 +64,12 @@ def work_on_run(
 
 def execute(command: StartRun | ResumeRun, context: RunContext) -> None:
     """Do a run in this process, which may be one of several."""
-    match command:
-        case StartRun(config=config, folder=folder):
-            pipeline.prune(config, Path(folder), context)
-        case ResumeRun(folder=folder):
-            pipeline.resume(Path(folder), context)
+    with steady_pace():
+        match command:
+            case StartRun(config=config, folder=folder):
+                pipeline.prune(config, Path(folder), context)
+            case ResumeRun(folder=folder):
+                pipeline.resume(Path(folder), context)
 
 
 def gpus_for(model: ModelConfig, command: StartRun | ResumeRun) -> int:
@@ -173,7 +174,7 @@ def model_of(command: StartRun | ResumeRun) -> ModelConfig:
 
 
 def _environment(count: int) -> dict[str, str]:
-    found = PASSIVE_WAITING | os.environ
+    found = dict(os.environ)
     # Otherwise torchrun lets each process use one thread.
     threads = max(1, torch.get_num_threads() // count)
     found.setdefault("OMP_NUM_THREADS", str(threads))

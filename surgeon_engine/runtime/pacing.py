@@ -1,0 +1,111 @@
+"""Keep the pace of a run while other programs compute on the same cores.
+
+OpenMP divides each operation of torch among threads, which wait for each other at its
+end. A waiting thread spins for a while before it sleeps, since waking it takes longer
+than most operations of a small model. If another program has its core, though, the
+thread that it waits for cannot run, and each operation takes as long as the spinning:
+on two cores, one busy program made a run take twenty times as long.
+
+`surgeon_engine/__init__.py` shortens the spinning for every process. Within
+`steady_pace`, threads also stop spinning for as long as other programs take the cores.
+The number of threads stays the same, and so does each bit of the result.
+
+GCC's OpenMP library spins for 100 rounds only while it has more threads than there are
+cores (`gomp_throttled_spin_count_var` in its config/linux/wait.h). A `_Crowd` of threads
+that do nothing brings that about.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+_INTERVAL_S = 0.5
+# Seconds for which threads were ready but had no core, in each second of the run.
+_CROWDED, _FREE = 0.15, 0.05
+_TASKS = Path("/proc/self/task")
+_GRAIN = (
+    32_768  # elements; torch divides no smaller operation (at::internal::GRAIN_SIZE)
+)
+
+
+@contextmanager
+def steady_pace() -> Iterator[None]:
+    """Let waiting threads sleep at once during the block while cores are scarce.
+
+    Has no effect on other systems than Linux, or with one thread.
+    """
+    if not sys.platform.startswith("linux") or torch.get_num_threads() < 2:
+        yield
+        return
+    ended = threading.Event()
+    watch = threading.Thread(target=_watch, args=(ended,), daemon=True)
+    watch.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watch.join()
+
+
+def _watch(ended: threading.Event) -> None:
+    crowd, before = _Crowd(), _seconds_waited()
+    while not ended.wait(_INTERVAL_S):
+        now = _seconds_waited()
+        share, before = (now - before) / _INTERVAL_S, now
+        if share > _CROWDED:
+            crowd.gather()
+        elif share < _FREE:
+            crowd.leave()
+    crowd.leave()
+
+
+def _seconds_waited() -> float:
+    """Return how long the threads of this process have waited for a core so far.
+
+    Documented as the second number of `schedstat` in Documentation/scheduler/
+    sched-stats.rst of Linux; 0 where the kernel does not count it.
+    """
+    found = 0
+    for path in _TASKS.glob("*/schedstat"):
+        try:
+            found += int(path.read_text().split()[1])
+        except (OSError, IndexError, ValueError):
+            pass  # the thread has ended
+    return found / 1e9
+
+
+class _Crowd:
+    """Threads of OpenMP that sleep: with them there are more threads than cores."""
+
+    def __init__(self) -> None:
+        self._end: threading.Event | None = None
+
+    def gather(self) -> None:
+        """Start the threads, unless they are there."""
+        if self._end is not None:
+            return
+        self._end = threading.Event()
+        threads, cores = torch.get_num_threads(), len(os.sched_getaffinity(0))
+        for _ in range(max(0, cores - threads) // (threads - 1) + 1):
+            member = threading.Thread(target=_join_crowd, args=(self._end,))
+            member.daemon = True
+            member.start()
+
+    def leave(self) -> None:
+        """Let the threads end."""
+        if self._end is not None:
+            self._end.set()
+            self._end = None
+
+
+def _join_crowd(end: threading.Event) -> None:
+    """Make OpenMP start threads for this one, and keep them until `end`."""
+    torch.zeros(_GRAIN * torch.get_num_threads()).add_(1)
+    end.wait()
