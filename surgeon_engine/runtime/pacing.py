@@ -11,7 +11,7 @@ on two cores, one busy program made a run take twenty times as long.
 The number of threads stays the same, and so does each bit of the result.
 
 GCC's OpenMP library spins for 100 rounds only while it has more threads than there are
-cores (`gomp_throttled_spin_count_var` in its config/linux/wait.h). A `_Crowd` of threads
+cores (`gomp_throttled_spin_count_var`, config/linux/wait.h). A `_Crowd` of threads
 that do nothing brings that about.
 """
 
