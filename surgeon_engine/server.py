@@ -126,7 +126,7 @@ class Engine:
             context.emit(failure(error))
         if isinstance(command, _NEEDS_MEMORY):
             devices.release_memory()  # the next command may run in another process
-        del self._contexts[command.run]
+        self._contexts.pop(command.run, None)  # two commands may have one name
 
     def _next_task(self) -> tuple[Command, RunContext] | None:
         """Wait for the next command; unload the playground's models meanwhile."""
