@@ -20,6 +20,7 @@ Time = Annotated[float, msgspec.Meta(ge=0, lt=32_503_680_000)]
 _T = TypeVar("_T")
 _MAX_TEXT = 100_000  # characters of a text from another computer
 _MAX_INTEGER = 2**53
+_MAX_VALUES = 500_000  # of a line; as many empty lists have 35 MB
 _LOCK = threading.RLock()  # a type may decode others while it checks its values
 
 
@@ -69,8 +70,11 @@ def clean_json(data: bytes) -> bytes:
     Control characters are escaped, and texts beyond 100,000 characters cut.
 
     Raises:
-        msgspec.MsgspecError: See `JsonDecoder.decode`; or a number is too large.
+        msgspec.MsgspecError: See `JsonDecoder.decode`; or there are too many values, or
+            too large ones.
     """
+    if data.count(b",") > _MAX_VALUES:
+        raise msgspec.DecodeError(f"there are more than {_MAX_VALUES:,} values")
     try:
         return msgspec.json.encode(_clean(_ANYTHING.decode(data)))
     except RecursionError as error:

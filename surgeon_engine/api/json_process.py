@@ -242,13 +242,13 @@ class JsonProcess(Generic[_MessageT]):
             self._kill_group()  # a descendant may keep the output open
         return message
 
-    def wait_for_exit(self) -> ProcessExit:
+    def wait_for_exit(self, seconds: float | None = None) -> ProcessExit:
         """Return how the process exited. Call this once `ended` is True.
 
         A process that still runs some seconds after closing its output is killed.
         """
         try:
-            self._process.wait(_EXIT_GRACE_S)
+            self._process.wait(_EXIT_GRACE_S if seconds is None else seconds)
         except subprocess.TimeoutExpired:
             self._kill_group()
         code = self._process.wait()

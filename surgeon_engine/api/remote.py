@@ -43,6 +43,7 @@ from surgeon_engine.api.ssh import (
 
 RETRY_SECONDS = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 60.0)
 _LEAVE_SECONDS = 3.0
+_EXIT_SECONDS = 2.0  # for the status, which follows the end of the output
 _POLL_SECONDS = 0.05
 _MAX_NOISE_BYTES = 100_000  # what the start-up files of a shell may print
 
@@ -225,7 +226,7 @@ class RemoteEngine:
 
     def _on_connection_ended(self) -> None:
         assert self._process is not None
-        process_exit = self._process.wait_for_exit()
+        process_exit = self._process.wait_for_exit(_EXIT_SECONDS)
         problem = problem_of(process_exit, self._computer)
         was_attached = bool(self._session)
         if process_exit.code == 0 and not was_attached:

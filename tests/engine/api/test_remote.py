@@ -11,7 +11,7 @@ from importlib.metadata import version
 import msgspec
 import pytest
 
-from surgeon_engine.api import json_process
+from surgeon_engine.api import decoding, json_process
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.pruning import Method
@@ -215,15 +215,17 @@ def stranger(first: bytes, forever: bytes = b"") -> RemoteEngine:
         (attached_line() + line_of(CHANGED), b"", "is not Surgeon"),
         (attached_line() + line_of(Skipped(2**60)), b"", "is not Surgeon"),
         (attached_line().replace(b"1.0", b"1e300"), b"", "is not Surgeon"),
+        (attached_line() + b'{"a":[' + b"1," * 1_001 + b"1]}\n", b"", "is not Surgeon"),
         (b"", b"welcome\n", "is not Surgeon"),
     ],
-    ids=range(9),
+    ids=range(10),
 )
 def test_stranger_at_the_other_end_is_left_with_a_sentence(
     monkeypatch, lines, forever, sentence
 ):
     monkeypatch.setattr(json_process, "MAX_LINE_BYTES", 1_000_000)
     monkeypatch.setattr(json_process, "_MAX_UNSENT_BYTES", 1_000)
+    monkeypatch.setattr(decoding, "_MAX_VALUES", 1_000)
     engine = stranger(lines, forever)
     assert sentence in status_until(engine, ConnectionStatus.FAILED).message
     engine.kill()
