@@ -59,13 +59,16 @@ def check_path(what: str, text: str) -> None:
 
 
 def check_argument(text: str) -> None:
-    """Check an argument of the command line, which may be a path or hold values.
+    """Check an argument of the command line, which may be a path.
 
     Raises:
-        ConfigError: See `check_text`; or it has control characters.
+        ConfigError: See `check_path`; lists of values may be longer.
     """
-    check_text("An argument", text)
-    _check_controls("An argument", text)
+    if "=" in text:
+        check_text("An argument", text)
+        _check_controls("An argument", text)
+    else:
+        check_path("An argument", text)
 
 
 def check_name(what: str, text: str) -> None:
@@ -93,4 +96,5 @@ def _check_controls(what: str, text: str) -> None:
 def shown(text: str) -> str:
     """Return a text in quotes, in one line of readable length."""
     cut = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
-    return f"“{escape_controls(cut)}”"
+    escaped = escape_controls(cut).replace("\n", "\\n").replace("\t", "\\t")
+    return f"“{escaped}”"
