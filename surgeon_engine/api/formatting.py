@@ -11,6 +11,8 @@ import unicodedata
 _LOCALE = "en"
 _MEGABYTE, _GIGABYTE = 1e6, 1e9
 _MINUTE, _HOUR = 60, 3600
+_MAX = 1e20  # babel formats no larger numbers
+_LARGEST = 1e308  # an integer beyond it is no float
 # Besides printable characters and spaces; the last two join letters and emoji.
 _SHOWN = "\n\t\u200c\u200d"
 
@@ -35,6 +37,8 @@ def format_percent(share: float, decimals: int = 1) -> str:
     """Format a share of 1 as a percentage with at most so many decimals: "12.5 %"."""
     from babel.numbers import format_percent as babel_percent
 
+    if not abs(share) < _MAX:
+        return f"{100 * share:.3g} %"
     pattern = f"#,##0.{'#' * decimals} %"
     return babel_percent(share, format=pattern, locale=_LOCALE)
 
@@ -73,4 +77,6 @@ def _escaped(character: str) -> str:
 def _format_decimal(number: float, pattern: str) -> str:
     from babel.numbers import format_decimal
 
+    if not abs(number) < _MAX:
+        return f"{min(max(number, -_LARGEST), _LARGEST):.3g}"
     return format_decimal(number, format=pattern, locale=_LOCALE)

@@ -90,6 +90,12 @@ def test_strange_job_is_refused_with_a_sentence(job):
         config_from_toml(job)
 
 
+def test_message_with_a_long_setting_is_cut():
+    with pytest.raises(ConfigError) as caught:
+        config_from_toml(f"[pruning]\nstructure = '{'x' * 1_000_000}'")
+    assert len(caught.value.message) < 10_000
+
+
 def test_sweep_is_counted_before_it_is_expanded():
     seeds = "calibration.seed=" + ",".join(map(str, range(MAX_RUNS + 1)))
     with pytest.raises(ConfigError, match="1,001 runs"):
