@@ -47,6 +47,7 @@ from surgeon_engine.api.messages.events import (
 )
 from surgeon_engine.api.messages.machine import MachineProbed
 from surgeon_engine.api.messages.run import Stage
+from surgeon_engine.api.paths import check_path
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.calibration.preview import preview_text
 from surgeon_engine.calibration.texts import described_text
@@ -126,7 +127,7 @@ class Engine:
             context.emit(failure(error))
         if isinstance(command, _NEEDS_MEMORY):
             devices.release_memory()  # the next command may run in another process
-        del self._contexts[command.run]
+        self._contexts.pop(command.run, None)  # two commands may have one name
 
     def _next_task(self) -> tuple[Command, RunContext] | None:
         """Wait for the next command; unload the playground's models meanwhile."""
@@ -139,6 +140,7 @@ class Engine:
 
     def _dispatch(self, command: Command, context: RunContext) -> None:
         context.raise_if_cancelled()
+        check_path("The folder", getattr(command, "folder", ""))
         if isinstance(command, _NEEDS_MEMORY):
             self._playground.close()
         if isinstance(command, Generate):

@@ -5,14 +5,21 @@ Any other exception is a bug and may show a traceback.
 
 from __future__ import annotations
 
+_MAX_LENGTH = 5_000  # characters
+
 
 class EngineError(Exception):
     """Base class of the engine's errors."""
 
     def __init__(self, message: str, hint: str = "") -> None:
+        message = _cut(message)  # it may name a setting of a megabyte
         super().__init__(message)
         self.message = message
-        self.hint = hint
+        self.hint = _cut(hint)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MAX_LENGTH else f"{text[:_MAX_LENGTH]}…"
 
 
 class ConfigError(EngineError):

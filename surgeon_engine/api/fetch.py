@@ -1,16 +1,24 @@
-"""Copy a run from another computer with sftp, complete or not at all."""
+"""Copy a run from another computer with sftp, complete or not at all.
+
+The other computer may send what it likes. So nothing but files and folders is kept, and
+not more of them than it has said before.
+"""
 
 from __future__ import annotations
 
+import os
 import shutil
+import stat
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
-from surgeon_engine.api.files import size_of_folder, write_folder_atomically
+from surgeon_engine.api.files import write_folder_atomically
+from surgeon_engine.api.formatting import format_size
 from surgeon_engine.api.json_process import ProcessExit, kill_process_tree
+from surgeon_engine.api.messages.files import RunEntry
 from surgeon_engine.api.ssh import (
     SSH_OPTIONS,
     Computer,
@@ -31,6 +39,9 @@ _SMALL_FILES = (
 )
 _NEEDED = ("run.toml", "events.jsonl")
 _ARRIVED = ".arrived"
+_MAX_FILES = 10_000  # and folders
+_MAX_OTHER_BYTES = 10_000_000  # beyond those that were announced
+_MAX_STDERR_BYTES = 1_000_000
 _POLL_SECONDS = 0.2
 _SSH_FAILED = 255
 
@@ -41,7 +52,7 @@ class FetchCancelled(Exception):
 
 def fetch_run(
     computer: Computer,
-    folder: str,
+    run: RunEntry,
     target: Path,
     *,
     with_model: bool,
@@ -52,7 +63,7 @@ def fetch_run(
 
     Args:
         computer: The computer that has the run.
-        folder: The absolute path there.
+        run: The run, as listed by the computer.
         target: The path here.
         with_model: Whether its exports are copied, too.
         progress: Called with the bytes that are here; it may raise `FetchCancelled`.
@@ -65,7 +76,8 @@ def fetch_run(
         OSError: The target cannot be written.
     """
     computer.check()
-    if not folder.isprintable() or not PurePosixPath(folder).is_absolute():
+    folder = run.folder
+    if not _is_safe(folder):
         raise ConnectionFailed(
             f"The path {printable(folder)} cannot be copied.", "Rename the folder."
         )
@@ -79,7 +91,13 @@ def fetch_run(
         arrived.mkdir()
         batch = _batch(folder, arrived, with_model=with_model)
         command = (*sftp, "-b", "-", "--", computer.sftp_name)
-        _copy(command, batch, computer, lambda: progress(size_of_folder(partial)))
+        limit = run.bytes + run.bytes // 10 + _MAX_OTHER_BYTES
+
+        def on_wait() -> None:
+            progress(_checked_size(arrived, limit))
+
+        _copy(command, batch, computer, on_wait)
+        on_wait()
         copied = arrived / PurePosixPath(folder).name if with_model else arrived
         for each in tuple(copied.iterdir()) if copied.is_dir() else ():
             each.rename(partial / each.name)
@@ -92,6 +110,40 @@ def fetch_run(
                 "Read the list of runs again.",
             )
         (partial / "process.json").unlink(missing_ok=True)  # of the other computer
+
+
+def _is_safe(folder: str) -> bool:
+    """Return whether a path there is absolute and ends with an ordinary name."""
+    path = PurePosixPath(folder)
+    is_plain = folder.isprintable() and ".." not in path.parts
+    return is_plain and path.is_absolute() and path.name[:1] not in ("", ".")
+
+
+def _checked_size(folder: Path, limit: int) -> int:
+    """Return the bytes that have arrived.
+
+    Raises:
+        ConnectionFailed: They are too many, or in something else than files.
+    """
+    total = count = 0
+    for parent, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            facts = (Path(parent) / name).lstat()
+            count += 1
+            total += facts.st_size if stat.S_ISREG(facts.st_mode) else 0
+            is_usual = stat.S_ISREG(facts.st_mode) or stat.S_ISDIR(facts.st_mode)
+            if not is_usual or not name.isprintable():
+                raise ConnectionFailed(
+                    f"The run holds {printable(name)}, which is no usual file.",
+                    "Nothing of it was kept. Ask the owner of the other computer.",
+                )
+            if total > limit or count > _MAX_FILES:
+                raise ConnectionFailed(
+                    f"The other computer sends more than the {format_size(limit)} in "
+                    f"{_MAX_FILES:,} files that this run may have.",
+                    "Nothing of it was kept. Read the list of runs again.",
+                )
+    return total
 
 
 def _batch(folder: str, target: Path, *, with_model: bool) -> str:
@@ -134,6 +186,8 @@ def _copy(
         try:
             while process.poll() is None:
                 on_wait()
+                if os.fstat(stderr.fileno()).st_size > _MAX_STDERR_BYTES:
+                    break  # it is killed
                 time.sleep(_POLL_SECONDS)
         finally:
             kill_process_tree(process.pid)  # with the ssh that it has started
@@ -141,7 +195,7 @@ def _copy(
         if process.returncode == 0:
             return
         stderr.seek(0)
-        output = stderr.read().decode(errors="replace")
+        output = stderr.read(_MAX_STDERR_BYTES).decode(errors="replace")
     if process.returncode == _SSH_FAILED:
         raise problem_of(ProcessExit(_SSH_FAILED, output), computer)
     lines = [line.strip() for line in output.splitlines() if line.strip()]

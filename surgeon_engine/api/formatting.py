@@ -1,4 +1,4 @@
-"""Format numbers for the engine's texts, which are in English.
+"""Format numbers for the engine's texts, which are in English, and texts of others.
 
 babel is imported by the first call, because the window imports this module at its start
 and formats its own numbers by the language that the user has chosen.
@@ -6,9 +6,26 @@ and formats its own numbers by the language that the user has chosen.
 
 from __future__ import annotations
 
+import unicodedata
+
 _LOCALE = "en"
 _MEGABYTE, _GIGABYTE = 1e6, 1e9
 _MINUTE, _HOUR = 60, 3600
+_MAX = 1e20  # babel formats no larger numbers
+_LARGEST = 1e308  # an integer beyond it is no float
+# Besides printable characters and spaces; the last two join letters and emoji.
+_SHOWN = "\n\t\u200c\u200d"
+
+
+def escape_controls(text: str) -> str:
+    """Replace control characters by their escapes, line breaks and tabs excepted.
+
+    Names and texts of others must not drive the terminal, nor turn around what follows
+    them.
+    """
+    if text.isprintable():
+        return text
+    return "".join(x if _is_shown(x) else _escaped(x) for x in text)
 
 
 def format_count(number: int) -> str:
@@ -20,6 +37,8 @@ def format_percent(share: float, decimals: int = 1) -> str:
     """Format a share of 1 as a percentage with at most so many decimals: "12.5 %"."""
     from babel.numbers import format_percent as babel_percent
 
+    if not abs(share) < _MAX:
+        return f"{100 * share:.3g} %"
     pattern = f"#,##0.{'#' * decimals} %"
     return babel_percent(share, format=pattern, locale=_LOCALE)
 
@@ -45,7 +64,19 @@ def format_duration(seconds: float) -> str:
     return f"{_format_decimal(seconds / _HOUR, '#,##0.0')} h"
 
 
+def _is_shown(character: str) -> bool:
+    if character.isprintable() or character in _SHOWN:
+        return True
+    return unicodedata.category(character) == "Zs"  # such as a no-break space
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode()
+
+
 def _format_decimal(number: float, pattern: str) -> str:
     from babel.numbers import format_decimal
 
+    if not abs(number) < _MAX:
+        return f"{min(max(number, -_LARGEST), _LARGEST):.3g}"
     return format_decimal(number, format=pattern, locale=_LOCALE)

@@ -3,6 +3,10 @@
 `JsonProcess` starts a child, sends it messages, receives its messages and kills it with
 everything it has started. `SubprocessClient` adds requests with one response each. The
 child's end of the streams is `surgeon_engine.runtime.json_streams`.
+
+The child may be ssh, with a stranger at its other end. So three threads move the bytes,
+and what they hold is bounded: a child that does not read, that writes without end, or
+that writes faster than its messages are received blocks nothing here and fills nothing.
 """
 
 from __future__ import annotations
@@ -13,12 +17,13 @@ import queue
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 import psutil
@@ -26,8 +31,14 @@ import psutil
 from surgeon_engine.api.decoding import json_decoder
 from surgeon_engine.api.errors import EvaluationError, ModelError
 
+MAX_LINE_BYTES = 16 << 20  # the description of a model of 126 blocks has 0.2 MB
+_MAX_UNREAD_BYTES = 32 << 20  # in lines that nobody has received; then reading stops
+_MAX_UNSENT_BYTES = 1 << 20  # before the latest message; then the child does not read
+_READ_BYTES = 65_536
 _STDERR_TAIL_BYTES = 8_000
+_MAX_SHOWN = 2_000  # bytes of an invalid line
 _EXIT_GRACE_S = 5.0
+_DRAIN_S = 1.0  # for the last output of a process that has ended
 _POLL_INTERVAL_S = 0.05
 
 _MessageT = TypeVar("_MessageT")
@@ -49,6 +60,7 @@ class ProcessExit:
     code: int  # negative: the number of the signal that ended it
     stderr: str  # the tail of its error output
     invalid_line: str = ""  # the output line that could not be decoded
+    misbehavior: str = ""  # why it was killed, as a predicate
 
     @property
     def was_killed(self) -> bool:
@@ -58,8 +70,8 @@ class ProcessExit:
     @property
     def reason(self) -> str:
         """The reason as a predicate, such as "exited unexpectedly (exit code 1)"."""
-        if self.invalid_line:
-            return "wrote a line that is not a valid message"
+        if self.misbehavior:
+            return self.misbehavior
         if self.was_killed:
             return "was killed by the system, probably because memory ran out"
         if self.code < 0:
@@ -77,10 +89,57 @@ class ProcessExit:
         """One line: the last line of the error output, or `reason`."""
         if self.invalid_line:
             return f'its process {self.reason}: "{self.invalid_line}"'
+        if self.misbehavior:
+            return f"its process {self.reason}"
         lines = self.stderr.strip().splitlines()
         if self.was_killed or not lines:
             return f"its process {self.reason}"
         return lines[-1]
+
+
+class _Inbox(Generic[_MessageT]):
+    """Messages with their sizes, which together may exceed the limit by one message."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._messages: deque[tuple[_MessageT, int]] = deque()
+        self._changed = threading.Condition()
+        self._is_closed = False
+
+    def put(self, message: _MessageT, size: int) -> None:
+        """Add a message when there is room; a closed inbox takes none."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._bytes < self._max_bytes or self._is_closed
+            )
+            if self._is_closed:
+                return
+            self._bytes += size
+            self._messages.append((message, size))
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Let no `put` and no `get` wait any longer."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is closed and empty."""
+        return self._is_closed and not self._messages
+
+    def get(self, timeout: float) -> _MessageT | None:
+        """Return the next message; None if there is none in time, or at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._messages or self._is_closed, timeout)
+            if not self._messages:
+                return None
+            message, size = self._messages.popleft()
+            self._bytes -= size
+            self._changed.notify_all()
+            return message
 
 
 class JsonProcess(Generic[_MessageT]):
@@ -108,27 +167,26 @@ class JsonProcess(Generic[_MessageT]):
         environment: Mapping[str, str],
     ) -> None:
         self._decode = decode
-        self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
-        try:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._stderr,
-                start_new_session=True,
-                env=environment,
-            )
-        except OSError:
-            self._stderr.close()
-            raise
-        self._messages: queue.Queue[_MessageT | None] = queue.Queue()  # None: the end
-        self._write_lock = threading.Lock()
-        self._ended = False
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            env=environment,
+        )
+        self._inbox: _Inbox[_MessageT] = _Inbox(_MAX_UNREAD_BYTES)
+        self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._unsent_bytes = 0
+        self._lock = threading.Lock()  # of the line above
         self._is_killed = False
-        self._stderr_tail = ""
+        self._stderr_tail = b""
         self._invalid_line = ""
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
+        self._misbehavior = ""
+        tasks = (self._read, self._write, self._read_stderr)
+        self._threads = [threading.Thread(target=each, daemon=True) for each in tasks]
+        for thread in self._threads:
+            thread.start()
 
     def __enter__(self) -> JsonProcess[_MessageT]:
         return self
@@ -149,46 +207,50 @@ class JsonProcess(Generic[_MessageT]):
     @property
     def ended(self) -> bool:
         """Whether the output has ended and all messages have been received."""
-        return self._ended
+        return self._is_killed or self._inbox.has_ended
 
     def send(self, message: msgspec.Struct) -> None:
-        """Write a message to the process; has no effect once it has exited."""
-        assert self._process.stdin is not None
-        with self._write_lock:
-            try:
-                self._process.stdin.write(msgspec.json.encode(message) + b"\n")
-                self._process.stdin.flush()
-            except (OSError, ValueError):
-                pass  # it has exited, which `receive` and `ended` report
+        """Send a message to the process, at once if it reads.
+
+        This never waits. It has no effect once the process has exited, and kills a
+        process that has not read what it was sent before.
+        """
+        if not self.is_running:
+            return
+        line = msgspec.json.encode(message) + b"\n"
+        with self._lock:
+            is_deaf = self._unsent_bytes > _MAX_UNSENT_BYTES
+            self._unsent_bytes += len(line)
+        if is_deaf:
+            self._end("does not read what it is sent")
+        else:
+            self._outbox.put(line)
 
     def receive(self, timeout: float) -> _MessageT | None:
         """Return the next message, or None if none arrives within `timeout` seconds.
 
         None is returned at once if the output has ended: then `ended` is True.
         """
-        if self._ended:
+        if self.ended:
             return None
-        try:
-            message = self._messages.get(timeout=timeout)
-        except queue.Empty:
-            if not self.is_running:
-                self._kill_group()  # a descendant may keep the output open
-            return None
-        if message is None:
-            self._ended = True
+        message = self._inbox.get(timeout)
+        if message is None and not self._inbox.has_ended and not self.is_running:
+            self._kill_group()  # a descendant may keep the output open
         return message
 
-    def wait_for_exit(self) -> ProcessExit:
+    def wait_for_exit(self, seconds: float | None = None) -> ProcessExit:
         """Return how the process exited. Call this once `ended` is True.
 
         A process that still runs some seconds after closing its output is killed.
         """
         try:
-            self._process.wait(_EXIT_GRACE_S)
+            self._process.wait(_EXIT_GRACE_S if seconds is None else seconds)
         except subprocess.TimeoutExpired:
             self._kill_group()
         code = self._process.wait()
-        return ProcessExit(code, self._read_stderr_tail(), self._invalid_line)
+        self._threads[-1].join(_DRAIN_S)  # a descendant may keep its end open
+        stderr = self._stderr_tail.decode(errors="replace")
+        return ProcessExit(code, stderr, self._invalid_line, self._misbehavior)
 
     def kill(self) -> None:
         """Kill the process and everything it has started, and close its streams."""
@@ -197,17 +259,16 @@ class JsonProcess(Generic[_MessageT]):
         self._is_killed = True
         self._kill_group()
         self._process.wait()
-        self._reader.join()
-        self._read_stderr_tail()
-        self._stderr.close()
-        with self._write_lock:
-            for stream in (self._process.stdin, self._process.stdout):
-                assert stream is not None
-                try:
-                    stream.close()
-                except OSError:
-                    pass  # the buffer still held a partly written message
-        self._ended = True
+        self._inbox.close()
+        self._outbox.put(None)
+        process, deadline = self._process, time.monotonic() + _DRAIN_S
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        if any(thread.is_alive() for thread in self._threads):
+            return  # a descendant that cannot be killed keeps its end open
+        for stream in (process.stdin, process.stdout, process.stderr):
+            assert stream is not None
+            stream.close()
 
     def _kill_group(self) -> None:
         if self.is_running:
@@ -218,25 +279,44 @@ class JsonProcess(Generic[_MessageT]):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
 
-    def _read_stderr_tail(self) -> str:
-        if not self._stderr.closed:
-            size = self._stderr.seek(0, os.SEEK_END)
-            self._stderr.seek(max(0, size - _STDERR_TAIL_BYTES))
-            self._stderr_tail = self._stderr.read().decode(errors="replace")
-        return self._stderr_tail
+    def _end(self, misbehavior: str, line: bytes = b"") -> None:
+        """Kill a process that breaks the rules."""
+        self._misbehavior = misbehavior
+        self._invalid_line = line[:_MAX_SHOWN].decode(errors="replace").strip()
+        self._kill_group()
 
     def _read(self) -> None:
         assert self._process.stdout is not None
         try:
-            for line in self._process.stdout:
-                try:
-                    self._messages.put(self._decode(line))
-                except (msgspec.MsgspecError, UnicodeDecodeError):
-                    self._invalid_line = line.decode(errors="replace").strip()
-                    self._kill_group()
+            readline = self._process.stdout.readline
+            while not self._is_killed and (line := readline(MAX_LINE_BYTES)):
+                if len(line) == MAX_LINE_BYTES:
+                    self._end(f"wrote a line of more than {MAX_LINE_BYTES:,} bytes")
                     break
+                try:
+                    message = self._decode(line)
+                except msgspec.MsgspecError:
+                    self._end("wrote a line that is not a valid message", line)
+                    break
+                self._inbox.put(message, len(line))
         finally:
-            self._messages.put(None)
+            self._inbox.close()
+
+    def _write(self) -> None:
+        assert self._process.stdin is not None
+        stdin = self._process.stdin.fileno()
+        with contextlib.suppress(OSError):  # it has exited: `ended` says so
+            while (line := self._outbox.get()) is not None:
+                rest = memoryview(line)
+                while rest:
+                    rest = rest[os.write(stdin, rest) :]
+                with self._lock:
+                    self._unsent_bytes -= len(line)
+
+    def _read_stderr(self) -> None:
+        assert self._process.stderr is not None
+        while data := os.read(self._process.stderr.fileno(), _READ_BYTES):
+            self._stderr_tail = (self._stderr_tail + data)[-_STDERR_TAIL_BYTES:]
 
 
 class RequestFailed(msgspec.Struct, frozen=True, tag=True):

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from surgeon_engine.api.decoding import json_decoder
+from surgeon_engine.api.decoding import clean_json, json_decoder
 from surgeon_engine.api.errors import EngineError
 from surgeon_engine.api.json_process import JsonProcess
 from surgeon_engine.api.messages.commands import Command
@@ -36,12 +36,14 @@ from surgeon_engine.api.ssh import (
     Computer,
     ConnectionFailed,
     FinalFailure,
+    not_an_engine,
     problem_of,
     version_problem,
 )
 
 RETRY_SECONDS = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 60.0)
 _LEAVE_SECONDS = 3.0
+_EXIT_SECONDS = 2.0  # for the status, which follows the end of the output
 _POLL_SECONDS = 0.05
 _MAX_NOISE_BYTES = 100_000  # what the start-up files of a shell may print
 
@@ -183,6 +185,8 @@ class RemoteEngine:
                 self._fail(ConnectionFailed(message, hint))
             case Attached():
                 self._on_attached(event, envelope)
+            case _ if self._attached is None or isinstance(event, ConnectionChanged):
+                self._fail(not_an_engine(self._computer, type(event).__name__))
             case _:
                 self._received += 1
                 if isinstance(event, EngineEnded):
@@ -222,7 +226,7 @@ class RemoteEngine:
 
     def _on_connection_ended(self) -> None:
         assert self._process is not None
-        process_exit = self._process.wait_for_exit()
+        process_exit = self._process.wait_for_exit(_EXIT_SECONDS)
         problem = problem_of(process_exit, self._computer)
         was_attached = bool(self._session)
         if process_exit.code == 0 and not was_attached:
@@ -285,7 +289,8 @@ class RemoteEngine:
     def _decode(self, line: bytes) -> Envelope | _Noise:
         """Return a line as an event; before the first one, a shell may have printed.
 
-        A line without an end was cut off with the connection: it comes again.
+        A line without an end was cut off with the connection: it comes again. All texts
+        of the other computer are cleaned here.
         """
         if not line.endswith(b"\n"):
             return _Noise()
@@ -294,7 +299,7 @@ class RemoteEngine:
             if self._noise_bytes > _MAX_NOISE_BYTES:
                 raise msgspec.ValidationError("not an engine")
             return _Noise()
-        return _ENVELOPE.decode(line)
+        return _ENVELOPE.decode(clean_json(line))
 
 
 class _Noise:

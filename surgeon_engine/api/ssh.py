@@ -6,6 +6,7 @@ or an unknown key ends the connection with a sentence.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -23,7 +24,12 @@ SSH_OPTIONS = (
 )  # fmt: skip
 _SSH_FAILED = 255
 _NOT_FOUND = (126, 127)
-_HOST = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.+-]*@)?[A-Za-z0-9_\[:][\w.:\[\]%-]*")
+# A name of a host, or an IPv6 address with or without brackets, which is checked below.
+_HOST = re.compile(
+    r"(?:[A-Za-z0-9_][A-Za-z0-9_.+-]*@)?"
+    r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]*|(\[)?(?P<ipv6>[0-9A-Fa-f:.]+)"
+    r"(?:%[A-Za-z0-9_][A-Za-z0-9_.-]*)?(?(1)\]))"
+)
 _MAX_HOST_LENGTH = 255
 _MAX_COMMAND_LENGTH = 1_000
 _MAX_SHOWN = 80  # characters
@@ -58,7 +64,7 @@ class Computer:
             ConnectionFailed: One of them is none.
         """
         host = self.host
-        if not _HOST.fullmatch(host) or len(host) > _MAX_HOST_LENGTH:
+        if not _is_host(host) or len(host) > _MAX_HOST_LENGTH:
             raise ConnectionFailed(
                 f"“{printable(host)}” is no name of a computer.",
                 "Enter user@host, or a Host of ~/.ssh/config. For another port, add "
@@ -72,6 +78,17 @@ class Computer:
                 "Enter the command that starts Surgeon there, such as surgeon or "
                 "~/surgeon/.venv/bin/surgeon.",
             )
+
+
+def _is_host(text: str) -> bool:
+    found = _HOST.fullmatch(text)
+    if found is None or found["ipv6"] is None:
+        return found is not None
+    try:
+        ipaddress.IPv6Address(found["ipv6"])
+    except ValueError:
+        return False
+    return True
 
 
 def printable(text: str) -> str:
@@ -115,9 +132,11 @@ def problem_of(process_exit: ProcessExit, computer: Computer) -> ConnectionFaile
             f"{computer.command} --version",
         )
     if process_exit.invalid_line:
+        return not_an_engine(computer, process_exit.invalid_line)
+    if process_exit.misbehavior:
         return FinalFailure(
-            f"The command “{computer.command}” on {host} is not Surgeon: it wrote "
-            f"“{printable(process_exit.invalid_line)}”.",
+            f"The connection with {host} was closed: the program there "
+            f"{process_exit.misbehavior}.",
             f"Check it in a terminal: ssh {host} {computer.command} --version",
         )
     if process_exit.code == 2 and "--detached" in output:
@@ -134,6 +153,16 @@ def problem_of(process_exit: ProcessExit, computer: Computer) -> ConnectionFaile
             hint = f"Check it in a terminal: ssh {host} {computer.command} --version"
         return ConnectionFailed(message, hint)
     return _ssh_problem(output, last, host)
+
+
+def not_an_engine(computer: Computer, wrote: str) -> FinalFailure:
+    """Return the error of a command that writes other lines than Surgeon."""
+    host, command = computer.host, computer.command
+    return FinalFailure(
+        f"The command “{command}” on {host} is not Surgeon: it wrote "
+        f"“{printable(wrote)}”.",
+        f"Check it in a terminal: ssh {host} {command} --version",
+    )
 
 
 def _ssh_problem(output: str, last: str, host: str) -> ConnectionFailed:

@@ -10,6 +10,7 @@ from rich.text import Text
 from surgeon_engine.api.config.export import DESCRIPTIONS
 from surgeon_engine.api.config.pruning import display_name
 from surgeon_engine.api.formatting import (
+    escape_controls,
     format_count,
     format_duration,
     format_percent,
@@ -57,19 +58,6 @@ _LIGHTS = {
     ResourceStatus.YELLOW: ("tight", "yellow"),
     ResourceStatus.RED: ("does not fit", "red"),
 }
-
-
-def escape_controls(text: str) -> str:
-    """Replace control characters by their escapes, line breaks excepted.
-
-    Names of models and folders are written by others and must not drive the terminal.
-    """
-    return "".join(
-        character
-        if character.isprintable() or character == "\n"
-        else character.encode("unicode_escape").decode()
-        for character in text
-    )
 
 
 def stage_name(stage: Stage, shot: int) -> str:

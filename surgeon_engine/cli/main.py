@@ -18,6 +18,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -53,6 +54,7 @@ from surgeon_engine.api.messages.commands import ResumeRun, StartRun, StopAndKee
 from surgeon_engine.api.messages.events import Cancelled, Envelope
 from surgeon_engine.api.messages.run import ShotFinished
 from surgeon_engine.api.model_info.source_names import parse_hub_source
+from surgeon_engine.api.paths import check_argument, check_name, shown
 from surgeon_engine.api.planning.needs import ResourceStatus
 from surgeon_engine.api.run_folder import (
     Report,
@@ -91,12 +93,28 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except EngineError as error:
-            message = f"{error.message}\n{error.hint}".strip()
-            Output(to_stderr=True).print_line(message)
+            _print_error(error)
+            raise typer.Exit(1) from error
+        except (OSError, UnicodeError) as error:  # of a path, mostly
+            _print_error(_sentence_of(error))
             raise typer.Exit(1) from error
         except KeyboardInterrupt as error:
             Output(to_stderr=True).print_line("Cancelled.")
             raise typer.Exit(_INTERRUPTED) from error
+
+
+def _print_error(error: EngineError) -> None:
+    Output(to_stderr=True).print_line(f"{error.message}\n{error.hint}".strip())
+
+
+def _sentence_of(error: OSError | UnicodeError) -> EngineError:
+    reason = getattr(error, "strerror", None) or str(error)
+    name = getattr(error, "filename", None)
+    subject = f"{shown(str(name))} cannot be used" if name else "This is not possible"
+    return EngineError(
+        f"{subject}: {reason}.",
+        "Check the paths, and your rights and free space there.",
+    )
 
 
 app = typer.Typer(
@@ -111,10 +129,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0: success, 1: failure, 2: invalid arguments, 130: interrupted by Ctrl-C.
     """
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        for argument in given:
+            check_argument(argument)
+    except ConfigError as error:
+        _print_error(error)
+        return 2
     # Typer.__call__ would replace sys.excepthook for good.
     command = typer.main.get_command(app)
     try:
-        command.main(arguments, prog_name="surgeon")
+        command.main(given, prog_name="surgeon")
     except SystemExit as exit_:
         return exit_.code if isinstance(exit_.code, int) else int(bool(exit_.code))
     return 0
@@ -168,6 +193,8 @@ def run(
 
     Below torchrun, this is one of the processes that share the run.
     """
+    if name is not None:
+        check_name("--name", name)
     config = read_config(job)
     if gpus is not None:
         count = _gpus_of(gpus)
@@ -314,9 +341,9 @@ def _gpus_of(text: str) -> int:
                 "This machine has no GPU that torch can use.", "Leave --gpus out."
             )
         return count
-    if not text.isdigit() or not int(text):
+    if not re.fullmatch("[1-9][0-9]{0,3}", text):
         raise ConfigError(
-            f"--gpus is {text!r}, which is no number of GPUs.",
+            f"--gpus is {shown(text)}, which is no number of GPUs.",
             "Give a number such as 2, or all.",
         )
     return int(text)

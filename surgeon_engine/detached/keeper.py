@@ -26,9 +26,11 @@ import msgspec
 import platformdirs
 
 from surgeon_engine.api.client import CANCEL_TIMEOUT_S, ENGINE_COMMAND
+from surgeon_engine.api.config.toml import config_from_toml
 from surgeon_engine.api.decoding import json_decoder
 from surgeon_engine.api.errors import EngineError
 from surgeon_engine.api.json_process import (
+    MAX_LINE_BYTES,
     JsonProcess,
     kill_process_tree,
 )
@@ -63,6 +65,7 @@ from surgeon_engine.api.messages.events import (
     Ping,
     Refused,
 )
+from surgeon_engine.api.reading import LIMIT, open_regular, read_text
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.detached.lines import MAX_BYTES, Lines
 from surgeon_engine.detached.place import DetachedError, Place
@@ -72,6 +75,7 @@ PONG_SECONDS = 60.0  # then a silent connection is closed
 TAKEOVER_SECONDS = 5.0  # within which a client must respond to keep its place
 IDLE_SECONDS = 600.0  # without work and without a client
 _POLL_SECONDS = 0.2
+_MAX_THREADS = 64  # of all connections
 _FREQUENT = (b'"type":"Progressed"', b'"type":"MemorySampled"')  # most lines of a log
 _NAMES = {DownloadModel: "The download", SearchHub: "The search"}  # in sentences
 _LOCK_SECONDS = 1.0  # for an earlier keeper to end
@@ -123,14 +127,16 @@ class _Connection:
             except OSError:
                 self.close()
 
-    def messages(self) -> Iterator[ClientMessage]:
-        """Yield the messages of the client until it ends."""
+    def messages(self, first_within: float) -> Iterator[ClientMessage]:
+        """Yield the messages of the client until it ends.
+
+        It also ends if the first message does not come within so many seconds.
+        """
         decoder = json_decoder(ClientMessage)
-        self._stream.settimeout(None)
+        self._stream.settimeout(first_within)
         with contextlib.suppress(OSError), self._stream.makefile("rb") as lines:
-            for line in lines:
-                if not line.endswith(b"\n"):
-                    return  # cut off
+            while (line := lines.readline(MAX_LINE_BYTES)).endswith(b"\n"):
+                self._stream.settimeout(None)
                 self.last_heard = time.monotonic()
                 self._heard.set()
                 yield decoder.decode(line)
@@ -198,8 +204,7 @@ class Keeper:
             threading.Thread(target=self._follow_engine, daemon=True).start()
             while not self._stopping.is_set():
                 if (stream := _accepted(listener)) is not None:
-                    task = (_Connection(stream),)
-                    threading.Thread(target=self._talk, args=task, daemon=True).start()
+                    self._welcome(_Connection(stream))
                 self._tick()
         finally:
             self._place.remove_socket()
@@ -213,6 +218,13 @@ class Keeper:
     def stop(self) -> None:
         """Make `serve` return, which ends the engine."""
         self._stopping.set()
+
+    def _welcome(self, connection: _Connection) -> None:
+        """Talk with a client in a thread, unless there are too many."""
+        if threading.active_count() > _MAX_THREADS:
+            connection.close()
+            return
+        threading.Thread(target=self._talk, args=(connection,), daemon=True).start()
 
     def _tick(self) -> None:
         """Close a dead connection; stop without work."""
@@ -329,7 +341,7 @@ class Keeper:
     def _talk(self, connection: _Connection) -> None:
         """Serve one client until it goes away."""
         try:
-            messages = connection.messages()
+            messages = connection.messages(self._times.pong)
             attach = next(messages, None)
             if not isinstance(attach, Attach):
                 return
@@ -391,9 +403,9 @@ class Keeper:
             Attached(
                 session=self._session,
                 version=_VERSION,
-                computer=socket.gethostname(),
-                home=str(Path.home()),
-                runs_folder=str(platformdirs.user_data_path("surgeon") / "runs"),
+                computer=_sendable(socket.gethostname()),
+                home=_sendable(Path.home()),
+                runs_folder=_sendable(_runs_folder()),
                 next=first,
                 is_known=is_known,
                 accepted=accepted,
@@ -482,11 +494,20 @@ def _accepted(listener: socket.socket) -> socket.socket | None:
         return None
 
 
+def _runs_folder() -> Path:
+    return platformdirs.user_data_path("surgeon") / "runs"
+
+
+def _sendable(name: Path | str) -> str:
+    """Return a name that JSON can hold: its bytes may be in an older encoding."""
+    return os.fsencode(name).decode(errors="replace")
+
+
 def _log_bytes(command: StartRun | ResumeRun) -> int:
     """Return the bytes of the log of a run."""
     try:
         return RunFolder(Path(command.folder)).events_path.stat().st_size
-    except OSError:
+    except (OSError, ValueError):  # it may be no path
         return 0
 
 
@@ -495,26 +516,31 @@ def _as_start(run: StartRun | ResumeRun | None) -> StartRun | None:
     if not isinstance(run, ResumeRun):
         return run
     try:
-        config = RunFolder(Path(run.folder)).read_config()
-    except (OSError, EngineError):
+        config = config_from_toml(read_text(RunFolder(Path(run.folder)).config_path))
+    except EngineError:
         return None
     return StartRun(run=run.run, config=config, folder=run.folder)
 
 
 def _earlier(run: StartRun | ResumeRun | None, size: int) -> tuple[Envelope, ...]:
-    """Return the events of a resumed run in the first bytes of its log."""
+    """Return the events of a resumed run in the first bytes of its log.
+
+    Those that would make a line too long are left out.
+    """
     if not isinstance(run, ResumeRun):
         return ()
+    path = RunFolder(Path(run.folder)).events_path
     try:
-        with RunFolder(Path(run.folder)).events_path.open("rb") as log:
-            lines = log.read(size).splitlines()
-    except OSError:
+        with os.fdopen(open_regular(path), "rb") as log:
+            lines = log.read(min(size, LIMIT)).splitlines()
+    except (OSError, EngineError):
         return ()
-    found = []
+    found, room = [], MAX_LINE_BYTES // 2
     for line in lines:
-        if not any(name in line for name in _FREQUENT):
-            with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
+        if not any(name in line for name in _FREQUENT) and len(line) <= room:
+            with contextlib.suppress(msgspec.MsgspecError):
                 found.append(_ENVELOPE.decode(line))
+                room -= len(line)
     return tuple(found)
 
 

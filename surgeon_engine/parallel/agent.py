@@ -31,10 +31,10 @@ def main(arguments: list[str]) -> int:
         folder = Path(name)
         os.environ[ranks.STORE] = str(folder / "ranks")
         os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # opens the port, too
-        return _run(count, of_worker, folder / "agent")
+        return _run(count, of_worker, folder)
 
 
-def _run(count: str, of_worker: list[str], store: Path) -> int:
+def _run(count: str, of_worker: list[str], folder: Path) -> int:
     from torch.distributed import run  # slow to import
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
@@ -43,7 +43,8 @@ def _run(count: str, of_worker: list[str], store: Path) -> int:
             "--nnodes=1",
             "--rdzv-backend=c10d",
             "--rdzv-conf=store_type=file",
-            f"--rdzv-endpoint={store}",
+            f"--rdzv-endpoint={folder / 'agent'}",
+            f"--log-dir={folder / 'logs'}",  # it leaves one of its own behind
             "--local-addr=127.0.0.1",
             f"--nproc-per-node={count}",
             "--no-python",

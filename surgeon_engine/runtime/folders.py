@@ -17,6 +17,8 @@ from surgeon_engine.api.errors import ConfigError, RunFolderError
 from surgeon_engine.api.files import expand_path, size_of_folder
 from surgeon_engine.api.messages.commands import ListFiles, ListModels, ListRuns
 from surgeon_engine.api.messages.files import (
+    MAX_ENTRIES,
+    MAX_RUNS,
     FileEntry,
     FileKind,
     FilesListed,
@@ -27,9 +29,6 @@ from surgeon_engine.api.messages.files import (
 )
 from surgeon_engine.api.model_info.source_names import cached_models
 from surgeon_engine.api.run_folder import RunFolder
-
-MAX_ENTRIES = 2_000
-MAX_RUNS = 200
 
 
 def listed(
@@ -44,7 +43,7 @@ def listed(
         case ListFiles(folder=folder):
             return list_files(folder)
         case ListModels():
-            return ModelsListed(cached_models())
+            return ModelsListed(cached_models()[:MAX_ENTRIES])
         case ListRuns(folder=folder):
             return list_runs(folder)
 

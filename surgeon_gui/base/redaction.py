@@ -4,8 +4,10 @@
     HF_TOKEN=whatever-it-is     HF_TOKEN=[removed]
     https://me:secret@host/     https://[removed]@host/
     /home/ada/models            ~/models, or /home/user/models for another user
+    ada@example.org             [removed]
 
-Values of environment variables with names of secrets are removed everywhere.
+Values of environment variables with names of secrets are removed everywhere, and
+private keys as a whole. What is random but has no name, such as a hash, stays.
 """
 
 from __future__ import annotations
@@ -20,14 +22,41 @@ REMOVED = "[removed]"
 _MIN_LENGTH = 6  # of a value; shorter ones would match ordinary words
 _SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|CREDENTIAL", re.I)
 _KNOWN_TOKEN = re.compile(
-    r"\b(?:hf_[A-Za-z0-9]{8,}|gh[opsu]_\w{16,}|github_pat_\w{16,}|sk-[\w-]{16,}"
-    r"|AKIA[0-9A-Z]{16})"
+    r"""(?x)
+    (?<![A-Za-z0-9]) (?:
+      hf_[A-Za-z0-9]{8,} | api_org_[A-Za-z0-9]{16,}          # Hugging Face
+      | gh[oprsu]_\w{16,} | github_pat_\w{16,}               # GitHub
+      | gl[a-z]{2,6}-[\w-]{16,}                              # GitLab
+      | xox[a-z]-[\w-]{8,} | xapp-[\w-]{8,}                  # Slack
+      | (?:sk|nvapi|xai|pypi)-[\w-]{16,}                     # OpenAI, NVIDIA, ...
+      | [rs]k_(?:live|test)_\w{8,}                           # Stripe
+      | (?:npm|gsk|r8|dop_v1)_\w{24,}
+      | SG\.[\w-]{16,}\.[\w-]{16,}                          # SendGrid
+      | AIza[\w-]{35} | ya29\.[\w-]{16,}                    # Google
+      | (?:A3T[A-Z0-9]|ABIA|ACCA|AKIA|ASIA)[0-9A-Z]{16}      # Amazon
+      | (?:AC|SK)[0-9a-f]{32}                                # Twilio
+      | \d{8,10}:[\w-]{35}                                   # Telegram
+      | eyJ[\w-]{8,}\.[\w-]{4,}\.[\w-]*                     # JSON web tokens
+    )"""
+)
+_SLACK_ADDRESS = re.compile(r"(?<=hooks\.slack\.com/)[\w/]+")
+# Of Amazon's secrets, the line names the owner alone.
+_AWS_SECRET = re.compile(r"(?i)(aws.{0,40}?)(?<![\w/+])[a-z0-9/+]{40}(?![\w/+])")
+_PRIVATE_KEY = re.compile(
+    r"(?s)-----BEGIN [A-Z0-9 ]*PRIVATE KEY[A-Z ]*-----.*?"
+    r"(?:-----END [A-Z0-9 ]*PRIVATE KEY[A-Z ]*-----|\Z)"
 )
 _BEARER = re.compile(r"(?i)\b(bearer|basic)(\s+)[\w.~+/=-]{8,}")
-_IN_ADDRESS = re.compile(r"(?<=://)[^/\s:@\"']+:[^/\s@\"']+(?=@)")
+# A revision of a model, as in hf://name@revision, is no address.
+_IN_ADDRESS = re.compile(r"(?<=://)(?<!hf://)[^/\s@\"']+(?=@)")
+_EMAIL = re.compile(r"(?<![\w/.+-])[\w.+-]+@(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}")
+_SECRET = (
+    r"[\w-]*(?:token|secret|passw(?:or)?d|passphrase|pwd|credentials?"
+    r"|(?:api|access|private|account)[_-]?key)"
+)
 _NAMED = re.compile(
-    r"(?i)\b(\w*(?:token|secret|password|passwd|api_?key)\"?\s*[=:]\s*[\"']?)"
-    r"([^\s\"',;}\]]{6,})"
+    rf"(?i)(\b{_SECRET}\\?[\"']?\s*(?:=>|[=:])\s*|--{_SECRET}\s+)"
+    r"(?:(\\?[\"']).{4,}?\2|[^\s\"',;}\]\\]{6,})"
 )
 _ANY_HOME = re.compile(r"(?i)(/home/|/Users/|\\Users\\|\\\\Users\\\\)[^/\\\s\"':]+")
 
@@ -36,10 +65,13 @@ def redacted(text: str, home: str, environment: Mapping[str, str] | None = None)
     """Return `text` without secrets and without the names of home folders."""
     for secret in _secrets(os.environ if environment is None else environment):
         text = text.replace(secret, REMOVED)
-    text = _KNOWN_TOKEN.sub(REMOVED, text)
+    for pattern in (_PRIVATE_KEY, _KNOWN_TOKEN, _SLACK_ADDRESS):
+        text = pattern.sub(REMOVED, text)
     text = _BEARER.sub(rf"\1\2{REMOVED}", text)
     text = _IN_ADDRESS.sub(REMOVED, text)
-    text = _NAMED.sub(rf"\1{REMOVED}", text)
+    text = _NAMED.sub(lambda x: f"{x[1]}{x[2] or ''}{REMOVED}{x[2] or ''}", text)
+    text = _AWS_SECRET.sub(rf"\1{REMOVED}", text)
+    text = _EMAIL.sub(REMOVED, text)
     if len(home) > 1:  # a home of / would match everywhere
         for spelling in {json.dumps(home)[1:-1], home}:
             text = re.sub(re.escape(spelling) + r"(?![\w.-])", "~", text)

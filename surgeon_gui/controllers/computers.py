@@ -146,7 +146,7 @@ class ComputersController(QObject):
         self.fetching, self._received, self.fetched_bytes = run, 0, 0
         self.fetch_note = ""
         self._timer.start()
-        work = partial(self._fetch, computer, run.folder, target, with_model)
+        work = partial(self._fetch, computer, run, target, with_model)
         self._background.start(work, partial(self._on_fetched, str(target)))
         self.changed.emit()
 
@@ -161,7 +161,7 @@ class ComputersController(QObject):
         self._background.finish()
 
     def _fetch(
-        self, computer: Computer, folder: str, target: Path, with_model: bool
+        self, computer: Computer, run: RunEntry, target: Path, with_model: bool
     ) -> Failed | None:
         """Copy a run, in a thread; return the error."""
 
@@ -173,7 +173,7 @@ class ComputersController(QObject):
         try:
             fetch_run(
                 computer,
-                folder,
+                run,
                 target,
                 with_model=with_model,
                 progress=progress,

@@ -3,8 +3,9 @@
     GUI thread   --send-->  queue of commands  -->  engine
     GUI thread  <--events_received, a list at most ten times a second--  engine
 
-The next list is sent after the window has shown the one before. So a slow window gets
-fewer and longer lists, and stays responsive in between.
+The next list is sent after the window has shown the one before, and nothing is received
+while it is full. So a slow window gets fewer and longer lists and stays responsive in
+between, and an engine that floods it with events has to wait.
 
 The thread runs one loop and has no slots; `EngineSupervisor` controls the engine.
 """
@@ -26,6 +27,7 @@ from surgeon_engine.api.messages.run import MemorySampled, Progressed, Stage
 from surgeon_gui.controllers.engine_supervisor import EngineSupervisor
 
 BATCH_SECONDS = 0.1  # the minimum time between two batches of events
+MAX_EVENTS = 500  # about, of a list
 POLL_SECONDS = 0.03  # the maximum delay of a command
 STACK_BYTES = 16 * 2**20  # macOS gives threads 512 kB, too little for BLAS
 SHUTDOWN_GRACE_S = 2.0  # for open requests to end when the window closes
@@ -118,34 +120,43 @@ class EngineThread(QThread):
     def run(self) -> None:
         """Run the loop of the thread; called by Qt."""
         try:
-            self._report(self._supervisor.start())
+            self._pending += self._supervisor.start()
+            self._report()
             while not self._ending.is_set():
-                self._report(self._batch())
+                self._collect()
+                self._report()
             self._request_shutdown()
         finally:
             self._supervisor.close()
 
-    def _batch(self) -> list[Envelope]:
+    def _collect(self) -> None:
         """Collect the events of the next `BATCH_SECONDS`."""
-        batch: list[Envelope] = []
         until = time.monotonic() + BATCH_SECONDS
         while time.monotonic() < until and not self._ending.is_set():
             while not self._next.empty():
-                batch += self._send_commands()  # they are for the engine before
+                self._pending += self._send_commands()  # they are for the engine before
                 chosen = self._next.get()
-                batch += self._supervisor.switch(chosen.make_client)
+                self._pending += self._supervisor.switch(chosen.make_client)
                 line = Logged(Level.INFO, "")
-                batch.append(Envelope(chosen.marker, time.time(), line))
-                batch += self._supervisor.start()
+                self._pending.append(Envelope(chosen.marker, time.time(), line))
+                self._pending += self._supervisor.start()
             if self._reconnecting.is_set():
                 self._reconnecting.clear()
                 self._supervisor.reconnect()
             if self._restarting.is_set() and self.is_idle:
                 self._restarting.clear()
-                batch += self._supervisor.restart()
-            batch += self._send_commands()
-            batch += self._supervisor.receive(POLL_SECONDS)
-        return batch
+                self._pending += self._supervisor.restart()
+            self._pending += self._send_commands()
+            self._receive()
+
+    def _receive(self) -> None:
+        """Receive events, unless the window still has enough to show."""
+        if len(self._pending) >= MAX_EVENTS:
+            self._pending = coalesce_progress(self._pending)
+        if len(self._pending) >= MAX_EVENTS:
+            time.sleep(POLL_SECONDS)
+        else:
+            self._pending += self._supervisor.receive(POLL_SECONDS)
 
     def _send_commands(self) -> list[Envelope]:
         events: list[Envelope] = []
@@ -160,8 +171,7 @@ class EngineThread(QThread):
         while not self._supervisor.is_done and time.monotonic() < until:
             self._supervisor.receive(POLL_SECONDS)
 
-    def _report(self, batch: list[Envelope]) -> None:
-        self._pending += batch
+    def _report(self) -> None:
         if self._pending and self._can_take.is_set():
             self._can_take.clear()
             batch, self._pending = self._pending, []

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -20,15 +21,19 @@ from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.config.run import Device, ModelConfig, RunConfig
 from surgeon_engine.api.config.samples import SamplesConfig
+from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.messages.commands import (
     Cancel,
     Command,
     InspectModel,
     PreviewText,
 )
+from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.model_info.header import model_facts
 from surgeon_engine.api.model_info.source_names import DEMO
+from surgeon_engine.api.paths import check_path
 from surgeon_gui.base import offline
+from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.engine_thread import EngineThread
 from surgeon_gui.state import app as app_state
 from surgeon_gui.state.app import AppState, Step
@@ -96,6 +101,15 @@ class JobEditor(QObject):
         self.cancel_request(kind)
         self._set(app_state.without_requests(self.state, kind))
 
+    @contextmanager
+    def showing_errors(self) -> Iterator[None]:
+        """Show the error of a setting in the block, which ends there."""
+        try:
+            yield
+        except ConfigError as error:
+            problem = Failed(error.message, error.hint)
+            self._set(replace(self.state, notice=problem))
+
     # the draft
 
     def load(self, config: RunConfig, job_file: str = "") -> None:
@@ -117,10 +131,11 @@ class JobEditor(QObject):
             state = app_state.without_requests(self.state, RequestKind.INSPECTION)
             self._set(replace(state, model_is_chosen=False))
             return
-        before = editing.draft_of(self.state)
-        self._choose()
-        model = replace(self.state.config.model, source=source.strip())
-        self.edit(replace(self.state.config, model=model), before)
+        with self.showing_errors():
+            model = replace(self.state.config.model, source=source.strip())
+            before = editing.draft_of(self.state)
+            self._choose()
+            self.edit(replace(self.state.config, model=model), before)
 
     def edit(self, config: RunConfig, before: Draft | None = None) -> None:
         """Make `config` the draft; undo restores `before`, by default the last one."""
@@ -228,10 +243,12 @@ class JobEditor(QObject):
     @Slot(str)
     def set_runs_folder(self, folder: str) -> None:
         """Create the folders of further runs in `folder` of the engine's computer."""
-        if self.state.computer:
-            self._set(replace(self.state, remote_runs=folder))
-        else:
-            self.set_run_parent(folder)
+        with self.showing_errors():
+            check_path(tr("The runs folder"), folder)
+            if self.state.computer:
+                self._set(replace(self.state, remote_runs=folder))
+            else:
+                self.set_run_parent(folder)
 
     def set_job_file(self, path: str) -> None:
         """Remember the file to which the draft was saved."""

@@ -23,6 +23,9 @@ from typing import Any, TypeVar, cast
 import msgspec
 
 from surgeon_engine.api.errors import ConfigError
+from surgeon_engine.api.paths import check_path
+
+_MAX_ENTRIES = 1_000  # of a list
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,18 +203,33 @@ def with_values(config: _Config, values: Mapping[str, Any]) -> _Config:
 
 
 def check_limits(config: Any) -> None:
-    """Check the numbers of a config or of a member.
+    """Check the numbers and texts of a config or of a member.
 
     Raises:
-        ConfigError: A number is out of its range.
+        ConfigError: A number is out of its range, or a text cannot be a name or path.
     """
     for field in fields_of(type(config)):
         limits, value = field.option.limits, getattr(config, field.name)
+        if isinstance(value, str):
+            check_path(field.setting, value)
+        elif isinstance(value, tuple):
+            _check_texts(field.setting, value)
         if limits is not None and not limits.contain(value):
             raise ConfigError(
                 f"{field.setting} must be in {limits}, got {value}.",
                 f"Set {field.setting} to a value in {limits}.",
             )
+
+
+def _check_texts(setting: str, values: tuple[Any, ...]) -> None:
+    if len(values) > _MAX_ENTRIES:
+        raise ConfigError(
+            f"{setting} has {len(values):,} entries, and may have {_MAX_ENTRIES:,}.",
+            "Leave some out.",
+        )
+    for value in values:
+        if isinstance(value, str):
+            check_path(setting, value)
 
 
 def _kind_of(member: Member | type[Member]) -> str:

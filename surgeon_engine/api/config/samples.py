@@ -7,6 +7,7 @@ from typing import Annotated
 
 from surgeon_engine.api.config.fields import Option
 from surgeon_engine.api.errors import ConfigError
+from surgeon_engine.api.paths import check_text
 
 NEW_TOKENS = 32  # of each sample
 
@@ -23,6 +24,7 @@ class SamplesConfig:
     prompt: Annotated[str, Option(applies=_are_written)] = "The most important thing is"
 
     def __post_init__(self) -> None:
+        check_text("samples.prompt", self.prompt)
         if not self.prompt.strip():
             raise ConfigError(
                 "The prompt of the samples is empty.", "Write the beginning of a text."

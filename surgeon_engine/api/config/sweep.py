@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +18,8 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.decoding import convert
 from surgeon_engine.api.errors import ConfigError
 
+MAX_RUNS = 1_000  # at two minutes each, more than a day
+_MAX_NAME = 100  # characters
 _EXAMPLE = "Write it as pruning.sparsity=0.1,0.2,0.3."
 _DESTINATION = "export.folder"
 
@@ -30,7 +34,11 @@ class Variation:
     @property
     def folder_name(self) -> str:
         """The name for the folder of its run."""
-        return re.sub(r"[^A-Za-z0-9.=_-]+", "_", self.name)
+        name = re.sub(r"[^A-Za-z0-9.=_-]+", "_", self.name)
+        if len(name) <= _MAX_NAME:
+            return name
+        digest = hashlib.sha256(self.name.encode()).hexdigest()[:12]
+        return f"{name[:_MAX_NAME]}_{digest}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +76,12 @@ def combinations(config: RunConfig, axes: Sequence[Axis]) -> tuple[Variation, ..
         ConfigError: a setting cannot have such a value, or all runs would write to one
             folder.
     """
+    count = math.prod(len(axis.values) for axis in axes)
+    if count > MAX_RUNS:
+        raise ConfigError(
+            f"The sweep has {count:,} runs, and may have {MAX_RUNS:,}.",
+            "Give fewer settings, or fewer values.",
+        )
     names = [axis.name for axis in axes]
     if len(set(names)) < len(names):
         raise ConfigError("A setting is varied twice.", "Give all its values at once.")

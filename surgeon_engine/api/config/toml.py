@@ -39,7 +39,6 @@ def config_from_toml(text: str, name: str = "") -> RunConfig:
     try:
         job, notes = migrate(msgspec.toml.decode(text))
         _check_names(job)
-        _check_texts(job)
         config = convert(job, RunConfig)
     except msgspec.ValidationError as error:
         # msgspec wraps the errors of __post_init__, whose messages are better.
@@ -121,18 +120,6 @@ def with_paths_from(base: Path, config: RunConfig) -> RunConfig:
             config.export, folder=absolute(config.export.folder, "")
         ),
     )
-
-
-def _check_texts(values: Any, name: str = "") -> None:
-    """Raise ConfigError for a text with a NUL character, which no path can have."""
-    if isinstance(values, str) and "\0" in values:
-        raise ConfigError(f"{name} has a NUL character.", "Write it again.")
-    if isinstance(values, Mapping):
-        for key, value in values.items():
-            _check_texts(value, key)
-    elif isinstance(values, list):
-        for value in values:
-            _check_texts(value, name)
 
 
 def _check_names(job: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ from enum import Enum
 
 import msgspec
 
+from surgeon_engine.api.decoding import Time
 from surgeon_engine.api.messages.benchmark import Measured
 from surgeon_engine.api.messages.commands import StartRun
 from surgeon_engine.api.messages.diagnosis import Diagnosed
@@ -90,7 +91,7 @@ class Attached(msgspec.Struct, frozen=True, tag=True):
     is_known: bool = False  # the client was the latest one of this session
     accepted: int = 0  # commands of this client so far
     run: StartRun | None = None  # the run whose lines follow
-    began: float = 0.0  # the time of that command, in seconds since the epoch
+    began: Time = 0.0  # the time of that command
     earlier: tuple[Envelope, ...] = ()  # of a resumed run, without its progress
     ready: EngineReady | None = None  # None: the engine is being started
 
@@ -198,5 +199,5 @@ class Envelope(msgspec.Struct, frozen=True):
     """An event with its run ("" for the engine itself) and its time."""
 
     run: str
-    at: float  # seconds since the epoch
+    at: Time
     event: Event

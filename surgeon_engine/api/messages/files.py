@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from enum import Enum
+from typing import Annotated
 
 import msgspec
 
 from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.decoding import Time
+
+MAX_ENTRIES = 2_000  # of a list; a window shows them all
+MAX_RUNS = 200
 
 
 class FileKind(Enum):
@@ -30,14 +35,16 @@ class FilesListed(msgspec.Struct, frozen=True, tag=True):
 
     folder: str  # absolute
     parent: str  # absolute; empty: it is the top
-    entries: tuple[FileEntry, ...]  # folders first
+    # Folders first.
+    entries: Annotated[tuple[FileEntry, ...], msgspec.Meta(max_length=MAX_ENTRIES)]
     omitted: int = 0  # entries beyond the limit, or whose names are no text
 
 
 class ModelsListed(msgspec.Struct, frozen=True, tag=True):
     """Response to `ListModels`."""
 
-    sources: tuple[str, ...]  # names of the Hub, sorted
+    # Names of the Hub, sorted.
+    sources: Annotated[tuple[str, ...], msgspec.Meta(max_length=MAX_ENTRIES)]
 
 
 class RunOutcome(Enum):
@@ -55,7 +62,7 @@ class RunEntry(msgspec.Struct, frozen=True):
     folder: str
     name: str
     outcome: RunOutcome
-    at: float  # the last change, in seconds since the epoch
+    at: Time  # of the last change
     bytes: int  # of all its files
     export_bytes: int  # of its exports and its checkpoint
     config: RunConfig | None = None  # of one that can be resumed
@@ -65,5 +72,5 @@ class RunsListed(msgspec.Struct, frozen=True, tag=True):
     """Response to `ListRuns`; the latest first."""
 
     folder: str
-    runs: tuple[RunEntry, ...]
+    runs: Annotated[tuple[RunEntry, ...], msgspec.Meta(max_length=MAX_RUNS)]
     omitted: int = 0  # runs beyond the limit

@@ -142,7 +142,8 @@ class SaveSection(QWidget):
     @Slot(str)
     def _on_folder_edited(self, folder: str) -> None:
         config = self._session.state.save_config
-        self._session.edit_save_config(replace(config, folder=folder))
+        with self._session.showing_errors():
+            self._session.edit_save_config(replace(config, folder=folder))
 
     @Slot()
     def _ask_for_folder(self) -> None:

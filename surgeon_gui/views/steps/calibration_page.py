@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -65,7 +65,7 @@ class CalibrationPage(Page):
         self._descriptions = TextDescriptionController(session, self)
         self._checks = TextCheckController(session, self)
         self._parts = TextParts()
-        self._parts.edited.connect(session.edit_calibration)
+        self._parts.edited.connect(self._on_parts_edited)
         self._validation = SourceEdit(
             "calibration.validation_text", BUILTIN_TEXT, BUILT_IN_TEXT
         )
@@ -204,8 +204,13 @@ class CalibrationPage(Page):
     def _on_form_rejected(self, error: Exception) -> None:
         self.session.reject_edit(Step.CALIBRATION, str(error))
 
+    @Slot(object)
+    def _on_parts_edited(self, changes: Mapping[str, str]) -> None:
+        self._edit(**changes)
+
     def _edit(self, **changes: Any) -> None:
-        self.session.edit_calibration(replace(self._config, **changes))
+        with self.session.showing_errors():
+            self.session.edit_calibration(replace(self._config, **changes))
 
     def _ask(self, on_chosen: Callable[[str], None], current: str) -> None:
         title, kinds = tr("Choose a text"), TEXT_FILES

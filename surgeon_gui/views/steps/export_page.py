@@ -146,7 +146,8 @@ class ExportPage(Page):
 
     def _edit(self, changes: Mapping[str, Any]) -> None:
         export = self.session.state.config.export
-        self.session.edit_export(replace(export, **changes))
+        with self.session.showing_errors():
+            self.session.edit_export(replace(export, **changes))
 
 
 def _quiet_label(name: str) -> QLabel:

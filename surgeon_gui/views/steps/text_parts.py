@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from PySide6.QtCore import QSignalBlocker, Signal, Slot
@@ -28,7 +27,7 @@ _OF_DATASETS = ("dataset_config", "split", "validation_split")
 class TextParts(QWidget):
     """A combo box for each part; the first item means automatic."""
 
-    edited = Signal(object)  # CalibrationConfig
+    edited = Signal(object)  # the new values by the name of the part
 
     def __init__(self) -> None:
         super().__init__()
@@ -81,9 +80,8 @@ class TextParts(QWidget):
             for name, (_, box) in self._rows.items()
             if not box.isHidden()
         }
-        calibration = replace(self._calibration, **changes)
-        if calibration != self._calibration:
-            self.edited.emit(calibration)
+        if any(getattr(self._calibration, x) != changes[x] for x in changes):
+            self.edited.emit(changes)
 
     def _add_row(self, name: str) -> None:
         text = FIELDS[f"calibration.{name}"]

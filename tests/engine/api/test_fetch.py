@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
+from surgeon_engine.api import fetch as fetch_module
 from surgeon_engine.api.fetch import FetchCancelled, fetch_run
+from surgeon_engine.api.messages.files import RunEntry, RunOutcome
 from surgeon_engine.api.ssh import Computer, ConnectionFailed
 from tests.helpers.loopback_ssh import NEEDS_SSH, LoopbackSsh
 
@@ -14,8 +18,9 @@ NAMES = ("run.toml", "events.jsonl", "report.json")
 
 def fetch(target, folder="/runs/first", *, sftp, with_model=False, **extra):
     computer = Computer(extra.pop("host", "box"))
-    more = {"progress": lambda _: None, "with_model": with_model, "sftp": sftp} | extra
-    fetch_run(computer, str(folder), target, **more)
+    more = {"progress": lambda _: None, "with_model": with_model, "sftp": sftp}
+    run = RunEntry(str(folder), "first", RunOutcome.FINISHED, 0.0, 1_000_000, 0)
+    fetch_run(computer, run, target, **more | extra)
 
 
 def test_cancelled_copy_leaves_nothing(tmp_path):
@@ -40,7 +45,42 @@ def test_folder_without_a_run_is_not_kept(tmp_path):
     assert list((tmp_path / "runs").iterdir()) == []
 
 
-@pytest.mark.parametrize("folder", ["runs/first", "/runs/a\nb"])
+def writing(script):
+    """Return an sftp that runs a script in the folder in which the run arrives."""
+    there = "cd .*/.arrived; touch run.toml events.jsonl"
+    return ("sh", "-c", f"{there}; {script}")
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "ln -sf /etc/passwd run.toml",
+        "ln -s / export",
+        "mkfifo pipe",
+        "touch \"$(printf 'a\\033[31m')\"",
+        "mkdir \"$(printf '\\377')\"",
+        "truncate -s 20M events.jsonl",
+        "mkdir many; cd many; touch $(seq 20)",
+        "head -c 20000000 /dev/zero > big; sleep 60",
+        "while :; do echo xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx >&2; done",
+    ],
+)
+def test_strange_files_of_a_run_are_not_kept(tmp_path, monkeypatch, script):
+    monkeypatch.setattr(fetch_module, "_MAX_FILES", 20)
+    monkeypatch.setattr(fetch_module, "_MAX_STDERR_BYTES", 10_000)
+    (tmp_path / "runs").mkdir()
+    monkeypatch.chdir(tmp_path / "runs")
+    fetch(tmp_path / "runs" / "usual", sftp=writing("true"))
+    shutil.rmtree(tmp_path / "runs" / "usual")
+    with pytest.raises(ConnectionFailed):
+        fetch(tmp_path / "runs" / "first", sftp=writing(script))
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "folder",
+    ["runs/first", "/runs/a\nb", "/runs/..", "/runs/../first", "/", "/runs/.first", ""],
+)
 def test_unusual_paths_are_refused(tmp_path, folder):
     with pytest.raises(ConnectionFailed, match="cannot be copied"):
         fetch(tmp_path / "first", folder, sftp=("true",))

@@ -33,6 +33,11 @@ from surgeon_engine.api.formatting import (
         (format_duration(119.4), "119 s"),
         (format_duration(120), "2 min"),
         (format_duration(7200), "2.0 h"),
+        (format_duration(-1e308), "-1e+308 s"),
+        (format_size(1e300), "1e+291 GB"),
+        (format_count(10**4000), "1e+308"),
+        (format_percent(1e300), "1e+302 %"),
+        (format_rate(float("nan")), "nan"),
     ],
 )
 def test_numbers_are_formatted_in_english(text, expected):

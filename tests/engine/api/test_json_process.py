@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 
 import msgspec
@@ -15,6 +14,7 @@ import pytest
 
 from surgeon_engine.api import json_process
 from surgeon_engine.api.client import ENGINE_COMMAND
+from surgeon_engine.api.decoding import json_decoder
 from surgeon_engine.api.errors import EvaluationError
 from surgeon_engine.api.json_process import (
     JsonProcess,
@@ -57,8 +57,8 @@ def receive_all(process: JsonProcess[Message]) -> list[Message]:
     return messages
 
 
-def wait_until(condition) -> bool:
-    deadline = time.monotonic() + TIMEOUT_S
+def wait_until(condition, seconds=TIMEOUT_S) -> bool:
+    deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.01)
     return condition()
@@ -103,17 +103,56 @@ def test_send_after_exit_has_no_effect():
     process.send(Message("x"))
 
 
+def test_child_that_reads_nothing_blocks_no_caller_and_is_ended():
+    with start("import time; time.sleep(60)") as process:
+        process.send(Message("x" * 10_000_000))  # more than a pipe holds
+        assert process.is_running
+        process.send(Message("x"))
+        receive_all(process)
+        assert "does not read" in process.wait_for_exit().summary
+
+
 def test_kill_interrupts_a_half_written_message():
     with start("import time; time.sleep(60)") as process:
-        # More than a pipe holds.
-        message = Message("x" * 10_000_000)
-        sender = threading.Thread(target=process.send, args=(message,))
-        sender.start()
-        time.sleep(0.1)
-        assert sender.is_alive()
-        process.kill()
-        sender.join(TIMEOUT_S)
-        assert not sender.is_alive()
+        process.send(Message("x" * 10_000_000))
+        threads = process._threads
+    assert not any(thread.is_alive() for thread in threads)
+
+
+def test_endless_line_ends_the_child(monkeypatch):
+    monkeypatch.setattr(json_process, "MAX_LINE_BYTES", 100_000)
+    with start("while True: print('x' * 1000, end='')") as process:
+        receive_all(process)
+        assert "more than 100,000 bytes" in process.wait_for_exit().reason
+
+
+def test_unread_messages_stop_the_child(monkeypatch):
+    monkeypatch.setattr(json_process, "_MAX_UNREAD_BYTES", 1000)
+    count = 20_000  # more than the pipe and all buffers hold
+    program = f'for i in range({count}): print(\'{{"text": "%d"}}\' % i)'
+    with start(program) as process:
+        assert not wait_until(lambda: not process.is_running, 0.3)
+        assert len(process._inbox._messages) < 100
+        assert receive_all(process) == [Message(str(i)) for i in range(count)]
+
+
+def test_endless_error_output_is_not_kept():
+    program = "import sys\nwhile True: sys.stderr.write('x' * 100_000)"
+    with start(program) as process:
+        assert wait_until(lambda: len(process._stderr_tail) == 8_000)
+        assert process.receive(0.05) is None
+
+
+@pytest.mark.parametrize("line", ["[" * 100_000, '{"text": ' + "[" * 5_000])
+def test_deep_line_ends_the_child(line):
+    program = f"print({line!r}, flush=True); input()"
+    command = (sys.executable, "-c", program)
+    decode = json_decoder(Message).decode
+    with JsonProcess(command, decode, os.environ) as process:
+        receive_all(process)
+        exited = process.wait_for_exit()
+    assert "not a valid message" in exited.reason
+    assert len(exited.details) <= 2_000
 
 
 def test_invalid_line_ends_the_child():

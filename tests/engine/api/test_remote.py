@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shlex
 import signal
+import sys
 from importlib.metadata import version
 
 import msgspec
 import pytest
 
+from surgeon_engine.api import decoding, json_process
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.pruning import Method
@@ -26,19 +28,27 @@ from surgeon_engine.api.messages.connection import Pong
 from surgeon_engine.api.messages.events import (
     Attached,
     Cancelled,
+    ConnectionChanged,
     ConnectionStatus,
     EngineReady,
     Envelope,
     Ping,
+    Refused,
     Skipped,
 )
 from surgeon_engine.api.messages.files import (
+    FileEntry,
     FileKind,
     FilesListed,
     ModelsListed,
     RunsListed,
 )
-from surgeon_engine.api.messages.run import RunFinished, ShotFinished, StageStarted
+from surgeon_engine.api.messages.run import (
+    Resumed,
+    RunFinished,
+    ShotFinished,
+    StageStarted,
+)
 from surgeon_engine.api.remote import RemoteEngine
 from surgeon_engine.api.ssh import (
     Computer,
@@ -57,6 +67,7 @@ from tests.helpers.remote import (
 )
 
 RETRIES = (0.05,) * 50
+CHANGED = ConnectionChanged(ConnectionStatus.CONNECTED, "elsewhere")
 LONG_SECONDS = 280.0  # the whole engine on a slow and busy machine
 
 
@@ -92,7 +103,12 @@ def test_names_of_computers_are_accepted(host):
 
 @pytest.mark.parametrize(
     "host",
-    ["", "-oProxyCommand=x", "a b", "a;b", "me@-x", "a\nb", "a\x1bb", "@a", "x" * 300],
+    [
+        *("", "-oProxyCommand=x", "a b", "a;b", "me@-x", "a\nb", "a\x1bb", "@a"),
+        *("[-oX]", "me@[-oX]", "[[h]]", "[h]", "]h", "[]-oX", "[::1", "::1]", "::1%"),
+        *("[::]x", "h:22", "%h", "h%", "1:2", "h\u0430", "\u0665", "..", "x" * 300),
+        "me@[::1%-oX]",
+    ],
 )
 def test_other_names_are_rejected_before_ssh_starts(host):
     with pytest.raises(ConnectionFailed, match="is no name of a computer"):
@@ -162,6 +178,73 @@ def test_line_that_a_lost_connection_cuts_off_is_no_reason_to_give_up():
     command = f"printf '%s\\n%s' {shlex.quote(line)} '{{\"run\":\"a' #"
     engine = RemoteEngine(Computer("here", command), LOCAL_SSH, (60.0,))
     status_until(engine, ConnectionStatus.LOST)
+    engine.kill()
+
+
+def line_of(event) -> bytes:
+    return msgspec.json.encode(Envelope("", 1.0, event)) + b"\n"
+
+
+def attached_line() -> bytes:
+    ours = version("surgeon")
+    return line_of(
+        Attached("s", ours, "there", "/home/me", "/runs", 0, False, 0, None, 0.0)
+    )
+
+
+def stranger(first: bytes, forever: bytes = b"") -> RemoteEngine:
+    """Return a client of an ssh that writes lines and reads nothing."""
+    program = (
+        "import sys, time; out = sys.stdout.buffer\n"
+        f"out.write({first!r}); out.flush()\n"
+        f"while {forever!r}: out.write({forever!r})\n"
+        "time.sleep(60)"
+    )
+    ssh = (sys.executable, "-c", program)
+    return RemoteEngine(Computer("there"), ssh, (60.0,))
+
+
+@pytest.mark.parametrize(
+    ("lines", "forever", "sentence"),
+    [
+        (attached_line(), line_of(Ping()), "does not read"),
+        (attached_line(), b"x" * 1000, "more than 1,000,000 bytes"),
+        (b"{" + b'"a":{' * 20_000 + b"\n", b"", "is not Surgeon"),
+        (attached_line() + b'{"a":' + b"[" * 20_000 + b"\n", b"", "is not Surgeon"),
+        (line_of(Resumed()), b"", "is not Surgeon"),
+        (attached_line() + line_of(CHANGED), b"", "is not Surgeon"),
+        (attached_line() + line_of(Skipped(2**60)), b"", "is not Surgeon"),
+        (attached_line().replace(b"1.0", b"1e300"), b"", "is not Surgeon"),
+        (attached_line() + b'{"a":[' + b"1," * 1_001 + b"1]}\n", b"", "is not Surgeon"),
+        (b"", b"welcome\n", "is not Surgeon"),
+    ],
+    ids=range(10),
+)
+def test_stranger_at_the_other_end_is_left_with_a_sentence(
+    monkeypatch, lines, forever, sentence
+):
+    monkeypatch.setattr(json_process, "MAX_LINE_BYTES", 1_000_000)
+    monkeypatch.setattr(json_process, "_MAX_UNSENT_BYTES", 1_000)
+    monkeypatch.setattr(decoding, "_MAX_VALUES", 1_000)
+    engine = stranger(lines, forever)
+    assert sentence in status_until(engine, ConnectionStatus.FAILED).message
+    engine.kill()
+
+
+def test_texts_of_another_computer_drive_no_terminal():
+    refused = Refused("\x1b]0;evil\x07\u202eno\n\tA\xa0B", "x" * 100_001)
+    engine = stranger(line_of(refused))
+    failed = status_until(engine, ConnectionStatus.FAILED)
+    assert failed.message == "\\x1b]0;evil\\x07\\u202eno\n\tA\xa0B"
+    assert len(failed.hint) == 100_000
+    engine.kill()
+
+
+def test_lists_of_another_computer_are_bounded():
+    entry = FileEntry("a", FileKind.FILE)
+    listed = FilesListed("/", "", (entry,) * 2_001)
+    engine = stranger(attached_line() + line_of(listed))
+    assert "is not Surgeon" in status_until(engine, ConnectionStatus.FAILED).message
     engine.kill()
 
 

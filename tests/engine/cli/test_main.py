@@ -92,9 +92,43 @@ def test_inspect_folder_without_model_fails(tmp_path, capsys):
 
 def test_inspect_name_with_control_characters_prints_escapes(capsys):
     code, _, err = run("inspect", "/missing/\x1b[31m[bold]model", capsys=capsys)
-    assert code == 1
+    assert code == 2
     assert "\x1b" not in err
     assert r"/missing/\x1b[31m[bold]model" in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(("run", "JOB", "--name", x) for x in ("../x", "/x", "", "x" * 300, "a/b")),
+        *(
+            ("run", "JOB", "--gpus", x)
+            for x in ("²", "9" * 5_000, "-1", "0", "", "nan")
+        ),
+        *((x, "\udcff") for x in ("run", "resume", "inspect", "download", "export")),
+        *((x, "/d" * 3_000) for x in ("run", "resume", "export", "estimate")),
+        ("run", "JOB", "--run-dir", "a\nb"),
+        ("run", "/proc/self/mem"),
+        ("inspect", "x" * 100_000),
+        ("inspect", "/proc/self/root/proc/self/mem"),
+        ("measure", "\x1b[31m"),
+        ("export", "run", "--to", "a\0b"),
+        ("export", "run", "--to", "x", "--shard-gigabytes", "nan"),
+        ("sweep", "JOB", "--set", "calibration.text=" + "x" * 300),
+        ("sweep", "JOB", "--set", "calibration.seed=1,", "--context", "9" * 5_000),
+        ("x" * 200_000,),
+    ],
+    ids=range(30),
+)
+def test_bad_arguments_end_in_a_sentence(tmp_path, capsys, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "JOB").write_text('[model]\nsource = "demo"\n')
+    code, _, output = run(*arguments, capsys=capsys)
+    assert code in (1, 2)
+    assert output.strip()
+    assert "\x1b[31m" not in output
+    assert len(output) < 2_000
+    assert [path.name for path in tmp_path.iterdir()] == ["JOB"]
 
 
 def test_no_command_shows_help(capsys):
@@ -289,8 +323,8 @@ def test_gpus_must_be_a_number_of_gpus_that_there_are(tmp_path, monkeypatch, cap
     job = tmp_path / "job.toml"
     job.write_text("")
     for gpus, message in (
-        ("none", "--gpus is 'none', which is no number of GPUs."),
-        ("0", "--gpus is '0', which is no number of GPUs."),
+        ("none", "--gpus is “none”, which is no number of GPUs."),
+        ("0", "--gpus is “0”, which is no number of GPUs."),
         ("all", "This machine has no GPU that torch can use."),
         ("2", "The job asks for 2 GPUs, and this machine has no GPU that torch"),
     ):

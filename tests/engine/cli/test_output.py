@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
+from surgeon_engine.api.formatting import escape_controls
 from surgeon_engine.api.messages.benchmark import Measured, ModelMeasured, rate_of
 from surgeon_engine.api.messages.events import Envelope, Level, Logged
 from surgeon_engine.api.messages.run import (
@@ -22,7 +23,6 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_engine.api.messages.sources import Downloading
 from surgeon_engine.cli.formatting import (
-    escape_controls,
     event_line,
     fidelity_table,
     measurement_notes,

@@ -54,7 +54,8 @@ from surgeon_engine.api.messages.sources import ModelInspected
 from surgeon_engine.api.remote import RemoteEngine
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.api.ssh import Computer
-from surgeon_engine.detached.keeper import Keeper, Times, _Connection, _Line
+from surgeon_engine.detached import keeper as keeper_module
+from surgeon_engine.detached.keeper import Keeper, Times, _Connection, _earlier, _Line
 from surgeon_engine.detached.lines import Lines
 from surgeon_engine.detached.place import Place
 from surgeon_engine.detached.shortening import count_of, shortened
@@ -407,6 +408,98 @@ def test_client_that_reads_nothing_blocks_no_other(tmp_path, monkeypatch):
         here.close()
     for thread in threads:
         thread.join()
+
+
+def talk(keeper, sent):
+    """Let a client send bytes to a keeper and end; return what it receives."""
+    here, there = socket.socketpair()
+    here.sendall(sent)
+    here.shutdown(socket.SHUT_WR)
+    thread = threading.Thread(target=keeper._talk, args=(_Connection(there),))
+    thread.start()
+    with here.makefile("rb") as received:
+        lines = received.readlines()
+    here.close()
+    thread.join(SECONDS)
+    assert not thread.is_alive()
+    return lines
+
+
+@pytest.fixture
+def alone(tmp_path, monkeypatch):
+    """Return a keeper without a client."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    keeper = Keeper(Place(), ("cat",), Times(pong=0.1))
+    yield keeper
+    keeper.stop()
+    keeper._engine.kill()
+    keeper._lines.close()
+
+
+@pytest.mark.parametrize("kind", ["nul", "long", "pipes", "devices", "folders", "loop"])
+def test_bad_run_folder_keeps_no_client_away(alone, sockets, tmp_path, kind):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for name in ("run.toml", "events.jsonl"):
+        match kind:
+            case "pipes":
+                os.mkfifo(folder / name)
+            case "devices":
+                (folder / name).symlink_to("/dev/zero")
+            case "folders":
+                (folder / name).mkdir()
+            case "loop":
+                (folder / name).symlink_to(folder / name)
+    paths = {"nul": "/run\0", "long": "/x" * 10_000}
+    run = ResumeRun(run="run-1", folder=paths.get(kind, str(folder)))
+    alone._connection = first = _Connection(sockets[0])
+    alone._on_message(first, run)
+    alone._detach(first)
+    alone._earlier_bytes = 1_000
+    (line,) = talk(alone, msgspec.json.encode(Attach("client")) + b"\n")
+    attached = json_decoder(Envelope).decode(line).event
+    assert (attached.run, attached.earlier) == (None, ())
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"x" * 8_000, b"[" * 6_000 + b"\n", b"\xff\n", b'"\\ud800"\n']
+)
+def test_bad_line_of_a_client_ends_its_connection(alone, monkeypatch, sent):
+    monkeypatch.setattr(keeper_module, "MAX_LINE_BYTES", 7_000)
+    assert talk(alone, sent) == []
+    assert alone._connection is None
+
+
+def test_client_that_says_nothing_is_not_kept(alone, sockets):
+    alone._talk(_Connection(sockets[0]))
+    assert sockets[1].recv(1) == b""
+
+
+def test_many_connections_do_not_end_the_keeper(alone, sockets, monkeypatch):
+    monkeypatch.setattr(keeper_module, "_MAX_THREADS", 0)
+    alone._welcome(_Connection(sockets[0]))
+    assert sockets[1].recv(1) == b""
+
+
+def test_home_folder_in_another_encoding_can_be_sent(alone, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/\udcff")
+    (line,) = talk(alone, msgspec.json.encode(Attach("client")) + b"\n")
+    assert (
+        json_decoder(Envelope).decode(line).event.home
+        == "/home/\N{REPLACEMENT CHARACTER}"
+    )
+
+
+def test_long_log_of_a_resumed_run_fits_into_a_line(alone, tmp_path, monkeypatch):
+    monkeypatch.setattr(keeper_module, "MAX_LINE_BYTES", 10_000)
+    run = RunFolder(tmp_path / "run")
+    run.create(QUICK)
+    for number in range(100):
+        run.append(Envelope("old", number, Logged(Level.INFO, "x" * 100)))
+    size = run.events_path.stat().st_size
+    found = _earlier(ResumeRun(run="run-1", folder=str(run.path)), size)
+    assert 20 < len(found) < 50
+    assert found[0].at == 0.0
 
 
 def progress(done, stage=Stage.UPDATE, run="run"):

@@ -185,12 +185,14 @@ def test_cancel_ends_all_processes_at_once(group, tmp_path):
 
 
 @pytest.mark.thorough
-def test_error_in_the_processes_is_sent_once(group, tmp_path):
+def test_error_in_the_processes_is_sent_once(group, tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # of the processes
     group.end(RunFailed, config_of(tmp_path, windows=3))
     (failed,) = group.of(Failed)
     assert failed.message == (
         "2 GPUs need at least 4 calibration windows, and there are 3."
     )
+    assert not list(tmp_path.glob("torchelastic*"))
 
 
 @pytest.mark.thorough

@@ -39,12 +39,14 @@ from surgeon_engine.api.messages.run import (
     StageStarted,
 )
 from surgeon_engine.api.messages.sources import ModelInspected
+from surgeon_gui.controllers import engine_thread
 from surgeon_gui.controllers.engine_supervisor import (
     MAX_FAILED_STARTS,
     EngineSupervisor,
 )
 from surgeon_gui.controllers.engine_thread import (
     BATCH_SECONDS,
+    MAX_EVENTS,
     EngineThread,
     coalesce_progress,
 )
@@ -151,6 +153,36 @@ def test_slow_window_handles_other_events_between_two_batches(qtbot):
     thread.shut_down()
     pairs = itertools.pairwise(happened)
     assert ("batch", "batch") not in pairs
+
+
+def test_engine_that_floods_a_busy_window_has_to_wait(qtbot, monkeypatch):
+    monkeypatch.setattr(engine_thread, "SHUTDOWN_GRACE_S", 0.0)
+    sent = []
+
+    class Flood:
+        is_detached = ended = False
+
+        def receive(self, timeout):
+            sent.append(Envelope("", 1.0, Logged(Level.INFO, "line")))
+            return sent[-1]
+
+        def send(self, command):
+            sent.append(command)
+
+        def close(self):
+            pass
+
+    thread = EngineThread(Flood)
+    thread.start()  # nothing listens yet
+    qtbot.waitUntil(lambda: len(sent) >= MAX_EVENTS, timeout=TIMEOUT_MS)
+    thread.send(INSPECT)
+    qtbot.waitUntil(lambda: INSPECT in sent, timeout=TIMEOUT_MS)
+    assert len(sent) == MAX_EVENTS + 1
+    batches = []
+    thread.listen(batches.append)
+    qtbot.waitUntil(lambda: len(batches) >= 2, timeout=TIMEOUT_MS)
+    thread.shut_down()
+    assert max(map(len, batches)) == MAX_EVENTS
 
 
 def test_response_has_the_id_of_its_request(listen):

@@ -79,6 +79,17 @@ def test_request_ended_is_emitted_once_after_the_change(session, engine, event):
     assert not request.is_open
 
 
+@pytest.mark.parametrize("text", ["a\0b", "x" * 300, "\udcff"])
+def test_path_that_none_can_be_is_shown_and_not_used(session, text):
+    before = session.state.config
+    for use in (session.choose_model, session.set_runs_folder):
+        session.dismiss_problem()
+        use(text)
+        assert session.state.notice.message
+        assert session.state.config == before
+        assert session.state.runs_folder != text
+
+
 def test_clock_advances_a_stage_without_steps(session):
     run = requested("run-1", RunConfig(), "folder", at=time.time() - 60)
     run = apply(run, Envelope("run-1", time.time() - 60, StageStarted(Stage.LOAD, 0)))

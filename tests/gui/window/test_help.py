@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -67,6 +68,69 @@ HOME = "/home/ada"
 def test_redacted_removes_secrets_and_user_names(text, expected):
     environment = {"MY_PASSWORD": "s3cret", "PATH": "tokens", "NO_TOKEN": "16"}
     assert redacted(text, HOME, environment) == expected
+
+
+# In two parts, so that programs that look for secrets do not find them here.
+SECRETS = [
+    "AKIA" + "IOSFODNN7EXAMPLE",
+    "ASIA" + "IOSFODNN7EXAMPLE",
+    "aws_secret_access_key = wJalrXUtnFEMI/" + "K7MDENG/bPxRfiCYEXAMPLEKEY",
+    '"SecretAccessKey": "wJalrXUtnFEMI/' + 'K7MDENG/bPxRfiCYEXAMPLEKEY"',
+    "AWS said wJalrXUtnFEMI/" + "K7MDENG/bPxRfiCYEXAMPLEKEY",
+    "glpat-" + "abcDEF123456_-ghIJkl",
+    "ghp_" + "abcdefghijklmnopqrstuvwxyz0123456789",
+    "xoxb-" + "123456789012-abcdefghijkl",
+    "https://hooks.slack.com/services/" + "T00000000/B00000000/abcdefgh",
+    "eyJhbGciOiJIUzI1NiJ9." + "eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmN",
+    'api_key="' + 'a b c d e"',
+    "API-KEY: " + "abcdefgh",
+    "password = 'correct " + "horse battery'",
+    '{\\"token\\": \\"' + 'abcdefgh\\"}',
+    "PASSWORD=" + "12345678",
+    "--token " + "abcdefgh",
+    "sk-" + "proj-abcdefghijklmnopqrst",
+    "SG." + "abcdefghijklmnopqrstuv.abcdefghijklmnopqrstuv",
+    "AIza" + "SyA1234567890abcdefghijklmnopqrstuv",
+    "sk_live_" + "abcdefghijkl",
+    "npm_" + "abcdefghijklmnopqrstuvwxyz0123456789",
+    "-----BEGIN RSA PRIVATE" + " KEY-----\nabcd+/\nefgh\n-----END RSA PRIVATE KEY-----",
+    "-----BEGIN OPENSSH PRIVATE" + " KEY-----\\nabcd\\n",
+    "ada@" + "example.org",
+    "https://ada@" + "example.org/x",
+    "ssh: ada.l+x@" + "gpu.example.co.uk refused",
+]
+
+
+@pytest.mark.parametrize("text", SECRETS)
+def test_redacted_removes_each_kind_of_secret(text):
+    found = redacted(f"before {text}", HOME, {})
+    assert REMOVED in found
+    kept = re.findall(r"\w{4,}", found.replace(REMOVED, ""))
+    words = {"before", "secret_access_key", "SecretAccessKey", "said", "password"}
+    words |= {"aws_secret_access_key", "https", "hooks", "slack", "token", "PASSWORD"}
+    words |= {"api_key", "example", "refused", "services"}
+    assert set(kept) <= words
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sha256:" + 8 * "0123abcd",
+        "commit " + 5 * "0123abcd",
+        "hf://HuggingFaceTB/SmolLM2-135M@main",
+        "hf://gpt2@v1.0",
+        '"kl": 0.4312345678, "loss": 2.71828182845, "tokens": 123456',
+        '"new_tokens": 123456, "tokens_per_second": 1234.5678',
+        "model.layers.11.mlp.down_proj: 123456 of 196608 weights",
+        "2026-11-28_23-13-01_SmolLM2-135M",
+        "torch 2.9.1+cpu, transformers 5.5.0, tokenizer = builtin",
+        "https://huggingface.co/HuggingFaceTB/SmolLM2-135M/resolve/main/config.json",
+        "model-00001-of-00002.safetensors: 4,976,698,672 bytes",
+        "Key of gpu-box is not known",
+    ],
+)
+def test_redacted_keeps_figures_names_and_hashes(text):
+    assert redacted(text, HOME, {}) == text
 
 
 def test_redacted_with_home_at_the_root_changes_nothing():
