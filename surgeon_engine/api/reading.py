@@ -1,15 +1,17 @@
-"""Read small files that another program, or a stranger, may have written.
+"""Read files that another program, or a stranger, may have written.
 
 Everything in a run folder, a job, a preset, a queue and a saved state is read here, so
-that a pipe, a device, an endless or a deeply nested file ends in a sentence.
+that a pipe, a device, an endless or a deeply nested file ends in a sentence. Logs,
+which grow line by line, are opened here for writing, too.
 """
 
 from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 import msgspec
 
@@ -18,11 +20,15 @@ from surgeon_engine.api.errors import UnreadableFileError
 from surgeon_engine.api.formatting import format_size
 
 LIMIT = 64 << 20  # bytes; a report of the largest models has a few million
+LINE_LIMIT = 16 << 20  # of a log
+LOG_LIMIT = 2 << 30  # some weeks of a run
 _T = TypeVar("_T")
 # A pipe without a writer would block, and a terminal would become that of the process.
-_FLAGS = os.O_RDONLY | sum(
+_SAFE = sum(
     getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY")
 )
+# A link in a folder of a stranger could lead to a file of the user.
+_WRITE = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | _SAFE
 
 
 def open_regular(path: Path) -> int:
@@ -32,13 +38,22 @@ def open_regular(path: Path) -> int:
         UnreadableFileError: The file is missing, or is a pipe, a device or a folder.
     """
     try:
-        descriptor = os.open(path, _FLAGS)
+        descriptor = os.open(path, os.O_RDONLY | _SAFE)
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise UnreadableFileError(f"{path} is not a regular file.")
     return descriptor
+
+
+def open_to_read(path: Path) -> BinaryIO:
+    """Open a regular file for reading.
+
+    Raises:
+        UnreadableFileError: See `open_regular`.
+    """
+    return open(open_regular(path), "rb")
 
 
 def read_bytes(path: Path, limit: int = LIMIT) -> bytes:
@@ -49,14 +64,12 @@ def read_bytes(path: Path, limit: int = LIMIT) -> bytes:
             has more than `limit` bytes. A missing file is its `__cause__`.
     """
     try:
-        with open(open_regular(path), "rb") as file:
+        with open_to_read(path) as file:
             data = file.read(limit + 1)
     except OSError as error:
         raise _unreadable(path, error) from error
     if len(data) > limit:
-        raise UnreadableFileError(
-            f"{path} is larger than the {format_size(limit)} that such a file may have."
-        )
+        raise _too_large(path, limit)
     return data
 
 
@@ -85,6 +98,59 @@ def read_json(path: Path, kind: type[_T], limit: int = LIMIT) -> _T:
         return decode_json(read_bytes(path, limit), kind)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise UnreadableFileError(f"{path} is damaged: {error}.") from error
+
+
+def read_lines(path: Path, limit: int = LOG_LIMIT) -> Iterator[bytes]:
+    """Yield the lines of a log, with their line breaks.
+
+    Raises:
+        UnreadableFileError: See `read_bytes`; or a line has more than `LINE_LIMIT`
+            bytes.
+    """
+    done = 0
+    with open_to_read(path) as file:
+        while line := _line(file, path):
+            done += len(line)
+            if done > limit:
+                raise _too_large(path, limit)
+            yield line
+
+
+def open_to_append(path: Path) -> BinaryIO:
+    """Open a log for reading and for writing at its end; make it if there is none.
+
+    Raises:
+        UnreadableFileError: It is a link, a pipe, a device or a folder.
+        OSError: It cannot be written.
+    """
+    try:
+        descriptor = os.open(path, _WRITE, 0o644)
+    except OSError as error:
+        if not path.is_symlink():
+            raise
+        raise UnreadableFileError(f"{path} is a link.") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise UnreadableFileError(f"{path} is not a regular file.")
+    return os.fdopen(descriptor, "ab+")
+
+
+def _line(file: BinaryIO, path: Path) -> bytes:
+    try:
+        line = file.readline(LINE_LIMIT + 1)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if len(line) > LINE_LIMIT:
+        raise UnreadableFileError(
+            f"{path} has a line of more than {format_size(LINE_LIMIT)}."
+        )
+    return line
+
+
+def _too_large(path: Path, limit: int) -> UnreadableFileError:
+    return UnreadableFileError(
+        f"{path} is larger than the {format_size(limit)} that such a file may have."
+    )
 
 
 def _unreadable(path: Path, error: OSError | ValueError) -> UnreadableFileError:

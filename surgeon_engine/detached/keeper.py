@@ -26,8 +26,8 @@ import msgspec
 import platformdirs
 
 from surgeon_engine.api.client import CANCEL_TIMEOUT_S, ENGINE_COMMAND
-from surgeon_engine.api.decoding import json_decoder
-from surgeon_engine.api.errors import EngineError
+from surgeon_engine.api.decoding import decode_json, json_decoder
+from surgeon_engine.api.errors import EngineError, UnreadableFileError
 from surgeon_engine.api.json_process import (
     PASSIVE_WAITING,
     JsonProcess,
@@ -64,6 +64,7 @@ from surgeon_engine.api.messages.events import (
     Ping,
     Refused,
 )
+from surgeon_engine.api.reading import read_lines
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.detached.lines import MAX_BYTES, Lines
 from surgeon_engine.detached.place import DetachedError, Place
@@ -497,7 +498,7 @@ def _as_start(run: StartRun | ResumeRun | None) -> StartRun | None:
         return run
     try:
         config = RunFolder(Path(run.folder)).read_config()
-    except (OSError, EngineError):
+    except EngineError:
         return None
     return StartRun(run=run.run, config=config, folder=run.folder)
 
@@ -506,16 +507,17 @@ def _earlier(run: StartRun | ResumeRun | None, size: int) -> tuple[Envelope, ...
     """Return the events of a resumed run in the first bytes of its log."""
     if not isinstance(run, ResumeRun):
         return ()
-    try:
-        with RunFolder(Path(run.folder)).events_path.open("rb") as log:
-            lines = log.read(size).splitlines()
-    except OSError:
-        return ()
-    found = []
-    for line in lines:
-        if not any(name in line for name in _FREQUENT):
-            with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
-                found.append(_ENVELOPE.decode(line))
+    found, place = [], 0
+    with contextlib.suppress(UnreadableFileError):  # damaged: as far as it goes
+        for line in read_lines(RunFolder(Path(run.folder)).events_path):
+            place += len(line)
+            if place > size:
+                break
+            if not any(name in line for name in _FREQUENT):
+                with contextlib.suppress(
+                    msgspec.MsgspecError, UnicodeDecodeError, EngineError
+                ):
+                    found.append(decode_json(line, Envelope))
     return tuple(found)
 
 

@@ -23,7 +23,7 @@ from surgeon_engine.api.process_lock import is_left_over, process_tag
 from surgeon_engine.api.run_folder import RunFolder, remove_litter
 from tests.helpers.fake_runs import write_run, write_saved_state
 
-DEAD = "4194999-1700000000"
+DEAD = f"4194999-1700000000-{process_tag().rpartition('-')[2]}"
 # Begins to write a file and a folder, and dies.
 DYING = """
 import os, sys
