@@ -22,6 +22,7 @@ from surgeon_engine.api.formatting import format_size
 LIMIT = 64 << 20  # bytes; a report of the largest models has a few million
 LINE_LIMIT = 16 << 20  # of a log
 LOG_LIMIT = 2 << 30  # some weeks of a run
+_BLOCK = 65_536  # bytes
 _T = TypeVar("_T")
 # A pipe without a writer would block, and a terminal would become that of the process.
 _SAFE = sum(
@@ -65,7 +66,9 @@ def read_bytes(path: Path, limit: int = LIMIT) -> bytes:
     """
     try:
         with open_to_read(path) as file:
-            data = file.read(limit + 1)
+            if os.fstat(file.fileno()).st_size > limit:
+                raise _too_large(path, limit)
+            data = file.read(limit + 1)  # it may be growing
     except OSError as error:
         raise _unreadable(path, error) from error
     if len(data) > limit:
@@ -116,6 +119,25 @@ def read_lines(path: Path, limit: int = LOG_LIMIT) -> Iterator[bytes]:
             yield line
 
 
+def end_of_last_line(file: BinaryIO, path: Path) -> int:
+    """Return the position after the last line break in a log.
+
+    Raises:
+        UnreadableFileError: What follows it has more than `LINE_LIMIT` bytes.
+    """
+    end = size = file.seek(0, os.SEEK_END)
+    while end > 0:
+        start = max(0, end - _BLOCK)
+        file.seek(start)
+        found = file.read(end - start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        end = start
+        if size - end > LINE_LIMIT:
+            raise _line_too_long(path)
+    return 0
+
+
 def open_to_append(path: Path) -> BinaryIO:
     """Open a log for reading and for writing at its end; make it if there is none.
 
@@ -141,10 +163,14 @@ def _line(file: BinaryIO, path: Path) -> bytes:
     except OSError as error:
         raise _unreadable(path, error) from error
     if len(line) > LINE_LIMIT:
-        raise UnreadableFileError(
-            f"{path} has a line of more than {format_size(LINE_LIMIT)}."
-        )
+        raise _line_too_long(path)
     return line
+
+
+def _line_too_long(path: Path) -> UnreadableFileError:
+    return UnreadableFileError(
+        f"{path} has a line of more than {format_size(LINE_LIMIT)}."
+    )
 
 
 def _too_large(path: Path, limit: int) -> UnreadableFileError:

@@ -23,14 +23,13 @@ folder and log, and so does one that ends by an error that nobody expected.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any
 
 import msgspec
 
@@ -66,10 +65,14 @@ from surgeon_engine.api.process_lock import (
     last_holder,
     use_of,
 )
-from surgeon_engine.api.reading import open_to_append, read_json, read_text
+from surgeon_engine.api.reading import (
+    end_of_last_line,
+    open_to_append,
+    read_json,
+    read_text,
+)
 from surgeon_engine.api.saved_state import StateFolder
 
-_BLOCK = 65_536  # bytes
 _UNFINISHED = re.compile(r"\.tmp\w{6}")
 
 
@@ -281,11 +284,12 @@ class RunFolder:
 
         Raises:
             RunFolderError: The log cannot be written.
-            UnreadableFileError: It is a link, a pipe, a device or a folder.
+            UnreadableFileError: It is a link, a pipe, a device or a folder, or its
+                last line is too long.
         """
         try:
             with open_to_append(self.events_path) as file:
-                file.truncate(_end_of_last_line(file))
+                file.truncate(end_of_last_line(file, self.events_path))
         except OSError as error:
             raise self._unwritable(error) from error
 
@@ -440,19 +444,6 @@ def _unfinished(run: RunFolder) -> list[Path]:
     folders = (run.path, run.saved_state.path)
     found = (path for folder in folders for path in folder.glob(".tmp*"))
     return [x for x in found if _UNFINISHED.fullmatch(x.name) and x.is_file()]
-
-
-def _end_of_last_line(file: BinaryIO) -> int:
-    """Return the position after the last line that ends with a line break."""
-    end = file.seek(0, os.SEEK_END)
-    while end > 0:
-        start = max(0, end - _BLOCK)
-        file.seek(start)
-        found = file.read(end - start).rfind(b"\n")
-        if found >= 0:
-            return start + found + 1
-        end = start
-    return 0
 
 
 def new_run_folder(parent: Path, model: str) -> Path:

@@ -141,6 +141,7 @@ def export_again(folder: str, config: ExportConfig, context: RunContext) -> Expo
             f"{run.probe_path}, which is needed to verify exports, is missing.",
             f"The pruned model is in {checkpoint}.",
         )
+    expected_figures(run.probe_path)  # raises before the model is loaded
     with context.stage(Stage.LOAD):
         pruned = restore(checkpoint, report.model.name)
         if not report.model.dtype:  # the original is quantized

@@ -69,7 +69,8 @@ def test_leftovers_of_a_dead_process_are_removed(tmp_path):
     assert len(list(run.iterdir())) == len(before) + 3
     remove_litter(tmp_path)
     assert {path.name for path in run.iterdir()} == before
-    assert [path.name for path in (run / "resume").iterdir()] == ["state.json"]
+    left = sorted(path.name for path in (run / "resume").iterdir())
+    assert left == ["shot-1.safetensors", "state.json"]
     assert not os.path.exists(temporary)
 
 

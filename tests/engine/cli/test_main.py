@@ -11,8 +11,10 @@ from importlib.metadata import version
 
 import pytest
 
+from surgeon_engine import pipeline
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_to_toml, read_config
+from surgeon_engine.api.errors import EvaluationError
 from surgeon_engine.api.messages.run import ShotFinished, StageStarted
 from surgeon_engine.cli import main as main_module
 from surgeon_engine.cli.main import main
@@ -156,9 +158,22 @@ def test_run_stop_after_missing_shot_fails(job, capsys, shot):
     assert "Give --stop-after a number from 1 to 3" in err
 
 
-def test_failed_run_logs_its_error(job, tmp_path, capsys):
+def test_refused_run_leaves_no_folder(job, tmp_path, capsys):
     (tmp_path / "short.txt").write_text("too short")
     job.write_text(JOB.replace("[calibration]", '[calibration]\ntext = "short.txt"'))
+    code, _, err = run(
+        "run", job, "--run-dir", tmp_path / "runs", "--name", "x", capsys=capsys
+    )
+    assert code == 1
+    assert "short" in err
+    assert not list((tmp_path / "runs").iterdir())
+
+
+def test_failed_run_logs_its_error(job, tmp_path, capsys, monkeypatch):
+    def fail(*_: object) -> None:
+        raise EvaluationError("The loss of the model is not finite.", "Try another.")
+
+    monkeypatch.setattr(pipeline, "evaluate_original", fail)
     code, _, err = run(
         "run", job, "--run-dir", tmp_path / "runs", "--name", "x", capsys=capsys
     )
