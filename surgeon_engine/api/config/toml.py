@@ -85,7 +85,7 @@ def read_config(path: Path) -> RunConfig:
         text = read_text(path, TOML_LIMIT)
     except UnreadableFileError as error:
         raise ConfigError(
-            f"The job cannot be read. {error.message}",
+            error.message,
             "Save one in the window, or see the README for the format.",
         ) from error
     try:

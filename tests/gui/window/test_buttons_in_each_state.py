@@ -265,6 +265,7 @@ SPECIFICATION = (
         + " connection_again_button connection_computers_button"
         " queue_start_button queue_start_action queue_more_button "
         "queue_clear_action queue_resume_button queue_later_button "
+        "queue_take_over_button "
         "playground_original_copy_button playground_pruned_copy_button "
         "playground_new_seed_button playground_run_button copy_command_button "
         "redo_action window_back_button window_on_button window_jump_button "
