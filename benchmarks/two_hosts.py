@@ -194,7 +194,7 @@ def _in_namespace(*arguments: str) -> subprocess.Popen[str]:
 
 
 def races(place: Path, rounds: int, workers: int) -> Counter[str]:
-    """Return how often what happened in all rounds; only failures are capitalized."""
+    """Return how often what happened in all rounds."""
     for name in ("runs", "seen", "inside"):
         (place / name).mkdir(parents=True)
     hosts = [
@@ -233,6 +233,8 @@ def real_runs(place: Path, number: int) -> Counter[str]:
     for each in map(str, range(1, number + 1)):
         run = RunFolder(place / each)
         pair = [_in_namespace(*start, each) for _ in range(_HOSTS)]
+        while sum(x.poll() is None for x in pair) == _HOSTS:  # one is refused
+            time.sleep(0.05)
         while not run.saved_state.exists and any(x.poll() is None for x in pair):
             time.sleep(0.05)
         seen["refused to start"] += _kill_the_one_at_work(pair)

@@ -466,10 +466,7 @@ def test_run_of_another_computer_is_taken_over_once_confirmed(
     wait(qtbot, lambda: len(titles(window)) == 1)
     resume = find(window, "runs_resume_action", QAction)
     box = find(window, "take_over_question", QMessageBox)
-    for button, is_kept in (
-        ("take_over_no_button", True),
-        ("take_over_yes_button", False),
-    ):
+    for answered, is_kept in (("no", True), ("yes", False)):
         choose(window, "demo")
         assert not resume.isEnabled()
         do(window, "open")
