@@ -47,6 +47,16 @@ from surgeon_engine.api.saved_state import Origin, SavedState
 _HOSTS, _CLEANERS = 2, 2
 _UNSHARE = ("unshare", "--pid", "--fork", "--mount-proc", "--mount")
 _SHARE_KILLED = 0.1
+_FAILURES = (
+    "both entered",
+    "another config",
+    "lost while it was written",
+    "lost afterwards",
+    "left over",
+    "still locked",
+    "tracebacks",
+    "another result",
+)
 _JOB = """
 [calibration]
 windows = 8
@@ -280,14 +290,18 @@ def main() -> None:
     given = parser.parse_args()
     if given.host is not None:
         _host(given.place, given.host, given.rounds, given.workers)
+    failures = 0
     with tempfile.TemporaryDirectory() as folder:
         start = time.monotonic()
         seen = races(Path(folder) / "races", given.rounds, given.workers)
         print(f"{given.rounds} rounds, {time.monotonic() - start:.0f} s: {dict(seen)}")
+        failures += sum(seen[each] for each in _FAILURES)
         if given.runs:
             start = time.monotonic()
             seen = real_runs(Path(folder) / "real", given.runs)
             print(f"{given.runs} runs, {time.monotonic() - start:.0f} s: {dict(seen)}")
+            failures += sum(seen[each] for each in _FAILURES)
+    sys.exit(1 if failures else 0)
 
 
 if __name__ == "__main__":
