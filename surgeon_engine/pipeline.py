@@ -223,7 +223,8 @@ def _config_of(run: RunFolder) -> RunConfig:
         return run.read_config()
     except EngineError as error:
         raise RunFolderError(
-            f"{run.config_path} cannot be read: {error}.", "Start the run again."
+            f"The config of the run cannot be read: {error.message}",
+            "Start the run again.",
         ) from error
 
 

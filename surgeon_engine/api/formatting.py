@@ -9,6 +9,7 @@ from __future__ import annotations
 _LOCALE = "en"
 _MEGABYTE, _GIGABYTE = 1e6, 1e9
 _MINUTE, _HOUR = 60, 3600
+_LARGEST = 1e15  # that babel formats to its last digit
 
 
 def format_count(number: int) -> str:
@@ -20,6 +21,8 @@ def format_percent(share: float, decimals: int = 1) -> str:
     """Format a share of 1 as a percentage with at most so many decimals: "12.5 %"."""
     from babel.numbers import format_percent as babel_percent
 
+    if abs(share) > _LARGEST:
+        return f"{100 * share:.3g} %"
     pattern = f"#,##0.{'#' * decimals} %"
     return babel_percent(share, format=pattern, locale=_LOCALE)
 
@@ -48,4 +51,6 @@ def format_duration(seconds: float) -> str:
 def _format_decimal(number: float, pattern: str) -> str:
     from babel.numbers import format_decimal
 
+    if abs(number) > _LARGEST:
+        return f"{number:.3g}"
     return format_decimal(number, format=pattern, locale=_LOCALE)

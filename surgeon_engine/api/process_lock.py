@@ -44,6 +44,7 @@ _TIME_TOLERANCE_S = 1.0  # systems round creation times differently
 # How long to wait for a process that only looks at a lock, or cleans up below it.
 _PATIENCE_S, _POLL_INTERVAL_S = 2.0, 0.01
 _RECORD_BYTES = 4_096
+_DELETE = "If no process works there, delete it."
 _INITIAL_NAMESPACE = "4026531836"  # of the processes that are in no container
 _TAG = re.compile(r"[.-](\d{1,10})-(\d{9,11})-([0-9a-f]{8})[.-]")
 # A pipe would block, and a link could lead to a file of the user.
@@ -132,7 +133,7 @@ class ProcessLock:
             if holder is None and not _is_blank(descriptor):
                 raise UnreadableFileError(
                     f"{self.path} does not say which process works there.",
-                    "If none does, delete this file.",
+                    _DELETE,
                 )
             if holder is not None and holder.is_elsewhere:
                 raise LockedError(Use(holder, is_elsewhere=True))
@@ -320,11 +321,11 @@ def _open(path: Path) -> tuple[int, bool]:
         return _open(path)
     except OSError as error:
         if path.is_symlink():
-            raise UnreadableFileError(f"{path} is a link.") from error
+            raise UnreadableFileError(f"{path} is a link.", _DELETE) from error
         raise
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise UnreadableFileError(f"{path} is not a regular file.")
+        raise UnreadableFileError(f"{path} is not a regular file.", _DELETE)
     return descriptor, False
 
 

@@ -23,6 +23,7 @@ LIMIT = 64 << 20  # bytes; a report of the largest models has a few million
 LINE_LIMIT = 16 << 20  # of a log
 LOG_LIMIT = 2 << 30  # some weeks of a run
 _BLOCK = 65_536  # bytes
+_MOVE = "Move it to another place, and try again."
 _T = TypeVar("_T")
 # A pipe without a writer would block, and a terminal would become that of the process.
 _SAFE = sum(
@@ -42,10 +43,30 @@ def open_regular(path: Path) -> int:
         descriptor = os.open(path, os.O_RDONLY | _SAFE)
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    try:
+        is_regular = _is_of_a_disk(descriptor)
+    except OSError as error:
+        os.close(descriptor)
+        raise _unreadable(path, error) from error
+    if not is_regular:
         os.close(descriptor)
         raise UnreadableFileError(f"{path} is not a regular file.")
     return descriptor
+
+
+def _is_of_a_disk(descriptor: int) -> bool:
+    """Return whether a file is a regular one; those of /proc only look like it.
+
+    Raises:
+        OSError: It cannot be read, or not without waiting.
+    """
+    facts = os.fstat(descriptor)
+    if not stat.S_ISREG(facts.st_mode):
+        return False
+    if facts.st_size or not hasattr(os, "pread"):
+        return True
+    has_content = bool(os.pread(descriptor, 1, 0))
+    return not has_content or os.fstat(descriptor).st_size > 0  # it is growing
 
 
 def open_to_read(path: Path) -> BinaryIO:
@@ -150,10 +171,10 @@ def open_to_append(path: Path) -> BinaryIO:
     except OSError as error:
         if not path.is_symlink():
             raise
-        raise UnreadableFileError(f"{path} is a link.") from error
+        raise UnreadableFileError(f"{path} is a link.", _MOVE) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise UnreadableFileError(f"{path} is not a regular file.")
+        raise UnreadableFileError(f"{path} is not a regular file.", _MOVE)
     return os.fdopen(descriptor, "ab+")
 
 

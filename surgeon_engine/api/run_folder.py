@@ -23,6 +23,7 @@ folder and log, and so does one that ends by an error that nobody expected.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -347,7 +348,7 @@ class RunFolder:
         in_run = self.path / named.name
         is_fallback = named.name == self.checkpoint_path.name
         is_own = is_fallback or not report.config.export.folder
-        return in_run if is_own and in_run.is_dir() else named
+        return in_run if is_own and os.path.isdir(in_run) else named
 
     def keep_unverified(self, checkpoint: Path) -> Path:
         """Move a checkpoint that failed its verification here; return its path."""
@@ -370,8 +371,9 @@ class RunFolder:
             shots = with_correction(report.shots, correction)
             return msgspec.structs.replace(report, shots=shots)
         except (msgspec.MsgspecError, EngineError) as error:
+            reason = str(error).rstrip(".")
             raise RunFolderError(
-                f"{self.path} is not the folder of a finished run: {error}.",
+                f"{self.path} is not the folder of a finished run: {reason}.",
                 "Choose a folder that holds a report.json.",
             ) from error
 

@@ -149,6 +149,7 @@ def test_linked_state_is_none_and_its_files_stay(tmp_path):
         (("shots", 0, "seconds"), 1e308),
         (("shots", 0, "parameters"), -1),
         (("shots", 0, "layers", 0, "weights"), 0),
+        (("shots", 0, "sparsity"), 1e308),
     ],
 )
 def test_report_out_of_range_is_refused(tmp_path, place, value):

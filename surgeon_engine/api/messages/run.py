@@ -20,6 +20,7 @@ from surgeon_engine.api.messages.sources import ModelSummary
 # Limits of what logs and reports may say: beyond them, numbers cannot be shown.
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 Positive = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e10)]
 
 
@@ -222,7 +223,7 @@ class ShotFinished(msgspec.Struct, frozen=True, tag=True):
 
     shot: Count
     target: float
-    sparsity: float
+    sparsity: Share
     # Maximum cost of a removal, by the cost basis; a share where removals are spread
     # evenly; None: nothing was removed.
     threshold: float | None

@@ -70,6 +70,18 @@ def test_deep_json_of_any_type_is_refused(tmp_path: Path) -> None:
         read_json(path, dict[str, Any])
 
 
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("name", ["kmsg", "self/mem", "self/status", "self/pagemap"])
+def test_a_file_of_the_kernel_is_refused(tmp_path: Path, name: str) -> None:
+    if not Path("/proc", name).exists():
+        pytest.skip("no /proc")
+    (tmp_path / "link").symlink_to(Path("/proc", name))
+    with pytest.raises(UnreadableFileError):
+        read_bytes(tmp_path / "link")
+    with pytest.raises(UnreadableFileError):
+        list(read_lines(tmp_path / "link"))
+
+
 @pytest.mark.parametrize("name", ["missing", "a\0b", "x" * 5_000])
 def test_a_path_that_cannot_be_opened_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(UnreadableFileError, match="cannot be read"):
