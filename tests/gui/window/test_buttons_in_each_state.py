@@ -295,7 +295,7 @@ SPECIFICATION = (
         "close_cancel_button close_keep_button close_stay_button delete_no_button "
         "cancel_no_button cancel_yes_button "
         "delete_yes_button discard_no_button discard_yes_button "
-        "part_no_button part_yes_button "
+        "part_no_button part_yes_button take_over_no_button take_over_yes_button "
         "replace_cancel_button replace_other_button "
         "replace_yes_button export_replace_button preset_keep_button "
         "preset_drop_button more_keep_button more_drop_button hint_dismiss_button "
