@@ -20,6 +20,7 @@ from transformers import AutoConfig, GenerationConfig, PretrainedConfig, PreTrai
 from transformers.utils import GENERATION_CONFIG_NAME
 
 from surgeon_engine.api.errors import ModelError
+from surgeon_engine.api.model_info.gguf_header import open_model
 from surgeon_engine.api.model_info.header import EARLIER_PLAN_FILE, PLAN_FILE
 from surgeon_engine.api.reading import read_json
 from surgeon_engine.compaction.config_values import decode_config
@@ -259,6 +260,7 @@ def _stored_tensors(folder: Path) -> dict[str, _StoredTensor]:
     """Read the headers of all weight files in `folder`."""
     stored: dict[str, _StoredTensor] = {}
     for path in ModelSource(folder.name, folder).weight_files:
+        open_model(path).close()  # raises for a pipe, which would never end
         try:
             with safe_open(path, framework="pt") as file:
                 for name in file.keys():  # noqa: SIM118 (it is no dict)

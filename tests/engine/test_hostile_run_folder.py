@@ -11,9 +11,10 @@ import msgspec
 import pytest
 
 from surgeon_engine.api import process_lock
-from surgeon_engine.api.errors import EngineError
+from surgeon_engine.api.errors import EngineError, ModelError
 from surgeon_engine.api.messages.events import Envelope, Logged
 from surgeon_engine.api.run_folder import RunFolder, remove_litter
+from surgeon_engine.compaction.restore import restore
 from surgeon_engine.export.verify import expected_figures
 from surgeon_engine.runtime.folders import list_runs
 from surgeon_gui.state.debug_bundle import Bundle, write_bundle
@@ -187,3 +188,9 @@ def _change(path: Path, place: tuple[str | int, ...], value: object) -> None:
         part = part[name]
     part[place[-1]] = value
     path.write_bytes(msgspec.json.encode(whole))
+
+
+def test_pipe_in_place_of_weights_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "model.safetensors")
+    with pytest.raises(ModelError, match="not a regular file"):
+        restore(tmp_path, "x")
