@@ -13,7 +13,7 @@ job, writes files and exports.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,8 +25,8 @@ from surgeon_engine.api.errors import (
     ConfigError,
     EngineError,
     ExportError,
-    PruningError,
     RunFolderError,
+    UnreadableFileError,
 )
 from surgeon_engine.api.files import size_of_folder
 from surgeon_engine.api.messages.events import Level, Logged
@@ -45,6 +45,7 @@ from surgeon_engine.api.planning.automatic_settings import (
 )
 from surgeon_engine.api.planning.limits import check_target_in_limits
 from surgeon_engine.api.planning.target_size import file_dtype, goal_of
+from surgeon_engine.api.reading import read_bytes
 from surgeon_engine.api.run_folder import Report, RunFolder
 from surgeon_engine.api.saved_state import SavedState
 from surgeon_engine.calibration.judging_texts import (
@@ -89,7 +90,6 @@ from surgeon_engine.shots.resume import check_origin, origin_of
 from surgeon_engine.shots.shot import check_windows, evaluate_original
 
 _EXPORT_FAILURES = (EngineError, OSError, MemoryError, RuntimeError)
-_REFUSALS = (ConfigError, PruningError, ExportError)  # the settings cannot work
 
 
 def prune(config: RunConfig, folder: Path, context: RunContext) -> None:
@@ -107,22 +107,21 @@ def prune(config: RunConfig, folder: Path, context: RunContext) -> None:
     config.check_consistency()
     run = RunFolder(folder)
 
-    def created() -> Preflight:
+    def checked() -> Preflight:
         config.check_gpus(ranks.size())
         _check_destination(run, config, replace=config.export.replace)
         is_timed = config.recovery.max_minutes > 0
         found = preflight(config, run.path, with_time=is_timed)
         check_fits(found)
-        run.create(config)
         return found
 
-    found = ranks.agree(created)
+    found = ranks.agree(checked)
     settled = found.resources.settled
-    with _locked(run):
-        _begin(run, settled.config, context)
-        for message in settled.messages:
-            context.emit(Logged(Level.INFO, message))
+    with _entered(run.created(config)):
         with _discarded_if_refused(run, context):
+            _begin(run, settled.config, context)
+            for message in settled.messages:
+                context.emit(Logged(Level.INFO, message))
             state = prepare(settled.config, context, found)
             check_format(
                 settled.config, state.original, state.loaded, state.units, context
@@ -160,7 +159,7 @@ def resume(folder: Path, context: RunContext) -> None:
     run = RunFolder(folder)
     if not run.saved_state.exists:
         run.saved_state.read()  # raises
-    with _locked(run):
+    with _entered(run.locked()):
         saved = run.saved_state.read()
 
         def checked() -> tuple[Preflight, ExportConfig]:
@@ -190,17 +189,24 @@ def resume(folder: Path, context: RunContext) -> None:
         _prune(state, baseline, run, export, RunSamples(state, context))
 
 
-def _locked(run: RunFolder) -> AbstractContextManager[None]:
-    """Let no others work on a run; processes that share it have one lock."""
-    return run.locked() if ranks.is_first() else nullcontext()
+@contextmanager
+def _entered(run: AbstractContextManager[None]) -> Iterator[None]:
+    """Let the first process alone enter the folder of a run, which they share.
+
+    Raises:
+        RunFolderError: it cannot; the others raise the same.
+    """
+    with ExitStack() as stack:
+        ranks.agree(lambda: stack.enter_context(run))
+        yield
 
 
 @contextmanager
 def _discarded_if_refused(run: RunFolder, context: RunContext) -> Iterator[None]:
-    """Discard the new folder of a run whose settings the block refuses."""
+    """Discard the new folder of a run that the block refuses, or that is cancelled."""
     try:
         yield
-    except _REFUSALS:
+    except (EngineError, RunCancelled, KeyboardInterrupt):
         context.log = None  # what follows is sent, but not logged
         if ranks.is_first():
             run.discard()
@@ -215,9 +221,10 @@ def _config_of(run: RunFolder) -> RunConfig:
     """
     try:
         return run.read_config()
-    except (OSError, ConfigError) as error:
+    except EngineError as error:
         raise RunFolderError(
-            f"{run.config_path} cannot be read: {error}.", "Start the run again."
+            f"The config of the run cannot be read: {error.message}",
+            "Start the run again.",
         ) from error
 
 
@@ -235,7 +242,10 @@ def _may_replace(run: RunFolder, config: RunConfig) -> bool:
         return True
     recipe = run.export_path(config) / RECIPE
     toml = config_to_toml(published(config))
-    return recipe.is_file() and recipe.read_bytes() == toml.encode()
+    try:
+        return read_bytes(recipe) == toml.encode()
+    except UnreadableFileError:
+        return False
 
 
 def _begin(

@@ -1,11 +1,11 @@
 """Write files and folders atomically: complete, or not at all.
 
-    .NAME.4711-1764061962-k3x1      a temporary file that becomes NAME
-    .NAME.4711-1764061962-partial   a temporary folder that becomes NAME
-    .NAME.4711-1764061962-old       the folder that was NAME, while it is replaced
+    .NAME.4711-1764061962-3f9a01bc-k3x1      a temporary file that becomes NAME
+    .NAME.4711-1764061962-3f9a01bc-partial   a temporary folder that becomes NAME
+    .NAME.4711-1764061962-3f9a01bc-old       the folder that was NAME, during a swap
 
-The numbers name the process. What a dead one has left is removed, or put back, by
-`remove_leftovers`.
+The numbers name the process (`process_lock.py`). What a dead one has left is removed,
+or put back, by `remove_leftovers`; what another computer or container has left is not.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _UNSUPPORTED = (errno.EPERM, errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
 _PREFIX, _PARTIAL, _OLD = "surgeon-", "partial", "old"
 _warned: set[str] = set()
 _log = logging.getLogger(__name__)
-_TEMPORARY = re.compile(r"\.(?P<name>.+)\.\d+-\d+-(?P<ending>\w+)")
+_TEMPORARY = re.compile(r"\.(?P<name>.+)\.\d+-\d+-[0-9a-f]{8}-(?P<ending>\w+)")
 
 
 def expand_path(path: str) -> Path:
@@ -144,6 +144,8 @@ def write_folder_atomically(path: Path, *, replace: bool = False) -> Iterator[Pa
 
 def remove_leftovers(folder: Path, name: str = "") -> None:
     """Remove temporary files and folders of dead processes, and undo broken swaps.
+
+    Those of processes that cannot be seen from here stay: they may be alive.
 
     Args:
         folder: where they are; it need not exist.

@@ -2,7 +2,7 @@
 
     run.toml        the config at the start of the run
     events.jsonl    all events
-    process.json    the process that works on the run, or was killed at it
+    process.json    the lock of the process that works on the run (`process_lock.py`)
     name.txt        the name that the user has given to the run, if any
     notes.txt       the notes of the user about the run, if any
     tags.txt        the tags of the run, one in each line, if any
@@ -14,7 +14,11 @@
     checkpoint/     a checkpoint for transformers, if the export is none or has failed
 
 Files are complete: they are written under a temporary name, flushed to disk and
-renamed.
+renamed. Who works on a run, or cleans up in its folder, holds its lock.
+
+A run that is refused or cancelled before `RunStarted` leaves no folder: what was wrong
+is in the message, and there is nothing to go on from. One that fails later keeps its
+folder and log, and so does one that ends by an error that nobody expected.
 """
 
 from __future__ import annotations
@@ -26,16 +30,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Annotated, Any
 
 import msgspec
 
 from surgeon_engine.api.config.export import Format
 from surgeon_engine.api.config.migration import migrate
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.config.toml import config_from_toml, config_to_toml
-from surgeon_engine.api.decoding import convert, decode_json
-from surgeon_engine.api.errors import ConfigError, RunFolderError
+from surgeon_engine.api.config.toml import TOML_LIMIT, config_from_toml, config_to_toml
+from surgeon_engine.api.decoding import convert
+from surgeon_engine.api.errors import EngineError, RunFolderError, UnreadableFileError
 from surgeon_engine.api.files import (
     check_not_occupied,
     expand_path,
@@ -46,16 +50,30 @@ from surgeon_engine.api.files import (
 from surgeon_engine.api.messages.earlier import Correction, with_correction
 from surgeon_engine.api.messages.events import Envelope
 from surgeon_engine.api.messages.run import (
+    Count,
     Evaluation,
     Exported,
     Recovered,
+    Seconds,
     ShotFinished,
 )
 from surgeon_engine.api.messages.sources import ModelSummary
-from surgeon_engine.api.process_lock import encode_process_lock, is_locked
+from surgeon_engine.api.process_lock import (
+    LockedError,
+    ProcessLock,
+    Use,
+    end_lock,
+    last_holder,
+    use_of,
+)
+from surgeon_engine.api.reading import (
+    end_of_last_line,
+    open_to_append,
+    read_json,
+    read_text,
+)
 from surgeon_engine.api.saved_state import StateFolder
 
-_BLOCK = 65_536  # bytes
 _UNFINISHED = re.compile(r"\.tmp\w{6}")
 
 
@@ -67,13 +85,13 @@ class Report(msgspec.Struct, frozen=True):
     versions: dict[str, str]
     device: str
     baseline: Evaluation
-    shots: tuple[ShotFinished, ...]
+    shots: Annotated[tuple[ShotFinished, ...], msgspec.Meta(min_length=1)]
     exported: Exported | None  # None: the export failed, but the checkpoint exists
     checkpoint: str  # folder of the checkpoint from which other formats are made
     stopped_early: bool
-    seconds: float
-    seconds_of_stages: dict[str, float]
-    peak_memory_bytes: int  # of the engine's process; on a GPU: of the run
+    seconds: Seconds
+    seconds_of_stages: dict[str, Seconds]
+    peak_memory_bytes: Count  # of the engine's process; on a GPU: of the run
     recovered: Recovered | None = None  # None: not requested, left out or undone
 
 
@@ -131,9 +149,14 @@ class RunFolder:
         return self.path / "process.json"
 
     @property
+    def use(self) -> Use | None:
+        """The process that works on the run; None: there is none."""
+        return use_of(self.process_path)
+
+    @property
     def is_being_worked_on(self) -> bool:
-        """Whether the process that began the run is alive."""
-        return is_locked(self.process_path)
+        """Whether a process works on the run, or may do so on another computer."""
+        return self.use is not None
 
     @property
     def probe_path(self) -> Path:
@@ -180,15 +203,14 @@ class RunFolder:
         return self.path / "export-unverified"
 
     def discard(self) -> None:
-        """Delete what a run writes at its start; the folder too, if nothing is left.
+        """Delete what a run writes at its start.
 
-        A name, tags and notes that the user has given stay.
+        A name, tags and notes that the user has given stay; without them, the folder is
+        deleted when its lock is released.
         """
-        for path in (self.config_path, self.events_path, self.process_path):
+        for path in (self.config_path, self.events_path):
             with suppress(OSError):
                 path.unlink()
-        with suppress(OSError):
-            self.path.rmdir()
 
     def export_path(self, config: RunConfig) -> Path:
         """Return the folder for the export of a run with `config`."""
@@ -196,8 +218,9 @@ class RunFolder:
             return self.path / "export"
         return expand_path(config.export.folder)
 
-    def create(self, config: RunConfig) -> None:
-        """Create the folder and write the config into it.
+    @contextmanager
+    def created(self, config: RunConfig) -> Iterator[None]:
+        """Create the folder with a config, and lock it during the block.
 
         Raises:
             RunFolderError: The path is occupied or cannot be written.
@@ -205,65 +228,92 @@ class RunFolder:
         check_not_occupied(self.path, RunFolderError)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            write_atomically(self.config_path, config_to_toml(config).encode())
         except OSError as error:
             raise self._unwritable(error) from error
+        with self.locked():
+            if any(each != self.process_path for each in self.path.iterdir()):
+                check_not_occupied(self.path, RunFolderError)  # since a moment ago
+            try:
+                write_atomically(self.config_path, config_to_toml(config).encode())
+            except OSError as error:
+                raise self._unwritable(error) from error
+            yield
 
     def read_config(self) -> RunConfig:
         """Return the config that the run was started with.
 
         Raises:
-            OSError: It cannot be read.
+            UnreadableFileError: It cannot be read.
             ConfigError: It is damaged.
         """
-        try:
-            text = self.config_path.read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise ConfigError(str(error)) from error
-        return config_from_toml(text)
+        return config_from_toml(read_text(self.config_path, TOML_LIMIT))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Let no other process work on the run during the block.
 
-        A process that is killed leaves the lock, which then counts no longer.
-
         Raises:
             RunFolderError: A process works on the run, or it cannot be written.
+            UnreadableFileError: Its lock is no regular file, or its disk has no locks.
         """
-        if self.is_being_worked_on:
-            raise self._locked()
-        try:
-            self.process_path.unlink(missing_ok=True)  # of a dead process
-            with self.process_path.open("xb") as file:
-                file.write(encode_process_lock())
-        except FileExistsError as error:
-            raise self._locked() from error
-        except OSError as error:
-            raise self._unwritable(error) from error
+        lock = ProcessLock(self.process_path)
+        with self._lock_errors():
+            lock.acquire()
         try:
             yield
         finally:
-            with suppress(OSError):
-                self.process_path.unlink()
+            lock.release()
+            with suppress(OSError):  # it holds something, unless the run was discarded
+                self.path.rmdir()
+
+    def take_over(self) -> None:
+        """Let processes of this computer work on a run of another one.
+
+        A person says that the other computer does not work on it any longer.
+
+        Raises:
+            RunFolderError: A process of this computer works on the run, or it cannot
+                be written.
+            UnreadableFileError: See `locked`.
+        """
+        if self.use is not None:
+            with self._lock_errors():
+                end_lock(self.process_path)
 
     def remove_cut_off_line(self) -> None:
         """Remove a last line of the log that an interruption has cut off.
 
         Raises:
             RunFolderError: The log cannot be written.
+            UnreadableFileError: It is a link, a pipe, a device or a folder, or its
+                last line is too long.
         """
         try:
-            with self.events_path.open("ab+") as file:
-                file.truncate(_end_of_last_line(file))
+            with open_to_append(self.events_path) as file:
+                file.truncate(end_of_last_line(file, self.events_path))
         except OSError as error:
             raise self._unwritable(error) from error
 
-    def _locked(self) -> RunFolderError:
-        return RunFolderError(
-            f"A process is working on the run in {self.path}.",
-            "Wait until it is done, or end it.",
-        )
+    @contextmanager
+    def _lock_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except LockedError as error:
+            raise self._locked(error.use) from error
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _locked(self, use: Use) -> RunFolderError:
+        if use.holder is None:
+            who = "A process is"
+        elif use.is_elsewhere:
+            who = f"Since {use.holder.start}, the computer {use.holder.computer} is"
+        else:
+            who = f"Since {use.holder.start}, process {use.holder.pid} is"
+        hint = "Wait until it is done, or end it."
+        if use.is_elsewhere:
+            hint += " If it has ended: surgeon resume RUN --take-over."
+        return RunFolderError(f"{who} working on the run in {self.path}.", hint)
 
     def _unwritable(self, error: OSError) -> RunFolderError:
         return RunFolderError(
@@ -272,8 +322,13 @@ class RunFolder:
         )
 
     def append(self, envelope: Envelope) -> None:
-        """Append an event to the log."""
-        with self.events_path.open("ab") as log:
+        """Append an event to the log.
+
+        Raises:
+            UnreadableFileError: The log is a link, a pipe, a device or a folder.
+            OSError: It cannot be written.
+        """
+        with open_to_append(self.events_path) as log:
             log.write(msgspec.json.encode(envelope) + b"\n")
 
     def write_report(self, report: Report) -> None:
@@ -293,7 +348,7 @@ class RunFolder:
         in_run = self.path / named.name
         is_fallback = named.name == self.checkpoint_path.name
         is_own = is_fallback or not report.config.export.folder
-        return in_run if is_own and in_run.is_dir() else named
+        return in_run if is_own and os.path.isdir(in_run) else named
 
     def keep_unverified(self, checkpoint: Path) -> Path:
         """Move a checkpoint that failed its verification here; return its path."""
@@ -308,21 +363,17 @@ class RunFolder:
             RunFolderError: The file is missing or is not a report of Surgeon.
         """
         try:
-            data = decode_json(self.report_path.read_bytes(), dict[str, Any])
+            data = read_json(self.report_path, dict[str, Any])
             if isinstance(config := data.get("config"), dict):
                 data["config"], _ = migrate(config)
             report = convert(data, Report)
             correction = convert(data.get("corrected"), Correction | None)
             shots = with_correction(report.shots, correction)
             return msgspec.structs.replace(report, shots=shots)
-        except (
-            OSError,
-            msgspec.MsgspecError,
-            UnicodeDecodeError,
-            ConfigError,
-        ) as error:
+        except (msgspec.MsgspecError, EngineError) as error:
+            reason = str(error).rstrip(".")
             raise RunFolderError(
-                f"{self.path} is not the folder of a finished run: {error}.",
+                f"{self.path} is not the folder of a finished run: {reason}.",
                 "Choose a folder that holds a report.json.",
             ) from error
 
@@ -341,54 +392,60 @@ def remove_litter(parent: Path) -> None:
     for run in runs:
         if run.config_path.is_file():
             _remove_litter_of(run)
-        elif any(run.path.glob(f".{run.config_path.name}.*")):
-            # The process was killed while it wrote the first file of the run.
-            remove_leftovers(run.path, run.config_path.name)
-            with suppress(OSError):  # it holds something else
-                run.path.rmdir()
+        else:
+            _remove_never_begun(run)
+
+
+def _remove_never_begun(run: RunFolder) -> None:
+    """Remove a folder whose process was killed before it had written the config."""
+    first = run.config_path.name
+    has_litter = any(run.path.glob(f".{first}.*"))
+    remove_leftovers(run.path, first)
+    names = [path.name for path in run.path.glob("*")]
+    if has_litter and not names:
+        with suppress(OSError):
+            run.path.rmdir()
+    if names != [run.process_path.name] or run.is_being_worked_on:
+        return
+    if last_holder(run.process_path) is not None:  # otherwise, it is no lock
+        with suppress(EngineError), run.locked():
+            pass  # the lock and the empty folder are removed
 
 
 def _remove_litter_of(run: RunFolder) -> None:
     for path in (run.path, run.saved_state.path):
         remove_leftovers(path)
-        if not run.is_being_worked_on:
-            _remove_unfinished(path)
-    if not run.saved_state.path.exists() or run.is_being_worked_on:
+    if not _has_litter(run) or run.is_being_worked_on:
         return
-    # The process was killed while the state was being deleted, or right before.
-    if not run.saved_state.exists or _is_complete(run):
-        with suppress(OSError):  # the next start tries again
+    with suppress(EngineError, OSError), run.locked():  # the next start tries again
+        for path in _unfinished(run):
+            path.unlink()
+        if _has_litter(run):
             run.saved_state.discard()
+
+
+def _has_litter(run: RunFolder) -> bool:
+    """Return whether a process was killed while it wrote or deleted the state."""
+    is_over = run.saved_state.path.exists() and (
+        not run.saved_state.exists or _is_complete(run)
+    )
+    return is_over or bool(_unfinished(run))
 
 
 def _is_complete(run: RunFolder) -> bool:
     """Return whether a run has reached its end, so that it cannot go on."""
     try:
-        report = decode_json(run.report_path.read_bytes(), _Ending)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        report = read_json(run.report_path, _Ending)
+    except UnreadableFileError:
         return False
     return not report.stopped_early and report.exported is not None
 
 
-def _remove_unfinished(folder: Path) -> None:
-    """Remove files that safetensors was writing when its process was killed."""
-    for path in folder.glob(".tmp*"):
-        if _UNFINISHED.fullmatch(path.name) and path.is_file():
-            with suppress(OSError):
-                path.unlink()
-
-
-def _end_of_last_line(file: BinaryIO) -> int:
-    """Return the position after the last line that ends with a line break."""
-    end = file.seek(0, os.SEEK_END)
-    while end > 0:
-        start = max(0, end - _BLOCK)
-        file.seek(start)
-        found = file.read(end - start).rfind(b"\n")
-        if found >= 0:
-            return start + found + 1
-        end = start
-    return 0
+def _unfinished(run: RunFolder) -> list[Path]:
+    """Return the files that safetensors was writing when its process was killed."""
+    folders = (run.path, run.saved_state.path)
+    found = (path for folder in folders for path in folder.glob(".tmp*"))
+    return [x for x in found if _UNFINISHED.fullmatch(x.name) and x.is_file()]
 
 
 def new_run_folder(parent: Path, model: str) -> Path:

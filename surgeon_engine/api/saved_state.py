@@ -16,10 +16,10 @@ from pathlib import Path
 import msgspec
 
 from surgeon_engine.api.config.recovery import RecoveryConfig
-from surgeon_engine.api.decoding import decode_json
-from surgeon_engine.api.errors import RunFolderError
+from surgeon_engine.api.errors import RunFolderError, UnreadableFileError
 from surgeon_engine.api.files import size_of_folder
-from surgeon_engine.api.messages.run import Recovered, ShotFinished
+from surgeon_engine.api.messages.run import Count, Recovered, Seconds, ShotFinished
+from surgeon_engine.api.reading import read_json
 
 FORMAT = 1
 _FOLDER, _FILE = "resume", "state.json"
@@ -37,24 +37,24 @@ class Origin(msgspec.Struct, frozen=True):
 class SavedSteps(msgspec.Struct, frozen=True):
     """The position on the way to the goal, in parts of a shot and in weights."""
 
-    done: int
-    step: int
-    removed: int
-    rejected: int | None = None
-    equivalent: int | None = None
+    done: Count
+    step: Count
+    removed: Count
+    rejected: Count | None = None
+    equivalent: Count | None = None
 
 
 class SavedSearch(msgspec.Struct, frozen=True):
     """The search of the damping whose trials are saved."""
 
-    shot: int
-    budget: int  # weights to remove
+    shot: Count
+    budget: Count  # weights to remove
 
 
 class SavedBlocks(msgspec.Struct, frozen=True):
     """The progress of the recovery of the blocks."""
 
-    done: int  # blocks
+    done: Count  # blocks
     fits: dict[str, tuple[float | None, float, float]]  # by layer
     reconstructions: tuple[tuple[float, float], ...]  # by block
 
@@ -62,9 +62,9 @@ class SavedBlocks(msgspec.Struct, frozen=True):
 class SavedTraining(msgspec.Struct, frozen=True):
     """The progress of the training of the whole model."""
 
-    steps: int
+    steps: Count
     best: float  # held-out KL to the original, nats per token
-    seconds: float
+    seconds: Seconds
 
 
 class SavedState(msgspec.Struct, frozen=True):
@@ -82,10 +82,10 @@ class SavedState(msgspec.Struct, frozen=True):
 
     origin: Origin
     recovery: RecoveryConfig  # as it was chosen
-    width_multiple: int = 0  # as it was chosen; 0: of an earlier version
+    width_multiple: Count = 0  # as it was chosen; 0: of an earlier version
     format: int = FORMAT
-    seconds: float = 0.0  # that the run has worked
-    seconds_of_stages: dict[str, float] = {}
+    seconds: Seconds = 0.0  # that the run has worked
+    seconds_of_stages: dict[str, Seconds] = {}
     shots: tuple[ShotFinished, ...] = ()
     steps: SavedSteps | None = None
     total_cost: dict[str, float] = {}  # of all removals, by unit
@@ -98,6 +98,19 @@ class SavedState(msgspec.Struct, frozen=True):
     recovered: Recovered | None = None
     files: dict[str, str] = {}  # names by part
 
+    @property
+    def parts(self) -> set[str]:
+        """The parts that a run needs to go on from this state."""
+        last = "recovered" if self.is_recovered else "shot"
+        needed = {
+            last: bool(self.shots),
+            "recovered_shot": self.recovered_shot is not None,
+            "trials": self.search is not None,
+            "blocks": self.blocks is not None,
+            "training": self.training is not None,
+        }
+        return {part for part, is_needed in needed.items() if is_needed}
+
 
 class StateFolder:
     """The folder of a run's saved state."""
@@ -108,8 +121,8 @@ class StateFolder:
 
     @property
     def exists(self) -> bool:
-        """Whether there is a saved state."""
-        return self.state_path.is_file()
+        """Whether there is a saved state; a link could lead to files of the user."""
+        return self.state_path.is_file() and not self.path.is_symlink()
 
     @property
     def size(self) -> int:
@@ -123,15 +136,14 @@ class StateFolder:
             RunFolderError: There is none, it is damaged, or of another version.
         """
         hint = "Start the run again with its run.toml."
-        try:
-            data = self.state_path.read_bytes()
-            version = decode_json(data, _Format).format
-        except FileNotFoundError as error:
+        if not self.exists:
             raise RunFolderError(
                 f"{self.path.parent} holds no state of an interrupted run.", hint
-            ) from error
-        except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise self._damaged(error) from error
+            )
+        try:
+            version = read_json(self.state_path, _Format).format
+        except UnreadableFileError as error:
+            raise self._damaged(error.message.rstrip(".")) from error
         if version != FORMAT:
             raise RunFolderError(
                 f"The state of this run has format {version}; this version of Surgeon "
@@ -139,9 +151,11 @@ class StateFolder:
                 f"Use the version that began the run. Or: {hint}",
             )
         try:
-            state = decode_json(data, SavedState)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise self._damaged(error) from error
+            state = read_json(self.state_path, SavedState)
+        except UnreadableFileError as error:
+            raise self._damaged(error.message.rstrip(".")) from error
+        if missing := state.parts - set(state.files):
+            raise self._damaged(f"it names no file for {', '.join(sorted(missing))}")
         for name in state.files.values():
             if Path(name).name != name or not (self.path / name).is_file():
                 raise self._damaged(f"{name} is missing")

@@ -211,11 +211,22 @@ def run(
 @app.command()
 def resume(
     run: Annotated[Path, typer.Argument(help="Folder of the run.")],
+    take_over: Annotated[
+        bool,
+        typer.Option(
+            "--take-over",
+            help="Go on even if another computer has worked on the run. Make sure "
+            "that it no longer does: it cannot be seen from here.",
+        ),
+    ] = False,
 ) -> None:
     """Resume a run that was interrupted, from the state in its folder."""
     from surgeon_engine.parallel.group import model_of
+    from surgeon_engine.runtime import ranks
 
     with _ranks(model_of(ResumeRun(run=run.name, folder=str(run)))):
+        if take_over:
+            ranks.agree(RunFolder(run).take_over)
         _resume(run)
 
 
@@ -284,12 +295,12 @@ def _run_or_resume(parent: Path, name: str, variation: Variation, kept: Kept) ->
     names = itertools.chain([name], (f"{name}-{n}" for n in itertools.count(2)))
     runs = (RunFolder(parent / each) for each in names)
     run = next(x for x in runs if not x.path.exists() or _is_of(x, variation.config))
-    if run.is_being_worked_on:
+    if run.saved_state.exists:
+        _resume(run.path, kept)
+    elif run.is_being_worked_on:
         raise RunFolderError(
             f"Another process works on {run.path}.", "Wait until it has ended."
         )
-    if run.saved_state.exists:
-        _resume(run.path, kept)
     elif not run.path.exists():
         _prune(run.path, variation.config, kept=kept)
     return run.path
@@ -302,7 +313,7 @@ def _is_of(run: RunFolder, config: RunConfig) -> bool:
         return False  # it has failed
     try:
         return run.read_config() == config_from_toml(config_to_toml(config))
-    except (OSError, ConfigError):
+    except EngineError:
         return False
 
 

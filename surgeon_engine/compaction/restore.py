@@ -6,11 +6,11 @@ by its own `compact_layers`, of which the checkpoint holds a copy.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -20,7 +20,9 @@ from transformers import AutoConfig, GenerationConfig, PretrainedConfig, PreTrai
 from transformers.utils import GENERATION_CONFIG_NAME
 
 from surgeon_engine.api.errors import ModelError
+from surgeon_engine.api.model_info.gguf_header import open_model
 from surgeon_engine.api.model_info.header import EARLIER_PLAN_FILE, PLAN_FILE
+from surgeon_engine.api.reading import read_json
 from surgeon_engine.compaction.config_values import decode_config
 from surgeon_engine.compaction.plan import (
     CompactionPlan,
@@ -73,8 +75,7 @@ class _LazyTensors(Mapping[str, Tensor]):
 
 def is_compact(folder: Path) -> bool:
     """Return whether the checkpoint in `folder` is compact."""
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return "pruned" in config
+    return "pruned" in read_json(folder / "config.json", dict[str, Any])
 
 
 def _config_of(folder: Path) -> PretrainedConfig:
@@ -259,6 +260,7 @@ def _stored_tensors(folder: Path) -> dict[str, _StoredTensor]:
     """Read the headers of all weight files in `folder`."""
     stored: dict[str, _StoredTensor] = {}
     for path in ModelSource(folder.name, folder).weight_files:
+        open_model(path).close()  # raises for a pipe, which would never end
         try:
             with safe_open(path, framework="pt") as file:
                 for name in file.keys():  # noqa: SIM118 (it is no dict)

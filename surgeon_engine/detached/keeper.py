@@ -26,9 +26,8 @@ import msgspec
 import platformdirs
 
 from surgeon_engine.api.client import CANCEL_TIMEOUT_S, ENGINE_COMMAND
-from surgeon_engine.api.config.toml import config_from_toml
 from surgeon_engine.api.decoding import json_decoder
-from surgeon_engine.api.errors import EngineError
+from surgeon_engine.api.errors import EngineError, UnreadableFileError
 from surgeon_engine.api.json_process import (
     MAX_LINE_BYTES,
     JsonProcess,
@@ -65,7 +64,7 @@ from surgeon_engine.api.messages.events import (
     Ping,
     Refused,
 )
-from surgeon_engine.api.reading import LIMIT, open_regular, read_text
+from surgeon_engine.api.reading import read_lines
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.detached.lines import MAX_BYTES, Lines
 from surgeon_engine.detached.place import DetachedError, Place
@@ -516,7 +515,7 @@ def _as_start(run: StartRun | ResumeRun | None) -> StartRun | None:
     if not isinstance(run, ResumeRun):
         return run
     try:
-        config = config_from_toml(read_text(RunFolder(Path(run.folder)).config_path))
+        config = RunFolder(Path(run.folder)).read_config()
     except EngineError:
         return None
     return StartRun(run=run.run, config=config, folder=run.folder)
@@ -529,18 +528,16 @@ def _earlier(run: StartRun | ResumeRun | None, size: int) -> tuple[Envelope, ...
     """
     if not isinstance(run, ResumeRun):
         return ()
-    path = RunFolder(Path(run.folder)).events_path
-    try:
-        with os.fdopen(open_regular(path), "rb") as log:
-            lines = log.read(min(size, LIMIT)).splitlines()
-    except (OSError, EngineError):
-        return ()
-    found, room = [], MAX_LINE_BYTES // 2
-    for line in lines:
-        if not any(name in line for name in _FREQUENT) and len(line) <= room:
-            with contextlib.suppress(msgspec.MsgspecError):
-                found.append(_ENVELOPE.decode(line))
-                room -= len(line)
+    found, place, room = [], 0, MAX_LINE_BYTES // 2
+    with contextlib.suppress(UnreadableFileError):  # damaged: as far as it goes
+        for line in read_lines(RunFolder(Path(run.folder)).events_path):
+            place += len(line)
+            if place > size:
+                break
+            if not any(name in line for name in _FREQUENT) and len(line) <= room:
+                with contextlib.suppress(msgspec.MsgspecError):
+                    found.append(_ENVELOPE.decode(line))
+                    room -= len(line)
     return tuple(found)
 
 

@@ -7,6 +7,7 @@ choose a format -> check the disk space -> write to a temporary folder
 from __future__ import annotations
 
 import dataclasses
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -131,7 +132,7 @@ def export_again(folder: str, config: ExportConfig, context: RunContext) -> Expo
     checkpoint = run.checkpoint_of(report)
     protected = (checkpoint, *original_paths(report.config))
     check_destination(destination, run, protected, replace=config.replace)
-    if not (checkpoint / "config.json").is_file():
+    if not os.path.isfile(checkpoint / "config.json"):  # the name may be too long
         raise ExportError(
             f"The checkpoint of this run is no longer in {checkpoint}.",
             "Put it back, or prune again.",
@@ -141,6 +142,7 @@ def export_again(folder: str, config: ExportConfig, context: RunContext) -> Expo
             f"{run.probe_path}, which is needed to verify exports, is missing.",
             f"The pruned model is in {checkpoint}.",
         )
+    expected_figures(run.probe_path)  # raises before the model is loaded
     with context.stage(Stage.LOAD):
         pruned = restore(checkpoint, report.model.name)
         if not report.model.dtype:  # the original is quantized

@@ -16,9 +16,10 @@ from yaml import YAMLError
 
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.errors import ModelError
+from surgeon_engine.api.errors import ModelError, UnreadableFileError
 from surgeon_engine.api.model_info.gguf_header import read_gguf_header
 from surgeon_engine.api.model_info.source_names import DEMO, is_hub_source
+from surgeon_engine.api.reading import read_text
 from surgeon_engine.model.source import ModelSource
 
 CARD = "README.md"
@@ -101,13 +102,18 @@ def _of_gguf(path: Path) -> Provenance:
 def _card_data(path: Path) -> dict[str, Any]:
     """Return the front matter of a card; empty if it has none that can be read."""
     try:
-        if path.stat().st_size > _MAX_CARD:
-            return {}
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path, _MAX_CARD)
         if not text.startswith("---"):  # the library would warn
             return {}
         return ModelCard(text, ignore_metadata_errors=True).data.to_dict()
-    except (OSError, ValueError, TypeError, RecursionError, YAMLError):
+    except (
+        UnreadableFileError,
+        OSError,
+        ValueError,
+        TypeError,
+        RecursionError,
+        YAMLError,
+    ):
         return {}
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 
 from surgeon_engine.api.config.export import FileDtype
+from surgeon_engine.api.errors import ExportError, UnreadableFileError
 from surgeon_engine.api.files import write_atomically
 from surgeon_engine.api.formatting import format_percent
+from surgeon_engine.api.reading import read_bytes
 from surgeon_engine.evaluation.divergence import log_divergences
 from surgeon_engine.evaluation.fidelity import Reference
 from surgeon_engine.evaluation.perplexity import perplexity
@@ -48,6 +51,9 @@ _MAX_DIVERGENCE = {
     FileDtype.IQ4_NL: 0.5,
     FileDtype.Q4_0: 0.5,
 }
+
+_MAX_PROBE = 1 << 30  # bytes; the largest vocabularies take some hundred million
+_NO_PROBE = "It is needed to verify exports: prune again to export the model."
 
 
 def save_probe(loaded: LoadedModel, validation: Reference, path: Path) -> None:
@@ -88,13 +94,41 @@ class Expected:
 
 
 def expected_figures(path: Path) -> Expected:
-    """Return the figures of the model in memory, from a saved probe."""
-    probe = load_file(path)
-    perplexity = float(probe["perplexity"])
-    if "original" not in probe:
-        return Expected(perplexity, None)
-    log_p, log_q = (probe[name].log_softmax(-1) for name in ("original", "logits"))
-    return Expected(perplexity, float(log_divergences(log_p, log_q).mean()))
+    """Return the figures of the model in memory, from a saved probe.
+
+    Raises:
+        ExportError: The file is damaged, or is not a probe.
+    """
+    try:
+        probe = load(read_bytes(path, _MAX_PROBE))
+        perplexity = float(probe["perplexity"])
+        logits, original = probe["logits"], probe.get("original")
+        if not _fits(probe) or not math.isfinite(perplexity):
+            raise ValueError("its tensors do not belong together")
+        if original is None:
+            return Expected(perplexity, None)
+        log_p, log_q = (x.log_softmax(-1) for x in (original, logits))
+        return Expected(perplexity, float(log_divergences(log_p, log_q).mean()))
+    except UnreadableFileError as error:
+        raise ExportError(error.message, _NO_PROBE) from error
+    except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
+        reason = str(error).rstrip(".")
+        raise ExportError(f"{path} is damaged: {reason}.", _NO_PROBE) from error
+
+
+def _fits(probe: Mapping[str, torch.Tensor]) -> bool:
+    """Return whether tokens (1 x n), logits (1 x n x vocabulary) and windows fit."""
+    tokens, logits, windows = (probe[x] for x in ("tokens", "logits", "windows"))
+    if tokens.ndim != 2 or windows.ndim != 2 or not tokens.numel():
+        return False
+    are_tokens = all(
+        x.dtype == torch.int64 and x.min() >= 0 and x.max() < logits.shape[-1]
+        for x in (tokens, windows)
+        if x.numel()
+    )
+    original = probe.get("original", logits)
+    is_whole = logits.shape[:-1] == tokens.shape and original.shape == logits.shape
+    return are_tokens and is_whole and logits.is_floating_point()
 
 
 def describe_mismatch(

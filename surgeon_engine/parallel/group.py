@@ -12,14 +12,18 @@ import torch
 from surgeon_engine import pipeline
 from surgeon_engine.api.config.run import Device, ModelConfig
 from surgeon_engine.api.decoding import json_decoder
-from surgeon_engine.api.errors import ConfigError, ProcessError, RunFolderError
+from surgeon_engine.api.errors import (
+    ConfigError,
+    EngineError,
+    ProcessError,
+)
 from surgeon_engine.api.json_process import (
     JsonProcess,
     module_command,
 )
 from surgeon_engine.api.messages.commands import ResumeRun, StartRun
 from surgeon_engine.api.messages.events import Cancelled, Envelope, Failed
-from surgeon_engine.api.messages.run import RunFinished
+from surgeon_engine.api.messages.run import RunFinished, RunStarted
 from surgeon_engine.api.run_folder import RunFolder, remove_litter
 from surgeon_engine.runtime import devices, ranks
 from surgeon_engine.runtime.pacing import steady_pace
@@ -124,7 +128,7 @@ def work_in_group(
         json_decoder(Envelope).decode,
         _environment(count),
     )
-    last, reason = None, ""
+    last, reason, has_started = None, "", isinstance(command, ResumeRun)
     try:
         with process:
             process.send(command)
@@ -136,6 +140,7 @@ def work_in_group(
                         pass  # why one has ended; the run may have said it
                     case Envelope() as envelope:
                         last = envelope.event
+                        has_started |= isinstance(last, RunStarted)
                         context.pass_on(envelope)
             if isinstance(last, RunFinished):
                 return
@@ -148,16 +153,28 @@ def work_in_group(
             raise ProcessError(reason, _HINT)
     except RunFailed:
         raise  # the processes have logged it, if the folder is theirs
-    except BaseException:
-        if last is not None:
-            _take_over(run, context)
+    except BaseException as error:
+        if last is not None:  # the folder is theirs, as they have logged an event
+            is_kept = has_started or isinstance(error, ProcessError)
+            _clean_up(run, context, is_kept=is_kept)
         raise
 
 
-def _take_over(run: RunFolder, context: RunContext) -> None:
-    """Remove what killed processes have left, and log from here how the run ends."""
+def _clean_up(run: RunFolder, context: RunContext, *, is_kept: bool) -> None:
+    """Remove what killed processes have left.
+
+    Args:
+        run: what they worked on.
+        context: logs how it ends.
+        is_kept: whether the folder stays, as the run had started or nobody knows why
+            it ended.
+    """
+    if not is_kept:
+        with suppress(EngineError), run.locked():
+            run.discard()
+        return
     remove_litter(run.path.parent)
-    with suppress(RunFolderError):
+    with suppress(EngineError):
         run.remove_cut_off_line()
         context.log = run
     context.saver = Saver(run.saved_state, Saver.off().saved)
@@ -169,7 +186,7 @@ def model_of(command: StartRun | ResumeRun) -> ModelConfig:
         return command.config.model
     try:
         return RunFolder(Path(command.folder)).read_config().model
-    except (OSError, ConfigError):
+    except EngineError:
         return ModelConfig()  # resuming it raises
 
 

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from surgeon_engine.api.decoding import decode_json
-from surgeon_engine.api.errors import ConfigError, RunFolderError
+from surgeon_engine.api.errors import EngineError, RunFolderError, UnreadableFileError
 from surgeon_engine.api.files import expand_path, size_of_folder
 from surgeon_engine.api.messages.commands import ListFiles, ListModels, ListRuns
 from surgeon_engine.api.messages.files import (
@@ -28,6 +27,7 @@ from surgeon_engine.api.messages.files import (
     RunsListed,
 )
 from surgeon_engine.api.model_info.source_names import cached_models
+from surgeon_engine.api.reading import read_json, read_text
 from surgeon_engine.api.run_folder import RunFolder
 
 
@@ -128,7 +128,7 @@ def _run_entry(run: RunFolder, at: float) -> RunEntry:
     folders = (*run.exports, run.checkpoint_path)
     outcome, config = _outcome_of(run), None
     if outcome is RunOutcome.INTERRUPTED:
-        with suppress(OSError, ConfigError):
+        with suppress(EngineError):
             config = run.read_config()
     return RunEntry(
         folder=str(run.path),
@@ -143,8 +143,8 @@ def _run_entry(run: RunFolder, at: float) -> RunEntry:
 
 def _name_of(run: RunFolder) -> str:
     try:
-        return run.name_path.read_text(encoding="utf-8").strip() or run.path.name
-    except (OSError, UnicodeDecodeError):
+        return read_text(run.name_path).strip() or run.path.name
+    except UnreadableFileError:
         return run.path.name
 
 
@@ -155,8 +155,8 @@ class _Ending(msgspec.Struct):
 def _outcome_of(run: RunFolder) -> RunOutcome:
     if run.is_being_worked_on:
         return RunOutcome.RUNNING
-    with suppress(OSError, msgspec.MsgspecError, UnicodeDecodeError):
-        if not decode_json(run.report_path.read_bytes(), _Ending).stopped_early:
+    with suppress(UnreadableFileError):
+        if not read_json(run.report_path, _Ending).stopped_early:
             return RunOutcome.FINISHED
     if run.saved_state.exists:
         return RunOutcome.INTERRUPTED

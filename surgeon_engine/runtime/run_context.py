@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
+from surgeon_engine.api.errors import UnreadableFileError
 from surgeon_engine.api.messages.commands import Cancel, Pause, Resume, StopAndKeep
 from surgeon_engine.api.messages.events import Envelope, Event, Level, Logged
 from surgeon_engine.api.messages.run import (
@@ -110,8 +111,9 @@ class RunContext:
         """
         try:
             log.append(Envelope(self._run, time.time(), event))
-        except OSError as error:
-            message = f"{log.events_path} cannot be written: {error.strerror}."
+        except (OSError, UnreadableFileError) as error:
+            reason = getattr(error, "strerror", error)
+            message = f"{log.events_path} cannot be written: {reason}."
             self.emit(Logged(Level.WARNING, message))
 
     def save(self, parts: Mapping[str, Tensors | None], **changes: object) -> None:
@@ -226,10 +228,11 @@ class RunContext:
     def _append(self, envelope: Envelope, log: RunFolder) -> None:
         try:
             log.append(envelope)
-        except OSError as error:
+        except (OSError, UnreadableFileError) as error:
             # The run goes on, but the user must know that its log is incomplete.
             self.log = None
-            message = f"{log.events_path} cannot be written any more: {error.strerror}."
+            reason = getattr(error, "strerror", error)
+            message = f"{log.events_path} cannot be written any more: {reason}."
             self.emit(Logged(Level.WARNING, message))
 
     def _wait(self) -> None:

@@ -12,8 +12,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from surgeon_engine.api.config.recovery import RecoveryConfig
-from surgeon_engine.api.errors import RunFolderError
+from surgeon_engine.api.errors import RunFolderError, UnreadableFileError
 from surgeon_engine.api.files import file_written_atomically, write_atomically
+from surgeon_engine.api.reading import read_bytes
 from surgeon_engine.api.saved_state import Origin, SavedState, StateFolder
 from surgeon_engine.runtime import ranks
 
@@ -158,8 +159,8 @@ class Saver:
 def _holds(path: Path, data: bytes) -> bool:
     """Return whether a file holds these bytes, which are not empty."""
     try:
-        return bool(data) and path.read_bytes() == data
-    except OSError:
+        return bool(data) and read_bytes(path) == data
+    except UnreadableFileError:
         return False
 
 

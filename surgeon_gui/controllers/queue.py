@@ -14,9 +14,11 @@ from pathlib import Path
 
 from PySide6.QtCore import QObject, Qt, Signal, Slot
 
+from surgeon_engine.api.errors import UnreadableFileError
 from surgeon_engine.api.messages.events import Envelope, Failed
 from surgeon_engine.api.messages.machine import MachineProbed
 from surgeon_engine.api.messages.run import RunStarted
+from surgeon_engine.api.process_lock import Holder, LockedError
 from surgeon_engine.api.run_folder import RunFolder, new_run_folder
 from surgeon_gui.base import paths
 from surgeon_gui.base.background import Background
@@ -55,6 +57,7 @@ class QueueController(QObject):
         self._reading = Background(self)
         self._parent = ""  # the runs folder whose queue this is
         self._file = QueueFile(Path())
+        self.elsewhere: Holder | None = None  # of the queue, on another computer
         self._names: dict[str, str] = {}  # of the runs in the queue, by their id
         self._is_probed = True  # the machine, since the last run
         self.state = QueueState()
@@ -70,7 +73,7 @@ class QueueController(QObject):
         """Return why the draft cannot be added; empty if it can."""
         if obstacle := checks.add_obstacle(self._session.state, self.state):
             return obstacle
-        if self._file.is_taken:
+        if self._file.use is not None:
             return tr("Another window has the queue of this runs folder.")
         return ""
 
@@ -121,7 +124,19 @@ class QueueController(QObject):
     @Slot()
     def dismiss_offer(self) -> None:
         """Stop offering the queue of an earlier start; the list still has it."""
+        if self.elsewhere is not None:
+            self.elsewhere = None
+            self.changed.emit()
         self._set(queue_state.without_offer(self.state))
+
+    @Slot()
+    def take_over(self) -> None:
+        """Take the queue of another computer, whose window is closed."""
+        try:
+            self._file.take_over()
+        except (OSError, LockedError, UnreadableFileError) as error:
+            self._report_not_written(error)
+        self._load(self._parent)
 
     def holds(self, run: RunState) -> bool:
         """Return True if a run was started by the queue."""
@@ -237,11 +252,15 @@ class QueueController(QObject):
         self._file.release()
         self._parent, self._file = parent, QueueFile(paths.expanded(parent))
         runs: tuple[QueuedRun, ...] = ()
-        if not self._file.is_taken:
+        use = self._file.use
+        self.elsewhere = use.holder if use is not None and use.is_elsewhere else None
+        if use is None:
             try:
                 runs = self._file.read()
             except UnreadableQueueError as error:
                 self._report_damage(error)
+            except LockedError:
+                pass  # another window was faster
         self.state = queue_state.restored(runs)
         for run in self.state.waiting:
             if run.folder:  # the queue goes on with it
@@ -273,12 +292,16 @@ class QueueController(QObject):
     def _write(self) -> None:
         try:
             self._file.write(() if self.state.is_complete else self.state.runs)
-        except OSError as error:
-            message = tr("The queue cannot be written: {reason}.")
-            hint = tr("It is lost when Surgeon is closed. Free some space.")
-            self._session.show_problem(
-                Failed(message.format(reason=error.strerror), hint)
-            )
+        except (OSError, LockedError, UnreadableFileError) as error:
+            self._report_not_written(error)
+
+    def _report_not_written(self, error: Exception) -> None:
+        message = tr("The queue cannot be written: {reason}.")
+        hint = tr("It is lost when Surgeon is closed. Free some space.")
+        reason = getattr(error, "strerror", "") or str(error).rstrip(".")
+        if isinstance(error, LockedError):
+            reason = tr("Another window has the queue of this runs folder.").rstrip(".")
+        self._session.show_problem(Failed(message.format(reason=reason), hint))
 
 
 def _interrupted_run(folder: Path) -> RunState | str:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from PySide6.QtCore import QObject, Signal, Slot
 from send2trash import send2trash
 
+from surgeon_engine.api.errors import EngineError
 from surgeon_engine.api.messages.events import Cancelled, Envelope, Failed
 from surgeon_engine.api.messages.run import (
     Recovered,
@@ -22,6 +23,7 @@ from surgeon_engine.api.messages.run import (
     ShotFinished,
     StageStarted,
 )
+from surgeon_engine.api.process_lock import Use
 from surgeon_engine.api.run_folder import RunFolder, remove_litter
 from surgeon_gui.base import paths
 from surgeon_gui.base.background import Background
@@ -68,6 +70,7 @@ class RunsController(QObject):
 
     changed = Signal()  # the list is a different one
     opened = Signal()  # an earlier run is shown
+    held_elsewhere = Signal(object, object)  # RunRecord; Holder, on another computer
     duplicated = Signal()  # the draft has the settings of an earlier run
 
     def __init__(self, session: Session) -> None:
@@ -136,6 +139,14 @@ class RunsController(QObject):
     def resume(self, folder: str) -> None:
         """Resume an interrupted run."""
         self._reading.start(partial(_open, Path(folder)), self._on_read_to_resume)
+
+    def take_over(self, folder: str) -> None:
+        """Let this computer go on with a run on which another one works no longer."""
+        try:
+            RunFolder(Path(folder)).take_over()
+        except EngineError as error:
+            self._report(error.message, error.hint)
+        self.refresh()
 
     def dismiss(self, folder: str) -> None:
         """Stop offering an interrupted run; the list still has it."""
@@ -222,6 +233,8 @@ class RunsController(QObject):
                     folder=found.record.folder
                 ),
             )
+        elif (use := _use(found.record)) is not None and use.is_elsewhere:
+            self.held_elsewhere.emit(found.record, use.holder)
         elif found.run.status.is_busy:
             self._report(
                 tr("{run} is still in progress in another window or program.").format(
@@ -298,8 +311,14 @@ def _open(folder: Path) -> _Opened:
         return _Opened(record, None)
 
 
+def _use(record: RunRecord) -> Use | None:
+    return RunFolder(Path(record.folder)).use
+
+
 def _to_trash(folder: str) -> str:
     """Move a folder to the trash; return the error, empty if there is none."""
+    if RunFolder(Path(folder)).is_being_worked_on:  # since the list was read
+        return tr("The run is in progress.").rstrip(".")
     try:
         send2trash(folder)
     except OSError as error:

@@ -17,7 +17,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from surgeon_engine.api.errors import UnreadableFileError
 from surgeon_engine.api.files import file_written_atomically
+from surgeon_engine.api.reading import read_lines
 from surgeon_gui.base import paths
 from surgeon_gui.base.redaction import redacted
 
@@ -53,9 +55,10 @@ def _add_file(archive: zipfile.ZipFile, source: Path, home: str) -> None:
     """Redact a file line by line, as a long run has many events."""
     if not source.is_file():
         return
-    with (
-        source.open(encoding="utf-8", errors="replace") as lines,
-        archive.open(f"run/{source.name}", "w") as target,
-    ):
-        for line in lines:
-            target.write(redacted(line, home).encode())
+    with archive.open(f"run/{source.name}", "w") as target:
+        try:
+            for line in read_lines(source):
+                text = redacted(line.decode(errors="replace"), home)
+                target.write(text.encode())
+        except UnreadableFileError as error:  # as far as it goes
+            target.write(redacted(error.message, home).encode())

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from collections.abc import Callable
 
 import pytest
 
+from surgeon_engine import pipeline
 from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.errors import (
+    CalibrationError,
+    EngineError,
     ExportError,
     InsufficientResourcesError,
+    ModelError,
     PruningError,
     RunFolderError,
 )
-from tests.helpers.runs import job, preflight_error
+from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.runtime.run_context import RunCancelled
+from tests.helpers.runs import Recorder, job, preflight_error
 
 pytestmark = pytest.mark.usefixtures("quick_runs")
 
@@ -65,6 +72,60 @@ def test_refusals_of_the_loaded_model_leave_no_run_folder(tmp_path):
     error = preflight_error(config, tmp_path / "run", ExportError)
     assert "hold no blocks without an attention" in error.message
     assert not (tmp_path / "run").exists()
+
+
+def refuse(error: BaseException) -> Callable[..., None]:
+    def raise_it(*_: object, **__: object) -> None:
+        raise error
+
+    return raise_it
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        CalibrationError("The text is too short.", "Choose another."),
+        ModelError("The weights are damaged.", "Download them again."),
+        RunCancelled(),
+        KeyboardInterrupt(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_run_that_ends_before_its_start_leaves_no_folder(tmp_path, monkeypatch, error):
+    monkeypatch.setattr(pipeline, "load_windows", refuse(error))
+    with pytest.raises(type(error)):
+        Recorder().run(job(tmp_path), tmp_path / "runs" / "run")
+    assert not list((tmp_path / "runs").iterdir())
+
+
+@pytest.mark.parametrize("error", [EngineError("No."), RunCancelled(), ValueError()])
+def test_run_that_ends_after_its_start_keeps_its_log(tmp_path, monkeypatch, error):
+    monkeypatch.setattr(pipeline, "evaluate_original", refuse(error))
+    with pytest.raises(type(error)):
+        Recorder().run(job(tmp_path), tmp_path / "run")
+    run = RunFolder(tmp_path / "run")
+    assert b"RunStarted" in run.events_path.read_bytes()
+    assert not run.is_being_worked_on
+
+
+def test_error_that_nobody_expects_keeps_the_log(tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "load_windows", refuse(ValueError("a bug")))
+    with pytest.raises(ValueError, match="a bug"):
+        Recorder().run(job(tmp_path), tmp_path / "run")
+    assert RunFolder(tmp_path / "run").events_path.exists()
+
+
+def test_refused_run_keeps_the_notes_of_the_user(tmp_path, monkeypatch):
+    run = RunFolder(tmp_path / "run")
+
+    def refused(*_: object) -> None:
+        run.notes_path.write_text("mine")
+        raise CalibrationError("The text is too short.", "Choose another.")
+
+    monkeypatch.setattr(pipeline, "load_windows", refused)
+    with pytest.raises(CalibrationError):
+        Recorder().run(job(tmp_path), run.path)
+    assert [path.name for path in run.path.iterdir()] == ["notes.txt"]
 
 
 def test_full_disk_raises_with_the_numbers(tmp_path, monkeypatch):

@@ -30,7 +30,6 @@ from surgeon_engine.api.messages.run import (
     Stage,
     StageStarted,
 )
-from surgeon_engine.api.process_lock import encode_process_lock
 from surgeon_engine.api.run_folder import RunFolder, remove_litter
 from surgeon_engine.api.saved_state import Origin, SavedState
 from surgeon_engine.pipeline import resume
@@ -47,6 +46,7 @@ from tests.engine.shots.test_quality_budget import (
     markable,
     with_recovery,
 )
+from tests.helpers.locks import write_lock
 from tests.helpers.runs import STRUCTURES, Recorder, job, skip_verification
 from tests.helpers.tiers import thorough_except
 
@@ -654,8 +654,17 @@ def test_changed_versions_are_reported(interrupted):
 
 
 def test_run_of_a_living_process_is_refused(interrupted):
-    RunFolder(interrupted).process_path.write_bytes(encode_process_lock())
-    assert "A process is working on the run" in refused(interrupted)
+    with RunFolder(interrupted).locked():
+        assert "working on the run" in refused(interrupted)
+    resumed(interrupted)
+
+
+def test_run_of_another_computer_is_refused_until_it_is_taken_over(interrupted):
+    run = RunFolder(interrupted)
+    write_lock(run.process_path)
+    assert "atlas" in refused(interrupted)
+    run.take_over()
+    resumed(interrupted)
 
 
 def test_log_with_a_cut_off_line_goes_on(interrupted):

@@ -40,7 +40,8 @@ def test_failure_is_printed(qtbot, qapp, tmp_path, capsys):
 def test_earlier_demo_run_is_replaced(tmp_path):
     folder = tmp_path / "demo"
     run = RunFolder(folder)
-    run.create(RunConfig())
+    with run.created(RunConfig()):
+        pass
     run.events_path.touch()
     assert demo.clear_folder(folder)
     assert not folder.exists()
@@ -54,7 +55,8 @@ def test_other_folder_is_kept(tmp_path):
 
 def test_exported_checkpoint_is_kept(tmp_path):
     folder = tmp_path / "checkpoint"
-    RunFolder(folder).create(RunConfig())
+    with RunFolder(folder).created(RunConfig()):
+        pass
     assert not demo.clear_folder(folder)
     assert folder.exists()
 
@@ -62,7 +64,8 @@ def test_exported_checkpoint_is_kept(tmp_path):
 @pytest.mark.parametrize("job", ["[model]\nsource = '/models/mine'\n", "no toml"])
 def test_run_of_another_model_is_kept(tmp_path, job):
     run = RunFolder(tmp_path / "run")
-    run.create(RunConfig())
+    with run.created(RunConfig()):
+        pass
     run.events_path.touch()
     run.config_path.write_text(job)
     assert not demo.clear_folder(run.path)

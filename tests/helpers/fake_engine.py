@@ -340,8 +340,7 @@ class FakeEngine:
         config, model = command.config, model_summary(command.config.model.source)
         if Path(command.folder).is_absolute():  # otherwise the test needs no run folder
             self._log = RunFolder(Path(command.folder))
-            self._log.create(config)
-            self._locks.enter_context(self._log.locked())
+            self._locks.enter_context(self._log.created(config))
         if config.pruning.method == self._options.fail_method:
             self._emit(Failed(FAILURE, HINT))
             raise _Failed

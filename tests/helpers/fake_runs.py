@@ -83,9 +83,13 @@ def write_saved_state(folder: Path, shots: int = 1) -> Path:
     """Write the state from which a run goes on; return its folder."""
     finished = tuple(shot_finished(n, 3, 0.3) for n in range(1, shots + 1))
     origin = Origin("", "", "", {})
-    state = SavedState(origin, RecoveryConfig(), seconds=10.0, shots=finished)
+    files = {"shot": "shot-1.safetensors"}
+    state = SavedState(
+        origin, RecoveryConfig(), seconds=10.0, shots=finished, files=files
+    )
     saved = RunFolder(folder).saved_state
     saved.path.mkdir()
+    (saved.path / files["shot"]).touch()
     saved.state_path.write_bytes(msgspec.json.encode(state))
     return saved.path
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,13 @@ from surgeon_engine.api.config.migration import migrate
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.samples import SamplesConfig
 from surgeon_engine.api.decoding import convert
-from surgeon_engine.api.errors import ConfigError
+from surgeon_engine.api.errors import ConfigError, UnreadableFileError
 from surgeon_engine.api.model_info.source_names import DEMO, is_hub_source
+from surgeon_engine.api.reading import read_text
 
+TOML_LIMIT = 1 << 20  # bytes of a job or preset
+_MAX_PARTS = 1_000  # of the keys in a line
+_STRING = re.compile(r'"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'')
 _log = logging.getLogger(__name__)
 
 
@@ -36,6 +41,7 @@ def config_from_toml(text: str, name: str = "") -> RunConfig:
         ConfigError: The text is not TOML, or has an unknown name, a wrong type or a
             value out of range.
     """
+    _check_keys(text)
     try:
         job, notes = migrate(msgspec.toml.decode(text))
         _check_names(job)
@@ -75,15 +81,11 @@ def read_config(path: Path) -> RunConfig:
         ConfigError: The file cannot be read, or holds no valid job.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
+        text = read_text(path, TOML_LIMIT)
+    except UnreadableFileError as error:
         raise ConfigError(
-            f"The job {path} cannot be read: {error.strerror}.",
+            error.message,
             "Save one in the window, or see the README for the format.",
-        ) from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"The job {path} is not text: {error}.", "Choose a TOML file."
         ) from error
     try:
         config = config_from_toml(text, str(path))
@@ -120,6 +122,17 @@ def with_paths_from(base: Path, config: RunConfig) -> RunConfig:
             config.export, folder=absolute(config.export.folder, "")
         ),
     )
+
+
+def _check_keys(text: str) -> None:
+    """Raise ConfigError for keys of so many parts that reading them would not end."""
+    without_strings = _STRING.sub("", text)
+    parts = max((line.count(".") for line in without_strings.splitlines()), default=0)
+    if parts > _MAX_PARTS:
+        raise ConfigError(
+            f"The job is not valid TOML: a line of it has {parts:,} dots outside of "
+            f"texts, and {_MAX_PARTS:,} are possible."
+        )
 
 
 def _check_names(job: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from surgeon_engine.api.decoding import json_decoder
+from surgeon_engine.api.decoding import decode_json
 from surgeon_engine.api.messages.run import Evaluation, ShotFinished
 
 
@@ -24,13 +24,10 @@ class _Line(msgspec.Struct):
     event: Correction
 
 
-_DECODER = json_decoder(_Line)
-
-
 def read_correction(line: bytes) -> Correction | None:
     """Return the event in a line of a log; None if it is not of a correction."""
     try:
-        event = _DECODER.decode(line).event
+        event = decode_json(line, _Line).event
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
     is_found = event.type == "Corrected" or event.stage == "correction"

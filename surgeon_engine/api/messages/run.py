@@ -9,12 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
+from typing import Annotated
 
 import msgspec
 
 from surgeon_engine.api.config.export import FileDtype, Format
 from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.messages.sources import ModelSummary
+
+# Limits of what logs and reports may say: beyond them, numbers cannot be shown.
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+Positive = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e10)]
 
 
 class Paused(msgspec.Struct, frozen=True, tag=True):
@@ -28,9 +35,9 @@ class Resumed(msgspec.Struct, frozen=True, tag=True):
 class MemorySampled(msgspec.Struct, frozen=True, tag=True):
     """Current memory use of the engine."""
 
-    process_bytes: int  # RAM of the engine's process
-    device_bytes: int = 0  # tensors on the GPU; 0: no GPU
-    device_total: int = 0  # memory of the GPU
+    process_bytes: Count  # RAM of the engine's process
+    device_bytes: Count = 0  # tensors on the GPU; 0: no GPU
+    device_total: Count = 0  # memory of the GPU
 
 
 class CostHistogram(msgspec.Struct, frozen=True):
@@ -41,18 +48,18 @@ class CostHistogram(msgspec.Struct, frozen=True):
     """
 
     edges: tuple[float, ...]  # number of bins + 1
-    removed: tuple[int, ...]  # number of removed candidates
-    kept: tuple[int, ...]  # number of kept candidates
-    removed_weights: tuple[int, ...]  # number of weights of the removed candidates
-    kept_weights: tuple[int, ...]
+    removed: tuple[Count, ...]  # number of removed candidates
+    kept: tuple[Count, ...]  # number of kept candidates
+    removed_weights: tuple[Count, ...]  # number of weights of the removed candidates
+    kept_weights: tuple[Count, ...]
 
 
 class GroupsLeft(msgspec.Struct, frozen=True):
     """Number of remaining heads or neurons in the module of a layer."""
 
     kind: str  # "heads" (with the query heads that share one) or "neurons"
-    kept: int
-    of: int
+    kept: Count
+    of: Positive
 
 
 class Stage(Enum):
@@ -100,10 +107,10 @@ class LayerSparsity(msgspec.Struct, frozen=True):
     """Sparsity of one layer."""
 
     name: str
-    block: int
+    block: Count
     kind: str
-    weights: int
-    removed: int
+    weights: Positive
+    removed: Count
     # Total cost of its removals so far; 0 for layers that are removed with another, and
     # for methods without comparable costs.
     cost: float = 0.0
@@ -137,8 +144,8 @@ class Fidelity(msgspec.Struct, frozen=True):
     divergence: Estimate  # KL(original || model), nats per token
     agreement: Estimate  # share of tokens with the same top token
     perplexity: Estimate
-    windows: int
-    window_length: int
+    windows: Count
+    window_length: Count
     text: str  # name
 
 
@@ -147,8 +154,8 @@ class Evaluation(msgspec.Struct, frozen=True):
 
     loss: float  # mean next-token loss in nats
     perplexity: float  # exp(loss)
-    windows: int
-    window_length: int
+    windows: Count
+    window_length: Count
     text: str
     beginning: str = ""  # of each window, such as "<bos>"
     # On the same windows, and then on texts of other kinds. Empty: not measured.
@@ -165,7 +172,7 @@ class DampingChoice(msgspec.Struct, frozen=True):
 
     cost: float  # damping of the costs, multiple of the mean eigenvalue
     update: float  # damping of the update, likewise
-    tried: int  # number of settings compared; 0: the damping was given
+    tried: Count  # number of settings compared; 0: the damping was given
     # KL to the original on held-out windows, nats per token; None: not compared.
     held_out_nats: float | None = None
 
@@ -174,35 +181,35 @@ class RunStarted(msgspec.Struct, frozen=True, tag=True):
     """The model and the text are loaded; pruning begins."""
 
     folder: str
-    shots: int
+    shots: Count
     model: ModelSummary
     device: str
-    calibration_tokens: int
-    validation_tokens: int
+    calibration_tokens: Count
+    validation_tokens: Count
     recovery: RecoveryConfig | None = None  # as it was chosen; None: as in the job
 
 
 class RunResumed(msgspec.Struct, frozen=True, tag=True):
     """An interrupted run goes on; all before its last save is done already."""
 
-    shots: int  # that are done
-    seconds: float  # that the run had worked
+    shots: Count  # that are done
+    seconds: Seconds  # that the run had worked
 
 
 class StageStarted(msgspec.Struct, frozen=True, tag=True):
     """A stage has begun; `shot` counts from 1 and is 0 outside the shots."""
 
     stage: Stage
-    shot: int
+    shot: Count
 
 
 class Progressed(msgspec.Struct, frozen=True, tag=True):
     """`done` of `total` units (batches, blocks, layers) of a stage are done."""
 
     stage: Stage
-    shot: int
-    done: int
-    total: int
+    shot: Count
+    done: Count
+    total: Count
 
 
 class BaselineEvaluated(msgspec.Struct, frozen=True, tag=True):
@@ -214,16 +221,16 @@ class BaselineEvaluated(msgspec.Struct, frozen=True, tag=True):
 class ShotFinished(msgspec.Struct, frozen=True, tag=True):
     """A shot is complete: `sparsity` of the prunable weights are removed."""
 
-    shot: int
+    shot: Count
     target: float
-    sparsity: float
+    sparsity: Share
     # Maximum cost of a removal, by the cost basis; a share where removals are spread
     # evenly; None: nothing was removed.
     threshold: float | None
-    parameters: int  # remaining in the whole model
+    parameters: Count  # remaining in the whole model
     evaluation: Evaluation
     layers: tuple[LayerSparsity, ...]
-    seconds: float
+    seconds: Seconds
     damping: DampingChoice | None = None  # None: remaining weights are not updated
     costs: CostHistogram | None = None  # None: there were no candidates
 
@@ -231,8 +238,8 @@ class ShotFinished(msgspec.Struct, frozen=True, tag=True):
 class HeldOutMeasured(msgspec.Struct, frozen=True, tag=True):
     """Recovery has measured how far the model is from the original."""
 
-    done: int  # steps of the training
-    total: int
+    done: Count  # steps of the training
+    total: Count
     nats: float  # KL to the original on held-out windows, per token
 
 
@@ -241,11 +248,11 @@ class Recovered(msgspec.Struct, frozen=True, tag=True):
 
     nats_before: float  # KL to the original on held-out windows, per token
     nats_after: float
-    layers: int  # whose weights the refit has changed
-    steps: int  # of the training; 0: there was none
+    layers: Count  # whose weights the refit has changed
+    steps: Count  # of the training; 0: there was none
     evaluation: Evaluation
-    seconds: float
-    blocks: int = 0  # whose weights the reconstruction has changed
+    seconds: Seconds
+    blocks: Count = 0  # whose weights the reconstruction has changed
 
 
 class UndoReason(Enum):
@@ -261,13 +268,13 @@ class RecoveryUndone(msgspec.Struct, frozen=True, tag=True):
 
     reason: UndoReason
     stage: Stage | None = None  # the step; None: all of them
-    shot: int = 0  # after which it came; 0: the end of the run
+    shot: Count = 0  # after which it came; 0: the end of the run
 
 
 class SampleWritten(msgspec.Struct, frozen=True, tag=True):
     """The model has continued the prompt of the samples."""
 
-    shot: int  # after which; 0: the original
+    shot: Count  # after which; 0: the original
     text: str
     is_recovered: bool = False  # written at the end of recovery
 
@@ -276,13 +283,13 @@ class Exported(msgspec.Struct, frozen=True, tag=True):
     """An export is complete, with the result of its verification."""
 
     folder: str
-    bytes: int  # of all its files
-    tokens_compared: int  # 0: no program here can run it; its tensors were read back
+    bytes: Count  # of all its files
+    tokens_compared: Count  # 0: no program here can run it; its tensors were read back
     largest_difference: float  # between logits in memory and after reloading
     format: Format = Format.MASKED
     dtype: FileDtype = FileDtype.FLOAT32
-    weight_bytes: int = 0  # of the files that hold weights
-    forecast_bytes: int = 0  # expected size of these files
+    weight_bytes: Count = 0  # of the files that hold weights
+    forecast_bytes: Count = 0  # expected size of these files
     agreement: float = 1.0  # share of tokens with the same top token
     perplexity: float | None = None  # of the reloaded model on some validation windows
     expected_perplexity: float | None = None  # the same of the model in memory
@@ -298,5 +305,5 @@ class RunFinished(msgspec.Struct, frozen=True, tag=True):
     """The run is complete, or was stopped early; see `report.json`."""
 
     stopped_early: bool
-    seconds: float
-    peak_memory_bytes: int
+    seconds: Seconds
+    peak_memory_bytes: Count

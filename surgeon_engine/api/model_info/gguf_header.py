@@ -12,7 +12,8 @@ import struct
 from pathlib import Path
 from typing import BinaryIO
 
-from surgeon_engine.api.errors import ModelError
+from surgeon_engine.api.errors import ModelError, UnreadableFileError
+from surgeon_engine.api.reading import open_to_read
 
 MAGIC = b"GGUF"
 
@@ -45,7 +46,7 @@ def read_gguf_header(path: Path) -> dict[str, int | float | str]:
         ModelError: The file is not a GGUF file, or its header is damaged.
     """
     try:
-        with path.open("rb") as file:
+        with open_model(path) as file:
             check_magic(path, file)
             version, _, entries = _unpack(file, "<IQQ")
             if version < 2 or entries > _MAX_ENTRIES:
@@ -70,6 +71,18 @@ def read_gguf_header(path: Path) -> dict[str, int | float | str]:
         raise ModelError(
             f"{path} cannot be read: {error.strerror}.", "Choose another file."
         ) from error
+
+
+def open_model(path: Path) -> BinaryIO:
+    """Open a file of a model for reading.
+
+    Raises:
+        ModelError: The file is missing, or is a pipe, a device or a folder.
+    """
+    try:
+        return open_to_read(path)
+    except UnreadableFileError as error:
+        raise ModelError(error.message, "Choose another file.") from error
 
 
 def check_magic(path: Path, file: BinaryIO) -> None:

@@ -20,14 +20,15 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from surgeon_engine.api.errors import ModelError
-from surgeon_engine.api.model_info.gguf_header import read_gguf_header
+from surgeon_engine.api.errors import ModelError, UnreadableFileError
+from surgeon_engine.api.model_info.gguf_header import open_model, read_gguf_header
 from surgeon_engine.api.model_info.source_names import (
     DEMO,
     INDEX,
     hub_name,
     is_hub_source,
 )
+from surgeon_engine.api.reading import read_text
 
 # The plan in the folder of a pruned checkpoint. It is in the format of safetensors, but
 # programs such as vLLM load every file with that suffix as weights.
@@ -193,14 +194,14 @@ def _read_object(path: Path) -> dict[str, Any]:
         ModelError: It is not a JSON object, or is nested too deeply.
     """
     try:
-        if (size := path.stat().st_size) > _MAX_CONFIG:
-            raise ValueError(f"it has {size:,} bytes")
-        options = json.loads(path.read_text(encoding="utf-8"))
+        options = json.loads(read_text(path, _MAX_CONFIG))
         if not isinstance(options, dict):
             raise ValueError("it is not a JSON object")
     except RecursionError as error:
         raise _not_json_error(path, "it is nested too deeply") from error
-    except (OSError, ValueError) as error:
+    except UnreadableFileError as error:
+        raise ModelError(error.message, "Download the model's files again.") from error
+    except ValueError as error:
         raise _not_json_error(path, str(error)) from error
     return options
 
@@ -356,8 +357,8 @@ def _architectures(options: Mapping[str, Any]) -> list[str]:
 
 def _parameters(path: Path) -> Counter[str]:
     """Count the numbers of each format in a safetensors file, from its header."""
-    with path.open("rb") as file:
-        size = path.stat().st_size
+    with open_model(path) as file:
+        size = os.fstat(file.fileno()).st_size
         start = file.read(8)
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else size
         if length > min(size, _MAX_HEADER):

@@ -13,11 +13,15 @@ Downloaded models are found by the layout of the cache (models--org--name/refs a
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
+
+from surgeon_engine.api.errors import UnreadableFileError
+from surgeon_engine.api.reading import read_json, read_text
 
 DEMO = "demo"  # the model source that names the bundled demo
 SCHEME = "hf://"
@@ -25,11 +29,16 @@ INDEX = "model.safetensors.index.json"
 _DATASETS = "datasets/"
 _MODELS = "models"  # beginning of their folders in the cache
 _MAIN = "main"
+_MAX_REFERENCE = 10_000  # bytes; a commit has 40
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
 _NAME = re.compile(rf"(?P<repo>({_PART}/)?{_PART})(@(?P<revision>[\w./-]+))?")
 _TYPED = re.compile(rf"{_PART}/{_PART}(@[\w./-]+)?")
 _ADDRESS = re.compile(r"(https?://)?(www\.)?(huggingface\.co|hf\.co)/")
 _TREE = re.compile(r"/(tree|blob|resolve)/(?P<revision>[^/]+).*")
+
+
+class _Index(msgspec.Struct):
+    weight_map: dict[str, str]  # file of each tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +85,8 @@ class HubName:
         revision = self.revision or _MAIN
         try:
             reference = self.cache_folder / "refs" / revision
-            commit = reference.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError):
+            commit = read_text(reference, _MAX_REFERENCE).strip()
+        except UnreadableFileError:
             commit = revision  # it may be a commit itself
         folder = self.cache_folder / "snapshots" / commit
         return folder if os.path.isdir(folder) else None
@@ -158,8 +167,7 @@ def _is_complete(folder: Path) -> bool:
     if not os.path.lexists(folder / INDEX):
         return any(os.path.isfile(path) for path in folder.glob("*.safetensors"))
     try:
-        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-        shards = set(index["weight_map"].values())
-        return all(os.path.isfile(folder / shard) for shard in shards)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        index = read_json(folder / INDEX, _Index)
+    except UnreadableFileError:
         return False
+    return all(os.path.isfile(folder / shard) for shard in index.weight_map.values())

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from surgeon_engine.api.config.calibration import CalibrationConfig, is_token_file
-from surgeon_engine.api.errors import ConfigError
+from surgeon_engine.api.errors import ConfigError, UnreadableFileError
+from surgeon_engine.api.reading import open_to_read
 
 _MAGIC = b"\x93NUMPY"  # the first bytes of NumPy's files
 _LONGEST = 10_000  # bytes of a header
@@ -38,11 +39,9 @@ def _shape(text: str) -> tuple[int, int] | None:
         return None
     try:
         path = Path(text).expanduser()
-        if not path.is_file():  # a pipe would never end
-            return None
-        with path.open("rb") as file:
+        with open_to_read(path) as file:
             start = file.read(_LONGEST)
-    except (OSError, RuntimeError):
+    except (OSError, RuntimeError, UnreadableFileError):
         return None
     found = _SHAPE.search(start) if start.startswith(_MAGIC) else None
     return (int(found[1]), int(found[2])) if found else None

@@ -16,8 +16,10 @@ from surgeon_engine.api.config.presets import (
     presets,
 )
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.errors import ConfigError
+from surgeon_engine.api.config.toml import TOML_LIMIT
+from surgeon_engine.api.errors import ConfigError, UnreadableFileError
 from surgeon_engine.api.files import write_atomically
+from surgeon_engine.api.reading import read_text
 from surgeon_gui.base.translation import tr
 
 _SUFFIX = ".toml"
@@ -48,15 +50,9 @@ def read_preset(path: Path) -> Preset:
         ConfigError: The file holds no valid preset.
     """
     try:
-        return preset_from_toml(path.stem, path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise ConfigError(
-            tr("{path} cannot be read: {reason}.").format(
-                path=path, reason=error.strerror
-            )
-        ) from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(tr("{path} is not a text file.").format(path=path)) from error
+        return preset_from_toml(path.stem, read_text(path, TOML_LIMIT))
+    except UnreadableFileError as error:
+        raise ConfigError(error.message) from error
 
 
 def new_preset(

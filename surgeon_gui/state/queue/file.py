@@ -9,18 +9,21 @@ both files, and the next window takes the queue over.
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from surgeon_engine.api.config.toml import config_from_toml, config_to_toml
-from surgeon_engine.api.decoding import decode_json
-from surgeon_engine.api.errors import ConfigError
+from surgeon_engine.api.errors import ConfigError, UnreadableFileError
 from surgeon_engine.api.files import write_atomically
 from surgeon_engine.api.planning.estimate import Estimate
-from surgeon_engine.api.process_lock import encode_process_lock, is_locked
+from surgeon_engine.api.process_lock import ProcessLock, Use, end_lock, use_of
+from surgeon_engine.api.reading import read_json
 from surgeon_gui.state.queue.state import QueuedRun, QueueStatus
+
+_LIMIT = 4 << 20  # bytes; a job has some thousand
 
 
 class _StoredRun(msgspec.Struct):
@@ -45,28 +48,31 @@ class QueueFile:
 
     def __init__(self, parent: Path) -> None:
         self.path = parent / "queue.json"
-        self._lock_path = parent / "queue-process.json"
-        self.is_mine = False  # True: this object has written the lock
+        self._lock = ProcessLock(parent / "queue-process.json")
 
     @property
-    def is_taken(self) -> bool:
-        """True if another window that is open has the queue."""
-        return not self.is_mine and is_locked(self._lock_path)
+    def is_mine(self) -> bool:
+        """True if this object has the queue."""
+        return self._lock.is_held
+
+    @property
+    def use(self) -> Use | None:
+        """The use of the queue by another window; None: it is free, or has this one."""
+        return None if self.is_mine else use_of(self._lock.path)
 
     def read(self) -> tuple[QueuedRun, ...]:
-        """Take the queue and return its runs.
+        """Take the queue and return its runs; without any, the queue stays free.
 
         Raises:
             UnreadableQueueError: The file is damaged, or cannot be read.
+            LockedError: Another window has the queue.
         """
-        try:
-            data = self.path.read_bytes()
-        except FileNotFoundError:
+        if not os.path.lexists(self.path):
             return ()
-        except OSError as error:
-            raise UnreadableQueueError(error.strerror or str(error)) from error
+        with suppress(OSError, UnreadableFileError):  # a folder that cannot be written
+            self._take()
         try:
-            stored = decode_json(data, _StoredQueue)
+            stored = read_json(self.path, _StoredQueue, _LIMIT)
             runs = tuple(
                 QueuedRun(
                     each.name,
@@ -78,10 +84,9 @@ class QueueFile:
                 )
                 for each in stored.runs
             )
-        except (msgspec.MsgspecError, UnicodeDecodeError, ConfigError) as error:
-            raise UnreadableQueueError(str(error)) from error
-        with suppress(OSError):  # a folder that cannot be written
-            self._take()
+        except (UnreadableFileError, ConfigError) as error:
+            self.release()
+            raise UnreadableQueueError(error.message.rstrip(".")) from error
         return runs
 
     def write(self, runs: tuple[QueuedRun, ...]) -> None:
@@ -89,6 +94,8 @@ class QueueFile:
 
         Raises:
             OSError: The files cannot be written.
+            UnreadableFileError: The disk has no locks, or the lock is no file.
+            LockedError: Another window has the queue.
         """
         if not runs:
             self.path.unlink(missing_ok=True)
@@ -112,12 +119,18 @@ class QueueFile:
 
     def release(self) -> None:
         """Let another window have the queue."""
-        if self.is_mine:
-            self.is_mine = False
-            with suppress(OSError):
-                self._lock_path.unlink()
+        self._lock.release()
+
+    def take_over(self) -> None:
+        """Free a queue of another computer whose window, a person says, is closed.
+
+        Raises:
+            OSError: Its lock cannot be removed.
+            UnreadableFileError: See `write`.
+            LockedError: A window of this computer has the queue.
+        """
+        end_lock(self._lock.path)
 
     def _take(self) -> None:
         if not self.is_mine:
-            write_atomically(self._lock_path, encode_process_lock())
-            self.is_mine = True
+            self._lock.acquire()

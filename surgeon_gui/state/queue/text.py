@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.process_lock import Holder
 from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.state.job.plan_text import brief_target
 from surgeon_gui.state.queue.state import QueuedRun, QueueState, QueueStatus
@@ -113,6 +114,14 @@ def offer(queue: QueueState) -> str:
         "The queue is paused. {n} runs wait since Surgeon was closed.",
         n,
     ).format(n=n)
+
+
+def queue_elsewhere(holder: Holder) -> str:
+    """Return the text that asks whether the window of another computer is closed."""
+    return tr(
+        "Since {start}, a window of the computer {computer} has the queue of this runs "
+        "folder. Take it over only if that window is closed."
+    ).format(start=holder.start, computer=holder.computer)
 
 
 def kept_note(queue: QueueState) -> str:

@@ -6,6 +6,7 @@ import shutil
 from enum import Enum
 from pathlib import Path
 
+from surgeon_engine.api.errors import EngineError
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.runs.reading import RunRecord
@@ -52,15 +53,21 @@ def delete_part(folder: Path, part: RunPart) -> str:
     """Delete a part of a run; return the error, empty if there is none."""
     run = RunFolder(folder)
     try:
-        if part is RunPart.SAVED_STATE:
-            run.saved_state.discard()
-            return ""
-        paths = run.exports if part is RunPart.EXPORT else (run.checkpoint_path,)
-        for path in paths:
-            if path.is_symlink():
-                path.unlink()
-            elif path.exists():
-                shutil.rmtree(path)
+        with run.locked():
+            _delete(run, part)
+    except EngineError as error:
+        return error.message.rstrip(".")
     except OSError as error:
         return error.strerror or str(error)
     return ""
+
+
+def _delete(run: RunFolder, part: RunPart) -> None:
+    if part is RunPart.SAVED_STATE:
+        run.saved_state.discard()
+        return
+    for path in run.exports if part is RunPart.EXPORT else (run.checkpoint_path,):
+        if path.is_symlink():
+            path.unlink()
+        elif path.exists():
+            shutil.rmtree(path)

@@ -14,6 +14,7 @@ killed.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -23,8 +24,8 @@ import msgspec
 
 from surgeon_engine.api.config.export import Format
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.decoding import json_decoder
-from surgeon_engine.api.errors import ConfigError
+from surgeon_engine.api.decoding import decode_json
+from surgeon_engine.api.errors import ConfigError, EngineError, UnreadableFileError
 from surgeon_engine.api.files import size_of_folder, write_atomically
 from surgeon_engine.api.messages.earlier import (
     Correction,
@@ -33,6 +34,7 @@ from surgeon_engine.api.messages.earlier import (
 )
 from surgeon_engine.api.messages.events import Envelope
 from surgeon_engine.api.messages.run import Exported, Fidelity
+from surgeon_engine.api.reading import open_to_read, read_lines
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state import run as run_state
@@ -184,7 +186,7 @@ def readable_config(folder: Path) -> RunConfig | None:
     """Return the config of a run; None if it cannot be read."""
     try:
         return RunFolder(folder).read_config()
-    except (OSError, ConfigError):
+    except EngineError:
         return None
 
 
@@ -223,6 +225,8 @@ def read_state(folder: Path, *, with_progress: bool = True) -> RunState:
         raise UnreadableRunError(
             message.format(file=name, reason=error.strerror)
         ) from error
+    except UnreadableFileError as error:
+        raise UnreadableRunError(error.message) from error
     except ConfigError as error:
         message = tr("run.toml cannot be read: {reason}")
         raise UnreadableRunError(message.format(reason=error)) from error
@@ -290,9 +294,9 @@ def tidy_tags(tags: Iterable[str]) -> tuple[str, ...]:
 def _read_text(path: Path) -> str:
     """Return the text of a small file; empty if it cannot be read."""
     try:
-        with path.open("rb") as file:
+        with open_to_read(path) as file:
             return file.read(_MAX_NOTES_BYTES).decode(errors="replace")
-    except OSError:
+    except (OSError, UnreadableFileError):
         return ""
 
 
@@ -317,27 +321,23 @@ def outcome_of(run: RunState) -> RunOutcome:
 
 
 def _log(path: Path, with_progress: bool) -> Iterator[Envelope | Correction]:
-    decoder = json_decoder(Envelope)
-    try:
-        log = path.open("rb")
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         return  # the run ended before its first event
-    with log:
-        for number, line in enumerate(log, 1):
-            if not with_progress and _PROGRESS in line:
+    for number, line in enumerate(read_lines(path), 1):
+        if not with_progress and _PROGRESS in line:
+            continue
+        try:
+            yield decode_json(line, Envelope)
+        except (msgspec.MsgspecError, UnicodeDecodeError, ConfigError) as error:
+            if (correction := read_correction(line)) is not None:
+                yield correction
                 continue
-            try:
-                yield decoder.decode(line)
-            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-                if (correction := read_correction(line)) is not None:
-                    yield correction
-                    continue
-                if not line.endswith(b"\n"):
-                    return  # the process was killed while writing
-                message = tr("Line {number} of events.jsonl cannot be read: {reason}.")
-                raise UnreadableRunError(
-                    message.format(number=number, reason=error)
-                ) from error
+            if not line.endswith(b"\n"):
+                return  # the process was killed while writing
+            message = tr("Line {number} of events.jsonl cannot be read: {reason}.")
+            raise UnreadableRunError(
+                message.format(number=number, reason=error)
+            ) from error
 
 
 def _with_current_folder(state: RunState, folder: Path) -> RunState:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.process_lock import Holder
 from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.state.job import plan_text
 from surgeon_gui.state.runs.reading import (
@@ -270,6 +271,18 @@ def offer_to_resume(record: RunRecord) -> str:
         record.shots_done,
     )
     return text.format(run=title(record), n=record.shots_done)
+
+
+def elsewhere(title: str, holder: Holder) -> tuple[str, str]:
+    """Return the question about a run of another computer, and its details."""
+    question = tr(
+        "Since {start}, the computer {computer} is working on {run}. Has it stopped?"
+    ).format(start=holder.start, computer=holder.computer, run=title)
+    details = tr(
+        "This computer cannot see whether {computer} is still working. If it is, and "
+        "the run is resumed here, the two damage the run."
+    ).format(computer=holder.computer)
+    return question, details
 
 
 def searched_text(record: RunRecord) -> str:

@@ -68,6 +68,11 @@ CAPTIONS = {
         tr("Discard"), tr("Delete the saved state of the run.")
     ),
     "discard_no_button": Caption(tr("Cancel"), tr("Keep the saved state.")),
+    # question about a run of another computer
+    "take_over_yes_button": Caption(
+        tr("It has stopped"), tr("Treat the run as interrupted, so that it can go on.")
+    ),
+    "take_over_no_button": Caption(tr("Cancel"), tr("Leave the run as it is.")),
     # question before another part of a run is deleted
     "part_yes_button": Caption(tr("Delete"), tr("Delete these files.")),
     "part_no_button": Caption(tr("Cancel"), tr("Keep these files.")),

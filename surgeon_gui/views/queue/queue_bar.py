@@ -5,24 +5,29 @@ from __future__ import annotations
 from PySide6.QtCore import Slot
 
 from surgeon_gui.controllers.queue import QueueController
-from surgeon_gui.state.queue.text import offer
+from surgeon_gui.state.queue.text import offer, queue_elsewhere
 from surgeon_gui.views.runs.earlier_bar import Bar
 from surgeon_gui.widgets.controls import button, text_label
 
 
 class QueueBar(Bar):
-    """Bar that says how many runs wait; hidden unless the queue is offered."""
+    """Bar that says how many runs wait, or on which computer the queue is.
+
+    It is hidden unless the queue is offered, or another computer has it.
+    """
 
     def __init__(self, queue: QueueController) -> None:
         super().__init__()
         self._queue = queue
         self._text = text_label()
         self._text.setObjectName("queue_offer_label")
-        start = button("queue_resume_button", primary=True)
-        start.clicked.connect(queue.start)
+        self._start = button("queue_resume_button", primary=True)
+        self._start.clicked.connect(queue.start)
+        self._take_over = button("queue_take_over_button")
+        self._take_over.clicked.connect(queue.take_over)
         later = button("queue_later_button")
         later.clicked.connect(queue.dismiss_offer)
-        self.lay_out(self._text, start, later)
+        self.lay_out(self._text, self._start, self._take_over, later)
         queue.changed.connect(self._redraw)
         self._redraw()
 
@@ -30,6 +35,11 @@ class QueueBar(Bar):
     def _redraw(self) -> None:
         state = self._queue.state
         is_offered = state.is_offered and state.next is not None
-        self.setVisible(is_offered)
-        if is_offered:
+        elsewhere = self._queue.elsewhere
+        self._start.setVisible(is_offered)
+        self._take_over.setVisible(elsewhere is not None)
+        self.setVisible(is_offered or elsewhere is not None)
+        if elsewhere is not None:
+            self._text.setText(queue_elsewhere(elsewhere))
+        elif is_offered:
             self._text.setText(offer(state))

@@ -17,6 +17,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from surgeon_engine.api.process_lock import Holder
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import (
     ntr,
@@ -79,6 +80,9 @@ class RunsPanel(QWidget):
         self._delete.confirmed.connect(runs.delete)
         self._discard = RunQuestion("discard", tr("Discard saved progress"), self)
         self._discard.confirmed.connect(runs.discard)
+        self._take_over = RunQuestion("take_over", tr("Run of another computer"), self)
+        self._take_over.confirmed.connect(runs.take_over)
+        runs.held_elsewhere.connect(self._on_held_elsewhere)
         self._delete_part = RunQuestion("part", tr("Delete a part of the run"), self)
         self._delete_part.confirmed.connect(self._on_part_confirmed)
         self._part = RunPart.EXPORT  # that the question is about
@@ -316,6 +320,11 @@ class RunsPanel(QWidget):
                 question.format(run=self._title(record)),
                 details.format(size=numbers.size(record.saved_bytes)),
             )
+
+    @Slot(object, object)
+    def _on_held_elsewhere(self, record: RunRecord, holder: Holder) -> None:
+        question, details = run_text.elsewhere(self._title(record), holder)
+        self._take_over.ask(record.folder, question, details)
 
     def _ask_about(self, part: RunPart) -> None:
         """Ask whether a part of the selected run may be deleted."""

@@ -23,7 +23,7 @@ from surgeon_engine.api.process_lock import is_left_over, process_tag
 from surgeon_engine.api.run_folder import RunFolder, remove_litter
 from tests.helpers.fake_runs import write_run, write_saved_state
 
-DEAD = "4194999-1700000000"
+DEAD = f"4194999-1700000000-{process_tag().rpartition('-')[2]}"
 # Begins to write a file and a folder, and dies.
 DYING = """
 import os, sys
@@ -69,7 +69,8 @@ def test_leftovers_of_a_dead_process_are_removed(tmp_path):
     assert len(list(run.iterdir())) == len(before) + 3
     remove_litter(tmp_path)
     assert {path.name for path in run.iterdir()} == before
-    assert [path.name for path in (run / "resume").iterdir()] == ["state.json"]
+    left = sorted(path.name for path in (run / "resume").iterdir())
+    assert left == ["shot-1.safetensors", "state.json"]
     assert not os.path.exists(temporary)
 
 

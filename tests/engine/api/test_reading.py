@@ -8,8 +8,16 @@ from typing import Any
 
 import pytest
 
+from surgeon_engine.api import reading
 from surgeon_engine.api.errors import UnreadableFileError
-from surgeon_engine.api.reading import read_bytes, read_json, read_text
+from surgeon_engine.api.reading import (
+    end_of_last_line,
+    open_to_append,
+    read_bytes,
+    read_json,
+    read_lines,
+    read_text,
+)
 
 
 def test_text_is_read_without_its_byte_order_mark(tmp_path: Path) -> None:
@@ -62,7 +70,67 @@ def test_deep_json_of_any_type_is_refused(tmp_path: Path) -> None:
         read_json(path, dict[str, Any])
 
 
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("name", ["kmsg", "self/mem", "self/status", "self/pagemap"])
+def test_a_file_of_the_kernel_is_refused(tmp_path: Path, name: str) -> None:
+    if not Path("/proc", name).exists():
+        pytest.skip("no /proc")
+    (tmp_path / "link").symlink_to(Path("/proc", name))
+    with pytest.raises(UnreadableFileError):
+        read_bytes(tmp_path / "link")
+    with pytest.raises(UnreadableFileError):
+        list(read_lines(tmp_path / "link"))
+
+
 @pytest.mark.parametrize("name", ["missing", "a\0b", "x" * 5_000])
 def test_a_path_that_cannot_be_opened_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(UnreadableFileError, match="cannot be read"):
         read_bytes(tmp_path / name)
+
+
+def test_lines_of_a_log_are_read_up_to_a_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(b"a\n\nbc")
+    assert list(read_lines(path)) == [b"a\n", b"\n", b"bc"]
+    with pytest.raises(UnreadableFileError, match="larger than"):
+        list(read_lines(path, limit=4))
+    monkeypatch.setattr(reading, "LINE_LIMIT", 2)
+    assert len(list(read_lines(path))) == 3
+    monkeypatch.setattr(reading, "LINE_LIMIT", 1)
+    with pytest.raises(UnreadableFileError, match="has a line"):
+        list(read_lines(path))
+
+
+@pytest.mark.parametrize(
+    ("data", "end"), [(b"", 0), (b"ab", 0), (b"a\nb", 2), (b"a\n" + b"x" * 70_000, 2)]
+)
+def test_end_of_the_last_line_is_found(tmp_path: Path, data: bytes, end: int) -> None:
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(data)
+    with path.open("rb") as file:
+        assert end_of_last_line(file, path) == end
+
+
+def test_log_is_appended_to(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    for _ in range(2):
+        with open_to_append(path) as file:
+            file.write(b"x\n")
+    assert path.read_bytes() == b"x\nx\n"
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("kind", ["pipe", "link", "folder"])
+def test_only_a_file_is_appended_to(tmp_path: Path, kind: str) -> None:
+    path, other = tmp_path / "events.jsonl", tmp_path / "other"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "link":
+        path.symlink_to(other)
+    else:
+        path.mkdir()
+    with pytest.raises((UnreadableFileError, OSError)):
+        open_to_append(path)
+    assert not other.exists()

@@ -60,14 +60,16 @@ def test_only_empty_folders_are_filled(tmp_path):
 
 def test_new_run_folder_holds_its_config(tmp_path):
     run = RunFolder(tmp_path / "runs" / "first")
-    run.create(RunConfig())
+    with run.created(RunConfig()):
+        assert run.is_being_worked_on
+    assert not run.is_being_worked_on
     assert config_from_toml(run.config_path.read_text()) == RunConfig()
 
 
 def test_create_unwritable_run_folder_raises(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(RunFolderError, match="cannot be written: Not a directory"):
-        RunFolder(tmp_path / "file" / "run").create(RunConfig())
+        RunFolder(tmp_path / "file" / "run").created(RunConfig()).__enter__()
 
 
 @pytest.mark.parametrize("text", [None, "", "{}", "no json"])

@@ -11,12 +11,17 @@ from importlib.metadata import version
 
 import pytest
 
+from surgeon_engine import pipeline
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_to_toml, read_config
+from surgeon_engine.api.errors import EvaluationError
 from surgeon_engine.api.messages.run import ShotFinished, StageStarted
+from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.cli import main as main_module
 from surgeon_engine.cli.main import main
 from surgeon_engine.cli.output import EventDisplay
+from tests.helpers.fake_runs import write_run, write_saved_state
+from tests.helpers.locks import write_lock
 from tests.helpers.tiers import thorough_except
 from tests.helpers.tiny_models import save_tiny_model
 
@@ -190,9 +195,22 @@ def test_run_stop_after_missing_shot_fails(job, capsys, shot):
     assert "Give --stop-after a number from 1 to 3" in err
 
 
-def test_failed_run_logs_its_error(job, tmp_path, capsys):
+def test_refused_run_leaves_no_folder(job, tmp_path, capsys):
     (tmp_path / "short.txt").write_text("too short")
     job.write_text(JOB.replace("[calibration]", '[calibration]\ntext = "short.txt"'))
+    code, _, err = run(
+        "run", job, "--run-dir", tmp_path / "runs", "--name", "x", capsys=capsys
+    )
+    assert code == 1
+    assert "short" in err
+    assert not list((tmp_path / "runs").iterdir())
+
+
+def test_failed_run_logs_its_error(job, tmp_path, capsys, monkeypatch):
+    def fail(*_: object) -> None:
+        raise EvaluationError("The loss of the model is not finite.", "Try another.")
+
+    monkeypatch.setattr(pipeline, "evaluate_original", fail)
     code, _, err = run(
         "run", job, "--run-dir", tmp_path / "runs", "--name", "x", capsys=capsys
     )
@@ -334,3 +352,18 @@ def test_gpus_must_be_a_number_of_gpus_that_there_are(tmp_path, monkeypatch, cap
         captured = capsys.readouterr()
         assert message in captured.err + captured.out
     assert list(tmp_path.iterdir()) == [job]
+
+
+def test_resume_takes_a_run_of_another_computer_over(tmp_path, capsys, monkeypatch):
+    path = write_run(tmp_path, ending="killed")
+    write_saved_state(path)
+    lock = RunFolder(path).process_path
+    write_lock(lock)
+    code, _, err = run("resume", path, capsys=capsys)
+    assert code == 1
+    assert "atlas" in err and "--take-over" in err
+    resumed: list[bool] = []
+    monkeypatch.setattr(main_module, "_resume", lambda _: resumed.append(lock.exists()))
+    assert run("resume", path, "--take-over", capsys=capsys)[0] == 0
+    assert resumed == [False]
+    assert run("resume", path, "--take-over", capsys=capsys)[0] == 0

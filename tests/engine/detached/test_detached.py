@@ -169,7 +169,8 @@ def test_run_that_ended_meanwhile_is_reported_once(connect, tmp_path):
 @pytest.mark.thorough
 def test_resumed_run_has_its_earlier_events(connect, tmp_path):
     run = RunFolder(tmp_path / "first")
-    run.create(QUICK)
+    with run.created(QUICK):
+        pass
     run.append(Envelope("old", 1.0, shot_finished(1, 3, 0.3)))
     write_saved_state(run.path)
     first = connect("--pause", "0.02")

@@ -18,6 +18,7 @@ from surgeon_gui.state.runs.reading import read_name
 from surgeon_gui.window.central_tabs import CentralTabs
 from tests.helpers.fake_engine import FAILURE
 from tests.helpers.fake_runs import write_run, write_saved_state
+from tests.helpers.locks import write_lock
 from tests.helpers.windows import (
     LONG,
     QUICK,
@@ -269,6 +270,33 @@ def test_closing_with_cancel_cancels_that_run_alone(qtbot, make_window):
     click(window, "queue_later_button")
     assert not find(window, "queue_later_button").isVisible()
     assert len(queue_of(window).state.waiting) == 2
+
+
+def test_queue_of_another_computer_is_taken_over(qtbot, make_window, tmp_path):
+    first = make_window()
+    add_three(qtbot, first)
+    queue_of(first).close()
+    write_lock(tmp_path / "runs" / "queue-process.json")
+    window = make_window()
+    assert statuses(window) == []
+    assert queue_of(window).add_obstacle()
+    assert "atlas" in find(window, "queue_offer_label").text()
+    assert not find(window, "queue_resume_button").isVisible()
+    click(window, "queue_take_over_button")
+    assert statuses(window) == [S.WAITING] * 3
+    assert not find(window, "queue_take_over_button").isVisible()
+    assert find(window, "queue_resume_button").isVisible()
+
+
+def test_queue_of_another_computer_may_stay_there(qtbot, make_window, tmp_path):
+    lock = tmp_path / "runs" / "queue-process.json"
+    lock.parent.mkdir(exist_ok=True)
+    write_lock(lock)
+    window = make_window()
+    click(window, "queue_later_button")
+    assert not find(window, "queue_take_over_button").isVisible()
+    assert queue_of(window).add_obstacle()
+    assert lock.exists()
 
 
 def crash_in_the_second_run(qtbot, make_window):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 
 import pytest
 
@@ -397,3 +398,40 @@ def test_whole_blocks_are_removed_on_one_gpu():
         RunConfig(ModelConfig(gpus=2), pruning=pruning).check_consistency()
     with pytest.raises(ConfigError, match="cannot be removed on 4 GPUs"):
         config.check_gpus(4)  # processes of torchrun
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a." * 200_000 + "a = 1",
+        "[" + "a." * 200_000 + "a]",
+        "x = [\n{" + "a . " * 5_000 + "a = 1}]",
+        '"a".' * 5_000 + "a = 1",
+    ],
+)
+def test_job_with_endless_keys_is_refused(tmp_path, text):
+    job = tmp_path / "job.toml"
+    job.write_text(text)
+    with pytest.raises(ConfigError, match="dots"):
+        read_config(job)
+
+
+def test_dots_in_a_text_are_no_keys():
+    prompt = 'He said: "' + "..." * 1_000
+    config = RunConfig(samples=SamplesConfig(prompt=prompt))
+    assert config_from_toml(config_to_toml(config)) == config
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("kind", ["pipe", "device", "large"])
+def test_job_that_is_no_small_file_is_refused(tmp_path, kind):
+    job = tmp_path / "job.toml"
+    if kind == "pipe":
+        os.mkfifo(job)
+    elif kind == "device":
+        job.symlink_to("/dev/zero")
+    else:
+        job.write_bytes(b"#" * (2 << 20))
+    with pytest.raises(ConfigError, match="job"):
+        read_config(job)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
-import msgspec
-import psutil
 import pytest
 
 from surgeon_engine.api.config.export import ExportConfig
@@ -16,9 +15,11 @@ from surgeon_engine.api.config.pruning import (
     PruningConfig,
 )
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
-from surgeon_engine.api.process_lock import ProcessLock
+from surgeon_engine.api.errors import UnreadableFileError
+from surgeon_engine.api.process_lock import LockedError
 from surgeon_gui.state.queue.file import QueueFile, UnreadableQueueError
 from surgeon_gui.state.queue.state import QueueStatus
+from tests.helpers.locks import write_lock
 from tests.helpers.queued_runs import queued
 
 JOBS = (
@@ -61,20 +62,47 @@ def test_empty_queue_leaves_no_files(tmp_path):
 def test_queue_of_another_window_is_taken_until_it_is_released(tmp_path):
     mine, other = QueueFile(tmp_path), QueueFile(tmp_path)
     mine.write(queued("a"))
-    assert other.is_taken and not mine.is_taken
+    assert other.use is not None and mine.use is None
     mine.release()
-    assert not other.is_taken
+    assert other.use is None
     assert other.read() == queued("a")
-    assert mine.is_taken
+    assert mine.use is not None
 
 
 def test_queue_of_a_killed_process_is_not_taken(tmp_path):
-    QueueFile(tmp_path).write(queued("a"))
-    lock = ProcessLock(psutil.Process().pid, 1.0)  # its number is used again
-    (tmp_path / "queue-process.json").write_bytes(msgspec.json.encode(lock))
+    killed = QueueFile(tmp_path)
+    killed.write(queued("a"))
+    killed.release()
+    write_lock(tmp_path / "queue-process.json", created=1.0)  # its number is used again
     file = QueueFile(tmp_path)
-    assert not file.is_taken
+    assert file.use is None
     assert file.read() == queued("a")
+
+
+def test_queue_of_another_computer_is_taken_until_a_person_says_otherwise(tmp_path):
+    first = QueueFile(tmp_path)
+    first.write(queued("a"))
+    first.release()
+    holder = write_lock(tmp_path / "queue-process.json")
+    file = QueueFile(tmp_path)
+    assert file.use == (holder, True)
+    with pytest.raises(LockedError):
+        file.write(queued("b"))
+    file.take_over()
+    assert file.read() == queued("a")
+    assert file.is_mine
+
+
+@pytest.mark.parametrize("name", ["queue.json", "queue-process.json"])
+def test_pipe_in_place_of_a_file_is_no_queue(tmp_path, name):
+    (tmp_path / "queue.json").write_text('{"runs": []}')
+    (tmp_path / name).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / name)
+    file = QueueFile(tmp_path)
+    assert file.use is None
+    with pytest.raises((UnreadableQueueError, UnreadableFileError)):
+        file.read()
+        file.write(queued("a"))
 
 
 @pytest.mark.parametrize(

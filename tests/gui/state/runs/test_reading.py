@@ -11,7 +11,6 @@ import pytest
 from surgeon_engine.api.config.pruning import PruningConfig, Structure
 from surgeon_engine.api.messages.events import Cancelled, Envelope
 from surgeon_engine.api.messages.run import RunResumed
-from surgeon_engine.api.process_lock import encode_process_lock
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_gui.state import run as run_state
 from surgeon_gui.state.run import Status
@@ -72,11 +71,9 @@ def test_read_state_replays_the_log(tmp_path):
 
 def test_run_is_running_while_its_process_is_alive(tmp_path):
     folder = write_run(tmp_path, ending="killed")
-    mark = RunFolder(folder).process_path
-    mark.write_bytes(encode_process_lock())
-    (running,) = read_runs(tmp_path, {})
-    assert running.outcome is RunOutcome.RUNNING
-    mark.unlink()
+    with RunFolder(folder).locked():
+        (running,) = read_runs(tmp_path, {})
+        assert running.outcome is RunOutcome.RUNNING
     (interrupted,) = read_runs(tmp_path, {running.folder: running})
     assert interrupted.outcome is RunOutcome.INTERRUPTED
 
@@ -165,7 +162,7 @@ def test_invalid_job_file_makes_the_run_damaged(tmp_path, toml):
         path.write_bytes(toml.encode(errors="surrogateescape"))
     record = read_record(folder)
     assert record.outcome is RunOutcome.DAMAGED
-    assert "run.toml cannot be read" in record.problem
+    assert "run.toml" in record.problem
     assert run_text.title(record) == "run"
     assert run_text.facts(record)
 

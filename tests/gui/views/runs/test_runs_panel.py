@@ -36,6 +36,7 @@ from surgeon_gui.state.runs.reading import (
 from surgeon_gui.views.runs.runs_table import COLUMNS, NAME
 from surgeon_gui.views.runs.title_delegate import TitleDelegate, elided_title
 from tests.helpers.fake_runs import job, write_run, write_saved_state, write_three
+from tests.helpers.locks import write_lock
 from tests.helpers.widget_queries import facts, shown
 from tests.helpers.window_audit import settle
 from tests.helpers.windows import (
@@ -452,6 +453,28 @@ def test_interrupted_run_is_resumed_later_from_the_list(qtbot, broken_off):
     choose(broken_off, "demo")
     do(broken_off, "resume")
     assert_resumed(qtbot, broken_off)
+
+
+def test_run_of_another_computer_is_taken_over_once_confirmed(
+    qtbot, make_window, tmp_path
+):
+    folder = write_run(tmp_path / "runs", "broken", ending="killed")
+    write_saved_state(folder)
+    write_lock(RunFolder(folder).process_path)
+    window = make_window()
+    find(window, "runs_action", QAction).trigger()
+    wait(qtbot, lambda: len(titles(window)) == 1)
+    resume = find(window, "runs_resume_action", QAction)
+    box = find(window, "take_over_question", QMessageBox)
+    for answered, is_kept in (("no", True), ("yes", False)):
+        choose(window, "demo")
+        assert not resume.isEnabled()
+        do(window, "open")
+        wait(qtbot, box.isVisible)
+        assert "atlas" in box.text()
+        click(window, f"take_over_{answered}_button")
+        assert RunFolder(folder).is_being_worked_on == is_kept
+    wait(qtbot, lambda: choose(window, "demo") and resume.isEnabled())
 
 
 def test_saved_progress_is_discarded_once_confirmed(qtbot, broken_off, tmp_path):

@@ -1,0 +1,196 @@
+"""A run folder of a stranger ends in a sentence, whatever its files are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from surgeon_engine.api import process_lock
+from surgeon_engine.api.errors import EngineError, ModelError
+from surgeon_engine.api.messages.events import Envelope, Logged
+from surgeon_engine.api.run_folder import RunFolder, remove_litter
+from surgeon_engine.compaction.restore import restore
+from surgeon_engine.export.verify import expected_figures
+from surgeon_engine.runtime.folders import list_runs
+from surgeon_gui.state.debug_bundle import Bundle, write_bundle
+from surgeon_gui.state.runs.reading import (
+    UnreadableRunError,
+    read_record,
+    read_runs,
+    read_state,
+)
+from tests.helpers.fake_runs import write_run, write_saved_state
+
+pytestmark = [
+    pytest.mark.timeout(30),
+    pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names"),
+]
+NAMES = (
+    "run.toml",
+    "events.jsonl",
+    "process.json",
+    "report.json",
+    "name.txt",
+    "notes.txt",
+    "tags.txt",
+    "resume/state.json",
+    "probe.safetensors",
+)
+
+
+def pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def endless(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def folder(path: Path) -> None:
+    path.mkdir()
+
+
+def loop(path: Path) -> None:
+    path.symlink_to(path)
+
+
+def deep(path: Path) -> None:
+    path.write_bytes(b'{"a":' * 30_000 + b"1" + b"}" * 30_000 + b"\n")
+
+
+def dotted(path: Path) -> None:
+    path.write_bytes(b"a." * 200_000 + b"a = 1")
+
+
+def sparse(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+
+
+def garbage(path: Path) -> None:
+    path.write_bytes(bytes(range(256)) * 40)
+
+
+def empty(path: Path) -> None:
+    path.touch()
+
+
+KINDS = (pipe, endless, folder, loop, deep, dotted, sparse, garbage, empty)
+
+
+def read_everything(path: Path, bundle: Path) -> None:
+    """Do what the window and the engine do with a run of a stranger."""
+    run = RunFolder(path)
+    remove_litter(path.parent)
+    read_runs(path.parent, {})
+    read_record(path)
+    list_runs(str(path.parent))
+    assert not run.is_being_worked_on
+    write_bundle(Bundle({}, str(path)), bundle)
+    works: tuple[Callable[[], object], ...] = (
+        lambda: read_state(path),
+        run.read_config,
+        run.read_report,
+        run.saved_state.read,
+        run.remove_cut_off_line,
+        lambda: expected_figures(run.probe_path),
+        lambda: run.append(Envelope("x", 0.0, Logged("info", "x"))),  # type: ignore[arg-type]
+        lambda: run.locked().__enter__(),
+    )
+    for work in works:
+        with suppress(EngineError, UnreadableRunError, OSError):
+            work()
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("name", NAMES)
+def test_any_file_of_a_run_folder_may_be_anything(tmp_path, monkeypatch, name, kind):
+    monkeypatch.setattr(process_lock, "_PATIENCE_S", 0.1)
+    path = write_run(tmp_path / "runs", ending="killed")
+    write_saved_state(path)
+    (path / name).unlink(missing_ok=True)
+    kind(path / name)
+    read_everything(path, tmp_path / "bundle.zip")
+
+
+@pytest.mark.parametrize("name", ["events.jsonl", "process.json"])
+def test_link_in_a_run_folder_changes_no_file_of_the_user(tmp_path, name):
+    thesis = tmp_path / "thesis.tex"
+    thesis.write_text("mine")
+    path = write_run(tmp_path / "runs", ending="killed")
+    (path / name).unlink(missing_ok=True)
+    (path / name).symlink_to(thesis)
+    read_everything(path, tmp_path / "bundle.zip")
+    assert thesis.read_text() == "mine"
+
+
+def test_linked_state_is_none_and_its_files_stay(tmp_path):
+    path = write_run(tmp_path / "runs", ending="killed")
+    other = write_saved_state(write_run(tmp_path / "others"))
+    (other / "thesis.tex").touch()
+    (path / "resume").symlink_to(other)
+    read_everything(path, tmp_path / "bundle.zip")
+    assert not RunFolder(path).saved_state.exists
+    assert (other / "thesis.tex").exists()
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("shots",), []),
+        (("seconds",), -1e308),
+        (("seconds",), 1e308),
+        (("seconds_of_stages",), {"load": -1.0}),
+        (("peak_memory_bytes",), 10**30),
+        (("shots", 0, "seconds"), 1e308),
+        (("shots", 0, "parameters"), -1),
+        (("shots", 0, "layers", 0, "weights"), 0),
+        (("shots", 0, "sparsity"), 1e308),
+    ],
+)
+def test_report_out_of_range_is_refused(tmp_path, place, value):
+    path = write_run(tmp_path)
+    _change(RunFolder(path).report_path, place, value)
+    with pytest.raises(EngineError, match=str(place[-1])):
+        RunFolder(path).read_report()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("files", {}),
+        ("is_recovered", True),
+        ("seconds", -1e308),
+        ("blocks", {"done": 1, "fits": {}, "reconstructions": []}),
+        ("training", {"steps": 1, "best": 0.1, "seconds": 1.0}),
+        ("search", {"shot": 2, "budget": 10}),
+        ("files", {"shot": "../shot-1.safetensors"}),
+    ],
+)
+def test_state_that_promises_what_it_lacks_is_refused(tmp_path, name, value):
+    path = write_run(tmp_path, ending="killed")
+    write_saved_state(path)
+    state = RunFolder(path).saved_state
+    _change(state.state_path, (name,), value)
+    with pytest.raises(EngineError, match="is damaged"):
+        state.read()
+
+
+def _change(path: Path, place: tuple[str | int, ...], value: object) -> None:
+    whole = msgspec.json.decode(path.read_bytes())
+    part = whole
+    for name in place[:-1]:
+        part = part[name]
+    part[place[-1]] = value
+    path.write_bytes(msgspec.json.encode(whole))
+
+
+def test_pipe_in_place_of_weights_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "model.safetensors")
+    with pytest.raises(ModelError, match="not a regular file"):
+        restore(tmp_path, "x")

@@ -1,0 +1,18 @@
+"""Locks of processes on other computers, which this one cannot see."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from surgeon_engine.api.process_lock import Holder, this_process
+
+ELSEWHERE = {"computer": "atlas", "machine": "another", "boot": "another"}
+
+
+def write_lock(path: Path, **changes: object) -> Holder:
+    """Write a lock that no process holds; by default, of another computer."""
+    holder = msgspec.structs.replace(this_process(), **(changes or ELSEWHERE))
+    path.write_bytes(msgspec.json.encode(holder))
+    return holder
