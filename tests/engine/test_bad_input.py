@@ -28,7 +28,7 @@ from surgeon_engine.calibration import windows as windows_module
 from surgeon_engine.calibration.windows import Vocabulary, load_windows
 from surgeon_engine.export.destination import check_destination
 from surgeon_engine.generation.generated_text import encode_prompt
-from surgeon_engine.model.inspect import inspect_model
+from surgeon_engine.model.fenced import inspect_model
 from tests.helpers.tiny_models import byte_tokenizer, save_tiny_model
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
