@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from surgeon_engine.api.errors import CalibrationError
+from surgeon_engine.api.errors import CalibrationError, EvaluationError
 from surgeon_engine.api.files import (
     own_samples_folder,
     size_of_folder,
@@ -30,6 +30,7 @@ from surgeon_engine.api.files import (
 from surgeon_engine.model.beginnings import beginning_of_texts
 from surgeon_engine.model.chat_template import opening_of_chats
 from surgeon_engine.model.decoding import last_logits_alone, with_cache
+from surgeon_engine.model.not_finite import hint_for, is_broken, with_origin
 from surgeon_engine.model.source import ModelSource
 from surgeon_engine.runtime import ranks
 
@@ -220,6 +221,9 @@ def sample(
 
     Returns:
         Token ids, windows x length, int64.
+
+    Raises:
+        EvaluationError: The predictions are not finite.
     """
     generator = torch.Generator().manual_seed(batch.seed)
     windows = torch.full((len(batch.openings), length), -1)
@@ -229,6 +233,11 @@ def sample(
     tokens = windows[:, : batch.given]
     for place in range(batch.given, length):
         logits = model(tokens.to(model.device), use_cache=True, **arguments).logits
+        if is_broken(logits):
+            message = "The model computes numbers that are not finite."
+            raise EvaluationError(
+                with_origin(message, model, windows[:, :place]), hint_for(model)
+            )
         probabilities = logits[:, -1].float().cpu().softmax(dim=1)
         drawn = probabilities.multinomial(1, generator=generator)
         tokens = windows[:, place : place + 1]

@@ -232,7 +232,7 @@ def _ignore_cut_off_row() -> Iterator[None]:
 
 
 def _parquet_rows(path: Path, column: str) -> Iterator[Row]:
-    with pyarrow.parquet.ParquetFile(path) as file:
+    with pyarrow.parquet.ParquetFile(path, page_checksum_verification=True) as file:
         _check_columns(len(file.schema_arrow.names))
         chosen = [column] if column else None
         size = _AT_ONCE if column else _SAMPLE_ROWS

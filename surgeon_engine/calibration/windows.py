@@ -289,6 +289,12 @@ class _Reader:
         self._tokenizer = tokenizer
         self._beginning = beginning_of_texts(tokenizer)
         self._text_length = config.window_length - len(self._beginning)
+        if self._text_length < 2:
+            raise CalibrationError(
+                f"The tokenizer puts {len(self._beginning):,} tokens in front of each "
+                f"window of {config.window_length:,}.",
+                "Use longer windows, or download the model's files again.",
+            )
         self._pace = fence.Pace(_PER_SECOND, "characters")
         self._seen: set[int] = set()  # hashes of the documents so far
         self.found = TextStatistics()

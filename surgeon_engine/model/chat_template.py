@@ -13,7 +13,7 @@ from surgeon_engine.runtime.time_limit import time_limit
 DATE = "01 Jan 2025"
 _MARKER = "surgeon-marks-the-first-word"
 _SECONDS = 5.0  # for a chat; templates take milliseconds
-TEMPLATE_ERRORS = (
+_REJECTIONS = (  # of a template that does not know a kind of chat, or is wrong
     jinja2.TemplateError,
     ValueError,
     TypeError,
@@ -21,9 +21,8 @@ TEMPLATE_ERRORS = (
     AttributeError,
     ArithmeticError,
     RecursionError,
-    MemoryError,
-    TimeoutError,
 )
+TEMPLATE_ERRORS = (*_REJECTIONS, MemoryError, TimeoutError)
 
 
 def render(
@@ -53,6 +52,10 @@ def opening_of_chats(tokenizer: PreTrainedTokenizerBase | None) -> list[int]:
     """Return the tokens of a chat up to the first word of the user; empty if unknown.
 
     It is unknown where there is no template, or none that renders a user's message.
+
+    Raises:
+        MemoryError: The template takes the whole memory.
+        TimeoutError: It takes seconds.
     """
     if tokenizer is None or not tokenizer.chat_template:
         return []
@@ -61,7 +64,7 @@ def opening_of_chats(tokenizer: PreTrainedTokenizerBase | None) -> list[int]:
         before, marker, _ = render([message], tokenizer, date_string=DATE).partition(
             _MARKER
         )
-    except TEMPLATE_ERRORS:
+    except _REJECTIONS:
         return []
     if not marker:
         return []

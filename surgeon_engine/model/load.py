@@ -51,7 +51,10 @@ class LoadedModel:
 
 
 def load_model(
-    config: ModelConfig, inspected: InspectedSource | None = None
+    config: ModelConfig,
+    inspected: InspectedSource | None = None,
+    *,
+    with_tokenizer: bool = True,
 ) -> LoadedModel:
     """Load the model that `config` names, frozen, in evaluation mode, on its device.
 
@@ -59,6 +62,7 @@ def load_model(
         config: names the model, its dtype and its device.
         inspected: the result of `inspect_source(config)`, if there is one already;
             the model is then not located and checked again.
+        with_tokenizer: whether to load the tokenizer, too.
 
     Raises:
         ModelError: it cannot be found, read or pruned.
@@ -66,7 +70,9 @@ def load_model(
     with parsed_once():
         inspected = inspected or inspect_source(config)
         source, stored = inspected.source, inspected.stored
-        problem = ranks.agree(lambda: tokenizer_problem(source))
+        problem = "It was not loaded."
+        if with_tokenizer:
+            problem = ranks.agree(lambda: tokenizer_problem(source))
         tokenizer = None if problem else read_tokenizer(source)
         loaded = _load(config, source, tokenizer, stored)
     return replace(loaded, tokenizer_problem=problem)

@@ -239,8 +239,6 @@ def _gguf_error(path: Path, error: Exception) -> ModelError:
         )
     if not isinstance(architecture, str):
         reason = "its header names no architecture"
-    elif isinstance(error, (struct.error, OverflowError)):
-        reason = "it ends before its header does"
     else:
         reason = first_line(error)
     return ModelError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from typing import Any
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
@@ -13,7 +14,7 @@ from surgeon_engine.model.beginnings import beginning_of_texts
 from surgeon_engine.model.chat_template import opening_of_chats
 from surgeon_engine.model.gguf_parsing import parsed_once
 from surgeon_engine.model.gguf_tokenizer import correct_splits, tokenizer_entries
-from surgeon_engine.model.source import ModelSource, first_line
+from surgeon_engine.model.source import ModelSource
 from surgeon_engine.runtime import fence
 
 HINT = (
@@ -32,6 +33,7 @@ _TRIAL = (
     "ab " * 1_000,
     "-" * 1_000 + "\n" * 500 + " " * 500,
 )
+_MAX_TOKENS = 1_000_000  # the largest have 262,144
 _FILES = ("token*", "vocab*", "*.model", "*.tiktoken")
 _Identity = tuple[tuple[str, int, int, int], ...]
 _proven: dict[ModelSource, _Identity] = {}  # whose trial succeeded
@@ -75,11 +77,14 @@ def try_tokenizer(source: ModelSource) -> None:
     """
     with _failures_as_errors(source):
         tokenizer = kept_tokenizer(source)
+        if (size := len(tokenizer)) > _MAX_TOKENS:
+            raise ValueError(f"it has {size:,} tokens, more than {_MAX_TOKENS:,}")
         for text in (*_TRIAL, " ".join(tokenizer.all_special_tokens)):
             tokenizer(text)
             ids = tokenizer(text, add_special_tokens=False, verbose=False).input_ids
             tokenizer.decode(ids)
         beginning_of_texts(tokenizer)
+    with _failures_as_errors(source, "chat template"):
         opening_of_chats(tokenizer)
 
 
@@ -95,6 +100,9 @@ def read_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
         )
         if source.gguf_file:
             correct_splits(tokenizer, tokenizer_entries(source.weight_files[0]))
+        backend: Any = getattr(tokenizer, "backend_tokenizer", None)
+        if getattr(getattr(backend, "model", None), "dropout", None) is not None:
+            backend.model.dropout = None  # a text would have other tokens each time
     return tokenizer
 
 
@@ -113,7 +121,7 @@ def _kept(source: ModelSource, _identity: _Identity) -> PreTrainedTokenizerBase:
 
 
 @contextmanager
-def _failures_as_errors(source: ModelSource) -> Iterator[None]:
+def _failures_as_errors(source: ModelSource, part: str = "tokenizer") -> Iterator[None]:
     """Turn what a tokenizer raises, also a panic of Rust, into a `ModelError`."""
     try:
         yield
@@ -123,7 +131,8 @@ def _failures_as_errors(source: ModelSource) -> Iterator[None]:
         if not isinstance(error, Exception) and not is_panic(error):
             raise
         raise ModelError(
-            f"The tokenizer of {source.name} cannot be read: {first_line(error)}.", HINT
+            f"The {part} of {source.name} cannot be read: {fence.describe(error)}.",
+            HINT,
         ) from error
 
 

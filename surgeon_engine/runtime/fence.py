@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import msgspec
+import psutil
 
 from surgeon_engine.api import errors
 from surgeon_engine.api.decoding import json_decoder
@@ -35,10 +36,12 @@ from surgeon_engine.api.json_process import (
     module_command,
 )
 
-SECONDS = 12.0  # for a call, or since its last `alive`; most take less than one
+SECONDS = 10.0  # for a call, or since its last `alive`; most take less than one
+_BUSY = 4  # so many times as long if others use the processors meanwhile
 MEMORY = 4 << 30  # bytes that a call may add to those of the process
 _GRACE_S = 8.0  # before the pace is judged
-_START_S = 120.0  # to import libraries, which reads no file of a stranger
+_POLL_S = 0.2
+_START_S = 60.0  # to import libraries, which reads no file of a stranger
 _OUT_OF_MEMORY = ("memory allocation", "bad_alloc", "MemoryError", "allocate memory")
 _ENVIRONMENT = PASSIVE_WAITING | {
     "CUDA_VISIBLE_DEVICES": "",  # a context would take seconds and memory
@@ -236,11 +239,11 @@ def _answer(request: Call, blame: Blame) -> Returned | Refused:
     start()
     assert _process is not None
     _process.send(request)
-    end = time.monotonic() + _START_S
-    while (left := end - time.monotonic()) > 0:
-        match _process.receive(left):
+    clock = _Clock(_process.pid, _START_S)
+    while not clock.is_over:
+        match _process.receive(_POLL_S):
             case Alive():
-                end = time.monotonic() + blame.seconds
+                clock = _Clock(_process.pid, blame.seconds)
             case Returned() | Refused() as answer:
                 return answer
             case Failed(reason=reason):
@@ -248,6 +251,29 @@ def _answer(request: Call, blame: Blame) -> Returned | Refused:
         if _process.ended:
             raise _error(blame, _reason_of(_process.wait_for_exit()))
     raise _error(blame, f"it takes more than {blame.seconds:g} seconds")
+
+
+class _Clock:
+    """Says when a process has worked for some seconds, or has slept for longer."""
+
+    def __init__(self, pid: int, seconds: float) -> None:
+        self._pid, self._seconds = pid, seconds
+        self._begun, self._worked = time.monotonic(), self._work()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the time is over."""
+        waited = time.monotonic() - self._begun
+        worked = self._work() - self._worked if waited > self._seconds else 0.0
+        return worked > self._seconds or waited > _BUSY * self._seconds
+
+    def _work(self) -> float:
+        """Return the seconds of the processors that the process has used."""
+        try:
+            times = psutil.Process(self._pid).cpu_times()
+        except psutil.Error:
+            return 0.0
+        return float(times.user + times.system)
 
 
 def _error(blame: Blame, reason: str) -> EngineError:

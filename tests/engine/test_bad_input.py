@@ -28,6 +28,7 @@ from surgeon_engine.calibration import windows as windows_module
 from surgeon_engine.calibration.windows import Vocabulary, load_windows
 from surgeon_engine.export.destination import check_destination
 from surgeon_engine.generation.generated_text import encode_prompt
+from surgeon_engine.model import chat_template
 from surgeon_engine.model.fenced import inspect_model
 from tests.helpers.tiny_models import byte_tokenizer, save_tiny_model
 
@@ -223,8 +224,8 @@ def npy_of(shape: str) -> bytes:
 
 
 TEXTS = {
-    "later.jsonl": (b'\n{"text":' + b"[" * DEEP, "Line 2 of later.jsonl is nested"),
-    "deep.jsonl": (b'{"text":' + b"[" * DEEP, "Line 1 of deep.jsonl is nested too"),
+    "later.jsonl": (b'\n{"text":' + b"[" * DEEP, "later.jsonl cannot be read: line 2: it is nested"),
+    "deep.jsonl": (b'{"text":' + b"[" * DEEP, "deep.jsonl cannot be read: line 1: it is nested"),
     "huge.npy": (npy_of("(1000000000000, 256)"), "not a NumPy file of numbers"),
     "large.npy": (npy_of("(1000000000, 16)"), "not a NumPy file of numbers"),
     "nested.npy": (npy(b"(" * 60_000), "not a NumPy file of numbers"),
@@ -340,10 +341,10 @@ ENDLESS = (
     ],
 )
 def test_bad_chat_template_ends_in_a_sentence(template, reason, monkeypatch):
-    monkeypatch.setattr(chats, "_SECONDS", 0.2)
+    monkeypatch.setattr(chat_template, "_SECONDS", 0.2)
     tokenizer = byte_tokenizer()
     tokenizer.chat_template = template
-    assert chats.opening_of_chats(tokenizer) == []
+    assert chat_template.opening_of_chats(tokenizer) == []
     with pytest.raises(EngineError, match=r"the chats in x \(|a chat of x:") as error:
         chats.render_chats("x", [[{"role": "user", "content": "Hi"}]], tokenizer)
     assert reason in error.value.message

@@ -37,7 +37,7 @@ _LIST = 9  # type of its elements (u32), number of elements (u64), the elements
 _MAX_STRING = 1_000_000  # bytes; chat templates have some thousands
 _MAX_ENTRIES = 10_000
 _MAX_LIST = 100_000  # elements; lists by layer and of languages are short
-_MAX_TOKENS = 1_000_000  # elements of a tokenizer's; the largest have 600,000
+_MAX_TOKENS = 600_000  # elements of a tokenizer's; the largest have 515,000
 _TOKENIZER = "tokenizer."
 
 

@@ -56,7 +56,7 @@ MAIN_WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors")
 _PICKLES = (".bin", ".pt", ".pth")
 _BLOCKS = ("num_hidden_layers", "n_layer", "num_layers")
 _HIDDEN_SIZE = ("hidden_size", "n_embd", "d_model")
-_NOT_A_HEADER = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+_NOT_A_HEADER = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -407,7 +407,8 @@ def _size_of(shape: list[int]) -> int:
     Raises:
         ValueError: It is no shape, or an absurd one.
     """
-    if len(shape) > _MAX_AXES or not all(0 <= int(n) < _MAX_WIDTH for n in shape):
+    is_shape = len(shape) <= _MAX_AXES and all(type(n) is int for n in shape)
+    if not is_shape or not all(0 <= n < _MAX_WIDTH for n in shape):
         raise ValueError(shape)
     return math.prod(shape)
 
