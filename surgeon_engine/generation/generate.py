@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from surgeon_engine.api.config.run import ModelConfig
-from surgeon_engine.api.errors import ConfigError
+from surgeon_engine.api.errors import ConfigError, ModelError
 from surgeon_engine.api.files import expand_path, temporary_folder
 from surgeon_engine.api.messages.commands import Generate
 from surgeon_engine.api.messages.generation import (

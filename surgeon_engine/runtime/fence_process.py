@@ -41,14 +41,14 @@ def main(modules: list[str]) -> None:
 
 def _answer(call: fence.Call) -> msgspec.Struct:
     """Return the result of a function, or the error that it raised."""
-    function = fence.resolve(call.function)
-    kinds = list(get_type_hints(function).values())
-    arguments = [
-        msgspec.convert(value, kind, dec_hook=fence.from_plain)
-        for value, kind in zip(call.arguments, kinds, strict=False)
-    ]
-    fence.alive()
     try:
+        function = fence.resolve(call.function)
+        kinds = list(get_type_hints(function).values())
+        arguments = [
+            msgspec.convert(value, kind, dec_hook=fence.from_plain)
+            for value, kind in zip(call.arguments, kinds, strict=False)
+        ]
+        fence.alive()
         limit_memory(call.memory)
         value = function(*arguments)
         encoded = msgspec.json.encode(value, enc_hook=fence.to_plain)
@@ -72,7 +72,8 @@ def limit_memory(size: int) -> None:
     if hard != resource.RLIM_INFINITY:
         limit = min(limit, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # no dumps of crashes
+    _, most = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, most))  # no dumps of crashes
 
 
 if __name__ == "__main__":
