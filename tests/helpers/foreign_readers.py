@@ -31,7 +31,7 @@ def misbehave(kind: str) -> None:
             while True:
                 pass
         case "memory":
-            bytearray(fence.MEMORY)
+            bytearray(2 * fence.MEMORY)
         case "print":
             os.write(1, b"{}\n")
             os.write(2, b"thread panicked at src/lib.rs\n")
