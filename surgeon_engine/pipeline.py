@@ -48,17 +48,13 @@ from surgeon_engine.api.planning.target_size import file_dtype, goal_of
 from surgeon_engine.api.reading import read_bytes
 from surgeon_engine.api.run_folder import Report, RunFolder
 from surgeon_engine.api.saved_state import SavedState
+from surgeon_engine.calibration.fenced import load_windows
 from surgeon_engine.calibration.judging_texts import (
     own_judging_text,
     read_judging_texts,
 )
 from surgeon_engine.calibration.own_samples import Author, own_samples, own_text
-from surgeon_engine.calibration.windows import (
-    JudgingText,
-    TokenWindows,
-    load_windows,
-    vocabulary_of,
-)
+from surgeon_engine.calibration.windows import JudgingText, TokenWindows
 from surgeon_engine.export.base import Calibration
 from surgeon_engine.export.destination import check_destination
 from surgeon_engine.export.export import (
@@ -79,7 +75,7 @@ from surgeon_engine.model.source import first_line
 from surgeon_engine.preflight import Preflight, check_fits, preflight
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.structures.units import units_of
-from surgeon_engine.runtime import devices, host_memory, ranks
+from surgeon_engine.runtime import devices, fence, host_memory, ranks
 from surgeon_engine.runtime.run_context import RunCancelled, RunContext
 from surgeon_engine.runtime.saver import Saver
 from surgeon_engine.runtime.versions import versions
@@ -328,13 +324,10 @@ def prepare(
         units = units_of(config.pruning, loaded.model)
         check_target_in_limits(goal, config.pruning, model)
     if loaded.tokenizer is None:
-        message = "The model has no tokenizer, so the export will not contain one."
+        message = f"{loaded.tokenizer_problem} The export will not contain one."
         context.emit(Logged(Level.WARNING, message))
     with context.stage(Stage.TEXT):
-        vocabulary = vocabulary_of(loaded.model.config)
-        windows = ranks.agree(
-            lambda: load_windows(config.calibration, loaded.tokenizer, vocabulary)
-        )
+        windows = ranks.agree(lambda: load_windows(config.calibration, loaded))
         _check_share(len(windows.calibration))
     if windows.found.left_out:
         context.emit(Logged(Level.INFO, windows.found.left_out))
@@ -369,6 +362,7 @@ def _with_own_text(
     text = own_text(author, config.own_windows, length, seed)
     judging = own_judging_text(config, author, length)
     others = ranks.agree(lambda: read_judging_texts(config, loaded, length))
+    fence.close()  # all texts are read: a run may need its memory
     own = None
     if steps := text.steps + (judging.steps if judging else 0):
         with context.stage(Stage.SAMPLING, total=steps) as step:

@@ -65,6 +65,26 @@ def exact_products():
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_fence():
+    """Read the files of tests in this process; `fenced` tests another one."""
+    fence = sys.modules.get("surgeon_engine.runtime.fence")
+    with pytest.MonkeyPatch.context() as patch:
+        if fence is not None:
+            patch.setattr(fence, "_is_direct", True)
+        yield
+
+
+@pytest.fixture
+def fenced(monkeypatch):
+    """Read files in a process of its own, as the program does."""
+    from surgeon_engine.runtime import fence
+
+    monkeypatch.setattr(fence, "_is_direct", False)
+    yield
+    fence.close()
+
+
 @pytest.fixture(scope="session")
 def qapp(qapp):
     from surgeon_gui import app

@@ -21,7 +21,7 @@ from surgeon_engine.api.errors import ConfigError, EngineError
 from surgeon_engine.api.files import write_atomically
 from surgeon_engine.api.formatting import format_percent
 from surgeon_engine.api.model_info.source_names import DEMO, is_hub_source
-from surgeon_engine.model.inspect import inspect_model
+from surgeon_engine.model.fenced import inspect_model
 from surgeon_engine.runtime.versions import disable_progress_bars
 
 from . import machine, measuring

@@ -8,30 +8,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jinja2
 from transformers import PreTrainedTokenizerBase
 
 from surgeon_engine.api.errors import CalibrationError
-from surgeon_engine.calibration.beginnings import beginning_of_texts
-from surgeon_engine.runtime.time_limit import time_limit
+from surgeon_engine.model.chat_template import (
+    DATE,
+    TEMPLATE_ERRORS,
+    first_line_of,
+    render,
+)
+from surgeon_engine.runtime import fence
 
 _ROLES = {"human": "user", "gpt": "assistant"}  # as templates call them
-# Some templates write today's date unless they get one. A job renders the same texts on
-# every day.
-_DATE = "01 Jan 2025"
-_MARKER = "surgeon-marks-the-first-word"
-_SECONDS = 5.0  # for a chat; templates take milliseconds
-TEMPLATE_ERRORS = (
-    jinja2.TemplateError,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    ArithmeticError,
-    RecursionError,
-    MemoryError,
-    TimeoutError,
-)
+_CHATS_PER_SECOND = 20  # templates take milliseconds for one
 
 
 def render_chats(
@@ -53,10 +42,11 @@ def render_chats(
             "render them.",
             "Use a model that was trained on chats, or choose a column with text.",
         )
-    texts, reason = [], ""
+    texts, reason, pace = [], "", fence.Pace(_CHATS_PER_SECOND, "chats")
     for chat in chats:
         try:
-            texts.append(render(messages_of(chat), tokenizer, date_string=_DATE))
+            pace.step(1)
+            texts.append(render(messages_of(chat), tokenizer, date_string=DATE))
         except TimeoutError as error:
             raise CalibrationError(
                 f"The chat template of the model cannot render a chat of {name}: "
@@ -75,30 +65,6 @@ def render_chats(
     return texts
 
 
-def opening_of_chats(tokenizer: PreTrainedTokenizerBase | None) -> list[int]:
-    """Return the tokens of a chat up to the first word of the user; empty if unknown.
-
-    It is unknown where there is no template, or none that renders a user's message.
-    """
-    if tokenizer is None or not tokenizer.chat_template:
-        return []
-    message = {"role": "user", "content": _MARKER}
-    try:
-        before, marker, _ = render([message], tokenizer, date_string=_DATE).partition(
-            _MARKER
-        )
-    except TEMPLATE_ERRORS:
-        return []
-    if not marker:
-        return []
-    # A space before a word belongs to the token of the word.
-    opening = tokenizer(before.rstrip(" "), add_special_tokens=False).input_ids
-    beginning = beginning_of_texts(tokenizer)
-    if opening[: len(beginning)] != beginning:
-        opening = beginning + opening
-    return list(opening) if opening != beginning else []
-
-
 def messages_of(chat: Any) -> list[dict[str, str]]:
     """Return a chat as a list of messages with role and content.
 
@@ -108,29 +74,6 @@ def messages_of(chat: Any) -> list[dict[str, str]]:
     if not isinstance(chat, list) or not chat:
         raise ValueError("it is no list of messages" if chat else "it has no messages")
     return [_message(each) for each in chat]
-
-
-def render(
-    messages: list[dict[str, str]],
-    tokenizer: PreTrainedTokenizerBase,
-    **options: bool | str,
-) -> str:
-    """Return the text of a chat, in which the template has put the special tokens.
-
-    A template is code of the model's authors, in a sandbox that knows no time limit.
-
-    Args:
-        messages: the chat.
-        tokenizer: has the template.
-        options: further ones of `apply_chat_template`.
-
-    Raises:
-        Exception: one of `TEMPLATE_ERRORS`; the template cannot render the chat.
-    """
-    with time_limit(_SECONDS):
-        text = tokenizer.apply_chat_template(messages, tokenize=False, **options)
-    assert isinstance(text, str)
-    return text
 
 
 def _message(message: Any) -> dict[str, str]:
@@ -145,9 +88,3 @@ def _message(message: Any) -> dict[str, str]:
     if not isinstance(content, str):
         raise ValueError("a message has no text")
     return {"role": _ROLES.get(role, role), "content": content}
-
-
-def first_line_of(error: Exception) -> str:
-    """Return the first line of the message of an error of a template."""
-    lines = str(error).strip().splitlines()
-    return (lines or [type(error).__name__])[0].rstrip(".")

@@ -20,6 +20,8 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
 from surgeon_engine.api.errors import CalibrationError
 from surgeon_engine.api.model_info.source_names import HubName
+from surgeon_engine.calibration.tables import join_names
+from surgeon_engine.runtime import fence
 
 USUAL_SPLIT = "train"
 _SAMPLE_ROWS = 50  # rows that show which columns hold text
@@ -71,7 +73,7 @@ def resolve_config(name: HubName, requested: str) -> str:
     if len(configs) > 1 and "default" not in configs:
         raise CalibrationError(
             f"{name.display_name} has several configurations, and none was chosen.",
-            f"Choose one: {_join_names(configs)}.",
+            f"Choose one: {join_names(configs)}.",
         )
     return "default" if "default" in configs else (configs or ("",))[0]
 
@@ -104,7 +106,10 @@ def first_rows(
             streaming=True,
             **_revision(name),
         )
-        rows = list(itertools.islice(table, max_rows))
+        rows = []
+        for row in itertools.islice(table, max_rows):
+            rows.append(row)
+            fence.alive()
     if not rows:
         raise CalibrationError(
             f"The split {split} of {name.display_name} has no rows.",
@@ -151,14 +156,8 @@ def _check_exists(
     if requested not in names:
         raise CalibrationError(
             f"{name.display_name} has no {kind} {requested!r}.",
-            f"Choose one: {_join_names(names)}.",
+            f"Choose one: {join_names(names)}.",
         )
-
-
-def _join_names(names: Sequence[str], max_names: int = 12) -> str:
-    shown = ", ".join(names[:max_names])
-    more = len(names) - max_names
-    return f"{shown} and {more} more" if more > 0 else shown
 
 
 @contextmanager

@@ -13,13 +13,10 @@ from surgeon_engine.api.config.calibration import (
 )
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.errors import CalibrationError
+from surgeon_engine.calibration.fenced import all_windows
 from surgeon_engine.calibration.own_samples import Author, OwnText, own_text
 from surgeon_engine.calibration.texts import validation_source
-from surgeon_engine.calibration.windows import (
-    JudgingText,
-    all_windows,
-    vocabulary_of,
-)
+from surgeon_engine.calibration.windows import JudgingText
 from surgeon_engine.model.load import LoadedModel
 
 
@@ -97,6 +94,5 @@ def _read(
         rows=calibration.rows,
     )
     source = validation_source(settings)
-    vocabulary = vocabulary_of(loaded.model.config)
-    windows = all_windows(source, settings, loaded.tokenizer, vocabulary)
+    windows = all_windows(source, settings, loaded)
     return JudgingText(source.display_name, windows)

@@ -21,14 +21,16 @@ import torch
 from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from surgeon_engine.api.errors import CalibrationError, EvaluationError
 from surgeon_engine.api.files import (
     own_samples_folder,
     size_of_folder,
     write_atomically,
 )
-from surgeon_engine.calibration.beginnings import beginning_of_texts
-from surgeon_engine.calibration.chats import opening_of_chats
+from surgeon_engine.model.beginnings import beginning_of_texts
+from surgeon_engine.model.chat_template import opening_of_chats
 from surgeon_engine.model.decoding import last_logits_alone, with_cache
+from surgeon_engine.model.not_finite import hint_for, is_broken, with_origin
 from surgeon_engine.model.source import ModelSource
 from surgeon_engine.runtime import ranks
 
@@ -133,8 +135,27 @@ def own_text(
     has_room = 0 < len(chat) <= length // 2  # most of a window is the model's own
     chats = round(chat_share * count) if has_room else 0
     openings = (text,) * (count - chats) + (chat,) * chats
+    _check_openings(openings, author.config)
     batches = tuple(_batches(openings, seed))
     return OwnText(author.source, author.dtype, batches, length)
+
+
+def _check_openings(
+    openings: tuple[tuple[int, ...], ...], config: PretrainedConfig
+) -> None:
+    """Check that a model has the tokens with which its tokenizer begins texts.
+
+    Raises:
+        CalibrationError: It lacks one.
+    """
+    size = config.get_text_config().vocab_size
+    for token in {token for opening in openings for token in opening}:
+        if not 0 <= token < size:
+            raise CalibrationError(
+                f"The tokenizer begins texts with token {token:,}; the vocabulary of "
+                f"the model has 0 to {size - 1:,}.",
+                "The tokenizer may be that of another model: download the files again.",
+            )
 
 
 def _batches(openings: tuple[tuple[int, ...], ...], seed: int) -> Iterator[Batch]:
@@ -200,6 +221,9 @@ def sample(
 
     Returns:
         Token ids, windows x length, int64.
+
+    Raises:
+        EvaluationError: The predictions are not finite.
     """
     generator = torch.Generator().manual_seed(batch.seed)
     windows = torch.full((len(batch.openings), length), -1)
@@ -209,6 +233,11 @@ def sample(
     tokens = windows[:, : batch.given]
     for place in range(batch.given, length):
         logits = model(tokens.to(model.device), use_cache=True, **arguments).logits
+        if is_broken(logits):
+            message = "The model computes numbers that are not finite."
+            raise EvaluationError(
+                with_origin(message, model, windows[:, :place]), hint_for(model)
+            )
         probabilities = logits[:, -1].float().cpu().softmax(dim=1)
         drawn = probabilities.multinomial(1, generator=generator)
         tokens = windows[:, place : place + 1]

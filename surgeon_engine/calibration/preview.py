@@ -10,15 +10,18 @@ from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.messages.sources import PreviewedText, TextPreviewed
 from surgeon_engine.calibration.own_samples import Author, cache_size, own_text
 from surgeon_engine.calibration.windows import draw_windows, vocabulary_of
-from surgeon_engine.model.load import load_tokenizer
 from surgeon_engine.model.source import locate, read_model_config
+from surgeon_engine.model.tokenizer import kept_tokenizer
 from surgeon_engine.runtime import devices
 
 _SHOWN = 12  # windows of each text
 
 
 def preview_text(
-    model: ModelConfig, config: CalibrationConfig, own_windows: int = 0
+    model: ModelConfig,
+    config: CalibrationConfig,
+    own_windows: int,
+    has_tokenizer: bool,
 ) -> TextPreviewed:
     """Return the first windows of each text as text, and the counts of tokens.
 
@@ -26,6 +29,7 @@ def preview_text(
         model: its tokenizer cuts the texts.
         config: the texts.
         own_windows: that the model writes; they are shown if they are in the cache.
+        has_tokenizer: whether the model has one that can be read.
 
     Raises:
         ModelError: The model cannot be read.
@@ -33,7 +37,8 @@ def preview_text(
         ConfigError: See `load_windows`.
     """
     source = locate(model.source)
-    tokenizer, model_config = load_tokenizer(source), read_model_config(source)
+    tokenizer = kept_tokenizer(source) if has_tokenizer else None
+    model_config = read_model_config(source)
     drawn = draw_windows(config, tokenizer, vocabulary_of(model_config))
     main, *further = drawn.calibration
     own = None

@@ -1,29 +1,31 @@
 """Read texts from the columns of .jsonl, .csv and .parquet files and of other rows.
 
 The default column is "text", or else the one with chats, or else the one with the
-longest texts.
+longest texts. Of a long table the beginning is read.
 """
 
 from __future__ import annotations
 
-import glob
-from collections.abc import Iterable, Mapping, Sequence
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import datasets
 import msgspec
 import pyarrow
+import pyarrow.parquet
 
+from surgeon_engine.api.decoding import json_decoder
 from surgeon_engine.api.errors import CalibrationError
-from surgeon_engine.api.files import temporary_folder
+from surgeon_engine.calibration.plain_text import MAX_CHARACTERS, read_beginning
+from surgeon_engine.runtime import fence
 
-# The builder of `datasets` and its options, by suffix.
-KINDS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
-    ".jsonl": ("json", {}),
-    ".csv": ("csv", {"keep_default_na": False}),  # "NA" is a text like any other
-    ".parquet": ("parquet", {}),
-}
+Row = Mapping[str, Any]
+
 _SHAPES = {
     ".jsonl": 'Each line must be a JSON object such as {"text": "..."}.',
     ".csv": "The first line must name the columns; fields with commas need quotes.",
@@ -32,62 +34,58 @@ _SHAPES = {
 USUAL_COLUMN = "text"
 CHAT_COLUMNS = ("messages", "conversations")
 _SAMPLE_ROWS = 50  # rows that show which column holds the longest texts
+_MAX_ROWS = 2_000_000  # of which texts are read
+_MAX_COLUMNS = 5_000
+_AT_ONCE = 1_000  # rows
+_ROW = 100  # what a row costs to read, in characters
+_PER_SECOND = 500_000  # characters; the slowest reader manages a hundred times that
+_READ_ERRORS = (
+    csv.Error,
+    pyarrow.ArrowException,
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    OverflowError,
+    RecursionError,
+)
 
 
-def _check_nesting(path: Path) -> None:
-    """Check lines of JSON: the library that reads them crashes on deep ones.
-
-    Raises:
-        CalibrationError: A line is nested too deeply.
-    """
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            try:
-                msgspec.json.decode(line, type=msgspec.Raw)
-            except msgspec.DecodeError:
-                continue  # blank, or the library gives the reason
-            except RecursionError as error:
-                raise CalibrationError(
-                    f"Line {number:,} of {path.name} is nested too deeply.",
-                    _SHAPES[".jsonl"],
-                ) from error
-
-
-def read_table(path: Path) -> datasets.Dataset:
-    """Read a table from a file.
+def first_rows(path: Path) -> list[Row]:
+    """Return a few rows that show which columns hold text.
 
     Raises:
-        CalibrationError: The file is damaged, or has no rows.
+        CalibrationError: The file is damaged, or has no rows or too many columns.
     """
-    suffix = path.suffix.lower()
-    builder, options = KINDS[suffix]
-    if suffix == ".jsonl":
-        _check_nesting(path)
-    with temporary_folder() as cache:  # `datasets` would keep a copy
-        try:
-            table = datasets.load_dataset(
-                builder,
-                data_files=glob.escape(str(path)),
-                split="train",
-                cache_dir=cache,
-                keep_in_memory=True,
-                **options,
-            )
-        except (
-            datasets.exceptions.DatasetGenerationError,
-            datasets.exceptions.DataFilesNotFoundError,
-            pyarrow.ArrowInvalid,
-            ValueError,
-        ) as error:
-            raise CalibrationError(
-                f"{path.name} cannot be read: {_reason(error)}.", _SHAPES[suffix]
-            ) from error
-    if len(table) == 0:
-        raise CalibrationError(f"{path.name} has no rows.", _SHAPES[suffix])
-    return table
+    with _errors_of(path):
+        rows = list(islice(_rows(path), _SAMPLE_ROWS))
+    if not rows:
+        raise CalibrationError(f"{path.name} has no rows.", _shape(path))
+    return _without_numbers(rows) if path.suffix.lower() == ".csv" else rows
 
 
-def text_columns(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+def read_column(path: Path, column: str) -> tuple[list[Any], int]:
+    """Return the values of a column, and how many rows or bytes were left out.
+
+    Raises:
+        CalibrationError: The file is damaged.
+    """
+    values: list[Any] = []
+    pace, characters = fence.Pace(_PER_SECOND, "characters"), 0
+    with _errors_of(path):
+        rows = _rows(path, column)
+        while characters < MAX_CHARACTERS and len(values) < _MAX_ROWS:
+            part = [row.get(column) for row in islice(rows, _AT_ONCE)]
+            if not part:
+                return values, _unread_bytes(path)
+            size = sum(len(value) for value in part if isinstance(value, str))
+            pace.step(size + _ROW * len(part))
+            characters += size
+            values += part
+    return values, max(1, _unread_bytes(path))
+
+
+def text_columns(rows: Iterable[Row]) -> tuple[str, ...]:
     """Return the columns that hold only texts, and those that hold chats.
 
     The usual column is first, then chats; the others are sorted by the length of their
@@ -114,15 +112,10 @@ def text_columns(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     return tuple(columns)
 
 
-def chat_columns(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+def chat_columns(rows: Iterable[Row]) -> tuple[str, ...]:
     """Return the columns that hold chats, which are lists of messages."""
     lists = {name for row in rows for name in row if isinstance(row[name], list)}
     return tuple(name for name in CHAT_COLUMNS if name in lists)
-
-
-def first_rows(table: datasets.Dataset) -> list[Mapping[str, Any]]:
-    """Return a few rows that show which columns hold text."""
-    return [table[row] for row in range(min(_SAMPLE_ROWS, len(table)))]
 
 
 def resolve_column(
@@ -148,9 +141,16 @@ def resolve_column(
     if requested and not may_differ:
         raise CalibrationError(
             f"{name} has no column {requested!r} with text.",
-            f"Choose one of these: {', '.join(columns)}.",
+            f"Choose one of these: {join_names(columns)}.",
         )
     return columns[0]
+
+
+def join_names(names: Sequence[str], max_names: int = 12) -> str:
+    """Return the first names as a list in a sentence, and the number of others."""
+    shown = ", ".join(names[:max_names])
+    more = len(names) - max_names
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def check_texts(name: str, texts: Iterable[Any]) -> list[str]:
@@ -171,7 +171,128 @@ def check_texts(name: str, texts: Iterable[Any]) -> list[str]:
     return checked
 
 
-def _reason(error: Exception) -> str:
-    """Return the first line of an error message, without its full stop."""
-    lines = str(error.__cause__ or error).strip().splitlines()
-    return (lines or [type(error).__name__])[0].rstrip(".")
+def _rows(path: Path, column: str = "") -> Iterator[Row]:
+    """Yield the rows of a table, with all columns or at least one."""
+    return KINDS[path.suffix.lower()](path, column)
+
+
+def _json_rows(path: Path, _: str) -> Iterator[Row]:
+    text, _is_cut = read_beginning(path)
+    decode = json_decoder(dict[str, Any]).decode
+    for number, line in enumerate(io.StringIO(text, newline="\n"), start=1):
+        if not line.strip():
+            continue
+        row: Row
+        try:
+            row = decode(line)
+        except (msgspec.MsgspecError, RecursionError) as error:
+            row = _python_json(line, number, error)
+        _check_columns(len(row))
+        yield row
+
+
+def _python_json(line: str, number: int, reason: Exception) -> Row:
+    """Return a line that may have NaN, which Python writes, or raise the reason."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        row = None
+    if not isinstance(row, dict):
+        if isinstance(reason, RecursionError):
+            reason = ValueError("it is nested too deeply")
+        raise ValueError(f"line {number:,}: {reason}")
+    return row
+
+
+def _csv_rows(path: Path, _: str) -> Iterator[Row]:
+    text, is_cut = read_beginning(path)
+    csv.field_size_limit(MAX_CHARACTERS)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    header = next(reader, [])
+    _check_columns(len(header))
+    # Of several columns of a name, the first one is read.
+    places = {name: header.index(name) for name in header}
+    with _ignore_cut_off_row() if is_cut else nullcontext():
+        for row in reader:
+            if len(row) > len(header):
+                raise ValueError(
+                    f"line {reader.line_num:,} has {len(row):,} fields, and the first "
+                    f"line names {len(header):,} columns"
+                )
+            if row:
+                yield {x: row[n] if n < len(row) else None for x, n in places.items()}
+
+
+@contextmanager
+def _ignore_cut_off_row() -> Iterator[None]:
+    try:
+        yield
+    except csv.Error:
+        pass
+
+
+def _parquet_rows(path: Path, column: str) -> Iterator[Row]:
+    with pyarrow.parquet.ParquetFile(path, page_checksum_verification=True) as file:
+        _check_columns(len(file.schema_arrow.names))
+        chosen = [column] if column else None
+        size = _AT_ONCE if column else _SAMPLE_ROWS
+        for batch in file.iter_batches(size, columns=chosen):
+            yield from batch.to_pylist()
+
+
+KINDS: Mapping[str, Callable[[Path, str], Iterator[Row]]] = {
+    ".jsonl": _json_rows,
+    ".csv": _csv_rows,
+    ".parquet": _parquet_rows,
+}
+
+
+def _check_columns(count: int) -> None:
+    if count > _MAX_COLUMNS:
+        raise ValueError(f"it has {count:,} columns; at most {_MAX_COLUMNS:,} are read")
+
+
+def _without_numbers(rows: list[Row]) -> list[Row]:
+    """Return the rows of a .csv file without the columns of numbers, as no texts."""
+    numbers = {
+        column for column in rows[0] if all(_is_number(row[column]) for row in rows)
+    }
+    return [{x: row[x] for x in row if x not in numbers} for row in rows]
+
+
+def _is_number(text: str | None) -> bool:
+    if text is None or text in ("True", "False"):
+        return True
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return "_" not in text
+
+
+def _unread_bytes(path: Path) -> int:
+    is_text = path.suffix.lower() != ".parquet"
+    return max(0, path.stat().st_size - MAX_CHARACTERS) if is_text else 0
+
+
+@contextmanager
+def _errors_of(path: Path) -> Iterator[None]:
+    """Turn the errors of readers into one that names the file.
+
+    Raises:
+        CalibrationError: The file is damaged, or takes too long to read.
+    """
+    try:
+        yield
+    except TimeoutError as error:
+        raise CalibrationError(
+            f"{path.name} takes too long to read: {error}.", _shape(path)
+        ) from error
+    except _READ_ERRORS as error:
+        raise CalibrationError(
+            f"{path.name} cannot be read: {fence.describe(error)}.", _shape(path)
+        ) from error
+
+
+def _shape(path: Path) -> str:
+    return _SHAPES[path.suffix.lower()]

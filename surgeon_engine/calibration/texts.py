@@ -10,24 +10,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from surgeon_engine.api.config.calibration import (
     BUILTIN_TEXT,
     CalibrationConfig,
+    is_token_file,
     real_name,
 )
 from surgeon_engine.api.errors import CalibrationError
 from surgeon_engine.api.messages.sources import TextDescribed
 from surgeon_engine.api.model_info.source_names import HubName, hub_name
-from surgeon_engine.calibration import hub_datasets, tables
+from surgeon_engine.calibration import tables
 from surgeon_engine.calibration.builtin import Part, builtin_documents
+from surgeon_engine.calibration.plain_text import MAX_CHARACTERS, read_beginning
 
 _PLAIN = ".txt"
 _SUFFIXES = (_PLAIN, *tables.KINDS)
-_BINARY = (".parquet",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,7 @@ class Documents:
     texts: list[str]
     column: str = ""  # of the table that held them
     chats: Sequence[Any] = ()  # values of the rows, instead of texts
+    unread: int = 0  # bytes or rows after the beginning, which alone is read
 
 
 def calibration_source(config: CalibrationConfig) -> TextSource:
@@ -107,6 +109,29 @@ def validation_source(config: CalibrationConfig) -> TextSource:
     )
 
 
+def names_of(config: CalibrationConfig) -> tuple[str, ...]:
+    """Return the names of the texts for calibration and validation."""
+    return (*config.all_texts, config.validation_text or config.text)
+
+
+def check_tokenizer(problem: str, names: Iterable[str]) -> None:
+    """Check that a model has a tokenizer, if texts need one.
+
+    Args:
+        problem: why it has none; empty if it has.
+        names: of the texts. Token files need none.
+
+    Raises:
+        CalibrationError: It has none.
+    """
+    if problem and not all(map(is_token_file, names)):
+        raise CalibrationError(
+            f"{problem} Texts need one.",
+            "Download the model's files again, with those of the tokenizer, or use "
+            "token files (.npy).",
+        )
+
+
 def read_documents(source: TextSource, part: Part) -> Documents:
     """Read the texts of `source`, or those of `part` of the built-in text.
 
@@ -120,7 +145,9 @@ def read_documents(source: TextSource, part: Part) -> Documents:
     else:
         path = check_file(source.name)
         if path.suffix.lower() == _PLAIN:
-            documents = Documents([_read_text(path)])
+            text, is_cut = read_beginning(path)
+            unread = is_cut * (path.stat().st_size - MAX_CHARACTERS)
+            documents = Documents([text], unread=unread)
         else:
             documents = _from_table(path, source)
     has_text = any(document.strip() for document in documents.texts)
@@ -144,7 +171,7 @@ def described_text(config: CalibrationConfig) -> TextDescribed:
     if source.is_builtin or Path(source.name).suffix.lower() not in tables.KINDS:
         return TextDescribed(source.name, (), "")
     path = check_file(source.name)
-    columns = tables.text_columns(tables.first_rows(tables.read_table(path)))
+    columns = tables.text_columns(tables.first_rows(path))
     return TextDescribed(
         source.name, columns, tables.resolve_column(path.name, columns, "")
     )
@@ -175,14 +202,21 @@ def check_file(source: str) -> Path:
 
 
 def _from_table(path: Path, source: TextSource) -> Documents:
-    if path.suffix.lower() not in _BINARY:
-        _read_text(path)  # raises with the position if the file is not text
-    table = tables.read_table(path)
-    rows = tables.first_rows(table)
-    return _from_column(path.name, rows, source, lambda column: table[column])
+    unread = 0
+
+    def values(column: str) -> list[Any]:
+        nonlocal unread
+        found, unread = tables.read_column(path, column)
+        return found
+
+    documents = _from_column(path.name, tables.first_rows(path), source, values)
+    return replace(documents, unread=unread)
 
 
 def _from_hub(name: HubName, source: TextSource) -> Documents:
+    # Importing the library takes a second, which only data sets need.
+    from surgeon_engine.calibration import hub_datasets
+
     config = hub_datasets.resolve_config(name, source.config)
     splits = hub_datasets.split_names(name, config)
     split = hub_datasets.resolve_split(name, source.split, splits)
@@ -211,6 +245,8 @@ def _from_column(
 
 
 def _describe_dataset(name: HubName, source: TextSource) -> TextDescribed:
+    from surgeon_engine.calibration import hub_datasets
+
     configs = hub_datasets.config_names(name)
     # Until a configuration is chosen, describe the default or the first one.
     config = source.config or ("default" if "default" in configs else configs[0])
@@ -224,23 +260,4 @@ def _describe_dataset(name: HubName, source: TextSource) -> TextDescribed:
         configs,
         splits,
         split,
-    )
-
-
-def _read_text(path: Path) -> str:
-    """Read a text file.
-
-    Raises:
-        CalibrationError: The file is not UTF-8 text.
-    """
-    data = path.read_bytes()
-    try:
-        if b"\0" not in data:
-            return data.decode("utf-8-sig")
-        position = data.index(b"\0")
-    except UnicodeDecodeError as error:
-        position = error.start
-    raise CalibrationError(
-        f"{path.name} is not UTF-8 text (at byte {position:,} of {len(data):,}).",
-        "Choose a text file, or save it as UTF-8.",
     )

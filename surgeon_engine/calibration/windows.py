@@ -28,7 +28,6 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from surgeon_engine.api.config.calibration import CalibrationConfig, is_token_file
 from surgeon_engine.api.errors import CalibrationError
-from surgeon_engine.calibration.beginnings import beginning_of_texts
 from surgeon_engine.calibration.builtin import Part
 from surgeon_engine.calibration.chats import render_chats
 from surgeon_engine.calibration.parts import pieces, random_part, size_of
@@ -41,6 +40,10 @@ from surgeon_engine.calibration.texts import (
     read_documents,
     validation_source,
 )
+from surgeon_engine.model.beginnings import beginning_of_texts
+from surgeon_engine.model.source import ModelSource
+from surgeon_engine.model.tokenizer import is_panic, kept_tokenizer
+from surgeon_engine.runtime import fence
 
 _TOKEN_FILE_HINT = (
     "A token file holds token ids, whole numbers, windows x length (2 or more), as "
@@ -58,7 +61,9 @@ _NOT_AN_ARRAY = (
     RecursionError,
     tokenize.TokenError,
 )
-_PIECE = 4_000_000  # characters that are tokenized at once
+_PIECE = 1_000_000  # characters that are tokenized at once
+_PER_SECOND = 20_000  # characters; the slowest tokenizers manage some times that
+_MAX_TOKENS = 100_000_000  # of a token file
 _SHORT = 4_000_000  # characters of a text that is read as a whole
 # A token has 3 to 5 characters in most texts, so that this is a few times the windows.
 _CHARACTERS_PER_TOKEN = 16
@@ -211,6 +216,35 @@ def draw_windows(
     )
 
 
+def draw_with(
+    source: ModelSource | None, config: CalibrationConfig, vocabulary: Vocabulary
+) -> DrawnWindows:
+    """Draw the windows of each text with the tokenizer of a model; None: without one.
+
+    Raises:
+        CalibrationError: See `load_windows`.
+        ConfigError: See `load_windows`.
+        ModelError: The tokenizer cannot be read.
+    """
+    tokenizer = kept_tokenizer(source) if source else None
+    return draw_windows(config, tokenizer, vocabulary)
+
+
+def all_with(
+    source: ModelSource,
+    text: TextSource,
+    config: CalibrationConfig,
+    vocabulary: Vocabulary,
+) -> Tensor:
+    """Return all windows of a text, cut by the tokenizer of a model.
+
+    Raises:
+        CalibrationError: See `all_windows`.
+        ModelError: The tokenizer cannot be read.
+    """
+    return all_windows(text, config, kept_tokenizer(source), vocabulary)
+
+
 def all_windows(
     source: TextSource,
     config: CalibrationConfig,
@@ -255,6 +289,13 @@ class _Reader:
         self._tokenizer = tokenizer
         self._beginning = beginning_of_texts(tokenizer)
         self._text_length = config.window_length - len(self._beginning)
+        if self._text_length < 2:
+            raise CalibrationError(
+                f"The tokenizer puts {len(self._beginning):,} tokens in front of each "
+                f"window of {config.window_length:,}.",
+                "Use longer windows, or download the model's files again.",
+            )
+        self._pace = fence.Pace(_PER_SECOND, "characters")
         self._seen: set[int] = set()  # hashes of the documents so far
         self.found = TextStatistics()
 
@@ -271,6 +312,7 @@ class _Reader:
         is_main = source == calibration_source(self._config)
         if is_main:
             self.found.column = documents.column
+        self.found.unread_characters += documents.unread
         unseen = self._remove_repeated(documents.chats or documents.texts)
         tokens = self._tokens_of(source, documents, unseen, sum(counts))
         whole = len(tokens) // length
@@ -400,11 +442,15 @@ class _Reader:
                 ids += self._needed_tokenizer(
                     piece, add_special_tokens=False, verbose=False
                 ).input_ids
+                self._pace.step(len(piece))
+            except CalibrationError:
+                raise
             except BaseException as error:
-                if type(error).__name__ != "PanicException":  # of Rust
+                if not isinstance(error, Exception) and not is_panic(error):
                     raise
                 raise CalibrationError(
-                    f"The tokenizer of the model fails on this text: {error}.",
+                    "The tokenizer of the model fails on this text: "
+                    f"{fence.describe(error)}.",
                     "Choose another text, or download the model's files again.",
                 ) from error
         return ids
@@ -438,6 +484,12 @@ class _Reader:
             raise CalibrationError(
                 f"{path.name} is not a NumPy file of numbers.", _TOKEN_FILE_HINT
             ) from error
+        if windows.size > _MAX_TOKENS:
+            raise CalibrationError(
+                f"{path.name} holds {windows.size:,} tokens; at most {_MAX_TOKENS:,} "
+                "are possible.",
+                "Use fewer windows.",
+            )
         if not _are_windows(windows):
             content = f"{windows.dtype} of shape {windows.shape}"
             raise CalibrationError(f"{path.name} holds {content}.", _TOKEN_FILE_HINT)

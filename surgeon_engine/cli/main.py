@@ -53,7 +53,7 @@ from surgeon_engine.api.messages.benchmark import BenchmarkSettings, summarize
 from surgeon_engine.api.messages.commands import ResumeRun, StartRun, StopAndKeep
 from surgeon_engine.api.messages.events import Cancelled, Envelope
 from surgeon_engine.api.messages.run import ShotFinished
-from surgeon_engine.api.model_info.source_names import parse_hub_source
+from surgeon_engine.api.model_info.source_names import DEMO, parse_hub_source
 from surgeon_engine.api.paths import check_argument, check_name, shown
 from surgeon_engine.api.planning.needs import ResourceStatus
 from surgeon_engine.api.run_folder import (
@@ -323,12 +323,23 @@ def _prune(
     stop_after: int | None = None,
     kept: Kept | None = None,
 ) -> None:
+    _start_fence(config)
     from surgeon_engine.parallel.group import work_on_run
 
     command = StartRun(run=folder.name, config=config, folder=str(folder))
     last = stop_after or 0
     work = lambda context: work_on_run(command, context, last)  # noqa: E731
     _work_on(folder, work, stop_after, kept)
+
+
+def _start_fence(config: RunConfig) -> None:
+    """Let the process that reads files of strangers load its libraries meanwhile."""
+    texts = (*config.calibration.all_texts, config.calibration.validation_text)
+    is_ours = {BUILTIN_TEXT, ""}.issuperset(texts) and config.model.source == DEMO
+    if not is_ours and config.model.gpus == 1 and os.environ.get("RANK", "0") == "0":
+        from surgeon_engine.runtime import fence
+
+        fence.start("surgeon_engine.calibration.preview")
 
 
 def _resume(folder: Path, kept: Kept | None = None) -> None:
@@ -505,6 +516,7 @@ def estimate(
     """Estimate the memory, disk space and time of a job on this machine."""
     config = read_config(job)
     config.check_consistency()
+    _start_fence(config)
     from surgeon_engine.preflight import preflight
     from surgeon_engine.runtime.versions import disable_progress_bars
 
@@ -530,10 +542,8 @@ def inspect(
     ],
 ) -> None:
     """Describe a model and how it can be pruned."""
-    from surgeon_engine.model.inspect import inspect_model
-    from surgeon_engine.runtime.versions import disable_progress_bars
+    from surgeon_engine.model.fenced import inspect_model
 
-    disable_progress_bars()
     described = inspect_model(ModelConfig(source=model)).model
     output = Output()
     output.print_line(f"{described.name} ({described.architecture})")

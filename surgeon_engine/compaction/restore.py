@@ -32,8 +32,9 @@ from surgeon_engine.compaction.plan import (
 )
 from surgeon_engine.compaction.shrink import compact, pruned_class
 from surgeon_engine.model.layers import find_blocks, prunable_layers
-from surgeon_engine.model.load import LoadedModel, load_tokenizer
+from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.model.source import UNREADABLE, ModelSource, first_line
+from surgeon_engine.model.tokenizer import load_tokenizer
 from surgeon_engine.runtime.failures import is_out_of_memory
 
 # Between the name of a `CompactLinear` and those of its weights; earlier versions wrote

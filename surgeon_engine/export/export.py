@@ -29,7 +29,7 @@ from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import Exported, Stage
 from surgeon_engine.api.model_info.header import local_path
 from surgeon_engine.api.run_folder import RunFolder
-from surgeon_engine.calibration.windows import load_windows, vocabulary_of
+from surgeon_engine.calibration.fenced import load_windows
 from surgeon_engine.compaction.plan import PrunedModel
 from surgeon_engine.compaction.restore import restore
 from surgeon_engine.export.base import Calibration, VerificationResult
@@ -164,8 +164,7 @@ def _calibration_of(
     """Return the calibration text of a run; warn and return None if it is gone."""
     calibration = config.calibration
     try:
-        vocabulary = vocabulary_of(loaded.model.config)
-        found = load_windows(calibration, loaded.tokenizer, vocabulary)
+        found = load_windows(calibration, loaded)
     except EngineError as error:
         message = (
             f"{error.message} The weights are rounded without the calibration text, "

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from surgeon_engine.api.config.run import ModelConfig
-from surgeon_engine.api.errors import ConfigError
+from surgeon_engine.api.errors import ConfigError, ModelError
 from surgeon_engine.api.files import expand_path, temporary_folder
 from surgeon_engine.api.messages.commands import Generate
 from surgeon_engine.api.messages.generation import (
@@ -41,6 +41,7 @@ from surgeon_engine.generation.messages import (
 )
 from surgeon_engine.generation.pair import Pair, Sides
 from surgeon_engine.model.source import locate
+from surgeon_engine.model.tokenizer import HINT, tokenizer_problem
 from surgeon_engine.runtime.run_context import RunContext
 
 _CHUNK = 16  # tokens that are compared at a time; Cancel waits for one chunk
@@ -104,6 +105,9 @@ class Playground:
         files = _file_state(original) + _file_state(pruned)
         if self._pair is None or (sides, files) != (self._sides, self._files):
             self.close()
+            # A tokenizer that never ends would never let its model be opened.
+            if problem := tokenizer_problem(locate(original.source)):
+                raise ModelError(problem, HINT)
             with context.stage(Stage.LOAD, total=2) as step:
                 self._pair = Pair(sides, context.raise_if_cancelled, step)
             self._sides, self._files = sides, files

@@ -9,12 +9,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.messages.generation import GenerationSettings
-from surgeon_engine.calibration.chats import TEMPLATE_ERRORS, first_line_of, render
 from surgeon_engine.generation.detokenizer import StreamingDetokenizer
 from surgeon_engine.generation.messages import TokenGenerated
 from surgeon_engine.generation.prompt_logits import check_not_nan
 from surgeon_engine.generation.sampling import Sampler
 from surgeon_engine.measurement.benchmark_process import now
+from surgeon_engine.model.chat_template import TEMPLATE_ERRORS, first_line_of, render
 from surgeon_engine.model.decoding import last_logits_alone, with_cache
 
 

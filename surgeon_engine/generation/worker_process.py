@@ -45,8 +45,8 @@ from surgeon_engine.generation.prompt_logits import (
     write_logits,
 )
 from surgeon_engine.measurement.benchmark_process import load
-from surgeon_engine.model.load import load_tokenizer
 from surgeon_engine.model.source import locate
+from surgeon_engine.model.tokenizer import load_tokenizer
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.json_server import serve
 

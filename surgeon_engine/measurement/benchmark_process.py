@@ -76,7 +76,7 @@ def load(config: ModelConfig) -> PreTrainedModel:
     """
     source = locate(config.source)
     if source.gguf_file or not is_compact(source.folder):
-        return load_model(config).model
+        return load_model(config, with_tokenizer=False).model
     try:
         model = load_compact(source.folder, devices.dtype_of(config.dtype))
     except UNREADABLE as error:

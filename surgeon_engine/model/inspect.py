@@ -18,6 +18,8 @@ from surgeon_engine.api.messages.sources import (
     ModelSummary,
 )
 from surgeon_engine.model.coupling import CoupledGroups, groups_of, structure_support
+from surgeon_engine.model.fenced import inspect_model
+from surgeon_engine.model.gguf_parsing import parsed_once
 from surgeon_engine.model.layers import find_blocks, head_size, prunable_layers
 from surgeon_engine.model.source import (
     UNREADABLE,
@@ -39,15 +41,6 @@ class InspectedSource:
     summary: ModelSummary
 
 
-def inspect_model(config: ModelConfig) -> ModelInspected:
-    """Describe the model without reading its weights.
-
-    Raises:
-        ModelError: it cannot be found, read or pruned.
-    """
-    return ModelInspected(inspect_source(config).summary)
-
-
 def inspect_source(config: ModelConfig) -> InspectedSource:
     """Find the files of the model and describe it without reading its weights.
 
@@ -55,7 +48,19 @@ def inspect_source(config: ModelConfig) -> InspectedSource:
         ModelError: it cannot be found, read or pruned.
     """
     source = locate(config.source)
-    model_config = read_model_config(source)
+    stored = stored_dtype(source)
+    return InspectedSource(source, stored, inspect_model(config).model)
+
+
+def describe_files(config: ModelConfig) -> ModelInspected:
+    """Describe the model; `inspect_model` calls this in a process of its own.
+
+    Raises:
+        ModelError: it cannot be found, read or pruned.
+    """
+    source = locate(config.source)
+    with parsed_once():
+        model_config = read_model_config(source)
     try:
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(model_config)
@@ -64,8 +69,7 @@ def inspect_source(config: ModelConfig) -> InspectedSource:
             f"transformers cannot build {source.name}: {first_line(error)}.",
             "Choose a decoder-only model that transformers knows.",
         ) from error
-    stored = stored_dtype(source)
-    return InspectedSource(source, stored, describe(model, source, stored))
+    return ModelInspected(describe(model, source, stored_dtype(source)))
 
 
 def _cache_width(config: PretrainedConfig, coupled: Sequence[CoupledGroups]) -> int:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from transformers import (
     AutoModelForCausalLM,
-    AutoTokenizer,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -17,20 +17,18 @@ from surgeon_engine.api.config.run import ModelConfig, Offload
 from surgeon_engine.api.errors import ModelError
 from surgeon_engine.model import offload
 from surgeon_engine.model.gguf_parsing import parsed_once
-from surgeon_engine.model.gguf_tokenizer import correct_splits, tokenizer_entries
-from surgeon_engine.model.inspect import InspectedSource
+from surgeon_engine.model.inspect import InspectedSource, inspect_source
 from surgeon_engine.model.layers import PrunableLayer, find_blocks, prunable_layers
-from surgeon_engine.model.source import (
-    UNREADABLE,
-    ModelSource,
-    first_line,
-    locate,
-    read_model_config,
-    stored_dtype,
-)
-from surgeon_engine.runtime import devices
+from surgeon_engine.model.source import UNREADABLE, ModelSource, first_line
+from surgeon_engine.model.tokenizer import read_tokenizer, tokenizer_problem
+from surgeon_engine.runtime import devices, ranks
 from surgeon_engine.runtime.failures import is_out_of_memory
 
+_PLAIN_OUTPUTS = {
+    "return_dict": True,
+    "output_hidden_states": False,
+    "output_attentions": False,
+}
 _HOST_SHARE = 0.5  # of the free memory, for weights that are not in files
 
 
@@ -44,6 +42,7 @@ class LoadedModel:
     blocks: tuple[nn.Module, ...]
     layers: tuple[PrunableLayer, ...]
     stored: torch.dtype | None  # in the original's files; None: quantized
+    tokenizer_problem: str = ""  # why there is no tokenizer
 
     @property
     def device(self) -> torch.device:
@@ -52,7 +51,10 @@ class LoadedModel:
 
 
 def load_model(
-    config: ModelConfig, inspected: InspectedSource | None = None
+    config: ModelConfig,
+    inspected: InspectedSource | None = None,
+    *,
+    with_tokenizer: bool = True,
 ) -> LoadedModel:
     """Load the model that `config` names, frozen, in evaluation mode, on its device.
 
@@ -60,18 +62,20 @@ def load_model(
         config: names the model, its dtype and its device.
         inspected: the result of `inspect_source(config)`, if there is one already;
             the model is then not located and checked again.
+        with_tokenizer: whether to load the tokenizer, too.
 
     Raises:
         ModelError: it cannot be found, read or pruned.
     """
     with parsed_once():
-        if inspected is None:
-            source = locate(config.source)
-            read_model_config(source)
-            stored = stored_dtype(source)
-        else:
-            source, stored = inspected.source, inspected.stored
-        return _load(config, source, load_tokenizer(source), stored)
+        inspected = inspected or inspect_source(config)
+        source, stored = inspected.source, inspected.stored
+        problem = "It was not loaded."
+        if with_tokenizer:
+            problem = ranks.agree(lambda: tokenizer_problem(source))
+        tokenizer = None if problem else read_tokenizer(source)
+        loaded = _load(config, source, tokenizer, stored)
+    return replace(loaded, tokenizer_problem=problem)
 
 
 def load_original(config: ModelConfig, pruned: LoadedModel) -> LoadedModel:
@@ -125,6 +129,8 @@ def _load(
             "The files may be incomplete or from another model: download them again.",
         ) from error
     _check_complete(source.name, found)
+    _check_finite(source.name, model)
+    _use_plain_outputs(model.config)
     if source.gguf_file:
         # The weights are dequantized by now; without this the model cannot be saved.
         model.hf_quantizer.remove_quantization_config(model)
@@ -142,19 +148,6 @@ def _load(
     return LoadedModel(source, model, tokenizer, blocks, layers, stored)
 
 
-def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase | None:
-    """Load the tokenizer from the folder of the weights, or return None."""
-    try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            source.folder, **source.arguments
-        )
-        if source.gguf_file:
-            correct_splits(tokenizer, tokenizer_entries(source.weight_files[0]))
-    except UNREADABLE:
-        return None
-    return tokenizer
-
-
 def _check_complete(name: str, found: dict[str, object]) -> None:
     """Check that no tensor is missing, which transformers would initialize randomly."""
     for problem in ("missing_keys", "mismatched_keys"):
@@ -166,3 +159,24 @@ def _check_complete(name: str, found: dict[str, object]) -> None:
                 "The files may be incomplete or from another model: download them "
                 "again.",
             )
+
+
+def _check_finite(name: str, model: PreTrainedModel) -> None:
+    """Check that no weight is NaN or infinite; one pass over them."""
+    for key, parameter in model.named_parameters():
+        if parameter.is_floating_point() and parameter.numel():
+            lowest, highest = parameter.aminmax()  # NaN if one number is
+            if not (lowest.isfinite() and highest.isfinite()):
+                count = int((~parameter.isfinite()).sum())
+                raise ModelError(
+                    f"{count:,} of {parameter.numel():,} weights of {key} in {name} "
+                    "are not finite (NaN or infinite).",
+                    "The files may be damaged: download them again.",
+                )
+
+
+def _use_plain_outputs(config: PretrainedConfig) -> None:
+    """Undo options of a config that change the outputs of a model, not its numbers."""
+    for each in {id(x): x for x in (config, config.get_text_config())}.values():
+        for option, value in _PLAIN_OUTPUTS.items():
+            setattr(each, option, value)

@@ -6,7 +6,6 @@ is read.
 
 from __future__ import annotations
 
-import math
 import os
 import struct
 from collections import Counter
@@ -16,16 +15,17 @@ from pathlib import Path
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from transformers import AutoConfig, PretrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from surgeon_engine.api.errors import ModelError
-from surgeon_engine.api.model_info.gguf_header import check_magic, read_gguf_header
+from surgeon_engine.api.model_info.gguf_header import check_lists, read_gguf_header
 from surgeon_engine.api.model_info.header import (
     MAX_SIZES,
     SOURCES,
     check_model_kind,
+    count_numbers,
     find_weight_files,
     read_options,
     weight_files,
@@ -58,6 +58,11 @@ UNREADABLE = (
 )
 
 _STORED = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
+_DEMO = Path(str(files("surgeon_resources"))) / "demo"
+# Files that libraries read without asking what they are.
+_READ_WHOLE = (".json", ".jinja", ".model", ".txt", ".tiktoken")
+_MAX_LABELS = 1_000_000  # transformers makes a name for each
+_DOWNLOAD_AGAIN = "Download the model's files again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,21 @@ class ModelSource:
     name: str  # display name
     folder: Path
     gguf_file: str | None = None  # its name inside `folder`
+
+    @property
+    def is_bundled(self) -> bool:
+        """Whether the model comes with Surgeon, so that its files can be trusted."""
+        return self.folder == _DEMO
+
+    @property
+    def identity(self) -> tuple[tuple[str, int, int, int], ...]:
+        """The name, size, time and number of each file: others, if one was changed."""
+        paths = self.weight_files if self.gguf_file else sorted(self.folder.iterdir())
+        found = []
+        for path in filter(Path.is_file, paths):
+            facts = path.stat()
+            found.append((path.name, facts.st_size, facts.st_mtime_ns, facts.st_ino))
+        return tuple(found)
 
     @property
     def weight_files(self) -> tuple[Path, ...]:
@@ -95,8 +115,7 @@ def locate(source: str) -> ModelSource:
         ModelError: A file is missing or damaged.
     """
     if source == DEMO:
-        folder = Path(str(files("surgeon_resources"))) / "demo"
-        return _checked_folder(ModelSource("Demo", folder))
+        return _checked_folder(ModelSource("Demo", _DEMO))
     if is_hub_source(source):
         return _checked_folder(_cached(source, hub_name(source)))
     path = Path(os.path.expanduser(source))
@@ -142,12 +161,7 @@ def stored_dtype(source: ModelSource) -> torch.dtype | None:
     """
     if source.gguf_file:
         return None
-    counts: Counter[str] = Counter()
-    for path in source.weight_files:
-        with safe_open(path, framework="pt") as file:
-            for name in file.keys():  # noqa: SIM118 (it is no dict)
-                tensor = file.get_slice(name)
-                counts[tensor.get_dtype()] += math.prod(tensor.get_shape())
+    counts = sum(map(count_numbers, source.weight_files), Counter[str]())
     if not counts:
         raise ModelError(
             f"The weights of {source.name} hold no tensors.",
@@ -188,26 +202,24 @@ def _cached(source: str, name: HubName | None) -> ModelSource:
 
 
 def _checked_folder(source: ModelSource) -> ModelSource:
-    read_options(source.folder)
+    options = read_options(source.folder)
+    labels = options.get("num_labels")
+    if isinstance(labels, int) and labels > _MAX_LABELS:
+        raise ModelError(
+            f"The config of {source.name} has num_labels = {labels:,}; it may be at "
+            f"most {_MAX_LABELS:,}.",
+            _DOWNLOAD_AGAIN,
+        )
     for path in find_weight_files(source.folder):
-        _check_safetensors(path)
+        count_numbers(path)
+    for path in source.folder.iterdir():
+        if path.suffix in _READ_WHOLE and not path.is_file():
+            raise ModelError(f"{path.name} is not a file.", _DOWNLOAD_AGAIN)
     return source
 
 
-def _check_safetensors(path: Path) -> None:
-    try:
-        with safe_open(path, framework="pt") as file:
-            file.keys()
-    except (SafetensorError, OSError) as error:
-        raise ModelError(
-            f"{path.name} is damaged ({path.stat().st_size:,} bytes): {error}.",
-            "The download may be incomplete: download this file again.",
-        ) from error
-
-
 def _checked_gguf(path: Path) -> ModelSource:
-    with path.open("rb") as file:
-        check_magic(path, file)
+    check_lists(path)
     return ModelSource(path.stem, path.parent, path.name)
 
 
@@ -227,8 +239,6 @@ def _gguf_error(path: Path, error: Exception) -> ModelError:
         )
     if not isinstance(architecture, str):
         reason = "its header names no architecture"
-    elif isinstance(error, (struct.error, OverflowError)):
-        reason = "it ends before its header does"
     else:
         reason = first_line(error)
     return ModelError(
@@ -270,11 +280,11 @@ def _check_sizes(name: str, config: PretrainedConfig) -> None:
             raise ModelError(
                 f"The config of {name} has {option} = {size:,}; it must be from 1 to "
                 f"{most:,}.",
-                "Download the model's files again.",
+                _DOWNLOAD_AGAIN,
             )
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """Return the first line of a library's error message.
 
     For an invalid config it is the last line: the first names only a function.

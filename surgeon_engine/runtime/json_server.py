@@ -11,6 +11,7 @@ from transformers.utils import logging
 
 from surgeon_engine.api.errors import EngineError
 from surgeon_engine.api.json_process import RequestFailed
+from surgeon_engine.runtime import fence
 from surgeon_engine.runtime.failures import is_out_of_memory
 from surgeon_engine.runtime.json_streams import JsonOutput, read_messages
 
@@ -28,6 +29,7 @@ def serve(
         out_of_memory: The response where `answer` runs out of memory.
     """
     output = JsonOutput()
+    fence.work_directly()  # the parent watches this process
     logging.disable_progress_bar()
     requests: queue.Queue[Any] = queue.Queue()
     read_messages(request_type, requests.put)

@@ -6,7 +6,6 @@ import logging as python_logging
 import platform
 from importlib.metadata import version
 
-import datasets
 from transformers.utils import logging
 
 
@@ -27,5 +26,4 @@ def disable_progress_bars() -> None:
     Also disable the warning about models whose layers differ in width.
     """
     logging.disable_progress_bar()
-    datasets.disable_progress_bars()
     python_logging.getLogger(_UNEVEN).setLevel(python_logging.ERROR)

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -23,12 +25,18 @@ from surgeon_engine.api.config.toml import config_from_toml
 from surgeon_engine.api.errors import EngineError, ExportError
 from surgeon_engine.api.model_info.header import model_facts
 from surgeon_engine.api.run_folder import RunFolder
-from surgeon_engine.calibration import chats
+from surgeon_engine.calibration import chats, plain_text, tables, texts
 from surgeon_engine.calibration import windows as windows_module
+from surgeon_engine.calibration.own_samples import Author, own_text
+from surgeon_engine.calibration.texts import check_tokenizer
 from surgeon_engine.calibration.windows import Vocabulary, load_windows
 from surgeon_engine.export.destination import check_destination
 from surgeon_engine.generation.generated_text import encode_prompt
-from surgeon_engine.model.inspect import inspect_model
+from surgeon_engine.model import chat_template
+from surgeon_engine.model.fenced import inspect_model
+from surgeon_engine.model.load import load_model
+from surgeon_engine.model.source import locate
+from surgeon_engine.model.tokenizer import read_tokenizer, tokenizer_problem
 from tests.helpers.tiny_models import byte_tokenizer, save_tiny_model
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -134,12 +142,22 @@ MODELS = {
         content(INDEX, b'{"weight_map": {"a": ["x"]}}'),
         "which is no .safetensors file of the folder",
     ),
+    "adapter": (
+        content("adapter_config.json", b"{}"),
+        "holds an adapter (adapter_config.json)",
+    ),
+    "tokenizer is a device": (
+        lambda folder: (folder / "chat_template.jinja").symlink_to("/dev/zero"),
+        "chat_template.jinja is not a file",
+    ),
+    "100 million labels": (config(num_labels=10**8), "num_labels = 100,000,000"),
     "index is a number": (content(INDEX, b"7"), "it is not a JSON object"),
 }
 # Those that only the engine detects, with the library that builds the model.
 BUILT = (
     "no layers", "negative layers", "a billion layers", "200,000 layers", "no width",
     "huge vocabulary", "padding outside of the vocabulary", "no tensors",
+    "tokenizer is a device", "100 million labels",
 )  # fmt: skip
 
 
@@ -177,6 +195,114 @@ def test_gguf_with_a_huge_string_ends_in_a_sentence(tmp_path, length):
     with pytest.raises(EngineError) as error:
         inspect_model(ModelConfig(str(path)))
     assert error.value.hint
+
+
+def tokenizer(**parts: object) -> Callable[[Path], None]:
+    """Change parts of the tokenizer."""
+
+    def change(folder: Path) -> None:
+        path = folder / "tokenizer.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | parts))
+
+    return change
+
+
+def tokens(**changed: object) -> Callable[[Path], None]:
+    """Change options of the tokenizer's model."""
+
+    def change(folder: Path) -> None:
+        model = json.loads((folder / "tokenizer.json").read_text())["model"]
+        tokenizer(model=model | changed)(folder)
+
+    return change
+
+
+def template(source: str) -> Callable[[Path], None]:
+    return content("chat_template.jinja", source.encode())
+
+
+def regex(pattern: str) -> dict[str, object]:
+    return {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated",
+            "invert": False}  # fmt: skip
+
+
+EMPTY = {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "[NO]",
+         "type_id": 0}}], "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence":
+         {"id": "B", "type_id": 1}}], "special_tokens": {}}  # fmt: skip
+TOKENIZERS = {
+    "no model": tokenizer(model=None),
+    "unknown model": tokenizer(model={"type": "Evil"}),
+    "broken regex": tokenizer(pre_tokenizer=regex("((") | {"invert": False}),
+    "empty charsmap": tokenizer(
+        normalizer={"type": "Precompiled", "precompiled_charsmap": ""}
+    ),
+    "missing special token": tokenizer(post_processor=EMPTY),
+    "dangling merges": tokens(type="BPE", vocab={"a": 0}, merges=[["z", "y"]]),
+    "garbage merges": tokens(type="BPE", vocab={"a": 0}, merges=[1]),
+    "negative id": tokens(vocab={"a": -1}),
+    "id of 33 bits": tokens(vocab={"a": 2**32 + 1}),
+    "nested": content("tokenizer.json", b"[" * DEEP),
+    "no JSON": content("tokenizer.json", b"x"),
+    "no object": content("tokenizer.json", b"null"),
+    "length is a text": content("tokenizer_config.json", b'{"model_max_length": "x"}'),
+    "token is a number": content("tokenizer_config.json", b'{"bos_token": 5}'),
+    "template is no text": content("chat_template.jinja", b"\xff"),
+    "template of the whole memory": template("{{ 'x' * 10**15 }}"),
+}
+
+
+@pytest.mark.parametrize("kind", TOKENIZERS)
+def test_bad_tokenizer_ends_in_a_sentence(folder, kind):
+    TOKENIZERS[kind](folder)
+    problem = tokenizer_problem(locate(str(folder)))
+    assert "of tiny cannot be read: " in problem
+    assert load_model(ModelConfig(str(folder))).tokenizer is None
+    with pytest.raises(EngineError) as error:
+        check_tokenizer(problem, ["a.txt"])
+    assert problem in error.value.message
+    check_tokenizer(problem, ["a.npy"])
+
+
+def test_tokenizer_with_dropout_splits_a_text_always_alike(folder):
+    tokens(dropout=0.5)(folder)
+    loaded = read_tokenizer(locate(str(folder)))
+    assert len({tuple(loaded("some words " * 20).input_ids) for _ in range(5)}) == 1
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_weight_that_is_not_finite_is_named(folder, number):
+    weights = load_file(folder / WEIGHTS)
+    name = next(name for name in weights if "q_proj" in name)
+    weights[name].view(-1)[3] = number
+    save_file(weights, folder / WEIGHTS, {"format": "pt"})
+    with pytest.raises(EngineError, match=f"1 of 256 weights of {name}"):
+        load_model(ModelConfig(str(folder)))
+
+
+def test_options_that_change_outputs_are_undone(folder):
+    config(
+        return_dict=False, output_hidden_states=True, output_attentions=True
+    )(folder)  # fmt: skip
+    model = load_model(ModelConfig(str(folder))).model
+    found = model(torch.ones((1, 4), dtype=torch.int64), use_cache=False)
+    assert set(found) == {"logits"}
+
+
+@pytest.mark.parametrize("shape", [[1e400], [-1], [9] * 1_000, [10**30], "12", [True]])
+def test_absurd_shape_ends_in_a_sentence(folder, shape):
+    entry = {"dtype": "F32", "shape": shape, "data_offsets": [0, 0]}
+    header(json.dumps({"a": entry}).replace("Infinity", "1e999").encode())(folder)
+    with pytest.raises(EngineError, match="is damaged"):
+        inspect_model(ModelConfig(str(folder)))
+
+
+def test_first_token_beyond_the_vocabulary_ends_in_a_sentence(folder):
+    loaded = load_model(ModelConfig(str(folder)))
+    config_of_model = loaded.model.config
+    config_of_model.bos_token_id = 4_000_000_000
+    author = Author(loaded.source, torch.float32, config_of_model, None)
+    with pytest.raises(EngineError, match="token 4,000,000,000"):
+        own_text(author, 2, 16, seed=0)
 
 
 JOBS = {
@@ -223,8 +349,25 @@ def npy_of(shape: str) -> bytes:
 
 
 TEXTS = {
-    "later.jsonl": (b'\n{"text":' + b"[" * DEEP, "Line 2 of later.jsonl is nested"),
-    "deep.jsonl": (b'{"text":' + b"[" * DEEP, "Line 1 of deep.jsonl is nested too"),
+    "later.jsonl": (
+        b'\n{"text":' + b"[" * DEEP,
+        "later.jsonl cannot be read: line 2: it is nested",
+    ),
+    "deep.jsonl": (
+        b'{"text":' + b"[" * DEEP,
+        "deep.jsonl cannot be read: line 1: it is nested",
+    ),
+    "null.jsonl": (b"null\n" * 200, "line 1: Expected `object`"),
+    "number.jsonl": (b"1\n", "line 1: Expected `object`"),
+    "keys.jsonl": (
+        json.dumps(dict.fromkeys(map(str, range(6_000)), "a")).encode(),
+        "it has 6,000 columns",
+    ),
+    "wide.csv": (b",".join([b"a"] * 6_000) + b"\n1", "it has 6,000 columns"),
+    "open.csv": (b'text\n"a\nb\n', "unexpected end of data"),
+    "ragged.csv": (b"text,n\na\nb,c,d\n", "line 3 has 3 fields"),
+    "broken.parquet": (b"PAR1" + bytes(90) + b"PAR1", "broken.parquet cannot be"),
+    "many.npy": (npy_of("(100000001, 1)"), "not a NumPy file of numbers"),
     "huge.npy": (npy_of("(1000000000000, 256)"), "not a NumPy file of numbers"),
     "large.npy": (npy_of("(1000000000, 16)"), "not a NumPy file of numbers"),
     "nested.npy": (npy(b"(" * 60_000), "not a NumPy file of numbers"),
@@ -315,6 +458,56 @@ def test_tokenizer_that_panics_ends_in_a_sentence(tmp_path):
         read(path, Panicking())
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs sparse files")
+@pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.jsonl", "a.parquet", "a.npy"])
+def test_sparse_text_ends_in_a_sentence(tmp_path, name, monkeypatch):
+    monkeypatch.setattr(plain_text, "MAX_CHARACTERS", 1_000)
+    with (tmp_path / name).open("wb") as file:
+        file.truncate(40 * 10**9)
+    with pytest.raises(EngineError):
+        read(tmp_path / name)
+
+
+def test_parquet_with_other_bytes_than_text_ends_in_a_sentence(tmp_path):
+    offsets = pyarrow.py_buffer(struct.pack("<ii", 0, 2))
+    buffers = [None, offsets, pyarrow.py_buffer(b"\xff\xfe")]
+    column = pyarrow.Array.from_buffers(pyarrow.string(), 1, buffers)
+    table = pyarrow.table({"text": column})
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(EngineError, match="cannot be read: 'utf-8'"):
+        read(tmp_path / "a.parquet")
+
+
+def test_beginning_of_a_long_table_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "_MAX_ROWS", 2_000)
+    rows = [{"text": f"row {n} with some words"} for n in range(9_000)]
+    for name in ("a.jsonl", "a.parquet"):
+        if name.endswith("l"):
+            (tmp_path / name).write_text("\n".join(map(json.dumps, rows)))
+        else:
+            table = pyarrow.Table.from_pylist(rows)
+            pyarrow.parquet.write_table(table, tmp_path / name)
+        found = read(tmp_path / name).found
+        assert (found.documents, found.unread_characters) == (2_000, 1)
+
+
+def test_beginning_of_a_long_text_is_read(tmp_path, monkeypatch):
+    for module in (plain_text, tables, texts):
+        monkeypatch.setattr(module, "MAX_CHARACTERS", 5_000)
+    lines = "".join(f'{{"text": "line {n} of a text"}}\n' for n in range(900))
+    for name in ("a.txt", "a.jsonl", "a.csv"):
+        (tmp_path / name).write_text(lines.replace(",", ""))
+        found = read(tmp_path / name).found
+        assert found.unread_characters == len(lines) - 5_000
+
+
+def test_tokens_in_front_of_texts_may_fill_no_window(tmp_path, monkeypatch):
+    monkeypatch.setattr(windows_module, "beginning_of_texts", lambda _: [0] * 16)
+    (tmp_path / "a.txt").write_text("some words " * 100)
+    with pytest.raises(EngineError, match="puts 16 tokens in front"):
+        read(tmp_path / "a.txt")
+
+
 def test_valid_model_stays_valid(folder):
     save_file(load_file(folder / WEIGHTS), folder / WEIGHTS, {"format": "pt"})
     index(WEIGHTS)(folder)
@@ -340,10 +533,14 @@ ENDLESS = (
     ],
 )
 def test_bad_chat_template_ends_in_a_sentence(template, reason, monkeypatch):
-    monkeypatch.setattr(chats, "_SECONDS", 0.2)
+    monkeypatch.setattr(chat_template, "_SECONDS", 0.2)
     tokenizer = byte_tokenizer()
     tokenizer.chat_template = template
-    assert chats.opening_of_chats(tokenizer) == []
+    if template == ENDLESS:
+        with pytest.raises(TimeoutError):
+            chat_template.opening_of_chats(tokenizer)
+    else:
+        assert chat_template.opening_of_chats(tokenizer) == []
     with pytest.raises(EngineError, match=r"the chats in x \(|a chat of x:") as error:
         chats.render_chats("x", [[{"role": "user", "content": "Hi"}]], tokenizer)
     assert reason in error.value.message

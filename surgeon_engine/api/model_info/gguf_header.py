@@ -9,6 +9,8 @@ megabytes.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -36,6 +38,7 @@ _LIST = 9  # type of its elements (u32), number of elements (u64), the elements
 _MAX_STRING = 1_000_000  # bytes; chat templates have some thousands
 _MAX_ENTRIES = 10_000
 _MAX_LIST = 100_000  # elements; lists by layer and of languages are short
+_MAX_TOKENS = 600_000  # elements of a tokenizer's; the largest have 515,000
 _TOKENIZER = "tokenizer."
 
 
@@ -45,23 +48,41 @@ def read_gguf_header(path: Path) -> dict[str, int | float | str]:
     Raises:
         ModelError: The file is not a GGUF file, or its header is damaged.
     """
+    header: dict[str, int | float | str] = {}
+    with _damage_as_error(path), open_model(path) as file:
+        for _ in range(_begin(path, file)):
+            key = _string(file)
+            if key.startswith(_TOKENIZER):
+                break
+            (kind,) = _unpack(file, "<I")
+            if kind == _LIST:
+                _skip_list(path, file, key, _MAX_LIST)
+            else:
+                header[key] = _value(file, kind)
+    return header
+
+
+def check_lists(path: Path) -> None:
+    """Check the lists of a GGUF header: libraries take a minute for absurd ones.
+
+    Raises:
+        ModelError: The file is not a GGUF file; or its header is damaged, or has a list
+            that is longer than any tokenizer needs.
+    """
+    with _damage_as_error(path), open_model(path) as file:
+        for _ in range(_begin(path, file)):
+            key = _string(file)
+            (kind,) = _unpack(file, "<I")
+            if kind == _LIST:
+                _skip_list(path, file, key, _MAX_TOKENS)
+            else:
+                _value(file, kind)
+
+
+@contextmanager
+def _damage_as_error(path: Path) -> Iterator[None]:
     try:
-        with open_model(path) as file:
-            check_magic(path, file)
-            version, _, entries = _unpack(file, "<IQQ")
-            if version < 2 or entries > _MAX_ENTRIES:
-                raise ValueError
-            header: dict[str, int | float | str] = {}
-            for _ in range(int(entries)):
-                key = _string(file)
-                if key.startswith(_TOKENIZER):
-                    break
-                (kind,) = _unpack(file, "<I")
-                if kind == _LIST:
-                    _skip_list(file)
-                else:
-                    header[key] = _value(file, kind)
-            return header
+        yield
     except (ValueError, struct.error) as error:
         raise ModelError(
             f"{path.name} is damaged: its header cannot be read.",
@@ -85,6 +106,15 @@ def open_model(path: Path) -> BinaryIO:
         raise ModelError(error.message, "Choose another file.") from error
 
 
+def _begin(path: Path, file: BinaryIO) -> int:
+    """Read the first fields and return the number of entries."""
+    check_magic(path, file)
+    version, _, entries = _unpack(file, "<IQQ")
+    if version < 2 or entries > _MAX_ENTRIES:
+        raise ValueError(entries)
+    return int(entries)
+
+
 def check_magic(path: Path, file: BinaryIO) -> None:
     """Read and check the first bytes of a GGUF file.
 
@@ -101,12 +131,21 @@ def check_magic(path: Path, file: BinaryIO) -> None:
     )
 
 
-def _skip_list(file: BinaryIO) -> None:
+def _skip_list(path: Path, file: BinaryIO, key: str, most: int) -> None:
     kind, length = _unpack(file, "<IQ")
-    if length > _MAX_LIST:
-        raise ValueError(length)
-    for _ in range(length):
-        _value(file, kind)
+    if length > most:
+        raise ModelError(
+            f"{path.name} has {length:,} entries of {key[:100]!r}; at most "
+            f"{most:,} are possible.",
+            "Download this file again.",
+        )
+    if kind in _SCALARS:
+        size = length * struct.calcsize(_SCALARS[kind])
+        if len(file.read(size)) < size:
+            raise ValueError(length)
+    else:
+        for _ in range(length):
+            _value(file, kind)
 
 
 def _value(file: BinaryIO, kind: int) -> int | float | str:
@@ -122,7 +161,10 @@ def _string(file: BinaryIO) -> str:
     (length,) = _unpack(file, "<Q")
     if length > _MAX_STRING:
         raise ValueError(length)
-    return file.read(int(length)).decode("utf-8", errors="replace")
+    data = file.read(int(length))
+    if len(data) < length:
+        raise ValueError(length)
+    return data.decode("utf-8", errors="replace")
 
 
 def _unpack(file: BinaryIO, layout: str) -> tuple[int, ...]:

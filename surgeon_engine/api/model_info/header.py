@@ -48,6 +48,8 @@ MAX_SIZES = {
 }
 _MAX_HEADER = 100_000_000  # bytes; the maximum of the format
 _MAX_CONFIG = 10_000_000  # bytes; the longest have some hundred thousand
+_MAX_AXES, _MAX_WIDTH = 8, 1 << 40  # of a tensor
+_ADAPTER = "adapter_config.json"
 _CAUSAL_LM = re.compile(r"ForCausalLM|LMHeadModel")
 _EXPERTS = re.compile(r"(num|n)_((local|routed)_)?experts|moe_num_experts")
 # A folder may hold the same weights again, such as in consolidated.safetensors.
@@ -55,7 +57,7 @@ MAIN_WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors")
 _PICKLES = (".bin", ".pt", ".pth")
 _BLOCKS = ("num_hidden_layers", "n_layer", "num_layers")
 _HIDDEN_SIZE = ("hidden_size", "n_embd", "d_model")
-_NOT_A_HEADER = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+_NOT_A_HEADER = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +121,29 @@ def read_options(folder: Path) -> dict[str, Any]:
     """Read config.json.
 
     Raises:
-        ModelError: The file is missing or is not a JSON object.
+        ModelError: The file is missing or is not a JSON object, or the folder holds an
+            adapter.
     """
+    if (folder / _ADAPTER).exists():
+        raise _adapter_error(folder)
     path = folder / "config.json"
     if not path.is_file():
         raise ModelError(f"{folder} has no config.json.", SOURCES)
     return _read_object(path)
+
+
+def _adapter_error(folder: Path) -> ModelError:
+    """Return the error for an adapter, which transformers would add to the model."""
+    return ModelError(
+        f"{folder} holds an adapter ({_ADAPTER}), such as that of a LoRA. Surgeon "
+        "prunes whole models.",
+        "Merge it into its model with peft, in Python:\n"
+        "from peft import AutoPeftModelForCausalLM\n"
+        f"model = AutoPeftModelForCausalLM.from_pretrained({str(folder)!r})\n"
+        'model.merge_and_unload().save_pretrained("merged")\n'
+        "Copy the tokenizer's files into that folder too, and choose it. If the model "
+        f"is already merged, delete {_ADAPTER}.",
+    )
 
 
 def weight_files(folder: Path) -> tuple[Path, ...]:
@@ -285,7 +304,7 @@ def _facts(name: str, folder: Path) -> ModelFacts:
         size = 0
         for path in find_weight_files(folder):
             size += path.stat().st_size
-            counts.update(_parameters(path))
+            counts.update(count_numbers(path))
         (most_common, _), *_ = counts.most_common(1) or [("", 0)]
         return replace(
             facts,
@@ -355,8 +374,12 @@ def _architectures(options: Mapping[str, Any]) -> list[str]:
     return [*map(str, stated)] if isinstance(stated, list) else []
 
 
-def _parameters(path: Path) -> Counter[str]:
-    """Count the numbers of each format in a safetensors file, from its header."""
+def count_numbers(path: Path) -> Counter[str]:
+    """Count the numbers of each format in a safetensors file, from its header.
+
+    Raises:
+        ModelError: The header is damaged, or does not match the size of the file.
+    """
     with open_model(path) as file:
         size = os.fstat(file.fileno()).st_size
         start = file.read(8)
@@ -368,7 +391,7 @@ def _parameters(path: Path) -> Counter[str]:
             header.pop("__metadata__", None)
             counts: Counter[str] = Counter()
             for entry in header.values():
-                counts[entry["dtype"]] += math.prod(entry["shape"])
+                counts[entry["dtype"]] += _size_of(entry["shape"])
             end = max(
                 (entry["data_offsets"][1] for entry in header.values()), default=0
             )
@@ -377,6 +400,18 @@ def _parameters(path: Path) -> Counter[str]:
     if 8 + length + end != size:
         raise _damaged_error(path, size)
     return counts
+
+
+def _size_of(shape: list[int]) -> int:
+    """Return how many numbers a tensor has.
+
+    Raises:
+        ValueError: It is no shape, or an absurd one.
+    """
+    is_shape = len(shape) <= _MAX_AXES and all(type(n) is int for n in shape)
+    if not is_shape or not all(0 <= n < _MAX_WIDTH for n in shape):
+        raise ValueError(shape)
+    return math.prod(shape)
 
 
 def _damaged_error(path: Path, size: int) -> ModelError:

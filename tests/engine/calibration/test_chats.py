@@ -12,10 +12,10 @@ import torch
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.errors import CalibrationError
-from surgeon_engine.calibration.chats import opening_of_chats
-from surgeon_engine.calibration.preview import preview_text
+from surgeon_engine.calibration.fenced import preview_text
 from surgeon_engine.calibration.texts import described_text
 from surgeon_engine.calibration.windows import Vocabulary, load_windows
+from surgeon_engine.model.chat_template import opening_of_chats
 from tests.helpers.tiny_models import (
     VOCABULARY,
     byte_tokenizer,

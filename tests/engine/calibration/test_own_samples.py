@@ -13,6 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.run import Dtype, ModelConfig
 from surgeon_engine.calibration import own_samples as module
+from surgeon_engine.calibration.fenced import preview_text
 from surgeon_engine.calibration.own_samples import (
     Author,
     Batch,
@@ -20,7 +21,6 @@ from surgeon_engine.calibration.own_samples import (
     own_text,
     sample,
 )
-from surgeon_engine.calibration.preview import preview_text
 from surgeon_engine.model.load import load_model
 from tests.helpers.tiny_models import (
     FAMILIES,

@@ -18,7 +18,7 @@ from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.errors import CalibrationError, ConfigError
 from surgeon_engine.calibration import parts
 from surgeon_engine.calibration import windows as windows_module
-from surgeon_engine.calibration.preview import preview_text
+from surgeon_engine.calibration.fenced import preview_text
 from surgeon_engine.calibration.windows import Vocabulary, load_windows
 from tests.helpers.tiny_models import (
     VOCABULARY,

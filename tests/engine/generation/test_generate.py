@@ -280,7 +280,7 @@ def test_nan_logits_raise(playground, folders, tmp_path):
     with torch.no_grad():
         model.model.norm.weight.fill_(float("nan"))
     model.save_pretrained(tmp_path / "broken")
-    with pytest.raises(EvaluationError, match="not numbers"):
+    with pytest.raises(ModelError, match=r"16 weights of model.norm.weight"):
         GenerationRecorder().run(playground, folders[0], tmp_path / "broken")
     with pytest.raises(EvaluationError):
         prompt_logits.check_not_nan(torch.tensor([[1.0, float("nan")]]))

@@ -9,8 +9,8 @@ from surgeon_engine.api.messages.generation import GenerationSettings
 from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_engine.generation.detokenizer import StreamingDetokenizer, token_text
 from surgeon_engine.generation.sampling import Sampler, nucleus
-from surgeon_engine.model.load import load_tokenizer
 from surgeon_engine.model.source import locate
+from surgeon_engine.model.tokenizer import load_tokenizer
 
 TEXT = (
     "naïve “日本語” \N{SLIGHTLY SMILING FACE}\n  e\N{COMBINING ACUTE ACCENT}t\tcetera"

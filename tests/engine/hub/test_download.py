@@ -29,7 +29,7 @@ from surgeon_engine.hub import download as download_module
 from surgeon_engine.hub.download import download_model
 from surgeon_engine.hub.errors import describe_failure
 from surgeon_engine.hub.fetch_process import select_files
-from surgeon_engine.model.inspect import inspect_model
+from surgeon_engine.model.fenced import inspect_model
 from surgeon_engine.model.source import locate
 from surgeon_engine.runtime.run_context import RunCancelled, RunContext
 from surgeon_engine.server import Engine

@@ -147,7 +147,7 @@ LLAMA = gguf_text("general.architecture", "llama")
         (gguf(b"", 0), "cannot be used: its header names no architecture."),
         (
             gguf(LLAMA + gguf_text("tokenizer.ggml.model", "gpt2")[:-6], 2),
-            "model.gguf cannot be used: it ends before its header does.",
+            "model.gguf is damaged: its header cannot be read.",
         ),
         (
             gguf(gguf_text("general.architecture", "nonsense")),

@@ -24,7 +24,7 @@ from surgeon_engine.api.model_info.source_names import (
     hub_name,
     parse_hub_source,
 )
-from surgeon_engine.model.inspect import inspect_model
+from surgeon_engine.model.fenced import inspect_model
 from tests.helpers.tiny_models import save_tiny_model
 
 COMMIT = "c0ffee" * 6

@@ -32,7 +32,7 @@ from surgeon_engine.api.planning.resource_check import (
     differences,
     settings_that_fit,
 )
-from surgeon_engine.model.inspect import inspect_model
+from surgeon_engine.model.fenced import inspect_model
 from tests.helpers.configs import changed, pruning_config, surgeon_job
 from tests.helpers.fake_engine import model_summary
 from tests.helpers.fake_machine import machine

@@ -17,7 +17,7 @@ from surgeon_engine.api.model_info.header import (
 from surgeon_engine.api.planning.estimate import estimate
 from surgeon_engine.api.planning.memory import Footprint
 from surgeon_engine.api.planning.sketch import sketch_model
-from surgeon_engine.model.inspect import inspect_model
+from surgeon_engine.model.fenced import inspect_model
 from tests.helpers.fake_machine import machine
 from tests.helpers.tiny_models import save_tiny_model
 

@@ -25,7 +25,7 @@ from surgeon_engine.compaction.shrink import compact
 from surgeon_engine.export.gguf import check as gguf_check
 from surgeon_engine.export.gguf.file import GgufWriter
 from surgeon_engine.export.provenance import Provenance, provenance_of
-from surgeon_engine.model.inspect import inspect_model
+from surgeon_engine.model.fenced import inspect_model
 from surgeon_engine.model.layers import find_blocks, prunable_layers
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.model.source import ModelSource

@@ -29,8 +29,8 @@ from surgeon_engine.compaction.restore import restore
 from surgeon_engine.export.gguf.file import GgufWriter
 from surgeon_engine.export.transformers.files import MaskedWriter
 from surgeon_engine.model.gguf_tokenizer import HEADER_FILE, SPLITS, tokenizer_entries
-from surgeon_engine.model.load import load_tokenizer
 from surgeon_engine.model.source import ModelSource
+from surgeon_engine.model.tokenizer import load_tokenizer
 from tests.engine.export.gguf.test_gguf import (
     END,
     GPT_2,

@@ -1,0 +1,82 @@
+"""The chat template of a model: code of its authors that renders chats as texts."""
+
+from __future__ import annotations
+
+import jinja2
+from transformers import PreTrainedTokenizerBase
+
+from surgeon_engine.model.beginnings import beginning_of_texts
+from surgeon_engine.runtime.time_limit import time_limit
+
+# Some templates write today's date unless they get one. A job renders the same texts on
+# every day.
+DATE = "01 Jan 2025"
+_MARKER = "surgeon-marks-the-first-word"
+_SECONDS = 5.0  # for a chat; templates take milliseconds
+_REJECTIONS = (  # of a template that does not know a kind of chat, or is wrong
+    jinja2.TemplateError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+)
+TEMPLATE_ERRORS = (*_REJECTIONS, MemoryError, TimeoutError)
+
+
+def render(
+    messages: list[dict[str, str]],
+    tokenizer: PreTrainedTokenizerBase,
+    **options: bool | str,
+) -> str:
+    """Return the text of a chat, in which the template has put the special tokens.
+
+    A template is code of the model's authors, in a sandbox that knows no time limit.
+
+    Args:
+        messages: the chat.
+        tokenizer: has the template.
+        options: further ones of `apply_chat_template`.
+
+    Raises:
+        Exception: one of `TEMPLATE_ERRORS`; the template cannot render the chat.
+    """
+    with time_limit(_SECONDS):
+        text = tokenizer.apply_chat_template(messages, tokenize=False, **options)
+    assert isinstance(text, str)
+    return text
+
+
+def opening_of_chats(tokenizer: PreTrainedTokenizerBase | None) -> list[int]:
+    """Return the tokens of a chat up to the first word of the user; empty if unknown.
+
+    It is unknown where there is no template, or none that renders a user's message.
+
+    Raises:
+        MemoryError: The template takes the whole memory.
+        TimeoutError: It takes seconds.
+    """
+    if tokenizer is None or not tokenizer.chat_template:
+        return []
+    message = {"role": "user", "content": _MARKER}
+    try:
+        before, marker, _ = render([message], tokenizer, date_string=DATE).partition(
+            _MARKER
+        )
+    except _REJECTIONS:
+        return []
+    if not marker:
+        return []
+    # A space before a word belongs to the token of the word.
+    opening = tokenizer(before.rstrip(" "), add_special_tokens=False).input_ids
+    beginning = beginning_of_texts(tokenizer)
+    if opening[: len(beginning)] != beginning:
+        opening = beginning + opening
+    return list(opening) if opening != beginning else []
+
+
+def first_line_of(error: Exception) -> str:
+    """Return the first line of the message of an error of a template."""
+    lines = str(error).strip().splitlines()
+    return (lines or [type(error).__name__])[0].rstrip(".")

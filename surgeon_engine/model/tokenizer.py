@@ -1,0 +1,141 @@
+"""Load the tokenizer of a model, after a trial in a process of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from surgeon_engine.api.errors import ModelError
+from surgeon_engine.model.beginnings import beginning_of_texts
+from surgeon_engine.model.chat_template import opening_of_chats
+from surgeon_engine.model.gguf_parsing import parsed_once
+from surgeon_engine.model.gguf_tokenizer import correct_splits, tokenizer_entries
+from surgeon_engine.model.source import ModelSource
+from surgeon_engine.runtime import fence
+
+HINT = (
+    "Download the model's files again. Without a tokenizer, only token files (.npy) "
+    "can be used as texts."
+)
+# What tokenizers treat in ways of their own: spaces, digits, accents, controls, long
+# words.
+_TRIAL = (
+    "The quick brown fox, isn't it?  It's 1234567890 jumps: 3.14 * (2 + x) != {}\n\n\t",
+    "Grüße, \u0301e\u0308, 漢字かな, русский, العربية, \U0001f600\u200d",
+    "\ufeff\u2028\x00\x7f\r\n",
+    "",
+    " ",
+    "a" * 3_000,
+    "ab " * 1_000,
+    "-" * 1_000 + "\n" * 500 + " " * 500,
+)
+_MAX_TOKENS = 1_000_000  # the largest have 262,144
+_FILES = ("token*", "vocab*", "*.model", "*.tiktoken")
+_Identity = tuple[tuple[str, int, int, int], ...]
+_proven: dict[ModelSource, _Identity] = {}  # whose trial succeeded
+
+
+def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase | None:
+    """Load the tokenizer from the folder of the weights, or return None."""
+    return None if tokenizer_problem(source) else read_tokenizer(source)
+
+
+def tokenizer_problem(source: ModelSource) -> str:
+    """Return a sentence on why the tokenizer cannot be used; empty if it can.
+
+    It is loaded and tried in a process of its own. A success is remembered for these
+    files.
+    """
+    identity = source.identity
+    if source.is_bundled or _proven.get(source) == identity:
+        return ""
+    if not source.gguf_file and not any(any(source.folder.glob(x)) for x in _FILES):
+        return f"The folder of {source.name} has no tokenizer."
+    subject = f"The tokenizer of {source.name}"
+    try:
+        fence.call(
+            "surgeon_engine.model.tokenizer:try_tokenizer",
+            (source,),
+            type(None),
+            fence.Blame(ModelError, subject, HINT),
+        )
+    except ModelError as error:
+        return error.message
+    _proven[source] = identity
+    return ""
+
+
+def try_tokenizer(source: ModelSource) -> None:
+    """Load the tokenizer and use it for everything that a run does with one.
+
+    Raises:
+        ModelError: A step fails.
+    """
+    with _failures_as_errors(source):
+        tokenizer = kept_tokenizer(source)
+        if (size := len(tokenizer)) > _MAX_TOKENS:
+            raise ValueError(f"it has {size:,} tokens, more than {_MAX_TOKENS:,}")
+        for text in (*_TRIAL, " ".join(tokenizer.all_special_tokens)):
+            tokenizer(text)
+            ids = tokenizer(text, add_special_tokens=False, verbose=False).input_ids
+            tokenizer.decode(ids)
+        beginning_of_texts(tokenizer)
+    with _failures_as_errors(source, "chat template"):
+        opening_of_chats(tokenizer)
+
+
+def read_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
+    """Load the tokenizer; `load_tokenizer` tries it first.
+
+    Raises:
+        ModelError: It cannot be read.
+    """
+    with _failures_as_errors(source), parsed_once():
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            source.folder, **source.arguments
+        )
+        if source.gguf_file:
+            correct_splits(tokenizer, tokenizer_entries(source.weight_files[0]))
+        backend: Any = getattr(tokenizer, "backend_tokenizer", None)
+        if getattr(getattr(backend, "model", None), "dropout", None) is not None:
+            backend.model.dropout = None  # a text would have other tokens each time
+    return tokenizer
+
+
+def kept_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
+    """Return the tokenizer, and keep it for the next call.
+
+    Raises:
+        ModelError: It cannot be read.
+    """
+    return _kept(source, source.identity)
+
+
+@lru_cache(maxsize=1)
+def _kept(source: ModelSource, _identity: _Identity) -> PreTrainedTokenizerBase:
+    return read_tokenizer(source)
+
+
+@contextmanager
+def _failures_as_errors(source: ModelSource, part: str = "tokenizer") -> Iterator[None]:
+    """Turn what a tokenizer raises, also a panic of Rust, into a `ModelError`."""
+    try:
+        yield
+    except ModelError:
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception) and not is_panic(error):
+            raise
+        raise ModelError(
+            f"The {part} of {source.name} cannot be read: {fence.describe(error)}.",
+            HINT,
+        ) from error
+
+
+def is_panic(error: BaseException) -> bool:
+    """Return whether an error is a panic of a library in Rust."""
+    return type(error).__name__ == "PanicException"

@@ -1,0 +1,290 @@
+"""Read the files of strangers in a process of its own.
+
+Libraries that read tokenizers, tables, templates and configs may crash, never end or
+take the whole memory on a file that was made for it. `call` runs such a function in a
+process with limits of time and memory, and turns whatever happens there into an error.
+The process is kept for the next call, and replaced once it has failed.
+
+This module imports no torch, so that a program can start the process first and load
+its own libraries meanwhile.
+"""
+
+from __future__ import annotations
+
+import atexit
+import base64
+import importlib
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import msgspec
+import psutil
+
+from surgeon_engine.api import errors
+from surgeon_engine.api.decoding import json_decoder
+from surgeon_engine.api.errors import EngineError
+from surgeon_engine.api.formatting import format_size
+from surgeon_engine.api.json_process import (
+    PASSIVE_WAITING,
+    JsonProcess,
+    ProcessExit,
+    module_command,
+)
+
+SECONDS = 10.0  # for a call, or since its last `alive`; most take less than one
+_BUSY = 4  # so many times as long if others use the processors meanwhile
+MEMORY = 4 << 30  # bytes that a call may add to those of the process
+_GRACE_S = 8.0  # before the pace is judged
+_POLL_S = 0.2
+_START_S = 60.0  # to import libraries, which reads no file of a stranger
+_OUT_OF_MEMORY = ("memory allocation", "bad_alloc", "MemoryError", "allocate memory")
+_ENVIRONMENT = PASSIVE_WAITING | {
+    "CUDA_VISIBLE_DEVICES": "",  # a context would take seconds and memory
+    "RUST_BACKTRACE": "0",
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+}
+_T = TypeVar("_T")
+
+
+class Call(msgspec.Struct, frozen=True):
+    """A request: a function, as module:name, and its arguments as plain values."""
+
+    function: str
+    arguments: list[Any]
+    memory: int  # bytes
+
+
+class Alive(msgspec.Struct, frozen=True, tag=True):
+    """The function has begun, or has made progress."""
+
+
+class Returned(msgspec.Struct, frozen=True, tag=True):
+    """The result of the function."""
+
+    value: msgspec.Raw
+
+
+class Refused(msgspec.Struct, frozen=True, tag=True):
+    """The `EngineError` that the function raised."""
+
+    kind: str  # name of its class
+    message: str
+    hint: str
+
+
+class Failed(msgspec.Struct, frozen=True, tag=True):
+    """Any other exception."""
+
+    reason: str
+
+
+Message = Alive | Returned | Refused | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class Blame:
+    """The error to raise if a reader fails: "SUBJECT cannot be read: REASON."."""
+
+    error: type[EngineError]
+    subject: str
+    hint: str
+    seconds: float = SECONDS
+
+
+_lock = threading.RLock()
+_process: JsonProcess[Message] | None = None
+_is_direct = False
+_send: Callable[[msgspec.Struct], None] | None = None  # to the parent, in the process
+
+
+def call(function: str, arguments: Sequence[Any], kind: type[_T], blame: Blame) -> _T:
+    """Return what a function of this program returns in a process of its own.
+
+    Args:
+        function: Its module and name, as module:name. It may not be loaded here.
+        arguments: Its arguments, of types that msgspec and `to_plain` can convert.
+        kind: The type of the result, of the same types.
+        blame: The error to raise where the function does not end as it should.
+
+    Raises:
+        EngineError: The function raised it; or it crashed, took too long or too much
+            memory, or raised another error, which `blame` describes.
+    """
+    if _is_direct:
+        return cast(_T, resolve(function)(*arguments))
+    plain = [msgspec.to_builtins(each, enc_hook=to_plain) for each in arguments]
+    with _lock:
+        try:
+            answer = _answer(Call(function, plain, MEMORY), blame)
+        except BaseException:
+            close()
+            raise
+    if isinstance(answer, Refused):
+        raise getattr(errors, answer.kind)(answer.message, answer.hint)
+    return msgspec.json.Decoder(kind, dec_hook=from_plain).decode(answer.value)
+
+
+def start(*modules: str) -> None:
+    """Start the process, which imports modules until the first call."""
+    global _process
+    if _is_direct:
+        return
+    with _lock:
+        if _process is None or not _process.is_running:
+            close()
+            _process = JsonProcess(
+                module_command("surgeon_engine.runtime.fence_process", *modules),
+                json_decoder(Message).decode,
+                os.environ | _ENVIRONMENT,
+            )
+
+
+@atexit.register
+def close() -> None:
+    """End the process and release its memory; the next call starts another one."""
+    global _process
+    with _lock:
+        if _process is not None:
+            _process.kill()
+        _process = None
+
+
+def work_directly(send: Callable[[msgspec.Struct], None] | None = None) -> None:
+    """Let calls run in this process, which another one watches.
+
+    Args:
+        send: Tells that other one that a call makes progress.
+    """
+    global _is_direct, _send
+    _is_direct, _send = True, send
+
+
+def alive() -> None:
+    """Restart the clock of the current call, which has made progress."""
+    if _send is not None:
+        _send(Alive())
+
+
+class Pace:
+    """Keeps the clock of a call running while work in many parts is fast enough.
+
+    Args:
+        per_second: The least that a sound file lets this machine do, on average.
+        unit: What is counted, in the plural.
+    """
+
+    def __init__(self, per_second: float, unit: str) -> None:
+        self._per_second, self._unit = per_second, unit
+        self._begun = time.monotonic()
+        self._done = 0
+
+    def step(self, done: int) -> None:
+        """Count what has been done.
+
+        Raises:
+            TimeoutError: It takes too long.
+        """
+        alive()
+        self._done += done
+        seconds = time.monotonic() - self._begun
+        if seconds > _GRACE_S and self._done < seconds * self._per_second:
+            raise TimeoutError(
+                f"{self._done:,} {self._unit} took {seconds:.0f} seconds"
+            )
+
+
+def resolve(function: str) -> Callable[..., Any]:
+    """Return the function that module:name names."""
+    module, _, name = function.partition(":")
+    return cast(Callable[..., Any], getattr(importlib.import_module(module), name))
+
+
+def to_plain(value: Any) -> Any:
+    """Return a path, or a tensor of token ids, as plain values."""
+    if isinstance(value, Path):
+        return str(value)
+    return {"shape": list(value.shape), "data": value.int().numpy().tobytes()}
+
+
+def from_plain(kind: Any, value: Any) -> Any:
+    """Return the path, or the int64 tensor, of `to_plain`."""
+    if kind is Path:
+        return Path(value)
+    import numpy as np
+    import torch
+
+    ids = np.frombuffer(base64.b64decode(value["data"]), dtype=np.int32)
+    return torch.from_numpy(ids.astype(np.int64)).view(value["shape"])
+
+
+def describe(error: BaseException) -> str:
+    """Return the reason that an exception of a library gives, in one line."""
+    if isinstance(error, MemoryError) or _is_about_memory(str(error)):
+        return _TOO_LARGE
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    line = "".join(char for char in lines[0] if char.isprintable())
+    return line[:300].rstrip(".")
+
+
+_TOO_LARGE = f"it takes more than {format_size(MEMORY)} of memory"
+
+
+def _answer(request: Call, blame: Blame) -> Returned | Refused:
+    """Return the answer of the process to a request."""
+    start()
+    assert _process is not None
+    _process.send(request)
+    clock = _Clock(_process.pid, _START_S)
+    while not clock.is_over:
+        match _process.receive(_POLL_S):
+            case Alive():
+                clock = _Clock(_process.pid, blame.seconds)
+            case Returned() | Refused() as answer:
+                return answer
+            case Failed(reason=reason):
+                raise _error(blame, reason)
+        if _process.ended:
+            raise _error(blame, _reason_of(_process.wait_for_exit()))
+    raise _error(blame, f"it takes more than {blame.seconds:g} seconds")
+
+
+class _Clock:
+    """Says when a process has worked for some seconds, or has slept for longer."""
+
+    def __init__(self, pid: int, seconds: float) -> None:
+        self._pid, self._seconds = pid, seconds
+        self._begun, self._worked = time.monotonic(), self._work()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the time is over."""
+        waited = time.monotonic() - self._begun
+        worked = self._work() - self._worked if waited > self._seconds else 0.0
+        return worked > self._seconds or waited > _BUSY * self._seconds
+
+    def _work(self) -> float:
+        """Return the seconds of the processors that the process has used."""
+        try:
+            times = psutil.Process(self._pid).cpu_times()
+        except psutil.Error:
+            return 0.0
+        return float(times.user + times.system)
+
+
+def _error(blame: Blame, reason: str) -> EngineError:
+    return blame.error(f"{blame.subject} cannot be read: {reason}.", blame.hint)
+
+
+def _reason_of(ended: ProcessExit) -> str:
+    if _is_about_memory(ended.details):
+        return _TOO_LARGE
+    return f"the process that reads it {ended.reason}"
+
+
+def _is_about_memory(text: str) -> bool:
+    return any(phrase in text for phrase in _OUT_OF_MEMORY)

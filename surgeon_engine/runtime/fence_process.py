@@ -1,0 +1,80 @@
+"""The process of `fence`: runs one function after another, within limits.
+
+`python -m surgeon_engine.runtime.fence_process MODULE...` imports the modules, reads
+`fence.Call` from the standard input and writes `fence.Message` to the standard output,
+as JSON lines.
+"""
+
+from __future__ import annotations
+
+import importlib
+import queue
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import get_type_hints
+
+import msgspec
+
+from surgeon_engine.api.errors import EngineError
+from surgeon_engine.runtime import fence
+from surgeon_engine.runtime.json_streams import JsonOutput, read_messages
+
+_STATUS = Path("/proc/self/status")
+_OOM_SCORE = Path("/proc/self/oom_score_adj"), "1000"  # the first to be killed
+_KILOBYTE = 1024
+
+
+def main(modules: list[str]) -> None:
+    """Run the functions that the parent asks for, until it ends."""
+    output = JsonOutput()
+    calls: queue.Queue[fence.Call] = queue.Queue()
+    read_messages(fence.Call, calls.put)
+    fence.work_directly(output.write)
+    with suppress(OSError):
+        _OOM_SCORE[0].write_text(_OOM_SCORE[1])
+    for module in modules:
+        importlib.import_module(module)
+    while True:
+        output.write(_answer(calls.get()))
+
+
+def _answer(call: fence.Call) -> msgspec.Struct:
+    """Return the result of a function, or the error that it raised."""
+    try:
+        function = fence.resolve(call.function)
+        kinds = list(get_type_hints(function).values())
+        arguments = [
+            msgspec.convert(value, kind, dec_hook=fence.from_plain)
+            for value, kind in zip(call.arguments, kinds, strict=False)
+        ]
+        fence.alive()
+        limit_memory(call.memory)
+        value = function(*arguments)
+        encoded = msgspec.json.encode(value, enc_hook=fence.to_plain)
+        return fence.Returned(msgspec.Raw(encoded))
+    except EngineError as error:
+        return fence.Refused(type(error).__name__, error.message, error.hint)
+    except BaseException as error:  # a panic of Rust is no Exception
+        return fence.Failed(fence.describe(error))
+
+
+def limit_memory(size: int) -> None:
+    """Let this process take `size` more bytes; only Linux has such a limit."""
+    if sys.platform != "linux":
+        return
+    import resource
+
+    lines = _STATUS.read_text().splitlines()
+    used = next(int(line.split()[1]) for line in lines if line.startswith("VmData"))
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = used * _KILOBYTE + size
+    if hard != resource.RLIM_INFINITY:
+        limit = min(limit, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+    _, most = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, most))  # no dumps of crashes
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
