@@ -153,7 +153,8 @@ def resume(folder: Path, context: RunContext) -> None:
 
     Raises:
         RunFolderError: there is no such state, another process works on the run, or the
-            model, the text or the settings are no longer the same.
+            text or the settings are no longer the same.
+        ModelError: the model is no longer the same.
         EngineError: something else that the user can act on.
         RunCancelled: the user has cancelled.
     """
@@ -161,7 +162,7 @@ def resume(folder: Path, context: RunContext) -> None:
     if not run.saved_state.exists:
         run.saved_state.read()  # raises
     with _locked(run):
-        saved = run.saved_state.read()
+        saved, damage = ranks.agree(run.saved_state.read_undamaged)
 
         def checked() -> tuple[Preflight, ExportConfig]:
             config = replace(_config_of(run), recovery=saved.recovery)
@@ -183,6 +184,8 @@ def resume(folder: Path, context: RunContext) -> None:
         state = prepare(config, context, found)
         notes = check_origin(saved.origin, origin_of(state))
         context.emit(RunResumed(len(saved.shots), saved.seconds))
+        if damage:
+            notes = (f"{damage} The run goes on from the state before.", *notes)
         for note in notes:
             context.emit(Logged(Level.WARNING, note))
         context.saver = Saver(run.saved_state, saved)
@@ -353,7 +356,7 @@ def _with_own_text(
 ) -> TokenWindows:
     """Return the windows with those that the model writes, and the texts that judge."""
     author = Author(
-        loaded.source, loaded.model.dtype, loaded.model.config, loaded.tokenizer
+        loaded.files, loaded.model.dtype, loaded.model.config, loaded.tokenizer
     )
     length, seed = windows.calibration.shape[1], config.calibration.seed
     text = own_text(author, config.own_windows, length, seed)

@@ -18,6 +18,12 @@ from surgeon_engine.api.errors import ModelError
 from surgeon_engine.model import offload
 from surgeon_engine.model.gguf_parsing import parsed_once
 from surgeon_engine.model.gguf_tokenizer import correct_splits, tokenizer_entries
+from surgeon_engine.model.identity import (
+    FileStamp,
+    check_same,
+    identity_of,
+    stamps_of,
+)
 from surgeon_engine.model.inspect import InspectedSource
 from surgeon_engine.model.layers import PrunableLayer, find_blocks, prunable_layers
 from surgeon_engine.model.source import (
@@ -44,6 +50,16 @@ class LoadedModel:
     blocks: tuple[nn.Module, ...]
     layers: tuple[PrunableLayer, ...]
     stored: torch.dtype | None  # in the original's files; None: quantized
+    files: tuple[FileStamp, ...] = ()  # that were read
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """The SHA-256 of each file that was read, by its name.
+
+        Raises:
+            ModelError: A file has changed since.
+        """
+        return identity_of(self.files)
 
     @property
     def device(self) -> torch.device:
@@ -71,7 +87,9 @@ def load_model(
             stored = stored_dtype(source)
         else:
             source, stored = inspected.source, inspected.stored
-        return _load(config, source, load_tokenizer(source), stored)
+        files = stamps_of(source)
+        loaded = _load(config, source, load_tokenizer(source), stored)
+    return replace(loaded, files=files)
 
 
 def load_original(config: ModelConfig, pruned: LoadedModel) -> LoadedModel:
@@ -81,8 +99,10 @@ def load_original(config: ModelConfig, pruned: LoadedModel) -> LoadedModel:
     seldom room for both models. What both have in common besides is there once.
 
     Raises:
-        ModelError: it cannot be read again.
+        ModelError: it cannot be read again, or is another one now.
     """
+    if stamps_of(pruned.source) != pruned.files:
+        check_same(pruned.identity, identity_of(stamps_of(pruned.source)))
     if pruned.device.type != "cpu":
         config = replace(config, offload=Offload.ON)
     with parsed_once():

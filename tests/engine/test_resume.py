@@ -33,6 +33,7 @@ from surgeon_engine.api.messages.run import (
 from surgeon_engine.api.process_lock import encode_process_lock
 from surgeon_engine.api.run_folder import RunFolder, remove_litter
 from surgeon_engine.api.saved_state import Origin, SavedState
+from surgeon_engine.api.sealed_json import sealed_json
 from surgeon_engine.pipeline import resume
 from surgeon_engine.runtime import run_context
 from surgeon_engine.runtime import saver as saver_module
@@ -555,7 +556,7 @@ def state_files(folder):
 
 
 def write_state(folder, state):
-    RunFolder(folder).saved_state.state_path.write_bytes(msgspec.json.encode(state))
+    RunFolder(folder).saved_state.state_path.write_bytes(sealed_json(state))
 
 
 def test_unknown_format_is_refused(interrupted):
@@ -677,7 +678,7 @@ def test_folder_without_a_run_is_refused(tmp_path):
 def test_state_that_fails_after_its_rename_keeps_its_files(tmp_path, monkeypatch):
     """The disk may be full when the folder is flushed."""
     folder = RunFolder(tmp_path).saved_state
-    saved = SavedState(Origin("", "", "", {}), RecoveryConfig())
+    saved = SavedState(Origin({}, "", "", {}), RecoveryConfig())
     saver = saver_module.Saver(folder, saved)
     assert saver.save({"blocks": {"a": torch.zeros(2)}}) == ""
     write = saver_module.write_atomically
@@ -688,5 +689,5 @@ def test_state_that_fails_after_its_rename_keeps_its_files(tmp_path, monkeypatch
 
     monkeypatch.setattr(saver_module, "write_atomically", write_and_fail)
     assert saver.save({"blocks": {"a": torch.ones(2)}}) == "No space left on device"
-    assert folder.read().files == saver.saved.files
+    assert folder.read().parts == saver.saved.parts
     assert saver.load("blocks")["a"].tolist() == [1.0, 1.0]

@@ -45,7 +45,7 @@ def loaded(tmp_path, monkeypatch):
 def text_of(loaded, count=3, length=8, seed=0):
     """Return what determines the windows of a loaded model."""
     model = loaded.model
-    author = Author(loaded.source, model.dtype, model.config, loaded.tokenizer)
+    author = Author(loaded.files, model.dtype, model.config, loaded.tokenizer)
     return own_text(author, count, length, seed)
 
 
@@ -168,7 +168,7 @@ def test_half_of_the_samples_of_a_chat_model_begin_as_a_chat(loaded):
 def test_share_of_chats_can_be_changed_and_other_openings_have_other_files(loaded):
     tokenizer = byte_tokenizer()
     tokenizer.chat_template = "U:{{ messages[0].content }}"
-    author = Author(loaded.source, loaded.model.dtype, loaded.model.config, tokenizer)
+    author = Author(loaded.files, loaded.model.dtype, loaded.model.config, tokenizer)
     texts = [own_text(author, 10, 8, 0, share) for share in (0, 0.5, 0.7, 1)]
     chats = [
         sum(len(opening) > 1 for batch in text.batches for opening in batch.openings)
@@ -204,7 +204,7 @@ def test_preview_shows_the_samples_in_the_cache(loaded, tmp_path):
     shown = preview_text(model, text, own_windows=20)
     first_and_last = torch.cat([windows[:6], windows[-6:]])
     assert shown.own == tuple(map(loaded.tokenizer.decode, first_and_last))
-    (path,) = (tmp_path / "cache").rglob("*.npy")
+    (path,) = (tmp_path / "cache").rglob("*.tokens")
     assert shown.own_cache_bytes == path.stat().st_size
     assert preview_text(model, text, own_windows=21).own == ()
     assert preview_text(replace(model, dtype=Dtype.BFLOAT16), text, 20).own == ()
@@ -230,7 +230,7 @@ def test_other_settings_or_weights_have_other_windows(loaded, tmp_path, change):
 @pytest.mark.parametrize("damage", ["cut", "shape"])
 def test_damaged_cache_is_sampled_again(loaded, tmp_path, damage):
     windows = samples_of(loaded)
-    (path,) = (tmp_path / "cache").rglob("*.npy")
+    (path,) = (tmp_path / "cache").rglob("*.tokens")
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:100])
     else:
