@@ -387,10 +387,10 @@ def _finish(
     """
     destination = run.export_path(recipe.config)
     pruned = full_size_model(state)
-    checkpoint = destination
+    checkpoint, probe = destination, ""
     try:
         _, validation = state.references.texts[0]
-        save_probe(state.loaded, validation, run.probe_path)
+        probe = save_probe(state.loaded, validation, run.probe_path)
         if settings.format not in FOR_TRANSFORMERS:
             # The files of other programs cannot be exported again.
             own = ExportConfig(replace=True)
@@ -407,19 +407,19 @@ def _finish(
         checkpoint = run.checkpoint_path
         if not checkpoint.exists():
             write_unverified(ExportJob(pruned, recipe, run, settings, checkpoint))
-        run.write_report(_report(state, recipe, None, checkpoint, context))
+        run.write_report(_report(state, recipe, None, checkpoint, probe, context))
         if not isinstance(error, _EXPORT_FAILURES):
             raise
         message, hint = f"The export failed: {first_line(error)}.", ""
         if isinstance(error, EngineError):
             message, hint = error.message, error.hint
         where = f"it is in {checkpoint}, unverified"
-        if run.probe_path.is_file():
+        if probe:
             where = f"it can be exported again from {run.path}"
         hint = f"{hint} The pruned model is not lost: {where}.".strip()
         raise ExportError(message, hint) from error
     context.emit(exported)
-    report = _report(state, recipe, exported, checkpoint, context)
+    report = _report(state, recipe, exported, checkpoint, probe, context)
     run.write_report(report)
     return report
 
@@ -442,6 +442,7 @@ def _report(
     recipe: Recipe,
     exported: Exported | None,
     checkpoint: Path,
+    probe: str,
     context: RunContext,
 ) -> Report:
     device = state.loaded.device
@@ -459,4 +460,5 @@ def _report(
         seconds=context.seconds,
         seconds_of_stages=dict(context.seconds_of_stages),
         peak_memory_bytes=devices.peak_memory(device),
+        probe=probe,
     )

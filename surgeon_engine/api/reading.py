@@ -6,6 +6,7 @@ that a pipe, a device, an endless or a deeply nested file ends in a sentence.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from pathlib import Path
@@ -58,6 +59,19 @@ def read_bytes(path: Path, limit: int = LIMIT) -> bytes:
             f"{path} is larger than the {format_size(limit)} that such a file may have."
         )
     return data
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a regular file of any size, in hexadecimal digits.
+
+    Raises:
+        UnreadableFileError: The file is missing, or is a pipe, a device or a folder.
+    """
+    try:
+        with os.fdopen(open_regular(path), "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise _unreadable(path, error) from error
 
 
 def read_text(path: Path, limit: int = LIMIT) -> str:

@@ -26,16 +26,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import msgspec
 
 from surgeon_engine.api.config.export import Format
-from surgeon_engine.api.config.migration import migrate
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_from_toml, config_to_toml
-from surgeon_engine.api.decoding import convert, decode_json
-from surgeon_engine.api.errors import ConfigError, RunFolderError
+from surgeon_engine.api.errors import ConfigError, RunFolderError, UnreadableFileError
 from surgeon_engine.api.files import (
     check_not_occupied,
     expand_path,
@@ -43,7 +41,6 @@ from surgeon_engine.api.files import (
     remove_temporary_folders,
     write_atomically,
 )
-from surgeon_engine.api.messages.earlier import Correction, with_correction
 from surgeon_engine.api.messages.events import Envelope
 from surgeon_engine.api.messages.run import (
     Evaluation,
@@ -54,6 +51,7 @@ from surgeon_engine.api.messages.run import (
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.process_lock import encode_process_lock, is_locked
 from surgeon_engine.api.saved_state import StateFolder
+from surgeon_engine.api.sealed_json import read_sealed_json, sealed_json
 
 _BLOCK = 65_536  # bytes
 _UNFINISHED = re.compile(r"\.tmp\w{6}")
@@ -75,13 +73,7 @@ class Report(msgspec.Struct, frozen=True):
     seconds_of_stages: dict[str, float]
     peak_memory_bytes: int  # of the engine's process; on a GPU: of the run
     recovered: Recovered | None = None  # None: not requested, left out or undone
-
-
-class _Ending(msgspec.Struct):
-    """The part of a `Report` that says how a run has ended."""
-
-    stopped_early: bool
-    exported: dict[str, Any] | None
+    probe: str = ""  # SHA-256 of the probe; empty: it could not be written
 
 
 class RunFolder:
@@ -277,10 +269,9 @@ class RunFolder:
             log.write(msgspec.json.encode(envelope) + b"\n")
 
     def write_report(self, report: Report) -> None:
-        """Write `report.json`."""
-        text = msgspec.json.format(msgspec.json.encode(report), indent=2)
+        """Write `report.json`, sealed by a checksum."""
         try:
-            write_atomically(self.report_path, text)
+            write_atomically(self.report_path, sealed_json(report, indent=2))
         except OSError as error:
             raise RunFolderError(
                 f"{self.report_path} cannot be written: {error.strerror}.",
@@ -305,24 +296,14 @@ class RunFolder:
         """Read `report.json`.
 
         Raises:
-            RunFolderError: The file is missing or is not a report of Surgeon.
+            RunFolderError: The file is missing, damaged, or is no report of Surgeon.
         """
         try:
-            data = decode_json(self.report_path.read_bytes(), dict[str, Any])
-            if isinstance(config := data.get("config"), dict):
-                data["config"], _ = migrate(config)
-            report = convert(data, Report)
-            correction = convert(data.get("corrected"), Correction | None)
-            shots = with_correction(report.shots, correction)
-            return msgspec.structs.replace(report, shots=shots)
-        except (
-            OSError,
-            msgspec.MsgspecError,
-            UnicodeDecodeError,
-            ConfigError,
-        ) as error:
+            return read_sealed_json(self.report_path, Report)
+        except UnreadableFileError as error:
+            reason = error.message.rstrip(".")
             raise RunFolderError(
-                f"{self.path} is not the folder of a finished run: {error}.",
+                f"{self.path} is not the folder of a finished run: {reason}.",
                 "Choose a folder that holds a report.json.",
             ) from error
 
@@ -364,8 +345,8 @@ def _remove_litter_of(run: RunFolder) -> None:
 def _is_complete(run: RunFolder) -> bool:
     """Return whether a run has reached its end, so that it cannot go on."""
     try:
-        report = decode_json(run.report_path.read_bytes(), _Ending)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        report = run.read_report()
+    except RunFolderError:
         return False
     return not report.stopped_early and report.exported is not None
 

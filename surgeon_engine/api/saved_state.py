@@ -16,8 +16,6 @@ on from that shot.
 
 from __future__ import annotations
 
-import hashlib
-import os
 import shutil
 from pathlib import Path
 
@@ -27,7 +25,7 @@ from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.errors import RunFolderError, UnreadableFileError
 from surgeon_engine.api.files import size_of_folder
 from surgeon_engine.api.messages.run import Recovered, ShotFinished
-from surgeon_engine.api.reading import open_regular
+from surgeon_engine.api.reading import sha256_of
 from surgeon_engine.api.sealed_json import read_sealed_json
 
 FORMAT = 1
@@ -58,9 +56,8 @@ class SavedPart(msgspec.Struct, frozen=True):
         Raises:
             UnreadableFileError: It is missing, or is no regular file.
         """
-        with os.fdopen(open_regular(path), "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            return cls(name or path.name, file.tell(), digest)
+        digest = sha256_of(path)
+        return cls(name or path.name, path.stat().st_size, digest)
 
 
 class SavedSteps(msgspec.Struct, frozen=True):

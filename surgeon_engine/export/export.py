@@ -21,13 +21,15 @@ from surgeon_engine.api.config.export import (
 )
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_to_toml
-from surgeon_engine.api.errors import EngineError, ExportError
+from surgeon_engine.api.errors import EngineError, ExportError, UnreadableFileError
+from surgeon_engine.api.export_marker import differences
 from surgeon_engine.api.files import expand_path
 from surgeon_engine.api.formatting import format_size
 from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import Exported, Stage
 from surgeon_engine.api.model_info.header import local_path
-from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.api.reading import sha256_of
+from surgeon_engine.api.run_folder import Report, RunFolder
 from surgeon_engine.calibration.windows import load_windows, vocabulary_of
 from surgeon_engine.compaction.plan import PrunedModel
 from surgeon_engine.compaction.restore import restore
@@ -42,7 +44,9 @@ from surgeon_engine.export.model_card import Recipe, card_data, model_card
 from surgeon_engine.export.provenance import CARD, provenance_of, published
 from surgeon_engine.export.transformers.weight_files import named_dtype
 from surgeon_engine.export.verify import describe_mismatch, expected_figures
+from surgeon_engine.model.identity import stamps_of
 from surgeon_engine.model.load import LoadedModel
+from surgeon_engine.model.source import ModelSource
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.run_context import RunContext
 
@@ -136,12 +140,9 @@ def export_again(folder: str, config: ExportConfig, context: RunContext) -> Expo
             f"The checkpoint of this run is no longer in {checkpoint}.",
             "Put it back, or prune again.",
         )
-    if not run.probe_path.is_file():
-        raise ExportError(
-            f"{run.probe_path}, which is needed to verify exports, is missing.",
-            f"The pruned model is in {checkpoint}.",
-        )
     with context.stage(Stage.LOAD):
+        _check_checkpoint(checkpoint)
+        _check_probe(run, report)
         pruned = restore(checkpoint, report.model.name)
         if not report.model.dtype:  # the original is quantized
             loaded = dataclasses.replace(pruned.loaded, stored=None)
@@ -154,6 +155,44 @@ def export_again(folder: str, config: ExportConfig, context: RunContext) -> Expo
     exported = export(job, context)
     context.record(run, exported)
     return exported
+
+
+def _check_checkpoint(folder: Path) -> None:
+    """Check that a checkpoint is as it was written, by its marker.
+
+    Raises:
+        ExportError: A file that is read has changed, is missing, or was added.
+    """
+    hint = "Put back the file as it was, or prune again."
+    try:
+        found = differences(folder)
+    except UnreadableFileError as error:
+        raise ExportError(error.message, hint) from error
+    read = {stamp.name for stamp in stamps_of(ModelSource(folder.name, folder))}
+    added = read.intersection(found.added)
+    if names := sorted({*found.changed, *found.missing, *added}):
+        raise ExportError(
+            f"The checkpoint in {folder} is no longer as it was written: "
+            f"{', '.join(names)}.",
+            hint,
+        )
+
+
+def _check_probe(run: RunFolder, report: Report) -> None:
+    """Check the figures of the pruned model, by which exports are verified.
+
+    Raises:
+        ExportError: They are missing or damaged.
+    """
+    hint = f"The pruned model is in {run.checkpoint_of(report)}."
+    try:
+        digest = sha256_of(run.probe_path)
+    except UnreadableFileError as error:
+        message = f"What is needed to verify exports is missing: {error.message}"
+        raise ExportError(message, hint) from error
+    if digest != report.probe:
+        message = f"{run.probe_path}, which is needed to verify exports, is damaged."
+        raise ExportError(message, hint)
 
 
 def _calibration_of(

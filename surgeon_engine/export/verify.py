@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -50,13 +51,16 @@ _MAX_DIVERGENCE = {
 }
 
 
-def save_probe(loaded: LoadedModel, validation: Reference, path: Path) -> None:
+def save_probe(loaded: LoadedModel, validation: Reference, path: Path) -> str:
     """Save logits and perplexity of the model on some validation windows.
 
     Args:
         loaded: The pruned model.
         validation: The validation windows, and what the original computes on them.
         path: The file.
+
+    Returns:
+        The SHA-256 of the file.
 
     Raises:
         EvaluationError: The loss is not finite.
@@ -76,7 +80,9 @@ def save_probe(loaded: LoadedModel, validation: Reference, path: Path) -> None:
             perplexity(loaded.model, windows), dtype=torch.float64
         ),
     }
-    write_atomically(path, save(probe))
+    data = save(probe)
+    write_atomically(path, data)
+    return hashlib.sha256(data).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +90,15 @@ class Expected:
     """The figures of the model in memory on the probe."""
 
     perplexity: float
-    divergence: float | None  # None: a probe of an earlier version
+    divergence: float  # KL of the original to it
 
 
 def expected_figures(path: Path) -> Expected:
     """Return the figures of the model in memory, from a saved probe."""
     probe = load_file(path)
-    perplexity = float(probe["perplexity"])
-    if "original" not in probe:
-        return Expected(perplexity, None)
     log_p, log_q = (probe[name].log_softmax(-1) for name in ("original", "logits"))
-    return Expected(perplexity, float(log_divergences(log_p, log_q).mean()))
+    divergence = float(log_divergences(log_p, log_q).mean())
+    return Expected(float(probe["perplexity"]), divergence)
 
 
 def describe_mismatch(

@@ -12,15 +12,16 @@ no cost: within a process, a file is read again only if its stamp has changed.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from surgeon_engine.api.errors import ModelError
+from surgeon_engine.api.errors import ModelError, UnreadableFileError
+from surgeon_engine.api.reading import sha256_of
 from surgeon_engine.model.source import ModelSource
 
+_HINT = "Check that the model's files are there and that you may read them."
 _TEMPLATES = "additional_chat_templates"
 # The files besides weights that transformers reads.
 _OTHERS = re.compile(
@@ -83,22 +84,24 @@ def check_same(before: Mapping[str, str], now: Mapping[str, str]) -> None:
 
 
 def _stamp(path: Path, folder: Path) -> FileStamp:
+    return FileStamp(path, path.relative_to(folder).as_posix(), _facts(path))
+
+
+def _facts(path: Path) -> tuple[int, ...]:
     found = path.stat()
-    facts = (found.st_dev, found.st_ino, found.st_size)
     times = (found.st_mtime_ns, found.st_ctime_ns)
-    return FileStamp(path, path.relative_to(folder).as_posix(), (*facts, *times))
+    return found.st_dev, found.st_ino, found.st_size, *times
 
 
 def _digest(stamp: FileStamp) -> str:
     if stamp not in _digests:
         try:
-            with stamp.path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            # `path` ends with `name`, so that its folder is that of the model.
-            folder = stamp.path.parents[stamp.name.count("/")]
-            is_same = _stamp(stamp.path, folder) == stamp
+            digest = sha256_of(stamp.path)
+            is_same = _facts(stamp.path) == stamp.facts
         except OSError as error:
             raise _unreadable(error) from error
+        except UnreadableFileError as error:
+            raise ModelError(error.message, _HINT) from error
         if not is_same:
             raise ModelError(
                 f"{stamp.path} has changed since the model was loaded.",
@@ -109,7 +112,4 @@ def _digest(stamp: FileStamp) -> str:
 
 
 def _unreadable(error: OSError) -> ModelError:
-    return ModelError(
-        f"{error.filename} cannot be read: {error.strerror}.",
-        "Check that the model's files are there and that you may read them.",
-    )
+    return ModelError(f"{error.filename} cannot be read: {error.strerror}.", _HINT)

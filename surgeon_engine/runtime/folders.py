@@ -10,9 +10,6 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-import msgspec
-
-from surgeon_engine.api.decoding import decode_json
 from surgeon_engine.api.errors import ConfigError, RunFolderError
 from surgeon_engine.api.files import expand_path, size_of_folder
 from surgeon_engine.api.messages.commands import ListFiles, ListModels, ListRuns
@@ -149,15 +146,11 @@ def _name_of(run: RunFolder) -> str:
         return run.path.name
 
 
-class _Ending(msgspec.Struct):
-    stopped_early: bool
-
-
 def _outcome_of(run: RunFolder) -> RunOutcome:
     if run.is_being_worked_on:
         return RunOutcome.RUNNING
-    with suppress(OSError, msgspec.MsgspecError, UnicodeDecodeError):
-        if not decode_json(run.report_path.read_bytes(), _Ending).stopped_early:
+    with suppress(RunFolderError):
+        if not run.read_report().stopped_early:
             return RunOutcome.FINISHED
     if run.saved_state.exists:
         return RunOutcome.INTERRUPTED

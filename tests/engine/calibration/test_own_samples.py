@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from tokenizers import processors
@@ -21,6 +21,7 @@ from surgeon_engine.calibration.own_samples import (
     sample,
 )
 from surgeon_engine.calibration.preview import preview_text
+from surgeon_engine.model.identity import stamps_of
 from surgeon_engine.model.load import load_model
 from tests.helpers.tiny_models import (
     FAMILIES,
@@ -227,13 +228,27 @@ def test_other_settings_or_weights_have_other_windows(loaded, tmp_path, change):
     assert before.shape != after.shape or not torch.equal(before, after)
 
 
-@pytest.mark.parametrize("damage", ["cut", "shape"])
-def test_damaged_cache_is_sampled_again(loaded, tmp_path, damage):
+def test_damaged_cache_is_sampled_again(loaded, tmp_path):
     windows = samples_of(loaded)
     (path,) = (tmp_path / "cache").rglob("*.tokens")
-    if damage == "cut":
-        path.write_bytes(path.read_bytes()[:100])
-    else:
-        np.save(path, np.zeros((2, 2), dtype=np.int32))
-    assert torch.equal(samples_of(loaded), windows)
-    assert np.load(path).shape == (3, 8)
+    whole = path.read_bytes()
+    flipped = [bytes([*whole[:at], whole[at] ^ 1, *whole[at + 1 :]]) for at in (3, 60)]
+    for damaged in (b"", whole[:100], whole + b"0", *flipped):
+        path.write_bytes(damaged)
+        assert torch.equal(samples_of(loaded), windows)
+        assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors"])
+def test_cache_of_a_model_that_has_changed_is_not_read(loaded, tmp_path, name):
+    """Its text is sampled again, though size and time of the file are the same."""
+    samples_of(loaded)
+    path = tmp_path / "model" / name
+    before, data = path.stat(), path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    changed = replace(loaded, files=stamps_of(loaded.source))
+    assert text_of(changed).read_cached() is None
+    path.write_bytes(data)
+    restored = replace(loaded, files=stamps_of(loaded.source))
+    assert text_of(restored).read_cached() is not None

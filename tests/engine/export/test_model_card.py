@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -19,14 +18,15 @@ from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.export.model_card import Recipe, model_card
 from surgeon_engine.export.provenance import Provenance, provenance_of, published
 from surgeon_engine.model.source import ModelSource
+from tests.helpers.fake_runs import job, write_run
 
 UNKNOWN = Provenance()
-RUN = Path(__file__).parents[2] / "fixtures" / "previous_version" / "run"
 
 
 @pytest.fixture(scope="module")
-def report():
-    return RunFolder(RUN).read_report()
+def report(tmp_path_factory):
+    run = write_run(tmp_path_factory.mktemp("runs"), "run", job())
+    return RunFolder(run).read_report()
 
 
 def card(report, provenance=UNKNOWN, **changes) -> str:
