@@ -20,6 +20,7 @@ from surgeon_engine import pipeline
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import Structure, Target
 from surgeon_engine.api.errors import ConfigError, EngineError, ExportError
+from surgeon_engine.api.export_marker import write_marker
 from surgeon_engine.api.messages.commands import Cancel
 from surgeon_engine.api.messages.events import Envelope, Logged
 from surgeon_engine.api.messages.run import (
@@ -347,6 +348,7 @@ def test_export_weight_too_large_for_float16_raises(tmp_path):
     tensors = load_file(path)
     tensors["model.norm.weight"][0] = 70_000
     save_file(tensors, path, {"format": "pt"})
+    write_marker(path.parent)
     with pytest.raises(ExportError, match=r"norm.weight holds a weight of 70,000"):
         again(tmp_path, Format.COMPACT, "half", dtype=FileDtype.FLOAT16)
     assert not (tmp_path / "half").exists()
@@ -433,6 +435,7 @@ def test_verification_detects_logits_that_are_not_finite(tmp_path):
     weights = load_file(path)
     weights["model.norm.weight"][0] = torch.nan
     save_file(weights, path, {"format": "pt"})
+    write_marker(path.parent)
     with pytest.raises(ExportError, match="they differ infinitely"):
         again(tmp_path, Format.MASKED, "copy")
     assert not (tmp_path / "copy").exists()
