@@ -54,7 +54,10 @@ def stamps_of(source: ModelSource) -> tuple[FileStamp, ...]:
         others = [path for path in folder.iterdir() if _OTHERS.fullmatch(path.name)]
         others += (folder / _TEMPLATES).glob("*.jinja")
         paths = {*source.weight_files, *(path for path in others if path.is_file())}
-        return tuple(_stamp(path, folder) for path in sorted(paths))
+        return tuple(
+            stamp_of(path, path.relative_to(folder).as_posix())
+            for path in sorted(paths)
+        )
     except OSError as error:
         raise _unreadable(error) from error
 
@@ -83,8 +86,13 @@ def check_same(before: Mapping[str, str], now: Mapping[str, str]) -> None:
             )
 
 
-def _stamp(path: Path, folder: Path) -> FileStamp:
-    return FileStamp(path, path.relative_to(folder).as_posix(), _facts(path))
+def stamp_of(path: Path, name: str = "") -> FileStamp:
+    """Return the stamp of one file, under another name if one is given.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    return FileStamp(path, name or path.name, _facts(path))
 
 
 def _facts(path: Path) -> tuple[int, ...]:
