@@ -45,6 +45,7 @@ from surgeon_engine.api.planning.automatic_settings import (
 )
 from surgeon_engine.api.planning.limits import check_target_in_limits
 from surgeon_engine.api.planning.target_size import file_dtype, goal_of
+from surgeon_engine.api.reading import Content
 from surgeon_engine.api.run_folder import Report, RunFolder
 from surgeon_engine.api.saved_state import SavedState
 from surgeon_engine.calibration.judging_texts import (
@@ -387,7 +388,7 @@ def _finish(
     """
     destination = run.export_path(recipe.config)
     pruned = full_size_model(state)
-    checkpoint, probe = destination, ""
+    checkpoint, probe = destination, None
     try:
         _, validation = state.references.texts[0]
         probe = save_probe(state.loaded, validation, run.probe_path)
@@ -414,7 +415,7 @@ def _finish(
         if isinstance(error, EngineError):
             message, hint = error.message, error.hint
         where = f"it is in {checkpoint}, unverified"
-        if probe:
+        if probe is not None:
             where = f"it can be exported again from {run.path}"
         hint = f"{hint} The pruned model is not lost: {where}.".strip()
         raise ExportError(message, hint) from error
@@ -442,7 +443,7 @@ def _report(
     recipe: Recipe,
     exported: Exported | None,
     checkpoint: Path,
-    probe: str,
+    probe: Content | None,
     context: RunContext,
 ) -> Report:
     device = state.loaded.device

@@ -74,6 +74,33 @@ def sha256_of(path: Path) -> str:
         raise _unreadable(path, error) from error
 
 
+class Content(msgspec.Struct, frozen=True):
+    """Size in bytes and SHA-256, in hexadecimal digits, of a file."""
+
+    bytes: int
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path) -> Content:
+        """Return the content of a file that is complete.
+
+        Raises:
+            UnreadableFileError: See `sha256_of`.
+        """
+        digest = sha256_of(path)
+        return cls(path.stat().st_size, digest)
+
+    def is_in(self, path: Path) -> bool:
+        """Return whether a file has this content; one of another size is not read.
+
+        Raises:
+            UnreadableFileError: See `sha256_of`.
+        """
+        if path.is_file() and path.stat().st_size != self.bytes:
+            return False
+        return sha256_of(path) == self.sha256
+
+
 def read_text(path: Path, limit: int = LIMIT) -> str:
     """Return the text of a UTF-8 file, without a byte order mark.
 

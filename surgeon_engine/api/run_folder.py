@@ -50,6 +50,7 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.process_lock import encode_process_lock, is_locked
+from surgeon_engine.api.reading import Content
 from surgeon_engine.api.saved_state import StateFolder
 from surgeon_engine.api.sealed_json import read_sealed_json, sealed_json
 
@@ -73,7 +74,7 @@ class Report(msgspec.Struct, frozen=True):
     seconds_of_stages: dict[str, float]
     peak_memory_bytes: int  # of the engine's process; on a GPU: of the run
     recovered: Recovered | None = None  # None: not requested, left out or undone
-    probe: str = ""  # SHA-256 of the probe; empty: it could not be written
+    probe: Content | None = None  # of the probe; None: it could not be written
 
 
 class RunFolder:

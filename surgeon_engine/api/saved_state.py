@@ -25,7 +25,7 @@ from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.errors import RunFolderError, UnreadableFileError
 from surgeon_engine.api.files import size_of_folder
 from surgeon_engine.api.messages.run import Recovered, ShotFinished
-from surgeon_engine.api.reading import sha256_of
+from surgeon_engine.api.reading import Content
 from surgeon_engine.api.sealed_json import read_sealed_json
 
 FORMAT = 1
@@ -46,18 +46,7 @@ class SavedPart(msgspec.Struct, frozen=True):
     """The file of a part of the state."""
 
     file: str  # its name
-    bytes: int
-    sha256: str  # in hexadecimal digits
-
-    @classmethod
-    def of(cls, path: Path, name: str = "") -> SavedPart:
-        """Return the facts about a file, under another name if one is given.
-
-        Raises:
-            UnreadableFileError: It is missing, or is no regular file.
-        """
-        digest = sha256_of(path)
-        return cls(name or path.name, path.stat().st_size, digest)
+    content: Content
 
 
 class SavedSteps(msgspec.Struct, frozen=True):
@@ -209,10 +198,10 @@ class StateFolder:
         saved = state.parts[part]
         path = self.path / saved.file
         try:
-            found = SavedPart.of(path)
+            is_same = saved.content.is_in(path)
         except UnreadableFileError as error:
             raise self._damaged(error.message.rstrip(".")) from error
-        if found != saved:
+        if not is_same:
             raise self._damaged(f"{saved.file} has another content than was saved")
         return path
 

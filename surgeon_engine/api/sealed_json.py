@@ -16,7 +16,7 @@ import msgspec
 
 from surgeon_engine.api.decoding import decode_json
 from surgeon_engine.api.errors import UnreadableFileError
-from surgeon_engine.api.reading import read_bytes
+from surgeon_engine.api.reading import LIMIT, read_bytes
 
 _T = TypeVar("_T")
 _SEAL = re.compile(rb'\{"sha256":"([0-9a-f]{64})",')
@@ -33,14 +33,14 @@ def sealed_json(value: msgspec.Struct, *, indent: int = 0) -> bytes:
     return b'{"sha256":"%s",%s' % (_checksum(rest), rest)
 
 
-def read_sealed_json(path: Path, kind: type[_T]) -> _T:
+def read_sealed_json(path: Path, kind: type[_T], limit: int = LIMIT) -> _T:
     """Return the value of a type that a sealed JSON file holds.
 
     Raises:
         UnreadableFileError: See `read_bytes`; or the checksum is missing or another
             one, or the values are not of the type.
     """
-    data = read_bytes(path)
+    data = read_bytes(path, limit)
     seal = _SEAL.match(data)
     if seal is None or seal[1] != _checksum(data[seal.end() :]):
         raise UnreadableFileError(

@@ -28,7 +28,6 @@ from surgeon_engine.api.formatting import format_size
 from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import Exported, Stage
 from surgeon_engine.api.model_info.header import local_path
-from surgeon_engine.api.reading import sha256_of
 from surgeon_engine.api.run_folder import Report, RunFolder
 from surgeon_engine.calibration.windows import load_windows, vocabulary_of
 from surgeon_engine.compaction.plan import PrunedModel
@@ -184,15 +183,16 @@ def _check_probe(run: RunFolder, report: Report) -> None:
     Raises:
         ExportError: They are missing or damaged.
     """
-    hint = f"The pruned model is in {run.checkpoint_of(report)}."
     try:
-        digest = sha256_of(run.probe_path)
-    except UnreadableFileError as error:
-        message = f"What is needed to verify exports is missing: {error.message}"
-        raise ExportError(message, hint) from error
-    if digest != report.probe:
-        message = f"{run.probe_path}, which is needed to verify exports, is damaged."
-        raise ExportError(message, hint)
+        is_same = report.probe is not None and report.probe.is_in(run.probe_path)
+    except UnreadableFileError:
+        is_same = False
+    if not is_same:
+        raise ExportError(
+            f"{run.probe_path}, which is needed to verify exports, is missing or "
+            "damaged.",
+            f"The pruned model is in {run.checkpoint_of(report)}.",
+        )
 
 
 def _calibration_of(

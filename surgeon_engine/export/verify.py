@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from safetensors.torch import load_file, save
 from surgeon_engine.api.config.export import FileDtype
 from surgeon_engine.api.files import write_atomically
 from surgeon_engine.api.formatting import format_percent
+from surgeon_engine.api.reading import Content
 from surgeon_engine.evaluation.divergence import log_divergences
 from surgeon_engine.evaluation.fidelity import Reference
 from surgeon_engine.evaluation.perplexity import perplexity
@@ -51,7 +51,7 @@ _MAX_DIVERGENCE = {
 }
 
 
-def save_probe(loaded: LoadedModel, validation: Reference, path: Path) -> str:
+def save_probe(loaded: LoadedModel, validation: Reference, path: Path) -> Content:
     """Save logits and perplexity of the model on some validation windows.
 
     Args:
@@ -60,7 +60,7 @@ def save_probe(loaded: LoadedModel, validation: Reference, path: Path) -> str:
         path: The file.
 
     Returns:
-        The SHA-256 of the file.
+        The content of the file.
 
     Raises:
         EvaluationError: The loss is not finite.
@@ -80,9 +80,8 @@ def save_probe(loaded: LoadedModel, validation: Reference, path: Path) -> str:
             perplexity(loaded.model, windows), dtype=torch.float64
         ),
     }
-    data = save(probe)
-    write_atomically(path, data)
-    return hashlib.sha256(data).hexdigest()
+    write_atomically(path, save(probe))
+    return Content.of(path)
 
 
 @dataclass(frozen=True, slots=True)

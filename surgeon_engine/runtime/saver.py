@@ -15,6 +15,7 @@ from torch import Tensor
 from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.errors import RunFolderError
 from surgeon_engine.api.files import file_written_atomically, write_atomically
+from surgeon_engine.api.reading import Content
 from surgeon_engine.api.saved_state import (
     Origin,
     SavedPart,
@@ -168,7 +169,7 @@ class Saver:
         name = next(x for x in names if x not in self._names)
         with file_written_atomically(folder / name) as temporary:
             save_file({x: t.cpu().contiguous() for x, t in tensors.items()}, temporary)
-            return SavedPart.of(temporary, name)
+            return SavedPart(name, Content.of(temporary))
 
     @property
     def _names(self) -> set[str]:

@@ -31,6 +31,7 @@ from surgeon_engine.api.messages.run import (
     StageStarted,
 )
 from surgeon_engine.api.process_lock import encode_process_lock
+from surgeon_engine.api.reading import Content
 from surgeon_engine.api.run_folder import RunFolder, remove_litter
 from surgeon_engine.api.saved_state import Origin, SavedPart, SavedState
 from surgeon_engine.api.sealed_json import sealed_json
@@ -603,7 +604,7 @@ def test_weights_of_another_model_are_refused(interrupted):
     name = next(x for x in tensors if x.startswith("weight."))
     saver_module.save_file(tensors | {name: tensors[name][:-1]}, path)
     state = RunFolder(interrupted).saved_state.read()
-    parts = {"shot": SavedPart.of(path)}
+    parts = {"shot": SavedPart(path.name, Content.of(path))}
     write_state(interrupted, msgspec.structs.replace(state, parts=parts))
     assert "are of another model" in refused(interrupted)
 

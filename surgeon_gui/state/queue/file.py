@@ -1,6 +1,6 @@
 """The queue on the disk: two files in the runs folder.
 
-    queue.json            the runs of a queue that is not complete
+    queue.json            the runs of a queue that is not complete, sealed
     queue-process.json    the process of the window that has the queue
 
 One window at a time has the queue of a runs folder. A process that was killed leaves
@@ -15,11 +15,11 @@ from pathlib import Path
 import msgspec
 
 from surgeon_engine.api.config.toml import config_from_toml, config_to_toml
-from surgeon_engine.api.decoding import decode_json
-from surgeon_engine.api.errors import ConfigError
+from surgeon_engine.api.errors import ConfigError, UnreadableFileError
 from surgeon_engine.api.files import write_atomically
 from surgeon_engine.api.planning.estimate import Estimate
 from surgeon_engine.api.process_lock import encode_process_lock, is_locked
+from surgeon_engine.api.sealed_json import read_sealed_json, sealed_json
 from surgeon_gui.state.queue.state import QueuedRun, QueueStatus
 
 
@@ -59,14 +59,10 @@ class QueueFile:
         Raises:
             UnreadableQueueError: The file is damaged, or cannot be read.
         """
-        try:
-            data = self.path.read_bytes()
-        except FileNotFoundError:
+        if not self.path.exists():
             return ()
-        except OSError as error:
-            raise UnreadableQueueError(error.strerror or str(error)) from error
         try:
-            stored = decode_json(data, _StoredQueue)
+            stored = read_sealed_json(self.path, _StoredQueue)
             runs = tuple(
                 QueuedRun(
                     each.name,
@@ -78,8 +74,8 @@ class QueueFile:
                 )
                 for each in stored.runs
             )
-        except (msgspec.MsgspecError, UnicodeDecodeError, ConfigError) as error:
-            raise UnreadableQueueError(str(error)) from error
+        except (UnreadableFileError, ConfigError) as error:
+            raise UnreadableQueueError(error.message.rstrip(".")) from error
         with suppress(OSError):  # a folder that cannot be written
             self._take()
         return runs
@@ -107,8 +103,7 @@ class QueueFile:
             )
             for run in runs
         ]
-        text = msgspec.json.format(msgspec.json.encode(_StoredQueue(stored)))
-        write_atomically(self.path, text)
+        write_atomically(self.path, sealed_json(_StoredQueue(stored), indent=2))
 
     def release(self) -> None:
         """Let another window have the queue."""

@@ -59,6 +59,7 @@ def number_of(folder) -> int:
     return int(tensors["weight.a"][0])
 
 
+@pytest.mark.slow
 def test_kill_at_any_moment_leaves_the_state_before_or_after(tmp_path, monkeypatch):
     """The process ends before or after each change of the folder."""
     reached = []
