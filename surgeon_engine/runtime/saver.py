@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from surgeon_engine.api.config.recovery import RecoveryConfig
-from surgeon_engine.api.errors import RunFolderError
+from surgeon_engine.api.errors import RunFolderError, UnreadableFileError
 from surgeon_engine.api.files import file_written_atomically, write_atomically
 from surgeon_engine.api.reading import Content
 from surgeon_engine.api.saved_state import (
@@ -121,7 +121,7 @@ class Saver:
                 self._previous = self._saved.without_progress()
                 write_atomically(folder.previous_path, sealed_json(self._previous))
             write_atomically(folder.state_path, encoded)
-        except (OSError, SafetensorError) as error:
+        except (OSError, SafetensorError, UnreadableFileError) as error:
             if not self._is_failing:
                 reason = str(getattr(error, "strerror", None) or error)
             self._is_failing = True
