@@ -1,6 +1,6 @@
 """Flip single bits of every file that Surgeon reads back: is each one noticed?
 
-    python benchmarks/flips.py [--flips 200] [--seed 0] [--folder build/flips]
+    python benchmarks/flips.py [--flips 200] [--seed 0] [--sentences 5]
 
 A run of a tiny model is interrupted three times: within a damping search, within the
 training of its recovery, and while it exports. In each case one bit of one file is
@@ -63,6 +63,7 @@ from tests.helpers.runs import job
 _SECONDS = 20.0  # that a case may take
 _SENTENCE, _TRACEBACK = 3, 4  # exit codes of a case
 _HEADER_BYTES = 4_000  # half of the flips are in here, where structure is
+_SHOWN = 300  # characters of a sentence
 _BAD = ("DIFFERENT", "TRACEBACK", "SIGNAL", "HANG")
 
 
@@ -100,23 +101,30 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--flips", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", default="", help="the kinds whose name has this")
+    parser.add_argument("--sentences", type=int, default=0, help="to be shown of each")
     parser.add_argument("--folder", type=Path, default=Path("build/flips"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     scratch = _Scratch(arguments.folder.absolute())
     _prepare(scratch)
     rng, bad = random.Random(arguments.seed), 0
-    for target in _TARGETS:
+    for target in (x for x in _TARGETS if arguments.only in x.name):
         outcomes: Counter[str] = Counter()
+        sentences: set[str] = set()
         for number in range(arguments.flips):
             stage = target.stages[number % len(target.stages)]
             flipped, outcome = _case(scratch, target, stage, rng)
             outcomes[outcome] += 1
+            if outcome == "sentence":
+                sentences.add(scratch.output.read_text(errors="replace")[-_SHOWN:])
             if outcome in _BAD:
                 bad += 1
                 print(f"{outcome}: {target.name}, {stage}, {flipped}")
                 print(scratch.output.read_text(errors="replace")[-2000:])
         print(f"{target.name:17} {dict(sorted(outcomes.items()))}", flush=True)
+        for sentence in sorted(sentences)[: arguments.sentences]:
+            print(f"    {sentence.strip()}", flush=True)
     return 1 if bad else 0
 
 
