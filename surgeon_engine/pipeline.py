@@ -73,9 +73,10 @@ from surgeon_engine.export.model_card import Recipe
 from surgeon_engine.export.provenance import published
 from surgeon_engine.export.verify import save_probe
 from surgeon_engine.generation.run_samples import RunSamples
+from surgeon_engine.model.identity import check_same, identity_of, stamps_of
 from surgeon_engine.model.inspect import describe
 from surgeon_engine.model.load import LoadedModel, load_model
-from surgeon_engine.model.source import first_line
+from surgeon_engine.model.source import first_line, locate
 from surgeon_engine.preflight import Preflight, check_fits, preflight
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.structures.units import units_of
@@ -169,6 +170,9 @@ def resume(folder: Path, context: RunContext) -> None:
             config = replace(_config_of(run), recovery=saved.recovery)
             config = with_chosen_multiple(config, saved.width_multiple)
             config.check_gpus(ranks.size())
+            # Before libraries read what may be damaged.
+            files = stamps_of(locate(config.model.source))
+            check_same(saved.origin.model, identity_of(files))
             freed = run.saved_state.size + size_of_folder(run.export_path(config))
             found = preflight(config, run.path, with_time=False, freed=freed)
             config = found.resources.settled.config

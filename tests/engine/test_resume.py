@@ -632,6 +632,14 @@ def test_a_model_with_another_small_file_is_refused(interrupted, tmp_path, name)
     assert f"{name} has changed" in refused(interrupted)
 
 
+def test_damaged_tokenizer_is_noticed_before_it_is_used(interrupted, tmp_path):
+    path = tmp_path / "llama" / "tokenizer.json"
+    text = path.read_text()
+    path.write_text(text.replace('"unk_token"', '"unknown!"'))
+    assert path.read_text() != text
+    assert "tokenizer.json has changed" in refused(interrupted)
+
+
 def test_copy_of_the_model_is_the_same_model(interrupted, tmp_path):
     model = tmp_path / "llama"
     shutil.copytree(model, tmp_path / "copy", copy_function=shutil.copyfile)
