@@ -45,7 +45,7 @@ from surgeon_engine.api.planning.automatic_settings import (
 )
 from surgeon_engine.api.planning.limits import check_target_in_limits
 from surgeon_engine.api.planning.target_size import file_dtype, goal_of
-from surgeon_engine.api.reading import read_bytes
+from surgeon_engine.api.reading import Content, read_bytes
 from surgeon_engine.api.run_folder import Report, RunFolder
 from surgeon_engine.api.saved_state import SavedState
 from surgeon_engine.calibration.fenced import load_windows
@@ -69,9 +69,10 @@ from surgeon_engine.export.model_card import Recipe
 from surgeon_engine.export.provenance import published
 from surgeon_engine.export.verify import save_probe
 from surgeon_engine.generation.run_samples import RunSamples
+from surgeon_engine.model.identity import check_same, identity_of, stamps_of
 from surgeon_engine.model.inspect import describe
 from surgeon_engine.model.load import LoadedModel, load_model
-from surgeon_engine.model.source import first_line
+from surgeon_engine.model.source import first_line, locate
 from surgeon_engine.preflight import Preflight, check_fits, preflight
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.structures.units import units_of
@@ -148,7 +149,8 @@ def resume(folder: Path, context: RunContext) -> None:
 
     Raises:
         RunFolderError: there is no such state, another process works on the run, or the
-            model, the text or the settings are no longer the same.
+            text or the settings are no longer the same.
+        ModelError: the model is no longer the same.
         EngineError: something else that the user can act on.
         RunCancelled: the user has cancelled.
     """
@@ -156,12 +158,15 @@ def resume(folder: Path, context: RunContext) -> None:
     if not run.saved_state.exists:
         run.saved_state.read()  # raises
     with _entered(run.locked()):
-        saved = run.saved_state.read()
+        saved, damage = ranks.agree(run.saved_state.read_undamaged)
 
         def checked() -> tuple[Preflight, ExportConfig]:
             config = replace(_config_of(run), recovery=saved.recovery)
             config = with_chosen_multiple(config, saved.width_multiple)
             config.check_gpus(ranks.size())
+            # Before libraries read what may be damaged.
+            files = stamps_of(locate(config.model.source))
+            check_same(saved.origin.model, identity_of(files))
             freed = run.saved_state.size + size_of_folder(run.export_path(config))
             found = preflight(config, run.path, with_time=False, freed=freed)
             config = found.resources.settled.config
@@ -178,6 +183,8 @@ def resume(folder: Path, context: RunContext) -> None:
         state = prepare(config, context, found)
         notes = check_origin(saved.origin, origin_of(state))
         context.emit(RunResumed(len(saved.shots), saved.seconds))
+        if damage:
+            notes = (f"{damage} The run goes on from the state before.", *notes)
         for note in notes:
             context.emit(Logged(Level.WARNING, note))
         context.saver = Saver(run.saved_state, saved)
@@ -356,7 +363,7 @@ def _with_own_text(
 ) -> TokenWindows:
     """Return the windows with those that the model writes, and the texts that judge."""
     author = Author(
-        loaded.source, loaded.model.dtype, loaded.model.config, loaded.tokenizer
+        loaded.files, loaded.model.dtype, loaded.model.config, loaded.tokenizer
     )
     length, seed = windows.calibration.shape[1], config.calibration.seed
     text = own_text(author, config.own_windows, length, seed)
@@ -388,10 +395,10 @@ def _finish(
     """
     destination = run.export_path(recipe.config)
     pruned = full_size_model(state)
-    checkpoint = destination
+    checkpoint, probe = destination, None
     try:
         _, validation = state.references.texts[0]
-        save_probe(state.loaded, validation, run.probe_path)
+        probe = save_probe(state.loaded, validation, run.probe_path)
         if settings.format not in FOR_TRANSFORMERS:
             # The files of other programs cannot be exported again.
             own = ExportConfig(replace=True)
@@ -408,19 +415,19 @@ def _finish(
         checkpoint = run.checkpoint_path
         if not checkpoint.exists():
             write_unverified(ExportJob(pruned, recipe, run, settings, checkpoint))
-        run.write_report(_report(state, recipe, None, checkpoint, context))
+        run.write_report(_report(state, recipe, None, checkpoint, probe, context))
         if not isinstance(error, _EXPORT_FAILURES):
             raise
         message, hint = f"The export failed: {first_line(error)}.", ""
         if isinstance(error, EngineError):
             message, hint = error.message, error.hint
         where = f"it is in {checkpoint}, unverified"
-        if run.probe_path.is_file():
+        if probe is not None:
             where = f"it can be exported again from {run.path}"
         hint = f"{hint} The pruned model is not lost: {where}.".strip()
         raise ExportError(message, hint) from error
     context.emit(exported)
-    report = _report(state, recipe, exported, checkpoint, context)
+    report = _report(state, recipe, exported, checkpoint, probe, context)
     run.write_report(report)
     return report
 
@@ -443,6 +450,7 @@ def _report(
     recipe: Recipe,
     exported: Exported | None,
     checkpoint: Path,
+    probe: Content | None,
     context: RunContext,
 ) -> Report:
     device = state.loaded.device
@@ -460,4 +468,5 @@ def _report(
         seconds=context.seconds,
         seconds_of_stages=dict(context.seconds_of_stages),
         peak_memory_bytes=devices.peak_memory(device),
+        probe=probe,
     )

@@ -31,7 +31,7 @@ class JsonDecoder(Generic[_T]):
         with _LOCK:
             self._decoder: msgspec.json.Decoder[_T] = msgspec.json.Decoder(kind)
 
-    def decode(self, data: bytes) -> _T:
+    def decode(self, data: bytes | str) -> _T:
         """Return the value of the type that JSON holds.
 
         Raises:

@@ -7,6 +7,7 @@ which grow line by line, are opened here for writing, too.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -95,6 +96,46 @@ def read_bytes(path: Path, limit: int = LIMIT) -> bytes:
     if len(data) > limit:
         raise _too_large(path, limit)
     return data
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a regular file of any size, in hexadecimal digits.
+
+    Raises:
+        UnreadableFileError: The file is missing, or is a pipe, a device or a folder.
+    """
+    try:
+        with os.fdopen(open_regular(path), "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+class Content(msgspec.Struct, frozen=True):
+    """Size in bytes and SHA-256, in hexadecimal digits, of a file."""
+
+    bytes: int
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path) -> Content:
+        """Return the content of a file that is complete.
+
+        Raises:
+            UnreadableFileError: See `sha256_of`.
+        """
+        digest = sha256_of(path)
+        return cls(path.stat().st_size, digest)
+
+    def is_in(self, path: Path) -> bool:
+        """Return whether a file has this content; one of another size is not read.
+
+        Raises:
+            UnreadableFileError: See `sha256_of`.
+        """
+        if path.is_file() and path.stat().st_size != self.bytes:
+            return False
+        return sha256_of(path) == self.sha256
 
 
 def read_text(path: Path, limit: int = LIMIT) -> str:

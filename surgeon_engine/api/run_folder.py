@@ -30,15 +30,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 
 from surgeon_engine.api.config.export import Format
-from surgeon_engine.api.config.migration import migrate
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import TOML_LIMIT, config_from_toml, config_to_toml
-from surgeon_engine.api.decoding import convert
 from surgeon_engine.api.errors import EngineError, RunFolderError, UnreadableFileError
 from surgeon_engine.api.files import (
     check_not_occupied,
@@ -47,7 +45,6 @@ from surgeon_engine.api.files import (
     remove_temporary_folders,
     write_atomically,
 )
-from surgeon_engine.api.messages.earlier import Correction, with_correction
 from surgeon_engine.api.messages.events import Envelope
 from surgeon_engine.api.messages.run import (
     Count,
@@ -67,12 +64,13 @@ from surgeon_engine.api.process_lock import (
     use_of,
 )
 from surgeon_engine.api.reading import (
+    Content,
     end_of_last_line,
     open_to_append,
-    read_json,
     read_text,
 )
 from surgeon_engine.api.saved_state import StateFolder
+from surgeon_engine.api.sealed_json import read_sealed_json, sealed_json
 
 _UNFINISHED = re.compile(r"\.tmp\w{6}")
 
@@ -93,13 +91,7 @@ class Report(msgspec.Struct, frozen=True):
     seconds_of_stages: dict[str, Seconds]
     peak_memory_bytes: Count  # of the engine's process; on a GPU: of the run
     recovered: Recovered | None = None  # None: not requested, left out or undone
-
-
-class _Ending(msgspec.Struct):
-    """The part of a `Report` that says how a run has ended."""
-
-    stopped_early: bool
-    exported: dict[str, Any] | None
+    probe: Content | None = None  # of the probe; None: it could not be written
 
 
 class RunFolder:
@@ -332,10 +324,9 @@ class RunFolder:
             log.write(msgspec.json.encode(envelope) + b"\n")
 
     def write_report(self, report: Report) -> None:
-        """Write `report.json`."""
-        text = msgspec.json.format(msgspec.json.encode(report), indent=2)
+        """Write `report.json`, sealed by a checksum."""
         try:
-            write_atomically(self.report_path, text)
+            write_atomically(self.report_path, sealed_json(report, indent=2))
         except OSError as error:
             raise RunFolderError(
                 f"{self.report_path} cannot be written: {error.strerror}.",
@@ -360,18 +351,12 @@ class RunFolder:
         """Read `report.json`.
 
         Raises:
-            RunFolderError: The file is missing or is not a report of Surgeon.
+            RunFolderError: The file is missing, damaged, or is no report of Surgeon.
         """
         try:
-            data = read_json(self.report_path, dict[str, Any])
-            if isinstance(config := data.get("config"), dict):
-                data["config"], _ = migrate(config)
-            report = convert(data, Report)
-            correction = convert(data.get("corrected"), Correction | None)
-            shots = with_correction(report.shots, correction)
-            return msgspec.structs.replace(report, shots=shots)
-        except (msgspec.MsgspecError, EngineError) as error:
-            reason = str(error).rstrip(".")
+            return read_sealed_json(self.report_path, Report)
+        except UnreadableFileError as error:
+            reason = error.message.rstrip(".")
             raise RunFolderError(
                 f"{self.path} is not the folder of a finished run: {reason}.",
                 "Choose a folder that holds a report.json.",
@@ -435,8 +420,8 @@ def _has_litter(run: RunFolder) -> bool:
 def _is_complete(run: RunFolder) -> bool:
     """Return whether a run has reached its end, so that it cannot go on."""
     try:
-        report = read_json(run.report_path, _Ending)
-    except UnreadableFileError:
+        report = run.read_report()
+    except RunFolderError:
         return False
     return not report.stopped_early and report.exported is not None
 

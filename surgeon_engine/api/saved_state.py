@@ -1,11 +1,17 @@
 """The saved state of a run that is not complete, from which it can go on.
 
     resume/state.json           a `SavedState`
-    resume/PART-1.safetensors   the tensors of a part of the state
+    resume/previous.json        the one after the shot before
+    resume/PART-1.safetensors   the tensors of a part of a state
 
 A part is written under a new name before `state.json` is replaced, and the old file is
 deleted after that. So `state.json` names complete files only, whatever the moment of an
 interruption.
+
+Both files of JSON are sealed and hold the checksum of each part, so that a run never
+goes on from damaged numbers. If those of its last shot, or of its recovery, are
+damaged, it goes on from the state before. If those of its progress since are, it goes
+on from that shot.
 """
 
 from __future__ import annotations
@@ -19,19 +25,28 @@ from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.errors import RunFolderError, UnreadableFileError
 from surgeon_engine.api.files import size_of_folder
 from surgeon_engine.api.messages.run import Count, Recovered, Seconds, ShotFinished
-from surgeon_engine.api.reading import read_json
+from surgeon_engine.api.reading import Content
+from surgeon_engine.api.sealed_json import read_sealed_json
 
 FORMAT = 1
-_FOLDER, _FILE = "resume", "state.json"
+_FOLDER, _FILE, _PREVIOUS = "resume", "state.json", "previous.json"
+_HINT = "Start the run again with its run.toml."
 
 
 class Origin(msgspec.Struct, frozen=True):
     """The inputs of a run. With another model, text or config the result differs."""
 
-    model: str  # digest of parts of the files
+    model: dict[str, str]  # SHA-256 of each file that is read, by its name
     text: str  # digest of all windows
     settings: str  # digest of the config
     versions: dict[str, str]
+
+
+class SavedPart(msgspec.Struct, frozen=True):
+    """The file of a part of the state."""
+
+    file: str  # its name
+    content: Content
 
 
 class SavedSteps(msgspec.Struct, frozen=True):
@@ -96,20 +111,22 @@ class SavedState(msgspec.Struct, frozen=True):
     are_shots_over: bool = False
     is_recovered: bool = False  # recovery has ended, or was rolled back
     recovered: Recovered | None = None
-    files: dict[str, str] = {}  # names by part
+    parts: dict[str, SavedPart] = {}
 
     @property
-    def parts(self) -> set[str]:
-        """The parts that a run needs to go on from this state."""
-        last = "recovered" if self.is_recovered else "shot"
-        needed = {
-            last: bool(self.shots),
-            "recovered_shot": self.recovered_shot is not None,
-            "trials": self.search is not None,
-            "blocks": self.blocks is not None,
-            "training": self.training is not None,
-        }
-        return {part for part, is_needed in needed.items() if is_needed}
+    def needed_parts(self) -> tuple[str, ...]:
+        """The parts without which no run can go on from this state."""
+        if self.is_recovered:
+            return ("recovered",)
+        needed = ("shot",) if self.shots else ()
+        return (*needed, "recovered_shot") if self.recovered_shot else needed
+
+    def without_progress(self) -> SavedState:
+        """Return the state as it was at the end of the last shot, or of recovery."""
+        parts = {part: self.parts[part] for part in self.needed_parts}
+        return msgspec.structs.replace(
+            self, parts=parts, search=None, blocks=None, training=None
+        )
 
 
 class StateFolder:
@@ -118,6 +135,7 @@ class StateFolder:
     def __init__(self, run: Path) -> None:
         self.path = run / _FOLDER
         self.state_path = self.path / _FILE
+        self.previous_path = self.path / _PREVIOUS
 
     @property
     def exists(self) -> bool:
@@ -130,36 +148,62 @@ class StateFolder:
         return size_of_folder(self.path)
 
     def read(self) -> SavedState:
-        """Return the saved state.
+        """Return the saved state; its parts are not read.
 
         Raises:
             RunFolderError: There is none, it is damaged, or of another version.
         """
-        hint = "Start the run again with its run.toml."
         if not self.exists:
             raise RunFolderError(
-                f"{self.path.parent} holds no state of an interrupted run.", hint
+                f"{self.path.parent} holds no state of an interrupted run.", _HINT
             )
+        return self._read(self.state_path)
+
+    def read_previous(self) -> SavedState | None:
+        """Return the state before the saved one; None if there is none, or damaged."""
         try:
-            version = read_json(self.state_path, _Format).format
+            return self._read(self.previous_path)
+        except RunFolderError:
+            return None
+
+    def read_undamaged(self) -> tuple[SavedState, str]:
+        """Return the saved state, after checking the weights that a run goes on from.
+
+        If it is damaged, the one before takes its place.
+
+        Returns:
+            The state, and what is damaged; empty if nothing is.
+
+        Raises:
+            RunFolderError: See `read`; or both are damaged.
+        """
+        try:
+            return self._with_weights(self.read()), ""
+        except RunFolderError as error:
+            previous = self.read_previous() if self.exists else None
+            if previous is None:
+                raise
+            self._with_weights(previous)
+            self.previous_path.replace(self.state_path)
+            return previous, error.message
+
+    def check(self, part: str, state: SavedState) -> Path:
+        """Return the file of a part of a state, after checking its content.
+
+        Raises:
+            RunFolderError: It is missing or damaged.
+        """
+        if part not in state.parts:
+            raise self._damaged(f"it lacks the part {part}")
+        saved = state.parts[part]
+        path = self.path / saved.file
+        try:
+            is_same = saved.content.is_in(path)
         except UnreadableFileError as error:
             raise self._damaged(error.message.rstrip(".")) from error
-        if version != FORMAT:
-            raise RunFolderError(
-                f"The state of this run has format {version}; this version of Surgeon "
-                f"reads format {FORMAT}.",
-                f"Use the version that began the run. Or: {hint}",
-            )
-        try:
-            state = read_json(self.state_path, SavedState)
-        except UnreadableFileError as error:
-            raise self._damaged(error.message.rstrip(".")) from error
-        if missing := state.parts - set(state.files):
-            raise self._damaged(f"it names no file for {', '.join(sorted(missing))}")
-        for name in state.files.values():
-            if Path(name).name != name or not (self.path / name).is_file():
-                raise self._damaged(f"{name} is missing")
-        return state
+        if not is_same:
+            raise self._damaged(f"{saved.file} has another content than was saved")
+        return path
 
     def discard(self) -> None:
         """Delete the saved state.
@@ -171,10 +215,31 @@ class StateFolder:
         self.state_path.unlink(missing_ok=True)
         shutil.rmtree(self.path, ignore_errors=True)
 
-    def _damaged(self, reason: object) -> RunFolderError:
+    def _with_weights(self, state: SavedState) -> SavedState:
+        for part in state.needed_parts:
+            self.check(part, state)
+        return state
+
+    def _read(self, path: Path) -> SavedState:
+        try:
+            version = read_sealed_json(path, _Format).format
+            if version != FORMAT:
+                raise RunFolderError(
+                    f"The state of this run has format {version}; this version of "
+                    f"Surgeon reads format {FORMAT}.",
+                    f"Use the version that began the run. Or: {_HINT}",
+                )
+            state = read_sealed_json(path, SavedState)
+        except UnreadableFileError as error:
+            raise self._damaged(error.message.rstrip(".")) from error
+        for part in state.parts.values():
+            if Path(part.file).name != part.file:
+                raise self._damaged(f"it names {part.file}")
+        return state
+
+    def _damaged(self, reason: str) -> RunFolderError:
         return RunFolderError(
-            f"The state of the run in {self.path} is damaged: {reason}.",
-            "Start the run again with its run.toml.",
+            f"The state of the run in {self.path} is damaged: {reason}.", _HINT
         )
 
 

@@ -5,13 +5,14 @@ pruned model from specialising to the user's text. Each window begins with the t
 that begin a text and continues with draws from the model's predictions at
 temperature 1. If the model has a chat template, half of the windows begin with what it
 writes before the first word of the user: the model writes questions and answers. The
-windows of a model are sampled once and kept in the user's cache, batch by batch.
+windows of a model are sampled once and kept in the user's cache, batch by batch. Each
+file has a seal, so that one that is damaged, or of a model that has changed since, is
+sampled again.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,30 +22,36 @@ import torch
 from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from surgeon_engine.api.errors import CalibrationError, EvaluationError
+from surgeon_engine.api.errors import (
+    CalibrationError,
+    EvaluationError,
+    UnreadableFileError,
+)
 from surgeon_engine.api.files import (
     own_samples_folder,
     size_of_folder,
     write_atomically,
 )
+from surgeon_engine.api.reading import read_bytes
 from surgeon_engine.model.beginnings import beginning_of_texts
 from surgeon_engine.model.chat_template import opening_of_chats
 from surgeon_engine.model.decoding import last_logits_alone, with_cache
+from surgeon_engine.model.identity import FileStamp, identity_of
 from surgeon_engine.model.not_finite import hint_for, is_broken, with_origin
-from surgeon_engine.model.source import ModelSource
 from surgeon_engine.runtime import ranks
 
 CHAT_SHARE = 0.5  # of the windows, for a model with a chat template
 _AT_ONCE = 64  # windows
 _VERSION = 4  # of the sampling; another one makes other windows
-_HEADER_BYTES = 1 << 20  # of each file, by which a model is recognised
+_STORED = np.dtype("<i4")  # tokens in the files, behind their seal
+_SEAL_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Author:
     """The original model, without its weights."""
 
-    source: ModelSource
+    files: tuple[FileStamp, ...]
     dtype: torch.dtype  # in which it computes
     config: PretrainedConfig
     tokenizer: PreTrainedTokenizerBase | None
@@ -67,7 +74,7 @@ class Batch:
 class OwnText:
     """Everything that determines the windows that a model writes."""
 
-    source: ModelSource
+    files: tuple[FileStamp, ...]  # of the model
     dtype: torch.dtype
     batches: tuple[Batch, ...]
     length: int  # tokens of a window
@@ -86,36 +93,38 @@ class OwnText:
     def read_batch(self, batch: Batch) -> Tensor | None:
         """Return the kept windows of a batch; None if they are missing or damaged."""
         try:
-            windows = np.load(self.file_of(batch), allow_pickle=False)
-        except (OSError, ValueError, EOFError):
+            data = read_bytes(self.file_of(batch))
+        except UnreadableFileError:
             return None
-        is_whole = windows.shape == (len(batch.openings), self.length)
-        if not is_whole or windows.dtype != np.int32:
+        seal, content = data[:_SEAL_BYTES], data[_SEAL_BYTES:]
+        if seal != self._seal(batch, content):
             return None
+        windows = np.frombuffer(content, _STORED).reshape(-1, self.length)
         return torch.from_numpy(windows.astype(np.int64))
 
     def keep_batch(self, batch: Batch, windows: Tensor) -> None:
         """Write the windows of a batch to the cache."""
         path = self.file_of(batch)
         path.parent.mkdir(parents=True, exist_ok=True)
-        buffer = io.BytesIO()
-        np.save(buffer, windows.numpy().astype(np.int32))
-        write_atomically(path, buffer.getbuffer())
+        content = windows.numpy().astype(_STORED).tobytes()
+        write_atomically(path, self._seal(batch, content) + content)
 
     def file_of(self, batch: Batch) -> Path:
-        """Return the file that keeps a batch, named by a digest of what determines it.
+        """Return the file that keeps a batch: one for each model, settings and batch.
 
-        A model is recognised by the names, sizes, times and headers of its files.
+        Its name needs no look into the files of the model, which its seal does.
         """
-        digest = hashlib.sha256()
-        settings = (_VERSION, batch, self.length, str(self.dtype))
-        digest.update(repr(settings).encode())
-        for file in sorted(self.source.weight_files):
-            facts = file.stat()
-            digest.update(repr((file.name, facts.st_size, facts.st_mtime_ns)).encode())
-            with file.open("rb") as opened:
-                digest.update(opened.read(_HEADER_BYTES))
-        return own_samples_folder() / f"{digest.hexdigest()[:32]}.npy"
+        paths = [str(file.path) for file in self.files]
+        key = repr((paths, self._settings(batch))).encode()
+        return own_samples_folder() / f"{hashlib.sha256(key).hexdigest()[:32]}.tokens"
+
+    def _seal(self, batch: Batch, content: bytes) -> bytes:
+        """Return a digest of the tokens of a batch and of all that determines them."""
+        key = (identity_of(self.files), self._settings(batch))
+        return hashlib.sha256(repr(key).encode() + content).digest()
+
+    def _settings(self, batch: Batch) -> tuple[object, ...]:
+        return (_VERSION, batch, self.length, str(self.dtype))
 
 
 def own_text(
@@ -137,7 +146,7 @@ def own_text(
     openings = (text,) * (count - chats) + (chat,) * chats
     _check_openings(openings, author.config)
     batches = tuple(_batches(openings, seed))
-    return OwnText(author.source, author.dtype, batches, length)
+    return OwnText(author.files, author.dtype, batches, length)
 
 
 def _check_openings(

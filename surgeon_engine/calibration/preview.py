@@ -10,6 +10,7 @@ from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.messages.sources import PreviewedText, TextPreviewed
 from surgeon_engine.calibration.own_samples import Author, cache_size, own_text
 from surgeon_engine.calibration.windows import draw_windows, vocabulary_of
+from surgeon_engine.model.identity import stamps_of
 from surgeon_engine.model.source import locate, read_model_config
 from surgeon_engine.model.tokenizer import kept_tokenizer
 from surgeon_engine.runtime import devices
@@ -43,7 +44,8 @@ def preview_text(
     main, *further = drawn.calibration
     own = None
     if own_windows:
-        author = Author(source, devices.dtype_of(model.dtype), model_config, tokenizer)
+        dtype = devices.dtype_of(model.dtype)
+        author = Author(stamps_of(source), dtype, model_config, tokenizer)
         length = main.shape[1]
         own = own_text(author, own_windows, length, config.seed).read_cached()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from surgeon_engine.api.errors import ExportError
+from surgeon_engine.api.export_marker import write_marker
 from surgeon_engine.api.files import (
     check_not_occupied,
     free_bytes,
@@ -106,6 +107,7 @@ def write_checkpoint_at(destination: Path, *, replace: bool) -> Iterator[Path]:
     try:
         with write_folder_atomically(destination, replace=replace) as folder:
             yield folder
+            write_marker(folder)
     except (OSError, SafetensorError) as error:
         raise _unwritable(destination, error) from error
 

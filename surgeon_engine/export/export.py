@@ -22,13 +22,14 @@ from surgeon_engine.api.config.export import (
 )
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_to_toml
-from surgeon_engine.api.errors import EngineError, ExportError
+from surgeon_engine.api.errors import EngineError, ExportError, UnreadableFileError
+from surgeon_engine.api.export_marker import differences
 from surgeon_engine.api.files import expand_path
 from surgeon_engine.api.formatting import format_size
 from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import Exported, Stage
 from surgeon_engine.api.model_info.header import local_path
-from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.api.run_folder import Report, RunFolder
 from surgeon_engine.calibration.fenced import load_windows
 from surgeon_engine.compaction.plan import PrunedModel
 from surgeon_engine.compaction.restore import restore
@@ -43,7 +44,9 @@ from surgeon_engine.export.model_card import Recipe, card_data, model_card
 from surgeon_engine.export.provenance import CARD, provenance_of, published
 from surgeon_engine.export.transformers.weight_files import named_dtype
 from surgeon_engine.export.verify import describe_mismatch, expected_figures
+from surgeon_engine.model.identity import stamps_of
 from surgeon_engine.model.load import LoadedModel
+from surgeon_engine.model.source import ModelSource
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.run_context import RunContext
 
@@ -144,6 +147,8 @@ def export_again(folder: str, config: ExportConfig, context: RunContext) -> Expo
         )
     expected_figures(run.probe_path)  # raises before the model is loaded
     with context.stage(Stage.LOAD):
+        _check_checkpoint(checkpoint)
+        _check_probe(run, report)
         pruned = restore(checkpoint, report.model.name)
         if not report.model.dtype:  # the original is quantized
             loaded = dataclasses.replace(pruned.loaded, stored=None)
@@ -156,6 +161,45 @@ def export_again(folder: str, config: ExportConfig, context: RunContext) -> Expo
     exported = export(job, context)
     context.record(run, exported)
     return exported
+
+
+def _check_checkpoint(folder: Path) -> None:
+    """Check that a checkpoint is as it was written, by its marker.
+
+    Raises:
+        ExportError: A file that is read has changed, is missing, or was added.
+    """
+    hint = "Put back the file as it was, or prune again."
+    try:
+        found = differences(folder)
+    except UnreadableFileError as error:
+        raise ExportError(error.message, hint) from error
+    read = {stamp.name for stamp in stamps_of(ModelSource(folder.name, folder))}
+    added = read.intersection(found.added)
+    if names := sorted({*found.changed, *found.missing, *added}):
+        raise ExportError(
+            f"The checkpoint in {folder} is no longer as it was written: "
+            f"{', '.join(names)}.",
+            hint,
+        )
+
+
+def _check_probe(run: RunFolder, report: Report) -> None:
+    """Check the figures of the pruned model, by which exports are verified.
+
+    Raises:
+        ExportError: They are missing or damaged.
+    """
+    try:
+        is_same = report.probe is not None and report.probe.is_in(run.probe_path)
+    except UnreadableFileError:
+        is_same = False
+    if not is_same:
+        raise ExportError(
+            f"{run.probe_path}, which is needed to verify exports, is missing or "
+            "damaged.",
+            f"The pruned model is in {run.checkpoint_of(report)}.",
+        )
 
 
 def _calibration_of(

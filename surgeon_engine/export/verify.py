@@ -15,7 +15,7 @@ from surgeon_engine.api.config.export import FileDtype
 from surgeon_engine.api.errors import ExportError, UnreadableFileError
 from surgeon_engine.api.files import write_atomically
 from surgeon_engine.api.formatting import format_percent
-from surgeon_engine.api.reading import read_bytes
+from surgeon_engine.api.reading import Content, read_bytes
 from surgeon_engine.evaluation.divergence import log_divergences
 from surgeon_engine.evaluation.fidelity import Reference
 from surgeon_engine.evaluation.perplexity import perplexity
@@ -56,13 +56,16 @@ _MAX_PROBE = 1 << 30  # bytes; the largest vocabularies take some hundred millio
 _NO_PROBE = "It is needed to verify exports: prune again to export the model."
 
 
-def save_probe(loaded: LoadedModel, validation: Reference, path: Path) -> None:
+def save_probe(loaded: LoadedModel, validation: Reference, path: Path) -> Content:
     """Save logits and perplexity of the model on some validation windows.
 
     Args:
         loaded: The pruned model.
         validation: The validation windows, and what the original computes on them.
         path: The file.
+
+    Returns:
+        The content of the file.
 
     Raises:
         EvaluationError: The loss is not finite.
@@ -83,6 +86,7 @@ def save_probe(loaded: LoadedModel, validation: Reference, path: Path) -> None:
         ),
     }
     write_atomically(path, save(probe))
+    return Content.of(path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +94,7 @@ class Expected:
     """The figures of the model in memory on the probe."""
 
     perplexity: float
-    divergence: float | None  # None: a probe of an earlier version
+    divergence: float  # KL of the original to it
 
 
 def expected_figures(path: Path) -> Expected:
@@ -102,11 +106,9 @@ def expected_figures(path: Path) -> Expected:
     try:
         probe = load(read_bytes(path, _MAX_PROBE))
         perplexity = float(probe["perplexity"])
-        logits, original = probe["logits"], probe.get("original")
+        logits, original = probe["logits"], probe["original"]
         if not _fits(probe) or not math.isfinite(perplexity):
             raise ValueError("its tensors do not belong together")
-        if original is None:
-            return Expected(perplexity, None)
         log_p, log_q = (x.log_softmax(-1) for x in (original, logits))
         return Expected(perplexity, float(log_divergences(log_p, log_q).mean()))
     except UnreadableFileError as error:
@@ -126,7 +128,7 @@ def _fits(probe: Mapping[str, torch.Tensor]) -> bool:
         for x in (tokens, windows)
         if x.numel()
     )
-    original = probe.get("original", logits)
+    original = probe["original"]
     is_whole = logits.shape[:-1] == tokens.shape and original.shape == logits.shape
     return are_tokens and is_whole and logits.is_floating_point()
 

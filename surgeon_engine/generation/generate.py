@@ -40,13 +40,12 @@ from surgeon_engine.generation.messages import (
     TokenGenerated,
 )
 from surgeon_engine.generation.pair import Pair, Sides
+from surgeon_engine.model.identity import FileStamp, stamps_of
 from surgeon_engine.model.source import locate
 from surgeon_engine.model.tokenizer import HINT, tokenizer_problem
 from surgeon_engine.runtime.run_context import RunContext
 
 _CHUNK = 16  # tokens that are compared at a time; Cancel waits for one chunk
-
-_FileState = tuple[tuple[str, int, int], ...]  # path, modification time, size
 
 
 @dataclass(slots=True)
@@ -66,7 +65,7 @@ class Playground:
     def __init__(self) -> None:
         self._pair: Pair | None = None
         self._sides: Sides | None = None
-        self._files: _FileState = ()
+        self._files: tuple[tuple[FileStamp, ...], ...] = ()
 
     @property
     def is_open(self) -> bool:
@@ -102,7 +101,8 @@ class Playground:
             for source in (command.original, command.pruned)
         )
         sides = Sides(original, pruned)
-        files = _file_state(original) + _file_state(pruned)
+        sources = (locate(original.source), locate(pruned.source))
+        files = tuple(map(stamps_of, sources))
         if self._pair is None or (sides, files) != (self._sides, self._files):
             self.close()
             # A tokenizer that never ends would never let its model be opened.
@@ -130,16 +130,6 @@ def checkpoint_of(source: str) -> str:
     if source == DEMO or not is_run:
         return source
     return str(run.checkpoint_of(run.read_report()))
-
-
-def _file_state(model: ModelConfig) -> _FileState:
-    """Return the state of a model's files, to detect changes."""
-    source = locate(model.source)
-    paths = [*source.weight_files]
-    if not source.gguf_file:
-        paths.append(source.folder / "config.json")
-    stats = [(path, path.stat()) for path in paths]
-    return tuple((str(path), stat.st_mtime_ns, stat.st_size) for path, stat in stats)
 
 
 def _generate(

@@ -18,6 +18,8 @@ from tokenizers import Regex
 from tokenizers.pre_tokenizers import ByteLevel, Digits, PreTokenizer, Sequence, Split
 from transformers import PreTrainedTokenizerBase
 
+from surgeon_engine.model.identity import FileStamp, stamp_of
+
 # A GGUF file without tensors. It lacks their suffix: programs would run it as a model.
 HEADER_FILE = "gguf_tokenizer.header"
 # Copied from the tokenizer.json of Llama 3, Qwen 2 and Mistral NeMo.
@@ -73,11 +75,15 @@ class Entry(NamedTuple):
     inner: GGUFValueType | None  # of the elements of a list
 
 
-@lru_cache(maxsize=1)  # reading hundreds of thousands of merges takes seconds
 def tokenizer_entries(path: Path) -> tuple[Entry, ...]:
     """Return the entries of a GGUF header that describe the tokenizer."""
+    return _read_entries(stamp_of(path))
+
+
+@lru_cache(maxsize=1)  # reading hundreds of thousands of merges takes seconds
+def _read_entries(file: FileStamp) -> tuple[Entry, ...]:
     entries = []
-    for name, field in gguf.GGUFReader(path).fields.items():
+    for name, field in gguf.GGUFReader(file.path).fields.items():
         if name.startswith("tokenizer."):
             kind, *rest = field.types
             inner = rest[0] if kind == GGUFValueType.ARRAY else None

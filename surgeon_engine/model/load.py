@@ -17,6 +17,12 @@ from surgeon_engine.api.config.run import ModelConfig, Offload
 from surgeon_engine.api.errors import ModelError
 from surgeon_engine.model import offload
 from surgeon_engine.model.gguf_parsing import parsed_once
+from surgeon_engine.model.identity import (
+    FileStamp,
+    check_same,
+    identity_of,
+    stamps_of,
+)
 from surgeon_engine.model.inspect import InspectedSource, inspect_source
 from surgeon_engine.model.layers import PrunableLayer, find_blocks, prunable_layers
 from surgeon_engine.model.source import UNREADABLE, ModelSource, first_line
@@ -43,6 +49,16 @@ class LoadedModel:
     layers: tuple[PrunableLayer, ...]
     stored: torch.dtype | None  # in the original's files; None: quantized
     tokenizer_problem: str = ""  # why there is no tokenizer
+    files: tuple[FileStamp, ...] = ()  # that were read
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """The SHA-256 of each file that was read, by its name.
+
+        Raises:
+            ModelError: A file has changed since.
+        """
+        return identity_of(self.files)
 
     @property
     def device(self) -> torch.device:
@@ -70,12 +86,13 @@ def load_model(
     with parsed_once():
         inspected = inspected or inspect_source(config)
         source, stored = inspected.source, inspected.stored
+        files = stamps_of(source)
         problem = "It was not loaded."
         if with_tokenizer:
             problem = ranks.agree(lambda: tokenizer_problem(source))
         tokenizer = None if problem else read_tokenizer(source)
         loaded = _load(config, source, tokenizer, stored)
-    return replace(loaded, tokenizer_problem=problem)
+    return replace(loaded, tokenizer_problem=problem, files=files)
 
 
 def load_original(config: ModelConfig, pruned: LoadedModel) -> LoadedModel:
@@ -85,8 +102,10 @@ def load_original(config: ModelConfig, pruned: LoadedModel) -> LoadedModel:
     seldom room for both models. What both have in common besides is there once.
 
     Raises:
-        ModelError: it cannot be read again.
+        ModelError: it cannot be read again, or is another one now.
     """
+    if stamps_of(pruned.source) != pruned.files:
+        check_same(pruned.identity, identity_of(stamps_of(pruned.source)))
     if pruned.device.type != "cpu":
         config = replace(config, offload=Offload.ON)
     with parsed_once():

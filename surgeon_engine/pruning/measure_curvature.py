@@ -122,9 +122,8 @@ def _gates(
 def key_of_original(state: PruningState) -> Hashable:
     """Return what determines the numbers that the original model computes."""
     loaded = state.loaded
-    files = [(path, path.stat()) for path in loaded.source.weight_files]
     return (
-        tuple((path, facts.st_size, facts.st_mtime_ns) for path, facts in files),
+        tuple(loaded.identity.items()),
         (loaded.model.dtype, loaded.device, torch.get_num_threads()),
     )
 

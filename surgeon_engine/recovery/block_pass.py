@@ -115,9 +115,10 @@ def recover_blocks(
 def _resumed(state: PruningState, context: RunContext) -> tuple[BlockPass, int]:
     """Return what an interrupted pass has achieved, and how many blocks are done."""
     saved = context.saver.saved.blocks
-    if saved is None:
+    weights = context.load_progress("blocks") if saved is not None else None
+    if saved is None or weights is None:
         return BlockPass(), 0
-    load_weights(state.loaded.model, context.saver.load("blocks"))
+    load_weights(state.loaded.model, weights)
     fits = {name: FitResult(*numbers) for name, numbers in saved.fits.items()}
     reconstructions = [Reconstruction(*numbers) for numbers in saved.reconstructions]
     return BlockPass(fits, reconstructions), saved.done

@@ -132,9 +132,10 @@ class _Distillation:
     def _resumed(self, before: float) -> tuple[float, int]:
         """Return the best divergence of an interrupted training, and its steps."""
         saved = self._context.saver.saved.training
-        if saved is None:
+        weights = self._context.load_progress("training") if saved is not None else None
+        if saved is None or weights is None:
             return before, 0
-        self._weights.load(self._context.saver.load("training"))
+        self._weights.load(weights)
         self._start_time -= saved.seconds
         return saved.best, saved.steps
 

@@ -30,7 +30,6 @@ from surgeon_engine.api.decoding import json_decoder
 from surgeon_engine.api.errors import EngineError
 from surgeon_engine.api.formatting import format_size
 from surgeon_engine.api.json_process import (
-    PASSIVE_WAITING,
     JsonProcess,
     ProcessExit,
     module_command,
@@ -43,7 +42,7 @@ _GRACE_S = 8.0  # before the pace is judged
 _POLL_S = 0.2
 _START_S = 60.0  # to import libraries, which reads no file of a stranger
 _OUT_OF_MEMORY = ("memory allocation", "bad_alloc", "MemoryError", "allocate memory")
-_ENVIRONMENT = PASSIVE_WAITING | {
+_ENVIRONMENT = {
     "CUDA_VISIBLE_DEVICES": "",  # a context would take seconds and memory
     "RUST_BACKTRACE": "0",
     "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",

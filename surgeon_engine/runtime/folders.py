@@ -10,9 +10,11 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-import msgspec
-
-from surgeon_engine.api.errors import EngineError, RunFolderError, UnreadableFileError
+from surgeon_engine.api.errors import (
+    EngineError,
+    RunFolderError,
+    UnreadableFileError,
+)
 from surgeon_engine.api.files import expand_path, size_of_folder
 from surgeon_engine.api.messages.commands import ListFiles, ListModels, ListRuns
 from surgeon_engine.api.messages.files import (
@@ -27,7 +29,7 @@ from surgeon_engine.api.messages.files import (
     RunsListed,
 )
 from surgeon_engine.api.model_info.source_names import cached_models
-from surgeon_engine.api.reading import read_json, read_text
+from surgeon_engine.api.reading import read_text
 from surgeon_engine.api.run_folder import RunFolder
 
 
@@ -148,15 +150,11 @@ def _name_of(run: RunFolder) -> str:
         return run.path.name
 
 
-class _Ending(msgspec.Struct):
-    stopped_early: bool
-
-
 def _outcome_of(run: RunFolder) -> RunOutcome:
     if run.is_being_worked_on:
         return RunOutcome.RUNNING
-    with suppress(UnreadableFileError):
-        if not read_json(run.report_path, _Ending).stopped_early:
+    with suppress(RunFolderError):
+        if not run.read_report().stopped_early:
             return RunOutcome.FINISHED
     if run.saved_state.exists:
         return RunOutcome.INTERRUPTED

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from surgeon_engine.api.errors import UnreadableFileError
+from surgeon_engine.api.errors import RunFolderError, UnreadableFileError
 from surgeon_engine.api.messages.commands import Cancel, Pause, Resume, StopAndKeep
 from surgeon_engine.api.messages.events import Envelope, Event, Level, Logged
 from surgeon_engine.api.messages.run import (
@@ -130,6 +130,19 @@ class RunContext:
                 "tries again later."
             )
             self.emit(Logged(Level.WARNING, message))
+
+    def load_progress(self, part: str) -> Tensors | None:
+        """Return the saved progress within a stage.
+
+        None, with a warning, if it is damaged: the stage then starts again, with the
+        same result.
+        """
+        try:
+            return self.saver.load(part)
+        except RunFolderError as error:
+            message = f"{error.message} This stage starts again."
+            self.emit(Logged(Level.WARNING, message))
+            return None
 
     def discard_saved(self) -> None:
         """Delete the saved state, as the run is complete; warn if it stays."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,13 +15,20 @@ from torch import Tensor
 from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.errors import RunFolderError, UnreadableFileError
 from surgeon_engine.api.files import file_written_atomically, write_atomically
-from surgeon_engine.api.reading import read_bytes
-from surgeon_engine.api.saved_state import Origin, SavedState, StateFolder
+from surgeon_engine.api.reading import Content, read_bytes
+from surgeon_engine.api.saved_state import (
+    Origin,
+    SavedPart,
+    SavedState,
+    StateFolder,
+)
+from surgeon_engine.api.sealed_json import sealed_json
 from surgeon_engine.runtime import ranks
 
 _SECONDS_BETWEEN = 60.0  # within a stage
 _SHARE_OF_TIME = 0.05  # that saving may take within a stage
 _WHOLE = "shot"  # the part whose save holds the whole state
+_GENERATIONS = ("shot", "recovered")  # parts at whose save the state before is kept
 
 Tensors = Mapping[str, Tensor]
 
@@ -41,6 +49,7 @@ class Saver:
             saved: the state that the run begins with.
         """
         self._folder, self._saved = folder, saved
+        self._previous = folder.read_previous() if folder else None
         self._last = time.monotonic()
         self._took = 0.0  # seconds, of the last save
         self._is_failing = False
@@ -48,7 +57,7 @@ class Saver:
     @classmethod
     def off(cls) -> Saver:
         """Return a saver that saves nothing."""
-        return cls(None, SavedState(Origin("", "", "", {}), RecoveryConfig()))
+        return cls(None, SavedState(Origin({}, "", "", {}), RecoveryConfig()))
 
     @property
     def saved(self) -> SavedState:
@@ -96,17 +105,23 @@ class Saver:
         is_whole = parts.get(_WHOLE) is not None
         if folder is None or (self._is_failing and not is_whole):
             return ""
-        files = {x: name for x, name in self._saved.files.items() if x not in parts}
+        written = {x: tensors for x, tensors in parts.items() if tensors is not None}
+        files = {x: each for x, each in self._saved.parts.items() if x not in parts}
+        is_new = any(part in _GENERATIONS for part in written)
         state, encoded = self._saved, b""
         try:
             folder.path.mkdir(exist_ok=True)
-            for part, tensors in parts.items():
-                if tensors is not None:
-                    files[part] = self._write(folder.path, part, tensors)
-            state = msgspec.structs.replace(self._saved, files=files, **changes)
-            encoded = msgspec.json.encode(state)
+            if is_new:
+                self._drop_previous(folder)
+            for part, tensors in written.items():
+                files[part] = self._write(folder.path, part, tensors)
+            state = msgspec.structs.replace(self._saved, parts=files, **changes)
+            encoded = sealed_json(state)
+            if is_new and self._saved.needed_parts:
+                self._previous = self._saved.without_progress()
+                write_atomically(folder.previous_path, sealed_json(self._previous))
             write_atomically(folder.state_path, encoded)
-        except (OSError, SafetensorError) as error:
+        except (OSError, SafetensorError, UnreadableFileError) as error:
             if not self._is_failing:
                 reason = str(getattr(error, "strerror", None) or error)
             self._is_failing = True
@@ -114,7 +129,7 @@ class Saver:
                 self._saved = state
         else:
             self._saved, self._is_failing = state, False
-        _delete_all_but(folder, self._saved)
+        self._delete_others(folder)
         self._last = time.monotonic()
         self._took = self._last - start
         return reason
@@ -123,10 +138,11 @@ class Saver:
         """Return the tensors of a part of the saved state, on the host.
 
         Raises:
-            RunFolderError: the file cannot be read.
+            RunFolderError: the file is missing or damaged.
         """
-        assert self._folder is not None
-        path = self._folder.path / self._saved.files[part]
+        folder, saved = self._folder, self._saved
+        assert folder is not None
+        path = ranks.agree(lambda: folder.check(part, saved))
         try:
             return load_file(path)
         except (OSError, SafetensorError) as error:
@@ -148,12 +164,35 @@ class Saver:
             return error.strerror or str(error)
         return ""
 
-    def _write(self, folder: Path, part: str, tensors: Tensors) -> str:
-        names = [f"{part}-{number}.safetensors" for number in (1, 2)]
-        name = next(x for x in names if x != self._saved.files.get(part))
+    def _write(self, folder: Path, part: str, tensors: Tensors) -> SavedPart:
+        names = (f"{part}-{number}.safetensors" for number in itertools.count(1))
+        name = next(x for x in names if x not in self._names)
         with file_written_atomically(folder / name) as temporary:
             save_file({x: t.cpu().contiguous() for x, t in tensors.items()}, temporary)
-        return name
+            return SavedPart(name, Content.of(temporary))
+
+    @property
+    def _names(self) -> set[str]:
+        """The names of all files of the state and of the one before."""
+        states = (self._saved, self._previous)
+        parts = (each.parts.values() for each in states if each is not None)
+        return {part.file for part in itertools.chain(*parts)}
+
+    def _drop_previous(self, folder: StateFolder) -> None:
+        """Delete the state before, to have room for a new one."""
+        folder.previous_path.unlink(missing_ok=True)
+        self._previous = None
+        self._delete_others(folder)
+
+    def _delete_others(self, folder: StateFolder) -> None:
+        """Delete the files of neither the state nor the one before."""
+        names = {folder.state_path.name, folder.previous_path.name, *self._names}
+        try:
+            for path in folder.path.iterdir():
+                if path.name not in names:
+                    path.unlink()
+        except OSError:
+            return  # the next save tries again
 
 
 def _holds(path: Path, data: bytes) -> bool:
@@ -162,14 +201,3 @@ def _holds(path: Path, data: bytes) -> bool:
         return bool(data) and read_bytes(path) == data
     except UnreadableFileError:
         return False
-
-
-def _delete_all_but(folder: StateFolder, saved: SavedState) -> None:
-    """Delete the files of other states."""
-    names = {folder.state_path.name, *saved.files.values()}
-    try:
-        for path in folder.path.iterdir():
-            if path.name not in names:
-                path.unlink()
-    except OSError:
-        return  # the next save tries again

@@ -151,16 +151,11 @@ def _save_trials(
 
 
 def _load_trials(inputs: DampingSearch, context: RunContext) -> dict[Point, Trial]:
-    """Return the trials of the same search before the run was interrupted.
-
-    Raises:
-        RunFolderError: they cannot be read.
-    """
-    saver = context.saver
-    if saver.saved.search != SavedSearch(inputs.shot, inputs.budget):
+    """Return the trials of the same search before the run was interrupted."""
+    if context.saver.saved.search != SavedSearch(inputs.shot, inputs.budget):
         return {}
     trials = {}
-    for name, nats in saver.load("trials").items():
+    for name, nats in (context.load_progress("trials") or {}).items():
         cost, update = map(int, name.split())
         trials[cost, update] = Trial(nats if len(nats) else None)
     return trials

@@ -22,8 +22,8 @@ from surgeon_engine.api.errors import RunFolderError
 from surgeon_engine.api.messages.run import Recovered, ShotFinished
 from surgeon_engine.api.saved_state import Origin, SavedSteps
 from surgeon_engine.calibration.windows import TokenWindows, digest_of
+from surgeon_engine.model.identity import check_same
 from surgeon_engine.model.saved_weights import load_weights, weights_of
-from surgeon_engine.model.source import ModelSource
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.runtime.saver import Tensors
@@ -33,14 +33,12 @@ from surgeon_engine.shots.quality_budget import RecoveredShot
 
 _WEIGHT, _REMOVED, _KEPT = "weight.", "removed.", "kept."
 _AFTER_SHOT = ("trials", "blocks", "training", "recovered")  # parts that it ends
-_HEADER_BYTES = 1 << 20  # of a file of weights
-_PARTS, _PART_BYTES = 64, 1 << 14  # of the rest of it
 
 
 def origin_of(state: PruningState) -> Origin:
     """Return the digests of the inputs of a run."""
     return Origin(
-        _digest_of_model(state.loaded.source),
+        state.loaded.identity,
         _digest_of_text(state.windows),
         _digest_of_config(state.config),
         versions(),
@@ -54,10 +52,11 @@ def check_origin(saved: Origin, found: Origin) -> tuple[str, ...]:
         Sentences about versions that have changed since.
 
     Raises:
-        RunFolderError: the model, the text or the settings have changed.
+        ModelError: a file of the model has changed.
+        RunFolderError: the text or the settings have changed.
     """
+    check_same(saved.model, found.model)
     for name, before, now in (
-        ("model", saved.model, found.model),
         ("text", saved.text, found.text),
         ("config", saved.settings, found.settings),
     ):
@@ -216,21 +215,6 @@ def _digest_of_config(config: RunConfig) -> str:
     config = replace(config, model=model, samples=SamplesConfig())
     read = config_from_toml(config_to_toml(config))
     return hashlib.sha256(config_to_toml(read).encode()).hexdigest()
-
-
-def _digest_of_model(source: ModelSource) -> str:
-    """Return a digest of the config, and of the header and parts of the weights."""
-    found = hashlib.sha256()
-    for path in (source.folder / "config.json", *source.weight_files):
-        if path.is_file():
-            size = path.stat().st_size
-            found.update(f"{path.name} {size}".encode())
-            with path.open("rb") as file:
-                found.update(file.read(_HEADER_BYTES))
-                for place in range(1, _PARTS + 1):
-                    file.seek(max(0, size * place // _PARTS - _PART_BYTES))
-                    found.update(file.read(_PART_BYTES))
-    return found.hexdigest()
 
 
 def _digest_of_text(windows: TokenWindows) -> str:

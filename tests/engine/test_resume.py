@@ -30,8 +30,10 @@ from surgeon_engine.api.messages.run import (
     Stage,
     StageStarted,
 )
+from surgeon_engine.api.reading import Content
 from surgeon_engine.api.run_folder import RunFolder, remove_litter
-from surgeon_engine.api.saved_state import Origin, SavedState
+from surgeon_engine.api.saved_state import Origin, SavedPart, SavedState
+from surgeon_engine.api.sealed_json import sealed_json
 from surgeon_engine.pipeline import resume
 from surgeon_engine.runtime import run_context
 from surgeon_engine.runtime import saver as saver_module
@@ -534,9 +536,9 @@ def test_recovery_is_not_saved_over_a_state_without_its_shot(tmp_path, monkeypat
 
 @pytest.fixture
 def interrupted(tmp_path):
-    """Make a run that was interrupted after its second shot."""
+    """Make a run that was interrupted after its first shot."""
     folder = tmp_path / "cut"
-    cut_at(after_shot(2), config_of(tmp_path), folder)
+    cut_at(after_shot(1), config_of(tmp_path), folder)
     return folder
 
 
@@ -555,7 +557,7 @@ def state_files(folder):
 
 
 def write_state(folder, state):
-    RunFolder(folder).saved_state.state_path.write_bytes(msgspec.json.encode(state))
+    RunFolder(folder).saved_state.state_path.write_bytes(sealed_json(state))
 
 
 def test_unknown_format_is_refused(interrupted):
@@ -577,14 +579,23 @@ def test_damaged_state_is_refused(interrupted, content):
 @pytest.mark.parametrize("name", ["../../run.toml", "missing.safetensors", ""])
 def test_state_that_names_other_files_is_refused(interrupted, name):
     state = RunFolder(interrupted).saved_state.read()
-    write_state(interrupted, msgspec.structs.replace(state, files={"shot": name}))
+    part = msgspec.structs.replace(state.parts["shot"], file=name)
+    write_state(interrupted, msgspec.structs.replace(state, parts={"shot": part}))
     assert "is damaged" in refused(interrupted)
 
 
 def test_damaged_weights_are_refused(interrupted):
     (path,) = RunFolder(interrupted).saved_state.path.glob("*.safetensors")
     path.write_bytes(path.read_bytes()[:1000])
-    assert "The state of the run cannot be read" in refused(interrupted)
+    assert "shot-1.safetensors has another content" in refused(interrupted)
+
+
+def test_state_without_a_part_is_refused(interrupted):
+    state = RunFolder(interrupted).saved_state.read()
+    write_state(interrupted, msgspec.structs.replace(state, parts={}))
+    assert "lacks the part shot" in refused(interrupted)
+    write_state(interrupted, msgspec.structs.replace(state, is_recovered=True))
+    assert "lacks the part recovered" in refused(interrupted)
 
 
 def test_weights_of_another_model_are_refused(interrupted):
@@ -592,6 +603,9 @@ def test_weights_of_another_model_are_refused(interrupted):
     tensors = load_file(path)
     name = next(x for x in tensors if x.startswith("weight."))
     saver_module.save_file(tensors | {name: tensors[name][:-1]}, path)
+    state = RunFolder(interrupted).saved_state.read()
+    parts = {"shot": SavedPart(path.name, Content.of(path))}
+    write_state(interrupted, msgspec.structs.replace(state, parts=parts))
     assert "are of another model" in refused(interrupted)
 
 
@@ -608,9 +622,63 @@ def test_another_text_is_refused(interrupted, tmp_path):
 def test_another_model_is_refused(interrupted, tmp_path):
     path = tmp_path / "llama" / "model.safetensors"
     saver_module.save_file(load_file(path), path, {"format": "pt", "other": "x"})
-    assert refused(interrupted) == (
-        "The model is no longer the one that this run began with."
-    )
+    assert "model.safetensors has changed" in refused(interrupted)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "config.json"])
+def test_a_model_with_another_small_file_is_refused(interrupted, tmp_path, name):
+    path = tmp_path / "llama" / name
+    path.write_bytes(path.read_bytes() + b"\n")
+    assert f"{name} has changed" in refused(interrupted)
+
+
+def test_damaged_tokenizer_is_noticed_before_it_is_used(interrupted, tmp_path):
+    path = tmp_path / "llama" / "tokenizer.json"
+    text = path.read_text()
+    path.write_text(text.replace('"unk_token"', '"unknown!"'))
+    assert path.read_text() != text
+    assert "tokenizer.json has changed" in refused(interrupted)
+
+
+def test_copy_of_the_model_is_the_same_model(interrupted, tmp_path):
+    model = tmp_path / "llama"
+    shutil.copytree(model, tmp_path / "copy", copy_function=shutil.copyfile)
+    shutil.rmtree(model)
+    (tmp_path / "copy").rename(model)
+    assert resumed(interrupted).of(RunFinished)
+
+
+def flip(path: Path, at: int = -1) -> None:
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("damaged", ["state.json", "shot-2.safetensors"])
+def test_run_with_a_damaged_shot_goes_on_from_the_shot_before(tmp_path, damaged):
+    config = config_of(tmp_path)
+    Recorder().run(config, tmp_path / "whole")
+    cut_at(after_shot(2), config, tmp_path / "cut")
+    flip(RunFolder(tmp_path / "cut").saved_state.path / damaged)
+    recorder = resumed(tmp_path / "cut")
+    assert [event.shots for event in recorder.of(RunResumed)] == [1]
+    assert f"{damaged}" in recorder.warnings()[0].message
+    assert "goes on from the state before" in recorder.warnings()[0].message
+    assert_same_result(tmp_path / "cut", tmp_path / "whole")
+
+
+@pytest.mark.parametrize("part", ["blocks", "training", "recovered"])
+def test_run_with_damaged_recovery_recovers_again(tmp_path, part):
+    config = config_of(tmp_path, shots=1, level=Recovery.DISTILLATION)
+    Recorder().run(config, tmp_path / "whole")
+    is_over = part == "recovered"
+    when = at_stage(Stage.EXPORT) if is_over else at_step(Stage.DISTILLATION, 3)
+    cut_at(when, config, tmp_path / "cut")
+    (path,) = RunFolder(tmp_path / "cut").saved_state.path.glob(f"{part}-*")
+    flip(path)
+    recorder = resumed(tmp_path / "cut")
+    assert path.name in recorder.warnings()[0].message
+    assert_same_result(tmp_path / "cut", tmp_path / "whole")
 
 
 def test_widths_stay_those_of_the_device_that_the_run_began_on(tmp_path, monkeypatch):
@@ -686,7 +754,7 @@ def test_folder_without_a_run_is_refused(tmp_path):
 def test_state_that_fails_after_its_rename_keeps_its_files(tmp_path, monkeypatch):
     """The disk may be full when the folder is flushed."""
     folder = RunFolder(tmp_path).saved_state
-    saved = SavedState(Origin("", "", "", {}), RecoveryConfig())
+    saved = SavedState(Origin({}, "", "", {}), RecoveryConfig())
     saver = saver_module.Saver(folder, saved)
     assert saver.save({"blocks": {"a": torch.zeros(2)}}) == ""
     write = saver_module.write_atomically
@@ -697,5 +765,5 @@ def test_state_that_fails_after_its_rename_keeps_its_files(tmp_path, monkeypatch
 
     monkeypatch.setattr(saver_module, "write_atomically", write_and_fail)
     assert saver.save({"blocks": {"a": torch.ones(2)}}) == "No space left on device"
-    assert folder.read().files == saver.saved.files
+    assert folder.read().parts == saver.saved.parts
     assert saver.load("blocks")["a"].tolist() == [1.0, 1.0]

@@ -25,6 +25,7 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_engine.api.run_folder import Report, RunFolder
 from surgeon_engine.api.saved_state import Origin, SavedState
+from surgeon_engine.api.sealed_json import sealed_json
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import (
     FAILURE,
@@ -82,15 +83,11 @@ def write_run(
 def write_saved_state(folder: Path, shots: int = 1) -> Path:
     """Write the state from which a run goes on; return its folder."""
     finished = tuple(shot_finished(n, 3, 0.3) for n in range(1, shots + 1))
-    origin = Origin("", "", "", {})
-    files = {"shot": "shot-1.safetensors"}
-    state = SavedState(
-        origin, RecoveryConfig(), seconds=10.0, shots=finished, files=files
-    )
+    origin = Origin({}, "", "", {})
+    state = SavedState(origin, RecoveryConfig(), seconds=10.0, shots=finished)
     saved = RunFolder(folder).saved_state
     saved.path.mkdir()
-    (saved.path / files["shot"]).touch()
-    saved.state_path.write_bytes(msgspec.json.encode(state))
+    saved.state_path.write_bytes(sealed_json(state))
     return saved.path
 
 

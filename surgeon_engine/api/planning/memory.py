@@ -568,7 +568,8 @@ class Footprint:
     def _saved_state(self) -> tuple[int, int]:
         """The bytes of the state of the run: the most on the way, and at the end.
 
-        A part of it is written before the one that it replaces is deleted.
+        A part of it is written before the one that it replaces is deleted, and the
+        shot before the last is kept.
         """
         config, recovery = self.config, self.config.recovery
         if not config.export.save_progress:
@@ -580,12 +581,14 @@ class Footprint:
         masks = touched / 8 if config.pruning.kind in SPARSE else 0
         shot = most * self.each + masks
         peak = 2 * shot
+        kept = shot if config.pruning.shots == 1 else 2 * shot
+        at_the_end = kept if recovery.level is Recovery.OFF else 2 * shot
         if recovery.level is not Recovery.OFF:
-            peak = max(peak, shot + 2 * left * self.each)
+            peak = max(peak, kept + 2 * left * self.each)
         if recovery.trains:
             trained = trained_weights(self, left) * _SAVED_NUMBERS * _FLOAT
-            peak = max(peak, shot + left * self.each + 2 * trained)
-        return int(_OTHER_WEIGHTS * peak), int(_OTHER_WEIGHTS * shot)
+            peak = max(peak, kept + left * self.each + 2 * trained)
+        return int(_OTHER_WEIGHTS * peak), int(_OTHER_WEIGHTS * at_the_end)
 
 
 def readers(layers: Iterable[LayerSummary]) -> list[LayerSummary]:

@@ -1,6 +1,6 @@
 """The queue on the disk: two files in the runs folder.
 
-    queue.json            the runs of a queue that is not complete
+    queue.json            the runs of a queue that is not complete, sealed
     queue-process.json    the process of the window that has the queue
 
 One window at a time has the queue of a runs folder. A process that was killed leaves
@@ -20,7 +20,7 @@ from surgeon_engine.api.errors import ConfigError, UnreadableFileError
 from surgeon_engine.api.files import write_atomically
 from surgeon_engine.api.planning.estimate import Estimate
 from surgeon_engine.api.process_lock import ProcessLock, Use, end_lock, use_of
-from surgeon_engine.api.reading import read_json
+from surgeon_engine.api.sealed_json import read_sealed_json, sealed_json
 from surgeon_gui.state.queue.state import QueuedRun, QueueStatus
 
 _LIMIT = 4 << 20  # bytes; a job has some thousand
@@ -72,7 +72,7 @@ class QueueFile:
         with suppress(OSError, UnreadableFileError):  # a folder that cannot be written
             self._take()
         try:
-            stored = read_json(self.path, _StoredQueue, _LIMIT)
+            stored = read_sealed_json(self.path, _StoredQueue, _LIMIT)
             runs = tuple(
                 QueuedRun(
                     each.name,
@@ -114,8 +114,7 @@ class QueueFile:
             )
             for run in runs
         ]
-        text = msgspec.json.format(msgspec.json.encode(_StoredQueue(stored)))
-        write_atomically(self.path, text)
+        write_atomically(self.path, sealed_json(_StoredQueue(stored), indent=2))
 
     def release(self) -> None:
         """Let another window have the queue."""

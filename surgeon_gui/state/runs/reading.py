@@ -25,7 +25,12 @@ import msgspec
 from surgeon_engine.api.config.export import Format
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.decoding import decode_json
-from surgeon_engine.api.errors import ConfigError, EngineError, UnreadableFileError
+from surgeon_engine.api.errors import (
+    ConfigError,
+    EngineError,
+    RunFolderError,
+    UnreadableFileError,
+)
 from surgeon_engine.api.files import size_of_folder, write_atomically
 from surgeon_engine.api.messages.earlier import (
     Correction,
@@ -90,7 +95,7 @@ class RunRecord:
     folder: str
     outcome: RunOutcome
     name: str = ""  # chosen by the user; empty if none
-    problem: str = ""  # why it is damaged or failed
+    problem: str = ""  # why it or its report is damaged, or why it failed
     config: RunConfig | None = None
     parameters_before: int = 0
     parameters_left: int = 0
@@ -168,6 +173,7 @@ def read_record(folder: Path) -> RunRecord:
         )
     else:
         record = _record_of(state)
+        record = replace(record, problem=record.problem or _report_problem(folder))
     run = RunFolder(folder)
     return replace(
         record,
@@ -180,6 +186,17 @@ def read_record(folder: Path) -> RunRecord:
         bytes=size_of_folder(folder),
         stamp=stamp,
     )
+
+
+def _report_problem(folder: Path) -> str:
+    """Return why the report of a run cannot be read; empty if it can, or is missing."""
+    run = RunFolder(folder)
+    try:
+        if run.report_path.exists():
+            run.read_report()
+    except RunFolderError as error:
+        return error.message
+    return ""
 
 
 def readable_config(folder: Path) -> RunConfig | None:

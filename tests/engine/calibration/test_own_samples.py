@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from tokenizers import processors
@@ -21,6 +21,7 @@ from surgeon_engine.calibration.own_samples import (
     own_text,
     sample,
 )
+from surgeon_engine.model.identity import stamps_of
 from surgeon_engine.model.load import load_model
 from tests.helpers.tiny_models import (
     FAMILIES,
@@ -45,7 +46,7 @@ def loaded(tmp_path, monkeypatch):
 def text_of(loaded, count=3, length=8, seed=0):
     """Return what determines the windows of a loaded model."""
     model = loaded.model
-    author = Author(loaded.source, model.dtype, model.config, loaded.tokenizer)
+    author = Author(loaded.files, model.dtype, model.config, loaded.tokenizer)
     return own_text(author, count, length, seed)
 
 
@@ -168,7 +169,7 @@ def test_half_of_the_samples_of_a_chat_model_begin_as_a_chat(loaded):
 def test_share_of_chats_can_be_changed_and_other_openings_have_other_files(loaded):
     tokenizer = byte_tokenizer()
     tokenizer.chat_template = "U:{{ messages[0].content }}"
-    author = Author(loaded.source, loaded.model.dtype, loaded.model.config, tokenizer)
+    author = Author(loaded.files, loaded.model.dtype, loaded.model.config, tokenizer)
     texts = [own_text(author, 10, 8, 0, share) for share in (0, 0.5, 0.7, 1)]
     chats = [
         sum(len(opening) > 1 for batch in text.batches for opening in batch.openings)
@@ -204,7 +205,7 @@ def test_preview_shows_the_samples_in_the_cache(loaded, tmp_path):
     shown = preview_text(model, text, own_windows=20)
     first_and_last = torch.cat([windows[:6], windows[-6:]])
     assert shown.own == tuple(map(loaded.tokenizer.decode, first_and_last))
-    (path,) = (tmp_path / "cache").rglob("*.npy")
+    (path,) = (tmp_path / "cache").rglob("*.tokens")
     assert shown.own_cache_bytes == path.stat().st_size
     assert preview_text(model, text, own_windows=21).own == ()
     assert preview_text(replace(model, dtype=Dtype.BFLOAT16), text, 20).own == ()
@@ -227,13 +228,27 @@ def test_other_settings_or_weights_have_other_windows(loaded, tmp_path, change):
     assert before.shape != after.shape or not torch.equal(before, after)
 
 
-@pytest.mark.parametrize("damage", ["cut", "shape"])
-def test_damaged_cache_is_sampled_again(loaded, tmp_path, damage):
+def test_damaged_cache_is_sampled_again(loaded, tmp_path):
     windows = samples_of(loaded)
-    (path,) = (tmp_path / "cache").rglob("*.npy")
-    if damage == "cut":
-        path.write_bytes(path.read_bytes()[:100])
-    else:
-        np.save(path, np.zeros((2, 2), dtype=np.int32))
-    assert torch.equal(samples_of(loaded), windows)
-    assert np.load(path).shape == (3, 8)
+    (path,) = (tmp_path / "cache").rglob("*.tokens")
+    whole = path.read_bytes()
+    flipped = [bytes([*whole[:at], whole[at] ^ 1, *whole[at + 1 :]]) for at in (3, 60)]
+    for damaged in (b"", whole[:100], whole + b"0", *flipped):
+        path.write_bytes(damaged)
+        assert torch.equal(samples_of(loaded), windows)
+        assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors"])
+def test_cache_of_a_model_that_has_changed_is_not_read(loaded, tmp_path, name):
+    """Its text is sampled again, though size and time of the file are the same."""
+    samples_of(loaded)
+    path = tmp_path / "model" / name
+    before, data = path.stat(), path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    changed = replace(loaded, files=stamps_of(loaded.source))
+    assert text_of(changed).read_cached() is None
+    path.write_bytes(data)
+    restored = replace(loaded, files=stamps_of(loaded.source))
+    assert text_of(restored).read_cached() is not None

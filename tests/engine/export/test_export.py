@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 import shutil
 from itertools import product
 from pathlib import Path
@@ -18,7 +19,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from surgeon_engine import pipeline
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import Structure, Target
-from surgeon_engine.api.errors import ConfigError, ExportError
+from surgeon_engine.api.errors import ConfigError, EngineError, ExportError
+from surgeon_engine.api.export_marker import write_marker
 from surgeon_engine.api.messages.commands import Cancel
 from surgeon_engine.api.messages.events import Envelope, Logged
 from surgeon_engine.api.messages.run import (
@@ -154,10 +156,10 @@ def test_later_export_has_the_number_format_of_the_original(tmp_path):
     first = exported(tmp_path, Format.MASKED)
     assert first.dtype is FileDtype.FLOAT32
     assert again(tmp_path, Format.MASKED, "again").dtype is FileDtype.FLOAT32
-    path = RunFolder(tmp_path / "run").report_path
-    report = json.loads(path.read_text())
-    report["model"]["dtype"] = ""  # a quantised original
-    path.write_text(json.dumps(report))
+    run = RunFolder(tmp_path / "run")
+    report = run.read_report()
+    model = msgspec.structs.replace(report.model, dtype="")  # a quantised original
+    run.write_report(msgspec.structs.replace(report, model=model))
     assert again(tmp_path, Format.MASKED, "third").dtype is FileDtype.FLOAT16
 
 
@@ -272,8 +274,43 @@ def test_run_warns_if_files_will_not_be_smaller(tmp_path, monkeypatch, target):
 def test_export_without_probe_raises(tmp_path):
     exported(tmp_path, Format.COMPACT)
     RunFolder(tmp_path / "run").probe_path.unlink()
-    with pytest.raises(ExportError, match="which is needed to verify exports"):
+    with pytest.raises(ExportError, match="needed to verify exports"):
         again(tmp_path, Format.MASKED, "masked")
+
+
+def flip(path: Path, at: int) -> None:
+    """Flip a bit of a file."""
+    data = bytearray(path.read_bytes())
+    data[at] ^= 4
+    path.write_bytes(data)
+
+
+def test_damaged_files_are_not_exported_again(tmp_path):
+    exported(tmp_path, Format.COMPACT)
+    run = RunFolder(tmp_path / "run")
+    checkpoint = tmp_path / "run" / "export"
+    cases = [(path, -9) for path in checkpoint.iterdir()]
+    cases += [(run.probe_path, 20), (run.probe_path, -9)]
+    cases += [(run.report_path, at) for at in (0, 5, 30, 90, 2000, -1)]
+    for path, at in cases:
+        flip(path, at)
+        with pytest.raises(EngineError, match=re.escape(path.name)):
+            again(tmp_path, Format.MASKED, "masked")
+        assert not (tmp_path / "masked").exists()
+        flip(path, at)
+    again(tmp_path, Format.MASKED, "masked")
+
+
+def test_checkpoint_with_another_file_of_weights_is_not_exported_again(tmp_path):
+    exported(tmp_path, Format.COMPACT)
+    checkpoint = tmp_path / "run" / "export"
+    (checkpoint / "notes.md").touch()
+    again(tmp_path, Format.MASKED, "masked")
+    shutil.copy(
+        checkpoint / "model.safetensors", checkpoint / "model-1-of-2.safetensors"
+    )
+    with pytest.raises(ExportError, match=r"model-1-of-2\.safetensors"):
+        again(tmp_path, Format.MASKED, "second")
 
 
 def test_different_widths_give_no_plain_files(tmp_path):
@@ -311,6 +348,7 @@ def test_export_weight_too_large_for_float16_raises(tmp_path):
     tensors = load_file(path)
     tensors["model.norm.weight"][0] = 70_000
     save_file(tensors, path, {"format": "pt"})
+    write_marker(path.parent)
     with pytest.raises(ExportError, match=r"norm.weight holds a weight of 70,000"):
         again(tmp_path, Format.COMPACT, "half", dtype=FileDtype.FLOAT16)
     assert not (tmp_path / "half").exists()
@@ -397,6 +435,7 @@ def test_verification_detects_logits_that_are_not_finite(tmp_path):
     weights = load_file(path)
     weights["model.norm.weight"][0] = torch.nan
     save_file(weights, path, {"format": "pt"})
+    write_marker(path.parent)
     with pytest.raises(ExportError, match="they differ infinitely"):
         again(tmp_path, Format.MASKED, "copy")
     assert not (tmp_path / "copy").exists()

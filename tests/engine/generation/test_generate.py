@@ -12,7 +12,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.pruning import Structure
-from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.errors import ConfigError, EvaluationError, ModelError
 from surgeon_engine.api.messages.commands import Cancel, StopAndKeep
 from surgeon_engine.api.messages.generation import (
@@ -25,14 +24,12 @@ from surgeon_engine.api.messages.generation import (
 )
 from surgeon_engine.api.messages.run import Stage, StageStarted
 from surgeon_engine.generation import (
-    generate,
     generated_text,
     pair,
     prompt_logits,
 )
 from surgeon_engine.generation.generate import Playground, checkpoint_of
 from surgeon_engine.generation.messages import Begin, Open
-from surgeon_engine.model.load import load_model
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.run_context import RunCancelled
 from tests.helpers.generation import GenerationRecorder, WorkerClient
@@ -375,13 +372,3 @@ def test_settings_out_of_range_raise():
     for wrong in ({"temperature": -0.1}, {"top_p": 0.0}, {"new_tokens": 0}):
         with pytest.raises(ConfigError):
             GenerationSettings(**wrong)
-
-
-def test_file_state_detects_changed_models(folders):
-    ours, theirs = (ModelConfig(str(folder)) for folder in folders)
-    assert (
-        generate._file_state(ours)
-        == generate._file_state(ours)
-        != generate._file_state(theirs)
-    )
-    assert load_model(ours).model.config.vocab_size == 96

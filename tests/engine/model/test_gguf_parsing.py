@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gguf
 import pytest
+from gguf import GGUFValueType
 
 from surgeon_engine.model.gguf_parsing import parsed_once
+from surgeon_engine.model.gguf_tokenizer import Entry, tokenizer_entries, write_header
 
 
 @pytest.fixture
@@ -36,6 +38,15 @@ def test_next_block_reads_the_file_again(path):
             readers.append(gguf.GGUFReader(path))
     assert readers[0] is not readers[1]
     assert gguf.GGUFReader(path) is not gguf.GGUFReader(path)
+
+
+def test_tokenizer_of_a_file_that_was_replaced_is_read_again(tmp_path):
+    path = tmp_path / "model.gguf"
+    for name in ("llama-bpe", "qwen2"):
+        entry = Entry("tokenizer.ggml.pre", name, GGUFValueType.STRING, None)
+        write_header((entry,), path.with_suffix(".new"))
+        path.with_suffix(".new").replace(path)
+        assert tokenizer_entries(path) == (entry,)
 
 
 def test_reader_comes_back_after_an_error(path):

@@ -15,6 +15,7 @@ from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.planning.running_memory import heads_left
 from surgeon_engine.evaluation import fidelity
+from surgeon_engine.model.identity import stamp_of
 from surgeon_engine.pruning import sparse_update
 from surgeon_engine.pruning.measure_curvature import measure, of_units
 from surgeon_engine.pruning.schedule import share_of_goal
@@ -110,6 +111,22 @@ def test_original_is_evaluated_anew_for_other_texts_and_batches():
     assert evaluated(state, kept)[1]
     searching = make_state(method=Method.LLM_SURGEON)  # has held-out windows, too
     assert evaluated(searching, kept)[1]
+
+
+def test_original_is_evaluated_anew_once_its_files_have_changed(tmp_path):
+    kept, path = Kept(), tmp_path / "model.safetensors"
+
+    def loaded_from(content):
+        path.write_text(content)
+        state = make_state()
+        state._loaded = replace(state.loaded, files=(stamp_of(path),))
+        return state
+
+    assert evaluated(loaded_from("weights"), kept)[1]
+    path.unlink()  # a file with another stamp
+    assert not evaluated(loaded_from("weights"), kept)[1]
+    path.unlink()
+    assert evaluated(loaded_from("Weights"), kept)[1]
 
 
 def test_large_hidden_states_are_not_kept(monkeypatch):

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from pathlib import Path
 
-import msgspec
 import pytest
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
@@ -36,8 +33,7 @@ from surgeon_engine.api.config.pruning import (
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_from_toml, config_to_toml, read_config
-from surgeon_engine.api.errors import ConfigError, RunFolderError
-from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.api.errors import ConfigError
 
 # As the previous version wrote it: every setting, whether or not it was used.
 WHOLE = """
@@ -78,8 +74,6 @@ WHOLE_CONFIG = PruningConfig(
     layer_min_density=("block 3=0.5", "mlp.*=0.75"),
     schedule=Schedule.CUBIC,
 )
-RUNS = Path(__file__).parents[3] / "fixtures" / "previous_version"
-REPORT = json.loads((RUNS / "run" / "report.json").read_text())
 JOBS = {
     "": PruningConfig(),
     WHOLE: WHOLE_CONFIG,
@@ -137,23 +131,6 @@ def test_job_is_read_with_its_values(text, pruning):
     )
     assert config == RunConfig(pruning=pruning, recovery=recovery)
     assert config_from_toml(config_to_toml(config)) == config
-
-
-@pytest.mark.parametrize(("text", "pruning"), JOBS.items())
-def test_report_is_read_with_its_values(tmp_path, text, pruning):
-    path = tmp_path / "run"
-    path.mkdir()
-    config = msgspec.to_builtins(RunConfig())
-    config["pruning"] = msgspec.toml.decode(f"[pruning]\n{text}").get("pruning", {})
-    RunFolder(path).report_path.write_text(json.dumps(REPORT | {"config": config}))
-    assert RunFolder(path).read_report().config == RunConfig(pruning=pruning)
-
-
-@pytest.mark.parametrize("config", [3, {"pruning": {"structure": "layers"}}])
-def test_report_with_a_wrong_config_raises(tmp_path, config):
-    RunFolder(tmp_path).report_path.write_text(json.dumps(REPORT | {"config": config}))
-    with pytest.raises(RunFolderError, match="not the folder of a finished run"):
-        RunFolder(tmp_path).read_report()
 
 
 @pytest.mark.parametrize(

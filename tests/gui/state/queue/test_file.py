@@ -120,3 +120,13 @@ def test_damaged_file_cannot_be_read(tmp_path, text):
     (tmp_path / "queue.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(UnreadableQueueError):
         QueueFile(tmp_path).read()
+
+
+def test_flipped_digit_of_a_job_is_noticed(tmp_path):
+    file = QueueFile(tmp_path)
+    file.write(queued("a"))
+    whole = file.path.read_bytes()
+    digit = whole.index(b"seed = 0") + len("seed = ")
+    file.path.write_bytes(whole[:digit] + b"1" + whole[digit + 1 :])
+    with pytest.raises(UnreadableQueueError, match="checksum"):
+        file.read()

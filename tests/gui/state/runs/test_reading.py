@@ -131,6 +131,17 @@ def test_later_exports_and_speed_of_a_run_come_back(tmp_path):
     assert resumed.measured is None
 
 
+def test_damaged_report_is_a_sentence_in_the_list(tmp_path):
+    folder = write_run(tmp_path)
+    assert not read_record(folder).problem
+    path = RunFolder(folder).report_path
+    path.write_bytes(path.read_bytes().replace(b"seconds", b"sekonds", 1))
+    record = read_record(folder)
+    assert record.outcome is RunOutcome.FINISHED
+    assert "damaged" in record.problem
+    assert "report.json" in record.problem
+
+
 def test_damaged_run_says_what_can_still_be_used(tmp_path):
     folder = write_run(tmp_path)
     run = RunFolder(folder)
