@@ -1,0 +1,164 @@
+"""The listing of an export's files, by which Surgeon recognizes what it has written.
+
+    surgeon-export.json     size and SHA-256 of every other file, and of the listing
+
+It is written last. A folder is replaced only if it holds exactly the files of its
+listing, unchanged.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+
+import msgspec
+
+from surgeon_engine.api.errors import UnreadableFileError
+from surgeon_engine.api.reading import open_regular, read_json
+
+MARKER = "surgeon-export.json"
+VERSION = 1
+
+
+class ListedFile(msgspec.Struct, frozen=True):
+    """Size in bytes and SHA-256, in hexadecimal digits, of a file."""
+
+    bytes: int
+    sha256: str
+
+
+class Marker(msgspec.Struct, frozen=True):
+    """The content of the marker: the files by their path in the folder, with /."""
+
+    version: int
+    files: dict[str, ListedFile]
+    sha256: str  # of the listing
+
+    @property
+    def bytes(self) -> int:
+        """The size of all files together."""
+        return sum(file.bytes for file in self.files.values())
+
+
+class Differences(msgspec.Struct, frozen=True):
+    """The paths in a folder that are not as its marker lists them."""
+
+    changed: tuple[str, ...] = ()  # other content, or no regular file any more
+    missing: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()  # files, links, and folders without listed files
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """All of these paths, sorted."""
+        return tuple(sorted((*self.changed, *self.missing, *self.added)))
+
+
+def write_marker(folder: Path) -> None:
+    """Write the marker of a folder whose files are complete; replace an earlier one.
+
+    Raises:
+        OSError: A file cannot be read, or the marker cannot be written.
+        UnreadableFileError: The folder holds a link or another irregular file.
+    """
+    (folder / MARKER).unlink(missing_ok=True)
+    files = {name: _listed(folder / name) for name in sorted(_entries(folder))}
+    marker = Marker(VERSION, files, _digest(files))
+    text = msgspec.json.format(msgspec.json.encode(marker), indent=2)
+    (folder / MARKER).write_bytes(text)
+
+
+def read_marker(folder: Path) -> Marker:
+    """Return the marker of an export. Files in the folder may have changed since.
+
+    Raises:
+        UnreadableFileError: There is none, it is damaged, or of another version.
+    """
+    path = folder / MARKER
+    if path.is_symlink():
+        raise UnreadableFileError(f"{path} is a link.")
+    marker = read_json(path, Marker)
+    if marker.version != VERSION:
+        raise UnreadableFileError(
+            f"{path} has version {marker.version}; this version of Surgeon reads "
+            f"version {VERSION}."
+        )
+    if marker.sha256 != _digest(marker.files):
+        raise UnreadableFileError(f"{path} is damaged: its checksum is wrong.")
+    return marker
+
+
+def differences(folder: Path, *, by_content: bool = True) -> Differences:
+    """Return how a folder differs from the listing in its marker.
+
+    Args:
+        folder: of an export.
+        by_content: whether to read all files; otherwise their sizes are compared.
+
+    Raises:
+        UnreadableFileError: See `read_marker`; or a file cannot be read.
+    """
+    listed = read_marker(folder).files
+    try:
+        found = _entries(folder)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UnreadableFileError(f"{folder} cannot be read: {reason}.") from error
+    found.pop(MARKER, None)
+    changed = [
+        name
+        for name in found.keys() & listed.keys()
+        if found[name] != listed[name].bytes
+        or (by_content and _listed(folder / name) != listed[name])
+    ]
+    return Differences(
+        changed=tuple(sorted(changed)),
+        missing=tuple(sorted(listed.keys() - found.keys())),
+        added=tuple(sorted(found.keys() - listed.keys())),
+    )
+
+
+def _entries(folder: Path) -> dict[str, int | None]:
+    """Return the sizes of the files below a folder by their paths in it.
+
+    Links, pipes and empty folders have none. No link is followed.
+
+    Raises:
+        OSError: A folder cannot be read.
+    """
+    found: dict[str, int | None] = {}
+    folders = [folder]
+    while folders:
+        inside = list(os.scandir(current := folders.pop()))
+        if not inside and current != folder:
+            found[current.relative_to(folder).as_posix()] = None
+        for entry in inside:
+            facts = entry.stat(follow_symlinks=False)
+            if stat.S_ISDIR(facts.st_mode):
+                folders.append(Path(entry.path))
+            else:
+                size = facts.st_size if stat.S_ISREG(facts.st_mode) else None
+                found[Path(entry.path).relative_to(folder).as_posix()] = size
+    return found
+
+
+def _listed(path: Path) -> ListedFile:
+    """Return size and digest of a regular file, which is read from start to end.
+
+    Raises:
+        UnreadableFileError: It is none, or cannot be read.
+    """
+    if path.is_symlink():
+        raise UnreadableFileError(f"{path} is a link.")
+    try:
+        with os.fdopen(open_regular(path), "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            return ListedFile(file.tell(), digest)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UnreadableFileError(f"{path} cannot be read: {reason}.") from error
+
+
+def _digest(files: dict[str, ListedFile]) -> str:
+    return hashlib.sha256(msgspec.json.encode(files, order="sorted")).hexdigest()

@@ -1,0 +1,101 @@
+"""The marker of an export proves what Surgeon has written, and notices the rest."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from surgeon_engine.api.errors import UnreadableFileError
+from surgeon_engine.api.export_marker import (
+    MARKER,
+    differences,
+    read_marker,
+    write_marker,
+)
+
+
+@pytest.fixture
+def export(tmp_path):
+    folder = tmp_path / "export"
+    (folder / "templates").mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(b"weights")
+    (folder / "templates" / "tool.jinja").write_bytes(b"{{ x }}")
+    write_marker(folder)
+    return folder
+
+
+def test_marker_lists_all_files_with_their_sizes(export):
+    marker = read_marker(export)
+    assert set(marker.files) == {"model.safetensors", "templates/tool.jinja"}
+    assert marker.bytes == 14
+    assert not differences(export).all
+
+
+def test_marker_written_again_lists_new_files(export):
+    (export / "README.md").write_text("card")
+    write_marker(export)
+    assert "README.md" in read_marker(export).files
+
+
+def test_changes_are_found(export):
+    (export / "model.safetensors").write_bytes(b"Weights")  # of the same size
+    (export / "templates" / "tool.jinja").unlink()
+    (export / "notes.txt").touch()
+    found = differences(export)
+    assert found.changed == ("model.safetensors",)
+    assert found.missing == ("templates/tool.jinja",)
+    assert found.added == ("notes.txt", "templates")
+    assert not differences(export, by_content=False).changed
+
+
+def _link(export):
+    (export / "model.safetensors").rename(export.parent / "elsewhere")
+    (export / "model.safetensors").symlink_to(export.parent / "elsewhere")
+
+
+def _pipe(export):
+    (export / "model.safetensors").unlink()
+    os.mkfifo(export / "model.safetensors")
+
+
+@pytest.mark.parametrize("replace", [_link, _pipe])
+def test_link_and_pipe_count_as_changed(export, replace):
+    replace(export)
+    assert differences(export).changed == ("model.safetensors",)
+
+
+def test_folders_and_links_to_folders_count_as_added(export):
+    (export / "empty").mkdir()
+    (export / "documents").symlink_to(export.parent)
+    assert differences(export).added == ("documents", "empty")
+
+
+def _without(marker):
+    marker.unlink()
+
+
+def _with_other_size(marker):
+    marker.write_text(marker.read_text().replace('"bytes": 7', '"bytes": 8'))
+
+
+def _of_other_version(marker):
+    marker.write_text(marker.read_text().replace('"version": 1', '"version": 2'))
+
+
+def _linked(marker):
+    marker.rename(marker.with_name("copy"))
+    marker.symlink_to("copy")
+
+
+def _nested(marker):
+    marker.write_text("[" * 100_000)
+
+
+@pytest.mark.parametrize(
+    "damage", [_without, _with_other_size, _of_other_version, _linked, _nested]
+)
+def test_damaged_marker_is_no_marker(export, damage):
+    damage(export / MARKER)
+    with pytest.raises(UnreadableFileError):
+        read_marker(export)
