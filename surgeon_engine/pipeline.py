@@ -12,9 +12,9 @@ job, writes files and exports.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import replace
 from pathlib import Path
 
 from surgeon_engine.api.config.evaluation import OWN_TEXT
@@ -27,8 +27,8 @@ from surgeon_engine.api.errors import (
     ExportError,
     PruningError,
     RunFolderError,
+    UnreadableFileError,
 )
-from surgeon_engine.api.files import size_of_folder
 from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
@@ -45,6 +45,7 @@ from surgeon_engine.api.planning.automatic_settings import (
 )
 from surgeon_engine.api.planning.limits import check_target_in_limits
 from surgeon_engine.api.planning.target_size import file_dtype, goal_of
+from surgeon_engine.api.reading import read_bytes
 from surgeon_engine.api.run_folder import Report, RunFolder
 from surgeon_engine.api.saved_state import SavedState
 from surgeon_engine.calibration.judging_texts import (
@@ -92,13 +93,16 @@ _EXPORT_FAILURES = (EngineError, OSError, MemoryError, RuntimeError)
 _REFUSALS = (ConfigError, PruningError, ExportError)  # the settings cannot work
 
 
-def prune(config: RunConfig, folder: Path, context: RunContext) -> None:
+def prune(
+    config: RunConfig, folder: Path, context: RunContext, *, replace: bool = False
+) -> None:
     """Prune a model in shots, export and verify it, and write the report.
 
     Args:
         config: the job.
         folder: the folder of the run; it must not exist or be empty.
         context: receives the events, and commands to stop.
+        replace: whether a person has allowed to replace an export at the destination.
 
     Raises:
         EngineError: something that the user can act on.
@@ -109,7 +113,7 @@ def prune(config: RunConfig, folder: Path, context: RunContext) -> None:
 
     def created() -> Preflight:
         config.check_gpus(ranks.size())
-        _check_destination(run, config, replace=config.export.replace)
+        _check_destination(run, config, replace=replace)
         is_timed = config.recovery.max_minutes > 0
         found = preflight(config, run.path, with_time=is_timed)
         check_fits(found)
@@ -139,10 +143,10 @@ def prune(config: RunConfig, folder: Path, context: RunContext) -> None:
         samples.write_original()
         baseline = evaluate_original(state, context)
         context.emit(BaselineEvaluated(baseline))
-        _prune(state, baseline, run, config.export, samples)
+        _prune(state, baseline, run, samples, replace=replace)
 
 
-def resume(folder: Path, context: RunContext) -> None:
+def resume(folder: Path, context: RunContext, *, replace: bool = False) -> None:
     """Resume an interrupted run from the state that is saved in its folder.
 
     The result is that of a run without an interruption, bit for bit on one machine.
@@ -150,6 +154,8 @@ def resume(folder: Path, context: RunContext) -> None:
     Args:
         folder: the folder of the run.
         context: receives the events, and commands to stop.
+        replace: whether a person has allowed to replace an export at the destination;
+            one that the run itself has written is replaced anyway.
 
     Raises:
         RunFolderError: there is no such state, another process works on the run, or the
@@ -163,20 +169,20 @@ def resume(folder: Path, context: RunContext) -> None:
     with _locked(run):
         saved = run.saved_state.read()
 
-        def checked() -> tuple[Preflight, ExportConfig]:
-            config = replace(_config_of(run), recovery=saved.recovery)
+        def checked() -> tuple[Preflight, bool]:
+            config = dataclasses.replace(_config_of(run), recovery=saved.recovery)
             config = with_chosen_multiple(config, saved.width_multiple)
             config.check_gpus(ranks.size())
-            freed = run.saved_state.size + size_of_folder(run.export_path(config))
+            freed = run.saved_state.size
             found = preflight(config, run.path, with_time=False, freed=freed)
             config = found.resources.settled.config
-            export = replace(config.export, replace=_may_replace(run, config))
-            _check_destination(run, config, replace=export.replace)
+            may_replace = replace or _has_exported(run, config)
+            _check_destination(run, config, replace=may_replace)
             check_fits(found)
             run.remove_cut_off_line()
-            return found, export
+            return found, may_replace
 
-        found, export = ranks.agree(checked)
+        found, may_replace = ranks.agree(checked)
         config = found.resources.settled.config
         _begin(run, config, context, saved)
 
@@ -187,7 +193,8 @@ def resume(folder: Path, context: RunContext) -> None:
             context.emit(Logged(Level.WARNING, note))
         context.saver = Saver(run.saved_state, saved)
         baseline = evaluate_original(state, context)
-        _prune(state, baseline, run, export, RunSamples(state, context))
+        samples = RunSamples(state, context)
+        _prune(state, baseline, run, samples, replace=may_replace)
 
 
 def _locked(run: RunFolder) -> AbstractContextManager[None]:
@@ -226,16 +233,18 @@ def _check_destination(run: RunFolder, config: RunConfig, *, replace: bool) -> N
     check_destination(destination, run, original_paths(config), replace=replace)
 
 
-def _may_replace(run: RunFolder, config: RunConfig) -> bool:
-    """Return whether a resumed run may replace what is at its destination.
+def _has_exported(run: RunFolder, config: RunConfig) -> bool:
+    """Return whether an export of this run itself, from before, is at its destination.
 
-    That may be an export of this run itself, from before it was interrupted.
+    Whether it is complete and unchanged is checked later, by its marker.
     """
-    if config.export.replace or not config.export.folder:
+    if not config.export.folder:
         return True
-    recipe = run.export_path(config) / RECIPE
-    toml = config_to_toml(published(config))
-    return recipe.is_file() and recipe.read_bytes() == toml.encode()
+    try:
+        recipe = read_bytes(run.export_path(config) / RECIPE)
+    except UnreadableFileError:
+        return False
+    return recipe == config_to_toml(published(config)).encode()
 
 
 def _begin(
@@ -254,8 +263,9 @@ def _prune(
     state: PruningState,
     baseline: Evaluation,
     run: RunFolder,
-    settings: ExportConfig,
     samples: RunSamples,
+    *,
+    replace: bool,
 ) -> None:
     """Run the shots and recovery, export the model and write the report.
 
@@ -263,8 +273,8 @@ def _prune(
         state: the original model; pruned afterwards.
         baseline: its evaluation.
         run: the folder of the run.
-        settings: of the export.
         samples: writes them; its context receives the progress.
+        replace: what is at the destination.
     """
     context = samples.context
     budget = QualityBudget.of(state.config.pruning, baseline)
@@ -282,7 +292,7 @@ def _prune(
     if not ranks.is_first():
         return
     with ranks.alone():
-        report = _finish(state, recipe, run, settings, context)
+        report = _finish(state, recipe, run, context, replace=replace)
         if not report.stopped_early:
             context.discard_saved()
     context.emit(
@@ -367,22 +377,23 @@ def _with_own_text(
             if judging:
                 found = own_samples(loaded.model, judging, step)
                 others = (JudgingText(OWN_TEXT, found),)
-    return replace(windows, own=own, others=others)
+    return dataclasses.replace(windows, own=own, others=others)
 
 
 def _finish(
     state: PruningState,
     recipe: Recipe,
     run: RunFolder,
-    settings: ExportConfig,
     context: RunContext,
+    *,
+    replace: bool,
 ) -> Report:
     """Export the model and write the report.
 
     Raises:
         ExportError: the export failed; the pruned model is kept in the run's folder.
     """
-    destination = run.export_path(recipe.config)
+    destination, settings = run.export_path(recipe.config), recipe.config.export
     pruned = full_size_model(state)
     checkpoint = destination
     try:
@@ -390,20 +401,23 @@ def _finish(
         save_probe(state.loaded, validation, run.probe_path)
         if settings.format not in FOR_TRANSFORMERS:
             # The files of other programs cannot be exported again.
-            own = ExportConfig(replace=True)
-            job = ExportJob(pruned, recipe, run, own, run.checkpoint_path)
+            path = run.checkpoint_path
+            job = ExportJob(pruned, recipe, run, ExportConfig(), path, replace=True)
             context.emit(export(job, context))
-            checkpoint = run.checkpoint_path
+            checkpoint = path
         text = state.config.calibration
         calibration = Calibration(state.windows.calibration, text.batch, text.text)
-        job = ExportJob(pruned, recipe, run, settings, destination, calibration)
+        job = ExportJob(
+            pruned, recipe, run, settings, destination, calibration, replace
+        )
         exported = export(job, context)
     except RunCancelled:
         raise
     except Exception as error:  # no failure may lose the pruned model
         checkpoint = run.checkpoint_path
         if not checkpoint.exists():
-            write_unverified(ExportJob(pruned, recipe, run, settings, checkpoint))
+            job = ExportJob(pruned, recipe, run, settings, checkpoint)
+            write_unverified(job, context)
         run.write_report(_report(state, recipe, None, checkpoint, context))
         if not isinstance(error, _EXPORT_FAILURES):
             raise

@@ -15,11 +15,17 @@ from pathlib import Path
 
 import msgspec
 
-from surgeon_engine.api.errors import UnreadableFileError
+from surgeon_engine.api.errors import ExportError, UnreadableFileError
+from surgeon_engine.api.files import to_trash
 from surgeon_engine.api.reading import open_regular, read_json
 
 MARKER = "surgeon-export.json"
 VERSION = 1
+_MOST_NAMES = 3  # in a sentence
+_HINT = (
+    "Move it away, or choose another folder. Only an export that is exactly as Surgeon "
+    "wrote it is replaced or deleted."
+)
 
 
 class ListedFile(msgspec.Struct, frozen=True):
@@ -78,6 +84,8 @@ def read_marker(folder: Path) -> Marker:
     path = folder / MARKER
     if path.is_symlink():
         raise UnreadableFileError(f"{path} is a link.")
+    if not os.path.lexists(path):
+        raise UnreadableFileError(f"{folder} has no {MARKER}, as exports have.")
     marker = read_json(path, Marker)
     if marker.version != VERSION:
         raise UnreadableFileError(
@@ -117,6 +125,50 @@ def differences(folder: Path, *, by_content: bool = True) -> Differences:
         missing=tuple(sorted(listed.keys() - found.keys())),
         added=tuple(sorted(found.keys() - listed.keys())),
     )
+
+
+def check_own(folder: Path, *, by_content: bool = True) -> Marker:
+    """Return the marker of a folder that holds an unchanged export and nothing else.
+
+    Args:
+        folder: to be replaced or deleted.
+        by_content: See `differences`.
+
+    Raises:
+        ExportError: It holds something else, or is a link.
+    """
+    if folder.is_symlink():
+        raise ExportError(f"{folder} is a link.", "Choose the folder itself.")
+    try:
+        marker = read_marker(folder)
+        found = differences(folder, by_content=by_content)
+    except UnreadableFileError as error:
+        raise ExportError(error.message, _HINT) from error
+    for names, what in (
+        (found.added, "holds what Surgeon did not write"),
+        (found.changed, "has changed since Surgeon wrote it"),
+        (found.missing, "is no longer complete"),
+    ):
+        if names:
+            raise ExportError(f"{folder} {what}: {_listing(names)}.", _HINT)
+    return marker
+
+
+def trash_export(folder: Path) -> bool:
+    """Move an export to the trash if it is unchanged; return whether it is there."""
+    try:
+        check_own(folder)
+    except ExportError:
+        return False
+    return to_trash(folder)
+
+
+def _listing(names: tuple[str, ...]) -> str:
+    """Return some names for a sentence, as text that any program can show."""
+    shown = [os.fsencode(x).decode(errors="backslashreplace") for x in names]
+    more = len(shown) - _MOST_NAMES
+    rest = f" and {more:,} more" if more > 0 else ""
+    return ", ".join(shown[:_MOST_NAMES]) + rest
 
 
 def _entries(folder: Path) -> dict[str, int | None]:

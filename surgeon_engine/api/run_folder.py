@@ -36,9 +36,11 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_from_toml, config_to_toml
 from surgeon_engine.api.decoding import convert, decode_json
 from surgeon_engine.api.errors import ConfigError, RunFolderError
+from surgeon_engine.api.export_marker import trash_export, write_marker
 from surgeon_engine.api.files import (
     check_not_occupied,
     expand_path,
+    name_beside,
     remove_leftovers,
     remove_temporary_folders,
     write_atomically,
@@ -296,10 +298,17 @@ class RunFolder:
         return in_run if is_own and in_run.is_dir() else named
 
     def keep_unverified(self, checkpoint: Path) -> Path:
-        """Move a checkpoint that failed its verification here; return its path."""
-        shutil.rmtree(self._unverified_path, ignore_errors=True)  # of an earlier export
-        shutil.move(checkpoint, self._unverified_path)
-        return self._unverified_path
+        """Move a checkpoint that failed its verification here; return its path.
+
+        One of an earlier export goes to the trash, or stays beside it.
+        """
+        write_marker(checkpoint)
+        path = self._unverified_path
+        if os.path.lexists(path):
+            aside = path.rename(name_beside(path))
+            trash_export(aside)
+        shutil.move(checkpoint, path)
+        return path
 
     def read_report(self) -> Report:
         """Read `report.json`.

@@ -30,6 +30,7 @@ class _StoredRun(msgspec.Struct):
     status: QueueStatus
     folder: str
     problem: str
+    may_replace: bool
 
 
 class _StoredQueue(msgspec.Struct):
@@ -75,6 +76,7 @@ class QueueFile:
                     each.status,
                     each.folder,
                     each.problem,
+                    each.may_replace,
                 )
                 for each in stored.runs
             )
@@ -104,6 +106,7 @@ class QueueFile:
                 run.status,
                 run.folder,
                 run.problem,
+                run.may_replace,
             )
             for run in runs
         ]

@@ -138,7 +138,7 @@ def test_module_returns_exit_code():
 def test_run_interrupted_exits_with_130(tmp_path, capsys, monkeypatch):
     from surgeon_engine import pipeline
 
-    def interrupt(*_):
+    def interrupt(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(pipeline, "prune", interrupt)
