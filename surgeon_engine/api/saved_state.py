@@ -10,7 +10,9 @@ interruption.
 
 from __future__ import annotations
 
-import shutil
+import re
+from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -23,6 +25,11 @@ from surgeon_engine.api.messages.run import Recovered, ShotFinished
 
 FORMAT = 1
 _FOLDER, _FILE = "resume", "state.json"
+# The files of states, the temporary ones that become them, and those of safetensors.
+_OWN = re.compile(
+    r"(state\.json|\w+-\d\.safetensors|\.(state\.json|\w+-\d\.safetensors)\..+"
+    r"|\.tmp\w{6})"
+)
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -108,8 +115,8 @@ class StateFolder:
 
     @property
     def exists(self) -> bool:
-        """Whether there is a saved state."""
-        return self.state_path.is_file()
+        """Whether there is a saved state. A link to one elsewhere is none."""
+        return self.state_path.is_file() and not self.path.is_symlink()
 
     @property
     def size(self) -> int:
@@ -148,14 +155,30 @@ class StateFolder:
         return state
 
     def discard(self) -> None:
-        """Delete the saved state.
+        """Delete the saved state; the folder too, if nothing else is in it.
 
         Raises:
             OSError: it cannot be deleted.
         """
+        if self.path.is_symlink() or not self.path.exists():
+            return
         # Without state.json the rest is no state, even if the process is killed now.
         self.state_path.unlink(missing_ok=True)
-        shutil.rmtree(self.path, ignore_errors=True)
+        self.delete_all_but(())
+        with suppress(OSError):
+            self.path.rmdir()
+
+    def delete_all_but(self, names: Collection[str]) -> None:
+        """Delete all files of states except those with these names.
+
+        Raises:
+            OSError: one cannot be deleted.
+        """
+        if self.path.is_symlink():
+            return
+        for path in self.path.iterdir():
+            if _OWN.fullmatch(path.name) and path.name not in names:
+                path.unlink()
 
     def _damaged(self, reason: object) -> RunFolderError:
         return RunFolderError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -113,7 +114,8 @@ class Saver:
                 self._saved = state
         else:
             self._saved, self._is_failing = state, False
-        _delete_all_but(folder, self._saved)
+        with suppress(OSError):  # the next save tries again
+            folder.delete_all_but({folder.state_path.name, *self._saved.files.values()})
         self._last = time.monotonic()
         self._took = self._last - start
         return reason
@@ -161,14 +163,3 @@ def _holds(path: Path, data: bytes) -> bool:
         return bool(data) and path.read_bytes() == data
     except OSError:
         return False
-
-
-def _delete_all_but(folder: StateFolder, saved: SavedState) -> None:
-    """Delete the files of other states."""
-    names = {folder.state_path.name, *saved.files.values()}
-    try:
-        for path in folder.path.iterdir():
-            if path.name not in names:
-                path.unlink()
-    except OSError:
-        return  # the next save tries again

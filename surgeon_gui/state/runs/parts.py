@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from enum import Enum
 from pathlib import Path
 
+from surgeon_engine.api.errors import ExportError
+from surgeon_engine.api.export_marker import check_own
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.runs.reading import RunRecord
@@ -49,18 +52,23 @@ def part_question(record: RunRecord, part: RunPart) -> tuple[str, str]:
 
 
 def delete_part(folder: Path, part: RunPart) -> str:
-    """Delete a part of a run; return the error, empty if there is none."""
+    """Delete a part of a run; return the error, empty if there is none.
+
+    Nothing is deleted if a folder holds what Surgeon has not written.
+    """
     run = RunFolder(folder)
     try:
         if part is RunPart.SAVED_STATE:
             run.saved_state.discard()
             return ""
         paths = run.exports if part is RunPart.EXPORT else (run.checkpoint_path,)
-        for path in paths:
-            if path.is_symlink():
-                path.unlink()
-            elif path.exists():
-                shutil.rmtree(path)
+        there = [path for path in paths if os.path.lexists(path)]
+        for path in there:
+            check_own(path)
+        for path in there:
+            shutil.rmtree(path)
+    except ExportError as error:
+        return error.message.rstrip(".")
     except OSError as error:
         return error.strerror or str(error)
     return ""
