@@ -20,7 +20,7 @@ from pathlib import Path
 from surgeon_engine.api.config.evaluation import OWN_TEXT
 from surgeon_engine.api.config.export import FOR_TRANSFORMERS, ExportConfig
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.config.toml import config_to_toml
+from surgeon_engine.api.config.toml import config_from_toml, config_to_toml
 from surgeon_engine.api.errors import (
     ConfigError,
     EngineError,
@@ -45,7 +45,7 @@ from surgeon_engine.api.planning.automatic_settings import (
 )
 from surgeon_engine.api.planning.limits import check_target_in_limits
 from surgeon_engine.api.planning.target_size import file_dtype, goal_of
-from surgeon_engine.api.reading import read_bytes
+from surgeon_engine.api.reading import read_text
 from surgeon_engine.api.run_folder import Report, RunFolder
 from surgeon_engine.api.saved_state import SavedState
 from surgeon_engine.calibration.judging_texts import (
@@ -113,7 +113,7 @@ def prune(
 
     def created() -> Preflight:
         config.check_gpus(ranks.size())
-        _check_destination(run, config, replace=replace)
+        _check_destination(run, config, context, replace=replace)
         is_timed = config.recovery.max_minutes > 0
         found = preflight(config, run.path, with_time=is_timed)
         check_fits(found)
@@ -177,7 +177,7 @@ def resume(folder: Path, context: RunContext, *, replace: bool = False) -> None:
             found = preflight(config, run.path, with_time=False, freed=freed)
             config = found.resources.settled.config
             may_replace = replace or _has_exported(run, config)
-            _check_destination(run, config, replace=may_replace)
+            _check_destination(run, config, context, replace=may_replace)
             check_fits(found)
             run.remove_cut_off_line()
             return found, may_replace
@@ -228,9 +228,11 @@ def _config_of(run: RunFolder) -> RunConfig:
         ) from error
 
 
-def _check_destination(run: RunFolder, config: RunConfig, *, replace: bool) -> None:
-    destination = run.export_path(config)
-    check_destination(destination, run, original_paths(config), replace=replace)
+def _check_destination(
+    run: RunFolder, config: RunConfig, context: RunContext, *, replace: bool
+) -> None:
+    destination, protected = run.export_path(config), original_paths(config)
+    check_destination(destination, run, protected, context, replace=replace)
 
 
 def _has_exported(run: RunFolder, config: RunConfig) -> bool:
@@ -241,10 +243,12 @@ def _has_exported(run: RunFolder, config: RunConfig) -> bool:
     if not config.export.folder:
         return True
     try:
-        recipe = read_bytes(run.export_path(config) / RECIPE)
-    except UnreadableFileError:
+        recipe = config_from_toml(read_text(run.export_path(config) / RECIPE))
+    except (UnreadableFileError, ConfigError):
         return False
-    return recipe == config_to_toml(published(config)).encode()
+    # Its multiple was chosen when the model had been read.
+    own = with_chosen_multiple(published(config), recipe.pruning.width_multiple)
+    return config_to_toml(own) == config_to_toml(recipe)
 
 
 def _begin(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -21,11 +22,16 @@ from surgeon_engine.api.reading import open_regular, read_json
 
 MARKER = "surgeon-export.json"
 VERSION = 1
+_BLOCK = 4 << 20  # bytes
 _MOST_NAMES = 3  # in a sentence
 _HINT = (
     "Move it away, or choose another folder. Only an export that is exactly as Surgeon "
     "wrote it is replaced or deleted."
 )
+
+
+def _nothing() -> None:
+    return None
 
 
 class ListedFile(msgspec.Struct, frozen=True):
@@ -97,12 +103,15 @@ def read_marker(folder: Path) -> Marker:
     return marker
 
 
-def differences(folder: Path, *, by_content: bool = True) -> Differences:
+def differences(
+    folder: Path, *, by_content: bool = True, check: Callable[[], object] = _nothing
+) -> Differences:
     """Return how a folder differs from the listing in its marker.
 
     Args:
         folder: of an export.
         by_content: whether to read all files; otherwise their sizes are compared.
+        check: called every few milliseconds while files are read; it may raise.
 
     Raises:
         UnreadableFileError: See `read_marker`; or a file cannot be read.
@@ -118,7 +127,7 @@ def differences(folder: Path, *, by_content: bool = True) -> Differences:
         name
         for name in found.keys() & listed.keys()
         if found[name] != listed[name].bytes
-        or (by_content and _listed(folder / name) != listed[name])
+        or (by_content and _listed(folder / name, check) != listed[name])
     ]
     return Differences(
         changed=tuple(sorted(changed)),
@@ -127,12 +136,15 @@ def differences(folder: Path, *, by_content: bool = True) -> Differences:
     )
 
 
-def check_own(folder: Path, *, by_content: bool = True) -> Marker:
+def check_own(
+    folder: Path, *, by_content: bool = True, check: Callable[[], object] = _nothing
+) -> Marker:
     """Return the marker of a folder that holds an unchanged export and nothing else.
 
     Args:
         folder: to be replaced or deleted.
         by_content: See `differences`.
+        check: See `differences`.
 
     Raises:
         ExportError: It holds something else, or is a link.
@@ -141,7 +153,7 @@ def check_own(folder: Path, *, by_content: bool = True) -> Marker:
         raise ExportError(f"{folder} is a link.", "Choose the folder itself.")
     try:
         marker = read_marker(folder)
-        found = differences(folder, by_content=by_content)
+        found = differences(folder, by_content=by_content, check=check)
     except UnreadableFileError as error:
         raise ExportError(error.message, _HINT) from error
     for names, what in (
@@ -195,7 +207,7 @@ def _entries(folder: Path) -> dict[str, int | None]:
     return found
 
 
-def _listed(path: Path) -> ListedFile:
+def _listed(path: Path, check: Callable[[], object] = _nothing) -> ListedFile:
     """Return size and digest of a regular file, which is read from start to end.
 
     Raises:
@@ -205,8 +217,11 @@ def _listed(path: Path) -> ListedFile:
         raise UnreadableFileError(f"{path} is a link.")
     try:
         with os.fdopen(open_regular(path), "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            return ListedFile(file.tell(), digest)
+            digest = hashlib.sha256()
+            while block := file.read(_BLOCK):
+                check()
+                digest.update(block)
+            return ListedFile(file.tell(), digest.hexdigest())
     except OSError as error:
         reason = error.strerror or error
         raise UnreadableFileError(f"{path} cannot be read: {reason}.") from error

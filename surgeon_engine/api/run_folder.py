@@ -344,10 +344,10 @@ def remove_litter(parent: Path) -> None:
     remove_temporary_folders()
     remove_leftovers(parent)
     try:
-        runs = [RunFolder(path) for path in parent.iterdir()]
+        paths = [path for path in parent.iterdir() if not path.is_symlink()]
     except OSError:
         return
-    for run in runs:
+    for run in map(RunFolder, paths):
         if run.config_path.is_file():
             _remove_litter_of(run)
         elif any(run.path.glob(f".{run.config_path.name}.*")):
@@ -359,6 +359,8 @@ def remove_litter(parent: Path) -> None:
 
 def _remove_litter_of(run: RunFolder) -> None:
     for path in (run.path, run.saved_state.path):
+        if path.is_symlink():
+            continue
         remove_leftovers(path)
         if not run.is_being_worked_on:
             _remove_unfinished(path)

@@ -26,10 +26,8 @@ from surgeon_engine.api.messages.run import Recovered, ShotFinished
 FORMAT = 1
 _FOLDER, _FILE = "resume", "state.json"
 # The files of states, the temporary ones that become them, and those of safetensors.
-_OWN = re.compile(
-    r"(state\.json|\w+-\d\.safetensors|\.(state\.json|\w+-\d\.safetensors)\..+"
-    r"|\.tmp\w{6})"
-)
+_NAME = r"((state|previous)\.json|\w+-\d\.safetensors)"
+_OWN = re.compile(rf"{_NAME}|\.{_NAME}\..+|\.tmp\w{{6}}")
 
 
 class Origin(msgspec.Struct, frozen=True):

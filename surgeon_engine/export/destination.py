@@ -33,7 +33,12 @@ _MAX_NAME = 200  # bytes; temporary names are longer
 
 
 def check_destination(
-    destination: Path, run: RunFolder, protected: Iterable[Path], *, replace: bool
+    destination: Path,
+    run: RunFolder,
+    protected: Iterable[Path],
+    context: RunContext,
+    *,
+    replace: bool,
 ) -> None:
     """Check that an export may be written to `destination`.
 
@@ -42,6 +47,7 @@ def check_destination(
         run: Run whose model is exported.
         protected: Paths that must not be replaced: the original model, and the
             checkpoint from which other formats are made.
+        context: Cancels while the files of an export to be replaced are read.
         replace: Whether a person has allowed to replace an export in the folder.
 
     Raises:
@@ -54,7 +60,7 @@ def check_destination(
         remove_leftovers(destination.parent, destination.name)
         if replace and destination.is_dir() and any(destination.iterdir()):
             _check_not_protected(destination, protected)
-            check_own(destination)
+            check_own(destination, check=context.raise_if_cancelled)
         else:
             check_not_occupied(destination, ExportError)
         trial = partial_path(nearest_existing(destination.parent) / destination.name)

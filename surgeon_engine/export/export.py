@@ -134,7 +134,7 @@ def export_again(
     destination = expand_path(config.folder)
     checkpoint = run.checkpoint_of(report)
     protected = (checkpoint, *original_paths(report.config))
-    check_destination(destination, run, protected, replace=replace)
+    check_destination(destination, run, protected, context, replace=replace)
     if not (checkpoint / "config.json").is_file():
         raise ExportError(
             f"The checkpoint of this run is no longer in {checkpoint}.",

@@ -111,6 +111,20 @@ def test_nothing_is_moved_to_a_trash_that_is_not_there(tmp_path, monkeypatch):
     assert tmp_path.is_dir()
 
 
+def test_litter_behind_links_stays(tmp_path):
+    """A run folder, or its saved state, may be a link to a folder of a person."""
+    mine, runs = tmp_path / "mine", tmp_path / "runs"
+    names = {"run.toml", "state.json", ".tmpZ4zXyz", f".x.{DEAD}-partial"}
+    mine.mkdir()
+    for name in names:
+        (mine / name).touch()
+    run = write_run(runs)
+    (runs / "linked").symlink_to(mine)
+    (run / "resume").symlink_to(mine)
+    remove_litter(runs)
+    assert {path.name for path in mine.iterdir()} == names
+
+
 def test_links_are_removed_and_not_followed(tmp_path):
     precious = tmp_path / "precious"
     precious.mkdir()

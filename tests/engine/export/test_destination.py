@@ -10,9 +10,11 @@ import pytest
 
 from surgeon_engine.api.errors import ExportError
 from surgeon_engine.api.export_marker import MARKER, write_marker
+from surgeon_engine.api.messages.commands import Cancel
 from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.export.destination import check_destination, write_checkpoint_at
+from surgeon_engine.runtime.run_context import RunCancelled
 from tests.helpers.runs import Recorder
 
 
@@ -33,7 +35,8 @@ def names(folder: Path) -> list[str]:
 
 
 def check(folder: Path, *, replace: bool = True) -> None:
-    check_destination(folder, RunFolder(folder.parent / "run"), (), replace=replace)
+    run, context = RunFolder(folder.parent / "run"), Recorder().context
+    check_destination(folder, run, (), context, replace=replace)
 
 
 def test_export_is_replaced_only_if_a_person_allows_it(destination):
@@ -109,6 +112,19 @@ def test_folder_that_is_no_unchanged_export_is_refused(destination, change):
         check(destination)
     assert error.value.message.encode()  # no half characters
     assert error.value.hint
+
+
+def test_check_can_be_cancelled(destination):
+    recorder = Recorder()
+    recorder.context.handle(Cancel(run="run"))
+    with pytest.raises(RunCancelled):
+        check_destination(
+            destination,
+            RunFolder(destination.parent / "run"),
+            (),
+            recorder.context,
+            replace=True,
+        )
 
 
 def test_refusal_names_some_files(destination):
