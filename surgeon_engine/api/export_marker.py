@@ -23,7 +23,7 @@ from surgeon_engine.api.reading import open_regular, read_json
 MARKER = "surgeon-export.json"
 VERSION = 1
 _BLOCK = 4 << 20  # bytes
-_MOST_NAMES = 3  # in a sentence
+_NAMES_SHOWN = 3  # in a sentence
 _HINT = (
     "Move it away, or choose another folder. Only an export that is exactly as Surgeon "
     "wrote it is replaced or deleted."
@@ -178,9 +178,9 @@ def trash_export(folder: Path) -> bool:
 def _listing(names: tuple[str, ...]) -> str:
     """Return some names for a sentence, as text that any program can show."""
     shown = [os.fsencode(x).decode(errors="backslashreplace") for x in names]
-    more = len(shown) - _MOST_NAMES
+    more = len(shown) - _NAMES_SHOWN
     rest = f" and {more:,} more" if more > 0 else ""
-    return ", ".join(shown[:_MOST_NAMES]) + rest
+    return ", ".join(shown[:_NAMES_SHOWN]) + rest
 
 
 def _entries(folder: Path) -> dict[str, int | None]:
