@@ -12,15 +12,15 @@ job, writes files and exports.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from surgeon_engine.api.config.evaluation import OWN_TEXT
 from surgeon_engine.api.config.export import FOR_TRANSFORMERS, ExportConfig
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.config.toml import config_to_toml
+from surgeon_engine.api.config.toml import config_from_toml, config_to_toml
 from surgeon_engine.api.errors import (
     ConfigError,
     EngineError,
@@ -28,7 +28,6 @@ from surgeon_engine.api.errors import (
     RunFolderError,
     UnreadableFileError,
 )
-from surgeon_engine.api.files import size_of_folder
 from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
@@ -45,7 +44,7 @@ from surgeon_engine.api.planning.automatic_settings import (
 )
 from surgeon_engine.api.planning.limits import check_target_in_limits
 from surgeon_engine.api.planning.target_size import file_dtype, goal_of
-from surgeon_engine.api.reading import Content, read_bytes
+from surgeon_engine.api.reading import Content, read_text
 from surgeon_engine.api.run_folder import Report, RunFolder
 from surgeon_engine.api.saved_state import SavedState
 from surgeon_engine.calibration.fenced import load_windows
@@ -89,13 +88,16 @@ from surgeon_engine.shots.shot import check_windows, evaluate_original
 _EXPORT_FAILURES = (EngineError, OSError, MemoryError, RuntimeError)
 
 
-def prune(config: RunConfig, folder: Path, context: RunContext) -> None:
+def prune(
+    config: RunConfig, folder: Path, context: RunContext, *, replace: bool = False
+) -> None:
     """Prune a model in shots, export and verify it, and write the report.
 
     Args:
         config: the job.
         folder: the folder of the run; it must not exist or be empty.
         context: receives the events, and commands to stop.
+        replace: whether a person has allowed to replace an export at the destination.
 
     Raises:
         EngineError: something that the user can act on.
@@ -106,7 +108,7 @@ def prune(config: RunConfig, folder: Path, context: RunContext) -> None:
 
     def checked() -> Preflight:
         config.check_gpus(ranks.size())
-        _check_destination(run, config, replace=config.export.replace)
+        _check_destination(run, config, context, replace=replace)
         is_timed = config.recovery.max_minutes > 0
         found = preflight(config, run.path, with_time=is_timed)
         check_fits(found)
@@ -135,10 +137,10 @@ def prune(config: RunConfig, folder: Path, context: RunContext) -> None:
         samples.write_original()
         baseline = evaluate_original(state, context)
         context.emit(BaselineEvaluated(baseline))
-        _prune(state, baseline, run, config.export, samples)
+        _prune(state, baseline, run, samples, replace=replace)
 
 
-def resume(folder: Path, context: RunContext) -> None:
+def resume(folder: Path, context: RunContext, *, replace: bool = False) -> None:
     """Resume an interrupted run from the state that is saved in its folder.
 
     The result is that of a run without an interruption, bit for bit on one machine.
@@ -146,6 +148,8 @@ def resume(folder: Path, context: RunContext) -> None:
     Args:
         folder: the folder of the run.
         context: receives the events, and commands to stop.
+        replace: whether a person has allowed to replace an export at the destination;
+            one that the run itself has written is replaced anyway.
 
     Raises:
         RunFolderError: there is no such state, another process works on the run, or the
@@ -160,23 +164,23 @@ def resume(folder: Path, context: RunContext) -> None:
     with _entered(run.locked()):
         saved, damage = ranks.agree(run.saved_state.read_undamaged)
 
-        def checked() -> tuple[Preflight, ExportConfig]:
-            config = replace(_config_of(run), recovery=saved.recovery)
+        def checked() -> tuple[Preflight, bool]:
+            config = dataclasses.replace(_config_of(run), recovery=saved.recovery)
             config = with_chosen_multiple(config, saved.width_multiple)
             config.check_gpus(ranks.size())
             # Before libraries read what may be damaged.
             files = stamps_of(locate(config.model.source))
             check_same(saved.origin.model, identity_of(files))
-            freed = run.saved_state.size + size_of_folder(run.export_path(config))
+            freed = run.saved_state.size
             found = preflight(config, run.path, with_time=False, freed=freed)
             config = found.resources.settled.config
-            export = replace(config.export, replace=_may_replace(run, config))
-            _check_destination(run, config, replace=export.replace)
+            may_replace = replace or _has_exported(run, config)
+            _check_destination(run, config, context, replace=may_replace)
             check_fits(found)
             run.remove_cut_off_line()
-            return found, export
+            return found, may_replace
 
-        found, export = ranks.agree(checked)
+        found, may_replace = ranks.agree(checked)
         config = found.resources.settled.config
         _begin(run, config, context, saved)
 
@@ -189,7 +193,8 @@ def resume(folder: Path, context: RunContext) -> None:
             context.emit(Logged(Level.WARNING, note))
         context.saver = Saver(run.saved_state, saved)
         baseline = evaluate_original(state, context)
-        _prune(state, baseline, run, export, RunSamples(state, context))
+        samples = RunSamples(state, context)
+        _prune(state, baseline, run, samples, replace=may_replace)
 
 
 @contextmanager
@@ -231,24 +236,27 @@ def _config_of(run: RunFolder) -> RunConfig:
         ) from error
 
 
-def _check_destination(run: RunFolder, config: RunConfig, *, replace: bool) -> None:
-    destination = run.export_path(config)
-    check_destination(destination, run, original_paths(config), replace=replace)
+def _check_destination(
+    run: RunFolder, config: RunConfig, context: RunContext, *, replace: bool
+) -> None:
+    destination, protected = run.export_path(config), original_paths(config)
+    check_destination(destination, run, protected, context, replace=replace)
 
 
-def _may_replace(run: RunFolder, config: RunConfig) -> bool:
-    """Return whether a resumed run may replace what is at its destination.
+def _has_exported(run: RunFolder, config: RunConfig) -> bool:
+    """Return whether an export of this run itself, from before, is at its destination.
 
-    That may be an export of this run itself, from before it was interrupted.
+    Whether it is complete and unchanged is checked later, by its marker.
     """
-    if config.export.replace or not config.export.folder:
+    if not config.export.folder:
         return True
-    recipe = run.export_path(config) / RECIPE
-    toml = config_to_toml(published(config))
     try:
-        return read_bytes(recipe) == toml.encode()
-    except UnreadableFileError:
+        recipe = config_from_toml(read_text(run.export_path(config) / RECIPE))
+    except (UnreadableFileError, ConfigError):
         return False
+    # Its multiple was chosen when the model had been read.
+    own = with_chosen_multiple(published(config), recipe.pruning.width_multiple)
+    return config_to_toml(own) == config_to_toml(recipe)
 
 
 def _begin(
@@ -267,8 +275,9 @@ def _prune(
     state: PruningState,
     baseline: Evaluation,
     run: RunFolder,
-    settings: ExportConfig,
     samples: RunSamples,
+    *,
+    replace: bool,
 ) -> None:
     """Run the shots and recovery, export the model and write the report.
 
@@ -276,8 +285,8 @@ def _prune(
         state: the original model; pruned afterwards.
         baseline: its evaluation.
         run: the folder of the run.
-        settings: of the export.
         samples: writes them; its context receives the progress.
+        replace: what is at the destination.
     """
     context = samples.context
     budget = QualityBudget.of(state.config.pruning, baseline)
@@ -295,7 +304,7 @@ def _prune(
     if not ranks.is_first():
         return
     with ranks.alone():
-        report = _finish(state, recipe, run, settings, context)
+        report = _finish(state, recipe, run, context, replace=replace)
         if not report.stopped_early:
             context.discard_saved()
     context.emit(
@@ -378,22 +387,23 @@ def _with_own_text(
             if judging:
                 found = own_samples(loaded.model, judging, step)
                 others = (JudgingText(OWN_TEXT, found),)
-    return replace(windows, own=own, others=others)
+    return dataclasses.replace(windows, own=own, others=others)
 
 
 def _finish(
     state: PruningState,
     recipe: Recipe,
     run: RunFolder,
-    settings: ExportConfig,
     context: RunContext,
+    *,
+    replace: bool,
 ) -> Report:
     """Export the model and write the report.
 
     Raises:
         ExportError: the export failed; the pruned model is kept in the run's folder.
     """
-    destination = run.export_path(recipe.config)
+    destination, settings = run.export_path(recipe.config), recipe.config.export
     pruned = full_size_model(state)
     checkpoint, probe = destination, None
     try:
@@ -401,20 +411,23 @@ def _finish(
         probe = save_probe(state.loaded, validation, run.probe_path)
         if settings.format not in FOR_TRANSFORMERS:
             # The files of other programs cannot be exported again.
-            own = ExportConfig(replace=True)
-            job = ExportJob(pruned, recipe, run, own, run.checkpoint_path)
+            path = run.checkpoint_path
+            job = ExportJob(pruned, recipe, run, ExportConfig(), path, replace=True)
             context.emit(export(job, context))
-            checkpoint = run.checkpoint_path
+            checkpoint = path
         text = state.config.calibration
         calibration = Calibration(state.windows.calibration, text.batch, text.text)
-        job = ExportJob(pruned, recipe, run, settings, destination, calibration)
+        job = ExportJob(
+            pruned, recipe, run, settings, destination, calibration, replace
+        )
         exported = export(job, context)
     except RunCancelled:
         raise
     except Exception as error:  # no failure may lose the pruned model
         checkpoint = run.checkpoint_path
         if not checkpoint.exists():
-            write_unverified(ExportJob(pruned, recipe, run, settings, checkpoint))
+            job = ExportJob(pruned, recipe, run, settings, checkpoint)
+            write_unverified(job, context)
         run.write_report(_report(state, recipe, None, checkpoint, probe, context))
         if not isinstance(error, _EXPORT_FAILURES):
             raise

@@ -190,8 +190,9 @@ def _work_on_run(
     match command:
         case StartRun() | ResumeRun():
             work_on_run(command, context)
-        case ExportRun(folder=folder, export=export):
-            context.emit(export_again(folder, export, context))
+        case ExportRun(folder=folder, export=export, replace=replace):
+            exported = export_again(folder, export, context, replace=replace)
+            context.emit(exported)
 
 
 def _measure(command: MeasureModels, context: RunContext) -> Measured:

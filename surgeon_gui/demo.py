@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +22,7 @@ from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.config.toml import read_config
 from surgeon_engine.api.errors import ConfigError
+from surgeon_engine.api.files import name_beside, to_trash
 from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_engine.api.run_folder import RunFolder
 
@@ -120,12 +120,16 @@ def run_demo(
 
 
 def clear_folder(folder: Path) -> bool:
-    """Remove an earlier run of the demo; return False for anything else."""
+    """Move an earlier run of the demo away; return False for anything else.
+
+    It goes to the trash; without one, it is kept beside the new run.
+    """
     if not folder.exists():
         return True
     if not _is_demo_run(RunFolder(folder)):
         return folder.is_dir() and not any(folder.iterdir())
-    shutil.rmtree(folder)
+    if not to_trash(folder):
+        folder.rename(name_beside(folder))
     return True
 
 

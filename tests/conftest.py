@@ -20,9 +20,10 @@ def pytest_configure(config):
     if not config.getoption("--headed"):
         os.environ["QT_QPA_PLATFORM"] = "offscreen"
     if not hasattr(config, "workerinput"):  # workers inherit the folder
-        caches = tempfile.TemporaryDirectory(prefix="surgeon-caches-")
-        os.environ["XDG_CACHE_HOME"] = caches.name
-        config.add_cleanup(caches.cleanup)
+        for name in ("XDG_CACHE_HOME", "XDG_DATA_HOME"):  # the trash is in the latter
+            folder = tempfile.TemporaryDirectory(prefix="surgeon-tests-")
+            os.environ[name] = folder.name
+            config.add_cleanup(folder.cleanup)
 
 
 # One family for each kind of attention and of MLP; the others are thorough tests.

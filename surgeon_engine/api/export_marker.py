@@ -11,15 +11,27 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
-from surgeon_engine.api.errors import UnreadableFileError
+from surgeon_engine.api.errors import ExportError, UnreadableFileError
+from surgeon_engine.api.files import to_trash
 from surgeon_engine.api.reading import open_regular, read_json
 
 MARKER = "surgeon-export.json"
 VERSION = 1
+_BLOCK = 4 << 20  # bytes
+_NAMES_SHOWN = 3  # in a sentence
+_HINT = (
+    "Move it away, or choose another folder. Only an export that is exactly as Surgeon "
+    "wrote it is replaced or deleted."
+)
+
+
+def _nothing() -> None:
+    return None
 
 
 class ListedFile(msgspec.Struct, frozen=True):
@@ -78,6 +90,8 @@ def read_marker(folder: Path) -> Marker:
     path = folder / MARKER
     if path.is_symlink():
         raise UnreadableFileError(f"{path} is a link.")
+    if not os.path.lexists(path):
+        raise UnreadableFileError(f"{folder} has no {MARKER}, as exports have.")
     marker = read_json(path, Marker)
     if marker.version != VERSION:
         raise UnreadableFileError(
@@ -89,12 +103,15 @@ def read_marker(folder: Path) -> Marker:
     return marker
 
 
-def differences(folder: Path, *, by_content: bool = True) -> Differences:
+def differences(
+    folder: Path, *, by_content: bool = True, check: Callable[[], object] = _nothing
+) -> Differences:
     """Return how a folder differs from the listing in its marker.
 
     Args:
         folder: of an export.
         by_content: whether to read all files; otherwise their sizes are compared.
+        check: called every few milliseconds while files are read; it may raise.
 
     Raises:
         UnreadableFileError: See `read_marker`; or a file cannot be read.
@@ -110,13 +127,60 @@ def differences(folder: Path, *, by_content: bool = True) -> Differences:
         name
         for name in found.keys() & listed.keys()
         if found[name] != listed[name].bytes
-        or (by_content and _listed(folder / name) != listed[name])
+        or (by_content and _listed(folder / name, check) != listed[name])
     ]
     return Differences(
         changed=tuple(sorted(changed)),
         missing=tuple(sorted(listed.keys() - found.keys())),
         added=tuple(sorted(found.keys() - listed.keys())),
     )
+
+
+def check_own(
+    folder: Path, *, by_content: bool = True, check: Callable[[], object] = _nothing
+) -> Marker:
+    """Return the marker of a folder that holds an unchanged export and nothing else.
+
+    Args:
+        folder: to be replaced or deleted.
+        by_content: See `differences`.
+        check: See `differences`.
+
+    Raises:
+        ExportError: It holds something else, or is a link.
+    """
+    if folder.is_symlink():
+        raise ExportError(f"{folder} is a link.", "Choose the folder itself.")
+    try:
+        marker = read_marker(folder)
+        found = differences(folder, by_content=by_content, check=check)
+    except UnreadableFileError as error:
+        raise ExportError(error.message, _HINT) from error
+    for names, what in (
+        (found.added, "holds what Surgeon did not write"),
+        (found.changed, "has changed since Surgeon wrote it"),
+        (found.missing, "is no longer complete"),
+    ):
+        if names:
+            raise ExportError(f"{folder} {what}: {_listing(names)}.", _HINT)
+    return marker
+
+
+def trash_export(folder: Path) -> bool:
+    """Move an export to the trash if it is unchanged; return whether it is there."""
+    try:
+        check_own(folder)
+    except ExportError:
+        return False
+    return to_trash(folder)
+
+
+def _listing(names: tuple[str, ...]) -> str:
+    """Return some names for a sentence, as text that any program can show."""
+    shown = [os.fsencode(x).decode(errors="backslashreplace") for x in names]
+    more = len(shown) - _NAMES_SHOWN
+    rest = f" and {more:,} more" if more > 0 else ""
+    return ", ".join(shown[:_NAMES_SHOWN]) + rest
 
 
 def _entries(folder: Path) -> dict[str, int | None]:
@@ -143,7 +207,7 @@ def _entries(folder: Path) -> dict[str, int | None]:
     return found
 
 
-def _listed(path: Path) -> ListedFile:
+def _listed(path: Path, check: Callable[[], object] = _nothing) -> ListedFile:
     """Return size and digest of a regular file, which is read from start to end.
 
     Raises:
@@ -153,8 +217,11 @@ def _listed(path: Path) -> ListedFile:
         raise UnreadableFileError(f"{path} is a link.")
     try:
         with os.fdopen(open_regular(path), "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            return ListedFile(file.tell(), digest)
+            digest = hashlib.sha256()
+            while block := file.read(_BLOCK):
+                check()
+                digest.update(block)
+            return ListedFile(file.tell(), digest.hexdigest())
     except OSError as error:
         reason = error.strerror or error
         raise UnreadableFileError(f"{path} cannot be read: {reason}.") from error

@@ -2,15 +2,16 @@
 
     .NAME.4711-1764061962-3f9a01bc-k3x1      a temporary file that becomes NAME
     .NAME.4711-1764061962-3f9a01bc-partial   a temporary folder that becomes NAME
-    .NAME.4711-1764061962-3f9a01bc-old       the folder that was NAME, during a swap
+    NAME-replaced                   the folder that was NAME, if it is not in the trash
 
-The numbers name the process (`process_lock.py`). What a dead one has left is removed,
-or put back, by `remove_leftovers`; what another computer or container has left is not.
+The numbers name the process (`process_lock.py`). What a dead one has left is removed by
+`remove_leftovers`; what another computer or container has left is not.
 """
 
 from __future__ import annotations
 
 import errno
+import itertools
 import logging
 import os
 import re
@@ -22,6 +23,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import platformdirs
+from send2trash import send2trash
 
 from surgeon_engine.api.errors import EngineError
 from surgeon_engine.api.process_lock import is_left_over, process_tag
@@ -29,10 +31,11 @@ from surgeon_engine.api.process_lock import is_left_over, process_tag
 _READABLE = 0o644  # by everybody, the usual mode of files
 # What disks such as those of USB sticks and of other computers answer.
 _UNSUPPORTED = (errno.EPERM, errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
-_PREFIX, _PARTIAL, _OLD = "surgeon-", "partial", "old"
+_PREFIX, _PARTIAL = "surgeon-", "partial"
+_OWN_SAMPLE = re.compile(r"\.?[0-9a-f]{16,64}\..+")  # a digest and an ending
 _warned: set[str] = set()
 _log = logging.getLogger(__name__)
-_TEMPORARY = re.compile(r"\.(?P<name>.+)\.\d+-\d+-[0-9a-f]{8}-(?P<ending>\w+)")
+_TEMPORARY = re.compile(r"\.(?P<name>.+)\.\d+-\d+-[0-9a-f]{8}-\w+")
 
 
 def expand_path(path: str) -> Path:
@@ -74,17 +77,46 @@ def own_samples_folder() -> Path:
     return platformdirs.user_cache_path("surgeon") / "own_samples"
 
 
+def delete_own_samples() -> None:
+    """Delete the texts that models have written, and nothing else in their folder.
+
+    Raises:
+        OSError: The folder is a link, or a file cannot be deleted.
+    """
+    folder = own_samples_folder()
+    if folder.is_symlink():
+        raise OSError(errno.ELOOP, f"{folder} is a link")
+    for path in folder.iterdir():
+        if _OWN_SAMPLE.fullmatch(path.name):
+            path.unlink()
+    with suppress(OSError):  # it holds something else
+        folder.rmdir()
+
+
 def check_not_occupied(path: Path, error: type[EngineError]) -> None:
-    """Raise `error` if a file or a folder that is not empty exists at `path`."""
-    if path.is_dir() and not any(path.iterdir()):
-        return
-    if path.exists():
-        kind = "folder is not empty" if path.is_dir() else "is a file"
+    """Raise `error` if there is anything but an empty folder at `path`."""
+    try:
+        kind = _kind_of(path)
+    except OSError as failure:
+        raise error(
+            f"{path} cannot be used: {failure.strerror or failure}.",
+            "Choose another folder.",
+        ) from failure
+    if kind:
         raise error(
             f"{path} exists already ({kind}).",
             "Choose a folder that does not exist yet. Nothing is overwritten unasked; "
             "an export replaces another with --replace, or Replace in the window.",
         )
+
+
+def _kind_of(path: Path) -> str:
+    """Return what is at a path; empty for nothing and for an empty folder."""
+    if path.is_dir():
+        return "folder is not empty" if any(path.iterdir()) else ""
+    if path.exists():
+        return "is a file"
+    return "is a link" if path.is_symlink() else ""
 
 
 def write_atomically(path: Path, data: bytes | memoryview) -> None:
@@ -112,11 +144,11 @@ def file_written_atomically(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def write_folder_atomically(path: Path, *, replace: bool = False) -> Iterator[Path]:
+def write_folder_atomically(path: Path, aside: Path | None = None) -> Iterator[Path]:
     """Yield a temporary folder that is renamed to `path` when the block succeeds.
 
-    If the block raises, the temporary folder is deleted. With `replace`, a folder at
-    `path` is kept until the new one is complete.
+    If the block raises, the temporary folder is deleted. What is at `path` is renamed
+    to `aside`, if that is given, once the new folder is complete.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(path.parent, path.name)
@@ -130,20 +162,33 @@ def write_folder_atomically(path: Path, *, replace: bool = False) -> Iterator[Pa
                 _make_readable(file)  # safetensors lets only the owner read
             _flush_to_disk(file)
         _flush_to_disk(temporary)
-        if path.is_dir() and not any(path.iterdir()):
-            path.rmdir()
-        if replace and path.is_dir():
-            _swap(temporary, path)
-        else:
-            temporary.rename(path)
+        _take_place(temporary, path, aside)
         _flush_to_disk(path.parent)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
 
 
+def name_beside(path: Path) -> Path:
+    """Return a free path beside `path` for what is there now."""
+    name = f"{path.name}-replaced"
+    names = itertools.chain([name], (f"{name}-{n}" for n in itertools.count(2)))
+    paths = (path.with_name(each) for each in names)
+    return next(each for each in paths if not os.path.lexists(each))
+
+
+def to_trash(path: Path) -> bool:
+    """Move a file or folder to the trash; return False where there is none."""
+    try:
+        send2trash(path)
+    except OSError as error:
+        _log.warning("%s cannot be moved to the trash: %s.", path, error)
+        return False
+    return True
+
+
 def remove_leftovers(folder: Path, name: str = "") -> None:
-    """Remove temporary files and folders of dead processes, and undo broken swaps.
+    """Remove temporary files and folders of dead processes.
 
     Those of processes that cannot be seen from here stay: they may be alive.
 
@@ -157,12 +202,7 @@ def remove_leftovers(folder: Path, name: str = "") -> None:
             continue
         if not is_left_over(path.name):
             continue
-        target = folder / match["name"]
-        if match["ending"] == _OLD and not os.path.lexists(target):
-            with suppress(OSError):
-                path.rename(target)
-        else:
-            _delete(path)
+        _delete(path)
 
 
 def temporary_folder() -> tempfile.TemporaryDirectory[str]:
@@ -184,11 +224,6 @@ def partial_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.{process_tag()}-{_PARTIAL}")
 
 
-def _backup_path(path: Path) -> Path:
-    """Return the path of the old folder during a swap."""
-    return path.with_name(f".{path.name}.{process_tag()}-{_OLD}")
-
-
 def _hidden(folder: Path) -> list[Path]:
     try:
         return [path for path in folder.iterdir() if path.name.startswith(".")]
@@ -205,17 +240,19 @@ def _delete(path: Path) -> None:
             path.unlink()
 
 
-def _swap(new: Path, path: Path) -> None:
-    """Replace the folder at `path` by `new`."""
-    old = _backup_path(path)
-    shutil.rmtree(old, ignore_errors=True)
-    path.rename(old)
+def _take_place(new: Path, path: Path, aside: Path | None) -> None:
+    """Rename `new` to `path`; what is there is renamed to `aside` before."""
+    if path.is_dir() and not path.is_symlink() and not any(path.iterdir()):
+        path.rmdir()
+    if aside is None or not os.path.lexists(path):
+        new.rename(path)
+        return
+    path.rename(aside)
     try:
         new.rename(path)
     except BaseException:
-        old.rename(path)
+        aside.rename(path)
         raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _make_readable(path: Path) -> None:

@@ -38,9 +38,11 @@ from surgeon_engine.api.config.export import Format
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import TOML_LIMIT, config_from_toml, config_to_toml
 from surgeon_engine.api.errors import EngineError, RunFolderError, UnreadableFileError
+from surgeon_engine.api.export_marker import trash_export, write_marker
 from surgeon_engine.api.files import (
     check_not_occupied,
     expand_path,
+    name_beside,
     remove_leftovers,
     remove_temporary_folders,
     write_atomically,
@@ -342,10 +344,17 @@ class RunFolder:
         return in_run if is_own and os.path.isdir(in_run) else named
 
     def keep_unverified(self, checkpoint: Path) -> Path:
-        """Move a checkpoint that failed its verification here; return its path."""
-        shutil.rmtree(self._unverified_path, ignore_errors=True)  # of an earlier export
-        shutil.move(checkpoint, self._unverified_path)
-        return self._unverified_path
+        """Move a checkpoint that failed its verification here; return its path.
+
+        One of an earlier export goes to the trash, or stays beside it.
+        """
+        write_marker(checkpoint)
+        path = self._unverified_path
+        if os.path.lexists(path):
+            aside = path.rename(name_beside(path))
+            trash_export(aside)
+        shutil.move(checkpoint, path)
+        return path
 
     def read_report(self) -> Report:
         """Read `report.json`.
@@ -371,10 +380,10 @@ def remove_litter(parent: Path) -> None:
     remove_temporary_folders()
     remove_leftovers(parent)
     try:
-        runs = [RunFolder(path) for path in parent.iterdir()]
+        paths = [path for path in parent.iterdir() if not path.is_symlink()]
     except OSError:
         return
-    for run in runs:
+    for run in map(RunFolder, paths):
         if run.config_path.is_file():
             _remove_litter_of(run)
         else:
@@ -399,6 +408,8 @@ def _remove_never_begun(run: RunFolder) -> None:
 
 def _remove_litter_of(run: RunFolder) -> None:
     for path in (run.path, run.saved_state.path):
+        if path.is_symlink():
+            continue
         remove_leftovers(path)
     if not _has_litter(run) or run.is_being_worked_on:
         return

@@ -16,7 +16,9 @@ on from that shot.
 
 from __future__ import annotations
 
-import shutil
+import re
+from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -31,6 +33,9 @@ from surgeon_engine.api.sealed_json import read_sealed_json
 FORMAT = 1
 _FOLDER, _FILE, _PREVIOUS = "resume", "state.json", "previous.json"
 _HINT = "Start the run again with its run.toml."
+# The files of states, the temporary ones that become them, and those of safetensors.
+_NAME = r"((state|previous)\.json|\w+-\d+\.safetensors)"
+_OWN = re.compile(rf"{_NAME}|\.{_NAME}\..+|\.tmp\w{{6}}")
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -206,14 +211,30 @@ class StateFolder:
         return path
 
     def discard(self) -> None:
-        """Delete the saved state.
+        """Delete the saved state; the folder too, if nothing else is in it.
 
         Raises:
             OSError: it cannot be deleted.
         """
+        if self.path.is_symlink() or not self.path.exists():
+            return
         # Without state.json the rest is no state, even if the process is killed now.
         self.state_path.unlink(missing_ok=True)
-        shutil.rmtree(self.path, ignore_errors=True)
+        self.delete_all_but(())
+        with suppress(OSError):
+            self.path.rmdir()
+
+    def delete_all_but(self, names: Collection[str]) -> None:
+        """Delete all files of states except those with these names.
+
+        Raises:
+            OSError: one cannot be deleted.
+        """
+        if self.path.is_symlink():
+            return
+        for path in self.path.iterdir():
+            if _OWN.fullmatch(path.name) and path.name not in names:
+                path.unlink()
 
     def _with_weights(self, state: SavedState) -> SavedState:
         for part in state.needed_parts:

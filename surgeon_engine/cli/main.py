@@ -15,6 +15,7 @@ Commands import torch when they run, so that `--help` and `--version` are immedi
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 import os
@@ -23,7 +24,6 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -81,6 +81,14 @@ if TYPE_CHECKING:
     from surgeon_engine.runtime.kept import Kept
     from surgeon_engine.runtime.run_context import RunContext
 
+_Replace = Annotated[
+    bool,
+    typer.Option(
+        "--replace",
+        help="Replace an earlier export in the destination once the new one is "
+        "complete. It goes to the trash.",
+    ),
+]
 _INTERRUPTED = 130  # the shell's code for Ctrl-C
 _DEFAULTS = BenchmarkSettings()
 
@@ -188,6 +196,7 @@ def run(
         str | None,
         typer.Option(metavar="N", help="Number of GPUs that share the run, or all."),
     ] = None,
+    replace: _Replace = False,
 ) -> None:
     """Prune a model as described by a job file.
 
@@ -198,14 +207,15 @@ def run(
     config = read_config(job)
     if gpus is not None:
         count = _gpus_of(gpus)
-        config = replace(config, model=replace(config.model, gpus=count))
+        model = dataclasses.replace(config.model, gpus=count)
+        config = dataclasses.replace(config, model=model)
     _check_stop_after(stop_after, config.pruning)
     with _ranks(config.model):
         from surgeon_engine.runtime import ranks
 
         default = new_run_folder(run_dir, config.model.source)
         folder = run_dir / name if name else ranks.agree(lambda: default)
-        _prune(folder, config, stop_after)
+        _prune(folder, config, stop_after, replace=replace)
 
 
 @app.command()
@@ -219,6 +229,7 @@ def resume(
             "that it no longer does: it cannot be seen from here.",
         ),
     ] = False,
+    replace: _Replace = False,
 ) -> None:
     """Resume a run that was interrupted, from the state in its folder."""
     from surgeon_engine.parallel.group import model_of
@@ -227,7 +238,7 @@ def resume(
     with _ranks(model_of(ResumeRun(run=run.name, folder=str(run)))):
         if take_over:
             ranks.agree(RunFolder(run).take_over)
-        _resume(run)
+        _resume(run, replace=replace)
 
 
 @app.command()
@@ -253,6 +264,7 @@ def sweep(
             help="Tokens of prompt and answer together, for the memory in the table.",
         ),
     ] = None,
+    replace: _Replace = False,
 ) -> None:
     """Run a job with several values of some settings, one after another.
 
@@ -279,7 +291,7 @@ def sweep(
         output.print_line(f"Run {number} of {len(found)}: {each.name}")
         try:
             name = f"{job.stem}_{each.folder_name}"
-            folder = _run_or_resume(run_dir, name, each, kept)
+            folder = _run_or_resume(run_dir, name, each, kept, replace=replace)
             outcomes[each.name] = RunFolder(folder).read_report()
         except (EngineError, MemoryError, RuntimeError, OSError) as error:
             outcomes[each.name] = failure(error).message
@@ -290,19 +302,21 @@ def sweep(
         raise typer.Exit(1)
 
 
-def _run_or_resume(parent: Path, name: str, variation: Variation, kept: Kept) -> Path:
+def _run_or_resume(
+    parent: Path, name: str, variation: Variation, kept: Kept, *, replace: bool
+) -> Path:
     """Do a run of a sweep, or go on with what there is of it; return its folder."""
     names = itertools.chain([name], (f"{name}-{n}" for n in itertools.count(2)))
     runs = (RunFolder(parent / each) for each in names)
     run = next(x for x in runs if not x.path.exists() or _is_of(x, variation.config))
     if run.saved_state.exists:
-        _resume(run.path, kept)
+        _resume(run.path, kept, replace=replace)
     elif run.is_being_worked_on:
         raise RunFolderError(
             f"Another process works on {run.path}.", "Wait until it has ended."
         )
     elif not run.path.exists():
-        _prune(run.path, variation.config, kept=kept)
+        _prune(run.path, variation.config, kept=kept, replace=replace)
     return run.path
 
 
@@ -322,11 +336,15 @@ def _prune(
     config: RunConfig,
     stop_after: int | None = None,
     kept: Kept | None = None,
+    *,
+    replace: bool = False,
 ) -> None:
     _start_fence(config)
     from surgeon_engine.parallel.group import work_on_run
 
-    command = StartRun(run=folder.name, config=config, folder=str(folder))
+    command = StartRun(
+        run=folder.name, config=config, folder=str(folder), replace=replace
+    )
     last = stop_after or 0
     work = lambda context: work_on_run(command, context, last)  # noqa: E731
     _work_on(folder, work, stop_after, kept)
@@ -342,10 +360,10 @@ def _start_fence(config: RunConfig) -> None:
         fence.start("surgeon_engine.calibration.preview")
 
 
-def _resume(folder: Path, kept: Kept | None = None) -> None:
+def _resume(folder: Path, kept: Kept | None = None, *, replace: bool) -> None:
     from surgeon_engine.parallel.group import work_on_run
 
-    command = ResumeRun(run=folder.name, folder=str(folder))
+    command = ResumeRun(run=folder.name, folder=str(folder), replace=replace)
     _work_on(folder, lambda context: work_on_run(command, context), kept=kept)
 
 
@@ -597,13 +615,7 @@ def export(
     shard_gigabytes: Annotated[
         float, typer.Option(help="Maximum size of one file.")
     ] = 5.0,
-    replace: Annotated[
-        bool,
-        typer.Option(
-            "--replace",
-            help="Replace the content of the folder once the new files are complete.",
-        ),
-    ] = False,
+    replace: _Replace = False,
 ) -> None:
     """Export the model of a finished run; without --to, list the possible formats."""
     output = Output()
@@ -619,10 +631,10 @@ def export(
     from surgeon_engine.runtime.versions import disable_progress_bars
 
     disable_progress_bars()
-    config = ExportConfig(to, file_format, dtype, shard_gigabytes, replace)
+    config = ExportConfig(to, file_format, dtype, shard_gigabytes)
     with EventDisplay(output) as display:
         context = RunContext("export", display.show)
-        exported = export_again(str(run), config, context)
+        exported = export_again(str(run), config, context, replace=replace)
     output.print_line(event_line(exported))
 
 

@@ -1,4 +1,8 @@
-"""Check the destination of an export and write to it atomically."""
+"""Check the destination of an export and write to it atomically.
+
+Only an export that is exactly as Surgeon wrote it is replaced, and only if a person has
+allowed that. It goes to the trash; where there is none, it is kept beside the new one.
+"""
 
 from __future__ import annotations
 
@@ -10,22 +14,31 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from surgeon_engine.api.errors import ExportError
-from surgeon_engine.api.export_marker import write_marker
+from surgeon_engine.api.export_marker import check_own, trash_export, write_marker
 from surgeon_engine.api.files import (
     check_not_occupied,
     free_bytes,
+    name_beside,
+    nearest_existing,
     partial_path,
     remove_leftovers,
     write_folder_atomically,
 )
 from surgeon_engine.api.formatting import format_size
+from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.runtime.run_context import RunContext
 
 _MAX_NAME = 200  # bytes; temporary names are longer
 
 
 def check_destination(
-    destination: Path, run: RunFolder, protected: Iterable[Path], *, replace: bool
+    destination: Path,
+    run: RunFolder,
+    protected: Iterable[Path],
+    context: RunContext,
+    *,
+    replace: bool,
 ) -> None:
     """Check that an export may be written to `destination`.
 
@@ -34,12 +47,31 @@ def check_destination(
         run: Run whose model is exported.
         protected: Paths that must not be replaced: the original model, and the
             checkpoint from which other formats are made.
-        replace: Whether the content of the folder may be replaced.
+        context: Cancels while the files of an export to be replaced are read.
+        replace: Whether a person has allowed to replace an export in the folder.
 
     Raises:
-        ExportError: The folder holds files that must not be replaced, its parent is not
-            writable, or the run keeps its own files there.
+        ExportError: The folder holds anything else, its parent is not writable, or the
+            run keeps its own files there.
     """
+    try:
+        _check_name(destination)
+        _check_not_of_run(destination, run)
+        remove_leftovers(destination.parent, destination.name)
+        if replace and destination.is_dir() and any(destination.iterdir()):
+            _check_not_protected(destination, protected)
+            check_own(destination, check=context.raise_if_cancelled)
+        else:
+            check_not_occupied(destination, ExportError)
+        trial = partial_path(nearest_existing(destination.parent) / destination.name)
+        if not trial.exists():
+            trial.mkdir()
+            trial.rmdir()
+    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
+        raise _unwritable(destination, error) from error
+
+
+def _check_name(destination: Path) -> None:
     if not destination.name:
         raise ExportError(
             f"{destination} is the root of a disk.", "Choose a folder on it."
@@ -50,11 +82,11 @@ def check_destination(
             "are possible.",
             "Choose a shorter name.",
         )
-    remove_leftovers(destination.parent, destination.name)
-    if not replace:
-        check_not_occupied(destination, ExportError)
-    elif destination.is_symlink() or destination.is_file():
-        raise ExportError(f"{destination} is not a folder.", "Choose a folder.")
+    if destination.is_symlink():
+        raise ExportError(f"{destination} is a link.", "Choose the folder itself.")
+
+
+def _check_not_of_run(destination: Path, run: RunFolder) -> None:
     target, run_path = destination.resolve(), run.path.resolve()
     is_nested = target.is_relative_to(run_path) and target.parent != run_path
     own_paths = {path.resolve() for path in run.own_paths}
@@ -63,19 +95,16 @@ def check_destination(
             f"{destination} is where the run itself keeps its files.",
             "Choose another folder, or leave the destination empty.",
         )
+
+
+def _check_not_protected(destination: Path, protected: Iterable[Path]) -> None:
+    target = destination.resolve()
     for path in (*protected, Path.cwd(), Path(os.path.expanduser("~"))):
-        if replace and path.resolve().is_relative_to(target):
+        if path.resolve().is_relative_to(target):
             raise ExportError(
                 f"{destination} contains {path}, which must not be replaced.",
                 "Choose another folder.",
             )
-    try:
-        trial = partial_path(_existing_parent(destination) / destination.name)
-        if not trial.exists():
-            trial.mkdir()
-            trial.rmdir()
-    except OSError as error:
-        raise _unwritable(destination, error) from error
 
 
 def check_disk_space(destination: Path, needed: int) -> None:
@@ -94,22 +123,31 @@ def check_disk_space(destination: Path, needed: int) -> None:
 
 
 @contextmanager
-def write_checkpoint_at(destination: Path, *, replace: bool) -> Iterator[Path]:
+def write_checkpoint_at(
+    destination: Path, context: RunContext, *, replace: bool
+) -> Iterator[Path]:
     """Yield a temporary folder that becomes `destination` when the block succeeds.
 
-    A folder to be replaced is kept until the new one is complete.
+    Args:
+        destination: Folder of the checkpoint, which gets a marker.
+        context: Is told where a folder is that could not be moved to the trash.
+        replace: Whether what is there makes room once the new folder is complete.
 
     Raises:
         ExportError: The destination is occupied or cannot be written.
     """
+    aside = name_beside(destination) if replace else None
     if not replace:
         check_not_occupied(destination, ExportError)
     try:
-        with write_folder_atomically(destination, replace=replace) as folder:
+        with write_folder_atomically(destination, aside) as folder:
             yield folder
             write_marker(folder)
     except (OSError, SafetensorError) as error:
         raise _unwritable(destination, error) from error
+    if aside is not None and os.path.lexists(aside) and not trash_export(aside):
+        message = f"What was in {destination} is now in {aside}."
+        context.emit(Logged(Level.WARNING, message))
 
 
 def _unwritable(destination: Path, error: Exception) -> ExportError:
@@ -118,8 +156,3 @@ def _unwritable(destination: Path, error: Exception) -> ExportError:
         f"{destination} cannot be written: {reason}.",
         "Choose a folder that you may write to, on a disk with space for the model.",
     )
-
-
-def _existing_parent(destination: Path) -> Path:
-    """Return the nearest existing folder above `destination`."""
-    return next(path for path in destination.parents if os.path.exists(path))

@@ -63,6 +63,7 @@ class ExportJob:
     config: ExportConfig
     destination: Path
     calibration: Calibration | None = None  # for formats that quantise
+    replace: bool = False  # what is at the destination
 
 
 def export(job: ExportJob, context: RunContext) -> Exported:
@@ -81,7 +82,7 @@ def export(job: ExportJob, context: RunContext) -> Exported:
     check_disk_space(destination, forecast)
     label, size = DESCRIPTIONS[file_format].label, format_size(forecast)
     context.emit(Logged(Level.INFO, f"{label}: the file will take {size}."))
-    with write_checkpoint_at(destination, replace=config.replace) as folder:
+    with write_checkpoint_at(destination, context, replace=job.replace) as folder:
         blocks = len(pruned.loaded.blocks)
         with context.stage(Stage.EXPORT, total=blocks) as step:
             calibration = job.calibration
@@ -118,10 +119,13 @@ def export(job: ExportJob, context: RunContext) -> Exported:
     return msgspec.structs.replace(exported, bytes=_bytes(destination))
 
 
-def export_again(folder: str, config: ExportConfig, context: RunContext) -> Exported:
+def export_again(
+    folder: str, config: ExportConfig, context: RunContext, *, replace: bool = False
+) -> Exported:
     """Export the model of the finished run in `folder` again, in another format.
 
-    The log of the run records it.
+    The log of the run records it. With `replace`, a person has allowed to replace an
+    export at the destination.
 
     Raises:
         RunFolderError: The folder holds no finished run.
@@ -134,7 +138,7 @@ def export_again(folder: str, config: ExportConfig, context: RunContext) -> Expo
     destination = expand_path(config.folder)
     checkpoint = run.checkpoint_of(report)
     protected = (checkpoint, *original_paths(report.config))
-    check_destination(destination, run, protected, replace=config.replace)
+    check_destination(destination, run, protected, context, replace=replace)
     if not os.path.isfile(checkpoint / "config.json"):  # the name may be too long
         raise ExportError(
             f"The checkpoint of this run is no longer in {checkpoint}.",
@@ -157,7 +161,7 @@ def export_again(folder: str, config: ExportConfig, context: RunContext) -> Expo
     text = None
     if named_dtype(config.format, config.dtype, pruned.loaded) in QUANTIZED:
         text = _calibration_of(report.config, pruned.loaded, context)
-    job = ExportJob(pruned, recipe, run, config, destination, text)
+    job = ExportJob(pruned, recipe, run, config, destination, text, replace)
     exported = export(job, context)
     context.record(run, exported)
     return exported
@@ -219,14 +223,14 @@ def _calibration_of(
     return Calibration(found.calibration, calibration.batch, calibration.text)
 
 
-def write_unverified(job: ExportJob) -> None:
+def write_unverified(job: ExportJob, context: RunContext) -> None:
     """Write a checkpoint for transformers without verifying it.
 
     Raises:
         ExportError: The checkpoint cannot be written.
     """
     file_format = resolve_format(Format.AUTOMATIC, job.pruned)
-    with write_checkpoint_at(job.destination, replace=True) as folder:
+    with write_checkpoint_at(job.destination, context, replace=True) as folder:
         WRITERS[file_format].write(job.pruned, ExportConfig(), folder)
         source = job.pruned.loaded.source
         data = card_data(source.name, job.recipe, file_format, provenance_of(source))

@@ -70,10 +70,10 @@ def execute(command: StartRun | ResumeRun, context: RunContext) -> None:
     """Do a run in this process, which may be one of several."""
     with steady_pace():
         match command:
-            case StartRun(config=config, folder=folder):
-                pipeline.prune(config, Path(folder), context)
-            case ResumeRun(folder=folder):
-                pipeline.resume(Path(folder), context)
+            case StartRun(config=config, folder=folder, replace=replace):
+                pipeline.prune(config, Path(folder), context, replace=replace)
+            case ResumeRun(folder=folder, replace=replace):
+                pipeline.resume(Path(folder), context, replace=replace)
 
 
 def gpus_for(model: ModelConfig, command: StartRun | ResumeRun) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -187,12 +188,8 @@ class Saver:
     def _delete_others(self, folder: StateFolder) -> None:
         """Delete the files of neither the state nor the one before."""
         names = {folder.state_path.name, folder.previous_path.name, *self._names}
-        try:
-            for path in folder.path.iterdir():
-                if path.name not in names:
-                    path.unlink()
-        except OSError:
-            return  # the next save tries again
+        with suppress(OSError):  # the next save tries again
+            folder.delete_all_but(names)
 
 
 def _holds(path: Path, data: bytes) -> bool:

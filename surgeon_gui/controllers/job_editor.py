@@ -113,11 +113,12 @@ class JobEditor(QObject):
     # the draft
 
     def load(self, config: RunConfig, job_file: str = "") -> None:
-        """Make a whole job the draft, without consent to replace files."""
+        """Make a whole job the draft."""
         before = editing.draft_of(self.state)
         self._choose()
         self._accept(*Step)
-        self.edit(app_state.without_consent(config), before)
+        self.state = replace(self.state, may_replace=False)
+        self.edit(config, before)
         self._set(replace(self.state, job_file=job_file))
 
     @Slot(str)
@@ -202,10 +203,9 @@ class JobEditor(QObject):
         self._accept(Step.EXPORT)
         self.edit(replace(self.state.config, export=export))
 
-    def withdraw_consent(self) -> None:
-        """Let the draft no longer replace files; undo does not restore it."""
-        config = app_state.without_consent(self.state.config)
-        self._set(self._checked(replace(self.state, config=config)))
+    def allow_to_replace(self, is_allowed: bool) -> None:
+        """Remember whether the next run may replace an export at its destination."""
+        self._set(self._checked(replace(self.state, may_replace=is_allowed)))
 
     def reject_edit(self, step: Step, problem: str) -> None:
         """Remember that a page holds invalid values, until it is edited."""
@@ -304,6 +304,7 @@ class JobEditor(QObject):
             state.run_parent,
             on_cuda=state.on_cuda,
             is_remote=bool(state.computer),
+            may_replace=state.may_replace,
         )
         state = replace(
             state,

@@ -85,8 +85,14 @@ class QueueController(QObject):
         state = self._session.state
         check = state.resource_check
         estimate = check.estimate if check is not None else None
-        self.add([QueuedRun(run_name(state.config), state.config, estimate)])
-        self._session.withdraw_consent()
+        run = QueuedRun(
+            run_name(state.config),
+            state.config,
+            estimate,
+            may_replace=state.may_replace,
+        )
+        self.add([run])
+        self._session.allow_to_replace(False)
 
     def add(self, runs: Sequence[QueuedRun]) -> None:
         """Add runs; a new queue begins by itself after the run in progress."""
@@ -186,7 +192,13 @@ class QueueController(QObject):
             return
         estimate = run.estimate
         planned = estimate.seconds_of_stages if estimate is not None else {}
-        start = partial(self._session.start_queued_run, run.config, folder, planned)
+        start = partial(
+            self._session.start_queued_run,
+            run.config,
+            folder,
+            planned,
+            may_replace=run.may_replace,
+        )
         self._begin(run.name, str(folder), start)
 
     def _resume(self, run: QueuedRun) -> None:
@@ -200,7 +212,9 @@ class QueueController(QObject):
         elif self._session.state.is_busy:  # the user was faster
             self._set(queue_state.with_waiting(self.state, run.name))
         else:
-            resume = partial(self._session.resume_queued_run, found)
+            resume = partial(
+                self._session.resume_queued_run, found, may_replace=run.may_replace
+            )
             self._begin(run.name, run.folder, resume)
 
     def _begin(self, name: str, folder: str, begin: Callable[[], None]) -> None:

@@ -29,6 +29,7 @@ from surgeon_gui.base import paths
 from surgeon_gui.base.background import Background
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
+from surgeon_gui.state.replacing import export_in_the_way, replace_question
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.runs import state as runs_state
 from surgeon_gui.state.runs.parts import RunPart, delete_part
@@ -71,6 +72,7 @@ class RunsController(QObject):
     changed = Signal()  # the list is a different one
     opened = Signal()  # an earlier run is shown
     held_elsewhere = Signal(object, object)  # RunRecord; Holder, on another computer
+    replace_asked = Signal(str, object)  # question, what to do after yes
     duplicated = Signal()  # the draft has the settings of an earlier run
 
     def __init__(self, session: Session) -> None:
@@ -249,9 +251,19 @@ class RunsController(QObject):
     def _on_read_to_resume(self, found: _Opened) -> None:
         if found.run is None or found.run.status.is_busy:
             self._on_opened(found)  # shows the reason
+        elif folder := export_in_the_way(found.run.config):
+            question = replace_question(folder)
+            if isinstance(question, Failed):
+                self._session.show_problem(question)
+            else:
+                resume = partial(self._resume, found.run, may_replace=True)
+                self.replace_asked.emit(question, resume)
         else:
-            self._session.resume_run(found.run)
-            self.opened.emit()
+            self._resume(found.run)
+
+    def _resume(self, run: RunState, *, may_replace: bool = False) -> None:
+        self._session.resume_run(run, may_replace=may_replace)
+        self.opened.emit()
 
     def _on_deleted(self, folder: str, problem: str) -> None:
         if problem:

@@ -97,10 +97,11 @@ class Session(JobEditor):
             return
         check = self.state.resource_check
         planned = check.estimate.seconds_of_stages if check is not None else {}
-        run = self._start(config, folder, planned)
+        may_replace = self.state.may_replace
+        run = self._start(config, folder, planned, may_replace=may_replace)
         self._set(app_state.with_run(self.state, run))
 
-    def resume_run(self, earlier: RunState) -> None:
+    def resume_run(self, earlier: RunState, *, may_replace: bool = False) -> None:
         """Resume an interrupted run from the state in its folder."""
         if earlier.computer != self.state.computer:
             message = tr("The run is on another computer than the engine.")
@@ -111,18 +112,25 @@ class Session(JobEditor):
             message = tr("Something else is in progress.")
             self.show_problem(Failed(message, tr("Resume the run after it has ended.")))
             return
-        self._set(app_state.with_run(self.state, self._resume(earlier)))
+        run = self._resume(earlier, may_replace=may_replace)
+        self._set(app_state.with_run(self.state, run))
 
     def start_queued_run(
-        self, config: RunConfig, folder: Path, planned: Mapping[Stage, float]
+        self,
+        config: RunConfig,
+        folder: Path,
+        planned: Mapping[Stage, float],
+        *,
+        may_replace: bool,
     ) -> None:
         """Start a job of the queue; `planned`: the seconds of each stage."""
-        run = self._start(config, folder, planned)
+        run = self._start(config, folder, planned, may_replace=may_replace)
         self._set(app_state.with_queued_run(self.state, run))
 
-    def resume_queued_run(self, earlier: RunState) -> None:
+    def resume_queued_run(self, earlier: RunState, *, may_replace: bool) -> None:
         """Resume an interrupted run of the queue."""
-        self._set(app_state.with_queued_run(self.state, self._resume(earlier)))
+        run = self._resume(earlier, may_replace=may_replace)
+        self._set(app_state.with_queued_run(self.state, run))
 
     @Slot()
     def stop_and_keep(self) -> None:
@@ -187,15 +195,14 @@ class Session(JobEditor):
     def save(self, *, may_replace: bool = False) -> None:
         """Export the pruned model of the run again.
 
-        Existing files at the destination are only replaced if `may_replace`.
+        An export at the destination is only replaced if `may_replace`.
         """
         if checks.save_obstacle(self.state):
             return
         destination = str(checks.save_destination(self.state))
-        export = replace(
-            self.state.save_config, folder=destination, replace=may_replace
-        )
-        command = partial(ExportRun, folder=self.state.run.folder, export=export)
+        export = replace(self.state.save_config, folder=destination)
+        folder = self.state.run.folder
+        command = partial(ExportRun, folder=folder, export=export, replace=may_replace)
         self.start_request(RequestKind.SAVE, command)
 
     @Slot()
@@ -237,7 +244,8 @@ class Session(JobEditor):
     def resume_there(self, folder: str, config: RunConfig) -> None:
         """Resume an interrupted run in a folder of the other computer."""
         earlier = run_state.requested("", config, folder, time.time())
-        self._set(app_state.with_run(self.state, self._resume(earlier)))
+        run = self._resume(earlier, may_replace=False)
+        self._set(app_state.with_run(self.state, run))
 
     # errors
 
@@ -306,18 +314,24 @@ class Session(JobEditor):
         self.run_ended.emit(ended)
 
     def _start(
-        self, config: RunConfig, folder: PurePath, planned: Mapping[Stage, float]
+        self,
+        config: RunConfig,
+        folder: PurePath,
+        planned: Mapping[Stage, float],
+        *,
+        may_replace: bool,
     ) -> RunState:
         run_id = self.new_id("run")
         path = folder.as_posix() if self.state.computer else str(folder)
-        self.send(StartRun(run=run_id, config=config, folder=path))
+        self.send(StartRun(run=run_id, config=config, folder=path, replace=may_replace))
         self._clock.start()
         run = run_state.requested(run_id, config, path, time.time(), planned=planned)
         return replace(run, computer=self.state.computer)
 
-    def _resume(self, earlier: RunState) -> RunState:
+    def _resume(self, earlier: RunState, *, may_replace: bool) -> RunState:
         run_id = self.new_id("run")
-        self.send(ResumeRun(run=run_id, folder=earlier.folder))
+        folder = earlier.folder
+        self.send(ResumeRun(run=run_id, folder=folder, replace=may_replace))
         self._clock.start()
         now = time.time()
         seconds = 0.0 if self.state.computer else _saved_seconds(earlier)

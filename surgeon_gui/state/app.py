@@ -83,7 +83,8 @@ class AppState:
     resource_check: ResourceCheck | None = None  # of the draft; None: unknown
     facts: ModelFacts | None = None  # of the model, until it is inspected
     requests: Mapping[RequestKind, Request[Any]] = field(default_factory=dict)
-    can_replace: bool = False  # the destination may be replaced with consent
+    can_replace: bool = False  # the destination holds an export; ask before replacing
+    may_replace: bool = False  # the user has said yes, for the next run
     save_config: ExportConfig = field(default_factory=ExportConfig)  # of another export
     save_problem: str = ""  # of its destination
     saved: tuple[Exported, ...] = ()  # the further exports of the run
@@ -303,7 +304,7 @@ def with_run(state: AppState, run: RunState) -> AppState:
     """Return the state after a run was requested."""
     return replace(
         without_requests(state, RequestKind.SAVE, RequestKind.MEASUREMENT),
-        config=without_consent(state.config),  # it holds for one run
+        may_replace=False,  # it holds for one run
         run=run,
         run_name="",
         behind=None,
@@ -323,13 +324,11 @@ def with_queued_run(state: AppState, run: RunState) -> AppState:
     if state.run_name:
         opened, name = _run_with_results(state), state.run_name
     return replace(
-        with_run(state, run), config=state.config, opened_run=opened, opened_name=name
+        with_run(state, run),
+        may_replace=state.may_replace,
+        opened_run=opened,
+        opened_name=name,
     )
-
-
-def without_consent(config: RunConfig) -> RunConfig:
-    """Return a job that may not replace files."""
-    return replace(config, export=replace(config.export, replace=False))
 
 
 def with_opened_run(state: AppState, run: RunState, name: str) -> AppState:

@@ -21,7 +21,7 @@ from surgeon_engine.api.messages.run import (
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.planning.target_size import TARGET_TOLERANCE, Goal
 from surgeon_gui.base.translation import ntr, tr
-from surgeon_gui.state.app import AppState, Step, without_consent
+from surgeon_gui.state.app import AppState, Step
 from surgeon_gui.state.job import resource_text
 from surgeon_gui.state.job.checks import is_destination_of
 from surgeon_gui.state.job.file_formats import is_larger
@@ -278,7 +278,7 @@ def phase_with_advice(state: AppState) -> str:
         return phase(run)
     if run.can_go_on:
         advice = tr("Its progress is kept: resume it in the list of runs.")
-    elif without_consent(run.config) == without_consent(state.config):
+    elif run.config == state.config:
         advice = tr("Nothing of it is saved. Start begins it again.")
     else:
         advice = tr(

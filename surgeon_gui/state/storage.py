@@ -12,7 +12,11 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from surgeon_engine.api.files import own_samples_folder, size_of_folder
+from surgeon_engine.api.files import (
+    delete_own_samples,
+    own_samples_folder,
+    size_of_folder,
+)
 from surgeon_engine.api.model_info.source_names import hub_cache, hub_name
 from surgeon_gui.base import paths
 from surgeon_gui.base.translation import tr
@@ -108,7 +112,9 @@ def delete_question(item: StoredItem) -> tuple[str, str]:
 def delete(item: StoredItem) -> str:
     """Delete an item; return the error, empty if there is none."""
     try:
-        if item.path.is_dir() and not item.path.is_symlink():
+        if item.kind is StoredKind.OWN_TEXT:
+            delete_own_samples()
+        elif item.path.is_dir() and not item.path.is_symlink():
             shutil.rmtree(item.path)
         else:
             item.path.unlink(missing_ok=True)

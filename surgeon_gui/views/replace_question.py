@@ -1,4 +1,4 @@
-"""Question whether the contents of a folder may be replaced."""
+"""Question whether an earlier export may be replaced."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class ReplaceQuestion(QObject):
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
         self._box = question_box(parent, QMessageBox.Icon.Warning, "replace_question")
-        self._box.setWindowTitle(tr("The folder is not empty"))
+        self._box.setWindowTitle(tr("Replace an export"))
         self._box.setInformativeText(
             tr(
-                "Its contents are kept until the new files are complete and verified, "
-                "and are then deleted."
+                "It stays until the new files are complete and verified. Then it goes "
+                "to the trash; without a trash it is kept beside them."
             )
         )
         roles = QMessageBox.ButtonRole
@@ -40,12 +40,20 @@ class ReplaceQuestion(QObject):
         self._on_yes: _Callback = _nothing
         self._on_other: _Callback = _nothing
 
-    def ask(self, folder: str, on_yes: _Callback, on_other: _Callback) -> None:
-        """Show the question about a folder; returns at once."""
-        self._on_yes, self._on_other = on_yes, on_other
-        self._box.setText(
-            tr("{folder} is not empty. Replace its contents?").format(folder=folder)
-        )
+    @Slot(str, object)
+    def ask(
+        self, question: str, on_yes: _Callback, on_other: _Callback | None = None
+    ) -> None:
+        """Show the question; returns at once.
+
+        Args:
+            question: names the folder.
+            on_yes: replaces what is in it.
+            on_other: lets the user choose another folder; None: that is not possible.
+        """
+        self._on_yes, self._on_other = on_yes, on_other or _nothing
+        self._other.setVisible(on_other is not None)
+        self._box.setText(question)
         self._box.open()
 
     @Slot(QAbstractButton)

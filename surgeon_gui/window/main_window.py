@@ -338,6 +338,7 @@ class MainWindow(QMainWindow):
         self._tabs.add_tab("live_tab", self._live)
         row, question = self._history.report_row, self._export_page.question
         self._result = ResultView(self.session, row, question)
+        self._history.runs.replace_asked.connect(question.ask)
         self._tabs.add_tab("result_tab", self._result)
         self._analysis_tabs = AnalysisTabs(self.session, self._tabs, self._target_page)
         self._analysis_tabs.save_failed.connect(self._on_save_failed)

@@ -37,6 +37,7 @@ from surgeon_engine.model.fenced import inspect_model
 from surgeon_engine.model.load import load_model
 from surgeon_engine.model.source import locate
 from surgeon_engine.model.tokenizer import read_tokenizer, tokenizer_problem
+from tests.helpers.runs import Recorder
 from tests.helpers.tiny_models import byte_tokenizer, save_tiny_model
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -335,7 +336,8 @@ def test_bad_job_ends_in_a_sentence(kind):
 def test_bad_destination_ends_in_a_sentence(tmp_path, folder, sentence, replace):
     destination = Path(folder) if folder == "/" else tmp_path / folder
     with pytest.raises(ExportError, match=sentence) as error:
-        check_destination(destination, RunFolder(tmp_path), (), replace=replace)
+        run, context = RunFolder(tmp_path), Recorder().context
+        check_destination(destination, run, (), context, replace=replace)
     assert error.value.hint
 
 

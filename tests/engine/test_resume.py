@@ -18,11 +18,12 @@ from surgeon_engine import pipeline, preflight
 from surgeon_engine.api.config.export import Format
 from surgeon_engine.api.config.pruning import Damping, Structure
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
-from surgeon_engine.api.errors import EngineError, RunFolderError
+from surgeon_engine.api.errors import EngineError, ExportError, RunFolderError
 from surgeon_engine.api.messages.commands import Cancel, StopAndKeep
 from surgeon_engine.api.messages.events import Event
 from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
+    Exported,
     Progressed,
     RunFinished,
     RunResumed,
@@ -48,6 +49,7 @@ from tests.engine.shots.test_quality_budget import (
     markable,
     with_recovery,
 )
+from tests.helpers.exports import write_export
 from tests.helpers.locks import write_lock
 from tests.helpers.runs import STRUCTURES, Recorder, job, skip_verification
 from tests.helpers.tiers import thorough_except
@@ -309,6 +311,35 @@ def test_two_interruptions_are_no_worse_than_one(tmp_path):
             resume(folder, recorder.context)
     resumed(folder)
     assert_same_result(folder, tmp_path / "whole")
+
+
+def test_resumed_run_replaces_its_own_export_and_nothing_else(tmp_path):
+    config, out = config_of(tmp_path, shots=1), tmp_path / "out"
+    export = dataclasses.replace(config.export, folder=str(out))
+    config, folder = dataclasses.replace(config, export=export), tmp_path / "cut"
+    cut_at(lambda event: isinstance(event, Exported), config, folder)
+    (out / "notes.txt").touch()
+    with pytest.raises(ExportError, match=r"notes\.txt"):
+        resume(folder, Recorder().context)
+    out.rename(tmp_path / "own")
+    write_export(out)
+    with pytest.raises(ExportError, match="not empty"):
+        resume(folder, Recorder().context)
+    shutil.rmtree(out)
+    (tmp_path / "own").rename(out)
+    (out / "notes.txt").unlink()
+    resumed(folder)
+    assert RunFolder(folder).read_report().exported is not None
+
+
+def test_resumed_run_replaces_another_export_if_it_may(tmp_path):
+    config, out = config_of(tmp_path, shots=1), tmp_path / "out"
+    export = dataclasses.replace(config.export, folder=str(out))
+    config, folder = dataclasses.replace(config, export=export), tmp_path / "cut"
+    cut_at(after_shot(1), config, folder)
+    write_export(out)
+    resume(folder, Recorder().context, replace=True)
+    assert (out / "run.toml").is_file()
 
 
 def test_export_of_another_program_goes_on(tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ from surgeon_gui.state.run import Status
 from surgeon_gui.state.sources import samples
 from surgeon_gui.views.steps import model_page
 from surgeon_gui.window import empty_state
+from tests.helpers.exports import write_export
 from tests.helpers.windows import QUICK, TIMEOUT_MS, load_and_wait, wait_for_status
 
 
@@ -50,11 +51,8 @@ def wait_until_idle(qtbot):
 
 @pytest.fixture
 def occupied(tmp_path):
-    """Return a folder that is not empty."""
-    folder = tmp_path / "occupied"
-    folder.mkdir()
-    (folder / "thesis.tex").touch()
-    return folder
+    """Return the folder of an earlier export."""
+    return write_export(tmp_path / "occupied")
 
 
 @pytest.fixture

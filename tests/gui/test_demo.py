@@ -43,8 +43,18 @@ def test_earlier_demo_run_is_replaced(tmp_path):
     with run.created(RunConfig()):
         pass
     run.events_path.touch()
+    (folder / "notes.txt").touch()
     assert demo.clear_folder(folder)
     assert not folder.exists()
+
+
+def test_demo_run_is_kept_beside_where_there_is_no_trash(tmp_path, monkeypatch):
+    monkeypatch.setattr(demo, "to_trash", lambda path: False)
+    folder = tmp_path / "demo"
+    RunFolder(folder).create(demo.DEMO_CONFIG)
+    RunFolder(folder).events_path.touch()
+    assert demo.clear_folder(folder)
+    assert RunFolder(tmp_path / "demo-replaced").events_path.exists()
 
 
 def test_other_folder_is_kept(tmp_path):

@@ -312,8 +312,8 @@ class FakeEngine:
             case DownloadModel() | SearchHub() | DescribeText() | PreviewText():
                 pause, check = self._options.pause, self._raise_if_cancelled
                 fake_sources.respond(command, self._emit, check, pause)
-            case ExportRun(export=export):
-                self._save(export)
+            case ExportRun(export=export, replace=replace):
+                self._save(export, replace=replace)
             case MeasureModels(settings=settings, sources=sources):
                 self._stage(Stage.MEASUREMENT)
                 is_deleted = Path(sources[1]).name == "deleted"
@@ -392,14 +392,14 @@ class FakeEngine:
             if is_stage and event.stage.value == self._options.at:
                 self._simulate_error()
 
-    def _save(self, export: ExportConfig) -> None:
+    def _save(self, export: ExportConfig, *, replace: bool) -> None:
         for stage in (Stage.LOAD, Stage.EXPORT, Stage.VERIFICATION):
             self._stage(stage)
         if Path(export.folder).name == "full":
             self._emit(Failed(NO_SPACE, "Choose another folder."))
             return
         folder = Path(export.folder)
-        if folder.exists() and any(folder.iterdir()) and not export.replace:
+        if folder.exists() and any(folder.iterdir()) and not replace:
             self._emit(Failed(f"{folder} is not empty.", "Choose another folder."))
             return
         self._emit(self._exported(export.folder, export))

@@ -108,6 +108,18 @@ def open_tab(window, name):
     action.trigger()
 
 
+def commands_of(window, monkeypatch):
+    """Return a list to which the commands of the window are added as it sends them."""
+    sent, send = [], window.session.send
+
+    def remember_and_send(command):
+        sent.append(command)
+        send(command)
+
+    monkeypatch.setattr(window.session, "send", remember_and_send)
+    return sent
+
+
 def run_of(window):
     """Return the state of the window's run."""
     return window.session.state.run

@@ -144,7 +144,6 @@ class ExportConfig:
     shard_gigabytes: Annotated[
         float, Option(Limits(0.001, 1000), advanced=True, applies=_has_shards)
     ] = 5.0
-    replace: bool = False  # True: files in the folder may be replaced
     # Whether the run keeps its state on the disk, so that it can go on after an
     # interruption.
     save_progress: Annotated[bool, Option(advanced=True)] = True

@@ -15,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar, cast
@@ -200,6 +200,14 @@ def with_values(config: _Config, values: Mapping[str, Any]) -> _Config:
         elif field.setting in values:
             changes[field.name] = values[field.setting]
     return dataclasses.replace(config, **changes)  # type: ignore[type-var]
+
+
+def unknown_setting(part: str, name: str, known: Iterable[str]) -> ConfigError:
+    """Return the error for a setting that a part of a job does not have."""
+    hint = f"Its settings are {', '.join(known)}."
+    if (part, name) == ("export", "replace"):
+        hint = "A job cannot allow that: give --replace to the command that runs it."
+    return ConfigError(f"{part} has no setting called {name!r}.", hint)
 
 
 def check_limits(config: Any) -> None:

@@ -13,7 +13,12 @@ from typing import Any
 
 import msgspec
 
-from surgeon_engine.api.config.fields import settings_of, values_of, with_values
+from surgeon_engine.api.config.fields import (
+    settings_of,
+    unknown_setting,
+    values_of,
+    with_values,
+)
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.decoding import convert
 from surgeon_engine.api.errors import ConfigError
@@ -111,10 +116,7 @@ def _axis(config: RunConfig, text: str) -> Axis:
         )
     known = settings_of(type(held))
     if setting not in known:
-        raise ConfigError(
-            f"{part} has no setting called {setting!r}.",
-            f"Its settings are {', '.join(known)}.",
-        )
+        raise unknown_setting(part, setting, known)
     kind = known[setting].type
     found = tuple(
         _value(name, kind, each.strip()) for each in values.split(",") if each.strip()

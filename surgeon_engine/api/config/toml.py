@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT, MoreText
-from surgeon_engine.api.config.fields import fields_of, settings_of
+from surgeon_engine.api.config.fields import fields_of, settings_of, unknown_setting
 from surgeon_engine.api.config.migration import migrate
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.samples import SamplesConfig
@@ -152,10 +152,7 @@ def _check_settings(part: str, kind: type[Any], values: Mapping[str, Any]) -> No
     fields = {field.name: field for field in fields_of(kind)}
     for name, value in values.items():
         if name not in fields:
-            raise ConfigError(
-                f"{part} has no setting called {name!r}.",
-                f"Its settings are {', '.join(settings_of(kind))}.",
-            )
+            raise unknown_setting(part, name, settings_of(kind))
         if name == "more_texts" and isinstance(value, list):
             for entry in value:
                 if isinstance(entry, Mapping):

@@ -60,12 +60,14 @@ class StartRun(_Command, frozen=True):
 
     config: RunConfig
     folder: str
+    replace: bool = False  # a person allows to replace the export at the destination
 
 
 class ResumeRun(_Command, frozen=True):
     """Go on with the interrupted run in `folder`. First event: `RunResumed`."""
 
     folder: str
+    replace: bool = False  # as of `StartRun`
 
 
 class ExportRun(_Command, frozen=True):
@@ -73,6 +75,7 @@ class ExportRun(_Command, frozen=True):
 
     folder: str
     export: ExportConfig  # must name a folder
+    replace: bool = False  # as of `StartRun`
 
 
 class MeasureModels(_Command, frozen=True):

@@ -16,6 +16,7 @@ from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.layer_patterns import matches, parse_limit
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.errors import ConfigError, ExportError, PruningError
+from surgeon_engine.api.export_marker import MARKER
 from surgeon_engine.api.files import check_not_occupied
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.model_info.header import local_path
@@ -52,6 +53,7 @@ def find_problems(
     *,
     on_cuda: bool = False,
     is_remote: bool = False,
+    may_replace: bool = False,
 ) -> dict[Step, str]:
     """Return the problems of a job by step, without steps that have none.
 
@@ -62,6 +64,7 @@ def find_problems(
         on_cuda: whether it computes on a GPU that torch calls "cuda".
         is_remote: whether the engine is on another computer; only the engine can then
             look for the files.
+        may_replace: whether the user allows to replace an export at the destination.
     """
     if is_remote:
         found = {
@@ -74,7 +77,7 @@ def find_problems(
         Step.CALIBRATION: calibration_problem(config, model).text,
         Step.TARGET: target_problem(config, model, on_cuda=on_cuda).text,
         Step.RUN: _run_problem(run_parent),
-        Step.EXPORT: _export_problem(config, model, run_parent),
+        Step.EXPORT: _export_problem(config, model, run_parent, may_replace),
     }
     return {step: problem for step, problem in found.items() if problem}
 
@@ -371,15 +374,15 @@ def _run_problem(run_parent: str) -> str:
 
 
 def can_replace(config: RunConfig, run_parent: str, *, is_remote: bool = False) -> bool:
-    """Return True if the destination is occupied and may be replaced on consent."""
+    """Return True if the destination holds an export that may be replaced."""
     folder = config.export.folder
-    if is_remote:
+    if is_remote or not folder:
         return False
-    if config.export.replace or is_in_export_folder(config, paths.expanded(run_parent)):
+    if is_in_export_folder(config, paths.expanded(run_parent)):
         return False
-    if not folder or _protected_content(paths.expanded(folder), config.model.source):
+    if _protected_content(paths.expanded(folder), config.model.source):
         return False
-    return paths.is_occupied(folder)
+    return paths.is_file(str(paths.expanded(folder) / MARKER))
 
 
 def _protected_content(destination: Path, source: str) -> str:
@@ -410,7 +413,7 @@ def _unmakeable_problem(destination: Path) -> str:
 
 
 def _export_problem(
-    config: RunConfig, model: ModelSummary | None, run_parent: str
+    config: RunConfig, model: ModelSummary | None, run_parent: str, may_replace: bool
 ) -> str:
     if problem := file_formats.format_problem(config, model):
         return problem
@@ -424,7 +427,7 @@ def _export_problem(
     if problem := _protected_content(paths.expanded(folder), config.model.source):
         return tr("{problem} Choose another folder.").format(problem=problem)
     try:
-        if not config.export.replace or not paths.is_folder(folder):
+        if not may_replace or not paths.is_folder(folder):
             check_not_occupied(paths.expanded(folder), ExportError)
     except ExportError as error:
         return str(error)

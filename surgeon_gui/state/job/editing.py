@@ -6,15 +6,19 @@ from dataclasses import replace
 
 from surgeon_engine.api.config.presets import Preset, presets
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_gui.state.app import AppState, Step, without_consent, without_requests
+from surgeon_gui.state.app import AppState, Step, without_requests
 from surgeon_gui.state.job.draft import Draft, DraftHistory
 from surgeon_gui.state.request import RequestKind
 
 
 def with_config(state: AppState, config: RunConfig) -> AppState:
-    """Return the state with another draft, without obsolete requests about the old."""
+    """Return the state with another draft, without obsolete requests about the old.
+
+    Consent to replace an export holds as long as the destination stays the same.
+    """
     old = state.config
     obsolete = []
+    same_destination = config.export.folder == old.export.folder
     same_model = config.model.source == old.model.source
     if not same_model:
         obsolete.append(RequestKind.INSPECTION)
@@ -25,6 +29,7 @@ def with_config(state: AppState, config: RunConfig) -> AppState:
     return replace(
         without_requests(state, *obsolete),
         config=config,
+        may_replace=state.may_replace and same_destination,
         facts=state.facts if same_model else None,
         job_file=state.job_file if config == old else "",
     )
@@ -103,12 +108,9 @@ def draft_of(state: AppState) -> Draft:
 
 
 def with_draft(state: AppState, draft: Draft, history: DraftHistory) -> AppState:
-    """Return the state with an earlier or later draft.
-
-    Consent to replace files is not restored.
-    """
+    """Return the state with an earlier or later draft."""
     return replace(
-        with_config(state, without_consent(draft.config)),
+        with_config(state, draft.config),
         own_config=draft.own_config,
         rejected={},
         model_is_chosen=draft.model_is_chosen,

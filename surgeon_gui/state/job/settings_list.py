@@ -42,7 +42,6 @@ _EMPTY_VALUES = {
     "pruning.protect": tr("Nothing"),
     "export.folder": tr("Inside the run's folder"),
 }
-_OMITTED = ("export.replace",)  # consent, not a setting
 _DATASET_SETTINGS = tuple(
     f"calibration.{name}" for name in ("dataset_config", "split", "validation_split")
 )
@@ -65,7 +64,7 @@ def settings(config: RunConfig) -> tuple[Setting, ...]:
         values = values_in_use(getattr(config, part.name))
         for setting, value in values.items():
             name = f"{part.name}.{setting}"
-            if name in _OMITTED or not _applies_to_texts(name, config.calibration):
+            if not _applies_to_texts(name, config.calibration):
                 continue
             text = _format_value(name, value, FIELDS[name])
             found.append(Setting(name, _PARTS[part.name], FIELDS[name].label, text))

@@ -51,7 +51,7 @@ def begin_obstacle(run: QueuedRun, run_parent: str, machine: Machine | None) -> 
 
     The model is not read again: the engine checks it.
     """
-    problems = find_problems(run.config, None, run_parent)
+    problems = find_problems(run.config, None, run_parent, may_replace=run.may_replace)
     if problem := next(iter(problems.values()), ""):
         return problem
     if run.estimate is None or machine is None:

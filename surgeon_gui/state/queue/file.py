@@ -33,6 +33,7 @@ class _StoredRun(msgspec.Struct):
     status: QueueStatus
     folder: str
     problem: str
+    may_replace: bool
 
 
 class _StoredQueue(msgspec.Struct):
@@ -81,6 +82,7 @@ class QueueFile:
                     each.status,
                     each.folder,
                     each.problem,
+                    each.may_replace,
                 )
                 for each in stored.runs
             )
@@ -111,6 +113,7 @@ class QueueFile:
                 run.status,
                 run.folder,
                 run.problem,
+                run.may_replace,
             )
             for run in runs
         ]

@@ -36,6 +36,7 @@ class QueuedRun:
     status: QueueStatus = QueueStatus.WAITING
     folder: str = ""  # of its run; of a waiting one: the run was interrupted
     problem: str = ""  # why it has failed
+    may_replace: bool = False  # the user allows to replace the export there
 
     @property
     def is_waiting(self) -> bool:

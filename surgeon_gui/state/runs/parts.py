@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from enum import Enum
 from pathlib import Path
 
 from surgeon_engine.api.errors import EngineError
+from surgeon_engine.api.export_marker import check_own
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.runs.reading import RunRecord
@@ -50,7 +52,10 @@ def part_question(record: RunRecord, part: RunPart) -> tuple[str, str]:
 
 
 def delete_part(folder: Path, part: RunPart) -> str:
-    """Delete a part of a run; return the error, empty if there is none."""
+    """Delete a part of a run; return the error, empty if there is none.
+
+    Nothing is deleted if a folder holds what Surgeon has not written.
+    """
     run = RunFolder(folder)
     try:
         with run.locked():
@@ -66,8 +71,9 @@ def _delete(run: RunFolder, part: RunPart) -> None:
     if part is RunPart.SAVED_STATE:
         run.saved_state.discard()
         return
-    for path in run.exports if part is RunPart.EXPORT else (run.checkpoint_path,):
-        if path.is_symlink():
-            path.unlink()
-        elif path.exists():
-            shutil.rmtree(path)
+    paths = run.exports if part is RunPart.EXPORT else (run.checkpoint_path,)
+    there = [path for path in paths if os.path.lexists(path)]
+    for path in there:
+        check_own(path)
+    for path in there:
+        shutil.rmtree(path)

@@ -1,4 +1,4 @@
-"""Step 5, the result, and the question before files are replaced."""
+"""Step 5, the result, and the question before an export is replaced."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CAPTIONS = {
         tr("Open folder"), tr("Show the files of the pruned model.")
     ),
     "export_replace_button": Caption(
-        tr("Replace…"), tr("Allow the export to replace the content of this folder.")
+        tr("Replace…"), tr("Allow the run to replace the export in this folder.")
     ),
     "save_folder": Caption(
         tr("Destination of the other format"),
@@ -52,9 +52,9 @@ CAPTIONS = {
     "result_discard_button": Caption(
         tr("Discard…"), tr("Move the run and its files to the trash.")
     ),
-    # question before files are replaced
+    # question before an export is replaced
     "replace_yes_button": Caption(
-        tr("Replace"), tr("Replace the content of the folder with the new files.")
+        tr("Replace"), tr("Replace the export with the new files.")
     ),
     "replace_other_button": Caption(
         tr("Choose another…"), tr("Choose another folder.")

@@ -23,6 +23,7 @@ from surgeon_gui.state.export_text import (
     unavailable,
 )
 from surgeon_gui.state.job import checks, file_formats
+from surgeon_gui.state.replacing import replace_question
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import Status
 from surgeon_gui.text.labels import FIELDS
@@ -155,11 +156,15 @@ class SaveSection(QWidget):
     def _on_save_clicked(self) -> None:
         state = self._session.state
         destination = str(checks.save_destination(state))
-        if not state.computer and paths.is_occupied(destination):
-            on_yes = partial(self._on_consent, destination)
-            self._question.ask(destination, on_yes, self._ask_for_folder)
-        else:
+        if state.computer or not paths.is_occupied(destination):
             self._session.save()
+            return
+        question = replace_question(destination)
+        if isinstance(question, Failed):
+            self._session.show_problem(question)
+        else:
+            on_yes = partial(self._on_consent, destination)
+            self._question.ask(question, on_yes, self._ask_for_folder)
 
     def _on_consent(self, destination: str) -> None:
         if destination == str(checks.save_destination(self._session.state)):

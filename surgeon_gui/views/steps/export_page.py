@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from PySide6.QtCore import Slot
 from PySide6.QtWidgets import QLabel
 from typing_extensions import override
 
 from surgeon_engine.api.config.export import ExportConfig
+from surgeon_engine.api.messages.events import Failed
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState, Step
 from surgeon_gui.state.export_text import about_format, unavailable
 from surgeon_gui.state.job import file_formats, plan_text
 from surgeon_gui.state.job.checks import is_destination_of
+from surgeon_gui.state.replacing import replace_question
 from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.views.replace_question import ReplaceQuestion
 from surgeon_gui.views.steps.page import Page, row_of, with_button
@@ -92,7 +92,7 @@ class ExportPage(Page):
         show_problem(self._problem, problem)
         mark_invalid(self._folder, bool(problem))
         self._replace.setVisible(state.can_replace and bool(problem))
-        self._note.setText(_note(export))
+        self._note.setText(_note(export, may_replace=state.may_replace))
         self._show_sizes(state)
 
     @Slot(object)
@@ -126,7 +126,9 @@ class ExportPage(Page):
 
     @Slot(str)
     def _on_folder_edited(self, folder: str) -> None:
-        self._edit({"folder": folder, "replace": False})
+        export = self.session.state.config.export
+        with self.session.showing_errors():
+            self.session.edit_export(replace(export, folder=folder))
 
     @Slot()
     def _ask_for_folder(self) -> None:
@@ -137,17 +139,16 @@ class ExportPage(Page):
     @Slot()
     def _on_replace_clicked(self) -> None:
         folder = self.session.state.config.export.folder
-        on_yes = partial(self._on_consent, folder)
-        self.question.ask(folder, on_yes, self._ask_for_folder)
+        question = replace_question(folder)
+        if isinstance(question, Failed):
+            self.session.show_problem(question)
+        else:
+            on_yes = partial(self._on_consent, folder)
+            self.question.ask(question, on_yes, self._ask_for_folder)
 
     def _on_consent(self, folder: str) -> None:
         if folder == self.session.state.config.export.folder:
-            self._edit({"replace": True})
-
-    def _edit(self, changes: Mapping[str, Any]) -> None:
-        export = self.session.state.config.export
-        with self.session.showing_errors():
-            self.session.edit_export(replace(export, **changes))
+            self.session.allow_to_replace(True)
 
 
 def _quiet_label(name: str) -> QLabel:
@@ -156,14 +157,14 @@ def _quiet_label(name: str) -> QLabel:
     return label
 
 
-def _note(export: ExportConfig) -> str:
+def _note(export: ExportConfig, *, may_replace: bool) -> str:
     """Describe how the files are written at the end of a run."""
     note = tr(
         "At the end of the run, the files are written to a temporary folder, reloaded "
         "and compared with the model in memory, then moved to the destination."
     )
-    if export.replace:
-        note += " " + tr("The contents of {folder} are then replaced.").format(
+    if may_replace:
+        note += " " + tr("The export in {folder} is then replaced.").format(
             folder=export.folder
         )
     return note

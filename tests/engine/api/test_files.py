@@ -13,9 +13,11 @@ import pytest
 from surgeon_engine.api import files
 from surgeon_engine.api.files import (
     file_written_atomically,
+    name_beside,
     remove_leftovers,
     remove_temporary_folders,
     temporary_folder,
+    to_trash,
     write_atomically,
     write_folder_atomically,
 )
@@ -91,22 +93,37 @@ def test_files_of_living_processes_stay(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {*names}
 
 
-def test_folder_that_was_being_replaced_is_put_back(tmp_path):
-    old = tmp_path / f".export.{DEAD}-old"
-    old.mkdir()
-    (old / "precious").touch()
-    remove_leftovers(tmp_path, "another")
-    assert old.exists()
-    remove_leftovers(tmp_path, "export")
-    assert [path.name for path in tmp_path.iterdir()] == ["export"]
-    assert (tmp_path / "export" / "precious").exists()
+def test_folder_in_the_way_is_kept_beside(tmp_path):
+    target = tmp_path / "export"
+    for _ in range(2):
+        with write_folder_atomically(target, name_beside(target)) as folder:
+            (folder / "a").touch()
+        (target / "precious").touch()
+    assert [path.name for path in tmp_path.glob("*/precious")] == ["precious"] * 2
+    assert name_beside(target).name == "export-replaced-2"
 
 
-def test_folder_that_has_been_replaced_is_removed(tmp_path):
-    (tmp_path / f".export.{DEAD}-old").mkdir()
-    (tmp_path / "export").mkdir()
-    remove_leftovers(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["export"]
+def test_nothing_is_moved_to_a_trash_that_is_not_there(tmp_path, monkeypatch):
+    def none(path):
+        raise OSError("no trash")
+
+    monkeypatch.setattr("surgeon_engine.api.files.send2trash", none)
+    assert not to_trash(tmp_path)
+    assert tmp_path.is_dir()
+
+
+def test_litter_behind_links_stays(tmp_path):
+    """A run folder, or its saved state, may be a link to a folder of a person."""
+    mine, runs = tmp_path / "mine", tmp_path / "runs"
+    names = {"run.toml", "state.json", ".tmpZ4zXyz", f".x.{DEAD}-partial"}
+    mine.mkdir()
+    for name in names:
+        (mine / name).touch()
+    run = write_run(runs)
+    (runs / "linked").symlink_to(mine)
+    (run / "resume").symlink_to(mine)
+    remove_litter(runs)
+    assert {path.name for path in mine.iterdir()} == names
 
 
 def test_links_are_removed_and_not_followed(tmp_path):

@@ -15,11 +15,13 @@ from surgeon_engine import pipeline
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_to_toml, read_config
 from surgeon_engine.api.errors import EvaluationError
+from surgeon_engine.api.export_marker import differences
 from surgeon_engine.api.messages.run import ShotFinished, StageStarted
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.cli import main as main_module
 from surgeon_engine.cli.main import main
 from surgeon_engine.cli.output import EventDisplay
+from tests.helpers.exports import write_export
 from tests.helpers.fake_runs import write_run, write_saved_state
 from tests.helpers.locks import write_lock
 from tests.helpers.tiers import thorough_except
@@ -177,7 +179,7 @@ def test_module_returns_exit_code():
 def test_run_interrupted_exits_with_130(tmp_path, capsys, monkeypatch):
     from surgeon_engine import pipeline
 
-    def interrupt(*_):
+    def interrupt(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(pipeline, "prune", interrupt)
@@ -193,6 +195,37 @@ def test_run_stop_after_missing_shot_fails(job, capsys, shot):
     code, _, err = run("run", job, "--stop-after", shot, capsys=capsys)
     assert code == 1
     assert "Give --stop-after a number from 1 to 3" in err
+
+
+@pytest.mark.parametrize("flags", [(), ("--replace",)])
+def test_job_with_an_occupied_folder_is_refused_before_any_work(
+    job, tmp_path, capsys, flags
+):
+    mine = tmp_path / "documents"
+    (mine / "photos").mkdir(parents=True)
+    (mine / "photos" / "me.png").touch()
+    job.write_text(f'{JOB}[export]\nfolder = "documents"\n')
+    runs = tmp_path / "runs"
+    code, _, err = run("run", job, "--run-dir", runs, *flags, capsys=capsys)
+    assert code == 1
+    assert str(mine) in err
+    assert (mine / "photos" / "me.png").exists()
+    assert not runs.exists()
+
+
+@pytest.mark.slow
+def test_run_replaces_an_earlier_export_if_it_may(job, tmp_path, capsys, monkeypatch):
+    from tests.helpers.runs import skip_verification
+
+    skip_verification(monkeypatch)
+    out = write_export(tmp_path / "out")
+    rest = '[recovery]\nlevel = "off"\n[export]\nfolder = "out"\n'
+    job.write_text(f"{JOB}{rest}".replace("shots = 3", "shots = 1"))
+    runs = tmp_path / "runs"
+    assert run("run", job, "--run-dir", runs, capsys=capsys)[0] == 1
+    assert run("run", job, "--run-dir", runs, "--replace", capsys=capsys)[0] == 0
+    assert (out / "run.toml").is_file()
+    assert not differences(out).all
 
 
 def test_refused_run_leaves_no_folder(job, tmp_path, capsys):

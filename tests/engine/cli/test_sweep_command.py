@@ -107,7 +107,7 @@ def test_failed_run_does_not_end_the_sweep_and_is_tried_again(
 ):
     prune, tried = pipeline.prune, []
 
-    def failing(config, folder, context):
+    def failing(config, folder, context, **_):
         tried.append(folder.name)
         if len(tried) == 1:
             folder.mkdir(parents=True)
@@ -125,7 +125,7 @@ def test_failed_run_does_not_end_the_sweep_and_is_tried_again(
 
 
 def test_lack_of_memory_does_not_end_the_sweep(sweep, monkeypatch):
-    def without_memory(config, folder, context):
+    def without_memory(config, folder, context, **_):
         raise MemoryError
 
     monkeypatch.setattr(pipeline, "prune", without_memory)

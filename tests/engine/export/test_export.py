@@ -20,7 +20,7 @@ from surgeon_engine import pipeline
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import Structure, Target
 from surgeon_engine.api.errors import ConfigError, EngineError, ExportError
-from surgeon_engine.api.export_marker import write_marker
+from surgeon_engine.api.export_marker import MARKER, differences, write_marker
 from surgeon_engine.api.messages.commands import Cancel
 from surgeon_engine.api.messages.events import Envelope, Logged
 from surgeon_engine.api.messages.run import (
@@ -53,9 +53,12 @@ def exported(tmp_path, form: Format, name: str = "run", **settings) -> Exported:
     return event
 
 
-def again(tmp_path, form: Format, name: str, **settings) -> Exported:
+def again(
+    tmp_path, form: Format, name: str, *, replace: bool = False, **settings
+) -> Exported:
     config = ExportConfig(str(tmp_path / name), form, **settings)
-    return export_again(str(tmp_path / "run"), config, Recorder().context)
+    folder, context = str(tmp_path / "run"), Recorder().context
+    return export_again(folder, config, context, replace=replace)
 
 
 def weights_of(folder) -> dict[str, torch.Tensor]:
@@ -509,6 +512,14 @@ def test_replaced_folder_is_kept_until_the_new_one_is_complete(tmp_path, monkeyp
     old = tmp_path / "copy" / "old.txt"
     old.parent.mkdir()
     old.write_text("precious")
+    write_marker(old.parent)
+    trashed = []
+
+    def trash(path):
+        trashed.append([each.name for each in path.iterdir()])
+        path.rename(tmp_path / "trash")
+
+    monkeypatch.setattr("surgeon_engine.api.files.send2trash", trash)
     with pytest.raises(ExportError, match="not empty"):
         again(tmp_path, Format.MASKED, "copy")
     with monkeypatch.context() as patch:
@@ -522,8 +533,9 @@ def test_replaced_folder_is_kept_until_the_new_one_is_complete(tmp_path, monkeyp
             again(tmp_path, Format.MASKED, "copy", replace=True)
     assert old.read_text() == "precious"
     again(tmp_path, Format.MASKED, "copy", replace=True)
-    assert not old.exists()
+    assert sorted(*trashed) == ["old.txt", MARKER]
     assert (tmp_path / "copy" / "model.safetensors").is_file()
+    assert not differences(tmp_path / "copy").all
     assert not list(tmp_path.glob(".*"))
 
 

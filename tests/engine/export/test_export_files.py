@@ -31,12 +31,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_runs")]
 
 # Exports once for each file operation, in a process that dies right before it.
 _DYING = """
-import os, sys
+import os, shutil, sys
 from pathlib import Path
 
 import torch
 
 from surgeon_engine.api.config.export import ExportConfig, Format
+from surgeon_engine.api.export_marker import write_marker
 from surgeon_engine.export.base import VerificationResult
 from surgeon_engine.export.export import export_again
 from surgeon_engine.export.formats import WRITERS
@@ -51,16 +52,26 @@ for writer in WRITERS.values():
 
 
 def state():
-    aside = list(destination.parent.glob(f".{destination.name}.*-old/old"))
+    aside = list(destination.parent.glob(f"{destination.name}-replaced*/old"))
     if not destination.exists():
         return "aside" if aside else "nothing"
     names = {path.name for path in destination.iterdir()}
     return "complete" if "README.md" in names else "old" if "old" in names else "half"
 
 
+def make_old():
+    shutil.rmtree(destination, ignore_errors=True)
+    for aside in destination.parent.glob(f"{destination.name}-replaced*"):
+        shutil.rmtree(aside)
+    destination.mkdir()
+    (destination / "old").write_text("")
+    write_marker(destination)
+
+
 def export(destination=destination):
-    config = ExportConfig(str(destination), Format.COMPACT, replace=replaces)
-    export_again(run, config, RunContext("dying", lambda envelope: None))
+    config = ExportConfig(str(destination), Format.COMPACT)
+    context = RunContext("dying", lambda envelope: None)
+    export_again(run, config, context, replace=replaces)
 
 
 def dies_at(number):
@@ -79,16 +90,11 @@ def dies_at(number):
 
 
 export(Path(run).with_name("first"))  # the children inherit the modules it imports
-if replaces:
-    destination.mkdir()
-    (destination / "old").write_text("")
 number = 0
 while True:
     number += 1
-    if replaces and state() == "complete":
-        for path in destination.iterdir():
-            path.unlink()
-        (destination / "old").write_text("")
+    if replaces and state() != "old":
+        make_old()
     pid = os.fork()
     if pid == 0:
         sys.addaudithook(dies_at(number))
@@ -108,9 +114,9 @@ def finished(tmp_path):
     return tmp_path / "run"
 
 
-def again(run: Path, folder: Path, **settings) -> None:
-    config = ExportConfig(str(folder), Format.COMPACT, **settings)
-    export_again(str(run), config, Recorder().context)
+def again(run: Path, folder: Path, *, replace: bool = False) -> None:
+    config = ExportConfig(str(folder), Format.COMPACT)
+    export_again(str(run), config, Recorder().context, replace=replace)
 
 
 def dying(run: Path, destination: Path, how: str) -> list[str]:
@@ -197,7 +203,7 @@ def test_failed_swap_restores_old_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "rename", fails)
     with (
         pytest.raises(OSError, match="Input/output"),
-        write_folder_atomically(old, replace=True) as folder,
+        write_folder_atomically(old, tmp_path / "aside") as folder,
     ):
         (folder / "new").write_text("")
     assert [path.name for path in old.iterdir()] == ["precious"]
@@ -267,22 +273,13 @@ def test_protected_folders_are_not_replaced(finished, tmp_path, monkeypatch):
         tmp_path / "link",
         checkpoint,
     ):
-        with pytest.raises(ExportError, match=r"replaced|keeps its files|not a folder"):
+        with pytest.raises(ExportError, match=r"replaced|keeps its files|is a link"):
             again(finished, folder, replace=True)
     with pytest.raises(ExportError, match="No destination"):
-        export_again(str(finished), ExportConfig(replace=True), Recorder().context)
+        export_again(str(finished), ExportConfig(), Recorder().context, replace=True)
     assert (inside / "precious").is_file()
     assert (tmp_path / "llama" / "model.safetensors").is_file()
     assert (checkpoint / "model.safetensors").is_file()
-
-
-def test_folder_set_aside_by_killed_process_is_restored_first(finished, tmp_path):
-    aside = tmp_path / ".copy.4194999-1700000000-old"
-    aside.mkdir()
-    (aside / "precious").write_text("")
-    with pytest.raises(ExportError, match="not empty"):
-        again(finished, tmp_path / "copy")
-    assert (tmp_path / "copy" / "precious").is_file()
 
 
 def test_masked_format_rejects_a_file_size_target(tmp_path):

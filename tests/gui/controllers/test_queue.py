@@ -11,11 +11,13 @@ import pytest
 
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.pruning import Method, PrunableShare
+from surgeon_engine.api.messages.commands import StartRun
 from surgeon_gui.controllers.queue import QueueController
 from surgeon_gui.state.queue.state import QueueStatus
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.runs.reading import read_name
 from surgeon_gui.window.central_tabs import CentralTabs
+from tests.helpers.exports import write_export
 from tests.helpers.fake_engine import FAILURE
 from tests.helpers.fake_runs import write_run, write_saved_state
 from tests.helpers.locks import write_lock
@@ -24,6 +26,7 @@ from tests.helpers.windows import (
     QUICK,
     TIMEOUT_MS,
     click,
+    commands_of,
     find,
     find_type,
     load_and_wait,
@@ -190,15 +193,20 @@ def test_run_that_cannot_begin_any_more_is_marked(qtbot, window, tmp_path):
     assert "not empty" in queue_of(window).state.runs[0].problem
 
 
-def test_consent_to_replace_files_goes_to_the_queued_run(qtbot, window, tmp_path):
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / "old.txt").touch()
+def test_consent_to_replace_files_goes_to_the_queued_run(
+    qtbot, window, tmp_path, monkeypatch
+):
+    out = write_export(tmp_path / "out")
+    sent = commands_of(window, monkeypatch)
     load_and_wait(qtbot, window, SHORT)
-    window.session.edit_export(ExportConfig(str(out), replace=True))
+    window.session.edit_export(ExportConfig(str(out)))
+    window.session.allow_to_replace(True)
     click(window, "queue_add_button")
-    assert queue_of(window).state.runs[0].config.export.replace
-    assert not window.session.state.config.export.replace
+    assert queue_of(window).state.runs[0].may_replace
+    assert not window.session.state.may_replace
+    click(window, "queue_start_button")
+    wait_for_end(qtbot, window)
+    assert [x.replace for x in sent if isinstance(x, StartRun)] == [True]
 
 
 @pytest.mark.thorough

@@ -137,12 +137,13 @@ def test_next_run_forgets_exports_and_measurement_of_the_last():
     run = run_state.requested("run-1", RunConfig(), "folder", 0.0)
     state = replace(
         requested(RequestKind.MEASUREMENT, "measure-1", measured()),
-        config=RunConfig(export=ExportConfig("there", replace=True)),
+        config=RunConfig(export=ExportConfig("there")),
+        may_replace=True,
         saved=(EXPORTED,),
     )
     state = app_state.with_run(state, run)
     assert (state.saved, state.request(RequestKind.MEASUREMENT).response) == ((), None)
-    assert not state.config.export.replace  # consent is for one run
+    assert not state.may_replace  # consent is for one run
 
 
 def test_exported_run_proposes_another_format():

@@ -33,10 +33,7 @@ from tests.helpers.fake_results import exported
 
 PARTS = typing.get_type_hints(RunConfig)
 FIELDS = [
-    f"{part}.{name}"
-    for part, kind in PARTS.items()
-    for name in settings_of(kind)
-    if name != "replace"  # not a setting
+    f"{part}.{name}" for part, kind in PARTS.items() for name in settings_of(kind)
 ]
 SPACE = "\N{NO-BREAK SPACE}"
 
@@ -342,8 +339,7 @@ def test_calibration_summary_of_a_token_file_has_no_window_length(
     ],
 )
 def test_cancelled_run_says_how_it_goes_on(can_go_on, draft, advice):
-    config = RunConfig(export=ExportConfig(replace=True))  # with consent, for one run
-    run = RunState(status=Status.CANCELLED, config=config, can_go_on=can_go_on)
+    run = RunState(status=Status.CANCELLED, config=RunConfig(), can_go_on=can_go_on)
     text = step_text.phase_with_advice(AppState(draft, run=run))
     assert text.startswith("The run was cancelled. ")
     assert advice in text

@@ -30,7 +30,7 @@ def caches(tmp_path, monkeypatch):
     (snapshot / "model.safetensors").symlink_to("../blobs/1")
     for folder, name, size in (
         (samples_folder(), "SmolLM2.gguf", 50),
-        (own_samples_folder(), "a.npy", 40),
+        (own_samples_folder(), f"{32 * 'a'}.npy", 40),
     ):
         folder.mkdir(parents=True)
         (folder / name).write_bytes(bytes(size))
@@ -78,6 +78,20 @@ def test_models_and_texts_of_a_task_cannot_be_deleted():
         assert bool(storage.delete_obstacle(item, used, is_busy=False)) is is_used
     own = items["Text by the models themselves"]
     assert storage.delete_obstacle(own, used, is_busy=True)
+
+
+def test_only_text_of_surgeon_is_deleted():
+    (own_samples_folder() / "thesis.txt").touch()
+    assert storage.delete(storage.read_storage()[-1]) == ""
+    assert [path.name for path in own_samples_folder().iterdir()] == ["thesis.txt"]
+
+
+def test_linked_cache_is_not_cleared(tmp_path):
+    mine = tmp_path / "mine"
+    own_samples_folder().rename(mine)
+    own_samples_folder().symlink_to(mine)
+    assert "is a link" in storage.delete(storage.read_storage()[-1])
+    assert list(mine.iterdir())
 
 
 def test_failed_deletion_is_reported(monkeypatch):

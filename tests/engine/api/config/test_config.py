@@ -344,6 +344,12 @@ def test_paths_of_a_job_start_at_its_file(tmp_path):
     assert config.export.folder == ""
 
 
+def test_job_cannot_allow_to_replace_files():
+    with pytest.raises(ConfigError, match="'replace'") as error:
+        config_from_toml("[export]\nreplace = true")
+    assert "--replace" in error.value.hint
+
+
 def test_unknown_user_in_a_path_is_kept(tmp_path):
     job = tmp_path / "job.toml"
     job.write_text("[model]\nsource = '~nobody-of-that-name/model'\n")

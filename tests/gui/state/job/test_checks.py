@@ -39,6 +39,7 @@ from surgeon_gui.state.job.checks import (
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.step_text import Mark, step_view
 from tests.helpers.configs import pruning_config
+from tests.helpers.exports import write_export
 from tests.helpers.fake_engine import model_summary
 from tests.helpers.fake_results import exported
 
@@ -220,8 +221,8 @@ def test_destination_below_a_file_is_a_problem(tmp_path):
     problem = UNMAKEABLE.format(folder=folder, path=tmp_path / "file")
     config = RunConfig(export=ExportConfig(folder))
     assert find_problems(config, MODEL, RUNS) == {Step.EXPORT: problem}
-    consent = RunConfig(export=ExportConfig(folder, replace=True))
-    assert find_problems(consent, MODEL, RUNS) == {Step.EXPORT: problem}
+    found = find_problems(config, MODEL, RUNS, may_replace=True)
+    assert found == {Step.EXPORT: problem}
     run = run_state.requested("run-1", RunConfig(), str(tmp_path / "run"), 0.0)
     run = replace(run, exported=exported(str(tmp_path / "run"), PruningConfig()))
     state = replace(READY, run=run, save_config=ExportConfig(folder))
@@ -248,29 +249,30 @@ def test_destination_that_contains_the_folder_for_runs_is_a_problem(
 
 
 def test_occupied_destination_is_replaced_only_with_consent(tmp_path):
-    (tmp_path / "file").touch()
-    without_consent = RunConfig(export=ExportConfig(str(tmp_path)))
-    assert can_replace(without_consent, RUNS)
-    with_consent = RunConfig(export=ExportConfig(str(tmp_path), replace=True))
-    assert find_problems(with_consent, MODEL, RUNS) == {}
-    assert not can_replace(with_consent, RUNS)
-    a_file = RunConfig(export=ExportConfig(str(tmp_path / "file"), replace=True))
-    assert "is a file" in find_problems(a_file, MODEL, RUNS)[Step.EXPORT]
-    assert not can_replace(without_consent, str(tmp_path / "runs"))
+    config = RunConfig(export=ExportConfig(str(write_export(tmp_path / "out"))))
+    assert can_replace(config, RUNS)
+    assert "not empty" in find_problems(config, MODEL, RUNS)[Step.EXPORT]
+    assert find_problems(config, MODEL, RUNS, may_replace=True) == {}
+    assert not can_replace(config, str(tmp_path / "out" / "runs"))
+    assert not can_replace(config, RUNS, is_remote=True)
+    no_export = RunConfig(export=ExportConfig(str(tmp_path)))
+    assert not can_replace(no_export, RUNS)
+    a_file = RunConfig(export=ExportConfig(str(tmp_path / "out" / "README.md")))
+    found = find_problems(a_file, MODEL, RUNS, may_replace=True)
+    assert "is a file" in found[Step.EXPORT]
 
 
 @pytest.mark.parametrize("folder", ["model", "."])
 def test_original_model_is_never_replaced(tmp_path, folder):
     source = tmp_path / "model"
-    source.mkdir()
-    (source / "config.json").touch()
+    write_export(source)
+    config = RunConfig(
+        model=ModelConfig(str(source)), export=ExportConfig(str(tmp_path / folder))
+    )
+    assert not can_replace(config, RUNS)
     for consent in (False, True):
-        config = RunConfig(
-            model=ModelConfig(str(source)),
-            export=ExportConfig(str(tmp_path / folder), replace=consent),
-        )
-        assert not can_replace(config, RUNS)
-        assert "original model" in find_problems(config, MODEL, RUNS)[Step.EXPORT]
+        found = find_problems(config, MODEL, RUNS, may_replace=consent)
+        assert "original model" in found[Step.EXPORT]
 
 
 def test_masked_files_with_a_target_file_size_are_a_problem():

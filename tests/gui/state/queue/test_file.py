@@ -26,7 +26,7 @@ JOBS = (
     RunConfig(ModelConfig("/models/a"), pruning=PruningConfig(target=FileSize(12.5))),
     RunConfig(
         pruning=PruningConfig(method=Method.MAGNITUDE, target=Parameters(2.1)),
-        export=ExportConfig("/out", replace=True),
+        export=ExportConfig("/out"),
     ),
 )
 
@@ -35,7 +35,7 @@ def test_runs_are_read_as_they_were_written(tmp_path):
     runs = (
         *queued("a", config=JOBS[0], status=QueueStatus.FAILED, problem="No memory."),
         *queued("b", config=JOBS[1], status=QueueStatus.RUNNING, folder="runs/b"),
-        *queued("c, 10 %"),
+        *queued("c, 10 %", may_replace=True),
     )
     runs = (*runs[:2], replace(runs[2], estimate=None))
     file = QueueFile(tmp_path / "new" / "runs")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
+from surgeon_engine.api.export_marker import write_marker
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_gui.state.runs import reading
 from surgeon_gui.state.runs import text as run_text
@@ -81,8 +84,17 @@ def test_record_has_the_sizes_of_the_run_and_its_parts(folder):
     assert run_text.total_disk_space([record, record]).startswith("2 runs, ")
 
 
+@pytest.fixture
+def marked(folder):
+    """Return the run with exports that Surgeon recognizes."""
+    for name in ("export", "gguf", "checkpoint"):
+        write_marker(folder / name)
+    return folder
+
+
 @pytest.mark.parametrize("part", RunPart)
-def test_one_part_is_deleted_and_the_rest_is_kept(folder, part):
+def test_one_part_is_deleted_and_the_rest_is_kept(marked, part):
+    folder = marked
     before = read_record(folder)
     assert delete_part(folder, part) == ""
     after = read_record(folder)
@@ -100,7 +112,36 @@ def test_question_has_the_folders_and_the_size(folder):
         assert text in details
 
 
-def test_failed_deletion_is_reported(folder, monkeypatch):
+def test_export_with_other_files_is_not_deleted(marked):
+    (marked / "gguf" / "thesis.tex").touch()
+    assert "thesis.tex" in delete_part(marked, RunPart.EXPORT)
+    assert (marked / "export" / "model.safetensors").exists()
+    assert (marked / "gguf" / "thesis.tex").exists()
+
+
+def test_linked_parts_are_not_deleted(marked, tmp_path):
+    mine = tmp_path / "mine"
+    (marked / "checkpoint").rename(mine)
+    (mine / "state.json").touch()
+    shutil.rmtree(marked / "resume")
+    for name in ("checkpoint", "resume"):
+        (marked / name).symlink_to(mine)
+    assert not RunFolder(marked).saved_state.exists
+    assert delete_part(marked, RunPart.SAVED_STATE) == ""
+    assert "is a link" in delete_part(marked, RunPart.CHECKPOINT)
+    assert {"state.json", "model.safetensors"} <= {x.name for x in mine.iterdir()}
+
+
+def test_other_files_beside_a_saved_state_are_kept(folder):
+    (folder / "resume" / "notes.txt").touch()
+    (folder / "resume" / "shot-1.safetensors").touch()
+    assert delete_part(folder, RunPart.SAVED_STATE) == ""
+    assert [path.name for path in (folder / "resume").iterdir()] == ["notes.txt"]
+
+
+def test_failed_deletion_is_reported(marked, monkeypatch):
+    folder = marked
+
     def fail(path):
         raise PermissionError(13, "Permission denied")
 

@@ -13,6 +13,7 @@ from surgeon_engine.api.config.export import (
     FileDtype,
     Format,
 )
+from surgeon_engine.api.messages.commands import ExportRun
 from surgeon_gui.state.app import Step
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import Status
@@ -34,6 +35,7 @@ from tests.helpers.windows import (
     QUICK,
     TIMEOUT_MS,
     click,
+    commands_of,
     find,
     load_and_wait,
     run_of,
@@ -139,12 +141,13 @@ def test_failed_save_is_reported_and_can_be_retried(
 
 
 def test_save_replaces_only_after_confirmation(
-    make_finished, wait_until_idle, occupied
+    make_finished, wait_until_idle, occupied, monkeypatch
 ):
     window = make_finished()
+    sent = commands_of(window, monkeypatch)
     window.session.edit_save_config(ExportConfig(str(occupied)))
     click(window, "save_button")
-    assert f"{occupied} is not empty" in question(window).text()
+    assert f"{occupied} holds an earlier export" in question(window).text()
     assert not window.session.state.request(RequestKind.SAVE).is_open
     click(window, "replace_cancel_button")
     assert not window.session.state.request(RequestKind.SAVE).id
@@ -152,7 +155,16 @@ def test_save_replaces_only_after_confirmation(
     click(window, "replace_yes_button")
     wait_until_idle(window)
     assert window.session.state.saved[0].folder == str(occupied)
-    assert not window.session.state.save_config.replace
+    assert [x.replace for x in sent if isinstance(x, ExportRun)] == [True]
+
+
+def test_save_into_a_folder_with_other_files_shows_which(make_finished, occupied):
+    window = make_finished()
+    (occupied / "thesis.tex").touch()
+    window.session.edit_save_config(ExportConfig(str(occupied)))
+    click(window, "save_button")
+    assert "thesis.tex" in window.session.state.notice.message
+    assert not window.session.state.request(RequestKind.SAVE).id
 
 
 @pytest.mark.thorough

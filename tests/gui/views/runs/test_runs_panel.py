@@ -22,6 +22,10 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from surgeon_engine.api.config.export import ExportConfig
+from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.export_marker import write_marker
+from surgeon_engine.api.messages.commands import ResumeRun
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_gui import __main__
 from surgeon_gui.controllers import runs as runs_module
@@ -35,13 +39,15 @@ from surgeon_gui.state.runs.reading import (
 )
 from surgeon_gui.views.runs.runs_table import COLUMNS, NAME
 from surgeon_gui.views.runs.title_delegate import TitleDelegate, elided_title
+from tests.helpers.exports import write_export
 from tests.helpers.fake_runs import job, write_run, write_saved_state, write_three
 from tests.helpers.locks import write_lock
-from tests.helpers.widget_queries import facts, shown
+from tests.helpers.widget_queries import facts, question, shown
 from tests.helpers.window_audit import settle
 from tests.helpers.windows import (
     TIMEOUT_MS,
     click,
+    commands_of,
     find,
     load_and_wait,
     open_tab,
@@ -445,6 +451,24 @@ def test_interrupted_run_is_offered_at_the_start_and_resumed(qtbot, broken_off):
     assert_resumed(qtbot, broken_off)
 
 
+def test_resumed_run_asks_before_it_replaces_an_export(
+    qtbot, make_window, tmp_path, monkeypatch
+):
+    out = write_export(tmp_path / "out")
+    config = RunConfig(export=ExportConfig(str(out)))
+    write_saved_state(write_run(tmp_path / "runs", "a", config, ending="killed"))
+    window = make_window()
+    sent = commands_of(window, monkeypatch)
+    wait(qtbot, find(window, "resume_label").isVisible)
+    for answer in ("cancel", "yes"):
+        click(window, "resume_run_button")
+        wait(qtbot, lambda: question(window).isVisible())
+        assert str(out) in question(window).text()
+        click(window, f"replace_{answer}_button")
+    assert [x.replace for x in sent if isinstance(x, ResumeRun)] == [True]
+    wait_for_status(qtbot, window, Status.FINISHED)
+
+
 def test_interrupted_run_is_resumed_later_from_the_list(qtbot, broken_off):
     click(broken_off, "resume_later_button")
     assert "resume_label" not in shown_names(broken_off)
@@ -618,7 +642,8 @@ def test_export_is_deleted_after_a_question_with_its_size(
     export = tmp_path / "runs" / "b" / "export"
     window = make_history()
     export.mkdir()
-    (export / "model.safetensors").write_bytes(bytes(7_000))
+    (export / "model.safetensors").write_bytes(bytes(7_000_000))
+    write_marker(export)
     click(window, "runs_refresh_button")
     wait(qtbot, lambda: any(x.export_bytes for x in records_of(window)))
     choose(window, "20")
@@ -626,11 +651,11 @@ def test_export_is_deleted_after_a_question_with_its_size(
     choose(window, "40")
     assert not find(window, "runs_checkpoint_action", QAction).isEnabled()
     action = find(window, "runs_export_action", QAction)
-    assert "7.0\xa0kB" in action.text()
+    assert "7.0\xa0MB" in action.text()
     do(window, "export")
     box = find(window, "part_question", QMessageBox)
     assert "40" in box.text()
-    assert "7.0\xa0kB" in box.informativeText()
+    assert "7.0\xa0MB" in box.informativeText()
     click(window, "part_no_button")
     assert export.exists()
     do(window, "export")

@@ -14,6 +14,8 @@ from surgeon_engine.api.config.export import (
     Format,
 )
 from surgeon_engine.api.config.pruning import Structure
+from surgeon_engine.api.export_marker import MARKER
+from surgeon_engine.api.messages.commands import StartRun
 from surgeon_gui.state.app import Step
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.step_text import Mark
@@ -36,11 +38,14 @@ from tests.helpers.windows import (
     QUICK,
     TIMEOUT_MS,
     click,
+    commands_of,
     find,
     load_and_wait,
     run_of,
     wait_for_status,
 )
+
+SPACE = "\N{NO-BREAK SPACE}"
 
 # before the run
 
@@ -125,45 +130,64 @@ def test_save_and_measure_are_hidden_before_a_run(export_page):
 
 
 def test_occupied_destination_is_replaced_only_after_confirmation(
-    qtbot, export_page, occupied
+    qtbot, export_page, occupied, monkeypatch
 ):
+    sent = commands_of(export_page, monkeypatch)
     assert not find(export_page, "export_replace_button").isVisible()
     export_page.session.edit_export(ExportConfig(str(occupied)))
     assert "not empty" in shown(export_page, "export_problem")
     assert not is_on(export_page, "start_button")
     click(export_page, "export_replace_button")
-    assert f"{occupied} is not empty. Replace" in question(export_page).text()
+    text = question(export_page).text()
+    assert f"{occupied} holds an earlier export: 2 files" in text.replace(SPACE, " ")
     click(export_page, "replace_cancel_button")
-    assert not export_page.session.state.config.export.replace
+    assert not export_page.session.state.may_replace
     assert not is_on(export_page, "start_button")
     click(export_page, "export_replace_button")
     click(export_page, "replace_yes_button")
-    assert export_page.session.state.config.export.replace
-    assert "are then replaced" in shown(export_page, "export_note")
+    assert export_page.session.state.may_replace
+    assert "is then replaced" in shown(export_page, "export_note")
     assert not find(export_page, "export_replace_button").isVisible()
     click(export_page, "start_button")
-    assert run_of(export_page).config.export.replace
+    assert [x.replace for x in sent if isinstance(x, StartRun)] == [True]
     wait_for_status(qtbot, export_page, Status.FINISHED)
-    assert not export_page.session.state.config.export.replace
+    assert not export_page.session.state.may_replace
+
+
+def test_folder_with_other_files_is_not_replaced(export_page, occupied):
+    export_page.session.edit_export(ExportConfig(str(occupied)))
+    (occupied / "thesis.tex").touch()
+    click(export_page, "export_replace_button")
+    assert "thesis.tex" in export_page.session.state.notice.message
+    assert not export_page.session.state.may_replace
+    (occupied / MARKER).unlink()
+    export_page.session.recheck()
+    assert "not empty" in shown(export_page, "export_problem")
+    assert not find(export_page, "export_replace_button").isVisible()
 
 
 def test_another_destination_needs_its_own_confirmation(
     export_page, occupied, tmp_path
 ):
-    export_page.session.edit_export(ExportConfig(str(occupied), replace=True))
+    session = export_page.session
+    session.edit_export(ExportConfig(str(occupied)))
+    session.allow_to_replace(True)
     folder = find(export_page, "export_folder")
     folder.setText(str(tmp_path))
     folder.setModified(True)
     folder.editingFinished.emit()
-    export = export_page.session.state.config.export
-    assert (export.folder, export.replace) == (str(tmp_path), False)
+    assert session.state.config.export.folder == str(tmp_path)
+    assert not session.state.may_replace
+    session.edit_export(ExportConfig(str(occupied)))
+    assert not session.state.may_replace
 
 
 def test_loaded_job_replaces_nothing_without_confirmation(export_page, occupied):
-    export_page.load_config(
-        replace(QUICK, export=ExportConfig(str(occupied), replace=True))
-    )
-    assert not export_page.session.state.config.export.replace
+    config = replace(QUICK, export=ExportConfig(str(occupied)))
+    export_page.load_config(config)
+    export_page.session.allow_to_replace(True)
+    export_page.load_config(config)
+    assert not export_page.session.state.may_replace
     assert find(export_page, "export_replace_button").isVisible()
 
 

@@ -24,7 +24,6 @@ from surgeon_gui.controllers import job_editor
 from surgeon_gui.controllers.preset_store import PresetStore
 from surgeon_gui.state.app import Step
 from surgeon_gui.state.job.own_presets import presets_folder, read_presets
-from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import UNSUPPORTED, model_summary
 from tests.helpers.widget_queries import preset_shown
 from tests.helpers.windows import (
@@ -382,14 +381,6 @@ def test_undo_discards_rejected_input_first(page):
     assert find(page, "pruning_form_problem").text() == ""
     assert find(page, "structure_n_m_tile").isChecked()
     assert pruning_of(page).target.sparsity == 0.5
-
-
-def test_undo_never_restores_the_consent_to_replace(page, tmp_path):
-    export = replace(QUICK.export, folder=str(tmp_path), replace=True)
-    page.session.edit_export(export)
-    page.session.edit_pruning(pruning_config(shots=9))
-    undo(page)
-    assert not page.session.state.config.export.replace
 
 
 @pytest.mark.parametrize("keys", ["Ctrl+Z", "Ctrl+Shift+Z"])

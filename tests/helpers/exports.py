@@ -1,0 +1,16 @@
+"""Small folders that Surgeon recognizes as exports of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from surgeon_engine.api.export_marker import write_marker
+
+
+def write_export(folder: Path) -> Path:
+    """Write an export of two files, and return its folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.safetensors").write_bytes(b"weights")
+    (folder / "README.md").write_text("card")
+    write_marker(folder)
+    return folder
