@@ -26,7 +26,7 @@ from surgeon_engine.model.identity import (
 from surgeon_engine.model.inspect import InspectedSource, inspect_source
 from surgeon_engine.model.layers import PrunableLayer, find_blocks, prunable_layers
 from surgeon_engine.model.source import UNREADABLE, ModelSource, first_line
-from surgeon_engine.model.tokenizer import read_tokenizer, tokenizer_problem
+from surgeon_engine.model.tokenizer import kept_tokenizer, tokenizer_problem
 from surgeon_engine.runtime import devices, ranks
 from surgeon_engine.runtime.failures import is_out_of_memory
 
@@ -90,7 +90,7 @@ def load_model(
         problem = "It was not loaded."
         if with_tokenizer:
             problem = ranks.agree(lambda: tokenizer_problem(source))
-        tokenizer = None if problem else read_tokenizer(source)
+        tokenizer = None if problem else kept_tokenizer(source)
         loaded = _load(config, source, tokenizer, stored)
     return replace(loaded, tokenizer_problem=problem, files=files)
 

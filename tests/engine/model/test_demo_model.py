@@ -7,7 +7,9 @@ import torch
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.calibration.builtin import builtin_documents
+from surgeon_engine.model.load import load_model
 
 DEMO = Path(__file__).resolve().parents[3] / "resources" / "demo"
 WINDOW = 256  # tokens
@@ -86,3 +88,10 @@ def test_perplexity_is_a_sixth_of_the_unigram_models(model, tokenizer, windows):
     unigram_loss = -(counts / counts.sum()).log()[predicted].mean()
 
     assert loss.exp() <= unigram_loss.exp() / 6
+
+
+def test_runs_of_a_process_share_a_tokenizer():
+    """Each new one would keep what it caches of texts until the process ends."""
+    first, second = (load_model(ModelConfig("demo")) for _ in range(2))
+    assert first.tokenizer is second.tokenizer
+    assert first.model is not second.model
