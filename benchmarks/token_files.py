@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from surgeon_engine.model.load import load_tokenizer
+from surgeon_engine.model.tokenizer import load_tokenizer
 from surgeon_engine.model.source import locate
 
 

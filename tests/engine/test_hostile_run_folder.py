@@ -14,6 +14,7 @@ from surgeon_engine.api import process_lock
 from surgeon_engine.api.errors import EngineError, ModelError
 from surgeon_engine.api.messages.events import Envelope, Logged
 from surgeon_engine.api.run_folder import RunFolder, remove_litter
+from surgeon_engine.api.sealed_json import sealed_json
 from surgeon_engine.compaction.restore import restore
 from surgeon_engine.export.verify import expected_figures
 from surgeon_engine.runtime.folders import list_runs
@@ -182,12 +183,14 @@ def test_state_that_promises_what_it_lacks_is_refused(tmp_path, name, value):
 
 
 def _change(path: Path, place: tuple[str | int, ...], value: object) -> None:
+    """Change a value in a sealed file, and seal it again."""
     whole = msgspec.json.decode(path.read_bytes())
+    del whole["sha256"]
     part = whole
     for name in place[:-1]:
         part = part[name]
     part[place[-1]] = value
-    path.write_bytes(msgspec.json.encode(whole))
+    path.write_bytes(sealed_json(whole))
 
 
 def test_pipe_in_place_of_weights_is_refused(tmp_path):

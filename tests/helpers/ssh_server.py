@@ -22,7 +22,8 @@ async def _run(process: asyncssh.SSHServerProcess[bytes]) -> None:
     child = await asyncio.create_subprocess_shell(
         process.command, stdin=PIPE, stdout=PIPE, stderr=PIPE, start_new_session=True
     )
-    await process.redirect(child.stdin, child.stdout, child.stderr)
+    # The end of one output would close the channel to the other one.
+    await process.redirect(child.stdin, child.stdout, child.stderr, send_eof=False)
     closed = asyncio.ensure_future(process.channel.wait_closed())
     ended = asyncio.ensure_future(child.wait())
     await asyncio.wait({closed, ended}, return_when=asyncio.FIRST_COMPLETED)
