@@ -99,7 +99,6 @@ def test_freed_memory_is_reused_until_it_is_released():
         return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
     host_memory.reuse_freed()
-    devices.release_memory()  # of earlier tests: a process keeps no more than 1 GB
     new_pages()
     assert new_pages() < 1_000
     devices.release_memory()
