@@ -19,7 +19,9 @@ class EngineError(Exception):
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= _MAX_LENGTH else f"{text[:_MAX_LENGTH]}…"
+    """Cut a text in its middle; the reason is often at its end."""
+    half = _MAX_LENGTH // 2
+    return text if len(text) <= _MAX_LENGTH else f"{text[:half]}…{text[-half:]}"
 
 
 class ConfigError(EngineError):
