@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -24,6 +24,7 @@ LIMIT = 64 << 20  # bytes; a report of the largest models has a few million
 LINE_LIMIT = 16 << 20  # of a log
 LOG_LIMIT = 2 << 30  # some weeks of a run
 _BLOCK = 65_536  # bytes
+_HASHED_BLOCK = 4 << 20  # bytes
 _MOVE = "Move it to another place, and try again."
 _T = TypeVar("_T")
 # A pipe without a writer would block, and a terminal would become that of the process.
@@ -98,17 +99,8 @@ def read_bytes(path: Path, limit: int = LIMIT) -> bytes:
     return data
 
 
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a regular file of any size, in hexadecimal digits.
-
-    Raises:
-        UnreadableFileError: The file is missing, or is a pipe, a device or a folder.
-    """
-    try:
-        with os.fdopen(open_regular(path), "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise _unreadable(path, error) from error
+def _nothing() -> None:
+    return None
 
 
 class Content(msgspec.Struct, frozen=True):
@@ -118,24 +110,36 @@ class Content(msgspec.Struct, frozen=True):
     sha256: str
 
     @classmethod
-    def of(cls, path: Path) -> Content:
-        """Return the content of a file that is complete.
+    def of(cls, path: Path, check: Callable[[], object] = _nothing) -> Content:
+        """Return the content of a regular file of any size.
+
+        Args:
+            path: The file.
+            check: Called every few milliseconds; it may raise to stop.
 
         Raises:
-            UnreadableFileError: See `sha256_of`.
+            UnreadableFileError: The file is missing, or is a pipe, a device or a
+                folder.
         """
-        digest = sha256_of(path)
-        return cls(path.stat().st_size, digest)
+        digest = hashlib.sha256()
+        try:
+            with open_to_read(path) as file:
+                while block := file.read(_HASHED_BLOCK):
+                    check()
+                    digest.update(block)
+                return cls(file.tell(), digest.hexdigest())
+        except OSError as error:
+            raise _unreadable(path, error) from error
 
     def is_in(self, path: Path) -> bool:
         """Return whether a file has this content; one of another size is not read.
 
         Raises:
-            UnreadableFileError: See `sha256_of`.
+            UnreadableFileError: See `of`.
         """
         if path.is_file() and path.stat().st_size != self.bytes:
             return False
-        return sha256_of(path) == self.sha256
+        return Content.of(path) == self
 
 
 def read_text(path: Path, limit: int = LIMIT) -> str:

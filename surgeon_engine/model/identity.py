@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from surgeon_engine.api.errors import ModelError, UnreadableFileError
-from surgeon_engine.api.reading import sha256_of
+from surgeon_engine.api.reading import Content
 from surgeon_engine.model.source import ModelSource
 
 _HINT = "Check that the model's files are there and that you may read them."
@@ -104,7 +104,7 @@ def _facts(path: Path) -> tuple[int, ...]:
 def _digest(stamp: FileStamp) -> str:
     if stamp not in _digests:
         try:
-            digest = sha256_of(stamp.path)
+            digest = Content.of(stamp.path).sha256
             is_same = _facts(stamp.path) == stamp.facts
         except OSError as error:
             raise _unreadable(error) from error

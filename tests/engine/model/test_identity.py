@@ -75,7 +75,7 @@ def test_files_that_were_only_touched_are_the_same(source):
 
 def test_file_is_not_read_twice_unless_it_was_touched(source, monkeypatch):
     before = found(source)
-    monkeypatch.setattr("surgeon_engine.model.identity.sha256_of", None)
+    monkeypatch.setattr("surgeon_engine.model.identity.Content", None)
     assert found(source) == before
 
 
