@@ -26,8 +26,9 @@ _TEMPLATES = "additional_chat_templates"
 # The files besides weights that transformers reads.
 _OTHERS = re.compile(
     r"(config|generation_config|special_tokens_map|added_tokens|tokenizer[\w.-]*|"
-    r"vocab[\w.-]*|merges[\w.-]*|chat_template[\w.-]*|[\w.-]*spiece[\w.-]*|"
-    r"sentencepiece[\w.-]*|[\w.-]*\.safetensors\.index)\.(json|txt|model|jinja)"
+    r"vocab[\w.-]*|merges[\w.-]*|chat_template[\w.-]*|tekken|"
+    r"[\w.-]*\.safetensors\.index)\.(json|txt|jinja)|"
+    r"[\w.-]+\.(model|tiktoken|spm|bpe)"
 )
 
 

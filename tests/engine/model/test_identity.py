@@ -23,6 +23,8 @@ FILES = (
     "vocab.json",
     "merges.txt",
     "spiece.model",
+    "qwen.tiktoken",
+    "vocab.bpe",
     "chat_template.jinja",
     "additional_chat_templates/tools.jinja",
 )
