@@ -12,7 +12,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import Annotated, BinaryIO, TypeVar
 
 import msgspec
 
@@ -106,7 +106,7 @@ def _nothing() -> None:
 class Content(msgspec.Struct, frozen=True):
     """Size in bytes and SHA-256, in hexadecimal digits, of a file."""
 
-    bytes: int
+    bytes: Annotated[int, msgspec.Meta(ge=0)]
     sha256: str
 
     @classmethod
@@ -165,7 +165,7 @@ def read_json(path: Path, kind: type[_T], limit: int = LIMIT) -> _T:
     """
     try:
         return decode_json(read_bytes(path, limit), kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except msgspec.MsgspecError as error:
         raise UnreadableFileError(f"{path} is damaged: {error}.") from error
 
 

@@ -100,7 +100,7 @@ MODELS = {
         "is not valid JSON: it is nested too deeply",
     ),
     "config of lists": (content("config.json", b"[" * DEEP), "nested too deeply"),
-    "config is huge": (content("config.json", b" " * 10_000_001), "10,000,001 bytes"),
+    "config is huge": (content("config.json", b" " * 10_000_001), "is larger than"),
     "config is a list": (content("config.json", b"[]"), "it is not a JSON object"),
     "architecture is a number": (config(architectures=[3]), "not a decoder-only"),
     "no layers": (config(num_hidden_layers=0), "num_hidden_layers = 0"),
@@ -180,7 +180,7 @@ def test_bad_model_ends_in_a_sentence(folder, kind):
 def test_folder_whose_name_is_no_text_ends_in_a_sentence(folder, tmp_path):
     name = os.fsdecode(os.fsencode(tmp_path / "latin1-") + b"\xe9")
     folder.rename(name)
-    with pytest.raises(EngineError, match=r"latin1-\\xe9 is not valid UTF-8"):
+    with pytest.raises(EngineError, match=r"is not UTF-8 text: .*latin1-\\udce9"):
         inspect_model(ModelConfig(name))
 
 
@@ -353,11 +353,11 @@ def npy_of(shape: str) -> bytes:
 TEXTS = {
     "later.jsonl": (
         b'\n{"text":' + b"[" * DEEP,
-        "later.jsonl cannot be read: line 2: it is nested",
+        "later.jsonl cannot be read: line 2: JSON is nested",
     ),
     "deep.jsonl": (
         b'{"text":' + b"[" * DEEP,
-        "deep.jsonl cannot be read: line 1: it is nested",
+        "deep.jsonl cannot be read: line 1: JSON is nested",
     ),
     "null.jsonl": (b"null\n" * 200, "line 1: Expected `object`"),
     "number.jsonl": (b"1\n", "line 1: Expected `object`"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -163,16 +164,13 @@ def test_report_out_of_range_is_refused(tmp_path, place, value):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("files", {}),
-        ("is_recovered", True),
         ("seconds", -1e308),
-        ("blocks", {"done": 1, "fits": {}, "reconstructions": []}),
-        ("training", {"steps": 1, "best": 0.1, "seconds": 1.0}),
-        ("search", {"shot": 2, "budget": 10}),
-        ("files", {"shot": "../shot-1.safetensors"}),
+        ("shots", {}),
+        ("parts", {"shot": {"file": "a", "content": {"bytes": -1, "sha256": ""}}}),
+        ("parts", {"shot": {"file": "../a", "content": {"bytes": 1, "sha256": ""}}}),
     ],
 )
-def test_state_that_promises_what_it_lacks_is_refused(tmp_path, name, value):
+def test_state_out_of_range_is_refused(tmp_path, name, value):
     path = write_run(tmp_path, ending="killed")
     write_saved_state(path)
     state = RunFolder(path).saved_state
@@ -181,13 +179,29 @@ def test_state_that_promises_what_it_lacks_is_refused(tmp_path, name, value):
         state.read()
 
 
+@pytest.mark.parametrize(
+    ("is_recovered", "part"), [(False, "shot"), (True, "recovered")]
+)
+def test_state_that_lacks_its_weights_is_refused(tmp_path, is_recovered, part):
+    path = write_run(tmp_path, ending="killed")
+    write_saved_state(path)
+    state = RunFolder(path).saved_state
+    _change(state.state_path, ("is_recovered",), is_recovered)
+    with pytest.raises(EngineError, match=f"it lacks the part {part}"):
+        state.read_undamaged()
+
+
 def _change(path: Path, place: tuple[str | int, ...], value: object) -> None:
+    """Change a value in a sealed file, and seal it again."""
     whole = msgspec.json.decode(path.read_bytes())
     part = whole
     for name in place[:-1]:
         part = part[name]
     part[place[-1]] = value
-    path.write_bytes(msgspec.json.encode(whole))
+    del whole["sha256"]
+    rest = msgspec.json.encode(whole)[1:]
+    seal = hashlib.sha256(rest).hexdigest()
+    path.write_bytes(f'{{"sha256":"{seal}",'.encode() + rest)
 
 
 def test_pipe_in_place_of_weights_is_refused(tmp_path):
