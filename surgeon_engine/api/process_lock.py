@@ -355,7 +355,7 @@ def _read_holder(descriptor: int) -> Holder | None:
     """Return what a lock file says; None if it says nothing."""
     try:
         return decode_json(_content(descriptor), Holder)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+    except (OSError, msgspec.MsgspecError):
         return None
 
 

@@ -185,7 +185,7 @@ def _json_rows(path: Path, _: str) -> Iterator[Row]:
         row: Row
         try:
             row = decode(line)
-        except (msgspec.MsgspecError, RecursionError) as error:
+        except msgspec.MsgspecError as error:
             row = _python_json(line, number, error)
         _check_columns(len(row))
         yield row
@@ -198,8 +198,6 @@ def _python_json(line: str, number: int, reason: Exception) -> Row:
     except (ValueError, RecursionError):
         row = None
     if not isinstance(row, dict):
-        if isinstance(reason, RecursionError):
-            reason = ValueError("it is nested too deeply")
         raise ValueError(f"line {number:,}: {reason}")
     return row
 
