@@ -57,7 +57,7 @@ def open_regular(path: Path) -> int:
 
 
 def _is_of_a_disk(descriptor: int) -> bool:
-    """Return whether a file is a regular one; those of /proc only look like it.
+    """Return whether a file is a regular one of a disk, and not one of /proc.
 
     Raises:
         OSError: It cannot be read, or not without waiting.
