@@ -37,7 +37,7 @@ _TRIAL = (
 _MAX_TOKENS = 1_000_000  # the largest have 262,144
 _FILES = ("token*", "vocab*", "*.model", "*.tiktoken")
 _Stamps = tuple[FileStamp, ...]
-_proven: dict[ModelSource, _Stamps] = {}  # whose trial succeeded
+_tried: dict[ModelSource, _Stamps] = {}  # with success
 
 
 def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase | None:
@@ -52,7 +52,7 @@ def tokenizer_problem(source: ModelSource) -> str:
     files.
     """
     files = stamps_of(source)
-    if source.is_bundled or _proven.get(source) == files:
+    if source.is_bundled or _tried.get(source) == files:
         return ""
     if not source.gguf_file and not any(any(source.folder.glob(x)) for x in _FILES):
         return f"The folder of {source.name} has no tokenizer."
@@ -66,7 +66,7 @@ def tokenizer_problem(source: ModelSource) -> str:
         )
     except ModelError as error:
         return error.message
-    _proven[source] = files
+    _tried[source] = files
     return ""
 
 
