@@ -18,11 +18,10 @@ import msgspec
 
 from surgeon_engine.api.errors import ExportError, UnreadableFileError
 from surgeon_engine.api.files import to_trash
-from surgeon_engine.api.reading import open_regular, read_json
+from surgeon_engine.api.reading import Content, read_json
 
 MARKER = "surgeon-export.json"
 VERSION = 1
-_BLOCK = 4 << 20  # bytes
 _NAMES_SHOWN = 3  # in a sentence
 _HINT = (
     "Move it away, or choose another folder. Only an export that is exactly as Surgeon "
@@ -34,18 +33,11 @@ def _nothing() -> None:
     return None
 
 
-class ListedFile(msgspec.Struct, frozen=True):
-    """Size in bytes and SHA-256, in hexadecimal digits, of a file."""
-
-    bytes: int
-    sha256: str
-
-
 class Marker(msgspec.Struct, frozen=True):
     """The content of the marker: the files by their path in the folder, with /."""
 
     version: int
-    files: dict[str, ListedFile]
+    files: dict[str, Content]
     sha256: str  # of the listing
 
     @property
@@ -75,7 +67,7 @@ def write_marker(folder: Path) -> None:
         UnreadableFileError: The folder holds a link or another irregular file.
     """
     (folder / MARKER).unlink(missing_ok=True)
-    files = {name: _listed(folder / name) for name in sorted(_entries(folder))}
+    files = {name: _content(folder / name) for name in sorted(_entries(folder))}
     marker = Marker(VERSION, files, _digest(files))
     text = msgspec.json.format(msgspec.json.encode(marker), indent=2)
     (folder / MARKER).write_bytes(text)
@@ -127,7 +119,7 @@ def differences(
         name
         for name in found.keys() & listed.keys()
         if found[name] != listed[name].bytes
-        or (by_content and _listed(folder / name, check) != listed[name])
+        or (by_content and _content(folder / name, check) != listed[name])
     ]
     return Differences(
         changed=tuple(sorted(changed)),
@@ -207,25 +199,16 @@ def _entries(folder: Path) -> dict[str, int | None]:
     return found
 
 
-def _listed(path: Path, check: Callable[[], object] = _nothing) -> ListedFile:
-    """Return size and digest of a regular file, which is read from start to end.
+def _content(path: Path, check: Callable[[], object] = _nothing) -> Content:
+    """Return the content of a file that is no link.
 
     Raises:
-        UnreadableFileError: It is none, or cannot be read.
+        UnreadableFileError: It is a link, or no regular file, or cannot be read.
     """
     if path.is_symlink():
         raise UnreadableFileError(f"{path} is a link.")
-    try:
-        with os.fdopen(open_regular(path), "rb") as file:
-            digest = hashlib.sha256()
-            while block := file.read(_BLOCK):
-                check()
-                digest.update(block)
-            return ListedFile(file.tell(), digest.hexdigest())
-    except OSError as error:
-        reason = error.strerror or error
-        raise UnreadableFileError(f"{path} cannot be read: {reason}.") from error
+    return Content.of(path, check)
 
 
-def _digest(files: dict[str, ListedFile]) -> str:
+def _digest(files: dict[str, Content]) -> str:
     return hashlib.sha256(msgspec.json.encode(files, order="sorted")).hexdigest()

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
-from surgeon_engine.api.files import write_folder_atomically
+from surgeon_engine.api.files import free_bytes, write_folder_atomically
 from surgeon_engine.api.formatting import format_size
 from surgeon_engine.api.json_process import ProcessExit, kill_process_tree
 from surgeon_engine.api.messages.files import RunEntry
@@ -86,12 +86,19 @@ def fetch_run(
             f"{target} exists already.",
             "The run was copied before. To copy it again, move that folder away.",
         )
+    announced = run.bytes if with_model else max(0, run.bytes - run.export_bytes)
+    limit = announced + announced // 10 + _MAX_OTHER_BYTES
+    if limit > (free := free_bytes(target)):
+        raise ConnectionFailed(
+            f"The copy takes {format_size(announced)}, and the disk of {target} has "
+            f"{format_size(free)} free.",
+            "Free some space.",
+        )
     with write_folder_atomically(target) as partial:
         arrived = partial / _ARRIVED  # where sftp makes a folder of the same name
         arrived.mkdir()
         batch = _batch(folder, arrived, with_model=with_model)
         command = (*sftp, "-b", "-", "--", computer.sftp_name)
-        limit = run.bytes + run.bytes // 10 + _MAX_OTHER_BYTES
 
         def on_wait() -> None:
             progress(_checked_size(arrived, limit))

@@ -219,9 +219,9 @@ class JsonProcess(Generic[_MessageT]):
             return
         line = msgspec.json.encode(message) + b"\n"
         with self._lock:
-            is_deaf = self._unsent_bytes > _MAX_UNSENT_BYTES
+            reads_nothing = self._unsent_bytes > _MAX_UNSENT_BYTES
             self._unsent_bytes += len(line)
-        if is_deaf:
+        if reads_nothing:
             self._end("does not read what it is sent")
         else:
             self._outbox.put(line)

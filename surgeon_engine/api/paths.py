@@ -96,7 +96,8 @@ def _check_controls(what: str, text: str) -> None:
 
 
 def shown(text: str) -> str:
-    """Return a text in quotes, in one line of readable length."""
-    cut = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    """Return a text in quotes, in one line of readable length, without its middle."""
+    half = _SHOWN // 2
+    cut = text if len(text) <= _SHOWN else f"{text[:half]}…{text[-half:]}"
     escaped = escape_controls(cut).replace("\n", "\\n").replace("\t", "\\t")
     return f"“{escaped}”"

@@ -1,4 +1,4 @@
-"""Who works on a folder: a file in it that its process keeps locked.
+"""The lock of a folder: a file in it that the process at work keeps locked.
 
     process.json                               {"computer": "atlas", "pid": 4711, ...}
     .report.json.4711-1764061962-3f9a01bc-k3x1 a temporary file of the same process
@@ -42,7 +42,7 @@ if sys.platform != "win32":
 
 _TIME_TOLERANCE_S = 1.0  # systems round creation times differently
 # How long to wait for a process that only looks at a lock, or cleans up below it.
-_PATIENCE_S, _POLL_INTERVAL_S = 2.0, 0.01
+_WAIT_S, _POLL_INTERVAL_S = 2.0, 0.01
 _RECORD_BYTES = 4_096
 _DELETE = "If no process works there, delete it."
 _INITIAL_NAMESPACE = "4026531836"  # of the processes that are in no container
@@ -193,7 +193,7 @@ def use_of(path: Path) -> Use | None:
 
 
 def last_holder(path: Path) -> Holder | None:
-    """Return who has, or had, the lock at `path`; None: the file does not say so."""
+    """Return the process that has or had the lock; None: its file names none."""
     try:
         return read_json(path, Holder, _RECORD_BYTES)
     except UnreadableFileError:
@@ -265,7 +265,7 @@ def _locked(path: Path) -> int:
         UnreadableFileError: It is no regular file, or the disk has no locks.
         OSError: It cannot be opened.
     """
-    deadline = time.monotonic() + _PATIENCE_S
+    deadline = time.monotonic() + _WAIT_S
     created = None
     while True:
         is_last = time.monotonic() > deadline
@@ -355,7 +355,7 @@ def _read_holder(descriptor: int) -> Holder | None:
     """Return what a lock file says; None if it says nothing."""
     try:
         return decode_json(_content(descriptor), Holder)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+    except (OSError, msgspec.MsgspecError):
         return None
 
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import Annotated, BinaryIO, TypeVar
 
 import msgspec
 
@@ -24,6 +24,7 @@ LIMIT = 64 << 20  # bytes; a report of the largest models has a few million
 LINE_LIMIT = 16 << 20  # of a log
 LOG_LIMIT = 2 << 30  # some weeks of a run
 _BLOCK = 65_536  # bytes
+_HASHED_BLOCK = 4 << 20  # bytes
 _MOVE = "Move it to another place, and try again."
 _T = TypeVar("_T")
 # A pipe without a writer would block, and a terminal would become that of the process.
@@ -56,7 +57,7 @@ def open_regular(path: Path) -> int:
 
 
 def _is_of_a_disk(descriptor: int) -> bool:
-    """Return whether a file is a regular one; those of /proc only look like it.
+    """Return whether a file is a regular one of a disk, and not one of /proc.
 
     Raises:
         OSError: It cannot be read, or not without waiting.
@@ -98,44 +99,47 @@ def read_bytes(path: Path, limit: int = LIMIT) -> bytes:
     return data
 
 
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a regular file of any size, in hexadecimal digits.
-
-    Raises:
-        UnreadableFileError: The file is missing, or is a pipe, a device or a folder.
-    """
-    try:
-        with os.fdopen(open_regular(path), "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise _unreadable(path, error) from error
+def _nothing() -> None:
+    return None
 
 
 class Content(msgspec.Struct, frozen=True):
     """Size in bytes and SHA-256, in hexadecimal digits, of a file."""
 
-    bytes: int
+    bytes: Annotated[int, msgspec.Meta(ge=0)]
     sha256: str
 
     @classmethod
-    def of(cls, path: Path) -> Content:
-        """Return the content of a file that is complete.
+    def of(cls, path: Path, check: Callable[[], object] = _nothing) -> Content:
+        """Return the content of a regular file of any size.
+
+        Args:
+            path: The file.
+            check: Called every few milliseconds; it may raise to stop.
 
         Raises:
-            UnreadableFileError: See `sha256_of`.
+            UnreadableFileError: The file is missing, or is a pipe, a device or a
+                folder.
         """
-        digest = sha256_of(path)
-        return cls(path.stat().st_size, digest)
+        digest = hashlib.sha256()
+        try:
+            with open_to_read(path) as file:
+                while block := file.read(_HASHED_BLOCK):
+                    check()
+                    digest.update(block)
+                return cls(file.tell(), digest.hexdigest())
+        except OSError as error:
+            raise _unreadable(path, error) from error
 
     def is_in(self, path: Path) -> bool:
         """Return whether a file has this content; one of another size is not read.
 
         Raises:
-            UnreadableFileError: See `sha256_of`.
+            UnreadableFileError: See `of`.
         """
         if path.is_file() and path.stat().st_size != self.bytes:
             return False
-        return sha256_of(path) == self.sha256
+        return Content.of(path) == self
 
 
 def read_text(path: Path, limit: int = LIMIT) -> str:
@@ -161,7 +165,7 @@ def read_json(path: Path, kind: type[_T], limit: int = LIMIT) -> _T:
     """
     try:
         return decode_json(read_bytes(path, limit), kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except msgspec.MsgspecError as error:
         raise UnreadableFileError(f"{path} is damaged: {error}.") from error
 
 

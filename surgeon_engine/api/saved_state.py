@@ -102,7 +102,7 @@ class SavedState(msgspec.Struct, frozen=True):
 
     origin: Origin
     recovery: RecoveryConfig  # as it was chosen
-    width_multiple: Count = 0  # as it was chosen; 0: of an earlier version
+    width_multiple: Count = 0  # as it was chosen; 0: none was
     format: int = FORMAT
     seconds: Seconds = 0.0  # that the run has worked
     seconds_of_stages: dict[str, Seconds] = {}

@@ -48,7 +48,7 @@ def read_sealed_json(path: Path, kind: type[_T], limit: int = LIMIT) -> _T:
         )
     try:
         return decode_json(data, kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except msgspec.MsgspecError as error:
         raise UnreadableFileError(f"{path} is damaged: {error}.") from error
 
 

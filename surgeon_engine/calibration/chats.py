@@ -14,7 +14,6 @@ from surgeon_engine.api.errors import CalibrationError
 from surgeon_engine.model.chat_template import (
     DATE,
     TEMPLATE_ERRORS,
-    first_line_of,
     render,
 )
 from surgeon_engine.runtime import fence
@@ -42,10 +41,11 @@ def render_chats(
             "render them.",
             "Use a model that was trained on chats, or choose a column with text.",
         )
-    texts, reason, pace = [], "", fence.Pace(_CHATS_PER_SECOND, "chats")
+    texts, reason = [], ""
+    rate = fence.MinimumRate(_CHATS_PER_SECOND, "chats")
     for chat in chats:
         try:
-            pace.step(1)
+            rate.count(1)
             texts.append(render(messages_of(chat), tokenizer, date_string=DATE))
         except TimeoutError as error:
             raise CalibrationError(
@@ -54,7 +54,7 @@ def render_chats(
                 "Choose a column with text, or another model.",
             ) from error
         except TEMPLATE_ERRORS as error:
-            reason = reason or first_line_of(error)
+            reason = reason or fence.describe(error)
     if not texts:
         raise CalibrationError(
             f"The chat template of the model can render none of the chats in {name} "

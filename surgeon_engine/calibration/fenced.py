@@ -32,7 +32,7 @@ _TEXTS = "surgeon_engine.calibration.texts:described_text"
 _PREVIEW = "surgeon_engine.calibration.preview:preview_text"
 _DRAW = "surgeon_engine.calibration.windows:draw_with"
 _ALL = "surgeon_engine.calibration.windows:all_with"
-_NETWORK_SECONDS = 120.0  # between two rows of a data set of the Hub
+_NETWORK_SECONDS = 30.0  # between two rows of a data set; a wait may be longer
 
 
 def described_text(config: CalibrationConfig) -> TextDescribed:

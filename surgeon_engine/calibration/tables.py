@@ -71,7 +71,7 @@ def read_column(path: Path, column: str) -> tuple[list[Any], int]:
         CalibrationError: The file is damaged.
     """
     values: list[Any] = []
-    pace, characters = fence.Pace(_PER_SECOND, "characters"), 0
+    rate, characters = fence.MinimumRate(_PER_SECOND, "characters"), 0
     with _errors_of(path):
         rows = _rows(path, column)
         while characters < MAX_CHARACTERS and len(values) < _MAX_ROWS:
@@ -79,7 +79,7 @@ def read_column(path: Path, column: str) -> tuple[list[Any], int]:
             if not part:
                 return values, _unread_bytes(path)
             size = sum(len(value) for value in part if isinstance(value, str))
-            pace.step(size + _ROW * len(part))
+            rate.count(size + _ROW * len(part))
             characters += size
             values += part
     return values, max(1, _unread_bytes(path))

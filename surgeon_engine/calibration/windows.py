@@ -295,7 +295,7 @@ class _Reader:
                 f"window of {config.window_length:,}.",
                 "Use longer windows, or download the model's files again.",
             )
-        self._pace = fence.Pace(_PER_SECOND, "characters")
+        self._rate = fence.MinimumRate(_PER_SECOND, "characters")
         self._seen: set[int] = set()  # hashes of the documents so far
         self.found = TextStatistics()
 
@@ -442,7 +442,7 @@ class _Reader:
                 ids += self._needed_tokenizer(
                     piece, add_special_tokens=False, verbose=False
                 ).input_ids
-                self._pace.step(len(piece))
+                self._rate.count(len(piece))
             except CalibrationError:
                 raise
             except BaseException as error:

@@ -14,8 +14,9 @@ from surgeon_engine.generation.messages import TokenGenerated
 from surgeon_engine.generation.prompt_logits import check_not_nan
 from surgeon_engine.generation.sampling import Sampler
 from surgeon_engine.measurement.benchmark_process import now
-from surgeon_engine.model.chat_template import TEMPLATE_ERRORS, first_line_of, render
+from surgeon_engine.model.chat_template import TEMPLATE_ERRORS, render
 from surgeon_engine.model.decoding import last_logits_alone, with_cache
+from surgeon_engine.runtime import fence
 
 
 class GeneratedText:
@@ -80,7 +81,7 @@ def encode_prompt(
         except TEMPLATE_ERRORS as error:
             raise ConfigError(
                 "The chat template of the original cannot render this: "
-                f"{first_line_of(error)}.",
+                f"{fence.describe(error)}.",
                 'Turn off "As a chat message".',
             ) from error
     # A chat template adds the special tokens itself.

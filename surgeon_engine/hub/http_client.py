@@ -87,7 +87,7 @@ def read_json(
                 )
     try:
         return decode_json(bytes(body), expected)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except msgspec.MsgspecError as error:
         raise DownloadError(
             f"{host} does not answer with a valid {what}: {str(error).rstrip('.')}.",
             _MIRROR,

@@ -74,9 +74,3 @@ def opening_of_chats(tokenizer: PreTrainedTokenizerBase | None) -> list[int]:
     if opening[: len(beginning)] != beginning:
         opening = beginning + opening
     return list(opening) if opening != beginning else []
-
-
-def first_line_of(error: Exception) -> str:
-    """Return the first line of the message of an error of a template."""
-    lines = str(error).strip().splitlines()
-    return (lines or [type(error).__name__])[0].rstrip(".")

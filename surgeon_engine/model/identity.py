@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from surgeon_engine.api.errors import ModelError, UnreadableFileError
-from surgeon_engine.api.reading import sha256_of
+from surgeon_engine.api.reading import Content
 from surgeon_engine.model.source import ModelSource
 
 _HINT = "Check that the model's files are there and that you may read them."
@@ -26,8 +26,9 @@ _TEMPLATES = "additional_chat_templates"
 # The files besides weights that transformers reads.
 _OTHERS = re.compile(
     r"(config|generation_config|special_tokens_map|added_tokens|tokenizer[\w.-]*|"
-    r"vocab[\w.-]*|merges[\w.-]*|chat_template[\w.-]*|[\w.-]*spiece[\w.-]*|"
-    r"sentencepiece[\w.-]*|[\w.-]*\.safetensors\.index)\.(json|txt|model|jinja)"
+    r"vocab[\w.-]*|merges[\w.-]*|chat_template[\w.-]*|tekken|"
+    r"[\w.-]*\.safetensors\.index)\.(json|txt|jinja)|"
+    r"[\w.-]+\.(model|tiktoken|spm|bpe)"
 )
 
 
@@ -104,7 +105,7 @@ def _facts(path: Path) -> tuple[int, ...]:
 def _digest(stamp: FileStamp) -> str:
     if stamp not in _digests:
         try:
-            digest = sha256_of(stamp.path)
+            digest = Content.of(stamp.path).sha256
             is_same = _facts(stamp.path) == stamp.facts
         except OSError as error:
             raise _unreadable(error) from error

@@ -79,16 +79,6 @@ class ModelSource:
         return self.folder == _DEMO
 
     @property
-    def identity(self) -> tuple[tuple[str, int, int, int], ...]:
-        """The name, size, time and number of each file: others, if one was changed."""
-        paths = self.weight_files if self.gguf_file else sorted(self.folder.iterdir())
-        found = []
-        for path in filter(Path.is_file, paths):
-            facts = path.stat()
-            found.append((path.name, facts.st_size, facts.st_mtime_ns, facts.st_ino))
-        return tuple(found)
-
-    @property
     def weight_files(self) -> tuple[Path, ...]:
         """The files that hold the weights."""
         if self.gguf_file:
@@ -119,7 +109,6 @@ def locate(source: str) -> ModelSource:
     if is_hub_source(source):
         return _checked_folder(_cached(source, hub_name(source)))
     path = Path(os.path.expanduser(source))
-    _check_name(path)
     if os.path.isdir(path):
         return _checked_folder(ModelSource(path.resolve().name, path))
     if os.path.isfile(path):
@@ -169,21 +158,6 @@ def stored_dtype(source: ModelSource) -> torch.dtype | None:
         )
     ((most_common, _),) = counts.most_common(1)
     return _STORED.get(most_common)
-
-
-def _check_name(path: Path) -> None:
-    """Check that a path is text, as the libraries that read weights need it.
-
-    Raises:
-        ModelError: It is not.
-    """
-    try:
-        str(path).encode()
-    except UnicodeEncodeError as error:
-        name = os.fsencode(path).decode(errors="backslashreplace")
-        raise ModelError(
-            f"The name of {name} is not valid UTF-8.", "Rename the folder."
-        ) from error
 
 
 def _cached(source: str, name: HubName | None) -> ModelSource:

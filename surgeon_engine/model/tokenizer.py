@@ -14,6 +14,7 @@ from surgeon_engine.model.beginnings import beginning_of_texts
 from surgeon_engine.model.chat_template import opening_of_chats
 from surgeon_engine.model.gguf_parsing import parsed_once
 from surgeon_engine.model.gguf_tokenizer import correct_splits, tokenizer_entries
+from surgeon_engine.model.identity import FileStamp, stamps_of
 from surgeon_engine.model.source import ModelSource
 from surgeon_engine.runtime import fence
 
@@ -35,8 +36,8 @@ _TRIAL = (
 )
 _MAX_TOKENS = 1_000_000  # the largest have 262,144
 _FILES = ("token*", "vocab*", "*.model", "*.tiktoken")
-_Identity = tuple[tuple[str, int, int, int], ...]
-_proven: dict[ModelSource, _Identity] = {}  # whose trial succeeded
+_Stamps = tuple[FileStamp, ...]
+_tried: dict[ModelSource, _Stamps] = {}  # with success
 
 
 def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase | None:
@@ -50,8 +51,8 @@ def tokenizer_problem(source: ModelSource) -> str:
     It is loaded and tried in a process of its own. A success is remembered for these
     files.
     """
-    identity = source.identity
-    if source.is_bundled or _proven.get(source) == identity:
+    files = stamps_of(source)
+    if source.is_bundled or _tried.get(source) == files:
         return ""
     if not source.gguf_file and not any(any(source.folder.glob(x)) for x in _FILES):
         return f"The folder of {source.name} has no tokenizer."
@@ -65,7 +66,7 @@ def tokenizer_problem(source: ModelSource) -> str:
         )
     except ModelError as error:
         return error.message
-    _proven[source] = identity
+    _tried[source] = files
     return ""
 
 
@@ -115,11 +116,11 @@ def kept_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
     Raises:
         ModelError: It cannot be read.
     """
-    return _kept(source, source.identity)
+    return _kept(source, stamps_of(source))
 
 
 @lru_cache(maxsize=1)
-def _kept(source: ModelSource, _identity: _Identity) -> PreTrainedTokenizerBase:
+def _kept(source: ModelSource, _files: _Stamps) -> PreTrainedTokenizerBase:
     return read_tokenizer(source)
 
 

@@ -129,6 +129,7 @@ def work_in_group(
         _environment(count),
     )
     last, reason, has_started = None, "", isinstance(command, ResumeRun)
+    is_of_another = not has_started and run.config_path.exists()
     try:
         with process:
             process.send(command)
@@ -154,7 +155,8 @@ def work_in_group(
     except RunFailed:
         raise  # the processes have logged it, if the folder is theirs
     except BaseException as error:
-        if last is not None:  # the folder is theirs, as they have logged an event
+        # The folder is theirs if they have logged an event, and it had no run before.
+        if last is not None and not is_of_another:
             is_kept = has_started or isinstance(error, ProcessError)
             _clean_up(run, context, is_kept=is_kept)
         raise

@@ -36,9 +36,9 @@ from surgeon_engine.api.json_process import (
 )
 
 SECONDS = 10.0  # for a call, or since its last `alive`; most take less than one
-_BUSY = 4  # so many times as long if others use the processors meanwhile
+_BUSY = 4  # so many times as long if it waits for a processor, a disk or a network
 MEMORY = 4 << 30  # bytes that a call may add to those of the process
-_GRACE_S = 8.0  # before the pace is judged
+_GRACE_S = 8.0  # before the rate is judged
 _POLL_S = 0.2
 _START_S = 60.0  # to import libraries, which reads no file of a stranger
 _OUT_OF_MEMORY = ("memory allocation", "bad_alloc", "MemoryError", "allocate memory")
@@ -169,8 +169,8 @@ def alive() -> None:
         _send(Alive())
 
 
-class Pace:
-    """Keeps the clock of a call running while work in many parts is fast enough.
+class MinimumRate:
+    """Restart the clock of a call with each part of its work, unless it is too slow.
 
     Args:
         per_second: The least that a sound file lets this machine do, on average.
@@ -182,8 +182,8 @@ class Pace:
         self._begun = time.monotonic()
         self._done = 0
 
-    def step(self, done: int) -> None:
-        """Count what has been done.
+    def count(self, done: int) -> None:
+        """Add to what has been done.
 
         Raises:
             TimeoutError: It takes too long.

@@ -11,8 +11,8 @@ on two cores, one busy program made a run take twenty times as long.
 The number of threads stays the same, and so does each bit of the result.
 
 GCC's OpenMP library spins for 100 rounds only while it has more threads than there are
-cores (`gomp_throttled_spin_count_var`, config/linux/wait.h). A `_Crowd` of threads
-that do nothing brings that about.
+cores (`gomp_throttled_spin_count_var`, config/linux/wait.h). `_IdleThreads` starts
+them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import torch
 
 _INTERVAL_S = 0.5
 # Seconds for which threads were ready but had no core, in each second of the run.
-_CROWDED, _FREE = 0.15, 0.05
+_SCARCE, _ENOUGH = 0.15, 0.05
 _TASKS = Path("/proc/self/task")
 _GRAIN = (
     32_768  # elements; torch divides no smaller operation (at::internal::GRAIN_SIZE)
@@ -55,15 +55,15 @@ def steady_pace() -> Iterator[None]:
 
 
 def _watch(ended: threading.Event) -> None:
-    crowd, before = _Crowd(), _seconds_waited()
+    idle, before = _IdleThreads(), _seconds_waited()
     while not ended.wait(_INTERVAL_S):
         now = _seconds_waited()
         share, before = (now - before) / _INTERVAL_S, now
-        if share > _CROWDED:
-            crowd.gather()
-        elif share < _FREE:
-            crowd.leave()
-    crowd.leave()
+        if share > _SCARCE:
+            idle.start()
+        elif share < _ENOUGH:
+            idle.stop()
+    idle.stop()
 
 
 def _seconds_waited() -> float:
@@ -81,31 +81,31 @@ def _seconds_waited() -> float:
     return found / 1e9
 
 
-class _Crowd:
+class _IdleThreads:
     """Threads of OpenMP that sleep: with them there are more threads than cores."""
 
     def __init__(self) -> None:
         self._end: threading.Event | None = None
 
-    def gather(self) -> None:
+    def start(self) -> None:
         """Start the threads, unless they are there."""
         if self._end is not None:
             return
         self._end = threading.Event()
         threads, cores = torch.get_num_threads(), len(os.sched_getaffinity(0))
         for _ in range(max(0, cores - threads) // (threads - 1) + 1):
-            member = threading.Thread(target=_join_crowd, args=(self._end,))
-            member.daemon = True
-            member.start()
+            thread = threading.Thread(target=_wait_idle, args=(self._end,))
+            thread.daemon = True
+            thread.start()
 
-    def leave(self) -> None:
+    def stop(self) -> None:
         """Let the threads end."""
         if self._end is not None:
             self._end.set()
             self._end = None
 
 
-def _join_crowd(end: threading.Event) -> None:
+def _wait_idle(end: threading.Event) -> None:
     """Make OpenMP start threads for this one, and keep them until `end`."""
     torch.zeros(_GRAIN * torch.get_num_threads()).add_(1)
     end.wait()

@@ -114,7 +114,7 @@ def read_everything(path: Path, bundle: Path) -> None:
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("name", NAMES)
 def test_any_file_of_a_run_folder_may_be_anything(tmp_path, monkeypatch, name, kind):
-    monkeypatch.setattr(process_lock, "_PATIENCE_S", 0.1)
+    monkeypatch.setattr(process_lock, "_WAIT_S", 0.1)
     path = write_run(tmp_path / "runs", ending="killed")
     write_saved_state(path)
     (path / name).unlink(missing_ok=True)

@@ -27,7 +27,11 @@ from surgeon_engine.api.reading import read_text
 
 TOML_LIMIT = 1 << 20  # bytes of a job or preset
 _MAX_PARTS = 1_000  # of the keys in a line
-_STRING = re.compile(r'"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'')
+# Texts of several lines, texts of one line, and comments.
+_NO_KEYS = re.compile(
+    r'''"""(?:[^\\]|\\.)*?"""|\'\'\'.*?\'\'\'|"(?:[^"\\\n]|\\[^\n])*"|'[^'\n]*'|#[^\n]*''',
+    re.DOTALL,
+)
 _log = logging.getLogger(__name__)
 
 
@@ -126,8 +130,8 @@ def with_paths_from(base: Path, config: RunConfig) -> RunConfig:
 
 def _check_keys(text: str) -> None:
     """Raise ConfigError for keys of so many parts that reading them would not end."""
-    without_strings = _STRING.sub("", text)
-    parts = max((line.count(".") for line in without_strings.splitlines()), default=0)
+    rest = _NO_KEYS.sub("", text)
+    parts = max((line.count(".") for line in rest.splitlines()), default=0)
     if parts > _MAX_PARTS:
         raise ConfigError(
             f"The job is not valid TOML: a line of it has {parts:,} dots outside of "

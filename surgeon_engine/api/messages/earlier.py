@@ -28,7 +28,7 @@ def read_correction(line: bytes) -> Correction | None:
     """Return the event in a line of a log; None if it is not of a correction."""
     try:
         event = decode_json(line, _Line).event
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except msgspec.MsgspecError:
         return None
     is_found = event.type == "Corrected" or event.stage == "correction"
     return event if is_found else None

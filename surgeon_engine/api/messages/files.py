@@ -9,6 +9,7 @@ import msgspec
 
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.decoding import Time
+from surgeon_engine.api.messages.run import Count
 
 MAX_ENTRIES = 2_000  # of a list; a window shows them all
 MAX_RUNS = 200
@@ -63,8 +64,8 @@ class RunEntry(msgspec.Struct, frozen=True):
     name: str
     outcome: RunOutcome
     at: Time  # of the last change
-    bytes: int  # of all its files
-    export_bytes: int  # of its exports and its checkpoint
+    bytes: Count  # of all its files
+    export_bytes: Count  # of its exports and its checkpoint
     config: RunConfig | None = None  # of one that can be resumed
 
 

@@ -345,7 +345,7 @@ def _log(path: Path, with_progress: bool) -> Iterator[Envelope | Correction]:
             continue
         try:
             yield decode_json(line, Envelope)
-        except (msgspec.MsgspecError, UnicodeDecodeError, ConfigError) as error:
+        except msgspec.MsgspecError as error:
             if (correction := read_correction(line)) is not None:
                 yield correction
                 continue

@@ -16,10 +16,12 @@ SLEEPING = ("sh", "-c", "exec sleep 60")
 NAMES = ("run.toml", "events.jsonl", "report.json")
 
 
-def fetch(target, folder="/runs/first", *, sftp, with_model=False, **extra):
+def fetch(
+    target, folder="/runs/first", *, sftp, with_model=False, size=1_000_000, **extra
+):
     computer = Computer(extra.pop("host", "box"))
     more = {"progress": lambda _: None, "with_model": with_model, "sftp": sftp}
-    run = RunEntry(str(folder), "first", RunOutcome.FINISHED, 0.0, 1_000_000, 0)
+    run = RunEntry(str(folder), "first", RunOutcome.FINISHED, 0.0, size, 0)
     fetch_run(computer, run, target, **more | extra)
 
 
@@ -37,6 +39,12 @@ def test_failed_copy_leaves_nothing_and_says_why(tmp_path):
     with pytest.raises(ConnectionFailed, match="No space left on device"):
         fetch(tmp_path / "runs" / "first", sftp=failing)
     assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_run_that_is_larger_than_the_disk_is_not_copied(tmp_path):
+    with pytest.raises(ConnectionFailed, match=r"takes 9,000,000\.00 GB, and"):
+        fetch(tmp_path / "runs" / "first", sftp=("true",), size=9 * 10**15)
+    assert not (tmp_path / "runs").exists()
 
 
 def test_folder_without_a_run_is_not_kept(tmp_path):

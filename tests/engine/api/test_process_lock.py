@@ -49,7 +49,7 @@ else:
 
 @pytest.fixture
 def path(tmp_path, monkeypatch) -> Path:
-    monkeypatch.setattr(process_lock, "_PATIENCE_S", 0.2)
+    monkeypatch.setattr(process_lock, "_WAIT_S", 0.2)
     return tmp_path / "process.json"
 
 

@@ -23,6 +23,8 @@ FILES = (
     "vocab.json",
     "merges.txt",
     "spiece.model",
+    "qwen.tiktoken",
+    "vocab.bpe",
     "chat_template.jinja",
     "additional_chat_templates/tools.jinja",
 )
@@ -75,7 +77,7 @@ def test_files_that_were_only_touched_are_the_same(source):
 
 def test_file_is_not_read_twice_unless_it_was_touched(source, monkeypatch):
     before = found(source)
-    monkeypatch.setattr("surgeon_engine.model.identity.sha256_of", None)
+    monkeypatch.setattr("surgeon_engine.model.identity.Content", None)
     assert found(source) == before
 
 

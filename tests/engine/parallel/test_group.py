@@ -33,10 +33,12 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.cli.main import main
+from surgeon_engine.parallel import group as group_module
 from surgeon_engine.parallel.agent import reason
 from surgeon_engine.parallel.group import RunFailed, gpus_for, work_in_group
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.run_context import RunCancelled, RunContext
+from tests.helpers.fake_runs import write_run
 from tests.helpers.runs import job
 
 CPU = ModelConfig(device=Device.CPU)
@@ -293,3 +295,36 @@ def test_engine_does_not_repeat_the_failure_of_its_processes(tmp_path, monkeypat
     engine._queue.put(None)
     engine.serve()
     assert [each.event for each in envelopes if each.run] == [Failed("Made up.")]
+
+
+class PausedProcess:
+    """Processes of a run that were paused while they checked its job."""
+
+    ended = False
+
+    def __init__(self, *_):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def send(self, message):
+        pass
+
+    def receive(self, timeout):
+        return Envelope("run", 0.0, Paused())
+
+
+def test_cancelled_start_leaves_an_earlier_run_in_the_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(group_module, "JsonProcess", PausedProcess)
+    run = RunFolder(write_run(tmp_path, "run"))
+    before = run.events_path.read_bytes()
+    group = Group(run.path)
+    group.react = lambda _: group.context.handle(Cancel(run="run"))
+    with pytest.raises(RunCancelled):
+        group.start(config_of(tmp_path))
+    assert run.config_path.exists()
+    assert run.events_path.read_bytes() == before

@@ -82,11 +82,11 @@ def test_limit_of_memory_counts_from_what_is_used():
 def test_pace_stops_what_is_too_slow(monkeypatch):
     clock = iter([0.0, 1.0, 20.0, 21.0])
     monkeypatch.setattr(fence.time, "monotonic", lambda: next(clock))
-    pace = fence.Pace(100, "characters")
-    pace.step(10)  # slow, but just begun
-    pace.step(2_000)
+    rate = fence.MinimumRate(100, "characters")
+    rate.count(10)  # slow, but just begun
+    rate.count(2_000)
     with pytest.raises(TimeoutError, match="2,011 characters took 21 seconds"):
-        pace.step(1)
+        rate.count(1)
 
 
 def test_reason_of_a_library_is_one_short_line():

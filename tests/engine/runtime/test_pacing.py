@@ -26,17 +26,17 @@ def two_threads():
 
 
 @pytest.fixture
-def crowds(monkeypatch):
-    """Count the threads of a crowd instead of starting OpenMP's."""
-    members = []
+def idle(monkeypatch):
+    """Count the idle threads instead of starting OpenMP's."""
+    started = []
     monkeypatch.setattr(pacing, "_INTERVAL_S", 0.001)
 
     def join(end):
-        members.append(threading.current_thread())
+        started.append(threading.current_thread())
         end.wait()
 
-    monkeypatch.setattr(pacing, "_join_crowd", join)
-    return members
+    monkeypatch.setattr(pacing, "_wait_idle", join)
+    return started
 
 
 def wait_until(condition):
@@ -46,46 +46,46 @@ def wait_until(condition):
         time.sleep(0.001)
 
 
-def test_threads_gather_while_cores_are_scarce(two_threads, crowds, monkeypatch):
+def test_idle_threads_start_while_cores_are_scarce(two_threads, idle, monkeypatch):
     waited = itertools.count()  # a second in each interval
     monkeypatch.setattr(pacing, "_seconds_waited", lambda: float(next(waited)))
     with pacing.steady_pace():
-        wait_until(lambda: crowds)
-    wait_until(lambda: not any(each.is_alive() for each in crowds))
+        wait_until(lambda: idle)
+    wait_until(lambda: not any(each.is_alive() for each in idle))
 
 
-def test_threads_leave_once_cores_are_free(two_threads, crowds, monkeypatch):
+def test_idle_threads_stop_once_cores_are_free(two_threads, idle, monkeypatch):
     waited = itertools.chain([0.0, 1.0], itertools.repeat(1.0))
     monkeypatch.setattr(pacing, "_seconds_waited", lambda: next(waited))
     with pacing.steady_pace():
-        wait_until(lambda: crowds and not any(each.is_alive() for each in crowds))
+        wait_until(lambda: idle and not any(each.is_alive() for each in idle))
 
 
-def test_nothing_gathers_on_free_cores(two_threads, crowds, monkeypatch):
+def test_no_idle_thread_starts_on_free_cores(two_threads, idle, monkeypatch):
     calls = itertools.count()
     monkeypatch.setattr(pacing, "_seconds_waited", lambda: next(calls) * 0.0)
     with pacing.steady_pace():
         wait_until(lambda: next(calls) > 20)
-    assert not crowds
+    assert not idle
 
 
-def test_a_crowd_makes_more_threads_than_cores(two_threads):
-    crowd, cores = pacing._Crowd(), len(os.sched_getaffinity(0))
+def test_idle_threads_make_more_threads_than_cores(two_threads):
+    extra, cores = pacing._IdleThreads(), len(os.sched_getaffinity(0))
     before = threading.active_count()
-    crowd.gather()
-    crowd.gather()  # the same
-    # Each member brings one thread of OpenMP's beside those of this thread.
+    extra.start()
+    extra.start()  # the same
+    # Each of them brings one thread of OpenMP's beside those of this thread.
     assert threading.active_count() - before + 2 > cores
-    crowd.leave()
+    extra.stop()
     wait_until(lambda: threading.active_count() == before)
 
 
 def test_results_are_the_same_bit_for_bit(two_threads):
     a, b = torch.randn(64, 512), torch.randn(512, 512)
-    expected, crowd = (a @ b, a.sum()), pacing._Crowd()
-    crowd.gather()
+    expected, extra = (a @ b, a.sum()), pacing._IdleThreads()
+    extra.start()
     assert torch.equal(a @ b, expected[0]) and torch.equal(a.sum(), expected[1])
-    crowd.leave()
+    extra.stop()
 
 
 def test_waiting_for_a_core_is_counted():

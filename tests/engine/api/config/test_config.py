@@ -414,6 +414,8 @@ def test_whole_blocks_are_removed_on_one_gpu():
         "[" + "a." * 200_000 + "a]",
         "x = [\n{" + "a . " * 5_000 + "a = 1}]",
         '"a".' * 5_000 + "a = 1",
+        'x = {y = """\n""", a' + ".a" * 500_000 + ' = 1, z = """\n"""}',
+        '# """\na' + ".a" * 500_000 + ' = 1 # """',
     ],
 )
 def test_job_with_endless_keys_is_refused(tmp_path, text):
@@ -425,6 +427,8 @@ def test_job_with_endless_keys_is_refused(tmp_path, text):
 
 def test_dots_in_a_text_are_no_keys():
     prompt = 'He said: "' + "..." * 1_000
+    job = f"[samples]\nprompt = '''\n{prompt}''' # {prompt}\n"
+    assert config_from_toml(job).samples.prompt == prompt
     config = RunConfig(samples=SamplesConfig(prompt=prompt))
     assert config_from_toml(config_to_toml(config)) == config
 
