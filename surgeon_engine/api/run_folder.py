@@ -299,15 +299,17 @@ class RunFolder:
 
     def _locked(self, use: Use) -> RunFolderError:
         if use.holder is None:
-            who = "A process is"
-        elif use.is_elsewhere:
-            who = f"Since {use.holder.start}, the computer {use.holder.computer} is"
+            who, since = "A process is", ""
         else:
-            who = f"Since {use.holder.start}, process {use.holder.pid} is"
+            who = f"Process {use.holder.pid} has been"
+            if use.is_elsewhere:
+                who = f"The computer {use.holder.computer} has been"
+            since = f" since {use.holder.start}"
         hint = "Wait until it is done, or end it."
         if use.is_elsewhere:
             hint += " If it has ended: surgeon resume RUN --take-over."
-        return RunFolderError(f"{who} working on the run in {self.path}.", hint)
+        message = f"{who} working on the run in {self.path}{since}."
+        return RunFolderError(message, hint)
 
     def _unwritable(self, error: OSError) -> RunFolderError:
         return RunFolderError(

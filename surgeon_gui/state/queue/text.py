@@ -119,8 +119,8 @@ def offer(queue: QueueState) -> str:
 def queue_elsewhere(holder: Holder) -> str:
     """Return the text that asks whether the window of another computer is closed."""
     return tr(
-        "Since {start}, a window of the computer {computer} has the queue of this runs "
-        "folder. Take it over only if that window is closed."
+        "A window of the computer {computer} has had the queue of this runs folder "
+        "since {start}. Take it over only if that window is closed."
     ).format(start=holder.start, computer=holder.computer)
 
 

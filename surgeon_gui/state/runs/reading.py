@@ -28,7 +28,6 @@ from surgeon_engine.api.decoding import decode_json
 from surgeon_engine.api.errors import (
     ConfigError,
     EngineError,
-    RunFolderError,
     UnreadableFileError,
 )
 from surgeon_engine.api.files import size_of_folder, write_atomically
@@ -40,7 +39,8 @@ from surgeon_engine.api.messages.earlier import (
 from surgeon_engine.api.messages.events import Envelope
 from surgeon_engine.api.messages.run import Exported, Fidelity
 from surgeon_engine.api.reading import open_to_read, read_lines
-from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.api.run_folder import Report, RunFolder
+from surgeon_engine.api.sealed_json import read_sealed_json
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state import run as run_state
 from surgeon_gui.state.run import (
@@ -95,7 +95,7 @@ class RunRecord:
     folder: str
     outcome: RunOutcome
     name: str = ""  # chosen by the user; empty if none
-    problem: str = ""  # why it or its report is damaged, or why it failed
+    problem: str = ""  # why it or its report is damaged, why it failed, or who has it
     config: RunConfig | None = None
     parameters_before: int = 0
     parameters_left: int = 0
@@ -158,7 +158,7 @@ def is_run(folder: Path) -> bool:
 
 def read_record(folder: Path) -> RunRecord:
     """Read the summary of a run; never raises."""
-    stamp = _stamp(folder)
+    run, stamp = RunFolder(folder), _stamp(folder)
     try:
         state = read_state(folder, with_progress=False)
     except UnreadableRunError as error:
@@ -173,8 +173,10 @@ def read_record(folder: Path) -> RunRecord:
         )
     else:
         record = _record_of(state)
-        record = replace(record, problem=record.problem or _report_problem(folder))
-    run = RunFolder(folder)
+        problem = record.problem or _report_problem(run)
+        if record.outcome is RunOutcome.RUNNING:
+            problem = _elsewhere(run)
+        record = replace(record, problem=problem)
     return replace(
         record,
         name=read_name(folder),
@@ -188,15 +190,25 @@ def read_record(folder: Path) -> RunRecord:
     )
 
 
-def _report_problem(folder: Path) -> str:
+def _report_problem(run: RunFolder) -> str:
     """Return why the report of a run cannot be read; empty if it can, or is missing."""
-    run = RunFolder(folder)
     try:
         if run.report_path.exists():
-            run.read_report()
-    except RunFolderError as error:
+            read_sealed_json(run.report_path, Report)
+    except UnreadableFileError as error:
         return error.message
     return ""
+
+
+def _elsewhere(run: RunFolder) -> str:
+    """Return which other computer works on a run, and since when; empty if none."""
+    use = run.use
+    if use is None or use.holder is None or not use.is_elsewhere:
+        return ""
+    return tr(
+        "The computer {computer} has been working on it since {start}. If it has "
+        "stopped, open the run."
+    ).format(computer=use.holder.computer, start=use.holder.start)
 
 
 def readable_config(folder: Path) -> RunConfig | None:

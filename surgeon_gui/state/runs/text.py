@@ -276,7 +276,8 @@ def offer_to_resume(record: RunRecord) -> str:
 def elsewhere(title: str, holder: Holder) -> tuple[str, str]:
     """Return the question about a run of another computer, and its details."""
     question = tr(
-        "Since {start}, the computer {computer} is working on {run}. Has it stopped?"
+        "The computer {computer} has been working on {run} since {start}. Has it "
+        "stopped?"
     ).format(start=holder.start, computer=holder.computer, run=title)
     details = tr(
         "This computer cannot see whether {computer} is still working. If it is, and "

@@ -35,7 +35,7 @@ CAPTIONS = {
     "queue_clear_action": Caption(tr("Remove &all"), ""),
     # the bar about the queue of an earlier start
     "queue_take_over_button": Caption(
-        tr("Take over"), tr("Have the queue here. Close the other window first.")
+        tr("Take over"), tr("Use the queue here. Close the other window first.")
     ),
     "queue_resume_button": Caption(
         tr("Go on"), tr("Do the waiting runs one after another.")

@@ -38,6 +38,7 @@ from tests.helpers.fake_runs import (
     write_saved_state,
     write_three,
 )
+from tests.helpers.locks import write_lock
 
 ENDINGS = {
     "finished": RunOutcome.FINISHED,
@@ -140,6 +141,16 @@ def test_damaged_report_is_a_sentence_in_the_list(tmp_path):
     assert record.outcome is RunOutcome.FINISHED
     assert "damaged" in record.problem
     assert "report.json" in record.problem
+    assert "not the folder" not in run_text.outcome_details(record)
+
+
+def test_run_of_another_computer_names_it_in_the_list(tmp_path):
+    folder = write_run(tmp_path, ending="killed")
+    assert not read_record(folder).problem
+    write_lock(RunFolder(folder).process_path)
+    record = read_record(folder)
+    assert record.outcome is RunOutcome.RUNNING
+    assert "atlas" in run_text.outcome_details(record)
 
 
 def test_damaged_run_says_what_can_still_be_used(tmp_path):

@@ -284,7 +284,7 @@ def test_another_model_makes_the_result_out_of_date(qtbot, make_diagnosed, tmp_p
     (tmp_path / "other").mkdir()
     window.choose_model(str(tmp_path / "other"))
     assert "Model" in shown(window, "diagnosis_stale")
-    config = replace(QUICK, export=ExportConfig(replace=False))
+    config = replace(QUICK, export=ExportConfig("elsewhere"))
     load_and_wait(qtbot, window, config)
     assert not shown(window, "diagnosis_stale")
     assert diagnosis_of(window).known.costs.diagnosed.loss == BASE_LOSS
