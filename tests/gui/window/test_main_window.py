@@ -47,6 +47,18 @@ def test_empty_state_is_shown_before_a_model_is_chosen(window):
     assert "Choose a model" in find(window, "plan_label").text()
 
 
+def test_refused_run_says_that_it_failed_and_offers_no_folder(qtbot, make_window):
+    window = make_window("--mishap", "fail", "--at", "load")
+    load_and_wait(qtbot, window)
+    window.open_step(Step.RUN)
+    window.start_run()
+    wait_for_status(qtbot, window, Status.FAILED)
+    header = find(window, "step_run_header")
+    assert header.isChecked()
+    assert header.summary == "Failed"
+    assert not find(window, "open_run_button").isVisible()
+
+
 @pytest.mark.thorough
 def test_buttons_that_open_a_model_are_there_once(qtbot, window):
     openers = ("use_demo_button", "open_folder_button", "open_gguf_button")

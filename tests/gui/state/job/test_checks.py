@@ -375,6 +375,13 @@ def test_folder_instead_of_a_text_is_a_problem(tmp_path):
     assert "is a folder" in find_problems(config, MODEL, RUNS)[Step.CALIBRATION]
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+def test_pipe_instead_of_a_text_is_a_problem(tmp_path):
+    os.mkfifo(tmp_path / "text.jsonl")
+    config = RunConfig(calibration=CalibrationConfig(text=str(tmp_path / "text.jsonl")))
+    assert "is a pipe" in find_problems(config, MODEL, RUNS)[Step.CALIBRATION]
+
+
 def test_invalid_destination_is_a_problem():
     config = RunConfig(export=ExportConfig(TOO_LONG))
     assert "cannot be used" in find_problems(config, MODEL, RUNS)[Step.EXPORT]
