@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from surgeon_engine.model.load import load_tokenizer
 from surgeon_engine.model.source import locate
+from surgeon_engine.model.tokenizer import load_tokenizer
 
 
 def main(arguments: list[str] | None = None) -> int:

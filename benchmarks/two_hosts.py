@@ -34,8 +34,6 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
-
 from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.errors import RunFolderError
@@ -43,9 +41,14 @@ from surgeon_engine.api.files import partial_path, write_atomically
 from surgeon_engine.api.messages.events import Envelope, Level, Logged
 from surgeon_engine.api.run_folder import RunFolder, remove_litter
 from surgeon_engine.api.saved_state import Origin, SavedState
+from surgeon_engine.api.sealed_json import sealed_json
 
 _HOSTS, _CLEANERS = 2, 2
-_UNSHARE = ("unshare", "--pid", "--fork", "--mount-proc", "--mount")
+# A host ends with the process that has started it.
+_UNSHARE = (
+    *("setpriv", "--pdeathsig", "KILL", "unshare", "--kill-child"),
+    *("--pid", "--fork", "--mount-proc", "--mount"),
+)
 _SHARE_KILLED = 0.1
 _FAILURES = (
     "both entered",
@@ -115,9 +118,9 @@ class _Worker:
         config = dataclasses.replace(config, calibration=seed)
         try:
             with run.created(config), self._alone(run):
-                state = SavedState(Origin("", "", "", {}), RecoveryConfig())
+                state = SavedState(Origin({}, "", "", {}), RecoveryConfig())
                 run.saved_state.path.mkdir()
-                write_atomically(run.saved_state.state_path, msgspec.json.encode(state))
+                write_atomically(run.saved_state.state_path, sealed_json(state))
                 if run.read_config() != config:
                     self.seen["another config"] += 1
                 self.seen["started"] += 1

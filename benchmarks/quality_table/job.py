@@ -147,7 +147,7 @@ def _saved_shots(
     Returns:
         The shots so far.
     """
-    saved = SavedState(Origin("", "", "", versions()), state.config.recovery)
+    saved = SavedState(Origin({}, "", "", versions()), state.config.recovery)
     if folder.exists:
         saved = folder.read()
     context.saver = Saver(folder, saved)

@@ -23,8 +23,8 @@ from surgeon_engine.api.errors import CalibrationError, EngineError, ModelError
 from surgeon_engine.api.model_info.source_names import HubName, is_hub_source
 from surgeon_engine.calibration import hub_datasets
 from surgeon_engine.hub.download import download_model
-from surgeon_engine.model.load import load_tokenizer
 from surgeon_engine.model.source import locate
+from surgeon_engine.model.tokenizer import load_tokenizer
 from surgeon_engine.runtime.run_context import RunContext
 
 from . import command

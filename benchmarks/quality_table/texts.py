@@ -31,8 +31,8 @@ from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.errors import CalibrationError, ConfigError
 from surgeon_engine.calibration.windows import load_windows, vocabulary_of
-from surgeon_engine.model.load import load_tokenizer
 from surgeon_engine.model.source import locate, read_model_config
+from surgeon_engine.model.tokenizer import load_tokenizer
 from surgeon_engine.runtime import devices
 
 from .plan import Run

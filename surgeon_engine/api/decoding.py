@@ -7,6 +7,7 @@ uses a type; a decoder that has been made can be used in all of them.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Annotated, Any, Generic, TypeVar, overload
 
 import msgspec
@@ -18,6 +19,7 @@ from surgeon_engine.api.formatting import escape_controls
 Time = Annotated[float, msgspec.Meta(ge=0, lt=32_503_680_000)]
 
 _T = TypeVar("_T")
+_Hook = Callable[[Any, Any], Any] | None  # makes values of types unknown to msgspec
 _MAX_TEXT = 100_000  # characters of a text from another computer
 _MAX_INTEGER = 2**53
 _MAX_VALUES = 500_000  # of a line; as many empty lists have 35 MB
@@ -27,9 +29,11 @@ _LOCK = threading.RLock()  # a type may decode others while it checks its values
 class JsonDecoder(Generic[_T]):
     """A decoder of JSON for one type, with one kind of error."""
 
-    def __init__(self, kind: Any) -> None:
+    def __init__(self, kind: Any, hook: _Hook = None) -> None:
         with _LOCK:
-            self._decoder: msgspec.json.Decoder[_T] = msgspec.json.Decoder(kind)
+            self._decoder: msgspec.json.Decoder[_T] = msgspec.json.Decoder(
+                kind, dec_hook=hook
+            )
 
     def decode(self, data: bytes | str) -> _T:
         """Return the value of the type that JSON holds.
@@ -47,12 +51,12 @@ class JsonDecoder(Generic[_T]):
 
 
 @overload
-def json_decoder(kind: type[_T]) -> JsonDecoder[_T]: ...
+def json_decoder(kind: type[_T], hook: _Hook = None) -> JsonDecoder[_T]: ...
 @overload
-def json_decoder(kind: Any) -> JsonDecoder[Any]: ...
-def json_decoder(kind: Any) -> JsonDecoder[Any]:
+def json_decoder(kind: Any, hook: _Hook = None) -> JsonDecoder[Any]: ...
+def json_decoder(kind: Any, hook: _Hook = None) -> JsonDecoder[Any]:
     """Return a decoder of JSON."""
-    return JsonDecoder(kind)
+    return JsonDecoder(kind, hook)
 
 
 def decode_json(data: bytes, kind: type[_T]) -> _T:
@@ -98,19 +102,24 @@ _ANYTHING = json_decoder(Any)
 
 
 @overload
-def convert(value: Any, kind: type[_T], *, strict: bool = True) -> _T: ...
+def convert(
+    value: Any, kind: type[_T], *, strict: bool = True, hook: _Hook = None
+) -> _T: ...
 @overload
-def convert(value: Any, kind: Any, *, strict: bool = True) -> Any: ...
-def convert(value: Any, kind: Any, *, strict: bool = True) -> Any:
+def convert(
+    value: Any, kind: Any, *, strict: bool = True, hook: _Hook = None
+) -> Any: ...
+def convert(value: Any, kind: Any, *, strict: bool = True, hook: _Hook = None) -> Any:
     """Return plain values as a value of a type.
 
     Args:
         value: Of mappings, lists, strings and numbers.
         kind: The type.
         strict: Whether strings are no numbers.
+        hook: Makes a value of a type that msgspec does not know, from both.
 
     Raises:
         msgspec.ValidationError: They are not of this type.
     """
     with _LOCK:
-        return msgspec.convert(value, kind, strict=strict)
+        return msgspec.convert(value, kind, strict=strict, dec_hook=hook)

@@ -5,7 +5,7 @@ Any other exception is a bug and may show a traceback.
 
 from __future__ import annotations
 
-_MAX_LENGTH = 5_000  # characters of a message
+_MAX_LENGTH = 5_000  # characters
 
 
 class EngineError(Exception):
@@ -19,11 +19,9 @@ class EngineError(Exception):
 
 
 def _cut(text: str) -> str:
-    """Leave out the middle of a long text: its end says what is wrong."""
-    if len(text) <= _MAX_LENGTH:
-        return text
+    """Cut a text in its middle; the reason is often at its end."""
     half = _MAX_LENGTH // 2
-    return f"{text[:half]}…{text[-half:]}"
+    return text if len(text) <= _MAX_LENGTH else f"{text[:half]}…{text[-half:]}"
 
 
 class ConfigError(EngineError):

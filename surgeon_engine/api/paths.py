@@ -29,8 +29,10 @@ def check_text(what: str, text: str, max_bytes: int = _MAX_TEXT_BYTES) -> None:
     try:
         size = len(text.encode())
     except UnicodeEncodeError as error:
+        wrong = text[max(0, error.start - _SHOWN // 2) :]
         raise ConfigError(
-            f"{what} is not UTF-8 text: {shown(text)}.", "Rename it, or write it again."
+            f"{what} is not UTF-8 text: {shown(wrong)}.",
+            "Rename it, or write it again.",
         ) from error
     if size > max_bytes:
         raise ConfigError(

@@ -407,9 +407,7 @@ def _remove_never_begun(run: RunFolder) -> None:
 
 
 def _remove_litter_of(run: RunFolder) -> None:
-    for path in (run.path, run.saved_state.path):
-        if path.is_symlink():
-            continue
+    for path in _own_folders(run):
         remove_leftovers(path)
     if not _has_litter(run) or run.is_being_worked_on:
         return
@@ -437,10 +435,14 @@ def _is_complete(run: RunFolder) -> bool:
     return not report.stopped_early and report.exported is not None
 
 
+def _own_folders(run: RunFolder) -> list[Path]:
+    """Return the folders of a run that are no links to those of a person."""
+    return [x for x in (run.path, run.saved_state.path) if not x.is_symlink()]
+
+
 def _unfinished(run: RunFolder) -> list[Path]:
     """Return the files that safetensors was writing when its process was killed."""
-    folders = (run.path, run.saved_state.path)
-    found = (path for folder in folders for path in folder.glob(".tmp*"))
+    found = (path for folder in _own_folders(run) for path in folder.glob(".tmp*"))
     return [x for x in found if _UNFINISHED.fullmatch(x.name) and x.is_file()]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -22,11 +22,11 @@ _T = TypeVar("_T")
 _SEAL = re.compile(rb'\{"sha256":"([0-9a-f]{64})",')
 
 
-def sealed_json(value: msgspec.Struct, *, indent: int = 0) -> bytes:
-    """Return a struct as a JSON object whose first field is the checksum of the rest.
+def sealed_json(value: msgspec.Struct | dict[str, Any], *, indent: int = 0) -> bytes:
+    """Return values as a JSON object whose first field is the checksum of the rest.
 
     Args:
-        value: The struct; it has fields.
+        value: The struct or mapping; it is not empty.
         indent: Spaces of each level; 0: one line.
     """
     rest = msgspec.json.format(msgspec.json.encode(value), indent=indent)[1:]

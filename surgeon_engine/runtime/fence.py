@@ -125,7 +125,7 @@ def call(function: str, arguments: Sequence[Any], kind: type[_T], blame: Blame) 
             raise
     if isinstance(answer, Refused):
         raise getattr(errors, answer.kind)(answer.message, answer.hint)
-    return msgspec.json.Decoder(kind, dec_hook=from_plain).decode(answer.value)
+    return json_decoder(kind, from_plain).decode(bytes(answer.value))
 
 
 def start(*modules: str) -> None:

@@ -16,6 +16,7 @@ from typing import get_type_hints
 
 import msgspec
 
+from surgeon_engine.api.decoding import convert
 from surgeon_engine.api.errors import EngineError
 from surgeon_engine.runtime import fence
 from surgeon_engine.runtime.json_streams import JsonOutput, read_messages
@@ -45,7 +46,7 @@ def _answer(call: fence.Call) -> msgspec.Struct:
         function = fence.resolve(call.function)
         kinds = list(get_type_hints(function).values())
         arguments = [
-            msgspec.convert(value, kind, dec_hook=fence.from_plain)
+            convert(value, kind, hook=fence.from_plain)
             for value, kind in zip(call.arguments, kinds, strict=False)
         ]
         fence.alive()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,9 +14,11 @@ from surgeon_engine.api import process_lock
 from surgeon_engine.api.errors import EngineError, ModelError
 from surgeon_engine.api.messages.events import Envelope, Logged
 from surgeon_engine.api.run_folder import RunFolder, remove_litter
+from surgeon_engine.api.sealed_json import sealed_json
 from surgeon_engine.compaction.restore import restore
 from surgeon_engine.export.verify import expected_figures
 from surgeon_engine.runtime.folders import list_runs
+from surgeon_engine.runtime.saver import Saver
 from surgeon_gui.state.debug_bundle import Bundle, write_bundle
 from surgeon_gui.state.runs.reading import (
     UnreadableRunError,
@@ -26,11 +27,13 @@ from surgeon_gui.state.runs.reading import (
     read_state,
 )
 from tests.helpers.fake_runs import write_run, write_saved_state
+from tests.helpers.runs import Recorder
 
 pytestmark = [
     pytest.mark.timeout(30),
     pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names"),
 ]
+CONTENT = {"bytes": 1, "sha256": ""}
 NAMES = (
     "run.toml",
     "events.jsonl",
@@ -162,46 +165,52 @@ def test_report_out_of_range_is_refused(tmp_path, place, value):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
+    ("name", "value", "reason"),
     [
-        ("seconds", -1e308),
-        ("shots", {}),
-        ("parts", {"shot": {"file": "a", "content": {"bytes": -1, "sha256": ""}}}),
-        ("parts", {"shot": {"file": "../a", "content": {"bytes": 1, "sha256": ""}}}),
+        ("parts", {}, "lacks the part shot"),
+        ("parts", {"shot": {"file": "../a", "content": CONTENT}}, "names ../a"),
+        ("is_recovered", True, "lacks the part recovered"),
+        ("seconds", -1e308, "seconds"),
     ],
 )
-def test_state_out_of_range_is_refused(tmp_path, name, value):
+def test_state_that_promises_what_it_lacks_is_refused(tmp_path, name, value, reason):
     path = write_run(tmp_path, ending="killed")
     write_saved_state(path)
     state = RunFolder(path).saved_state
     _change(state.state_path, (name,), value)
-    with pytest.raises(EngineError, match="is damaged"):
-        state.read()
+    with pytest.raises(EngineError, match=f"is damaged.*{reason}"):
+        state.read_undamaged()
 
 
 @pytest.mark.parametrize(
-    ("is_recovered", "part"), [(False, "shot"), (True, "recovered")]
+    ("name", "value", "part"),
+    [
+        ("blocks", {"done": 1, "fits": {}, "reconstructions": []}, "blocks"),
+        ("training", {"steps": 1, "best": 0.1, "seconds": 1.0}, "training"),
+        ("search", {"shot": 2, "budget": 10}, "trials"),
+    ],
 )
-def test_state_that_lacks_its_weights_is_refused(tmp_path, is_recovered, part):
+def test_progress_that_a_state_lacks_begins_again(tmp_path, name, value, part):
     path = write_run(tmp_path, ending="killed")
     write_saved_state(path)
     state = RunFolder(path).saved_state
-    _change(state.state_path, ("is_recovered",), is_recovered)
-    with pytest.raises(EngineError, match=f"it lacks the part {part}"):
-        state.read_undamaged()
+    _change(state.state_path, (name,), value)
+    recorder = Recorder()
+    recorder.context.saver = Saver(state, state.read())
+    assert recorder.context.load_progress(part) is None
+    (warning,) = recorder.warnings()
+    assert f"lacks the part {part}" in warning.message
 
 
 def _change(path: Path, place: tuple[str | int, ...], value: object) -> None:
     """Change a value in a sealed file, and seal it again."""
     whole = msgspec.json.decode(path.read_bytes())
+    del whole["sha256"]
     part = whole
     for name in place[:-1]:
         part = part[name]
     part[place[-1]] = value
-    del whole["sha256"]
-    rest = msgspec.json.encode(whole)[1:]
-    seal = hashlib.sha256(rest).hexdigest()
-    path.write_bytes(f'{{"sha256":"{seal}",'.encode() + rest)
+    path.write_bytes(sealed_json(whole))
 
 
 def test_pipe_in_place_of_weights_is_refused(tmp_path):

@@ -40,7 +40,12 @@ from surgeon_engine.api.config.recovery import (
     TrainedWeights,
 )
 from surgeon_engine.api.config.run import Device, Dtype, ModelConfig, Offload, RunConfig
-from surgeon_engine.api.messages.run import ShotFinished, StageStarted
+from surgeon_engine.api.messages.run import (
+    RecoveryUndone,
+    ShotFinished,
+    StageStarted,
+    UndoReason,
+)
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.planning.target_size import file_dtype, goal_of
 from surgeon_engine.calibration.windows import JudgingText, TextStatistics, TokenWindows
@@ -126,6 +131,7 @@ def count(model: PretrainedConfig, config: RunConfig) -> CountedRun:
     windows = _windows(config, made.config.get_text_config().vocab_size)
     with (
         mock.patch.object(ModelSource, "weight_files", ()),
+        mock.patch.object(load, "stamps_of", return_value=()),
         abstract_gpu() as gpu,
         _answers(),
         _proportions(config.calibration.windows),
@@ -158,8 +164,12 @@ def summary_of(model: PretrainedConfig, config: RunConfig) -> ModelSummary:
 
 
 def _run(state: PruningState, gpu: AbstractGpu) -> None:
+    undone = []
+
     def send(envelope) -> None:
         match envelope.event:
+            case RecoveryUndone(reason=UndoReason.FAILED):
+                undone.append(envelope.event)
             case StageStarted(stage=stage):
                 gpu.phase = stage.value
             case ShotFinished():
@@ -168,6 +178,7 @@ def _run(state: PruningState, gpu: AbstractGpu) -> None:
     context = RunContext("counted", send)
     baseline = evaluate_original(state, context)
     run_shots(state, QualityBudget.of(state.config.pruning, baseline), context)
+    assert not undone, undone  # later stages would count as if they needed nothing
 
 
 def _loaded(model, source: ModelSource, offload: Offload) -> LoadedModel:

@@ -9,6 +9,7 @@ connections stay.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import sys
 from asyncio.subprocess import PIPE
@@ -22,14 +23,24 @@ async def _run(process: asyncssh.SSHServerProcess[bytes]) -> None:
     child = await asyncio.create_subprocess_shell(
         process.command, stdin=PIPE, stdout=PIPE, stderr=PIPE, start_new_session=True
     )
-    await process.redirect(child.stdin, child.stdout, child.stderr)
-    closed = asyncio.ensure_future(process.channel.wait_closed())
-    ended = asyncio.ensure_future(child.wait())
-    await asyncio.wait({closed, ended}, return_when=asyncio.FIRST_COMPLETED)
-    if ended.done():
-        process.exit(ended.result())
-    elif child.stdin is not None:
-        child.stdin.close()
+    assert child.stdin is not None
+    feed = asyncio.ensure_future(_feed(process.stdin, child.stdin))
+    # The end of one output would close the channel to the other one.
+    await process.redirect(None, child.stdout, child.stderr, send_eof=False)
+    code = await child.wait()
+    feed.cancel()
+    process.exit(code)
+
+
+async def _feed(
+    source: asyncssh.SSHReader[bytes], program: asyncio.StreamWriter
+) -> None:
+    """Pass the input on until it ends, or the program no longer reads."""
+    with contextlib.suppress(OSError, asyncssh.Error):
+        while data := await source.read(1 << 16):
+            program.write(data)
+            await program.drain()
+    program.close()
 
 
 async def _serve(port: int, host_key: str, authorized_keys: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import surgeon_engine
 import surgeon_gui
+from surgeon_engine.api.decoding import clean_json
 
 MANY_THREADS = """
 import sys, threading
@@ -45,6 +46,10 @@ def test_first_values_may_be_decoded_in_many_threads():
         [sys.executable, "-c", MANY_THREADS], capture_output=True, text=True
     )
     assert (done.returncode, done.stdout.strip()) == (0, "done"), done.stderr
+
+
+def test_long_text_of_another_computer_is_cut():
+    assert clean_json(b'["%s"]' % (b"x" * 100_001)) == b'["%s"]' % (b"x" * 100_000)
 
 
 def test_nothing_else_decodes():

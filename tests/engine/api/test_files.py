@@ -72,7 +72,7 @@ def test_leftovers_of_a_dead_process_are_removed(tmp_path):
     remove_litter(tmp_path)
     assert {path.name for path in run.iterdir()} == before
     left = sorted(path.name for path in (run / "resume").iterdir())
-    assert left == ["shot-1.safetensors", "state.json"]
+    assert left == ["state.json"]
     assert not os.path.exists(temporary)
 
 

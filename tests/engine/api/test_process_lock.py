@@ -31,9 +31,14 @@ import sys, os, time
 from pathlib import Path
 from surgeon_engine.api.process_lock import ProcessLock
 ProcessLock(Path(sys.argv[1])).acquire()
+parent = os.getpid()
 if sys.argv[2] == "fork" and os.fork() == 0:
-    os.close(1)
+    while os.getppid() == parent:
+        time.sleep(0.001)
+    print("alone", flush=True)
     input()  # longer than its parent
+elif sys.argv[2] == "fork":
+    os._exit(0)
 else:
     print(os.getpid(), flush=True)
     if sys.argv[2] == "wait":
@@ -94,7 +99,6 @@ def test_forked_child_does_not_keep_the_lock(path):
     with hold(path, "fork") as process:
         assert process.stdout is not None
         process.stdout.readline()
-        process.wait()
         assert use_of(path) is None
         assert process.stdin is not None
         process.stdin.close()
@@ -208,7 +212,7 @@ def test_who_looks_does_not_take_the_lock_away(path):
 
 
 def test_threads_that_look_and_take_it_agree(path):
-    """Of several, one at a time has the lock, and none that looks keeps it."""
+    """One thread at a time has the lock, and a thread that looks never keeps it."""
     inside, seen = [], []
 
     def work() -> None:

@@ -396,7 +396,9 @@ def test_resume_takes_a_run_of_another_computer_over(tmp_path, capsys, monkeypat
     assert code == 1
     assert "atlas" in err and "--take-over" in err
     resumed: list[bool] = []
-    monkeypatch.setattr(main_module, "_resume", lambda _: resumed.append(lock.exists()))
+    monkeypatch.setattr(
+        main_module, "_resume", lambda _, replace: resumed.append(lock.exists())
+    )
     assert run("resume", path, "--take-over", capsys=capsys)[0] == 0
     assert resumed == [False]
     assert run("resume", path, "--take-over", capsys=capsys)[0] == 0

@@ -494,9 +494,9 @@ def test_home_folder_in_another_encoding_can_be_sent(alone, monkeypatch):
 def test_long_log_of_a_resumed_run_fits_into_a_line(alone, tmp_path, monkeypatch):
     monkeypatch.setattr(keeper_module, "MAX_LINE_BYTES", 10_000)
     run = RunFolder(tmp_path / "run")
-    run.create(QUICK)
-    for number in range(100):
-        run.append(Envelope("old", number, Logged(Level.INFO, "x" * 100)))
+    with run.created(QUICK):
+        for number in range(100):
+            run.append(Envelope("old", number, Logged(Level.INFO, "x" * 100)))
     size = run.events_path.stat().st_size
     found = _earlier(ResumeRun(run="run-1", folder=str(run.path)), size)
     assert 20 < len(found) < 50

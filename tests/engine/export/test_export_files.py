@@ -20,6 +20,7 @@ from surgeon_engine.api.errors import ConfigError, ExportError
 from surgeon_engine.api.files import write_folder_atomically
 from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.run import Exported
+from surgeon_engine.api.process_lock import process_tag
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.export.export import export_again
 from surgeon_engine.export.formats import WRITERS
@@ -181,7 +182,8 @@ def small_disk(tmp_path):
 
 
 def test_next_export_deletes_files_of_killed_process(finished, tmp_path):
-    left = tmp_path / ".copy.4194999-1700000000-partial"
+    place = process_tag().rpartition("-")[2]  # of this computer
+    left = tmp_path / f".copy.4194999-1700000000-{place}-partial"
     left.mkdir()
     (left / "model.safetensors").write_text("half")
     again(finished, tmp_path / "copy")
