@@ -5,7 +5,7 @@ Any other exception is a bug and may show a traceback.
 
 from __future__ import annotations
 
-_MAX_LENGTH = 5_000  # characters of a message
+_MAX_LENGTH = 5_000  # characters
 
 
 class EngineError(Exception):
