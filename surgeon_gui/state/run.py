@@ -180,6 +180,12 @@ class RunState:
         was_reached = self.exported is not None or self.stage in _EXPORT_STAGES
         return self.status is Status.FAILED and was_reached
 
+    @property
+    def has_folder(self) -> bool:
+        """False if the run was refused or cancelled before it started."""
+        has_ended = self.status in (Status.FAILED, Status.CANCELLED)
+        return self.model is not None or not has_ended
+
     def seconds(self, now: float) -> float:
         """Return the elapsed seconds of the run, without pauses."""
         if self.status is Status.IDLE:

@@ -63,6 +63,7 @@ class StepView:
 
     mark: Mark
     summary: str
+    is_on_page: bool = True  # a problem that the page of the step shows, too
 
 
 def step_view(state: AppState, step: Step) -> StepView:
@@ -512,11 +513,11 @@ def _run_view(state: AppState) -> StepView:
         case Status.FINISHED:
             return StepView(Mark.READY, _finish_reason(state.run))
         case Status.FAILED:
-            return StepView(Mark.PROBLEM, tr("Failed"))
+            return StepView(Mark.PROBLEM, tr("Failed"), is_on_page=False)
         case Status.CANCELLED:
             return StepView(Mark.EMPTY, tr("Cancelled"))
         case Status.INTERRUPTED:
-            return StepView(Mark.PROBLEM, tr("Interrupted"))
+            return StepView(Mark.PROBLEM, tr("Interrupted"), is_on_page=False)
     share = numbers.percent(int(state.run.progress * 100) / 100)
     summary = tr("Running, {share}").format(share=share)
     if state.run.status is Status.PAUSED:
@@ -530,9 +531,8 @@ def _run_view(state: AppState) -> StepView:
 def _export_view(state: AppState) -> StepView:
     run, save = state.run, state.request(RequestKind.SAVE)
     if run.export_has_failed and run.error is not None:
-        return StepView(
-            Mark.PROBLEM, tr("Failed: {message}").format(message=run.error.message)
-        )
+        summary = tr("Failed: {message}").format(message=run.error.message)
+        return StepView(Mark.PROBLEM, summary, is_on_page=False)
     if run.is_exporting:
         return StepView(Mark.BUSY, tr("Writing and verifying the pruned model…"))
     if save.is_open:
@@ -540,10 +540,8 @@ def _export_view(state: AppState) -> StepView:
     if state.request(RequestKind.MEASUREMENT).is_open:
         return StepView(Mark.BUSY, tr("Measuring speed…"))
     if save.error is not None:
-        return StepView(
-            Mark.PROBLEM,
-            tr("Not saved: {message}").format(message=save.error.message),
-        )
+        summary = tr("Not saved: {message}").format(message=save.error.message)
+        return StepView(Mark.PROBLEM, summary, is_on_page=False)
     problem = state.problems.get(Step.EXPORT)
     # Files of this run at the destination are a problem for the next one alone.
     is_shown = not problem or is_destination_of(run, state.config.export)

@@ -103,8 +103,10 @@ def text_problem(text: str) -> str:
             "Preferences)."
         ).format(name=name.display_name)
     if not paths.is_file(text):
-        if paths.exists(text):
+        if paths.is_folder(text):
             return tr("{text} is a folder. Choose a file in it.").format(text=text)
+        if paths.exists(text):
+            return tr("{text} is a pipe or a device. Choose a file.").format(text=text)
         return tr("No file found at {text}.").format(text=text)
     path = Path(text)
     if path.suffix.lower() not in TEXT_ENDINGS:

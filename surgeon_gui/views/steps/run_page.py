@@ -100,8 +100,8 @@ class RunPage(Page):
         self._times.show_facts(stage_times(run))
         self._times_title.setVisible(bool(run.times))
         self._folder.setText(run.folder)
-        self._folder.setVisible(state.shows_run)
-        self._open_button.setVisible(state.shows_run)
+        self._folder.setVisible(state.shows_run and run.has_folder)
+        self._open_button.setVisible(state.shows_run and run.has_folder)
         elsewhere = tr("The run is on {computer}.").format(computer=run.computer)
         enable_unless(self._open_button, elsewhere if run.computer else "")
 

@@ -66,8 +66,9 @@ class StepHeader(QAbstractButton):
 
     @property
     def summary(self) -> str:
-        """The line below the title; an open page shows its problem itself."""
-        if self.isChecked() and self._view.mark is Mark.PROBLEM:
+        """The line below the title; an open page may show its problem itself."""
+        is_problem = self._view.mark is Mark.PROBLEM
+        if self.isChecked() and is_problem and self._view.is_on_page:
             return tr("See the message at the marked setting.")
         return self._view.summary
 
