@@ -28,7 +28,7 @@ _LIMIT = 4 << 20  # bytes; a job has some thousand
 
 class _StoredRun(msgspec.Struct):
     name: str
-    job: str  # TOML, so that jobs of earlier versions can be read
+    job: str  # TOML
     estimate: Estimate | None
     status: QueueStatus
     folder: str
