@@ -42,7 +42,7 @@ from surgeon_engine.calibration.texts import (
 )
 from surgeon_engine.model.beginnings import beginning_of_texts
 from surgeon_engine.model.source import ModelSource
-from surgeon_engine.model.tokenizer import is_panic, kept_tokenizer
+from surgeon_engine.model.tokenizer import failures_as, kept_tokenizer
 from surgeon_engine.runtime import fence
 
 _TOKEN_FILE_HINT = (
@@ -437,22 +437,17 @@ class _Reader:
             CalibrationError: The tokenizer fails.
         """
         ids: list[int] = []
-        for piece in pieces(document, _PIECE):
-            try:
+        failures = failures_as(
+            CalibrationError,
+            "The tokenizer of the model fails on this text",
+            "Choose another text, or download the model's files again.",
+        )
+        with failures:
+            for piece in pieces(document, _PIECE):
                 ids += self._needed_tokenizer(
                     piece, add_special_tokens=False, verbose=False
                 ).input_ids
                 self._rate.count(len(piece))
-            except CalibrationError:
-                raise
-            except BaseException as error:
-                if not isinstance(error, Exception) and not is_panic(error):
-                    raise
-                raise CalibrationError(
-                    "The tokenizer of the model fails on this text: "
-                    f"{fence.describe(error)}.",
-                    "Choose another text, or download the model's files again.",
-                ) from error
         return ids
 
     @property

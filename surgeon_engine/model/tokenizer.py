@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 from typing import Any
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from surgeon_engine.api.errors import ModelError
+from surgeon_engine.api.errors import EngineError, ModelError
 from surgeon_engine.model.beginnings import beginning_of_texts
 from surgeon_engine.model.chat_template import opening_of_chats
 from surgeon_engine.model.gguf_parsing import parsed_once
@@ -76,7 +76,7 @@ def try_tokenizer(source: ModelSource) -> None:
     Raises:
         ModelError: A step fails.
     """
-    with _failures_as_errors(source):
+    with _unreadable(source):
         tokenizer = kept_tokenizer(source)
         if (size := len(tokenizer)) > _MAX_TOKENS:
             raise ValueError(f"it has {size:,} tokens, more than {_MAX_TOKENS:,}")
@@ -85,7 +85,7 @@ def try_tokenizer(source: ModelSource) -> None:
             ids = tokenizer(text, add_special_tokens=False, verbose=False).input_ids
             tokenizer.decode(ids)
         beginning_of_texts(tokenizer)
-    with _failures_as_errors(source, "chat template"):
+    with _unreadable(source, "chat template"):
         opening_of_chats(tokenizer)
 
 
@@ -95,7 +95,7 @@ def read_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
     Raises:
         ModelError: It cannot be read.
     """
-    with _failures_as_errors(source), parsed_once():
+    with _unreadable(source), parsed_once():
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             source.folder, **source.arguments
         )
@@ -125,21 +125,26 @@ def _kept(source: ModelSource, _files: _Stamps) -> PreTrainedTokenizerBase:
 
 
 @contextmanager
-def _failures_as_errors(source: ModelSource, part: str = "tokenizer") -> Iterator[None]:
-    """Turn what a tokenizer raises, also a panic of Rust, into a `ModelError`."""
+def failures_as(error: type[EngineError], subject: str, hint: str) -> Iterator[None]:
+    """Turn what a tokenizer raises, also a panic of Rust, into an error.
+
+    Args:
+        error: Its type; an error that has it already is passed on.
+        subject: The beginning of its message; the reason follows a colon.
+        hint: What to try.
+    """
     try:
         yield
-    except ModelError:
+    except error:
         raise
-    except BaseException as error:
-        if not isinstance(error, Exception) and not is_panic(error):
+    except BaseException as failure:
+        is_panic = type(failure).__name__ == "PanicException"
+        if not isinstance(failure, Exception) and not is_panic:
             raise
-        raise ModelError(
-            f"The {part} of {source.name} cannot be read: {fence.describe(error)}.",
-            HINT,
-        ) from error
+        raise error(f"{subject}: {fence.describe(failure)}.", hint) from failure
 
 
-def is_panic(error: BaseException) -> bool:
-    """Return whether an error is a panic of a library in Rust."""
-    return type(error).__name__ == "PanicException"
+def _unreadable(
+    source: ModelSource, part: str = "tokenizer"
+) -> AbstractContextManager[None]:
+    return failures_as(ModelError, f"The {part} of {source.name} cannot be read", HINT)
