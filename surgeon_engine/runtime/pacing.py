@@ -30,9 +30,7 @@ _INTERVAL_S = 0.5
 # Seconds for which threads were ready but had no core, in each second of the run.
 _SCARCE, _ENOUGH = 0.15, 0.05
 _TASKS = Path("/proc/self/task")
-_GRAIN = (
-    32_768  # elements; torch divides no smaller operation (at::internal::GRAIN_SIZE)
-)
+_GRAIN = 32_768  # elements; torch divides no smaller operation (GRAIN_SIZE in ATen)
 
 
 @contextmanager
@@ -85,24 +83,27 @@ class _IdleThreads:
     """Threads of OpenMP that sleep: with them there are more threads than cores."""
 
     def __init__(self) -> None:
-        self._end: threading.Event | None = None
+        self._end = threading.Event()
+        self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
         """Start the threads, unless they are there."""
-        if self._end is not None:
+        if self._threads:
             return
-        self._end = threading.Event()
+        self._end.clear()
         threads, cores = torch.get_num_threads(), len(os.sched_getaffinity(0))
         for _ in range(max(0, cores - threads) // (threads - 1) + 1):
             thread = threading.Thread(target=_wait_idle, args=(self._end,))
             thread.daemon = True
             thread.start()
+            self._threads.append(thread)
 
     def stop(self) -> None:
-        """Let the threads end."""
-        if self._end is not None:
-            self._end.set()
-            self._end = None
+        """End the threads: none of them may be in torch when the process ends."""
+        self._end.set()
+        for thread in self._threads:
+            thread.join()
+        self._threads.clear()
 
 
 def _wait_idle(end: threading.Event) -> None:
