@@ -1,6 +1,6 @@
 """The listing of an export's files, by which Surgeon recognizes what it has written.
 
-    surgeon-export.json     size and SHA-256 of every other file, and of the listing
+    surgeon-export.json     size and SHA-256 of every other file, with a checksum
 
 It is written last. A folder is replaced only if it holds exactly the files of its
 listing, unchanged.
@@ -8,7 +8,6 @@ listing, unchanged.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from collections.abc import Callable
@@ -18,7 +17,8 @@ import msgspec
 
 from surgeon_engine.api.errors import ExportError, UnreadableFileError
 from surgeon_engine.api.files import to_trash
-from surgeon_engine.api.reading import Content, read_json
+from surgeon_engine.api.reading import Content, nothing
+from surgeon_engine.api.sealed_json import read_sealed_json, sealed_json
 
 MARKER = "surgeon-export.json"
 VERSION = 1
@@ -29,16 +29,11 @@ _HINT = (
 )
 
 
-def _nothing() -> None:
-    return None
-
-
 class Marker(msgspec.Struct, frozen=True):
     """The content of the marker: the files by their path in the folder, with /."""
 
     version: int
     files: dict[str, Content]
-    sha256: str  # of the listing
 
     @property
     def bytes(self) -> int:
@@ -68,9 +63,7 @@ def write_marker(folder: Path) -> None:
     """
     (folder / MARKER).unlink(missing_ok=True)
     files = {name: _content(folder / name) for name in sorted(_entries(folder))}
-    marker = Marker(VERSION, files, _digest(files))
-    text = msgspec.json.format(msgspec.json.encode(marker), indent=2)
-    (folder / MARKER).write_bytes(text)
+    (folder / MARKER).write_bytes(sealed_json(Marker(VERSION, files), indent=2))
 
 
 def read_marker(folder: Path) -> Marker:
@@ -84,19 +77,17 @@ def read_marker(folder: Path) -> Marker:
         raise UnreadableFileError(f"{path} is a link.")
     if not os.path.lexists(path):
         raise UnreadableFileError(f"{folder} has no {MARKER}, as exports have.")
-    marker = read_json(path, Marker)
+    marker = read_sealed_json(path, Marker)
     if marker.version != VERSION:
         raise UnreadableFileError(
             f"{path} has version {marker.version}; this version of Surgeon reads "
             f"version {VERSION}."
         )
-    if marker.sha256 != _digest(marker.files):
-        raise UnreadableFileError(f"{path} is damaged: its checksum is wrong.")
     return marker
 
 
 def differences(
-    folder: Path, *, by_content: bool = True, check: Callable[[], object] = _nothing
+    folder: Path, *, by_content: bool = True, check: Callable[[], object] = nothing
 ) -> Differences:
     """Return how a folder differs from the listing in its marker.
 
@@ -129,7 +120,7 @@ def differences(
 
 
 def check_own(
-    folder: Path, *, by_content: bool = True, check: Callable[[], object] = _nothing
+    folder: Path, *, by_content: bool = True, check: Callable[[], object] = nothing
 ) -> Marker:
     """Return the marker of a folder that holds an unchanged export and nothing else.
 
@@ -199,7 +190,7 @@ def _entries(folder: Path) -> dict[str, int | None]:
     return found
 
 
-def _content(path: Path, check: Callable[[], object] = _nothing) -> Content:
+def _content(path: Path, check: Callable[[], object] = nothing) -> Content:
     """Return the content of a file that is no link.
 
     Raises:
@@ -208,7 +199,3 @@ def _content(path: Path, check: Callable[[], object] = _nothing) -> Content:
     if path.is_symlink():
         raise UnreadableFileError(f"{path} is a link.")
     return Content.of(path, check)
-
-
-def _digest(files: dict[str, Content]) -> str:
-    return hashlib.sha256(msgspec.json.encode(files, order="sorted")).hexdigest()

@@ -99,8 +99,8 @@ def read_bytes(path: Path, limit: int = LIMIT) -> bytes:
     return data
 
 
-def _nothing() -> None:
-    return None
+def nothing() -> None:
+    """Do nothing, in place of a check that may stop the reading of a file."""
 
 
 class Content(msgspec.Struct, frozen=True):
@@ -110,7 +110,7 @@ class Content(msgspec.Struct, frozen=True):
     sha256: str
 
     @classmethod
-    def of(cls, path: Path, check: Callable[[], object] = _nothing) -> Content:
+    def of(cls, path: Path, check: Callable[[], object] = nothing) -> Content:
         """Return the content of a regular file of any size.
 
         Args:

@@ -9,10 +9,13 @@ import pytest
 from surgeon_engine.api.errors import UnreadableFileError
 from surgeon_engine.api.export_marker import (
     MARKER,
+    VERSION,
+    Marker,
     differences,
     read_marker,
     write_marker,
 )
+from surgeon_engine.api.sealed_json import sealed_json
 
 
 @pytest.fixture
@@ -80,7 +83,8 @@ def _with_other_size(marker):
 
 
 def _of_other_version(marker):
-    marker.write_text(marker.read_text().replace('"version": 1', '"version": 2'))
+    files = read_marker(marker.parent).files
+    marker.write_bytes(sealed_json(Marker(VERSION + 1, files)))
 
 
 def _linked(marker):
