@@ -36,7 +36,7 @@ from surgeon_engine.api.json_process import (
 )
 
 SECONDS = 10.0  # for a call, or since its last `alive`; most take less than one
-_BUSY = 4  # so many times as long if it waits for a processor, a disk or a network
+_BUSY = 1.5  # so many times as long if it waits for a processor, a disk or a network
 MEMORY = 4 << 30  # bytes that a call may add to those of the process
 _GRACE_S = 8.0  # before the rate is judged
 _POLL_S = 0.2

@@ -434,4 +434,9 @@ def _connected() -> Iterator[None]:
 def _distributed() -> ModuleType:
     import torch.distributed  # slow to import, and seldom needed
 
+    # Its functions have the group as a default value. If transformers imported it once
+    # there is a group, they would keep that group, whose threads abort the process when
+    # they free a tensor while Python ends.
+    import torch.distributed.nn.functional
+
     return torch.distributed

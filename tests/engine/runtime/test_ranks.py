@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 
@@ -26,6 +27,18 @@ def test_one_process_computes_everything_itself():
     assert list(ranks.divided("ab", ord, str.upper)) == [("a", "A"), ("b", "B")]
     with pytest.raises(ValueError, match="made up"), ranks.together():
         raise ValueError("made up")
+
+
+def test_group_is_not_kept_by_a_module_that_is_loaded_later(monkeypatch):
+    # Its threads would be there when Python ends, and abort the process.
+    for name in ("torch.distributed.nn", "torch.distributed.nn.functional"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+
+    def work(rank):
+        functions = importlib.import_module("torch.distributed.nn.functional")
+        return functions.broadcast.__defaults__
+
+    assert run_ranks(work) == [(None,), (None,)]
 
 
 def test_shares_are_put_together():
