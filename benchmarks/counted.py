@@ -33,8 +33,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from surgeon_engine.api.config.pruning import HeadsAndNeurons, RowsAndColumns
 from surgeon_engine.api.config.run import Offload
 from surgeon_engine.api.messages.run import Stage
-from surgeon_engine.api.planning.memory import Footprint
-from surgeon_engine.api.planning.recovery_memory import DEVICE_SHARE
+from surgeon_engine.planning.memory import Footprint
+from surgeon_engine.planning.recovery_memory import DEVICE_SHARE
 from tests.helpers.abstract_gpu import FLOAT32, FLOAT64, HALF, TF32, Counts
 from tests.helpers.counted_run import (
     FULL_WINDOWS,

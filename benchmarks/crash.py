@@ -125,7 +125,7 @@ class _Sweep:
         import torch
         import transformers.models.llama.modeling_llama  # noqa: F401
 
-        import surgeon_engine.pipeline  # noqa: F401
+        import surgeon_engine.run.pipeline  # noqa: F401
         from surgeon_engine.export.base import VerificationResult
         from surgeon_engine.export.formats import WRITERS
         from surgeon_engine.runtime import saver
@@ -302,7 +302,7 @@ class _End:
 
 
 def _in_fork(folder: Path, log: Path, work: Callable[[Path], None]) -> None:
-    from surgeon_engine.api.errors import EngineError
+    from surgeon_engine.base.errors import EngineError
 
     os.setsid()
     tempfile.tempdir = str(folder / "tmp")
@@ -326,7 +326,7 @@ def _in_fork(folder: Path, log: Path, work: Callable[[Path], None]) -> None:
 
 def _start(folder: Path) -> None:
     from surgeon_engine.api.config.toml import config_from_toml
-    from surgeon_engine.pipeline import prune
+    from surgeon_engine.run.pipeline import prune
     from surgeon_engine.runtime.run_context import RunContext
 
     context = RunContext("crash", lambda _: None)
@@ -335,7 +335,7 @@ def _start(folder: Path) -> None:
 
 def _go_on(folder: Path) -> None:
     """Resume a run, or start it again if nothing has been saved."""
-    from surgeon_engine.pipeline import resume
+    from surgeon_engine.run.pipeline import resume
     from surgeon_engine.runtime.run_context import RunContext
 
     if (folder / "run" / "resume" / "state.json").exists():

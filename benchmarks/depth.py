@@ -31,7 +31,6 @@ from surgeon_engine.api.config.pruning import (
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.evaluation.fidelity import Reference, compare_unchecked
-from surgeon_engine.pipeline import prepare
 from surgeon_engine.pruning.depth import (
     Depth,
     SkipCosts,
@@ -40,6 +39,7 @@ from surgeon_engine.pruning.depth import (
     without_outputs,
 )
 from surgeon_engine.pruning.state import PruningState
+from surgeon_engine.run.pipeline import prepare
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.shots.shot import ShotPlan, evaluate_original, run_shot
 

@@ -24,8 +24,6 @@ from torch.profiler import ProfilerActivity, profile
 from transformers import PreTrainedModel
 
 from surgeon_engine.api.config.run import Device, Dtype, ModelConfig
-from surgeon_engine.api.errors import EngineError
-from surgeon_engine.api.formatting import format_percent
 from surgeon_engine.api.messages.benchmark import (
     BenchmarkSettings,
     Measured,
@@ -34,6 +32,8 @@ from surgeon_engine.api.messages.benchmark import (
     speedups,
     summarize,
 )
+from surgeon_engine.base.errors import EngineError
+from surgeon_engine.base.formatting import format_percent
 from surgeon_engine.measurement.benchmark_process import load
 from surgeon_engine.measurement.measure import measure
 from surgeon_engine.model.decoding import with_cache

@@ -43,7 +43,6 @@ from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.pruning import Damping, Structure
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.errors import EngineError
 from surgeon_engine.api.messages.events import Event, Level, Logged
 from surgeon_engine.api.messages.run import (
     Progressed,
@@ -52,10 +51,11 @@ from surgeon_engine.api.messages.run import (
     StageStarted,
 )
 from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.base.errors import EngineError
 from surgeon_engine.export.base import VerificationResult
 from surgeon_engine.export.export import export_again
 from surgeon_engine.export.formats import WRITERS
-from surgeon_engine.pipeline import prune, resume
+from surgeon_engine.run.pipeline import prune, resume
 from surgeon_engine.runtime import run_context, saver
 from surgeon_engine.runtime.run_context import RunContext
 from tests.helpers.runs import job

@@ -17,7 +17,7 @@ import tomli_w
 from surgeon_engine.api.config.presets import presets
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_from_toml, config_to_toml
-from surgeon_engine.api.errors import ConfigError
+from surgeon_engine.base.errors import ConfigError
 
 _VALUES: tuple[Any, ...] = (
     *(0, 1, -1, 2**31, 2**63, -(2**63) - 1, 10**300, 10**4000, True, False),

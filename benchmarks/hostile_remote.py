@@ -17,7 +17,7 @@ from importlib.metadata import version
 
 from surgeon_engine.api.messages.commands import ListFiles
 from surgeon_engine.api.remote import RemoteEngine
-from surgeon_engine.api.ssh import Computer
+from surgeon_engine.base.ssh import Computer
 
 SECONDS = 6.0
 MAX_CALL_S = 2.5

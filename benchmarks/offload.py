@@ -39,9 +39,9 @@ from surgeon_engine.api.config.run import (
     RunConfig,
 )
 from surgeon_engine.api.config.toml import config_to_toml
-from surgeon_engine.api.formatting import format_duration, format_size
 from surgeon_engine.api.run_folder import RunFolder
-from surgeon_engine.preflight import preflight
+from surgeon_engine.base.formatting import format_duration, format_size
+from surgeon_engine.run.preflight import preflight
 from surgeon_engine.runtime import devices
 
 VOCABULARY = 8_000

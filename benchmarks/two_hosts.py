@@ -36,12 +36,12 @@ from pathlib import Path
 
 from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.errors import RunFolderError
-from surgeon_engine.api.files import partial_path, write_atomically
 from surgeon_engine.api.messages.events import Envelope, Level, Logged
 from surgeon_engine.api.run_folder import RunFolder, remove_litter
 from surgeon_engine.api.saved_state import Origin, SavedState
-from surgeon_engine.api.sealed_json import sealed_json
+from surgeon_engine.base.errors import RunFolderError
+from surgeon_engine.base.files import partial_path, write_atomically
+from surgeon_engine.base.sealed_json import sealed_json
 
 _HOSTS, _CLEANERS = 2, 2
 # A host ends with the process that has started it.

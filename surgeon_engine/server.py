@@ -47,10 +47,9 @@ from surgeon_engine.api.messages.events import (
 )
 from surgeon_engine.api.messages.machine import MachineProbed
 from surgeon_engine.api.messages.run import Stage
-from surgeon_engine.api.paths import check_path
 from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.base.paths import check_path
 from surgeon_engine.calibration.fenced import described_text, preview_text
-from surgeon_engine.diagnose import diagnose
 from surgeon_engine.export.export import export_again
 from surgeon_engine.generation.generate import Playground
 from surgeon_engine.hub.download import download_model
@@ -58,6 +57,7 @@ from surgeon_engine.hub.search import search_hub
 from surgeon_engine.measurement.measure import measure
 from surgeon_engine.model.fenced import inspect_model
 from surgeon_engine.parallel.group import RunFailed, work_on_run
+from surgeon_engine.run.diagnose import diagnose
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.failures import failure
 from surgeon_engine.runtime.folders import listed

@@ -21,10 +21,10 @@ from surgeon_engine.api.config.pruning import (
 from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.config.toml import read_config
-from surgeon_engine.api.errors import ConfigError
-from surgeon_engine.api.files import name_beside, to_trash
 from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.base.errors import ConfigError
+from surgeon_engine.base.files import name_beside, to_trash
 
 if TYPE_CHECKING:
     from PySide6.QtWidgets import QApplication

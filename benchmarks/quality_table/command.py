@@ -17,10 +17,10 @@ import humanize
 
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT
 from surgeon_engine.api.config.run import Device, Dtype, ModelConfig
-from surgeon_engine.api.errors import ConfigError, EngineError
-from surgeon_engine.api.files import write_atomically
-from surgeon_engine.api.formatting import format_percent
 from surgeon_engine.api.model_info.source_names import DEMO, is_hub_source
+from surgeon_engine.base.errors import ConfigError, EngineError
+from surgeon_engine.base.files import write_atomically
+from surgeon_engine.base.formatting import format_percent
 from surgeon_engine.model.fenced import inspect_model
 from surgeon_engine.runtime.versions import disable_progress_bars
 

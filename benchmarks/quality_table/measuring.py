@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from surgeon_engine.api.json_process import JsonProcess
+from surgeon_engine.base.json_process import JsonProcess
 
 from . import job
 from .plan import Rival, Run

@@ -19,8 +19,8 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from surgeon_engine.api.config.run import Device
-from surgeon_engine.api.errors import CalibrationError, EngineError, ModelError
 from surgeon_engine.api.model_info.source_names import HubName, is_hub_source
+from surgeon_engine.base.errors import CalibrationError, EngineError, ModelError
 from surgeon_engine.calibration import hub_datasets
 from surgeon_engine.hub.download import download_model
 from surgeon_engine.model.source import locate

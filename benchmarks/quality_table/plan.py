@@ -34,7 +34,7 @@ from surgeon_engine.api.config.pruning import PrunableShare, PruningConfig
 from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.config.toml import config_from_toml
-from surgeon_engine.api.errors import ConfigError
+from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.pruning.schedule import share_of_goal
 
 # Calibration fields that only the command line sets, and those that all jobs share so

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import msgspec
 
-from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.messages.run import DampingChoice, Fidelity
+from surgeon_engine.base.errors import ConfigError
 
 from .texts import ReadyRun
 

@@ -16,8 +16,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from surgeon_engine.api.errors import CalibrationError
 from surgeon_engine.api.messages.run import ShotFinished
+from surgeon_engine.base.errors import CalibrationError
 from surgeon_engine.evaluation.fidelity import Reference, reference_of
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.recovery.distillation import add_gradients

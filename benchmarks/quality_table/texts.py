@@ -29,7 +29,7 @@ from surgeon_engine.api.config.fields import settings_of, values_of
 from surgeon_engine.api.config.pruning import Fisher, PruningConfig
 from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
-from surgeon_engine.api.errors import CalibrationError, ConfigError
+from surgeon_engine.base.errors import CalibrationError, ConfigError
 from surgeon_engine.calibration.windows import load_windows, vocabulary_of
 from surgeon_engine.model.source import locate, read_model_config
 from surgeon_engine.model.tokenizer import load_tokenizer

@@ -14,13 +14,13 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
-from surgeon_engine.api.decoding import json_decoder
-from surgeon_engine.api.json_process import (
+from surgeon_engine.api.messages.commands import Command
+from surgeon_engine.api.messages.events import Envelope
+from surgeon_engine.base.decoding import json_decoder
+from surgeon_engine.base.json_process import (
     JsonProcess,
     module_command,
 )
-from surgeon_engine.api.messages.commands import Command
-from surgeon_engine.api.messages.events import Envelope
 
 ENGINE_COMMAND = module_command("surgeon_engine", "serve")
 CANCEL_TIMEOUT_S = 5.0  # then an engine that ignores a cancel is killed

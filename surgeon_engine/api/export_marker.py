@@ -15,10 +15,10 @@ from pathlib import Path
 
 import msgspec
 
-from surgeon_engine.api.errors import ExportError, UnreadableFileError
-from surgeon_engine.api.files import to_trash
-from surgeon_engine.api.reading import Content, nothing
-from surgeon_engine.api.sealed_json import read_sealed_json, sealed_json
+from surgeon_engine.base.errors import ExportError, UnreadableFileError
+from surgeon_engine.base.files import to_trash
+from surgeon_engine.base.reading import Content, nothing
+from surgeon_engine.base.sealed_json import read_sealed_json, sealed_json
 
 MARKER = "surgeon-export.json"
 VERSION = 1

@@ -15,11 +15,11 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
-from surgeon_engine.api.files import free_bytes, write_folder_atomically
-from surgeon_engine.api.formatting import format_size
-from surgeon_engine.api.json_process import ProcessExit, kill_process_tree
 from surgeon_engine.api.messages.files import RunEntry
-from surgeon_engine.api.ssh import (
+from surgeon_engine.base.files import free_bytes, write_folder_atomically
+from surgeon_engine.base.formatting import format_size
+from surgeon_engine.base.json_process import ProcessExit, kill_process_tree
+from surgeon_engine.base.ssh import (
     SSH_OPTIONS,
     Computer,
     ConnectionFailed,

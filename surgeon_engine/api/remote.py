@@ -15,9 +15,6 @@ from collections.abc import Sequence
 
 import msgspec
 
-from surgeon_engine.api.decoding import clean_json, json_decoder
-from surgeon_engine.api.errors import EngineError
-from surgeon_engine.api.json_process import JsonProcess
 from surgeon_engine.api.messages.commands import Command
 from surgeon_engine.api.messages.connection import Attach, Leave, Pong
 from surgeon_engine.api.messages.events import (
@@ -31,7 +28,10 @@ from surgeon_engine.api.messages.events import (
     Refused,
     Skipped,
 )
-from surgeon_engine.api.ssh import (
+from surgeon_engine.base.decoding import clean_json, json_decoder
+from surgeon_engine.base.errors import EngineError
+from surgeon_engine.base.json_process import JsonProcess
+from surgeon_engine.base.ssh import (
     SSH_OPTIONS,
     Computer,
     ConnectionFailed,

@@ -37,16 +37,7 @@ import msgspec
 from surgeon_engine.api.config.export import Format
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import TOML_LIMIT, config_from_toml, config_to_toml
-from surgeon_engine.api.errors import EngineError, RunFolderError, UnreadableFileError
 from surgeon_engine.api.export_marker import trash_export, write_marker
-from surgeon_engine.api.files import (
-    check_not_occupied,
-    expand_path,
-    name_beside,
-    remove_leftovers,
-    remove_temporary_folders,
-    write_atomically,
-)
 from surgeon_engine.api.messages.events import Envelope
 from surgeon_engine.api.messages.run import (
     Count,
@@ -57,7 +48,17 @@ from surgeon_engine.api.messages.run import (
     ShotFinished,
 )
 from surgeon_engine.api.messages.sources import ModelSummary
-from surgeon_engine.api.process_lock import (
+from surgeon_engine.api.saved_state import StateFolder
+from surgeon_engine.base.errors import EngineError, RunFolderError, UnreadableFileError
+from surgeon_engine.base.files import (
+    check_not_occupied,
+    expand_path,
+    name_beside,
+    remove_leftovers,
+    remove_temporary_folders,
+    write_atomically,
+)
+from surgeon_engine.base.process_lock import (
     LockedError,
     ProcessLock,
     Use,
@@ -65,14 +66,13 @@ from surgeon_engine.api.process_lock import (
     last_holder,
     use_of,
 )
-from surgeon_engine.api.reading import (
+from surgeon_engine.base.reading import (
     Content,
     end_of_last_line,
     open_to_append,
     read_text,
 )
-from surgeon_engine.api.saved_state import StateFolder
-from surgeon_engine.api.sealed_json import read_sealed_json, sealed_json
+from surgeon_engine.base.sealed_json import read_sealed_json, sealed_json
 
 _UNFINISHED = re.compile(r"\.tmp\w{6}")
 

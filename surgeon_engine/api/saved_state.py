@@ -24,11 +24,11 @@ from pathlib import Path
 import msgspec
 
 from surgeon_engine.api.config.recovery import RecoveryConfig
-from surgeon_engine.api.errors import RunFolderError, UnreadableFileError
-from surgeon_engine.api.files import size_of_folder
 from surgeon_engine.api.messages.run import Count, Recovered, Seconds, ShotFinished
-from surgeon_engine.api.reading import Content
-from surgeon_engine.api.sealed_json import read_sealed_json
+from surgeon_engine.base.errors import RunFolderError, UnreadableFileError
+from surgeon_engine.base.files import size_of_folder
+from surgeon_engine.base.reading import Content
+from surgeon_engine.base.sealed_json import read_sealed_json
 
 FORMAT = 1
 _FOLDER, _FILE, _PREVIOUS = "resume", "state.json", "previous.json"

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
-from surgeon_engine.api.errors import CalibrationError
+from surgeon_engine.base.errors import CalibrationError
 
 # About 12 % of the characters: statements, expressions, a class of built-in types and
 # the data model, none of them among the very long topics.

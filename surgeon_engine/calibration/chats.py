@@ -10,7 +10,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from surgeon_engine.api.errors import CalibrationError
+from surgeon_engine.base.errors import CalibrationError
 from surgeon_engine.model.chat_template import (
     DATE,
     TEMPLATE_ERRORS,

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT, CalibrationConfig
 from surgeon_engine.api.config.run import ModelConfig
-from surgeon_engine.api.errors import CalibrationError
 from surgeon_engine.api.messages.sources import TextDescribed, TextPreviewed
 from surgeon_engine.api.model_info.source_names import is_hub_source
+from surgeon_engine.base.errors import CalibrationError
 from surgeon_engine.calibration import preview, texts, windows
 from surgeon_engine.calibration.texts import TextSource, check_tokenizer, names_of
 from surgeon_engine.calibration.windows import (

@@ -18,8 +18,8 @@ import httpx2
 from huggingface_hub import get_session, set_client_factory
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
-from surgeon_engine.api.errors import CalibrationError
 from surgeon_engine.api.model_info.source_names import HubName
+from surgeon_engine.base.errors import CalibrationError
 from surgeon_engine.calibration.tables import join_names
 from surgeon_engine.runtime import fence
 

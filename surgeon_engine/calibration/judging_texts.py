@@ -12,7 +12,7 @@ from surgeon_engine.api.config.calibration import (
     real_name,
 )
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.errors import CalibrationError
+from surgeon_engine.base.errors import CalibrationError
 from surgeon_engine.calibration.fenced import all_windows
 from surgeon_engine.calibration.own_samples import Author, OwnText, own_text
 from surgeon_engine.calibration.texts import validation_source

@@ -22,17 +22,17 @@ import torch
 from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from surgeon_engine.api.errors import (
+from surgeon_engine.base.errors import (
     CalibrationError,
     EvaluationError,
     UnreadableFileError,
 )
-from surgeon_engine.api.files import (
+from surgeon_engine.base.files import (
     own_samples_folder,
     size_of_folder,
     write_atomically,
 )
-from surgeon_engine.api.reading import read_bytes
+from surgeon_engine.base.reading import read_bytes
 from surgeon_engine.model.beginnings import beginning_of_texts
 from surgeon_engine.model.chat_template import opening_of_chats
 from surgeon_engine.model.decoding import last_logits_alone, with_cache

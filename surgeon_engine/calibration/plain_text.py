@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 from pathlib import Path
 
-from surgeon_engine.api.errors import CalibrationError
+from surgeon_engine.base.errors import CalibrationError
 
 # Of a text; a run of the longest windows needs less than half of it.
 MAX_CHARACTERS = 256 << 20

@@ -19,8 +19,8 @@ import msgspec
 import pyarrow
 import pyarrow.parquet
 
-from surgeon_engine.api.decoding import json_decoder
-from surgeon_engine.api.errors import CalibrationError
+from surgeon_engine.base.decoding import json_decoder
+from surgeon_engine.base.errors import CalibrationError
 from surgeon_engine.calibration.plain_text import MAX_CHARACTERS, read_beginning
 from surgeon_engine.runtime import fence
 

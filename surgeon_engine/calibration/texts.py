@@ -20,9 +20,9 @@ from surgeon_engine.api.config.calibration import (
     is_token_file,
     real_name,
 )
-from surgeon_engine.api.errors import CalibrationError
 from surgeon_engine.api.messages.sources import TextDescribed
 from surgeon_engine.api.model_info.source_names import HubName, hub_name
+from surgeon_engine.base.errors import CalibrationError
 from surgeon_engine.calibration import tables
 from surgeon_engine.calibration.builtin import Part, builtin_documents
 from surgeon_engine.calibration.plain_text import MAX_CHARACTERS, read_beginning

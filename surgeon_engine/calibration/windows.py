@@ -27,7 +27,7 @@ from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from surgeon_engine.api.config.calibration import CalibrationConfig, is_token_file
-from surgeon_engine.api.errors import CalibrationError
+from surgeon_engine.base.errors import CalibrationError
 from surgeon_engine.calibration.builtin import Part
 from surgeon_engine.calibration.chats import render_chats
 from surgeon_engine.calibration.parts import pieces, random_part, size_of

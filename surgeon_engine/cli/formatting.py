@@ -9,14 +9,6 @@ from rich.text import Text
 
 from surgeon_engine.api.config.export import DESCRIPTIONS
 from surgeon_engine.api.config.pruning import display_name
-from surgeon_engine.api.formatting import (
-    escape_controls,
-    format_count,
-    format_duration,
-    format_percent,
-    format_rate,
-    format_size,
-)
 from surgeon_engine.api.messages.benchmark import (
     ROUNDS_TO_TRIM,
     Measured,
@@ -40,18 +32,26 @@ from surgeon_engine.api.messages.run import (
     format_estimate,
 )
 from surgeon_engine.api.messages.sources import Downloading, ModelSummary
-from surgeon_engine.api.planning.needs import Need, Resource, ResourceStatus
-from surgeon_engine.api.planning.resource_check import (
+from surgeon_engine.api.run_folder import Report
+from surgeon_engine.base.formatting import (
+    escape_controls,
+    format_count,
+    format_duration,
+    format_percent,
+    format_rate,
+    format_size,
+)
+from surgeon_engine.planning.needs import Need, Resource, ResourceStatus
+from surgeon_engine.planning.resource_check import (
     AdjustedConfig,
     ResourceCheck,
     describe_changes,
     shortage_message,
 )
-from surgeon_engine.api.planning.running_memory import (
+from surgeon_engine.planning.running_memory import (
     memory_of_export,
     smallest_memory,
 )
-from surgeon_engine.api.run_folder import Report
 
 _LIGHTS = {
     ResourceStatus.GREEN: ("fits", "green"),

@@ -43,25 +43,24 @@ from surgeon_engine.api.config.toml import (
     read_config,
     with_paths_from,
 )
-from surgeon_engine.api.errors import (
-    ConfigError,
-    EngineError,
-    ProcessError,
-    RunFolderError,
-)
 from surgeon_engine.api.messages.benchmark import BenchmarkSettings, summarize
 from surgeon_engine.api.messages.commands import ResumeRun, StartRun, StopAndKeep
 from surgeon_engine.api.messages.events import Cancelled, Envelope
 from surgeon_engine.api.messages.run import ShotFinished
 from surgeon_engine.api.model_info.source_names import DEMO, parse_hub_source
-from surgeon_engine.api.paths import check_argument, check_name, shown
-from surgeon_engine.api.planning.needs import ResourceStatus
 from surgeon_engine.api.run_folder import (
     Report,
     RunFolder,
     new_run_folder,
     remove_litter,
 )
+from surgeon_engine.base.errors import (
+    ConfigError,
+    EngineError,
+    ProcessError,
+    RunFolderError,
+)
+from surgeon_engine.base.paths import check_argument, check_name, shown
 from surgeon_engine.cli.formatting import (
     event_line,
     fidelity_table,
@@ -76,6 +75,7 @@ from surgeon_engine.cli.formatting import (
     sweep_table,
 )
 from surgeon_engine.cli.output import EventDisplay, Output
+from surgeon_engine.planning.needs import ResourceStatus
 
 if TYPE_CHECKING:
     from surgeon_engine.runtime.kept import Kept
@@ -535,7 +535,7 @@ def estimate(
     config = read_config(job)
     config.check_consistency()
     _start_fence(config)
-    from surgeon_engine.preflight import preflight
+    from surgeon_engine.run.preflight import preflight
     from surgeon_engine.runtime.versions import disable_progress_bars
 
     disable_progress_bars()

@@ -19,10 +19,10 @@ from torch import Tensor
 from transformers import AutoConfig, GenerationConfig, PretrainedConfig, PreTrainedModel
 from transformers.utils import GENERATION_CONFIG_NAME
 
-from surgeon_engine.api.errors import ModelError
 from surgeon_engine.api.model_info.gguf_header import open_model
 from surgeon_engine.api.model_info.header import EARLIER_PLAN_FILE, PLAN_FILE
-from surgeon_engine.api.reading import read_json
+from surgeon_engine.base.errors import ModelError
+from surgeon_engine.base.reading import read_json
 from surgeon_engine.compaction.config_values import decode_config
 from surgeon_engine.compaction.plan import (
     CompactionPlan,

@@ -21,7 +21,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from surgeon_engine.api.config.pruning import Coupling
-from surgeon_engine.api.errors import ModelError
+from surgeon_engine.base.errors import ModelError
 from surgeon_engine.compaction.compact_layers import shrink, shrink_groups
 from surgeon_engine.compaction.config_values import decode_config
 from surgeon_engine.compaction.dead_features import (

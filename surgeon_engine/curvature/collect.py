@@ -30,7 +30,7 @@ from transformers import PreTrainedModel
 from typing_extensions import override
 
 from surgeon_engine.api.config.pruning import Fisher
-from surgeon_engine.api.errors import CurvatureError
+from surgeon_engine.base.errors import CurvatureError
 from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.curvature.gates import Gate, GateGradients
 from surgeon_engine.model.block_runner import (

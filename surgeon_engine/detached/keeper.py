@@ -26,13 +26,6 @@ import msgspec
 import platformdirs
 
 from surgeon_engine.api.client import CANCEL_TIMEOUT_S, ENGINE_COMMAND
-from surgeon_engine.api.decoding import json_decoder
-from surgeon_engine.api.errors import EngineError, UnreadableFileError
-from surgeon_engine.api.json_process import (
-    MAX_LINE_BYTES,
-    JsonProcess,
-    kill_process_tree,
-)
 from surgeon_engine.api.messages.commands import (
     AT_ONCE,
     Cancel,
@@ -64,8 +57,15 @@ from surgeon_engine.api.messages.events import (
     Ping,
     Refused,
 )
-from surgeon_engine.api.reading import read_lines
 from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.base.decoding import json_decoder
+from surgeon_engine.base.errors import EngineError, UnreadableFileError
+from surgeon_engine.base.json_process import (
+    MAX_LINE_BYTES,
+    JsonProcess,
+    kill_process_tree,
+)
+from surgeon_engine.base.reading import read_lines
 from surgeon_engine.detached.lines import MAX_BYTES, Lines
 from surgeon_engine.detached.place import DetachedError, Place
 

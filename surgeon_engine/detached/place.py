@@ -16,7 +16,7 @@ from pathlib import Path
 
 import platformdirs
 
-from surgeon_engine.api.errors import EngineError
+from surgeon_engine.base.errors import EngineError
 
 _PRIVATE = 0o700
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO

@@ -18,8 +18,8 @@ from collections.abc import Sequence
 import msgspec
 import psutil
 
-from surgeon_engine.api.json_process import module_command
 from surgeon_engine.api.messages.events import Envelope, Refused
+from surgeon_engine.base.json_process import module_command
 from surgeon_engine.detached.place import DetachedError, Place
 
 KEEPER_COMMAND = module_command("surgeon_engine.detached.keeper")

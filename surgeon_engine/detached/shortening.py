@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from surgeon_engine.api.decoding import json_decoder
 from surgeon_engine.api.messages.events import Envelope, Logged, Skipped
 from surgeon_engine.api.messages.run import MemorySampled, Progressed
+from surgeon_engine.base.decoding import json_decoder
 
 _ENVELOPE = json_decoder(Envelope)
 _QUIET = (Progressed, MemorySampled, Logged)  # they begin no other stage

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from surgeon_engine.api.errors import EvaluationError
 from surgeon_engine.api.messages.run import Estimate, Evaluation, Fidelity
+from surgeon_engine.base.errors import EvaluationError
 from surgeon_engine.calibration.windows import JudgingText
 from surgeon_engine.evaluation.fidelity import (
     Comparison,

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from surgeon_engine.api.errors import EvaluationError
 from surgeon_engine.api.messages.run import Estimate
+from surgeon_engine.base.errors import EvaluationError
 from surgeon_engine.evaluation.divergence import log_divergences
 from surgeon_engine.model.head import (
     LOGITS_AT_ONCE,

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from surgeon_engine.api.errors import EvaluationError
+from surgeon_engine.base.errors import EvaluationError
 
 
 def perplexity(model: PreTrainedModel, windows: Tensor) -> float:

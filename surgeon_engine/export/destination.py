@@ -13,9 +13,11 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from surgeon_engine.api.errors import ExportError
 from surgeon_engine.api.export_marker import check_own, trash_export, write_marker
-from surgeon_engine.api.files import (
+from surgeon_engine.api.messages.events import Level, Logged
+from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.base.errors import ExportError
+from surgeon_engine.base.files import (
     check_not_occupied,
     free_bytes,
     name_beside,
@@ -24,9 +26,7 @@ from surgeon_engine.api.files import (
     remove_leftovers,
     write_folder_atomically,
 )
-from surgeon_engine.api.formatting import format_size
-from surgeon_engine.api.messages.events import Level, Logged
-from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.base.formatting import format_size
 from surgeon_engine.runtime.run_context import RunContext
 
 _MAX_NAME = 200  # bytes; temporary names are longer

@@ -22,14 +22,14 @@ from surgeon_engine.api.config.export import (
 )
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_to_toml
-from surgeon_engine.api.errors import EngineError, ExportError, UnreadableFileError
 from surgeon_engine.api.export_marker import differences
-from surgeon_engine.api.files import expand_path
-from surgeon_engine.api.formatting import format_size
 from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import Exported, Stage
 from surgeon_engine.api.model_info.header import local_path
 from surgeon_engine.api.run_folder import Report, RunFolder
+from surgeon_engine.base.errors import EngineError, ExportError, UnreadableFileError
+from surgeon_engine.base.files import expand_path
+from surgeon_engine.base.formatting import format_size
 from surgeon_engine.calibration.fenced import load_windows
 from surgeon_engine.compaction.plan import PrunedModel
 from surgeon_engine.compaction.restore import restore

@@ -9,11 +9,10 @@ import torch
 from surgeon_engine.api.config.export import DESCRIPTIONS, Format
 from surgeon_engine.api.config.pruning import COUPLED, PruningConfig
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.errors import ExportError
 from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import FormatSupport
 from surgeon_engine.api.messages.sources import ModelSummary
-from surgeon_engine.api.planning.limits import has_partial_protection
+from surgeon_engine.base.errors import ExportError
 from surgeon_engine.compaction.plan import PrunedModel, plan_of
 from surgeon_engine.export.base import Writer
 from surgeon_engine.export.gguf.file import GgufWriter
@@ -27,6 +26,7 @@ from surgeon_engine.export.transformers.files import (
 from surgeon_engine.export.transformers.plain_widths import check_plain_widths
 from surgeon_engine.export.transformers.weight_files import named_dtype
 from surgeon_engine.model.load import LoadedModel
+from surgeon_engine.planning.limits import has_partial_protection
 from surgeon_engine.pruning.structures.base import Unit
 from surgeon_engine.runtime.run_context import RunContext
 

@@ -11,10 +11,10 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from surgeon_engine.api.decoding import decode_json
-from surgeon_engine.api.errors import ExportError
-from surgeon_engine.api.files import temporary_folder
-from surgeon_engine.api.json_process import JsonProcess, ProcessExit
+from surgeon_engine.base.decoding import decode_json
+from surgeon_engine.base.errors import ExportError
+from surgeon_engine.base.files import temporary_folder
+from surgeon_engine.base.json_process import JsonProcess, ProcessExit
 from surgeon_engine.export.base import VerificationResult
 
 _POLL_INTERVAL_S = 0.05

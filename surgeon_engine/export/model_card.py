@@ -15,7 +15,6 @@ from surgeon_engine.api.config.export import Format
 from surgeon_engine.api.config.pruning import display_name
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_to_toml
-from surgeon_engine.api.formatting import format_count, format_percent
 from surgeon_engine.api.messages.run import (
     Evaluation,
     Exported,
@@ -23,9 +22,10 @@ from surgeon_engine.api.messages.run import (
     ShotFinished,
     format_estimate,
 )
-from surgeon_engine.api.planning.target_size import Goal, file_dtype, goal_of
 from surgeon_engine.api.run_folder import Report
+from surgeon_engine.base.formatting import format_count, format_percent
 from surgeon_engine.export.provenance import TAG, Provenance, published
+from surgeon_engine.planning.target_size import Goal, file_dtype, goal_of
 
 _LIBRARY = {Format.GGUF: "llama.cpp", Format.ONNX: "onnx"}
 

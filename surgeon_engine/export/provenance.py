@@ -16,10 +16,10 @@ from yaml import YAMLError
 
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.errors import ModelError, UnreadableFileError
 from surgeon_engine.api.model_info.gguf_header import read_gguf_header
 from surgeon_engine.api.model_info.source_names import DEMO, is_hub_source
-from surgeon_engine.api.reading import read_text
+from surgeon_engine.base.errors import ModelError, UnreadableFileError
+from surgeon_engine.base.reading import read_text
 from surgeon_engine.model.source import ModelSource
 
 CARD = "README.md"

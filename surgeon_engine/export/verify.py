@@ -12,10 +12,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from surgeon_engine.api.config.export import FileDtype
-from surgeon_engine.api.errors import ExportError, UnreadableFileError
-from surgeon_engine.api.files import write_atomically
-from surgeon_engine.api.formatting import format_percent
-from surgeon_engine.api.reading import Content, read_bytes
+from surgeon_engine.base.errors import ExportError, UnreadableFileError
+from surgeon_engine.base.files import write_atomically
+from surgeon_engine.base.formatting import format_percent
+from surgeon_engine.base.reading import Content, read_bytes
 from surgeon_engine.evaluation.divergence import log_divergences
 from surgeon_engine.evaluation.fidelity import Reference
 from surgeon_engine.evaluation.perplexity import perplexity

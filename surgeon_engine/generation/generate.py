@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from surgeon_engine.api.config.run import ModelConfig
-from surgeon_engine.api.errors import ConfigError, ModelError
-from surgeon_engine.api.files import expand_path, temporary_folder
 from surgeon_engine.api.messages.commands import Generate
 from surgeon_engine.api.messages.generation import (
     Generated,
@@ -26,6 +24,8 @@ from surgeon_engine.api.messages.generation import (
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.base.errors import ConfigError, ModelError
+from surgeon_engine.base.files import expand_path, temporary_folder
 from surgeon_engine.generation.messages import (
     Begin,
     Compare,

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.messages.generation import GenerationSettings
+from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.generation.detokenizer import StreamingDetokenizer
 from surgeon_engine.generation.messages import TokenGenerated
 from surgeon_engine.generation.prompt_logits import check_not_nan

@@ -8,12 +8,12 @@ from __future__ import annotations
 import msgspec
 
 from surgeon_engine.api.config.run import ModelConfig
-from surgeon_engine.api.json_process import RequestFailed
 from surgeon_engine.api.messages.generation import (
     Disagreement,
     GenerationSettings,
     Guess,
 )
+from surgeon_engine.base.json_process import RequestFailed
 
 
 class Open(msgspec.Struct, frozen=True, tag=True):

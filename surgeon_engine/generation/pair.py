@@ -11,9 +11,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from surgeon_engine.api.config.run import ModelConfig
-from surgeon_engine.api.errors import ModelError
-from surgeon_engine.api.json_process import SubprocessClient, module_command
 from surgeon_engine.api.messages.generation import Side
+from surgeon_engine.base.errors import ModelError
+from surgeon_engine.base.json_process import SubprocessClient, module_command
 from surgeon_engine.generation.messages import Encode, Encoded, Open, Opened, Response
 
 COMMAND = module_command("surgeon_engine.generation.worker_process")

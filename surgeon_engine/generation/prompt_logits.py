@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from surgeon_engine.api.errors import EvaluationError
+from surgeon_engine.base.errors import EvaluationError
 from surgeon_engine.model.decoding import last_logits_alone, with_cache
 
 _LOGITS = "logits"  # name of the tensor in the file

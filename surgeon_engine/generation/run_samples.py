@@ -7,10 +7,10 @@ from collections.abc import Callable
 import msgspec
 
 from surgeon_engine.api.config.samples import NEW_TOKENS
-from surgeon_engine.api.errors import EngineError, ModelError
 from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.generation import GenerationSettings
 from surgeon_engine.api.messages.run import SampleWritten, Stage
+from surgeon_engine.base.errors import EngineError, ModelError
 from surgeon_engine.generation.generated_text import GeneratedText, encode_prompt
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.runtime import ranks

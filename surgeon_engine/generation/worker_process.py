@@ -12,12 +12,12 @@ from pathlib import Path
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from surgeon_engine.api.errors import ModelError
-from surgeon_engine.api.json_process import RequestFailed
 from surgeon_engine.api.messages.generation import (
     Disagreement,
     Guess,
 )
+from surgeon_engine.base.errors import ModelError
+from surgeon_engine.base.json_process import RequestFailed
 from surgeon_engine.evaluation.divergence import divergences
 from surgeon_engine.generation.detokenizer import token_text
 from surgeon_engine.generation.generated_text import GeneratedText, encode_prompt

@@ -17,13 +17,13 @@ from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
-from surgeon_engine.api.decoding import json_decoder
-from surgeon_engine.api.errors import DownloadError
-from surgeon_engine.api.files import nearest_existing
-from surgeon_engine.api.json_process import JsonProcess, module_command
 from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.sources import Downloading, ModelDownloaded
 from surgeon_engine.api.model_info.source_names import hub_name
+from surgeon_engine.base.decoding import json_decoder
+from surgeon_engine.base.errors import DownloadError
+from surgeon_engine.base.files import nearest_existing
+from surgeon_engine.base.json_process import JsonProcess, module_command
 from surgeon_engine.hub.messages import (
     DownloadFailed,
     Fetched,

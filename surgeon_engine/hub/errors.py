@@ -20,8 +20,8 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from surgeon_engine.api.errors import EngineError
 from surgeon_engine.api.model_info.source_names import HubName
+from surgeon_engine.base.errors import EngineError
 from surgeon_engine.hub.messages import DownloadFailed
 
 _LOG_IN = (

@@ -28,8 +28,6 @@ import httpx2
 import msgspec
 from huggingface_hub import constants, get_token
 
-from surgeon_engine.api.errors import DownloadError, ModelError
-from surgeon_engine.api.files import write_atomically
 from surgeon_engine.api.model_info.header import (
     MAIN_WEIGHTS,
     check_has_weights,
@@ -37,6 +35,8 @@ from surgeon_engine.api.model_info.header import (
     read_options,
 )
 from surgeon_engine.api.model_info.source_names import INDEX, HubName, hub_name
+from surgeon_engine.base.errors import DownloadError, ModelError
+from surgeon_engine.base.files import write_atomically
 from surgeon_engine.hub.errors import describe_failure
 from surgeon_engine.hub.http_client import open_url, read_json
 from surgeon_engine.hub.messages import Fetched, Message, Planned, PlannedFile, Working

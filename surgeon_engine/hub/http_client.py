@@ -19,8 +19,8 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]
     hf_raise_for_status,
 )
 
-from surgeon_engine.api.decoding import decode_json
-from surgeon_engine.api.errors import DownloadError
+from surgeon_engine.base.decoding import decode_json
+from surgeon_engine.base.errors import DownloadError
 
 _REDIRECTS = 5
 _TIMEOUT = httpx2.Timeout(30.0)  # seconds without a byte

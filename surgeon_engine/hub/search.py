@@ -10,10 +10,10 @@ import msgspec
 import transformers
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from surgeon_engine.api.decoding import json_decoder
-from surgeon_engine.api.errors import DownloadError
-from surgeon_engine.api.json_process import JsonProcess, module_command
 from surgeon_engine.api.messages.sources import HubModel, HubSearched
+from surgeon_engine.base.decoding import json_decoder
+from surgeon_engine.base.errors import DownloadError
+from surgeon_engine.base.json_process import JsonProcess, module_command
 from surgeon_engine.hub.download import ENVIRONMENT
 from surgeon_engine.hub.search_messages import (
     ModelsFound,

@@ -17,7 +17,6 @@ import httpx2
 from huggingface_hub import constants
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
-from surgeon_engine.api.errors import EngineError, ModelError
 from surgeon_engine.api.messages.sources import HubModel
 from surgeon_engine.api.model_info.header import (
     DTYPES,
@@ -27,6 +26,7 @@ from surgeon_engine.api.model_info.header import (
     decoder_sizes,
 )
 from surgeon_engine.api.model_info.source_names import SCHEME, hub_name
+from surgeon_engine.base.errors import EngineError, ModelError
 from surgeon_engine.hub.fetch_process import select_files
 from surgeon_engine.hub.http_client import read_json
 from surgeon_engine.hub.search_messages import ModelsFound, SearchFailed

@@ -14,8 +14,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from surgeon_engine.api.config.run import ModelConfig
-from surgeon_engine.api.errors import ModelError
-from surgeon_engine.api.json_process import RequestFailed
+from surgeon_engine.base.errors import ModelError
+from surgeon_engine.base.json_process import RequestFailed
 from surgeon_engine.compaction.restore import is_compact, load_compact
 from surgeon_engine.measurement.messages import (
     BenchmarkFinished,

@@ -13,14 +13,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from surgeon_engine.api.config.run import ModelConfig
-from surgeon_engine.api.errors import ConfigError, ModelError
-from surgeon_engine.api.json_process import SubprocessClient, module_command
 from surgeon_engine.api.messages.benchmark import (
     BenchmarkSettings,
     Measured,
     ModelMeasured,
     rate_of,
 )
+from surgeon_engine.base.errors import ConfigError, ModelError
+from surgeon_engine.base.json_process import SubprocessClient, module_command
 from surgeon_engine.measurement.messages import (
     BenchmarkFinished,
     FinishBenchmark,

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from surgeon_engine.api.errors import ModelError
+from surgeon_engine.base.errors import ModelError
 from surgeon_engine.model.layers import body_of
 from surgeon_engine.model.offload import left_on_host
 from surgeon_engine.runtime import devices

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from surgeon_engine.api.config.pruning import COUPLED, COUPLINGS, Coupling, Structure
-from surgeon_engine.api.errors import PruningError
 from surgeon_engine.api.messages.sources import StructureSupport
+from surgeon_engine.base.errors import PruningError
 from surgeon_engine.model.families import (
     ATTENTION,
     INSEPARABLE_HEADS,

@@ -8,9 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from surgeon_engine.api.config.run import ModelConfig
-from surgeon_engine.api.errors import ModelError
 from surgeon_engine.api.messages.sources import ModelInspected
 from surgeon_engine.api.model_info.source_names import DEMO
+from surgeon_engine.base.errors import ModelError
 from surgeon_engine.runtime import fence
 
 _DESCRIBE = "surgeon_engine.model.inspect:describe_files"

@@ -17,8 +17,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from surgeon_engine.api.errors import ModelError, UnreadableFileError
-from surgeon_engine.api.reading import Content
+from surgeon_engine.base.errors import ModelError, UnreadableFileError
+from surgeon_engine.base.reading import Content
 from surgeon_engine.model.source import ModelSource
 
 _HINT = "Check that the model's files are there and that you may read them."

@@ -10,13 +10,13 @@ from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from surgeon_engine.api.config.pruning import Coupling
 from surgeon_engine.api.config.run import ModelConfig
-from surgeon_engine.api.errors import ModelError
 from surgeon_engine.api.messages.sources import (
     CoupledSummary,
     LayerSummary,
     ModelInspected,
     ModelSummary,
 )
+from surgeon_engine.base.errors import ModelError
 from surgeon_engine.model.coupling import CoupledGroups, groups_of, structure_support
 from surgeon_engine.model.fenced import inspect_model
 from surgeon_engine.model.gguf_parsing import parsed_once

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from surgeon_engine.api.errors import ModelError
+from surgeon_engine.base.errors import ModelError
 from surgeon_engine.runtime.hidden_store import Budget, HiddenStore
 
 LINEAR = (nn.Linear, Conv1D)

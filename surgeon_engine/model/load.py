@@ -14,7 +14,7 @@ from transformers import (
 )
 
 from surgeon_engine.api.config.run import ModelConfig, Offload
-from surgeon_engine.api.errors import ModelError
+from surgeon_engine.base.errors import ModelError
 from surgeon_engine.model import offload
 from surgeon_engine.model.gguf_parsing import parsed_once
 from surgeon_engine.model.identity import (

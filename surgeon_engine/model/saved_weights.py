@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from surgeon_engine.api.errors import RunFolderError
+from surgeon_engine.base.errors import RunFolderError
 from surgeon_engine.model.layers import body_parameters
 from surgeon_engine.runtime.saver import Tensors
 

@@ -19,7 +19,6 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, PretrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from surgeon_engine.api.errors import ModelError
 from surgeon_engine.api.model_info.gguf_header import check_lists, read_gguf_header
 from surgeon_engine.api.model_info.header import (
     MAX_SIZES,
@@ -37,6 +36,7 @@ from surgeon_engine.api.model_info.source_names import (
     is_hub_source,
     parse_hub_source,
 )
+from surgeon_engine.base.errors import ModelError
 
 # Errors that transformers raises for files that it cannot read.
 UNREADABLE = (

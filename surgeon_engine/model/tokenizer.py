@@ -9,7 +9,7 @@ from typing import Any
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from surgeon_engine.api.errors import EngineError, ModelError
+from surgeon_engine.base.errors import EngineError, ModelError
 from surgeon_engine.model.beginnings import beginning_of_texts
 from surgeon_engine.model.chat_template import opening_of_chats
 from surgeon_engine.model.gguf_parsing import parsed_once

@@ -17,8 +17,8 @@ import sys
 import time
 from pathlib import Path
 
-from surgeon_engine.api.files import temporary_folder
 from surgeon_engine.api.messages.events import Envelope, Failed
+from surgeon_engine.base.files import temporary_folder
 from surgeon_engine.runtime import ranks
 from surgeon_engine.runtime.json_streams import JsonOutput, die_with_parent
 

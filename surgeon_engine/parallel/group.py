@@ -9,22 +9,22 @@ from pathlib import Path
 
 import torch
 
-from surgeon_engine import pipeline
 from surgeon_engine.api.config.run import Device, ModelConfig
-from surgeon_engine.api.decoding import json_decoder
-from surgeon_engine.api.errors import (
-    ConfigError,
-    EngineError,
-    ProcessError,
-)
-from surgeon_engine.api.json_process import (
-    JsonProcess,
-    module_command,
-)
 from surgeon_engine.api.messages.commands import ResumeRun, StartRun
 from surgeon_engine.api.messages.events import Cancelled, Envelope, Failed
 from surgeon_engine.api.messages.run import RunFinished, RunStarted
 from surgeon_engine.api.run_folder import RunFolder, remove_litter
+from surgeon_engine.base.decoding import json_decoder
+from surgeon_engine.base.errors import (
+    ConfigError,
+    EngineError,
+    ProcessError,
+)
+from surgeon_engine.base.json_process import (
+    JsonProcess,
+    module_command,
+)
+from surgeon_engine.run import pipeline
 from surgeon_engine.runtime import devices, ranks
 from surgeon_engine.runtime.pacing import steady_pace
 from surgeon_engine.runtime.run_context import RunContext

@@ -30,7 +30,7 @@ from surgeon_engine.api.config.pruning import (
     Coupling,
     PruningConfig,
 )
-from surgeon_engine.api.errors import PruningError
+from surgeon_engine.base.errors import PruningError
 from surgeon_engine.evaluation.fidelity import Reference, compare_unchecked
 from surgeon_engine.model.block_runner import BlockRunner
 from surgeon_engine.model.load import LoadedModel

@@ -26,7 +26,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from surgeon_engine.api.errors import CurvatureError
+from surgeon_engine.base.errors import CurvatureError
 from surgeon_engine.runtime import linalg
 
 _MAX_STEPS = 500  # some dozens are usual

@@ -17,11 +17,11 @@ from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import Offload, RunConfig
 from surgeon_engine.api.messages.run import GroupsLeft, LayerSparsity
 from surgeon_engine.api.messages.sources import ModelSummary
-from surgeon_engine.api.planning.target_size import Goal
 from surgeon_engine.calibration.windows import TokenWindows
 from surgeon_engine.evaluation.evaluate import References
 from surgeon_engine.model.layers import KeptWeights, PrunableLayer, body_parameters
 from surgeon_engine.model.load import LoadedModel
+from surgeon_engine.planning.target_size import Goal
 from surgeon_engine.pruning.structures.base import Unit
 from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from surgeon_engine.api.errors import CurvatureError, PruningError
+from surgeon_engine.base.errors import CurvatureError, PruningError
 
 REMOVED = -1.0  # below every cost
 _HALF = 16  # bits of a float32, taken in two halves

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from surgeon_engine.api.config.layer_patterns import any_matches
-from surgeon_engine.api.errors import RunFolderError
+from surgeon_engine.base.errors import RunFolderError
 from surgeon_engine.model.block_runner import replaced_forward
 from surgeon_engine.model.layers import body_parameters
 from surgeon_engine.model.offload import on_device

@@ -13,10 +13,10 @@ import psutil
 import torch
 
 from surgeon_engine.api.config.run import Device, Dtype
-from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.messages.machine import APPLE_GPU
 from surgeon_engine.api.messages.run import MemorySampled
-from surgeon_engine.api.planning.recovery_memory import pinned_bytes
+from surgeon_engine.base.errors import ConfigError
+from surgeon_engine.planning.recovery_memory import pinned_bytes
 from surgeon_engine.runtime import host_memory, ranks
 
 _STATUS = Path("/proc/self/status")

@@ -6,8 +6,8 @@ import traceback
 
 import torch
 
-from surgeon_engine.api.errors import EngineError
 from surgeon_engine.api.messages.events import Failed
+from surgeon_engine.base.errors import EngineError
 
 
 class RankLost(Exception):

@@ -25,11 +25,11 @@ from typing import Any, TypeVar, cast
 import msgspec
 import psutil
 
-from surgeon_engine.api import errors
-from surgeon_engine.api.decoding import json_decoder
-from surgeon_engine.api.errors import EngineError
-from surgeon_engine.api.formatting import format_size
-from surgeon_engine.api.json_process import (
+from surgeon_engine.base import errors
+from surgeon_engine.base.decoding import json_decoder
+from surgeon_engine.base.errors import EngineError
+from surgeon_engine.base.formatting import format_size
+from surgeon_engine.base.json_process import (
     JsonProcess,
     ProcessExit,
     module_command,

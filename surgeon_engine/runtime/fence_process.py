@@ -16,8 +16,8 @@ from typing import get_type_hints
 
 import msgspec
 
-from surgeon_engine.api.decoding import convert
-from surgeon_engine.api.errors import EngineError
+from surgeon_engine.base.decoding import convert
+from surgeon_engine.base.errors import EngineError
 from surgeon_engine.runtime import fence
 from surgeon_engine.runtime.json_streams import JsonOutput, read_messages
 

@@ -10,12 +10,6 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-from surgeon_engine.api.errors import (
-    EngineError,
-    RunFolderError,
-    UnreadableFileError,
-)
-from surgeon_engine.api.files import expand_path, size_of_folder
 from surgeon_engine.api.messages.commands import ListFiles, ListModels, ListRuns
 from surgeon_engine.api.messages.files import (
     MAX_ENTRIES,
@@ -29,8 +23,14 @@ from surgeon_engine.api.messages.files import (
     RunsListed,
 )
 from surgeon_engine.api.model_info.source_names import cached_models
-from surgeon_engine.api.reading import read_text
 from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.base.errors import (
+    EngineError,
+    RunFolderError,
+    UnreadableFileError,
+)
+from surgeon_engine.base.files import expand_path, size_of_folder
+from surgeon_engine.base.reading import read_text
 
 
 def listed(

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 from transformers.utils import logging
 
-from surgeon_engine.api.errors import EngineError
-from surgeon_engine.api.json_process import RequestFailed
+from surgeon_engine.base.errors import EngineError
+from surgeon_engine.base.json_process import RequestFailed
 from surgeon_engine.runtime import fence
 from surgeon_engine.runtime.failures import is_out_of_memory
 from surgeon_engine.runtime.json_streams import JsonOutput, read_messages

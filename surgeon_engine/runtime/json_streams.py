@@ -2,7 +2,7 @@
 
 The end of the standard input means that the parent has exited. Then this process ends
 at once, in the middle of its work, with everything it has started. The parent's end is
-`surgeon_engine.api.json_process`.
+`surgeon_engine.base.json_process`.
 
 This module imports neither torch nor transformers, so that a process that needs neither
 starts quickly.
@@ -20,8 +20,8 @@ from typing import Any
 
 import msgspec
 
-from surgeon_engine.api.decoding import json_decoder
-from surgeon_engine.api.json_process import kill_process_tree
+from surgeon_engine.base.decoding import json_decoder
+from surgeon_engine.base.json_process import kill_process_tree
 
 _STDIN = 0  # file descriptor
 _READ_BYTES = 65_536

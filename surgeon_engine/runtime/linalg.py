@@ -16,7 +16,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from surgeon_engine.api.errors import CurvatureError
+from surgeon_engine.base.errors import CurvatureError
 
 _TOLERANCE = 1e-2  # relative residual of a result in float32
 _COLUMNS = 512  # that are solved at a time

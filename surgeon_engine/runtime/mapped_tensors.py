@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from surgeon_engine.api.files import temporary_folder
+from surgeon_engine.base.files import temporary_folder
 
 
 class MappedTensors:

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import torch
 from torch import Tensor
 
-from surgeon_engine.api.errors import ConfigError, EngineError
+from surgeon_engine.base.errors import ConfigError, EngineError
 from surgeon_engine.runtime.failures import RankLost, is_out_of_memory
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from surgeon_engine.api.errors import RunFolderError, UnreadableFileError
 from surgeon_engine.api.messages.commands import Cancel, Pause, Resume, StopAndKeep
 from surgeon_engine.api.messages.events import Envelope, Event, Level, Logged
 from surgeon_engine.api.messages.run import (
@@ -21,6 +20,7 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.api.saved_state import SavedState
+from surgeon_engine.base.errors import RunFolderError, UnreadableFileError
 from surgeon_engine.runtime import devices, host_memory, ranks
 from surgeon_engine.runtime.kept import Kept
 from surgeon_engine.runtime.saver import Saver, Tensors

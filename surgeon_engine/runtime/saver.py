@@ -14,16 +14,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from surgeon_engine.api.config.recovery import RecoveryConfig
-from surgeon_engine.api.errors import RunFolderError, UnreadableFileError
-from surgeon_engine.api.files import file_written_atomically, write_atomically
-from surgeon_engine.api.reading import Content, read_bytes
 from surgeon_engine.api.saved_state import (
     Origin,
     SavedPart,
     SavedState,
     StateFolder,
 )
-from surgeon_engine.api.sealed_json import sealed_json
+from surgeon_engine.base.errors import RunFolderError, UnreadableFileError
+from surgeon_engine.base.files import file_written_atomically, write_atomically
+from surgeon_engine.base.reading import Content, read_bytes
+from surgeon_engine.base.sealed_json import sealed_json
 from surgeon_engine.runtime import ranks
 
 _SECONDS_BETWEEN = 60.0  # within a stage

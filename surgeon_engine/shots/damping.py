@@ -32,9 +32,9 @@ import torch
 from torch import Tensor
 
 from surgeon_engine.api.config.pruning import SPARSE, FixedDamping, PruningConfig
-from surgeon_engine.api.errors import CurvatureError
 from surgeon_engine.api.messages.run import DampingChoice, Stage
 from surgeon_engine.api.saved_state import SavedSearch
+from surgeon_engine.base.errors import CurvatureError
 from surgeon_engine.evaluation.fidelity import Reference
 from surgeon_engine.evaluation.held_out import Trial, evaluate_held_out
 from surgeon_engine.model.layers import KeptWeights

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from surgeon_engine.api.config.recovery import Recovery
-from surgeon_engine.api.errors import EngineError
 from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import (
     Evaluation,
@@ -17,6 +16,7 @@ from surgeon_engine.api.messages.run import (
     UndoReason,
 )
 from surgeon_engine.api.saved_state import SavedSteps
+from surgeon_engine.base.errors import EngineError
 from surgeon_engine.pruning.schedule import share_of_goal
 from surgeon_engine.pruning.state import PruningState, Snapshot
 from surgeon_engine.recovery.recover import recover, recovery_text

@@ -6,11 +6,11 @@ import math
 from dataclasses import dataclass
 
 from surgeon_engine.api.config.pruning import PruningConfig
-from surgeon_engine.api.errors import PruningError
-from surgeon_engine.api.formatting import format_percent
 from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import Evaluation, Recovered, ShotFinished
-from surgeon_engine.api.planning.limits import max_divergence, max_perplexity
+from surgeon_engine.base.errors import PruningError
+from surgeon_engine.base.formatting import format_percent
+from surgeon_engine.planning.limits import max_divergence, max_perplexity
 from surgeon_engine.pruning.state import Snapshot
 
 

@@ -18,9 +18,9 @@ from torch import Tensor
 from surgeon_engine.api.config.run import Offload, RunConfig
 from surgeon_engine.api.config.samples import SamplesConfig
 from surgeon_engine.api.config.toml import config_from_toml, config_to_toml
-from surgeon_engine.api.errors import RunFolderError
 from surgeon_engine.api.messages.run import Recovered, ShotFinished
 from surgeon_engine.api.saved_state import Origin, SavedSteps
+from surgeon_engine.base.errors import RunFolderError
 from surgeon_engine.calibration.windows import TokenWindows, digest_of
 from surgeon_engine.model.identity import check_same
 from surgeon_engine.model.saved_weights import load_weights, weights_of

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from surgeon_engine.api.errors import PruningError
-from surgeon_engine.api.formatting import format_percent
 from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import ShotFinished
-from surgeon_engine.api.planning.target_size import TARGET_TOLERANCE, Goal
+from surgeon_engine.base.errors import PruningError
+from surgeon_engine.base.formatting import format_percent
+from surgeon_engine.planning.target_size import TARGET_TOLERANCE, Goal
 from surgeon_engine.runtime.run_context import RunContext
 
 

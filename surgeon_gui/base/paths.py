@@ -10,8 +10,8 @@ import os
 import shutil
 from pathlib import Path
 
-from surgeon_engine.api.files import free_bytes as free_bytes_at
-from surgeon_engine.api.files import nearest_existing
+from surgeon_engine.base.files import free_bytes as free_bytes_at
+from surgeon_engine.base.files import nearest_existing
 
 
 def expanded(text: str) -> Path:

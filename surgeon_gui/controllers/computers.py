@@ -10,13 +10,13 @@ from pathlib import Path, PurePosixPath
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
 from surgeon_engine.api.client import EngineClient
-from surgeon_engine.api.errors import EngineError
 from surgeon_engine.api.fetch import FetchCancelled, fetch_run
 from surgeon_engine.api.messages.commands import ListFiles, ListRuns
 from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.messages.files import RunEntry
 from surgeon_engine.api.remote import RemoteEngine
-from surgeon_engine.api.ssh import DEFAULT_COMMAND, Computer, ConnectionFailed
+from surgeon_engine.base.errors import EngineError
+from surgeon_engine.base.ssh import DEFAULT_COMMAND, Computer, ConnectionFailed
 from surgeon_gui.base import paths
 from surgeon_gui.base.background import Background
 from surgeon_gui.base.settings import Settings

@@ -15,11 +15,11 @@ from PySide6.QtCore import QObject, QTemporaryDir, Signal, Slot
 
 from surgeon_engine.api.config.layer_patterns import LayerMinDensity, parse_limit
 from surgeon_engine.api.config.pruning import PruningConfig
-from surgeon_engine.api.errors import ConfigError, EngineError
 from surgeon_engine.api.messages.commands import Diagnose
 from surgeon_engine.api.messages.diagnosis import Diagnosed
 from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.run_folder import Report, RunFolder
+from surgeon_engine.base.errors import ConfigError, EngineError
 from surgeon_gui.base import paths
 from surgeon_gui.base.background import Background
 from surgeon_gui.base.translation import tr

@@ -21,7 +21,6 @@ from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.config.run import Device, ModelConfig, RunConfig
 from surgeon_engine.api.config.samples import SamplesConfig
-from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.messages.commands import (
     Cancel,
     Command,
@@ -31,7 +30,8 @@ from surgeon_engine.api.messages.commands import (
 from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.model_info.header import model_facts
 from surgeon_engine.api.model_info.source_names import DEMO
-from surgeon_engine.api.paths import check_path
+from surgeon_engine.base.errors import ConfigError
+from surgeon_engine.base.paths import check_path
 from surgeon_gui.base import offline
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.engine_thread import EngineThread

@@ -7,8 +7,8 @@ from pathlib import Path
 from PySide6.QtCore import QObject, Signal, Slot
 
 from surgeon_engine.api.config.presets import Preset
-from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.messages.events import Failed
+from surgeon_engine.base.errors import ConfigError
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.job import own_presets

@@ -14,12 +14,12 @@ from pathlib import Path
 
 from PySide6.QtCore import QObject, Qt, Signal, Slot
 
-from surgeon_engine.api.errors import UnreadableFileError
 from surgeon_engine.api.messages.events import Envelope, Failed
 from surgeon_engine.api.messages.machine import MachineProbed
 from surgeon_engine.api.messages.run import RunStarted
-from surgeon_engine.api.process_lock import Holder, LockedError
 from surgeon_engine.api.run_folder import RunFolder, new_run_folder
+from surgeon_engine.base.errors import UnreadableFileError
+from surgeon_engine.base.process_lock import Holder, LockedError
 from surgeon_gui.base import paths
 from surgeon_gui.base.background import Background
 from surgeon_gui.base.translation import tr

@@ -13,7 +13,6 @@ from typing import NamedTuple
 from PySide6.QtCore import QObject, Signal, Slot
 from send2trash import send2trash
 
-from surgeon_engine.api.errors import EngineError
 from surgeon_engine.api.messages.events import Cancelled, Envelope, Failed
 from surgeon_engine.api.messages.run import (
     Recovered,
@@ -23,8 +22,9 @@ from surgeon_engine.api.messages.run import (
     ShotFinished,
     StageStarted,
 )
-from surgeon_engine.api.process_lock import Use
 from surgeon_engine.api.run_folder import RunFolder, remove_litter
+from surgeon_engine.base.errors import EngineError
+from surgeon_engine.base.process_lock import Use
 from surgeon_gui.base import paths
 from surgeon_gui.base.background import Background
 from surgeon_gui.base.translation import tr

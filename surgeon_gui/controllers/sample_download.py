@@ -17,7 +17,7 @@ from pathlib import Path
 
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
-from surgeon_engine.api.files import file_written_atomically, temporary_folder
+from surgeon_engine.base.files import file_written_atomically, temporary_folder
 from surgeon_gui.base.background import Background
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.sources.samples import PACKAGE, SUFFIX, samples_folder

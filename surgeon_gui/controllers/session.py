@@ -17,7 +17,6 @@ from PySide6.QtCore import QObject, QTimer, Signal, Slot
 from surgeon_engine.api.client import EngineClient
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.run import Device, ModelConfig, RunConfig
-from surgeon_engine.api.errors import RunFolderError
 from surgeon_engine.api.messages.benchmark import BenchmarkSettings
 from surgeon_engine.api.messages.commands import (
     Cancel,
@@ -33,6 +32,7 @@ from surgeon_engine.api.messages.commands import (
 from surgeon_engine.api.messages.events import Envelope, Failed
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.run_folder import RunFolder, new_run_folder
+from surgeon_engine.base.errors import RunFolderError
 from surgeon_gui.base import paths
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.engine_thread import EngineThread

@@ -30,8 +30,8 @@ from surgeon_engine.api.messages.machine import Machine, MachineProbed
 from surgeon_engine.api.messages.run import Exported
 from surgeon_engine.api.messages.sources import ModelInspected, ModelSummary
 from surgeon_engine.api.model_info.header import ModelFacts
-from surgeon_engine.api.planning.estimate import estimate
-from surgeon_engine.api.planning.resource_check import ResourceCheck
+from surgeon_engine.planning.estimate import estimate
+from surgeon_engine.planning.resource_check import ResourceCheck
 from surgeon_gui.state import run as run_state
 from surgeon_gui.state.job.draft import DraftHistory
 from surgeon_gui.state.job.file_formats import suggested_format

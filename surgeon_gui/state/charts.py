@@ -19,7 +19,7 @@ from surgeon_engine.api.config.pruning import CostBasis
 from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.messages.diagnosis import predicts_loss
 from surgeon_engine.api.messages.run import CostHistogram, Evaluation, Fidelity, Stage
-from surgeon_engine.api.planning.limits import max_perplexity
+from surgeon_engine.planning.limits import max_perplexity
 from surgeon_gui.base import units
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.run import RunState

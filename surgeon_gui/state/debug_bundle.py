@@ -17,9 +17,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from surgeon_engine.api.errors import UnreadableFileError
-from surgeon_engine.api.files import file_written_atomically
-from surgeon_engine.api.reading import read_lines
+from surgeon_engine.base.errors import UnreadableFileError
+from surgeon_engine.base.files import file_written_atomically
+from surgeon_engine.base.reading import read_lines
 from surgeon_gui.base import paths
 from surgeon_gui.base.redaction import redacted
 

@@ -21,7 +21,7 @@ from surgeon_engine.api.messages.benchmark import (
     speedups,
 )
 from surgeon_engine.api.messages.run import Exported, Stage
-from surgeon_engine.api.planning.running_memory import memory_of_export
+from surgeon_engine.planning.running_memory import memory_of_export
 from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.state.job.file_formats import is_larger
 from surgeon_gui.state.ladder import default_context, fits_in

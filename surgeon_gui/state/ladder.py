@@ -13,7 +13,7 @@ from itertools import groupby
 from surgeon_engine.api.config.pruning import Memory
 from surgeon_engine.api.messages.run import Evaluation
 from surgeon_engine.api.messages.sources import ModelSummary
-from surgeon_engine.api.planning.running_memory import (
+from surgeon_engine.planning.running_memory import (
     COMMON_MEMORIES,
     memory_of_export,
     memory_to_run,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.errors import ExportError
 from surgeon_engine.api.export_marker import MARKER, check_own
 from surgeon_engine.api.messages.events import Failed
+from surgeon_engine.base.errors import ExportError
 from surgeon_gui.base import paths
 from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.text import numbers

@@ -19,7 +19,7 @@ from surgeon_engine.api.messages.run import (
     UndoReason,
 )
 from surgeon_engine.api.messages.sources import ModelSummary
-from surgeon_engine.api.planning.target_size import TARGET_TOLERANCE, Goal
+from surgeon_engine.planning.target_size import TARGET_TOLERANCE, Goal
 from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.state.app import AppState, Step
 from surgeon_gui.state.job import resource_text

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from surgeon_engine.api.files import (
+from surgeon_engine.api.model_info.source_names import hub_cache, hub_name
+from surgeon_engine.base.files import (
     delete_own_samples,
     own_samples_folder,
     size_of_folder,
 )
-from surgeon_engine.api.model_info.source_names import hub_cache, hub_name
 from surgeon_gui.base import paths
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.sources.samples import SUFFIX, samples_folder

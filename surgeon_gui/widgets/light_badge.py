@@ -7,7 +7,7 @@ from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
 from PySide6.QtWidgets import QSizePolicy, QWidget
 from typing_extensions import override
 
-from surgeon_engine.api.planning.needs import ResourceStatus
+from surgeon_engine.planning.needs import ResourceStatus
 from surgeon_gui.base.colours import Theme
 from surgeon_gui.base.theme import theme_of
 from surgeon_gui.widgets.tool_tips import plain_tip

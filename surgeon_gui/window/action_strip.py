@@ -11,7 +11,7 @@ from PySide6.QtWidgets import (
 )
 from typing_extensions import override
 
-from surgeon_engine.api.planning.resource_check import ResourceCheck
+from surgeon_engine.planning.resource_check import ResourceCheck
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.active_task import ActiveTask

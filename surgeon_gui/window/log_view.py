@@ -18,8 +18,8 @@ from PySide6.QtWidgets import (
 )
 from typing_extensions import override
 
-from surgeon_engine.api.files import write_atomically
 from surgeon_engine.api.messages.events import Level
+from surgeon_engine.base.files import write_atomically
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.log_lines import LogLine

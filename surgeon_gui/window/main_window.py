@@ -26,9 +26,9 @@ from typing_extensions import override
 
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_from_toml, config_to_toml
-from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.messages.events import Envelope, Failed
 from surgeon_engine.api.model_info.source_names import DEMO
+from surgeon_engine.base.errors import ConfigError
 from surgeon_gui.base.paths import is_folder
 from surgeon_gui.base.settings import Settings, default_run_parent
 from surgeon_gui.base.theme import GAP, MARGIN

@@ -26,7 +26,6 @@ from benchmarks.quality_table.plan import (
 from benchmarks.quality_table.results import Results
 from benchmarks.quality_table.tables import Heading, to_csv, to_markdown
 from benchmarks.quality_table.texts import Texts
-from surgeon_engine import pipeline
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.pruning import (
@@ -38,8 +37,9 @@ from surgeon_engine.api.config.pruning import (
 )
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
-from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.messages.run import ShotFinished
+from surgeon_engine.base.errors import ConfigError
+from surgeon_engine.run import pipeline
 from surgeon_engine.runtime.run_context import RunContext
 from tests.helpers.configs import pruning_config
 from tests.helpers.runs import skip_verification

@@ -22,9 +22,9 @@ from safetensors.torch import load_file, save_file
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.config.toml import config_from_toml
-from surgeon_engine.api.errors import EngineError, ExportError
 from surgeon_engine.api.model_info.header import model_facts
 from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.base.errors import EngineError, ExportError
 from surgeon_engine.calibration import chats, plain_text, tables, texts
 from surgeon_engine.calibration import windows as windows_module
 from surgeon_engine.calibration.own_samples import Author, own_text

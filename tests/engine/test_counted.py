@@ -13,7 +13,7 @@ from transformers import LlamaConfig
 
 from surgeon_engine.api.config.pruning import RowsAndColumns
 from surgeon_engine.api.config.run import Offload
-from surgeon_engine.api.planning.memory import Footprint
+from surgeon_engine.planning.memory import Footprint
 from tests.helpers.abstract_gpu import FLOAT64, SMALL, abstract_gpu
 from tests.helpers.counted_run import count, counted_job
 

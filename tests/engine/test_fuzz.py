@@ -20,9 +20,9 @@ from hypothesis.strategies import SearchStrategy
 from surgeon_engine.api.config.layer_patterns import LayerMinDensity, parse_limit
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_from_toml, config_to_toml
-from surgeon_engine.api.errors import EngineError, RunFolderError
 from surgeon_engine.api.model_info.header import ModelFacts, model_facts
 from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.base.errors import EngineError, RunFolderError
 from surgeon_engine.calibration.windows import Vocabulary
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.runs.reading import UnreadableRunError, read_record, read_state

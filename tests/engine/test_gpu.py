@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 
-from surgeon_engine import pipeline
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import (
     Damping,
@@ -31,11 +30,12 @@ from surgeon_engine.api.config.recovery import (
 from surgeon_engine.api.config.run import Device, Dtype, Offload
 from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.run import Recovered, ShotFinished
-from surgeon_engine.api.planning.automatic_settings import with_chosen_multiple
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.export.base import Calibration
 from surgeon_engine.export.gguf.file import GgufWriter
+from surgeon_engine.planning.automatic_settings import with_chosen_multiple
 from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
+from surgeon_engine.run import pipeline
 from surgeon_engine.runtime import devices
 from tests.engine.export.gguf.test_gguf import pruned, tiny_llama
 from tests.helpers.pretended_gpu import GPU, DeviceMismatchError, pretended_gpu

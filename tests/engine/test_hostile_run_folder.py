@@ -10,11 +10,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from surgeon_engine.api import process_lock
-from surgeon_engine.api.errors import EngineError, ModelError
 from surgeon_engine.api.messages.events import Envelope, Logged
 from surgeon_engine.api.run_folder import RunFolder, remove_litter
-from surgeon_engine.api.sealed_json import sealed_json
+from surgeon_engine.base import process_lock
+from surgeon_engine.base.errors import EngineError, ModelError
+from surgeon_engine.base.sealed_json import sealed_json
 from surgeon_engine.compaction.restore import restore
 from surgeon_engine.export.verify import expected_figures
 from surgeon_engine.runtime.folders import list_runs

@@ -8,12 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from surgeon_engine import pipeline
 from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import PrunableShare, PruningConfig
 from surgeon_engine.api.config.run import ModelConfig
-from surgeon_engine.api.errors import ExportError
 from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
     Exported,
@@ -23,9 +21,11 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.base.errors import ExportError
 from surgeon_engine.cli import main as main_module
 from surgeon_engine.export.export import export_again
 from surgeon_engine.export.gguf import quantiser
+from surgeon_engine.run import pipeline
 from surgeon_engine.runtime.run_context import RunContext
 from tests.helpers.runs import Recorder, job
 

@@ -14,11 +14,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from surgeon_engine import pipeline, preflight
 from surgeon_engine.api.config.export import Format
 from surgeon_engine.api.config.pruning import Damping, Structure
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
-from surgeon_engine.api.errors import EngineError, ExportError, RunFolderError
 from surgeon_engine.api.messages.commands import Cancel, StopAndKeep
 from surgeon_engine.api.messages.events import Event
 from surgeon_engine.api.messages.run import (
@@ -31,11 +29,13 @@ from surgeon_engine.api.messages.run import (
     Stage,
     StageStarted,
 )
-from surgeon_engine.api.reading import Content
 from surgeon_engine.api.run_folder import RunFolder, remove_litter
 from surgeon_engine.api.saved_state import Origin, SavedPart, SavedState
-from surgeon_engine.api.sealed_json import sealed_json
-from surgeon_engine.pipeline import resume
+from surgeon_engine.base.errors import EngineError, ExportError, RunFolderError
+from surgeon_engine.base.reading import Content
+from surgeon_engine.base.sealed_json import sealed_json
+from surgeon_engine.run import pipeline, preflight
+from surgeon_engine.run.pipeline import resume
 from surgeon_engine.runtime import run_context
 from surgeon_engine.runtime import saver as saver_module
 from surgeon_engine.runtime.run_context import RunCancelled

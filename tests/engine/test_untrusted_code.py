@@ -11,8 +11,8 @@ import pytest
 
 from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.run import ModelConfig
-from surgeon_engine.api.errors import EngineError
-from surgeon_engine.api.files import write_atomically
+from surgeon_engine.base.errors import EngineError
+from surgeon_engine.base.files import write_atomically
 from surgeon_engine.model.fenced import inspect_model
 from surgeon_engine.model.load import load_model
 from tests.helpers.runs import Recorder, job

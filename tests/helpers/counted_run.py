@@ -47,7 +47,6 @@ from surgeon_engine.api.messages.run import (
     UndoReason,
 )
 from surgeon_engine.api.messages.sources import ModelSummary
-from surgeon_engine.api.planning.target_size import file_dtype, goal_of
 from surgeon_engine.calibration.windows import JudgingText, TextStatistics, TokenWindows
 from surgeon_engine.model import load
 from surgeon_engine.model.inspect import describe
@@ -55,6 +54,7 @@ from surgeon_engine.model.layers import find_blocks, prunable_layers
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.model.offload import OffloadedBlocks
 from surgeon_engine.model.source import ModelSource
+from surgeon_engine.planning.target_size import file_dtype, goal_of
 from surgeon_engine.pruning import measure_curvature
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.structures.units import units_of

@@ -14,7 +14,7 @@ from surgeon_engine.api.messages.diagnosis import (
     DiagnosedUnit,
 )
 from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
-from surgeon_engine.api.planning.target_size import prunable_weights
+from surgeon_engine.planning.target_size import prunable_weights
 
 GROUPS = 3  # groups of heads per block
 BASE_LOSS = 2.65

@@ -27,7 +27,6 @@ from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.api.config.run import Dtype, RunConfig
 from surgeon_engine.api.config.toml import read_config
-from surgeon_engine.api.errors import EngineError
 from surgeon_engine.api.messages.commands import (
     Cancel,
     Command,
@@ -84,8 +83,9 @@ from surgeon_engine.api.messages.sources import (
     ModelSummary,
     StructureSupport,
 )
-from surgeon_engine.api.planning.target_size import file_dtype, goal_of
 from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.base.errors import EngineError
+from surgeon_engine.planning.target_size import file_dtype, goal_of
 from surgeon_engine.runtime.folders import listed
 from tests.helpers import fake_sources
 from tests.helpers.fake_live import Gate, costs, flood, memory

@@ -25,7 +25,7 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_engine.api.run_folder import Report, RunFolder
 from surgeon_engine.api.saved_state import Origin, SavedState
-from surgeon_engine.api.sealed_json import sealed_json
+from surgeon_engine.base.sealed_json import sealed_json
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import (
     FAILURE,

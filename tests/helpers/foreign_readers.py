@@ -7,7 +7,7 @@ import signal
 import time
 from pathlib import Path
 
-from surgeon_engine.api.errors import CalibrationError
+from surgeon_engine.base.errors import CalibrationError
 from surgeon_engine.runtime import fence
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from surgeon_engine.api.process_lock import Holder, this_process
+from surgeon_engine.base.process_lock import Holder, this_process
 
 ELSEWHERE = {"computer": "atlas", "machine": "another", "boot": "another"}
 

@@ -8,12 +8,12 @@ from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.model_info.source_names import DEMO
-from surgeon_engine.api.planning.target_size import goal_of
 from surgeon_engine.calibration.windows import TokenWindows
 from surgeon_engine.model.inspect import describe
 from surgeon_engine.model.layers import find_blocks, prunable_layers
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.model.source import ModelSource, locate
+from surgeon_engine.planning.target_size import goal_of
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.structures.units import units_of
 from surgeon_engine.runtime.run_context import RunContext

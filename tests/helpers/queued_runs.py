@@ -5,7 +5,7 @@ from __future__ import annotations
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.messages.sources import ModelInspected
-from surgeon_engine.api.planning.estimate import Estimate
+from surgeon_engine.planning.estimate import Estimate
 from surgeon_gui.state.app import AppState, Engine
 from surgeon_gui.state.queue.state import QueuedRun
 from surgeon_gui.state.request import Request, RequestKind

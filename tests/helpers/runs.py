@@ -17,13 +17,13 @@ from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.pruning import Damping, Structure
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
-from surgeon_engine.api.errors import EngineError
 from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import BaselineEvaluated, RunStarted, ShotFinished
+from surgeon_engine.base.errors import EngineError
 from surgeon_engine.export.base import VerificationResult
 from surgeon_engine.export.formats import WRITERS
 from surgeon_engine.model.layers import PrunableLayer, prunable_layers
-from surgeon_engine.pipeline import prune
+from surgeon_engine.run.pipeline import prune
 from surgeon_engine.runtime.run_context import RunContext
 from tests.helpers.configs import pruning_config
 from tests.helpers.tiny_models import VOCABULARY, save_tiny_model

@@ -19,11 +19,11 @@ from surgeon_engine.api.config.pruning import (
 )
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import Dtype, ModelConfig, RunConfig
-from surgeon_engine.api.errors import CurvatureError, EvaluationError
 from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.run import Stage, StageStarted
+from surgeon_engine.base.errors import CurvatureError, EvaluationError
 from surgeon_engine.model.not_finite import hint_for
-from surgeon_engine.pipeline import prune
+from surgeon_engine.run.pipeline import prune
 from tests.helpers.pruning_states import silent_context
 from tests.helpers.runs import STRUCTURES, job, outcome, run
 from tests.helpers.tiny_models import byte_tokenizer, tiny_model

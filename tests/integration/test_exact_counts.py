@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from surgeon_engine.api.config.pruning import Coupling, Method, Structure
-from surgeon_engine.api.errors import PruningError
-from surgeon_engine.api.formatting import format_percent
 from surgeon_engine.api.messages.run import RunStarted, ShotFinished
+from surgeon_engine.base.errors import PruningError
+from surgeon_engine.base.formatting import format_percent
 from surgeon_engine.model.coupling import coupled_groups
 from surgeon_engine.model.layers import prunable_layers
 from tests.helpers.runs import Recorder, job, outcome, run

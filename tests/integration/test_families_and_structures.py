@@ -15,8 +15,8 @@ from surgeon_engine.api.config.pruning import (
     Structure,
 )
 from surgeon_engine.api.config.recovery import RecoveryConfig
-from surgeon_engine.api.errors import PruningError
 from surgeon_engine.api.messages.run import Recovered
+from surgeon_engine.base.errors import PruningError
 from surgeon_engine.model.coupling import coupled_groups, structure_support
 from surgeon_engine.model.layers import prunable_layers
 from tests.conftest import REPRESENTATIVE

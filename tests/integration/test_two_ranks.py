@@ -9,7 +9,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from surgeon_engine import pipeline
 from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.pruning import (
     SPARSE,
@@ -28,6 +27,7 @@ from surgeon_engine.api.messages.commands import StopAndKeep
 from surgeon_engine.api.messages.run import Progressed, ShotFinished, Stage
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.pruning import measure_curvature
+from surgeon_engine.run import pipeline
 from surgeon_engine.runtime import run_context, saver
 from tests.helpers.forked_ranks import run_ranks
 from tests.helpers.runs import Recorder, job, skip_verification

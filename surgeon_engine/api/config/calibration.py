@@ -8,8 +8,8 @@ from pathlib import PurePath
 from typing import Annotated
 
 from surgeon_engine.api.config.fields import Limits, Option, check_limits
-from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.model_info.source_names import hub_name, is_hub_source
+from surgeon_engine.base.errors import ConfigError
 
 BUILTIN_TEXT = "builtin"  # the text source that names the built-in text
 

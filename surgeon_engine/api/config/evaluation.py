@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from surgeon_engine.api.config.fields import Limits, Option, check_limits
-from surgeon_engine.api.errors import ConfigError
+from surgeon_engine.base.errors import ConfigError
 
 OWN_TEXT = "text by the model itself"  # the name of the text that it writes
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Annotated
 
 from surgeon_engine.api.config.fields import Limits, Option, check_limits
-from surgeon_engine.api.errors import ConfigError
+from surgeon_engine.base.errors import ConfigError
 
 
 class Format(StrEnum):

@@ -22,8 +22,8 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
-from surgeon_engine.api.errors import ConfigError
-from surgeon_engine.api.paths import check_path
+from surgeon_engine.base.errors import ConfigError
+from surgeon_engine.base.paths import check_path
 
 _MAX_ENTRIES = 1_000  # of a list
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from surgeon_engine.api.errors import ConfigError, PruningError
+from surgeon_engine.base.errors import ConfigError, PruningError
 
 
 class NamedLayer(Protocol):

@@ -25,8 +25,8 @@ from typing import Any
 
 from surgeon_engine.api.config.fields import Field, Member, fields_of
 from surgeon_engine.api.config.pruning import PruningConfig
-from surgeon_engine.api.decoding import convert
-from surgeon_engine.api.errors import ConfigError
+from surgeon_engine.base.decoding import convert
+from surgeon_engine.base.errors import ConfigError
 
 _RENAMED = {
     "perplexity_rise": "max_perplexity_increase",

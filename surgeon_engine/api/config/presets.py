@@ -20,7 +20,7 @@ from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_from_toml
-from surgeon_engine.api.errors import ConfigError
+from surgeon_engine.base.errors import ConfigError
 
 # In the order of the window.
 NAMES = (

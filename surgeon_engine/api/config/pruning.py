@@ -25,8 +25,8 @@ from typing import Annotated, NewType, TypeAlias
 
 from surgeon_engine.api.config.fields import Limits, Member, Option, check_limits
 from surgeon_engine.api.config.layer_patterns import parse_limit
-from surgeon_engine.api.errors import ConfigError
-from surgeon_engine.api.formatting import format_percent
+from surgeon_engine.base.errors import ConfigError
+from surgeon_engine.base.formatting import format_percent
 
 
 class Structure(StrEnum):

@@ -28,8 +28,8 @@ from surgeon_engine.api.config.recovery import (
     TrainedWeights,
 )
 from surgeon_engine.api.config.samples import SamplesConfig
-from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.model_info.source_names import DEMO
+from surgeon_engine.base.errors import ConfigError
 
 
 class Dtype(StrEnum):

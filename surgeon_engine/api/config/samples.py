@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from surgeon_engine.api.config.fields import Option
-from surgeon_engine.api.errors import ConfigError
-from surgeon_engine.api.paths import check_text
+from surgeon_engine.base.errors import ConfigError
+from surgeon_engine.base.paths import check_text
 
 NEW_TOKENS = 32  # of each sample
 

@@ -20,8 +20,8 @@ from surgeon_engine.api.config.fields import (
     with_values,
 )
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.decoding import convert
-from surgeon_engine.api.errors import ConfigError
+from surgeon_engine.base.decoding import convert
+from surgeon_engine.base.errors import ConfigError
 
 MAX_RUNS = 1_000  # at two minutes each, more than a day
 _MAX_NAME = 100  # characters

@@ -20,10 +20,10 @@ from surgeon_engine.api.config.fields import fields_of, settings_of, unknown_set
 from surgeon_engine.api.config.migration import migrate
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.samples import SamplesConfig
-from surgeon_engine.api.decoding import convert
-from surgeon_engine.api.errors import ConfigError, UnreadableFileError
 from surgeon_engine.api.model_info.source_names import DEMO, is_hub_source
-from surgeon_engine.api.reading import read_text
+from surgeon_engine.base.decoding import convert
+from surgeon_engine.base.errors import ConfigError, UnreadableFileError
+from surgeon_engine.base.reading import read_text
 
 TOML_LIMIT = 1 << 20  # bytes of a job or preset
 _MAX_PARTS = 1_000  # of the keys in a line

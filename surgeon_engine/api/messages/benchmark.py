@@ -21,7 +21,7 @@ import msgspec
 
 from surgeon_engine.api.config.fields import Limits, Option, check_limits
 from surgeon_engine.api.config.run import Device, Dtype
-from surgeon_engine.api.formatting import format_rate, format_size
+from surgeon_engine.base.formatting import format_rate, format_size
 
 ROUNDS_TO_TRIM = 7  # minimum for spreads without extremes
 # Two processes with the same model differ by up to 3 %, depending on the layout of

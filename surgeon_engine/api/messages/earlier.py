@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
-from surgeon_engine.api.decoding import decode_json
 from surgeon_engine.api.messages.run import Evaluation, ShotFinished
+from surgeon_engine.base.decoding import decode_json
 
 
 class Correction(msgspec.Struct, frozen=True):

@@ -10,7 +10,6 @@ from enum import Enum
 
 import msgspec
 
-from surgeon_engine.api.decoding import Time
 from surgeon_engine.api.messages.benchmark import Measured
 from surgeon_engine.api.messages.commands import StartRun
 from surgeon_engine.api.messages.diagnosis import Diagnosed
@@ -47,6 +46,7 @@ from surgeon_engine.api.messages.sources import (
     TextDescribed,
     TextPreviewed,
 )
+from surgeon_engine.base.decoding import Time
 
 
 class Level(Enum):

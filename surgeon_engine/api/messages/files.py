@@ -8,8 +8,8 @@ from typing import Annotated
 import msgspec
 
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.decoding import Time
 from surgeon_engine.api.messages.run import Count
+from surgeon_engine.base.decoding import Time
 
 MAX_ENTRIES = 2_000  # of a list; a window shows them all
 MAX_RUNS = 200

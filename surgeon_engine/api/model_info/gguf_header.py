@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from surgeon_engine.api.errors import ModelError, UnreadableFileError
-from surgeon_engine.api.reading import open_to_read
+from surgeon_engine.base.errors import ModelError, UnreadableFileError
+from surgeon_engine.base.reading import open_to_read
 
 MAGIC = b"GGUF"
 

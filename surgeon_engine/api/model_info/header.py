@@ -20,7 +20,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from surgeon_engine.api.errors import ModelError, UnreadableFileError
 from surgeon_engine.api.model_info.gguf_header import open_model, read_gguf_header
 from surgeon_engine.api.model_info.source_names import (
     DEMO,
@@ -28,7 +27,8 @@ from surgeon_engine.api.model_info.source_names import (
     hub_name,
     is_hub_source,
 )
-from surgeon_engine.api.reading import read_text
+from surgeon_engine.base.errors import ModelError, UnreadableFileError
+from surgeon_engine.base.reading import read_text
 
 # The plan in the folder of a pruned checkpoint. It is in the format of safetensors, but
 # programs such as vLLM load every file with that suffix as weights.

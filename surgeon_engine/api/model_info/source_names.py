@@ -20,8 +20,8 @@ from pathlib import Path
 
 import msgspec
 
-from surgeon_engine.api.errors import UnreadableFileError
-from surgeon_engine.api.reading import read_json, read_text
+from surgeon_engine.base.errors import UnreadableFileError
+from surgeon_engine.base.reading import read_json, read_text
 
 DEMO = "demo"  # the model source that names the bundled demo
 SCHEME = "hf://"

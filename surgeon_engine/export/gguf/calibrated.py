@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from surgeon_engine.api.planning.gguf_types import Mixture, TensorType
 from surgeon_engine.compaction.shrink import TensorSlice
 from surgeon_engine.curvature.collect import CovarianceSums
 from surgeon_engine.export.base import Calibration
@@ -36,6 +35,7 @@ from surgeon_engine.model.head import last_hidden
 from surgeon_engine.model.layers import KeptWeights, PrunableLayer
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.model.offload import on_device
+from surgeon_engine.planning.gguf_types import Mixture, TensorType
 from surgeon_engine.runtime.hidden_store import HiddenStore
 
 _MIN_IMPORTANCE = 1e-6  # of the mean; a column without any would have no scale

@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from surgeon_engine.api.planning.gguf_types import TensorType
 from surgeon_engine.export.gguf.quantiser import quantise
+from surgeon_engine.planning.gguf_types import TensorType
 from surgeon_engine.runtime.linalg import cholesky, damped, inverse
 
 _DAMPING = 0.1  # of the mean eigenvalue of A

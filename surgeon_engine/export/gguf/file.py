@@ -42,8 +42,7 @@ from surgeon_engine.api.config.export import (
     FileDtype,
     Format,
 )
-from surgeon_engine.api.files import temporary_folder
-from surgeon_engine.api.planning.gguf_types import Mixture, gguf_name
+from surgeon_engine.base.files import temporary_folder
 from surgeon_engine.compaction.plan import PrunedModel
 from surgeon_engine.compaction.shrink import CompactModel, TensorSlice, compact
 from surgeon_engine.export.base import Calibration, Check, VerificationResult, Writer
@@ -61,6 +60,7 @@ from surgeon_engine.export.provenance import Provenance, provenance_of
 from surgeon_engine.export.transformers.files import compact_unsupported_reason
 from surgeon_engine.export.transformers.weight_files import named_dtype
 from surgeon_engine.model.layers import head_size
+from surgeon_engine.planning.gguf_types import Mixture, gguf_name
 
 CHECK = Path(__file__).with_name("check.py")
 _MODEL_TYPES = ("llama", "mistral", "qwen2")

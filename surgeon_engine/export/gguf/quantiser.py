@@ -20,8 +20,8 @@ from gguf import GGMLQuantizationType
 from gguf.quants import dequantize, quantize
 
 from surgeon_engine.api.config.export import QUANTIZED, FileDtype
-from surgeon_engine.api.errors import ExportError
-from surgeon_engine.api.planning.gguf_types import BLOCKS, TensorType
+from surgeon_engine.base.errors import ExportError
+from surgeon_engine.planning.gguf_types import BLOCKS, TensorType
 
 _PACKAGE = "xllamacpp"
 _FUNCTION = "ggml_quantize_chunk"

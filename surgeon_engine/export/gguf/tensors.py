@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from surgeon_engine.api.errors import ExportError
-from surgeon_engine.api.planning.gguf_types import Mixture, TensorType, bytes_of
+from surgeon_engine.base.errors import ExportError
 from surgeon_engine.compaction.shrink import TensorSlice
 from surgeon_engine.export.gguf.quantiser import quantise
+from surgeon_engine.planning.gguf_types import Mixture, TensorType, bytes_of
 
 _Q8_0_STEPS = 127  # on each side of zero; the step size is a float16
 

@@ -29,7 +29,7 @@ from transformers.utils import logging as transformers_logging
 from typing_extensions import override
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype
-from surgeon_engine.api.errors import ExportError
+from surgeon_engine.base.errors import ExportError
 from surgeon_engine.compaction.plan import PrunedModel
 from surgeon_engine.compaction.shrink import compact, compact_model, stock_config
 from surgeon_engine.export.base import Check, VerificationResult, Writer

@@ -19,8 +19,8 @@ from transformers.utils import GENERATION_CONFIG_NAME
 from typing_extensions import override
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype
-from surgeon_engine.api.errors import ModelError
 from surgeon_engine.api.model_info.header import PLAN_FILE
+from surgeon_engine.base.errors import ModelError
 from surgeon_engine.compaction import compact_layers
 from surgeon_engine.compaction.config_values import decode_config
 from surgeon_engine.compaction.plan import PrunedModel

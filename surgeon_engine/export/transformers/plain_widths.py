@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import torch
 
 from surgeon_engine.api.config.pruning import Coupling
-from surgeon_engine.api.errors import ExportError
 from surgeon_engine.api.messages.events import Level, Logged
+from surgeon_engine.base.errors import ExportError
 from surgeon_engine.compaction.plan import PrunedModel, plan_of
 from surgeon_engine.export.transformers.files import StockWriter
 from surgeon_engine.model.load import LoadedModel

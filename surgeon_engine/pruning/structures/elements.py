@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from surgeon_engine.api.config.pruning import NM, PruningConfig
-from surgeon_engine.api.planning.rounding import ceil_share
 from surgeon_engine.model.layers import PrunableLayer
+from surgeon_engine.planning.rounding import ceil_share
 from surgeon_engine.pruning.costs import ways_to_remove
 from surgeon_engine.pruning.methods.base import Allocation, Measured, PruningMethod
 from surgeon_engine.pruning.structures.base import UnitUpdate, share_to_keep

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from surgeon_engine.api.config.pruning import CostBasis, PruningConfig
-from surgeon_engine.api.planning.rounding import ceil_share
 from surgeon_engine.model.layers import PrunableLayer
+from surgeon_engine.planning.rounding import ceil_share
 from surgeon_engine.pruning.methods.base import Measured, PruningMethod
 from surgeon_engine.pruning.structures.base import UnitUpdate, share_to_keep, without
 from surgeon_engine.pruning.threshold import Removals

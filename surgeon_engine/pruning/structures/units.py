@@ -14,7 +14,7 @@ from surgeon_engine.api.config.pruning import (
     PruningConfig,
     Structure,
 )
-from surgeon_engine.api.errors import PruningError
+from surgeon_engine.base.errors import PruningError
 from surgeon_engine.model.coupling import coupled_groups
 from surgeon_engine.model.layers import PrunableLayer, prunable_layers
 from surgeon_engine.pruning.methods import METHODS

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from surgeon_engine.api.config.layer_patterns import matches, min_kept_share
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.messages.diagnosis import DiagnosedUnit
-from surgeon_engine.api.planning.rounding import ceil_share
+from surgeon_engine.planning.rounding import ceil_share
 from surgeon_gui.state.diagnosis.costs import Bins, Costs, Floats, Ints, StructureCosts
 
 _NEURONS = "neurons"

@@ -22,11 +22,11 @@ from surgeon_engine.api.config.pruning import (
     PruningConfig,
 )
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.messages.diagnosis import predicts_loss
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.messages.sources import ModelSummary
-from surgeon_engine.api.planning.target_size import (
+from surgeon_engine.base.errors import ConfigError
+from surgeon_engine.planning.target_size import (
     Goal,
     file_dtype,
     goal_of,

@@ -13,8 +13,8 @@ from surgeon_engine.api.config.export import QUANTIZED, FileDtype
 from surgeon_engine.api.config.pruning import PrunableShare
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.sources import ModelSummary
-from surgeon_engine.api.planning.gguf_types import gguf_name
-from surgeon_engine.api.planning.planned_file import PlannedFile, planned_file
+from surgeon_engine.planning.gguf_types import gguf_name
+from surgeon_engine.planning.planned_file import PlannedFile, planned_file
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.job.file_formats import leaves_zeros
 from surgeon_gui.state.job.targets import goal_or_none

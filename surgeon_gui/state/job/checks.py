@@ -15,15 +15,15 @@ from surgeon_engine.api.config.calibration import CalibrationConfig, real_name
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.layer_patterns import matches, parse_limit
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.errors import ConfigError, ExportError, PruningError
 from surgeon_engine.api.export_marker import MARKER
-from surgeon_engine.api.files import check_not_occupied
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.model_info.header import local_path
 from surgeon_engine.api.model_info.source_names import DEMO
-from surgeon_engine.api.planning.automatic_settings import with_width_multiple
-from surgeon_engine.api.planning.limits import check_target_in_limits
-from surgeon_engine.api.planning.target_size import file_dtype, goal_of
+from surgeon_engine.base.errors import ConfigError, ExportError, PruningError
+from surgeon_engine.base.files import check_not_occupied
+from surgeon_engine.planning.automatic_settings import with_width_multiple
+from surgeon_engine.planning.limits import check_target_in_limits
+from surgeon_engine.planning.target_size import file_dtype, goal_of
 from surgeon_gui.base import paths
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.app import AppState, Engine, Step

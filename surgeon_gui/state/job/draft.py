@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.planning.resource_check import differences
+from surgeon_engine.planning.resource_check import differences
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.labels import FIELDS
 

@@ -21,7 +21,7 @@ from surgeon_engine.api.config.pruning import (
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.run import Exported
 from surgeon_engine.api.messages.sources import ModelSummary
-from surgeon_engine.api.planning.limits import has_partial_protection
+from surgeon_engine.planning.limits import has_partial_protection
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.labels import FIELDS

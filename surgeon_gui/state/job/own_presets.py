@@ -17,9 +17,9 @@ from surgeon_engine.api.config.presets import (
 )
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import TOML_LIMIT
-from surgeon_engine.api.errors import ConfigError, UnreadableFileError
-from surgeon_engine.api.files import write_atomically
-from surgeon_engine.api.reading import read_text
+from surgeon_engine.base.errors import ConfigError, UnreadableFileError
+from surgeon_engine.base.files import write_atomically
+from surgeon_engine.base.reading import read_text
 from surgeon_gui.base.translation import tr
 
 _SUFFIX = ".toml"

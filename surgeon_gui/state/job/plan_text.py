@@ -20,12 +20,12 @@ from surgeon_engine.api.config.pruning import (
 )
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.sources import ModelSummary, StructureSupport
-from surgeon_engine.api.planning.automatic_settings import (
+from surgeon_engine.planning.automatic_settings import (
     WidthReason,
     width_choice,
 )
-from surgeon_engine.api.planning.planned_file import planned_file
-from surgeon_engine.api.planning.target_size import Goal, file_dtype
+from surgeon_engine.planning.planned_file import planned_file
+from surgeon_engine.planning.target_size import Goal, file_dtype
 from surgeon_gui.base.translation import inside, ntr, tr
 from surgeon_gui.state.job.file_formats import (
     disabled_formats,

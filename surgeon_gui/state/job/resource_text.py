@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.planning.needs import Need, Resource, ResourceStatus
-from surgeon_engine.api.planning.resource_check import (
+from surgeon_engine.planning.needs import Need, Resource, ResourceStatus
+from surgeon_engine.planning.resource_check import (
     AdjustedConfig,
     Change,
     ResourceCheck,

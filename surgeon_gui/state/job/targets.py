@@ -24,9 +24,9 @@ from surgeon_engine.api.config.pruning import (
     methods_for,
 )
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.messages.sources import ModelSummary
-from surgeon_engine.api.planning.target_size import (
+from surgeon_engine.base.errors import ConfigError
+from surgeon_engine.planning.target_size import (
     Goal,
     file_dtype,
     goal_of,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.machine import Machine
-from surgeon_engine.api.planning.needs import needs_of
-from surgeon_engine.api.planning.resource_check import ResourceCheck, check_resources
+from surgeon_engine.planning.needs import needs_of
+from surgeon_engine.planning.resource_check import ResourceCheck, check_resources
 from surgeon_gui.base import paths
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.app import AppState

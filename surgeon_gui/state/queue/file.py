@@ -16,11 +16,11 @@ from pathlib import Path
 import msgspec
 
 from surgeon_engine.api.config.toml import config_from_toml, config_to_toml
-from surgeon_engine.api.errors import ConfigError, UnreadableFileError
-from surgeon_engine.api.files import write_atomically
-from surgeon_engine.api.planning.estimate import Estimate
-from surgeon_engine.api.process_lock import ProcessLock, Use, end_lock, use_of
-from surgeon_engine.api.sealed_json import read_sealed_json, sealed_json
+from surgeon_engine.base.errors import ConfigError, UnreadableFileError
+from surgeon_engine.base.files import write_atomically
+from surgeon_engine.base.process_lock import ProcessLock, Use, end_lock, use_of
+from surgeon_engine.base.sealed_json import read_sealed_json, sealed_json
+from surgeon_engine.planning.estimate import Estimate
 from surgeon_gui.state.queue.state import QueuedRun, QueueStatus
 
 _LIMIT = 4 << 20  # bytes; a job has some thousand

@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Any
 
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.planning.estimate import Estimate
+from surgeon_engine.planning.estimate import Estimate
 
 
 class QueueStatus(Enum):

@@ -17,10 +17,10 @@ from surgeon_engine.api.config.pruning import (
 )
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.sweep import Axis, combinations
-from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.messages.sources import ModelSummary
-from surgeon_engine.api.planning.running_memory import usable_context
-from surgeon_engine.api.planning.target_size import file_dtype, memory_of_goal
+from surgeon_engine.base.errors import ConfigError
+from surgeon_engine.planning.running_memory import usable_context
+from surgeon_engine.planning.target_size import file_dtype, memory_of_goal
 from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job.file_formats import leaves_zeros

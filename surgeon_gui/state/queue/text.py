@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.process_lock import Holder
+from surgeon_engine.base.process_lock import Holder
 from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.state.job.plan_text import brief_target
 from surgeon_gui.state.queue.state import QueuedRun, QueueState, QueueStatus

@@ -7,9 +7,9 @@ import shutil
 from enum import Enum
 from pathlib import Path
 
-from surgeon_engine.api.errors import EngineError
 from surgeon_engine.api.export_marker import check_own
 from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.base.errors import EngineError
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.runs.reading import RunRecord
 from surgeon_gui.text import numbers

@@ -24,13 +24,6 @@ import msgspec
 
 from surgeon_engine.api.config.export import Format
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.decoding import decode_json
-from surgeon_engine.api.errors import (
-    ConfigError,
-    EngineError,
-    UnreadableFileError,
-)
-from surgeon_engine.api.files import size_of_folder, write_atomically
 from surgeon_engine.api.messages.earlier import (
     Correction,
     read_correction,
@@ -38,9 +31,16 @@ from surgeon_engine.api.messages.earlier import (
 )
 from surgeon_engine.api.messages.events import Envelope
 from surgeon_engine.api.messages.run import Exported, Fidelity
-from surgeon_engine.api.reading import open_to_read, read_lines
 from surgeon_engine.api.run_folder import Report, RunFolder
-from surgeon_engine.api.sealed_json import read_sealed_json
+from surgeon_engine.base.decoding import decode_json
+from surgeon_engine.base.errors import (
+    ConfigError,
+    EngineError,
+    UnreadableFileError,
+)
+from surgeon_engine.base.files import size_of_folder, write_atomically
+from surgeon_engine.base.reading import open_to_read, read_lines
+from surgeon_engine.base.sealed_json import read_sealed_json
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state import run as run_state
 from surgeon_gui.state.run import (

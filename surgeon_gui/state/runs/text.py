@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.process_lock import Holder
+from surgeon_engine.base.process_lock import Holder
 from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.state.job import plan_text
 from surgeon_gui.state.runs.reading import (

@@ -13,9 +13,9 @@ from typing import NamedTuple
 from surgeon_engine.api.messages.files import ModelsListed
 from surgeon_engine.api.messages.sources import HubModel, HubSearched
 from surgeon_engine.api.model_info.source_names import SCHEME
-from surgeon_engine.api.planning.needs import Resource
-from surgeon_engine.api.planning.resource_check import ResourceCheck, check_resources
-from surgeon_engine.api.planning.sketch import sketch_model
+from surgeon_engine.planning.needs import Resource
+from surgeon_engine.planning.resource_check import ResourceCheck, check_resources
+from surgeon_engine.planning.sketch import sketch_model
 from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.state.app import AppState, Step
 from surgeon_gui.state.job.resource_text import (

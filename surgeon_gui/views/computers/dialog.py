@@ -16,7 +16,7 @@ from PySide6.QtWidgets import (
 
 from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.messages.files import RunEntry, RunsListed
-from surgeon_engine.api.ssh import DEFAULT_COMMAND
+from surgeon_engine.base.ssh import DEFAULT_COMMAND
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.computers import ComputersController

@@ -12,10 +12,10 @@ from typing import NamedTuple
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
 from PySide6.QtWidgets import QWidget
 
-from surgeon_engine.api.errors import RunFolderError
-from surgeon_engine.api.files import write_atomically
 from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.base.errors import RunFolderError
+from surgeon_engine.base.files import write_atomically
 from surgeon_gui.base.background import Background
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.runs import RunsController

@@ -17,7 +17,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from surgeon_engine.api.process_lock import Holder
+from surgeon_engine.base.process_lock import Holder
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import (
     ntr,

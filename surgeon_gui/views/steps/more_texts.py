@@ -31,7 +31,7 @@ from surgeon_engine.api.config.calibration import (
     CalibrationConfig,
     MoreText,
 )
-from surgeon_engine.api.errors import ConfigError
+from surgeon_engine.base.errors import ConfigError
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.app import AppState

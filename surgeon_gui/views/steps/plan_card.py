@@ -5,8 +5,8 @@ from __future__ import annotations
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QVBoxLayout
 
-from surgeon_engine.api.planning.needs import Need, Resource, ResourceStatus
-from surgeon_engine.api.planning.resource_check import ResourceCheck
+from surgeon_engine.planning.needs import Need, Resource, ResourceStatus
+from surgeon_engine.planning.resource_check import ResourceCheck
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.app import AppState, Step

@@ -11,9 +11,9 @@ from PySide6.QtWidgets import QLineEdit
 from typing_extensions import override
 
 from surgeon_engine.api.config.toml import config_to_toml, read_config
-from surgeon_engine.api.errors import ConfigError
-from surgeon_engine.api.files import write_atomically
 from surgeon_engine.api.messages.events import Failed
+from surgeon_engine.base.errors import ConfigError
+from surgeon_engine.base.files import write_atomically
 from surgeon_gui.base.paths import expanded
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session

@@ -12,8 +12,8 @@ from typing_extensions import override
 from surgeon_engine.api.config.export import FileDtype
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.recovery import RecoveryConfig
-from surgeon_engine.api.errors import ConfigError
-from surgeon_engine.api.planning.target_size import file_dtype
+from surgeon_engine.base.errors import ConfigError
+from surgeon_engine.planning.target_size import file_dtype
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.preset_store import PresetStore
 from surgeon_gui.controllers.session import Session

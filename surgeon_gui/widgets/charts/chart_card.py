@@ -41,7 +41,7 @@ from PySide6.QtWidgets import (
 )
 from typing_extensions import override
 
-from surgeon_engine.api.files import write_atomically
+from surgeon_engine.base.files import write_atomically
 from surgeon_gui.base.colours import Theme
 from surgeon_gui.base.theme import GAP, MARGIN, theme_of
 from surgeon_gui.base.translation import tr

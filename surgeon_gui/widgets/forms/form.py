@@ -24,7 +24,7 @@ from surgeon_engine.api.config.fields import (
     values_of,
     with_values,
 )
-from surgeon_engine.api.errors import ConfigError
+from surgeon_engine.base.errors import ConfigError
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.labels import FIELDS

@@ -18,7 +18,6 @@ from surgeon_engine.api.client import (
 )
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
-from surgeon_engine.api.errors import ModelError
 from surgeon_engine.api.messages.commands import (
     Cancel,
     InspectModel,
@@ -29,6 +28,7 @@ from surgeon_engine.api.messages.commands import (
 from surgeon_engine.api.messages.events import Cancelled, EngineReady, Failed
 from surgeon_engine.api.messages.run import Paused, Progressed, Resumed
 from surgeon_engine.api.messages.sources import ModelInspected
+from surgeon_engine.base.errors import ModelError
 from surgeon_engine.server import failure
 from tests.helpers.configs import pruning_config
 

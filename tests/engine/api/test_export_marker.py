@@ -6,7 +6,6 @@ import os
 
 import pytest
 
-from surgeon_engine.api.errors import UnreadableFileError
 from surgeon_engine.api.export_marker import (
     MARKER,
     VERSION,
@@ -15,7 +14,8 @@ from surgeon_engine.api.export_marker import (
     read_marker,
     write_marker,
 )
-from surgeon_engine.api.sealed_json import sealed_json
+from surgeon_engine.base.errors import UnreadableFileError
+from surgeon_engine.base.sealed_json import sealed_json
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from surgeon_engine.api import fetch as fetch_module
 from surgeon_engine.api.fetch import FetchCancelled, fetch_run
 from surgeon_engine.api.messages.files import RunEntry, RunOutcome
-from surgeon_engine.api.ssh import Computer, ConnectionFailed
+from surgeon_engine.base.ssh import Computer, ConnectionFailed
 from tests.helpers.loopback_ssh import NEEDS_SSH, LoopbackSsh
 
 SLEEPING = ("sh", "-c", "exec sleep 60")

@@ -11,12 +11,10 @@ from importlib.metadata import version
 import msgspec
 import pytest
 
-from surgeon_engine.api import decoding, json_process
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.pruning import Method
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.json_process import ProcessExit
 from surgeon_engine.api.messages.commands import (
     Cancel,
     ListFiles,
@@ -50,7 +48,9 @@ from surgeon_engine.api.messages.run import (
     StageStarted,
 )
 from surgeon_engine.api.remote import RemoteEngine
-from surgeon_engine.api.ssh import (
+from surgeon_engine.base import decoding, json_process
+from surgeon_engine.base.json_process import ProcessExit
+from surgeon_engine.base.ssh import (
     Computer,
     ConnectionFailed,
     problem_of,

@@ -6,13 +6,13 @@ import pytest
 
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_from_toml
-from surgeon_engine.api.errors import ExportError, RunFolderError
-from surgeon_engine.api.files import (
+from surgeon_engine.api.run_folder import RunFolder, new_run_folder
+from surgeon_engine.base.errors import ExportError, RunFolderError
+from surgeon_engine.base.files import (
     check_not_occupied,
     write_atomically,
     write_folder_atomically,
 )
-from surgeon_engine.api.run_folder import RunFolder, new_run_folder
 
 
 def test_file_is_replaced_as_a_whole(tmp_path):

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from surgeon_engine.api.errors import CalibrationError
+from surgeon_engine.base.errors import CalibrationError
 from surgeon_engine.calibration.builtin import (
     VALIDATION_TOPICS,
     builtin_documents,

@@ -11,7 +11,7 @@ import torch
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.run import ModelConfig
-from surgeon_engine.api.errors import CalibrationError
+from surgeon_engine.base.errors import CalibrationError
 from surgeon_engine.calibration.fenced import preview_text
 from surgeon_engine.calibration.texts import described_text
 from surgeon_engine.calibration.windows import Vocabulary, load_windows

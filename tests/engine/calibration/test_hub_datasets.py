@@ -12,8 +12,8 @@ import pytest
 from huggingface_hub import close_session, hf_hub_download
 from huggingface_hub.errors import OfflineModeIsEnabled
 
-from surgeon_engine.api.errors import CalibrationError
 from surgeon_engine.api.model_info.source_names import hub_name
+from surgeon_engine.base.errors import CalibrationError
 from surgeon_engine.calibration.hub_datasets import _readable_errors
 from tests.helpers.fake_hub import FakeHub
 

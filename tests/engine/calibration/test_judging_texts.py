@@ -10,7 +10,7 @@ import pytest
 from surgeon_engine.api.config.calibration import CalibrationConfig, MoreText
 from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.errors import CalibrationError
+from surgeon_engine.base.errors import CalibrationError
 from surgeon_engine.calibration.judging_texts import (
     judges_by_own_text,
     read_judging_texts,

@@ -13,8 +13,8 @@ import pytest
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_from_toml, config_to_toml
-from surgeon_engine.api.errors import CalibrationError, ConfigError
 from surgeon_engine.api.model_info.source_names import hub_name
+from surgeon_engine.base.errors import CalibrationError, ConfigError
 from surgeon_engine.calibration import hub_datasets
 from surgeon_engine.calibration.texts import (
     calibration_source,

@@ -15,7 +15,7 @@ from surgeon_engine.api.config.calibration import (
     MoreText,
 )
 from surgeon_engine.api.config.run import ModelConfig
-from surgeon_engine.api.errors import CalibrationError, ConfigError
+from surgeon_engine.base.errors import CalibrationError, ConfigError
 from surgeon_engine.calibration import parts
 from surgeon_engine.calibration import windows as windows_module
 from surgeon_engine.calibration.fenced import preview_text

@@ -11,16 +11,16 @@ from importlib.metadata import version
 
 import pytest
 
-from surgeon_engine import pipeline
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_to_toml, read_config
-from surgeon_engine.api.errors import EvaluationError
 from surgeon_engine.api.export_marker import differences
 from surgeon_engine.api.messages.run import ShotFinished, StageStarted
 from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.base.errors import EvaluationError
 from surgeon_engine.cli import main as main_module
 from surgeon_engine.cli.main import main
 from surgeon_engine.cli.output import EventDisplay
+from surgeon_engine.run import pipeline
 from tests.helpers.exports import write_export
 from tests.helpers.fake_runs import write_run, write_saved_state
 from tests.helpers.locks import write_lock
@@ -177,7 +177,7 @@ def test_module_returns_exit_code():
 
 
 def test_run_interrupted_exits_with_130(tmp_path, capsys, monkeypatch):
-    from surgeon_engine import pipeline
+    from surgeon_engine.run import pipeline
 
     def interrupt(*_, **__):
         raise KeyboardInterrupt

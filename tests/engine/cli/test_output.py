@@ -8,7 +8,6 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from surgeon_engine.api.formatting import escape_controls
 from surgeon_engine.api.messages.benchmark import Measured, ModelMeasured, rate_of
 from surgeon_engine.api.messages.events import Envelope, Level, Logged
 from surgeon_engine.api.messages.run import (
@@ -22,6 +21,7 @@ from surgeon_engine.api.messages.run import (
     StageStarted,
 )
 from surgeon_engine.api.messages.sources import Downloading
+from surgeon_engine.base.formatting import escape_controls
 from surgeon_engine.cli.formatting import (
     event_line,
     fidelity_table,

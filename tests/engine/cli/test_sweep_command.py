@@ -7,10 +7,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from surgeon_engine import pipeline
-from surgeon_engine.api.errors import PruningError
 from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.base.errors import PruningError
 from surgeon_engine.cli.main import main
+from surgeon_engine.run import pipeline
 from tests.helpers.tiny_models import VOCABULARY, save_tiny_model
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_runs")]

@@ -9,7 +9,7 @@ import torch
 from transformers import DynamicCache, StaticCache
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype
-from surgeon_engine.api.errors import ModelError
+from surgeon_engine.base.errors import ModelError
 from surgeon_engine.compaction.plan import PrunedModel
 from surgeon_engine.compaction.restore import load_compact, restore
 from surgeon_engine.compaction.shrink import compact, compact_model

@@ -12,7 +12,7 @@ import torch
 from transformers import DynamicCache
 
 from surgeon_engine.api.config.pruning import COUPLED, Structure
-from surgeon_engine.api.errors import ModelError
+from surgeon_engine.base.errors import ModelError
 from surgeon_engine.compaction.plan import (
     CompactionPlan,
     KeptPart,

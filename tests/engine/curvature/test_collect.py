@@ -8,7 +8,7 @@ from torch.nn import functional
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from surgeon_engine.api.config.pruning import Fisher
-from surgeon_engine.api.errors import CurvatureError
+from surgeon_engine.base.errors import CurvatureError
 from surgeon_engine.curvature import collect
 from surgeon_engine.curvature.collect import (
     CurvatureRequest,

@@ -14,9 +14,7 @@ from random import Random
 import msgspec
 import pytest
 
-from surgeon_engine.api import ssh
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
-from surgeon_engine.api.decoding import json_decoder
 from surgeon_engine.api.messages.commands import (
     Cancel,
     DownloadModel,
@@ -53,7 +51,9 @@ from surgeon_engine.api.messages.run import (
 from surgeon_engine.api.messages.sources import ModelInspected
 from surgeon_engine.api.remote import RemoteEngine
 from surgeon_engine.api.run_folder import RunFolder
-from surgeon_engine.api.ssh import Computer
+from surgeon_engine.base import ssh
+from surgeon_engine.base.decoding import json_decoder
+from surgeon_engine.base.ssh import Computer
 from surgeon_engine.detached import keeper as keeper_module
 from surgeon_engine.detached.keeper import Keeper, Times, _Connection, _earlier, _Line
 from surgeon_engine.detached.lines import Lines

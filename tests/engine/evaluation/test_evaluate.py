@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from surgeon_engine.api.errors import EvaluationError
+from surgeon_engine.base.errors import EvaluationError
 from surgeon_engine.calibration.windows import JudgingText
 from surgeon_engine.evaluation.evaluate import evaluate, references_of
 from surgeon_engine.evaluation.perplexity import perplexity

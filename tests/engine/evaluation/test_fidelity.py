@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from surgeon_engine.api.errors import EvaluationError
 from surgeon_engine.api.messages.run import Estimate
+from surgeon_engine.base.errors import EvaluationError
 from surgeon_engine.evaluation.fidelity import (
     compare,
     compare_unchecked,

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from surgeon_engine.api.errors import EvaluationError
+from surgeon_engine.base.errors import EvaluationError
 from surgeon_engine.evaluation.perplexity import perplexity, token_losses
 
 VOCABULARY = 50_000  # large enough to reveal an inaccurate sum

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from surgeon_engine.api.errors import ExportError
 from surgeon_engine.api.export_marker import MARKER, write_marker
 from surgeon_engine.api.messages.commands import Cancel
 from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.base.errors import ExportError
 from surgeon_engine.export.destination import check_destination, write_checkpoint_at
 from surgeon_engine.runtime.run_context import RunCancelled
 from tests.helpers.runs import Recorder
@@ -163,7 +163,7 @@ def test_replaced_folder_is_in_the_trash_or_beside(destination, change, monkeypa
         trashed.append(path)
         shutil.rmtree(path)
 
-    monkeypatch.setattr("surgeon_engine.api.files.send2trash", trash)
+    monkeypatch.setattr("surgeon_engine.base.files.send2trash", trash)
     if change is not None:
         change(destination)
     before = names(destination)
@@ -185,7 +185,7 @@ def test_folder_without_trash_is_kept_beside(destination, monkeypatch):
     def none(path):
         raise OSError("no trash")
 
-    monkeypatch.setattr("surgeon_engine.api.files.send2trash", none)
+    monkeypatch.setattr("surgeon_engine.base.files.send2trash", none)
     with write_checkpoint_at(destination, Recorder().context, replace=True) as folder:
         (folder / "new").touch()
     aside = destination.with_name("export-replaced")

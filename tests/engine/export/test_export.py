@@ -16,10 +16,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from surgeon_engine import pipeline
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import Structure, Target
-from surgeon_engine.api.errors import ConfigError, EngineError, ExportError
 from surgeon_engine.api.export_marker import MARKER, differences, write_marker
 from surgeon_engine.api.messages.commands import Cancel
 from surgeon_engine.api.messages.events import Envelope, Logged
@@ -30,10 +28,12 @@ from surgeon_engine.api.messages.run import (
     StageStarted,
 )
 from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.base.errors import ConfigError, EngineError, ExportError
 from surgeon_engine.compaction.restore import load_compact, restore
 from surgeon_engine.export import export as exporting
 from surgeon_engine.export.export import export_again
 from surgeon_engine.export.formats import WRITERS
+from surgeon_engine.run import pipeline
 from surgeon_engine.runtime.run_context import RunCancelled
 from tests.helpers.runs import Recorder, job, run, skip_verification
 from tests.helpers.tiers import thorough_except
@@ -519,7 +519,7 @@ def test_replaced_folder_is_kept_until_the_new_one_is_complete(tmp_path, monkeyp
         trashed.append([each.name for each in path.iterdir()])
         path.rename(tmp_path / "trash")
 
-    monkeypatch.setattr("surgeon_engine.api.files.send2trash", trash)
+    monkeypatch.setattr("surgeon_engine.base.files.send2trash", trash)
     with pytest.raises(ExportError, match="not empty"):
         again(tmp_path, Format.MASKED, "copy")
     with monkeypatch.context() as patch:

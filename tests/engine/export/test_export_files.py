@@ -16,12 +16,12 @@ from safetensors.torch import load_file
 from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.pruning import Parameters, Target
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.errors import ConfigError, ExportError
-from surgeon_engine.api.files import write_folder_atomically
 from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.run import Exported
-from surgeon_engine.api.process_lock import process_tag
 from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.base.errors import ConfigError, ExportError
+from surgeon_engine.base.files import write_folder_atomically
+from surgeon_engine.base.process_lock import process_tag
 from surgeon_engine.export.export import export_again
 from surgeon_engine.export.formats import WRITERS
 from tests.helpers.configs import pruning_config

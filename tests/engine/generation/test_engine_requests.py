@@ -11,7 +11,6 @@ import pytest
 
 from surgeon_engine import server
 from surgeon_engine.api.config.run import Device, ModelConfig
-from surgeon_engine.api.json_process import SubprocessClient
 from surgeon_engine.api.messages.benchmark import BenchmarkSettings
 from surgeon_engine.api.messages.commands import (
     Cancel,
@@ -28,6 +27,7 @@ from surgeon_engine.api.messages.generation import (
     TokenWritten,
 )
 from surgeon_engine.api.messages.sources import ModelInspected
+from surgeon_engine.base.json_process import SubprocessClient
 from surgeon_engine.generation import pair
 from surgeon_engine.generation.generate import Playground
 from surgeon_engine.measurement.messages import ReadPrompt, Response, Timed

@@ -12,7 +12,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.pruning import Structure
-from surgeon_engine.api.errors import ConfigError, EvaluationError, ModelError
 from surgeon_engine.api.messages.commands import Cancel, StopAndKeep
 from surgeon_engine.api.messages.generation import (
     GenerationSettings,
@@ -23,6 +22,7 @@ from surgeon_engine.api.messages.generation import (
     TokenWritten,
 )
 from surgeon_engine.api.messages.run import Stage, StageStarted
+from surgeon_engine.base.errors import ConfigError, EvaluationError, ModelError
 from surgeon_engine.generation import (
     generated_text,
     pair,

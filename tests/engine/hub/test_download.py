@@ -19,11 +19,11 @@ from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils import hf_raise_for_status
 
 from surgeon_engine.api.config.run import ModelConfig
-from surgeon_engine.api.errors import DownloadError, ModelError
 from surgeon_engine.api.messages.commands import Cancel, DownloadModel, InspectModel
 from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.sources import Downloading, ModelDownloaded
 from surgeon_engine.api.model_info.source_names import hub_name
+from surgeon_engine.base.errors import DownloadError, ModelError
 from surgeon_engine.cli.main import main
 from surgeon_engine.hub import download as download_module
 from surgeon_engine.hub.download import download_model

@@ -15,8 +15,8 @@ import pytest
 from huggingface_hub import constants, set_client_factory
 from huggingface_hub.utils._http import default_client_factory
 
-from surgeon_engine.api.errors import DownloadError, EngineError, ModelError
 from surgeon_engine.api.model_info.source_names import hub_name
+from surgeon_engine.base.errors import DownloadError, EngineError, ModelError
 from surgeon_engine.hub.download import download_model
 from surgeon_engine.hub.errors import describe_failure
 from surgeon_engine.hub.fetch_process import _fetch

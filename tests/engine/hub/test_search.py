@@ -14,11 +14,11 @@ import pytest
 from huggingface_hub import constants
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
-from surgeon_engine.api.errors import DownloadError
 from surgeon_engine.api.messages.commands import Cancel, SearchHub
 from surgeon_engine.api.messages.events import Cancelled
 from surgeon_engine.api.messages.sources import HubModel, HubSearched
 from surgeon_engine.api.model_info.header import DecoderSizes, ModelFacts
+from surgeon_engine.base.errors import DownloadError
 from surgeon_engine.hub import search as search_module
 from surgeon_engine.hub import search_process
 from surgeon_engine.hub.search import _judged, search_hub

@@ -16,8 +16,6 @@ from benchmarks import export_speed
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.api.config.run import Device, ModelConfig
-from surgeon_engine.api.errors import ConfigError, EvaluationError, ModelError
-from surgeon_engine.api.json_process import SubprocessClient
 from surgeon_engine.api.messages.benchmark import (
     BenchmarkSettings,
     Measured,
@@ -27,6 +25,8 @@ from surgeon_engine.api.messages.benchmark import (
     speedups,
     summarize,
 )
+from surgeon_engine.base.errors import ConfigError, EvaluationError, ModelError
+from surgeon_engine.base.json_process import SubprocessClient
 from surgeon_engine.compaction.plan import PrunedModel, plan_of
 from surgeon_engine.export.transformers.files import CompactWriter
 from surgeon_engine.measurement import benchmark_process, measure

@@ -21,7 +21,7 @@ from surgeon_engine.api.config.pruning import (
     Coupling,
     Structure,
 )
-from surgeon_engine.api.errors import PruningError
+from surgeon_engine.base.errors import PruningError
 from surgeon_engine.model import coupling
 from surgeon_engine.model.coupling import coupled_groups, structure_support
 from surgeon_engine.model.families import Order

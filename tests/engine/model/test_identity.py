@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from surgeon_engine.api.errors import ModelError
+from surgeon_engine.base.errors import ModelError
 from surgeon_engine.model.identity import check_same, identity_of, stamps_of
 from surgeon_engine.model.source import ModelSource
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from surgeon_engine.api.errors import ModelError
+from surgeon_engine.base.errors import ModelError
 from surgeon_engine.model.layers import (
     KeptWeights,
     body_parameters,

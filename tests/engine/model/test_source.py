@@ -11,8 +11,8 @@ import torch
 
 from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.api.config.run import ModelConfig
-from surgeon_engine.api.errors import ModelError
 from surgeon_engine.api.model_info.source_names import DEMO
+from surgeon_engine.base.errors import ModelError
 from surgeon_engine.model.inspect import describe, inspect_model
 from surgeon_engine.model.load import load_model
 from surgeon_engine.model.source import locate, read_model_config

@@ -13,7 +13,6 @@ from surgeon_engine import server
 from surgeon_engine.api.config.pruning import Fisher, Method
 from surgeon_engine.api.config.run import Device, ModelConfig
 from surgeon_engine.api.config.toml import config_to_toml
-from surgeon_engine.api.errors import ConfigError, ProcessError
 from surgeon_engine.api.messages.commands import (
     Cancel,
     Pause,
@@ -32,6 +31,7 @@ from surgeon_engine.api.messages.run import (
     StageStarted,
 )
 from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.base.errors import ConfigError, ProcessError
 from surgeon_engine.cli.main import main
 from surgeon_engine.parallel import group as group_module
 from surgeon_engine.parallel.agent import reason

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from surgeon_engine.api.errors import CurvatureError
+from surgeon_engine.base.errors import CurvatureError
 from surgeon_engine.pruning.costs import (
     PlainStiffness,
     column_costs,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from surgeon_engine.api.errors import CurvatureError, PruningError
+from surgeon_engine.base.errors import CurvatureError, PruningError
 from surgeon_engine.pruning.threshold import REMOVED, ElementCosts, cheapest
 
 

@@ -9,7 +9,7 @@ import torch
 
 from surgeon_engine.api.config.run import Device
 from surgeon_engine.api.config.toml import config_from_toml
-from surgeon_engine.api.errors import ConfigError
+from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.hidden_store import Budget
 

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 import torch
 
-from surgeon_engine.api.errors import CalibrationError, ModelError
+from surgeon_engine.base.errors import CalibrationError, ModelError
 from surgeon_engine.runtime import fence
 from surgeon_engine.runtime.fence import Blame
 

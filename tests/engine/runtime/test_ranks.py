@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from surgeon_engine.api.errors import ConfigError, CurvatureError
+from surgeon_engine.base.errors import ConfigError, CurvatureError
 from surgeon_engine.runtime import ranks
 from surgeon_engine.runtime.failures import RankLost
 from tests.helpers.forked_ranks import run_ranks

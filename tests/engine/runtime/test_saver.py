@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from surgeon_engine.api.config.recovery import RecoveryConfig
-from surgeon_engine.api.errors import RunFolderError
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.api.saved_state import Origin, SavedState
+from surgeon_engine.base.errors import RunFolderError
 from surgeon_engine.runtime.saver import Saver
 from tests.helpers.fake_engine import shot_finished
 

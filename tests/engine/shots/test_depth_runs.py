@@ -9,7 +9,6 @@ import pytest
 
 from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
-from surgeon_engine.api.errors import ExportError, PruningError
 from surgeon_engine.api.messages.run import (
     Exported,
     Recovered,
@@ -17,6 +16,7 @@ from surgeon_engine.api.messages.run import (
     Stage,
     StageStarted,
 )
+from surgeon_engine.base.errors import ExportError, PruningError
 from tests.engine.test_resume import (  # noqa: F401 (a fixture)
     assert_same_result,
     at_step,

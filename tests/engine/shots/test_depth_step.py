@@ -6,10 +6,10 @@ import pytest
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from surgeon_engine.api.config.pruning import CostBasis
-from surgeon_engine.api.errors import PruningError
-from surgeon_engine.api.planning.limits import check_target_in_limits
-from surgeon_engine.api.planning.target_size import goal_of
+from surgeon_engine.base.errors import PruningError
 from surgeon_engine.evaluation.fidelity import compare_unchecked
+from surgeon_engine.planning.limits import check_target_in_limits
+from surgeon_engine.planning.target_size import goal_of
 from surgeon_engine.pruning.depth import (
     Depth,
     DepthSearch,

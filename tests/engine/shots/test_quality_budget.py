@@ -18,7 +18,6 @@ from surgeon_engine.api.config.pruning import (
     Widths,
 )
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
-from surgeon_engine.api.errors import CurvatureError, EvaluationError, PruningError
 from surgeon_engine.api.messages.commands import StopAndKeep
 from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.run import (
@@ -33,10 +32,11 @@ from surgeon_engine.api.messages.run import (
     StageStarted,
 )
 from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.base.errors import CurvatureError, EvaluationError, PruningError
 from surgeon_engine.evaluation.evaluate import evaluate
 from surgeon_engine.model.coupling import coupled_groups
-from surgeon_engine.pipeline import prune
 from surgeon_engine.recovery.recover import recover
+from surgeon_engine.run.pipeline import prune
 from surgeon_engine.shots import loop
 from surgeon_engine.shots import shot as shot_module
 from surgeon_engine.shots.quality_budget import QualityBudget

@@ -13,9 +13,9 @@ import torch
 from surgeon_engine.api.config.pruning import Damping, Method, Schedule, Structure
 from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.run import Stage
-from surgeon_engine.api.planning.running_memory import heads_left
 from surgeon_engine.evaluation import fidelity
 from surgeon_engine.model.identity import stamp_of
+from surgeon_engine.planning.running_memory import heads_left
 from surgeon_engine.pruning import sparse_update
 from surgeon_engine.pruning.measure_curvature import measure, of_units
 from surgeon_engine.pruning.schedule import share_of_goal

@@ -16,7 +16,7 @@ from surgeon_engine.api.messages.events import Cancelled, EngineReady, Envelope,
 from surgeon_engine.api.messages.machine import MachineProbed
 from surgeon_engine.api.messages.run import Progressed, RunFinished, Stage, StageStarted
 from surgeon_engine.api.messages.sources import ModelInspected, TextPreviewed
-from surgeon_engine.api.planning.estimate import estimate
+from surgeon_engine.planning.estimate import estimate
 from surgeon_gui.state import app as app_state
 from surgeon_gui.state import run as run_state
 from surgeon_gui.state.app import AppState, Engine, only_run_progressed, with_request

@@ -12,7 +12,7 @@ from surgeon_engine.api.config.pruning import Memory, PruningConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.messages.run import Stage
-from surgeon_engine.api.planning.running_memory import memory_to_run
+from surgeon_engine.planning.running_memory import memory_to_run
 from surgeon_gui.base import translation
 from surgeon_gui.state import export_text
 from surgeon_gui.state.request import Request

@@ -9,7 +9,7 @@ import pytest
 
 from surgeon_engine.api.config.pruning import Memory, PruningConfig
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.planning.running_memory import memory_to_run
+from surgeon_engine.planning.running_memory import memory_to_run
 from surgeon_gui.base import units
 from surgeon_gui.state import ladder
 from surgeon_gui.state.ladder import Rung

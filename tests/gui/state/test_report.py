@@ -10,8 +10,8 @@ import pytest
 
 from surgeon_engine.api.config.export import QUANTIZED
 from surgeon_engine.api.config.pruning import Structure
-from surgeon_engine.api.planning.planned_file import PlannedFile
-from surgeon_engine.api.planning.running_memory import memory_to_run
+from surgeon_engine.planning.planned_file import PlannedFile
+from surgeon_engine.planning.running_memory import memory_to_run
 from surgeon_gui.state.report import ReportContext, report_html
 from surgeon_gui.state.runs.reading import read_state
 from surgeon_gui.text import numbers

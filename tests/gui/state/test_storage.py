@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from surgeon_engine.api.files import own_samples_folder
+from surgeon_engine.base.files import own_samples_folder
 from surgeon_gui.state import storage
 from surgeon_gui.state.sources.samples import samples_folder
 from surgeon_gui.state.storage import StoredKind

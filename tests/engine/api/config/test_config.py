@@ -46,7 +46,7 @@ from surgeon_engine.api.config.pruning import (
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.config.samples import SamplesConfig
 from surgeon_engine.api.config.toml import config_from_toml, config_to_toml, read_config
-from surgeon_engine.api.errors import ConfigError
+from surgeon_engine.base.errors import ConfigError
 
 ONE_OF_EACH = [
     HeadsAndNeurons(64, Widths.SAME, CostBasis.RAW),

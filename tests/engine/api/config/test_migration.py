@@ -33,7 +33,7 @@ from surgeon_engine.api.config.pruning import (
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_from_toml, config_to_toml, read_config
-from surgeon_engine.api.errors import ConfigError
+from surgeon_engine.base.errors import ConfigError
 
 # As the previous version wrote it: every setting, whether or not it was used.
 WHOLE = """

@@ -34,7 +34,7 @@ from surgeon_engine.api.config.pruning import (
 from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.config.toml import config_from_toml, config_to_toml
-from surgeon_engine.api.errors import ConfigError
+from surgeon_engine.base.errors import ConfigError
 from tests.helpers.runs import job, outcome
 from tests.helpers.tiny_models import byte_tokenizer, tiny_model
 

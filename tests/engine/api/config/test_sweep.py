@@ -16,7 +16,7 @@ from surgeon_engine.api.config.pruning import (
 )
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.sweep import Axis, combinations, variations
-from surgeon_engine.api.errors import ConfigError
+from surgeon_engine.base.errors import ConfigError
 
 JOB = RunConfig(pruning=PruningConfig(target=PrunableShare(0.3)))
 

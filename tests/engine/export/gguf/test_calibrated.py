@@ -16,8 +16,6 @@ from surgeon_engine.api.config.export import (
     FileDtype,
     Format,
 )
-from surgeon_engine.api.planning.gguf_types import TensorType
-from surgeon_engine.api.planning.planned_file import PlannedFile
 from surgeon_engine.compaction.plan import PrunedModel
 from surgeon_engine.export.base import Calibration
 from surgeon_engine.export.gguf.calibrated import mean_squares
@@ -30,6 +28,8 @@ from surgeon_engine.export.gguf.file import GgufWriter
 from surgeon_engine.export.gguf.imatrix import IMATRIX_NAME
 from surgeon_engine.export.gguf.quantiser import dequantise, quantise
 from surgeon_engine.model.inspect import describe
+from surgeon_engine.planning.gguf_types import TensorType
+from surgeon_engine.planning.planned_file import PlannedFile
 from surgeon_engine.runtime import devices
 from tests.engine.export.gguf.test_gguf import (
     in_pairs,

@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from surgeon_engine.api.planning.gguf_types import TensorType
 from surgeon_engine.export.gguf.error_feedback import (
     SUPPORTED,
     inverse_factor,
@@ -17,6 +16,7 @@ from surgeon_engine.export.gguf.error_feedback import (
     round_with_feedback,
 )
 from surgeon_engine.export.gguf.quantiser import dequantise, quantise
+from surgeon_engine.planning.gguf_types import TensorType
 from surgeon_engine.runtime.linalg import damped
 
 pytestmark = pytest.mark.skipif(not find_spec("xllamacpp"), reason="not installed")

@@ -19,7 +19,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.api.config.run import ModelConfig
-from surgeon_engine.api.errors import ExportError, ModelError
+from surgeon_engine.base.errors import ExportError, ModelError
 from surgeon_engine.compaction.plan import CompactionPlan, PrunedModel, plan_of
 from surgeon_engine.compaction.shrink import compact
 from surgeon_engine.export.gguf import check as gguf_check

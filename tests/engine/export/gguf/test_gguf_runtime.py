@@ -23,7 +23,7 @@ from transformers import (
 )
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
-from surgeon_engine.api.errors import ExportError
+from surgeon_engine.base.errors import ExportError
 from surgeon_engine.compaction.plan import CompactionPlan, PrunedModel
 from surgeon_engine.compaction.restore import restore
 from surgeon_engine.export.gguf.file import GgufWriter

@@ -12,9 +12,9 @@ import pytest
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
 from surgeon_engine.api.config.export import FileDtype
-from surgeon_engine.api.errors import ExportError
-from surgeon_engine.api.planning.gguf_types import BLOCKS, TensorType
+from surgeon_engine.base.errors import ExportError
 from surgeon_engine.export.gguf import quantiser
+from surgeon_engine.planning.gguf_types import BLOCKS, TensorType
 
 needs_library = pytest.mark.skipif(not find_spec("xllamacpp"), reason="not installed")
 KINDS = tuple(kind for kind, block in BLOCKS.items() if block.numbers > 1)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from surgeon_engine.api.messages.sources import LayerSummary
-from surgeon_engine.api.planning.running_memory import memory_beside_weights
+from surgeon_engine.planning.running_memory import memory_beside_weights
 from tests.helpers.fake_engine import model_summary
 
 pytest.importorskip("xllamacpp")

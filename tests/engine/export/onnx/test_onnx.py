@@ -19,7 +19,7 @@ from transformers import AutoConfig, GenerationConfig, LlamaConfig, LlamaForCaus
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype
 from surgeon_engine.api.config.pruning import Structure
-from surgeon_engine.api.errors import ExportError, ModelError
+from surgeon_engine.base.errors import ExportError, ModelError
 from surgeon_engine.compaction.plan import CompactionPlan, PrunedModel
 from surgeon_engine.export.onnx import check as onnx_check
 from surgeon_engine.export.onnx import file as onnx_file

@@ -27,8 +27,8 @@ from transformers.utils import hub
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import COUPLED, Coupling, Structure
 from surgeon_engine.api.config.run import Device, ModelConfig
-from surgeon_engine.api.errors import ExportError, ModelError
 from surgeon_engine.api.model_info.header import EARLIER_PLAN_FILE
+from surgeon_engine.base.errors import ExportError, ModelError
 from surgeon_engine.compaction.plan import (
     CompactionPlan,
     KeptGroups,

@@ -8,7 +8,7 @@ from surgeon_engine.api.config.layer_patterns import min_kept_share, parse_limit
 from surgeon_engine.api.config.pruning import Damping, Structure, Widths
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_from_toml, config_to_toml
-from surgeon_engine.api.errors import ConfigError, PruningError
+from surgeon_engine.base.errors import ConfigError, PruningError
 from surgeon_engine.pruning.structures.units import units_of
 from tests.helpers.configs import pruning_config
 from tests.helpers.pruning_states import make_state

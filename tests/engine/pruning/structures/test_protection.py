@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from surgeon_engine.api.config.pruning import Damping, Structure, Target
-from surgeon_engine.api.errors import ConfigError, PruningError
-from surgeon_engine.pipeline import prune
+from surgeon_engine.base.errors import ConfigError, PruningError
+from surgeon_engine.run.pipeline import prune
 from tests.helpers.pruning_states import make_state, silent_context
 from tests.helpers.runs import job, outcome, preflight_error, run
 from tests.helpers.units import removable

@@ -11,8 +11,8 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.pruning import Structure, Widths
 from surgeon_engine.api.config.run import ModelConfig
-from surgeon_engine.api.errors import ExportError
 from surgeon_engine.api.messages.run import BaselineEvaluated, Exported, ShotFinished
+from surgeon_engine.base.errors import ExportError
 from surgeon_engine.export.transformers.plain_widths import check_plain_widths
 from surgeon_engine.model.load import load_model
 from surgeon_engine.pruning.structures.units import units_of

@@ -11,7 +11,7 @@ from surgeon_engine.api.config.pruning import (
     SPARSE,
     Structure,
 )
-from surgeon_engine.api.errors import PruningError
+from surgeon_engine.base.errors import PruningError
 from surgeon_engine.model.coupling import structure_support
 from surgeon_engine.model.layers import prunable_layers
 from surgeon_engine.pruning.structures.units import units_of

@@ -19,7 +19,7 @@ from surgeon_engine.api.config.pruning import (
 )
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.messages.run import Progressed, Stage, StageStarted
-from surgeon_engine.api.planning.target_size import file_dtype, goal_of
+from surgeon_engine.planning.target_size import file_dtype, goal_of
 from surgeon_gui.state.diagnosis import state as diagnosis_state
 from surgeon_gui.state.diagnosis.state import DiagnosisPhase, DiagnosisResult
 from surgeon_gui.state.request import Request

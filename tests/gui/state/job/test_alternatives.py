@@ -8,7 +8,7 @@ import pytest
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.planning.planned_file import PlannedFile
+from surgeon_engine.planning.planned_file import PlannedFile
 from surgeon_gui.state.job.alternatives import advice
 from surgeon_gui.text import numbers
 from surgeon_gui.text.choices import choice_label

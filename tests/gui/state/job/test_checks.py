@@ -18,10 +18,10 @@ from surgeon_engine.api.config.pruning import (
     Target,
 )
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
-from surgeon_engine.api.errors import ConfigError
 from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.messages.sources import ModelInspected
-from surgeon_engine.api.planning.limits import max_removable
+from surgeon_engine.base.errors import ConfigError
+from surgeon_engine.planning.limits import max_removable
 from surgeon_gui.state import run as run_state
 from surgeon_gui.state.app import (
     AppState,

@@ -9,7 +9,7 @@ import msgspec
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.planning.planned_file import PlannedFile
+from surgeon_engine.planning.planned_file import PlannedFile
 from surgeon_gui.state.job import plan_text
 from surgeon_gui.state.job.targets import goal_or_none
 from surgeon_gui.text import numbers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from surgeon_engine.api.planning.needs import Need, Resource
+from surgeon_engine.planning.needs import Need, Resource
 from surgeon_gui.state.job import resource_text
 
 

@@ -23,7 +23,7 @@ from surgeon_engine.api.config.pruning import (
     Target,
 )
 from surgeon_engine.api.config.run import Dtype, RunConfig
-from surgeon_engine.api.planning.target_size import goal_of
+from surgeon_engine.planning.target_size import goal_of
 from surgeon_gui.state.job import targets
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import model_summary

@@ -15,8 +15,8 @@ from surgeon_engine.api.config.pruning import (
     PruningConfig,
 )
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
-from surgeon_engine.api.errors import UnreadableFileError
-from surgeon_engine.api.process_lock import LockedError
+from surgeon_engine.base.errors import UnreadableFileError
+from surgeon_engine.base.process_lock import LockedError
 from surgeon_gui.state.queue.file import QueueFile, UnreadableQueueError
 from surgeon_gui.state.queue.state import QueueStatus
 from tests.helpers.locks import write_lock

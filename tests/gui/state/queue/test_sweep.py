@@ -19,8 +19,8 @@ from surgeon_engine.api.config.pruning import (
     Target,
 )
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.planning.estimate import estimate
-from surgeon_engine.api.planning.running_memory import memory_to_run
+from surgeon_engine.planning.estimate import estimate
+from surgeon_engine.planning.running_memory import memory_to_run
 from surgeon_gui.base import translation
 from surgeon_gui.state.queue import sweep
 from surgeon_gui.state.queue.sweep import MAX_RUNS, Sweep

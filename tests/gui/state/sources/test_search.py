@@ -10,7 +10,7 @@ import pytest
 from surgeon_engine.api.messages.events import Cancelled, Failed
 from surgeon_engine.api.messages.sources import HubModel, HubSearched
 from surgeon_engine.api.model_info.header import ModelFacts
-from surgeon_engine.api.planning.needs import ResourceStatus
+from surgeon_engine.planning.needs import ResourceStatus
 from surgeon_gui.base import paths
 from surgeon_gui.state.app import AppState, Step
 from surgeon_gui.state.request import RequestKind

@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QComboBox, QDoubleSpinBox, QLabel
 from surgeon_engine.api.config.fields import values_of
 from surgeon_engine.api.config.presets import presets
 from surgeon_engine.api.config.pruning import Method, PrunableShare, Structure, Target
-from surgeon_engine.api.planning.target_size import goal_of
+from surgeon_engine.planning.target_size import goal_of
 from surgeon_gui.state.app import Step
 from surgeon_gui.state.run import Status
 from tests.helpers.configs import pruning_config

@@ -17,9 +17,9 @@ from surgeon_engine.api.config.fields import values_of
 from surgeon_engine.api.config.presets import preset_of, preset_to_toml, presets
 from surgeon_engine.api.config.pruning import Memory, Structure, Target
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
-from surgeon_engine.api.planning.needs import ResourceStatus
-from surgeon_engine.api.planning.running_memory import memory_to_run
-from surgeon_engine.api.planning.target_size import goal_of
+from surgeon_engine.planning.needs import ResourceStatus
+from surgeon_engine.planning.running_memory import memory_to_run
+from surgeon_engine.planning.target_size import goal_of
 from surgeon_gui.controllers import job_editor
 from surgeon_gui.controllers.preset_store import PresetStore
 from surgeon_gui.state.app import Step

@@ -1,0 +1,1 @@
+"""What everything rests on: files, locks, child processes, errors; no torch."""

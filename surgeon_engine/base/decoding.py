@@ -1,0 +1,125 @@
+"""Decode JSON and values into types of this program, in any thread.
+
+msgspec crashes if two threads are the first to use a type. Here, one thread at a time
+uses a type; a decoder that has been made can be used in all of them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Annotated, Any, Generic, TypeVar, overload
+
+import msgspec
+
+from surgeon_engine.base.errors import EngineError
+from surgeon_engine.base.formatting import escape_controls
+
+# Seconds since the epoch that a calendar can show: until the year 3000.
+Time = Annotated[float, msgspec.Meta(ge=0, lt=32_503_680_000)]
+
+_T = TypeVar("_T")
+_Hook = Callable[[Any, Any], Any] | None  # makes values of types unknown to msgspec
+_MAX_TEXT = 100_000  # characters of a text from another computer
+_MAX_INTEGER = 2**53
+_MAX_VALUES = 500_000  # of a line; as many empty lists have 35 MB
+_LOCK = threading.RLock()  # a type may decode others while it checks its values
+
+
+class JsonDecoder(Generic[_T]):
+    """A decoder of JSON for one type, with one kind of error."""
+
+    def __init__(self, kind: Any, hook: _Hook = None) -> None:
+        with _LOCK:
+            self._decoder: msgspec.json.Decoder[_T] = msgspec.json.Decoder(
+                kind, dec_hook=hook
+            )
+
+    def decode(self, data: bytes | str) -> _T:
+        """Return the value of the type that JSON holds.
+
+        Raises:
+            msgspec.MsgspecError: The data is no text and no JSON, is nested too deeply,
+                is not of this type, or has a setting out of its range.
+        """
+        try:
+            return self._decoder.decode(data)
+        except RecursionError as error:
+            raise msgspec.DecodeError("JSON is nested too deeply") from error
+        except (UnicodeDecodeError, EngineError) as error:
+            raise msgspec.DecodeError(str(error)) from error
+
+
+@overload
+def json_decoder(kind: type[_T], hook: _Hook = None) -> JsonDecoder[_T]: ...
+@overload
+def json_decoder(kind: Any, hook: _Hook = None) -> JsonDecoder[Any]: ...
+def json_decoder(kind: Any, hook: _Hook = None) -> JsonDecoder[Any]:
+    """Return a decoder of JSON."""
+    return JsonDecoder(kind, hook)
+
+
+def decode_json(data: bytes, kind: type[_T]) -> _T:
+    """Return the value of a type that JSON holds.
+
+    Raises:
+        msgspec.MsgspecError: See `JsonDecoder.decode`.
+    """
+    return json_decoder(kind).decode(data)
+
+
+def clean_json(data: bytes) -> bytes:
+    """Return JSON from another computer with texts and numbers that can be shown.
+
+    Control characters are escaped, and texts beyond 100,000 characters cut.
+
+    Raises:
+        msgspec.MsgspecError: See `JsonDecoder.decode`; or there are too many values, or
+            too large ones.
+    """
+    if data.count(b",") > _MAX_VALUES:
+        raise msgspec.DecodeError(f"there are more than {_MAX_VALUES:,} values")
+    try:
+        return msgspec.json.encode(_clean(_ANYTHING.decode(data)))
+    except RecursionError as error:
+        raise msgspec.DecodeError("JSON is nested too deeply") from error
+
+
+def _clean(value: Any) -> Any:
+    match value:
+        case str():
+            return escape_controls(value[:_MAX_TEXT])
+        case dict():
+            return {_clean(name): _clean(each) for name, each in value.items()}
+        case list():
+            return [_clean(each) for each in value]
+        case int() if abs(value) > _MAX_INTEGER:
+            raise msgspec.DecodeError(f"an integer exceeds {_MAX_INTEGER}")
+    return value
+
+
+_ANYTHING = json_decoder(Any)
+
+
+@overload
+def convert(
+    value: Any, kind: type[_T], *, strict: bool = True, hook: _Hook = None
+) -> _T: ...
+@overload
+def convert(
+    value: Any, kind: Any, *, strict: bool = True, hook: _Hook = None
+) -> Any: ...
+def convert(value: Any, kind: Any, *, strict: bool = True, hook: _Hook = None) -> Any:
+    """Return plain values as a value of a type.
+
+    Args:
+        value: Of mappings, lists, strings and numbers.
+        kind: The type.
+        strict: Whether strings are no numbers.
+        hook: Makes a value of a type that msgspec does not know, from both.
+
+    Raises:
+        msgspec.ValidationError: They are not of this type.
+    """
+    with _LOCK:
+        return msgspec.convert(value, kind, strict=strict, dec_hook=hook)

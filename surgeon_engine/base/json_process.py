@@ -1,0 +1,427 @@
+"""Child processes that read and write JSON lines on their standard streams.
+
+`JsonProcess` starts a child, sends it messages, receives its messages and kills it with
+everything it has started. `SubprocessClient` adds requests with one response each. The
+child's end of the streams is `surgeon_engine.runtime.json_streams`.
+
+The child may be ssh, with a stranger at its other end. So three threads move the bytes,
+and what they hold is bounded: a child that does not read, that writes without end, or
+that writes faster than its messages are received blocks nothing here and fills nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import msgspec
+import psutil
+
+from surgeon_engine.base.decoding import json_decoder
+from surgeon_engine.base.errors import EvaluationError, ModelError
+
+MAX_LINE_BYTES = 16 << 20  # the description of a model of 126 blocks has 0.2 MB
+_MAX_UNREAD_BYTES = 32 << 20  # in lines that nobody has received; then reading stops
+_MAX_UNSENT_BYTES = 1 << 20  # before the latest message; then the child does not read
+_READ_BYTES = 65_536
+_STDERR_TAIL_BYTES = 8_000
+_MAX_SHOWN = 2_000  # bytes of an invalid line
+_EXIT_GRACE_S = 5.0
+_DRAIN_S = 1.0  # for the last output of a process that has ended
+_POLL_INTERVAL_S = 0.05
+
+_MessageT = TypeVar("_MessageT")
+_ResponseT = TypeVar("_ResponseT", bound=msgspec.Struct)
+
+
+def module_command(module: str, *arguments: str) -> tuple[str, ...]:
+    """Return the command that runs a module of the program in a new interpreter.
+
+    A module in the current folder never takes the place of an installed one.
+    """
+    return (sys.executable, "-P", "-m", module, *arguments)
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessExit:
+    """Exit code and last output of a child process."""
+
+    code: int  # negative: the number of the signal that ended it
+    stderr: str  # the tail of its error output
+    invalid_line: str = ""  # the output line that could not be decoded
+    misbehavior: str = ""  # why it was killed, as a predicate
+
+    @property
+    def was_killed(self) -> bool:
+        """Whether the operating system killed the process."""
+        return self.code == -getattr(signal, "SIGKILL", 0) != 0
+
+    @property
+    def reason(self) -> str:
+        """The reason as a predicate, such as "exited unexpectedly (exit code 1)"."""
+        if self.misbehavior:
+            return self.misbehavior
+        if self.was_killed:
+            return "was killed by the system, probably because memory ran out"
+        if self.code < 0:
+            name = signal.strsignal(-self.code)
+            return f"crashed (signal {-self.code}, {name})"
+        return f"exited unexpectedly (exit code {self.code})"
+
+    @property
+    def details(self) -> str:
+        """The invalid line if there is one, else the tail of the error output."""
+        return self.invalid_line or self.stderr
+
+    @property
+    def summary(self) -> str:
+        """One line: the last line of the error output, or `reason`."""
+        if self.invalid_line:
+            return f'its process {self.reason}: "{self.invalid_line}"'
+        if self.misbehavior:
+            return f"its process {self.reason}"
+        lines = self.stderr.strip().splitlines()
+        if self.was_killed or not lines:
+            return f"its process {self.reason}"
+        return lines[-1]
+
+
+class _Inbox(Generic[_MessageT]):
+    """Messages with their sizes, which together may exceed the limit by one message."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._messages: deque[tuple[_MessageT, int]] = deque()
+        self._changed = threading.Condition()
+        self._is_closed = False
+
+    def put(self, message: _MessageT, size: int) -> None:
+        """Add a message when there is room; a closed inbox takes none."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._bytes < self._max_bytes or self._is_closed
+            )
+            if self._is_closed:
+                return
+            self._bytes += size
+            self._messages.append((message, size))
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Let no `put` and no `get` wait any longer."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is closed and empty."""
+        return self._is_closed and not self._messages
+
+    def get(self, timeout: float) -> _MessageT | None:
+        """Return the next message; None if there is none in time, or at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._messages or self._is_closed, timeout)
+            if not self._messages:
+                return None
+            message, size = self._messages.popleft()
+            self._bytes -= size
+            self._changed.notify_all()
+            return message
+
+
+class JsonProcess(Generic[_MessageT]):
+    """A child process that exchanges JSON lines with this one.
+
+    The child runs in a session of its own, so that an interrupt in the terminal reaches
+    this process only, and `kill` reaches everything in the child's process group. As a
+    context manager, it kills the child on exit.
+
+    Args:
+        command: The program and its arguments.
+        decode: Converts a line of the child's output to a message. A line for which it
+            raises `msgspec.MsgspecError` ends the child, since nothing after such a
+            line can be trusted.
+        environment: The child's environment variables.
+
+    Raises:
+        OSError: The program cannot be started.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        decode: Callable[[bytes], _MessageT],
+        environment: Mapping[str, str],
+    ) -> None:
+        self._decode = decode
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            env=environment,
+        )
+        self._inbox: _Inbox[_MessageT] = _Inbox(_MAX_UNREAD_BYTES)
+        self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._unsent_bytes = 0
+        self._lock = threading.Lock()  # of the line above
+        self._is_killed = False
+        self._stderr_tail = b""
+        self._invalid_line = ""
+        self._misbehavior = ""
+        tasks = (self._read, self._write, self._read_stderr)
+        self._threads = [threading.Thread(target=each, daemon=True) for each in tasks]
+        for thread in self._threads:
+            thread.start()
+
+    def __enter__(self) -> JsonProcess[_MessageT]:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    @property
+    def pid(self) -> int:
+        """The ID of the process."""
+        return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process has not exited yet."""
+        return self._process.poll() is None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the output has ended and all messages have been received."""
+        return self._is_killed or self._inbox.has_ended
+
+    def send(self, message: msgspec.Struct) -> None:
+        """Send a message to the process, at once if it reads.
+
+        This never waits. It has no effect once the process has exited, and kills a
+        process that has not read what it was sent before.
+        """
+        if not self.is_running:
+            return
+        line = msgspec.json.encode(message) + b"\n"
+        with self._lock:
+            reads_nothing = self._unsent_bytes > _MAX_UNSENT_BYTES
+            self._unsent_bytes += len(line)
+        if reads_nothing:
+            self._end("does not read what it is sent")
+        else:
+            self._outbox.put(line)
+
+    def receive(self, timeout: float) -> _MessageT | None:
+        """Return the next message, or None if none arrives within `timeout` seconds.
+
+        None is returned at once if the output has ended: then `ended` is True.
+        """
+        if self.ended:
+            return None
+        message = self._inbox.get(timeout)
+        if message is None and not self._inbox.has_ended and not self.is_running:
+            self._kill_group()  # a descendant may keep the output open
+        return message
+
+    def wait_for_exit(self, seconds: float | None = None) -> ProcessExit:
+        """Return how the process exited. Call this once `ended` is True.
+
+        A process that still runs some seconds after closing its output is killed.
+        """
+        try:
+            self._process.wait(_EXIT_GRACE_S if seconds is None else seconds)
+        except subprocess.TimeoutExpired:
+            self._kill_group()
+        code = self._process.wait()
+        self._threads[-1].join(_DRAIN_S)  # a descendant may keep its end open
+        stderr = self._stderr_tail.decode(errors="replace")
+        return ProcessExit(code, stderr, self._invalid_line, self._misbehavior)
+
+    def kill(self) -> None:
+        """Kill the process and everything it has started, and close its streams."""
+        if self._is_killed:
+            return
+        self._is_killed = True
+        self._kill_group()
+        self._process.wait()
+        self._inbox.close()
+        self._outbox.put(None)
+        process, deadline = self._process, time.monotonic() + _DRAIN_S
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        if any(thread.is_alive() for thread in self._threads):
+            return  # a descendant that cannot be killed keeps its end open
+        for stream in (process.stdin, process.stdout, process.stderr):
+            assert stream is not None
+            stream.close()
+
+    def _kill_group(self) -> None:
+        if self.is_running:
+            kill_process_tree(self.pid)
+        if hasattr(os, "killpg"):
+            # Descendants whose parent has exited are no longer in the process tree, but
+            # still in the group.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
+
+    def _end(self, misbehavior: str, line: bytes = b"") -> None:
+        """Kill a process that breaks the rules."""
+        self._misbehavior = misbehavior
+        self._invalid_line = line[:_MAX_SHOWN].decode(errors="replace").strip()
+        self._kill_group()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        try:
+            readline = self._process.stdout.readline
+            while not self._is_killed and (line := readline(MAX_LINE_BYTES)):
+                if len(line) == MAX_LINE_BYTES:
+                    self._end(f"wrote a line of more than {MAX_LINE_BYTES:,} bytes")
+                    break
+                try:
+                    message = self._decode(line)
+                except msgspec.MsgspecError:
+                    self._end("wrote a line that is not a valid message", line)
+                    break
+                self._inbox.put(message, len(line))
+        finally:
+            self._inbox.close()
+
+    def _write(self) -> None:
+        assert self._process.stdin is not None
+        stdin = self._process.stdin.fileno()
+        with contextlib.suppress(OSError):  # it has exited: `ended` says so
+            while (line := self._outbox.get()) is not None:
+                rest = memoryview(line)
+                while rest:
+                    rest = rest[os.write(stdin, rest) :]
+                with self._lock:
+                    self._unsent_bytes -= len(line)
+
+    def _read_stderr(self) -> None:
+        assert self._process.stderr is not None
+        while data := os.read(self._process.stderr.fileno(), _READ_BYTES):
+            self._stderr_tail = (self._stderr_tail + data)[-_STDERR_TAIL_BYTES:]
+
+
+class RequestFailed(msgspec.Struct, frozen=True, tag=True):
+    """The response to a request that raised an `EngineError`."""
+
+    message: str
+    hint: str
+
+
+class SubprocessClient:
+    """A process that holds one model and responds to requests, one at a time.
+
+    Models run in separate processes so that the memory of one is not counted with the
+    other's, and so that they do not share an allocator. As a context manager, it kills
+    the process on exit.
+
+    Args:
+        source: The model, as named in error messages.
+        command: The program and its arguments.
+        responses: The union of all response types.
+        action: What the process does with the model, as a participle for error
+            messages.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        command: Sequence[str],
+        responses: Any,
+        action: str = "measured",
+    ) -> None:
+        self._source = source
+        self._action = action
+        self._has_open_request = False
+        self._process: JsonProcess[Any] = JsonProcess(
+            command,
+            json_decoder(responses).decode,
+            os.environ,
+        )
+
+    def __enter__(self) -> SubprocessClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    def ask(
+        self,
+        request: msgspec.Struct,
+        response_type: type[_ResponseT],
+        check: Callable[[], None],
+    ) -> _ResponseT:
+        """Send `request` and wait for its response.
+
+        `check` is called repeatedly while waiting; it may raise to stop waiting.
+
+        Raises:
+            ModelError: The process responded with `RequestFailed`.
+            EvaluationError: The process exited, or wrote an invalid line.
+        """
+        self._process.send(request)
+        self._has_open_request = True
+        while True:
+            check()
+            response = self._process.receive(_POLL_INTERVAL_S)
+            if response is not None:
+                break
+            if self._process.ended:
+                raise self._failure()
+        self._has_open_request = False
+        if isinstance(response, RequestFailed):
+            raise ModelError(response.message, response.hint)
+        assert isinstance(response, response_type)
+        return response
+
+    def wait_until_idle(self, timeout: float) -> bool:
+        """Return True if the process can take a request within `timeout` seconds.
+
+        A response that is still due, because `check` has raised, is discarded.
+        """
+        if self._has_open_request:
+            self._has_open_request = self._process.receive(timeout) is None
+        return not self._has_open_request and self._process.is_running
+
+    def kill(self) -> None:
+        """Kill the process and everything it has started."""
+        self._process.kill()
+
+    def _failure(self) -> EvaluationError:
+        reason = self._process.wait_for_exit().summary.rstrip(".")
+        return EvaluationError(
+            f"{Path(self._source).name} cannot be {self._action}: {reason}.",
+            "It may have run out of memory; close other programs, or choose a "
+            "smaller model.",
+        )
+
+
+def kill_process_tree(pid: int) -> None:
+    """Kill the process `pid` and all of its descendants."""
+    try:
+        process = psutil.Process(pid)
+        descendants = process.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return
+    for each in (*descendants, process):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            each.kill()
+    psutil.wait_procs(descendants, timeout=_EXIT_GRACE_S)

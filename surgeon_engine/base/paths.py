@@ -1,0 +1,103 @@
+"""Check names and paths that a person or a job file gives, before they are used.
+
+A path that no system can have would otherwise end as one of many errors of Python, each
+in another place.
+"""
+
+from __future__ import annotations
+
+from surgeon_engine.base.errors import ConfigError
+from surgeon_engine.base.formatting import escape_controls
+
+_MAX_PATH_BYTES = 4_095  # of Linux, which has the highest limits
+_MAX_NAME_BYTES = 255
+_MAX_TEXT_BYTES = 100_000
+_SHOWN = 60  # characters in a message
+
+
+def check_text(what: str, text: str, max_bytes: int = _MAX_TEXT_BYTES) -> None:
+    """Check that a text can be written to files and sent to other processes.
+
+    Args:
+        what: The subject of the error, such as "model.source".
+        text: The text.
+        max_bytes: In UTF-8.
+
+    Raises:
+        ConfigError: It is too long, has a NUL character or is not Unicode.
+    """
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError as error:
+        wrong = text[max(0, error.start - _SHOWN // 2) :]
+        raise ConfigError(
+            f"{what} is not UTF-8 text: {shown(wrong)}.",
+            "Rename it, or write it again.",
+        ) from error
+    if size > max_bytes:
+        raise ConfigError(
+            f"{what} has {size:,} bytes, and may have {max_bytes:,}.", "Shorten it."
+        )
+    if "\0" in text:
+        raise ConfigError(f"{what} has a NUL character.", "Write it again.")
+
+
+def check_path(what: str, text: str) -> None:
+    """Check that a text of one line can be a path or a name.
+
+    Raises:
+        ConfigError: See `check_text`; or it has control characters or a part that is
+            too long.
+    """
+    check_text(what, text, _MAX_PATH_BYTES)
+    _check_controls(what, text)
+    longest = max(len(part.encode()) for part in text.split("/"))
+    if longest > _MAX_NAME_BYTES:
+        raise ConfigError(
+            f"{what} has a name of {longest} bytes, and a name may have "
+            f"{_MAX_NAME_BYTES}.",
+            "Shorten it.",
+        )
+
+
+def check_argument(text: str) -> None:
+    """Check an argument of the command line, which may be a path.
+
+    Raises:
+        ConfigError: See `check_path`; lists of values may be longer.
+    """
+    if "=" in text:
+        check_text("An argument", text)
+        _check_controls("An argument", text)
+    else:
+        check_path("An argument", text)
+
+
+def check_name(what: str, text: str) -> None:
+    """Check that a text can be the name of a file or folder.
+
+    Raises:
+        ConfigError: See `check_path`; or it leads to another folder.
+    """
+    check_path(what, text)
+    if not text.strip() or text.startswith(".") or "/" in text or "\\" in text:
+        raise ConfigError(
+            f"{what} is {shown(text)}, which is no name of a folder.",
+            "Choose a name without slashes that does not begin with a dot.",
+        )
+
+
+def _check_controls(what: str, text: str) -> None:
+    if any(ord(x) < 0x20 or 0x7F <= ord(x) < 0xA0 for x in text):
+        raise ConfigError(
+            f"{what} has control characters: {shown(text)}.",
+            "Rename it, or write it again.",
+        )
+
+
+def shown(text: str) -> str:
+    """Return a text in quotes, in one line of readable length, without its middle."""
+    half = _SHOWN // 2
+    cut = text if len(text) <= _SHOWN else f"{text[:half]}…{text[-half:]}"
+    escaped = escape_controls(cut).replace("\n", "\\n").replace("\t", "\\t")
+    return f"“{escaped}”"

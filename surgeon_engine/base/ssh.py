@@ -1,0 +1,209 @@
+"""Other computers, as OpenSSH knows them, and what its errors mean.
+
+All keys and settings are those of the user's own OpenSSH. Nothing is asked: a password
+or an unknown key ends the connection with a sentence.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from surgeon_engine.base.errors import EngineError
+from surgeon_engine.base.json_process import ProcessExit
+
+DEFAULT_COMMAND = "surgeon"
+# Nothing is asked in a terminal; a dead connection is noticed within a minute.
+SSH_OPTIONS = (
+    "-o", "BatchMode=yes",
+    "-o", "ConnectTimeout=15",
+    "-o", "ServerAliveInterval=15",
+    "-o", "ServerAliveCountMax=3",
+)  # fmt: skip
+_SSH_FAILED = 255
+_NOT_FOUND = (126, 127)
+# A name of a host, or an IPv6 address with or without brackets, which is checked below.
+_HOST = re.compile(
+    r"(?:[A-Za-z0-9_][A-Za-z0-9_.+-]*@)?"
+    r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]*|(\[)?(?P<ipv6>[0-9A-Fa-f:.]+)"
+    r"(?:%[A-Za-z0-9_][A-Za-z0-9_.-]*)?(?(1)\]))"
+)
+_MAX_HOST_LENGTH = 255
+_MAX_COMMAND_LENGTH = 1_000
+_MAX_SHOWN = 80  # characters
+
+
+class ConnectionFailed(EngineError):
+    """Another computer cannot be reached, or its engine cannot be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Computer:
+    """Another computer, as OpenSSH names it."""
+
+    host: str  # such as user@host, or an entry of ~/.ssh/config
+    command: str = DEFAULT_COMMAND  # that starts Surgeon there
+
+    @property
+    def ssh_name(self) -> str:
+        """The host for ssh, which takes an IPv6 address without brackets."""
+        return self.host.replace("[", "").replace("]", "")
+
+    @property
+    def sftp_name(self) -> str:
+        """The host for sftp, which takes what follows a colon as a path."""
+        user, at, address = self.ssh_name.rpartition("@")
+        return f"{user}{at}[{address}]" if ":" in address else self.host
+
+    def check(self) -> None:
+        """Check the host and the command.
+
+        Raises:
+            ConnectionFailed: One of them is none.
+        """
+        host = self.host
+        if not _is_host(host) or len(host) > _MAX_HOST_LENGTH:
+            raise ConnectionFailed(
+                f"“{printable(host)}” is no name of a computer.",
+                "Enter user@host, or a Host of ~/.ssh/config. For another port, add "
+                "the computer to ~/.ssh/config.",
+            )
+        command = self.command
+        is_long = len(command) > _MAX_COMMAND_LENGTH
+        if not command.strip() or not command.isprintable() or is_long:
+            raise ConnectionFailed(
+                f"“{printable(command)}” is no command.",
+                "Enter the command that starts Surgeon there, such as surgeon or "
+                "~/surgeon/.venv/bin/surgeon.",
+            )
+
+
+def _is_host(text: str) -> bool:
+    found = _HOST.fullmatch(text)
+    if found is None or found["ipv6"] is None:
+        return found is not None
+    try:
+        ipaddress.IPv6Address(found["ipv6"])
+    except ValueError:
+        return False
+    return True
+
+
+def printable(text: str) -> str:
+    """Return a text without control characters, cut to a readable length."""
+    shown = "".join(x if x.isprintable() else "�" for x in text)
+    return shown if len(shown) <= _MAX_SHOWN else f"{shown[: _MAX_SHOWN - 1]}…"
+
+
+class FinalFailure(ConnectionFailed):
+    """A failure that another attempt does not change."""
+
+
+def version_problem(theirs: str, host: str) -> ConnectionFailed | None:
+    """Return why an engine of another version cannot be used; None if it can."""
+    ours = version("surgeon")
+    if _release(ours) == _release(theirs):
+        return None
+    return ConnectionFailed(
+        f"{host} has Surgeon {printable(theirs)}, and this computer {ours}. They must "
+        "have the same version.",
+        "Install the same version on both. An engine that still runs there ends when "
+        "it has no more work.",
+    )
+
+
+def _release(text: str) -> tuple[str, ...]:
+    return tuple(text.split(".")[:2])
+
+
+def problem_of(process_exit: ProcessExit, computer: Computer) -> ConnectionFailed:
+    """Return what the end of an ssh process means, and what to try."""
+    host, output = computer.host, process_exit.details
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    last = printable(lines[-1]).rstrip(".") if lines else ""
+    if process_exit.code in _NOT_FOUND:
+        return FinalFailure(
+            f"There is no Surgeon on {host}: the command “{computer.command}” was not "
+            "found.",
+            "Install it there, or add the computer again with the path of the command, "
+            f"such as ~/surgeon/.venv/bin/surgeon. To try: ssh {host} "
+            f"{computer.command} --version",
+        )
+    if process_exit.invalid_line:
+        return not_an_engine(computer, process_exit.invalid_line)
+    if process_exit.misbehavior:
+        return FinalFailure(
+            f"The connection with {host} was closed: the program there "
+            f"{process_exit.misbehavior}.",
+            f"Check it in a terminal: ssh {host} {computer.command} --version",
+        )
+    if process_exit.code == 2 and "--detached" in output:
+        return FinalFailure(
+            f"Surgeon on {host} is too old to be used from another computer.",
+            f"Install version {version('surgeon')} there.",
+        )
+    if process_exit.code != _SSH_FAILED:
+        message = f"The connection with {host} has ended."
+        hint = f"Check in a terminal that this works: ssh {host}"
+        if process_exit.code > 0:
+            message = f"Surgeon on {host} has ended (exit code {process_exit.code})"
+            message = f"{message}: {last}." if last else f"{message}."
+            hint = f"Check it in a terminal: ssh {host} {computer.command} --version"
+        return ConnectionFailed(message, hint)
+    return _ssh_problem(output, last, host)
+
+
+def not_an_engine(computer: Computer, wrote: str) -> FinalFailure:
+    """Return the error of a command that writes other lines than Surgeon."""
+    host, command = computer.host, computer.command
+    return FinalFailure(
+        f"The command “{command}” on {host} is not Surgeon: it wrote "
+        f"“{printable(wrote)}”.",
+        f"Check it in a terminal: ssh {host} {command} --version",
+    )
+
+
+def _ssh_problem(output: str, last: str, host: str) -> ConnectionFailed:
+    text = output.lower()
+    in_terminal = f"Check in a terminal that this works: ssh {host}"
+    if "identification has changed" in text or "host key verification failed" in text:
+        if "identification has changed" in text:
+            name = host.rpartition("@")[2]
+            return FinalFailure(
+                f"The key of {host} has changed: it may be another computer that "
+                "answers under this name, and nothing was sent to it.",
+                "If the computer was installed again, remove its old key with "
+                f"ssh-keygen -R {name}, then connect once in a terminal: ssh {host}",
+            )
+        return FinalFailure(
+            f"{host} is not known yet: its key has not been confirmed.",
+            f"Connect once in a terminal and compare the key: ssh {host}",
+        )
+    if "permission denied" in text or "too many authentication failures" in text:
+        return FinalFailure(
+            f"{host} does not accept your keys. Surgeon asks for no password.",
+            f"Add a key with ssh-copy-id {host}, or load it with ssh-add. "
+            f"{in_terminal}",
+        )
+    if "could not resolve" in text or "name or service not known" in text:
+        return ConnectionFailed(
+            f"There is no computer called {host}.",
+            "Check the name and the network. " + in_terminal,
+        )
+    for phrase, message in (
+        ("connection refused", f"{host} refuses connections by ssh."),
+        ("timed out", f"{host} does not respond."),
+        ("timeout, server", f"{host} does not respond any more."),
+        ("no route to host", f"There is no way to {host} in this network."),
+        ("network is unreachable", f"There is no way to {host} in this network."),
+    ):
+        if phrase in text:
+            return ConnectionFailed(
+                message, f"Check that it is on and runs sshd. {in_terminal}"
+            )
+    message = f"The connection with {host} was lost"
+    return ConnectionFailed(
+        f"{message}: {last}." if last else f"{message}.", in_terminal
+    )

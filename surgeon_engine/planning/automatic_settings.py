@@ -1,0 +1,268 @@
+"""Settle the automatic settings of a job.
+
+The width multiple is the one that the number format of the export needs, or else the
+one that the device computes fast. The choice of the recovery, and of where the weights
+are, is the first of these that fits the memory and the time limit of a job:
+
+    distillation of all weights; with gradient checkpointing; with adapters (LoRA);
+    reconstruction alone; the refit alone
+
+Each is tried with the weights on the device, and then with offloaded blocks, where
+only adapters can be trained. The plan and the run make the choice by the same
+function, from the facts of the machine.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import Enum
+
+import msgspec
+
+from surgeon_engine.api.config.recovery import (
+    GradientCheckpointing,
+    Recovery,
+    RecoveryConfig,
+    TrainedWeights,
+)
+from surgeon_engine.api.config.run import Offload, RunConfig
+from surgeon_engine.api.messages.machine import Machine
+from surgeon_engine.api.messages.run import Stage
+from surgeon_engine.api.messages.sources import ModelSummary
+from surgeon_engine.base.formatting import format_duration, format_size
+from surgeon_engine.planning.estimate import estimate
+from surgeon_engine.planning.needs import Need, Resource, ResourceStatus, needs_of
+from surgeon_engine.planning.planned_file import planned_file
+from surgeon_engine.planning.target_size import file_dtype
+
+# Tensor cores are faster where the sides of matrices are multiples of 16 bytes. NVIDIA,
+# "Matrix Multiplication Background User's Guide", section "Tensor Core Requirements":
+# https://docs.nvidia.com/deeplearning/performance/dl-performance-matrix-multiplication/
+GPU_MULTIPLE = 8  # numbers of 16 bits
+_LEVELS = (Recovery.DISTILLATION, Recovery.RECONSTRUCTION, Recovery.REFIT)
+_MIN_EPOCHS = 0.25  # of a distillation that is cut by the time limit
+_RECOVERY = (
+    Stage.SAMPLING,
+    Stage.REFERENCE,
+    Stage.REFIT,
+    Stage.RECONSTRUCTION,
+    Stage.DISTILLATION,
+)
+
+
+class WidthReason(Enum):
+    """Why the widths of layers become multiples of a number."""
+
+    SETTING = "setting"  # it is set, or the structure has no widths
+    FORMAT = "format"  # blocks of the number format have as many numbers
+    DEVICE = "device"  # the GPU computes them faster
+    NONE = "none"  # nothing asks for it: any width
+
+
+@dataclass(frozen=True, slots=True)
+class WidthChoice:
+    """A width multiple and why it was chosen; 1: any width."""
+
+    multiple: int = 1
+    reason: WidthReason = WidthReason.NONE
+
+
+_WIDTH_REASONS = {
+    WidthReason.FORMAT: "as many numbers as a block of the number format has",
+    WidthReason.DEVICE: "which GPUs compute faster",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SettledJob:
+    """A job without automatic settings."""
+
+    config: RunConfig
+    is_open: bool  # the settings left something of the recovery to choose
+    offloads: bool  # the blocks are offloaded, and the settings did not ask for it
+    obstacle: Need | None  # what the closest recovery lacks; None: nothing
+    width: WidthChoice = WidthChoice()
+
+    @property
+    def messages(self) -> Iterator[str]:
+        """What was chosen and why."""
+        if self.is_open:
+            yield self._about_recovery
+        if reason := _WIDTH_REASONS.get(self.width.reason):
+            yield f"Widths: multiples of {self.width.multiple}, {reason}."
+        if self.offloads:
+            yield (
+                "Blocks are offloaded: their weights are in main memory or in files, "
+                "and on the device one block at a time, because it has too little "
+                "memory for all."
+            )
+
+    @property
+    def _about_recovery(self) -> str:
+        recovery = self.config.recovery
+        chosen = recovery.level.value
+        if recovery.trains:
+            all_weights = recovery.trained_weights is TrainedWeights.FULL
+            chosen += " of all weights" if all_weights else " with adapters (LoRA)"
+            if recovery.recomputes:
+                chosen += " and gradient checkpointing"
+        return f"Recovery: {chosen}, because {self._reason}."
+
+    @property
+    def _reason(self) -> str:
+        need = self.obstacle
+        if need is None:
+            return "memory and time suffice"
+        free = need.free or 0.0
+        if need.what is Resource.TIME:
+            return (
+                f"a closer one takes {format_duration(need.needed)}, and the time "
+                f"limit is {format_duration(free)}"
+            )
+        return (
+            f"a closer one needs {format_size(need.needed)} of {need.what}, and "
+            f"{format_size(free)} are free"
+        )
+
+
+def settle(config: RunConfig, model: ModelSummary, machine: Machine) -> SettledJob:
+    """Return the job with an explicit recovery and offload, the closest that fits.
+
+    If none fits, it is the one that needs least. A recovery that needs no more than
+    that one fits: something else in the run is larger.
+    """
+    on_cuda = machine.computes_on_cuda(config.model.device)
+    width = width_choice(config, model, on_cuda=on_cuda)
+    config = with_chosen_multiple(config, width.multiple)
+    if config.pruning.removes_nothing:  # there is nothing to recover from
+        recovery = replace(config.recovery, level=Recovery.OFF)
+        config = replace(config, recovery=recovery)
+    candidates = list(_candidates(config))
+    least = _memory(candidates[-1], model, machine)
+    found, obstacle = candidates[-1], None
+    for tried in candidates[:-1]:
+        lacking = [
+            need
+            for need, smallest in zip(
+                _memory(tried, model, machine), least, strict=True
+            )
+            if need.light is not ResourceStatus.GREEN and need.needed > smallest.needed
+        ]
+        lacking += _time_lacking(tried, model, machine)
+        if not lacking:
+            found = tried
+            break
+        obstacle = obstacle or lacking[0]
+    is_open = len({candidate.recovery for candidate in candidates}) > 1
+    was_automatic = config.model.offload is Offload.AUTOMATIC
+    return SettledJob(
+        found,
+        is_open,
+        was_automatic and found.model.offload is Offload.ON,
+        obstacle,
+        width,
+    )
+
+
+def with_width_multiple(
+    config: RunConfig, model: ModelSummary, *, on_cuda: bool
+) -> RunConfig:
+    """Return the job with an explicit width multiple, if its structure has one.
+
+    Args:
+        config: the job.
+        model: the model before pruning.
+        on_cuda: whether the run computes on a GPU that torch calls "cuda".
+    """
+    width = width_choice(config, model, on_cuda=on_cuda)
+    return with_chosen_multiple(config, width.multiple)
+
+
+def with_chosen_multiple(config: RunConfig, multiple: int) -> RunConfig:
+    """Return the job with `multiple` in place of an automatic width multiple."""
+    pruning = config.pruning
+    if pruning.width_multiple:  # it was set, or the structure has none
+        return config
+    structure = msgspec.structs.replace(pruning.structure, width_multiple=multiple)
+    return replace(config, pruning=replace(pruning, structure=structure))
+
+
+def width_choice(
+    config: RunConfig, model: ModelSummary, *, on_cuda: bool
+) -> WidthChoice:
+    """Return the width multiple of a job and its reason; see `with_width_multiple`.
+
+    No multiple is chosen if the widths of the original are no such multiples: layers
+    that lose nothing would keep theirs.
+    """
+    pruning = config.pruning
+    if pruning.width_multiple:
+        return WidthChoice(pruning.width_multiple, WidthReason.SETTING)
+    if pruning.removes_nothing:
+        return WidthChoice()
+    file = planned_file(model, file_dtype(config, model), pruning)
+    if file.needed_multiple > 1:
+        return WidthChoice(file.needed_multiple, WidthReason.FORMAT)
+    if on_cuda and file.has_widths_in(GPU_MULTIPLE):
+        return WidthChoice(GPU_MULTIPLE, WidthReason.DEVICE)
+    return WidthChoice()
+
+
+def _memory(
+    config: RunConfig, model: ModelSummary, machine: Machine
+) -> tuple[Need, ...]:
+    needs = needs_of(estimate(config, model, machine), machine, None)
+    memory = (Resource.MEMORY, Resource.GPU_MEMORY)
+    return tuple(need for need in needs if need.what in memory)
+
+
+def _candidates(config: RunConfig) -> Iterator[RunConfig]:
+    """Yield what the settings allow, the closest first."""
+    places = [config.model.offload]
+    if config.model.offload is Offload.AUTOMATIC:
+        places = [Offload.OFF, Offload.ON]
+    is_open = config.recovery.level is Recovery.AUTOMATIC
+    for level in _LEVELS if is_open else (config.recovery.level,):
+        recovery = replace(config.recovery, level=level)
+        for place in places:
+            model = replace(config.model, offload=place)
+            for trained in _trainings(recovery, offloads=place is Offload.ON):
+                yield replace(config, model=model, recovery=trained)
+
+
+def _trainings(recovery: RecoveryConfig, *, offloads: bool) -> Iterator[RecoveryConfig]:
+    """Yield the ways to train at the level of `recovery`; itself if none does."""
+    if not recovery.trains:
+        yield recovery
+        return
+    weights: tuple[TrainedWeights, ...] = (recovery.trained_weights,)
+    if recovery.trained_weights is TrainedWeights.AUTOMATIC:
+        weights = (TrainedWeights.FULL, TrainedWeights.LORA)
+    checkpointing: tuple[GradientCheckpointing, ...] = (
+        recovery.gradient_checkpointing,
+    )
+    if recovery.gradient_checkpointing is GradientCheckpointing.AUTOMATIC:
+        checkpointing = (GradientCheckpointing.OFF, GradientCheckpointing.ON)
+    for kind, recomputes in itertools.product(weights, checkpointing):
+        tried = replace(
+            recovery, trained_weights=kind, gradient_checkpointing=recomputes
+        )
+        if not offloads or (tried.uses_lora and tried.recomputes):
+            yield tried
+
+
+def _time_lacking(
+    config: RunConfig, model: ModelSummary, machine: Machine
+) -> list[Need]:
+    """Return the time if the limit is too short for a part of the training."""
+    recovery = config.recovery
+    limit = 60 * recovery.max_minutes
+    if not limit:
+        return []
+    part = replace(recovery, epochs=min(recovery.epochs, _MIN_EPOCHS), max_minutes=0.0)
+    nominal = msgspec.structs.replace(machine, pace=1.0)
+    found = estimate(replace(config, recovery=part), model, nominal)
+    seconds = sum(found.seconds_of_stages.get(stage, 0.0) for stage in _RECOVERY)
+    return [Need(Resource.TIME, seconds, limit)] if seconds > limit else []

@@ -1,0 +1,341 @@
+"""The maximum number of weights that can be removed from a model, and the minimum step.
+
+Protected layers are kept, and so are the minimum density of each layer and its last
+row, column, head or neuron. The window checks a target while it is being chosen, the
+engine before it starts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from surgeon_engine.api.config.layer_patterns import (
+    any_matches,
+    check_patterns,
+    min_kept_share,
+)
+from surgeon_engine.api.config.pruning import (
+    COUPLED,
+    COUPLINGS,
+    NM,
+    SPARSE,
+    Coupling,
+    PruningConfig,
+    Structure,
+    display_name,
+)
+from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
+from surgeon_engine.base.errors import PruningError
+from surgeon_engine.base.formatting import format_percent
+from surgeon_engine.planning.rounding import ceil_share
+from surgeon_engine.planning.target_size import Goal, size_in_unit
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The shape of a layer's weight W."""
+
+    rows: int
+    columns: int  # without that of the bias
+    has_bias: bool
+
+    @property
+    def weights(self) -> int:
+        """The number of weights, with the bias."""
+        return self.rows * (self.columns + self.has_bias)
+
+
+def max_elements(shape: Shape, share: float, pruning: PruningConfig) -> int:
+    """Return the maximum number of single weights that a layer can lose."""
+    R, C = shape.rows, shape.columns
+    limit = R * C - ceil_share(R * C, share)
+    if isinstance(pruning.structure, NM):
+        atom = pruning.structure.removed
+        return min(R * (C // pruning.structure.of) * atom, limit // atom * atom)
+    return limit
+
+
+def max_rows_columns(shape: Shape, share: float, structure: Structure) -> int:
+    """Return the maximum number of weights that a layer can lose in rows and columns.
+
+    For both kinds and a minimum density, the number is a lower bound: the exact one
+    depends on the costs.
+    """
+    may_lose_rows = structure is not Structure.COLUMNS
+    may_lose_columns = structure is not Structure.ROWS
+    width = shape.columns + shape.has_bias
+    rows = 1 if may_lose_rows else shape.rows
+    columns = 1 if may_lose_columns else shape.columns
+    most = shape.weights - rows * (columns + shape.has_bias)
+    limit = shape.weights - ceil_share(shape.weights, share)
+    if not may_lose_columns:
+        limit -= limit % width
+    elif not may_lose_rows:
+        limit -= limit % shape.rows
+    elif limit < most:  # what is over is less than the larger of both
+        limit -= max(shape.rows, width)
+    return max(0, min(most, limit))
+
+
+def groups_to_keep(groups: int, share: float, bundle: int) -> int:
+    """Return the minimum number of heads or neurons to keep, in whole bundles."""
+    least = max(1, ceil_share(groups, share))
+    return -(-least // bundle) * bundle
+
+
+def bundle_of(kind: Coupling, pruning: PruningConfig) -> int:
+    """Return how many groups are removed together; heads are never bundled."""
+    return max(1, pruning.width_multiple) if kind is Coupling.NEURONS else 1
+
+
+def max_removable(pruning: PruningConfig, model: ModelSummary) -> int:
+    """Return the maximum number of weights that a model can lose."""
+    if pruning.kind in COUPLED:
+        if not model.coupled:  # of an earlier version, or it has none
+            return model.prunable
+        most = sum(
+            _max_of_kind(kind, coupled, pruning)
+            for kind, coupled in _kinds(pruning, model).items()
+        )
+        if pruning.drops_depth:
+            most += _depth_of(pruning, model).kept_otherwise
+        return most
+    most = 0
+    for layer in model.layers:
+        if any_matches((layer,), pruning.protect):
+            continue
+        shape = _shape(layer)
+        share = min_kept_share(pruning.min_density, pruning.layer_min_density, (layer,))
+        if pruning.kind in SPARSE:
+            most += max_elements(shape, share, pruning)
+        else:
+            most += max_rows_columns(shape, share, pruning.kind)
+    return most
+
+
+def min_removable(pruning: PruningConfig, model: ModelSummary) -> int:
+    """Return the minimum number of weights to remove; 1 if it depends on the costs."""
+    if pruning.kind not in COUPLED:
+        return 1
+    steps = []
+    for kind, coupled in _kinds(pruning, model).items():
+        bundle = bundle_of(kind, pruning)
+        each = [x.weights_per_group * (x.groups % bundle or bundle) for x in coupled]
+        is_removable = [most > 0 for most in _max_groups(kind, coupled, pruning)]
+        if pruning.has_same_widths:
+            steps += [sum(each)] if all(is_removable) else []
+        else:
+            steps += [
+                weights for weights, may in zip(each, is_removable, strict=True) if may
+            ]
+    return min(steps, default=1)
+
+
+def has_partial_protection(pruning: PruningConfig, model: ModelSummary) -> bool:
+    """Return True if heads or neurons are protected in some blocks only."""
+    narrower = _kinds(pruning, model)
+    return any(
+        0 < len(narrower.get(kind, ())) < len(coupled)
+        for kind, coupled in _kinds(replace(pruning, protect=()), model).items()
+    )
+
+
+def max_perplexity(pruning: PruningConfig, original: float) -> float:
+    """Return the maximum perplexity of the pruned model; infinite: no limit."""
+    if not pruning.max_perplexity_increase:
+        return math.inf
+    return original * (1 + pruning.max_perplexity_increase / 100)
+
+
+def max_divergence(pruning: PruningConfig) -> float:
+    """Return the maximum KL to the original in nats per token; infinite: no limit."""
+    return pruning.max_divergence or math.inf
+
+
+def _protects_all(pruning: PruningConfig, model: ModelSummary) -> bool:
+    """Return True if nothing could be removed without minimum densities, either."""
+    unlimited = replace(pruning, min_density=0.0, layer_min_density=())
+    return bool(pruning.protect) and not max_removable(unlimited, model)
+
+
+def check_target_in_limits(
+    goal: Goal, pruning: PruningConfig, model: ModelSummary
+) -> None:
+    """Check that a goal is between the minimum and the maximum that can be removed.
+
+    Raises:
+        PruningError: The goal is outside, with the numbers, or the model cannot be
+            pruned in this structure.
+    """
+    if pruning.removes_nothing:
+        return
+    for support in model.structures:
+        if support.structure is pruning.kind and not support.supported:
+            others = [
+                display_name(x.structure) for x in model.structures if x.supported
+            ]
+            raise PruningError(support.reason, f"Choose one of: {', '.join(others)}.")
+    if model.layers:
+        check_patterns(pruning.protect, pruning.layer_min_density, model.layers)
+    _check_depth(goal, pruning, model)
+    structure, p = display_name(pruning.kind), goal.prunable
+    same = "All layers lose equally many. " if pruning.has_same_widths else ""
+    most, least = max_removable(pruning, model), min_removable(pruning, model)
+    if goal.removed > most:
+        if _protects_all(pruning, model):
+            raise PruningError(
+                "Everything that could be removed is protected.", "Protect less."
+            )
+        if pruning.is_sized:
+            smallest = size_in_unit(pruning, model, goal.dtype, most)
+            same += f"The smallest possible size is {smallest}. "
+        raise PruningError(
+            f"The target removes {goal.removed:,} weights ("
+            f"{format_percent(goal.sparsity)} of the prunable ones), but at most "
+            f"{most:,} ({format_percent(most / p)}) can be removed as {structure}. "
+            "Other layers, protected ones, the minimum density, and the last row, "
+            "column, head or neuron are kept.",
+            f"{same}Lower the target, protect less, lower the minimum density, or "
+            "choose another structure.",
+        )
+    if goal.removed < least:
+        raise PruningError(
+            f"The target removes {goal.removed:,} weights ("
+            f"{format_percent(goal.sparsity, 2)} of the prunable ones), but at least "
+            f"{least:,} ({format_percent(least / p, 2)}) are removed as {structure}.",
+            f"{same}Raise the target, or choose a finer structure.",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Coupled:
+    """The heads or the neurons of a block, with their layers."""
+
+    layers: tuple[LayerSummary, ...]  # first the one whose columns they are
+    groups: int
+
+    @property
+    def weights_per_group(self) -> int:
+        """The weights of a group: columns of the first layer, rows of the others."""
+        consumer, *producers = self.layers
+        rows = sum(layer.weights for layer in producers)
+        return (consumer.rows * consumer.columns + rows) // self.groups
+
+
+@dataclass(frozen=True, slots=True)
+class _Depth:
+    """The blocks and sub-layers that may be removed as a whole, and how many are."""
+
+    blocks: list[int]  # weights of each, ascending
+    sublayers: list[int]  # of the smaller one of each block
+    # Weights that the removed ones would keep as heads and neurons, at least.
+    kept_otherwise: int
+
+
+def _depth_of(pruning: PruningConfig, model: ModelSummary) -> _Depth:
+    by_block: dict[int, list[tuple[int, int]]] = {}  # weights, those kept otherwise
+    layers: dict[int, int] = {}
+    for kind, coupled in _kinds(pruning, model).items():
+        for one, most in zip(coupled, _max_groups(kind, coupled, pruning), strict=True):
+            share = min_kept_share(
+                pruning.min_density, pruning.layer_min_density, one.layers
+            )
+            if share == 0:
+                block, consumer = one.layers[0].block, one.layers[0]
+                bias = consumer.weights - consumer.rows * consumer.columns
+                weights = one.weights_per_group * one.groups + bias
+                kept = weights - most * one.weights_per_group
+                by_block.setdefault(block, []).append((weights, kept))
+                layers[block] = layers.get(block, 0) + len(one.layers)
+    total = Counter(layer.block for layer in model.layers)
+    whole = [found for x, found in by_block.items() if layers[x] == total[x]]
+    blocks = sorted(sum(weights for weights, _ in found) for found in whole)
+    sublayers = sorted(min(found)[0] for found in by_block.values())
+    kept_blocks = sorted(sum(kept for _, kept in found) for found in whole)
+    kept_sublayers = sorted(min(x[1] for x in found) for found in by_block.values())
+    return _Depth(
+        blocks,
+        sublayers,
+        sum(kept_blocks[: pruning.dropped_blocks])
+        + sum(kept_sublayers[: pruning.dropped_sublayers]),
+    )
+
+
+def _check_depth(goal: Goal, pruning: PruningConfig, model: ModelSummary) -> None:
+    """Check that so many blocks and sub-layers can be removed within the goal."""
+    if not pruning.drops_depth or not model.coupled:
+        return
+    depth, total = _depth_of(pruning, model), model.blocks
+    blocks, sublayers = pruning.dropped_blocks, pruning.dropped_sublayers
+    # One block keeps both of its sub-layers.
+    most = min(len(depth.blocks), total - 1)
+    if blocks > most:
+        raise PruningError(
+            f"{blocks} blocks should be removed as a whole, but at most {most} of "
+            f"{total} can be: one block is kept, and so are those with protected "
+            "layers or a minimum density.",
+            "Remove fewer blocks as a whole, or protect less.",
+        )
+    most = min(len(depth.sublayers), total - 1) - blocks
+    if sublayers > most:
+        raise PruningError(
+            f"{sublayers} attentions and MLPs should be removed as a whole, but at "
+            f"most {max(0, most)} can be: one of each block that is not removed, and "
+            "of one block none. Protected ones and those with a minimum density are "
+            "kept.",
+            "Remove fewer of them, or protect less.",
+        )
+    least = sum(depth.blocks[:blocks]) + sum(depth.sublayers[:sublayers])
+    if least > goal.removed:
+        raise PruningError(
+            f"The blocks, attentions and MLPs to be removed as a whole have at least "
+            f"{least:,} weights ({format_percent(least / goal.prunable)} of the "
+            f"prunable ones), but the target removes {goal.removed:,} "
+            f"({format_percent(goal.sparsity)}).",
+            "Raise the target, or remove fewer of them as a whole.",
+        )
+
+
+def _max_of_kind(
+    kind: Coupling, coupled: Sequence[_Coupled], pruning: PruningConfig
+) -> int:
+    groups = _max_groups(kind, coupled, pruning)
+    if pruning.has_same_widths:  # the same number in each
+        groups = [min(groups)] * len(groups)
+    each = [one.weights_per_group for one in coupled]
+    return sum(n * weights for n, weights in zip(groups, each, strict=True))
+
+
+def _max_groups(
+    kind: Coupling, coupled: Iterable[_Coupled], pruning: PruningConfig
+) -> list[int]:
+    """Return the maximum number of heads or neurons that each block can lose."""
+    groups = []
+    for one in coupled:
+        share = min_kept_share(
+            pruning.min_density, pruning.layer_min_density, one.layers
+        )
+        least = groups_to_keep(one.groups, share, bundle_of(kind, pruning))
+        groups.append(max(0, one.groups - least))
+    return groups
+
+
+def _kinds(
+    pruning: PruningConfig, model: ModelSummary
+) -> Mapping[Coupling, list[_Coupled]]:
+    """Return the unprotected groups, by kind."""
+    by_name = {layer.name: layer for layer in model.layers}
+    kinds: dict[Coupling, list[_Coupled]] = {}
+    for one in model.coupled:
+        layers = tuple(by_name[name] for name in one.layers)
+        is_wanted = one.kind in COUPLINGS[pruning.kind]
+        if is_wanted and not any_matches(layers, pruning.protect):
+            kinds.setdefault(one.kind, []).append(_Coupled(layers, one.groups))
+    return kinds
+
+
+def _shape(layer: LayerSummary) -> Shape:
+    return Shape(layer.rows, layer.columns, layer.weights > layer.rows * layer.columns)

@@ -1,0 +1,78 @@
+"""What a run needs of each resource of a machine, and how well that fits.
+
+Each resource has a light:
+
+    green    it fits with room to spare
+    yellow   it is tight: the run starts, and may fail
+    red      it cannot fit: the run does not start
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from surgeon_engine.api.messages.machine import Machine
+from surgeon_engine.planning.estimate import Estimate
+
+_SPARE = 0.85  # of the free amount: an estimate below it fits
+_BEYOND = 1.15  # of the free amount: an estimate above it cannot fit
+_LONG = 6 * 3600.0  # seconds; longer runs get a yellow light
+
+
+class ResourceStatus(StrEnum):
+    """Result of the check of one resource."""
+
+    GREEN = "green"
+    YELLOW = "yellow"
+    RED = "red"
+
+
+class Resource(StrEnum):
+    """Resources that a run needs."""
+
+    MEMORY = "memory"
+    GPU_MEMORY = "GPU memory"
+    DISK = "disk"
+    TIME = "time"
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """How much of a resource is needed, and how much is free."""
+
+    what: Resource
+    needed: float  # bytes or seconds
+    free: float | None  # None: not known, or there is no limit
+
+    @property
+    def light(self) -> ResourceStatus:
+        """How well it fits."""
+        if self.what is Resource.TIME:
+            return (
+                ResourceStatus.YELLOW if self.needed > _LONG else ResourceStatus.GREEN
+            )
+        if self.free is None:
+            return ResourceStatus.GREEN
+        # The size of files is known exactly, that of memory is not.
+        beyond = 1.0 if self.what is Resource.DISK else _BEYOND
+        if self.needed > beyond * self.free:
+            return ResourceStatus.RED
+        return (
+            ResourceStatus.YELLOW
+            if self.needed > _SPARE * self.free
+            else ResourceStatus.GREEN
+        )
+
+
+def needs_of(
+    estimate: Estimate, machine: Machine, free_disk: int | None
+) -> tuple[Need, ...]:
+    """Return the needs of a run; `free_disk` is None if unknown."""
+    needs = [Need(Resource.MEMORY, estimate.ram, machine.free_ram_bytes)]
+    if estimate.gpu:
+        needs.append(Need(Resource.GPU_MEMORY, estimate.gpu, machine.free_gpu_bytes))
+    needs.append(Need(Resource.DISK, estimate.disk, free_disk))
+    if estimate.seconds is not None:
+        needs.append(Need(Resource.TIME, estimate.seconds, None))
+    return tuple(needs)

@@ -1,0 +1,159 @@
+"""The bytes of the weights in the file of a run, without its header.
+
+In number formats with blocks, each matrix has its own bits per weight, by the type
+that `gguf_types.py` gives it. Removals are taken to be spread evenly over the layers
+that lose any.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+from surgeon_engine.api.config.export import K_FORMATS, QUANTIZED, FileDtype
+from surgeon_engine.api.config.pruning import COUPLINGS, Coupling, PruningConfig
+from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
+from surgeon_engine.planning.gguf_types import (
+    Mixture,
+    TensorType,
+    bytes_of,
+    gguf_name,
+)
+
+BYTES_PER_PARAMETER = {
+    FileDtype.FLOAT32: 4,
+    FileDtype.BFLOAT16: 2,
+    FileDtype.FLOAT16: 2,
+}
+_VECTOR = 4  # bytes of a number of a norm or bias in a quantised file
+_SHORT, _LONG = 32, 256  # numbers in a block
+
+
+@dataclass(frozen=True)  # no slots: a cached property needs a dictionary
+class PlannedFile:
+    """The file of a pruned model in a number format; see `planned_file`."""
+
+    model: ModelSummary  # before pruning
+    dtype: FileDtype
+    pruning: PruningConfig
+
+    def bytes(self, removed: int) -> int:
+        """Return the bytes of the weights once so many prunable ones are removed."""
+        weights, size = self._pruned_layers
+        return self._fixed_bytes + self._layer_bytes - removed * size // weights
+
+    def bits_per_weight(self, removed: int) -> float:
+        """Return the mean bits of a weight once so many are removed."""
+        return 8 * self.bytes(removed) / (self.model.parameters - removed)
+
+    def removed_for(self, most: int) -> int:
+        """Return how many weights to remove so that the file has `most` bytes."""
+        weights, size = self._pruned_layers
+        surplus = self._fixed_bytes + self._layer_bytes - most
+        return -(-surplus * weights // size)
+
+    @property
+    def fallbacks(self) -> dict[TensorType, int]:
+        """The types that matrices fall back to, each with its number of matrices."""
+        found: Counter[TensorType] = Counter()
+        if self.dtype not in QUANTIZED:
+            return found
+        mixture, hidden = self._mixture, self.model.hidden_size
+        rows = [(gguf_name(x.name), self._row(x)) for x in self.model.layers]
+        rows += [(name, hidden) for name in mixture.outer_matrices]
+        for name, row in rows:
+            kind = mixture.type_of(name, row)
+            if kind is not mixture.wanted_type(name, row):
+                found[kind] += 1
+        return found
+
+    @cached_property
+    def needed_multiple(self) -> int:
+        """The multiple of neurons that fills the blocks of the number format.
+
+        1 if there are no blocks, or if the widths of the original are no multiple.
+        """
+        if self.dtype not in QUANTIZED:
+            return 1
+        for multiple in (_LONG, _SHORT) if self.dtype in K_FORMATS else (_SHORT,):
+            if self.has_widths_in(multiple):
+                return multiple
+        return 1
+
+    def has_widths_in(self, multiple: int) -> bool:
+        """Return whether all MLP widths of the original are such multiples."""
+        widths = [x.columns for x in self.model.layers if x.coupling == "neurons"]
+        return bool(widths) and all(width % multiple == 0 for width in widths)
+
+    @cached_property
+    def _mixture(self) -> Mixture:
+        rows = {x.kind: x.rows for x in self.model.layers if x.block == 0}
+        queries, keys = (rows.get(f"self_attn.{name}_proj", 1) for name in "qk")
+        outer = self.model.parameters - self.model.prunable
+        has_head = outer >= 2 * self.model.vocabulary * self.model.hidden_size
+        return Mixture(self.dtype, self.model.blocks, queries // keys, has_head)
+
+    @property
+    def _fixed_bytes(self) -> int:
+        """The bytes of the embeddings, norms and head, which are not pruned."""
+        outer = self.model.parameters - self.model.prunable
+        if self.dtype not in QUANTIZED:
+            return outer * BYTES_PER_PARAMETER[self.dtype]
+        mixture, hidden = self._mixture, self.model.hidden_size
+        names = mixture.outer_matrices
+        numbers = self.model.vocabulary * hidden
+        matrices = sum(bytes_of(mixture.type_of(x, hidden), numbers) for x in names)
+        return matrices + max(0, outer - len(names) * numbers) * _VECTOR
+
+    @cached_property
+    def _groups(self) -> dict[str, int]:
+        """The number of heads or neurons that the columns of a consumer have."""
+        return {each.layers[0]: each.groups for each in self.model.coupled}
+
+    @cached_property
+    def _layer_bytes(self) -> int:
+        """The bytes of the layers if nothing is removed, in their types afterwards."""
+        return sum(self._bytes_of(layer) for layer in self.model.layers)
+
+    @cached_property
+    def _pruned_layers(self) -> tuple[int, int]:
+        """The weights and the bytes of the layers from which weights are removed."""
+        kinds, layers = COUPLINGS.get(self.pruning.kind, ()), self.model.layers
+        coupled = [x.layers for x in self.model.coupled if x.kind in kinds]
+        names = {name for of_group in coupled for name in of_group}
+        touched = [layer for layer in layers if layer.name in names] or layers
+        size = sum(self._bytes_of(layer) for layer in touched)
+        return sum(layer.weights for layer in touched) or 1, size or 1
+
+    def _bytes_of(self, layer: LayerSummary) -> int:
+        if self.dtype not in QUANTIZED:
+            return layer.weights * BYTES_PER_PARAMETER[self.dtype]
+        numbers = layer.rows * layer.columns
+        kind = self._mixture.type_of(gguf_name(layer.name), self._row(layer))
+        return bytes_of(kind, numbers) + (layer.weights - numbers) * _VECTOR
+
+    def _row(self, layer: LayerSummary) -> int:
+        """Return a length that divides into the same blocks as the pruned row."""
+        nothing = self.pruning.removes_nothing
+        kinds = () if nothing else COUPLINGS.get(self.pruning.kind, ())
+        if layer.coupling not in kinds:
+            return layer.columns
+        if layer.coupling == Coupling.HEADS:
+            return layer.columns // self._groups.get(layer.name, 1)
+        multiple = self.pruning.width_multiple or self.needed_multiple
+        if layer.columns % multiple == 0 and multiple % _SHORT == 0:
+            return multiple
+        return _SHORT if layer.columns % _SHORT == 0 else 1  # zeros fill up the rows
+
+
+@lru_cache(maxsize=64)
+def planned_file(
+    model: ModelSummary, dtype: FileDtype, pruning: PruningConfig
+) -> PlannedFile:
+    """Return the file of a pruned model, and the same object when asked again.
+
+    Its sums over all layers take milliseconds, and a window needs several of them
+    whenever it shows a plan.
+    """
+    return PlannedFile(model, dtype, pruning)

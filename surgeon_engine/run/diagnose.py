@@ -1,0 +1,207 @@
+"""Diagnose a model: measure the costs of all candidates without removing any.
+
+    model, text -> baseline -> curvature and damping of a run's first shot
+      -> removals of all units -> an .npz file
+
+The damping is that of the first shot of the run, which leaves protected units out; the
+costs are those of all units, protected ones included, so that a user can try out what
+to protect.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from surgeon_engine.api.config.pruning import NM, PruningConfig
+from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.messages.diagnosis import (
+    BIN_BITS,
+    Diagnosed,
+    DiagnosedLayer,
+    DiagnosedUnit,
+)
+from surgeon_engine.api.messages.run import Evaluation, Stage
+from surgeon_engine.base.errors import RunFolderError
+from surgeon_engine.base.files import write_atomically
+from surgeon_engine.model.layers import PrunableLayer
+from surgeon_engine.pruning.cost_accounting import raw_costs
+from surgeon_engine.pruning.schedule import share_of_goal
+from surgeon_engine.pruning.state import PruningState
+from surgeon_engine.pruning.structures.base import Unit
+from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
+from surgeon_engine.pruning.structures.rows_columns import RowsOrColumns
+from surgeon_engine.pruning.structures.units import units_of
+from surgeon_engine.pruning.threshold import ElementCosts, Removals, check_not_nan
+from surgeon_engine.run.pipeline import prepare
+from surgeon_engine.runtime import devices
+from surgeon_engine.runtime.run_context import RunContext
+from surgeon_engine.shots.damping import with_damping
+from surgeon_engine.shots.shot import ShotPlan, curvature, evaluate_original
+
+Arrays = dict[str, np.ndarray]  # of one unit, or of all joined
+
+
+def diagnose(config: RunConfig, folder: Path, context: RunContext) -> Diagnosed:
+    """Measure the costs of all candidates, as in the first shot of a run.
+
+    Args:
+        config: the job.
+        folder: receives the costs, `costs.npz`.
+        context: receives the events, and commands to cancel.
+
+    Raises:
+        EngineError: something that the user can act on.
+        RunCancelled: the user has cancelled; nothing is written.
+    """
+    start_time = context.clock()
+    state = prepare(config, context)
+    baseline = evaluate_original(state, context)
+    unprotected = _unprotected(state)
+    arrays, units, damping = _costs(state, unprotected, context)
+    path = folder / "costs.npz"
+    _write(path, arrays)
+    seconds = context.clock() - start_time
+    return _diagnosed(state, unprotected, baseline, (path, units, damping, seconds))
+
+
+def _unprotected(state: PruningState) -> PruningState:
+    """Return a state of the same model without protection and limits."""
+    pruning = replace(
+        state.config.pruning, protect=(), min_density=0.0, layer_min_density=()
+    )
+    units = units_of(pruning, state.loaded.model)
+    return state.with_pruning(pruning, units)
+
+
+def _costs(
+    state: PruningState, unprotected: PruningState, context: RunContext
+) -> tuple[Arrays, tuple[DiagnosedUnit, ...], tuple[float | None, int]]:
+    """Return the arrays of all units, the units, and the damping with its trials."""
+    settings = state.config.pruning
+    share = share_of_goal(1 / settings.shots, settings.schedule)
+    first = ShotPlan(1, share, previous_damping=None)
+    factors, choice = curvature(state, first, context, measured=unprotected)
+    pruning, damping = unprotected.config.pruning, None
+    if choice is not None:
+        damping = choice.cost
+        pruning = with_damping(pruning, choice.cost, choice.update)
+    parts: list[Arrays] = []
+    units: list[DiagnosedUnit] = []
+    with context.stage(Stage.SELECTION, total=len(unprotected.units)) as step:
+        for unit in unprotected.units:
+            name = unit.measured.name
+            # Factors are released once the costs of their unit are known.
+            removals = unit.removals(
+                factors.pop(name), unprotected.removed[name], pruning
+            )
+            check_not_nan(name, removals.cost)
+            parts.append(_arrays(unit, removals, pruning))
+            units.append(_unit(unit, entries=len(next(iter(parts[-1].values())))))
+            step()
+    tried = choice.tried if choice is not None else 0
+    return _joined(parts), tuple(units), (damping, tried)
+
+
+def _arrays(
+    unit: Unit, removals: Removals | ElementCosts, pruning: PruningConfig
+) -> Arrays:
+    if isinstance(removals, ElementCosts):
+        return _binned(removals)
+    return {
+        "cost": removals.cost.numpy(),
+        "weights": removals.weights.numpy(),
+        "rise": raw_costs(removals, pruning.cost_basis).numpy(),
+        "is_row": _is_row(unit, removals).numpy(),
+    }
+
+
+def _is_row(unit: Unit, removals: Removals) -> torch.Tensor:
+    """Return the mask of the removals that are rows of the measured layer."""
+    if isinstance(unit, RowsOrColumns):
+        return removals.candidate < unit.measured.rows
+    return torch.zeros(len(removals.candidate), dtype=torch.bool)
+
+
+def _binned(elements: ElementCosts) -> Arrays:
+    """Return the histogram of the costs of a layer's weights, without empty bins."""
+    cost = elements.cost[elements.cost < torch.inf] + 0.0  # turns -0.0 into 0.0
+    bits = cost.view(torch.int32) >> (32 - BIN_BITS)
+    count = torch.bincount(bits, minlength=1)
+    filled = count.nonzero().squeeze(1)
+    return {"bin": filled.int().numpy(), "count": count[filled].numpy()}
+
+
+def _joined(parts: Sequence[Arrays]) -> Arrays:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _unit(unit: Unit, entries: int) -> DiagnosedUnit:
+    is_coupled = isinstance(unit, CoupledUnit)
+    group = unit.coupled.kind.value if isinstance(unit, CoupledUnit) else "layer"
+    one = torch.zeros(unit.candidates, dtype=torch.bool)
+    one[0] = True
+    each = {x.name: int(removed.sum()) * is_coupled for x, removed in unit.zeros(one)}
+    layers = tuple(_layer(layer, each[layer.name]) for layer in unit.layers)
+    return DiagnosedUnit(unit.measured.name, group, layers, entries, unit.candidates)
+
+
+def _layer(layer: PrunableLayer, each: int) -> DiagnosedLayer:
+    return DiagnosedLayer(
+        layer.name,
+        layer.block,
+        layer.kind,
+        layer.rows,
+        layer.columns,
+        layer.weights,
+        each,
+    )
+
+
+def _write(path: Path, arrays: Arrays) -> None:
+    file = io.BytesIO()
+    np.savez(file, allow_pickle=False, **arrays)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, file.getbuffer())
+    except OSError as error:
+        raise RunFolderError(
+            f"{path} cannot be written: {error.strerror}.",
+            "Free some disk space, or choose a folder that you may write to.",
+        ) from error
+
+
+def _diagnosed(
+    state: PruningState,
+    unprotected: PruningState,
+    baseline: Evaluation,
+    rest: tuple[Path, tuple[DiagnosedUnit, ...], tuple[float | None, int], float],
+) -> Diagnosed:
+    path, units, (damping, tried), seconds = rest
+    pruning = state.config.pruning
+    groups = any(isinstance(unit, CoupledUnit) for unit in unprotected.units)
+    return Diagnosed(
+        path=str(path),
+        units=units,
+        prunable=state.goal.prunable,
+        loss=baseline.loss,
+        windows=baseline.windows,
+        window_length=baseline.window_length,
+        text=baseline.text,
+        calibration_tokens=state.windows.calibration.numel(),
+        device=devices.display_name(state.loaded.device),
+        seconds=seconds,
+        atom=_atom(pruning),
+        bundle=max(1, pruning.width_multiple) if groups else 1,
+        cost_damping=damping,
+        damping_tried=tried,
+    )
+
+
+def _atom(pruning: PruningConfig) -> int:
+    return pruning.structure.removed if isinstance(pruning.structure, NM) else 1

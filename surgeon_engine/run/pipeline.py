@@ -1,0 +1,485 @@
+"""The main program: from a config to a pruned and exported checkpoint.
+
+    model, layers -> calibration and validation windows -> baseline
+      -> per shot: curvature, costs -> one threshold -> update -> evaluation
+      -> recovery, unless it is switched off
+      -> export, verification -> report
+
+The stages are called by name and do the work; there is no mathematics here. Processes
+that share a run (`runtime/ranks.py`) all do this, in step; the first alone checks the
+job, writes files and exports.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+
+from surgeon_engine.api.config.evaluation import OWN_TEXT
+from surgeon_engine.api.config.export import FOR_TRANSFORMERS, ExportConfig
+from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.toml import config_from_toml, config_to_toml
+from surgeon_engine.api.messages.events import Level, Logged
+from surgeon_engine.api.messages.run import (
+    BaselineEvaluated,
+    Evaluation,
+    Exported,
+    RunFinished,
+    RunResumed,
+    RunStarted,
+    Stage,
+)
+from surgeon_engine.api.run_folder import Report, RunFolder
+from surgeon_engine.api.saved_state import SavedState
+from surgeon_engine.base.errors import (
+    ConfigError,
+    EngineError,
+    ExportError,
+    RunFolderError,
+    UnreadableFileError,
+)
+from surgeon_engine.base.reading import Content, read_text
+from surgeon_engine.calibration.fenced import load_windows
+from surgeon_engine.calibration.judging_texts import (
+    own_judging_text,
+    read_judging_texts,
+)
+from surgeon_engine.calibration.own_samples import Author, own_samples, own_text
+from surgeon_engine.calibration.windows import JudgingText, TokenWindows
+from surgeon_engine.export.base import Calibration
+from surgeon_engine.export.destination import check_destination
+from surgeon_engine.export.export import (
+    RECIPE,
+    ExportJob,
+    export,
+    original_paths,
+    write_unverified,
+)
+from surgeon_engine.export.formats import check_format
+from surgeon_engine.export.model_card import Recipe
+from surgeon_engine.export.provenance import published
+from surgeon_engine.export.verify import save_probe
+from surgeon_engine.generation.run_samples import RunSamples
+from surgeon_engine.model.identity import check_same, identity_of, stamps_of
+from surgeon_engine.model.inspect import describe
+from surgeon_engine.model.load import LoadedModel, load_model
+from surgeon_engine.model.source import first_line, locate
+from surgeon_engine.planning.automatic_settings import (
+    with_chosen_multiple,
+    with_width_multiple,
+)
+from surgeon_engine.planning.limits import check_target_in_limits
+from surgeon_engine.planning.target_size import file_dtype, goal_of
+from surgeon_engine.pruning.state import PruningState
+from surgeon_engine.pruning.structures.units import units_of
+from surgeon_engine.run.preflight import Preflight, check_fits, preflight
+from surgeon_engine.runtime import devices, fence, host_memory, ranks
+from surgeon_engine.runtime.run_context import RunCancelled, RunContext
+from surgeon_engine.runtime.saver import Saver
+from surgeon_engine.runtime.versions import versions
+from surgeon_engine.shots.compaction_step import full_size_model
+from surgeon_engine.shots.loop import run_shots
+from surgeon_engine.shots.quality_budget import QualityBudget
+from surgeon_engine.shots.resume import check_origin, origin_of
+from surgeon_engine.shots.shot import check_windows, evaluate_original
+
+_EXPORT_FAILURES = (EngineError, OSError, MemoryError, RuntimeError)
+
+
+def prune(
+    config: RunConfig, folder: Path, context: RunContext, *, replace: bool = False
+) -> None:
+    """Prune a model in shots, export and verify it, and write the report.
+
+    Args:
+        config: the job.
+        folder: the folder of the run; it must not exist or be empty.
+        context: receives the events, and commands to stop.
+        replace: whether a person has allowed to replace an export at the destination.
+
+    Raises:
+        EngineError: something that the user can act on.
+        RunCancelled: the user has cancelled.
+    """
+    config.check_consistency()
+    run = RunFolder(folder)
+
+    def checked() -> Preflight:
+        config.check_gpus(ranks.size())
+        _check_destination(run, config, context, replace=replace)
+        is_timed = config.recovery.max_minutes > 0
+        found = preflight(config, run.path, with_time=is_timed)
+        check_fits(found)
+        return found
+
+    found = ranks.agree(checked)
+    settled = found.resources.settled
+    with _entered(run.created(config)):
+        with _discarded_if_refused(run, context):
+            _begin(run, settled.config, context)
+            for message in settled.messages:
+                context.emit(Logged(Level.INFO, message))
+            state = prepare(settled.config, context, found)
+            check_format(
+                settled.config, state.original, state.loaded, state.units, context
+            )
+        if config.export.save_progress:
+            saved = SavedState(
+                origin_of(state),
+                settled.config.recovery,
+                settled.config.pruning.width_multiple,
+            )
+            context.saver = Saver(run.saved_state, saved)
+        context.emit(_run_started(run, state))
+        samples = RunSamples(state, context)
+        samples.write_original()
+        baseline = evaluate_original(state, context)
+        context.emit(BaselineEvaluated(baseline))
+        _prune(state, baseline, run, samples, replace=replace)
+
+
+def resume(folder: Path, context: RunContext, *, replace: bool = False) -> None:
+    """Resume an interrupted run from the state that is saved in its folder.
+
+    The result is that of a run without an interruption, bit for bit on one machine.
+
+    Args:
+        folder: the folder of the run.
+        context: receives the events, and commands to stop.
+        replace: whether a person has allowed to replace an export at the destination;
+            one that the run itself has written is replaced anyway.
+
+    Raises:
+        RunFolderError: there is no such state, another process works on the run, or the
+            text or the settings are no longer the same.
+        ModelError: the model is no longer the same.
+        EngineError: something else that the user can act on.
+        RunCancelled: the user has cancelled.
+    """
+    run = RunFolder(folder)
+    if not run.saved_state.exists:
+        run.saved_state.read()  # raises
+    with _entered(run.locked()):
+        saved, damage = ranks.agree(run.saved_state.read_undamaged)
+
+        def checked() -> tuple[Preflight, bool]:
+            config = dataclasses.replace(_config_of(run), recovery=saved.recovery)
+            config = with_chosen_multiple(config, saved.width_multiple)
+            config.check_gpus(ranks.size())
+            # Before libraries read what may be damaged.
+            files = stamps_of(locate(config.model.source))
+            check_same(saved.origin.model, identity_of(files))
+            freed = run.saved_state.size
+            found = preflight(config, run.path, with_time=False, freed=freed)
+            config = found.resources.settled.config
+            may_replace = replace or _has_exported(run, config)
+            _check_destination(run, config, context, replace=may_replace)
+            check_fits(found)
+            run.remove_cut_off_line()
+            return found, may_replace
+
+        found, may_replace = ranks.agree(checked)
+        config = found.resources.settled.config
+        _begin(run, config, context, saved)
+
+        state = prepare(config, context, found)
+        notes = check_origin(saved.origin, origin_of(state))
+        context.emit(RunResumed(len(saved.shots), saved.seconds))
+        if damage:
+            notes = (f"{damage} The run goes on from the state before.", *notes)
+        for note in notes:
+            context.emit(Logged(Level.WARNING, note))
+        context.saver = Saver(run.saved_state, saved)
+        baseline = evaluate_original(state, context)
+        samples = RunSamples(state, context)
+        _prune(state, baseline, run, samples, replace=may_replace)
+
+
+@contextmanager
+def _entered(run: AbstractContextManager[None]) -> Iterator[None]:
+    """Let the first process alone enter the folder of a run, which they share.
+
+    Raises:
+        RunFolderError: it cannot; the others raise the same.
+    """
+    with ExitStack() as stack:
+        ranks.agree(lambda: stack.enter_context(run))
+        yield
+
+
+@contextmanager
+def _discarded_if_refused(run: RunFolder, context: RunContext) -> Iterator[None]:
+    """Discard the new folder of a run that the block refuses, or that is cancelled."""
+    try:
+        yield
+    except (EngineError, RunCancelled, KeyboardInterrupt):
+        context.log = None  # what follows is sent, but not logged
+        if ranks.is_first():
+            run.discard()
+        raise
+
+
+def _config_of(run: RunFolder) -> RunConfig:
+    """Return the config that a run was started with.
+
+    Raises:
+        RunFolderError: it cannot be read.
+    """
+    try:
+        return run.read_config()
+    except EngineError as error:
+        raise RunFolderError(
+            f"The config of the run cannot be read: {error.message}",
+            "Start the run again.",
+        ) from error
+
+
+def _check_destination(
+    run: RunFolder, config: RunConfig, context: RunContext, *, replace: bool
+) -> None:
+    destination, protected = run.export_path(config), original_paths(config)
+    check_destination(destination, run, protected, context, replace=replace)
+
+
+def _has_exported(run: RunFolder, config: RunConfig) -> bool:
+    """Return whether an export of this run itself, from before, is at its destination.
+
+    Whether it is complete and unchanged is checked later, by its marker.
+    """
+    if not config.export.folder:
+        return True
+    try:
+        recipe = config_from_toml(read_text(run.export_path(config) / RECIPE))
+    except (UnreadableFileError, ConfigError):
+        return False
+    # Its multiple was chosen when the model had been read.
+    own = with_chosen_multiple(published(config), recipe.pruning.width_multiple)
+    return config_to_toml(own) == config_to_toml(recipe)
+
+
+def _begin(
+    run: RunFolder,
+    config: RunConfig,
+    context: RunContext,
+    saved: SavedState | None = None,
+) -> None:
+    """Start the clock and the log of a run."""
+    device = devices.choose(config.model.device)
+    context.begin(run, lambda: devices.memory_in_use(device), saved)
+    devices.reset_peak_memory()
+
+
+def _prune(
+    state: PruningState,
+    baseline: Evaluation,
+    run: RunFolder,
+    samples: RunSamples,
+    *,
+    replace: bool,
+) -> None:
+    """Run the shots and recovery, export the model and write the report.
+
+    Args:
+        state: the original model; pruned afterwards.
+        baseline: its evaluation.
+        run: the folder of the run.
+        samples: writes them; its context receives the progress.
+        replace: what is at the destination.
+    """
+    context = samples.context
+    budget = QualityBudget.of(state.config.pruning, baseline)
+    result = run_shots(state, budget, context, samples.write)
+    if result.recovered is not None:
+        samples.write_recovered(len(result.shots))
+    recipe = Recipe(
+        state.config,
+        state.goal,
+        baseline,
+        result.shots,
+        result.stopped_early,
+        result.recovered,
+    )
+    if not ranks.is_first():
+        return
+    with ranks.alone():
+        report = _finish(state, recipe, run, context, replace=replace)
+        if not report.stopped_early:
+            context.discard_saved()
+    context.emit(
+        RunFinished(report.stopped_early, report.seconds, report.peak_memory_bytes)
+    )
+
+
+def prepare(
+    config: RunConfig, context: RunContext, found: Preflight | None = None
+) -> PruningState:
+    """Load the model and the text, and divide the model into units.
+
+    Args:
+        config: the job.
+        context: receives the events.
+        found: the preflight check of the same job, if it was made; the model is then
+            not located and described again.
+
+    Raises:
+        EngineError: something that the user can act on.
+    """
+    host_memory.reuse_freed()
+    with context.stage(Stage.LOAD):
+        if found is None:
+            loaded = load_model(config.model)
+            model = describe(loaded.model, loaded.source, loaded.stored)
+            goal = goal_of(config.pruning, model, file_dtype(config, model))
+        else:
+            loaded = load_model(config.model, found.inspected)
+            model, goal = found.model, found.goal
+        on_cuda = loaded.device.type == "cuda"
+        config = with_width_multiple(config, model, on_cuda=on_cuda)
+        units = units_of(config.pruning, loaded.model)
+        check_target_in_limits(goal, config.pruning, model)
+    if loaded.tokenizer is None:
+        message = f"{loaded.tokenizer_problem} The export will not contain one."
+        context.emit(Logged(Level.WARNING, message))
+    with context.stage(Stage.TEXT):
+        windows = ranks.agree(lambda: load_windows(config.calibration, loaded))
+        _check_share(len(windows.calibration))
+    if windows.found.left_out:
+        context.emit(Logged(Level.INFO, windows.found.left_out))
+    check_windows(config.pruning, windows.calibration, context)
+    windows = _with_own_text(config, loaded, windows, context)
+    return PruningState(config, loaded, windows, units, goal, model)
+
+
+def _check_share(windows: int) -> None:
+    """Check that each process that shares a run has windows to fit.
+
+    Raises:
+        ConfigError: there are too few.
+    """
+    needed = 2 * ranks.size()  # some are held out
+    if ranks.size() > 1 and windows < needed:
+        raise ConfigError(
+            f"{ranks.size()} GPUs need at least {needed} calibration windows, and "
+            f"there are {windows}.",
+            "Use more windows, or fewer GPUs.",
+        )
+
+
+def _with_own_text(
+    config: RunConfig, loaded: LoadedModel, windows: TokenWindows, context: RunContext
+) -> TokenWindows:
+    """Return the windows with those that the model writes, and the texts that judge."""
+    author = Author(
+        loaded.files, loaded.model.dtype, loaded.model.config, loaded.tokenizer
+    )
+    length, seed = windows.calibration.shape[1], config.calibration.seed
+    text = own_text(author, config.own_windows, length, seed)
+    judging = own_judging_text(config, author, length)
+    others = ranks.agree(lambda: read_judging_texts(config, loaded, length))
+    fence.close()  # all texts are read: a run may need its memory
+    own = None
+    if steps := text.steps + (judging.steps if judging else 0):
+        with context.stage(Stage.SAMPLING, total=steps) as step:
+            if text.batches:
+                own = own_samples(loaded.model, text, step)
+            if judging:
+                found = own_samples(loaded.model, judging, step)
+                others = (JudgingText(OWN_TEXT, found),)
+    return dataclasses.replace(windows, own=own, others=others)
+
+
+def _finish(
+    state: PruningState,
+    recipe: Recipe,
+    run: RunFolder,
+    context: RunContext,
+    *,
+    replace: bool,
+) -> Report:
+    """Export the model and write the report.
+
+    Raises:
+        ExportError: the export failed; the pruned model is kept in the run's folder.
+    """
+    destination, settings = run.export_path(recipe.config), recipe.config.export
+    pruned = full_size_model(state)
+    checkpoint, probe = destination, None
+    try:
+        _, validation = state.references.texts[0]
+        probe = save_probe(state.loaded, validation, run.probe_path)
+        if settings.format not in FOR_TRANSFORMERS:
+            # The files of other programs cannot be exported again.
+            path = run.checkpoint_path
+            job = ExportJob(pruned, recipe, run, ExportConfig(), path, replace=True)
+            context.emit(export(job, context))
+            checkpoint = path
+        text = state.config.calibration
+        calibration = Calibration(state.windows.calibration, text.batch, text.text)
+        job = ExportJob(
+            pruned, recipe, run, settings, destination, calibration, replace
+        )
+        exported = export(job, context)
+    except RunCancelled:
+        raise
+    except Exception as error:  # no failure may lose the pruned model
+        checkpoint = run.checkpoint_path
+        if not checkpoint.exists():
+            job = ExportJob(pruned, recipe, run, settings, checkpoint)
+            write_unverified(job, context)
+        run.write_report(_report(state, recipe, None, checkpoint, probe, context))
+        if not isinstance(error, _EXPORT_FAILURES):
+            raise
+        message, hint = f"The export failed: {first_line(error)}.", ""
+        if isinstance(error, EngineError):
+            message, hint = error.message, error.hint
+        where = f"it is in {checkpoint}, unverified"
+        if probe is not None:
+            where = f"it can be exported again from {run.path}"
+        hint = f"{hint} The pruned model is not lost: {where}.".strip()
+        raise ExportError(message, hint) from error
+    context.emit(exported)
+    report = _report(state, recipe, exported, checkpoint, probe, context)
+    run.write_report(report)
+    return report
+
+
+def _run_started(run: RunFolder, state: PruningState) -> RunStarted:
+    windows = state.windows
+    return RunStarted(
+        folder=str(run.path),
+        shots=state.config.pruning.shots,
+        model=state.original,
+        device=devices.names_in_use(state.loaded.device),
+        calibration_tokens=windows.calibration.numel(),
+        validation_tokens=windows.validation.numel(),
+        recovery=state.config.recovery,
+    )
+
+
+def _report(
+    state: PruningState,
+    recipe: Recipe,
+    exported: Exported | None,
+    checkpoint: Path,
+    probe: Content | None,
+    context: RunContext,
+) -> Report:
+    device = state.loaded.device
+    return Report(
+        config=recipe.config,
+        model=state.original,
+        versions=versions(),
+        device=devices.names_in_use(device),
+        baseline=recipe.baseline,
+        shots=recipe.shots,
+        recovered=recipe.recovered,
+        exported=exported,
+        checkpoint=str(checkpoint),
+        stopped_early=recipe.stopped_early,
+        seconds=context.seconds,
+        seconds_of_stages=dict(context.seconds_of_stages),
+        peak_memory_bytes=devices.peak_memory(device),
+        probe=probe,
+    )

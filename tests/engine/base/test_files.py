@@ -1,0 +1,229 @@
+"""Files are written as a whole, and what dead processes leave is removed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from surgeon_engine.api.run_folder import RunFolder, remove_litter
+from surgeon_engine.base import files
+from surgeon_engine.base.files import (
+    file_written_atomically,
+    name_beside,
+    remove_leftovers,
+    remove_temporary_folders,
+    temporary_folder,
+    to_trash,
+    write_atomically,
+    write_folder_atomically,
+)
+from surgeon_engine.base.process_lock import is_left_over, process_tag
+from tests.helpers.fake_runs import write_run, write_saved_state
+
+DEAD = f"4194999-1700000000-{process_tag().rpartition('-')[2]}"
+# Begins to write a file and a folder, and dies.
+DYING = """
+import os, sys
+from pathlib import Path
+from surgeon_engine.base import files
+from surgeon_engine.base.files import (
+    file_written_atomically, temporary_folder, write_folder_atomically,
+)
+
+run = Path(sys.argv[1])
+kept = temporary_folder()
+with file_written_atomically(run / "report.json") as file:
+    file.write_text("half")
+    with write_folder_atomically(run / "export") as folder:
+        (folder / "model.safetensors").write_text("half")
+        print(kept.name, flush=True)
+        os._exit(9)
+"""
+
+
+def test_file_is_replaced_as_a_whole(tmp_path):
+    path = tmp_path / "x"
+    write_atomically(path, b"one")
+    with pytest.raises(KeyboardInterrupt), file_written_atomically(path) as temporary:
+        temporary.write_bytes(b"half")
+        raise KeyboardInterrupt
+    assert path.read_bytes() == b"one"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_leftovers_of_a_dead_process_are_removed(tmp_path):
+    run = write_run(tmp_path, ending="killed")
+    before = {path.name for path in run.iterdir()}
+    for folder in (run, write_saved_state(run)):
+        (folder / ".tmpZ4zXyz").write_text("half")  # as by safetensors
+    before |= {"resume"}
+    done = subprocess.run(
+        [sys.executable, "-c", DYING, run], stdout=subprocess.PIPE, text=True
+    )
+    temporary = done.stdout.strip()
+    assert done.returncode == 9
+    assert os.path.isdir(temporary)
+    assert len(list(run.iterdir())) == len(before) + 3
+    remove_litter(tmp_path)
+    assert {path.name for path in run.iterdir()} == before
+    left = sorted(path.name for path in (run / "resume").iterdir())
+    assert left == ["state.json"]
+    assert not os.path.exists(temporary)
+
+
+def test_files_of_living_processes_stay(tmp_path):
+    names = [
+        f".report.json.{process_tag()}-k3x1",
+        f".export.{process_tag()}-partial",
+        ".hidden",
+        ".git-2024-01",
+        "report.json",
+    ]
+    for name in names:
+        (tmp_path / name).touch()
+    with temporary_folder() as folder:
+        remove_leftovers(tmp_path)
+        remove_temporary_folders()
+        assert os.path.isdir(folder)
+    assert {path.name for path in tmp_path.iterdir()} == {*names}
+
+
+def test_folder_in_the_way_is_kept_beside(tmp_path):
+    target = tmp_path / "export"
+    for _ in range(2):
+        with write_folder_atomically(target, name_beside(target)) as folder:
+            (folder / "a").touch()
+        (target / "precious").touch()
+    assert [path.name for path in tmp_path.glob("*/precious")] == ["precious"] * 2
+    assert name_beside(target).name == "export-replaced-2"
+
+
+def test_nothing_is_moved_to_a_trash_that_is_not_there(tmp_path, monkeypatch):
+    def none(path):
+        raise OSError("no trash")
+
+    monkeypatch.setattr("surgeon_engine.base.files.send2trash", none)
+    assert not to_trash(tmp_path)
+    assert tmp_path.is_dir()
+
+
+def test_litter_behind_links_stays(tmp_path):
+    """A run folder, or its saved state, may be a link to a folder of a person."""
+    mine, runs = tmp_path / "mine", tmp_path / "runs"
+    names = {"run.toml", "state.json", ".tmpZ4zXyz", f".x.{DEAD}-partial"}
+    mine.mkdir()
+    for name in names:
+        (mine / name).touch()
+    run = write_run(runs)
+    (runs / "linked").symlink_to(mine)
+    (run / "resume").symlink_to(mine)
+    remove_litter(runs)
+    assert {path.name for path in mine.iterdir()} == names
+
+
+def test_links_are_removed_and_not_followed(tmp_path):
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "file").touch()
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    (runs / f".export.{DEAD}-partial").symlink_to(precious)
+    remove_leftovers(runs)
+    assert not list(runs.iterdir())
+    assert (precious / "file").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (f".x.{DEAD}-partial", True),
+        (f"surgeon-{DEAD}-abcd", True),
+        (".x.partial", False),
+        ("2026-11-27_08-13-19_model", False),
+    ],
+)
+def test_only_names_of_dead_processes_are_left_over(name, expected):
+    assert is_left_over(name) is expected
+    assert not is_left_over(name.replace(DEAD, process_tag()))
+
+
+def test_missing_folder_has_no_litter(tmp_path):
+    remove_litter(tmp_path / "missing")
+    remove_leftovers(tmp_path / "missing")
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_of_other_programs_stay(tmp_path):
+    other = tmp_path / "other" / ".tmpAbCd12"
+    other.parent.mkdir()
+    other.touch()
+    remove_litter(tmp_path)
+    assert other.exists()
+
+
+def test_folder_of_a_run_that_never_began_is_removed(tmp_path):
+    begun, other = tmp_path / "run", tmp_path / "other"
+    for folder in (begun, other):
+        folder.mkdir()
+        (folder / f".run.toml.{DEAD}-abc").touch()
+    (other / "notes.txt").touch()
+    (tmp_path / "empty").mkdir()
+    remove_litter(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "other"]
+    assert [path.name for path in other.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("ending", ["finished", "stopped", "killed"])
+def test_state_of_a_complete_run_is_removed(tmp_path, ending):
+    run = write_run(tmp_path, ending=ending)
+    state = write_saved_state(run)
+    remove_litter(tmp_path)
+    assert state.exists() == (ending != "finished")
+
+
+def test_state_without_its_record_is_removed(tmp_path):
+    run = write_run(tmp_path, ending="killed")
+    state = write_saved_state(run)
+    (state / "state.json").rename(state / "shot-1.safetensors")
+    with RunFolder(run).locked():
+        remove_litter(tmp_path)
+        assert state.exists()  # it is being written
+    remove_litter(tmp_path)
+    assert not state.exists()
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOTSUP, errno.EINVAL])
+def test_disk_without_rights_and_flushing_is_written(
+    tmp_path, monkeypatch, caplog, number
+):
+    def unsupported(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", unsupported)
+    monkeypatch.setattr(Path, "chmod", unsupported)
+    monkeypatch.setattr(files, "_warned", set())
+    for name in ("a", "b"):
+        write_atomically(tmp_path / name, b"text")
+        with write_folder_atomically(tmp_path / f"folder {name}") as folder:
+            (folder / "file").write_text("text")
+    assert (tmp_path / "b").read_bytes() == b"text"
+    assert (tmp_path / "folder b" / "file").read_text() == "text"
+    assert [record.getMessage().split(":")[0] for record in caplog.records] == [
+        "The disk does not support the rights of files",
+        "The disk does not support flushing",
+    ]
+
+
+def test_other_errors_of_the_disk_are_raised(tmp_path, monkeypatch):
+    def broken(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", broken)
+    with pytest.raises(OSError, match="Input/output error"):
+        write_atomically(tmp_path / "a", b"text")
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,131 @@
+"""Maximum and minimum of removable weights are exact for a model summary."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import msgspec
+import pytest
+
+from surgeon_engine.api.config.export import FileDtype
+from surgeon_engine.api.config.pruning import (
+    COUPLED,
+    Coupling,
+    Parameters,
+    PruningConfig,
+    Structure,
+    Widths,
+)
+from surgeon_engine.base.errors import ConfigError, PruningError
+from surgeon_engine.model.inspect import describe
+from surgeon_engine.model.source import ModelSource
+from surgeon_engine.planning.limits import (
+    check_target_in_limits,
+    max_removable,
+    min_removable,
+)
+from surgeon_engine.planning.target_size import goal_of, prunable_weights
+from surgeon_engine.pruning.structures.units import units_of
+from tests.helpers.configs import pruning_config
+from tests.helpers.tiny_models import FAMILIES, tiny_model
+from tests.helpers.units import removable
+
+
+def described(family: str, tmp_path):
+    return describe(tiny_model(family), ModelSource(family, tmp_path))
+
+
+SETTINGS = {
+    "all": {},
+    "protected": {"protect": ("block 0",)},
+    "limited": {"min_density": 0.3, "layer_min_density": ("block 1=0.6",)},
+    "bundled": {"width_multiple": 7},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("structure", Structure)
+@pytest.mark.parametrize(
+    ("family", "settings"),
+    [(family, "all") for family in FAMILIES]
+    + [
+        (family, name)
+        for family in ("opt", "llama")
+        for name in SETTINGS
+        if name != "all"
+    ],
+)
+def test_max_removable_equals_the_sum_of_units(family, structure, settings, tmp_path):
+    model = described(family, tmp_path)
+    if any(s.structure is structure and s.reason for s in model.structures):
+        pytest.skip("the model cannot be pruned like that")
+    pruning = pruning_config(structure=structure, **SETTINGS[settings])
+    units = units_of(pruning, tiny_model(family))
+    most = sum(removable(unit, pruning) for unit in units)
+    assert max_removable(pruning, model) == most > 0
+    check(most, pruning, model)
+    if most < prunable_weights(pruning, model):
+        with pytest.raises((ConfigError, PruningError), match=f"{most + 1:,} weights"):
+            check(most + 1, pruning, model)
+
+
+def check(weights: int, pruning: PruningConfig, model) -> None:
+    """Check a goal of so many removed weights."""
+    stay = (model.parameters - weights) / 1_000_000
+    wanted = replace(pruning, target=Parameters(stay))
+    goal = goal_of(wanted, model, FileDtype.FLOAT32)
+    assert goal.removed == weights
+    check_target_in_limits(goal, wanted, model)
+
+
+@pytest.mark.parametrize("widths", Widths)
+@pytest.mark.parametrize("structure", COUPLED)
+def test_goal_below_the_minimum_raises(structure, widths, tmp_path):
+    model = described("llama", tmp_path)
+    pruning = pruning_config(structure=structure, widths=widths, width_multiple=10)
+    units = units_of(pruning, tiny_model("llama"))
+    of_kind = {}
+    for unit in units:  # of 24 neurons the first 4 go, then 10 at a time
+        bundle = 4 if unit.coupled.kind is Coupling.NEURONS else 1
+        each = of_kind.setdefault(unit.coupled.kind, [])
+        each.append(bundle * unit.coupled.weights_per_group)
+    is_same = widths is Widths.SAME
+    least = min(sum(x) if is_same else min(x) for x in of_kind.values())
+    assert min_removable(pruning, model) == least
+    check(least, pruning, model)
+    with pytest.raises(
+        PruningError, match=f"{least - 1:,} weights .* at least {least:,} "
+    ):
+        check(least - 1, pruning, model)
+
+
+@pytest.mark.parametrize("widths", Widths)
+def test_fully_limited_layers_do_not_set_the_minimum(widths, tmp_path):
+    model = described("llama", tmp_path)
+    pruning = pruning_config(widths=widths, layer_min_density=("mlp.down_proj=1",))
+    heads = units_of(pruning_config(structure=Structure.HEADS), tiny_model("llama"))
+    each = [unit.coupled.weights_per_group for unit in heads]
+    least = sum(each) if widths is Widths.SAME else min(each)
+    assert min_removable(pruning, model) == least
+    check(least, pruning, model)
+    with pytest.raises(PruningError, match=f"at least {least:,} "):
+        check(least - 1, pruning, model)
+
+
+def test_equal_widths_lose_what_the_tightest_block_allows(tmp_path):
+    model = described("llama", tmp_path)
+    settings = {"structure": Structure.NEURONS, "layer_min_density": ("block 0=0.5",)}
+    free, same = (
+        pruning_config(**settings),
+        pruning_config(**settings, widths=Widths.SAME),
+    )
+    each = units_of(free, tiny_model("llama"))[0].coupled.weights_per_group
+    assert max_removable(free, model) == (12 + 23) * each
+    assert max_removable(same, model) == (12 + 12) * each
+
+
+def test_models_without_coupled_layers_have_no_limits_of_heads(tmp_path):
+    model = msgspec.structs.replace(described("llama", tmp_path), coupled=())
+    pruning = pruning_config(structure=Structure.HEADS)
+    assert max_removable(pruning, model) == model.prunable
+    assert min_removable(pruning, model) == 1

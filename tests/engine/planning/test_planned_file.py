@@ -1,0 +1,204 @@
+"""The size of a file follows from the types of its tensors."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from surgeon_engine.api.config.export import (
+    QUANTIZED,
+    ExportConfig,
+    FileDtype,
+    Format,
+)
+from surgeon_engine.api.config.pruning import Coupling, FileSize, PruningConfig
+from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.messages.sources import (
+    CoupledSummary,
+    LayerSummary,
+    ModelSummary,
+)
+from surgeon_engine.planning.automatic_settings import (
+    WidthReason,
+    width_choice,
+    with_width_multiple,
+)
+from surgeon_engine.planning.gguf_types import TensorType
+from surgeon_engine.planning.planned_file import PlannedFile
+from surgeon_engine.planning.target_size import goal_of
+from tests.helpers.configs import pruning_config
+
+NOTHING = pruning_config(sparsity=0.0)
+NEURONS = pruning_config(structure="neurons", sparsity=0.3)
+
+
+def llama(hidden: int = 512, neurons: int = 1024, tied: bool = True) -> ModelSummary:
+    """Return a model of eight blocks with eight heads, two of which have keys."""
+    kv, vocabulary, layers, coupled = hidden // 4, 1000, [], []
+    for block in range(8):
+        names = []
+        for kind, rows, columns, coupling in (
+            ("self_attn.q_proj", hidden, hidden, ""),
+            ("self_attn.k_proj", kv, hidden, ""),
+            ("self_attn.v_proj", kv, hidden, ""),
+            ("self_attn.o_proj", hidden, hidden, "heads"),
+            ("mlp.gate_proj", neurons, hidden, ""),
+            ("mlp.up_proj", neurons, hidden, ""),
+            ("mlp.down_proj", hidden, neurons, "neurons"),
+        ):
+            name = f"model.layers.{block}.{kind}"
+            names.append(name)
+            weights = rows * columns
+            layers.append(
+                LayerSummary(name, block, kind, rows, columns, weights, coupling)
+            )
+        q, k, v, o, gate, up, down = names
+        coupled += [
+            CoupledSummary(Coupling.HEADS, (o, q, k, v), 2),
+            CoupledSummary(Coupling.NEURONS, (down, gate, up), neurons),
+        ]
+    prunable = sum(layer.weights for layer in layers)
+    embeddings = vocabulary * hidden * (1 if tied else 2)
+    return ModelSummary(
+        name="model",
+        source="model",
+        architecture="LlamaForCausalLM",
+        parameters=prunable + embeddings + 17 * hidden,
+        prunable=prunable,
+        blocks=8,
+        hidden_size=hidden,
+        vocabulary=vocabulary,
+        longest_window=0,
+        file_bytes=1200,
+        layers=tuple(layers),
+        structures=(),
+        coupled=tuple(coupled),
+    )
+
+
+def multiple_of(job: RunConfig, model: ModelSummary, on_cuda: bool = False) -> int:
+    """Return the width multiple that a job gets."""
+    return with_width_multiple(job, model, on_cuda=on_cuda).pruning.width_multiple
+
+
+def planned(dtype: FileDtype, pruning: PruningConfig = NOTHING, **sizes) -> PlannedFile:
+    return PlannedFile(llama(**sizes), dtype, pruning)
+
+
+def test_bits_of_a_number_are_those_of_its_blocks():
+    found = [planned(dtype).bits_per_weight(0) for dtype in QUANTIZED]
+    assert found == sorted(found, reverse=True)
+    assert found[0] == pytest.approx(8.5, abs=0.05)
+    assert found[1] == pytest.approx(6.5625, abs=0.05)
+    assert planned(FileDtype.FLOAT16).bits_per_weight(0) == 16
+
+
+def test_bytes_are_counted_by_hand():
+    file = planned(FileDtype.Q4_0, tied=False)
+    vectors, embeddings = 17 * 512 * 4, 1000 * 512 * 18 // 32
+    head = 1000 * 512 * 210 // 256
+    # The first of eight blocks has a longer type in its layer down.
+    layers = file.model.prunable * 18 // 32 + 512 * 1024 * 2 // 32
+    assert file.bytes(0) == vectors + embeddings + head + layers
+
+
+def test_removed_weights_take_the_bytes_of_their_layers_with_them():
+    both = planned(FileDtype.Q4_K_M, pruning_config(sparsity=0.3))
+    neurons = planned(FileDtype.Q4_K_M, NEURONS)
+    vectors, embeddings = 17 * 512 * 4, 1000 * 512 * 210 // 256
+    assert both.bytes(both.model.prunable) == vectors + embeddings
+    mlp = sum(x.weights for x in neurons.model.layers if x.kind.startswith("mlp"))
+    attention = neurons.bytes(mlp) - vectors - embeddings
+    # Four of eight blocks have longer values.
+    q, v = 512 * 512, 128 * 512
+    assert attention == 8 * (2 * q + 2 * v) * 144 // 256 + 4 * v * (210 - 144) // 256
+
+
+@pytest.mark.parametrize("dtype", [*QUANTIZED, FileDtype.FLOAT32])
+def test_target_size_is_reached_and_not_exceeded(dtype):
+    model, megabytes = llama(), planned(dtype).bytes(0) * 0.7 / 1e6
+    pruning = replace(pruning_config(), target=FileSize(megabytes))
+    goal = goal_of(pruning, model, dtype)
+    assert 0 <= round(megabytes * 1e6) - goal.weight_bytes <= 4
+
+
+@pytest.mark.parametrize(
+    ("dtype", "neurons", "expected"),
+    [
+        (FileDtype.Q4_0, 1024, 32),
+        (FileDtype.IQ4_NL, 1024, 32),
+        (FileDtype.Q8_0, 1024, 32),
+        (FileDtype.Q4_K_M, 1024, 256),
+        (FileDtype.Q4_K_M, 1056, 32),
+        (FileDtype.Q4_0, 1000, 1),
+        (FileDtype.Q4_0, 1004, 1),
+        (FileDtype.FLOAT16, 1024, 1),
+    ],
+)
+def test_width_multiple_is_the_one_that_the_number_format_needs(
+    dtype, neurons, expected
+):
+    model = llama(neurons=neurons)
+    export = ExportConfig(format=Format.GGUF, dtype=dtype)
+    job = RunConfig(pruning=NEURONS, export=export)
+    assert job.pruning.width_multiple == 0
+    assert multiple_of(job, model) == expected
+    needed = expected > 1 or neurons % 8
+    assert multiple_of(job, model, on_cuda=True) == (expected if needed else 8)
+
+
+@pytest.mark.parametrize(("neurons", "expected"), [(1000, 8), (1004, 1)])
+def test_gpu_gets_widths_in_eights_where_the_original_has_such(neurons, expected):
+    job, model = RunConfig(pruning=NEURONS), llama(neurons=neurons)
+    assert multiple_of(job, model) == 1
+    assert multiple_of(job, model, on_cuda=True) == expected
+    nothing = RunConfig(pruning=pruning_config(structure="neurons", sparsity=0.0))
+    assert multiple_of(nothing, model, on_cuda=True) == 1
+
+
+@pytest.mark.parametrize(
+    ("dtype", "chosen", "on_cuda", "reason"),
+    [
+        (FileDtype.FLOAT16, 0, False, WidthReason.NONE),
+        (FileDtype.FLOAT16, 0, True, WidthReason.DEVICE),
+        (FileDtype.Q4_0, 0, False, WidthReason.FORMAT),
+        (FileDtype.Q4_0, 0, True, WidthReason.FORMAT),
+        (FileDtype.Q4_0, 8, True, WidthReason.SETTING),
+        (FileDtype.FLOAT16, 1, True, WidthReason.SETTING),
+    ],
+)
+def test_width_multiple_has_a_reason(dtype, chosen, on_cuda, reason):
+    pruning = pruning_config(structure="neurons", width_multiple=chosen)
+    export = ExportConfig(format=Format.GGUF, dtype=dtype)
+    job = RunConfig(pruning=pruning, export=export)
+    assert width_choice(job, llama(), on_cuda=on_cuda).reason is reason
+
+
+def test_chosen_width_multiple_stays():
+    pruning = pruning_config(structure="neurons", width_multiple=8)
+    export = ExportConfig(format=Format.GGUF, dtype=FileDtype.Q4_0)
+    job = RunConfig(pruning=pruning, export=export)
+    assert multiple_of(job, llama()) == 8
+    any_width = pruning_config(structure="neurons", width_multiple=1)
+    assert multiple_of(RunConfig(pruning=any_width), llama(), on_cuda=True) == 1
+
+
+def test_fallbacks_are_counted():
+    K = FileDtype.Q4_K_M
+    assert planned(K).fallbacks == {}
+    assert planned(FileDtype.FLOAT32).fallbacks == {}
+    # Rows of 288 numbers, in all layers but down.
+    found = planned(K, hidden=288).fallbacks
+    assert sum(found.values()) == 8 * 6
+    assert set(found) == {TensorType.Q5_0, TensorType.Q8_0}
+
+
+def test_fallbacks_depend_on_the_remaining_widths():
+    K = FileDtype.Q4_K_M
+    assert planned(K, NEURONS).fallbacks == {}
+    narrow = pruning_config(structure="neurons", sparsity=0.3, width_multiple=32)
+    assert sum(planned(K, narrow).fallbacks.values()) == 8  # the layers down
+    heads = pruning_config(structure="heads", sparsity=0.1)
+    assert planned(K, heads).fallbacks == {}  # 256 columns for each pair of heads
+    assert sum(planned(K, heads, hidden=256).fallbacks.values()) == 8

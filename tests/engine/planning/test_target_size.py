@@ -1,0 +1,178 @@
+"""Targets become exact goals in every unit, or raise."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
+from surgeon_engine.api.config.pruning import Structure, Target
+from surgeon_engine.api.config.run import Dtype, RunConfig
+from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
+from surgeon_engine.base.errors import ConfigError
+from surgeon_engine.planning.running_memory import (
+    memory_beside_weights,
+    memory_to_run,
+)
+from surgeon_engine.planning.target_size import (
+    file_dtype,
+    goal_of,
+    number_format,
+    prunable_weights,
+)
+from tests.helpers.configs import pruning_config
+
+# Two layers of 10 x 9 weights with a bias, and 100 parameters that are not prunable.
+LAYERS = tuple(
+    LayerSummary(name, block=0, kind=name, rows=10, columns=9, weights=100)
+    for name in ("up", "down")
+)
+MODEL = ModelSummary(
+    name="model",
+    source="model",
+    architecture="ForCausalLM",
+    parameters=300,
+    prunable=200,
+    blocks=1,
+    hidden_size=9,
+    vocabulary=10,
+    longest_window=0,
+    file_bytes=1200,
+    layers=LAYERS,
+    structures=(),
+)
+
+
+def goal(dtype=Dtype.FLOAT32, **pruning):
+    return goal_of(pruning_config(**pruning), MODEL, dtype)
+
+
+def test_share_of_prunable_weights():
+    reached = goal(sparsity=0.25)
+    assert reached.removed == 50
+    assert reached.prunable == 200
+    assert reached.sparsity == 0.25
+    assert reached.parameter_share == 50 / 300
+    assert reached.parameters == 250
+    assert reached.weight_bytes == 1000
+
+
+def test_share_of_all_parameters():
+    assert goal(target=Target.PARAMETER_SHARE, sparsity=0.25).removed == 75
+
+
+def test_number_of_remaining_parameters():
+    reached = goal(target=Target.PARAMETERS, million_parameters=0.00024)
+    assert reached.parameters == 240
+
+
+@pytest.mark.parametrize(
+    ("dtype", "parameters"), [(Dtype.FLOAT32, 120), (Dtype.BFLOAT16, 240)]
+)
+def test_file_size_counts_bytes_of_the_number_format(dtype, parameters):
+    reached = goal(dtype, target=Target.FILE_SIZE, megabytes=0.00048)
+    assert reached.parameters == parameters
+    assert reached.weight_bytes == 480
+
+
+def test_memory_counts_weights_and_context():
+    model = msgspec.structs.replace(MODEL, cache_width=6)
+    context = 20
+    beside = memory_beside_weights(context, model)
+    pruning = pruning_config(
+        target=Target.MEMORY, memory_gigabytes=(480 + beside) / 1e9, context=context
+    )
+    reached = goal_of(pruning, model, Dtype.BFLOAT16)
+    assert reached.weight_bytes == 480
+    assert memory_to_run(480, context, model) == 480 + beside
+
+
+def test_share_is_rounded_down_to_whole_weights():
+    assert goal(sparsity=0.333).removed == 66
+
+
+def test_biases_and_incomplete_groups_are_not_prunable():
+    counts = {
+        structure: prunable_weights(pruning_config(structure), MODEL)
+        for structure in (Structure.ROWS, Structure.ELEMENTS, Structure.N_M)
+    }
+    assert counts == {
+        Structure.ROWS: 200,
+        Structure.ELEMENTS: 180,
+        Structure.N_M: 160,
+    }
+
+
+def test_pattern_limits_the_removed_weights():
+    assert goal(structure=Structure.N_M, sparsity=0.5).removed == 80
+    # 66.7 % of 1:3 is a little more than two of three.
+    assert goal(structure=Structure.N_M, pattern="1:3", sparsity=0.667).removed == 120
+    with pytest.raises(ConfigError, match="but only 80 can be removed"):
+        goal(structure=Structure.N_M, target=Target.PARAMETER_SHARE, sparsity=0.3)
+
+
+@pytest.mark.parametrize(
+    ("pruning", "words"),
+    [
+        ({"target": Target.PARAMETERS}, "keeps all 300 parameters"),
+        ({"target": Target.FILE_SIZE}, "unpruned model takes 0.1 MB: no more than"),
+        ({"sparsity": 0.004}, "keeps all 300 parameters"),
+        (
+            {"target": Target.PARAMETERS, "million_parameters": 0.00005},
+            "The target removes 250 weights, but only 200 can be removed",
+        ),
+        (
+            {"target": Target.FILE_SIZE, "megabytes": 0.000001},
+            "takes 0.1 MB even without all its 200 prunable weights",
+        ),
+        (
+            {"target": Target.PARAMETER_SHARE, "sparsity": 0.9},
+            "The target removes 270 weights",
+        ),
+    ],
+)
+def test_unreachable_target_raises_with_the_numbers(pruning, words):
+    with pytest.raises(ConfigError, match=words) as refused:
+        goal(**pruning)
+    assert refused.value.hint
+
+
+def test_groups_wider_than_every_layer_raise():
+    pruning = {"structure": Structure.N_M, "pattern": "31:32", "sparsity": 0.01}
+    with pytest.raises(ConfigError, match="No layer of the model has 32") as refused:
+        goal(**pruning)
+    assert refused.value.hint == "Choose shorter groups."
+
+
+@pytest.mark.parametrize(
+    ("stored", "export", "expected"),
+    [
+        ("bfloat16", ExportConfig(), FileDtype.BFLOAT16),
+        ("", ExportConfig(), FileDtype.FLOAT16),  # quantised
+        ("", ExportConfig(dtype=FileDtype.FLOAT32), FileDtype.FLOAT32),
+        ("float32", ExportConfig(), FileDtype.FLOAT32),
+        ("bfloat16", ExportConfig(dtype=FileDtype.FLOAT16), FileDtype.FLOAT16),
+        ("float16", ExportConfig(format=Format.ONNX), FileDtype.FLOAT32),
+    ],
+)
+def test_file_has_the_number_format_of_the_original(stored, export, expected):
+    model = msgspec.structs.replace(MODEL, dtype=stored)
+    assert file_dtype(RunConfig(export=export), model) is expected
+
+
+@pytest.mark.parametrize(
+    ("form", "wanted", "pruned", "stored", "expected"),
+    [
+        (Format.MASKED, FileDtype.SAME, "float32", "bfloat16", FileDtype.BFLOAT16),
+        (Format.COMPACT, FileDtype.SAME, "bfloat16", "float32", FileDtype.BFLOAT16),
+        (Format.STOCK, FileDtype.SAME, "bfloat16", "float16", FileDtype.BFLOAT16),
+        (Format.GGUF, FileDtype.SAME, "float32", "", FileDtype.Q8_0),
+        (Format.GGUF, FileDtype.FLOAT16, "float32", "", FileDtype.FLOAT16),
+        (Format.COMPACT, FileDtype.SAME, "bfloat16", "", FileDtype.BFLOAT16),
+        (Format.GGUF, FileDtype.Q8_0, "float32", "float32", FileDtype.Q8_0),
+        (Format.MASKED, FileDtype.FLOAT32, "float16", "float16", FileDtype.FLOAT32),
+        (Format.ONNX, FileDtype.SAME, "bfloat16", "bfloat16", FileDtype.FLOAT32),
+    ],
+)
+def test_shorter_number_format_is_the_default(form, wanted, pruned, stored, expected):
+    assert number_format(form, wanted, pruned, stored) is expected

@@ -1,0 +1,268 @@
+"""A whole run: its folder, its events, its shots, and how it stops."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import sys
+from collections import Counter
+
+import msgspec
+import pytest
+import torch
+
+from surgeon_engine.api.config.pruning import Damping, Schedule, Structure
+from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
+from surgeon_engine.api.config.toml import config_from_toml
+from surgeon_engine.api.messages.commands import Cancel, StopAndKeep
+from surgeon_engine.api.messages.events import Envelope, Logged
+from surgeon_engine.api.messages.run import (
+    BaselineEvaluated,
+    Exported,
+    Recovered,
+    RunFinished,
+    ShotFinished,
+    Stage,
+    StageStarted,
+)
+from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.base.errors import CurvatureError
+from surgeon_engine.model import inspect, source
+from surgeon_engine.pruning.methods.llm_surgeon import LlmSurgeon
+from surgeon_engine.runtime.run_context import RunCancelled
+from surgeon_engine.shots import shot as shot_module
+from tests.helpers.runs import Recorder, job
+
+pytestmark = pytest.mark.usefixtures("quick_runs")
+
+
+@pytest.mark.slow
+@pytest.mark.fresh_process
+def test_run_leaves_a_complete_folder(tmp_path):
+    config = job(tmp_path)
+    run = Recorder().run(config, tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    assert config_from_toml(folder.config_path.read_text()) == config
+    report = folder.read_report()
+    (baseline,) = run.of(BaselineEvaluated)
+    assert report.baseline == baseline.evaluation
+    assert list(report.shots) == run.of(ShotFinished)
+    assert report.exported == run.of(Exported)[0]
+    assert report.exported.largest_difference < 1e-5
+    divergence = report.exported.expected_divergence
+    assert report.exported.divergence == pytest.approx(divergence, rel=1e-3)
+    assert isinstance(run.events[-1], RunFinished)
+    lines = folder.events_path.read_bytes().splitlines()
+    logged = [msgspec.json.decode(line, type=Envelope).event for line in lines]
+    assert logged == run.events
+    exported = {path.name for path in (tmp_path / "run" / "export").iterdir()}
+    assert exported >= {
+        "config.json", "model.safetensors", "tokenizer.json", "README.md", "run.toml",
+    }  # fmt: skip
+    card = (tmp_path / "run" / "export" / "README.md").read_text()
+    assert f"{report.shots[-1].evaluation.perplexity:.2f}" in card
+    assert not list(tmp_path.glob("run/.*"))
+
+
+def test_run_locates_reads_and_describes_its_model_once(tmp_path, monkeypatch):
+    calls = Counter()
+    for function in (
+        source.locate,
+        source.read_model_config,
+        source.stored_dtype,
+        inspect.describe,
+    ):
+        count_calls(monkeypatch, function, calls)
+    Recorder().run(job(tmp_path), tmp_path / "run")
+    assert calls == {
+        "locate": 2,  # once more in the process that describes the model
+        "read_model_config": 1,
+        "stored_dtype": 2,
+        "describe": 1,
+    }
+
+
+def count_calls(monkeypatch, function, calls):
+    """Count the calls of `function` by its name, whichever module imported it."""
+
+    def counted(*arguments, **options):
+        calls[function.__name__] += 1
+        return function(*arguments, **options)
+
+    for name, module in list(sys.modules.items()):
+        if name.startswith("surgeon_engine"):
+            for attribute, value in list(vars(module).items()):
+                if value is function:
+                    monkeypatch.setattr(module, attribute, counted)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("structure", Structure)
+def test_same_config_gives_the_same_weights(tmp_path, structure):
+    exports = []
+    for name in ("first", "second"):
+        config = job(
+            tmp_path,
+            windows=8,
+            structure=structure,
+            sparsity=0.2,
+            shots=2,
+            damping=Damping.AUTOMATIC,
+        )
+        Recorder().run(config, tmp_path / name)
+        exports.append(tmp_path / name / "export" / "model.safetensors")
+    assert exports[0].read_bytes() == exports[1].read_bytes()
+
+
+@pytest.mark.slow
+def test_removed_weights_stay_removed(tmp_path):
+    run = Recorder().run(
+        job(tmp_path, shots=4, schedule=Schedule.CUBIC), tmp_path / "run"
+    )
+    shots = run.of(ShotFinished)
+    targets = [shot.target for shot in shots]
+    assert targets == sorted(targets)
+    assert targets[0] > 0.3 / 4  # cubic: most is removed first
+    for earlier, later in itertools.pairwise(shots):
+        for before, after in zip(earlier.layers, later.layers, strict=True):
+            assert before.removed <= after.removed
+
+
+@pytest.mark.slow
+def test_loss_changes_less_with_the_update_than_without(tmp_path, monkeypatch):
+    losses = {}
+    for name in ("with", "without"):
+        if name == "without":
+            monkeypatch.setattr(LlmSurgeon, "updates", False)
+        run = Recorder().run(job(tmp_path, windows=32), tmp_path / name)
+        losses[name] = run.of(ShotFinished)[0].evaluation.loss
+        losses["before"] = run.of(BaselineEvaluated)[0].evaluation.loss
+    assert abs(losses["with"] - losses["before"]) < abs(
+        losses["without"] - losses["before"]
+    )
+
+
+def test_stop_and_keep_exports_the_shots_so_far(tmp_path):
+    recorder = Recorder()
+    recorder.react = lambda event: (
+        recorder.context.handle(StopAndKeep(run="test"))
+        if isinstance(event, BaselineEvaluated)
+        else None
+    )
+    recorder.run(job(tmp_path, shots=5), tmp_path / "run")
+    assert len(recorder.of(ShotFinished)) == 1
+    assert recorder.events[-1].stopped_early
+    assert (tmp_path / "run" / "export" / "model.safetensors").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (CurvatureError("A factor is not definite."), "A factor is not definite."),
+        (torch.OutOfMemoryError("CUDA"), "There is not enough memory for it."),
+    ],
+)
+def test_failed_shot_keeps_the_shots_before_it(tmp_path, monkeypatch, error, message):
+    config, whole = job(tmp_path, shots=3), Recorder()
+    whole.react = lambda event: (
+        whole.context.handle(StopAndKeep(run="test"))
+        if isinstance(event, ShotFinished) and event.shot == 2
+        else None
+    )
+    whole.run(config, tmp_path / "whole")
+    fails_in_shot(monkeypatch, 3, "curvature", error)
+    found = Recorder().run(config, tmp_path / "run")
+    assert f"The run ends after shot 2 of 3. {message}" in [
+        event.message for event in found.of(Logged)
+    ]
+    assert found.events[-1].stopped_early
+    assert [shot.evaluation for shot in found.of(ShotFinished)] == [
+        shot.evaluation for shot in whole.of(ShotFinished)
+    ]
+    files = [tmp_path / name / "export/model.safetensors" for name in ("run", "whole")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+@pytest.mark.parametrize(("shot", "stage"), [(1, "curvature"), (2, "remove")])
+def test_failed_shot_without_a_valid_model_ends_the_run(
+    tmp_path, monkeypatch, shot, stage
+):
+    fails_in_shot(monkeypatch, shot, stage, CurvatureError("Not definite."))
+    with pytest.raises(CurvatureError, match=r"Not definite\."):
+        Recorder().run(job(tmp_path, shots=3), tmp_path / "run")
+    assert not (tmp_path / "run" / "export").exists()
+
+
+def fails_in_shot(monkeypatch, number, stage, error):
+    """Let `stage` raise in a shot, counted from now."""
+    works, calls = getattr(shot_module, stage), itertools.count(1)
+
+    def fails(*arguments):
+        if next(calls) == number:
+            raise error
+        return works(*arguments)
+
+    monkeypatch.setattr(shot_module, stage, fails)
+
+
+@pytest.mark.slow
+def test_cancel_exports_nothing(tmp_path):
+    recorder = Recorder()
+    recorder.react = lambda event: (
+        recorder.context.handle(Cancel(run="test"))
+        if isinstance(event, ShotFinished)
+        else None
+    )
+    with pytest.raises(RunCancelled):
+        recorder.run(job(tmp_path), tmp_path / "run")
+    left = {path.name for path in (tmp_path / "run").iterdir()}
+    files = {"run.toml", "events.jsonl", "probe.safetensors"}
+    assert left == files | {"resume"}  # it can go on later
+
+
+@pytest.mark.slow
+def test_stages_follow_one_another_shot_by_shot(tmp_path):
+    config = job(tmp_path, windows=8, shots=2, damping=Damping.AUTOMATIC)
+    recovery = RecoveryConfig(Recovery.REFIT, own_windows=0)
+    config = dataclasses.replace(config, recovery=recovery)
+    run = Recorder().run(config, tmp_path / "run")
+    stages = [(event.stage, event.shot) for event in run.of(StageStarted)]
+    of_shot = [
+        Stage.CURVATURE,
+        Stage.DAMPING,
+        Stage.CURVATURE,  # of the held-out windows
+        Stage.SELECTION,
+        Stage.UPDATE,
+        Stage.EVALUATION,
+    ]
+    before = [Stage.LOAD, Stage.TEXT, Stage.BASELINE]
+    shots = [(stage, shot) for shot in (1, 2) for stage in of_shot]
+    after = [
+        Stage.REFERENCE,
+        Stage.REFIT,
+        Stage.EVALUATION,
+        Stage.EXPORT,
+        Stage.VERIFICATION,
+    ]
+    outside = [[(stage, 0) for stage in part] for part in (before, after)]
+    assert stages == [*outside[0], *shots, *outside[1]]
+    (recovered,) = run.of(Recovered)
+    assert run.events.index(recovered) > run.events.index(run.of(ShotFinished)[-1])
+    report = RunFolder(tmp_path / "run").read_report()
+    assert report.recovered == recovered
+
+
+def test_unwritable_log_does_not_end_the_run(tmp_path):
+    recorder = Recorder()
+
+    def break_log(event):
+        if isinstance(event, BaselineEvaluated):
+            log = recorder.context.log.events_path
+            log.unlink()
+            log.mkdir()
+
+    recorder.react = break_log
+    recorder.run(job(tmp_path), tmp_path / "run")
+    assert "cannot be written any more" in recorder.of(Logged)[0].message
+    assert isinstance(recorder.events[-1], RunFinished)

@@ -1,0 +1,145 @@
+"""A run that cannot succeed raises before any work and changes no files."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Callable
+
+import pytest
+
+from surgeon_engine.api.config.export import ExportConfig, Format
+from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.base.errors import (
+    CalibrationError,
+    EngineError,
+    ExportError,
+    InsufficientResourcesError,
+    ModelError,
+    PruningError,
+    RunFolderError,
+)
+from surgeon_engine.run import pipeline
+from surgeon_engine.runtime.run_context import RunCancelled
+from tests.helpers.runs import Recorder, job, preflight_error
+
+pytestmark = pytest.mark.usefixtures("quick_runs")
+
+
+def test_existing_output_folder_raises_and_is_left_unchanged(tmp_path):
+    config, source = job(tmp_path), tmp_path / "llama"
+    config = dataclasses.replace(config, export=ExportConfig(str(source)))
+    before = sorted(path.name for path in source.iterdir())
+    error = preflight_error(config, tmp_path / "run", ExportError)
+    assert "exists already (folder is not empty)" in error.message
+    assert sorted(path.name for path in source.iterdir()) == before
+    assert not (tmp_path / "run").exists()
+
+
+def test_unwritable_output_folder_raises(tmp_path):
+    (tmp_path / "file").touch()
+    inside_a_file = str(tmp_path / "file" / "export")
+    config = dataclasses.replace(job(tmp_path), export=ExportConfig(inside_a_file))
+    error = preflight_error(config, tmp_path / "run", ExportError)
+    assert "cannot be written" in error.message
+    assert not (tmp_path / "run").exists()
+
+
+def test_existing_run_folder_raises_and_is_left_unchanged(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "precious.txt").write_text("mine")
+    error = preflight_error(job(tmp_path), tmp_path / "run", RunFolderError)
+    assert "exists already" in error.message
+    assert (tmp_path / "run" / "precious.txt").read_text() == "mine"
+
+
+def test_structure_that_the_model_lacks_raises(tmp_path):
+    error = preflight_error(job(tmp_path, "olmo2"), tmp_path / "run", PruningError)
+    assert "self_attn.q_norm normalizes 16 features" in error.message
+    assert not (tmp_path / "run").exists()
+
+
+def test_blocks_that_cannot_be_removed_leave_no_run_folder(tmp_path):
+    config = job(tmp_path, dropped_blocks=2, sparsity=0.6)
+    error = preflight_error(config, tmp_path / "run", PruningError)
+    assert "at most 1 of 2 can be" in error.message
+    assert not (tmp_path / "run").exists()
+
+
+def test_refusals_of_the_loaded_model_leave_no_run_folder(tmp_path):
+    config = job(tmp_path, dropped_sublayers=1, sparsity=0.6)
+    config = dataclasses.replace(config, export=ExportConfig(format=Format.STOCK))
+    error = preflight_error(config, tmp_path / "run", ExportError)
+    assert "hold no blocks without an attention" in error.message
+    assert not (tmp_path / "run").exists()
+
+
+def refuse(error: BaseException) -> Callable[..., None]:
+    def raise_it(*_: object, **__: object) -> None:
+        raise error
+
+    return raise_it
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        CalibrationError("The text is too short.", "Choose another."),
+        ModelError("The weights are damaged.", "Download them again."),
+        RunCancelled(),
+        KeyboardInterrupt(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_run_that_ends_before_its_start_leaves_no_folder(tmp_path, monkeypatch, error):
+    monkeypatch.setattr(pipeline, "load_windows", refuse(error))
+    with pytest.raises(type(error)):
+        Recorder().run(job(tmp_path), tmp_path / "runs" / "run")
+    assert not list((tmp_path / "runs").iterdir())
+
+
+@pytest.mark.parametrize("error", [EngineError("No."), RunCancelled(), ValueError()])
+def test_run_that_ends_after_its_start_keeps_its_log(tmp_path, monkeypatch, error):
+    monkeypatch.setattr(pipeline, "evaluate_original", refuse(error))
+    with pytest.raises(type(error)):
+        Recorder().run(job(tmp_path), tmp_path / "run")
+    run = RunFolder(tmp_path / "run")
+    assert b"RunStarted" in run.events_path.read_bytes()
+    assert not run.is_being_worked_on
+
+
+def test_error_that_nobody_expects_keeps_the_log(tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "load_windows", refuse(ValueError("a bug")))
+    with pytest.raises(ValueError, match="a bug"):
+        Recorder().run(job(tmp_path), tmp_path / "run")
+    assert RunFolder(tmp_path / "run").events_path.exists()
+
+
+def test_refused_run_keeps_the_notes_of_the_user(tmp_path, monkeypatch):
+    run = RunFolder(tmp_path / "run")
+
+    def refused(*_: object) -> None:
+        run.notes_path.write_text("mine")
+        raise CalibrationError("The text is too short.", "Choose another.")
+
+    monkeypatch.setattr(pipeline, "load_windows", refused)
+    with pytest.raises(CalibrationError):
+        Recorder().run(job(tmp_path), run.path)
+    assert [path.name for path in run.path.iterdir()] == ["notes.txt"]
+
+
+def test_full_disk_raises_with_the_numbers(tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    error = preflight_error(job(tmp_path), tmp_path / "run", InsufficientResourcesError)
+    assert "of disk, and 0.0 MB are free" in error.message
+
+
+@pytest.mark.parametrize("destination", ["run", "."])
+def test_destination_inside_the_run_folder_raises(tmp_path, destination):
+    runs = tmp_path / "runs"
+    config = dataclasses.replace(
+        job(tmp_path), export=ExportConfig(str(runs / destination))
+    )
+    error = preflight_error(config, runs / "run", ExportError)
+    assert "is where the run itself keeps its files" in error.message
