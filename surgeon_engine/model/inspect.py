@@ -25,11 +25,14 @@ from surgeon_engine.model.source import (
     UNREADABLE,
     ModelSource,
     first_line,
+    held_numbers,
     locate,
     read_model_config,
     stored_dtype,
 )
 from surgeon_engine.runtime import devices
+
+_MAX_RATIO = 2  # of parameters to numbers in the files
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +64,36 @@ def describe_files(config: ModelConfig) -> ModelInspected:
     source = locate(config.source)
     with parsed_once():
         model_config = read_model_config(source)
-    try:
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(model_config)
-    except UNREADABLE as error:
+        try:
+            with torch.device("meta"):
+                model = AutoModelForCausalLM.from_config(model_config)
+        except UNREADABLE as error:
+            raise ModelError(
+                f"transformers cannot build {source.name}: {first_line(error)}.",
+                "Choose a decoder-only model that transformers knows.",
+            ) from error
+        stored = stored_dtype(source)
+        _check_numbers(model, source)
+    return ModelInspected(describe(model, source, stored))
+
+
+def _check_numbers(model: PreTrainedModel, source: ModelSource) -> None:
+    """Check that the files hold about as many numbers as the model has parameters.
+
+    transformers would draw the others at random, which may take hours. Where a few are
+    missing, the loading of the model says which.
+
+    Raises:
+        ModelError: They hold far fewer.
+    """
+    needed = sum(parameter.numel() for parameter in model.parameters())
+    held = held_numbers(source)
+    if needed > _MAX_RATIO * held:
         raise ModelError(
-            f"transformers cannot build {source.name}: {first_line(error)}.",
-            "Choose a decoder-only model that transformers knows.",
-        ) from error
-    return ModelInspected(describe(model, source, stored_dtype(source)))
+            f"The files of {source.name} do not match its config: they hold {held:,} "
+            f"numbers, and the model has {needed:,} parameters.",
+            "The files may be incomplete or from another model: download them again.",
+        )
 
 
 def _cache_width(config: PretrainedConfig, coupled: Sequence[CoupledGroups]) -> int:
