@@ -6,7 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers import (
+    AutoModelForCausalLM,
+    GenerationConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+)
+from transformers.utils import GENERATION_CONFIG_NAME
 
 from surgeon_engine.api.config.pruning import Coupling
 from surgeon_engine.api.config.run import ModelConfig
@@ -74,6 +80,7 @@ def describe_files(config: ModelConfig) -> ModelInspected:
             ) from error
         stored = stored_dtype(source)
         _check_numbers(model, source)
+    _check_generation(source)
     return ModelInspected(describe(model, source, stored))
 
 
@@ -94,6 +101,26 @@ def _check_numbers(model: PreTrainedModel, source: ModelSource) -> None:
             f"numbers, and the model has {needed:,} parameters.",
             "The files may be incomplete or from another model: download them again.",
         )
+
+
+def _check_generation(source: ModelSource) -> None:
+    """Check that transformers can read the options for writing text, if there are any.
+
+    Raises:
+        ModelError: They would let the loading of the weights fail.
+    """
+    if source.gguf_file or not (source.folder / GENERATION_CONFIG_NAME).exists():
+        return
+    try:
+        GenerationConfig.from_pretrained(source.folder, local_files_only=True)
+    except OSError:
+        return  # it is no JSON: transformers does without it
+    except UNREADABLE as error:
+        raise ModelError(
+            f"{GENERATION_CONFIG_NAME} of {source.name} cannot be used: "
+            f"{first_line(error)}.",
+            "Download this file again, or delete it: a model can be pruned without it.",
+        ) from error
 
 
 def _cache_width(config: PretrainedConfig, coupled: Sequence[CoupledGroups]) -> int:

@@ -164,6 +164,10 @@ MODELS = {
         lambda folder: (folder / "vocab.json").symlink_to("/proc/self/environ"),
         "vocab.json is not a regular file",
     ),
+    "options of generation": (
+        content("generation_config.json", b"null"),
+        "generation_config.json of tiny cannot be used",
+    ),
     "template is a named pipe": (pipe_of_templates, "b.jinja is not a regular file"),
     "more parameters than numbers": (
         config(intermediate_size=10**7),
@@ -178,6 +182,7 @@ BUILT = (
     "huge vocabulary", "padding outside of the vocabulary", "no tensors",
     "tokenizer is a device", "100 million labels", "more parameters than numbers",
     "options are a file of the system", "template is a named pipe", "size is a text",
+    "options of generation",
 )  # fmt: skip
 
 
