@@ -266,6 +266,7 @@ TOKENIZERS = {
     "garbage merges": tokens(type="BPE", vocab={"a": 0}, merges=[1]),
     "negative id": tokens(vocab={"a": -1}),
     "id of 33 bits": tokens(vocab={"a": 2**32 + 1}),
+    "id of 31 bits": tokens(vocab={"a": 0, "b": 2**31}),
     "nested": content("tokenizer.json", b"[" * DEEP),
     "no JSON": content("tokenizer.json", b"x"),
     "no object": content("tokenizer.json", b"null"),
