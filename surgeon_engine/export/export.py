@@ -23,7 +23,7 @@ from surgeon_engine.api.config.export import (
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_to_toml
 from surgeon_engine.api.errors import EngineError, ExportError, UnreadableFileError
-from surgeon_engine.api.export_marker import differences
+from surgeon_engine.api.export_marker import differences, name_list
 from surgeon_engine.api.files import expand_path
 from surgeon_engine.api.formatting import format_size
 from surgeon_engine.api.messages.events import Level, Logged
@@ -183,7 +183,7 @@ def _check_checkpoint(folder: Path) -> None:
     if names := sorted({*found.changed, *found.missing, *added}):
         raise ExportError(
             f"The checkpoint in {folder} is no longer as it was written: "
-            f"{', '.join(names)}.",
+            f"{name_list(names)}.",
             hint,
         )
 
