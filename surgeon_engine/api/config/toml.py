@@ -27,9 +27,12 @@ from surgeon_engine.base.reading import read_text
 
 TOML_LIMIT = 1 << 20  # bytes of a job or preset
 _MAX_PARTS = 1_000  # of the keys in a line
-# Texts of several lines, texts of one line, and comments.
+# Texts of several lines, texts of one line, and comments. A text may lack its end, so
+# that the quotes in it are not tried as beginnings of others, which would take hours.
 _NO_KEYS = re.compile(
-    r'''"""(?:[^\\]|\\.)*?"""|\'\'\'.*?\'\'\'|"(?:[^"\\\n]|\\[^\n])*"|'[^'\n]*'|#[^\n]*''',
+    r'''"""(?:[^\\]|\\.)*?(?:"{3,5}|\\?\Z)'''
+    r"|'''.*?(?:'{3,5}|\Z)"
+    r"""|"(?:[^"\\\n]|\\[^\n])*"?|'[^'\n]*'?|#[^\n]*""",
     re.DOTALL,
 )
 _log = logging.getLogger(__name__)
@@ -45,9 +48,9 @@ def config_from_toml(text: str, name: str = "") -> RunConfig:
         ConfigError: The text is not TOML, or has an unknown name, a wrong type or a
             value out of range.
     """
-    _check_keys(text)
+    values = decode_toml("The job", text)
     try:
-        job, notes = migrate(msgspec.toml.decode(text))
+        job, notes = migrate(values)
         _check_names(job)
         config = convert(job, RunConfig)
     except msgspec.ValidationError as error:
@@ -55,15 +58,31 @@ def config_from_toml(text: str, name: str = "") -> RunConfig:
         if isinstance(error.__cause__, ConfigError):
             raise error.__cause__ from None
         raise ConfigError(f"Invalid job file: {error}.") from error
-    except (msgspec.DecodeError, ValueError) as error:
-        raise ConfigError(f"The job is not valid TOML: {error}.") from error
-    except RecursionError as error:
-        raise ConfigError(
-            "The job is not valid TOML: it is nested too deeply."
-        ) from error
     for note in notes if name else ():
         _log.warning("%s %s", name, note)
     return config
+
+
+def decode_toml(name: str, text: str) -> dict[str, Any]:
+    """Return the values of a text in TOML, of whatever kinds.
+
+    Args:
+        name: The subject of the error, such as "The job".
+        text: The text.
+
+    Raises:
+        ConfigError: The text is not TOML, or reading it would not end.
+    """
+    try:
+        _check_keys(text)
+        values: dict[str, Any] = msgspec.toml.decode(text)
+    except ValueError as error:
+        raise ConfigError(f"{name} is not valid TOML: {error}.") from error
+    except RecursionError as error:
+        raise ConfigError(
+            f"{name} is not valid TOML: it is nested too deeply."
+        ) from error
+    return values
 
 
 def config_to_toml(config: RunConfig) -> str:
@@ -129,13 +148,13 @@ def with_paths_from(base: Path, config: RunConfig) -> RunConfig:
 
 
 def _check_keys(text: str) -> None:
-    """Raise ConfigError for keys of so many parts that reading them would not end."""
+    """Raise ValueError for keys of so many parts that reading them would not end."""
     rest = _NO_KEYS.sub("", text)
     parts = max((line.count(".") for line in rest.splitlines()), default=0)
     if parts > _MAX_PARTS:
-        raise ConfigError(
-            f"The job is not valid TOML: a line of it has {parts:,} dots outside of "
-            f"texts, and {_MAX_PARTS:,} are possible."
+        raise ValueError(
+            f"a line of it has {parts:,} dots outside of texts, and {_MAX_PARTS:,} are "
+            "possible"
         )
 
 
