@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -138,6 +139,7 @@ def _load(
             source.folder,
             dtype=devices.dtype_of(config.dtype),
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # `_check_complete` names them
             **source.arguments,
         )
     except UNREADABLE as error:
@@ -167,14 +169,16 @@ def _load(
     return LoadedModel(source, model, tokenizer, blocks, layers, stored)
 
 
-def _check_complete(name: str, found: dict[str, object]) -> None:
+def _check_complete(name: str, found: dict[str, Any]) -> None:
     """Check that no tensor is missing, which transformers would initialize randomly."""
-    for problem in ("missing_keys", "mismatched_keys"):
-        keys = sorted(map(str, found.get(problem) or ()))  # type: ignore[call-overload]
+    problems = {"missing_keys": "missing", "mismatched_keys": "of another shape"}
+    for problem, description in problems.items():
+        keys: list[Any] = sorted(found.get(problem) or ())
         if keys:
+            first = keys[0] if isinstance(keys[0], str) else keys[0][0]
             raise ModelError(
-                f"The files of {name} do not match its config: {len(keys)} tensors are "
-                f"{problem.removesuffix('_keys')}, such as {keys[0]}.",
+                f"The files of {name} do not match its config: {len(keys):,} tensors "
+                f"are {description}, such as {first}.",
                 "The files may be incomplete or from another model: download them "
                 "again.",
             )
