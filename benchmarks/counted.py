@@ -1,4 +1,4 @@
-"""Count what a run on a GPU does at full size, without a GPU and without numbers.
+"""Count the operations of a run on a GPU at full size, without a GPU and numbers.
 
     python benchmarks/counted.py [--models Llama-2-7B ...] [--structures ...]
         [--places resident streaming] [--out build/counted.json]
@@ -6,7 +6,7 @@
 The engine runs on shapes (`tests/helpers/abstract_gpu.py`): one shot with the default
 method and recovery, on 128 windows of 2,048 tokens in bfloat16, a window at a time.
 Each run is counted with two to four blocks, and 8 and 16 windows; counts are linear in
-both, so that those of the whole model follow.
+both, so that the counts of the whole model follow.
 
 Nothing is measured: seconds are counts at the rates of an RTX 4090, one part after
 another. Its peaks are those that waredb.com/processor/nvidia-geforce-rtx-4090 lists;
