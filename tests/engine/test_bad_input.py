@@ -310,9 +310,18 @@ JOBS = {
     "nested lists": ("x = " + "[" * 10_000, "nested too deeply"),
     "nested tables": ("[" + ".".join("a" * 10_000) + "]\n", "The job"),
     "5,000 digits": ("[calibration]\nwindows = " + "9" * 5_000, "The job"),
-    "NUL in the export": ('[export]\nfolder = "a\\u0000b"', "folder has a NUL"),
-    "NUL in the text": ('[calibration]\ntext = "a\\u0000.txt"', "text has a NUL"),
-    "NUL in the model": ('[model]\nsource = "a\\u0000"', "source has a NUL"),
+    "NUL in the export": (
+        '[export]\nfolder = "a\\u0000b"',
+        "folder has a NUL",
+    ),
+    "NUL in the text": (
+        '[calibration]\ntext = "a\\u0000.txt"',
+        "text has a NUL",
+    ),
+    "NUL in the model": (
+        '[model]\nsource = "a\\u0000"',
+        "source has a NUL",
+    ),
 }
 
 
@@ -320,7 +329,7 @@ JOBS = {
 def test_bad_job_ends_in_a_sentence(kind):
     text, sentence = JOBS[kind]
     with pytest.raises(EngineError) as error:
-        config_from_toml(text, "job.toml")
+        config_from_toml(f"version = 1\n{text}")
     assert sentence in error.value.message
 
 
