@@ -153,7 +153,6 @@ def test_dtype_of_file_depends_on_format():
     model = loaded(llama().bfloat16())
     same = FileDtype.SAME
     assert named_dtype(Format.MASKED, same, model) is FileDtype.BFLOAT16
-    assert named_dtype(Format.ONNX, same, model) is FileDtype.FLOAT32
     assert named_dtype(Format.GGUF, FileDtype.Q8_0, model) is FileDtype.Q8_0
     wide = replace(loaded(llama()), stored=torch.float16)
     assert named_dtype(Format.COMPACT, same, wide) is FileDtype.FLOAT16
