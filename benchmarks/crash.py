@@ -41,6 +41,7 @@ from pathlib import Path
 
 _SOURCE = Path(__file__).with_name("crash_faults.c")
 _JOB = """
+version = 1
 [calibration]
 windows = 8
 validation_windows = 4

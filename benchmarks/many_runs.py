@@ -21,6 +21,7 @@ from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.messages.run import RunFinished
 
 _JOB = """
+version = 1
 [calibration]
 windows = 8
 validation_windows = 4

@@ -37,6 +37,7 @@ from surgeon_gui.controllers.engine_thread import EngineThread
 from surgeon_gui.window.main_window import MainWindow
 
 _JOB = """
+version = 1
 [calibration]
 windows = 16
 validation_windows = 8

@@ -43,6 +43,7 @@ from surgeon_engine.api.saved_state import Origin, SavedState
 from surgeon_engine.base.errors import RunFolderError
 from surgeon_engine.base.files import partial_path, write_atomically
 from surgeon_engine.base.sealed_json import sealed_json
+from surgeon_engine.base.versions import STATE
 
 _HOSTS, _CLEANERS = 2, 2
 # A host ends with the process that has started it.
@@ -62,6 +63,7 @@ _FAILURES = (
     "another result",
 )
 _JOB = """
+version = 1
 [calibration]
 windows = 8
 validation_windows = 4
@@ -121,7 +123,7 @@ class _Worker:
             with run.created(config), self._alone(run):
                 state = SavedState(Origin({}, "", "", {}), RecoveryConfig())
                 run.saved_state.path.mkdir()
-                write_atomically(run.saved_state.state_path, sealed_json(state))
+                write_atomically(run.saved_state.state_path, sealed_json(state, STATE))
                 if run.read_config() != config:
                     self.seen["another config"] += 1
                 self.seen["started"] += 1
@@ -226,7 +228,7 @@ def races(place: Path, rounds: int, workers: int) -> Counter[str]:
     for file in (place / "seen").iterdir():
         seen.update(json.loads(file.read_text()))
     for run in map(RunFolder, (place / "runs").iterdir()):
-        lines = run.events_path.read_bytes().count(b"\n")
+        lines = sum(1 for _ in run.log_lines())
         exports = len(list(run.path.glob("export-*")))
         seen["lost afterwards"] += 2 * _HOSTS * workers - lines - exports
         seen["left over"] += len(list(run.path.glob(".*")))

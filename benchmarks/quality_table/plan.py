@@ -33,7 +33,7 @@ import msgspec
 from surgeon_engine.api.config.pruning import PrunableShare, PruningConfig
 from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
-from surgeon_engine.api.config.toml import config_from_toml
+from surgeon_engine.api.config.toml import config_from_values
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.pruning.schedule import share_of_goal
 
@@ -214,7 +214,7 @@ def _expand_job(job: Job, defaults: Defaults, base: Base, seed: int) -> list[Run
         "recovery": recovery,
         "evaluation": defaults.evaluation | _texts(base),
     }
-    config = config_from_toml(msgspec.toml.encode(parts).decode())
+    config = config_from_values(parts)
     _sparsity(config.pruning)
     sparsities = defaults.sparsities if job.sparsities is None else job.sparsities
     separate = defaults.separate if job.separate is None else job.separate

@@ -1,7 +1,7 @@
 """The folder of one run: its files, the log of events, the report.
 
     run.toml        the config at the start of the run
-    events.jsonl    all events
+    events.jsonl    the version of the format, then all events
     process.json    the lock of the process that works on the run (`process_lock.py`)
     name.txt        the name that the user has given to the run, if any
     notes.txt       the notes of the user about the run, if any
@@ -49,6 +49,7 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.saved_state import StateFolder
+from surgeon_engine.base.decoding import decode_json
 from surgeon_engine.base.errors import EngineError, RunFolderError, UnreadableFileError
 from surgeon_engine.base.files import (
     check_not_occupied,
@@ -70,10 +71,19 @@ from surgeon_engine.base.reading import (
     Content,
     end_of_last_line,
     open_to_append,
+    read_lines,
     read_text,
 )
 from surgeon_engine.base.sealed_json import read_sealed_json, sealed_json
+from surgeon_engine.base.versions import (
+    LOG,
+    REPORT,
+    OtherVersionError,
+    Version,
+    check_version,
+)
 
+LOG_HEADER = msgspec.json.encode(Version(LOG)) + b"\n"
 _UNFINISHED = re.compile(r"\.tmp\w{6}")
 
 
@@ -325,12 +335,33 @@ class RunFolder:
             OSError: It cannot be written.
         """
         with open_to_append(self.events_path) as log:
-            log.write(msgspec.json.encode(envelope) + b"\n")
+            header = b"" if log.tell() else LOG_HEADER
+            log.write(header + msgspec.json.encode(envelope) + b"\n")
+
+    def log_lines(self) -> Iterator[bytes]:
+        """Yield the lines of the log after its header, which is checked.
+
+        Raises:
+            OtherVersionError: The log has another version.
+            UnreadableFileError: It cannot be read, or its header is damaged.
+        """
+        lines = read_lines(self.events_path)
+        header = next(lines, b"")
+        if not header.endswith(b"\n"):
+            return  # the process was killed while writing
+        try:
+            version = decode_json(header, Version).version
+        except msgspec.MsgspecError as error:
+            raise UnreadableFileError(
+                f"Line 1 of {self.events_path} cannot be read: {error}."
+            ) from error
+        check_version(self.events_path, version, LOG)
+        yield from lines
 
     def write_report(self, report: Report) -> None:
         """Write `report.json`, sealed by a checksum."""
         try:
-            write_atomically(self.report_path, sealed_json(report, indent=2))
+            write_atomically(self.report_path, sealed_json(report, REPORT, indent=2))
         except OSError as error:
             raise RunFolderError(
                 f"{self.report_path} cannot be written: {error.strerror}.",
@@ -365,7 +396,9 @@ class RunFolder:
             RunFolderError: The file is missing, damaged, or is no report of Surgeon.
         """
         try:
-            return read_sealed_json(self.report_path, Report)
+            return read_sealed_json(self.report_path, Report, REPORT)
+        except OtherVersionError as error:
+            raise RunFolderError(error.message, error.hint) from error
         except UnreadableFileError as error:
             reason = error.message.rstrip(".")
             raise RunFolderError(

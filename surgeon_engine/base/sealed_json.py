@@ -1,8 +1,8 @@
 """JSON files that hold a checksum of themselves, so that damage is noticed.
 
-    {"sha256":"4f0c...", ...
+    {"sha256":"4f0c...","version":1, ...
 
-The checksum is of all bytes that follow its comma.
+The checksum is of all bytes that follow its comma; the version is that of the format.
 """
 
 from __future__ import annotations
@@ -17,26 +17,34 @@ import msgspec
 from surgeon_engine.base.decoding import decode_json
 from surgeon_engine.base.errors import UnreadableFileError
 from surgeon_engine.base.reading import LIMIT, read_bytes
+from surgeon_engine.base.versions import Version, check_version
 
 _T = TypeVar("_T")
 _SEAL = re.compile(rb'\{"sha256":"([0-9a-f]{64})",')
 
 
-def sealed_json(value: msgspec.Struct | dict[str, Any], *, indent: int = 0) -> bytes:
+def sealed_json(
+    value: msgspec.Struct | dict[str, Any], version: int, *, indent: int = 0
+) -> bytes:
     """Return values as a JSON object whose first field is the checksum of the rest.
 
     Args:
         value: The struct or mapping; it is not empty.
+        version: Of the format; one of `versions`.
         indent: Spaces of each level; 0: one line.
     """
-    rest = msgspec.json.format(msgspec.json.encode(value), indent=indent)[1:]
+    encoded = b'{"version":%d,%s' % (version, msgspec.json.encode(value)[1:])
+    rest = msgspec.json.format(encoded, indent=indent)[1:]
     return b'{"sha256":"%s",%s' % (_checksum(rest), rest)
 
 
-def read_sealed_json(path: Path, kind: type[_T], limit: int = LIMIT) -> _T:
+def read_sealed_json(
+    path: Path, kind: type[_T], version: int, limit: int = LIMIT
+) -> _T:
     """Return the value of a type that a sealed JSON file holds.
 
     Raises:
+        OtherVersionError: The format of the file has another version.
         UnreadableFileError: See `read_bytes`; or the checksum is missing or another
             one, or the values are not of the type.
     """
@@ -47,6 +55,7 @@ def read_sealed_json(path: Path, kind: type[_T], limit: int = LIMIT) -> _T:
             f"{path} is damaged or was edited: its checksum does not match."
         )
     try:
+        check_version(path, decode_json(data, Version).version, version)
         return decode_json(data, kind)
     except msgspec.MsgspecError as error:
         raise UnreadableFileError(f"{path} is damaged: {error}.") from error

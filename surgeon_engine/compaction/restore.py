@@ -6,8 +6,7 @@ by its own `compact_layers`, of which the checkpoint holds a copy.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from transformers import AutoConfig, GenerationConfig, PretrainedConfig, PreTrai
 from transformers.utils import GENERATION_CONFIG_NAME
 
 from surgeon_engine.api.model_info.gguf_header import open_model
-from surgeon_engine.api.model_info.header import EARLIER_PLAN_FILE, PLAN_FILE
+from surgeon_engine.api.model_info.header import PLAN_FILE
 from surgeon_engine.base.errors import ModelError
 from surgeon_engine.base.reading import read_json
 from surgeon_engine.compaction.config_values import decode_config
@@ -37,9 +36,6 @@ from surgeon_engine.model.source import UNREADABLE, ModelSource, first_line
 from surgeon_engine.model.tokenizer import load_tokenizer
 from surgeon_engine.runtime.failures import is_out_of_memory
 
-# Between the name of a `CompactLinear` and those of its weights; earlier versions wrote
-# them without it.
-_INNER = ".linear."
 _PREFIX = "Pruned"  # of the names of compact classes
 _EXPORT_AGAIN = "Export the run again, or download the file again."
 
@@ -60,11 +56,10 @@ class _LazyTensors(Mapping[str, Tensor]):
         self._stored = stored
 
     def __getitem__(self, name: str) -> Tensor:
-        stored = name if name in self._stored else name.replace(_INNER, ".")
-        if stored not in self._stored:
+        if name not in self._stored:
             raise _missing_error(self._folder, name)
-        with safe_open(self._stored[stored].path, framework="pt") as file:
-            tensor: Tensor = file.get_tensor(stored)
+        with safe_open(self._stored[name].path, framework="pt") as file:
+            tensor: Tensor = file.get_tensor(name)
             return tensor
 
     def __iter__(self) -> Iterator[str]:
@@ -98,19 +93,8 @@ def load_compact(folder: Path, dtype: torch.dtype | None = None) -> PreTrainedMo
         config=config,
         dtype=dtype or "auto",
         local_files_only=True,
-        key_mapping=_renamed(config, _stored_tensors(folder)),
     )
     return model.eval().requires_grad_(False)
-
-
-def _renamed(config: PretrainedConfig, stored: Collection[str]) -> dict[str, str]:
-    """Return patterns for names that earlier versions have written, with today's."""
-    layers = config.pruned.get("layers", {})
-    return {
-        rf"^{re.escape(name)}\.(weight|bias)$": rf"{name}{_INNER}\1"
-        for name, spec in layers.items()
-        if (spec["gathers"] or spec["scatters_to"]) and f"{name}.weight" in stored
-    }
 
 
 def restore(folder: Path, name: str) -> PrunedModel:
@@ -126,8 +110,8 @@ def restore(folder: Path, name: str) -> PrunedModel:
     source = ModelSource(name, folder)
     try:
         stored = _stored_tensors(folder)
-        plan_path = _find_plan(folder)
-        if plan_path is not None:
+        plan_path = folder / PLAN_FILE
+        if plan_path.is_file():
             model, plan = _load_masked(folder, plan_path, stored)
         else:
             config = _config_of(folder)
@@ -189,11 +173,6 @@ def expand_to_full_size(
                 raise _shape_error(name, tensor.shape, target.shape)
             target.put(tensor)
     return model.eval().requires_grad_(False), plan
-
-
-def _find_plan(folder: Path) -> Path | None:
-    paths = (folder / PLAN_FILE, folder / EARLIER_PLAN_FILE)
-    return next((path for path in paths if path.is_file()), None)
 
 
 def _load_masked(

@@ -31,11 +31,7 @@ from surgeon_engine.compaction.dead_features import (
 )
 from surgeon_engine.compaction.plan import CompactionPlan, KeptGroups
 from surgeon_engine.model.coupling import CoupledGroups
-from surgeon_engine.model.families import (
-    ADDS_RESIDUAL,
-    MLP_WIDTH,
-    READS_CONFIG,
-)
+from surgeon_engine.model.families import HEAD_COUNTS, family_of
 from surgeon_engine.model.layers import (
     PrunableLayer,
     blocks_path,
@@ -45,8 +41,6 @@ from surgeon_engine.model.layers import (
 )
 from surgeon_engine.model.offload import adopt
 from surgeon_engine.runtime import devices
-
-_HEADS = ("num_attention_heads", "num_key_value_heads", "num_kv_heads")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -302,10 +296,10 @@ def _spec(coupled: CoupledGroups, model: PreTrainedModel) -> dict[str, Any]:
         "producers": [producer.layer.kind for producer in coupled.producers],
     }
     if coupled.kind is Coupling.NEURONS:
-        width = MLP_WIDTH.get(config.model_type, "intermediate_size")
+        width = family_of(config.model_type).mlp_width
         return {"width": width, "full": coupled.groups} | spec
-    spec = {"width": _HEADS[0], "full": getattr(config, _HEADS[0])} | spec
-    if config.model_type in READS_CONFIG:
+    spec = {"width": HEAD_COUNTS[0], "full": getattr(config, HEAD_COUNTS[0])} | spec
+    if family_of(config.model_type).reads_config:
         spec["reads_config"] = True
     if _has_slopes(model):
         spec["has_slopes"] = True
@@ -314,7 +308,8 @@ def _spec(coupled: CoupledGroups, model: PreTrainedModel) -> dict[str, Any]:
 
 def _has_slopes(model: PreTrainedModel) -> bool:
     config = model.config.get_text_config()
-    return config.model_type == "bloom" or bool(getattr(config, "alibi", False))
+    family = family_of(config.model_type)
+    return family.has_slopes or bool(getattr(config, "alibi", False))
 
 
 def _widths(
@@ -325,13 +320,13 @@ def _widths(
     if each.coupled.kind is Coupling.NEURONS:
         return {spec["width"]: kept}
     config = model.config.get_text_config()
-    stated = {name: getattr(config, name, None) for name in _HEADS}
+    stated = {name: getattr(config, name, None) for name in HEAD_COUNTS}
     return {name: heads * kept // groups for name, heads in stated.items() if heads}
 
 
 def _check_adds_nothing_else(model: PreTrainedModel) -> None:
     """Check that attention and MLP do not add the residual stream themselves."""
-    if model.config.get_text_config().model_type in ADDS_RESIDUAL:
+    if family_of(model.config.get_text_config().model_type).adds_residual:
         raise ModelError(
             f"The attention and the MLP of {type(model).__name__} add the residual "
             "stream themselves, so that a block cannot do without one of them.",

@@ -57,7 +57,7 @@ from surgeon_engine.api.messages.events import (
     Ping,
     Refused,
 )
-from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.api.run_folder import LOG_HEADER, RunFolder
 from surgeon_engine.base.decoding import json_decoder
 from surgeon_engine.base.errors import EngineError, UnreadableFileError
 from surgeon_engine.base.json_process import (
@@ -65,7 +65,6 @@ from surgeon_engine.base.json_process import (
     JsonProcess,
     kill_process_tree,
 )
-from surgeon_engine.base.reading import read_lines
 from surgeon_engine.detached.lines import MAX_BYTES, Lines
 from surgeon_engine.detached.place import DetachedError, Place
 
@@ -528,9 +527,9 @@ def _earlier(run: StartRun | ResumeRun | None, size: int) -> tuple[Envelope, ...
     """
     if not isinstance(run, ResumeRun):
         return ()
-    found, place, room = [], 0, MAX_LINE_BYTES // 2
+    found, place, room = [], len(LOG_HEADER), MAX_LINE_BYTES // 2
     with contextlib.suppress(UnreadableFileError):  # damaged: as far as it goes
-        for line in read_lines(RunFolder(Path(run.folder)).events_path):
+        for line in RunFolder(Path(run.folder)).log_lines():
             place += len(line)
             if place > size:
                 break

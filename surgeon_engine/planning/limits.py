@@ -94,7 +94,7 @@ def bundle_of(kind: Coupling, pruning: PruningConfig) -> int:
 def max_removable(pruning: PruningConfig, model: ModelSummary) -> int:
     """Return the maximum number of weights that a model can lose."""
     if pruning.kind in COUPLED:
-        if not model.coupled:  # of an earlier version, or it has none
+        if not model.coupled:
             return model.prunable
         most = sum(
             _max_of_kind(kind, coupled, pruning)

@@ -87,8 +87,6 @@ def number_format(
         If `wanted` is SAME, the shorter one of `pruned` and `stored`; for a quantised
         original 8 bits in GGUF, and at most 16 in other formats.
     """
-    if form is Format.ONNX:
-        return FileDtype.FLOAT32
     if wanted is not FileDtype.SAME:
         return wanted
     if not stored and form is Format.GGUF:

@@ -16,6 +16,7 @@ from surgeon_engine.api.config.pruning import Coupling, PruningConfig
 from surgeon_engine.model.offload import on_device
 from surgeon_engine.pruning.measure_curvature import Factors
 from surgeon_engine.pruning.methods import METHODS
+from surgeon_engine.pruning.methods.quadratic import UpdatingMethod
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.structures.base import Unit
 from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
@@ -152,7 +153,7 @@ def remove(
     Returns:
         The removed candidates of each unit, bool.
     """
-    if ranks.size() > 1 and METHODS[pruning.method].updates:
+    if ranks.size() > 1 and isinstance(METHODS[pruning.method], UpdatingMethod):
         return _remove_shared(state, factors, pruning, selected, step)
     removed: dict[str, Tensor] = {}
     for unit in state.units:

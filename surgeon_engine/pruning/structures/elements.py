@@ -20,7 +20,13 @@ from surgeon_engine.api.config.pruning import NM, PruningConfig
 from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.planning.rounding import ceil_share
 from surgeon_engine.pruning.costs import ways_to_remove
-from surgeon_engine.pruning.methods.base import Allocation, Measured, PruningMethod
+from surgeon_engine.pruning.methods.base import (
+    Allocation,
+    Measured,
+    MeasuredLayer,
+    PruningMethod,
+)
+from surgeon_engine.pruning.methods.quadratic import UpdatingMethod
 from surgeon_engine.pruning.structures.base import UnitUpdate, share_to_keep
 from surgeon_engine.pruning.threshold import REMOVED, ElementCosts, check_not_nan
 
@@ -48,13 +54,13 @@ class ElementsUnit:
         """Return all weights with their costs; inf for those that must be kept."""
         W, damping = self.measured.weight(), pruning.fixed_damping.cost
         removed = before.view(self.measured.rows, -1).to(W.device)
+        layer = MeasuredLayer(W, self.measured.columns, measured, damping)
         if isinstance(pruning.structure, NM):
-            given = W, measured, self.measured.columns, pruning.structure, damping
-            cost, chosen = self.method.pattern_costs(*given)
+            cost, chosen = self.method.pattern_costs(layer, pruning.structure)
             cost = self._costs_in_groups(cost, chosen, removed, pruning.structure)
             atom = pruning.structure.removed
         else:
-            cost = self.method.element_costs(W, measured, damping)
+            cost = self.method.element_costs(layer)
             cost = cost[:, : self.measured.columns]
             check_not_nan(self.measured.name, cost)
             cost = _spread(cost.masked_fill(removed, -1), self.method.allocation)
@@ -85,7 +91,7 @@ class ElementsUnit:
         del before  # W has zeros there
         W = self.measured.weight()
         is_removed = removed = after.view(self.measured.rows, -1).to(W.device)
-        if self.method.updates:
+        if isinstance(self.method, UpdatingMethod):
             quadratic = self.method.quadratic(W, measured)
             X, removed = self.method.prune_elements(W, quadratic, is_removed, pruning)
         else:

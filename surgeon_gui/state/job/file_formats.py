@@ -27,7 +27,7 @@ from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.labels import FIELDS
 
 # Suggested formats for saving a result again, the best first.
-_SUGGESTED = (Format.GGUF, Format.COMPACT, Format.STOCK, Format.MASKED, Format.ONNX)
+_SUGGESTED = (Format.GGUF, Format.COMPACT, Format.STOCK, Format.MASKED)
 _LARGER = 1.02  # relative to the original; a header explains a smaller excess
 _UNSUPPORTED = tr("This model cannot be written in this format.")
 
@@ -53,12 +53,12 @@ def _disabled_by_structure(
         reason = tr(
             "This structure sets weights to zero and removes no rows or columns."
         )
-        return dict.fromkeys((Format.COMPACT, Format.STOCK, Format.ONNX), reason)
+        return dict.fromkeys((Format.COMPACT, Format.STOCK), reason)
     if structure in BY_LAYER:
         reason = tr(
             "It does not support layers with individually removed rows and columns."
         )
-        return dict.fromkeys((Format.STOCK, Format.GGUF, Format.ONNX), reason)
+        return dict.fromkeys((Format.STOCK, Format.GGUF), reason)
     if pruning.dropped_sublayers:
         reason = tr("Every block of a plain model has an attention and an MLP.")
         return {Format.STOCK: reason}

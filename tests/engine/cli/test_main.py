@@ -28,6 +28,7 @@ from tests.helpers.tiers import thorough_except
 from tests.helpers.tiny_models import save_tiny_model
 
 JOB = """
+version = 1
 [model]
 source = "model"
 [calibration]
@@ -75,7 +76,7 @@ def test_run_stops_after_the_requested_shot(job, tmp_path, capsys):
 
 def test_run_invalid_job_prints_message(tmp_path, capsys):
     job = tmp_path / "job.toml"
-    job.write_text("[pruning]\nsparsity = 2.0\n")
+    job.write_text("version = 1\n[pruning]\nsparsity = 2.0\n")
     code, out, err = run("run", job, capsys=capsys)
     assert code == 1
     assert "sparsity must be in [0, 0.95], got 2.0." in err
@@ -129,7 +130,7 @@ def test_inspect_name_with_control_characters_prints_escapes(capsys):
 )
 def test_bad_arguments_end_in_a_sentence(tmp_path, capsys, monkeypatch, arguments):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "JOB").write_text('[model]\nsource = "demo"\n')
+    (tmp_path / "JOB").write_text('version = 1\n[model]\nsource = "demo"\n')
     code, _, output = run(*arguments, capsys=capsys)
     assert code in (1, 2)
     assert output.strip()
@@ -256,17 +257,21 @@ def test_failed_run_logs_its_error(job, tmp_path, capsys, monkeypatch):
 def test_estimate_fails_where_a_run_would(tmp_path, capsys):
     path = tmp_path / "job.toml"
     path.write_text(
-        '[pruning]\ntarget = "file_size"\nmegabytes = 8\n[export]\nformat = "masked"\n'
+        'version = 1\n[pruning]\ntarget = "file_size"\nmegabytes = 8\n'
+        '[export]\nformat = "masked"\n'
     )
     assert run("estimate", path, capsys=capsys)[0] == 1
-    path.write_text('[pruning]\ntarget = "parameters"\nmillion_parameters = 100\n')
+    path.write_text(
+        'version = 1\n[pruning]\ntarget = "parameters"\nmillion_parameters = 100\n'
+    )
     code, _, err = run("estimate", path, capsys=capsys)
     assert code == 1
     assert "parameters" in err
     model = save_tiny_model(tmp_path / "tiny", "falcon_multi_query")
     for structure in ("heads", "heads_and_neurons"):
         path.write_text(
-            f'[model]\nsource = "{model}"\n[pruning]\nstructure = "{structure}"\n'
+            f'version = 1\n[model]\nsource = "{model}"\n'
+            f'[pruning]\nstructure = "{structure}"\n'
         )
         code, _, err = run("estimate", path, capsys=capsys)
         assert code == 1
@@ -276,11 +281,11 @@ def test_estimate_fails_where_a_run_would(tmp_path, capsys):
 
 def test_estimate_names_the_recovery_that_is_chosen(tmp_path, capsys):
     path = tmp_path / "job.toml"
-    path.write_text("")
+    path.write_text("version = 1")
     code, out, _ = run("estimate", path, capsys=capsys)
     assert code == 0
     assert "Recovery: distillation of all weights" in " ".join(out.split())
-    path.write_text('[recovery]\nlevel = "refit"\n')
+    path.write_text('version = 1\n[recovery]\nlevel = "refit"\n')
     code, out, _ = run("estimate", path, capsys=capsys)
     assert "Recovery" not in out
 
@@ -289,7 +294,7 @@ def test_job_with_linked_text_keeps_its_suffix(tmp_path):
     (tmp_path / "blob").write_text("A text.")
     (tmp_path / "train.txt").symlink_to(tmp_path / "blob")
     path = tmp_path / "job.toml"
-    path.write_text('[calibration]\ntext = "train.txt"\n')
+    path.write_text('version = 1\n[calibration]\ntext = "train.txt"\n')
     assert read_config(path).calibration.text == str(tmp_path / "train.txt")
 
 
@@ -372,7 +377,7 @@ def test_ignored_hangup_stays_ignored():
 
 def test_gpus_must_be_a_number_of_gpus_that_there_are(tmp_path, monkeypatch, capsys):
     job = tmp_path / "job.toml"
-    job.write_text("")
+    job.write_text("version = 1")
     for gpus, message in (
         ("none", "--gpus is “none”, which is no number of GPUs."),
         ("0", "--gpus is “0”, which is no number of GPUs."),

@@ -18,7 +18,7 @@ from surgeon_engine.export.transformers.files import (
     MaskedWriter,
     StockWriter,
 )
-from surgeon_engine.model.families import ADDS_RESIDUAL
+from surgeon_engine.model.families import family_of
 from tests.engine.compaction.test_shrink import (
     LENGTH,
     assert_close,
@@ -65,7 +65,7 @@ def test_compact_model_computes_the_same(family, case, widths):
     model = noisy(family)
     plan = without_depth(model, CASES[case], widths)
     is_sublayer = "block" not in case
-    if is_sublayer and model.config.model_type in ADDS_RESIDUAL:
+    if is_sublayer and family_of(model.config.model_type).adds_residual:
         with pytest.raises(ModelError, match="add the residual stream themselves"):
             compact_model(model, plan)
         return

@@ -351,7 +351,7 @@ def test_command_line_prints_the_estimate(tmp_path, monkeypatch, capsys):
 
     job = tmp_path / "job.toml"
     job.write_text(
-        "[calibration]\nbatch = 64\nwindow_length = 512\nwindows = 64\n"
+        "version = 1\n[calibration]\nbatch = 64\nwindow_length = 512\nwindows = 64\n"
         "[pruning]\nmethod = 'llm_surgeon'\nshots = 3\nfisher = 'empirical'\n"
         "[recovery]\nlevel = 'off'\n"
     )

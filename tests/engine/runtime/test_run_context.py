@@ -199,7 +199,7 @@ def test_run_with_a_pause_ends_like_one_without(tmp_path, monkeypatch):
     for one, other in zip(plain.of(ShotFinished), paused.of(ShotFinished), strict=True):
         assert one.layers == other.layers
         assert one.evaluation == other.evaluation
-    lines = (tmp_path / "paused" / "events.jsonl").read_bytes().splitlines()
+    lines = RunFolder(tmp_path / "paused").log_lines()
     kept = [msgspec.json.decode(each, type=Envelope).event for each in lines]
     assert kept.count(Paused()) == kept.count(Resumed()) == 2
 

@@ -145,9 +145,8 @@ def test_texts_are_cleared_once_other_models_are_chosen(done):
     )
 
 
-@pytest.mark.parametrize("form", [Format.GGUF, Format.ONNX])
-def test_run_folder_is_used_for_exports_for_other_programs(form):
-    assert models_of(PlaygroundState(), AppState(run=run_with(form))) == Models(
+def test_run_folder_is_used_for_exports_for_other_programs():
+    assert models_of(PlaygroundState(), AppState(run=run_with(Format.GGUF))) == Models(
         "demo", "/runs/one"
     )
 

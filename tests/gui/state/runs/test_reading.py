@@ -175,7 +175,9 @@ def test_damaged_run_says_what_can_still_be_used(tmp_path):
     assert details.endswith("Nothing of it can be used.")
 
 
-@pytest.mark.parametrize("toml", [None, "[[[", "[pruning]\nspeed = 3\n", "\udcff"])
+@pytest.mark.parametrize(
+    "toml", [None, "[[[", "version = 1\n[pruning]\nspeed = 3\n", "\udcff"]
+)
 def test_invalid_job_file_makes_the_run_damaged(tmp_path, toml):
     folder = write_run(tmp_path)
     path = RunFolder(folder).config_path

@@ -20,7 +20,7 @@ from surgeon_gui.state.run import Status
 from surgeon_gui.state.step_text import Mark
 from surgeon_gui.views.result import save_section
 from tests.helpers.fake_engine import DELETED, NO_SPACE
-from tests.helpers.fake_results import ONNX_REASON, RAGGED
+from tests.helpers.fake_results import RAGGED
 from tests.helpers.widget_queries import (
     SLOW_AFTER,
     choose,
@@ -97,16 +97,13 @@ def test_saved_files_are_listed_latest_first(
 @pytest.mark.thorough
 def test_unsupported_formats_are_disabled_with_the_reason(make_finished):
     window = make_finished()
-    is_enabled, tip = item(window, "save_format", Format.ONNX)
-    assert not is_enabled
-    assert ONNX_REASON in tip
     is_enabled, tip = item(window, "save_format", Format.STOCK)
     assert not is_enabled
     assert RAGGED in tip
     assert "not possible; see" in shown(window, "save_unavailable_note")
-    window.session.edit_save_config(ExportConfig(format=Format.ONNX))
+    window.session.edit_save_config(ExportConfig(format=Format.STOCK))
     assert not is_on(window, "save_button")
-    assert ONNX_REASON in find(window, "save_button").toolTip()
+    assert RAGGED in find(window, "save_button").toolTip()
 
 
 @pytest.mark.thorough
@@ -264,13 +261,12 @@ def test_failed_measurement_is_reported(make_finished, wait_until_idle, tmp_path
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("file_format", [Format.GGUF, Format.ONNX])
-def test_exports_for_other_programs_cannot_be_measured(make_finished, file_format):
-    config = replace(QUICK, export=ExportConfig(format=file_format))
+def test_exports_for_other_programs_cannot_be_measured(make_finished):
+    config = replace(QUICK, export=ExportConfig(format=Format.GGUF))
     window = make_finished(config=config)
     assert not is_on(window, "measure_button")
     tip = find(window, "measure_button").toolTip()
-    assert DESCRIPTIONS[file_format].label in tip
+    assert DESCRIPTIONS[Format.GGUF].label in tip
 
 
 @pytest.mark.thorough

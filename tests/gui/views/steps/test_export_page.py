@@ -67,7 +67,7 @@ def test_format_note_has_its_description(export_page, file_format):
     ("structure", "file_format", "reason"),
     [
         (Structure.ELEMENTS, Format.COMPACT, "sets weights to zero"),
-        (Structure.N_M, Format.ONNX, "sets weights to zero"),
+        (Structure.N_M, Format.STOCK, "sets weights to zero"),
         (Structure.ROWS, Format.GGUF, "individually removed rows and columns"),
         (Structure.HEADS, Format.STOCK, "different widths"),
     ],
@@ -105,7 +105,7 @@ def test_only_supported_number_formats_can_be_chosen(export_page):
     choose(export_page, "export_format", Format.GGUF)
     choose(export_page, "export_dtype", FileDtype.Q8_0)
     assert export_page.session.state.config.export.dtype is FileDtype.Q8_0
-    choose(export_page, "export_format", Format.ONNX)
+    choose(export_page, "export_format", Format.COMPACT)
     assert export_page.session.state.config.export.dtype is FileDtype.SAME
     assert (
         "does not support this number format"
