@@ -30,6 +30,7 @@ from surgeon_engine.api.config.pruning import (
 from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
 from surgeon_engine.base.errors import PruningError
 from surgeon_engine.base.formatting import format_percent
+from surgeon_engine.planning.planned_file import planned_file
 from surgeon_engine.planning.rounding import ceil_share
 from surgeon_engine.planning.target_size import Goal, size_in_unit
 
@@ -190,7 +191,7 @@ def check_target_in_limits(
                 "Everything that could be removed is protected.", "Protect less."
             )
         if pruning.is_sized:
-            smallest = size_in_unit(pruning, model, goal.dtype, most)
+            smallest = size_in_unit(planned_file(model, goal.dtype, pruning), most)
             same += f"The smallest possible size is {smallest}. "
         raise PruningError(
             f"The target removes {goal.removed:,} weights ("

@@ -8,6 +8,7 @@ to be needed are taken back.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,17 +26,15 @@ from surgeon_engine.api.messages.machine import Machine
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.base.formatting import format_size
-from surgeon_engine.planning.automatic_settings import (
-    SettledJob,
-    settle,
-)
-from surgeon_engine.planning.estimate import Estimate, estimate
+from surgeon_engine.planning.automatic_settings import SettledJob, settle
+from surgeon_engine.planning.estimate import Estimate
 from surgeon_engine.planning.needs import (
     Need,
     Resource,
     ResourceStatus,
     needs_of,
 )
+from surgeon_engine.planning.target_size import PlannedSize
 
 _MIN_LENGTH = 64  # tokens of a window
 _MIN_SPEED = 0.2  # of float32's; slower formats are not proposed
@@ -50,8 +49,12 @@ class ResourceCheck:
     """Result of a resource check."""
 
     settled: SettledJob
-    estimate: Estimate
     needs: tuple[Need, ...]
+
+    @property
+    def estimate(self) -> Estimate:
+        """What the settled job needs."""
+        return self.settled.estimate
 
     @property
     def light(self) -> ResourceStatus:
@@ -89,12 +92,23 @@ class AdjustedConfig:
 
 
 def check_resources(
-    config: RunConfig, model: ModelSummary, machine: Machine, free_disk: int | None
+    config: RunConfig,
+    model: ModelSummary,
+    machine: Machine,
+    free_disk: int | None,
+    size: PlannedSize | None = None,
 ) -> ResourceCheck:
-    """Check a run against a machine; `free_disk` is None if unknown."""
-    settled = settle(config, model, machine)
-    found = estimate(settled.config, model, machine)
-    return ResourceCheck(settled, found, needs_of(found, machine, free_disk))
+    """Check a run against a machine.
+
+    Args:
+        config: the job.
+        model: the model before pruning.
+        machine: its memory and speed.
+        free_disk: bytes; None: unknown.
+        size: the planned size of the job; None: not computed yet.
+    """
+    settled = settle(config, model, machine, size)
+    return ResourceCheck(settled, needs_of(settled.estimate, machine, free_disk))
 
 
 def settings_that_fit(
@@ -105,17 +119,21 @@ def settings_that_fit(
     It fits with room to spare if that is possible, and otherwise tightly.
     """
 
-    def light(tried: RunConfig) -> ResourceStatus:
-        return check_resources(tried, model, machine, free_disk).room
+    @functools.cache
+    def checked(tried: RunConfig) -> ResourceCheck:
+        return check_resources(tried, model, machine, free_disk)
 
     for wanted in (ResourceStatus.GREEN, ResourceStatus.YELLOW):
-        fits = _fits(light, wanted)
+        most = _ORDER.index(wanted)
+
+        def fits(tried: RunConfig, most: int = most) -> bool:
+            return _ORDER.index(checked(tried).room) <= most
+
         found = next(filter(fits, _adjustments(config, machine)), None)
         if found is not None:
             smallest = _minimize_changes(config, found, fits)
             changes = tuple(differences(config, smallest))
-            fit = check_resources(smallest, model, machine, free_disk)
-            return AdjustedConfig(smallest, changes, fit)
+            return AdjustedConfig(smallest, changes, checked(smallest))
     return None
 
 
@@ -155,16 +173,6 @@ def differences(before: RunConfig, after: RunConfig) -> Iterator[Change]:
                 yield Change(f"{part.name}.{name}", one[name], other[name])
 
 
-_Fits = Callable[[RunConfig], bool]
-
-
-def _fits(
-    light: Callable[[RunConfig], ResourceStatus], wanted: ResourceStatus
-) -> _Fits:
-    most = _ORDER.index(wanted)
-    return lambda config: _ORDER.index(light(config)) <= most
-
-
 def _adjustments(config: RunConfig, machine: Machine) -> Iterator[RunConfig]:
     """Yield the job with more and more changes, the cheapest ones first."""
     yield config
@@ -194,7 +202,9 @@ def _stepped(
         return None
 
 
-def _minimize_changes(first: RunConfig, found: RunConfig, fits: _Fits) -> RunConfig:
+def _minimize_changes(
+    first: RunConfig, found: RunConfig, fits: Callable[[RunConfig], bool]
+) -> RunConfig:
     """Return `found` with all changes taken back that are not needed."""
     for change in reversed(sorted(differences(first, found), key=_place)):
         part, _, name = change.field.partition(".")

@@ -13,7 +13,8 @@ from transformers import LlamaConfig
 
 from surgeon_engine.api.config.pruning import RowsAndColumns
 from surgeon_engine.api.config.run import Offload
-from surgeon_engine.planning.memory import Footprint
+from surgeon_engine.planning.footprint import Footprint
+from surgeon_engine.planning.job import Job
 from tests.helpers.abstract_gpu import FLOAT64, SMALL, abstract_gpu
 from tests.helpers.counted_run import count, counted_job
 
@@ -103,7 +104,7 @@ def test_planned_memory_of_a_wide_layer_is_that_of_the_count():
 
 
 def assert_as_planned(job, found):
-    planned, counts = Footprint(job, found.model), found.gpu.counts.values()
+    planned, counts = Footprint(Job.of(job, found.model)), found.gpu.counts.values()
     gpu = max(x.peaks["GPU"] for x in counts)
     host = max(x.peaks["host and stored"] for x in counts)
     assert planned.on_device == pytest.approx(gpu, rel=0.1)

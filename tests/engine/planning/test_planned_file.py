@@ -26,7 +26,7 @@ from surgeon_engine.planning.automatic_settings import (
 )
 from surgeon_engine.planning.gguf_types import TensorType
 from surgeon_engine.planning.planned_file import PlannedFile
-from surgeon_engine.planning.target_size import goal_of
+from surgeon_engine.planning.target_size import file_dtype, goal_of
 from tests.helpers.configs import pruning_config
 
 NOTHING = pruning_config(sparsity=0.0)
@@ -172,7 +172,8 @@ def test_width_multiple_has_a_reason(dtype, chosen, on_cuda, reason):
     pruning = pruning_config(structure="neurons", width_multiple=chosen)
     export = ExportConfig(format=Format.GGUF, dtype=dtype)
     job = RunConfig(pruning=pruning, export=export)
-    assert width_choice(job, llama(), on_cuda=on_cuda).reason is reason
+    file = PlannedFile(llama(), file_dtype(job, llama()), pruning)
+    assert width_choice(file, on_cuda=on_cuda).reason is reason
 
 
 def test_chosen_width_multiple_stays():
