@@ -15,8 +15,7 @@ from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.planning.constants import DEVICE_SHARE
 from surgeon_engine.planning.footprint import Footprint
-from surgeon_engine.planning.job import Job
-from surgeon_engine.planning.speed import UNKNOWN
+from surgeon_engine.planning.job import UNKNOWN, Job
 from surgeon_engine.planning.stages.export import LIBRARIES
 from surgeon_engine.planning.target_size import PlannedSize, planned_size
 from surgeon_engine.planning.token_files import with_token_file_shape

@@ -26,7 +26,7 @@ import msgspec
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT
 from surgeon_engine.api.config.pruning import COUPLED, COUPLINGS, SPARSE, Method
 from surgeon_engine.api.config.recovery import Recovery, judging_windows
-from surgeon_engine.api.config.run import Offload, RunConfig
+from surgeon_engine.api.config.run import Dtype, Offload, RunConfig
 from surgeon_engine.api.messages.machine import Rates
 from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
 from surgeon_engine.planning.constants import (
@@ -36,9 +36,10 @@ from surgeon_engine.planning.constants import (
     HOST_SHARE,
     pinned_bytes,
 )
-from surgeon_engine.planning.speed import UNKNOWN, Speed
 from surgeon_engine.planning.target_size import PlannedSize, planned_size
 
+# Rates of a machine whose speed was not measured: nothing takes time.
+UNKNOWN = Rates(dict.fromkeys(Dtype, math.inf), math.inf, math.inf, 0.0)
 _HEADERS = 0.01  # of a file's bytes at most
 _BLOCKS = 2  # of a model whose blocks are offloaded that are on the device at once
 
@@ -60,11 +61,6 @@ class Job:
     def of(cls, config: RunConfig, model: ModelSummary) -> Job:
         """Return a job on a machine with all memory."""
         return cls(config, model, planned_size(config, model))
-
-    @cached_property
-    def speed(self) -> Speed:
-        """The speed of the machine at this job."""
-        return Speed(self.config, self.model, self.rates)
 
     # layers
 
@@ -159,8 +155,12 @@ class Job:
 
     def tokens(self, windows: int) -> int:
         """Return the tokens of a batch of at most so many windows."""
-        calibration = self.config.calibration
-        return min(calibration.batch, windows) * calibration.window_length
+        return min(self.config.calibration.batch, windows) * self.length
+
+    @property
+    def length(self) -> int:
+        """The tokens of a window."""
+        return self.config.calibration.window_length
 
     # the model in memory, in bytes
 
@@ -237,8 +237,7 @@ class Job:
     @property
     def references(self) -> int:
         """The original's last hidden states on the windows that judge."""
-        tokens = self.judging_windows + self.held_out
-        tokens *= self.config.calibration.window_length
+        tokens = (self.judging_windows + self.held_out) * self.length
         return tokens * self.model.hidden_size * self.each
 
     @property
@@ -297,7 +296,7 @@ class Job:
         """Return the recorded inputs of the blocks, for the backward."""
         if not self.config.pruning.measures_gradients:
             return 0
-        numbers = windows * self.config.calibration.window_length
+        numbers = windows * self.length
         return (self.model.blocks + 1) * numbers * self.model.hidden_size * self.each
 
     def room(self, held: float = 0.0) -> float:

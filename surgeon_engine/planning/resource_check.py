@@ -15,7 +15,7 @@ from typing import Any
 
 from surgeon_engine.api.config.export import FileDtype
 from surgeon_engine.api.config.fields import values_of, with_values
-from surgeon_engine.api.config.pruning import FixedDamping
+from surgeon_engine.api.config.pruning import Damping
 from surgeon_engine.api.config.recovery import (
     GradientCheckpointing,
     Recovery,
@@ -176,11 +176,14 @@ def differences(before: RunConfig, after: RunConfig) -> Iterator[Change]:
 def _adjustments(config: RunConfig, machine: Machine) -> Iterator[RunConfig]:
     """Yield the job with more and more changes, the cheapest ones first."""
     yield config
-    for step in _STEPS:
-        if step is _narrower_dtype and _emulates_16_bit(config, machine):
+    for field, next_value in _STEPS.items():
+        if field == "model.dtype" and _emulates_16_bit(config, machine):
             continue
-        while (changed := _stepped(step, config)) is not None:
-            config = changed
+        while (value := next_value(config)) is not None:
+            try:
+                config = _with(config, field, value)
+            except ConfigError:
+                break
             yield config
 
 
@@ -192,25 +195,15 @@ def _emulates_16_bit(config: RunConfig, machine: Machine) -> bool:
     return rates.products[Dtype.BFLOAT16] < _MIN_SPEED * rates.products[Dtype.FLOAT32]
 
 
-def _stepped(
-    step: Callable[[RunConfig], RunConfig | None], config: RunConfig
-) -> RunConfig | None:
-    """Return the job after a step; None if the step is not possible."""
-    try:
-        return step(config)
-    except ConfigError:
-        return None
-
-
 def _minimize_changes(
     first: RunConfig, found: RunConfig, fits: Callable[[RunConfig], bool]
 ) -> RunConfig:
     """Return `found` with all changes taken back that are not needed."""
-    for change in reversed(sorted(differences(first, found), key=_place)):
-        part, _, name = change.field.partition(".")
+    order = list(_STEPS)
+    changes = sorted(differences(first, found), key=lambda x: order.index(x.field))
+    for change in reversed(changes):
         try:
-            restored = with_values(getattr(found, part), {name: change.before})
-            tried = replace(found, **{part: restored})
+            tried = _with(found, change.field, change.before)
         except ConfigError:
             continue  # another change depends on it
         if fits(tried):
@@ -218,127 +211,58 @@ def _minimize_changes(
     return found
 
 
-_FIELDS = (
-    "export.save_progress",
-    "calibration.batch",
-    "model.gpus",
-    "export.dtype",
-    "model.dtype",
-    "calibration.window_length",
-    "calibration.windows",
-    "pruning.damping",
-    "recovery.gradient_checkpointing",
-    "recovery.trained_weights",
-    "recovery.level",
-    "model.device",
-)
+def _with(config: RunConfig, field: str, value: Any) -> RunConfig:
+    part, _, name = field.partition(".")
+    changed = with_values(getattr(config, part), {name: value})
+    return replace(config, **{part: changed})
 
 
-def _place(change: Change) -> int:
-    return _FIELDS.index(change.field)
+def _shorter_windows(config: RunConfig) -> int | None:
+    length = config.calibration.window_length // 2
+    is_possible = length >= _MIN_LENGTH and config.calibration.cuts_windows
+    return length if is_possible else None
 
 
-def _no_saving(config: RunConfig) -> RunConfig | None:
-    if not config.export.save_progress:
-        return None
-    return replace(config, export=replace(config.export, save_progress=False))
+def _fewer_windows(config: RunConfig) -> int | None:
+    windows = config.calibration.windows // 2
+    is_possible = windows >= _MIN_WINDOWS and not config.calibration.takes_whole_file
+    return windows if is_possible else None
 
 
-def _smaller_batch(config: RunConfig) -> RunConfig | None:
-    calibration = config.calibration
-    if calibration.batch == 1:
-        return None
-    return replace(
-        config, calibration=replace(calibration, batch=calibration.batch // 2)
-    )
+def _checkpointing(config: RunConfig) -> GradientCheckpointing | None:
+    is_off = config.recovery.gradient_checkpointing is GradientCheckpointing.OFF
+    return GradientCheckpointing.ON if config.recovery.trains and is_off else None
 
 
-def _one_gpu(config: RunConfig) -> RunConfig | None:
-    """Let one process do the run: each needs main memory."""
-    if config.model.gpus == 1:
-        return None
-    return replace(config, model=replace(config.model, gpus=1))
+def _lower_level(config: RunConfig) -> Recovery | None:
+    """Return the next level; the automatic one is as low as it can be by now."""
+    levels, level = list(Recovery), config.recovery.level
+    if level is Recovery.AUTOMATIC:
+        return Recovery.OFF
+    return None if level is Recovery.OFF else levels[levels.index(level) - 1]
 
 
-def _narrower_export_dtype(config: RunConfig) -> RunConfig | None:
-    if config.export.dtype not in (FileDtype.SAME, FileDtype.FLOAT32):
-        return None
-    return replace(config, export=replace(config.export, dtype=FileDtype.BFLOAT16))
-
-
-def _narrower_dtype(config: RunConfig) -> RunConfig | None:
-    if config.model.dtype is not Dtype.FLOAT32:
-        return None
-    return replace(config, model=replace(config.model, dtype=Dtype.BFLOAT16))
-
-
-def _shorter_windows(config: RunConfig) -> RunConfig | None:
-    calibration = config.calibration
-    length = calibration.window_length // 2
-    if length < _MIN_LENGTH or not calibration.cuts_windows:
-        return None
-    return replace(config, calibration=replace(calibration, window_length=length))
-
-
-def _fewer_windows(config: RunConfig) -> RunConfig | None:
-    calibration = config.calibration
-    windows = calibration.windows // 2
-    if windows < _MIN_WINDOWS or calibration.takes_whole_file:
-        return None
-    return replace(config, calibration=replace(calibration, windows=windows))
-
-
-def _no_search(config: RunConfig) -> RunConfig | None:
-    if not config.pruning.searches_damping:
-        return None
-    return replace(config, pruning=replace(config.pruning, damping=FixedDamping()))
-
-
-def _less_recovery(config: RunConfig) -> RunConfig | None:
-    """Lower the level; the automatic one is as low as it can be by now."""
-    levels = list(Recovery)
-    level = levels.index(config.recovery.level)
-    if level == 0:
-        return None
-    is_automatic = config.recovery.level is Recovery.AUTOMATIC
-    lower = Recovery.OFF if is_automatic else levels[level - 1]
-    return replace(config, recovery=replace(config.recovery, level=lower))
-
-
-def _checkpointing(config: RunConfig) -> RunConfig | None:
-    recovery, on = config.recovery, GradientCheckpointing.ON
-    is_off = recovery.gradient_checkpointing is GradientCheckpointing.OFF
-    if not (recovery.trains and is_off):
-        return None
-    return replace(config, recovery=replace(recovery, gradient_checkpointing=on))
-
-
-def _lora(config: RunConfig) -> RunConfig | None:
-    recovery = config.recovery
-    is_full = recovery.trained_weights is TrainedWeights.FULL
-    if not (recovery.trains and is_full):
-        return None
-    trained = replace(recovery, trained_weights=TrainedWeights.LORA)
-    return replace(config, recovery=trained)
-
-
-def _processor(config: RunConfig) -> RunConfig | None:
-    if config.model.device is Device.CPU:
-        return None
-    return replace(config, model=replace(config.model, device=Device.CPU))
-
-
-_STEPS = (
-    _no_saving,
-    _smaller_batch,
-    _one_gpu,
-    _narrower_export_dtype,
-    _narrower_dtype,
-    _shorter_windows,
-    _fewer_windows,
-    _no_search,
-    _checkpointing,
-    _lora,
-    _less_recovery,
-    _processor,
-)
+# For each setting, its next value; None: there is no further one.
+_STEPS: dict[str, Callable[[RunConfig], Any]] = {
+    "export.save_progress": lambda x: False if x.export.save_progress else None,
+    "calibration.batch": lambda x: x.calibration.batch // 2 or None,
+    # Each process needs main memory.
+    "model.gpus": lambda x: 1 if x.model.gpus != 1 else None,
+    "export.dtype": lambda x: (
+        FileDtype.BFLOAT16
+        if x.export.dtype in (FileDtype.SAME, FileDtype.FLOAT32)
+        else None
+    ),
+    "model.dtype": lambda x: Dtype.BFLOAT16 if x.model.dtype is Dtype.FLOAT32 else None,
+    "calibration.window_length": _shorter_windows,
+    "calibration.windows": _fewer_windows,
+    "pruning.damping": lambda x: Damping.FIXED if x.pruning.searches_damping else None,
+    "recovery.gradient_checkpointing": _checkpointing,
+    "recovery.trained_weights": lambda x: (
+        TrainedWeights.LORA
+        if x.recovery.trains and x.recovery.trained_weights is TrainedWeights.FULL
+        else None
+    ),
+    "recovery.level": _lower_level,
+    "model.device": lambda x: None if x.model.device is Device.CPU else Device.CPU,
+}

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from surgeon_engine.api.config.pruning import GATE_DRAWS, GATE_OWN_WINDOWS, Fisher
+from surgeon_engine.planning import speed
 from surgeon_engine.planning.constants import FLOAT, GRADIENT_LOGITS_AT_ONCE
 from surgeon_engine.planning.job import Job, readers, width
 from surgeon_engine.planning.stages.need import ANY_NUMBER, Moment, StageNeed
@@ -67,19 +68,19 @@ def _graph(job: Job) -> float:
 
 def _seconds(job: Job) -> float:
     """Return the time of a shot."""
-    config, speed, layers = job.config, job.speed, job.measured
+    config, layers = job.config, job.measured
     windows, pruning = config.calibration.windows, config.pruning
     if not pruning.measures_factors:
         gates = sum(2.0 * layer.weights for layer in layers)
         draws = GATE_DRAWS if pruning.fisher is Fisher.SAMPLED else 1
         own = min(config.own_windows, GATE_OWN_WINDOWS)
         return sum(
-            speed.backward(count, times, times * gates, speed.fast)
+            speed.backward(job, count, times, times * gates, speed.fast_products(job))
             for count, times in ((windows, draws), (own, 1))
         )
     flops = sum(2.0 * width(layer) ** 2 for layer in readers(layers))
     if pruning.measures_gradients:
         flops += sum(2 * layer.rows**2 for layer in layers)
-        return speed.backward(windows, 1, flops, speed.products)
-    products = speed.tokens(windows) * flops / speed.products
-    return speed.forward(windows) + products
+        return speed.backward(job, windows, 1, flops, speed.products(job))
+    products = job.length * windows * flops / speed.products(job)
+    return speed.forward(job, windows) + products

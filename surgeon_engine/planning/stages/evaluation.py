@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from surgeon_engine.planning import speed
 from surgeon_engine.planning.constants import FLOAT, LOGITS_AT_ONCE
 from surgeon_engine.planning.job import Job
 from surgeon_engine.planning.stages.need import ANY_NUMBER, Moment, StageNeed
@@ -17,15 +18,15 @@ def evaluated(job: Job, windows: int) -> float:
 
 def baseline(job: Job) -> StageNeed:
     """State the need of the original's evaluation, also on held-out windows."""
-    held_out = job.speed.forward(job.held_out)
-    seconds = job.speed.forward(job.judging_windows) + held_out
+    held_out = speed.forward(job, job.held_out)
+    seconds = speed.forward(job, job.judging_windows) + held_out
     return StageNeed(seconds, ANY_NUMBER, _moments(job))
 
 
 def evaluation(job: Job) -> StageNeed:
     """State the need of the evaluations after each shot and after recovery."""
     times = job.config.pruning.shots + bool(job.recovery_windows)
-    seconds = times * job.speed.forward(job.judging_windows)
+    seconds = times * speed.forward(job, job.judging_windows)
     return StageNeed(seconds, ANY_NUMBER, _moments(job))
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from surgeon_engine.api.config.export import K_FORMATS, QUANTIZED
 from surgeon_engine.api.config.pruning import COUPLED
+from surgeon_engine.planning import speed
 from surgeon_engine.planning.constants import FLOAT, PROBED_TOKENS, PROBED_WINDOWS
 from surgeon_engine.planning.job import Job
-from surgeon_engine.planning.speed import DISK
 from surgeon_engine.planning.stages.evaluation import evaluated
 from surgeon_engine.planning.stages.need import Moment, StageNeed
 from surgeon_engine.planning.stages.selection import saved_at_the_end
@@ -24,12 +24,12 @@ _CHECKS = 4  # passes over the windows that are verified
 def export(job: Job) -> StageNeed:
     """State the need of the export, of a checkpoint beside it, and of the probe."""
     size = job.size
-    tokens = min(PROBED_TOKENS, job.config.calibration.window_length)
+    tokens = min(PROBED_TOKENS, job.length)
     probe = 2 * tokens * job.model.vocabulary * FLOAT  # of both models
     written = size.export_bytes + size.checkpoint_bytes + probe + _OTHER_FILES
     written += int(saved_at_the_end(job))
     moments: tuple[Moment, ...] = ()
-    seconds = 0.5 + 2 * size.export_bytes / DISK
+    seconds = 0.5 + 2 * size.export_bytes / speed.DISK
     if size.file.dtype in QUANTIZED:
         longest = max((layer.columns for layer in job.model.layers), default=0)
         moments = (Moment(_COPIES * FLOAT * longest**2),)
@@ -39,10 +39,10 @@ def export(job: Job) -> StageNeed:
 
 def verification(job: Job) -> StageNeed:
     """State the need of a fresh process; the engine still holds its model."""
-    size, speed = job.size.export_bytes, job.speed
-    start = _LIBRARIES_SECONDS * max(1.0, speed.rates.call / _USUAL_CALL)
+    size = job.size.export_bytes
+    start = _LIBRARIES_SECONDS * max(1.0, job.rates.call / _USUAL_CALL)
     return StageNeed(
-        start + size / DISK + _CHECKS * speed.forward(PROBED_WINDOWS),
+        start + size / speed.DISK + _CHECKS * speed.forward(job, PROBED_WINDOWS),
         process=0 if job.offloads else job.weights,
         child=LIBRARIES + size + evaluated(job, 1),
     )
@@ -64,6 +64,6 @@ def _exporting(job: Job) -> float:
 def _quantisation(job: Job) -> float:
     """Return the time to round weights by what the layers read of the text."""
     is_k = job.size.file.dtype in K_FORMATS
-    forward = job.speed.forward(job.config.calibration.windows)
+    forward = speed.forward(job, job.config.calibration.windows)
     passes = 1 if is_k else _FEEDBACK_PASSES
     return passes * forward + job.model.parameters / _QUANTISED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from surgeon_engine.api.config.samples import NEW_TOKENS
+from surgeon_engine.planning import speed
 from surgeon_engine.planning.constants import OWN_WINDOWS_AT_ONCE
 from surgeon_engine.planning.job import Job
 from surgeon_engine.planning.stages.need import ANY_NUMBER, StageNeed
@@ -11,7 +12,7 @@ from surgeon_engine.planning.stages.need import ANY_NUMBER, StageNeed
 def load(job: Job) -> StageNeed:
     """State the need of loading; a model in another number format is there twice."""
     converted = job.model.file_bytes if job.is_converted else 0
-    seconds = 0.5 + job.speed.loading()
+    seconds = 0.5 + speed.loading(job)
     return StageNeed(seconds, process=job.unmapped + converted)
 
 
@@ -24,11 +25,11 @@ def text(job: Job) -> StageNeed:
 def sampling(job: Job) -> StageNeed:
     """State the need of the windows that the original writes, token by token."""
     windows = job.written_windows
-    length = job.config.calibration.window_length
+    length = job.length
     steps = -(-windows // OWN_WINDOWS_AT_ONCE) * length
-    seconds = job.speed.forward(windows) + job.speed.writing(steps)
+    seconds = speed.forward(job, windows) + speed.writing(job, steps)
     if job.config.samples.after_shots:
-        seconds += job.speed.writing(NEW_TOKENS)
+        seconds += speed.writing(job, NEW_TOKENS)
     return StageNeed(seconds, ANY_NUMBER)
 
 
@@ -37,4 +38,4 @@ def generation(job: Job) -> StageNeed | None:
     if not job.config.samples.after_shots:
         return None
     count = job.config.pruning.shots + bool(job.recovery_windows)
-    return StageNeed(count * job.speed.writing(NEW_TOKENS))
+    return StageNeed(count * speed.writing(job, NEW_TOKENS))

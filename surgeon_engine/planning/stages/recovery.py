@@ -19,6 +19,7 @@ from dataclasses import replace
 from surgeon_engine.api.config.pruning import COUPLED, SPARSE
 from surgeon_engine.api.config.run import Dtype
 from surgeon_engine.api.messages.sources import LayerSummary
+from surgeon_engine.planning import speed
 from surgeon_engine.planning.constants import (
     FLOAT,
     LOGITS_AT_ONCE,
@@ -56,7 +57,7 @@ def reference(job: Job) -> StageNeed | None:
         return None
     logits = _logits(job, job.tokens(job.recovery_windows)) * _JUDGED_COPIES
     moment = _with_original(job, logits, _held_out(job), _states(job))
-    return StageNeed(job.speed.loading() + 2 * _judging(job), moments=(moment,))
+    return StageNeed(speed.loading(job) + 2 * _judging(job), moments=(moment,))
 
 
 def refit(job: Job) -> StageNeed | None:
@@ -173,7 +174,7 @@ def _removed(job: Job) -> float:
 
 def _states(job: Job) -> float:
     windows = job.recovery_windows
-    tokens = windows * job.config.calibration.window_length
+    tokens = windows * job.length
     states = tokens * job.model.hidden_size * job.each
     is_large = job.tokens(windows) * states >= _LARGE * tokens
     return states if is_large else _STORED * states
@@ -211,7 +212,7 @@ def _optimized(job: Job, weights: float) -> float:
 def _step(job: Job) -> int:
     """Return the tokens of a step of a training."""
     windows = min(STEP_WINDOWS, job.recovery_windows)
-    return windows * job.config.calibration.window_length
+    return windows * job.length
 
 
 def _graph(job: Job) -> float:
@@ -237,18 +238,18 @@ def _logits(job: Job, tokens: int) -> float:
 
 def _pass(job: Job) -> float:
     """Return the time of a forward of all windows."""
-    return job.speed.forward(job.recovery_windows, job.speed.fast)
+    return speed.forward(job, job.recovery_windows, speed.fast_products(job))
 
 
 def _judging(job: Job) -> float:
-    return job.speed.forward(job.recovery_judges, job.speed.fast)
+    return speed.forward(job, job.recovery_judges, speed.fast_products(job))
 
 
 def _refitting(job: Job) -> float:
     """Return the time to solve for the weights of all layers, and of the passes."""
     names = {layer.name for layer in job.measured}
     layers = [x for x in job.remaining if x.name in names]
-    rates = job.speed.rates
+    rates = job.rates
     factors = sum(x.columns**3 / 3 for x in layers)
     products = sum(4 * x.rows * x.columns**2 for x in layers)  # and their errors
     seconds = factors / rates.factorising + products / rates.products[Dtype.FLOAT32]

@@ -3,6 +3,8 @@
     algebra  the matrices of the largest layer, or the weights of the largest unit
     choices  the costs and masks of single weights
 
+In time, a factor of side n takes n^3 operations to be inverted or solved with.
+
 The number of dampings tried is not known beforehand; the constants below are usual.
 """
 
@@ -18,7 +20,7 @@ from surgeon_engine.api.config.pruning import (
     Structure,
 )
 from surgeon_engine.api.config.recovery import Recovery
-from surgeon_engine.api.messages.sources import LayerSummary
+from surgeon_engine.planning import speed
 from surgeon_engine.planning.constants import FLOAT
 from surgeon_engine.planning.job import Job, place, width
 from surgeon_engine.planning.stages.evaluation import evaluated
@@ -47,7 +49,7 @@ def depth(job: Job) -> StageNeed | None:
     windows = min(calibration.windows, -(-DEPTH_TOKENS // calibration.window_length))
     kinds = bool(pruning.dropped_blocks) + 2 * bool(pruning.dropped_sublayers)
     passes = kinds * job.model.blocks / 2 + 1
-    return StageNeed(pruning.shots * passes * job.speed.forward(windows))
+    return StageNeed(pruning.shots * passes * speed.forward(job, windows))
 
 
 def damping(job: Job) -> StageNeed | None:
@@ -55,16 +57,12 @@ def damping(job: Job) -> StageNeed | None:
     shots = job.config.pruning.shots
     if not job.config.pruning.searches_damping:
         return None
-    copied = 2 * job.kept / job.speed.rates.moving
-    trial = _updating(job) + job.speed.forward(job.held_out) + copied
+    copied = 2 * job.kept / job.rates.moving
+    trial = _updating(job) + speed.forward(job, job.held_out) + copied
     trials = shots * _TRIALS + _TRIALS_FIRST + _TRIALS_LAST
     costs = shots * _COSTS + _TRIALS_FIRST
     largest = max(_algebra(job), evaluated(job, job.held_out))
-    moment = Moment(
-        _choices(job) + largest,
-        stores=(job.factors, job.kept),
-        of_stores=job.factors_on_device,
-    )
+    moment = _moment(job, largest, job.factors, job.kept)
     stored = (job.factors, job.kept) if job.held_out else ()
     seconds = trials * trial + costs * _selecting(job)
     return StageNeed(seconds, ANY_NUMBER, (moment,), stored)
@@ -73,7 +71,11 @@ def damping(job: Job) -> StageNeed | None:
 def selection(job: Job) -> StageNeed:
     """State the need of the costs of all candidates, and of the threshold."""
     seconds = job.config.pruning.shots * _selecting(job)
-    return StageNeed(seconds, ANY_NUMBER, held=_choices(job))
+    algebra = _algebra(job)
+    if not job.config.pruning.measures_factors:  # two copies of a layer
+        algebra = 2 * max(x.weights for x in job.touched or job.model.layers) * FLOAT
+    moment = _moment(job, algebra, job.factors)
+    return StageNeed(seconds, ANY_NUMBER, (moment,), held=_choices(job))
 
 
 def update(job: Job) -> StageNeed:
@@ -81,11 +83,7 @@ def update(job: Job) -> StageNeed:
 
     A part of the saved state is written before the one that it replaces is deleted.
     """
-    moment = Moment(
-        _choices(job) + _algebra(job),
-        stores=(job.factors,),
-        of_stores=job.factors_on_device,
-    )
+    moment = _moment(job, _algebra(job), job.factors)
     return StageNeed(
         job.config.pruning.shots * _updating(job),
         ANY_NUMBER,
@@ -119,6 +117,11 @@ def _saved_shot(job: Job) -> float:
     return saved_weights(job, most + masks)
 
 
+def _moment(job: Job, algebra: float, *stores: float) -> Moment:
+    device = _choices(job) + algebra
+    return Moment(device, stores=stores, of_stores=job.factors_on_device)
+
+
 def _choices(job: Job) -> float:
     if job.config.pruning.kind not in SPARSE:
         return 0
@@ -149,35 +152,34 @@ def _units(job: Job) -> Iterable[int]:
 
 def _selecting(job: Job) -> float:
     """Return the time of the costs of all candidates."""
-    pruning, speed, seconds = job.config.pruning, job.speed, 0.0
+    pruning, flops, moved = job.config.pruning, 0.0, 0.0
     for layer in job.measured:
+        R, C = layer.rows, width(layer)
         if pruning.method in (Method.LLM_SURGEON, Method.SPARSEGPT):
-            seconds += speed.cubic(width(layer))
+            flops += C**3
             if pruning.kind is not Structure.ROWS:
-                products = 2 * layer.rows * width(layer) ** 2
-                seconds += products / speed.rates.factorising
+                flops += 2 * R * C**2
         if pruning.kind in SPARSE:
-            seconds += layer.weights * 8 * _PASSES / speed.rates.moving
-    return seconds
+            moved += layer.weights * 8 * _PASSES
+    return flops / job.rates.factorising + moved / job.rates.moving
 
 
 def _updating(job: Job) -> float:
     """Return the time of the weight update of all layers."""
     pruning = job.config.pruning
-    seconds = job.touched_weights * 8 * 4 / job.speed.rates.moving
-    seconds += sum(_adapting(job, layer) for layer in job.measured)
+    flops = sum(_adapting(job, layer.rows, width(layer)) for layer in job.measured)
+    moved = job.touched_weights * 8 * 4
+    seconds = flops / job.rates.factorising + moved / job.rates.moving
     return seconds if pruning.adapts or pruning.kind in SPARSE else seconds / 2
 
 
-def _adapting(job: Job, layer: LayerSummary) -> float:
-    """Return the time of adapting the kept weights of a layer."""
-    pruning, speed = job.config.pruning, job.speed
-    R, C = layer.rows, width(layer)
+def _adapting(job: Job, R: int, C: int) -> float:
+    """Return the operations to adapt the kept weights of a layer."""
+    pruning = job.config.pruning
     if pruning.method is Method.SPARSEGPT:
-        return speed.cubic(C) + R * C**2 / speed.rates.factorising
+        return C**3 + R * C**2
     if not pruning.adapts:
-        return 0.0
+        return 0
     if pruning.kind in SPARSE:
-        products = 2 * _STEPS * (2 * R * C * (R + C))
-        return speed.cubic(C) + speed.cubic(R) + products / speed.rates.factorising
-    return speed.cubic(C) / 2 + R * C**2 / speed.rates.factorising
+        return C**3 + R**3 + 2 * _STEPS * (2 * R * C * (R + C))
+    return C**3 / 2 + R * C**2
