@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -83,16 +82,20 @@ class Footprint:
     @property
     def on_device(self) -> float:
         """The peak of the GPU's memory."""
+        return max(map(self.on_device_in, self.stages))
+
+    def on_device_in(self, stage: Stage) -> float:
+        """Return the peak of the GPU's memory in a stage."""
         job = self.job
-        moments: Iterable[float] = (
+        moments = (
             x.device
             + x.of_stores
             + min(x.states, job.store_on_device)
             + x.has_original * job.visiting
             - (not x.copies_ahead) * job.ahead
-            for x in (*self._shots, *self._recovery)
+            for x in self.stages[stage].moments
         )
-        return job.weights_on_device + max(moments)
+        return job.weights_on_device + max(moments, default=0.0)
 
     @property
     def disk(self) -> int:
