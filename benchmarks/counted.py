@@ -34,7 +34,7 @@ from surgeon_engine.api.config.pruning import HeadsAndNeurons, RowsAndColumns
 from surgeon_engine.api.config.run import Offload
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.planning.constants import DEVICE_SHARE
-from surgeon_engine.planning.footprint import Footprint
+from surgeon_engine.planning.estimate import Footprint
 from surgeon_engine.planning.job import Job
 from tests.helpers.abstract_gpu import FLOAT32, FLOAT64, HALF, TF32, Counts
 from tests.helpers.counted_run import (

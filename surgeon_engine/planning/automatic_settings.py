@@ -137,13 +137,7 @@ def settle(
     """Return the job with an explicit recovery and offload, the closest that fits.
 
     If none fits, it is the one that needs least. A recovery that needs no more than
-    that one fits: something else in the run is larger.
-
-    Args:
-        config: the job.
-        model: the model before pruning.
-        machine: its memory and speed.
-        size: the planned size of the job; None: not computed yet.
+    that one fits: something else in the run is larger. `size` is given if it is known.
     """
     size = size or planned_size(config, model)
     on_cuda = machine.computes_on_cuda(config.model.device)

@@ -1,22 +1,24 @@
 """The estimate of a run: peak memory, room on the disk and time.
 
-The stages state their needs (`stages/`), `footprint.py` adds them up. Of several
-processes that share a run, each needs as much memory as one alone; stages whose windows
-or layers they share are taken to end as many times sooner.
+The stages state their needs (`stages/`), which are added up here. Of several processes
+that share a run, each needs as much memory as one alone; stages whose windows or layers
+they share are taken to end as many times sooner.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.machine import Machine
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.planning.constants import DEVICE_SHARE
-from surgeon_engine.planning.footprint import Footprint
 from surgeon_engine.planning.job import UNKNOWN, Job
+from surgeon_engine.planning.stages import RECOVERY, STAGES
 from surgeon_engine.planning.stages.export import LIBRARIES
+from surgeon_engine.planning.stages.need import Moment, StageNeed
 from surgeon_engine.planning.target_size import PlannedSize, planned_size
 from surgeon_engine.planning.token_files import with_token_file_shape
 
@@ -40,20 +42,113 @@ class Estimate:
         return sum(self.seconds_of_stages.values()) or None
 
 
+@dataclass(frozen=True)  # no slots: cached properties need a dictionary
+class Footprint:
+    """The memory and disk of a job, in bytes."""
+
+    job: Job
+
+    @cached_property
+    def stages(self) -> dict[Stage, StageNeed]:
+        """What each stage of the job needs."""
+        stated = ((stage, state(self.job)) for stage, state in STAGES.items())
+        return {stage: need for stage, need in stated if need is not None}
+
+    @cached_property
+    def _shots(self) -> list[Moment]:
+        """The moments of all stages but those of recovery."""
+        stages = (need for x, need in self.stages.items() if x not in RECOVERY)
+        return [moment for need in stages for moment in need.moments]
+
+    @cached_property
+    def _recovery(self) -> list[Moment]:
+        stages = (need for x, need in self.stages.items() if x in RECOVERY)
+        return [moment for need in stages for moment in need.moments]
+
+    @property
+    def peak(self) -> float:
+        """The peak, if all memory is that of the machine."""
+        job = self.job
+        fixed = job.unmapped + job.references
+        unrecovered = job.unrecovered
+        if job.offloads:  # copies of the weights are in files, as they are
+            unrecovered = 0
+        else:
+            fixed += job.undone
+        room = job.room(fixed)
+        shots = (
+            fixed + x.device + sum(min(size, room) for size in (x.states, *x.stores))
+            for x in self._shots
+        )
+        then = fixed + min(unrecovered, room)
+        # Both models share all but the blocks.
+        original = job.unmapped - (job.weights - job.of_blocks)
+        recovery = (
+            job.with_store(
+                then + x.device + x.host + x.has_original * original, x.states
+            )
+            for x in self._recovery
+        )
+        return max(*shots, then, *recovery)
+
+    @property
+    def on_host(self) -> float:
+        """The peak of the machine's memory, if a GPU computes."""
+        job = self.job
+        shot = fixed = job.weights_on_host + job.undone + job.references
+        for size in (size for need in self.stages.values() for size in need.stored):
+            shot = job.with_store(shot, size)
+        shot += sum(need.held for need in self.stages.values())
+        then = fixed + min(job.unrecovered, job.room(fixed))
+        # The blocks of the original are offloaded, in files where there is no room.
+        original = job.pinned if job.pinned <= job.room(fixed) else 0
+        recovery = (
+            job.with_store(
+                then + x.host + x.has_original * original, job.beyond_device(x.states)
+            )
+            for x in self._recovery
+        )
+        return max(shot, then, *recovery)
+
+    @property
+    def on_device(self) -> float:
+        """The peak of the GPU's memory."""
+        return max(map(self.on_device_in, self.stages))
+
+    def on_device_in(self, stage: Stage) -> float:
+        """Return the peak of the GPU's memory in a stage."""
+        job = self.job
+        moments = (
+            x.device
+            + x.of_stores
+            + min(x.states, job.store_on_device)
+            + x.has_original * job.visiting
+            - (not x.copies_ahead) * job.ahead
+            for x in self.stages[stage].moments
+        )
+        return job.weights_on_device + max(moments, default=0.0)
+
+    @property
+    def disk(self) -> int:
+        """The peak of the disk: before the export or after it."""
+        job, stages = self.job, self.stages.values()
+        states = max((x.states for x in self._recovery), default=0.0)
+        stored = max(sum(x.files for x in stages), job.unrecovered + states)
+        before = int(max(0, stored - job.store_on_device - job.room()))
+        if job.offloads:
+            # Weights that change, their copies, and the full-size model.
+            before += int(2 * job.weights + job.unrecovered + job.undone)
+        before += int(max(need.saved for need in stages))
+        return max(before, sum(need.written for need in stages))
+
+
 def estimate(
     config: RunConfig,
     model: ModelSummary,
     machine: Machine,
     size: PlannedSize | None = None,
 ) -> Estimate:
-    """Return what the run needs on `machine`.
-
-    Args:
-        config: the job.
-        model: the model before pruning.
-        machine: its memory and speed.
-        size: the planned size of the job; None: not computed yet.
-    """
+    """Return what a run needs on `machine`; `size` if it is known."""
     device, count = config.model.device, machine.processes(config.model)
     on_gpu, rates = machine.computes_on_gpu(device), machine.rates(device)
     idle = max(LIBRARIES, machine.idle_bytes) + _WORKING

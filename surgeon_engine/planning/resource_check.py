@@ -98,15 +98,7 @@ def check_resources(
     free_disk: int | None,
     size: PlannedSize | None = None,
 ) -> ResourceCheck:
-    """Check a run against a machine.
-
-    Args:
-        config: the job.
-        model: the model before pruning.
-        machine: its memory and speed.
-        free_disk: bytes; None: unknown.
-        size: the planned size of the job; None: not computed yet.
-    """
+    """Check a run against a machine; `free_disk` and `size` if they are known."""
     settled = settle(config, model, machine, size)
     return ResourceCheck(settled, needs_of(settled.estimate, machine, free_disk))
 

@@ -14,7 +14,7 @@ from transformers import LlamaConfig
 from surgeon_engine.api.config.pruning import RowsAndColumns
 from surgeon_engine.api.config.run import Offload
 from surgeon_engine.api.messages.run import Stage
-from surgeon_engine.planning.footprint import Footprint
+from surgeon_engine.planning.estimate import Footprint
 from surgeon_engine.planning.job import Job
 from tests.helpers.abstract_gpu import FLOAT64, SMALL, abstract_gpu
 from tests.helpers.counted_run import count, counted_job

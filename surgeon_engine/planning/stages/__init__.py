@@ -1,7 +1,7 @@
 """What each stage of a run needs: bytes on the device and the host, disk and seconds.
 
 A stage states its own needs, in one function of a job. It returns None if the job has
-no such stage. `footprint.py` adds them up.
+no such stage. `estimate.py` adds them up.
 """
 
 from __future__ import annotations

@@ -25,8 +25,7 @@ from surgeon_engine.api.config.samples import SamplesConfig
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.base.errors import InsufficientResourcesError
 from surgeon_engine.model.fenced import inspect_model
-from surgeon_engine.planning.estimate import estimate
-from surgeon_engine.planning.footprint import Footprint
+from surgeon_engine.planning.estimate import Footprint, estimate
 from surgeon_engine.planning.job import Job
 from surgeon_engine.planning.needs import Need, Resource, ResourceStatus
 from surgeon_engine.planning.resource_check import (

@@ -15,8 +15,7 @@ from surgeon_engine.api.model_info.header import (
     model_facts,
 )
 from surgeon_engine.model.fenced import inspect_model
-from surgeon_engine.planning.estimate import estimate
-from surgeon_engine.planning.footprint import Footprint
+from surgeon_engine.planning.estimate import Footprint, estimate
 from surgeon_engine.planning.job import Job
 from surgeon_engine.planning.sketch import sketch_model
 from tests.helpers.fake_machine import machine
