@@ -23,9 +23,8 @@ from functools import cached_property
 
 import msgspec
 
-from surgeon_engine.api.config.calibration import BUILTIN_TEXT
 from surgeon_engine.api.config.pruning import COUPLED, COUPLINGS, SPARSE, Method
-from surgeon_engine.api.config.recovery import Recovery, judging_windows
+from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.config.run import Dtype, Offload, RunConfig
 from surgeon_engine.api.messages.machine import Rates
 from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
@@ -106,12 +105,6 @@ class Job:
         others = self.model.prunable - self.touched_weights
         return others + sum(layer.weights for layer in self.remaining)
 
-    @property
-    def measures(self) -> bool:
-        """True if the method needs calibration text."""
-        pruning = self.config.pruning
-        return pruning.method is not Method.MAGNITUDE and not pruning.removes_nothing
-
     # windows
 
     @property
@@ -120,14 +113,6 @@ class Job:
         evaluation = self.config.evaluation
         others = evaluation.windows * max(1, len(evaluation.texts))
         return self.config.calibration.validation_windows + others
-
-    @property
-    def written_windows(self) -> int:
-        """The number of windows that the model itself writes."""
-        config = self.config
-        judges = BUILTIN_TEXT in config.calibration.all_texts
-        judges = judges and not config.evaluation.texts
-        return config.own_windows + (config.evaluation.windows if judges else 0)
 
     @property
     def held_out(self) -> int:
@@ -146,12 +131,6 @@ class Job:
         if self.config.recovery.level is Recovery.OFF:
             return 0
         return self.config.calibration.windows + self.config.own_windows
-
-    @property
-    def recovery_judges(self) -> int:
-        """The number of those windows that judge it."""
-        kinds = self.config.calibration.windows, self.config.own_windows
-        return sum(map(judging_windows, kinds)) if self.recovery_windows else 0
 
     def tokens(self, windows: int) -> int:
         """Return the tokens of a batch of at most so many windows."""

@@ -11,7 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from surgeon_engine.api.config.pruning import GATE_DRAWS, GATE_OWN_WINDOWS, Fisher
+from surgeon_engine.api.config.pruning import (
+    GATE_DRAWS,
+    GATE_OWN_WINDOWS,
+    Fisher,
+    Method,
+)
 from surgeon_engine.planning import speed
 from surgeon_engine.planning.constants import FLOAT, GRADIENT_LOGITS_AT_ONCE
 from surgeon_engine.planning.job import Job, readers, width
@@ -23,13 +28,14 @@ _GRAPH = 2.5  # numbers kept for each number that a layer of a block reads or wr
 
 def curvature(job: Job) -> StageNeed | None:
     """State the need of the backward, or of the forward where A alone is measured."""
-    if not job.measures:
+    pruning = job.config.pruning
+    if pruning.method is Method.MAGNITUDE or pruning.removes_nothing:
         return None
     recorded = job.record(job.config.calibration.windows)
     # The inputs of a block are dropped when its factors have been measured.
     stored = max(job.factors, job.beyond_device(recorded))
     return StageNeed(
-        job.config.pruning.shots * _seconds(job),
+        pruning.shots * _seconds(job),
         ANY_NUMBER,
         tuple(_moments(job)),
         stored=(stored,),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from surgeon_engine.api.config.calibration import BUILTIN_TEXT
 from surgeon_engine.api.config.samples import NEW_TOKENS
 from surgeon_engine.planning import speed
 from surgeon_engine.planning.constants import OWN_WINDOWS_AT_ONCE
@@ -24,11 +25,13 @@ def text(job: Job) -> StageNeed:
 
 def sampling(job: Job) -> StageNeed:
     """State the need of the windows that the original writes, token by token."""
-    windows = job.written_windows
-    length = job.length
-    steps = -(-windows // OWN_WINDOWS_AT_ONCE) * length
+    config = job.config
+    windows = config.own_windows
+    if BUILTIN_TEXT in config.calibration.all_texts and not config.evaluation.texts:
+        windows += config.evaluation.windows
+    steps = -(-windows // OWN_WINDOWS_AT_ONCE) * job.length
     seconds = speed.forward(job, windows) + speed.writing(job, steps)
-    if job.config.samples.after_shots:
+    if config.samples.after_shots:
         seconds += speed.writing(job, NEW_TOKENS)
     return StageNeed(seconds, ANY_NUMBER)
 

@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from surgeon_engine.api.config.pruning import COUPLED, SPARSE
+from surgeon_engine.api.config.recovery import judging_windows
 from surgeon_engine.api.config.run import Dtype
 from surgeon_engine.api.messages.sources import LayerSummary
 from surgeon_engine.planning import speed
@@ -182,7 +183,13 @@ def _states(job: Job) -> float:
 
 def _held_out(job: Job) -> float:
     """Return the states of the windows that judge."""
-    return _states(job) * job.recovery_judges / (job.recovery_windows or 1)
+    return _states(job) * _judges(job) / (job.recovery_windows or 1)
+
+
+def _judges(job: Job) -> int:
+    """Return the number of windows of all texts that judge recovery."""
+    kinds = job.config.calibration.windows, job.config.own_windows
+    return sum(map(judging_windows, kinds))
 
 
 def _trained_weights(job: Job) -> int:
@@ -242,7 +249,7 @@ def _pass(job: Job) -> float:
 
 
 def _judging(job: Job) -> float:
-    return speed.forward(job, job.recovery_judges, speed.fast_products(job))
+    return speed.forward(job, _judges(job), speed.fast_products(job))
 
 
 def _refitting(job: Job) -> float:
