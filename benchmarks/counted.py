@@ -33,8 +33,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from surgeon_engine.api.config.pruning import HeadsAndNeurons, RowsAndColumns
 from surgeon_engine.api.config.run import Offload
 from surgeon_engine.api.messages.run import Stage
-from surgeon_engine.planning.memory import Footprint
-from surgeon_engine.planning.recovery_memory import DEVICE_SHARE
+from surgeon_engine.planning.constants import DEVICE_SHARE
+from surgeon_engine.planning.estimate import Footprint
+from surgeon_engine.planning.job import Job
 from tests.helpers.abstract_gpu import FLOAT32, FLOAT64, HALF, TF32, Counts
 from tests.helpers.counted_run import (
     FULL_WINDOWS,
@@ -153,7 +154,7 @@ def _planned(model: str, structure: str, place: str) -> Footprint:
     """Return what the plan says, with all that a store holds on the host."""
     kind, blocks, sizes = MODELS[model]
     job = counted_job(STRUCTURES[structure](), FULL_WINDOWS, PLACES[place])
-    return Footprint(job, summary_of(_config(kind, blocks, sizes), job))
+    return Footprint(Job.of(job, summary_of(_config(kind, blocks, sizes), job)))
 
 
 def _config(
