@@ -125,7 +125,7 @@ class RunsController(QObject):
         """Load the settings of a run into the draft."""
         record = self.state.record(folder)
         if record is not None and record.config is not None:
-            self._session.load(record.config)
+            self._session.draft.load(record.config)
             self.duplicated.emit()
 
     def reopen(self, folder: str) -> None:
@@ -172,7 +172,8 @@ class RunsController(QObject):
     def delete_obstacle(self, folder: str) -> str:
         """Return why a run cannot be deleted; empty if it can."""
         state, record = self._session.state, self.state.record(folder)
-        is_used = state.is_busy and state.run.folder == folder
+        is_used = state.run.status.is_busy and state.run.folder == folder
+        is_used |= state.task is not None and state.request(state.task).folder == folder
         if is_used or (record and record.outcome is RunOutcome.RUNNING):
             return tr("The run is in progress, or its files are in use.")
         return ""
@@ -254,7 +255,7 @@ class RunsController(QObject):
         elif folder := export_in_the_way(found.run.config):
             question = replace_question(folder)
             if isinstance(question, Failed):
-                self._session.show_problem(question)
+                self._session.store.show_problem(question)
             else:
                 resume = partial(self._resume, found.run, may_replace=True)
                 self.replace_asked.emit(question, resume)
@@ -293,7 +294,7 @@ class RunsController(QObject):
                 return
 
     def _report(self, message: str, hint: str) -> None:
-        self._session.show_problem(Failed(message, hint))
+        self._session.store.show_problem(Failed(message, hint))
 
     def _set(self, state: RunsState) -> None:
         if state != self.state:

@@ -144,6 +144,7 @@ class RunState:
     # The maximum memory of each stage.
     peaks: Mapping[Stage, MemorySampled] = field(default_factory=dict, hash=False)
     computer: str = ""  # that has its files; empty: this one
+    name: str = ""  # of an earlier run that was opened
 
     @property
     def evaluation(self) -> Evaluation | None:
@@ -321,7 +322,7 @@ def apply(state: RunState, envelope: Envelope) -> RunState:
     if envelope.run != state.run:
         return state
     if not state.status.is_busy and not isinstance(envelope.event, RunResumed):
-        return _with_later_result(state, envelope.event)
+        return with_later_result(state, envelope.event)
     handle = _HANDLERS.get(type(envelope.event))
     if handle is None:
         return state
@@ -339,7 +340,7 @@ def advanced(state: RunState, now: float) -> RunState:
     return replace(state, progress=share) if share > state.progress else state
 
 
-def _with_later_result(state: RunState, event: Event) -> RunState:
+def with_later_result(state: RunState, event: Event) -> RunState:
     """Return a run that has ended, with a later export or its measured speed."""
     match event:
         case Exported():

@@ -5,7 +5,6 @@ Pure functions of the state.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from enum import Enum
 
@@ -21,7 +20,7 @@ from surgeon_engine.api.messages.run import (
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.planning.target_size import TARGET_TOLERANCE, Goal
 from surgeon_gui.base.translation import ntr, tr
-from surgeon_gui.state.app import AppState, Step
+from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job import resource_text
 from surgeon_gui.state.job.checks import is_destination_of
 from surgeon_gui.state.job.file_formats import is_larger
@@ -41,10 +40,9 @@ from surgeon_gui.state.sources.text import (
 from surgeon_gui.text import fidelity, numbers
 from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.labels import STAGES, UNITS, source_name
+from surgeon_gui.text.problems import Problem, Step, of_error, sentence, statement
 
 _ROUNDING = 1e-9  # tolerance of a sparsity
-# After a word of two letters or a percentage, so that "z. B." ends no sentence.
-_END_OF_SENTENCE = re.compile(r"(?<=[^\s.(][^\s.][.?!])\s|(?<=%[.])\s")
 
 
 class Mark(Enum):
@@ -76,60 +74,46 @@ def step_view(state: AppState, step: Step) -> StepView:
     }
     if step is Step.EXPORT:
         return _export_view(state)
-    if step is Step.MODEL and (view := _hub_view(state)) is not None:
+    is_model = step is Step.MODEL and state.shows_draft
+    if is_model and (view := _hub_view(state)) is not None:
         return view
     problem = state.problems.get(step)
     preview_error = state.request(RequestKind.PREVIEW).error
-    if step is Step.CALIBRATION and preview_error is not None:
-        problem = problem or preview_error.message
-    if problem and (state.model_is_chosen or step is not Step.MODEL):
-        return StepView(Mark.PROBLEM, problem)
+    if step is Step.CALIBRATION and problem is None and preview_error is not None:
+        problem = of_error(preview_error)
+    if problem is not None and (state.model_is_chosen or step is not Step.MODEL):
+        return StepView(Mark.PROBLEM, sentence(problem))
     return views[step](state)
 
 
-def plan_or_hint(state: AppState, obstacle: str) -> str:
-    """Return the plan of the active run or of the draft, or what it lacks."""
-    run = state.run
-    if run.status.is_busy and run.config is not None:
-        model = run.model or state.model
-        if model is not None:
-            sentence = describe_plan(run.config, model)
-            return tr("In progress: {sentence}").format(sentence=sentence)
-        return tr("{source} is being loaded.").format(
-            source=source_name(run.config.model.source)
-        )
-    if not state.model_is_chosen:
-        return tr("Choose a model to begin.")
-    if obstacle:
-        return _with_step(state, obstacle)
-    assert state.model is not None
-    needs = resource_text.describe_needs(state.resource_check)
-    parts = (describe_plan(state.config, state.model), needs, _place(state))
-    sentence = " ".join(part for part in parts if part)
-    return (
-        tr("Next run: {sentence}").format(sentence=sentence)
-        if state.shows_run
-        else sentence
-    )
-
-
-def brief_plan_or_hint(state: AppState, obstacle: str) -> str:
-    """Return the plan of the active run or of the draft in brief, or what it lacks."""
+def plan_or_hint(
+    state: AppState, obstacle: Problem | None, *, is_brief: bool = False
+) -> str:
+    """Return the plan of the run in progress or of the draft, or what it lacks."""
     run = state.run
     if run.status.is_busy and run.config is not None:
         model = run.model or state.model
         if model is None:
-            return plan_or_hint(state, obstacle)
-        sentence = _in_brief(run.config, model)
-        return tr("In progress: {sentence}").format(sentence=sentence)
-    if obstacle and state.model_is_chosen:
-        return _with_step(state, obstacle, is_brief=True)
-    if not state.model_is_chosen or state.model is None:
-        return plan_or_hint(state, obstacle)
-    sentence = _in_brief(state.config, state.model, _brief_time(state))
-    if state.shows_run:
-        return tr("Next run: {sentence}").format(sentence=sentence)
-    return sentence
+            return tr("{source} is being loaded.").format(
+                source=source_name(run.config.model.source)
+            )
+        describe = _in_brief if is_brief else describe_plan
+        plan = describe(run.config, model)
+        return tr("In progress: {sentence}").format(sentence=plan)
+    if not state.model_is_chosen:
+        return tr("Choose a model to begin.")
+    if obstacle is not None:
+        text = statement(obstacle) if is_brief else sentence(obstacle)
+        return _with_step(obstacle, text)
+    assert state.model is not None
+    if is_brief:
+        plan = _in_brief(state.config, state.model, _brief_time(state))
+    else:
+        needs = resource_text.describe_needs(state.resource_check)
+        parts = (describe_plan(state.config, state.model), needs, _place(state))
+        plan = " ".join(filter(None, parts))
+    is_next = state.shows_run
+    return tr("Next run: {sentence}").format(sentence=plan) if is_next else plan
 
 
 def _in_brief(config: RunConfig, model: ModelSummary, time: str = "") -> str:
@@ -163,18 +147,12 @@ def _place(state: AppState) -> str:
     )
 
 
-def _with_step(state: AppState, obstacle: str, *, is_brief: bool = False) -> str:
-    """Return an obstacle, after the step of which it is the problem if there is one.
-
-    Of the problem of a step, the first sentence is enough: the step shows it as well.
-    """
-    for number, step in enumerate(Step, start=1):
-        if state.problems.get(step) == obstacle:
-            first = _END_OF_SENTENCE.split(obstacle, maxsplit=1)[0]
-            return tr("Step {number}: {problem}").format(
-                number=number, problem=first if is_brief else obstacle
-            )
-    return obstacle
+def _with_step(obstacle: Problem, text: str) -> str:
+    """Return a text about an obstacle, after the step of which it is the problem."""
+    if obstacle.step is None:
+        return text
+    number = list(Step).index(obstacle.step) + 1
+    return tr("Step {number}: {problem}").format(number=number, problem=text)
 
 
 def phase(run: RunState) -> str:
@@ -274,7 +252,7 @@ def _outcome_in_memory(run: RunState) -> str:
 
 def phase_with_advice(state: AppState) -> str:
     """Return the phase, and how a cancelled run is resumed or started again."""
-    run = state.run
+    run = state.active_run
     if run.status is not Status.CANCELLED or run.config is None:
         return phase(run)
     if run.can_go_on:
@@ -475,7 +453,9 @@ def _model_view(state: AppState) -> StepView:
     if (error := state.request(RequestKind.INSPECTION).error) is not None:
         return StepView(Mark.PROBLEM, error.message)
     if problem := facts_problem(state):
-        return StepView(Mark.PROBLEM, problem)
+        return StepView(Mark.PROBLEM, sentence(problem))
+    if state.model is None and not state.shows_draft:
+        return StepView(Mark.READY, name)
     if state.model is None:
         return StepView(Mark.BUSY, f"{name}: {reading.doing(state)}")
     size = numbers.count(state.model.parameters)
@@ -507,29 +487,30 @@ def _target_view(state: AppState) -> StepView:
 
 
 def _run_view(state: AppState) -> StepView:
-    match state.run.status:
+    run = state.active_run
+    match run.status:
         case Status.IDLE:
             return StepView(Mark.EMPTY, tr("Not started"))
         case Status.FINISHED:
-            return StepView(Mark.READY, _finish_reason(state.run))
+            return StepView(Mark.READY, _finish_reason(run))
         case Status.FAILED:
             return StepView(Mark.PROBLEM, tr("Failed"), is_on_page=False)
         case Status.CANCELLED:
             return StepView(Mark.EMPTY, tr("Cancelled"))
         case Status.INTERRUPTED:
             return StepView(Mark.PROBLEM, tr("Interrupted"), is_on_page=False)
-    share = numbers.percent(int(state.run.progress * 100) / 100)
+    share = numbers.percent(int(run.progress * 100) / 100)
     summary = tr("Running, {share}").format(share=share)
-    if state.run.status is Status.PAUSED:
+    if run.status is Status.PAUSED:
         summary = tr("Paused at {share}").format(share=share)
-    if state.run.config is not None:
+    if run.config is not None:
         # The draft may be another job, above all while the queue works.
-        summary = f"{summary}: {title_of(state.run.folder, '', state.run.config)}"
+        summary = f"{summary}: {title_of(run.folder, '', run.config)}"
     return StepView(Mark.BUSY, summary)
 
 
 def _export_view(state: AppState) -> StepView:
-    run, save = state.run, state.request(RequestKind.SAVE)
+    run, save = state.active_run, state.request_of_run(RequestKind.SAVE)
     if run.export_has_failed and run.error is not None:
         summary = tr("Failed: {message}").format(message=run.error.message)
         return StepView(Mark.PROBLEM, summary, is_on_page=False)
@@ -537,7 +518,7 @@ def _export_view(state: AppState) -> StepView:
         return StepView(Mark.BUSY, tr("Writing and verifying the pruned model…"))
     if save.is_open:
         return StepView(Mark.BUSY, tr("Saving in another format…"))
-    if state.request(RequestKind.MEASUREMENT).is_open:
+    if state.request_of_run(RequestKind.MEASUREMENT).is_open:
         return StepView(Mark.BUSY, tr("Measuring speed…"))
     if save.error is not None:
         summary = tr("Not saved: {message}").format(message=save.error.message)
@@ -548,7 +529,7 @@ def _export_view(state: AppState) -> StepView:
     if run.exported is not None and run.status is Status.FINISHED and is_shown:
         return _exported_view(run.exported, run.model)
     if problem:
-        return StepView(Mark.PROBLEM, problem)
+        return StepView(Mark.PROBLEM, sentence(problem))
     export = state.config.export
     destination = (
         source_name(export.folder) if export.folder else tr("Inside the run's folder")

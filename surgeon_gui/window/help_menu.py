@@ -124,7 +124,7 @@ class HelpMenu(QObject):
     def _on_failed(self, error: str) -> None:
         message = tr("The debug bundle cannot be written: {error}.").format(error=error)
         hint = tr("Choose a folder that you may write to.")
-        self._session.show_problem(Failed(message, hint))
+        self._session.store.show_problem(Failed(message, hint))
 
     @Slot()
     def _on_session_changed(self) -> None:

@@ -144,7 +144,10 @@ class History(QObject):
 
     @Slot()
     def _on_queue_begun(self) -> None:
-        if self._session.state.opened_run_name and not self._session.state.is_busy:
+        if (
+            self._session.state.opened_run is not None
+            and not self._session.state.is_busy
+        ):
             self._session.close_opened_run()
         self._tabs.open_tab("live_tab")
 
@@ -158,7 +161,5 @@ class History(QObject):
 
     @Slot()
     def _on_run_opened(self) -> None:
-        run = self._session.state.run
-        is_current = self._session.state.opened_run is None
-        shows_result = is_current and has_result(run)
+        shows_result = has_result(self._session.state.shown_run)
         self._tabs.open_at_top("result_tab" if shows_result else "live_tab")

@@ -53,6 +53,10 @@ CAPTIONS = {
     "runs_export_action": Caption(tr("Delete &exports…"), ""),
     "runs_delete_action": Caption(tr("Move to &Trash…"), ""),
     # the bar above an earlier run
+    "use_settings_button": Caption(
+        tr("Use these settings"),
+        tr("Copy the settings of this run, so that you can change them."),
+    ),
     "earlier_close_button": Caption(
         tr("Close the run"), tr("Close the earlier run; its files are kept.")
     ),

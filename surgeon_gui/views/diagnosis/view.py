@@ -21,6 +21,7 @@ from surgeon_gui.state.diagnosis.state import DiagnosisPhase, DiagnosisResult
 from surgeon_gui.state.diagnosis.text import describe_plan
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.text import numbers
+from surgeon_gui.text.problems import sentence
 from surgeon_gui.views.diagnosis.curve import Prediction, QualityCurve
 from surgeon_gui.views.task_progress import TaskProgress
 from surgeon_gui.widgets.charts.heat_map import HeatMapCard, HeatMapSizes
@@ -132,12 +133,12 @@ class DiagnosisView(QWidget):
     def redraw(self) -> None:
         """Draw the current state; cheap if only the target has moved."""
         diagnosis = self._diagnosis
-        phase, obstacle = diagnosis.phase, diagnosis.obstacle
+        phase = diagnosis.phase
         is_stale = phase is DiagnosisPhase.OUT_OF_DATE
         self._headline.setText("" if is_stale else diagnosis.headline)
         self._headline.setVisible(not is_stale)
         show_problem(self._stale, diagnosis.headline if is_stale else "")
-        enable_unless(self._button, obstacle)
+        enable_unless(self._button, sentence(diagnosis.obstacle))
         self._progress.show_request(
             diagnosis.session.state.request(RequestKind.DIAGNOSIS)
         )

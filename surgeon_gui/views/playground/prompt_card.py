@@ -14,6 +14,7 @@ from surgeon_gui.state.export_text import problem_of, progress_of
 from surgeon_gui.state.playground.state import Models, PlaygroundState
 from surgeon_gui.state.playground.text import status_line, summary
 from surgeon_gui.text.captions import CAPTIONS
+from surgeon_gui.text.problems import sentence
 from surgeon_gui.text.prompts import EXAMPLES
 from surgeon_gui.views.playground.sampling_row import SamplingRow
 from surgeon_gui.widgets.controls import (
@@ -99,7 +100,7 @@ class PromptCard(QWidget):
                 self._prompt.setPlainText(state.prompt)
             self._prompt.moveCursor(QTextCursor.MoveOperation.End)
         self._sampling.show_settings(state.settings, state.has_chat_template)
-        obstacle, question = self._playground.obstacle, state.question
+        obstacle, question = sentence(self._playground.obstacle), state.question
         enable_unless(self._generate, obstacle)
         can_stop = question.is_open and not question.is_cancelling
         set_enabled(self._stop, is_enabled=can_stop)

@@ -56,7 +56,7 @@ class ExportResult(QWidget):
 
     def show_state(self, state: AppState) -> None:
         """Show the export of the run."""
-        run = state.run
+        run = state.shown_run
         failure = failure_note(run)
         is_done = run.exported is not None and not run.status.is_busy
         show_problem(self._failure, failure)
@@ -76,5 +76,5 @@ class ExportResult(QWidget):
 
     @Slot()
     def _on_open_clicked(self) -> None:
-        if (exported := self._session.state.run.exported) is not None:
+        if (exported := self._session.state.shown_run.exported) is not None:
             open_folder(exported.folder)

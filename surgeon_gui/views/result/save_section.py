@@ -27,6 +27,7 @@ from surgeon_gui.state.replacing import replace_question
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import Status
 from surgeon_gui.text.labels import FIELDS
+from surgeon_gui.text.problems import sentence
 from surgeon_gui.views.replace_question import ReplaceQuestion
 from surgeon_gui.views.result.saved_list import SavedList
 from surgeon_gui.views.steps.page import row_of, with_button
@@ -80,7 +81,7 @@ class SaveSection(QWidget):
         self._save.clicked.connect(self._on_save_clicked)
         self._progress = TaskProgress("save")
         self._progress.cancel_clicked.connect(
-            partial(session.cancel_request, RequestKind.SAVE)
+            partial(session.store.cancel_request, RequestKind.SAVE)
         )
         self._saved = SavedList()
         self._saved.open_clicked.connect(self._on_open_clicked)
@@ -99,18 +100,17 @@ class SaveSection(QWidget):
 
     @Slot(str)
     def _on_open_clicked(self, folder: str) -> None:
-        if computer := self._session.state.run.computer:
+        if computer := self._session.state.shown_run.computer:
             message = tr("The files are on {computer}.").format(computer=computer)
             hint = tr("Copy the run from there (File > Computers).")
-            self._session.show_problem(Failed(message, hint))
+            self._session.store.show_problem(Failed(message, hint))
         else:
             open_folder(folder)
 
     def show_state(self, state: AppState) -> None:
         """Show the available formats, the progress, and the saved files."""
-        run, exported = state.run, state.run.exported
-        obstacle = checks.save_obstacle(state)
-        enable_unless(self._save, obstacle)
+        run, exported = state.shown_run, state.shown_run.exported
+        enable_unless(self._save, sentence(checks.save_obstacle(state)))
         self.setVisible(exported is not None and run.status is Status.FINISHED)
         if exported is None:
             return
@@ -128,22 +128,23 @@ class SaveSection(QWidget):
             PurePath(tr("the run folder")), state.save_config.format
         )
         self._folder.setPlaceholderText(tr("In {inside}").format(inside=inside))
-        request = state.request(RequestKind.SAVE)
+        request = state.request_of_run(RequestKind.SAVE)
         for part in (self._form, self._folder, self._choose):
             part.setEnabled(not request.is_open)
         self._progress.show_request(request)
-        show_problem(self._problem, state.save_problem or problem_of(request))
-        mark_invalid(self._folder, bool(state.save_problem))
+        problem = checks.save_problem(state)
+        show_problem(self._problem, sentence(problem) or problem_of(request))
+        mark_invalid(self._folder, bool(problem))
         note = ended_note(request, tr("Saving"))
         self._note.setText(note)
         self._note.setVisible(bool(note))
         original = run.model.file_bytes if run.model is not None else 0
-        self._saved.show_saved(state.saved, original)
+        self._saved.show_saved(run.saved, original)
 
     @Slot(str)
     def _on_folder_edited(self, folder: str) -> None:
         config = self._session.state.save_config
-        with self._session.showing_errors():
+        with self._session.store.showing_errors():
             self._session.edit_save_config(replace(config, folder=folder))
 
     @Slot()
@@ -161,7 +162,7 @@ class SaveSection(QWidget):
             return
         question = replace_question(destination)
         if isinstance(question, Failed):
-            self._session.show_problem(question)
+            self._session.store.show_problem(question)
         else:
             on_yes = partial(self._on_consent, destination)
             self._question.ask(question, on_yes, self._ask_for_folder)

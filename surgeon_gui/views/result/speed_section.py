@@ -19,6 +19,7 @@ from surgeon_gui.state.export_text import (
 from surgeon_gui.state.job import checks
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import Status
+from surgeon_gui.text.problems import sentence
 from surgeon_gui.views.result.speed_table import SpeedTable
 from surgeon_gui.views.steps.page import row_of
 from surgeon_gui.views.task_progress import TaskProgress
@@ -46,7 +47,7 @@ class SpeedSection(QWidget):
         self._measure.clicked.connect(session.measure)
         self._progress = TaskProgress("measure")
         self._progress.cancel_clicked.connect(
-            partial(session.cancel_request, RequestKind.MEASUREMENT)
+            partial(session.store.cancel_request, RequestKind.MEASUREMENT)
         )
         self._problem = problem_label()
         self._problem.setObjectName("measure_problem")
@@ -71,15 +72,17 @@ class SpeedSection(QWidget):
 
     def show_state(self, state: AppState) -> None:
         """Show the state of the measurement, and its results."""
-        run, measurement = state.run, state.request(RequestKind.MEASUREMENT)
+        run, measurement = (
+            state.shown_run,
+            state.request_of_run(RequestKind.MEASUREMENT),
+        )
         self.setVisible(run.exported is not None and run.status is Status.FINISHED)
-        obstacle = checks.measure_obstacle(state)
-        enable_unless(self._measure, obstacle)
+        enable_unless(self._measure, sentence(checks.measure_obstacle(state)))
         self._progress.show_request(measurement)
         show_problem(self._problem, problem_of(measurement))
-        measured = measurement.response
+        measured = run.measured
         note = ended_note(measurement, tr("Measurement"))
-        if not measurement.id:
+        if not measurement.id and measured is None:
             note = _INVITATION
         self._note.setText(note)
         self._note.setVisible(bool(note))

@@ -40,7 +40,7 @@ _EMPTY = tr("What a run makes is shown here once it has ended.")
 
 
 class ResultView(QWidget):
-    """Cards of the current run: headline, quality, files, speed, other formats."""
+    """Cards of the run in view: headline, quality, files, speed, other formats."""
 
     try_clicked = Signal()
     next_clicked = Signal()
@@ -87,7 +87,7 @@ class ResultView(QWidget):
 
     def show_state(self, state: AppState) -> None:
         """Show the result of the run; a note while there is none."""
-        run = state.run
+        run = state.shown_run
         has_result = result_text.has_result(run)
         self._empty.setVisible(not has_result)
         for each in self._parts:

@@ -13,12 +13,13 @@ from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.messages.events import Failed
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
-from surgeon_gui.state.app import AppState, Step
+from surgeon_gui.state.app import AppState
 from surgeon_gui.state.export_text import about_format, unavailable
 from surgeon_gui.state.job import file_formats, plan_text
 from surgeon_gui.state.job.checks import is_destination_of
 from surgeon_gui.state.replacing import replace_question
 from surgeon_gui.text.labels import FIELDS
+from surgeon_gui.text.problems import Step, sentence
 from surgeon_gui.views.replace_question import ReplaceQuestion
 from surgeon_gui.views.steps.page import Page, row_of, with_button
 from surgeon_gui.widgets.controls import (
@@ -53,7 +54,7 @@ class ExportPage(Page):
         self._form = ConfigForm(
             "export", ExportConfig, file_formats.implied_changes, in_front=("dtype",)
         )
-        self._form.edited.connect(session.edit_export)
+        self._form.edited.connect(session.draft.edit_export)
         self._form.refused.connect(self._on_form_rejected)
         self._about = _quiet_label("export_format_note")
         self._unavailable = _quiet_label("export_unavailable_note")
@@ -81,15 +82,15 @@ class ExportPage(Page):
         if Step.EXPORT not in state.rejected:
             self._form.show_config(export)
         self._show_choices(state)
-        problem = state.problems.get(Step.EXPORT, "")
+        problem = state.problems.get(Step.EXPORT)
         # During a run, the files at its destination are its own.
         if state.run.status.is_busy and is_destination_of(state.run, export):
-            problem = ""
-        is_of_format = problem == file_formats.format_problem(state.config, state.model)
-        if is_of_format and Step.EXPORT not in state.rejected:
-            self._form.show_problem(problem, "format")
-            problem = ""
-        show_problem(self._problem, problem)
+            problem = None
+        if Step.EXPORT not in state.rejected:
+            is_of_format = problem is not None and problem.setting == "format"
+            self._form.show_problem(sentence(problem) if is_of_format else "", "format")
+            problem = None if is_of_format else problem
+        show_problem(self._problem, sentence(problem))
         mark_invalid(self._folder, bool(problem))
         self._replace.setVisible(state.can_replace and bool(problem))
         self._note.setText(_note(export, may_replace=state.may_replace))
@@ -97,7 +98,7 @@ class ExportPage(Page):
 
     @Slot(object)
     def _on_form_rejected(self, error: Exception) -> None:
-        self.session.reject_edit(Step.EXPORT, str(error))
+        self.session.draft.reject_edit(Step.EXPORT, str(error))
 
     def _show_choices(self, state: AppState) -> None:
         export = state.config.export
@@ -127,8 +128,8 @@ class ExportPage(Page):
     @Slot(str)
     def _on_folder_edited(self, folder: str) -> None:
         export = self.session.state.config.export
-        with self.session.showing_errors():
-            self.session.edit_export(replace(export, folder=folder))
+        with self.session.store.showing_errors():
+            self.session.draft.edit_export(replace(export, folder=folder))
 
     @Slot()
     def _ask_for_folder(self) -> None:
@@ -141,14 +142,14 @@ class ExportPage(Page):
         folder = self.session.state.config.export.folder
         question = replace_question(folder)
         if isinstance(question, Failed):
-            self.session.show_problem(question)
+            self.session.store.show_problem(question)
         else:
             on_yes = partial(self._on_consent, folder)
             self.question.ask(question, on_yes, self._ask_for_folder)
 
     def _on_consent(self, folder: str) -> None:
         if folder == self.session.state.config.export.folder:
-            self.session.allow_to_replace(True)
+            self.session.draft.allow_to_replace(True)
 
 
 def _quiet_label(name: str) -> QLabel:

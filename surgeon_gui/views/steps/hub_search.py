@@ -69,7 +69,7 @@ class HubSearchDialog(QDialog):
         self._recent: tuple[str, ...] = ()
         self._cached: tuple[str, ...] = ()
         if session.state.computer:  # which has neither the files nor the cache of here
-            session.start_request(RequestKind.MODELS, ListModels)
+            session.store.start_request(RequestKind.MODELS, ListModels)
         else:
             self._recent, self._cached = tuple(recent), cached_models()
         self._basis: tuple[object, ...] = ()  # of the rows of found models

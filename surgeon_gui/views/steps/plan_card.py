@@ -9,10 +9,11 @@ from surgeon_engine.planning.needs import Need, Resource, ResourceStatus
 from surgeon_engine.planning.resource_check import ResourceCheck
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
-from surgeon_gui.state.app import AppState, Step
+from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job import alternatives, resource_text
 from surgeon_gui.state.job.plan_text import brief_sizes
 from surgeon_gui.state.sources.reading import is_model_due, reading_obstacle, wait_note
+from surgeon_gui.text.problems import Step, sentence
 from surgeon_gui.widgets.controls import (
     bold,
     button,
@@ -100,7 +101,7 @@ class PlanCard(QFrame):
 def _waiting_text(state: AppState) -> str:
     """Return for what the plan waits; empty if for nothing."""
     if is_model_due(state) and wait_note(state):
-        return reading_obstacle(state)
+        return sentence(reading_obstacle(state))
     if state.machine is not None:
         return ""
     if state.computer:

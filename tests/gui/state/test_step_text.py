@@ -18,7 +18,7 @@ from surgeon_engine.api.messages.events import Envelope, Level
 from surgeon_engine.api.messages.run import DampingChoice, Stage
 from surgeon_engine.api.messages.sources import ModelInspected, StructureSupport
 from surgeon_gui.state import step_text
-from surgeon_gui.state.app import AppState, Step
+from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job import plan_text
 from surgeon_gui.state.log_lines import log_lines
 from surgeon_gui.state.request import Request, RequestKind
@@ -27,6 +27,7 @@ from surgeon_gui.state.step_text import Mark
 from surgeon_gui.text import labels, numbers
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.choices import CHOICES, choice_label
+from surgeon_gui.text.problems import Kind, Problem, Step
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import evaluation, model_summary, shot_finished
 from tests.helpers.fake_results import exported
@@ -356,22 +357,16 @@ def test_card_and_strip_name_the_run_and_not_the_draft(status, text):
     summary = step_text.step_view(state, Step.RUN).summary.replace(SPACE, " ")
     assert summary.startswith(text)
     assert summary.endswith("6 %: Bundled demo, 15 %")
-    plan = step_text.plan_or_hint(state, "A run is in progress.").replace(SPACE, " ")
+    plan = step_text.plan_or_hint(state, Problem(Kind.RUN_BUSY)).replace(SPACE, " ")
     assert plan.startswith("In progress: Bundled demo: 15 %")
 
 
-@pytest.mark.parametrize(
-    ("problem", "first"),
-    [
-        ("At most 18.2 % (442 weights). Remove less.", "At most 18.2 % (442 weights)."),
-        ("2:4 removes at most 50 %. Choose another.", "2:4 removes at most 50 %."),
-        ("Keine Datei, z. B. x.gguf. Wählen Sie eine.", "Keine Datei, z. B. x.gguf."),
-        ("The file a.b is missing", "The file a.b is missing"),
-    ],
-)
-def test_strip_names_the_problem_of_a_step_in_a_sentence(problem, first):
+def test_strip_says_what_is_wrong_with_a_step_and_its_tip_what_to_do():
+    values = {"message": "At most 18 %.", "hint": "Remove less."}
+    problem = Problem(Kind.ERROR, values, Step.TARGET)
     state = AppState(model_is_chosen=True, problems={Step.TARGET: problem})
-    assert step_text.brief_plan_or_hint(state, problem) == f"Step 3: {first}"
-    assert step_text.plan_or_hint(state, problem) == f"Step 3: {problem}"
-    obstacle = "The engine is not available. Restart Surgeon."
-    assert step_text.brief_plan_or_hint(state, obstacle) == obstacle
+    brief = step_text.plan_or_hint(state, problem, is_brief=True)
+    assert brief == "Step 3: At most 18 %."
+    assert step_text.plan_or_hint(state, problem) == f"{brief} Remove less."
+    elsewhere = Problem(Kind.ERROR, values)
+    assert step_text.plan_or_hint(state, elsewhere) == "At most 18 %. Remove less."
