@@ -244,7 +244,7 @@ def take_history(studio: Studio) -> None:
 
     window, session = studio.window, studio.window.session
     pruning = replace(session.state.config.pruning, target=PrunableShare(0.2), shots=2)
-    session.draft.edit_pruning(pruning)
+    session.draft.edit_part(pruning)
     studio.wait_until(lambda: not session.start_obstacle())
     studio.click("start_button")
     studio.wait_until(lambda: not session.state.run.status.is_busy)

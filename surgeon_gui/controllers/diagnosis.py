@@ -188,7 +188,7 @@ class Diagnosis(QObject):
 
     def _edit(self, pruning: PruningConfig) -> None:
         if pruning != self.session.state.config.pruning:
-            self.session.draft.edit_pruning(pruning)
+            self.session.draft.edit_part(pruning)
 
     # Reactions
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from PySide6.QtCore import QObject, QTimer, Slot
 
@@ -34,6 +35,16 @@ from surgeon_gui.state.request import RequestKind
 from surgeon_gui.text.problems import Kind, Problem, Step
 
 INSPECTION_DELAY_MS = 300  # after the last keystroke in the model's path
+
+# The field of each part of a job, and the step that shows it with its problem.
+_PARTS: dict[type, tuple[str, Step | None]] = {
+    CalibrationConfig: ("calibration", Step.CALIBRATION),
+    EvaluationConfig: ("evaluation", Step.CALIBRATION),
+    PruningConfig: ("pruning", Step.TARGET),
+    RecoveryConfig: ("recovery", Step.TARGET),
+    SamplesConfig: ("samples", None),
+    ExportConfig: ("export", Step.EXPORT),
+}
 
 
 class DraftEditor(QObject):
@@ -108,39 +119,12 @@ class DraftEditor(QObject):
             self._set_draft(editing.with_preset(self._state, preset), before)
 
     @Slot(object)
-    def edit_calibration(self, calibration: CalibrationConfig) -> None:
-        """Change the calibration of the draft."""
-        self._accept(Step.CALIBRATION)
-        self.edit(replace(self._state.config, calibration=calibration))
-
-    @Slot(object)
-    def edit_evaluation(self, evaluation: EvaluationConfig) -> None:
-        """Change the texts that judge the model of the draft."""
-        self._accept(Step.CALIBRATION)
-        self.edit(replace(self._state.config, evaluation=evaluation))
-
-    @Slot(object)
-    def edit_pruning(self, pruning: PruningConfig) -> None:
-        """Change the pruning settings of the draft."""
-        self._accept(Step.TARGET)
-        self.edit(replace(self._state.config, pruning=pruning))
-
-    @Slot(object)
-    def edit_recovery(self, recovery: RecoveryConfig) -> None:
-        """Change the recovery settings of the draft."""
-        self._accept(Step.TARGET)
-        self.edit(replace(self._state.config, recovery=recovery))
-
-    @Slot(object)
-    def edit_samples(self, samples: SamplesConfig) -> None:
-        """Change the samples of the draft."""
-        self.edit(replace(self._state.config, samples=samples))
-
-    @Slot(object)
-    def edit_export(self, export: ExportConfig) -> None:
-        """Change the export settings of the draft."""
-        self._accept(Step.EXPORT)
-        self.edit(replace(self._state.config, export=export))
+    def edit_part(self, part: Any) -> None:
+        """Change one part of the draft: its calibration, its export or another."""
+        name, step = _PARTS[type(part)]
+        if step is not None:
+            self._accept(step)
+        self.edit(replace(self._state.config, **{name: part}))
 
     def allow_to_replace(self, is_allowed: bool) -> None:
         """Remember whether the next run may replace an export at its destination."""

@@ -27,7 +27,7 @@ from surgeon_gui.state.job import alternatives
 from surgeon_gui.state.job.settings_list import settings
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.text import fidelity, numbers
-from surgeon_gui.text.captions.live import BELOW_ORIGINAL
+from surgeon_gui.text.captions.views import BELOW_ORIGINAL
 from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.labels import beginning_note
 

@@ -28,36 +28,31 @@ class Step(Enum):
 
 
 class Kind(Enum):
-    """The kinds of problems: what is wrong, and what to do about it."""
+    """The kinds of problems: what is wrong, and for some what to do about it."""
 
     ERROR = "{message}", "{hint}"  # of the engine, or of a value in a page
 
     # the engine
-    RUN_BUSY = tr("A run is in progress."), ""
-    SAVING = tr("The pruned model is being saved in another format."), ""
-    MEASURING = tr("Speed is being measured."), ""
-    DIAGNOSING = tr("The model is being diagnosed."), ""
-    GENERATING = tr("Both models are generating text."), ""
-    ENGINE_STARTING = tr("The engine is still starting."), ""
-    ENGINE_UNAVAILABLE = tr("The engine is not available. Restart Surgeon."), ""
-    DISCONNECTED = tr("There is no connection with {computer}."), ""
-    RUN_ELSEWHERE = (
-        tr("This run is not on {computer}: choose its computer first."),
-        "",
-    )
-    DIAGNOSIS_ELSEWHERE = (
-        tr("A diagnosis needs its files here. Choose This computer for it."),
-        "",
+    RUN_BUSY = tr("A run is in progress.")
+    SAVING = tr("The pruned model is being saved in another format.")
+    MEASURING = tr("Speed is being measured.")
+    DIAGNOSING = tr("The model is being diagnosed.")
+    GENERATING = tr("Both models are generating text.")
+    ENGINE_STARTING = tr("The engine is still starting.")
+    ENGINE_UNAVAILABLE = tr("The engine is not available. Restart Surgeon.")
+    DISCONNECTED = tr("There is no connection with {computer}.")
+    RUN_ELSEWHERE = tr("This run is not on {computer}: choose its computer first.")
+    DIAGNOSIS_ELSEWHERE = tr(
+        "A diagnosis needs its files here. Choose This computer for it."
     )
 
     # the draft
-    EARLIER_SETTINGS = (
-        tr("The settings are those of an earlier run. Use them, or close that run."),
-        "",
+    EARLIER_SETTINGS = tr(
+        "The settings are those of an earlier run. Use them, or close that run."
     )
-    NO_MODEL = tr("Choose a model first."), ""
-    MODEL_UNREAD = tr("The model is still being read."), ""
-    TEXT_UNREAD = tr("The text is still being read."), ""
+    NO_MODEL = tr("Choose a model first.")
+    MODEL_UNREAD = tr("The model is still being read.")
+    TEXT_UNREAD = tr("The text is still being read.")
     READ_AFTER_RUN = (
         tr("{name} has not been read yet."),
         tr("It is read when the run has ended."),
@@ -84,30 +79,23 @@ class Kind(Enum):
         tr("{source} is not the name of a model on the Hugging Face Hub."),
         tr("Use the form organisation/name."),
     )
-    MODEL_OFFLINE = (
-        tr(
-            "{name} is not on this computer, and offline mode is on (File > "
-            "Preferences)."
-        ),
-        "",
+    MODEL_OFFLINE = tr(
+        "{name} is not on this computer, and offline mode is on (File > Preferences)."
     )
-    NOT_DOWNLOADED = tr("{name} has not been downloaded yet."), ""
-    MODEL_MISSING = tr("No model found at {source}."), ""
-    DATASET_OFFLINE = (
-        tr(
-            "The data set {name} is on the Hub, and offline mode is on (File > "
-            "Preferences)."
-        ),
-        "",
+    NOT_DOWNLOADED = tr("{name} has not been downloaded yet.")
+    MODEL_MISSING = tr("No model found at {source}.")
+    DATASET_OFFLINE = tr(
+        "The data set {name} is on the Hub, and offline mode is on (File > "
+        "Preferences)."
     )
     TEXT_IS_FOLDER = tr("{text} is a folder."), tr("Choose a file in it.")
     TEXT_IS_DEVICE = tr("{text} is a pipe or a device."), tr("Choose a file.")
-    TEXT_MISSING = tr("No file found at {text}."), ""
+    TEXT_MISSING = tr("No file found at {text}.")
     TEXT_UNSUPPORTED = (
         tr("{name} has an unsupported file type."),
         tr("Supported: {endings}."),
     )
-    TEXT_EMPTY = tr("{name} is empty."), ""
+    TEXT_EMPTY = tr("{name} is empty.")
     JUDGES_ON_CALIBRATION = (
         tr("{text} is a calibration text."),
         tr("Choose another text to judge on."),
@@ -130,17 +118,14 @@ class Kind(Enum):
         ),
         tr("Choose another text, or remove the further texts."),
     )
-    WINDOWS_TOO_LONG = (
-        tr(
-            "Windows of {window_length} tokens are longer than the context length of "
-            "this model ({maximum} tokens)."
-        ),
-        "",
+    WINDOWS_TOO_LONG = tr(
+        "Windows of {window_length} tokens are longer than the context length of "
+        "this model ({maximum} tokens)."
     )
 
     # its target
-    NO_PROTECTED_LAYER = tr("Protect: no layer is called “{pattern}”."), ""
-    NO_LIMITED_LAYER = tr("Minimum per layer: no layer is called “{pattern}”."), ""
+    NO_PROTECTED_LAYER = tr("Protect: no layer is called “{pattern}”.")
+    NO_LIMITED_LAYER = tr("Minimum per layer: no layer is called “{pattern}”.")
     BLOCKS_MISS_SIZE = (
         tr("GGUF files (step 5) fill the widths of layers up to multiples of 32."),
         tr("To reach a target size, set Width multiple to 32."),
@@ -184,29 +169,25 @@ class Kind(Enum):
     )
 
     # the queue
-    QUEUE_ELSEWHERE = tr("The queue works on this computer only."), ""
-    QUEUE_TAKEN = tr("Another window has the queue of this runs folder."), ""
-    SAME_DESTINATION = tr("{run} of the queue writes to {folder}, too."), ""
+    QUEUE_ELSEWHERE = tr("The queue works on this computer only.")
+    QUEUE_TAKEN = tr("Another window has the queue of this runs folder.")
+    SAME_DESTINATION = tr("{run} of the queue writes to {folder}, too.")
 
     # the result
-    UNSAVEABLE = (
-        tr("Only the export of a finished run can be saved in another format."),
-        "",
-    )
+    UNSAVEABLE = tr("Only the export of a finished run can be saved in another format.")
     SAVE_FORMAT_IMPOSSIBLE = tr("{label} is not possible."), "{reason}"
-    UNMEASURABLE = tr("Only the export of a finished run can be measured."), ""
-    FORMAT_UNMEASURABLE = (
-        tr("Only files for transformers can be measured here, not {label}."),
-        "",
+    UNMEASURABLE = tr("Only the export of a finished run can be measured.")
+    FORMAT_UNMEASURABLE = tr(
+        "Only files for transformers can be measured here, not {label}."
     )
 
     # the playground
-    NO_MODELS = tr("Prune a model first, or choose two models."), ""
-    NO_ORIGINAL = tr("Choose the original model, too."), ""
-    NO_PRUNED = tr("Choose the pruned model, too."), ""
-    NOTHING_EXPORTED = tr("The run exported nothing. Choose a pruned model."), ""
-    GONE = tr("{path} no longer exists."), ""
-    NO_PROMPT = tr("Enter a prompt first."), ""
+    NO_MODELS = tr("Prune a model first, or choose two models.")
+    NO_ORIGINAL = tr("Choose the original model, too.")
+    NO_PRUNED = tr("Choose the pruned model, too.")
+    NOTHING_EXPORTED = tr("The run exported nothing. Choose a pruned model.")
+    GONE = tr("{path} no longer exists.")
+    NO_PROMPT = tr("Enter a prompt first.")
 
 
 RESOURCES = (Kind.MEMORY_SHORT, Kind.GPU_SHORT, Kind.DISK_SHORT)
@@ -247,14 +228,16 @@ def of_error(error: _Error, step: Step | None = None, setting: str = "") -> Prob
 
 def statement(problem: Problem) -> str:
     """Return what is wrong, without what to do about it."""
-    return _text(problem, problem.kind.value[0])
+    text = problem.kind.value
+    return _text(problem, text if isinstance(text, str) else text[0])
 
 
 def sentence(problem: Problem | None) -> str:
     """Return what is wrong, and what to do about it; empty without a problem."""
     if problem is None:
         return ""
-    return f"{statement(problem)} {_text(problem, problem.kind.value[1])}".strip()
+    text = problem.kind.value
+    return _text(problem, text if isinstance(text, str) else " ".join(text)).strip()
 
 
 def _text(problem: Problem, template: str) -> str:

@@ -9,7 +9,7 @@ from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.state.job.targets import goal_or_none
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.text import fidelity, numbers
-from surgeon_gui.text.captions.live import BELOW_ORIGINAL, MEANINGS
+from surgeon_gui.text.captions.views import BELOW_ORIGINAL, MEANINGS
 from surgeon_gui.widgets.controls import (
     bold,
     card,

@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QVBoxLayout, QWidget
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.run import RunState
-from surgeon_gui.text.captions.live import MEANINGS
+from surgeon_gui.text.captions.views import MEANINGS
 from surgeon_gui.views.live.run_charts import MemoryChart, TimeChart
 from surgeon_gui.widgets.controls import text_label
 

@@ -77,12 +77,12 @@ class CalibrationPage(Page):
         file.clicked.connect(self._on_file_clicked)
         validation_file.clicked.connect(self._on_validation_file_clicked)
         self._more_texts = MoreTexts()
-        self._more_texts.edited.connect(session.draft.edit_calibration)
+        self._more_texts.edited.connect(session.draft.edit_part)
         self._form = ConfigForm("calibration", CalibrationConfig)
-        self._form.edited.connect(session.draft.edit_calibration)
+        self._form.edited.connect(session.draft.edit_part)
         self._form.refused.connect(self._on_form_rejected)
         self._judging = JudgingTexts()
-        self._judging.edited.connect(session.draft.edit_evaluation)
+        self._judging.edited.connect(session.draft.edit_part)
         self._judging.refused.connect(self._on_form_rejected)
         self._problem = problem_label()
         self._problem.setObjectName("calibration_problem")
@@ -211,7 +211,7 @@ class CalibrationPage(Page):
 
     def _edit(self, **changes: Any) -> None:
         with self.session.store.showing_errors():
-            self.session.draft.edit_calibration(replace(self._config, **changes))
+            self.session.draft.edit_part(replace(self._config, **changes))
 
     def _ask(self, on_chosen: Callable[[str], None], current: str) -> None:
         title, kinds = tr("Choose a text"), TEXT_FILES

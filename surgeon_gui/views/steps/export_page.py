@@ -54,7 +54,7 @@ class ExportPage(Page):
         self._form = ConfigForm(
             "export", ExportConfig, file_formats.implied_changes, in_front=("dtype",)
         )
-        self._form.edited.connect(session.draft.edit_export)
+        self._form.edited.connect(session.draft.edit_part)
         self._form.refused.connect(self._on_form_rejected)
         self._about = _quiet_label("export_format_note")
         self._unavailable = _quiet_label("export_unavailable_note")
@@ -129,7 +129,7 @@ class ExportPage(Page):
     def _on_folder_edited(self, folder: str) -> None:
         export = self.session.state.config.export
         with self.session.store.showing_errors():
-            self.session.draft.edit_export(replace(export, folder=folder))
+            self.session.draft.edit_part(replace(export, folder=folder))
 
     @Slot()
     def _ask_for_folder(self) -> None:

@@ -60,7 +60,7 @@ class RunPage(Page):
         self._copy = button("copy_command_button")
         self._copy.clicked.connect(self._on_copy_clicked)
         self._samples = SampleSettings()
-        self._samples.edited.connect(session.draft.edit_samples)
+        self._samples.edited.connect(session.draft.edit_part)
         self._folder = text_label(quiet=True)
         self._folder.setObjectName("run_folder_label")
         self._open_button = button("open_run_button")

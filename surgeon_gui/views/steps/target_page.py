@@ -59,10 +59,10 @@ class TargetPage(Page):
             in_front=_IN_FRONT,
             parts=(self._tiles, self._sizes, self._limit),
         )
-        self._form.edited.connect(session.draft.edit_pruning)
+        self._form.edited.connect(session.draft.edit_part)
         self._form.refused.connect(self._on_form_rejected)
         self._recovery = ConfigForm("recovery", RecoveryConfig)
-        self._recovery.edited.connect(session.draft.edit_recovery)
+        self._recovery.edited.connect(session.draft.edit_part)
         self._recovery.refused.connect(self._on_form_rejected)
         self._structure_note = text_label(quiet=True)
         self._structure_note.setObjectName("structure_note")

@@ -180,7 +180,7 @@ def test_offline_mode_offers_no_download(window, dialog):
 @pytest.mark.thorough
 def test_offline_mode_makes_data_sets_of_the_hub_a_problem(window, dialog):
     calibration = window.session.state.config.calibration
-    window.session.draft.edit_calibration(
+    window.session.draft.edit_part(
         type(calibration)(text="hf://datasets/org/name", column="text")
     )
     assert Step.CALIBRATION not in window.session.state.problems

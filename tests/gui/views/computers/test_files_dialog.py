@@ -83,7 +83,7 @@ def test_buttons_start_at_what_their_field_holds(window, open_files, folders):
     dialog.reject()
     config = window.session.state.config.calibration
     text = str(folders / "second" / "text.txt")
-    window.session.draft.edit_calibration(replace(config, text=text))
+    window.session.draft.edit_part(replace(config, text=text))
     window.open_step(Step.CALIBRATION)
     dialog, folder = open_files("", clicks="text_file_button")
     assert (folder, selected(dialog)) == (folders / "second", ["text.txt"])

@@ -75,7 +75,7 @@ def planned(window):
 
 def edit(window, **settings):
     pruning = window.session.state.config.pruning
-    window.session.draft.edit_pruning(changed(pruning, **settings))
+    window.session.draft.edit_part(changed(pruning, **settings))
 
 
 def test_button_in_step_3_diagnoses_and_opens_the_tab(qtbot, window):
@@ -133,11 +133,11 @@ def test_changed_settings_are_named_until_they_are_restored(make_diagnosed):
     window = make_diagnosed()
     config = window.session.state.config
     calibration = replace(config.calibration, window_length=128)
-    window.session.draft.edit_calibration(calibration)
+    window.session.draft.edit_part(calibration)
     assert "Window length" in shown(window, "diagnosis_stale")
     assert not shown(window, "diagnosis_headline")
     assert planned(window)  # the previous result stays visible
-    window.session.draft.edit_calibration(config.calibration)
+    window.session.draft.edit_part(config.calibration)
     assert not shown(window, "diagnosis_stale")
     edit(window, structure=Structure.ROWS)
     assert "What to prune" in shown(window, "diagnosis_stale")

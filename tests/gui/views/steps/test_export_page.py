@@ -54,7 +54,7 @@ SPACE = "\N{NO-BREAK SPACE}"
 @pytest.mark.parametrize("file_format", Format)
 def test_format_note_has_its_description(export_page, file_format):
     pruning = changed(QUICK.pruning, structure=Structure.NEURONS)
-    export_page.session.draft.edit_pruning(pruning)
+    export_page.session.draft.edit_part(pruning)
     choose(export_page, "export_format", file_format)
     assert export_page.session.state.config.export.format is file_format
     description = DESCRIPTIONS[file_format]
@@ -75,7 +75,7 @@ def test_format_note_has_its_description(export_page, file_format):
 def test_formats_that_do_not_support_the_structure_are_disabled(
     export_page, structure, file_format, reason
 ):
-    export_page.session.draft.edit_pruning(pruning_config(structure))
+    export_page.session.draft.edit_part(pruning_config(structure))
     is_enabled, tip = item(export_page, "export_format", file_format)
     assert not is_enabled
     assert reason in tip
@@ -87,7 +87,7 @@ def test_formats_that_do_not_support_the_structure_are_disabled(
 
 def test_format_incompatible_with_the_target_is_reported(export_page):
     choose(export_page, "export_format", Format.GGUF)
-    export_page.session.draft.edit_pruning(pruning_config(Structure.ROWS))
+    export_page.session.draft.edit_part(pruning_config(Structure.ROWS))
     assert "not possible for this target" in shown(export_page, "export_form_problem")
     assert shown(export_page, "export_problem") == ""
     assert find(export_page, "export_format").property("invalid")
@@ -134,7 +134,7 @@ def test_occupied_destination_is_replaced_only_after_confirmation(
 ):
     sent = commands_of(export_page, monkeypatch)
     assert not find(export_page, "export_replace_button").isVisible()
-    export_page.session.draft.edit_export(ExportConfig(str(occupied)))
+    export_page.session.draft.edit_part(ExportConfig(str(occupied)))
     assert "not empty" in shown(export_page, "export_problem")
     assert not is_on(export_page, "start_button")
     click(export_page, "export_replace_button")
@@ -155,7 +155,7 @@ def test_occupied_destination_is_replaced_only_after_confirmation(
 
 
 def test_folder_with_other_files_is_not_replaced(export_page, occupied):
-    export_page.session.draft.edit_export(ExportConfig(str(occupied)))
+    export_page.session.draft.edit_part(ExportConfig(str(occupied)))
     (occupied / "thesis.tex").touch()
     click(export_page, "export_replace_button")
     assert "thesis.tex" in export_page.session.state.notice.message
@@ -170,7 +170,7 @@ def test_another_destination_needs_its_own_confirmation(
     export_page, occupied, tmp_path
 ):
     session = export_page.session
-    session.draft.edit_export(ExportConfig(str(occupied)))
+    session.draft.edit_part(ExportConfig(str(occupied)))
     session.draft.allow_to_replace(True)
     folder = find(export_page, "export_folder")
     folder.setText(str(tmp_path))
@@ -178,7 +178,7 @@ def test_another_destination_needs_its_own_confirmation(
     folder.editingFinished.emit()
     assert session.state.config.export.folder == str(tmp_path)
     assert not session.state.may_replace
-    session.draft.edit_export(ExportConfig(str(occupied)))
+    session.draft.edit_part(ExportConfig(str(occupied)))
     assert not session.state.may_replace
 
 

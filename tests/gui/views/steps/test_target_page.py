@@ -140,7 +140,7 @@ def test_no_fit_is_claimed_for_a_target_beyond_the_limits(page):
     assert all(find(page, name).isVisible() for name in lights)
     session = page.session
     pruning = session.state.config.pruning
-    session.draft.edit_pruning(
+    session.draft.edit_part(
         replace(pruning, min_density=0.9, target=PrunableShare(0.5))
     )
     labels = page.findChildren(QLabel)
@@ -148,7 +148,7 @@ def test_no_fit_is_claimed_for_a_target_beyond_the_limits(page):
     assert sentences == [find(page, "pruning_form_problem")]  # once
     names = (*lights, "plan_sizes", "plan_time", "goal_label", "fit_button")
     assert not any(find(page, name).isVisible() for name in names)
-    session.draft.edit_pruning(pruning)
+    session.draft.edit_part(pruning)
     assert all(find(page, name).isVisible() for name in lights)
     assert not find(page, "pruning_form_problem").isVisible()
 
@@ -158,14 +158,12 @@ def test_problem_of_an_advanced_setting_opens_its_section(page):
     find(page, "step_target_header").setChecked(True)
     pruning = session.state.config.pruning
     unknown = replace(pruning, layer_min_density=("no_such_layer=0.5",))
-    session.draft.edit_pruning(unknown)
+    session.draft.edit_part(unknown)
     problem = find(page, "pruning_form_problem")
     assert "no_such_layer" in problem.text()
     assert problem.isVisible()
     button.setChecked(False)
-    session.draft.edit_pruning(
-        replace(unknown, shots=2)
-    )  # redraws with the same problem
+    session.draft.edit_part(replace(unknown, shots=2))  # redraws with the same problem
     assert not button.isChecked()
 
 

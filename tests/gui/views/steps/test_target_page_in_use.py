@@ -269,12 +269,12 @@ def test_plan_shows_the_recovery_that_is_chosen(qtbot, make_window):
     label = find(window, "plan_recovery")
     session = window.session
     recovery = RecoveryConfig(Recovery.AUTOMATIC, own_windows=8)
-    session.draft.edit_recovery(recovery)
+    session.draft.edit_part(recovery)
     assert label.text() == "Recovery: distillation, all weights."
     assert label.isVisible()
-    session.draft.edit_recovery(replace(recovery, max_minutes=1e-3))
+    session.draft.edit_part(replace(recovery, max_minutes=1e-3))
     assert label.text().startswith("Recovery: refit. A closer one takes ")
-    session.draft.edit_recovery(replace(recovery, level=Recovery.REFIT))
+    session.draft.edit_part(replace(recovery, level=Recovery.REFIT))
     assert not label.isVisible()
 
 

@@ -107,7 +107,7 @@ def test_edited_text_is_read_after_a_while(qtbot, session, engine, running):
     TextCheckController(session, session)
     idle = replace(running, run=run_state.RunState())
     session.store.set(with_request(idle, RequestKind.PREVIEW, Request("preview-1")))
-    session.draft.edit_calibration(replace(idle.config.calibration, windows=8))
+    session.draft.edit_part(replace(idle.config.calibration, windows=8))
     assert engine.commands == []
     qtbot.wait(2 * sources._CHECK_DELAY_MS)
     assert [type(each) for each in engine.commands] == [PreviewText]
