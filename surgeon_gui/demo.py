@@ -167,7 +167,7 @@ def has_display() -> bool:
 
 
 def _report(run: RunState) -> None:
-    from surgeon_gui.state.step_text import phase
+    from surgeon_gui.state.run_text import phase
 
     _print(phase(run))
     if run.error is not None:

@@ -280,10 +280,10 @@ def problem_label() -> QLabel:
     return label
 
 
-def show_problem(label: QLabel, problem: str) -> None:
-    """Show `problem` on such a label; hide the label if it is empty."""
-    label.setText(problem)
-    label.setVisible(bool(problem))
+def show_text(label: QLabel, text: str) -> None:
+    """Show a text on a label; hide the label if it is empty."""
+    label.setText(text)
+    label.setVisible(bool(text))
 
 
 def mark_invalid(widget: QWidget, is_invalid: bool) -> None:

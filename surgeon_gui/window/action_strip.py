@@ -18,7 +18,7 @@ from surgeon_gui.state.active_task import ActiveTask
 from surgeon_gui.state.job.resource_text import NAMES, light_label
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.run_controls import RunControls
-from surgeon_gui.state.step_text import remaining
+from surgeon_gui.state.run_text import remaining
 from surgeon_gui.widgets.clamped_label import ClampedLabel
 from surgeon_gui.widgets.controls import (
     bold,

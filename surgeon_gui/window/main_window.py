@@ -46,12 +46,10 @@ from surgeon_gui.state.log_lines import log_lines
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.run_controls import run_controls
+from surgeon_gui.state.run_text import phase_with_advice
 from surgeon_gui.state.sources.resolver import is_missing
 from surgeon_gui.state.sources.samples import smollm2
-from surgeon_gui.state.step_text import (
-    phase_with_advice,
-    plan_or_hint,
-)
+from surgeon_gui.state.step_text import plan_or_hint
 from surgeon_gui.text import labels, numbers
 from surgeon_gui.text.problems import RESOURCES, Step, sentence
 from surgeon_gui.views.live.live_view import LiveView

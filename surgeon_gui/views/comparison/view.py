@@ -21,7 +21,14 @@ from surgeon_gui.state.comparison import (
 from surgeon_gui.views.comparison.charts import CurvesChart, LadderCard, SizeChart
 from surgeon_gui.widgets.charts.chart_card import ChartCard
 from surgeon_gui.widgets.charts.table_card import TableCard
-from surgeon_gui.widgets.controls import bold, button, heading, stack, text_label
+from surgeon_gui.widgets.controls import (
+    bold,
+    button,
+    heading,
+    show_text,
+    stack,
+    text_label,
+)
 
 _MIN_CHART = 300  # pixels; in a lower window the view scrolls
 _MIN_WIDTH = 280  # pixels, of a chart or a table
@@ -88,9 +95,7 @@ class CompareView(QWidget):
         self._ladder.show_runs(runs)
         self._figures.show_table(figures(runs))
         self._settings.show_table(differences(runs))
-        note = protocol_note(runs)
-        self._protocol.setText(note)
-        self._protocol.setVisible(bool(note))
+        show_text(self._protocol, protocol_note(runs))
 
     def save_pictures(self, folder: Path) -> None:
         """Save each chart to `folder` as a PNG named after it."""

@@ -32,7 +32,7 @@ from surgeon_gui.widgets.controls import (
     described,
     enable_unless,
     problem_label,
-    show_problem,
+    show_text,
     text_label,
 )
 
@@ -137,7 +137,7 @@ class DiagnosisView(QWidget):
         is_stale = phase is DiagnosisPhase.OUT_OF_DATE
         self._headline.setText("" if is_stale else diagnosis.headline)
         self._headline.setVisible(not is_stale)
-        show_problem(self._stale, diagnosis.headline if is_stale else "")
+        show_text(self._stale, diagnosis.headline if is_stale else "")
         enable_unless(self._button, sentence(diagnosis.obstacle))
         self._progress.show_request(
             diagnosis.session.state.request(RequestKind.DIAGNOSIS)
@@ -149,9 +149,7 @@ class DiagnosisView(QWidget):
             return
         plan = diagnosis.plan
         pruning = diagnosis.session.state.config.pruning
-        summary = describe_plan(known, plan, pruning)
-        self._plan.setText(summary)
-        self._plan.setVisible(bool(summary))
+        show_text(self._plan, describe_plan(known, plan, pruning))
         self._draw_curve(known)
         if plan is not None:
             cells = planned_cells(known.costs, plan)

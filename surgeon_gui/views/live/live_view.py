@@ -12,7 +12,7 @@ from typing_extensions import override
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.state.charts import is_recovering
 from surgeon_gui.state.run import RunState
-from surgeon_gui.state.step_text import last_choice, undone
+from surgeon_gui.state.run_text import last_choice, undone
 from surgeon_gui.text.captions.views import MEANINGS
 from surgeon_gui.views.live.layer_map import LayerMap
 from surgeon_gui.views.live.number_tiles import NumberTiles
@@ -26,7 +26,7 @@ from surgeon_gui.widgets.charts.chart_card import ChartCard
 from surgeon_gui.widgets.controls import (
     explained,
     line_label,
-    show_problem,
+    show_text,
     warning_label,
 )
 
@@ -92,9 +92,8 @@ class LiveView(QWidget):
                 chart.reset_zoom()
         self._tiles.show_run(run, now)
         damping = last_choice(run)
-        self._damping.setText(damping)
-        self._damping.setVisible(bool(damping))
-        show_problem(self._undone, undone(run))
+        show_text(self._damping, damping)
+        show_text(self._undone, undone(run))
         self._sample.show_run(run)
         self._quality.show_run(run)
         self._costs.show_run(run)

@@ -27,8 +27,8 @@ from surgeon_gui.widgets.controls import (
     problem_label,
     progress_bar,
     set_enabled,
-    show_problem,
     show_share,
+    show_text,
     text_label,
 )
 
@@ -112,7 +112,7 @@ class PromptCard(QWidget):
     def _show_status(self, state: PlaygroundState, obstacle: str) -> None:
         """Show the error; and the phase, else the obstacle, else the summary."""
         problem, is_open = problem_of(state.question), state.question.is_open
-        show_problem(self._problem, problem)
+        show_text(self._problem, problem)
         status = status_line(state)
         if not is_open and obstacle:
             status = obstacle
@@ -120,10 +120,8 @@ class PromptCard(QWidget):
         show_share(self._bar, progress_of(state.question) if is_counted else None)
         self._bar.setVisible(is_open)
         result = "" if status else summary(state)
-        self._status.setText(status)
-        self._status.setVisible(bool(status))
-        self._summary.setText(result)
-        self._summary.setVisible(bool(result))
+        show_text(self._status, status)
+        show_text(self._summary, result)
 
     def _lay_out(self) -> None:
         buttons = QHBoxLayout()

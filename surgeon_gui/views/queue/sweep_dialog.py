@@ -29,7 +29,7 @@ from surgeon_gui.widgets.controls import (
     explained,
     heading,
     problem_label,
-    show_problem,
+    show_text,
     text_label,
     warning_label,
 )
@@ -124,7 +124,7 @@ class SweepDialog(QDialog):
     def _on_unit_chosen(self) -> None:
         unit = self._units[self._unit.currentIndex()]
         self._values.setText(sweep.proposed_values(self._state, unit))
-        show_problem(self._unit_note, sweep.unit_note(self._state, unit))
+        show_text(self._unit_note, sweep.unit_note(self._state, unit))
         self._check()
 
     @Slot()
@@ -139,10 +139,10 @@ class SweepDialog(QDialog):
         unit = self._units[self._unit.currentIndex()]
         methods = tuple(x for x, box in self._methods.items() if box.isChecked())
         self._plan = sweep.plan(self._state, Sweep(unit, self._values.text(), methods))
-        show_problem(self._forecast, sweep.forecast(self._plan, self._state.model))
-        show_problem(self._summary, sweep.summary(self._plan, self._free))
-        show_problem(self._warning, sweep.disk_warning(self._plan, self._free))
-        show_problem(self._problem, self._plan.problem)
+        show_text(self._forecast, sweep.forecast(self._plan, self._state.model))
+        show_text(self._summary, sweep.summary(self._plan, self._free))
+        show_text(self._warning, sweep.disk_warning(self._plan, self._free))
+        show_text(self._problem, self._plan.problem)
         self._add.setEnabled(bool(self._plan.runs))
 
     @Slot()

@@ -23,7 +23,7 @@ from surgeon_gui.widgets.controls import (
     enable_unless,
     heading,
     problem_label,
-    show_problem,
+    show_text,
     warning_label,
 )
 from surgeon_gui.widgets.facts import Facts
@@ -59,10 +59,10 @@ class ExportResult(QWidget):
         run = state.shown_run
         failure = failure_note(run)
         is_done = run.exported is not None and not run.status.is_busy
-        show_problem(self._failure, failure)
-        show_problem(self._unrun, unrun_note(run.exported) if is_done else "")
+        show_text(self._failure, failure)
+        show_text(self._unrun, unrun_note(run.exported) if is_done else "")
         self._facts.show_facts(export_facts(run) if is_done else ())
-        show_problem(self._larger, larger_note(run) if is_done else "")
+        show_text(self._larger, larger_note(run) if is_done else "")
         is_complete = run.status is Status.FINISHED
         self._title.setText(
             tr("The pruned model")

@@ -40,7 +40,7 @@ from surgeon_gui.widgets.controls import (
     heading,
     mark_invalid,
     problem_label,
-    show_problem,
+    show_text,
     text_label,
 )
 from surgeon_gui.widgets.dialogs import ask_folder
@@ -120,9 +120,7 @@ class SaveSection(QWidget):
         dtypes = file_formats.disabled_dtypes(state.save_config.format)
         self._form.disable_choices("dtype", dtypes)
         self._about.setText(about_format(state.save_config.format))
-        unavailable_note = unavailable(reasons)
-        self._unavailable.setText(unavailable_note)
-        self._unavailable.setVisible(bool(unavailable_note))
+        show_text(self._unavailable, unavailable(reasons))
         self._folder.show_value(state.save_config.folder)
         inside = file_formats.default_folder(
             PurePath(tr("the run folder")), state.save_config.format
@@ -133,11 +131,9 @@ class SaveSection(QWidget):
             part.setEnabled(not request.is_open)
         self._progress.show_request(request)
         problem = checks.save_problem(state)
-        show_problem(self._problem, sentence(problem) or problem_of(request))
+        show_text(self._problem, sentence(problem) or problem_of(request))
         mark_invalid(self._folder, bool(problem))
-        note = ended_note(request, tr("Saving"))
-        self._note.setText(note)
-        self._note.setVisible(bool(note))
+        show_text(self._note, ended_note(request, tr("Saving")))
         original = run.model.file_bytes if run.model is not None else 0
         self._saved.show_saved(run.saved, original)
 

@@ -10,7 +10,7 @@ from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.export_text import saved_facts, unrun_note
 from surgeon_gui.text.choices import choice_label
-from surgeon_gui.widgets.controls import button, card, problem_label, show_problem
+from surgeon_gui.widgets.controls import button, card, problem_label, show_text
 from surgeon_gui.widgets.facts import Facts
 
 
@@ -78,7 +78,7 @@ class _SavedCard(QWidget):
     def show_exported(self, exported: Exported, original_bytes: int) -> None:
         self._folder = exported.folder
         self._facts.show_facts(saved_facts(exported, original_bytes))
-        show_problem(self._unrun, unrun_note(exported))
+        show_text(self._unrun, unrun_note(exported))
         name = tr("Open folder: {format}").format(
             format=choice_label(exported.format)[0]
         )

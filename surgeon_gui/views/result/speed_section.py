@@ -28,7 +28,7 @@ from surgeon_gui.widgets.controls import (
     enable_unless,
     heading,
     problem_label,
-    show_problem,
+    show_text,
     text_label,
 )
 
@@ -79,13 +79,12 @@ class SpeedSection(QWidget):
         self.setVisible(run.exported is not None and run.status is Status.FINISHED)
         enable_unless(self._measure, sentence(checks.measure_obstacle(state)))
         self._progress.show_request(measurement)
-        show_problem(self._problem, problem_of(measurement))
+        show_text(self._problem, problem_of(measurement))
         measured = run.measured
         note = ended_note(measurement, tr("Measurement"))
         if not measurement.id and measured is None:
             note = _INVITATION
-        self._note.setText(note)
-        self._note.setVisible(bool(note))
+        show_text(self._note, note)
         self._summary.setText(speed_summary(measured) if measured is not None else "")
         self._table.show_measured(measured)
         self._conditions.setText(

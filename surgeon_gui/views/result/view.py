@@ -14,7 +14,7 @@ from surgeon_gui.state import result_text
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job.targets import next_target_obstacle
 from surgeon_gui.state.run import RunState
-from surgeon_gui.state.step_text import phase, undone
+from surgeon_gui.state.run_text import phase, undone
 from surgeon_gui.views.replace_question import ReplaceQuestion
 from surgeon_gui.views.result.export_result import ExportResult
 from surgeon_gui.views.result.save_section import SaveSection
@@ -28,7 +28,7 @@ from surgeon_gui.widgets.controls import (
     enable_unless,
     heading,
     set_enabled,
-    show_problem,
+    show_text,
     text_label,
     warning_label,
 )
@@ -105,7 +105,7 @@ class ResultView(QWidget):
         tick = "\N{CHECK MARK} " if is_success else ""
         self._title.setText(tick + result_text.headline(run))
         self._outcome.setText(phase(run))
-        show_problem(self._undone, undone(run))
+        show_text(self._undone, undone(run))
         self._sample.show_run(run)
         self._verified.setText(result_text.verified(run))
         self._quality.show_facts(result_text.quality_facts(run))

@@ -42,7 +42,7 @@ from surgeon_gui.widgets.controls import (
     mark_invalid,
     problem_label,
     set_enabled,
-    show_problem,
+    show_text,
     text_label,
 )
 from surgeon_gui.widgets.dialogs import TEXT_FILES, ask_file
@@ -145,11 +145,8 @@ class CalibrationPage(Page):
         counts = wait_note(state) if is_text_due(state) else ""
         if preview is not None:
             counts = preview_line(preview)
-        self._counts.setText(counts)
-        self._counts.setVisible(bool(counts))
-        own_text = own_text_line(preview, state.config.own_windows)
-        self._own_text.setText(own_text)
-        self._own_text.setVisible(bool(own_text))
+        show_text(self._counts, counts)
+        show_text(self._own_text, own_text_line(preview, state.config.own_windows))
         self._preview_facts.show_facts(
             () if preview is None else preview_facts(preview)
         )
@@ -173,7 +170,7 @@ class CalibrationPage(Page):
         if text and text != self._problem.text():
             self.column.removeWidget(self._problem)
             self.column.insertWidget(place, self._problem)
-        show_problem(self._problem, text)
+        show_text(self._problem, text)
 
     @Slot(str)
     def choose_text(self, text: str) -> None:

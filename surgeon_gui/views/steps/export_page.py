@@ -27,7 +27,7 @@ from surgeon_gui.widgets.controls import (
     heading,
     mark_invalid,
     problem_label,
-    show_problem,
+    show_text,
     text_label,
     warning_label,
 )
@@ -90,7 +90,7 @@ class ExportPage(Page):
             is_of_format = problem is not None and problem.setting == "format"
             self._form.show_problem(sentence(problem) if is_of_format else "", "format")
             problem = None if is_of_format else problem
-        show_problem(self._problem, sentence(problem))
+        show_text(self._problem, sentence(problem))
         mark_invalid(self._folder, bool(problem))
         self._replace.setVisible(state.can_replace and bool(problem))
         self._note.setText(_note(export, may_replace=state.may_replace))
@@ -108,8 +108,7 @@ class ExportPage(Page):
         self._form.disable_choices("dtype", dtypes)
         self._about.setText(about_format(export.format))
         note = unavailable(reasons)
-        self._unavailable.setText(note)
-        self._unavailable.setVisible(bool(note))
+        show_text(self._unavailable, note)
 
     def _show_sizes(self, state: AppState) -> None:
         quantised = fallback = sizes = larger = ""
@@ -120,10 +119,10 @@ class ExportPage(Page):
             fallback = plan_text.fallback_warning(state.config, state.model)
             sizes = plan_text.format_sizes(state.config, state.model)
             larger = plan_text.larger_forecast(state.config, state.model)
-        show_problem(self._quantised, quantised)
-        show_problem(self._fallback, fallback)
-        show_problem(self._sizes, sizes)
-        show_problem(self._larger, larger)
+        show_text(self._quantised, quantised)
+        show_text(self._fallback, fallback)
+        show_text(self._sizes, sizes)
+        show_text(self._larger, larger)
 
     @Slot(str)
     def _on_folder_edited(self, folder: str) -> None:

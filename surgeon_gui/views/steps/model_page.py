@@ -52,8 +52,8 @@ from surgeon_gui.widgets.controls import (
     mark_invalid,
     problem_label,
     progress_bar,
-    show_problem,
     show_share,
+    show_text,
     text_label,
 )
 from surgeon_gui.widgets.dialogs import MODEL_FILES, ask_file, ask_folder
@@ -285,7 +285,7 @@ class ModelPage(Page):
         """Show the problem with the model, unless another one is being fetched."""
         is_busy = self.sample_download.is_busy
         problem = "" if is_busy else _problem(state)
-        show_problem(self._problem, problem)
+        show_text(self._problem, problem)
         is_invalid = not is_busy and bool(problem or download_error(state))
         mark_invalid(self._source, is_invalid)
 

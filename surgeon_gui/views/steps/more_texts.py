@@ -46,7 +46,7 @@ from surgeon_gui.widgets.controls import (
     explained,
     heading,
     problem_label,
-    show_problem,
+    show_text,
 )
 from surgeon_gui.widgets.dialogs import FURTHER_TEXT_FILES, ask_file
 from surgeon_gui.widgets.tool_tips import plain_tip
@@ -144,13 +144,13 @@ class MoreTexts(QWidget):
             share = new_share(self._config)
             more = MoreText(text, share, column, dataset_config=config, split=split)
         except ConfigError as error:
-            show_problem(self._problem, str(error))
+            show_text(self._problem, str(error))
             return False
         self._edit((*self._config.more_texts, more))
         return True
 
     def _edit(self, further: tuple[MoreText, ...]) -> None:
-        show_problem(self._problem, "")
+        show_text(self._problem, "")
         self.edited.emit(replace(self._config, more_texts=further))
 
 

@@ -18,6 +18,7 @@ from surgeon_gui.widgets.controls import (
     bold,
     button,
     line_label,
+    show_text,
     text_label,
 )
 from surgeon_gui.widgets.light_badge import LightBadge
@@ -77,24 +78,22 @@ class PlanCard(QFrame):
         has_problem = Step.TARGET in state.problems
         self.setHidden(has_problem)
         model = state.model if not has_problem else None
-        sizes = brief_sizes(state.config, model, on_cuda=state.on_cuda) if model else ""
-        self._sizes.setText(sizes)
-        self._sizes.setVisible(bool(sizes))
+        show_text(
+            self._sizes,
+            brief_sizes(state.config, model, on_cuda=state.on_cuda) if model else "",
+        )
         fit = state.resource_check
         advice = alternatives.advice(state.config, model) if model else ""
-        self._advice.setText(advice)
-        self._advice.setVisible(bool(advice))
-        waiting = _waiting_text(state) if fit is None and not has_problem else ""
-        self._waiting.setText(waiting)
-        self._waiting.setVisible(bool(waiting))
+        show_text(self._advice, advice)
+        show_text(
+            self._waiting,
+            _waiting_text(state) if fit is None and not has_problem else "",
+        )
         needs = {need.what: need for need in fit.needs} if fit is not None else {}
         for resource, row in self._rows.items():
             row.show_need(needs.get(resource))
-        recovery = resource_text.describe_settled(fit)
-        self._recovery.setText(recovery)
-        self._recovery.setVisible(bool(recovery))
-        self._changed.setText(changed)
-        self._changed.setVisible(bool(changed))
+        show_text(self._recovery, resource_text.describe_settled(fit))
+        show_text(self._changed, changed)
         self.fit_button.setVisible(fit is not None and _is_short(fit))
 
 

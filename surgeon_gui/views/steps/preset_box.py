@@ -20,7 +20,7 @@ from surgeon_gui.widgets.controls import (
     give_menu,
     problem_label,
     set_enabled,
-    show_problem,
+    show_text,
     text_label,
 )
 from surgeon_gui.widgets.dialogs import JOB_FILES, ask_file, ask_new_file
@@ -151,7 +151,7 @@ class PresetBox(QWidget):
 
     @Slot()
     def _on_ask_name(self) -> None:
-        show_problem(self._problem, "")
+        show_text(self._problem, "")
         self._name.clear()
         self._naming.show()
         self._name.setFocus()
@@ -163,12 +163,12 @@ class PresetBox(QWidget):
 
     @Slot()
     def _on_cancel_name(self) -> None:
-        show_problem(self._problem, "")
+        show_text(self._problem, "")
         self._naming.hide()
 
     @Slot(str)
     def _on_refused(self, problem: str) -> None:
-        show_problem(self._problem, problem)
+        show_text(self._problem, problem)
 
     @Slot()
     def _on_export(self) -> None:

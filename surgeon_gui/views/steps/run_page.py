@@ -18,7 +18,7 @@ from surgeon_gui.base.paths import expanded
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState, settings_in_view
-from surgeon_gui.state.step_text import stage_times
+from surgeon_gui.state.run_text import stage_times
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.problems import Step, sentence
 from surgeon_gui.views.steps.page import Page, row_of, with_button
@@ -30,7 +30,7 @@ from surgeon_gui.widgets.controls import (
     heading,
     mark_invalid,
     problem_label,
-    show_problem,
+    show_text,
     text_label,
 )
 from surgeon_gui.widgets.dialogs import JOB_FILES, ask_file, ask_folder, ask_new_file
@@ -90,7 +90,7 @@ class RunPage(Page):
         self._samples.show_config(state.config.samples)
         problem = state.problems.get(Step.RUN)
         problem = None if state.run.status.is_busy else problem
-        show_problem(self._problem, sentence(problem))
+        show_text(self._problem, sentence(problem))
         mark_invalid(self._parent_edit, bool(problem))
         self._command.setText(command(state.job_file, state.run_parent))
         self._command.setCursorPosition(0)

@@ -34,6 +34,7 @@ from surgeon_gui.views.steps.structure_tiles import StructureTiles
 from surgeon_gui.widgets.controls import (
     button,
     heading,
+    show_text,
     text_label,
 )
 from surgeon_gui.widgets.forms.form import ConfigForm
@@ -130,9 +131,7 @@ class TargetPage(Page):
             setting = problem.setting if problem is not None else ""
             self._form.show_problem(sentence(problem), setting)
         model = state.model if Step.TARGET not in state.problems else None
-        summary = describe_goal(state.config, model) if model else ""
-        self._goal.setText(summary)
-        self._goal.setVisible(bool(summary))
+        show_text(self._goal, describe_goal(state.config, model) if model else "")
         if state.config != self._fitted_draft:
             self._fitted, self._fitted_draft = "", None
         self._plan.show_state(state, self._fitted)
@@ -166,9 +165,7 @@ class TargetPage(Page):
         self._form.disable_choices("method", targets.disabled_methods(structure))
         self._structure_note.setText(CHOICES[structure][1])
         self._structure_note.setVisible(not reasons.get(structure, ""))
-        note = unsupported(supported)
-        self._unsupported_note.setText(note)
-        self._unsupported_note.setVisible(bool(note))
+        show_text(self._unsupported_note, unsupported(supported))
 
 
 def _dtype(state: AppState) -> FileDtype:

@@ -33,7 +33,7 @@ from surgeon_gui.widgets.controls import (
     line_label,
     mark_invalid,
     problem_label,
-    show_problem,
+    show_text,
 )
 from surgeon_gui.widgets.forms.inputs import ChoiceInput, Input, make_input
 from surgeon_gui.widgets.tool_tips import plain_tip
@@ -196,7 +196,7 @@ class ConfigForm(QWidget):
         """Show a problem below a field, and mark the field; "" if there is none."""
         if problem != self._problem.text():
             self._mark(name if problem else "")
-        show_problem(self._problem, problem)
+        show_text(self._problem, problem)
         if problem and problem != self._opened_for:
             self._opened_for = problem
             self._open_section_of_problem()

@@ -36,10 +36,10 @@ from surgeon_gui.state.log_lines import log_lines
 from surgeon_gui.state.queue.state import QueueState
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import RunState, Status
+from surgeon_gui.state.run_text import phase
 from surgeon_gui.state.sources.download import Download
 from surgeon_gui.state.sources.reading import needs_download
 from surgeon_gui.state.sources.text import download_title
-from surgeon_gui.state.step_text import phase
 from surgeon_gui.text.problems import Kind
 from surgeon_gui.views.steps.plan_card import PlanCard
 from surgeon_gui.window import closing
