@@ -221,6 +221,26 @@ def test_return_opens_a_run_with_its_charts(qtbot, history):
     assert "14.20" in shown(history, "perplexity_figure")
 
 
+def test_opened_run_shows_its_settings_until_they_are_used(qtbot, history):
+    load_and_wait(qtbot, history)
+    draft = history.session.state.config
+    reopened(qtbot, history, "40")
+    target, shots = find(history, "pruning_sparsity"), find(history, "pruning_shots")
+    assert (shots.value(), shots.isEnabled(), target.isEnabled()) == (4, False, False)
+    assert not find(history, "start_button").isEnabled()
+    assert history.session.state.config == draft
+    click(history, "earlier_close_button")
+    assert shots.value() == draft.pruning.shots
+    assert shots.isEnabled()
+    reopened(qtbot, history, "40")
+    click(history, "use_settings_button")
+    run = run_of(history)
+    assert history.session.state.config == run.config
+    assert len(run.history) == 4  # it is still in view
+    assert shots.isEnabled()
+    assert find(history, "use_settings_button").isHidden()
+
+
 @pytest.mark.thorough
 def test_opened_run_can_be_saved_and_reported(qtbot, history):
     load_and_wait(qtbot, history)
