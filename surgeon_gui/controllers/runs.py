@@ -6,6 +6,7 @@ Folders are read and runs are opened in a background thread.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -104,7 +105,7 @@ class RunsController(QObject):
 
     def tick_only(self, folders: tuple[str, ...]) -> None:
         """Compare exactly these runs."""
-        self._set(runs_state.with_ticks(self.state, folders))
+        self._set(replace(self.state, ticked=folders))
 
     def rename(self, folder: str, name: str) -> None:
         """Rename a run; an empty name restores the default."""
@@ -152,7 +153,8 @@ class RunsController(QObject):
 
     def dismiss(self, folder: str) -> None:
         """Stop offering an interrupted run; the list still has it."""
-        self._set(runs_state.with_dismissed(self.state, folder))
+        dismissed = (*self.state.dismissed, folder)
+        self._set(replace(self.state, dismissed=dismissed))
 
     def discard(self, folder: str) -> None:
         """Delete the saved state of a run; it can no longer be resumed."""
@@ -219,7 +221,14 @@ class RunsController(QObject):
             self.refresh()
             return
         if isinstance(found, str):
-            self._set(runs_state.with_problem(self.state, found))
+            self._set(
+                RunsState(
+                    parent,
+                    has_been_read=True,
+                    problem=found,
+                    dismissed=self.state.dismissed,
+                )
+            )
         else:
             self._set(runs_state.with_records(self.state, found))
         if self._reads_again:
@@ -279,7 +288,7 @@ class RunsController(QObject):
     def _on_session_changed(self) -> None:
         parent = self._session.state.run_parent
         if parent != self.state.parent:
-            self._set(runs_state.with_parent(self.state, parent))
+            self._set(RunsState(parent))
             self.refresh()
 
     @Slot(object)

@@ -130,7 +130,8 @@ class SaveSection(QWidget):
         for part in (self._form, self._folder, self._choose):
             part.setEnabled(not request.is_open)
         self._progress.show_request(request)
-        problem = checks.save_problem(state)
+        # Looks at the disk, so not at every step of a run.
+        problem = None if state.is_busy else checks.save_problem(state)
         show_text(self._problem, sentence(problem) or problem_of(request))
         mark_invalid(self._folder, bool(problem))
         show_text(self._note, ended_note(request, tr("Saving")))
