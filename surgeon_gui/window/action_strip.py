@@ -55,8 +55,7 @@ class ActionStrip(QWidget):
         self._light.hide()
         self._phase = eliding_label("phase_label", quiet=True)
         self._phase.setElideMode(Qt.TextElideMode.ElideRight)  # the KL comes first
-        self._remaining = line_label(quiet=True)
-        self._remaining.setObjectName("remaining_label")
+        self._remaining = line_label(quiet=True, name="remaining_label")
         self._bar = progress_bar("progress_bar")
         self._bar.setAccessibleName(tr("Progress"))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PySide6.QtCore import QObject, Qt, Signal, Slot
 from PySide6.QtGui import QAction
-from PySide6.QtWidgets import QDockWidget, QMainWindow, QMenu, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QDockWidget, QMainWindow, QMenu, QWidget
 
 from surgeon_gui.controllers.comparison import ComparisonController
 from surgeon_gui.controllers.runs import RunsController
@@ -24,6 +24,7 @@ from surgeon_gui.views.runs.earlier_bar import EarlierBar
 from surgeon_gui.views.runs.resume_bar import ResumeBar
 from surgeon_gui.views.runs.runs_panel import RunsPanel
 from surgeon_gui.views.storage.dialog import DiskSpaceDialog
+from surgeon_gui.widgets.controls import vertical
 from surgeon_gui.widgets.scrolling import scrolling
 from surgeon_gui.window.central_tabs import CentralTabs
 from surgeon_gui.window.docks import DockPlacement, Docks
@@ -89,9 +90,7 @@ class History(QObject):
 
     def _dock_content(self) -> QWidget:
         content = QWidget()
-        column = QVBoxLayout(content)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(0)
+        column = vertical(content, spacing=0)
         column.addWidget(self.queue.panel)
         column.addWidget(self._panel, 1)
         area = scrolling(content)  # a low window has no room for queue and list

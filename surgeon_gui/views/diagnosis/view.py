@@ -72,12 +72,9 @@ class DiagnosisView(QWidget):
         self.setObjectName("diagnosis_view")
         self._diagnosis = diagnosis
         self._drawn: tuple[object, ...] = ()  # inputs of the curve and the map
-        self._headline = text_label()
-        self._headline.setObjectName("diagnosis_headline")
-        self._stale = problem_label()
-        self._stale.setObjectName("diagnosis_stale")
-        self._plan = text_label()
-        self._plan.setObjectName("diagnosis_plan")
+        self._headline = text_label(name="diagnosis_headline")
+        self._stale = problem_label("diagnosis_stale")
+        self._plan = text_label(name="diagnosis_plan")
         self._button = button("diagnose_button")
         self._button.clicked.connect(diagnosis.diagnose)
         self._progress = TaskProgress("diagnose")

@@ -49,8 +49,7 @@ class LiveView(QWidget):
         self._run = ""  # that is shown
         self._tiles = NumberTiles()
         # Not wrapped: it would push the charts out of view.
-        self._damping = line_label(quiet=True)
-        self._damping.setObjectName("damping_label")
+        self._damping = line_label(quiet=True, name="damping_label")
         self._damping.setContentsMargins(
             GAP + GAP // 2, 0, 0, 0
         )  # aligned with the tiles

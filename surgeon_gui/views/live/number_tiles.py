@@ -16,6 +16,7 @@ from surgeon_gui.widgets.controls import (
     eliding_label,
     explained,
     line_label,
+    vertical,
 )
 from surgeon_gui.widgets.tool_tips import plain_tip
 
@@ -76,8 +77,7 @@ class _NumberTile(QWidget):
         self._meaning = MEANINGS[name]
         explained(self, self._meaning)
         frame = card()
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
+        outer = vertical(self)
         outer.addWidget(frame)
         inner = QVBoxLayout(frame)
         inner.setContentsMargins(MARGIN, GAP, MARGIN, GAP)

@@ -30,6 +30,7 @@ from surgeon_gui.widgets.controls import (
     show_share,
     show_text,
     text_label,
+    vertical,
 )
 
 _VISIBLE_LINES = 3
@@ -81,16 +82,13 @@ class PromptCard(QWidget):
         self._stop.clicked.connect(playground.stop)
         self._use_run = button("playground_run_button")
         self._use_run.clicked.connect(playground.use_run)
-        self._status = text_label(quiet=True)
-        self._status.setObjectName("playground_status")
+        self._status = text_label(quiet=True, name="playground_status")
         self._bar = progress_bar("playground_progress_bar")
         generate = CAPTIONS["playground_generate_button"].spoken
         self._bar.setAccessibleName(tr("Progress: {task}").format(task=generate))
         self._bar.hide()
-        self._summary = text_label()
-        self._summary.setObjectName("playground_summary")
-        self._problem = problem_label()
-        self._problem.setObjectName("playground_problem")
+        self._summary = text_label(name="playground_summary")
+        self._problem = problem_label("playground_problem")
         self._lay_out()
 
     def show_state(self, state: PlaygroundState) -> None:
@@ -144,15 +142,12 @@ class PromptCard(QWidget):
         bottom.addWidget(self._problem, 1)
         bottom.addWidget(self._use_run)
         frame = card()
-        inner = QVBoxLayout(frame)
-        inner.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
-        inner.setSpacing(GAP)
+        inner = vertical(frame, margin=MARGIN, spacing=GAP)
         inner.addLayout(top)
         inner.addWidget(self._sampling)
         inner.addLayout(bottom)
         inner.addWidget(self._bar)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
+        column = vertical(self)
         column.addWidget(frame)
 
     @Slot()

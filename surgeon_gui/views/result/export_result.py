@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Slot
-from PySide6.QtWidgets import QVBoxLayout, QWidget
+from PySide6.QtWidgets import QWidget
 
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
@@ -24,6 +24,7 @@ from surgeon_gui.widgets.controls import (
     heading,
     problem_label,
     show_text,
+    vertical,
     warning_label,
 )
 from surgeon_gui.widgets.facts import Facts
@@ -36,17 +37,13 @@ class ExportResult(QWidget):
         super().__init__()
         self._session = session
         self._title = heading(tr("The pruned model"))
-        self._failure = problem_label()
-        self._failure.setObjectName("export_failure")
-        self._unrun = problem_label()
-        self._unrun.setObjectName("export_unrun_note")
+        self._failure = problem_label("export_failure")
+        self._unrun = problem_label("export_unrun_note")
         self._facts = Facts("export_facts")
         self._larger = warning_label("export_larger_note")
         self._open_button = button("open_export_button")
         self._open_button.clicked.connect(self._on_open_clicked)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(GAP)
+        column = vertical(self, spacing=GAP)
         column.addWidget(self._title)
         column.addWidget(self._failure)
         column.addWidget(self._unrun)

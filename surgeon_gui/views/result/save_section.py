@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import PurePath
 
 from PySide6.QtCore import Slot
-from PySide6.QtWidgets import QVBoxLayout, QWidget
+from PySide6.QtWidgets import QWidget
 
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.messages.events import Failed
@@ -42,6 +42,7 @@ from surgeon_gui.widgets.controls import (
     problem_label,
     show_text,
     text_label,
+    vertical,
 )
 from surgeon_gui.widgets.dialogs import ask_folder
 from surgeon_gui.widgets.forms.form import ConfigForm
@@ -63,20 +64,16 @@ class SaveSection(QWidget):
             in_front=("dtype",),
         )
         self._form.edited.connect(session.edit_save_config)
-        self._about = text_label(quiet=True)
-        self._about.setObjectName("save_format_note")
-        self._unavailable = text_label(quiet=True)
-        self._unavailable.setObjectName("save_unavailable_note")
+        self._about = text_label(quiet=True, name="save_format_note")
+        self._unavailable = text_label(quiet=True, name="save_unavailable_note")
         self._form.add_below("format", self._about)
         self._form.add_below("format", self._unavailable)
         self._folder = described(SourceEdit("export.folder"), "save_folder")
         self._folder.edited.connect(self._on_folder_edited)
         self._choose = button("save_choose_button")
         self._choose.clicked.connect(self._ask_for_folder)
-        self._problem = problem_label()
-        self._problem.setObjectName("save_problem")
-        self._note = text_label(quiet=True)
-        self._note.setObjectName("save_note")
+        self._problem = problem_label("save_problem")
+        self._note = text_label(quiet=True, name="save_note")
         self._save = button("save_button")
         self._save.clicked.connect(self._on_save_clicked)
         self._progress = TaskProgress("save")
@@ -85,9 +82,7 @@ class SaveSection(QWidget):
         )
         self._saved = SavedList()
         self._saved.open_clicked.connect(self._on_open_clicked)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(GAP)
+        column = vertical(self, spacing=GAP)
         column.addWidget(heading(tr("Save in another format")))
         column.addWidget(self._form)
         column.addWidget(heading(FIELDS["export.folder"].label))

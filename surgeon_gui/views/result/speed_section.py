@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from PySide6.QtWidgets import QVBoxLayout, QWidget
+from PySide6.QtWidgets import QWidget
 
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
@@ -30,6 +30,7 @@ from surgeon_gui.widgets.controls import (
     problem_label,
     show_text,
     text_label,
+    vertical,
 )
 
 _INVITATION = tr(
@@ -49,18 +50,12 @@ class SpeedSection(QWidget):
         self._progress.cancel_clicked.connect(
             partial(session.store.cancel_request, RequestKind.MEASUREMENT)
         )
-        self._problem = problem_label()
-        self._problem.setObjectName("measure_problem")
-        self._note = text_label(quiet=True)
-        self._note.setObjectName("measure_note")
-        self._summary = text_label()
-        self._summary.setObjectName("speed_words")
+        self._problem = problem_label("measure_problem")
+        self._note = text_label(quiet=True, name="measure_note")
+        self._summary = text_label(name="speed_words")
         self._table = SpeedTable()
-        self._conditions = text_label(quiet=True)
-        self._conditions.setObjectName("speed_conditions")
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(GAP)
+        self._conditions = text_label(quiet=True, name="speed_conditions")
+        column = vertical(self, spacing=GAP)
         column.addWidget(heading(tr("Speed and memory")))
         column.addLayout(row_of(self._measure))
         column.addWidget(self._progress)

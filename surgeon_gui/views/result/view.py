@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QGridLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QGridLayout, QWidget
 from typing_extensions import override
 
 from surgeon_gui.base.theme import GAP, MARGIN
@@ -30,6 +30,7 @@ from surgeon_gui.widgets.controls import (
     set_enabled,
     show_text,
     text_label,
+    vertical,
     warning_label,
 )
 from surgeon_gui.widgets.facts import Facts
@@ -58,12 +59,10 @@ class ResultView(QWidget):
         self._title.setObjectName("result_title")
         self._title.setWordWrap(True)
         self._title.setFont(bold(self._title.font(), _TITLE_SCALE))
-        self._outcome = text_label()
-        self._outcome.setObjectName("result_outcome")
+        self._outcome = text_label(name="result_outcome")
         self._undone = warning_label("result_undone")
         self._sample = SampleCard("result")
-        self._verified = text_label(quiet=True)
-        self._verified.setObjectName("result_verified")
+        self._verified = text_label(quiet=True, name="result_verified")
         self._quality = Facts("result_quality")
         self._result = ExportResult(session)
         self._speed = SpeedSection(session)
@@ -159,9 +158,7 @@ class ResultView(QWidget):
 def _column(*cards: QWidget) -> QWidget:
     """Return cards below each other, at the top."""
     made = QWidget()
-    column = QVBoxLayout(made)
-    column.setContentsMargins(0, 0, 0, 0)
-    column.setSpacing(GAP)
+    column = vertical(made, spacing=GAP)
     for each in cards:
         column.addWidget(each)
     column.addStretch()
@@ -170,9 +167,7 @@ def _column(*cards: QWidget) -> QWidget:
 
 def _card(*parts: QWidget) -> QWidget:
     frame = card()
-    column = QVBoxLayout(frame)
-    column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
-    column.setSpacing(GAP)
+    column = vertical(frame, margin=MARGIN, spacing=GAP)
     for part in parts:
         column.addWidget(part)
     return frame

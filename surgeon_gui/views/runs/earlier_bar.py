@@ -18,6 +18,7 @@ from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.widgets.controls import (
     button,
     card,
+    horizontal,
     stack,
     text_label,
 )
@@ -41,8 +42,7 @@ class Bar(QFrame):
         for each in buttons:
             row.addWidget(each)
         self._inner.addLayout(row)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
+        layout = horizontal(self)
         layout.addWidget(frame)
 
     @override
@@ -56,8 +56,7 @@ class EarlierBar(Bar):
 
     def __init__(self, session: Session) -> None:
         super().__init__()
-        self._text = text_label()
-        self._text.setObjectName("earlier_label")
+        self._text = text_label(name="earlier_label")
         self._close = button("earlier_close_button")
         self._close.clicked.connect(session.close_opened_run)
         self._use = button("use_settings_button")

@@ -6,7 +6,6 @@ from dataclasses import replace
 from functools import partial
 
 from PySide6.QtCore import Slot
-from PySide6.QtWidgets import QLabel
 from typing_extensions import override
 
 from surgeon_engine.api.config.export import ExportConfig
@@ -49,24 +48,23 @@ class ExportPage(Page):
         choose.clicked.connect(self._ask_for_folder)
         self._replace = button("export_replace_button")
         self._replace.clicked.connect(self._on_replace_clicked)
-        self._problem = problem_label()
-        self._problem.setObjectName("export_problem")
+        self._problem = problem_label("export_problem")
         self._form = ConfigForm(
             "export", ExportConfig, file_formats.implied_changes, in_front=("dtype",)
         )
         self._form.edited.connect(session.draft.edit_part)
         self._form.refused.connect(self._on_form_rejected)
-        self._about = _quiet_label("export_format_note")
-        self._unavailable = _quiet_label("export_unavailable_note")
-        self._sizes = _quiet_label("export_sizes_note")
-        self._quantised = _quiet_label("export_quantised_note")
+        self._about = text_label(quiet=True, name="export_format_note")
+        self._unavailable = text_label(quiet=True, name="export_unavailable_note")
+        self._sizes = text_label(quiet=True, name="export_sizes_note")
+        self._quantised = text_label(quiet=True, name="export_quantised_note")
         self._fallback = warning_label("export_fallback_note")
         self._larger = warning_label("export_larger_forecast")
         for label in (self._about, self._unavailable):
             self._form.add_below("format", label)
         for label in (self._quantised, self._sizes, self._fallback, self._larger):
             self._form.add_below("dtype", label)
-        self._note = _quiet_label("export_note")
+        self._note = text_label(quiet=True, name="export_note")
 
         self.column.addWidget(heading(FIELDS["export.folder"].label))
         self.column.addLayout(with_button(self._folder, choose))
@@ -149,12 +147,6 @@ class ExportPage(Page):
     def _on_consent(self, folder: str) -> None:
         if folder == self.session.state.config.export.folder:
             self.session.draft.allow_to_replace(True)
-
-
-def _quiet_label(name: str) -> QLabel:
-    label = text_label(quiet=True)
-    label.setObjectName(name)
-    return label
 
 
 def _note(export: ExportConfig, *, may_replace: bool) -> str:

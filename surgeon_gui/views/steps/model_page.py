@@ -80,8 +80,7 @@ class ModelPage(Page):
         search = button("search_hub_button")
         demo, self._sample = button("use_demo_button"), button("use_sample_button")
         self.sample_download = SampleDownload(self)
-        self._sample_progress = text_label(quiet=True)
-        self._sample_progress.setObjectName("sample_progress_label")
+        self._sample_progress = text_label(quiet=True, name="sample_progress_label")
         self._sample_bar = progress_bar("sample_progress_bar")
         self._sample_bar.setAccessibleName(tr("Download progress"))
         folder.clicked.connect(self.ask_for_folder)
@@ -90,11 +89,9 @@ class ModelPage(Page):
         demo.clicked.connect(self.use_demo)
         self._recent = described(choice_box(), "recent_models_combo")
         self._recent.activated.connect(self._on_recent_activated)
-        self._problem = problem_label()
-        self._problem.setObjectName("model_problem")
+        self._problem = problem_label("model_problem")
         self._download = DownloadCard()
-        self._note = text_label(quiet=True)
-        self._note.setObjectName("model_note")
+        self._note = text_label(quiet=True, name="model_note")
         self._facts = Facts("model_facts")
         self._form = ConfigForm("model", ModelConfig)
         self._shown_recent: list[str] = []
@@ -118,8 +115,7 @@ class ModelPage(Page):
         self._connect_sample()
 
     def _add_computer(self) -> None:
-        self._computer = line_label()
-        self._computer.setObjectName("computer_label")
+        self._computer = line_label(name="computer_label")
         computers = button("computers_button")
         computers.clicked.connect(self.computers_clicked)
         self.column.addLayout(row_of(self._computer, computers))

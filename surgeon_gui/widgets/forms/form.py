@@ -129,8 +129,7 @@ class ConfigForm(QWidget):
         self._before: Values = {}  # values before the current edit
         self._rows: dict[str, _FieldRow] = {}
         self._left_out: set[str] = set()
-        self._problem = problem_label()
-        self._problem.setObjectName(f"{self._name}_form_problem")
+        self._problem = problem_label(f"{self._name}_form_problem")
         self._marked: QWidget | None = None  # the input with a problem
         self._advanced: Collapsible | None = None
         self._opened_for = ""  # the last problem for which the section was opened
