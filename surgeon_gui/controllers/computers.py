@@ -112,11 +112,15 @@ class ComputersController(QObject):
         """Request the runs of the computer in use."""
         self.fetch_note = ""
         folder = self.session.state.runs_folder
-        self.session.start_request(RequestKind.RUNS, partial(ListRuns, folder=folder))
+        self.session.store.start_request(
+            RequestKind.RUNS, partial(ListRuns, folder=folder)
+        )
 
     def list_files(self, folder: str) -> None:
         """Request the entries of a folder of the computer in use."""
-        self.session.start_request(RequestKind.FILES, partial(ListFiles, folder=folder))
+        self.session.store.start_request(
+            RequestKind.FILES, partial(ListFiles, folder=folder)
+        )
 
     @property
     def last_folder(self) -> str:
@@ -197,7 +201,7 @@ class ComputersController(QObject):
             self.fetched.emit(target)
         elif error.message:
             self.fetch_note = f"{error.message} {error.hint}".strip()
-            self.session.show_problem(error)
+            self.session.store.show_problem(error)
         self.changed.emit()
 
     @Slot()

@@ -6,6 +6,7 @@ Folders are read and runs are opened in a background thread.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -104,7 +105,7 @@ class RunsController(QObject):
 
     def tick_only(self, folders: tuple[str, ...]) -> None:
         """Compare exactly these runs."""
-        self._set(runs_state.with_ticks(self.state, folders))
+        self._set(replace(self.state, ticked=folders))
 
     def rename(self, folder: str, name: str) -> None:
         """Rename a run; an empty name restores the default."""
@@ -125,7 +126,7 @@ class RunsController(QObject):
         """Load the settings of a run into the draft."""
         record = self.state.record(folder)
         if record is not None and record.config is not None:
-            self._session.load(record.config)
+            self._session.draft.load(record.config)
             self.duplicated.emit()
 
     def reopen(self, folder: str) -> None:
@@ -152,7 +153,8 @@ class RunsController(QObject):
 
     def dismiss(self, folder: str) -> None:
         """Stop offering an interrupted run; the list still has it."""
-        self._set(runs_state.with_dismissed(self.state, folder))
+        dismissed = (*self.state.dismissed, folder)
+        self._set(replace(self.state, dismissed=dismissed))
 
     def discard(self, folder: str) -> None:
         """Delete the saved state of a run; it can no longer be resumed."""
@@ -172,7 +174,8 @@ class RunsController(QObject):
     def delete_obstacle(self, folder: str) -> str:
         """Return why a run cannot be deleted; empty if it can."""
         state, record = self._session.state, self.state.record(folder)
-        is_used = state.is_busy and state.run.folder == folder
+        is_used = state.run.status.is_busy and state.run.folder == folder
+        is_used |= state.task is not None and state.request(state.task).folder == folder
         if is_used or (record and record.outcome is RunOutcome.RUNNING):
             return tr("The run is in progress, or its files are in use.")
         return ""
@@ -218,7 +221,14 @@ class RunsController(QObject):
             self.refresh()
             return
         if isinstance(found, str):
-            self._set(runs_state.with_problem(self.state, found))
+            self._set(
+                RunsState(
+                    parent,
+                    has_been_read=True,
+                    problem=found,
+                    dismissed=self.state.dismissed,
+                )
+            )
         else:
             self._set(runs_state.with_records(self.state, found))
         if self._reads_again:
@@ -254,7 +264,7 @@ class RunsController(QObject):
         elif folder := export_in_the_way(found.run.config):
             question = replace_question(folder)
             if isinstance(question, Failed):
-                self._session.show_problem(question)
+                self._session.store.show_problem(question)
             else:
                 resume = partial(self._resume, found.run, may_replace=True)
                 self.replace_asked.emit(question, resume)
@@ -278,7 +288,7 @@ class RunsController(QObject):
     def _on_session_changed(self) -> None:
         parent = self._session.state.run_parent
         if parent != self.state.parent:
-            self._set(runs_state.with_parent(self.state, parent))
+            self._set(RunsState(parent))
             self.refresh()
 
     @Slot(object)
@@ -293,7 +303,7 @@ class RunsController(QObject):
                 return
 
     def _report(self, message: str, hint: str) -> None:
-        self._session.show_problem(Failed(message, hint))
+        self._session.store.show_problem(Failed(message, hint))
 
     def _set(self, state: RunsState) -> None:
         if state != self.state:

@@ -41,6 +41,7 @@ class Request(Generic[Response]):
     stage: Stage | None = None  # the engine's current stage
     done: int = 0
     total: int = 0
+    folder: str = ""  # of the run that it is about, if any
 
     @property
     def is_open(self) -> bool:

@@ -163,7 +163,7 @@ class CloseQuestion(QObject):
         if _is_active(None, state):
             self._session.cancel()
         if state.task is not None and _is_active(state.task, state):
-            self._session.cancel_request(state.task)
+            self._session.store.cancel_request(state.task)
         self.may_close.emit()
 
     def _add_button(self, role: QMessageBox.ButtonRole, name: str) -> QPushButton:

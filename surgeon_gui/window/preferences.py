@@ -65,7 +65,7 @@ class PreferencesMenu(QObject):
         """Apply what differs from the current preferences."""
         before, settings = self.current, self._settings
         if chosen.run_parent != before.run_parent:
-            self._session.set_run_parent(chosen.run_parent)
+            self._session.draft.set_run_parent(chosen.run_parent)
         if chosen.theme is not before.theme:
             settings.theme = chosen.theme
             application = QApplication.instance()
@@ -77,14 +77,14 @@ class PreferencesMenu(QObject):
             self._menus.check_language(chosen.language)
         if chosen.device is not before.device:
             settings.device = chosen.device
-            self._session.set_default_device(chosen.device)
+            self._session.draft.set_default_device(chosen.device)
         settings.units = chosen.units  # applies after a restart
         if chosen.keeps_awake is not before.keeps_awake:
             settings.keeps_awake = chosen.keeps_awake
             self._desktop.keep_awake(chosen.keeps_awake)
         if chosen.is_offline is not before.is_offline:
             settings.is_offline = chosen.is_offline
-            self._session.set_offline(chosen.is_offline)
+            self._session.draft.set_offline(chosen.is_offline)
             self.offline_changed.emit()
 
     @Slot(QAction)

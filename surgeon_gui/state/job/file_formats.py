@@ -25,6 +25,7 @@ from surgeon_engine.planning.limits import has_partial_protection
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.labels import FIELDS
+from surgeon_gui.text.problems import Kind, Problem, Step
 
 # Suggested formats for saving a result again, the best first.
 _SUGGESTED = (Format.GGUF, Format.COMPACT, Format.STOCK, Format.MASKED)
@@ -127,15 +128,13 @@ def is_larger(weight_bytes: int, model: ModelSummary | None) -> bool:
     return model is not None and weight_bytes > _LARGER * model.file_bytes
 
 
-def format_problem(config: RunConfig, model: ModelSummary | None) -> str:
-    """Return why the format is impossible for the target; empty if it is possible."""
-    reason = disabled_formats(config.pruning, model).get(config.export.format, "")
+def format_problem(config: RunConfig, model: ModelSummary | None) -> Problem | None:
+    """Return why the format is impossible for the target; None if it is possible."""
+    reason = disabled_formats(config.pruning, model).get(config.export.format)
     if not reason:
-        return ""
-    label = choice_label(config.export.format)[0]
-    return tr("{label} is not possible for this target. {reason}").format(
-        label=label, reason=reason
-    )
+        return None
+    values = {"label": config.export.format, "reason": reason}
+    return Problem(Kind.FORMAT_IMPOSSIBLE, values, Step.EXPORT, "format")
 
 
 def default_folder(run_folder: PurePath, file_format: Format) -> PurePath:

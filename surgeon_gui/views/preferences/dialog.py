@@ -12,7 +12,6 @@ from PySide6.QtWidgets import (
     QFormLayout,
     QHBoxLayout,
     QLineEdit,
-    QVBoxLayout,
     QWidget,
 )
 from typing_extensions import override
@@ -34,6 +33,7 @@ from surgeon_gui.widgets.controls import (
     enable_unless,
     line_label,
     text_label,
+    vertical,
 )
 from surgeon_gui.widgets.dialogs import ask_folder
 
@@ -69,9 +69,7 @@ class PreferencesDialog(QDialog):
         note = text_label(
             tr("Changes apply at once, except for language and units."), quiet=True
         )
-        column = QVBoxLayout(self)
-        column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
-        column.setSpacing(MARGIN)
+        column = vertical(self, margin=MARGIN, spacing=MARGIN)
         column.addLayout(self._form)
         column.addWidget(note)
         column.addLayout(self._buttons())

@@ -36,10 +36,11 @@ from surgeon_gui.state.log_lines import log_lines
 from surgeon_gui.state.queue.state import QueueState
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import RunState, Status
+from surgeon_gui.state.run_text import phase
 from surgeon_gui.state.sources.download import Download
 from surgeon_gui.state.sources.reading import needs_download
 from surgeon_gui.state.sources.text import download_title
-from surgeon_gui.state.step_text import phase
+from surgeon_gui.text.problems import Kind
 from surgeon_gui.views.steps.plan_card import PlanCard
 from surgeon_gui.window import closing
 from tests.helpers.fake_engine import shot_finished
@@ -118,7 +119,8 @@ def test_lost_connection_is_explained_until_it_is_back():
     text = connection_problem(state)
     assert text.startswith("It was lost. The run goes on there.")
     assert "2" in text
-    assert "no connection" in checks.save_obstacle(replace(state, run=RunState()))
+    obstacle = checks.save_obstacle(replace(state, run=RunState()))
+    assert obstacle.kind is Kind.DISCONNECTED
     again = connection_problem(applied(state, changed(ConnectionStatus.CONNECTING)))
     assert again == "It was lost. The run goes on there. Connecting…"
     failed = changed(ConnectionStatus.FAILED, message="Refused.", hint="Check it.")
@@ -209,10 +211,10 @@ def test_log_has_the_connection():
 
 def test_results_are_used_on_the_computer_that_has_them():
     state = AppState(run=RunState(Status.FINISHED, "run-1", computer="me@box"))
-    assert "is not on this computer" in checks.measure_obstacle(state)
+    assert checks.measure_obstacle(state).kind is Kind.RUN_ELSEWHERE
     state = replace(state, computer="me@box")
     state = applied(state, changed(ConnectionStatus.CONNECTED))
-    assert "is not on" not in checks.measure_obstacle(state)
+    assert checks.measure_obstacle(state).kind is not Kind.RUN_ELSEWHERE
 
 
 def test_machine_is_described():

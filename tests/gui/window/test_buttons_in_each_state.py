@@ -20,8 +20,10 @@ from PySide6.QtWidgets import (
     QToolButton,
 )
 
-from surgeon_gui.state.app import Engine, Step
+from surgeon_gui.state.app import Engine
 from surgeon_gui.state.run import Status
+from surgeon_gui.text.problems import Step
+from surgeon_gui.views.steps.page import Page
 from surgeon_gui.window.central_tabs import CentralTabs
 from tests.helpers.windows import (
     LONG,
@@ -227,8 +229,8 @@ SPECIFICATION = (
     ),
     (
         {S.REOPENED},
-        "An earlier run can be closed.",
-        "earlier_close_button",
+        "An earlier run can be closed, and its settings can be used.",
+        "earlier_close_button use_settings_button",
     ),
     (
         {S.EMPTY, S.REOPENED},
@@ -383,7 +385,7 @@ def reopened(qtbot, make_window):
     folder = Path(run_of(finished(qtbot, make_window)).folder)
     window = empty(qtbot, make_window)
     window.open_run(folder)
-    wait_until(qtbot, lambda: window.session.state.opened_run_name)
+    wait_until(qtbot, lambda: window.session.state.shown_run.name)
     return window
 
 
@@ -417,6 +419,8 @@ def test_enabled_buttons_and_actions_match_the_specification(
         if state in states
         for name in names.split()
     }
+    if state is S.REOPENED:  # its settings are read only
+        expected -= buttons_of_settings(window)
     enabled = enabled_buttons(window) | enabled_actions(window)
     assert enabled - expected == set(), f"enabled although {state.value}"
     assert expected - enabled == set(), f"disabled although {state.value}"
@@ -427,6 +431,16 @@ def test_every_button_and_action_is_specified_once(window):
     assert len(specified) == len(set(specified))
     items = [each for kind in (*BUTTONS, QAction) for each in window.findChildren(kind)]
     assert set(specified) == {each.objectName() for each in items if has_own_name(each)}
+
+
+def buttons_of_settings(window):
+    """Return the names of the buttons with which the settings are edited."""
+    return {
+        each.objectName()
+        for page in window.findChildren(Page)
+        for kind in (*BUTTONS, QAction)
+        for each in page.settings.findChildren(kind)
+    }
 
 
 def enabled_buttons(window):

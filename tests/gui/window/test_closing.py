@@ -14,6 +14,7 @@ from surgeon_gui.state.app import AppState
 from surgeon_gui.state.queue.state import QueueState
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import RunState, Status
+from surgeon_gui.text.problems import Kind
 from surgeon_gui.window import closing
 from tests.helpers.fake_engine import FAILURE, NO_SPACE
 from tests.helpers.fake_runs import write_saved_state
@@ -80,7 +81,7 @@ def test_cancel_and_close_leaves_no_process(qtbot, running):
 def test_run_on_another_computer_is_not_cancelled_with_a_download(qtbot, running):
     session = running.session
     state = app.with_request(session.state, RequestKind.DOWNLOAD, Request("download-1"))
-    session._set(replace(state, computer="me@box"))
+    session.store.set(replace(state, computer="me@box"))
     running.close()
     assert "being downloaded" in question(running).text()
     with qtbot.waitSignal(running.closed, timeout=TIMEOUT_MS):
@@ -202,7 +203,7 @@ def test_failed_save_keeps_the_window_open_and_shows_the_error(qtbot, saving, tm
 def test_start_is_disabled_while_a_model_is_being_saved(qtbot, saving, tmp_path):
     window = saving(str(tmp_path / "elsewhere"))
     assert not find(window, "start_button").isEnabled()
-    assert "being saved" in window.session.start_obstacle()
+    assert window.session.start_obstacle().kind is Kind.SAVING
     qtbot.waitUntil(lambda: find(window, "start_button").isEnabled())
 
 

@@ -16,10 +16,10 @@ from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.presets import presets
 from surgeon_engine.api.config.pruning import Structure, Target
 from surgeon_engine.api.messages.events import Failed
-from surgeon_gui.state.app import Step
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import Status
 from surgeon_gui.text.captions import CAPTIONS
+from surgeon_gui.text.problems import Step
 from surgeon_gui.views.runs.earlier_bar import Bar
 from surgeon_gui.window.central_tabs import CentralTabs
 from tests.helpers.configs import pruning_config
@@ -69,9 +69,9 @@ def test_no_text_is_cut_off_after_saving_and_measuring(
     export = ExportConfig(format=Format.AUTOMATIC)
     pruning = pruning_config(structure, sparsity=0.15, shots=1)
     load_and_wait(qtbot, window, replace(QUICK, pruning=pruning, export=export))
-    window.session.edit_export(ExportConfig(format=file_format))  # the next run
+    window.session.draft.edit_part(ExportConfig(format=file_format))  # the next run
     check_texts()
-    window.session.edit_export(export)
+    window.session.draft.edit_part(export)
     window.open_step(Step.EXPORT)
     window.start_run()
     wait_for_status(qtbot, window, Status.FINISHED)
@@ -101,7 +101,7 @@ def test_no_text_is_cut_off_with_any_preset_and_target(qtbot, window, target):
     find(window, "pruning_advanced_button").setChecked(True)
     for preset in presets():
         pruning = replace(preset.pruning, max_perplexity_increase=5.0)
-        window.session.edit_pruning(pruning)
+        window.session.draft.edit_part(pruning)
         assert cut_texts(window) == [], preset.name
         find(window, f"hold_{target.value}_radio").click()
         assert cut_texts(window) == [], preset.name

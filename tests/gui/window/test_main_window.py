@@ -16,8 +16,8 @@ from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.api.config.toml import config_to_toml, read_config
 from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_gui.controllers import session
-from surgeon_gui.state.app import Step
 from surgeon_gui.state.run import Status
+from surgeon_gui.text.problems import Step
 from surgeon_gui.views.live.live_view import LiveView
 from surgeon_gui.views.steps.run_page import RunPage
 from surgeon_gui.window import main_window
@@ -261,7 +261,7 @@ def test_export_into_the_run_folder_is_an_error(qtbot, window, tmp_path):
 
 def test_unusable_runs_folder_shows_an_error(qtbot, window):
     load_and_wait(qtbot, window)
-    window.session.set_run_parent("/" + "a" * 5_000)
+    window.session.draft.set_run_parent("/" + "a" * 5_000)
     click(window, "start_button")
     assert not window.session.state.shows_run
     assert "cannot be used" in find(window, "error_message").text()

@@ -17,8 +17,9 @@ from surgeon_gui.base.settings import Settings, ThemeChoice
 from surgeon_gui.base.theme import apply_theme, theme_of
 from surgeon_gui.base.units import Units
 from surgeon_gui.controllers.engine_thread import EngineThread
-from surgeon_gui.state.app import Engine, Step
+from surgeon_gui.state.app import Engine
 from surgeon_gui.state.run import Status
+from surgeon_gui.text.problems import Step
 from surgeon_gui.window.desktop_integration import DesktopIntegration
 from tests.helpers import window_audit
 from tests.helpers.windows import (
@@ -131,7 +132,7 @@ def test_dialog_is_complete_and_reached_by_keyboard(dialog):
 
 def test_device_is_that_of_new_jobs_but_not_of_a_job_with_another(window, dialog):
     choose(dialog, "preferences_device_combo", "CPU")
-    window.session.load(window.session.new_config())
+    window.session.draft.load(window.session.draft.new_config())
     assert window.session.state.config.model.device is Device.CPU
     choose(dialog, "preferences_device_combo", "GPU")
     assert window.session.state.config.model.device is Device.GPU
@@ -186,7 +187,7 @@ def test_offline_mode_offers_no_download(window, dialog):
 @pytest.mark.thorough
 def test_offline_mode_makes_data_sets_of_the_hub_a_problem(window, dialog):
     calibration = window.session.state.config.calibration
-    window.session.edit_calibration(
+    window.session.draft.edit_part(
         type(calibration)(text="hf://datasets/org/name", column="text")
     )
     assert Step.CALIBRATION not in window.session.state.problems

@@ -336,9 +336,10 @@ def test_latest_interrupted_run_is_offered_until_it_is_dismissed(tmp_path):
     assert run_text.offer_to_resume(state.to_resume).endswith(
         "was interrupted after 1 shot. It can be resumed from its last saved state."
     )
-    state = runs_state.with_dismissed(state, str(folders[1]))
+    state = replace(state, dismissed=(str(folders[1]),))
     assert state.to_resume.folder == str(folders[0])
-    assert runs_state.with_dismissed(state, str(folders[0])).to_resume is None
+    both = (*state.dismissed, str(folders[0]))
+    assert replace(state, dismissed=both).to_resume is None
 
 
 def test_log_of_two_processes_is_one_run(tmp_path):

@@ -332,7 +332,7 @@ def test_columns_fit_any_target_and_keep_their_width(make_open):
     window = make_open(replace(QUICK, pruning=pruning_config(sparsity=0.001)))
     tree = find(window, "architecture_tree", QTreeView)
     width = tree.columnWidth(1)
-    window.session.edit_pruning(pruning_config(sparsity=0.8))
+    window.session.draft.edit_part(pruning_config(sparsity=0.8))
     assert tree.columnWidth(1) == width
     for name in (DOWN, GATE):
         shape = cells(window, name)["Shape"]

@@ -21,9 +21,9 @@ from surgeon_gui.base.colours import DARK, LIGHT
 from surgeon_gui.base.settings import ThemeChoice
 from surgeon_gui.base.theme import apply_theme
 from surgeon_gui.controllers.runs import RunsController
-from surgeon_gui.state.app import Step
 from surgeon_gui.state.report import Picture, ReportContext, report_html
 from surgeon_gui.state.runs.reading import read_state
+from surgeon_gui.text.problems import Step
 from surgeon_gui.views.report import report_row
 from surgeon_gui.views.report.pdf import html_to_pdf, paginated_document
 from surgeon_gui.views.report.pictures import RunPictures
@@ -291,7 +291,7 @@ def test_cancelled_run_gets_no_report(qtbot, tmp_path, window):
 
 
 def is_opened(window):
-    return bool(window.session.state.opened_run_name)
+    return bool(window.session.state.shown_run.name)
 
 
 def is_read(window):

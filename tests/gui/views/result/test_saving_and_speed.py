@@ -14,10 +14,10 @@ from surgeon_engine.api.config.export import (
     Format,
 )
 from surgeon_engine.api.messages.commands import ExportRun
-from surgeon_gui.state.app import Step
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.step_text import Mark
+from surgeon_gui.text.problems import Step
 from surgeon_gui.views.result import save_section
 from tests.helpers.fake_engine import DELETED, NO_SPACE
 from tests.helpers.fake_results import RAGGED
@@ -57,7 +57,7 @@ def test_result_is_saved_in_another_format(make_finished, wait_until_idle, tmp_p
     assert shown(window, "save_phase_label")
     assert is_on(window, "save_cancel_button")
     wait_until_idle(window)
-    (saved,) = window.session.state.saved
+    (saved,) = window.session.state.shown_run.saved
     assert saved.format is Format.GGUF
     assert saved.folder == f"{run_of(window).folder}/gguf"
     text = facts(window, "saved_list")
@@ -79,7 +79,7 @@ def test_saved_files_are_listed_latest_first(
     choose(window, "save_format", Format.MASKED)
     click(window, "save_button")
     wait_until_idle(window)
-    saved = [saved.format for saved in window.session.state.saved]
+    saved = [saved.format for saved in window.session.state.shown_run.saved]
     assert saved == [Format.GGUF, Format.MASKED]
     text = facts(window, "saved_list")
     assert text.index("masked") < text.index("GGUF")
@@ -91,7 +91,7 @@ def test_saved_files_are_listed_latest_first(
     ]
     assert "masked" in buttons[0].accessibleName()
     buttons[0].click()
-    assert opened == [window.session.state.saved[1].folder]
+    assert opened == [window.session.state.shown_run.saved[1].folder]
 
 
 @pytest.mark.thorough
@@ -115,7 +115,7 @@ def test_save_can_be_cancelled(make_finished, wait_until_idle):
     assert not is_on(window, "save_cancel_button")
     wait_until_idle(window)
     assert shown(window, "save_note") == "Saving was cancelled."
-    assert window.session.state.saved == ()
+    assert window.session.state.shown_run.saved == ()
     assert mark(window) is Mark.READY
     assert is_on(window, "save_button")
 
@@ -129,7 +129,7 @@ def test_failed_save_is_reported_and_can_be_retried(
     wait_until_idle(window)
     assert NO_SPACE in shown(window, "save_problem")
     assert mark(window) is Mark.PROBLEM
-    assert window.session.state.saved == ()
+    assert window.session.state.shown_run.saved == ()
     window.session.edit_save_config(ExportConfig(str(tmp_path / "free")))
     click(window, "save_button")
     wait_until_idle(window)
@@ -151,7 +151,7 @@ def test_save_replaces_only_after_confirmation(
     click(window, "save_button")
     click(window, "replace_yes_button")
     wait_until_idle(window)
-    assert window.session.state.saved[0].folder == str(occupied)
+    assert window.session.state.shown_run.saved[0].folder == str(occupied)
     assert [x.replace for x in sent if isinstance(x, ExportRun)] == [True]
 
 

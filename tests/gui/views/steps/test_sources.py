@@ -22,9 +22,9 @@ from surgeon_engine.api.model_info.source_names import DEMO, hub_name
 from surgeon_gui.base import settings
 from surgeon_gui.controllers import sources
 from surgeon_gui.controllers.sample_download import SampleDownload
-from surgeon_gui.state.app import Step
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import Status
+from surgeon_gui.text.problems import Step
 from surgeon_gui.views.steps import model_page, more_texts
 from surgeon_gui.views.steps.calibration_page import CalibrationPage
 from surgeon_gui.views.steps.model_page import ModelPage
@@ -374,7 +374,7 @@ def test_hub_dataset_can_be_chosen(qtbot, window):
 def test_removing_the_validation_dataset_resets_its_split(qtbot, window):
     load_and_wait(qtbot, window)
     chosen = CalibrationConfig(validation_text=DATASET, validation_split="test")
-    window.session.edit_calibration(chosen)
+    window.session.draft.edit_part(chosen)
     line = find(window, "calibration_validation_text")
     line.setText("")
     line.setModified(True)
@@ -548,7 +548,7 @@ def test_preview_pages_through_all_texts(qtbot, calibrating, tmp_path, monkeypat
     window = calibrating
     add_file(window, monkeypatch, tmp_path / "a.txt")
     own = RecoveryConfig(own_windows=CACHED)
-    window.session.edit_recovery(own)
+    window.session.draft.edit_part(own)
     click(window, "preview_button")
     assert wait_for_end(qtbot, window, RequestKind.PREVIEW).response is not None
     text = find(window, "preview_text", QPlainTextEdit)
@@ -566,7 +566,7 @@ def test_preview_pages_through_all_texts(qtbot, calibrating, tmp_path, monkeypat
     ]
     assert "in 2 texts" in shown(window, "preview_counts")
     assert f"{CACHED} windows were written" in shown(window, "own_text_note")
-    window.session.edit_recovery(RecoveryConfig(own_windows=3))
+    window.session.draft.edit_part(RecoveryConfig(own_windows=3))
     assert not find(window, "own_text_note").isVisible()
     click(window, "preview_button")
     assert wait_for_end(qtbot, window, RequestKind.PREVIEW).response is not None
@@ -604,7 +604,7 @@ def test_text_that_takes_long_to_read_is_left_alone(
     if not text:  # a small text to judge, beside the large one
         (tmp_path / "small.txt").write_text("A text.")
         both = CalibrationConfig("large.txt", validation_text="small.txt")
-        window.session.edit_calibration(both)
+        window.session.draft.edit_part(both)
     else:
         find_type(window, CalibrationPage).choose_text(text)
     qtbot.wait(2 * sources._CHECK_DELAY_MS)

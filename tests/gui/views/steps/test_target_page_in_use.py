@@ -20,10 +20,10 @@ from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.planning.needs import ResourceStatus
 from surgeon_engine.planning.running_memory import memory_to_run
 from surgeon_engine.planning.target_size import goal_of
-from surgeon_gui.controllers import job_editor
+from surgeon_gui.controllers import draft_editor
 from surgeon_gui.controllers.preset_store import PresetStore
-from surgeon_gui.state.app import Step
 from surgeon_gui.state.job.own_presets import presets_folder, read_presets
+from surgeon_gui.text.problems import Step
 from tests.helpers.fake_engine import UNSUPPORTED, model_summary
 from tests.helpers.widget_queries import preset_shown
 from tests.helpers.windows import (
@@ -179,7 +179,7 @@ def test_custom_settings_are_saved_as_a_preset(page):
     assert saved.is_in(page.session.state.config)
     find(page, "pruning_shots").setValue(3)
     assert preset_shown(page) == "Custom settings"
-    page.session.choose_preset(saved)
+    page.session.draft.choose_preset(saved)
     assert pruning_of(page).shots == 17
 
 
@@ -269,12 +269,12 @@ def test_plan_shows_the_recovery_that_is_chosen(qtbot, make_window):
     label = find(window, "plan_recovery")
     session = window.session
     recovery = RecoveryConfig(Recovery.AUTOMATIC, own_windows=8)
-    session.edit_recovery(recovery)
+    session.draft.edit_part(recovery)
     assert label.text() == "Recovery: distillation, all weights."
     assert label.isVisible()
-    session.edit_recovery(replace(recovery, max_minutes=1e-3))
+    session.draft.edit_part(replace(recovery, max_minutes=1e-3))
     assert label.text().startswith("Recovery: refit. A closer one takes ")
-    session.edit_recovery(replace(recovery, level=Recovery.REFIT))
+    session.draft.edit_part(replace(recovery, level=Recovery.REFIT))
     assert not label.isVisible()
 
 
@@ -331,7 +331,7 @@ def undo(window):
 def test_undo_restores_presets_and_linked_sizes(page):
     session = page.session
     configs = [session.state.config]
-    session.choose_preset(presets()[2])
+    session.draft.choose_preset(presets()[2])
     configs.append(session.state.config)
     find(page, "pruning_megabytes").setValue(9.5)
     configs.append(session.state.config)
@@ -344,7 +344,7 @@ def test_undo_restores_presets_and_linked_sizes(page):
     assert number(page, "pruning_sparsity") == 30
     find(page, "redo_action", QAction).trigger()
     assert preset_shown(page) == presets()[2].title
-    session.choose_preset(None)  # the settings from before the preset
+    session.draft.choose_preset(None)  # the settings from before the preset
     assert session.state.config == configs[0]
 
 
@@ -353,7 +353,7 @@ def test_undo_and_redo_name_their_step(page):
         names = ("undo_action", "redo_action")
         return [find(page, name, QAction).text().replace("&", "") for name in names]
 
-    page.session.choose_preset(presets()[2])
+    page.session.draft.choose_preset(presets()[2])
     find(page, "pruning_shots").setValue(7)
     assert labels() == ["Undo: Shots", "Redo"]
     undo(page)
@@ -365,7 +365,7 @@ def test_undo_and_redo_name_their_step(page):
 
 def test_slider_drag_is_undone_in_one_step(page, monkeypatch):
     clock = SimpleNamespace(monotonic=lambda: 100.0)  # no pause between the edits
-    monkeypatch.setattr(job_editor, "time", clock)
+    monkeypatch.setattr(draft_editor, "time", clock)
     for percent in range(31, 60):
         find(page, "sparsity_slider").setValue(percent)
     undo(page)
