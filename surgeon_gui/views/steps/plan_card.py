@@ -116,7 +116,8 @@ class _NeedRow:
         name = resource.name.lower()
         self._resource = resource
         self.name = line_label(resource_text.NAMES[resource])
-        self.amount = text_label(name=f"plan_{name}")
+        self.amount = text_label()
+        self.amount.setObjectName(f"plan_{name}")
         self.badge = LightBadge(f"plan_{name}_light")
 
     def show_need(self, need: Need | None) -> None:

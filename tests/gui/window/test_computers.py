@@ -107,7 +107,7 @@ def test_run_goes_on_when_the_window_is_closed(
 ):
     window = make_remote_window("--pause", "0.05")
     load_and_wait(qtbot, window, LONG)
-    assert f"It runs on {BOX}." in plan_or_hint(window.session.state, "")
+    assert f"It runs on {BOX}." in plan_or_hint(window.session.state, None)
     click(window, "start_button")
     wait_for_status(qtbot, window, Status.RUNNING)
     folder = run_of(window).folder

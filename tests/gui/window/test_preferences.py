@@ -19,7 +19,7 @@ from surgeon_gui.base.units import Units
 from surgeon_gui.controllers.engine_thread import EngineThread
 from surgeon_gui.state.app import Engine
 from surgeon_gui.state.run import Status
-from surgeon_gui.text.problems import Step
+from surgeon_gui.text.problems import Kind, Step
 from surgeon_gui.window.desktop_integration import DesktopIntegration
 from tests.helpers import window_audit
 from tests.helpers.windows import (
@@ -178,7 +178,7 @@ def test_offline_mode_offers_no_download(window, dialog):
     assert not download.isEnabled()
     assert "Offline mode" in download.toolTip()
     assert not sample.isEnabled()
-    assert "offline mode is on" in window.session.state.problems[Step.MODEL]
+    assert window.session.state.problems[Step.MODEL].kind is Kind.MODEL_OFFLINE
     check.click()
     assert download.isEnabled()
     assert sample.isEnabled()
@@ -192,7 +192,8 @@ def test_offline_mode_makes_data_sets_of_the_hub_a_problem(window, dialog):
     )
     assert Step.CALIBRATION not in window.session.state.problems
     find(dialog, "preferences_offline_check", QCheckBox).click()
-    assert "offline mode" in window.session.state.problems[Step.CALIBRATION]
+    problem = window.session.state.problems[Step.CALIBRATION]
+    assert problem.kind is Kind.DATASET_OFFLINE
 
 
 @pytest.mark.thorough

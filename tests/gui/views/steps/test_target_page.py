@@ -143,7 +143,7 @@ def test_no_fit_is_claimed_for_a_target_beyond_the_limits(page):
     session.draft.edit_part(
         replace(pruning, min_density=0.9, target=PrunableShare(0.5))
     )
-    labels = page.findChildren(QLabel)
+    labels = find(page, "step_panel").findChildren(QLabel)
     sentences = [x for x in labels if x.isVisible() and "Other layers" in x.text()]
     assert sentences == [find(page, "pruning_form_problem")]  # once
     names = (*lights, "plan_sizes", "plan_time", "goal_label", "fit_button")
