@@ -1,7 +1,7 @@
-"""Let programs that mean harm answer instead of an engine on another computer.
+"""Let malicious programs answer instead of an engine on another computer.
 
 Each plays for some seconds. No call may block, memory must stay bounded, and the
-connection must end in a sentence where the other side breaks the rules:
+connection must end in an error message if the other side breaks the rules:
 
     python benchmarks/hostile_remote.py
 """

@@ -1,4 +1,4 @@
-"""Run a small job many times in one engine, and look for memory that grows.
+"""Run a small job many times in one engine, and check that memory does not grow.
 
     python benchmarks/many_runs.py [RUNS]
 

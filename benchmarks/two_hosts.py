@@ -2,10 +2,11 @@
 
     python benchmarks/two_hosts.py [--rounds 200] [--runs 3] [--workers 2]
 
-A host is a PID and a mount namespace (`unshare`, which needs root): its processes see
-neither those of the other host nor their numbers. In each round all workers of both
-hosts start the same run, and then all of them resume it, until each has had it once;
-one in ten is killed at it. Two processes of each host clean up meanwhile. Afterwards:
+A host is a PID and a mount namespace (`unshare`, which needs root): its processes do
+not see the processes of the other host or their numbers. In each round all workers of
+both hosts start the same run, and then all of them resume it, until each has had it
+once; one in ten is killed during its work. Two processes of each host clean up
+meanwhile. Afterwards:
 
 - one worker has started each run, and its config is in the folder;
 - no two workers were ever in a run at the same time;
@@ -13,7 +14,7 @@ one in ten is killed at it. Two processes of each host clean up meanwhile. After
 - no temporary file is left once the hosts have cleaned up.
 
 Real runs of the demo follow: both hosts start one, the winner is killed, both resume
-it, and its weights are those of a run that was alone, bit for bit.
+it, and its weights equal a run that was alone, bit for bit.
 """
 
 from __future__ import annotations

@@ -10,19 +10,20 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
 
 from surgeon_engine.base.errors import ExportError, UnreadableFileError
 from surgeon_engine.base.files import to_trash
+from surgeon_engine.base.formatting import escape_controls
 from surgeon_engine.base.reading import Content, nothing
 from surgeon_engine.base.sealed_json import read_sealed_json, sealed_json
 from surgeon_engine.base.versions import EXPORT
 
 MARKER = "surgeon-export.json"
-_NAMES_SHOWN = 3  # in a sentence
+_NAMES_SHOWN, _NAME_LENGTH = 3, 255  # in a sentence; characters
 _HINT = (
     "Move it away, or choose another folder. Only an export that is exactly as Surgeon "
     "wrote it is replaced or deleted."
@@ -138,7 +139,7 @@ def check_own(
         (found.missing, "is no longer complete"),
     ):
         if names:
-            raise ExportError(f"{folder} {what}: {_listing(names)}.", _HINT)
+            raise ExportError(f"{folder} {what}: {name_list(names)}.", _HINT)
     return marker
 
 
@@ -151,12 +152,15 @@ def trash_export(folder: Path) -> bool:
     return to_trash(folder)
 
 
-def _listing(names: tuple[str, ...]) -> str:
+def name_list(names: Sequence[str]) -> str:
     """Return some names for a sentence, as text that any program can show."""
-    shown = [os.fsencode(x).decode(errors="backslashreplace") for x in names]
-    more = len(shown) - _NAMES_SHOWN
+    decoded = [
+        os.fsencode(x).decode(errors="backslashreplace") for x in names[:_NAMES_SHOWN]
+    ]
+    shown = [escape_controls(x).replace("\n", "\\n")[:_NAME_LENGTH] for x in decoded]
+    more = len(names) - _NAMES_SHOWN
     rest = f" and {more:,} more" if more > 0 else ""
-    return ", ".join(shown[:_NAMES_SHOWN]) + rest
+    return ", ".join(shown) + rest
 
 
 def _entries(folder: Path) -> dict[str, int | None]:

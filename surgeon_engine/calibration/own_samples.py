@@ -38,10 +38,10 @@ from surgeon_engine.model.chat_template import opening_of_chats
 from surgeon_engine.model.decoding import last_logits_alone, with_cache
 from surgeon_engine.model.identity import FileStamp, identity_of
 from surgeon_engine.model.not_finite import hint_for, is_broken, with_origin
+from surgeon_engine.planning.constants import OWN_WINDOWS_AT_ONCE
 from surgeon_engine.runtime import ranks
 
 CHAT_SHARE = 0.5  # of the windows, for a model with a chat template
-_AT_ONCE = 64  # windows
 _VERSION = 4  # of the sampling; another one makes other windows
 _STORED = np.dtype("<i4")  # tokens in the files, behind their seal
 _SEAL_BYTES = 32
@@ -169,9 +169,9 @@ def _check_openings(
 
 def _batches(openings: tuple[tuple[int, ...], ...], seed: int) -> Iterator[Batch]:
     """Divide windows into batches, each with a seed of its own."""
-    for number, start in enumerate(range(0, len(openings), _AT_ONCE)):
+    for number, start in enumerate(range(0, len(openings), OWN_WINDOWS_AT_ONCE)):
         mixed = np.random.SeedSequence((seed, number)).generate_state(1)
-        yield Batch(openings[start : start + _AT_ONCE], int(mixed[0]))
+        yield Batch(openings[start : start + OWN_WINDOWS_AT_ONCE], int(mixed[0]))
 
 
 def own_samples(

@@ -192,9 +192,14 @@ def _json_rows(path: Path, _: str) -> Iterator[Row]:
 
 
 def _python_json(line: str, number: int, reason: Exception) -> Row:
-    """Return a line that may have NaN, which Python writes, or raise the reason."""
+    """Return a line that may have what Python writes, or raise the reason.
+
+    That is NaN, and halves of the pairs of UTF-16, which become question marks: no
+    tokenizer takes them.
+    """
     try:
-        row = json.loads(line)
+        plain = json.dumps(json.loads(line), ensure_ascii=False)
+        row = json.loads(plain.encode("utf-8", errors="replace"))
     except (ValueError, RecursionError):
         row = None
     if not isinstance(row, dict):

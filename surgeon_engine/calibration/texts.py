@@ -126,7 +126,7 @@ def check_tokenizer(problem: str, names: Iterable[str]) -> None:
     """
     if problem and not all(map(is_token_file, names)):
         raise CalibrationError(
-            f"{problem} Texts need one.",
+            f"{problem} Texts need a tokenizer.",
             "Download the model's files again, with those of the tokenizer, or use "
             "token files (.npy).",
         )

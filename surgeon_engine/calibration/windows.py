@@ -442,6 +442,7 @@ class _Reader:
             "The tokenizer of the model fails on this text",
             "Choose another text, or download the model's files again.",
         )
+        self._rate.leave_out()
         with failures:
             for piece in pieces(document, _PIECE):
                 ids += self._needed_tokenizer(

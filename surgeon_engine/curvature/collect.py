@@ -44,13 +44,12 @@ from surgeon_engine.model.head import head_logits, last_hidden, logit_parts
 from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.model.not_finite import hint_for, is_broken, with_origin
 from surgeon_engine.model.offload import on_device
+from surgeon_engine.planning.constants import GRADIENT_LOGITS_AT_ONCE
 from surgeon_engine.runtime import devices, ranks
 from surgeon_engine.runtime.hidden_store import HiddenStore
 
 # Called after the forward of each batch, and after each of its backwards in each block.
 Step = Callable[[], None]
-
-_LOGITS_AT_ONCE = 2**26  # numbers
 
 
 def step_count(windows: int, batch: int, blocks: int, draws: int = 1) -> int:
@@ -298,7 +297,7 @@ def _head_gradients(
     hidden.requires_grad_()
     found = [torch.zeros_like(hidden) for _ in range(request.backwards)]
     labels = tokens[:, 1:]
-    for part in logit_parts(request.model, labels, _LOGITS_AT_ONCE):
+    for part in logit_parts(request.model, labels, GRADIENT_LOGITS_AT_ONCE):
         logits = head_logits(request.model, hidden[:, :-1][:, part])
         predicted = logits.detach().flatten(0, 1).float()
         _check_finite(request, tokens, predicted)

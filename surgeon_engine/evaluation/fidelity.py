@@ -24,11 +24,11 @@ from surgeon_engine.api.messages.run import Estimate
 from surgeon_engine.base.errors import EvaluationError
 from surgeon_engine.evaluation.divergence import log_divergences
 from surgeon_engine.model.head import (
-    LOGITS_AT_ONCE,
     head_logits,
     last_hidden,
     logit_parts,
 )
+from surgeon_engine.planning.constants import LOGITS_AT_ONCE
 from surgeon_engine.runtime import ranks
 
 Step = Callable[[], None]

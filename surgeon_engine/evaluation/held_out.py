@@ -9,8 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from surgeon_engine.evaluation.fidelity import Reference, compare_unchecked
-
-_HELD_OUT = 4  # every how many windows one is held out
+from surgeon_engine.planning.constants import HELD_OUT
 
 
 def split(windows: Tensor) -> tuple[Tensor, Tensor] | None:
@@ -19,7 +18,7 @@ def split(windows: Tensor) -> tuple[Tensor, Tensor] | None:
     Returns:
         Both parts; None if there are too few windows to hold any out.
     """
-    count = len(windows) // _HELD_OUT
+    count = len(windows) // HELD_OUT
     if count == 0:
         return None
     return windows[:-count], windows[-count:]

@@ -22,7 +22,7 @@ from surgeon_engine.api.config.export import (
 )
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_to_toml
-from surgeon_engine.api.export_marker import differences
+from surgeon_engine.api.export_marker import differences, name_list
 from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import Exported, Stage
 from surgeon_engine.api.model_info.header import local_path
@@ -183,7 +183,7 @@ def _check_checkpoint(folder: Path) -> None:
     if names := sorted({*found.changed, *found.missing, *added}):
         raise ExportError(
             f"The checkpoint in {folder} is no longer as it was written: "
-            f"{', '.join(names)}.",
+            f"{name_list(names)}.",
             hint,
         )
 

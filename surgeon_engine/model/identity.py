@@ -19,10 +19,9 @@ from pathlib import Path
 
 from surgeon_engine.base.errors import ModelError, UnreadableFileError
 from surgeon_engine.base.reading import Content
-from surgeon_engine.model.source import ModelSource
+from surgeon_engine.model.source import TEMPLATES, ModelSource
 
 _HINT = "Check that the model's files are there and that you may read them."
-_TEMPLATES = "additional_chat_templates"
 # The files besides weights that transformers reads.
 _OTHERS = re.compile(
     r"(config|generation_config|special_tokens_map|added_tokens|tokenizer[\w.-]*|"
@@ -53,7 +52,7 @@ def stamps_of(source: ModelSource) -> tuple[FileStamp, ...]:
     folder = source.folder
     try:
         others = [path for path in folder.iterdir() if _OTHERS.fullmatch(path.name)]
-        others += (folder / _TEMPLATES).glob("*.jinja")
+        others += (folder / TEMPLATES).glob("*.jinja")
         paths = {*source.weight_files, *(path for path in others if path.is_file())}
         return tuple(
             stamp_of(path, path.relative_to(folder).as_posix())

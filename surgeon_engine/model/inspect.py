@@ -6,7 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers import (
+    AutoModelForCausalLM,
+    GenerationConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+)
+from transformers.utils import GENERATION_CONFIG_NAME
 
 from surgeon_engine.api.config.pruning import Coupling
 from surgeon_engine.api.config.run import ModelConfig
@@ -25,11 +31,14 @@ from surgeon_engine.model.source import (
     UNREADABLE,
     ModelSource,
     first_line,
+    held_numbers,
     locate,
     read_model_config,
     stored_dtype,
 )
 from surgeon_engine.runtime import devices
+
+_MAX_RATIO = 2  # of parameters to numbers in the files
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +70,57 @@ def describe_files(config: ModelConfig) -> ModelInspected:
     source = locate(config.source)
     with parsed_once():
         model_config = read_model_config(source)
+        try:
+            with torch.device("meta"):
+                model = AutoModelForCausalLM.from_config(model_config)
+        except UNREADABLE as error:
+            raise ModelError(
+                f"transformers cannot build {source.name}: {first_line(error)}.",
+                "Choose a decoder-only model that transformers knows.",
+            ) from error
+        stored = stored_dtype(source)
+        _check_numbers(model, source)
+    _check_generation(source)
+    return ModelInspected(describe(model, source, stored))
+
+
+def _check_numbers(model: PreTrainedModel, source: ModelSource) -> None:
+    """Check that the files hold about as many numbers as the model has parameters.
+
+    transformers would draw the others at random, which may take hours. Where a few are
+    missing, the loading of the model says which.
+
+    Raises:
+        ModelError: They hold far fewer.
+    """
+    needed = sum(parameter.numel() for parameter in model.parameters())
+    held = held_numbers(source)
+    if needed > _MAX_RATIO * held:
+        raise ModelError(
+            f"The files of {source.name} do not match its config: they hold {held:,} "
+            f"numbers, and the model has {needed:,} parameters.",
+            "The files may be incomplete or from another model: download them again.",
+        )
+
+
+def _check_generation(source: ModelSource) -> None:
+    """Check that transformers can read the options for writing text, if there are any.
+
+    Raises:
+        ModelError: They would let the loading of the weights fail.
+    """
+    if source.gguf_file or not (source.folder / GENERATION_CONFIG_NAME).exists():
+        return
     try:
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(model_config)
+        GenerationConfig.from_pretrained(source.folder, local_files_only=True)
+    except OSError:
+        return  # it is no JSON: transformers does without it
     except UNREADABLE as error:
         raise ModelError(
-            f"transformers cannot build {source.name}: {first_line(error)}.",
-            "Choose a decoder-only model that transformers knows.",
+            f"{GENERATION_CONFIG_NAME} of {source.name} cannot be used: "
+            f"{first_line(error)}.",
+            "Download this file again, or delete it: a model can be pruned without it.",
         ) from error
-    return ModelInspected(describe(model, source, stored_dtype(source)))
 
 
 def _cache_width(config: PretrainedConfig, coupled: Sequence[CoupledGroups]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -27,6 +28,7 @@ from surgeon_engine.model.inspect import InspectedSource, inspect_source
 from surgeon_engine.model.layers import PrunableLayer, find_blocks, prunable_layers
 from surgeon_engine.model.source import UNREADABLE, ModelSource, first_line
 from surgeon_engine.model.tokenizer import kept_tokenizer, tokenizer_problem
+from surgeon_engine.planning.constants import HOST_SHARE
 from surgeon_engine.runtime import devices, ranks
 from surgeon_engine.runtime.failures import is_out_of_memory
 
@@ -35,7 +37,6 @@ _PLAIN_OUTPUTS = {
     "output_hidden_states": False,
     "output_attentions": False,
 }
-_HOST_SHARE = 0.5  # of the free memory, for weights that are not in files
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,6 +139,7 @@ def _load(
             source.folder,
             dtype=devices.dtype_of(config.dtype),
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # `_check_complete` names them
             **source.arguments,
         )
     except UNREADABLE as error:
@@ -158,7 +160,7 @@ def _load(
     device, blocks = devices.choose(config.device), find_blocks(model)
     if config.offload is Offload.ON:
         size = sum(devices.size_on_host(p, device) for p in model.parameters())
-        is_short = size > _HOST_SHARE * devices.free_host_memory()
+        is_short = size > HOST_SHARE * devices.free_host_memory()
         in_files = device.type == "cpu" or is_short
         offload.OffloadedBlocks(model, blocks, device, in_files=in_files)
     else:
@@ -167,14 +169,16 @@ def _load(
     return LoadedModel(source, model, tokenizer, blocks, layers, stored)
 
 
-def _check_complete(name: str, found: dict[str, object]) -> None:
+def _check_complete(name: str, found: dict[str, Any]) -> None:
     """Check that no tensor is missing, which transformers would initialize randomly."""
-    for problem in ("missing_keys", "mismatched_keys"):
-        keys = sorted(map(str, found.get(problem) or ()))  # type: ignore[call-overload]
+    problems = {"missing_keys": "missing", "mismatched_keys": "of another shape"}
+    for problem, description in problems.items():
+        keys: list[Any] = sorted(found.get(problem) or ())
         if keys:
+            first = keys[0] if isinstance(keys[0], str) else keys[0][0]
             raise ModelError(
-                f"The files of {name} do not match its config: {len(keys)} tensors are "
-                f"{problem.removesuffix('_keys')}, such as {keys[0]}.",
+                f"The files of {name} do not match its config: {len(keys):,} tensors "
+                f"are {description}, such as {first}.",
                 "The files may be incomplete or from another model: download them "
                 "again.",
             )

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
+import gguf
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
@@ -36,7 +37,8 @@ from surgeon_engine.api.model_info.source_names import (
     is_hub_source,
     parse_hub_source,
 )
-from surgeon_engine.base.errors import ModelError
+from surgeon_engine.base.errors import ModelError, UnreadableFileError
+from surgeon_engine.base.reading import open_regular
 
 # Errors that transformers raises for files that it cannot read.
 UNREADABLE = (
@@ -61,7 +63,9 @@ _STORED = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 _DEMO = Path(str(files("surgeon_resources"))) / "demo"
 # Files that libraries read without asking what they are.
 _READ_WHOLE = (".json", ".jinja", ".model", ".txt", ".tiktoken")
+TEMPLATES = "additional_chat_templates"  # a folder in that of a model
 _MAX_LABELS = 1_000_000  # transformers makes a name for each
+_WINDOW = "sliding_window"  # not checked by kinds of models that do not know it
 _DOWNLOAD_AGAIN = "Download the model's files again."
 
 
@@ -117,6 +121,8 @@ def locate(source: str) -> ModelSource:
     hint = SOURCES
     if hub_source:
         hint = f"If it is a model of the Hugging Face Hub, write {hub_source}."
+    if os.path.lexists(path):
+        raise ModelError(f"{path} is neither a folder nor a regular file.", SOURCES)
     raise ModelError(f"There is no model at {path}.", hint)
 
 
@@ -160,6 +166,14 @@ def stored_dtype(source: ModelSource) -> torch.dtype | None:
     return _STORED.get(most_common)
 
 
+def held_numbers(source: ModelSource) -> int:
+    """Return how many numbers the weight files hold, according to their headers."""
+    if source.gguf_file:
+        tensors = gguf.GGUFReader(source.weight_files[0]).tensors
+        return sum(int(tensor.n_elements) for tensor in tensors)
+    return sum(count_numbers(path).total() for path in source.weight_files)
+
+
 def _cached(source: str, name: HubName | None) -> ModelSource:
     """Return the files of a Hub model from the cache."""
     if name is None or name.is_dataset:
@@ -186,10 +200,23 @@ def _checked_folder(source: ModelSource) -> ModelSource:
         )
     for path in find_weight_files(source.folder):
         count_numbers(path)
-    for path in source.folder.iterdir():
-        if path.suffix in _READ_WHOLE and not path.is_file():
-            raise ModelError(f"{path.name} is not a file.", _DOWNLOAD_AGAIN)
+    templates = source.folder.glob(f"{TEMPLATES}/*.jinja")
+    for path in (*source.folder.iterdir(), *templates):
+        if path.suffix in _READ_WHOLE:
+            _check_regular(path)
     return source
+
+
+def _check_regular(path: Path) -> None:
+    """Check that libraries can read a file without waiting.
+
+    Raises:
+        ModelError: It is no regular file, or cannot be read.
+    """
+    try:
+        os.close(open_regular(path))
+    except UnreadableFileError as error:
+        raise ModelError(error.message, _DOWNLOAD_AGAIN) from error
 
 
 def _checked_gguf(path: Path) -> ModelSource:
@@ -213,6 +240,8 @@ def _gguf_error(path: Path, error: Exception) -> ModelError:
         )
     if not isinstance(architecture, str):
         reason = "its header names no architecture"
+    elif isinstance(error.__context__, UnicodeDecodeError):
+        reason = "its header has a name that is not UTF-8 text"
     else:
         reason = first_line(error)
     return ModelError(
@@ -237,20 +266,28 @@ def _check_sizes(name: str, config: PretrainedConfig) -> None:
     """Check sizes that would take hours or the whole memory to build.
 
     Raises:
-        ModelError: A size is not positive, far beyond that of any model, or another one
-            in each layer.
+        ModelError: A size is no number, not positive, far beyond that of any model, or
+            another one in each layer.
     """
     text = config.get_text_config()
-    for option, most in MAX_SIZES.items():
+    for option, most in (MAX_SIZES | {_WINDOW: None}).items():
         try:
-            size = getattr(text, option, 1)
+            size = getattr(text, option, None)
         except RuntimeError as error:  # it stands in `per_layer_config`
             raise ModelError(
                 f"The layers of {name} differ in {option}, and transformers has no "
                 "such model.",
                 "If another program has pruned it, choose the original.",
             ) from error
-        if isinstance(size, int) and not 1 <= size <= most:
+        # Some models have a list of sizes, one for each layer.
+        is_list = isinstance(size, list) and option != _WINDOW
+        if not (is_list or isinstance(size, int | None)):
+            raise ModelError(
+                f"The config of {name} has {option} = {str(size)[:100]!r}, which is no "
+                "whole number.",
+                _DOWNLOAD_AGAIN,
+            )
+        if isinstance(size, int) and most and not 1 <= size <= most:
             raise ModelError(
                 f"The config of {name} has {option} = {size:,}; it must be from 1 to "
                 f"{most:,}.",

@@ -80,6 +80,9 @@ def try_tokenizer(source: ModelSource) -> None:
         tokenizer = kept_tokenizer(source)
         if (size := len(tokenizer)) > _MAX_TOKENS:
             raise ValueError(f"it has {size:,} tokens, more than {_MAX_TOKENS:,}")
+        last = max(tokenizer.get_vocab().values(), default=0)
+        if last > _MAX_TOKENS:  # the library counts up to it when it writes a file
+            raise ValueError(f"it has a token of the number {last:,}")
         for text in (*_TRIAL, " ".join(tokenizer.all_special_tokens)):
             tokenizer(text)
             ids = tokenizer(text, add_special_tokens=False, verbose=False).input_ids

@@ -10,11 +10,10 @@ from torch import Tensor, nn
 
 from surgeon_engine.model.block_runner import BlockRunner, run_until_stopped
 from surgeon_engine.model.load import LoadedModel
+from surgeon_engine.planning.constants import STEP_WINDOWS
 from surgeon_engine.runtime import ranks
 from surgeon_engine.runtime.hidden_store import HiddenStore
 from surgeon_engine.runtime.run_context import RunContext
-
-STEP_WINDOWS = 2  # of a step of a training
 
 Hook = tuple[nn.Module, Callable[..., Any], bool]  # the last: before its forward
 

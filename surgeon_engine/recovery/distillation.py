@@ -25,8 +25,8 @@ from surgeon_engine.api.messages.run import HeldOutMeasured, Stage
 from surgeon_engine.api.saved_state import SavedTraining
 from surgeon_engine.evaluation.fidelity import Reference
 from surgeon_engine.model.head import head_logits, last_hidden, logit_parts
+from surgeon_engine.planning.constants import STEP_WINDOWS, TRAINING_CHECKS
 from surgeon_engine.pruning.state import PruningState
-from surgeon_engine.recovery.block_pair import STEP_WINDOWS
 from surgeon_engine.recovery.judge import Judge
 from surgeon_engine.recovery.low_rank import LowRankTraining
 from surgeon_engine.recovery.weight_training import (
@@ -41,7 +41,6 @@ from surgeon_engine.runtime.run_context import RunContext
 
 _RATE = 1e-4
 _LORA_RATE = 1e-3
-_CHECKS = 4  # measurements of the held-out windows
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +113,7 @@ class _Distillation:
                         step()
                     for done in self._steps(first, total):
                         is_end = done == total or self._is_over
-                        is_due = done * _CHECKS % total < _CHECKS
+                        is_due = done * TRAINING_CHECKS % total < TRAINING_CHECKS
                         if is_due or is_end:
                             nats = self._measure(done, total)
                             if nats < best:

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from surgeon_engine.planning.recovery_memory import SUMS_ON_HOST
+from surgeon_engine.planning.constants import SUMS_ON_HOST
 from surgeon_engine.runtime import devices, ranks
 from surgeon_engine.runtime.linalg import solve
 

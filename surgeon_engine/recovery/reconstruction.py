@@ -20,11 +20,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from surgeon_engine.recovery.block_pair import STEP_WINDOWS, BlockPair
+from surgeon_engine.planning.constants import RECONSTRUCTION_EPOCHS, STEP_WINDOWS
+from surgeon_engine.recovery.block_pair import BlockPair
 from surgeon_engine.recovery.weight_training import WeightTraining, rate_at
 from surgeon_engine.runtime import ranks
 
-EPOCHS = 2
 _RATE = 0.2  # divided by the hidden size: a step changes outputs as much in any width
 _EXACT = 2e-5  # a smaller error is that of 16-bit products
 
@@ -76,7 +76,7 @@ class _Reconstruction:
         start = [x.clone() for x in self._weights.parameters]
         self._weights.start()
         try:
-            for epoch in range(EPOCHS):
+            for epoch in range(RECONSTRUCTION_EPOCHS):
                 self._train(epoch)
                 error = self._held_out_error()
                 if error < best:
@@ -113,7 +113,9 @@ class _Reconstruction:
                 mean = error / (len(windows) * self._numbers)
                 (mean / self._energy).backward()
             rate = _RATE / self._pair.after[0].shape[-1]
-            self._weights.step(rate_at(rate, done, done / (EPOCHS * count)))
+            self._weights.step(
+                rate_at(rate, done, done / (RECONSTRUCTION_EPOCHS * count))
+            )
             if self._is_stopped:
                 break
 

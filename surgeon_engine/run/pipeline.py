@@ -332,13 +332,13 @@ def prepare(
             loaded = load_model(config.model)
             model = describe(loaded.model, loaded.source, loaded.stored)
             goal = goal_of(config.pruning, model, file_dtype(config, model))
+            on_cuda = loaded.device.type == "cuda"
+            config = with_width_multiple(config, model, on_cuda=on_cuda)
+            check_target_in_limits(goal, config.pruning, model)
         else:
             loaded = load_model(config.model, found.inspected)
             model, goal = found.model, found.goal
-        on_cuda = loaded.device.type == "cuda"
-        config = with_width_multiple(config, model, on_cuda=on_cuda)
         units = units_of(config.pruning, loaded.model)
-        check_target_in_limits(goal, config.pruning, model)
     if loaded.tokenizer is None:
         message = f"{loaded.tokenizer_problem} The export will not contain one."
         context.emit(Logged(Level.WARNING, message))

@@ -179,8 +179,12 @@ class MinimumRate:
 
     def __init__(self, per_second: float, unit: str) -> None:
         self._per_second, self._unit = per_second, unit
-        self._begun = time.monotonic()
+        self._seconds, self._last = 0.0, time.monotonic()
         self._done = 0
+
+    def leave_out(self) -> None:
+        """Leave out the time since the last part, such as that of reading a file."""
+        self._last = time.monotonic()
 
     def count(self, done: int) -> None:
         """Add to what has been done.
@@ -190,10 +194,12 @@ class MinimumRate:
         """
         alive()
         self._done += done
-        seconds = time.monotonic() - self._begun
-        if seconds > _GRACE_S and self._done < seconds * self._per_second:
+        now = time.monotonic()
+        self._seconds += now - self._last
+        self._last = now
+        if self._seconds > _GRACE_S and self._done < self._seconds * self._per_second:
             raise TimeoutError(
-                f"{self._done:,} {self._unit} took {seconds:.0f} seconds"
+                f"{self._done:,} {self._unit} took {self._seconds:.0f} seconds"
             )
 
 

@@ -6,6 +6,7 @@ The settings of a run are in its config instead.
 from __future__ import annotations
 
 import contextlib
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -132,7 +133,8 @@ def load() -> Settings:
     settings.job = str(store.value("job", ""))
     settings.open_run = str(store.value("open_run", ""))
     with contextlib.suppress(ValueError):  # from another version
-        settings.pace = float(str(store.value("pace", settings.pace)))
+        pace = float(str(store.value("pace", settings.pace)))
+        settings.pace = pace if 0 < pace < math.inf else settings.pace
     return settings
 
 

@@ -35,7 +35,7 @@ from surgeon_engine.generation.generated_text import encode_prompt
 from surgeon_engine.model import chat_template
 from surgeon_engine.model.fenced import inspect_model
 from surgeon_engine.model.load import load_model
-from surgeon_engine.model.source import locate
+from surgeon_engine.model.source import TEMPLATES, locate
 from surgeon_engine.model.tokenizer import read_tokenizer, tokenizer_problem
 from tests.helpers.runs import Recorder
 from tests.helpers.tiny_models import byte_tokenizer, save_tiny_model
@@ -94,6 +94,11 @@ def index(*names: str) -> Callable[[Path], None]:
     return content(INDEX, json.dumps({"weight_map": shards}).encode())
 
 
+def pipe_of_templates(folder: Path) -> None:
+    (folder / TEMPLATES).mkdir()
+    os.mkfifo(folder / TEMPLATES / "b.jinja")
+
+
 MODELS = {
     "config nested": (
         content("config.json", b'{"a":' * DEEP + b"1" + b"}" * DEEP),
@@ -113,6 +118,10 @@ MODELS = {
     "no width": (config(hidden_size=0), "hidden_size = 0"),
     "huge vocabulary": (config(vocab_size=10**12), "vocab_size = 1,000,000,000,000"),
     "padding outside of the vocabulary": (config(pad_token_id=10**6), "Padding_idx"),
+    "size is a text": (
+        config(sliding_window="x"),
+        "sliding_window = 'x', which is no whole number",
+    ),
     "nested header": (
         header(b'{"a":' * DEEP + b"1" + b"}" * DEEP),
         "model.safetensors is damaged",
@@ -149,7 +158,20 @@ MODELS = {
     ),
     "tokenizer is a device": (
         lambda folder: (folder / "chat_template.jinja").symlink_to("/dev/zero"),
-        "chat_template.jinja is not a file",
+        "chat_template.jinja is not a regular file",
+    ),
+    "options are a file of the system": (
+        lambda folder: (folder / "vocab.json").symlink_to("/proc/self/environ"),
+        "vocab.json is not a regular file",
+    ),
+    "options of generation": (
+        content("generation_config.json", b"null"),
+        "generation_config.json of tiny cannot be used",
+    ),
+    "template is a named pipe": (pipe_of_templates, "b.jinja is not a regular file"),
+    "more parameters than numbers": (
+        config(intermediate_size=10**7),
+        "they hold 6,992 numbers, and the model has 960,004,688 parameters",
     ),
     "100 million labels": (config(num_labels=10**8), "num_labels = 100,000,000"),
     "index is a number": (content(INDEX, b"7"), "it is not a JSON object"),
@@ -158,7 +180,9 @@ MODELS = {
 BUILT = (
     "no layers", "negative layers", "a billion layers", "200,000 layers", "no width",
     "huge vocabulary", "padding outside of the vocabulary", "no tensors",
-    "tokenizer is a device", "100 million labels",
+    "tokenizer is a device", "100 million labels", "more parameters than numbers",
+    "options are a file of the system", "template is a named pipe", "size is a text",
+    "options of generation",
 )  # fmt: skip
 
 
@@ -242,6 +266,7 @@ TOKENIZERS = {
     "garbage merges": tokens(type="BPE", vocab={"a": 0}, merges=[1]),
     "negative id": tokens(vocab={"a": -1}),
     "id of 33 bits": tokens(vocab={"a": 2**32 + 1}),
+    "id of 31 bits": tokens(vocab={"a": 0, "b": 2**31}),
     "nested": content("tokenizer.json", b"[" * DEEP),
     "no JSON": content("tokenizer.json", b"x"),
     "no object": content("tokenizer.json", b"null"),
@@ -310,18 +335,11 @@ JOBS = {
     "nested lists": ("x = " + "[" * 10_000, "nested too deeply"),
     "nested tables": ("[" + ".".join("a" * 10_000) + "]\n", "The job"),
     "5,000 digits": ("[calibration]\nwindows = " + "9" * 5_000, "The job"),
-    "NUL in the export": (
-        '[export]\nfolder = "a\\u0000b"',
-        "folder has a NUL",
-    ),
-    "NUL in the text": (
-        '[calibration]\ntext = "a\\u0000.txt"',
-        "text has a NUL",
-    ),
-    "NUL in the model": (
-        '[model]\nsource = "a\\u0000"',
-        "source has a NUL",
-    ),
+    "dots after quotes": ('x = {a = """b""""", ' + "a." * 2_000 + "a = 1}", "dots"),
+    "quotes without an end": ('x = "' + '\\"' * 200_000, "The job"),
+    "NUL in the export": ('[export]\nfolder = "a\\u0000b"', "folder has a NUL"),
+    "NUL in the text": ('[calibration]\ntext = "a\\u0000.txt"', "text has a NUL"),
+    "NUL in the model": ('[model]\nsource = "a\\u0000"', "source has a NUL"),
 }
 
 

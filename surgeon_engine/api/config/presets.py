@@ -19,7 +19,11 @@ import tomli_w
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.config.toml import check_job_version, config_from_values
+from surgeon_engine.api.config.toml import (
+    check_job_version,
+    config_from_values,
+    decode_toml,
+)
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.base.versions import JOB
 
@@ -113,17 +117,14 @@ def preset_from_toml(name: str, text: str) -> Preset:
         ConfigError: The text has another version, lacks a title or description, sets
             what a preset must not set, or makes no valid config.
     """
-    try:
-        data = msgspec.toml.decode(text)
-    except msgspec.DecodeError as error:
-        raise ConfigError(f"The preset {name} is not valid TOML: {error}.") from error
+    data = decode_toml(f"The preset {name}", text)
     check_job_version(f"The preset {name}", data)
     parts = {part: data[part] for part in _PARTS if part in data}
     config = config_from_values(parts)
     named = parts.get("calibration", {})
     strange = [key for key in data if key not in _WORDS + _PARTS]
     strange += [key for key in named if key in _TEXTS]
-    missing = [word for word in _WORDS if not data.get(word)]
+    missing = [x for x in _WORDS if not isinstance(data.get(x), str) or not data[x]]
     if strange or missing:
         raise ConfigError(
             f"The preset {name} has no {', '.join(missing)}."

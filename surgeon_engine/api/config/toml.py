@@ -27,9 +27,12 @@ from surgeon_engine.base.versions import JOB, OtherVersionError, check_version
 
 TOML_LIMIT = 1 << 20  # bytes of a job or preset
 _MAX_PARTS = 1_000  # of the keys in a line
-# Texts of several lines, texts of one line, and comments.
+# Texts of several lines, texts of one line, and comments. A text may lack its end, so
+# that the quotes in it are not tried as beginnings of others, which would take hours.
 _NO_KEYS = re.compile(
-    r'''"""(?:[^\\]|\\.)*?"""|\'\'\'.*?\'\'\'|"(?:[^"\\\n]|\\[^\n])*"|'[^'\n]*'|#[^\n]*''',
+    r'''"""(?:[^\\]|\\.)*?(?:"{3,5}|\\?\Z)'''
+    r"|'''.*?(?:'{3,5}|\Z)"
+    r"""|"(?:[^"\\\n]|\\[^\n])*"?|'[^'\n]*'?|#[^\n]*""",
     re.DOTALL,
 )
 
@@ -43,15 +46,7 @@ def config_from_toml(text: str) -> RunConfig:
         ConfigError: The text is not TOML, has another version, or an unknown name, a
             wrong type or a value out of range.
     """
-    _check_keys(text)
-    try:
-        job = msgspec.toml.decode(text)
-    except (msgspec.DecodeError, ValueError) as error:
-        raise ConfigError(f"The job is not valid TOML: {error}.") from error
-    except RecursionError as error:
-        raise ConfigError(
-            "The job is not valid TOML: it is nested too deeply."
-        ) from error
+    job = decode_toml("The job", text)
     check_job_version("The job", job)
     return config_from_values(job)
 
@@ -59,14 +54,15 @@ def config_from_toml(text: str) -> RunConfig:
 def check_job_version(name: str, job: dict[str, Any]) -> None:
     """Check the version of a decoded job or preset, and remove it from the values.
 
+    Files that people write may leave it out: then they are read as this version.
+
     Raises:
-        ConfigError: It is missing, or another one.
+        ConfigError: It is another one.
     """
     try:
-        check_version(name, job.pop("version", None), JOB)
+        check_version(name, job.pop("version", JOB), JOB)
     except OtherVersionError as error:
-        hint = f"{error.hint} A file that you write yourself begins: version = {JOB}"
-        raise ConfigError(error.message, hint) from error
+        raise ConfigError(error.message, error.hint) from error
 
 
 def config_from_values(values: Mapping[str, Any]) -> RunConfig:
@@ -84,6 +80,28 @@ def config_from_values(values: Mapping[str, Any]) -> RunConfig:
         if isinstance(error.__cause__, ConfigError):
             raise error.__cause__ from None
         raise ConfigError(f"Invalid job file: {error}.") from error
+
+
+def decode_toml(name: str, text: str) -> dict[str, Any]:
+    """Return the values of a text in TOML, of whatever kinds.
+
+    Args:
+        name: The subject of the error, such as "The job".
+        text: The text.
+
+    Raises:
+        ConfigError: The text is not TOML, or reading it would not end.
+    """
+    try:
+        _check_keys(text)
+        values: dict[str, Any] = msgspec.toml.decode(text)
+    except ValueError as error:
+        raise ConfigError(f"{name} is not valid TOML: {error}.") from error
+    except RecursionError as error:
+        raise ConfigError(
+            f"{name} is not valid TOML: it is nested too deeply."
+        ) from error
+    return values
 
 
 def config_to_toml(config: RunConfig) -> str:
@@ -143,13 +161,13 @@ def with_paths_from(base: Path, config: RunConfig) -> RunConfig:
 
 
 def _check_keys(text: str) -> None:
-    """Raise ConfigError for keys of so many parts that reading them would not end."""
+    """Raise ValueError for keys of so many parts that reading them would not end."""
     rest = _NO_KEYS.sub("", text)
     parts = max((line.count(".") for line in rest.splitlines()), default=0)
     if parts > _MAX_PARTS:
-        raise ConfigError(
-            f"The job is not valid TOML: a line of it has {parts:,} dots outside of "
-            f"texts, and {_MAX_PARTS:,} are possible."
+        raise ValueError(
+            f"a line of it has {parts:,} dots outside of texts, and {_MAX_PARTS:,} are "
+            "possible"
         )
 
 

@@ -1,6 +1,6 @@
 """Labels and tooltips of controls by object name.
 
-Tests and accessibility tools find a control by its object name; docs/objects.md lists
+Tests and accessibility tools find a control by its object name; the documentation lists
 them. A letter after & is the mnemonic. Controls of settings are named section_field,
 and their texts are in `labels.FIELDS`. Each part of the window has a module here.
 """

@@ -9,6 +9,7 @@ import pytest
 from surgeon_engine.api.export_marker import (
     MARKER,
     differences,
+    name_list,
     read_marker,
     write_marker,
 )
@@ -93,3 +94,11 @@ def test_damaged_marker_is_no_marker(export, damage):
     damage(export / MARKER)
     with pytest.raises(UnreadableFileError):
         read_marker(export)
+
+
+def test_list_of_many_and_long_names_is_short():
+    names = ["\x1b[2J\n", "x" * 100_000, *map(str, range(100_000))]
+    shown = name_list(names)
+    assert shown.startswith("\\x1b[2J\\n, xxx")
+    assert shown.endswith(" and 99,999 more")
+    assert len(shown) < 400

@@ -101,6 +101,11 @@ def test_default_column_is_named_text(tmp_path):
     assert texts(tmp_path / "a.jsonl") == ["short"]
 
 
+def test_half_of_a_pair_of_utf_16_becomes_a_question_mark(tmp_path):
+    (tmp_path / "a.jsonl").write_text(r'{"text": "a \ud800 b", "score": NaN}')
+    assert texts(tmp_path / "a.jsonl") == ["a ? b"]
+
+
 def test_missing_column_raises(table):
     message = error_of(table, column="stars")
     assert "has no column 'stars' with text. Choose one of these: story, id." in message

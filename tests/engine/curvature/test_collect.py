@@ -349,7 +349,7 @@ def test_block_that_runs_twice_raises_with_its_number():
 def test_logits_in_parts_give_the_same_factors(monkeypatch):
     model = tiny_model("llama")
     expected = measured(model)
-    monkeypatch.setattr(collect, "_LOGITS_AT_ONCE", 3 * VOCABULARY)
+    monkeypatch.setattr(collect, "GRADIENT_LOGITS_AT_ONCE", 3 * VOCABULARY)
     found = measured(model)
     for name, pair in expected.items():
         assert torch.allclose(found[name].G, pair.G, rtol=1e-3, atol=1e-7)

@@ -326,4 +326,4 @@ def test_documentation_lists_support_of_each_family():
     for family, cells in documented.items():
         words = [cell.split()[0].rstrip(":,") for cell in cells.split(" | ")]
         heads = "no" if family in NEURON_FAMILIES else "yes"
-        assert words == [heads, "yes", heads, "yes"]
+        assert words == [heads, "yes", heads]

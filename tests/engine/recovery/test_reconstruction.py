@@ -80,7 +80,7 @@ def toy(context=None, noise=0.1):
 @pytest.mark.slow
 def test_linear_block_reaches_least_squares(monkeypatch):
     monkeypatch.setattr(reconstruction, "_RATE", 0.6)
-    monkeypatch.setattr(reconstruction, "EPOCHS", 20)
+    monkeypatch.setattr(reconstruction, "RECONSTRUCTION_EPOCHS", 20)
     pair, best = toy()
     result = reconstruct(pair, WeightTraining([pair.layer.weight], {}), 0)
     torch.testing.assert_close(pair.layer.weight.data, best, rtol=0, atol=0.01)
@@ -174,7 +174,7 @@ def test_reconstruction_brings_the_model_closer_than_the_refit(
     family, structure, monkeypatch
 ):
     monkeypatch.setattr(reconstruction, "_RATE", 0.03)
-    monkeypatch.setattr(reconstruction, "EPOCHS", 2)
+    monkeypatch.setattr(reconstruction, "RECONSTRUCTION_EPOCHS", 2)
     errors = []
     for level in (Recovery.REFIT, Recovery.RECONSTRUCTION):
         state = state_of(family, structure, level)

@@ -89,6 +89,16 @@ def test_pace_stops_what_is_too_slow(monkeypatch):
         rate.count(1)
 
 
+def test_pace_leaves_out_the_time_of_other_work(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(fence.time, "monotonic", lambda: now)
+    rate = fence.MinimumRate(100, "characters")
+    now = 60.0  # a file was read meanwhile
+    rate.leave_out()
+    now = 61.0
+    rate.count(5)
+
+
 def test_reason_of_a_library_is_one_short_line():
     assert fence.describe(ValueError("\x1b[1mbad\nmore")) == "[1mbad"
     assert fence.describe(KeyError()) == "KeyError"

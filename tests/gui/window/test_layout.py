@@ -1,10 +1,9 @@
-"""No text is cut off at 1280 x 720, and docs/objects.md lists every control."""
+"""No text is cut off at 1280 x 720, and every control has a name of its own."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from PySide6.QtCore import QPoint, Qt
@@ -12,6 +11,7 @@ from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QLabel, QPushButton, QWidget
 from superqt import QElidingLabel
 
+from docs import generate_objects
 from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.presets import presets
 from surgeon_engine.api.config.pruning import Structure, Target
@@ -37,7 +37,6 @@ from tests.helpers.windows import (
 
 pytestmark = pytest.mark.thorough
 
-OBJECTS = Path(__file__).parents[3] / "docs" / "objects.md"
 QT_PREFIXES = ("_q_", "Scroll")  # controls that Qt creates
 
 
@@ -158,15 +157,21 @@ def test_no_text_is_cut_off_before_a_model_is_chosen(window):
     assert cut_texts(window) == []
 
 
-def test_every_control_has_a_documented_name(window):
-    documented = re.findall(r"^\| `(\w+)`", OBJECTS.read_text(), re.MULTILINE)
-    assert len(documented) == len(set(documented))
-    live = {widget.objectName() for widget in controls(window)}
-    live |= {a.objectName() for a in window.findChildren(QAction) if a.objectName()}
-    assert "" not in live
-    assert set(documented) == {
-        n for n in live if not n.startswith((*QT_PREFIXES, "go_"))
-    }
+def test_every_control_has_a_unique_name(window):
+    items = {id(each): each for each in controls(window)}
+    actions = [each for each in window.findChildren(QAction) if each.objectName()]
+    names = [each.objectName() for each in (*items.values(), *actions)]
+    assert "" not in names
+    own = [name for name in names if not name.startswith(QT_PREFIXES)]
+    assert [name for name in set(own) if own.count(name) > 1] == []
+
+
+def test_page_of_names_has_every_control_and_every_caption_once(window):
+    written = re.findall(r"^\| `(\w+)`", generate_objects.page(window), re.MULTILINE)
+    assert len(written) == len(set(written))
+    live = {each.objectName() for each in controls(window)}
+    named = {n for n in live if not n.startswith((*QT_PREFIXES, "recent_", "go_"))}
+    assert named | set(CAPTIONS) <= set(written)
 
 
 def test_mnemonics_that_are_always_available_are_unique(window):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+from PySide6.QtCore import QSettings
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QCheckBox, QComboBox, QDialog, QLineEdit, QPushButton
 
@@ -115,6 +116,12 @@ def test_ok_keeps_the_changes_for_the_next_start(window, dialog, tmp_path):
     assert loaded.keeps_awake is False
     assert loaded.units is Units.BINARY
     assert loaded.is_offline is True
+
+
+@pytest.mark.parametrize("pace", ["nan", "inf", "-1", "0", "fast"])
+def test_pace_that_is_no_factor_becomes_the_default(pace):
+    QSettings().setValue("pace", pace)
+    assert settings_store.load().pace == 1.0
 
 
 def test_dialog_is_complete_and_reached_by_keyboard(dialog):

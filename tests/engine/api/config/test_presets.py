@@ -173,6 +173,10 @@ def test_preset_prunes_a_model_to_its_sparsity(preset, tmp_path):
         (GOOD + "[model]\nsource = 'demo'", "must not set model"),
         (GOOD + "calibration = 3", "Expected `object`"),
         ("title =", "preset broken is not valid TOML"),
+        ("x = " + "[" * 10_000, "preset broken is not valid TOML: it is nested"),
+        ("x = " + "9" * 5_000, "preset broken is not valid TOML: Exceeds"),
+        ("a." * 200_000 + "a = 1", "preset broken is not valid TOML: a line"),
+        ("title = 1979-05-27\nabout = 'A.'", "has no title"),
     ],
 )
 def test_wrong_preset_raises(text, words):

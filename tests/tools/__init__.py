@@ -1,0 +1,1 @@
+"""Programs that examine the tests; they are no tests."""
