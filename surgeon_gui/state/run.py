@@ -144,6 +144,7 @@ class RunState:
     # The maximum memory of each stage.
     peaks: Mapping[Stage, MemorySampled] = field(default_factory=dict, hash=False)
     computer: str = ""  # that has its files; empty: this one
+    goes_on: bool = False  # it is watched, and goes on without the window
 
     @property
     def evaluation(self) -> Evaluation | None:
@@ -320,6 +321,8 @@ def apply(state: RunState, envelope: Envelope) -> RunState:
     """Return the run after an event."""
     if envelope.run != state.run:
         return state
+    if state.status is Status.STARTING and envelope.at < state.began:
+        state = replace(state, began=envelope.at, stage_began=envelope.at)  # watched
     if not state.status.is_busy and not isinstance(envelope.event, RunResumed):
         return _with_later_result(state, envelope.event)
     handle = _HANDLERS.get(type(envelope.event))
