@@ -330,8 +330,9 @@ class FakeEngine:
         waiting.put(None)
 
     def _follower(self, command: StartRun | ResumeRun | Watch) -> RunFollower:
+        python = ("env", f"PYTHONPATH={Path(__file__).parents[2]}", sys.executable)
         module = ("-P", "-m", "tests.helpers.fake_detached")
-        process = (sys.executable, *module, *self._options.arguments)
+        process = (*python, *module, *self._options.arguments)
         start = partial(start_run, process=process)
         return RunFollower(command, self._send, start, self._options.cancel)
 

@@ -172,9 +172,9 @@ def test_window_waits_for_a_cancel_that_the_engine_there_ignores(
     assert run_of(window).status is Status.CANCELLED
 
 
-def test_run_of_this_computer_outlives_its_window(qtbot, make_window, tmp_path):
+def test_run_of_this_computer_outlives_its_window(qtbot, make_window):
     options = ("--pause", "0.05")
-    window = make_window(*options, run_parent=tmp_path)
+    window = make_window(*options)
     window.session.runs_go_on = True
     load_and_wait(qtbot, window, LONG)
     click(window, "start_button")
@@ -182,7 +182,7 @@ def test_run_of_this_computer_outlives_its_window(qtbot, make_window, tmp_path):
     folder = run_of(window).folder
     window.close()  # asks nothing
     assert not window.isVisible()
-    window = make_window(*options, run_parent=tmp_path)
+    window = make_window(*options)
     wait(qtbot, lambda: bool(run_of(window).history))
     assert run_of(window).folder == folder
     assert run_of(window).config == LONG
