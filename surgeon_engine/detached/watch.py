@@ -148,7 +148,11 @@ class RunWatch:
 
     def _crash(self) -> Event:
         if self._kill_at is not None:
-            return Cancelled()
+            run, cancelled = self._run, Cancelled()
+            with suppress(EngineError, OSError), run.locked():  # for later watchers
+                run.remove_cut_off_line()
+                run.append(Envelope("", time.time(), cancelled))
+            return cancelled
         output = ""
         with suppress(UnreadableFileError):
             output = read_tail(self._run.output_path, _OUTPUT_BYTES)

@@ -175,6 +175,7 @@ def test_run_that_ignores_a_cancel_is_ended(connect, tmp_path):
     receive_until(client, StageStarted)
     client.send(Cancel(run="run-1"))
     assert kinds(receive_until(client, Cancelled)).count(Failed) == 0
+    assert kinds(x.event for x in watched(RunFolder(tmp_path / "run")))[-1] is Cancelled
     client.kill()
     wait_until_gone(tmp_path)
 
