@@ -87,7 +87,9 @@ def _is_known(command: StartRun | ResumeRun, run: RunFolder) -> bool:
 
 
 def _has_begun(command: StartRun | ResumeRun, run: RunFolder) -> bool:
-    """Return whether the log has events of the process that a command has started."""
+    """Return whether a process has begun, which a command has started."""
+    if isinstance(command, StartRun):
+        return run.config_path.is_file()
     start = b'{"run":' + msgspec.json.encode(command.run)
     if not os.path.lexists(run.events_path):
         return False
