@@ -148,7 +148,8 @@ class _Bench:
 
     def _check(self, run: RunFolder, received: list[Envelope]) -> None:
         """Compare what has arrived with the log."""
-        logged = run.events_path.read_bytes().splitlines()
+        path = run.events_path  # missing if it was killed before its first event
+        logged = path.read_bytes().splitlines() if path.exists() else []
         events = [
             decode_json(line, Envelope).event for line in logged if line[-1:] == b"}"
         ]
