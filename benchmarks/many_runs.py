@@ -56,7 +56,7 @@ def main() -> int:
             if number % _FIRST == 0:
                 growth = found[number] / found[_FIRST]
                 print(f"run {number}: {found[number] / 1e6:.1f} MB, {growth:.3f}")
-    engine.close()
+    engine.kill()
     return int(found[runs] > _MAX_GROWTH * found[min(_FIRST, runs)])
 
 

@@ -3,6 +3,8 @@
     run.toml        the config at the start of the run
     events.jsonl    the version of the format, then all events
     process.json    the lock of the process that works on the run (`process_lock.py`)
+    commands.jsonl  commands to that process (`run_commands.py`)
+    output.txt      what a detached run prints, such as the reason of a crash
     name.txt        the name that the user has given to the run, if any
     notes.txt       the notes of the user about the run, if any
     tags.txt        the tags of the run, one in each line, if any
@@ -18,7 +20,8 @@ renamed. Who works on a run, or cleans up in its folder, holds its lock.
 
 A run that is refused or cancelled before `RunStarted` leaves no folder: what was wrong
 is in the message, and there is nothing to go on from. One that fails later keeps its
-folder and log, and so does one that ends by an error that nobody expected.
+folder and log, and so does one that ends by an error that nobody expected. A detached
+run always keeps them: nobody may have been there to read why it was refused.
 """
 
 from __future__ import annotations
@@ -153,6 +156,16 @@ class RunFolder:
         return self.path / "process.json"
 
     @property
+    def commands_path(self) -> Path:
+        """The commands to that process."""
+        return self.path / "commands.jsonl"
+
+    @property
+    def output_path(self) -> Path:
+        """What the last detached process of the run has printed."""
+        return self.path / "output.txt"
+
+    @property
     def use(self) -> Use | None:
         """The process that works on the run; None: there is none."""
         return use_of(self.process_path)
@@ -188,7 +201,7 @@ class RunFolder:
             self.notes_path,
             self.tags_path,
             self.html_path,
-            self.process_path,
+            *self._detached_paths,
             self.probe_path,
             self.checkpoint_path,
             self.saved_state.path,
@@ -201,6 +214,11 @@ class RunFolder:
         names = ("export", "transformers", *(each.value for each in Format))
         paths = (*(self.path / name for name in names), self._unverified_path)
         return tuple(path for path in paths if path.is_dir())
+
+    @property
+    def _detached_paths(self) -> tuple[Path, ...]:
+        """What is there before a detached run begins."""
+        return self.process_path, self.commands_path, self.output_path
 
     @property
     def _unverified_path(self) -> Path:
@@ -222,6 +240,26 @@ class RunFolder:
             return self.path / "export"
         return expand_path(config.export.folder)
 
+    def make(self) -> None:
+        """Make the folder; it may hold what there is before a detached run begins.
+
+        Raises:
+            RunFolderError: The path is occupied or cannot be written.
+        """
+        self._check_not_occupied()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _check_not_occupied(self) -> None:
+        try:
+            is_new = set(self.path.iterdir()) <= set(self._detached_paths)
+        except OSError:
+            is_new = False
+        if not is_new:
+            check_not_occupied(self.path, RunFolderError)
+
     @contextmanager
     def created(self, config: RunConfig) -> Iterator[None]:
         """Create the folder with a config, and lock it during the block.
@@ -229,14 +267,9 @@ class RunFolder:
         Raises:
             RunFolderError: The path is occupied or cannot be written.
         """
-        check_not_occupied(self.path, RunFolderError)
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise self._unwritable(error) from error
+        self.make()
         with self.locked():
-            if any(each != self.process_path for each in self.path.iterdir()):
-                check_not_occupied(self.path, RunFolderError)  # since a moment ago
+            self._check_not_occupied()  # since a moment ago
             try:
                 write_atomically(self.config_path, config_to_toml(config).encode())
             except OSError as error:

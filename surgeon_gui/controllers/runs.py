@@ -82,6 +82,7 @@ class RunsController(QObject):
         self._reading, self._deleting = Background(self), Background(self)
         self._is_reading = False
         self._reads_again = False
+        self._has_looked = False  # for a run in progress
         self.state = RunsState()
         session.changed.connect(self._on_session_changed)
         session.events_arrived.connect(self._on_events_arrived)
@@ -231,9 +232,23 @@ class RunsController(QObject):
             )
         else:
             self._set(runs_state.with_records(self.state, found))
+            self._follow_detached()
         if self._reads_again:
             self._reads_again = False
             self.refresh()
+
+    def _follow_detached(self) -> None:
+        """Follow a detached run in progress, at the start of the window."""
+        state, has_looked = self._session.state, self._has_looked
+        self._has_looked = True
+        if has_looked or state.shows_run or state.computer:
+            return
+        for record in self.state.records:
+            is_running = record.outcome is RunOutcome.RUNNING and not record.problem
+            if is_running and record.is_detached and record.config is not None:
+                self._session.follow_run(record.folder, record.config)
+                self.opened.emit()
+                return
 
     def _on_opened(self, found: _Opened) -> None:
         if found.run is None:
@@ -247,13 +262,16 @@ class RunsController(QObject):
             )
         elif (use := _use(found.record)) is not None and use.is_elsewhere:
             self.held_elsewhere.emit(found.record, use.holder)
-        elif found.run.status.is_busy:
+        elif found.run.status.is_busy and self._session.state.is_busy:
             self._report(
-                tr("{run} is still in progress in another window or program.").format(
+                tr("{run} is in progress, too, in another window or program.").format(
                     run=self.state.title(found.record)
                 ),
-                tr("Open it after it has ended."),
+                tr("Open it when nothing else is in progress here."),
             )
+        elif found.run.status.is_busy and found.run.config is not None:
+            self._session.follow_run(found.record.folder, found.run.config)
+            self.opened.emit()
         else:
             self._session.reopen(found.run, self.state.title(found.record))
             self.opened.emit()

@@ -28,6 +28,7 @@ from surgeon_engine.api.messages.commands import (
     ResumeRun,
     StartRun,
     StopAndKeep,
+    Watch,
 )
 from surgeon_engine.api.messages.events import Envelope, Failed
 from surgeon_engine.api.messages.run import Stage
@@ -74,6 +75,7 @@ class Session(QObject):
         self.store = Store(engine, state, self)
         self.changed = self.store.changed
         self.draft = DraftEditor(self.store)
+        self.runs_go_on = False  # further runs, when the window is closed
         self._marker = ""  # ends the events of the engine before
         self._clock = QTimer(self)
         self._clock.setInterval(CLOCK_MS)
@@ -178,6 +180,15 @@ class Session(QObject):
         if self.state.run.status.can_cancel:
             self.store.send(Cancel(run=self.state.run.run))
             self._set_run(run_state.cancelling(self.state.run))
+
+    def follow_run(self, folder: str, config: RunConfig) -> None:
+        """Show a run that is in progress, wherever it was started, until it ends."""
+        run_id = self.store.new_id("run", is_unique=True)
+        self.store.send(Watch(run=run_id, folder=folder))
+        run = run_state.requested(run_id, config, folder, time.time())
+        self._clock.start()
+        run = replace(run, computer=self.state.computer, goes_on=True)
+        self.store.set(app_state.with_run(self.state, run))
 
     # earlier runs
 
@@ -296,11 +307,7 @@ class Session(QObject):
             self.store.set(state)
         if state.ready is not before.ready:
             self._probe()
-        is_other = state.run.run != before.run.run  # it was in progress there
-        if is_other and state.run.status.is_busy:
-            self._clock.start()
-        was_busy = before.run.status.is_busy or is_other
-        if was_busy and not state.run.status.is_busy:
+        if before.run.status.is_busy and not state.run.status.is_busy:
             self._on_run_ended(state.run)
         for kind, request in state.requests.items():
             if before.request(kind).is_open and not request.is_open:
@@ -335,24 +342,43 @@ class Session(QObject):
         *,
         may_replace: bool,
     ) -> RunState:
-        run_id = self.store.new_id("run")
+        goes_on = self._goes_on
+        run_id = self.store.new_id("run", is_unique=goes_on)
         path = folder.as_posix() if self.state.computer else str(folder)
-        self.store.send(
-            StartRun(run=run_id, config=config, folder=path, replace=may_replace)
+        command = StartRun(
+            run=run_id,
+            config=config,
+            folder=path,
+            replace=may_replace,
+            detached=goes_on,
         )
+        self.store.send(command)
         self._clock.start()
         run = run_state.requested(run_id, config, path, time.time(), planned=planned)
-        return replace(run, computer=self.state.computer)
+        return replace(run, computer=self.state.computer, goes_on=goes_on)
 
     def _resume(self, earlier: RunState, *, may_replace: bool) -> RunState:
-        run_id = self.store.new_id("run")
-        folder = earlier.folder
-        self.store.send(ResumeRun(run=run_id, folder=folder, replace=may_replace))
+        goes_on = self._goes_on
+        run_id = self.store.new_id("run", is_unique=goes_on)
+        command = ResumeRun(
+            run=run_id,
+            folder=earlier.folder,
+            replace=may_replace,
+            detached=goes_on,
+        )
+        self.store.send(command)
         self._clock.start()
         now = time.time()
-        seconds = 0.0 if self.state.computer else _saved_seconds(earlier)
-        run = run_state.resume_requested(run_id, earlier, now, seconds)
-        return replace(run, computer=self.state.computer)
+        if goes_on:  # all of its events come again
+            assert earlier.config is not None
+            run = run_state.requested(run_id, earlier.config, earlier.folder, now)
+            return replace(run, computer=self.state.computer, goes_on=True)
+        seconds = _saved_seconds(earlier)
+        return run_state.resume_requested(run_id, earlier, now, seconds)
+
+    @property
+    def _goes_on(self) -> bool:
+        return self.runs_go_on or bool(self.state.computer)
 
     def _probe(self) -> None:
         self.store.send(ProbeMachine(run=self.store.new_id("probe")))

@@ -47,12 +47,13 @@ class Store(QObject):
         """Show an error of the window itself."""
         self.set(replace(self.state, notice=problem))
 
-    def new_id(self, prefix: str) -> str:
-        """Return an unused id for a command and its events."""
+    def new_id(self, prefix: str, *, is_unique: bool = False) -> str:
+        """Return an unused id for a command and its events.
+
+        Windows give the same ids, unless one has to be unique.
+        """
         number = next(self._numbers)
-        if self.state.computer:  # the engine there may know the names of others
-            return f"{prefix}-{self._token}-{number}"
-        return f"{prefix}-{number}"
+        return f"{prefix}-{self._token}-{number}" if is_unique else f"{prefix}-{number}"
 
     def send(self, command: Command) -> None:
         """Send a command to the engine; its events come with `events_arrived`."""

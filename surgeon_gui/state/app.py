@@ -17,10 +17,10 @@ from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.presets import Preset
 from surgeon_engine.api.config.run import Device, RunConfig
 from surgeon_engine.api.messages.events import (
-    Attached,
     ConnectionChanged,
     ConnectionStatus,
     EngineReady,
+    EngineStarted,
     Envelope,
     Event,
     Failed,
@@ -62,7 +62,7 @@ class AppState:
     run_parent: str = ""  # the folder of the run folders
     computer: str = ""  # of the engine, as OpenSSH names it; empty: this one
     connection: ConnectionChanged | None = None  # with that computer
-    attached: Attached | None = None  # what that computer is
+    started: EngineStarted | None = None  # what that computer is
     remote_runs: str = ""  # the folder of the run folders there; empty: the default
     job_file: str = ""  # the file of the unchanged draft
     engine: Engine = Engine.STARTING
@@ -129,7 +129,7 @@ class AppState:
         """Return the folder of further runs, on the computer of the engine."""
         if not self.computer:
             return self.run_parent
-        default = self.attached.runs_folder if self.attached is not None else ""
+        default = self.started.runs_folder if self.started is not None else ""
         return self.remote_runs or default
 
     @property
@@ -203,8 +203,8 @@ def _with_engine(state: AppState, event: Event) -> AppState:
         return replace(state, engine=Engine.UNAVAILABLE, notice=event)
     if isinstance(event, ConnectionChanged) and event.computer == state.computer:
         return replace(state, connection=_with_reason(event, state.connection))
-    if isinstance(event, Attached) and state.computer:
-        return _with_attached(state, event)
+    if isinstance(event, EngineStarted) and state.computer:
+        return replace(state, started=event)
     return state
 
 
@@ -217,18 +217,6 @@ def _with_reason(
     return msgspec.structs.replace(event, message=before.message, hint=before.hint)
 
 
-def _with_attached(state: AppState, attached: Attached) -> AppState:
-    """Return the state with another computer, and the run that goes on there."""
-    if attached.run is not None:
-        command, began = attached.run, attached.began
-        run = run_state.requested(command.run, command.config, command.folder, began)
-        for envelope in attached.earlier:  # of the processes before
-            own = msgspec.structs.replace(envelope, run=run.run)
-            run = run_state.apply(run, own)
-        state = with_run(state, replace(run, computer=state.computer))
-    return replace(state, attached=attached)
-
-
 def with_computer(state: AppState, computer: str, remote_runs: str) -> AppState:
     """Return the state after another computer was chosen; empty: this one.
 
@@ -239,7 +227,7 @@ def with_computer(state: AppState, computer: str, remote_runs: str) -> AppState:
         computer=computer,
         remote_runs=remote_runs,
         connection=None,
-        attached=None,
+        started=None,
         engine=Engine.STARTING,
         ready=None,
         machine=None,

@@ -145,6 +145,7 @@ class RunState:
     peaks: Mapping[Stage, MemorySampled] = field(default_factory=dict, hash=False)
     computer: str = ""  # that has its files; empty: this one
     name: str = ""  # of an earlier run that was opened
+    goes_on: bool = False  # it is watched, and goes on without the window
 
     @property
     def evaluation(self) -> Evaluation | None:
@@ -321,6 +322,8 @@ def apply(state: RunState, envelope: Envelope) -> RunState:
     """Return the run after an event."""
     if envelope.run != state.run:
         return state
+    if state.status is Status.STARTING and envelope.at < state.began:
+        state = replace(state, began=envelope.at, stage_began=envelope.at)  # watched
     if not state.status.is_busy and not isinstance(envelope.event, RunResumed):
         return with_later_result(state, envelope.event)
     handle = _HANDLERS.get(type(envelope.event))

@@ -38,6 +38,7 @@ class PreferencesMenu(QObject):
         menus.check_theme(settings.theme)
         menus.check_language(settings.language)
         desktop.keep_awake(settings.keeps_awake)
+        session.runs_go_on = settings.runs_go_on
 
     @property
     def current(self) -> Preferences:
@@ -50,6 +51,7 @@ class PreferencesMenu(QObject):
             device=settings.device,
             units=settings.units,
             keeps_awake=settings.keeps_awake,
+            runs_go_on=settings.runs_go_on,
             is_offline=settings.is_offline,
         )
 
@@ -82,6 +84,7 @@ class PreferencesMenu(QObject):
         if chosen.keeps_awake is not before.keeps_awake:
             settings.keeps_awake = chosen.keeps_awake
             self._desktop.keep_awake(chosen.keeps_awake)
+        settings.runs_go_on = self._session.runs_go_on = chosen.runs_go_on
         if chosen.is_offline is not before.is_offline:
             settings.is_offline = chosen.is_offline
             self._session.draft.set_offline(chosen.is_offline)

@@ -110,6 +110,7 @@ class RunRecord:
     checkpoint_bytes: int = 0  # from which other formats are made; 0: there is none
     export_bytes: int = 0  # of the exports in its folder
     bytes: int = 0  # of its whole folder
+    is_detached: bool = False  # the last process was one of its own
     stamp: _Stamp = ()  # of the files read
 
     @property
@@ -182,6 +183,7 @@ def read_record(folder: Path) -> RunRecord:
         checkpoint_bytes=size_of_folder(run.checkpoint_path),
         export_bytes=sum(map(size_of_folder, run.exports)),
         bytes=size_of_folder(folder),
+        is_detached=run.output_path.is_file(),
         stamp=stamp,
     )
 

@@ -256,6 +256,13 @@ CAPTIONS = {
         tr("Keep the computer awake during runs"),
         tr("Otherwise the computer may go to sleep, which interrupts the run."),
     ),
+    "preferences_runs_go_on_check": Caption(
+        tr("Runs go on when the window is closed"),
+        tr(
+            "A run is a process of its own, and the next start of Surgeon shows it. "
+            "Otherwise it ends with the window. Applies to further runs."
+        ),
+    ),
     "preferences_offline_check": Caption(
         tr("Offline mode"),
         tr(

@@ -14,7 +14,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from surgeon_engine.api.messages.events import Failed
+from surgeon_engine.api.messages.events import EngineStarted, Failed
 from surgeon_engine.api.messages.files import RunEntry, RunsListed
 from surgeon_engine.base.ssh import DEFAULT_COMMAND
 from surgeon_gui.base.theme import GAP, MARGIN
@@ -57,7 +57,7 @@ class ComputersDialog(QDialog):
         self.setWindowTitle(tr("Computers"))
         self.resize(*_SIZE)
         self._computers, self._session = computers, computers.session
-        self._listed_on = ""  # the connection for which the runs were listed
+        self._listed_on: EngineStarted | None = None  # whose runs were listed
         self._shown_runs: RunsListed | None = None
         self._make_list()
         self._make_form()
@@ -170,9 +170,8 @@ class ComputersDialog(QDialog):
         show_text(self._connection, text.connection_problem(state))
         self._again.setVisible(text.can_reconnect(state))
         is_ready = bool(state.computer) and state.engine is Engine.READY
-        session = state.attached.session if state.attached is not None else ""
-        if is_ready and state.is_connected and session != self._listed_on:
-            self._listed_on = session
+        if is_ready and state.is_connected and state.started is not self._listed_on:
+            self._listed_on = state.started
             self._computers.list_runs()
         for widget in (
             self._runs_title,

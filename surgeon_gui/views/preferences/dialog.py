@@ -61,6 +61,7 @@ class PreferencesDialog(QDialog):
         self._add_folder()
         self._add_choices()
         self._add_check("keeps_awake", "preferences_awake_check")
+        self._add_check("runs_go_on", "preferences_runs_go_on_check")
         check = self._add_check("is_offline", "preferences_offline_check")
         if offline.is_forced():
             check.setChecked(True)

@@ -6,11 +6,15 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from importlib.metadata import version
 
 import pytest
 
+from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.config.evaluation import EvaluationConfig
+from surgeon_engine.api.config.pruning import Method
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_to_toml, read_config
 from surgeon_engine.api.export_marker import differences
@@ -21,6 +25,7 @@ from surgeon_engine.cli import main as main_module
 from surgeon_engine.cli.main import main
 from surgeon_engine.cli.output import EventDisplay
 from surgeon_engine.run import pipeline
+from tests.helpers.configs import pruning_config, surgeon_job
 from tests.helpers.exports import write_export
 from tests.helpers.fake_runs import write_run, write_saved_state
 from tests.helpers.locks import write_lock
@@ -407,3 +412,27 @@ def test_resume_takes_a_run_of_another_computer_over(tmp_path, capsys, monkeypat
     assert run("resume", path, "--take-over", capsys=capsys)[0] == 0
     assert resumed == [False]
     assert run("resume", path, "--take-over", capsys=capsys)[0] == 0
+
+
+@pytest.mark.slow
+def test_run_is_watched_and_stopped_from_other_terminals(tmp_path, capsys):
+    job = tmp_path / "job.toml"
+    calibration = CalibrationConfig(windows=4, validation_windows=2, window_length=64)
+    config = surgeon_job(
+        calibration=calibration,
+        evaluation=EvaluationConfig(windows=0),
+        pruning=pruning_config(shots=40, method=Method.MAGNITUDE),
+    )
+    job.write_text(config_to_toml(config))
+    folder = tmp_path / "first"
+    arguments = ("--run-dir", str(tmp_path), "--name", "first", "--detach")
+    assert main(["run", str(job), *arguments]) == 0
+    assert f"surgeon watch {folder}" in capsys.readouterr().out
+    watch = threading.Thread(target=main, args=(["watch", str(folder)],))
+    watch.start()
+    assert main(["stop", str(folder)]) == 0
+    watch.join()
+    assert "Cancelled." in capsys.readouterr().out
+    assert main(["watch", str(folder)]) == 130
+    assert main(["stop", str(folder)]) == 1
+    assert "No process works on" in capsys.readouterr().err

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import queue
 import threading
 
 import msgspec
 import pytest
 
+from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.commands import Cancel, Pause, Resume, StopAndKeep
-from surgeon_engine.api.messages.events import Envelope
+from surgeon_engine.api.messages.events import Cancelled, Envelope, Logged
 from surgeon_engine.api.messages.run import (
     MemorySampled,
     Paused,
@@ -20,6 +22,7 @@ from surgeon_engine.api.messages.run import (
     StageStarted,
 )
 from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.base.decoding import decode_json
 from surgeon_engine.runtime import run_context as session_module
 from surgeon_engine.runtime.run_context import RunCancelled, RunContext
 from tests.helpers.runs import Recorder, job, skip_verification
@@ -211,3 +214,25 @@ def test_run_reports_its_memory_use(tmp_path, monkeypatch):
     samples = run.of(MemorySampled)
     assert samples
     assert all(sample.process_bytes > 50_000_000 for sample in samples)
+
+
+def test_events_are_logged_once_the_disk_has_room_again(tmp_path, monkeypatch):
+    run, sent = RunFolder(tmp_path / "run"), []
+    with run.created(RunConfig()):
+        pass
+    context = RunContext("run", sent.append)
+    context.log = run
+    append = RunFolder.append
+
+    def full(self, envelope):
+        run.events_path.write_bytes(b'{"cut off')
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(RunFolder, "append", full)
+    context.emit(StageStarted(Stage.LOAD, 0))
+    monkeypatch.setattr(RunFolder, "append", append)
+    context.emit(Cancelled())
+    lines = run.events_path.read_bytes().splitlines()
+    logged = [decode_json(line, Envelope).event for line in lines]
+    assert isinstance(logged[1], Logged)
+    assert [logged[0], logged[2]] == [StageStarted(Stage.LOAD, 0), Cancelled()]

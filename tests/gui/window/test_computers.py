@@ -142,12 +142,10 @@ def test_window_connects_again_and_follows_the_run(
     load_and_wait(qtbot, window)
     click(window, "start_button")
     wait(qtbot, lambda: bool(run_of(window).history))
-    relays = [
-        each
-        for each in processes(tmp_path / "there")
-        if each.cmdline()[-2:] == ["serve", "--detached"]
+    engines = [
+        each for each in processes(tmp_path / "there") if each.cmdline()[-1] == "serve"
     ]
-    for each in relays:
+    for each in engines:
         each.kill()
     bar = find(window, "connection_label", QLabel)
     wait(qtbot, lambda: "The run goes on there." in bar.text())
@@ -172,6 +170,25 @@ def test_window_waits_for_a_cancel_that_the_engine_there_ignores(
     with qtbot.waitSignal(window.closed, timeout=LONG_MS):
         click(window, "close_keep_button")
     assert run_of(window).status is Status.CANCELLED
+
+
+def test_run_of_this_computer_outlives_its_window(qtbot, make_window):
+    options = ("--pause", "0.05")
+    window = make_window(*options)
+    window.session.runs_go_on = True
+    load_and_wait(qtbot, window, LONG)
+    click(window, "start_button")
+    wait(qtbot, lambda: bool(run_of(window).history))
+    folder = run_of(window).folder
+    window.close()  # asks nothing
+    assert not window.isVisible()
+    window = make_window(*options)
+    wait(qtbot, lambda: bool(run_of(window).history))
+    assert run_of(window).folder == folder
+    assert run_of(window).config == LONG
+    window.session.cancel()
+    wait_for_status(qtbot, window, Status.CANCELLED)
+    assert not RunFolder(Path(folder)).is_being_worked_on
 
 
 @pytest.mark.thorough
