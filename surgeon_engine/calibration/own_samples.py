@@ -38,7 +38,7 @@ from surgeon_engine.model.chat_template import opening_of_chats
 from surgeon_engine.model.decoding import last_logits_alone, with_cache
 from surgeon_engine.model.identity import FileStamp, identity_of
 from surgeon_engine.model.not_finite import hint_for, is_broken, with_origin
-from surgeon_engine.runtime import ranks
+from surgeon_engine.runtime.shares import divided
 
 CHAT_SHARE = 0.5  # of the windows, for a model with a chat template
 _AT_ONCE = 64  # windows
@@ -190,24 +190,27 @@ def own_samples(
     Returns:
         Token ids, windows x length, int64.
     """
+    taken = expected = 0
 
-    def written(number: int) -> tuple[Tensor, bool]:
+    def one_step() -> None:
+        nonlocal taken
+        taken += 1
+        step()
+
+    def written(number: int) -> Tensor:
         batch = text.batches[number]
         windows = text.read_batch(batch)
-        if windows is not None:
-            return windows, False
-        windows = sample(model, batch, text.length, step)
-        text.keep_batch(batch, windows)
-        return windows, True
+        if windows is None:
+            windows = sample(model, batch, text.length, one_step)
+            text.keep_batch(batch, windows)
+        return windows
 
     found = []
-    for number, (windows, is_new) in ranks.divided(
-        range(len(text.batches)), int, written
-    ):
-        if not is_new or not ranks.owns(number):
-            for _ in range(text.length - text.batches[number].given):
-                step()
+    for number, windows in divided(range(len(text.batches)), int, written):
         found.append(windows)
+        expected += text.length - text.batches[number].given
+        while taken < expected:  # those of windows that were read, or of others
+            one_step()
     return torch.cat(found)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from surgeon_engine.base.errors import ModelError
@@ -146,6 +147,17 @@ class BlockRunner:
             for hook in hooks:
                 hook.remove()
         return calls
+
+
+@contextmanager
+def hooked(handles: Iterable[RemovableHandle]) -> Iterator[None]:
+    """Keep hooks for the length of a block of code."""
+    handles = list(handles)
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def run_until_stopped(function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:

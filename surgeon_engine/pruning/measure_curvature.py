@@ -26,7 +26,6 @@ from surgeon_engine.curvature.collect import (
     block_factors,
     block_gates,
     input_covariances,
-    step_count,
 )
 from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.curvature.gates import Gate, GateGradients
@@ -34,10 +33,11 @@ from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.pruning.methods import METHODS
 from surgeon_engine.pruning.methods.base import Measured, Needs
 from surgeon_engine.pruning.state import PruningState
-from surgeon_engine.runtime import devices, ranks
+from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.hidden_store import HiddenStore
 from surgeon_engine.runtime.kept import Kind
 from surgeon_engine.runtime.run_context import RunContext
+from surgeon_engine.runtime.shares import owns
 
 Factors = dict[str, Measured]  # by layer
 
@@ -70,7 +70,7 @@ def measure(
             return {layer.name: KroneckerFactors() for layer in task.layers}
         case Needs.INPUTS:
             request = _request(state, task, shot)
-            steps = step_count(len(request.windows), request.batch, blocks=0)
+            steps = len(request.batches)
             with context.stage(Stage.CURVATURE, shot, steps) as step:
                 found = input_covariances(request, step)
                 return {**_moved(_own(found, task), _store())}
@@ -225,7 +225,7 @@ def _own(
     measured: dict[str, KroneckerFactors], task: CurvatureTask
 ) -> dict[str, KroneckerFactors]:
     """Return the factors, without those of blocks that belong to other processes."""
-    own = {layer.name for layer in task.layers if ranks.owns(layer.block)}
+    own = {layer.name for layer in task.layers if owns(layer.block)}
     nothing = KroneckerFactors()
     return {name: pair if name in own else nothing for name, pair in measured.items()}
 

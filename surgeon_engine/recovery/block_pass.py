@@ -74,7 +74,6 @@ def recover_blocks(
         ModelError: the blocks of the model cannot be run one at a time.
         RunCancelled: the user has cancelled.
     """
-    batches = text.batches(state.config.calibration.batch)
     reconstructs = state.config.recovery.reconstructs
     stage = Stage.RECONSTRUCTION if reconstructs else Stage.REFIT
     result, done = (BlockPass(), 0) if shot else _resumed(state, context)
@@ -83,7 +82,7 @@ def recover_blocks(
         context.stage(stage, shot, len(original.blocks)) as step,
         one_at_a_time(blocks),
     ):
-        pair = BlockPair(original, state.loaded, batches, store, context)
+        pair = BlockPair(original, state.loaded, text, store, context)
         for index, block in enumerate(state.loaded.blocks):
             if index < done:
                 pair.compute_after()

@@ -36,8 +36,9 @@ from surgeon_engine.recovery.weight_training import (
     rate_at,
     trainable,
 )
-from surgeon_engine.runtime import devices, ranks
+from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.run_context import RunContext
+from surgeon_engine.runtime.shares import Batches
 
 _RATE = 1e-4
 _LORA_RATE = 1e-3
@@ -166,32 +167,17 @@ class _Distillation:
 
     def _add_gradients(self, windows: list[int]) -> None:
         """Add the gradients of a step; each process computes those of some windows."""
-        tokens, hidden = self._fitted.windows[windows], self._hidden_of(windows)
-        count = tokens[:, 1:].numel()
+        text = Batches(self._fitted.windows, self._fitted.batch)
+        tokens, hidden = text.share_of(windows, self._fitted.hidden)
         if hidden:
-            own, expected = ranks.own(tokens), torch.stack(hidden)
-            recomputed = self._recomputed
-            add_gradients(self._model, own, expected, self._dtype, recomputed, count)
-
-    def _hidden_of(self, windows: list[int]) -> list[Tensor]:
-        """Return the original's last hidden states of this process's part of a step.
-
-        They come from the process that the window belongs to.
-        """
-        hidden, batch = self._fitted.hidden, self._fitted.batch
-        found = []
-        for place, window in enumerate(windows):
-            of_window: Tensor | None = None
-            if ranks.owns(window):
-                number, n = divmod(ranks.place_of(window), batch)
-                of_window = hidden[number][n]
-            source = ranks.owner_of(window)
-            if source != ranks.owner_of(place):
-                of_window = ranks.passed_on(of_window, source)
-            if ranks.owns(place):
-                assert of_window is not None
-                found.append(of_window)
-        return found
+            add_gradients(
+                self._model,
+                tokens,
+                torch.stack(hidden),
+                self._dtype,
+                self._recomputed,
+                count=text.windows[windows, 1:].numel(),
+            )
 
     def _measure(self, done: int, total: int) -> float:
         """Return the held-out divergence in nats, and report it."""
@@ -207,7 +193,7 @@ class _Distillation:
 
     @property
     def _elapsed(self) -> float:
-        return ranks.agreed(self._context.clock() - self._start_time)
+        return self._context.seconds_since(self._start_time)
 
     def _share(self, done: int, total: int) -> float:
         """Return the share of the training, by steps or by time, that is done."""

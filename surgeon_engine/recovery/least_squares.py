@@ -84,9 +84,9 @@ class NormalEquations:
 
     @staticmethod
     def add_up(each: Sequence[NormalEquations]) -> None:
-        """Add the sums of all ranks."""
+        """Add the sums of all processes."""
         if ranks.size() == 1:
-            return
+            return  # as the sums of batches are added up by `error`
         totals = [
             functools.reduce(operator.add, sums._squares, sums.XX.new_zeros(()))
             for sums in each

@@ -22,7 +22,7 @@ from surgeon_engine.model.block_runner import replaced_forward
 from surgeon_engine.model.layers import body_parameters
 from surgeon_engine.model.offload import on_device
 from surgeon_engine.pruning.state import PruningState
-from surgeon_engine.runtime import ranks
+from surgeon_engine.runtime.shares import add_sums
 
 _BETAS = (0.9, 0.95)
 _LAST_RATE = 0.05  # of the rate, at the end of the schedule
@@ -61,8 +61,13 @@ class WeightTraining:
         )
 
     def step(self, rate: float) -> None:
-        """Take a step along the gradients, those of all ranks, and forget them."""
-        self._add_up()
+        """Take a step along the gradients, those of all processes, and forget them."""
+        gradients = {
+            n: p.grad for n, p in enumerate(self.parameters) if p.grad is not None
+        }
+        add_sums(gradients, self.parameters[0].device)
+        for n, gradient in gradients.items():
+            self.parameters[n].grad = gradient
         nn.utils.clip_grad_norm_(self.parameters, _MAX_NORM)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
@@ -72,17 +77,6 @@ class WeightTraining:
             for parameter in self.parameters:
                 if (kept := self._masks.get(id(parameter))) is not None:
                     parameter.mul_(kept)
-
-    def _add_up(self) -> None:
-        """Add the gradients of all ranks, of which some may have had no window."""
-        if ranks.size() == 1:
-            return
-        gradients = []
-        for parameter in self.parameters:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-            gradients.append(parameter.grad)
-        ranks.add(gradients)
 
     def remember(self) -> None:
         """Copy the weights to the host, as the best so far."""

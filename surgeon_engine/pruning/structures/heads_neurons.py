@@ -24,7 +24,7 @@ from surgeon_engine.model.coupling import CoupledGroups
 from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.planning.limits import bundle_of, groups_to_keep
 from surgeon_engine.pruning.methods.base import Measured, PruningMethod
-from surgeon_engine.pruning.structures.base import UnitUpdate, share_to_keep, without
+from surgeon_engine.pruning.structures.base import share_to_keep
 from surgeon_engine.pruning.threshold import Removals
 
 
@@ -84,10 +84,11 @@ class CoupledUnit:
         before: Tensor,
         after: Tensor,
         pruning: PruningConfig,
-    ) -> UnitUpdate:
-        """Return W of the consumer and the producers after the removal of groups."""
+    ) -> tuple[Tensor, Tensor]:
+        """Return W of the consumer after the removal of groups, and `after`."""
         if not self.method.updates or bool(after.all()):
-            return without(self.zeros(after), after)
+            (_, mask), *_ = self.zeros(after)
+            return self.measured.weight().masked_fill(mask, 0), after
         W, A, G, remaining = self._remaining(measured, before)
         is_removed = self._columns(after)[remaining]
         no_row = torch.zeros(len(W), dtype=torch.bool, device=W.device)
@@ -95,10 +96,7 @@ class CoupledUnit:
         X[:, remaining] = self.method.prune_rows_columns(
             W, (A, G), no_row, is_removed, pruning
         )
-        changed = [(self.measured, X)]
-        for layer, mask in self.zeros(after)[1:]:
-            changed.append((layer, layer.weight().masked_fill(mask, 0)))
-        return UnitUpdate(changed, after)
+        return X, after
 
     def zeros(self, removed: Tensor) -> list[tuple[PrunableLayer, Tensor]]:
         """Return masks of the columns and rows of removed groups.

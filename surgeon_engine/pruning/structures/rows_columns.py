@@ -18,7 +18,7 @@ from surgeon_engine.api.config.pruning import CostBasis, PruningConfig
 from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.planning.rounding import ceil_share
 from surgeon_engine.pruning.methods.base import Measured, PruningMethod
-from surgeon_engine.pruning.structures.base import UnitUpdate, share_to_keep, without
+from surgeon_engine.pruning.structures.base import share_to_keep
 from surgeon_engine.pruning.threshold import Removals
 
 
@@ -56,11 +56,11 @@ class RowsOrColumns:
         R, C = int(row.sum()), int(column.sum())  # C with the bias
         of_row = W.new_zeros(R)
         of_column = W.new_zeros(int(column[: self.measured.columns].sum()))
-        given = W, measured, row, column, damping
         if Kind.ROW in self.kinds:
-            of_row = self.method.row_costs(*given)
+            of_row = self.method.row_costs(W, measured, row, column, damping)
         if Kind.COLUMN in self.kinds:
-            of_column = self.method.column_costs(*given)[: len(of_column)]
+            of_column = self.method.column_costs(W, measured, row, column, damping)
+            of_column = of_column[: int(column[: self.measured.columns].sum())]
         if pruning.cost_basis is CostBasis.PER_PARAMETER:
             of_row, of_column = of_row / C, of_column / R
         cost = torch.full((self.candidates,), -torch.inf, dtype=torch.float64)
@@ -81,10 +81,11 @@ class RowsOrColumns:
         before: Tensor,
         after: Tensor,
         pruning: PruningConfig,
-    ) -> UnitUpdate:
-        """Return W after the removal of rows and columns."""
+    ) -> tuple[Tensor, Tensor]:
+        """Return W after the removal of rows and columns, and `after`."""
         if not self.method.updates:
-            return without(self.zeros(after), after)
+            [(_, mask)] = self.zeros(after)
+            return self.measured.weight().masked_fill(mask, 0), after
         row, column = self._remaining(before)
         W, A, G = self._quadratic(measured, row, column)
         row_is_kept, column_is_kept = self._remaining(after)
@@ -92,7 +93,7 @@ class RowsOrColumns:
         X[row.unsqueeze(1) & column] = self.method.prune_rows_columns(
             W, (A, G), ~row_is_kept[row], ~column_is_kept[column], pruning
         ).flatten()
-        return UnitUpdate([(self.measured, X)], after)
+        return X, after
 
     def zeros(self, removed: Tensor) -> list[tuple[PrunableLayer, Tensor]]:
         """Return the mask of the weights in removed rows or columns."""

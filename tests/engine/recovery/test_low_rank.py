@@ -45,7 +45,7 @@ def lora_state(family="llama", structure=Structure.NEURONS, rank=4, **pruning):
 
 def logits(state):
     with torch.no_grad():
-        return state.loaded.model(text().held_out).logits
+        return state.loaded.model(text().held_out.windows).logits
 
 
 def zeros_of(state):

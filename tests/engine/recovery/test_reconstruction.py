@@ -17,6 +17,7 @@ from surgeon_engine.recovery import block_pass, reconstruction
 from surgeon_engine.recovery.reconstruction import reconstruct
 from surgeon_engine.recovery.weight_training import WeightTraining, masks_of, trainable
 from surgeon_engine.runtime.run_context import RunContext
+from surgeon_engine.runtime.shares import Batches
 from tests.engine.recovery.test_refit import (
     final_error,
     original_of,
@@ -55,6 +56,7 @@ class LinearPair:
         self.layer = nn.Linear(X.shape[-1], Y.shape[-1], bias=False)
         self.of_pruned = [X, held_out[0]]
         self.after = [Y, held_out[1]]
+        self.fitted = Batches(X, len(X))
         self.is_held_out = [False, True]
         self.context = context or silent_context()
 
@@ -181,7 +183,7 @@ def test_reconstruction_brings_the_model_closer_than_the_refit(
         original = original_of(state)
         remove_some(state)
         result = refit(state, original, text())
-        errors.append(final_error(state, original, text().held_out))
+        errors.append(final_error(state, original, text().held_out.windows))
     by_refit, by_reconstruction = errors
     assert result.reconstructed > 0
     assert all(each.after <= each.before for each in result.reconstructions)

@@ -208,10 +208,11 @@ def test_one_in_eight_windows_of_each_kind_is_held_out_but_at_most_eight():
     own = torch.arange(100 * 16).view(100, 16) % 90
     object.__setattr__(state.windows, "own", own)
     text = recovery_text(state)
-    assert torch.equal(text.held_out[:2], state.windows.calibration[[7, 15]])
+    held_out = text.held_out.windows
+    assert torch.equal(held_out[:2], state.windows.calibration[[7, 15]])
     places = [11, 24, 36, 49, 61, 74, 86, 99]
-    assert torch.equal(text.held_out[2:], own[places])
-    assert len(text.fitted) == 14 + 92
+    assert torch.equal(held_out[2:], own[places])
+    assert len(text.fitted.windows) == 14 + 92
 
 
 def test_one_window_is_too_few(tmp_path):

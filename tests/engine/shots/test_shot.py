@@ -20,6 +20,7 @@ from surgeon_engine.pruning import sparse_update
 from surgeon_engine.pruning.measure_curvature import measure, of_units
 from surgeon_engine.pruning.schedule import share_of_goal
 from surgeon_engine.runtime import devices
+from surgeon_engine.runtime import kept as kept_module
 from surgeon_engine.runtime.kept import Kept
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.shots import shot as shot_module
@@ -131,7 +132,7 @@ def test_original_is_evaluated_anew_once_its_files_have_changed(tmp_path):
 
 def test_large_hidden_states_are_not_kept(monkeypatch):
     kept, state = Kept(), make_state()
-    free = shot_module._KEPT_SHARE * state.references.bytes
+    free = kept_module._KEPT_SHARE * state.references.bytes
     monkeypatch.setattr(devices, "free_host_memory", lambda: free - 1)
     evaluated(state, kept)
     assert evaluated(state, kept)[1]

@@ -94,8 +94,8 @@ def test_weights_counted_as_removed_are_the_zeros_of_the_updated_model(
         updated = unit.updated(
             factors[name], no_removals(unit), selection.removed[name], settings
         )
-        write(updated)
-        ((layer, is_removed),) = unit.zeros(updated.removed)
+        write(unit, updated)
+        ((layer, is_removed),) = unit.zeros(updated[1])
         assert torch.equal(layer.weight() == 0, is_removed)
         if layer.has_bias:
             assert not is_removed[:, -1].any()
@@ -117,9 +117,9 @@ def test_groups_lose_their_full_pattern_or_nothing(family, method, kept, of):
         counted = 0
         for unit in parts:
             name = unit.measured.name
-            removed = unit.updated(
+            _, removed = unit.updated(
                 factors[name], no_removals(unit), selection.removed[name], settings
-            ).removed
+            )
             counts = groups_of(removed, unit, of).sum(dim=2)
             assert set(counts.flatten().tolist()) <= {0, of - kept}
             if share == 1.0:
@@ -198,7 +198,7 @@ def test_removed_weights_come_first_and_their_group_loses_no_more(structure, met
     unit = units("opt", settings)[0]
     factors, before = random_measurement(unit), no_removals(unit)
     before[[0, 3, 20, 21]] = True  # two of a group each
-    write(unit.updated(factors, no_removals(unit), before, settings))
+    write(unit, unit.updated(factors, no_removals(unit), before, settings))
     W = unit.measured.weight()
     in_W = before.view(unit.measured.rows, -1)
     W[:, :-1][in_W] = 0
