@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from surgeon_engine.compaction.shrink import TensorSlice
+from surgeon_engine.compaction.slices import TensorSlice
 from surgeon_engine.curvature.sums import CovarianceSums
 from surgeon_engine.export.base import Calibration
 from surgeon_engine.export.gguf.error_feedback import (
