@@ -132,12 +132,7 @@ def own_text(
 ) -> OwnText:
     """Return what determines `count` windows that a model writes.
 
-    Args:
-        author: the model.
-        count: windows.
-        length: tokens of a window.
-        seed: of the draws.
-        chat_share: of the windows, which begin as a chat if the model has a template.
+    `chat_share` of them begin as a chat if the model has a template.
     """
     text = opening_of_texts(author.config, author.tokenizer)
     chat = tuple(opening_of_chats(author.tokenizer))
@@ -182,10 +177,7 @@ def own_samples(
     Each batch is kept as soon as it is complete: sampling that was interrupted goes on
     from there. Processes that share a run divide the batches.
 
-    Args:
-        model: the original model.
-        text: the windows to write.
-        step: called after each token of each batch.
+    `step` is called after each token of each batch.
 
     Returns:
         Token ids, windows x length, int64.
@@ -225,11 +217,7 @@ def sample(
 
     The draws are made on the CPU, in float32.
 
-    Args:
-        model: the model.
-        batch: what determines the windows.
-        length: tokens of a window.
-        step: called after each token.
+    `step` is called after each token.
 
     Returns:
         Token ids, windows x length, int64.
