@@ -307,15 +307,7 @@ def _head_gradients(
 def _labels(
     request: CurvatureRequest, labels: Tensor, q: Tensor, numbers: Tensor
 ) -> Iterator[Tensor]:
-    """Yield the labels of a part of a batch, once or for each draw.
-
-    Args:
-        request: says how labels are chosen.
-        labels: those of the text, windows x tokens.
-        q: the model's probabilities, tokens x vocabulary.
-        numbers: from 0 to 1, at which the sum of the probabilities is read: windows x
-            draws x tokens, and perhaps one more.
-    """
+    """Yield the labels of a part of a batch, once or for each draw."""
     if request.labels is Fisher.EMPIRICAL:
         yield labels.flatten()
         return

@@ -79,10 +79,6 @@ def estimate(values: Tensor, seed: int = 0) -> Estimate:
 
     The windows are resampled with replacement, because the tokens of one depend on each
     other (percentile bootstrap; Efron and Tibshirani, 1993, chapter 13).
-
-    Args:
-        values: windows x tokens.
-        seed: of the resampling.
     """
     of_windows = values.double().mean(dim=1)
     generator, count = torch.Generator().manual_seed(seed), len(of_windows)

@@ -62,13 +62,8 @@ def recover_blocks(
 
     Stop ends it after a block; the blocks after it stay as they were.
 
-    Args:
-        state: the pruned model.
-        original: the model before anything was removed.
-        text: the windows.
-        store: holds the hidden states.
-        context: receives the progress.
-        shot: the shot after which it comes; 0: the end of the run.
+    `original` is the model before anything was removed. `shot` is that after which
+    the pass comes; 0: the end of the run.
 
     Raises:
         ModelError: the blocks of the model cannot be run one at a time.

@@ -66,13 +66,8 @@ def distil(
 
     Stop ends the training; what is won so far is kept.
 
-    Args:
-        state: the pruned model.
-        fitted: the windows to train on.
-        judge: measures the divergence on held-out windows.
-        before: what it measures of the model as it is.
-        context: receives the progress.
-        shot: the shot after which it comes; 0: the end of the run.
+    `before` is what the judge measures of the model as it is. `shot` is that after
+    which the training comes; 0: the end of the run.
 
     Raises:
         EvaluationError: the divergence is not finite.
@@ -96,7 +91,12 @@ class _Distillation:
         self._config: RecoveryConfig = state.config.recovery
         self._seed = state.config.calibration.seed
         self._recomputed = state.loaded.blocks if self._config.recomputes else ()
-        self._weights, self._rate = _training(state)
+        if self._config.uses_lora:
+            self._weights: WeightTraining = LowRankTraining(state)
+            self._rate = _LORA_RATE
+        else:
+            self._weights = WeightTraining(trainable(state), masks_of(state))
+            self._rate = _RATE
 
     def run(self, before: float, shot: int) -> Training:
         """Train, and keep the best weights."""
@@ -104,30 +104,34 @@ class _Distillation:
         of_epoch = -(-len(self._fitted.windows) // STEP_WINDOWS)
         total = math.ceil(self._config.epochs * of_epoch)
         with self._context.stage(Stage.DISTILLATION, shot, total) as step:
-            best, done = before, 0
-            if total:
-                try:
-                    self._weights.start()
-                    best, first = (before, 0) if shot else self._resumed(before)
-                    done = first
-                    self._context.emit(HeldOutMeasured(first, total, best))
-                    for _ in range(first):
-                        step()
-                    for done in self._steps(first, total):
-                        is_end = done == total or self._is_over
-                        is_due = done * _CHECKS % total < _CHECKS
-                        if is_due or is_end:
-                            nats = self._measure(done, total)
-                            if nats < best:
-                                best = nats
-                                self._weights.remember()
-                        step()
-                        if is_end:
-                            break
-                        if shot == 0 and self._context.saver.is_due:
-                            self._save(done, best)
-                finally:
-                    self._weights.finish()
+            if not total:
+                return Training(before, before, 0)
+            try:
+                self._weights.start()
+                best, first = (before, 0) if shot else self._resumed(before)
+                done = first
+                self._context.emit(HeldOutMeasured(first, total, best))
+                for _ in range(first):
+                    step()
+                for done in self._steps(first, total):
+                    is_end = done == total or self._is_over
+                    is_due = done * _CHECKS % total < _CHECKS
+                    if is_due or is_end:
+                        nats = self._judge.divergence()
+                        self._context.emit(HeldOutMeasured(done, total, nats))
+                        if nats < best:
+                            best = nats
+                            self._weights.remember()
+                    step()
+                    if is_end:
+                        break
+                    if shot == 0 and self._context.saver.is_due:
+                        saved = SavedTraining(done, best, self._elapsed)
+                        self._context.save(
+                            {"training": self._weights.tensors()}, training=saved
+                        )
+            finally:
+                self._weights.finish()
         return Training(before, best, done)
 
     def _resumed(self, before: float) -> tuple[float, int]:
@@ -139,10 +143,6 @@ class _Distillation:
         self._weights.load(weights)
         self._start_time -= saved.seconds
         return saved.best, saved.steps
-
-    def _save(self, done: int, best: float) -> None:
-        saved = SavedTraining(done, best, self._elapsed)
-        self._context.save({"training": self._weights.tensors()}, training=saved)
 
     def _steps(self, first: int, total: int) -> Iterator[int]:
         """Make one step after the other; yield how many are done.
@@ -178,12 +178,6 @@ class _Distillation:
                 self._recomputed,
                 count=text.windows[windows, 1:].numel(),
             )
-
-    def _measure(self, done: int, total: int) -> float:
-        """Return the held-out divergence in nats, and report it."""
-        nats = self._judge.divergence()
-        self._context.emit(HeldOutMeasured(done, total, nats))
-        return nats
 
     @property
     def _is_over(self) -> bool:
@@ -240,10 +234,3 @@ def add_gradients(
         q.backward(of_logits.to(q.dtype))
     assert leaf.grad is not None
     found.backward(leaf.grad / count)
-
-
-def _training(state: PruningState) -> tuple[WeightTraining, float]:
-    """Return what is trained, and its rate."""
-    if state.config.recovery.uses_lora:
-        return LowRankTraining(state), _LORA_RATE
-    return WeightTraining(trainable(state), masks_of(state)), _RATE

@@ -39,12 +39,8 @@ class Judge:
     ) -> Judge:
         """Return the judge of a model, with the original's hidden states on `text`.
 
-        Args:
-            original: the original model; it is not kept.
-            model: the model to judge.
-            text: token ids, windows x length.
-            context: is asked whether the user has cancelled.
-            step: called after each batch of the original, and of the model.
+        `step` is called after each batch of the original, which is not kept,
+        and of the model.
         """
         with devices.fast_products(original.device, original.dtype):
             held_out = reference_of(original, text.windows, text.size, step)
@@ -53,9 +49,6 @@ class Judge:
 
     def divergence(self, step: Callable[[], None] = lambda: None) -> float:
         """Return the mean KL(original || model) in nats per token.
-
-        Args:
-            step: called after each batch.
 
         Raises:
             EvaluationError: it is not finite.

@@ -71,9 +71,6 @@ class NormalEquations:
         """Move sums to the host that would take a large part of a GPU.
 
         Parts of them come back while an error is computed.
-
-        Args:
-            each: sums of layers that share that of their inputs.
         """
         XX = each[0].XX
         if XX.device.type == "cpu" or XX.nbytes < SUMS_ON_HOST:

@@ -127,10 +127,6 @@ def _forward_of(
     """Return the forward of a layer with its adapter.
 
     That of peft casts inputs to float32, and so moves more memory than the products do.
-
-    Args:
-        adapter: peft's layer.
-        remaining: what remains of the layer; None: all of it.
     """
     layer = adapter.get_base_layer()
     A, B = (part[_ADAPTER] for part in (adapter.lora_A, adapter.lora_B))

@@ -41,11 +41,6 @@ def reconstruct(pair: BlockPair, weights: WeightTraining, seed: int) -> Reconstr
 
     Stop ends it after a step; what is won so far is kept.
 
-    Args:
-        pair: the block, with the original's states after it.
-        weights: those to train.
-        seed: of the order of the windows.
-
     Raises:
         RunCancelled: the user has cancelled; the weights are then the best so far.
     """

@@ -38,13 +38,9 @@ def recover(
 ) -> Recovered | None:
     """Recover the pruned model; it never ends further from the original than before.
 
-    Args:
-        state: the pruned model.
-        before: its snapshot, to which a step is undone that makes it worse.
-        evaluate: evaluates it on the validation windows.
-        context: receives the progress. If its saver holds the state of an interrupted
-            recovery, this one goes on from there.
-        shot: the shot after which it comes; 0: the end of the run, which is saved.
+    `before` is the snapshot to which a step that makes it worse is undone. `shot`
+    is that after which recovery comes; 0: the end of the run, which is saved, and
+    where an interrupted recovery goes on from what the saver of `context` holds.
 
     Returns:
         What recovery has achieved; None if there are too few windows to hold any out.

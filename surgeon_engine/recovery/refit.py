@@ -181,9 +181,8 @@ class _BlockRefit:
     ) -> Tensor:
         """Run the original's block on a window, on the host.
 
-        Args:
-            targets: layers whose outputs are replaced.
-            outputs: by what; zeros where there is nothing.
+        `outputs` replace those of the layers of `targets`; zeros where there is
+        none.
         """
 
         def replace(of: Target, _: nn.Module, __: object, output: Tensor) -> Tensor:
@@ -284,10 +283,8 @@ def _stream_before(
 ) -> Tensor:
     """Return the pruned model's residual stream before a layer, a row per token.
 
-    Args:
-        hidden: its states before the block.
-        seen: what its layers compute, by name.
-        done: those that have added to the stream.
+    `seen` is what its layers compute, by name; those of `done` have added to the
+    stream.
     """
     stream = hidden.float().flatten(0, 1)
     for t in done:

@@ -35,12 +35,7 @@ class WeightTraining:
     """Parameters that are trained, between `start` and `finish`."""
 
     def __init__(self, parameters: Iterable[nn.Parameter], masks: Masks) -> None:
-        """Train parameters.
-
-        Args:
-            parameters: those to train.
-            masks: of the weights that remain, by the id of a parameter.
-        """
+        """Train parameters."""
         self._masks = masks
         self.train(parameters)
         self._best: list[Tensor] = []
@@ -139,9 +134,7 @@ Masks = dict[int, Tensor]  # of the weights that remain, by the id of a paramete
 def masks_of(state: PruningState, block: int | None = None) -> Masks:
     """Return masks of the weights that remain, of parameters with removed ones.
 
-    Args:
-        state: the pruned model.
-        block: the number of a block; None: all of them.
+    `block` is the number of a block; None: all of them.
     """
     return {
         id(parameter): ~mask.to(parameter.device)
@@ -173,10 +166,7 @@ def trainable(
 def rate_at(rate: float, step: int, share: float) -> float:
     """Return the rate of a step, of a warm-up and a cosine.
 
-    Args:
-        rate: the largest.
-        step: the number of steps before it.
-        share: of the training that is done.
+    `rate` is the largest; `share` is what is done of the training.
     """
     cosine = _LAST_RATE + (1 - _LAST_RATE) * (1 + math.cos(math.pi * share)) / 2
     return rate * cosine * min(1, (step + 1) / _WARM_UP)

@@ -39,12 +39,8 @@ def selection(
 ) -> Selection:
     """Select the cheapest candidates, at most `budget` weights in all.
 
-    Args:
-        state: the model and its units.
-        factors: the curvature of each unit.
-        pruning: the settings, with the damping of the costs.
-        budget: the maximum number of weights.
-        step: called after the costs of each unit.
+    `pruning` has the damping of the costs. `step` is called after the costs of each
+    unit.
 
     Raises:
         CurvatureError: a cost cannot be computed.
@@ -140,13 +136,9 @@ def remove(
 
     The state is not changed, so that a removal can be tried and undone.
 
-    Args:
-        state: the model and its units.
-        factors: the curvature of each unit.
-        pruning: the settings, with the damping of the update.
-        selected: the candidates to remove from each unit, those removed before
-            included, bool.
-        step: called after each unit.
+    `selected` are the candidates to remove from each unit, bool, with those removed
+    before. `pruning` has the damping of the update. `step` is called after each
+    unit.
 
     Returns:
         The removed candidates of each unit, bool.

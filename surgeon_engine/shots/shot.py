@@ -212,12 +212,8 @@ def curvature(
 ) -> tuple[Factors, DampingChoice | None]:
     """Measure the factors on all calibration windows and choose the damping.
 
-    Args:
-        state: the model and its units.
-        plan: the shot.
-        context: receives the progress.
-        measured: measure the units of this state instead, which include those of
-            `state`.
+    The units are those of `measured`, which include those of `state`, if it is
+    given.
 
     Returns:
         The factors of each unit, and the damping; None if the method has none.
@@ -233,8 +229,10 @@ def curvature(
     pruning, windows = state.config.pruning, state.windows.calibration
     parts = split(windows) if pruning.searches_damping else None
     if parts is None:
-        factors = measure_on(windows)
-        return factors, _configured_damping(pruning)
+        given, choice = pruning.fixed_damping, None
+        if pruning.adapts:
+            choice = DampingChoice(given.cost, given.update, tried=0)
+        return measure_on(windows), choice
     fit, held_out = parts
     factors = measure_on(fit)
     judged = state.references.held_out
@@ -267,14 +265,6 @@ def _budget(state: PruningState, plan: ShotPlan) -> int:
     if is_depth_missing(state) and not plan.is_last:
         return removed
     return max(asked, removed)
-
-
-def _configured_damping(pruning: PruningConfig) -> DampingChoice | None:
-    """Return the damping of the settings; None if the method has none."""
-    if not pruning.adapts:
-        return None
-    given = pruning.fixed_damping
-    return DampingChoice(given.cost, given.update, tried=0)
 
 
 def _add_costs(

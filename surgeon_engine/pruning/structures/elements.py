@@ -49,10 +49,12 @@ class ElementsUnit:
         W, damping = self.measured.weight(), pruning.fixed_damping.cost
         removed = before.view(self.measured.rows, -1).to(W.device)
         if isinstance(pruning.structure, NM):
-            given = W, measured, self.measured.columns, pruning.structure, damping
-            cost, chosen = self.method.pattern_costs(*given)
-            cost = self._costs_in_groups(cost, chosen, removed, pruning.structure)
-            atom = pruning.structure.removed
+            structure = pruning.structure
+            cost, chosen = self.method.pattern_costs(
+                W, measured, self.measured.columns, structure, damping
+            )
+            cost = self._costs_in_groups(cost, chosen, removed, structure)
+            atom = structure.removed
         else:
             cost = self.method.element_costs(W, measured, damping)
             cost = cost[:, : self.measured.columns]

@@ -138,11 +138,8 @@ def _max_count(weights: Tensor, cost: Tensor, total: int, min_share: float) -> i
 
     Candidates removed before are not restored, even if the share is larger now.
 
-    Args:
-        weights: the weights that each candidate newly removes.
-        cost: of each candidate; -inf: removed before.
-        total: the weights of the layer.
-        min_share: of them that the layer has to keep.
+    `weights` are those that each newly removes. Of `total`, the layer keeps
+    `min_share`.
     """
     removed = weights.cumsum(0)
     max_removed = total - ceil_share(total, min_share)
