@@ -31,7 +31,6 @@ from surgeon_engine.recovery import recover as module
 from surgeon_engine.recovery.recover import recovery_text
 from tests.helpers.pruning_states import make_state
 from tests.helpers.runs import Recorder, job
-from tests.helpers.tiers import thorough_except
 
 pytestmark = pytest.mark.usefixtures("quick_runs")
 
@@ -66,9 +65,7 @@ LEVELS = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "level", thorough_except(LEVELS, [Recovery.REFIT, Recovery.BOTH])
-)
+@pytest.mark.parametrize("level", [Recovery.REFIT, Recovery.BOTH])
 def test_run_ends_with_a_recovery(tmp_path, level):
     recorder = Recorder().run(job_with(tmp_path, level), tmp_path / "run")
     (recovered,) = recorder.of(Recovered)
