@@ -70,8 +70,7 @@ class CompactionPlan:
     def dropped_blocks(self, layers: Iterable[PrunableLayer]) -> tuple[int, ...]:
         """Return the blocks of which no layer remains.
 
-        Args:
-            layers: all prunable layers of the model of full size.
+        `layers` are those of the model of full size.
         """
         removed = {
             layer.name

@@ -6,7 +6,7 @@ by its own `compact_layers`, of which the checkpoint holds a copy.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,19 +100,14 @@ def load_compact(folder: Path, dtype: torch.dtype | None = None) -> PreTrainedMo
 def restore(folder: Path, name: str) -> PrunedModel:
     """Load a checkpoint of Surgeon as a model of full size, with zeros and its plan.
 
-    Args:
-        folder: Folder of the checkpoint.
-        name: Display name of the model.
-
     Raises:
         ModelError: The checkpoint was not written by Surgeon, or is damaged.
     """
     source = ModelSource(name, folder)
     try:
         stored = _stored_tensors(folder)
-        plan_path = folder / PLAN_FILE
-        if plan_path.is_file():
-            model, plan = _load_masked(folder, plan_path, stored)
+        if (folder / PLAN_FILE).is_file():
+            model, plan = _load_masked(folder, stored)
         else:
             config = _config_of(folder)
             model = _load(_stock_class(_architecture(config)), folder, config)
@@ -147,22 +142,20 @@ def expand_to_full_size(
 ) -> tuple[PreTrainedModel, CompactionPlan]:
     """Build a model of full size on the host, with zeros for removed parts.
 
-    Args:
-        stock: Class of the unpruned model.
-        config: Config of the unpruned model.
-        plan_for: Returns the plan for the model of full size.
-        tensors: Tensors of the compact model.
-        zeros: Makes a tensor of zeros, as `torch.zeros`.
+    `config` is that of the unpruned model, `plan_for` returns the plan for it,
+    `tensors` are those of the compact model, and `zeros` makes tensors as
+    `torch.zeros`.
 
     Raises:
         ModelError: A tensor does not have the shape that follows from the plan.
     """
-    shapes = _shapes(stock, config)
+    with torch.device("meta"):
+        state = stock._from_config(config).state_dict()
     dtype = next(x.dtype for x in tensors.values() if x.is_floating_point())
     model = stock.from_pretrained(
         None,
         config=config,
-        state_dict={name: zeros(s, dtype=dtype) for name, s in shapes.items()},
+        state_dict={name: zeros(x.shape, dtype=dtype) for name, x in state.items()},
         dtype=dtype,
     )
     plan = plan_for(model)
@@ -170,15 +163,22 @@ def expand_to_full_size(
         if target.whole.is_floating_point():  # index lists are in the plan
             tensor = tensors[name].cpu()
             if tensor.shape != target.shape:
-                raise _shape_error(name, tensor.shape, target.shape)
+                found, needed = (
+                    " x ".join(map(str, x.shape)) for x in (tensor, target)
+                )
+                raise ModelError(
+                    f"{name} is {found}, but the plan requires {needed}.",
+                    _EXPORT_AGAIN,
+                )
             target.put(tensor)
     return model.eval().requires_grad_(False), plan
 
 
 def _load_masked(
-    folder: Path, path: Path, stored: Mapping[str, _StoredTensor]
+    folder: Path, stored: Mapping[str, _StoredTensor]
 ) -> tuple[PreTrainedModel, CompactionPlan]:
-    """Load a masked or compact checkpoint, with its plan at `path`, at full size."""
+    """Load a masked or compact checkpoint, with its plan, at full size."""
+    path = folder / PLAN_FILE
     try:
         config = AutoConfig.for_model(**decode_config(read_config(path)))
     except UNREADABLE as error:
@@ -207,14 +207,6 @@ def _load(
     for name in sorted(info["missing_keys"]):
         raise _missing_error(folder, name)
     return model
-
-
-def _shapes(
-    stock: type[PreTrainedModel], config: PretrainedConfig
-) -> dict[str, torch.Size]:
-    with torch.device("meta"):
-        state = stock._from_config(config).state_dict()
-    return {name: tensor.shape for name, tensor in state.items()}
 
 
 def _is_full_size(
@@ -251,15 +243,6 @@ def _stored_tensors(folder: Path) -> dict[str, _StoredTensor]:
     if not stored:
         raise ModelError(f"{folder} holds no weights.", _EXPORT_AGAIN)
     return stored
-
-
-def _shape_error(
-    name: str, shape: Sequence[int], expected: Sequence[int]
-) -> ModelError:
-    shapes = [" x ".join(map(str, each)) for each in (shape, expected)]
-    return ModelError(
-        f"{name} is {shapes[0]}, but the plan requires {shapes[1]}.", _EXPORT_AGAIN
-    )
 
 
 def _damaged_error(path: Path, error: Exception) -> ModelError:

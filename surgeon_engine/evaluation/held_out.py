@@ -55,10 +55,7 @@ def evaluate_held_out(
 ) -> Trial:
     """Compare the model as it is now with the original on held-out windows.
 
-    Args:
-        model: the model.
-        held_out: the windows.
-        at_once: windows that run at a time; 0: a batch of the reference.
+    `at_once` windows run at a time; 0: a batch of the reference.
     """
     nats = compare_unchecked(model, held_out, lambda: None, at_once=at_once).nats
     return Trial(nats if bool(nats.isfinite().all()) else None)

@@ -89,6 +89,13 @@ class RunContext:
         """Return the seconds on a clock that stops while the run is paused."""
         return time.monotonic() - self._paused_seconds
 
+    def seconds_since(self, start: float) -> float:
+        """Return the seconds on that clock since `start`, those of the first process.
+
+        Processes that share a run must ask this equally often.
+        """
+        return ranks.agreed(self.clock() - start)
+
     @property
     def seconds(self) -> float:
         """The seconds that the run has worked, without pauses."""

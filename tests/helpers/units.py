@@ -95,7 +95,9 @@ def removals_of(unit, *candidates: int) -> Tensor:
     return removed
 
 
-def write(updated) -> None:
+def write(unit, updated) -> None:
     """Write the weights of an updated unit to the model."""
-    for layer, W in updated.weights:
-        layer.write(W)
+    W, removed = updated
+    for layer, zeros in unit.zeros(removed):
+        is_measured = layer is unit.measured
+        layer.write(W if is_measured else layer.weight().masked_fill(zeros, 0))

@@ -44,7 +44,8 @@ from surgeon_engine.api.config.export import (
 )
 from surgeon_engine.base.files import temporary_folder
 from surgeon_engine.compaction.plan import PrunedModel
-from surgeon_engine.compaction.shrink import CompactModel, TensorSlice, compact
+from surgeon_engine.compaction.shrink import CompactModel, compact
+from surgeon_engine.compaction.slices import TensorSlice
 from surgeon_engine.export.base import Calibration, Check, VerificationResult, Writer
 from surgeon_engine.export.gguf.calibrated import encoded, mean_squares
 from surgeon_engine.export.gguf.check import FILE_NAME

@@ -27,7 +27,7 @@ from surgeon_engine.pruning.methods.base import (
     PruningMethod,
 )
 from surgeon_engine.pruning.methods.quadratic import UpdatingMethod
-from surgeon_engine.pruning.structures.base import UnitUpdate, share_to_keep
+from surgeon_engine.pruning.structures.base import share_to_keep
 from surgeon_engine.pruning.threshold import REMOVED, ElementCosts, check_not_nan
 
 
@@ -86,8 +86,8 @@ class ElementsUnit:
         before: Tensor,
         after: Tensor,
         pruning: PruningConfig,
-    ) -> UnitUpdate:
-        """Return W after the removal of single weights."""
+    ) -> tuple[Tensor, Tensor]:
+        """Return W after the removal of single weights, and the removed ones."""
         del before  # W has zeros there
         W = self.measured.weight()
         is_removed = removed = after.view(self.measured.rows, -1).to(W.device)
@@ -99,7 +99,7 @@ class ElementsUnit:
             X[:, : self.measured.columns][is_removed] = 0
         if isinstance(pruning.structure, NM):
             _check_groups(X, removed, pruning.structure.kept, pruning.structure.of)
-        return UnitUpdate([(self.measured, X)], removed.flatten().cpu())
+        return X, removed.flatten().cpu()
 
     def zeros(self, removed: Tensor) -> list[tuple[PrunableLayer, Tensor]]:
         """Return the mask of the removed weights, with the column of the bias."""
@@ -123,9 +123,9 @@ def _ranks(cost: Tensor) -> Tensor:
     """Return the rank of each cost in its row, from 1, over the length of the row."""
     order = cost.argsort(dim=1, stable=True)
     numbers = torch.arange(1, cost.shape[1] + 1, device=cost.device, dtype=cost.dtype)
-    ranks = torch.empty_like(cost)
-    ranks.scatter_(1, order, numbers.expand_as(cost).contiguous())
-    return ranks / cost.shape[1]
+    found = torch.empty_like(cost)
+    found.scatter_(1, order, numbers.expand_as(cost).contiguous())
+    return found / cost.shape[1]
 
 
 def _by_weight(

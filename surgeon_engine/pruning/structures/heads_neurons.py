@@ -25,7 +25,7 @@ from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.planning.limits import bundle_of, groups_to_keep
 from surgeon_engine.pruning.methods.base import Measured, MeasuredLayer, PruningMethod
 from surgeon_engine.pruning.methods.quadratic import UpdatingMethod
-from surgeon_engine.pruning.structures.base import UnitUpdate, share_to_keep, without
+from surgeon_engine.pruning.structures.base import share_to_keep
 from surgeon_engine.pruning.threshold import Removals
 
 
@@ -85,10 +85,11 @@ class CoupledUnit:
         before: Tensor,
         after: Tensor,
         pruning: PruningConfig,
-    ) -> UnitUpdate:
-        """Return W of the consumer and the producers after the removal of groups."""
+    ) -> tuple[Tensor, Tensor]:
+        """Return W of the consumer after the removal of groups, and `after`."""
         if not isinstance(self.method, UpdatingMethod) or bool(after.all()):
-            return without(self.zeros(after), after)
+            (_, mask), *_ = self.zeros(after)
+            return self.measured.weight().masked_fill(mask, 0), after
         W, remaining = self.measured.weight(), ~self._columns(before)
         A, G = self.method.quadratic(W, measured)
         W, A = W[:, remaining], A[remaining][:, remaining]
@@ -98,10 +99,7 @@ class CoupledUnit:
         X[:, remaining] = self.method.prune_rows_columns(
             W, (A, G), no_row, is_removed, pruning
         )
-        changed = [(self.measured, X)]
-        for layer, mask in self.zeros(after)[1:]:
-            changed.append((layer, layer.weight().masked_fill(mask, 0)))
-        return UnitUpdate(changed, after)
+        return X, after
 
     def zeros(self, removed: Tensor) -> list[tuple[PrunableLayer, Tensor]]:
         """Return masks of the columns and rows of removed groups.

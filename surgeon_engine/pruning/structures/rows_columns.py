@@ -19,7 +19,7 @@ from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.planning.rounding import ceil_share
 from surgeon_engine.pruning.methods.base import Measured, MeasuredLayer, PruningMethod
 from surgeon_engine.pruning.methods.quadratic import UpdatingMethod
-from surgeon_engine.pruning.structures.base import UnitUpdate, share_to_keep, without
+from surgeon_engine.pruning.structures.base import share_to_keep
 from surgeon_engine.pruning.threshold import Removals
 
 
@@ -83,10 +83,11 @@ class RowsOrColumns:
         before: Tensor,
         after: Tensor,
         pruning: PruningConfig,
-    ) -> UnitUpdate:
-        """Return W after the removal of rows and columns."""
+    ) -> tuple[Tensor, Tensor]:
+        """Return W after the removal of rows and columns, and `after`."""
         if not isinstance(self.method, UpdatingMethod):
-            return without(self.zeros(after), after)
+            [(_, mask)] = self.zeros(after)
+            return self.measured.weight().masked_fill(mask, 0), after
         row, column = self._remaining(before)
         W = self.measured.weight()
         A, G = self.method.quadratic(W, measured)
@@ -96,7 +97,7 @@ class RowsOrColumns:
         X[row.unsqueeze(1) & column] = self.method.prune_rows_columns(
             W, (A, G), ~row_is_kept[row], ~column_is_kept[column], pruning
         ).flatten()
-        return UnitUpdate([(self.measured, X)], after)
+        return X, after
 
     def zeros(self, removed: Tensor) -> list[tuple[PrunableLayer, Tensor]]:
         """Return the mask of the weights in removed rows or columns."""
@@ -133,11 +134,8 @@ def _max_count(weights: Tensor, cost: Tensor, total: int, min_share: float) -> i
 
     Candidates removed before are not restored, even if the share is larger now.
 
-    Args:
-        weights: the weights that each candidate newly removes.
-        cost: of each candidate; -inf: removed before.
-        total: the weights of the layer.
-        min_share: of them that the layer has to keep.
+    `weights` are those that each newly removes. Of `total`, the layer keeps
+    `min_share`.
     """
     removed = weights.cumsum(0)
     max_removed = total - ceil_share(total, min_share)

@@ -35,7 +35,7 @@ from surgeon_engine.compaction.plan import (
     PrunedModel,
 )
 from surgeon_engine.compaction.restore import restore
-from surgeon_engine.compaction.shrink import whole_slices
+from surgeon_engine.compaction.slices import whole_slices
 from surgeon_engine.export import isolated_process
 from surgeon_engine.export.isolated_process import run_isolated
 from surgeon_engine.export.transformers import files as transformers_files
