@@ -77,7 +77,7 @@ from surgeon_engine.base.reading import (
     read_lines,
     read_text,
 )
-from surgeon_engine.base.sealed_json import read_sealed_json, sealed_json
+from surgeon_engine.base.sealed_json import read_sealed_json, sealed_json, sealed_line
 from surgeon_engine.base.versions import (
     LOG,
     REPORT,
@@ -369,10 +369,13 @@ class RunFolder:
         """
         with open_to_append(self.events_path) as log:
             header = b"" if log.tell() else LOG_HEADER
-            log.write(header + msgspec.json.encode(envelope) + b"\n")
+            log.write(header + sealed_line(envelope))
 
-    def log_lines(self) -> Iterator[bytes]:
+    def log_lines(self, start: int = 0) -> Iterator[bytes]:
         """Yield the lines of the log after its header, which is checked.
+
+        Args:
+            start: The offset of a line, in bytes; those before it are left out.
 
         Raises:
             OtherVersionError: The log has another version.
@@ -389,7 +392,7 @@ class RunFolder:
                 f"Line 1 of {self.events_path} cannot be read: {error}."
             ) from error
         check_version(self.events_path, version, LOG)
-        yield from lines
+        yield from read_lines(self.events_path, start=max(start, len(header)))
 
     def write_report(self, report: Report) -> None:
         """Write `report.json`, sealed by a checksum."""

@@ -1,6 +1,7 @@
-"""JSON files that hold a checksum of themselves, so that damage is noticed.
+"""JSON that holds a checksum of itself, so that damage is noticed.
 
-    {"sha256":"4f0c...","version":1, ...
+    {"sha256":"4f0c...","version":1, ...    a file
+    {"crc32":"1c291ca3", ...                a line of a log
 
 The checksum is of all bytes that follow its comma; the version is that of the format.
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import zlib
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +23,7 @@ from surgeon_engine.base.versions import Version, check_version
 
 _T = TypeVar("_T")
 _SEAL = re.compile(rb'\{"sha256":"([0-9a-f]{64})",')
+_LINE_SEAL = re.compile(rb'\{"crc32":"([0-9a-f]{8})",')
 
 
 def sealed_json(
@@ -59,6 +62,25 @@ def read_sealed_json(
         return decode_json(data, kind)
     except msgspec.MsgspecError as error:
         raise UnreadableFileError(f"{path} is damaged: {error}.") from error
+
+
+def sealed_line(value: msgspec.Struct) -> bytes:
+    """Return a struct as a line of JSON whose first field is the CRC-32 of the rest."""
+    rest = msgspec.json.encode(value)[1:] + b"\n"
+    return b'{"crc32":"%08x",%s' % (zlib.crc32(rest), rest)
+
+
+def decode_sealed_line(line: bytes, kind: type[_T]) -> _T:
+    """Return the value of a type that a line of `sealed_line` holds.
+
+    Raises:
+        msgspec.MsgspecError: The checksum is missing or another one, or the values are
+            not of the type.
+    """
+    seal = _LINE_SEAL.match(line)
+    if seal is None or int(seal[1], 16) != zlib.crc32(line[seal.end() :]):
+        raise msgspec.ValidationError("its checksum does not match")
+    return decode_json(line, kind)
 
 
 def _checksum(data: bytes) -> bytes:

@@ -90,10 +90,11 @@ def _has_begun(command: StartRun | ResumeRun, run: RunFolder) -> bool:
     """Return whether a process has begun, which a command has started."""
     if isinstance(command, StartRun):
         return run.config_path.is_file()
-    start = b'{"run":' + msgspec.json.encode(command.run)
+    start = b'"run":%s' % msgspec.json.encode(command.run)
     if not os.path.lexists(run.events_path):
         return False
-    return any(line.startswith(start) for line in read_lines(run.events_path))
+    lines = read_lines(run.events_path)
+    return any(line.partition(b",")[2].startswith(start) for line in lines)
 
 
 def _main(output: str, *command: str) -> None:

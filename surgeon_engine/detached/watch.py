@@ -36,8 +36,7 @@ from surgeon_engine.api.messages.events import (
 from surgeon_engine.api.messages.requests import RUN_ENDS
 from surgeon_engine.api.messages.run import RunResumed, StageStarted
 from surgeon_engine.api.run_commands import add_command
-from surgeon_engine.api.run_folder import RunFolder
-from surgeon_engine.base.decoding import json_decoder
+from surgeon_engine.api.run_folder import LOG_HEADER, RunFolder
 from surgeon_engine.base.errors import (
     EngineError,
     RunFolderError,
@@ -46,7 +45,8 @@ from surgeon_engine.base.errors import (
 from surgeon_engine.base.json_process import kill_process_tree
 from surgeon_engine.base.paths import check_path
 from surgeon_engine.base.process_lock import Holder
-from surgeon_engine.base.reading import read_lines, read_tail
+from surgeon_engine.base.reading import read_tail
+from surgeon_engine.base.sealed_json import decode_sealed_line
 from surgeon_engine.detached.start import start_run
 
 _POLL_SECONDS = 0.1
@@ -54,7 +54,6 @@ _LAST_SECONDS = 1.0  # a run may log its end after it has released the lock
 _READ_BYTES = 4 << 20  # at once
 _OUTPUT_BYTES = 8_000
 _PROGRESS = b'"type":"Progressed"'
-_ENVELOPE = json_decoder(Envelope)
 
 
 class RunWatch:
@@ -126,7 +125,7 @@ class RunWatch:
             if _PROGRESS in line and _PROGRESS in following:
                 continue
             try:
-                envelope = _ENVELOPE.decode(line)
+                envelope = decode_sealed_line(line, Envelope)
             except msgspec.MsgspecError as error:
                 message = f"A line of {self._run.events_path} is damaged: {error}."
                 event = Logged(Level.WARNING, message)
@@ -134,10 +133,11 @@ class RunWatch:
             yield msgspec.structs.replace(envelope, offset=self._offset)
 
     def _new_lines(self) -> list[bytes]:
-        path, lines, size = self._run.events_path, [], 0
-        if not os.path.lexists(path):
+        lines, size = [], 0
+        if not os.path.lexists(self._run.events_path):
             return []
-        for line in read_lines(path, start=self._offset):
+        self._offset = max(self._offset, len(LOG_HEADER))
+        for line in self._run.log_lines(self._offset):
             size += len(line)
             if not line.endswith(b"\n"):
                 break  # it is being written

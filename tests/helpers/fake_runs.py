@@ -25,7 +25,7 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_engine.api.run_folder import LOG_HEADER, Report, RunFolder
 from surgeon_engine.api.saved_state import Origin, SavedState
-from surgeon_engine.base.sealed_json import sealed_json
+from surgeon_engine.base.sealed_json import sealed_json, sealed_line
 from surgeon_engine.base.versions import STATE
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import (
@@ -158,4 +158,4 @@ def _report(config: RunConfig, log: list[Envelope]) -> Report:
 
 
 def _line(envelope: Envelope) -> bytes:
-    return msgspec.json.encode(envelope) + b"\n"
+    return sealed_line(envelope)

@@ -27,7 +27,6 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.events import Envelope
 from surgeon_engine.api.messages.run import Exported, Fidelity
 from surgeon_engine.api.run_folder import Report, RunFolder
-from surgeon_engine.base.decoding import decode_json
 from surgeon_engine.base.errors import (
     ConfigError,
     EngineError,
@@ -35,7 +34,7 @@ from surgeon_engine.base.errors import (
 )
 from surgeon_engine.base.files import size_of_folder, write_atomically
 from surgeon_engine.base.reading import open_to_read
-from surgeon_engine.base.sealed_json import read_sealed_json
+from surgeon_engine.base.sealed_json import decode_sealed_line, read_sealed_json
 from surgeon_engine.base.versions import REPORT
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state import run as run_state
@@ -350,7 +349,7 @@ def _log(run: RunFolder, with_progress: bool) -> Iterator[Envelope]:
         if not with_progress and _PROGRESS in line:
             continue
         try:
-            yield decode_json(line, Envelope)
+            yield decode_sealed_line(line, Envelope)
         except msgspec.MsgspecError as error:
             if not line.endswith(b"\n"):
                 return  # the process was killed while writing

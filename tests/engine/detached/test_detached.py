@@ -48,9 +48,10 @@ from surgeon_engine.api.messages.run import (
 from surgeon_engine.api.messages.sources import ModelInspected
 from surgeon_engine.api.remote import RemoteEngine
 from surgeon_engine.api.run_commands import add_command, find_start, obeyed_commands
-from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.api.run_folder import LOG_HEADER, RunFolder
 from surgeon_engine.base.errors import UnreadableFileError
 from surgeon_engine.base.process_lock import this_process
+from surgeon_engine.base.sealed_json import decode_sealed_line
 from surgeon_engine.base.ssh import Computer
 from surgeon_engine.detached import watch as watch_module
 from surgeon_engine.detached.start import start_run
@@ -141,8 +142,8 @@ def test_events_arrive_once_however_often_the_connection_breaks(
             cut(client)
             cuts += 1
     assert cuts
-    lines = (tmp_path / "run" / "events.jsonl").read_bytes().splitlines()
-    logged = [msgspec.json.decode(line, type=Envelope).event for line in lines]
+    lines = list(RunFolder(tmp_path / "run").log_lines())
+    logged = [decode_sealed_line(line, Envelope).event for line in lines]
 
     def lasting(events):  # progress may be left out
         return [each for each in events if not isinstance(each, Progressed)]
@@ -274,7 +275,7 @@ def test_watch_leaves_out_progress_that_later_progress_replaces(run, at_once):
 
 
 def test_log_that_is_cut_off_or_damaged_is_followed_as_far_as_it_goes(run, at_once):
-    run.events_path.write_bytes(b'{"damaged\n')
+    run.events_path.write_bytes(LOG_HEADER + b'{"damaged\n')
     log(run, StageStarted(Stage.LOAD, 0))
     with run.events_path.open("ab") as file:
         file.write(b'{"run":"a","at":1.0,"ev')

@@ -22,7 +22,7 @@ from surgeon_engine.api.messages.run import (
     StageStarted,
 )
 from surgeon_engine.api.run_folder import RunFolder
-from surgeon_engine.base.decoding import decode_json
+from surgeon_engine.base.sealed_json import decode_sealed_line
 from surgeon_engine.runtime import run_context as session_module
 from surgeon_engine.runtime.run_context import RunCancelled, RunContext
 from tests.helpers.runs import Recorder, job, skip_verification
@@ -232,7 +232,6 @@ def test_events_are_logged_once_the_disk_has_room_again(tmp_path, monkeypatch):
     context.emit(StageStarted(Stage.LOAD, 0))
     monkeypatch.setattr(RunFolder, "append", append)
     context.emit(Cancelled())
-    lines = run.events_path.read_bytes().splitlines()
-    logged = [decode_json(line, Envelope).event for line in lines]
+    logged = [decode_sealed_line(line, Envelope).event for line in run.log_lines()]
     assert isinstance(logged[1], Logged)
     assert [logged[0], logged[2]] == [StageStarted(Stage.LOAD, 0), Cancelled()]
