@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 
-import numpy as np
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -21,7 +20,6 @@ from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import Dtype, ModelConfig, RunConfig
 from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.run import Stage, StageStarted
-from surgeon_engine.base.errors import CurvatureError, EvaluationError
 from surgeon_engine.model.not_finite import hint_for
 from surgeon_engine.run.pipeline import prune
 from tests.helpers.pruning_states import silent_context
@@ -192,48 +190,17 @@ def test_model_with_constant_and_zero_inputs_is_pruned(tmp_path, structure, damp
     assert sum(found.zeros.values()) > 0.2 * found.started.model.prunable
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("layers.0.self_attn.q_proj", math.nan), ("layers.1.mlp.up_proj", math.inf)],
-)
-def test_model_with_nan_or_infinite_weights_raises_with_the_layer(
-    tmp_path, name, value
-):
-    model = tiny_model("llama")
-    model.get_submodule(f"model.{name}").weight[3, 4] = value
-    with pytest.raises(EvaluationError) as error:
-        prune(job_on(model, tmp_path), tmp_path / "run", silent_context())
-    assert error.value.message == (
-        "The loss on the validation text is nan. The first numbers that are not finite "
-        f"(NaN or infinite) come from model.{name}, whose weights are not all finite."
-    )
-    assert error.value.hint.startswith("Its weights are not all finite: the files")
-
-
 def test_hint_of_non_finite_numbers_depends_on_the_dtype():
     model = tiny_model("llama")
     assert "files of the model may be damaged" in hint_for(model)
     assert "compute in float32" in hint_for(model.to(torch.bfloat16))
 
 
-def test_overflow_on_the_calibration_text_raises_with_the_layer(tmp_path, monkeypatch):
-    """The validation text does not contain the token that breaks the model."""
-    model = tiny_model("llama")
-    model.model.embed_tokens.weight[95] = torch.inf
-    config = job_on(model, tmp_path)
-    for name, low, high in (("fit_4_16", 95, 96), ("validate_4_16", 0, 90)):
-        path = tmp_path / f"{name}.npy"
-        random = np.random.default_rng(0)
-        np.save(path, random.integers(low, high, size=(4, 16), dtype=np.int32))
-    with pytest.raises(CurvatureError, match=r"come from model\.embed_tokens, whose"):
-        prune(config, tmp_path / "run", silent_context())
-
-
 def test_too_few_windows_for_a_search_warn_and_use_the_default_damping(tmp_path):
     config = job(tmp_path, windows=3, damping=Damping.AUTOMATIC, shots=2)
     found = outcome(config, tmp_path / "run")
     (warning,) = [x for x in found.recorder.of(Logged) if "too few" in x.message]
-    assert f"{3} 3 are too few to hold any out" in warning.message
+    assert "3 windows are too few to hold any out" in warning.message
     assert "0.01 and 0.1" in warning.message
     for shot in found.shots:
         assert (shot.damping.cost, shot.damping.update) == (0.01, 0.1)
