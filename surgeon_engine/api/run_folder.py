@@ -49,6 +49,7 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.saved_state import StateFolder
+from surgeon_engine.base.decoding import encode_json
 from surgeon_engine.base.errors import EngineError, RunFolderError, UnreadableFileError
 from surgeon_engine.base.files import (
     check_not_occupied,
@@ -325,7 +326,7 @@ class RunFolder:
             OSError: It cannot be written.
         """
         with open_to_append(self.events_path) as log:
-            log.write(msgspec.json.encode(envelope) + b"\n")
+            log.write(encode_json(envelope) + b"\n")
 
     def write_report(self, report: Report) -> None:
         """Write `report.json`, sealed by a checksum."""

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from surgeon_engine.base.decoding import decode_json
+from surgeon_engine.base.decoding import decode_json, encode_json
 from surgeon_engine.base.errors import UnreadableFileError
 from surgeon_engine.base.reading import LIMIT, read_bytes
 
@@ -29,7 +29,7 @@ def sealed_json(value: msgspec.Struct | dict[str, Any], *, indent: int = 0) -> b
         value: The struct or mapping; it is not empty.
         indent: Spaces of each level; 0: one line.
     """
-    rest = msgspec.json.format(msgspec.json.encode(value), indent=indent)[1:]
+    rest = msgspec.json.format(encode_json(value), indent=indent)[1:]
     return b'{"sha256":"%s",%s' % (_checksum(rest), rest)
 
 

@@ -58,7 +58,7 @@ from surgeon_engine.api.messages.events import (
     Refused,
 )
 from surgeon_engine.api.run_folder import RunFolder
-from surgeon_engine.base.decoding import json_decoder
+from surgeon_engine.base.decoding import encode_json, json_decoder
 from surgeon_engine.base.errors import EngineError, UnreadableFileError
 from surgeon_engine.base.json_process import (
     MAX_LINE_BYTES,
@@ -116,7 +116,7 @@ class _Connection:
 
     def send(self, event: Event) -> None:
         """Send an event of the keeper."""
-        self.write(msgspec.json.encode(Envelope("", time.time(), event)) + b"\n")
+        self.write(encode_json(Envelope("", time.time(), event)) + b"\n")
 
     def write(self, line: bytes) -> None:
         """Write a line; close the connection if that fails."""
@@ -300,7 +300,7 @@ class Keeper:
             Envelope("", time.time(), warning),
             Envelope(id_, time.time(), Cancelled()),
         ):
-            self._lines.append(msgspec.json.encode(envelope))
+            self._lines.append(encode_json(envelope))
 
     # the engine
 
@@ -319,7 +319,7 @@ class Keeper:
         event = EngineEnded(message, process_exit.details)
         with self._lock:
             self._has_ended = True
-            self._lines.append(msgspec.json.encode(Envelope("", time.time(), event)))
+            self._lines.append(encode_json(Envelope("", time.time(), event)))
 
     def _on_line(self, line: _Line) -> None:
         envelope = line.envelope

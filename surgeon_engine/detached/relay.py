@@ -15,10 +15,10 @@ import threading
 import time
 from collections.abc import Sequence
 
-import msgspec
 import psutil
 
 from surgeon_engine.api.messages.events import Envelope, Refused
+from surgeon_engine.base.decoding import encode_json
 from surgeon_engine.base.json_process import module_command
 from surgeon_engine.detached.place import DetachedError, Place
 
@@ -52,7 +52,7 @@ def run_relay(keeper_command: Sequence[str] = KEEPER_COMMAND) -> int:
         serve_detached(keeper_command)
     except DetachedError as error:
         refused = Refused(error.message, error.hint)
-        _write_all(msgspec.json.encode(Envelope("", time.time(), refused)) + b"\n")
+        _write_all(encode_json(Envelope("", time.time(), refused)) + b"\n")
         return 1
     return 0
 

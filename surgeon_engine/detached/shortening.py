@@ -13,7 +13,7 @@ import msgspec
 
 from surgeon_engine.api.messages.events import Envelope, Logged, Skipped
 from surgeon_engine.api.messages.run import MemorySampled, Progressed
-from surgeon_engine.base.decoding import json_decoder
+from surgeon_engine.base.decoding import encode_json, json_decoder
 
 _ENVELOPE = json_decoder(Envelope)
 _QUIET = (Progressed, MemorySampled, Logged)  # they begin no other stage
@@ -22,7 +22,7 @@ _NAMES = tuple(f'"type":"{kind.__name__}"'.encode() for kind in _QUIET)
 
 def skipped(count: int) -> bytes:
     """Return a line that stands for that many."""
-    return msgspec.json.encode(Envelope("", 0.0, Skipped(count))) + b"\n"
+    return encode_json(Envelope("", 0.0, Skipped(count))) + b"\n"
 
 
 _SKIPPED = skipped(0).rpartition(b"0")[0]  # how such a line begins
@@ -114,4 +114,4 @@ def _with_maximum(line: bytes, earlier: MemorySampled) -> bytes:
         max(event.device_bytes, earlier.device_bytes),
         max(event.device_total, earlier.device_total),
     )
-    return msgspec.json.encode(msgspec.structs.replace(envelope, event=larger)) + b"\n"
+    return encode_json(msgspec.structs.replace(envelope, event=larger)) + b"\n"

@@ -47,6 +47,7 @@ from surgeon_engine.api.messages.sources import (
     TextPreviewed,
 )
 from surgeon_engine.base.decoding import Time
+from surgeon_engine.base.sentences import Text
 
 
 class Level(Enum):
@@ -109,14 +110,14 @@ class Skipped(msgspec.Struct, frozen=True, tag=True):
 class Refused(msgspec.Struct, frozen=True, tag=True):
     """The keeper does not accept a client."""
 
-    message: str
-    hint: str
+    message: Text
+    hint: Text
 
 
 class EngineEnded(msgspec.Struct, frozen=True, tag=True):
     """A detached engine has ended unexpectedly; the last line of its keeper."""
 
-    message: str
+    message: Text
     details: str  # its last error output
 
 
@@ -125,8 +126,8 @@ class ConnectionChanged(msgspec.Struct, frozen=True, tag=True):
 
     status: ConnectionStatus
     computer: str
-    message: str = ""  # what is wrong
-    hint: str = ""  # what the user can do
+    message: Text = ""  # what is wrong
+    hint: Text = ""  # what the user can do
     attempt: int = 0  # that follows, counted from 1
     attempts: int = 0  # after which it is not tried again
 
@@ -135,14 +136,14 @@ class Logged(msgspec.Struct, frozen=True, tag=True):
     """A log line."""
 
     level: Level
-    message: str
+    message: Text
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):
     """The request or run has failed."""
 
-    message: str
-    hint: str = ""  # what the user can do
+    message: Text
+    hint: Text = ""  # what the user can do
     details: str = ""  # the traceback of a bug
 
 

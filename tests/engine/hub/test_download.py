@@ -388,7 +388,7 @@ def test_only_needed_files_are_selected():
     ]
     first, last = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
     unneeded = {".gitattributes", "consolidated.safetensors", "onnx/model.onnx"}
-    selected = select_files(names)
+    selected = select_files("x", names)
     assert selected[-1] == last
     assert not unneeded & {*selected}
     assert selected.index("merges.txt") < selected.index(first)
@@ -396,4 +396,4 @@ def test_only_needed_files_are_selected():
 
 def test_model_with_gguf_files_only_raises():
     with pytest.raises(ModelError, match=r"\.gguf files only"):
-        select_files(("a.gguf", "config.json"))
+        select_files("x", ("a.gguf", "config.json"))

@@ -245,7 +245,7 @@ def test_response_that_is_no_list_is_described(hub, body):
     with pytest.raises(DownloadError) as error:
         _search("tiny")
     failed = describe_failure(error.value, "https://hub")
-    assert "does not answer with a valid list of models" in failed.message
+    assert "does not give a valid answer" in failed.message
     assert failed.hint
 
 
