@@ -2,7 +2,7 @@
 
     say("{path} is damaged: {reason}.", path=path, reason=error)
     say_n("{n} window is too short.", "{n} windows are too short.", n)
-    together(error.hint, say("The files are kept."))
+    say_all(error.hint, say("The files are kept."))
 
 The English templates are the keys of the catalogue. `use` sets the language of this
 process: the window calls it, and all other processes speak English. A sentence travels
@@ -117,7 +117,7 @@ def say_n(singular: str, plural: str, n: int, /, **values: object) -> str:
     return Sentence(singular, values | {"n": n}, plural)
 
 
-def together(*texts: str) -> str:
+def say_all(*texts: str) -> str:
     """Return sentences that follow each other; empty ones are left out."""
     found = {f"text{number}": text for number, text in enumerate(filter(None, texts))}
     if len(found) < 2:

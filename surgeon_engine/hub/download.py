@@ -24,7 +24,7 @@ from surgeon_engine.base.decoding import json_decoder
 from surgeon_engine.base.errors import DownloadError
 from surgeon_engine.base.files import nearest_existing
 from surgeon_engine.base.json_process import JsonProcess, module_command
-from surgeon_engine.base.sentences import say, together
+from surgeon_engine.base.sentences import say, say_all
 from surgeon_engine.hub.messages import (
     DownloadFailed,
     Fetched,
@@ -92,7 +92,7 @@ def download_model(
             kept = _KEPT if progress.done else ""
             raise DownloadError(
                 result.message,
-                together(result.hint, kept),
+                say_all(result.hint, kept),
             )
         warning = say(
             "{reason} Retrying: attempt {attempt} of {attempts}.",

@@ -24,8 +24,8 @@ from surgeon_engine.base.sentences import (
     fields,
     reworded,
     say,
+    say_all,
     say_n,
-    together,
 )
 
 GERMAN = {
@@ -220,11 +220,11 @@ def test_fields_returns_names_and_formats():
     assert fields("{a}, {b:size}: {c:,.1f}{{}}") == {"a": "", "b": "size", "c": ",.1f"}
 
 
-def test_together_joins_sentences_and_leaves_out_empty_ones(german):
-    joined = together(say("Try again."), "", say("The disk is full."))
+def test_say_all_joins_sentences_and_leaves_out_empty_ones(german):
+    joined = say_all(say("Try again."), "", say("The disk is full."))
     assert joined == "Versuchen Sie es noch einmal. Der Datenträger ist voll."
-    assert together("", "x") == "x"
-    assert together("", "") == ""
+    assert say_all("", "x") == "x"
+    assert say_all("", "") == ""
 
 
 def test_only_one_module_writes_json():
