@@ -119,12 +119,14 @@ def _redirected(source: httpx2.URL, location: str) -> httpx2.URL:
         ) from error
     allowed = ("https",) if source.scheme == "https" else ("http", "https")
     if target.scheme not in allowed:
+        schemes = ", ".join(f"{scheme}:" for scheme in allowed)
         raise DownloadError(
             say(
-                "{host} redirects to an address of the kind {scheme}, not {allowed}.",
+                "{host} redirects to an address that begins with {scheme}:, not with "
+                "{allowed}.",
                 host=source.host,
                 scheme=target.scheme,
-                allowed=", ".join(allowed),
+                allowed=schemes,
             ),
             _MIRROR,
         )

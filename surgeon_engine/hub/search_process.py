@@ -40,6 +40,7 @@ _LIST_S = 10.0  # also for looking up the address of the server
 _CONFIGS_S = 6.0  # after which the models without a config are shown without it
 _CONNECTIONS = 10
 _MAX_NUMBER = 10**15
+_MAX_VALUE = 100  # characters of a name in a sentence
 _MAX_TEXT = 300  # characters
 _WIDTHS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2}
 _WIDTHS |= {"I8": 1, "U8": 1, "BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1}  # bytes
@@ -205,7 +206,7 @@ def _cleaned(problem: str) -> str:
     if not isinstance(problem, Sentence):
         return _text(problem)
     values = {
-        name: _text(value) if type(value) is str else value
+        name: _text(value)[:_MAX_VALUE] if type(value) is str else value
         for name, value in problem.values.items()
     }
     return Sentence(problem.template, values, problem.plural)

@@ -347,7 +347,7 @@ def test_command_line_downloads(hub, capsys):
 def test_disk_space_is_checked_before_the_download(hub, recorder, monkeypatch):
     usage = namedtuple("Usage", "total used free")(10**9, 10**9 - 10**6, 10**6)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    assert "has 0.0 GB left" in failed_download(recorder)
+    assert "has 1.0 MB left" in failed_download(recorder)
     assert WEIGHTS not in hub.sent
 
 

@@ -158,7 +158,7 @@ def test_headers_do_not_name_files(hub, written):
 @pytest.mark.parametrize(
     ("location", "sentence"),
     [
-        ("file:///etc/passwd", "begins with file:, not with http: or https:"),
+        ("file:///etc/passwd", "begins with file:, not with http:, https:"),
         ("ftp://127.0.0.1/evil", "begins with ftp:"),
         ("data:,evil", "begins with data:"),
         ("http://hub:port/", "an address that is not valid"),

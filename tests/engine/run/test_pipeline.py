@@ -7,7 +7,6 @@ import itertools
 import sys
 from collections import Counter
 
-import msgspec
 import pytest
 import torch
 
@@ -26,6 +25,7 @@ from surgeon_engine.api.messages.run import (
     StageStarted,
 )
 from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.base.decoding import decode_json
 from surgeon_engine.base.errors import CurvatureError
 from surgeon_engine.model import inspect, source
 from surgeon_engine.pruning.methods.llm_surgeon import LlmSurgeon
@@ -53,7 +53,7 @@ def test_run_leaves_a_complete_folder(tmp_path):
     assert report.exported.divergence == pytest.approx(divergence, rel=1e-3)
     assert isinstance(run.events[-1], RunFinished)
     lines = folder.events_path.read_bytes().splitlines()
-    logged = [msgspec.json.decode(line, type=Envelope).event for line in lines]
+    logged = [decode_json(line, Envelope).event for line in lines]
     assert logged == run.events
     exported = {path.name for path in (tmp_path / "run" / "export").iterdir()}
     assert exported >= {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import queue
 import threading
 
-import msgspec
 import pytest
 
 from surgeon_engine.api.messages.commands import Cancel, Pause, Resume, StopAndKeep
@@ -20,6 +19,7 @@ from surgeon_engine.api.messages.run import (
     StageStarted,
 )
 from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.base.decoding import decode_json
 from surgeon_engine.runtime import run_context as session_module
 from surgeon_engine.runtime.run_context import RunCancelled, RunContext
 from tests.helpers.runs import Recorder, job, skip_verification
@@ -200,7 +200,7 @@ def test_run_with_a_pause_ends_like_one_without(tmp_path, monkeypatch):
         assert one.layers == other.layers
         assert one.evaluation == other.evaluation
     lines = (tmp_path / "paused" / "events.jsonl").read_bytes().splitlines()
-    kept = [msgspec.json.decode(each, type=Envelope).event for each in lines]
+    kept = [decode_json(each, Envelope).event for each in lines]
     assert kept.count(Paused()) == kept.count(Resumed()) == 2
 
 

@@ -102,8 +102,13 @@ def test_catalogue_is_complete(make, msgids, language):
     assert sorted(map(str, set(known) - msgids - {""})) == [], "no longer used"
 
 
-def test_texts_use_plain_words(msgids):
-    texts = " | ".join(map(str, msgids))
+def test_texts_use_plain_words(make):
+    shown = [
+        message.id
+        for message in make.extract_messages()
+        if any(not file.startswith("surgeon_engine") for file, _ in message.locations)
+    ]
+    texts = " | ".join(map(str, shown))
     assert [words for words in FORMER_WORDS if words in texts] == []
     assert [words for words in PLAIN_WORDS if words not in texts] == []
 
