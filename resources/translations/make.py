@@ -1,6 +1,7 @@
 """Update the translation catalogs from the texts of the window: `make translations`.
 
-1. Extract the messages of surgeon_gui, and the texts of formats and presets.
+1. Extract the messages of surgeon_gui, the sentences of surgeon_engine, and the texts
+   of formats and presets.
 2. Merge them into de/LC_MESSAGES/surgeon.po, where they are translated by hand.
 3. Compile surgeon.po to surgeon.mo, which the window reads.
 
@@ -28,20 +29,23 @@ ROOT = HERE.parent.parent
 _NO_DATE = datetime(
     2026, 1, 1, tzinfo=UTC
 )  # otherwise each update would change the file
-KEYWORDS = {"tr": None, "ntr": (1, 2)}
+KEYWORDS = {
+    "surgeon_gui": {"tr": None, "ntr": (1, 2)},
+    "surgeon_engine": {"say": None, "say_n": (1, 2)},
+}
 
 
 def extract_messages() -> Catalog:
-    """Return a catalog of all texts of the window, in English."""
+    """Return a catalog of all texts of the window and sentences of the engine."""
     catalogue = Catalog(project=DOMAIN, charset="utf-8")
-    package = ROOT / "surgeon_gui"
-    found = extract_from_dir(
-        str(package), method_map=[("**.py", "python")], keywords=KEYWORDS
-    )
-    for file, _, message, comments, _ in sorted(found, key=lambda each: each[:2]):
-        # No line numbers: they would change with every edit of the code.
-        locations = [(f"surgeon_gui/{file}", None)]
-        catalogue.add(message, locations=locations, auto_comments=comments)
+    for package, keywords in KEYWORDS.items():
+        found = extract_from_dir(
+            str(ROOT / package), method_map=[("**.py", "python")], keywords=keywords
+        )
+        for file, _, message, comments, _ in sorted(found, key=lambda each: each[:2]):
+            # No line numbers: they would change with every edit of the code.
+            locations = [(f"{package}/{file}", None)]
+            catalogue.add(message, locations=locations, auto_comments=comments)
     for file, text in _engine_texts():
         catalogue.add(text, locations=[(file, None)])
     return catalogue

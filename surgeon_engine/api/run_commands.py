@@ -17,7 +17,7 @@ import msgspec
 
 from surgeon_engine.api.messages.commands import Control, ResumeRun, StartRun
 from surgeon_engine.api.run_folder import RunFolder
-from surgeon_engine.base.decoding import json_decoder
+from surgeon_engine.base.decoding import encode_json, json_decoder
 from surgeon_engine.base.errors import RunFolderError, UnreadableFileError
 from surgeon_engine.base.reading import LIMIT, open_to_append, read_lines
 
@@ -36,7 +36,7 @@ def add_command(run: RunFolder, command: StartRun | ResumeRun | Control) -> None
     with open_to_append(run.commands_path) as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
         is_cut_off = file.read() not in (b"", b"\n")
-        file.write(b"\n" * is_cut_off + msgspec.json.encode(command) + b"\n")
+        file.write(b"\n" * is_cut_off + encode_json(command) + b"\n")
 
 
 def find_start(run: RunFolder, name: str) -> tuple[StartRun | ResumeRun, int]:

@@ -52,7 +52,7 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.saved_state import StateFolder
-from surgeon_engine.base.decoding import decode_json
+from surgeon_engine.base.decoding import decode_json, encode_json
 from surgeon_engine.base.errors import EngineError, RunFolderError, UnreadableFileError
 from surgeon_engine.base.files import (
     check_not_occupied,
@@ -86,7 +86,7 @@ from surgeon_engine.base.versions import (
     check_version,
 )
 
-LOG_HEADER = msgspec.json.encode(Version(LOG)) + b"\n"
+LOG_HEADER = encode_json(Version(LOG)) + b"\n"
 _UNFINISHED = re.compile(r"\.tmp\w{6}")
 
 

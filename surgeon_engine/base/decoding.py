@@ -1,4 +1,6 @@
-"""Decode JSON and values into types of this program, in any thread.
+"""Convert JSON and values to types of this program and back, in any thread.
+
+A `Sentence` is an object with its template and values, or a string where it has none.
 
 msgspec crashes if two threads are the first to use a type. Here, one thread at a time
 uses a type; a decoder that has been made can be used in all of them.
@@ -14,6 +16,7 @@ import msgspec
 
 from surgeon_engine.base.errors import EngineError
 from surgeon_engine.base.formatting import escape_controls
+from surgeon_engine.base.sentences import Sentence, from_plain, to_plain
 
 # Seconds since the epoch that a calendar can show: until the year 3000.
 Time = Annotated[float, msgspec.Meta(ge=0, lt=32_503_680_000)]
@@ -32,7 +35,7 @@ class JsonDecoder(Generic[_T]):
     def __init__(self, kind: Any, hook: _Hook = None) -> None:
         with _LOCK:
             self._decoder: msgspec.json.Decoder[_T] = msgspec.json.Decoder(
-                kind, dec_hook=hook
+                kind, dec_hook=_reading(hook)
             )
 
     def decode(self, data: bytes | str) -> _T:
@@ -68,6 +71,21 @@ def decode_json(data: bytes, kind: type[_T]) -> _T:
     return json_decoder(kind).decode(data)
 
 
+def encode_json(value: object, hook: Callable[[Any], Any] | None = None) -> bytes:
+    """Return a value as JSON in one line.
+
+    Args:
+        value: The value.
+        hook: Makes plain values of a type that msgspec does not know.
+    """
+    return msgspec.json.encode(value, enc_hook=_writing(hook))
+
+
+def to_builtins(value: object, hook: Callable[[Any], Any] | None = None) -> Any:
+    """Return a value as plain values; see `encode_json`."""
+    return msgspec.to_builtins(value, enc_hook=_writing(hook))
+
+
 def clean_json(data: bytes) -> bytes:
     """Return JSON from another computer with texts and numbers that can be shown.
 
@@ -98,9 +116,6 @@ def _clean(value: Any) -> Any:
     return value
 
 
-_ANYTHING = json_decoder(Any)
-
-
 @overload
 def convert(
     value: Any, kind: type[_T], *, strict: bool = True, hook: _Hook = None
@@ -122,4 +137,29 @@ def convert(value: Any, kind: Any, *, strict: bool = True, hook: _Hook = None) -
         msgspec.ValidationError: They are not of this type.
     """
     with _LOCK:
-        return msgspec.convert(value, kind, strict=strict, dec_hook=hook)
+        return msgspec.convert(value, kind, strict=strict, dec_hook=_reading(hook))
+
+
+def _reading(hook: _Hook) -> Callable[[Any, Any], Any]:
+    def read(kind: Any, value: Any) -> Any:
+        if kind is Sentence:
+            return from_plain(value)
+        if hook is None:
+            raise NotImplementedError(f"no JSON for {kind}")
+        return hook(kind, value)
+
+    return read
+
+
+def _writing(hook: Callable[[Any], Any] | None) -> Callable[[Any], Any]:
+    def write(value: Any) -> Any:
+        if isinstance(value, Sentence):
+            return to_plain(value)
+        if hook is None:
+            raise NotImplementedError(f"no JSON for {type(value)}")
+        return hook(value)
+
+    return write
+
+
+_ANYTHING = json_decoder(Any)

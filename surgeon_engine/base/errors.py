@@ -5,25 +5,17 @@ Any other exception is a bug and may show a traceback.
 
 from __future__ import annotations
 
-_MAX_LENGTH = 5_000  # characters
+from surgeon_engine.base.sentences import reworded
 
 
 class EngineError(Exception):
-    """Base class of the engine's errors."""
+    """Base class of the engine's errors; made of sentences (`say`)."""
 
     def __init__(self, message: str, hint: str = "") -> None:
-        message = _cut(message)  # it may name a setting of a megabyte
+        message = reworded(message)  # it may name a setting of a megabyte
         super().__init__(message)
         self.message = message
-        self.hint = _cut(hint)
-
-
-def _cut(text: str) -> str:
-    """Leave out the middle of a long text: its end says what is wrong."""
-    if len(text) <= _MAX_LENGTH:
-        return text
-    half = _MAX_LENGTH // 2
-    return f"{text[:half]}…{text[-half:]}"
+        self.hint = reworded(hint)
 
 
 class ConfigError(EngineError):

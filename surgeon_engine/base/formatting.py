@@ -1,18 +1,21 @@
-"""Format numbers for the engine's texts, which are in English, and texts of others.
+"""Format numbers for the engine's texts in English, and texts of others.
 
-babel is imported by the first call, because the window imports this module at its start
-and formats its own numbers by the language that the user has chosen.
+`localize` gives such a number the separators of another language. babel is imported by
+the first call, because the window imports this module at its start and formats its own
+numbers by the language that the user has chosen.
 """
 
 from __future__ import annotations
 
 import unicodedata
+from functools import cache
 
 _LOCALE = "en"
 _MEGABYTE, _GIGABYTE = 1e6, 1e9
 _MINUTE, _HOUR = 60, 3600
 _MAX = 1e20  # babel formats no larger numbers
 _LARGEST = 1e308  # an integer beyond it is no float
+_SHOWN_LENGTH = 60  # characters in a message
 # Besides printable characters and spaces; the last two join letters and emoji.
 _SHOWN = "\n\t\u200c\u200d"
 
@@ -26,6 +29,19 @@ def escape_controls(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(x if _is_shown(x) else _escaped(x) for x in text)
+
+
+def shown(text: str) -> str:
+    """Return a text in quotes, in one line of readable length, without its middle."""
+    half = _SHOWN_LENGTH // 2
+    cut = text if len(text) <= _SHOWN_LENGTH else f"{text[:half]}…{text[-half:]}"
+    escaped = escape_controls(cut).replace("\n", "\\n").replace("\t", "\\t")
+    return f"“{escaped}”"
+
+
+def localize(number: str, language: str) -> str:
+    """Replace the comma and the point of 1,234.5 by those of a language."""
+    return number if language == _LOCALE else number.translate(_separators(language))
 
 
 def format_count(number: int) -> str:
@@ -62,6 +78,14 @@ def format_duration(seconds: float) -> str:
     if seconds < 2 * _HOUR:
         return f"{_format_decimal(seconds / _MINUTE, '0')} min"
     return f"{_format_decimal(seconds / _HOUR, '#,##0.0')} h"
+
+
+@cache
+def _separators(language: str) -> dict[int, str]:
+    from babel.numbers import get_decimal_symbol, get_group_symbol
+
+    group, decimal = get_group_symbol(language), get_decimal_symbol(language)
+    return str.maketrans({",": group, ".": decimal})
 
 
 def _is_shown(character: str) -> bool:

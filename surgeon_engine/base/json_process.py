@@ -28,8 +28,9 @@ from typing import Any, Generic, TypeVar
 import msgspec
 import psutil
 
-from surgeon_engine.base.decoding import json_decoder
+from surgeon_engine.base.decoding import encode_json, json_decoder
 from surgeon_engine.base.errors import EvaluationError, ModelError
+from surgeon_engine.base.sentences import Text
 
 MAX_LINE_BYTES = 16 << 20  # the description of a model of 126 blocks has 0.2 MB
 _MAX_UNREAD_BYTES = 32 << 20  # in lines that nobody has received; then reading stops
@@ -217,7 +218,7 @@ class JsonProcess(Generic[_MessageT]):
         """
         if not self.is_running:
             return
-        line = msgspec.json.encode(message) + b"\n"
+        line = encode_json(message) + b"\n"
         with self._lock:
             reads_nothing = self._unsent_bytes > _MAX_UNSENT_BYTES
             self._unsent_bytes += len(line)
@@ -322,8 +323,8 @@ class JsonProcess(Generic[_MessageT]):
 class RequestFailed(msgspec.Struct, frozen=True, tag=True):
     """The response to a request that raised an `EngineError`."""
 
-    message: str
-    hint: str
+    message: Text
+    hint: Text
 
 
 class SubprocessClient:

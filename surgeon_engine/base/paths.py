@@ -7,7 +7,7 @@ in another place.
 from __future__ import annotations
 
 from surgeon_engine.base.errors import ConfigError
-from surgeon_engine.base.formatting import escape_controls
+from surgeon_engine.base.formatting import shown
 
 _MAX_PATH_BYTES = 4_095  # of Linux, which has the highest limits
 _MAX_NAME_BYTES = 255
@@ -93,11 +93,3 @@ def _check_controls(what: str, text: str) -> None:
             f"{what} has control characters: {shown(text)}.",
             "Rename it, or write it again.",
         )
-
-
-def shown(text: str) -> str:
-    """Return a text in quotes, in one line of readable length, without its middle."""
-    half = _SHOWN // 2
-    cut = text if len(text) <= _SHOWN else f"{text[:half]}…{text[-half:]}"
-    escaped = escape_controls(cut).replace("\n", "\\n").replace("\t", "\\t")
-    return f"“{escaped}”"

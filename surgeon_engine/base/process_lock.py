@@ -33,7 +33,7 @@ import msgspec
 import psutil
 from filelock import lock_descriptor
 
-from surgeon_engine.base.decoding import decode_json
+from surgeon_engine.base.decoding import decode_json, encode_json
 from surgeon_engine.base.errors import UnreadableFileError
 from surgeon_engine.base.reading import open_regular, read_json
 
@@ -137,7 +137,7 @@ class ProcessLock:
                 )
             if holder is not None and holder.is_elsewhere:
                 raise LockedError(Use(holder, is_elsewhere=True))
-            _write(descriptor, msgspec.json.encode(this_process()))
+            _write(descriptor, encode_json(this_process()))
         except BaseException:
             _close(descriptor)
             raise

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from surgeon_engine.base.decoding import decode_json
+from surgeon_engine.base.decoding import decode_json, encode_json
 from surgeon_engine.base.errors import UnreadableFileError
 from surgeon_engine.base.reading import LIMIT, read_bytes
 from surgeon_engine.base.versions import Version, check_version
@@ -36,7 +36,7 @@ def sealed_json(
         version: Of the format; one of `versions`.
         indent: Spaces of each level; 0: one line.
     """
-    encoded = b'{"version":%d,%s' % (version, msgspec.json.encode(value)[1:])
+    encoded = b'{"version":%d,%s' % (version, encode_json(value)[1:])
     rest = msgspec.json.format(encoded, indent=indent)[1:]
     return b'{"sha256":"%s",%s' % (_checksum(rest), rest)
 
@@ -66,7 +66,7 @@ def read_sealed_json(
 
 def sealed_line(value: msgspec.Struct) -> bytes:
     """Return a struct as a line of JSON whose first field is the CRC-32 of the rest."""
-    rest = msgspec.json.encode(value)[1:] + b"\n"
+    rest = encode_json(value)[1:] + b"\n"
     return b'{"crc32":"%08x",%s' % (zlib.crc32(rest), rest)
 
 

@@ -62,7 +62,8 @@ from surgeon_engine.base.errors import (
     ProcessError,
     RunFolderError,
 )
-from surgeon_engine.base.paths import check_argument, check_name, shown
+from surgeon_engine.base.formatting import shown
+from surgeon_engine.base.paths import check_argument, check_name
 from surgeon_engine.cli.formatting import (
     event_line,
     format_table,

@@ -13,12 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import msgspec
-
 from surgeon_engine.api.messages.commands import ResumeRun, StartRun
 from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.run_commands import find_start
 from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.base.decoding import encode_json
 from surgeon_engine.base.errors import EngineError
 
 Work = Callable[[StartRun | ResumeRun, RunFolder, int], None]
@@ -79,7 +78,7 @@ def _entered(command: StartRun | ResumeRun, run: RunFolder) -> Iterator[None]:
 
 def _answer(problem: Failed | None) -> None:
     with suppress(OSError):  # whoever has started it was killed
-        os.write(sys.stdout.fileno(), msgspec.json.encode(problem) + b"\n")
+        os.write(sys.stdout.fileno(), encode_json(problem) + b"\n")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from surgeon_engine.api.messages.commands import ResumeRun, StartRun
 from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.run_commands import add_command, find_start
 from surgeon_engine.api.run_folder import RunFolder
-from surgeon_engine.base.decoding import json_decoder
+from surgeon_engine.base.decoding import encode_json, json_decoder
 from surgeon_engine.base.errors import EngineError, ProcessError, RunFolderError
 from surgeon_engine.base.json_process import module_command
 from surgeon_engine.base.paths import check_path
@@ -90,7 +90,7 @@ def _has_begun(command: StartRun | ResumeRun, run: RunFolder) -> bool:
     """Return whether a process has begun, which a command has started."""
     if isinstance(command, StartRun):
         return run.config_path.is_file()
-    start = b'"run":%s' % msgspec.json.encode(command.run)
+    start = b'"run":%s' % encode_json(command.run)
     if not os.path.lexists(run.events_path):
         return False
     lines = read_lines(run.events_path)
@@ -109,7 +109,7 @@ def _main(output: str, *command: str) -> None:
                 start_new_session=True,
             )
     except EngineError as error:
-        sys.stdout.buffer.write(msgspec.json.encode(Failed(error.message, error.hint)))
+        sys.stdout.buffer.write(encode_json(Failed(error.message, error.hint)))
         return
     assert process.stdout is not None
     sys.stdout.buffer.write(process.stdout.readline())

@@ -26,6 +26,7 @@ from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import ConfigError, ModelError
 from surgeon_engine.base.files import expand_path, temporary_folder
+from surgeon_engine.base.sentences import say
 from surgeon_engine.generation.messages import (
     Begin,
     Compare,
@@ -192,9 +193,13 @@ def _max_new_tokens(
     remaining = window - prompt_tokens
     if remaining < 1:
         raise ConfigError(
-            f"The prompt has {prompt_tokens:,} tokens, but the window of these models "
-            f"is {window:,} tokens for the prompt and the new text.",
-            "Shorten the prompt.",
+            say(
+                "The prompt has {prompt_tokens:,} tokens, but the window of these "
+                "models is {window:,} tokens for the prompt and the new text.",
+                prompt_tokens=prompt_tokens,
+                window=window,
+            ),
+            say("Shorten the prompt."),
         )
     if remaining < settings.new_tokens:
         return remaining, Stop.WINDOW

@@ -9,6 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from surgeon_engine.api.messages.generation import GenerationSettings
 from surgeon_engine.base.errors import ConfigError
+from surgeon_engine.base.sentences import say
 from surgeon_engine.generation.detokenizer import StreamingDetokenizer
 from surgeon_engine.generation.messages import TokenGenerated
 from surgeon_engine.generation.prompt_logits import check_not_nan
@@ -72,24 +73,28 @@ def encode_prompt(
     if as_chat:
         if not tokenizer.chat_template:
             raise ConfigError(
-                "The tokenizer of the original has no chat template.",
-                'Turn off "As a chat message".',
+                say("The tokenizer of the original has no chat template."),
+                say('Turn off "As a chat message".'),
             )
         messages = [{"role": "user", "content": prompt}]
         try:
             prompt = render(messages, tokenizer, add_generation_prompt=True)
         except TEMPLATE_ERRORS as error:
             raise ConfigError(
-                "The chat template of the original cannot render this: "
-                f"{fence.describe(error)}.",
-                'Turn off "As a chat message".',
+                say(
+                    "The chat template of the original cannot render this: {reason}.",
+                    reason=fence.describe(error),
+                ),
+                say('Turn off "As a chat message".'),
             ) from error
     # A chat template adds the special tokens itself.
     tokens = tokenizer.encode(prompt, add_special_tokens=not as_chat)
     if not tokens and tokenizer.bos_token_id is not None:
         tokens = [tokenizer.bos_token_id]
     if not tokens:
-        raise ConfigError("The prompt is empty.", "Write the beginning of a text.")
+        raise ConfigError(
+            say("The prompt is empty."), say("Write the beginning of a text.")
+        )
     return tuple(tokens)
 
 

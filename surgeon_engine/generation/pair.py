@@ -14,6 +14,7 @@ from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.messages.generation import Side
 from surgeon_engine.base.errors import ModelError
 from surgeon_engine.base.json_process import SubprocessClient, module_command
+from surgeon_engine.base.sentences import say
 from surgeon_engine.generation.messages import Encode, Encoded, Open, Opened, Response
 
 COMMAND = module_command("surgeon_engine.generation.worker_process")
@@ -74,8 +75,11 @@ class Pair:
         )
         if ours != theirs:
             raise self._incomparable(
-                f"split the prompt into different tokens ({len(ours):,} and "
-                f"{len(theirs):,})"
+                say(
+                    "split the prompt into different tokens ({ours:,} and {theirs:,})",
+                    ours=len(ours),
+                    theirs=len(theirs),
+                )
             )
         if not as_chat:
             return ours
@@ -94,13 +98,22 @@ class Pair:
         ours, theirs = (self.opened[side].vocabulary for side in Side)
         if ours != theirs:
             raise self._incomparable(
-                f"have different vocabularies ({ours:,} and {theirs:,} tokens)"
+                say(
+                    "have different vocabularies ({ours:,} and {theirs:,} tokens)",
+                    ours=ours,
+                    theirs=theirs,
+                )
             )
 
     def _incomparable(self, reason: str) -> ModelError:
         original, pruned = (self.opened[side].name for side in Side)
         return ModelError(
-            f"{original} and {pruned} {reason}, so their predictions cannot be "
-            "compared.",
-            "Choose a model and a pruned version of it.",
+            say(
+                "The predictions of {original} and {pruned} cannot be compared: they "
+                "{reason}.",
+                original=original,
+                pruned=pruned,
+                reason=reason,
+            ),
+            say("Choose a model and a pruned version of it."),
         )

@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from surgeon_engine.base.errors import EvaluationError
+from surgeon_engine.base.sentences import say
 from surgeon_engine.model.decoding import last_logits_alone, with_cache
 
 _LOGITS = "logits"  # name of the tensor in the file
@@ -56,9 +57,11 @@ def check_not_nan(logits: Tensor) -> Tensor:
     """
     if logits.isnan().any():
         raise EvaluationError(
-            "The logits of the model are not numbers (NaN).",
-            "The model may be damaged, or its number format too narrow: try dtype "
-            "float32.",
+            say("The logits of the model are not numbers (NaN)."),
+            say(
+                "The model may be damaged, or its number format too narrow: try dtype "
+                "float32."
+            ),
         )
     return logits
 

@@ -11,6 +11,7 @@ from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.generation import GenerationSettings
 from surgeon_engine.api.messages.run import SampleWritten, Stage
 from surgeon_engine.base.errors import EngineError, ModelError
+from surgeon_engine.base.sentences import say
 from surgeon_engine.generation.generated_text import GeneratedText, encode_prompt
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.runtime import ranks
@@ -63,7 +64,7 @@ class RunSamples:
         """Return how the model continues the prompt."""
         loaded = self._state.loaded
         if loaded.tokenizer is None:
-            raise ModelError("The model has no tokenizer.")
+            raise ModelError(say("The model has no tokenizer."))
         prompt = encode_prompt(
             loaded.tokenizer, self._state.config.samples.prompt, as_chat=False
         )
@@ -80,5 +81,5 @@ class RunSamples:
     def _give_up(self, reason: str) -> None:
         """Report why there is no sample, and write none from now on."""
         self._is_on = False
-        message = f"No samples are written: {reason.rstrip('.')}."
+        message = say("No samples are written: {reason:clause}.", reason=reason)
         self.context.emit(Logged(Level.WARNING, message))

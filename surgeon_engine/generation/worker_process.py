@@ -18,6 +18,7 @@ from surgeon_engine.api.messages.generation import (
 )
 from surgeon_engine.base.errors import ModelError
 from surgeon_engine.base.json_process import RequestFailed
+from surgeon_engine.base.sentences import say
 from surgeon_engine.evaluation.divergence import divergences
 from surgeon_engine.generation.detokenizer import token_text
 from surgeon_engine.generation.generated_text import GeneratedText, encode_prompt
@@ -103,8 +104,8 @@ class GenerationWorker:
             self._tokenizer = load_tokenizer(locate(request.tokenizer))
         if self._tokenizer is None:
             raise ModelError(
-                f"{source.name} has no tokenizer that can be read.",
-                "Put the tokenizer's files into the folder of its weights.",
+                say("{source} has no tokenizer that can be read.", source=source.name),
+                say("Put the tokenizer's files into the folder of its weights."),
             )
         self._model = load(request.model)
         stated = self._model.config.get_text_config()
@@ -146,8 +147,8 @@ class GenerationWorker:
 def serve_worker() -> None:
     """Handle requests until the end of the input."""
     no_memory = RequestFailed(
-        "There is not enough memory to generate text with this model.",
-        "Close other programs, or generate a shorter text after a shorter prompt.",
+        say("There is not enough memory to generate text with this model."),
+        say("Close other programs, or generate a shorter text after a shorter prompt."),
     )
     serve(Request, GenerationWorker().respond, no_memory)
 

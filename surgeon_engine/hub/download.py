@@ -24,6 +24,7 @@ from surgeon_engine.base.decoding import json_decoder
 from surgeon_engine.base.errors import DownloadError
 from surgeon_engine.base.files import nearest_existing
 from surgeon_engine.base.json_process import JsonProcess, module_command
+from surgeon_engine.base.sentences import say, say_all
 from surgeon_engine.hub.messages import (
     DownloadFailed,
     Fetched,
@@ -44,7 +45,7 @@ ENVIRONMENT = {
 }
 STALL_TIMEOUT_S = 60.0  # without a byte or a message
 RETRY_DELAYS_S = (2.0, 5.0, 15.0)  # before the second attempt, the third, and so on
-_KEPT = "The data received so far is kept, and the download can be resumed."
+_KEPT = say("The data received so far is kept, and the download can be resumed.")
 _POLL_INTERVAL_S = 0.25
 _SPEED_INTERVAL_S = 6.0  # over which the speed is averaged
 _FREE_BYTES = 200 * 10**6  # to leave free on the disk
@@ -66,8 +67,11 @@ def download_model(
     name = hub_name(source)
     if name is None or name.is_dataset:
         raise DownloadError(
-            f"{source} is not the name of a model on the Hugging Face Hub.",
-            "Write hf://organisation/name, or hf://organisation/name@revision.",
+            say(
+                "{source} is not the name of a model on the Hugging Face Hub.",
+                source=source,
+            ),
+            say("Write hf://organisation/name, or hf://organisation/name@revision."),
         )
     decode = json_decoder(Message).decode
     progress = _Progress(context)
@@ -86,8 +90,16 @@ def download_model(
         if not result.is_temporary or attempt == attempts:
             progress.update()
             kept = _KEPT if progress.done else ""
-            raise DownloadError(result.message, f"{result.hint} {kept}".strip())
-        warning = f"{result.message} Retrying: attempt {attempt + 1} of {attempts}."
+            raise DownloadError(
+                result.message,
+                say_all(result.hint, kept),
+            )
+        warning = say(
+            "{reason} Retrying: attempt {attempt} of {attempts}.",
+            reason=result.message,
+            attempt=attempt + 1,
+            attempts=attempts,
+        )
         context.emit(Logged(Level.WARNING, warning))
         _wait(retry_delays_s[attempt - 1], context)
     raise AssertionError("there is at least one attempt")
@@ -123,8 +135,11 @@ def _follow(
                 return message
         if process.ended:
             return DownloadFailed(
-                f"The download failed: {process.wait_for_exit().summary.rstrip('.')}.",
-                "Try again.",
+                say(
+                    "The download failed: {reason:clause}.",
+                    reason=process.wait_for_exit().summary,
+                ),
+                say("Try again."),
                 is_temporary=True,
             )
         progress.update()
@@ -133,8 +148,11 @@ def _follow(
         progress.emit()
         if time.monotonic() - last_activity > stall_timeout_s:
             return DownloadFailed(
-                f"No data has arrived for {stall_timeout_s:.0f} seconds.",
-                "Check the network connection.",
+                say(
+                    "No data has arrived for {seconds:.0f} seconds.",
+                    seconds=stall_timeout_s,
+                ),
+                say("Check the network connection."),
                 is_temporary=True,
             )
 
@@ -149,9 +167,14 @@ def _check_disk_space(cache: Path, missing: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < missing + _FREE_BYTES:
         raise DownloadError(
-            f"The download needs {missing / 1e9:,.1f} GB, and the disk with "
-            f"{folder} has {free / 1e9:,.1f} GB left.",
-            "Free some space, or set HF_HOME to a folder on another disk.",
+            say(
+                "The download needs {missing:size}, and the disk with {folder} has "
+                "{free:size} left.",
+                missing=missing,
+                folder=folder,
+                free=free,
+            ),
+            say("Free some space, or set HF_HOME to a folder on another disk."),
         )
 
 

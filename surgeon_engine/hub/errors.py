@@ -22,9 +22,10 @@ from huggingface_hub.errors import (
 
 from surgeon_engine.api.model_info.source_names import HubName
 from surgeon_engine.base.errors import EngineError
+from surgeon_engine.base.sentences import say
 from surgeon_engine.hub.messages import DownloadFailed
 
-_LOG_IN = (
+_LOG_IN = say(
     "log in with `hf auth login` (or set HF_TOKEN) in a terminal and try again; "
     "Surgeon keeps no token."
 )
@@ -42,9 +43,14 @@ def describe_failure(
         return DownloadFailed(error.message, error.hint, is_temporary=False)
     if isinstance(error, OfflineModeIsEnabled):
         return DownloadFailed(
-            f"{name.display_name} cannot be downloaded: offline mode is on.",
-            "Switch it off in the preferences of the window, or unset HF_HUB_OFFLINE. "
-            "Or choose a model on this computer.",
+            say(
+                "{name} cannot be downloaded: offline mode is on.",
+                name=name.display_name,
+            ),
+            say(
+                "Switch it off in the preferences of the window, or unset "
+                "HF_HUB_OFFLINE. Or choose a model on this computer."
+            ),
             is_temporary=False,
         )
     if isinstance(error, HfHubHTTPError):
@@ -53,21 +59,29 @@ def describe_failure(
     # not in the cache.
     if isinstance(error, httpx2.TransportError | LocalEntryNotFoundError):
         return DownloadFailed(
-            f"{host} cannot be reached: {type(error).__name__}.",
-            "Check the network connection.",
+            say(
+                "{host} cannot be reached: {error_type}.",
+                host=host,
+                error_type=type(error).__name__,
+            ),
+            say("Check the network connection."),
             is_temporary=True,
         )
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DownloadFailed(
-            "The disk is full.",
-            "Free some space, or set HF_HOME to a folder on another disk.",
+            say("The disk is full."),
+            say("Free some space, or set HF_HOME to a folder on another disk."),
             is_temporary=False,
         )
     if isinstance(error, OSError):
         reason = error.strerror or str(error).splitlines()[0]
         return DownloadFailed(
-            f"{name.display_name} cannot be stored: {reason}.",
-            "Try again.",
+            say(
+                "{name} cannot be stored: {reason}.",
+                name=name.display_name,
+                reason=reason,
+            ),
+            say("Try again."),
             is_temporary=True,
         )
     raise error
@@ -80,52 +94,90 @@ def _describe_response(
         page = f"{host}/{name.repo}"
         if has_token:
             return DownloadFailed(
-                f"{name.display_name} is gated, and your account has no access to it.",
-                f"Ask for access at {page}, wait until it is granted, and try again.",
+                say(
+                    "{name} is gated, and your account has no access to it.",
+                    name=name.display_name,
+                ),
+                say(
+                    "Ask for access at {page}, wait until it is granted, and try "
+                    "again.",
+                    page=page,
+                ),
                 is_temporary=False,
             )
         return DownloadFailed(
-            f"{name.display_name} is gated: its authors ask who uses it.",
-            f"Agree to their terms at {page}, {_LOG_IN}",
+            say(
+                "{name} is gated: its authors ask who uses it.", name=name.display_name
+            ),
+            say("Agree to their terms at {page}, {log_in}", page=page, log_in=_LOG_IN),
             is_temporary=False,
         )
     if isinstance(error, RevisionNotFoundError):
         return DownloadFailed(
-            f"{name.repo} has no revision {name.revision or 'main'}.",
-            "Leave the revision out, or give a branch, a tag or a commit.",
+            say(
+                "{repo} has no revision {revision}.",
+                repo=name.repo,
+                revision=name.revision or "main",
+            ),
+            say("Leave the revision out, or give a branch, a tag or a commit."),
             is_temporary=False,
         )
     if isinstance(error, RemoteEntryNotFoundError):
         return DownloadFailed(
-            f"A file of {name.display_name} was deleted from {host} during the "
-            "download.",
-            "Try again: its authors may have just changed it.",
+            say(
+                "A file of {name} was deleted from {host} during the download.",
+                name=name.display_name,
+                host=host,
+            ),
+            say("Try again: its authors may have just changed it."),
             is_temporary=False,
         )
     if isinstance(error, RepositoryNotFoundError):
-        private = "your account has no access to it" if has_token else _LOG_IN
+        private = say("your account has no access to it") if has_token else _LOG_IN
         return DownloadFailed(
-            f"There is no model {name.repo} at {host}, or it is private.",
-            f"Check the spelling. If it is private: {private}".rstrip(".") + ".",
+            say(
+                "There is no model {repo} at {host}, or it is private.",
+                repo=name.repo,
+                host=host,
+            ),
+            say(
+                "Check the spelling. If it is private: {private:clause}.",
+                private=private,
+            ),
             is_temporary=False,
         )
     status = error.response.status_code if error.response is not None else 0
     if isinstance(error, DisabledRepoError) or status not in (401, 403, *_BUSY_STATUS):
         return DownloadFailed(
-            f"{host} does not provide {name.display_name} (HTTP {status}).",
-            "Check the page of the model, or choose another one.",
+            say(
+                "{host} does not provide {name} (HTTP {status}).",
+                host=host,
+                name=name.display_name,
+                status=status,
+            ),
+            say("Check the page of the model, or choose another one."),
             is_temporary=False,
         )
     if status in _BUSY_STATUS:
         return DownloadFailed(
-            f"{host} is busy or unavailable (HTTP {status}).",
-            "Try again later.",
+            say(
+                "{host} is busy or unavailable (HTTP {status}).",
+                host=host,
+                status=status,
+            ),
+            say("Try again later."),
             is_temporary=True,
         )
-    token = "your token is not accepted" if has_token else "you have no token"
+    token = say("your token is not accepted") if has_token else say("you have no token")
     return DownloadFailed(
-        f"{host} provides {name.display_name} to registered users only, and {token} "
-        f"(HTTP {status}).",
-        f"To get access, {_LOG_IN}",
+        say(
+            "{host} provides {name} to registered users only, and {token} (HTTP "
+            "{status}).",
+            host=host,
+            name=name.display_name,
+            token=token,
+            status=status,
+        ),
+        say("To get access, {log_in}", log_in=_LOG_IN),
         is_temporary=False,
     )

@@ -37,6 +37,7 @@ from surgeon_engine.api.model_info.header import (
 from surgeon_engine.api.model_info.source_names import INDEX, HubName, hub_name
 from surgeon_engine.base.errors import DownloadError, ModelError
 from surgeon_engine.base.files import write_atomically
+from surgeon_engine.base.sentences import say
 from surgeon_engine.hub.errors import describe_failure
 from surgeon_engine.hub.http_client import open_url, read_json
 from surgeon_engine.hub.messages import Fetched, Message, Planned, PlannedFile, Working
@@ -120,7 +121,7 @@ def main() -> int:
     return 0
 
 
-def select_files(names: Iterable[str]) -> tuple[str, ...]:
+def select_files(model: str, names: Iterable[str]) -> tuple[str, ...]:
     """Return the files of a model that are needed, the weights last.
 
     Each is a plain name without folders.
@@ -134,11 +135,11 @@ def select_files(names: Iterable[str]) -> tuple[str, ...]:
     small = [name for name in names if _SMALL_FILES.fullmatch(name)]
     if not weights and any(name.endswith(".gguf") for name in names):
         raise ModelError(
-            "It holds .gguf files only.",
-            "Download the one you want in a browser, and open that.",
+            say("{model} holds .gguf files only.", model=model),
+            say("Download the one you want in a browser, and open that."),
         )
     if not weights or _CONFIG not in small:
-        check_has_weights("It", names)
+        check_has_weights(model, names)
     small.sort(key=lambda name: name not in (_CONFIG, INDEX))
     return (*small, *weights)
 
@@ -153,12 +154,11 @@ def _fetch(name: HubName, send: _Send) -> Path:
     )
     siblings = {file.rfilename: file for file in found.siblings}
     if found.sha is None:
-        raise DownloadError(f"{name.display_name} is empty.", "Choose another model.")
-    try:
-        names = select_files(siblings)
-    except ModelError as error:
-        message = error.message.removeprefix("It ")
-        raise ModelError(f"{name.display_name} {message}", error.hint) from error
+        raise DownloadError(
+            say("{name} is empty.", name=name.display_name),
+            say("Choose another model."),
+        )
+    names = select_files(name.display_name, siblings)
     files = [_file(name, siblings[each]) for each in names]
     planned = tuple(
         PlannedFile(file.name, file.size, str(file.blob), str(file.partial))
@@ -217,8 +217,8 @@ def _download(url: str, file: _File, send: _Send) -> None:
     if _digest(file, send) != file.digest:
         file.partial.unlink()
         raise DownloadError(
-            f"{file.name} was damaged during the download.",
-            "It was deleted. Download it again.",
+            say("{file} was damaged during the download.", file=file.name),
+            say("It was deleted. Download it again."),
         )
     file.partial.replace(file.blob)
 
@@ -239,8 +239,12 @@ def _receive(url: str, file: _File) -> None:
     if start > file.size:
         file.partial.unlink()
         raise DownloadError(
-            f"{file.name} has more than the {file.size:,} bytes that the server said.",
-            "It was deleted. If HF_ENDPOINT names a mirror, unset it.",
+            say(
+                "{file} has more than the {size:,} bytes that the server said.",
+                file=file.name,
+                size=file.size,
+            ),
+            say("It was deleted. If HF_ENDPOINT names a mirror, unset it."),
         )
     if start < file.size:
         raise httpx2.RemoteProtocolError("The connection was closed too early.")

@@ -21,13 +21,14 @@ from huggingface_hub.utils import (  # type: ignore[attr-defined]
 
 from surgeon_engine.base.decoding import decode_json
 from surgeon_engine.base.errors import DownloadError
+from surgeon_engine.base.sentences import say
 
 _REDIRECTS = 5
 _TIMEOUT = httpx2.Timeout(30.0)  # seconds without a byte
 _JSON_BYTES = 64 * 2**20
 # Those by which the library names an error.
 _ERROR_HEADERS = ("X-Error-Code", "X-Error-Message")
-_MIRROR = "If HF_ENDPOINT names a mirror, unset it. Else try again later."
+_MIRROR = say("If HF_ENDPOINT names a mirror, unset it. Else try again later.")
 
 _T = TypeVar("_T")
 
@@ -60,16 +61,22 @@ def open_url(
                 yield response
                 return
             target = _redirected(target, response.headers["location"])
-    raise DownloadError(f"{hub.host} redirects more than {_REDIRECTS} times.", _MIRROR)
+    raise DownloadError(
+        say(
+            "{host} redirects more than {most} times.",
+            host=hub.host,
+            most=_REDIRECTS,
+        ),
+        _MIRROR,
+    )
 
 
 def read_json(
     url: str,
     expected: type[_T],
-    what: str = "description of the model",
     timeout: httpx2.Timeout = _TIMEOUT,
 ) -> _T:
-    """Return the JSON at an address of the Hub; `what` names it in an error.
+    """Return the JSON at an address of the Hub.
 
     Raises:
         DownloadError: It is not the JSON of an `expected`.
@@ -82,14 +89,22 @@ def read_json(
             body += chunk
             if len(body) > _JSON_BYTES:
                 raise DownloadError(
-                    f"{host} sends a {what} of more than {_JSON_BYTES:,} bytes.",
+                    say(
+                        "{host} sends an answer of more than {limit:,} bytes.",
+                        host=host,
+                        limit=_JSON_BYTES,
+                    ),
                     _MIRROR,
                 )
     try:
         return decode_json(bytes(body), expected)
     except msgspec.MsgspecError as error:
         raise DownloadError(
-            f"{host} does not answer with a valid {what}: {str(error).rstrip('.')}.",
+            say(
+                "{host} does not give a valid answer: {error:clause}.",
+                host=host,
+                error=error,
+            ),
             _MIRROR,
         ) from error
 
@@ -99,13 +114,20 @@ def _redirected(source: httpx2.URL, location: str) -> httpx2.URL:
         target = source.join(location)
     except (httpx2.InvalidURL, ValueError) as error:
         raise DownloadError(
-            f"{source.host} redirects to an address that is not valid.", _MIRROR
+            say("{host} redirects to an address that is not valid.", host=source.host),
+            _MIRROR,
         ) from error
     allowed = ("https",) if source.scheme == "https" else ("http", "https")
     if target.scheme not in allowed:
+        schemes = ", ".join(f"{scheme}:" for scheme in allowed)
         raise DownloadError(
-            f"{source.host} redirects to an address that begins with "
-            f"{target.scheme}:, not with {' or '.join(f'{x}:' for x in allowed)}.",
+            say(
+                "{host} redirects to an address that begins with {scheme}:, not with "
+                "{allowed}.",
+                host=source.host,
+                scheme=target.scheme,
+                allowed=schemes,
+            ),
             _MIRROR,
         )
     return target

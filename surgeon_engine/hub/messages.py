@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from surgeon_engine.base.sentences import Text
+
 
 class PlannedFile(msgspec.Struct, frozen=True):
     """A file to download, and where its bytes are on the disk."""
@@ -36,8 +38,8 @@ class Fetched(msgspec.Struct, frozen=True, tag=True):
 class DownloadFailed(msgspec.Struct, frozen=True, tag=True):
     """The download failed."""
 
-    message: str
-    hint: str
+    message: Text
+    hint: Text
     is_temporary: bool  # another attempt may succeed
 
 

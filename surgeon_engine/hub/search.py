@@ -14,6 +14,7 @@ from surgeon_engine.api.messages.sources import HubModel, HubSearched
 from surgeon_engine.base.decoding import json_decoder
 from surgeon_engine.base.errors import DownloadError
 from surgeon_engine.base.json_process import JsonProcess, module_command
+from surgeon_engine.base.sentences import say
 from surgeon_engine.hub.download import ENVIRONMENT
 from surgeon_engine.hub.search_messages import (
     ModelsFound,
@@ -50,10 +51,16 @@ def search_hub(
                     raise DownloadError(message, hint)
             if process.ended:
                 reason = process.wait_for_exit().summary.rstrip(".")
-                raise DownloadError(f"The search failed: {reason}.", "Try again.")
+                raise DownloadError(
+                    say("The search failed: {reason}.", reason=reason),
+                    say("Try again."),
+                )
     raise DownloadError(
-        f"The search was given up after {timeout_s:.0f} seconds.",
-        "Check the network connection.",
+        say(
+            "The search was given up after {seconds:.0f} seconds.",
+            seconds=timeout_s,
+        ),
+        say("Check the network connection."),
     )
 
 
@@ -65,8 +72,11 @@ def _judged(model: HubModel) -> HubModel:
         return model
     facts = dataclasses.replace(
         model.facts,
-        problem=f"transformers {transformers.__version__} knows no decoder of the type "
-        f"{model.model_type}.",
-        hint="Surgeon does not run code from a model's folder.",
+        problem=say(
+            "transformers {version} knows no decoder of the type {model_type}.",
+            version=transformers.__version__,
+            model_type=model.model_type,
+        ),
+        hint=say("Surgeon does not run code from a model's folder."),
     )
     return msgspec.structs.replace(model, facts=facts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from surgeon_engine.api.messages.sources import HubModel
+from surgeon_engine.base.sentences import Text
 
 
 class ModelsFound(msgspec.Struct, frozen=True, tag=True):
@@ -16,8 +17,8 @@ class ModelsFound(msgspec.Struct, frozen=True, tag=True):
 class SearchFailed(msgspec.Struct, frozen=True, tag=True):
     """The search failed."""
 
-    message: str
-    hint: str
+    message: Text
+    hint: Text
 
 
 SearchMessage = ModelsFound | SearchFailed

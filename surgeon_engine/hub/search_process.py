@@ -27,6 +27,7 @@ from surgeon_engine.api.model_info.header import (
 )
 from surgeon_engine.api.model_info.source_names import SCHEME, hub_name
 from surgeon_engine.base.errors import EngineError, ModelError
+from surgeon_engine.base.sentences import Sentence, say
 from surgeon_engine.hub.fetch_process import select_files
 from surgeon_engine.hub.http_client import read_json
 from surgeon_engine.hub.search_messages import ModelsFound, SearchFailed
@@ -39,6 +40,7 @@ _LIST_S = 10.0  # also for looking up the address of the server
 _CONFIGS_S = 6.0  # after which the models without a config are shown without it
 _CONNECTIONS = 10
 _MAX_NUMBER = 10**15
+_MAX_VALUE = 100  # characters of a name in a sentence
 _MAX_TEXT = 300  # characters
 _WIDTHS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2}
 _WIDTHS |= {"I8": 1, "U8": 1, "BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1}  # bytes
@@ -69,22 +71,40 @@ def describe_failure(error: Exception, host: str) -> SearchFailed:
         return SearchFailed(error.message, error.hint)
     if isinstance(error, OfflineModeIsEnabled):
         return SearchFailed(
-            "The Hugging Face Hub is not searched: offline mode is on.",
-            "Switch it off in the preferences of the window, or unset HF_HUB_OFFLINE.",
+            say("The Hugging Face Hub is not searched: offline mode is on."),
+            say(
+                "Switch it off in the preferences of the window, or unset "
+                "HF_HUB_OFFLINE."
+            ),
         )
     if isinstance(error, HfHubHTTPError):
         status = error.response.status_code if error.response is not None else 0
         if status == _TOO_MANY_REQUESTS:
             return SearchFailed(
-                f"{host} has received too many requests from here (HTTP {status}).",
-                "Try again in some minutes. With `hf auth login`, the limit is higher.",
+                say(
+                    "{host} has received too many requests from here (HTTP {status}).",
+                    host=host,
+                    status=status,
+                ),
+                say(
+                    "Try again in some minutes. With `hf auth login`, the limit is "
+                    "higher."
+                ),
             )
         return SearchFailed(
-            f"{host} does not answer the search (HTTP {status}).", "Try again later."
+            say(
+                "{host} does not answer the search (HTTP {status}).",
+                host=host,
+                status=status,
+            ),
+            say("Try again later."),
         )
     if isinstance(error, httpx2.TransportError | TimeoutError):
         return SearchFailed(
-            f"{host} cannot be reached, so only downloaded models are listed.",
+            say(
+                "{host} cannot be reached, so only downloaded models are listed.",
+                host=host,
+            ),
             "",
         )
     raise error
@@ -102,7 +122,7 @@ def _search(words: str) -> tuple[HubModel, ...]:
     url = f"{constants.ENDPOINT}/api/models?{urlencode(query)}"
     pool = concurrent.futures.ThreadPoolExecutor(_CONNECTIONS)
     try:
-        listed = pool.submit(read_json, url, list[Any], "list of models", _TIMEOUT)
+        listed = pool.submit(read_json, url, list[Any], _TIMEOUT)
         entries = _by_name(listed.result(_LIST_S))
         configs = {name: pool.submit(_read_config, name) for name in entries}
         concurrent.futures.wait(configs.values(), _CONFIGS_S)
@@ -131,7 +151,7 @@ def _read_config(name: str) -> _Options:
     """Return the config of a model; empty if the server does not give it."""
     url = f"{constants.ENDPOINT}/{name}/resolve/main/config.json"
     try:
-        return read_json(url, dict[str, Any], "config", _TIMEOUT)
+        return read_json(url, dict[str, Any], timeout=_TIMEOUT)
     except (EngineError, HfHubHTTPError, httpx2.HTTPError):
         return {}
 
@@ -157,7 +177,7 @@ def _model(name: str, entry: _Options, config: _Options) -> HubModel:
             longest_window=_int(facts.longest_window),
             dtype=DTYPES.get(most_common, _text(most_common)),
             file_bytes=_int(size),
-            problem=_text(problem),
+            problem=_cleaned(problem),
             hint=hint,
         ),
         sizes=decoder_sizes(options),
@@ -175,10 +195,21 @@ def _problem(name: str, entry: _Options, options: _Options) -> tuple[str, str]:
         check_options(name, options)
         if isinstance(siblings, list):
             files = (_mapping(each).get("rfilename") for each in siblings)
-            select_files(each for each in files if isinstance(each, str))
+            select_files(name, (each for each in files if isinstance(each, str)))
     except ModelError as error:
         return error.message, error.hint
     return "", ""
+
+
+def _cleaned(problem: str) -> str:
+    """Return a sentence with values of limited length that can be shown."""
+    if not isinstance(problem, Sentence):
+        return _text(problem)
+    values = {
+        name: _text(value)[:_MAX_VALUE] if type(value) is str else value
+        for name, value in problem.values.items()
+    }
+    return Sentence(problem.template, values, problem.plural)
 
 
 def _license(tags: object) -> str:

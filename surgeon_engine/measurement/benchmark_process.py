@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.base.errors import ModelError
 from surgeon_engine.base.json_process import RequestFailed
+from surgeon_engine.base.sentences import say
 from surgeon_engine.compaction.restore import is_compact, load_compact
 from surgeon_engine.measurement.messages import (
     BenchmarkFinished,
@@ -83,8 +84,12 @@ def load(config: ModelConfig) -> PreTrainedModel:
         if is_out_of_memory(error):
             raise
         raise ModelError(
-            f"The weights of {source.name} cannot be loaded: {first_line(error)}.",
-            "The files may be incomplete: export the model again.",
+            say(
+                "The weights of {source} cannot be loaded: {reason}.",
+                source=source.name,
+                reason=first_line(error),
+            ),
+            say("The files may be incomplete: export the model again."),
         ) from error
     return model.eval().to(devices.choose(config.device))
 
@@ -130,8 +135,8 @@ def count_zeros(model: PreTrainedModel) -> int:
 def serve_benchmark() -> None:
     """Respond to requests until the parent exits."""
     out_of_memory = RequestFailed(
-        "There is not enough memory to measure this.",
-        "Close other programs, or measure one model at a time.",
+        say("There is not enough memory to measure this."),
+        say("Close other programs, or measure one model at a time."),
     )
     serve(Request, BenchmarkWorker().answer, out_of_memory)
 

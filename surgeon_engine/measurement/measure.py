@@ -21,6 +21,7 @@ from surgeon_engine.api.messages.benchmark import (
 )
 from surgeon_engine.base.errors import ConfigError, ModelError
 from surgeon_engine.base.json_process import SubprocessClient, module_command
+from surgeon_engine.base.sentences import say
 from surgeon_engine.measurement.messages import (
     BenchmarkFinished,
     FinishBenchmark,
@@ -81,8 +82,11 @@ def measure(
     """
     if not 1 <= len(sources) <= _MAX_MODELS:
         raise ConfigError(
-            f"One or two models can be measured at a time, not {len(sources)}.",
-            "Measure the others afterwards.",
+            say(
+                "One or two models can be measured at a time, not {sources}.",
+                sources=len(sources),
+            ),
+            say("Measure the others afterwards."),
         )
     with ExitStack() as stack:
         clients = [
@@ -116,8 +120,8 @@ def _workload(settings: BenchmarkSettings, models: Sequence[Loaded]) -> _Workloa
     )
     if longest < 2:
         raise ModelError(
-            "A model with a window of a single token cannot generate text.",
-            "Choose a model with a longer window.",
+            say("A model with a window of a single token cannot generate text."),
+            say("Choose a model with a longer window."),
         )
     short = min(_SHORT_PROMPT, longest // 2)
     return _Workload(

@@ -26,7 +26,7 @@ import msgspec
 import psutil
 
 from surgeon_engine.base import errors
-from surgeon_engine.base.decoding import json_decoder
+from surgeon_engine.base.decoding import json_decoder, to_builtins
 from surgeon_engine.base.errors import EngineError
 from surgeon_engine.base.formatting import format_size
 from surgeon_engine.base.json_process import (
@@ -34,6 +34,7 @@ from surgeon_engine.base.json_process import (
     ProcessExit,
     module_command,
 )
+from surgeon_engine.base.sentences import Text
 
 SECONDS = 10.0  # for a call, or since its last `alive`; most take less than one
 _BUSY = 1.5  # so many times as long if it waits for a processor, a disk or a network
@@ -72,8 +73,8 @@ class Refused(msgspec.Struct, frozen=True, tag=True):
     """The `EngineError` that the function raised."""
 
     kind: str  # name of its class
-    message: str
-    hint: str
+    message: Text
+    hint: Text
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):
@@ -91,7 +92,7 @@ class Blame:
 
     error: type[EngineError]
     subject: str
-    hint: str
+    hint: Text
     seconds: float = SECONDS
 
 
@@ -116,7 +117,7 @@ def call(function: str, arguments: Sequence[Any], kind: type[_T], blame: Blame) 
     """
     if _is_direct:
         return cast(_T, resolve(function)(*arguments))
-    plain = [msgspec.to_builtins(each, enc_hook=to_plain) for each in arguments]
+    plain = [to_builtins(each, to_plain) for each in arguments]
     with _lock:
         try:
             answer = _answer(Call(function, plain, MEMORY), blame)

@@ -16,7 +16,7 @@ from typing import get_type_hints
 
 import msgspec
 
-from surgeon_engine.base.decoding import convert
+from surgeon_engine.base.decoding import convert, encode_json
 from surgeon_engine.base.errors import EngineError
 from surgeon_engine.runtime import fence
 from surgeon_engine.runtime.json_streams import JsonOutput, read_messages
@@ -52,7 +52,7 @@ def _answer(call: fence.Call) -> msgspec.Struct:
         fence.alive()
         limit_memory(call.memory)
         value = function(*arguments)
-        encoded = msgspec.json.encode(value, enc_hook=fence.to_plain)
+        encoded = encode_json(value, fence.to_plain)
         return fence.Returned(msgspec.Raw(encoded))
     except EngineError as error:
         return fence.Refused(type(error).__name__, error.message, error.hint)

@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from surgeon_engine.base.decoding import json_decoder
+from surgeon_engine.base.decoding import encode_json, json_decoder
 from surgeon_engine.base.json_process import kill_process_tree
 
 _STDIN = 0  # file descriptor
@@ -43,7 +43,7 @@ class JsonOutput:
     def write(self, message: msgspec.Struct) -> None:
         """Write one message and flush."""
         with self._lock:
-            self._stream.write(msgspec.json.encode(message) + b"\n")
+            self._stream.write(encode_json(message) + b"\n")
             self._stream.flush()
 
 

@@ -4,7 +4,8 @@
     tr("{done} of {total} shots").format(done=2, total=5)
     ntr("{n} layer", "{n} layers", n).format(n=n)
 
-The English texts are the keys, and are shown if there is no translation. Set the
+The English texts are the keys, and are shown if there is no translation. The sentences
+of the engine (`surgeon_engine.base.sentences`) are in the same catalogue. Set the
 language with `use` before importing modules with texts, because they translate them at
 import. The catalogues are in resources/translations; docs/translating.md explains how
 to add one.
@@ -14,6 +15,8 @@ from __future__ import annotations
 
 import gettext
 from importlib import resources
+
+from surgeon_engine.base import sentences
 
 DOMAIN = "surgeon"
 ENGLISH = "en"
@@ -32,6 +35,7 @@ def use(language: str) -> None:
     with resources.as_file(folder) as path:
         languages = [] if _language == ENGLISH else [_language]
         _catalogue = gettext.translation(DOMAIN, path, languages, fallback=True)
+    sentences.use(_language, _catalogue)
 
 
 def known(*requested: str) -> str:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
-from functools import cache
 
 import humanize
 
+from surgeon_engine.base import formatting
 from surgeon_gui.base import units
-from surgeon_gui.base.translation import ENGLISH, language
+from surgeon_gui.base.translation import language
 
 _SPACE = "\N{NO-BREAK SPACE}"  # keeps a number and its unit on one line
 _TIMES = "\N{MULTIPLICATION SIGN}"
@@ -25,18 +25,7 @@ _BEFORE_UNIT = re.compile(r"(?<=\d) (?=(%|[kMGT]?i?B|[kM]|ms|s|min|h|nats?)(?!\w
 
 def localize(number: str) -> str:
     """Replace the comma and the point of 1,234.5 by those of the window's language."""
-    if language() == ENGLISH:
-        return number
-    return number.translate(_separators(language()))
-
-
-@cache
-def _separators(language: str) -> dict[int, str]:
-    # Imported here, because it takes 50 ms and English does not need it.
-    from babel.numbers import get_decimal_symbol, get_group_symbol
-
-    group, decimal = get_group_symbol(language), get_decimal_symbol(language)
-    return str.maketrans({",": group, ".": decimal})
+    return formatting.localize(number, language())
 
 
 def keep_units(text: str) -> str:

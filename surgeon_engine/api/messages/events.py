@@ -47,6 +47,7 @@ from surgeon_engine.api.messages.sources import (
     TextPreviewed,
 )
 from surgeon_engine.base.decoding import Time
+from surgeon_engine.base.sentences import Text
 
 
 class Level(Enum):
@@ -87,8 +88,8 @@ class ConnectionChanged(msgspec.Struct, frozen=True, tag=True):
 
     status: ConnectionStatus
     computer: str
-    message: str = ""  # what is wrong
-    hint: str = ""  # what the user can do
+    message: Text = ""  # what is wrong
+    hint: Text = ""  # what the user can do
     attempt: int = 0  # that follows, counted from 1
     attempts: int = 0  # after which it is not tried again
 
@@ -97,14 +98,14 @@ class Logged(msgspec.Struct, frozen=True, tag=True):
     """A log line."""
 
     level: Level
-    message: str
+    message: Text
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):
     """The request or run has failed."""
 
-    message: str
-    hint: str = ""  # what the user can do
+    message: Text
+    hint: Text = ""  # what the user can do
     details: str = ""  # the traceback of a bug
 
 

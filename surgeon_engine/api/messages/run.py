@@ -16,6 +16,7 @@ import msgspec
 from surgeon_engine.api.config.export import FileDtype, Format
 from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.messages.sources import ModelSummary
+from surgeon_engine.base.sentences import Text
 
 # Limits of what logs and reports may say: beyond them, numbers cannot be shown.
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
@@ -100,7 +101,7 @@ class FormatSupport(msgspec.Struct, frozen=True):
     """Support of an export format for a pruned model."""
 
     format: Format
-    reason: str = ""  # why the format is not supported; empty: it is
+    reason: Text = ""  # why the format is not supported; empty: it is
 
 
 class LayerSparsity(msgspec.Struct, frozen=True):

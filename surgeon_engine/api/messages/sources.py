@@ -6,6 +6,7 @@ import msgspec
 
 from surgeon_engine.api.config.pruning import Coupling, Structure
 from surgeon_engine.api.model_info.header import DecoderSizes, ModelFacts
+from surgeon_engine.base.sentences import Text
 
 
 class Downloading(msgspec.Struct, frozen=True, tag=True):
@@ -63,7 +64,7 @@ class StructureSupport(msgspec.Struct, frozen=True):
     """Support of a structure for a model."""
 
     structure: Structure
-    reason: str = ""  # why it is not supported; empty: it is
+    reason: Text = ""  # why it is not supported; empty: it is
 
     @property
     def supported(self) -> bool:

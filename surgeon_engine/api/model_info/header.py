@@ -29,6 +29,7 @@ from surgeon_engine.api.model_info.source_names import (
 )
 from surgeon_engine.base.errors import ModelError, UnreadableFileError
 from surgeon_engine.base.reading import read_text
+from surgeon_engine.base.sentences import Text
 
 # The plan in the folder of a pruned checkpoint. It is in the format of safetensors, but
 # programs such as vLLM load every file with that suffix as weights.
@@ -72,8 +73,8 @@ class ModelFacts:
     longest_window: int = 0
     dtype: str = ""
     file_bytes: int = 0
-    problem: str = ""  # why it cannot be pruned
-    hint: str = ""
+    problem: Text = ""  # why it cannot be pruned
+    hint: Text = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from surgeon_engine.api.messages.run import (
     StageStarted,
 )
 from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.base.decoding import decode_json
 from surgeon_engine.base.errors import ConfigError, EngineError, ExportError
 from surgeon_engine.compaction.restore import load_compact, restore
 from surgeon_engine.export import export as exporting
@@ -152,7 +153,7 @@ def test_later_export_is_recorded_in_the_log_of_the_run(tmp_path):
     exported(tmp_path, Format.MASKED)
     later = again(tmp_path, Format.COMPACT, "again")
     last = RunFolder(tmp_path / "run").events_path.read_bytes().splitlines()[-1]
-    assert msgspec.json.decode(last, type=Envelope).event == later
+    assert decode_json(last, Envelope).event == later
 
 
 def test_later_export_has_the_number_format_of_the_original(tmp_path):

@@ -161,7 +161,7 @@ def test_absurd_size_gives_no_sizes(hub, absurd):
 @pytest.mark.parametrize(
     ("files", "sentence"),
     [
-        (("config.json", "a.gguf"), "It holds .gguf files only."),
+        (("config.json", "a.gguf"), "someone/tiny holds .gguf files only."),
         (("config.json", "pytorch_model.bin"), "holds pickled weights only"),
         (("README.md",), "has no .safetensors file"),
     ],
@@ -245,13 +245,13 @@ def test_response_that_is_no_list_is_described(hub, body):
     with pytest.raises(DownloadError) as error:
         _search("tiny")
     failed = describe_failure(error.value, "https://hub")
-    assert "does not answer with a valid list of models" in failed.message
+    assert "does not give a valid answer" in failed.message
     assert failed.hint
 
 
 def test_list_without_an_end_is_cut_off(hub):
     hub.endless = "api"
-    with pytest.raises(DownloadError, match="list of models of more than"):
+    with pytest.raises(DownloadError, match="an answer of more than"):
         _search("tiny")
 
 

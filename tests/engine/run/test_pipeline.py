@@ -7,7 +7,6 @@ import itertools
 import sys
 from collections import Counter
 
-import msgspec
 import pytest
 import torch
 
@@ -27,6 +26,7 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import CurvatureError
+from surgeon_engine.base.sealed_json import decode_sealed_line
 from surgeon_engine.model import inspect, source
 from surgeon_engine.pruning.methods.llm_surgeon import LlmSurgeon
 from surgeon_engine.runtime.run_context import RunCancelled
@@ -52,8 +52,7 @@ def test_run_leaves_a_complete_folder(tmp_path):
     divergence = report.exported.expected_divergence
     assert report.exported.divergence == pytest.approx(divergence, rel=1e-3)
     assert isinstance(run.events[-1], RunFinished)
-    lines = folder.log_lines()
-    logged = [msgspec.json.decode(line, type=Envelope).event for line in lines]
+    logged = [decode_sealed_line(line, Envelope).event for line in folder.log_lines()]
     assert logged == run.events
     exported = {path.name for path in (tmp_path / "run" / "export").iterdir()}
     assert exported >= {

@@ -6,7 +6,6 @@ import errno
 import queue
 import threading
 
-import msgspec
 import pytest
 
 from surgeon_engine.api.config.run import RunConfig
@@ -203,7 +202,7 @@ def test_run_with_a_pause_ends_like_one_without(tmp_path, monkeypatch):
         assert one.layers == other.layers
         assert one.evaluation == other.evaluation
     lines = RunFolder(tmp_path / "paused").log_lines()
-    kept = [msgspec.json.decode(each, type=Envelope).event for each in lines]
+    kept = [decode_sealed_line(each, Envelope).event for each in lines]
     assert kept.count(Paused()) == kept.count(Resumed()) == 2
 
 

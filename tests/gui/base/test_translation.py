@@ -8,15 +8,24 @@ import importlib.util
 import io
 import string
 from pathlib import Path
+from typing import get_args
 
+import msgspec
 import pytest
 
+from surgeon_engine.api.messages.events import Event
+from surgeon_engine.base import sentences
+from surgeon_engine.base.json_process import RequestFailed
+from surgeon_engine.base.sentences import Sentence
+from surgeon_engine.hub.messages import DownloadFailed
+from surgeon_engine.hub.search_messages import SearchFailed
 from surgeon_gui.base import translation
 from surgeon_gui.base.translation import ENGLISH, LANGUAGES
 from tests.helpers.untranslated import called, untranslated
 
 ROOT = Path(__file__).parents[3]
 GUI = sorted((ROOT / "surgeon_gui").rglob("*.py"))
+ENGINE = sorted((ROOT / "surgeon_engine").rglob("*.py"))
 # Terminal output, style sheets and prompts for models.
 NOT_IN_THE_WINDOW = {"__main__.py", "demo.py", "colours.py", "theme.py", "prompts.py"}
 # What new users did not understand, and what stands in its place.
@@ -93,8 +102,13 @@ def test_catalogue_is_complete(make, msgids, language):
     assert sorted(map(str, set(known) - msgids - {""})) == [], "no longer used"
 
 
-def test_texts_use_plain_words(msgids):
-    texts = " | ".join(map(str, msgids))
+def test_texts_use_plain_words(make):
+    shown = [
+        message.id
+        for message in make.extract_messages()
+        if any(not file.startswith("surgeon_engine") for file, _ in message.locations)
+    ]
+    texts = " | ".join(map(str, shown))
     assert [words for words in FORMER_WORDS if words in texts] == []
     assert [words for words in PLAIN_WORDS if words not in texts] == []
 
@@ -176,6 +190,33 @@ def test_text_to_translate_is_not_in_an_f_string():
         if any(isinstance(argument, ast.Constant) for argument in node.args)
     ]
     assert found == []
+
+
+@pytest.mark.slow
+def test_sentences_of_the_engine_are_templates_with_all_their_values():
+    for path in ENGINE:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and called(node) in {"say", "say_n"}:
+                check_sentence(node, str(path.relative_to(ROOT)))
+
+
+def check_sentence(node: ast.Call, path: str) -> None:
+    is_counted = called(node) == "say_n"
+    given = {each.arg for each in node.keywords} | ({"n"} if is_counted else set())
+    for template in node.args[: 1 + is_counted]:
+        where = f"{path}: {node.lineno}"
+        assert isinstance(template, ast.Constant), where
+        found = set(sentences.fields(template.value))
+        assert found | {"n"} == given | {"n"}, where
+        assert is_counted or found == given, where
+
+
+def test_events_and_answers_carry_sentences():
+    """A text in a field of another type would not be read."""
+    for kind in (*get_args(Event), DownloadFailed, SearchFailed, RequestFailed):
+        for field in msgspec.structs.fields(kind):
+            if field.name in {"message", "hint"}:
+                assert field.type is Sentence, (kind, field.name)
 
 
 def test_known_returns_first_available_language():

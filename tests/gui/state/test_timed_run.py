@@ -14,6 +14,7 @@ from surgeon_engine.api.config.pruning import NM
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.events import Envelope
 from surgeon_engine.api.messages.run import Stage
+from surgeon_engine.base.decoding import decode_json
 from surgeon_gui.state import run as run_state
 
 FOLDER = Path(__file__).parents[2] / "fixtures" / "timed_run"
@@ -42,7 +43,7 @@ def replay(name: str, config: RunConfig | None = None) -> list[Shown]:
     """Return the remaining time at each second of a recorded run; default: 2:4."""
     first, *lines = (FOLDER / name).read_bytes().splitlines()
     request = msgspec.json.decode(first, type=Request)
-    events = [msgspec.json.decode(line, type=Envelope) for line in lines]
+    events = [decode_json(line, Envelope) for line in lines]
     if config is None:
         config = RunConfig()
         config = replace(config, pruning=replace(config.pruning, structure=NM("2:4")))

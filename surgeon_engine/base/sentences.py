@@ -1,0 +1,293 @@
+"""Sentences for the user: a template and its values, in the language of the process.
+
+    say("{path} is damaged: {reason}.", path=path, reason=error)
+    say_n("{n} window is too short.", "{n} windows are too short.", n)
+    say_all(error.hint, say("The files are kept."))
+
+The English templates are the keys of the catalogue. `use` sets the language of this
+process: the window calls it, and all other processes speak English. A sentence travels
+between processes, and into logs, as its template and values (`to_plain`), so that each
+process puts it in its own language.
+
+Values stay raw; a template says how they are formatted: `{needed:size}` (bytes),
+`{share:percent}`, `{time:duration}` (seconds), `{speed:rate}`, `{number:count}`,
+`{name:shown}` (in quotes, in one line), `{reason:clause}` (a sentence without its final
+period), or a number with a format such as `{loss:.4g}`. A template of a stranger is
+data: it names values, and nothing else.
+"""
+
+from __future__ import annotations
+
+import gettext
+import math
+import numbers
+import re
+import string
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from surgeon_engine.base import formatting
+
+ENGLISH = "en"
+_MAX_LENGTH = 5_000  # characters of a sentence, and of each value
+_MAX_FIELDS = 40
+_MAX_DEPTH = 5  # sentences within sentences
+_MAX_INTEGER = 2**53  # as in `clean_json`
+_NUMBER = re.compile(r"\+?,?(\.\d)?[defg]?")
+_NUMBERS: Mapping[str, Callable[[Any], str]] = MappingProxyType(
+    {
+        "count": formatting.format_count,
+        "duration": formatting.format_duration,
+        "percent": formatting.format_percent,
+        "percent0": lambda share: formatting.format_percent(share, 0),
+        "percent2": lambda share: formatting.format_percent(share, 2),
+        "rate": formatting.format_rate,
+        "size": formatting.format_size,
+    }
+)
+_TEXTS: Mapping[str, Callable[[str], str]] = MappingProxyType(
+    {
+        "": str,
+        "shown": formatting.shown,
+        "clause": lambda text: text.rstrip("."),
+    }
+)
+
+_language = ENGLISH
+_catalogue: gettext.NullTranslations = gettext.NullTranslations()
+
+
+def use(language: str, catalogue: gettext.NullTranslations) -> None:
+    """Put the sentences that are made from now on in a language, such as "de"."""
+    global _catalogue, _language
+    _language, _catalogue = language, catalogue
+
+
+class Sentence(str):
+    """A text that knows its template and its values.
+
+    It is a string in the language of this process. One without a template is a text
+    that has no translation, such as that of a library.
+    """
+
+    __slots__ = ("plural", "template", "values")
+    template: str
+    plural: str  # the template unless the value n is 1; empty: the same
+    values: Mapping[str, str | int | float]
+
+    def __new__(
+        cls,
+        template: str,
+        values: Mapping[str, object] = MappingProxyType({}),
+        plural: str = "",
+    ) -> Sentence:
+        """Put a template and its values into words."""
+        kept = {name: _plain(value) for name, value in values.items()}
+        self = super().__new__(cls, cut(_worded(template, kept, plural)))
+        self.template, self.values, self.plural = template, kept, plural
+        return self
+
+    def __getnewargs__(self) -> tuple[Any, ...]:
+        """Return what makes an equal sentence where it is unpickled."""
+        if not self.template:
+            return ("{text}", {"text": str(self)})
+        return self.template, dict(self.values), self.plural
+
+
+# A field of a message that is read as a `Sentence`, and may be given any text.
+if TYPE_CHECKING:
+    Text: TypeAlias = str
+else:
+    Text = Sentence
+
+
+def say(template: str, /, **values: object) -> str:
+    """Return a `Sentence`.
+
+    Args:
+        template: The English text, with a field in braces for each value.
+        values: Numbers, texts, sentences, and errors, paths and others as their text.
+    """
+    return Sentence(template, values)
+
+
+def say_n(singular: str, plural: str, n: int, /, **values: object) -> str:
+    """Return a `Sentence` in the singular or plural that the value `n` requires."""
+    return Sentence(singular, values | {"n": n}, plural)
+
+
+def say_all(*texts: str) -> str:
+    """Return sentences that follow each other; empty ones are left out."""
+    found = {f"text{number}": text for number, text in enumerate(filter(None, texts))}
+    if len(found) < 2:
+        return next(iter(found.values()), "")
+    return Sentence(" ".join(f"{{{name}}}" for name in found), found)
+
+
+def reworded(text: str) -> str:
+    """Return a text in the language of now; one of any length is cut.
+
+    A constant was put into words when its module was imported.
+    """
+    if isinstance(text, Sentence) and text.template:
+        values = {name: _reworded(value) for name, value in text.values.items()}
+        return Sentence(text.template, values, text.plural)
+    return cut(text)
+
+
+def _reworded(value: str | int | float) -> str | int | float:
+    return reworded(value) if isinstance(value, Sentence) else value
+
+
+def cut(text: str) -> str:
+    """Leave out the middle of a long text: its end says what is wrong."""
+    if len(text) <= _MAX_LENGTH:
+        return text
+    half = _MAX_LENGTH // 2
+    return f"{text[:half]}…{text[-half:]}"
+
+
+def fields(template: str) -> dict[str, str]:
+    """Return the names in a template with their formats.
+
+    Raises:
+        ValueError: It has other fields than names, unknown formats, or too many.
+    """
+    found: dict[str, str] = {}
+    parts = list(string.Formatter().parse(template))
+    if len(parts) > _MAX_FIELDS:
+        raise ValueError(f"{template[:80]!r} has too many fields")
+    for _, name, spec, conversion in parts:
+        if name is None:
+            continue
+        if not name.isidentifier() or conversion or not _is_known(spec or ""):
+            raise ValueError(f"{template[:80]!r} has an unknown field: {name}")
+        found[name] = spec or ""
+    return found
+
+
+def to_plain(sentence: Sentence) -> str | dict[str, Any]:
+    """Return a sentence as plain values for JSON."""
+    if not sentence.template:
+        return str.__str__(sentence)
+    values = {
+        name: to_plain(value) if isinstance(value, Sentence) else value
+        for name, value in sentence.values.items()
+    }
+    plain: dict[str, Any] = {"template": sentence.template}
+    if values:
+        plain["values"] = values
+    if sentence.plural:
+        plain["plural"] = sentence.plural
+    return plain
+
+
+def from_plain(value: Any, depth: int = 0) -> Sentence:
+    """Return the sentence of plain values, which a stranger may have sent.
+
+    Raises:
+        ValueError: They are not those of a sentence.
+    """
+    match value:
+        case str():
+            return _verbatim(value)
+        case {"template": str(template)} if depth < _MAX_DEPTH:
+            values, plural = value.get("values", {}), value.get("plural", "")
+            if isinstance(values, dict) and isinstance(plural, str):
+                read = {name: _read(each, depth) for name, each in values.items()}
+                return Sentence(template, read, plural)
+    raise ValueError("this is no sentence")
+
+
+def _read(value: Any, depth: int) -> object:
+    return from_plain(value, depth + 1) if isinstance(value, dict) else value
+
+
+def _verbatim(text: str) -> Sentence:
+    sentence = str.__new__(Sentence, text)
+    sentence.template, sentence.values, sentence.plural = "", {}, ""
+    return sentence
+
+
+def _plain(value: object) -> str | int | float:
+    """Return a value as one that JSON can hold."""
+    said = getattr(value, "message", None) if isinstance(value, Exception) else value
+    if isinstance(said, Sentence):
+        return said
+    if isinstance(value, bool):
+        return str(value)
+    if isinstance(value, numbers.Integral):
+        return _whole(int(value))
+    if isinstance(value, numbers.Real):
+        real = float(value)
+        return real if math.isfinite(real) else str(real)
+    return cut(str(value))
+
+
+def _whole(number: int) -> int | float | str:
+    if abs(number) <= _MAX_INTEGER:
+        return number
+    try:
+        return float(number)
+    except OverflowError:
+        return formatting.format_count(number)
+
+
+def _worded(template: str, values: Mapping[str, str | int | float], plural: str) -> str:
+    """Return the text of a template in the current language, or else in English."""
+    n = values.get("n", 1)
+    n = n if isinstance(n, int) else 1
+    if len(template) > _MAX_LENGTH or len(plural) > _MAX_LENGTH:
+        return template
+    if plural:
+        translated = _catalogue.ngettext(template, plural, n)
+    else:
+        # The empty key is the header of the catalogue.
+        translated = _catalogue.gettext(template) if template else ""
+    for each in (translated, plural if plural and n != 1 else template):
+        try:
+            return _filled(each, values)
+        except (KeyError, ValueError):
+            continue
+    return template
+
+
+def _filled(template: str, values: Mapping[str, str | int | float]) -> str:
+    """Fill the fields of a template.
+
+    Raises:
+        KeyError: A value is missing.
+        ValueError: See `fields`.
+    """
+    fields(template)
+    parts = []
+    for literal, name, spec, _ in string.Formatter().parse(template):
+        parts.append(literal)
+        if name is not None:
+            parts.append(_formatted(values[name], spec or ""))
+    return "".join(parts)
+
+
+def _formatted(value: str | int | float, spec: str) -> str:
+    if isinstance(value, str):
+        # A number beyond all limits is a text by now.
+        return _TEXTS.get(spec, str)(value)
+    if spec in _NUMBERS:
+        text = _NUMBERS[spec](value)
+    elif spec in _TEXTS:
+        text = _TEXTS[spec](str(value))
+    else:
+        text = _with_format(value, spec)
+    return formatting.localize(text, _language)
+
+
+def _with_format(value: int | float, spec: str) -> str:
+    if spec.endswith("d"):
+        value = int(value)
+    return f"{value:{spec}}"
+
+
+def _is_known(spec: str) -> bool:
+    is_named = spec in _NUMBERS or spec in _TEXTS
+    return is_named or bool(_NUMBER.fullmatch(spec))

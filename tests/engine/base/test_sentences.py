@@ -1,0 +1,238 @@
+"""Sentences: formats of values, languages, JSON, and templates of strangers."""
+
+from __future__ import annotations
+
+import copy
+import gettext
+import pickle
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from surgeon_engine.api.messages.events import Envelope, Failed, Level, Logged
+from surgeon_engine.base import sentences
+from surgeon_engine.base.decoding import (
+    clean_json,
+    decode_json,
+    encode_json,
+    to_builtins,
+)
+from surgeon_engine.base.errors import ConfigError, UnreadableFileError
+from surgeon_engine.base.sentences import (
+    Sentence,
+    fields,
+    reworded,
+    say,
+    say_all,
+    say_n,
+)
+
+GERMAN = {
+    "{path} is damaged: {reason:clause}.": "{path} ist beschädigt: {reason:clause}.",
+    "It needs {needed:size} ({share:percent}).": (
+        "Es braucht {needed:size} ({share:percent})."
+    ),
+    "The disk is full.": "Der Datenträger ist voll.",
+    "Try again.": "Versuchen Sie es noch einmal.",
+}
+
+
+class Catalogue(gettext.NullTranslations):
+    """German of a few sentences."""
+
+    def gettext(self, message: str) -> str:
+        return GERMAN.get(message, message)
+
+    def ngettext(self, msgid1: str, msgid2: str, n: int) -> str:
+        if msgid1 != "{n} GPU":
+            return msgid1 if n == 1 else msgid2
+        return "{n} Grafikkarte" if n == 1 else "{n} Grafikkarten"
+
+
+@pytest.fixture
+def german():
+    sentences.use("de", Catalogue())
+    yield
+    sentences.use("en", gettext.NullTranslations())
+
+
+@pytest.mark.parametrize(
+    ("sentence", "expected"),
+    [
+        (say("It needs {size:size}.", size=1.5e12), "It needs 1,500.00 GB."),
+        (say("{share:percent} of {n:,}", share=0.5, n=12_345), "50 % of 12,345"),
+        (say("{share:percent2}, {share:percent0}", share=0.1234), "12.34 %, 12 %"),
+        (say("{time:duration}, {x:.3g}", time=7200, x=0.12345), "2.0 h, 0.123"),
+        (say("--gpus is {given:shown}.", given="a\nb"), "--gpus is “a\\nb”."),
+        (say("No: {why:clause}.", why="It is full."), "No: It is full."),
+        (say("{path}: {error}", path=Path("a"), error=ValueError("b")), "a: b"),
+        (say("{{n}} is {n}", n=1), "{n} is 1"),
+        (say("{x:,d} {y} {z:.1f}", x=1e3, y=True, z=float("nan")), "1,000 True nan"),
+        (say("{x:.2e}", x=10**5000), "1e+308"),
+        (say_n("{n} GPU", "{n} GPUs", 1), "1 GPU"),
+        (say_n("{n} GPU", "{n} GPUs", 3), "3 GPUs"),
+    ],
+)
+def test_values_are_formatted_in_english(sentence, expected):
+    assert sentence == expected
+
+
+def test_error_with_a_sentence_is_a_value_of_another_one():
+    inner = UnreadableFileError(say("{path} is empty.", path="a.json"))
+    outer = ConfigError(say("No report: {reason:clause}.", reason=inner))
+    assert str(outer) == "No report: a.json is empty."
+    assert outer.message.values["reason"].template == "{path} is empty."
+
+
+@pytest.mark.usefixtures("german")
+def test_sentence_is_in_the_language_of_the_process():
+    reason = say("It needs {needed:size} ({share:percent}).", needed=2e12, share=0.125)
+    damaged = "{path} is damaged: {reason:clause}."
+    assert say(damaged, path="x", reason=reason) == (
+        "x ist beschädigt: Es braucht 2.000,00 GB (12,5 %)."
+    )
+    assert say_n("{n} GPU", "{n} GPUs", 2) == "2 Grafikkarten"
+    assert say("Unknown: {x:.1f}", x=1.5) == "Unknown: 1,5"
+    assert say("") == ""
+
+
+def test_error_says_its_constants_in_the_language_of_now():
+    hint, message = say("Try again."), say("The disk is full.")
+    sentences.use("de", Catalogue())
+    try:
+        error = ConfigError(message, hint)
+        outer = reworded(
+            say("{path} is damaged: {reason:clause}.", path=1, reason=hint)
+        )
+    finally:
+        sentences.use("en", gettext.NullTranslations())
+    assert str(error) == error.message == "Der Datenträger ist voll."
+    assert error.hint == "Versuchen Sie es noch einmal."
+    assert outer == "1 ist beschädigt: Versuchen Sie es noch einmal."
+
+
+def test_event_carries_template_and_values():
+    inner = say("It needs {needed:size} ({share:percent}).", needed=2e9, share=0.5)
+    message = say("{path} is damaged: {reason:clause}.", path="x", reason=inner)
+    line = encode_json(Envelope("r", 1.0, Failed(message, "Plain.", "details")))
+    assert msgspec.json.decode(line)["event"]["message"] == {
+        "template": "{path} is damaged: {reason:clause}.",
+        "values": {
+            "path": "x",
+            "reason": {
+                "template": "It needs {needed:size} ({share:percent}).",
+                "values": {"needed": 2e9, "share": 0.5},
+            },
+        },
+    }
+    event = decode_json(clean_json(line), Envelope).event
+    assert event == Failed(message, "Plain.", "details")
+    assert event.message.values["reason"].values == {"needed": 2e9, "share": 0.5}
+    assert event.hint.template == ""
+    assert encode_json(event) == encode_json(Failed(message, "Plain.", "details"))
+
+
+def test_event_is_read_in_the_language_of_the_reader(german):
+    line = (
+        b'{"type":"Logged","level":"info","message":{"template":"{n} GPU",'
+        b'"plural":"{n} GPUs","values":{"n":2}}}'
+    )
+    event = decode_json(line, Logged)
+    assert event == Logged(Level.INFO, "2 Grafikkarten")
+    assert to_builtins(event)["message"]["plural"] == "{n} GPUs"
+
+
+@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
+def test_sentence_can_be_pickled_and_copied(protocol):
+    for sentence in (
+        say_n("{n} GPU of {name}", "{n} GPUs of {name}", 2, name="x"),
+        decode_json(
+            b'{"type":"Logged","level":"info","message":"{x}"}', Logged
+        ).message,
+    ):
+        found = pickle.loads(pickle.dumps(sentence, protocol))
+        assert found == copy.deepcopy(sentence) == sentence
+        assert type(found) is Sentence
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{x.__class__}",
+        "{x[0]}",
+        "{x!r}",
+        "{x:>1000000000}",
+        "{x:{x}}",
+        "{}",
+        "{0}",
+        "{missing}",
+        "{x",
+        "}",
+        "{x}" * 41,
+        "{x}" * 3_000,
+    ],
+)
+def test_template_of_a_stranger_is_shown_as_it_is(template):
+    line = msgspec.json.encode(
+        {"type": "Failed", "message": {"template": template, "values": {"x": "y"}}}
+    )
+    message = decode_json(clean_json(line), Failed).message
+    assert message[:100] == template[:100]
+    assert len(message) <= 5_001
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"values": {}},
+        {"template": 1},
+        {"template": "", "values": []},
+        {"template": "x", "plural": 1},
+        [],
+        None,
+        1,
+    ],
+)
+def test_what_is_no_sentence_is_refused(message):
+    with pytest.raises(msgspec.MsgspecError):
+        decode_json(msgspec.json.encode({"type": "Failed", "message": message}), Failed)
+
+
+def test_size_and_depth_of_a_strangers_sentence_are_limited():
+    long = {"template": "{x}{x}{y}", "values": {"x": "z" * 90_000, "y": [[1]]}}
+    line = msgspec.json.encode({"type": "Failed", "message": long})
+    assert len(decode_json(line, Failed).message) == 5_001
+    deep = {"template": "{x}", "values": {"x": "end"}}
+    for _ in range(10):
+        deep = {"template": "{x}", "values": {"x": deep}}
+    with pytest.raises(msgspec.MsgspecError):
+        decode_json(msgspec.json.encode({"type": "Failed", "message": deep}), Failed)
+
+
+def test_control_characters_of_another_computer_are_escaped():
+    value = {"template": "\x1b[31m{x}", "values": {"x": "\x1b[0m"}}
+    line = clean_json(msgspec.json.encode({"type": "Failed", "message": value}))
+    assert decode_json(line, Failed).message == "\\x1b[31m\\x1b[0m"
+
+
+def test_fields_returns_names_and_formats():
+    assert fields("{a}, {b:size}: {c:,.1f}{{}}") == {"a": "", "b": "size", "c": ",.1f"}
+
+
+def test_say_all_joins_sentences_and_leaves_out_empty_ones(german):
+    joined = say_all(say("Try again."), "", say("The disk is full."))
+    assert joined == "Versuchen Sie es noch einmal. Der Datenträger ist voll."
+    assert say_all("", "x") == "x"
+    assert say_all("", "") == ""
+
+
+def test_only_one_module_writes_json():
+    """Another one would not know how to write sentences."""
+    engine = Path(sentences.__file__).parents[1]
+    found = [
+        str(path.relative_to(engine))
+        for path in engine.rglob("*.py")
+        if "msgspec.json.encode(" in path.read_text()
+    ]
+    assert found == ["base/decoding.py"]
