@@ -20,13 +20,14 @@ from surgeon_engine.base.files import to_trash
 from surgeon_engine.base.formatting import escape_controls
 from surgeon_engine.base.reading import Content, nothing
 from surgeon_engine.base.sealed_json import read_sealed_json, sealed_json
+from surgeon_engine.base.sentences import say
 from surgeon_engine.base.versions import EXPORT
 
 MARKER = "surgeon-export.json"
 _NAMES_SHOWN, _NAME_LENGTH = 3, 255  # in a sentence; characters
-_HINT = (
-    "Move it away, or choose another folder. Only an export that is exactly as Surgeon "
-    "wrote it is replaced or deleted."
+_HINT = say(
+    "Move it away, or choose another folder. Only an export that is exactly as "
+    "Surgeon wrote it is replaced or deleted."
 )
 
 
@@ -74,9 +75,15 @@ def read_marker(folder: Path) -> Marker:
     """
     path = folder / MARKER
     if path.is_symlink():
-        raise UnreadableFileError(f"{path} is a link.")
+        raise UnreadableFileError(say("{path} is a link.", path=path))
     if not os.path.lexists(path):
-        raise UnreadableFileError(f"{folder} has no {MARKER}, as exports have.")
+        raise UnreadableFileError(
+            say(
+                "{folder} has no {marker}, as exports have.",
+                folder=folder,
+                marker=MARKER,
+            )
+        )
     return read_sealed_json(path, Marker, EXPORT)
 
 
@@ -98,7 +105,9 @@ def differences(
         found = _entries(folder)
     except OSError as error:
         reason = error.strerror or error
-        raise UnreadableFileError(f"{folder} cannot be read: {reason}.") from error
+        raise UnreadableFileError(
+            say("{folder} cannot be read: {reason}.", folder=folder, reason=reason)
+        ) from error
     found.pop(MARKER, None)
     changed = [
         name
@@ -127,7 +136,9 @@ def check_own(
         ExportError: It holds something else, or is a link.
     """
     if folder.is_symlink():
-        raise ExportError(f"{folder} is a link.", "Choose the folder itself.")
+        raise ExportError(
+            say("{folder} is a link.", folder=folder), say("Choose the folder itself.")
+        )
     try:
         marker = read_marker(folder)
         found = differences(folder, by_content=by_content, check=check)
@@ -139,7 +150,15 @@ def check_own(
         (found.missing, "is no longer complete"),
     ):
         if names:
-            raise ExportError(f"{folder} {what}: {name_list(names)}.", _HINT)
+            raise ExportError(
+                say(
+                    "{folder} {what}: {names}.",
+                    folder=folder,
+                    what=what,
+                    names=name_list(names),
+                ),
+                _HINT,
+            )
     return marker
 
 
@@ -194,5 +213,5 @@ def _content(path: Path, check: Callable[[], object] = nothing) -> Content:
         UnreadableFileError: It is a link, or no regular file, or cannot be read.
     """
     if path.is_symlink():
-        raise UnreadableFileError(f"{path} is a link.")
+        raise UnreadableFileError(say("{path} is a link.", path=path))
     return Content.of(path, check)

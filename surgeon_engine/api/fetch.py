@@ -17,8 +17,8 @@ from pathlib import Path, PurePosixPath
 
 from surgeon_engine.api.messages.files import RunEntry
 from surgeon_engine.base.files import free_bytes, write_folder_atomically
-from surgeon_engine.base.formatting import format_size
 from surgeon_engine.base.json_process import ProcessExit, kill_process_tree
+from surgeon_engine.base.sentences import say
 from surgeon_engine.base.ssh import (
     SSH_OPTIONS,
     Computer,
@@ -79,20 +79,26 @@ def fetch_run(
     folder = run.folder
     if not _is_safe(folder):
         raise ConnectionFailed(
-            f"The path {printable(folder)} cannot be copied.", "Rename the folder."
+            say("The path {folder} cannot be copied.", folder=printable(folder)),
+            say("Rename the folder."),
         )
     if target.exists():
         raise ConnectionFailed(
-            f"{target} exists already.",
-            "The run was copied before. To copy it again, move that folder away.",
+            say("{target} exists already.", target=target),
+            say("The run was copied before. To copy it again, move that folder away."),
         )
     announced = run.bytes if with_model else max(0, run.bytes - run.export_bytes)
     limit = announced + announced // 10 + _MAX_OTHER_BYTES
     if limit > (free := free_bytes(target)):
         raise ConnectionFailed(
-            f"The copy takes {format_size(announced)}, and the disk of {target} has "
-            f"{format_size(free)} free.",
-            "Free some space.",
+            say(
+                "The copy takes {announced:size}, and the disk of {target} has "
+                "{free:size} free.",
+                announced=announced,
+                target=target,
+                free=free,
+            ),
+            say("Free some space."),
         )
     with write_folder_atomically(target) as partial:
         arrived = partial / _ARRIVED  # where sftp makes a folder of the same name
@@ -112,9 +118,14 @@ def fetch_run(
         missing = [name for name in _NEEDED if not (partial / name).is_file()]
         if missing:
             raise ConnectionFailed(
-                f"{folder} on {computer.host} has no {missing[0]}: it is no run, or "
-                "was deleted.",
-                "Read the list of runs again.",
+                say(
+                    "{folder} on {host} has no {missing}: it is no run, or was "
+                    "deleted.",
+                    folder=folder,
+                    host=computer.host,
+                    missing=missing[0],
+                ),
+                say("Read the list of runs again."),
             )
         (partial / "process.json").unlink(missing_ok=True)  # of the other computer
 
@@ -141,14 +152,21 @@ def _checked_size(folder: Path, limit: int) -> int:
             is_usual = stat.S_ISREG(facts.st_mode) or stat.S_ISDIR(facts.st_mode)
             if not is_usual or not name.isprintable():
                 raise ConnectionFailed(
-                    f"The run holds {printable(name)}, which is no usual file.",
-                    "Nothing of it was kept. Ask the owner of the other computer.",
+                    say(
+                        "The run holds {name}, which is no usual file.",
+                        name=printable(name),
+                    ),
+                    say("Nothing of it was kept. Ask the owner of the other computer."),
                 )
             if total > limit or count > _MAX_FILES:
                 raise ConnectionFailed(
-                    f"The other computer sends more than the {format_size(limit)} in "
-                    f"{_MAX_FILES:,} files that this run may have.",
-                    "Nothing of it was kept. Read the list of runs again.",
+                    say(
+                        "The other computer sends more than the {limit:size} in "
+                        "{max_files:,} files that this run may have.",
+                        limit=limit,
+                        max_files=_MAX_FILES,
+                    ),
+                    say("Nothing of it was kept. Read the list of runs again."),
                 )
     return total
 
@@ -187,8 +205,8 @@ def _copy(
             )
         except OSError as error:
             raise ConnectionFailed(
-                f"sftp cannot be started: {error.strerror}.",
-                "It is a part of OpenSSH: install it.",
+                say("sftp cannot be started: {reason}.", reason=error.strerror),
+                say("It is a part of OpenSSH: install it."),
             ) from error
         try:
             while process.poll() is None:
@@ -208,7 +226,13 @@ def _copy(
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     last = printable(lines[-1]).rstrip(".") if lines else ""
     raise ConnectionFailed(
-        f"The run cannot be copied from {computer.host}: {last}.",
-        "Check the free disk space and the connection, and try again. Nothing "
-        "incomplete was kept.",
+        say(
+            "The run cannot be copied from {host}: {last}.",
+            host=computer.host,
+            last=last,
+        ),
+        say(
+            "Check the free disk space and the connection, and try again. Nothing "
+            "incomplete was kept."
+        ),
     )

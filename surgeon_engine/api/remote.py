@@ -35,6 +35,7 @@ from surgeon_engine.api.messages.run import Paused, Resumed
 from surgeon_engine.base.decoding import clean_json, json_decoder
 from surgeon_engine.base.errors import EngineError
 from surgeon_engine.base.json_process import JsonProcess
+from surgeon_engine.base.sentences import say
 from surgeon_engine.base.ssh import (
     SSH_OPTIONS,
     Computer,
@@ -151,8 +152,8 @@ class RemoteEngine:
         except OSError as error:
             self._fail(
                 ConnectionFailed(
-                    f"OpenSSH cannot be started: {error.strerror}.",
-                    "Install it, so that ssh works in a terminal.",
+                    say("OpenSSH cannot be started: {reason}.", reason=error.strerror),
+                    say("Install it, so that ssh works in a terminal."),
                 )
             )
             return
@@ -212,8 +213,8 @@ class RemoteEngine:
         """Send what is open, in a new connection."""
         for name, command in tuple(self._open.items()):
             if isinstance(command, _ONCE) and name in self._begun:
-                reason = "The connection was lost meanwhile."
-                self._end(name, Failed(reason, "Try it again."))
+                reason = say("The connection was lost meanwhile.")
+                self._end(name, Failed(reason, say("Try it again.")))
                 continue
             self._send_now(command)
             if (control := self._controls.get(name)) is not None:
@@ -230,7 +231,9 @@ class RemoteEngine:
         if self._is_connected and not is_of_ssh(process_exit):  # it would crash again
             for name, command in tuple(self._open.items()):
                 if name in self._begun and not is_watched(command):
-                    message = f"{problem.message} {problem.hint}"
+                    message = say(
+                        "{problem} {hint}", problem=problem, hint=problem.hint
+                    )
                     self._end(name, Failed(message, "", process_exit.details))
         self._drop()
         is_last = self._attempt >= len(self._retry_seconds)

@@ -78,6 +78,7 @@ from surgeon_engine.base.reading import (
     read_text,
 )
 from surgeon_engine.base.sealed_json import read_sealed_json, sealed_json, sealed_line
+from surgeon_engine.base.sentences import say
 from surgeon_engine.base.versions import (
     LOG,
     REPORT,
@@ -342,22 +343,33 @@ class RunFolder:
 
     def _locked(self, use: Use) -> RunFolderError:
         if use.holder is None:
-            who, since = "A process is", ""
+            who, since = say("A process is"), ""
         else:
-            who = f"Process {use.holder.pid} has been"
+            who = say("Process {pid} has been", pid=use.holder.pid)
             if use.is_elsewhere:
-                who = f"The computer {use.holder.computer} has been"
-            since = f" since {use.holder.start}"
-        hint = "Wait until it is done, or end it."
+                who = say(
+                    "The computer {computer} has been", computer=use.holder.computer
+                )
+            since = say(" since {start}", start=use.holder.start)
+        hint = say("Wait until it is done, or end it.")
         if use.is_elsewhere:
             hint += " If it has ended: surgeon resume RUN --take-over."
-        message = f"{who} working on the run in {self.path}{since}."
+        message = say(
+            "{who} working on the run in {path}{since}.",
+            who=who,
+            path=self.path,
+            since=since,
+        )
         return RunFolderError(message, hint)
 
     def _unwritable(self, error: OSError) -> RunFolderError:
         return RunFolderError(
-            f"The run folder {self.path} cannot be written: {error.strerror}.",
-            "Choose a folder that you may write to.",
+            say(
+                "The run folder {path} cannot be written: {reason}.",
+                path=self.path,
+                reason=error.strerror,
+            ),
+            say("Choose a folder that you may write to."),
         )
 
     def append(self, envelope: Envelope) -> None:
@@ -389,7 +401,11 @@ class RunFolder:
             version = decode_json(header, Version).version
         except msgspec.MsgspecError as error:
             raise UnreadableFileError(
-                f"Line 1 of {self.events_path} cannot be read: {error}."
+                say(
+                    "Line 1 of {events_path} cannot be read: {error}.",
+                    events_path=self.events_path,
+                    error=error,
+                )
             ) from error
         check_version(self.events_path, version, LOG)
         yield from read_lines(self.events_path, start=max(start, len(header)))
@@ -400,8 +416,12 @@ class RunFolder:
             write_atomically(self.report_path, sealed_json(report, REPORT, indent=2))
         except OSError as error:
             raise RunFolderError(
-                f"{self.report_path} cannot be written: {error.strerror}.",
-                "The checkpoint is complete: keep it, and free some space.",
+                say(
+                    "{report_path} cannot be written: {reason}.",
+                    report_path=self.report_path,
+                    reason=error.strerror,
+                ),
+                say("The checkpoint is complete: keep it, and free some space."),
             ) from error
 
     def checkpoint_of(self, report: Report) -> Path:
@@ -438,8 +458,12 @@ class RunFolder:
         except UnreadableFileError as error:
             reason = error.message.rstrip(".")
             raise RunFolderError(
-                f"{self.path} is not the folder of a finished run: {reason}.",
-                "Choose a folder that holds a report.json.",
+                say(
+                    "{path} is not the folder of a finished run: {reason}.",
+                    path=self.path,
+                    reason=reason,
+                ),
+                say("Choose a folder that holds a report.json."),
             ) from error
 
 

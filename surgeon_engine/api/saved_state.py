@@ -29,10 +29,11 @@ from surgeon_engine.base.errors import RunFolderError, UnreadableFileError
 from surgeon_engine.base.files import size_of_folder
 from surgeon_engine.base.reading import Content
 from surgeon_engine.base.sealed_json import read_sealed_json
+from surgeon_engine.base.sentences import say
 from surgeon_engine.base.versions import STATE, OtherVersionError
 
 _FOLDER, _FILE, _PREVIOUS = "resume", "state.json", "previous.json"
-_HINT = "Start the run again with its run.toml."
+_HINT = say("Start the run again with its run.toml.")
 # The files of states, the temporary ones that become them, and those of safetensors.
 _NAME = r"((state|previous)\.json|\w+-\d+\.safetensors)"
 _OWN = re.compile(rf"{_NAME}|\.{_NAME}\..+|\.tmp\w{{6}}")
@@ -159,7 +160,11 @@ class StateFolder:
         """
         if not self.exists:
             raise RunFolderError(
-                f"{self.path.parent} holds no state of an interrupted run.", _HINT
+                say(
+                    "{parent} holds no state of an interrupted run.",
+                    parent=self.path.parent,
+                ),
+                _HINT,
             )
         return self._read(self.state_path)
 
@@ -198,7 +203,7 @@ class StateFolder:
             RunFolderError: It is missing or damaged.
         """
         if part not in state.parts:
-            raise self._damaged(f"it lacks the part {part}")
+            raise self._damaged(say("it lacks the part {part}", part=part))
         saved = state.parts[part]
         path = self.path / saved.file
         try:
@@ -206,7 +211,9 @@ class StateFolder:
         except UnreadableFileError as error:
             raise self._damaged(error.message.rstrip(".")) from error
         if not is_same:
-            raise self._damaged(f"{saved.file} has another content than was saved")
+            raise self._damaged(
+                say("{file} has another content than was saved", file=saved.file)
+            )
         return path
 
     def discard(self) -> None:
@@ -249,10 +256,15 @@ class StateFolder:
             raise self._damaged(error.message.rstrip(".")) from error
         for part in state.parts.values():
             if Path(part.file).name != part.file:
-                raise self._damaged(f"it names {part.file}")
+                raise self._damaged(say("it names {file}", file=part.file))
         return state
 
     def _damaged(self, reason: str) -> RunFolderError:
         return RunFolderError(
-            f"The state of the run in {self.path} is damaged: {reason}.", _HINT
+            say(
+                "The state of the run in {path} is damaged: {reason}.",
+                path=self.path,
+                reason=reason,
+            ),
+            _HINT,
         )

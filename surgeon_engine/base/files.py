@@ -27,6 +27,7 @@ from send2trash import send2trash
 
 from surgeon_engine.base.errors import EngineError
 from surgeon_engine.base.process_lock import is_left_over, process_tag
+from surgeon_engine.base.sentences import say
 
 _READABLE = 0o644  # by everybody, the usual mode of files
 # What disks such as those of USB sticks and of other computers answer.
@@ -99,24 +100,31 @@ def check_not_occupied(path: Path, error: type[EngineError]) -> None:
         kind = _kind_of(path)
     except OSError as failure:
         raise error(
-            f"{path} cannot be used: {failure.strerror or failure}.",
-            "Choose another folder.",
+            say(
+                "{path} cannot be used: {reason}.",
+                path=path,
+                reason=failure.strerror or failure,
+            ),
+            say("Choose another folder."),
         ) from failure
     if kind:
         raise error(
-            f"{path} exists already ({kind}).",
-            "Choose a folder that does not exist yet. Nothing is overwritten unasked; "
-            "an export replaces another with --replace, or Replace in the window.",
+            say("{path} exists already ({kind}).", path=path, kind=kind),
+            say(
+                "Choose a folder that does not exist yet. Nothing is overwritten "
+                "unasked; an export replaces another with --replace, or Replace in "
+                "the window."
+            ),
         )
 
 
 def _kind_of(path: Path) -> str:
     """Return what is at a path; empty for nothing and for an empty folder."""
     if path.is_dir():
-        return "folder is not empty" if any(path.iterdir()) else ""
+        return say("folder is not empty") if any(path.iterdir()) else ""
     if path.exists():
-        return "is a file"
-    return "is a link" if path.is_symlink() else ""
+        return say("is a file")
+    return say("is a link") if path.is_symlink() else ""
 
 
 def write_atomically(path: Path, data: bytes | memoryview) -> None:

@@ -30,7 +30,7 @@ import psutil
 
 from surgeon_engine.base.decoding import encode_json, json_decoder
 from surgeon_engine.base.errors import EvaluationError, ModelError
-from surgeon_engine.base.sentences import Text
+from surgeon_engine.base.sentences import Text, say
 
 MAX_LINE_BYTES = 16 << 20  # the description of a model of 126 blocks has 0.2 MB
 _MAX_UNREAD_BYTES = 32 << 20  # in lines that nobody has received; then reading stops
@@ -409,9 +409,16 @@ class SubprocessClient:
     def _failure(self) -> EvaluationError:
         reason = self._process.wait_for_exit().summary.rstrip(".")
         return EvaluationError(
-            f"{Path(self._source).name} cannot be {self._action}: {reason}.",
-            "It may have run out of memory; close other programs, or choose a "
-            "smaller model.",
+            say(
+                "{name} cannot be {action}: {reason}.",
+                name=Path(self._source).name,
+                action=self._action,
+                reason=reason,
+            ),
+            say(
+                "It may have run out of memory; close other programs, or choose a "
+                "smaller model."
+            ),
         )
 
 

@@ -7,7 +7,7 @@ in another place.
 from __future__ import annotations
 
 from surgeon_engine.base.errors import ConfigError
-from surgeon_engine.base.formatting import shown
+from surgeon_engine.base.sentences import say
 
 _MAX_PATH_BYTES = 4_095  # of Linux, which has the highest limits
 _MAX_NAME_BYTES = 255
@@ -31,15 +31,23 @@ def check_text(what: str, text: str, max_bytes: int = _MAX_TEXT_BYTES) -> None:
     except UnicodeEncodeError as error:
         wrong = text[max(0, error.start - _SHOWN // 2) :]
         raise ConfigError(
-            f"{what} is not UTF-8 text: {shown(wrong)}.",
-            "Rename it, or write it again.",
+            say("{what} is not UTF-8 text: {wrong:shown}.", what=what, wrong=wrong),
+            say("Rename it, or write it again."),
         ) from error
     if size > max_bytes:
         raise ConfigError(
-            f"{what} has {size:,} bytes, and may have {max_bytes:,}.", "Shorten it."
+            say(
+                "{what} has {size:,} bytes, and may have {max_bytes:,}.",
+                what=what,
+                size=size,
+                max_bytes=max_bytes,
+            ),
+            say("Shorten it."),
         )
     if "\0" in text:
-        raise ConfigError(f"{what} has a NUL character.", "Write it again.")
+        raise ConfigError(
+            say("{what} has a NUL character.", what=what), say("Write it again.")
+        )
 
 
 def check_path(what: str, text: str) -> None:
@@ -54,9 +62,14 @@ def check_path(what: str, text: str) -> None:
     longest = max(len(part.encode()) for part in text.split("/"))
     if longest > _MAX_NAME_BYTES:
         raise ConfigError(
-            f"{what} has a name of {longest} bytes, and a name may have "
-            f"{_MAX_NAME_BYTES}.",
-            "Shorten it.",
+            say(
+                "{what} has a name of {longest} bytes, and a name may have "
+                "{max_name_bytes}.",
+                what=what,
+                longest=longest,
+                max_name_bytes=_MAX_NAME_BYTES,
+            ),
+            say("Shorten it."),
         )
 
 
@@ -67,10 +80,10 @@ def check_argument(text: str) -> None:
         ConfigError: See `check_path`; lists of values may be longer.
     """
     if "=" in text:
-        check_text("An argument", text)
-        _check_controls("An argument", text)
+        check_text(say("An argument"), text)
+        _check_controls(say("An argument"), text)
     else:
-        check_path("An argument", text)
+        check_path(say("An argument"), text)
 
 
 def check_name(what: str, text: str) -> None:
@@ -82,14 +95,18 @@ def check_name(what: str, text: str) -> None:
     check_path(what, text)
     if not text.strip() or text.startswith(".") or "/" in text or "\\" in text:
         raise ConfigError(
-            f"{what} is {shown(text)}, which is no name of a folder.",
-            "Choose a name without slashes that does not begin with a dot.",
+            say(
+                "{what} is {text:shown}, which is no name of a folder.",
+                what=what,
+                text=text,
+            ),
+            say("Choose a name without slashes that does not begin with a dot."),
         )
 
 
 def _check_controls(what: str, text: str) -> None:
     if any(ord(x) < 0x20 or 0x7F <= ord(x) < 0xA0 for x in text):
         raise ConfigError(
-            f"{what} has control characters: {shown(text)}.",
-            "Rename it, or write it again.",
+            say("{what} has control characters: {text:shown}.", what=what, text=text),
+            say("Rename it, or write it again."),
         )

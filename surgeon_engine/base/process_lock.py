@@ -36,6 +36,7 @@ from filelock import lock_descriptor
 from surgeon_engine.base.decoding import decode_json, encode_json
 from surgeon_engine.base.errors import UnreadableFileError
 from surgeon_engine.base.reading import open_regular, read_json
+from surgeon_engine.base.sentences import say
 
 if sys.platform != "win32":
     import fcntl
@@ -44,7 +45,7 @@ _TIME_TOLERANCE_S = 1.0  # systems round creation times differently
 # How long to wait for a process that only looks at a lock, or cleans up below it.
 _WAIT_S, _POLL_INTERVAL_S = 2.0, 0.01
 _RECORD_BYTES = 4_096
-_DELETE = "If no process works there, delete it."
+_DELETE = say("If no process works there, delete it.")
 _INITIAL_NAMESPACE = "4026531836"  # of the processes that are in no container
 _TAG = re.compile(r"[.-](\d{1,10})-(\d{9,11})-([0-9a-f]{8})[.-]")
 # A pipe would block, and a link could lead to a file of the user.
@@ -132,7 +133,9 @@ class ProcessLock:
             holder = _read_holder(descriptor)
             if holder is None and not _is_blank(descriptor):
                 raise UnreadableFileError(
-                    f"{self.path} does not say which process works there.",
+                    say(
+                        "{path} does not say which process works there.", path=self.path
+                    ),
                     _DELETE,
                 )
             if holder is not None and holder.is_elsewhere:
@@ -300,8 +303,8 @@ def _try_lock(descriptor: int, path: Path, is_last: bool) -> bool:
             return _is_at(descriptor, path)  # whoever had it may have removed it
     except OSError as error:
         raise UnreadableFileError(
-            f"{path} cannot be locked: {error.strerror}.",
-            "The disk may not support locks: choose a folder on another one.",
+            say("{path} cannot be locked: {reason}.", path=path, reason=error.strerror),
+            say("The disk may not support locks: choose a folder on another one."),
         ) from error
     holder = _read_holder(descriptor)
     if is_last or (holder is not None and holder.is_alive_here):
@@ -321,11 +324,15 @@ def _open(path: Path) -> tuple[int, bool]:
         return _open(path)
     except OSError as error:
         if path.is_symlink():
-            raise UnreadableFileError(f"{path} is a link.", _DELETE) from error
+            raise UnreadableFileError(
+                say("{path} is a link.", path=path), _DELETE
+            ) from error
         raise
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise UnreadableFileError(f"{path} is not a regular file.", _DELETE)
+        raise UnreadableFileError(
+            say("{path} is not a regular file.", path=path), _DELETE
+        )
     return descriptor, False
 
 

@@ -18,14 +18,14 @@ import msgspec
 
 from surgeon_engine.base.decoding import decode_json
 from surgeon_engine.base.errors import UnreadableFileError
-from surgeon_engine.base.formatting import format_size
+from surgeon_engine.base.sentences import say
 
 LIMIT = 64 << 20  # bytes; a report of the largest models has a few million
 LINE_LIMIT = 16 << 20  # of a log
 LOG_LIMIT = 2 << 30  # some weeks of a run
 _BLOCK = 65_536  # bytes
 _HASHED_BLOCK = 4 << 20  # bytes
-_MOVE = "Move it to another place, and try again."
+_MOVE = say("Move it to another place, and try again.")
 _T = TypeVar("_T")
 # A pipe without a writer would block, and a terminal would become that of the process.
 _SAFE = sum(
@@ -52,7 +52,7 @@ def open_regular(path: Path) -> int:
         raise _unreadable(path, error) from error
     if not is_regular:
         os.close(descriptor)
-        raise UnreadableFileError(f"{path} is not a regular file.")
+        raise UnreadableFileError(say("{path} is not a regular file.", path=path))
     return descriptor
 
 
@@ -152,7 +152,11 @@ def read_text(path: Path, limit: int = LIMIT) -> str:
         return read_bytes(path, limit).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UnreadableFileError(
-            f"{path} is not UTF-8 text (at byte {error.start:,})."
+            say(
+                "{path} is not UTF-8 text (at byte {start:,}).",
+                path=path,
+                start=error.start,
+            )
         ) from error
 
 
@@ -166,7 +170,9 @@ def read_json(path: Path, kind: type[_T], limit: int = LIMIT) -> _T:
     try:
         return decode_json(read_bytes(path, limit), kind)
     except msgspec.MsgspecError as error:
-        raise UnreadableFileError(f"{path} is damaged: {error}.") from error
+        raise UnreadableFileError(
+            say("{path} is damaged: {error}.", path=path, error=error)
+        ) from error
 
 
 def read_lines(path: Path, limit: int = LOG_LIMIT, start: int = 0) -> Iterator[bytes]:
@@ -231,10 +237,12 @@ def open_to_append(path: Path) -> BinaryIO:
     except OSError as error:
         if not path.is_symlink():
             raise
-        raise UnreadableFileError(f"{path} is a link.", _MOVE) from error
+        raise UnreadableFileError(say("{path} is a link.", path=path), _MOVE) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise UnreadableFileError(f"{path} is not a regular file.", _MOVE)
+        raise UnreadableFileError(
+            say("{path} is not a regular file.", path=path), _MOVE
+        )
     return os.fdopen(descriptor, "ab+")
 
 
@@ -250,16 +258,26 @@ def _line(file: BinaryIO, path: Path) -> bytes:
 
 def _line_too_long(path: Path) -> UnreadableFileError:
     return UnreadableFileError(
-        f"{path} has a line of more than {format_size(LINE_LIMIT)}."
+        say(
+            "{path} has a line of more than {line_limit:size}.",
+            path=path,
+            line_limit=LINE_LIMIT,
+        )
     )
 
 
 def _too_large(path: Path, limit: int) -> UnreadableFileError:
     return UnreadableFileError(
-        f"{path} is larger than the {format_size(limit)} that such a file may have."
+        say(
+            "{path} is larger than the {limit:size} that such a file may have.",
+            path=path,
+            limit=limit,
+        )
     )
 
 
 def _unreadable(path: Path, error: OSError | ValueError) -> UnreadableFileError:
     reason = getattr(error, "strerror", None) or error
-    return UnreadableFileError(f"{path} cannot be read: {reason}.")
+    return UnreadableFileError(
+        say("{path} cannot be read: {reason}.", path=path, reason=reason)
+    )

@@ -19,6 +19,7 @@ import msgspec
 from surgeon_engine.base.decoding import decode_json, encode_json
 from surgeon_engine.base.errors import UnreadableFileError
 from surgeon_engine.base.reading import LIMIT, read_bytes
+from surgeon_engine.base.sentences import say
 from surgeon_engine.base.versions import Version, check_version
 
 _T = TypeVar("_T")
@@ -55,13 +56,18 @@ def read_sealed_json(
     seal = _SEAL.match(data)
     if seal is None or seal[1] != _checksum(data[seal.end() :]):
         raise UnreadableFileError(
-            f"{path} is damaged or was edited: its checksum does not match."
+            say(
+                "{path} is damaged or was edited: its checksum does not match.",
+                path=path,
+            )
         )
     try:
         check_version(path, decode_json(data, Version).version, version)
         return decode_json(data, kind)
     except msgspec.MsgspecError as error:
-        raise UnreadableFileError(f"{path} is damaged: {error}.") from error
+        raise UnreadableFileError(
+            say("{path} is damaged: {error}.", path=path, error=error)
+        ) from error
 
 
 def sealed_line(value: msgspec.Struct) -> bytes:

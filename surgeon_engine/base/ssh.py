@@ -13,6 +13,7 @@ from importlib.metadata import version
 
 from surgeon_engine.base.errors import EngineError
 from surgeon_engine.base.json_process import ProcessExit
+from surgeon_engine.base.sentences import say
 
 DEFAULT_COMMAND = "surgeon"
 # Nothing is asked in a terminal; a dead connection is noticed within a minute.
@@ -66,17 +67,21 @@ class Computer:
         host = self.host
         if not _is_host(host) or len(host) > _MAX_HOST_LENGTH:
             raise ConnectionFailed(
-                f"“{printable(host)}” is no name of a computer.",
-                "Enter user@host, or a Host of ~/.ssh/config. For another port, add "
-                "the computer to ~/.ssh/config.",
+                say("“{host}” is no name of a computer.", host=printable(host)),
+                say(
+                    "Enter user@host, or a Host of ~/.ssh/config. For another port, "
+                    "add the computer to ~/.ssh/config."
+                ),
             )
         command = self.command
         is_long = len(command) > _MAX_COMMAND_LENGTH
         if not command.strip() or not command.isprintable() or is_long:
             raise ConnectionFailed(
-                f"“{printable(command)}” is no command.",
-                "Enter the command that starts Surgeon there, such as surgeon or "
-                "~/surgeon/.venv/bin/surgeon.",
+                say("“{command}” is no command.", command=printable(command)),
+                say(
+                    "Enter the command that starts Surgeon there, such as surgeon or "
+                    "~/surgeon/.venv/bin/surgeon."
+                ),
             )
 
 
@@ -94,7 +99,11 @@ def _is_host(text: str) -> bool:
 def printable(text: str) -> str:
     """Return a text without control characters, cut to a readable length."""
     shown = "".join(x if x.isprintable() else "�" for x in text)
-    return shown if len(shown) <= _MAX_SHOWN else f"{shown[: _MAX_SHOWN - 1]}…"
+    return (
+        shown
+        if len(shown) <= _MAX_SHOWN
+        else say("{shown}…", shown=shown[: _MAX_SHOWN - 1])
+    )
 
 
 class FinalFailure(ConnectionFailed):
@@ -107,10 +116,17 @@ def version_problem(theirs: str, host: str) -> ConnectionFailed | None:
     if _release(ours) == _release(theirs):
         return None
     return ConnectionFailed(
-        f"{host} has Surgeon {printable(theirs)}, and this computer {ours}. They must "
-        "have the same version.",
-        "Install the same version on both. An engine that still runs there ends when "
-        "it has no more work.",
+        say(
+            "{host} has Surgeon {theirs}, and this computer {ours}. They must have "
+            "the same version.",
+            host=host,
+            theirs=printable(theirs),
+            ours=ours,
+        ),
+        say(
+            "Install the same version on both. An engine that still runs there ends "
+            "when it has no more work."
+        ),
     )
 
 
@@ -130,27 +146,54 @@ def problem_of(process_exit: ProcessExit, computer: Computer) -> ConnectionFaile
     last = printable(lines[-1]).rstrip(".") if lines else ""
     if process_exit.code in _NOT_FOUND:
         return FinalFailure(
-            f"There is no Surgeon on {host}: the command “{computer.command}” was not "
-            "found.",
-            "Install it there, or add the computer again with the path of the command, "
-            f"such as ~/surgeon/.venv/bin/surgeon. To try: ssh {host} "
-            f"{computer.command} --version",
+            say(
+                "There is no Surgeon on {host}: the command “{command}” was not found.",
+                host=host,
+                command=computer.command,
+            ),
+            say(
+                "Install it there, or add the computer again with the path of the "
+                "command, such as ~/surgeon/.venv/bin/surgeon. To try: ssh {host} "
+                "{command} --version",
+                host=host,
+                command=computer.command,
+            ),
         )
     if process_exit.invalid_line:
         return not_an_engine(computer, process_exit.invalid_line)
     if process_exit.misbehavior:
         return FinalFailure(
-            f"The connection with {host} was closed: the program there "
-            f"{process_exit.misbehavior}.",
-            f"Check it in a terminal: ssh {host} {computer.command} --version",
+            say(
+                "The connection with {host} was closed: the program there "
+                "{misbehavior}.",
+                host=host,
+                misbehavior=process_exit.misbehavior,
+            ),
+            say(
+                "Check it in a terminal: ssh {host} {command} --version",
+                host=host,
+                command=computer.command,
+            ),
         )
     if process_exit.code != _SSH_FAILED:
-        message = f"The connection with {host} has ended."
-        hint = f"Check in a terminal that this works: ssh {host}"
+        message = say("The connection with {host} has ended.", host=host)
+        hint = say("Check in a terminal that this works: ssh {host}", host=host)
         if process_exit.code > 0:
-            message = f"Surgeon on {host} has ended (exit code {process_exit.code})"
-            message = f"{message}: {last}." if last else f"{message}."
-            hint = f"Check it in a terminal: ssh {host} {computer.command} --version"
+            message = say(
+                "Surgeon on {host} has ended (exit code {code})",
+                host=host,
+                code=process_exit.code,
+            )
+            message = (
+                say("{message}: {last}.", message=message, last=last)
+                if last
+                else say("{message}.", message=message)
+            )
+            hint = say(
+                "Check it in a terminal: ssh {host} {command} --version",
+                host=host,
+                command=computer.command,
+            )
         return ConnectionFailed(message, hint)
     return _ssh_problem(output, last, host)
 
@@ -159,37 +202,61 @@ def not_an_engine(computer: Computer, wrote: str) -> FinalFailure:
     """Return the error of a command that writes other lines than Surgeon."""
     host, command = computer.host, computer.command
     return FinalFailure(
-        f"The command “{command}” on {host} is not Surgeon: it wrote "
-        f"“{printable(wrote)}”.",
-        f"Check it in a terminal: ssh {host} {command} --version",
+        say(
+            "The command “{command}” on {host} is not Surgeon: it wrote “{wrote}”.",
+            command=command,
+            host=host,
+            wrote=printable(wrote),
+        ),
+        say(
+            "Check it in a terminal: ssh {host} {command} --version",
+            host=host,
+            command=command,
+        ),
     )
 
 
 def _ssh_problem(output: str, last: str, host: str) -> ConnectionFailed:
     text = output.lower()
-    in_terminal = f"Check in a terminal that this works: ssh {host}"
+    in_terminal = say("Check in a terminal that this works: ssh {host}", host=host)
     if "identification has changed" in text or "host key verification failed" in text:
         if "identification has changed" in text:
             name = host.rpartition("@")[2]
             return FinalFailure(
-                f"The key of {host} has changed: it may be another computer that "
-                "answers under this name, and nothing was sent to it.",
-                "If the computer was installed again, remove its old key with "
-                f"ssh-keygen -R {name}, then connect once in a terminal: ssh {host}",
+                say(
+                    "The key of {host} has changed: it may be another computer that "
+                    "answers under this name, and nothing was sent to it.",
+                    host=host,
+                ),
+                say(
+                    "If the computer was installed again, remove its old key with "
+                    "ssh-keygen -R {name}, then connect once in a terminal: ssh {host}",
+                    name=name,
+                    host=host,
+                ),
             )
         return FinalFailure(
-            f"{host} is not known yet: its key has not been confirmed.",
-            f"Connect once in a terminal and compare the key: ssh {host}",
+            say("{host} is not known yet: its key has not been confirmed.", host=host),
+            say(
+                "Connect once in a terminal and compare the key: ssh {host}", host=host
+            ),
         )
     if "permission denied" in text or "too many authentication failures" in text:
         return FinalFailure(
-            f"{host} does not accept your keys. Surgeon asks for no password.",
-            f"Add a key with ssh-copy-id {host}, or load it with ssh-add. "
-            f"{in_terminal}",
+            say(
+                "{host} does not accept your keys. Surgeon asks for no password.",
+                host=host,
+            ),
+            say(
+                "Add a key with ssh-copy-id {host}, or load it with ssh-add. "
+                "{in_terminal}",
+                host=host,
+                in_terminal=in_terminal,
+            ),
         )
     if "could not resolve" in text or "name or service not known" in text:
         return ConnectionFailed(
-            f"There is no computer called {host}.",
+            say("There is no computer called {host}.", host=host),
             "Check the name and the network. " + in_terminal,
         )
     for phrase, message in (
@@ -201,9 +268,16 @@ def _ssh_problem(output: str, last: str, host: str) -> ConnectionFailed:
     ):
         if phrase in text:
             return ConnectionFailed(
-                message, f"Check that it is on and runs sshd. {in_terminal}"
+                message,
+                say(
+                    "Check that it is on and runs sshd. {in_terminal}",
+                    in_terminal=in_terminal,
+                ),
             )
-    message = f"The connection with {host} was lost"
+    message = say("The connection with {host} was lost", host=host)
     return ConnectionFailed(
-        f"{message}: {last}." if last else f"{message}.", in_terminal
+        say("{message}: {last}.", message=message, last=last)
+        if last
+        else say("{message}.", message=message),
+        in_terminal,
     )

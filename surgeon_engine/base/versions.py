@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from surgeon_engine.base.errors import UnreadableFileError
+from surgeon_engine.base.sentences import say
 
 JOB = 1  # run.toml and other jobs, presets
 LOG = 1  # events.jsonl, in its first line
@@ -40,12 +41,19 @@ def check_version(name: object, found: object, expected: int) -> None:
         expected: The version that this program reads.
     """
     if found is None:
-        has = "does not say which version its format has"
+        has = say("does not say which version its format has")
     elif found != expected or isinstance(found, bool):
-        has = f"has version {found!r:.20} of its format"
+        has = say(
+            "has version {format} of its format", format=format(repr(found), ".20")
+        )
     else:
         return
     raise OtherVersionError(
-        f"{name} {has}; this program reads version {expected}.",
-        "Open it with the version of Surgeon that wrote it.",
+        say(
+            "{name} {has}; this program reads version {expected}.",
+            name=name,
+            has=has,
+            expected=expected,
+        ),
+        say("Open it with the version of Surgeon that wrote it."),
     )

@@ -11,6 +11,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from surgeon_engine.base.errors import CalibrationError
+from surgeon_engine.base.sentences import say
 from surgeon_engine.model.chat_template import (
     DATE,
     TEMPLATE_ERRORS,
@@ -34,9 +35,12 @@ def render_chats(
     """
     if not tokenizer.chat_template:
         raise CalibrationError(
-            f"There are chats in {name}, but the model has no chat template to "
-            "render them.",
-            "Use a model that was trained on chats, or choose a column with text.",
+            say(
+                "There are chats in {name}, but the model has no chat template to "
+                "render them.",
+                name=name,
+            ),
+            say("Use a model that was trained on chats, or choose a column with text."),
         )
     texts, reason = [], ""
     rate = fence.MinimumRate(_CHATS_PER_SECOND, "chats")
@@ -46,18 +50,28 @@ def render_chats(
             texts.append(render(messages_of(chat), tokenizer, date_string=DATE))
         except TimeoutError as error:
             raise CalibrationError(
-                f"The chat template of the model cannot render a chat of {name}: "
-                f"{error}.",
-                "Choose a column with text, or another model.",
+                say(
+                    "The chat template of the model cannot render a chat of {name}: "
+                    "{error}.",
+                    name=name,
+                    error=error,
+                ),
+                say("Choose a column with text, or another model."),
             ) from error
         except TEMPLATE_ERRORS as error:
             reason = reason or fence.describe(error)
     if not texts:
         raise CalibrationError(
-            f"The chat template of the model can render none of the chats in {name} "
-            f"({reason}).",
-            'A chat is a list of messages such as {"role": "user", "content": "Hi"}, '
-            "with the roles that the model's template knows.",
+            say(
+                "The chat template of the model can render none of the chats in "
+                "{name} ({reason}).",
+                name=name,
+                reason=reason,
+            ),
+            say(
+                'A chat is a list of messages such as {{"role": "user", "content": '
+                '"Hi"}}, with the roles that the model\'s template knows.'
+            ),
         )
     return texts
 

@@ -16,6 +16,7 @@ from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.messages.sources import TextDescribed, TextPreviewed
 from surgeon_engine.api.model_info.source_names import is_hub_source
 from surgeon_engine.base.errors import CalibrationError
+from surgeon_engine.base.sentences import say
 from surgeon_engine.calibration import preview, texts, windows
 from surgeon_engine.calibration.texts import TextSource, check_tokenizer, names_of
 from surgeon_engine.calibration.windows import (
@@ -114,8 +115,10 @@ def _blame(names: Iterable[str]) -> fence.Blame:
     is_remote = any(map(is_hub_source, names))
     return fence.Blame(
         CalibrationError,
-        f"The text {shown}" if names else "The built-in text",
-        "Choose another text. If others fail too, the tokenizer of the model may be "
-        "damaged: download it again.",
+        say("The text {shown}", shown=shown) if names else say("The built-in text"),
+        say(
+            "Choose another text. If others fail too, the tokenizer of the model may "
+            "be damaged: download it again."
+        ),
         _NETWORK_SECONDS if is_remote else fence.SECONDS,
     )

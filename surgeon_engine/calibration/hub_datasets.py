@@ -20,6 +20,7 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
 from surgeon_engine.api.model_info.source_names import HubName
 from surgeon_engine.base.errors import CalibrationError
+from surgeon_engine.base.sentences import say
 from surgeon_engine.calibration.tables import join_names
 from surgeon_engine.runtime import fence
 
@@ -72,8 +73,11 @@ def resolve_config(name: HubName, requested: str) -> str:
         return requested
     if len(configs) > 1 and "default" not in configs:
         raise CalibrationError(
-            f"{name.display_name} has several configurations, and none was chosen.",
-            f"Choose one: {join_names(configs)}.",
+            say(
+                "{name} has several configurations, and none was chosen.",
+                name=name.display_name,
+            ),
+            say("Choose one: {configs}.", configs=join_names(configs)),
         )
     return "default" if "default" in configs else (configs or ("",))[0]
 
@@ -112,8 +116,12 @@ def first_rows(
             fence.alive()
     if not rows:
         raise CalibrationError(
-            f"The split {split} of {name.display_name} has no rows.",
-            "Choose another split.",
+            say(
+                "The split {split} of {name} has no rows.",
+                split=split,
+                name=name.display_name,
+            ),
+            say("Choose another split."),
         )
     return rows
 
@@ -141,8 +149,14 @@ def _check_names(response: httpx2.Response) -> None:
         name = response.headers.get(header, "")
         if name and (".." in name or not safe.fullmatch(name)):
             raise CalibrationError(
-                f"{response.url.host} sent an invalid file name: {name!r}.",
-                "If HF_ENDPOINT names a mirror, unset it. Else choose a text file.",
+                say(
+                    "{host} sent an invalid file name: {name}.",
+                    host=response.url.host,
+                    name=repr(name),
+                ),
+                say(
+                    "If HF_ENDPOINT names a mirror, unset it. Else choose a text file."
+                ),
             )
 
 
@@ -155,8 +169,13 @@ def _check_exists(
 ) -> None:
     if requested not in names:
         raise CalibrationError(
-            f"{name.display_name} has no {kind} {requested!r}.",
-            f"Choose one: {join_names(names)}.",
+            say(
+                "{name} has no {kind} {requested}.",
+                name=name.display_name,
+                kind=kind,
+                requested=repr(requested),
+            ),
+            say("Choose one: {names}.", names=join_names(names)),
         )
 
 
@@ -174,35 +193,52 @@ def _readable_errors(name: HubName) -> Iterator[None]:
         raise
     except OfflineModeIsEnabled as error:
         raise CalibrationError(
-            f"The data set {name.display_name} cannot be read: offline mode is on.",
-            "Switch it off in the preferences of the window, or unset HF_HUB_OFFLINE. "
-            "Or choose a text file.",
+            say(
+                "The data set {name} cannot be read: offline mode is on.",
+                name=name.display_name,
+            ),
+            say(
+                "Switch it off in the preferences of the window, or unset "
+                "HF_HUB_OFFLINE. Or choose a text file."
+            ),
         ) from error
     except (httpx2.TransportError, ConnectionError) as error:
         raise CalibrationError(
-            f"The data set {name.display_name} cannot be reached: "
-            f"{type(error).__name__}.",
-            "Check the network connection, or choose a text file.",
+            say(
+                "The data set {name} cannot be reached: {error_type}.",
+                name=name.display_name,
+                error_type=type(error).__name__,
+            ),
+            say("Check the network connection, or choose a text file."),
         ) from error
     except datasets.exceptions.DatasetNotFoundError as error:
         is_gated = "gated" in str(error)
-        why = "is gated" if is_gated else "does not exist, or is private"
+        why = say("is gated") if is_gated else say("does not exist, or is private")
         raise CalibrationError(
-            f"The data set {name.display_name} {why}.",
-            "Agree to its terms on its page, then log in with `hf auth login`."
+            say("The data set {name} {why}.", name=name.display_name, why=why),
+            say("Agree to its terms on its page, then log in with `hf auth login`.")
             if is_gated
-            else "Check the spelling. If it is private, log in with `hf auth login`.",
+            else say(
+                "Check the spelling. If it is private, log in with `hf auth login`."
+            ),
         ) from error
     except HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else 0
         raise CalibrationError(
-            f"The Hub does not provide the data set {name.display_name} "
-            f"(HTTP {status}).",
-            "Try again later, or check its page on the Hub.",
+            say(
+                "The Hub does not provide the data set {name} (HTTP {status}).",
+                name=name.display_name,
+                status=status,
+            ),
+            say("Try again later, or check its page on the Hub."),
         ) from error
     except (ValueError, RuntimeError, OSError, KeyError, TypeError) as error:
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CalibrationError(
-            f"The data set {name.display_name} cannot be read: {line.rstrip('.')}.",
-            "Choose another one, or another configuration or split.",
+            say(
+                "The data set {name} cannot be read: {line:clause}.",
+                name=name.display_name,
+                line=line,
+            ),
+            say("Choose another one, or another configuration or split."),
         ) from error

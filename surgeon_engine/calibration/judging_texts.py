@@ -13,6 +13,7 @@ from surgeon_engine.api.config.calibration import (
 )
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.base.errors import CalibrationError
+from surgeon_engine.base.sentences import say
 from surgeon_engine.calibration.fenced import all_windows
 from surgeon_engine.calibration.own_samples import Author, OwnText, own_text
 from surgeon_engine.calibration.texts import validation_source
@@ -56,9 +57,13 @@ def read_judging_texts(
     for text in found:
         if len(text.windows) == 0 and evaluation.texts:
             raise CalibrationError(
-                f"{text.name} has no window of {length:,} tokens, so it cannot judge "
-                "the model.",
-                "Name a longer text to judge on, or use shorter windows.",
+                say(
+                    "{text} has no window of {length:,} tokens, so it cannot judge "
+                    "the model.",
+                    text=text.name,
+                    length=length,
+                ),
+                say("Name a longer text to judge on, or use shorter windows."),
             )
     return tuple(
         JudgingText(text.name, text.windows[: evaluation.windows])
@@ -73,8 +78,12 @@ def _read(
     """Return all windows of a text."""
     if real_name(text) in map(real_name, calibration.all_texts):
         raise CalibrationError(
-            f"{text} is a calibration text: it cannot judge as text of another kind.",
-            "Its held-out part judges anyway. Name another text.",
+            say(
+                "{text} is a calibration text: it cannot judge as text of another "
+                "kind.",
+                text=text,
+            ),
+            say("Its held-out part judges anyway. Name another text."),
         )
     settings = CalibrationConfig(
         text=BUILTIN_TEXT if text != BUILTIN_TEXT else f"other than {text}",

@@ -33,6 +33,7 @@ from surgeon_engine.base.files import (
     write_atomically,
 )
 from surgeon_engine.base.reading import read_bytes
+from surgeon_engine.base.sentences import say
 from surgeon_engine.model.beginnings import beginning_of_texts
 from surgeon_engine.model.chat_template import opening_of_chats
 from surgeon_engine.model.decoding import last_logits_alone, with_cache
@@ -156,9 +157,16 @@ def _check_openings(
     for token in {token for opening in openings for token in opening}:
         if not 0 <= token < size:
             raise CalibrationError(
-                f"The tokenizer begins texts with token {token:,}; the vocabulary of "
-                f"the model has 0 to {size - 1:,}.",
-                "The tokenizer may be that of another model: download the files again.",
+                say(
+                    "The tokenizer begins texts with token {token:,}; the vocabulary "
+                    "of the model has 0 to {size:,}.",
+                    token=token,
+                    size=size - 1,
+                ),
+                say(
+                    "The tokenizer may be that of another model: download the files "
+                    "again."
+                ),
             )
 
 

@@ -6,6 +6,7 @@ import codecs
 from pathlib import Path
 
 from surgeon_engine.base.errors import CalibrationError
+from surgeon_engine.base.sentences import say
 
 # Of a text; a run of the longest windows needs less than half of it.
 MAX_CHARACTERS = 256 << 20
@@ -25,7 +26,12 @@ def read_beginning(path: Path) -> tuple[str, bool]:
             data = file.read(MAX_CHARACTERS)
     except OSError as error:
         raise CalibrationError(
-            f"{path.name} cannot be read: {error.strerror}.", "Choose another file."
+            say(
+                "{path} cannot be read: {reason}.",
+                path=path.name,
+                reason=error.strerror,
+            ),
+            say("Choose another file."),
         ) from error
     is_cut = size > len(data)
     if is_cut and (end := data.rfind(b"\n") + 1):
@@ -38,6 +44,11 @@ def read_beginning(path: Path) -> tuple[str, bool]:
         except UnicodeDecodeError as error:
             position = error.start
     raise CalibrationError(
-        f"{path.name} is not UTF-8 text (at byte {position:,} of {size:,}).",
-        "Choose a text file, or save it as UTF-8.",
+        say(
+            "{path} is not UTF-8 text (at byte {position:,} of {size:,}).",
+            path=path.name,
+            position=position,
+            size=size,
+        ),
+        say("Choose a text file, or save it as UTF-8."),
     )

@@ -21,6 +21,7 @@ import pyarrow.parquet
 
 from surgeon_engine.base.decoding import json_decoder
 from surgeon_engine.base.errors import CalibrationError
+from surgeon_engine.base.sentences import say
 from surgeon_engine.calibration.plain_text import MAX_CHARACTERS, read_beginning
 from surgeon_engine.runtime import fence
 
@@ -60,7 +61,7 @@ def first_rows(path: Path) -> list[Row]:
     with _errors_of(path):
         rows = list(islice(_rows(path), _SAMPLE_ROWS))
     if not rows:
-        raise CalibrationError(f"{path.name} has no rows.", _shape(path))
+        raise CalibrationError(say("{path} has no rows.", path=path.name), _shape(path))
     return _without_numbers(rows) if path.suffix.lower() == ".csv" else rows
 
 
@@ -132,12 +133,17 @@ def resolve_column(
         return requested
     if not columns:
         raise CalibrationError(
-            f"No column of {name} holds text.", "Choose a file or data set with text."
+            say("No column of {name} holds text.", name=name),
+            say("Choose a file or data set with text."),
         )
     if requested and not may_differ:
         raise CalibrationError(
-            f"{name} has no column {requested!r} with text.",
-            f"Choose one of these: {join_names(columns)}.",
+            say(
+                "{name} has no column {requested} with text.",
+                name=name,
+                requested=repr(requested),
+            ),
+            say("Choose one of these: {columns}.", columns=join_names(columns)),
         )
     return columns[0]
 
@@ -146,7 +152,7 @@ def join_names(names: Sequence[str], max_names: int = 12) -> str:
     """Return the first names as a list in a sentence, and the number of others."""
     shown = ", ".join(names[:max_names])
     more = len(names) - max_names
-    return f"{shown} and {more} more" if more > 0 else shown
+    return say("{shown} and {more} more", shown=shown, more=more) if more > 0 else shown
 
 
 def check_texts(name: str, texts: Iterable[Any]) -> list[str]:
@@ -159,9 +165,13 @@ def check_texts(name: str, texts: Iterable[Any]) -> list[str]:
     for number, text in enumerate(texts, start=1):
         if not isinstance(text, str):
             raise CalibrationError(
-                f"{name} has no text in document {number:,}, but "
-                f"{type(text).__name__}.",
-                "Give every row a text, or choose another column.",
+                say(
+                    "{name} has no text in document {number:,}, but {text_type}.",
+                    name=name,
+                    number=number,
+                    text_type=type(text).__name__,
+                ),
+                say("Give every row a text, or choose another column."),
             )
         checked.append(text)
     return checked
@@ -285,11 +295,17 @@ def _errors_of(path: Path) -> Iterator[None]:
         yield
     except TimeoutError as error:
         raise CalibrationError(
-            f"{path.name} takes too long to read: {error}.", _shape(path)
+            say("{path} takes too long to read: {error}.", path=path.name, error=error),
+            _shape(path),
         ) from error
     except _READ_ERRORS as error:
         raise CalibrationError(
-            f"{path.name} cannot be read: {fence.describe(error)}.", _shape(path)
+            say(
+                "{path} cannot be read: {reason}.",
+                path=path.name,
+                reason=fence.describe(error),
+            ),
+            _shape(path),
         ) from error
 
 

@@ -23,6 +23,7 @@ from surgeon_engine.api.config.calibration import (
 from surgeon_engine.api.messages.sources import TextDescribed
 from surgeon_engine.api.model_info.source_names import HubName, hub_name
 from surgeon_engine.base.errors import CalibrationError
+from surgeon_engine.base.sentences import say
 from surgeon_engine.calibration import tables
 from surgeon_engine.calibration.builtin import Part, builtin_documents
 from surgeon_engine.calibration.plain_text import MAX_CHARACTERS, read_beginning
@@ -124,9 +125,11 @@ def check_tokenizer(problem: str, names: Iterable[str]) -> None:
     """
     if problem and not all(map(is_token_file, names)):
         raise CalibrationError(
-            f"{problem} Texts need a tokenizer.",
-            "Download the model's files again, with those of the tokenizer, or use "
-            "token files (.npy).",
+            say("{problem} Texts need a tokenizer.", problem=problem),
+            say(
+                "Download the model's files again, with those of the tokenizer, or "
+                "use token files (.npy)."
+            ),
         )
 
 
@@ -151,8 +154,8 @@ def read_documents(source: TextSource, part: Part) -> Documents:
     has_text = any(document.strip() for document in documents.texts)
     if not has_text and not documents.chats:
         raise CalibrationError(
-            f"{Path(source.name).name} holds no text.",
-            "Choose a text that is not empty, or another column.",
+            say("{name} holds no text.", name=Path(source.name).name),
+            say("Choose a text that is not empty, or another column."),
         )
     return documents
 
@@ -184,17 +187,24 @@ def check_file(source: str) -> Path:
     path = Path(os.path.expanduser(source))
     if not os.path.isfile(path):
         raise CalibrationError(
-            f"There is no text file at {path}.",
-            f"Choose a file of one of these kinds: {', '.join(_SUFFIXES)}.",
+            say("There is no text file at {path}.", path=path),
+            say(
+                "Choose a file of one of these kinds: {suffixes}.",
+                suffixes=", ".join(_SUFFIXES),
+            ),
         )
     if path.stat().st_size == 0:
         raise CalibrationError(
-            f"{path.name} is empty.", "Choose a file with text in it."
+            say("{path} is empty.", path=path.name),
+            say("Choose a file with text in it."),
         )
     if path.suffix.lower() not in (*_SUFFIXES, ".npy"):
         raise CalibrationError(
-            f"{path.name} is of an unknown kind.",
-            f"Texts are read from {', '.join(_SUFFIXES)} files, tokens from .npy.",
+            say("{path} is of an unknown kind.", path=path.name),
+            say(
+                "Texts are read from {suffixes} files, tokens from .npy.",
+                suffixes=", ".join(_SUFFIXES),
+            ),
         )
     return path
 

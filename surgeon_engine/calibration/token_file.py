@@ -10,15 +10,16 @@ from torch import Tensor
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.base.errors import CalibrationError
+from surgeon_engine.base.sentences import say
 from surgeon_engine.calibration.texts import (
     calibration_source,
     check_file,
     validation_source,
 )
 
-_HINT = (
-    "A token file holds token ids, whole numbers, windows x length (2 or more), as "
-    "NumPy saves them."
+_HINT = say(
+    "A token file holds token ids, whole numbers, windows x length (2 or more), "
+    "as NumPy saves them."
 )
 # Raised for headers that are damaged, nested, or promise more numbers than there are.
 _NOT_AN_ARRAY = (
@@ -43,27 +44,39 @@ def read_token_file(source: str, config: CalibrationConfig) -> Tensor:
     path = check_file(source)
     if calibration_source(config).is_same(validation_source(config)):
         raise CalibrationError(
-            f"{path.name} holds tokens, all of which are for calibration.",
-            "Name another token file or a text as validation_text.",
+            say(
+                "{path} holds tokens, all of which are for calibration.", path=path.name
+            ),
+            say("Name another token file or a text as validation_text."),
         )
     try:
         # Mapped: the header may promise more numbers than the memory holds.
         windows = np.lib.format.open_memmap(path, mode="r")
     except OSError as error:
-        message = f"{path.name} cannot be read: {error.strerror}."
+        message = say(
+            "{path} cannot be read: {reason}.", path=path.name, reason=error.strerror
+        )
         raise CalibrationError(message, _HINT) from error
     except _NOT_AN_ARRAY as error:
-        message = f"{path.name} is not a NumPy file of numbers."
+        message = say("{path} is not a NumPy file of numbers.", path=path.name)
         raise CalibrationError(message, _HINT) from error
     if windows.size > _MAX_TOKENS:
         raise CalibrationError(
-            f"{path.name} holds {windows.size:,} tokens; at most {_MAX_TOKENS:,} are "
-            "possible.",
-            "Use fewer windows.",
+            say(
+                "{path} holds {size:,} tokens; at most {max_tokens:,} are possible.",
+                path=path.name,
+                size=windows.size,
+                max_tokens=_MAX_TOKENS,
+            ),
+            say("Use fewer windows."),
         )
     is_whole = windows.dtype.kind in "iu"
     # At least one token of each window is predicted.
     if not is_whole or windows.ndim != 2 or not len(windows) or windows.shape[1] < 2:
-        content = f"{windows.dtype} of shape {windows.shape}"
-        raise CalibrationError(f"{path.name} holds {content}.", _HINT)
+        content = say(
+            "{dtype} of shape {shape}", dtype=windows.dtype, shape=windows.shape
+        )
+        raise CalibrationError(
+            say("{path} holds {content}.", path=path.name, content=content), _HINT
+        )
     return torch.from_numpy(windows.astype(np.int64))

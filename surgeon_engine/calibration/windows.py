@@ -26,6 +26,7 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from surgeon_engine.api.config.calibration import CalibrationConfig, is_token_file
 from surgeon_engine.base.errors import CalibrationError
+from surgeon_engine.base.sentences import say
 from surgeon_engine.calibration.builtin import Part
 from surgeon_engine.calibration.chats import render_chats
 from surgeon_engine.calibration.parts import pieces, random_part, size_of
@@ -256,9 +257,13 @@ class _Reader:
         self._text_length = config.window_length - len(self._beginning)
         if self._text_length < 2:
             raise CalibrationError(
-                f"The tokenizer puts {len(self._beginning):,} tokens in front of each "
-                f"window of {config.window_length:,}.",
-                "Use longer windows, or download the model's files again.",
+                say(
+                    "The tokenizer puts {beginning_count:,} tokens in front of each "
+                    "window of {window_length:,}.",
+                    beginning_count=len(self._beginning),
+                    window_length=config.window_length,
+                ),
+                say("Use longer windows, or download the model's files again."),
             )
         self._rate = fence.MinimumRate(_PER_SECOND, "characters")
         self._seen: set[int] = set()  # hashes of the documents so far
@@ -289,14 +294,29 @@ class _Reader:
             total = len(documents.chats or documents.texts)
             note = ""
             if repeated := total - len(unseen):
-                note = f" ({repeated:,} of {total:,} documents are duplicates)"
+                note = say(
+                    " ({repeated:,} of {total:,} documents are duplicates)",
+                    repeated=repeated,
+                    total=total,
+                )
             is_further = part == "calibration" and not is_main
-            name = f"text {source.display_name}" if is_further else f"{part} text"
+            name = (
+                say("text {source}", source=source.display_name)
+                if is_further
+                else say("{part} text", part=part)
+            )
             raise CalibrationError(
-                f"The {name} has {len(tokens):,} tokens{note}: enough for {whole:,} "
-                f"windows of {self._config.window_length:,}, but {requested} are "
-                "needed.",
-                "Use a longer or another text, fewer windows or shorter ones.",
+                say(
+                    "The {name} has {tokens:,} tokens{note}: enough for {whole:,} "
+                    "windows of {window_length:,}, but {requested} are needed.",
+                    name=name,
+                    tokens=len(tokens),
+                    note=note,
+                    whole=whole,
+                    window_length=self._config.window_length,
+                    requested=requested,
+                ),
+                say("Use a longer or another text, fewer windows or shorter ones."),
             )
         beginning = torch.tensor(self._beginning, dtype=torch.int64)
         rows = tokens[: whole * length].view(whole, length)
@@ -328,10 +348,15 @@ class _Reader:
                 kept.append(number)
         if len(kept) < count:
             raise CalibrationError(
-                f"{self.found.shared_windows:,} windows that could be held out are in "
-                f"the calibration text too; {len(kept):,} remain, but {count:,} are "
-                "needed.",
-                "Use a text that repeats itself less, or fewer windows.",
+                say(
+                    "{shared_windows:,} windows that could be held out are in the "
+                    "calibration text too; {kept_count:,} remain, but {count:,} are "
+                    "needed.",
+                    shared_windows=self.found.shared_windows,
+                    kept_count=len(kept),
+                    count=count,
+                ),
+                say("Use a text that repeats itself less, or fewer windows."),
             )
         return windows[kept]
 
@@ -400,8 +425,8 @@ class _Reader:
         ids: list[int] = []
         failures = failures_as(
             CalibrationError,
-            "The tokenizer of the model fails on this text",
-            "Choose another text, or download the model's files again.",
+            say("The tokenizer of the model fails on this text"),
+            say("Choose another text, or download the model's files again."),
         )
         self._rate.leave_out()
         with failures:
@@ -416,10 +441,14 @@ class _Reader:
     def _needed_tokenizer(self) -> PreTrainedTokenizerBase:
         if self._tokenizer is None:
             raise CalibrationError(
-                "The model has no tokenizer that can be read, which is needed for "
-                "texts.",
-                "Put the tokenizer's files into the folder of the weights, or use a "
-                "token file.",
+                say(
+                    "The model has no tokenizer that can be read, which is needed for "
+                    "texts."
+                ),
+                say(
+                    "Put the tokenizer's files into the folder of the weights, or use "
+                    "a token file."
+                ),
             )
         return self._tokenizer
 
@@ -436,14 +465,26 @@ def _check_usable(windows: Tensor, vocabulary: Vocabulary) -> None:
     low, high = int(windows.min()), int(windows.max())
     if low < 0 or high >= vocabulary.size:
         raise CalibrationError(
-            f"The text has token ids from {low} to {high}; "
-            f"the vocabulary of the model has 0 to {vocabulary.size - 1}.",
-            "Use the tokens of this model's own tokenizer.",
+            say(
+                "The text has token ids from {low} to {high}; the vocabulary of the "
+                "model has 0 to {size}.",
+                low=low,
+                high=high,
+                size=vocabulary.size - 1,
+            ),
+            say("Use the tokens of this model's own tokenizer."),
         )
     if 0 < vocabulary.longest_window < windows.shape[1]:
         raise CalibrationError(
-            f"The windows have {windows.shape[1]:,} tokens; "
-            f"the maximum of the model is {vocabulary.longest_window:,}.",
-            f"Set window_length to at most {vocabulary.longest_window}, or split a "
-            "token file into such windows.",
+            say(
+                "The windows have {shape:,} tokens; the maximum of the model is "
+                "{longest_window:,}.",
+                shape=windows.shape[1],
+                longest_window=vocabulary.longest_window,
+            ),
+            say(
+                "Set window_length to at most {longest_window}, or split a token file "
+                "into such windows.",
+                longest_window=vocabulary.longest_window,
+            ),
         )

@@ -62,8 +62,8 @@ from surgeon_engine.base.errors import (
     ProcessError,
     RunFolderError,
 )
-from surgeon_engine.base.formatting import shown
 from surgeon_engine.base.paths import check_argument, check_name
+from surgeon_engine.base.sentences import say, say_all
 from surgeon_engine.cli.formatting import (
     event_line,
     format_table,
@@ -127,10 +127,14 @@ def _print_error(error: EngineError) -> None:
 def _sentence_of(error: OSError | UnicodeError) -> EngineError:
     reason = getattr(error, "strerror", None) or str(error)
     name = getattr(error, "filename", None)
-    subject = f"{shown(str(name))} cannot be used" if name else "This is not possible"
+    subject = (
+        say("{name:shown} cannot be used", name=str(name))
+        if name
+        else say("This is not possible")
+    )
     return EngineError(
-        f"{subject}: {reason}.",
-        "Check the paths, and your rights and free space there.",
+        say("{subject}: {reason}.", subject=subject, reason=reason),
+        say("Check the paths, and your rights and free space there."),
     )
 
 
@@ -221,9 +225,9 @@ def run(  # noqa: PLR0913  one parameter for each option
         config = dataclasses.replace(config, model=model)
     _check_stop_after(stop_after, config.pruning)
     if detach:
-        _check_alone("run --detach")
+        _check_alone(say("run --detach"))
         if stop_after is not None:
-            raise ConfigError("--stop-after and --detach exclude each other.", "")
+            raise ConfigError(say("--stop-after and --detach exclude each other."), "")
         folder = (
             run_dir / name if name else new_run_folder(run_dir, config.model.source)
         )
@@ -259,7 +263,7 @@ def resume(
         if take_over:
             ranks.agree(RunFolder(run).take_over)
         if detach:
-            _check_alone("resume --detach")
+            _check_alone(say("resume --detach"))
             start_detached(run, replace=replace)
         else:
             _resume(run, replace=replace)
@@ -308,7 +312,8 @@ def sweep(
     for each in found:
         each.config.check_consistency()
     _check_alone(
-        "sweep", "For several GPUs, set gpus in the part model of the job: 0 means all."
+        "sweep",
+        say("For several GPUs, set gpus in the part model of the job: 0 means all."),
     )
     from surgeon_engine.runtime.failures import failure
     from surgeon_engine.runtime.kept import Kept
@@ -341,7 +346,8 @@ def _run_or_resume(
         _resume(run.path, kept, replace=replace)
     elif run.is_being_worked_on:
         raise RunFolderError(
-            f"Another process works on {run.path}.", "Wait until it has ended."
+            say("Another process works on {path}.", path=run.path),
+            say("Wait until it has ended."),
         )
     elif not run.path.exists():
         _prune(run.path, variation.config, kept=kept, replace=replace)
@@ -406,13 +412,14 @@ def _gpus_of(text: str) -> int:
 
         if not (count := gpu_count()):
             raise ConfigError(
-                "This machine has no GPU that torch can use.", "Leave --gpus out."
+                say("This machine has no GPU that torch can use."),
+                say("Leave --gpus out."),
             )
         return count
     if not re.fullmatch("[1-9][0-9]{0,3}", text):
         raise ConfigError(
-            f"--gpus is {shown(text)}, which is no number of GPUs.",
-            "Give a number such as 2, or all.",
+            say("--gpus is {text:shown}, which is no number of GPUs.", text=text),
+            say("Give a number such as 2, or all."),
         )
     return int(text)
 
@@ -433,9 +440,13 @@ def _check_alone(command: str, hint: str = "") -> None:
         raise typer.Exit(0)
     count = os.environ["WORLD_SIZE"]
     raise ConfigError(
-        f"surgeon {command} does not work below torchrun: its {count} processes would "
-        "do the same work, and write the same files.",
-        f"Start it without torchrun. {hint}".strip(),
+        say(
+            "surgeon {command} does not work below torchrun: its {count} processes "
+            "would do the same work, and write the same files.",
+            command=command,
+            count=count,
+        ),
+        say_all(say("Start it without torchrun."), hint),
     )
 
 
@@ -544,9 +555,12 @@ def _check_stop_after(stop_after: int | None, pruning: PruningConfig) -> None:
     max_shot = math.inf if pruning.has_quality_limit else pruning.shots
     if stop_after is not None and not 1 <= stop_after <= max_shot:
         raise ConfigError(
-            f"There is no shot {stop_after} to stop after.",
-            f"Give --stop-after a number from 1 to {pruning.shots}, or a larger one "
-            "for a job with max_perplexity_increase or max_divergence.",
+            say("There is no shot {stop_after} to stop after.", stop_after=stop_after),
+            say(
+                "Give --stop-after a number from 1 to {shots}, or a larger one for a "
+                "job with max_perplexity_increase or max_divergence.",
+                shots=pruning.shots,
+            ),
         )
 
 
@@ -648,7 +662,11 @@ def export(
     if to is None:
         if file_format is not Format.AUTOMATIC:
             raise ConfigError(
-                f"No folder is given for the {file_format} files.", "Give --to FOLDER."
+                say(
+                    "No folder is given for the {file_format} files.",
+                    file_format=file_format,
+                ),
+                say("Give --to FOLDER."),
             )
         _list_formats(run, output)
         return

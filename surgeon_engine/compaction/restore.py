@@ -22,6 +22,7 @@ from surgeon_engine.api.model_info.gguf_header import open_model
 from surgeon_engine.api.model_info.header import PLAN_FILE
 from surgeon_engine.base.errors import ModelError
 from surgeon_engine.base.reading import read_json
+from surgeon_engine.base.sentences import say
 from surgeon_engine.compaction.config_values import decode_config
 from surgeon_engine.compaction.plan import (
     CompactionPlan,
@@ -37,7 +38,7 @@ from surgeon_engine.model.tokenizer import load_tokenizer
 from surgeon_engine.runtime.failures import is_out_of_memory
 
 _PREFIX = "Pruned"  # of the names of compact classes
-_EXPORT_AGAIN = "Export the run again, or download the file again."
+_EXPORT_AGAIN = say("Export the run again, or download the file again.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,11 @@ def restore(folder: Path, name: str) -> PrunedModel:
         if is_out_of_memory(error):
             raise
         raise ModelError(
-            f"The checkpoint in {folder} cannot be read: {first_line(error)}.",
+            say(
+                "The checkpoint in {folder} cannot be read: {reason}.",
+                folder=folder,
+                reason=first_line(error),
+            ),
             _EXPORT_AGAIN,
         ) from error
     model.eval().requires_grad_(False)
@@ -167,7 +172,12 @@ def expand_to_full_size(
                     " x ".join(map(str, x.shape)) for x in (tensor, target)
                 )
                 raise ModelError(
-                    f"{name} is {found}, but the plan requires {needed}.",
+                    say(
+                        "{name} is {found}, but the plan requires {needed}.",
+                        name=name,
+                        found=found,
+                        needed=needed,
+                    ),
                     _EXPORT_AGAIN,
                 )
             target.put(tensor)
@@ -241,25 +251,35 @@ def _stored_tensors(folder: Path) -> dict[str, _StoredTensor]:
         except (SafetensorError, OSError) as error:
             raise _damaged_error(path, error) from error
     if not stored:
-        raise ModelError(f"{folder} holds no weights.", _EXPORT_AGAIN)
+        raise ModelError(
+            say("{folder} holds no weights.", folder=folder), _EXPORT_AGAIN
+        )
     return stored
 
 
 def _damaged_error(path: Path, error: Exception) -> ModelError:
-    size = f"{path.stat().st_size:,} bytes"
-    message = f"{path} is damaged ({size}): {first_line(error)}."
+    size = say("{st_size:,} bytes", st_size=path.stat().st_size)
+    message = say(
+        "{path} is damaged ({size}): {reason}.",
+        path=path,
+        size=size,
+        reason=first_line(error),
+    )
     return ModelError(message, _EXPORT_AGAIN)
 
 
 def _missing_error(folder: Path, name: str) -> ModelError:
-    return ModelError(f"The weights in {folder} lack {name}.", _EXPORT_AGAIN)
+    return ModelError(
+        say("The weights in {folder} lack {name}.", folder=folder, name=name),
+        _EXPORT_AGAIN,
+    )
 
 
 def _architecture(config: PretrainedConfig) -> str:
     names: list[str] = config.architectures or []
     if not names:
         raise ModelError(
-            "The config of this checkpoint names no architecture.", _EXPORT_AGAIN
+            say("The config of this checkpoint names no architecture."), _EXPORT_AGAIN
         )
     return names[0]
 
@@ -268,7 +288,14 @@ def _stock_class(name: str) -> type[PreTrainedModel]:
     stock = getattr(transformers, name, None)
     if stock is None:
         raise ModelError(
-            f"This transformers {transformers.__version__} has no {name}.",
-            "Install the version that the checkpoint was written with, or a later one.",
+            say(
+                "This transformers {version} has no {name}.",
+                version=transformers.__version__,
+                name=name,
+            ),
+            say(
+                "Install the version that the checkpoint was written with, or a later "
+                "one."
+            ),
         )
     return stock

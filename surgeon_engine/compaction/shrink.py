@@ -21,6 +21,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from surgeon_engine.api.config.pruning import Coupling
 from surgeon_engine.base.errors import ModelError
+from surgeon_engine.base.sentences import say
 from surgeon_engine.compaction.compact_layers import shrink, shrink_groups
 from surgeon_engine.compaction.config_values import decode_config
 from surgeon_engine.compaction.dead_features import compact_parts, shared_inputs
@@ -94,9 +95,11 @@ class CompactModel:
         config = self.model.config  # before transformers 5.15 never heterogeneous
         if self.plan.groups and getattr(config, "is_heterogeneous", False):
             raise ModelError(
-                "The config of the model has entries for single layers already, where "
-                "the widths would have to be written.",
-                "Choose the masked format.",
+                say(
+                    "The config of the model has entries for single layers already, "
+                    "where the widths would have to be written."
+                ),
+                say("Choose the masked format."),
             )
         pruned: dict[str, Any] = {"blocks": blocks_path(self.model)} | self.parts
         added: dict[str, Any] = {"pruned": pruned} | self.depth_config
@@ -265,9 +268,12 @@ def _check_adds_nothing_else(model: PreTrainedModel) -> None:
     """Check that attention and MLP do not add the residual stream themselves."""
     if family_of(model.config.get_text_config().model_type).adds_residual:
         raise ModelError(
-            f"The attention and the MLP of {type(model).__name__} add the residual "
-            "stream themselves, so that a block cannot do without one of them.",
-            "Choose the masked format, or drop whole blocks only.",
+            say(
+                "The attention and the MLP of {model_type} add the residual stream "
+                "themselves, so that a block cannot do without one of them.",
+                model_type=type(model).__name__,
+            ),
+            say("Choose the masked format, or drop whole blocks only."),
         )
 
 
@@ -276,9 +282,12 @@ def _depth_config(model: PreTrainedModel, blocks: Sequence[int]) -> dict[str, An
     config = model.config.get_text_config()
     if getattr(config, "scale_attn_by_inverse_layer_idx", False):
         raise ModelError(
-            f"{type(model).__name__} scales its attention by the number of the block, "
-            "which changes when blocks before it are dropped.",
-            "Choose the masked format.",
+            say(
+                "{model_type} scales its attention by the number of the block, which "
+                "changes when blocks before it are dropped.",
+                model_type=type(model).__name__,
+            ),
+            say("Choose the masked format."),
         )
     values, total = stock_config(model), len(find_blocks(model))
     name = config.attribute_map.get("num_hidden_layers", "num_hidden_layers")
@@ -310,7 +319,10 @@ def _renumbered(
 
 def _uneven_blocks_error(kind: Coupling) -> ModelError:
     return ModelError(
-        f"The blocks of this model have different numbers of {kind.value}, or compute "
-        "them by different layers, but its config has one entry for all blocks.",
-        "Choose the masked format, or prune rows and columns instead.",
+        say(
+            "The blocks of this model have different numbers of {kind}, or compute "
+            "them by different layers, but its config has one entry for all blocks.",
+            kind=kind.value,
+        ),
+        say("Choose the masked format, or prune rows and columns instead."),
     )

@@ -31,6 +31,7 @@ from transformers import PreTrainedModel
 
 from surgeon_engine.api.config.pruning import Fisher
 from surgeon_engine.base.errors import CurvatureError
+from surgeon_engine.base.sentences import say
 from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.curvature.gates import Gate, GateGradients
 from surgeon_engine.curvature.sums import CovarianceSums, GateSums
@@ -243,10 +244,14 @@ def _record_forward(
     for index, inputs in enumerate(record.inputs):
         if len(inputs) != len(record.output_gradients):
             raise CurvatureError(
-                f"Block {index} of the model does not run once for a batch but "
-                f"{len(inputs) / len(record.output_gradients):g} times, so that "
-                "gradients cannot be measured block by block.",
-                "Choose a method without gradients, such as L-OBD or magnitude.",
+                say(
+                    "Block {index} of the model does not run once for a batch but "
+                    "{inputs:g} times, so that gradients cannot be measured block by "
+                    "block.",
+                    index=index,
+                    inputs=len(inputs) / len(record.output_gradients),
+                ),
+                say("Choose a method without gradients, such as L-OBD or magnitude."),
             )
     return record
 
@@ -322,15 +327,18 @@ def _check_no_shared_keys(request: CurvatureRequest) -> None:
     config = request.model.config.get_text_config()
     if sharing := getattr(config, "num_kv_shared_layers", 0):
         raise CurvatureError(
-            f"The last {sharing} blocks of this model read keys and values of earlier "
-            "ones, so that gradients cannot be measured block by block.",
-            "Choose a method without gradients, such as L-OBD or magnitude.",
+            say(
+                "The last {sharing} blocks of this model read keys and values of "
+                "earlier ones, so that gradients cannot be measured block by block.",
+                sharing=sharing,
+            ),
+            say("Choose a method without gradients, such as L-OBD or magnitude."),
         )
 
 
 def _check_finite(request: CurvatureRequest, tokens: Tensor, found: Tensor) -> None:
     if is_broken(found):
-        message = "The model's predictions on the calibration text are not finite."
+        message = say("The model's predictions on the calibration text are not finite.")
         raise _not_finite(request, message, tokens)
 
 
@@ -343,7 +351,11 @@ def _check_no_overflow(
     gradients = [("gradients", name, factors[name].G) for name in reversed(names)]
     for what, name, M in (*inputs, *gradients):
         if M is not None and not bool(M.isfinite().all()):
-            message = f"The {what} of {name} are not finite, or their products are not."
+            message = say(
+                "The {what} of {name} are not finite, or their products are not.",
+                what=what,
+                name=name,
+            )
             raise _not_finite(request, message)
 
 
@@ -353,7 +365,9 @@ def _check_gates_finite(
     for name, found in gates.items():
         for x in (found.rows, found.columns, found.weight_squares):
             if x is not None and not bool(x.isfinite().all()):
-                raise _not_finite(request, f"The gradients of {name} are not finite.")
+                raise _not_finite(
+                    request, say("The gradients of {name} are not finite.", name=name)
+                )
 
 
 def _not_finite(

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from surgeon_engine.base.errors import CurvatureError
+from surgeon_engine.base.sentences import say
 from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.curvature.gates import Gate, GateGradients
 from surgeon_engine.model.layers import PrunableLayer
@@ -190,6 +191,6 @@ def _add_product(sums: dict[str, Tensor], name: str, x: Tensor) -> None:
 
 def _unused(layer: PrunableLayer) -> CurvatureError:
     return CurvatureError(
-        f"Nothing passed through {layer.name}.",
-        "The model does not use this layer on plain text.",
+        say("Nothing passed through {layer}.", layer=layer.name),
+        say("The model does not use this layer on plain text."),
     )

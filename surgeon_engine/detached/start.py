@@ -26,6 +26,7 @@ from surgeon_engine.base.errors import EngineError, ProcessError, RunFolderError
 from surgeon_engine.base.json_process import module_command
 from surgeon_engine.base.paths import check_path
 from surgeon_engine.base.reading import open_to_append, read_lines
+from surgeon_engine.base.sentences import say
 
 PROCESS_COMMAND = module_command("surgeon_engine.detached.process")
 _BETWEEN = module_command("surgeon_engine.detached.start")
@@ -72,8 +73,8 @@ def start_run(
         problem = _ANSWER.decode(answer)
     except (subprocess.TimeoutExpired, msgspec.MsgspecError) as error:
         raise ProcessError(
-            "The process of the run cannot be started.",
-            f"Its output is in {run.output_path}.",
+            say("The process of the run cannot be started."),
+            say("Its output is in {output_path}.", output_path=run.output_path),
         ) from error
     if problem is not None and not (is_known and run.use is not None):
         raise RunFolderError(problem.message, problem.hint)

@@ -47,6 +47,7 @@ from surgeon_engine.base.paths import check_path
 from surgeon_engine.base.process_lock import Holder
 from surgeon_engine.base.reading import read_tail
 from surgeon_engine.base.sealed_json import decode_sealed_line
+from surgeon_engine.base.sentences import say
 from surgeon_engine.detached.start import start_run
 
 _POLL_SECONDS = 0.1
@@ -94,7 +95,7 @@ class RunWatch:
             EngineError: There is no run, or its log cannot be read.
         """
         if self._run.use is None and not self._run.config_path.is_file():
-            raise RunFolderError(f"There is no run in {self._run.path}.")
+            raise RunFolderError(say("There is no run in {path}.", path=self._run.path))
         end: Envelope | None = None  # unless the run goes on after it
         free_since = None
         while True:
@@ -127,7 +128,11 @@ class RunWatch:
             try:
                 envelope = decode_sealed_line(line, Envelope)
             except msgspec.MsgspecError as error:
-                message = f"A line of {self._run.events_path} is damaged: {error}."
+                message = say(
+                    "A line of {events_path} is damaged: {error}.",
+                    events_path=self._run.events_path,
+                    error=error,
+                )
                 event = Logged(Level.WARNING, message)
                 envelope = Envelope("", time.time(), event)
             yield msgspec.structs.replace(envelope, offset=self._offset)
@@ -156,10 +161,14 @@ class RunWatch:
         output = ""
         with suppress(UnreadableFileError):
             output = read_tail(self._run.output_path, _OUTPUT_BYTES)
-        hint = "Other programs may need too much memory."
+        hint = say("Other programs may need too much memory.")
         if self._run.saved_state.exists:
-            hint = f"{hint} Resume the run: it goes on from what it has saved."
-        message = "The run has ended early: its process was killed, or has crashed."
+            hint = say(
+                "{hint} Resume the run: it goes on from what it has saved.", hint=hint
+            )
+        message = say(
+            "The run has ended early: its process was killed, or has crashed."
+        )
         return Failed(message, hint, output.strip())
 
 
@@ -196,7 +205,11 @@ class RunFollower:
         try:
             self._watch.handle(command)
         except (EngineError, OSError) as error:
-            message = f"The run cannot be told to {type(command).__name__}: {error}"
+            message = say(
+                "The run cannot be told to {command_type}: {error}",
+                command_type=type(command).__name__,
+                error=error,
+            )
             self._emit(Logged(Level.WARNING, message))
 
     def work(self) -> None:
@@ -214,8 +227,14 @@ class RunFollower:
         except EngineError as error:
             self._emit(Failed(error.message, error.hint))
         except OSError as error:
-            message = f"{self._command.folder} cannot be used: {error.strerror}."
-            self._emit(Failed(message, "Check your rights and the free space there."))
+            message = say(
+                "{folder} cannot be used: {reason}.",
+                folder=self._command.folder,
+                reason=error.strerror,
+            )
+            self._emit(
+                Failed(message, say("Check your rights and the free space there."))
+            )
 
     def _emit(self, event: Event, logged: Envelope | None = None) -> None:
         at = logged.at if logged is not None else time.time()

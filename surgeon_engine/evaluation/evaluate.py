@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from surgeon_engine.api.messages.run import Estimate, Evaluation, Fidelity
 from surgeon_engine.base.errors import EvaluationError
+from surgeon_engine.base.sentences import say
 from surgeon_engine.calibration.windows import JudgingText
 from surgeon_engine.evaluation.fidelity import (
     Comparison,
@@ -129,15 +130,19 @@ def _check_finite(
     model: PreTrainedModel, reference: Reference, figures: Comparison, name: str
 ) -> None:
     loss, nats = figures.mean_loss, figures.divergence
-    where = name or "the validation text"
+    where = name or say("the validation text")
     if not loss < _MAX_LOSS:  # false for NaN, too
-        message = f"The loss on {where} is {loss}."
+        message = say("The loss on {where} is {loss}.", where=where, loss=loss)
         is_broken = ~figures.loss.isfinite().all(dim=1)
         if bool(is_broken.any()):
             message = with_origin(message, model, reference.windows[is_broken][:1])
         raise EvaluationError(message, hint_for(model))
     if not math.isfinite(nats):
-        message = f"The divergence from the original on {where} is {nats}."
+        message = say(
+            "The divergence from the original on {where} is {nats}.",
+            where=where,
+            nats=nats,
+        )
         raise EvaluationError(message, hint_for(model))
 
 
@@ -153,7 +158,11 @@ def _check_head(model: PreTrainedModel, windows: Tensor) -> None:
     error = (expected - found)[is_finite].abs()
     if float(error.max()) > _TOLERANCE * float(expected[is_finite].std()):
         raise EvaluationError(
-            f"The logits of {type(model).__name__} differ by up to {error.max():.2g} "
-            "when its head is run by itself, so the fidelity cannot be measured.",
-            "The architecture is not supported. Report it with the model's name.",
+            say(
+                "The logits of {model_type} differ by up to {error:.2g} when its head "
+                "is run by itself, so the fidelity cannot be measured.",
+                model_type=type(model).__name__,
+                error=error.max(),
+            ),
+            say("The architecture is not supported. Report it with the model's name."),
         )

@@ -22,6 +22,7 @@ from transformers import PreTrainedModel
 
 from surgeon_engine.api.messages.run import Estimate
 from surgeon_engine.base.errors import EvaluationError
+from surgeon_engine.base.sentences import say
 from surgeon_engine.evaluation.divergence import log_divergences
 from surgeon_engine.model.head import (
     head_logits,
@@ -110,9 +111,14 @@ def compare(model: PreTrainedModel, reference: Reference, step: Step) -> Compari
     found = compare_unchecked(model, reference, step)
     if not bool(found.nats.isfinite().all()):
         raise EvaluationError(
-            f"The divergence from the original is {found.divergence}.",
-            "The pruned model may be damaged, or its number format too narrow: "
-            "try dtype float32.",
+            say(
+                "The divergence from the original is {divergence}.",
+                divergence=found.divergence,
+            ),
+            say(
+                "The pruned model may be damaged, or its number format too narrow: "
+                "try dtype float32."
+            ),
         )
     return found
 

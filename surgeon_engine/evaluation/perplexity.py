@@ -15,6 +15,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from surgeon_engine.base.errors import EvaluationError
+from surgeon_engine.base.sentences import say
 
 
 def perplexity(model: PreTrainedModel, windows: Tensor) -> float:
@@ -26,9 +27,11 @@ def perplexity(model: PreTrainedModel, windows: Tensor) -> float:
     loss = token_losses(model, windows, 1, lambda: None).mean().item()
     if not math.isfinite(loss):
         raise EvaluationError(
-            f"The loss on the validation text is {loss}.",
-            "The pruned model may be damaged, or its number format too narrow: "
-            "try dtype float32.",
+            say("The loss on the validation text is {loss}.", loss=loss),
+            say(
+                "The pruned model may be damaged, or its number format too narrow: "
+                "try dtype float32."
+            ),
         )
     return math.exp(loss)
 

@@ -26,7 +26,7 @@ from surgeon_engine.base.files import (
     remove_leftovers,
     write_folder_atomically,
 )
-from surgeon_engine.base.formatting import format_size
+from surgeon_engine.base.sentences import say
 from surgeon_engine.runtime.run_context import RunContext
 
 _MAX_NAME = 200  # bytes; temporary names are longer
@@ -74,16 +74,24 @@ def check_destination(
 def _check_name(destination: Path) -> None:
     if not destination.name:
         raise ExportError(
-            f"{destination} is the root of a disk.", "Choose a folder on it."
+            say("{destination} is the root of a disk.", destination=destination),
+            say("Choose a folder on it."),
         )
     if (length := len(os.fsencode(destination.name))) > _MAX_NAME:
         raise ExportError(
-            f"The name of the export folder has {length:,} bytes; at most {_MAX_NAME} "
-            "are possible.",
-            "Choose a shorter name.",
+            say(
+                "The name of the export folder has {length:,} bytes; at most "
+                "{max_name} are possible.",
+                length=length,
+                max_name=_MAX_NAME,
+            ),
+            say("Choose a shorter name."),
         )
     if destination.is_symlink():
-        raise ExportError(f"{destination} is a link.", "Choose the folder itself.")
+        raise ExportError(
+            say("{destination} is a link.", destination=destination),
+            say("Choose the folder itself."),
+        )
 
 
 def _check_not_of_run(destination: Path, run: RunFolder) -> None:
@@ -92,8 +100,11 @@ def _check_not_of_run(destination: Path, run: RunFolder) -> None:
     own_paths = {path.resolve() for path in run.own_paths}
     if run_path.is_relative_to(target) or is_nested or target in own_paths:
         raise ExportError(
-            f"{destination} is where the run itself keeps its files.",
-            "Choose another folder, or leave the destination empty.",
+            say(
+                "{destination} is where the run itself keeps its files.",
+                destination=destination,
+            ),
+            say("Choose another folder, or leave the destination empty."),
         )
 
 
@@ -102,8 +113,12 @@ def _check_not_protected(destination: Path, protected: Iterable[Path]) -> None:
     for path in (*protected, Path.cwd(), Path(os.path.expanduser("~"))):
         if path.resolve().is_relative_to(target):
             raise ExportError(
-                f"{destination} contains {path}, which must not be replaced.",
-                "Choose another folder.",
+                say(
+                    "{destination} contains {path}, which must not be replaced.",
+                    destination=destination,
+                    path=path,
+                ),
+                say("Choose another folder."),
             )
 
 
@@ -116,9 +131,14 @@ def check_disk_space(destination: Path, needed: int) -> None:
     free = free_bytes(destination)
     if free < needed:
         raise ExportError(
-            f"The checkpoint needs {format_size(needed)}, but the disk of "
-            f"{destination} has {format_size(free)} free.",
-            "Free some space, or choose a folder on another disk.",
+            say(
+                "The checkpoint needs {needed:size}, but the disk of {destination} "
+                "has {free:size} free.",
+                needed=needed,
+                destination=destination,
+                free=free,
+            ),
+            say("Free some space, or choose a folder on another disk."),
         )
 
 
@@ -146,13 +166,23 @@ def write_checkpoint_at(
     except (OSError, SafetensorError) as error:
         raise _unwritable(destination, error) from error
     if aside is not None and os.path.lexists(aside) and not trash_export(aside):
-        message = f"What was in {destination} is now in {aside}."
+        message = say(
+            "What was in {destination} is now in {aside}.",
+            destination=destination,
+            aside=aside,
+        )
         context.emit(Logged(Level.WARNING, message))
 
 
 def _unwritable(destination: Path, error: Exception) -> ExportError:
     reason = getattr(error, "strerror", None) or error
     return ExportError(
-        f"{destination} cannot be written: {reason}.",
-        "Choose a folder that you may write to, on a disk with space for the model.",
+        say(
+            "{destination} cannot be written: {reason}.",
+            destination=destination,
+            reason=reason,
+        ),
+        say(
+            "Choose a folder that you may write to, on a disk with space for the model."
+        ),
     )

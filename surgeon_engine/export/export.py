@@ -30,6 +30,7 @@ from surgeon_engine.api.run_folder import Report, RunFolder
 from surgeon_engine.base.errors import EngineError, ExportError, UnreadableFileError
 from surgeon_engine.base.files import expand_path
 from surgeon_engine.base.formatting import format_size
+from surgeon_engine.base.sentences import say, say_all
 from surgeon_engine.calibration.fenced import load_windows
 from surgeon_engine.compaction.plan import PrunedModel
 from surgeon_engine.compaction.restore import restore
@@ -81,7 +82,12 @@ def export(job: ExportJob, context: RunContext) -> Exported:
     forecast = writer.forecast(pruned, config.dtype)
     check_disk_space(destination, forecast)
     label, size = DESCRIPTIONS[file_format].label, format_size(forecast)
-    context.emit(Logged(Level.INFO, f"{label}: the file will take {size}."))
+    context.emit(
+        Logged(
+            Level.INFO,
+            say("{label}: the file will take {size}.", label=label, size=size),
+        )
+    )
     with write_checkpoint_at(destination, context, replace=job.replace) as folder:
         blocks = len(pruned.loaded.blocks)
         with context.stage(Stage.EXPORT, total=blocks) as step:
@@ -134,20 +140,28 @@ def export_again(
     run = RunFolder(Path(folder))
     report = run.read_report()
     if not config.folder:
-        raise ExportError("No destination was given.", "Give a folder to write to.")
+        raise ExportError(
+            say("No destination was given."), say("Give a folder to write to.")
+        )
     destination = expand_path(config.folder)
     checkpoint = run.checkpoint_of(report)
     protected = (checkpoint, *original_paths(report.config))
     check_destination(destination, run, protected, context, replace=replace)
     if not os.path.isfile(checkpoint / "config.json"):  # the name may be too long
         raise ExportError(
-            f"The checkpoint of this run is no longer in {checkpoint}.",
-            "Put it back, or prune again.",
+            say(
+                "The checkpoint of this run is no longer in {checkpoint}.",
+                checkpoint=checkpoint,
+            ),
+            say("Put it back, or prune again."),
         )
     if not run.probe_path.is_file():
         raise ExportError(
-            f"{run.probe_path}, which is needed to verify exports, is missing.",
-            f"The pruned model is in {checkpoint}.",
+            say(
+                "{probe_path}, which is needed to verify exports, is missing.",
+                probe_path=run.probe_path,
+            ),
+            say("The pruned model is in {checkpoint}.", checkpoint=checkpoint),
         )
     expected_figures(run.probe_path)  # raises before the model is loaded
     with context.stage(Stage.LOAD):
@@ -173,7 +187,7 @@ def _check_checkpoint(folder: Path) -> None:
     Raises:
         ExportError: A file that is read has changed, is missing, or was added.
     """
-    hint = "Put back the file as it was, or prune again."
+    hint = say("Put back the file as it was, or prune again.")
     try:
         found = differences(folder)
     except UnreadableFileError as error:
@@ -182,8 +196,11 @@ def _check_checkpoint(folder: Path) -> None:
     added = read.intersection(found.added)
     if names := sorted({*found.changed, *found.missing, *added}):
         raise ExportError(
-            f"The checkpoint in {folder} is no longer as it was written: "
-            f"{name_list(names)}.",
+            say(
+                "The checkpoint in {folder} is no longer as it was written: {names}.",
+                folder=folder,
+                names=name_list(names),
+            ),
             hint,
         )
 
@@ -200,9 +217,15 @@ def _check_probe(run: RunFolder, report: Report) -> None:
         is_same = False
     if not is_same:
         raise ExportError(
-            f"{run.probe_path}, which is needed to verify exports, is missing or "
-            "damaged.",
-            f"The pruned model is in {run.checkpoint_of(report)}.",
+            say(
+                "{probe_path}, which is needed to verify exports, is missing or "
+                "damaged.",
+                probe_path=run.probe_path,
+            ),
+            say(
+                "The pruned model is in {checkpoint_of}.",
+                checkpoint_of=run.checkpoint_of(report),
+            ),
         )
 
 
@@ -214,9 +237,10 @@ def _calibration_of(
     try:
         found = load_windows(calibration, loaded)
     except EngineError as error:
-        message = (
-            f"{error.message} The weights are rounded without the calibration text, "
-            "which makes the file less accurate."
+        message = say(
+            "{error} The weights are rounded without the calibration text, which "
+            "makes the file less accurate.",
+            error=error,
         )
         context.emit(Logged(Level.WARNING, message))
         return None
@@ -261,11 +285,13 @@ def _verify(
         result = WRITERS[file_format].verify(folder, probe, check)
         mismatch = describe_mismatch(result, dtypes, expected_perplexity)
         if mismatch:
-            hint = "Please report this with the name of the model."
+            hint = say("Please report this with the name of the model.")
             raise ExportError(mismatch, hint)
     except ExportError as error:
         kept = job.run.keep_unverified(folder)
-        hint = f"{error.hint} The files are kept, unverified, in {kept}.".strip()
+        hint = say_all(
+            error.hint, say("The files are kept, unverified, in {kept}.", kept=kept)
+        )
         raise ExportError(error.message, hint) from error
     return result
 

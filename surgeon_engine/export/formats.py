@@ -13,6 +13,7 @@ from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import FormatSupport
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.base.errors import ExportError
+from surgeon_engine.base.sentences import say
 from surgeon_engine.compaction.plan import PrunedModel, plan_of
 from surgeon_engine.export.base import Writer
 from surgeon_engine.export.gguf.file import GgufWriter
@@ -63,8 +64,12 @@ def resolve_format(requested: Format, pruned: PrunedModel) -> Format:
     if reason:
         possible = [each.format for each in format_support(pruned) if not each.reason]
         raise ExportError(
-            f"{DESCRIPTIONS[requested].label} is not possible here. {reason}",
-            f"Choose one of: {', '.join(possible)}.",
+            say(
+                "{label} is not possible here. {reason}",
+                label=DESCRIPTIONS[requested].label,
+                reason=reason,
+            ),
+            say("Choose one of: {possible}.", possible=", ".join(possible)),
         )
     return requested
 
@@ -88,20 +93,25 @@ def check_format(
     has_free_widths = pruning.kind in COUPLED and not pruning.has_same_widths
     if requested is Format.STOCK and pruning.dropped_sublayers:
         raise ExportError(
-            "Plain files hold no blocks without an attention or MLP.",
-            "Set dropped_sublayers to 0, or choose the compact format.",
+            say("Plain files hold no blocks without an attention or MLP."),
+            say("Set dropped_sublayers to 0, or choose the compact format."),
         )
     if requested is Format.STOCK and has_free_widths:
         raise ExportError(
-            "Plain files need the same widths in every layer.",
-            'Set widths to "same", or choose the compact format.',
+            say("Plain files need the same widths in every layer."),
+            say('Set widths to "same", or choose the compact format.'),
         )
     if requested is Format.STOCK and pruning.has_same_widths:
         if has_partial_protection(pruning, model):
             raise ExportError(
-                "Plain files need the same widths in every layer, but some layers are "
-                "protected and others of their kind are not.",
-                "Protect whole kinds of layer or none, or choose the compact format.",
+                say(
+                    "Plain files need the same widths in every layer, but some layers "
+                    "are protected and others of their kind are not."
+                ),
+                say(
+                    "Protect whole kinds of layer or none, or choose the compact "
+                    "format."
+                ),
             )
         if pruning.dropped_blocks:
             without = PrunedModel(
@@ -152,7 +162,9 @@ def _warn_of_full_size(
     reason = WRITERS[Format.COMPACT].unsupported_reason(pruned)
     if not reason or pruned.plan.is_empty:  # single weights never make files smaller
         return
-    message = f"The file would be as large as the original's. {reason}"
+    message = say(
+        "The file would be as large as the original's. {reason}", reason=reason
+    )
     if pruning.is_sized:
-        raise ExportError(message, "Choose another target, or another structure.")
+        raise ExportError(message, say("Choose another target, or another structure."))
     context.emit(Logged(Level.WARNING, message))

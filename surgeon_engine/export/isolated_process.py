@@ -15,6 +15,7 @@ from surgeon_engine.base.decoding import decode_json
 from surgeon_engine.base.errors import ExportError
 from surgeon_engine.base.files import temporary_folder
 from surgeon_engine.base.json_process import JsonProcess, ProcessExit
+from surgeon_engine.base.sentences import say
 from surgeon_engine.export.base import VerificationResult
 
 _POLL_INTERVAL_S = 0.05
@@ -90,15 +91,17 @@ def _failure(process_exit: ProcessExit, reason_after: str) -> ExportError:
     ]
     reason = lines[-1]
     if process_exit.was_killed:
-        reason = "it was killed"
+        reason = say("it was killed")
     elif reason_after:
         matches = [line for line in lines if reason_after in line]
         reason = (matches or lines)[-1].rpartition(reason_after)[2]
-    hint = "Please report this with the name of the model."
+    hint = say("Please report this with the name of the model.")
     if process_exit.was_killed or _MEMORY.search(reason):
-        hint = "It may have run out of memory; close other programs and try again."
+        hint = say("It may have run out of memory; close other programs and try again.")
     return ExportError(
-        "The exported model does not load in a fresh process: "
-        f"{reason.strip().rstrip('.')}.",
+        say(
+            "The exported model does not load in a fresh process: {reason:clause}.",
+            reason=reason.strip(),
+        ),
         hint,
     )

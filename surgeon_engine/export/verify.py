@@ -16,6 +16,7 @@ from surgeon_engine.base.errors import ExportError, UnreadableFileError
 from surgeon_engine.base.files import write_atomically
 from surgeon_engine.base.formatting import format_percent
 from surgeon_engine.base.reading import Content, read_bytes
+from surgeon_engine.base.sentences import say
 from surgeon_engine.evaluation.divergence import log_divergences
 from surgeon_engine.evaluation.fidelity import Reference
 from surgeon_engine.evaluation.perplexity import perplexity
@@ -51,7 +52,7 @@ _MAX_DIVERGENCE = {
 }
 
 _MAX_PROBE = 1 << 30  # bytes; the largest vocabularies take some hundred million
-_NO_PROBE = "It is needed to verify exports: prune again to export the model."
+_NO_PROBE = say("It is needed to verify exports: prune again to export the model.")
 
 
 def save_probe(loaded: LoadedModel, validation: Reference, path: Path) -> Content:
@@ -113,7 +114,9 @@ def expected_figures(path: Path) -> Expected:
         raise ExportError(error.message, _NO_PROBE) from error
     except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
         reason = str(error).rstrip(".")
-        raise ExportError(f"{path} is damaged: {reason}.", _NO_PROBE) from error
+        raise ExportError(
+            say("{path} is damaged: {reason}.", path=path, reason=reason), _NO_PROBE
+        ) from error
 
 
 def _fits(probe: Mapping[str, torch.Tensor]) -> bool:
@@ -158,16 +161,22 @@ def describe_mismatch(
         ),
     )
     text = "; ".join(problem for problem in problems if problem)
-    return f"The reloaded checkpoint gives {text}." if text else ""
+    return say("The reloaded checkpoint gives {text}.", text=text) if text else ""
 
 
 def _divergence_mismatch(divergence: float | None, maximum: float) -> str:
     if divergence is not None and divergence <= maximum:
         return ""
-    amount = "no finite KL" if divergence is None else f"a KL of {divergence:.3g} nats"
-    return (
-        f"The reloaded checkpoint gives {amount} to the model in memory (maximum "
-        f"{maximum:.3g})."
+    amount = (
+        say("no finite KL")
+        if divergence is None
+        else say("a KL of {divergence:.3g} nats", divergence=divergence)
+    )
+    return say(
+        "The reloaded checkpoint gives {amount} to the model in memory (maximum "
+        "{maximum:.3g}).",
+        amount=amount,
+        maximum=maximum,
     )
 
 

@@ -17,6 +17,7 @@ from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from surgeon_engine.base.errors import ModelError
+from surgeon_engine.base.sentences import say
 from surgeon_engine.model.layers import body_of
 from surgeon_engine.model.offload import left_on_host
 from surgeon_engine.runtime import devices
@@ -116,9 +117,11 @@ class BlockRunner:
         calls = self._record(first)
         if not all(map(are_equal, calls, self._record(last))):
             raise ModelError(
-                "The blocks of this model get arguments that depend on the tokens, so "
-                "that they cannot be run one at a time.",
-                "Switch recovery off.",
+                say(
+                    "The blocks of this model get arguments that depend on the "
+                    "tokens, so that they cannot be run one at a time."
+                ),
+                say("Switch recovery off."),
             )
         return calls
 

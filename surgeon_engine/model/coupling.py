@@ -22,6 +22,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from surgeon_engine.api.config.pruning import COUPLED, COUPLINGS, Coupling, Structure
 from surgeon_engine.api.messages.sources import StructureSupport
 from surgeon_engine.base.errors import PruningError
+from surgeon_engine.base.sentences import say
 from surgeon_engine.model.families import (
     ATTENTION,
     MLP,
@@ -113,7 +114,7 @@ def coupled_groups(
     reason = _unsupported_reason(structure, results)
     if reason:
         other = next((kind.value for kind in known), "rows and columns")
-        raise PruningError(reason, f"Choose {other} instead.")
+        raise PruningError(reason, say("Choose {other} instead.", other=other))
     groups = [group for kind in COUPLINGS[structure] for group in known[kind]]
     return tuple(sorted(groups, key=lambda group: group.consumer.block))
 
@@ -230,8 +231,15 @@ def _producer(rows: ProducerRows, block: _Block, division: _Division) -> Produce
     expected = division.groups * sum(sizes)
     if layer.rows != expected:
         raise PruningError(
-            f"{layer.name} has {layer.rows:,} rows, but {division.groups:,} groups "
-            f"of {sum(sizes):,} rows have {expected:,}."
+            say(
+                "{layer} has {rows:,} rows, but {groups:,} groups of {sizes:,} rows "
+                "have {expected:,}.",
+                layer=layer.name,
+                rows=layer.rows,
+                groups=division.groups,
+                sizes=sum(sizes),
+                expected=expected,
+            )
         )
     runs = [sum(sizes)] if rows.order is Order.BY_GROUP else sizes
     # On the CPU even if the default device is "meta".
@@ -250,17 +258,30 @@ def _heads(rule: CouplingRule, block: _Block) -> _Division:
     )
     if not heads:
         raise PruningError(
-            f"The model does not state how many heads feed {consumer.name}."
+            say(
+                "The model does not state how many heads feed {consumer}.",
+                consumer=consumer.name,
+            )
         )
     if heads % shared or consumer.columns % heads:
         raise PruningError(
-            f"The {consumer.columns:,} columns of {consumer.name} cannot be divided "
-            f"into {heads} heads with {shared} key and value heads."
+            say(
+                "The {columns:,} columns of {consumer} cannot be divided into {heads} "
+                "heads with {shared} key and value heads.",
+                columns=consumer.columns,
+                consumer=consumer.name,
+                heads=heads,
+                shared=shared,
+            )
         )
     if shared == 1:
         raise PruningError(
-            f"All {heads} query heads of a block share one key and value head, and "
-            "the last group of a block is always kept: there are no heads to remove."
+            say(
+                "All {heads} query heads of a block share one key and value head, and "
+                "the last group of a block is always kept: there are no heads to "
+                "remove.",
+                heads=heads,
+            )
         )
     size = consumer.columns // heads
     _check_no_joint_norm(rule, block, size, "head")
@@ -300,7 +321,9 @@ def _check_head_parameters(rule: CouplingRule, block: _Block, heads: set[int]) -
         for name, parameter in module.named_parameters(recurse=False):
             is_shared_norm = path != rule.parent and parameter.ndim == 1
             if parameter.ndim and parameter.shape[0] in heads and not is_shared_norm:
-                raise _parameters_error(f"{path}.{name}", f"{parameter.shape[0]} heads")
+                raise _parameters_error(
+                    f"{path}.{name}", say("{shape} heads", shape=parameter.shape[0])
+                )
 
 
 def _check_neuron_parameters(rule: CouplingRule, block: _Block, neurons: int) -> None:
@@ -312,18 +335,27 @@ def _check_neuron_parameters(rule: CouplingRule, block: _Block, neurons: int) ->
         parameters = dict(module.named_parameters(recurse=False))
         if "norm" in type(module).__name__.lower() and not parameters:
             raise PruningError(
-                f"{path} normalizes all neurons together: without one the others would "
-                "change."
+                say(
+                    "{path} normalizes all neurons together: without one the others "
+                    "would change.",
+                    path=path,
+                )
             )
         for name, parameter in parameters.items():
             if neurons in parameter.shape:
-                raise _parameters_error(f"{path}.{name}", f"{neurons:,} neurons")
+                raise _parameters_error(
+                    f"{path}.{name}", say("{neurons:,} neurons", neurons=neurons)
+                )
 
 
 def _parameters_error(path: str, groups: str) -> PruningError:
     return PruningError(
-        f"{path} has parameters for each of {groups}, which cannot be removed with "
-        "them."
+        say(
+            "{path} has parameters for each of {groups}, which cannot be removed with "
+            "them.",
+            path=path,
+            groups=groups,
+        )
     )
 
 
@@ -335,9 +367,15 @@ def _check_no_joint_norm(
         weight = getattr(module, "weight", None)
         if isinstance(weight, Tensor) and weight.ndim and weight.shape[-1] > size:
             raise PruningError(
-                f"{path} normalizes {weight.shape[-1]:,} features together, not the "
-                f"{size:,} of one {group_name} alone: without one {group_name} the "
-                "others would change."
+                say(
+                    "{path} normalizes {shape:,} features together, not the {size:,} "
+                    "of one {group_name} alone: without one {group_name} the others "
+                    "would change.",
+                    path=path,
+                    shape=weight.shape[-1],
+                    size=size,
+                    group_name=group_name,
+                )
             )
 
 

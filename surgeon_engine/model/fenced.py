@@ -11,6 +11,7 @@ from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.messages.sources import ModelInspected
 from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_engine.base.errors import ModelError
+from surgeon_engine.base.sentences import say
 from surgeon_engine.runtime import fence
 
 _DESCRIBE = "surgeon_engine.model.inspect:describe_files"
@@ -28,6 +29,6 @@ def inspect_model(config: ModelConfig) -> ModelInspected:
     blame = fence.Blame(
         ModelError,
         Path(config.source).name,
-        "Choose another model, or download its files again.",
+        say("Choose another model, or download its files again."),
     )
     return fence.call(_DESCRIBE, (config,), ModelInspected, blame)

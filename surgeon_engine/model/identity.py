@@ -19,9 +19,10 @@ from pathlib import Path
 
 from surgeon_engine.base.errors import ModelError, UnreadableFileError
 from surgeon_engine.base.reading import Content
+from surgeon_engine.base.sentences import say
 from surgeon_engine.model.source import TEMPLATES, ModelSource
 
-_HINT = "Check that the model's files are there and that you may read them."
+_HINT = say("Check that the model's files are there and that you may read them.")
 # The files besides weights that transformers reads.
 _OTHERS = re.compile(
     r"(config|generation_config|special_tokens_map|added_tokens|tokenizer[\w.-]*|"
@@ -80,9 +81,15 @@ def check_same(before: Mapping[str, str], now: Mapping[str, str]) -> None:
     for name in sorted(before.keys() | now.keys()):
         if before.get(name) != now.get(name):
             raise ModelError(
-                f"The model is no longer the one that this run began with: {name} has "
-                "changed.",
-                "Put it back where it was, or start the run again with its run.toml.",
+                say(
+                    "The model is no longer the one that this run began with: {name} "
+                    "has changed.",
+                    name=name,
+                ),
+                say(
+                    "Put it back where it was, or start the run again with its "
+                    "run.toml."
+                ),
             )
 
 
@@ -112,12 +119,21 @@ def _digest(stamp: FileStamp) -> str:
             raise ModelError(error.message, _HINT) from error
         if not is_same:
             raise ModelError(
-                f"{stamp.path} has changed since the model was loaded.",
-                "Let no other program write to the model's files, and start again.",
+                say("{path} has changed since the model was loaded.", path=stamp.path),
+                say(
+                    "Let no other program write to the model's files, and start again."
+                ),
             )
         _digests[stamp] = digest
     return _digests[stamp]
 
 
 def _unreadable(error: OSError) -> ModelError:
-    return ModelError(f"{error.filename} cannot be read: {error.strerror}.", _HINT)
+    return ModelError(
+        say(
+            "{filename} cannot be read: {reason}.",
+            filename=error.filename,
+            reason=error.strerror,
+        ),
+        _HINT,
+    )

@@ -23,6 +23,7 @@ from surgeon_engine.api.messages.sources import (
     ModelSummary,
 )
 from surgeon_engine.base.errors import ModelError
+from surgeon_engine.base.sentences import say
 from surgeon_engine.model.coupling import CoupledGroups, groups_of, structure_support
 from surgeon_engine.model.fenced import inspect_model
 from surgeon_engine.model.gguf_parsing import parsed_once
@@ -75,8 +76,12 @@ def describe_files(config: ModelConfig) -> ModelInspected:
                 model = AutoModelForCausalLM.from_config(model_config)
         except UNREADABLE as error:
             raise ModelError(
-                f"transformers cannot build {source.name}: {first_line(error)}.",
-                "Choose a decoder-only model that transformers knows.",
+                say(
+                    "transformers cannot build {source}: {reason}.",
+                    source=source.name,
+                    reason=first_line(error),
+                ),
+                say("Choose a decoder-only model that transformers knows."),
             ) from error
         stored = stored_dtype(source)
         _check_numbers(model, source)
@@ -97,9 +102,17 @@ def _check_numbers(model: PreTrainedModel, source: ModelSource) -> None:
     held = held_numbers(source)
     if needed > _MAX_RATIO * held:
         raise ModelError(
-            f"The files of {source.name} do not match its config: they hold {held:,} "
-            f"numbers, and the model has {needed:,} parameters.",
-            "The files may be incomplete or from another model: download them again.",
+            say(
+                "The files of {source} do not match its config: they hold {held:,} "
+                "numbers, and the model has {needed:,} parameters.",
+                source=source.name,
+                held=held,
+                needed=needed,
+            ),
+            say(
+                "The files may be incomplete or from another model: download them "
+                "again."
+            ),
         )
 
 
@@ -117,9 +130,16 @@ def _check_generation(source: ModelSource) -> None:
         return  # it is no JSON: transformers does without it
     except UNREADABLE as error:
         raise ModelError(
-            f"{GENERATION_CONFIG_NAME} of {source.name} cannot be used: "
-            f"{first_line(error)}.",
-            "Download this file again, or delete it: a model can be pruned without it.",
+            say(
+                "{generation_config_name} of {source} cannot be used: {reason}.",
+                generation_config_name=GENERATION_CONFIG_NAME,
+                source=source.name,
+                reason=first_line(error),
+            ),
+            say(
+                "Download this file again, or delete it: a model can be pruned "
+                "without it."
+            ),
         ) from error
 
 

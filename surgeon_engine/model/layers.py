@@ -19,6 +19,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from surgeon_engine.base.errors import ModelError
+from surgeon_engine.base.sentences import say
 from surgeon_engine.runtime.hidden_store import Budget, HiddenStore
 
 LINEAR = (nn.Linear, Conv1D)
@@ -197,8 +198,11 @@ def _named_blocks(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
     ]
     if not lists:
         raise ModelError(
-            f"{type(model).__name__} has no decoder blocks with linear layers.",
-            "Choose a decoder-only language model.",
+            say(
+                "{model_type} has no decoder blocks with linear layers.",
+                model_type=type(model).__name__,
+            ),
+            say("Choose a decoder-only language model."),
         )
     names = [f"{name}." for name, _ in lists]
     # A list inside another, such as the experts of a block, is not the list of blocks.

@@ -16,6 +16,7 @@ from transformers import (
 
 from surgeon_engine.api.config.run import ModelConfig, Offload
 from surgeon_engine.base.errors import ModelError
+from surgeon_engine.base.sentences import say
 from surgeon_engine.model import offload
 from surgeon_engine.model.gguf_parsing import parsed_once
 from surgeon_engine.model.identity import (
@@ -146,8 +147,15 @@ def _load(
         if is_out_of_memory(error):
             raise
         raise ModelError(
-            f"The weights of {source.name} cannot be loaded: {first_line(error)}.",
-            "The files may be incomplete or from another model: download them again.",
+            say(
+                "The weights of {source} cannot be loaded: {reason}.",
+                source=source.name,
+                reason=first_line(error),
+            ),
+            say(
+                "The files may be incomplete or from another model: download them "
+                "again."
+            ),
         ) from error
     _check_complete(source.name, found)
     _check_finite(source.name, model)
@@ -177,10 +185,18 @@ def _check_complete(name: str, found: dict[str, Any]) -> None:
         if keys:
             first = keys[0] if isinstance(keys[0], str) else keys[0][0]
             raise ModelError(
-                f"The files of {name} do not match its config: {len(keys):,} tensors "
-                f"are {description}, such as {first}.",
-                "The files may be incomplete or from another model: download them "
-                "again.",
+                say(
+                    "The files of {name} do not match its config: {keys:,} tensors "
+                    "are {description}, such as {first}.",
+                    name=name,
+                    keys=len(keys),
+                    description=description,
+                    first=first,
+                ),
+                say(
+                    "The files may be incomplete or from another model: download them "
+                    "again."
+                ),
             )
 
 
@@ -192,9 +208,15 @@ def _check_finite(name: str, model: PreTrainedModel) -> None:
             if not (lowest.isfinite() and highest.isfinite()):
                 count = int((~parameter.isfinite()).sum())
                 raise ModelError(
-                    f"{count:,} of {parameter.numel():,} weights of {key} in {name} "
-                    "are not finite (NaN or infinite).",
-                    "The files may be damaged: download them again.",
+                    say(
+                        "{count:,} of {parameter:,} weights of {key} in {name} are "
+                        "not finite (NaN or infinite).",
+                        count=count,
+                        parameter=parameter.numel(),
+                        key=key,
+                        name=name,
+                    ),
+                    say("The files may be damaged: download them again."),
                 )
 
 

@@ -10,18 +10,20 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
+from surgeon_engine.base.sentences import say
+
 
 def hint_for(model: nn.Module) -> str:
     """Return a hint for a model that computes numbers that are not finite."""
     weights = list(model.parameters())
     if not all(bool(weight.isfinite().all()) for weight in weights):
-        return (
-            "Its weights are not all finite: the files may be damaged, download them "
-            "again."
+        return say(
+            "Its weights are not all finite: the files may be damaged, download "
+            "them again."
         )
     if any(weight.dtype != torch.float32 for weight in weights):
-        return "The number format may be too narrow: compute in float32."
-    return "The files of the model may be damaged: download them again."
+        return say("The number format may be too narrow: compute in float32.")
+    return say("The files of the model may be damaged: download them again.")
 
 
 def is_broken(logits: Tensor) -> bool:
@@ -37,7 +39,11 @@ def with_origin(message: str, model: PreTrainedModel, tokens: Tensor) -> str:
         model: Runs one forward.
         tokens: windows x length.
     """
-    return f"{message} {_origin(model, tokens.to(model.device))}".rstrip()
+    return say(
+        "{message} {origin}",
+        message=message,
+        origin=_origin(model, tokens.to(model.device)),
+    ).rstrip()
 
 
 @torch.no_grad()
@@ -57,10 +63,13 @@ def _origin(model: PreTrainedModel, tokens: Tensor) -> str:
     if not found:
         return ""
     name, module = found[0]
-    text = f"The first numbers that are not finite (NaN or infinite) come from {name}"
+    text = say(
+        "The first numbers that are not finite (NaN or infinite) come from {name}",
+        name=name,
+    )
     if all(bool(weight.isfinite().all()) for weight in module.parameters()):
-        return f"{text}."
-    return f"{text}, whose weights are not all finite."
+        return say("{text}.", text=text)
+    return say("{text}, whose weights are not all finite.", text=text)
 
 
 def _is_not_finite(output: Tensor) -> bool:

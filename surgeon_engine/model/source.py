@@ -39,6 +39,7 @@ from surgeon_engine.api.model_info.source_names import (
 )
 from surgeon_engine.base.errors import ModelError, UnreadableFileError
 from surgeon_engine.base.reading import open_regular
+from surgeon_engine.base.sentences import say
 
 # Errors that transformers raises for files that it cannot read.
 UNREADABLE = (
@@ -66,7 +67,7 @@ _READ_WHOLE = (".json", ".jinja", ".model", ".txt", ".tiktoken")
 TEMPLATES = "additional_chat_templates"  # a folder in that of a model
 _MAX_LABELS = 1_000_000  # transformers makes a name for each
 _WINDOW = "sliding_window"  # not checked by kinds of models that do not know it
-_DOWNLOAD_AGAIN = "Download the model's files again."
+_DOWNLOAD_AGAIN = say("Download the model's files again.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +121,15 @@ def locate(source: str) -> ModelSource:
     hub_source = parse_hub_source(source)
     hint = SOURCES
     if hub_source:
-        hint = f"If it is a model of the Hugging Face Hub, write {hub_source}."
+        hint = say(
+            "If it is a model of the Hugging Face Hub, write {hub_source}.",
+            hub_source=hub_source,
+        )
     if os.path.lexists(path):
-        raise ModelError(f"{path} is neither a folder nor a regular file.", SOURCES)
-    raise ModelError(f"There is no model at {path}.", hint)
+        raise ModelError(
+            say("{path} is neither a folder nor a regular file.", path=path), SOURCES
+        )
+    raise ModelError(say("There is no model at {path}.", path=path), hint)
 
 
 def read_model_config(source: ModelSource) -> PretrainedConfig:
@@ -139,9 +145,15 @@ def read_model_config(source: ModelSource) -> PretrainedConfig:
         if source.gguf_file:
             raise _gguf_error(source.weight_files[0], error) from error
         raise ModelError(
-            f"The config of {source.name} cannot be used: {first_line(error)}.",
-            "Surgeon prunes the decoder-only models that transformers knows; "
-            "it does not run code from a model's folder.",
+            say(
+                "The config of {source} cannot be used: {reason}.",
+                source=source.name,
+                reason=first_line(error),
+            ),
+            say(
+                "Surgeon prunes the decoder-only models that transformers knows; it "
+                "does not run code from a model's folder."
+            ),
         ) from error
     _check_model_kind(source.name, config)
     _check_sizes(source.name, config)
@@ -159,8 +171,8 @@ def stored_dtype(source: ModelSource) -> torch.dtype | None:
     counts = sum(map(count_numbers, source.weight_files), Counter[str]())
     if not counts:
         raise ModelError(
-            f"The weights of {source.name} hold no tensors.",
-            "The download may be incomplete: download the files again.",
+            say("The weights of {source} hold no tensors.", source=source.name),
+            say("The download may be incomplete: download the files again."),
         )
     ((most_common, _),) = counts.most_common(1)
     return _STORED.get(most_common)
@@ -178,13 +190,18 @@ def _cached(source: str, name: HubName | None) -> ModelSource:
     """Return the files of a Hub model from the cache."""
     if name is None or name.is_dataset:
         raise ModelError(
-            f"{source} is not the name of a model on the Hugging Face Hub.",
-            "Write hf://organisation/name, or hf://organisation/name@revision.",
+            say(
+                "{source} is not the name of a model on the Hugging Face Hub.",
+                source=source,
+            ),
+            say("Write hf://organisation/name, or hf://organisation/name@revision."),
         )
     if name.snapshot is None:
         raise ModelError(
             name.not_downloaded,
-            f"Download it at step 1, or by: surgeon download {source}",
+            say(
+                "Download it at step 1, or by: surgeon download {source}", source=source
+            ),
         )
     return ModelSource(name.short, name.snapshot)
 
@@ -194,8 +211,13 @@ def _checked_folder(source: ModelSource) -> ModelSource:
     labels = options.get("num_labels")
     if isinstance(labels, int) and labels > _MAX_LABELS:
         raise ModelError(
-            f"The config of {source.name} has num_labels = {labels:,}; it may be at "
-            f"most {_MAX_LABELS:,}.",
+            say(
+                "The config of {source} has num_labels = {labels:,}; it may be at "
+                "most {max_labels:,}.",
+                source=source.name,
+                labels=labels,
+                max_labels=_MAX_LABELS,
+            ),
             _DOWNLOAD_AGAIN,
         )
     for path in find_weight_files(source.folder):
@@ -233,21 +255,28 @@ def _gguf_error(path: Path, error: Exception) -> ModelError:
     architecture = read_gguf_header(path).get("general.architecture")
     if architecture == "deci":
         return ModelError(
-            f"The layers of {path.name} differ in their widths (GGUF architecture "
-            "deci), and transformers has no such model.",
-            "If Surgeon has made it, prune the original further, or export its run in "
-            "the masked format and choose that.",
+            say(
+                "The layers of {path} differ in their widths (GGUF architecture "
+                "deci), and transformers has no such model.",
+                path=path.name,
+            ),
+            say(
+                "If Surgeon has made it, prune the original further, or export its "
+                "run in the masked format and choose that."
+            ),
         )
     if not isinstance(architecture, str):
-        reason = "its header names no architecture"
+        reason = say("its header names no architecture")
     elif isinstance(error.__context__, UnicodeDecodeError):
-        reason = "its header has a name that is not UTF-8 text"
+        reason = say("its header has a name that is not UTF-8 text")
     else:
         reason = first_line(error)
     return ModelError(
-        f"{path.name} cannot be used: {reason}.",
-        "If the download may be incomplete, download the file again. Surgeon reads "
-        "the GGUF architectures that transformers knows.",
+        say("{path} cannot be used: {reason}.", path=path.name, reason=reason),
+        say(
+            "If the download may be incomplete, download the file again. Surgeon "
+            "reads the GGUF architectures that transformers knows."
+        ),
     )
 
 
@@ -275,22 +304,37 @@ def _check_sizes(name: str, config: PretrainedConfig) -> None:
             size = getattr(text, option, None)
         except RuntimeError as error:  # it stands in `per_layer_config`
             raise ModelError(
-                f"The layers of {name} differ in {option}, and transformers has no "
-                "such model.",
-                "If another program has pruned it, choose the original.",
+                say(
+                    "The layers of {name} differ in {option}, and transformers has no "
+                    "such model.",
+                    name=name,
+                    option=option,
+                ),
+                say("If another program has pruned it, choose the original."),
             ) from error
         # Some models have a list of sizes, one for each layer.
         is_list = isinstance(size, list) and option != _WINDOW
         if not (is_list or isinstance(size, int | None)):
             raise ModelError(
-                f"The config of {name} has {option} = {str(size)[:100]!r}, which is no "
-                "whole number.",
+                say(
+                    "The config of {name} has {option} = {size}, which is no whole "
+                    "number.",
+                    name=name,
+                    option=option,
+                    size=repr(str(size)[:100]),
+                ),
                 _DOWNLOAD_AGAIN,
             )
         if isinstance(size, int) and most and not 1 <= size <= most:
             raise ModelError(
-                f"The config of {name} has {option} = {size:,}; it must be from 1 to "
-                f"{most:,}.",
+                say(
+                    "The config of {name} has {option} = {size:,}; it must be from 1 "
+                    "to {most:,}.",
+                    name=name,
+                    option=option,
+                    size=size,
+                    most=most,
+                ),
                 _DOWNLOAD_AGAIN,
             )
 

@@ -10,6 +10,7 @@ from typing import Any
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from surgeon_engine.base.errors import EngineError, ModelError
+from surgeon_engine.base.sentences import say
 from surgeon_engine.model.beginnings import beginning_of_texts
 from surgeon_engine.model.chat_template import opening_of_chats
 from surgeon_engine.model.gguf_parsing import parsed_once
@@ -18,9 +19,9 @@ from surgeon_engine.model.identity import FileStamp, stamps_of
 from surgeon_engine.model.source import ModelSource
 from surgeon_engine.runtime import fence
 
-HINT = (
-    "Download the model's files again. Without a tokenizer, only token files (.npy) "
-    "can be used as texts."
+HINT = say(
+    "Download the model's files again. Without a tokenizer, only token files "
+    "(.npy) can be used as texts."
 )
 # What tokenizers treat in ways of their own: spaces, digits, accents, controls, long
 # words.
@@ -55,8 +56,8 @@ def tokenizer_problem(source: ModelSource) -> str:
     if source.is_bundled or _tried.get(source) == files:
         return ""
     if not source.gguf_file and not any(any(source.folder.glob(x)) for x in _FILES):
-        return f"The folder of {source.name} has no tokenizer."
-    subject = f"The tokenizer of {source.name}"
+        return say("The folder of {source} has no tokenizer.", source=source.name)
+    subject = say("The tokenizer of {source}", source=source.name)
     try:
         fence.call(
             "surgeon_engine.model.tokenizer:try_tokenizer",
@@ -88,7 +89,7 @@ def try_tokenizer(source: ModelSource) -> None:
             ids = tokenizer(text, add_special_tokens=False, verbose=False).input_ids
             tokenizer.decode(ids)
         beginning_of_texts(tokenizer)
-    with _unreadable(source, "chat template"):
+    with _unreadable(source, say("chat template")):
         opening_of_chats(tokenizer)
 
 
@@ -144,10 +145,19 @@ def failures_as(error: type[EngineError], subject: str, hint: str) -> Iterator[N
         is_panic = type(failure).__name__ == "PanicException"
         if not isinstance(failure, Exception) and not is_panic:
             raise
-        raise error(f"{subject}: {fence.describe(failure)}.", hint) from failure
+        raise error(
+            say(
+                "{subject}: {reason}.", subject=subject, reason=fence.describe(failure)
+            ),
+            hint,
+        ) from failure
 
 
 def _unreadable(
     source: ModelSource, part: str = "tokenizer"
 ) -> AbstractContextManager[None]:
-    return failures_as(ModelError, f"The {part} of {source.name} cannot be read", HINT)
+    return failures_as(
+        ModelError,
+        say("The {part} of {source} cannot be read", part=part, source=source.name),
+        HINT,
+    )

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from surgeon_engine.api.messages.events import Envelope, Failed
 from surgeon_engine.base.files import temporary_folder
+from surgeon_engine.base.sentences import say
 from surgeon_engine.runtime import ranks
 from surgeon_engine.runtime.json_streams import JsonOutput, die_with_parent
 
@@ -79,12 +80,16 @@ def reason(codes: dict[int, int]) -> Failed:
     rank = min(sorted(codes), key=how_little_it_says)
     code = codes[rank]
     if code == -signal.SIGKILL:
-        how = "was killed by the system, probably because memory ran out"
+        how = say("was killed by the system, probably because memory ran out")
     elif code < 0:
-        how = f"crashed (signal {-code}, {signal.strsignal(-code)})"
+        how = say(
+            "crashed (signal {code}, {strsignal})",
+            code=-code,
+            strsignal=signal.strsignal(-code),
+        )
     else:
-        how = f"exited unexpectedly (exit code {code})"
-    return Failed(f"Process {rank + 1} of the run {how}.")
+        how = say("exited unexpectedly (exit code {code})", code=code)
+    return Failed(say("Process {rank} of the run {how}.", rank=rank + 1, how=how))
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ from surgeon_engine.base.json_process import (
     JsonProcess,
     module_command,
 )
+from surgeon_engine.base.sentences import say
 from surgeon_engine.run import pipeline
 from surgeon_engine.runtime import devices, ranks
 from surgeon_engine.runtime.failures import failure
@@ -41,7 +42,7 @@ from surgeon_engine.runtime.saver import Saver
 
 _POLL_INTERVAL_S = 0.1
 _LOOPBACK = {"linux": "lo", "darwin": "lo0"}  # the processes are on one machine
-_HINT = "What was saved is not lost: resume the run, perhaps on fewer GPUs."
+_HINT = say("What was saved is not lost: resume the run, perhaps on fewer GPUs.")
 
 
 class RunFailed(Exception):
@@ -59,7 +60,7 @@ def reported(context: RunContext) -> Iterator[None]:
         yield
     except RunCancelled:
         if context.saver.holds_state:
-            context.emit(Logged(Level.INFO, "The run can be resumed."))
+            context.emit(Logged(Level.INFO, say("The run can be resumed.")))
         context.emit(Cancelled())
     except RunFailed:
         pass  # the processes that share the run have said why
@@ -125,11 +126,19 @@ def gpus_for(model: ModelConfig, command: StartRun | ResumeRun) -> int:
         return 1
     there = devices.gpu_count()
     if model.gpus > there and isinstance(command, StartRun):
-        has = "no GPU" if not there else f"{there} GPU{'s' if there > 1 else ''}"
+        has = (
+            say("no GPU")
+            if not there
+            else say("{there} GPU{value}", there=there, value="s" if there > 1 else "")
+        )
         raise ConfigError(
-            f"The job asks for {model.gpus} GPUs, and this machine has {has} that "
-            "torch can use.",
-            "Set gpus to 1, or to 0 for all that there are.",
+            say(
+                "The job asks for {gpus} GPUs, and this machine has {has} that torch "
+                "can use.",
+                gpus=model.gpus,
+                has=has,
+            ),
+            say("Set gpus to 1, or to 0 for all that there are."),
         )
     return max(1, min(model.gpus or there, there))
 
@@ -186,9 +195,11 @@ def work_in_group(
             if isinstance(last, Failed):
                 raise RunFailed(last)
             if isinstance(last, Cancelled):
-                raise RunFailed(Failed("The run was cancelled."))
+                raise RunFailed(Failed(say("The run was cancelled.")))
             ended = process.wait_for_exit().summary.rstrip(".")
-            reason = reason or f"The processes of the run have ended: {ended}."
+            reason = reason or say(
+                "The processes of the run have ended: {ended}.", ended=ended
+            )
             raise ProcessError(reason, _HINT)
     except RunFailed:
         raise  # the processes have logged it, if the folder is theirs

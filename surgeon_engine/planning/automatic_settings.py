@@ -32,6 +32,7 @@ from surgeon_engine.api.messages.machine import Machine
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.base.formatting import format_duration, format_size
+from surgeon_engine.base.sentences import say
 from surgeon_engine.planning.estimate import Estimate, estimate
 from surgeon_engine.planning.needs import Need, Resource, ResourceStatus, needs_of
 from surgeon_engine.planning.planned_file import PlannedFile, planned_file
@@ -92,12 +93,18 @@ class SettledJob:
         if self.is_open:
             yield self._about_recovery
         if reason := _WIDTH_REASONS.get(self.width.reason):
-            yield f"Widths: multiples of {self.width.multiple}, {reason}."
+            yield say(
+                "Widths: multiples of {multiple}, {reason}.",
+                multiple=self.width.multiple,
+                reason=reason,
+            )
         if self.offloads:
             yield (
-                "Blocks are offloaded: their weights are in main memory or in files, "
-                "and on the device one block at a time, because it has too little "
-                "memory for all."
+                say(
+                    "Blocks are offloaded: their weights are in main memory or in "
+                    "files, and on the device one block at a time, because it has too "
+                    "little memory for all."
+                )
             )
 
     @property

@@ -29,7 +29,7 @@ from surgeon_engine.api.config.pruning import (
 )
 from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
 from surgeon_engine.base.errors import PruningError
-from surgeon_engine.base.formatting import format_percent
+from surgeon_engine.base.sentences import say
 from surgeon_engine.planning.planned_file import planned_file
 from surgeon_engine.planning.rounding import ceil_share
 from surgeon_engine.planning.target_size import Goal, size_in_unit
@@ -161,36 +161,56 @@ def check_target_in_limits(
             others = [
                 display_name(x.structure) for x in model.structures if x.supported
             ]
-            raise PruningError(support.reason, f"Choose one of: {', '.join(others)}.")
+            raise PruningError(
+                support.reason,
+                say("Choose one of: {others}.", others=", ".join(others)),
+            )
     if model.layers:
         check_patterns(pruning.protect, pruning.layer_min_density, model.layers)
     _check_depth(goal, pruning, model)
     structure, p = display_name(pruning.kind), goal.prunable
-    same = "All layers lose equally many. " if pruning.has_same_widths else ""
+    same = say("All layers lose equally many. ") if pruning.has_same_widths else ""
     most, least = max_removable(pruning, model), min_removable(pruning, model)
     if goal.removed > most:
         if _protects_all(pruning, model):
             raise PruningError(
-                "Everything that could be removed is protected.", "Protect less."
+                say("Everything that could be removed is protected."),
+                say("Protect less."),
             )
         if pruning.is_sized:
             smallest = size_in_unit(planned_file(model, goal.dtype, pruning), most)
             same += f"The smallest possible size is {smallest}. "
         raise PruningError(
-            f"The target removes {goal.removed:,} weights ("
-            f"{format_percent(goal.sparsity)} of the prunable ones), but at most "
-            f"{most:,} ({format_percent(most / p)}) can be removed as {structure}. "
-            "Other layers, protected ones, the minimum density, and the last row, "
-            "column, head or neuron are kept.",
-            f"{same}Lower the target, protect less, lower the minimum density, or "
-            "choose another structure.",
+            say(
+                "The target removes {removed:,} weights ({sparsity:percent} of the "
+                "prunable ones), but at most {most:,} ({most_2:percent}) can be "
+                "removed as {structure}. Other layers, protected ones, the minimum "
+                "density, and the last row, column, head or neuron are kept.",
+                removed=goal.removed,
+                sparsity=goal.sparsity,
+                most=most,
+                most_2=most / p,
+                structure=structure,
+            ),
+            say(
+                "{same}Lower the target, protect less, lower the minimum density, or "
+                "choose another structure.",
+                same=same,
+            ),
         )
     if goal.removed < least:
         raise PruningError(
-            f"The target removes {goal.removed:,} weights ("
-            f"{format_percent(goal.sparsity, 2)} of the prunable ones), but at least "
-            f"{least:,} ({format_percent(least / p, 2)}) are removed as {structure}.",
-            f"{same}Raise the target, or choose a finer structure.",
+            say(
+                "The target removes {removed:,} weights ({sparsity:percent2} of the "
+                "prunable ones), but at least {least:,} ({least_2:percent2}) are "
+                "removed as {structure}.",
+                removed=goal.removed,
+                sparsity=goal.sparsity,
+                least=least,
+                least_2=least / p,
+                structure=structure,
+            ),
+            say("{same}Raise the target, or choose a finer structure.", same=same),
         )
 
 
@@ -258,28 +278,42 @@ def _check_depth(goal: Goal, pruning: PruningConfig, model: ModelSummary) -> Non
     most = min(len(depth.blocks), total - 1)
     if blocks > most:
         raise PruningError(
-            f"{blocks} blocks should be removed as a whole, but at most {most} of "
-            f"{total} can be: one block is kept, and so are those with protected "
-            "layers or a minimum density.",
-            "Remove fewer blocks as a whole, or protect less.",
+            say(
+                "{blocks} blocks should be removed as a whole, but at most {most} of "
+                "{total} can be: one block is kept, and so are those with protected "
+                "layers or a minimum density.",
+                blocks=blocks,
+                most=most,
+                total=total,
+            ),
+            say("Remove fewer blocks as a whole, or protect less."),
         )
     most = min(len(depth.sublayers), total - 1) - blocks
     if sublayers > most:
         raise PruningError(
-            f"{sublayers} attentions and MLPs should be removed as a whole, but at "
-            f"most {max(0, most)} can be: one of each block that is not removed, and "
-            "of one block none. Protected ones and those with a minimum density are "
-            "kept.",
-            "Remove fewer of them, or protect less.",
+            say(
+                "{sublayers} attentions and MLPs should be removed as a whole, but at "
+                "most {most} can be: one of each block that is not removed, and of "
+                "one block none. Protected ones and those with a minimum density are "
+                "kept.",
+                sublayers=sublayers,
+                most=max(0, most),
+            ),
+            say("Remove fewer of them, or protect less."),
         )
     least = sum(depth.blocks[:blocks]) + sum(depth.sublayers[:sublayers])
     if least > goal.removed:
         raise PruningError(
-            f"The blocks, attentions and MLPs to be removed as a whole have at least "
-            f"{least:,} weights ({format_percent(least / goal.prunable)} of the "
-            f"prunable ones), but the target removes {goal.removed:,} "
-            f"({format_percent(goal.sparsity)}).",
-            "Raise the target, or remove fewer of them as a whole.",
+            say(
+                "The blocks, attentions and MLPs to be removed as a whole have at "
+                "least {least:,} weights ({least_2:percent} of the prunable ones), "
+                "but the target removes {removed:,} ({sparsity:percent}).",
+                least=least,
+                least_2=least / goal.prunable,
+                removed=goal.removed,
+                sparsity=goal.sparsity,
+            ),
+            say("Raise the target, or remove fewer of them as a whole."),
         )
 
 

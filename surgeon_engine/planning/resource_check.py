@@ -25,7 +25,7 @@ from surgeon_engine.api.config.run import Device, Dtype, RunConfig
 from surgeon_engine.api.messages.machine import Machine
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.base.errors import ConfigError
-from surgeon_engine.base.formatting import format_size
+from surgeon_engine.base.sentences import say
 from surgeon_engine.planning.automatic_settings import SettledJob, settle
 from surgeon_engine.planning.estimate import Estimate
 from surgeon_engine.planning.needs import (
@@ -135,16 +135,23 @@ def shortage_message(
     """Return why a run cannot start, and a hint."""
     need = fit.worst
     free = need.free or 0.0
-    message = (
-        f"The run needs {format_size(need.needed)} of {need.what}, and "
-        f"{format_size(free)} are free."
+    message = say(
+        "The run needs {needed:size} of {what}, and {free:size} are free.",
+        needed=need.needed,
+        what=need.what,
+        free=free,
     )
     if fitted is None:
         return message, (
-            "No settings make it fit: free some, choose a smaller model, or use a "
-            "larger machine."
+            say(
+                "No settings make it fit: free some, choose a smaller model, or use a "
+                "larger machine."
+            )
         )
-    return message, f"It would fit with {describe_changes(fitted)}."
+    return message, say(
+        "It would fit with {describe_changes}.",
+        describe_changes=describe_changes(fitted),
+    )
 
 
 def describe_changes(fitted: AdjustedConfig) -> str:

@@ -36,7 +36,7 @@ from surgeon_engine.api.config.pruning import (
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.base.errors import ConfigError
-from surgeon_engine.base.formatting import format_size
+from surgeon_engine.base.sentences import say
 from surgeon_engine.planning.constants import BYTES
 from surgeon_engine.planning.planned_file import PlannedFile, planned_file
 from surgeon_engine.planning.rounding import floor_share
@@ -198,9 +198,14 @@ def _to_remove_for(target: Memory, file: PlannedFile) -> int:
     beside = planned.beside(prunable)
     if beside >= memory:
         raise ConfigError(
-            f"A context of {context:,} tokens takes {format_size(beside)}, all of the "
-            f"{format_size(memory)}.",
-            "Choose a shorter context or more memory.",
+            say(
+                "A context of {context:,} tokens takes {beside:size}, all of the "
+                "{memory:size}.",
+                context=context,
+                beside=beside,
+                memory=memory,
+            ),
+            say("Choose a shorter context or more memory."),
         )
 
     def spare(removed: int) -> int:
@@ -216,8 +221,11 @@ def _goal(file: PlannedFile) -> Goal:
         of = pruning.structure.of
         if not prunable:
             raise ConfigError(
-                f"No layer of the model has {of} columns, as many as one group.",
-                "Choose shorter groups.",
+                say(
+                    "No layer of the model has {of} columns, as many as one group.",
+                    of=of,
+                ),
+                say("Choose shorter groups."),
             )
         most = prunable // of * pruning.structure.removed
         if isinstance(pruning.target, PrunableShare):
@@ -226,14 +234,21 @@ def _goal(file: PlannedFile) -> Goal:
         raise _out_of_reach(removed, most, file)
     if removed < 1 and not pruning.removes_nothing:
         raise ConfigError(
-            f"The target keeps all {model.parameters:,} parameters.",
-            "Ask for a smaller model.",
+            say(
+                "The target keeps all {parameters:,} parameters.",
+                parameters=model.parameters,
+            ),
+            say("Ask for a smaller model."),
         )
     if removed > most:
         raise ConfigError(
-            f"The target removes {removed:,} weights, but only {most:,} can be "
-            "removed. Embeddings, norms and the head are not pruned.",
-            "Ask for a larger model.",
+            say(
+                "The target removes {removed:,} weights, but only {most:,} can be "
+                "removed. Embeddings, norms and the head are not pruned.",
+                removed=removed,
+                most=most,
+            ),
+            say("Ask for a larger model."),
         )
     return Goal(
         removed=removed,
@@ -250,15 +265,24 @@ def _out_of_reach(removed: int, most: int, file: PlannedFile) -> ConfigError:
     """Return the error for a size that the model has already, or cannot have."""
     if removed < 1:
         return ConfigError(
-            f"In {file.dtype}, the unpruned model takes {size_in_unit(file, 0)}: no "
-            "more than the target.",
-            "Ask for a smaller model; a target of 0 % only writes the model.",
+            say(
+                "In {dtype}, the unpruned model takes {size_in_unit}: no more than "
+                "the target.",
+                dtype=file.dtype,
+                size_in_unit=size_in_unit(file, 0),
+            ),
+            say("Ask for a smaller model; a target of 0 % only writes the model."),
         )
     return ConfigError(
-        f"In {file.dtype}, the model takes {size_in_unit(file, most)} even without all "
-        f"its {most:,} prunable weights: more than the target. Embeddings, norms and "
-        "the head are not pruned.",
-        "Ask for a larger model, or choose a number format of fewer bits.",
+        say(
+            "In {dtype}, the model takes {size_in_unit} even without all its {most:,} "
+            "prunable weights: more than the target. Embeddings, norms and the head "
+            "are not pruned.",
+            dtype=file.dtype,
+            size_in_unit=size_in_unit(file, most),
+            most=most,
+        ),
+        say("Ask for a larger model, or choose a number format of fewer bits."),
     )
 
 
@@ -283,5 +307,9 @@ def size_in_unit(file: PlannedFile, removed: int) -> str:
     if isinstance(target, Memory):
         planned = planned_context(target.context, file.model, file.pruning.kind)
         gigabytes = math.ceil((size + planned.beside(removed)) / _MEGABYTE) / 1000
-        return f"{gigabytes:,.3f} GB with a context of {target.context:,} tokens"
-    return f"{math.ceil(10 * size / _MEGABYTE) / 10:,.1f} MB"
+        return say(
+            "{gigabytes:,.3f} GB with a context of {context:,} tokens",
+            gigabytes=gigabytes,
+            context=target.context,
+        )
+    return say("{ceil:,.1f} MB", ceil=math.ceil(10 * size / _MEGABYTE) / 10)

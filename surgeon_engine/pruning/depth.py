@@ -31,6 +31,7 @@ from surgeon_engine.api.config.pruning import (
     PruningConfig,
 )
 from surgeon_engine.base.errors import PruningError
+from surgeon_engine.base.sentences import say
 from surgeon_engine.evaluation.fidelity import Reference, compare_unchecked
 from surgeon_engine.model.block_runner import BlockRunner, hooked
 from surgeon_engine.model.load import LoadedModel
@@ -178,10 +179,14 @@ class SkipCosts:
         change = (after.float() - before.float()).norm() / before.float().norm()
         if not float(change) < _TOLERANCE:
             raise PruningError(
-                f"Block {block} of {type(self._loaded.model).__name__} changes the "
-                "residual stream even without attention and MLP, so that it cannot be "
-                "removed as a whole.",
-                "Remove heads and neurons alone: set dropped_blocks to 0.",
+                say(
+                    "Block {block} of {model_type} changes the residual stream even "
+                    "without attention and MLP, so that it cannot be removed as a "
+                    "whole.",
+                    block=block,
+                    model_type=type(self._loaded.model).__name__,
+                ),
+                say("Remove heads and neurons alone: set dropped_blocks to 0."),
             )
 
 

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from surgeon_engine.base.errors import CurvatureError
+from surgeon_engine.base.sentences import say
 from surgeon_engine.runtime import linalg
 
 _MAX_STEPS = 500  # some dozens are usual
@@ -85,9 +86,17 @@ def whole_update(W: Tensor, A: Tensor, G: Tensor, is_removed: Tensor) -> Tensor:
         before, product = product, _dot(residual, z)
         direction = z + product / before * direction
     raise CurvatureError(
-        f"The update of a {len(W)} x {W.shape[1]} layer has not converged in "
-        f"{_MAX_STEPS} steps.",
-        "Raise the damping of the update, or set max_correlated, for example to 1000.",
+        say(
+            "The update of a {w_count} x {shape} layer has not converged in "
+            "{max_steps} steps.",
+            w_count=len(W),
+            shape=W.shape[1],
+            max_steps=_MAX_STEPS,
+        ),
+        say(
+            "Raise the damping of the update, or set max_correlated, for example to "
+            "1000."
+        ),
     )
 
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from surgeon_engine.base.errors import CurvatureError, PruningError
+from surgeon_engine.base.sentences import say
 
 REMOVED = -1.0  # below every cost
 _HALF = 16  # bits of a float32, taken in two halves
@@ -110,8 +111,8 @@ def check_not_nan(name: str, cost: Tensor) -> None:
     """
     if bool(cost.isnan().any()):
         raise CurvatureError(
-            f"Some costs of {name} are not numbers (NaN).",
-            "Raise the damping, or use more calibration text.",
+            say("Some costs of {name} are not numbers (NaN).", name=name),
+            say("Raise the damping, or use more calibration text."),
         )
 
 
@@ -207,7 +208,12 @@ def _bin_of(counts: Tensor, n: int) -> tuple[int, int]:
 def _check_budget(budget: int, max_removable: int) -> None:
     if budget > max_removable:
         raise PruningError(
-            f"{budget:,} weights should be removed, but only {max_removable:,} can be: "
-            "protected layers and the last of each kind in a layer are always kept.",
-            "Lower the target, or protect less.",
+            say(
+                "{budget:,} weights should be removed, but only {max_removable:,} can "
+                "be: protected layers and the last of each kind in a layer are always "
+                "kept.",
+                budget=budget,
+                max_removable=max_removable,
+            ),
+            say("Lower the target, or protect less."),
         )

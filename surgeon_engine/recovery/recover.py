@@ -16,6 +16,7 @@ from surgeon_engine.api.messages.run import (
     Stage,
     UndoReason,
 )
+from surgeon_engine.base.sentences import say
 from surgeon_engine.evaluation.fidelity import Reference
 from surgeon_engine.model.load import LoadedModel, load_original
 from surgeon_engine.pruning.state import PruningState, Snapshot
@@ -52,7 +53,9 @@ def recover(
     start_time = context.clock()
     text = recovery_text(state)
     if text is None:
-        message = "There are too few windows to hold any out, so recovery is left out."
+        message = say(
+            "There are too few windows to hold any out, so recovery is left out."
+        )
         context.emit(Logged(Level.WARNING, message))
         return None
     original, judge = _original_and_judge(state, text, context, shot)
@@ -131,7 +134,9 @@ def _judged(
         return found, after
     state.restore(before)
     step = Stage.RECONSTRUCTION if found.reconstructions else Stage.REFIT
-    message = f"The {step.value} would have moved the model further away: undone."
+    message = say(
+        "The {step} would have moved the model further away: undone.", step=step.value
+    )
     judge.context.emit(Logged(Level.WARNING, message))
     judge.context.emit(RecoveryUndone(UndoReason.WORSE, step, shot))
     return BlockPass(hidden=found.hidden), judge.before

@@ -29,6 +29,7 @@ from surgeon_engine.api.messages.diagnosis import (
 from surgeon_engine.api.messages.run import Evaluation, Stage
 from surgeon_engine.base.errors import RunFolderError
 from surgeon_engine.base.files import write_atomically
+from surgeon_engine.base.sentences import say
 from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.pruning.cost_accounting import raw_costs
 from surgeon_engine.pruning.schedule import share_of_goal
@@ -171,8 +172,10 @@ def _write(path: Path, arrays: Arrays) -> None:
         write_atomically(path, file.getbuffer())
     except OSError as error:
         raise RunFolderError(
-            f"{path} cannot be written: {error.strerror}.",
-            "Free some disk space, or choose a folder that you may write to.",
+            say(
+                "{path} cannot be written: {reason}.", path=path, reason=error.strerror
+            ),
+            say("Free some disk space, or choose a folder that you may write to."),
         ) from error
 
 

@@ -42,6 +42,7 @@ from surgeon_engine.base.errors import (
     UnreadableFileError,
 )
 from surgeon_engine.base.reading import Content, read_text
+from surgeon_engine.base.sentences import say, say_all
 from surgeon_engine.calibration.fenced import load_windows
 from surgeon_engine.calibration.judging_texts import (
     own_judging_text,
@@ -205,7 +206,10 @@ def resume(
         notes = check_origin(saved.origin, origin_of(state))
         context.emit(RunResumed(len(saved.shots), saved.seconds))
         if damage:
-            notes = (f"{damage} The run goes on from the state before.", *notes)
+            notes = (
+                say("{damage} The run goes on from the state before.", damage=damage),
+                *notes,
+            )
         for note in notes:
             context.emit(Logged(Level.WARNING, note))
         context.saver = Saver(run.saved_state, saved)
@@ -248,8 +252,8 @@ def _config_of(run: RunFolder) -> RunConfig:
         return run.read_config()
     except EngineError as error:
         raise RunFolderError(
-            f"The config of the run cannot be read: {error.message}",
-            "Start the run again.",
+            say("The config of the run cannot be read: {error}", error=error),
+            say("Start the run again."),
         ) from error
 
 
@@ -357,7 +361,10 @@ def prepare(
             model, goal = found.model, found.goal
         units = units_of(config.pruning, loaded.model)
     if loaded.tokenizer is None:
-        message = f"{loaded.tokenizer_problem} The export will not contain one."
+        message = say(
+            "{tokenizer_problem} The export will not contain one.",
+            tokenizer_problem=loaded.tokenizer_problem,
+        )
         context.emit(Logged(Level.WARNING, message))
     with context.stage(Stage.TEXT):
         windows = ranks.agree(lambda: load_windows(config.calibration, loaded))
@@ -378,9 +385,14 @@ def _check_share(windows: int) -> None:
     needed = 2 * ranks.size()  # some are held out
     if ranks.size() > 1 and windows < needed:
         raise ConfigError(
-            f"{ranks.size()} GPUs need at least {needed} calibration windows, and "
-            f"there are {windows}.",
-            "Use more windows, or fewer GPUs.",
+            say(
+                "{size} GPUs need at least {needed} calibration windows, and there "
+                "are {windows}.",
+                size=ranks.size(),
+                needed=needed,
+                windows=windows,
+            ),
+            say("Use more windows, or fewer GPUs."),
         )
 
 
@@ -448,13 +460,16 @@ def _finish(
         run.write_report(_report(state, recipe, None, checkpoint, probe, context))
         if not isinstance(error, _EXPORT_FAILURES):
             raise
-        message, hint = f"The export failed: {first_line(error)}.", ""
+        message, hint = (
+            say("The export failed: {reason}.", reason=first_line(error)),
+            "",
+        )
         if isinstance(error, EngineError):
             message, hint = error.message, error.hint
-        where = f"it is in {checkpoint}, unverified"
+        where = say("it is in {checkpoint}, unverified", checkpoint=checkpoint)
         if probe is not None:
-            where = f"it can be exported again from {run.path}"
-        hint = f"{hint} The pruned model is not lost: {where}.".strip()
+            where = say("it can be exported again from {path}", path=run.path)
+        hint = say_all(hint, say("The pruned model is not lost: {where}.", where=where))
         raise ExportError(message, hint) from error
     context.emit(exported)
     report = _report(state, recipe, exported, checkpoint, probe, context)

@@ -8,6 +8,7 @@ import torch
 
 from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.base.errors import EngineError
+from surgeon_engine.base.sentences import say
 
 
 class RankLost(Exception):
@@ -34,19 +35,25 @@ def failure(error: Exception) -> Failed:
         return Failed(error.message, error.hint)
     if isinstance(error, RankLost):
         return Failed(
-            "Another process of the run has ended, or cannot be reached.",
-            "It may have run out of memory. What was saved is not lost: resume the "
-            "run, perhaps on fewer GPUs.",
+            say("Another process of the run has ended, or cannot be reached."),
+            say(
+                "It may have run out of memory. What was saved is not lost: resume "
+                "the run, perhaps on fewer GPUs."
+            ),
             str(error),
         )
     if is_out_of_memory(error):
         return Failed(
-            "There is not enough memory for this.",
-            "Use fewer or shorter windows, a smaller batch, or a smaller model.",
+            say("There is not enough memory for this."),
+            say("Use fewer or shorter windows, a smaller batch, or a smaller model."),
             traceback.format_exc(),
         )
     return Failed(
-        f"An unexpected error occurred: {type(error).__name__}: {error}",
-        "Please report this with the details below.",
+        say(
+            "An unexpected error occurred: {error_type}: {error}",
+            error_type=type(error).__name__,
+            error=error,
+        ),
+        say("Please report this with the details below."),
         traceback.format_exc(),
     )

@@ -34,7 +34,7 @@ from surgeon_engine.base.json_process import (
     ProcessExit,
     module_command,
 )
-from surgeon_engine.base.sentences import Text
+from surgeon_engine.base.sentences import Text, say
 
 SECONDS = 10.0  # for a call, or since its last `alive`; most take less than one
 _BUSY = 1.5  # so many times as long if it waits for a processor, a disk or a network
@@ -256,7 +256,9 @@ def _answer(request: Call, blame: Blame) -> Returned | Refused:
                 raise _error(blame, reason)
         if _process.ended:
             raise _error(blame, _reason_of(_process.wait_for_exit()))
-    raise _error(blame, f"it takes more than {blame.seconds:g} seconds")
+    raise _error(
+        blame, say("it takes more than {seconds:g} seconds", seconds=blame.seconds)
+    )
 
 
 class _Clock:
@@ -283,7 +285,12 @@ class _Clock:
 
 
 def _error(blame: Blame, reason: str) -> EngineError:
-    return blame.error(f"{blame.subject} cannot be read: {reason}.", blame.hint)
+    return blame.error(
+        say(
+            "{subject} cannot be read: {reason}.", subject=blame.subject, reason=reason
+        ),
+        blame.hint,
+    )
 
 
 def _reason_of(ended: ProcessExit) -> str:

@@ -31,6 +31,7 @@ from surgeon_engine.base.errors import (
 )
 from surgeon_engine.base.files import expand_path, size_of_folder
 from surgeon_engine.base.reading import read_text
+from surgeon_engine.base.sentences import say
 
 
 def listed(
@@ -61,8 +62,12 @@ def list_files(folder: str) -> FilesListed:
         found = [each for each in os.scandir(path) if not each.name.startswith(".")]
     except OSError as error:
         raise RunFolderError(
-            f"The folder {path} cannot be read: {error.strerror}.",
-            "Choose another folder.",
+            say(
+                "The folder {path} cannot be read: {reason}.",
+                path=path,
+                reason=error.strerror,
+            ),
+            say("Choose another folder."),
         ) from error
     entries = [_entry(each) for each in found if _is_text(each.name)]
     entries.sort(key=lambda x: (x.kind is not FileKind.FOLDER, x.name.casefold()))
@@ -107,8 +112,12 @@ def list_runs(folder: str) -> RunsListed:
         folders = []
     except OSError as error:
         raise RunFolderError(
-            f"The folder {path} cannot be read: {error.strerror}.",
-            "Choose another folder.",
+            say(
+                "The folder {path} cannot be read: {reason}.",
+                path=path,
+                reason=error.strerror,
+            ),
+            say("Choose another folder."),
         ) from error
     shown = [x for x in folders if not x.name.startswith(".") and _is_text(x.name)]
     runs = [RunFolder(each) for each in shown]

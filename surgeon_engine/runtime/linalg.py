@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from surgeon_engine.base.errors import CurvatureError
+from surgeon_engine.base.sentences import say
 
 _TOLERANCE = 1e-2  # relative residual of a result in float32
 _COLUMNS = 512  # that are solved at a time
@@ -46,9 +47,13 @@ def cholesky(M: Tensor) -> Tensor:
     if M.dtype != torch.float64:
         return cholesky(M.cpu().double()).to(M)
     raise CurvatureError(
-        f"A {len(M)} x {len(M)} covariance is not positive definite "
-        f"(its leading minor {info.item()} is not).",
-        "Raise the damping, or use more calibration text.",
+        say(
+            "A {m_count} x {m_count} covariance is not positive definite (its leading "
+            "minor {info} is not).",
+            m_count=len(M),
+            info=info.item(),
+        ),
+        say("Raise the damping, or use more calibration text."),
     )
 
 
@@ -80,9 +85,14 @@ def inverses(M: Tensor) -> Tensor:
         return inverses(M.cpu().double()).to(M)
     first = int(info.ne(0).nonzero()[0])
     raise CurvatureError(
-        f"Block {first + 1} of {len(M)} ({M.shape[-1]} x {M.shape[-1]} each) of an "
-        "inverse covariance is not positive definite.",
-        "Raise the damping, or use more calibration text.",
+        say(
+            "Block {first} of {m_count} ({shape} x {shape} each) of an inverse "
+            "covariance is not positive definite.",
+            first=first + 1,
+            m_count=len(M),
+            shape=M.shape[-1],
+        ),
+        say("Raise the damping, or use more calibration text."),
     )
 
 

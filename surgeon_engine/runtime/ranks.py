@@ -30,6 +30,7 @@ import torch
 from torch import Tensor
 
 from surgeon_engine.base.errors import ConfigError, EngineError
+from surgeon_engine.base.sentences import say
 from surgeon_engine.runtime.failures import RankLost, is_out_of_memory
 
 if TYPE_CHECKING:
@@ -82,8 +83,8 @@ def begin(*, uses_gpu: bool) -> None:
         backend = "cpu:gloo,cuda:nccl"
     elif uses_gpu and torch.backends.mps.is_available():
         raise ConfigError(
-            "Several processes cannot share Apple's GPU.",
-            'Start one process, or set device to "cpu".',
+            say("Several processes cannot share Apple's GPU."),
+            say('Start one process, or set device to "cpu".'),
         )
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     store = os.environ.get(STORE)
@@ -101,9 +102,14 @@ def begin(*, uses_gpu: bool) -> None:
 def _check_gpus(processes: int, gpus: int) -> None:
     if processes > gpus:
         raise ConfigError(
-            f"{processes} processes were started on a machine with {gpus} "
-            f"GPU{'s' if gpus > 1 else ''}: each needs one of its own.",
-            f'Start {gpus} processes, or set device to "cpu".',
+            say(
+                "{processes} processes were started on a machine with {gpus} "
+                "GPU{value}: each needs one of its own.",
+                processes=processes,
+                gpus=gpus,
+                value="s" if gpus > 1 else "",
+            ),
+            say('Start {gpus} processes, or set device to "cpu".', gpus=gpus),
         )
 
 

@@ -25,6 +25,7 @@ from surgeon_engine.base.errors import (
     RunFolderError,
     UnreadableFileError,
 )
+from surgeon_engine.base.sentences import say
 from surgeon_engine.runtime import devices, host_memory, ranks
 from surgeon_engine.runtime.kept import Kept
 from surgeon_engine.runtime.saver import Saver, Tensors
@@ -125,7 +126,11 @@ class RunContext:
             log.append(Envelope(self._run, time.time(), event))
         except (OSError, UnreadableFileError) as error:
             reason = getattr(error, "strerror", error)
-            message = f"{log.events_path} cannot be written: {reason}."
+            message = say(
+                "{events_path} cannot be written: {reason}.",
+                events_path=log.events_path,
+                reason=reason,
+            )
             self.emit(Logged(Level.WARNING, message))
 
     def save(self, parts: Mapping[str, Tensors | None], **changes: object) -> None:
@@ -137,9 +142,10 @@ class RunContext:
             **changes,
         )
         if reason:
-            message = (
-                f"The state of the run cannot be saved: {reason}. The run goes on, and "
-                "tries again later."
+            message = say(
+                "The state of the run cannot be saved: {reason}. The run goes on, "
+                "and tries again later.",
+                reason=reason,
             )
             self.emit(Logged(Level.WARNING, message))
 
@@ -152,16 +158,17 @@ class RunContext:
         try:
             return self.saver.load(part)
         except RunFolderError as error:
-            message = f"{error.message} This stage starts again."
+            message = say("{error} This stage starts again.", error=error)
             self.emit(Logged(Level.WARNING, message))
             return None
 
     def discard_saved(self) -> None:
         """Delete the saved state, as the run is complete; warn if it stays."""
         if reason := self.saver.discard():
-            message = (
-                f"The saved progress of the run cannot be deleted: {reason}. The next "
-                "start of Surgeon tries again."
+            message = say(
+                "The saved progress of the run cannot be deleted: {reason}. The "
+                "next start of Surgeon tries again.",
+                reason=reason,
             )
             self.emit(Logged(Level.WARNING, message))
 
@@ -265,7 +272,11 @@ class RunContext:
         except (OSError, EngineError) as error:
             if not is_late:  # the run goes on, but the user must know
                 reason = getattr(error, "strerror", error)
-                message = f"{log.events_path} cannot be written any more: {reason}."
+                message = say(
+                    "{events_path} cannot be written any more: {reason}.",
+                    events_path=log.events_path,
+                    reason=reason,
+                )
                 self.emit(Logged(Level.WARNING, message))
 
     def _wait(self) -> None:

@@ -24,6 +24,7 @@ from surgeon_engine.base.errors import RunFolderError, UnreadableFileError
 from surgeon_engine.base.files import file_written_atomically, write_atomically
 from surgeon_engine.base.reading import Content, read_bytes
 from surgeon_engine.base.sealed_json import sealed_json
+from surgeon_engine.base.sentences import say
 from surgeon_engine.base.versions import STATE
 from surgeon_engine.runtime import ranks
 
@@ -150,8 +151,12 @@ class Saver:
             return load_file(path)
         except (OSError, SafetensorError) as error:
             raise RunFolderError(
-                f"The state of the run cannot be read: {path.name}: {error}.",
-                "Start the run again with its run.toml.",
+                say(
+                    "The state of the run cannot be read: {path}: {error}.",
+                    path=path.name,
+                    error=error,
+                ),
+                say("Start the run again with its run.toml."),
             ) from error
 
     def discard(self) -> str:

@@ -35,6 +35,7 @@ from surgeon_engine.api.config.pruning import SPARSE, FixedDamping, PruningConfi
 from surgeon_engine.api.messages.run import DampingChoice, Stage
 from surgeon_engine.api.saved_state import SavedSearch
 from surgeon_engine.base.errors import CurvatureError
+from surgeon_engine.base.sentences import say
 from surgeon_engine.evaluation.fidelity import Reference
 from surgeon_engine.evaluation.held_out import Trial, evaluate_held_out
 from surgeon_engine.model.layers import KeptWeights
@@ -129,9 +130,12 @@ def choose_damping(
         trials, chosen = search(trial_at, start, moves, maximum)
     if trials[chosen].nats is None:
         raise CurvatureError(
-            f"None of the {len(trials)} dampings that were tried leaves a model whose "
-            "predictions are finite.",
-            "Remove less in a shot, or use more calibration text.",
+            say(
+                "None of the {trials} dampings that were tried leaves a model whose "
+                "predictions are finite.",
+                trials=len(trials),
+            ),
+            say("Remove less in a shot, or use more calibration text."),
         )
     cost, update = chosen
     return DampingChoice(

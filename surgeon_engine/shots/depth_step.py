@@ -10,6 +10,7 @@ import torch
 
 from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import Stage
+from surgeon_engine.base.sentences import say
 from surgeon_engine.model.offload import on_device
 from surgeon_engine.pruning.depth import (
     Depth,
@@ -62,9 +63,12 @@ def warn_of_missing_depth(state: PruningState, context: RunContext) -> None:
         (depth.dropped_sublayers, pruning.dropped_sublayers, "attentions and MLPs"),
     ):
         if done < asked:
-            message = (
-                f"{done} of {asked} {name} were removed as a whole: the next one has "
-                "more weights than the rest of the target."
+            message = say(
+                "{done} of {asked} {name} were removed as a whole: the next one "
+                "has more weights than the rest of the target.",
+                done=done,
+                asked=asked,
+                name=name,
             )
             context.emit(Logged(Level.WARNING, message))
 
@@ -140,8 +144,10 @@ def _remove_candidate(state: PruningState, candidate: Sublayers, cost: float) ->
 def _log(chosen: list[tuple[Sublayers, float]], context: RunContext) -> None:
     """Log what is removed, in the order of its choice."""
     for candidate, cost in chosen:
-        message = (
-            f"Removed as a whole: {candidate.label}. The KL to the original on "
-            f"held-out windows rises by {cost:.3g} nats per token."
+        message = say(
+            "Removed as a whole: {label}. The KL to the original on held-out "
+            "windows rises by {cost:.3g} nats per token.",
+            label=candidate.label,
+            cost=cost,
         )
         context.emit(Logged(Level.INFO, message))

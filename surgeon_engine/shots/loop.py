@@ -17,7 +17,7 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_engine.api.saved_state import SavedSteps
 from surgeon_engine.base.errors import EngineError, PruningError
-from surgeon_engine.base.formatting import format_percent
+from surgeon_engine.base.sentences import say
 from surgeon_engine.planning.target_size import TARGET_TOLERANCE, Goal
 from surgeon_engine.pruning.schedule import share_of_goal
 from surgeon_engine.pruning.state import PruningState, Snapshot
@@ -225,7 +225,12 @@ def _shots(
         raise attempt.failure or budget.error()
     if attempt.failure is not None and not budget.is_set:
         total, reason = state.config.pruning.shots, _describe(attempt.failure)
-        message = f"The run ends after shot {len(shots)} of {total}. {reason}"
+        message = say(
+            "The run ends after shot {shots} of {total}. {reason}",
+            shots=len(shots),
+            total=total,
+            reason=reason,
+        )
         context.emit(Logged(Level.WARNING, message))
     is_at_end = steps.is_over or steps.is_stuck
     context.save({}, steps=steps.saved, are_shots_over=is_at_end)
@@ -280,7 +285,11 @@ def _try_shot(
         devices.release_memory()
         if before is not None:
             state.restore(before)
-            context.emit(Logged(Level.INFO, f"A shot is rolled back. {reason}"))
+            context.emit(
+                Logged(
+                    Level.INFO, say("A shot is rolled back. {reason}", reason=reason)
+                )
+            )
         return _Attempt(failure=failure)
     if before is not None and budget.is_exceeded_by(judged):
         state.restore(before)
@@ -338,7 +347,11 @@ def _recovered(
         devices.release_memory()
         if before is not None:
             state.restore(before)
-        context.emit(Logged(Level.WARNING, f"Recovery is rolled back. {reason}"))
+        context.emit(
+            Logged(
+                Level.WARNING, say("Recovery is rolled back. {reason}", reason=reason)
+            )
+        )
         context.emit(RecoveryUndone(UndoReason.FAILED))
     if before is None or recovered is None:
         return None
@@ -364,7 +377,7 @@ def _describe(error: Exception) -> str:
     if isinstance(error, EngineError):
         return error.message
     if is_out_of_memory(error):
-        return "There is not enough memory for it."
+        return say("There is not enough memory for it.")
     raise error
 
 
@@ -398,16 +411,23 @@ def _check_target_reached(
     reached = last.sparsity
     if reached == 0:
         target = round(last.target * goal.prunable)
-        fewer = "" if is_over else ", use fewer shots"  # each then has a larger target
+        fewer = (
+            "" if is_over else say(", use fewer shots")
+        )  # each then has a larger target
         raise PruningError(
-            f"Nothing was removed: the cheapest part has more weights than the "
-            f"{target:,} that the target removes.",
-            f"Raise the target{fewer}, or choose a finer structure.",
+            say(
+                "Nothing was removed: the cheapest part has more weights than the "
+                "{target:,} that the target removes.",
+                target=target,
+            ),
+            say("Raise the target{fewer}, or choose a finer structure.", fewer=fewer),
         )
     if is_over and not _is_reached(goal, last):
-        message = (
-            f"{format_percent(reached, 2)} of the prunable weights were removed and "
-            f"not {format_percent(goal.sparsity, 2)}: the next part is larger than the "
-            "rest of the target."
+        message = say(
+            "{reached:percent2} of the prunable weights were removed and not "
+            "{sparsity:percent2}: the next part is larger than the rest of the "
+            "target.",
+            reached=reached,
+            sparsity=goal.sparsity,
         )
         context.emit(Logged(Level.WARNING, message))

@@ -9,7 +9,7 @@ from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import Evaluation, Recovered, ShotFinished
 from surgeon_engine.base.errors import PruningError
-from surgeon_engine.base.formatting import format_percent
+from surgeon_engine.base.sentences import say
 from surgeon_engine.planning.limits import max_divergence, max_perplexity
 from surgeon_engine.pruning.state import Snapshot
 
@@ -48,8 +48,12 @@ class QualityBudget:
 
         `judged` is its evaluation, or that of the recovered shot.
         """
-        recovery = "" if judged is shot.evaluation else ", after recovery,"
-        when = f"At a sparsity of {format_percent(shot.sparsity, 2)}{recovery}"
+        recovery = "" if judged is shot.evaluation else say(", after recovery,")
+        when = say(
+            "At a sparsity of {sparsity:percent2}{recovery}",
+            sparsity=shot.sparsity,
+            recovery=recovery,
+        )
         return self._rolled_back(when, judged)
 
     def log_kept_with_recovery(
@@ -61,14 +65,18 @@ class QualityBudget:
         )
         return Logged(
             Level.INFO,
-            f"At a sparsity of {format_percent(shot.sparsity, 2)} "
-            f"{self._excess(shot.evaluation)}; "
-            f"after recovery it has {after}: kept.",
+            say(
+                "At a sparsity of {sparsity:percent2} {excess}; after recovery it has "
+                "{after}: kept.",
+                sparsity=shot.sparsity,
+                excess=self._excess(shot.evaluation),
+                after=after,
+            ),
         )
 
     def log_rejected_recovery(self, evaluation: Evaluation) -> Logged:
         """Return the log line for a recovery that is rolled back."""
-        return self._rolled_back("After recovery", evaluation)
+        return self._rolled_back(say("After recovery"), evaluation)
 
     def log_headroom(self, last: Evaluation) -> Logged:
         """Return the log line for a target that is reached within the limit."""
@@ -77,8 +85,12 @@ class QualityBudget:
         limits = " and ".join(limit for *_, limit in figures)
         return Logged(
             Level.INFO,
-            f"The target is reached at {reached}, below the limit of "
-            f"{limits}: a larger target may give a smaller model.",
+            say(
+                "The target is reached at {reached}, below the limit of {limits}: a "
+                "larger target may give a smaller model.",
+                reached=reached,
+                limits=limits,
+            ),
         )
 
     def error(self) -> PruningError:
@@ -94,9 +106,11 @@ class QualityBudget:
                 f"the KL to the original above {self.max_divergence:g} nats per token"
             )
         return PruningError(
-            f"Even the smallest step takes {', or '.join(limits)}.",
-            "Raise the limit, use more shots or a lower target for smaller steps, or "
-            "choose a finer structure.",
+            say("Even the smallest step takes {limits}.", limits=", or ".join(limits)),
+            say(
+                "Raise the limit, use more shots or a lower target for smaller steps, "
+                "or choose a finer structure."
+            ),
         )
 
     def _excesses(self, evaluation: Evaluation) -> list[str]:
@@ -135,7 +149,9 @@ class QualityBudget:
         return found
 
     def _rolled_back(self, when: str, evaluation: Evaluation) -> Logged:
-        message = f"{when} {self._excess(evaluation)}: rolled back."
+        message = say(
+            "{when} {excess}: rolled back.", when=when, excess=self._excess(evaluation)
+        )
         return Logged(Level.INFO, message)
 
 

@@ -21,6 +21,7 @@ from surgeon_engine.api.config.toml import config_from_toml, config_to_toml
 from surgeon_engine.api.messages.run import Recovered, ShotFinished
 from surgeon_engine.api.saved_state import Origin, SavedSteps
 from surgeon_engine.base.errors import RunFolderError
+from surgeon_engine.base.sentences import say
 from surgeon_engine.calibration.windows import TokenWindows, digest_of
 from surgeon_engine.model.identity import check_same
 from surgeon_engine.model.saved_weights import load_weights, weights_of
@@ -62,8 +63,14 @@ def check_origin(saved: Origin, found: Origin) -> tuple[str, ...]:
     ):
         if before != now:
             raise RunFolderError(
-                f"The {name} is no longer the one that this run began with.",
-                "Put it back where it was, or start the run again with its run.toml.",
+                say(
+                    "The {name} is no longer the one that this run began with.",
+                    name=name,
+                ),
+                say(
+                    "Put it back where it was, or start the run again with its "
+                    "run.toml."
+                ),
             )
     return tuple(
         f"The run began with {name} {saved.versions.get(name, 'unknown')}; this is "

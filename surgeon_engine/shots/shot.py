@@ -18,6 +18,7 @@ from surgeon_engine.api.messages.run import (
     ShotFinished,
     Stage,
 )
+from surgeon_engine.base.sentences import say
 from surgeon_engine.calibration.windows import JudgingText, digest_of
 from surgeon_engine.evaluation.evaluate import evaluate, references_of
 from surgeon_engine.evaluation.held_out import split
@@ -125,10 +126,12 @@ def check_windows(pruning: PruningConfig, windows: Tensor, context: RunContext) 
     """Warn if there are too few windows to hold any out for the damping search."""
     if pruning.searches_damping and split(windows) is None:
         given = pruning.fixed_damping
-        message = (
-            f"{len(windows)} windows are too few to hold any out for the damping "
-            f"search: the dampings of costs and update are {given.cost:g} and "
-            f"{given.update:g}."
+        message = say(
+            "{windows} windows are too few to hold any out for the damping "
+            "search: the dampings of costs and update are {cost:g} and {update:g}.",
+            windows=len(windows),
+            cost=given.cost,
+            update=given.update,
         )
         context.emit(Logged(Level.WARNING, message))
 
@@ -169,7 +172,7 @@ def _evaluate_original(state: PruningState, context: RunContext) -> Evaluation:
         references, found = kept
         with context.stage(Stage.BASELINE) as step:
             step()
-        message = "The original was evaluated on these texts before: kept."
+        message = say("The original was evaluated on these texts before: kept.")
         context.emit(Logged(Level.INFO, message))
         state.keep_references(references)
         return found

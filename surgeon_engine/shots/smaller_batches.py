@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from surgeon_engine.api.messages.events import Level, Logged
+from surgeon_engine.base.sentences import say
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.runtime import devices, ranks
 from surgeon_engine.runtime.failures import is_out_of_memory
@@ -43,8 +44,10 @@ def with_smaller_batches(
         devices.release_memory()
         undo()
         state.halve_batch()
-        message = (
-            f"There is not enough memory for {batch} windows at a time: the run goes "
-            f"on with {batch // 2}."
+        message = say(
+            "There is not enough memory for {batch} windows at a time: the run "
+            "goes on with {batch_2}.",
+            batch=batch,
+            batch_2=batch // 2,
         )
         context.emit(Logged(Level.WARNING, message))

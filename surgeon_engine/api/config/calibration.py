@@ -10,6 +10,7 @@ from typing import Annotated
 from surgeon_engine.api.config.fields import Limits, Option, check_limits
 from surgeon_engine.api.model_info.source_names import hub_name, is_hub_source
 from surgeon_engine.base.errors import ConfigError
+from surgeon_engine.base.sentences import say
 
 BUILTIN_TEXT = "builtin"  # the text source that names the built-in text
 
@@ -62,13 +63,21 @@ class MoreText:
         _check_name(self.text)
         if is_token_file(self.text):
             raise ConfigError(
-                f"{self.text} is a token file, which cannot be a further text.",
-                "Give the text from which it was made.",
+                say(
+                    "{text} is a token file, which cannot be a further text.",
+                    text=self.text,
+                ),
+                say("Give the text from which it was made."),
             )
         if (self.dataset_config or self.split) and not is_hub_source(self.text):
             raise ConfigError(
-                f"dataset_config or split is set, but {self.text} is not a dataset.",
-                "Leave them empty, or give hf://datasets/organisation/name as text.",
+                say(
+                    "dataset_config or split is set, but {text} is not a dataset.",
+                    text=self.text,
+                ),
+                say(
+                    "Leave them empty, or give hf://datasets/organisation/name as text."
+                ),
             )
 
 
@@ -107,16 +116,21 @@ class CalibrationConfig:
         shares = sum(more.share for more in self.more_texts)
         if shares >= 1:
             raise ConfigError(
-                f"The further texts have shares of {shares:g} together, which leaves "
-                "no window for the main text.",
-                "Give them shares with a sum below 1.",
+                say(
+                    "The further texts have shares of {shares:g} together, which "
+                    "leaves no window for the main text.",
+                    shares=shares,
+                ),
+                say("Give them shares with a sum below 1."),
             )
         has_dataset = is_hub_source(self.text) or is_hub_source(self.validation_text)
         if not has_dataset and (self.dataset_config or self._names_split):
             raise ConfigError(
-                "dataset_config or split is set, but the text is not a dataset.",
-                "Leave dataset_config, split and validation_split empty, or give "
-                "hf://datasets/organisation/name as text.",
+                say("dataset_config or split is set, but the text is not a dataset."),
+                say(
+                    "Leave dataset_config, split and validation_split empty, or give "
+                    "hf://datasets/organisation/name as text."
+                ),
             )
 
     @property
@@ -177,9 +191,13 @@ class CalibrationConfig:
         """
         if self.mixes_token_file:
             raise ConfigError(
-                f"All windows of {self.text} are used, so there is no share for "
-                f"{len(self.more_texts)} further texts.",
-                "Give the text from which it was made, or no further texts.",
+                say(
+                    "All windows of {text} are used, so there is no share for "
+                    "{more_texts} further texts.",
+                    text=self.text,
+                    more_texts=len(self.more_texts),
+                ),
+                say("Give the text from which it was made, or no further texts."),
             )
 
 
@@ -187,12 +205,15 @@ def _check_name(text: str) -> None:
     """Check that a text has a name, and that a data set has one of the Hub."""
     if not text.strip():
         raise ConfigError(
-            "No calibration text was given.",
-            "Choose a text file or the built-in text.",
+            say("No calibration text was given."),
+            say("Choose a text file or the built-in text."),
         )
     name = hub_name(text)
     if is_hub_source(text) and (name is None or not name.is_dataset):
         raise ConfigError(
-            f"{text} is not the name of a data set on the Hugging Face Hub.",
-            "Write hf://datasets/organisation/name.",
+            say(
+                "{text} is not the name of a data set on the Hugging Face Hub.",
+                text=text,
+            ),
+            say("Write hf://datasets/organisation/name."),
         )

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from surgeon_engine.api.config.fields import Limits, Option, check_limits
 from surgeon_engine.base.errors import ConfigError
+from surgeon_engine.base.sentences import say
 
 
 class Format(StrEnum):
@@ -117,8 +118,12 @@ def check_dtype(wanted: Format, dtype: FileDtype) -> None:
     if dtype not in DESCRIPTIONS[wanted].dtypes:
         possible = ", ".join(DESCRIPTIONS[wanted].dtypes)
         raise ConfigError(
-            f"{DESCRIPTIONS[wanted].label} does not hold {dtype}.",
-            f"Choose one of: {possible}.",
+            say(
+                "{label} does not hold {dtype}.",
+                label=DESCRIPTIONS[wanted].label,
+                dtype=dtype,
+            ),
+            say("Choose one of: {possible}.", possible=possible),
         )
 
 

@@ -24,6 +24,7 @@ import msgspec
 
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.base.paths import check_path
+from surgeon_engine.base.sentences import say
 
 _MAX_ENTRIES = 1_000  # of a list
 
@@ -204,10 +205,14 @@ def with_values(config: _Config, values: Mapping[str, Any]) -> _Config:
 
 def unknown_setting(part: str, name: str, known: Iterable[str]) -> ConfigError:
     """Return the error for a setting that a part of a job does not have."""
-    hint = f"Its settings are {', '.join(known)}."
+    hint = say("Its settings are {known}.", known=", ".join(known))
     if (part, name) == ("export", "replace"):
-        hint = "A job cannot allow that: give --replace to the command that runs it."
-    return ConfigError(f"{part} has no setting called {name!r}.", hint)
+        hint = say(
+            "A job cannot allow that: give --replace to the command that runs it."
+        )
+    return ConfigError(
+        say("{part} has no setting called {name}.", part=part, name=repr(name)), hint
+    )
 
 
 def check_limits(config: Any) -> None:
@@ -224,16 +229,30 @@ def check_limits(config: Any) -> None:
             _check_texts(field.setting, value)
         if limits is not None and not limits.contain(value):
             raise ConfigError(
-                f"{field.setting} must be in {limits}, got {value}.",
-                f"Set {field.setting} to a value in {limits}.",
+                say(
+                    "{setting} must be in {limits}, got {value}.",
+                    setting=field.setting,
+                    limits=limits,
+                    value=value,
+                ),
+                say(
+                    "Set {setting} to a value in {limits}.",
+                    setting=field.setting,
+                    limits=limits,
+                ),
             )
 
 
 def _check_texts(setting: str, values: tuple[Any, ...]) -> None:
     if len(values) > _MAX_ENTRIES:
         raise ConfigError(
-            f"{setting} has {len(values):,} entries, and may have {_MAX_ENTRIES:,}.",
-            "Leave some out.",
+            say(
+                "{setting} has {values:,} entries, and may have {max_entries:,}.",
+                setting=setting,
+                values=len(values),
+                max_entries=_MAX_ENTRIES,
+            ),
+            say("Leave some out."),
         )
     for value in values:
         if isinstance(value, str):

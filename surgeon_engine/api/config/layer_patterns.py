@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from surgeon_engine.base.errors import ConfigError, PruningError
+from surgeon_engine.base.sentences import say
 
 
 class NamedLayer(Protocol):
@@ -68,9 +69,11 @@ def parse_limit(text: str) -> LayerMinDensity:
         share = -1.0
     if not (pattern and separator and 0 <= share <= 1):
         raise ConfigError(
-            f"{text!r} is not the minimum density of a layer.",
-            "Give a name, a kind or a block, and its minimum density from 0 to 1, such "
-            "as block 3=0.5.",
+            say("{text} is not the minimum density of a layer.", text=repr(text)),
+            say(
+                "Give a name, a kind or a block, and its minimum density from 0 to 1, "
+                "such as block 3=0.5."
+            ),
         )
     return LayerMinDensity(pattern, share)
 
@@ -106,8 +109,15 @@ def check_patterns(
     for pattern, verb in verbs:
         if not any_matches(layers, (pattern,)):
             raise PruningError(
-                f"{pattern!r} {verb} no layer of this model.",
-                f"Give a name such as {layers[0].name}, a kind such as "
-                f"{layers[0].kind}, or a block such as block 0; * stands for "
-                "anything.",
+                say(
+                    "{pattern} {verb} no layer of this model.",
+                    pattern=repr(pattern),
+                    verb=verb,
+                ),
+                say(
+                    "Give a name such as {name}, a kind such as {kind}, or a block "
+                    "such as block 0; * stands for anything.",
+                    name=layers[0].name,
+                    kind=layers[0].kind,
+                ),
             )

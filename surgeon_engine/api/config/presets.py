@@ -25,6 +25,7 @@ from surgeon_engine.api.config.toml import (
     decode_toml,
 )
 from surgeon_engine.base.errors import ConfigError
+from surgeon_engine.base.sentences import say
 from surgeon_engine.base.versions import JOB
 
 # In the order of the window.
@@ -127,10 +128,20 @@ def preset_from_toml(name: str, text: str) -> Preset:
     missing = [x for x in _WORDS if not isinstance(data.get(x), str) or not data[x]]
     if strange or missing:
         raise ConfigError(
-            f"The preset {name} has no {', '.join(missing)}."
+            say(
+                "The preset {name} has no {missing}.",
+                name=name,
+                missing=", ".join(missing),
+            )
             if missing
-            else f"The preset {name} must not set {', '.join(strange)}.",
-            f"A preset has {', '.join(_WORDS + _PARTS)}, and no texts.",
+            else say(
+                "The preset {name} must not set {strange}.",
+                name=name,
+                strange=", ".join(strange),
+            ),
+            say(
+                "A preset has {words}, and no texts.", words=", ".join(_WORDS + _PARTS)
+            ),
         )
     return Preset(
         name=name,

@@ -27,6 +27,7 @@ from surgeon_engine.api.config.fields import Limits, Member, Option, check_limit
 from surgeon_engine.api.config.layer_patterns import parse_limit
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.base.formatting import format_percent
+from surgeon_engine.base.sentences import say
 
 
 class Structure(StrEnum):
@@ -302,8 +303,8 @@ class NM(Member, frozen=True, tag="n_m"):
         check_limits(self)
         if not _PATTERN.fullmatch(self.pattern):
             raise ConfigError(
-                f"{self.pattern!r} is not a pattern.",
-                "Give the weights to keep and the length of a group, such as 2:4.",
+                say("{pattern} is not a pattern.", pattern=repr(self.pattern)),
+                say("Give the weights to keep and the length of a group, such as 2:4."),
             )
         for name, value, limits in (
             ("N", self.kept, Limits(1, MAX_OF - 1)),
@@ -311,21 +312,33 @@ class NM(Member, frozen=True, tag="n_m"):
         ):
             if not limits.contain(value):
                 raise ConfigError(
-                    f"{name} of the pattern {self.pattern} must be in {limits}, "
-                    f"got {value}.",
-                    "Choose a pattern such as 2:4.",
+                    say(
+                        "{name} of the pattern {pattern} must be in {limits}, got "
+                        "{value}.",
+                        name=name,
+                        pattern=self.pattern,
+                        limits=limits,
+                        value=value,
+                    ),
+                    say("Choose a pattern such as 2:4."),
                 )
         if self.kept >= self.of:
             raise ConfigError(
-                f"{self.pattern} removes nothing.",
-                f"Keep fewer than {self.of} of every {self.of} weights.",
+                say("{pattern} removes nothing.", pattern=self.pattern),
+                say("Keep fewer than {of} of every {of} weights.", of=self.of),
             )
         ways = math.comb(self.of, self.kept)
         if ways > _MAX_PATTERNS:
             raise ConfigError(
-                f"There are {ways:,} ways to keep {self.kept} of {self.of} weights; "
-                f"Surgeon compares at most {_MAX_PATTERNS:,} in every group.",
-                "Choose shorter groups, such as 4:8.",
+                say(
+                    "There are {ways:,} ways to keep {kept} of {of} weights; Surgeon "
+                    "compares at most {max_patterns:,} in every group.",
+                    ways=ways,
+                    kept=self.kept,
+                    of=self.of,
+                    max_patterns=_MAX_PATTERNS,
+                ),
+                say("Choose shorter groups, such as 4:8."),
             )
 
     @property
@@ -394,16 +407,23 @@ class PruningConfig:
             self._check_sparsity(self.structure)
         if self.method not in methods_for(self.kind):
             raise ConfigError(
-                f"{display_name(self.method)} does not remove "
-                f"{display_name(self.kind)}.",
-                "It removes elements and N:M; for others choose llm_surgeon.",
+                say(
+                    "{method} does not remove {kind}.",
+                    method=display_name(self.method),
+                    kind=display_name(self.kind),
+                ),
+                say("It removes elements and N:M; for others choose llm_surgeon."),
             )
         if self.is_sized and self.kind in SPARSE:
             raise ConfigError(
-                "Unstructured and N:M pruning do not make files smaller, so a size in "
-                "bytes cannot be the target.",
-                "Give the target as a share or as a number of parameters, or choose "
-                "another structure.",
+                say(
+                    "Unstructured and N:M pruning do not make files smaller, so a "
+                    "size in bytes cannot be the target."
+                ),
+                say(
+                    "Give the target as a share or as a number of parameters, or "
+                    "choose another structure."
+                ),
             )
 
     @property
@@ -504,7 +524,12 @@ class PruningConfig:
         if sparsity > maximum + _ROUNDING:
             most = format_percent(maximum)
             raise ConfigError(
-                f"{structure.pattern} removes at most {most} of the weights, "
-                f"but the target is {format_percent(sparsity)}.",
-                f"Lower the sparsity to {most}.",
+                say(
+                    "{pattern} removes at most {most} of the weights, but the target "
+                    "is {sparsity:percent}.",
+                    pattern=structure.pattern,
+                    most=most,
+                    sparsity=sparsity,
+                ),
+                say("Lower the sparsity to {most}.", most=most),
             )

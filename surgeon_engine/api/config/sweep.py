@@ -22,10 +22,11 @@ from surgeon_engine.api.config.fields import (
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.base.decoding import convert
 from surgeon_engine.base.errors import ConfigError
+from surgeon_engine.base.sentences import say
 
 MAX_RUNS = 1_000  # at two minutes each, more than a day
 _MAX_NAME = 100  # characters
-_EXAMPLE = "Write it as pruning.sparsity=0.1,0.2,0.3."
+_EXAMPLE = say("Write it as pruning.sparsity=0.1,0.2,0.3.")
 _DESTINATION = "export.folder"
 
 
@@ -84,12 +85,18 @@ def combinations(config: RunConfig, axes: Sequence[Axis]) -> tuple[Variation, ..
     count = math.prod(len(axis.values) for axis in axes)
     if count > MAX_RUNS:
         raise ConfigError(
-            f"The sweep has {count:,} runs, and may have {MAX_RUNS:,}.",
-            "Give fewer settings, or fewer values.",
+            say(
+                "The sweep has {count:,} runs, and may have {max_runs:,}.",
+                count=count,
+                max_runs=MAX_RUNS,
+            ),
+            say("Give fewer settings, or fewer values."),
         )
     names = [axis.name for axis in axes]
     if len(set(names)) < len(names):
-        raise ConfigError("A setting is varied twice.", "Give all its values at once.")
+        raise ConfigError(
+            say("A setting is varied twice."), say("Give all its values at once.")
+        )
     found = []
     for values in itertools.product(*(axis.values for axis in axes)):
         chosen = dict(zip(names, values, strict=True))
@@ -97,8 +104,11 @@ def combinations(config: RunConfig, axes: Sequence[Axis]) -> tuple[Variation, ..
         found.append(Variation(name, _varied(config, axes, values)))
     if len(found) > 1 and config.export.folder and _DESTINATION not in names:
         raise ConfigError(
-            f"All runs would write to {config.export.folder}.",
-            f"Remove {_DESTINATION} from the job: each run then writes to its own.",
+            say("All runs would write to {folder}.", folder=config.export.folder),
+            say(
+                "Remove {destination} from the job: each run then writes to its own.",
+                destination=_DESTINATION,
+            ),
         )
     return tuple(found)
 
@@ -107,12 +117,15 @@ def _axis(config: RunConfig, text: str) -> Axis:
     name, equals, values = text.partition("=")
     part, _, setting = name.strip().partition(".")
     if not equals or not setting:
-        raise ConfigError(f"{text!r} names no setting and values.", _EXAMPLE)
+        raise ConfigError(
+            say("{text} names no setting and values.", text=repr(text)), _EXAMPLE
+        )
     held = getattr(config, part, None)
     if not dataclasses.is_dataclass(held):
         parts = ", ".join(field.name for field in dataclasses.fields(RunConfig))
         raise ConfigError(
-            f"The job has no part called {part!r}.", f"The parts are {parts}."
+            say("The job has no part called {part}.", part=repr(part)),
+            say("The parts are {parts}.", parts=parts),
         )
     known = settings_of(type(held))
     if setting not in known:
@@ -122,7 +135,7 @@ def _axis(config: RunConfig, text: str) -> Axis:
         _value(name, kind, each.strip()) for each in values.split(",") if each.strip()
     )
     if not found:
-        raise ConfigError(f"{text!r} has no values.", _EXAMPLE)
+        raise ConfigError(say("{text} has no values.", text=repr(text)), _EXAMPLE)
     return Axis(part, setting, found)
 
 
@@ -131,7 +144,13 @@ def _value(name: str, kind: Any, text: str) -> Any:
         return convert(text, kind, strict=False)
     except msgspec.ValidationError as error:
         raise ConfigError(
-            f"{name} cannot be {text!r}: {error}.", "See the job files in README.md."
+            say(
+                "{name} cannot be {text}: {error}.",
+                name=name,
+                text=repr(text),
+                error=error,
+            ),
+            say("See the job files in README.md."),
         ) from error
 
 
@@ -147,8 +166,12 @@ def _varied(
         missing = [name for name in chosen if name not in values_of(held)]
         if missing:
             raise ConfigError(
-                f"{part} has no {missing[0]} with its other settings.",
-                "Vary another setting, or change the job.",
+                say(
+                    "{part} has no {missing} with its other settings.",
+                    part=part,
+                    missing=missing[0],
+                ),
+                say("Vary another setting, or change the job."),
             )
         config = dataclasses.replace(config, **{part: held})
     return config

@@ -23,6 +23,7 @@ from surgeon_engine.api.model_info.source_names import DEMO, is_hub_source
 from surgeon_engine.base.decoding import convert
 from surgeon_engine.base.errors import ConfigError, UnreadableFileError
 from surgeon_engine.base.reading import read_text
+from surgeon_engine.base.sentences import say
 from surgeon_engine.base.versions import JOB, OtherVersionError, check_version
 
 TOML_LIMIT = 1 << 20  # bytes of a job or preset
@@ -46,7 +47,7 @@ def config_from_toml(text: str) -> RunConfig:
         ConfigError: The text is not TOML, has another version, or an unknown name, a
             wrong type or a value out of range.
     """
-    job = decode_toml("The job", text)
+    job = decode_toml(say("The job"), text)
     check_job_version("The job", job)
     return config_from_values(job)
 
@@ -79,7 +80,7 @@ def config_from_values(values: Mapping[str, Any]) -> RunConfig:
         # msgspec wraps the errors of __post_init__, whose messages are better.
         if isinstance(error.__cause__, ConfigError):
             raise error.__cause__ from None
-        raise ConfigError(f"Invalid job file: {error}.") from error
+        raise ConfigError(say("Invalid job file: {error}.", error=error)) from error
 
 
 def decode_toml(name: str, text: str) -> dict[str, Any]:
@@ -96,10 +97,12 @@ def decode_toml(name: str, text: str) -> dict[str, Any]:
         _check_keys(text)
         values: dict[str, Any] = msgspec.toml.decode(text)
     except ValueError as error:
-        raise ConfigError(f"{name} is not valid TOML: {error}.") from error
+        raise ConfigError(
+            say("{name} is not valid TOML: {error}.", name=name, error=error)
+        ) from error
     except RecursionError as error:
         raise ConfigError(
-            f"{name} is not valid TOML: it is nested too deeply."
+            say("{name} is not valid TOML: it is nested too deeply.", name=name)
         ) from error
     return values
 
@@ -121,12 +124,14 @@ def read_config(path: Path) -> RunConfig:
     except UnreadableFileError as error:
         raise ConfigError(
             error.message,
-            "Save one in the window, or see the README for the format.",
+            say("Save one in the window, or see the README for the format."),
         ) from error
     try:
         config = config_from_toml(text)
     except ConfigError as error:
-        raise ConfigError(f"{path}: {error.message}", error.hint) from error
+        raise ConfigError(
+            say("{path}: {error}", path=path, error=error), error.hint
+        ) from error
     return with_paths_from(path.parent, config)
 
 
@@ -177,8 +182,8 @@ def _check_names(job: Mapping[str, Any]) -> None:
     for part, values in job.items():
         if part not in parts:
             raise ConfigError(
-                f"The job has no part called {part!r}.",
-                f"The parts are {', '.join(parts)}.",
+                say("The job has no part called {part}.", part=repr(part)),
+                say("The parts are {parts}.", parts=", ".join(parts)),
             )
         if isinstance(values, Mapping):
             _check_settings(part, parts[part], values)  # type: ignore[arg-type]
@@ -199,7 +204,13 @@ def _check_settings(part: str, kind: type[Any], values: Mapping[str, Any]) -> No
             for setting in value:
                 if setting not in own:
                     raise ConfigError(
-                        f"{part}.{name} of the kind {value['kind']!r} has no setting "
-                        f"called {setting!r}.",
-                        f"Its settings are {', '.join(own)}.",
+                        say(
+                            "{part}.{name} of the kind {value} has no setting called "
+                            "{setting}.",
+                            part=part,
+                            name=name,
+                            value=repr(value["kind"]),
+                            setting=repr(setting),
+                        ),
+                        say("Its settings are {own}.", own=", ".join(own)),
                     )

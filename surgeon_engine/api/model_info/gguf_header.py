@@ -16,6 +16,7 @@ from typing import BinaryIO
 
 from surgeon_engine.base.errors import ModelError, UnreadableFileError
 from surgeon_engine.base.reading import open_to_read
+from surgeon_engine.base.sentences import say
 
 MAGIC = b"GGUF"
 
@@ -85,12 +86,13 @@ def _damage_as_error(path: Path) -> Iterator[None]:
         yield
     except (ValueError, struct.error) as error:
         raise ModelError(
-            f"{path.name} is damaged: its header cannot be read.",
-            "The download may be incomplete: download this file again.",
+            say("{path} is damaged: its header cannot be read.", path=path.name),
+            say("The download may be incomplete: download this file again."),
         ) from error
     except OSError as error:
         raise ModelError(
-            f"{path} cannot be read: {error.strerror}.", "Choose another file."
+            say("{path} cannot be read: {reason}.", path=path, reason=error.strerror),
+            say("Choose another file."),
         ) from error
 
 
@@ -103,7 +105,7 @@ def open_model(path: Path) -> BinaryIO:
     try:
         return open_to_read(path)
     except UnreadableFileError as error:
-        raise ModelError(error.message, "Choose another file.") from error
+        raise ModelError(error.message, say("Choose another file.")) from error
 
 
 def _begin(path: Path, file: BinaryIO) -> int:
@@ -124,10 +126,12 @@ def check_magic(path: Path, file: BinaryIO) -> None:
     magic = file.read(len(MAGIC))
     if magic == MAGIC:
         return
-    kind = "not a GGUF file" if magic else "an empty file"
+    kind = say("not a GGUF file") if magic else say("an empty file")
     raise ModelError(
-        f"{path.name} is {kind}.",
-        "Choose a folder with config.json and .safetensors files, or a .gguf file.",
+        say("{path} is {kind}.", path=path.name, kind=kind),
+        say(
+            "Choose a folder with config.json and .safetensors files, or a .gguf file."
+        ),
     )
 
 
@@ -135,9 +139,15 @@ def _skip_list(path: Path, file: BinaryIO, key: str, most: int) -> None:
     kind, length = _unpack(file, "<IQ")
     if length > most:
         raise ModelError(
-            f"{path.name} has {length:,} entries of {key[:100]!r}; at most "
-            f"{most:,} are possible.",
-            "Download this file again.",
+            say(
+                "{path} has {length:,} entries of {key}; at most {most:,} are "
+                "possible.",
+                path=path.name,
+                length=length,
+                key=repr(key[:100]),
+                most=most,
+            ),
+            say("Download this file again."),
         )
     if kind in _SCALARS:
         size = length * struct.calcsize(_SCALARS[kind])

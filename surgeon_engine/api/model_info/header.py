@@ -29,12 +29,14 @@ from surgeon_engine.api.model_info.source_names import (
 )
 from surgeon_engine.base.errors import ModelError, UnreadableFileError
 from surgeon_engine.base.reading import read_text
-from surgeon_engine.base.sentences import Text
+from surgeon_engine.base.sentences import Text, say
 
 # The plan in the folder of a pruned checkpoint. It is in the format of safetensors, but
 # programs such as vLLM load every file with that suffix as weights.
 PLAN_FILE = "kept.indices"
-SOURCES = "Choose a folder with config.json and .safetensors files, or a .gguf file."
+SOURCES = say(
+    "Choose a folder with config.json and .safetensors files, or a .gguf file."
+)
 
 DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 # Sizes in configs beyond which a model would take hours or the whole memory to build.
@@ -128,21 +130,29 @@ def read_options(folder: Path) -> dict[str, Any]:
         raise _adapter_error(folder)
     path = folder / "config.json"
     if not path.is_file():
-        raise ModelError(f"{folder} has no config.json.", SOURCES)
+        raise ModelError(say("{folder} has no config.json.", folder=folder), SOURCES)
     return _read_object(path)
 
 
 def _adapter_error(folder: Path) -> ModelError:
     """Return the error for an adapter, which transformers would add to the model."""
     return ModelError(
-        f"{folder} holds an adapter ({_ADAPTER}), such as that of a LoRA. Surgeon "
-        "prunes whole models.",
-        "Merge it into its model with peft, in Python:\n"
-        "from peft import AutoPeftModelForCausalLM\n"
-        f"model = AutoPeftModelForCausalLM.from_pretrained({str(folder)!r})\n"
-        'model.merge_and_unload().save_pretrained("merged")\n'
-        "Copy the tokenizer's files into that folder too, and choose it. If the model "
-        f"is already merged, delete {_ADAPTER}.",
+        say(
+            "{folder} holds an adapter ({adapter}), such as that of a LoRA. Surgeon "
+            "prunes whole models.",
+            folder=folder,
+            adapter=_ADAPTER,
+        ),
+        say(
+            "Merge it into its model with peft, in Python:\nfrom peft import "
+            "AutoPeftModelForCausalLM\nmodel = "
+            "AutoPeftModelForCausalLM.from_pretrained({folder})\n"
+            'model.merge_and_unload().save_pretrained("merged")\nCopy the tokenizer\'s '
+            "files into that folder too, and choose it. If the model is already "
+            "merged, delete {adapter}.",
+            folder=repr(str(folder)),
+            adapter=_ADAPTER,
+        ),
     )
 
 
@@ -175,14 +185,22 @@ def _check_is_file(path: Path) -> None:
     Raises:
         ModelError: It is something else, or a link that leads nowhere.
     """
-    hint = "Download this file again."
+    hint = say("Download this file again.")
     try:
         mode = path.stat().st_mode
     except OSError as error:
-        kind = "a link that leads nowhere" if path.is_symlink() else "missing"
-        raise ModelError(f"{path.name} is {kind}: {error.strerror}.", hint) from error
+        kind = say("a link that leads nowhere") if path.is_symlink() else say("missing")
+        raise ModelError(
+            say(
+                "{path} is {kind}: {reason}.",
+                path=path.name,
+                kind=kind,
+                reason=error.strerror,
+            ),
+            hint,
+        ) from error
     if not stat.S_ISREG(mode):
-        raise ModelError(f"{path.name} is not a file.", hint)
+        raise ModelError(say("{path} is not a file.", path=path.name), hint)
 
 
 def _check_index(folder: Path) -> None:
@@ -196,13 +214,26 @@ def _check_index(folder: Path) -> None:
     for name in sorted(set(names)):
         if Path(name).name != name or not name.endswith(".safetensors"):
             raise ModelError(
-                f"{INDEX} names {name!r}, which is no .safetensors file of the folder.",
-                "Pickle files can run code when opened: convert them to safetensors.",
+                say(
+                    "{index} names {name}, which is no .safetensors file of the "
+                    "folder.",
+                    index=INDEX,
+                    name=repr(name),
+                ),
+                say(
+                    "Pickle files can run code when opened: convert them to "
+                    "safetensors."
+                ),
             )
         if not (folder / name).is_file():
             raise ModelError(
-                f"{folder} has no {name}, which {INDEX} names.",
-                "The download may be incomplete: download this file again.",
+                say(
+                    "{folder} has no {name}, which {index} names.",
+                    folder=folder,
+                    name=name,
+                    index=INDEX,
+                ),
+                say("The download may be incomplete: download this file again."),
             )
 
 
@@ -217,17 +248,19 @@ def _read_object(path: Path) -> dict[str, Any]:
         if not isinstance(options, dict):
             raise ValueError("it is not a JSON object")
     except RecursionError as error:
-        raise _not_json_error(path, "it is nested too deeply") from error
+        raise _not_json_error(path, say("it is nested too deeply")) from error
     except UnreadableFileError as error:
-        raise ModelError(error.message, "Download the model's files again.") from error
+        raise ModelError(
+            error.message, say("Download the model's files again.")
+        ) from error
     except ValueError as error:
         raise _not_json_error(path, str(error)) from error
     return options
 
 
 def _not_json_error(path: Path, reason: str) -> ModelError:
-    message = f"{path} is not valid JSON: {reason}."
-    return ModelError(message, "Download the model's files again.")
+    message = say("{path} is not valid JSON: {reason}.", path=path, reason=reason)
+    return ModelError(message, say("Download the model's files again."))
 
 
 def check_has_weights(where: str, names: Iterable[str]) -> None:
@@ -239,10 +272,14 @@ def check_has_weights(where: str, names: Iterable[str]) -> None:
     pickled = sorted(name for name in names if name.endswith(_PICKLES))
     if pickled:
         raise ModelError(
-            f"{where} holds pickled weights only ({pickled[0]}).",
-            "Pickle files can run code when opened: convert them to safetensors.",
+            say(
+                "{where} holds pickled weights only ({pickled}).",
+                where=where,
+                pickled=pickled[0],
+            ),
+            say("Pickle files can run code when opened: convert them to safetensors."),
         )
-    raise ModelError(f"{where} has no .safetensors file.", SOURCES)
+    raise ModelError(say("{where} has no .safetensors file.", where=where), SOURCES)
 
 
 def check_options(name: str, options: Mapping[str, Any]) -> None:
@@ -267,15 +304,23 @@ def check_model_kind(
     is_decoder = any(map(_CAUSAL_LM.search, architectures))
     if options.get("is_encoder_decoder") or not is_decoder:
         raise ModelError(
-            f"{name} is not a decoder-only language model "
-            f"(its architecture is {', '.join(architectures)}).",
-            "Choose a model whose architecture ends in ForCausalLM.",
+            say(
+                "{name} is not a decoder-only language model (its architecture is "
+                "{architectures}).",
+                name=name,
+                architectures=", ".join(architectures),
+            ),
+            say("Choose a model whose architecture ends in ForCausalLM."),
         )
     if options.get("pruned") is not None:
         raise ModelError(
-            f"{name} is a compact checkpoint: it has been pruned already.",
-            "Prune the original further, or export its run in the masked format and "
-            "choose that.",
+            say(
+                "{name} is a compact checkpoint: it has been pruned already.", name=name
+            ),
+            say(
+                "Prune the original further, or export its run in the masked format "
+                "and choose that."
+            ),
         )
     parts = [options, *(part for part in options.values() if isinstance(part, dict))]
     if not options.get("is_moe", True):
@@ -283,13 +328,18 @@ def check_model_kind(
     for option, value in (item for part in parts for item in part.items()):
         if _EXPERTS.fullmatch(str(option)) and isinstance(value, int) and value > 1:
             raise ModelError(
-                f"{name} is a mixture of experts ({option} = {value}).",
-                "Surgeon prunes dense models; choose one without experts.",
+                say(
+                    "{name} is a mixture of experts ({option} = {value}).",
+                    name=name,
+                    option=option,
+                    value=value,
+                ),
+                say("Surgeon prunes dense models; choose one without experts."),
             )
     if options.get("quantization_config"):
         raise ModelError(
-            f"The weights of {name} are quantized.",
-            "Choose the model's float32, float16 or bfloat16 files.",
+            say("The weights of {name} are quantized.", name=name),
+            say("Choose the model's float32, float16 or bfloat16 files."),
         )
 
 
@@ -416,8 +466,12 @@ def _size_of(shape: list[int]) -> int:
 
 def _damaged_error(path: Path, size: int) -> ModelError:
     return ModelError(
-        f"{path.name} is damaged ({size:,} bytes): its header does not match its size.",
-        "The download may be incomplete: download this file again.",
+        say(
+            "{path} is damaged ({size:,} bytes): its header does not match its size.",
+            path=path.name,
+            size=size,
+        ),
+        say("The download may be incomplete: download this file again."),
     )
 
 

@@ -43,6 +43,7 @@ from surgeon_engine.api.config.export import (
     Format,
 )
 from surgeon_engine.base.files import temporary_folder
+from surgeon_engine.base.sentences import say
 from surgeon_engine.compaction.plan import PrunedModel
 from surgeon_engine.compaction.shrink import CompactModel, compact
 from surgeon_engine.compaction.slices import TensorSlice
@@ -152,29 +153,39 @@ class GgufWriter(Writer):
 def _architecture_unsupported_reason(pruned: PrunedModel) -> str:
     config = pruned.loaded.model.config
     if not family_of(config.model_type).gguf:
-        return (
+        return say(
             "llama.cpp supports layers of different widths in models like Llama, "
-            f"Mistral and Qwen 2; this is {config.model_type}."
+            "Mistral and Qwen 2; this is {model_type}.",
+            model_type=config.model_type,
         )
     if pruned.plan.layers:
-        return (
-            "llama.cpp does not support layers with removed rows and columns, only "
-            "removed heads and neurons."
+        return say(
+            "llama.cpp does not support layers with removed rows and columns, "
+            "only removed heads and neurons."
         )
     window = getattr(config, "sliding_window", None)
     if window and window < config.max_position_embeddings:
-        return (
-            f"This model has a sliding window of {window:,} tokens, which this GGUF "
-            "architecture does not support."
+        return say(
+            "This model has a sliding window of {window:,} tokens, which this "
+            "GGUF architecture does not support.",
+            window=window,
         )
     if config.hidden_act != "silu":
-        return f"llama.cpp computes SiLU in these MLPs, not {config.hidden_act}."
+        return say(
+            "llama.cpp computes SiLU in these MLPs, not {hidden_act}.",
+            hidden_act=config.hidden_act,
+        )
     rope = config.rope_parameters
     kind = rope.get("rope_type", "default")
     if kind not in _ROPE_TYPES:
-        return f"This GGUF architecture does not support positions scaled by {kind}."
+        return say(
+            "This GGUF architecture does not support positions scaled by {kind}.",
+            kind=kind,
+        )
     if rope.get("partial_rotary_factor", 1.0) != 1.0 or head_size(config) % 2:
-        return "llama.cpp rotates whole queries and keys, this model parts of them."
+        return say(
+            "llama.cpp rotates whole queries and keys, this model parts of them."
+        )
     return ""
 
 
@@ -182,7 +193,9 @@ def _tensor_unsupported_reason(pruned: PrunedModel) -> str:
     tensors = compact(pruned.loaded.model, pruned.plan).tensors
     unknown = [name for name in tensors if not gguf_name(name)]
     if unknown:
-        return f"llama.cpp does not support the tensor {unknown[0]}."
+        return say(
+            "llama.cpp does not support the tensor {unknown}.", unknown=unknown[0]
+        )
     return ""
 
 

@@ -21,6 +21,7 @@ from gguf.quants import dequantize, quantize
 
 from surgeon_engine.api.config.export import QUANTIZED, FileDtype
 from surgeon_engine.base.errors import ExportError
+from surgeon_engine.base.sentences import say
 from surgeon_engine.planning.gguf_types import BLOCKS, TensorType
 
 _PACKAGE = "xllamacpp"
@@ -90,9 +91,12 @@ def _library() -> Callable[..., int]:
     spec = find_spec(_PACKAGE)
     if spec is None or spec.origin is None:
         raise ExportError(
-            f"Quantised GGUF files need the package {_PACKAGE}, which contains "
-            "llama.cpp's quantisers. It is not installed.",
-            f"Install it: pip install {_PACKAGE}",
+            say(
+                "Quantised GGUF files need the package {package}, which contains "
+                "llama.cpp's quantisers. It is not installed.",
+                package=_PACKAGE,
+            ),
+            say("Install it: pip install {package}", package=_PACKAGE),
         )
     for path in sorted(Path(spec.origin).parent.iterdir()):
         if path.suffix in (".so", ".dylib", ".dll", ".pyd"):
@@ -109,7 +113,13 @@ def _library() -> Callable[..., int]:
             ]
             return function
     raise ExportError(
-        f"The installed package {_PACKAGE} has no function {_FUNCTION}, which "
-        "quantised GGUF files need.",
-        f"Install another version: pip install --upgrade {_PACKAGE}",
+        say(
+            "The installed package {package} has no function {function}, which "
+            "quantised GGUF files need.",
+            package=_PACKAGE,
+            function=_FUNCTION,
+        ),
+        say(
+            "Install another version: pip install --upgrade {package}", package=_PACKAGE
+        ),
     )

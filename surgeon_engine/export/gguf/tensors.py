@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from surgeon_engine.base.errors import ExportError
+from surgeon_engine.base.sentences import say
 from surgeon_engine.compaction.slices import TensorSlice
 from surgeon_engine.export.gguf.quantiser import quantise
 from surgeon_engine.planning.gguf_types import Mixture, TensorType, bytes_of
@@ -108,8 +109,12 @@ def encode(
     steps = _Q8_0_STEPS if kind is TensorType.Q8_0 else 1
     if torch.tensor(largest / steps).half().isinf():
         raise ExportError(
-            f"{name} has weights up to {largest:.3g}, too large for float16.",
-            "Choose bfloat16.",
+            say(
+                "{name} has weights up to {largest:.3g}, too large for float16.",
+                name=name,
+                largest=largest,
+            ),
+            say("Choose bfloat16."),
         )
     if kind is TensorType.F16:
         return tensor.half().numpy()

@@ -23,6 +23,7 @@ from typing import Any
 from gguf import GGUFWriter, TokenType
 from transformers import PreTrainedTokenizerBase
 
+from surgeon_engine.base.sentences import say
 from surgeon_engine.model.gguf_tokenizer import (
     DIGITS,
     GPT_2,
@@ -55,7 +56,7 @@ def tokenizer_unsupported_reason(loaded: LoadedModel) -> str:
     if _gguf_header(loaded) is not None:
         return ""
     if loaded.tokenizer is None:
-        return "A GGUF file needs a tokenizer, and this model has none."
+        return say("A GGUF file needs a tokenizer, and this model has none.")
     converted = _convert(loaded.tokenizer)
     return converted if isinstance(converted, str) else ""
 
@@ -123,17 +124,24 @@ def _convert(tokenizer: PreTrainedTokenizerBase) -> _Tokenizer | str:
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
-        return "This tokenizer has no tokenizer.json, which is needed to convert it."
+        return say(
+            "This tokenizer has no tokenizer.json, which is needed to convert it."
+        )
     definition = json.loads(backend.to_str())
     model = definition["model"]
     if model["type"] != "BPE":
-        return f"Only byte pair encodings can be converted; this is {model['type']}."
+        return say(
+            "Only byte pair encodings can be converted; this is {model}.",
+            model=model["type"],
+        )
     affixes = ("dropout", "continuing_subword_prefix", "end_of_word_suffix")
     if any(model.get(name) for name in affixes):
-        return "llama.cpp does not support dropout, prefixes or suffixes of tokens."
+        return say(
+            "llama.cpp does not support dropout, prefixes or suffixes of tokens."
+        )
     adds_special = _special_tokens(tokenizer)
     if adds_special is None:
-        return (
+        return say(
             "This tokenizer adds special tokens other than BOS and EOS, which "
             "llama.cpp does not support."
         )
@@ -159,14 +167,17 @@ def _convert_bytes(
     # llama.cpp does not apply NFC. Published GGUF files of such models ignore it too.
     normalizers = [step["type"] for step in _steps(definition["normalizer"])]
     if normalizers not in ([], ["NFC"]):
-        return f"llama.cpp does not support the normalizer {normalizers[0]}."
+        return say(
+            "llama.cpp does not support the normalizer {normalizers}.",
+            normalizers=normalizers[0],
+        )
     splits = tuple(map(_split_name, _steps(definition["pre_tokenizer"])))
     ignores_merges = bool(definition["model"].get("ignore_merges"))
     pre = _NAMES.get(Splits(tuple(filter(None, splits)), ignores_merges))
     if pre is None or not _is_byte_level(definition):
-        return (
-            "llama.cpp does not support this pre-tokenizer "
-            f"({', '.join(split or 'bytes' for split in splits) or 'none'})."
+        return say(
+            "llama.cpp does not support this pre-tokenizer ({splits}).",
+            splits=", ".join(split or "bytes" for split in splits) or "none",
         )
     return _Tokenizer("gpt2", pre, definition, False, adds_special)
 
@@ -210,15 +221,15 @@ def _convert_pieces(
 ) -> _Tokenizer | str:
     prefixes = _prefixes_space(definition)
     if prefixes is None:
-        return (
-            "llama.cpp splits words into pieces as SentencePiece does; this tokenizer "
-            "does not."
+        return say(
+            "llama.cpp splits words into pieces as SentencePiece does; this "
+            "tokenizer does not."
         )
     vocabulary = definition["model"]["vocab"]
     if not all(byte in vocabulary for byte in _BYTES):
-        return "The vocabulary lacks some of the 256 bytes, which llama.cpp needs."
+        return say("The vocabulary lacks some of the 256 bytes, which llama.cpp needs.")
     if not _has_all_merges(definition):
-        return (
+        return say(
             "llama.cpp merges all pieces whose union is in the vocabulary; this "
             "tokenizer does not."
         )

@@ -21,6 +21,7 @@ from typing_extensions import override
 from surgeon_engine.api.config.export import ExportConfig, FileDtype
 from surgeon_engine.api.model_info.header import PLAN_FILE
 from surgeon_engine.base.errors import ModelError
+from surgeon_engine.base.sentences import say
 from surgeon_engine.compaction import compact_layers
 from surgeon_engine.compaction.config_values import decode_config
 from surgeon_engine.compaction.plan import PrunedModel
@@ -156,9 +157,11 @@ class StockWriter(_SmallerWriter):
     def unsupported_reason(self, pruned: PrunedModel) -> str:
         plan, model = pruned.plan, pruned.loaded.model
         if plan.layers:
-            return "Plain models have no layers with removed rows and columns."
+            return say("Plain models have no layers with removed rows and columns.")
         if plan.is_empty:
-            return "No whole structures are removed: plain files would be no smaller."
+            return say(
+                "No whole structures are removed: plain files would be no smaller."
+            )
         try:
             compacted = compact(model, plan)
             values = decode_config(_uniform_config(compacted))
@@ -166,14 +169,19 @@ class StockWriter(_SmallerWriter):
             with torch.device("meta"):
                 smaller = AutoModelForCausalLM.from_config(config)
         except (_RaggedError, ModelError, *UNREADABLE) as error:
-            return f"No plain model has these widths: {first_line(error)}."
+            return say(
+                "No plain model has these widths: {reason}.", reason=first_line(error)
+            )
         shapes = {name: tuple(x.shape) for name, x in smaller.state_dict().items()}
         for name, tensor in compacted.tensors.items():
             if shapes.get(name) != tensor.shape:
-                return (
-                    f"No plain {type(model).__name__} has these widths: {name} would "
-                    f"be {_format_shape(shapes.get(name, ()))}, not "
-                    f"{_format_shape(tensor.shape)}."
+                return say(
+                    "No plain {model_type} has these widths: {name} would be "
+                    "{format_shape}, not {format_shape_2}.",
+                    model_type=type(model).__name__,
+                    name=name,
+                    format_shape=_format_shape(shapes.get(name, ())),
+                    format_shape_2=_format_shape(tensor.shape),
                 )
         return ""
 
@@ -190,9 +198,9 @@ class CompactWriter(_SmallerWriter):
     @override
     def unsupported_reason(self, pruned: PrunedModel) -> str:
         if pruned.plan.is_empty:
-            return (
-                "No whole structures are removed: the zeros are in matrices of full "
-                "size."
+            return say(
+                "No whole structures are removed: the zeros are in matrices of "
+                "full size."
             )
         return compact_unsupported_reason(pruned)
 
@@ -330,4 +338,4 @@ def _uniform_config(compacted: CompactModel) -> dict[str, Any]:
 
 
 def _format_shape(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape)) or "nothing"
+    return " x ".join(map(str, shape)) or say("nothing")

@@ -14,6 +14,7 @@ import torch
 from surgeon_engine.api.config.pruning import Coupling
 from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.base.errors import ExportError
+from surgeon_engine.base.sentences import say
 from surgeon_engine.compaction.plan import PrunedModel, plan_of
 from surgeon_engine.export.transformers.files import StockWriter
 from surgeon_engine.model.load import LoadedModel
@@ -35,8 +36,12 @@ def check_plain_widths(loaded: LoadedModel, units: Sequence[Unit]) -> Logged | N
         reduced = _reduced_model(loaded, neurons, fewer)
         if reason := StockWriter().unsupported_reason(reduced):
             raise ExportError(
-                f"Fewer neurons do not fit a plain {name}. {reason}",
-                "Protect the MLPs of all blocks, or choose the compact format.",
+                say(
+                    "Fewer neurons do not fit a plain {name}. {reason}",
+                    name=name,
+                    reason=reason,
+                ),
+                say("Protect the MLPs of all blocks, or choose the compact format."),
             )
     if not heads:
         return None
@@ -49,17 +54,26 @@ def check_plain_widths(loaded: LoadedModel, units: Sequence[Unit]) -> Logged | N
     heads_per_group = loaded.model.config.num_attention_heads // groups
     if not possible:
         raise ExportError(
-            f"Fewer heads do not fit a plain {name}. {reasons.get(groups - 1, '')}",
-            "Prune neurons alone, protect the attention of all blocks, or choose the "
-            "compact format.",
+            say(
+                "Fewer heads do not fit a plain {name}. {reasons}",
+                name=name,
+                reasons=reasons.get(groups - 1, ""),
+            ),
+            say(
+                "Prune neurons alone, protect the attention of all blocks, or choose "
+                "the compact format."
+            ),
         )
     if len(possible) == len(reasons):
         return None
     numbers = ", ".join(str(kept * heads_per_group) for kept in (*possible, groups))
     return Logged(
         Level.WARNING,
-        f"Plain files can have {numbers} heads in every layer and no other number. If "
-        "another number remains, the pruned model is kept as compact files.",
+        say(
+            "Plain files can have {numbers} heads in every layer and no other number. "
+            "If another number remains, the pruned model is kept as compact files.",
+            numbers=numbers,
+        ),
     )
 
 

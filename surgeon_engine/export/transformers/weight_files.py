@@ -16,6 +16,7 @@ from torch import Tensor
 
 from surgeon_engine.api.config.export import FileDtype, Format
 from surgeon_engine.base.errors import ExportError
+from surgeon_engine.base.sentences import say
 from surgeon_engine.compaction.slices import TensorSlice
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.planning.target_size import number_format
@@ -94,9 +95,15 @@ def cast(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
     if bool((result.isinf() & tensor.isfinite()).any()):
         largest, maximum = float(tensor.abs().max()), torch.finfo(dtype).max
         raise ExportError(
-            f"{name} holds a weight of {largest:,.0f}, but the maximum of "
-            f"{devices.name_of(dtype)} is {maximum:,.0f}.",
-            "Choose bfloat16 or float32.",
+            say(
+                "{name} holds a weight of {largest:,.0f}, but the maximum of "
+                "{name_of} is {maximum:,.0f}.",
+                name=name,
+                largest=largest,
+                name_of=devices.name_of(dtype),
+                maximum=maximum,
+            ),
+            say("Choose bfloat16 or float32."),
         )
     return result
 
