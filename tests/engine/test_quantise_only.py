@@ -106,10 +106,13 @@ def test_later_export_without_its_text_warns(tmp_path, monkeypatch):
     assert not (tmp_path / "more" / "imatrix.gguf").exists()
 
 
+CONTEXT = RunContext("quantize", lambda envelope: None)
+
+
 def test_command_quantises_a_model(tmp_path, monkeypatch):
     jobs = []
     monkeypatch.setattr(pipeline, "prune", lambda config, *_, **__: jobs.append(config))
-    monkeypatch.setattr(main_module, "_work_on", lambda folder, work, *_: work(None))
+    monkeypatch.setattr(main_module, "_work_on", lambda folder, work, *_: work(CONTEXT))
     arguments = ["quantize", "demo", "--dtype", "q4_0", "--run-dir", str(tmp_path)]
     assert main_module.main(arguments) == 0
     (config,) = jobs

@@ -140,14 +140,14 @@ def _algebra(job: Job) -> float:
     )
 
 
-def _units(job: Job) -> Iterable[int]:
-    """Return the weights of what is pruned at once, with two copies of a layer."""
+def _units(job: Job) -> Iterable[float]:
+    """Return the masks of what is pruned at once and two copies of a layer, in floats."""
     together: dict[tuple[int, str], list[int]] = {}
     for layer in job.touched or job.model.layers:
         is_coupled = job.config.pruning.kind in COUPLED
         name = place(layer) if is_coupled else layer.kind
         together.setdefault((layer.block, name), []).append(layer.weights)
-    return (sum(unit) + 2 * max(unit) for unit in together.values())
+    return (sum(unit) / FLOAT + 2 * max(unit) for unit in together.values())
 
 
 def _selecting(job: Job) -> float:
