@@ -58,11 +58,11 @@ $(VENV)/.run: pyproject.toml setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP_INSTALL) --editable .
+	$(PIP_INSTALL) --editable '.[runtimes]'
 	touch $@
 
 $(VENV)/.test: $(VENV)/.run requirements-dev.txt
-	$(PIP_INSTALL) --constraint requirements-dev.txt --editable '.[test,runtimes]'
+	$(PIP_INSTALL) --constraint requirements-dev.txt --editable '.[test]'
 	touch $@
 
 $(VENV)/.docs: $(VENV)/.run requirements-dev.txt
