@@ -30,7 +30,7 @@ from surgeon_engine.api.messages.events import ConnectionChanged, Envelope, Fail
 from surgeon_engine.api.messages.run import Progressed, RunFinished
 from surgeon_engine.api.remote import RemoteEngine
 from surgeon_engine.api.run_folder import RunFolder
-from surgeon_engine.base.decoding import decode_json
+from surgeon_engine.base.sealed_json import decode_sealed_line
 from surgeon_engine.base.ssh import Computer
 from tests.helpers.fake_remote import remote_command
 from tests.helpers.loopback_ssh import LoopbackSsh
@@ -148,11 +148,10 @@ class _Bench:
 
     def _check(self, run: RunFolder, received: list[Envelope]) -> None:
         """Compare what has arrived with the log."""
-        path = run.events_path  # missing if it was killed before its first event
-        logged = path.read_bytes().splitlines() if path.exists() else []
-        events = [
-            decode_json(line, Envelope).event for line in logged if line[-1:] == b"}"
-        ]
+        # The log is missing if the run was killed before its first event.
+        logged = run.log_lines() if run.events_path.exists() else ()
+        whole = [line for line in logged if line.endswith(b"\n")]
+        events = [decode_sealed_line(line, Envelope).event for line in whole]
         lasting = [each for each in events if not isinstance(each, Progressed)]
         arrived = [x.event for x in received if not isinstance(x.event, Progressed)]
         if arrived != lasting:

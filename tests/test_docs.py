@@ -115,3 +115,17 @@ def test_versions_in_the_table_of_formats_are_those_of_the_code():
         "kept.indices": versions.PLAN,
         "queue.json": versions.QUEUE,
     }
+
+
+def test_files_and_folders_in_the_architecture_exist():
+    text = read("ARCHITECTURE.md")
+    tree = text.split("```\nsurgeon_engine/\n")[1].split("```")[0]
+    folders = re.findall(r"^ +(\w+)/ ", tree, re.MULTILINE)
+    names = set(re.findall(r"\b[\w/]+\.py\b", text)) | {f"{x}/" for x in folders}
+    tops = ("surgeon_engine", "surgeon_gui", "tests", "benchmarks", "docs", "resources")
+    found = [path for top in tops for path in (ROOT / top).rglob("*.py")]
+    known = {path.relative_to(ROOT).as_posix() for path in found}
+    known |= {f"{Path(path).parent.as_posix()}/" for path in known}
+    assert len(folders) > 20
+    missing = [x for x in names if not any(y.endswith(f"/{x}") for y in known)]
+    assert [x for x in missing if x not in known] == []
