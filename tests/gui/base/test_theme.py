@@ -38,22 +38,18 @@ def test_theme_sets_palette(qtbot, qapp, choice, theme):
     assert abs(lightness - text) > 128
 
 
-@pytest.mark.thorough
-@pytest.mark.parametrize(("choice", "theme"), CHOICES)
-def test_open_window_and_plots_follow_theme(qtbot, qapp, window, choice, theme):
+def test_open_window_and_plots_follow_theme(qapp, window):
     live, run = find_type(window, LiveView), states_of("run-1")[-1]
-    before = LIGHT if theme is DARK else DARK
-    apply_theme(qapp, ThemeChoice.LIGHT if theme is DARK else ThemeChoice.DARK)
     find_type(live, QualityChart).show_run(run)
     plot = find(window, "perplexity_plot")
-    assert plot.backgroundBrush().color() == QColor(before.surface)
-    find(window, f"theme_{choice.value}_action", object).trigger()
-    assert theme_of(window) is theme
-    assert plot.backgroundBrush().color() == QColor(theme.surface)
+    assert plot.backgroundBrush().color() == QColor(LIGHT.surface)
+    find(window, "theme_dark_action", object).trigger()
+    assert theme_of(window) is DARK
+    assert plot.backgroundBrush().color() == QColor(DARK.surface)
     live.show_run(run, now=100.0)  # makes the other plots
     later = find(window, "costs_plot")
-    assert later.backgroundBrush().color() == QColor(theme.surface)
-    assert window.settings.theme is choice
+    assert later.backgroundBrush().color() == QColor(DARK.surface)
+    assert window.settings.theme is ThemeChoice.DARK
 
 
 @pytest.mark.parametrize("is_enabled", [True, False])
@@ -119,12 +115,14 @@ class Count(QObject):
         return False
 
 
-@pytest.mark.thorough
-def test_switch_of_the_theme_styles_each_widget_once(qapp, window, monkeypatch):
+def test_switch_of_the_theme_styles_each_widget_once(qtbot, qapp, monkeypatch):
     apply_theme(qapp, ThemeChoice.LIGHT)
+    view = LiveView()
+    qtbot.addWidget(view)
+    view.show()
     settle()
-    before = window.grab().toImage()
-    chart, styled = find(window, "perplexity_chart"), []
+    before = view.grab().toImage()
+    chart, styled = find(view, "perplexity_chart"), []
     restyle = LineChart._restyle
     monkeypatch.setattr(
         LineChart, "_restyle", lambda self: (styled.append(self), restyle(self))
@@ -134,7 +132,7 @@ def test_switch_of_the_theme_styles_each_widget_once(qapp, window, monkeypatch):
     assert styled.count(chart) == 1
     assert count.events <= 2  # the old style sheet is removed, the new one is set
     assert theme_of(chart) is DARK
-    assert window.grab().toImage() != before
+    assert view.grab().toImage() != before
     apply_theme(qapp, ThemeChoice.LIGHT)
     settle()
-    assert window.grab().toImage() == before
+    assert view.grab().toImage() == before
