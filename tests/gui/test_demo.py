@@ -40,7 +40,7 @@ def test_failure_is_printed(
     (tmp_path / "missing").mkdir()
     config = RunConfig(model=ModelConfig(source or str(tmp_path / "missing")))
     monkeypatch.setattr(demo, "DEMO_CONFIG", config)
-    assert run_demo(qapp, tmp_path, *options) == 1
+    assert run_demo(qapp, tmp_path / "run", *options) == 1
     assert reason in capsys.readouterr().out
 
 

@@ -78,6 +78,7 @@ def check_nothing_grew(view, before):
     assert objects <= before[0] + MAX_EXTRA_OBJECTS
 
 
+@pytest.mark.slow
 def test_runs_opened_and_closed_leak_no_objects(view):
     def open_and_close(name):
         states = states_of(name)

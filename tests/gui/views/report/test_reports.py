@@ -114,6 +114,7 @@ def test_report_of_incomplete_run_states_why_it_ended(tmp_path, ending, expected
     assert "not recorded" in text
 
 
+@pytest.mark.slow
 def test_pictures_are_light_in_the_dark_theme(qtbot, qapp, finished):
     apply_theme(qapp, ThemeChoice.DARK)
     pictures = list(RunPictures().of(finished))
