@@ -153,12 +153,13 @@ def test_signal_closes_the_window_during_a_run_and_keeps_its_settings(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
     ) as window:
-        lines = [window.stdout.readline() for _ in range(3)]
-        assert lines == ["&Datei Abbrechen\n", "1,5\n", "running\n"], (
-            window.stderr.read()
-        )
-        window.send_signal(signal.SIGTERM)
-        out, err = window.communicate(timeout=60)
+        try:
+            lines = [window.stdout.readline() for _ in range(3)]
+            window.send_signal(signal.SIGTERM)
+            out, err = window.communicate(timeout=60)
+        finally:
+            window.kill()
+    assert lines == ["&Datei Abbrechen\n", "1,5\n", "running\n"], err
     assert (window.returncode, err) == (0, "")
     assert out in {"CANCELLING\n", "CANCELLED\n"}  # nobody was asked
     (file,) = tmp_path.rglob("*.conf")

@@ -30,6 +30,7 @@ from surgeon_gui.state.debug_bundle import Bundle, write_bundle
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.views.help.commands_dialog import entries_of
 from surgeon_gui.views.steps.step_panel import StepPanel
+from surgeon_gui.window import help_menu
 from surgeon_gui.window.central_tabs import CentralTabs
 from surgeon_gui.window.help_menu import HelpMenu, make_bundle
 from surgeon_gui.window.log_view import LogView
@@ -291,7 +292,9 @@ def test_chosen_language_applies_after_a_restart(window):
     assert window.settings.language == ""
 
 
-def test_guide_has_its_pictures_and_links_lead_to_chapters(qtbot, window):
+def test_guide_has_its_pictures_and_links_lead_to_chapters(
+    qtbot, window, make_window, monkeypatch
+):
     find(window, "guide_action", QAction).trigger()
     dialog = find(window, "guide_dialog", QDialog)
     text = find(dialog, "guide_text", QTextBrowser)
@@ -308,3 +311,5 @@ def test_guide_has_its_pictures_and_links_lead_to_chapters(qtbot, window):
     assert 0 < bar.value() < bar.maximum()
     assert 0 <= heading.top() < 2 * heading.height()
     dialog.close()
+    monkeypatch.setattr(help_menu, "guide_path", lambda: None)
+    assert not find(make_window(), "guide_action", QAction).isEnabled()

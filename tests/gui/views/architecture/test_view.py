@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 
 import pytest
 from PySide6.QtCore import QPoint, Qt
@@ -128,10 +129,21 @@ def test_plan_shows_shapes_costs_and_reasons(qtbot, make_open):
     assert f"{512 - kept} of 511" in texts
     choose_layer(window, GATE)
     assert DOWN in reasons(window)
+
+
+@pytest.mark.parametrize(
+    "structure", [Structure.ELEMENTS, Structure.ROWS, Structure.HEADS]
+)
+def test_removals_of_layers_add_up_to_the_plan(make_open, structure):
+    pruning = pruning_config(structure, sparsity=0.1)
+    window = make_open(replace(QUICK, pruning=pruning))
     found, plan = controller_of(window).architecture, diagnosis_of(window).plan
     assert sum(layer.removed for layer in found.layers) == plan.removed
     assert sum(x.cost for x in found.blocks) == pytest.approx(plan.rise, rel=0.01)
     assert sum(x.cost_share or 0 for x in found.layers) == pytest.approx(1)
+    for layer in found.blocks[0].layers:
+        choose_layer(window, layer.name)
+        assert reasons(window)
 
 
 def test_layer_is_protected_and_unprotected(make_open):
@@ -263,6 +275,7 @@ def test_table_passes_the_model_tester_of_qt(qtbot):
     table.show_architecture(original_architecture(model_summary(), rows))
     rules = [table.index_of(name).siblingAtColumn(5).data() for name in (DOWN, GATE)]
     assert rules == ["protected", ""]
+    assert table.index(1, 5).data()  # how many layers of the block
     del tester
 
 

@@ -21,6 +21,7 @@ from surgeon_gui.controllers.runs import RunsController
 from surgeon_gui.state import comparison
 from surgeon_gui.state.comparison import ComparedRun, Measure, Point, SizeMeasure, XAxis
 from surgeon_gui.state.job import settings_list
+from surgeon_gui.state.run import RunState
 from surgeon_gui.state.runs.reading import read_state
 from surgeon_gui.views.comparison.charts import CurvesChart, LadderCard, SizeChart
 from surgeon_gui.views.comparison.view import CompareView
@@ -110,9 +111,11 @@ def test_points_have_one_original_and_mark_the_best(tmp_path, runs):
         assert [point.name for point in best] == ["b", "Bundled demo, original"]
         assert [point.size for point in best] == sorted(point.size for point in best)
     unsaved = read_state(write_run(tmp_path, "d", ending="cancelled", hour=9))
+    begun = ComparedRun("e", RunState())
     files = comparison.points(
-        [*runs, ComparedRun("d", unsaved)], SizeMeasure.FILE, Measure.PERPLEXITY
+        [*runs, ComparedRun("d", unsaved), begun], SizeMeasure.FILE, Measure.PERPLEXITY
     )
+    assert comparison.curves([begun], XAxis.SHOT, Measure.LOSS)[0].xs == ()
     assert {point.name for point in files} == {"a", "b", "c", *originals}
 
 

@@ -131,6 +131,8 @@ def test_latest_run_is_first_and_columns_can_be_sorted(history):
     column = names.index("Perplexity")
     view_of(history).sortByColumn(column, Qt.SortOrder.DescendingOrder)
     assert titles(history)[0].endswith("30\xa0%")
+    tip = view_of(history).model().index(0, NAME).data(Qt.ItemDataRole.ToolTipRole)
+    assert titles(history)[0] in tip
     column = names.index("KL")
     view_of(history).sortByColumn(column, Qt.SortOrder.DescendingOrder)
     index = view_of(history).model().index(0, column)
@@ -319,6 +321,9 @@ def test_settings_of_a_run_are_copied_to_the_job(history):
 def test_another_runs_folder_is_read(qtbot, history, tmp_path):
     history.session.set_run_parent(str(tmp_path / "empty"))
     wait(qtbot, lambda: shown(history, "runs_note"))
+    empty = shown(history, "runs_note")
+    history.session.set_run_parent("/" + "a" * 5_000)  # cannot be read
+    wait(qtbot, lambda: shown(history, "runs_note") not in ("", empty))
     write_run(tmp_path / "others", "only")
     history.session.set_run_parent(str(tmp_path / "others"))
     wait(qtbot, lambda: len(titles(history)) == 1)
