@@ -33,7 +33,7 @@ TEST_PACKAGES := openssh-client
 help:
 	@echo "make run           open the window"
 	@echo "make demo          prune the bundled demo model, watch it, export it"
-	@echo "make setup         create .venv and install everything"
+	@echo "make setup         create .venv with all that development needs"
 	@echo "make hooks         install the checks that run before each commit"
 	@echo "make test          set up, then run all checks and tests and build the docs"
 	@echo "make check         run linters, types, import contracts and tests"
@@ -48,15 +48,25 @@ help:
 	@echo "make screenshots   make the pictures of the user guide"
 	@echo "make clean         remove everything that was built"
 
-setup: system $(VENV)/.installed
+setup: system $(VENV)/.run $(VENV)/.test $(VENV)/.docs
 
+# A stamp for each purpose: running installs nothing that only tests and docs need.
 # Modules are compiled when they are first imported: most of them never are.
-$(VENV)/.installed: pyproject.toml setup.py requirements-dev.txt
+PIP_INSTALL = $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
+
+$(VENV)/.run: pyproject.toml setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile \
-	  --constraint requirements-dev.txt --editable '.[test,docs,runtimes]'
+	$(PIP_INSTALL) --editable .
+	touch $@
+
+$(VENV)/.test: $(VENV)/.run requirements-dev.txt
+	$(PIP_INSTALL) --constraint requirements-dev.txt --editable '.[test,runtimes]'
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.run requirements-dev.txt
+	$(PIP_INSTALL) --constraint requirements-dev.txt --editable '.[docs]'
 	touch $@
 
 system:
@@ -65,16 +75,16 @@ system:
 test-system:
 	@sh .ci/system-packages $(TEST_PACKAGES)
 
-hooks: setup
+hooks: $(VENV)/.test
 	$(BIN)/pre-commit install
 
-run: setup
+run: system $(VENV)/.run
 	$(BIN)/surgeon-gui
 
-demo: setup
+demo: system $(VENV)/.run
 	$(BIN)/python -m surgeon_gui.demo
 
-test: setup test-system check docs
+test: system test-system $(VENV)/.test check docs
 
 check: lint
 	$(call run_tests,"not thorough")
@@ -99,7 +109,7 @@ fmt:
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs:
+docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 lock: setup
@@ -110,7 +120,7 @@ benchmarks: setup
 	$(BIN)/python benchmarks/ui_latency.py
 	$(BIN)/python benchmarks/replan.py
 
-translations: setup
+translations: $(VENV)/.run
 	$(BIN)/python resources/translations/make.py
 
 screenshots: setup

@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 
 PROJECT = "surgeon"
 TOOLS = ("test", "docs")
-RUNTIME = ("", "desktop", "onnx", "runtimes", "samples")
+RUNTIME = ("", "desktop", "runtimes")
 HEADER = """\
 # Versions of the development tools, as constraints for pip:
 #

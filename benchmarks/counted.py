@@ -1,4 +1,4 @@
-"""Count what a run on a GPU does at full size, without a GPU and without numbers.
+"""Count the operations of a run on a GPU at full size, without a GPU and numbers.
 
     python benchmarks/counted.py [--models Llama-2-7B ...] [--structures ...]
         [--places resident streaming] [--out build/counted.json]
@@ -6,7 +6,7 @@
 The engine runs on shapes (`tests/helpers/abstract_gpu.py`): one shot with the default
 method and recovery, on 128 windows of 2,048 tokens in bfloat16, a window at a time.
 Each run is counted with two to four blocks, and 8 and 16 windows; counts are linear in
-both, so that those of the whole model follow.
+both, so that the counts of the whole model follow.
 
 Nothing is measured: seconds are counts at the rates of an RTX 4090, one part after
 another. Its peaks are those that waredb.com/processor/nvidia-geforce-rtx-4090 lists;
@@ -33,8 +33,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from surgeon_engine.api.config.pruning import HeadsAndNeurons, RowsAndColumns
 from surgeon_engine.api.config.run import Offload
 from surgeon_engine.api.messages.run import Stage
-from surgeon_engine.planning.memory import Footprint
-from surgeon_engine.planning.recovery_memory import DEVICE_SHARE
+from surgeon_engine.planning.constants import DEVICE_SHARE
+from surgeon_engine.planning.estimate import Footprint
+from surgeon_engine.planning.job import Job
 from tests.helpers.abstract_gpu import FLOAT32, FLOAT64, HALF, TF32, Counts
 from tests.helpers.counted_run import (
     FULL_WINDOWS,
@@ -153,7 +154,7 @@ def _planned(model: str, structure: str, place: str) -> Footprint:
     """Return what the plan says, with all that a store holds on the host."""
     kind, blocks, sizes = MODELS[model]
     job = counted_job(STRUCTURES[structure](), FULL_WINDOWS, PLACES[place])
-    return Footprint(job, summary_of(_config(kind, blocks, sizes), job))
+    return Footprint(Job.of(job, summary_of(_config(kind, blocks, sizes), job)))
 
 
 def _config(

@@ -8,9 +8,9 @@ Python (`crash_faults.c`), so that the writes of torch, safetensors and tokenize
 count too. Other runs are killed at a random moment. After each:
 
 - the next start removes what is left: no temporary file or folder remains;
-- an error ended in a sentence, not in a traceback;
+- an error ended in an error message, not in a traceback;
 - the run goes on from its folder, or is started again if nothing had been saved, and
-  its weights are those of a run without a fault, bit for bit.
+  its weights equal a run without a fault, bit for bit.
 
 Runs are forks of a process that has imported everything, and exports are not verified
 in a fresh process, so that a case takes seconds. Some runs of the real command are
@@ -41,6 +41,7 @@ from pathlib import Path
 
 _SOURCE = Path(__file__).with_name("crash_faults.c")
 _JOB = """
+version = 1
 [calibration]
 windows = 8
 validation_windows = 4

@@ -1,10 +1,10 @@
-"""Measure what whole blocks, attentions and MLPs of a model cost.
+"""Measure the cost of removing whole blocks, attentions and MLPs.
 
     python benchmarks/depth.py MODEL --calibration calib.npy --validation test.npy \
         --other other.npy --out results/depth
 
-Writes OUT.json: the rise of the KL without each block and sub-layer alone; that without
-several of them, beside the sum of the single ones; and the KL at one sparsity with some
+Writes OUT.json: the rise of the KL without each block and sub-layer alone, and without
+several of them beside the sum of the single rises; and the KL at one sparsity with some
 blocks removed before heads and neurons, without recovery.
 """
 

@@ -1,13 +1,13 @@
-"""Compare the speed and size of pruned checkpoints with those of their original.
+"""Compare the speed and size of pruned checkpoints with their original.
 
     python benchmarks/export_speed.py --original MODEL --pruned CHECKPOINT [...]
 
 The ideal speedup follows from the number of weights alone. Generating a token reads all
 weights once, so the ideal is the ratio of the weights of both models. Embeddings are
 only looked up and do not count, unless the head shares them. For a prompt, each token
-is multiplied by the weights of the body, and the last one also by those of the head.
-Attention between tokens, norms and other work is not included. Removing heads makes
-attention cheaper too, so a prompt may be read slightly faster than ideal.
+is multiplied by the weights of the body, and the last one also by the weights of the
+head. Attention between tokens, norms and other work are not included. Removing heads
+also makes attention cheaper, so a prompt may be read slightly faster than ideal.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ def profile_model(source: str, settings: BenchmarkSettings) -> str:
 
 
 def label(source: str) -> str:
-    """Return a short name; that of a folder begins with its parent's name."""
+    """Return a short name; the name of a folder begins with its parent's name."""
     path = Path(source)
     return "/".join(path.parts[-2:]) if path.is_dir() else path.stem
 

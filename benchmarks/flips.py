@@ -1,4 +1,4 @@
-"""Flip single bits of every file that Surgeon reads back: is each one noticed?
+"""Flip single bits of every file that Surgeon reads back, and check that it notices.
 
     python benchmarks/flips.py [--flips 200] [--seed 0] [--sentences 5]
 
@@ -7,7 +7,7 @@ training of its recovery, and while it exports. In each case one bit of one file
 flipped, with the time of the file left as it was, and the run goes on. Finished runs
 are exported again in the same way. An outcome is one of:
 
-    equal      the result is that without the flip, bit for bit
+    equal      the same result as without the flip, bit for bit
     warned     the same, and the log says what was damaged
     sentence   an error that a user can act on
     DIFFERENT, TRACEBACK, SIGNAL, HANG    none of them may happen
@@ -68,7 +68,7 @@ _BAD = ("DIFFERENT", "TRACEBACK", "SIGNAL", "HANG")
 
 
 class _Cut(BaseException):
-    """Ends a run as a kill does: nothing in the program handles it."""
+    """End a run like a kill: nothing in the program handles it."""
 
 
 @dataclass(frozen=True, slots=True)

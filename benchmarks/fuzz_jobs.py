@@ -1,4 +1,4 @@
-"""Read thousands of mutated jobs: each is a job, or refused with a sentence.
+"""Read thousands of mutated jobs; each is valid or refused with an error message.
 
 python benchmarks/fuzz_jobs.py --jobs 2000
 """

@@ -1,4 +1,4 @@
-"""Run a small job many times in one engine, and look for memory that grows.
+"""Run a small job many times in one engine, and check that memory does not grow.
 
     python benchmarks/many_runs.py [RUNS]
 
@@ -21,6 +21,7 @@ from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.messages.run import RunFinished
 
 _JOB = """
+version = 1
 [calibration]
 windows = 8
 validation_windows = 4
@@ -55,7 +56,7 @@ def main() -> int:
             if number % _FIRST == 0:
                 growth = found[number] / found[_FIRST]
                 print(f"run {number}: {found[number] / 1e6:.1f} MB, {growth:.3f}")
-    engine.close()
+    engine.kill()
     return int(found[runs] > _MAX_GROWTH * found[min(_FIRST, runs)])
 
 

@@ -4,10 +4,9 @@
         [--device auto]
 
 The model is a Llama of that size with random weights, the text random tokens. Each run
-is a process of its own. Its memory is sampled: on Linux also anonymous memory, which is
-what a process holds beside the files that it has mapped; on a GPU, that of its tensors.
-The estimates of the plan stand beside them. Both runs must give the same files, bit for
-bit.
+is a process of its own. Its memory is sampled: on Linux also anonymous memory, the
+memory without mapped files; on a GPU, the memory of its tensors. The estimates of the
+plan stand beside them. Both runs must give the same files, bit for bit.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ BETWEEN_SAMPLES = 0.2  # seconds
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a run needed, and what the plan had said: bytes and seconds."""
+    """Needs of a run, measured and planned: bytes and seconds."""
 
     offload: Offload
     anonymous: int  # memory of the process beside mapped files

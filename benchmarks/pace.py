@@ -21,7 +21,7 @@ from pathlib import Path
 
 _LIMITS = {1: 1.6, 2: 2.5}  # on two cores, by the number of programs
 _LOOP = (sys.executable, "-c", "while True: pass")
-_JOB = '[model]\nsource = "{model}"\n[pruning]\nsparsity = 0.3\n'
+_JOB = 'version = 1\n[model]\nsource = "{model}"\n[pruning]\nsparsity = 0.3\n'
 _SURGEON = Path(sys.executable).with_name("surgeon")
 
 

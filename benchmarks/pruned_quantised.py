@@ -1,11 +1,11 @@
-"""Compare pruned and quantised GGUF files with the original in fewer bits.
+"""Compare pruned and quantized GGUF files with the original in fewer bits.
 
     python benchmarks/pruned_quantised.py MODEL RUN... --judging test.npy other.npy \
         [--types q8_0 q4_0 ...] [--calibration calib.npy]
 
 MODEL is the original of the runs, a model like Llama; RUN is the folder of a finished
 run. Each model, MODEL first, is written in each type by the program's own writer. What
-the file holds is dequantised into the model and judged on the windows of the token
+the file holds is dequantized into the model and judged on the windows of the token
 files: KL(MODEL || file) in nats per token, and the share of tokens with the same top
 token. llama.cpp (of the package xllamacpp) runs each file on a prompt of 512 tokens, or
 of what the model's context leaves, and 128 tokens that it generates. Prints a table.

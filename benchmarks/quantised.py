@@ -49,7 +49,7 @@ _FORMATS = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Print the table; return 0."""
-    parser = argparse.ArgumentParser(description="Compare quantised GGUF files.")
+    parser = argparse.ArgumentParser(description="Compare quantized GGUF files.")
     parser.add_argument("model", nargs="?", default=DEMO)
     parser.add_argument("--windows", type=int, default=64, help="of the calibration")
     parser.add_argument("--judging", type=int, default=32, help="of each judging text")

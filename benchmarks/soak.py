@@ -1,4 +1,4 @@
-"""Run 40 shots in the window, use it meanwhile, and look for what grows.
+"""Run 40 shots in the window, use it meanwhile, and check that no resource grows.
 
     python benchmarks/soak.py [--shots 40] [--out build/soak.json]
 
@@ -37,6 +37,7 @@ from surgeon_gui.controllers.engine_thread import EngineThread
 from surgeon_gui.window.main_window import MainWindow
 
 _JOB = """
+version = 1
 [calibration]
 windows = 16
 validation_windows = 8
@@ -71,7 +72,7 @@ class Sample:
 
 
 class Soak:
-    """A window with a run, and what it takes after each shot."""
+    """A window with a run, and its resources after each shot."""
 
     def __init__(self, shots: int, folder: Path) -> None:
         self.samples: list[Sample] = []

@@ -53,7 +53,7 @@ def main() -> int:
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     with tempfile.TemporaryDirectory() as settings:
-        os.environ["XDG_CONFIG_HOME"] = settings  # do not use those of the user
+        os.environ["XDG_CONFIG_HOME"] = settings  # do not use the user's settings
         measure()  # warm-up: reads the files from disk
         results = [measure() for _ in range(runs)]
     seconds = sorted(s for s, _ in results)

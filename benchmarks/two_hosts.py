@@ -2,10 +2,11 @@
 
     python benchmarks/two_hosts.py [--rounds 200] [--runs 3] [--workers 2]
 
-A host is a PID and a mount namespace (`unshare`, which needs root): its processes see
-neither those of the other host nor their numbers. In each round all workers of both
-hosts start the same run, and then all of them resume it, until each has had it once;
-one in ten is killed at it. Two processes of each host clean up meanwhile. Afterwards:
+A host is a PID and a mount namespace (`unshare`, which needs root): its processes do
+not see the processes of the other host or their numbers. In each round all workers of
+both hosts start the same run, and then all of them resume it, until each has had it
+once; one in ten is killed during its work. Two processes of each host clean up
+meanwhile. Afterwards:
 
 - one worker has started each run, and its config is in the folder;
 - no two workers were ever in a run at the same time;
@@ -13,7 +14,7 @@ one in ten is killed at it. Two processes of each host clean up meanwhile. After
 - no temporary file is left once the hosts have cleaned up.
 
 Real runs of the demo follow: both hosts start one, the winner is killed, both resume
-it, and its weights are those of a run that was alone, bit for bit.
+it, and its weights equal a run that was alone, bit for bit.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ from surgeon_engine.api.saved_state import Origin, SavedState
 from surgeon_engine.base.errors import RunFolderError
 from surgeon_engine.base.files import partial_path, write_atomically
 from surgeon_engine.base.sealed_json import sealed_json
+from surgeon_engine.base.versions import STATE
 
 _HOSTS, _CLEANERS = 2, 2
 # A host ends with the process that has started it.
@@ -61,6 +63,7 @@ _FAILURES = (
     "another result",
 )
 _JOB = """
+version = 1
 [calibration]
 windows = 8
 validation_windows = 4
@@ -120,7 +123,7 @@ class _Worker:
             with run.created(config), self._alone(run):
                 state = SavedState(Origin({}, "", "", {}), RecoveryConfig())
                 run.saved_state.path.mkdir()
-                write_atomically(run.saved_state.state_path, sealed_json(state))
+                write_atomically(run.saved_state.state_path, sealed_json(state, STATE))
                 if run.read_config() != config:
                     self.seen["another config"] += 1
                 self.seen["started"] += 1
@@ -225,7 +228,7 @@ def races(place: Path, rounds: int, workers: int) -> Counter[str]:
     for file in (place / "seen").iterdir():
         seen.update(json.loads(file.read_text()))
     for run in map(RunFolder, (place / "runs").iterdir()):
-        lines = run.events_path.read_bytes().count(b"\n")
+        lines = sum(1 for _ in run.log_lines())
         exports = len(list(run.path.glob("export-*")))
         seen["lost afterwards"] += 2 * _HOSTS * workers - lines - exports
         seen["left over"] += len(list(run.path.glob(".*")))

@@ -22,7 +22,7 @@ def main() -> int:
     """Print the figures; return 1 if the limit is exceeded."""
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     folder = tempfile.TemporaryDirectory()
-    os.environ["XDG_CONFIG_HOME"] = folder.name  # do not use those of the user
+    os.environ["XDG_CONFIG_HOME"] = folder.name  # do not use the user's settings
     from PySide6.QtCore import Qt, QTimer
 
     from surgeon_gui.app import make_application

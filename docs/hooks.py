@@ -4,13 +4,16 @@ Markdown files link to each other by their paths in the repository, so that link
 where the repository is browsed. This hook adds the files listed in `PAGES` and the
 benchmark results to the site, and rewrites links between pages to their places there.
 A link to a file that is not a page of the site becomes plain text. A link to a file
-that does not exist is left as it is; the strict build then fails on it.
+that does not exist is left as it is; the strict build then fails on it. The page about
+the names of controls is generated in a process of its own, because it opens a window.
 """
 
 from __future__ import annotations
 
 import posixpath
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,7 @@ PAGES = {
     "resources/demo/README.md": "resources/demo.md",
 }
 RESULTS = "benchmarks/results/*.md"
+OBJECTS = "objects.md"
 
 _LINK = re.compile(
     r"(?P<text>!?\[[^\]]*\])\((?P<target>[^)#\s]+)(?P<anchor>#[^)\s]*)?\)"
@@ -40,10 +44,20 @@ def outside_pages() -> dict[str, str]:
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Add the pages from outside docs/ to the files of the site."""
+    """Add the generated page and the pages from outside docs/ to the site."""
     for source, page in outside_pages().items():
         files.append(File.generated(config, page, abs_src_path=str(ROOT / source)))
+    files.append(File.generated(config, OBJECTS, content=names_of_controls()))
     return files
+
+
+def names_of_controls() -> str:
+    """Return the page about the object names of all controls."""
+    script = ROOT / "docs" / "generate_objects.py"
+    done = subprocess.run(
+        [sys.executable, str(script)], check=True, stdout=subprocess.PIPE, text=True
+    )
+    return done.stdout
 
 
 def on_page_markdown(markdown: str, page: Any, files: Any, **_: Any) -> str:

@@ -170,8 +170,8 @@ def take_all(studio: Studio) -> None:
 
 def take_steps(studio: Studio) -> None:
     """Picture the steps before a run."""
-    from surgeon_gui.state.app import Step
     from surgeon_gui.state.request import RequestKind
+    from surgeon_gui.text.problems import Step
 
     window, session = studio.window, studio.window.session
     window.open_step(Step.MODEL)
@@ -203,8 +203,8 @@ def take_run(studio: Studio) -> None:
 
 def take_result(studio: Studio) -> None:
     """Picture the result, the measured speed and the architecture."""
-    from surgeon_gui.state.app import Step
     from surgeon_gui.state.request import RequestKind
+    from surgeon_gui.text.problems import Step
 
     window, session = studio.window, studio.window.session
     studio.picture("result")
@@ -240,11 +240,11 @@ def take_history(studio: Studio) -> None:
     from dataclasses import replace
 
     from surgeon_engine.api.config.pruning import PrunableShare
-    from surgeon_gui.state.app import Step
+    from surgeon_gui.text.problems import Step
 
     window, session = studio.window, studio.window.session
     pruning = replace(session.state.config.pruning, target=PrunableShare(0.2), shots=2)
-    session.edit_pruning(pruning)
+    session.draft.edit_part(pruning)
     studio.wait_until(lambda: not session.start_obstacle())
     studio.click("start_button")
     studio.wait_until(lambda: not session.state.run.status.is_busy)

@@ -7,13 +7,12 @@ import sys
 if __name__ == "__main__":
     if sys.argv[1:] == ["serve"]:
         # The window waits for this: skip the libraries of the command line.
+        from surgeon_engine.runtime.greeting import greet
+
+        output = greet()
         from surgeon_engine.server import serve_standard_streams
 
-        serve_standard_streams()
-    elif sys.argv[1:] == ["serve", "--detached"]:
-        from surgeon_engine.detached.relay import run_relay
-
-        sys.exit(run_relay())
+        serve_standard_streams(output)
     else:
         from surgeon_engine.cli.main import main
 

@@ -19,6 +19,7 @@ from surgeon_engine.api.messages.commands import (
     AT_ONCE,
     Cancel,
     Command,
+    Control,
     DescribeText,
     Diagnose,
     DownloadModel,
@@ -29,41 +30,34 @@ from surgeon_engine.api.messages.commands import (
     ListModels,
     ListRuns,
     MeasureModels,
-    Pause,
     PreviewText,
     ProbeMachine,
-    Resume,
     ResumeRun,
     SearchHub,
     StartRun,
-    StopAndKeep,
+    Watch,
 )
-from surgeon_engine.api.messages.events import (
-    Cancelled,
-    EngineReady,
-    Envelope,
-    Level,
-    Logged,
-)
+from surgeon_engine.api.messages.events import EngineReady, Envelope
 from surgeon_engine.api.messages.machine import MachineProbed
+from surgeon_engine.api.messages.requests import is_watched
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.paths import check_path
 from surgeon_engine.calibration.fenced import described_text, preview_text
+from surgeon_engine.detached.watch import RunFollower
 from surgeon_engine.export.export import export_again
 from surgeon_engine.generation.generate import Playground
 from surgeon_engine.hub.download import download_model
 from surgeon_engine.hub.search import search_hub
 from surgeon_engine.measurement.measure import measure
 from surgeon_engine.model.fenced import inspect_model
-from surgeon_engine.parallel.group import RunFailed, work_on_run
+from surgeon_engine.parallel.group import reported, work_on_run
 from surgeon_engine.run.diagnose import diagnose
 from surgeon_engine.runtime import devices
-from surgeon_engine.runtime.failures import failure
 from surgeon_engine.runtime.folders import listed
 from surgeon_engine.runtime.json_streams import JsonOutput, read_messages
 from surgeon_engine.runtime.kept import Kept
-from surgeon_engine.runtime.run_context import RunCancelled, RunContext
+from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.runtime.speed_probe import machine
 from surgeon_engine.runtime.versions import disable_progress_bars, versions
 
@@ -80,15 +74,22 @@ class Engine:
     def __init__(self, send: Callable[[Envelope], object]) -> None:
         self._send = send
         self._queue: queue.Queue[tuple[Command, RunContext] | None] = queue.Queue()
-        self._contexts: dict[str, RunContext] = {}  # of queued and active commands
+        # Of queued and active commands.
+        self._contexts: dict[str, RunContext | RunFollower] = {}
         self._playground = Playground()
         self._kept = Kept()
 
     def handle(self, command: Command) -> None:
         """Act on Cancel, Pause and the like at once; queue any other command."""
-        if isinstance(command, Cancel | StopAndKeep | Pause | Resume):
+        if isinstance(command, Control):
             if context := self._contexts.get(command.run):
                 context.handle(command)
+        elif isinstance(command, StartRun | ResumeRun | Watch) and is_watched(command):
+            follower = RunFollower(command, self._send)
+            self._contexts[command.run] = follower
+            threading.Thread(
+                target=self._follow, args=(command.run,), daemon=True
+            ).start()
         else:
             context = RunContext(command.run, self._send, self._kept)
             self._contexts[command.run] = context
@@ -102,7 +103,8 @@ class Engine:
     def stop(self) -> None:
         """Cancel all commands and make `serve` return."""
         for run, context in tuple(self._contexts.items()):
-            context.handle(Cancel(run=run))
+            if isinstance(context, RunContext):  # other runs go on
+                context.handle(Cancel(run=run))
         self._queue.put(None)
 
     def serve(self) -> None:
@@ -114,19 +116,18 @@ class Engine:
         self._playground.close()
 
     def _execute(self, command: Command, context: RunContext) -> None:
-        try:
+        with reported(context):
             self._dispatch(command, context)
-        except RunCancelled:
-            if context.saver.holds_state:
-                context.emit(Logged(Level.INFO, "The run can be resumed."))
-            context.emit(Cancelled())
-        except RunFailed:
-            pass  # the processes that share the run have said why
-        except Exception as error:  # the process boundary: no caller can handle it
-            context.emit(failure(error))
         if isinstance(command, _NEEDS_MEMORY):
             devices.release_memory()  # the next command may run in another process
         self._contexts.pop(command.run, None)  # two commands may have one name
+
+    def _follow(self, run: str) -> None:
+        follower = self._contexts[run]
+        assert isinstance(follower, RunFollower)
+        with reported(RunContext(run, self._send)):
+            follower.work()
+        self._contexts.pop(run, None)
 
     def _next_task(self) -> tuple[Command, RunContext] | None:
         """Wait for the next command; unload the playground's models meanwhile."""
@@ -150,14 +151,14 @@ class Engine:
             _run_command(command, context)
 
 
-def serve_standard_streams() -> None:
-    """Read commands from the standard input and write events to the standard output.
+def serve_standard_streams(output: JsonOutput) -> None:
+    """Read commands from the standard input and write events to an output.
 
     Both are JSON lines. A thread reads the commands, so that Cancel and Pause take
     effect during a run. When the input ends, the parent has exited: the engine is
     killed with everything it has started.
     """
-    engine = Engine(JsonOutput().write)
+    engine = Engine(output.write)
     read_messages(Command, engine.handle)
     engine.serve()
 

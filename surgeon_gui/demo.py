@@ -75,7 +75,7 @@ def run_demo(
 
     from surgeon_gui.app import SystemTheme
     from surgeon_gui.base.settings import Settings
-    from surgeon_gui.state.app import Step
+    from surgeon_gui.text.problems import Step
     from surgeon_gui.window.main_window import MainWindow
 
     settings = Settings()  # the defaults, so that pictures look the same everywhere
@@ -147,13 +147,14 @@ def _permanent_obstacle(state: AppState) -> str:
     """Return why the demo can never start; empty if it can."""
     from surgeon_gui.state.app import Engine
     from surgeon_gui.state.request import RequestKind
+    from surgeon_gui.text.problems import sentence
 
     problem = state.request(RequestKind.INSPECTION).error
     if state.engine is Engine.UNAVAILABLE:
         problem = state.notice or problem
     if problem is not None:
         return f"{problem.message} {problem.hint}\n{problem.details}".strip()
-    return next(iter(state.problems.values()), "")
+    return sentence(next(iter(state.problems.values()), None))
 
 
 def has_display() -> bool:
@@ -166,7 +167,7 @@ def has_display() -> bool:
 
 
 def _report(run: RunState) -> None:
-    from surgeon_gui.state.step_text import phase
+    from surgeon_gui.state.run_text import phase
 
     _print(phase(run))
     if run.error is not None:

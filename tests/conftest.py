@@ -155,14 +155,14 @@ def make_window(qtbot, tmp_path, monkeypatch):
 
     They wait less than in the program: for events, and for the next key.
     """
-    from surgeon_gui.controllers import engine_thread, job_editor, sources
+    from surgeon_gui.controllers import draft_editor, engine_thread, sources
     from surgeon_gui.views.queue import sweep_dialog
     from surgeon_gui.widgets import source_edit
     from tests.helpers.windows import close_window, open_window
 
     monkeypatch.setattr(engine_thread, "BATCH_SECONDS", 0.03)
     monkeypatch.setattr(engine_thread, "POLL_SECONDS", 0.01)
-    monkeypatch.setattr(job_editor, "INSPECTION_DELAY_MS", 20)
+    monkeypatch.setattr(draft_editor, "INSPECTION_DELAY_MS", 20)
     for module in (sources, sweep_dialog):
         monkeypatch.setattr(module, "_CHECK_DELAY_MS", 50)
     monkeypatch.setattr(sources, "_SEARCH_DELAY_MS", 50)

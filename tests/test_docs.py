@@ -1,17 +1,54 @@
-"""The guide shows pictures that exist, and names chapters that exist."""
+"""Links, pictures, commands and figures of the documents are right."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-DOCS = Path(__file__).parents[1] / "docs"
-GUIDE = (DOCS / "guide.md").read_text(encoding="utf-8")
+import pytest
+
+from benchmarks import fidelity
+from surgeon_engine.base import versions
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
+LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
-def test_every_picture_of_the_guide_exists_and_is_made_by_the_script():
-    script = (DOCS / "screenshots.py").read_text(encoding="utf-8")
-    shown = re.findall(r"\]\(pictures/(.*?)\.png\)", GUIDE)
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def flowing(text: str) -> str:
+    """Return a text without its line breaks."""
+    return " ".join(text.split())
+
+
+def anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {
+        re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-")
+        for heading in headings
+    }
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_link_leads_to_a_file_and_chapter(page):
+    broken = []
+    for target in LINK.findall(page.read_text(encoding="utf-8")):
+        path, _, anchor = target.partition("#")
+        if "://" in target:
+            continue
+        file = (page.parent / path) if path else page
+        if not file.exists() or (anchor and anchor not in anchors(file)):
+            broken.append(target)
+    assert broken == []
+
+
+def test_every_picture_of_the_guide_is_made_by_the_script():
+    script = read("docs/screenshots.py")
+    shown = re.findall(r"\]\(pictures/(.*?)\.png\)", read("docs/guide.md"))
     assert len(shown) > 5
     for name in shown:
         assert f'"{name.removesuffix("-dark")}"' in script
@@ -19,11 +56,62 @@ def test_every_picture_of_the_guide_exists_and_is_made_by_the_script():
     assert there == set(shown), "`make screenshots`"
 
 
-def test_every_chapter_that_is_linked_exists():
-    headings = re.findall(r"^#+ (.*)$", GUIDE, re.MULTILINE)
-    anchors = {
-        re.sub(r"[^\w -]", "", h).strip().lower().replace(" ", "-") for h in headings
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/releasing.md"])
+def test_every_make_target_exists(page):
+    targets = set(re.findall(r"^([\w-]+):", read("Makefile"), re.MULTILINE))
+    named = set(re.findall(r"(?:^ *|`)make ([a-z-]+)[\s`]", read(page), re.M))
+    assert named
+    assert named <= targets
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_script_and_folder_of_the_project_exists(page):
+    text = page.read_text(encoding="utf-8")
+    folders = "benchmarks|tests|resources|surgeon_engine|surgeon_gui"
+    named = re.findall(rf"\b(?:{folders})/[\w./-]*\w", text)
+    assert [each for each in named if not (ROOT / each).exists()] == []
+
+
+def test_every_command_of_the_readme_exists_with_its_options():
+    from typer.main import get_command
+
+    from surgeon_engine.cli.main import app
+
+    commands = get_command(app).commands
+    lines = re.findall(r"^    surgeon ([\w-]+)(.*)$", read("README.md"), re.MULTILINE)
+    assert len(lines) > 8
+    for name, rest in lines:
+        known = {option for each in commands[name].params for option in each.opts}
+        assert set(re.findall(r"(--[\w-]+)", rest.partition("#")[0])) <= known
+
+
+def test_quality_in_the_documents_is_that_of_the_result_file():
+    assert fidelity.headline() in flowing(read("README.md"))
+    assert fidelity.usual() in flowing(read("docs/guide.md"))
+    assert fidelity.table() in read("docs/results.md")
+
+
+def test_headline_is_made_of_the_default_run_and_its_rival():
+    ours = fidelity.first_draw(fidelity.DEFAULT, 30)
+    rival = fidelity.first_draw(fidelity.RIVAL, 30)
+    numbers = [
+        f"{each:.2f}"
+        for run in (ours, rival)
+        for each in (run.same_kind.mean, run.other_kind.mean)
+    ]
+    assert re.findall(r"\d\.\d+", fidelity.headline()) == numbers
+
+
+def test_versions_in_the_table_of_formats_are_those_of_the_code():
+    rows = re.findall(
+        r"^\| `([\w.-]+)`.*?\| `version`: (\d+)", read("docs/formats.md"), re.MULTILINE
+    )
+    assert {name: int(version) for name, version in rows} == {
+        "run.toml": versions.JOB,
+        "events.jsonl": versions.LOG,
+        "report.json": versions.REPORT,
+        "state.json": versions.STATE,
+        "surgeon-export.json": versions.EXPORT,
+        "kept.indices": versions.PLAN,
+        "queue.json": versions.QUEUE,
     }
-    linked = set(re.findall(r"\]\(#(.*?)\)", GUIDE))
-    assert linked
-    assert linked <= anchors

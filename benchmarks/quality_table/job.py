@@ -1,7 +1,7 @@
 """The process that does one run and reports the result and the cost of each shot.
 
 It reads a `Task` from the first line of its standard input and writes lines of JSON. A
-process does one run, so that its time and peak memory are those of the run.
+process does one run, so that its time and peak memory belong to the run.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Task(msgspec.Struct, frozen=True):
 
 
 class ShotDone(msgspec.Struct, frozen=True, tag=True):
-    """The result of a shot; that of the last one includes recovery."""
+    """The result of a shot; the last one includes recovery."""
 
     planned: PlannedShot
     shot: ShotFinished

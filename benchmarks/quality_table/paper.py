@@ -2,7 +2,8 @@
 
 The text is cut as the paper's code does it (datautils.py of
 github.com/Qualcomm-AI-research/llm-surgeon): windows of the training part begin at
-random tokens, those of the test part follow each other, and models compute in float32.
+random tokens, windows of the test part follow each other, and models compute in
+float32.
 """
 
 from __future__ import annotations
@@ -105,7 +106,7 @@ def _parser(structures: Sequence[str]) -> argparse.ArgumentParser:
         help="text files in place of WikiText-2 from the Hub",
     )
     add("--windows", type=int, default=128, help="for calibration")
-    add("--window-length", type=int, help="in tokens (default: that of the paper)")
+    add("--window-length", type=int, help="in tokens (default: as in the paper)")
     add("--device", choices=list(Device), default=Device.AUTO)
     return parser
 

@@ -12,8 +12,8 @@
     name = "..."          name of the row, followed by settings of this job
 
 A job with `rival = true` removes as much as the others by a first-order mask and then
-distils, until the `seconds` are over that it is given, or the seconds of another job
-(`seconds_of = "..."`) at the same sparsity and seed. Its pruning sets no method.
+distills for its `seconds`, or for the seconds of another job (`seconds_of = "..."`) at
+the same sparsity and seed. Its pruning sets no method.
 
 A job whose sparsities are not separate is one run with one shot for each sparsity, or
 with as many equal shots as its `shots`, some of which end at the sparsities.
@@ -33,7 +33,7 @@ import msgspec
 from surgeon_engine.api.config.pruning import PrunableShare, PruningConfig
 from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
-from surgeon_engine.api.config.toml import config_from_toml
+from surgeon_engine.api.config.toml import config_from_values
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.pruning.schedule import share_of_goal
 
@@ -69,7 +69,7 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A row of the table and its settings."""
 
     name: str
-    sparsities: tuple[float, ...] | None = None  # None: those of the defaults
+    sparsities: tuple[float, ...] | None = None  # None: as in the defaults
     separate: bool | None = None
     pruning: dict[str, Any] = {}
     recovery: dict[str, Any] = {}
@@ -104,7 +104,7 @@ class Base:
 
 
 class Rival(msgspec.Struct, frozen=True):
-    """The time that a rival has: some seconds, or those of another job."""
+    """The time that a rival has: some seconds, or the time of another job."""
 
     seconds: float | None
     seconds_of: str | None
@@ -214,7 +214,7 @@ def _expand_job(job: Job, defaults: Defaults, base: Base, seed: int) -> list[Run
         "recovery": recovery,
         "evaluation": defaults.evaluation | _texts(base),
     }
-    config = config_from_toml(msgspec.toml.encode(parts).decode())
+    config = config_from_values(parts)
     _sparsity(config.pruning)
     sparsities = defaults.sparsities if job.sparsities is None else job.sparsities
     separate = defaults.separate if job.separate is None else job.separate

@@ -21,13 +21,13 @@ _HOW = (
     "windows of texts of other kinds, each window scored separately. KL is KL(original "
     "|| pruned) in nats per predicted token; same top token is the share of predicted "
     "tokens for which both models rank the same token first. The CSV file has the 95 % "
-    "interval of each. Where a job has recovery, its figures are those after it. "
+    "interval of each. If a job has recovery, its figures include it. "
     "Seconds count from the first curvature to the end of recovery, over all shots, "
     "with the evaluation after each, without loading and without the text that the "
-    "model itself writes, which is kept for later runs. A searched damping is that of "
-    "a shot with later shots, except in the last column. Peak memory is that of the "
-    "job's process so far, with the model, the libraries and the evaluation, and so "
-    "never falls from one shot to the next; on a GPU it is that of its tensors. A "
+    "model itself writes, which is kept for later runs. A searched damping is chosen "
+    "for a shot with later shots, except in the last column. Peak memory is the "
+    "peak of the job's process so far, with model, libraries and evaluation, and so "
+    "never falls from one shot to the next; on a GPU it counts the tensors. A "
     "rival is a first-order mask and plain distillation on the calibration windows, "
     "with held-out ones, until its seconds are over; its last step and the last "
     "measurement on the held-out windows come on top."
@@ -308,7 +308,7 @@ def _dampings(runs: Sequence[ReadyRun], lines: Mapping[Key, Line]) -> str:
 
     return (
         "## Damping of costs / of the update\n\n"
-        f"Those of the last shot before the column.\n\n{_grid(runs, cell)}"
+        f"The values of the last shot before the column.\n\n{_grid(runs, cell)}"
     )
 
 

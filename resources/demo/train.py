@@ -52,7 +52,7 @@ WEIGHT_DECAY = 0.1
 GRADIENT_NORM = 1.0
 THREADS = 2
 
-# Installed with the project or its dependencies; permissive licences only.
+# Installed with the project or its dependencies; permissive licenses only.
 PACKAGES = (
     "datasets",
     "fsspec",

@@ -1,4 +1,4 @@
-"""Update the translation catalogues from the texts of the window: `make translations`.
+"""Update the translation catalogs from the texts of the window: `make translations`.
 
 1. Extract the messages of surgeon_gui, and the texts of formats and presets.
 2. Merge them into de/LC_MESSAGES/surgeon.po, where they are translated by hand.
@@ -32,7 +32,7 @@ KEYWORDS = {"tr": None, "ntr": (1, 2)}
 
 
 def extract_messages() -> Catalog:
-    """Return a catalogue of all texts of the window, in English."""
+    """Return a catalog of all texts of the window, in English."""
     catalogue = Catalog(project=DOMAIN, charset="utf-8")
     package = ROOT / "surgeon_gui"
     found = extract_from_dir(
@@ -59,14 +59,14 @@ def read_catalogue(language: str) -> Catalog:
 
 
 def compile_catalogue(catalogue: Catalog) -> bytes:
-    """Return the contents of the .mo file of a catalogue."""
+    """Return the contents of the .mo file of a catalog."""
     file = io.BytesIO()
     write_mo(file, catalogue)
     return file.getvalue()
 
 
 def main() -> int:
-    """Update and compile all catalogues; return 1 if translations are missing."""
+    """Update and compile all catalogs; return 1 if translations are missing."""
     total = 0
     for language in LANGUAGES:
         if language == ENGLISH:

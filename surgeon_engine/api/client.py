@@ -39,30 +39,14 @@ class EngineClient(Protocol):
     def ended(self) -> bool:
         """Whether the engine has exited and all its events have been received."""
 
-    @property
-    def is_detached(self) -> bool:
-        """Whether the engine goes on when the client goes away."""
-
     def exit_reason(self) -> tuple[str, str]:
         """Return why the engine exited, as a sentence, and its last error output."""
 
     def kill(self) -> None:
-        """Kill the engine and everything it has started."""
-
-    def close(self) -> None:
-        """End the connection; only a detached engine goes on."""
+        """Kill the engine and everything it has started, but for detached runs."""
 
 
-class _OwnEngine:
-    """A client of an engine that ends with it."""
-
-    @property
-    def is_detached(self) -> bool:
-        """Whether the engine goes on when the client goes away."""
-        return False
-
-
-class EngineProcess(_OwnEngine):
+class EngineProcess:
     """A client of an engine in a process of its own.
 
     Raises:
@@ -100,12 +84,8 @@ class EngineProcess(_OwnEngine):
         return f"The engine {process_exit.reason}.", process_exit.details
 
     def kill(self) -> None:
-        """Kill the engine and everything it has started."""
+        """Kill the engine and everything it has started, but for detached runs."""
         self._process.kill()
-
-    def close(self) -> None:
-        """End the engine."""
-        self.kill()
 
 
 class ThreadedEngine(Protocol):
@@ -121,7 +101,7 @@ class ThreadedEngine(Protocol):
         """Cancel all commands and make `serve` return."""
 
 
-class EngineThreadClient(_OwnEngine):
+class EngineThreadClient:
     """A client of an engine in a thread of this process.
 
     Args:
@@ -160,10 +140,6 @@ class EngineThreadClient(_OwnEngine):
         """Cancel all commands and wait: a thread cannot be killed."""
         self._engine.stop()
         self._thread.join()
-
-    def close(self) -> None:
-        """End the engine."""
-        self.kill()
 
 
 def start_engine_thread() -> EngineClient:

@@ -20,9 +20,9 @@ from surgeon_engine.base.files import to_trash
 from surgeon_engine.base.formatting import escape_controls
 from surgeon_engine.base.reading import Content, nothing
 from surgeon_engine.base.sealed_json import read_sealed_json, sealed_json
+from surgeon_engine.base.versions import EXPORT
 
 MARKER = "surgeon-export.json"
-VERSION = 1
 _NAMES_SHOWN, _NAME_LENGTH = 3, 255  # in a sentence; characters
 _HINT = (
     "Move it away, or choose another folder. Only an export that is exactly as Surgeon "
@@ -33,7 +33,6 @@ _HINT = (
 class Marker(msgspec.Struct, frozen=True):
     """The content of the marker: the files by their path in the folder, with /."""
 
-    version: int
     files: dict[str, Content]
 
     @property
@@ -64,7 +63,7 @@ def write_marker(folder: Path) -> None:
     """
     (folder / MARKER).unlink(missing_ok=True)
     files = {name: _content(folder / name) for name in sorted(_entries(folder))}
-    (folder / MARKER).write_bytes(sealed_json(Marker(VERSION, files), indent=2))
+    (folder / MARKER).write_bytes(sealed_json(Marker(files), EXPORT, indent=2))
 
 
 def read_marker(folder: Path) -> Marker:
@@ -78,13 +77,7 @@ def read_marker(folder: Path) -> Marker:
         raise UnreadableFileError(f"{path} is a link.")
     if not os.path.lexists(path):
         raise UnreadableFileError(f"{folder} has no {MARKER}, as exports have.")
-    marker = read_sealed_json(path, Marker)
-    if marker.version != VERSION:
-        raise UnreadableFileError(
-            f"{path} has version {marker.version}; this version of Surgeon reads "
-            f"version {VERSION}."
-        )
-    return marker
+    return read_sealed_json(path, Marker, EXPORT)
 
 
 def differences(

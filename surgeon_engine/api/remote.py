@@ -1,33 +1,37 @@
-"""A client of a detached engine on another computer, by OpenSSH.
+"""A client of the engine of another computer, by OpenSSH.
 
-`ssh HOST surgeon serve --detached` connects with the keeper of the engine there
-(`surgeon_engine.detached`). If the connection breaks, the engine goes on, and the
-client connects again.
+`ssh HOST surgeon serve` is an engine as any other, and ends with its connection. Runs
+are detached: they go on, and the client watches them again when it has connected again.
 """
 
 from __future__ import annotations
 
 import os
 import time
-import uuid
 from collections import deque
 from collections.abc import Sequence
 
 import msgspec
 
-from surgeon_engine.api.messages.commands import Command
-from surgeon_engine.api.messages.connection import Attach, Leave, Pong
+from surgeon_engine.api.messages.commands import (
+    Command,
+    Control,
+    ExportRun,
+    Generate,
+    Pause,
+    Resume,
+)
 from surgeon_engine.api.messages.events import (
-    Attached,
     ConnectionChanged,
     ConnectionStatus,
-    EngineEnded,
     EngineReady,
+    EngineStarted,
     Envelope,
-    Ping,
-    Refused,
-    Skipped,
+    Event,
+    Failed,
 )
+from surgeon_engine.api.messages.requests import after, is_watched
+from surgeon_engine.api.messages.run import Paused, Resumed
 from surgeon_engine.base.decoding import clean_json, json_decoder
 from surgeon_engine.base.errors import EngineError
 from surgeon_engine.base.json_process import JsonProcess
@@ -36,20 +40,21 @@ from surgeon_engine.base.ssh import (
     Computer,
     ConnectionFailed,
     FinalFailure,
+    is_of_ssh,
     not_an_engine,
     problem_of,
     version_problem,
 )
 
 RETRY_SECONDS = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 60.0)
-_LEAVE_SECONDS = 3.0
 _EXIT_SECONDS = 2.0  # for the status, which follows the end of the output
-_POLL_SECONDS = 0.05
 _MAX_NOISE_BYTES = 100_000  # what the start-up files of a shell may print
+# What has begun there is not begun again; other requests are, after a lost connection.
+_ONCE = (ExportRun, Generate)
 
 
 class RemoteEngine:
-    """A client of the detached engine of another computer.
+    """A client of the engine of another computer.
 
     Events of the connection itself, `ConnectionChanged`, are among the received ones.
     Commands that are sent without a connection are sent when there is one again. All
@@ -72,37 +77,32 @@ class RemoteEngine:
         self._ssh = tuple(ssh)
         waits = RETRY_SECONDS if retry_seconds is None else retry_seconds
         self._retry_seconds = tuple(waits)
-        self._client = uuid.uuid4().hex
         self._events: deque[Envelope] = deque()
         self._process: JsonProcess[Envelope | _Noise] | None = None
-        self._attached: Attached | None = None  # of the current connection
-        self._session = ""  # of the keeper; empty: never attached
-        self._received = 0  # lines of the session
-        self._commands: list[Command] = []  # that the keeper may not have yet
-        self._accepted = 0  # commands before these
+        self._is_connected = self._has_connected = False
+        self._open: dict[str, Command] = {}  # with which it goes on, by name
+        self._controls: dict[str, Control] = {}  # the latest of each
+        self._begun: set[str] = set()  # names of requests that were sent
         self._noise_bytes = 0
         self._attempt = 0  # failed ones in a row
         self._retry_at: float | None = 0.0  # None: when the user asks for it
         self._asked_again = False
         self._is_closed = False
-        self._end: tuple[str, str] | None = None  # why the engine has ended
-
-    @property
-    def is_detached(self) -> bool:
-        """Whether the engine goes on when the client goes away."""
-        return True
 
     def send(self, command: Command) -> None:
         """Send a command, now or when there is a connection again."""
-        self._commands.append(command)
-        if self._attached is not None and self._process is not None:
-            self._process.send(command)
+        if not isinstance(command, Control):
+            self._open[command.run] = command
+        elif command.run in self._open:
+            self._controls[command.run] = command
+        if self._is_connected:
+            self._send_now(command)
 
     def receive(self, timeout: float) -> Envelope | None:
         """Return the next event, or None if none arrives within `timeout` seconds."""
         if self._events:
             return self._events.popleft()
-        if self._is_closed or self._end is not None:
+        if self._is_closed:
             return None
         if self._asked_again:
             self._asked_again = False
@@ -119,28 +119,25 @@ class RemoteEngine:
 
     @property
     def ended(self) -> bool:
-        """Whether the engine has ended and all its events have been received."""
-        is_over = self._is_closed or self._end is not None
-        return is_over and not self._events
+        """Whether the connection was closed and all its events have been received."""
+        return self._is_closed and not self._events
 
     def exit_reason(self) -> tuple[str, str]:
-        """Return why the engine has ended, as a sentence, and its last error output."""
-        return self._end or ("The connection was closed.", "")
+        """Return that the connection was closed, and no error output."""
+        return "The connection was closed.", ""
 
     def reconnect(self) -> None:
         """Try to connect again at once; callable from any thread."""
         self._asked_again = True
 
     def kill(self) -> None:
-        """End the engine in the middle of its work, and the connection."""
-        self._leave(ends_engine=True)
-
-    def close(self) -> None:
-        """End the connection; an engine that works goes on."""
-        self._leave(ends_engine=False)
+        """End the connection, and the engine with it; detached runs go on."""
+        self._drop()
+        self._is_closed = True
+        self._events.clear()
 
     def _connect(self) -> None:
-        command = f"{self._computer.command} serve --detached"
+        command = f"{self._computer.command} serve"
         try:
             self._computer.check()
             self._process = JsonProcess(
@@ -161,79 +158,83 @@ class RemoteEngine:
             return
         self._noise_bytes = 0
         self._report(ConnectionStatus.CONNECTING)
-        self._process.send(Attach(self._client, self._session, self._received))
+
+    def _send_now(self, command: Command) -> None:
+        assert self._process is not None
+        self._process.send(command)
+        self._begun.add(command.run)
 
     def _receive(self, timeout: float) -> None:
         assert self._process is not None
         message = self._process.receive(timeout)
-        if isinstance(message, _Noise):
-            return
-        if message is not None:
+        if isinstance(message, Envelope):
             self._on_envelope(message)
-        elif self._process.ended:
+        elif message is None and self._process.ended:
             self._on_connection_ended()
 
     def _on_envelope(self, envelope: Envelope) -> None:
-        assert self._process is not None
         event = envelope.event
-        match event:
-            case Ping():
-                self._process.send(Pong(self._acknowledged))
-            case Skipped(lines=lines):
-                self._received += lines
-            case Refused(message=message, hint=hint):
-                self._fail(ConnectionFailed(message, hint))
-            case Attached():
-                self._on_attached(event, envelope)
-            case _ if self._attached is None or isinstance(event, ConnectionChanged):
-                self._fail(not_an_engine(self._computer, type(event).__name__))
-            case _:
-                self._received += 1
-                if isinstance(event, EngineEnded):
-                    self._end = (event.message, event.details)
-                else:
-                    self._events.append(envelope)
+        is_first = isinstance(event, EngineStarted)
+        if is_first is self._is_connected or isinstance(event, ConnectionChanged):
+            self._fail(not_an_engine(self._computer, type(event).__name__))
+            return
+        if isinstance(event, EngineStarted):
+            if problem := version_problem(event.version, self._computer.host):
+                self._fail(problem)
+                return
+            self._is_connected = self._has_connected = True
+            self._report(ConnectionStatus.CONNECTED)
+            self._go_on()
+        elif isinstance(event, EngineReady):
+            self._attempt = 0
+        self._follow(envelope)
+        self._events.append(envelope)
 
-    def _on_attached(self, attached: Attached, envelope: Envelope) -> None:
-        assert self._process is not None
-        if problem := version_problem(attached.version, self._computer.host):
-            self._send_leave(ends_engine=False)
-            self._fail(problem)
+    def _follow(self, envelope: Envelope) -> None:
+        """Remember how to go on after an event."""
+        name = envelope.run
+        if (command := self._open.get(name)) is None:
             return
-        is_same = self._session == attached.session
-        if self._session and not attached.is_known:
-            host = self._computer.host
-            reason = f"Another window has used the engine on {host} meanwhile."
-            if not is_same:
-                reason = (
-                    f"The engine on {host} has ended meanwhile: it was killed, or the "
-                    "computer was restarted."
-                )
-            self._end = (reason, "")  # the next client follows its run
+        if (following := after(command, envelope)) is None:
+            self._forget(name)
             return
-        self._session, self._received = attached.session, attached.next
-        self._attached, self._attempt = attached, 0
-        del self._commands[: attached.accepted - self._accepted]
-        self._accepted = attached.accepted
-        for command in self._commands:
-            self._process.send(command)
-        self._report(ConnectionStatus.CONNECTED)
-        if not is_same:
-            self._events.append(envelope)
-            if attached.ready is not None:
-                ready: EngineReady = attached.ready
-                self._events.append(Envelope("", envelope.at, ready))
+        self._open[name] = following
+        is_obeyed = isinstance(envelope.event, Paused | Resumed)
+        if is_obeyed and isinstance(self._controls.get(name), Pause | Resume):
+            del self._controls[name]
+
+    def _forget(self, name: str) -> None:
+        self._open.pop(name, None)
+        self._controls.pop(name, None)
+        self._begun.discard(name)
+
+    def _go_on(self) -> None:
+        """Send what is open, in a new connection."""
+        for name, command in tuple(self._open.items()):
+            if isinstance(command, _ONCE) and name in self._begun:
+                reason = "The connection was lost meanwhile."
+                self._end(name, Failed(reason, "Try it again."))
+                continue
+            self._send_now(command)
+            if (control := self._controls.get(name)) is not None:
+                self._send_now(control)
+
+    def _end(self, name: str, event: Event) -> None:
+        self._forget(name)
+        self._events.append(Envelope(name, time.time(), event))
 
     def _on_connection_ended(self) -> None:
         assert self._process is not None
         process_exit = self._process.wait_for_exit(_EXIT_SECONDS)
         problem = problem_of(process_exit, self._computer)
-        was_attached = bool(self._session)
-        if process_exit.code == 0 and not was_attached:
-            was_attached = True  # the last keeper was about to end
+        if self._is_connected and not is_of_ssh(process_exit):  # it would crash again
+            for name, command in tuple(self._open.items()):
+                if name in self._begun and not is_watched(command):
+                    message = f"{problem.message} {problem.hint}"
+                    self._end(name, Failed(message, "", process_exit.details))
         self._drop()
         is_last = self._attempt >= len(self._retry_seconds)
-        if isinstance(problem, FinalFailure) or not was_attached or is_last:
+        if isinstance(problem, FinalFailure) or not self._has_connected or is_last:
             self._fail(problem)
         else:
             self._retry_at = time.monotonic() + self._retry_seconds[self._attempt]
@@ -248,30 +249,10 @@ class RemoteEngine:
         self._report(ConnectionStatus.FAILED, problem)
 
     def _drop(self) -> None:
-        self._attached = None
+        self._is_connected = False
         if self._process is not None:
             self._process.kill()
             self._process = None
-
-    def _leave(self, *, ends_engine: bool) -> None:
-        if self._attached is not None:
-            self._send_leave(ends_engine=ends_engine)
-        self._drop()
-        self._is_closed = True
-        self._events.clear()
-
-    @property
-    def _acknowledged(self) -> int:
-        """The received lines of the session; before `Attached` it may be another."""
-        return self._received if self._attached is not None else 0
-
-    def _send_leave(self, *, ends_engine: bool) -> None:
-        """Let the keeper close the connection, so that it knows why."""
-        assert self._process is not None
-        self._process.send(Leave(self._acknowledged, ends_engine))
-        until = time.monotonic() + _LEAVE_SECONDS
-        while not self._process.ended and time.monotonic() < until:
-            self._process.receive(_POLL_SECONDS)
 
     def _report(
         self,
@@ -294,7 +275,7 @@ class RemoteEngine:
         """
         if not line.endswith(b"\n"):
             return _Noise()
-        if self._attached is None and not line.startswith(b"{"):
+        if not self._is_connected and not line.startswith(b"{"):
             self._noise_bytes += len(line)
             if self._noise_bytes > _MAX_NOISE_BYTES:
                 raise msgspec.ValidationError("not an engine")

@@ -1,8 +1,10 @@
 """The folder of one run: its files, the log of events, the report.
 
     run.toml        the config at the start of the run
-    events.jsonl    all events
+    events.jsonl    the version of the format, then all events
     process.json    the lock of the process that works on the run (`process_lock.py`)
+    commands.jsonl  commands to that process (`run_commands.py`)
+    output.txt      what a detached run prints, such as the reason of a crash
     name.txt        the name that the user has given to the run, if any
     notes.txt       the notes of the user about the run, if any
     tags.txt        the tags of the run, one in each line, if any
@@ -18,7 +20,8 @@ renamed. Who works on a run, or cleans up in its folder, holds its lock.
 
 A run that is refused or cancelled before `RunStarted` leaves no folder: what was wrong
 is in the message, and there is nothing to go on from. One that fails later keeps its
-folder and log, and so does one that ends by an error that nobody expected.
+folder and log, and so does one that ends by an error that nobody expected. A detached
+run always keeps them: nobody may have been there to read why it was refused.
 """
 
 from __future__ import annotations
@@ -49,6 +52,7 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.saved_state import StateFolder
+from surgeon_engine.base.decoding import decode_json
 from surgeon_engine.base.errors import EngineError, RunFolderError, UnreadableFileError
 from surgeon_engine.base.files import (
     check_not_occupied,
@@ -70,10 +74,19 @@ from surgeon_engine.base.reading import (
     Content,
     end_of_last_line,
     open_to_append,
+    read_lines,
     read_text,
 )
-from surgeon_engine.base.sealed_json import read_sealed_json, sealed_json
+from surgeon_engine.base.sealed_json import read_sealed_json, sealed_json, sealed_line
+from surgeon_engine.base.versions import (
+    LOG,
+    REPORT,
+    OtherVersionError,
+    Version,
+    check_version,
+)
 
+LOG_HEADER = msgspec.json.encode(Version(LOG)) + b"\n"
 _UNFINISHED = re.compile(r"\.tmp\w{6}")
 
 
@@ -143,6 +156,16 @@ class RunFolder:
         return self.path / "process.json"
 
     @property
+    def commands_path(self) -> Path:
+        """The commands to that process."""
+        return self.path / "commands.jsonl"
+
+    @property
+    def output_path(self) -> Path:
+        """What the last detached process of the run has printed."""
+        return self.path / "output.txt"
+
+    @property
     def use(self) -> Use | None:
         """The process that works on the run; None: there is none."""
         return use_of(self.process_path)
@@ -178,7 +201,7 @@ class RunFolder:
             self.notes_path,
             self.tags_path,
             self.html_path,
-            self.process_path,
+            *self._detached_paths,
             self.probe_path,
             self.checkpoint_path,
             self.saved_state.path,
@@ -191,6 +214,11 @@ class RunFolder:
         names = ("export", "transformers", *(each.value for each in Format))
         paths = (*(self.path / name for name in names), self._unverified_path)
         return tuple(path for path in paths if path.is_dir())
+
+    @property
+    def _detached_paths(self) -> tuple[Path, ...]:
+        """What is there before a detached run begins."""
+        return self.process_path, self.commands_path, self.output_path
 
     @property
     def _unverified_path(self) -> Path:
@@ -212,6 +240,26 @@ class RunFolder:
             return self.path / "export"
         return expand_path(config.export.folder)
 
+    def make(self) -> None:
+        """Make the folder; it may hold what there is before a detached run begins.
+
+        Raises:
+            RunFolderError: The path is occupied or cannot be written.
+        """
+        self._check_not_occupied()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _check_not_occupied(self) -> None:
+        try:
+            is_new = set(self.path.iterdir()) <= set(self._detached_paths)
+        except OSError:
+            is_new = False
+        if not is_new:
+            check_not_occupied(self.path, RunFolderError)
+
     @contextmanager
     def created(self, config: RunConfig) -> Iterator[None]:
         """Create the folder with a config, and lock it during the block.
@@ -219,14 +267,9 @@ class RunFolder:
         Raises:
             RunFolderError: The path is occupied or cannot be written.
         """
-        check_not_occupied(self.path, RunFolderError)
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise self._unwritable(error) from error
+        self.make()
         with self.locked():
-            if any(each != self.process_path for each in self.path.iterdir()):
-                check_not_occupied(self.path, RunFolderError)  # since a moment ago
+            self._check_not_occupied()  # since a moment ago
             try:
                 write_atomically(self.config_path, config_to_toml(config).encode())
             except OSError as error:
@@ -325,12 +368,36 @@ class RunFolder:
             OSError: It cannot be written.
         """
         with open_to_append(self.events_path) as log:
-            log.write(msgspec.json.encode(envelope) + b"\n")
+            header = b"" if log.tell() else LOG_HEADER
+            log.write(header + sealed_line(envelope))
+
+    def log_lines(self, start: int = 0) -> Iterator[bytes]:
+        """Yield the lines of the log after its header, which is checked.
+
+        Args:
+            start: The offset of a line, in bytes; those before it are left out.
+
+        Raises:
+            OtherVersionError: The log has another version.
+            UnreadableFileError: It cannot be read, or its header is damaged.
+        """
+        lines = read_lines(self.events_path)
+        header = next(lines, b"")
+        if not header.endswith(b"\n"):
+            return  # the process was killed while writing
+        try:
+            version = decode_json(header, Version).version
+        except msgspec.MsgspecError as error:
+            raise UnreadableFileError(
+                f"Line 1 of {self.events_path} cannot be read: {error}."
+            ) from error
+        check_version(self.events_path, version, LOG)
+        yield from read_lines(self.events_path, start=max(start, len(header)))
 
     def write_report(self, report: Report) -> None:
         """Write `report.json`, sealed by a checksum."""
         try:
-            write_atomically(self.report_path, sealed_json(report, indent=2))
+            write_atomically(self.report_path, sealed_json(report, REPORT, indent=2))
         except OSError as error:
             raise RunFolderError(
                 f"{self.report_path} cannot be written: {error.strerror}.",
@@ -365,7 +432,9 @@ class RunFolder:
             RunFolderError: The file is missing, damaged, or is no report of Surgeon.
         """
         try:
-            return read_sealed_json(self.report_path, Report)
+            return read_sealed_json(self.report_path, Report, REPORT)
+        except OtherVersionError as error:
+            raise RunFolderError(error.message, error.hint) from error
         except UnreadableFileError as error:
             reason = error.message.rstrip(".")
             raise RunFolderError(

@@ -29,8 +29,8 @@ from surgeon_engine.base.errors import RunFolderError, UnreadableFileError
 from surgeon_engine.base.files import size_of_folder
 from surgeon_engine.base.reading import Content
 from surgeon_engine.base.sealed_json import read_sealed_json
+from surgeon_engine.base.versions import STATE, OtherVersionError
 
-FORMAT = 1
 _FOLDER, _FILE, _PREVIOUS = "resume", "state.json", "previous.json"
 _HINT = "Start the run again with its run.toml."
 # The files of states, the temporary ones that become them, and those of safetensors.
@@ -103,7 +103,6 @@ class SavedState(msgspec.Struct, frozen=True):
     origin: Origin
     recovery: RecoveryConfig  # as it was chosen
     width_multiple: Count = 0  # as it was chosen; 0: none was
-    format: int = FORMAT
     seconds: Seconds = 0.0  # that the run has worked
     seconds_of_stages: dict[str, Seconds] = {}
     shots: tuple[ShotFinished, ...] = ()
@@ -243,14 +242,9 @@ class StateFolder:
 
     def _read(self, path: Path) -> SavedState:
         try:
-            version = read_sealed_json(path, _Format).format
-            if version != FORMAT:
-                raise RunFolderError(
-                    f"The state of this run has format {version}; this version of "
-                    f"Surgeon reads format {FORMAT}.",
-                    f"Use the version that began the run. Or: {_HINT}",
-                )
-            state = read_sealed_json(path, SavedState)
+            state = read_sealed_json(path, SavedState, STATE)
+        except OtherVersionError as error:
+            raise RunFolderError(error.message, error.hint) from error
         except UnreadableFileError as error:
             raise self._damaged(error.message.rstrip(".")) from error
         for part in state.parts.values():
@@ -262,7 +256,3 @@ class StateFolder:
         return RunFolderError(
             f"The state of the run in {self.path} is damaged: {reason}.", _HINT
         )
-
-
-class _Format(msgspec.Struct):
-    format: int

@@ -169,8 +169,8 @@ def read_json(path: Path, kind: type[_T], limit: int = LIMIT) -> _T:
         raise UnreadableFileError(f"{path} is damaged: {error}.") from error
 
 
-def read_lines(path: Path, limit: int = LOG_LIMIT) -> Iterator[bytes]:
-    """Yield the lines of a log, with their line breaks.
+def read_lines(path: Path, limit: int = LOG_LIMIT, start: int = 0) -> Iterator[bytes]:
+    """Yield the lines of a log after its first `start` bytes, with their line breaks.
 
     Raises:
         UnreadableFileError: See `read_bytes`; or a line has more than `LINE_LIMIT`
@@ -178,11 +178,26 @@ def read_lines(path: Path, limit: int = LOG_LIMIT) -> Iterator[bytes]:
     """
     done = 0
     with open_to_read(path) as file:
+        file.seek(start)
         while line := _line(file, path):
             done += len(line)
             if done > limit:
                 raise _too_large(path, limit)
             yield line
+
+
+def read_tail(path: Path, size: int) -> str:
+    """Return the text at the end of a file, of up to so many bytes.
+
+    Raises:
+        UnreadableFileError: See `read_bytes`.
+    """
+    try:
+        with open_to_read(path) as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - size))
+            return file.read(size).decode(errors="replace")
+    except OSError as error:
+        raise _unreadable(path, error) from error
 
 
 def end_of_last_line(file: BinaryIO, path: Path) -> int:

@@ -1,14 +1,16 @@
-"""JSON files that hold a checksum of themselves, so that damage is noticed.
+"""JSON that holds a checksum of itself, so that damage is noticed.
 
-    {"sha256":"4f0c...", ...
+    {"sha256":"4f0c...","version":1, ...    a file
+    {"crc32":"1c291ca3", ...                a line of a log
 
-The checksum is of all bytes that follow its comma.
+The checksum is of all bytes that follow its comma; the version is that of the format.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+import zlib
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,26 +19,35 @@ import msgspec
 from surgeon_engine.base.decoding import decode_json
 from surgeon_engine.base.errors import UnreadableFileError
 from surgeon_engine.base.reading import LIMIT, read_bytes
+from surgeon_engine.base.versions import Version, check_version
 
 _T = TypeVar("_T")
 _SEAL = re.compile(rb'\{"sha256":"([0-9a-f]{64})",')
+_LINE_SEAL = re.compile(rb'\{"crc32":"([0-9a-f]{8})",')
 
 
-def sealed_json(value: msgspec.Struct | dict[str, Any], *, indent: int = 0) -> bytes:
+def sealed_json(
+    value: msgspec.Struct | dict[str, Any], version: int, *, indent: int = 0
+) -> bytes:
     """Return values as a JSON object whose first field is the checksum of the rest.
 
     Args:
         value: The struct or mapping; it is not empty.
+        version: Of the format; one of `versions`.
         indent: Spaces of each level; 0: one line.
     """
-    rest = msgspec.json.format(msgspec.json.encode(value), indent=indent)[1:]
+    encoded = b'{"version":%d,%s' % (version, msgspec.json.encode(value)[1:])
+    rest = msgspec.json.format(encoded, indent=indent)[1:]
     return b'{"sha256":"%s",%s' % (_checksum(rest), rest)
 
 
-def read_sealed_json(path: Path, kind: type[_T], limit: int = LIMIT) -> _T:
+def read_sealed_json(
+    path: Path, kind: type[_T], version: int, limit: int = LIMIT
+) -> _T:
     """Return the value of a type that a sealed JSON file holds.
 
     Raises:
+        OtherVersionError: The format of the file has another version.
         UnreadableFileError: See `read_bytes`; or the checksum is missing or another
             one, or the values are not of the type.
     """
@@ -47,9 +58,29 @@ def read_sealed_json(path: Path, kind: type[_T], limit: int = LIMIT) -> _T:
             f"{path} is damaged or was edited: its checksum does not match."
         )
     try:
+        check_version(path, decode_json(data, Version).version, version)
         return decode_json(data, kind)
     except msgspec.MsgspecError as error:
         raise UnreadableFileError(f"{path} is damaged: {error}.") from error
+
+
+def sealed_line(value: msgspec.Struct) -> bytes:
+    """Return a struct as a line of JSON whose first field is the CRC-32 of the rest."""
+    rest = msgspec.json.encode(value)[1:] + b"\n"
+    return b'{"crc32":"%08x",%s' % (zlib.crc32(rest), rest)
+
+
+def decode_sealed_line(line: bytes, kind: type[_T]) -> _T:
+    """Return the value of a type that a line of `sealed_line` holds.
+
+    Raises:
+        msgspec.MsgspecError: The checksum is missing or another one, or the values are
+            not of the type.
+    """
+    seal = _LINE_SEAL.match(line)
+    if seal is None or int(seal[1], 16) != zlib.crc32(line[seal.end() :]):
+        raise msgspec.ValidationError("its checksum does not match")
+    return decode_json(line, kind)
 
 
 def _checksum(data: bytes) -> bytes:

@@ -118,6 +118,11 @@ def _release(text: str) -> tuple[str, ...]:
     return tuple(text.split(".")[:2])
 
 
+def is_of_ssh(process_exit: ProcessExit) -> bool:
+    """Return whether ssh has ended by itself, and not with its command."""
+    return process_exit.code < 0 or process_exit.code == _SSH_FAILED
+
+
 def problem_of(process_exit: ProcessExit, computer: Computer) -> ConnectionFailed:
     """Return what the end of an ssh process means, and what to try."""
     host, output = computer.host, process_exit.details
@@ -138,11 +143,6 @@ def problem_of(process_exit: ProcessExit, computer: Computer) -> ConnectionFaile
             f"The connection with {host} was closed: the program there "
             f"{process_exit.misbehavior}.",
             f"Check it in a terminal: ssh {host} {computer.command} --version",
-        )
-    if process_exit.code == 2 and "--detached" in output:
-        return FinalFailure(
-            f"Surgeon on {host} is too old to be used from another computer.",
-            f"Install version {version('surgeon')} there.",
         )
     if process_exit.code != _SSH_FAILED:
         message = f"The connection with {host} has ended."

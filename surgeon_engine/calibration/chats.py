@@ -27,10 +27,7 @@ def render_chats(
 ) -> list[str]:
     """Return the texts of the chats that the template of a model can render.
 
-    Args:
-        name: of their column, in error messages.
-        chats: the values of the rows; the others are left out.
-        tokenizer: has the template.
+    `name` is that of their column, in error messages.
 
     Raises:
         CalibrationError: There is no template, or it can render none of the chats.

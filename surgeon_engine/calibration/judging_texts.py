@@ -24,11 +24,6 @@ def own_judging_text(config: RunConfig, author: Author, length: int) -> OwnText 
     """Return the text of another kind that the model itself writes; None: it does not.
 
     It does where the built-in text calibrates, or cannot be read without a tokenizer.
-
-    Args:
-        config: the job.
-        author: the original model.
-        length: tokens of a window.
     """
     if not judges_by_own_text(config, author.tokenizer is not None):
         return None
@@ -47,11 +42,6 @@ def read_judging_texts(
     config: RunConfig, loaded: LoadedModel, length: int
 ) -> tuple[JudgingText, ...]:
     """Return the texts of other kinds that judge the model and that it does not write.
-
-    Args:
-        config: the job.
-        loaded: the original model.
-        length: tokens of a window.
 
     Raises:
         CalibrationError: a text cannot be read, is too short, or calibrates too.

@@ -38,10 +38,10 @@ from surgeon_engine.model.chat_template import opening_of_chats
 from surgeon_engine.model.decoding import last_logits_alone, with_cache
 from surgeon_engine.model.identity import FileStamp, identity_of
 from surgeon_engine.model.not_finite import hint_for, is_broken, with_origin
-from surgeon_engine.runtime import ranks
+from surgeon_engine.planning.constants import OWN_WINDOWS_AT_ONCE
+from surgeon_engine.runtime.shares import divided
 
 CHAT_SHARE = 0.5  # of the windows, for a model with a chat template
-_AT_ONCE = 64  # windows
 _VERSION = 4  # of the sampling; another one makes other windows
 _STORED = np.dtype("<i4")  # tokens in the files, behind their seal
 _SEAL_BYTES = 32
@@ -132,12 +132,7 @@ def own_text(
 ) -> OwnText:
     """Return what determines `count` windows that a model writes.
 
-    Args:
-        author: the model.
-        count: windows.
-        length: tokens of a window.
-        seed: of the draws.
-        chat_share: of the windows, which begin as a chat if the model has a template.
+    `chat_share` of them begin as a chat if the model has a template.
     """
     text = opening_of_texts(author.config, author.tokenizer)
     chat = tuple(opening_of_chats(author.tokenizer))
@@ -169,9 +164,9 @@ def _check_openings(
 
 def _batches(openings: tuple[tuple[int, ...], ...], seed: int) -> Iterator[Batch]:
     """Divide windows into batches, each with a seed of its own."""
-    for number, start in enumerate(range(0, len(openings), _AT_ONCE)):
+    for number, start in enumerate(range(0, len(openings), OWN_WINDOWS_AT_ONCE)):
         mixed = np.random.SeedSequence((seed, number)).generate_state(1)
-        yield Batch(openings[start : start + _AT_ONCE], int(mixed[0]))
+        yield Batch(openings[start : start + OWN_WINDOWS_AT_ONCE], int(mixed[0]))
 
 
 def own_samples(
@@ -182,32 +177,32 @@ def own_samples(
     Each batch is kept as soon as it is complete: sampling that was interrupted goes on
     from there. Processes that share a run divide the batches.
 
-    Args:
-        model: the original model.
-        text: the windows to write.
-        step: called after each token of each batch.
+    `step` is called after each token of each batch.
 
     Returns:
         Token ids, windows x length, int64.
     """
+    taken = expected = 0
 
-    def written(number: int) -> tuple[Tensor, bool]:
+    def one_step() -> None:
+        nonlocal taken
+        taken += 1
+        step()
+
+    def written(number: int) -> Tensor:
         batch = text.batches[number]
         windows = text.read_batch(batch)
-        if windows is not None:
-            return windows, False
-        windows = sample(model, batch, text.length, step)
-        text.keep_batch(batch, windows)
-        return windows, True
+        if windows is None:
+            windows = sample(model, batch, text.length, one_step)
+            text.keep_batch(batch, windows)
+        return windows
 
     found = []
-    for number, (windows, is_new) in ranks.divided(
-        range(len(text.batches)), int, written
-    ):
-        if not is_new or not ranks.owns(number):
-            for _ in range(text.length - text.batches[number].given):
-                step()
+    for number, windows in divided(range(len(text.batches)), int, written):
         found.append(windows)
+        expected += text.length - text.batches[number].given
+        while taken < expected:  # those of windows that were read, or of others
+            one_step()
     return torch.cat(found)
 
 
@@ -222,11 +217,7 @@ def sample(
 
     The draws are made on the CPU, in float32.
 
-    Args:
-        model: the model.
-        batch: what determines the windows.
-        length: tokens of a window.
-        step: called after each token.
+    `step` is called after each token.
 
     Returns:
         Token ids, windows x length, int64.

@@ -38,11 +38,6 @@ def random_part(items: Sequence[Any], characters: int, seed: int) -> Sequence[An
     """Return texts or chats with about `characters` characters, in their order.
 
     Long texts are cut into pieces, so that the part comes from all over them.
-
-    Args:
-        items: the texts or chats.
-        characters: to return, fewer than there are.
-        seed: of the choice.
     """
     parts = [part for item in items for part in _split(item)]
     generator = torch.Generator().manual_seed(seed)

@@ -26,11 +26,7 @@ def preview_text(
 ) -> TextPreviewed:
     """Return the first windows of each text as text, and the counts of tokens.
 
-    Args:
-        model: its tokenizer cuts the texts.
-        config: the texts.
-        own_windows: that the model writes; they are shown if they are in the cache.
-        has_tokenizer: whether the model has one that can be read.
+    The `own_windows` that the model writes are shown if they are in the cache.
 
     Raises:
         ModelError: The model cannot be read.

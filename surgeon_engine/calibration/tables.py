@@ -123,11 +123,7 @@ def resolve_column(
 ) -> str:
     """Return the column to read.
 
-    Args:
-        name: Name of the table in error messages.
-        columns: The columns with text.
-        requested: The requested column, or an empty string.
-        may_differ: Whether another column may be read if the requested one is missing.
+    `requested` may be empty. Another column may be read if `may_differ`.
 
     Raises:
         CalibrationError: The requested column is missing, or no column holds text.

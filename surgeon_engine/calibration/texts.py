@@ -117,9 +117,7 @@ def names_of(config: CalibrationConfig) -> tuple[str, ...]:
 def check_tokenizer(problem: str, names: Iterable[str]) -> None:
     """Check that a model has a tokenizer, if texts need one.
 
-    Args:
-        problem: why it has none; empty if it has.
-        names: of the texts. Token files need none.
+    `problem` says why it has none; empty if it has. Token files need none.
 
     Raises:
         CalibrationError: It has none.

@@ -15,13 +15,11 @@ share the calibration windows, which are then in random order.
 from __future__ import annotations
 
 import hashlib
-import tokenize
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
@@ -35,35 +33,18 @@ from surgeon_engine.calibration.texts import (
     Documents,
     TextSource,
     calibration_source,
-    check_file,
     more_sources,
     read_documents,
     validation_source,
 )
+from surgeon_engine.calibration.token_file import read_token_file
 from surgeon_engine.model.beginnings import beginning_of_texts
 from surgeon_engine.model.source import ModelSource
 from surgeon_engine.model.tokenizer import failures_as, kept_tokenizer
 from surgeon_engine.runtime import fence
 
-_TOKEN_FILE_HINT = (
-    "A token file holds token ids, whole numbers, windows x length (2 or more), as "
-    "NumPy saves them."
-)
-
-
-# Raised for headers that are damaged, nested, or promise more numbers than there are.
-_NOT_AN_ARRAY = (
-    ValueError,
-    EOFError,
-    SyntaxError,
-    MemoryError,
-    OverflowError,
-    RecursionError,
-    tokenize.TokenError,
-)
 _PIECE = 1_000_000  # characters that are tokenized at once
 _PER_SECOND = 20_000  # characters; the slowest tokenizers manage some times that
-_MAX_TOKENS = 100_000_000  # of a token file
 _SHORT = 4_000_000  # characters of a text that is read as a whole
 # A token has 3 to 5 characters in most texts, so that this is a few times the windows.
 _CHARACTERS_PER_TOKEN = 16
@@ -86,24 +67,18 @@ class TextStatistics:
     @property
     def left_out(self) -> str:
         """A sentence on the omitted parts of the text; empty if there are none."""
-        parts = []
-        if self.unread_characters:
-            parts.append(
-                f"{self.unread_characters:,} characters, because a random part of a "
-                "long text is enough for the windows"
-            )
-        if self.repeated_documents:
-            parts.append(f"{self.repeated_documents:,} repeated documents")
-        if self.skipped_chats:
-            parts.append(
-                f"{self.skipped_chats:,} rows without a chat that the model's template "
-                "can render"
-            )
-        if self.shared_windows:
-            parts.append(
-                f"{self.shared_windows:,} windows of the validation text that are in "
-                "the calibration text too"
-            )
+        counts = {
+            "characters, because a random part of a long text is enough for the "
+            "windows": self.unread_characters,
+            "repeated documents": self.repeated_documents,
+            "rows without a chat that the model's template can render": (
+                self.skipped_chats
+            ),
+            "windows of the validation text that are in the calibration text too": (
+                self.shared_windows
+            ),
+        }
+        parts = [f"{count:,} {what}" for what, count in counts.items() if count]
         return f"Left out of the text: {'; '.join(parts)}." if parts else ""
 
 
@@ -142,10 +117,7 @@ class DrawnWindows:
         """Return the windows of all texts in random order; those of one as drawn."""
         calibration = torch.cat(self.calibration)
         if len(self.calibration) > 1:
-            generator = torch.Generator().manual_seed(seed)
-            calibration = calibration[
-                torch.randperm(len(calibration), generator=generator)
-            ]
+            calibration = _shuffled(calibration, seed)
         return TokenWindows(
             calibration, self.validation, self.text, self.found, self.beginning
         )
@@ -182,11 +154,8 @@ def draw_windows(
     """Draw the windows of each text.
 
     The validation windows come from the main text, or from a text of their own, before
-    further texts are read: these do not change what is measured.
-
-    Raises:
-        CalibrationError: See `load_windows`.
-        ConfigError: See `load_windows`.
+    further texts are read: these do not change what is measured. Raises as
+    `load_windows`.
     """
     config.check_mixture()
     count, *counts = config.window_counts
@@ -219,11 +188,9 @@ def draw_windows(
 def draw_with(
     source: ModelSource | None, config: CalibrationConfig, vocabulary: Vocabulary
 ) -> DrawnWindows:
-    """Draw the windows of each text with the tokenizer of a model; None: without one.
+    """Draw windows as `draw_windows` by the tokenizer of a model; None: without one.
 
     Raises:
-        CalibrationError: See `load_windows`.
-        ConfigError: See `load_windows`.
         ModelError: The tokenizer cannot be read.
     """
     tokenizer = kept_tokenizer(source) if source else None
@@ -236,10 +203,9 @@ def all_with(
     config: CalibrationConfig,
     vocabulary: Vocabulary,
 ) -> Tensor:
-    """Return all windows of a text, cut by the tokenizer of a model.
+    """Return all windows of a text, cut by the tokenizer of a model, as `all_windows`.
 
     Raises:
-        CalibrationError: See `all_windows`.
         ModelError: The tokenizer cannot be read.
     """
     return all_windows(text, config, kept_tokenizer(source), vocabulary)
@@ -258,8 +224,7 @@ def all_windows(
             or the window of the model.
     """
     windows = _Reader(config, tokenizer).draw(source, "calibration")
-    if len(windows):
-        _check_usable(windows, vocabulary)
+    _check_usable(windows, vocabulary)
     return windows
 
 
@@ -274,7 +239,7 @@ def digest_of(parts: Iterable[Tensor | None]) -> str:
 
 
 def vocabulary_of(config: PretrainedConfig) -> Vocabulary:
-    """Return the limits of a model with `config` for its input."""
+    """Return the limits of a model for its input."""
     text = config.get_text_config()
     return Vocabulary(text.vocab_size, getattr(text, "max_position_embeddings", 0) or 0)
 
@@ -306,7 +271,9 @@ class _Reader:
             CalibrationError: There are fewer than the sum of `counts`.
         """
         if is_token_file(source.name):
-            return self._read_token_file(source.name)
+            windows = read_token_file(source.name, self._config)
+            self.found.tokens += windows.numel()
+            return windows
         length = self._text_length
         documents = read_documents(source, part)
         is_main = source == calibration_source(self._config)
@@ -320,21 +287,21 @@ class _Reader:
         if whole < sum(counts):
             requested = " + ".join(f"{count:,}" for count in counts)
             total = len(documents.chats or documents.texts)
-            repeated = total - len(unseen)
-            note = f" ({repeated:,} of {total:,} documents are duplicates)"
-            count = f"{len(tokens):,} tokens{note if repeated else ''}"
+            note = ""
+            if repeated := total - len(unseen):
+                note = f" ({repeated:,} of {total:,} documents are duplicates)"
             is_further = part == "calibration" and not is_main
             name = f"text {source.display_name}" if is_further else f"{part} text"
             raise CalibrationError(
-                f"The {name} has {count}: enough for {whole:,} windows of "
-                f"{self._config.window_length:,}, but {requested} are needed.",
+                f"The {name} has {len(tokens):,} tokens{note}: enough for {whole:,} "
+                f"windows of {self._config.window_length:,}, but {requested} are "
+                "needed.",
                 "Use a longer or another text, fewer windows or shorter ones.",
             )
         beginning = torch.tensor(self._beginning, dtype=torch.int64)
         rows = tokens[: whole * length].view(whole, length)
         windows = torch.cat([beginning.expand(whole, -1), rows], dim=1)
-        generator = torch.Generator().manual_seed(self._config.seed)
-        return windows[torch.randperm(whole, generator=generator)]
+        return _shuffled(windows, self._config.seed)
 
     def beginning_of(self, source: TextSource) -> str:
         """Return the beginning of each window of `source`, such as "<bos>"."""
@@ -351,12 +318,11 @@ class _Reader:
         count = self._config.validation_windows
         if is_token_file(self._config.validation_text):
             return windows  # each of them was chosen
-        used = set(map(tuple, calibration.tolist()))
-        kept: list[int] = []
-        for number, window in enumerate(windows):
+        used, kept = set(map(tuple, calibration.tolist())), list[int]()
+        for number, window in enumerate(map(tuple, windows.tolist())):
             if len(kept) == count:
                 break
-            if tuple(window.tolist()) in used:
+            if window in used:
                 self.found.shared_windows += 1
             else:
                 kept.append(number)
@@ -400,20 +366,15 @@ class _Reader:
                 part = random_part(unseen, characters, config.seed)
                 self.found.unread_characters += total - size_of(part)
             if documents.chats:
-                part = self._rendered(source, documents, part)
+                name = f"the column {documents.column!r} of {Path(source.name).name}"
+                texts = render_chats(name, part, self._needed_tokenizer)
+                self.found.chats += len(texts)
+                self.found.skipped_chats += len(part) - len(texts)
+                part = texts
             tokens = self._tokenize(part, are_chats=bool(documents.chats))
             if characters >= total or len(tokens) >= needed:
                 return tokens
             characters *= 8
-
-    def _rendered(
-        self, source: TextSource, documents: Documents, chats: Sequence[Any]
-    ) -> list[str]:
-        name = f"the column {documents.column!r} of {Path(source.name).name}"
-        texts = render_chats(name, chats, self._needed_tokenizer)
-        self.found.chats += len(texts)
-        self.found.skipped_chats += len(chats) - len(texts)
-        return texts
 
     def _tokenize(self, documents: Sequence[str], *, are_chats: bool) -> Tensor:
         tokenizer = self._needed_tokenizer
@@ -462,45 +423,10 @@ class _Reader:
             )
         return self._tokenizer
 
-    def _read_token_file(self, source: str) -> Tensor:
-        path = check_file(source)
-        if calibration_source(self._config).is_same(validation_source(self._config)):
-            raise CalibrationError(
-                f"{path.name} holds tokens, all of which are for calibration.",
-                "Name another token file or a text as validation_text.",
-            )
-        try:
-            # Mapped: the header may promise more numbers than the memory holds.
-            windows = np.lib.format.open_memmap(path, mode="r")
-        except OSError as error:
-            raise CalibrationError(
-                f"{path.name} cannot be read: {error.strerror}.", _TOKEN_FILE_HINT
-            ) from error
-        except _NOT_AN_ARRAY as error:
-            raise CalibrationError(
-                f"{path.name} is not a NumPy file of numbers.", _TOKEN_FILE_HINT
-            ) from error
-        if windows.size > _MAX_TOKENS:
-            raise CalibrationError(
-                f"{path.name} holds {windows.size:,} tokens; at most {_MAX_TOKENS:,} "
-                "are possible.",
-                "Use fewer windows.",
-            )
-        if not _are_windows(windows):
-            content = f"{windows.dtype} of shape {windows.shape}"
-            raise CalibrationError(f"{path.name} holds {content}.", _TOKEN_FILE_HINT)
-        self.found.tokens += windows.size
-        return torch.from_numpy(windows.astype(np.int64))
 
-
-def _are_windows(tokens: np.ndarray) -> bool:
-    """Return whether the array holds windows with at least one token to predict."""
-    shape = tokens.shape
-    return (
-        tokens.dtype.kind in "iu"
-        and len(shape) == 2
-        and min(shape[0], shape[1] - 1) > 0
-    )
+def _shuffled(windows: Tensor, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return windows[torch.randperm(len(windows), generator=generator)]
 
 
 def _check_usable(windows: Tensor, vocabulary: Vocabulary) -> None:

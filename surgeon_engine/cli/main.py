@@ -2,6 +2,8 @@
 
     surgeon run JOB.toml       prune a model as described by a job file
     surgeon resume RUN         resume a run that was interrupted
+    surgeon watch RUN          show a run in progress, wherever it was started
+    surgeon stop RUN           cancel it, or stop it and keep the result
     surgeon sweep JOB.toml     run a job with several values of some settings
     surgeon estimate JOB.toml  estimate the memory, disk space and time of a job
     surgeon inspect MODEL      describe a model and how it can be pruned
@@ -63,7 +65,6 @@ from surgeon_engine.base.errors import (
 from surgeon_engine.base.paths import check_argument, check_name, shown
 from surgeon_engine.cli.formatting import (
     event_line,
-    fidelity_table,
     format_table,
     layer_table,
     measurement_notes,
@@ -75,6 +76,7 @@ from surgeon_engine.cli.formatting import (
     sweep_table,
 )
 from surgeon_engine.cli.output import EventDisplay, Output
+from surgeon_engine.cli.watching import print_fidelity, start_detached, stop, watch
 from surgeon_engine.planning.needs import ResourceStatus
 
 if TYPE_CHECKING:
@@ -87,6 +89,12 @@ _Replace = Annotated[
         "--replace",
         help="Replace an earlier export in the destination once the new one is "
         "complete. It goes to the trash.",
+    ),
+]
+_Detach = Annotated[
+    bool,
+    typer.Option(
+        "--detach", help="Return at once; the run goes on as a process of its own."
     ),
 ]
 _INTERRUPTED = 130  # the shell's code for Ctrl-C
@@ -179,7 +187,7 @@ def _print_help(
 
 
 @app.command()
-def run(
+def run(  # noqa: PLR0913  one parameter for each option
     job: Annotated[Path, typer.Argument(help="TOML file, as saved by the window.")],
     run_dir: Annotated[
         Path, typer.Option(help="Folder in which run folders are created.")
@@ -197,6 +205,7 @@ def run(
         typer.Option(metavar="N", help="Number of GPUs that share the run, or all."),
     ] = None,
     replace: _Replace = False,
+    detach: _Detach = False,
 ) -> None:
     """Prune a model as described by a job file.
 
@@ -210,6 +219,15 @@ def run(
         model = dataclasses.replace(config.model, gpus=count)
         config = dataclasses.replace(config, model=model)
     _check_stop_after(stop_after, config.pruning)
+    if detach:
+        _check_alone("run --detach")
+        if stop_after is not None:
+            raise ConfigError("--stop-after and --detach exclude each other.", "")
+        folder = (
+            run_dir / name if name else new_run_folder(run_dir, config.model.source)
+        )
+        start_detached(folder, config, replace=replace)
+        return
     with _ranks(config.model):
         from surgeon_engine.runtime import ranks
 
@@ -230,6 +248,7 @@ def resume(
         ),
     ] = False,
     replace: _Replace = False,
+    detach: _Detach = False,
 ) -> None:
     """Resume a run that was interrupted, from the state in its folder."""
     from surgeon_engine.parallel.group import model_of
@@ -238,7 +257,15 @@ def resume(
     with _ranks(model_of(ResumeRun(run=run.name, folder=str(run)))):
         if take_over:
             ranks.agree(RunFolder(run).take_over)
-        _resume(run, replace=replace)
+        if detach:
+            _check_alone("resume --detach")
+            start_detached(run, replace=replace)
+        else:
+            _resume(run, replace=replace)
+
+
+app.command()(watch)
+app.command()(stop)
 
 
 @app.command()
@@ -479,9 +506,7 @@ def _work_on(
             raise
     if not ranks.is_first():
         return
-    report = RunFolder(folder).read_report()
-    pruned = (report.recovered or report.shots[-1]).evaluation
-    output.print_table(fidelity_table(report.baseline, pruned))
+    print_fidelity(folder, output)
 
 
 @contextmanager
@@ -714,19 +739,14 @@ def measure(  # noqa: PLR0913  one parameter for each option
 
 
 @app.command(hidden=True)
-def serve(
-    detached: Annotated[
-        bool, typer.Option("--detached", help="Go on when the window goes away.")
-    ] = False,
-) -> None:
+def serve() -> None:
     """Serve the window: commands and events as lines of JSON on standard streams."""
-    if detached:
-        from surgeon_engine.detached.relay import run_relay
+    from surgeon_engine.runtime.greeting import greet
 
-        raise typer.Exit(run_relay())
+    output = greet()
     from surgeon_engine.server import serve_standard_streams
 
-    serve_standard_streams()
+    serve_standard_streams(output)
 
 
 if __name__ == "__main__":

@@ -26,17 +26,10 @@ from transformers.activations import ACT2FN
 from surgeon_engine.api.config.pruning import Coupling
 from surgeon_engine.compaction.plan import CompactionPlan
 from surgeon_engine.model.coupling import CoupledGroups, groups_of
-from surgeon_engine.model.families import Part
+from surgeon_engine.model.families import ACTIVATIONS, Part, family_of
 from surgeon_engine.model.layers import PrunableLayer, prunable_layers
 
-_ACTIVATION = (
-    "hidden_activation",
-    "hidden_act",
-    "activation_function",
-    "activation",  # Falcon's
-)
 _QUERY_KEY_NORM = re.compile(r"(q|k|qk|query|key)_")  # prefix of a norm's name
-_ZERO_AT_ZERO = ("bloom",)  # families whose config does not name their activation
 
 
 @dataclass(slots=True, eq=False)
@@ -201,9 +194,9 @@ def _part(
 
 def _is_zero_at_zero(model: PreTrainedModel) -> bool:
     config = model.config.get_text_config()
-    if config.model_type in _ZERO_AT_ZERO:
+    if family_of(config.model_type).is_zero_at_zero:
         return True
-    for name in _ACTIVATION:
+    for name in ACTIVATIONS:
         activation = getattr(config, name, None)
         if isinstance(activation, str) and activation in ACT2FN:
             return float(ACT2FN[activation](torch.zeros(1))) == 0.0

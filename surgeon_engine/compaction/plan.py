@@ -22,6 +22,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from surgeon_engine.api.config.pruning import Coupling
+from surgeon_engine.base.versions import PLAN, check_version
 from surgeon_engine.model.coupling import CoupledGroups, groups_of
 from surgeon_engine.model.layers import PrunableLayer, prunable_layers
 from surgeon_engine.model.load import LoadedModel
@@ -29,7 +30,7 @@ from surgeon_engine.pruning.structures.base import Unit
 from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
 from surgeon_engine.pruning.structures.rows_columns import RowsOrColumns
 
-_CONFIG = "config"  # in the file's metadata
+_CONFIG, _VERSION = "config", "version"  # in the file's metadata
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,8 +70,7 @@ class CompactionPlan:
     def dropped_blocks(self, layers: Iterable[PrunableLayer]) -> tuple[int, ...]:
         """Return the blocks of which no layer remains.
 
-        Args:
-            layers: all prunable layers of the model of full size.
+        `layers` are those of the model of full size.
         """
         removed = {
             layer.name
@@ -92,7 +92,7 @@ class CompactionPlan:
         for part in self.layers:
             kept[f"{part.layer.name}.rows"] = part.rows
             kept[f"{part.layer.name}.columns"] = part.columns
-        metadata = {"format": "pt", _CONFIG: json.dumps(config)}
+        metadata = {"format": "pt", _VERSION: str(PLAN), _CONFIG: json.dumps(config)}
         save_file({name: x.int() for name, x in kept.items()}, path, metadata)
 
 
@@ -105,10 +105,17 @@ class PrunedModel:
 
 
 def read_config(path: Path) -> dict[str, object]:
-    """Read the config of the unpruned model from the plan at `path`."""
+    """Read the config of the unpruned model from the plan at `path`.
+
+    Raises:
+        OtherVersionError: The plan has another version.
+    """
     with safe_open(path, framework="pt") as file:
-        config: dict[str, object] = json.loads(file.metadata()[_CONFIG])
-        return config
+        metadata = file.metadata() or {}
+    version = metadata.get(_VERSION, "")
+    check_version(path, int(version) if version.isdecimal() else None, PLAN)
+    config: dict[str, object] = json.loads(metadata[_CONFIG])
+    return config
 
 
 def plan_of(units: Iterable[Unit], removed: Mapping[str, Tensor]) -> CompactionPlan:

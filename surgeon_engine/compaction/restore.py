@@ -6,8 +6,7 @@ by its own `compact_layers`, of which the checkpoint holds a copy.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from transformers import AutoConfig, GenerationConfig, PretrainedConfig, PreTrai
 from transformers.utils import GENERATION_CONFIG_NAME
 
 from surgeon_engine.api.model_info.gguf_header import open_model
-from surgeon_engine.api.model_info.header import EARLIER_PLAN_FILE, PLAN_FILE
+from surgeon_engine.api.model_info.header import PLAN_FILE
 from surgeon_engine.base.errors import ModelError
 from surgeon_engine.base.reading import read_json
 from surgeon_engine.compaction.config_values import decode_config
@@ -37,9 +36,6 @@ from surgeon_engine.model.source import UNREADABLE, ModelSource, first_line
 from surgeon_engine.model.tokenizer import load_tokenizer
 from surgeon_engine.runtime.failures import is_out_of_memory
 
-# Between the name of a `CompactLinear` and those of its weights; earlier versions wrote
-# them without it.
-_INNER = ".linear."
 _PREFIX = "Pruned"  # of the names of compact classes
 _EXPORT_AGAIN = "Export the run again, or download the file again."
 
@@ -60,11 +56,10 @@ class _LazyTensors(Mapping[str, Tensor]):
         self._stored = stored
 
     def __getitem__(self, name: str) -> Tensor:
-        stored = name if name in self._stored else name.replace(_INNER, ".")
-        if stored not in self._stored:
+        if name not in self._stored:
             raise _missing_error(self._folder, name)
-        with safe_open(self._stored[stored].path, framework="pt") as file:
-            tensor: Tensor = file.get_tensor(stored)
+        with safe_open(self._stored[name].path, framework="pt") as file:
+            tensor: Tensor = file.get_tensor(name)
             return tensor
 
     def __iter__(self) -> Iterator[str]:
@@ -98,27 +93,12 @@ def load_compact(folder: Path, dtype: torch.dtype | None = None) -> PreTrainedMo
         config=config,
         dtype=dtype or "auto",
         local_files_only=True,
-        key_mapping=_renamed(config, _stored_tensors(folder)),
     )
     return model.eval().requires_grad_(False)
 
 
-def _renamed(config: PretrainedConfig, stored: Collection[str]) -> dict[str, str]:
-    """Return patterns for names that earlier versions have written, with today's."""
-    layers = config.pruned.get("layers", {})
-    return {
-        rf"^{re.escape(name)}\.(weight|bias)$": rf"{name}{_INNER}\1"
-        for name, spec in layers.items()
-        if (spec["gathers"] or spec["scatters_to"]) and f"{name}.weight" in stored
-    }
-
-
 def restore(folder: Path, name: str) -> PrunedModel:
     """Load a checkpoint of Surgeon as a model of full size, with zeros and its plan.
-
-    Args:
-        folder: Folder of the checkpoint.
-        name: Display name of the model.
 
     Raises:
         ModelError: The checkpoint was not written by Surgeon, or is damaged.
@@ -126,9 +106,8 @@ def restore(folder: Path, name: str) -> PrunedModel:
     source = ModelSource(name, folder)
     try:
         stored = _stored_tensors(folder)
-        plan_path = _find_plan(folder)
-        if plan_path is not None:
-            model, plan = _load_masked(folder, plan_path, stored)
+        if (folder / PLAN_FILE).is_file():
+            model, plan = _load_masked(folder, stored)
         else:
             config = _config_of(folder)
             model = _load(_stock_class(_architecture(config)), folder, config)
@@ -163,22 +142,20 @@ def expand_to_full_size(
 ) -> tuple[PreTrainedModel, CompactionPlan]:
     """Build a model of full size on the host, with zeros for removed parts.
 
-    Args:
-        stock: Class of the unpruned model.
-        config: Config of the unpruned model.
-        plan_for: Returns the plan for the model of full size.
-        tensors: Tensors of the compact model.
-        zeros: Makes a tensor of zeros, as `torch.zeros`.
+    `config` is that of the unpruned model, `plan_for` returns the plan for it,
+    `tensors` are those of the compact model, and `zeros` makes tensors as
+    `torch.zeros`.
 
     Raises:
         ModelError: A tensor does not have the shape that follows from the plan.
     """
-    shapes = _shapes(stock, config)
+    with torch.device("meta"):
+        state = stock._from_config(config).state_dict()
     dtype = next(x.dtype for x in tensors.values() if x.is_floating_point())
     model = stock.from_pretrained(
         None,
         config=config,
-        state_dict={name: zeros(s, dtype=dtype) for name, s in shapes.items()},
+        state_dict={name: zeros(x.shape, dtype=dtype) for name, x in state.items()},
         dtype=dtype,
     )
     plan = plan_for(model)
@@ -186,20 +163,22 @@ def expand_to_full_size(
         if target.whole.is_floating_point():  # index lists are in the plan
             tensor = tensors[name].cpu()
             if tensor.shape != target.shape:
-                raise _shape_error(name, tensor.shape, target.shape)
+                found, needed = (
+                    " x ".join(map(str, x.shape)) for x in (tensor, target)
+                )
+                raise ModelError(
+                    f"{name} is {found}, but the plan requires {needed}.",
+                    _EXPORT_AGAIN,
+                )
             target.put(tensor)
     return model.eval().requires_grad_(False), plan
 
 
-def _find_plan(folder: Path) -> Path | None:
-    paths = (folder / PLAN_FILE, folder / EARLIER_PLAN_FILE)
-    return next((path for path in paths if path.is_file()), None)
-
-
 def _load_masked(
-    folder: Path, path: Path, stored: Mapping[str, _StoredTensor]
+    folder: Path, stored: Mapping[str, _StoredTensor]
 ) -> tuple[PreTrainedModel, CompactionPlan]:
-    """Load a masked or compact checkpoint, with its plan at `path`, at full size."""
+    """Load a masked or compact checkpoint, with its plan, at full size."""
+    path = folder / PLAN_FILE
     try:
         config = AutoConfig.for_model(**decode_config(read_config(path)))
     except UNREADABLE as error:
@@ -228,14 +207,6 @@ def _load(
     for name in sorted(info["missing_keys"]):
         raise _missing_error(folder, name)
     return model
-
-
-def _shapes(
-    stock: type[PreTrainedModel], config: PretrainedConfig
-) -> dict[str, torch.Size]:
-    with torch.device("meta"):
-        state = stock._from_config(config).state_dict()
-    return {name: tensor.shape for name, tensor in state.items()}
 
 
 def _is_full_size(
@@ -272,15 +243,6 @@ def _stored_tensors(folder: Path) -> dict[str, _StoredTensor]:
     if not stored:
         raise ModelError(f"{folder} holds no weights.", _EXPORT_AGAIN)
     return stored
-
-
-def _shape_error(
-    name: str, shape: Sequence[int], expected: Sequence[int]
-) -> ModelError:
-    shapes = [" x ".join(map(str, each)) for each in (shape, expected)]
-    return ModelError(
-        f"{name} is {shapes[0]}, but the plan requires {shapes[1]}.", _EXPORT_AGAIN
-    )
 
 
 def _damaged_error(path: Path, error: Exception) -> ModelError:

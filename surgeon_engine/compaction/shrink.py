@@ -1,8 +1,8 @@
 """Turn a masked model and its plan into an equivalent compact model.
 
-Nothing is copied here: a `TensorSlice` holds the indices of the remaining rows and
-columns, and the tensor is sliced when it is written. The config describes the widths of
-the remaining layers; `compact_layers` reads it when it builds the model.
+Nothing is copied here: the tensors are sliced when they are written (`slices.py`). The
+config describes the widths of the remaining layers; `compact_layers` reads it when it
+builds the model.
 
 A block without any layer left is dropped: those after it, and their entries in the
 config, move up.
@@ -16,28 +16,25 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
-from transformers.pytorch_utils import Conv1D
 
 from surgeon_engine.api.config.pruning import Coupling
 from surgeon_engine.base.errors import ModelError
 from surgeon_engine.compaction.compact_layers import shrink, shrink_groups
 from surgeon_engine.compaction.config_values import decode_config
-from surgeon_engine.compaction.dead_features import (
-    CompactPart,
-    compact_parts,
-    shared_inputs,
-)
+from surgeon_engine.compaction.dead_features import compact_parts, shared_inputs
 from surgeon_engine.compaction.plan import CompactionPlan, KeptGroups
-from surgeon_engine.model.coupling import CoupledGroups
-from surgeon_engine.model.families import (
-    ADDS_RESIDUAL,
-    MLP_WIDTH,
-    READS_CONFIG,
+from surgeon_engine.compaction.slices import (
+    TensorSlice,
+    has_slopes,
+    slice_groups,
+    slice_part,
+    whole_slices,
 )
+from surgeon_engine.model.coupling import CoupledGroups
+from surgeon_engine.model.families import HEAD_COUNTS, family_of
 from surgeon_engine.model.layers import (
-    PrunableLayer,
     blocks_path,
     find_blocks,
     head_size,
@@ -45,53 +42,6 @@ from surgeon_engine.model.layers import (
 )
 from surgeon_engine.model.offload import adopt
 from surgeon_engine.runtime import devices
-
-_HEADS = ("num_attention_heads", "num_key_value_heads", "num_kv_heads")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TensorSlice:
-    """A tensor in memory and the indices of its remaining rows and columns."""
-
-    whole: Tensor
-    kept: tuple[Tensor | None, ...] = ()  # indices by dimension; None: all
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the remaining part."""
-        kept = (*self.kept, *[None] * self.whole.ndim)
-        return tuple(
-            n if index is None else len(index)
-            for n, index in zip(self.whole.shape, kept, strict=False)
-        )
-
-    def tensor(self) -> Tensor:
-        """Return the remaining part in host memory.
-
-        It may share memory with the whole: do not change it.
-        """
-        return self.selected().cpu().contiguous()
-
-    def selected(self) -> Tensor:
-        """Return the remaining part on the tensor's device; it may share memory."""
-        result = self.whole.detach()
-        for dimension, index in enumerate(self.kept):
-            if index is not None:
-                result = result.index_select(dimension, index.to(result.device))
-        return result
-
-    def put(self, tensor: Tensor) -> None:
-        """Write the remaining part back into the whole; the inverse of `tensor`."""
-        kept = (*self.kept, *[None] * self.whole.ndim)
-        whole = self.whole
-        indices = [
-            torch.arange(n) if index is None else index
-            for n, index in zip(whole.shape, kept, strict=False)
-        ]
-        if indices:
-            whole[torch.meshgrid(*indices, indexing="ij")] = tensor.to(whole.dtype)
-        else:
-            whole.copy_(tensor)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -177,19 +127,16 @@ class CompactModel:
 def compact(model: PreTrainedModel, plan: CompactionPlan) -> CompactModel:
     """Return the remaining tensors of a masked `model`, without copying them."""
     tensors = whole_slices(model)
-    parts_spec: dict[str, Any] = {}
     for each in plan.groups:
-        if each.is_empty:
-            _remove_groups(each, tensors)
-        else:
-            _slice_groups(each, model, tensors)
+        slice_groups(each, model, tensors)
+    parts_spec: dict[str, Any] = {}
     if plan.layers:
         parts = compact_parts(plan, model)
         shared = shared_inputs(parts, model)
         parts_spec["layers"] = {part.layer.name: part.spec for part in parts}
         parts_spec["shared_inputs"] = {name: len(kept) for name, kept in shared.items()}
         for part in parts:
-            _slice_part(part, tensors)
+            slice_part(part, tensors)
         for name, kept in shared.items():
             tensors[f"{name}.kept_inputs"] = TensorSlice(kept)
     dropped = plan.dropped_blocks(prunable_layers(model))
@@ -246,7 +193,7 @@ def _fill(block: nn.Module, prefix: str, tensors: dict[str, TensorSlice]) -> Non
 
 def can_shrink_in_place(model: PreTrainedModel) -> bool:
     """Return whether remaining heads do not depend on their old index (no ALiBi)."""
-    return not _has_slopes(model)
+    return not has_slopes(model)
 
 
 def pruned_class(stock: type[PreTrainedModel]) -> type[PreTrainedModel]:
@@ -284,16 +231,6 @@ def _stated_head_size(config: PretrainedConfig) -> dict[str, int]:
     return {} if is_computed else {"head_dim": head_size(config)}
 
 
-def whole_slices(model: PreTrainedModel) -> dict[str, TensorSlice]:
-    """Return all tensors of a checkpoint of the model, tied ones once."""
-    tied = set(model.all_tied_weights_keys)
-    return {
-        name: TensorSlice(tensor)
-        for name, tensor in model.state_dict().items()
-        if name not in tied
-    }
-
-
 def _spec(coupled: CoupledGroups, model: PreTrainedModel) -> dict[str, Any]:
     """Return the description of one kind of groups for `compact_layers`."""
     config = model.config.get_text_config()
@@ -302,19 +239,14 @@ def _spec(coupled: CoupledGroups, model: PreTrainedModel) -> dict[str, Any]:
         "producers": [producer.layer.kind for producer in coupled.producers],
     }
     if coupled.kind is Coupling.NEURONS:
-        width = MLP_WIDTH.get(config.model_type, "intermediate_size")
+        width = family_of(config.model_type).mlp_width
         return {"width": width, "full": coupled.groups} | spec
-    spec = {"width": _HEADS[0], "full": getattr(config, _HEADS[0])} | spec
-    if config.model_type in READS_CONFIG:
+    spec = {"width": HEAD_COUNTS[0], "full": getattr(config, HEAD_COUNTS[0])} | spec
+    if family_of(config.model_type).reads_config:
         spec["reads_config"] = True
-    if _has_slopes(model):
+    if has_slopes(model):
         spec["has_slopes"] = True
     return spec
-
-
-def _has_slopes(model: PreTrainedModel) -> bool:
-    config = model.config.get_text_config()
-    return config.model_type == "bloom" or bool(getattr(config, "alibi", False))
 
 
 def _widths(
@@ -325,13 +257,13 @@ def _widths(
     if each.coupled.kind is Coupling.NEURONS:
         return {spec["width"]: kept}
     config = model.config.get_text_config()
-    stated = {name: getattr(config, name, None) for name in _HEADS}
+    stated = {name: getattr(config, name, None) for name in HEAD_COUNTS}
     return {name: heads * kept // groups for name, heads in stated.items() if heads}
 
 
 def _check_adds_nothing_else(model: PreTrainedModel) -> None:
     """Check that attention and MLP do not add the residual stream themselves."""
-    if model.config.get_text_config().model_type in ADDS_RESIDUAL:
+    if family_of(model.config.get_text_config().model_type).adds_residual:
         raise ModelError(
             f"The attention and the MLP of {type(model).__name__} add the residual "
             "stream themselves, so that a block cannot do without one of them.",
@@ -376,85 +308,9 @@ def _renumbered(
     return result
 
 
-def _remove_groups(each: KeptGroups, tensors: dict[str, TensorSlice]) -> None:
-    """Remove the tensors of an attention or MLP: all of its module, if it has one."""
-    module = each.coupled.consumer.name.rpartition(".")[0]
-    is_block = module.rpartition(".")[2].isdigit()
-    names = [layer.name for layer in each.coupled.layers] if is_block else [module]
-    for name in list(tensors):
-        if any(name.startswith(f"{removed}.") for removed in names):
-            del tensors[name]
-
-
 def _uneven_blocks_error(kind: Coupling) -> ModelError:
     return ModelError(
         f"The blocks of this model have different numbers of {kind.value}, or compute "
         "them by different layers, but its config has one entry for all blocks.",
         "Choose the masked format, or prune rows and columns instead.",
     )
-
-
-def _slice_groups(
-    each: KeptGroups, model: PreTrainedModel, tensors: dict[str, TensorSlice]
-) -> None:
-    consumer = each.coupled.consumer
-    size = consumer.columns // each.coupled.groups
-    columns = (each.kept.unsqueeze(1) * size + torch.arange(size)).flatten()
-    _slice_layer(consumer, None, columns, tensors)
-    for producer in each.coupled.producers:
-        rows = torch.isin(producer.group_of_row, each.kept).nonzero().squeeze(1)
-        _slice_layer(producer.layer, rows, None, tensors)
-    if each.coupled.kind is Coupling.HEADS:
-        _slice_head_modules(each, model, tensors)
-
-
-def _slice_head_modules(
-    each: KeptGroups, model: PreTrainedModel, tensors: dict[str, TensorSlice]
-) -> None:
-    """Select the slopes and modules of the remaining heads."""
-    name = each.coupled.consumer.name.rpartition(".")[0]
-    attention = model.get_submodule(name)
-    if _has_slopes(model):
-        tensors[f"{name}.kept_heads"] = TensorSlice(each.kept)
-    for inner, modules in attention.named_modules():
-        if not isinstance(modules, nn.ModuleList):
-            continue
-        share = len(modules) // each.coupled.groups
-        kept = (each.kept.unsqueeze(1) * share + torch.arange(share)).flatten()
-        for i in range(len(modules)):
-            for suffix in modules[i].state_dict():
-                tensor = tensors.pop(f"{name}.{inner}.{i}.{suffix}")
-                if i in kept:
-                    index = int((kept < i).sum())
-                    tensors[f"{name}.{inner}.{index}.{suffix}"] = tensor
-
-
-def _slice_part(part: CompactPart, tensors: dict[str, TensorSlice]) -> None:
-    layer = part.layer
-    _slice_layer(layer, part.rows, part.columns, tensors)
-    weight = tensors.pop(f"{layer.name}.weight")
-    if isinstance(layer.module, Conv1D):  # the weight of a compact layer is R x C
-        weight = TensorSlice(weight.whole.T, weight.kept[::-1])
-    inner = f"{layer.name}.linear" if part.has_indices else layer.name
-    tensors[f"{inner}.weight"] = weight
-    if layer.has_bias:
-        tensors[f"{inner}.bias"] = tensors.pop(f"{layer.name}.bias")
-    if part.gathers:
-        tensors[f"{layer.name}.kept_inputs"] = TensorSlice(part.columns)
-    if part.scatters_to:
-        tensors[f"{layer.name}.kept_outputs"] = TensorSlice(part.positions)
-
-
-def _slice_layer(
-    layer: PrunableLayer,
-    rows: Tensor | None,
-    columns: Tensor | None,
-    tensors: dict[str, TensorSlice],
-) -> None:
-    weight, bias = f"{layer.name}.weight", f"{layer.name}.bias"
-    kept = (rows, columns)
-    if isinstance(layer.module, Conv1D):
-        kept = kept[::-1]
-    tensors[weight] = TensorSlice(tensors[weight].whole, kept)
-    if layer.has_bias and rows is not None:
-        tensors[bias] = TensorSlice(tensors[bias].whole, (rows,))

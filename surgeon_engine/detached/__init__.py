@@ -1,11 +1,9 @@
-"""Engines that go on when their client goes away, for a window on another computer.
+"""Detached runs: processes of their own, which need nobody who is connected.
 
-    ssh computer surgeon serve --detached
-      relay.py     its standard streams  <->  the socket of the keeper
-      keeper.py    runs detached: one engine, its lines in a file, one client at a time
-      lines.py     that file, which shortening.py keeps from growing without end
-  place.py     the private folder of the socket, the lines and the log
+    start.py     starts the process of a run
+    process.py   the process: does the run, and obeys the commands in its folder
+    watch.py     follows the log of a run, and ends a run that ignores a cancel
 
-The relay starts the keeper if none runs. No port is open: the socket is a file in a
-folder that no other user can enter. Nothing here imports torch.
+The folder of the run is all that they share. Any run can be watched, also one of a
+window or of the command line. Only `process.py` imports torch.
 """

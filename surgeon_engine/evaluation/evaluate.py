@@ -59,12 +59,9 @@ def references_of(
 ) -> References:
     """Run the original on the texts that judge a run.
 
-    Args:
-        model: the original.
-        texts: the texts; the first is like the calibration text.
-        held_out: calibration windows that choose settings, windows x length.
-        batch: windows at a time.
-        step: called after each batch.
+    The first of `texts` is like the calibration text. `held_out` are calibration
+    windows that choose settings, windows x length. `step` is called after each
+    batch.
 
     Raises:
         EvaluationError: the head of the model does not give its logits by itself.
@@ -88,12 +85,8 @@ def evaluate(
 ) -> Evaluation:
     """Measure the fidelity and the perplexity of a model on each text.
 
-    Args:
-        model: the model.
-        references: the texts, and what the original computes on them.
-        step: called after each batch.
-        is_original: the model is the original, which need not run again.
-        at_once: windows of a batch that run at a time; 0: all.
+    `step` is called after each batch, of which `at_once` windows run at a time (0:
+    all). The original need not run again.
 
     Raises:
         EvaluationError: a loss or a divergence is not finite, or the perplexity is not.

@@ -24,12 +24,12 @@ from surgeon_engine.api.messages.run import Estimate
 from surgeon_engine.base.errors import EvaluationError
 from surgeon_engine.evaluation.divergence import log_divergences
 from surgeon_engine.model.head import (
-    LOGITS_AT_ONCE,
     head_logits,
     last_hidden,
     logit_parts,
 )
-from surgeon_engine.runtime import ranks
+from surgeon_engine.planning.constants import LOGITS_AT_ONCE
+from surgeon_engine.runtime.shares import Batches
 
 Step = Callable[[], None]
 
@@ -52,8 +52,7 @@ class Reference:
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the tokens and hidden states of each batch of this process."""
-        tokens = ranks.own_batches(self.windows, self.batch)
-        yield from zip(tokens, self.hidden, strict=True)
+        yield from zip(Batches(self.windows, self.batch), self.hidden, strict=True)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,10 +79,6 @@ def estimate(values: Tensor, seed: int = 0) -> Estimate:
 
     The windows are resampled with replacement, because the tokens of one depend on each
     other (percentile bootstrap; Efron and Tibshirani, 1993, chapter 13).
-
-    Args:
-        values: windows x tokens.
-        seed: of the resampling.
     """
     of_windows = values.double().mean(dim=1)
     generator, count = torch.Generator().manual_seed(seed), len(of_windows)
@@ -100,7 +95,7 @@ def reference_of(
 ) -> Reference:
     """Run the original model on windows of text, and keep its last hidden states."""
     hidden = []
-    for tokens in ranks.own_batches(windows, batch):
+    for tokens in Batches(windows, batch):
         hidden.append(last_hidden(model, tokens.to(model.device)).cpu())
         step()
     return Reference(windows, hidden)
@@ -141,9 +136,7 @@ def compare_unchecked(
             windows x length x hidden. Those of the reference: it is the original.
         at_once: windows of a batch that run at a time; 0: all.
     """
-    count, length = reference.windows.shape
-    nothing = torch.empty(0, length - 1)
-    rows: list[tuple[Tensor, ...]] = [(nothing, nothing, nothing)]
+    rows: list[tuple[Tensor, ...]] = []
     at_once = min(at_once or reference.batch, reference.batch)
     is_whole = at_once == reference.batch
     logits = None if is_whole else LOGITS_AT_ONCE * at_once // reference.batch
@@ -159,8 +152,9 @@ def compare_unchecked(
                 found = wanted if known is expected else known[part].to(model.device)
             rows.append(_figures(model, inputs, wanted, found, logits))
         step()
-    of_own = map(torch.cat, zip(*rows, strict=True))
-    return Comparison(*(ranks.joined(x, count) for x in of_own))
+    batches = Batches(reference.windows, reference.batch)
+    figures = zip(*rows, strict=True) if rows else ((), (), ())
+    return Comparison(*map(batches.joined, figures))
 
 
 def _figures(

@@ -9,8 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from surgeon_engine.evaluation.fidelity import Reference, compare_unchecked
-
-_HELD_OUT = 4  # every how many windows one is held out
+from surgeon_engine.planning.constants import HELD_OUT
 
 
 def split(windows: Tensor) -> tuple[Tensor, Tensor] | None:
@@ -19,7 +18,7 @@ def split(windows: Tensor) -> tuple[Tensor, Tensor] | None:
     Returns:
         Both parts; None if there are too few windows to hold any out.
     """
-    count = len(windows) // _HELD_OUT
+    count = len(windows) // HELD_OUT
     if count == 0:
         return None
     return windows[:-count], windows[-count:]
@@ -56,10 +55,7 @@ def evaluate_held_out(
 ) -> Trial:
     """Compare the model as it is now with the original on held-out windows.
 
-    Args:
-        model: the model.
-        held_out: the windows.
-        at_once: windows that run at a time; 0: a batch of the reference.
+    `at_once` windows run at a time; 0: a batch of the reference.
     """
     nats = compare_unchecked(model, held_out, lambda: None, at_once=at_once).nats
     return Trial(nats if bool(nats.isfinite().all()) else None)

@@ -274,7 +274,7 @@ def _weight_bytes(folder: Path) -> int:
     """Return the size of the files that hold weights, without the pruning plan."""
     return sum(
         path.stat().st_size
-        for pattern in ("model*.safetensors", "model.gguf", "model.onnx*")
+        for pattern in ("model*.safetensors", "model.gguf")
         for path in folder.glob(pattern)
     )
 

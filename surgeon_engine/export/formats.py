@@ -17,7 +17,6 @@ from surgeon_engine.compaction.plan import PrunedModel, plan_of
 from surgeon_engine.export.base import Writer
 from surgeon_engine.export.gguf.file import GgufWriter
 from surgeon_engine.export.gguf.quantiser import check_installed
-from surgeon_engine.export.onnx.file import OnnxWriter
 from surgeon_engine.export.transformers.files import (
     CompactWriter,
     MaskedWriter,
@@ -35,7 +34,6 @@ WRITERS: dict[Format, Writer] = {
     Format.STOCK: StockWriter(),
     Format.MASKED: MaskedWriter(),
     Format.GGUF: GgufWriter(),
-    Format.ONNX: OnnxWriter(),
 }
 # The formats that transformers loads.
 _SMALLEST_FIRST = (Format.STOCK, Format.COMPACT, Format.MASKED)

@@ -27,8 +27,6 @@ from surgeon_engine.base.formatting import format_count, format_percent
 from surgeon_engine.export.provenance import TAG, Provenance, published
 from surgeon_engine.planning.target_size import Goal, file_dtype, goal_of
 
-_LIBRARY = {Format.GGUF: "llama.cpp", Format.ONNX: "onnx"}
-
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
@@ -103,7 +101,7 @@ def card_data(
         license_name=provenance.license_name or None,
         license_link=provenance.license_link or None,
         language=list(provenance.languages) or None,
-        library_name=_LIBRARY.get(file_format, "transformers"),
+        library_name="llama.cpp" if file_format is Format.GGUF else "transformers",
         pipeline_tag="text-generation",
         tags=["pruned", TAG, str(recipe.config.pruning.kind)] if is_pruned else [TAG],
         model_name=f"{name}, pruned" if is_pruned else name,

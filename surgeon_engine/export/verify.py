@@ -22,9 +22,7 @@ from surgeon_engine.evaluation.perplexity import perplexity
 from surgeon_engine.export.base import VerificationResult
 from surgeon_engine.model.head import head_logits
 from surgeon_engine.model.load import LoadedModel
-
-_MAX_TOKENS = 64  # for the comparison of logits
-_MAX_WINDOWS = 4  # for the comparison of perplexity
+from surgeon_engine.planning.constants import PROBED_TOKENS, PROBED_WINDOWS
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +68,12 @@ def save_probe(loaded: LoadedModel, validation: Reference, path: Path) -> Conten
     Raises:
         EvaluationError: The loss is not finite.
     """
-    tokens = validation.windows[:1, :_MAX_TOKENS].to(loaded.device)
-    hidden = validation.hidden[0][:1, :_MAX_TOKENS].to(loaded.device)
+    tokens = validation.windows[:1, :PROBED_TOKENS].to(loaded.device)
+    hidden = validation.hidden[0][:1, :PROBED_TOKENS].to(loaded.device)
     with torch.no_grad():
         logits = loaded.model(tokens, use_cache=False).logits.float()
         original = head_logits(loaded.model, hidden).float()
-    windows = validation.windows[:_MAX_WINDOWS]
+    windows = validation.windows[:PROBED_WINDOWS]
     probe = {
         "tokens": tokens.cpu().clone(),
         "logits": logits.contiguous().cpu(),

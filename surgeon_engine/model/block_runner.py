@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from surgeon_engine.base.errors import ModelError
@@ -69,16 +70,14 @@ class BlockRunner:
             found.append(split_hidden(args, kwargs)[0])
             raise Stopped
 
-        hook = self._blocks[0].register_forward_pre_hook(keep, with_kwargs=True)
-        try:
+        first = self._blocks[0]
+        with hooked([first.register_forward_pre_hook(keep, with_kwargs=True)]):
             for tokens in self._batches:
                 with left_on_host(self._blocks):
                     run_until_stopped(
                         self._model, tokens.to(self._model.device), use_cache=False
                     )
                 yield found.pop()
-        finally:
-            hook.remove()
 
     def run(self, index: int, hidden: Tensor) -> Tensor:
         """Return the output of a block for hidden states, windows x length x hidden.
@@ -138,14 +137,22 @@ class BlockRunner:
             for block in self._blocks
         ]
         hooks.append(self._blocks[-1].register_forward_hook(note))
-        try:
+        with hooked(hooks):
             # Logits of many windows would not fit, and are not needed.
             tokens = windows.to(self._model.device)
             body_of(self._model)(input_ids=tokens, use_cache=False)
-        finally:
-            for hook in hooks:
-                hook.remove()
         return calls
+
+
+@contextmanager
+def hooked(handles: Iterable[RemovableHandle]) -> Iterator[None]:
+    """Keep hooks for the length of a block of code."""
+    handles = list(handles)
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def run_until_stopped(function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:

@@ -5,7 +5,7 @@ producers feed: an MLP neuron is one column of the down projection and its rows 
 and up; a KV group is the columns of the output projection that its query heads feed,
 with their rows of q, k and v. Removing a whole group leaves smaller dense matrices.
 
-The table in `families.py` names the layers of a family; the model states its number of
+The tables in `families.py` name the layers of a family; the model states its number of
 heads. This module turns both into indices of rows, or into a sentence on why groups
 cannot be removed.
 """
@@ -24,13 +24,13 @@ from surgeon_engine.api.messages.sources import StructureSupport
 from surgeon_engine.base.errors import PruningError
 from surgeon_engine.model.families import (
     ATTENTION,
-    INSEPARABLE_HEADS,
-    INSEPARABLE_NEURONS,
     MLP,
     CouplingRule,
+    Family,
     Order,
     Part,
     ProducerRows,
+    family_of,
 )
 from surgeon_engine.model.layers import (
     LINEAR,
@@ -38,12 +38,6 @@ from surgeon_engine.model.layers import (
     find_blocks,
     prunable_layers,
 )
-
-TABLES = {Coupling.HEADS: ATTENTION, Coupling.NEURONS: MLP}
-INSEPARABLE = {
-    Coupling.HEADS: INSEPARABLE_HEADS,
-    Coupling.NEURONS: INSEPARABLE_NEURONS,
-}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -167,14 +161,14 @@ def _unsupported_reason(
 
 def _find(kind: Coupling, model: PreTrainedModel) -> _Result:
     config = model.config.get_text_config()
-    reason = INSEPARABLE[kind].get(config.model_type)
+    rules, reason = _known(kind, family_of(config.model_type))
     if reason:
         return reason
     layers = prunable_layers(model)
     groups: list[CoupledGroups] = []
     for index, block in enumerate(find_blocks(model)):
         by_kind = {layer.kind: layer for layer in layers if layer.block == index}
-        rule = _match(TABLES[kind], by_kind, config.model_type)
+        rule = _match(rules, by_kind)
         if rule is None:
             return _Unknown(", ".join(by_kind))
         try:
@@ -184,15 +178,22 @@ def _find(kind: Coupling, model: PreTrainedModel) -> _Result:
     return tuple(groups)
 
 
+def _known(kind: Coupling, family: Family) -> tuple[tuple[CouplingRule, ...], str]:
+    """Return the rules for a family, and why groups are inseparable all the same."""
+    if kind is Coupling.HEADS:
+        shared, own, reason = ATTENTION, family.attention, family.inseparable_heads
+    else:
+        shared, own, reason = MLP, family.mlp, family.inseparable_neurons
+    return (*shared, own) if own else shared, reason
+
+
 def _match(
-    table: Sequence[CouplingRule], by_kind: Mapping[str, PrunableLayer], model_type: str
+    rules: Sequence[CouplingRule], by_kind: Mapping[str, PrunableLayer]
 ) -> CouplingRule | None:
     """Return the rule that names exactly the linear layers of its module."""
-    for rule in table:
+    for rule in rules:
         present = {kind for kind in by_kind if kind.startswith(f"{rule.parent}.")}
-        if present <= rule.names <= set(by_kind) and model_type in (
-            rule.model_types or (model_type,)
-        ):
+        if present <= rule.names <= set(by_kind):
             return rule
     return None
 

@@ -1,7 +1,8 @@
-"""The table of model families: which linear layers compute heads and neurons.
+"""What Surgeon knows of model families, all in one place.
 
-Every family has a rule in `ATTENTION` and one in `MLP`; families whose layers have the
-same names share them. docs/families.md describes how to add a family.
+Layers with separate queries, keys and values, or gates, are known by their names alone:
+`ATTENTION` and `MLP` hold rules that any family may match. `FAMILIES` holds what only
+the model type tells. docs/families.md describes how to add a family.
 """
 
 from __future__ import annotations
@@ -38,16 +39,10 @@ class ProducerRows:
 
 @dataclass(frozen=True, slots=True)
 class CouplingRule:
-    """One consumer, by its name inside a block, and its producers.
-
-    The names identify separate layers for queries, keys and values. They do not
-    determine the order of rows in a fused layer: its rule applies only to the model
-    types that it lists.
-    """
+    """One consumer, by its name inside a block, and its producers."""
 
     consumer: str
     producers: tuple[ProducerRows, ...]
-    model_types: tuple[str, ...] = ()  # empty: all
 
     @property
     def names(self) -> set[str]:
@@ -58,6 +53,25 @@ class CouplingRule:
     def parent(self) -> str:
         """The name, inside a block, of the module that contains the consumer."""
         return self.consumer.rpartition(".")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """What the type of a model tells, beyond the names of its layers.
+
+    Names do not determine the order of rows in a fused layer: its rule is here.
+    """
+
+    attention: CouplingRule | None = None
+    mlp: CouplingRule | None = None
+    mlp_width: str = "intermediate_size"  # the name of the width in the config
+    gguf: str = ""  # the architecture of its GGUF files if widths are the same
+    adds_residual: bool = False  # attention and MLP add the residual stream themselves
+    reads_config: bool = False  # each forward reads the number of heads from the config
+    has_slopes: bool = False  # positions are slopes of the heads (ALiBi), always
+    is_zero_at_zero: bool = False  # its activation, which the config does not name
+    inseparable_heads: str = ""  # why heads depend on each other, though a rule matches
+    inseparable_neurons: str = ""
 
 
 def _separate(parent: str) -> tuple[ProducerRows, ...]:
@@ -83,47 +97,32 @@ def _plain(layer: str) -> tuple[ProducerRows, ...]:
     return (ProducerRows(layer, (Part.UP,)),)
 
 
-ATTENTION = (
+_PHI3_ATTENTION = CouplingRule(
+    "self_attn.o_proj", _fused("self_attn.qkv_proj", Order.BY_PART)
+)
+_FUSED_GATE = CouplingRule(
+    "mlp.down_proj", (ProducerRows("mlp.gate_up_proj", (Part.GATE, Part.UP)),)
+)
+_BLOOM_ATTENTION = CouplingRule(
+    "self_attention.dense", _fused("self_attention.query_key_value", Order.BY_GROUP)
+)
+ATTENTION: tuple[CouplingRule, ...] = (
     # Llama, Mistral, Qwen2 and 3, Gemma 2 and 3, StableLM, OLMo, SmolLM, ...
     CouplingRule("self_attn.o_proj", _separate("self_attn")),
     # OPT, XGLM
     CouplingRule("self_attn.out_proj", _separate("self_attn")),
     # Phi 1 and 2
     CouplingRule("self_attn.dense", _separate("self_attn")),
-    # Phi-3 and 4
-    CouplingRule(
-        "self_attn.o_proj", _fused("self_attn.qkv_proj", Order.BY_PART), ("phi3",)
-    ),
-    # GPT-2
-    CouplingRule("attn.c_proj", _fused("attn.c_attn", Order.BY_PART), ("gpt2",)),
     # GPT-J
     CouplingRule("attn.out_proj", _separate("attn")),
     # GPT-Neo
     CouplingRule("attn.attention.out_proj", _separate("attn.attention")),
-    # GPT-NeoX, Pythia
-    CouplingRule(
-        "attention.dense",
-        _fused("attention.query_key_value", Order.BY_GROUP),
-        ("gpt_neox",),
-    ),
-    # BLOOM; Falcon: old models by head, new ones by KV group, multi-query is one group
-    CouplingRule(
-        "self_attention.dense",
-        _fused("self_attention.query_key_value", Order.BY_GROUP),
-        ("bloom", "falcon"),
-    ),
 )
-MLP = (
+MLP: tuple[CouplingRule, ...] = (
     # Llama, Mistral, Qwen2 and 3, Gemma 2 and 3, StableLM, OLMo, SmolLM, ...
     CouplingRule("mlp.down_proj", _gated("mlp")),
     # Nemotron, Arcee
     CouplingRule("mlp.down_proj", _plain("mlp.up_proj")),
-    # Phi-3 and 4, GLM-4
-    CouplingRule(
-        "mlp.down_proj",
-        (ProducerRows("mlp.gate_up_proj", (Part.GATE, Part.UP)),),
-        ("phi3", "glm", "glm4"),
-    ),
     # OPT, XGLM
     CouplingRule("fc2", _plain("fc1")),
     # Phi 1 and 2
@@ -135,26 +134,55 @@ MLP = (
     # GPT-NeoX, Pythia, Falcon, BLOOM
     CouplingRule("mlp.dense_4h_to_h", _plain("mlp.dense_h_to_4h")),
 )
-# The name of the MLP width in the config of a family, where not intermediate_size.
-MLP_WIDTH = {
-    "opt": "ffn_dim",
-    "xglm": "ffn_dim",
-    "falcon": "ffn_hidden_size",
-    "gpt2": "n_inner",
-    "gptj": "n_inner",
-    "gpt_bigcode": "n_inner",
-    "codegen": "n_inner",
+FAMILIES = {
+    "bloom": Family(
+        attention=_BLOOM_ATTENTION,
+        adds_residual=True,
+        has_slopes=True,
+        is_zero_at_zero=True,
+    ),
+    "codegen": Family(mlp_width="n_inner"),
+    "diffllama": Family(
+        inseparable_heads="Heads of this architecture are subtracted from each other: "
+        "without one head another would change."
+    ),
+    # Old models by head, new ones by KV group; multi-query is one group.
+    "falcon": Family(attention=_BLOOM_ATTENTION, mlp_width="ffn_hidden_size"),
+    "gemma3n_text": Family(
+        inseparable_neurons="MLPs of this architecture keep the neurons with the "
+        "largest values: without one neuron others would change."
+    ),
+    "glm": Family(mlp=_FUSED_GATE),
+    "glm4": Family(mlp=_FUSED_GATE),
+    "gpt2": Family(
+        attention=CouplingRule("attn.c_proj", _fused("attn.c_attn", Order.BY_PART)),
+        mlp_width="n_inner",
+    ),
+    "gpt_bigcode": Family(mlp_width="n_inner"),
+    "gpt_neox": Family(  # and Pythia
+        attention=CouplingRule(
+            "attention.dense", _fused("attention.query_key_value", Order.BY_GROUP)
+        )
+    ),
+    "gptj": Family(mlp_width="n_inner"),
+    "llama": Family(gguf="llama"),
+    "mistral": Family(gguf="llama"),
+    "opt": Family(mlp_width="ffn_dim"),
+    "phi3": Family(attention=_PHI3_ATTENTION, mlp=_FUSED_GATE, reads_config=True),
+    "qwen2": Family(gguf="qwen2"),
+    "xglm": Family(mlp_width="ffn_dim"),
 }
-# Families whose attention and MLP add the residual stream to what they compute.
-ADDS_RESIDUAL = ("bloom",)
-# Families whose attention reads the number of heads from the config in each forward.
-READS_CONFIG = ("phi3",)
-# Model types that match a rule although their groups depend on each other.
-INSEPARABLE_HEADS = {
-    "diffllama": "Heads of this architecture are subtracted from each other: "
-    "without one head another would change.",
-}
-INSEPARABLE_NEURONS = {
-    "gemma3n_text": "MLPs of this architecture keep the neurons with the largest "
-    "values: without one neuron others would change.",
-}
+_OTHER = Family()
+# The names under which configs state the number of heads, and the activation.
+HEAD_COUNTS = ("num_attention_heads", "num_key_value_heads", "num_kv_heads")
+ACTIVATIONS = (
+    "hidden_activation",
+    "hidden_act",
+    "activation_function",
+    "activation",  # Falcon's
+)
+
+
+def family_of(model_type: str) -> Family:
+    """Return what Surgeon knows of a model type; of others, that it is usual."""
+    return FAMILIES.get(model_type, _OTHER)

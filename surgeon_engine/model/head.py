@@ -16,8 +16,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttenti
 
 from surgeon_engine.model.block_runner import replaced_forward
 from surgeon_engine.model.layers import body_of
-
-LOGITS_AT_ONCE = 2**25  # numbers
+from surgeon_engine.planning.constants import LOGITS_AT_ONCE
 
 
 def last_hidden(model: PreTrainedModel, tokens: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ from surgeon_engine.model.inspect import InspectedSource, inspect_source
 from surgeon_engine.model.layers import PrunableLayer, find_blocks, prunable_layers
 from surgeon_engine.model.source import UNREADABLE, ModelSource, first_line
 from surgeon_engine.model.tokenizer import kept_tokenizer, tokenizer_problem
+from surgeon_engine.planning.constants import HOST_SHARE
 from surgeon_engine.runtime import devices, ranks
 from surgeon_engine.runtime.failures import is_out_of_memory
 
@@ -36,7 +37,6 @@ _PLAIN_OUTPUTS = {
     "output_hidden_states": False,
     "output_attentions": False,
 }
-_HOST_SHARE = 0.5  # of the free memory, for weights that are not in files
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -160,7 +160,7 @@ def _load(
     device, blocks = devices.choose(config.device), find_blocks(model)
     if config.offload is Offload.ON:
         size = sum(devices.size_on_host(p, device) for p in model.parameters())
-        is_short = size > _HOST_SHARE * devices.free_host_memory()
+        is_short = size > HOST_SHARE * devices.free_host_memory()
         in_files = device.type == "cpu" or is_short
         offload.OffloadedBlocks(model, blocks, device, in_files=in_files)
     else:

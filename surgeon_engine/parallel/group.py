@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import torch
 
 from surgeon_engine.api.config.run import Device, ModelConfig
 from surgeon_engine.api.messages.commands import ResumeRun, StartRun
-from surgeon_engine.api.messages.events import Cancelled, Envelope, Failed
+from surgeon_engine.api.messages.events import (
+    Cancelled,
+    Envelope,
+    Failed,
+    Level,
+    Logged,
+)
 from surgeon_engine.api.messages.run import RunFinished, RunStarted
+from surgeon_engine.api.run_commands import obeyed_commands
 from surgeon_engine.api.run_folder import RunFolder, remove_litter
 from surgeon_engine.base.decoding import json_decoder
 from surgeon_engine.base.errors import (
@@ -26,8 +34,9 @@ from surgeon_engine.base.json_process import (
 )
 from surgeon_engine.run import pipeline
 from surgeon_engine.runtime import devices, ranks
+from surgeon_engine.runtime.failures import failure
 from surgeon_engine.runtime.pacing import steady_pace
-from surgeon_engine.runtime.run_context import RunContext
+from surgeon_engine.runtime.run_context import RunCancelled, RunContext
 from surgeon_engine.runtime.saver import Saver
 
 _POLL_INTERVAL_S = 0.1
@@ -43,8 +52,26 @@ class RunFailed(Exception):
         self.reason = reason
 
 
+@contextmanager
+def reported(context: RunContext) -> Iterator[None]:
+    """Emit how a run or request ends if it is cancelled or fails."""
+    try:
+        yield
+    except RunCancelled:
+        if context.saver.holds_state:
+            context.emit(Logged(Level.INFO, "The run can be resumed."))
+        context.emit(Cancelled())
+    except RunFailed:
+        pass  # the processes that share the run have said why
+    except Exception as error:  # noqa: BLE001  the process boundary
+        context.emit(failure(error))
+
+
 def work_on_run(
-    command: StartRun | ResumeRun, context: RunContext, stop_after: int = 0
+    command: StartRun | ResumeRun,
+    context: RunContext,
+    stop_after: int = 0,
+    commands_from: int | None = None,
 ) -> None:
     """Do a run, on as many GPUs as its job asks for.
 
@@ -52,6 +79,8 @@ def work_on_run(
         command: starts or resumes the run.
         context: receives the events, and commands to stop.
         stop_after: the shot after which to stop; 0: none.
+        commands_from: where commands to the run begin in the file in its folder; None:
+            at its current end.
 
     Raises:
         EngineError: something that the user can act on.
@@ -60,20 +89,28 @@ def work_on_run(
     """
     model = model_of(command)
     count = 1 if ranks.size() > 1 else gpus_for(model, command)
-    if count > 1:
-        work_in_group(command, count, context, model, stop_after)
-    else:
-        execute(command, context)
+    run = RunFolder(Path(command.folder))
+    with (
+        obeyed_commands(run, context.handle, commands_from)
+        if ranks.is_first()
+        else nullcontext()
+    ):
+        if count > 1:
+            work_in_group(command, count, context, model, stop_after)
+        else:
+            execute(command, context)
 
 
 def execute(command: StartRun | ResumeRun, context: RunContext) -> None:
     """Do a run in this process, which may be one of several."""
+    folder = Path(command.folder)
+    how = {"replace": command.replace, "detached": command.detached}
     with steady_pace():
         match command:
-            case StartRun(config=config, folder=folder, replace=replace):
-                pipeline.prune(config, Path(folder), context, replace=replace)
-            case ResumeRun(folder=folder, replace=replace):
-                pipeline.resume(Path(folder), context, replace=replace)
+            case StartRun(config=config):
+                pipeline.prune(config, folder, context, **how)
+            case ResumeRun():
+                pipeline.resume(folder, context, **how)
 
 
 def gpus_for(model: ModelConfig, command: StartRun | ResumeRun) -> int:
@@ -129,6 +166,7 @@ def work_in_group(
         _environment(count),
     )
     last, reason, has_started = None, "", isinstance(command, ResumeRun)
+    has_started |= command.detached  # its folder stays in any case
     is_of_another = not has_started and run.config_path.exists()
     try:
         with process:

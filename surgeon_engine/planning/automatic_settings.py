@@ -32,10 +32,10 @@ from surgeon_engine.api.messages.machine import Machine
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.base.formatting import format_duration, format_size
-from surgeon_engine.planning.estimate import estimate
+from surgeon_engine.planning.estimate import Estimate, estimate
 from surgeon_engine.planning.needs import Need, Resource, ResourceStatus, needs_of
-from surgeon_engine.planning.planned_file import planned_file
-from surgeon_engine.planning.target_size import file_dtype
+from surgeon_engine.planning.planned_file import PlannedFile, planned_file
+from surgeon_engine.planning.target_size import PlannedSize, file_dtype, planned_size
 
 # Tensor cores are faster where the sides of matrices are multiples of 16 bytes. NVIDIA,
 # "Matrix Multiplication Background User's Guide", section "Tensor Core Requirements":
@@ -83,7 +83,8 @@ class SettledJob:
     is_open: bool  # the settings left something of the recovery to choose
     offloads: bool  # the blocks are offloaded, and the settings did not ask for it
     obstacle: Need | None  # what the closest recovery lacks; None: nothing
-    width: WidthChoice = WidthChoice()
+    width: WidthChoice
+    estimate: Estimate  # of the settled job
 
     @property
     def messages(self) -> Iterator[str]:
@@ -127,43 +128,44 @@ class SettledJob:
         )
 
 
-def settle(config: RunConfig, model: ModelSummary, machine: Machine) -> SettledJob:
+def settle(
+    config: RunConfig,
+    model: ModelSummary,
+    machine: Machine,
+    size: PlannedSize | None = None,
+) -> SettledJob:
     """Return the job with an explicit recovery and offload, the closest that fits.
 
     If none fits, it is the one that needs least. A recovery that needs no more than
-    that one fits: something else in the run is larger.
+    that one fits: something else in the run is larger. `size` is given if it is known.
     """
+    size = size or planned_size(config, model)
     on_cuda = machine.computes_on_cuda(config.model.device)
-    width = width_choice(config, model, on_cuda=on_cuda)
+    width = width_choice(size.file, on_cuda=on_cuda)
     config = with_chosen_multiple(config, width.multiple)
     if config.pruning.removes_nothing:  # there is nothing to recover from
         recovery = replace(config.recovery, level=Recovery.OFF)
         config = replace(config, recovery=recovery)
     candidates = list(_candidates(config))
-    least = _memory(candidates[-1], model, machine)
-    found, obstacle = candidates[-1], None
+    last = estimate(candidates[-1], model, machine, size)
+    chosen, found, obstacle = candidates[-1], last, None
     for tried in candidates[:-1]:
+        needed = estimate(tried, model, machine, size)
+        pairs = zip(_memory(needed, machine), _memory(last, machine), strict=True)
         lacking = [
             need
-            for need, smallest in zip(
-                _memory(tried, model, machine), least, strict=True
-            )
-            if need.light is not ResourceStatus.GREEN and need.needed > smallest.needed
+            for need, least in pairs
+            if need.light is not ResourceStatus.GREEN and need.needed > least.needed
         ]
-        lacking += _time_lacking(tried, model, machine)
+        lacking += _time_lacking(tried, model, machine, size)
         if not lacking:
-            found = tried
+            chosen, found = tried, needed
             break
         obstacle = obstacle or lacking[0]
     is_open = len({candidate.recovery for candidate in candidates}) > 1
     was_automatic = config.model.offload is Offload.AUTOMATIC
-    return SettledJob(
-        found,
-        is_open,
-        was_automatic and found.model.offload is Offload.ON,
-        obstacle,
-        width,
-    )
+    offloads = was_automatic and chosen.model.offload is Offload.ON
+    return SettledJob(chosen, is_open, offloads, obstacle, width, found)
 
 
 def with_width_multiple(
@@ -176,7 +178,8 @@ def with_width_multiple(
         model: the model before pruning.
         on_cuda: whether the run computes on a GPU that torch calls "cuda".
     """
-    width = width_choice(config, model, on_cuda=on_cuda)
+    file = planned_file(model, file_dtype(config, model), config.pruning)
+    width = width_choice(file, on_cuda=on_cuda)
     return with_chosen_multiple(config, width.multiple)
 
 
@@ -189,20 +192,17 @@ def with_chosen_multiple(config: RunConfig, multiple: int) -> RunConfig:
     return replace(config, pruning=replace(pruning, structure=structure))
 
 
-def width_choice(
-    config: RunConfig, model: ModelSummary, *, on_cuda: bool
-) -> WidthChoice:
+def width_choice(file: PlannedFile, *, on_cuda: bool) -> WidthChoice:
     """Return the width multiple of a job and its reason; see `with_width_multiple`.
 
     No multiple is chosen if the widths of the original are no such multiples: layers
     that lose nothing would keep theirs.
     """
-    pruning = config.pruning
+    pruning = file.pruning
     if pruning.width_multiple:
         return WidthChoice(pruning.width_multiple, WidthReason.SETTING)
     if pruning.removes_nothing:
         return WidthChoice()
-    file = planned_file(model, file_dtype(config, model), pruning)
     if file.needed_multiple > 1:
         return WidthChoice(file.needed_multiple, WidthReason.FORMAT)
     if on_cuda and file.has_widths_in(GPU_MULTIPLE):
@@ -210,10 +210,8 @@ def width_choice(
     return WidthChoice()
 
 
-def _memory(
-    config: RunConfig, model: ModelSummary, machine: Machine
-) -> tuple[Need, ...]:
-    needs = needs_of(estimate(config, model, machine), machine, None)
+def _memory(needed: Estimate, machine: Machine) -> tuple[Need, ...]:
+    needs = needs_of(needed, machine, None)
     memory = (Resource.MEMORY, Resource.GPU_MEMORY)
     return tuple(need for need in needs if need.what in memory)
 
@@ -254,7 +252,7 @@ def _trainings(recovery: RecoveryConfig, *, offloads: bool) -> Iterator[Recovery
 
 
 def _time_lacking(
-    config: RunConfig, model: ModelSummary, machine: Machine
+    config: RunConfig, model: ModelSummary, machine: Machine, size: PlannedSize
 ) -> list[Need]:
     """Return the time if the limit is too short for a part of the training."""
     recovery = config.recovery
@@ -263,6 +261,6 @@ def _time_lacking(
         return []
     part = replace(recovery, epochs=min(recovery.epochs, _MIN_EPOCHS), max_minutes=0.0)
     nominal = msgspec.structs.replace(machine, pace=1.0)
-    found = estimate(replace(config, recovery=part), model, nominal)
+    found = estimate(replace(config, recovery=part), model, nominal, size)
     seconds = sum(found.seconds_of_stages.get(stage, 0.0) for stage in _RECOVERY)
     return [Need(Resource.TIME, seconds, limit)] if seconds > limit else []

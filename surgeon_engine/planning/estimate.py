@@ -1,34 +1,27 @@
 """The estimate of a run: peak memory, room on the disk and time.
 
-`memory.py` counts the bytes, `duration.py` the seconds. Of several processes that share
-a run, each needs as much memory as one alone; stages whose windows or layers they share
-are taken to end as many times sooner.
+The stages state their needs (`stages/`), which are added up here. Of several processes
+that share a run, each needs as much memory as one alone; stages whose windows or layers
+they share are taken to end as many times sooner.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.machine import Machine
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.messages.sources import ModelSummary
-from surgeon_engine.planning.duration import seconds_of_stages
-from surgeon_engine.planning.memory import Footprint
-from surgeon_engine.planning.recovery_memory import DEVICE_SHARE, STEP_WINDOWS
+from surgeon_engine.planning.constants import DEVICE_SHARE
+from surgeon_engine.planning.job import UNKNOWN, Job
+from surgeon_engine.planning.stages import RECOVERY, STAGES
+from surgeon_engine.planning.stages.export import LIBRARIES
+from surgeon_engine.planning.stages.need import Moment, StageNeed
+from surgeon_engine.planning.target_size import PlannedSize, planned_size
 from surgeon_engine.planning.token_files import with_token_file_shape
 
-_LIBRARIES = 450_000_000  # bytes that a process with torch and transformers holds
-_SHARED = {
-    Stage.BASELINE,
-    Stage.CURVATURE,
-    Stage.DAMPING,
-    Stage.SELECTION,
-    Stage.UPDATE,
-    Stage.EVALUATION,
-    Stage.SAMPLING,
-    Stage.REFIT,
-}
 _WORKING = 100_000_000  # of threads and of what the allocator keeps, once it computes
 
 
@@ -49,44 +42,142 @@ class Estimate:
         return sum(self.seconds_of_stages.values()) or None
 
 
-def estimate(config: RunConfig, model: ModelSummary, machine: Machine) -> Estimate:
-    """Return what the run needs on `machine`."""
-    read = with_token_file_shape(config.calibration)
-    device = config.model.device
-    on_gpu = machine.computes_on_gpu(device)
-    idle = max(_LIBRARIES, machine.idle_bytes) + _WORKING
-    count = machine.processes(config.model)
-    job = Footprint(
-        replace(config, calibration=read),
+@dataclass(frozen=True)  # no slots: cached properties need a dictionary
+class Footprint:
+    """The memory and disk of a job, in bytes."""
+
+    job: Job
+
+    @cached_property
+    def stages(self) -> dict[Stage, StageNeed]:
+        """What each stage of the job needs."""
+        stated = ((stage, state(self.job)) for stage, state in STAGES.items())
+        return {stage: need for stage, need in stated if need is not None}
+
+    @cached_property
+    def _shots(self) -> list[Moment]:
+        """The moments of all stages but those of recovery."""
+        stages = (need for x, need in self.stages.items() if x not in RECOVERY)
+        return [moment for need in stages for moment in need.moments]
+
+    @cached_property
+    def _recovery(self) -> list[Moment]:
+        stages = (need for x, need in self.stages.items() if x in RECOVERY)
+        return [moment for need in stages for moment in need.moments]
+
+    @property
+    def peak(self) -> float:
+        """The peak, if all memory is that of the machine."""
+        job = self.job
+        fixed = job.unmapped + job.references
+        unrecovered = job.unrecovered
+        if job.offloads:  # copies of the weights are in files, as they are
+            unrecovered = 0
+        else:
+            fixed += job.undone
+        room = job.room(fixed)
+        shots = (
+            fixed + x.device + sum(min(size, room) for size in (x.states, *x.stores))
+            for x in self._shots
+        )
+        then = fixed + min(unrecovered, room)
+        # Both models share all but the blocks.
+        original = job.unmapped - (job.weights - job.of_blocks)
+        recovery = (
+            job.with_store(
+                then + x.device + x.host + x.has_original * original, x.states
+            )
+            for x in self._recovery
+        )
+        return max(*shots, then, *recovery)
+
+    @property
+    def on_host(self) -> float:
+        """The peak of the machine's memory, if a GPU computes."""
+        job = self.job
+        shot = fixed = job.weights_on_host + job.undone + job.references
+        for size in (size for need in self.stages.values() for size in need.stored):
+            shot = job.with_store(shot, size)
+        shot += sum(need.held for need in self.stages.values())
+        then = fixed + min(job.unrecovered, job.room(fixed))
+        # The blocks of the original are offloaded, in files where there is no room.
+        original = job.pinned if job.pinned <= job.room(fixed) else 0
+        recovery = (
+            job.with_store(
+                then + x.host + x.has_original * original, job.beyond_device(x.states)
+            )
+            for x in self._recovery
+        )
+        return max(shot, then, *recovery)
+
+    @property
+    def on_device(self) -> float:
+        """The peak of the GPU's memory."""
+        return max(map(self.on_device_in, self.stages))
+
+    def on_device_in(self, stage: Stage) -> float:
+        """Return the peak of the GPU's memory in a stage."""
+        job = self.job
+        moments = (
+            x.device
+            + x.of_stores
+            + min(x.states, job.store_on_device)
+            + x.has_original * job.visiting
+            - (not x.copies_ahead) * job.ahead
+            for x in self.stages[stage].moments
+        )
+        return job.weights_on_device + max(moments, default=0.0)
+
+    @property
+    def disk(self) -> int:
+        """The peak of the disk: before the export or after it."""
+        job, stages = self.job, self.stages.values()
+        states = max((x.states for x in self._recovery), default=0.0)
+        stored = max(sum(x.files for x in stages), job.unrecovered + states)
+        before = int(max(0, stored - job.store_on_device - job.room()))
+        if job.offloads:
+            # Weights that change, their copies, and the full-size model.
+            before += int(2 * job.weights + job.unrecovered + job.undone)
+        before += int(max(need.saved for need in stages))
+        return max(before, sum(need.written for need in stages))
+
+
+def estimate(
+    config: RunConfig,
+    model: ModelSummary,
+    machine: Machine,
+    size: PlannedSize | None = None,
+) -> Estimate:
+    """Return what a run needs on `machine`; `size` if it is known."""
+    device, count = config.model.device, machine.processes(config.model)
+    on_gpu, rates = machine.computes_on_gpu(device), machine.rates(device)
+    idle = max(LIBRARIES, machine.idle_bytes) + _WORKING
+    job = Job(
+        replace(config, calibration=with_token_file_shape(config.calibration)),
         model,
+        size or planned_size(config, model),
         free_on_host=machine.free_ram_bytes // count - idle,
+        rates=rates or UNKNOWN,
     )
     if on_gpu:  # a store is made beside the model
         left = max(0.0, machine.free_gpu_bytes - job.weights_on_device)
         job = replace(job, store_on_device=DEVICE_SHARE * left, is_on_gpu=True)
-    peak = job.on_host if on_gpu else job.peak
-    engine = idle + max(peak, job.loaded, job.exporting)
-    # While a fresh process checks the export, the engine still holds its model.
-    checking = _LIBRARIES + job.export_weights + job.evaluated(1)
-    rates = machine.rates(device)
-    seconds = seconds_of_stages(job, rates) if rates is not None else {}
+    found = Footprint(job)
+    stages = found.stages
+    peak = found.on_host if on_gpu else found.peak
+    engine = idle + max(peak, *(need.process for need in stages.values()))
+    with_child = idle + max(need.process + need.child for need in stages.values())
     # The others wait with their models; one more process has started them all.
     others = (count - 1) * engine + (idle if count > 1 else 0)
     return Estimate(
-        ram=int(others + max(engine, idle + job.exported + checking)),
+        ram=int(others + max(engine, with_child)),
         engine=int(engine),
-        gpu=int(job.on_device) if on_gpu else 0,
-        disk=job.disk,
+        gpu=int(found.on_device) if on_gpu else 0,
+        disk=found.disk,
         seconds_of_stages={
-            stage: machine.pace * x / _sharing(stage, count)
-            for stage, x in seconds.items()
+            stage: machine.pace * need.seconds / min(count, need.shared_by)
+            for stage, need in stages.items()
+            if rates is not None
         },
         processes=count,
     )
-
-
-def _sharing(stage: Stage, processes: int) -> int:
-    """Return how many processes share the work of a stage."""
-    if stage is Stage.DISTILLATION or stage is Stage.RECONSTRUCTION:
-        return min(processes, STEP_WINDOWS)
-    return processes if stage in _SHARED else 1

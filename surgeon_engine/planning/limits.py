@@ -30,27 +30,14 @@ from surgeon_engine.api.config.pruning import (
 from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
 from surgeon_engine.base.errors import PruningError
 from surgeon_engine.base.formatting import format_percent
+from surgeon_engine.planning.planned_file import planned_file
 from surgeon_engine.planning.rounding import ceil_share
 from surgeon_engine.planning.target_size import Goal, size_in_unit
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """The shape of a layer's weight W."""
-
-    rows: int
-    columns: int  # without that of the bias
-    has_bias: bool
-
-    @property
-    def weights(self) -> int:
-        """The number of weights, with the bias."""
-        return self.rows * (self.columns + self.has_bias)
-
-
-def max_elements(shape: Shape, share: float, pruning: PruningConfig) -> int:
+def max_elements(layer: LayerSummary, share: float, pruning: PruningConfig) -> int:
     """Return the maximum number of single weights that a layer can lose."""
-    R, C = shape.rows, shape.columns
+    R, C = layer.rows, layer.columns
     limit = R * C - ceil_share(R * C, share)
     if isinstance(pruning.structure, NM):
         atom = pruning.structure.removed
@@ -58,25 +45,23 @@ def max_elements(shape: Shape, share: float, pruning: PruningConfig) -> int:
     return limit
 
 
-def max_rows_columns(shape: Shape, share: float, structure: Structure) -> int:
+def max_rows_columns(layer: LayerSummary, share: float, structure: Structure) -> int:
     """Return the maximum number of weights that a layer can lose in rows and columns.
 
     For both kinds and a minimum density, the number is a lower bound: the exact one
     depends on the costs.
     """
-    may_lose_rows = structure is not Structure.COLUMNS
-    may_lose_columns = structure is not Structure.ROWS
-    width = shape.columns + shape.has_bias
-    rows = 1 if may_lose_rows else shape.rows
-    columns = 1 if may_lose_columns else shape.columns
-    most = shape.weights - rows * (columns + shape.has_bias)
-    limit = shape.weights - ceil_share(shape.weights, share)
-    if not may_lose_columns:
+    width = layer.weights // layer.rows  # with the column of a bias
+    rows = layer.rows if structure is Structure.COLUMNS else 1
+    columns = layer.columns if structure is Structure.ROWS else 1
+    most = layer.weights - rows * (columns + width - layer.columns)
+    limit = layer.weights - ceil_share(layer.weights, share)
+    if structure is Structure.ROWS:
         limit -= limit % width
-    elif not may_lose_rows:
-        limit -= limit % shape.rows
+    elif structure is Structure.COLUMNS:
+        limit -= limit % layer.rows
     elif limit < most:  # what is over is less than the larger of both
-        limit -= max(shape.rows, width)
+        limit -= max(layer.rows, width)
     return max(0, min(most, limit))
 
 
@@ -94,7 +79,7 @@ def bundle_of(kind: Coupling, pruning: PruningConfig) -> int:
 def max_removable(pruning: PruningConfig, model: ModelSummary) -> int:
     """Return the maximum number of weights that a model can lose."""
     if pruning.kind in COUPLED:
-        if not model.coupled:  # of an earlier version, or it has none
+        if not model.coupled:
             return model.prunable
         most = sum(
             _max_of_kind(kind, coupled, pruning)
@@ -107,12 +92,11 @@ def max_removable(pruning: PruningConfig, model: ModelSummary) -> int:
     for layer in model.layers:
         if any_matches((layer,), pruning.protect):
             continue
-        shape = _shape(layer)
         share = min_kept_share(pruning.min_density, pruning.layer_min_density, (layer,))
         if pruning.kind in SPARSE:
-            most += max_elements(shape, share, pruning)
+            most += max_elements(layer, share, pruning)
         else:
-            most += max_rows_columns(shape, share, pruning.kind)
+            most += max_rows_columns(layer, share, pruning.kind)
     return most
 
 
@@ -190,7 +174,7 @@ def check_target_in_limits(
                 "Everything that could be removed is protected.", "Protect less."
             )
         if pruning.is_sized:
-            smallest = size_in_unit(pruning, model, goal.dtype, most)
+            smallest = size_in_unit(planned_file(model, goal.dtype, pruning), most)
             same += f"The smallest possible size is {smallest}. "
         raise PruningError(
             f"The target removes {goal.removed:,} weights ("
@@ -335,7 +319,3 @@ def _kinds(
         if is_wanted and not any_matches(layers, pruning.protect):
             kinds.setdefault(one.kind, []).append(_Coupled(layers, one.groups))
     return kinds
-
-
-def _shape(layer: LayerSummary) -> Shape:
-    return Shape(layer.rows, layer.columns, layer.weights > layer.rows * layer.columns)

@@ -14,6 +14,7 @@ from functools import cached_property, lru_cache
 from surgeon_engine.api.config.export import K_FORMATS, QUANTIZED, FileDtype
 from surgeon_engine.api.config.pruning import COUPLINGS, Coupling, PruningConfig
 from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
+from surgeon_engine.planning.constants import BYTES
 from surgeon_engine.planning.gguf_types import (
     Mixture,
     TensorType,
@@ -21,11 +22,6 @@ from surgeon_engine.planning.gguf_types import (
     gguf_name,
 )
 
-BYTES_PER_PARAMETER = {
-    FileDtype.FLOAT32: 4,
-    FileDtype.BFLOAT16: 2,
-    FileDtype.FLOAT16: 2,
-}
 _VECTOR = 4  # bytes of a number of a norm or bias in a quantised file
 _SHORT, _LONG = 32, 256  # numbers in a block
 
@@ -99,7 +95,7 @@ class PlannedFile:
         """The bytes of the embeddings, norms and head, which are not pruned."""
         outer = self.model.parameters - self.model.prunable
         if self.dtype not in QUANTIZED:
-            return outer * BYTES_PER_PARAMETER[self.dtype]
+            return outer * BYTES[self.dtype]
         mixture, hidden = self._mixture, self.model.hidden_size
         names = mixture.outer_matrices
         numbers = self.model.vocabulary * hidden
@@ -128,7 +124,7 @@ class PlannedFile:
 
     def _bytes_of(self, layer: LayerSummary) -> int:
         if self.dtype not in QUANTIZED:
-            return layer.weights * BYTES_PER_PARAMETER[self.dtype]
+            return layer.weights * BYTES[self.dtype]
         numbers = layer.rows * layer.columns
         kind = self._mixture.type_of(gguf_name(layer.name), self._row(layer))
         return bytes_of(kind, numbers) + (layer.weights - numbers) * _VECTOR

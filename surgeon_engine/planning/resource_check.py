@@ -8,13 +8,14 @@ to be needed are taken back.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 from surgeon_engine.api.config.export import FileDtype
 from surgeon_engine.api.config.fields import values_of, with_values
-from surgeon_engine.api.config.pruning import FixedDamping
+from surgeon_engine.api.config.pruning import Damping
 from surgeon_engine.api.config.recovery import (
     GradientCheckpointing,
     Recovery,
@@ -25,17 +26,15 @@ from surgeon_engine.api.messages.machine import Machine
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.base.formatting import format_size
-from surgeon_engine.planning.automatic_settings import (
-    SettledJob,
-    settle,
-)
-from surgeon_engine.planning.estimate import Estimate, estimate
+from surgeon_engine.planning.automatic_settings import SettledJob, settle
+from surgeon_engine.planning.estimate import Estimate
 from surgeon_engine.planning.needs import (
     Need,
     Resource,
     ResourceStatus,
     needs_of,
 )
+from surgeon_engine.planning.target_size import PlannedSize
 
 _MIN_LENGTH = 64  # tokens of a window
 _MIN_SPEED = 0.2  # of float32's; slower formats are not proposed
@@ -50,8 +49,12 @@ class ResourceCheck:
     """Result of a resource check."""
 
     settled: SettledJob
-    estimate: Estimate
     needs: tuple[Need, ...]
+
+    @property
+    def estimate(self) -> Estimate:
+        """What the settled job needs."""
+        return self.settled.estimate
 
     @property
     def light(self) -> ResourceStatus:
@@ -89,12 +92,15 @@ class AdjustedConfig:
 
 
 def check_resources(
-    config: RunConfig, model: ModelSummary, machine: Machine, free_disk: int | None
+    config: RunConfig,
+    model: ModelSummary,
+    machine: Machine,
+    free_disk: int | None,
+    size: PlannedSize | None = None,
 ) -> ResourceCheck:
-    """Check a run against a machine; `free_disk` is None if unknown."""
-    settled = settle(config, model, machine)
-    found = estimate(settled.config, model, machine)
-    return ResourceCheck(settled, found, needs_of(found, machine, free_disk))
+    """Check a run against a machine; `free_disk` and `size` if they are known."""
+    settled = settle(config, model, machine, size)
+    return ResourceCheck(settled, needs_of(settled.estimate, machine, free_disk))
 
 
 def settings_that_fit(
@@ -105,17 +111,21 @@ def settings_that_fit(
     It fits with room to spare if that is possible, and otherwise tightly.
     """
 
-    def light(tried: RunConfig) -> ResourceStatus:
-        return check_resources(tried, model, machine, free_disk).room
+    @functools.cache
+    def checked(tried: RunConfig) -> ResourceCheck:
+        return check_resources(tried, model, machine, free_disk)
 
     for wanted in (ResourceStatus.GREEN, ResourceStatus.YELLOW):
-        fits = _fits(light, wanted)
+        most = _ORDER.index(wanted)
+
+        def fits(tried: RunConfig, most: int = most) -> bool:
+            return _ORDER.index(checked(tried).room) <= most
+
         found = next(filter(fits, _adjustments(config, machine)), None)
         if found is not None:
             smallest = _minimize_changes(config, found, fits)
             changes = tuple(differences(config, smallest))
-            fit = check_resources(smallest, model, machine, free_disk)
-            return AdjustedConfig(smallest, changes, fit)
+            return AdjustedConfig(smallest, changes, checked(smallest))
     return None
 
 
@@ -155,24 +165,17 @@ def differences(before: RunConfig, after: RunConfig) -> Iterator[Change]:
                 yield Change(f"{part.name}.{name}", one[name], other[name])
 
 
-_Fits = Callable[[RunConfig], bool]
-
-
-def _fits(
-    light: Callable[[RunConfig], ResourceStatus], wanted: ResourceStatus
-) -> _Fits:
-    most = _ORDER.index(wanted)
-    return lambda config: _ORDER.index(light(config)) <= most
-
-
 def _adjustments(config: RunConfig, machine: Machine) -> Iterator[RunConfig]:
     """Yield the job with more and more changes, the cheapest ones first."""
     yield config
-    for step in _STEPS:
-        if step is _narrower_dtype and _emulates_16_bit(config, machine):
+    for field, next_value in _STEPS.items():
+        if field == "model.dtype" and _emulates_16_bit(config, machine):
             continue
-        while (changed := _stepped(step, config)) is not None:
-            config = changed
+        while (value := next_value(config)) is not None:
+            try:
+                config = _with(config, field, value)
+            except ConfigError:
+                break
             yield config
 
 
@@ -184,23 +187,15 @@ def _emulates_16_bit(config: RunConfig, machine: Machine) -> bool:
     return rates.products[Dtype.BFLOAT16] < _MIN_SPEED * rates.products[Dtype.FLOAT32]
 
 
-def _stepped(
-    step: Callable[[RunConfig], RunConfig | None], config: RunConfig
-) -> RunConfig | None:
-    """Return the job after a step; None if the step is not possible."""
-    try:
-        return step(config)
-    except ConfigError:
-        return None
-
-
-def _minimize_changes(first: RunConfig, found: RunConfig, fits: _Fits) -> RunConfig:
+def _minimize_changes(
+    first: RunConfig, found: RunConfig, fits: Callable[[RunConfig], bool]
+) -> RunConfig:
     """Return `found` with all changes taken back that are not needed."""
-    for change in reversed(sorted(differences(first, found), key=_place)):
-        part, _, name = change.field.partition(".")
+    order = list(_STEPS)
+    changes = sorted(differences(first, found), key=lambda x: order.index(x.field))
+    for change in reversed(changes):
         try:
-            restored = with_values(getattr(found, part), {name: change.before})
-            tried = replace(found, **{part: restored})
+            tried = _with(found, change.field, change.before)
         except ConfigError:
             continue  # another change depends on it
         if fits(tried):
@@ -208,127 +203,58 @@ def _minimize_changes(first: RunConfig, found: RunConfig, fits: _Fits) -> RunCon
     return found
 
 
-_FIELDS = (
-    "export.save_progress",
-    "calibration.batch",
-    "model.gpus",
-    "export.dtype",
-    "model.dtype",
-    "calibration.window_length",
-    "calibration.windows",
-    "pruning.damping",
-    "recovery.gradient_checkpointing",
-    "recovery.trained_weights",
-    "recovery.level",
-    "model.device",
-)
+def _with(config: RunConfig, field: str, value: Any) -> RunConfig:
+    part, _, name = field.partition(".")
+    changed = with_values(getattr(config, part), {name: value})
+    return replace(config, **{part: changed})
 
 
-def _place(change: Change) -> int:
-    return _FIELDS.index(change.field)
+def _shorter_windows(config: RunConfig) -> int | None:
+    length = config.calibration.window_length // 2
+    is_possible = length >= _MIN_LENGTH and config.calibration.cuts_windows
+    return length if is_possible else None
 
 
-def _no_saving(config: RunConfig) -> RunConfig | None:
-    if not config.export.save_progress:
-        return None
-    return replace(config, export=replace(config.export, save_progress=False))
+def _fewer_windows(config: RunConfig) -> int | None:
+    windows = config.calibration.windows // 2
+    is_possible = windows >= _MIN_WINDOWS and not config.calibration.takes_whole_file
+    return windows if is_possible else None
 
 
-def _smaller_batch(config: RunConfig) -> RunConfig | None:
-    calibration = config.calibration
-    if calibration.batch == 1:
-        return None
-    return replace(
-        config, calibration=replace(calibration, batch=calibration.batch // 2)
-    )
+def _checkpointing(config: RunConfig) -> GradientCheckpointing | None:
+    is_off = config.recovery.gradient_checkpointing is GradientCheckpointing.OFF
+    return GradientCheckpointing.ON if config.recovery.trains and is_off else None
 
 
-def _one_gpu(config: RunConfig) -> RunConfig | None:
-    """Let one process do the run: each needs main memory."""
-    if config.model.gpus == 1:
-        return None
-    return replace(config, model=replace(config.model, gpus=1))
+def _lower_level(config: RunConfig) -> Recovery | None:
+    """Return the next level; the automatic one is as low as it can be by now."""
+    levels, level = list(Recovery), config.recovery.level
+    if level is Recovery.AUTOMATIC:
+        return Recovery.OFF
+    return None if level is Recovery.OFF else levels[levels.index(level) - 1]
 
 
-def _narrower_export_dtype(config: RunConfig) -> RunConfig | None:
-    if config.export.dtype not in (FileDtype.SAME, FileDtype.FLOAT32):
-        return None
-    return replace(config, export=replace(config.export, dtype=FileDtype.BFLOAT16))
-
-
-def _narrower_dtype(config: RunConfig) -> RunConfig | None:
-    if config.model.dtype is not Dtype.FLOAT32:
-        return None
-    return replace(config, model=replace(config.model, dtype=Dtype.BFLOAT16))
-
-
-def _shorter_windows(config: RunConfig) -> RunConfig | None:
-    calibration = config.calibration
-    length = calibration.window_length // 2
-    if length < _MIN_LENGTH or not calibration.cuts_windows:
-        return None
-    return replace(config, calibration=replace(calibration, window_length=length))
-
-
-def _fewer_windows(config: RunConfig) -> RunConfig | None:
-    calibration = config.calibration
-    windows = calibration.windows // 2
-    if windows < _MIN_WINDOWS or calibration.takes_whole_file:
-        return None
-    return replace(config, calibration=replace(calibration, windows=windows))
-
-
-def _no_search(config: RunConfig) -> RunConfig | None:
-    if not config.pruning.searches_damping:
-        return None
-    return replace(config, pruning=replace(config.pruning, damping=FixedDamping()))
-
-
-def _less_recovery(config: RunConfig) -> RunConfig | None:
-    """Lower the level; the automatic one is as low as it can be by now."""
-    levels = list(Recovery)
-    level = levels.index(config.recovery.level)
-    if level == 0:
-        return None
-    is_automatic = config.recovery.level is Recovery.AUTOMATIC
-    lower = Recovery.OFF if is_automatic else levels[level - 1]
-    return replace(config, recovery=replace(config.recovery, level=lower))
-
-
-def _checkpointing(config: RunConfig) -> RunConfig | None:
-    recovery, on = config.recovery, GradientCheckpointing.ON
-    is_off = recovery.gradient_checkpointing is GradientCheckpointing.OFF
-    if not (recovery.trains and is_off):
-        return None
-    return replace(config, recovery=replace(recovery, gradient_checkpointing=on))
-
-
-def _lora(config: RunConfig) -> RunConfig | None:
-    recovery = config.recovery
-    is_full = recovery.trained_weights is TrainedWeights.FULL
-    if not (recovery.trains and is_full):
-        return None
-    trained = replace(recovery, trained_weights=TrainedWeights.LORA)
-    return replace(config, recovery=trained)
-
-
-def _processor(config: RunConfig) -> RunConfig | None:
-    if config.model.device is Device.CPU:
-        return None
-    return replace(config, model=replace(config.model, device=Device.CPU))
-
-
-_STEPS = (
-    _no_saving,
-    _smaller_batch,
-    _one_gpu,
-    _narrower_export_dtype,
-    _narrower_dtype,
-    _shorter_windows,
-    _fewer_windows,
-    _no_search,
-    _checkpointing,
-    _lora,
-    _less_recovery,
-    _processor,
-)
+# For each setting, its next value; None: there is no further one.
+_STEPS: dict[str, Callable[[RunConfig], Any]] = {
+    "export.save_progress": lambda x: False if x.export.save_progress else None,
+    "calibration.batch": lambda x: x.calibration.batch // 2 or None,
+    # Each process needs main memory.
+    "model.gpus": lambda x: 1 if x.model.gpus != 1 else None,
+    "export.dtype": lambda x: (
+        FileDtype.BFLOAT16
+        if x.export.dtype in (FileDtype.SAME, FileDtype.FLOAT32)
+        else None
+    ),
+    "model.dtype": lambda x: Dtype.BFLOAT16 if x.model.dtype is Dtype.FLOAT32 else None,
+    "calibration.window_length": _shorter_windows,
+    "calibration.windows": _fewer_windows,
+    "pruning.damping": lambda x: Damping.FIXED if x.pruning.searches_damping else None,
+    "recovery.gradient_checkpointing": _checkpointing,
+    "recovery.trained_weights": lambda x: (
+        TrainedWeights.LORA
+        if x.recovery.trains and x.recovery.trained_weights is TrainedWeights.FULL
+        else None
+    ),
+    "recovery.level": _lower_level,
+    "model.device": lambda x: None if x.model.device is Device.CPU else Device.CPU,
+}

@@ -8,7 +8,6 @@ with four layers, and an MLP with two layers or three.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
 
 from surgeon_engine.api.config.pruning import Coupling, Structure
 from surgeon_engine.api.messages.sources import (
@@ -21,16 +20,6 @@ from surgeon_engine.api.model_info.header import DTYPES, DecoderSizes, ModelFact
 
 _USUAL_DTYPE = "bfloat16"
 _USUAL_BYTES = 2  # of a weight in it
-
-
-@dataclass(frozen=True, slots=True)
-class _Layer:
-    """A layer of every block."""
-
-    kind: str
-    rows: int
-    columns: int
-    coupling: str = ""
 
 
 def sketch_model(facts: ModelFacts, sizes: DecoderSizes) -> ModelSummary:
@@ -49,17 +38,9 @@ def sketch_model(facts: ModelFacts, sizes: DecoderSizes) -> ModelSummary:
         )
     parameters = facts.parameters or _parameters(sizes, is_gated, is_tied)
     layers = tuple(
-        LayerSummary(
-            f"{block}.{layer.kind}",
-            block,
-            layer.kind,
-            layer.rows,
-            layer.columns,
-            layer.rows * layer.columns,
-            layer.coupling,
-        )
+        LayerSummary(f"{block}.{kind}", block, kind, rows, columns, rows * columns, by)
         for block in range(sizes.blocks)
-        for layer in _block(sizes, is_gated)
+        for kind, rows, columns, by in _block(sizes, is_gated)
     )
     return ModelSummary(
         name=facts.name,
@@ -85,24 +66,25 @@ def sketch_model(facts: ModelFacts, sizes: DecoderSizes) -> ModelSummary:
 
 
 def _parameters(sizes: DecoderSizes, is_gated: bool, is_tied: bool) -> int:
-    block = sum(layer.rows * layer.columns for layer in _block(sizes, is_gated))
+    block = sum(rows * columns for _, rows, columns, _ in _block(sizes, is_gated))
     embeddings = sizes.vocabulary * sizes.hidden_size * (1 if is_tied else 2)
     return embeddings + sizes.blocks * block
 
 
-def _block(sizes: DecoderSizes, is_gated: bool) -> tuple[_Layer, ...]:
+def _block(sizes: DecoderSizes, is_gated: bool) -> list[tuple[str, int, int, str]]:
+    """Return kind, rows, columns and coupling of each layer of a block."""
     hidden, inner = sizes.hidden_size, sizes.intermediate_size
     queries = sizes.heads * sizes.head_size
     keys = sizes.key_value_heads * sizes.head_size
-    return (
-        _Layer("self_attn.q_proj", queries, hidden),
-        _Layer("self_attn.k_proj", keys, hidden),
-        _Layer("self_attn.v_proj", keys, hidden),
-        _Layer("self_attn.o_proj", hidden, queries, Coupling.HEADS.value),
-        *([_Layer("mlp.gate_proj", inner, hidden)] if is_gated else []),
-        _Layer("mlp.up_proj", inner, hidden),
-        _Layer("mlp.down_proj", hidden, inner, Coupling.NEURONS.value),
-    )
+    return [
+        ("self_attn.q_proj", queries, hidden, ""),
+        ("self_attn.k_proj", keys, hidden, ""),
+        ("self_attn.v_proj", keys, hidden, ""),
+        ("self_attn.o_proj", hidden, queries, Coupling.HEADS.value),
+        *([("mlp.gate_proj", inner, hidden, "")] if is_gated else []),
+        ("mlp.up_proj", inner, hidden, ""),
+        ("mlp.down_proj", hidden, inner, Coupling.NEURONS.value),
+    ]
 
 
 def _coupled(

@@ -13,11 +13,17 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from surgeon_engine.api.config.export import FileDtype, Format
+from surgeon_engine.api.config.export import (
+    FOR_TRANSFORMERS,
+    ExportConfig,
+    FileDtype,
+    Format,
+)
 from surgeon_engine.api.config.pruning import (
     NM,
+    SPARSE,
     Elements,
     FileSize,
     Memory,
@@ -31,12 +37,10 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.base.formatting import format_size
-from surgeon_engine.planning.planned_file import BYTES_PER_PARAMETER, planned_file
+from surgeon_engine.planning.constants import BYTES
+from surgeon_engine.planning.planned_file import PlannedFile, planned_file
 from surgeon_engine.planning.rounding import floor_share
-from surgeon_engine.planning.running_memory import (
-    GIGABYTE,
-    planned_context,
-)
+from surgeon_engine.planning.running_memory import GIGABYTE, planned_context
 
 _MILLION = 1_000_000
 _MEGABYTE = 1_000_000
@@ -66,6 +70,54 @@ class Goal:
 TARGET_TOLERANCE = 0.005  # of the prunable weights; a goal missed by more is reported
 
 
+@dataclass(frozen=True, slots=True)
+class PlannedSize:
+    """The size that a job aims at, and those of its files.
+
+    It is computed once for a job and passed to all that plan with it.
+    """
+
+    file: PlannedFile
+    outcome: Goal | ConfigError  # the error says why the goal is out of reach
+    export_bytes: int  # the exported weights
+    checkpoint_bytes: int  # a checkpoint for transformers beside them; 0: none
+
+    @property
+    def goal(self) -> Goal | None:
+        """The goal, or None if it is out of reach."""
+        return None if isinstance(self.outcome, ConfigError) else self.outcome
+
+    def reached(self) -> Goal:
+        """Return the goal.
+
+        Raises:
+            ConfigError: it is out of reach.
+        """
+        if isinstance(self.outcome, ConfigError):
+            raise self.outcome
+        return self.outcome
+
+
+def planned_size(config: RunConfig, model: ModelSummary) -> PlannedSize:
+    """Return the size of a job's result, whether its target is within reach or not."""
+    pruning, form = config.pruning, config.export.format
+    file = planned_file(model, file_dtype(config, model), pruning)
+    # With a quality limit, the size that is reached is not known beforehand.
+    is_whole = form is Format.MASKED or pruning.has_quality_limit
+    is_whole, removed = is_whole or pruning.kind in SPARSE, 0
+    outcome: Goal | ConfigError
+    try:
+        outcome = _goal(file)
+        removed = 0 if is_whole else outcome.removed
+    except ConfigError as error:
+        outcome = error
+    checkpoint = 0
+    if form not in FOR_TRANSFORMERS:
+        dtype = file_dtype(replace(config, export=ExportConfig()), model)
+        checkpoint = planned_file(model, dtype, pruning).bytes(removed)
+    return PlannedSize(file, outcome, file.bytes(removed), checkpoint)
+
+
 def file_dtype(config: RunConfig, model: ModelSummary) -> FileDtype:
     """Return the number format in which a run writes its model."""
     wanted = config.export
@@ -87,14 +139,12 @@ def number_format(
         If `wanted` is SAME, the shorter one of `pruned` and `stored`; for a quantised
         original 8 bits in GGUF, and at most 16 in other formats.
     """
-    if form is Format.ONNX:
-        return FileDtype.FLOAT32
     if wanted is not FileDtype.SAME:
         return wanted
     if not stored and form is Format.GGUF:
         return FileDtype.Q8_0
     either = (FileDtype(pruned), FileDtype(stored or FileDtype.FLOAT16))
-    return min(either, key=BYTES_PER_PARAMETER.__getitem__)
+    return min(either, key=BYTES.__getitem__)
 
 
 def goal_of(pruning: PruningConfig, model: ModelSummary, dtype: FileDtype) -> Goal:
@@ -103,7 +153,7 @@ def goal_of(pruning: PruningConfig, model: ModelSummary, dtype: FileDtype) -> Go
     Raises:
         ConfigError: The model is as small already, or has too few prunable weights.
     """
-    return _goal(_to_remove(pruning, model, dtype), pruning, model, dtype)
+    return _goal(planned_file(model, dtype, pruning))
 
 
 def prunable_weights(pruning: PruningConfig, model: ModelSummary) -> int:
@@ -119,25 +169,22 @@ def prunable_weights(pruning: PruningConfig, model: ModelSummary) -> int:
     return model.prunable
 
 
-def _to_remove(pruning: PruningConfig, model: ModelSummary, dtype: FileDtype) -> int:
+def _to_remove(file: PlannedFile) -> int:
+    pruning, model = file.pruning, file.model
     match pruning.target:
         case PrunableShare(sparsity=sparsity):
             return floor_share(prunable_weights(pruning, model), sparsity)
         case ParameterShare(sparsity=sparsity):
             return floor_share(model.parameters, sparsity)
         case Parameters(millions=millions):
-            remaining = round(millions * _MILLION)
+            return model.parameters - round(millions * _MILLION)
         case FileSize(megabytes=megabytes):
-            size = floor_share(_MEGABYTE, megabytes)
-            return planned_file(model, dtype, pruning).removed_for(size)
+            return file.removed_for(floor_share(_MEGABYTE, megabytes))
         case Memory():
-            return _to_remove_for(pruning.target, pruning, model, dtype)
-    return model.parameters - remaining
+            return _to_remove_for(pruning.target, file)
 
 
-def _to_remove_for(
-    target: Memory, pruning: PruningConfig, model: ModelSummary, dtype: FileDtype
-) -> int:
+def _to_remove_for(target: Memory, file: PlannedFile) -> int:
     """Return the smallest number of removed weights that reaches a memory.
 
     0 if the whole model runs in it, and more than there are if no removal suffices.
@@ -146,25 +193,24 @@ def _to_remove_for(
         ConfigError: The context alone takes all of it.
     """
     memory, context = round(target.gigabytes * GIGABYTE), target.context
-    planned = planned_context(context, model, pruning.kind)
-    beside = planned.beside(prunable_weights(pruning, model))
+    planned = planned_context(context, file.model, file.pruning.kind)
+    prunable = prunable_weights(file.pruning, file.model)
+    beside = planned.beside(prunable)
     if beside >= memory:
         raise ConfigError(
             f"A context of {context:,} tokens takes {format_size(beside)}, all of the "
             f"{format_size(memory)}.",
             "Choose a shorter context or more memory.",
         )
-    file = planned_file(model, dtype, pruning)
 
     def spare(removed: int) -> int:
         return memory - file.bytes(removed) - planned.beside(removed)
 
-    return bisect_left(range(prunable_weights(pruning, model) + 1), 0, key=spare)
+    return bisect_left(range(prunable + 1), 0, key=spare)
 
 
-def _goal(
-    removed: int, pruning: PruningConfig, model: ModelSummary, dtype: FileDtype
-) -> Goal:
+def _goal(file: PlannedFile) -> Goal:
+    removed, pruning, model = _to_remove(file), file.pruning, file.model
     most = prunable = prunable_weights(pruning, model)
     if isinstance(pruning.structure, NM):
         of = pruning.structure.of
@@ -177,7 +223,7 @@ def _goal(
         if isinstance(pruning.target, PrunableShare):
             removed = min(removed, most)  # 66.7 % means every group of 1:3
     if pruning.is_sized and not 0 < removed <= most:
-        _raise_out_of_reach(removed, most, pruning, model, dtype)
+        raise _out_of_reach(removed, most, file)
     if removed < 1 and not pruning.removes_nothing:
         raise ConfigError(
             f"The target keeps all {model.parameters:,} parameters.",
@@ -195,33 +241,23 @@ def _goal(
         sparsity=removed / prunable,
         parameter_share=removed / model.parameters,
         parameters=model.parameters - removed,
-        weight_bytes=planned_file(model, dtype, pruning).bytes(removed),
-        dtype=dtype,
+        weight_bytes=file.bytes(removed),
+        dtype=file.dtype,
     )
 
 
-def _raise_out_of_reach(
-    removed: int,
-    most: int,
-    pruning: PruningConfig,
-    model: ModelSummary,
-    dtype: FileDtype,
-) -> None:
-    """Raise for a size in bytes that the model has already, or that it cannot have.
-
-    Raises:
-        ConfigError: always.
-    """
+def _out_of_reach(removed: int, most: int, file: PlannedFile) -> ConfigError:
+    """Return the error for a size that the model has already, or cannot have."""
     if removed < 1:
-        whole = size_in_unit(pruning, model, dtype, 0)
-        raise ConfigError(
-            f"In {dtype}, the unpruned model takes {whole}: no more than the target.",
+        return ConfigError(
+            f"In {file.dtype}, the unpruned model takes {size_in_unit(file, 0)}: no "
+            "more than the target.",
             "Ask for a smaller model; a target of 0 % only writes the model.",
         )
-    least = size_in_unit(pruning, model, dtype, most)
-    raise ConfigError(
-        f"In {dtype}, the model takes {least} even without all its {most:,} prunable "
-        "weights: more than the target. Embeddings, norms and the head are not pruned.",
+    return ConfigError(
+        f"In {file.dtype}, the model takes {size_in_unit(file, most)} even without all "
+        f"its {most:,} prunable weights: more than the target. Embeddings, norms and "
+        "the head are not pruned.",
         "Ask for a larger model, or choose a number format of fewer bits.",
     )
 
@@ -234,23 +270,18 @@ def memory_of_goal(
     return goal.weight_bytes + beside
 
 
-def size_in_unit(
-    pruning: PruningConfig, model: ModelSummary, dtype: FileDtype, removed: int
-) -> str:
+def size_in_unit(file: PlannedFile, removed: int) -> str:
     """Return the size of a model in the unit of its target, rounded up.
 
     A target of this size can thus be reached.
 
     Args:
-        pruning: has the target, a size in bytes.
-        model: the model before pruning.
-        dtype: the number format of the file.
+        file: has the target, a size in bytes.
         removed: the number of removed weights.
     """
-    size = planned_file(model, dtype, pruning).bytes(removed)
-    if isinstance(pruning.target, Memory):
-        context = pruning.target.context
-        beside = planned_context(context, model, pruning.kind).beside(removed)
-        gigabytes = math.ceil((size + beside) / _MEGABYTE) / 1000
-        return f"{gigabytes:,.3f} GB with a context of {context:,} tokens"
+    size, target = file.bytes(removed), file.pruning.target
+    if isinstance(target, Memory):
+        planned = planned_context(target.context, file.model, file.pruning.kind)
+        gigabytes = math.ceil((size + planned.beside(removed)) / _MEGABYTE) / 1000
+        return f"{gigabytes:,.3f} GB with a context of {target.context:,} tokens"
     return f"{math.ceil(10 * size / _MEGABYTE) / 10:,.1f} MB"

@@ -141,10 +141,7 @@ def _pattern_costs_of(
 def sum_pattern_costs(cost: Tensor, kept: int, of: int) -> tuple[Tensor, Tensor]:
     """Find the cheapest way to keep `kept` of every `of` neighbours, of separate costs.
 
-    Args:
-        cost: of each weight, R x C; that of a set is the sum.
-        kept: weights that a group keeps.
-        of: weights of a group.
+    `cost` is R x C; that of a set is the sum.
 
     Returns:
         The costs, and the index of the cheapest way in `ways_to_remove`; R x C/of each.

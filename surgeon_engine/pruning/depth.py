@@ -17,8 +17,8 @@ after it run again.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -32,7 +32,7 @@ from surgeon_engine.api.config.pruning import (
 )
 from surgeon_engine.base.errors import PruningError
 from surgeon_engine.evaluation.fidelity import Reference, compare_unchecked
-from surgeon_engine.model.block_runner import BlockRunner
+from surgeon_engine.model.block_runner import BlockRunner, hooked
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.model.offload import on_device
 from surgeon_engine.pruning.structures.base import Unit, share_to_keep
@@ -82,11 +82,7 @@ class Depth:
     ) -> Depth:
         """Return what may be removed of a model, and what was.
 
-        Args:
-            units: those that are not protected.
-            removed: their removed candidates.
-            loaded: the model.
-            pruning: the settings, of which a minimum density keeps layers.
+        `units` are not protected. A minimum density keeps layers.
         """
         blocks, sublayers = [], []
         dropped = [0, 0]
@@ -116,9 +112,7 @@ class SkipCosts:
     def __init__(self, loaded: LoadedModel, reference: Reference) -> None:
         """Prepare to run the blocks of a model one at a time.
 
-        Args:
-            loaded: the model, pruned so far.
-            reference: held-out windows, and the original's hidden states.
+        `reference` has held-out windows, and the original's hidden states.
 
         Raises:
             ModelError: the blocks cannot be run one at a time.
@@ -135,9 +129,8 @@ class SkipCosts:
 
         It is infinite if the model computes no finite logits without the candidate.
 
-        Args:
-            candidates: by ascending block.
-            step: called for each block that has run, with all batches.
+        `candidates` are in the order of their blocks. `step` is called for each block
+        that has run, with all batches.
 
         Raises:
             PruningError: a block without its sub-layers changes the residual stream.
@@ -192,19 +185,13 @@ class SkipCosts:
             )
 
 
-@contextmanager
-def without_outputs(units: Sequence[CoupledUnit]) -> Iterator[None]:
+def without_outputs(units: Sequence[CoupledUnit]) -> AbstractContextManager[None]:
     """Let the consumers of some units compute zeros, for the length of a block."""
 
     def zeros(_: nn.Module, __: object, output: Tensor) -> Tensor:
         return torch.zeros_like(output)
 
-    handles = [x.measured.module.register_forward_hook(zeros) for x in units]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    return hooked(x.measured.module.register_forward_hook(zeros) for x in units)
 
 
 class DepthSearch:

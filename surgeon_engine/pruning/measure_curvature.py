@@ -26,7 +26,6 @@ from surgeon_engine.curvature.collect import (
     block_factors,
     block_gates,
     input_covariances,
-    step_count,
 )
 from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.curvature.gates import Gate, GateGradients
@@ -34,10 +33,11 @@ from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.pruning.methods import METHODS
 from surgeon_engine.pruning.methods.base import Measured, Needs
 from surgeon_engine.pruning.state import PruningState
-from surgeon_engine.runtime import devices, ranks
+from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.hidden_store import HiddenStore
 from surgeon_engine.runtime.kept import Kind
 from surgeon_engine.runtime.run_context import RunContext
+from surgeon_engine.runtime.shares import owns
 
 Factors = dict[str, Measured]  # by layer
 
@@ -65,33 +65,24 @@ def measure(
     Raises:
         CurvatureError: an activation or a gradient is not finite.
     """
+    request = _request(state, task, shot)
+    # On the host; its files last as long as their tensors.
+    store = HiddenStore(torch.device("cpu"))
     match METHODS[state.config.pruning.method].needs:
         case Needs.NOTHING:
             return {layer.name: KroneckerFactors() for layer in task.layers}
         case Needs.INPUTS:
-            request = _request(state, task, shot)
-            steps = step_count(len(request.windows), request.batch, blocks=0)
-            with context.stage(Stage.CURVATURE, shot, steps) as step:
-                found = input_covariances(request, step)
-                return {**_moved(_own(found, task), _store())}
+            with context.stage(Stage.CURVATURE, shot, len(request.batches)) as step:
+                return {**_moved(input_covariances(request, step), task, store)}
         case Needs.GATES:
             return _gates(state, task, context, shot)
         case Needs.INPUTS_AND_GRADIENTS:
-            return _measure_factors(state, task, context, shot)
-
-
-def _measure_factors(
-    state: PruningState, task: CurvatureTask, context: RunContext, shot: int
-) -> Factors:
-    """Measure A and G; an accelerator holds those of one block at a time."""
-    request = _request(state, task, shot)
-    factors: Factors = {}
-    store = _store()
-    with context.stage(Stage.CURVATURE, shot, request.steps) as step:
-        for measured in block_factors(request, step):
-            factors |= _moved(_own(measured, task), store)
-            measured.clear()  # frees the accelerator before the next block
-    return factors
+            factors: Factors = {}
+            with context.stage(Stage.CURVATURE, shot, request.steps) as step:
+                for measured in block_factors(request, step):
+                    factors |= _moved(measured, task, store)
+                    measured.clear()  # frees the accelerator before the next block
+            return factors
 
 
 def _gates(
@@ -205,10 +196,7 @@ def pool(factors: Factors, others: Factors, share: float) -> None:
     `others` is emptied, since there is no memory for a third set. Layers that share a
     tensor A still share it afterwards.
 
-    Args:
-        factors: the factors of one part of the windows; becomes those of all.
-        others: the factors of the rest.
-        share: of all windows, in the first part.
+    `share` of the windows are in the first part.
     """
     done: set[int] = set()
     for name, pair in factors.items():
@@ -221,34 +209,24 @@ def pool(factors: Factors, others: Factors, share: float) -> None:
                 done.add(id(mean))
 
 
-def _own(
-    measured: dict[str, KroneckerFactors], task: CurvatureTask
-) -> dict[str, KroneckerFactors]:
-    """Return the factors, without those of blocks that belong to other processes."""
-    own = {layer.name for layer in task.layers if ranks.owns(layer.block)}
-    nothing = KroneckerFactors()
-    return {name: pair if name in own else nothing for name, pair in measured.items()}
-
-
-def _store() -> HiddenStore:
-    """Return a store on the host; its files last as long as their tensors."""
-    return HiddenStore(torch.device("cpu"))
-
-
 def _moved(
-    measured: dict[str, KroneckerFactors], store: HiddenStore
+    measured: dict[str, KroneckerFactors], task: CurvatureTask, store: HiddenStore
 ) -> dict[str, KroneckerFactors]:
-    """Move factors to a store; a tensor that layers share is still shared."""
+    """Move the factors of this process's blocks to a store; leave out the others.
+
+    A tensor that layers share is still shared.
+    """
+    own = {layer.name for layer in task.layers if owns(layer.block)}
     moved: dict[int, Tensor] = {}
 
     def move(x: Tensor | None) -> Tensor | None:
-        if x is None:
-            return None
-        if id(x) not in moved:
+        if x is not None and id(x) not in moved:
             moved[id(x)] = store.move(x)
-        return moved[id(x)]
+        return None if x is None else moved[id(x)]
 
     return {
         name: KroneckerFactors(move(pair.A), move(pair.G))
+        if name in own
+        else KroneckerFactors()
         for name, pair in measured.items()
     }

@@ -2,40 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor, nn
 
 from surgeon_engine.model.block_runner import BlockRunner, run_until_stopped
 from surgeon_engine.model.load import LoadedModel
-from surgeon_engine.runtime import ranks
+from surgeon_engine.planning.constants import STEP_WINDOWS
 from surgeon_engine.runtime.hidden_store import HiddenStore
 from surgeon_engine.runtime.run_context import RunContext
-
-STEP_WINDOWS = 2  # of a step of a training
-
-Hook = tuple[nn.Module, Callable[..., Any], bool]  # the last: before its forward
+from surgeon_engine.runtime.shares import Batches
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RecoveryText:
     """Windows of tokens: those to fit, and those that judge."""
 
-    fitted: Tensor  # windows x length
-    held_out: Tensor  # windows x length
-
-    def batches(self, size: int) -> list[tuple[Tensor, bool]]:
-        """Return batches of at most `size` windows, and whether each is held out.
-
-        They are those of this process, if several share a run.
-        """
-        return [
-            (batch, is_held_out)
-            for windows, is_held_out in ((self.fitted, False), (self.held_out, True))
-            for batch in ranks.own_batches(windows, size)
-        ]
+    fitted: Batches
+    held_out: Batches
 
 
 class BlockPair:
@@ -49,7 +33,7 @@ class BlockPair:
         self,
         original: LoadedModel,
         pruned: LoadedModel,
-        batches: list[tuple[Tensor, bool]],
+        text: RecoveryText,
         store: HiddenStore,
         context: RunContext,
     ) -> None:
@@ -58,9 +42,10 @@ class BlockPair:
         Raises:
             ModelError: the blocks of the model cannot be run one at a time.
         """
-        windows = [tokens for tokens, _ in batches]
+        windows = [*text.fitted, *text.held_out]
         self.index = 0
-        self.is_held_out = [is_held_out for _, is_held_out in batches]
+        self.fitted = text.fitted  # the first of the batches
+        self.is_held_out = [False] * len(text.fitted) + [True] * len(text.held_out)
         self.store, self.context = store, context
         self._original_blocks = original.blocks
         self._original = BlockRunner(original.model, original.blocks, windows)
@@ -114,26 +99,7 @@ class BlockPair:
         """
         self.store.drop(self.of_pruned)
         self.store.drop(self.after)
-        fitted = self.before[: self.is_held_out.count(False)]
+        fitted = self.before[: len(self.fitted)]
         found = [self.store.keep(x) for x in self._original.finish(fitted)]
         self.store.drop(self.before)
         return found
-
-
-class hooked:
-    """Hooks of modules, for the length of a block of code."""
-
-    def __init__(self, hooks: Iterable[Hook]) -> None:
-        self._handles = [
-            module.register_forward_pre_hook(hook)
-            if is_before
-            else module.register_forward_hook(hook)
-            for module, hook, is_before in hooks
-        ]
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *_: object) -> None:
-        for handle in self._handles:
-            handle.remove()

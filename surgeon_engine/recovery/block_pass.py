@@ -62,19 +62,13 @@ def recover_blocks(
 
     Stop ends it after a block; the blocks after it stay as they were.
 
-    Args:
-        state: the pruned model.
-        original: the model before anything was removed.
-        text: the windows.
-        store: holds the hidden states.
-        context: receives the progress.
-        shot: the shot after which it comes; 0: the end of the run.
+    `original` is the model before anything was removed. `shot` is that after which
+    the pass comes; 0: the end of the run.
 
     Raises:
         ModelError: the blocks of the model cannot be run one at a time.
         RunCancelled: the user has cancelled.
     """
-    batches = text.batches(state.config.calibration.batch)
     reconstructs = state.config.recovery.reconstructs
     stage = Stage.RECONSTRUCTION if reconstructs else Stage.REFIT
     result, done = (BlockPass(), 0) if shot else _resumed(state, context)
@@ -83,7 +77,7 @@ def recover_blocks(
         context.stage(stage, shot, len(original.blocks)) as step,
         one_at_a_time(blocks),
     ):
-        pair = BlockPair(original, state.loaded, batches, store, context)
+        pair = BlockPair(original, state.loaded, text, store, context)
         for index, block in enumerate(state.loaded.blocks):
             if index < done:
                 pair.compute_after()

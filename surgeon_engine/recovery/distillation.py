@@ -25,8 +25,8 @@ from surgeon_engine.api.messages.run import HeldOutMeasured, Stage
 from surgeon_engine.api.saved_state import SavedTraining
 from surgeon_engine.evaluation.fidelity import Reference
 from surgeon_engine.model.head import head_logits, last_hidden, logit_parts
+from surgeon_engine.planning.constants import STEP_WINDOWS, TRAINING_CHECKS
 from surgeon_engine.pruning.state import PruningState
-from surgeon_engine.recovery.block_pair import STEP_WINDOWS
 from surgeon_engine.recovery.judge import Judge
 from surgeon_engine.recovery.low_rank import LowRankTraining
 from surgeon_engine.recovery.weight_training import (
@@ -36,12 +36,12 @@ from surgeon_engine.recovery.weight_training import (
     rate_at,
     trainable,
 )
-from surgeon_engine.runtime import devices, ranks
+from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.run_context import RunContext
+from surgeon_engine.runtime.shares import Batches
 
 _RATE = 1e-4
 _LORA_RATE = 1e-3
-_CHECKS = 4  # measurements of the held-out windows
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +65,8 @@ def distil(
 
     Stop ends the training; what is won so far is kept.
 
-    Args:
-        state: the pruned model.
-        fitted: the windows to train on.
-        judge: measures the divergence on held-out windows.
-        before: what it measures of the model as it is.
-        context: receives the progress.
-        shot: the shot after which it comes; 0: the end of the run.
+    `before` is what the judge measures of the model as it is. `shot` is that after
+    which the training comes; 0: the end of the run.
 
     Raises:
         EvaluationError: the divergence is not finite.
@@ -95,7 +90,12 @@ class _Distillation:
         self._config: RecoveryConfig = state.config.recovery
         self._seed = state.config.calibration.seed
         self._recomputed = state.loaded.blocks if self._config.recomputes else ()
-        self._weights, self._rate = _training(state)
+        if self._config.uses_lora:
+            self._weights: WeightTraining = LowRankTraining(state)
+            self._rate = _LORA_RATE
+        else:
+            self._weights = WeightTraining(trainable(state), masks_of(state))
+            self._rate = _RATE
 
     def run(self, before: float, shot: int) -> Training:
         """Train, and keep the best weights."""
@@ -103,30 +103,34 @@ class _Distillation:
         of_epoch = -(-len(self._fitted.windows) // STEP_WINDOWS)
         total = math.ceil(self._config.epochs * of_epoch)
         with self._context.stage(Stage.DISTILLATION, shot, total) as step:
-            best, done = before, 0
-            if total:
-                try:
-                    self._weights.start()
-                    best, first = (before, 0) if shot else self._resumed(before)
-                    done = first
-                    self._context.emit(HeldOutMeasured(first, total, best))
-                    for _ in range(first):
-                        step()
-                    for done in self._steps(first, total):
-                        is_end = done == total or self._is_over
-                        is_due = done * _CHECKS % total < _CHECKS
-                        if is_due or is_end:
-                            nats = self._measure(done, total)
-                            if nats < best:
-                                best = nats
-                                self._weights.remember()
-                        step()
-                        if is_end:
-                            break
-                        if shot == 0 and self._context.saver.is_due:
-                            self._save(done, best)
-                finally:
-                    self._weights.finish()
+            if not total:
+                return Training(before, before, 0)
+            try:
+                self._weights.start()
+                best, first = (before, 0) if shot else self._resumed(before)
+                done = first
+                self._context.emit(HeldOutMeasured(first, total, best))
+                for _ in range(first):
+                    step()
+                for done in self._steps(first, total):
+                    is_end = done == total or self._is_over
+                    is_due = done * TRAINING_CHECKS % total < TRAINING_CHECKS
+                    if is_due or is_end:
+                        nats = self._judge.divergence()
+                        self._context.emit(HeldOutMeasured(done, total, nats))
+                        if nats < best:
+                            best = nats
+                            self._weights.remember()
+                    step()
+                    if is_end:
+                        break
+                    if shot == 0 and self._context.saver.is_due:
+                        saved = SavedTraining(done, best, self._elapsed)
+                        self._context.save(
+                            {"training": self._weights.tensors()}, training=saved
+                        )
+            finally:
+                self._weights.finish()
         return Training(before, best, done)
 
     def _resumed(self, before: float) -> tuple[float, int]:
@@ -138,10 +142,6 @@ class _Distillation:
         self._weights.load(weights)
         self._start_time -= saved.seconds
         return saved.best, saved.steps
-
-    def _save(self, done: int, best: float) -> None:
-        saved = SavedTraining(done, best, self._elapsed)
-        self._context.save({"training": self._weights.tensors()}, training=saved)
 
     def _steps(self, first: int, total: int) -> Iterator[int]:
         """Make one step after the other; yield how many are done.
@@ -166,38 +166,17 @@ class _Distillation:
 
     def _add_gradients(self, windows: list[int]) -> None:
         """Add the gradients of a step; each process computes those of some windows."""
-        tokens, hidden = self._fitted.windows[windows], self._hidden_of(windows)
-        count = tokens[:, 1:].numel()
+        text = Batches(self._fitted.windows, self._fitted.batch)
+        tokens, hidden = text.share_of(windows, self._fitted.hidden)
         if hidden:
-            own, expected = ranks.own(tokens), torch.stack(hidden)
-            recomputed = self._recomputed
-            add_gradients(self._model, own, expected, self._dtype, recomputed, count)
-
-    def _hidden_of(self, windows: list[int]) -> list[Tensor]:
-        """Return the original's last hidden states of this process's part of a step.
-
-        They come from the process that the window belongs to.
-        """
-        hidden, batch = self._fitted.hidden, self._fitted.batch
-        found = []
-        for place, window in enumerate(windows):
-            of_window: Tensor | None = None
-            if ranks.owns(window):
-                number, n = divmod(ranks.place_of(window), batch)
-                of_window = hidden[number][n]
-            source = ranks.owner_of(window)
-            if source != ranks.owner_of(place):
-                of_window = ranks.passed_on(of_window, source)
-            if ranks.owns(place):
-                assert of_window is not None
-                found.append(of_window)
-        return found
-
-    def _measure(self, done: int, total: int) -> float:
-        """Return the held-out divergence in nats, and report it."""
-        nats = self._judge.divergence()
-        self._context.emit(HeldOutMeasured(done, total, nats))
-        return nats
+            add_gradients(
+                self._model,
+                tokens,
+                torch.stack(hidden),
+                self._dtype,
+                self._recomputed,
+                count=text.windows[windows, 1:].numel(),
+            )
 
     @property
     def _is_over(self) -> bool:
@@ -207,7 +186,7 @@ class _Distillation:
 
     @property
     def _elapsed(self) -> float:
-        return ranks.agreed(self._context.clock() - self._start_time)
+        return self._context.seconds_since(self._start_time)
 
     def _share(self, done: int, total: int) -> float:
         """Return the share of the training, by steps or by time, that is done."""
@@ -254,10 +233,3 @@ def add_gradients(
         q.backward(of_logits.to(q.dtype))
     assert leaf.grad is not None
     found.backward(leaf.grad / count)
-
-
-def _training(state: PruningState) -> tuple[WeightTraining, float]:
-    """Return what is trained, and its rate."""
-    if state.config.recovery.uses_lora:
-        return LowRankTraining(state), _LORA_RATE
-    return WeightTraining(trainable(state), masks_of(state)), _RATE

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
 from transformers import PreTrainedModel
 
 from surgeon_engine.evaluation.fidelity import Reference, compare, reference_of
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.run_context import RunContext
+from surgeon_engine.runtime.shares import Batches
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,31 +33,22 @@ class Judge:
         cls,
         original: PreTrainedModel,
         model: PreTrainedModel,
-        windows: Tensor,
-        batch: int,
+        text: Batches,
         context: RunContext,
         step: Callable[[], None] = lambda: None,
     ) -> Judge:
-        """Return the judge of a model, with the original's hidden states on `windows`.
+        """Return the judge of a model, with the original's hidden states on `text`.
 
-        Args:
-            original: the original model; it is not kept.
-            model: the model to judge.
-            windows: token ids, windows x length.
-            batch: windows at a time.
-            context: is asked whether the user has cancelled.
-            step: called after each batch of the original, and of the model.
+        `step` is called after each batch of the original, which is not kept,
+        and of the model.
         """
         with devices.fast_products(original.device, original.dtype):
-            held_out = reference_of(original, windows, batch, step)
+            held_out = reference_of(original, text.windows, text.size, step)
         judge = cls(model, held_out, context, model.dtype)
         return replace(judge, before=judge.divergence(step))
 
     def divergence(self, step: Callable[[], None] = lambda: None) -> float:
         """Return the mean KL(original || model) in nats per token.
-
-        Args:
-            step: called after each batch.
 
         Raises:
             EvaluationError: it is not finite.

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from surgeon_engine.planning.recovery_memory import SUMS_ON_HOST
+from surgeon_engine.planning.constants import SUMS_ON_HOST
 from surgeon_engine.runtime import devices, ranks
 from surgeon_engine.runtime.linalg import solve
 
@@ -71,9 +71,6 @@ class NormalEquations:
         """Move sums to the host that would take a large part of a GPU.
 
         Parts of them come back while an error is computed.
-
-        Args:
-            each: sums of layers that share that of their inputs.
         """
         XX = each[0].XX
         if XX.device.type == "cpu" or XX.nbytes < SUMS_ON_HOST:
@@ -84,9 +81,9 @@ class NormalEquations:
 
     @staticmethod
     def add_up(each: Sequence[NormalEquations]) -> None:
-        """Add the sums of all ranks."""
+        """Add the sums of all processes."""
         if ranks.size() == 1:
-            return
+            return  # as the sums of batches are added up by `error`
         totals = [
             functools.reduce(operator.add, sums._squares, sums.XX.new_zeros(()))
             for sums in each

@@ -27,7 +27,6 @@ from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.model.offload import on_device
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.recovery.weight_training import WeightTraining
-from surgeon_engine.runtime import ranks
 
 _ADAPTER = "default"  # the name that peft gives to an adapter
 
@@ -72,9 +71,6 @@ class LowRankTraining(WeightTraining):
             for adapter in self._adapters.values()
             for part in ("lora_A", "lora_B")
         )
-        with torch.no_grad():
-            for parameter in self.parameters:
-                parameter.copy_(ranks.passed_on(parameter.detach(), 0))
         super().start()
 
     @override
@@ -131,10 +127,6 @@ def _forward_of(
     """Return the forward of a layer with its adapter.
 
     That of peft casts inputs to float32, and so moves more memory than the products do.
-
-    Args:
-        adapter: peft's layer.
-        remaining: what remains of the layer; None: all of it.
     """
     layer = adapter.get_base_layer()
     A, B = (part[_ADAPTER] for part in (adapter.lora_A, adapter.lora_B))

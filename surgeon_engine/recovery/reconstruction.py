@@ -18,13 +18,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
-from surgeon_engine.recovery.block_pair import STEP_WINDOWS, BlockPair
+from surgeon_engine.planning.constants import RECONSTRUCTION_EPOCHS, STEP_WINDOWS
+from surgeon_engine.recovery.block_pair import BlockPair
 from surgeon_engine.recovery.weight_training import WeightTraining, rate_at
 from surgeon_engine.runtime import ranks
 
-EPOCHS = 2
 _RATE = 0.2  # divided by the hidden size: a step changes outputs as much in any width
 _EXACT = 2e-5  # a smaller error is that of 16-bit products
 
@@ -42,11 +41,6 @@ def reconstruct(pair: BlockPair, weights: WeightTraining, seed: int) -> Reconstr
 
     Stop ends it after a step; what is won so far is kept.
 
-    Args:
-        pair: the block, with the original's states after it.
-        weights: those to train.
-        seed: of the order of the windows.
-
     Raises:
         RunCancelled: the user has cancelled; the weights are then the best so far.
     """
@@ -57,15 +51,11 @@ class _Reconstruction:
     def __init__(self, pair: BlockPair, weights: WeightTraining, seed: int) -> None:
         self._pair, self._weights = pair, weights
         self._generator = torch.Generator().manual_seed(seed)
-        fitted = [
-            n for n, is_held_out in enumerate(pair.is_held_out) if not is_held_out
-        ]
-        sizes = [len(pair.after[number]) for number in fitted]
-        self._fitted, self._batch = fitted, sizes[0]
-        count = int(ranks.added(sum(sizes)))  # windows, of all ranks
-        self._steps = list(_steps(count, int(ranks.agreed(self._batch))))
-        self._numbers = pair.after[fitted[0]][0].numel()  # of a window
-        energy = ranks.added(sum(map(self._energy_of, fitted)))
+        count = len(pair.fitted.windows)
+        self._steps = list(_steps(count, pair.fitted.size))
+        self._numbers = pair.after[0][0].numel()  # of a window
+        energies = (x.float().square().sum() for x in pair.after[: len(pair.fitted)])
+        energy = ranks.added(sum(map(float, energies)))
         self._energy = energy / (count * self._numbers) or 1.0
 
     def run(self) -> Reconstruction:
@@ -76,7 +66,7 @@ class _Reconstruction:
         start = [x.clone() for x in self._weights.parameters]
         self._weights.start()
         try:
-            for epoch in range(EPOCHS):
+            for epoch in range(RECONSTRUCTION_EPOCHS):
                 self._train(epoch)
                 error = self._held_out_error()
                 if error < best:
@@ -105,22 +95,22 @@ class _Reconstruction:
         for done, chosen in enumerate(order, start=epoch * count):
             self._pair.context.raise_if_cancelled()
             windows = self._steps[chosen]
-            own = [ranks.place_of(n) for n in windows if ranks.owns(n)]
-            if own:
-                found = self._pair.run_pruned(self._of(self._pair.of_pruned, own))
-                expected = self._of(self._pair.after, own).to(found.device)
+            if own := self._pair.fitted.places_of(windows):
+                before, after = (
+                    torch.stack([states[number][n] for number, n in own])
+                    for states in (self._pair.of_pruned, self._pair.after)
+                )
+                found = self._pair.run_pruned(before)
+                expected = after.to(found.device)
                 error = (found.float() - expected.float()).square().sum()
                 mean = error / (len(windows) * self._numbers)
                 (mean / self._energy).backward()
             rate = _RATE / self._pair.after[0].shape[-1]
-            self._weights.step(rate_at(rate, done, done / (EPOCHS * count)))
+            self._weights.step(
+                rate_at(rate, done, done / (RECONSTRUCTION_EPOCHS * count))
+            )
             if self._is_stopped:
                 break
-
-    def _of(self, states: list[Tensor], windows: list[int]) -> Tensor:
-        """Return the states of some windows to fit, by their places in this process."""
-        places = (divmod(n, self._batch) for n in windows)
-        return torch.stack([states[self._fitted[number]][n] for number, n in places])
 
     @torch.no_grad()
     def _held_out_error(self) -> float:
@@ -134,10 +124,6 @@ class _Reconstruction:
                 energy += float(expected.square().sum())
         error, energy = ranks.added(error), ranks.added(energy)
         return error / (energy or 1.0)
-
-    def _energy_of(self, number: int) -> float:
-        after: Tensor = self._pair.after[number]
-        return float(after.float().square().sum())
 
 
 def _steps(count: int, batch: int) -> Iterator[range]:

@@ -23,9 +23,10 @@ from surgeon_engine.recovery.block_pair import RecoveryText
 from surgeon_engine.recovery.block_pass import BlockPass, recover_blocks
 from surgeon_engine.recovery.distillation import distil
 from surgeon_engine.recovery.judge import Judge
-from surgeon_engine.runtime import devices, ranks
+from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.hidden_store import HiddenStore
 from surgeon_engine.runtime.run_context import RunContext
+from surgeon_engine.runtime.shares import Batches
 
 
 def recover(
@@ -37,13 +38,9 @@ def recover(
 ) -> Recovered | None:
     """Recover the pruned model; it never ends further from the original than before.
 
-    Args:
-        state: the pruned model.
-        before: its snapshot, to which a step is undone that makes it worse.
-        evaluate: evaluates it on the validation windows.
-        context: receives the progress. If its saver holds the state of an interrupted
-            recovery, this one goes on from there.
-        shot: the shot after which it comes; 0: the end of the run, which is saved.
+    `before` is the snapshot to which a step that makes it worse is undone. `shot`
+    is that after which recovery comes; 0: the end of the run, which is saved, and
+    where an interrupted recovery goes on from what the saver of `context` holds.
 
     Returns:
         What recovery has achieved; None if there are too few windows to hold any out.
@@ -67,7 +64,7 @@ def recover(
         steps = 0
         trains = state.config.recovery.trains and not context.stops_after_shot
         if trains and passed.hidden is not None:
-            fitted = Reference(text.fitted, passed.hidden)
+            fitted = Reference(text.fitted.windows, passed.hidden)
             training = distil(state, fitted, judge, after, context, shot)
             if training.steps and training.after >= training.before:
                 undone = RecoveryUndone(UndoReason.WORSE, Stage.DISTILLATION, shot)
@@ -89,13 +86,11 @@ def _original_and_judge(
     state: PruningState, text: RecoveryText, context: RunContext, shot: int
 ) -> tuple[LoadedModel, Judge]:
     """Return the original, and the judge of the pruned model by it."""
-    windows, batch = text.held_out, state.config.calibration.batch
-    batches = -(-len(ranks.own(windows)) // batch)
-    with context.stage(Stage.REFERENCE, shot, 1 + 2 * batches) as step:
+    with context.stage(Stage.REFERENCE, shot, 1 + 2 * len(text.held_out)) as step:
         original = load_original(state.config.model, state.loaded)
         step()
         models = original.model, state.loaded.model
-        return original, Judge.of(*models, windows, batch, context, step)
+        return original, Judge.of(*models, text.held_out, context, step)
 
 
 def recovery_text(state: PruningState) -> RecoveryText | None:
@@ -107,9 +102,11 @@ def recovery_text(state: PruningState) -> RecoveryText | None:
     kinds = [state.windows.calibration]
     if state.windows.own is not None:
         kinds.append(state.windows.own)
-    fitted, held_out = zip(*map(_split, kinds), strict=True)
-    text = RecoveryText(torch.cat(fitted), torch.cat(held_out))
-    return text if len(text.fitted) and len(text.held_out) else None
+    fitted, held_out = map(torch.cat, zip(*map(_split, kinds), strict=True))
+    if not len(fitted) or not len(held_out):
+        return None
+    batch = state.config.calibration.batch
+    return RecoveryText(Batches(fitted, batch), Batches(held_out, batch))
 
 
 def _split(windows: Tensor) -> tuple[Tensor, Tensor]:

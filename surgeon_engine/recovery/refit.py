@@ -20,19 +20,21 @@ residual term is that of error feedback across layers.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from surgeon_engine.model.block_runner import Stopped
+from surgeon_engine.model.block_runner import Stopped, hooked
 from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.pruning.state import PruningState
-from surgeon_engine.recovery.block_pair import BlockPair, Hook, hooked
+from surgeon_engine.recovery.block_pair import BlockPair
 from surgeon_engine.recovery.least_squares import FitResult, NormalEquations, fit
 from surgeon_engine.runtime import ranks
+from surgeon_engine.runtime.shares import divided
 
 _TOLERANCE = 1e-2  # relative, of the probe for outputs that reach the residual stream
 
@@ -84,11 +86,12 @@ class _BlockRefit:
 
     def run(self) -> dict[str, FitResult]:
         """Refit the layers in the order of their calls."""
-        groups = self._in_order()
-        direct, are_all = ranks.agree(lambda: self._found_direct(groups))
+        order, direct, are_all = ranks.agree(self._examined)
         self._direct = set(direct)
         # The stream after this layer is the output of the block.
         self._last = direct[-1] if are_all else ""
+        by_name = {t.layer.name: t for t in self._targets}
+        groups = [[by_name[name] for name in names] for names in order]
         results: dict[str, FitResult] = {}
         done: list[Target] = []  # whose outputs reach the residual stream
         for group in groups:
@@ -105,43 +108,47 @@ class _BlockRefit:
         fitted = [target for target in group if not target.is_empty]
         sums = self._sums(fitted, done) if fitted else {}
         results: dict[str, FitResult] = {}
-        for target, (W, result) in _fits(fitted, sums):
+
+        def fit_one(place: int) -> tuple[Tensor, FitResult]:
+            target = fitted[place]
+            W, zeros = target.layer.weight(), target.zeros
+            W, result = fit(W, zeros.to(W.device), *sums[target.layer.name])
+            return W.to(target.layer.module.weight.dtype), result
+
+        for place, (W, result) in divided(range(len(fitted)), int, fit_one):
+            target = fitted[place]
             if result.ridge is not None:
                 target.layer.write(W)
             results[target.layer.name] = result
         return results
 
-    def _found_direct(self, groups: list[list[Target]]) -> tuple[list[str], bool]:
-        """Return the layers whose output is added to that of the block, in order.
+    def _examined(self) -> tuple[list[list[str]], list[str], bool]:
+        """Return the layers in the order of their calls, grouped by their input.
 
-        Also return whether the block adds nothing else to its input.
+        Also return those whose output is added to that of the block, in order, and
+        whether the block adds nothing else to its input.
         """
+        groups = self._in_order()
         direct = [t for group in groups for t in group if self.adds_to_residual(t)]
         are_all = bool(direct) and self._add_all_to_residual(direct)
-        return [t.layer.name for t in direct], are_all
+        names = [[t.layer.name for t in group] for group in groups]
+        return names, [t.layer.name for t in direct], are_all
 
     def _in_order(self) -> list[list[Target]]:
-        """Return the layers in the order of their calls, grouped by their input."""
-        by_name = {t.layer.name: t for t in self._targets}
-        groups = ranks.agree(self._names_in_order)
-        return [[by_name[name] for name in group] for group in groups]
-
-    def _names_in_order(self) -> list[list[str]]:
-        """Return the names of these layers, as the first process finds them."""
-        called: list[tuple[int, str]] = []
+        called: list[tuple[int, Target]] = []
         held: list[Tensor] = []  # so that no other input can get the same id
 
-        def note(target: Target) -> Callable[..., None]:
-            def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-                held.append(inputs[0])
-                called.append((id(inputs[0]), target.layer.name))
+        def note(of: Target, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            held.append(inputs[0])
+            called.append((id(inputs[0]), of))
 
-            return hook
-
-        with hooked((t.original.module, note(t), True) for t in self._targets):
+        with hooked(
+            t.original.module.register_forward_pre_hook(partial(note, t))
+            for t in self._targets
+        ):
             self._pair.run_original(self._pair.before[0][:1])
         groups = itertools.groupby(called, key=lambda entry: entry[0])
-        return [[name for _, name in group] for _, group in groups]
+        return [[target for _, target in group] for _, group in groups]
 
     def adds_to_residual(self, target: Target) -> bool:
         """Return whether the output of a layer is added to that of the block.
@@ -174,21 +181,20 @@ class _BlockRefit:
     ) -> Tensor:
         """Run the original's block on a window, on the host.
 
-        Args:
-            targets: layers whose outputs are replaced.
-            outputs: by what; zeros where there is nothing.
+        `outputs` replace those of the layers of `targets`; zeros where there is
+        none.
         """
 
-        def hook(of: Target) -> Callable[..., Tensor]:
-            def replace(_: nn.Module, __: object, output: Tensor) -> Tensor:
-                given = outputs.get(of.layer.name)
-                if given is None:
-                    return torch.zeros_like(output)
-                return given.to(output).view_as(output)
+        def replace(of: Target, _: nn.Module, __: object, output: Tensor) -> Tensor:
+            given = outputs.get(of.layer.name)
+            if given is None:
+                return torch.zeros_like(output)
+            return given.to(output).view_as(output)
 
-            return replace
-
-        with hooked((t.original.module, hook(t), False) for t in targets):
+        with hooked(
+            t.original.module.register_forward_hook(partial(replace, t))
+            for t in targets
+        ):
             return self._pair.run_original(self._pair.before[0][:1]).cpu()
 
     def _sums(
@@ -200,21 +206,19 @@ class _BlockRefit:
         sums = _zero_sums(group, device)
         seen: dict[str, Tensor] = {}
 
-        def keep(name: str) -> Callable[..., None]:
-            def hook(_: nn.Module, __: object, output: Tensor) -> None:
-                seen[name] = output.clone()
-
-            return hook
+        def keep(name: str, _: nn.Module, __: object, output: Tensor) -> None:
+            seen[name] = output.clone()
 
         def stop(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             seen[""] = inputs[0]
             raise Stopped
 
         has_direct = any(t.layer.name in self._direct for t in group)
-        hooks: list[Hook] = []
-        if has_direct:
-            hooks = [(t.layer.module, keep(t.layer.name), False) for t in done]
-        with hooked([*hooks, (first.module, stop, True)]):
+        handles = [first.module.register_forward_pre_hook(stop)]
+        for t in done if has_direct else ():
+            hook = partial(keep, t.layer.name)
+            handles.append(t.layer.module.register_forward_hook(hook))
+        with hooked(handles):
             for number, hidden in enumerate(pair.of_pruned):
                 pair.context.raise_if_cancelled()
                 expected = self._expected(group, number)
@@ -253,22 +257,20 @@ class _BlockRefit:
             nonlocal stream
             stream = inputs[0]
 
-        def note(name: str) -> Callable[..., None]:
-            def hook(_: nn.Module, __: object, output: Tensor) -> None:
-                nonlocal stream
-                if name in self._direct:
-                    stream = stream + output.view_as(stream)
-                if name in names:
-                    found[name] = stream if name in self._direct else output.clone()
-                if self._has_after and name == names[-1]:
-                    raise Stopped
+        def note(name: str, _: nn.Module, __: object, output: Tensor) -> None:
+            nonlocal stream
+            if name in self._direct:
+                stream = stream + output.view_as(stream)
+            if name in names:
+                found[name] = stream if name in self._direct else output.clone()
+            if self._has_after and name == names[-1]:
+                raise Stopped
 
-            return hook
-
-        hooks: list[Hook] = [
-            (t.original.module, note(t.layer.name), False) for t in self._targets
-        ]
-        with hooked([(pair.original_block, begin, True), *hooks]):
+        handles = [pair.original_block.register_forward_pre_hook(begin)]
+        for t in self._targets:
+            hook = partial(note, t.layer.name)
+            handles.append(t.original.module.register_forward_hook(hook))
+        with hooked(handles):
             if self._has_after:
                 pair.run_original_until_stopped(pair.before[number])
             else:
@@ -281,33 +283,13 @@ def _stream_before(
 ) -> Tensor:
     """Return the pruned model's residual stream before a layer, a row per token.
 
-    Args:
-        hidden: its states before the block.
-        seen: what its layers compute, by name.
-        done: those that have added to the stream.
+    `seen` is what its layers compute, by name; those of `done` have added to the
+    stream.
     """
     stream = hidden.float().flatten(0, 1)
     for t in done:
         stream = stream + seen[t.layer.name].flatten(0, -2).float()
     return stream
-
-
-def _fits(
-    group: Sequence[Target], sums: dict[str, tuple[NormalEquations, NormalEquations]]
-) -> Iterator[tuple[Target, tuple[Tensor, FitResult]]]:
-    """Yield each layer with its new weight and the result of its fit.
-
-    Where several processes share a run, each fits some of the layers.
-    """
-
-    def fitted(place: int) -> tuple[Tensor, FitResult]:
-        layer, zeros = group[place].layer, group[place].zeros
-        W = layer.weight()
-        W, result = fit(W, zeros.to(W.device), *sums[layer.name])
-        return W.to(layer.module.weight.dtype), result
-
-    for place, found in ranks.divided(range(len(group)), int, fitted):
-        yield group[place], found
 
 
 def _zero_sums(

@@ -22,7 +22,7 @@ from surgeon_engine.model.block_runner import replaced_forward
 from surgeon_engine.model.layers import body_parameters
 from surgeon_engine.model.offload import on_device
 from surgeon_engine.pruning.state import PruningState
-from surgeon_engine.runtime import ranks
+from surgeon_engine.runtime.shares import add_sums
 
 _BETAS = (0.9, 0.95)
 _LAST_RATE = 0.05  # of the rate, at the end of the schedule
@@ -35,12 +35,7 @@ class WeightTraining:
     """Parameters that are trained, between `start` and `finish`."""
 
     def __init__(self, parameters: Iterable[nn.Parameter], masks: Masks) -> None:
-        """Train parameters.
-
-        Args:
-            parameters: those to train.
-            masks: of the weights that remain, by the id of a parameter.
-        """
+        """Train parameters."""
         self._masks = masks
         self.train(parameters)
         self._best: list[Tensor] = []
@@ -61,8 +56,13 @@ class WeightTraining:
         )
 
     def step(self, rate: float) -> None:
-        """Take a step along the gradients, those of all ranks, and forget them."""
-        self._add_up()
+        """Take a step along the gradients, those of all processes, and forget them."""
+        gradients = {
+            n: p.grad for n, p in enumerate(self.parameters) if p.grad is not None
+        }
+        add_sums(gradients, self.parameters[0].device)
+        for n, gradient in gradients.items():
+            self.parameters[n].grad = gradient
         nn.utils.clip_grad_norm_(self.parameters, _MAX_NORM)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
@@ -72,17 +72,6 @@ class WeightTraining:
             for parameter in self.parameters:
                 if (kept := self._masks.get(id(parameter))) is not None:
                     parameter.mul_(kept)
-
-    def _add_up(self) -> None:
-        """Add the gradients of all ranks, of which some may have had no window."""
-        if ranks.size() == 1:
-            return
-        gradients = []
-        for parameter in self.parameters:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-            gradients.append(parameter.grad)
-        ranks.add(gradients)
 
     def remember(self) -> None:
         """Copy the weights to the host, as the best so far."""
@@ -145,9 +134,7 @@ Masks = dict[int, Tensor]  # of the weights that remain, by the id of a paramete
 def masks_of(state: PruningState, block: int | None = None) -> Masks:
     """Return masks of the weights that remain, of parameters with removed ones.
 
-    Args:
-        state: the pruned model.
-        block: the number of a block; None: all of them.
+    `block` is the number of a block; None: all of them.
     """
     return {
         id(parameter): ~mask.to(parameter.device)
@@ -179,10 +166,7 @@ def trainable(
 def rate_at(rate: float, step: int, share: float) -> float:
     """Return the rate of a step, of a warm-up and a cosine.
 
-    Args:
-        rate: the largest.
-        step: the number of steps before it.
-        share: of the training that is done.
+    `rate` is the largest; `share` is what is done of the training.
     """
     cosine = _LAST_RATE + (1 - _LAST_RATE) * (1 + math.cos(math.pi * share)) / 2
     return rate * cosine * min(1, (step + 1) / _WARM_UP)

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 from surgeon_engine.api.config.evaluation import OWN_TEXT
 from surgeon_engine.api.config.export import FOR_TRANSFORMERS, ExportConfig
@@ -89,7 +90,12 @@ _EXPORT_FAILURES = (EngineError, OSError, MemoryError, RuntimeError)
 
 
 def prune(
-    config: RunConfig, folder: Path, context: RunContext, *, replace: bool = False
+    config: RunConfig,
+    folder: Path,
+    context: RunContext,
+    *,
+    replace: bool = False,
+    detached: bool = False,
 ) -> None:
     """Prune a model in shots, export and verify it, and write the report.
 
@@ -98,6 +104,8 @@ def prune(
         folder: the folder of the run; it must not exist or be empty.
         context: receives the events, and commands to stop.
         replace: whether a person has allowed to replace an export at the destination.
+        detached: whether the folder is there and locked, and stays if the run is
+            refused.
 
     Raises:
         EngineError: something that the user can act on.
@@ -116,8 +124,10 @@ def prune(
 
     found = ranks.agree(checked)
     settled = found.resources.settled
-    with _entered(run.created(config)):
-        with _discarded_if_refused(run, context):
+    entered: Any = nullcontext() if detached else run.created(config)
+    refused: Any = nullcontext() if detached else _discarded_if_refused(run, context)
+    with _entered(entered):
+        with refused:
             _begin(run, settled.config, context)
             for message in settled.messages:
                 context.emit(Logged(Level.INFO, message))
@@ -140,7 +150,13 @@ def prune(
         _prune(state, baseline, run, samples, replace=replace)
 
 
-def resume(folder: Path, context: RunContext, *, replace: bool = False) -> None:
+def resume(
+    folder: Path,
+    context: RunContext,
+    *,
+    replace: bool = False,
+    detached: bool = False,
+) -> None:
     """Resume an interrupted run from the state that is saved in its folder.
 
     The result is that of a run without an interruption, bit for bit on one machine.
@@ -150,6 +166,7 @@ def resume(folder: Path, context: RunContext, *, replace: bool = False) -> None:
         context: receives the events, and commands to stop.
         replace: whether a person has allowed to replace an export at the destination;
             one that the run itself has written is replaced anyway.
+        detached: whether the folder is locked.
 
     Raises:
         RunFolderError: there is no such state, another process works on the run, or the
@@ -161,7 +178,7 @@ def resume(folder: Path, context: RunContext, *, replace: bool = False) -> None:
     run = RunFolder(folder)
     if not run.saved_state.exists:
         run.saved_state.read()  # raises
-    with _entered(run.locked()):
+    with _entered(nullcontext() if detached else run.locked()):
         saved, damage = ranks.agree(run.saved_state.read_undamaged)
 
         def checked() -> tuple[Preflight, bool]:
@@ -332,13 +349,13 @@ def prepare(
             loaded = load_model(config.model)
             model = describe(loaded.model, loaded.source, loaded.stored)
             goal = goal_of(config.pruning, model, file_dtype(config, model))
+            on_cuda = loaded.device.type == "cuda"
+            config = with_width_multiple(config, model, on_cuda=on_cuda)
+            check_target_in_limits(goal, config.pruning, model)
         else:
             loaded = load_model(config.model, found.inspected)
             model, goal = found.model, found.goal
-        on_cuda = loaded.device.type == "cuda"
-        config = with_width_multiple(config, model, on_cuda=on_cuda)
         units = units_of(config.pruning, loaded.model)
-        check_target_in_limits(goal, config.pruning, model)
     if loaded.tokenizer is None:
         message = f"{loaded.tokenizer_problem} The export will not contain one."
         context.emit(Logged(Level.WARNING, message))

@@ -25,7 +25,7 @@ from surgeon_engine.planning.resource_check import (
     settings_that_fit,
     shortage_message,
 )
-from surgeon_engine.planning.target_size import Goal, file_dtype, goal_of
+from surgeon_engine.planning.target_size import Goal, planned_size
 from surgeon_engine.runtime.speed_probe import machine, room
 
 
@@ -73,8 +73,9 @@ def preflight(
     places = (folder, RunFolder(folder).export_path(config))
     free_disk = min(free_bytes(place) for place in places) + freed
     found = machine() if with_time else room()
-    resources = check_resources(config, model, found, free_disk)
-    goal = goal_of(config.pruning, model, file_dtype(config, model))
+    size = planned_size(config, model)
+    goal = size.reached()
+    resources = check_resources(config, model, found, free_disk, size)
     check_target_in_limits(goal, resources.settled.config.pruning, model)
     return Preflight(config, inspected, goal, found, free_disk, resources)
 

@@ -16,7 +16,7 @@ from surgeon_engine.api.config.run import Device, Dtype
 from surgeon_engine.api.messages.machine import APPLE_GPU
 from surgeon_engine.api.messages.run import MemorySampled
 from surgeon_engine.base.errors import ConfigError
-from surgeon_engine.planning.recovery_memory import pinned_bytes
+from surgeon_engine.planning.constants import pinned_bytes
 from surgeon_engine.runtime import host_memory, ranks
 
 _STATUS = Path("/proc/self/status")

@@ -129,7 +129,7 @@ def _changed(run: RunFolder) -> float:
 def _run_entry(run: RunFolder, at: float) -> RunEntry:
     folders = (*run.exports, run.checkpoint_path)
     outcome, config = _outcome_of(run), None
-    if outcome is RunOutcome.INTERRUPTED:
+    if outcome in (RunOutcome.INTERRUPTED, RunOutcome.RUNNING):
         with suppress(EngineError):
             config = run.read_config()
     return RunEntry(
@@ -140,6 +140,7 @@ def _run_entry(run: RunFolder, at: float) -> RunEntry:
         bytes=size_of_folder(run.path),
         export_bytes=sum(map(size_of_folder, folders)),
         config=config,
+        is_detached=run.output_path.is_file(),
     )
 
 

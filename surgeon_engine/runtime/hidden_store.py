@@ -16,7 +16,7 @@ from types import TracebackType
 import torch
 from torch import Tensor
 
-from surgeon_engine.planning.recovery_memory import DEVICE_SHARE, HOST_SHARE
+from surgeon_engine.planning.constants import DEVICE_SHARE, HOST_SHARE
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.mapped_tensors import MappedTensors
 

@@ -1,12 +1,11 @@
-"""Several processes that work on one run, each with a share of the windows and layers.
+"""Connect the processes that work on one run; `shares.py` divides the work.
 
     torchrun --nproc-per-node 2 -m surgeon_engine run job.toml
 
 A rank is one of the processes. All ranks run the same program on the same inputs, in
-step: each computes its share, and together they add up sums, put windows in order and
-pass on results. Window n of a text belongs to rank n modulo the number of ranks. What
-depends on the clock, the disk or the user is decided by the first rank (`agree`); it
-alone sends events and writes files. So the others wait while it is paused.
+step. What depends on the clock, the disk or the user is decided by the first rank
+(`agree`); it alone sends events and writes files. So the others wait while it is
+paused.
 
 Before each exchange the ranks tell each other whether they have failed. The failure of
 one is raised on all of them, so that all go on, or end, in the same way. A process that
@@ -17,7 +16,6 @@ torch.distributed is then not loaded.
 from __future__ import annotations
 
 import io
-import itertools
 import os
 import pickle
 import traceback
@@ -38,7 +36,6 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 _T = TypeVar("_T")
-_R = TypeVar("_R")
 
 # Variable with the path of a file through which the processes of one machine find each
 # other; without it they use the port that torchrun has opened to the network.
@@ -130,6 +127,11 @@ def started() -> int:
     return _group.started
 
 
+def rank() -> int:
+    """Return the number of this rank, from 0."""
+    return _group.rank
+
+
 def is_first() -> bool:
     """Return whether this rank decides, sends events and writes files."""
     return _group.rank == 0
@@ -152,49 +154,13 @@ def alone() -> Iterator[None]:
         _group = before
 
 
-def own(x: Tensor) -> Tensor:
-    """Return the windows of this rank: x[rank::ranks]."""
-    return x if _group.size == 1 else x[_group.rank :: _group.size]
-
-
-def own_batches(windows: Tensor, batch: int) -> tuple[Tensor, ...]:
-    """Return the windows of this rank in batches, of which there may be none."""
-    windows = own(windows)
-    return windows.split(batch) if len(windows) else ()
-
-
-def owner_of(number: int) -> int:
-    """Return the rank to which a window, a block or a layer belongs."""
-    return number % _group.size
-
-
-def place_of(number: int) -> int:
-    """Return the place of a window among those of its rank."""
-    return number // _group.size
-
-
-def owns(number: int) -> bool:
-    """Return whether a window, a block or a layer belongs to this rank."""
-    return owner_of(number) == _group.rank
-
-
-def joined(of_own: Tensor, count: int) -> Tensor:
-    """Return a tensor with a row for each of `count` windows, in their order.
-
-    Args:
-        of_own: the rows of this rank's windows; perhaps none.
-        count: of the windows of all ranks.
-    """
-    if _group.size == 1:
-        return of_own
-    # Memory that is short is noticed before the ranks meet: later all would wait.
-    padded = of_own.new_zeros((-(-count // _group.size), *of_own.shape[1:]))
-    padded[: len(of_own)] = of_own
-    parts = [torch.empty_like(padded) for _ in range(_group.size)]
-    _meet("joined")
+def gathered(x: Tensor) -> list[Tensor]:
+    """Return the tensors of all ranks, which have the same shape."""
+    parts = [torch.empty_like(x) for _ in range(_group.size)]
+    _meet("gathered")
     with _connected():
-        _distributed().all_gather(parts, padded)
-    return torch.stack(parts, dim=1).flatten(0, 1)[:count]
+        _distributed().all_gather(parts, x)
+    return parts
 
 
 def add(tensors: Iterable[Tensor]) -> None:
@@ -241,30 +207,6 @@ def passed_on(value: _T, source: int) -> _T:
     _meet("passed on")
     found: _T = _broadcast(value, source)
     return found
-
-
-def divided(
-    items: Iterable[_T], place: Callable[[_T], int], work: Callable[[_T], _R]
-) -> Iterator[tuple[_T, _R]]:
-    """Yield each item with a result, which its owner computes and passes on.
-
-    Items at places that follow each other are computed at the same time.
-
-    Args:
-        items: the same on all ranks.
-        place: the number of an item's block or layer, which determines its owner.
-        work: returns the result of an item.
-    """
-
-    def round_of(item: _T) -> int:
-        return place(item) // _group.size
-
-    for _, group in itertools.groupby(items, round_of):
-        members = list(group)
-        found = [work(item) if owns(place(item)) else None for item in members]
-        for number, item in enumerate(members):
-            result, found[number] = found[number], None
-            yield item, passed_on(result, owner_of(place(item)))  # type: ignore[misc]
 
 
 @contextmanager

@@ -20,7 +20,11 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.api.saved_state import SavedState
-from surgeon_engine.base.errors import RunFolderError, UnreadableFileError
+from surgeon_engine.base.errors import (
+    EngineError,
+    RunFolderError,
+    UnreadableFileError,
+)
 from surgeon_engine.runtime import devices, host_memory, ranks
 from surgeon_engine.runtime.kept import Kept
 from surgeon_engine.runtime.saver import Saver, Tensors
@@ -48,6 +52,7 @@ class RunContext:
         self.kept = kept or Kept()  # by an earlier command of the process
         self.seconds_of_stages: dict[str, float] = defaultdict(float)
         self._run = run
+        self._unlogged: list[Envelope] = []  # while the log cannot be written
         self._send = send
         self._forward: Callable[[StopAndKeep | Pause | Resume], object] | None = None
         self._changed = threading.Condition()
@@ -83,6 +88,13 @@ class RunContext:
     def clock(self) -> float:
         """Return the seconds on a clock that stops while the run is paused."""
         return time.monotonic() - self._paused_seconds
+
+    def seconds_since(self, start: float) -> float:
+        """Return the seconds on that clock since `start`, those of the first process.
+
+        Processes that share a run must ask this equally often.
+        """
+        return ranks.agreed(self.clock() - start)
 
     @property
     def seconds(self) -> float:
@@ -239,14 +251,22 @@ class RunContext:
             return True
 
     def _append(self, envelope: Envelope, log: RunFolder) -> None:
+        """Log an event; if that fails, with the next one that is no progress."""
+        is_late = bool(self._unlogged)
+        if is_late and isinstance(envelope.event, Progressed | MemorySampled):
+            return
+        self._unlogged.append(envelope)
         try:
-            log.append(envelope)
-        except (OSError, UnreadableFileError) as error:
-            # The run goes on, but the user must know that its log is incomplete.
-            self.log = None
-            reason = getattr(error, "strerror", error)
-            message = f"{log.events_path} cannot be written any more: {reason}."
-            self.emit(Logged(Level.WARNING, message))
+            if is_late:
+                log.remove_cut_off_line()
+            while self._unlogged:
+                log.append(self._unlogged[0])
+                del self._unlogged[0]
+        except (OSError, EngineError) as error:
+            if not is_late:  # the run goes on, but the user must know
+                reason = getattr(error, "strerror", error)
+                message = f"{log.events_path} cannot be written any more: {reason}."
+                self.emit(Logged(Level.WARNING, message))
 
     def _wait(self) -> None:
         """Wait until the run is resumed or cancelled."""

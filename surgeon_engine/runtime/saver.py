@@ -24,6 +24,7 @@ from surgeon_engine.base.errors import RunFolderError, UnreadableFileError
 from surgeon_engine.base.files import file_written_atomically, write_atomically
 from surgeon_engine.base.reading import Content, read_bytes
 from surgeon_engine.base.sealed_json import sealed_json
+from surgeon_engine.base.versions import STATE
 from surgeon_engine.runtime import ranks
 
 _SECONDS_BETWEEN = 60.0  # within a stage
@@ -117,10 +118,11 @@ class Saver:
             for part, tensors in written.items():
                 files[part] = self._write(folder.path, part, tensors)
             state = msgspec.structs.replace(self._saved, parts=files, **changes)
-            encoded = sealed_json(state)
+            encoded = sealed_json(state, STATE)
             if is_new and self._saved.needed_parts:
                 self._previous = self._saved.without_progress()
-                write_atomically(folder.previous_path, sealed_json(self._previous))
+                previous = sealed_json(self._previous, STATE)
+                write_atomically(folder.previous_path, previous)
             write_atomically(folder.state_path, encoded)
         except (OSError, SafetensorError, UnreadableFileError) as error:
             if not self._is_failing:

@@ -28,11 +28,7 @@ def remove_depth(
 ) -> None:
     """Remove the cheapest blocks, then sub-layers of others, that the settings ask for.
 
-    Args:
-        state: the model and its units.
-        budget: the maximum number of weights of the compacted model to be removed.
-        shot: the number of the shot.
-        context: receives the progress.
+    `budget` is the maximum number of weights of the compacted model to be removed.
 
     Raises:
         ModelError: the blocks cannot be run one at a time.

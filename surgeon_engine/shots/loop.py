@@ -16,7 +16,9 @@ from surgeon_engine.api.messages.run import (
     UndoReason,
 )
 from surgeon_engine.api.saved_state import SavedSteps
-from surgeon_engine.base.errors import EngineError
+from surgeon_engine.base.errors import EngineError, PruningError
+from surgeon_engine.base.formatting import format_percent
+from surgeon_engine.planning.target_size import TARGET_TOLERANCE, Goal
 from surgeon_engine.pruning.schedule import share_of_goal
 from surgeon_engine.pruning.state import PruningState, Snapshot
 from surgeon_engine.recovery.recover import recover, recovery_text
@@ -33,7 +35,6 @@ from surgeon_engine.shots.shot import (
     unpruned_shot,
 )
 from surgeon_engine.shots.smaller_batches import with_smaller_batches
-from surgeon_engine.shots.target_check import check_target_reached, is_reached
 
 _FAILURES = (EngineError, MemoryError, RuntimeError)
 _PARTS = 8  # of the step of a shot, for the smaller steps of a quality budget
@@ -57,12 +58,9 @@ def run_shots(
 ) -> PruningResult:
     """Run all shots, and recovery if the settings ask for it.
 
-    Args:
-        state: the original model; pruned afterwards.
-        budget: the quality to keep.
-        context: receives the progress. If its saver holds the state of an interrupted
-            run, this one goes on from there.
-        after_shot: called after each shot that is kept, with its number.
+    If the saver of `context` holds the state of an interrupted run, this one goes
+    on from there. `after_shot` is called after each shot that is kept, with its
+    number.
 
     Raises:
         PruningError: nothing can be removed within the budget or the target.
@@ -236,11 +234,11 @@ def _shots(
         state.restore(recovered_shot.snapshot)
         context.emit(recovered_shot.recovered)
         recovered = recovered_shot.recovered
-    check_target_reached(state.goal, shots[-1], context, is_over=steps.is_over)
+    _check_target_reached(state.goal, shots[-1], context, is_over=steps.is_over)
     return PruningResult(
         tuple(shots),
         recovered,
-        is_at_goal=steps.is_over and is_reached(state.goal, shots[-1]),
+        is_at_goal=steps.is_over and _is_reached(state.goal, shots[-1]),
         stopped_early=not is_at_end,
     )
 
@@ -377,3 +375,39 @@ def _recover_and_evaluate(
     return recover(
         state, before, lambda: evaluation(state, context, shot), context, shot
     )
+
+
+def _is_reached(goal: Goal, last: ShotFinished) -> bool:
+    """Return True if the target sparsity was reached within tolerance."""
+    return goal.sparsity - last.sparsity <= TARGET_TOLERANCE
+
+
+def _check_target_reached(
+    goal: Goal, last: ShotFinished, context: RunContext, *, is_over: bool
+) -> None:
+    """Warn if the target was missed.
+
+    Candidates are removed in the order of their costs until the next one would exceed
+    the target, so a large candidate can leave a gap.
+
+    `is_over` is False if the user or a quality budget ended the shots early.
+
+    Raises:
+        PruningError: nothing was removed.
+    """
+    reached = last.sparsity
+    if reached == 0:
+        target = round(last.target * goal.prunable)
+        fewer = "" if is_over else ", use fewer shots"  # each then has a larger target
+        raise PruningError(
+            f"Nothing was removed: the cheapest part has more weights than the "
+            f"{target:,} that the target removes.",
+            f"Raise the target{fewer}, or choose a finer structure.",
+        )
+    if is_over and not _is_reached(goal, last):
+        message = (
+            f"{format_percent(reached, 2)} of the prunable weights were removed and "
+            f"not {format_percent(goal.sparsity, 2)}: the next part is larger than the "
+            "rest of the target."
+        )
+        context.emit(Logged(Level.WARNING, message))

@@ -46,9 +46,7 @@ class QualityBudget:
     def log_rejected(self, shot: ShotFinished, judged: Evaluation) -> Logged:
         """Return the log line for a shot that is rolled back.
 
-        Args:
-            shot: the shot.
-            judged: its evaluation, or that of the recovered shot.
+        `judged` is its evaluation, or that of the recovered shot.
         """
         recovery = "" if judged is shot.evaluation else ", after recovery,"
         when = f"At a sparsity of {format_percent(shot.sparsity, 2)}{recovery}"

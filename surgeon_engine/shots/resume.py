@@ -82,17 +82,15 @@ def save_shot(
 ) -> None:
     """Save the state after a shot.
 
-    Args:
-        state: the pruned model.
-        shots: all shots so far.
-        steps: the position on the way to the goal; None: the caller knows it.
-        recovered_shot: the recovery that a quality limit asked for.
-        context: of the run.
+    `steps` is the position on the way to the goal; None: the caller knows it.
+    `recovered_shot` is the recovery that a quality limit asked for.
     """
     recovered, weights = None, None
     if recovered_shot is not None:
         recovered = recovered_shot.recovered
-        weights = _after(state, recovered_shot)
+        names = {id(p): name for name, p in state.loaded.model.named_parameters()}
+        values = recovered_shot.snapshot.weights.values()
+        weights = {names[id(parameter)]: value for parameter, value in values}
     context.save(
         {
             "shot": _tensors_of(state),
@@ -116,10 +114,7 @@ def save_recovered(
 ) -> None:
     """Save the state after recovery.
 
-    Args:
-        state: the recovered model.
-        recovered: what recovery has achieved; None: it was left out or undone.
-        context: of the run.
+    `recovered` is None if it was left out or undone.
     """
     over = dict.fromkeys(("shot", "recovered_shot", "blocks", "training"))
     context.save(
@@ -134,9 +129,7 @@ def save_recovered(
 def restore(state: PruningState, context: RunContext) -> RecoveredShot | None:
     """Return to the state of an interrupted run.
 
-    Args:
-        state: the original model; pruned as far as the run was afterwards.
-        context: of the run.
+    `state` is that of the original model, and is pruned as far as the run was.
 
     Returns:
         The recovery of the last shot that a quality limit asked for.
@@ -158,7 +151,9 @@ def restore(state: PruningState, context: RunContext) -> RecoveredShot | None:
     packed = _part(tensors, _REMOVED)
     state.record_removed(
         {
-            name: _unpacked(packed[name], len(removed))
+            name: torch.from_numpy(
+                np.unpackbits(packed[name].numpy(), count=len(removed)).astype(bool)
+            )
             for name, removed in state.removed.items()
         }
     )
@@ -177,15 +172,12 @@ def _tensors_of(state: PruningState) -> Tensors:
     weights = weights_of(state.loaded.model)
     return {
         **{f"{_WEIGHT}{name}": x for name, x in weights.items()},
-        **{f"{_REMOVED}{name}": _packed(x) for name, x in state.removed.items()},
+        **{
+            f"{_REMOVED}{name}": torch.from_numpy(np.packbits(x.cpu().numpy()))
+            for name, x in state.removed.items()
+        },
         **{f"{_KEPT}{name}": x for name, x in state.kept.items()},
     }
-
-
-def _after(state: PruningState, shot: RecoveredShot) -> Tensors:
-    """Return the weights of a recovered shot."""
-    names = {id(p): name for name, p in state.loaded.model.named_parameters()}
-    return {names[id(p)]: value for p, value in shot.snapshot.weights.values()}
 
 
 def _part(tensors: Tensors, prefix: str) -> dict[str, Tensor]:
@@ -194,15 +186,6 @@ def _part(tensors: Tensors, prefix: str) -> dict[str, Tensor]:
         for name, x in tensors.items()
         if name.startswith(prefix)
     }
-
-
-def _packed(removed: Tensor) -> Tensor:
-    return torch.from_numpy(np.packbits(removed.cpu().numpy()))
-
-
-def _unpacked(packed: Tensor, count: int) -> Tensor:
-    bits = np.unpackbits(packed.numpy(), count=count)
-    return torch.from_numpy(bits.astype(bool))
 
 
 def _digest_of_config(config: RunConfig) -> str:

@@ -15,7 +15,6 @@ from torch import Tensor
 from surgeon_engine.api.config.pruning import Coupling, PruningConfig
 from surgeon_engine.model.offload import on_device
 from surgeon_engine.pruning.measure_curvature import Factors
-from surgeon_engine.pruning.methods import METHODS
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.structures.base import Unit
 from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
@@ -26,7 +25,7 @@ from surgeon_engine.pruning.threshold import (
     cheapest,
     cheapest_in_step,
 )
-from surgeon_engine.runtime import ranks
+from surgeon_engine.runtime.shares import divided
 
 Costs = dict[str, Removals | ElementCosts]  # by unit
 
@@ -40,12 +39,8 @@ def selection(
 ) -> Selection:
     """Select the cheapest candidates, at most `budget` weights in all.
 
-    Args:
-        state: the model and its units.
-        factors: the curvature of each unit.
-        pruning: the settings, with the damping of the costs.
-        budget: the maximum number of weights.
-        step: called after the costs of each unit.
+    `pruning` has the damping of the costs. `step` is called after the costs of each
+    unit.
 
     Raises:
         CurvatureError: a cost cannot be computed.
@@ -75,7 +70,7 @@ def costs_of(
             return unit.removals(factors[name], state.removed[name], pruning)
 
     costs: Costs = {}
-    for unit, removals in ranks.divided(state.units, _block_of, removals_of):
+    for unit, removals in divided(state.units, _block_of, removals_of):
         costs[unit.measured.name] = removals
         step()
     return costs
@@ -141,57 +136,26 @@ def remove(
 
     The state is not changed, so that a removal can be tried and undone.
 
-    Args:
-        state: the model and its units.
-        factors: the curvature of each unit.
-        pruning: the settings, with the damping of the update.
-        selected: the candidates to remove from each unit, those removed before
-            included, bool.
-        step: called after each unit.
+    `selected` are the candidates to remove from each unit, bool, with those removed
+    before. `pruning` has the damping of the update. `step` is called after each
+    unit.
 
     Returns:
         The removed candidates of each unit, bool.
-    """
-    if ranks.size() > 1 and METHODS[pruning.method].updates:
-        return _remove_shared(state, factors, pruning, selected, step)
-    removed: dict[str, Tensor] = {}
-    for unit in state.units:
-        name = unit.measured.name
-        with on_device(state.loaded.blocks[unit.measured.block], changes=True):
-            updated = unit.updated(
-                factors[name], state.removed[name], selected[name], pruning
-            )
-            for layer, W in updated.weights:
-                layer.write(W)
-        removed[name] = updated.removed
-        step()
-    return removed
-
-
-def _remove_shared(
-    state: PruningState,
-    factors: Factors,
-    pruning: PruningConfig,
-    selected: Mapping[str, Tensor],
-    step: Callable[[], None],
-) -> dict[str, Tensor]:
-    """Remove as `remove` does; each block is updated by the process it belongs to.
-
-    Layers other than the measured one lose weights, and are not updated.
     """
 
     def updated(unit: Unit) -> tuple[Tensor, Tensor]:
         name = unit.measured.name
         with on_device(state.loaded.blocks[unit.measured.block]):
-            found = unit.updated(
+            W, of_unit = unit.updated(
                 factors[name], state.removed[name], selected[name], pruning
             )
-        W = next(W for layer, W in found.weights if layer is unit.measured)
-        return W.to(unit.measured.module.weight.dtype), found.removed
+        return W.to(unit.measured.module.weight.dtype), of_unit
 
     removed: dict[str, Tensor] = {}
-    for unit, (W, of_unit) in ranks.divided(state.units, _block_of, updated):
+    for unit, (W, of_unit) in divided(state.units, _block_of, updated):
         with on_device(state.loaded.blocks[unit.measured.block], changes=True):
+            # Layers other than the measured one lose weights, and are not updated.
             for layer, mask in unit.zeros(of_unit):
                 is_measured = layer is unit.measured
                 layer.write(W if is_measured else layer.weight().masked_fill(mask, 0))

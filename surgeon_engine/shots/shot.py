@@ -33,9 +33,9 @@ from surgeon_engine.pruning.methods import METHODS
 from surgeon_engine.pruning.methods.base import Allocation
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.threshold import Selection
-from surgeon_engine.runtime import devices, ranks
 from surgeon_engine.runtime.kept import Kind
 from surgeon_engine.runtime.run_context import RunContext
+from surgeon_engine.runtime.shares import Batches
 from surgeon_engine.shots.damping import DampingSearch, choose_damping, with_damping
 from surgeon_engine.shots.depth_step import (
     is_depth_missing,
@@ -45,8 +45,6 @@ from surgeon_engine.shots.depth_step import (
 )
 from surgeon_engine.shots.selection import Costs, cheapest_of, costs_of, remove
 from surgeon_engine.shots.smaller_batches import with_smaller_batches
-
-_KEPT_SHARE = 16  # hidden states are kept up to this part of the free memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,23 +174,16 @@ def _evaluate_original(state: PruningState, context: RunContext) -> Evaluation:
         state.keep_references(references)
         return found
     context.kept.drop(Kind.BASELINE)
-    batches = 2 * sum(_batches(text.windows, batch) for text in texts)
+    batches = 2 * sum(len(Batches(text.windows, batch)) for text in texts)
     if held_out is not None:
-        batches += _batches(held_out, batch)
+        batches += len(Batches(held_out, batch))
     with context.stage(Stage.BASELINE, total=batches) as step:
         references = references_of(model, texts, held_out, batch, step)
         state.keep_references(references)
         found = evaluate(model, references, step, is_original=True)
     found = msgspec.structs.replace(found, beginning=windows.beginning)
-    room = devices.free_host_memory() // _KEPT_SHARE
-    if ranks.agree(lambda: references.bytes <= room):
-        context.kept.keep(Kind.BASELINE, key, (references, found))
+    context.kept.keep(Kind.BASELINE, key, (references, found), references.bytes)
     return found
-
-
-def _batches(windows: Tensor, batch: int) -> int:
-    """Return the number of batches of this process."""
-    return len(ranks.own_batches(windows, batch))
 
 
 def evaluation(state: PruningState, context: RunContext, shot: int = 0) -> Evaluation:
@@ -221,12 +212,8 @@ def curvature(
 ) -> tuple[Factors, DampingChoice | None]:
     """Measure the factors on all calibration windows and choose the damping.
 
-    Args:
-        state: the model and its units.
-        plan: the shot.
-        context: receives the progress.
-        measured: measure the units of this state instead, which include those of
-            `state`.
+    The units are those of `measured`, which include those of `state`, if it is
+    given.
 
     Returns:
         The factors of each unit, and the damping; None if the method has none.
@@ -242,8 +229,10 @@ def curvature(
     pruning, windows = state.config.pruning, state.windows.calibration
     parts = split(windows) if pruning.searches_damping else None
     if parts is None:
-        factors = measure_on(windows)
-        return factors, _configured_damping(pruning)
+        given, choice = pruning.fixed_damping, None
+        if pruning.adapts:
+            choice = DampingChoice(given.cost, given.update, tried=0)
+        return measure_on(windows), choice
     fit, held_out = parts
     factors = measure_on(fit)
     judged = state.references.held_out
@@ -276,14 +265,6 @@ def _budget(state: PruningState, plan: ShotPlan) -> int:
     if is_depth_missing(state) and not plan.is_last:
         return removed
     return max(asked, removed)
-
-
-def _configured_damping(pruning: PruningConfig) -> DampingChoice | None:
-    """Return the damping of the settings; None if the method has none."""
-    if not pruning.adapts:
-        return None
-    given = pruning.fixed_damping
-    return DampingChoice(given.cost, given.update, tried=0)
 
 
 def _add_costs(

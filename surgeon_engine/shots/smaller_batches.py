@@ -24,11 +24,8 @@ def with_smaller_batches(
 
     Later work has the smaller batch, too.
 
-    Args:
-        state: has the batch.
-        context: receives a warning.
-        work: reads the batch from the state.
-        undo: what the work has begun, before it is done again.
+    `work` reads the batch from the state. `undo` undoes what it has begun, before
+    it is done again.
 
     Raises:
         Exception: that of the work; memory is short even for single windows, or it is

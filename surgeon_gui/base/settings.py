@@ -39,6 +39,7 @@ class Preferences:
     device: Device = Device.AUTO  # of new jobs
     units: Units = Units.DECIMAL  # of sizes in bytes
     keeps_awake: bool = True  # the computer, during a run
+    runs_go_on: bool = False  # when the window is closed
     is_offline: bool = False  # never contact the Hugging Face Hub
 
 
@@ -51,6 +52,7 @@ class Settings:
     device: Device = Device.AUTO  # of new jobs
     units: Units = Units.DECIMAL  # of sizes in bytes
     keeps_awake: bool = True
+    runs_go_on: bool = False
     is_offline: bool = False
     geometry: QByteArray = field(default_factory=QByteArray)
     layout: QByteArray = field(default_factory=QByteArray)  # of the docks
@@ -117,6 +119,7 @@ def load() -> Settings:
     with contextlib.suppress(ValueError):  # from another version
         settings.units = Units(str(store.value("units", settings.units)))
     settings.keeps_awake = _truth(store.value("keeps_awake", settings.keeps_awake))
+    settings.runs_go_on = _truth(store.value("runs_go_on", settings.runs_go_on))
     settings.is_offline = _truth(store.value("is_offline", settings.is_offline))
     settings.geometry = _bytes(store.value("geometry"))
     settings.layout = _bytes(store.value("layout"))
@@ -146,6 +149,7 @@ def save(settings: Settings) -> None:
     store.setValue("device", settings.device.value)
     store.setValue("units", settings.units.value)
     store.setValue("keeps_awake", settings.keeps_awake)
+    store.setValue("runs_go_on", settings.runs_go_on)
     store.setValue("is_offline", settings.is_offline)
     store.setValue("geometry", settings.geometry)
     store.setValue("layout", settings.layout)

@@ -6,14 +6,15 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
 from surgeon_engine.api.client import EngineClient
 from surgeon_engine.api.fetch import FetchCancelled, fetch_run
 from surgeon_engine.api.messages.commands import ListFiles, ListRuns
-from surgeon_engine.api.messages.events import Failed
-from surgeon_engine.api.messages.files import RunEntry
+from surgeon_engine.api.messages.events import EngineStarted, Failed
+from surgeon_engine.api.messages.files import RunEntry, RunOutcome, RunsListed
 from surgeon_engine.api.remote import RemoteEngine
 from surgeon_engine.base.errors import EngineError
 from surgeon_engine.base.ssh import DEFAULT_COMMAND, Computer, ConnectionFailed
@@ -22,7 +23,7 @@ from surgeon_gui.base.background import Background
 from surgeon_gui.base.settings import Settings
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
-from surgeon_gui.state.request import RequestKind
+from surgeon_gui.state.request import Request, RequestKind
 
 _SEPARATOR = "\t"
 _PROGRESS_MS = 300
@@ -63,6 +64,9 @@ class ComputersController(QObject):
         self._timer = QTimer(self)
         self._timer.setInterval(_PROGRESS_MS)
         self._timer.timeout.connect(self._on_tick)
+        self._started: EngineStarted | None = None  # whose runs were looked at
+        session.changed.connect(self._on_session_changed)
+        session.request_ended.connect(self._on_request_ended)
 
     @property
     def computers(self) -> list[Computer]:
@@ -112,11 +116,35 @@ class ComputersController(QObject):
         """Request the runs of the computer in use."""
         self.fetch_note = ""
         folder = self.session.state.runs_folder
-        self.session.start_request(RequestKind.RUNS, partial(ListRuns, folder=folder))
+        self.session.store.start_request(
+            RequestKind.RUNS, partial(ListRuns, folder=folder)
+        )
+
+    @Slot()
+    def _on_session_changed(self) -> None:
+        """Look for a run in progress on a computer that is used from now on."""
+        started = self.session.state.started
+        if started is not self._started:
+            self._started = started
+            if started is not None and not self.session.state.shows_run:
+                self.list_runs()
+
+    @Slot(object, object)
+    def _on_request_ended(self, kind: RequestKind, request: Request[Any]) -> None:
+        listed = request.response
+        if not isinstance(listed, RunsListed) or self.session.state.shows_run:
+            return
+        for run in listed.runs:
+            is_running = run.outcome is RunOutcome.RUNNING and run.is_detached
+            if is_running and run.config is not None:
+                self.session.follow_run(run.folder, run.config)
+                return
 
     def list_files(self, folder: str) -> None:
         """Request the entries of a folder of the computer in use."""
-        self.session.start_request(RequestKind.FILES, partial(ListFiles, folder=folder))
+        self.session.store.start_request(
+            RequestKind.FILES, partial(ListFiles, folder=folder)
+        )
 
     @property
     def last_folder(self) -> str:
@@ -197,7 +225,7 @@ class ComputersController(QObject):
             self.fetched.emit(target)
         elif error.message:
             self.fetch_note = f"{error.message} {error.hint}".strip()
-            self.session.show_problem(error)
+            self.session.store.show_problem(error)
         self.changed.emit()
 
     @Slot()

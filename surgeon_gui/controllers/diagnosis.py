@@ -37,6 +37,7 @@ from surgeon_gui.state.job.checks import diagnosis_obstacle
 from surgeon_gui.state.job.protections import Layers, with_protection
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import RunState
+from surgeon_gui.text.problems import Kind, Problem
 
 _MAX_REPORTS = 50  # the latest finished runs whose reports are read
 
@@ -125,10 +126,10 @@ class Diagnosis(QObject):
         return tuple(point for points in self._points.values() for point in points)
 
     @property
-    def obstacle(self) -> str:
-        """Why the draft cannot be diagnosed; "" if it can."""
+    def obstacle(self) -> Problem | None:
+        """Why the draft cannot be diagnosed; None if it can."""
         if self._pending is not None:
-            return tr("The model is being diagnosed.")
+            return Problem(Kind.DIAGNOSING)
         return diagnosis_obstacle(self.session.state)
 
     # Actions of the user
@@ -145,17 +146,19 @@ class Diagnosis(QObject):
             message = tr("Cannot create a temporary folder: {reason}.").format(
                 reason=self._folder.errorString()
             )
-            self.session.show_problem(Failed(message, tr("Free some disk space.")))
+            self.session.store.show_problem(
+                Failed(message, tr("Free some disk space."))
+            )
             self._folder = None
             return
         self._pending, self.progress = DiagnosisInput(state.config, state.model), 0.0
         command = partial(Diagnose, config=state.config, folder=self._folder.path())
-        self.session.start_request(RequestKind.DIAGNOSIS, command)
+        self.session.store.start_request(RequestKind.DIAGNOSIS, command)
 
     @Slot()
     def cancel(self) -> None:
         """Cancel the diagnosis and keep the results of the previous one."""
-        self.session.cancel_request(RequestKind.DIAGNOSIS)
+        self.session.store.cancel_request(RequestKind.DIAGNOSIS)
 
     @Slot(float)
     def set_target(self, share: float) -> None:
@@ -185,7 +188,7 @@ class Diagnosis(QObject):
 
     def _edit(self, pruning: PruningConfig) -> None:
         if pruning != self.session.state.config.pruning:
-            self.session.edit_pruning(pruning)
+            self.session.draft.edit_part(pruning)
 
     # Reactions
 
@@ -242,7 +245,7 @@ class Diagnosis(QObject):
     def _report_unreadable(self, reason: str) -> None:
         message = tr("The measured costs cannot be read: {reason}.")
         hint = tr("Run the diagnosis again.")
-        self.session.show_problem(Failed(message.format(reason=reason), hint))
+        self.session.store.show_problem(Failed(message.format(reason=reason), hint))
 
 
 def _read_result(

@@ -2,13 +2,12 @@
 
 Every request ends exactly once, whatever happens to the engine: if it dies, its open
 requests fail; if it ignores a cancel until the timeout, it is killed and the request
-counts as cancelled. The keeper of a detached engine kills it there, which is awaited
-however slow the connection is. No Qt; all methods must be called from one thread.
+counts as cancelled. A watched run outlives engines: the next one goes on watching it,
+and ends it if it ignores a cancel. No Qt; all methods must be called from one thread.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 
@@ -16,16 +15,11 @@ from surgeon_engine.api.client import CANCEL_TIMEOUT_S, EngineClient
 from surgeon_engine.api.messages.commands import (
     Cancel,
     Command,
-    ExportRun,
-    Pause,
-    Resume,
+    Control,
     ResumeRun,
     StartRun,
-    StopAndKeep,
 )
-from surgeon_engine.api.messages.connection import ends
 from surgeon_engine.api.messages.events import (
-    Attached,
     Cancelled,
     EngineReady,
     Envelope,
@@ -33,6 +27,7 @@ from surgeon_engine.api.messages.events import (
     Level,
     Logged,
 )
+from surgeon_engine.api.messages.requests import after, is_watched
 from surgeon_engine.api.remote import RemoteEngine
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text import labels
@@ -40,7 +35,6 @@ from surgeon_gui.text import labels
 MAX_FAILED_STARTS = 3  # consecutive engines that end before they are ready
 
 _RUNS = (StartRun, ResumeRun)
-_OUTLIVES = (*_RUNS, ExportRun)  # the window, in a detached engine
 
 
 class EngineSupervisor:
@@ -54,7 +48,8 @@ class EngineSupervisor:
         self._make_client = make_client
         self._cancel_timeout_s = cancel_timeout_s
         self._client: EngineClient | None = None
-        self._open: dict[str, Command] = {}  # by id
+        self._open: dict[str, Command] = {}  # with which an engine goes on, by id
+        self._cancelled: set[str] = set()
         self._kill_at: dict[str, float] = {}  # the timeouts of cancelled requests
         self._failed_starts = 0
 
@@ -81,8 +76,11 @@ class EngineSupervisor:
         """Send a command; return the failures if no engine runs."""
         if isinstance(command, Cancel):
             if command.run in self._open:
-                self._kill_at.setdefault(command.run, self._cancel_timeout())
-        elif not isinstance(command, StopAndKeep | Pause | Resume):
+                self._cancelled.add(command.run)
+                if not is_watched(self._open[command.run]):
+                    timeout = time.monotonic() + self._cancel_timeout_s
+                    self._kill_at.setdefault(command.run, timeout)
+        elif not isinstance(command, Control):
             self._open[command.run] = command
         if self._client is None:
             return self._fail_all(labels.ENGINE_MISSING, labels.ENGINE_MISSING_HINT, "")
@@ -110,13 +108,12 @@ class EngineSupervisor:
     def switch(self, make_client: Callable[[], EngineClient]) -> list[Envelope]:
         """End the engine and let `start` start another one.
 
-        Runs of a detached engine go on; other requests end.
+        Watched runs go on; other requests end.
         """
         events = [_envelope(id_, Cancelled()) for id_ in self._open]
         self.cancel_all()
-        self._open.clear()
-        self._kill_at.clear()
-        self.close()
+        self._forget_all()
+        self.kill()
         self._make_client, self._failed_starts = make_client, 0
         return events
 
@@ -131,14 +128,8 @@ class EngineSupervisor:
             if not self._outlives(command):
                 self.send(Cancel(run=id_))
 
-    def close(self) -> None:
-        """End the connection; only a detached engine goes on."""
-        if self._client is not None:
-            self._client.close()
-            self._client = None
-
     def kill(self) -> None:
-        """Kill the engine with all its processes."""
+        """Kill the engine with all its processes, but for watched runs."""
         if self._client is not None:
             self._client.kill()
             self._client = None
@@ -147,25 +138,24 @@ class EngineSupervisor:
         event = envelope.event
         if isinstance(event, EngineReady):
             self._failed_starts = 0
-        elif isinstance(event, Attached) and event.run is not None:
-            self._open[event.run.run] = event.run  # of another window
-        if ends(self._open.get(envelope.run), event):
-            self._open.pop(envelope.run, None)
-            self._kill_at.pop(envelope.run, None)
-
-    @property
-    def _is_detached(self) -> bool:
-        return self._client is not None and self._client.is_detached
+        if (command := self._open.get(envelope.run)) is None:
+            return
+        if (following := after(command, envelope)) is not None:
+            self._open[envelope.run] = following
+        else:
+            self._forget(envelope.run)
 
     def _outlives(self, command: Command) -> bool:
-        is_cancelled = command.run in self._kill_at
-        return self._is_detached and isinstance(command, _OUTLIVES) and not is_cancelled
+        return is_watched(command) and command.run not in self._cancelled
 
-    def _cancel_timeout(self) -> float:
-        """Return when the engine is killed if it ignores a cancel that is sent now."""
-        if self._is_detached:
-            return math.inf
-        return time.monotonic() + self._cancel_timeout_s
+    def _forget(self, id_: str) -> None:
+        self._open.pop(id_, None)
+        self._kill_at.pop(id_, None)
+        self._cancelled.discard(id_)
+
+    def _forget_all(self) -> None:
+        for id_ in tuple(self._open):
+            self._forget(id_)
 
     def _replace_dead_engine(self) -> list[Envelope]:
         assert self._client is not None
@@ -174,13 +164,14 @@ class EngineSupervisor:
         self._failed_starts += 1
         if self._failed_starts >= MAX_FAILED_STARTS:
             return self._give_up(message, last_text)
-        failures = self._fail_all(message, labels.ENGINE_CRASHED_HINT, last_text)
+        hint = labels.ENGINE_CRASHED_HINT
+        failures = self._fail_all(message, hint, last_text, but_watched=True)
         if not any(isinstance(each.event, Failed) for each in failures):
             warning = tr("{message} The engine is being restarted.").format(
                 message=message
             )
             failures.append(_envelope("", Logged(Level.WARNING, warning)))
-        return [*failures, *self.start()]
+        return [*failures, *self.start(), *self._send_again()]
 
     def _restart_unresponsive(self) -> list[Envelope]:
         now = time.monotonic()
@@ -190,11 +181,17 @@ class EngineSupervisor:
             return []
         self.kill()
         for id_ in overdue:
-            del self._open[id_], self._kill_at[id_]
+            self._forget(id_)
         events = [_envelope(id_, Cancelled()) for id_ in overdue]
-        events += self.start()
-        for command in tuple(self._open.values()):
+        return [*events, *self.start(), *self._send_again()]
+
+    def _send_again(self) -> list[Envelope]:
+        """Send what is open to another engine."""
+        events: list[Envelope] = []
+        for id_, command in tuple(self._open.items()):
             events += self.send(command)
+            if id_ in self._cancelled:
+                events += self.send(Cancel(run=id_))
         return events
 
     def _give_up(self, message: str, last_text: str) -> list[Envelope]:
@@ -202,18 +199,17 @@ class EngineSupervisor:
         failures = self._fail_all(message, hint, last_text)
         return [*failures, _envelope("", Failed(message, hint, last_text))]
 
-    def _fail_all(self, message: str, hint: str, details: str) -> list[Envelope]:
-        events = [
-            _envelope(
-                id_,
-                Cancelled()
-                if id_ in self._kill_at
-                else Failed(_failure_message(command, message), hint, details),
-            )
-            for id_, command in self._open.items()
-        ]
-        self._open.clear()
-        self._kill_at.clear()
+    def _fail_all(
+        self, message: str, hint: str, details: str, *, but_watched: bool = False
+    ) -> list[Envelope]:
+        events = []
+        for id_, command in tuple(self._open.items()):
+            if but_watched and is_watched(command):
+                continue
+            failed = Failed(_failure_message(command, message), hint, details)
+            ended = Cancelled() if id_ in self._cancelled else failed
+            events.append(_envelope(id_, ended))
+            self._forget(id_)
         return events
 
 

@@ -101,7 +101,7 @@ class EngineThread(QThread):
         The events of the engine before end with an empty log line that has the name
         `marker`.
 
-        Runs of an engine on another computer go on. Other open requests are cancelled.
+        Watched runs go on. Other open requests are cancelled.
         """
         self._next.put(_Switch(make_client or self._make_client, marker))
 
@@ -112,7 +112,7 @@ class EngineThread(QThread):
     def shut_down(self) -> None:
         """End the engine and this thread, and wait for both.
 
-        The engine of another computer goes on with its run.
+        Watched runs go on.
         """
         self._ending.set()
         self.wait()
@@ -127,7 +127,7 @@ class EngineThread(QThread):
                 self._report()
             self._request_shutdown()
         finally:
-            self._supervisor.close()
+            self._supervisor.kill()
 
     def _collect(self) -> None:
         """Collect the events of the next `BATCH_SECONDS`."""

@@ -15,6 +15,7 @@ from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.playground import state as playground_state
 from surgeon_gui.state.playground.state import Models, PlaygroundState
+from surgeon_gui.text.problems import Problem
 from surgeon_gui.text.prompts import FIRST
 
 _MAX_SEED = 2**31 - 1
@@ -43,8 +44,8 @@ class Playground(QObject):
         return playground_state.models_of(self.state, self.app)
 
     @property
-    def obstacle(self) -> str:
-        """Why text cannot be generated; "" if it can."""
+    def obstacle(self) -> Problem | None:
+        """Why text cannot be generated; None if it can."""
         return playground_state.obstacle(self.state, self.app)
 
     @Slot(str)
@@ -81,13 +82,13 @@ class Playground(QObject):
         if self.obstacle:
             return
         models, model = self.models, self._model_config()
-        id_ = self._session.new_id("generate")
+        id_ = self._session.store.new_id("generate")
         self._set(
             playground_state.requested(
                 self.state, id_, models, model.dtype, model.device
             )
         )
-        self._session.send(
+        self._session.store.send(
             Generate(
                 run=id_,
                 original=models.original,
@@ -101,7 +102,7 @@ class Playground(QObject):
     def stop(self) -> None:
         """Stop generating and compare the texts; cancel if already stopping."""
         if self.state.is_writing and not self.state.is_stopping:
-            self._session.send(StopAndKeep(run=self.state.question.id))
+            self._session.store.send(StopAndKeep(run=self.state.question.id))
             self._set(replace(self.state, is_stopping=True))
         else:
             self.cancel()
@@ -111,12 +112,12 @@ class Playground(QObject):
         """Cancel the request and keep the text generated so far."""
         question = self.state.question
         if question.can_cancel:
-            self._session.send(Cancel(run=question.id))
+            self._session.store.send(Cancel(run=question.id))
             self._set(playground_state.cancelling(self.state))
 
     def _model_config(self) -> ModelConfig:
         """Return the config with the dtype and device of the models."""
-        run = self.app.run
+        run = self.app.shown_run
         if self.state.own == Models() and run.config is not None:
             return run.config.model
         return self.app.config.model

@@ -27,10 +27,10 @@ class PresetStore(QObject):
         self._folder = folder
         self.deleted: Preset | None = None  # the latest, until a preset is saved
         found, problems = own_presets.read_presets(folder)
-        session.set_own_presets(tuple(found))
+        session.draft.set_own_presets(tuple(found))
         if problems:
             hint = tr("The files are in {folder}.").format(folder=folder)
-            session.show_problem(Failed(" ".join(problems), hint))
+            session.store.show_problem(Failed(" ".join(problems), hint))
 
     @property
     def _own(self) -> list[Preset]:
@@ -53,10 +53,10 @@ class PresetStore(QObject):
             found = own_presets.read_preset(Path(path))
             preset = own_presets.imported_preset(found, self._own, self._folder)
         except ConfigError as error:
-            self._session.show_problem(Failed(error.message, error.hint))
+            self._session.store.show_problem(Failed(error.message, error.hint))
             return
         if self._write(preset):
-            self._session.choose_preset(preset)
+            self._session.draft.choose_preset(preset)
 
     def share(self, preset: Preset, path: str) -> None:
         """Export a preset to a file."""
@@ -74,7 +74,7 @@ class PresetStore(QObject):
             return
         self.deleted = preset
         remaining = tuple(each for each in self._own if each != preset)
-        self._session.set_own_presets(remaining)
+        self._session.draft.set_own_presets(remaining)
 
     @Slot()
     def restore(self) -> None:
@@ -92,13 +92,13 @@ class PresetStore(QObject):
             return False
         self.deleted = None
         found, _ = own_presets.read_presets(self._folder)
-        self._session.set_own_presets(tuple(found))
+        self._session.draft.set_own_presets(tuple(found))
         return True
 
     def _report(self, place: str, error: OSError) -> None:
         message = tr("{place} cannot be written: {reason}.").format(
             place=place, reason=error.strerror
         )
-        self._session.show_problem(
+        self._session.store.show_problem(
             Failed(message, tr("Choose a folder that you may write to."))
         )

@@ -37,6 +37,7 @@ from surgeon_gui.state.runs.reading import (
     has_saved_state,
     read_state,
 )
+from surgeon_gui.text.problems import Kind, Problem, sentence
 
 _STATUSES = {
     Status.FINISHED: QueueStatus.FINISHED,
@@ -69,13 +70,13 @@ class QueueController(QObject):
 
     # user actions
 
-    def add_obstacle(self) -> str:
-        """Return why the draft cannot be added; empty if it can."""
+    def add_obstacle(self) -> Problem | None:
+        """Return why the draft cannot be added; None if it can."""
         if obstacle := checks.add_obstacle(self._session.state, self.state):
             return obstacle
         if self._file.use is not None:
-            return tr("Another window has the queue of this runs folder.")
-        return ""
+            return Problem(Kind.QUEUE_TAKEN)
+        return None
 
     @Slot()
     def add_draft(self) -> None:
@@ -92,7 +93,7 @@ class QueueController(QObject):
             may_replace=state.may_replace,
         )
         self.add([run])
-        self._session.allow_to_replace(False)
+        self._session.draft.allow_to_replace(False)
 
     def add(self, runs: Sequence[QueuedRun]) -> None:
         """Add runs; a new queue begins by itself after the run in progress."""
@@ -172,7 +173,7 @@ class QueueController(QObject):
             ):
                 return
             if obstacle := checks.begin_obstacle(run, self._parent, app.machine):
-                self._end(run.name, QueueStatus.FAILED, obstacle)
+                self._end(run.name, QueueStatus.FAILED, sentence(obstacle))
             elif run.folder and has_saved_state(run.folder):
                 self._resume(run)
             elif run.folder and RunFolder(Path(run.folder)).report_path.is_file():
@@ -287,7 +288,7 @@ class QueueController(QObject):
             self._file.path.replace(kept)
         message = tr("The queue of {folder} cannot be read: {reason}.")
         hint = tr("Add its runs again. The file is kept as {file}.")
-        self._session.show_problem(
+        self._session.store.show_problem(
             Failed(
                 message.format(folder=self._parent, reason=error),
                 hint.format(file=kept.name),
@@ -315,7 +316,7 @@ class QueueController(QObject):
         reason = getattr(error, "strerror", "") or str(error).rstrip(".")
         if isinstance(error, LockedError):
             reason = tr("Another window has the queue of this runs folder.").rstrip(".")
-        self._session.show_problem(Failed(message.format(reason=reason), hint))
+        self._session.store.show_problem(Failed(message.format(reason=reason), hint))
 
 
 def _interrupted_run(folder: Path) -> RunState | str:

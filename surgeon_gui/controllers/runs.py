@@ -6,6 +6,7 @@ Folders are read and runs are opened in a background thread.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -81,6 +82,7 @@ class RunsController(QObject):
         self._reading, self._deleting = Background(self), Background(self)
         self._is_reading = False
         self._reads_again = False
+        self._has_looked = False  # for a run in progress
         self.state = RunsState()
         session.changed.connect(self._on_session_changed)
         session.events_arrived.connect(self._on_events_arrived)
@@ -104,7 +106,7 @@ class RunsController(QObject):
 
     def tick_only(self, folders: tuple[str, ...]) -> None:
         """Compare exactly these runs."""
-        self._set(runs_state.with_ticks(self.state, folders))
+        self._set(replace(self.state, ticked=folders))
 
     def rename(self, folder: str, name: str) -> None:
         """Rename a run; an empty name restores the default."""
@@ -125,7 +127,7 @@ class RunsController(QObject):
         """Load the settings of a run into the draft."""
         record = self.state.record(folder)
         if record is not None and record.config is not None:
-            self._session.load(record.config)
+            self._session.draft.load(record.config)
             self.duplicated.emit()
 
     def reopen(self, folder: str) -> None:
@@ -152,7 +154,8 @@ class RunsController(QObject):
 
     def dismiss(self, folder: str) -> None:
         """Stop offering an interrupted run; the list still has it."""
-        self._set(runs_state.with_dismissed(self.state, folder))
+        dismissed = (*self.state.dismissed, folder)
+        self._set(replace(self.state, dismissed=dismissed))
 
     def discard(self, folder: str) -> None:
         """Delete the saved state of a run; it can no longer be resumed."""
@@ -172,7 +175,8 @@ class RunsController(QObject):
     def delete_obstacle(self, folder: str) -> str:
         """Return why a run cannot be deleted; empty if it can."""
         state, record = self._session.state, self.state.record(folder)
-        is_used = state.is_busy and state.run.folder == folder
+        is_used = state.run.status.is_busy and state.run.folder == folder
+        is_used |= state.task is not None and state.request(state.task).folder == folder
         if is_used or (record and record.outcome is RunOutcome.RUNNING):
             return tr("The run is in progress, or its files are in use.")
         return ""
@@ -218,12 +222,33 @@ class RunsController(QObject):
             self.refresh()
             return
         if isinstance(found, str):
-            self._set(runs_state.with_problem(self.state, found))
+            self._set(
+                RunsState(
+                    parent,
+                    has_been_read=True,
+                    problem=found,
+                    dismissed=self.state.dismissed,
+                )
+            )
         else:
             self._set(runs_state.with_records(self.state, found))
+            self._follow_detached()
         if self._reads_again:
             self._reads_again = False
             self.refresh()
+
+    def _follow_detached(self) -> None:
+        """Follow a detached run in progress, at the start of the window."""
+        state, has_looked = self._session.state, self._has_looked
+        self._has_looked = True
+        if has_looked or state.shows_run or state.computer:
+            return
+        for record in self.state.records:
+            is_running = record.outcome is RunOutcome.RUNNING and not record.problem
+            if is_running and record.is_detached and record.config is not None:
+                self._session.follow_run(record.folder, record.config)
+                self.opened.emit()
+                return
 
     def _on_opened(self, found: _Opened) -> None:
         if found.run is None:
@@ -237,13 +262,16 @@ class RunsController(QObject):
             )
         elif (use := _use(found.record)) is not None and use.is_elsewhere:
             self.held_elsewhere.emit(found.record, use.holder)
-        elif found.run.status.is_busy:
+        elif found.run.status.is_busy and self._session.state.is_busy:
             self._report(
-                tr("{run} is still in progress in another window or program.").format(
+                tr("{run} is in progress, too, in another window or program.").format(
                     run=self.state.title(found.record)
                 ),
-                tr("Open it after it has ended."),
+                tr("Open it when nothing else is in progress here."),
             )
+        elif found.run.status.is_busy and found.run.config is not None:
+            self._session.follow_run(found.record.folder, found.run.config)
+            self.opened.emit()
         else:
             self._session.reopen(found.run, self.state.title(found.record))
             self.opened.emit()
@@ -254,7 +282,7 @@ class RunsController(QObject):
         elif folder := export_in_the_way(found.run.config):
             question = replace_question(folder)
             if isinstance(question, Failed):
-                self._session.show_problem(question)
+                self._session.store.show_problem(question)
             else:
                 resume = partial(self._resume, found.run, may_replace=True)
                 self.replace_asked.emit(question, resume)
@@ -278,7 +306,7 @@ class RunsController(QObject):
     def _on_session_changed(self) -> None:
         parent = self._session.state.run_parent
         if parent != self.state.parent:
-            self._set(runs_state.with_parent(self.state, parent))
+            self._set(RunsState(parent))
             self.refresh()
 
     @Slot(object)
@@ -293,7 +321,7 @@ class RunsController(QObject):
                 return
 
     def _report(self, message: str, hint: str) -> None:
-        self._session.show_problem(Failed(message, hint))
+        self._session.store.show_problem(Failed(message, hint))
 
     def _set(self, state: RunsState) -> None:
         if state != self.state:

@@ -17,7 +17,7 @@ from PySide6.QtCore import QObject, QTimer, Signal, Slot
 from surgeon_engine.api.client import EngineClient
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.run import Device, ModelConfig, RunConfig
-from surgeon_engine.api.messages.benchmark import BenchmarkSettings
+from surgeon_engine.api.messages.benchmark import BenchmarkSettings, Measured
 from surgeon_engine.api.messages.commands import (
     Cancel,
     ExportRun,
@@ -28,6 +28,7 @@ from surgeon_engine.api.messages.commands import (
     ResumeRun,
     StartRun,
     StopAndKeep,
+    Watch,
 )
 from surgeon_engine.api.messages.events import Envelope, Failed
 from surgeon_engine.api.messages.run import Stage
@@ -35,20 +36,22 @@ from surgeon_engine.api.run_folder import RunFolder, new_run_folder
 from surgeon_engine.base.errors import RunFolderError
 from surgeon_gui.base import paths
 from surgeon_gui.base.translation import tr
+from surgeon_gui.controllers.draft_editor import DraftEditor
 from surgeon_gui.controllers.engine_thread import EngineThread
-from surgeon_gui.controllers.job_editor import JobEditor
+from surgeon_gui.controllers.store import Store, checked
 from surgeon_gui.state import app as app_state
 from surgeon_gui.state import run as run_state
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job import checks
-from surgeon_gui.state.request import RequestKind
+from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.runs.reading import has_saved_state
+from surgeon_gui.text.problems import Problem
 
 CLOCK_MS = 500  # interval at which elapsed and remaining time are redrawn
 
 
-class Session(JobEditor):
+class Session(QObject):
     """Start and control runs, save and measure their results."""
 
     events_arrived = Signal(object)  # list[Envelope]
@@ -68,12 +71,21 @@ class Session(JobEditor):
         config = RunConfig(ModelConfig(device=device))
         state = AppState(config, default_device=device, pace=pace)
         state = replace(state, run_parent=str(run_parent), computer=computer)
-        super().__init__(engine, state, parent)
+        super().__init__(parent)
+        self.store = Store(engine, state, self)
+        self.changed = self.store.changed
+        self.draft = DraftEditor(self.store)
+        self.runs_go_on = False  # further runs, when the window is closed
         self._marker = ""  # ends the events of the engine before
         self._clock = QTimer(self)
         self._clock.setInterval(CLOCK_MS)
         self._clock.timeout.connect(self._on_clock_ticked)
         engine.listen(self._on_events_received)
+
+    @property
+    def state(self) -> AppState:
+        """The state of the window."""
+        return self.store.state
 
     # the run
 
@@ -86,34 +98,36 @@ class Session(JobEditor):
             message = tr("{run_parent} cannot be used: {strerror}.").format(
                 run_parent=self.state.run_parent, strerror=error.strerror
             )
-            self.show_problem(Failed(message, tr("Choose another runs folder.")))
+            self.store.show_problem(Failed(message, tr("Choose another runs folder.")))
             return
         is_remote = bool(self.state.computer)
         if checks.is_in_export_folder(config, folder, is_remote=is_remote):
             message = tr("{folder} is or contains the run folder.").format(
                 folder=config.export.folder
             )
-            self.show_problem(Failed(message, tr("Choose another destination.")))
+            self.store.show_problem(Failed(message, tr("Choose another destination.")))
             return
         check = self.state.resource_check
         planned = check.estimate.seconds_of_stages if check is not None else {}
         may_replace = self.state.may_replace
         run = self._start(config, folder, planned, may_replace=may_replace)
-        self._set(app_state.with_run(self.state, run))
+        self.store.set(app_state.with_run(self.state, run))
 
     def resume_run(self, earlier: RunState, *, may_replace: bool = False) -> None:
         """Resume an interrupted run from the state in its folder."""
         if earlier.computer != self.state.computer:
             message = tr("The run is on another computer than the engine.")
             hint = tr("Choose its computer first (File > Computers).")
-            self.show_problem(Failed(message, hint))
+            self.store.show_problem(Failed(message, hint))
             return
         if self.state.is_busy:
             message = tr("Something else is in progress.")
-            self.show_problem(Failed(message, tr("Resume the run after it has ended.")))
+            self.store.show_problem(
+                Failed(message, tr("Resume the run after it has ended."))
+            )
             return
         run = self._resume(earlier, may_replace=may_replace)
-        self._set(app_state.with_run(self.state, run))
+        self.store.set(app_state.with_run(self.state, run))
 
     def start_queued_run(
         self,
@@ -125,18 +139,18 @@ class Session(JobEditor):
     ) -> None:
         """Start a job of the queue; `planned`: the seconds of each stage."""
         run = self._start(config, folder, planned, may_replace=may_replace)
-        self._set(app_state.with_queued_run(self.state, run))
+        self.store.set(app_state.with_queued_run(self.state, run))
 
     def resume_queued_run(self, earlier: RunState, *, may_replace: bool) -> None:
         """Resume an interrupted run of the queue."""
         run = self._resume(earlier, may_replace=may_replace)
-        self._set(app_state.with_queued_run(self.state, run))
+        self.store.set(app_state.with_queued_run(self.state, run))
 
     @Slot()
     def stop_and_keep(self) -> None:
         """End the run after the current shot and export the result."""
         if self.state.run.can_stop:
-            self.send(StopAndKeep(run=self.state.run.run))
+            self.store.send(StopAndKeep(run=self.state.run.run))
             self._set_run(run_state.stopping(self.state.run))
 
     @Slot()
@@ -144,10 +158,10 @@ class Session(JobEditor):
         """Pause the run, with its model in memory, or resume it."""
         run = self.state.run
         if run.status.can_pause:
-            self.send(Pause(run=run.run))
+            self.store.send(Pause(run=run.run))
             self._set_run(run_state.pausing(run))
         elif run.status.can_resume:
-            self.send(Resume(run=run.run))
+            self.store.send(Resume(run=run.run))
             self._set_run(run_state.resuming(run))
 
     @property
@@ -164,33 +178,47 @@ class Session(JobEditor):
     def cancel(self) -> None:
         """Cancel the run."""
         if self.state.run.status.can_cancel:
-            self.send(Cancel(run=self.state.run.run))
+            self.store.send(Cancel(run=self.state.run.run))
             self._set_run(run_state.cancelling(self.state.run))
+
+    def follow_run(self, folder: str, config: RunConfig) -> None:
+        """Show a run that is in progress, wherever it was started, until it ends."""
+        run_id = self.store.new_id("run", is_unique=True)
+        self.store.send(Watch(run=run_id, folder=folder))
+        run = run_state.requested(run_id, config, folder, time.time())
+        self._clock.start()
+        run = replace(run, computer=self.state.computer, goes_on=True)
+        self.store.set(app_state.with_run(self.state, run))
 
     # earlier runs
 
     def reopen(self, run: RunState, name: str) -> None:
         """Show an earlier run under `name`."""
         # A new id: its events may have the id of a run of this session.
-        run = replace(run, run=self.new_id("earlier"))
-        state = app_state.with_opened_run(self.state, run, name)
-        self._set(self._checked(state))
+        run = replace(run, run=self.store.new_id("earlier"), name=name)
+        self.store.set_checked(app_state.with_opened_run(self.state, run))
+
+    @Slot()
+    def use_settings(self) -> None:
+        """Make the settings of the earlier run that is shown the draft."""
+        if (config := self.state.shown_run.config) is not None:
+            self.draft.load(config)
 
     @Slot()
     def close_opened_run(self) -> None:
         """Show the current run in place of an earlier one."""
-        self._set(self._checked(app_state.without_opened_run(self.state)))
+        self.store.set_checked(app_state.without_opened_run(self.state))
 
     def forget_run(self, folder: str) -> None:
         """Stop showing the run in a folder, which was deleted."""
-        self._set(self._checked(app_state.without_run(self.state, folder)))
+        self.store.set_checked(app_state.without_run(self.state, folder))
 
     # the result of the run
 
     @Slot(object)
     def edit_save_config(self, config: ExportConfig) -> None:
         """Change the format and the destination of another export."""
-        self._set(self._checked(replace(self.state, save_config=config)))
+        self.store.set(replace(self.state, save_draft=config))
 
     def save(self, *, may_replace: bool = False) -> None:
         """Export the pruned model of the run again.
@@ -201,25 +229,26 @@ class Session(JobEditor):
             return
         destination = str(checks.save_destination(self.state))
         export = replace(self.state.save_config, folder=destination)
-        folder = self.state.run.folder
+        folder = self.state.shown_run.folder
         command = partial(ExportRun, folder=folder, export=export, replace=may_replace)
-        self.start_request(RequestKind.SAVE, command)
+        self.store.start_request(RequestKind.SAVE, command, Request(folder=folder))
 
     @Slot()
     def measure(self) -> None:
         """Measure speed and memory of the original and of the exported model."""
-        config, exported = self.state.run.config, self.state.run.exported
+        run = self.state.shown_run
+        config, exported = run.config, run.exported
         if checks.measure_obstacle(self.state) or config is None or exported is None:
             return
         sources = (config.model.source, exported.folder)
         settings = BenchmarkSettings(
             dtype=config.model.dtype, device=config.model.device
         )
-        folder = self.state.run.folder
         command = partial(
-            MeasureModels, sources=sources, settings=settings, folder=folder
+            MeasureModels, sources=sources, settings=settings, folder=run.folder
         )
-        self.start_request(RequestKind.MEASUREMENT, command)
+        request: Request[Measured] = Request(folder=run.folder)
+        self.store.start_request(RequestKind.MEASUREMENT, command, request)
 
     # another computer
 
@@ -231,35 +260,31 @@ class Session(JobEditor):
         A run that is in progress on another computer goes on there.
         """
         self._clock.stop()
-        self._marker = self.new_id("switch")
-        self._engine.switch(client, self._marker)
-        self._set(self._checked(app_state.with_computer(self.state, computer, runs)))
-        self._inspect_soon()
+        self._marker = self.store.new_id("switch")
+        self.store.engine.switch(client, self._marker)
+        self.store.set_checked(app_state.with_computer(self.state, computer, runs))
+        self.draft.inspect_soon()
 
     @Slot()
     def reconnect(self) -> None:
         """Try at once to connect with the other computer again."""
-        self._engine.reconnect()
+        self.store.engine.reconnect()
 
     def resume_there(self, folder: str, config: RunConfig) -> None:
         """Resume an interrupted run in a folder of the other computer."""
         earlier = run_state.requested("", config, folder, time.time())
         run = self._resume(earlier, may_replace=False)
-        self._set(app_state.with_run(self.state, run))
+        self.store.set(app_state.with_run(self.state, run))
 
     # errors
-
-    def show_problem(self, problem: Failed) -> None:
-        """Show an error of the window itself."""
-        self._set(replace(self.state, notice=problem))
 
     @Slot()
     def dismiss_problem(self) -> None:
         """Hide the error that is shown."""
-        self._set(replace(self.state, notice=None))
+        self.store.set(replace(self.state, notice=None))
 
-    def start_obstacle(self) -> str:
-        """Return why a run cannot be started; empty if it can."""
+    def start_obstacle(self) -> Problem | None:
+        """Return why a run cannot be started; None if it can."""
         return checks.start_obstacle(self.state)
 
     @Slot()
@@ -276,17 +301,13 @@ class Session(JobEditor):
         for envelope in batch:
             state = app_state.apply(state, envelope)
         if state.model is not before.model or state.machine is not before.machine:
-            state = self._checked(state)
+            state = checked(state)
         self.events_arrived.emit(batch)
         if state is not before:
-            self._set(state)
+            self.store.set(state)
         if state.ready is not before.ready:
             self._probe()
-        is_other = state.run.run != before.run.run  # it was in progress there
-        if is_other and state.run.status.is_busy:
-            self._clock.start()
-        was_busy = before.run.status.is_busy or is_other
-        if was_busy and not state.run.status.is_busy:
+        if before.run.status.is_busy and not state.run.status.is_busy:
             self._on_run_ended(state.run)
         for kind, request in state.requests.items():
             if before.request(kind).is_open and not request.is_open:
@@ -309,7 +330,7 @@ class Session(JobEditor):
         ended = replace(run, can_go_on=can_go_on)
         state = replace(app_state.with_pace(self.state), run=ended)
         # The checks of the destinations find the new export.
-        self._set(self._checked(state))
+        self.store.set_checked(state)
         self._probe()  # the free memory has changed
         self.run_ended.emit(ended)
 
@@ -321,25 +342,46 @@ class Session(JobEditor):
         *,
         may_replace: bool,
     ) -> RunState:
-        run_id = self.new_id("run")
+        goes_on = self._goes_on
+        run_id = self.store.new_id("run", is_unique=goes_on)
         path = folder.as_posix() if self.state.computer else str(folder)
-        self.send(StartRun(run=run_id, config=config, folder=path, replace=may_replace))
+        command = StartRun(
+            run=run_id,
+            config=config,
+            folder=path,
+            replace=may_replace,
+            detached=goes_on,
+        )
+        self.store.send(command)
         self._clock.start()
         run = run_state.requested(run_id, config, path, time.time(), planned=planned)
-        return replace(run, computer=self.state.computer)
+        return replace(run, computer=self.state.computer, goes_on=goes_on)
 
     def _resume(self, earlier: RunState, *, may_replace: bool) -> RunState:
-        run_id = self.new_id("run")
-        folder = earlier.folder
-        self.send(ResumeRun(run=run_id, folder=folder, replace=may_replace))
+        goes_on = self._goes_on
+        run_id = self.store.new_id("run", is_unique=goes_on)
+        command = ResumeRun(
+            run=run_id,
+            folder=earlier.folder,
+            replace=may_replace,
+            detached=goes_on,
+        )
+        self.store.send(command)
         self._clock.start()
         now = time.time()
-        seconds = 0.0 if self.state.computer else _saved_seconds(earlier)
-        run = run_state.resume_requested(run_id, earlier, now, seconds)
-        return replace(run, computer=self.state.computer)
+        if goes_on:  # all of its events come again
+            assert earlier.config is not None
+            run = run_state.requested(run_id, earlier.config, earlier.folder, now)
+            return replace(run, computer=self.state.computer, goes_on=True)
+        seconds = _saved_seconds(earlier)
+        return run_state.resume_requested(run_id, earlier, now, seconds)
+
+    @property
+    def _goes_on(self) -> bool:
+        return self.runs_go_on or bool(self.state.computer)
 
     def _probe(self) -> None:
-        self.send(ProbeMachine(run=self.new_id("probe")))
+        self.store.send(ProbeMachine(run=self.store.new_id("probe")))
 
     def _new_folder(self, config: RunConfig) -> PurePath:
         if self.state.computer:
@@ -349,7 +391,7 @@ class Session(JobEditor):
         return new_run_folder(parent, config.model.source)
 
     def _set_run(self, run: RunState) -> None:
-        self._set(replace(self.state, run=run))
+        self.store.set(replace(self.state, run=run))
 
 
 def _saved_seconds(run: RunState) -> float:

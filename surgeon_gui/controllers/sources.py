@@ -13,12 +13,12 @@ from surgeon_engine.api.messages.commands import (
     SearchHub,
 )
 from surgeon_gui.controllers.session import Session
-from surgeon_gui.state.app import Step
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.sources.download import next_download
 from surgeon_gui.state.sources.reading import is_text_due
 from surgeon_gui.state.sources.resolver import has_columns
 from surgeon_gui.state.sources.search import HubSearch, search_of
+from surgeon_gui.text.problems import Step
 
 _CHECK_DELAY_MS = 700  # after the last edit
 _SEARCH_DELAY_MS = 500  # after the last key press
@@ -39,7 +39,7 @@ class DownloadController(QObject):
         if state.download.is_open:
             return
         source = state.config.model.source
-        self._session.start_request(
+        self._session.store.start_request(
             RequestKind.DOWNLOAD,
             partial(DownloadModel, source=source),
             next_download(state.download, source),
@@ -48,7 +48,7 @@ class DownloadController(QObject):
     @Slot()
     def cancel(self) -> None:
         """Cancel the download; files that have arrived are kept."""
-        self._session.cancel_request(RequestKind.DOWNLOAD)
+        self._session.store.cancel_request(RequestKind.DOWNLOAD)
 
     @Slot(object, object)
     def _on_request_ended(self, kind: RequestKind, request: Request[Any]) -> None:
@@ -57,7 +57,7 @@ class DownloadController(QObject):
         state, source = self._session.state, request.response.source
         # Another model may have been chosen in the meantime.
         if state.model_is_chosen and state.config.model.source == source:
-            self._session.choose_model(source)
+            self._session.draft.choose_model(source)
 
 
 class HubSearchController(QObject):
@@ -80,10 +80,10 @@ class HubSearchController(QObject):
         self._words = words
         self._timer.stop()
         if words:
-            self._session.cancel_request(RequestKind.SEARCH)
+            self._session.store.cancel_request(RequestKind.SEARCH)
             self._timer.start()
         else:
-            self._session.forget_request(RequestKind.SEARCH)
+            self._session.store.forget_request(RequestKind.SEARCH)
 
     @Slot()
     def search_now(self) -> None:
@@ -93,8 +93,8 @@ class HubSearchController(QObject):
         is_latest = search.query == self._words and search.error is None
         if not self._words or (is_latest and not search.is_cancelling):
             return
-        self._session.cancel_request(RequestKind.SEARCH)
-        self._session.start_request(
+        self._session.store.cancel_request(RequestKind.SEARCH)
+        self._session.store.start_request(
             RequestKind.SEARCH,
             partial(SearchHub, query=self._words),
             HubSearch(query=self._words),
@@ -104,7 +104,7 @@ class HubSearchController(QObject):
     def stop(self) -> None:
         """Cancel the search and forget what it has found."""
         self._timer.stop()
-        self._session.forget_request(RequestKind.SEARCH)
+        self._session.store.forget_request(RequestKind.SEARCH)
 
 
 class TextDescriptionController(QObject):
@@ -125,7 +125,7 @@ class TextDescriptionController(QObject):
         if Step.CALIBRATION in state.problems:
             return
         command = partial(DescribeText, calibration=calibration)
-        self._session.start_request(RequestKind.DESCRIPTION, command)
+        self._session.store.start_request(RequestKind.DESCRIPTION, command)
 
 
 class TextCheckController(QObject):
@@ -172,4 +172,4 @@ class TextCheckController(QObject):
     @Slot()
     def _check(self) -> None:
         if self._is_due:
-            self._session.preview_text()
+            self._session.draft.preview_text()

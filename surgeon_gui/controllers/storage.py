@@ -44,7 +44,7 @@ class StorageController(QObject):
         is_busy = state.is_busy or is_open or bool(running)
         configs = [*running]
         if state.is_busy or is_open:
-            configs += [state.run.config, state.config]
+            configs += [state.run.config, state.shown_run.config, state.config]
         sources = {source for each in configs if each for source in _sources_of(each)}
         if state.download.is_open:
             sources.add(state.download.source)
@@ -74,11 +74,11 @@ class StorageController(QObject):
                 message.format(reason=problem),
                 tr("Close other programs that use them, and try again."),
             )
-        self._session.recheck()  # the draft may name what was deleted
+        self._session.draft.recheck()  # the draft may name what was deleted
         self.read()
 
     def _report(self, message: str, hint: str) -> None:
-        self._session.show_problem(Failed(message, hint))
+        self._session.store.show_problem(Failed(message, hint))
 
 
 def _sources_of(config: RunConfig) -> tuple[str, ...]:

@@ -1,8 +1,7 @@
 """The state of the application: the draft, the engine, its requests and the run.
 
 Pure functions: `apply` folds an event into the state, the others follow a user action.
-Events of obsolete requests change nothing. Exports and measurements of a run are kept
-until the next run. No Qt.
+Events of obsolete requests change nothing. No Qt.
 """
 
 from __future__ import annotations
@@ -18,16 +17,15 @@ from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.presets import Preset
 from surgeon_engine.api.config.run import Device, RunConfig
 from surgeon_engine.api.messages.events import (
-    Attached,
     ConnectionChanged,
     ConnectionStatus,
     EngineReady,
+    EngineStarted,
     Envelope,
     Event,
     Failed,
 )
 from surgeon_engine.api.messages.machine import Machine, MachineProbed
-from surgeon_engine.api.messages.run import Exported
 from surgeon_engine.api.messages.sources import ModelInspected, ModelSummary
 from surgeon_engine.api.model_info.header import ModelFacts
 from surgeon_engine.planning.estimate import estimate
@@ -38,21 +36,12 @@ from surgeon_gui.state.job.file_formats import suggested_format
 from surgeon_gui.state.request import NO_REQUEST, Request, RequestKind
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.sources.download import Download
+from surgeon_gui.text.problems import Problem, Step
 
 _MAX_PACE = 4.0  # measured over estimated seconds; more is an outlier
 
 # The requests that occupy the engine, which handles one of them at a time.
 _TASKS = (RequestKind.SAVE, RequestKind.MEASUREMENT, RequestKind.DIAGNOSIS)
-
-
-class Step(Enum):
-    """The steps of the way from a model to a pruned one."""
-
-    MODEL = "model"
-    CALIBRATION = "calibration"
-    TARGET = "target"
-    RUN = "run"
-    EXPORT = "export"
 
 
 class Engine(Enum):
@@ -73,7 +62,7 @@ class AppState:
     run_parent: str = ""  # the folder of the run folders
     computer: str = ""  # of the engine, as OpenSSH names it; empty: this one
     connection: ConnectionChanged | None = None  # with that computer
-    attached: Attached | None = None  # what that computer is
+    started: EngineStarted | None = None  # what that computer is
     remote_runs: str = ""  # the folder of the run folders there; empty: the default
     job_file: str = ""  # the file of the unchanged draft
     engine: Engine = Engine.STARTING
@@ -85,19 +74,17 @@ class AppState:
     requests: Mapping[RequestKind, Request[Any]] = field(default_factory=dict)
     can_replace: bool = False  # the destination holds an export; ask before replacing
     may_replace: bool = False  # the user has said yes, for the next run
-    save_config: ExportConfig = field(default_factory=ExportConfig)  # of another export
-    save_problem: str = ""  # of its destination
-    saved: tuple[Exported, ...] = ()  # the further exports of the run
-    problems: Mapping[Step, str] = field(default_factory=dict)  # of the draft
-    rejected: Mapping[Step, str] = field(default_factory=dict)  # errors of page values
+    save_draft: ExportConfig | None = None  # of another export; None: the default
+    problems: Mapping[Step, Problem] = field(default_factory=dict)  # of the draft
+    rejected: Mapping[Step, Problem] = field(
+        default_factory=dict
+    )  # errors of page values
     own_config: RunConfig | None = None  # the settings before a preset was chosen
     own_presets: tuple[Preset, ...] = ()
     draft_history: DraftHistory = DraftHistory()
-    run: RunState = RunState()
-    run_name: str = ""  # of an earlier run that `run` holds; empty: it is the current
-    behind: RunState | None = None  # the current run, while `run` is an earlier one
-    opened_run: RunState | None = None  # an earlier run, while the engine is busy
-    opened_name: str = ""  # of that one
+    run: RunState = RunState()  # of the engine: in progress, or the latest
+    opened_run: RunState | None = None  # an earlier run; in view in place of `run`
+    shows_draft: bool = True  # False: the steps show the settings of `opened_run`
     notice: Failed | None = None  # the error that is shown until it is dismissed
 
     def request(self, kind: RequestKind) -> Request[Any]:
@@ -142,7 +129,7 @@ class AppState:
         """Return the folder of further runs, on the computer of the engine."""
         if not self.computer:
             return self.run_parent
-        default = self.attached.runs_folder if self.attached is not None else ""
+        default = self.started.runs_folder if self.started is not None else ""
         return self.remote_runs or default
 
     @property
@@ -151,19 +138,31 @@ class AppState:
         return self.task is not None or self.run.status.is_busy
 
     @property
-    def opened_run_name(self) -> str:
-        """Return the name of the earlier run that is shown; empty: none."""
-        return self.run_name if self.opened_run is None else self.opened_name
+    def shown_run(self) -> RunState:
+        """Return the run in view."""
+        return self.run if self.opened_run is None else self.opened_run
 
     @property
-    def shown_run(self) -> RunState:
-        """Return the run whose charts are shown."""
-        return self.run if self.opened_run is None else self.opened_run
+    def active_run(self) -> RunState:
+        """Return the run in progress; without one, the run in view."""
+        return self.run if self.run.status.is_busy else self.shown_run
 
     @property
     def shows_run(self) -> bool:
         """True if there is a run to show, in progress or ended."""
-        return bool(self.run.run)
+        return bool(self.shown_run.run)
+
+    @property
+    def save_config(self) -> ExportConfig:
+        """Return the settings of another export of the run in view."""
+        if self.save_draft is not None or self.shown_run.exported is None:
+            return self.save_draft or ExportConfig()
+        return ExportConfig(format=suggested_format(self.shown_run.exported))
+
+    def request_of_run(self, kind: RequestKind) -> Request[Any]:
+        """Return the latest request of a kind, if it is about the run in view."""
+        request = self.request(kind)
+        return request if request.folder == self.shown_run.folder else NO_REQUEST
 
 
 def only_run_progressed(before: AppState, after: AppState) -> bool:
@@ -204,8 +203,8 @@ def _with_engine(state: AppState, event: Event) -> AppState:
         return replace(state, engine=Engine.UNAVAILABLE, notice=event)
     if isinstance(event, ConnectionChanged) and event.computer == state.computer:
         return replace(state, connection=_with_reason(event, state.connection))
-    if isinstance(event, Attached) and state.computer:
-        return _with_attached(state, event)
+    if isinstance(event, EngineStarted) and state.computer:
+        return replace(state, started=event)
     return state
 
 
@@ -218,18 +217,6 @@ def _with_reason(
     return msgspec.structs.replace(event, message=before.message, hint=before.hint)
 
 
-def _with_attached(state: AppState, attached: Attached) -> AppState:
-    """Return the state with another computer, and the run that goes on there."""
-    if attached.run is not None:
-        command, began = attached.run, attached.began
-        run = run_state.requested(command.run, command.config, command.folder, began)
-        for envelope in attached.earlier:  # of the processes before
-            own = msgspec.structs.replace(envelope, run=run.run)
-            run = run_state.apply(run, own)
-        state = with_run(state, replace(run, computer=state.computer))
-    return replace(state, attached=attached)
-
-
 def with_computer(state: AppState, computer: str, remote_runs: str) -> AppState:
     """Return the state after another computer was chosen; empty: this one.
 
@@ -240,7 +227,7 @@ def with_computer(state: AppState, computer: str, remote_runs: str) -> AppState:
         computer=computer,
         remote_runs=remote_runs,
         connection=None,
-        attached=None,
+        started=None,
         engine=Engine.STARTING,
         ready=None,
         machine=None,
@@ -255,19 +242,26 @@ def _with_response(
 ) -> AppState:
     has_ended = state.request(kind).is_open and not request.is_open
     state = with_request(state, kind, request)
-    if has_ended and kind is RequestKind.SAVE and request.response is not None:
-        state = replace(state, saved=(*state.saved, request.response))
+    if has_ended and request.folder and request.response is not None:
+        state = _with_later_result(state, request.folder, request.response)
     if has_ended and kind in _TASKS and request.error is not None:
         state = replace(state, notice=request.error)
     return state
 
 
+def _with_later_result(state: AppState, folder: str, result: Event) -> AppState:
+    """Return the state with a further export, or the speed, of the run in a folder."""
+    run, opened = state.run, state.opened_run
+    if run.folder == folder:
+        run = run_state.with_later_result(run, result)
+    if opened is not None and opened.folder == folder:
+        opened = run_state.with_later_result(opened, result)
+    return replace(state, run=run, opened_run=opened)
+
+
 def _with_progress(state: AppState, run: RunState) -> AppState:
     notice = run.error if run.error is not state.run.error else state.notice
-    save_config = state.save_config
-    if run.exported is not None and run.exported is not state.run.exported:
-        save_config = ExportConfig(format=suggested_format(run.exported))
-    return replace(state, run=run, notice=notice, save_config=save_config)
+    return replace(state, run=run, notice=notice)
 
 
 def with_request(state: AppState, kind: RequestKind, request: Request[Any]) -> AppState:
@@ -306,11 +300,9 @@ def with_run(state: AppState, run: RunState) -> AppState:
         without_requests(state, RequestKind.SAVE, RequestKind.MEASUREMENT),
         may_replace=False,  # it holds for one run
         run=run,
-        run_name="",
-        behind=None,
         opened_run=None,
-        save_config=ExportConfig(),
-        saved=(),
+        shows_draft=True,
+        save_draft=None,
         notice=None,
     )
 
@@ -320,64 +312,65 @@ def with_queued_run(state: AppState, run: RunState) -> AppState:
 
     An earlier run that is shown stays open, and the draft keeps its consent.
     """
-    opened, name = state.opened_run, state.opened_name
-    if state.run_name:
-        opened, name = _run_with_results(state), state.run_name
     return replace(
         with_run(state, run),
         may_replace=state.may_replace,
-        opened_run=opened,
-        opened_name=name,
+        opened_run=state.opened_run,
+        shows_draft=state.shows_draft,
+        save_draft=state.save_draft,
     )
 
 
-def with_opened_run(state: AppState, run: RunState, name: str) -> AppState:
-    """Return the state after an earlier run was opened.
-
-    While the engine is busy, the run is only shown. Otherwise it replaces the current
-    run, as if it had just ended.
-    """
-    if state.is_busy:
-        return replace(state, opened_run=run, opened_name=name)
-    current = state.behind if state.run_name else _run_with_results(state)
-    return replace(_with_ended_run(state, run), run_name=name, behind=current)
-
-
-def _run_with_results(state: AppState) -> RunState:
-    """Return the current run, with its later exports and its measured speed."""
-    measured = state.request(RequestKind.MEASUREMENT).response
-    return replace(state.run, saved=state.saved, measured=measured)
-
-
-def _with_ended_run(state: AppState, run: RunState) -> AppState:
-    """Return the state with a run that has ended, its exports and its speed."""
-    state = replace(with_run(state, run), saved=run.saved, notice=run.error)
-    if run.exported is not None:
-        save_config = ExportConfig(format=suggested_format(run.exported))
-        state = replace(state, save_config=save_config)
-    if run.measured is not None:
-        measurement = Request(f"{run.run} measurement", run.measured)
-        state = with_request(state, RequestKind.MEASUREMENT, measurement)
-    return state
+def with_opened_run(state: AppState, run: RunState) -> AppState:
+    """Return the state after an earlier run was opened, with its settings."""
+    is_other = run.config is not None and run.config != state.config
+    return replace(
+        state,
+        opened_run=run,
+        shows_draft=not is_other and state.model_is_chosen,
+        save_draft=None,
+        notice=run.error,
+    )
 
 
 def without_opened_run(state: AppState) -> AppState:
     """Return the state after an earlier run was closed."""
-    if state.opened_run is not None:
-        return replace(state, opened_run=None)
-    if not state.run_name:
+    if state.opened_run is None:
         return state
-    return replace(_with_ended_run(state, state.behind or RunState()), notice=None)
+    return replace(
+        state, opened_run=None, shows_draft=True, save_draft=None, notice=None
+    )
 
 
 def without_run(state: AppState, folder: str) -> AppState:
     """Return the state after the run in a folder was deleted."""
     if state.opened_run is not None and state.opened_run.folder == folder:
-        state = replace(state, opened_run=None)
-    if state.behind is not None and state.behind.folder == folder:
-        state = replace(state, behind=None)
+        state = without_opened_run(state)
     if state.run.folder != folder:
         return state
-    if state.run_name:
-        return without_opened_run(state)
-    return with_run(state, RunState())
+    return replace(state, run=RunState(), save_draft=None, notice=None)
+
+
+def settings_in_view(state: AppState) -> AppState:
+    """Return the state that the steps show: of the draft, or of an opened run."""
+    run = state.opened_run
+    if state.shows_draft or run is None or run.config is None:
+        return state
+    requests = {kind: state.request(kind) for kind in _TASKS}
+    if run.model is not None:
+        inspected = ModelInspected(run.model)
+        requests[RequestKind.INSPECTION] = Request(run.run, inspected)
+    return replace(
+        state,
+        config=run.config,
+        model_is_chosen=True,
+        job_file="",
+        facts=None,
+        resource_check=None,
+        requests=requests,
+        problems={},
+        rejected={},
+        can_replace=False,
+        may_replace=False,
+        run=run,
+    )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import operator
 import re
 from array import array
 from collections.abc import Callable, Sequence
@@ -18,7 +19,7 @@ import numpy as np
 from surgeon_engine.api.config.pruning import CostBasis
 from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.messages.diagnosis import predicts_loss
-from surgeon_engine.api.messages.run import CostHistogram, Evaluation, Fidelity, Stage
+from surgeon_engine.api.messages.run import CostHistogram, Evaluation, Stage
 from surgeon_engine.planning.limits import max_perplexity
 from surgeon_gui.base import units
 from surgeon_gui.base.translation import tr
@@ -91,12 +92,11 @@ def quality_line(run: RunState, measure: Quality, *, is_log: bool) -> Line:
     """Return a measure on held-out text for the original and each shot."""
     if measure in (Quality.DIVERGENCE, Quality.AGREEMENT):
         return _fidelity_line(run, measure, is_log=is_log)
-    value: Callable[[Evaluation], float]
+    name, axis = tr("Perplexity"), tr("Perplexity (per token)")
+    value: Callable[[Evaluation], float] = operator.attrgetter("perplexity")
     if measure is Quality.LOSS:
-        name, axis, value = tr("Loss"), tr("Loss (nats per token)"), _loss
-    else:
-        name, axis = tr("Perplexity"), tr("Perplexity (per token)")
-        value = _perplexity
+        name, axis = tr("Loss"), tr("Loss (nats per token)")
+        value = operator.attrgetter("loss")
     if run.baseline is None:
         return Line(axis)
     last, last_text = run.recovered, ""
@@ -122,13 +122,15 @@ def _fidelity_line(run: RunState, measure: Quality, *, is_log: bool) -> Line:
     """Return the KL or the share of same top tokens, with a curve for each text."""
     is_divergence = measure is Quality.DIVERGENCE
     axis = tr("KL (nats per token)") if is_divergence else tr("Same top token (%)")
-    value = _divergence if is_divergence else _agreement
     points = _evaluations(run)
     if not points or not all(evaluation.fidelity for _, evaluation in points):
         return Line(axis)
     xs, rows = [], []
     for x, evaluation in points:
-        row = [value(each) for each in evaluation.fidelity]
+        row = [
+            each.divergence.value if is_divergence else 100 * each.agreement.value
+            for each in evaluation.fidelity
+        ]
         if all(y > 0 for y in row) or not is_log:  # the KL of the original is 0
             xs.append(float(x))
             rows.append(row)
@@ -162,14 +164,6 @@ def _evaluations(run: RunState) -> list[tuple[int, Evaluation]]:
     if run.recovered is not None:
         points.append((len(run.history), run.recovered.evaluation))
     return points
-
-
-def _divergence(fidelity: Fidelity) -> float:
-    return fidelity.divergence.value
-
-
-def _agreement(fidelity: Fidelity) -> float:
-    return 100 * fidelity.agreement.value
 
 
 def _percentage(value: float) -> str:
@@ -401,14 +395,6 @@ def _counts(
 def _round_count(value: float) -> str:
     """Format a round count on an axis, without trailing zeros."""
     return re.sub(r"[.,]0+(?=\D|$)", "", numbers.count(value))
-
-
-def _perplexity(evaluation: Evaluation) -> float:
-    return evaluation.perplexity
-
-
-def _loss(evaluation: Evaluation) -> float:
-    return evaluation.loss
 
 
 def _last_shot(run: RunState) -> float:

@@ -46,10 +46,10 @@ def computer_status(state: AppState, host: str) -> str:
 def machine_text(state: AppState) -> str:
     """Describe the computer whose engine is used; empty without a connection."""
     parts = []
-    if state.computer and state.attached is not None:
+    if state.computer and state.started is not None:
         parts.append(
             tr("{name}, Surgeon {version}").format(
-                name=state.attached.computer, version=state.attached.version
+                name=state.started.computer, version=state.started.version
             )
         )
     machine = state.machine

@@ -27,7 +27,7 @@ from surgeon_gui.state.job.file_formats import is_larger
 from surgeon_gui.state.ladder import default_context, fits_in
 from surgeon_gui.state.request import Request
 from surgeon_gui.state.run import RunState
-from surgeon_gui.state.step_text import stage_progress
+from surgeon_gui.state.run_text import stage_progress
 from surgeon_gui.text import fidelity, numbers
 from surgeon_gui.text.choices import choice_label
 

@@ -30,7 +30,7 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.state.export_text import speed_summary
-from surgeon_gui.state.step_text import damping_choice
+from surgeon_gui.state.run_text import damping_choice
 from surgeon_gui.text import fidelity, numbers
 from surgeon_gui.text.labels import STAGES
 

@@ -22,12 +22,12 @@ from surgeon_engine.api.config.toml import config_to_toml
 from surgeon_engine.api.messages.run import Evaluation
 from surgeon_gui.base.colours import LIGHT
 from surgeon_gui.base.translation import language, tr
-from surgeon_gui.state import export_text, ladder, step_text
+from surgeon_gui.state import export_text, ladder, run_text
 from surgeon_gui.state.job import alternatives
 from surgeon_gui.state.job.settings_list import settings
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.text import fidelity, numbers
-from surgeon_gui.text.captions.live import BELOW_ORIGINAL
+from surgeon_gui.text.captions.views import BELOW_ORIGINAL
 from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.labels import beginning_note
 
@@ -171,7 +171,7 @@ def _sections(run: RunState, context: ReportContext) -> Iterator[Section]:
 def _summary(run: RunState) -> str:
     if run.status.is_busy:
         return tr("The run is still in progress.")
-    sentences = [step_text.phase(run)]
+    sentences = [run_text.phase(run)]
     if run.error is not None:
         sentences += [run.error.message, run.error.hint]
     return " ".join(sentences).strip()
@@ -377,7 +377,7 @@ def _shots(run: RunState) -> Section:
         )
         for shot in run.history
     ]
-    choice = step_text.last_choice(run).replace("\n", ". ")
+    choice = run_text.last_choice(run).replace("\n", ". ")
     notes = [f"{choice}."] if choice else []
     if has_fidelity:
         texts = [

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Generic, Self, TypeVar
 
-from surgeon_engine.api.messages.connection import RESPONSES
 from surgeon_engine.api.messages.events import Cancelled, Event, Failed
+from surgeon_engine.api.messages.requests import RESPONSES
 from surgeon_engine.api.messages.run import Progressed, Stage, StageStarted
 
 Response = TypeVar("Response")  # the event that answers the request
@@ -41,6 +41,7 @@ class Request(Generic[Response]):
     stage: Stage | None = None  # the engine's current stage
     done: int = 0
     total: int = 0
+    folder: str = ""  # of the run that it is about, if any
 
     @property
     def is_open(self) -> bool:

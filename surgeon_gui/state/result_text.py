@@ -10,7 +10,7 @@ from surgeon_engine.api.messages.run import Fidelity
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.job.file_formats import is_larger, leaves_zeros
 from surgeon_gui.state.run import RunState, Status
-from surgeon_gui.state.step_text import phase
+from surgeon_gui.state.run_text import phase
 from surgeon_gui.text import fidelity, numbers
 from surgeon_gui.text.choices import choice_label
 

@@ -144,6 +144,8 @@ class RunState:
     # The maximum memory of each stage.
     peaks: Mapping[Stage, MemorySampled] = field(default_factory=dict, hash=False)
     computer: str = ""  # that has its files; empty: this one
+    name: str = ""  # of an earlier run that was opened
+    goes_on: bool = False  # it is watched, and goes on without the window
 
     @property
     def evaluation(self) -> Evaluation | None:
@@ -320,8 +322,10 @@ def apply(state: RunState, envelope: Envelope) -> RunState:
     """Return the run after an event."""
     if envelope.run != state.run:
         return state
+    if state.status is Status.STARTING and envelope.at < state.began:
+        state = replace(state, began=envelope.at, stage_began=envelope.at)  # watched
     if not state.status.is_busy and not isinstance(envelope.event, RunResumed):
-        return _with_later_result(state, envelope.event)
+        return with_later_result(state, envelope.event)
     handle = _HANDLERS.get(type(envelope.event))
     if handle is None:
         return state
@@ -339,7 +343,7 @@ def advanced(state: RunState, now: float) -> RunState:
     return replace(state, progress=share) if share > state.progress else state
 
 
-def _with_later_result(state: RunState, event: Event) -> RunState:
+def with_later_result(state: RunState, event: Event) -> RunState:
     """Return a run that has ended, with a later export or its measured speed."""
     match event:
         case Exported():
@@ -421,33 +425,9 @@ def _on_progress(state: RunState, event: Progressed, at: float) -> RunState:
     return replace(state, done=event.done, total=event.total, progressed_at=clock)
 
 
-def _on_baseline(state: RunState, event: BaselineEvaluated, at: float) -> RunState:
-    return replace(state, baseline=event.evaluation)
-
-
-def _on_shot(state: RunState, event: ShotFinished, at: float) -> RunState:
-    return replace(state, history=(*state.history, event))
-
-
 def _on_held_out(state: RunState, event: HeldOutMeasured, at: float) -> RunState:
     before = state.held_out if event.done else ()  # a training begins at step 0
     return replace(state, held_out=(*before, event))
-
-
-def _on_recovered(state: RunState, event: Recovered, at: float) -> RunState:
-    return replace(state, recovered=event)
-
-
-def _on_undone(state: RunState, event: RecoveryUndone, at: float) -> RunState:
-    return replace(state, undone=(*state.undone, event))
-
-
-def _on_sample(state: RunState, event: SampleWritten, at: float) -> RunState:
-    return replace(state, samples=(*state.samples, event))
-
-
-def _on_exported(state: RunState, event: Exported, at: float) -> RunState:
-    return replace(state, exported=event)
 
 
 def _on_paused(state: RunState, event: Paused, at: float) -> RunState:
@@ -484,14 +464,6 @@ def _on_finished(state: RunState, event: RunFinished, at: float) -> RunState:
     return replace(_ended(state, Status.FINISHED, at), result=event, progress=1.0)
 
 
-def _on_failed(state: RunState, event: Failed, at: float) -> RunState:
-    return replace(_ended(state, Status.FAILED, at), error=event)
-
-
-def _on_cancelled(state: RunState, event: Cancelled, at: float) -> RunState:
-    return _ended(state, Status.CANCELLED, at)
-
-
 def _ended(state: RunState, status: Status, at: float) -> RunState:
     state = _with_pause_over(_with_stage_closed(state, at), at)
     return replace(state, status=status, ended=at)
@@ -518,17 +490,17 @@ _HANDLERS: dict[type, Callable[[RunState, Any, float], RunState]] = {
     RunResumed: _on_run_resumed,
     StageStarted: _on_stage,
     Progressed: _on_progress,
-    BaselineEvaluated: _on_baseline,
-    ShotFinished: _on_shot,
+    BaselineEvaluated: lambda run, event, at: replace(run, baseline=event.evaluation),
+    ShotFinished: lambda run, event, at: replace(run, history=(*run.history, event)),
     HeldOutMeasured: _on_held_out,
-    Recovered: _on_recovered,
-    RecoveryUndone: _on_undone,
-    SampleWritten: _on_sample,
+    Recovered: lambda run, event, at: replace(run, recovered=event),
+    RecoveryUndone: lambda run, event, at: replace(run, undone=(*run.undone, event)),
+    SampleWritten: lambda run, event, at: replace(run, samples=(*run.samples, event)),
     Paused: _on_paused,
     Resumed: _on_resumed,
     MemorySampled: _on_memory,
-    Exported: _on_exported,
+    Exported: lambda run, event, at: replace(run, exported=event),
     RunFinished: _on_finished,
-    Failed: _on_failed,
-    Cancelled: _on_cancelled,
+    Failed: lambda run, event, at: replace(_ended(run, Status.FAILED, at), error=event),
+    Cancelled: lambda run, event, at: _ended(run, Status.CANCELLED, at),
 }

@@ -23,8 +23,7 @@ class SampleCard(QFrame):
     def __init__(self, name: str) -> None:
         super().__init__()
         self.setProperty("card", "true")
-        self._prompt = text_label(quiet=True)
-        self._prompt.setObjectName(f"{name}_sample_prompt")
+        self._prompt = text_label(quiet=True, name=f"{name}_sample_prompt")
         self._when = line_label(quiet=True)
         self._original, self._pruned = text_label(), text_label()
         self._original.setObjectName(f"{name}_sample_original")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QWidget
 
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
@@ -18,6 +18,7 @@ from surgeon_gui.widgets.controls import (
     set_enabled,
     show_share,
     text_label,
+    vertical,
 )
 
 
@@ -29,8 +30,7 @@ class TaskProgress(QWidget):
     def __init__(self, name: str) -> None:
         super().__init__()
         self.setObjectName(f"{name}_progress")
-        self._phase = text_label(quiet=True)
-        self._phase.setObjectName(f"{name}_phase_label")
+        self._phase = text_label(quiet=True, name=f"{name}_phase_label")
         self._bar = progress_bar(f"{name}_progress_bar")
         task = CAPTIONS[f"{name}_button"].spoken
         self._bar.setAccessibleName(tr("Progress: {task}").format(task=task))
@@ -41,9 +41,7 @@ class TaskProgress(QWidget):
         row.setSpacing(GAP)
         row.addWidget(self._bar, 1)
         row.addWidget(self._cancel)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(GAP // 2)
+        column = vertical(self, spacing=GAP // 2)
         column.addWidget(self._phase)
         column.addLayout(row)
         self.hide()

@@ -26,6 +26,7 @@ from PySide6.QtWidgets import (
     QStyleOptionComboBox,
     QStylePainter,
     QTreeWidget,
+    QVBoxLayout,
     QWidget,
 )
 from superqt import QElidingLabel
@@ -45,6 +46,7 @@ SHORT = Qt.ItemDataRole.UserRole + 1  # a choice in fewer words, for a narrow bo
 _LIST_KEYS = (Qt.Key.Key_Down, Qt.Key.Key_Up, Qt.Key.Key_PageDown, Qt.Key.Key_PageUp)
 
 AnyWidget = TypeVar("AnyWidget", bound=QWidget)
+_Box = TypeVar("_Box", bound=QBoxLayout)
 
 
 def explained(widget: AnyWidget, meaning: str) -> AnyWidget:
@@ -228,9 +230,10 @@ def move_in_list(view: QAbstractItemView, event: QKeyEvent) -> bool:
     return True
 
 
-def line_label(text: str = "", *, quiet: bool = False) -> QLabel:
+def line_label(text: str = "", *, quiet: bool = False, name: str = "") -> QLabel:
     """Return a plain-text label of one line; a quiet one has the muted colour."""
     label = QLabel(text)
+    label.setObjectName(name)
     label.setProperty("quiet", quiet)
     label.setTextFormat(Qt.TextFormat.PlainText)
     return label
@@ -252,9 +255,10 @@ class _WrappingLabel(QLabel):
         super().setText(keep_units(text))
 
 
-def text_label(text: str = "", *, quiet: bool = False) -> QLabel:
+def text_label(text: str = "", *, quiet: bool = False, name: str = "") -> QLabel:
     """Return a plain-text label that wraps; a quiet one has the muted colour."""
     label = _WrappingLabel()
+    label.setObjectName(name)
     label.setProperty("quiet", quiet)
     label.setTextFormat(Qt.TextFormat.PlainText)
     label.setWordWrap(True)
@@ -264,26 +268,25 @@ def text_label(text: str = "", *, quiet: bool = False) -> QLabel:
 
 
 def warning_label(name: str) -> QLabel:
-    """Return a label for a warning, hidden until there is one; see `show_problem`."""
-    label = text_label()
-    label.setObjectName(name)
+    """Return a label for a warning, hidden until there is one; see `show_text`."""
+    label = text_label(name=name)
     label.setProperty("warning", True)
     label.hide()
     return label
 
 
-def problem_label() -> QLabel:
+def problem_label(name: str = "") -> QLabel:
     """Return a label for a problem, hidden until there is one."""
-    label = text_label()
+    label = text_label(name=name)
     label.setProperty("problem", True)
     label.hide()
     return label
 
 
-def show_problem(label: QLabel, problem: str) -> None:
-    """Show `problem` on such a label; hide the label if it is empty."""
-    label.setText(problem)
-    label.setVisible(bool(problem))
+def show_text(label: QLabel, text: str) -> None:
+    """Show a text on a label; hide the label if it is empty."""
+    label.setText(text)
+    label.setVisible(bool(text))
 
 
 def mark_invalid(widget: QWidget, is_invalid: bool) -> None:
@@ -330,6 +333,31 @@ def bold(font: QFont, scale: float = 1.0) -> QFont:
     heavier.setWeight(QFont.Weight.DemiBold)
     heavier.setPointSizeF(font.pointSizeF() * scale)
     return heavier
+
+
+def vertical(
+    parent: QWidget | None = None, *, margin: int = 0, spacing: int | None = None
+) -> QVBoxLayout:
+    """Return a column with the same margin on all sides; spacing None: the style's."""
+    return _spaced(QVBoxLayout(), parent, margin, spacing)
+
+
+def horizontal(
+    parent: QWidget | None = None, *, margin: int = 0, spacing: int | None = None
+) -> QHBoxLayout:
+    """Return a row like `vertical`."""
+    return _spaced(QHBoxLayout(), parent, margin, spacing)
+
+
+def _spaced(
+    layout: _Box, parent: QWidget | None, margin: int, spacing: int | None
+) -> _Box:
+    if parent is not None:
+        parent.setLayout(layout)
+    layout.setContentsMargins(margin, margin, margin, margin)
+    if spacing is not None:
+        layout.setSpacing(spacing)
+    return layout
 
 
 def card(kind: str = "true") -> QFrame:

@@ -25,11 +25,9 @@ class ErrorBar(QFrame):
         self.setObjectName("error_bar")
         self.setProperty("card", "error")
         self._problem: Failed | None = None
-        self._message = text_label()
-        self._message.setObjectName("error_message")
+        self._message = text_label(name="error_message")
         self._message.setFont(bold(self._message.font()))
-        self._hint = text_label()
-        self._hint.setObjectName("error_hint")
+        self._hint = text_label(name="error_hint")
         self._details = QPlainTextEdit(readOnly=True)
         self._details.setObjectName("error_details")
         self._details.setAccessibleName(tr("Technical details of the error"))

@@ -18,7 +18,7 @@ from surgeon_gui.state.active_task import ActiveTask
 from surgeon_gui.state.job.resource_text import NAMES, light_label
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.run_controls import RunControls
-from surgeon_gui.state.step_text import remaining
+from surgeon_gui.state.run_text import remaining
 from surgeon_gui.widgets.clamped_label import ClampedLabel
 from surgeon_gui.widgets.controls import (
     bold,
@@ -55,8 +55,7 @@ class ActionStrip(QWidget):
         self._light.hide()
         self._phase = eliding_label("phase_label", quiet=True)
         self._phase.setElideMode(Qt.TextElideMode.ElideRight)  # the KL comes first
-        self._remaining = line_label(quiet=True)
-        self._remaining.setObjectName("remaining_label")
+        self._remaining = line_label(quiet=True, name="remaining_label")
         self._bar = progress_bar("progress_bar")
         self._bar.setAccessibleName(tr("Progress"))
 

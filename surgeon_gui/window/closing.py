@@ -51,11 +51,8 @@ _PAUSED_TEXT = _CloseText(
 )
 _CANCELLING_TEXT = _CloseText(
     tr("A run is being cancelled"),
-    tr("The run is being cancelled on another computer. Close anyway?"),
-    tr(
-        "That computer has not confirmed it yet. If the command does not arrive, the "
-        "run goes on there, and the next start of Surgeon shows it."
-    ),
+    tr("The run is being cancelled, but has not ended yet. Close anyway?"),
+    tr("If the run does not obey, it goes on, and the next start of Surgeon shows it."),
     tr("Wait and close"),
     tr("Close now"),
     tr("Stay open"),
@@ -163,7 +160,7 @@ class CloseQuestion(QObject):
         if _is_active(None, state):
             self._session.cancel()
         if state.task is not None and _is_active(state.task, state):
-            self._session.cancel_request(state.task)
+            self._session.store.cancel_request(state.task)
         self.may_close.emit()
 
     def _add_button(self, role: QMessageBox.ButtonRole, name: str) -> QPushButton:
@@ -202,10 +199,8 @@ class CloseQuestion(QObject):
 
 
 def _is_active(task: RequestKind | None, state: AppState) -> bool:
-    if state.computer and task is None:
-        return state.run.status is Status.CANCELLING  # otherwise it goes on there
-    if state.computer and task is RequestKind.SAVE:
-        return False  # it goes on there
+    if task is None and state.run.goes_on:
+        return state.run.status is Status.CANCELLING
     if task is None:
         return state.run.status.is_busy
     return state.request(task).is_open
@@ -230,11 +225,11 @@ def _close_text(
     text = _CLOSE_TEXTS[task]
     if task is None and state.run.status in (Status.PAUSING, Status.PAUSED):
         text = _PAUSED_TEXT
-    is_elsewhere = task is None and bool(state.computer)
-    if is_elsewhere:
+    goes_on = task is None and state.run.goes_on
+    if goes_on:
         text = _CANCELLING_TEXT
     notes = [text.explanation]
-    if task is None and not is_elsewhere:
+    if task is None and not goes_on:
         notes.append(_progress_note(state.run))
     if task is not RequestKind.DOWNLOAD and state.download.is_open:
         notes.append(tr("The current download can be resumed later."))

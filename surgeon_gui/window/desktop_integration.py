@@ -18,7 +18,7 @@ from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.queue.state import QueueState
 from surgeon_gui.state.queue.text import ending
 from surgeon_gui.state.run import RunState, Status
-from surgeon_gui.state.step_text import phase
+from surgeon_gui.state.run_text import phase
 from surgeon_gui.text import labels
 from surgeon_gui.window.notifications import Notifier
 

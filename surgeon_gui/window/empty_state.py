@@ -21,7 +21,7 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.state.sources.samples import SMOLLM2, smollm2
 from surgeon_gui.state.sources.text import sample_label, sample_obstacle
 from surgeon_gui.text.captions import CAPTIONS
-from surgeon_gui.text.captions.sources import MAX_RECENT_SHOWN
+from surgeon_gui.text.captions.pages import MAX_RECENT_SHOWN
 from surgeon_gui.text.labels import source_name
 from surgeon_gui.widgets.controls import (
     AnyWidget,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import QByteArray, QObject, Signal, Slot
@@ -12,12 +13,12 @@ from PySide6.QtWidgets import QMainWindow
 
 from surgeon_engine.api.config.toml import config_to_toml
 from surgeon_engine.api.messages.events import Failed
+from surgeon_gui.base.background import Background
 from surgeon_gui.base.settings import Settings
 from surgeon_gui.base.translation import tr
-from surgeon_gui.controllers.bundle_writer import BundleWriter
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState
-from surgeon_gui.state.debug_bundle import Bundle
+from surgeon_gui.state.debug_bundle import Bundle, write_bundle
 from surgeon_gui.views.help.about import AboutDialog, versions
 from surgeon_gui.views.help.commands_dialog import CommandsDialog
 from surgeon_gui.views.help.first_hint import FirstHint
@@ -42,7 +43,7 @@ class HelpMenu(QObject):
         self._settings = settings
         self._log = log
         self._window = window
-        self._writer: BundleWriter | None = None
+        self._writing = Background(self)
         self.hint = FirstHint(is_shown=settings.shows_hint)
         self.hint.dismissed.connect(self._on_hint_dismissed)
         self.hint.commands_clicked.connect(self.show_commands)
@@ -88,17 +89,13 @@ class HelpMenu(QObject):
         """Write the debug bundle in the background; emit `bundle_written` when done."""
         self.finish_writing()
         bundle = make_bundle(self._session.state, self._settings, self._log)
-        self._writer = BundleWriter(bundle, path, self)
-        self._writer.written.connect(self._on_written)
-        self._writer.failed.connect(self._on_failed)
-        self._writer.start()
+        self._writing.start(
+            partial(_write, bundle, path), partial(self._on_written, str(path))
+        )
 
     def finish_writing(self) -> None:
         """Wait until a bundle that is being written is complete."""
-        if self._writer is not None:
-            self._writer.wait()
-            self._writer.deleteLater()
-            self._writer = None
+        self._writing.finish()
 
     @Slot()
     def _on_save_bundle_triggered(self) -> None:
@@ -110,8 +107,13 @@ class HelpMenu(QObject):
     def _on_file_selected(self, path: str) -> None:
         self.save_bundle(Path(path))
 
-    @Slot(str)
-    def _on_written(self, path: str) -> None:
+    def _on_written(self, path: str, problem: str) -> None:
+        if problem:
+            message = tr("The debug bundle cannot be written: {error}.")
+            hint = tr("Choose a folder that you may write to.")
+            failed = Failed(message.format(error=problem), hint)
+            self._session.store.show_problem(failed)
+            return
         message = tr(
             "The debug bundle was saved to {path}. It contains versions, the log, "
             "settings and the metrics of the run. Access tokens and the names of home "
@@ -119,12 +121,6 @@ class HelpMenu(QObject):
         )
         self._log.note(message.format(path=path))
         self.bundle_written.emit(path)
-
-    @Slot(str)
-    def _on_failed(self, error: str) -> None:
-        message = tr("The debug bundle cannot be written: {error}.").format(error=error)
-        hint = tr("Choose a folder that you may write to.")
-        self._session.show_problem(Failed(message, hint))
 
     @Slot()
     def _on_session_changed(self) -> None:
@@ -155,6 +151,15 @@ def make_bundle(state: AppState, settings: Settings, log: LogView) -> Bundle:
     }
     run = state.shown_run
     return Bundle(texts, "" if run.computer else run.folder)
+
+
+def _write(bundle: Bundle, path: Path) -> str:
+    """Write a debug bundle; return the error of the system, empty if there is none."""
+    try:
+        write_bundle(bundle, path)
+    except OSError as error:
+        return str(error)
+    return ""
 
 
 def _to_json(value: object) -> object:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PySide6.QtCore import QObject, Qt, Signal, Slot
 from PySide6.QtGui import QAction
-from PySide6.QtWidgets import QDockWidget, QMainWindow, QMenu, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QDockWidget, QMainWindow, QMenu, QWidget
 
 from surgeon_gui.controllers.comparison import ComparisonController
 from surgeon_gui.controllers.runs import RunsController
@@ -24,6 +24,7 @@ from surgeon_gui.views.runs.earlier_bar import EarlierBar
 from surgeon_gui.views.runs.resume_bar import ResumeBar
 from surgeon_gui.views.runs.runs_panel import RunsPanel
 from surgeon_gui.views.storage.dialog import DiskSpaceDialog
+from surgeon_gui.widgets.controls import vertical
 from surgeon_gui.widgets.scrolling import scrolling
 from surgeon_gui.window.central_tabs import CentralTabs
 from surgeon_gui.window.docks import DockPlacement, Docks
@@ -89,9 +90,7 @@ class History(QObject):
 
     def _dock_content(self) -> QWidget:
         content = QWidget()
-        column = QVBoxLayout(content)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(0)
+        column = vertical(content, spacing=0)
         column.addWidget(self.queue.panel)
         column.addWidget(self._panel, 1)
         area = scrolling(content)  # a low window has no room for queue and list
@@ -144,7 +143,10 @@ class History(QObject):
 
     @Slot()
     def _on_queue_begun(self) -> None:
-        if self._session.state.opened_run_name and not self._session.state.is_busy:
+        if (
+            self._session.state.opened_run is not None
+            and not self._session.state.is_busy
+        ):
             self._session.close_opened_run()
         self._tabs.open_tab("live_tab")
 
@@ -158,7 +160,5 @@ class History(QObject):
 
     @Slot()
     def _on_run_opened(self) -> None:
-        run = self._session.state.run
-        is_current = self._session.state.opened_run is None
-        shows_result = is_current and has_result(run)
+        shows_result = has_result(self._session.state.shown_run)
         self._tabs.open_at_top("result_tab" if shows_result else "live_tab")

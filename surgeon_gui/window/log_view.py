@@ -13,7 +13,6 @@ from PySide6.QtWidgets import (
     QHBoxLayout,
     QLineEdit,
     QPlainTextEdit,
-    QVBoxLayout,
     QWidget,
 )
 from typing_extensions import override
@@ -25,7 +24,13 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.state.log_lines import LogLine
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.labels import FROM_LEVEL, LEVELS
-from surgeon_gui.widgets.controls import button, choice_box, described, line_label
+from surgeon_gui.widgets.controls import (
+    button,
+    choice_box,
+    described,
+    line_label,
+    vertical,
+)
 from surgeon_gui.widgets.dialogs import ask_new_file
 
 MAX_LINES = 5_000
@@ -65,8 +70,7 @@ class LogView(QWidget):
         top.addWidget(self._filter, 1)
         top.addWidget(copy_button)
         top.addWidget(save_button)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(GAP, GAP, GAP, GAP)
+        layout = vertical(self, margin=GAP)
         layout.addLayout(top)
         layout.addWidget(self._text)
         self.setMinimumHeight(110)

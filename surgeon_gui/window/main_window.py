@@ -40,21 +40,18 @@ from surgeon_gui.controllers.queue import QueueController
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state import result_text
 from surgeon_gui.state.active_task import active_task
-from surgeon_gui.state.app import AppState, Step, only_run_progressed
-from surgeon_gui.state.job import resource_text
+from surgeon_gui.state.app import AppState, only_run_progressed, settings_in_view
 from surgeon_gui.state.job.targets import with_next_target
 from surgeon_gui.state.log_lines import log_lines
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.run_controls import run_controls
+from surgeon_gui.state.run_text import phase_with_advice
 from surgeon_gui.state.sources.resolver import is_missing
 from surgeon_gui.state.sources.samples import smollm2
-from surgeon_gui.state.step_text import (
-    brief_plan_or_hint,
-    phase_with_advice,
-    plan_or_hint,
-)
+from surgeon_gui.state.step_text import plan_or_hint
 from surgeon_gui.text import labels, numbers
+from surgeon_gui.text.problems import RESOURCES, Step, sentence
 from surgeon_gui.views.live.live_view import LiveView
 from surgeon_gui.views.live.resources_view import ResourcesView
 from surgeon_gui.views.playground.view import PlaygroundView
@@ -182,7 +179,7 @@ class MainWindow(QMainWindow):
 
     def load_config(self, config: RunConfig) -> None:
         """Load a job from a config."""
-        self.session.load(config)
+        self.session.draft.load(config)
 
     def load_job(self, path: Path) -> None:
         """Load a job from a file."""
@@ -194,13 +191,13 @@ class MainWindow(QMainWindow):
             config = config_from_toml(self.settings.job)
             is_here = self.session.state.computer or not is_missing(config.model.source)
             if self.settings.job and is_here:
-                self.session.load(config)
+                self.session.draft.load(config)
         if self.settings.open_run and is_folder(self.settings.open_run):
             self.open_run(Path(self.settings.open_run))
 
     def choose_model(self, source: str) -> None:
         """Choose a model by its path, its name on the Hub, or "demo"."""
-        self.session.choose_model(source)
+        self.session.draft.choose_model(source)
 
     def open_run(self, folder: Path) -> None:
         """Open the run in `folder` and show its charts."""
@@ -234,7 +231,7 @@ class MainWindow(QMainWindow):
     @Slot(object)
     def show_problem(self, problem: Failed) -> None:
         """Show an error in the bar above the tabs."""
-        self.session.show_problem(problem)
+        self.session.store.show_problem(problem)
 
     # Qt events
 
@@ -303,14 +300,14 @@ class MainWindow(QMainWindow):
         self._empty_state.show_drag(is_over=False)
         urls = event.mimeData().urls()
         if computer := self.session.state.computer:
-            self.session.show_problem(elsewhere(computer))
+            self.session.store.show_problem(elsewhere(computer))
         elif model := model_in(urls):
-            self.session.choose_model(model)
+            self.session.draft.choose_model(model)
         elif text_file := text_in(urls):
             self._calibration_page.choose_text(text_file)
             self._steps.open(Step.CALIBRATION)
         else:
-            self.session.show_problem(unusable(urls))
+            self.session.store.show_problem(unusable(urls))
         event.acceptProposedAction()
 
     # Construction
@@ -426,7 +423,7 @@ class MainWindow(QMainWindow):
         self._recent = RecentMenu(
             self._menus.recent, self.settings, self._history.runs, self
         )
-        self._recent.cleared.connect(self.session.recheck)
+        self._recent.cleared.connect(self.session.draft.recheck)
         self._recent.job_chosen.connect(self._run_page.load_job)
         self._recent.run_chosen.connect(self._history.runs.reopen)
         self._recent.model_chosen.connect(self._model_page.choose)
@@ -459,12 +456,13 @@ class MainWindow(QMainWindow):
     def _redraw(self) -> None:
         state, now = self.session.state, time.time()
         obstacle = self.session.start_obstacle()
-        self._steps.show_state(state)
+        settings = settings_in_view(state)
+        self._steps.show_state(settings)
         if only_run_progressed(self._drawn, state):
-            self._run_page.show_state(state)  # the others use only its status
+            self._run_page.show_state(settings)  # the others use only its status
         else:
             for page in self._pages.values():
-                page.show_state(state)
+                page.show_state(settings)
         self._drawn = state
         has_views = state.model_is_chosen or state.shows_run
         self._tabs.show_tabs(has_views or self._history.has_comparison)
@@ -475,20 +473,19 @@ class MainWindow(QMainWindow):
         self._live.show_run(state.shown_run, now)
         self._resources.show_run(state.shown_run, now)
         self._result.show_state(state)
-        plan = brief_plan_or_hint(state, obstacle)
+        plan = plan_or_hint(state, obstacle, is_brief=True)
         self._strip.show_plan(plan, plan_or_hint(state, obstacle))
         self._history.queue.redraw()
-        controls = run_controls(state.run, obstacle, self._queue.add_obstacle())
+        controls = run_controls(
+            state.active_run, sentence(obstacle), sentence(self._queue.add_obstacle())
+        )
         phase = phase_with_advice(state)
-        self._strip.show_run(state.run, phase, controls, now)
+        self._strip.show_run(state.active_run, phase, controls, now)
         self._strip.show_task(active_task(state))
         self._menus.show_controls(controls)
         self._menus.actions["save_job_action"].setEnabled(state.model_is_chosen)
         # Another obstacle matters more than the resources.
-        shows_check = obstacle in (
-            "",
-            resource_text.resource_obstacle(state.resource_check),
-        )
+        shows_check = obstacle is None or obstacle.kind in RESOURCES
         self._strip.show_resource_check(state.resource_check if shows_check else None)
         self._error_bar.show_problem(state.notice)
 
@@ -558,13 +555,13 @@ class MainWindow(QMainWindow):
 
     @Slot()
     def _on_demo_clicked(self) -> None:
-        self.session.load(self.session.new_config())
+        self.session.draft.load(self.session.draft.new_config())
 
     @Slot()
     def _on_sample_clicked(self) -> None:
         source = "" if self.session.state.computer else smollm2()
         if source:
-            self.session.load(self.session.new_config(source))
+            self.session.draft.load(self.session.draft.new_config(source))
         else:
             self._model_page.use_sample()
 
@@ -577,13 +574,13 @@ class MainWindow(QMainWindow):
     @Slot()
     def _on_next_clicked(self) -> None:
         """Make the job of the run the draft, with the next target."""
-        if (config := self.session.state.run.config) is not None:
-            self.session.load(with_next_target(config))
+        if (config := self.session.state.shown_run.config) is not None:
+            self.session.draft.load(with_next_target(config))
             self._steps.open(Step.TARGET)
 
     @Slot()
     def _on_discard_clicked(self) -> None:
-        self._history.ask_to_delete(self.session.state.run.folder)
+        self._history.ask_to_delete(self.session.state.shown_run.folder)
 
     @Slot()
     def _on_sample_changed(self) -> None:

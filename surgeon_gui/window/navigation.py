@@ -10,8 +10,8 @@ from PySide6.QtCore import QObject, Slot
 from PySide6.QtGui import QAction, QKeySequence
 from PySide6.QtWidgets import QMainWindow, QMenu
 
-from surgeon_gui.state.app import Step
 from surgeon_gui.text.captions import CAPTIONS
+from surgeon_gui.text.problems import Step
 from surgeon_gui.views.steps.step_panel import StepPanel
 from surgeon_gui.window.central_tabs import CentralTabs
 

@@ -38,6 +38,7 @@ class PreferencesMenu(QObject):
         menus.check_theme(settings.theme)
         menus.check_language(settings.language)
         desktop.keep_awake(settings.keeps_awake)
+        session.runs_go_on = settings.runs_go_on
 
     @property
     def current(self) -> Preferences:
@@ -50,6 +51,7 @@ class PreferencesMenu(QObject):
             device=settings.device,
             units=settings.units,
             keeps_awake=settings.keeps_awake,
+            runs_go_on=settings.runs_go_on,
             is_offline=settings.is_offline,
         )
 
@@ -65,7 +67,7 @@ class PreferencesMenu(QObject):
         """Apply what differs from the current preferences."""
         before, settings = self.current, self._settings
         if chosen.run_parent != before.run_parent:
-            self._session.set_run_parent(chosen.run_parent)
+            self._session.draft.set_run_parent(chosen.run_parent)
         if chosen.theme is not before.theme:
             settings.theme = chosen.theme
             application = QApplication.instance()
@@ -77,14 +79,15 @@ class PreferencesMenu(QObject):
             self._menus.check_language(chosen.language)
         if chosen.device is not before.device:
             settings.device = chosen.device
-            self._session.set_default_device(chosen.device)
+            self._session.draft.set_default_device(chosen.device)
         settings.units = chosen.units  # applies after a restart
         if chosen.keeps_awake is not before.keeps_awake:
             settings.keeps_awake = chosen.keeps_awake
             self._desktop.keep_awake(chosen.keeps_awake)
+        settings.runs_go_on = self._session.runs_go_on = chosen.runs_go_on
         if chosen.is_offline is not before.is_offline:
             settings.is_offline = chosen.is_offline
-            self._session.set_offline(chosen.is_offline)
+            self._session.draft.set_offline(chosen.is_offline)
             self.offline_changed.emit()
 
     @Slot(QAction)

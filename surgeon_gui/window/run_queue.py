@@ -11,6 +11,7 @@ from surgeon_gui.controllers.runs import RunsController
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.queue.state import QueueState, QueueStatus
 from surgeon_gui.state.run_controls import queue_control
+from surgeon_gui.text.problems import sentence
 from surgeon_gui.views.queue.queue_bar import QueueBar
 from surgeon_gui.views.queue.queue_panel import QueuePanel
 from surgeon_gui.views.queue.sweep_dialog import SweepDialog
@@ -71,7 +72,7 @@ class RunQueue(QObject):
     def redraw(self) -> None:
         """Show which actions are possible."""
         start = queue_control(self.controller.state)
-        obstacle = self.controller.add_obstacle()
+        obstacle = sentence(self.controller.add_obstacle())
         self.panel.show_controls(start, obstacle)
         self._start.setText(start.label)
         self._start.setEnabled(start.is_enabled)

@@ -43,16 +43,16 @@ class UndoActions(QObject):
         """Discard the invalid input of a page, or restore the previous draft."""
         state = self._session.state
         if state.rejected:
-            self._session.drop_rejected()
+            self._session.draft.drop_rejected()
         elif state.draft_history.can_undo:
-            self._session.go_to(*state.draft_history.undo(draft_of(state)))
+            self._session.draft.go_to(*state.draft_history.undo(draft_of(state)))
 
     @Slot()
     def redo(self) -> None:
         """Restore the draft that was undone last."""
         state = self._session.state
         if state.draft_history.can_redo:
-            self._session.go_to(*state.draft_history.redo(draft_of(state)))
+            self._session.draft.go_to(*state.draft_history.redo(draft_of(state)))
 
     @override
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:

@@ -347,7 +347,7 @@ JOBS = {
 def test_bad_job_ends_in_a_sentence(kind):
     text, sentence = JOBS[kind]
     with pytest.raises(EngineError) as error:
-        config_from_toml(text, "job.toml")
+        config_from_toml(f"version = 1\n{text}")
     assert sentence in error.value.message
 
 

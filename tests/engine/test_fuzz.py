@@ -127,7 +127,7 @@ JOB = config_to_toml(RunConfig()).encode()
 @given(data=bytes_like(JOB))
 def test_job(data):
     try:
-        config = config_from_toml(data.decode("utf-8", "replace"), "job.toml")
+        config = config_from_toml(data.decode("utf-8", "replace"))
     except EngineError as error:
         assert str(error)
     else:

@@ -210,7 +210,7 @@ def _change(path: Path, place: tuple[str | int, ...], value: object) -> None:
     for name in place[:-1]:
         part = part[name]
     part[place[-1]] = value
-    path.write_bytes(sealed_json(whole))
+    path.write_bytes(sealed_json(whole, whole.pop("version")))
 
 
 def test_pipe_in_place_of_weights_is_refused(tmp_path):

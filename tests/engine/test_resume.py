@@ -34,6 +34,7 @@ from surgeon_engine.api.saved_state import Origin, SavedPart, SavedState
 from surgeon_engine.base.errors import EngineError, ExportError, RunFolderError
 from surgeon_engine.base.reading import Content
 from surgeon_engine.base.sealed_json import sealed_json
+from surgeon_engine.base.versions import STATE
 from surgeon_engine.run import pipeline, preflight
 from surgeon_engine.run.pipeline import resume
 from surgeon_engine.runtime import run_context
@@ -588,15 +589,7 @@ def state_files(folder):
 
 
 def write_state(folder, state):
-    RunFolder(folder).saved_state.state_path.write_bytes(sealed_json(state))
-
-
-def test_unknown_format_is_refused(interrupted):
-    state = RunFolder(interrupted).saved_state.read()
-    write_state(interrupted, msgspec.structs.replace(state, format=99))
-    assert "has format 99; this version of Surgeon reads format 1" in refused(
-        interrupted
-    )
+    RunFolder(folder).saved_state.state_path.write_bytes(sealed_json(state, STATE))
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from surgeon_gui.state.app import Step
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.sources import samples
+from surgeon_gui.text.problems import Step
 from surgeon_gui.views.steps import model_page
 from surgeon_gui.window import empty_state
 from tests.helpers.exports import write_export

@@ -79,7 +79,7 @@ def test_exported_checkpoint_is_kept(tmp_path):
     assert folder.exists()
 
 
-@pytest.mark.parametrize("job", ["[model]\nsource = '/models/mine'\n", "no toml"])
+@pytest.mark.parametrize("job", ["version = 1\n[model]\nsource = 'mine'\n", "no toml"])
 def test_run_of_another_model_is_kept(tmp_path, job):
     run = RunFolder(tmp_path / "run")
     with run.created(RunConfig()):

@@ -1,4 +1,4 @@
-"""Pruning configs from flat settings, in the short form of a job."""
+"""Pruning configs from flat settings, such as those of the short form of a job."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from surgeon_engine.api.config.pruning import (
 )
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.config.toml import config_from_toml
+from surgeon_engine.base.decoding import convert
 
 _SURGEON = {
     "method": Method.LLM_SURGEON,
@@ -27,12 +27,14 @@ _SURGEON = {
 def pruning_config(
     structure: Structure = Structure.HEADS_AND_NEURONS, **settings: Any
 ) -> PruningConfig:
-    """Return the config of a job with these settings in its pruning part.
+    """Return a config with these settings, by their flat names, if it has them.
 
     The others are those of an LLM Surgeon run of three shots.
     """
-    pruning = msgspec.to_builtins(_SURGEON | {"structure": structure, **settings})
-    return config_from_toml(msgspec.toml.encode({"pruning": pruning}).decode()).pruning
+    values = _SURGEON | {"structure": structure, **settings}
+    return convert(
+        msgspec.to_builtins(with_values(PruningConfig(), values)), PruningConfig
+    )
 
 
 def surgeon_job(**parts: Any) -> RunConfig:

@@ -18,10 +18,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
 
+from surgeon_engine.api.client import CANCEL_TIMEOUT_S
 from surgeon_engine.api.config.evaluation import OWN_TEXT
 from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.pruning import Structure
@@ -48,10 +51,12 @@ from surgeon_engine.api.messages.commands import (
     SearchHub,
     StartRun,
     StopAndKeep,
+    Watch,
 )
 from surgeon_engine.api.messages.events import (
     Cancelled,
     EngineReady,
+    EngineStarted,
     Envelope,
     Event,
     Failed,
@@ -59,6 +64,7 @@ from surgeon_engine.api.messages.events import (
     Logged,
 )
 from surgeon_engine.api.messages.machine import MachineProbed
+from surgeon_engine.api.messages.requests import is_watched
 from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
     DampingChoice,
@@ -85,6 +91,8 @@ from surgeon_engine.api.messages.sources import (
 )
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import EngineError
+from surgeon_engine.detached.start import start_run
+from surgeon_engine.detached.watch import RunFollower
 from surgeon_engine.planning.target_size import file_dtype, goal_of
 from surgeon_engine.runtime.folders import listed
 from tests.helpers import fake_sources
@@ -117,6 +125,9 @@ STAGES_OF_A_SHOT = (
     Stage.SELECTION,
     Stage.UPDATE,
     Stage.EVALUATION,
+)
+STARTED = EngineStarted(
+    version("surgeon"), os.uname().nodename, f"{os.environ.get('XDG_DATA_HOME')}/runs"
 )
 UNITS = 6  # of work in each stage
 UNSUPPORTED = {Structure.ROWS_AND_COLUMNS: "its layers are tied."}
@@ -260,31 +271,53 @@ class FakeEngine:
         """Handle commands until they end."""
         waiting: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
         threading.Thread(target=self._listen, args=(waiting,), daemon=True).start()
+        if self._options.greets:
+            self._emit(STARTED)
         self._emit(EngineReady({"torch": "0.0"}, "a processor", 8_000_000_000))
         while (command := waiting.get()) is not None:
-            self._run = command.run
-            is_run = isinstance(command, StartRun | ResumeRun)
-            extra_pause = 0.0 if is_run else self._options.pause_after
-            self._pause = self._options.pause + extra_pause
-            try:
-                if isinstance(command, ListFiles | ListModels | ListRuns):
-                    self._emit(listed(command))
-                else:
-                    self._handle(command)
-            except InterruptedError:
-                self._emit(Cancelled())
-            except EngineError as error:
-                self._emit(Failed(error.message, error.hint))
-            except _Failed:
-                pass  # the error has been sent
-            except _Ended:
+            if not self._work(command):
                 return
-            finally:
-                self._locks.close()
             self._run, self._log = "", None
 
+    def do_detached(self, command: StartRun | ResumeRun) -> None:
+        """Do a run in its folder, which is locked, while the commands arrive."""
+        waiting: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
+        threading.Thread(target=self._listen, args=(waiting,), daemon=True).start()
+        self._work(command)
+
+    def _work(self, command: Command) -> bool:
+        """Handle a command; return whether the commands go on."""
+        self._run = command.run
+        is_run = isinstance(command, StartRun | ResumeRun)
+        extra_pause = 0.0 if is_run else self._options.pause_after
+        self._pause = self._options.pause + extra_pause
+        try:
+            if isinstance(command, ListFiles | ListModels | ListRuns):
+                self._emit(listed(command))
+            else:
+                self._handle(command)
+        except InterruptedError:
+            self._emit(Cancelled())
+        except EngineError as error:
+            self._emit(Failed(error.message, error.hint))
+        except _Failed:
+            pass  # the error has been sent
+        except _Ended:
+            return False
+        finally:
+            self._locks.close()
+        return True
+
     def _listen(self, waiting: queue.SimpleQueue[Command | None]) -> None:
+        followers: dict[str, RunFollower] = {}
         for command in self._commands:
+            if follower := followers.get(command.run):
+                follower.handle(command)
+                continue
+            if is_watched(command):
+                followers[command.run] = follower = self._follower(command)
+                threading.Thread(target=follower.work, daemon=True).start()
+                continue
             self._gate.handle(command)
             if isinstance(command, Cancel):
                 self._cancelled.add(command.run)
@@ -295,6 +328,13 @@ class FakeEngine:
         self._ended.set()
         self._gate.open()
         waiting.put(None)
+
+    def _follower(self, command: StartRun | ResumeRun | Watch) -> RunFollower:
+        python = ("env", f"PYTHONPATH={Path(__file__).parents[2]}", sys.executable)
+        module = ("-P", "-m", "tests.helpers.fake_detached")
+        process = (*python, *module, *self._options.arguments)
+        start = partial(start_run, process=process)
+        return RunFollower(command, self._send, start, self._options.cancel)
 
     def _sleep(self, seconds: float) -> None:
         """Wait, or end the work if the commands have ended.
@@ -327,8 +367,8 @@ class FakeEngine:
                 self._emit(MachineProbed(machine(self._options.free_memory)))
             case StartRun():
                 self._prune(command)
-            case ResumeRun(folder=folder):
-                self._go_on(folder)
+            case ResumeRun():
+                self._go_on(command)
 
     def _inspect(self, source: str) -> None:
         if "missing" in Path(source).name or (Path(source) / "broken").exists():
@@ -340,7 +380,8 @@ class FakeEngine:
         config, model = command.config, model_summary(command.config.model.source)
         if Path(command.folder).is_absolute():  # otherwise the test needs no run folder
             self._log = RunFolder(Path(command.folder))
-            self._locks.enter_context(self._log.created(config))
+            if not command.detached:
+                self._locks.enter_context(self._log.created(config))
         if config.pruning.method == self._options.fail_method:
             self._emit(Failed(FAILURE, HINT))
             raise _Failed
@@ -352,9 +393,11 @@ class FakeEngine:
         self._emit(BaselineEvaluated(evaluation(14.2)))
         self._finish(config, command.folder, 0)
 
-    def _go_on(self, folder: str) -> None:
+    def _go_on(self, command: ResumeRun) -> None:
+        folder = command.folder
         self._log = RunFolder(Path(folder))
-        self._locks.enter_context(self._log.locked())
+        if not command.detached:
+            self._locks.enter_context(self._log.locked())
         done = len(self._log.saved_state.read().shots)
         self._emit(RunResumed(done, 10.0))
         self._finish(read_config(self._log.config_path), folder, done)
@@ -498,7 +541,13 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--free-memory", type=int, default=PLENTY, help="bytes")
     parser.add_argument("--no-start", action="store_true")
-    return parser.parse_args(arguments)
+    parser.add_argument("--greets", action="store_true", help="as on another computer")
+    parser.add_argument("--cancel", type=float, default=CANCEL_TIMEOUT_S)
+    parser.add_argument("serve", nargs="?")
+    given = sys.argv[1:] if arguments is None else arguments
+    options = parser.parse_args(given)
+    options.arguments = [each for each in given if each != "serve"]
+    return options
 
 
 def main() -> None:

@@ -16,7 +16,6 @@ COMPARED_TOKENS = 512
 WHOLE_BYTES = 2_828_736 * 4  # of all parameters in float32
 PRUNED_BYTES = 2_098_829 * 4
 HEADER_BYTES = 8_192
-ONNX_REASON = "ONNX files need packages that are not installed: onnx."
 RAGGED = "No plain model has these widths: 500 and 512."
 READ_BACK = "gguf: the 57 tensors were read back and fit the header"
 _SHRINKING = {FileDtype.SAME: 1, FileDtype.FLOAT32: 1, FileDtype.Q8_0: 4}
@@ -72,7 +71,6 @@ def others(pruning: PruningConfig) -> tuple[FormatSupport, ...]:
         FormatSupport(Format.STOCK, widths),
         FormatSupport(Format.MASKED),
         FormatSupport(Format.GGUF),
-        FormatSupport(Format.ONNX, ONNX_REASON),
     )
 
 

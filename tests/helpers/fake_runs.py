@@ -23,9 +23,10 @@ from surgeon_engine.api.messages.run import (
     Stage,
     StageStarted,
 )
-from surgeon_engine.api.run_folder import Report, RunFolder
+from surgeon_engine.api.run_folder import LOG_HEADER, Report, RunFolder
 from surgeon_engine.api.saved_state import Origin, SavedState
-from surgeon_engine.base.sealed_json import sealed_json
+from surgeon_engine.base.sealed_json import sealed_json, sealed_line
+from surgeon_engine.base.versions import STATE
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import (
     FAILURE,
@@ -73,7 +74,7 @@ def write_run(
         Envelope("run-1", began + seconds, event)
         for seconds, event in _events(run, config, ending, factor)
     ]
-    run.events_path.write_bytes(b"".join(map(_line, log)))
+    run.events_path.write_bytes(LOG_HEADER + b"".join(map(_line, log)))
     if ending in ("finished", "stopped"):
         run.write_report(_report(config, log))
     os.utime(run.config_path, (began, began))
@@ -87,7 +88,7 @@ def write_saved_state(folder: Path, shots: int = 1) -> Path:
     state = SavedState(origin, RecoveryConfig(), seconds=10.0, shots=finished)
     saved = RunFolder(folder).saved_state
     saved.path.mkdir()
-    saved.state_path.write_bytes(sealed_json(state))
+    saved.state_path.write_bytes(sealed_json(state, STATE))
     return saved.path
 
 
@@ -157,4 +158,4 @@ def _report(config: RunConfig, log: list[Envelope]) -> Report:
 
 
 def _line(envelope: Envelope) -> bytes:
-    return msgspec.json.encode(envelope) + b"\n"
+    return sealed_line(envelope)

@@ -28,7 +28,12 @@ def random_windows(count: int, length: int = 16, seed: int = 0) -> torch.Tensor:
     return torch.randint(VOCABULARY // 8, (count, length), generator=g)
 
 
-def make_state(family: str = "llama", windows: int = 8, **pruning) -> PruningState:
+def make_state(
+    family: str = "llama",
+    windows: int = 8,
+    recovery: RecoveryConfig = RecoveryConfig(Recovery.REFIT),  # noqa: B008
+    **pruning,
+) -> PruningState:
     """Return the state of a tiny model with random windows and no removals."""
     model = tiny_model(family)
     # The files belong to another model; only their size is used.
@@ -40,7 +45,7 @@ def make_state(family: str = "llama", windows: int = 8, **pruning) -> PruningSta
         ModelConfig(family),
         CalibrationConfig(windows=windows, batch=3),
         pruning_config(**pruning),
-        recovery=RecoveryConfig(Recovery.REFIT),
+        recovery=recovery,
     )
     texts = TokenWindows(
         random_windows(windows), random_windows(3, seed=1), "random", 0

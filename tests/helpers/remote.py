@@ -34,7 +34,7 @@ def status_until(client, status):
 
 
 def processes(state: Path) -> list[psutil.Process]:
-    """Return the processes of the keeper whose files are in `state`."""
+    """Return the processes of the computer whose files are in `state`."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -47,13 +47,13 @@ def processes(state: Path) -> list[psutil.Process]:
 
 
 def kill_all(state: Path) -> None:
-    """Kill the processes of the keeper whose files are in `state`."""
+    """Kill the processes of the computer whose files are in `state`."""
     for process in processes(state):
         process.kill()
 
 
 def wait_until_gone(state: Path) -> None:
-    """Wait until no process of the keeper is left."""
+    """Wait until no process of that computer is left."""
     deadline = time.monotonic() + SECONDS
     while left := processes(state):
         assert time.monotonic() < deadline, [each.cmdline() for each in left]

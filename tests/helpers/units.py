@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from surgeon_engine.api.config.pruning import COUPLED, SPARSE, PruningConfig, Structure
+from surgeon_engine.api.messages.sources import LayerSummary
 from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.curvature.gates import GateGradients
 from surgeon_engine.planning import limits
@@ -38,10 +39,12 @@ def removable(unit, settings: PruningConfig) -> int:
         bundle = limits.bundle_of(coupled.kind, settings)
         kept = limits.groups_to_keep(unit.originally, share, bundle)
         return max(0, unit.originally - kept) * coupled.weights_per_group
-    shape = limits.Shape(layer.rows, layer.columns, layer.has_bias)
+    rows, columns = layer.rows, layer.columns
+    weights = rows * (columns + layer.has_bias)
+    summary = LayerSummary(layer.name, layer.block, "", rows, columns, weights)
     if settings.kind in SPARSE:
-        return limits.max_elements(shape, share, settings)
-    return limits.max_rows_columns(shape, share, settings.kind)
+        return limits.max_elements(summary, share, settings)
+    return limits.max_rows_columns(summary, share, settings.kind)
 
 
 def random_factors(layer, seed: int = 0) -> KroneckerFactors:
@@ -92,7 +95,9 @@ def removals_of(unit, *candidates: int) -> Tensor:
     return removed
 
 
-def write(updated) -> None:
+def write(unit, updated) -> None:
     """Write the weights of an updated unit to the model."""
-    for layer, W in updated.weights:
-        layer.write(W)
+    W, removed = updated
+    for layer, zeros in unit.zeros(removed):
+        is_measured = layer is unit.measured
+        layer.write(W if is_measured else layer.weight().masked_fill(zeros, 0))

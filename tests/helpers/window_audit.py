@@ -206,8 +206,8 @@ def walk(window: QMainWindow) -> Iterator[str]:
     The window must have a job that can be started.
     """
     from surgeon_engine.api.messages.events import Failed
-    from surgeon_gui.state.app import Step
     from surgeon_gui.state.run import Status
+    from surgeon_gui.text.problems import Step
 
     yield from steps_and_tabs(window, "before a run")
     window.start_run()
@@ -233,7 +233,7 @@ def walk(window: QMainWindow) -> Iterator[str]:
 
 def steps_and_tabs(window: QMainWindow, when: str) -> Iterator[str]:
     """Open every step with its advanced settings, then every tab."""
-    from surgeon_gui.state.app import Step
+    from surgeon_gui.text.problems import Step
     from surgeon_gui.window.central_tabs import CentralTabs
     from tests.helpers.windows import find_type
 

@@ -110,19 +110,19 @@ def open_tab(window, name):
 
 def commands_of(window, monkeypatch):
     """Return a list to which the commands of the window are added as it sends them."""
-    sent, send = [], window.session.send
+    sent, send = [], window.session.store.send
 
     def remember_and_send(command):
         sent.append(command)
         send(command)
 
-    monkeypatch.setattr(window.session, "send", remember_and_send)
+    monkeypatch.setattr(window.session.store, "send", remember_and_send)
     return sent
 
 
 def run_of(window):
-    """Return the state of the window's run."""
-    return window.session.state.run
+    """Return the state of the run in progress, or in view."""
+    return window.session.state.active_run
 
 
 def pruning_of(window):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 
-import numpy as np
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -21,15 +20,13 @@ from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import Dtype, ModelConfig, RunConfig
 from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.run import Stage, StageStarted
-from surgeon_engine.base.errors import CurvatureError, EvaluationError
 from surgeon_engine.model.not_finite import hint_for
 from surgeon_engine.run.pipeline import prune
 from tests.helpers.pruning_states import silent_context
-from tests.helpers.runs import STRUCTURES, job, outcome, run
+from tests.helpers.runs import job, outcome, run
 from tests.helpers.tiny_models import byte_tokenizer, tiny_model
 
-pytestmark = [pytest.mark.usefixtures("quick_runs"), pytest.mark.thorough]
-each_structure = pytest.mark.parametrize("structure", STRUCTURES)
+pytestmark = [pytest.mark.usefixtures("quick_runs"), pytest.mark.slow]
 
 
 def job_on(model, folder, **settings) -> RunConfig:
@@ -50,17 +47,26 @@ def finite(found) -> bool:
     return all(math.isfinite(shot.evaluation.loss) for shot in found.shots)
 
 
-@each_structure
-def test_model_with_one_block_is_pruned(tmp_path, structure):
-    config = job_on(llama(num_hidden_layers=1), tmp_path, structure=structure, shots=2)
+def test_model_with_one_block_is_pruned(tmp_path):
+    config = job_on(
+        llama(num_hidden_layers=1),
+        tmp_path,
+        structure=Structure.HEADS_AND_NEURONS,
+        shots=2,
+    )
     found = outcome(config, tmp_path / "run")
     assert finite(found)
     assert found.zeros == found.reported
     assert sum(found.reported.values()) > 0
 
 
-@each_structure
-@pytest.mark.parametrize("level", Recovery)
+@pytest.mark.parametrize(
+    ("structure", "level"),
+    [
+        (Structure.HEADS_AND_NEURONS, Recovery.DISTILLATION),
+        (Structure.ELEMENTS, Recovery.RECONSTRUCTION),
+    ],
+)
 def test_tied_embeddings_and_head_are_unchanged(tmp_path, structure, level):
     model = llama(tie_word_embeddings=True)
     before = model.lm_head.weight.clone()
@@ -72,8 +78,14 @@ def test_tied_embeddings_and_head_are_unchanged(tmp_path, structure, level):
     assert torch.equal(pruned.lm_head.weight, before)
 
 
-@each_structure
-@pytest.mark.parametrize("method", [Method.LLM_SURGEON, Method.K_OBD, Method.MAGNITUDE])
+@pytest.mark.parametrize(
+    ("structure", "method"),
+    [
+        (Structure.HEADS_AND_NEURONS, Method.MAGNITUDE),
+        (Structure.ELEMENTS, Method.K_OBD),
+        (Structure.N_M, Method.LLM_SURGEON),
+    ],
+)
 def test_candidates_of_equal_cost_are_removed_to_the_exact_target(
     tmp_path, structure, method
 ):
@@ -92,8 +104,14 @@ def test_candidates_of_equal_cost_are_removed_to_the_exact_target(
     assert 0.35 * total - largest < removed <= 0.35 * total
 
 
-@each_structure
-@pytest.mark.parametrize("basis", CostBasis)
+@pytest.mark.parametrize(
+    ("structure", "basis"),
+    [
+        (Structure.HEADS_AND_NEURONS, CostBasis.RAW),
+        (Structure.ROWS_AND_COLUMNS, CostBasis.PER_PARAMETER),
+        (Structure.ELEMENTS, CostBasis.RAW),
+    ],
+)
 def test_dead_neuron_is_removed_first(tmp_path, structure, basis):
     model = tiny_model("llama")
     dead = model.model.layers[1].mlp
@@ -105,14 +123,17 @@ def test_dead_neuron_is_removed_first(tmp_path, structure, basis):
         tmp_path / "run",
     )
     assert finite(found)
-    W = found.after["model.layers.1.mlp.down_proj"]
-    if structure is not Structure.N_M:
-        assert (W[:, 7] == 0).all()
-        assert found.zeros == found.reported
+    assert (found.after["model.layers.1.mlp.down_proj"][:, 7] == 0).all()
+    assert found.zeros == found.reported
 
 
-@each_structure
-@pytest.mark.parametrize("damping", Damping)
+@pytest.mark.parametrize(
+    ("structure", "damping"),
+    [
+        (Structure.HEADS_AND_NEURONS, Damping.AUTOMATIC),
+        (Structure.ELEMENTS, Damping.FIXED),
+    ],
+)
 def test_model_without_gradients_is_pruned(tmp_path, structure, damping):
     model = tiny_model("llama")
     model.lm_head.weight.zero_()
@@ -125,23 +146,28 @@ def test_model_without_gradients_is_pruned(tmp_path, structure, damping):
     assert sum(found.zeros.values()) > 0.25 * found.started.model.prunable
 
 
-@each_structure
-def test_block_without_effect_is_pruned_first(tmp_path, structure):
+def test_block_without_effect_is_pruned_first(tmp_path):
     """Its gradients are zero, so its removals cost nothing despite large weights."""
     model = tiny_model("llama")
     silent = model.model.layers[0].mlp
     silent.down_proj.weight.zero_()
     silent.up_proj.weight.mul_(100)
     found = outcome(
-        job_on(model, tmp_path, structure=structure, sparsity=0.1), tmp_path / "run"
+        job_on(model, tmp_path, structure=Structure.ROWS_AND_COLUMNS, sparsity=0.1),
+        tmp_path / "run",
     )
     removed = {name for name, count in found.reported.items() if count}
     assert removed
     assert all(name.startswith("model.layers.0.mlp.") for name in removed)
 
 
-@each_structure
-@pytest.mark.parametrize("damping", Damping)
+@pytest.mark.parametrize(
+    ("structure", "damping"),
+    [
+        (Structure.HEADS_AND_NEURONS, Damping.AUTOMATIC),
+        (Structure.ROWS_AND_COLUMNS, Damping.FIXED),
+    ],
+)
 def test_model_with_constant_and_zero_inputs_is_pruned(tmp_path, structure, damping):
     """One input of each layer behind a norm cannot be distinguished from its bias."""
     model = tiny_model("opt")
@@ -164,49 +190,17 @@ def test_model_with_constant_and_zero_inputs_is_pruned(tmp_path, structure, damp
     assert sum(found.zeros.values()) > 0.2 * found.started.model.prunable
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf])
-@pytest.mark.parametrize("name", ["layers.0.self_attn.q_proj", "layers.1.mlp.up_proj"])
-def test_model_with_nan_or_infinite_weights_raises_with_the_layer(
-    tmp_path, name, value
-):
-    model = tiny_model("llama")
-    model.get_submodule(f"model.{name}").weight[3, 4] = value
-    with pytest.raises(EvaluationError) as error:
-        prune(job_on(model, tmp_path), tmp_path / "run", silent_context())
-    assert error.value.message == (
-        "The loss on the validation text is nan. The first numbers that are not finite "
-        f"(NaN or infinite) come from model.{name}, whose weights are not all finite."
-    )
-    assert error.value.hint.startswith("Its weights are not all finite: the files")
-
-
 def test_hint_of_non_finite_numbers_depends_on_the_dtype():
     model = tiny_model("llama")
     assert "files of the model may be damaged" in hint_for(model)
     assert "compute in float32" in hint_for(model.to(torch.bfloat16))
 
 
-def test_overflow_on_the_calibration_text_raises_with_the_layer(tmp_path, monkeypatch):
-    """The validation text does not contain the token that breaks the model."""
-    model = tiny_model("llama")
-    model.model.embed_tokens.weight[95] = torch.inf
-    config = job_on(model, tmp_path)
-    for name, low, high in (("fit_4_16", 95, 96), ("validate_4_16", 0, 90)):
-        path = tmp_path / f"{name}.npy"
-        random = np.random.default_rng(0)
-        np.save(path, random.integers(low, high, size=(4, 16), dtype=np.int32))
-    with pytest.raises(CurvatureError, match=r"come from model\.embed_tokens, whose"):
-        prune(config, tmp_path / "run", silent_context())
-
-
-@pytest.mark.parametrize("windows", [1, 3])
-def test_too_few_windows_for_a_search_warn_and_use_the_default_damping(
-    tmp_path, windows
-):
-    config = job(tmp_path, windows=windows, damping=Damping.AUTOMATIC, shots=2)
+def test_too_few_windows_for_a_search_warn_and_use_the_default_damping(tmp_path):
+    config = job(tmp_path, windows=3, damping=Damping.AUTOMATIC, shots=2)
     found = outcome(config, tmp_path / "run")
     (warning,) = [x for x in found.recorder.of(Logged) if "too few" in x.message]
-    assert f"{windows} windows are too few to hold any out" in warning.message
+    assert "3 windows are too few to hold any out" in warning.message
     assert "0.01 and 0.1" in warning.message
     for shot in found.shots:
         assert (shot.damping.cost, shot.damping.update) == (0.01, 0.1)
@@ -214,14 +208,7 @@ def test_too_few_windows_for_a_search_warn_and_use_the_default_damping(
     assert StageStarted(Stage.DAMPING, 1) not in found.recorder.events
 
 
-def test_enough_windows_are_searched_without_a_warning(tmp_path):
-    found = run(tmp_path, windows=4, damping=Damping.AUTOMATIC, shots=2)
-    assert not found.recorder.warnings()
-    assert all(shot.damping.tried > 1 for shot in found.shots)
-    assert StageStarted(Stage.DAMPING, 2) in found.recorder.events
-
-
-@pytest.mark.parametrize("method", [m for m in Method if m is not Method.LLM_SURGEON])
+@pytest.mark.parametrize("method", [Method.K_OBD, Method.FIRST_ORDER])
 def test_settings_that_a_method_does_not_use_change_nothing(tmp_path, method):
     exports = []
     for name, settings in (
@@ -250,16 +237,14 @@ def test_settings_that_a_method_does_not_use_change_nothing(tmp_path, method):
         assert torch.equal(W, exports[1][name])
 
 
-def test_magnitude_measures_no_curvature(tmp_path):
-    found = run(tmp_path, method=Method.MAGNITUDE, shots=2)
-    stages = {x.stage for x in found.recorder.of(StageStarted)}
-    assert Stage.CURVATURE not in stages
-    assert Stage.DAMPING not in stages
-    assert Stage.UPDATE in stages
-
-
-@pytest.mark.parametrize("structure", Structure)
-@pytest.mark.parametrize("method", [Method.K_OBD, Method.L_OBD, Method.MAGNITUDE])
+@pytest.mark.parametrize(
+    ("structure", "method"),
+    [
+        (Structure.HEADS, Method.K_OBD),
+        (Structure.ROWS_AND_COLUMNS, Method.L_OBD),
+        (Structure.N_M, Method.MAGNITUDE),
+    ],
+)
 def test_methods_without_an_update_keep_weights_bit_for_bit(
     tmp_path, structure, method
 ):
@@ -272,15 +257,16 @@ def test_methods_without_an_update_keep_weights_bit_for_bit(
         assert torch.equal(W, torch.where(W == 0, 0, found.before[name]))
 
 
-@pytest.mark.parametrize("structure", STRUCTURES)
-def test_sampled_labels_give_another_model_and_are_reproducible(tmp_path, structure):
+def test_sampled_labels_give_another_model_and_are_reproducible(tmp_path):
     exports = {}
     for name, fisher in (
         ("text", Fisher.EMPIRICAL),
         ("one", Fisher.SAMPLED),
         ("again", Fisher.SAMPLED),
     ):
-        found = run(tmp_path, name=name, structure=structure, fisher=fisher)
+        found = run(
+            tmp_path, name=name, structure=Structure.HEADS_AND_NEURONS, fisher=fisher
+        )
         exports[name] = found.after
     names = list(exports["text"])
     assert all(torch.equal(exports["one"][n], exports["again"][n]) for n in names)

@@ -112,11 +112,11 @@ def test_sweep_survives_a_closed_window_and_the_best_run_is_exported(
     other = next(report.parent for report in runs if report.parent != best)
     show(qtbot, window, best)
     click(window, "save_button")
-    qtbot.waitUntil(lambda: bool(window.session.state.saved), timeout=LONG_MS)
+    qtbot.waitUntil(lambda: bool(window.session.state.shown_run.saved), timeout=LONG_MS)
     show(qtbot, window, other)
-    assert not window.session.state.saved
+    assert not window.session.state.shown_run.saved
     show(qtbot, window, best)
-    (saved,) = window.session.state.saved
+    (saved,) = window.session.state.shown_run.saved
     assert saved.format is Format.GGUF
     assert list((best / "gguf").glob("*.gguf"))
     assert not [x for x in dialogs() if x.isVisible()]

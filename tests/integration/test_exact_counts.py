@@ -14,15 +14,13 @@ from surgeon_engine.model.layers import prunable_layers
 from tests.helpers.runs import Recorder, job, outcome, run
 from tests.helpers.tiny_models import tiny_model
 
-pytestmark = [pytest.mark.usefixtures("quick_runs"), pytest.mark.thorough]
+pytestmark = [pytest.mark.usefixtures("quick_runs"), pytest.mark.slow]
 
-each_family = pytest.mark.parametrize("family", ["llama", "opt", "gpt2", "falcon"])
 WAYS = [
-    {"method": Method.LLM_SURGEON},
-    {"method": Method.LLM_SURGEON, "max_correlated": 50},
-    {"method": Method.SPARSEGPT},
-    {"method": Method.WANDA},
-    {"method": Method.MAGNITUDE},
+    ("opt", {"method": Method.LLM_SURGEON, "max_correlated": 50}),
+    ("gpt2", {"method": Method.SPARSEGPT}),
+    ("falcon", {"method": Method.WANDA}),
+    ("llama", {"method": Method.MAGNITUDE}),
 ]
 
 
@@ -31,8 +29,7 @@ def without_bias(found) -> dict[str, torch.Tensor]:
     return {layer.name: layer.weight()[:, : layer.columns] for layer in found.exported}
 
 
-@each_family
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(("family", "way"), WAYS)
 def test_number_of_removed_elements_is_exact(tmp_path, family, way):
     settings = {"structure": Structure.ELEMENTS, "sparsity": 0.37, "shots": 2}
     found = run(tmp_path, family, **settings | way)
@@ -42,20 +39,24 @@ def test_number_of_removed_elements_is_exact(tmp_path, family, way):
     assert sum(zeros.values()) == int(0.37 * sum(W.numel() for W in matrices.values()))
 
 
-PATTERNS = [(2, 4, 1 / 2), (1, 3, 0.667), (2, 5, 3 / 5), (4, 8, 1 / 2), (5, 8, 3 / 8)]
-
-
-@pytest.mark.parametrize("family", ["llama", "opt", "gpt2"])
-@pytest.mark.parametrize(("kept", "group", "max_share"), PATTERNS)
-@pytest.mark.parametrize("share", [0.4, 1.0])
+@pytest.mark.parametrize(
+    ("family", "method", "kept", "group", "max_share", "share"),
+    [
+        ("llama", Method.LLM_SURGEON, 1, 3, 0.667, 0.4),
+        ("opt", Method.SPARSEGPT, 2, 5, 3 / 5, 1.0),
+        ("gpt2", Method.WANDA, 4, 8, 1 / 2, 1.0),
+        ("opt", Method.K_OBD, 5, 8, 3 / 8, 0.4),
+    ],
+)
 def test_groups_keep_the_number_of_weights_in_the_pattern(
-    tmp_path, family, kept, group, max_share, share
+    tmp_path, family, method, kept, group, max_share, share
 ):
     """The widths are 16 and 24 (gpt2: 64), which 3 and 5 do not divide."""
     found = run(
         tmp_path,
         family,
         structure=Structure.N_M,
+        method=method,
         pattern=f"{kept}:{group}",
         sparsity=share * max_share,
         shots=2,
@@ -76,16 +77,6 @@ def test_groups_keep_the_number_of_weights_in_the_pattern(
     atom = group - kept
     expected = min(int(share * max_share * whole), whole // group * atom) // atom * atom
     assert sum(found.reported.values()) == expected
-
-
-@pytest.mark.parametrize("method", [Method.SPARSEGPT, Method.WANDA, Method.K_OBD])
-def test_every_method_keeps_the_pattern(tmp_path, method):
-    found = run(
-        tmp_path, "opt", structure=Structure.N_M, method=method, sparsity=0.5, shots=3
-    )
-    for W in without_bias(found).values():
-        assert ((W.unflatten(1, (-1, 4)) != 0).sum(dim=2) == 2).all()
-    assert [shot.sparsity for shot in found.shots[-1:]] == [0.5]
 
 
 def widths(found, family) -> dict[Coupling, list[int]]:
@@ -112,12 +103,9 @@ def widths(found, family) -> dict[Coupling, list[int]]:
     return remaining
 
 
-@each_family
-@pytest.mark.parametrize("shots", [1, 3])
-def test_heads_and_neurons_are_removed_as_a_whole_and_counted_exactly(
-    tmp_path, family, shots
-):
-    found = run(tmp_path, family, shots=shots, sparsity=0.45)
+@pytest.mark.parametrize("family", ["opt", "falcon"])
+def test_heads_and_neurons_are_removed_as_a_whole_and_counted_exactly(tmp_path, family):
+    found = run(tmp_path, family, shots=3, sparsity=0.45)
     assert found.zeros == found.reported
     left = widths(found, family)
     assert min(left[Coupling.HEADS] + left[Coupling.NEURONS]) >= 1
@@ -127,9 +115,13 @@ def test_heads_and_neurons_are_removed_as_a_whole_and_counted_exactly(
     assert last.sparsity == removed / found.started.model.prunable <= 0.45
 
 
-@each_family
-@pytest.mark.parametrize("structure", [Structure.HEADS_AND_NEURONS, Structure.NEURONS])
-@pytest.mark.parametrize("shots", [1, 3])
+@pytest.mark.parametrize(
+    ("family", "structure", "shots"),
+    [
+        ("llama", Structure.HEADS_AND_NEURONS, 3),
+        ("gpt2", Structure.NEURONS, 1),
+    ],
+)
 def test_widths_are_multiples_and_heads_are_not_bundled(
     tmp_path, family, structure, shots
 ):
@@ -149,39 +141,9 @@ def test_widths_are_multiples_and_heads_are_not_bundled(
         assert set(left[Coupling.HEADS]) == heads
 
 
-@pytest.mark.parametrize("shots", [1, 3])
-@pytest.mark.parametrize("multiple", [7, 10, 16])
-def test_first_bundle_is_the_remainder(tmp_path, multiple, shots):
-    """The first bundle of 24 neurons has 3, 4 or 8 of them."""
-    found = run(
-        tmp_path,
-        structure=Structure.NEURONS,
-        width_multiple=multiple,
-        sparsity=0.15,
-        shots=shots,
-    )
-    left = widths(found, "llama")[Coupling.NEURONS]
-    assert all(width == 24 or width % multiple == 0 for width in left)
-    assert min(left) < 24
-
-
-def test_width_multiple_does_not_apply_to_heads(tmp_path):
-    """The two heads of each block are fewer than a bundle, but can be removed."""
-    one, other = (
-        run(
-            tmp_path,
-            name=str(multiple),
-            structure=Structure.HEADS,
-            sparsity=0.2,
-            width_multiple=multiple,
-        )
-        for multiple in (1, 8)
-    )
-    assert one.reported == other.reported
-    assert widths(other, "llama")[Coupling.HEADS] == [1, 1]
-
-
-@pytest.mark.parametrize("structure", Structure)
+@pytest.mark.parametrize(
+    "structure", [Structure.HEADS, Structure.ROWS_AND_COLUMNS, Structure.N_M]
+)
 def test_every_shot_is_within_its_target(tmp_path, structure):
     sparsity = 0.2 if structure is Structure.HEADS else 0.4
     config = job(tmp_path, "opt", structure=structure, sparsity=sparsity, shots=4)
@@ -212,14 +174,8 @@ def test_target_of_less_than_one_head_raises_before_any_work(tmp_path):
     assert not recorder.of(RunStarted)
 
 
-@pytest.mark.parametrize("rise", [0, 50])
-def test_target_below_the_smallest_removal_raises_and_exports_nothing(tmp_path, rise):
-    settings = {
-        "structure": Structure.ROWS,
-        "sparsity": 0.002,
-        "max_perplexity_increase": rise,
-    }
-    less_than_a_row = job(tmp_path, **settings)
+def test_target_below_the_smallest_removal_raises_and_exports_nothing(tmp_path):
+    less_than_a_row = job(tmp_path, structure=Structure.ROWS, sparsity=0.002)
     with pytest.raises(PruningError, match="Nothing was removed") as error:
         Recorder().run(less_than_a_row, tmp_path / "run")
     assert error.value.hint == "Raise the target, or choose a finer structure."

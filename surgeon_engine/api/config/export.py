@@ -18,7 +18,6 @@ class Format(StrEnum):
     STOCK = "stock"
     MASKED = "masked"
     GGUF = "gguf"
-    ONNX = "onnx"
 
 
 class FileDtype(StrEnum):
@@ -105,13 +104,6 @@ DESCRIPTIONS: dict[Format, Description] = {
         "widths.",
         "Only models like Llama; no rows and columns.",
         (*_FLOATS, *QUANTIZED),
-    ),
-    Format.ONNX: Description(
-        "ONNX for onnxruntime",
-        "One graph for onnxruntime.",
-        "No rows and columns; always float32. Without a cache, each new token computes "
-        "the whole text again.",
-        (FileDtype.SAME, FileDtype.FLOAT32),
     ),
 }
 

@@ -19,8 +19,13 @@ import tomli_w
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.config.toml import config_from_toml, decode_toml
+from surgeon_engine.api.config.toml import (
+    check_job_version,
+    config_from_values,
+    decode_toml,
+)
 from surgeon_engine.base.errors import ConfigError
+from surgeon_engine.base.versions import JOB
 
 # In the order of the window.
 NAMES = (
@@ -85,6 +90,7 @@ def preset_to_toml(preset: Preset) -> str:
     pruning = msgspec.to_builtins(preset.pruning)
     default = msgspec.to_builtins(PruningConfig())
     data = {
+        "version": JOB,
         "title": preset.title,
         "about": preset.about,
         "pruning": {k: v for k, v in pruning.items() if v != default[k]},
@@ -108,12 +114,13 @@ def preset_from_toml(name: str, text: str) -> Preset:
     """Return the preset that a text in TOML describes.
 
     Raises:
-        ConfigError: The text lacks a title or description, sets what a preset must not
-            set, or makes no valid config.
+        ConfigError: The text has another version, lacks a title or description, sets
+            what a preset must not set, or makes no valid config.
     """
     data = decode_toml(f"The preset {name}", text)
+    check_job_version(f"The preset {name}", data)
     parts = {part: data[part] for part in _PARTS if part in data}
-    config = config_from_toml(msgspec.toml.encode(parts).decode(), f"The preset {name}")
+    config = config_from_values(parts)
     named = parts.get("calibration", {})
     strange = [key for key in data if key not in _WORDS + _PARTS]
     strange += [key for key in named if key in _TEXTS]

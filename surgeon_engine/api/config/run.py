@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated
 
-from typing_extensions import override
-
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.export import QUANTIZED, ExportConfig, Format
@@ -46,11 +44,6 @@ class Device(StrEnum):
     AUTO = "auto"  # a GPU when there is one
     CPU = "cpu"
     GPU = "gpu"  # that torch calls "cuda", or Apple's ("mps")
-
-    @classmethod
-    @override
-    def _missing_(cls, value: object) -> Device | None:
-        return cls.GPU if value == "cuda" else None  # in jobs of earlier versions
 
 
 class Offload(StrEnum):

@@ -1,12 +1,12 @@
 """Configs as TOML: the job files that users save, edit and run.
 
-A job may leave out every setting that has its default value. Unknown names are errors.
+A job begins with the version of its format and may leave out every setting that has
+its default value. Unknown names are errors.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import logging
 import os
 import re
 from collections.abc import Mapping
@@ -17,13 +17,13 @@ import msgspec
 
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT, MoreText
 from surgeon_engine.api.config.fields import fields_of, settings_of, unknown_setting
-from surgeon_engine.api.config.migration import migrate
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.config.samples import SamplesConfig
+from surgeon_engine.api.config.short_form import without_short_form
 from surgeon_engine.api.model_info.source_names import DEMO, is_hub_source
 from surgeon_engine.base.decoding import convert
 from surgeon_engine.base.errors import ConfigError, UnreadableFileError
 from surgeon_engine.base.reading import read_text
+from surgeon_engine.base.versions import JOB, OtherVersionError, check_version
 
 TOML_LIMIT = 1 << 20  # bytes of a job or preset
 _MAX_PARTS = 1_000  # of the keys in a line
@@ -35,32 +35,51 @@ _NO_KEYS = re.compile(
     r"""|"(?:[^"\\\n]|\\[^\n])*"?|'[^'\n]*'?|#[^\n]*""",
     re.DOTALL,
 )
-_log = logging.getLogger(__name__)
 
 
-def config_from_toml(text: str, name: str = "") -> RunConfig:
+def config_from_toml(text: str) -> RunConfig:
     """Return the config that a job in TOML describes.
 
-    Settings that `text` leaves out have their defaults. A warning is logged for what it
-    has of an earlier version, unless `name`, that of the job, is empty.
+    Settings that `text` leaves out have their defaults.
 
     Raises:
-        ConfigError: The text is not TOML, or has an unknown name, a wrong type or a
-            value out of range.
+        ConfigError: The text is not TOML, has another version, or an unknown name, a
+            wrong type or a value out of range.
     """
-    values = decode_toml("The job", text)
+    job = decode_toml("The job", text)
+    check_job_version("The job", job)
+    return config_from_values(job)
+
+
+def check_job_version(name: str, job: dict[str, Any]) -> None:
+    """Check the version of a decoded job or preset, and remove it from the values.
+
+    Files that people write may leave it out: then they are read as this version.
+
+    Raises:
+        ConfigError: It is another one.
+    """
     try:
-        job, notes = migrate(values)
+        check_version(name, job.pop("version", JOB), JOB)
+    except OtherVersionError as error:
+        raise ConfigError(error.message, error.hint) from error
+
+
+def config_from_values(values: Mapping[str, Any]) -> RunConfig:
+    """Return the config that a decoded job without a version describes.
+
+    Raises:
+        ConfigError: An unknown name, a wrong type or a value out of range.
+    """
+    try:
+        job = without_short_form(values)
         _check_names(job)
-        config = convert(job, RunConfig)
+        return convert(job, RunConfig)
     except msgspec.ValidationError as error:
         # msgspec wraps the errors of __post_init__, whose messages are better.
         if isinstance(error.__cause__, ConfigError):
             raise error.__cause__ from None
         raise ConfigError(f"Invalid job file: {error}.") from error
-    for note in notes if name else ():
-        _log.warning("%s %s", name, note)
-    return config
 
 
 def decode_toml(name: str, text: str) -> dict[str, Any]:
@@ -86,14 +105,8 @@ def decode_toml(name: str, text: str) -> dict[str, Any]:
 
 
 def config_to_toml(config: RunConfig) -> str:
-    """Return TOML from which `config_from_toml` makes an equal config.
-
-    Samples are left out of a job without them: earlier versions do not know the part,
-    and the saved state of their runs has a digest of this text.
-    """
-    values = msgspec.to_builtins(config)
-    if config.samples == SamplesConfig():
-        del values["samples"]
+    """Return TOML from which `config_from_toml` makes an equal config."""
+    values = {"version": JOB, **msgspec.to_builtins(config)}
     return msgspec.toml.encode(values).decode()
 
 
@@ -111,7 +124,7 @@ def read_config(path: Path) -> RunConfig:
             "Save one in the window, or see the README for the format.",
         ) from error
     try:
-        config = config_from_toml(text, str(path))
+        config = config_from_toml(text)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error.message}", error.hint) from error
     return with_paths_from(path.parent, config)

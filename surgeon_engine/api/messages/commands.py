@@ -56,11 +56,15 @@ class PreviewText(_Command, frozen=True):
 
 
 class StartRun(_Command, frozen=True):
-    """Prune a model as `config` describes and write the run to `folder`."""
+    """Prune a model as `config` describes and write the run to `folder`.
+
+    A detached run is a process of its own, which needs no engine; see `Watch`.
+    """
 
     config: RunConfig
     folder: str
     replace: bool = False  # a person allows to replace the export at the destination
+    detached: bool = False
 
 
 class ResumeRun(_Command, frozen=True):
@@ -68,6 +72,19 @@ class ResumeRun(_Command, frozen=True):
 
     folder: str
     replace: bool = False  # as of `StartRun`
+    detached: bool = False  # likewise
+
+
+class Watch(_Command, frozen=True):
+    """Send the events in the log of a run, and those that follow, until it ends.
+
+    `StartRun` and `ResumeRun` do so, too, for a detached run. The events have the name
+    of the command, and the offset at which another `Watch` goes on after them. The run
+    obeys `StopAndKeep`, `Pause`, `Resume` and `Cancel` with that name.
+    """
+
+    folder: str
+    offset: int = 0  # bytes of the log that are left out
 
 
 class ExportRun(_Command, frozen=True):
@@ -147,6 +164,8 @@ class Cancel(_Command, frozen=True):
     """Stop at the next safe point without an export."""
 
 
+Control = StopAndKeep | Pause | Resume | Cancel  # of what is in progress
+
 # Commands that are executed at once; the others one at a time.
 AT_ONCE = (DownloadModel, SearchHub, ListFiles, ListModels, ListRuns)
 
@@ -158,6 +177,7 @@ Command = (
     | PreviewText
     | StartRun
     | ResumeRun
+    | Watch
     | ExportRun
     | MeasureModels
     | Diagnose
@@ -166,8 +186,5 @@ Command = (
     | ListFiles
     | ListModels
     | ListRuns
-    | StopAndKeep
-    | Pause
-    | Resume
-    | Cancel
+    | Control
 )

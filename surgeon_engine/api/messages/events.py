@@ -7,11 +7,11 @@ run consists of the same lines.
 from __future__ import annotations
 
 from enum import Enum
+from typing import Annotated
 
 import msgspec
 
 from surgeon_engine.api.messages.benchmark import Measured
-from surgeon_engine.api.messages.commands import StartRun
 from surgeon_engine.api.messages.diagnosis import Diagnosed
 from surgeon_engine.api.messages.files import FilesListed, ModelsListed, RunsListed
 from surgeon_engine.api.messages.generation import (
@@ -66,58 +66,20 @@ class ConnectionStatus(Enum):
     FAILED = "failed"  # it is tried again when the user asks for it
 
 
+class EngineStarted(msgspec.Struct, frozen=True, tag=True):
+    """The engine begins to load its libraries; its first line."""
+
+    version: str  # of Surgeon
+    computer: str  # its name
+    runs_folder: str  # the default
+
+
 class EngineReady(msgspec.Struct, frozen=True, tag=True):
     """The engine has loaded its libraries and waits for commands."""
 
     versions: dict[str, str]
     device: str  # display name of the default device
     memory_bytes: int  # of that device
-
-
-class Attached(msgspec.Struct, frozen=True, tag=True):
-    """The keeper of a detached engine has accepted a client; its first line.
-
-    A client that was attached to this session before gets the lines that it has not
-    received. Another one gets those since the start of the run that is in progress, or
-    that has ended while no client was there.
-    """
-
-    session: str  # of the keeper
-    version: str  # of Surgeon
-    computer: str  # its name
-    home: str  # folder of the user
-    runs_folder: str  # the default
-    next: int  # number of the line that follows
-    is_known: bool = False  # the client was the latest one of this session
-    accepted: int = 0  # commands of this client so far
-    run: StartRun | None = None  # the run whose lines follow
-    began: Time = 0.0  # the time of that command
-    earlier: tuple[Envelope, ...] = ()  # of a resumed run, without its progress
-    ready: EngineReady | None = None  # None: the engine is being started
-
-
-class Ping(msgspec.Struct, frozen=True, tag=True):
-    """The keeper asks a client to respond with `Pong`."""
-
-
-class Skipped(msgspec.Struct, frozen=True, tag=True):
-    """Lines of a detached engine that later ones replace are left out here."""
-
-    lines: int
-
-
-class Refused(msgspec.Struct, frozen=True, tag=True):
-    """The keeper does not accept a client."""
-
-    message: str
-    hint: str
-
-
-class EngineEnded(msgspec.Struct, frozen=True, tag=True):
-    """A detached engine has ended unexpectedly; the last line of its keeper."""
-
-    message: str
-    details: str  # its last error output
 
 
 class ConnectionChanged(msgspec.Struct, frozen=True, tag=True):
@@ -151,12 +113,8 @@ class Cancelled(msgspec.Struct, frozen=True, tag=True):
 
 
 Event = (
-    EngineReady
-    | Attached
-    | Ping
-    | Skipped
-    | Refused
-    | EngineEnded
+    EngineStarted
+    | EngineReady
     | ConnectionChanged
     | FilesListed
     | ModelsListed
@@ -195,9 +153,11 @@ Event = (
 )
 
 
-class Envelope(msgspec.Struct, frozen=True):
+class Envelope(msgspec.Struct, frozen=True, omit_defaults=True):
     """An event with its run ("" for the engine itself) and its time."""
 
     run: str
     at: Time
     event: Event
+    # Of a watched run: the bytes of its log up to here; see `Watch`.
+    offset: Annotated[int, msgspec.Meta(ge=0)] = 0

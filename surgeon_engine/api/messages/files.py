@@ -66,7 +66,8 @@ class RunEntry(msgspec.Struct, frozen=True):
     at: Time  # of the last change
     bytes: Count  # of all its files
     export_bytes: Count  # of its exports and its checkpoint
-    config: RunConfig | None = None  # of one that can be resumed
+    config: RunConfig | None = None  # of one that is running or can be resumed
+    is_detached: bool = False  # the last process was one of its own
 
 
 class RunsListed(msgspec.Struct, frozen=True, tag=True):

@@ -33,7 +33,6 @@ from surgeon_engine.base.reading import read_text
 # The plan in the folder of a pruned checkpoint. It is in the format of safetensors, but
 # programs such as vLLM load every file with that suffix as weights.
 PLAN_FILE = "kept.indices"
-EARLIER_PLAN_FILE = "kept.safetensors"  # its name in exports of earlier versions
 SOURCES = "Choose a folder with config.json and .safetensors files, or a .gguf file."
 
 DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
@@ -150,7 +149,7 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
     """Return the safetensors files of a folder that hold the model's weights."""
     paths = sorted(folder.glob("*.safetensors"))
     main = [path for path in paths if MAIN_WEIGHTS.fullmatch(path.name)]
-    return tuple(main or (path for path in paths if path.name != EARLIER_PLAN_FILE))
+    return tuple(main or paths)
 
 
 def find_weight_files(folder: Path) -> tuple[Path, ...]:

@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from surgeon_engine.compaction.shrink import TensorSlice
-from surgeon_engine.curvature.collect import CovarianceSums
+from surgeon_engine.compaction.slices import TensorSlice
+from surgeon_engine.curvature.sums import CovarianceSums
 from surgeon_engine.export.base import Calibration
 from surgeon_engine.export.gguf.error_feedback import (
     SUPPORTED,
@@ -30,7 +30,7 @@ from surgeon_engine.export.gguf.error_feedback import (
 )
 from surgeon_engine.export.gguf.quantiser import dequantise
 from surgeon_engine.export.gguf.tensors import FileTensor, encode
-from surgeon_engine.model.block_runner import BlockRunner
+from surgeon_engine.model.block_runner import BlockRunner, hooked
 from surgeon_engine.model.head import last_hidden
 from surgeon_engine.model.layers import KeptWeights, PrunableLayer
 from surgeon_engine.model.load import LoadedModel
@@ -159,7 +159,7 @@ class _BlockQuantiser:
     def _covariances(self, layers: Sequence[PrunableLayer]) -> dict[str, Tensor]:
         """Return A of the layers of the block, without the part of a bias."""
         sums = CovarianceSums(layers, backward=False)
-        with sums:
+        with hooked(sums.hooks()):
             self._run(keep=False, after=sums.end_batch)
         found = sums.means(tokens=self._calibration.windows.numel())
         return {name: x.A for name, x in found.items() if x.A is not None}

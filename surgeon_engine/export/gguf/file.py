@@ -44,7 +44,8 @@ from surgeon_engine.api.config.export import (
 )
 from surgeon_engine.base.files import temporary_folder
 from surgeon_engine.compaction.plan import PrunedModel
-from surgeon_engine.compaction.shrink import CompactModel, TensorSlice, compact
+from surgeon_engine.compaction.shrink import CompactModel, compact
+from surgeon_engine.compaction.slices import TensorSlice
 from surgeon_engine.export.base import Calibration, Check, VerificationResult, Writer
 from surgeon_engine.export.gguf.calibrated import encoded, mean_squares
 from surgeon_engine.export.gguf.check import FILE_NAME
@@ -59,11 +60,11 @@ from surgeon_engine.export.isolated_process import run_isolated
 from surgeon_engine.export.provenance import Provenance, provenance_of
 from surgeon_engine.export.transformers.files import compact_unsupported_reason
 from surgeon_engine.export.transformers.weight_files import named_dtype
+from surgeon_engine.model.families import family_of
 from surgeon_engine.model.layers import head_size
 from surgeon_engine.planning.gguf_types import Mixture, gguf_name
 
 CHECK = Path(__file__).with_name("check.py")
-_MODEL_TYPES = ("llama", "mistral", "qwen2")
 _ROPE_FACTORS = "rope_freqs.weight"
 _ROPE_TYPES = ("default", "linear", "llama3")
 _FILE_TYPES = {
@@ -150,7 +151,7 @@ class GgufWriter(Writer):
 
 def _architecture_unsupported_reason(pruned: PrunedModel) -> str:
     config = pruned.loaded.model.config
-    if config.model_type not in _MODEL_TYPES:
+    if not family_of(config.model_type).gguf:
         return (
             "llama.cpp supports layers of different widths in models like Llama, "
             f"Mistral and Qwen 2; this is {config.model_type}."
@@ -293,7 +294,7 @@ def _architecture(config: PretrainedConfig, widths: _Widths) -> str:
     # positions; its llama supports biases too.
     queries = widths.heads[0] * head_size(config)
     is_stock = queries == config.hidden_size and _rope_factors(config) is None
-    return "qwen2" if config.model_type == "qwen2" and is_stock else "llama"
+    return family_of(config.model_type).gguf if is_stock else "llama"
 
 
 def _add_sizes(writer: GGUFWriter, config: PretrainedConfig, widths: _Widths) -> None:

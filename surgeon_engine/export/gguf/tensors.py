@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from surgeon_engine.base.errors import ExportError
-from surgeon_engine.compaction.shrink import TensorSlice
+from surgeon_engine.compaction.slices import TensorSlice
 from surgeon_engine.export.gguf.quantiser import quantise
 from surgeon_engine.planning.gguf_types import Mixture, TensorType, bytes_of
 

@@ -24,13 +24,8 @@ from surgeon_engine.base.errors import ModelError
 from surgeon_engine.compaction import compact_layers
 from surgeon_engine.compaction.config_values import decode_config
 from surgeon_engine.compaction.plan import PrunedModel
-from surgeon_engine.compaction.shrink import (
-    CompactModel,
-    TensorSlice,
-    compact,
-    stock_config,
-    whole_slices,
-)
+from surgeon_engine.compaction.shrink import CompactModel, compact, stock_config
+from surgeon_engine.compaction.slices import TensorSlice, whole_slices
 from surgeon_engine.export.base import Check, VerificationResult, Writer
 from surgeon_engine.export.isolated_process import run_isolated
 from surgeon_engine.export.transformers.weight_files import (

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from surgeon_engine.api.config.export import FileDtype, Format
 from surgeon_engine.base.errors import ExportError
-from surgeon_engine.compaction.shrink import TensorSlice
+from surgeon_engine.compaction.slices import TensorSlice
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.planning.target_size import number_format
 from surgeon_engine.runtime import devices

@@ -1,34 +1,20 @@
-"""The interface of pruning methods: the costs, and the update of the kept weights.
+"""The interface of pruning methods: the costs of removing parts of a layer.
 
-Most methods derive both from a quadratic:
-
-    W   R x C   weight (with a bias: C+1)
-    A, G        factors of the layer's quadratic 1/2 tr(G D A D'), as the method sees
-                them: a factor that it does not measure is the identity
-
-All functions take tensors and return tensors.
+A method whose costs come from a quadratic derives from `quadratic.QuadraticMethod`, one
+that also updates the kept weights from `quadratic.UpdatingMethod`.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
-from typing import ClassVar, TypeAlias
+from typing import ClassVar, Protocol, TypeAlias
 
-import torch
 from torch import Tensor
 
-from surgeon_engine.api.config.pruning import NM, PruningConfig
+from surgeon_engine.api.config.pruning import NM
 from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.curvature.gates import GateGradients
-from surgeon_engine.pruning.costs import (
-    PlainStiffness,
-    Stiffness,
-    column_costs,
-    column_group_costs,
-    element_costs,
-    pattern_costs,
-    row_costs,
-)
 
 Measured: TypeAlias = KroneckerFactors | GateGradients  # of one layer
 
@@ -50,125 +36,41 @@ class Allocation(Enum):
     ROW = "row"  # the weights of an output row: every row loses the same share
 
 
-class PruningMethod:
-    """A method with a quadratic and without an update: OBD."""
+@dataclass(frozen=True, slots=True, eq=False)
+class MeasuredLayer:
+    """The weight of a layer, and what its costs depend on."""
+
+    W: Tensor  # R x C, with a bias R x (C+1)
+    columns: int  # C
+    measured: Measured
+    damping: float  # of the costs
+
+
+class PruningMethod(Protocol):
+    """What a method offers. Masks are bool; they exclude what was removed before."""
 
     needs: ClassVar[Needs]
-    allocation: ClassVar[Allocation] = Allocation.GLOBAL
-    updates: ClassVar[bool] = False  # whether kept weights change
+    allocation: ClassVar[Allocation]
 
-    def group_costs(
-        self,
-        W: Tensor,
-        measured: Measured,
-        remaining: Tensor,
-        groups: int,
-        damping: float,
-    ) -> Tensor:
-        """Return the costs of `groups` equal runs of the remaining columns.
+    def group_costs(self, layer: MeasuredLayer, column: Tensor, groups: int) -> Tensor:
+        """Return the costs of `groups` equal runs of the columns in the mask `column`.
 
-        Args:
-            W: R x C, the weight.
-            measured: what the method needs of the layer.
-            remaining: the columns not removed before, bool.
-            groups: the remaining groups.
-            damping: of the costs.
+        Heads and neurons are such runs; a bias belongs to none.
         """
-        A, G = self.quadratic(W, measured)
-        stiffness = self.stiffness(A[remaining][:, remaining], damping)
-        return column_group_costs(W[:, remaining], G, stiffness, groups)
 
-    def row_costs(
-        self, W: Tensor, measured: Measured, row: Tensor, column: Tensor, damping: float
-    ) -> Tensor:
-        """Return the costs of the remaining rows; `row` and `column` are masks."""
-        A, G = self.quadratic(W, measured)
-        A, G = A[column][:, column], G[row][:, row]
-        return row_costs(W[row][:, column], A, self.stiffness(G, damping))
+    def row_costs(self, layer: MeasuredLayer, row: Tensor, column: Tensor) -> Tensor:
+        """Return the costs of the rows in the mask `row`."""
 
-    def column_costs(
-        self, W: Tensor, measured: Measured, row: Tensor, column: Tensor, damping: float
-    ) -> Tensor:
-        """Return the costs of the remaining columns; `row` and `column` are masks."""
-        A, G = self.quadratic(W, measured)
-        A, G = A[column][:, column], G[row][:, row]
-        return column_costs(W[row][:, column], G, self.stiffness(A, damping))
+    def column_costs(self, layer: MeasuredLayer, row: Tensor, column: Tensor) -> Tensor:
+        """Return the costs of the columns in the mask `column`."""
 
-    def element_costs(self, W: Tensor, measured: Measured, damping: float) -> Tensor:
-        """Return the cost of each weight.  Shape of W."""
-        of_A, of_G = self.stiffnesses(self.quadratic(W, measured), damping)
-        return element_costs(W, of_A, of_G)
+    def element_costs(self, layer: MeasuredLayer) -> Tensor:
+        """Return the cost of each weight.  R x C, or shape of W."""
 
-    def pattern_costs(
-        self, W: Tensor, measured: Measured, columns: int, pattern: NM, damping: float
-    ) -> tuple[Tensor, Tensor]:
+    def pattern_costs(self, layer: MeasuredLayer, pattern: NM) -> tuple[Tensor, Tensor]:
         """Return the cheapest way to remove weights of each group (`costs`).
 
         Args:
-            W: R x C, the weight.
-            measured: what the method needs of the layer.
-            columns: those with candidates: all but that of a bias.
-            pattern: how many of how many weights are kept.
-            damping: of the costs.
+            layer: The layer.
+            pattern: How many of how many weights are kept.
         """
-        of_A, of_G = self.stiffnesses(self.quadratic(W, measured), damping)
-        return pattern_costs(W[:, :columns], of_A, of_G, pattern.kept, pattern.of)
-
-    def quadratic(self, W: Tensor, measured: Measured) -> tuple[Tensor, Tensor]:
-        """Return A and G as the method sees them, in the dtype and device of W.
-
-        Factors that were measured but that the method does not need are ignored.
-        """
-        assert isinstance(measured, KroneckerFactors)
-        uses_A = self.needs is not Needs.NOTHING
-        uses_G = self.needs is Needs.INPUTS_AND_GRADIENTS
-        return (
-            _measured(measured.A, W) if uses_A else _identity(W.shape[1], W),
-            _measured(measured.G, W) if uses_G else _identity(W.shape[0], W),
-        )
-
-    def stiffness(self, M: Tensor, damping: float) -> Stiffness:
-        """Return the stiffness of a factor."""
-        del damping  # nothing is inverted
-        return PlainStiffness(M)
-
-    def stiffnesses(
-        self, quadratic: tuple[Tensor, Tensor], damping: float
-    ) -> tuple[Stiffness, Stiffness]:
-        """Return the stiffness of A and that of G for the removal of single weights."""
-        A, G = quadratic
-        return self.stiffness(A, damping), self.stiffness(G, damping)
-
-    def prune_rows_columns(
-        self,
-        W: Tensor,
-        quadratic: tuple[Tensor, Tensor],
-        row_is_removed: Tensor,
-        column_is_removed: Tensor,
-        pruning: PruningConfig,
-    ) -> Tensor:
-        """Return W without rows and columns, the rest updated.  Shape of W."""
-        raise NotImplementedError
-
-    def prune_elements(
-        self,
-        W: Tensor,
-        quadratic: tuple[Tensor, Tensor],
-        is_removed: Tensor,
-        pruning: PruningConfig,
-    ) -> tuple[Tensor, Tensor]:
-        """Return W without single weights, the rest updated, and what was removed.
-
-        A method may remove others than those in `is_removed` (R x C, bool), but not
-        more or fewer.
-        """
-        raise NotImplementedError
-
-
-def _identity(n: int, like: Tensor) -> Tensor:
-    return torch.eye(n, dtype=like.dtype, device=like.device)
-
-
-def _measured(M: Tensor | None, like: Tensor) -> Tensor:
-    assert M is not None, "a method uses a factor that it did not ask for"
-    return M.to(like)

@@ -10,15 +10,11 @@ from typing import ClassVar
 from torch import Tensor
 from typing_extensions import override
 
-from surgeon_engine.pruning.methods.base import (
-    Allocation,
-    Measured,
-    Needs,
-    PruningMethod,
-)
+from surgeon_engine.pruning.methods.base import Allocation, Measured, Needs
+from surgeon_engine.pruning.methods.quadratic import QuadraticMethod
 
 
-class KObd(PruningMethod):
+class KObd(QuadraticMethod):
     """K-OBD: Optimal Brain Damage with the quadratic G kron A.
 
     The cost is 1/2 w_Q' (G kron A)_QQ w_Q, the Kronecker-factored baseline of the LLM
@@ -28,7 +24,7 @@ class KObd(PruningMethod):
     needs: ClassVar = Needs.INPUTS_AND_GRADIENTS
 
 
-class LObd(PruningMethod):
+class LObd(QuadraticMethod):
     """L-OBD: Optimal Brain Damage with the quadratic I kron A.
 
     The cost 1/2 w_Q' (I kron A)_QQ w_Q is half the mean squared change of the layer's
@@ -38,7 +34,7 @@ class LObd(PruningMethod):
     needs: ClassVar = Needs.INPUTS
 
 
-class Magnitude(PruningMethod):
+class Magnitude(QuadraticMethod):
     """Magnitude pruning: the quadratic is the identity.
 
     The cost is half the sum of the squared weights. No text is read.
@@ -47,7 +43,7 @@ class Magnitude(PruningMethod):
     needs: ClassVar = Needs.NOTHING
 
 
-class Wanda(PruningMethod):
+class Wanda(QuadraticMethod):
     """Wanda: the quadratic is the diagonal of A, compared within each row.
 
     The score of Wanda (Sun et al., arXiv 2306.11695) is |W_rc| times the norm of input

@@ -14,53 +14,44 @@ from typing_extensions import override
 from surgeon_engine.api.config.pruning import NM
 from surgeon_engine.curvature.gates import GateGradients
 from surgeon_engine.pruning.costs import sum_pattern_costs
-from surgeon_engine.pruning.methods.base import Measured, Needs, PruningMethod
+from surgeon_engine.pruning.methods.base import (
+    Allocation,
+    MeasuredLayer,
+    Needs,
+    PruningMethod,
+)
 
 
 class FirstOrder(PruningMethod):
     """Costs from squared gate gradients."""
 
     needs: ClassVar = Needs.GATES
+    allocation: ClassVar = Allocation.GLOBAL
 
     @override
-    def group_costs(
-        self,
-        W: Tensor,
-        measured: Measured,
-        remaining: Tensor,
-        groups: int,
-        damping: float,
-    ) -> Tensor:
-        gates = _gates(measured)
+    def group_costs(self, layer: MeasuredLayer, column: Tensor, groups: int) -> Tensor:
+        gates = _gates(layer)
         assert gates.columns is not None
-        kept = remaining[: gates.columns.shape[1]].to(gates.columns.device)
+        kept = column[: layer.columns].to(gates.columns.device)
         return gates.of_columns(kept).column_group_costs(groups)
 
     @override
-    def row_costs(
-        self, W: Tensor, measured: Measured, row: Tensor, column: Tensor, damping: float
-    ) -> Tensor:
-        return _gates(measured).row_costs()[row.cpu()]
+    def row_costs(self, layer: MeasuredLayer, row: Tensor, column: Tensor) -> Tensor:
+        return _gates(layer).row_costs()[row.cpu()]
 
     @override
-    def column_costs(
-        self, W: Tensor, measured: Measured, row: Tensor, column: Tensor, damping: float
-    ) -> Tensor:
-        cost = _gates(measured).column_costs()
-        return cost[column[: len(cost)].cpu()]
+    def column_costs(self, layer: MeasuredLayer, row: Tensor, column: Tensor) -> Tensor:
+        return _gates(layer).column_costs()[column[: layer.columns].cpu()]
 
     @override
-    def element_costs(self, W: Tensor, measured: Measured, damping: float) -> Tensor:
-        return _gates(measured).element_costs(W)
+    def element_costs(self, layer: MeasuredLayer) -> Tensor:
+        return _gates(layer).element_costs(layer.W)
 
     @override
-    def pattern_costs(
-        self, W: Tensor, measured: Measured, columns: int, pattern: NM, damping: float
-    ) -> tuple[Tensor, Tensor]:
-        cost = _gates(measured).element_costs(W)
-        return sum_pattern_costs(cost, pattern.kept, pattern.of)
+    def pattern_costs(self, layer: MeasuredLayer, pattern: NM) -> tuple[Tensor, Tensor]:
+        return sum_pattern_costs(self.element_costs(layer), pattern.kept, pattern.of)
 
 
-def _gates(measured: Measured) -> GateGradients:
-    assert isinstance(measured, GateGradients)
-    return measured
+def _gates(layer: MeasuredLayer) -> GateGradients:
+    assert isinstance(layer.measured, GateGradients)
+    return layer.measured

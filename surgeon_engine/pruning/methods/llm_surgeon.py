@@ -21,7 +21,8 @@ from surgeon_engine.api.config.pruning import (
     UpdateKind,
 )
 from surgeon_engine.pruning.costs import AdaptedStiffness, PlainStiffness, Stiffness
-from surgeon_engine.pruning.methods.base import Needs, PruningMethod
+from surgeon_engine.pruning.methods.base import Needs
+from surgeon_engine.pruning.methods.quadratic import UpdatingMethod
 from surgeon_engine.pruning.sparse_update import grouped_update, whole_update
 from surgeon_engine.pruning.update import joint_update, separate_update
 from surgeon_engine.runtime.linalg import damped, inverse
@@ -29,11 +30,10 @@ from surgeon_engine.runtime.linalg import damped, inverse
 _UPDATES = {UpdateKind.JOINT: joint_update, UpdateKind.SEPARATE: separate_update}
 
 
-class LlmSurgeon(PruningMethod):
+class LlmSurgeon(UpdatingMethod):
     """OBS with A and G, and correlated updates."""
 
     needs: ClassVar = Needs.INPUTS_AND_GRADIENTS
-    updates: ClassVar = True
 
     @override
     def stiffness(self, M: Tensor, damping: float) -> Stiffness:

@@ -20,17 +20,17 @@ from typing_extensions import override
 
 from surgeon_engine.api.config.pruning import NM, PruningConfig
 from surgeon_engine.pruning.costs import AdaptedStiffness, PlainStiffness, Stiffness
-from surgeon_engine.pruning.methods.base import Allocation, Needs, PruningMethod
+from surgeon_engine.pruning.methods.base import Allocation, Needs
+from surgeon_engine.pruning.methods.quadratic import UpdatingMethod
 from surgeon_engine.runtime.linalg import cholesky, damped, inverse
 
 _COLUMNS_AT_ONCE = 128  # as in the paper's experiments
 
 
-class SparseGpt(PruningMethod):
+class SparseGpt(UpdatingMethod):
     """OBS with A, column by column."""
 
     needs: ClassVar = Needs.INPUTS
-    updates: ClassVar = True
     allocation: ClassVar = Allocation.LAYER
 
     @override

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
@@ -13,14 +11,6 @@ from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.pruning.methods.base import Measured
 from surgeon_engine.pruning.threshold import ElementCosts, Removals
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class UnitUpdate:
-    """The weights of a unit after a removal and the update of the rest."""
-
-    weights: list[tuple[PrunableLayer, Tensor]]  # W of each of its layers
-    removed: Tensor  # candidates, bool
 
 
 class Unit(Protocol):
@@ -65,8 +55,10 @@ class Unit(Protocol):
         before: Tensor,
         after: Tensor,
         pruning: PruningConfig,
-    ) -> UnitUpdate:
-        """Return the weights of the layers after a removal and the update of the rest.
+    ) -> tuple[Tensor, Tensor]:
+        """Return W of the measured layer after a removal and the update of the rest.
+
+        The other layers lose the weights of `zeros`, and are not updated.
 
         Args:
             measured: what the method needs of the measured layer, with `before`
@@ -75,18 +67,13 @@ class Unit(Protocol):
             after: the candidates to be removed, those of `before` included. A method
                 that chooses during its update may remove as many others.
             pruning: the settings.
+
+        Returns:
+            W, and the removed candidates, bool.
         """
 
     def zeros(self, removed: Tensor) -> list[tuple[PrunableLayer, Tensor]]:
         """Return a mask of the removed weights of each layer, in the shape of its W."""
-
-
-def without(
-    zeros: Iterable[tuple[PrunableLayer, Tensor]], removed: Tensor
-) -> UnitUpdate:
-    """Return the weights with zeros in place of the masked ones, the rest as it was."""
-    changed = [(layer, layer.weight().masked_fill(mask, 0)) for layer, mask in zeros]
-    return UnitUpdate(changed, removed)
 
 
 def share_to_keep(layers: tuple[PrunableLayer, ...], pruning: PruningConfig) -> float:

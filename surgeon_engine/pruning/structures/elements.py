@@ -20,8 +20,14 @@ from surgeon_engine.api.config.pruning import NM, PruningConfig
 from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.planning.rounding import ceil_share
 from surgeon_engine.pruning.costs import ways_to_remove
-from surgeon_engine.pruning.methods.base import Allocation, Measured, PruningMethod
-from surgeon_engine.pruning.structures.base import UnitUpdate, share_to_keep
+from surgeon_engine.pruning.methods.base import (
+    Allocation,
+    Measured,
+    MeasuredLayer,
+    PruningMethod,
+)
+from surgeon_engine.pruning.methods.quadratic import UpdatingMethod
+from surgeon_engine.pruning.structures.base import share_to_keep
 from surgeon_engine.pruning.threshold import REMOVED, ElementCosts, check_not_nan
 
 
@@ -48,13 +54,13 @@ class ElementsUnit:
         """Return all weights with their costs; inf for those that must be kept."""
         W, damping = self.measured.weight(), pruning.fixed_damping.cost
         removed = before.view(self.measured.rows, -1).to(W.device)
+        layer = MeasuredLayer(W, self.measured.columns, measured, damping)
         if isinstance(pruning.structure, NM):
-            given = W, measured, self.measured.columns, pruning.structure, damping
-            cost, chosen = self.method.pattern_costs(*given)
+            cost, chosen = self.method.pattern_costs(layer, pruning.structure)
             cost = self._costs_in_groups(cost, chosen, removed, pruning.structure)
             atom = pruning.structure.removed
         else:
-            cost = self.method.element_costs(W, measured, damping)
+            cost = self.method.element_costs(layer)
             cost = cost[:, : self.measured.columns]
             check_not_nan(self.measured.name, cost)
             cost = _spread(cost.masked_fill(removed, -1), self.method.allocation)
@@ -80,12 +86,12 @@ class ElementsUnit:
         before: Tensor,
         after: Tensor,
         pruning: PruningConfig,
-    ) -> UnitUpdate:
-        """Return W after the removal of single weights."""
+    ) -> tuple[Tensor, Tensor]:
+        """Return W after the removal of single weights, and the removed ones."""
         del before  # W has zeros there
         W = self.measured.weight()
         is_removed = removed = after.view(self.measured.rows, -1).to(W.device)
-        if self.method.updates:
+        if isinstance(self.method, UpdatingMethod):
             quadratic = self.method.quadratic(W, measured)
             X, removed = self.method.prune_elements(W, quadratic, is_removed, pruning)
         else:
@@ -93,7 +99,7 @@ class ElementsUnit:
             X[:, : self.measured.columns][is_removed] = 0
         if isinstance(pruning.structure, NM):
             _check_groups(X, removed, pruning.structure.kept, pruning.structure.of)
-        return UnitUpdate([(self.measured, X)], removed.flatten().cpu())
+        return X, removed.flatten().cpu()
 
     def zeros(self, removed: Tensor) -> list[tuple[PrunableLayer, Tensor]]:
         """Return the mask of the removed weights, with the column of the bias."""
@@ -117,9 +123,9 @@ def _ranks(cost: Tensor) -> Tensor:
     """Return the rank of each cost in its row, from 1, over the length of the row."""
     order = cost.argsort(dim=1, stable=True)
     numbers = torch.arange(1, cost.shape[1] + 1, device=cost.device, dtype=cost.dtype)
-    ranks = torch.empty_like(cost)
-    ranks.scatter_(1, order, numbers.expand_as(cost).contiguous())
-    return ranks / cost.shape[1]
+    found = torch.empty_like(cost)
+    found.scatter_(1, order, numbers.expand_as(cost).contiguous())
+    return found / cost.shape[1]
 
 
 def _by_weight(

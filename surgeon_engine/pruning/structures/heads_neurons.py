@@ -23,8 +23,9 @@ from surgeon_engine.api.config.pruning import CostBasis, PruningConfig
 from surgeon_engine.model.coupling import CoupledGroups
 from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.planning.limits import bundle_of, groups_to_keep
-from surgeon_engine.pruning.methods.base import Measured, PruningMethod
-from surgeon_engine.pruning.structures.base import UnitUpdate, share_to_keep, without
+from surgeon_engine.pruning.methods.base import Measured, MeasuredLayer, PruningMethod
+from surgeon_engine.pruning.methods.quadratic import UpdatingMethod
+from surgeon_engine.pruning.structures.base import share_to_keep
 from surgeon_engine.pruning.threshold import Removals
 
 
@@ -58,21 +59,21 @@ class CoupledUnit:
         if bool(before.all()):
             return self._all_removed()
         cost = torch.full((self.candidates,), -torch.inf, dtype=torch.float64)
-        remaining = int((~before).sum())
-        of_group = self.method.group_costs(
+        groups = int((~before).sum())
+        layer = MeasuredLayer(
             self.measured.weight(),
+            self.measured.columns,
             measured,
-            ~self._columns(before),
-            remaining,
             pruning.fixed_damping.cost,
         )
+        of_group = self.method.group_costs(layer, ~self._columns(before), groups)
         cost[~before] = of_group.cpu().double()
         each = self.coupled.weights_per_group
         if pruning.cost_basis is CostBasis.PER_PARAMETER:
             cost = cost / each
         cost, candidate = cost.sort(stable=True)
         weights = torch.full_like(candidate, each)
-        count = self.candidates - self._min_kept(remaining, pruning)
+        count = self.candidates - self._min_kept(groups, pruning)
         cost, candidate, weights = cost[:count], candidate[:count], weights[:count]
         if self._bundle(pruning) > 1:
             cost, weights = self._bundled(cost, weights, pruning)
@@ -84,21 +85,21 @@ class CoupledUnit:
         before: Tensor,
         after: Tensor,
         pruning: PruningConfig,
-    ) -> UnitUpdate:
-        """Return W of the consumer and the producers after the removal of groups."""
-        if not self.method.updates or bool(after.all()):
-            return without(self.zeros(after), after)
-        W, A, G, remaining = self._remaining(measured, before)
+    ) -> tuple[Tensor, Tensor]:
+        """Return W of the consumer after the removal of groups, and `after`."""
+        if not isinstance(self.method, UpdatingMethod) or bool(after.all()):
+            (_, mask), *_ = self.zeros(after)
+            return self.measured.weight().masked_fill(mask, 0), after
+        W, remaining = self.measured.weight(), ~self._columns(before)
+        A, G = self.method.quadratic(W, measured)
+        W, A = W[:, remaining], A[remaining][:, remaining]
         is_removed = self._columns(after)[remaining]
         no_row = torch.zeros(len(W), dtype=torch.bool, device=W.device)
         X = self.measured.weight().zero_()
         X[:, remaining] = self.method.prune_rows_columns(
             W, (A, G), no_row, is_removed, pruning
         )
-        changed = [(self.measured, X)]
-        for layer, mask in self.zeros(after)[1:]:
-            changed.append((layer, layer.weight().masked_fill(mask, 0)))
-        return UnitUpdate(changed, after)
+        return X, after
 
     def zeros(self, removed: Tensor) -> list[tuple[PrunableLayer, Tensor]]:
         """Return masks of the columns and rows of removed groups.
@@ -128,15 +129,6 @@ class CoupledUnit:
         cost = torch.full((self.candidates,), -torch.inf, dtype=torch.float64)
         return Removals(torch.arange(self.candidates), cost, weights, self.candidates)
 
-    def _remaining(
-        self, measured: Measured, removed: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return W, A and G of the remaining columns, in float32, and their mask."""
-        W = self.measured.weight()
-        A, G = self.method.quadratic(W, measured)
-        remaining = ~self._columns(removed)
-        return W[:, remaining], A[remaining][:, remaining], G, remaining
-
     def _columns(self, removed: Tensor) -> Tensor:
         """Return the mask of the columns of W (bias included) of the removed groups."""
         size = self.measured.columns // self.coupled.groups
@@ -148,11 +140,11 @@ class CoupledUnit:
         """Return how many groups are removed together; 1 for heads."""
         return bundle_of(self.coupled.kind, pruning)
 
-    def _min_kept(self, remaining: int, pruning: PruningConfig) -> int:
-        """Return the minimum number of groups to keep."""
+    def _min_kept(self, groups: int, pruning: PruningConfig) -> int:
+        """Return the minimum number of the remaining groups to keep."""
         share = share_to_keep(self.layers, pruning)
         minimum = groups_to_keep(self.originally, share, self._bundle(pruning))
-        return min(remaining, minimum)
+        return min(groups, minimum)
 
     def _bundled(
         self, cost: Tensor, weights: Tensor, pruning: PruningConfig

@@ -17,8 +17,9 @@ from torch import Tensor
 from surgeon_engine.api.config.pruning import CostBasis, PruningConfig
 from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.planning.rounding import ceil_share
-from surgeon_engine.pruning.methods.base import Measured, PruningMethod
-from surgeon_engine.pruning.structures.base import UnitUpdate, share_to_keep, without
+from surgeon_engine.pruning.methods.base import Measured, MeasuredLayer, PruningMethod
+from surgeon_engine.pruning.methods.quadratic import UpdatingMethod
+from surgeon_engine.pruning.structures.base import share_to_keep
 from surgeon_engine.pruning.threshold import Removals
 
 
@@ -56,11 +57,12 @@ class RowsOrColumns:
         R, C = int(row.sum()), int(column.sum())  # C with the bias
         of_row = W.new_zeros(R)
         of_column = W.new_zeros(int(column[: self.measured.columns].sum()))
-        given = W, measured, row, column, damping
+        layer = MeasuredLayer(W, self.measured.columns, measured, damping)
         if Kind.ROW in self.kinds:
-            of_row = self.method.row_costs(*given)
+            of_row = self.method.row_costs(layer, row, column)
         if Kind.COLUMN in self.kinds:
-            of_column = self.method.column_costs(*given)[: len(of_column)]
+            cost = self.method.column_costs(layer, row, column)
+            of_column = cost[: len(of_column)]
         if pruning.cost_basis is CostBasis.PER_PARAMETER:
             of_row, of_column = of_row / C, of_column / R
         cost = torch.full((self.candidates,), -torch.inf, dtype=torch.float64)
@@ -81,31 +83,26 @@ class RowsOrColumns:
         before: Tensor,
         after: Tensor,
         pruning: PruningConfig,
-    ) -> UnitUpdate:
-        """Return W after the removal of rows and columns."""
-        if not self.method.updates:
-            return without(self.zeros(after), after)
+    ) -> tuple[Tensor, Tensor]:
+        """Return W after the removal of rows and columns, and `after`."""
+        if not isinstance(self.method, UpdatingMethod):
+            [(_, mask)] = self.zeros(after)
+            return self.measured.weight().masked_fill(mask, 0), after
         row, column = self._remaining(before)
-        W, A, G = self._quadratic(measured, row, column)
+        W = self.measured.weight()
+        A, G = self.method.quadratic(W, measured)
+        W, A, G = W[row][:, column], A[column][:, column], G[row][:, row]
         row_is_kept, column_is_kept = self._remaining(after)
         X = self.measured.weight().zero_()
         X[row.unsqueeze(1) & column] = self.method.prune_rows_columns(
             W, (A, G), ~row_is_kept[row], ~column_is_kept[column], pruning
         ).flatten()
-        return UnitUpdate([(self.measured, X)], after)
+        return X, after
 
     def zeros(self, removed: Tensor) -> list[tuple[PrunableLayer, Tensor]]:
         """Return the mask of the weights in removed rows or columns."""
         row, column = self._remaining(removed)
         return [(self.measured, ~(row.unsqueeze(1) & column))]
-
-    def _quadratic(
-        self, measured: Measured, row: Tensor, column: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return W, A and G of the remaining rows and columns, in float32."""
-        W = self.measured.weight()
-        A, G = self.method.quadratic(W, measured)
-        return W[row][:, column], A[column][:, column], G[row][:, row]
 
     def _remaining(self, removed: Tensor) -> tuple[Tensor, Tensor]:
         """Return masks of the rows (R) and columns (C, with a bias C+1) that remain."""
@@ -137,11 +134,8 @@ def _max_count(weights: Tensor, cost: Tensor, total: int, min_share: float) -> i
 
     Candidates removed before are not restored, even if the share is larger now.
 
-    Args:
-        weights: the weights that each candidate newly removes.
-        cost: of each candidate; -inf: removed before.
-        total: the weights of the layer.
-        min_share: of them that the layer has to keep.
+    `weights` are those that each newly removes. Of `total`, the layer keeps
+    `min_share`.
     """
     removed = weights.cumsum(0)
     max_removed = total - ceil_share(total, min_share)

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 from surgeon_engine.api.config.presets import Preset, presets
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_gui.state.app import AppState, Step, without_requests
+from surgeon_gui.state.app import AppState, without_requests
 from surgeon_gui.state.job.draft import Draft, DraftHistory
 from surgeon_gui.state.request import RequestKind
+from surgeon_gui.text.problems import Step
 
 
 def with_config(state: AppState, config: RunConfig) -> AppState:

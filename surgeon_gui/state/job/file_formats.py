@@ -25,9 +25,10 @@ from surgeon_engine.planning.limits import has_partial_protection
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.labels import FIELDS
+from surgeon_gui.text.problems import Kind, Problem, Step
 
 # Suggested formats for saving a result again, the best first.
-_SUGGESTED = (Format.GGUF, Format.COMPACT, Format.STOCK, Format.MASKED, Format.ONNX)
+_SUGGESTED = (Format.GGUF, Format.COMPACT, Format.STOCK, Format.MASKED)
 _LARGER = 1.02  # relative to the original; a header explains a smaller excess
 _UNSUPPORTED = tr("This model cannot be written in this format.")
 
@@ -53,12 +54,12 @@ def _disabled_by_structure(
         reason = tr(
             "This structure sets weights to zero and removes no rows or columns."
         )
-        return dict.fromkeys((Format.COMPACT, Format.STOCK, Format.ONNX), reason)
+        return dict.fromkeys((Format.COMPACT, Format.STOCK), reason)
     if structure in BY_LAYER:
         reason = tr(
             "It does not support layers with individually removed rows and columns."
         )
-        return dict.fromkeys((Format.STOCK, Format.GGUF, Format.ONNX), reason)
+        return dict.fromkeys((Format.STOCK, Format.GGUF), reason)
     if pruning.dropped_sublayers:
         reason = tr("Every block of a plain model has an attention and an MLP.")
         return {Format.STOCK: reason}
@@ -127,15 +128,13 @@ def is_larger(weight_bytes: int, model: ModelSummary | None) -> bool:
     return model is not None and weight_bytes > _LARGER * model.file_bytes
 
 
-def format_problem(config: RunConfig, model: ModelSummary | None) -> str:
-    """Return why the format is impossible for the target; empty if it is possible."""
-    reason = disabled_formats(config.pruning, model).get(config.export.format, "")
+def format_problem(config: RunConfig, model: ModelSummary | None) -> Problem | None:
+    """Return why the format is impossible for the target; None if it is possible."""
+    reason = disabled_formats(config.pruning, model).get(config.export.format)
     if not reason:
-        return ""
-    label = choice_label(config.export.format)[0]
-    return tr("{label} is not possible for this target. {reason}").format(
-        label=label, reason=reason
-    )
+        return None
+    values = {"label": config.export.format, "reason": reason}
+    return Problem(Kind.FORMAT_IMPOSSIBLE, values, Step.EXPORT, "format")
 
 
 def default_folder(run_folder: PurePath, file_format: Format) -> PurePath:

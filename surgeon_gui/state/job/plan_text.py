@@ -157,7 +157,8 @@ def quantisation(
 
 def _widths(config: RunConfig, model: ModelSummary, *, on_cuda: bool) -> str:
     """Return the automatic width multiple and its reason; empty: any width, or set."""
-    width = width_choice(config, model, on_cuda=on_cuda)
+    file = planned_file(model, file_dtype(config, model), config.pruning)
+    width = width_choice(file, on_cuda=on_cuda)
     text = _WIDTHS.get(width.reason, "")
     return text.format(multiple=width.multiple)
 

@@ -19,10 +19,11 @@ from surgeon_engine.planning.resource_check import (
 )
 from surgeon_gui.base import paths
 from surgeon_gui.base.translation import inside, tr
-from surgeon_gui.state.app import AppState, Step
+from surgeon_gui.state.app import AppState
 from surgeon_gui.text import numbers
 from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.labels import FIELDS
+from surgeon_gui.text.problems import Bytes, Kind, Problem, Step
 
 LIGHTS = {
     ResourceStatus.GREEN: tr("Fits"),
@@ -37,9 +38,9 @@ NAMES = {
     Resource.TIME: tr("Time"),
 }
 _SHORTAGES = {
-    Resource.MEMORY: tr("Not enough memory"),
-    Resource.GPU_MEMORY: tr("Not enough GPU memory"),
-    Resource.DISK: tr("Not enough disk space"),
+    Resource.MEMORY: Kind.MEMORY_SHORT,
+    Resource.GPU_MEMORY: Kind.GPU_SHORT,
+    Resource.DISK: Kind.DISK_SHORT,
 }
 
 
@@ -79,24 +80,18 @@ def free_disk(config: RunConfig, run_parent: str) -> int | None:
     return min(free, default=None)
 
 
-def resource_obstacle(check: ResourceCheck | None) -> str:
-    """Return which resource is too small for a run; empty if all suffice."""
-    return shortage(check.needs) if check is not None else ""
+def resource_obstacle(check: ResourceCheck | None) -> Problem | None:
+    """Return which resource is too small for a run; None if all suffice."""
+    return shortage(check.needs) if check is not None else None
 
 
-def shortage(needs: Iterable[Need]) -> str:
-    """Return which of the needs is more than there is; empty if none is."""
+def shortage(needs: Iterable[Need]) -> Problem | None:
+    """Return which of the needs is more than there is; None if none is."""
     need = next((x for x in needs if x.light is ResourceStatus.RED), None)
     if need is None:
-        return ""
-    return tr(
-        "{shortage}: the run needs {needed}, and {free} are free. Step 3 offers "
-        "settings that fit."
-    ).format(
-        shortage=_SHORTAGES[need.what],
-        needed=numbers.size(int(need.needed)),
-        free=numbers.size(int(need.free or 0)),
-    )
+        return None
+    values = {"needed": Bytes(need.needed), "free": Bytes(need.free or 0)}
+    return Problem(_SHORTAGES[need.what], values)
 
 
 def describe_needs(check: ResourceCheck | None) -> str:

@@ -21,11 +21,11 @@ from surgeon_engine.api.messages.generation import (
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_gui.base import paths
-from surgeon_gui.base.translation import tr
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job.checks import engine_obstacle, place_obstacle
 from surgeon_gui.state.request import Request
 from surgeon_gui.state.run import RunState, Status
+from surgeon_gui.text.problems import Kind, Problem
 
 MAX_DIFFERENCES = 12  # tokens in the list of the largest differences
 
@@ -142,7 +142,7 @@ def without_stale_texts(state: PlaygroundState, app: AppState) -> PlaygroundStat
 
 def models_of(state: PlaygroundState, app: AppState) -> Models:
     """Return the models to compare: the user's choice, else those of the run shown."""
-    return state.own if state.own != Models() else models_of_run(app.run)
+    return state.own if state.own != Models() else models_of_run(app.shown_run)
 
 
 def models_of_run(run: RunState) -> Models:
@@ -162,17 +162,17 @@ def models_of_run(run: RunState) -> Models:
     return Models(run.config.model.source, pruned)
 
 
-def obstacle(state: PlaygroundState, app: AppState) -> str:
-    """Return why no text can be generated; empty if it can."""
+def obstacle(state: PlaygroundState, app: AppState) -> Problem | None:
+    """Return why no text can be generated; None if it can."""
     if busy := engine_obstacle(app) or place_obstacle(app):
         return busy
     if state.question.is_open:
-        return tr("Both models are generating text.")
+        return Problem(Kind.GENERATING)
     if missing := _missing(models_of(state, app), app):
         return missing
     if not state.prompt.strip():
-        return tr("Enter a prompt first.")
-    return ""
+        return Problem(Kind.NO_PROMPT)
+    return None
 
 
 def ranking(state: PlaygroundState) -> tuple[TokenPlace, ...]:
@@ -206,19 +206,16 @@ def _shared_tokens(state: PlaygroundState) -> int:
     return sum(1 for _ in alike)
 
 
-def _missing(models: Models, app: AppState) -> str:
-    if not models.original and not models.pruned:
-        return tr("Prune a model first, or choose two models.")
+def _missing(models: Models, app: AppState) -> Problem | None:
     if not models.original:
-        return tr("Choose the original model, too.")
+        return Problem(Kind.NO_ORIGINAL if models.pruned else Kind.NO_MODELS)
     if not models.pruned:
-        if app.run.status in (Status.FAILED, Status.CANCELLED):
-            return tr("The run exported nothing. Choose a pruned model.")
-        return tr("Choose the pruned model, too.")
+        has_failed = app.shown_run.status in (Status.FAILED, Status.CANCELLED)
+        return Problem(Kind.NOTHING_EXPORTED if has_failed else Kind.NO_PRUNED)
     for source in (models.original, models.pruned):
         if source != DEMO and not paths.exists(source):
-            return tr("{path} no longer exists.").format(path=source)
-    return ""
+            return Problem(Kind.GONE, {"path": source})
+    return None
 
 
 def _with_text(state: PlaygroundState, event: Event) -> PlaygroundState:

@@ -7,7 +7,6 @@ from surgeon_engine.api.messages.machine import Machine
 from surgeon_engine.planning.needs import needs_of
 from surgeon_engine.planning.resource_check import ResourceCheck, check_resources
 from surgeon_gui.base import paths
-from surgeon_gui.base.translation import tr
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job.checks import draft_obstacle, find_problems
 from surgeon_gui.state.job.resource_text import (
@@ -16,26 +15,27 @@ from surgeon_gui.state.job.resource_text import (
     shortage,
 )
 from surgeon_gui.state.queue.state import QueuedRun, QueueState
+from surgeon_gui.text.problems import Kind, Problem
 
 
-def add_obstacle(state: AppState, queue: QueueState) -> str:
-    """Return why the draft cannot be added to the queue; empty if it can."""
+def add_obstacle(state: AppState, queue: QueueState) -> Problem | None:
+    """Return why the draft cannot be added to the queue; None if it can."""
     if state.computer:
-        return tr("The queue works on this computer only.")
+        return Problem(Kind.QUEUE_ELSEWHERE)
     return draft_obstacle(state) or _destination_obstacle(state.config, queue)
 
 
 def job_obstacle(
     config: RunConfig, check: ResourceCheck | None, state: AppState
-) -> str:
-    """Return why a job with the model of the draft makes no run; empty if it does.
+) -> Problem | None:
+    """Return why a job with the model of the draft makes no run; None if it does.
 
     `check` is that of its resources; None: they are unknown.
     """
     problems = find_problems(
         config, state.model, state.run_parent, on_cuda=state.on_cuda
     )
-    return next(iter(problems.values()), "") or resource_obstacle(check)
+    return next(iter(problems.values()), None) or resource_obstacle(check)
 
 
 def check_job(config: RunConfig, state: AppState) -> ResourceCheck | None:
@@ -46,29 +46,30 @@ def check_job(config: RunConfig, state: AppState) -> ResourceCheck | None:
     return check_resources(config, state.model, state.machine, free)
 
 
-def begin_obstacle(run: QueuedRun, run_parent: str, machine: Machine | None) -> str:
-    """Return why a waiting run cannot begin now; empty if it can.
+def begin_obstacle(
+    run: QueuedRun, run_parent: str, machine: Machine | None
+) -> Problem | None:
+    """Return why a waiting run cannot begin now; None if it can.
 
     The model is not read again: the engine checks it.
     """
     problems = find_problems(run.config, None, run_parent, may_replace=run.may_replace)
-    if problem := next(iter(problems.values()), ""):
+    if problem := next(iter(problems.values()), None):
         return problem
     if run.estimate is None or machine is None:
-        return ""
+        return None
     return shortage(needs_of(run.estimate, machine, free_disk(run.config, run_parent)))
 
 
-def _destination_obstacle(config: RunConfig, queue: QueueState) -> str:
-    """Return that a waiting run writes to the same folder; empty if none does."""
+def _destination_obstacle(config: RunConfig, queue: QueueState) -> Problem | None:
+    """Return that a waiting run writes to the same folder; None if none does."""
     if not config.export.folder:
-        return ""
+        return None
     destination = paths.expanded(config.export.folder)
     others = (*queue.waiting, *([queue.current] if queue.current else []))
     for run in others:
         folder = run.config.export.folder
         if folder and paths.expanded(folder) == destination:
-            return tr("{run} of the queue writes to {folder}, too.").format(
-                run=run.name, folder=folder
-            )
-    return ""
+            values = {"run": run.name, "folder": folder}
+            return Problem(Kind.SAME_DESTINATION, values)
+    return None

@@ -20,6 +20,7 @@ from surgeon_engine.base.errors import ConfigError, UnreadableFileError
 from surgeon_engine.base.files import write_atomically
 from surgeon_engine.base.process_lock import ProcessLock, Use, end_lock, use_of
 from surgeon_engine.base.sealed_json import read_sealed_json, sealed_json
+from surgeon_engine.base.versions import QUEUE
 from surgeon_engine.planning.estimate import Estimate
 from surgeon_gui.state.queue.state import QueuedRun, QueueStatus
 
@@ -73,7 +74,7 @@ class QueueFile:
         with suppress(OSError, UnreadableFileError):  # a folder that cannot be written
             self._take()
         try:
-            stored = read_sealed_json(self.path, _StoredQueue, _LIMIT)
+            stored = read_sealed_json(self.path, _StoredQueue, QUEUE, _LIMIT)
             runs = tuple(
                 QueuedRun(
                     each.name,
@@ -117,7 +118,7 @@ class QueueFile:
             )
             for run in runs
         ]
-        write_atomically(self.path, sealed_json(_StoredQueue(stored), indent=2))
+        write_atomically(self.path, sealed_json(_StoredQueue(stored), QUEUE, indent=2))
 
     def release(self) -> None:
         """Let another window have the queue."""

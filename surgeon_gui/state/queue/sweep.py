@@ -32,6 +32,7 @@ from surgeon_gui.state.queue.state import QueuedRun
 from surgeon_gui.state.queue.text import needs, run_name
 from surgeon_gui.text import numbers
 from surgeon_gui.text.choices import choice_label
+from surgeon_gui.text.problems import sentence
 
 MAX_RUNS = 30
 _MAX_LINES = 8  # of the forecast
@@ -218,7 +219,7 @@ def _checked(jobs: tuple[RunConfig, ...], state: AppState) -> SweepPlan:
         check = check_job(job, state)
         name = run_name(job)
         if obstacle := job_obstacle(job, check, state):
-            text = tr("{run}: {problem}").format(run=name, problem=obstacle)
+            text = tr("{run}: {problem}").format(run=name, problem=sentence(obstacle))
             return SweepPlan(problem=text)
         estimate = check.estimate if check is not None else None
         runs.append(QueuedRun(name, job, estimate))

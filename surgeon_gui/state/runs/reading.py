@@ -24,23 +24,18 @@ import msgspec
 
 from surgeon_engine.api.config.export import Format
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.messages.earlier import (
-    Correction,
-    read_correction,
-    with_correction,
-)
 from surgeon_engine.api.messages.events import Envelope
 from surgeon_engine.api.messages.run import Exported, Fidelity
 from surgeon_engine.api.run_folder import Report, RunFolder
-from surgeon_engine.base.decoding import decode_json
 from surgeon_engine.base.errors import (
     ConfigError,
     EngineError,
     UnreadableFileError,
 )
 from surgeon_engine.base.files import size_of_folder, write_atomically
-from surgeon_engine.base.reading import open_to_read, read_lines
-from surgeon_engine.base.sealed_json import read_sealed_json
+from surgeon_engine.base.reading import open_to_read
+from surgeon_engine.base.sealed_json import decode_sealed_line, read_sealed_json
+from surgeon_engine.base.versions import REPORT
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state import run as run_state
 from surgeon_gui.state.run import (
@@ -114,6 +109,7 @@ class RunRecord:
     checkpoint_bytes: int = 0  # from which other formats are made; 0: there is none
     export_bytes: int = 0  # of the exports in its folder
     bytes: int = 0  # of its whole folder
+    is_detached: bool = False  # the last process was one of its own
     stamp: _Stamp = ()  # of the files read
 
     @property
@@ -186,6 +182,7 @@ def read_record(folder: Path) -> RunRecord:
         checkpoint_bytes=size_of_folder(run.checkpoint_path),
         export_bytes=sum(map(size_of_folder, run.exports)),
         bytes=size_of_folder(folder),
+        is_detached=run.output_path.is_file(),
         stamp=stamp,
     )
 
@@ -194,7 +191,7 @@ def _report_problem(run: RunFolder) -> str:
     """Return why the report of a run cannot be read; empty if it can, or is missing."""
     try:
         if run.report_path.exists():
-            read_sealed_json(run.report_path, Report)
+            read_sealed_json(run.report_path, Report, REPORT)
     except UnreadableFileError as error:
         return error.message
     return ""
@@ -236,11 +233,7 @@ def read_state(folder: Path, *, with_progress: bool = True) -> RunState:
         config = run.read_config()
         began = run.config_path.stat().st_mtime
         state, last = run_state.requested("", config, str(folder), began), began
-        for envelope in _log(run.events_path, with_progress):
-            if isinstance(envelope, Correction):
-                history = with_correction(state.history, envelope)
-                state = replace(state, history=history)
-                continue
+        for envelope in _log(run, with_progress):
             if not state.run:
                 state = run_state.requested(
                     envelope.run, config, str(folder), envelope.at
@@ -349,18 +342,15 @@ def outcome_of(run: RunState) -> RunOutcome:
     return _OUTCOMES.get(run.status, RunOutcome.RUNNING)
 
 
-def _log(path: Path, with_progress: bool) -> Iterator[Envelope | Correction]:
-    if not os.path.lexists(path):
+def _log(run: RunFolder, with_progress: bool) -> Iterator[Envelope]:
+    if not os.path.lexists(run.events_path):
         return  # the run ended before its first event
-    for number, line in enumerate(read_lines(path), 1):
+    for number, line in enumerate(run.log_lines(), 2):
         if not with_progress and _PROGRESS in line:
             continue
         try:
-            yield decode_json(line, Envelope)
+            yield decode_sealed_line(line, Envelope)
         except msgspec.MsgspecError as error:
-            if (correction := read_correction(line)) is not None:
-                yield correction
-                continue
             if not line.endswith(b"\n"):
                 return  # the process was killed while writing
             message = tr("Line {number} of events.jsonl cannot be read: {reason}.")

@@ -47,11 +47,6 @@ class RunsState:
         return next((x for x in self.records if x.folder == folder), None)
 
 
-def with_parent(state: RunsState, parent: str) -> RunsState:
-    """Return the list for another folder: empty until it has been read."""
-    return state if parent == state.parent else RunsState(parent=parent)
-
-
 def with_records(state: RunsState, records: tuple[RunRecord, ...]) -> RunsState:
     """Return the list with new records; ticks of deleted runs are dropped."""
     existing = {record.folder for record in records}
@@ -61,22 +56,7 @@ def with_records(state: RunsState, records: tuple[RunRecord, ...]) -> RunsState:
     )
 
 
-def with_problem(state: RunsState, problem: str) -> RunsState:
-    """Return the list after its folder could not be read."""
-    return replace(state, records=(), ticked=(), has_been_read=True, problem=problem)
-
-
 def with_tick(state: RunsState, folder: str, is_on: bool) -> RunsState:
     """Return the list after a run was ticked or unticked."""
     others = tuple(each for each in state.ticked if each != folder)
     return replace(state, ticked=(*others, folder) if is_on else others)
-
-
-def with_dismissed(state: RunsState, folder: str) -> RunsState:
-    """Return the list after the user has dismissed an interrupted run."""
-    return replace(state, dismissed=(*state.dismissed, folder))
-
-
-def with_ticks(state: RunsState, folders: tuple[str, ...]) -> RunsState:
-    """Return the list with exactly these runs ticked."""
-    return replace(state, ticked=folders)

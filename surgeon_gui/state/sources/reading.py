@@ -8,24 +8,27 @@ from __future__ import annotations
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT, CalibrationConfig
 from surgeon_engine.api.model_info.source_names import hub_name
 from surgeon_gui.base.translation import tr
-from surgeon_gui.state.app import AppState, Engine, Step
+from surgeon_gui.state.app import AppState, Engine
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.sources.resolver import is_small_file, is_to_be_downloaded
 from surgeon_gui.state.sources.text import facts_problem
 from surgeon_gui.text.labels import source_name
+from surgeon_gui.text.problems import Kind, Problem, Step
 
 
 def is_model_due(state: AppState) -> bool:
     """Return True if a model is chosen, has no problem and has not been read."""
     has_failed = state.request(RequestKind.INSPECTION).error is not None
-    has_problem = Step.MODEL in state.problems or bool(facts_problem(state))
-    is_missing = state.model_is_chosen and state.model is None
+    has_problem = Step.MODEL in state.problems or facts_problem(state) is not None
+    is_missing = state.model_is_chosen and state.model is None and state.shows_draft
     return is_missing and not has_failed and not has_problem
 
 
 def is_text_due(state: AppState) -> bool:
     """Return True if the texts are read before a run, and have not been read."""
     request = state.request(RequestKind.PREVIEW)
+    if not state.shows_draft:
+        return False
     is_due = request.is_open or not request.id
     return is_due and _is_read_before(state.config.calibration)
 
@@ -64,18 +67,18 @@ def doing(state: AppState) -> str:
     return tr("reading…")
 
 
-def reading_obstacle(state: AppState) -> str:
-    """Return what has not been read yet, and when it is; empty if nothing is due."""
+def reading_obstacle(state: AppState) -> Problem | None:
+    """Return what has not been read yet, and when it is; None if nothing is due."""
     if is_model_due(state):
-        source, text = state.config.model.source, tr("The model is still being read.")
+        source, kind = state.config.model.source, Kind.MODEL_UNREAD
     elif state.model is not None and is_text_due(state):
-        source = state.config.calibration.text
-        text = tr("The text is still being read.")
+        source, kind = state.config.calibration.text, Kind.TEXT_UNREAD
     else:
-        return ""
-    if note := wait_note(state):
-        text = tr("{name} has not been read yet.").format(name=source_name(source))
-    return f"{text} {note}".strip()
+        return None
+    if state.is_busy:
+        is_run = state.run.status.is_busy
+        kind = Kind.READ_AFTER_RUN if is_run else Kind.READ_LATER
+    return Problem(kind, {"name": source_name(source)})
 
 
 def _is_read_before(calibration: CalibrationConfig) -> bool:

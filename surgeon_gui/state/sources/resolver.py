@@ -17,7 +17,7 @@ from surgeon_engine.api.model_info.source_names import (
     parse_hub_source,
 )
 from surgeon_gui.base import offline, paths
-from surgeon_gui.base.translation import tr
+from surgeon_gui.text.problems import Kind, Problem, Step
 
 _SMALL_BYTES = 20_000_000
 _PLAIN_SUFFIX = ".txt"
@@ -71,48 +71,35 @@ def is_to_be_downloaded(source: str) -> bool:
     return name is not None and not name.is_dataset and name.snapshot is None
 
 
-def model_problem(source: str) -> str:
-    """Return why the model cannot be used; "" if it may exist."""
+def model_problem(source: str) -> Problem | None:
+    """Return why the model cannot be used; None if it may exist."""
     name = hub_name(source)
     if is_hub_source(source) and (name is None or name.is_dataset):
-        return tr(
-            "{source} is not the name of a model on the Hugging Face Hub. Use the form "
-            "organisation/name."
-        ).format(source=source)
+        return Problem(Kind.NO_HUB_NAME, {"source": source}, Step.MODEL)
     if name is not None and name.snapshot is None:
-        if offline.is_on():
-            return tr(
-                "{name} is not on this computer, and offline mode is on (File > "
-                "Preferences)."
-            ).format(name=name.display_name)
-        return tr("{name} has not been downloaded yet.").format(name=name.display_name)
+        kind = Kind.MODEL_OFFLINE if offline.is_on() else Kind.NOT_DOWNLOADED
+        return Problem(kind, {"name": name.display_name}, Step.MODEL)
     if name is None and source != DEMO and not paths.exists(source):
-        return tr("No model found at {source}.").format(source=source)
-    return ""
+        return Problem(Kind.MODEL_MISSING, {"source": source}, Step.MODEL)
+    return None
 
 
-def text_problem(text: str) -> str:
-    """Return why the text cannot be used; "" if it may exist."""
+def text_problem(text: str) -> Problem | None:
+    """Return why the text cannot be used; None if it may exist."""
+    name, path = hub_name(text), Path(text)
+    values = {"text": text, "name": path.name, "endings": ", ".join(TEXT_ENDINGS)}
+    kind: Kind | None = None
     if text in ("", BUILTIN_TEXT):
-        return ""
-    if (name := hub_name(text)) is not None:
-        if not offline.is_on():
-            return ""
-        return tr(
-            "The data set {name} is on the Hub, and offline mode is on (File > "
-            "Preferences)."
-        ).format(name=name.display_name)
-    if not paths.is_file(text):
-        if paths.is_folder(text):
-            return tr("{text} is a folder. Choose a file in it.").format(text=text)
-        if paths.exists(text):
-            return tr("{text} is a pipe or a device. Choose a file.").format(text=text)
-        return tr("No file found at {text}.").format(text=text)
-    path = Path(text)
-    if path.suffix.lower() not in TEXT_ENDINGS:
-        return tr("{name} has an unsupported file type. Supported: {endings}.").format(
-            name=path.name, endings=", ".join(TEXT_ENDINGS)
-        )
-    if paths.file_bytes(text) == 0:
-        return tr("{name} is empty.").format(name=path.name)
-    return ""
+        return None
+    if name is not None:
+        kind = Kind.DATASET_OFFLINE if offline.is_on() else None
+        values = {"name": name.display_name}
+    elif paths.is_folder(text):
+        kind = Kind.TEXT_IS_FOLDER
+    elif not paths.is_file(text):
+        kind = Kind.TEXT_IS_DEVICE if paths.exists(text) else Kind.TEXT_MISSING
+    elif path.suffix.lower() not in TEXT_ENDINGS:
+        kind = Kind.TEXT_UNSUPPORTED
+    elif paths.file_bytes(text) == 0:
+        kind = Kind.TEXT_EMPTY
+    return Problem(kind, values, Step.CALIBRATION) if kind is not None else None

@@ -17,7 +17,7 @@ from surgeon_engine.planning.needs import Resource
 from surgeon_engine.planning.resource_check import ResourceCheck, check_resources
 from surgeon_engine.planning.sketch import sketch_model
 from surgeon_gui.base.translation import ntr, tr
-from surgeon_gui.state.app import AppState, Step
+from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job.resource_text import (
     LIGHTS,
     NAMES,
@@ -27,6 +27,7 @@ from surgeon_gui.state.job.resource_text import (
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.text import numbers
 from surgeon_gui.text.labels import source_name
+from surgeon_gui.text.problems import Step
 
 COLUMNS = (
     tr("Model"),

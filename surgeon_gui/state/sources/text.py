@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.messages.sources import ModelSummary, TextPreviewed
 from surgeon_engine.api.model_info.header import ModelFacts
 from surgeon_gui.base import offline
@@ -17,6 +18,7 @@ from surgeon_gui.state.sources.samples import SAMPLE_BYTES, SMOLLM2, smollm2
 from surgeon_gui.text import numbers
 from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.labels import source_name
+from surgeon_gui.text.problems import Problem, of_error
 
 Rows = tuple[tuple[str, str], ...]
 
@@ -90,12 +92,12 @@ def first_facts(facts: ModelFacts) -> Rows:
     return tuple((name, value) for name, value in rows if value)
 
 
-def facts_problem(state: AppState) -> str:
-    """Return why the model is unsupported according to its files; otherwise ""."""
+def facts_problem(state: AppState) -> Problem | None:
+    """Return why the model is unsupported according to its files; otherwise None."""
     facts = state.facts
-    if facts is None or state.model is not None:
-        return ""
-    return f"{facts.problem} {facts.hint}".strip()
+    if facts is None or state.model is not None or not facts.problem:
+        return None
+    return of_error(Failed(facts.problem, facts.hint))
 
 
 def sample_label(*, is_here: bool, is_busy: bool) -> str:

@@ -31,8 +31,10 @@ from surgeon_gui.widgets.controls import (
     choice_box,
     described,
     heading,
+    horizontal,
     ignore_wheel,
     text_label,
+    vertical,
 )
 
 _SOURCES = {
@@ -69,8 +71,7 @@ class ArchitectureView(QWidget):
         self._title = heading("")
         self._title.setObjectName("architecture_layer_label")
         self._title.setWordWrap(True)
-        self._reasons = text_label()
-        self._reasons.setObjectName("architecture_reasons")
+        self._reasons = text_label(name="architecture_reasons")
         self._protect = button("protect_layer_button")
         self._protect.clicked.connect(controller.toggle_protection)
         self._protect_block = button("protect_block_button")
@@ -260,9 +261,7 @@ class ArchitectureView(QWidget):
         side.setSizes([180, 320])
         side.setChildrenCollapsible(False)
         side.setMinimumWidth(max(_SIDE, self._picture.minimumSizeHint().width()))
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(GAP)
+        layout = horizontal(self, spacing=GAP)
         layout.addWidget(table, 1)
         layout.addWidget(side)
 
@@ -273,8 +272,7 @@ class ArchitectureView(QWidget):
     def _reasons_card(self) -> QWidget:
         frame = card()
         content = QWidget()
-        texts = QVBoxLayout(content)
-        texts.setContentsMargins(0, 0, 0, 0)
+        texts = vertical(content)
         texts.addWidget(self._reasons)
         texts.addStretch()
         column = QVBoxLayout(frame)

@@ -21,7 +21,15 @@ from surgeon_gui.state.comparison import (
 from surgeon_gui.views.comparison.charts import CurvesChart, LadderCard, SizeChart
 from surgeon_gui.widgets.charts.chart_card import ChartCard
 from surgeon_gui.widgets.charts.table_card import TableCard
-from surgeon_gui.widgets.controls import bold, button, heading, stack, text_label
+from surgeon_gui.widgets.controls import (
+    bold,
+    button,
+    heading,
+    show_text,
+    stack,
+    text_label,
+    vertical,
+)
 
 _MIN_CHART = 300  # pixels; in a lower window the view scrolls
 _MIN_WIDTH = 280  # pixels, of a chart or a table
@@ -39,11 +47,9 @@ class CompareView(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.setObjectName("compare_view")
-        self._note = text_label()
-        self._note.setObjectName("compare_note")
+        self._note = text_label(name="compare_note")
         self._note.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self._protocol = text_label()
-        self._protocol.setObjectName("compare_protocol_note")
+        self._protocol = text_label(name="compare_protocol_note")
         self._protocol.setProperty("problem", True)
         self._curves, self._sizes = CurvesChart(), SizeChart()
         self._curves.measure_chosen.connect(self._sizes.show_measure)
@@ -58,8 +64,7 @@ class CompareView(QWidget):
             chart.save_failed.connect(self.save_failed)
         self._invitation = self._make_invitation()
         self._content = self._make_content()
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
+        layout = vertical(self)
         layout.addWidget(self._invitation)
         layout.addWidget(self._content)
         self.show_runs(())
@@ -88,9 +93,7 @@ class CompareView(QWidget):
         self._ladder.show_runs(runs)
         self._figures.show_table(figures(runs))
         self._settings.show_table(differences(runs))
-        note = protocol_note(runs)
-        self._protocol.setText(note)
-        self._protocol.setVisible(bool(note))
+        show_text(self._protocol, protocol_note(runs))
 
     def save_pictures(self, folder: Path) -> None:
         """Save each chart to `folder` as a PNG named after it."""
@@ -122,9 +125,7 @@ class CompareView(QWidget):
 
     def _make_content(self) -> QWidget:
         content = QWidget()
-        column = QVBoxLayout(content)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(GAP)
+        column = vertical(content, spacing=GAP)
         column.addWidget(self._protocol)
         self._charts_row = QBoxLayout(QBoxLayout.Direction.LeftToRight)
         self._charts_row.setSpacing(GAP)

@@ -14,7 +14,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from surgeon_engine.api.messages.events import Failed
+from surgeon_engine.api.messages.events import EngineStarted, Failed
 from surgeon_engine.api.messages.files import RunEntry, RunsListed
 from surgeon_engine.base.ssh import DEFAULT_COMMAND
 from surgeon_gui.base.theme import GAP, MARGIN
@@ -36,8 +36,8 @@ from surgeon_gui.widgets.controls import (
     list_with_columns,
     problem_label,
     progress_bar,
-    show_problem,
     show_share,
+    show_text,
     text_label,
 )
 from surgeon_gui.widgets.tool_tips import plain_tip
@@ -57,7 +57,7 @@ class ComputersDialog(QDialog):
         self.setWindowTitle(tr("Computers"))
         self.resize(*_SIZE)
         self._computers, self._session = computers, computers.session
-        self._listed_on = ""  # the connection for which the runs were listed
+        self._listed_on: EngineStarted | None = None  # whose runs were listed
         self._shown_runs: RunsListed | None = None
         self._make_list()
         self._make_form()
@@ -98,7 +98,7 @@ class ComputersDialog(QDialog):
         self._command.setPlaceholderText(DEFAULT_COMMAND)
         self._problem = problem_label()
         self._problem.setObjectName("computers_problem")
-        show_problem(self._problem, "")
+        show_text(self._problem, "")
         self._add = button("computers_add_button")
         self._add.setDefault(True)
         self._add.clicked.connect(self._on_add_clicked)
@@ -167,12 +167,11 @@ class ComputersDialog(QDialog):
         self._show_computers()
         self._machine.setText(text.machine_text(state))
         self._machine.setVisible(bool(self._machine.text()))
-        show_problem(self._connection, text.connection_problem(state))
+        show_text(self._connection, text.connection_problem(state))
         self._again.setVisible(text.can_reconnect(state))
         is_ready = bool(state.computer) and state.engine is Engine.READY
-        session = state.attached.session if state.attached is not None else ""
-        if is_ready and state.is_connected and session != self._listed_on:
-            self._listed_on = session
+        if is_ready and state.is_connected and state.started is not self._listed_on:
+            self._listed_on = state.started
             self._computers.list_runs()
         for widget in (
             self._runs_title,
@@ -297,7 +296,7 @@ class ComputersDialog(QDialog):
     def _on_add_clicked(self) -> None:
         host = self._host.text()
         problem = self._computers.add(host, self._command.text())
-        show_problem(self._problem, problem)
+        show_text(self._problem, problem)
         if problem:
             return
         self._host.clear()

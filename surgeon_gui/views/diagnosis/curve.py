@@ -66,8 +66,7 @@ class QualityCurve(PlotCard):
             tr("Diagnose the model to see the predicted quality for each target."),
         )
         self._shown: Prediction | None = None
-        self._note = text_label(quiet=True)
-        self._note.setObjectName("forecast_note")
+        self._note = text_label(quiet=True, name="forecast_note")
         self._layout.addWidget(self._note)
 
     @override

@@ -21,6 +21,7 @@ from surgeon_gui.state.diagnosis.state import DiagnosisPhase, DiagnosisResult
 from surgeon_gui.state.diagnosis.text import describe_plan
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.text import numbers
+from surgeon_gui.text.problems import sentence
 from surgeon_gui.views.diagnosis.curve import Prediction, QualityCurve
 from surgeon_gui.views.task_progress import TaskProgress
 from surgeon_gui.widgets.charts.heat_map import HeatMapCard, HeatMapSizes
@@ -31,7 +32,7 @@ from surgeon_gui.widgets.controls import (
     described,
     enable_unless,
     problem_label,
-    show_problem,
+    show_text,
     text_label,
 )
 
@@ -71,12 +72,9 @@ class DiagnosisView(QWidget):
         self.setObjectName("diagnosis_view")
         self._diagnosis = diagnosis
         self._drawn: tuple[object, ...] = ()  # inputs of the curve and the map
-        self._headline = text_label()
-        self._headline.setObjectName("diagnosis_headline")
-        self._stale = problem_label()
-        self._stale.setObjectName("diagnosis_stale")
-        self._plan = text_label()
-        self._plan.setObjectName("diagnosis_plan")
+        self._headline = text_label(name="diagnosis_headline")
+        self._stale = problem_label("diagnosis_stale")
+        self._plan = text_label(name="diagnosis_plan")
         self._button = button("diagnose_button")
         self._button.clicked.connect(diagnosis.diagnose)
         self._progress = TaskProgress("diagnose")
@@ -132,12 +130,12 @@ class DiagnosisView(QWidget):
     def redraw(self) -> None:
         """Draw the current state; cheap if only the target has moved."""
         diagnosis = self._diagnosis
-        phase, obstacle = diagnosis.phase, diagnosis.obstacle
+        phase = diagnosis.phase
         is_stale = phase is DiagnosisPhase.OUT_OF_DATE
         self._headline.setText("" if is_stale else diagnosis.headline)
         self._headline.setVisible(not is_stale)
-        show_problem(self._stale, diagnosis.headline if is_stale else "")
-        enable_unless(self._button, obstacle)
+        show_text(self._stale, diagnosis.headline if is_stale else "")
+        enable_unless(self._button, sentence(diagnosis.obstacle))
         self._progress.show_request(
             diagnosis.session.state.request(RequestKind.DIAGNOSIS)
         )
@@ -148,9 +146,7 @@ class DiagnosisView(QWidget):
             return
         plan = diagnosis.plan
         pruning = diagnosis.session.state.config.pruning
-        summary = describe_plan(known, plan, pruning)
-        self._plan.setText(summary)
-        self._plan.setVisible(bool(summary))
+        show_text(self._plan, describe_plan(known, plan, pruning))
         self._draw_curve(known)
         if plan is not None:
             cells = planned_cells(known.costs, plan)

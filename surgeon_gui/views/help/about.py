@@ -16,7 +16,14 @@ from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text import labels
 from surgeon_gui.text.help import ABOUT, LICENCE
-from surgeon_gui.widgets.controls import answer_row, bold, button, heading, text_label
+from surgeon_gui.widgets.controls import (
+    answer_row,
+    bold,
+    button,
+    heading,
+    text_label,
+    vertical,
+)
 from surgeon_gui.widgets.facts import Facts
 
 _ICON = 64
@@ -60,9 +67,7 @@ class AboutDialog(QDialog):
         self._facts = versions(ready)
         facts = Facts("about_facts")
         facts.show_facts(self._facts)
-        self._column = QVBoxLayout(self)
-        self._column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
-        self._column.setSpacing(MARGIN)
+        self._column = vertical(self, margin=MARGIN, spacing=MARGIN)
         self._column.addLayout(_introduction(parent.window().windowIcon()))
         self._column.addWidget(facts)
         self._column.addWidget(text_label(LICENCE, quiet=True))

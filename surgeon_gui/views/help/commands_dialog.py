@@ -16,7 +16,6 @@ from PySide6.QtWidgets import (
     QMenuBar,
     QTreeWidget,
     QTreeWidgetItem,
-    QVBoxLayout,
     QWidget,
 )
 from typing_extensions import override
@@ -30,6 +29,7 @@ from surgeon_gui.widgets.controls import (
     described,
     move_in_list,
     text_label,
+    vertical,
 )
 
 _SIZE = (560, 560)
@@ -102,9 +102,7 @@ class CommandsDialog(QDialog):
         below.setSpacing(GAP)
         below.addWidget(note, 1)
         below.addWidget(close)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
-        column.setSpacing(GAP)
+        column = vertical(self, margin=MARGIN, spacing=GAP)
         column.addWidget(self._filter)
         column.addWidget(self._list, 1)
         column.addLayout(below)

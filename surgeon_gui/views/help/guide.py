@@ -15,12 +15,17 @@ from PySide6.QtGui import (
     QTextCursor,
     QTextDocument,
 )
-from PySide6.QtWidgets import QDialog, QTextBrowser, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QDialog, QTextBrowser, QWidget
 from typing_extensions import override
 
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.text.captions import CAPTIONS
-from surgeon_gui.widgets.controls import answer_row, button, described
+from surgeon_gui.widgets.controls import (
+    answer_row,
+    button,
+    described,
+    vertical,
+)
 
 _SIZE = (860, 720)
 _PICTURE_WIDTH = 780
@@ -47,9 +52,7 @@ class GuideDialog(QDialog):
         self._text = described(_GuideText(guide), "guide_text")
         close = button("guide_close_button")
         close.clicked.connect(self.accept)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
-        column.setSpacing(GAP)
+        column = vertical(self, margin=MARGIN, spacing=GAP)
         column.addWidget(self._text, 1)
         column.addLayout(answer_row(close))
 

@@ -12,8 +12,8 @@ from typing_extensions import override
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.state.charts import is_recovering
 from surgeon_gui.state.run import RunState
-from surgeon_gui.state.step_text import last_choice, undone
-from surgeon_gui.text.captions.live import MEANINGS
+from surgeon_gui.state.run_text import last_choice, undone
+from surgeon_gui.text.captions.views import MEANINGS
 from surgeon_gui.views.live.layer_map import LayerMap
 from surgeon_gui.views.live.number_tiles import NumberTiles
 from surgeon_gui.views.live.run_charts import (
@@ -26,7 +26,7 @@ from surgeon_gui.widgets.charts.chart_card import ChartCard
 from surgeon_gui.widgets.controls import (
     explained,
     line_label,
-    show_problem,
+    show_text,
     warning_label,
 )
 
@@ -49,8 +49,7 @@ class LiveView(QWidget):
         self._run = ""  # that is shown
         self._tiles = NumberTiles()
         # Not wrapped: it would push the charts out of view.
-        self._damping = line_label(quiet=True)
-        self._damping.setObjectName("damping_label")
+        self._damping = line_label(quiet=True, name="damping_label")
         self._damping.setContentsMargins(
             GAP + GAP // 2, 0, 0, 0
         )  # aligned with the tiles
@@ -92,9 +91,8 @@ class LiveView(QWidget):
                 chart.reset_zoom()
         self._tiles.show_run(run, now)
         damping = last_choice(run)
-        self._damping.setText(damping)
-        self._damping.setVisible(bool(damping))
-        show_problem(self._undone, undone(run))
+        show_text(self._damping, damping)
+        show_text(self._undone, undone(run))
         self._sample.show_run(run)
         self._quality.show_run(run)
         self._costs.show_run(run)

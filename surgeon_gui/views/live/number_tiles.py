@@ -9,13 +9,14 @@ from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.state.job.targets import goal_or_none
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.text import fidelity, numbers
-from surgeon_gui.text.captions.live import BELOW_ORIGINAL, MEANINGS
+from surgeon_gui.text.captions.views import BELOW_ORIGINAL, MEANINGS
 from surgeon_gui.widgets.controls import (
     bold,
     card,
     eliding_label,
     explained,
     line_label,
+    vertical,
 )
 from surgeon_gui.widgets.tool_tips import plain_tip
 
@@ -76,8 +77,7 @@ class _NumberTile(QWidget):
         self._meaning = MEANINGS[name]
         explained(self, self._meaning)
         frame = card()
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
+        outer = vertical(self)
         outer.addWidget(frame)
         inner = QVBoxLayout(frame)
         inner.setContentsMargins(MARGIN, GAP, MARGIN, GAP)

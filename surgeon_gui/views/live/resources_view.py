@@ -5,14 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QVBoxLayout, QWidget
+from PySide6.QtWidgets import QWidget
 
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.run import RunState
-from surgeon_gui.text.captions.live import MEANINGS
+from surgeon_gui.text.captions.views import MEANINGS
 from surgeon_gui.views.live.run_charts import MemoryChart, TimeChart
-from surgeon_gui.widgets.controls import text_label
+from surgeon_gui.widgets.controls import (
+    text_label,
+    vertical,
+)
 
 _MIN_CHART = 210  # pixels; in a lower window the view scrolls
 
@@ -25,13 +28,10 @@ class ResourcesView(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.setObjectName("resources_view")
-        self._device = text_label(quiet=True)
-        self._device.setObjectName("resources_device_label")
+        self._device = text_label(quiet=True, name="resources_device_label")
         self._memory = MemoryChart()
         self._times = TimeChart()
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(GAP)
+        column = vertical(self, spacing=GAP)
         column.addWidget(self._device)
         for name, chart in (("memory", self._memory), ("times", self._times)):
             chart.explain(MEANINGS[name])

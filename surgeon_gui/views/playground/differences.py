@@ -16,7 +16,13 @@ from surgeon_gui.state.playground.state import PlaygroundState, TokenPlace, rank
 from surgeon_gui.state.playground.text import token_line
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.views.playground.legend import ShadeLegend
-from surgeon_gui.widgets.controls import card, described, heading, set_min_height
+from surgeon_gui.widgets.controls import (
+    card,
+    described,
+    heading,
+    set_min_height,
+    vertical,
+)
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 _PLACE = Qt.ItemDataRole.UserRole
@@ -49,8 +55,7 @@ class Differences(QWidget):
         inner.setSpacing(GAP // 2)
         inner.addLayout(top)
         inner.addWidget(self._list, 1)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
+        column = vertical(self)
         column.addWidget(frame)
 
     def show_state(self, state: PlaygroundState) -> None:

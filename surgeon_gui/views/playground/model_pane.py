@@ -28,6 +28,7 @@ from surgeon_gui.widgets.controls import (
     heading,
     set_min_height,
     show_elided,
+    vertical,
 )
 from surgeon_gui.widgets.dialogs import MODEL_FILES, ask_file, ask_folder
 
@@ -70,8 +71,7 @@ class ModelPane(QWidget):
         inner.addLayout(top)
         inner.addWidget(self.text, 1)
         inner.addLayout(bottom)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
+        column = vertical(self)
         column.addWidget(frame)
 
     def show_state(self, state: PlaygroundState, models: Models) -> None:

@@ -14,6 +14,7 @@ from surgeon_gui.state.export_text import problem_of, progress_of
 from surgeon_gui.state.playground.state import Models, PlaygroundState
 from surgeon_gui.state.playground.text import status_line, summary
 from surgeon_gui.text.captions import CAPTIONS
+from surgeon_gui.text.problems import sentence
 from surgeon_gui.text.prompts import EXAMPLES
 from surgeon_gui.views.playground.sampling_row import SamplingRow
 from surgeon_gui.widgets.controls import (
@@ -26,9 +27,10 @@ from surgeon_gui.widgets.controls import (
     problem_label,
     progress_bar,
     set_enabled,
-    show_problem,
     show_share,
+    show_text,
     text_label,
+    vertical,
 )
 
 _VISIBLE_LINES = 3
@@ -80,16 +82,13 @@ class PromptCard(QWidget):
         self._stop.clicked.connect(playground.stop)
         self._use_run = button("playground_run_button")
         self._use_run.clicked.connect(playground.use_run)
-        self._status = text_label(quiet=True)
-        self._status.setObjectName("playground_status")
+        self._status = text_label(quiet=True, name="playground_status")
         self._bar = progress_bar("playground_progress_bar")
         generate = CAPTIONS["playground_generate_button"].spoken
         self._bar.setAccessibleName(tr("Progress: {task}").format(task=generate))
         self._bar.hide()
-        self._summary = text_label()
-        self._summary.setObjectName("playground_summary")
-        self._problem = problem_label()
-        self._problem.setObjectName("playground_problem")
+        self._summary = text_label(name="playground_summary")
+        self._problem = problem_label("playground_problem")
         self._lay_out()
 
     def show_state(self, state: PlaygroundState) -> None:
@@ -99,7 +98,7 @@ class PromptCard(QWidget):
                 self._prompt.setPlainText(state.prompt)
             self._prompt.moveCursor(QTextCursor.MoveOperation.End)
         self._sampling.show_settings(state.settings, state.has_chat_template)
-        obstacle, question = self._playground.obstacle, state.question
+        obstacle, question = sentence(self._playground.obstacle), state.question
         enable_unless(self._generate, obstacle)
         can_stop = question.is_open and not question.is_cancelling
         set_enabled(self._stop, is_enabled=can_stop)
@@ -111,7 +110,7 @@ class PromptCard(QWidget):
     def _show_status(self, state: PlaygroundState, obstacle: str) -> None:
         """Show the error; and the phase, else the obstacle, else the summary."""
         problem, is_open = problem_of(state.question), state.question.is_open
-        show_problem(self._problem, problem)
+        show_text(self._problem, problem)
         status = status_line(state)
         if not is_open and obstacle:
             status = obstacle
@@ -119,10 +118,8 @@ class PromptCard(QWidget):
         show_share(self._bar, progress_of(state.question) if is_counted else None)
         self._bar.setVisible(is_open)
         result = "" if status else summary(state)
-        self._status.setText(status)
-        self._status.setVisible(bool(status))
-        self._summary.setText(result)
-        self._summary.setVisible(bool(result))
+        show_text(self._status, status)
+        show_text(self._summary, result)
 
     def _lay_out(self) -> None:
         buttons = QHBoxLayout()
@@ -145,15 +142,12 @@ class PromptCard(QWidget):
         bottom.addWidget(self._problem, 1)
         bottom.addWidget(self._use_run)
         frame = card()
-        inner = QVBoxLayout(frame)
-        inner.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
-        inner.setSpacing(GAP)
+        inner = vertical(frame, margin=MARGIN, spacing=GAP)
         inner.addLayout(top)
         inner.addWidget(self._sampling)
         inner.addLayout(bottom)
         inner.addWidget(self._bar)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
+        column = vertical(self)
         column.addWidget(frame)
 
     @Slot()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Slot
-from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QWidget
 
 from surgeon_engine.api.messages.generation import Side
 from surgeon_gui.base.theme import GAP
@@ -12,6 +12,7 @@ from surgeon_gui.state.playground.state import TokenPlace
 from surgeon_gui.views.playground.differences import Differences
 from surgeon_gui.views.playground.model_pane import ModelPane
 from surgeon_gui.views.playground.prompt_card import PromptCard
+from surgeon_gui.widgets.controls import vertical
 
 
 class PlaygroundView(QWidget):
@@ -31,9 +32,7 @@ class PlaygroundView(QWidget):
         for pane in self._panes.values():
             pane.model_chosen.connect(playground.choose_model)
             panes.addWidget(pane, 1)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(GAP)
+        column = vertical(self, spacing=GAP)
         column.addWidget(self._prompt)
         column.addLayout(panes, 5)
         column.addWidget(self._differences, 2)

@@ -12,7 +12,6 @@ from PySide6.QtWidgets import (
     QFormLayout,
     QHBoxLayout,
     QLineEdit,
-    QVBoxLayout,
     QWidget,
 )
 from typing_extensions import override
@@ -34,6 +33,7 @@ from surgeon_gui.widgets.controls import (
     enable_unless,
     line_label,
     text_label,
+    vertical,
 )
 from surgeon_gui.widgets.dialogs import ask_folder
 
@@ -61,6 +61,7 @@ class PreferencesDialog(QDialog):
         self._add_folder()
         self._add_choices()
         self._add_check("keeps_awake", "preferences_awake_check")
+        self._add_check("runs_go_on", "preferences_runs_go_on_check")
         check = self._add_check("is_offline", "preferences_offline_check")
         if offline.is_forced():
             check.setChecked(True)
@@ -69,9 +70,7 @@ class PreferencesDialog(QDialog):
         note = text_label(
             tr("Changes apply at once, except for language and units."), quiet=True
         )
-        column = QVBoxLayout(self)
-        column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
-        column.setSpacing(MARGIN)
+        column = vertical(self, margin=MARGIN, spacing=MARGIN)
         column.addLayout(self._form)
         column.addWidget(note)
         column.addLayout(self._buttons())

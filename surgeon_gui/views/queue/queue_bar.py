@@ -19,8 +19,7 @@ class QueueBar(Bar):
     def __init__(self, queue: QueueController) -> None:
         super().__init__()
         self._queue = queue
-        self._text = text_label()
-        self._text.setObjectName("queue_offer_label")
+        self._text = text_label(name="queue_offer_label")
         self._start = button("queue_resume_button", primary=True)
         self._start.clicked.connect(queue.start)
         self._take_over = button("queue_take_over_button")

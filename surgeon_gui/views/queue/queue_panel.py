@@ -52,8 +52,7 @@ class QueuePanel(QWidget):
     def __init__(self, session: Session, queue: QueueController) -> None:
         super().__init__()
         self._session, self._queue = session, queue
-        self._summary = text_label(quiet=True)
-        self._summary.setObjectName("queue_summary")
+        self._summary = text_label(quiet=True, name="queue_summary")
         self._table = described(QTreeWidget(), "queue_table")
         self._start = button("queue_start_button", primary=True)
         self._sweep = button("queue_sweep_button")

@@ -8,7 +8,6 @@ from PySide6.QtWidgets import (
     QDialog,
     QGridLayout,
     QLineEdit,
-    QVBoxLayout,
     QWidget,
 )
 
@@ -29,8 +28,9 @@ from surgeon_gui.widgets.controls import (
     explained,
     heading,
     problem_label,
-    show_problem,
+    show_text,
     text_label,
+    vertical,
     warning_label,
 )
 
@@ -66,8 +66,7 @@ class SweepDialog(QDialog):
         own = Target(str(pruning.target.__struct_config__.tag))
         self._unit.setCurrentIndex(self._units.index(own) if own in self._units else 0)
         self._values = described(QLineEdit(), "sweep_values_edit")
-        self._unit_note = text_label(quiet=True)
-        self._unit_note.setObjectName("sweep_unit_note")
+        self._unit_note = text_label(quiet=True, name="sweep_unit_note")
         self._methods = {
             method: explained(QCheckBox(choice_label(method)[0]), CHOICES[method][1])
             for method in methods_for(pruning.kind)
@@ -76,13 +75,10 @@ class SweepDialog(QDialog):
             box.setObjectName(f"sweep_{method.value}_check")
             box.setChecked(method is pruning.method)
             box.toggled.connect(self._check)
-        self._forecast = text_label(quiet=True)
-        self._forecast.setObjectName("sweep_forecast")
-        self._summary = text_label()
-        self._summary.setObjectName("sweep_summary")
+        self._forecast = text_label(quiet=True, name="sweep_forecast")
+        self._summary = text_label(name="sweep_summary")
         self._warning = warning_label("sweep_warning")
-        self._problem = problem_label()
-        self._problem.setObjectName("sweep_problem")
+        self._problem = problem_label("sweep_problem")
         self._add = button("sweep_add_button", primary=True)
         self._cancel = button("sweep_cancel_button")
         self._timer = QTimer(self, singleShot=True, interval=_CHECK_DELAY_MS)
@@ -99,9 +95,7 @@ class SweepDialog(QDialog):
         methods.setSpacing(GAP)
         for number, box in enumerate(self._methods.values()):
             methods.addWidget(box, number // 2, number % 2)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
-        column.setSpacing(GAP)
+        column = vertical(self, margin=MARGIN, spacing=GAP)
         note = tr(
             "One run for each target and method, otherwise with the settings of this "
             "job."
@@ -124,7 +118,7 @@ class SweepDialog(QDialog):
     def _on_unit_chosen(self) -> None:
         unit = self._units[self._unit.currentIndex()]
         self._values.setText(sweep.proposed_values(self._state, unit))
-        show_problem(self._unit_note, sweep.unit_note(self._state, unit))
+        show_text(self._unit_note, sweep.unit_note(self._state, unit))
         self._check()
 
     @Slot()
@@ -139,10 +133,10 @@ class SweepDialog(QDialog):
         unit = self._units[self._unit.currentIndex()]
         methods = tuple(x for x, box in self._methods.items() if box.isChecked())
         self._plan = sweep.plan(self._state, Sweep(unit, self._values.text(), methods))
-        show_problem(self._forecast, sweep.forecast(self._plan, self._state.model))
-        show_problem(self._summary, sweep.summary(self._plan, self._free))
-        show_problem(self._warning, sweep.disk_warning(self._plan, self._free))
-        show_problem(self._problem, self._plan.problem)
+        show_text(self._forecast, sweep.forecast(self._plan, self._state.model))
+        show_text(self._summary, sweep.summary(self._plan, self._free))
+        show_text(self._warning, sweep.disk_warning(self._plan, self._free))
+        show_text(self._problem, self._plan.problem)
         self._add.setEnabled(bool(self._plan.runs))
 
     @Slot()

@@ -5,14 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 from PySide6.QtCore import Slot
-from PySide6.QtWidgets import QHBoxLayout, QMenu, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QMenu, QWidget
 
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.run import RunState
 from surgeon_gui.views.steps.page import row_of
 from surgeon_gui.views.steps.run_page import open_folder
-from surgeon_gui.widgets.controls import button, eliding_label, give_menu, show_elided
+from surgeon_gui.widgets.controls import (
+    button,
+    eliding_label,
+    give_menu,
+    show_elided,
+    vertical,
+)
 
 
 class ReportRow(QWidget):
@@ -30,9 +36,7 @@ class ReportRow(QWidget):
         below.setSpacing(GAP)
         below.addWidget(self._note, 1)
         below.addWidget(self._open)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(GAP)
+        column = vertical(self, spacing=GAP)
         column.addLayout(row_of(self._save))
         column.addLayout(below)
         self._update_note()

@@ -152,7 +152,9 @@ class Reports(QObject):
         if problem:
             message = tr("The report cannot be written: {reason}.")
             hint = tr("Choose a folder that you may write to.")
-            self._session.show_problem(Failed(message.format(reason=problem), hint))
+            self._session.store.show_problem(
+                Failed(message.format(reason=problem), hint)
+            )
         else:
             self.written.emit(task.run.folder, str(task.path))
 

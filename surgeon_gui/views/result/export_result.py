@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Slot
-from PySide6.QtWidgets import QVBoxLayout, QWidget
+from PySide6.QtWidgets import QWidget
 
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
@@ -23,7 +23,8 @@ from surgeon_gui.widgets.controls import (
     enable_unless,
     heading,
     problem_label,
-    show_problem,
+    show_text,
+    vertical,
     warning_label,
 )
 from surgeon_gui.widgets.facts import Facts
@@ -36,17 +37,13 @@ class ExportResult(QWidget):
         super().__init__()
         self._session = session
         self._title = heading(tr("The pruned model"))
-        self._failure = problem_label()
-        self._failure.setObjectName("export_failure")
-        self._unrun = problem_label()
-        self._unrun.setObjectName("export_unrun_note")
+        self._failure = problem_label("export_failure")
+        self._unrun = problem_label("export_unrun_note")
         self._facts = Facts("export_facts")
         self._larger = warning_label("export_larger_note")
         self._open_button = button("open_export_button")
         self._open_button.clicked.connect(self._on_open_clicked)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(GAP)
+        column = vertical(self, spacing=GAP)
         column.addWidget(self._title)
         column.addWidget(self._failure)
         column.addWidget(self._unrun)
@@ -56,13 +53,13 @@ class ExportResult(QWidget):
 
     def show_state(self, state: AppState) -> None:
         """Show the export of the run."""
-        run = state.run
+        run = state.shown_run
         failure = failure_note(run)
         is_done = run.exported is not None and not run.status.is_busy
-        show_problem(self._failure, failure)
-        show_problem(self._unrun, unrun_note(run.exported) if is_done else "")
+        show_text(self._failure, failure)
+        show_text(self._unrun, unrun_note(run.exported) if is_done else "")
         self._facts.show_facts(export_facts(run) if is_done else ())
-        show_problem(self._larger, larger_note(run) if is_done else "")
+        show_text(self._larger, larger_note(run) if is_done else "")
         is_complete = run.status is Status.FINISHED
         self._title.setText(
             tr("The pruned model")
@@ -76,5 +73,5 @@ class ExportResult(QWidget):
 
     @Slot()
     def _on_open_clicked(self) -> None:
-        if (exported := self._session.state.run.exported) is not None:
+        if (exported := self._session.state.shown_run.exported) is not None:
             open_folder(exported.folder)

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import PurePath
 
 from PySide6.QtCore import Slot
-from PySide6.QtWidgets import QVBoxLayout, QWidget
+from PySide6.QtWidgets import QWidget
 
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.messages.events import Failed
@@ -27,6 +27,7 @@ from surgeon_gui.state.replacing import replace_question
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import Status
 from surgeon_gui.text.labels import FIELDS
+from surgeon_gui.text.problems import sentence
 from surgeon_gui.views.replace_question import ReplaceQuestion
 from surgeon_gui.views.result.saved_list import SavedList
 from surgeon_gui.views.steps.page import row_of, with_button
@@ -39,8 +40,9 @@ from surgeon_gui.widgets.controls import (
     heading,
     mark_invalid,
     problem_label,
-    show_problem,
+    show_text,
     text_label,
+    vertical,
 )
 from surgeon_gui.widgets.dialogs import ask_folder
 from surgeon_gui.widgets.forms.form import ConfigForm
@@ -62,31 +64,25 @@ class SaveSection(QWidget):
             in_front=("dtype",),
         )
         self._form.edited.connect(session.edit_save_config)
-        self._about = text_label(quiet=True)
-        self._about.setObjectName("save_format_note")
-        self._unavailable = text_label(quiet=True)
-        self._unavailable.setObjectName("save_unavailable_note")
+        self._about = text_label(quiet=True, name="save_format_note")
+        self._unavailable = text_label(quiet=True, name="save_unavailable_note")
         self._form.add_below("format", self._about)
         self._form.add_below("format", self._unavailable)
         self._folder = described(SourceEdit("export.folder"), "save_folder")
         self._folder.edited.connect(self._on_folder_edited)
         self._choose = button("save_choose_button")
         self._choose.clicked.connect(self._ask_for_folder)
-        self._problem = problem_label()
-        self._problem.setObjectName("save_problem")
-        self._note = text_label(quiet=True)
-        self._note.setObjectName("save_note")
+        self._problem = problem_label("save_problem")
+        self._note = text_label(quiet=True, name="save_note")
         self._save = button("save_button")
         self._save.clicked.connect(self._on_save_clicked)
         self._progress = TaskProgress("save")
         self._progress.cancel_clicked.connect(
-            partial(session.cancel_request, RequestKind.SAVE)
+            partial(session.store.cancel_request, RequestKind.SAVE)
         )
         self._saved = SavedList()
         self._saved.open_clicked.connect(self._on_open_clicked)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(GAP)
+        column = vertical(self, spacing=GAP)
         column.addWidget(heading(tr("Save in another format")))
         column.addWidget(self._form)
         column.addWidget(heading(FIELDS["export.folder"].label))
@@ -99,18 +95,17 @@ class SaveSection(QWidget):
 
     @Slot(str)
     def _on_open_clicked(self, folder: str) -> None:
-        if computer := self._session.state.run.computer:
+        if computer := self._session.state.shown_run.computer:
             message = tr("The files are on {computer}.").format(computer=computer)
             hint = tr("Copy the run from there (File > Computers).")
-            self._session.show_problem(Failed(message, hint))
+            self._session.store.show_problem(Failed(message, hint))
         else:
             open_folder(folder)
 
     def show_state(self, state: AppState) -> None:
         """Show the available formats, the progress, and the saved files."""
-        run, exported = state.run, state.run.exported
-        obstacle = checks.save_obstacle(state)
-        enable_unless(self._save, obstacle)
+        run, exported = state.shown_run, state.shown_run.exported
+        enable_unless(self._save, sentence(checks.save_obstacle(state)))
         self.setVisible(exported is not None and run.status is Status.FINISHED)
         if exported is None:
             return
@@ -120,30 +115,28 @@ class SaveSection(QWidget):
         dtypes = file_formats.disabled_dtypes(state.save_config.format)
         self._form.disable_choices("dtype", dtypes)
         self._about.setText(about_format(state.save_config.format))
-        unavailable_note = unavailable(reasons)
-        self._unavailable.setText(unavailable_note)
-        self._unavailable.setVisible(bool(unavailable_note))
+        show_text(self._unavailable, unavailable(reasons))
         self._folder.show_value(state.save_config.folder)
         inside = file_formats.default_folder(
             PurePath(tr("the run folder")), state.save_config.format
         )
         self._folder.setPlaceholderText(tr("In {inside}").format(inside=inside))
-        request = state.request(RequestKind.SAVE)
+        request = state.request_of_run(RequestKind.SAVE)
         for part in (self._form, self._folder, self._choose):
             part.setEnabled(not request.is_open)
         self._progress.show_request(request)
-        show_problem(self._problem, state.save_problem or problem_of(request))
-        mark_invalid(self._folder, bool(state.save_problem))
-        note = ended_note(request, tr("Saving"))
-        self._note.setText(note)
-        self._note.setVisible(bool(note))
+        # Looks at the disk, so not at every step of a run.
+        problem = None if state.is_busy else checks.save_problem(state)
+        show_text(self._problem, sentence(problem) or problem_of(request))
+        mark_invalid(self._folder, bool(problem))
+        show_text(self._note, ended_note(request, tr("Saving")))
         original = run.model.file_bytes if run.model is not None else 0
-        self._saved.show_saved(state.saved, original)
+        self._saved.show_saved(run.saved, original)
 
     @Slot(str)
     def _on_folder_edited(self, folder: str) -> None:
         config = self._session.state.save_config
-        with self._session.showing_errors():
+        with self._session.store.showing_errors():
             self._session.edit_save_config(replace(config, folder=folder))
 
     @Slot()
@@ -161,7 +154,7 @@ class SaveSection(QWidget):
             return
         question = replace_question(destination)
         if isinstance(question, Failed):
-            self._session.show_problem(question)
+            self._session.store.show_problem(question)
         else:
             on_yes = partial(self._on_consent, destination)
             self._question.ask(question, on_yes, self._ask_for_folder)

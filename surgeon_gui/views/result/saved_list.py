@@ -10,7 +10,13 @@ from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.export_text import saved_facts, unrun_note
 from surgeon_gui.text.choices import choice_label
-from surgeon_gui.widgets.controls import button, card, problem_label, show_problem
+from surgeon_gui.widgets.controls import (
+    button,
+    card,
+    problem_label,
+    show_text,
+    vertical,
+)
 from surgeon_gui.widgets.facts import Facts
 
 
@@ -24,9 +30,7 @@ class SavedList(QWidget):
         self.setObjectName("saved_list")
         self._shown: tuple[Exported, ...] | None = None
         self._cards: list[_SavedCard] = []
-        self._column = QVBoxLayout(self)
-        self._column.setContentsMargins(0, 0, 0, 0)
-        self._column.setSpacing(GAP)
+        self._column = vertical(self, spacing=GAP)
         self._add_card()  # so that its button exists before anything is saved
         self.show_saved((), 0)
 
@@ -57,13 +61,11 @@ class _SavedCard(QWidget):
         super().__init__()
         self._folder = ""
         self._facts = Facts("saved_facts")
-        self._unrun = problem_label()
-        self._unrun.setObjectName("saved_unrun_note")
+        self._unrun = problem_label("saved_unrun_note")
         self._button = button("open_saved_button")
         self._button.clicked.connect(self._on_clicked)
         frame = card()
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
+        outer = vertical(self)
         outer.addWidget(frame)
         row = QHBoxLayout()
         row.addWidget(self._button)
@@ -78,7 +80,7 @@ class _SavedCard(QWidget):
     def show_exported(self, exported: Exported, original_bytes: int) -> None:
         self._folder = exported.folder
         self._facts.show_facts(saved_facts(exported, original_bytes))
-        show_problem(self._unrun, unrun_note(exported))
+        show_text(self._unrun, unrun_note(exported))
         name = tr("Open folder: {format}").format(
             format=choice_label(exported.format)[0]
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from PySide6.QtWidgets import QVBoxLayout, QWidget
+from PySide6.QtWidgets import QWidget
 
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
@@ -19,6 +19,7 @@ from surgeon_gui.state.export_text import (
 from surgeon_gui.state.job import checks
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import Status
+from surgeon_gui.text.problems import sentence
 from surgeon_gui.views.result.speed_table import SpeedTable
 from surgeon_gui.views.steps.page import row_of
 from surgeon_gui.views.task_progress import TaskProgress
@@ -27,8 +28,9 @@ from surgeon_gui.widgets.controls import (
     enable_unless,
     heading,
     problem_label,
-    show_problem,
+    show_text,
     text_label,
+    vertical,
 )
 
 _INVITATION = tr(
@@ -46,20 +48,14 @@ class SpeedSection(QWidget):
         self._measure.clicked.connect(session.measure)
         self._progress = TaskProgress("measure")
         self._progress.cancel_clicked.connect(
-            partial(session.cancel_request, RequestKind.MEASUREMENT)
+            partial(session.store.cancel_request, RequestKind.MEASUREMENT)
         )
-        self._problem = problem_label()
-        self._problem.setObjectName("measure_problem")
-        self._note = text_label(quiet=True)
-        self._note.setObjectName("measure_note")
-        self._summary = text_label()
-        self._summary.setObjectName("speed_words")
+        self._problem = problem_label("measure_problem")
+        self._note = text_label(quiet=True, name="measure_note")
+        self._summary = text_label(name="speed_words")
         self._table = SpeedTable()
-        self._conditions = text_label(quiet=True)
-        self._conditions.setObjectName("speed_conditions")
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(GAP)
+        self._conditions = text_label(quiet=True, name="speed_conditions")
+        column = vertical(self, spacing=GAP)
         column.addWidget(heading(tr("Speed and memory")))
         column.addLayout(row_of(self._measure))
         column.addWidget(self._progress)
@@ -71,18 +67,19 @@ class SpeedSection(QWidget):
 
     def show_state(self, state: AppState) -> None:
         """Show the state of the measurement, and its results."""
-        run, measurement = state.run, state.request(RequestKind.MEASUREMENT)
+        run, measurement = (
+            state.shown_run,
+            state.request_of_run(RequestKind.MEASUREMENT),
+        )
         self.setVisible(run.exported is not None and run.status is Status.FINISHED)
-        obstacle = checks.measure_obstacle(state)
-        enable_unless(self._measure, obstacle)
+        enable_unless(self._measure, sentence(checks.measure_obstacle(state)))
         self._progress.show_request(measurement)
-        show_problem(self._problem, problem_of(measurement))
-        measured = measurement.response
+        show_text(self._problem, problem_of(measurement))
+        measured = run.measured
         note = ended_note(measurement, tr("Measurement"))
-        if not measurement.id:
+        if not measurement.id and measured is None:
             note = _INVITATION
-        self._note.setText(note)
-        self._note.setVisible(bool(note))
+        show_text(self._note, note)
         self._summary.setText(speed_summary(measured) if measured is not None else "")
         self._table.show_measured(measured)
         self._conditions.setText(

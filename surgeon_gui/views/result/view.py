@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QGridLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QGridLayout, QWidget
 from typing_extensions import override
 
 from surgeon_gui.base.theme import GAP, MARGIN
@@ -14,7 +14,7 @@ from surgeon_gui.state import result_text
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job.targets import next_target_obstacle
 from surgeon_gui.state.run import RunState
-from surgeon_gui.state.step_text import phase, undone
+from surgeon_gui.state.run_text import phase, undone
 from surgeon_gui.views.replace_question import ReplaceQuestion
 from surgeon_gui.views.result.export_result import ExportResult
 from surgeon_gui.views.result.save_section import SaveSection
@@ -28,8 +28,9 @@ from surgeon_gui.widgets.controls import (
     enable_unless,
     heading,
     set_enabled,
-    show_problem,
+    show_text,
     text_label,
+    vertical,
     warning_label,
 )
 from surgeon_gui.widgets.facts import Facts
@@ -40,7 +41,7 @@ _EMPTY = tr("What a run makes is shown here once it has ended.")
 
 
 class ResultView(QWidget):
-    """Cards of the current run: headline, quality, files, speed, other formats."""
+    """Cards of the run in view: headline, quality, files, speed, other formats."""
 
     try_clicked = Signal()
     next_clicked = Signal()
@@ -58,12 +59,10 @@ class ResultView(QWidget):
         self._title.setObjectName("result_title")
         self._title.setWordWrap(True)
         self._title.setFont(bold(self._title.font(), _TITLE_SCALE))
-        self._outcome = text_label()
-        self._outcome.setObjectName("result_outcome")
+        self._outcome = text_label(name="result_outcome")
         self._undone = warning_label("result_undone")
         self._sample = SampleCard("result")
-        self._verified = text_label(quiet=True)
-        self._verified.setObjectName("result_verified")
+        self._verified = text_label(quiet=True, name="result_verified")
         self._quality = Facts("result_quality")
         self._result = ExportResult(session)
         self._speed = SpeedSection(session)
@@ -87,7 +86,7 @@ class ResultView(QWidget):
 
     def show_state(self, state: AppState) -> None:
         """Show the result of the run; a note while there is none."""
-        run = state.run
+        run = state.shown_run
         has_result = result_text.has_result(run)
         self._empty.setVisible(not has_result)
         for each in self._parts:
@@ -105,7 +104,7 @@ class ResultView(QWidget):
         tick = "\N{CHECK MARK} " if is_success else ""
         self._title.setText(tick + result_text.headline(run))
         self._outcome.setText(phase(run))
-        show_problem(self._undone, undone(run))
+        show_text(self._undone, undone(run))
         self._sample.show_run(run)
         self._verified.setText(result_text.verified(run))
         self._quality.show_facts(result_text.quality_facts(run))
@@ -159,9 +158,7 @@ class ResultView(QWidget):
 def _column(*cards: QWidget) -> QWidget:
     """Return cards below each other, at the top."""
     made = QWidget()
-    column = QVBoxLayout(made)
-    column.setContentsMargins(0, 0, 0, 0)
-    column.setSpacing(GAP)
+    column = vertical(made, spacing=GAP)
     for each in cards:
         column.addWidget(each)
     column.addStretch()
@@ -170,9 +167,7 @@ def _column(*cards: QWidget) -> QWidget:
 
 def _card(*parts: QWidget) -> QWidget:
     frame = card()
-    column = QVBoxLayout(frame)
-    column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
-    column.setSpacing(GAP)
+    column = vertical(frame, margin=MARGIN, spacing=GAP)
     for part in parts:
         column.addWidget(part)
     return frame

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QEvent, QObject, Signal, Slot
-from PySide6.QtWidgets import QLineEdit, QPlainTextEdit, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QLineEdit, QPlainTextEdit, QWidget
 from typing_extensions import override
 
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.runs.reading import RunRecord, tidy_tags
 from surgeon_gui.text.captions import CAPTIONS
-from surgeon_gui.widgets.controls import described, line_label
+from surgeon_gui.widgets.controls import (
+    described,
+    line_label,
+    vertical,
+)
 
 _NOTES_HEIGHT = 64
 
@@ -33,9 +37,7 @@ class AnnotationForm(QWidget):
         self._notes.setTabChangesFocus(True)
         self._notes.setFixedHeight(_NOTES_HEIGHT)
         self._notes.installEventFilter(self)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(GAP // 2)
+        column = vertical(self, spacing=GAP // 2)
         for widget in (self._tags, self._notes):
             column.addWidget(
                 line_label(CAPTIONS[widget.objectName()].label, quiet=True)

@@ -18,6 +18,7 @@ from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.widgets.controls import (
     button,
     card,
+    horizontal,
     stack,
     text_label,
 )
@@ -41,8 +42,7 @@ class Bar(QFrame):
         for each in buttons:
             row.addWidget(each)
         self._inner.addLayout(row)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
+        layout = horizontal(self)
         layout.addWidget(frame)
 
     @override
@@ -56,20 +56,22 @@ class EarlierBar(Bar):
 
     def __init__(self, session: Session) -> None:
         super().__init__()
-        self._text = text_label()
-        self._text.setObjectName("earlier_label")
+        self._text = text_label(name="earlier_label")
         self._close = button("earlier_close_button")
         self._close.clicked.connect(session.close_opened_run)
-        self.lay_out(self._text, self._close)
+        self._use = button("use_settings_button")
+        self._use.clicked.connect(session.use_settings)
+        self.lay_out(self._text, self._use, self._close)
         self.hide()
 
     def show_state(self, state: AppState) -> None:
-        """Show which run is shown, and a button back to the current one."""
-        self.setVisible(bool(state.opened_run_name))
-        if not state.opened_run_name:
+        """Show which run is shown, and buttons to use its settings and to go back."""
+        self.setVisible(state.opened_run is not None)
+        if state.opened_run is None:
             return
         self._text.setText(earlier_run_text(state))
-        if state.opened_run is None:
+        self._use.setHidden(state.shows_draft)
+        if not state.run.run:
             label = CAPTIONS["earlier_close_button"].label
         elif state.run.status.is_busy:
             label = tr("Back to the run in progress")
@@ -82,10 +84,12 @@ def earlier_run_text(state: AppState) -> str:
     """Describe the earlier run shown, and the run in progress."""
     run = state.shown_run
     text = tr("Earlier run: {run}. {outcome}, started {date}.").format(
-        run=state.opened_run_name,
+        run=run.name,
         outcome=OUTCOMES[outcome_of(run)],
         date=f"{datetime.fromtimestamp(run.began):%Y-%m-%d %H:%M}",
     )
     if state.opened_run is not None and state.run.status.is_busy:
         text += " " + tr("The run in progress continues; only its charts are hidden.")
+    if not state.shows_draft:
+        text += " " + tr("The steps show its settings.")
     return text

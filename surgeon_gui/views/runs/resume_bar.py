@@ -19,8 +19,7 @@ class ResumeBar(Bar):
     def __init__(self, session: Session, runs: RunsController) -> None:
         super().__init__()
         self._session, self._runs = session, runs
-        self._text = text_label()
-        self._text.setObjectName("resume_label")
+        self._text = text_label(name="resume_label")
         self._resume = button("resume_run_button", primary=True)
         self._resume.clicked.connect(self._on_resume)
         self._later = button("resume_later_button")

@@ -10,7 +10,6 @@ from PySide6.QtWidgets import (
     QHBoxLayout,
     QLineEdit,
     QSizePolicy,
-    QVBoxLayout,
     QWidget,
 )
 
@@ -31,6 +30,7 @@ from surgeon_gui.widgets.controls import (
     choice_box,
     described,
     enable_unless,
+    vertical,
 )
 
 _MIN_CHARACTERS = 3  # of a choice, so that three fit into a narrow dock
@@ -60,8 +60,7 @@ class RunFilterBar(QWidget):
             box.currentIndexChanged.connect(self._on_edited)
         self._search.textChanged.connect(self._on_edited)
         refresh.clicked.connect(self.refresh_clicked)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
+        column = vertical(self)
         for layout in (column, top, below):
             layout.setSpacing(GAP)
         column.addLayout(top)

@@ -51,6 +51,7 @@ from surgeon_gui.widgets.controls import (
     give_menu,
     set_min_height,
     text_label,
+    vertical,
 )
 from surgeon_gui.widgets.facts import Facts
 from surgeon_gui.widgets.scrolling import scrolling
@@ -95,13 +96,13 @@ class RunsPanel(QWidget):
         self._note.setObjectName("runs_note")
         self._facts = Facts("run_facts")
         self._annotations = AnnotationForm()
-        self._details_note = text_label(_SELECT_ONE, quiet=True)
-        self._details_note.setObjectName("runs_details_note")
+        self._details_note = text_label(
+            _SELECT_ONE, quiet=True, name="runs_details_note"
+        )
         self._details = scrolling(
             _aligned_top(self._details_note, self._facts, self._annotations)
         )
-        self._space = text_label(quiet=True)
-        self._space.setObjectName("runs_space_note")
+        self._space = text_label(quiet=True, name="runs_space_note")
         self._open = button("runs_open_button", primary=True)
         self._compare = button("runs_compare_button")
         self._more = button("runs_more_button")
@@ -369,8 +370,7 @@ class RunsPanel(QWidget):
 def _aligned_top(*widgets: QWidget) -> QWidget:
     """Return a widget that shows `widgets` below each other at the top."""
     outer = QWidget()
-    layout = QVBoxLayout(outer)
-    layout.setContentsMargins(0, 0, 0, 0)
+    layout = vertical(outer)
     for widget in widgets:
         layout.addWidget(widget)
     layout.addStretch()

@@ -19,9 +19,8 @@ from surgeon_gui.controllers.sources import (
     TextCheckController,
     TextDescriptionController,
 )
-from surgeon_gui.state.app import AppState, Step
-from surgeon_gui.state.export_text import problem_of
-from surgeon_gui.state.job.checks import Problem, calibration_problem
+from surgeon_gui.state.app import AppState
+from surgeon_gui.state.job.checks import calibration_problem
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.sources.reading import is_text_due, wait_note
 from surgeon_gui.state.sources.resolver import resolve_text
@@ -31,6 +30,7 @@ from surgeon_gui.state.sources.text import (
     preview_line,
 )
 from surgeon_gui.text.labels import BUILT_IN_TEXT, FIELDS
+from surgeon_gui.text.problems import Problem, Step, of_error, sentence
 from surgeon_gui.views.steps.judging_texts import JudgingTexts
 from surgeon_gui.views.steps.more_texts import MoreTexts
 from surgeon_gui.views.steps.page import Page, row_of, with_button
@@ -42,7 +42,7 @@ from surgeon_gui.widgets.controls import (
     mark_invalid,
     problem_label,
     set_enabled,
-    show_problem,
+    show_text,
     text_label,
 )
 from surgeon_gui.widgets.dialogs import TEXT_FILES, ask_file
@@ -77,21 +77,18 @@ class CalibrationPage(Page):
         file.clicked.connect(self._on_file_clicked)
         validation_file.clicked.connect(self._on_validation_file_clicked)
         self._more_texts = MoreTexts()
-        self._more_texts.edited.connect(session.edit_calibration)
+        self._more_texts.edited.connect(session.draft.edit_part)
         self._form = ConfigForm("calibration", CalibrationConfig)
-        self._form.edited.connect(session.edit_calibration)
+        self._form.edited.connect(session.draft.edit_part)
         self._form.refused.connect(self._on_form_rejected)
         self._judging = JudgingTexts()
-        self._judging.edited.connect(session.edit_evaluation)
+        self._judging.edited.connect(session.draft.edit_part)
         self._judging.refused.connect(self._on_form_rejected)
-        self._problem = problem_label()
-        self._problem.setObjectName("calibration_problem")
+        self._problem = problem_label("calibration_problem")
         self._preview_button = button("preview_button")
-        self._preview_button.clicked.connect(session.preview_text)
-        self._counts = text_label(quiet=True)
-        self._counts.setObjectName("preview_counts")
-        self._own_text = text_label(quiet=True)
-        self._own_text.setObjectName("own_text_note")
+        self._preview_button.clicked.connect(session.draft.preview_text)
+        self._counts = text_label(quiet=True, name="preview_counts")
+        self._own_text = text_label(quiet=True, name="own_text_note")
         self._preview_facts = Facts("preview_facts")
         self._pager = WindowPager()
         self._lay_out(file, validation_file)
@@ -145,11 +142,8 @@ class CalibrationPage(Page):
         counts = wait_note(state) if is_text_due(state) else ""
         if preview is not None:
             counts = preview_line(preview)
-        self._counts.setText(counts)
-        self._counts.setVisible(bool(counts))
-        own_text = own_text_line(preview, state.config.own_windows)
-        self._own_text.setText(own_text)
-        self._own_text.setVisible(bool(own_text))
+        show_text(self._counts, counts)
+        show_text(self._own_text, own_text_line(preview, state.config.own_windows))
         self._preview_facts.show_facts(
             () if preview is None else preview_facts(preview)
         )
@@ -157,7 +151,8 @@ class CalibrationPage(Page):
 
     def _show_problem(self, state: AppState) -> None:
         """Show the problem of the texts below its setting, which is marked."""
-        text, setting = _problem(state)
+        problem = _problem(state)
+        text, setting = sentence(problem), problem.setting if problem else ""
         inputs = {"text": self._text, "validation_text": self._validation}
         for name, edit in inputs.items():
             mark_invalid(edit, bool(text) and name == setting)
@@ -172,7 +167,7 @@ class CalibrationPage(Page):
         if text and text != self._problem.text():
             self.column.removeWidget(self._problem)
             self.column.insertWidget(place, self._problem)
-        show_problem(self._problem, text)
+        show_text(self._problem, text)
 
     @Slot(str)
     def choose_text(self, text: str) -> None:
@@ -202,15 +197,15 @@ class CalibrationPage(Page):
 
     @Slot(object)
     def _on_form_rejected(self, error: Exception) -> None:
-        self.session.reject_edit(Step.CALIBRATION, str(error))
+        self.session.draft.reject_edit(Step.CALIBRATION, str(error))
 
     @Slot(object)
     def _on_parts_edited(self, changes: Mapping[str, str]) -> None:
         self._edit(**changes)
 
     def _edit(self, **changes: Any) -> None:
-        with self.session.showing_errors():
-            self.session.edit_calibration(replace(self._config, **changes))
+        with self.session.store.showing_errors():
+            self.session.draft.edit_part(replace(self._config, **changes))
 
     def _ask(self, on_chosen: Callable[[str], None], current: str) -> None:
         title, kinds = tr("Choose a text"), TEXT_FILES
@@ -221,12 +216,13 @@ class CalibrationPage(Page):
         return self.session.state.config.calibration
 
 
-def _problem(state: AppState) -> Problem:
+def _problem(state: AppState) -> Problem | None:
     """Return the problem with the texts; the form shows its own problems."""
-    problem = Problem()
+    problem = None
     if Step.CALIBRATION not in state.rejected:
         problem = calibration_problem(state.config, state.model)
     for kind in (RequestKind.PREVIEW, RequestKind.DESCRIPTION):
-        if not problem.text:
-            problem = Problem(problem_of(state.request(kind)), "text")
+        error = state.request(kind).error
+        if problem is None and error is not None:
+            problem = of_error(error, Step.CALIBRATION, "text")
     return problem

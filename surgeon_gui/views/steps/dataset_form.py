@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Signal, Slot
-from PySide6.QtWidgets import QLineEdit, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QLineEdit, QWidget
 
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.views.steps.page import row_of
-from surgeon_gui.widgets.controls import button, described
+from surgeon_gui.widgets.controls import (
+    button,
+    described,
+    vertical,
+)
 
 _NAMES = (
     "more_dataset_edit",
@@ -29,9 +33,7 @@ class DatasetForm(QWidget):
         add, cancel = button("more_keep_button"), button("more_drop_button")
         add.clicked.connect(self._on_accepted)
         cancel.clicked.connect(self.hide)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(GAP // 2)
+        column = vertical(self, spacing=GAP // 2)
         for edit in self._edits:
             edit.setPlaceholderText(CAPTIONS[edit.objectName()].label)
             edit.returnPressed.connect(self._on_accepted)

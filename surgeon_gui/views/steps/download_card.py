@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QVBoxLayout, QWidget
+from PySide6.QtWidgets import QWidget
 
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
@@ -22,6 +22,7 @@ from surgeon_gui.widgets.controls import (
     progress_bar,
     show_share,
     text_label,
+    vertical,
 )
 
 
@@ -37,8 +38,7 @@ class DownloadCard(QWidget):
         self._title = text_label()
         self._title.setFont(bold(self._title.font()))
         self._title.setObjectName("download_title")
-        self._line = text_label(quiet=True)
-        self._line.setObjectName("download_line")
+        self._line = text_label(quiet=True, name="download_line")
         self._bar = progress_bar("download_bar")
         self._bar.setAccessibleName(tr("Download progress"))
         self._download = button("download_button", primary=True)
@@ -46,16 +46,13 @@ class DownloadCard(QWidget):
         self._download.clicked.connect(self.download_clicked)
         self._cancel.clicked.connect(self.cancel_clicked)
         frame = card()
-        inner = QVBoxLayout(frame)
-        inner.setContentsMargins(GAP, GAP, GAP, GAP)
-        inner.setSpacing(GAP // 2)
+        inner = vertical(frame, margin=GAP, spacing=GAP // 2)
         for widget in (self._title, self._line, self._bar):
             inner.addWidget(widget)
         inner.addSpacing(GAP // 2)
         inner.addWidget(self._download)
         inner.addWidget(self._cancel)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
+        outer = vertical(self)
         outer.addWidget(frame)
         self.hide()
 

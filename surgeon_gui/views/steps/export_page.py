@@ -6,19 +6,19 @@ from dataclasses import replace
 from functools import partial
 
 from PySide6.QtCore import Slot
-from PySide6.QtWidgets import QLabel
 from typing_extensions import override
 
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.messages.events import Failed
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
-from surgeon_gui.state.app import AppState, Step
+from surgeon_gui.state.app import AppState
 from surgeon_gui.state.export_text import about_format, unavailable
 from surgeon_gui.state.job import file_formats, plan_text
 from surgeon_gui.state.job.checks import is_destination_of
 from surgeon_gui.state.replacing import replace_question
 from surgeon_gui.text.labels import FIELDS
+from surgeon_gui.text.problems import Step, sentence
 from surgeon_gui.views.replace_question import ReplaceQuestion
 from surgeon_gui.views.steps.page import Page, row_of, with_button
 from surgeon_gui.widgets.controls import (
@@ -26,7 +26,7 @@ from surgeon_gui.widgets.controls import (
     heading,
     mark_invalid,
     problem_label,
-    show_problem,
+    show_text,
     text_label,
     warning_label,
 )
@@ -48,24 +48,23 @@ class ExportPage(Page):
         choose.clicked.connect(self._ask_for_folder)
         self._replace = button("export_replace_button")
         self._replace.clicked.connect(self._on_replace_clicked)
-        self._problem = problem_label()
-        self._problem.setObjectName("export_problem")
+        self._problem = problem_label("export_problem")
         self._form = ConfigForm(
             "export", ExportConfig, file_formats.implied_changes, in_front=("dtype",)
         )
-        self._form.edited.connect(session.edit_export)
+        self._form.edited.connect(session.draft.edit_part)
         self._form.refused.connect(self._on_form_rejected)
-        self._about = _quiet_label("export_format_note")
-        self._unavailable = _quiet_label("export_unavailable_note")
-        self._sizes = _quiet_label("export_sizes_note")
-        self._quantised = _quiet_label("export_quantised_note")
+        self._about = text_label(quiet=True, name="export_format_note")
+        self._unavailable = text_label(quiet=True, name="export_unavailable_note")
+        self._sizes = text_label(quiet=True, name="export_sizes_note")
+        self._quantised = text_label(quiet=True, name="export_quantised_note")
         self._fallback = warning_label("export_fallback_note")
         self._larger = warning_label("export_larger_forecast")
         for label in (self._about, self._unavailable):
             self._form.add_below("format", label)
         for label in (self._quantised, self._sizes, self._fallback, self._larger):
             self._form.add_below("dtype", label)
-        self._note = _quiet_label("export_note")
+        self._note = text_label(quiet=True, name="export_note")
 
         self.column.addWidget(heading(FIELDS["export.folder"].label))
         self.column.addLayout(with_button(self._folder, choose))
@@ -81,15 +80,15 @@ class ExportPage(Page):
         if Step.EXPORT not in state.rejected:
             self._form.show_config(export)
         self._show_choices(state)
-        problem = state.problems.get(Step.EXPORT, "")
+        problem = state.problems.get(Step.EXPORT)
         # During a run, the files at its destination are its own.
         if state.run.status.is_busy and is_destination_of(state.run, export):
-            problem = ""
-        is_of_format = problem == file_formats.format_problem(state.config, state.model)
-        if is_of_format and Step.EXPORT not in state.rejected:
-            self._form.show_problem(problem, "format")
-            problem = ""
-        show_problem(self._problem, problem)
+            problem = None
+        if Step.EXPORT not in state.rejected:
+            is_of_format = problem is not None and problem.setting == "format"
+            self._form.show_problem(sentence(problem) if is_of_format else "", "format")
+            problem = None if is_of_format else problem
+        show_text(self._problem, sentence(problem))
         mark_invalid(self._folder, bool(problem))
         self._replace.setVisible(state.can_replace and bool(problem))
         self._note.setText(_note(export, may_replace=state.may_replace))
@@ -97,7 +96,7 @@ class ExportPage(Page):
 
     @Slot(object)
     def _on_form_rejected(self, error: Exception) -> None:
-        self.session.reject_edit(Step.EXPORT, str(error))
+        self.session.draft.reject_edit(Step.EXPORT, str(error))
 
     def _show_choices(self, state: AppState) -> None:
         export = state.config.export
@@ -107,8 +106,7 @@ class ExportPage(Page):
         self._form.disable_choices("dtype", dtypes)
         self._about.setText(about_format(export.format))
         note = unavailable(reasons)
-        self._unavailable.setText(note)
-        self._unavailable.setVisible(bool(note))
+        show_text(self._unavailable, note)
 
     def _show_sizes(self, state: AppState) -> None:
         quantised = fallback = sizes = larger = ""
@@ -119,16 +117,16 @@ class ExportPage(Page):
             fallback = plan_text.fallback_warning(state.config, state.model)
             sizes = plan_text.format_sizes(state.config, state.model)
             larger = plan_text.larger_forecast(state.config, state.model)
-        show_problem(self._quantised, quantised)
-        show_problem(self._fallback, fallback)
-        show_problem(self._sizes, sizes)
-        show_problem(self._larger, larger)
+        show_text(self._quantised, quantised)
+        show_text(self._fallback, fallback)
+        show_text(self._sizes, sizes)
+        show_text(self._larger, larger)
 
     @Slot(str)
     def _on_folder_edited(self, folder: str) -> None:
         export = self.session.state.config.export
-        with self.session.showing_errors():
-            self.session.edit_export(replace(export, folder=folder))
+        with self.session.store.showing_errors():
+            self.session.draft.edit_part(replace(export, folder=folder))
 
     @Slot()
     def _ask_for_folder(self) -> None:
@@ -141,20 +139,14 @@ class ExportPage(Page):
         folder = self.session.state.config.export.folder
         question = replace_question(folder)
         if isinstance(question, Failed):
-            self.session.show_problem(question)
+            self.session.store.show_problem(question)
         else:
             on_yes = partial(self._on_consent, folder)
             self.question.ask(question, on_yes, self._ask_for_folder)
 
     def _on_consent(self, folder: str) -> None:
         if folder == self.session.state.config.export.folder:
-            self.session.allow_to_replace(True)
-
-
-def _quiet_label(name: str) -> QLabel:
-    label = text_label(quiet=True)
-    label.setObjectName(name)
-    return label
+            self.session.draft.allow_to_replace(True)
 
 
 def _note(export: ExportConfig, *, may_replace: bool) -> str:

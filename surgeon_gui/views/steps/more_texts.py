@@ -21,7 +21,6 @@ from PySide6.QtWidgets import (
     QStyleOptionViewItem,
     QTableWidget,
     QTableWidgetItem,
-    QVBoxLayout,
     QWidget,
 )
 from typing_extensions import override
@@ -46,7 +45,8 @@ from surgeon_gui.widgets.controls import (
     explained,
     heading,
     problem_label,
-    show_problem,
+    show_text,
+    vertical,
 )
 from surgeon_gui.widgets.dialogs import FURTHER_TEXT_FILES, ask_file
 from surgeon_gui.widgets.tool_tips import plain_tip
@@ -74,16 +74,13 @@ class MoreTexts(QWidget):
         self._remove = button("more_remove_button")
         self._dataset_form = DatasetForm()
         self._dataset_form.accepted.connect(self._on_dataset_accepted)
-        self._problem = problem_label()
-        self._problem.setObjectName("more_texts_problem")
+        self._problem = problem_label("more_texts_problem")
         file.clicked.connect(self._on_file_clicked)
         dataset.clicked.connect(self._dataset_form.open)
         self._builtin.clicked.connect(self._on_builtin_clicked)
         self._remove.clicked.connect(self._on_remove_clicked)
         title = FIELDS["calibration.more_texts"]
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(GAP)
+        column = vertical(self, spacing=GAP)
         column.addWidget(explained(heading(title.label), title.tip))
         column.addWidget(self._table)
         column.addLayout(row_of(file, dataset))
@@ -144,13 +141,13 @@ class MoreTexts(QWidget):
             share = new_share(self._config)
             more = MoreText(text, share, column, dataset_config=config, split=split)
         except ConfigError as error:
-            show_problem(self._problem, str(error))
+            show_text(self._problem, str(error))
             return False
         self._edit((*self._config.more_texts, more))
         return True
 
     def _edit(self, further: tuple[MoreText, ...]) -> None:
-        show_problem(self._problem, "")
+        show_text(self._problem, "")
         self.edited.emit(replace(self._config, more_texts=further))
 
 

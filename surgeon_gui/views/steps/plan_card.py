@@ -9,14 +9,16 @@ from surgeon_engine.planning.needs import Need, Resource, ResourceStatus
 from surgeon_engine.planning.resource_check import ResourceCheck
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
-from surgeon_gui.state.app import AppState, Step
+from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job import alternatives, resource_text
 from surgeon_gui.state.job.plan_text import brief_sizes
 from surgeon_gui.state.sources.reading import is_model_due, reading_obstacle, wait_note
+from surgeon_gui.text.problems import Step, sentence
 from surgeon_gui.widgets.controls import (
     bold,
     button,
     line_label,
+    show_text,
     text_label,
 )
 from surgeon_gui.widgets.light_badge import LightBadge
@@ -33,19 +35,14 @@ class PlanCard(QFrame):
         self.setProperty("card", "true")
         title = line_label(tr("Plan"))
         title.setFont(bold(title.font()))
-        self._sizes = text_label()
-        self._sizes.setObjectName("plan_sizes")
+        self._sizes = text_label(name="plan_sizes")
         self._rows = {resource: _NeedRow(resource) for resource in Resource}
-        self._advice = text_label(quiet=True)
-        self._advice.setObjectName("plan_advice")
-        self._waiting = text_label(quiet=True)
-        self._waiting.setObjectName("plan_waiting")
-        self._recovery = text_label(quiet=True)
-        self._recovery.setObjectName("plan_recovery")
+        self._advice = text_label(quiet=True, name="plan_advice")
+        self._waiting = text_label(quiet=True, name="plan_waiting")
+        self._recovery = text_label(quiet=True, name="plan_recovery")
         self.fit_button = button("fit_button")
         self.fit_button.clicked.connect(self.fit_clicked)
-        self._changed = text_label(quiet=True)
-        self._changed.setObjectName("fit_note")
+        self._changed = text_label(quiet=True, name="fit_note")
         grid = QGridLayout()
         grid.setHorizontalSpacing(GAP)
         grid.setVerticalSpacing(GAP // 2)
@@ -76,31 +73,29 @@ class PlanCard(QFrame):
         has_problem = Step.TARGET in state.problems
         self.setHidden(has_problem)
         model = state.model if not has_problem else None
-        sizes = brief_sizes(state.config, model, on_cuda=state.on_cuda) if model else ""
-        self._sizes.setText(sizes)
-        self._sizes.setVisible(bool(sizes))
+        show_text(
+            self._sizes,
+            brief_sizes(state.config, model, on_cuda=state.on_cuda) if model else "",
+        )
         fit = state.resource_check
         advice = alternatives.advice(state.config, model) if model else ""
-        self._advice.setText(advice)
-        self._advice.setVisible(bool(advice))
-        waiting = _waiting_text(state) if fit is None and not has_problem else ""
-        self._waiting.setText(waiting)
-        self._waiting.setVisible(bool(waiting))
+        show_text(self._advice, advice)
+        show_text(
+            self._waiting,
+            _waiting_text(state) if fit is None and not has_problem else "",
+        )
         needs = {need.what: need for need in fit.needs} if fit is not None else {}
         for resource, row in self._rows.items():
             row.show_need(needs.get(resource))
-        recovery = resource_text.describe_settled(fit)
-        self._recovery.setText(recovery)
-        self._recovery.setVisible(bool(recovery))
-        self._changed.setText(changed)
-        self._changed.setVisible(bool(changed))
+        show_text(self._recovery, resource_text.describe_settled(fit))
+        show_text(self._changed, changed)
         self.fit_button.setVisible(fit is not None and _is_short(fit))
 
 
 def _waiting_text(state: AppState) -> str:
     """Return for what the plan waits; empty if for nothing."""
     if is_model_due(state) and wait_note(state):
-        return reading_obstacle(state)
+        return sentence(reading_obstacle(state))
     if state.machine is not None:
         return ""
     if state.computer:

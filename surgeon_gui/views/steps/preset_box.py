@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtCore import QSignalBlocker, Qt, Signal, Slot
 from PySide6.QtGui import QAction, QStandardItemModel
-from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QMenu, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QMenu, QWidget
 
 from surgeon_engine.api.config.presets import Preset
 from surgeon_gui.base.theme import GAP
@@ -18,10 +18,12 @@ from surgeon_gui.widgets.controls import (
     choice_box,
     described,
     give_menu,
+    horizontal,
     problem_label,
     set_enabled,
-    show_problem,
+    show_text,
     text_label,
+    vertical,
 )
 from surgeon_gui.widgets.dialogs import JOB_FILES, ask_file, ask_new_file
 from surgeon_gui.widgets.tool_tips import plain_tip
@@ -48,8 +50,7 @@ class PresetBox(QWidget):
             0, plain_tip(_BACK_TO_CUSTOM), Qt.ItemDataRole.ToolTipRole
         )
         self._box.activated.connect(self._on_activated)
-        self._about = text_label(quiet=True)
-        self._about.setObjectName("preset_note")
+        self._about = text_label(quiet=True, name="preset_note")
         self._save = button("preset_save_button")
         self._save.clicked.connect(self._on_ask_name)
         self._more = button("preset_more_button")
@@ -57,8 +58,7 @@ class PresetBox(QWidget):
         self._restore = button("preset_restore_button")
         self._restore.clicked.connect(preset_store.restore)
         self._naming = self._make_naming()
-        self._problem = problem_label()
-        self._problem.setObjectName("preset_problem")
+        self._problem = problem_label("preset_problem")
         preset_store.rejected.connect(self._on_refused)
         self._lay_out()
 
@@ -87,9 +87,7 @@ class PresetBox(QWidget):
         self._name.returnPressed.connect(self._on_save_name)
         save.clicked.connect(self._on_save_name)
         cancel.clicked.connect(self._on_cancel_name)
-        row = QHBoxLayout(naming)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(GAP)
+        row = horizontal(naming, spacing=GAP)
         row.addWidget(self._name, 1)
         row.addWidget(save)
         row.addWidget(cancel)
@@ -102,9 +100,7 @@ class PresetBox(QWidget):
         row.addWidget(self._box, 1)
         row.addWidget(self._save)
         row.addWidget(self._more)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(GAP // 2)
+        layout = vertical(self, spacing=GAP // 2)
         layout.addLayout(row)
         for widget in (self._naming, self._problem, self._about):
             layout.addWidget(widget)
@@ -151,7 +147,7 @@ class PresetBox(QWidget):
 
     @Slot()
     def _on_ask_name(self) -> None:
-        show_problem(self._problem, "")
+        show_text(self._problem, "")
         self._name.clear()
         self._naming.show()
         self._name.setFocus()
@@ -163,12 +159,12 @@ class PresetBox(QWidget):
 
     @Slot()
     def _on_cancel_name(self) -> None:
-        show_problem(self._problem, "")
+        show_text(self._problem, "")
         self._naming.hide()
 
     @Slot(str)
     def _on_refused(self, problem: str) -> None:
-        show_problem(self._problem, problem)
+        show_text(self._problem, problem)
 
     @Slot()
     def _on_export(self) -> None:

@@ -17,9 +17,10 @@ from surgeon_engine.base.files import write_atomically
 from surgeon_gui.base.paths import expanded
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
-from surgeon_gui.state.app import AppState, Step
-from surgeon_gui.state.step_text import stage_times
+from surgeon_gui.state.app import AppState, settings_in_view
+from surgeon_gui.state.run_text import stage_times
 from surgeon_gui.text.captions import CAPTIONS
+from surgeon_gui.text.problems import Step, sentence
 from surgeon_gui.views.steps.page import Page, row_of, with_button
 from surgeon_gui.views.steps.sample_settings import SampleSettings
 from surgeon_gui.widgets.controls import (
@@ -29,7 +30,7 @@ from surgeon_gui.widgets.controls import (
     heading,
     mark_invalid,
     problem_label,
-    show_problem,
+    show_text,
     text_label,
 )
 from surgeon_gui.widgets.dialogs import JOB_FILES, ask_file, ask_folder, ask_new_file
@@ -47,8 +48,7 @@ class RunPage(Page):
         self._parent_edit.editingFinished.connect(self._on_parent_edited)
         choose = button("run_parent_button")
         choose.clicked.connect(self._on_choose_clicked)
-        self._problem = problem_label()
-        self._problem.setObjectName("run_parent_problem")
+        self._problem = problem_label("run_parent_problem")
         self._save, load = button("save_job_button"), button("load_job_button")
         self._save.clicked.connect(self.ask_where_to_save_job)
         load.clicked.connect(self.ask_for_job)
@@ -59,9 +59,8 @@ class RunPage(Page):
         self._copy = button("copy_command_button")
         self._copy.clicked.connect(self._on_copy_clicked)
         self._samples = SampleSettings()
-        self._samples.edited.connect(session.edit_samples)
-        self._folder = text_label(quiet=True)
-        self._folder.setObjectName("run_folder_label")
+        self._samples.edited.connect(session.draft.edit_part)
+        self._folder = text_label(quiet=True, name="run_folder_label")
         self._open_button = button("open_run_button")
         self._open_button.clicked.connect(self._on_open_clicked)
         self._times_title = heading(tr("Time and peak memory"))
@@ -76,10 +75,10 @@ class RunPage(Page):
         self.column.addLayout(row_of(self._save, load))
         self.column.addWidget(heading(tr("Command line")))
         self.column.addLayout(with_button(self._command, self._copy))
-        self.column.addWidget(self._times_title)
-        self.column.addWidget(self._times)
-        self.column.addWidget(self._folder)
-        self.column.addLayout(row_of(self._open_button))
+        self.below.addWidget(self._times_title)
+        self.below.addWidget(self._times)
+        self.below.addWidget(self._folder)
+        self.below.addLayout(row_of(self._open_button))
 
     @override
     def show_state(self, state: AppState) -> None:
@@ -87,8 +86,9 @@ class RunPage(Page):
             self._parent_edit.setText(state.runs_folder)
             self._parent_edit.setCursorPosition(0)
         self._samples.show_config(state.config.samples)
-        problem = "" if state.run.status.is_busy else state.problems.get(Step.RUN, "")
-        show_problem(self._problem, problem)
+        problem = state.problems.get(Step.RUN)
+        problem = None if state.run.status.is_busy else problem
+        show_text(self._problem, sentence(problem))
         mark_invalid(self._parent_edit, bool(problem))
         self._command.setText(command(state.job_file, state.run_parent))
         self._command.setCursorPosition(0)
@@ -96,7 +96,7 @@ class RunPage(Page):
         # A job always names a model, so it cannot be saved without one.
         obstacle = "" if state.model_is_chosen else tr("Choose a model first.")
         enable_unless(self._save, obstacle)
-        run = state.run
+        run = state.active_run
         self._times.show_facts(stage_times(run))
         self._times_title.setVisible(bool(run.times))
         self._folder.setText(run.folder)
@@ -124,14 +124,14 @@ class RunPage(Page):
             toml = config_to_toml(self.session.state.config)
             write_atomically(Path(path), toml.encode())
         except OSError as error:
-            self.session.show_problem(
+            self.session.store.show_problem(
                 Failed(
                     tr("The job cannot be written: {error}.").format(error=error),
                     tr("Choose another folder."),
                 )
             )
             return
-        self.session.set_job_file(path)
+        self.session.draft.set_job_file(path)
         self.job_used.emit(path)
 
     @Slot(str)
@@ -140,21 +140,21 @@ class RunPage(Page):
         try:
             config = read_config(Path(path))
         except ConfigError as error:
-            self.session.show_problem(Failed(error.message, error.hint))
+            self.session.store.show_problem(Failed(error.message, error.hint))
             return
-        self.session.load(config, path)
+        self.session.draft.load(config, path)
         self.job_used.emit(path)
 
     @Slot()
     def _on_parent_edited(self) -> None:
         if folder := self._parent_edit.text().strip():
-            self.session.set_runs_folder(folder)
+            self.session.draft.set_runs_folder(folder)
 
     @Slot()
     def _on_choose_clicked(self) -> None:
         start = self.session.state.runs_folder
         title = CAPTIONS["run_parent_button"].tip
-        set_parent = self.session.set_runs_folder
+        set_parent = self.session.draft.set_runs_folder
         ask_folder(self, title, start, set_parent, engine_path=start)
 
     @Slot()
@@ -163,7 +163,7 @@ class RunPage(Page):
 
     @Slot()
     def _on_open_clicked(self) -> None:
-        open_folder(self.session.state.run.folder)
+        open_folder(settings_in_view(self.session.state).active_run.folder)
 
 
 def command(job_file: str, run_parent: str) -> str:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 from PySide6.QtCore import QSignalBlocker, Signal, Slot
-from PySide6.QtWidgets import QCheckBox, QLineEdit, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QCheckBox, QLineEdit, QWidget
 
 from surgeon_engine.api.config.samples import SamplesConfig
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.text.labels import FIELDS
-from surgeon_gui.widgets.controls import AnyWidget, explained
+from surgeon_gui.widgets.controls import (
+    AnyWidget,
+    explained,
+    vertical,
+)
 
 
 class SampleSettings(QWidget):
@@ -27,9 +31,7 @@ class SampleSettings(QWidget):
         self._prompt = _named(QLineEdit(), "prompt")
         self._prompt.setPlaceholderText(self._config.prompt)
         self._prompt.editingFinished.connect(self._on_edited)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(GAP)
+        column = vertical(self, spacing=GAP)
         column.addWidget(self._check)
         column.addWidget(self._prompt)
         self.show_config(self._config)

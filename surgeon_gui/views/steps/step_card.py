@@ -26,7 +26,12 @@ from surgeon_gui.base.theme import GAP, MARGIN, theme_of
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.step_text import Mark, StepView
 from surgeon_gui.text.captions import CAPTIONS
-from surgeon_gui.widgets.controls import bold, card, described
+from surgeon_gui.widgets.controls import (
+    bold,
+    card,
+    described,
+    vertical,
+)
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 _DISC = 26  # diameter, pixels
@@ -171,8 +176,7 @@ class StepCard(QWidget):
         self.page = page
         self.header.toggled.connect(self._on_toggled)
         frame = card()
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
+        outer = vertical(self)
         outer.addWidget(frame)
         self._layouts = (inner := QVBoxLayout(frame), outer)
         inner.setContentsMargins(1, 1, 1, 1)

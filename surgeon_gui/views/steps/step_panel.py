@@ -9,8 +9,10 @@ from PySide6.QtWidgets import QApplication, QFrame, QScrollArea, QVBoxLayout, QW
 from typing_extensions import override
 
 from surgeon_gui.base.theme import GAP, MARGIN
-from surgeon_gui.state.app import AppState, Step
+from surgeon_gui.state.app import AppState
 from surgeon_gui.state.step_text import step_view
+from surgeon_gui.text.problems import Step
+from surgeon_gui.views.steps.page import Page
 from surgeon_gui.views.steps.step_card import StepCard, StepHeader
 
 STEPS_WIDTH = 384  # pixels, of a first start
@@ -22,7 +24,7 @@ class StepPanel(QScrollArea):
 
     opened_while_hidden = Signal()
 
-    def __init__(self, pages: Mapping[Step, QWidget]) -> None:
+    def __init__(self, pages: Mapping[Step, Page]) -> None:
         super().__init__()
         self.setObjectName("step_panel")
         self.setWidgetResizable(True)
@@ -36,11 +38,12 @@ class StepPanel(QScrollArea):
         column.setContentsMargins(MARGIN, MARGIN, GAP, MARGIN)
         column.setSpacing(GAP)
         self._cards: dict[Step, StepCard] = {}
+        self._pages = pages
         for number, (step, page) in enumerate(pages.items(), start=1):
-            card = StepCard(number, f"step_{step.value}_header", page)
-            card.opened.connect(self._on_opened)
-            column.addWidget(card)
-            self._cards[step] = card
+            made = StepCard(number, f"step_{step.value}_header", page)
+            made.opened.connect(self._on_opened)
+            column.addWidget(made)
+            self._cards[step] = made
         column.addStretch()
         self._content = content
         self.setWidget(content)
@@ -68,9 +71,10 @@ class StepPanel(QScrollArea):
         return self._cards[step].header.isChecked()
 
     def show_state(self, state: AppState) -> None:
-        """Show the state of each step in its header."""
-        for step, card in self._cards.items():
-            card.header.show_view(step_view(state, step))
+        """Show the state of each step in its header, and whether it can be edited."""
+        for step, each in self._cards.items():
+            each.header.show_view(step_view(state, step))
+            self._pages[step].set_read_only(not state.shows_draft)
 
     @override
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
@@ -110,17 +114,17 @@ class StepPanel(QScrollArea):
 
     @Slot(object)
     def _on_opened(self, opened: StepCard) -> None:
-        for card in self._cards.values():
-            if card is not opened:
-                card.close_page()
+        for each in self._cards.values():
+            if each is not opened:
+                each.close_page()
         QTimer.singleShot(0, self, self._bring_open_page_into_view)
 
     @Slot()
     def _bring_open_page_into_view(self) -> None:
         """Scroll to the open page, after the size of the closed page was applied."""
-        for card in self._cards.values():
-            card.update_layout()
+        for each in self._cards.values():
+            each.update_layout()
         self._column.activate()
-        for card in self._cards.values():
-            if card.header.isChecked():
-                card.bring_into_view()
+        for each in self._cards.values():
+            if each.header.isChecked():
+                each.bring_into_view()

@@ -17,12 +17,13 @@ from surgeon_engine.planning.target_size import file_dtype
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.preset_store import PresetStore
 from surgeon_gui.controllers.session import Session
-from surgeon_gui.state.app import AppState, Step
+from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job import resource_text, targets
 from surgeon_gui.state.job.checks import target_problem
 from surgeon_gui.state.job.own_presets import presets_folder
 from surgeon_gui.state.job.plan_text import describe_goal, unsupported
 from surgeon_gui.text.choices import CHOICES
+from surgeon_gui.text.problems import Step, sentence
 from surgeon_gui.views.steps.linked_sizes import LinkedSizes
 from surgeon_gui.views.steps.page import Page, row_of
 from surgeon_gui.views.steps.plan_card import PlanCard
@@ -33,6 +34,7 @@ from surgeon_gui.views.steps.structure_tiles import StructureTiles
 from surgeon_gui.widgets.controls import (
     button,
     heading,
+    show_text,
     text_label,
 )
 from surgeon_gui.widgets.forms.form import ConfigForm
@@ -47,7 +49,7 @@ class TargetPage(Page):
         super().__init__(session)
         self._preset_store = PresetStore(session, presets_folder(), self)
         self._presets = PresetBox(self._preset_store)
-        self._presets.chosen.connect(session.choose_preset)
+        self._presets.chosen.connect(session.draft.choose_preset)
         self._tiles = StructureTiles()
         self._sizes = LinkedSizes()
         self._limit = QualityLimit()
@@ -58,17 +60,14 @@ class TargetPage(Page):
             in_front=_IN_FRONT,
             parts=(self._tiles, self._sizes, self._limit),
         )
-        self._form.edited.connect(session.edit_pruning)
+        self._form.edited.connect(session.draft.edit_part)
         self._form.refused.connect(self._on_form_rejected)
         self._recovery = ConfigForm("recovery", RecoveryConfig)
-        self._recovery.edited.connect(session.edit_recovery)
+        self._recovery.edited.connect(session.draft.edit_part)
         self._recovery.refused.connect(self._on_form_rejected)
-        self._structure_note = text_label(quiet=True)
-        self._structure_note.setObjectName("structure_note")
-        self._unsupported_note = text_label(quiet=True)
-        self._unsupported_note.setObjectName("unsupported_note")
-        self._goal = text_label(quiet=True)
-        self._goal.setObjectName("goal_label")
+        self._structure_note = text_label(quiet=True, name="structure_note")
+        self._unsupported_note = text_label(quiet=True, name="unsupported_note")
+        self._goal = text_label(quiet=True, name="goal_label")
         self._choose_layers = button("protect_choose_button")
         self._tree = ProtectionTree()
         self._plan = PlanCard()
@@ -126,11 +125,10 @@ class TargetPage(Page):
         self._choose_layers.setEnabled(state.model is not None)
         if not is_rejected:  # else the form shows its own problem
             problem = target_problem(state.config, state.model, on_cuda=state.on_cuda)
-            self._form.show_problem(*problem)
+            setting = problem.setting if problem is not None else ""
+            self._form.show_problem(sentence(problem), setting)
         model = state.model if Step.TARGET not in state.problems else None
-        summary = describe_goal(state.config, model) if model else ""
-        self._goal.setText(summary)
-        self._goal.setVisible(bool(summary))
+        show_text(self._goal, describe_goal(state.config, model) if model else "")
         if state.config != self._fitted_draft:
             self._fitted, self._fitted_draft = "", None
         self._plan.show_state(state, self._fitted)
@@ -138,7 +136,7 @@ class TargetPage(Page):
     @Slot(object)
     def _on_form_rejected(self, error: ConfigError) -> None:
         problem = f"{error.message} {error.hint}".strip()
-        self.session.reject_edit(Step.TARGET, problem)
+        self.session.draft.reject_edit(Step.TARGET, problem)
 
     @Slot(object)
     def _on_layers_chosen(self, patterns: tuple[str, ...]) -> None:
@@ -150,7 +148,7 @@ class TargetPage(Page):
         self._fitted = resource_text.describe_changes(fitted)
         self._fitted_draft = fitted.config if fitted else self.session.state.config
         if fitted is not None:
-            self.session.edit(fitted.config)
+            self.session.draft.edit(fitted.config)
         self._plan.show_state(self.session.state, self._fitted)
 
     def _show_choices(self, state: AppState, values: Mapping[str, Any]) -> None:
@@ -164,9 +162,7 @@ class TargetPage(Page):
         self._form.disable_choices("method", targets.disabled_methods(structure))
         self._structure_note.setText(CHOICES[structure][1])
         self._structure_note.setVisible(not reasons.get(structure, ""))
-        note = unsupported(supported)
-        self._unsupported_note.setText(note)
-        self._unsupported_note.setVisible(bool(note))
+        show_text(self._unsupported_note, unsupported(supported))
 
 
 def _dtype(state: AppState) -> FileDtype:

@@ -35,8 +35,7 @@ class TextParts(QWidget):
         self._calibration = CalibrationConfig()
         self._rows: dict[str, tuple[QLabel, QComboBox]] = {}
         self._shown: dict[str, tuple[tuple[str, str], ...]] = {}
-        self._note = text_label(quiet=True)
-        self._note.setObjectName("text_parts_note")
+        self._note = text_label(quiet=True, name="text_parts_note")
         self._grid = QGridLayout(self)
         self._grid.setContentsMargins(0, 0, 0, 0)
         self._grid.setSpacing(GAP)

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Slot
-from PySide6.QtWidgets import QHBoxLayout, QPlainTextEdit, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QPlainTextEdit, QWidget
 
 from surgeon_engine.api.messages.sources import TextPreviewed
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.state.sources.text import PreviewPart, preview_parts
 from surgeon_gui.text import numbers
-from surgeon_gui.widgets.controls import bold, button, described, text_label
+from surgeon_gui.widgets.controls import (
+    bold,
+    button,
+    described,
+    text_label,
+    vertical,
+)
 
 _HEIGHT = 170
 
@@ -42,9 +48,7 @@ class WindowPager(QWidget):
         row.addWidget(self._next)
         row.addStretch()
         row.addWidget(self._jump)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(GAP // 2)
+        column = vertical(self, spacing=GAP // 2)
         column.addWidget(self._title)
         column.addWidget(self._text)
         column.addLayout(row)

@@ -9,7 +9,6 @@ from PySide6.QtWidgets import (
     QHeaderView,
     QTreeWidget,
     QTreeWidgetItem,
-    QVBoxLayout,
     QWidget,
 )
 
@@ -31,6 +30,7 @@ from surgeon_gui.widgets.controls import (
     described,
     enable_unless,
     text_label,
+    vertical,
 )
 from surgeon_gui.widgets.tool_tips import plain_tip
 
@@ -58,8 +58,7 @@ class DiskSpaceDialog(QDialog):
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         header.setSectionResizeMode(1, QHeaderView.ResizeMode.ResizeToContents)
         self._tree.currentItemChanged.connect(self._on_current_changed)
-        self._total = text_label()
-        self._total.setObjectName("disk_space_total")
+        self._total = text_label(name="disk_space_total")
         self._question = RunQuestion("disk_space", tr("Free disk space"), self)
         self._question.confirmed.connect(self._on_confirmed)
         self._delete = button("disk_space_delete_button")
@@ -78,9 +77,7 @@ class DiskSpaceDialog(QDialog):
         row.addWidget(self._total, 1)
         row.addWidget(self._delete)
         row.addWidget(close)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
-        column.setSpacing(GAP)
+        column = vertical(self, margin=MARGIN, spacing=GAP)
         column.addWidget(self._tree, 1)
         column.addLayout(row)
 

@@ -33,7 +33,7 @@ from surgeon_gui.widgets.controls import (
     line_label,
     mark_invalid,
     problem_label,
-    show_problem,
+    show_text,
 )
 from surgeon_gui.widgets.forms.inputs import ChoiceInput, Input, make_input
 from surgeon_gui.widgets.tool_tips import plain_tip
@@ -129,8 +129,7 @@ class ConfigForm(QWidget):
         self._before: Values = {}  # values before the current edit
         self._rows: dict[str, _FieldRow] = {}
         self._left_out: set[str] = set()
-        self._problem = problem_label()
-        self._problem.setObjectName(f"{self._name}_form_problem")
+        self._problem = problem_label(f"{self._name}_form_problem")
         self._marked: QWidget | None = None  # the input with a problem
         self._advanced: Collapsible | None = None
         self._opened_for = ""  # the last problem for which the section was opened
@@ -196,7 +195,7 @@ class ConfigForm(QWidget):
         """Show a problem below a field, and mark the field; "" if there is none."""
         if problem != self._problem.text():
             self._mark(name if problem else "")
-        show_problem(self._problem, problem)
+        show_text(self._problem, problem)
         if problem and problem != self._opened_for:
             self._opened_for = problem
             self._open_section_of_problem()

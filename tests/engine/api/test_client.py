@@ -25,11 +25,16 @@ from surgeon_engine.api.messages.commands import (
     Resume,
     StartRun,
 )
-from surgeon_engine.api.messages.events import Cancelled, EngineReady, Failed
+from surgeon_engine.api.messages.events import (
+    Cancelled,
+    EngineReady,
+    EngineStarted,
+    Failed,
+)
 from surgeon_engine.api.messages.run import Paused, Progressed, Resumed
 from surgeon_engine.api.messages.sources import ModelInspected
 from surgeon_engine.base.errors import ModelError
-from surgeon_engine.server import failure
+from surgeon_engine.runtime.failures import failure
 from tests.helpers.configs import pruning_config
 
 
@@ -119,7 +124,8 @@ def test_prints_of_libraries_are_no_events():
         "import surgeon_engine.server as s; import builtins;"
         "old = s.inspect_model;"
         "s.inspect_model = lambda m: (builtins.print('noise'), old(m))[1];"
-        "s.serve_standard_streams()"
+        "from surgeon_engine.runtime.greeting import greet;"
+        "s.serve_standard_streams(greet())"
     )
     client = EngineProcess((sys.executable, "-c", code))
     client.send(InspectModel(run="x", model=ModelConfig()))
@@ -177,7 +183,8 @@ def test_engine_exits_with_its_parent():
     process = subprocess.Popen(
         ENGINE_COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
-    process.stdout.readline()  # EngineReady
+    for _ in (EngineStarted, EngineReady):
+        process.stdout.readline()
     process.stdin.close()
     assert process.wait(timeout=20) == -signal.SIGKILL
     process.stdout.close()

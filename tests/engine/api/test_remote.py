@@ -22,17 +22,16 @@ from surgeon_engine.api.messages.commands import (
     ListRuns,
     StartRun,
 )
-from surgeon_engine.api.messages.connection import Pong
 from surgeon_engine.api.messages.events import (
-    Attached,
     Cancelled,
     ConnectionChanged,
     ConnectionStatus,
     EngineReady,
+    EngineStarted,
     Envelope,
-    Ping,
-    Refused,
-    Skipped,
+    Failed,
+    Level,
+    Logged,
 )
 from surgeon_engine.api.messages.files import (
     FileEntry,
@@ -42,9 +41,11 @@ from surgeon_engine.api.messages.files import (
     RunsListed,
 )
 from surgeon_engine.api.messages.run import (
+    Progressed,
     Resumed,
     RunFinished,
     ShotFinished,
+    Stage,
     StageStarted,
 )
 from surgeon_engine.api.remote import RemoteEngine
@@ -131,7 +132,6 @@ def test_commands_of_several_lines_are_rejected(command):
         (255, "ssh: connect to host x port 22: No route to host", "There is no way"),
         (255, "kex_exchange_identification: odd", "was lost: kex_exchange"),
         (255, "Timeout, server x not responding.", "does not respond any more"),
-        (2, "No such option: --detached", "too old"),
         (1, "No module named 'surgeon_engine'", "No module named"),
         (126, "Permission denied", "was not found"),
         (0, "", "has ended"),
@@ -157,39 +157,38 @@ def test_other_program_is_not_taken_for_an_engine():
     engine.kill()
 
 
-def test_lines_that_were_left_out_count_as_received(tmp_path):
-    ours = version("surgeon")
-    attached = Attached("s", ours, "there", "/home/me", "/runs", 7, False, 0, None, 0.0)
-    events = (attached, Skipped(30), EngineReady({}, "", 0), Ping())
-    lines = [msgspec.json.encode(Envelope("", 1.0, each)).decode() for each in events]
-    output = shlex.quote(str(tmp_path / "sent"))
-    command = f"printf '%s\\n' {shlex.join(lines)}; head -n 2 > {output} #"
-    engine = RemoteEngine(Computer("here", command), LOCAL_SSH, (60.0,))
-    status_until(engine, ConnectionStatus.LOST)
-    engine.kill()
-    sent = (tmp_path / "sent").read_text().splitlines()
-    assert msgspec.json.decode(sent[-1], type=Pong) == Pong(received=7 + 30 + 1)
-
-
-def test_line_that_a_lost_connection_cuts_off_is_no_reason_to_give_up():
-    ours = version("surgeon")
-    attached = Attached("s", ours, "there", "/home/me", "/runs", 0, False, 0, None, 0.0)
-    line = msgspec.json.encode(Envelope("", 1.0, attached)).decode()
-    command = f"printf '%s\\n%s' {shlex.quote(line)} '{{\"run\":\"a' #"
-    engine = RemoteEngine(Computer("here", command), LOCAL_SSH, (60.0,))
-    status_until(engine, ConnectionStatus.LOST)
-    engine.kill()
-
-
 def line_of(event) -> bytes:
     return msgspec.json.encode(Envelope("", 1.0, event)) + b"\n"
 
 
-def attached_line() -> bytes:
-    ours = version("surgeon")
-    return line_of(
-        Attached("s", ours, "there", "/home/me", "/runs", 0, False, 0, None, 0.0)
-    )
+STARTED = line_of(EngineStarted(version("surgeon"), "there", "/runs"))
+
+
+def test_line_that_a_lost_connection_cuts_off_is_no_reason_to_give_up():
+    line = shlex.quote(STARTED.decode().strip())
+    command = f"printf '%s\\n%s' {line} '{{\"run\":\"a' #"
+    engine = RemoteEngine(Computer("here", command), LOCAL_SSH, (60.0,))
+    status_until(engine, ConnectionStatus.LOST)
+    engine.kill()
+
+
+def test_engine_of_another_version_is_not_used():
+    engine = stranger(line_of(EngineStarted("99.1.0", "there", "/runs")))
+    failed = status_until(engine, ConnectionStatus.FAILED)
+    assert "99.1.0" in failed.message
+    assert "Install the same version" in failed.hint
+    engine.kill()
+
+
+def test_engine_that_crashes_fails_its_requests_and_is_not_sent_them_again():
+    crash = "import sys, os; print(sys.argv[1], flush=True); input(); os._exit(3)"
+    ssh = (sys.executable, "-c", crash, STARTED.decode().strip())
+    engine = RemoteEngine(Computer("there"), ssh, (60.0,))
+    engine.send(ListModels(run="models"))
+    assert "exit code 3" in receive_until(engine, Failed)[-1].message
+    status_until(engine, ConnectionStatus.LOST)
+    assert not engine._open
+    engine.kill()
 
 
 def stranger(first: bytes, forever: bytes = b"") -> RemoteEngine:
@@ -207,15 +206,15 @@ def stranger(first: bytes, forever: bytes = b"") -> RemoteEngine:
 @pytest.mark.parametrize(
     ("lines", "forever", "sentence"),
     [
-        (attached_line(), line_of(Ping()), "does not read"),
-        (attached_line(), b"x" * 1000, "more than 1,000,000 bytes"),
+        (STARTED, b"x" * 1000, "more than 1,000,000 bytes"),
         (b"{" + b'"a":{' * 20_000 + b"\n", b"", "is not Surgeon"),
-        (attached_line() + b'{"a":' + b"[" * 20_000 + b"\n", b"", "is not Surgeon"),
+        (STARTED + b'{"a":' + b"[" * 20_000 + b"\n", b"", "is not Surgeon"),
         (line_of(Resumed()), b"", "is not Surgeon"),
-        (attached_line() + line_of(CHANGED), b"", "is not Surgeon"),
-        (attached_line() + line_of(Skipped(2**60)), b"", "is not Surgeon"),
-        (attached_line().replace(b"1.0", b"1e300"), b"", "is not Surgeon"),
-        (attached_line() + b'{"a":[' + b"1," * 1_001 + b"1]}\n", b"", "is not Surgeon"),
+        (STARTED + STARTED, b"", "is not Surgeon"),
+        (STARTED + line_of(CHANGED), b"", "is not Surgeon"),
+        (STARTED + line_of(Progressed(Stage.LOAD, 1, 2**60, 1)), b"", "is not Surgeon"),
+        (STARTED.replace(b"1.0", b"1e300"), b"", "is not Surgeon"),
+        (STARTED + b'{"a":[' + b"1," * 1_001 + b"1]}\n", b"", "is not Surgeon"),
         (b"", b"welcome\n", "is not Surgeon"),
     ],
     ids=range(10),
@@ -224,26 +223,37 @@ def test_stranger_at_the_other_end_is_left_with_a_sentence(
     monkeypatch, lines, forever, sentence
 ):
     monkeypatch.setattr(json_process, "MAX_LINE_BYTES", 1_000_000)
-    monkeypatch.setattr(json_process, "_MAX_UNSENT_BYTES", 1_000)
     monkeypatch.setattr(decoding, "_MAX_VALUES", 1_000)
     engine = stranger(lines, forever)
     assert sentence in status_until(engine, ConnectionStatus.FAILED).message
     engine.kill()
 
 
+def test_program_that_reads_nothing_is_left_with_a_sentence(monkeypatch):
+    monkeypatch.setattr(json_process, "_MAX_UNSENT_BYTES", 1_000)
+    engine = stranger(STARTED)
+    status_until(engine, ConnectionStatus.CONNECTED)
+    for number in range(3_000):
+        engine.send(ListFiles(run=f"files-{number}", folder="x" * 100))
+    lost = status_until(engine, ConnectionStatus.FAILED)
+    assert "does not read" in lost.message
+    engine.kill()
+
+
 def test_texts_of_another_computer_drive_no_terminal():
-    refused = Refused("\x1b]0;evil\x07\u202eno\n\tA\xa0B", "x" * 100_001)
-    engine = stranger(line_of(refused))
-    failed = status_until(engine, ConnectionStatus.FAILED)
-    assert failed.message == "\\x1b]0;evil\\x07\\u202eno\n\tA\xa0B"
-    assert len(failed.hint) == 5_001  # of 100,000: errors cut it again
+    text = "\x1b]0;evil\x07\u202eno\n\tA\xa0B"
+    logged = Logged(Level.INFO, text + "x" * 100_001)
+    engine = stranger(STARTED + line_of(logged))
+    shown = receive_until(engine, Logged)[-1].message
+    assert shown.startswith("\\x1b]0;evil\\x07\\u202eno\n\tA\xa0B")
+    assert len(shown) < 100_100
     engine.kill()
 
 
 def test_lists_of_another_computer_are_bounded():
     entry = FileEntry("a", FileKind.FILE)
     listed = FilesListed("/", "", (entry,) * 2_001)
-    engine = stranger(attached_line() + line_of(listed))
+    engine = stranger(STARTED + line_of(listed))
     assert "is not Surgeon" in status_until(engine, ConnectionStatus.FAILED).message
     engine.kill()
 
@@ -293,7 +303,8 @@ def test_run_survives_a_cut_connection(connect, ssh_server, tmp_path):
     receive_until(client, EngineReady)
     config = RunConfig(pruning=pruning_config(sparsity=0.3, shots=4))
     folder = tmp_path / "runs" / "first"
-    client.send(StartRun(run="run", config=config, folder=str(folder)))
+    start = StartRun(run="run", config=config, folder=str(folder), detached=True)
+    client.send(start)
     received = receive_until(client, ShotFinished)
     ssh_server.cut()
     lost = status_until(client, ConnectionStatus.LOST)
@@ -311,7 +322,7 @@ def test_run_survives_a_cut_connection(connect, ssh_server, tmp_path):
     kinds = {each.name: each.kind for each in listed.entries}
     assert kinds["runs"] is FileKind.FOLDER
     assert kinds["tiny.gguf"] is FileKind.MODEL
-    client.close()
+    client.kill()
     wait_until_gone(tmp_path)
 
 
@@ -328,7 +339,8 @@ def test_real_engine_prunes_the_demo_by_ssh(connect, tmp_path):
         pruning=pruning_config(shots=40, method=Method.MAGNITUDE),
     )
     folder = tmp_path / "run"
-    client.send(StartRun(run="run", config=config, folder=str(folder)))
+    start = StartRun(run="run", config=config, folder=str(folder), detached=True)
+    client.send(start)
     receive_until(client, StageStarted, LONG_SECONDS)
     os.kill(client._process.pid, signal.SIGKILL)
     status_until(client, ConnectionStatus.LOST)
@@ -338,5 +350,5 @@ def test_real_engine_prunes_the_demo_by_ssh(connect, tmp_path):
     client.send(Cancel(run="run"))  # before the export, whose check takes seconds
     receive_until(client, Cancelled, LONG_SECONDS)
     assert (folder / "events.jsonl").is_file()
-    client.close()
+    client.kill()
     wait_until_gone(tmp_path)

@@ -23,7 +23,7 @@ begin = threading.Barrier(4)
 def read_jobs():
     begin.wait()
     for _ in range(20):
-        config_from_toml('[model]\\nsource = "demo"\\n')
+        config_from_toml('version = 1\\n[model]\\nsource = "demo"\\n')
 
 def read_events():
     line = b'{"run": "", "at": 0, "event": {"type": "Resumed"}}'

@@ -87,12 +87,12 @@ def test_lists_are_bounded():
 )
 def test_strange_job_is_refused_with_a_sentence(job):
     with pytest.raises(ConfigError):
-        config_from_toml(job)
+        config_from_toml(f"version = 1\n{job}")
 
 
 def test_message_with_a_long_setting_is_cut():
     with pytest.raises(ConfigError) as caught:
-        config_from_toml(f"[pruning]\nstructure = '{'x' * 1_000_000}'")
+        config_from_toml(f"version = 1\n[pruning]\nstructure = '{'x' * 1_000_000}'")
     assert len(caught.value.message) < 10_000
 
 

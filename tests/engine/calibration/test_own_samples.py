@@ -112,7 +112,7 @@ def test_windows_are_sampled_once_and_read_from_the_cache(loaded, monkeypatch):
 def test_interrupted_sampling_goes_on_after_the_last_complete_batch(
     loaded, monkeypatch
 ):
-    monkeypatch.setattr(module, "_AT_ONCE", 4)
+    monkeypatch.setattr(module, "OWN_WINDOWS_AT_ONCE", 4)
     steps = []
 
     def interrupt():

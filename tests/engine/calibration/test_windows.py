@@ -280,30 +280,22 @@ def test_token_files_are_read_unchanged(tmp_path):
     assert windows.validation.tolist() == (tokens[:1] + 50).tolist()
 
 
-def test_missing_file_raises(tmp_path):
-    assert "There is no text file at" in error_of(text=str(tmp_path / "none.txt"))
-
-
-@pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.npy"])
-def test_empty_file_raises(tmp_path, name):
-    (tmp_path / name).touch()
-    assert error_of(text=str(tmp_path / name)) == f"{name} is empty."
-
-
-def test_blank_file_raises(tmp_path):
-    (tmp_path / "a.txt").write_text(" \n\n ")
-    assert "holds no text" in error_of(text=str(tmp_path / "a.txt"))
-
-
-@pytest.mark.parametrize("data", [b"PK\3\4\0\0more", b"caf\xe9 in latin-1"])
-def test_binary_file_raises(tmp_path, data):
-    (tmp_path / "a.txt").write_bytes(data)
-    assert "a.txt is not UTF-8 text (at byte" in error_of(text=str(tmp_path / "a.txt"))
-
-
-def test_file_of_unknown_kind_raises(tmp_path):
-    (tmp_path / "a.docx").write_text("hello")
-    assert "a.docx is of an unknown kind" in error_of(text=str(tmp_path / "a.docx"))
+@pytest.mark.parametrize(
+    ("name", "data", "sentence"),
+    [
+        ("none.txt", None, "There is no text file at"),
+        ("a.txt", b"", "a.txt is empty."),
+        ("a.npy", b"", "a.npy is empty."),
+        ("a.txt", b" \n\n ", "holds no text"),
+        ("a.txt", b"PK\3\4\0\0more", "a.txt is not UTF-8 text (at byte"),
+        ("a.txt", b"caf\xe9 in latin-1", "a.txt is not UTF-8 text (at byte"),
+        ("a.docx", b"hello", "a.docx is of an unknown kind"),
+    ],
+)
+def test_unusable_file_raises(tmp_path, name, data, sentence):
+    if data is not None:
+        (tmp_path / name).write_bytes(data)
+    assert sentence in error_of(text=str(tmp_path / name))
 
 
 def test_short_text_raises_with_numbers(tmp_path):

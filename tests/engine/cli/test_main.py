@@ -6,11 +6,15 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from importlib.metadata import version
 
 import pytest
 
+from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.config.evaluation import EvaluationConfig
+from surgeon_engine.api.config.pruning import Method
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_to_toml, read_config
 from surgeon_engine.api.export_marker import differences
@@ -21,6 +25,7 @@ from surgeon_engine.cli import main as main_module
 from surgeon_engine.cli.main import main
 from surgeon_engine.cli.output import EventDisplay
 from surgeon_engine.run import pipeline
+from tests.helpers.configs import pruning_config, surgeon_job
 from tests.helpers.exports import write_export
 from tests.helpers.fake_runs import write_run, write_saved_state
 from tests.helpers.locks import write_lock
@@ -28,6 +33,7 @@ from tests.helpers.tiers import thorough_except
 from tests.helpers.tiny_models import save_tiny_model
 
 JOB = """
+version = 1
 [model]
 source = "model"
 [calibration]
@@ -75,7 +81,7 @@ def test_run_stops_after_the_requested_shot(job, tmp_path, capsys):
 
 def test_run_invalid_job_prints_message(tmp_path, capsys):
     job = tmp_path / "job.toml"
-    job.write_text("[pruning]\nsparsity = 2.0\n")
+    job.write_text("version = 1\n[pruning]\nsparsity = 2.0\n")
     code, out, err = run("run", job, capsys=capsys)
     assert code == 1
     assert "sparsity must be in [0, 0.95], got 2.0." in err
@@ -129,7 +135,7 @@ def test_inspect_name_with_control_characters_prints_escapes(capsys):
 )
 def test_bad_arguments_end_in_a_sentence(tmp_path, capsys, monkeypatch, arguments):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "JOB").write_text('[model]\nsource = "demo"\n')
+    (tmp_path / "JOB").write_text('version = 1\n[model]\nsource = "demo"\n')
     code, _, output = run(*arguments, capsys=capsys)
     assert code in (1, 2)
     assert output.strip()
@@ -256,17 +262,21 @@ def test_failed_run_logs_its_error(job, tmp_path, capsys, monkeypatch):
 def test_estimate_fails_where_a_run_would(tmp_path, capsys):
     path = tmp_path / "job.toml"
     path.write_text(
-        '[pruning]\ntarget = "file_size"\nmegabytes = 8\n[export]\nformat = "masked"\n'
+        'version = 1\n[pruning]\ntarget = "file_size"\nmegabytes = 8\n'
+        '[export]\nformat = "masked"\n'
     )
     assert run("estimate", path, capsys=capsys)[0] == 1
-    path.write_text('[pruning]\ntarget = "parameters"\nmillion_parameters = 100\n')
+    path.write_text(
+        'version = 1\n[pruning]\ntarget = "parameters"\nmillion_parameters = 100\n'
+    )
     code, _, err = run("estimate", path, capsys=capsys)
     assert code == 1
     assert "parameters" in err
     model = save_tiny_model(tmp_path / "tiny", "falcon_multi_query")
     for structure in ("heads", "heads_and_neurons"):
         path.write_text(
-            f'[model]\nsource = "{model}"\n[pruning]\nstructure = "{structure}"\n'
+            f'version = 1\n[model]\nsource = "{model}"\n'
+            f'[pruning]\nstructure = "{structure}"\n'
         )
         code, _, err = run("estimate", path, capsys=capsys)
         assert code == 1
@@ -276,11 +286,11 @@ def test_estimate_fails_where_a_run_would(tmp_path, capsys):
 
 def test_estimate_names_the_recovery_that_is_chosen(tmp_path, capsys):
     path = tmp_path / "job.toml"
-    path.write_text("")
+    path.write_text("version = 1")
     code, out, _ = run("estimate", path, capsys=capsys)
     assert code == 0
     assert "Recovery: distillation of all weights" in " ".join(out.split())
-    path.write_text('[recovery]\nlevel = "refit"\n')
+    path.write_text('version = 1\n[recovery]\nlevel = "refit"\n')
     code, out, _ = run("estimate", path, capsys=capsys)
     assert "Recovery" not in out
 
@@ -289,7 +299,7 @@ def test_job_with_linked_text_keeps_its_suffix(tmp_path):
     (tmp_path / "blob").write_text("A text.")
     (tmp_path / "train.txt").symlink_to(tmp_path / "blob")
     path = tmp_path / "job.toml"
-    path.write_text('[calibration]\ntext = "train.txt"\n')
+    path.write_text('version = 1\n[calibration]\ntext = "train.txt"\n')
     assert read_config(path).calibration.text == str(tmp_path / "train.txt")
 
 
@@ -372,7 +382,7 @@ def test_ignored_hangup_stays_ignored():
 
 def test_gpus_must_be_a_number_of_gpus_that_there_are(tmp_path, monkeypatch, capsys):
     job = tmp_path / "job.toml"
-    job.write_text("")
+    job.write_text("version = 1")
     for gpus, message in (
         ("none", "--gpus is “none”, which is no number of GPUs."),
         ("0", "--gpus is “0”, which is no number of GPUs."),
@@ -402,3 +412,27 @@ def test_resume_takes_a_run_of_another_computer_over(tmp_path, capsys, monkeypat
     assert run("resume", path, "--take-over", capsys=capsys)[0] == 0
     assert resumed == [False]
     assert run("resume", path, "--take-over", capsys=capsys)[0] == 0
+
+
+@pytest.mark.slow
+def test_run_is_watched_and_stopped_from_other_terminals(tmp_path, capsys):
+    job = tmp_path / "job.toml"
+    calibration = CalibrationConfig(windows=4, validation_windows=2, window_length=64)
+    config = surgeon_job(
+        calibration=calibration,
+        evaluation=EvaluationConfig(windows=0),
+        pruning=pruning_config(shots=40, method=Method.MAGNITUDE),
+    )
+    job.write_text(config_to_toml(config))
+    folder = tmp_path / "first"
+    arguments = ("--run-dir", str(tmp_path), "--name", "first", "--detach")
+    assert main(["run", str(job), *arguments]) == 0
+    assert f"surgeon watch {folder}" in capsys.readouterr().out
+    watch = threading.Thread(target=main, args=(["watch", str(folder)],))
+    watch.start()
+    assert main(["stop", str(folder)]) == 0
+    watch.join()
+    assert "Cancelled." in capsys.readouterr().out
+    assert main(["watch", str(folder)]) == 130
+    assert main(["stop", str(folder)]) == 1
+    assert "No process works on" in capsys.readouterr().err

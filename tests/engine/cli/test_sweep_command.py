@@ -16,6 +16,7 @@ from tests.helpers.tiny_models import VOCABULARY, save_tiny_model
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_runs")]
 
 JOB = """
+version = 1
 [model]
 source = "model"
 [calibration]

@@ -56,7 +56,7 @@ def test_model_card_has_front_matter_figures_and_recipe(report, file_format):
         assert f"| {shot.evaluation.perplexity:.2f} | {shot.parameters:,} |" in text
     assert "difference is 0.012, " in text
     assert "98.8 %." in text
-    assert "```toml\n[model]" in text
+    assert "```toml\nversion = 1\n\n[model]" in text
     assert text.endswith("\n```\n")
     assert "\n\n\n" not in text
 

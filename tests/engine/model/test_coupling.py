@@ -22,7 +22,7 @@ from surgeon_engine.api.config.pruning import (
     Structure,
 )
 from surgeon_engine.base.errors import PruningError
-from surgeon_engine.model import coupling
+from surgeon_engine.model import families
 from surgeon_engine.model.coupling import coupled_groups, structure_support
 from surgeon_engine.model.families import Order
 from surgeon_engine.model.layers import find_blocks, prunable_layers
@@ -112,17 +112,13 @@ def test_removing_columns_or_rows_of_a_group_gives_the_same_model(family, kind):
 )
 def test_wrong_order_of_fused_rows_changes_the_logits(monkeypatch, family, kind):
     other = {Order.BY_PART: Order.BY_GROUP, Order.BY_GROUP: Order.BY_PART}
-    lines = tuple(
-        replace(
-            rule,
-            producers=tuple(
-                replace(rows, order=other[rows.order]) for rows in rule.producers
-            ),
-        )
-        for rule in coupling.TABLES[kind]
-    )
-    monkeypatch.setitem(coupling.TABLES, kind, lines)
     model = tiny_model(family)
+    known = families.FAMILIES[model.config.model_type]
+    name = "attention" if kind is Coupling.HEADS else "mlp"
+    rule = getattr(known, name)
+    producers = tuple(replace(x, order=other[x.order]) for x in rule.producers)
+    wrong = replace(known, **{name: replace(rule, producers=producers)})
+    monkeypatch.setitem(families.FAMILIES, model.config.model_type, wrong)
     coupled = coupled_groups(STRUCTURES[kind], model)[0]
     assert largest_difference(model, coupled, 1) > 1e-3
 
@@ -330,4 +326,4 @@ def test_documentation_lists_support_of_each_family():
     for family, cells in documented.items():
         words = [cell.split()[0].rstrip(":,") for cell in cells.split(" | ")]
         heads = "no" if family in NEURON_FAMILIES else "yes"
-        assert words == [heads, "yes", heads, "yes"]
+        assert words == [heads, "yes", heads]

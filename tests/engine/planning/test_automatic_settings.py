@@ -25,33 +25,26 @@ from surgeon_engine.planning.automatic_settings import (
 )
 from surgeon_engine.planning.estimate import estimate
 from surgeon_engine.planning.needs import Resource
-from surgeon_engine.planning.resource_check import (
-    check_resources,
-    settings_that_fit,
-)
+from surgeon_engine.planning.resource_check import check_resources, settings_that_fit
 from tests.helpers.configs import pruning_config, surgeon_job
 from tests.helpers.fake_engine import model_summary
 from tests.helpers.fake_machine import machine
 
 # A model whose weights are large beside the hidden states and logits.
-MODEL = msgspec.structs.replace(model_summary(), vocabulary=64, blocks=6)
-MODEL = msgspec.structs.replace(
-    MODEL,
-    layers=tuple(
-        msgspec.structs.replace(x, rows=30 * x.rows, columns=30 * x.columns)
-        for x in MODEL.layers
-    ),
+LAYERS = tuple(
+    msgspec.structs.replace(
+        x, rows=30 * x.rows, columns=30 * x.columns, weights=900 * x.rows * x.columns
+    )
+    for x in model_summary().layers
 )
+WEIGHTS = sum(x.weights for x in LAYERS)
 MODEL = msgspec.structs.replace(
-    MODEL,
-    layers=tuple(
-        msgspec.structs.replace(x, weights=x.rows * x.columns) for x in MODEL.layers
-    ),
-)
-MODEL = msgspec.structs.replace(
-    MODEL,
-    prunable=sum(x.weights for x in MODEL.layers),
-    parameters=sum(x.weights for x in MODEL.layers) + 10**6,
+    model_summary(),
+    vocabulary=64,
+    blocks=6,
+    layers=LAYERS,
+    prunable=WEIGHTS,
+    parameters=WEIGHTS + 10**6,
 )
 PLENTY = 10**14
 JOB = surgeon_job(

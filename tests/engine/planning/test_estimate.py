@@ -25,8 +25,8 @@ from surgeon_engine.api.config.samples import SamplesConfig
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.base.errors import InsufficientResourcesError
 from surgeon_engine.model.fenced import inspect_model
-from surgeon_engine.planning.estimate import estimate
-from surgeon_engine.planning.memory import Footprint
+from surgeon_engine.planning.estimate import Footprint, estimate
+from surgeon_engine.planning.job import Job
 from surgeon_engine.planning.needs import Need, Resource, ResourceStatus
 from surgeon_engine.planning.resource_check import (
     check_resources,
@@ -43,7 +43,11 @@ AFTER_RECOVERY = (Stage.EXPORT, Stage.VERIFICATION)
 PLENTY = 10**14
 JOB = surgeon_job()
 ANY = [*Structure]
-BASE = estimate(JOB, MODEL, machine()).engine - int(Footprint(JOB, MODEL).peak)
+BASE = estimate(JOB, MODEL, machine()).engine - int(Footprint(Job.of(JOB, MODEL)).peak)
+
+
+def peak(config):
+    return Footprint(Job.of(config, MODEL)).peak
 
 
 def need(config, what="ram", **extra):
@@ -60,35 +64,15 @@ def pruned(config=JOB, **changes):
 
 # the peak that an engine of its own had, in bytes, and the job that it did: the demo on
 # two cores, as `surgeon run` told it (docs/results.md)
+LONG = CalibrationConfig(windows=32, validation_windows=16, window_length=512, batch=32)
+WIDE = CalibrationConfig(windows=32, batch=16)
+BOTH = pruning_config(Structure.ROWS_AND_COLUMNS, shots=1)
 MEASURED = [
     (surgeon_job(), 665e6),
+    (surgeon_job(calibration=LONG, pruning=pruning_config(shots=1)), 1152e6),
+    (surgeon_job(calibration=WIDE, pruning=BOTH), 733e6),
     (
-        surgeon_job(
-            calibration=CalibrationConfig(
-                windows=32, validation_windows=16, window_length=512, batch=32
-            ),
-            pruning=pruning_config(shots=1),
-        ),
-        1152e6,
-    ),
-    (
-        surgeon_job(
-            calibration=CalibrationConfig(windows=32, batch=16),
-            pruning=pruning_config(Structure.ROWS_AND_COLUMNS, shots=1),
-        ),
-        733e6,
-    ),
-    (
-        surgeon_job(
-            calibration=CalibrationConfig(
-                windows=32, validation_windows=16, window_length=512, batch=32
-            ),
-            pruning=pruning_config(
-                Structure.ROWS_AND_COLUMNS,
-                shots=1,
-                damping=Damping.FIXED,
-            ),
-        ),
+        surgeon_job(calibration=LONG, pruning=changed(BOTH, damping=Damping.FIXED)),
         1360e6,
     ),
     (
@@ -124,20 +108,20 @@ def test_skipped_work_needs_nothing():
     recovery = RecoveryConfig(own_windows=0)
     job = replace(JOB, recovery=recovery)
     little = calibrated(job, batch=1, windows=8, window_length=64)
-    last = Footprint(little, MODEL).peak
+    last = peak(little)
     without = replace(little, recovery=RecoveryConfig(Recovery.OFF))
     for config in (
         without,
         pruned(without, damping=Damping.FIXED),
         pruned(without, method=Method.MAGNITUDE),
     ):
-        peak = Footprint(config, MODEL).peak
-        assert peak <= last
-        last = peak
+        needed = peak(config)
+        assert needed <= last
+        last = needed
         stages = estimate(config, MODEL, machine()).seconds_of_stages
         assert Stage.REFIT not in stages
         assert (Stage.DAMPING in stages) == config.pruning.searches_damping
-    assert last < Footprint(little, MODEL).peak
+    assert last < peak(little)
     assert Stage.CURVATURE not in stages
 
 
@@ -150,27 +134,27 @@ def test_recovery_keeps_copies_to_roll_back_to():
         (replace(pruned(max_perplexity_increase=5.0), recovery=recovery), 4, 0),
         (replace(pruned(structure=Structure.ROWS), recovery=recovery), 0, 1),
     ):
-        found = Footprint(config, MODEL)
+        found = Job.of(config, MODEL)
         assert found.undone == copies * 4 * MODEL.prunable
         assert found.unrecovered == last * 4 * MODEL.prunable
-    smaller = Footprint(replace(JOB, recovery=recovery), MODEL).unrecovered
+    smaller = Job.of(replace(JOB, recovery=recovery), MODEL).unrecovered
     assert 0 < smaller < 4 * MODEL.prunable  # heads and neurons have left the model
 
 
 def test_sixteen_bits_halve_the_model():
     half = replace(JOB, model=ModelConfig(dtype=Dtype.BFLOAT16))
-    assert Footprint(half, MODEL).weights == Footprint(JOB, MODEL).weights / 2
+    assert Job.of(half, MODEL).weights == Job.of(JOB, MODEL).weights / 2
 
 
 def test_layers_that_read_one_input_share_a_factor():
     rows = pruned(structure=Structure.ROWS)
     sides = 6 * (3 * 192**2 + 512**2)  # A of q/k/v, o, gate/up, down of six blocks
     sides += 6 * (192**2 + 2 * 96**2 + 192**2 + 2 * 512**2 + 192**2)  # G of each
-    assert Footprint(rows, MODEL).factors == 4 * sides
+    assert Job.of(rows, MODEL).factors == 4 * sides
 
 
 def test_heads_and_neurons_measure_two_layers_of_a_block():
-    job = Footprint(pruned(structure=Structure.NEURONS), MODEL)
+    job = Job.of(pruned(structure=Structure.NEURONS), MODEL)
     assert {layer.kind for layer in job.measured} == {"mlp.down_proj"}
     touched = {"mlp.down_proj", "mlp.gate_proj", "mlp.up_proj"}
     assert {layer.kind for layer in job.touched} == touched
@@ -351,7 +335,7 @@ def test_command_line_prints_the_estimate(tmp_path, monkeypatch, capsys):
 
     job = tmp_path / "job.toml"
     job.write_text(
-        "[calibration]\nbatch = 64\nwindow_length = 512\nwindows = 64\n"
+        "version = 1\n[calibration]\nbatch = 64\nwindow_length = 512\nwindows = 64\n"
         "[pruning]\nmethod = 'llm_surgeon'\nshots = 3\nfisher = 'empirical'\n"
         "[recovery]\nlevel = 'off'\n"
     )

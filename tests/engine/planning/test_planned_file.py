@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from surgeon_engine.api.config.export import (
@@ -12,13 +13,10 @@ from surgeon_engine.api.config.export import (
     FileDtype,
     Format,
 )
-from surgeon_engine.api.config.pruning import Coupling, FileSize, PruningConfig
+from surgeon_engine.api.config.pruning import FileSize, PruningConfig
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.messages.sources import (
-    CoupledSummary,
-    LayerSummary,
-    ModelSummary,
-)
+from surgeon_engine.api.messages.sources import ModelSummary
+from surgeon_engine.api.model_info.header import DecoderSizes, ModelFacts
 from surgeon_engine.planning.automatic_settings import (
     WidthReason,
     width_choice,
@@ -26,54 +24,31 @@ from surgeon_engine.planning.automatic_settings import (
 )
 from surgeon_engine.planning.gguf_types import TensorType
 from surgeon_engine.planning.planned_file import PlannedFile
-from surgeon_engine.planning.target_size import goal_of
+from surgeon_engine.planning.sketch import sketch_model
+from surgeon_engine.planning.target_size import file_dtype, goal_of
 from tests.helpers.configs import pruning_config
 
+BLOCKS = "model.layers."
 NOTHING = pruning_config(sparsity=0.0)
 NEURONS = pruning_config(structure="neurons", sparsity=0.3)
 
 
 def llama(hidden: int = 512, neurons: int = 1024, tied: bool = True) -> ModelSummary:
     """Return a model of eight blocks with eight heads, two of which have keys."""
-    kv, vocabulary, layers, coupled = hidden // 4, 1000, [], []
-    for block in range(8):
-        names = []
-        for kind, rows, columns, coupling in (
-            ("self_attn.q_proj", hidden, hidden, ""),
-            ("self_attn.k_proj", kv, hidden, ""),
-            ("self_attn.v_proj", kv, hidden, ""),
-            ("self_attn.o_proj", hidden, hidden, "heads"),
-            ("mlp.gate_proj", neurons, hidden, ""),
-            ("mlp.up_proj", neurons, hidden, ""),
-            ("mlp.down_proj", hidden, neurons, "neurons"),
-        ):
-            name = f"model.layers.{block}.{kind}"
-            names.append(name)
-            weights = rows * columns
-            layers.append(
-                LayerSummary(name, block, kind, rows, columns, weights, coupling)
-            )
-        q, k, v, o, gate, up, down = names
-        coupled += [
-            CoupledSummary(Coupling.HEADS, (o, q, k, v), 2),
-            CoupledSummary(Coupling.NEURONS, (down, gate, up), neurons),
-        ]
-    prunable = sum(layer.weights for layer in layers)
-    embeddings = vocabulary * hidden * (1 if tied else 2)
-    return ModelSummary(
-        name="model",
-        source="model",
-        architecture="LlamaForCausalLM",
-        parameters=prunable + embeddings + 17 * hidden,
-        prunable=prunable,
-        blocks=8,
-        hidden_size=hidden,
-        vocabulary=vocabulary,
-        longest_window=0,
-        file_bytes=1200,
-        layers=tuple(layers),
-        structures=(),
-        coupled=tuple(coupled),
+    sizes = DecoderSizes(8, hidden, neurons, 8, 2, hidden // 8, 1000)
+    model = sketch_model(ModelFacts("model", dtype="float32"), sizes)
+
+    def named(each, **names):
+        return msgspec.structs.replace(each, **names)
+
+    return named(
+        model,
+        parameters=model.prunable + 1000 * hidden * (2 - tied) + 17 * hidden,
+        layers=tuple(named(x, name=BLOCKS + x.name) for x in model.layers),
+        coupled=tuple(
+            named(x, layers=tuple(BLOCKS + name for name in x.layers))
+            for x in model.coupled
+        ),
     )
 
 
@@ -172,7 +147,8 @@ def test_width_multiple_has_a_reason(dtype, chosen, on_cuda, reason):
     pruning = pruning_config(structure="neurons", width_multiple=chosen)
     export = ExportConfig(format=Format.GGUF, dtype=dtype)
     job = RunConfig(pruning=pruning, export=export)
-    assert width_choice(job, llama(), on_cuda=on_cuda).reason is reason
+    file = PlannedFile(llama(), file_dtype(job, llama()), pruning)
+    assert width_choice(file, on_cuda=on_cuda).reason is reason
 
 
 def test_chosen_width_multiple_stays():

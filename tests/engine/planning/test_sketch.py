@@ -15,8 +15,8 @@ from surgeon_engine.api.model_info.header import (
     model_facts,
 )
 from surgeon_engine.model.fenced import inspect_model
-from surgeon_engine.planning.estimate import estimate
-from surgeon_engine.planning.memory import Footprint
+from surgeon_engine.planning.estimate import Footprint, estimate
+from surgeon_engine.planning.job import Job
 from surgeon_engine.planning.sketch import sketch_model
 from tests.helpers.fake_machine import machine
 from tests.helpers.tiny_models import save_tiny_model
@@ -33,9 +33,9 @@ def test_sketch_needs_as_much_as_the_inspected_model(tmp_path, family):
     model = inspect_model(ModelConfig(source=str(folder))).model
     assert sketch.parameters == model.parameters
     assert sketch.prunable == pytest.approx(model.prunable, rel=0.15)
-    needed, exact = Footprint(RunConfig(), sketch), Footprint(RunConfig(), model)
+    needed, exact = (Footprint(Job.of(RunConfig(), x)) for x in (sketch, model))
     assert needed.peak == pytest.approx(exact.peak, rel=0.1)
-    assert needed.factors == pytest.approx(exact.factors, rel=0.3)
+    assert needed.job.factors == pytest.approx(exact.job.factors, rel=0.3)
     assert needed.disk == pytest.approx(exact.disk, rel=0.1)
 
 

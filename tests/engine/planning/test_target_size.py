@@ -152,7 +152,6 @@ def test_groups_wider_than_every_layer_raise():
         ("", ExportConfig(dtype=FileDtype.FLOAT32), FileDtype.FLOAT32),
         ("float32", ExportConfig(), FileDtype.FLOAT32),
         ("bfloat16", ExportConfig(dtype=FileDtype.FLOAT16), FileDtype.FLOAT16),
-        ("float16", ExportConfig(format=Format.ONNX), FileDtype.FLOAT32),
     ],
 )
 def test_file_has_the_number_format_of_the_original(stored, export, expected):
@@ -171,7 +170,6 @@ def test_file_has_the_number_format_of_the_original(stored, export, expected):
         (Format.COMPACT, FileDtype.SAME, "bfloat16", "", FileDtype.BFLOAT16),
         (Format.GGUF, FileDtype.Q8_0, "float32", "float32", FileDtype.Q8_0),
         (Format.MASKED, FileDtype.FLOAT32, "float16", "float16", FileDtype.FLOAT32),
-        (Format.ONNX, FileDtype.SAME, "bfloat16", "bfloat16", FileDtype.FLOAT32),
     ],
 )
 def test_shorter_number_format_is_the_default(form, wanted, pruned, stored, expected):

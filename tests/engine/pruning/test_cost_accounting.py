@@ -13,7 +13,6 @@ from surgeon_engine.pruning.measure_curvature import measure, of_units
 from surgeon_engine.pruning.threshold import REMOVED, ElementCosts, Removals, cheapest
 from surgeon_engine.shots.shot import ShotPlan, run_shot
 from tests.helpers.pruning_states import make_state, silent_context
-from tests.helpers.tiers import thorough_except
 
 STRUCTURES = (
     Structure.HEADS_AND_NEURONS,
@@ -98,7 +97,7 @@ def test_total_cost_does_not_depend_on_the_cost_basis(basis, more):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "structure",
-    thorough_except(STRUCTURES, [Structure.HEADS_AND_NEURONS, Structure.ELEMENTS]),
+    [Structure.HEADS_AND_NEURONS, Structure.ELEMENTS],
 )
 def test_shot_reports_its_costs_and_the_remaining_widths(structure):
     state = make_state("llama", structure=structure, sparsity=0.4, shots=2)

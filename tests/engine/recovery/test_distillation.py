@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
-from itertools import product
 
 import pytest
 import torch
@@ -20,7 +18,6 @@ from surgeon_engine.api.messages.run import HeldOutMeasured
 from surgeon_engine.evaluation.divergence import divergences
 from surgeon_engine.evaluation.fidelity import reference_of
 from surgeon_engine.model.head import last_hidden
-from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.recovery import distillation
 from surgeon_engine.recovery.distillation import distil
 from surgeon_engine.recovery.judge import Judge
@@ -28,7 +25,6 @@ from surgeon_engine.recovery.weight_training import checkpointed
 from surgeon_engine.runtime.run_context import RunContext
 from tests.engine.recovery.test_refit import remove_some, text
 from tests.helpers.pruning_states import make_state, silent_context, weights
-from tests.helpers.tiers import thorough_except
 from tests.helpers.tiny_models import tiny_model
 
 STRUCTURES = [Structure.NEURONS, Structure.ROWS_AND_COLUMNS, Structure.ELEMENTS]
@@ -36,22 +32,17 @@ STRUCTURES = [Structure.NEURONS, Structure.ROWS_AND_COLUMNS, Structure.ELEMENTS]
 
 def state_of(family="llama", structure=Structure.NEURONS, epochs=4.0, **pruning):
     """Return a state whose settings ask for a training."""
-    given = make_state(
-        family, 4, structure=structure, method=Method.MAGNITUDE, **pruning
-    )
     recovery = RecoveryConfig(Recovery.DISTILLATION, epochs=epochs)
-    config = replace(given.config, recovery=recovery)
-    return PruningState(
-        config, given.loaded, given.windows, given.units, given.goal, given.original
-    )
+    settings = {"structure": structure, "method": Method.MAGNITUDE} | pruning
+    return make_state(family, 4, recovery, **settings)
 
 
 def references(state):
     """Return the reference to fit and the judge of the model as it is now."""
     model, windows = state.loaded.model, text()
     return (
-        reference_of(model, windows.fitted, 3, int),
-        Judge.of(model, model, windows.held_out, 3, silent_context()),
+        reference_of(model, windows.fitted.windows, 3, int),
+        Judge.of(model, model, windows.held_out, silent_context()),
     )
 
 
@@ -64,14 +55,11 @@ def train(state, fitted, judge, context=None):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "structure"),
-    thorough_except(
-        product(["llama", "gpt2", "opt", "gemma3"], STRUCTURES),
-        [
-            ("llama", Structure.NEURONS),
-            ("opt", Structure.ELEMENTS),
-            ("gpt2", Structure.ROWS_AND_COLUMNS),
-        ],
-    ),
+    [
+        ("llama", Structure.NEURONS),
+        ("opt", Structure.ELEMENTS),
+        ("gpt2", Structure.ROWS_AND_COLUMNS),
+    ],
 )
 def test_training_brings_the_model_closer_and_keeps_zeros(
     family, structure, monkeypatch
@@ -191,20 +179,6 @@ def test_bfloat16_model_is_trained_in_float32(monkeypatch):
     assert {p.dtype for p in state.loaded.model.parameters()} == {torch.bfloat16}
 
 
-@pytest.mark.slow
-def test_same_seed_gives_the_same_weights(monkeypatch):
-    monkeypatch.setattr(distillation, "_RATE", 3e-3)
-    state = state_of()
-    fitted, judge = references(state)
-    remove_some(state)
-    other = copy.deepcopy(state.loaded.model)
-    train(state, fitted, judge)
-    one = weights(state)
-    state.loaded.model.load_state_dict(other.state_dict())
-    train(state, fitted, judge)
-    assert all(torch.equal(one[name], x) for name, x in weights(state).items())
-
-
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma3"])
 def test_gradients_with_checkpointing_equal_those_without(family):
     found = []
@@ -242,6 +216,6 @@ def test_checkpointing_keeps_the_activations_of_no_block():
             torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x),
             checkpointed(blocks),
         ):
-            state.loaded.model(text().fitted)
+            state.loaded.model(text().fitted.windows)
         saved.append(sum(sizes))
     assert saved[1] < 0.5 * saved[0]

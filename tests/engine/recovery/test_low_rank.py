@@ -5,47 +5,41 @@ from __future__ import annotations
 import gc
 import sys
 import weakref
-from dataclasses import replace
 from itertools import product
 
 import pytest
 import torch
 
-from surgeon_engine.api.config.pruning import Structure
+from surgeon_engine.api.config.pruning import Method, Structure
 from surgeon_engine.api.config.recovery import (
     Recovery,
     RecoveryConfig,
     TrainedWeights,
 )
-from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.recovery import distillation
 from surgeon_engine.recovery.low_rank import LowRankTraining
-from tests.engine.recovery.test_distillation import references, state_of, train
+from tests.engine.recovery.test_distillation import references, train
 from tests.engine.recovery.test_refit import remove_some, text
-from tests.helpers.pruning_states import weights
-from tests.helpers.tiers import thorough_except
+from tests.helpers.pruning_states import make_state, weights
 
 FAMILIES = ["llama", "gpt2", "opt", "gemma3"]
 
 
 def lora_state(family="llama", structure=Structure.NEURONS, rank=4, **pruning):
     """Return a state whose settings ask for a training of adapters."""
-    given = state_of(family, structure, **pruning)
     recovery = RecoveryConfig(
         Recovery.DISTILLATION,
         epochs=4.0,
         trained_weights=TrainedWeights.LORA,
         lora_rank=rank,
     )
-    config = replace(given.config, recovery=recovery)
-    return PruningState(
-        config, given.loaded, given.windows, given.units, given.goal, given.original
-    )
+    settings = {"structure": structure, "method": Method.MAGNITUDE} | pruning
+    return make_state(family, 4, recovery, **settings)
 
 
 def logits(state):
     with torch.no_grad():
-        return state.loaded.model(text().held_out).logits
+        return state.loaded.model(text().held_out.windows).logits
 
 
 def zeros_of(state):
@@ -98,10 +92,7 @@ def test_merged_model_computes_what_the_adapters_did(family, structure):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "structure"),
-    thorough_except(
-        product(FAMILIES, [Structure.ROWS_AND_COLUMNS, Structure.ELEMENTS]),
-        [("gpt2", Structure.ROWS_AND_COLUMNS), ("opt", Structure.ELEMENTS)],
-    ),
+    [("gpt2", Structure.ROWS_AND_COLUMNS), ("opt", Structure.ELEMENTS)],
 )
 def test_training_brings_the_model_closer_and_keeps_zeros(
     family, structure, monkeypatch
@@ -147,18 +138,6 @@ def test_protected_layers_and_all_but_the_weights_of_layers_stay(monkeypatch):
     assert changed <= {f"{x.name}.weight" for x in state.loaded.layers if x.block != 0}
 
 
-@pytest.mark.slow
-def test_bfloat16_model_keeps_its_format(monkeypatch):
-    monkeypatch.setattr(distillation, "_LORA_RATE", 1e-2)
-    state = lora_state()
-    state.loaded.model.to(torch.bfloat16)
-    fitted, judge = references(state)
-    remove_some(state)
-    training = train(state, fitted, judge)
-    assert training.after < training.before
-    assert {p.dtype for p in state.loaded.model.parameters()} == {torch.bfloat16}
-
-
 def test_model_can_be_trained_by_adapters_again():
     """As in a run with a quality budget, which recovers after several shots."""
     state = lora_state()
@@ -169,17 +148,6 @@ def test_model_can_be_trained_by_adapters_again():
     assert not hasattr(state.loaded.model, "peft_config")
 
 
-def test_same_seed_gives_the_same_adapters():
-    found = []
-    for _ in range(2):
-        training = LowRankTraining(lora_state())
-        torch.rand(3)
-        training.start()
-        found.append([p.detach().clone() for p in training.parameters])
-    assert all(map(torch.equal, *found))
-
-
-@pytest.mark.thorough
 def test_peft_is_imported_by_a_training_alone():
     code = "import sys, surgeon_engine.server; print('peft' in sys.modules)"
     import subprocess

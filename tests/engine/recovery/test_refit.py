@@ -18,8 +18,8 @@ from surgeon_engine.recovery.block_pass import BlockPass, recover_blocks
 from surgeon_engine.recovery.refit import _BlockRefit, targets_of
 from surgeon_engine.runtime.hidden_store import HiddenStore
 from surgeon_engine.runtime.run_context import RunContext
+from surgeon_engine.runtime.shares import Batches
 from tests.helpers.pruning_states import make_state, silent_context
-from tests.helpers.tiers import thorough_except
 from tests.helpers.tiny_models import VOCABULARY
 
 FAMILIES = ["llama", "opt", "gpt2", "gpt_neox", "gemma3", "falcon"]
@@ -28,7 +28,8 @@ FAMILIES = ["llama", "opt", "gpt2", "gpt_neox", "gemma3", "falcon"]
 def text(fitted=24, held_out=8, length=12) -> RecoveryText:
     draw = torch.Generator().manual_seed(3)
     windows = torch.randint(1, VOCABULARY, (fitted + held_out, length), generator=draw)
-    return RecoveryText(windows[:fitted], windows[fitted:])
+    batches = Batches(windows[:fitted], 4), Batches(windows[fitted:], 4)
+    return RecoveryText(*batches)
 
 
 def original_of(state: PruningState) -> LoadedModel:
@@ -89,28 +90,22 @@ def final_error(state, original, tokens) -> float:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "structure"),
-    thorough_except(
-        product(
-            FAMILIES,
-            [Structure.NEURONS, Structure.ROWS_AND_COLUMNS, Structure.ELEMENTS],
-        ),
-        [
-            *product(FAMILIES, [Structure.NEURONS]),
-            ("gpt2", Structure.ROWS_AND_COLUMNS),
-            ("llama", Structure.ELEMENTS),
-        ],
-    ),
+    [
+        *product(FAMILIES, [Structure.NEURONS]),
+        ("gpt2", Structure.ROWS_AND_COLUMNS),
+        ("llama", Structure.ELEMENTS),
+    ],
 )
 def test_refit_brings_the_model_closer_and_keeps_zeros(family, structure):
     state = make_state(family, 4, structure=structure, method=Method.MAGNITUDE)
     original = original_of(state)
     remove_some(state)
-    before = final_error(state, original, text().held_out)
+    before = final_error(state, original, text().held_out.windows)
     results = refit(state, original, text()).fits
     assert results.keys() == {unit.measured.name for unit in state.units}
     assert any(result.ridge is not None for result in results.values())
     assert all(result.after <= result.before for result in results.values())
-    assert final_error(state, original, text().held_out) < before
+    assert final_error(state, original, text().held_out.windows) < before
     for unit in state.units:
         for layer, zeros in unit.zeros(state.removed[unit.measured.name]):
             assert not layer.weight()[zeros].any()
@@ -127,7 +122,7 @@ def test_layers_after_a_missing_attention_make_up_for_it():
         layer.write(layer.weight().masked_fill(zeros, 0))
 
     def error_after_block() -> float:
-        given = {"input_ids": text().held_out, "output_hidden_states": True}
+        given = {"input_ids": text().held_out.windows, "output_hidden_states": True}
         one = original.model(**given).hidden_states[1]
         return float((one - state.loaded.model(**given).hidden_states[1]).norm())
 
@@ -162,7 +157,7 @@ def test_refit_returns_the_last_hidden_states_of_the_original(family, is_first_e
     found = refit(state, original, text()).hidden
     assert found is not None
     with torch.no_grad():
-        expected = last_hidden(original.model, text().fitted)
+        expected = last_hidden(original.model, text().fitted.windows)
     error = (torch.cat(found) - expected).norm() / expected.norm()
     assert error < 0.02  # of products with 16-bit inputs
 
@@ -175,10 +170,8 @@ def test_outputs_that_are_added_to_the_residual_stream_are_found(family, expecte
     """Gemma 3 normalises the outputs of attention and MLP before it adds them."""
     state = make_state(family, 4, structure=Structure.ROWS_AND_COLUMNS)
     original = original_of(state)
-    windows = text().fitted
     store = HiddenStore(original.device)
-    batches = [(windows, False)]
-    pair = BlockPair(original, state.loaded, batches, store, silent_context())
+    pair = BlockPair(original, state.loaded, text(), store, silent_context())
     targets = targets_of(state, original, 0)
     block = _BlockRefit(pair, targets)
     direct = {t.layer.kind for t in targets if block.adds_to_residual(t)}
@@ -210,7 +203,7 @@ def test_later_layers_make_up_for_the_errors_of_earlier_ones(family, monkeypatch
         original = original_of(state)
         remove_some(state)
         refit(state, original, text(60, 20))
-        errors.append(final_error(state, original, text(60, 20).held_out))
+        errors.append(final_error(state, original, text(60, 20).held_out.windows))
         monkeypatch.setattr(_BlockRefit, "adds_to_residual", lambda *_: False)
     with_residuals, without = errors
     assert with_residuals < without

@@ -52,7 +52,7 @@ def test_run_leaves_a_complete_folder(tmp_path):
     divergence = report.exported.expected_divergence
     assert report.exported.divergence == pytest.approx(divergence, rel=1e-3)
     assert isinstance(run.events[-1], RunFinished)
-    lines = folder.events_path.read_bytes().splitlines()
+    lines = folder.log_lines()
     logged = [msgspec.json.decode(line, type=Envelope).event for line in lines]
     assert logged == run.events
     exported = {path.name for path in (tmp_path / "run" / "export").iterdir()}

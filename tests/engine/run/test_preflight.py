@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -19,7 +20,10 @@ from surgeon_engine.base.errors import (
     PruningError,
     RunFolderError,
 )
+from surgeon_engine.planning import target_size
+from surgeon_engine.planning.planned_file import PlannedFile
 from surgeon_engine.run import pipeline
+from surgeon_engine.run.preflight import preflight
 from surgeon_engine.runtime.run_context import RunCancelled
 from tests.helpers.runs import Recorder, job, preflight_error
 
@@ -143,3 +147,29 @@ def test_destination_inside_the_run_folder_raises(tmp_path, destination):
     )
     error = preflight_error(config, runs / "run", ExportError)
     assert "is where the run itself keeps its files" in error.message
+
+
+@pytest.mark.parametrize("form", [Format.COMPACT, Format.GGUF])
+def test_size_of_the_result_is_computed_once(tmp_path, monkeypatch, form):
+    """It is one file for transformers; beside another one there is a checkpoint."""
+    calls: Counter[str] = Counter()
+
+    def counted(place: object, name: str) -> None:
+        function = getattr(place, name)
+
+        def call(*given):
+            calls[name] += 1
+            return function(*given)
+
+        monkeypatch.setattr(place, name, call)
+
+    counted(target_size, "planned_file")
+    counted(target_size, "_goal")
+    counted(PlannedFile, "bytes")
+    config = job(tmp_path)
+    config = dataclasses.replace(config, export=ExportConfig(format=form))
+    files = 1 if form is Format.COMPACT else 2
+    found = preflight(config, tmp_path / "run", with_time=False)
+    assert found.goal.removed > 0
+    # The bytes of the goal, and those of each file.
+    assert calls == {"planned_file": files, "_goal": 1, "bytes": 1 + files}

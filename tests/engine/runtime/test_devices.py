@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from surgeon_engine.api.config.run import Device
-from surgeon_engine.api.config.toml import config_from_toml
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.hidden_store import Budget
@@ -72,11 +71,6 @@ def test_no_gpu_is_a_sentence(monkeypatch):
     assert devices.choose(Device.AUTO).type == "cpu"
     with pytest.raises(ConfigError, match="This machine has no GPU"):
         devices.choose(Device.GPU)
-
-
-def test_gpu_of_earlier_versions_is_read():
-    job = config_from_toml('[model]\ndevice = "cuda"\n')
-    assert job.model.device is Device.GPU
 
 
 def test_products_are_rounded_to_tf32_on_a_gpu_alone():

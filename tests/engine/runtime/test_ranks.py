@@ -13,18 +13,20 @@ from torch import Tensor
 from surgeon_engine.base.errors import ConfigError, CurvatureError
 from surgeon_engine.runtime import ranks
 from surgeon_engine.runtime.failures import RankLost
+from surgeon_engine.runtime.shares import Batches, add_sums, divided, owns
 from tests.helpers.forked_ranks import run_ranks
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="it cannot fork")
 ROWS = torch.arange(15.0).view(5, 3)
+BATCHES = Batches(ROWS, 2)
 
 
 def test_one_process_computes_everything_itself():
-    assert (ranks.size(), ranks.is_first(), ranks.owns(7)) == (1, True, True)
-    assert torch.equal(ranks.joined(ranks.own(ROWS), 5), ROWS)
-    assert ranks.own_batches(ROWS[:0], 2) == ()
-    assert [len(x) for x in ranks.own_batches(ROWS, 2)] == [2, 2, 1]
-    assert list(ranks.divided("ab", ord, str.upper)) == [("a", "A"), ("b", "B")]
+    assert (ranks.size(), ranks.is_first(), owns(7)) == (1, True, True)
+    assert [len(x) for x in BATCHES] == [2, 2, 1]
+    assert torch.equal(BATCHES.joined([*BATCHES]), ROWS)
+    assert (len(Batches(ROWS[:0], 2)), [*Batches(ROWS[:0], 2)]) == (0, [])
+    assert list(divided("ab", ord, str.upper)) == [("a", "A"), ("b", "B")]
     with pytest.raises(ValueError, match="made up"), ranks.together():
         raise ValueError("made up")
 
@@ -47,17 +49,23 @@ def test_shares_are_put_together():
         ranks.add([total])
         nested = {"W": ROWS.bfloat16() if rank else None, "rank": rank}
         sent = ranks.passed_on(nested, 1)
-        done = list(ranks.divided(range(5), int, lambda n: (n, rank, ROWS[n] > 4)))
+        done = list(divided(range(5), int, lambda n: (n, rank, ROWS[n] > 4)))
+        one = Batches(ROWS[:1], 2)
+        sums = {} if rank else {"of the first": ROWS.clone()}
+        add_sums(sums, ROWS.device)
+        chosen, rows = BATCHES.share_of([3, 1], [*BATCHES])
+        assert torch.equal(chosen, torch.stack(rows))
+        assert torch.equal(sums["of the first"], ROWS)
         return (
-            ranks.joined(ranks.own(ROWS), 5),
-            ranks.joined(ROWS[:1] if rank == 0 else ROWS[:0], 1),
+            BATCHES.joined([*BATCHES]),
+            one.joined([*one]),
             total,
             (sent["rank"], sent["W"].dtype, sent["W"].float()),
             [(n, owner) for _, (n, owner, _) in done],
             torch.stack([mask for _, (*_, mask) in done]),
             ranks.agree(lambda: rank + 10),
             (ranks.agreed(rank + 0.5), ranks.added(rank + 0.5)),
-            ranks.own_batches(ROWS, 2)[0],
+            (next(iter(BATCHES)), chosen, BATCHES.places_of(range(5))),
         )
 
     for rank, found in enumerate(run_ranks(work)):
@@ -71,7 +79,10 @@ def test_shares_are_put_together():
         assert torch.equal(masks, ROWS > 4)
         assert agreed == 10
         assert numbers == (0.5, 2.0)
-        assert torch.equal(own, ROWS[rank::2][:2])
+        first, chosen, places = own
+        assert torch.equal(first, ROWS[rank::2][:2])
+        assert torch.equal(chosen, ROWS[[3, 1]][rank::2])
+        assert places == ([(0, 0), (0, 1)] if rank else [(0, 0), (0, 1), (1, 0)])
 
 
 def test_failure_of_one_is_raised_on_all_and_the_work_goes_on():
@@ -107,7 +118,7 @@ def test_too_little_memory_for_an_exchange_is_raised_on_all():
         columns = ROWS.T  # not contiguous: a copy is sent
         caught = []
         for owner, name, failing, exchange in (
-            (Tensor, "new_zeros", full, lambda: ranks.joined(ranks.own(ROWS), 5)),
+            (Tensor, "new_zeros", full, lambda: BATCHES.joined([*BATCHES])),
             (Tensor, "contiguous", full, lambda: ranks.add([columns])),
             (torch, "empty", full_for_rows, lambda: ranks.passed_on([ROWS], 0)),
         ):

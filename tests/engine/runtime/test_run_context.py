@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import queue
 import threading
 
 import msgspec
 import pytest
 
+from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.commands import Cancel, Pause, Resume, StopAndKeep
-from surgeon_engine.api.messages.events import Envelope
+from surgeon_engine.api.messages.events import Cancelled, Envelope, Logged
 from surgeon_engine.api.messages.run import (
     MemorySampled,
     Paused,
@@ -20,6 +22,7 @@ from surgeon_engine.api.messages.run import (
     StageStarted,
 )
 from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.base.sealed_json import decode_sealed_line
 from surgeon_engine.runtime import run_context as session_module
 from surgeon_engine.runtime.run_context import RunCancelled, RunContext
 from tests.helpers.runs import Recorder, job, skip_verification
@@ -199,7 +202,7 @@ def test_run_with_a_pause_ends_like_one_without(tmp_path, monkeypatch):
     for one, other in zip(plain.of(ShotFinished), paused.of(ShotFinished), strict=True):
         assert one.layers == other.layers
         assert one.evaluation == other.evaluation
-    lines = (tmp_path / "paused" / "events.jsonl").read_bytes().splitlines()
+    lines = RunFolder(tmp_path / "paused").log_lines()
     kept = [msgspec.json.decode(each, type=Envelope).event for each in lines]
     assert kept.count(Paused()) == kept.count(Resumed()) == 2
 
@@ -211,3 +214,24 @@ def test_run_reports_its_memory_use(tmp_path, monkeypatch):
     samples = run.of(MemorySampled)
     assert samples
     assert all(sample.process_bytes > 50_000_000 for sample in samples)
+
+
+def test_events_are_logged_once_the_disk_has_room_again(tmp_path, monkeypatch):
+    run, sent = RunFolder(tmp_path / "run"), []
+    with run.created(RunConfig()):
+        pass
+    context = RunContext("run", sent.append)
+    context.log = run
+    append = RunFolder.append
+
+    def full(self, envelope):
+        run.events_path.write_bytes(b'{"cut off')
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(RunFolder, "append", full)
+    context.emit(StageStarted(Stage.LOAD, 0))
+    monkeypatch.setattr(RunFolder, "append", append)
+    context.emit(Cancelled())
+    logged = [decode_sealed_line(line, Envelope).event for line in run.log_lines()]
+    assert isinstance(logged[1], Logged)
+    assert [logged[0], logged[2]] == [StageStarted(Stage.LOAD, 0), Cancelled()]

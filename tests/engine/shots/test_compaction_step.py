@@ -76,30 +76,14 @@ def both_ways(tmp_path, monkeypatch, **settings) -> list[Outcome]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "family",
+    ("family", "settings"),
     [
-        "llama",
-        *(pytest.param(x, marks=pytest.mark.thorough) for x in ("opt", "gpt2", "phi3")),
-    ],
-)
-@pytest.mark.parametrize(
-    "settings",
-    [
-        pytest.param({}, id="fixed", marks=pytest.mark.thorough),
-        pytest.param({"damping": Damping.AUTOMATIC}, id="automatic"),
+        pytest.param("llama", {"damping": Damping.AUTOMATIC}, id="automatic"),
+        pytest.param("opt", {"min_density": 0.5, "sparsity": 0.2}, id="least"),
+        pytest.param("gpt2", {"width_multiple": 4}, id="bundles"),
+        pytest.param("llama", {"max_perplexity_increase": 100.0}, id="budget"),
         pytest.param(
-            {"min_density": 0.5, "sparsity": 0.2},
-            id="least",
-            marks=pytest.mark.thorough,
-        ),
-        pytest.param({"width_multiple": 4}, id="bundles"),
-        pytest.param(
-            {"max_perplexity_increase": 100.0}, id="budget", marks=pytest.mark.thorough
-        ),
-        pytest.param(
-            {"structure": Structure.HEADS, "sparsity": 0.15},
-            id="heads",
-            marks=pytest.mark.thorough,
+            "phi3", {"structure": Structure.HEADS, "sparsity": 0.15}, id="heads"
         ),
     ],
 )

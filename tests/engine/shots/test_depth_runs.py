@@ -10,7 +10,6 @@ import pytest
 from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.messages.run import (
-    Exported,
     Recovered,
     ShotFinished,
     Stage,
@@ -46,7 +45,7 @@ def whole_blocks(shot: ShotFinished) -> set[int]:
 
 @pytest.mark.parametrize(
     "level",
-    [Recovery.REFIT, pytest.param(Recovery.BOTH, marks=pytest.mark.thorough)],
+    [Recovery.BOTH],
 )
 def test_run_recovers_and_goes_on_after_an_interruption(tmp_path, level):
     config = config_of(tmp_path, level=level, shots=2)
@@ -67,7 +66,7 @@ def test_run_recovers_and_goes_on_after_an_interruption(tmp_path, level):
     assert_same_result(tmp_path / "cut", tmp_path / "whole")
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_quality_limit_takes_blocks_back(tmp_path):
     config = config_of(tmp_path, Format.MASKED, Recovery.OFF, max_divergence=1e-3)
     with pytest.raises(PruningError, match="smallest step takes the KL"):
@@ -75,22 +74,6 @@ def test_quality_limit_takes_blocks_back(tmp_path):
     config = config_of(tmp_path, Format.MASKED, Recovery.OFF, max_divergence=50.0)
     run = Recorder().run(config, tmp_path / "far")
     assert len(whole_blocks(run.of(ShotFinished)[-1])) == 1
-
-
-@pytest.mark.thorough
-@pytest.mark.fresh_process
-@pytest.mark.parametrize(
-    ("form", "settings"),
-    [
-        (Format.STOCK, {"widths": "same"}),
-        (Format.COMPACT, {"dropped_blocks": 0, "dropped_sublayers": 1}),
-    ],
-)
-def test_export_is_verified_by_plain_transformers(tmp_path, form, settings):
-    run = Recorder().run(config_of(tmp_path, form, **settings), tmp_path / "run")
-    (exported,) = run.of(Exported)
-    assert exported.format is form
-    assert exported.agreement == 1.0
 
 
 def test_plain_files_are_refused_without_sublayers(tmp_path):

@@ -24,7 +24,6 @@ from tests.engine.shots.test_compaction_step import assert_same, logits
 from tests.helpers import pruning_states
 from tests.helpers.configs import pruning_config
 from tests.helpers.pruning_states import make_state, silent_context
-from tests.helpers.tiers import thorough_except
 from tests.helpers.tiny_models import VOCABULARY
 
 
@@ -38,7 +37,7 @@ def depth_of(state) -> Depth:
     return Depth.of(state.units, state.removed, state.loaded, pruning)
 
 
-@pytest.mark.parametrize("family", thorough_except(["llama", "opt"], ["llama"]))
+@pytest.mark.parametrize("family", ["llama"])
 def test_costs_are_the_rise_of_the_divergence(family):
     """Against whole forwards with the outputs of one candidate replaced by zeros."""
     state = state_of(family, dropped_blocks=1)
@@ -66,7 +65,6 @@ def test_costs_are_compared_per_weight_or_raw():
     assert ranked[0][0] is heads
 
 
-@pytest.mark.thorough
 def test_costs_after_others_decide(monkeypatch):
     """Against measuring all candidates again after each choice."""
     deep = LlamaForCausalLM(
@@ -104,7 +102,7 @@ def test_costs_after_others_decide(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", thorough_except(["llama", "opt"], ["llama"]))
+@pytest.mark.parametrize("family", ["llama"])
 @pytest.mark.parametrize("asked", [(1, 0), (0, 1)])
 def test_shot_removes_depth_before_widths(family, asked):
     blocks, sublayers = asked
@@ -137,7 +135,6 @@ def test_shot_removes_depth_before_widths(family, asked):
     assert any(each.is_empty for each in pruned.plan.groups)
 
 
-@pytest.mark.thorough
 def test_shots_remove_as_many_blocks_as_fit():
     """Half of the goal holds no block: the first shot removes nothing."""
     state = state_of(sparsity=0.8, dropped_blocks=1)

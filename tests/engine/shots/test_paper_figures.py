@@ -24,7 +24,7 @@ ORIGINAL = 19.4027
 PERPLEXITIES = (22.6042, 35.6176)  # after 10 and 20 %
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_paper_preset_has_its_figures_on_the_demo():
     (preset,) = (x for x in presets() if x.name == "paper_structured")
     calibration = CalibrationConfig(windows=4, validation_windows=4, window_length=64)

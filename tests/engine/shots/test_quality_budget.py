@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from surgeon_engine.api.config.pruning import (
     Damping,
+    Method,
     Schedule,
     Structure,
     Widths,
@@ -42,10 +43,10 @@ from surgeon_engine.shots import shot as shot_module
 from surgeon_engine.shots.quality_budget import QualityBudget
 from tests.helpers.configs import pruning_config
 from tests.helpers.pruning_states import silent_context
-from tests.helpers.runs import STRUCTURES, Recorder, job, outcome
+from tests.helpers.runs import Recorder, job, outcome
 from tests.helpers.tiny_models import tiny_model
 
-pytestmark = [pytest.mark.usefixtures("quick_runs"), pytest.mark.thorough]
+pytestmark = [pytest.mark.usefixtures("quick_runs"), pytest.mark.slow]
 
 
 def allowed(found, rise) -> float:
@@ -59,6 +60,7 @@ def costly_job(folder, monkeypatch, loss_of=lambda model: 0.0, **settings):
     The loss of random models hardly rises and may even fall; here it is 3 plus the
     removed share plus `loss_of`, and the KL to the original is what it rises by.
     """
+    settings.setdefault("method", Method.MAGNITUDE)  # the fastest
     evaluate_model = evaluate
 
     def evaluate_by_share(model, *arguments, **options):
@@ -76,12 +78,10 @@ def costly_job(folder, monkeypatch, loss_of=lambda model: 0.0, **settings):
     return job(folder, **settings)
 
 
-def costly_elements(folder, monkeypatch, shots, rise):
+def costly_elements(folder, monkeypatch, shots, rise, **settings):
     """Return a job that removes half of the single weights within a quality budget."""
-    settings = {"structure": Structure.ELEMENTS, "sparsity": 0.5}
-    return costly_job(
-        folder, monkeypatch, **settings, shots=shots, max_perplexity_increase=rise
-    )
+    settings |= {"structure": Structure.ELEMENTS, "sparsity": 0.5, "shots": shots}
+    return costly_job(folder, monkeypatch, **settings, max_perplexity_increase=rise)
 
 
 def rolled_back_by(recorder) -> list[str]:
@@ -112,8 +112,10 @@ def weights_of(model):
     return [p for p in model.model.layers.parameters() if p.ndim == 2]
 
 
-@pytest.mark.parametrize("structure", STRUCTURES)
-@pytest.mark.parametrize("rise", [5, 20])
+@pytest.mark.parametrize(
+    ("structure", "rise"),
+    [(Structure.HEADS_AND_NEURONS, 20), (Structure.ROWS_AND_COLUMNS, 5)],
+)
 def test_run_never_exceeds_the_limit_and_exports_the_last_valid_state(
     tmp_path, monkeypatch, structure, rise
 ):
@@ -187,34 +189,19 @@ def test_rejected_step_is_not_repeated(tmp_path, monkeypatch):
 
 def test_rollback_restores_the_weights_of_the_last_shot(tmp_path, monkeypatch):
     """The weights equal those of a run with the target that the budget allowed."""
-    budgeted = costly_elements(tmp_path, monkeypatch, shots=1, rise=20)
+    method = Method.LLM_SURGEON  # updates the remaining weights
+    budgeted = costly_elements(tmp_path, monkeypatch, 1, 20, method=method)
     found = outcome(budgeted, tmp_path / "budgeted")
     (shot,) = found.shots
     assert shot.sparsity == pytest.approx(0.125)  # a quarter: steps 8, 4, 2
-    plain = job(tmp_path, structure=Structure.ELEMENTS, sparsity=0.125)
+    plain = job(tmp_path, structure=Structure.ELEMENTS, sparsity=0.125, method=method)
     other = outcome(plain, tmp_path / "plain")
     for name, W in found.after.items():
         assert torch.equal(W, other.after[name])
 
 
-def test_unused_budget_changes_nothing(tmp_path):
-    exports = []
-    for rise in (0.0, 100.0):
-        config = job(tmp_path, sparsity=0.3, shots=2, max_perplexity_increase=rise)
-        found = outcome(config, tmp_path / str(rise))
-        if rise:
-            assert max(s.evaluation.perplexity for s in found.shots) <= allowed(
-                found, rise
-            )
-        assert len(found.shots) == 2
-        exports.append(found.after)
-    for name, W in exports[0].items():
-        assert torch.equal(W, exports[1][name])
-
-
-@pytest.mark.parametrize("damping", Damping)
 def test_budget_below_the_smallest_step_raises_an_error_with_the_numbers(
-    tmp_path, monkeypatch, damping
+    tmp_path, monkeypatch
 ):
     config = costly_job(
         tmp_path,
@@ -222,7 +209,8 @@ def test_budget_below_the_smallest_step_raises_an_error_with_the_numbers(
         structure=Structure.ELEMENTS,
         sparsity=0.5,
         max_perplexity_increase=0.01,
-        damping=damping,
+        method=Method.LLM_SURGEON,
+        damping=Damping.AUTOMATIC,
     )
     recorder = Recorder()
     with pytest.raises(PruningError) as error:
@@ -250,8 +238,7 @@ def test_measurement_error_is_logged_and_raised(tmp_path, monkeypatch):
     )
 
 
-@pytest.mark.parametrize("schedule", Schedule)
-def test_run_that_the_budget_ends_counts_as_finished(tmp_path, monkeypatch, schedule):
+def test_run_that_the_budget_ends_counts_as_finished(tmp_path, monkeypatch):
     config = costly_job(
         tmp_path,
         monkeypatch,
@@ -259,7 +246,7 @@ def test_run_that_the_budget_ends_counts_as_finished(tmp_path, monkeypatch, sche
         sparsity=0.5,
         shots=4,
         max_perplexity_increase=20,
-        schedule=schedule,
+        schedule=Schedule.CUBIC,
     )
     found = outcome(config, tmp_path / "run")
     (finished,) = found.recorder.of(RunFinished)
@@ -268,9 +255,8 @@ def test_run_that_the_budget_ends_counts_as_finished(tmp_path, monkeypatch, sche
     assert sparsities == sorted(sparsities)
 
 
-@pytest.mark.parametrize("rise", [0, 20])
 def test_run_stopped_before_the_first_shot_keeps_the_first_valid_one(
-    tmp_path, monkeypatch, rise
+    tmp_path, monkeypatch
 ):
     config = costly_job(
         tmp_path,
@@ -278,7 +264,7 @@ def test_run_stopped_before_the_first_shot_keeps_the_first_valid_one(
         structure=Structure.ELEMENTS,
         sparsity=0.6,
         shots=2,
-        max_perplexity_increase=rise,
+        max_perplexity_increase=20,
     )
     recorder = Recorder()
     recorder.react = lambda event: (
@@ -459,7 +445,6 @@ def test_recovery_failing_between_shots_rolls_back_its_shot_alone(
     ("error", "message"),
     [
         (EvaluationError("The loss is nan."), "The loss is nan."),
-        (torch.OutOfMemoryError("CUDA"), "There is not enough memory for it."),
         (MemoryError(), "There is not enough memory for it."),
     ],
 )
@@ -580,17 +565,6 @@ def test_too_little_text_for_recovery_is_logged_once(tmp_path, monkeypatch):
     assert sum("too few windows" in message for message in warnings) == 1
 
 
-def test_headroom_is_logged_at_the_target(tmp_path, monkeypatch):
-    settings = {"structure": Structure.ELEMENTS, "sparsity": 0.1, "shots": 2}
-    config = costly_job(tmp_path, monkeypatch, **settings, max_perplexity_increase=30)
-    found = outcome(config, tmp_path / "run")
-    messages = [event.message for event in found.recorder.of(Logged)]
-    (message,) = [message for message in messages if "target is reached" in message]
-    reached = found.shots[-1].evaluation.perplexity
-    limit = allowed(found, 30)
-    assert f"at perplexity {reached:.2f}, below the limit of {limit:.2f}" in message
-
-
 def test_shot_that_would_remove_the_same_is_not_tried(tmp_path, monkeypatch):
     """Blocks lose 4 neurons, then 5: a target of 17 removes 8, and so does 8.5."""
     first = coupled_groups(Structure.NEURONS, tiny_model("llama"))[0]
@@ -611,13 +585,6 @@ def test_shot_that_would_remove_the_same_is_not_tried(tmp_path, monkeypatch):
     assert tried == ["10"]  # a sparsity in percent
 
 
-def test_parts_of_a_shot_are_equal_under_any_schedule(tmp_path, monkeypatch):
-    config = costly_elements(tmp_path, monkeypatch, shots=1, rise=8)
-    pruning = dataclasses.replace(config.pruning, schedule=Schedule.CUBIC)
-    found = outcome(dataclasses.replace(config, pruning=pruning), tmp_path / "run")
-    assert [round(shot.sparsity, 4) for shot in found.shots] == [0.0625]
-
-
 def test_stop_during_the_export_changes_nothing(tmp_path, monkeypatch):
     recorder = Recorder()
     recorder.react = lambda event: (
@@ -631,37 +598,3 @@ def test_stop_during_the_export_changes_nothing(tmp_path, monkeypatch):
     assert recorder.context.stops_after_shot
     assert not recorder.of(RunFinished)[0].stopped_early
     assert not RunFolder(tmp_path / "run").read_report().stopped_early
-
-
-def test_run_whose_shots_remove_nothing_raises_an_error(tmp_path, monkeypatch):
-    """The first group of heads costs too much, and smaller steps remove nothing."""
-    first = coupled_groups(Structure.HEADS, tiny_model("llama"))[0]
-    weights = sum(p.numel() for p in weights_of(tiny_model("llama")))
-    config = costly_job(
-        tmp_path,
-        monkeypatch,
-        structure=Structure.HEADS,
-        sparsity=1.05 * first.weights_per_group / weights,
-        shots=2,
-        max_perplexity_increase=0.5,
-    )
-    with pytest.raises(PruningError, match="Even the smallest step takes perplexity"):
-        prune(config, tmp_path / "run", silent_context())
-    assert not (tmp_path / "run" / "export").exists()
-
-
-def test_same_seed_gives_the_same_masks(tmp_path, monkeypatch):
-    config = costly_job(
-        tmp_path,
-        monkeypatch,
-        structure=Structure.ELEMENTS,
-        sparsity=0.5,
-        shots=2,
-        max_perplexity_increase=10,
-        damping=Damping.AUTOMATIC,
-    )
-    files = []
-    for name in ("one", "other"):
-        prune(config, tmp_path / name, silent_context())
-        files.append((tmp_path / name / "export" / "model.safetensors").read_bytes())
-    assert files[0] == files[1]

@@ -6,6 +6,7 @@ import itertools
 import sys
 import time
 
+import msgspec
 import psutil
 import pytest
 from PySide6.QtCore import QTimer
@@ -20,6 +21,7 @@ from surgeon_engine.api.messages.commands import (
     InspectModel,
     MeasureModels,
     StartRun,
+    Watch,
 )
 from surgeon_engine.api.messages.events import (
     Cancelled,
@@ -160,7 +162,7 @@ def test_engine_that_floods_a_busy_window_has_to_wait(qtbot, monkeypatch):
     sent = []
 
     class Flood:
-        is_detached = ended = False
+        ended = False
 
         def receive(self, timeout):
             sent.append(Envelope("", 1.0, Logged(Level.INFO, "line")))
@@ -169,7 +171,7 @@ def test_engine_that_floods_a_busy_window_has_to_wait(qtbot, monkeypatch):
         def send(self, command):
             sent.append(command)
 
-        def close(self):
+        def kill(self):
             pass
 
     thread = EngineThread(Flood)
@@ -257,14 +259,11 @@ def test_cancel_ends_the_run(listen):
     assert len(recorder.events_of(EngineReady)) == 1
 
 
-class SlowConnection:
-    """A client of a detached engine that responds to a cancel when it is told to."""
-
-    is_detached = True
-    ended = False
+class Silent:
+    """A client of an engine that only says what it is told to."""
 
     def __init__(self):
-        self.sent, self.events = [], []
+        self.ended, self.sent, self.events = False, [], []
 
     def send(self, command):
         self.sent.append(command)
@@ -272,42 +271,46 @@ class SlowConnection:
     def receive(self, timeout):
         return self.events.pop() if self.events else None
 
+    def exit_reason(self):
+        return "It has crashed.", ""
+
     def kill(self):
-        raise AssertionError("the engine of another computer was killed")
+        self.ended = True
 
 
-def test_cancel_on_another_computer_waits_for_its_response():
-    client = SlowConnection()
+DETACHED = msgspec.structs.replace(START, detached=True)
+
+
+def test_watched_run_that_is_cancelled_is_left_to_the_engine():
+    client = Silent()
     supervisor = EngineSupervisor(lambda: client, cancel_timeout_s=0.0)
     supervisor.start()
-    supervisor.send(START)
+    supervisor.send(DETACHED)
     assert supervisor.is_done  # it outlives the window
     supervisor.send(Cancel(run="run-1"))
     assert supervisor.receive(0.0) == []
-    assert not supervisor.is_idle
-    assert not supervisor.is_done  # until the cancel has arrived
-    cancelled = Envelope("run-1", 0.0, Cancelled())
-    client.events = [cancelled]
-    assert supervisor.receive(0.0) == [cancelled]
+    assert not supervisor.is_done  # until it has ended
+    client.events = [Envelope("run-1", 0.0, Cancelled())]
+    supervisor.receive(0.0)
     assert supervisor.is_idle
-    assert client.sent == [START, Cancel(run="run-1")]
+    assert not client.ended
 
 
-def test_user_reads_why_the_engine_of_another_computer_was_ended():
-    reason = "The engine did not respond to Cancel, and was ended."
-    first = SlowConnection()
-    first.exit_reason, first.kill = lambda: (reason, ""), lambda: None
-    clients = [SlowConnection(), first]
+def test_watched_run_outlives_a_crash_of_the_engine():
+    first, second = Silent(), Silent()
+    clients = [second, first]
     supervisor = EngineSupervisor(clients.pop)
     supervisor.start()
-    supervisor.send(START)
+    supervisor.send(DETACHED)
+    supervisor.send(INSPECT)
+    first.events = [Envelope("run-1", 0.0, StageStarted(Stage.LOAD, 0), offset=70)]
+    supervisor.receive(0.0)
     supervisor.send(Cancel(run="run-1"))
     first.ended = True
-    cancelled, logged = supervisor.receive(0.0)
-    assert (cancelled.run, cancelled.event) == ("run-1", Cancelled())
-    assert reason in logged.event.message
-    assert supervisor.is_idle
-    assert not clients  # the next is in use
+    (failed,) = supervisor.receive(0.0)
+    assert failed.run == INSPECT.run
+    watch = Watch(run="run-1", folder="folder", offset=70)
+    assert second.sent == [watch, Cancel(run="run-1")]
 
 
 @pytest.mark.slow

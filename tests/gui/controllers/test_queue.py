@@ -57,7 +57,7 @@ def wait(qtbot, condition):
 def add(window, **pruning):
     """Add the draft with other pruning settings."""
     session = window.session
-    session.edit_pruning(replace(session.state.config.pruning, **pruning))
+    session.draft.edit_part(replace(session.state.config.pruning, **pruning))
     click(window, "queue_add_button")
 
 
@@ -151,9 +151,9 @@ def test_cancelling_a_run_stops_the_queue(qtbot, make_window):
 def test_run_that_cannot_begin_any_more_is_marked(qtbot, window, tmp_path):
     out = tmp_path / "out"
     load_and_wait(qtbot, window, SHORT)
-    window.session.edit_export(ExportConfig(str(out)))
+    window.session.draft.edit_part(ExportConfig(str(out)))
     add(window, target=PrunableShare(0.1))
-    window.session.edit_export(ExportConfig())
+    window.session.draft.edit_part(ExportConfig())
     add(window, target=PrunableShare(0.2))
     out.mkdir()
     (out / "thesis.tex").touch()
@@ -169,8 +169,8 @@ def test_consent_to_replace_files_goes_to_the_queued_run(
     out = write_export(tmp_path / "out")
     sent = commands_of(window, monkeypatch)
     load_and_wait(qtbot, window, SHORT)
-    window.session.edit_export(ExportConfig(str(out)))
-    window.session.allow_to_replace(True)
+    window.session.draft.edit_part(ExportConfig(str(out)))
+    window.session.draft.allow_to_replace(True)
     click(window, "queue_add_button")
     assert queue_of(window).state.runs[0].may_replace
     assert not window.session.state.may_replace
@@ -267,7 +267,7 @@ def test_another_window_has_the_queue(qtbot, make_window):
     assert button.toolTip()
     with qtbot.waitSignal(first.closed, timeout=TIMEOUT_MS):
         first.close()
-    second.session.edit_pruning(
+    second.session.draft.edit_part(
         replace(SHORT.pruning, target=PrunableShare(0.4))
     )  # redraws
     click(second, "queue_add_button")
@@ -286,9 +286,9 @@ def test_damaged_queue_is_reported_and_kept(make_window, tmp_path):
 
 def test_each_runs_folder_has_its_queue(qtbot, window, tmp_path):
     add_three(qtbot, window)
-    window.session.set_run_parent(str(tmp_path / "other"))
+    window.session.draft.set_run_parent(str(tmp_path / "other"))
     assert not queue_of(window).state.runs
-    window.session.set_run_parent(str(tmp_path / "runs"))
+    window.session.draft.set_run_parent(str(tmp_path / "runs"))
     assert len(queue_of(window).state.waiting) == 3
     stored = msgspec.json.decode((tmp_path / "runs" / "queue.json").read_bytes())
     assert len(stored["runs"]) == 3

@@ -36,7 +36,9 @@ def session(qapp, engine, tmp_path):
 
 def describe(session):
     """Request a description and return the id of the request."""
-    session.start_request(KIND, partial(DescribeText, calibration=CalibrationConfig()))
+    session.store.start_request(
+        KIND, partial(DescribeText, calibration=CalibrationConfig())
+    )
     return session.state.request(KIND).id
 
 
@@ -56,11 +58,11 @@ def test_next_request_of_a_kind_makes_the_last_obsolete(session, engine):
 
 
 def test_cancel_request_sends_one_cancel_of_an_open_request(session, engine):
-    session.cancel_request(KIND)
+    session.store.cancel_request(KIND)
     assert engine.commands == []
     id_ = describe(session)
     for _ in range(2):
-        session.cancel_request(KIND)
+        session.store.cancel_request(KIND)
     assert engine.commands[1:] == [Cancel(run=id_)]
     assert session.state.request(KIND).is_cancelling
 
@@ -82,7 +84,7 @@ def test_request_ended_is_emitted_once_after_the_change(session, engine, event):
 @pytest.mark.parametrize("text", ["a\0b", "x" * 300, "\udcff"])
 def test_path_that_none_can_be_is_shown_and_not_used(session, text):
     before = session.state.config
-    for use in (session.choose_model, session.set_runs_folder):
+    for use in (session.draft.choose_model, session.draft.set_runs_folder):
         session.dismiss_problem()
         use(text)
         assert session.state.notice.message

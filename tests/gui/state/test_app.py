@@ -11,15 +11,26 @@ from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.presets import presets
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import Dtype, ModelConfig, RunConfig
-from surgeon_engine.api.messages.benchmark import BenchmarkSettings
 from surgeon_engine.api.messages.events import Cancelled, EngineReady, Envelope, Failed
 from surgeon_engine.api.messages.machine import MachineProbed
-from surgeon_engine.api.messages.run import Progressed, RunFinished, Stage, StageStarted
+from surgeon_engine.api.messages.run import (
+    Exported,
+    Progressed,
+    RunFinished,
+    Stage,
+    StageStarted,
+)
 from surgeon_engine.api.messages.sources import ModelInspected, TextPreviewed
 from surgeon_engine.planning.estimate import estimate
 from surgeon_gui.state import app as app_state
 from surgeon_gui.state import run as run_state
-from surgeon_gui.state.app import AppState, Engine, only_run_progressed, with_request
+from surgeon_gui.state.app import (
+    AppState,
+    Engine,
+    only_run_progressed,
+    settings_in_view,
+    with_request,
+)
 from surgeon_gui.state.job.editing import (
     preset_in,
     with_config,
@@ -28,6 +39,7 @@ from surgeon_gui.state.job.editing import (
 )
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import RunState, Status
+from surgeon_gui.text.problems import Kind, Problem, Step
 from tests.helpers.fake_engine import model_summary
 from tests.helpers.fake_machine import machine
 from tests.helpers.fake_results import exported, measured
@@ -101,22 +113,30 @@ def test_edited_draft_has_no_job_file():
 EXPORTED = exported("there", PruningConfig())
 
 
+def saving(folder: str, run: RunState) -> AppState:
+    """Return a state in which the run in a folder is being saved."""
+    request: Request[Exported] = Request("save-1", folder=folder)
+    return with_request(AppState(run=run), RequestKind.SAVE, request)
+
+
 @pytest.mark.parametrize("event", [EXPORTED, Failed("full disk"), Cancelled()])
 def test_save_ends_with_each_kind_of_response(event):
-    state = after(requested(RequestKind.SAVE, "save-1"), "save-1", event)
+    state = after(saving("here", RunState(folder="here")), "save-1", event)
     request = state.request(RequestKind.SAVE)
     assert not request.is_open
     assert not state.is_busy
-    assert state.saved == ((EXPORTED,) if event is EXPORTED else ())
+    assert state.run.saved == ((EXPORTED,) if event is EXPORTED else ())
     assert (state.notice == event) is isinstance(event, Failed)
     assert request.is_cancelled is isinstance(event, Cancelled)
 
 
-def test_saved_export_is_listed_once():
-    state = requested(RequestKind.SAVE, "save-1")
+def test_saved_export_is_listed_once_with_its_own_run():
+    opened = RunState(folder="earlier")
+    state = replace(saving("here", RunState(folder="here")), opened_run=opened)
     for _ in range(2):
         state = after(state, "save-1", EXPORTED)
-    assert state.saved == (EXPORTED,)
+    assert state.run.saved == (EXPORTED,)
+    assert state.shown_run == opened
 
 
 @pytest.mark.parametrize("event", [measured(), Failed("no memory"), Cancelled()])
@@ -133,17 +153,12 @@ def test_measurement_ends_with_each_kind_of_response(event):
     assert (state.notice == event) is isinstance(event, Failed)
 
 
-def test_next_run_forgets_exports_and_measurement_of_the_last():
+def test_consent_and_the_draft_of_another_export_are_for_one_run():
     run = run_state.requested("run-1", RunConfig(), "folder", 0.0)
-    state = replace(
-        requested(RequestKind.MEASUREMENT, "measure-1", measured()),
-        config=RunConfig(export=ExportConfig("there")),
-        may_replace=True,
-        saved=(EXPORTED,),
-    )
+    state = AppState(may_replace=True, save_draft=ExportConfig(Format.GGUF))
     state = app_state.with_run(state, run)
-    assert (state.saved, state.request(RequestKind.MEASUREMENT).response) == ((), None)
-    assert not state.may_replace  # consent is for one run
+    assert not state.may_replace
+    assert state.save_config == ExportConfig()
 
 
 def test_exported_run_proposes_another_format():
@@ -188,72 +203,49 @@ def test_standard_preset_is_that_of_a_new_job_and_can_be_restored():
     assert without_preset(quick).config == new.config
 
 
-def test_opened_run_shows_what_was_made_of_it_and_closes_to_the_run_before():
-    own = replace(
-        requested(RequestKind.MEASUREMENT, "measure-1", measured()),
-        run=RunState(run="run-1", exported=exported("here", PruningConfig())),
-        saved=(exported("gguf", PruningConfig()),),
+def test_opened_run_is_in_view_until_it_is_closed_or_another_starts():
+    own = AppState(run=RunState(run="run-1", status=Status.RUNNING))
+    opened = app_state.with_opened_run(own, RunState(run="one", error=Failed("full")))
+    assert (opened.run.run, opened.shown_run.run) == ("run-1", "one")
+    assert opened.active_run.run == "run-1"
+    assert opened.notice == Failed("full")
+    other = app_state.with_opened_run(opened, RunState(run="two"))
+    assert app_state.without_opened_run(other).shown_run == own.run
+    queued = app_state.with_queued_run(other, RunState(run="run-2"))
+    assert (queued.run.run, queued.shown_run.run) == ("run-2", "two")
+    assert queued.active_run.run == "two"
+    assert app_state.with_run(other, RunState(run="run-2")).shown_run.run == "run-2"
+
+
+def test_steps_show_the_settings_of_an_opened_run_until_it_is_closed():
+    own, other = RunConfig(), RunConfig(calibration=CalibrationConfig(windows=3))
+    draft = AppState(
+        config=own, model_is_chosen=True, problems={Step.RUN: Problem(Kind.ERROR)}
     )
-    speed = measured(BenchmarkSettings(rounds=3))
-    saved = (exported("a", PruningConfig()), exported("b", PruningConfig()))
-    earlier = RunState(run="earlier-1", saved=saved, measured=speed)
-    opened = app_state.with_opened_run(own, earlier, "An earlier run")
-    assert opened.saved == saved
-    assert opened.request(RequestKind.MEASUREMENT).response == speed
-    again = app_state.with_opened_run(opened, RunState(run="earlier-2"), "Another")
-    assert again.saved == ()
-    assert again.request(RequestKind.MEASUREMENT).response is None
-    for state in (opened, again):
-        closed = app_state.without_opened_run(state)
-        assert closed.run.run == "run-1"
-        assert closed.run.exported == own.run.exported
-        assert closed.saved == own.saved
-        assert closed.request(RequestKind.MEASUREMENT).response == measured()
-        assert closed.opened_run_name == ""
+    run = RunState(run="one", config=other, model=model_summary())
+    opened = app_state.with_opened_run(draft, run)
+    shown = settings_in_view(opened)
+    assert not shown.shows_draft
+    assert (shown.config, shown.model, shown.run) == (other, model_summary(), run)
+    assert not shown.problems
+    assert opened.config == own
+    assert settings_in_view(app_state.without_opened_run(opened)).config == own
 
 
-def busy(state: AppState) -> AppState:
-    saving: Request[object] = Request("save-1")
-    return with_request(state, RequestKind.SAVE, saving)
-
-
-def test_runs_opened_during_a_run_and_after_it_close_to_that_run():
-    running = AppState(run=RunState(run="run-1", status=Status.RUNNING))
-    shown = app_state.with_opened_run(running, RunState(run="one"), "One")
-    assert (shown.run.run, shown.shown_run.run) == ("run-1", "one")
-    ended = replace(shown, run=RunState(run="run-1", status=Status.FINISHED))
-    opened = app_state.with_opened_run(ended, RunState(run="two"), "Two")
-    assert (opened.run.run, opened.opened_run_name) == ("two", "Two")
-    closed = app_state.without_opened_run(opened)
-    assert (closed.run.run, closed.opened_run_name) == ("run-1", "")
-
-
-def test_run_opened_during_an_export_closes_to_the_one_before():
-    first = app_state.with_opened_run(AppState(), RunState(run="one"), "One")
-    shown = app_state.with_opened_run(busy(first), RunState(run="two"), "Two")
-    assert (shown.shown_run.run, shown.opened_run_name) == ("two", "Two")
-    closed = app_state.without_opened_run(shown)
-    assert (closed.shown_run.run, closed.opened_run_name) == ("one", "One")
+def test_settings_that_the_draft_has_anyway_stay_editable():
+    draft = AppState(model_is_chosen=True)
+    opened = app_state.with_opened_run(draft, RunState(config=draft.config))
+    assert settings_in_view(opened) is opened
 
 
 def test_deleted_run_is_shown_nowhere():
-    own = RunState(run="run-1", folder="/own", status=Status.FINISHED)
-    state = AppState(run=own)
+    state = AppState(run=RunState(run="run-1", folder="/own"))
     assert app_state.without_run(state, "/own").run == RunState()
     assert app_state.without_run(state, "/other") == state
-    earlier = RunState(run="one", folder="/one")
-    opened = app_state.with_opened_run(state, earlier, "One")
-    assert app_state.without_run(opened, "/one").run.folder == "/own"
-    behind = app_state.without_run(opened, "/own")
-    assert behind.run.folder == "/one"
-    assert app_state.without_opened_run(behind).run == RunState()
-    shown = app_state.with_opened_run(busy(state), earlier, "One")
-    assert app_state.without_run(shown, "/one").shown_run.folder == "/own"
-
-
-def test_opened_run_closes_to_nothing_if_there_was_no_run():
-    opened = app_state.with_opened_run(AppState(), RunState(run="earlier-1"), "A run")
-    assert app_state.without_opened_run(opened).run == RunState()
+    opened = app_state.with_opened_run(state, RunState(run="one", folder="/one"))
+    assert app_state.without_run(opened, "/one").shown_run.folder == "/own"
+    alone = app_state.without_run(opened, "/own")
+    assert (alone.run, alone.shown_run.folder) == (RunState(), "/one")
 
 
 def test_pace_is_measured_from_a_finished_run():

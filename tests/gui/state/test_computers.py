@@ -11,20 +11,19 @@ from PySide6.QtWidgets import QLabel
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
-from surgeon_engine.api.messages.commands import StartRun
 from surgeon_engine.api.messages.events import (
-    Attached,
-    Cancelled,
     ConnectionChanged,
     ConnectionStatus,
     EngineReady,
+    EngineStarted,
     Envelope,
     Failed,
 )
 from surgeon_engine.api.messages.machine import Machine, MachineProbed
-from surgeon_engine.api.messages.run import RunResumed
+from surgeon_engine.api.messages.run import Stage, StageStarted
 from surgeon_engine.api.model_info.source_names import hub_name
 from surgeon_gui.state import app
+from surgeon_gui.state import run as run_state
 from surgeon_gui.state.app import AppState, Engine
 from surgeon_gui.state.computers import (
     connection_problem,
@@ -36,18 +35,18 @@ from surgeon_gui.state.log_lines import log_lines
 from surgeon_gui.state.queue.state import QueueState
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import RunState, Status
+from surgeon_gui.state.run_text import phase
 from surgeon_gui.state.sources.download import Download
 from surgeon_gui.state.sources.reading import needs_download
 from surgeon_gui.state.sources.text import download_title
-from surgeon_gui.state.step_text import phase
+from surgeon_gui.text.problems import Kind
 from surgeon_gui.views.steps.plan_card import PlanCard
 from surgeon_gui.window import closing
-from tests.helpers.fake_engine import shot_finished
 from tests.helpers.fake_sources import cached
 
 CONFIG = RunConfig(ModelConfig("/models/there"), CalibrationConfig(text="/there.txt"))
 READY = EngineReady({}, "", 0)
-ATTACHED = Attached("s", "0.1.0", "gpu-box", "/home/me", "/home/me/runs", next=0)
+STARTED = EngineStarted("0.1.0", "gpu-box", "/home/me/runs")
 
 
 def applied(state, *events):
@@ -66,7 +65,7 @@ def test_files_of_another_computer_are_not_looked_for():
     assert not checks.find_problems(CONFIG, None, "/no/folder/here", is_remote=True)
     state = app.with_computer(here, "me@box", "")
     assert state.runs_folder == ""
-    assert applied(state, ATTACHED).runs_folder == "/home/me/runs"
+    assert applied(state, STARTED).runs_folder == "/home/me/runs"
     assert app.with_computer(here, "me@box", "/data").runs_folder == "/data"
 
 
@@ -79,34 +78,11 @@ def test_another_computer_begins_without_what_is_known_of_this_one():
     assert state.config == CONFIG
 
 
-def test_run_that_goes_on_there_is_shown():
-    command = StartRun(run="run-7", config=CONFIG, folder="/home/me/runs/first")
-    state = app.with_computer(AppState(), "me@box", "")
-    attached = Attached(
-        "s", "0.1.0", "box", "/home/me", "/home/me/runs", 0, run=command, began=5.0
-    )
-    run = applied(state, attached).run
-    assert (run.run, run.folder, run.computer) == (
-        "run-7",
-        "/home/me/runs/first",
-        "me@box",
-    )
-    assert run.status is Status.STARTING
-    assert run.began == 5.0
-
-
-def test_resumed_run_shows_its_earlier_shots():
-    command = StartRun(run="run-7", config=CONFIG, folder="/first")
-    shots = [shot_finished(number, 3, 0.3) for number in (1, 2)]
-    earlier = [Envelope("run-1", float(shot.shot), shot) for shot in shots]
-    earlier.append(Envelope("run-1", 3.0, Cancelled()))
-    attached = Attached(
-        "s", "0.1.0", "box", "/", "/", 0, run=command, earlier=tuple(earlier)
-    )
-    state = applied(app.with_computer(AppState(), "me@box", ""), attached)
-    state = app.apply(state, Envelope("run-7", 9.0, RunResumed(1, 10.0)))
-    assert [shot.shot for shot in state.run.history] == [1]
-    assert state.run.status is Status.RUNNING
+def test_watched_run_begins_with_its_first_event():
+    run = run_state.requested("run-1", CONFIG, "/first", 9.0)
+    run = run_state.apply(run, Envelope("run-1", 5.0, StageStarted(Stage.LOAD, 0)))
+    run = run_state.apply(run, Envelope("run-1", 7.0, StageStarted(Stage.TEXT, 0)))
+    assert run.seconds(11.0) == 6.0
 
 
 def test_lost_connection_is_explained_until_it_is_back():
@@ -118,7 +94,8 @@ def test_lost_connection_is_explained_until_it_is_back():
     text = connection_problem(state)
     assert text.startswith("It was lost. The run goes on there.")
     assert "2" in text
-    assert "no connection" in checks.save_obstacle(replace(state, run=RunState()))
+    obstacle = checks.save_obstacle(replace(state, run=RunState()))
+    assert obstacle.kind is Kind.DISCONNECTED
     again = connection_problem(applied(state, changed(ConnectionStatus.CONNECTING)))
     assert again == "It was lost. The run goes on there. Connecting…"
     failed = changed(ConnectionStatus.FAILED, message="Refused.", hint="Check it.")
@@ -143,11 +120,11 @@ def test_cancel_says_for_which_computer_it_waits():
     ("status", "is_asked"), [(Status.RUNNING, False), (Status.CANCELLING, True)]
 )
 def test_window_does_not_close_before_a_cancel_has_arrived(status, is_asked):
-    run = RunState(status, "run-1", computer="me@box")
+    run = RunState(status, "run-1", goes_on=True)
     state = replace(app.with_computer(AppState(), "me@box", ""), run=run)
     assert closing._is_active(None, state) is is_asked
     text = closing._close_text(None, state, QueueState())
-    assert not is_asked or "has not confirmed it yet" in text.explanation
+    assert not is_asked or "it goes on" in text.explanation
 
 
 def test_model_is_offered_for_download_where_the_engine_misses_it(
@@ -209,16 +186,16 @@ def test_log_has_the_connection():
 
 def test_results_are_used_on_the_computer_that_has_them():
     state = AppState(run=RunState(Status.FINISHED, "run-1", computer="me@box"))
-    assert "is not on this computer" in checks.measure_obstacle(state)
+    assert checks.measure_obstacle(state).kind is Kind.RUN_ELSEWHERE
     state = replace(state, computer="me@box")
     state = applied(state, changed(ConnectionStatus.CONNECTED))
-    assert "is not on" not in checks.measure_obstacle(state)
+    assert checks.measure_obstacle(state).kind is not Kind.RUN_ELSEWHERE
 
 
 def test_machine_is_described():
     machine = Machine(64 * 10**9, 60 * 10**9, 0, "RTX 4090", 24 * 10**9, 23 * 10**9)
     state = app.with_computer(AppState(), "me@box", "")
-    text = machine_text(applied(state, ATTACHED, MachineProbed(machine)))
+    text = machine_text(applied(state, STARTED, MachineProbed(machine)))
     text = text.replace("\N{NO-BREAK SPACE}", " ")
     assert text.startswith("gpu-box, Surgeon 0.1.0; 60.0 GB of 64.0 GB")
     assert "RTX 4090: 23.0 GB of 24.0 GB" in text

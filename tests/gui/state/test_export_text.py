@@ -150,7 +150,7 @@ def test_failure_note_states_why_the_export_failed(stage, result, text):
 
 
 def test_unavailable_formats_are_counted_in_one_line():
-    text = export_text.unavailable({Format.STOCK: "No.", Format.ONNX: "No."})
+    text = export_text.unavailable({Format.STOCK: "No.", Format.GGUF: "No."})
     assert text == "2 formats are not possible; see their tooltips."
     assert export_text.unavailable({Format.STOCK: ""}) == ""
 

@@ -33,7 +33,7 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_gui.state import run as run_state
 from surgeon_gui.state.run import RunState, Status
-from surgeon_gui.state.step_text import undone
+from surgeon_gui.state.run_text import undone
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import (
     evaluation,

@@ -18,7 +18,7 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_gui.state import run as run_state
 from surgeon_gui.state.run import Status
-from surgeon_gui.state.step_text import stage_times
+from surgeon_gui.state.run_text import stage_times
 from surgeon_gui.text.labels import STAGES
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import model_summary

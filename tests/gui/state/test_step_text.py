@@ -17,8 +17,8 @@ from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.messages.events import Envelope, Level
 from surgeon_engine.api.messages.run import DampingChoice, Stage
 from surgeon_engine.api.messages.sources import ModelInspected, StructureSupport
-from surgeon_gui.state import step_text
-from surgeon_gui.state.app import AppState, Step
+from surgeon_gui.state import run_text, step_text
+from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job import plan_text
 from surgeon_gui.state.log_lines import log_lines
 from surgeon_gui.state.request import Request, RequestKind
@@ -27,6 +27,7 @@ from surgeon_gui.state.step_text import Mark
 from surgeon_gui.text import labels, numbers
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.choices import CHOICES, choice_label
+from surgeon_gui.text.problems import Kind, Problem, Step
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import evaluation, model_summary, shot_finished
 from tests.helpers.fake_results import exported
@@ -214,7 +215,7 @@ def test_unsupported_structures_are_counted_in_one_line():
 def test_damping_of_a_shot_is_in_the_log_and_beside_the_metrics():
     chosen = shot_finished(1, 3, 0.3)
     run = RunState(history=(chosen,))
-    assert step_text.last_choice(run) == (
+    assert run_text.last_choice(run) == (
         "Shot 1: damping 0.01 for costs and 0.1 for the update, best of 9 tried\n"
         "KL 0.651 on held-out windows"
     )
@@ -227,7 +228,7 @@ def test_damping_of_a_shot_is_in_the_log_and_beside_the_metrics():
 
 def test_method_without_damping_has_no_damping_text():
     shot = msgspec.structs.replace(shot_finished(1, 3, 0.3), damping=None)
-    assert step_text.last_choice(RunState(history=(shot,))) == ""
+    assert run_text.last_choice(RunState(history=(shot,))) == ""
     (line,) = log_lines([Envelope("run-1", 0.0, shot)])
     assert "damping" not in line.message
 
@@ -242,7 +243,7 @@ def test_outcome_states_that_the_quality_limit_ended_the_run(shots, text):
         baseline=evaluation(14.2),
         history=tuple(shot_finished(shot, 3, 0.3) for shot in range(1, shots + 1)),
     )
-    assert text in step_text.outcome(run)
+    assert text in run_text.outcome(run)
 
 
 def test_outcome_states_why_the_target_was_missed():
@@ -255,11 +256,11 @@ def test_outcome_states_why_the_target_was_missed():
         baseline=evaluation(14.2),
         history=(shot,),
     )
-    text = step_text.outcome(run).replace(SPACE, " ")
+    text = run_text.outcome(run).replace(SPACE, " ")
     assert text.startswith("Finished at 27 % instead of 30 %: the next part to remove")
     reached = msgspec.structs.replace(shot, sparsity=0.298)  # within tolerance
     run = dataclasses.replace(run, history=(reached,))
-    assert step_text.outcome(run).startswith("Finished:")
+    assert run_text.outcome(run).startswith("Finished:")
 
 
 @pytest.mark.parametrize(("nats", "is_stated"), [(None, 0), (1e-4, 0), (0.0123, 1)])
@@ -280,7 +281,7 @@ def test_outcome_states_what_saving_in_few_bits_costs(nats, is_stated):
         ),
     )
     cost = "Saving it in 8 bits (Q8_0) adds a KL of 0.012."
-    assert step_text.outcome(run).endswith(cost) is bool(is_stated)
+    assert run_text.outcome(run).endswith(cost) is bool(is_stated)
 
 
 def text_of(make_text, pruning):
@@ -340,10 +341,10 @@ def test_calibration_summary_of_a_token_file_has_no_window_length(
 )
 def test_cancelled_run_says_how_it_goes_on(can_go_on, draft, advice):
     run = RunState(status=Status.CANCELLED, config=RunConfig(), can_go_on=can_go_on)
-    text = step_text.phase_with_advice(AppState(draft, run=run))
+    text = run_text.phase_with_advice(AppState(draft, run=run))
     assert text.startswith("The run was cancelled. ")
     assert advice in text
-    assert step_text.phase(run) == "The run was cancelled."
+    assert run_text.phase(run) == "The run was cancelled."
 
 
 @pytest.mark.parametrize(
@@ -356,22 +357,16 @@ def test_card_and_strip_name_the_run_and_not_the_draft(status, text):
     summary = step_text.step_view(state, Step.RUN).summary.replace(SPACE, " ")
     assert summary.startswith(text)
     assert summary.endswith("6 %: Bundled demo, 15 %")
-    plan = step_text.plan_or_hint(state, "A run is in progress.").replace(SPACE, " ")
+    plan = step_text.plan_or_hint(state, Problem(Kind.RUN_BUSY)).replace(SPACE, " ")
     assert plan.startswith("In progress: Bundled demo: 15 %")
 
 
-@pytest.mark.parametrize(
-    ("problem", "first"),
-    [
-        ("At most 18.2 % (442 weights). Remove less.", "At most 18.2 % (442 weights)."),
-        ("2:4 removes at most 50 %. Choose another.", "2:4 removes at most 50 %."),
-        ("Keine Datei, z. B. x.gguf. Wählen Sie eine.", "Keine Datei, z. B. x.gguf."),
-        ("The file a.b is missing", "The file a.b is missing"),
-    ],
-)
-def test_strip_names_the_problem_of_a_step_in_a_sentence(problem, first):
+def test_strip_says_what_is_wrong_with_a_step_and_its_tip_what_to_do():
+    values = {"message": "At most 18 %.", "hint": "Remove less."}
+    problem = Problem(Kind.ERROR, values, Step.TARGET)
     state = AppState(model_is_chosen=True, problems={Step.TARGET: problem})
-    assert step_text.brief_plan_or_hint(state, problem) == f"Step 3: {first}"
-    assert step_text.plan_or_hint(state, problem) == f"Step 3: {problem}"
-    obstacle = "The engine is not available. Restart Surgeon."
-    assert step_text.brief_plan_or_hint(state, obstacle) == obstacle
+    brief = step_text.plan_or_hint(state, problem, is_brief=True)
+    assert brief == "Step 3: At most 18 %."
+    assert step_text.plan_or_hint(state, problem) == f"{brief} Remove less."
+    elsewhere = Problem(Kind.ERROR, values)
+    assert step_text.plan_or_hint(state, elsewhere) == "At most 18 %. Remove less."

@@ -75,10 +75,10 @@ def test_cancel_and_close_leaves_no_process(qtbot, running):
     assert not psutil.Process().children(recursive=True)
 
 
-def test_run_on_another_computer_is_not_cancelled_with_a_download(qtbot, running):
+def test_run_that_goes_on_is_not_cancelled_with_a_download(qtbot, running):
     session = running.session
     state = app.with_request(session.state, RequestKind.DOWNLOAD, Request("download-1"))
-    session._set(replace(state, computer="me@box"))
+    session.store.set(replace(state, run=replace(state.run, goes_on=True)))
     running.close()
     with qtbot.waitSignal(running.closed, timeout=TIMEOUT_MS):
         click(running, "close_cancel_button")

@@ -107,7 +107,7 @@ def test_run_goes_on_when_the_window_is_closed(
 ):
     window = make_remote_window("--pause", "0.05")
     load_and_wait(qtbot, window, LONG)
-    assert f"It runs on {BOX}." in plan_or_hint(window.session.state, "")
+    assert f"It runs on {BOX}." in plan_or_hint(window.session.state, None)
     click(window, "start_button")
     wait_for_status(qtbot, window, Status.RUNNING)
     folder = run_of(window).folder
@@ -142,12 +142,10 @@ def test_window_connects_again_and_follows_the_run(
     load_and_wait(qtbot, window)
     click(window, "start_button")
     wait(qtbot, lambda: bool(run_of(window).history))
-    relays = [
-        each
-        for each in processes(tmp_path / "there")
-        if each.cmdline()[-2:] == ["serve", "--detached"]
+    engines = [
+        each for each in processes(tmp_path / "there") if each.cmdline()[-1] == "serve"
     ]
-    for each in relays:
+    for each in engines:
         each.kill()
     bar = find(window, "connection_label", QLabel)
     wait(qtbot, lambda: "The run goes on there." in bar.text())
@@ -157,24 +155,25 @@ def test_window_connects_again_and_follows_the_run(
     assert not bar.isVisible()
 
 
-@pytest.mark.thorough
-def test_window_waits_for_a_cancel_that_the_engine_there_ignores(
-    qtbot, fake_ssh, make_remote_window
-):
-    window = make_remote_window("--mishap", "hang", "--at", "load", "--cancel", "1")
-    load_and_wait(qtbot, window)
+def test_run_of_this_computer_outlives_its_window(qtbot, make_window):
+    options = ("--pause", "0.05")
+    window = make_window(*options)
+    window.session.runs_go_on = True
+    load_and_wait(qtbot, window, LONG)
     click(window, "start_button")
-    wait_for_status(qtbot, window, Status.STARTING)
+    wait(qtbot, lambda: bool(run_of(window).history))
+    folder = run_of(window).folder
+    window.close()  # asks nothing
+    assert not window.isVisible()
+    window = make_window(*options)
+    wait(qtbot, lambda: bool(run_of(window).history))
+    assert run_of(window).folder == folder
+    assert run_of(window).config == LONG
     window.session.cancel()
-    window.close()
-    assert window.isVisible()
-    assert find(window, "close_question").isVisible()
-    with qtbot.waitSignal(window.closed, timeout=LONG_MS):
-        click(window, "close_keep_button")
-    assert run_of(window).status is Status.CANCELLED
+    wait_for_status(qtbot, window, Status.CANCELLED)
+    assert not RunFolder(Path(folder)).is_being_worked_on
 
 
-@pytest.mark.thorough
 def test_missing_surgeon_is_explained_and_this_computer_can_be_chosen(
     qtbot, fake_ssh, make_remote_window
 ):
@@ -201,7 +200,6 @@ def test_missing_surgeon_is_explained_and_this_computer_can_be_chosen(
     load_and_wait(qtbot, window)
 
 
-@pytest.mark.thorough
 def test_computer_in_use_is_tried_again_when_its_command_is_corrected(
     qtbot, fake_ssh, make_remote_window, tmp_path
 ):
@@ -219,7 +217,6 @@ def test_computer_in_use_is_tried_again_when_its_command_is_corrected(
     kill_all(tmp_path / "there")
 
 
-@pytest.mark.thorough
 def test_computer_is_added_and_models_are_chosen_by_path(
     qtbot, fake_ssh, make_window, tmp_path
 ):

@@ -131,9 +131,9 @@ def test_queue_inhibits_sleep_until_its_end_and_notifies_once(qtbot, make_window
     load_and_wait(qtbot, window)
     click(window, "queue_add_button")
     pruning = window.session.state.config.pruning
-    window.session.edit_pruning(replace(pruning, method=Method.MAGNITUDE))
+    window.session.draft.edit_part(replace(pruning, method=Method.MAGNITUDE))
     click(window, "queue_add_button")
-    window.session.edit_pruning(pruning)
+    window.session.draft.edit_part(pruning)
     click(window, "queue_add_button")
     click(window, "queue_start_button")
     assert awake.is_held

@@ -19,7 +19,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from surgeon_gui.state.app import Step
+from surgeon_gui.text.problems import Step
 from surgeon_gui.widgets.controls import line_label
 from surgeon_gui.widgets.tool_tips import plain_tip
 from tests.helpers import window_audit

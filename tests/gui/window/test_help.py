@@ -25,9 +25,9 @@ from surgeon_gui.base import paths
 from surgeon_gui.base.redaction import REMOVED, redacted
 from surgeon_gui.base.settings import Settings
 from surgeon_gui.state import debug_bundle
-from surgeon_gui.state.app import Step
 from surgeon_gui.state.debug_bundle import Bundle, write_bundle
 from surgeon_gui.state.run import RunState, Status
+from surgeon_gui.text.problems import Step
 from surgeon_gui.views.help.commands_dialog import entries_of
 from surgeon_gui.views.steps.step_panel import StepPanel
 from surgeon_gui.window import help_menu

@@ -18,8 +18,9 @@ from surgeon_gui.base.settings import Settings, ThemeChoice
 from surgeon_gui.base.theme import apply_theme, theme_of
 from surgeon_gui.base.units import Units
 from surgeon_gui.controllers.engine_thread import EngineThread
-from surgeon_gui.state.app import Engine, Step
+from surgeon_gui.state.app import Engine
 from surgeon_gui.state.run import Status
+from surgeon_gui.text.problems import Kind, Step
 from surgeon_gui.window.desktop_integration import DesktopIntegration
 from tests.helpers import window_audit
 from tests.helpers.windows import (
@@ -128,7 +129,7 @@ def test_device_is_that_of_new_jobs_but_not_of_a_job_with_another(
     window, dialog, make_window
 ):
     choose(dialog, "preferences_device_combo", "CPU")
-    window.session.load(window.session.new_config())
+    window.session.draft.load(window.session.draft.new_config())
     assert window.session.state.config.model.device is Device.CPU
     choose(dialog, "preferences_device_combo", "GPU")
     assert window.session.state.config.model.device is Device.GPU
@@ -151,15 +152,17 @@ def test_offline_mode_offers_no_download(window, dialog, monkeypatch):
     check.click()
     assert not download.isEnabled()
     assert not sample.isEnabled()
-    assert Step.MODEL in window.session.state.problems
+    problems = window.session.state.problems
+    assert problems[Step.MODEL].kind is Kind.MODEL_OFFLINE
     check.click()
     assert download.isEnabled()
     assert sample.isEnabled()
     calibration = CalibrationConfig(text="hf://datasets/org/name", column="text")
-    window.session.edit_calibration(calibration)
+    window.session.draft.edit_part(calibration)
     assert Step.CALIBRATION not in window.session.state.problems
     check.click()
-    assert Step.CALIBRATION in window.session.state.problems
+    problems = window.session.state.problems
+    assert problems[Step.CALIBRATION].kind is Kind.DATASET_OFFLINE
     dialog.close()
     monkeypatch.setattr(offline, "_given", "1")  # by the environment
     check = find(open_dialog(window), "preferences_offline_check", QCheckBox)

@@ -46,7 +46,7 @@ def test_opened_runs_can_be_opened_again(qtbot, window, tmp_path):
     window.session.close_opened_run()
     entries(window, "run")[0].trigger()
     qtbot.waitUntil(
-        lambda: window.session.state.opened_run_name == "the best", timeout=TIMEOUT_MS
+        lambda: window.session.state.shown_run.name == "the best", timeout=TIMEOUT_MS
     )
 
 

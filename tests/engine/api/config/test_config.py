@@ -183,7 +183,7 @@ def test_with_values_keeps_what_two_kinds_share():
 
 
 def test_settings_that_a_job_leaves_out_have_their_defaults():
-    config = config_from_toml("[pruning]\nshots = 5\n")
+    config = config_from_toml("version = 1\n[pruning]\nshots = 5\n")
     assert config == dataclasses.replace(RunConfig(), pruning=PruningConfig(shots=5))
 
 
@@ -226,6 +226,11 @@ def test_share_of_zero_removes_nothing():
         (
             "[pruning]\nsparsity = 0.5\n[pruning.target]\nsparsity = 0.4",
             "sparsity is given twice",
+        ),
+        ("[pruning]\nmegabytes = 9", "megabytes belongs to another target"),
+        (
+            "[pruning]\nmethod = 'sparsegpt'\nstructure = 'n_m'\ncost_damping = 0.1",
+            "cost_damping belongs to another damping than that of this job",
         ),
         ("pruning = 3", "Expected `object`, got `int`"),
         ("[pruning", "not valid TOML"),
@@ -282,7 +287,34 @@ def test_share_of_zero_removes_nothing():
 )
 def test_wrong_job_raises_a_clear_error(job, sentence):
     with pytest.raises(ConfigError, match=sentence):
-        config_from_toml(job)
+        config_from_toml(f"version = 1\n{job}")
+
+
+@pytest.mark.parametrize(
+    ("short", "pruning"),
+    [
+        ("", PruningConfig()),
+        (
+            'structure = "heads_and_neurons"\nsparsity = 0.3\nwidths = "same"',
+            PruningConfig(HeadsAndNeurons(widths=Widths.SAME)),
+        ),
+        (
+            'structure = "n_m"\npattern = "1:3"\ntarget = "parameters"\n'
+            'million_parameters = 2.25\ndamping = "fixed"\ncost_damping = 0.05',
+            PruningConfig(
+                NM("1:3"), target=Parameters(2.25), damping=FixedDamping(cost=0.05)
+            ),
+        ),
+        (
+            "[pruning.structure]\nkind = 'n_m'\npattern = '4:8'",
+            PruningConfig(NM("4:8")),
+        ),
+        ("[pruning.target]\nsparsity = 0.2", PruningConfig(target=PrunableShare(0.2))),
+    ],
+)
+def test_job_in_the_short_form_is_read_with_its_values(short, pruning):
+    config = config_from_toml(f"version = 1\n[pruning]\n{short}")
+    assert config == RunConfig(pruning=pruning)
 
 
 @pytest.mark.parametrize("part", [CalibrationConfig, PruningConfig, ExportConfig])
@@ -331,7 +363,7 @@ def test_token_file_cannot_be_mixed():
 def test_paths_of_a_job_start_at_its_file(tmp_path):
     job = tmp_path / "job.toml"
     job.write_text(
-        "[model]\nsource = 'model'\n[calibration]\ntext = '../a.txt'\n"
+        "version = 1\n[model]\nsource = 'model'\n[calibration]\ntext = '../a.txt'\n"
         "[[calibration.more_texts]]\ntext = 'b.txt'\n"
         "[[calibration.more_texts]]\ntext = 'builtin'\n"
     )
@@ -346,26 +378,26 @@ def test_paths_of_a_job_start_at_its_file(tmp_path):
 
 def test_job_cannot_allow_to_replace_files():
     with pytest.raises(ConfigError, match="'replace'") as error:
-        config_from_toml("[export]\nreplace = true")
+        config_from_toml("version = 1\n[export]\nreplace = true")
     assert "--replace" in error.value.hint
 
 
 def test_unknown_user_in_a_path_is_kept(tmp_path):
     job = tmp_path / "job.toml"
-    job.write_text("[model]\nsource = '~nobody-of-that-name/model'\n")
+    job.write_text("version = 1\n[model]\nsource = '~nobody-of-that-name/model'\n")
     assert "nobody-of-that-name" in read_config(job).model.source
 
 
 def test_names_of_bundled_sources_are_not_resolved_as_paths(tmp_path):
     job = tmp_path / "job.toml"
-    job.write_text("")
+    job.write_text("version = 1")
     assert read_config(job) == RunConfig()
 
 
 def test_job_may_begin_with_a_byte_order_mark(tmp_path):
     """Some editors write one at the start of every file."""
     job = tmp_path / "job.toml"
-    job.write_text("[pruning]\nshots = 7\n", encoding="utf-8-sig")
+    job.write_text("version = 1\n[pruning]\nshots = 7\n", encoding="utf-8-sig")
     assert read_config(job).pruning.shots == 7
 
 
@@ -376,7 +408,10 @@ def test_missing_job_raises_with_its_path(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "problem"),
-    [("[pruning", "not valid TOML"), ("[pruning]\nsparsity = 7\n", "sparsity must be")],
+    [
+        ("[pruning", "not valid TOML"),
+        ("version = 1\n[pruning]\nsparsity = 7\n", "sparsity"),
+    ],
 )
 def test_error_in_a_job_file_names_the_file(tmp_path, text, problem):
     job = tmp_path / "job.toml"
@@ -386,10 +421,7 @@ def test_error_in_a_job_file_names_the_file(tmp_path, text, problem):
     assert raised.value.message.startswith(f"{job}: ")
 
 
-def test_samples_are_written_only_if_they_are_asked_for():
-    text = config_to_toml(RunConfig())
-    assert "samples" not in text  # as earlier versions wrote it
-    assert config_from_toml(text).samples == SamplesConfig()
+def test_toml_round_trip_keeps_samples():
     asked = RunConfig(samples=SamplesConfig(after_shots=True, prompt="Dear"))
     assert config_from_toml(config_to_toml(asked)) == asked
     with pytest.raises(ConfigError, match="prompt"):
@@ -427,7 +459,7 @@ def test_job_with_endless_keys_is_refused(tmp_path, text):
 
 def test_dots_in_a_text_are_no_keys():
     prompt = 'He said: "' + "..." * 1_000
-    job = f"[samples]\nprompt = '''\n{prompt}''' # {prompt}\n"
+    job = f"version = 1\n[samples]\nprompt = '''\n{prompt}''' # {prompt}\n"
     assert config_from_toml(job).samples.prompt == prompt
     config = RunConfig(samples=SamplesConfig(prompt=prompt))
     assert config_from_toml(config_to_toml(config)) == config

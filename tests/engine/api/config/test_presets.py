@@ -46,7 +46,7 @@ MINE = RunConfig(
     ),
     export=ExportConfig("/there"),
 )
-GOOD = 'title = "T"\nabout = "A."\n'
+GOOD = 'version = 1\ntitle = "T"\nabout = "A."\n'
 each_preset = pytest.mark.parametrize("preset", presets(), ids=NAMES)
 
 
@@ -166,7 +166,7 @@ def test_preset_prunes_a_model_to_its_sparsity(preset, tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("title = 'T'", "has no about"),
+        ("version = 1\ntitle = 'T'", "has no about"),
         (GOOD + "[pruning]\nsparsty = 0.5", "no setting called 'sparsty'"),
         (GOOD + "[pruning]\nsparsity = 1.5", "sparsity must be in"),
         (GOOD + "[calibration]\ntext = 'mine.txt'", "must not set text"),

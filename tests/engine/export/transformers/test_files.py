@@ -27,7 +27,6 @@ from transformers.utils import hub
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import COUPLED, Coupling, Structure
 from surgeon_engine.api.config.run import Device, ModelConfig
-from surgeon_engine.api.model_info.header import EARLIER_PLAN_FILE
 from surgeon_engine.base.errors import ExportError, ModelError
 from surgeon_engine.compaction.plan import (
     CompactionPlan,
@@ -35,8 +34,8 @@ from surgeon_engine.compaction.plan import (
     KeptPart,
     PrunedModel,
 )
-from surgeon_engine.compaction.restore import load_compact, restore
-from surgeon_engine.compaction.shrink import whole_slices
+from surgeon_engine.compaction.restore import restore
+from surgeon_engine.compaction.slices import whole_slices
 from surgeon_engine.export import isolated_process
 from surgeon_engine.export.isolated_process import run_isolated
 from surgeon_engine.export.transformers import files as transformers_files
@@ -154,7 +153,6 @@ def test_dtype_of_file_depends_on_format():
     model = loaded(llama().bfloat16())
     same = FileDtype.SAME
     assert named_dtype(Format.MASKED, same, model) is FileDtype.BFLOAT16
-    assert named_dtype(Format.ONNX, same, model) is FileDtype.FLOAT32
     assert named_dtype(Format.GGUF, FileDtype.Q8_0, model) is FileDtype.Q8_0
     wide = replace(loaded(llama()), stored=torch.float16)
     assert named_dtype(Format.COMPACT, same, wide) is FileDtype.FLOAT16
@@ -323,34 +321,6 @@ def test_only_weights_look_like_weights(checkpoint):
     """Programs such as vLLM load every file with the suffix of the weights."""
     assert [path.name for path in checkpoint.glob("*.safetensors")] == [WEIGHTS]
     assert (checkpoint / PLAN).is_file()
-
-
-def test_plan_file_of_an_earlier_version_is_read(checkpoint):
-    expected = restore(checkpoint, "Tiny").plan
-    path = (checkpoint / PLAN).rename(checkpoint / EARLIER_PLAN_FILE)
-    found = restore(checkpoint, "Tiny").plan
-    for ours, theirs in zip(found.groups, expected.groups, strict=True):
-        assert torch.equal(ours.kept, theirs.kept)
-    assert ModelSource("Tiny", checkpoint).weight_files == (checkpoint / WEIGHTS,)
-    (checkpoint / WEIGHTS).unlink()
-    assert path not in ModelSource("Tiny", checkpoint).weight_files
-
-
-@pytest.mark.parametrize("load", ["restore", "load_compact"])
-def test_weights_with_names_of_an_earlier_version_are_read(load, tmp_path):
-    model, plan = masked("opt", Structure.ROWS_AND_COLUMNS)
-    CompactWriter().write(pruned_of(model, plan), ExportConfig(), tmp_path)
-    tensors = load_file(tmp_path / WEIGHTS)
-    earlier = {name.replace(".linear.", "."): x for name, x in tensors.items()}
-    assert earlier.keys() != tensors.keys()
-    save_file(earlier, tmp_path / WEIGHTS, {"format": "pt"})
-    if load == "restore":
-        read = restore(tmp_path, "Tiny").loaded.model
-    else:
-        read = load_compact(tmp_path)
-    ids = tokens(2)
-    with torch.no_grad():
-        assert_close(read(ids).logits, model(ids).logits)
 
 
 def test_plan_file_holds_no_weights(checkpoint):

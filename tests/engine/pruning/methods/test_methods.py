@@ -24,6 +24,7 @@ from surgeon_engine.pruning.costs import (
     ways_to_remove,
 )
 from surgeon_engine.pruning.methods import METHODS
+from surgeon_engine.pruning.methods.quadratic import UpdatingMethod
 from surgeon_engine.runtime.linalg import damped
 from tests.helpers.tensors import (
     SmallLayer,
@@ -103,7 +104,7 @@ def test_wanda_orders_weights_by_magnitude_times_input_norm():
 
 @each_that_stays
 def test_methods_without_an_update_have_none(name):
-    assert not METHODS[name].updates
+    assert not isinstance(METHODS[name], UpdatingMethod)
 
 
 @pytest.mark.parametrize("name", ADAPT)

@@ -18,7 +18,11 @@ R, C = 4, 12
 
 def settings(structure=Structure.ELEMENTS, **others) -> PruningConfig:
     return pruning_config(
-        method=Name.SPARSEGPT, structure=structure, cost_damping=DAMPING, **others
+        method=Name.SPARSEGPT,
+        structure=structure,
+        damping="fixed",
+        cost_damping=DAMPING,
+        **others,
     )
 
 

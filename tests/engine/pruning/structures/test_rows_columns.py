@@ -48,7 +48,7 @@ def test_weights_counted_as_removed_are_the_zeros_of_the_updated_model(
     for unit in parts:
         name = unit.measured.name
         removed = selection.removed[name]
-        write(unit.updated(factors[name], no_removals(unit), removed, settings))
+        write(unit, unit.updated(factors[name], no_removals(unit), removed, settings))
         ((layer, is_removed),) = unit.zeros(removed)
         assert torch.equal(layer.weight() == 0, is_removed)
         zeros += int(is_removed.sum())
@@ -129,7 +129,7 @@ def test_bias_is_updated_and_removed_with_its_row_alone(update):
     layer, factors = unit.measured, random_factors(unit.measured)
     before = layer.weight()
     removed = removals_of(unit, 2, layer.rows + 5)
-    ((_, X),) = unit.updated(factors, no_removals(unit), removed, settings).weights
+    X, _ = unit.updated(factors, no_removals(unit), removed, settings)
     assert (X[2] == 0).all()
     assert (X[:, 5] == 0).all()
     kept = torch.arange(layer.rows) != 2
@@ -144,7 +144,7 @@ def test_later_shot_finds_the_best_weight_given_earlier_removals(family):
     for unit in units(family, settings)[:4]:
         layer, factors = unit.measured, random_factors(unit.measured)
         before = removals_of(unit, 0, unit.candidates - 1)
-        write(unit.updated(factors, no_removals(unit), before, settings))
+        write(unit, unit.updated(factors, no_removals(unit), before, settings))
         W = layer.weight().double()
         is_kept = W != 0
         rows, columns = is_kept.any(dim=1), is_kept.any(dim=0)
@@ -154,7 +154,7 @@ def test_later_shot_finds_the_best_weight_given_earlier_removals(family):
             damped(factors.G.double()[rows][:, rows], DAMPING),
         )
         after = before | removals_of(unit, 1, layer.rows + 2)
-        ((_, X),) = unit.updated(factors, before, after, settings).weights
+        X, _ = unit.updated(factors, before, after, settings)
         kept = X[rows][:, columns].double()
         torch.testing.assert_close(
             kept, best_weight_dense(smaller, kept == 0), rtol=1e-3, atol=1e-5

@@ -23,13 +23,7 @@ from surgeon_engine.api.messages.sources import ModelInspected
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.planning.limits import max_removable
 from surgeon_gui.state import run as run_state
-from surgeon_gui.state.app import (
-    AppState,
-    Engine,
-    Step,
-    with_request,
-    without_requests,
-)
+from surgeon_gui.state.app import AppState, Engine, with_request, without_requests
 from surgeon_gui.state.job.checks import (
     can_replace,
     find_problems,
@@ -38,6 +32,7 @@ from surgeon_gui.state.job.checks import (
 )
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.step_text import Mark, step_view
+from surgeon_gui.text.problems import Kind, Problem, Step, of_error, sentence
 from tests.helpers.configs import pruning_config
 from tests.helpers.exports import write_export
 from tests.helpers.fake_engine import model_summary
@@ -52,6 +47,12 @@ READY = AppState(
 )
 
 
+def kind_of(config: RunConfig, step: Step, runs: str = RUNS, **options) -> Kind | None:
+    """Return the kind of the problem of a step; None if there is none."""
+    problem = find_problems(config, MODEL, runs, **options).get(step)
+    return problem.kind if problem is not None else None
+
+
 def test_default_job_has_no_problems():
     assert find_problems(RunConfig(), MODEL, RUNS) == {}
 
@@ -60,59 +61,64 @@ def test_runs_folder_below_a_file_is_a_problem(tmp_path):
     (tmp_path / "file").touch()
     folder = str(tmp_path / "file" / "runs")
     problem = find_problems(RunConfig(), MODEL, folder)[Step.RUN]
-    assert problem == f"{tmp_path / 'file'} is a file. Choose a folder for the runs."
+    values = {"path": str(tmp_path / "file")}
+    assert problem == Problem(Kind.RUNS_IN_FILE, values, Step.RUN)
     assert find_problems(RunConfig(), MODEL, str(tmp_path / "new" / "runs")) == {}
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="a folder of Linux")
 def test_runs_folder_of_the_system_is_a_problem():
     problem = find_problems(RunConfig(), MODEL, "/proc/runs")[Step.RUN]
-    assert problem.startswith("The folder /proc cannot be written.")
+    assert problem == Problem(Kind.RUNS_UNWRITABLE, {"path": "/proc"}, Step.RUN)
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write")
 def test_runs_folder_without_permission_is_a_problem(tmp_path):
     (tmp_path / "closed").mkdir(mode=0o500)
     folder = str(tmp_path / "closed" / "runs")
-    assert "cannot be written" in find_problems(RunConfig(), MODEL, folder)[Step.RUN]
+    assert kind_of(RunConfig(), Step.RUN, folder) is Kind.RUNS_UNWRITABLE
 
 
 def test_missing_model_is_a_problem(tmp_path):
     config = RunConfig(model=ModelConfig(source=str(tmp_path / "none")))
-    assert "No model found at" in find_problems(config, None, RUNS)[Step.MODEL]
+    assert kind_of(config, Step.MODEL) is Kind.MODEL_MISSING
 
 
 @pytest.mark.parametrize(
-    ("name", "text"),
+    ("name", "kind"),
     [
-        ("none.txt", "No file found"),
-        ("book.pdf", "Supported: .txt"),
-        ("empty.txt", "empty.txt is empty"),
+        ("none.txt", Kind.TEXT_MISSING),
+        ("book.pdf", Kind.TEXT_UNSUPPORTED),
+        ("empty.txt", Kind.TEXT_EMPTY),
     ],
 )
-def test_unreadable_text_is_a_problem(tmp_path, name, text):
+def test_unreadable_text_is_a_problem(tmp_path, name, kind):
     (tmp_path / "book.pdf").write_text("text")
     (tmp_path / "empty.txt").touch()
     config = RunConfig(calibration=CalibrationConfig(text=str(tmp_path / name)))
-    assert text in find_problems(config, MODEL, RUNS)[Step.CALIBRATION]
+    assert kind_of(config, Step.CALIBRATION) is kind
 
 
 def test_failed_preview_prevents_the_start():
     failed = Request("preview-1", error=Failed("The text has 12 tokens.", "More."))
     state = with_request(READY, RequestKind.PREVIEW, failed)
-    assert start_obstacle(state) == "The text has 12 tokens."
+    assert start_obstacle(state) == of_error(failed.error)
     assert step_view(state, Step.CALIBRATION).mark is Mark.PROBLEM
-    assert start_obstacle(without_requests(state, RequestKind.PREVIEW)) == ""
+    assert start_obstacle(without_requests(state, RequestKind.PREVIEW)) is None
 
 
 def test_windows_longer_than_the_context_length_are_a_problem():
     config = RunConfig(calibration=CalibrationConfig(window_length=513))
-    assert "512" in find_problems(config, MODEL, RUNS)[Step.CALIBRATION]
+    problem = find_problems(config, MODEL, RUNS)[Step.CALIBRATION]
+    assert problem.kind is Kind.WINDOWS_TOO_LONG
+    assert problem.setting == "window_length"
+    assert problem.values == {"window_length": 513, "maximum": 512}
 
 
 def test_unsupported_structure_is_a_problem():
     config = RunConfig(pruning=pruning_config(structure=Structure.ROWS_AND_COLUMNS))
-    assert find_problems(config, MODEL, RUNS)[Step.TARGET] == "its layers are tied."
+    problem = find_problems(config, MODEL, RUNS)[Step.TARGET]
+    assert (sentence(problem), problem.setting) == ("its layers are tied.", "structure")
 
 
 @pytest.mark.parametrize(
@@ -125,13 +131,13 @@ def test_unsupported_structure_is_a_problem():
         ),
         (
             pruning_config(protect=("mlp.down",)),
-            "Protect: no layer is called “mlp.down”.",
+            "mlp.down",
         ),
     ],
 )
 def test_unreachable_target_is_a_problem(pruning, text):
     config = RunConfig(pruning=pruning)
-    assert text in find_problems(config, MODEL, RUNS)[Step.TARGET]
+    assert text in sentence(find_problems(config, MODEL, RUNS)[Step.TARGET])
     assert Step.TARGET not in find_problems(config, None, RUNS)
 
 
@@ -141,7 +147,7 @@ def test_missing_token_file_has_no_window_problems():
     )
     found = find_problems(RunConfig(calibration=calibration), MODEL, RUNS)
     assert Step.TARGET not in found
-    assert "longer than" not in found[Step.CALIBRATION]  # there is no such file
+    assert found[Step.CALIBRATION].kind is Kind.TEXT_MISSING
     assert not calibration.cuts_windows
     assert calibration.takes_whole_file
 
@@ -153,7 +159,7 @@ def test_token_file_requires_another_validation_text(tmp_path, other):
     (tmp_path / "link.npy").symlink_to(own)
     calibration = CalibrationConfig(str(own), other.format(folder=tmp_path))
     config = RunConfig(calibration=calibration)
-    assert "for validation" in find_problems(config, MODEL, RUNS)[Step.CALIBRATION]
+    assert kind_of(config, Step.CALIBRATION) is Kind.LACKS_VALIDATION
     with pytest.raises(ConfigError, match="left for validation"):
         config.check_consistency()
     valid = RunConfig(calibration=replace(calibration, validation_text="builtin"))
@@ -167,16 +173,15 @@ def test_token_file_cannot_be_mixed_with_further_texts(tmp_path):
         str(tmp_path / "a.npy"), "builtin", more_texts=(MoreText("builtin"),)
     )
     config = RunConfig(calibration=calibration)
-    assert (
-        "no share for further" in find_problems(config, MODEL, RUNS)[Step.CALIBRATION]
-    )
+    assert kind_of(config, Step.CALIBRATION) is Kind.MIXES_TOKEN_FILE
 
 
 def test_missing_further_text_is_a_problem(tmp_path):
     more = (MoreText("builtin"), MoreText(str(tmp_path / "none.txt")))
     config = RunConfig(calibration=CalibrationConfig(more_texts=more))
     problem = find_problems(config, MODEL, RUNS)[Step.CALIBRATION]
-    assert problem == f"No file found at {tmp_path / 'none.txt'}."
+    assert (problem.kind, problem.setting) == (Kind.TEXT_MISSING, "more_texts")
+    assert problem.values["text"] == str(tmp_path / "none.txt")
 
 
 @pytest.mark.parametrize("name", ["block 0", "mlp.down_proj", "*.layers.1.*"])
@@ -203,29 +208,27 @@ def test_patterns_match_layers_by_name_kind_or_block(name):
 )
 def test_target_beyond_the_limits_of_the_model_is_a_problem(settings, text):
     config = RunConfig(pruning=pruning_config(**settings))
-    assert text in find_problems(config, MODEL, RUNS)[Step.TARGET]
+    assert text in sentence(find_problems(config, MODEL, RUNS)[Step.TARGET])
 
 
 def test_occupied_destination_is_a_problem(tmp_path):
     (tmp_path / "file").touch()
     config = RunConfig(export=ExportConfig(str(tmp_path)))
-    assert "not empty" in find_problems(config, MODEL, RUNS)[Step.EXPORT]
-
-
-UNMAKEABLE = "{folder} cannot be created: {path} is a file. Choose another folder."
+    assert kind_of(config, Step.EXPORT) is Kind.ERROR
 
 
 def test_destination_below_a_file_is_a_problem(tmp_path):
     (tmp_path / "file").touch()
     folder = str(tmp_path / "file" / "new" / "export")
-    problem = UNMAKEABLE.format(folder=folder, path=tmp_path / "file")
+    values = {"destination": Path(folder), "path": str(tmp_path / "file")}
+    problem = Problem(Kind.PARENT_IS_FILE, values, Step.EXPORT)
     config = RunConfig(export=ExportConfig(folder))
     assert find_problems(config, MODEL, RUNS) == {Step.EXPORT: problem}
     found = find_problems(config, MODEL, RUNS, may_replace=True)
     assert found == {Step.EXPORT: problem}
     run = run_state.requested("run-1", RunConfig(), str(tmp_path / "run"), 0.0)
     run = replace(run, exported=exported(str(tmp_path / "run"), PruningConfig()))
-    state = replace(READY, run=run, save_config=ExportConfig(folder))
+    state = replace(READY, run=run, save_draft=ExportConfig(folder))
     assert save_problem(state) == problem
     new = RunConfig(export=ExportConfig(str(tmp_path / "new" / "export")))
     assert find_problems(new, MODEL, RUNS) == {}
@@ -234,8 +237,7 @@ def test_destination_below_a_file_is_a_problem(tmp_path):
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="a folder of Linux")
 def test_destination_in_a_folder_of_the_system_is_a_problem():
     config = RunConfig(export=ExportConfig("/proc/nope/x"))
-    problem = find_problems(config, MODEL, RUNS)[Step.EXPORT]
-    assert "/proc/nope/x cannot be created: /proc cannot be written." in problem
+    assert kind_of(config, Step.EXPORT) is Kind.PARENT_UNWRITABLE
 
 
 @pytest.mark.parametrize("destination", ["there", "there/runs", "there/new/../runs"])
@@ -243,23 +245,22 @@ def test_destination_that_contains_the_folder_for_runs_is_a_problem(
     tmp_path, destination
 ):
     config = RunConfig(export=ExportConfig(str(tmp_path / destination)))
-    found = find_problems(config, MODEL, str(tmp_path / "there" / "runs"))
-    assert "folder for runs" in found[Step.EXPORT]
+    runs = str(tmp_path / "there" / "runs")
+    assert kind_of(config, Step.EXPORT, runs) is Kind.CONTAINS_RUNS
     assert find_problems(config, MODEL, str(tmp_path / "runs")) == {}
 
 
 def test_occupied_destination_is_replaced_only_with_consent(tmp_path):
     config = RunConfig(export=ExportConfig(str(write_export(tmp_path / "out"))))
     assert can_replace(config, RUNS)
-    assert "not empty" in find_problems(config, MODEL, RUNS)[Step.EXPORT]
+    assert kind_of(config, Step.EXPORT) is Kind.ERROR
     assert find_problems(config, MODEL, RUNS, may_replace=True) == {}
     assert not can_replace(config, str(tmp_path / "out" / "runs"))
     assert not can_replace(config, RUNS, is_remote=True)
     no_export = RunConfig(export=ExportConfig(str(tmp_path)))
     assert not can_replace(no_export, RUNS)
     a_file = RunConfig(export=ExportConfig(str(tmp_path / "out" / "README.md")))
-    found = find_problems(a_file, MODEL, RUNS, may_replace=True)
-    assert "is a file" in found[Step.EXPORT]
+    assert kind_of(a_file, Step.EXPORT, may_replace=True) is Kind.ERROR
 
 
 @pytest.mark.parametrize("folder", ["model", "."])
@@ -271,8 +272,8 @@ def test_original_model_is_never_replaced(tmp_path, folder):
     )
     assert not can_replace(config, RUNS)
     for consent in (False, True):
-        found = find_problems(config, MODEL, RUNS, may_replace=consent)
-        assert "original model" in found[Step.EXPORT]
+        kind = kind_of(config, Step.EXPORT, may_replace=consent)
+        assert kind is Kind.CONTAINS_ORIGINAL
 
 
 def test_masked_files_with_a_target_file_size_are_a_problem():
@@ -280,7 +281,7 @@ def test_masked_files_with_a_target_file_size_are_a_problem():
         pruning=pruning_config(target=Target.FILE_SIZE, megabytes=8),
         export=ExportConfig(format=Format.MASKED),
     )
-    assert "as large as the original" in find_problems(config, MODEL, RUNS)[Step.EXPORT]
+    assert kind_of(config, Step.EXPORT) is Kind.FORMAT_IMPOSSIBLE
     with pytest.raises(ConfigError, match="keep the original size"):
         config.check_consistency()
 
@@ -304,8 +305,8 @@ def test_file_size_in_gguf_requires_whole_blocks(structure, multiple, is_valid):
         ),
         export=ExportConfig(format=Format.GGUF),
     )
-    found = find_problems(config, MODEL, RUNS).get(Step.TARGET, "")
-    assert ("Width multiple to 32" not in found) is is_valid
+    kind = kind_of(config, Step.TARGET)
+    assert (kind is not Kind.BLOCKS_MISS_SIZE) is is_valid
     with (
         nullcontext()
         if is_valid
@@ -321,7 +322,7 @@ def test_target_is_checked_at_the_widths_of_the_device():
     job = RunConfig(pruning=replace(pruning, target=PrunableShare(share)))
     assert Step.TARGET not in find_problems(job, MODEL, RUNS)
     found = find_problems(job, MODEL, RUNS, on_cuda=True)
-    assert "can be removed as neurons" in found[Step.TARGET]
+    assert found[Step.TARGET].setting == "target"
 
 
 def test_impossible_format_is_a_problem():
@@ -329,31 +330,32 @@ def test_impossible_format_is_a_problem():
         pruning=pruning_config(structure=Structure.ELEMENTS),
         export=ExportConfig(format=Format.COMPACT),
     )
-    found = find_problems(config, MODEL, RUNS)[Step.EXPORT]
-    assert found.startswith("transformers, compact is not possible for this target.")
+    problem = find_problems(config, MODEL, RUNS)[Step.EXPORT]
+    assert (problem.kind, problem.setting) == (Kind.FORMAT_IMPOSSIBLE, "format")
+    assert problem.values["label"] is Format.COMPACT
 
 
 @pytest.mark.parametrize(
-    ("folder", "text"),
+    ("folder", "kind"),
     [
-        ("", ""),
-        ("/runs/1/export", "own export"),
-        ("/runs", "own export"),
-        ("/models/original", "original model"),
-        ("/models", "original model"),
-        ("~", "home folder"),
-        ("/", "own export"),
-        ("/elsewhere", ""),
+        ("", None),
+        ("/runs/1/export", Kind.CONTAINS_OWN_EXPORT),
+        ("/runs", Kind.CONTAINS_OWN_EXPORT),
+        ("/models/original", Kind.CONTAINS_ORIGINAL),
+        ("/models", Kind.CONTAINS_ORIGINAL),
+        ("~", Kind.CONTAINS_HOME),
+        ("/", Kind.CONTAINS_OWN_EXPORT),
+        ("/elsewhere", None),
     ],
 )
-def test_saving_never_replaces_the_run_or_the_original(monkeypatch, folder, text):
+def test_saving_never_replaces_the_run_or_the_original(monkeypatch, folder, kind):
     monkeypatch.setattr("surgeon_gui.base.paths.unwritable_folder", lambda path: "")
     job = RunConfig(model=ModelConfig("/models/original"))
     run = run_state.requested("run-1", job, "/runs/1", 0.0)
     run = replace(run, exported=exported("/runs/1/export", PruningConfig()))
-    state = replace(READY, run=run, save_config=ExportConfig(folder))
-    assert text in save_problem(state)
-    assert bool(text) is bool(save_problem(state))
+    state = replace(READY, run=run, save_draft=ExportConfig(folder))
+    problem = save_problem(state)
+    assert (problem.kind if problem else None) is kind
 
 
 TOO_LONG = "~" + "/a" * 2_047  # as long as a setting may be; too long for the system
@@ -365,26 +367,25 @@ def test_invalid_path_is_a_problem(path):
     config = RunConfig(
         model=ModelConfig(source=path), calibration=CalibrationConfig(text=path)
     )
-    found = find_problems(config, MODEL, RUNS)
-    assert found[Step.MODEL].startswith("No model found at")
-    assert found[Step.CALIBRATION].startswith("No file found")
+    assert kind_of(config, Step.MODEL) is Kind.MODEL_MISSING
+    assert kind_of(config, Step.CALIBRATION) is Kind.TEXT_MISSING
 
 
 def test_folder_instead_of_a_text_is_a_problem(tmp_path):
     config = RunConfig(calibration=CalibrationConfig(text=str(tmp_path)))
-    assert "is a folder" in find_problems(config, MODEL, RUNS)[Step.CALIBRATION]
+    assert kind_of(config, Step.CALIBRATION) is Kind.TEXT_IS_FOLDER
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
 def test_pipe_instead_of_a_text_is_a_problem(tmp_path):
     os.mkfifo(tmp_path / "text.jsonl")
     config = RunConfig(calibration=CalibrationConfig(text=str(tmp_path / "text.jsonl")))
-    assert "is a pipe" in find_problems(config, MODEL, RUNS)[Step.CALIBRATION]
+    assert kind_of(config, Step.CALIBRATION) is Kind.TEXT_IS_DEVICE
 
 
 def test_invalid_destination_is_a_problem():
     config = RunConfig(export=ExportConfig(TOO_LONG))
-    assert "cannot be used" in find_problems(config, MODEL, RUNS)[Step.EXPORT]
+    assert kind_of(config, Step.EXPORT) is Kind.ERROR
     for parent in (*INVALID_PATHS, "/" + "a" * 5_000, "/with\0nothing"):
         assert (
             find_problems(RunConfig(export=ExportConfig("~nobody")), MODEL, parent)
@@ -398,38 +399,41 @@ def test_unreadable_folder_counts_as_missing_model(monkeypatch):
 
     monkeypatch.setattr("os.stat", deny)
     config = RunConfig(model=ModelConfig(source="/locked/model"))
-    assert "No model found at" in find_problems(config, MODEL, RUNS)[Step.MODEL]
+    assert kind_of(config, Step.MODEL) is Kind.MODEL_MISSING
 
 
 def test_valid_job_can_be_started():
-    assert start_obstacle(READY) == ""
+    assert start_obstacle(READY) is None
 
 
 @pytest.mark.parametrize(
-    ("changes", "text"),
+    ("changes", "kind"),
     [
-        ({"model_is_chosen": False}, "Choose a model"),
-        ({"engine": Engine.STARTING}, "still starting"),
-        ({"engine": Engine.UNAVAILABLE}, "engine is not available"),
-        ({"problems": {Step.TARGET: "Too much."}}, "Too much."),
+        ({"model_is_chosen": False}, Kind.NO_MODEL),
+        ({"shows_draft": False}, Kind.EARLIER_SETTINGS),
+        ({"engine": Engine.STARTING}, Kind.ENGINE_STARTING),
+        ({"engine": Engine.UNAVAILABLE}, Kind.ENGINE_UNAVAILABLE),
+        ({"problems": {Step.TARGET: Problem(Kind.ERROR)}}, Kind.ERROR),
         (
             {"run": run_state.requested("run-1", RunConfig(), "folder", 0.0)},
-            "in progress",
+            Kind.RUN_BUSY,
         ),
     ],
 )
-def test_start_obstacle_depends_on_the_state(changes, text):
-    assert text in start_obstacle(replace(READY, **changes))
+def test_start_obstacle_depends_on_the_state(changes, kind):
+    assert start_obstacle(replace(READY, **changes)).kind is kind
 
 
 @pytest.mark.parametrize(
-    ("kind", "request_", "text"),
+    ("request_kind", "request_", "kind"),
     [
-        (RequestKind.INSPECTION, Request("inspect-1"), "still being read"),
-        (RequestKind.INSPECTION, Request("i", error=Failed("Broken.")), "Broken."),
-        (RequestKind.SAVE, Request("save-1"), "being saved"),
-        (RequestKind.MEASUREMENT, Request("measure-1"), "being measured"),
+        (RequestKind.INSPECTION, Request("inspect-1"), Kind.MODEL_UNREAD),
+        (RequestKind.INSPECTION, Request("i", error=Failed("Broken.")), Kind.ERROR),
+        (RequestKind.SAVE, Request("save-1"), Kind.SAVING),
+        (RequestKind.MEASUREMENT, Request("measure-1"), Kind.MEASURING),
     ],
 )
-def test_start_obstacle_depends_on_open_and_failed_requests(kind, request_, text):
-    assert text in start_obstacle(with_request(READY, kind, request_))
+def test_start_obstacle_depends_on_open_and_failed_requests(
+    request_kind, request_, kind
+):
+    assert start_obstacle(with_request(READY, request_kind, request_)).kind is kind

@@ -17,9 +17,9 @@ from surgeon_engine.api.config.pruning import (
 from surgeon_gui.state.job import file_formats
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import model_summary
-from tests.helpers.fake_results import ONNX_REASON, exported
+from tests.helpers.fake_results import RAGGED, exported
 
-AUTOMATIC, COMPACT, STOCK, MASKED, GGUF, ONNX = Format
+AUTOMATIC, COMPACT, STOCK, MASKED, GGUF = Format
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ AUTOMATIC, COMPACT, STOCK, MASKED, GGUF, ONNX = Format
     [
         (SPARSE, {AUTOMATIC, MASKED, GGUF}),
         (BY_LAYER, {AUTOMATIC, COMPACT, MASKED}),
-        (COUPLED, {AUTOMATIC, COMPACT, MASKED, GGUF, ONNX}),
+        (COUPLED, {AUTOMATIC, COMPACT, MASKED, GGUF}),
     ],
 )
 def test_disabled_formats_by_structure(structures, possible):
@@ -68,7 +68,7 @@ def test_disabled_dtypes_are_those_that_a_format_does_not_support(file_format):
 
 def test_implied_changes_reset_a_dtype_that_the_format_does_not_support():
     before = {"format": GGUF, "dtype": FileDtype.Q8_0}
-    after = before | {"format": ONNX}
+    after = before | {"format": COMPACT}
     assert file_formats.implied_changes(before, after) == {"dtype": FileDtype.SAME}
     assert file_formats.implied_changes(before, before) == {}
 
@@ -76,7 +76,7 @@ def test_implied_changes_reset_a_dtype_that_the_format_does_not_support():
 def test_disabled_save_formats_has_the_reason_of_the_engine():
     result = exported("there", PruningConfig())
     reasons = file_formats.disabled_save_formats(result)
-    assert reasons[ONNX] == ONNX_REASON
+    assert reasons[STOCK] == RAGGED
     assert AUTOMATIC not in reasons
     assert file_formats.suggested_format(result) is GGUF
 

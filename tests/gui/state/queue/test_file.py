@@ -44,6 +44,16 @@ def test_runs_are_read_as_they_were_written(tmp_path):
     assert QueueFile(tmp_path / "new" / "runs").read() == runs
 
 
+def test_queue_of_another_version_is_refused(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("surgeon_gui.state.queue.file.QUEUE", 2)
+        file = QueueFile(tmp_path)
+        file.write(queued("a"))
+        file.release()
+    with pytest.raises(UnreadableQueueError, match=r"version 2 .* reads version 1"):
+        QueueFile(tmp_path).read()
+
+
 def test_no_file_is_an_empty_queue(tmp_path):
     file = QueueFile(tmp_path / "runs")
     assert file.read() == ()

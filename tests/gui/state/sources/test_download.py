@@ -8,11 +8,12 @@ import pytest
 
 from surgeon_engine.api.messages.events import Cancelled, Failed
 from surgeon_engine.api.messages.sources import Downloading, ModelDownloaded
-from surgeon_gui.state.app import AppState, Step
+from surgeon_gui.state.app import AppState
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.sources.download import Download, next_download
 from surgeon_gui.state.sources.text import download_line, download_title
 from surgeon_gui.state.step_text import Mark, step_view
+from surgeon_gui.text.problems import Step
 
 SOURCE = "hf://someone/tiny"
 ASKING = Downloading(0, 0, 0, 0)

@@ -14,20 +14,18 @@ from surgeon_engine.api.model_info.header import model_facts
 from surgeon_gui.base import translation
 from surgeon_gui.base.translation import ENGLISH, LANGUAGES
 from surgeon_gui.state import run as run_state
-from surgeon_gui.state.app import Step, with_request, without_requests
+from surgeon_gui.state.app import with_request, without_requests
 from surgeon_gui.state.job.checks import draft_obstacle, find_problems, start_obstacle
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.sources.reading import wait_note
 from surgeon_gui.state.sources.text import inspected_facts
 from surgeon_gui.state.step_text import Mark, step_view
+from surgeon_gui.text.problems import Kind, Problem, Step, sentence
 from tests.helpers.fake_engine import model_summary
 from tests.helpers.queued_runs import ready_state
 
 RUN = run_state.requested("run-1", RunConfig(), "folder", 0.0)
-IN_PROGRESS = {
-    "run": "It is read when the run has ended.",
-    "task": "It is read when the engine is free.",
-}
+WAITING = {"run": Kind.READ_AFTER_RUN, "task": Kind.READ_LATER}
 
 
 def busy(state, with_what):
@@ -70,20 +68,18 @@ def with_new_model(tmp_path):
     return with_request(state, RequestKind.INSPECTION, Request("inspect-1"))
 
 
-@pytest.mark.parametrize("what", IN_PROGRESS)
+@pytest.mark.parametrize("what", WAITING)
 def test_text_waits_while_the_engine_is_busy(with_text, what):
     state = busy(with_text, what)
     assert step_view(state, Step.CALIBRATION).mark is Mark.BUSY
     assert "waiting for the" in step_view(state, Step.CALIBRATION).summary
-    text = f"tiny.txt has not been read yet. {IN_PROGRESS[what]}"
-    assert draft_obstacle(state) == text
-    assert start_obstacle(state).endswith(text)
+    assert draft_obstacle(state) == Problem(WAITING[what], {"name": "tiny.txt"})
 
 
 def test_text_has_no_tick_before_it_was_read(with_text):
     view = step_view(with_text, Step.CALIBRATION)
     assert (view.mark, view.summary) == (Mark.BUSY, "tiny.txt: reading…")
-    assert start_obstacle(with_text) == "The text is still being read."
+    assert start_obstacle(with_text).kind is Kind.TEXT_UNREAD
     preview = Request("preview-1")
     state = with_request(with_text, RequestKind.PREVIEW, preview)
     assert step_view(state, Step.CALIBRATION) == view
@@ -94,7 +90,7 @@ def test_text_has_no_tick_before_it_was_read(with_text):
     read = replace(preview, response=response)
     state = with_request(state, RequestKind.PREVIEW, read)
     assert step_view(state, Step.CALIBRATION).mark is Mark.READY
-    assert start_obstacle(state) == ""
+    assert start_obstacle(state) is None
     failed = replace(preview, error=Failed("The text has 3 tokens."))
     state = with_request(state, RequestKind.PREVIEW, failed)
     assert step_view(state, Step.CALIBRATION).mark is Mark.PROBLEM
@@ -103,26 +99,24 @@ def test_text_has_no_tick_before_it_was_read(with_text):
 def test_built_in_text_is_ready(tmp_path):
     state = ready_state(tmp_path, run=RUN)
     assert step_view(state, Step.CALIBRATION).mark is Mark.READY
-    assert draft_obstacle(state) == ""
-    assert start_obstacle(state) == "A run is in progress."
+    assert draft_obstacle(state) is None
+    assert start_obstacle(state).kind is Kind.RUN_BUSY
 
 
-@pytest.mark.parametrize("what", IN_PROGRESS)
+@pytest.mark.parametrize("what", WAITING)
 def test_new_model_waits_while_the_engine_is_busy(with_new_model, what):
     state = busy(with_new_model, what)
     view = step_view(state, Step.MODEL)
     assert view.mark is Mark.BUSY
     assert view.summary.startswith("new.gguf: waiting for the")
-    text = f"new.gguf has not been read yet. {IN_PROGRESS[what]}"
-    assert wait_note(state) == IN_PROGRESS[what]
-    assert draft_obstacle(state) == text
-    assert start_obstacle(state).endswith(text)
+    assert wait_note(state)
+    assert draft_obstacle(state) == Problem(WAITING[what], {"name": "new.gguf"})
 
 
 def test_new_model_is_read_by_an_idle_engine(with_new_model):
     assert step_view(with_new_model, Step.MODEL).summary == "new.gguf: reading…"
     assert wait_note(with_new_model) == ""
-    assert draft_obstacle(with_new_model) == "The model is still being read."
+    assert draft_obstacle(with_new_model).kind is Kind.MODEL_UNREAD
 
 
 @pytest.mark.parametrize("changes", [{}, {"run": RUN}])
@@ -133,39 +127,45 @@ def test_model_with_a_problem_shows_its_reason_alone(with_new_model, changes):
     view = step_view(state, Step.MODEL)
     assert view.mark is Mark.PROBLEM
     assert view.summary.startswith(reason)
-    assert draft_obstacle(state).startswith(reason)
+    assert sentence(draft_obstacle(state)) == view.summary
 
 
 def problem_of(calibration):
     config = RunConfig(calibration=calibration)
-    return find_problems(config, None, "").get(Step.CALIBRATION, "")
+    return find_problems(config, None, "").get(Step.CALIBRATION)
 
 
 @pytest.mark.parametrize(
-    ("size", "windows"), [(12, "16 + 32"), (48 * 252 - 1, "16 + 32"), (48 * 252, "")]
+    ("size", "windows"), [(12, (16, 32)), (48 * 252 - 1, (16, 32)), (48 * 252, ())]
 )
 def test_text_with_fewer_bytes_than_tokens_is_a_problem(tmp_path, size, windows):
     path = tmp_path / "tiny.txt"
     path.write_bytes(b"x" * size)
     problem = problem_of(CalibrationConfig(str(path), windows=16))
     if not windows:
-        assert problem == ""
+        assert problem is None
         return
-    assert f"tiny.txt has {size:,} bytes" in problem
-    assert f"too few for {windows} windows of 256 tokens" in problem
+    assert problem.kind is Kind.TEXT_TOO_SHORT
+    assert problem.values == {
+        "text": "tiny.txt",
+        "size": size,
+        "windows": windows,
+        "length": 256,
+    }
 
 
 def test_each_text_needs_bytes_for_its_own_windows(tmp_path, text):
     short = tmp_path / "short.txt"
     short.write_bytes(b"x" * 16 * 256)
     for validation, problem in (
-        (text, ""),
-        ("builtin", ""),
-        ("", "short.txt has 4,096 bytes: too few for 16 + 32"),
+        (text, None),
+        ("builtin", None),
+        ("", (16, 32)),
     ):
         calibration = CalibrationConfig(str(short), validation, windows=16)
-        assert problem_of(calibration).startswith(problem)
+        found = problem_of(calibration)
+        assert (found.values["windows"] if found else None) == problem
     calibration = CalibrationConfig(text, str(short), windows=16)
-    assert "too few for 32 windows" in problem_of(calibration)
+    assert problem_of(calibration).values["windows"] == (32,)
     (tmp_path / "short.csv").write_text("text\nshort\n")  # chats get further tokens
-    assert problem_of(CalibrationConfig(str(tmp_path / "short.csv"))) == ""
+    assert problem_of(CalibrationConfig(str(tmp_path / "short.csv"))) is None

@@ -12,7 +12,7 @@ from surgeon_engine.api.messages.sources import HubModel, HubSearched
 from surgeon_engine.api.model_info.header import ModelFacts
 from surgeon_engine.planning.needs import ResourceStatus
 from surgeon_gui.base import paths
-from surgeon_gui.state.app import AppState, Step
+from surgeon_gui.state.app import AppState
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.sources.search import (
     COLUMNS,
@@ -24,6 +24,7 @@ from surgeon_gui.state.sources.search import (
     local_rows,
     search_line,
 )
+from surgeon_gui.text.problems import Step
 from tests.helpers.fake_machine import machine
 from tests.helpers.fake_sources import EXPERTS, LARGE, SMALL
 

@@ -9,7 +9,7 @@ import pytest
 from PySide6.QtWidgets import QLineEdit, QTreeWidget
 
 from surgeon_gui.controllers.computers import ComputersController
-from surgeon_gui.state.app import Step
+from surgeon_gui.text.problems import Step
 from surgeon_gui.views.computers.files_dialog import FilesDialog
 from tests.helpers.windows import TIMEOUT_MS, click, find
 
@@ -28,7 +28,7 @@ def folders(tmp_path, monkeypatch):
 def open_files(qtbot, window):
     """Return a function that opens the dialog and returns it with its folder."""
     session, settings = window.session, window.settings
-    session._set(replace(session.state, computer="me@box"))
+    session.store.set(replace(session.state, computer="me@box"))
     controller = ComputersController(session, settings, window)
 
     def open_dialog(current, *, wants_file=True, clicks=""):
@@ -45,7 +45,7 @@ def open_files(qtbot, window):
 
     yield open_dialog
     controller.finish()
-    session._set(replace(session.state, computer=""))
+    session.store.set(replace(session.state, computer=""))
 
 
 def selected(dialog):
@@ -77,18 +77,18 @@ def test_dialog_starts_at_the_chosen_path_the_last_folder_or_home(open_files, fo
 
 
 def test_buttons_start_at_what_their_field_holds(window, open_files, folders):
-    window.session.choose_model(str(folders / "first"))
+    window.session.draft.choose_model(str(folders / "first"))
     dialog, folder = open_files("", clicks="open_folder_button")
     assert (folder, selected(dialog)) == (folders, ["first/"])
     dialog.reject()
     config = window.session.state.config.calibration
     text = str(folders / "second" / "text.txt")
-    window.session.edit_calibration(replace(config, text=text))
+    window.session.draft.edit_part(replace(config, text=text))
     window.open_step(Step.CALIBRATION)
     dialog, folder = open_files("", clicks="text_file_button")
     assert (folder, selected(dialog)) == (folders / "second", ["text.txt"])
     dialog.reject()
-    window.session.set_runs_folder(str(folders / "runs"))
+    window.session.draft.set_runs_folder(str(folders / "runs"))
     window.open_step(Step.RUN)
     dialog, folder = open_files("", clicks="run_parent_button")
     assert folder == folders

@@ -14,8 +14,8 @@ from surgeon_engine.api.config.fields import values_of
 from surgeon_engine.api.config.pruning import Method, Structure, Target
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.run_folder import Report, RunFolder
-from surgeon_gui.state.app import Step
 from surgeon_gui.state.run import Status
+from surgeon_gui.text.problems import Step
 from surgeon_gui.views.diagnosis.curve import Prediction, QualityCurve
 from surgeon_gui.widgets.charts.heat_map import HeatMap
 from tests.helpers.configs import changed, pruning_config
@@ -74,7 +74,7 @@ def planned(window):
 
 def edit(window, **settings):
     pruning = window.session.state.config.pruning
-    window.session.edit_pruning(changed(pruning, **settings))
+    window.session.draft.edit_part(changed(pruning, **settings))
 
 
 def test_button_in_step_3_diagnoses_and_opens_the_tab(qtbot, window):
@@ -238,11 +238,11 @@ def test_other_settings_make_the_result_out_of_date_until_they_are_restored(
 ):
     window = make_diagnosed()
     calibration = window.session.state.config.calibration
-    window.session.edit_calibration(replace(calibration, window_length=128))
+    window.session.draft.edit_part(replace(calibration, window_length=128))
     assert shown(window, "diagnosis_stale")
     assert not shown(window, "diagnosis_headline")
     assert planned(window)  # the previous result stays visible
-    window.session.edit_calibration(calibration)
+    window.session.draft.edit_part(calibration)
     assert not shown(window, "diagnosis_stale")
     (tmp_path / "other").mkdir()
     window.choose_model(str(tmp_path / "other"))

@@ -55,7 +55,9 @@ def targets(window):
 
 def add(window, *shares):
     for share in shares:
-        window.session.edit_pruning(replace(QUICK.pruning, target=PrunableShare(share)))
+        window.session.draft.edit_part(
+            replace(QUICK.pruning, target=PrunableShare(share))
+        )
         click(window, "queue_add_button")
 
 
@@ -159,7 +161,7 @@ def test_run_in_progress_cannot_be_removed(qtbot, make_window):
 def test_failed_run_shows_its_reason(qtbot, make_window):
     window = make_window("--fail-method", "magnitude")
     load_and_wait(qtbot, window)
-    window.session.edit_pruning(replace(QUICK.pruning, method=Method.MAGNITUDE))
+    window.session.draft.edit_part(replace(QUICK.pruning, method=Method.MAGNITUDE))
     click(window, "queue_add_button")
     click(window, "queue_start_button")
     qtbot.waitUntil(lambda: rows(window)[0][2] == "Failed", timeout=TIMEOUT_MS)
@@ -221,7 +223,7 @@ def test_obstacle_of_the_draft_disables_adding(qtbot, window, tmp_path):
     load_and_wait(qtbot, window)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.tex").touch()
-    window.session.edit_export(ExportConfig(str(tmp_path / "out")))
+    window.session.draft.edit_part(ExportConfig(str(tmp_path / "out")))
     for name in ("queue_add_button", "queue_sweep_button"):
         assert not find(window, name).isEnabled()
         assert "not empty" in find(window, name).toolTip()

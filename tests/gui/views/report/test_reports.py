@@ -19,9 +19,9 @@ from surgeon_engine.api.run_folder import RunFolder
 from surgeon_gui.base.colours import DARK, LIGHT
 from surgeon_gui.base.settings import ThemeChoice
 from surgeon_gui.base.theme import apply_theme
-from surgeon_gui.state.app import Step
 from surgeon_gui.state.report import Picture, ReportContext, report_html
 from surgeon_gui.state.runs.reading import read_state
+from surgeon_gui.text.problems import Step
 from surgeon_gui.views.report import report_row
 from surgeon_gui.views.report.pdf import paginated_document
 from surgeon_gui.views.report.pictures import RunPictures
@@ -234,4 +234,4 @@ def test_completed_run_gets_a_report_and_a_cancelled_one_gets_none(
 
 
 def is_opened(window):
-    return bool(window.session.state.opened_run_name)
+    return bool(window.session.state.shown_run.name)

@@ -17,7 +17,7 @@ from surgeon_gui.state.run import Status
 from surgeon_gui.state.step_text import Mark
 from surgeon_gui.views.result import save_section
 from tests.helpers.fake_engine import DELETED, NO_SPACE
-from tests.helpers.fake_results import ONNX_REASON, RAGGED
+from tests.helpers.fake_results import RAGGED
 from tests.helpers.widget_queries import (
     SLOW_AFTER,
     choose,
@@ -46,10 +46,9 @@ def test_result_is_saved_in_other_formats(make_finished, wait_until_idle, monkey
     monkeypatch.setattr(save_section, "open_folder", opened.append)
     window = make_finished(*SLOW_AFTER)
     assert find(window, "save_format").currentIndex() == list(Format).index(Format.GGUF)
-    for file_format, reason in ((Format.ONNX, ONNX_REASON), (Format.STOCK, RAGGED)):
-        is_enabled, tip = item(window, "save_format", file_format)
-        assert not is_enabled
-        assert reason in tip
+    is_enabled, tip = item(window, "save_format", Format.STOCK)
+    assert not is_enabled
+    assert RAGGED in tip
     choose(window, "save_dtype", FileDtype.Q8_0)
     click(window, "save_button")
     for name in ("save_button", "measure_button", "start_button", "save_format"):
@@ -59,7 +58,7 @@ def test_result_is_saved_in_other_formats(make_finished, wait_until_idle, monkey
     assert shown(window, "save_phase_label")
     assert is_on(window, "save_cancel_button")
     wait_until_idle(window)
-    (saved,) = window.session.state.saved
+    (saved,) = window.session.state.shown_run.saved
     assert saved.format is Format.GGUF
     assert saved.folder == f"{run_of(window).folder}/gguf"
     assert "2.1 MB" in facts(window, "saved_list")
@@ -68,7 +67,7 @@ def test_result_is_saved_in_other_formats(make_finished, wait_until_idle, monkey
     choose(window, "save_format", Format.MASKED)
     click(window, "save_button")
     wait_until_idle(window)
-    assert [x.format for x in window.session.state.saved] == [
+    assert [x.format for x in window.session.state.shown_run.saved] == [
         Format.GGUF,
         Format.MASKED,
     ]
@@ -80,10 +79,10 @@ def test_result_is_saved_in_other_formats(make_finished, wait_until_idle, monkey
         if each.objectName() == "open_saved_button" and each.isVisible()
     ]
     buttons[0].click()
-    assert opened == [window.session.state.saved[1].folder]
-    window.session.edit_save_config(ExportConfig(format=Format.ONNX))
+    assert opened == [window.session.state.shown_run.saved[1].folder]
+    window.session.edit_save_config(ExportConfig(format=Format.STOCK))
     assert not is_on(window, "save_button")
-    assert ONNX_REASON in find(window, "save_button").toolTip()
+    assert RAGGED in find(window, "save_button").toolTip()
     window.session.edit_save_config(ExportConfig(run_of(window).folder))
     assert shown(window, "save_problem")  # there is the run's own export
     assert not is_on(window, "save_button")
@@ -96,7 +95,7 @@ def test_save_and_measurement_can_be_cancelled(make_finished, wait_until_idle):
     assert not is_on(window, "save_cancel_button")
     wait_until_idle(window)
     assert shown(window, "save_note")
-    assert window.session.state.saved == ()
+    assert window.session.state.shown_run.saved == ()
     assert mark(window) is Mark.READY
     assert is_on(window, "save_button")
     note = shown(window, "measure_note")
@@ -116,7 +115,7 @@ def test_failed_save_is_reported_and_can_be_retried(
     wait_until_idle(window)
     assert NO_SPACE in shown(window, "save_problem")
     assert mark(window) is Mark.PROBLEM
-    assert window.session.state.saved == ()
+    assert window.session.state.shown_run.saved == ()
     window.session.edit_save_config(ExportConfig(str(tmp_path / "free")))
     click(window, "save_button")
     wait_until_idle(window)
@@ -152,7 +151,7 @@ def test_save_replaces_only_after_confirmation(
     click(window, "save_button")
     click(window, "replace_yes_button")
     wait_until_idle(window)
-    assert window.session.state.saved[0].folder == str(occupied)
+    assert window.session.state.shown_run.saved[0].folder == str(occupied)
     assert [x.replace for x in sent if isinstance(x, ExportRun)] == [True]
     (occupied / "thesis.tex").touch()
     click(window, "save_button")

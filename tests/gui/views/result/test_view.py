@@ -10,8 +10,8 @@ from PySide6.QtWidgets import QFrame, QMessageBox
 
 from surgeon_engine.api.config.pruning import PrunableShare
 from surgeon_gui.controllers.playground import Playground
-from surgeon_gui.state.app import Step
 from surgeon_gui.state.run import Status
+from surgeon_gui.text.problems import Step
 from tests.helpers.widget_queries import facts, is_on, shown
 from tests.helpers.window_audit import settle
 from tests.helpers.windows import (

@@ -29,7 +29,6 @@ from surgeon_engine.api.messages.commands import ResumeRun
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_gui import __main__
 from surgeon_gui.controllers import runs as runs_module
-from surgeon_gui.state.app import Step
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.runs.reading import (
     read_name,
@@ -37,6 +36,7 @@ from surgeon_gui.state.runs.reading import (
     read_tags,
     write_tags,
 )
+from surgeon_gui.text.problems import Step
 from surgeon_gui.views.runs.runs_table import COLUMNS, NAME
 from surgeon_gui.views.runs.title_delegate import TitleDelegate, elided_title
 from tests.helpers.exports import write_export
@@ -115,7 +115,7 @@ def answer(window, button):
 def reopened(qtbot, window, part):
     choose(window, part)
     do(window, "open")
-    wait(qtbot, lambda: part in window.session.state.opened_run_name)
+    wait(qtbot, lambda: part in window.session.state.shown_run.name)
 
 
 def is_shown(window, folder):
@@ -170,7 +170,7 @@ def test_return_opens_a_run_with_its_charts(qtbot, history):
     view = choose(history, "40")
     view.setFocus()
     qtbot.keyClick(view, Qt.Key.Key_Return)
-    wait(qtbot, lambda: "40" in history.session.state.opened_run_name)
+    wait(qtbot, lambda: "40" in history.session.state.shown_run.name)
     run = run_of(history)
     assert run.status is Status.FINISHED
     assert len(run.history) == 4
@@ -181,6 +181,26 @@ def test_return_opens_a_run_with_its_charts(qtbot, history):
     assert "14.20" in shown(history, "perplexity_figure")
 
 
+def test_opened_run_shows_its_settings_until_they_are_used(qtbot, history):
+    load_and_wait(qtbot, history)
+    draft = history.session.state.config
+    reopened(qtbot, history, "40")
+    target, shots = find(history, "pruning_sparsity"), find(history, "pruning_shots")
+    assert (shots.value(), shots.isEnabled(), target.isEnabled()) == (4, False, False)
+    assert not find(history, "start_button").isEnabled()
+    assert history.session.state.config == draft
+    click(history, "earlier_close_button")
+    assert shots.value() == draft.pruning.shots
+    assert shots.isEnabled()
+    reopened(qtbot, history, "40")
+    click(history, "use_settings_button")
+    run = run_of(history)
+    assert history.session.state.config == run.config
+    assert len(run.history) == 4  # it is still in view
+    assert shots.isEnabled()
+    assert find(history, "use_settings_button").isHidden()
+
+
 def test_opened_run_can_be_saved_and_reported(qtbot, history):
     load_and_wait(qtbot, history)
     reopened(qtbot, history, "40")
@@ -189,7 +209,7 @@ def test_opened_run_can_be_saved_and_reported(qtbot, history):
     assert find(history, "report_button").isVisible()
     assert find(history, "report_html_action", QAction).isEnabled()
     click(history, "save_button")
-    wait(qtbot, lambda: history.session.state.saved)
+    wait(qtbot, lambda: history.session.state.shown_run.saved)
     click(history, "earlier_close_button")
     assert run_of(history).status is Status.IDLE
     assert shown(history, "earlier_label") == ""
@@ -260,7 +280,7 @@ def test_run_continues_while_an_earlier_one_is_shown(qtbot, make_history):
     assert window.session.state.opened_run is None
     reopened(qtbot, window, "40")
     wait_for_status(qtbot, window, Status.FINISHED)
-    assert run_of(window).run == live
+    assert window.session.state.run.run == live
     assert len(window.session.state.shown_run.history) == 4  # the earlier one
     click(window, "earlier_close_button")
     assert window.session.state.shown_run.run == live
@@ -319,13 +339,13 @@ def test_settings_of_a_run_are_copied_to_the_job(history):
 
 
 def test_another_runs_folder_is_read(qtbot, history, tmp_path):
-    history.session.set_run_parent(str(tmp_path / "empty"))
+    history.session.draft.set_run_parent(str(tmp_path / "empty"))
     wait(qtbot, lambda: shown(history, "runs_note"))
     empty = shown(history, "runs_note")
-    history.session.set_run_parent("/" + "a" * 5_000)  # cannot be read
+    history.session.draft.set_run_parent("/" + "a" * 5_000)  # cannot be read
     wait(qtbot, lambda: shown(history, "runs_note") not in ("", empty))
     write_run(tmp_path / "others", "only")
-    history.session.set_run_parent(str(tmp_path / "others"))
+    history.session.draft.set_run_parent(str(tmp_path / "others"))
     wait(qtbot, lambda: len(titles(history)) == 1)
     write_run(tmp_path / "others", "second", hour=1)
     click(history, "runs_refresh_button")
@@ -336,7 +356,7 @@ def test_runs_opened_and_closed_leak_no_objects(qtbot, history, tmp_path):
     def open_and_close(times):
         for number in range(times):
             history.open_run(tmp_path / "runs" / "abc"[number % 3])
-            wait(qtbot, lambda: history.session.state.opened_run_name)
+            wait(qtbot, lambda: history.session.state.shown_run.name)
             history.session.close_opened_run()
 
     open_and_close(6)  # until caches are filled
@@ -577,4 +597,4 @@ def test_double_click_opens_the_run_under_the_mouse(qtbot, make_history, tmp_pat
     assert window.childAt(where) is view.viewport()
     assert not find(window, "runs_details_note").isVisible()
     QTest.mouseDClick(view.viewport(), Qt.MouseButton.LeftButton, pos=place)
-    wait(qtbot, lambda: index.data() in window.session.state.opened_run_name)
+    wait(qtbot, lambda: index.data() in window.session.state.shown_run.name)

@@ -15,9 +15,9 @@ from surgeon_engine.api.config.export import (
 from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.api.export_marker import MARKER
 from surgeon_engine.api.messages.commands import StartRun
-from surgeon_gui.state.app import Step
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.step_text import Mark
+from surgeon_gui.text.problems import Step
 from surgeon_gui.views.result import export_result
 from tests.helpers import fake_engine
 from tests.helpers.configs import pruning_config
@@ -50,7 +50,7 @@ SPACE = "\N{NO-BREAK SPACE}"
 def test_formats_are_described_and_disabled_for_structures_they_do_not_support(
     export_page,
 ):
-    export_page.session.edit_pruning(pruning_config(Structure.NEURONS))
+    export_page.session.draft.edit_part(pruning_config(Structure.NEURONS))
     for file_format in Format:
         choose(export_page, "export_format", file_format)
         assert export_page.session.state.config.export.format is file_format
@@ -61,7 +61,7 @@ def test_formats_are_described_and_disabled_for_structures_they_do_not_support(
         (Structure.ROWS, Format.GGUF),
         (Structure.HEADS, Format.STOCK),
     ):
-        export_page.session.edit_pruning(pruning_config(structure))
+        export_page.session.draft.edit_part(pruning_config(structure))
         is_enabled, tip = item(export_page, "export_format", file_format)
         assert not is_enabled
         assert tip
@@ -71,7 +71,7 @@ def test_formats_are_described_and_disabled_for_structures_they_do_not_support(
 
 def test_format_incompatible_with_the_target_is_reported(export_page):
     choose(export_page, "export_format", Format.GGUF)
-    export_page.session.edit_pruning(pruning_config(Structure.ROWS))
+    export_page.session.draft.edit_part(pruning_config(Structure.ROWS))
     assert shown(export_page, "export_form_problem")
     assert shown(export_page, "export_problem") == ""
     assert find(export_page, "export_format").property("invalid")
@@ -89,7 +89,7 @@ def test_supported_number_formats_and_file_sizes_can_be_chosen(export_page):
     choose(export_page, "export_format", Format.GGUF)
     choose(export_page, "export_dtype", FileDtype.Q8_0)
     assert export_page.session.state.config.export.dtype is FileDtype.Q8_0
-    choose(export_page, "export_format", Format.ONNX)
+    choose(export_page, "export_format", Format.COMPACT)
     assert export_page.session.state.config.export.dtype is FileDtype.SAME
     assert item(export_page, "export_dtype", FileDtype.Q8_0)[1]
     assert not find(export_page, "export_shard_gigabytes").isVisible()
@@ -103,7 +103,7 @@ def test_occupied_destination_is_replaced_only_after_confirmation(
 ):
     sent = commands_of(export_page, monkeypatch)
     assert not find(export_page, "export_replace_button").isVisible()
-    export_page.session.edit_export(ExportConfig(str(occupied)))
+    export_page.session.draft.edit_part(ExportConfig(str(occupied)))
     assert shown(export_page, "export_problem")
     assert not is_on(export_page, "start_button")
     click(export_page, "export_replace_button")
@@ -124,13 +124,13 @@ def test_occupied_destination_is_replaced_only_after_confirmation(
 
 
 def test_folder_with_other_files_is_not_replaced(export_page, occupied):
-    export_page.session.edit_export(ExportConfig(str(occupied)))
+    export_page.session.draft.edit_part(ExportConfig(str(occupied)))
     (occupied / "thesis.tex").touch()
     click(export_page, "export_replace_button")
     assert "thesis.tex" in export_page.session.state.notice.message
     assert not export_page.session.state.may_replace
     (occupied / MARKER).unlink()
-    export_page.session.recheck()
+    export_page.session.draft.recheck()
     assert shown(export_page, "export_problem")
     assert not find(export_page, "export_replace_button").isVisible()
 
@@ -139,17 +139,17 @@ def test_another_destination_or_job_needs_its_own_confirmation(
     export_page, occupied, tmp_path
 ):
     session = export_page.session
-    session.edit_export(ExportConfig(str(occupied)))
-    session.allow_to_replace(True)
+    session.draft.edit_part(ExportConfig(str(occupied)))
+    session.draft.allow_to_replace(True)
     folder = find(export_page, "export_folder")
     folder.setText(str(tmp_path))
     folder.setModified(True)
     folder.editingFinished.emit()
     assert session.state.config.export.folder == str(tmp_path)
     assert not session.state.may_replace
-    session.edit_export(ExportConfig(str(occupied)))
+    session.draft.edit_part(ExportConfig(str(occupied)))
     assert not session.state.may_replace
-    session.allow_to_replace(True)
+    session.draft.allow_to_replace(True)
     export_page.load_config(replace(QUICK, export=ExportConfig(str(occupied))))
     assert not session.state.may_replace
     assert find(export_page, "export_replace_button").isVisible()

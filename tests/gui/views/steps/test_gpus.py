@@ -34,7 +34,7 @@ def test_gpus_are_offered_where_there_are_several(qtbot, qapp, tmp_path):
     for gpus, asked, is_hidden in ((1, 1, True), (2, 1, False), (1, 2, False)):
         page.show_state(state_with(tmp_path, gpus, asked))
         assert field.isHidden() == is_hidden
-    session._set(state_with(tmp_path, 2))
+    session.store.set(state_with(tmp_path, 2))
     page.show_state(session.state)
     field.setValue(0)
     assert field.text() == "All"

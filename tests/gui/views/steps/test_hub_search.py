@@ -30,15 +30,15 @@ def cache(tmp_path, monkeypatch):
 @pytest.fixture
 def sent(monkeypatch):
     """Return the list of all commands to the engine."""
-    from surgeon_gui.controllers.session import Session
+    from surgeon_gui.controllers.store import Store
 
-    commands, send = [], Session.send
+    commands, send = [], Store.send
 
     def record_and_send(session, command):
         commands.append(command)
         send(session, command)
 
-    monkeypatch.setattr(Session, "send", record_and_send)
+    monkeypatch.setattr(Store, "send", record_and_send)
     return commands
 
 
@@ -117,12 +117,12 @@ def test_models_of_the_computer_of_the_engine_are_offered(qtbot, window, monkeyp
     monkeypatch.setattr(hub_search, "cached_models", lambda: ("hf://only/here",))
     window.settings.recent_models = ["/models/here"]
     session = window.session
-    session._set(replace(session.state, computer="me@box"))
+    session.store.set(replace(session.state, computer="me@box"))
     open_search(window)
     there = {"On me@box": ["someone/tiny"]}  # the fake engine reads the cache
     qtbot.waitUntil(lambda: names(window) == there, timeout=TIMEOUT_MS)
     close_search(window)
-    session._set(replace(session.state, computer=""))
+    session.store.set(replace(session.state, computer=""))
 
 
 def test_local_model_is_chosen_without_a_network(qtbot, window, sent):
@@ -203,7 +203,7 @@ def test_selection_survives_a_redraw_and_cleared_words_forget_the_search(qtbot, 
     open_search(window)
     search(qtbot, window, "some")
     select(window, "someone/small")
-    window.session.set_run_parent("/elsewhere")
+    window.session.draft.set_run_parent("/elsewhere")
     until_estimated(qtbot, window)
     assert find(window, "search_choose_button").isEnabled()
     find(window, "search_edit").clear()

@@ -8,9 +8,9 @@ from PySide6.QtWidgets import QLineEdit
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_gui.state.app import Step
 from surgeon_gui.state.job.checks import find_problems
 from surgeon_gui.state.job.settings_list import settings
+from surgeon_gui.text.problems import Kind, Step
 from surgeon_gui.views.steps.judging_texts import JudgingTexts
 from tests.helpers.windows import find
 
@@ -53,11 +53,11 @@ def problem_with(*texts, windows=16):
     config = RunConfig(
         calibration=CalibrationConfig(), evaluation=EvaluationConfig(windows, texts)
     )
-    return find_problems(config, None, "").get(Step.CALIBRATION, "")
+    return find_problems(config, None, "").get(Step.CALIBRATION)
 
 
 def test_problems_of_the_texts_are_reported():
-    assert problem_with() == ""
-    assert "/nowhere.txt" in problem_with("/nowhere.txt")
-    assert problem_with("builtin")  # it is the calibration text
-    assert problem_with("builtin", windows=0) == ""
+    assert problem_with() is None
+    assert problem_with("/nowhere.txt").kind is Kind.TEXT_MISSING
+    assert problem_with("builtin").kind is Kind.JUDGES_ON_CALIBRATION
+    assert problem_with("builtin", windows=0) is None

@@ -21,9 +21,9 @@ from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.model_info.source_names import DEMO, hub_name
 from surgeon_gui.controllers import sources
 from surgeon_gui.controllers.sample_download import SampleDownload
-from surgeon_gui.state.app import Step
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import Status
+from surgeon_gui.text.problems import Step
 from surgeon_gui.views.steps import model_page, more_texts
 from surgeon_gui.views.steps.calibration_page import CalibrationPage
 from surgeon_gui.views.steps.model_page import ModelPage
@@ -288,7 +288,7 @@ def test_parts_of_a_text_can_be_chosen(qtbot, window, tmp_path):
     assert (calibration.split, calibration.validation_split) == ("", "")
     assert not find(window, "text_parts").isVisible()
     chosen = CalibrationConfig(validation_text=DATASET, validation_split="test")
-    window.session.edit_calibration(chosen)
+    window.session.draft.edit_part(chosen)
     line = find(window, "calibration_validation_text")
     line.setText("")
     line.setModified(True)
@@ -401,7 +401,7 @@ def test_preview_pages_through_all_texts(qtbot, calibrating, tmp_path, monkeypat
     window = calibrating
     add_file(window, monkeypatch, tmp_path / "a.txt")
     own = RecoveryConfig(own_windows=CACHED)
-    window.session.edit_recovery(own)
+    window.session.draft.edit_part(own)
     click(window, "preview_button")
     assert wait_for_end(qtbot, window, RequestKind.PREVIEW).response is not None
     assert "16,384" in shown(window, "preview_counts")
@@ -428,7 +428,7 @@ def test_preview_pages_through_all_texts(qtbot, calibrating, tmp_path, monkeypat
         assert text.toPlainText() == part
     assert not on.isEnabled()
     assert f"{CACHED} windows" in shown(window, "own_text_note")
-    window.session.edit_recovery(RecoveryConfig(own_windows=3))
+    window.session.draft.edit_part(RecoveryConfig(own_windows=3))
     assert not find(window, "own_text_note").isVisible()
     click(window, "preview_button")
     assert wait_for_end(qtbot, window, RequestKind.PREVIEW).response is not None
@@ -467,6 +467,6 @@ def test_text_that_takes_long_to_read_is_left_alone(
     both = CalibrationConfig("large.txt", validation_text="small.txt")
     texts = (DATASET, "large.txt", "missing.txt")
     for calibration in (*map(CalibrationConfig, texts), both):
-        window.session.edit_calibration(calibration)
+        window.session.draft.edit_part(calibration)
         qtbot.wait(20)
         assert not window.session.state.request(RequestKind.PREVIEW).id

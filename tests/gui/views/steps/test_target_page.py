@@ -11,8 +11,8 @@ from surgeon_engine.api.config.fields import values_of
 from surgeon_engine.api.config.presets import presets
 from surgeon_engine.api.config.pruning import Method, PrunableShare, Structure, Target
 from surgeon_engine.planning.target_size import goal_of
-from surgeon_gui.state.app import Step
 from surgeon_gui.state.run import Status
+from surgeon_gui.text.problems import Step
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import model_summary
 from tests.helpers.widget_queries import preset_shown
@@ -73,7 +73,7 @@ def test_preset_is_applied_edited_and_taken_back(page):
     )
     page.load_config(first.applied_to(QUICK))
     assert not find(page, "preset_combo", QComboBox).model().item(0).isEnabled()
-    page.session.choose_preset(None)
+    page.session.draft.choose_preset(None)
     assert preset_shown(page) == first.title
 
 
@@ -128,14 +128,16 @@ def test_no_fit_is_claimed_for_a_target_beyond_the_limits(page):
     assert all(find(page, name).isVisible() for name in lights)
     session = page.session
     pruning = session.state.config.pruning
-    session.edit_pruning(replace(pruning, min_density=0.9, target=PrunableShare(0.5)))
+    session.draft.edit_part(
+        replace(pruning, min_density=0.9, target=PrunableShare(0.5))
+    )
     labels = page.findChildren(QLabel)
     problem = find(page, "pruning_form_problem")
     shown = [x for x in labels if x.isVisible() and problem.text() in x.text()]
     assert shown == [problem]  # once
     names = (*lights, "plan_sizes", "plan_time", "goal_label", "fit_button")
     assert not any(find(page, name).isVisible() for name in names)
-    session.edit_pruning(pruning)
+    session.draft.edit_part(pruning)
     assert all(find(page, name).isVisible() for name in lights)
     assert not find(page, "pruning_form_problem").isVisible()
 
@@ -145,12 +147,12 @@ def test_problem_of_an_advanced_setting_opens_its_section(page):
     find(page, "step_target_header").setChecked(True)
     pruning = session.state.config.pruning
     unknown = replace(pruning, layer_min_density=("no_such_layer=0.5",))
-    session.edit_pruning(unknown)
+    session.draft.edit_part(unknown)
     problem = find(page, "pruning_form_problem")
     assert "no_such_layer" in problem.text()
     assert problem.isVisible()
     button.setChecked(False)
-    session.edit_pruning(replace(unknown, shots=2))  # redraws with the same problem
+    session.draft.edit_part(replace(unknown, shots=2))  # redraws with the same problem
     assert not button.isChecked()
 
 
@@ -168,7 +170,7 @@ def test_rejected_choice_is_kept_until_it_is_corrected(page):
     header.setChecked(False)
     assert "70" in header.summary
     assert not find(page, "start_button").isEnabled()
-    page.session.set_run_parent("elsewhere")  # redraws and checks again
+    page.session.draft.set_run_parent("elsewhere")  # redraws and checks again
     assert find(page, "structure_n_m_tile").isChecked()
     assert not find(page, "start_button").isEnabled()
     find(page, "sparsity_slider").setValue(40)

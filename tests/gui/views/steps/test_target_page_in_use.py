@@ -20,8 +20,8 @@ from surgeon_engine.planning.needs import ResourceStatus
 from surgeon_engine.planning.running_memory import memory_to_run
 from surgeon_engine.planning.target_size import goal_of
 from surgeon_gui.controllers.preset_store import PresetStore
-from surgeon_gui.state.app import Step
 from surgeon_gui.state.job.own_presets import presets_folder, read_presets
+from surgeon_gui.text.problems import Step
 from tests.helpers.fake_engine import UNSUPPORTED, model_summary
 from tests.helpers.widget_queries import preset_shown
 from tests.helpers.windows import (
@@ -173,7 +173,7 @@ def test_custom_settings_are_saved_as_a_preset_with_a_unique_name(page):
     assert saved.is_in(page.session.state.config)
     find(page, "pruning_shots").setValue(3)
     assert preset_shown(page) != "For my laptop"
-    page.session.choose_preset(saved)
+    page.session.draft.choose_preset(saved)
     assert pruning_of(page).shots == 17
 
 
@@ -242,12 +242,12 @@ def test_plan_shows_resources_lights_and_recovery(page):
     assert find(page, "plan_memory").text() != before
     label, session = find(page, "plan_recovery"), page.session
     recovery = RecoveryConfig(Recovery.AUTOMATIC, own_windows=8)
-    session.edit_recovery(recovery)
+    session.draft.edit_part(recovery)
     complete = label.text()
     assert label.isVisible()
-    session.edit_recovery(replace(recovery, max_minutes=1e-3))
+    session.draft.edit_part(replace(recovery, max_minutes=1e-3))
     assert label.text() != complete
-    session.edit_recovery(replace(recovery, level=Recovery.REFIT))
+    session.draft.edit_part(replace(recovery, level=Recovery.REFIT))
     assert not label.isVisible()
 
 
@@ -298,7 +298,7 @@ def undo(window):
 def test_undo_restores_presets_and_linked_sizes(page):
     session = page.session
     configs = [session.state.config]
-    session.choose_preset(presets()[2])
+    session.draft.choose_preset(presets()[2])
     configs.append(session.state.config)
     find(page, "pruning_megabytes").setValue(9.5)
     configs.append(session.state.config)
@@ -310,7 +310,7 @@ def test_undo_restores_presets_and_linked_sizes(page):
     assert number(page, "pruning_sparsity") == 30
     find(page, "redo_action", QAction).trigger()
     assert preset_shown(page) == presets()[2].title
-    session.choose_preset(None)  # the settings from before the preset
+    session.draft.choose_preset(None)  # the settings from before the preset
     assert session.state.config == configs[0]
     find(page, "pruning_shots").setValue(7)
     assert find(page, "undo_action", QAction).text().endswith(": Shots")

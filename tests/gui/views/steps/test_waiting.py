@@ -97,7 +97,7 @@ def test_new_text_waits_for_the_run(qtbot, session, running):
 
 def test_text_is_read_before_the_next_run_begins(session, engine, running):
     TextCheckController(session, session)
-    session._set(running)
+    session.store.set(running)
     assert engine.commands == []
     engine.deliver([Envelope("run-1", 1.0, Cancelled())])
     assert [type(each) for each in engine.commands] == [PreviewText, ProbeMachine]
@@ -109,8 +109,8 @@ def test_edited_text_is_read_after_a_while(
     monkeypatch.setattr(sources, "_CHECK_DELAY_MS", 50)
     TextCheckController(session, session)
     idle = replace(running, run=run_state.RunState())
-    session._set(with_request(idle, RequestKind.PREVIEW, Request("preview-1")))
-    session.edit_calibration(replace(idle.config.calibration, windows=8))
+    session.store.set(with_request(idle, RequestKind.PREVIEW, Request("preview-1")))
+    session.draft.edit_part(replace(idle.config.calibration, windows=8))
     assert engine.commands == []
     qtbot.wait(2 * sources._CHECK_DELAY_MS)
     assert [type(each) for each in engine.commands] == [PreviewText]

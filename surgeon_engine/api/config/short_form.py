@@ -1,0 +1,72 @@
+"""Convert jobs in the short form to the form that Surgeon writes.
+
+In the short form, the settings of a target, a structure or a damping stand beside the
+name of its kind:
+
+    [pruning]                       [pruning.structure]
+    structure = "n_m"               kind = "n_m"
+    pattern = "2:4"          for    pattern = "2:4"
+    sparsity = 0.5                  [pruning.target]
+                                    kind = "prunable_share"
+                                    sparsity = 0.5
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from surgeon_engine.api.config.fields import Field, fields_of, settings_of
+from surgeon_engine.api.config.pruning import PruningConfig
+from surgeon_engine.base.errors import ConfigError
+
+
+def without_short_form(job: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a job with a table for each target, structure and damping.
+
+    Args:
+        job: Decoded TOML or JSON. Unknown names are kept.
+
+    Raises:
+        ConfigError: A kind is unknown, or a setting is given twice or belongs to
+            another kind.
+    """
+    pruning = job.get("pruning", {})
+    if not isinstance(pruning, Mapping):
+        return dict(job)
+    values = dict(pruning)
+    for field in fields_of(PruningConfig):
+        given = values.get(field.name, {})
+        if field.members and isinstance(given, str | Mapping):
+            values[field.name] = _table(field, given, values)
+    settings = settings_of(PruningConfig)
+    names = {field.name for field in fields_of(PruningConfig)}
+    for name in values.keys() & settings.keys() - names:
+        setting = settings[name]
+        raise ConfigError(
+            f"{name} belongs to another {setting.choice} than that of this job.",
+            f"Leave it out, or set {setting.choice} to {' or '.join(setting.kinds)}.",
+        )
+    return {**job, "pruning": values}
+
+
+def _table(
+    field: Field, given: str | Mapping[str, Any], values: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the table of a member, with its settings moved there from `values`."""
+    table = {"kind": given} if isinstance(given, str) else dict(given)
+    kind = table.setdefault("kind", field.default.__struct_config__.tag)
+    if not isinstance(kind, str) or kind not in field.members:
+        raise ConfigError(
+            f"pruning.{field.name} has no kind called {kind!r}.",
+            f"Its kinds are {', '.join(field.members)}.",
+        )
+    for own in fields_of(field.members[kind]):
+        if own.setting not in values:
+            continue
+        if own.name in table:
+            raise ConfigError(
+                f"{own.setting} is given twice.", "Leave out the one in the short form."
+            )
+        table[own.name] = values.pop(own.setting)
+    return table

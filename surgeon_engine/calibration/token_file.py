@@ -1,0 +1,69 @@
+"""Read token files: windows of token ids that were cut elsewhere."""
+
+from __future__ import annotations
+
+import tokenize
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.base.errors import CalibrationError
+from surgeon_engine.calibration.texts import (
+    calibration_source,
+    check_file,
+    validation_source,
+)
+
+_HINT = (
+    "A token file holds token ids, whole numbers, windows x length (2 or more), as "
+    "NumPy saves them."
+)
+# Raised for headers that are damaged, nested, or promise more numbers than there are.
+_NOT_AN_ARRAY = (
+    ValueError,
+    EOFError,
+    SyntaxError,
+    MemoryError,
+    OverflowError,
+    RecursionError,
+    tokenize.TokenError,
+)
+_MAX_TOKENS = 100_000_000
+
+
+def read_token_file(source: str, config: CalibrationConfig) -> Tensor:
+    """Return the windows of a token file: windows x length, int64.
+
+    Raises:
+        CalibrationError: It cannot be read, holds something else, or all of it is for
+            calibration and none is left for validation.
+    """
+    path = check_file(source)
+    if calibration_source(config).is_same(validation_source(config)):
+        raise CalibrationError(
+            f"{path.name} holds tokens, all of which are for calibration.",
+            "Name another token file or a text as validation_text.",
+        )
+    try:
+        # Mapped: the header may promise more numbers than the memory holds.
+        windows = np.lib.format.open_memmap(path, mode="r")
+    except OSError as error:
+        message = f"{path.name} cannot be read: {error.strerror}."
+        raise CalibrationError(message, _HINT) from error
+    except _NOT_AN_ARRAY as error:
+        message = f"{path.name} is not a NumPy file of numbers."
+        raise CalibrationError(message, _HINT) from error
+    if windows.size > _MAX_TOKENS:
+        raise CalibrationError(
+            f"{path.name} holds {windows.size:,} tokens; at most {_MAX_TOKENS:,} are "
+            "possible.",
+            "Use fewer windows.",
+        )
+    is_whole = windows.dtype.kind in "iu"
+    # At least one token of each window is predicted.
+    if not is_whole or windows.ndim != 2 or not len(windows) or windows.shape[1] < 2:
+        content = f"{windows.dtype} of shape {windows.shape}"
+        raise CalibrationError(f"{path.name} holds {content}.", _HINT)
+    return torch.from_numpy(windows.astype(np.int64))

@@ -1,0 +1,104 @@
+"""The commands for runs in progress: surgeon watch, surgeon stop."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.messages.commands import (
+    Cancel,
+    Control,
+    Pause,
+    Resume,
+    ResumeRun,
+    StartRun,
+    StopAndKeep,
+)
+from surgeon_engine.api.messages.events import Cancelled, Failed
+from surgeon_engine.api.messages.run import RunFinished
+from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.base.errors import ConfigError, ProcessError, RunFolderError
+from surgeon_engine.cli.formatting import fidelity_table
+from surgeon_engine.cli.output import EventDisplay, Output
+from surgeon_engine.detached.start import start_run
+from surgeon_engine.detached.watch import RunWatch
+
+_CANCELLED = 130  # as after Ctrl-C
+_Run = Annotated[Path, typer.Argument(help="Folder of the run.")]
+
+
+def start_detached(
+    folder: Path, config: RunConfig | None = None, *, replace: bool
+) -> None:
+    """Start a run as a process of its own, or resume it; say how to follow it.
+
+    Args:
+        folder: Of the run.
+        config: The job; None: the run is resumed.
+        replace: See `StartRun`.
+    """
+    name, path = f"run-{uuid.uuid4().hex[:8]}", str(folder.absolute())
+    command: StartRun | ResumeRun
+    command = ResumeRun(run=name, folder=path, replace=replace, detached=True)
+    if config is not None:
+        command = StartRun(
+            run=name, config=config, folder=path, replace=replace, detached=True
+        )
+    start_run(command)
+    Output().print_line(f"To follow the run: surgeon watch {folder}")
+
+
+def watch(run: _Run) -> None:
+    """Show a run, also one in progress, until it ends. Ctrl-C does not stop it."""
+    output = Output()
+    event = None
+    with EventDisplay(output) as display:
+        for envelope in RunWatch(RunFolder(run)).events():
+            display.show(envelope)
+            event = envelope.event
+    match event:
+        case RunFinished():
+            print_fidelity(run, output)
+        case Failed(message=message, hint=hint):
+            raise ProcessError(message, hint)
+        case Cancelled():
+            raise typer.Exit(_CANCELLED)
+
+
+def stop(
+    run: _Run,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Finish the current shot and export.")
+    ] = False,
+    pause: Annotated[
+        bool, typer.Option("--pause", help="Only pause; the model stays in memory.")
+    ] = False,
+    go_on: Annotated[
+        bool, typer.Option("--continue", help="Continue a paused run.")
+    ] = False,
+) -> None:
+    """Cancel a run in progress, wherever it was started; its progress stays saved."""
+    if keep + pause + go_on > 1:
+        raise ConfigError("--keep, --pause and --continue exclude each other.", "")
+    folder = RunFolder(run)
+    if folder.use is None:
+        raise RunFolderError(f"No process works on {folder.path}.")
+    kind = StopAndKeep if keep else Pause if pause else Resume if go_on else Cancel
+    command: Control = kind(run=run.name)
+    watched = RunWatch(folder)
+    watched.handle(command)
+    if isinstance(command, Cancel):
+        for _ in watched.events():
+            pass  # until it has ended
+        Output().print_line("Cancelled.")
+
+
+def print_fidelity(run: Path, output: Output) -> None:
+    """Print how much a finished run has changed the model."""
+    report = RunFolder(run).read_report()
+    pruned = (report.recovered or report.shots[-1]).evaluation
+    output.print_table(fidelity_table(report.baseline, pruned))

@@ -1,0 +1,163 @@
+"""The remaining rows and columns of the tensors of a model.
+
+A `TensorSlice` holds their indices; its tensor is copied when it is asked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from surgeon_engine.api.config.pruning import Coupling
+from surgeon_engine.compaction.dead_features import CompactPart
+from surgeon_engine.compaction.plan import KeptGroups
+from surgeon_engine.model.families import family_of
+from surgeon_engine.model.layers import PrunableLayer
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TensorSlice:
+    """A tensor in memory and the indices of its remaining rows and columns."""
+
+    whole: Tensor
+    kept: tuple[Tensor | None, ...] = ()  # indices by dimension; None: all
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the remaining part."""
+        kept = (*self.kept, *[None] * self.whole.ndim)
+        return tuple(
+            n if index is None else len(index)
+            for n, index in zip(self.whole.shape, kept, strict=False)
+        )
+
+    def tensor(self) -> Tensor:
+        """Return the remaining part in host memory.
+
+        It may share memory with the whole: do not change it.
+        """
+        return self.selected().cpu().contiguous()
+
+    def selected(self) -> Tensor:
+        """Return the remaining part on the tensor's device; it may share memory."""
+        result = self.whole.detach()
+        for dimension, index in enumerate(self.kept):
+            if index is not None:
+                result = result.index_select(dimension, index.to(result.device))
+        return result
+
+    def put(self, tensor: Tensor) -> None:
+        """Write the remaining part back into the whole; the inverse of `tensor`."""
+        kept = (*self.kept, *[None] * self.whole.ndim)
+        whole = self.whole
+        indices = [
+            torch.arange(n) if index is None else index
+            for n, index in zip(whole.shape, kept, strict=False)
+        ]
+        if indices:
+            whole[torch.meshgrid(*indices, indexing="ij")] = tensor.to(whole.dtype)
+        else:
+            whole.copy_(tensor)
+
+
+def whole_slices(model: PreTrainedModel) -> dict[str, TensorSlice]:
+    """Return all tensors of a checkpoint of the model, tied ones once."""
+    tied = set(model.all_tied_weights_keys)
+    return {
+        name: TensorSlice(tensor)
+        for name, tensor in model.state_dict().items()
+        if name not in tied
+    }
+
+
+def has_slopes(model: PreTrainedModel) -> bool:
+    """Return whether heads depend on their index (ALiBi)."""
+    config = model.config.get_text_config()
+    return family_of(config.model_type).has_slopes or bool(
+        getattr(config, "alibi", False)
+    )
+
+
+def slice_groups(
+    each: KeptGroups, model: PreTrainedModel, tensors: dict[str, TensorSlice]
+) -> None:
+    """Slice the tensors of an attention or MLP, or remove them if nothing remains."""
+    if each.is_empty:
+        _remove_groups(each, tensors)
+        return
+    consumer = each.coupled.consumer
+    size = consumer.columns // each.coupled.groups
+    columns = (each.kept.unsqueeze(1) * size + torch.arange(size)).flatten()
+    _slice_layer(consumer, None, columns, tensors)
+    for producer in each.coupled.producers:
+        rows = torch.isin(producer.group_of_row, each.kept).nonzero().squeeze(1)
+        _slice_layer(producer.layer, rows, None, tensors)
+    if each.coupled.kind is Coupling.HEADS:
+        _slice_head_modules(each, model, tensors)
+
+
+def _slice_head_modules(
+    each: KeptGroups, model: PreTrainedModel, tensors: dict[str, TensorSlice]
+) -> None:
+    """Select the slopes and modules of the remaining heads."""
+    name = each.coupled.consumer.name.rpartition(".")[0]
+    attention = model.get_submodule(name)
+    if has_slopes(model):
+        tensors[f"{name}.kept_heads"] = TensorSlice(each.kept)
+    for inner, modules in attention.named_modules():
+        if not isinstance(modules, nn.ModuleList):
+            continue
+        share = len(modules) // each.coupled.groups
+        kept = (each.kept.unsqueeze(1) * share + torch.arange(share)).flatten()
+        for i in range(len(modules)):
+            for suffix in modules[i].state_dict():
+                tensor = tensors.pop(f"{name}.{inner}.{i}.{suffix}")
+                if i in kept:
+                    index = int((kept < i).sum())
+                    tensors[f"{name}.{inner}.{index}.{suffix}"] = tensor
+
+
+def slice_part(part: CompactPart, tensors: dict[str, TensorSlice]) -> None:
+    """Slice the tensors of a layer, and add its index lists."""
+    layer = part.layer
+    _slice_layer(layer, part.rows, part.columns, tensors)
+    weight = tensors.pop(f"{layer.name}.weight")
+    if isinstance(layer.module, Conv1D):  # the weight of a compact layer is R x C
+        weight = TensorSlice(weight.whole.T, weight.kept[::-1])
+    inner = f"{layer.name}.linear" if part.has_indices else layer.name
+    tensors[f"{inner}.weight"] = weight
+    if layer.has_bias:
+        tensors[f"{inner}.bias"] = tensors.pop(f"{layer.name}.bias")
+    if part.gathers:
+        tensors[f"{layer.name}.kept_inputs"] = TensorSlice(part.columns)
+    if part.scatters_to:
+        tensors[f"{layer.name}.kept_outputs"] = TensorSlice(part.positions)
+
+
+def _slice_layer(
+    layer: PrunableLayer,
+    rows: Tensor | None,
+    columns: Tensor | None,
+    tensors: dict[str, TensorSlice],
+) -> None:
+    weight, bias = f"{layer.name}.weight", f"{layer.name}.bias"
+    kept = (rows, columns)
+    if isinstance(layer.module, Conv1D):
+        kept = kept[::-1]
+    tensors[weight] = TensorSlice(tensors[weight].whole, kept)
+    if layer.has_bias and rows is not None:
+        tensors[bias] = TensorSlice(tensors[bias].whole, (rows,))
+
+
+def _remove_groups(each: KeptGroups, tensors: dict[str, TensorSlice]) -> None:
+    """Remove the tensors of an attention or MLP: all of its module, if it has one."""
+    module = each.coupled.consumer.name.rpartition(".")[0]
+    is_block = module.rpartition(".")[2].isdigit()
+    names = [layer.name for layer in each.coupled.layers] if is_block else [module]
+    for name in list(tensors):
+        if any(name.startswith(f"{removed}.") for removed in names):
+            del tensors[name]

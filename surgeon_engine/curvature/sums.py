@@ -1,0 +1,195 @@
+"""Sums over what passes through the layers of a block, batch by batch.
+
+Their hooks are registered for the length of the forwards and backwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from surgeon_engine.base.errors import CurvatureError
+from surgeon_engine.curvature.factors import KroneckerFactors
+from surgeon_engine.curvature.gates import Gate, GateGradients
+from surgeon_engine.model.layers import PrunableLayer
+from surgeon_engine.runtime import devices, ranks
+from surgeon_engine.runtime.shares import Batches, add_sums
+
+
+class CovarianceSums:
+    """Sums of a'a and dy'dy of layers."""
+
+    def __init__(
+        self,
+        layers: Sequence[PrunableLayer],
+        *,
+        backward: bool,  # whether a backward follows; if not, there is no G
+    ) -> None:
+        self._layers = layers
+        self._backward = backward
+        self._A: dict[str, Tensor] = {}  # by the first layer that read the input
+        self._G: dict[str, Tensor] = {}
+        self._reads_like: dict[str, str] = {}  # layer -> first layer of its input
+        # Held until the batch ends, so that no other input can get the same id.
+        self._inputs: dict[tuple[int, bool], tuple[Tensor, str]] = {}
+
+    def hooks(self) -> Iterator[RemovableHandle]:
+        """Register hooks that add up what passes through the layers."""
+        for layer in self._layers:
+            yield layer.module.register_forward_hook(partial(self._add, layer))
+
+    def end_batch(self) -> None:
+        """Release the inputs of a batch."""
+        self._inputs.clear()
+
+    def add_up(self, device: torch.device) -> None:
+        """Add the sums of all processes, on `device`."""
+        self._reads_like = ranks.agree(lambda: self._reads_like)
+        add_sums(self._A, device)
+        add_sums(self._G, device)
+
+    def means(self, tokens: int) -> dict[str, KroneckerFactors]:
+        """Return the mean over tokens, by layer; layers with the same input share A.
+
+        Call it once: the sums are divided in place.
+
+        Raises:
+            CurvatureError: nothing passed through a layer, or no gradient came back.
+        """
+        for total in (*self._A.values(), *self._G.values()):
+            total.div_(tokens)
+        result = {}
+        for layer in self._layers:
+            A = self._A.get(self._reads_like.get(layer.name, ""))
+            G = self._G.get(layer.name)
+            if A is None or (self._backward and G is None):
+                raise _unused(layer)
+            result[layer.name] = KroneckerFactors(A, G)
+        return result
+
+    def _add(
+        self,
+        layer: PrunableLayer,
+        _: nn.Module,
+        inputs: tuple[Tensor, ...],
+        output: Tensor,
+    ) -> None:
+        a, name = inputs[0], layer.name
+        key = (id(a), layer.has_bias)
+        if key not in self._inputs:
+            self._inputs[key] = a, name
+            _add_product(self._A, name, layer.inputs(a))
+        self._reads_like[name] = self._inputs[key][1]
+        if output.requires_grad:
+            output.register_hook(
+                lambda dy: _add_product(self._G, name, dy.flatten(0, -2).float())
+            )
+
+
+class GateSums:
+    """The gate gradients of layers."""
+
+    def __init__(
+        self,
+        layers: Sequence[PrunableLayer],
+        kinds: Collection[Gate],
+        batches: Batches,  # of the windows
+        draws: int,  # backwards of a batch
+    ) -> None:
+        self._layers, self._kinds = layers, kinds
+        self._batches, self._draws = batches, draws
+        # Of each batch, for each draw: windows x features.
+        self._rows: dict[str, list[Tensor]] = {layer.name: [] for layer in layers}
+        self._columns: dict[str, list[Tensor]] = {layer.name: [] for layer in layers}
+        self._squares: dict[str, Tensor] = {}  # of single weights
+
+    def hooks(self) -> Iterator[RemovableHandle]:
+        """Register hooks that collect the gradients of the layers."""
+        for layer in self._layers:
+            yield layer.module.register_forward_hook(partial(self._hook, layer))
+
+    def gates(self, device: torch.device) -> dict[str, GateGradients]:
+        """Return what was measured on all windows, by all processes.
+
+        Raises:
+            CurvatureError: no gradient came back to a layer.
+        """
+        add_sums(self._squares, device)
+        tokens = self._batches.windows.numel() * self._draws
+        return {
+            layer.name: GateGradients(
+                tokens,
+                self._joined(layer, self._rows) if Gate.ROWS in self._kinds else None,
+                self._joined(layer, self._columns)
+                if Gate.COLUMNS in self._kinds
+                else None,
+                self._squares_of(layer) if Gate.WEIGHTS in self._kinds else None,
+            )
+            for layer in self._layers
+        }
+
+    def _joined(
+        self, layer: PrunableLayer, gradients: dict[str, list[Tensor]]
+    ) -> Tensor:
+        """Return the gradients of all windows: windows x features, for each draw."""
+        parts = gradients[layer.name]
+        if not parts and len(self._batches):
+            raise _unused(layer)
+        batches = range(0, len(parts), self._draws)
+        by_batch = [torch.stack(parts[n : n + self._draws], 1) for n in batches]
+        return self._batches.joined(by_batch).flatten(0, 1)
+
+    def _squares_of(self, layer: PrunableLayer) -> Tensor:
+        if layer.name not in self._squares:
+            raise _unused(layer)
+        return self._squares[layer.name]
+
+    def _hook(
+        self,
+        layer: PrunableLayer,
+        _: nn.Module,
+        inputs: tuple[Tensor, ...],
+        output: Tensor,
+    ) -> None:
+        if output.requires_grad:
+            a, y = inputs[0].detach(), output.detach()
+            output.register_hook(lambda dy: self._add(layer, a, y, dy))
+
+    def _add(self, layer: PrunableLayer, a: Tensor, y: Tensor, dy: Tensor) -> None:
+        """Add the gradients of a batch: a, y, dy are windows x length x features.
+
+        Some models join the first two dimensions.
+        """
+        length = self._batches.windows.shape[1]
+        a, y, dy = (x.float().reshape(-1, length, x.shape[-1]) for x in (a, y, dy))
+        if Gate.ROWS in self._kinds:
+            self._rows[layer.name].append((dy * y).sum(dim=1))
+        if Gate.COLUMNS in self._kinds:
+            W = layer.matrix.float()
+            self._columns[layer.name].append(((dy @ W) * a).sum(dim=1))
+        if Gate.WEIGHTS in self._kinds:
+            zeros = dy.new_zeros(layer.rows, layer.columns)
+            squares = self._squares.setdefault(layer.name, zeros)
+            for of_window, inputs in zip(dy, a, strict=True):
+                squares += (of_window.T @ inputs).square_()
+
+
+def _add_product(sums: dict[str, Tensor], name: str, x: Tensor) -> None:
+    """Add x'x to the sum of that name, in float32 also where layers multiply less."""
+    exact = torch.autocast(x.device.type, enabled=False)
+    with exact, devices.tf32_products(x.device):
+        if name in sums:
+            sums[name].addmm_(x.T, x)
+        else:
+            sums[name] = x.T @ x
+
+
+def _unused(layer: PrunableLayer) -> CurvatureError:
+    return CurvatureError(
+        f"Nothing passed through {layer.name}.",
+        "The model does not use this layer on plain text.",
+    )

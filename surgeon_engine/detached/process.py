@@ -1,0 +1,86 @@
+"""The process of a detached run: `python -m surgeon_engine.detached.process`.
+
+It takes the lock of the folder, then loads its libraries. Its log is all that it sends.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import msgspec
+
+from surgeon_engine.api.messages.commands import ResumeRun, StartRun
+from surgeon_engine.api.messages.events import Failed
+from surgeon_engine.api.run_commands import find_start
+from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.base.errors import EngineError
+
+Work = Callable[[StartRun | ResumeRun, RunFolder, int], None]
+
+
+def do_run(command: StartRun | ResumeRun, run: RunFolder, start: int) -> None:
+    """Do a run in its folder, which is locked.
+
+    Args:
+        command: Starts or resumes the run.
+        run: Its folder.
+        start: Where the commands to the run begin in their file.
+    """
+    from surgeon_engine.parallel.group import reported, work_on_run
+    from surgeon_engine.runtime.run_context import RunContext
+    from surgeon_engine.runtime.versions import disable_progress_bars
+
+    disable_progress_bars()
+    context = RunContext(command.run, lambda _: None)
+    context.log = run
+    with reported(context):
+        work_on_run(command, context, commands_from=start)
+
+
+def main(arguments: Sequence[str], work: Work = do_run) -> int:
+    """Do the run that the command of a name starts in a folder."""
+    folder, name = arguments
+    run = RunFolder(Path(folder))
+    try:
+        command, start = find_start(run, name)
+        entered = _entered(command, run)
+        entered.__enter__()
+    except EngineError as error:
+        _answer(Failed(error.message, error.hint))
+        return 1
+    _answer(None)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    faulthandler.enable()
+    try:
+        work(command, run, start)
+    finally:
+        entered.__exit__(None, None, None)
+    return 0
+
+
+@contextmanager
+def _entered(command: StartRun | ResumeRun, run: RunFolder) -> Iterator[None]:
+    if isinstance(command, StartRun):
+        with run.created(command.config):
+            yield
+    else:
+        with run.locked():
+            run.remove_cut_off_line()
+            yield
+
+
+def _answer(problem: Failed | None) -> None:
+    with suppress(OSError):  # whoever has started it was killed
+        os.write(sys.stdout.fileno(), msgspec.json.encode(problem) + b"\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

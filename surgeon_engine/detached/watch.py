@@ -1,0 +1,242 @@
+"""Follow the log of a run until it ends, and pass commands on to the run.
+
+Whatever process works on the run: it holds the lock of the folder. A run whose lock is
+free without a last event has crashed.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import pairwise
+from pathlib import Path
+
+import msgspec
+import psutil
+
+from surgeon_engine.api.client import CANCEL_TIMEOUT_S
+from surgeon_engine.api.messages.commands import (
+    Cancel,
+    Control,
+    ResumeRun,
+    StartRun,
+    Watch,
+)
+from surgeon_engine.api.messages.events import (
+    Cancelled,
+    Envelope,
+    Event,
+    Failed,
+    Level,
+    Logged,
+)
+from surgeon_engine.api.messages.requests import RUN_ENDS
+from surgeon_engine.api.messages.run import RunResumed, StageStarted
+from surgeon_engine.api.run_commands import add_command
+from surgeon_engine.api.run_folder import LOG_HEADER, RunFolder
+from surgeon_engine.base.errors import (
+    EngineError,
+    RunFolderError,
+    UnreadableFileError,
+)
+from surgeon_engine.base.json_process import kill_process_tree
+from surgeon_engine.base.paths import check_path
+from surgeon_engine.base.process_lock import Holder
+from surgeon_engine.base.reading import read_tail
+from surgeon_engine.base.sealed_json import decode_sealed_line
+from surgeon_engine.detached.start import start_run
+
+_POLL_SECONDS = 0.1
+_LAST_SECONDS = 1.0  # a run may log its end after it has released the lock
+_READ_BYTES = 4 << 20  # at once
+_OUTPUT_BYTES = 8_000
+_PROGRESS = b'"type":"Progressed"'
+
+
+class RunWatch:
+    """Follow a run. `handle` may be called from another thread.
+
+    Args:
+        run: The run.
+        offset: The bytes of its log to leave out.
+        cancel_seconds: After which a run that ignores a cancel is killed.
+    """
+
+    def __init__(
+        self,
+        run: RunFolder,
+        offset: int = 0,
+        cancel_seconds: float = CANCEL_TIMEOUT_S,
+    ) -> None:
+        self._run, self._offset = run, offset
+        self._cancel_seconds = cancel_seconds
+        self._kill_at: float | None = None  # None: it is not cancelled
+
+    def handle(self, command: Control) -> None:
+        """Pass a command on to the run.
+
+        Raises:
+            EngineError, OSError: It cannot be written into the folder of the run.
+        """
+        if isinstance(command, Cancel) and self._kill_at is None:
+            self._kill_at = time.monotonic() + self._cancel_seconds
+        add_command(self._run, command)
+
+    def events(self) -> Iterator[Envelope]:
+        """Yield the events of the run; the last one is that of its end.
+
+        The end of an earlier process, after which the run was resumed, is left out.
+
+        Raises:
+            EngineError: There is no run, or its log cannot be read.
+        """
+        if self._run.use is None and not self._run.config_path.is_file():
+            raise RunFolderError(f"There is no run in {self._run.path}.")
+        end: Envelope | None = None  # unless the run goes on after it
+        free_since = None
+        while True:
+            is_free = self._run.use is None  # asked first: the run may end meanwhile
+            before = self._offset
+            for envelope in self._new_events():
+                if isinstance(envelope.event, RUN_ENDS):
+                    end = envelope
+                    continue
+                if isinstance(envelope.event, StageStarted | RunResumed):
+                    end = None
+                yield envelope
+            if self._offset > before:
+                continue
+            now = time.monotonic()
+            free_since = (free_since or now) if is_free else None
+            if free_since is not None and (end or now > free_since + _LAST_SECONDS):
+                yield end or Envelope("", time.time(), self._crash(), self._offset)
+                return
+            if self._kill_at is not None and now > self._kill_at:
+                _kill(self._run)
+            time.sleep(_POLL_SECONDS)
+
+    def _new_events(self) -> Iterator[Envelope]:
+        """Yield the new events, without progress that later progress replaces."""
+        for line, following in pairwise((*self._new_lines(), b"")):
+            self._offset += len(line)
+            if _PROGRESS in line and _PROGRESS in following:
+                continue
+            try:
+                envelope = decode_sealed_line(line, Envelope)
+            except msgspec.MsgspecError as error:
+                message = f"A line of {self._run.events_path} is damaged: {error}."
+                event = Logged(Level.WARNING, message)
+                envelope = Envelope("", time.time(), event)
+            yield msgspec.structs.replace(envelope, offset=self._offset)
+
+    def _new_lines(self) -> list[bytes]:
+        lines, size = [], 0
+        if not os.path.lexists(self._run.events_path):
+            return []
+        self._offset = max(self._offset, len(LOG_HEADER))
+        for line in self._run.log_lines(self._offset):
+            size += len(line)
+            if not line.endswith(b"\n"):
+                break  # it is being written
+            lines.append(line)
+            if size > _READ_BYTES:
+                break
+        return lines
+
+    def _crash(self) -> Event:
+        if self._kill_at is not None:
+            run, cancelled = self._run, Cancelled()
+            with suppress(EngineError, OSError), run.locked():  # for later watchers
+                run.remove_cut_off_line()
+                run.append(Envelope("", time.time(), cancelled))
+            return cancelled
+        output = ""
+        with suppress(UnreadableFileError):
+            output = read_tail(self._run.output_path, _OUTPUT_BYTES)
+        hint = "Other programs may need too much memory."
+        if self._run.saved_state.exists:
+            hint = f"{hint} Resume the run: it goes on from what it has saved."
+        message = "The run has ended early: its process was killed, or has crashed."
+        return Failed(message, hint, output.strip())
+
+
+class RunFollower:
+    """Start a run if that is asked for, and send its events until it ends.
+
+    Args:
+        command: Says which run.
+        send: Called with each event.
+        start: Starts the process of a run.
+        cancel_seconds: See `RunWatch`.
+    """
+
+    def __init__(
+        self,
+        command: StartRun | ResumeRun | Watch,
+        send: Callable[[Envelope], object],
+        start: Callable[[StartRun | ResumeRun], None] = start_run,
+        cancel_seconds: float = CANCEL_TIMEOUT_S,
+    ) -> None:
+        self._command, self._send, self._start = command, send, start
+        offset = command.offset if isinstance(command, Watch) else 0
+        run = RunFolder(Path(command.folder))
+        self._watch = RunWatch(run, offset, cancel_seconds)
+        self._lock = threading.Lock()
+        self._waiting: list[Control] | None = []  # until the run has begun
+
+    def handle(self, command: Control) -> None:
+        """Pass a command on to the run; callable from any thread."""
+        with self._lock:
+            if self._waiting is not None:
+                self._waiting.append(command)
+                return
+        try:
+            self._watch.handle(command)
+        except (EngineError, OSError) as error:
+            message = f"The run cannot be told to {type(command).__name__}: {error}"
+            self._emit(Logged(Level.WARNING, message))
+
+    def work(self) -> None:
+        """Follow the run until it ends."""
+        try:
+            check_path("The folder", self._command.folder)
+            if not isinstance(self._command, Watch):
+                self._start(self._command)
+            with self._lock:
+                waiting, self._waiting = self._waiting or [], None
+            for command in waiting:
+                self.handle(command)
+            for envelope in self._watch.events():
+                self._emit(envelope.event, envelope)
+        except EngineError as error:
+            self._emit(Failed(error.message, error.hint))
+        except OSError as error:
+            message = f"{self._command.folder} cannot be used: {error.strerror}."
+            self._emit(Failed(message, "Check your rights and the free space there."))
+
+    def _emit(self, event: Event, logged: Envelope | None = None) -> None:
+        at = logged.at if logged is not None else time.time()
+        offset = logged.offset if logged is not None else 0
+        self._send(Envelope(self._command.run, at, event, offset))
+
+
+def _kill(run: RunFolder) -> None:
+    """Kill the process that works on a run, with everything it has started."""
+    use = run.use
+    holder = use.holder if use is not None and not use.is_elsewhere else None
+    if holder is None or not holder.is_alive_here or holder.pid == os.getpid():
+        return
+    if _has_open(holder, run):
+        kill_process_tree(holder.pid)
+
+
+def _has_open(holder: Holder, run: RunFolder) -> bool:
+    """Return whether a process has a lock open: its file could name any process."""
+    try:
+        opened = psutil.Process(holder.pid).open_files()
+        return any(run.process_path.samefile(x.path) for x in opened)
+    except (psutil.Error, OSError):
+        return False

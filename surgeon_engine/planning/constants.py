@@ -1,0 +1,39 @@
+"""Numbers that the engine computes with and the planner predicts with.
+
+Both read them from here, so that a plan follows when one of them changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from surgeon_engine.api.config.run import Dtype
+
+# Of a number, by its format in memory or in a file.
+BYTES: Mapping[str, int] = {Dtype.FLOAT32: 4, Dtype.BFLOAT16: 2, Dtype.FLOAT16: 2}
+FLOAT = BYTES[Dtype.FLOAT32]
+
+# Logits that exist at once, as numbers; with a gradient, each of them has one.
+LOGITS_AT_ONCE = 2**25
+GRADIENT_LOGITS_AT_ONCE = 2**26
+
+HELD_OUT = 4  # one of so many calibration windows judges dampings
+OWN_WINDOWS_AT_ONCE = 64  # that the model writes
+
+# The share of the free memory that large tensors may take: hidden states on the device,
+# all of them on the host.
+DEVICE_SHARE, HOST_SHARE = 0.25, 0.5
+SUMS_ON_HOST = 2**29  # bytes of the sum X'X of a refit, from which on it is on the host
+
+STEP_WINDOWS = 2  # of a step of a training
+RECONSTRUCTION_EPOCHS = 2
+TRAINING_CHECKS = 4  # measurements of the held-out windows
+
+# An export is verified by the logits of so many tokens, and the perplexity of windows.
+PROBED_TOKENS = 64
+PROBED_WINDOWS = 4
+
+
+def pinned_bytes(size: int) -> int:
+    """Return the bytes of pinned memory for a tensor; torch takes a power of two."""
+    return 1 << (size - 1).bit_length() if size else 0

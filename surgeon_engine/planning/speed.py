@@ -1,0 +1,119 @@
+"""The seconds of a job's passes, by the operations of each and the rates of a machine.
+
+    forward     2 operations for each weight and token, and those of attention
+    covariance  2 n^2 for each token and factor of side n
+    calls       a fixed time for each, most of the total in small models
+    copies      of offloaded blocks to a GPU, while it computes
+
+Constants are measured (docs/results.md).
+"""
+
+from __future__ import annotations
+
+from surgeon_engine.api.config.run import Dtype
+from surgeon_engine.planning.constants import FLOAT
+from surgeon_engine.planning.job import Job
+
+DISK = 400e6  # bytes/s
+_CALLS = 60  # operations of a block's forward
+_BACKWARD_CALLS = 2.5  # of its backward, for each of those
+# The share of large products' speed that those of a model reach: 0.2 at a width of 192
+# (the demo), and nearly all of it from three times that width on (SmolLM2).
+_EFFICIENCY, _WIDTH, _POWER, _MOST = 0.2, 192, 1.37, 0.9
+_LOGIT_PASSES = 8  # over the logits, for their loss
+_GRAPH_PASSES = 6  # over the activations of a block that are no products
+_DEQUANTISED = 8e6  # weights of a GGUF file turned into floats a second
+
+
+def products(job: Job) -> float:
+    """Return the flop/s of products in the model's number format."""
+    return job.rates.products[job.config.model.dtype] * _efficiency(job)
+
+
+def fast_products(job: Job) -> float:
+    """Return the flop/s of gates and recovery: of 16-bit inputs if they are faster."""
+    half = job.rates.products[Dtype.BFLOAT16] * _efficiency(job)
+    return max(products(job), half)
+
+
+def loading(job: Job) -> float:
+    """Return the time to read a model, and to dequantise it if need be."""
+    seconds = (job.model.file_bytes + job.weights) / DISK
+    if not job.model.dtype:  # it is quantised
+        seconds += job.model.parameters / _DEQUANTISED
+    return seconds
+
+
+def forward(job: Job, windows: int, flops_per_second: float = 0.0) -> float:
+    """Return the time to evaluate the loss on `windows` windows.
+
+    Args:
+        job: the job.
+        windows: how many.
+        flops_per_second: of products; 0: those of the model's number format.
+    """
+    tokens, model = job.length * windows, job.model
+    flops = _block_flops(job) + _head_flops(job)
+    logits = model.vocabulary * FLOAT * _LOGIT_PASSES
+    computing = (
+        tokens * flops / (flops_per_second or products(job))
+        + tokens * (logits + _activations(job)) / job.rates.moving
+        + _calls(job, windows)
+    )
+    return max(computing, _batches(job, windows) * _copying(job))
+
+
+def backward(
+    job: Job, windows: int, draws: int, flops: float, flops_per_second: float
+) -> float:
+    """Return the time of gradients, with some more operations per token."""
+    # Each block runs again, and back for each draw.
+    flops += (1 + draws) * _block_flops(job) + draws * _head_flops(job)
+    tokens = job.length * windows
+    seconds = forward(job, windows, flops_per_second)
+    seconds += _BACKWARD_CALLS * _calls(job, windows)
+    seconds += (1 + draws) * tokens * _activations(job) / job.rates.moving
+    return seconds + tokens * flops / flops_per_second
+
+
+def writing(job: Job, steps: int) -> float:
+    """Return the time of passes over one token, without the products."""
+    reading = max(job.weights / job.rates.moving, _copying(job))
+    return steps * (reading + (job.model.blocks + 1) * _CALLS * job.rates.call)
+
+
+def _efficiency(job: Job) -> float:
+    return min(_MOST, _EFFICIENCY * (job.model.hidden_size / _WIDTH) ** _POWER)
+
+
+def _block_flops(job: Job) -> int:
+    """Return the operations of all blocks for a token."""
+    model = job.model
+    return 2 * model.prunable + 4 * job.length * model.hidden_size * model.blocks
+
+
+def _head_flops(job: Job) -> int:
+    return 2 * job.model.vocabulary * job.model.hidden_size
+
+
+def _activations(job: Job) -> float:
+    """Return the bytes that a token reads and writes between the matrix products."""
+    return sum(x.rows for x in job.model.layers) * job.each * _GRAPH_PASSES
+
+
+def _batches(job: Job, windows: int) -> int:
+    return -(-windows // job.config.calibration.batch)
+
+
+def _calls(job: Job, windows: int) -> float:
+    calls = (job.model.blocks + 1) * _CALLS * job.rates.call
+    return _batches(job, windows) * calls
+
+
+def _copying(job: Job) -> float:
+    """Return the time in which all offloaded blocks come to a GPU.
+
+    They come while others compute.
+    """
+    rate = job.rates.copying
+    return job.of_blocks / rate if job.offloads and rate else 0.0

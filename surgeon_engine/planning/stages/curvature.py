@@ -1,0 +1,92 @@
+"""The factors A and G, or the gate gradients, of the layers.
+
+    logits   of a batch, with the copies for their loss and its gradient
+    graph    the activations of one block, for a batch
+
+Factors are in a store on the host; there are twice as many at the end of a damping
+search, because those of the held-out windows are added afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from surgeon_engine.api.config.pruning import (
+    GATE_DRAWS,
+    GATE_OWN_WINDOWS,
+    Fisher,
+    Method,
+)
+from surgeon_engine.planning import speed
+from surgeon_engine.planning.constants import FLOAT, GRADIENT_LOGITS_AT_ONCE
+from surgeon_engine.planning.job import Job, readers, width
+from surgeon_engine.planning.stages.need import ANY_NUMBER, Moment, StageNeed
+
+_LOGIT_COPIES = 3.25  # float32: logits, probabilities, their sums
+_GRAPH = 2.5  # numbers kept for each number that a layer of a block reads or writes
+
+
+def curvature(job: Job) -> StageNeed | None:
+    """State the need of the backward, or of the forward where A alone is measured."""
+    pruning = job.config.pruning
+    if pruning.method is Method.MAGNITUDE or pruning.removes_nothing:
+        return None
+    recorded = job.record(job.config.calibration.windows)
+    # The inputs of a block are dropped when its factors have been measured.
+    stored = max(job.factors, job.beyond_device(recorded))
+    return StageNeed(
+        pruning.shots * _seconds(job),
+        ANY_NUMBER,
+        tuple(_moments(job)),
+        stored=(stored,),
+        files=job.record(job.fitted) + job.factors,
+    )
+
+
+def _moments(job: Job) -> Iterator[Moment]:
+    factors, on_device, graph = job.factors, job.factors_on_device, _graph(job)
+    recorded = job.record(job.fitted)
+    yield Moment(_logits(job, job.fitted), states=recorded)
+    yield Moment(graph, states=recorded)
+    yield Moment(graph, stores=(factors,), of_stores=on_device)
+    if job.config.pruning.searches_damping:
+        logits, again = _logits(job, job.held_out), job.record(job.held_out)
+        yield Moment(logits, states=again, stores=(factors,), of_stores=on_device)
+        yield Moment(graph, stores=(factors, factors), of_stores=2 * on_device)
+
+
+def _logits(job: Job, windows: int) -> float:
+    """Return the logits of a part of a batch, with their loss and its gradient."""
+    if not job.config.pruning.measures_gradients:
+        return 0
+    copies = _LOGIT_COPIES
+    if job.each < FLOAT:  # in 16 bits, too, with their gradient
+        copies += 2 * job.each / FLOAT
+    numbers = job.tokens(windows) * job.model.vocabulary
+    return min(numbers, GRADIENT_LOGITS_AT_ONCE) * FLOAT * copies
+
+
+def _graph(job: Job) -> float:
+    first = [layer for layer in job.model.layers if layer.block == 0]
+    numbers = sum(layer.rows + layer.columns for layer in first)
+    return job.tokens(job.fitted) * numbers * job.each * _GRAPH
+
+
+def _seconds(job: Job) -> float:
+    """Return the time of a shot."""
+    config, layers = job.config, job.measured
+    windows, pruning = config.calibration.windows, config.pruning
+    if not pruning.measures_factors:
+        gates = sum(2.0 * layer.weights for layer in layers)
+        draws = GATE_DRAWS if pruning.fisher is Fisher.SAMPLED else 1
+        own = min(config.own_windows, GATE_OWN_WINDOWS)
+        return sum(
+            speed.backward(job, count, times, times * gates, speed.fast_products(job))
+            for count, times in ((windows, draws), (own, 1))
+        )
+    flops = sum(2.0 * width(layer) ** 2 for layer in readers(layers))
+    if pruning.measures_gradients:
+        flops += sum(2 * layer.rows**2 for layer in layers)
+        return speed.backward(job, windows, 1, flops, speed.products(job))
+    products = job.length * windows * flops / speed.products(job)
+    return speed.forward(job, windows) + products

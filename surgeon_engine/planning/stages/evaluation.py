@@ -1,0 +1,34 @@
+"""The evaluation of the original and of the pruned model."""
+
+from __future__ import annotations
+
+from surgeon_engine.planning import speed
+from surgeon_engine.planning.constants import FLOAT, LOGITS_AT_ONCE
+from surgeon_engine.planning.job import Job
+from surgeon_engine.planning.stages.need import ANY_NUMBER, Moment, StageNeed
+
+_COPIES = 5.0  # float32, of the logits of two models, without gradients
+
+
+def evaluated(job: Job, windows: int) -> float:
+    """Return the logits of both models for a part of a batch, with their loss."""
+    numbers = job.tokens(windows) * job.model.vocabulary
+    return min(numbers, LOGITS_AT_ONCE) * FLOAT * _COPIES
+
+
+def baseline(job: Job) -> StageNeed:
+    """State the need of the original's evaluation, also on held-out windows."""
+    held_out = speed.forward(job, job.held_out)
+    seconds = speed.forward(job, job.judging_windows) + held_out
+    return StageNeed(seconds, ANY_NUMBER, _moments(job))
+
+
+def evaluation(job: Job) -> StageNeed:
+    """State the need of the evaluations after each shot and after recovery."""
+    times = job.config.pruning.shots + bool(job.recovery_windows)
+    seconds = times * speed.forward(job, job.judging_windows)
+    return StageNeed(seconds, ANY_NUMBER, _moments(job))
+
+
+def _moments(job: Job) -> tuple[Moment, ...]:
+    return (Moment(evaluated(job, job.config.calibration.validation_windows)),)

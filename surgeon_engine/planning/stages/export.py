@@ -1,0 +1,69 @@
+"""The export of the pruned model, and its verification by a fresh process."""
+
+from __future__ import annotations
+
+from surgeon_engine.api.config.export import K_FORMATS, QUANTIZED
+from surgeon_engine.api.config.pruning import COUPLED
+from surgeon_engine.planning import speed
+from surgeon_engine.planning.constants import FLOAT, PROBED_TOKENS, PROBED_WINDOWS
+from surgeon_engine.planning.job import Job
+from surgeon_engine.planning.stages.evaluation import evaluated
+from surgeon_engine.planning.stages.need import Moment, StageNeed
+from surgeon_engine.planning.stages.selection import saved_at_the_end
+
+LIBRARIES = 450_000_000  # bytes that a process with torch and transformers holds
+_COPIES = 4  # of the largest A, its inverse and factors
+_OTHER_FILES = 1_000_000  # bytes of tokenizer, card and the rest beside the weights
+_FEEDBACK_PASSES = 4  # over the text, to feed errors of rounding forward
+_QUANTISED = 4e6  # weights rounded a second
+_LIBRARIES_SECONDS = 8.0  # in which a fresh process is ready, on a usual processor
+_USUAL_CALL = 1e-6  # seconds, of that processor
+_CHECKS = 4  # passes over the windows that are verified
+
+
+def export(job: Job) -> StageNeed:
+    """State the need of the export, of a checkpoint beside it, and of the probe."""
+    size = job.size
+    tokens = min(PROBED_TOKENS, job.length)
+    probe = 2 * tokens * job.model.vocabulary * FLOAT  # of both models
+    written = size.export_bytes + size.checkpoint_bytes + probe + _OTHER_FILES
+    written += int(saved_at_the_end(job))
+    moments: tuple[Moment, ...] = ()
+    seconds = 0.5 + 2 * size.export_bytes / speed.DISK
+    if size.file.dtype in QUANTIZED:
+        longest = max((layer.columns for layer in job.model.layers), default=0)
+        moments = (Moment(_COPIES * FLOAT * longest**2),)
+        seconds += _quantisation(job)
+    return StageNeed(seconds, moments=moments, process=_exporting(job), written=written)
+
+
+def verification(job: Job) -> StageNeed:
+    """State the need of a fresh process; the engine still holds its model."""
+    size = job.size.export_bytes
+    start = _LIBRARIES_SECONDS * max(1.0, job.rates.call / _USUAL_CALL)
+    return StageNeed(
+        start + size / speed.DISK + _CHECKS * speed.forward(job, PROBED_WINDOWS),
+        process=0 if job.offloads else job.weights,
+        child=LIBRARIES + size + evaluated(job, 1),
+    )
+
+
+def _exporting(job: Job) -> float:
+    """Return the models in memory, and the tensors being written.
+
+    For coupled structures there are two, one of them with zeros filled in; in files, if
+    blocks are offloaded.
+    """
+    if job.offloads:
+        held = job.weights_on_host if job.is_on_gpu else 0
+        return held + job.size.export_bytes
+    is_coupled = job.config.pruning.kind in COUPLED
+    return job.weights * (2 if is_coupled else 1) + job.size.export_bytes
+
+
+def _quantisation(job: Job) -> float:
+    """Return the time to round weights by what the layers read of the text."""
+    is_k = job.size.file.dtype in K_FORMATS
+    forward = speed.forward(job, job.config.calibration.windows)
+    passes = 1 if is_k else _FEEDBACK_PASSES
+    return passes * forward + job.model.parameters / _QUANTISED

@@ -1,0 +1,263 @@
+"""Recovery: bytes beside the pruned model, and seconds.
+
+    states   the hidden states of one block for all windows; a pass over the blocks
+             holds the original's before and after it, and the pruned model's
+    sums     of the least squares of one layer
+    graph    the activations of blocks for the windows of a step
+    trained  of each trained weight: gradient, two moments, the best, in float32
+    logits   of some tokens at a time, with the copies for their divergence
+
+States are in a store, which uses the device, the host or files
+(`runtime/hidden_store.py`). With a quality limit, recovery counts once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from surgeon_engine.api.config.pruning import COUPLED, SPARSE
+from surgeon_engine.api.config.recovery import judging_windows
+from surgeon_engine.api.config.run import Dtype
+from surgeon_engine.api.messages.sources import LayerSummary
+from surgeon_engine.planning import speed
+from surgeon_engine.planning.constants import (
+    FLOAT,
+    LOGITS_AT_ONCE,
+    RECONSTRUCTION_EPOCHS,
+    STEP_WINDOWS,
+    SUMS_ON_HOST,
+    TRAINING_CHECKS,
+    pinned_bytes,
+)
+from surgeon_engine.planning.job import Job
+from surgeon_engine.planning.stages.need import ANY_NUMBER, Moment, StageNeed
+from surgeon_engine.planning.stages.selection import saved_shots, saved_weights
+
+_GRADIENT, _MOMENTS, _BEST = 4, 8, 4
+_CAST = 2  # of a weight in 16 bits, beside the one in float32
+_SAVED_NUMBERS = 4  # of a trained weight: itself, the best and two moments
+_GRAPH = 1.1  # numbers kept for each number that a layer of a block reads or writes
+# Bytes that the allocator takes for each byte of many middling tensors; large ones have
+# pages of their own.
+_STORED, _LARGE = 1.5, 4e6
+_SQUARES, _PRODUCTS = 3, 6  # matrices of a fit: of inputs, and of the size of the layer
+_JUDGED_COPIES, _TRAINED_COPIES = 5.0, 4.5  # of logits
+_LIBRARIES = 100e6  # bytes of what torch loads for its first optimizer
+# Passes over the text, each as long as a forward.
+_REFIT_PASSES, _TRAINING_PASSES = 4, 3.5
+_RIDGES = 5  # that a refit of a layer tries, usually
+
+
+def reference(job: Job) -> StageNeed | None:
+    """State the need of the original's hidden states, and of judging by them.
+
+    The original is loaded again, and runs as the pruned model does.
+    """
+    if not job.recovery_windows:
+        return None
+    logits = _logits(job, job.tokens(job.recovery_windows)) * _JUDGED_COPIES
+    moment = _with_original(job, logits, _held_out(job), _states(job))
+    return StageNeed(speed.loading(job) + 2 * _judging(job), moments=(moment,))
+
+
+def refit(job: Job) -> StageNeed | None:
+    """State the need of the least squares of each layer."""
+    if not job.recovery_windows or job.config.recovery.reconstructs:
+        return None
+    return StageNeed(
+        _refitting(job), ANY_NUMBER, (_refit_moment(job),), saved=_saved(job)
+    )
+
+
+def reconstruction(job: Job) -> StageNeed | None:
+    """State the need of training block by block, each after its refit."""
+    if not job.config.recovery.reconstructs:
+        return None
+    share = 1 / max(1, job.model.blocks)
+    weights = job.weights_left * share
+    undo = weights * job.each
+    trained = _optimized(job, weights) + weights * _GRADIENT + undo
+    device = trained + _graph(job) * share
+    host = _held_out(job) + weights * _BEST + _LIBRARIES
+    moment = _with_original(job, device, host, 3 * _states(job))
+    passes = RECONSTRUCTION_EPOCHS * _TRAINING_PASSES
+    seconds = _refitting(job) + passes * _pass(job)
+    moments = _refit_moment(job), moment
+    return StageNeed(seconds, STEP_WINDOWS, moments, saved=_saved(job))
+
+
+def distillation(job: Job) -> StageNeed | None:
+    """State the need of training the whole model."""
+    recovery = job.config.recovery
+    if not recovery.trains:
+        return None
+    passes = (_TRAINING_PASSES + recovery.recomputes) * recovery.epochs
+    seconds = passes * _pass(job)
+    if limit := 60 * recovery.max_minutes:
+        seconds = min(seconds, limit)
+    seconds += (TRAINING_CHECKS + 1) * _judging(job)
+    trained = _trained_weights(job) * _SAVED_NUMBERS * FLOAT / job.each
+    saved = saved_shots(job) + saved_weights(job, job.weights_left + 2 * trained)
+    return StageNeed(seconds, STEP_WINDOWS, (_training_moment(job),), saved=saved)
+
+
+def _saved(job: Job) -> float:
+    """Return the saved state of the shots, and a new and an old one of recovery."""
+    return saved_shots(job) + saved_weights(job, 2 * job.weights_left)
+
+
+# moments
+
+
+def _refit_moment(job: Job) -> Moment:
+    # A layer may keep all that it has, while others lose more.
+    layers = job.measured or job.model.layers
+    sums, on_host = max(_fit(x, is_pinned=job.is_on_gpu) for x in layers)
+    moment = _with_original(job, sums, _held_out(job) + on_host, 3 * _states(job))
+    return replace(moment, copies_ahead=False)
+
+
+def _fit(layer: LayerSummary, *, is_pinned: bool) -> tuple[float, float]:
+    """Return the bytes to fit a layer, and those of its sums that are on the host."""
+    square = layer.columns**2 * FLOAT
+    product = layer.columns * layer.rows * FLOAT
+    needed = _SQUARES * square + _PRODUCTS * product
+    if square < SUMS_ON_HOST:
+        return needed, 0
+    held_out = square, product
+    on_host = sum(map(pinned_bytes, held_out)) if is_pinned else sum(held_out)
+    return needed - sum(held_out), on_host
+
+
+def _training_moment(job: Job) -> Moment:
+    model, recovery = job.model, job.config.recovery
+    graph, weights = _graph(job), _trained_weights(job)
+    in_graph = 0.0  # of weights
+    if not recovery.uses_lora:
+        in_graph = job.weights_left * _CAST
+    elif job.config.pruning.kind in SPARSE:
+        in_graph = job.weights_left * FLOAT  # with the masked adapters
+    step = _step(job)
+    logits = _logits(job, step) * _TRAINED_COPIES
+    of_block = graph / max(1, model.blocks)
+    if recovery.recomputes:
+        in_graph /= max(1, model.blocks)
+        inputs = step * model.hidden_size * _number(job) * model.blocks
+        # A block has its graph when the logits are gone.
+        changing = inputs + max(of_block + in_graph, logits)
+    else:
+        changing = graph + in_graph + logits
+    # Gradients take the place of the graph, bit by bit.
+    changing = max(changing, weights * _GRADIENT + of_block)
+    device = changing + _optimized(job, weights) - _removed(job)
+    host = _held_out(job) + weights * _BEST + _LIBRARIES
+    states = _states(job) - _held_out(job)
+    if job.offloads:
+        return Moment(device, host + _masks(job), states)
+    return Moment(device + _masks(job), host, states)
+
+
+def _with_original(job: Job, device: float, host: float, states: float) -> Moment:
+    """Return a moment with the original beside the pruned model."""
+    return Moment(device - _removed(job), host, states, has_original=True)
+
+
+# bytes
+
+
+def _removed(job: Job) -> float:
+    """Return what the model is smaller by; offloaded blocks are not counted anyway."""
+    if job.offloads:
+        return 0
+    return (job.model.prunable - job.weights_left) * job.each
+
+
+def _states(job: Job) -> float:
+    windows = job.recovery_windows
+    tokens = windows * job.length
+    states = tokens * job.model.hidden_size * job.each
+    is_large = job.tokens(windows) * states >= _LARGE * tokens
+    return states if is_large else _STORED * states
+
+
+def _held_out(job: Job) -> float:
+    """Return the states of the windows that judge."""
+    return _states(job) * _judges(job) / (job.recovery_windows or 1)
+
+
+def _judges(job: Job) -> int:
+    """Return the number of windows of all texts that judge recovery."""
+    kinds = job.config.calibration.windows, job.config.own_windows
+    return sum(map(judging_windows, kinds))
+
+
+def _trained_weights(job: Job) -> int:
+    """Return the number of weights that the distillation changes."""
+    recovery = job.config.recovery
+    if not recovery.uses_lora:
+        return job.weights_left
+    return sum(recovery.lora_rank * (x.rows + x.columns) for x in job.model.layers)
+
+
+def _masks(job: Job) -> float:
+    """Return a byte for each weight of layers with zeros.
+
+    Adapters do without where whole rows and columns are zero.
+    """
+    kind = job.config.pruning.kind
+    needs = kind in SPARSE if job.config.recovery.uses_lora else kind not in COUPLED
+    return job.touched_weights if needs else 0
+
+
+def _optimized(job: Job, weights: float) -> float:
+    """Return the moments, and what weights need more in float32."""
+    wider = 0 if job.config.recovery.uses_lora else FLOAT - job.each
+    return weights * (_MOMENTS + wider)
+
+
+def _step(job: Job) -> int:
+    """Return the tokens of a step of a training."""
+    windows = min(STEP_WINDOWS, job.recovery_windows)
+    return windows * job.length
+
+
+def _graph(job: Job) -> float:
+    """Return the activations of all blocks for a step."""
+    touched = {layer.name for layer in job.touched}
+    others = [x for x in job.model.layers if x.name not in touched]
+    layers: Iterable[LayerSummary] = (*job.remaining, *others)
+    numbers = sum(layer.rows + layer.columns for layer in layers)
+    return _step(job) * numbers * _number(job) * _GRAPH
+
+
+def _number(job: Job) -> int:
+    """Return the bytes of an activation; weights that are trained are float32."""
+    return job.each if job.config.recovery.uses_lora else FLOAT
+
+
+def _logits(job: Job, tokens: int) -> float:
+    return min(tokens * job.model.vocabulary, LOGITS_AT_ONCE) * FLOAT
+
+
+# seconds
+
+
+def _pass(job: Job) -> float:
+    """Return the time of a forward of all windows."""
+    return speed.forward(job, job.recovery_windows, speed.fast_products(job))
+
+
+def _judging(job: Job) -> float:
+    return speed.forward(job, _judges(job), speed.fast_products(job))
+
+
+def _refitting(job: Job) -> float:
+    """Return the time to solve for the weights of all layers, and of the passes."""
+    names = {layer.name for layer in job.measured}
+    layers = [x for x in job.remaining if x.name in names]
+    rates = job.rates
+    factors = sum(x.columns**3 / 3 for x in layers)
+    products = sum(4 * x.rows * x.columns**2 for x in layers)  # and their errors
+    seconds = factors / rates.factorising + products / rates.products[Dtype.FLOAT32]
+    return _REFIT_PASSES * _pass(job) + _RIDGES * seconds

@@ -1,0 +1,235 @@
+"""The draft of the next job: edits of the user, and the inspection of its model."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from PySide6.QtCore import QObject, QTimer, Slot
+
+from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.config.evaluation import EvaluationConfig
+from surgeon_engine.api.config.export import ExportConfig
+from surgeon_engine.api.config.presets import Preset
+from surgeon_engine.api.config.pruning import PruningConfig
+from surgeon_engine.api.config.recovery import RecoveryConfig
+from surgeon_engine.api.config.run import Device, ModelConfig, RunConfig
+from surgeon_engine.api.config.samples import SamplesConfig
+from surgeon_engine.api.messages.commands import (
+    InspectModel,
+    PreviewText,
+)
+from surgeon_engine.api.model_info.header import model_facts
+from surgeon_engine.api.model_info.source_names import DEMO
+from surgeon_engine.base.paths import check_path
+from surgeon_gui.base import offline
+from surgeon_gui.base.translation import tr
+from surgeon_gui.controllers.store import Store
+from surgeon_gui.state import app as app_state
+from surgeon_gui.state.app import AppState
+from surgeon_gui.state.job import editing
+from surgeon_gui.state.job.draft import Draft, DraftHistory
+from surgeon_gui.state.request import RequestKind
+from surgeon_gui.text.problems import Kind, Problem, Step
+
+INSPECTION_DELAY_MS = 300  # after the last keystroke in the model's path
+
+# The field of each part of a job, and the step that shows it with its problem.
+_PARTS: dict[type, tuple[str, Step | None]] = {
+    CalibrationConfig: ("calibration", Step.CALIBRATION),
+    EvaluationConfig: ("evaluation", Step.CALIBRATION),
+    PruningConfig: ("pruning", Step.TARGET),
+    RecoveryConfig: ("recovery", Step.TARGET),
+    SamplesConfig: ("samples", None),
+    ExportConfig: ("export", Step.EXPORT),
+}
+
+
+class DraftEditor(QObject):
+    """Edit the draft. Any edit brings the draft into view."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self._store = store
+        self._inspection_timer = QTimer(self, singleShot=True)
+        self._inspection_timer.setInterval(INSPECTION_DELAY_MS)
+        self._inspection_timer.timeout.connect(self._inspect)
+
+    @property
+    def _state(self) -> AppState:
+        return self._store.state
+
+    def load(self, config: RunConfig, job_file: str = "") -> None:
+        """Make a whole job the draft."""
+        before = editing.draft_of(self._state)
+        self._choose()
+        self._accept(*Step)
+        self._store.state = replace(self._state, may_replace=False)
+        self.edit(config, before)
+        self._store.set(replace(self._state, job_file=job_file))
+
+    @Slot(str)
+    def choose_model(self, source: str) -> None:
+        """Choose the model at `source`; empty: none.
+
+        A model that could not be read is inspected again.
+        """
+        if not source.strip():
+            self._inspection_timer.stop()
+            state = app_state.without_requests(self._state, RequestKind.INSPECTION)
+            self._store.set(replace(state, model_is_chosen=False, shows_draft=True))
+            return
+        with self._store.showing_errors():
+            model = replace(self._state.config.model, source=source.strip())
+            before = editing.draft_of(self._state)
+            self._choose()
+            self.edit(replace(self._state.config, model=model), before)
+
+    def edit(self, config: RunConfig, before: Draft | None = None) -> None:
+        """Make `config` the draft; undo restores `before`, by default the last one."""
+        before = before or editing.draft_of(self._state)
+        self._set_draft(editing.with_config(self._state, config), before)
+        self.inspect_soon()
+
+    def go_to(self, draft: Draft, history: DraftHistory) -> None:
+        """Show an earlier or later draft with its own undo history."""
+        state = editing.with_draft(self._state, draft, history)
+        state = replace(state, shows_draft=True)
+        self._store.set_checked(_with_facts(state))
+        self.inspect_soon()
+
+    def drop_rejected(self) -> None:
+        """Forget the page values that make no valid config."""
+        self._accept(*Step)
+        self._store.set_checked(self._state)
+
+    def set_own_presets(self, presets: tuple[Preset, ...]) -> None:
+        """Offer these presets besides the built-in ones."""
+        self._store.set(replace(self._state, own_presets=presets))
+
+    @Slot(object)
+    def choose_preset(self, preset: Preset | None) -> None:
+        """Apply a preset to the draft; None: restore the user's own settings."""
+        before = editing.draft_of(self._state)
+        if preset is None:
+            self._set_draft(editing.without_preset(self._state), before)
+        else:
+            self._set_draft(editing.with_preset(self._state, preset), before)
+
+    @Slot(object)
+    def edit_part(self, part: Any) -> None:
+        """Change one part of the draft: its calibration, its export or another."""
+        name, step = _PARTS[type(part)]
+        if step is not None:
+            self._accept(step)
+        self.edit(replace(self._state.config, **{name: part}))
+
+    def allow_to_replace(self, is_allowed: bool) -> None:
+        """Remember whether the next run may replace an export at its destination."""
+        self._store.set_checked(replace(self._state, may_replace=is_allowed))
+
+    def reject_edit(self, step: Step, message: str) -> None:
+        """Remember that a page holds invalid values, until it is edited."""
+        problem = Problem(Kind.ERROR, {"message": message, "hint": ""}, step)
+        rejected = {**self._state.rejected, step: problem}
+        self._store.set_checked(replace(self._state, rejected=rejected))
+
+    def set_default_device(self, device: Device) -> None:
+        """Set the device of new jobs; the draft follows unless it has another one."""
+        old, model = self._state.default_device, self._state.config.model
+        self._store.set(replace(self._state, default_device=device))
+        if model.device is old and device is not old:
+            model = replace(model, device=device)
+            self.edit(replace(self._state.config, model=model))
+
+    def set_offline(self, is_offline: bool) -> None:
+        """Set whether the Hub may be contacted; the engine follows once it is idle."""
+        offline.use(is_offline)
+        if not self._state.computer:
+            self._store.engine.restart_when_idle()
+        self.recheck()
+
+    def recheck(self) -> None:
+        """Check the draft again, after something outside of it has changed."""
+        self._store.set_checked(self._state)
+
+    def new_config(self, source: str = DEMO) -> RunConfig:
+        """Return the config of a new job."""
+        return RunConfig(ModelConfig(source, device=self._state.default_device))
+
+    @Slot(str)
+    def set_run_parent(self, folder: str) -> None:
+        """Create the folders of further runs in `folder`."""
+        self._store.set_checked(replace(self._state, run_parent=folder))
+
+    @Slot(str)
+    def set_runs_folder(self, folder: str) -> None:
+        """Create the folders of further runs in `folder` of the engine's computer."""
+        with self._store.showing_errors():
+            check_path(tr("The runs folder"), folder)
+            if self._state.computer:
+                self._store.set(replace(self._state, remote_runs=folder))
+            else:
+                self.set_run_parent(folder)
+
+    def set_job_file(self, path: str) -> None:
+        """Remember the file to which the draft was saved."""
+        self._store.set(replace(self._state, job_file=path))
+
+    @Slot()
+    def preview_text(self) -> None:
+        """Request a preview of the windows of all texts."""
+        config = self._state.config
+        self._store.start_request(
+            RequestKind.PREVIEW,
+            partial(
+                PreviewText,
+                model=config.model,
+                calibration=config.calibration,
+                own_windows=config.own_windows,
+            ),
+        )
+
+    @Slot()
+    def _inspect(self) -> None:
+        if Step.MODEL in self._state.problems:
+            return
+        command = partial(InspectModel, model=self._state.config.model)
+        self._store.start_request(RequestKind.INSPECTION, command)
+
+    def inspect_soon(self) -> None:
+        """Inspect a chosen model that has not been, after a moment."""
+        is_requested = bool(self._state.request(RequestKind.INSPECTION).id)
+        if self._state.model_is_chosen and not is_requested:
+            self._inspection_timer.start()
+
+    def _set_draft(self, state: AppState, before: Draft) -> None:
+        """Take a state with another draft and add the one before to the history."""
+        after = editing.draft_of(state)
+        history = state.draft_history.with_edit(before, after, time.monotonic())
+        state = replace(state, draft_history=history, shows_draft=True)
+        self._store.set_checked(_with_facts(state))
+
+    def _choose(self) -> None:
+        """Mark a model as chosen and forget a failed inspection.
+
+        Emits no signal: until `edit`, the draft still names the model before.
+        """
+        state = self._state
+        if state.request(RequestKind.INSPECTION).error is not None:
+            state = app_state.without_requests(state, RequestKind.INSPECTION)
+        self._store.state = replace(state, model_is_chosen=True)
+
+    def _accept(self, *steps: Step) -> None:
+        """Forget the rejected values of these pages; the caller emits `changed`."""
+        rejected = {s: p for s, p in self._state.rejected.items() if s not in steps}
+        self._store.state = replace(self._state, rejected=rejected)
+
+
+def _with_facts(state: AppState) -> AppState:
+    """Return the state with the facts that the files of a new model show at once."""
+    if not state.model_is_chosen or state.facts is not None or state.computer:
+        return state
+    return replace(state, facts=model_facts(state.config.model.source))

@@ -1,0 +1,303 @@
+"""Texts about the state of a run: phase, outcome, remaining time, stages.
+
+Pure functions of the state.
+"""
+
+from __future__ import annotations
+
+from surgeon_engine.api.messages.run import (
+    DampingChoice,
+    MemorySampled,
+    Stage,
+    UndoReason,
+)
+from surgeon_engine.planning.target_size import TARGET_TOLERANCE, Goal
+from surgeon_gui.base.translation import tr
+from surgeon_gui.state.app import AppState
+from surgeon_gui.state.job.targets import goal_or_none
+from surgeon_gui.state.ladder import NOTICEABLE
+from surgeon_gui.state.run import RunState, Status
+from surgeon_gui.text import fidelity, numbers
+from surgeon_gui.text.choices import choice_label
+from surgeon_gui.text.labels import STAGES, UNITS
+
+_ROUNDING = 1e-9  # tolerance of a sparsity
+
+
+def phase(run: RunState) -> str:
+    """Return the current phase of the run, or how it ended, as a sentence."""
+    match run.status:
+        case Status.IDLE:
+            return ""
+        case Status.CANCELLING if run.computer:
+            return tr("Cancelling… Waiting for {computer}.").format(
+                computer=run.computer
+            )
+        case Status.CANCELLING:
+            return tr("Cancelling…")
+        case Status.FINISHED:
+            return outcome(run)
+        case Status.FAILED:
+            return tr("The run failed.")
+        case Status.CANCELLED:
+            return tr("The run was cancelled.")
+        case Status.INTERRUPTED:
+            return interruption(run)
+    return _phase_template(run).format(doing=_current_stage(run))
+
+
+def _phase_template(run: RunState) -> str:
+    """Return the text around the current stage."""
+    match run.status:
+        case Status.PAUSING:
+            return tr("Pausing at the next safe point. {doing}")
+        case Status.PAUSED:
+            return tr("Paused. {doing}")
+        case Status.STOPPING if run.shot or run.history:
+            return tr("Stopping after this shot. {doing}")
+        case Status.STOPPING:
+            return tr("Stopping after the first shot. {doing}")
+    return "{doing}"
+
+
+def _current_stage(run: RunState) -> str:
+    """Return the current stage and its progress, with the shot if there is one."""
+    doing = stage_progress(run.stage, run.done, run.total)
+    if run.shot:
+        doing = tr("Shot {shot} of {shots}: {doing}").format(
+            shot=run.shot, shots=max(run.shots, run.shot), doing=doing
+        )
+    elif run.history:
+        doing = tr("After the last shot: {doing}").format(doing=doing)
+    else:
+        doing = doing[0].upper() + doing[1:]
+    return doing
+
+
+def outcome(run: RunState) -> str:
+    """Return the result of a finished run, and what saving it in few bits costs."""
+    return f"{_outcome_in_memory(run)} {_cost_of_saving(run)}".rstrip()
+
+
+def _cost_of_saving(run: RunState) -> str:
+    """Return the KL by saving as a sentence; empty if it cannot be noticed."""
+    exported = run.exported
+    nats = exported.saving_divergence if exported is not None else None
+    if exported is None or nats is None or nats < NOTICEABLE:
+        return ""
+    return tr("Saving it in {dtype} adds a KL of {nats}.").format(
+        dtype=choice_label(exported.dtype)[0], nats=numbers.nats(nats)
+    )
+
+
+def _outcome_in_memory(run: RunState) -> str:
+    """Return the result of a finished run before it is saved, as a sentence."""
+    if run.evaluation is None or run.baseline is None or run.model is None:
+        return tr("The run finished.")
+    last = run.history[-1]
+    if run.evaluation.fidelity:
+        return tr(
+            "{how}: {fidelity}, perplexity {before} → {after} on {text}; {left} of "
+            "{all} parameters remain."
+        ).format(
+            how=finish_reason(run),
+            left=numbers.count(last.parameters),
+            all=numbers.count(run.model.parameters),
+            fidelity=fidelity.summary(run.evaluation),
+            text=fidelity.text_phrase(run.evaluation.fidelity[0].text),
+            before=numbers.perplexity(run.baseline.perplexity),
+            after=numbers.perplexity(run.evaluation.perplexity),
+        )
+    return tr(
+        "{how}: {left} of {all} parameters remain, perplexity {before} → {after}."
+    ).format(
+        how=finish_reason(run),
+        left=numbers.count(last.parameters),
+        all=numbers.count(run.model.parameters),
+        before=numbers.perplexity(run.baseline.perplexity),
+        after=numbers.perplexity(run.evaluation.perplexity),
+    )
+
+
+def phase_with_advice(state: AppState) -> str:
+    """Return the phase, and how a cancelled run is resumed or started again."""
+    run = state.active_run
+    if run.status is not Status.CANCELLED or run.config is None:
+        return phase(run)
+    if run.can_go_on:
+        advice = tr("Its progress is kept: resume it in the list of runs.")
+    elif run.config == state.config:
+        advice = tr("Nothing of it is saved. Start begins it again.")
+    else:
+        advice = tr(
+            "Nothing of it is saved. To start it again, choose Use these settings in "
+            "the list of runs."
+        )
+    return f"{phase(run)} {advice}"
+
+
+def interruption(run: RunState) -> str:
+    """Return after which shot a run was interrupted."""
+    done, shots = len(run.history), max(run.shots, len(run.history))
+    text = tr("The run was interrupted after {done} of {shots} shots.")
+    return text.format(done=done, shots=shots)
+
+
+def finish_reason(run: RunState) -> str:
+    """Return why a run has finished, and by how much it misses its target."""
+    if run.result is not None and run.result.stopped_early:
+        done = len(run.history)
+        return tr("Stopped after shot {shot} of {shots}").format(
+            shot=done, shots=max(run.shots, done)
+        )
+    if _ended_at_quality_limit(run):
+        return tr("Ended at the quality limit after shot {shot}").format(
+            shot=len(run.history)
+        )
+    return _missed_target(run) or tr("Finished")
+
+
+def _ended_at_quality_limit(run: RunState) -> bool:
+    if run.config is None or not run.config.pruning.has_quality_limit:
+        return False
+    goal = _goal(run)
+    return goal is not None and run.history[-1].target < goal.sparsity - _ROUNDING
+
+
+def _missed_target(run: RunState) -> str:
+    """Return by how much a run misses its target, and why; "" if it reached it."""
+    goal = _goal(run)
+    if goal is None or goal.sparsity - run.history[-1].sparsity <= TARGET_TOLERANCE:
+        return ""
+    return tr(
+        "Finished at {reached} instead of {target}: the next part to remove is larger "
+        "than the remaining budget"
+    ).format(
+        reached=numbers.percent(run.history[-1].sparsity, decimals=2),
+        target=numbers.percent(goal.sparsity, decimals=2),
+    )
+
+
+def _goal(run: RunState) -> Goal | None:
+    if run.config is None or run.model is None or not run.history:
+        return None
+    return goal_or_none(run.config, run.model)
+
+
+def remaining(run: RunState, now: float) -> str:
+    """Return the estimated remaining time, or the time that the run took."""
+    if run.status in (Status.IDLE, Status.CANCELLING):
+        return ""
+    if not run.status.is_busy:
+        return tr("took {time}").format(time=numbers.duration(run.seconds(now)))
+    seconds = run.remaining_seconds(now)
+    if seconds is None:
+        return "" if run.status is Status.PAUSED else tr("estimating time left…")
+    if seconds < 1 and run.status is Status.RUNNING:
+        return tr("nearly done")
+    left = numbers.whole_duration(seconds)
+    if run.status is Status.PAUSED:
+        return tr("about {time} left after resuming").format(time=left)
+    if run.is_late(now):
+        return tr("about {time} left, longer than planned").format(time=left)
+    return tr("about {time} left").format(time=left)
+
+
+def damping_choice(choice: DampingChoice | None) -> tuple[str, ...]:
+    """Return the damping of a shot as clauses; empty for a method without damping."""
+    if choice is None:
+        return ()
+    how = (
+        tr("best of {tried} tried").format(tried=choice.tried)
+        if choice.tried
+        else tr("as given")
+    )
+    clauses = [
+        tr("damping {cost} for costs and {update} for the update, {how}").format(
+            cost=numbers.short(choice.cost),
+            update=numbers.short(choice.update),
+            how=how,
+        )
+    ]
+    if choice.held_out_nats is not None:
+        nats = numbers.significant(choice.held_out_nats, 3)
+        clauses.append(tr("KL {nats} on held-out windows").format(nats=nats))
+    return tuple(clauses)
+
+
+def last_choice(run: RunState) -> str:
+    """Return the damping of the last shot in one or two lines; "" if there is none."""
+    if not run.history or run.history[-1].damping is None:
+        return ""
+    last = run.history[-1]
+    first, *others = damping_choice(last.damping)
+    line = tr("Shot {shot}: {doing}").format(shot=last.shot, doing=first)
+    second_line = "; ".join(others)
+    return f"{line}\n{second_line[:1].upper()}{second_line[1:]}".rstrip()
+
+
+_UNDONE_STEPS = {
+    Stage.REFIT: tr("The refit moved the model further from the original: undone."),
+    Stage.RECONSTRUCTION: tr(
+        "The reconstruction moved the model further from the original: undone."
+    ),
+    Stage.DISTILLATION: tr(
+        "The training did not bring the model closer to the original: undone."
+    ),
+}
+_UNDONE = {
+    UndoReason.LIMIT: tr("Recovery exceeded the quality limit: undone."),
+    UndoReason.FAILED: tr("Recovery failed: undone."),
+}
+
+
+def undone(run: RunState) -> str:
+    """Return what the last recovery has undone, and why; empty if nothing."""
+    shots = (0, len(run.history))
+    sentences = [
+        _UNDONE_STEPS[each.stage] if each.stage else _UNDONE[each.reason]
+        for each in run.undone
+        if each.shot in shots
+    ]
+    return " ".join(dict.fromkeys(sentences))
+
+
+def stage_times(run: RunState) -> tuple[tuple[str, str], ...]:
+    """Return the total time and peak memory of each stage over all shots."""
+    totals: dict[Stage, float] = {}
+    for time in run.times:
+        totals[time.stage] = totals.get(time.stage, 0.0) + time.seconds
+    return tuple(
+        (STAGES[stage][1], _time_and_memory(totals[stage], run.peaks.get(stage)))
+        for stage in Stage
+        if stage in totals
+    )
+
+
+def _time_and_memory(seconds: float, memory: MemorySampled | None) -> str:
+    """Return a duration, with the peak memory if it was sampled."""
+    time = numbers.duration(seconds)
+    if memory is None:
+        return time
+    ram = numbers.size(memory.process_bytes)
+    if not memory.device_total:
+        return tr("{time}, {memory}").format(time=time, memory=ram)
+    return tr("{time}, {memory}, GPU {gpu}").format(
+        time=time, memory=ram, gpu=numbers.size(memory.device_bytes)
+    )
+
+
+def stage_progress(stage: Stage | None, done: int, total: int) -> str:
+    """Return the activity of a stage and its progress."""
+    if stage is None:
+        return tr("starting…")
+    doing = STAGES[stage][0]
+    if stage is Stage.DAMPING and total > 1:  # it may take more than the usual ones
+        return tr("{doing}, {unit} {number}").format(
+            doing=doing, unit=UNITS[stage], number=done + 1
+        )
+    if total > 1:
+        return tr("{doing}, {unit} {number} of {total}").format(
+            doing=doing, unit=UNITS[stage], number=min(done + 1, total), total=total
+        )
+    return doing

@@ -1,0 +1,258 @@
+"""Problems: what keeps a job or an action from being possible, and its sentences.
+
+The state compares the kinds of problems and carries their numbers; `sentence` and
+`statement` make texts of them for the window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import PurePath
+from typing import Protocol, TypeAlias
+
+from surgeon_gui.base.translation import tr
+from surgeon_gui.text import numbers
+from surgeon_gui.text.choices import choice_label
+
+
+class Step(Enum):
+    """The steps of the way from a model to a pruned one."""
+
+    MODEL = "model"
+    CALIBRATION = "calibration"
+    TARGET = "target"
+    RUN = "run"
+    EXPORT = "export"
+
+
+class Kind(Enum):
+    """The kinds of problems: what is wrong, and for some what to do about it."""
+
+    ERROR = "{message}", "{hint}"  # of the engine, or of a value in a page
+
+    # the engine
+    RUN_BUSY = tr("A run is in progress.")
+    SAVING = tr("The pruned model is being saved in another format.")
+    MEASURING = tr("Speed is being measured.")
+    DIAGNOSING = tr("The model is being diagnosed.")
+    GENERATING = tr("Both models are generating text.")
+    ENGINE_STARTING = tr("The engine is still starting.")
+    ENGINE_UNAVAILABLE = tr("The engine is not available. Restart Surgeon.")
+    DISCONNECTED = tr("There is no connection with {computer}.")
+    RUN_ELSEWHERE = tr("This run is not on {computer}: choose its computer first.")
+    DIAGNOSIS_ELSEWHERE = tr(
+        "A diagnosis needs its files here. Choose This computer for it."
+    )
+
+    # the draft
+    EARLIER_SETTINGS = tr(
+        "The settings are those of an earlier run. Use them, or close that run."
+    )
+    NO_MODEL = tr("Choose a model first.")
+    MODEL_UNREAD = tr("The model is still being read.")
+    TEXT_UNREAD = tr("The text is still being read.")
+    READ_AFTER_RUN = (
+        tr("{name} has not been read yet."),
+        tr("It is read when the run has ended."),
+    )
+    READ_LATER = (
+        tr("{name} has not been read yet."),
+        tr("It is read when the engine is free."),
+    )
+    MEMORY_SHORT = (
+        tr("Not enough memory: the run needs {needed}, and {free} are free."),
+        tr("Step 3 offers settings that fit."),
+    )
+    GPU_SHORT = (
+        tr("Not enough GPU memory: the run needs {needed}, and {free} are free."),
+        tr("Step 3 offers settings that fit."),
+    )
+    DISK_SHORT = (
+        tr("Not enough disk space: the run needs {needed}, and {free} are free."),
+        tr("Step 3 offers settings that fit."),
+    )
+
+    # its model and its texts
+    NO_HUB_NAME = (
+        tr("{source} is not the name of a model on the Hugging Face Hub."),
+        tr("Use the form organisation/name."),
+    )
+    MODEL_OFFLINE = tr(
+        "{name} is not on this computer, and offline mode is on (File > Preferences)."
+    )
+    NOT_DOWNLOADED = tr("{name} has not been downloaded yet.")
+    MODEL_MISSING = tr("No model found at {source}.")
+    DATASET_OFFLINE = tr(
+        "The data set {name} is on the Hub, and offline mode is on (File > "
+        "Preferences)."
+    )
+    TEXT_IS_FOLDER = tr("{text} is a folder."), tr("Choose a file in it.")
+    TEXT_IS_DEVICE = tr("{text} is a pipe or a device."), tr("Choose a file.")
+    TEXT_MISSING = tr("No file found at {text}.")
+    TEXT_UNSUPPORTED = (
+        tr("{name} has an unsupported file type."),
+        tr("Supported: {endings}."),
+    )
+    TEXT_EMPTY = tr("{name} is empty.")
+    JUDGES_ON_CALIBRATION = (
+        tr("{text} is a calibration text."),
+        tr("Choose another text to judge on."),
+    )
+    TEXT_TOO_SHORT = (
+        tr(
+            "{text} has {size} bytes: too few for {windows} windows of {length} "
+            "tokens, because a token has at least one byte."
+        ),
+        tr("Choose a longer text, or fewer or shorter windows."),
+    )
+    LACKS_VALIDATION = (
+        tr("All windows of a token file are used for calibration."),
+        tr("Choose another text for validation."),
+    )
+    MIXES_TOKEN_FILE = (
+        tr(
+            "All windows of a token file are used, so there is no share for further "
+            "texts."
+        ),
+        tr("Choose another text, or remove the further texts."),
+    )
+    WINDOWS_TOO_LONG = tr(
+        "Windows of {window_length} tokens are longer than the context length of "
+        "this model ({maximum} tokens)."
+    )
+
+    # its target
+    NO_PROTECTED_LAYER = tr("Protect: no layer is called “{pattern}”.")
+    NO_LIMITED_LAYER = tr("Minimum per layer: no layer is called “{pattern}”.")
+    BLOCKS_MISS_SIZE = (
+        tr("GGUF files (step 5) fill the widths of layers up to multiples of 32."),
+        tr("To reach a target size, set Width multiple to 32."),
+    )
+
+    # its folders
+    RUNS_IN_FILE = tr("{path} is a file."), tr("Choose a folder for the runs.")
+    RUNS_UNWRITABLE = (
+        tr("The folder {path} cannot be written."),
+        tr("Choose another for the runs."),
+    )
+    FORMAT_IMPOSSIBLE = tr("{label} is not possible for this target."), "{reason}"
+    CONTAINS_RUNS = (
+        tr("{folder} is or contains the folder for runs."),
+        tr("Choose another folder."),
+    )
+    CONTAINS_ORIGINAL = (
+        tr("The destination contains the original model."),
+        tr("Choose another folder."),
+    )
+    CONTAINS_HOME = (
+        tr("The destination contains your home folder."),
+        tr("Choose another folder."),
+    )
+    CONTAINS_OWN_EXPORT = (
+        tr("The destination contains the run's own export."),
+        tr("Choose another folder."),
+    )
+    CONTAINS_RUN = (
+        tr("The destination contains the run folder."),
+        tr("Choose another folder."),
+    )
+    DESTINATION_IS_FILE = tr("{destination} is a file."), tr("Choose a folder.")
+    PARENT_UNWRITABLE = (
+        tr("{destination} cannot be created: {path} cannot be written."),
+        tr("Choose another folder."),
+    )
+    PARENT_IS_FILE = (
+        tr("{destination} cannot be created: {path} is a file."),
+        tr("Choose another folder."),
+    )
+
+    # the queue
+    QUEUE_ELSEWHERE = tr("The queue works on this computer only.")
+    QUEUE_TAKEN = tr("Another window has the queue of this runs folder.")
+    SAME_DESTINATION = tr("{run} of the queue writes to {folder}, too.")
+
+    # the result
+    UNSAVEABLE = tr("Only the export of a finished run can be saved in another format.")
+    SAVE_FORMAT_IMPOSSIBLE = tr("{label} is not possible."), "{reason}"
+    UNMEASURABLE = tr("Only the export of a finished run can be measured.")
+    FORMAT_UNMEASURABLE = tr(
+        "Only files for transformers can be measured here, not {label}."
+    )
+
+    # the playground
+    NO_MODELS = tr("Prune a model first, or choose two models.")
+    NO_ORIGINAL = tr("Choose the original model, too.")
+    NO_PRUNED = tr("Choose the pruned model, too.")
+    NOTHING_EXPORTED = tr("The run exported nothing. Choose a pruned model.")
+    GONE = tr("{path} no longer exists.")
+    NO_PROMPT = tr("Enter a prompt first.")
+
+
+RESOURCES = (Kind.MEMORY_SHORT, Kind.GPU_SHORT, Kind.DISK_SHORT)
+
+
+class Bytes(int):
+    """A number of bytes."""
+
+
+Value: TypeAlias = str | int | PurePath | Enum | tuple[int, ...]
+
+
+class _Error(Protocol):
+    """An error of the engine: as an exception or as an event."""
+
+    @property
+    def message(self) -> str: ...
+
+    @property
+    def hint(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A problem, and the step and setting to which it belongs."""
+
+    kind: Kind
+    values: Mapping[str, Value] = field(default_factory=dict)
+    step: Step | None = None
+    setting: str = ""
+
+
+def of_error(error: _Error, step: Step | None = None, setting: str = "") -> Problem:
+    """Return the problem that the engine has reported."""
+    values = {"message": error.message, "hint": error.hint}
+    return Problem(Kind.ERROR, values, step, setting)
+
+
+def statement(problem: Problem) -> str:
+    """Return what is wrong, without what to do about it."""
+    text = problem.kind.value
+    return _text(problem, text if isinstance(text, str) else text[0])
+
+
+def sentence(problem: Problem | None) -> str:
+    """Return what is wrong, and what to do about it; empty without a problem."""
+    if problem is None:
+        return ""
+    text = problem.kind.value
+    return _text(problem, text if isinstance(text, str) else " ".join(text)).strip()
+
+
+def _text(problem: Problem, template: str) -> str:
+    values = {name: _spoken(value) for name, value in problem.values.items()}
+    return template.format(**values)
+
+
+def _spoken(value: Value) -> str:
+    match value:
+        case Bytes():
+            return numbers.size(value)
+        case int():
+            return numbers.whole(value)
+        case tuple():
+            return " + ".join(map(numbers.whole, value))
+        case Enum():
+            return choice_label(value)[0]
+    return str(value)
