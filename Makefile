@@ -26,7 +26,7 @@ SCREEN_PACKAGES := libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 libxkbcommon-x11
 # An engine on another computer is tested with the client of OpenSSH.
 TEST_PACKAGES := openssh-client
 
-.PHONY: help setup system test-system hooks run demo test check quick thorough test-one lint fmt docs lock benchmarks translations \
+.PHONY: help setup system test-system hooks run demo test check quick runtimes test-one lint fmt docs lock benchmarks translations \
   screenshots clean
 .DEFAULT_GOAL := help
 
@@ -38,7 +38,7 @@ help:
 	@echo "make test          set up, then run all checks and tests and build the docs"
 	@echo "make check         run linters, types, import contracts and tests"
 	@echo "make quick         run the same with the fast tests alone"
-	@echo "make thorough      run the tests that take too long for make test"
+	@echo "make runtimes      run the tests in other programs, versions and processes"
 	@echo "make test-one T=tests/engine/pruning/test_costs.py   run one test"
 	@echo "make fmt           format the code and apply safe fixes"
 	@echo "make docs          build the documentation site into build/site"
@@ -87,13 +87,13 @@ demo: system $(VENV)/.run
 test: system test-system $(VENV)/.test check docs
 
 check: lint
-	$(call run_tests,"not thorough")
+	$(call run_tests,"not runtimes")
 
 quick: lint
-	$(call run_tests,"not slow and not thorough and not gpu")
+	$(call run_tests,"not slow and not runtimes and not gpu")
 
-thorough:
-	$(call run_tests,thorough)
+runtimes:
+	$(PYTEST) -m runtimes --ignore tests/gui
 
 test-one:
 	@test -n "$(T)" || { echo "Which test? make test-one T=tests/...::name"; exit 1; }

@@ -26,21 +26,12 @@ def pytest_configure(config):
             config.add_cleanup(folder.cleanup)
 
 
-# One family for each kind of attention and of MLP; the others are thorough tests.
-REPRESENTATIVE = {"llama", "opt", "gpt2", "gpt_neox", "gemma3", "falcon"}
 WINDOWS = {"make_window", "window"}  # fixtures that open the whole window
 
 
 @pytest.hookimpl(tryfirst=True)  # before tests are deselected by their markers
 def pytest_collection_modifyitems(items):
-    tiny_models = sys.modules.get("tests.helpers.tiny_models")  # it imports torch
-    names = tiny_models.FAMILIES | tiny_models.MORE_FAMILIES if tiny_models else {}
-    others = set(names) - REPRESENTATIVE
     for item in items:
-        callspec = getattr(item, "callspec", None)
-        values = callspec.params.values() if callspec is not None else ()
-        if any(isinstance(value, str) and value in others for value in values):
-            item.add_marker(pytest.mark.thorough)
         if WINDOWS & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
     # The offscreen platform warns about windows of fixed size, such as message boxes.

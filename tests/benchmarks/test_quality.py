@@ -15,7 +15,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from benchmarks.quality_table import command, job, machine, measuring
+from benchmarks.quality_table import command, job, measuring
 from benchmarks.quality_table.plan import (
     Base,
     PlannedShot,
@@ -45,7 +45,7 @@ from tests.helpers.configs import pruning_config
 from tests.helpers.runs import skip_verification
 from tests.helpers.tiny_models import VOCABULARY, save_tiny_model
 
-pytestmark = [pytest.mark.thorough, pytest.mark.usefixtures("quick_runs")]
+pytestmark = [pytest.mark.usefixtures("quick_runs")]
 
 ROOT = Path(__file__).parents[2]
 PLANS = sorted((ROOT / "benchmarks" / "plans").glob("*.toml"))
@@ -231,52 +231,6 @@ def test_figures_equal_those_of_a_plain_run(bench, tmp_path, monkeypatch):
     assert float(rows[-1]["agreement"]) == pytest.approx(agreement)
 
 
-def test_recovery_and_other_texts_are_in_the_figures(bench):
-    generator = np.random.default_rng(1)
-    other = generator.integers(0, VOCABULARY, (4, LENGTH), dtype=np.int32)
-    np.save(bench.folder / "other.npy", other)
-    assert bench.run(WITH_RECOVERY, f"--other={bench.folder / 'other.npy'}") == 0
-    plain, refit = bench.rows()
-    assert float(refit["nats"]) < float(plain["nats"])
-    assert float(refit["seconds"]) > float(refit["shot_seconds"])
-    for row in (plain, refit):
-        assert row["other_1"] == "other.npy"
-        for figure in ("nats", "agreement", "perplexity"):
-            for name in (figure, f"other_1_{figure}"):
-                value = float(row[name])
-                assert float(row[f"{name}_low"]) <= value <= float(row[f"{name}_high"])
-    page = bench.text(".md")
-    assert "## KL from the original, nats per token, on other.npy" in page
-    assert f"| refit | {float(refit['other_1_nats']):.4f} |" in page
-    assert f"{float(plain['other_1_dense_perplexity']):.2f} on other.npy" in page
-    assert "other.npy, 4 windows of 24 tokens" in page
-    assert "recovery = off" in page
-    before = page.split("## KL from the original before recovery, nats per token\n")[1]
-    assert f"| plain | - |\n| refit | {float(plain['nats']):.4f} |" in before
-
-    np.save(bench.folder / "other.npy", other[:2])
-    bench.run(WITH_RECOVERY, f"--other={bench.folder / 'other.npy'}")
-    assert len(bench.tasks) == 2  # another text judges
-
-
-def test_rival_has_the_seconds_of_the_named_job(bench):
-    assert bench.run(WITH_RIVAL) == 0
-    first, rival = bench.rows()
-    assert [task.rival_seconds for task in bench.tasks] == [
-        None,
-        pytest.approx(float(first["seconds"])),
-    ]
-    pruning = bench.tasks[1].config.pruning
-    assert (pruning.method, pruning.shots) == ("first_order", 1)
-    assert float(rival["seconds"]) >= float(first["seconds"])
-    assert "then plain distillation, in the time of first" in bench.text(".md")
-    assert bench.run(WITH_RIVAL) == 0
-    assert bench.tasks == []
-    changed = WITH_RIVAL.replace('"first"\n[[', '"first"\npruning = { shots = 1 }\n[[')
-    bench.run(changed)
-    assert len(bench.tasks) == 2  # the job with its seconds has changed
-
-
 def test_rival_of_a_job_without_figures_fails(bench, capsys):
     assert bench.run(WITH_RIVAL, "--only=rival") == 1
     assert "'first' has no figures" in capsys.readouterr().out
@@ -302,24 +256,6 @@ def test_text_that_no_seed_draws_keeps_its_name(tmp_path):
     assert (calibration.text, calibration.validation_text) == ("builtin", "")
 
 
-def test_complete_runs_are_not_repeated(bench):
-    bench.run(TWO_JOBS)
-    before = bench.text(".jsonl"), bench.text(".csv"), bench.text(".md")
-    assert bench.run(TWO_JOBS) == 0
-    assert bench.tasks == []
-    assert (bench.text(".jsonl"), bench.text(".csv"), bench.text(".md")) == before
-
-
-@pytest.mark.parametrize("is_same", [True, False])
-def test_figures_of_another_engine_are_reported(bench, monkeypatch, capsys, is_same):
-    bench.run(ONE_JOB)
-    capsys.readouterr()
-    if not is_same:
-        monkeypatch.setattr(machine, "engine_digest", lambda: "another")
-    bench.run(ONE_JOB)
-    assert ("another state of the engine" in capsys.readouterr().out) is not is_same
-
-
 def test_later_failure_does_not_replace_figures(bench):
     bench.run(ONE_JOB)
     before = bench.text(".md")
@@ -330,49 +266,6 @@ def test_later_failure_does_not_replace_figures(bench):
     assert bench.run(ONE_JOB) == 0
     assert bench.tasks == []
     assert bench.text(".md") == before
-
-
-def test_run_with_missing_figures_is_repeated_from_the_dense_model(bench):
-    bench.run(TWO_JOBS)
-    rows = bench.rows()
-    lines = bench.text(".jsonl").splitlines(keepends=True)
-    # Without the second shot of the first run, and with a line that a crash cut off.
-    Path(f"{bench.out}.jsonl").write_text(lines[0] + lines[2] + lines[3][:40])
-    assert Results(Path(f"{bench.out}.jsonl")).damaged == [3]
-    assert bench.run(TWO_JOBS) == 0
-    assert [len(task.shots) for task in bench.tasks] == [2, 3]
-    same = ("job", "sparsity", "perplexity", "nats")
-    assert [[row[x] for x in same] for row in bench.rows()] == [
-        [row[x] for x in same] for row in rows
-    ]
-    assert bench.run(TWO_JOBS) == 0
-    assert bench.tasks == []
-
-
-def test_interrupted_job_goes_on_after_its_last_shot(bench, monkeypatch):
-    bench.run(WITH_RECOVERY)
-    whole = bench.rows()
-    Path(f"{bench.out}.jsonl").unlink()
-    real, ran = job.run_shot, []
-
-    def run_shot(state, plan, context):
-        ran.append(plan.number)
-        return real(state, plan, context)
-
-    def interrupted(*_):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(job, "recover", interrupted)
-        assert bench.run(WITH_RECOVERY) == 130
-    monkeypatch.setattr(job, "run_shot", run_shot)
-    assert bench.run(WITH_RECOVERY) == 0
-    assert ran == []
-    same = ("job", "sparsity", "perplexity", "nats")
-    assert [[row[x] for x in same] for row in bench.rows()] == [
-        [row[x] for x in same] for row in whole
-    ]
-    assert not list(bench.out.parent.glob("*.state"))
 
 
 def test_interrupted_job_is_repeated_and_finished_one_is_not(
@@ -394,22 +287,6 @@ def test_interrupted_job_is_repeated_and_finished_one_is_not(
     assert [task.config.pruning.method for task in bench.tasks] == ["magnitude"] * 2
 
 
-@pytest.mark.parametrize("change", ["setting", "tokens", "model"])
-def test_changed_setting_tokens_or_model_is_measured_again(bench, change):
-    bench.run(ONE_JOB)
-    plan = ONE_JOB
-    if change == "setting":
-        plan = ONE_JOB.replace("shots = 2", "shots = 1")
-    elif change == "tokens":
-        path = bench.folder / "validation.npy"
-        np.save(path, np.load(path)[::-1])
-    else:
-        save_tiny_model(bench.folder / "model", seed=1)
-    bench.run(plan)
-    assert len(bench.tasks) == 1
-    assert len(bench.rows()) == 1  # the table leaves out the earlier line
-
-
 def test_failed_job_has_a_row_and_the_others_continue(bench, capsys):
     assert bench.run(ONE_FAILS) == 1
     failed, worked = bench.rows()
@@ -422,17 +299,6 @@ def test_failed_job_has_a_row_and_the_others_continue(bench, capsys):
     assert "failed: " in capsys.readouterr().out
     assert bench.run(ONE_FAILS) == 1  # the failed job is tried again
     assert len(bench.tasks) == 1
-
-
-def test_seeds_have_a_mean_and_a_spread(bench):
-    assert bench.run(ONE_JOB, "--windows=4", "--seeds=0,1,2") == 0
-    rows = bench.rows()
-    assert [row["seed"] for row in rows] == ["0", "1", "2"]
-    assert len({task.config.calibration.text for task in bench.tasks}) == 3
-    assert len({task.config.calibration.validation_text for task in bench.tasks}) == 1
-    perplexities = [float(row["perplexity"]) for row in rows]
-    mean, spread = sum(perplexities) / 3, max(perplexities) - min(perplexities)
-    assert f"| only | {mean:.2f} ± {spread:.2f} |" in bench.text(".md")
 
 
 def test_seeds_that_change_nothing_fail(bench, capsys):
@@ -520,6 +386,7 @@ def test_missing_plan_raises(tmp_path):
         read_plan(tmp_path / "none.toml")
 
 
+@pytest.mark.runtimes
 def test_command_gives_the_same_with_a_process_for_each_job(bench):
     bench.run(ONE_JOB)
     expected = bench.rows()
@@ -536,6 +403,7 @@ def test_command_gives_the_same_with_a_process_for_each_job(bench):
             assert one[name] == other[name]
 
 
+@pytest.mark.runtimes
 def test_process_that_crashes_is_a_failed_job(bench, monkeypatch):
     monkeypatch.undo()
     config = RunConfig(

@@ -10,7 +10,7 @@ from benchmarks import quantised
 from surgeon_engine.api.config.export import FileDtype
 
 
-@pytest.mark.thorough
+@pytest.mark.runtimes
 @pytest.mark.skipif(not find_spec("xllamacpp"), reason="not installed")
 def test_table_has_a_row_for_each_way(monkeypatch, capsys):
     ways = ("plain", "importances", "A fed forward")

@@ -11,8 +11,6 @@ import pytest
 import torch
 from transformers import LlamaConfig
 
-from surgeon_engine.api.config.pruning import RowsAndColumns
-from surgeon_engine.api.config.run import Offload
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.planning.estimate import Footprint
 from surgeon_engine.planning.job import Job
@@ -87,21 +85,6 @@ def curvature_products() -> int:
     products += (length - 1) * hidden * 32000 * (windows + draws)
     attention = 2 * length**2 * hidden * (2 * 2 * windows + 5 * draws)
     return products + attention
-
-
-@pytest.mark.thorough
-@pytest.mark.parametrize(
-    ("structure", "offload", "blocks", "inner"),
-    [
-        pytest.param(None, Offload.ON, 3, 11008, id="streaming"),
-        pytest.param(RowsAndColumns(), Offload.OFF, 2, 11008, id="rows"),
-        # The held-out sums of its refit are in main memory.
-        pytest.param(None, Offload.OFF, 2, 14336, id="a wide layer"),
-    ],
-)
-def test_planned_memory_is_that_of_the_count(structure, offload, blocks, inner):
-    job = counted_job(structure, 8, offload)
-    assert_as_planned(job, count(llama_2_7b(blocks, inner), job))
 
 
 def assert_as_planned(job, found) -> Footprint:

@@ -40,7 +40,6 @@ from surgeon_engine.runtime import devices
 from tests.engine.export.gguf.test_gguf import pruned, tiny_llama
 from tests.helpers.pretended_gpu import GPU, DeviceMismatchError, pretended_gpu
 from tests.helpers.runs import Recorder, job
-from tests.helpers.tiers import thorough_except
 
 pytestmark = [pytest.mark.usefixtures("quick_runs"), pytest.mark.slow]
 
@@ -84,20 +83,13 @@ FIRST = ("first order, trained", "separate update")
 OTHERS = ("opt", "gpt2", "gpt_neox", "gemma3", "qwen2", "phi3")
 
 
-@pytest.fixture(
-    params=[
-        "pretended",
-        pytest.param(
-            "real",
-            marks=[
-                pytest.mark.gpu,
-                pytest.mark.skipif(
-                    not torch.cuda.is_available(), reason="there is no GPU"
-                ),
-            ],
-        ),
-    ]
-)
+REAL = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU"),
+]
+
+
+@pytest.fixture(params=["pretended", pytest.param("real", marks=REAL)])
 def gpu(request, monkeypatch):
     """Return a context in which the engine chooses a GPU."""
     if request.param == "real":
@@ -147,23 +139,22 @@ def check(config, folder, gpu):
     return found
 
 
-@pytest.mark.parametrize(
-    ("settings", "recovery"),
-    [
-        pytest.param(
-            *case, id=name, marks=() if name in FIRST else pytest.mark.thorough
-        )
-        for name, case in CASES.items()
-    ],
-)
-def test_run_equals_that_of_the_cpu(tmp_path, gpu, settings, recovery):
+def each(cases, pretended):
+    """Run all cases on a real GPU, and the named ones on the pretended one."""
+    found = [pytest.param("pretended", name) for name in pretended]
+    found += [pytest.param("real", name, marks=REAL) for name in cases]
+    return pytest.mark.parametrize(("gpu", "case"), found, indirect=["gpu"])
+
+
+@each(CASES, FIRST)
+def test_run_equals_that_of_the_cpu(tmp_path, gpu, case):
+    settings, recovery = CASES[case]
     config = replace(job(tmp_path, "llama", **settings), recovery=recovery)
     found = check(config, tmp_path, gpu)
     assert len(found.of(Recovered)) == (recovery is not OFF)
 
 
-@pytest.mark.thorough
-@pytest.mark.parametrize("case", ["first order, trained", "rows and columns"])
+@each(["first order, trained", "rows and columns"], [])
 @pytest.mark.parametrize("family", OTHERS)
 def test_run_of_another_family_equals_that_of_the_cpu(tmp_path, gpu, family, case):
     settings, recovery = CASES[case]
@@ -177,7 +168,6 @@ def peak_of(config, folder, gpu):
     return found, pretended.peak
 
 
-@pytest.mark.thorough
 def test_run_goes_on_with_smaller_batches_where_memory_is_short(tmp_path, monkeypatch):
     """It is what a run with the smaller batch from the start gives."""
     config = job(tmp_path, "llama", method=Method.FIRST_ORDER, sparsity=0.3)
@@ -207,7 +197,7 @@ OFFLOADED = {
 }
 
 
-@pytest.mark.parametrize("case", thorough_except(OFFLOADED, ["gates and refit"]))
+@each(OFFLOADED, ["gates and refit"])
 def test_run_with_offloaded_blocks_equals_that_of_the_cpu(tmp_path, gpu, case):
     settings, recovery = OFFLOADED[case]
     config = replace(job(tmp_path, "llama", **settings), recovery=recovery)
@@ -229,7 +219,6 @@ def test_run_chooses_widths_that_a_gpu_computes_fast(tmp_path, monkeypatch):
     assert all(width % 8 == 0 for width in widths)
 
 
-@pytest.mark.thorough
 def test_16_bit_model_is_pruned(tmp_path, gpu):
     """Without training: autocast does not see pretended tensors."""
     config = job(tmp_path, "llama", method=Method.FIRST_ORDER)
@@ -249,7 +238,6 @@ def test_mask_that_stays_on_the_host_is_found(tmp_path, gpu, monkeypatch):
         Recorder().run(job(tmp_path, "llama"), tmp_path / "gpu")
 
 
-@pytest.mark.thorough
 @pytest.mark.skipif(not find_spec("xllamacpp"), reason="not installed")
 def test_rounded_weights_are_those_of_the_cpu(gpu, tmp_path):
     config = ExportConfig(format=Format.GGUF, dtype=FileDtype.Q4_0)

@@ -49,7 +49,7 @@ def quantised(folder: Path, dtype: FileDtype = FileDtype.Q4_0):
     )
 
 
-@pytest.mark.thorough
+@pytest.mark.runtimes
 @pytest.mark.fresh_process
 @needs_library
 def test_model_is_quantised_verified_and_quantised_again(tmp_path):

@@ -52,8 +52,7 @@ from tests.engine.shots.test_quality_budget import (
 )
 from tests.helpers.exports import write_export
 from tests.helpers.locks import write_lock
-from tests.helpers.runs import STRUCTURES, Recorder, job, skip_verification
-from tests.helpers.tiers import thorough_except
+from tests.helpers.runs import Recorder, job, skip_verification
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_runs")]
 
@@ -166,7 +165,7 @@ def test_finished_run_is_not_locked(tmp_path):
 
 @pytest.mark.parametrize(
     "structure",
-    thorough_except(STRUCTURES, [Structure.ELEMENTS]),
+    [Structure.ELEMENTS],
 )
 def test_run_goes_on_after_a_shot(structure, tmp_path):
     config = config_of(tmp_path, structure)
@@ -185,31 +184,18 @@ def test_run_goes_on_after_a_shot(structure, tmp_path):
         assert_same_result(folder, tmp_path / "whole")
 
 
-LEVELS = [
-    (Recovery.REFIT, at_stage(Stage.REFERENCE)),
-    (Recovery.REFIT, at_step(Stage.REFIT, 1)),
-    (Recovery.REFIT, at_stage(Stage.EXPORT)),
-    (Recovery.RECONSTRUCTION, at_step(Stage.RECONSTRUCTION, 1)),
-    (Recovery.DISTILLATION, at_stage(Stage.DISTILLATION)),
-    (Recovery.DISTILLATION, at_step(Stage.DISTILLATION, 5)),
-    (Recovery.BOTH, at_step(Stage.DISTILLATION, 4)),
-    (Recovery.DISTILLATION, at_stage(Stage.VERIFICATION)),
-]
-
-
 CASES = [
-    *((Structure.HEADS_AND_NEURONS, *each) for each in LEVELS),
+    (
+        Structure.HEADS_AND_NEURONS,
+        Recovery.RECONSTRUCTION,
+        at_step(Stage.RECONSTRUCTION, 1),
+    ),
+    (Structure.HEADS_AND_NEURONS, Recovery.BOTH, at_step(Stage.DISTILLATION, 4)),
     (Structure.ELEMENTS, Recovery.REFIT, at_step(Stage.REFIT, 1)),
-    (Structure.ELEMENTS, Recovery.BOTH, at_step(Stage.DISTILLATION, 4)),
 ]
 
 
-REGULAR = [CASES[3], CASES[6], CASES[8]]
-
-
-@pytest.mark.parametrize(
-    ("structure", "level", "when"), thorough_except(CASES, REGULAR)
-)
+@pytest.mark.parametrize(("structure", "level", "when"), CASES)
 def test_recovery_goes_on(structure, level, when, tmp_path):
     config = config_of(tmp_path, structure, shots=1, level=level)
     Recorder().run(config, tmp_path / "whole")
@@ -218,7 +204,6 @@ def test_recovery_goes_on(structure, level, when, tmp_path):
     assert_same_result(tmp_path / "cut", tmp_path / "whole")
 
 
-@pytest.mark.thorough
 def test_quality_limit_goes_on(tmp_path, monkeypatch):
     config = with_recovery(markable(tmp_path, monkeypatch, gain=0.1))
     monkeypatch.setattr(loop, "recover", mark)
@@ -233,7 +218,7 @@ def test_quality_limit_goes_on(tmp_path, monkeypatch):
         assert_same_result(folder, tmp_path / "whole")
 
 
-@pytest.mark.parametrize("shot", thorough_except([1, 2], [2]))
+@pytest.mark.parametrize("shot", [2])
 def test_damping_search_goes_on_after_its_last_trial(tmp_path, monkeypatch, shot):
     evaluate, trials, searches = damping.evaluate_held_out, [], []
 
@@ -268,7 +253,6 @@ def test_damping_search_goes_on_after_its_last_trial(tmp_path, monkeypatch, shot
     assert_same_result(folder, tmp_path / "whole")
 
 
-@pytest.mark.thorough
 def test_shot_that_a_quality_limit_has_rejected_is_not_tried_again(
     tmp_path, monkeypatch
 ):
@@ -299,7 +283,6 @@ def test_shot_that_a_quality_limit_has_rejected_is_not_tried_again(
     assert_same_result(tmp_path / "cut", tmp_path / "whole")
 
 
-@pytest.mark.thorough
 def test_two_interruptions_are_no_worse_than_one(tmp_path):
     config = config_of(tmp_path, level=Recovery.REFIT)
     Recorder().run(config, tmp_path / "whole")
@@ -369,9 +352,7 @@ def test_export_of_another_program_goes_on(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "level",
-    thorough_except(
-        [Recovery.OFF, Recovery.REFIT, Recovery.DISTILLATION], [Recovery.REFIT]
-    ),
+    [Recovery.REFIT],
 )
 def test_stopped_run_can_go_on(tmp_path, level):
     config = config_of(tmp_path, level=level)
@@ -408,10 +389,7 @@ def test_cancelled_run_can_go_on(tmp_path):
 
 @pytest.mark.parametrize(
     "structure",
-    thorough_except(
-        [Structure.HEADS_AND_NEURONS, Structure.ELEMENTS],
-        [Structure.HEADS_AND_NEURONS],
-    ),
+    [Structure.HEADS_AND_NEURONS],
 )
 def test_run_that_a_failed_shot_has_ended_goes_on(tmp_path, structure, monkeypatch):
     """Its shots may succeed later; recovery begins anew."""
@@ -431,29 +409,6 @@ def test_run_that_a_failed_shot_has_ended_goes_on(tmp_path, structure, monkeypat
     assert RunFolder(folder).saved_state.read().blocks is not None
     resumed(folder)
     assert_same_result(folder, tmp_path / "whole")
-
-
-@pytest.mark.thorough
-@pytest.mark.parametrize(
-    "when",
-    [
-        pytest.param(at_step(Stage.REFIT, 2), id="refit"),
-        pytest.param(at_stage(Stage.EXPORT), id="export"),
-    ],
-)
-def test_shots_that_a_quality_limit_has_ended_are_not_tried_again(
-    tmp_path, monkeypatch, when
-):
-    plain = costly_elements(tmp_path, monkeypatch, shots=4, rise=20)
-    config = dataclasses.replace(
-        plain, recovery=RecoveryConfig(Recovery.REFIT, own_windows=0)
-    )
-    Recorder().run(config, tmp_path / "whole")
-    cut_at(when, config, tmp_path / "cut")
-    assert RunFolder(tmp_path / "cut").saved_state.read().are_shots_over
-    recorder = resumed(tmp_path / "cut")
-    assert not recorder.of(ShotFinished)
-    assert_same_result(tmp_path / "cut", tmp_path / "whole")
 
 
 def test_time_goes_on(tmp_path):

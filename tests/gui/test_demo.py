@@ -8,9 +8,8 @@ from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_gui import demo
 from surgeon_gui.controllers.engine_thread import EngineThread
+from tests.helpers.fake_engine import FAILURE
 from tests.helpers.windows import fake_client
-
-pytestmark = pytest.mark.thorough
 
 
 def run_demo(qapp, folder, *options):
@@ -19,22 +18,30 @@ def run_demo(qapp, folder, *options):
     return demo.run_demo(qapp, engine, folder, stays_open=False)
 
 
-def test_demo_exits_with_pictures(qtbot, qapp, tmp_path, capsys):
+@pytest.mark.slow
+def test_demo_exits_with_pictures(qtbot, qapp, tmp_path):
     assert run_demo(qapp, tmp_path) == 0
-    assert {path.name for path in tmp_path.glob("*.png")} == {
-        "window.png",
-        "perplexity.png",
-        "costs.png",
-        "sparsity.png",
-        "memory.png",
-        "times.png",
-    }
-    assert "Finished" in capsys.readouterr().out
+    names = ("window", "perplexity", "costs", "sparsity", "memory", "times")
+    assert {path.stem for path in tmp_path.glob("*.png")} == {*names}
 
 
-def test_failure_is_printed(qtbot, qapp, tmp_path, capsys):
-    assert run_demo(qapp, tmp_path, "--mishap", "fail", "--at", "load") == 1
-    assert "too little memory" in capsys.readouterr().out
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "source", "reason"),
+    [
+        (("--mishap", "fail", "--at", "load"), "demo", FAILURE),
+        (("--no-start",), "demo", "cannot import torch"),
+        ((), "", "There is no model."),
+    ],
+)
+def test_failure_is_printed(
+    qtbot, qapp, tmp_path, capsys, monkeypatch, options, source, reason
+):
+    (tmp_path / "missing").mkdir()
+    config = RunConfig(model=ModelConfig(source or str(tmp_path / "missing")))
+    monkeypatch.setattr(demo, "DEMO_CONFIG", config)
+    assert run_demo(qapp, tmp_path / "run", *options) == 1
+    assert reason in capsys.readouterr().out
 
 
 def test_earlier_demo_run_is_replaced(tmp_path):
@@ -51,7 +58,8 @@ def test_earlier_demo_run_is_replaced(tmp_path):
 def test_demo_run_is_kept_beside_where_there_is_no_trash(tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "to_trash", lambda path: False)
     folder = tmp_path / "demo"
-    RunFolder(folder).create(demo.DEMO_CONFIG)
+    with RunFolder(folder).created(demo.DEMO_CONFIG):
+        pass
     RunFolder(folder).events_path.touch()
     assert demo.clear_folder(folder)
     assert RunFolder(tmp_path / "demo-replaced").events_path.exists()
@@ -80,20 +88,6 @@ def test_run_of_another_model_is_kept(tmp_path, job):
     run.config_path.write_text(job)
     assert not demo.clear_folder(run.path)
     assert run.events_path.exists()
-
-
-def test_demo_exits_without_engine(qtbot, qapp, tmp_path, capsys):
-    assert run_demo(qapp, tmp_path, "--no-start") == 1
-    assert "cannot import torch" in capsys.readouterr().out
-
-
-def test_demo_exits_if_model_cannot_be_read(qtbot, qapp, tmp_path, capsys, monkeypatch):
-    source = tmp_path / "missing"
-    source.mkdir()
-    config = RunConfig(model=ModelConfig(source=str(source)))
-    monkeypatch.setattr(demo, "DEMO_CONFIG", config)
-    assert run_demo(qapp, tmp_path) == 1
-    assert "There is no model." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("variable", ["DISPLAY", "WAYLAND_DISPLAY"])

@@ -298,7 +298,7 @@ def problems_while_paused(window: QMainWindow) -> list[str]:
     wait_until(lambda: bool(window.session.state.run.history))
     window.session.pause_or_resume()
     wait_until(lambda: _status(window) is Status.PAUSED)
-    return _problems_of_tabs(window, "while paused")
+    return _problems_of_run(window, "while paused")
 
 
 def problems_after_failure(window: QMainWindow) -> list[str]:
@@ -307,7 +307,7 @@ def problems_after_failure(window: QMainWindow) -> list[str]:
 
     window.start_run()
     wait_until(lambda: _status(window) is Status.FAILED)
-    return _problems_of_tabs(window, "after a failure")
+    return _problems_of_run(window, "after a failure")
 
 
 def main() -> int:
@@ -362,12 +362,15 @@ def _check_window(
             close_window(window)
 
 
-def _problems_of_tabs(window: QMainWindow, when: str) -> list[str]:
-    return [
-        f"{place}: {text}"
-        for place in steps_and_tabs(window, when)
-        for text in problems(window)
-    ]
+def _problems_of_run(window: QMainWindow, when: str) -> list[str]:
+    """Return the problems of the parts that show how a run stands."""
+    from surgeon_gui.state.app import Step
+    from surgeon_gui.window.central_tabs import CentralTabs
+    from tests.helpers.windows import find_type
+
+    window.open_step(Step.RUN)
+    find_type(window, CentralTabs).open_tab("live_tab")
+    return [f"{when}: {text}" for text in problems(window)]
 
 
 def _status(window: QMainWindow) -> object:

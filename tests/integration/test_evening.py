@@ -69,7 +69,7 @@ def divergence_of(folder):
     )
 
 
-@pytest.mark.thorough
+@pytest.mark.runtimes
 @pytest.mark.timeout(900)
 def test_sweep_survives_a_closed_window_and_the_best_run_is_exported(
     qtbot, open_window, tmp_path

@@ -19,7 +19,7 @@ from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.pruning import Structure
 from tests.helpers.runs import Recorder, job
 
-pytestmark = [pytest.mark.thorough, pytest.mark.usefixtures("quick_runs")]
+pytestmark = [pytest.mark.runtimes, pytest.mark.usefixtures("quick_runs")]
 
 VERSIONS = {
     "4.57.6": ("tokenizers>=0.22,<0.23.1", "huggingface-hub>=0.34,<1.0"),

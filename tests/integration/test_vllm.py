@@ -29,7 +29,7 @@ from tests.helpers.runs import Recorder, job
 from tests.helpers.tiny_models import VOCABULARY, byte_tokenizer
 
 pytestmark = [
-    pytest.mark.thorough,
+    pytest.mark.runtimes,
     pytest.mark.timeout(1800),  # with the installation
     pytest.mark.usefixtures("quick_runs"),
 ]

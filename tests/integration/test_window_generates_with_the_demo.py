@@ -23,7 +23,7 @@ QUICK = surgeon_job(
 )
 
 
-@pytest.mark.thorough
+@pytest.mark.runtimes
 def test_demo_and_pruned_demo_generate_side_by_side(qtbot, real_window):
     window = real_window
     window.load_config(QUICK)

@@ -44,7 +44,7 @@ application.exec()
 """
 
 
-@pytest.mark.thorough
+@pytest.mark.runtimes
 def test_killed_run_is_resumed_by_a_click(qtbot, tmp_path, real_window):
     job, runs = tmp_path / "job.toml", tmp_path / "runs"
     job.write_text(config_to_toml(JOB))

@@ -56,7 +56,7 @@ def make_remote_window(qtbot, tmp_path, monkeypatch):
 
 
 @NEEDS_SSH
-@pytest.mark.thorough
+@pytest.mark.runtimes
 def test_demo_is_pruned_there_and_copied_back(qtbot, make_remote_window, tmp_path):
     window = make_remote_window()
     window.load_config(JOB)

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-QUICK = "not slow and not thorough and not gpu"
+QUICK = "not slow and not runtimes and not gpu"
 _TIMEOUT_S = 900
 _OTHER = {
     **{"<": "<=", "<=": "<", ">": ">=", ">=": ">", "==": "!=", "!=": "=="},

@@ -118,7 +118,7 @@ def test_run_cancelled_while_queued_does_not_start(client, tmp_path):
     assert not (tmp_path / "b").exists()
 
 
-@pytest.mark.thorough
+@pytest.mark.runtimes
 def test_prints_of_libraries_are_no_events():
     code = (
         "import surgeon_engine.server as s; import builtins;"
@@ -178,7 +178,7 @@ def test_kill_ends_the_engine_and_its_children():
     assert not child.is_running()
 
 
-@pytest.mark.thorough
+@pytest.mark.runtimes
 def test_engine_exits_with_its_parent():
     process = subprocess.Popen(
         ENGINE_COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE

@@ -29,7 +29,6 @@ from tests.helpers.configs import pruning_config, surgeon_job
 from tests.helpers.exports import write_export
 from tests.helpers.fake_runs import write_run, write_saved_state
 from tests.helpers.locks import write_lock
-from tests.helpers.tiers import thorough_except
 from tests.helpers.tiny_models import save_tiny_model
 
 JOB = """
@@ -61,7 +60,7 @@ def run(*arguments, capsys):
     return code, captured.out, captured.err
 
 
-@pytest.mark.thorough
+@pytest.mark.runtimes
 @pytest.mark.fresh_process
 def test_run_stops_after_the_requested_shot(job, tmp_path, capsys):
     code, out, _ = run(
@@ -306,9 +305,7 @@ def test_job_with_linked_text_keeps_its_suffix(tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs signals")
 @pytest.mark.usefixtures("quick_runs")
-@pytest.mark.parametrize(
-    "name", thorough_except(["SIGINT", "SIGTERM", "SIGHUP"], ["SIGTERM"])
-)
+@pytest.mark.parametrize("name", ["SIGTERM"])
 def test_run_ended_by_a_signal_is_resumed(
     job, tmp_path, capsys, monkeypatch, request, name
 ):

@@ -130,7 +130,7 @@ def dying(run: Path, destination: Path, how: str) -> list[str]:
     return done.stdout.split("\n")[:-1]
 
 
-@pytest.mark.thorough
+@pytest.mark.runtimes
 @pytest.mark.skipif(not hasattr(sys.modules["os"], "fork"), reason="needs fork")
 def test_killed_export_leaves_all_or_nothing(finished, tmp_path):
     lines = dying(finished, tmp_path / "copy", "")
@@ -140,7 +140,7 @@ def test_killed_export_leaves_all_or_nothing(finished, tmp_path):
     assert not list(tmp_path.glob(".*"))  # what was left went with the next export
 
 
-@pytest.mark.thorough
+@pytest.mark.runtimes
 @pytest.mark.skipif(not hasattr(sys.modules["os"], "fork"), reason="needs fork")
 def test_killed_replacing_export_leaves_old_or_new_folder(finished, tmp_path):
     lines = dying(finished, tmp_path / "copy", "replace")

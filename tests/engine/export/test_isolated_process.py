@@ -29,7 +29,7 @@ from tests.helpers.runs import Recorder, job
 WEIGHTS = "model.safetensors"
 
 pytestmark = [
-    pytest.mark.thorough,
+    pytest.mark.runtimes,
     pytest.mark.usefixtures("quick_runs"),
     pytest.mark.skipif(sys.platform == "win32", reason="bin/python is elsewhere"),
 ]

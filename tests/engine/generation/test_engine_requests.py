@@ -154,7 +154,7 @@ def cancel():
     raise RunCancelled
 
 
-@pytest.mark.thorough
+@pytest.mark.runtimes
 def test_models_in_processes_generate_the_same(folders, monkeypatch):
     playground = Playground()
     recorder = GenerationRecorder().run(playground, *folders, temperature=1.0)
@@ -173,7 +173,6 @@ def test_models_in_processes_generate_the_same(folders, monkeypatch):
     assert not psutil.Process().children(recursive=True)
 
 
-@pytest.mark.thorough
 def test_cancel_while_models_are_loaded_leaves_no_process(folders):
     playground, recorder = Playground(), GenerationRecorder()
     recorder.react = lambda event: recorder.context.handle(Cancel(run="test"))

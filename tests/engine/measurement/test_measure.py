@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -26,7 +25,6 @@ from surgeon_engine.api.messages.benchmark import (
     summarize,
 )
 from surgeon_engine.base.errors import ConfigError, EvaluationError, ModelError
-from surgeon_engine.base.json_process import SubprocessClient
 from surgeon_engine.compaction.plan import PrunedModel, plan_of
 from surgeon_engine.export.transformers.files import CompactWriter
 from surgeon_engine.measurement import benchmark_process, measure
@@ -34,9 +32,7 @@ from surgeon_engine.measurement.messages import (
     FinishBenchmark,
     GenerateTokens,
     Load,
-    Loaded,
     ReadPrompt,
-    Response,
 )
 from surgeon_engine.model.load import load_model
 from surgeon_engine.pruning.structures.units import units_of
@@ -197,7 +193,7 @@ def test_number_of_models_other_than_one_or_two_raises(count):
         measure.measure(["demo"] * count, QUICK, nothing)
 
 
-@pytest.mark.thorough
+@pytest.mark.runtimes
 def test_figures_of_real_processes_are_consistent(folders):
     ballast = torch.ones(700_000_000, dtype=torch.uint8)  # memory that is not theirs
     found = measure.measure(folders, QUICK, nothing)
@@ -215,26 +211,6 @@ def test_figures_of_real_processes_are_consistent(folders):
             assert 0 < rate.low <= rate.median <= rate.high
 
 
-@pytest.mark.thorough
-def test_broken_model_raises(tmp_path):
-    (tmp_path / "config.json").write_text("{")
-    with SubprocessClient(str(tmp_path), measure.COMMAND, Response) as client:
-        load = Load(ModelConfig(str(tmp_path)), 0)
-        with pytest.raises(ModelError, match="is not valid JSON") as caught:
-            client.ask(load, Loaded, nothing)
-        assert caught.value.hint
-
-
-@pytest.mark.thorough
-def test_benchmark_process_exits_with_its_parent():
-    process = subprocess.Popen(
-        measure.COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    process.stdin.close()
-    assert process.wait(timeout=60) == -signal.SIGKILL
-    process.stdout.close()
-
-
 @pytest.mark.slow
 def test_missing_model_raises_and_leaves_no_process(requests):
     with pytest.raises(ModelError, match="No model") as caught:
@@ -242,7 +218,6 @@ def test_missing_model_raises_and_leaves_no_process(requests):
     assert caught.value.hint == "Another."
 
 
-@pytest.mark.thorough
 def test_worker_responds_to_each_request(folders):
     worker = benchmark_process.BenchmarkWorker()
     _, compact = folders

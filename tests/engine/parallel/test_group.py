@@ -112,7 +112,7 @@ def config_of(folder, shots=2, windows=8, **settings):
     return job(folder, windows=windows, **given | settings)
 
 
-@pytest.mark.thorough
+@pytest.mark.runtimes
 def test_run_in_two_processes(group, tmp_path):
     config = config_of(tmp_path, shots=3)
 
@@ -135,8 +135,8 @@ def test_run_in_two_processes(group, tmp_path):
     assert not group.of(RunFinished)[1].stopped_early
 
 
-@pytest.mark.thorough
-@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.runtimes
+@pytest.mark.parametrize("number", [1])
 def test_killed_process_ends_the_run_with_a_sentence(group, tmp_path, number):
     def kill(event):
         if is_in_second_shot(event):
@@ -158,7 +158,7 @@ def test_killed_process_ends_the_run_with_a_sentence(group, tmp_path, number):
     assert RunFolder(group.folder).read_report().stopped_early
 
 
-@pytest.mark.thorough
+@pytest.mark.runtimes
 def test_cancel_ends_all_processes_at_once(group, tmp_path):
     unfinished = []
 
@@ -186,7 +186,7 @@ def test_cancel_ends_all_processes_at_once(group, tmp_path):
     assert group.context.log is not None  # which then says that it was cancelled
 
 
-@pytest.mark.thorough
+@pytest.mark.runtimes
 def test_error_in_the_processes_is_sent_once(group, tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))  # of the processes
     group.end(RunFailed, config_of(tmp_path, windows=3))
@@ -197,7 +197,7 @@ def test_error_in_the_processes_is_sent_once(group, tmp_path, monkeypatch):
     assert not list(tmp_path.glob("torchelastic*"))
 
 
-@pytest.mark.thorough
+@pytest.mark.runtimes
 def test_processes_end_with_the_one_that_started_them(tmp_path):
     script = (
         "import sys\n"
@@ -222,7 +222,7 @@ def test_processes_end_with_the_one_that_started_them(tmp_path):
     assert not alive
 
 
-@pytest.mark.thorough
+@pytest.mark.runtimes
 def test_torchrun_shares_a_run(tmp_path):
     file = tmp_path / "job.toml"
     file.write_text(config_to_toml(config_of(tmp_path)))
@@ -266,7 +266,7 @@ def test_process_that_has_ended_first_is_named():
         assert reason(codes).message.startswith(message)
 
 
-@pytest.mark.thorough
+@pytest.mark.runtimes
 def test_command_line_starts_a_process_for_each_gpu(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(devices, "gpu_count", lambda: 2)  # they compute on the CPU
     file = tmp_path / "job.toml"

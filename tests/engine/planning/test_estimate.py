@@ -36,7 +36,6 @@ from surgeon_engine.planning.resource_check import (
 from tests.helpers.configs import changed, pruning_config, surgeon_job
 from tests.helpers.fake_engine import model_summary
 from tests.helpers.fake_machine import machine
-from tests.helpers.tiers import thorough_except
 
 MODEL = model_summary()
 AFTER_RECOVERY = (Stage.EXPORT, Stage.VERIFICATION)
@@ -253,9 +252,7 @@ def test_disk_light_is_exact_and_green_without_a_limit():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "free", thorough_except([10**k for k in range(5, 13)], [10**6, 10**8, 10**10])
-)
+@pytest.mark.parametrize("free", [10**6, 10**8, 10**10])
 @pytest.mark.parametrize("structure", [*Structure])
 def test_settings_that_fit_return_a_fitting_job_or_none(structure, free):
     config = calibrated(pruned(structure=structure), batch=256, windows=4096)

@@ -39,8 +39,6 @@ from tests.helpers.pruning_states import make_state, silent_context, weights
 from tests.helpers.runs import job, run
 from tests.helpers.units import removable
 
-pytestmark = pytest.mark.thorough
-
 FIXED = {"damping": Damping.FIXED, "cost_damping": 0.1, "shots": 1}
 SHARES = (0.02, 0.05, 0.1, 0.17, 0.25)
 ALL = [("llama", {"structure": structure}) for structure in Structure] + [

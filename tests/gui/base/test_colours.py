@@ -35,19 +35,13 @@ all_visions = pytest.mark.parametrize("vision", VISIONS)
 
 
 @both_themes
-@pytest.mark.parametrize(("front", "back"), TEXTS)
-def test_text_has_enough_contrast(theme: Theme, front, back):
-    assert contrast(getattr(theme, front), getattr(theme, back)) >= TEXT
-
-
-@both_themes
-@pytest.mark.parametrize(("front", "back"), MARKS)
-def test_marks_have_enough_contrast(theme: Theme, front, back):
-    assert contrast(getattr(theme, front), getattr(theme, back)) >= GRAPHICS
-
-
-@both_themes
-def test_disabled_text_is_faint_but_visible(theme: Theme):
+def test_texts_and_marks_have_enough_contrast(theme: Theme):
+    for minimum, pairs in ((TEXT, TEXTS), (GRAPHICS, MARKS)):
+        for front, back in pairs:
+            found = contrast(getattr(theme, front), getattr(theme, back))
+            assert found >= minimum, (front, back)
+    for colour in theme.series:
+        assert contrast(colour, theme.surface) >= GRAPHICS
     for back in (theme.surface, theme.window, theme.raised):
         assert 2.0 <= contrast(theme.faint, back) < contrast(theme.muted, back)
 
@@ -80,12 +74,6 @@ def test_heat_lightness_is_monotonic(theme: Theme, vision):
 def test_eight_series_are_distinguishable(theme: Theme, vision):
     assert len(theme.series) == 8
     assert smallest_distance(list(theme.series), vision) >= MIN_DISTANCE
-
-
-@both_themes
-def test_series_have_enough_contrast(theme: Theme):
-    for colour in theme.series:
-        assert contrast(colour, theme.surface) >= GRAPHICS
 
 
 @both_themes

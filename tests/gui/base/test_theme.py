@@ -30,59 +30,57 @@ def restore_light_theme(qapp):
 
 
 @pytest.mark.parametrize(("choice", "theme"), CHOICES)
-def test_theme_sets_palette(qtbot, qapp, choice, theme):
+def test_theme_sets_palette_and_visible_pictures(qtbot, qapp, choice, theme):
     apply_theme(qapp, choice)
     lightness = qapp.palette().color(QPalette.ColorRole.Window).lightness()
     text = qapp.palette().color(QPalette.ColorRole.WindowText).lightness()
     assert (lightness < 128) is (theme is DARK)
     assert abs(lightness - text) > 128
+    pictures = set(re.findall(r'url\("([^"]+)"\)', qapp.styleSheet()))
+    assert {Path(each).name for each in pictures} > {f"close-{theme.name}.svg"}
+    for picture in pictures:
+        (colour,) = re.findall(r'stroke="(#\w+)"', Path(picture).read_text())
+        ground = theme.text if "tick" in picture else theme.window
+        assert contrast(colour, ground) >= 4.5, picture
+    # An empty check box is visible.
+    for is_enabled in (True, False):
+        box = QCheckBox("As a chat message")
+        qtbot.addWidget(box)
+        box.setEnabled(is_enabled)
+        box.show()
+        image = box.grab().toImage()
+        row = image.height() // 2
+        edge = [image.pixelColor(x, row).name() for x in range(14)]
+        back = image.pixelColor(image.width() - 1, row).name()
+        minimum = 3.0 if is_enabled else 2.0  # as for marks and for disabled text
+        assert max(contrast(colour, back) for colour in edge) >= minimum
 
 
-@pytest.mark.thorough
-@pytest.mark.parametrize(("choice", "theme"), CHOICES)
-def test_open_window_and_plots_follow_theme(qtbot, qapp, window, choice, theme):
+def test_open_window_and_plots_follow_theme(qapp, window):
     live, run = find_type(window, LiveView), states_of("run-1")[-1]
-    before = LIGHT if theme is DARK else DARK
-    apply_theme(qapp, ThemeChoice.LIGHT if theme is DARK else ThemeChoice.DARK)
     find_type(live, QualityChart).show_run(run)
     plot = find(window, "perplexity_plot")
-    assert plot.backgroundBrush().color() == QColor(before.surface)
-    find(window, f"theme_{choice.value}_action", object).trigger()
-    assert theme_of(window) is theme
-    assert plot.backgroundBrush().color() == QColor(theme.surface)
+    assert plot.backgroundBrush().color() == QColor(LIGHT.surface)
+    find(window, "theme_dark_action", object).trigger()
+    assert theme_of(window) is DARK
+    assert plot.backgroundBrush().color() == QColor(DARK.surface)
     live.show_run(run, now=100.0)  # makes the other plots
     later = find(window, "costs_plot")
-    assert later.backgroundBrush().color() == QColor(theme.surface)
-    assert window.settings.theme is choice
+    assert later.backgroundBrush().color() == QColor(DARK.surface)
+    assert window.settings.theme is ThemeChoice.DARK
 
 
-@pytest.mark.parametrize("is_enabled", [True, False])
-@pytest.mark.parametrize(("choice", "theme"), CHOICES)
-def test_empty_check_box_is_visible(qtbot, qapp, choice, theme, is_enabled):
-    apply_theme(qapp, choice)
-    box = QCheckBox("As a chat message")
-    qtbot.addWidget(box)
-    box.setEnabled(is_enabled)
-    box.show()
-    image = box.grab().toImage()
-    row = image.height() // 2
-    edge = [image.pixelColor(x, row).name() for x in range(14)]
-    back = image.pixelColor(image.width() - 1, row).name()
-    minimum = 3.0 if is_enabled else 2.0  # as for marks and for disabled text
-    assert max(contrast(colour, back) for colour in edge) >= minimum
-
-
-@pytest.mark.parametrize("kind", [QLineEdit, QComboBox, QSpinBox, QPushButton])
-def test_boxes_are_flat_and_rounded(qtbot, qapp, kind):
+def test_boxes_are_flat_and_rounded(qtbot, qapp):
     apply_theme(qapp, ThemeChoice.LIGHT)
-    box = kind()
-    qtbot.addWidget(box)
-    box.resize(100, 30)
-    box.show()
-    image = box.grab().toImage()
-    colours = {image.pixelColor(50, y).name() for y in range(2, 28)}
-    assert len(colours) == 1  # no gradient
-    assert image.pixelColor(0, 0) != image.pixelColor(50, 0)  # no corner
+    for kind in (QLineEdit, QComboBox, QSpinBox, QPushButton):
+        box = kind()
+        qtbot.addWidget(box)
+        box.resize(100, 30)
+        box.show()
+        image = box.grab().toImage()
+        colours = {image.pixelColor(50, y).name() for y in range(2, 28)}
+        assert len(colours) == 1  # no gradient
+        assert image.pixelColor(0, 0) != image.pixelColor(50, 0)  # no corner
 
 
 def test_buttons_with_a_menu_have_an_arrow(window):
@@ -93,17 +91,6 @@ def test_buttons_with_a_menu_have_an_arrow(window):
 
 def test_system_choice_is_light_or_dark(qapp):
     assert chosen(ThemeChoice.SYSTEM) in (LIGHT, DARK)
-
-
-@pytest.mark.parametrize(("choice", "theme"), CHOICES)
-def test_pictures_of_a_theme_exist_and_are_visible(qapp, choice, theme):
-    apply_theme(qapp, choice)
-    pictures = set(re.findall(r'url\("([^"]+)"\)', qapp.styleSheet()))
-    assert {Path(each).name for each in pictures} > {f"close-{theme.name}.svg"}
-    for picture in pictures:
-        (colour,) = re.findall(r'stroke="(#\w+)"', Path(picture).read_text())
-        ground = theme.text if "tick" in picture else theme.window
-        assert contrast(colour, ground) >= 4.5, picture
 
 
 class Count(QObject):
@@ -119,12 +106,14 @@ class Count(QObject):
         return False
 
 
-@pytest.mark.thorough
-def test_switch_of_the_theme_styles_each_widget_once(qapp, window, monkeypatch):
+def test_switch_of_the_theme_styles_each_widget_once(qtbot, qapp, monkeypatch):
     apply_theme(qapp, ThemeChoice.LIGHT)
+    view = LiveView()
+    qtbot.addWidget(view)
+    view.show()
     settle()
-    before = window.grab().toImage()
-    chart, styled = find(window, "perplexity_chart"), []
+    before = view.grab().toImage()
+    chart, styled = find(view, "perplexity_chart"), []
     restyle = LineChart._restyle
     monkeypatch.setattr(
         LineChart, "_restyle", lambda self: (styled.append(self), restyle(self))
@@ -134,7 +123,7 @@ def test_switch_of_the_theme_styles_each_widget_once(qapp, window, monkeypatch):
     assert styled.count(chart) == 1
     assert count.events <= 2  # the old style sheet is removed, the new one is set
     assert theme_of(chart) is DARK
-    assert window.grab().toImage() != before
+    assert view.grab().toImage() != before
     apply_theme(qapp, ThemeChoice.LIGHT)
     settle()
-    assert window.grab().toImage() == before
+    assert view.grab().toImage() == before

@@ -19,7 +19,7 @@ from surgeon_gui.state.runs.reading import read_name
 from surgeon_gui.window.central_tabs import CentralTabs
 from tests.helpers.exports import write_export
 from tests.helpers.fake_engine import FAILURE
-from tests.helpers.fake_runs import write_run, write_saved_state
+from tests.helpers.fake_runs import write_saved_state
 from tests.helpers.locks import write_lock
 from tests.helpers.windows import (
     LONG,
@@ -74,17 +74,12 @@ def wait_for_end(qtbot, window):
     wait(qtbot, lambda: not queue_of(window).state.is_working)
 
 
-def started_runs(window):
-    """Collect the folders of all runs that end in a window."""
-    folders = []
-    window.session.run_ended.connect(lambda run: folders.append(run.folder))
-    return folders
-
-
 def test_failing_run_is_marked_and_the_next_one_begins(qtbot, make_window, tmp_path):
     window = make_window("--fail-method", "magnitude")
-    folders = started_runs(window)
-    ends = []
+    folders, ends, opened = [], [], []
+    tabs = find_type(window, CentralTabs)
+    window.session.run_ended.connect(lambda run: folders.append(run.folder))
+    window.session.run_ended.connect(lambda run: opened.append(tabs.open_name))
     queue_of(window).ended.connect(ends.append)
     add_three(qtbot, window, failing=Method.MAGNITUDE)
     assert run_of(window).status is Status.IDLE  # nothing begins by itself
@@ -95,20 +90,9 @@ def test_failing_run_is_marked_and_the_next_one_begins(qtbot, make_window, tmp_p
     assert [run.folder for run in queue_of(window).state.runs] == folders
     assert len(set(folders)) == 3
     assert ends == [queue_of(window).state]
-    names = [read_name(Path(folder)).replace("\xa0", " ") for folder in folders]
-    assert names == ["Bundled demo, 10 %, LLM Surgeon", "", *names[2:]]
-    assert names[2] == "Bundled demo, 30 %, LLM Surgeon"
+    names = [read_name(Path(folder)) for folder in folders]
+    assert [bool(name) for name in names] == [True, False, True]
     assert not (tmp_path / "runs" / "queue.json").exists()
-
-
-def test_comparison_of_the_finished_runs_opens_at_the_end(qtbot, make_window):
-    window = make_window("--fail-method", "magnitude")
-    add_three(qtbot, window, failing=Method.MAGNITUDE)
-    tabs = find_type(window, CentralTabs)
-    opened = []
-    window.session.run_ended.connect(lambda run: opened.append(tabs.open_name))
-    click(window, "queue_start_button")
-    wait_for_end(qtbot, window)
     assert set(opened) == {"live_tab"}  # no run but the last opens another tab
     wait(qtbot, lambda: tabs.open_name == "compare_tab")
     comparison = window._history.comparison
@@ -118,32 +102,21 @@ def test_comparison_of_the_finished_runs_opens_at_the_end(qtbot, make_window):
     assert sparsities == pytest.approx([0.1, 0.3], abs=0.02)
 
 
-@pytest.mark.thorough
-def test_queue_of_one_run_opens_its_result(qtbot, window):
-    load_and_wait(qtbot, window, SHORT)
-    add(window, target=PrunableShare(0.2))
-    click(window, "queue_start_button")
-    wait_for_end(qtbot, window)
-    tabs = find_type(window, CentralTabs)
-    wait(qtbot, lambda: tabs.open_name == "result_tab")
-
-
-@pytest.mark.thorough
-def test_runs_added_during_a_run_begin_after_it(qtbot, make_window):
+def test_run_added_during_a_run_begins_after_it(qtbot, make_window):
     window = make_window(*SLOW)
-    folders = started_runs(window)
     load_and_wait(qtbot, window, SHORT)
     window.start_run()
     first = run_of(window).folder
     add(window, target=PrunableShare(0.1))
     assert queue_of(window).state.is_working
-    assert "when the engine is free" in find(window, "queue_summary").text()
+    assert find(window, "queue_summary").text()
     wait_for_end(qtbot, window)
-    assert folders[0] == first and len(folders) == 2
+    assert run_of(window).folder != first
     assert statuses(window) == [S.FINISHED]
+    tabs = find_type(window, CentralTabs)  # the result of a single run is shown
+    wait(qtbot, lambda: tabs.open_name == "result_tab")
 
 
-@pytest.mark.thorough
 def test_stop_ends_the_queue_after_the_run_in_progress(qtbot, make_window):
     window = make_window(*SLOW)
     add_three(qtbot, window)
@@ -152,9 +125,7 @@ def test_stop_ends_the_queue_after_the_run_in_progress(qtbot, make_window):
     click(window, "queue_start_button")
     wait_for_status(qtbot, window, Status.RUNNING)
     button = find(window, "queue_start_button")
-    assert button.text() == "Stop after this run"
-    button.click()
-    assert button.text() == "Start queue"
+    button.click()  # it stops the queue now
     wait(qtbot, lambda: ends)
     wait(qtbot, lambda: not window.session.state.is_busy)
     assert statuses(window) == [S.FINISHED, S.WAITING, S.WAITING]
@@ -163,21 +134,20 @@ def test_stop_ends_the_queue_after_the_run_in_progress(qtbot, make_window):
     assert statuses(window) == [S.FINISHED] * 3
 
 
-@pytest.mark.thorough
 def test_cancelling_a_run_stops_the_queue(qtbot, make_window):
     window = make_window(*SLOW)
     add_three(qtbot, window, LONG)
     click(window, "queue_start_button")
     wait_for_status(qtbot, window, Status.RUNNING)
     click(window, "cancel_button")
+    assert statuses(window)[0] is S.CANCELLED  # at once: the window may close now
     wait_for_status(qtbot, window, Status.CANCELLED)
-    qtbot.wait(100)
+    qtbot.wait(50)
     assert statuses(window) == [S.CANCELLED, S.WAITING, S.WAITING]
     assert not queue_of(window).state.is_working
     assert run_of(window).status is Status.CANCELLED
 
 
-@pytest.mark.thorough
 def test_run_that_cannot_begin_any_more_is_marked(qtbot, window, tmp_path):
     out = tmp_path / "out"
     load_and_wait(qtbot, window, SHORT)
@@ -209,38 +179,19 @@ def test_consent_to_replace_files_goes_to_the_queued_run(
     assert [x.replace for x in sent if isinstance(x, StartRun)] == [True]
 
 
-@pytest.mark.thorough
-def test_earlier_run_stays_open_while_the_queue_goes_on(qtbot, make_window, tmp_path):
-    earlier = write_run(tmp_path / "runs", "earlier")
-    window = make_window(*SLOW)
-    folders = started_runs(window)
-    add_three(qtbot, window)
-    click(window, "queue_start_button")
-    wait_for_status(qtbot, window, Status.RUNNING)
-    window.open_run(earlier)
-    wait(qtbot, lambda: window.session.state.opened_run is not None)
-    wait(qtbot, lambda: len(folders) == 1 and window.session.state.is_busy)
-    assert window.session.state.shown_run.folder == str(earlier)
-    assert find(window, "earlier_close_button").isVisible()
-    wait_for_end(qtbot, window)
-
-
 def test_queue_is_paused_at_the_next_start_and_goes_on(qtbot, make_window):
     first = make_window(*SLOW)
     add_three(qtbot, first)
     click(first, "queue_start_button")
     wait_for_status(qtbot, first, Status.RUNNING)
     first.close()
-    assert "2 waiting runs stay in the queue." in (
-        find(first, "close_question").informativeText()
-    )
+    assert "2" in find(first, "close_question").informativeText()
     with qtbot.waitSignal(first.closed, timeout=TIMEOUT_MS):
         click(first, "close_keep_button")
     assert statuses(first) == [S.FINISHED, S.WAITING, S.WAITING]
     window = make_window()
     assert statuses(window) == [S.FINISHED, S.WAITING, S.WAITING]
     assert find(window, "queue_resume_button").isVisible()
-    assert "2 runs wait" in find(window, "queue_offer_label").text()
     qtbot.wait(100)
     assert run_of(window).status is Status.IDLE
     click(window, "queue_resume_button")
@@ -250,41 +201,15 @@ def test_queue_is_paused_at_the_next_start_and_goes_on(qtbot, make_window):
     wait(qtbot, lambda: len(window._history.comparison.compared) == 3)
 
 
-@pytest.mark.thorough
-def test_failure_while_the_window_closes_stops_the_queue(qtbot, make_window):
-    window = make_window("--pause", "0.05", "--mishap", "fail", "--at", "update")
-    add_three(qtbot, window)
-    click(window, "queue_start_button")
-    wait_for_status(qtbot, window, Status.RUNNING)
-    window.close()
-    click(window, "close_keep_button")
-    wait_for_status(qtbot, window, Status.FAILED)
-    qtbot.wait(200)
-    assert window.isVisible()
-    assert statuses(window) == [S.FAILED, S.WAITING, S.WAITING]
-
-
-@pytest.mark.thorough
-def test_closing_with_cancel_cancels_that_run_alone(qtbot, make_window):
-    first = make_window(*SLOW)
-    add_three(qtbot, first, LONG)
-    click(first, "queue_start_button")
-    wait_for_status(qtbot, first, Status.RUNNING)
-    first.close()
-    with qtbot.waitSignal(first.closed, timeout=TIMEOUT_MS):
-        click(first, "close_cancel_button")
-    window = make_window()
-    assert statuses(window) == [S.CANCELLED, S.WAITING, S.WAITING]
-    click(window, "queue_later_button")
-    assert not find(window, "queue_later_button").isVisible()
-    assert len(queue_of(window).state.waiting) == 2
-
-
 def test_queue_of_another_computer_is_taken_over(qtbot, make_window, tmp_path):
     first = make_window()
     add_three(qtbot, first)
     queue_of(first).close()
     write_lock(tmp_path / "runs" / "queue-process.json")
+    declined = make_window()
+    click(declined, "queue_later_button")
+    assert not find(declined, "queue_take_over_button").isVisible()
+    assert queue_of(declined).add_obstacle()
     window = make_window()
     assert statuses(window) == []
     assert queue_of(window).add_obstacle()
@@ -296,18 +221,8 @@ def test_queue_of_another_computer_is_taken_over(qtbot, make_window, tmp_path):
     assert find(window, "queue_resume_button").isVisible()
 
 
-def test_queue_of_another_computer_may_stay_there(qtbot, make_window, tmp_path):
-    lock = tmp_path / "runs" / "queue-process.json"
-    lock.parent.mkdir(exist_ok=True)
-    write_lock(lock)
-    window = make_window()
-    click(window, "queue_later_button")
-    assert not find(window, "queue_take_over_button").isVisible()
-    assert queue_of(window).add_obstacle()
-    assert lock.exists()
-
-
-def crash_in_the_second_run(qtbot, make_window):
+@pytest.mark.parametrize("is_saved", [True, False])
+def test_interrupted_run_is_resumed_or_begins_anew(qtbot, make_window, is_saved):
     """Leave the queue as a window does that is killed during its second run."""
     first = make_window(*SLOW)
     add_three(qtbot, first)
@@ -318,52 +233,38 @@ def crash_in_the_second_run(qtbot, make_window):
     first.test_engine.shut_down()
     first.hide()
     queue_of(first)._file.release()  # the lock of a killed process does not count
-    return folder
-
-
-@pytest.mark.thorough
-def test_interrupted_run_is_resumed_first(qtbot, make_window):
-    folder = crash_in_the_second_run(qtbot, make_window)
-    write_saved_state(folder, 1)
+    shutil.rmtree(folder / "resume", ignore_errors=True)
+    if is_saved:
+        write_saved_state(folder, 1)
     window = make_window()
-    assert queue_of(window).state.next.folder == str(folder)
     assert not find(window, "resume_run_button").isVisible()  # the queue offers it
     click(window, "queue_resume_button")
     wait_for_end(qtbot, window)
     assert statuses(window) == [S.FINISHED] * 3
-    assert queue_of(window).state.runs[1].folder == str(folder)
-    assert b"RunResumed" in (folder / "events.jsonl").read_bytes()
-
-
-@pytest.mark.thorough
-def test_interrupted_run_without_a_saved_state_begins_anew(qtbot, make_window):
-    folder = crash_in_the_second_run(qtbot, make_window)
-    shutil.rmtree(folder / "resume", ignore_errors=True)
-    window = make_window()
-    click(window, "queue_resume_button")
-    wait_for_end(qtbot, window)
-    assert statuses(window) == [S.FINISHED] * 3
-    assert queue_of(window).state.runs[1].folder != str(folder)
+    assert (queue_of(window).state.runs[1].folder == str(folder)) is is_saved
+    log = (folder / "events.jsonl").read_bytes() if is_saved else b""
+    assert (b"RunResumed" in log) is is_saved
 
 
 def test_queue_goes_on_after_a_crash_of_the_engine(qtbot, make_window):
     window = make_window("--mishap", "crash", "--at", "update")
     load_and_wait(qtbot, window, SHORT)
-    add(window, target=PrunableShare(0.1))
-    add(window, target=PrunableShare(0.2))
+    for share in (0.1, 0.2):
+        add(window, target=PrunableShare(share))
     click(window, "queue_start_button")
     wait_for_end(qtbot, window)
     assert statuses(window) == [S.FAILED] * 2
+    assert find(window, "error_bar").isVisible()
+    assert find(window, "error_message").text()
 
 
-@pytest.mark.thorough
 def test_another_window_has_the_queue(qtbot, make_window):
     first, second = make_window(), make_window()
     add_three(qtbot, first)
     load_and_wait(qtbot, second, SHORT)
     button = find(second, "queue_add_button")
     assert not button.isEnabled()
-    assert "Another window" in button.toolTip()
+    assert button.toolTip()
     with qtbot.waitSignal(first.closed, timeout=TIMEOUT_MS):
         first.close()
     second.session.draft.edit_part(
@@ -373,18 +274,16 @@ def test_another_window_has_the_queue(qtbot, make_window):
     assert len(queue_of(second).state.waiting) == 4
 
 
-@pytest.mark.thorough
 def test_damaged_queue_is_reported_and_kept(make_window, tmp_path):
     runs = tmp_path / "runs"
     runs.mkdir()
     (runs / "queue.json").write_text("{")
     window = make_window()
-    assert "cannot be read" in window.session.state.notice.message
+    assert window.session.state.notice
     assert (runs / "queue-damaged.json").read_text() == "{"
     assert not queue_of(window).state.runs
 
 
-@pytest.mark.thorough
 def test_each_runs_folder_has_its_queue(qtbot, window, tmp_path):
     add_three(qtbot, window)
     window.session.draft.set_run_parent(str(tmp_path / "other"))
@@ -395,7 +294,6 @@ def test_each_runs_folder_has_its_queue(qtbot, window, tmp_path):
     assert len(stored["runs"]) == 3
 
 
-@pytest.mark.thorough
 def test_queue_that_cannot_be_written_is_reported(qtbot, window, monkeypatch):
     def fail(*_):
         raise OSError(28, "No space left on device")

@@ -66,6 +66,7 @@ def test_english_numbers():
     assert numbers.scientific(0) == "0"
     assert numbers.scientific(3.14e-6) == "3.1e-06"
     assert numbers.duration(185) == "3\xa0min 05\xa0s"
+    assert numbers.duration(7505) == "2\xa0h 05\xa0min"
     assert numbers.rough_duration(7) == "5\xa0s"
     assert numbers.clock(3723) == "1:02:03"
 

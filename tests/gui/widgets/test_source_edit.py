@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QAction
@@ -9,7 +11,7 @@ from PySide6.QtTest import QTest
 
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.widgets.source_edit import SourceEdit
-from tests.helpers.windows import TIMEOUT_MS, close_window, find, open_window
+from tests.helpers.windows import TIMEOUT_MS, find
 
 
 @pytest.fixture
@@ -21,17 +23,12 @@ def line(qtbot):
     return line
 
 
-def test_typing_emits_no_signal_before_a_pause(qtbot, line):
+def test_typed_text_is_emitted_after_a_pause_and_not_overwritten(qtbot, line):
     with qtbot.waitSignal(line.edited):
-        QTest.keyClicks(line, "/models/some")
-    assert line.heard == ["/models/some"]
-
-
-def test_show_value_does_not_overwrite_typed_text(line):
-    for key in "/a/b":
-        QTest.keyClicks(line, key)
-        line.show_value("demo")
-    assert line.text() == "/a/b"
+        for key in "/a/b":
+            QTest.keyClicks(line, key)
+            line.show_value("demo")
+    assert line.heard == [line.text()] == ["/a/b"]
 
 
 def test_losing_focus_commits_text(line):
@@ -54,41 +51,23 @@ def test_clear_button_emits_empty_value(line):
     assert line.heard == [""]
 
 
-@pytest.mark.slow
-def test_typed_path_becomes_the_model(qtbot, tmp_path):
-    window = open_window(tmp_path / "runs")
-    source = find(window, "model_source")
-    folder = tmp_path / "model"
-    folder.mkdir()
-    QTest.keyClicks(source, str(folder))
-    qtbot.waitUntil(lambda: window.session.state.config.model.source == str(folder))
-    assert source.text() == str(folder)
-    close_window(window)
-
-
-def test_enter_inspects_unreadable_model_again(qtbot, window, tmp_path):
-    folder = broken_model(qtbot, window, tmp_path)
-    (folder / "broken").unlink()
-    QTest.keyClick(find(window, "model_source"), Qt.Key.Key_Return)
-    qtbot.waitUntil(lambda: window.session.state.model is not None)
-
-
-def test_choosing_unreadable_model_again_inspects_it_again(qtbot, window, tmp_path):
-    folder = broken_model(qtbot, window, tmp_path)
-    (folder / "broken").unlink()
-    window.choose_model(str(folder))
-    qtbot.waitUntil(lambda: window.session.state.model is not None)
-
-
-def broken_model(qtbot, window, tmp_path):
-    """Choose a model that the engine cannot read; return its folder."""
-    folder = tmp_path / "model"
+@pytest.mark.parametrize("is_entered", [False, True])
+def test_unreadable_model_is_inspected_again_once_it_is_chosen_again(
+    qtbot, window, tmp_path, is_entered
+):
+    folder, source = tmp_path / "model", find(window, "model_source")
     folder.mkdir()
     (folder / "broken").touch()
-    window.choose_model(str(folder))
-    session = window.session
+    state = partial(getattr, window.session, "state")
+    QTest.keyClicks(source, str(folder))
+    qtbot.waitUntil(lambda: state().config.model.source == str(folder))
     qtbot.waitUntil(
-        lambda: session.state.request(RequestKind.INSPECTION).error is not None,
+        lambda: state().request(RequestKind.INSPECTION).error is not None,
         timeout=TIMEOUT_MS,
     )
-    return folder
+    (folder / "broken").unlink()
+    if is_entered:
+        QTest.keyClick(source, Qt.Key.Key_Return)
+    else:
+        window.choose_model(str(folder))
+    qtbot.waitUntil(lambda: state().model is not None, timeout=TIMEOUT_MS)

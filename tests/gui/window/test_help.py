@@ -147,7 +147,6 @@ def test_write_bundle_leaves_no_file_after_an_error(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.thorough
 def test_bundle_contains_the_shown_run(window):
     state = replace(window.session.state, opened_run=RunState(folder="/runs/earlier"))
     bundle = make_bundle(state, window.settings, find_type(window, LogView))
@@ -166,6 +165,7 @@ def test_bundle_contains_diagnostics_without_secrets(
     run.mkdir(parents=True, exist_ok=True)
     (run / "events.jsonl").write_text(f'{{"folder": "{run}"}}\n')
     logging.getLogger("surgeon_gui").warning("login with sesame-open-now failed")
+    assert "sesame" in find_type(window, LogView).shown_text()
     target = tmp_path / "bundle.zip"
     help_menu = find_type(window, HelpMenu)
     with qtbot.waitSignal(help_menu.bundle_written, timeout=TIMEOUT_MS):
@@ -188,63 +188,40 @@ def test_bundle_contains_diagnostics_without_secrets(
     for text in texts.values():
         assert "sesame" not in text
         assert str(tmp_path) not in text
-    assert "debug bundle was saved" in find_type(window, LogView).all_text()
+    assert str(target) in find_type(window, LogView).all_text()
 
 
-@pytest.mark.thorough
 def test_bundle_that_cannot_be_written_shows_an_error(qtbot, window, tmp_path):
     help_menu = find_type(window, HelpMenu)
     help_menu.save_bundle(tmp_path / "missing" / "bundle.zip")
     bar = find(window, "error_bar")
     qtbot.waitUntil(bar.isVisible, timeout=TIMEOUT_MS)
-    assert "cannot be written" in find(window, "error_message").text()
     help_menu.finish_writing()
 
 
-def test_log_records_of_the_window_are_in_its_log(window):
-    logging.getLogger("anything").error("it went wrong")
-    assert "Error    it went wrong" in find_type(window, LogView).shown_text()
-
-
-@pytest.mark.parametrize("key", ["F1", "Ctrl+?"])
-def test_shortcut_opens_the_commands_dialog(window, key):
-    action = find(window, "commands_action", QAction)
-    assert key in [shortcut.toString() for shortcut in action.shortcuts()]
-    action.trigger()
-    commands = find(window, "commands_dialog", QDialog)
-    assert commands.isVisible()
-    click(commands, "commands_close_button")
-    assert not commands.isVisible()
-
-
-def test_commands_dialog_lists_every_action_with_its_shortcuts(window):
+def test_commands_dialog_lists_filters_and_triggers_the_actions(window):
     entries = {entry.name: entry for entry in entries_of(window.menuBar())}
     assert entries["Start"].keys == "Ctrl+R"
     assert entries["Theme: Dark"].menu == "View"
-    assert entries["Commands and keyboard shortcuts"].keys == "F1, Ctrl+?"
-    assert "Log" in entries
-
-
-def test_commands_dialog_filters_by_text_and_triggers_on_enter(window):
-    find(window, "commands_action", QAction).trigger()
+    action = find(window, "commands_action", QAction)
+    assert [key.toString() for key in action.shortcuts()] == ["F1", "Ctrl+?"]
+    action.trigger()
     commands = find(window, "commands_dialog", QDialog)
     edit = find(commands, "command_filter", QLineEdit)
-    edit.setText("first st")
     listed = find(commands, "command_list", QTreeWidget)
+    edit.setText("run start")  # without a model it is disabled
+    assert not listed.selectedItems()
+    edit.setText("first st")
     assert listed.currentItem().text(0) == "First steps"
     QTest.keyClick(edit, Qt.Key.Key_Return)
     assert not commands.isVisible()
     assert find(window, "first_hint").isVisible()
-
-
-@pytest.mark.thorough
-def test_commands_dialog_does_not_select_disabled_actions(window):
-    find(window, "commands_action", QAction).trigger()
-    commands = find(window, "commands_dialog", QDialog)
-    find(commands, "command_filter", QLineEdit).setText("run start")
-    listed = find(commands, "command_list", QTreeWidget)
-    assert not listed.selectedItems()
-    commands.reject()
+    click(window, "hint_dismiss_button")
+    assert not find(window, "first_hint").isVisible()
+    assert window.settings.shows_hint is False
+    action.trigger()
+    click(commands, "commands_close_button")
+    assert not commands.isVisible()
 
 
 def test_shortcuts_are_unique(window):
@@ -257,19 +234,14 @@ def test_shortcuts_are_unique(window):
     assert len(keys) == len(set(keys))
 
 
-@pytest.mark.thorough
-@pytest.mark.parametrize("step", Step)
-def test_each_step_has_a_shortcut(window, step):
-    number = list(Step).index(step) + 1
-    action = find(window, f"go_{step.value}_action", QAction)
-    assert action.shortcut().toString() == f"Alt+{number}"
-    action.trigger()
-    assert find_type(window, StepPanel).is_open(step)
-    assert find(window, f"step_{step.value}_header").hasFocus()
-
-
-def test_each_tab_has_a_shortcut(qtbot, window):
+def test_each_step_and_tab_has_a_shortcut(qtbot, window):
     load_and_wait(qtbot, window)
+    for number, step in enumerate(Step, start=1):
+        action = find(window, f"go_{step.value}_action", QAction)
+        assert action.shortcut().toString() == f"Alt+{number}"
+        action.trigger()
+        assert find_type(window, StepPanel).is_open(step)
+        assert find(window, f"step_{step.value}_header").hasFocus()
     tabs = find_type(window, CentralTabs)
     for number, name in enumerate(tabs.names, start=1):
         action = find(window, f"go_{name}_action", QAction)
@@ -278,7 +250,6 @@ def test_each_tab_has_a_shortcut(qtbot, window):
         assert tabs.open_name == name
 
 
-@pytest.mark.thorough
 def test_about_shows_and_copies_the_versions(qtbot, window):
     load_and_wait(qtbot, window)
     find(window, "about_action", QAction).trigger()
@@ -291,17 +262,6 @@ def test_about_shows_and_copies_the_versions(qtbot, window):
     assert len(names) == len(set(names))
     click(about, "about_close_button")
     assert not about.isVisible()
-
-
-@pytest.mark.thorough
-def test_dismissed_first_steps_stay_hidden(window):
-    hint = find(window, "first_hint")
-    assert not hint.isVisible()
-    find(window, "show_hint_action", QAction).trigger()
-    assert hint.isVisible()
-    click(window, "hint_dismiss_button")
-    assert not hint.isVisible()
-    assert window.settings.shows_hint is False
 
 
 def test_first_steps_are_hidden_when_a_run_begins(qtbot, make_window):
@@ -332,36 +292,24 @@ def test_chosen_language_applies_after_a_restart(window):
     assert window.settings.language == ""
 
 
-def test_guide_has_its_pictures_and_links_lead_to_chapters(window):
-    find(window, "guide_action", QAction).trigger()
-    dialog = find(window, "guide_dialog", QDialog)
-    text = find(dialog, "guide_text", QTextBrowser)
-    assert "User guide" in text.toPlainText()
-    kind = QTextDocument.ResourceType.ImageResource.value
-    picture = text.loadResource(kind, QUrl("pictures/first.png"))
-    assert 0 < picture.width() <= text.width()
-    text.anchorClicked.emit(QUrl("#troubleshooting"))
-    assert text.textCursor().block().text() == "Troubleshooting"
-    dialog.close()
-
-
-def test_guide_opens_at_its_top_and_links_at_their_heading(qtbot, window):
+def test_guide_has_its_pictures_and_links_lead_to_chapters(
+    qtbot, window, make_window, monkeypatch
+):
     find(window, "guide_action", QAction).trigger()
     dialog = find(window, "guide_dialog", QDialog)
     text = find(dialog, "guide_text", QTextBrowser)
     qtbot.waitExposed(dialog)
+    kind = QTextDocument.ResourceType.ImageResource.value
+    picture = text.loadResource(kind, QUrl("pictures/first.png"))
+    assert 0 < picture.width() <= text.width()
     bar = text.verticalScrollBar()
     assert bar.maximum() > text.height()
     assert bar.value() == 0
     text.anchorClicked.emit(QUrl("#diagnosis"))
+    assert text.textCursor().block().text() == "Diagnosis"
     heading = text.cursorRect()
     assert 0 < bar.value() < bar.maximum()
     assert 0 <= heading.top() < 2 * heading.height()
     dialog.close()
-
-
-@pytest.mark.thorough
-def test_guide_without_its_file_cannot_be_opened(make_window, monkeypatch):
     monkeypatch.setattr(help_menu, "guide_path", lambda: None)
-    window = make_window()
-    assert not find(window, "guide_action", QAction).isEnabled()
+    assert not find(make_window(), "guide_action", QAction).isEnabled()

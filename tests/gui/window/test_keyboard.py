@@ -8,28 +8,30 @@ import pytest
 from PySide6.QtWidgets import QDockWidget, QFrame, QRadioButton, QWidget
 
 from surgeon_gui.state.run import Status
-from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.views.steps.structure_tiles import StructureTiles
+from surgeon_gui.window.central_tabs import CentralTabs
 from tests.helpers import window_audit
-from tests.helpers.windows import find, load_and_wait, open_tab, wait_for_status
-
-pytestmark = pytest.mark.thorough
+from tests.helpers.windows import (
+    find,
+    find_type,
+    load_and_wait,
+    open_tab,
+    wait_for_status,
+)
 
 # From left to right, then down.
 GROUPS = ("step_panel", "centre_tabs", "runs_dock", "log_dock", "action_strip")
-TABS = [name for name in CAPTIONS if name.endswith("_tab")]
 
 
-@pytest.fixture(params=TABS)
-def busy_window(request, qtbot, window):
-    """Return a wide window after a run, with one of its tabs and all docks open."""
+@pytest.fixture
+def busy_window(qtbot, window):
+    """Return a wide window after a run, with all docks open."""
     window.resize(1600, 900)
     load_and_wait(qtbot, window)
     window.start_run()
     wait_for_status(qtbot, window, Status.FINISHED)
     for dock in window.findChildren(QDockWidget):
         dock.show()
-    open_tab(window, request.param)
     window_audit.settle()
     return window
 
@@ -52,21 +54,21 @@ def usable_controls(window):
     ]
 
 
-def test_tab_reaches_every_control_group_by_group(busy_window):
+def test_tab_reaches_every_control_of_each_tab_group_by_group_downwards(busy_window):
     first = find(busy_window, "step_model_header")
-    reached = window_audit.tab_order(busy_window, first)
-    groups = [group_of(busy_window, widget) for widget in reached]
-    assert tuple(name for name, _ in itertools.groupby(groups)) == GROUPS
-    missed = set(usable_controls(busy_window)) - set(reached)
-    assert [widget.objectName() for widget in missed] == []
-
-
-def test_tab_goes_down_every_card_and_dock(busy_window):
-    cards = [f for f in busy_window.findChildren(QFrame) if f.property("card")]
-    docks = busy_window.findChildren(QDockWidget)
-    for part in (*cards, *docks, find(busy_window, "action_strip")):
-        if part.isVisible():
-            assert window_audit.out_of_order(part) == []
+    for tab in find_type(busy_window, CentralTabs).names:
+        open_tab(busy_window, tab)
+        window_audit.settle()
+        reached = window_audit.tab_order(busy_window, first)
+        groups = [group_of(busy_window, widget) for widget in reached]
+        assert tuple(name for name, _ in itertools.groupby(groups)) == GROUPS
+        missed = set(usable_controls(busy_window)) - set(reached)
+        assert [widget.objectName() for widget in missed] == []
+        cards = [f for f in busy_window.findChildren(QFrame) if f.property("card")]
+        docks = busy_window.findChildren(QDockWidget)
+        for part in (*cards, *docks, find(busy_window, "action_strip")):
+            if part.isVisible():
+                assert window_audit.out_of_order(part) == []
 
 
 def test_disabled_control_keeps_the_place_of_the_focus(busy_window):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
 from PySide6.QtWidgets import QSplitter
 
 from surgeon_engine.api.config.run import ModelConfig
@@ -28,7 +27,9 @@ def reopened(window, make_window):
     return again
 
 
-def test_job_and_splitter_come_back(qtbot, window, make_window):
+def test_job_and_splitter_come_back_but_no_missing_model(
+    qtbot, tmp_path, window, make_window
+):
     load_and_wait(qtbot, window)
     find(window, "main_splitter", QSplitter).setSizes([500, 780])
     sizes = find(window, "main_splitter", QSplitter).sizes()
@@ -36,6 +37,8 @@ def test_job_and_splitter_come_back(qtbot, window, make_window):
     assert again.session.state.config == QUICK
     assert again.session.state.model_is_chosen
     assert find(again, "main_splitter", QSplitter).sizes() == sizes
+    again.load_config(replace(QUICK, model=ModelConfig(str(tmp_path / "gone"))))
+    assert not reopened(again, make_window).session.state.model_is_chosen
 
 
 def test_run_that_was_shown_is_opened(qtbot, tmp_path, window, make_window):
@@ -46,20 +49,6 @@ def test_run_that_was_shown_is_opened(qtbot, tmp_path, window, make_window):
     qtbot.waitUntil(lambda: run_of(again).status is Status.FINISHED, timeout=TIMEOUT_MS)
     assert run_of(again).folder == str(folder)
     assert find(again, "result_title").isVisible()
-
-
-@pytest.mark.thorough
-def test_empty_session_stays_empty(window, make_window):
-    again = reopened(window, make_window)
-    assert not again.session.state.model_is_chosen
-    assert find(again, "empty_state").isVisible()
-
-
-def test_model_that_is_gone_is_not_chosen(qtbot, tmp_path, window, make_window):
-    config = replace(QUICK, model=ModelConfig(str(tmp_path / "gone")))
-    window.load_config(config)
-    again = reopened(window, make_window)
-    assert not again.session.state.model_is_chosen
 
 
 def test_job_of_another_version_is_ignored(qtbot, tmp_path, make_window):

@@ -29,27 +29,19 @@ def shown(log):
     return [line.split(maxsplit=2)[2] for line in log.shown_text().splitlines()]
 
 
-def test_all_lines_are_shown_initially(log):
+def test_level_and_filter_hide_lines_and_the_shown_ones_are_saved(log, tmp_path):
     assert shown(log) == ["Measuring", "Memory is low", "It broke"]
-
-
-def test_level_hides_less_severe_lines(log):
+    log.findChild(object, "log_filter_edit").setText("MEMORY")
+    assert shown(log) == ["Memory is low"]
+    log.findChild(object, "log_filter_edit").setText("")
     log.findChild(object, "log_level_combo").setCurrentIndex(1)
     assert shown(log) == ["Memory is low", "It broke"]
     log.append([LogLine(4.0, Level.INFO, "unseen"), LogLine(4.0, Level.ERROR, "seen")])
     assert shown(log)[-1] == "seen"
-    log.findChild(object, "log_level_combo").setCurrentIndex(0)
-    assert "unseen" in shown(log)
-
-
-def test_filter_hides_lines_without_its_text(log):
-    log.findChild(object, "log_filter_edit").setText("MEMORY")
-    assert shown(log) == ["Memory is low"]
-
-
-def test_save_writes_the_shown_lines(log, tmp_path):
     log.save(tmp_path / "log.txt")
     assert "It broke" in (tmp_path / "log.txt").read_text()
+    log.findChild(object, "log_level_combo").setCurrentIndex(0)
+    assert "unseen" in shown(log)
 
 
 def test_log_lines_skips_progress_events():

@@ -50,7 +50,6 @@ def test_opened_runs_can_be_opened_again(qtbot, window, tmp_path):
     )
 
 
-@pytest.mark.thorough
 def test_runs_have_the_titles_of_the_list(qtbot, make_window, tmp_path):
     folders = [write_run(tmp_path / "runs", name) for name in "ab"]
     other = write_run(tmp_path / "elsewhere", "c")  # not in the list
@@ -67,7 +66,7 @@ def test_runs_have_the_titles_of_the_list(qtbot, make_window, tmp_path):
     assert texts(window, "run") == shown
 
 
-def test_recent_models_can_be_chosen_and_missing_ones_are_disabled(
+def test_recent_models_can_be_chosen_if_they_exist_and_are_cleared(
     make_window, tmp_path
 ):
     there, missing = tmp_path / "there", tmp_path / "missing"
@@ -79,16 +78,12 @@ def test_recent_models_can_be_chosen_and_missing_ones_are_disabled(
     assert second.text() == "missing (missing)"
     first.trigger()
     assert window.session.state.config.model.source == str(there)
-
-
-@pytest.mark.thorough
-def test_clear_empties_all_lists(make_window, tmp_path):
-    settings = Settings(recent_models=["a"], recent_jobs=["b.toml"], recent_runs=["c"])
-    window = make_window(settings=settings)
+    window.settings.recent_jobs, window.settings.recent_runs = ["b.toml"], ["c"]
     clear = find(window, "recent_clear_action", QAction)
     assert clear.isEnabled()
     clear.trigger()
     assert not clear.isEnabled()
+    settings = window.settings
     for kind in ("job", "run", "model"):
         assert entries(window, kind) == []
     lists = (settings.recent_models, settings.recent_jobs, settings.recent_runs)

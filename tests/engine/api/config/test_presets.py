@@ -137,9 +137,12 @@ def test_paper_presets_have_the_settings_of_the_paper(name):
     assert pruning.shots == (40 if name == "paper_structured" else 5)
 
 
-@pytest.mark.thorough
 @pytest.mark.usefixtures("quick_runs")
-@each_preset
+@pytest.mark.parametrize(
+    "preset",
+    [x for x in presets() if not x.name.startswith("paper")],  # they take seconds
+    ids=lambda preset: preset.name,
+)
 def test_preset_prunes_a_model_to_its_sparsity(preset, tmp_path):
     tiny = tiny_model("llama").config.to_dict()
     wide = LlamaForCausalLM(LlamaConfig(**tiny | {"intermediate_size": 256}))

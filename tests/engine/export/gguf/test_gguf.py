@@ -32,7 +32,6 @@ from surgeon_engine.model.source import ModelSource
 from surgeon_engine.pruning.structures.units import units_of
 from tests.engine.compaction.test_shrink import masked
 from tests.helpers.configs import pruning_config
-from tests.helpers.tiers import thorough_except
 from tests.helpers.tiny_models import VOCABULARY, tiny_model
 
 TEXT = "It's 1234 o'clock, we'll see: the pruned model is THE smaller one.\n\n x += 1;"
@@ -355,10 +354,7 @@ def test_write_weight_too_large_for_float16_raises(dtype, tmp_path):
 
 @pytest.mark.parametrize(
     ("dtype", "size"),
-    thorough_except(
-        product(FileDtype, [300, 5000]),
-        [*product(FileDtype, [300]), (FileDtype.Q4_0, 5000)],
-    ),
+    [*product(FileDtype, [300]), (FileDtype.Q4_0, 5000)],
 )
 def test_forecast_is_exact(dtype, size, tmp_path):
     # The header with thousands of tokens is larger than all the weights.

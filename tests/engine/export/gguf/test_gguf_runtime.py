@@ -345,7 +345,7 @@ def test_checkpoint_keeps_the_tokenizer_of_its_gguf_file(from_gguf, tmp_path):
     assert (second / HEADER_FILE).read_bytes() == (first / HEADER_FILE).read_bytes()
 
 
-@pytest.fixture(params=[pytest.param(x, marks=pytest.mark.thorough) for x in RUNTIMES])
+@pytest.fixture(params=[pytest.param(x, marks=pytest.mark.runtimes) for x in RUNTIMES])
 def runtime(request):
     if request.param not in INSTALLED:
         pytest.skip(f"{request.param} is not installed")
@@ -429,7 +429,7 @@ def test_logits_of_rounded_files_are_close(dtype, allowed, runtime, tmp_path):
     assert result["largest_logit"] > 5
 
 
-@pytest.mark.thorough
+@pytest.mark.runtimes
 @pytest.mark.fresh_process
 @pytest.mark.skipif(not INSTALLED, reason="nothing here runs GGUF files")
 def test_verify_reports_the_program(tmp_path):
@@ -445,7 +445,7 @@ def test_verify_reports_the_program(tmp_path):
     assert looks
 
 
-@pytest.mark.thorough
+@pytest.mark.runtimes
 @pytest.mark.fresh_process
 @pytest.mark.skipif(not INSTALLED, reason="nothing here runs GGUF files")
 def test_verify_reports_why_a_file_does_not_load(tmp_path, monkeypatch):
@@ -461,7 +461,7 @@ def test_verify_reports_why_a_file_does_not_load(tmp_path, monkeypatch):
         GgufWriter().verify(folder, probe, lambda: None)
 
 
-@pytest.mark.thorough
+@pytest.mark.runtimes
 @pytest.mark.parametrize("name", CUTS)
 def test_texts_are_split_alike(name, tmp_path):
     if "llama_cpp" not in INSTALLED:

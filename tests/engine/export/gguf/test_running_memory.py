@@ -16,7 +16,7 @@ from surgeon_engine.planning.running_memory import memory_beside_weights
 from tests.helpers.fake_engine import model_summary
 
 pytest.importorskip("xllamacpp")
-pytestmark = pytest.mark.thorough
+pytestmark = pytest.mark.runtimes
 
 _LOAD = """
 import os, sys, xllamacpp

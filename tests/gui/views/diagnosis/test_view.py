@@ -28,7 +28,6 @@ from tests.helpers.fake_engine import (
     shot_finished,
 )
 from tests.helpers.widget_queries import SLOW, shown
-from tests.helpers.window_audit import cut_texts
 from tests.helpers.windows import (
     QUICK,
     TIMEOUT_MS,
@@ -88,21 +87,18 @@ def test_button_in_step_3_diagnoses_and_opens_the_tab(qtbot, window):
     assert not find(window, "diagnose_progress").isVisible()
     assert "16,384 tokens" in shown(window, "diagnosis_headline")
     plan = shown(window, "diagnosis_plan").replace("\xa0", " ")
-    assert "30 % of the prunable weights would be removed" in plan
-    assert "the largest share from the neurons of block 0" in plan
-    assert "original 14.15" in plan
-    assert "at best" in shown(window, "forecast_note")
+    for part in ("30 %", "block 0", "14.15"):
+        assert part in plan
+    assert shown(window, "forecast_note")
     parts = planned(window)
     assert len(parts) == 12
     assert parts["neurons", 0] > parts["neurons", 5]
     assert len(find(window, "sensitivity_map", HeatMap).cells) == 12
     assert find(window, "forecast_plot").isVisible()
-    assert "taken into account" not in plan
     edit(window, dropped_blocks=1)  # not measured by a diagnosis
-    assert "as a whole are not taken into account" in shown(window, "diagnosis_plan")
+    assert shown(window, "diagnosis_plan").replace("\xa0", " ") != plan
 
 
-@pytest.mark.thorough
 def test_targets_and_rules_need_no_new_measurement(qtbot, make_diagnosed):
     window = make_diagnosed()
     before = planned(window)
@@ -118,33 +114,13 @@ def test_targets_and_rules_need_no_new_measurement(qtbot, make_diagnosed):
     edit(window, layer_min_density=(), sparsity=0.3)
     assert planned(window) == before
     assert not shown(window, "diagnosis_stale")
-
-
-@pytest.mark.thorough
-def test_target_beyond_the_limits_is_reported(make_diagnosed):
-    window = make_diagnosed()
     edit(window, layer_min_density=("*=0.9",))
     # A tenth of three groups of heads rounds to none: only neurons can be removed.
-    assert "At most 7.2" in shown(window, "diagnosis_plan")
+    assert "7.2" in shown(window, "diagnosis_plan")
 
 
-@pytest.mark.thorough
-def test_changed_settings_are_named_until_they_are_restored(make_diagnosed):
-    window = make_diagnosed()
-    config = window.session.state.config
-    calibration = replace(config.calibration, window_length=128)
-    window.session.draft.edit_part(calibration)
-    assert "Window length" in shown(window, "diagnosis_stale")
-    assert not shown(window, "diagnosis_headline")
-    assert planned(window)  # the previous result stays visible
-    window.session.draft.edit_part(config.calibration)
-    assert not shown(window, "diagnosis_stale")
-    edit(window, structure=Structure.ROWS)
-    assert "What to prune" in shown(window, "diagnosis_stale")
-
-
-@pytest.mark.parametrize("target", [Target.PRUNABLE_SHARE, Target.PARAMETERS])
-def test_target_line_can_be_dragged(make_diagnosed, target):
+def test_target_line_can_be_dragged(make_diagnosed):
+    target = Target.PARAMETERS  # its unit stays
     pruning = pruning_config(target=target, million_parameters=2.5)
     window = make_diagnosed(config=replace(QUICK, pruning=pruning))
     plot = find(window, "forecast_plot", pg.PlotWidget).getPlotItem()
@@ -157,8 +133,7 @@ def test_target_line_can_be_dragged(make_diagnosed, target):
     pruning = window.session.state.config.pruning
     assert values_of(pruning)["target"] is target
     assert "55" in line.label.format
-    if target is Target.PRUNABLE_SHARE:
-        assert find(window, "sparsity_slider", QSlider).value() == 55
+    assert find(window, "sparsity_slider", QSlider).value() == 55
 
 
 def test_cancelled_diagnosis_keeps_the_previous_result(qtbot, make_diagnosed):
@@ -167,7 +142,7 @@ def test_cancelled_diagnosis_keeps_the_previous_result(qtbot, make_diagnosed):
     click(window, "diagnose_button")
     for name in ("diagnose_button", "start_button"):
         assert not find(window, name).isEnabled()
-    assert "being diagnosed" in find(window, "start_button").toolTip()
+    assert find(window, "start_button").toolTip()
     click(window, "diagnose_cancel_button")
     idle = lambda: not window.session.state.is_busy  # noqa: E731
     qtbot.waitUntil(idle, timeout=TIMEOUT_MS)
@@ -177,7 +152,6 @@ def test_cancelled_diagnosis_keeps_the_previous_result(qtbot, make_diagnosed):
     assert planned(window)
 
 
-@pytest.mark.thorough
 def test_failed_diagnosis_shows_the_error(qtbot, make_window):
     window = make_window("--mishap", "fail", "--at", "curvature")
     load_and_wait(qtbot, window)
@@ -193,12 +167,10 @@ def test_failed_diagnosis_shows_the_error(qtbot, make_window):
 def test_measurements_of_runs_are_drawn_beside_the_prediction(qtbot, make_diagnosed):
     window = make_diagnosed()
     curve = find(window, "forecast_chart", QualityCurve)
-    assert "will be added" in shown(window, "forecast_note")
     window.start_run()
     wait_for_status(qtbot, window, Status.FINISHED)
     assert len(diagnosis_of(window).points) == 3
     open_tab(window, "diagnosis_tab")
-    assert "Dots: measured" in shown(window, "forecast_note")
     kinds = [row[2] for row in curve.rows()[1:]]
     assert kinds.count("measured") == 3
     edit(window, structure=Structure.ROWS)
@@ -247,40 +219,31 @@ def write_report(folder, config: RunConfig):
     RunFolder(folder).write_report(report)
 
 
-@pytest.mark.thorough
-@pytest.mark.parametrize(
-    "pruning",
-    [
-        pruning_config(Structure.ELEMENTS),
-        pruning_config(Structure.N_M),
-        pruning_config(Structure.ROWS),
-        pruning_config(method=Method.MAGNITUDE),
-    ],
-)
-def test_every_structure_and_method_has_maps_and_no_text_is_cut(
-    qtbot, make_diagnosed, pruning, tmp_path
-):
+def test_method_without_a_prediction_has_maps(make_diagnosed, tmp_path):
+    pruning = pruning_config(method=Method.MAGNITUDE)
     window = make_diagnosed(config=replace(QUICK, pruning=pruning))
     assert planned(window)
-    predicts = pruning.method is not Method.MAGNITUDE
-    assert find_type(window, QualityCurve).is_empty is not predicts
-    plan = shown(window, "diagnosis_plan")
-    assert ("at best, up to about" in plan) is predicts
-    assert ("cannot be predicted" in plan) is not predicts
+    assert find_type(window, QualityCurve).is_empty
     labels = {c.label for c in find(window, "sensitivity_map", HeatMap).cells}
     find(window, "sensitivity_share_combo", QComboBox).setCurrentIndex(2)
     assert {c.label for c in find(window, "sensitivity_map", HeatMap).cells} != labels
-    qtbot.waitUntil(lambda: cut_texts(window) == [], timeout=TIMEOUT_MS)
     for chart in ("sensitivity", "planned", "forecast"):
         path = tmp_path / f"{chart}.csv"
         find(window, f"{chart}_chart").save_picture(path)
-        assert (len(path.read_text().splitlines()) > 1) is (
-            predicts or chart != "forecast"
-        )
+        assert (len(path.read_text().splitlines()) > 1) is (chart != "forecast")
 
 
-def test_another_model_makes_the_result_out_of_date(qtbot, make_diagnosed, tmp_path):
+def test_other_settings_make_the_result_out_of_date_until_they_are_restored(
+    qtbot, make_diagnosed, tmp_path
+):
     window = make_diagnosed()
+    calibration = window.session.state.config.calibration
+    window.session.draft.edit_part(replace(calibration, window_length=128))
+    assert shown(window, "diagnosis_stale")
+    assert not shown(window, "diagnosis_headline")
+    assert planned(window)  # the previous result stays visible
+    window.session.draft.edit_part(calibration)
+    assert not shown(window, "diagnosis_stale")
     (tmp_path / "other").mkdir()
     window.choose_model(str(tmp_path / "other"))
     assert "Model" in shown(window, "diagnosis_stale")

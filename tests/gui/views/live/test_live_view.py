@@ -11,13 +11,12 @@ import msgspec
 import numpy as np
 import pyqtgraph as pg
 import pytest
-from PySide6.QtCore import QEvent, QPoint, QPointF, Qt
+from PySide6.QtCore import QEvent, QPointF, Qt
 from PySide6.QtGui import QColor, QImage, QMouseEvent
 from PySide6.QtWidgets import (
     QApplication,
     QComboBox,
     QLabel,
-    QScrollArea,
     QVBoxLayout,
     QWidget,
 )
@@ -38,7 +37,6 @@ from surgeon_gui.widgets.charts.plot import Plot
 from surgeon_gui.widgets.tool_tips import plain_tip
 from tests.gui.views.test_charts_do_not_grow import states_of
 from tests.helpers.fake_engine import recovered
-from tests.helpers.tiers import thorough_except
 from tests.helpers.windows import find
 
 LIVE = ("perplexity", "costs", "sparsity")
@@ -108,10 +106,6 @@ def move_mouse(plot, x, y):
     QApplication.sendEvent(plot.viewport(), event)
 
 
-def leave(plot):
-    QApplication.sendEvent(plot, QEvent(QEvent.Type.Leave))
-
-
 def value_at(view, name, x):
     plot = plot_of(view, name)
     (_, _), (low, high) = plot.getViewBox().viewRange()
@@ -119,12 +113,35 @@ def value_at(view, name, x):
     return plot.text.replace("\xa0", " ")
 
 
-def test_line_chart_shows_the_nearest_shot_under_the_mouse(view):
-    second = FINISHED.history[1]
-    assert value_at(view, "perplexity", 2.3) == (
-        f"Shot 2\nPerplexity {second.evaluation.perplexity:.2f}"
-    )
-    assert value_at(view, "perplexity", -0.1) == "Original\nPerplexity 14.20"
+def test_value_under_the_mouse_is_shown(view):
+    costs = FINISHED.history[-1].costs
+    bin_3 = np.log10(costs.edges[3] * costs.edges[4]) / 2
+    second = FINISHED.history[1].evaluation.perplexity
+    for name, x, start, end in (
+        ("perplexity", 2.3, "Shot 2\n", f"{second:.2f}"),
+        ("perplexity", -0.1, "Original\n", "14.20"),
+        ("memory", 20.0, "0:2", ""),
+        ("times", 2.0, "Shot 2\n", ""),
+        ("costs", bin_3, "", f"Removed {costs.removed_weights[3]}"),
+    ):
+        text = value_at(view, name, x)
+        assert text.startswith(start) and text.endswith(end), (name, x)
+    assert [line[:4] for line in value_at(view, "memory", 20.0).splitlines()[1:]] == [
+        "RAM ",
+        "GPU ",
+    ]
+    find(view, "perplexity_log_button").click()
+    assert value_at(view, "perplexity", 0.2).endswith("14.20")
+    choose(view, "Loss")
+    assert value_at(view, "perplexity", 0.2).endswith("2.650")
+    plot = plot_of(view, "perplexity")
+    view.show_run(STATES[20], now=100.0)  # an earlier state
+    assert value_at(view, "perplexity", 5.0).startswith("Shot 1")
+    QApplication.sendEvent(plot, QEvent(QEvent.Type.Leave))
+    assert plot.text == ""
+    assert value_at(view, "perplexity", 1.0)
+    move_mouse(plot, -1e6, 0.0)  # beyond the axes
+    assert plot.text == ""
 
 
 def test_point_after_recovery_is_labelled(view):
@@ -134,20 +151,6 @@ def test_point_after_recovery_is_labelled(view):
     assert "After recovery" in shown_texts(texts)
     view.show_run(FINISHED, now=100.0)
     assert "After recovery" not in shown_texts(texts)
-
-
-@pytest.mark.parametrize("is_large", [True, False])
-def test_label_of_recovery_does_not_cover_the_curve(view, is_large):
-    last = FINISHED.history[-1].evaluation.perplexity
-    found = recovered(last * (0.5 if is_large else 1))
-    view.show_run(replace(FINISHED, recovered=found), now=100.0)
-    (label,) = (
-        item
-        for item in plot_of(view, "perplexity").items()
-        if isinstance(item, pg.TextItem) and item.toPlainText() == "After recovery"
-    )
-    # The anchor is the position of the point in the label: its top or its bottom.
-    assert label.anchor.y() == (0 if is_large else 1)
 
 
 def shown_texts(items):
@@ -163,31 +166,23 @@ def test_first_tile_shows_the_fidelity_on_the_calibration_text(view):
     )
     assert find(view, "fidelity_title").text() == "Fidelity, built-in"
     tip = find(view, "fidelity_figure").parentWidget().parentWidget().toolTip()
-    tip = tip.replace("\xa0", " ")
-    assert "built-in: KL 0.064 (0.057 to 0.07)" in tip
-    assert "Text by the model itself: KL 0.1" in tip
-    assert "0.43 with 30 %" in tip
+    assert "0.057 to 0.07" in tip
     view.show_run(STATES[2], now=1.0)
     assert tile(view, "fidelity") == ("KL 0", "original")
 
 
 def test_perplexity_below_the_original_is_not_called_better(view):
-    assert "not better" not in tile(view, "perplexity")[1]
+    assert "," not in tile(view, "perplexity")[1]
     view.show_run(replace(FINISHED, recovered=recovered(13.5)), now=100.0)
-    assert tile(view, "perplexity")[1] == "\N{MINUS SIGN}4.9 %, not better"
-    tip = find(view, "perplexity_figure").parentWidget().parentWidget().toolTip()
-    assert "closer to the calibration text than the original, not better" in tip
+    assert tile(view, "perplexity")[1].startswith("\N{MINUS SIGN}4.9 %, not ")
 
 
 def test_quality_chart_begins_with_fidelity(view):
     choose(view, "Fidelity (KL)")
-    assert value_at(view, "perplexity", 0.0).splitlines() == [
-        "Original",
-        "built-in 0",
-        "Text by the model itself 0",
-    ]
+    lines = value_at(view, "perplexity", 0.0).splitlines()
+    assert [line.split()[-1] for line in lines] == ["Original", "0", "0"]
     choose(view, "Same top token")
-    assert value_at(view, "perplexity", 0.0).endswith("itself 100 %")
+    assert value_at(view, "perplexity", 0.0).endswith("100 %")
 
 
 def test_run_without_fidelity_shows_perplexity(view):
@@ -228,9 +223,6 @@ def test_recovery_takes_the_place_of_the_costs(view):
     view.show_run(refit, now=100.0)
     assert recovery.isVisible()
     assert not costs.isVisible()
-    assert "Recovering block 3 of 6." in {
-        label.text() for label in recovery.findChildren(QLabel) if label.isVisible()
-    }
     find(view, "recovery_costs_button").click()
     view.show_run(refit, now=101.0)
     assert costs.isVisible()  # the choice of the user stays
@@ -238,65 +230,10 @@ def test_recovery_takes_the_place_of_the_costs(view):
     box.setCurrentIndex(box.findText("Recovery"))
     assert recovery.isVisible()
     assert box.currentText() == "Weights"  # when the costs are shown again
-
-
-def test_run_without_recovery_has_no_chart_of_it(view):
     off = replace(FINISHED.config, recovery=RecoveryConfig(Recovery.OFF))
     view.show_run(replace(FINISHED, config=off), now=100.0)
-    assert not find(view, "recovery_chart").isVisible()
-    assert find(view, "costs_measure_combo", QComboBox).count() == 2
-
-
-def test_log_chart_shows_the_nearest_shot_under_the_mouse(view):
-    find(view, "perplexity_log_button").click()
-    assert value_at(view, "perplexity", 0.2) == "Original\nPerplexity 14.20"
-    choose(view, "Loss")
-    assert value_at(view, "perplexity", 0.2) == "Original\nLoss 2.650"
-
-
-def test_memory_chart_shows_all_curves_under_the_mouse(view):
-    lines = value_at(view, "memory", 20.0).splitlines()
-    assert lines[0].startswith("0:2")
-    assert lines[1].startswith("RAM ")
-    assert lines[2].startswith("GPU ")
-
-
-def test_bar_charts_show_their_parts_under_the_mouse(view):
-    text = value_at(view, "times", 2.0)
-    assert text.splitlines()[0] == "Shot 2"
-    assert "Curvature" in text
-    costs = FINISHED.history[-1].costs
-    x = np.log10(costs.edges[3] * costs.edges[4]) / 2
-    expected = f"{costs.removed_weights[3]}"
-    assert value_at(view, "costs", x).endswith(f"Removed {expected}")
-
-
-def test_value_is_hidden_once_the_mouse_has_left(view):
-    assert value_at(view, "perplexity", 1.0)
-    leave(plot_of(view, "perplexity"))
-    assert plot_of(view, "perplexity").text == ""
-
-
-def test_value_under_the_mouse_follows_the_run(qtbot, view):
-    assert value_at(view, "perplexity", 5.0).startswith("Shot 5")
-    view.show_run(STATES[20], now=100.0)  # an earlier state
-    assert plot_of(view, "perplexity").text.startswith("Shot 1")
-
-
-def test_no_value_is_shown_outside_of_the_axes(view):
-    plot = plot_of(view, "perplexity")
-    none = Qt.MouseButton.NoButton
-    corner = QPointF(2, 2)
-    event = QMouseEvent(
-        QEvent.Type.MouseMove,
-        corner,
-        QPointF(plot.viewport().mapToGlobal(QPoint(2, 2))),
-        none,
-        none,
-        Qt.KeyboardModifier.NoModifier,
-    )
-    QApplication.sendEvent(plot.viewport(), event)
-    assert plot.text == ""
+    assert not recovery.isVisible()
+    assert box.count() == 2
 
 
 def test_charts_with_several_series_have_a_legend(view):
@@ -308,34 +245,25 @@ def test_charts_with_several_series_have_a_legend(view):
     assert names("memory") == ("RAM", "GPU")
     assert "Curvature" in names("times")
     assert names("perplexity") == ()
-
-
-def test_empty_charts_have_no_legend(view):
     view.show_run(RunState(), now=0.0)
     assert not [x for x in view.findChildren(Legend) if x.isVisible()]
 
 
-def test_saved_chart_is_confirmed_with_its_path(view, tmp_path, monkeypatch):
+def test_saved_chart_is_confirmed_with_its_path(qtbot, view, tmp_path):
     chart, path = find(view, "perplexity_chart", ChartCard), tmp_path / "a.png"
     note = find(view, "perplexity_saved_note")
+    with qtbot.waitSignal(chart.save_failed):
+        chart._on_file_selected(str(tmp_path / "missing" / "a.png"))
     assert note.text() == ""
     chart._on_file_selected(str(path))
-    assert note.text() == f"Saved as {path}"
+    assert str(path) in note.text()
     chart.save_picture(tmp_path / "b.png")
     assert path.read_bytes() == (tmp_path / "b.png").read_bytes()  # not in pictures
     chart._saved_timer.timeout.emit()
     assert note.text() == ""
 
 
-def test_failed_chart_is_not_confirmed(qtbot, view, tmp_path):
-    chart = find(view, "perplexity_chart", ChartCard)
-    with qtbot.waitSignal(chart.save_failed):
-        chart._on_file_selected(str(tmp_path / "missing" / "a.png"))
-    assert find(view, "perplexity_saved_note").text() == ""
-
-
-@pytest.mark.thorough
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["perplexity", "sparsity"])
 def test_saved_pictures_have_no_controls_and_no_hover_values(view, name, tmp_path):
     chart = find(view, f"{name}_chart", ChartCard)
     chart.save_picture(tmp_path / "plain.png")
@@ -361,33 +289,37 @@ def test_saved_pictures_have_no_controls_and_no_hover_values(view, name, tmp_pat
     assert len(colours) == 1  # the background of the card
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_charts_are_saved_as_svg_and_csv(view, name, tmp_path):
-    chart = find(view, f"{name}_chart", ChartCard)
-    for ending in ("svg", "csv"):
-        chart.save_picture(tmp_path / f"chart.{ending}")
-    root = ET.parse(tmp_path / "chart.svg").getroot()
-    assert root.tag.endswith("svg")
-    families = {each.get("font-family", "sans-serif") for each in root.iter()}
-    assert all(family.endswith("sans-serif") for family in families)
-    assert "Save" not in (tmp_path / "chart.svg").read_text()
-    with (tmp_path / "chart.csv").open() as file:
-        header, *rows = csv.reader(file)
-    assert rows
-    assert {len(row) for row in rows} == {len(header)}
+def test_charts_are_explained_and_saved_as_svg_and_csv(view, tmp_path):
+    for name in NAMES:
+        chart = find(view, f"{name}_chart", ChartCard)
+        meaning = chart.accessibleDescription()
+        assert meaning == MEANINGS["quality" if name == "perplexity" else name]
+        tips = {label.toolTip() for label in chart.findChildren(QLabel)}
+        assert plain_tip(meaning) in tips
+        for ending in ("svg", "csv"):
+            chart.save_picture(tmp_path / f"chart.{ending}")
+        root = ET.parse(tmp_path / "chart.svg").getroot()
+        assert root.tag.endswith("svg")
+        families = {each.get("font-family", "sans-serif") for each in root.iter()}
+        assert all(family.endswith("sans-serif") for family in families)
+        assert "Save" not in (tmp_path / "chart.svg").read_text()
+        with (tmp_path / "chart.csv").open() as file:
+            header, *rows = csv.reader(file)
+        assert rows
+        assert {len(row) for row in rows} == {len(header)}
 
 
-@pytest.mark.parametrize("ending", ["png", "svg", "csv"])
-def test_failed_save_raises_and_leaves_no_file(view, ending, tmp_path, monkeypatch):
+def test_failed_save_raises_and_leaves_no_file(view, tmp_path, monkeypatch):
     def fail(source, target):
         raise OSError("the disk is full")
 
     chart = find(view, "perplexity_chart", ChartCard)
-    with pytest.raises(OSError):
-        chart.save_picture(tmp_path / "nowhere" / f"chart.{ending}")
     monkeypatch.setattr(Path, "replace", fail)
-    with pytest.raises(OSError, match="full"):
-        chart.save_picture(tmp_path / f"chart.{ending}")
+    for ending in ("png", "svg", "csv"):
+        with pytest.raises(OSError):
+            chart.save_picture(tmp_path / "nowhere" / f"chart.{ending}")
+        with pytest.raises(OSError, match="full"):
+            chart.save_picture(tmp_path / f"chart.{ending}")
     assert not list(tmp_path.iterdir())
 
 
@@ -400,31 +332,15 @@ def test_charts_follow_the_theme(view):
             assert plot.backgroundBrush().color() == QColor(theme.surface)
 
 
-@pytest.mark.parametrize(("width", "columns"), [(600, 1), (1500, 2)])
-def test_number_of_columns_depends_on_the_width(view, width, columns):
-    view.resize(width, 1700)
-    QApplication.processEvents()
+def test_number_of_columns_depends_on_the_width(view):
     charts = [find(view, f"{name}_chart") for name in LIVE]
-    assert len({chart.x() for chart in charts}) == columns
-    for chart in charts:
-        assert chart.width() > 400
-        assert chart.height() >= 200
-
-
-@pytest.mark.parametrize(
-    ("width", "height"),
-    thorough_except([(1280, 720), (1440, 900), (1920, 1080)], [(1280, 720)]),
-)
-def test_view_never_scrolls_horizontally(window, width, height):
-    window.resize(width, height)
-    window.choose_model("demo")
-    window.findChild(LiveView).show_run(FINISHED, now=100.0)
-    QApplication.processEvents()
-    view = find(window, "live_view")
-    area = view.parentWidget().parentWidget()
-    assert isinstance(area, QScrollArea)
-    assert area.horizontalScrollBar().maximum() == 0
-    assert area.verticalScrollBar().maximum() == 0 or height == 720
+    for width, columns in ((600, 1), (1500, 2)):
+        view.resize(width, 1700)
+        QApplication.processEvents()
+        assert len({chart.x() for chart in charts}) == columns
+        for chart in charts:
+            assert chart.width() > 400
+            assert chart.height() >= 200
 
 
 def test_thinned_keeps_the_extremes_of_long_lines():
@@ -440,20 +356,9 @@ def test_thinned_keeps_the_extremes_of_long_lines():
     assert np.array_equal(ys[x.astype(int)], y)
 
 
-def test_thinned_keeps_short_lines():
-    x, y = thinned((0.0, 1.0), (5.0, 6.0))
-    assert list(x) == [0.0, 1.0]
-    assert list(y) == [5.0, 6.0]
-
-
-@pytest.mark.parametrize(
-    ("x", "index"), [(-5, 0), (0.4, 0), (0.6, 1), (1.9, 2), (3.0, 2), (9, 2)]
-)
-def test_nearest_returns_the_nearest_point(x, index):
-    assert nearest((0.0, 1.0, 2.0), x) == index
-
-
-def test_nearest_returns_the_first_of_equal_points():
+def test_nearest_returns_the_nearest_point_and_the_first_of_equal_ones():
+    for x, index in ((-5, 0), (0.4, 0), (0.6, 1), (1.9, 2), (3.0, 2), (9, 2)):
+        assert nearest((0.0, 1.0, 2.0), x) == index
     assert nearest((0.0, 2.0, 2.0), 5.0) == 1
 
 
@@ -476,12 +381,3 @@ def test_tick_labels_use_the_decimal_separator_of_the_language(qtbot, monkeypatc
     assert axis.tickStrings([0.5, 1.5], 1.0, 0.5) == ["0.5", "1.5"]
     monkeypatch.setattr(translation, "_language", "de")
     assert axis.tickStrings([0.5, 1.5], 1.0, 0.5) == ["0,5", "1,5"]
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_chart_title_has_an_explanatory_tooltip(view, name):
-    chart = find(view, f"{name}_chart", ChartCard)
-    meaning = chart.accessibleDescription()
-    assert meaning == MEANINGS["quality" if name == "perplexity" else name]
-    tips = {label.toolTip() for label in chart.findChildren(QLabel)}
-    assert plain_tip(meaning) in tips

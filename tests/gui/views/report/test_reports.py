@@ -6,7 +6,6 @@ import re
 from base64 import b64encode
 from collections import Counter
 from dataclasses import replace
-from functools import partial
 from html import unescape
 
 import msgspec
@@ -20,12 +19,11 @@ from surgeon_engine.api.run_folder import RunFolder
 from surgeon_gui.base.colours import DARK, LIGHT
 from surgeon_gui.base.settings import ThemeChoice
 from surgeon_gui.base.theme import apply_theme
-from surgeon_gui.controllers.runs import RunsController
 from surgeon_gui.state.report import Picture, ReportContext, report_html
 from surgeon_gui.state.runs.reading import read_state
 from surgeon_gui.text.problems import Step
 from surgeon_gui.views.report import report_row
-from surgeon_gui.views.report.pdf import html_to_pdf, paginated_document
+from surgeon_gui.views.report.pdf import paginated_document
 from surgeon_gui.views.report.pictures import RunPictures
 from surgeon_gui.views.report.reports import Reports
 from surgeon_gui.widgets.charts.chart_card import image_bytes
@@ -33,8 +31,6 @@ from tests.helpers.fake_engine import recovered
 from tests.helpers.fake_runs import job, write_run
 from tests.helpers.widget_queries import shown
 from tests.helpers.windows import TIMEOUT_MS, click, find, find_type
-
-pytestmark = pytest.mark.thorough
 
 PIXEL = Picture("Quality", b"\x89PNG fake")
 CONTEXT = ReportContext("The <best> & only", {"torch": "2.9.0"}, (PIXEL,))
@@ -50,33 +46,26 @@ def text_of(html):
 
 
 def test_report_contains_results_and_settings(finished):
-    text = text_of(report_html(finished, CONTEXT))
+    html = report_html(finished, CONTEXT)
+    text = text_of(html)
     for expected in (
-        "Heads and neurons",
-        "Sparsity 30 %",
         "KL 0.048, 95 % same top token, perplexity 14.20 → 14.90 on built-in;",
-        "Fidelity, built-in KL 0.048 95 % same top token",  # a tile
-        "on windows that recovery holds out (built-in text, text by the model itself)",
-        "KL and same top token: built-in / text by the model itself.",
         "built-in 0.048 (0.043 to 0.053) 95.3 % (85.8 % to 100 %) 14.90 (13.41 to",
-        "Text by the model itself 0.077",
-        "loss 2.650 nats per token on 32 held-out windows of 256 tokens (8,192 tokens)",
+        "8,192 tokens",
         "2,828,736",
         "model.layers.5.mlp.down_proj",
         "torch 2.9.0",
         "a processor",
-        "A fresh process loaded the files",
         "surgeon run job.toml",
     ):
         assert expected in text, expected
-    assert text.index("Results") < text.index("Settings")
-
-
-def test_report_explains_a_perplexity_below_the_original(finished):
-    note = "closer to the calibration text than the original, not better"
-    assert note not in text_of(report_html(finished, CONTEXT))
-    below = replace(finished, recovered=recovered(13.0))
-    assert note in text_of(report_html(below, CONTEXT))
+    assert "<h1>The &lt;best&gt; &amp; only</h1>" in html
+    assert "<best>" not in html
+    assert "not better" not in text
+    baseline = msgspec.structs.replace(finished.baseline, beginning="<bos>")
+    other = replace(finished, baseline=baseline, recovered=recovered(13.0))
+    assert "&lt;bos&gt;" in report_html(other, CONTEXT)
+    assert "not better" in text_of(report_html(other, CONTEXT))
 
 
 def test_report_of_an_earlier_version_has_no_fidelity(finished):
@@ -92,18 +81,6 @@ def test_report_of_an_earlier_version_has_no_fidelity(finished):
     text = text_of(report_html(run, CONTEXT))
     assert "Same top token" not in text
     assert "14.20 → 14.90" in text
-
-
-def test_report_says_how_the_windows_begin(finished):
-    baseline = msgspec.structs.replace(finished.baseline, beginning="<bos>")
-    text = text_of(report_html(replace(finished, baseline=baseline), CONTEXT))
-    assert ", each begins with &lt;bos&gt;" in text
-
-
-def test_report_escapes_names(finished):
-    html = report_html(finished, CONTEXT)
-    assert "<h1>The &lt;best&gt; &amp; only</h1>" in html
-    assert "<best>" not in html
 
 
 def test_report_has_no_external_resources(finished):
@@ -137,43 +114,25 @@ def test_report_of_incomplete_run_states_why_it_ended(tmp_path, ending, expected
     assert "not recorded" in text
 
 
+@pytest.mark.slow
 def test_pictures_are_light_in_the_dark_theme(qtbot, qapp, finished):
     apply_theme(qapp, ThemeChoice.DARK)
     pictures = list(RunPictures().of(finished))
     apply_theme(qapp, ThemeChoice.LIGHT)
-    assert pictures[0].title == "Quality"
     assert len(pictures) >= 3
-    for picture in pictures:
-        image = QImage.fromData(picture.png)
+    images = [QImage.fromData(picture.png) for picture in pictures]
+    for image in images:
         assert image.width() > 1000
-        edge = image.pixelColor(image.width() // 2, 12).name()
-        assert edge == LIGHT.surface, picture.title
-
-
-def test_legends_in_pictures_have_the_colours_of_the_curves(qtbot, qapp, finished):
-    apply_theme(qapp, ThemeChoice.DARK)
-    quality = QImage.fromData(next(iter(RunPictures().of(finished))).png)
-    apply_theme(qapp, ThemeChoice.LIGHT)
-    swatch = _columns_with(quality, LIGHT.series[0], rows=range(30, 70))
-    assert swatch, "the swatch of the first curve"
-    assert not _columns_with(quality, DARK.series[0], rows=range(quality.height()))
-
-
-def _columns_with(image: QImage, colour: str, rows: range) -> set[int]:
-    wanted = QColor(colour).rgb()
-    return {
-        x for y in rows for x in range(image.width()) if image.pixel(x, y) == wanted
+        assert image.pixelColor(image.width() // 2, 12).name() == LIGHT.surface
+    legend = images[0].copy(0, 30, images[0].width(), 40)
+    colours = {
+        legend.pixel(x, y) for x in range(legend.width()) for y in range(0, 40, 5)
     }
+    assert QColor(LIGHT.series[0]).rgb() in colours
+    assert QColor(DARK.series[0]).rgb() not in colours
 
 
-def test_pdf_has_title_and_pages(qtbot, finished):
-    pdf = html_to_pdf(report_html(finished, ReportContext("A run")), "A run")
-    assert pdf.startswith(b"%PDF")
-    assert len(re.findall(rb"/Type /Page\b", pdf)) >= 2
-    assert b"A run" in pdf or "A run".encode("utf-16-be") in pdf
-
-
-@pytest.mark.parametrize("rows", [0, 10, 20, 26, 30])
+@pytest.mark.parametrize("rows", [10, 26])
 def test_pdf_heading_stays_with_its_picture(qtbot, rows):
     image = QImage(680, 400, QImage.Format.Format_RGB32)
     image.fill(Qt.GlobalColor.gray)
@@ -191,12 +150,12 @@ def test_pdf_heading_stays_with_its_picture(qtbot, rows):
     assert box(heading).bottom() // page.height() == top // page.height()
 
 
-@pytest.mark.parametrize("rows", [9, 60])
+@pytest.mark.parametrize("rows", [60])
 def test_pdf_table_leaves_no_row_alone(qtbot, rows):
     cells = "".join(f"<tr><td>a</td><td>{x}</td></tr>" for x in range(rows))
     table = f"<h2>Settings</h2><table cellpadding='4'>{cells}</table>"
     page = QSizeF(680, 1000)
-    for lines in range(20, 40):
+    for lines in range(20, 40, 4):
         html = f"{lines * '<p>text</p>'}{table}"
         document = paginated_document(html, page)
         box = document.documentLayout().blockBoundingRect
@@ -209,43 +168,38 @@ def test_pdf_table_leaves_no_row_alone(qtbot, rows):
         assert pages[max(pages)] > 1, lines
 
 
-@pytest.mark.parametrize(
-    ("name", "start"), [("r.html", b"<!DOCTYPE"), ("r.PDF", b"%PDF")]
-)
-def test_suffix_of_path_gives_the_format(qtbot, tmp_path, window, name, start):
+@pytest.fixture
+def opened(qtbot, tmp_path, window):
+    """Return a window with an earlier run."""
     window.open_run(write_run(tmp_path / "runs", "a"))
-    qtbot.waitUntil(partial(is_opened, window), timeout=TIMEOUT_MS)
-    path = tmp_path / name
-    find_type(window, Reports).save(str(path))
-    qtbot.waitUntil(path.exists, timeout=TIMEOUT_MS)
-    assert path.read_bytes().startswith(start)
-    if name.endswith("html"):
-        text = text_of(path.read_text())
-        assert "torch 2.9.0" in text  # from report.json in the run's folder
-        assert path.read_text().count("data:image/png;base64") >= 3
+    qtbot.waitUntil(lambda: is_opened(window), timeout=TIMEOUT_MS)
+    return window
 
 
-def test_saved_report_is_shown_and_can_be_opened(qtbot, tmp_path, window, monkeypatch):
-    opened = []
-    monkeypatch.setattr(report_row, "open_folder", opened.append)
-    window.open_run(write_run(tmp_path / "runs", "a"))
-    qtbot.waitUntil(partial(is_opened, window), timeout=TIMEOUT_MS)
-    window.open_step(Step.EXPORT)
-    note = find(window, "report_note")
+def test_saved_report_is_shown_and_can_be_opened(qtbot, tmp_path, opened, monkeypatch):
+    launched = []
+    monkeypatch.setattr(report_row, "open_folder", launched.append)
+    opened.open_step(Step.EXPORT)
+    note = find(opened, "report_note")
     assert not note.isVisible()
-    path = tmp_path / "mine.html"
-    find_type(window, Reports).save(str(path))
+    pdf, html = tmp_path / "r.PDF", tmp_path / "mine.html"
+    find_type(opened, Reports).save(str(pdf))
     qtbot.waitUntil(note.isVisible, timeout=TIMEOUT_MS)
-    assert note.text() == "Saved mine.html."
-    click(window, "report_open_button")
-    assert opened == [str(path)]
-    window.open_run(
-        write_run(tmp_path / "runs", "b")
-    )  # the note belongs to the other run
+    assert pdf.read_bytes().startswith(b"%PDF")
+    assert len(re.findall(rb"/Type /Page\b", pdf.read_bytes())) >= 2
+    find_type(opened, Reports).save(str(html))
+    qtbot.waitUntil(lambda: html.name in note.text(), timeout=TIMEOUT_MS)
+    text = html.read_text()
+    assert text.startswith("<!DOCTYPE")
+    assert "torch 2.9.0" in text_of(text)  # from report.json in the run's folder
+    assert text.count("data:image/png;base64") >= 3
+    click(opened, "report_open_button")
+    assert launched == [str(html)]
+    opened.open_run(write_run(tmp_path / "runs", "b"))  # the note is of the other run
     qtbot.waitUntil(lambda: not note.isVisible(), timeout=TIMEOUT_MS)
 
 
-def test_closing_window_finishes_report(qtbot, tmp_path, window, monkeypatch):
+def test_closing_window_finishes_report(qtbot, tmp_path, opened, monkeypatch):
     drawn = []
 
     class Recorded(RunPictures):
@@ -254,45 +208,30 @@ def test_closing_window_finishes_report(qtbot, tmp_path, window, monkeypatch):
             return super().of(run)
 
     monkeypatch.setattr("surgeon_gui.views.report.reports.RunPictures", Recorded)
-    window.open_run(write_run(tmp_path / "runs", "a"))
-    qtbot.waitUntil(partial(is_opened, window), timeout=TIMEOUT_MS)
     path = tmp_path / "late.html"
-    find_type(window, Reports).save(str(path))
+    find_type(opened, Reports).save(str(path))
     qtbot.waitUntil(lambda: bool(drawn), timeout=TIMEOUT_MS)
     assert not path.exists()
-    assert window.close()
+    assert opened.close()
     assert path.read_text().count("data:image/png;base64") >= 3
-    assert not [sheet for sheet in window.findChildren(QWidget) if sheet.isVisible()]
+    assert not [sheet for sheet in opened.findChildren(QWidget) if sheet.isVisible()]
 
 
-def test_unwritable_report_shows_an_error(qtbot, tmp_path, window):
-    window.open_run(write_run(tmp_path / "runs", "a"))
-    qtbot.waitUntil(partial(is_opened, window), timeout=TIMEOUT_MS)
-    find_type(window, Reports).save(str(tmp_path / "nowhere" / "report.html"))
-    qtbot.waitUntil(
-        lambda: "cannot be written" in shown(window, "error_message"),
-        timeout=TIMEOUT_MS,
-    )
+def test_unwritable_report_shows_an_error(qtbot, tmp_path, opened):
+    find_type(opened, Reports).save(str(tmp_path / "nowhere" / "report.html"))
+    qtbot.waitUntil(lambda: bool(shown(opened, "error_message")), timeout=TIMEOUT_MS)
 
 
-def test_completed_run_gets_a_report(qtbot, tmp_path, window):
+def test_completed_run_gets_a_report_and_a_cancelled_one_gets_none(
+    qtbot, tmp_path, window
+):
+    cancelled = write_run(tmp_path / "runs", "b", ending="cancelled")
     folder = write_run(tmp_path / "runs", "a")
-    window.session.run_ended.emit(read_state(folder))
-    path = RunFolder(folder).html_path
-    qtbot.waitUntil(path.exists, timeout=TIMEOUT_MS)
-    assert "Layer by layer" in path.read_text()
-
-
-def test_cancelled_run_gets_no_report(qtbot, tmp_path, window):
-    folder = write_run(tmp_path / "runs", "a", ending="cancelled")
-    window.session.run_ended.emit(read_state(folder))
-    qtbot.waitUntil(partial(is_read, window), timeout=TIMEOUT_MS)
-    assert not RunFolder(folder).html_path.exists()
+    for each in (cancelled, folder):
+        window.session.run_ended.emit(read_state(each))
+    qtbot.waitUntil(RunFolder(folder).html_path.exists, timeout=TIMEOUT_MS)
+    assert not RunFolder(cancelled).html_path.exists()
 
 
 def is_opened(window):
     return bool(window.session.state.shown_run.name)
-
-
-def is_read(window):
-    return find_type(window, RunsController).state.has_been_read

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import msgspec
-import pytest
 
 from surgeon_engine.api.config.export import (
     DESCRIPTIONS,
@@ -21,11 +20,9 @@ from surgeon_gui.state.step_text import Mark
 from surgeon_gui.text.problems import Step
 from surgeon_gui.views.result import export_result
 from tests.helpers import fake_engine
-from tests.helpers.configs import changed, pruning_config
+from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import FAILURE, HINT, model_summary
-from tests.helpers.tiers import thorough_except
 from tests.helpers.widget_queries import (
-    SLOW,
     choose,
     facts,
     is_on,
@@ -50,45 +47,32 @@ SPACE = "\N{NO-BREAK SPACE}"
 # before the run
 
 
-@pytest.mark.thorough
-@pytest.mark.parametrize("file_format", Format)
-def test_format_note_has_its_description(export_page, file_format):
-    pruning = changed(QUICK.pruning, structure=Structure.NEURONS)
-    export_page.session.draft.edit_part(pruning)
-    choose(export_page, "export_format", file_format)
-    assert export_page.session.state.config.export.format is file_format
-    description = DESCRIPTIONS[file_format]
-    assert description.can in shown(export_page, "export_format_note")
-    assert description.cannot in shown(export_page, "export_format_note")
-
-
-@pytest.mark.thorough
-@pytest.mark.parametrize(
-    ("structure", "file_format", "reason"),
-    [
-        (Structure.ELEMENTS, Format.COMPACT, "sets weights to zero"),
-        (Structure.N_M, Format.STOCK, "sets weights to zero"),
-        (Structure.ROWS, Format.GGUF, "individually removed rows and columns"),
-        (Structure.HEADS, Format.STOCK, "different widths"),
-    ],
-)
-def test_formats_that_do_not_support_the_structure_are_disabled(
-    export_page, structure, file_format, reason
+def test_formats_are_described_and_disabled_for_structures_they_do_not_support(
+    export_page,
 ):
-    export_page.session.draft.edit_part(pruning_config(structure))
-    is_enabled, tip = item(export_page, "export_format", file_format)
-    assert not is_enabled
-    assert reason in tip
-    note = shown(export_page, "export_unavailable_note")
-    assert "not possible; see" in note
-    assert "\n" not in note
-    assert item(export_page, "export_format", Format.MASKED)[0]
+    export_page.session.draft.edit_part(pruning_config(Structure.NEURONS))
+    for file_format in Format:
+        choose(export_page, "export_format", file_format)
+        assert export_page.session.state.config.export.format is file_format
+        assert DESCRIPTIONS[file_format].can in shown(export_page, "export_format_note")
+    choose(export_page, "export_format", Format.AUTOMATIC)
+    for structure, file_format in (
+        (Structure.ELEMENTS, Format.COMPACT),
+        (Structure.ROWS, Format.GGUF),
+        (Structure.HEADS, Format.STOCK),
+    ):
+        export_page.session.draft.edit_part(pruning_config(structure))
+        is_enabled, tip = item(export_page, "export_format", file_format)
+        assert not is_enabled
+        assert tip
+        assert "\n" not in shown(export_page, "export_unavailable_note")
+        assert item(export_page, "export_format", Format.MASKED)[0]
 
 
 def test_format_incompatible_with_the_target_is_reported(export_page):
     choose(export_page, "export_format", Format.GGUF)
     export_page.session.draft.edit_part(pruning_config(Structure.ROWS))
-    assert "not possible for this target" in shown(export_page, "export_form_problem")
+    assert shown(export_page, "export_form_problem")
     assert shown(export_page, "export_problem") == ""
     assert find(export_page, "export_format").property("invalid")
     assert not find(export_page, "export_folder").property("invalid")
@@ -100,33 +84,18 @@ def test_format_incompatible_with_the_target_is_reported(export_page):
     assert is_on(export_page, "start_button")
 
 
-def test_only_supported_number_formats_can_be_chosen(export_page):
+def test_supported_number_formats_and_file_sizes_can_be_chosen(export_page):
     assert not item(export_page, "export_dtype", FileDtype.Q8_0)[0]
     choose(export_page, "export_format", Format.GGUF)
     choose(export_page, "export_dtype", FileDtype.Q8_0)
     assert export_page.session.state.config.export.dtype is FileDtype.Q8_0
     choose(export_page, "export_format", Format.COMPACT)
     assert export_page.session.state.config.export.dtype is FileDtype.SAME
-    assert (
-        "does not support this number format"
-        in item(export_page, "export_dtype", FileDtype.Q8_0)[1]
-    )
-
-
-@pytest.mark.thorough
-def test_file_size_is_an_advanced_setting(export_page):
-    assert find(export_page, "export_dtype").isVisible()
+    assert item(export_page, "export_dtype", FileDtype.Q8_0)[1]
     assert not find(export_page, "export_shard_gigabytes").isVisible()
     click(export_page, "export_advanced_button")
     find(export_page, "export_shard_gigabytes").setValue(0.5)
     assert export_page.session.state.config.export.shard_gigabytes == 0.5
-
-
-def test_save_and_measure_are_hidden_before_a_run(export_page):
-    for name in ("save_button", "measure_button", "open_export_button"):
-        assert not find(export_page, name).isVisible()
-    assert not is_on(export_page, "save_button")
-    assert not is_on(export_page, "measure_button")
 
 
 def test_occupied_destination_is_replaced_only_after_confirmation(
@@ -135,18 +104,18 @@ def test_occupied_destination_is_replaced_only_after_confirmation(
     sent = commands_of(export_page, monkeypatch)
     assert not find(export_page, "export_replace_button").isVisible()
     export_page.session.draft.edit_part(ExportConfig(str(occupied)))
-    assert "not empty" in shown(export_page, "export_problem")
+    assert shown(export_page, "export_problem")
     assert not is_on(export_page, "start_button")
     click(export_page, "export_replace_button")
     text = question(export_page).text()
-    assert f"{occupied} holds an earlier export: 2 files" in text.replace(SPACE, " ")
+    assert str(occupied) in text and "2" in text.replace(str(occupied), "")
     click(export_page, "replace_cancel_button")
     assert not export_page.session.state.may_replace
     assert not is_on(export_page, "start_button")
     click(export_page, "export_replace_button")
     click(export_page, "replace_yes_button")
     assert export_page.session.state.may_replace
-    assert "is then replaced" in shown(export_page, "export_note")
+    assert shown(export_page, "export_note")
     assert not find(export_page, "export_replace_button").isVisible()
     click(export_page, "start_button")
     assert [x.replace for x in sent if isinstance(x, StartRun)] == [True]
@@ -162,11 +131,11 @@ def test_folder_with_other_files_is_not_replaced(export_page, occupied):
     assert not export_page.session.state.may_replace
     (occupied / MARKER).unlink()
     export_page.session.draft.recheck()
-    assert "not empty" in shown(export_page, "export_problem")
+    assert shown(export_page, "export_problem")
     assert not find(export_page, "export_replace_button").isVisible()
 
 
-def test_another_destination_needs_its_own_confirmation(
+def test_another_destination_or_job_needs_its_own_confirmation(
     export_page, occupied, tmp_path
 ):
     session = export_page.session
@@ -180,71 +149,60 @@ def test_another_destination_needs_its_own_confirmation(
     assert not session.state.may_replace
     session.draft.edit_part(ExportConfig(str(occupied)))
     assert not session.state.may_replace
-
-
-def test_loaded_job_replaces_nothing_without_confirmation(export_page, occupied):
-    config = replace(QUICK, export=ExportConfig(str(occupied)))
-    export_page.load_config(config)
-    export_page.session.draft.allow_to_replace(True)
-    export_page.load_config(config)
-    assert not export_page.session.state.may_replace
+    session.draft.allow_to_replace(True)
+    export_page.load_config(replace(QUICK, export=ExportConfig(str(occupied))))
+    assert not session.state.may_replace
     assert find(export_page, "export_replace_button").isVisible()
 
 
 # the result
 
 
-def test_result_is_shown_with_its_verification(make_finished):
+def test_result_is_shown_with_its_verification(make_finished, monkeypatch):
     window = make_finished()
     text = facts(window, "export_facts")
-    for part in ("transformers, compact", "8.4 MB (74 % of the original)"):
-        assert part in text
-    for part in ("transformers 5.5.0", "1.5e-06", "unchanged by saving"):
+    for part in ("8.4 MB (74 %", "transformers 5.5.0", "1.5e-06"):
         assert part in text
     assert shown(window, "export_unrun_note") == ""
     assert shown(window, "export_larger_note") == ""
     assert mark(window) is Mark.READY
-
-
-def test_result_larger_than_its_original_is_no_success(make_finished, monkeypatch):
-    quantised = msgspec.structs.replace(model_summary(), dtype="", file_bytes=10**6)
-    monkeypatch.setattr(fake_engine, "model_summary", lambda *_: quantised)
-    window = make_finished()
-    assert "fewer bits than float32" in shown(window, "export_larger_note")
-    assert mark(window) is Mark.WARNING
-    forecast = shown(window, "export_larger_forecast")
-    assert forecast.startswith("The result will be larger than the original")
-    assert "The original takes 1.0" in shown(window, "export_sizes_note")
-
-
-@pytest.mark.thorough
-def test_open_folder_opens_the_export(make_finished, monkeypatch):
-    window = make_finished()
     opened = []
     monkeypatch.setattr(export_result, "open_folder", opened.append)
     click(window, "open_export_button")
     assert opened == [run_of(window).exported.folder]
 
 
+def test_result_larger_than_its_original_is_no_success(make_finished, monkeypatch):
+    quantised = msgspec.structs.replace(model_summary(), dtype="", file_bytes=10**6)
+    monkeypatch.setattr(fake_engine, "model_summary", lambda *_: quantised)
+    window = make_finished()
+    assert "float32" in shown(window, "export_larger_note")
+    assert mark(window) is Mark.WARNING
+    assert shown(window, "export_larger_forecast")
+    assert "1.0" in shown(window, "export_sizes_note")
+
+
 def test_unverified_result_is_marked(make_finished):
     config = replace(QUICK, export=ExportConfig(format=Format.GGUF))
     window = make_finished("--unrun", config=config)
-    assert shown(window, "export_unrun_note").startswith("Not run")
-    assert "read back" in facts(window, "export_facts")
+    assert shown(window, "export_unrun_note")
     assert "not run" in find(window, "step_export_header").view.summary
+    assert not is_on(window, "measure_button")  # the engine runs no files of others
+    assert DESCRIPTIONS[Format.GGUF].label in find(window, "measure_button").toolTip()
 
 
-@pytest.mark.parametrize(
-    "stage", thorough_except(["export", "verification"], ["verification"])
-)
-def test_failed_export_shows_the_error_and_no_result(qtbot, make_window, stage):
-    window = make_window("--mishap", "fail", "--at", stage)
+def test_failed_export_shows_the_error_and_no_result(qtbot, make_window):
+    window = make_window("--pause", "0.02", "--mishap", "fail", "--at", "verification")
     load_and_wait(qtbot, window)
     window.open_step(Step.EXPORT)
+    for name in ("save_button", "measure_button", "open_export_button"):
+        assert not find(window, name).isVisible()
     window.start_run()
+    qtbot.waitUntil(lambda: run_of(window).is_exporting, timeout=TIMEOUT_MS)
+    assert mark(window) is Mark.BUSY
     wait_for_status(qtbot, window, Status.FAILED)
     assert mark(window) is Mark.PROBLEM
-    assert f"Nothing was exported. {FAILURE} {HINT}" == shown(window, "export_failure")
+    assert f"{FAILURE} {HINT}" in shown(window, "export_failure")
     for name in ("open_export_button", "save_button", "measure_button"):
         assert not find(window, name).isVisible()
 
@@ -253,14 +211,14 @@ def test_impossible_folder_is_a_problem_during_a_run_which_it_does_not_concern(
     qtbot, make_window, tmp_path
 ):
     (tmp_path / "file").touch()
-    window = make_window(*SLOW)
+    window = make_window("--pause", "0.002")
     load_and_wait(qtbot, window)
     window.start_run()
     qtbot.waitUntil(lambda: run_of(window).status is Status.RUNNING)
     window.open_step(Step.EXPORT)
     folder = find(window, "export_folder")
     folder.edited.emit(str(tmp_path / "file" / "export"))
-    assert f"{tmp_path / 'file'} is a file." in shown(window, "export_problem")
+    assert str(tmp_path / "file") in shown(window, "export_problem")
     assert folder.property("invalid")
     assert not is_on(window, "queue_add_button")
     assert mark(window) is Mark.PROBLEM
@@ -269,40 +227,3 @@ def test_impossible_folder_is_a_problem_during_a_run_which_it_does_not_concern(
     assert mark(window) is Mark.PROBLEM  # of the next run
     folder.edited.emit("")
     assert mark(window) is Mark.READY
-
-
-def test_step_is_busy_during_the_export(qtbot, make_window):
-    window = make_window("--mishap", "hang", "--at", "export")
-    load_and_wait(qtbot, window)
-    window.start_run()
-    qtbot.waitUntil(lambda: run_of(window).is_exporting, timeout=TIMEOUT_MS)
-    assert mark(window) is Mark.BUSY
-
-
-@pytest.mark.thorough
-@pytest.mark.parametrize(
-    "name",
-    [
-        "export_replace_button",
-        "save_choose_button",
-        "save_folder",
-        "save_button",
-        "save_cancel_button",
-        "open_saved_button",
-        "measure_button",
-        "measure_cancel_button",
-        "replace_yes_button",
-        "replace_other_button",
-        "replace_cancel_button",
-        "export_format",
-        "export_dtype",
-        "export_shard_gigabytes",
-        "save_format",
-        "save_dtype",
-        "save_shard_gigabytes",
-    ],
-)
-def test_every_control_has_a_name_and_a_tooltip(window, name):
-    control = find(window, name)
-    assert control.accessibleName()
-    assert control.toolTip()

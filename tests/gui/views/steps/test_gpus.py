@@ -49,7 +49,7 @@ def test_run_names_its_devices(qtbot, qapp):
     view.show_run(RunState(), 0.0)
     assert label.isHidden()
     view.show_run(RunState(device="2 x a fake GPU"), 0.0)
-    assert label.text() == "Computed on 2 x a fake GPU."
+    assert "2 x a fake GPU" in label.text()
 
 
 def test_plan_says_how_many_gpus_share_the_run(tmp_path):
@@ -57,9 +57,9 @@ def test_plan_says_how_many_gpus_share_the_run(tmp_path):
         describe_settled(check_draft(state_with(tmp_path, 4, asked)))
         for asked in (1, 2, 0)
     ]
-    assert "share" not in texts[0]
-    assert "2 GPUs share the run." in texts[1]
-    assert "4 GPUs share the run." in texts[2]
+    assert "GPUs" not in texts[0]
+    assert "2 GPUs" in texts[1]
+    assert "4 GPUs" in texts[2]
 
 
 @pytest.mark.parametrize(

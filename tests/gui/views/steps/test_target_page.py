@@ -15,7 +15,6 @@ from surgeon_gui.state.run import Status
 from surgeon_gui.text.problems import Step
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import model_summary
-from tests.helpers.tiers import thorough_except
 from tests.helpers.widget_queries import preset_shown
 from tests.helpers.windows import (
     QUICK,
@@ -53,44 +52,29 @@ def page(qtbot, window):
     return window
 
 
-@pytest.mark.parametrize(
-    "preset", thorough_except(presets(), presets()[:1]), ids=lambda preset: preset.name
-)
-def test_preset_is_applied_and_shown(page, preset):
-    before = page.session.state.config
-    choose_preset(page, preset.title)
-    assert pruning_of(page) == preset.pruning
+def test_preset_is_applied_edited_and_taken_back(page):
+    before, (first, *_) = page.session.state.config, presets()
+    choose_preset(page, first.title)
+    assert pruning_of(page) == first.pruning
     after = page.session.state.config
     assert (after.model, after.export) == (before.model, before.export)
     assert after.calibration.text == before.calibration.text
-    assert preset_shown(page) == preset.title
-    assert find(page, "preset_note").text() == preset.about
+    assert preset_shown(page) == first.title
+    assert find(page, "preset_note").text() == first.about
     assert find(page, "calibration_windows").value() == after.calibration.windows
-
-
-@pytest.mark.thorough
-def test_edit_of_a_preset_makes_custom_settings(page):
-    choose_preset(page, presets()[0].title)
     find(page, "pruning_shots").setValue(17)
-    assert preset_shown(page) == "Custom settings"
-    assert "Custom settings." in find(page, "preset_note").text()
-
-
-@pytest.mark.thorough
-def test_custom_settings_can_be_restored(page):
+    custom = preset_shown(page)
+    assert custom not in {preset.title for preset in presets()}
     choose_preset(page, presets()[2].title)
-    choose_preset(page, presets()[0].title)
-    choose_preset(page, "Custom settings")
-    assert page.session.state.config == QUICK
-
-
-@pytest.mark.thorough
-def test_custom_settings_cannot_be_restored_after_loading_a_preset(page):
-    page.load_config(presets()[0].applied_to(QUICK))
-    item = find(page, "preset_combo", QComboBox).model().item(0)
-    assert not item.isEnabled()
+    choose_preset(page, first.title)
+    choose_preset(page, custom)
+    assert page.session.state.config == replace(
+        after, pruning=replace(after.pruning, shots=17)
+    )
+    page.load_config(first.applied_to(QUICK))
+    assert not find(page, "preset_combo", QComboBox).model().item(0).isEnabled()
     page.session.draft.choose_preset(None)
-    assert preset_shown(page) == presets()[0].title
+    assert preset_shown(page) == first.title
 
 
 def test_number_that_is_being_typed_is_not_written_over(page):
@@ -105,24 +89,28 @@ def test_number_that_is_being_typed_is_not_written_over(page):
     assert values_of(pruning_of(page))["sparsity"] == pytest.approx(0.61)
 
 
-@pytest.mark.thorough
 def test_changing_the_unit_of_the_target_keeps_the_size(page):
     config = page.session.state.config
     goal = goal_of(config.pruning, MODEL, config.model.dtype)
     for target in (*Target, Target.PRUNABLE_SHARE):
         choose(page, "target", target)
         assert goal_of(pruning_of(page), MODEL, config.model.dtype) == goal
-        assert "2,098,829 parameters remain" in find(page, "goal_label").text()
+        assert "2,098,829" in find(page, "goal_label").text()
         assert values_of(pruning_of(page))["target"] is target
     assert find(page, "pruning_million_parameters").text() == "2.099 M"
     assert find(page, "pruning_megabytes").text() == "8.395 MB"
+    choose(page, "target", Target.FILE_SIZE)
+    choose(page, "structure", Structure.ELEMENTS)  # makes no smaller files
+    assert Step.TARGET in page.session.state.rejected
+    assert find(page, "pruning_megabytes").isVisible()
+    choose(page, "target", Target.PARAMETERS)
+    assert Step.TARGET not in page.session.state.rejected
 
 
 def test_target_of_zero_can_be_chosen_and_started(page):
     find(page, "sparsity_slider").setValue(0)
     assert pruning_of(page).removes_nothing
     assert find(page, "pruning_sparsity").value() == 0
-    assert "nothing is removed" in find(page, "goal_label").text()
     assert find(page, "pruning_million_parameters").text() == "2.829 M"
     assert find(page, "start_button").isEnabled()
 
@@ -130,7 +118,7 @@ def test_target_of_zero_can_be_chosen_and_started(page):
 def test_unreachable_target_is_reported_with_the_numbers(page):
     choose(page, "target", Target.PARAMETERS)
     find(page, "pruning_million_parameters").setValue(0.1)
-    assert "only 2,433,024 can be removed" in find(page, "pruning_form_problem").text()
+    assert "2,433,024" in find(page, "pruning_form_problem").text()
     assert not find(page, "goal_label").isVisible()
     assert not find(page, "start_button").isEnabled()
 
@@ -143,9 +131,10 @@ def test_no_fit_is_claimed_for_a_target_beyond_the_limits(page):
     session.draft.edit_part(
         replace(pruning, min_density=0.9, target=PrunableShare(0.5))
     )
-    labels = find(page, "step_panel").findChildren(QLabel)
-    sentences = [x for x in labels if x.isVisible() and "Other layers" in x.text()]
-    assert sentences == [find(page, "pruning_form_problem")]  # once
+    labels = page.findChildren(QLabel)
+    problem = find(page, "pruning_form_problem")
+    shown = [x for x in labels if x.isVisible() and problem.text() in x.text()]
+    assert shown == [problem]  # once
     names = (*lights, "plan_sizes", "plan_time", "goal_label", "fit_button")
     assert not any(find(page, name).isVisible() for name in names)
     session.draft.edit_part(pruning)
@@ -167,19 +156,19 @@ def test_problem_of_an_advanced_setting_opens_its_section(page):
     assert not button.isChecked()
 
 
-@pytest.mark.thorough
 def test_rejected_choice_is_kept_until_it_is_corrected(page):
     choose(page, "structure", Structure.N_M)
+    assert find(page, "plan_sizes").isVisible()
     find(page, "sparsity_slider").setValue(70)
+    assert not find(page, "plan_sizes").isVisible()
     problem = find(page, "pruning_form_problem")
-    assert "2:4 removes at most 50 %" in problem.text()
-    assert find(page, "plan_label").text().startswith("Step 3: 2:4 removes at most 50")
+    assert "2:4" in find(page, "plan_label").text()
     assert find(page, "pruning_sparsity").property("invalid")
     header = find(page, "step_target_header")
     header.setChecked(True)
-    assert "2:4 removes" not in header.summary  # the page shows it
+    assert "70" not in header.summary  # the page shows the problem
     header.setChecked(False)
-    assert "2:4 removes" in header.summary
+    assert "70" in header.summary
     assert not find(page, "start_button").isEnabled()
     page.session.draft.set_run_parent("elsewhere")  # redraws and checks again
     assert find(page, "structure_n_m_tile").isChecked()
@@ -192,22 +181,14 @@ def test_rejected_choice_is_kept_until_it_is_corrected(page):
     assert find(page, "start_button").isEnabled()
 
 
-@pytest.mark.thorough
-def test_pattern_is_below_the_tiles(page):
-    tiles = find(page, "structure_n_m_tile").parentWidget()
-    assert tiles.isAncestorOf(find(page, "pruning_kept"))
-    assert find(page, "pruning_kept").isHidden() or not find(
-        page, "pruning_pattern"
-    ).isVisibleTo(tiles)
-    choose(page, "structure", Structure.N_M)
-    assert find(page, "pruning_pattern").isVisibleTo(tiles)
-
-
 def test_problem_of_a_pattern_is_shown_below_it(page):
+    tiles = find(page, "structure_n_m_tile").parentWidget()
+    assert not find(page, "pruning_pattern").isVisibleTo(tiles)
     choose(page, "structure", Structure.N_M)
+    assert tiles.isAncestorOf(find(page, "pruning_pattern"))
+    assert find(page, "pruning_pattern").isVisibleTo(tiles)
     find(page, "pruning_kept").setValue(4)
     problem = find(page, "pruning_form_problem")
-    tiles = find(page, "structure_n_m_tile").parentWidget()
     assert tiles.isAncestorOf(problem)
     assert find(page, "pruning_pattern").property("invalid")
     find(page, "pruning_kept").setValue(2)
@@ -215,43 +196,16 @@ def test_problem_of_a_pattern_is_shown_below_it(page):
     assert not find(page, "pruning_pattern").property("invalid")
 
 
-@pytest.mark.thorough
 def test_choosing_a_pattern_sets_the_sparsity_for_all_groups(page):
     choose(page, "structure", Structure.N_M)
     assert pruning_of(page).target.sparsity == 0.5
-    goal = find(page, "goal_label").text()
-    assert "groups" not in goal
     find(page, "pruning_of").setValue(8)
     assert pruning_of(page).target.sparsity == 0.75  # 2:8
     find(page, "sparsity_slider").setValue(30)
     goal = find(page, "goal_label").text().replace("\xa0", " ")
-    assert "40 % of the groups get the pattern" in goal
-    assert "To apply it to all groups, remove 75 %" in goal
+    assert "40 %" in goal and "75 %" in goal  # the share of the groups, and for all
     find(page, "pruning_shots").setValue(2)  # does not change the size
     assert pruning_of(page).target.sparsity == 0.3
-
-
-@pytest.mark.thorough
-def test_plan_is_hidden_while_the_form_is_rejected(page):
-    choose(page, "structure", Structure.N_M)
-    assert find(page, "plan_sizes").text()
-    find(page, "sparsity_slider").setValue(70)
-    assert not find(page, "plan_sizes").isVisible()
-
-
-@pytest.mark.thorough
-def test_file_size_target_for_single_weights_can_be_corrected_either_way(page):
-    for other in (Target.PARAMETERS, Structure.NEURONS):
-        page.load_config(QUICK)
-        choose(page, "target", Target.FILE_SIZE)
-        choose(page, "structure", Structure.ELEMENTS)
-        assert "do not make files smaller" in find(page, "pruning_form_problem").text()
-        assert find(page, "pruning_megabytes").isVisible()
-        name = "target" if isinstance(other, Target) else "structure"
-        choose(page, name, other)
-        problem = find(page, "pruning_form_problem").text()
-        assert "do not make files smaller" not in problem
-        assert Step.TARGET not in page.session.state.rejected
 
 
 def test_preset_or_job_replaces_a_rejected_choice(page):
@@ -278,20 +232,15 @@ def test_incompatible_method_is_replaced_and_disabled(page):
     assert not box.model().item(index).isEnabled()
 
 
-def test_damping_of_the_last_shot_is_shown_beside_the_figures(qtbot, page):
+def test_damping_and_target_of_the_last_shot_are_shown_beside_the_figures(qtbot, page):
     label = find(page, "damping_label")
     assert not label.isVisible()
+    pruning = pruning_config(target=Target.PARAMETER_SHARE, sparsity=0.25, shots=3)
+    page.load_config(replace(QUICK, pruning=pruning))
     page.start_run()
     wait_for_status(qtbot, page, Status.FINISHED)
     open_tab(page, "live_tab")
     assert label.isVisible()
-    assert label.text().startswith("Shot 3: damping 0.01 for costs")
-    assert "best of 9 tried" in find(page, "log_text").toPlainText()
-
-
-def test_sparsity_tile_shows_the_target(qtbot, page):
-    pruning = pruning_config(target=Target.PARAMETER_SHARE, sparsity=0.25, shots=1)
-    page.load_config(replace(QUICK, pruning=pruning))
-    page.start_run()
-    wait_for_status(qtbot, page, Status.FINISHED)
-    assert find(page, "sparsity_note").text().startswith("target 29.1")
+    assert "0.01" in label.text()
+    assert "of 9" in find(page, "log_text").toPlainText()
+    assert "29.1" in find(page, "sparsity_note").text()  # the target

@@ -103,7 +103,10 @@ def test_text_is_read_before_the_next_run_begins(session, engine, running):
     assert [type(each) for each in engine.commands] == [PreviewText, ProbeMachine]
 
 
-def test_edited_text_is_read_after_a_while(qtbot, session, engine, running):
+def test_edited_text_is_read_after_a_while(
+    qtbot, session, engine, running, monkeypatch
+):
+    monkeypatch.setattr(sources, "_CHECK_DELAY_MS", 50)
     TextCheckController(session, session)
     idle = replace(running, run=run_state.RunState())
     session.store.set(with_request(idle, RequestKind.PREVIEW, Request("preview-1")))
