@@ -141,7 +141,7 @@ def _algebra(job: Job) -> float:
 
 
 def _units(job: Job) -> Iterable[float]:
-    """Return the masks of what is pruned at once and two copies of a layer, in floats."""
+    """Return the floats of the masks of what is pruned at once, and of two layers."""
     together: dict[tuple[int, str], list[int]] = {}
     for layer in job.touched or job.model.layers:
         is_coupled = job.config.pruning.kind in COUPLED
