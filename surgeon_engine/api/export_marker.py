@@ -18,6 +18,7 @@ import msgspec
 from surgeon_engine.base.errors import ExportError, UnreadableFileError
 from surgeon_engine.base.files import to_trash
 from surgeon_engine.base.formatting import escape_controls
+from surgeon_engine.base.path_problems import unreadable
 from surgeon_engine.base.reading import Content, nothing
 from surgeon_engine.base.sealed_json import read_sealed_json, sealed_json
 from surgeon_engine.base.sentences import say
@@ -105,9 +106,7 @@ def differences(
         found = _entries(folder)
     except OSError as error:
         reason = error.strerror or error
-        raise UnreadableFileError(
-            say("{folder} cannot be read: {reason}.", folder=folder, reason=reason)
-        ) from error
+        raise UnreadableFileError(unreadable(folder, reason)) from error
     found.pop(MARKER, None)
     changed = [
         name
@@ -144,22 +143,27 @@ def check_own(
         found = differences(folder, by_content=by_content, check=check)
     except UnreadableFileError as error:
         raise ExportError(error.message, _HINT) from error
-    for names, what in (
-        (found.added, "holds what Surgeon did not write"),
-        (found.changed, "has changed since Surgeon wrote it"),
-        (found.missing, "is no longer complete"),
-    ):
-        if names:
-            raise ExportError(
-                say(
-                    "{folder} {what}: {names}.",
-                    folder=folder,
-                    what=what,
-                    names=name_list(names),
-                ),
-                _HINT,
-            )
-    return marker
+    if found.added:
+        message = say(
+            "{folder} holds what Surgeon did not write: {names}.",
+            folder=folder,
+            names=name_list(found.added),
+        )
+    elif found.changed:
+        message = say(
+            "{folder} has changed since Surgeon wrote it: {names}.",
+            folder=folder,
+            names=name_list(found.changed),
+        )
+    elif found.missing:
+        message = say(
+            "{folder} is no longer complete: {names}.",
+            folder=folder,
+            names=name_list(found.missing),
+        )
+    else:
+        return marker
+    raise ExportError(message, _HINT)
 
 
 def trash_export(folder: Path) -> bool:

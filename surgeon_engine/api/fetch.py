@@ -224,10 +224,10 @@ def _copy(
     if process.returncode == _SSH_FAILED:
         raise problem_of(ProcessExit(_SSH_FAILED, output), computer)
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    last = printable(lines[-1]).rstrip(".") if lines else ""
+    last = printable(lines[-1]) if lines else ""
     raise ConnectionFailed(
         say(
-            "The run cannot be copied from {host}: {last}.",
+            "The run cannot be copied from {host}: {last:clause}.",
             host=computer.host,
             last=last,
         ),

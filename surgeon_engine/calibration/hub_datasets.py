@@ -69,7 +69,15 @@ def resolve_config(name: HubName, requested: str) -> str:
     """
     configs = config_names(name)
     if requested:
-        _check_exists(name, "configuration", requested, configs)
+        if requested not in configs:
+            raise CalibrationError(
+                say(
+                    "{name} has no configuration {requested}.",
+                    name=name,
+                    requested=repr(requested),
+                ),
+                say("Choose one: {names}.", names=join_names(configs)),
+            )
         return requested
     if len(configs) > 1 and "default" not in configs:
         raise CalibrationError(
@@ -77,7 +85,7 @@ def resolve_config(name: HubName, requested: str) -> str:
                 "{name} has several configurations, and none was chosen.",
                 name=name.display_name,
             ),
-            say("Choose one: {configs}.", configs=join_names(configs)),
+            say("Choose one: {names}.", names=join_names(configs)),
         )
     return "default" if "default" in configs else (configs or ("",))[0]
 
@@ -89,7 +97,15 @@ def resolve_split(name: HubName, requested: str, splits: Sequence[str]) -> str:
         CalibrationError: It does not exist.
     """
     if requested:
-        _check_exists(name, "split", requested, splits)
+        if requested not in splits:
+            raise CalibrationError(
+                say(
+                    "{name} has no split {requested}.",
+                    name=name,
+                    requested=repr(requested),
+                ),
+                say("Choose one: {names}.", names=join_names(splits)),
+            )
         return requested
     return USUAL_SPLIT if USUAL_SPLIT in splits else splits[0]
 
@@ -164,21 +180,6 @@ def _revision(name: HubName) -> dict[str, str]:
     return {"revision": name.revision} if name.revision else {}
 
 
-def _check_exists(
-    name: HubName, kind: str, requested: str, names: Sequence[str]
-) -> None:
-    if requested not in names:
-        raise CalibrationError(
-            say(
-                "{name} has no {kind} {requested}.",
-                name=name.display_name,
-                kind=kind,
-                requested=repr(requested),
-            ),
-            say("Choose one: {names}.", names=join_names(names)),
-        )
-
-
 @contextmanager
 def _readable_errors(name: HubName) -> Iterator[None]:
     """Turn errors of `datasets` into errors that a user can act on.
@@ -213,14 +214,19 @@ def _readable_errors(name: HubName) -> Iterator[None]:
         ) from error
     except datasets.exceptions.DatasetNotFoundError as error:
         is_gated = "gated" in str(error)
-        why = say("is gated") if is_gated else say("does not exist, or is private")
+        if is_gated:
+            raise CalibrationError(
+                say("The data set {name} is gated.", name=name.display_name),
+                say(
+                    "Agree to its terms on its page, then log in with `hf auth login`."
+                ),
+            ) from error
         raise CalibrationError(
-            say("The data set {name} {why}.", name=name.display_name, why=why),
-            say("Agree to its terms on its page, then log in with `hf auth login`.")
-            if is_gated
-            else say(
-                "Check the spelling. If it is private, log in with `hf auth login`."
+            say(
+                "The data set {name} does not exist, or is private.",
+                name=name.display_name,
             ),
+            say("Check the spelling. If it is private, log in with `hf auth login`."),
         ) from error
     except HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else 0

@@ -318,11 +318,18 @@ def _renumbered(
 
 
 def _uneven_blocks_error(kind: Coupling) -> ModelError:
-    return ModelError(
+    message = (
         say(
-            "The blocks of this model have different numbers of {kind}, or compute "
-            "them by different layers, but its config has one entry for all blocks.",
-            kind=kind.value,
-        ),
+            "The blocks of this model have different numbers of heads, or compute "
+            "them by different layers, but its config has one entry for all blocks."
+        )
+        if kind is Coupling.HEADS
+        else say(
+            "The blocks of this model have different numbers of neurons, or compute "
+            "them by different layers, but its config has one entry for all blocks."
+        )
+    )
+    return ModelError(
+        message,
         say("Choose the masked format, or prune rows and columns instead."),
     )

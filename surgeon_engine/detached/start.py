@@ -49,7 +49,7 @@ def start_run(
         EngineError: The run cannot begin.
         OSError: Its folder cannot be written.
     """
-    check_path("The folder", command.folder)
+    check_path(say("The folder"), command.folder)
     run = RunFolder(Path(command.folder))
     is_known = _is_known(command, run)
     if is_known and (run.use is not None or _has_begun(command, run)):

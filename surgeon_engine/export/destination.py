@@ -26,6 +26,7 @@ from surgeon_engine.base.files import (
     remove_leftovers,
     write_folder_atomically,
 )
+from surgeon_engine.base.path_problems import unwritable
 from surgeon_engine.base.sentences import say
 from surgeon_engine.runtime.run_context import RunContext
 
@@ -177,11 +178,7 @@ def write_checkpoint_at(
 def _unwritable(destination: Path, error: Exception) -> ExportError:
     reason = getattr(error, "strerror", None) or error
     return ExportError(
-        say(
-            "{destination} cannot be written: {reason}.",
-            destination=destination,
-            reason=reason,
-        ),
+        unwritable(destination, reason),
         say(
             "Choose a folder that you may write to, on a disk with space for the model."
         ),

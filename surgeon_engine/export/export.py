@@ -223,8 +223,8 @@ def _check_probe(run: RunFolder, report: Report) -> None:
                 probe_path=run.probe_path,
             ),
             say(
-                "The pruned model is in {checkpoint_of}.",
-                checkpoint_of=run.checkpoint_of(report),
+                "The pruned model is in {checkpoint}.",
+                checkpoint=run.checkpoint_of(report),
             ),
         )
 

@@ -29,6 +29,7 @@ from surgeon_engine.model.fenced import inspect_model
 from surgeon_engine.model.gguf_parsing import parsed_once
 from surgeon_engine.model.layers import find_blocks, head_size, prunable_layers
 from surgeon_engine.model.source import (
+    INCOMPLETE_FILES,
     UNREADABLE,
     ModelSource,
     first_line,
@@ -109,10 +110,7 @@ def _check_numbers(model: PreTrainedModel, source: ModelSource) -> None:
                 held=held,
                 needed=needed,
             ),
-            say(
-                "The files may be incomplete or from another model: download them "
-                "again."
-            ),
+            INCOMPLETE_FILES,
         )
 
 

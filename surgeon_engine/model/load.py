@@ -27,7 +27,12 @@ from surgeon_engine.model.identity import (
 )
 from surgeon_engine.model.inspect import InspectedSource, inspect_source
 from surgeon_engine.model.layers import PrunableLayer, find_blocks, prunable_layers
-from surgeon_engine.model.source import UNREADABLE, ModelSource, first_line
+from surgeon_engine.model.source import (
+    INCOMPLETE_FILES,
+    UNREADABLE,
+    ModelSource,
+    first_line,
+)
 from surgeon_engine.model.tokenizer import kept_tokenizer, tokenizer_problem
 from surgeon_engine.planning.constants import HOST_SHARE
 from surgeon_engine.runtime import devices, ranks
@@ -152,10 +157,7 @@ def _load(
                 source=source.name,
                 reason=first_line(error),
             ),
-            say(
-                "The files may be incomplete or from another model: download them "
-                "again."
-            ),
+            INCOMPLETE_FILES,
         ) from error
     _check_complete(source.name, found)
     _check_finite(source.name, model)
@@ -179,25 +181,29 @@ def _load(
 
 def _check_complete(name: str, found: dict[str, Any]) -> None:
     """Check that no tensor is missing, which transformers would initialize randomly."""
-    problems = {"missing_keys": "missing", "mismatched_keys": "of another shape"}
-    for problem, description in problems.items():
-        keys: list[Any] = sorted(found.get(problem) or ())
-        if keys:
-            first = keys[0] if isinstance(keys[0], str) else keys[0][0]
-            raise ModelError(
-                say(
-                    "The files of {name} do not match its config: {keys:,} tensors "
-                    "are {description}, such as {first}.",
-                    name=name,
-                    keys=len(keys),
-                    description=description,
-                    first=first,
-                ),
-                say(
-                    "The files may be incomplete or from another model: download them "
-                    "again."
-                ),
-            )
+    if keys := sorted(found.get("missing_keys") or ()):
+        raise ModelError(
+            say(
+                "The files of {name} do not match its config: {count:,} tensors are "
+                "missing, such as {first}.",
+                name=name,
+                count=len(keys),
+                first=keys[0],
+            ),
+            INCOMPLETE_FILES,
+        )
+    if others := sorted(found.get("mismatched_keys") or ()):
+        first = others[0] if isinstance(others[0], str) else others[0][0]
+        raise ModelError(
+            say(
+                "The files of {name} do not match its config: {count:,} tensors are "
+                "of another shape, such as {first}.",
+                name=name,
+                count=len(others),
+                first=first,
+            ),
+            INCOMPLETE_FILES,
+        )
 
 
 def _check_finite(name: str, model: PreTrainedModel) -> None:

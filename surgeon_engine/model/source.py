@@ -38,8 +38,9 @@ from surgeon_engine.api.model_info.source_names import (
     parse_hub_source,
 )
 from surgeon_engine.base.errors import ModelError, UnreadableFileError
+from surgeon_engine.base.path_problems import unusable
 from surgeon_engine.base.reading import open_regular
-from surgeon_engine.base.sentences import say
+from surgeon_engine.base.sentences import Sentence, say
 
 # Errors that transformers raises for files that it cannot read.
 UNREADABLE = (
@@ -67,6 +68,9 @@ _READ_WHOLE = (".json", ".jinja", ".model", ".txt", ".tiktoken")
 TEMPLATES = "additional_chat_templates"  # a folder in that of a model
 _MAX_LABELS = 1_000_000  # transformers makes a name for each
 _WINDOW = "sliding_window"  # not checked by kinds of models that do not know it
+INCOMPLETE_FILES = say(
+    "The files may be incomplete or from another model: download them again."
+)
 _DOWNLOAD_AGAIN = say("Download the model's files again.")
 
 
@@ -272,7 +276,7 @@ def _gguf_error(path: Path, error: Exception) -> ModelError:
     else:
         reason = first_line(error)
     return ModelError(
-        say("{path} cannot be used: {reason}.", path=path.name, reason=reason),
+        unusable(path.name, reason),
         say(
             "If the download may be incomplete, download the file again. Surgeon "
             "reads the GGUF architectures that transformers knows."
@@ -344,6 +348,8 @@ def first_line(error: BaseException) -> str:
 
     For an invalid config it is the last line: the first names only a function.
     """
+    if error.args and isinstance(error.args[0], Sentence):
+        return error.args[0]
     lines = (str(error).strip() or type(error).__name__).splitlines()
     line = lines[-1 if isinstance(error, StrictDataclassError) else 0]
     return line.strip().rstrip(".")

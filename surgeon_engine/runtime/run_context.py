@@ -25,6 +25,7 @@ from surgeon_engine.base.errors import (
     RunFolderError,
     UnreadableFileError,
 )
+from surgeon_engine.base.path_problems import unwritable
 from surgeon_engine.base.sentences import say
 from surgeon_engine.runtime import devices, host_memory, ranks
 from surgeon_engine.runtime.kept import Kept
@@ -126,11 +127,7 @@ class RunContext:
             log.append(Envelope(self._run, time.time(), event))
         except (OSError, UnreadableFileError) as error:
             reason = getattr(error, "strerror", error)
-            message = say(
-                "{events_path} cannot be written: {reason}.",
-                events_path=log.events_path,
-                reason=reason,
-            )
+            message = unwritable(log.events_path, reason)
             self.emit(Logged(Level.WARNING, message))
 
     def save(self, parts: Mapping[str, Tensors | None], **changes: object) -> None:

@@ -230,10 +230,10 @@ def check_limits(config: Any) -> None:
         if limits is not None and not limits.contain(value):
             raise ConfigError(
                 say(
-                    "{setting} must be in {limits}, got {value}.",
+                    "{setting} must be in {limits}, got {given}.",
                     setting=field.setting,
                     limits=limits,
-                    value=value,
+                    given=value,
                 ),
                 say(
                     "Set {setting} to a value in {limits}.",

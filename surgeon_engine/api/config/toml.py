@@ -171,8 +171,12 @@ def _check_keys(text: str) -> None:
     parts = max((line.count(".") for line in rest.splitlines()), default=0)
     if parts > _MAX_PARTS:
         raise ValueError(
-            f"a line of it has {parts:,} dots outside of texts, and {_MAX_PARTS:,} are "
-            "possible"
+            say(
+                "a line of it has {parts:,} dots outside of texts, and {most:,} are "
+                "possible",
+                parts=parts,
+                most=_MAX_PARTS,
+            )
         )
 
 
@@ -205,11 +209,11 @@ def _check_settings(part: str, kind: type[Any], values: Mapping[str, Any]) -> No
                 if setting not in own:
                     raise ConfigError(
                         say(
-                            "{part}.{name} of the kind {value} has no setting called "
+                            "{part}.{name} of the kind {kind} has no setting called "
                             "{setting}.",
                             part=part,
                             name=name,
-                            value=repr(value["kind"]),
+                            kind=repr(value["kind"]),
                             setting=repr(setting),
                         ),
                         say("Its settings are {own}.", own=", ".join(own)),

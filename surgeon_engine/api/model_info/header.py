@@ -189,14 +189,15 @@ def _check_is_file(path: Path) -> None:
     try:
         mode = path.stat().st_mode
     except OSError as error:
-        kind = say("a link that leads nowhere") if path.is_symlink() else say("missing")
+        name, reason = path.name, error.strerror
         raise ModelError(
             say(
-                "{path} is {kind}: {reason}.",
-                path=path.name,
-                kind=kind,
-                reason=error.strerror,
-            ),
+                "{path} is a link that leads nowhere: {reason}.",
+                path=name,
+                reason=reason,
+            )
+            if path.is_symlink()
+            else say("{path} is missing: {reason}.", path=name, reason=reason),
             hint,
         ) from error
     if not stat.S_ISREG(mode):
@@ -246,7 +247,7 @@ def _read_object(path: Path) -> dict[str, Any]:
     try:
         options = json.loads(read_text(path, _MAX_CONFIG))
         if not isinstance(options, dict):
-            raise ValueError("it is not a JSON object")
+            raise ValueError(say("it is not a JSON object"))
     except RecursionError as error:
         raise _not_json_error(path, say("it is nested too deeply")) from error
     except UnreadableFileError as error:
@@ -329,10 +330,10 @@ def check_model_kind(
         if _EXPERTS.fullmatch(str(option)) and isinstance(value, int) and value > 1:
             raise ModelError(
                 say(
-                    "{name} is a mixture of experts ({option} = {value}).",
+                    "{name} is a mixture of experts ({option} = {number}).",
                     name=name,
                     option=option,
-                    value=value,
+                    number=value,
                 ),
                 say("Surgeon prunes dense models; choose one without experts."),
             )
