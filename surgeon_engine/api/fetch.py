@@ -162,9 +162,9 @@ def _checked_size(folder: Path, limit: int) -> int:
                 raise ConnectionFailed(
                     say(
                         "The other computer sends more than the {limit:size} in "
-                        "{max_files:,} files that this run may have.",
+                        "{most:,} files that this run may have.",
                         limit=limit,
-                        max_files=_MAX_FILES,
+                        most=_MAX_FILES,
                     ),
                     say("Nothing of it was kept. Read the list of runs again."),
                 )

@@ -59,8 +59,8 @@ def find_start(run: RunFolder, name: str) -> tuple[StartRun | ResumeRun, int]:
     if found is None:
         raise RunFolderError(
             say(
-                "{commands_path} does not start the run.",
-                commands_path=run.commands_path,
+                "{path} does not start the run.",
+                path=run.commands_path,
             )
         )
     return found

@@ -407,8 +407,8 @@ class RunFolder:
         except msgspec.MsgspecError as error:
             raise UnreadableFileError(
                 say(
-                    "Line 1 of {events_path} cannot be read: {error}.",
-                    events_path=self.events_path,
+                    "Line 1 of {path} cannot be read: {error}.",
+                    path=self.events_path,
                     error=error,
                 )
             ) from error

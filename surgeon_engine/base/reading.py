@@ -258,9 +258,9 @@ def _line(file: BinaryIO, path: Path) -> bytes:
 def _line_too_long(path: Path) -> UnreadableFileError:
     return UnreadableFileError(
         say(
-            "{path} has a line of more than {line_limit:size}.",
+            "{path} has a line of more than {limit:size}.",
             path=path,
-            line_limit=LINE_LIMIT,
+            limit=LINE_LIMIT,
         )
     )
 

@@ -160,10 +160,9 @@ def problem_of(process_exit: ProcessExit, computer: Computer) -> ConnectionFaile
     if process_exit.misbehavior:
         return FinalFailure(
             say(
-                "The connection with {host} was closed: the program there "
-                "{misbehavior}.",
+                "The connection with {host} was closed: the program there {reason}.",
                 host=host,
-                misbehavior=process_exit.misbehavior,
+                reason=process_exit.misbehavior,
             ),
             _try_surgeon(computer),
         )

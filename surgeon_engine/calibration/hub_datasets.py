@@ -69,15 +69,12 @@ def resolve_config(name: HubName, requested: str) -> str:
     """
     configs = config_names(name)
     if requested:
-        if requested not in configs:
-            raise CalibrationError(
-                say(
-                    "{name} has no configuration {requested}.",
-                    name=name,
-                    requested=repr(requested),
-                ),
-                say("Choose one: {names}.", names=join_names(configs)),
-            )
+        message = say(
+            "{name} has no configuration {requested}.",
+            name=name.display_name,
+            requested=repr(requested),
+        )
+        _check_exists(requested, configs, message)
         return requested
     if len(configs) > 1 and "default" not in configs:
         raise CalibrationError(
@@ -97,15 +94,12 @@ def resolve_split(name: HubName, requested: str, splits: Sequence[str]) -> str:
         CalibrationError: It does not exist.
     """
     if requested:
-        if requested not in splits:
-            raise CalibrationError(
-                say(
-                    "{name} has no split {requested}.",
-                    name=name,
-                    requested=repr(requested),
-                ),
-                say("Choose one: {names}.", names=join_names(splits)),
-            )
+        message = say(
+            "{name} has no split {requested}.",
+            name=name.display_name,
+            requested=repr(requested),
+        )
+        _check_exists(requested, splits, message)
         return requested
     return USUAL_SPLIT if USUAL_SPLIT in splits else splits[0]
 
@@ -180,6 +174,12 @@ def _revision(name: HubName) -> dict[str, str]:
     return {"revision": name.revision} if name.revision else {}
 
 
+def _check_exists(requested: str, names: Sequence[str], message: str) -> None:
+    if requested not in names:
+        choose = say("Choose one: {names}.", names=join_names(names))
+        raise CalibrationError(message, choose)
+
+
 @contextmanager
 def _readable_errors(name: HubName) -> Iterator[None]:
     """Turn errors of `datasets` into errors that a user can act on.
@@ -188,6 +188,7 @@ def _readable_errors(name: HubName) -> Iterator[None]:
         CalibrationError: The data set cannot be reached or read.
     """
     _check_responses()
+    shown = name.display_name
     try:
         yield
     except CalibrationError:
@@ -196,7 +197,7 @@ def _readable_errors(name: HubName) -> Iterator[None]:
         raise CalibrationError(
             say(
                 "The data set {name} cannot be read: offline mode is on.",
-                name=name.display_name,
+                name=shown,
             ),
             say(
                 "Switch it off in the preferences of the window, or unset "
@@ -206,9 +207,9 @@ def _readable_errors(name: HubName) -> Iterator[None]:
     except (httpx2.TransportError, ConnectionError) as error:
         raise CalibrationError(
             say(
-                "The data set {name} cannot be reached: {error_type}.",
-                name=name.display_name,
-                error_type=type(error).__name__,
+                "The data set {name} cannot be reached: {kind}.",
+                name=shown,
+                kind=type(error).__name__,
             ),
             say("Check the network connection, or choose a text file."),
         ) from error
@@ -216,7 +217,7 @@ def _readable_errors(name: HubName) -> Iterator[None]:
         is_gated = "gated" in str(error)
         if is_gated:
             raise CalibrationError(
-                say("The data set {name} is gated.", name=name.display_name),
+                say("The data set {name} is gated.", name=shown),
                 say(
                     "Agree to its terms on its page, then log in with `hf auth login`."
                 ),
@@ -224,7 +225,7 @@ def _readable_errors(name: HubName) -> Iterator[None]:
         raise CalibrationError(
             say(
                 "The data set {name} does not exist, or is private.",
-                name=name.display_name,
+                name=shown,
             ),
             say("Check the spelling. If it is private, log in with `hf auth login`."),
         ) from error
@@ -233,7 +234,7 @@ def _readable_errors(name: HubName) -> Iterator[None]:
         raise CalibrationError(
             say(
                 "The Hub does not provide the data set {name} (HTTP {status}).",
-                name=name.display_name,
+                name=shown,
                 status=status,
             ),
             say("Try again later, or check its page on the Hub."),
@@ -243,7 +244,7 @@ def _readable_errors(name: HubName) -> Iterator[None]:
         raise CalibrationError(
             say(
                 "The data set {name} cannot be read: {line:clause}.",
-                name=name.display_name,
+                name=shown,
                 line=line,
             ),
             say("Choose another one, or another configuration or split."),

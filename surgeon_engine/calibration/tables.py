@@ -167,10 +167,10 @@ def check_texts(name: str, texts: Iterable[Any]) -> list[str]:
         if not isinstance(text, str):
             raise CalibrationError(
                 say(
-                    "{name} has no text in document {number:,}, but {text_type}.",
+                    "{name} has no text in document {number:,}, but {kind}.",
                     name=name,
                     number=number,
-                    text_type=type(text).__name__,
+                    kind=type(text).__name__,
                 ),
                 say("Give every row a text, or choose another column."),
             )

@@ -62,10 +62,10 @@ def read_token_file(source: str, config: CalibrationConfig) -> Tensor:
     if windows.size > _MAX_TOKENS:
         raise CalibrationError(
             say(
-                "{path} holds {size:,} tokens; at most {max_tokens:,} are possible.",
+                "{path} holds {size:,} tokens; at most {most:,} are possible.",
                 path=path.name,
                 size=windows.size,
-                max_tokens=_MAX_TOKENS,
+                most=_MAX_TOKENS,
             ),
             say("Use fewer windows."),
         )

@@ -68,46 +68,42 @@ class TextStatistics:
     @property
     def left_out(self) -> str:
         """A sentence on the omitted parts of the text; empty if there are none."""
-        parts: list[str] = []
-        if n := self.unread_characters:
-            parts.append(
-                say_n(
-                    "{n:,} character of the text was left out: a random part of a long "
-                    "text is enough for the windows.",
-                    "{n:,} characters of the text were left out: a random part of a "
-                    "long text is enough for the windows.",
-                    n,
-                )
-            )
-        if n := self.repeated_documents:
-            parts.append(
-                say_n(
-                    "{n:,} repeated document was left out.",
-                    "{n:,} repeated documents were left out.",
-                    n,
-                )
-            )
-        if n := self.skipped_chats:
-            parts.append(
-                say_n(
-                    "{n:,} row has no chat that the model's template can render, and "
-                    "was left out.",
-                    "{n:,} rows have no chat that the model's template can render, and "
-                    "were left out.",
-                    n,
-                )
-            )
-        if n := self.shared_windows:
-            parts.append(
-                say_n(
-                    "{n:,} window of the validation text is in the calibration text "
-                    "too, and was left out.",
-                    "{n:,} windows of the validation text are in the calibration text "
-                    "too, and were left out.",
-                    n,
-                )
-            )
-        return say_all(*parts)
+        counts = (
+            self.unread_characters,
+            self.repeated_documents,
+            self.skipped_chats,
+            self.shared_windows,
+        )
+        sentences = (
+            say_n(
+                "{n:,} character of the text was left out: a random part of a long "
+                "text is enough for the windows.",
+                "{n:,} characters of the text were left out: a random part of a long "
+                "text is enough for the windows.",
+                counts[0],
+            ),
+            say_n(
+                "{n:,} repeated document was left out.",
+                "{n:,} repeated documents were left out.",
+                counts[1],
+            ),
+            say_n(
+                "{n:,} row has no chat that the model's template can render, and was "
+                "left out.",
+                "{n:,} rows have no chat that the model's template can render, and "
+                "were left out.",
+                counts[2],
+            ),
+            say_n(
+                "{n:,} window of the validation text is in the calibration text too, "
+                "and was left out.",
+                "{n:,} windows of the validation text are in the calibration text "
+                "too, and were left out.",
+                counts[3],
+            ),
+        )
+        found = zip(counts, sentences, strict=True)
+        return say_all(*(sentence for count, sentence in found if count))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -294,9 +290,9 @@ class _Reader:
             raise CalibrationError(
                 say(
                     "The tokenizer puts {added:,} tokens in front of each "
-                    "window of {window_length:,}.",
+                    "window of {length:,}.",
                     added=len(self._beginning),
-                    window_length=config.window_length,
+                    length=config.window_length,
                 ),
                 say("Use longer windows, or download the model's files again."),
             )
@@ -331,11 +327,11 @@ class _Reader:
                 say_all(
                     say(
                         "{text} has {tokens:,} tokens: enough for {whole:,} windows of "
-                        "{window_length:,}, but {requested} are needed.",
+                        "{length:,}, but {requested} are needed.",
                         text=_subject(source, part, is_main=is_main),
                         tokens=len(tokens),
                         whole=whole,
-                        window_length=self._config.window_length,
+                        length=self._config.window_length,
                         requested=requested,
                     ),
                     say(
@@ -379,10 +375,10 @@ class _Reader:
         if len(kept) < count:
             raise CalibrationError(
                 say(
-                    "{shared_windows:,} windows that could be held out are in the "
+                    "{shared:,} windows that could be held out are in the "
                     "calibration text too; {remaining:,} remain, but {count:,} are "
                     "needed.",
-                    shared_windows=self.found.shared_windows,
+                    shared=self.found.shared_windows,
                     remaining=len(kept),
                     count=count,
                 ),
@@ -508,13 +504,13 @@ def _check_usable(windows: Tensor, vocabulary: Vocabulary) -> None:
         raise CalibrationError(
             say(
                 "The windows have {shape:,} tokens; the maximum of the model is "
-                "{longest_window:,}.",
+                "{limit:,}.",
                 shape=windows.shape[1],
-                longest_window=vocabulary.longest_window,
+                limit=vocabulary.longest_window,
             ),
             say(
-                "Set window_length to at most {longest_window}, or split a token file "
+                "Set window_length to at most {limit}, or split a token file "
                 "into such windows.",
-                longest_window=vocabulary.longest_window,
+                limit=vocabulary.longest_window,
             ),
         )

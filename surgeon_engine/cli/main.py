@@ -660,8 +660,8 @@ def export(
         if file_format is not Format.AUTOMATIC:
             raise ConfigError(
                 say(
-                    "No folder is given for the {file_format} files.",
-                    file_format=file_format,
+                    "No folder is given for the {format} files.",
+                    format=file_format,
                 ),
                 say("Give --to FOLDER."),
             )

@@ -347,24 +347,16 @@ def _check_no_overflow(
 ) -> None:
     """Check the factors; for gradients, name the last layer, which they reach first."""
     names = [name for name, _ in request.model.named_modules() if name in factors]
-    for name in names:
-        if not _is_finite(factors[name].A):
+    inputs = [(say("inputs"), name, factors[name].A) for name in names]
+    gradients = [(say("gradients"), name, factors[name].G) for name in reversed(names)]
+    for what, name, M in (*inputs, *gradients):
+        if M is not None and not bool(M.isfinite().all()):
             message = say(
-                "The inputs of {name} are not finite, or their products are not.",
+                "The {what} of {name} are not finite, or their products are not.",
+                what=what,
                 name=name,
             )
             raise _not_finite(request, message)
-    for name in reversed(names):
-        if not _is_finite(factors[name].G):
-            message = say(
-                "The gradients of {name} are not finite, or their products are not.",
-                name=name,
-            )
-            raise _not_finite(request, message)
-
-
-def _is_finite(M: Tensor | None) -> bool:
-    return M is None or bool(M.isfinite().all())
 
 
 def _check_gates_finite(

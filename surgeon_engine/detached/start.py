@@ -74,7 +74,7 @@ def start_run(
     except (subprocess.TimeoutExpired, msgspec.MsgspecError) as error:
         raise ProcessError(
             say("The process of the run cannot be started."),
-            say("Its output is in {output_path}.", output_path=run.output_path),
+            say("Its output is in {path}.", path=run.output_path),
         ) from error
     if problem is not None and not (is_known and run.use is not None):
         raise RunFolderError(problem.message, problem.hint)

@@ -130,8 +130,8 @@ class RunWatch:
                 envelope = decode_sealed_line(line, Envelope)
             except msgspec.MsgspecError as error:
                 message = say(
-                    "A line of {events_path} is damaged: {error}.",
-                    events_path=self._run.events_path,
+                    "A line of {path} is damaged: {error}.",
+                    path=self._run.events_path,
                     error=error,
                 )
                 event = Logged(Level.WARNING, message)

@@ -19,7 +19,13 @@ import torch
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
-from surgeon_engine.api.config.pruning import COUPLED, COUPLINGS, Coupling, Structure
+from surgeon_engine.api.config.pruning import (
+    COUPLED,
+    COUPLINGS,
+    Coupling,
+    Structure,
+    display_name,
+)
 from surgeon_engine.api.messages.sources import StructureSupport
 from surgeon_engine.base.errors import PruningError
 from surgeon_engine.base.sentences import say, say_all
@@ -98,11 +104,6 @@ class _Unknown:
     kinds: str
 
 
-_OTHERS = {
-    Coupling.HEADS: say("Choose heads instead."),
-    Coupling.NEURONS: say("Choose neurons instead."),
-    None: say("Choose rows and columns instead."),
-}
 _Result = tuple[CoupledGroups, ...] | _Unknown | str  # str: why there are no groups
 
 
@@ -118,7 +119,8 @@ def coupled_groups(
     known = {kind: each for kind, each in results.items() if isinstance(each, tuple)}
     reason = _unsupported_reason(structure, results)
     if reason:
-        raise PruningError(reason, _OTHERS[next(iter(known), None)])
+        other = display_name(next(iter(known), Structure.ROWS_AND_COLUMNS))
+        raise PruningError(reason, say("Choose {other} instead.", other=other))
     groups = [group for kind in COUPLINGS[structure] for group in known[kind]]
     return tuple(sorted(groups, key=lambda group: group.consumer.block))
 
@@ -157,29 +159,16 @@ def _unsupported_reason(
     }
     reasons = [each for each in needed.values() if isinstance(each, str)]
     if unknown:
-        reasons.append(_not_known(tuple(unknown), next(iter(unknown.values()))))
-    return say_all(*reasons)
-
-
-def _not_known(what: tuple[Coupling, ...], layers: str) -> str:
-    match what:
-        case (Coupling.HEADS,):
-            return say(
-                "Surgeon does not know the heads of this architecture (the layers of "
+        kind = next(iter(unknown)) if len(unknown) == 1 else structure
+        reasons.append(
+            say(
+                "Surgeon does not know the {kind} of this architecture (the layers of "
                 "its blocks are {layers}).",
-                layers=layers,
+                kind=display_name(kind),
+                layers=next(iter(unknown.values())),
             )
-        case (Coupling.NEURONS,):
-            return say(
-                "Surgeon does not know the neurons of this architecture (the layers "
-                "of its blocks are {layers}).",
-                layers=layers,
-            )
-    return say(
-        "Surgeon does not know the heads and neurons of this architecture (the layers "
-        "of its blocks are {layers}).",
-        layers=layers,
-    )
+        )
+    return say_all(*reasons)
 
 
 def _find(kind: Coupling, model: PreTrainedModel) -> _Result:
@@ -343,14 +332,8 @@ def _check_head_parameters(rule: CouplingRule, block: _Block, heads: set[int]) -
         for name, parameter in module.named_parameters(recurse=False):
             is_shared_norm = path != rule.parent and parameter.ndim == 1
             if parameter.ndim and parameter.shape[0] in heads and not is_shared_norm:
-                raise PruningError(
-                    say(
-                        "{path} has parameters for each of {heads} heads, which cannot "
-                        "be removed with them.",
-                        path=f"{path}.{name}",
-                        heads=parameter.shape[0],
-                    )
-                )
+                count = parameter.shape[0]
+                raise _parameters_error(f"{path}.{name}", count, Coupling.HEADS)
 
 
 def _check_neuron_parameters(rule: CouplingRule, block: _Block, neurons: int) -> None:
@@ -370,14 +353,19 @@ def _check_neuron_parameters(rule: CouplingRule, block: _Block, neurons: int) ->
             )
         for name, parameter in parameters.items():
             if neurons in parameter.shape:
-                raise PruningError(
-                    say(
-                        "{path} has parameters for each of {neurons:,} neurons, which "
-                        "cannot be removed with them.",
-                        path=f"{path}.{name}",
-                        neurons=neurons,
-                    )
-                )
+                raise _parameters_error(f"{path}.{name}", neurons, Coupling.NEURONS)
+
+
+def _parameters_error(path: str, count: int, kind: Coupling) -> PruningError:
+    return PruningError(
+        say(
+            "{path} has parameters for each of {count:,} {kind}, which cannot be "
+            "removed with them.",
+            path=path,
+            count=count,
+            kind=display_name(kind),
+        )
+    )
 
 
 def _check_no_joint_norm(

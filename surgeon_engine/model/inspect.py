@@ -129,8 +129,8 @@ def _check_generation(source: ModelSource) -> None:
     except UNREADABLE as error:
         raise ModelError(
             say(
-                "{generation_config_name} of {source} cannot be used: {reason}.",
-                generation_config_name=GENERATION_CONFIG_NAME,
+                "{file} of {source} cannot be used: {reason}.",
+                file=GENERATION_CONFIG_NAME,
                 source=source.name,
                 reason=first_line(error),
             ),

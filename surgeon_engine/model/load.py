@@ -181,29 +181,23 @@ def _load(
 
 def _check_complete(name: str, found: dict[str, Any]) -> None:
     """Check that no tensor is missing, which transformers would initialize randomly."""
-    if keys := sorted(found.get("missing_keys") or ()):
-        raise ModelError(
-            say(
-                "The files of {name} do not match its config: {count:,} tensors are "
-                "missing, such as {first}.",
-                name=name,
-                count=len(keys),
-                first=keys[0],
-            ),
-            INCOMPLETE_FILES,
-        )
-    if others := sorted(found.get("mismatched_keys") or ()):
-        first = others[0] if isinstance(others[0], str) else others[0][0]
-        raise ModelError(
-            say(
-                "The files of {name} do not match its config: {count:,} tensors are "
-                "of another shape, such as {first}.",
-                name=name,
-                count=len(others),
-                first=first,
-            ),
-            INCOMPLETE_FILES,
-        )
+    for key, problem in (
+        ("missing_keys", say("missing")),
+        ("mismatched_keys", say("of another shape")),
+    ):
+        keys: list[Any] = sorted(found.get(key) or ())
+        if keys:
+            raise ModelError(
+                say(
+                    "The files of {name} do not match its config: {count:,} tensors "
+                    "are {problem}, such as {first}.",
+                    name=name,
+                    count=len(keys),
+                    problem=problem,
+                    first=keys[0] if isinstance(keys[0], str) else keys[0][0],
+                ),
+                INCOMPLETE_FILES,
+            )
 
 
 def _check_finite(name: str, model: PreTrainedModel) -> None:

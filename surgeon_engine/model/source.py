@@ -126,8 +126,8 @@ def locate(source: str) -> ModelSource:
     hint = SOURCES
     if hub_source:
         hint = say(
-            "If it is a model of the Hugging Face Hub, write {hub_source}.",
-            hub_source=hub_source,
+            "If it is a model of the Hugging Face Hub, write {name}.",
+            name=hub_source,
         )
     if os.path.lexists(path):
         raise ModelError(
@@ -217,10 +217,10 @@ def _checked_folder(source: ModelSource) -> ModelSource:
         raise ModelError(
             say(
                 "The config of {source} has num_labels = {labels:,}; it may be at "
-                "most {max_labels:,}.",
+                "most {most:,}.",
                 source=source.name,
                 labels=labels,
-                max_labels=_MAX_LABELS,
+                most=_MAX_LABELS,
             ),
             _DOWNLOAD_AGAIN,
         )

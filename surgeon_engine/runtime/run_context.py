@@ -270,8 +270,8 @@ class RunContext:
             if not is_late:  # the run goes on, but the user must know
                 reason = getattr(error, "strerror", error)
                 message = say(
-                    "{events_path} cannot be written any more: {reason}.",
-                    events_path=log.events_path,
+                    "{path} cannot be written any more: {reason}.",
+                    path=log.events_path,
                     reason=reason,
                 )
                 self.emit(Logged(Level.WARNING, message))

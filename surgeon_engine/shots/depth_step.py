@@ -58,24 +58,23 @@ def is_depth_missing(state: PruningState) -> bool:
 def warn_of_missing_depth(state: PruningState, context: RunContext) -> None:
     """Warn if the target did not allow to remove all blocks or sub-layers."""
     pruning, depth = state.config.pruning, _depth_of(state)
-    done, asked = depth.dropped_blocks, pruning.dropped_blocks
-    if done < asked:
-        message = say(
-            "{done} of {asked} blocks were removed as a whole: the next one has more "
-            "weights than the rest of the target.",
-            done=done,
-            asked=asked,
-        )
-        context.emit(Logged(Level.WARNING, message))
-    done, asked = depth.dropped_sublayers, pruning.dropped_sublayers
-    if done < asked:
-        message = say(
-            "{done} of {asked} attentions and MLPs were removed as a whole: the next "
-            "one has more weights than the rest of the target.",
-            done=done,
-            asked=asked,
-        )
-        context.emit(Logged(Level.WARNING, message))
+    for done, asked, kind in (
+        (depth.dropped_blocks, pruning.dropped_blocks, say("blocks")),
+        (
+            depth.dropped_sublayers,
+            pruning.dropped_sublayers,
+            say("attentions and MLPs"),
+        ),
+    ):
+        if done < asked:
+            message = say(
+                "{done} of {asked} {kind} were removed as a whole: the next one has "
+                "more weights than the rest of the target.",
+                done=done,
+                asked=asked,
+                kind=kind,
+            )
+            context.emit(Logged(Level.WARNING, message))
 
 
 def removed_weights(state: PruningState) -> int:

@@ -247,10 +247,10 @@ def _check_texts(setting: str, values: tuple[Any, ...]) -> None:
     if len(values) > _MAX_ENTRIES:
         raise ConfigError(
             say(
-                "{setting} has {values:,} entries, and may have {max_entries:,}.",
+                "{setting} has {values:,} entries, and may have {most:,}.",
                 setting=setting,
                 values=len(values),
-                max_entries=_MAX_ENTRIES,
+                most=_MAX_ENTRIES,
             ),
             say("Leave some out."),
         )

@@ -121,12 +121,12 @@ class Schedule(StrEnum):
     CUBIC = "cubic"  # large steps first
 
 
-def display_name(choice: Structure | Method) -> str:
+def display_name(choice: Structure | Coupling | Method) -> str:
     """Return the name of a structure or method for use in a sentence."""
     return reworded(_NAMES[choice])
 
 
-_NAMES: dict[Structure | Method, str] = {
+_NAMES: dict[str, str] = {
     Structure.HEADS_AND_NEURONS: say("heads and neurons"),
     Structure.NEURONS: say("neurons"),
     Structure.HEADS: say("heads"),
@@ -340,11 +340,11 @@ class NM(Member, frozen=True, tag="n_m"):
             raise ConfigError(
                 say(
                     "There are {ways:,} ways to keep {kept} of {of} weights; Surgeon "
-                    "compares at most {max_patterns:,} in every group.",
+                    "compares at most {most:,} in every group.",
                     ways=ways,
                     kept=self.kept,
                     of=self.of,
-                    max_patterns=_MAX_PATTERNS,
+                    most=_MAX_PATTERNS,
                 ),
                 say("Choose shorter groups, such as 4:8."),
             )

@@ -274,9 +274,9 @@ def check_has_weights(where: str, names: Iterable[str]) -> None:
     if pickled:
         raise ModelError(
             say(
-                "{where} holds pickled weights only ({pickled}).",
+                "{where} holds pickled weights only ({file}).",
                 where=where,
-                pickled=pickled[0],
+                file=pickled[0],
             ),
             say("Pickle files can run code when opened: convert them to safetensors."),
         )

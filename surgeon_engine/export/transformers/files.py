@@ -19,7 +19,7 @@ from transformers.utils import GENERATION_CONFIG_NAME
 from typing_extensions import override
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype
-from surgeon_engine.api.config.pruning import Coupling
+from surgeon_engine.api.config.pruning import Coupling, display_name
 from surgeon_engine.api.model_info.header import PLAN_FILE
 from surgeon_engine.base.errors import ModelError
 from surgeon_engine.base.sentences import say
@@ -324,10 +324,9 @@ def _uniform_config(compacted: CompactModel) -> dict[str, Any]:
     config = stock_config(model) | compacted.depth_config
     if emptied := compacted.emptied:
         kind, block = next((kind, places[0]) for kind, places in emptied.items())
+        without = display_name(Coupling(kind))
         raise _RaggedError(
-            say("block {block} has no heads", block=block)
-            if kind == Coupling.HEADS
-            else say("block {block} has no neurons", block=block)
+            say("block {block} has no {kind}", block=block, kind=without)
         )
     per_layer = compacted.config.get("per_layer_config", {})
     blocks = len(compacted.blocks)
