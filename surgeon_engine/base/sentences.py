@@ -122,16 +122,16 @@ def say_all(*texts: str) -> str:
     return _joined(" ", texts)
 
 
-def say_list(*texts: str) -> str:
-    """Return names or clauses as a list with commas; empty ones are left out."""
-    return _joined(", ", texts)
+def say_list(*texts: str, separator: str = ", ") -> str:
+    """Return names or clauses as a list; empty ones are left out."""
+    return _joined(separator, texts)
 
 
-def _joined(between: str, texts: Iterable[str]) -> str:
+def _joined(separator: str, texts: Iterable[str]) -> str:
     found = {f"text{number}": text for number, text in enumerate(filter(None, texts))}
     if len(found) < 2:
         return next(iter(found.values()), "")
-    return Sentence(between.join(f"{{{name}}}" for name in found), found)
+    return Sentence(separator.join(f"{{{name}}}" for name in found), found)
 
 
 def reworded(text: str) -> str:

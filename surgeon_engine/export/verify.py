@@ -160,7 +160,9 @@ def describe_mismatch(
     found = [problem for problem in problems if problem]
     if not found:
         return ""
-    return say("The reloaded checkpoint gives {what}.", what=say_list(*found))
+    return say(
+        "The reloaded checkpoint gives {what}.", what=say_list(*found, separator="; ")
+    )
 
 
 def _divergence_mismatch(divergence: float | None, maximum: float) -> str:

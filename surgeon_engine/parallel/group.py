@@ -128,11 +128,17 @@ def gpus_for(model: ModelConfig, command: StartRun | ResumeRun) -> int:
     if model.gpus > there and isinstance(command, StartRun):
         raise ConfigError(
             say_n(
-                "The job asks for {gpus} GPUs, but torch can use {n} GPU on this "
-                "machine.",
-                "The job asks for {gpus} GPUs, but torch can use {n} GPUs on this "
-                "machine.",
+                "The job asks for {gpus} GPUs, and this machine has {n} GPU that torch "
+                "can use.",
+                "The job asks for {gpus} GPUs, and this machine has {n} GPUs that "
+                "torch can use.",
                 there,
+                gpus=model.gpus,
+            )
+            if there
+            else say(
+                "The job asks for {gpus} GPUs, and this machine has no GPU that torch "
+                "can use.",
                 gpus=model.gpus,
             ),
             say("Set gpus to 1, or to 0 for all that there are."),

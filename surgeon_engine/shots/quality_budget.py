@@ -9,7 +9,7 @@ from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import Evaluation, Recovered, ShotFinished
 from surgeon_engine.base.errors import PruningError
-from surgeon_engine.base.sentences import say, say_list
+from surgeon_engine.base.sentences import say
 from surgeon_engine.planning.limits import max_divergence, max_perplexity
 from surgeon_engine.pruning.state import Snapshot
 
@@ -90,7 +90,7 @@ class QualityBudget:
 
     def log_headroom(self, last: Evaluation) -> Logged:
         """Return the log line for a target that is reached within the limit."""
-        limits = say_list(
+        limits = _both(
             say("{limit:.2f}", limit=self.limit) if math.isfinite(self.limit) else "",
             say("{limit:g} nats", limit=self.max_divergence)
             if math.isfinite(self.max_divergence)
@@ -125,7 +125,9 @@ class QualityBudget:
         return PruningError(
             say(
                 "Even the smallest step takes {limits}.",
-                limits=say_list(perplexity, divergence),
+                limits=say("{one}, or {other}", one=perplexity, other=divergence)
+                if perplexity and divergence
+                else perplexity or divergence,
             ),
             say(
                 "Raise the limit, use more shots or a lower target for smaller steps, "
@@ -158,7 +160,9 @@ class QualityBudget:
                 divergence=evaluation.divergence,
                 limit=self.max_divergence,
             )
-        return say_list(perplexity, divergence)
+        if perplexity and divergence:
+            return say("{one}, and {other}", one=perplexity, other=divergence)
+        return perplexity or divergence
 
     def _figures(self, evaluation: Evaluation) -> str:
         """Return the figures that have a limit."""
@@ -171,7 +175,13 @@ class QualityBudget:
             divergence = say(
                 "a KL of {divergence:.3g}", divergence=evaluation.divergence
             )
-        return say_list(perplexity, divergence)
+        return _both(perplexity, divergence)
+
+
+def _both(perplexity: str, divergence: str) -> str:
+    if perplexity and divergence:
+        return say("{one} and {other}", one=perplexity, other=divergence)
+    return perplexity or divergence
 
 
 @dataclass(frozen=True, slots=True, eq=False)
