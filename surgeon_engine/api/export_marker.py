@@ -79,11 +79,7 @@ def read_marker(folder: Path) -> Marker:
         raise UnreadableFileError(say("{path} is a link.", path=path))
     if not os.path.lexists(path):
         raise UnreadableFileError(
-            say(
-                "{folder} has no {marker}, as exports have.",
-                folder=folder,
-                marker=MARKER,
-            )
+            say("{folder} has no {file}, as exports have.", folder=folder, file=MARKER)
         )
     return read_sealed_json(path, Marker, EXPORT)
 

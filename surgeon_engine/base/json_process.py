@@ -93,9 +93,7 @@ class ProcessExit:
         """One line: the last line of the error output, or `reason`."""
         if self.invalid_line:
             return say(
-                'its process {reason}: "{line}"',
-                reason=self.reason,
-                line=self.invalid_line,
+                'its process {why}: "{line}"', why=self.reason, line=self.invalid_line
             )
         if self.misbehavior:
             return say("its process {reason}", reason=self.reason)

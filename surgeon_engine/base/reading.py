@@ -153,11 +153,7 @@ def read_text(path: Path, limit: int = LIMIT) -> str:
         return read_bytes(path, limit).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UnreadableFileError(
-            say(
-                "{path} is not UTF-8 text (at byte {start:,}).",
-                path=path,
-                start=error.start,
-            )
+            say("{path} is not UTF-8 text (at byte {at:,}).", path=path, at=error.start)
         ) from error
 
 
@@ -257,11 +253,7 @@ def _line(file: BinaryIO, path: Path) -> bytes:
 
 def _line_too_long(path: Path) -> UnreadableFileError:
     return UnreadableFileError(
-        say(
-            "{path} has a line of more than {limit:size}.",
-            path=path,
-            limit=LINE_LIMIT,
-        )
+        say("{path} has a line of more than {limit:size}.", path=path, limit=LINE_LIMIT)
     )
 
 

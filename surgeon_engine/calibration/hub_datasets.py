@@ -195,10 +195,7 @@ def _readable_errors(name: HubName) -> Iterator[None]:
         raise
     except OfflineModeIsEnabled as error:
         raise CalibrationError(
-            say(
-                "The data set {name} cannot be read: offline mode is on.",
-                name=shown,
-            ),
+            say("The data set {name} cannot be read: offline mode is on.", name=shown),
             say(
                 "Switch it off in the preferences of the window, or unset "
                 "HF_HUB_OFFLINE. Or choose a text file."
@@ -223,10 +220,7 @@ def _readable_errors(name: HubName) -> Iterator[None]:
                 ),
             ) from error
         raise CalibrationError(
-            say(
-                "The data set {name} does not exist, or is private.",
-                name=shown,
-            ),
+            say("The data set {name} does not exist, or is private.", name=shown),
             say("Check the spelling. If it is private, log in with `hf auth login`."),
         ) from error
     except HfHubHTTPError as error:

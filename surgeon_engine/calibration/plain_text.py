@@ -27,8 +27,7 @@ def read_beginning(path: Path) -> tuple[str, bool]:
             data = file.read(MAX_CHARACTERS)
     except OSError as error:
         raise CalibrationError(
-            unreadable(path.name, error),
-            say("Choose another file."),
+            unreadable(path.name, error), say("Choose another file.")
         ) from error
     is_cut = size > len(data)
     if is_cut and (end := data.rfind(b"\n") + 1):

@@ -659,10 +659,7 @@ def export(
     if to is None:
         if file_format is not Format.AUTOMATIC:
             raise ConfigError(
-                say(
-                    "No folder is given for the {format} files.",
-                    format=file_format,
-                ),
+                say("No folder is given for the {format} files.", format=file_format),
                 say("Give --to FOLDER."),
             )
         _list_formats(run, output)

@@ -102,8 +102,7 @@ def _check_not_of_run(destination: Path, run: RunFolder) -> None:
     if run_path.is_relative_to(target) or is_nested or target in own_paths:
         raise ExportError(
             say(
-                "{folder} is where the run itself keeps its files.",
-                folder=destination,
+                "{folder} is where the run itself keeps its files.", folder=destination
             ),
             say("Choose another folder, or leave the destination empty."),
         )
@@ -168,9 +167,7 @@ def write_checkpoint_at(
         raise _unwritable(destination, error) from error
     if aside is not None and os.path.lexists(aside) and not trash_export(aside):
         message = say(
-            "What was in {folder} is now in {aside}.",
-            folder=destination,
-            aside=aside,
+            "What was in {folder} is now in {aside}.", folder=destination, aside=aside
         )
         context.emit(Logged(Level.WARNING, message))
 

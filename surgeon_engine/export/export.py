@@ -221,10 +221,7 @@ def _check_probe(run: RunFolder, report: Report) -> None:
                 "{path}, which is needed to verify exports, is missing or damaged.",
                 path=run.probe_path,
             ),
-            say(
-                "The pruned model is in {folder}.",
-                folder=run.checkpoint_of(report),
-            ),
+            say("The pruned model is in {folder}.", folder=run.checkpoint_of(report)),
         )
 
 

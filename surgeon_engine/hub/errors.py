@@ -44,10 +44,7 @@ def describe_failure(
         return DownloadFailed(error.message, error.hint, is_temporary=False)
     if isinstance(error, OfflineModeIsEnabled):
         return DownloadFailed(
-            say(
-                "{name} cannot be downloaded: offline mode is on.",
-                name=shown,
-            ),
+            say("{name} cannot be downloaded: offline mode is on.", name=shown),
             say(
                 "Switch it off in the preferences of the window, or unset "
                 "HF_HUB_OFFLINE. Or choose a model on this computer."
@@ -61,9 +58,7 @@ def describe_failure(
     if isinstance(error, httpx2.TransportError | LocalEntryNotFoundError):
         return DownloadFailed(
             say(
-                "{host} cannot be reached: {kind}.",
-                host=host,
-                kind=type(error).__name__,
+                "{host} cannot be reached: {why}.", host=host, why=type(error).__name__
             ),
             say("Check the network connection."),
             is_temporary=True,
@@ -77,11 +72,7 @@ def describe_failure(
     if isinstance(error, OSError):
         reason = error.strerror or str(error).splitlines()[0]
         return DownloadFailed(
-            say(
-                "{name} cannot be stored: {reason}.",
-                name=shown,
-                reason=reason,
-            ),
+            say("{name} cannot be stored: {reason}.", name=shown, reason=reason),
             say("Try again."),
             is_temporary=True,
         )
@@ -97,8 +88,7 @@ def _describe_response(
         if has_token:
             return DownloadFailed(
                 say(
-                    "{name} is gated, and your account has no access to it.",
-                    name=shown,
+                    "{name} is gated, and your account has no access to it.", name=shown
                 ),
                 say(
                     "Ask for access at {page}, wait until it is granted, and try "
@@ -160,11 +150,7 @@ def _describe_response(
         )
     if status in _BUSY_STATUS:
         return DownloadFailed(
-            say(
-                "{host} is busy or unavailable (HTTP {status}).",
-                host=host,
-                status=status,
-            ),
+            say("{host} is busy or unavailable (HTTP {code}).", host=host, code=status),
             say("Try again later."),
             is_temporary=True,
         )

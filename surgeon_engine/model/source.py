@@ -126,8 +126,7 @@ def locate(source: str) -> ModelSource:
     hint = SOURCES
     if hub_source:
         hint = say(
-            "If it is a model of the Hugging Face Hub, write {name}.",
-            name=hub_source,
+            "If it is a model of the Hugging Face Hub, write {name}.", name=hub_source
         )
     if os.path.lexists(path):
         raise ModelError(

@@ -81,11 +81,7 @@ def try_tokenizer(source: ModelSource) -> None:
         tokenizer = kept_tokenizer(source)
         if (size := len(tokenizer)) > _MAX_TOKENS:
             raise ValueError(
-                say(
-                    "it has {size:,} tokens, more than {most:,}",
-                    size=size,
-                    most=_MAX_TOKENS,
-                )
+                say("it has {n:,} tokens, more than {most:,}", n=size, most=_MAX_TOKENS)
             )
         last = max(tokenizer.get_vocab().values(), default=0)
         if last > _MAX_TOKENS:  # the library counts up to it when it writes a file

@@ -145,10 +145,7 @@ def _value(name: str, kind: Any, text: str) -> Any:
     except msgspec.ValidationError as error:
         raise ConfigError(
             say(
-                "{name} cannot be {text}: {error}.",
-                name=name,
-                text=repr(text),
-                error=error,
+                "{name} cannot be {text}: {why}.", name=name, text=repr(text), why=error
             ),
             say("See the job files in README.md."),
         ) from error

@@ -92,8 +92,7 @@ def _damage_as_error(path: Path) -> Iterator[None]:
         ) from error
     except OSError as error:
         raise ModelError(
-            unreadable(path, error),
-            say("Choose another file."),
+            unreadable(path, error), say("Choose another file.")
         ) from error
 
 

@@ -191,11 +191,7 @@ def _check_is_file(path: Path) -> None:
     except OSError as error:
         name, reason = path.name, error.strerror
         raise ModelError(
-            say(
-                "{path} is a link that leads nowhere: {reason}.",
-                path=name,
-                reason=reason,
-            )
+            say("{path} is a link that leads nowhere: {why}.", path=name, why=reason)
             if path.is_symlink()
             else say("{path} is missing: {reason}.", path=name, reason=reason),
             hint,
