@@ -26,7 +26,7 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from surgeon_engine.api.config.calibration import CalibrationConfig, is_token_file
 from surgeon_engine.base.errors import CalibrationError
-from surgeon_engine.base.sentences import say, say_all, say_n
+from surgeon_engine.base.sentences import say, say_all
 from surgeon_engine.calibration.builtin import Part
 from surgeon_engine.calibration.chats import render_chats
 from surgeon_engine.calibration.parts import pieces, random_part, size_of
@@ -75,31 +75,19 @@ class TextStatistics:
             self.shared_windows,
         )
         sentences = (
-            say_n(
-                "{n:,} character of the text was left out: a random part of a long "
-                "text is enough for the windows.",
-                "{n:,} characters of the text were left out: a random part of a long "
-                "text is enough for the windows.",
-                counts[0],
+            say(
+                "Characters left out, as a random part of a long text is enough: {n:,}.",
+                n=counts[0],
             ),
-            say_n(
-                "{n:,} repeated document was left out.",
-                "{n:,} repeated documents were left out.",
-                counts[1],
+            say("Repeated documents left out: {n:,}.", n=counts[1]),
+            say(
+                "Rows left out, as the model's template cannot render a chat: {n:,}.",
+                n=counts[2],
             ),
-            say_n(
-                "{n:,} row has no chat that the model's template can render, and was "
-                "left out.",
-                "{n:,} rows have no chat that the model's template can render, and "
-                "were left out.",
-                counts[2],
-            ),
-            say_n(
-                "{n:,} window of the validation text is in the calibration text too, "
-                "and was left out.",
-                "{n:,} windows of the validation text are in the calibration text "
-                "too, and were left out.",
-                counts[3],
+            say(
+                "Validation windows left out, as the calibration text has them too: "
+                "{n:,}.",
+                n=counts[3],
             ),
         )
         found = zip(counts, sentences, strict=True)

@@ -34,6 +34,7 @@ from surgeon_engine.base.sentences import Text, say
 # The plan in the folder of a pruned checkpoint. It is in the format of safetensors, but
 # programs such as vLLM load every file with that suffix as weights.
 PLAN_FILE = "kept.indices"
+_PICKLED = say("Pickle files can run code when opened: convert them to safetensors.")
 SOURCES = say(
     "Choose a folder with config.json and .safetensors files, or a .gguf file."
 )
@@ -217,10 +218,7 @@ def _check_index(folder: Path) -> None:
                     index=INDEX,
                     name=repr(name),
                 ),
-                say(
-                    "Pickle files can run code when opened: convert them to "
-                    "safetensors."
-                ),
+                _PICKLED,
             )
         if not (folder / name).is_file():
             raise ModelError(
@@ -274,7 +272,7 @@ def check_has_weights(where: str, names: Iterable[str]) -> None:
                 where=where,
                 file=pickled[0],
             ),
-            say("Pickle files can run code when opened: convert them to safetensors."),
+            _PICKLED,
         )
     raise ModelError(say("{where} has no .safetensors file.", where=where), SOURCES)
 
