@@ -82,7 +82,7 @@ class EngineProcess:
     def exit_reason(self) -> tuple[str, str]:
         """Return why the engine exited, as a sentence, and its last error output."""
         process_exit = self._process.wait_for_exit()
-        message = say("The engine {reason}.", reason=process_exit.reason)
+        message = say("The engine {reason:clause}.", reason=process_exit.reason)
         return message, process_exit.details
 
     def kill(self) -> None:

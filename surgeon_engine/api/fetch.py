@@ -205,7 +205,7 @@ def _copy(
             )
         except OSError as error:
             raise ConnectionFailed(
-                say("sftp cannot be started: {reason}.", reason=error.strerror),
+                say("sftp cannot be started: {reason:clause}.", reason=error.strerror),
                 say("It is a part of OpenSSH: install it."),
             ) from error
         try:

@@ -152,7 +152,10 @@ class RemoteEngine:
         except OSError as error:
             self._fail(
                 ConnectionFailed(
-                    say("OpenSSH cannot be started: {reason}.", reason=error.strerror),
+                    say(
+                        "OpenSSH cannot be started: {reason:clause}.",
+                        reason=error.strerror,
+                    ),
                     say("Install it, so that ssh works in a terminal."),
                 )
             )

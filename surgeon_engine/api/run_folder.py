@@ -370,7 +370,7 @@ class RunFolder:
     def _unwritable(self, error: OSError) -> RunFolderError:
         return RunFolderError(
             say(
-                "The run folder {path} cannot be written: {reason}.",
+                "The run folder {path} cannot be written: {reason:clause}.",
                 path=self.path,
                 reason=error.strerror,
             ),
@@ -407,7 +407,7 @@ class RunFolder:
         except msgspec.MsgspecError as error:
             raise UnreadableFileError(
                 say(
-                    "Line 1 of {path} cannot be read: {error}.",
+                    "Line 1 of {path} cannot be read: {error:clause}.",
                     path=self.events_path,
                     error=error,
                 )

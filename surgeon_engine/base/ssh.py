@@ -160,7 +160,8 @@ def problem_of(process_exit: ProcessExit, computer: Computer) -> ConnectionFaile
     if process_exit.misbehavior:
         return FinalFailure(
             say(
-                "The connection with {host} was closed: the program there {reason}.",
+                "The connection with {host} was closed: the program there "
+                "{reason:clause}.",
                 host=host,
                 reason=process_exit.misbehavior,
             ),

@@ -52,7 +52,7 @@ def render_chats(
             raise CalibrationError(
                 say(
                     "The chat template of the model cannot render a chat of {name}: "
-                    "{error}.",
+                    "{error:clause}.",
                     name=name,
                     error=error,
                 ),

@@ -307,7 +307,11 @@ def _errors_of(path: Path) -> Iterator[None]:
         yield
     except TimeoutError as error:
         raise CalibrationError(
-            say("{path} takes too long to read: {error}.", path=path.name, error=error),
+            say(
+                "{path} takes too long to read: {error:clause}.",
+                path=path.name,
+                error=error,
+            ),
             _shape(path),
         ) from error
     except _READ_ERRORS as error:

@@ -76,7 +76,7 @@ class TextStatistics:
         )
         sentences = (
             say(
-                "Characters left out, as a random part of a long text is enough: {n:,}.",
+                "Characters left out, as a random part of a long text suffices: {n:,}.",
                 n=counts[0],
             ),
             say("Repeated documents left out: {n:,}.", n=counts[1]),

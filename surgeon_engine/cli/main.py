@@ -128,9 +128,13 @@ def _sentence_of(error: OSError | UnicodeError) -> EngineError:
     reason = getattr(error, "strerror", None) or str(error)
     name = getattr(error, "filename", None)
     return EngineError(
-        say("{name:shown} cannot be used: {reason}.", name=str(name), reason=reason)
+        say(
+            "{name:shown} cannot be used: {reason:clause}.",
+            name=str(name),
+            reason=reason,
+        )
         if name
-        else say("This is not possible: {reason}.", reason=reason),
+        else say("This is not possible: {reason:clause}.", reason=reason),
         say("Check the paths, and your rights and free space there."),
     )
 

@@ -120,7 +120,7 @@ def restore(folder: Path, name: str) -> PrunedModel:
             raise
         raise ModelError(
             say(
-                "The checkpoint in {folder} cannot be read: {reason}.",
+                "The checkpoint in {folder} cannot be read: {reason:clause}.",
                 folder=folder,
                 reason=first_line(error),
             ),

@@ -130,7 +130,7 @@ class RunWatch:
                 envelope = decode_sealed_line(line, Envelope)
             except msgspec.MsgspecError as error:
                 message = say(
-                    "A line of {path} is damaged: {error}.",
+                    "A line of {path} is damaged: {error:clause}.",
                     path=self._run.events_path,
                     error=error,
                 )

@@ -72,7 +72,7 @@ def describe_failure(
     if isinstance(error, OSError):
         reason = error.strerror or str(error).splitlines()[0]
         return DownloadFailed(
-            say("{name} cannot be stored: {reason}.", name=shown, reason=reason),
+            say("{name} cannot be stored: {reason:clause}.", name=shown, reason=reason),
             say("Try again."),
             is_temporary=True,
         )

@@ -78,7 +78,7 @@ def describe_files(config: ModelConfig) -> ModelInspected:
         except UNREADABLE as error:
             raise ModelError(
                 say(
-                    "transformers cannot build {source}: {reason}.",
+                    "transformers cannot build {source}: {reason:clause}.",
                     source=source.name,
                     reason=first_line(error),
                 ),
@@ -129,7 +129,7 @@ def _check_generation(source: ModelSource) -> None:
     except UNREADABLE as error:
         raise ModelError(
             say(
-                "{file} of {source} cannot be used: {reason}.",
+                "{file} of {source} cannot be used: {reason:clause}.",
                 file=GENERATION_CONFIG_NAME,
                 source=source.name,
                 reason=first_line(error),

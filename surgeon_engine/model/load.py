@@ -153,7 +153,7 @@ def _load(
             raise
         raise ModelError(
             say(
-                "The weights of {source} cannot be loaded: {reason}.",
+                "The weights of {source} cannot be loaded: {reason:clause}.",
                 source=source.name,
                 reason=first_line(error),
             ),

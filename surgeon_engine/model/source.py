@@ -149,7 +149,7 @@ def read_model_config(source: ModelSource) -> PretrainedConfig:
             raise _gguf_error(source.weight_files[0], error) from error
         raise ModelError(
             say(
-                "The config of {source} cannot be used: {reason}.",
+                "The config of {source} cannot be used: {reason:clause}.",
                 source=source.name,
                 reason=first_line(error),
             ),

@@ -149,7 +149,9 @@ def failures_as(error: type[EngineError], subject: str, hint: str) -> Iterator[N
             raise
         raise error(
             say(
-                "{subject}: {reason}.", subject=subject, reason=fence.describe(failure)
+                "{subject}: {reason:clause}.",
+                subject=subject,
+                reason=fence.describe(failure),
             ),
             hint,
         ) from failure

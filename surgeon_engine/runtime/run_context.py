@@ -140,8 +140,8 @@ class RunContext:
         )
         if reason:
             message = say(
-                "The state of the run cannot be saved: {reason}. The run goes on, "
-                "and tries again later.",
+                "The state of the run cannot be saved: {reason:clause}. The run goes "
+                "on, and tries again later.",
                 reason=reason,
             )
             self.emit(Logged(Level.WARNING, message))
@@ -163,7 +163,7 @@ class RunContext:
         """Delete the saved state, as the run is complete; warn if it stays."""
         if reason := self.saver.discard():
             message = say(
-                "The saved progress of the run cannot be deleted: {reason}. The "
+                "The saved progress of the run cannot be deleted: {reason:clause}. The "
                 "next start of Surgeon tries again.",
                 reason=reason,
             )
@@ -270,7 +270,7 @@ class RunContext:
             if not is_late:  # the run goes on, but the user must know
                 reason = getattr(error, "strerror", error)
                 message = say(
-                    "{path} cannot be written any more: {reason}.",
+                    "{path} cannot be written any more: {reason:clause}.",
                     path=log.events_path,
                     reason=reason,
                 )

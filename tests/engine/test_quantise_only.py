@@ -109,7 +109,8 @@ def test_later_export_without_its_text_warns(tmp_path, monkeypatch):
 def test_command_quantises_a_model(tmp_path, monkeypatch):
     jobs = []
     monkeypatch.setattr(pipeline, "prune", lambda config, *_, **__: jobs.append(config))
-    monkeypatch.setattr(main_module, "_work_on", lambda folder, work, *_: work(None))
+    context = RunContext("run", lambda _: None)
+    monkeypatch.setattr(main_module, "_work_on", lambda folder, work, *_: work(context))
     arguments = ["quantize", "demo", "--dtype", "q4_0", "--run-dir", str(tmp_path)]
     assert main_module.main(arguments) == 0
     (config,) = jobs

@@ -80,7 +80,9 @@ def config_from_values(values: Mapping[str, Any]) -> RunConfig:
         # msgspec wraps the errors of __post_init__, whose messages are better.
         if isinstance(error.__cause__, ConfigError):
             raise error.__cause__ from None
-        raise ConfigError(say("Invalid job file: {error}.", error=error)) from error
+        raise ConfigError(
+            say("Invalid job file: {error:clause}.", error=error)
+        ) from error
 
 
 def decode_toml(name: str, text: str) -> dict[str, Any]:
@@ -98,7 +100,7 @@ def decode_toml(name: str, text: str) -> dict[str, Any]:
         values: dict[str, Any] = msgspec.toml.decode(text)
     except ValueError as error:
         raise ConfigError(
-            say("{name} is not valid TOML: {error}.", name=name, error=error)
+            say("{name} is not valid TOML: {error:clause}.", name=name, error=error)
         ) from error
     except RecursionError as error:
         raise ConfigError(

@@ -194,7 +194,7 @@ def _check_is_file(path: Path) -> None:
         raise ModelError(
             say("{path} is a link that leads nowhere: {why}.", path=name, why=reason)
             if path.is_symlink()
-            else say("{path} is missing: {reason}.", path=name, reason=reason),
+            else say("{path} is missing: {reason:clause}.", path=name, reason=reason),
             hint,
         ) from error
     if not stat.S_ISREG(mode):
@@ -254,7 +254,9 @@ def _read_object(path: Path) -> dict[str, Any]:
 
 
 def _not_json_error(path: Path, reason: str) -> ModelError:
-    message = say("{path} is not valid JSON: {reason}.", path=path, reason=reason)
+    message = say(
+        "{path} is not valid JSON: {reason:clause}.", path=path, reason=reason
+    )
     return ModelError(message, say("Download the model's files again."))
 
 

@@ -171,7 +171,8 @@ class StockWriter(_SmallerWriter):
                 smaller = AutoModelForCausalLM.from_config(config)
         except (_RaggedError, ModelError, *UNREADABLE) as error:
             return say(
-                "No plain model has these widths: {reason}.", reason=first_line(error)
+                "No plain model has these widths: {reason:clause}.",
+                reason=first_line(error),
             )
         shapes = {name: tuple(x.shape) for name, x in smaller.state_dict().items()}
         for name, tensor in compacted.tensors.items():
