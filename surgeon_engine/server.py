@@ -43,6 +43,7 @@ from surgeon_engine.api.messages.requests import is_watched
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.paths import check_path
+from surgeon_engine.base.sentences import say
 from surgeon_engine.calibration.fenced import described_text, preview_text
 from surgeon_engine.detached.watch import RunFollower
 from surgeon_engine.export.export import export_again
@@ -140,7 +141,7 @@ class Engine:
 
     def _dispatch(self, command: Command, context: RunContext) -> None:
         context.raise_if_cancelled()
-        check_path("The folder", getattr(command, "folder", ""))
+        check_path(say("The folder"), getattr(command, "folder", ""))
         if isinstance(command, _NEEDS_MEMORY):
             self._playground.close()
         if isinstance(command, Generate):

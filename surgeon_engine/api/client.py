@@ -21,6 +21,7 @@ from surgeon_engine.base.json_process import (
     JsonProcess,
     module_command,
 )
+from surgeon_engine.base.sentences import say
 
 ENGINE_COMMAND = module_command("surgeon_engine", "serve")
 CANCEL_TIMEOUT_S = 5.0  # then an engine that ignores a cancel is killed
@@ -81,7 +82,8 @@ class EngineProcess:
     def exit_reason(self) -> tuple[str, str]:
         """Return why the engine exited, as a sentence, and its last error output."""
         process_exit = self._process.wait_for_exit()
-        return f"The engine {process_exit.reason}.", process_exit.details
+        message = say("The engine {reason:clause}.", reason=process_exit.reason)
+        return message, process_exit.details
 
     def kill(self) -> None:
         """Kill the engine and everything it has started, but for detached runs."""

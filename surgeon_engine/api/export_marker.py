@@ -18,6 +18,7 @@ import msgspec
 from surgeon_engine.base.errors import ExportError, UnreadableFileError
 from surgeon_engine.base.files import to_trash
 from surgeon_engine.base.formatting import escape_controls
+from surgeon_engine.base.path_problems import unreadable
 from surgeon_engine.base.reading import Content, nothing
 from surgeon_engine.base.sealed_json import read_sealed_json, sealed_json
 from surgeon_engine.base.sentences import say
@@ -78,11 +79,7 @@ def read_marker(folder: Path) -> Marker:
         raise UnreadableFileError(say("{path} is a link.", path=path))
     if not os.path.lexists(path):
         raise UnreadableFileError(
-            say(
-                "{folder} has no {marker}, as exports have.",
-                folder=folder,
-                marker=MARKER,
-            )
+            say("{folder} has no {file}, as exports have.", folder=folder, file=MARKER)
         )
     return read_sealed_json(path, Marker, EXPORT)
 
@@ -105,9 +102,7 @@ def differences(
         found = _entries(folder)
     except OSError as error:
         reason = error.strerror or error
-        raise UnreadableFileError(
-            say("{folder} cannot be read: {reason}.", folder=folder, reason=reason)
-        ) from error
+        raise UnreadableFileError(unreadable(folder, reason)) from error
     found.pop(MARKER, None)
     changed = [
         name
@@ -144,22 +139,27 @@ def check_own(
         found = differences(folder, by_content=by_content, check=check)
     except UnreadableFileError as error:
         raise ExportError(error.message, _HINT) from error
-    for names, what in (
-        (found.added, "holds what Surgeon did not write"),
-        (found.changed, "has changed since Surgeon wrote it"),
-        (found.missing, "is no longer complete"),
-    ):
-        if names:
-            raise ExportError(
-                say(
-                    "{folder} {what}: {names}.",
-                    folder=folder,
-                    what=what,
-                    names=name_list(names),
-                ),
-                _HINT,
-            )
-    return marker
+    if found.added:
+        message = say(
+            "{folder} holds what Surgeon did not write: {names}.",
+            folder=folder,
+            names=name_list(found.added),
+        )
+    elif found.changed:
+        message = say(
+            "{folder} has changed since Surgeon wrote it: {names}.",
+            folder=folder,
+            names=name_list(found.changed),
+        )
+    elif found.missing:
+        message = say(
+            "{folder} is no longer complete: {names}.",
+            folder=folder,
+            names=name_list(found.missing),
+        )
+    else:
+        return marker
+    raise ExportError(message, _HINT)
 
 
 def trash_export(folder: Path) -> bool:

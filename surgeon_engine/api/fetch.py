@@ -162,9 +162,9 @@ def _checked_size(folder: Path, limit: int) -> int:
                 raise ConnectionFailed(
                     say(
                         "The other computer sends more than the {limit:size} in "
-                        "{max_files:,} files that this run may have.",
+                        "{most:,} files that this run may have.",
                         limit=limit,
-                        max_files=_MAX_FILES,
+                        most=_MAX_FILES,
                     ),
                     say("Nothing of it was kept. Read the list of runs again."),
                 )
@@ -205,7 +205,7 @@ def _copy(
             )
         except OSError as error:
             raise ConnectionFailed(
-                say("sftp cannot be started: {reason}.", reason=error.strerror),
+                say("sftp cannot be started: {reason:clause}.", reason=error.strerror),
                 say("It is a part of OpenSSH: install it."),
             ) from error
         try:
@@ -224,10 +224,10 @@ def _copy(
     if process.returncode == _SSH_FAILED:
         raise problem_of(ProcessExit(_SSH_FAILED, output), computer)
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    last = printable(lines[-1]).rstrip(".") if lines else ""
+    last = printable(lines[-1]) if lines else ""
     raise ConnectionFailed(
         say(
-            "The run cannot be copied from {host}: {last}.",
+            "The run cannot be copied from {host}: {last:clause}.",
             host=computer.host,
             last=last,
         ),

@@ -35,7 +35,7 @@ from surgeon_engine.api.messages.run import Paused, Resumed
 from surgeon_engine.base.decoding import clean_json, json_decoder
 from surgeon_engine.base.errors import EngineError
 from surgeon_engine.base.json_process import JsonProcess
-from surgeon_engine.base.sentences import say
+from surgeon_engine.base.sentences import say, say_all
 from surgeon_engine.base.ssh import (
     SSH_OPTIONS,
     Computer,
@@ -152,7 +152,10 @@ class RemoteEngine:
         except OSError as error:
             self._fail(
                 ConnectionFailed(
-                    say("OpenSSH cannot be started: {reason}.", reason=error.strerror),
+                    say(
+                        "OpenSSH cannot be started: {reason:clause}.",
+                        reason=error.strerror,
+                    ),
                     say("Install it, so that ssh works in a terminal."),
                 )
             )
@@ -231,9 +234,7 @@ class RemoteEngine:
         if self._is_connected and not is_of_ssh(process_exit):  # it would crash again
             for name, command in tuple(self._open.items()):
                 if name in self._begun and not is_watched(command):
-                    message = say(
-                        "{problem} {hint}", problem=problem, hint=problem.hint
-                    )
+                    message = say_all(problem.message, problem.hint)
                     self._end(name, Failed(message, "", process_exit.details))
         self._drop()
         is_last = self._attempt >= len(self._retry_seconds)

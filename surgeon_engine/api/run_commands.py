@@ -58,10 +58,7 @@ def find_start(run: RunFolder, name: str) -> tuple[StartRun | ResumeRun, int]:
                 found = (command, position) if command.run == name else found
     if found is None:
         raise RunFolderError(
-            say(
-                "{commands_path} does not start the run.",
-                commands_path=run.commands_path,
-            )
+            say("{path} does not start the run.", path=run.commands_path)
         )
     return found
 

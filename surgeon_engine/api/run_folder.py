@@ -62,6 +62,7 @@ from surgeon_engine.base.files import (
     remove_temporary_folders,
     write_atomically,
 )
+from surgeon_engine.base.path_problems import unwritable
 from surgeon_engine.base.process_lock import (
     LockedError,
     ProcessLock,
@@ -78,7 +79,7 @@ from surgeon_engine.base.reading import (
     read_text,
 )
 from surgeon_engine.base.sealed_json import read_sealed_json, sealed_json, sealed_line
-from surgeon_engine.base.sentences import say
+from surgeon_engine.base.sentences import say, say_all
 from surgeon_engine.base.versions import (
     LOG,
     REPORT,
@@ -342,30 +343,34 @@ class RunFolder:
             raise self._unwritable(error) from error
 
     def _locked(self, use: Use) -> RunFolderError:
-        if use.holder is None:
-            who, since = say("A process is"), ""
-        else:
-            who = say("Process {pid} has been", pid=use.holder.pid)
-            if use.is_elsewhere:
-                who = say(
-                    "The computer {computer} has been", computer=use.holder.computer
-                )
-            since = say(" since {start}", start=use.holder.start)
         hint = say("Wait until it is done, or end it.")
         if use.is_elsewhere:
-            hint += " If it has ended: surgeon resume RUN --take-over."
-        message = say(
-            "{who} working on the run in {path}{since}.",
-            who=who,
-            path=self.path,
-            since=since,
-        )
+            ended = say("If it has ended: surgeon resume RUN --take-over.")
+            hint = say_all(hint, ended)
+        path, holder = self.path, use.holder
+        if holder is None:
+            message = say("A process is working on the run in {path}.", path=path)
+        elif use.is_elsewhere:
+            message = say(
+                "The computer {computer} has been working on the run in {path} since "
+                "{start}.",
+                computer=holder.computer,
+                path=path,
+                start=holder.start,
+            )
+        else:
+            message = say(
+                "Process {pid} has been working on the run in {path} since {start}.",
+                pid=holder.pid,
+                path=path,
+                start=holder.start,
+            )
         return RunFolderError(message, hint)
 
     def _unwritable(self, error: OSError) -> RunFolderError:
         return RunFolderError(
             say(
-                "The run folder {path} cannot be written: {reason}.",
+                "The run folder {path} cannot be written: {reason:clause}.",
                 path=self.path,
                 reason=error.strerror,
             ),
@@ -402,8 +407,8 @@ class RunFolder:
         except msgspec.MsgspecError as error:
             raise UnreadableFileError(
                 say(
-                    "Line 1 of {events_path} cannot be read: {error}.",
-                    events_path=self.events_path,
+                    "Line 1 of {path} cannot be read: {error:clause}.",
+                    path=self.events_path,
                     error=error,
                 )
             ) from error
@@ -416,11 +421,7 @@ class RunFolder:
             write_atomically(self.report_path, sealed_json(report, REPORT, indent=2))
         except OSError as error:
             raise RunFolderError(
-                say(
-                    "{report_path} cannot be written: {reason}.",
-                    report_path=self.report_path,
-                    reason=error.strerror,
-                ),
+                unwritable(self.report_path, error),
                 say("The checkpoint is complete: keep it, and free some space."),
             ) from error
 
@@ -456,12 +457,11 @@ class RunFolder:
         except OtherVersionError as error:
             raise RunFolderError(error.message, error.hint) from error
         except UnreadableFileError as error:
-            reason = error.message.rstrip(".")
             raise RunFolderError(
                 say(
-                    "{path} is not the folder of a finished run: {reason}.",
+                    "{path} is not the folder of a finished run: {reason:clause}.",
                     path=self.path,
-                    reason=reason,
+                    reason=error,
                 ),
                 say("Choose a folder that holds a report.json."),
             ) from error

@@ -209,7 +209,7 @@ class StateFolder:
         try:
             is_same = saved.content.is_in(path)
         except UnreadableFileError as error:
-            raise self._damaged(error.message.rstrip(".")) from error
+            raise self._damaged(error) from error
         if not is_same:
             raise self._damaged(
                 say("{file} has another content than was saved", file=saved.file)
@@ -253,16 +253,16 @@ class StateFolder:
         except OtherVersionError as error:
             raise RunFolderError(error.message, error.hint) from error
         except UnreadableFileError as error:
-            raise self._damaged(error.message.rstrip(".")) from error
+            raise self._damaged(error) from error
         for part in state.parts.values():
             if Path(part.file).name != part.file:
                 raise self._damaged(say("it names {file}", file=part.file))
         return state
 
-    def _damaged(self, reason: str) -> RunFolderError:
+    def _damaged(self, reason: str | Exception) -> RunFolderError:
         return RunFolderError(
             say(
-                "The state of the run in {path} is damaged: {reason}.",
+                "The state of the run in {path} is damaged: {reason:clause}.",
                 path=self.path,
                 reason=reason,
             ),

@@ -26,6 +26,7 @@ import platformdirs
 from send2trash import send2trash
 
 from surgeon_engine.base.errors import EngineError
+from surgeon_engine.base.path_problems import unusable
 from surgeon_engine.base.process_lock import is_left_over, process_tag
 from surgeon_engine.base.sentences import say
 
@@ -97,19 +98,15 @@ def delete_own_samples() -> None:
 def check_not_occupied(path: Path, error: type[EngineError]) -> None:
     """Raise `error` if there is anything but an empty folder at `path`."""
     try:
-        kind = _kind_of(path)
+        obstacle = _obstacle(path)
     except OSError as failure:
         raise error(
-            say(
-                "{path} cannot be used: {reason}.",
-                path=path,
-                reason=failure.strerror or failure,
-            ),
+            unusable(path, failure),
             say("Choose another folder."),
         ) from failure
-    if kind:
+    if obstacle:
         raise error(
-            say("{path} exists already ({kind}).", path=path, kind=kind),
+            obstacle,
             say(
                 "Choose a folder that does not exist yet. Nothing is overwritten "
                 "unasked; an export replaces another with --replace, or Replace in "
@@ -118,13 +115,16 @@ def check_not_occupied(path: Path, error: type[EngineError]) -> None:
         )
 
 
-def _kind_of(path: Path) -> str:
+def _obstacle(path: Path) -> str:
     """Return what is at a path; empty for nothing and for an empty folder."""
     if path.is_dir():
-        return say("folder is not empty") if any(path.iterdir()) else ""
+        is_empty = not any(path.iterdir())
+        full = say("{path} exists already (folder is not empty).", path=path)
+        return "" if is_empty else full
     if path.exists():
-        return say("is a file")
-    return say("is a link") if path.is_symlink() else ""
+        return say("{path} exists already (is a file).", path=path)
+    link = say("{path} exists already (is a link).", path=path)
+    return link if path.is_symlink() else ""
 
 
 def write_atomically(path: Path, data: bytes | memoryview) -> None:

@@ -30,6 +30,7 @@ import psutil
 
 from surgeon_engine.base.decoding import encode_json, json_decoder
 from surgeon_engine.base.errors import EvaluationError, ModelError
+from surgeon_engine.base.path_problems import unusable
 from surgeon_engine.base.sentences import Text, say
 
 MAX_LINE_BYTES = 16 << 20  # the description of a model of 126 blocks has 0.2 MB
@@ -74,11 +75,13 @@ class ProcessExit:
         if self.misbehavior:
             return self.misbehavior
         if self.was_killed:
-            return "was killed by the system, probably because memory ran out"
+            return say("was killed by the system, probably because memory ran out")
         if self.code < 0:
             name = signal.strsignal(-self.code)
-            return f"crashed (signal {-self.code}, {name})"
-        return f"exited unexpectedly (exit code {self.code})"
+            return say(
+                "crashed (signal {number}, {name})", number=-self.code, name=name
+            )
+        return say("exited unexpectedly (exit code {code})", code=self.code)
 
     @property
     def details(self) -> str:
@@ -89,12 +92,14 @@ class ProcessExit:
     def summary(self) -> str:
         """One line: the last line of the error output, or `reason`."""
         if self.invalid_line:
-            return f'its process {self.reason}: "{self.invalid_line}"'
+            return say(
+                'its process {why}: "{line}"', why=self.reason, line=self.invalid_line
+            )
         if self.misbehavior:
-            return f"its process {self.reason}"
+            return say("its process {reason}", reason=self.reason)
         lines = self.stderr.strip().splitlines()
         if self.was_killed or not lines:
-            return f"its process {self.reason}"
+            return say("its process {reason}", reason=self.reason)
         return lines[-1]
 
 
@@ -223,7 +228,7 @@ class JsonProcess(Generic[_MessageT]):
             reads_nothing = self._unsent_bytes > _MAX_UNSENT_BYTES
             self._unsent_bytes += len(line)
         if reads_nothing:
-            self._end("does not read what it is sent")
+            self._end(say("does not read what it is sent"))
         else:
             self._outbox.put(line)
 
@@ -292,12 +297,15 @@ class JsonProcess(Generic[_MessageT]):
             readline = self._process.stdout.readline
             while not self._is_killed and (line := readline(MAX_LINE_BYTES)):
                 if len(line) == MAX_LINE_BYTES:
-                    self._end(f"wrote a line of more than {MAX_LINE_BYTES:,} bytes")
+                    limit = MAX_LINE_BYTES
+                    self._end(
+                        say("wrote a line of more than {limit:,} bytes", limit=limit)
+                    )
                     break
                 try:
                     message = self._decode(line)
                 except msgspec.MsgspecError:
-                    self._end("wrote a line that is not a valid message", line)
+                    self._end(say("wrote a line that is not a valid message"), line)
                     break
                 self._inbox.put(message, len(line))
         finally:
@@ -338,8 +346,8 @@ class SubprocessClient:
         source: The model, as named in error messages.
         command: The program and its arguments.
         responses: The union of all response types.
-        action: What the process does with the model, as a participle for error
-            messages.
+        measures: The process measures the model, for error messages; otherwise it
+            uses it.
     """
 
     def __init__(
@@ -347,10 +355,11 @@ class SubprocessClient:
         source: str,
         command: Sequence[str],
         responses: Any,
-        action: str = "measured",
+        *,
+        measures: bool = True,
     ) -> None:
         self._source = source
-        self._action = action
+        self._measures = measures
         self._has_open_request = False
         self._process: JsonProcess[Any] = JsonProcess(
             command,
@@ -407,14 +416,12 @@ class SubprocessClient:
         self._process.kill()
 
     def _failure(self) -> EvaluationError:
-        reason = self._process.wait_for_exit().summary.rstrip(".")
+        name = Path(self._source).name
+        why = self._process.wait_for_exit().summary
         return EvaluationError(
-            say(
-                "{name} cannot be {action}: {reason}.",
-                name=Path(self._source).name,
-                action=self._action,
-                reason=reason,
-            ),
+            say("{name} cannot be measured: {why:clause}.", name=name, why=why)
+            if self._measures
+            else unusable(name, why),
             say(
                 "It may have run out of memory; close other programs, or choose a "
                 "smaller model."

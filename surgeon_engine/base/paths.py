@@ -37,10 +37,10 @@ def check_text(what: str, text: str, max_bytes: int = _MAX_TEXT_BYTES) -> None:
     if size > max_bytes:
         raise ConfigError(
             say(
-                "{what} has {size:,} bytes, and may have {max_bytes:,}.",
+                "{what} has {size:,} bytes, and may have {most:,}.",
                 what=what,
                 size=size,
-                max_bytes=max_bytes,
+                most=max_bytes,
             ),
             say("Shorten it."),
         )
@@ -63,11 +63,10 @@ def check_path(what: str, text: str) -> None:
     if longest > _MAX_NAME_BYTES:
         raise ConfigError(
             say(
-                "{what} has a name of {longest} bytes, and a name may have "
-                "{max_name_bytes}.",
+                "{what} has a name of {longest} bytes, and a name may have {most}.",
                 what=what,
                 longest=longest,
-                max_name_bytes=_MAX_NAME_BYTES,
+                most=_MAX_NAME_BYTES,
             ),
             say("Shorten it."),
         )

@@ -303,7 +303,11 @@ def _try_lock(descriptor: int, path: Path, is_last: bool) -> bool:
             return _is_at(descriptor, path)  # whoever had it may have removed it
     except OSError as error:
         raise UnreadableFileError(
-            say("{path} cannot be locked: {reason}.", path=path, reason=error.strerror),
+            say(
+                "{path} cannot be locked: {reason:clause}.",
+                path=path,
+                reason=error.strerror,
+            ),
             say("The disk may not support locks: choose a folder on another one."),
         ) from error
     holder = _read_holder(descriptor)

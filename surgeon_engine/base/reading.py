@@ -18,6 +18,7 @@ import msgspec
 
 from surgeon_engine.base.decoding import decode_json
 from surgeon_engine.base.errors import UnreadableFileError
+from surgeon_engine.base.path_problems import damaged, unreadable
 from surgeon_engine.base.sentences import say
 
 LIMIT = 64 << 20  # bytes; a report of the largest models has a few million
@@ -152,11 +153,7 @@ def read_text(path: Path, limit: int = LIMIT) -> str:
         return read_bytes(path, limit).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UnreadableFileError(
-            say(
-                "{path} is not UTF-8 text (at byte {start:,}).",
-                path=path,
-                start=error.start,
-            )
+            say("{path} is not UTF-8 text (at byte {at:,}).", path=path, at=error.start)
         ) from error
 
 
@@ -170,9 +167,7 @@ def read_json(path: Path, kind: type[_T], limit: int = LIMIT) -> _T:
     try:
         return decode_json(read_bytes(path, limit), kind)
     except msgspec.MsgspecError as error:
-        raise UnreadableFileError(
-            say("{path} is damaged: {error}.", path=path, error=error)
-        ) from error
+        raise UnreadableFileError(damaged(path, error)) from error
 
 
 def read_lines(path: Path, limit: int = LOG_LIMIT, start: int = 0) -> Iterator[bytes]:
@@ -258,11 +253,7 @@ def _line(file: BinaryIO, path: Path) -> bytes:
 
 def _line_too_long(path: Path) -> UnreadableFileError:
     return UnreadableFileError(
-        say(
-            "{path} has a line of more than {line_limit:size}.",
-            path=path,
-            line_limit=LINE_LIMIT,
-        )
+        say("{path} has a line of more than {limit:size}.", path=path, limit=LINE_LIMIT)
     )
 
 
@@ -278,6 +269,4 @@ def _too_large(path: Path, limit: int) -> UnreadableFileError:
 
 def _unreadable(path: Path, error: OSError | ValueError) -> UnreadableFileError:
     reason = getattr(error, "strerror", None) or error
-    return UnreadableFileError(
-        say("{path} cannot be read: {reason}.", path=path, reason=reason)
-    )
+    return UnreadableFileError(unreadable(path, reason))

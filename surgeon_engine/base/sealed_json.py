@@ -18,6 +18,7 @@ import msgspec
 
 from surgeon_engine.base.decoding import decode_json, encode_json
 from surgeon_engine.base.errors import UnreadableFileError
+from surgeon_engine.base.path_problems import damaged
 from surgeon_engine.base.reading import LIMIT, read_bytes
 from surgeon_engine.base.sentences import say
 from surgeon_engine.base.versions import Version, check_version
@@ -65,9 +66,7 @@ def read_sealed_json(
         check_version(path, decode_json(data, Version).version, version)
         return decode_json(data, kind)
     except msgspec.MsgspecError as error:
-        raise UnreadableFileError(
-            say("{path} is damaged: {error}.", path=path, error=error)
-        ) from error
+        raise UnreadableFileError(damaged(path, error)) from error
 
 
 def sealed_line(value: msgspec.Struct) -> bytes:

@@ -23,7 +23,7 @@ import math
 import numbers
 import re
 import string
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -119,10 +119,19 @@ def say_n(singular: str, plural: str, n: int, /, **values: object) -> str:
 
 def say_all(*texts: str) -> str:
     """Return sentences that follow each other; empty ones are left out."""
+    return _joined(" ", texts)
+
+
+def say_list(*texts: str, separator: str = ", ") -> str:
+    """Return names or clauses as a list; empty ones are left out."""
+    return _joined(separator, texts)
+
+
+def _joined(separator: str, texts: Iterable[str]) -> str:
     found = {f"text{number}": text for number, text in enumerate(filter(None, texts))}
     if len(found) < 2:
         return next(iter(found.values()), "")
-    return Sentence(" ".join(f"{{{name}}}" for name in found), found)
+    return Sentence(separator.join(f"{{{name}}}" for name in found), found)
 
 
 def reworded(text: str) -> str:
@@ -212,7 +221,7 @@ def _verbatim(text: str) -> Sentence:
 
 def _plain(value: object) -> str | int | float:
     """Return a value as one that JSON can hold."""
-    said = getattr(value, "message", None) if isinstance(value, Exception) else value
+    said = value.args[0] if isinstance(value, Exception) and value.args else value
     if isinstance(said, Sentence):
         return said
     if isinstance(value, bool):

@@ -13,7 +13,7 @@ from importlib.metadata import version
 
 from surgeon_engine.base.errors import EngineError
 from surgeon_engine.base.json_process import ProcessExit
-from surgeon_engine.base.sentences import say
+from surgeon_engine.base.sentences import say, say_all
 
 DEFAULT_COMMAND = "surgeon"
 # Nothing is asked in a terminal; a dead connection is noticed within a minute.
@@ -99,11 +99,7 @@ def _is_host(text: str) -> bool:
 def printable(text: str) -> str:
     """Return a text without control characters, cut to a readable length."""
     shown = "".join(x if x.isprintable() else "�" for x in text)
-    return (
-        shown
-        if len(shown) <= _MAX_SHOWN
-        else say("{shown}…", shown=shown[: _MAX_SHOWN - 1])
-    )
+    return shown if len(shown) <= _MAX_SHOWN else f"{shown[: _MAX_SHOWN - 1]}…"
 
 
 class FinalFailure(ConnectionFailed):
@@ -143,7 +139,7 @@ def problem_of(process_exit: ProcessExit, computer: Computer) -> ConnectionFaile
     """Return what the end of an ssh process means, and what to try."""
     host, output = computer.host, process_exit.details
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    last = printable(lines[-1]).rstrip(".") if lines else ""
+    last = printable(lines[-1]) if lines else ""
     if process_exit.code in _NOT_FOUND:
         return FinalFailure(
             say(
@@ -165,37 +161,42 @@ def problem_of(process_exit: ProcessExit, computer: Computer) -> ConnectionFaile
         return FinalFailure(
             say(
                 "The connection with {host} was closed: the program there "
-                "{misbehavior}.",
+                "{reason:clause}.",
                 host=host,
-                misbehavior=process_exit.misbehavior,
+                reason=process_exit.misbehavior,
             ),
-            say(
-                "Check it in a terminal: ssh {host} {command} --version",
-                host=host,
-                command=computer.command,
-            ),
+            _try_surgeon(computer),
         )
     if process_exit.code != _SSH_FAILED:
-        message = say("The connection with {host} has ended.", host=host)
-        hint = say("Check in a terminal that this works: ssh {host}", host=host)
-        if process_exit.code > 0:
+        if process_exit.code <= 0:
+            ended = say("The connection with {host} has ended.", host=host)
+            return ConnectionFailed(ended, _try_ssh(host))
+        code = process_exit.code
+        if last:
             message = say(
-                "Surgeon on {host} has ended (exit code {code})",
+                "Surgeon on {host} has ended (exit code {code}): {last:clause}.",
                 host=host,
-                code=process_exit.code,
+                code=code,
+                last=last,
             )
-            message = (
-                say("{message}: {last}.", message=message, last=last)
-                if last
-                else say("{message}.", message=message)
+        else:
+            message = say(
+                "Surgeon on {host} has ended (exit code {code}).", host=host, code=code
             )
-            hint = say(
-                "Check it in a terminal: ssh {host} {command} --version",
-                host=host,
-                command=computer.command,
-            )
-        return ConnectionFailed(message, hint)
+        return ConnectionFailed(message, _try_surgeon(computer))
     return _ssh_problem(output, last, host)
+
+
+def _try_surgeon(computer: Computer) -> str:
+    return say(
+        "Check it in a terminal: ssh {host} {command} --version",
+        host=computer.host,
+        command=computer.command,
+    )
+
+
+def _try_ssh(host: str) -> str:
+    return say("Check in a terminal that this works: ssh {host}", host=host)
 
 
 def not_an_engine(computer: Computer, wrote: str) -> FinalFailure:
@@ -208,17 +209,13 @@ def not_an_engine(computer: Computer, wrote: str) -> FinalFailure:
             host=host,
             wrote=printable(wrote),
         ),
-        say(
-            "Check it in a terminal: ssh {host} {command} --version",
-            host=host,
-            command=command,
-        ),
+        _try_surgeon(computer),
     )
 
 
 def _ssh_problem(output: str, last: str, host: str) -> ConnectionFailed:
     text = output.lower()
-    in_terminal = say("Check in a terminal that this works: ssh {host}", host=host)
+    in_terminal = _try_ssh(host)
     if "identification has changed" in text or "host key verification failed" in text:
         if "identification has changed" in text:
             name = host.rpartition("@")[2]
@@ -247,37 +244,34 @@ def _ssh_problem(output: str, last: str, host: str) -> ConnectionFailed:
                 "{host} does not accept your keys. Surgeon asks for no password.",
                 host=host,
             ),
-            say(
-                "Add a key with ssh-copy-id {host}, or load it with ssh-add. "
-                "{in_terminal}",
-                host=host,
-                in_terminal=in_terminal,
+            say_all(
+                say(
+                    "Add a key with ssh-copy-id {host}, or load it with ssh-add.",
+                    host=host,
+                ),
+                in_terminal,
             ),
         )
     if "could not resolve" in text or "name or service not known" in text:
         return ConnectionFailed(
             say("There is no computer called {host}.", host=host),
-            "Check the name and the network. " + in_terminal,
+            say_all(say("Check the name and the network."), in_terminal),
         )
+    silent = say("{host} does not respond.", host=host)
+    no_way = say("There is no way to {host} in this network.", host=host)
     for phrase, message in (
-        ("connection refused", f"{host} refuses connections by ssh."),
-        ("timed out", f"{host} does not respond."),
-        ("timeout, server", f"{host} does not respond any more."),
-        ("no route to host", f"There is no way to {host} in this network."),
-        ("network is unreachable", f"There is no way to {host} in this network."),
+        ("connection refused", say("{host} refuses connections by ssh.", host=host)),
+        ("timed out", silent),
+        ("timeout, server", say("{host} does not respond any more.", host=host)),
+        ("no route to host", no_way),
+        ("network is unreachable", no_way),
     ):
         if phrase in text:
-            return ConnectionFailed(
-                message,
-                say(
-                    "Check that it is on and runs sshd. {in_terminal}",
-                    in_terminal=in_terminal,
-                ),
-            )
-    message = say("The connection with {host} was lost", host=host)
-    return ConnectionFailed(
-        say("{message}: {last}.", message=message, last=last)
-        if last
-        else say("{message}.", message=message),
-        in_terminal,
-    )
+            is_on = say("Check that it is on and runs sshd.")
+            return ConnectionFailed(message, say_all(is_on, in_terminal))
+    lost = say("The connection with {host} was lost.", host=host)
+    if last:
+        lost = say(
+            "The connection with {host} was lost: {last:clause}.", host=host, last=last
+        )
+    return ConnectionFailed(lost, in_terminal)

@@ -41,19 +41,22 @@ def check_version(name: object, found: object, expected: int) -> None:
         expected: The version that this program reads.
     """
     if found is None:
-        has = say("does not say which version its format has")
+        message = say(
+            "{name} does not say which version its format has; this program reads "
+            "version {expected}.",
+            name=name,
+            expected=expected,
+        )
     elif found != expected or isinstance(found, bool):
-        has = say(
-            "has version {format} of its format", format=format(repr(found), ".20")
+        message = say(
+            "{name} has version {found} of its format; this program reads version "
+            "{expected}.",
+            name=name,
+            found=format(repr(found), ".20"),
+            expected=expected,
         )
     else:
         return
     raise OtherVersionError(
-        say(
-            "{name} {has}; this program reads version {expected}.",
-            name=name,
-            has=has,
-            expected=expected,
-        ),
-        say("Open it with the version of Surgeon that wrote it."),
+        message, say("Open it with the version of Surgeon that wrote it.")
     )

@@ -43,7 +43,7 @@ def render_chats(
             say("Use a model that was trained on chats, or choose a column with text."),
         )
     texts, reason = [], ""
-    rate = fence.MinimumRate(_CHATS_PER_SECOND, "chats")
+    rate = fence.MinimumRate(_CHATS_PER_SECOND, say("chats"))
     for chat in chats:
         try:
             rate.count(1)
@@ -52,7 +52,7 @@ def render_chats(
             raise CalibrationError(
                 say(
                     "The chat template of the model cannot render a chat of {name}: "
-                    "{error}.",
+                    "{error:clause}.",
                     name=name,
                     error=error,
                 ),
@@ -83,19 +83,21 @@ def messages_of(chat: Any) -> list[dict[str, str]]:
         ValueError: It is something else, or has no messages.
     """
     if not isinstance(chat, list) or not chat:
-        raise ValueError("it is no list of messages" if chat else "it has no messages")
+        raise ValueError(
+            say("it is no list of messages") if chat else say("it has no messages")
+        )
     return [_message(each) for each in chat]
 
 
 def _message(message: Any) -> dict[str, str]:
     if not isinstance(message, Mapping):
-        raise ValueError("a message has no role")
+        raise ValueError(say("a message has no role"))
     role = message.get("role") or message.get("from")
     content = message.get("content")
     if content is None:
         content = message.get("value")
     if not isinstance(role, str):
-        raise ValueError("a message has no role")
+        raise ValueError(say("a message has no role"))
     if not isinstance(content, str):
-        raise ValueError("a message has no text")
+        raise ValueError(say("a message has no text"))
     return {"role": _ROLES.get(role, role), "content": content}

@@ -115,7 +115,7 @@ def _blame(names: Iterable[str]) -> fence.Blame:
     is_remote = any(map(is_hub_source, names))
     return fence.Blame(
         CalibrationError,
-        say("The text {shown}", shown=shown) if names else say("The built-in text"),
+        say("The text {name}", name=shown) if names else say("The built-in text"),
         say(
             "Choose another text. If others fail too, the tokenizer of the model may "
             "be damaged: download it again."

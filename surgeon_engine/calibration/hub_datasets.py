@@ -69,7 +69,12 @@ def resolve_config(name: HubName, requested: str) -> str:
     """
     configs = config_names(name)
     if requested:
-        _check_exists(name, "configuration", requested, configs)
+        message = say(
+            "{name} has no configuration {requested}.",
+            name=name.display_name,
+            requested=repr(requested),
+        )
+        _check_exists(requested, configs, message)
         return requested
     if len(configs) > 1 and "default" not in configs:
         raise CalibrationError(
@@ -77,7 +82,7 @@ def resolve_config(name: HubName, requested: str) -> str:
                 "{name} has several configurations, and none was chosen.",
                 name=name.display_name,
             ),
-            say("Choose one: {configs}.", configs=join_names(configs)),
+            say("Choose one: {names}.", names=join_names(configs)),
         )
     return "default" if "default" in configs else (configs or ("",))[0]
 
@@ -89,7 +94,12 @@ def resolve_split(name: HubName, requested: str, splits: Sequence[str]) -> str:
         CalibrationError: It does not exist.
     """
     if requested:
-        _check_exists(name, "split", requested, splits)
+        message = say(
+            "{name} has no split {requested}.",
+            name=name.display_name,
+            requested=repr(requested),
+        )
+        _check_exists(requested, splits, message)
         return requested
     return USUAL_SPLIT if USUAL_SPLIT in splits else splits[0]
 
@@ -164,19 +174,10 @@ def _revision(name: HubName) -> dict[str, str]:
     return {"revision": name.revision} if name.revision else {}
 
 
-def _check_exists(
-    name: HubName, kind: str, requested: str, names: Sequence[str]
-) -> None:
+def _check_exists(requested: str, names: Sequence[str], message: str) -> None:
     if requested not in names:
-        raise CalibrationError(
-            say(
-                "{name} has no {kind} {requested}.",
-                name=name.display_name,
-                kind=kind,
-                requested=repr(requested),
-            ),
-            say("Choose one: {names}.", names=join_names(names)),
-        )
+        choose = say("Choose one: {names}.", names=join_names(names))
+        raise CalibrationError(message, choose)
 
 
 @contextmanager
@@ -187,16 +188,14 @@ def _readable_errors(name: HubName) -> Iterator[None]:
         CalibrationError: The data set cannot be reached or read.
     """
     _check_responses()
+    shown = name.display_name
     try:
         yield
     except CalibrationError:
         raise
     except OfflineModeIsEnabled as error:
         raise CalibrationError(
-            say(
-                "The data set {name} cannot be read: offline mode is on.",
-                name=name.display_name,
-            ),
+            say("The data set {name} cannot be read: offline mode is on.", name=shown),
             say(
                 "Switch it off in the preferences of the window, or unset "
                 "HF_HUB_OFFLINE. Or choose a text file."
@@ -205,29 +204,31 @@ def _readable_errors(name: HubName) -> Iterator[None]:
     except (httpx2.TransportError, ConnectionError) as error:
         raise CalibrationError(
             say(
-                "The data set {name} cannot be reached: {error_type}.",
-                name=name.display_name,
-                error_type=type(error).__name__,
+                "The data set {name} cannot be reached: {kind}.",
+                name=shown,
+                kind=type(error).__name__,
             ),
             say("Check the network connection, or choose a text file."),
         ) from error
     except datasets.exceptions.DatasetNotFoundError as error:
         is_gated = "gated" in str(error)
-        why = say("is gated") if is_gated else say("does not exist, or is private")
+        if is_gated:
+            raise CalibrationError(
+                say("The data set {name} is gated.", name=shown),
+                say(
+                    "Agree to its terms on its page, then log in with `hf auth login`."
+                ),
+            ) from error
         raise CalibrationError(
-            say("The data set {name} {why}.", name=name.display_name, why=why),
-            say("Agree to its terms on its page, then log in with `hf auth login`.")
-            if is_gated
-            else say(
-                "Check the spelling. If it is private, log in with `hf auth login`."
-            ),
+            say("The data set {name} does not exist, or is private.", name=shown),
+            say("Check the spelling. If it is private, log in with `hf auth login`."),
         ) from error
     except HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else 0
         raise CalibrationError(
             say(
                 "The Hub does not provide the data set {name} (HTTP {status}).",
-                name=name.display_name,
+                name=shown,
                 status=status,
             ),
             say("Try again later, or check its page on the Hub."),
@@ -237,7 +238,7 @@ def _readable_errors(name: HubName) -> Iterator[None]:
         raise CalibrationError(
             say(
                 "The data set {name} cannot be read: {line:clause}.",
-                name=name.display_name,
+                name=shown,
                 line=line,
             ),
             say("Choose another one, or another configuration or split."),

@@ -242,7 +242,7 @@ def sample(
     for place in range(batch.given, length):
         logits = model(tokens.to(model.device), use_cache=True, **arguments).logits
         if is_broken(logits):
-            message = "The model computes numbers that are not finite."
+            message = say("The model computes numbers that are not finite.")
             raise EvaluationError(
                 with_origin(message, model, windows[:, :place]), hint_for(model)
             )

@@ -6,6 +6,7 @@ import codecs
 from pathlib import Path
 
 from surgeon_engine.base.errors import CalibrationError
+from surgeon_engine.base.path_problems import unreadable
 from surgeon_engine.base.sentences import say
 
 # Of a text; a run of the longest windows needs less than half of it.
@@ -26,12 +27,7 @@ def read_beginning(path: Path) -> tuple[str, bool]:
             data = file.read(MAX_CHARACTERS)
     except OSError as error:
         raise CalibrationError(
-            say(
-                "{path} cannot be read: {reason}.",
-                path=path.name,
-                reason=error.strerror,
-            ),
-            say("Choose another file."),
+            unreadable(path.name, error), say("Choose another file.")
         ) from error
     is_cut = size > len(data)
     if is_cut and (end := data.rfind(b"\n") + 1):

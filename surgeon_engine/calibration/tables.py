@@ -21,6 +21,7 @@ import pyarrow.parquet
 
 from surgeon_engine.base.decoding import json_decoder
 from surgeon_engine.base.errors import CalibrationError
+from surgeon_engine.base.path_problems import unreadable
 from surgeon_engine.base.sentences import say
 from surgeon_engine.calibration.plain_text import MAX_CHARACTERS, read_beginning
 from surgeon_engine.runtime import fence
@@ -72,7 +73,7 @@ def read_column(path: Path, column: str) -> tuple[list[Any], int]:
         CalibrationError: The file is damaged.
     """
     values: list[Any] = []
-    rate, characters = fence.MinimumRate(_PER_SECOND, "characters"), 0
+    rate, characters = fence.MinimumRate(_PER_SECOND, say("characters")), 0
     with _errors_of(path):
         rows = _rows(path, column)
         while characters < MAX_CHARACTERS and len(values) < _MAX_ROWS:
@@ -166,10 +167,10 @@ def check_texts(name: str, texts: Iterable[Any]) -> list[str]:
         if not isinstance(text, str):
             raise CalibrationError(
                 say(
-                    "{name} has no text in document {number:,}, but {text_type}.",
+                    "{name} has no text in document {number:,}, but {kind}.",
                     name=name,
                     number=number,
-                    text_type=type(text).__name__,
+                    kind=type(text).__name__,
                 ),
                 say("Give every row a text, or choose another column."),
             )
@@ -209,7 +210,7 @@ def _python_json(line: str, number: int, reason: Exception) -> Row:
     except (ValueError, RecursionError):
         row = None
     if not isinstance(row, dict):
-        raise ValueError(f"line {number:,}: {reason}")
+        raise ValueError(say("line {number:,}: {reason}", number=number, reason=reason))
     return row
 
 
@@ -225,8 +226,13 @@ def _csv_rows(path: Path, _: str) -> Iterator[Row]:
         for row in reader:
             if len(row) > len(header):
                 raise ValueError(
-                    f"line {reader.line_num:,} has {len(row):,} fields, and the first "
-                    f"line names {len(header):,} columns"
+                    say(
+                        "line {number:,} has {fields:,} fields, and the first line "
+                        "names {columns:,} columns",
+                        number=reader.line_num,
+                        fields=len(row),
+                        columns=len(header),
+                    )
                 )
             if row:
                 yield {x: row[n] if n < len(row) else None for x, n in places.items()}
@@ -258,7 +264,13 @@ KINDS: Mapping[str, Callable[[Path, str], Iterator[Row]]] = {
 
 def _check_columns(count: int) -> None:
     if count > _MAX_COLUMNS:
-        raise ValueError(f"it has {count:,} columns; at most {_MAX_COLUMNS:,} are read")
+        raise ValueError(
+            say(
+                "it has {count:,} columns; at most {most:,} are read",
+                count=count,
+                most=_MAX_COLUMNS,
+            )
+        )
 
 
 def _without_numbers(rows: list[Row]) -> list[Row]:
@@ -295,16 +307,16 @@ def _errors_of(path: Path) -> Iterator[None]:
         yield
     except TimeoutError as error:
         raise CalibrationError(
-            say("{path} takes too long to read: {error}.", path=path.name, error=error),
+            say(
+                "{path} takes too long to read: {error:clause}.",
+                path=path.name,
+                error=error,
+            ),
             _shape(path),
         ) from error
     except _READ_ERRORS as error:
         raise CalibrationError(
-            say(
-                "{path} cannot be read: {reason}.",
-                path=path.name,
-                reason=fence.describe(error),
-            ),
+            unreadable(path.name, fence.describe(error)),
             _shape(path),
         ) from error
 

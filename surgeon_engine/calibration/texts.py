@@ -189,8 +189,8 @@ def check_file(source: str) -> Path:
         raise CalibrationError(
             say("There is no text file at {path}.", path=path),
             say(
-                "Choose a file of one of these kinds: {suffixes}.",
-                suffixes=", ".join(_SUFFIXES),
+                "Choose a file of one of these kinds: {kinds}.",
+                kinds=", ".join(_SUFFIXES),
             ),
         )
     if path.stat().st_size == 0:
@@ -202,8 +202,8 @@ def check_file(source: str) -> Path:
         raise CalibrationError(
             say("{path} is of an unknown kind.", path=path.name),
             say(
-                "Texts are read from {suffixes} files, tokens from .npy.",
-                suffixes=", ".join(_SUFFIXES),
+                "Texts are read from {kinds} files, tokens from .npy.",
+                kinds=", ".join(_SUFFIXES),
             ),
         )
     return path

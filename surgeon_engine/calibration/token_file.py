@@ -10,6 +10,7 @@ from torch import Tensor
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.base.errors import CalibrationError
+from surgeon_engine.base.path_problems import unreadable
 from surgeon_engine.base.sentences import say
 from surgeon_engine.calibration.texts import (
     calibration_source,
@@ -53,9 +54,7 @@ def read_token_file(source: str, config: CalibrationConfig) -> Tensor:
         # Mapped: the header may promise more numbers than the memory holds.
         windows = np.lib.format.open_memmap(path, mode="r")
     except OSError as error:
-        message = say(
-            "{path} cannot be read: {reason}.", path=path.name, reason=error.strerror
-        )
+        message = unreadable(path.name, error)
         raise CalibrationError(message, _HINT) from error
     except _NOT_AN_ARRAY as error:
         message = say("{path} is not a NumPy file of numbers.", path=path.name)
@@ -63,10 +62,10 @@ def read_token_file(source: str, config: CalibrationConfig) -> Tensor:
     if windows.size > _MAX_TOKENS:
         raise CalibrationError(
             say(
-                "{path} holds {size:,} tokens; at most {max_tokens:,} are possible.",
+                "{path} holds {size:,} tokens; at most {most:,} are possible.",
                 path=path.name,
                 size=windows.size,
-                max_tokens=_MAX_TOKENS,
+                most=_MAX_TOKENS,
             ),
             say("Use fewer windows."),
         )

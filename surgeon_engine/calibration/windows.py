@@ -26,7 +26,7 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from surgeon_engine.api.config.calibration import CalibrationConfig, is_token_file
 from surgeon_engine.base.errors import CalibrationError
-from surgeon_engine.base.sentences import say
+from surgeon_engine.base.sentences import say, say_all
 from surgeon_engine.calibration.builtin import Part
 from surgeon_engine.calibration.chats import render_chats
 from surgeon_engine.calibration.parts import pieces, random_part, size_of
@@ -68,19 +68,30 @@ class TextStatistics:
     @property
     def left_out(self) -> str:
         """A sentence on the omitted parts of the text; empty if there are none."""
-        counts = {
-            "characters, because a random part of a long text is enough for the "
-            "windows": self.unread_characters,
-            "repeated documents": self.repeated_documents,
-            "rows without a chat that the model's template can render": (
-                self.skipped_chats
+        counts = (
+            self.unread_characters,
+            self.repeated_documents,
+            self.skipped_chats,
+            self.shared_windows,
+        )
+        sentences = (
+            say(
+                "Characters left out, as a random part of a long text suffices: {n:,}.",
+                n=counts[0],
             ),
-            "windows of the validation text that are in the calibration text too": (
-                self.shared_windows
+            say("Repeated documents left out: {n:,}.", n=counts[1]),
+            say(
+                "Rows left out, as the model's template cannot render a chat: {n:,}.",
+                n=counts[2],
             ),
-        }
-        parts = [f"{count:,} {what}" for what, count in counts.items() if count]
-        return f"Left out of the text: {'; '.join(parts)}." if parts else ""
+            say(
+                "Validation windows left out, as the calibration text has them too: "
+                "{n:,}.",
+                n=counts[3],
+            ),
+        )
+        found = zip(counts, sentences, strict=True)
+        return say_all(*(sentence for count, sentence in found if count))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -239,6 +250,14 @@ def digest_of(parts: Iterable[Tensor | None]) -> str:
     return found.hexdigest()
 
 
+def _subject(source: TextSource, part: Part, *, is_main: bool) -> str:
+    if part != "calibration":
+        return say("The validation text")
+    if is_main:
+        return say("The calibration text")
+    return say("The text {name}", name=source.display_name)
+
+
 def vocabulary_of(config: PretrainedConfig) -> Vocabulary:
     """Return the limits of a model for its input."""
     text = config.get_text_config()
@@ -258,14 +277,14 @@ class _Reader:
         if self._text_length < 2:
             raise CalibrationError(
                 say(
-                    "The tokenizer puts {beginning_count:,} tokens in front of each "
-                    "window of {window_length:,}.",
-                    beginning_count=len(self._beginning),
-                    window_length=config.window_length,
+                    "The tokenizer puts {added:,} tokens in front of each "
+                    "window of {length:,}.",
+                    added=len(self._beginning),
+                    length=config.window_length,
                 ),
                 say("Use longer windows, or download the model's files again."),
             )
-        self._rate = fence.MinimumRate(_PER_SECOND, "characters")
+        self._rate = fence.MinimumRate(_PER_SECOND, say("characters"))
         self._seen: set[int] = set()  # hashes of the documents so far
         self.found = TextStatistics()
 
@@ -292,29 +311,24 @@ class _Reader:
         if whole < sum(counts):
             requested = " + ".join(f"{count:,}" for count in counts)
             total = len(documents.chats or documents.texts)
-            note = ""
-            if repeated := total - len(unseen):
-                note = say(
-                    " ({repeated:,} of {total:,} documents are duplicates)",
-                    repeated=repeated,
-                    total=total,
-                )
-            is_further = part == "calibration" and not is_main
-            name = (
-                say("text {source}", source=source.display_name)
-                if is_further
-                else say("{part} text", part=part)
-            )
             raise CalibrationError(
-                say(
-                    "The {name} has {tokens:,} tokens{note}: enough for {whole:,} "
-                    "windows of {window_length:,}, but {requested} are needed.",
-                    name=name,
-                    tokens=len(tokens),
-                    note=note,
-                    whole=whole,
-                    window_length=self._config.window_length,
-                    requested=requested,
+                say_all(
+                    say(
+                        "{text} has {tokens:,} tokens: enough for {whole:,} windows of "
+                        "{length:,}, but {requested} are needed.",
+                        text=_subject(source, part, is_main=is_main),
+                        tokens=len(tokens),
+                        whole=whole,
+                        length=self._config.window_length,
+                        requested=requested,
+                    ),
+                    say(
+                        "{repeated:,} of {total:,} documents are duplicates.",
+                        repeated=total - len(unseen),
+                        total=total,
+                    )
+                    if total > len(unseen)
+                    else "",
                 ),
                 say("Use a longer or another text, fewer windows or shorter ones."),
             )
@@ -349,11 +363,11 @@ class _Reader:
         if len(kept) < count:
             raise CalibrationError(
                 say(
-                    "{shared_windows:,} windows that could be held out are in the "
-                    "calibration text too; {kept_count:,} remain, but {count:,} are "
+                    "{shared:,} windows that could be held out are in the "
+                    "calibration text too; {remaining:,} remain, but {count:,} are "
                     "needed.",
-                    shared_windows=self.found.shared_windows,
-                    kept_count=len(kept),
+                    shared=self.found.shared_windows,
+                    remaining=len(kept),
                     count=count,
                 ),
                 say("Use a text that repeats itself less, or fewer windows."),
@@ -478,13 +492,13 @@ def _check_usable(windows: Tensor, vocabulary: Vocabulary) -> None:
         raise CalibrationError(
             say(
                 "The windows have {shape:,} tokens; the maximum of the model is "
-                "{longest_window:,}.",
+                "{limit:,}.",
                 shape=windows.shape[1],
-                longest_window=vocabulary.longest_window,
+                limit=vocabulary.longest_window,
             ),
             say(
-                "Set window_length to at most {longest_window}, or split a token file "
+                "Set window_length to at most {limit}, or split a token file "
                 "into such windows.",
-                longest_window=vocabulary.longest_window,
+                limit=vocabulary.longest_window,
             ),
         )

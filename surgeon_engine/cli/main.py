@@ -127,13 +127,14 @@ def _print_error(error: EngineError) -> None:
 def _sentence_of(error: OSError | UnicodeError) -> EngineError:
     reason = getattr(error, "strerror", None) or str(error)
     name = getattr(error, "filename", None)
-    subject = (
-        say("{name:shown} cannot be used", name=str(name))
-        if name
-        else say("This is not possible")
-    )
     return EngineError(
-        say("{subject}: {reason}.", subject=subject, reason=reason),
+        say(
+            "{name:shown} cannot be used: {reason:clause}.",
+            name=str(name),
+            reason=reason,
+        )
+        if name
+        else say("This is not possible: {reason:clause}.", reason=reason),
         say("Check the paths, and your rights and free space there."),
     )
 
@@ -225,7 +226,7 @@ def run(  # noqa: PLR0913  one parameter for each option
         config = dataclasses.replace(config, model=model)
     _check_stop_after(stop_after, config.pruning)
     if detach:
-        _check_alone(say("run --detach"))
+        _check_alone("run --detach")
         if stop_after is not None:
             raise ConfigError(say("--stop-after and --detach exclude each other."), "")
         folder = (
@@ -263,7 +264,7 @@ def resume(
         if take_over:
             ranks.agree(RunFolder(run).take_over)
         if detach:
-            _check_alone(say("resume --detach"))
+            _check_alone("resume --detach")
             start_detached(run, replace=replace)
         else:
             _resume(run, replace=replace)
@@ -662,10 +663,7 @@ def export(
     if to is None:
         if file_format is not Format.AUTOMATIC:
             raise ConfigError(
-                say(
-                    "No folder is given for the {file_format} files.",
-                    file_format=file_format,
-                ),
+                say("No folder is given for the {format} files.", format=file_format),
                 say("Give --to FOLDER."),
             )
         _list_formats(run, output)

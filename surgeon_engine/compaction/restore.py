@@ -120,7 +120,7 @@ def restore(folder: Path, name: str) -> PrunedModel:
             raise
         raise ModelError(
             say(
-                "The checkpoint in {folder} cannot be read: {reason}.",
+                "The checkpoint in {folder} cannot be read: {reason:clause}.",
                 folder=folder,
                 reason=first_line(error),
             ),
@@ -258,11 +258,10 @@ def _stored_tensors(folder: Path) -> dict[str, _StoredTensor]:
 
 
 def _damaged_error(path: Path, error: Exception) -> ModelError:
-    size = say("{st_size:,} bytes", st_size=path.stat().st_size)
     message = say(
-        "{path} is damaged ({size}): {reason}.",
+        "{path} is damaged ({size:,} bytes): {reason:clause}.",
         path=path,
-        size=size,
+        size=path.stat().st_size,
         reason=first_line(error),
     )
     return ModelError(message, _EXPORT_AGAIN)

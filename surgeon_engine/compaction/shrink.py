@@ -19,7 +19,7 @@ import torch
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
-from surgeon_engine.api.config.pruning import Coupling
+from surgeon_engine.api.config.pruning import Coupling, display_name
 from surgeon_engine.base.errors import ModelError
 from surgeon_engine.base.sentences import say
 from surgeon_engine.compaction.compact_layers import shrink, shrink_groups
@@ -322,7 +322,7 @@ def _uneven_blocks_error(kind: Coupling) -> ModelError:
         say(
             "The blocks of this model have different numbers of {kind}, or compute "
             "them by different layers, but its config has one entry for all blocks.",
-            kind=kind.value,
+            kind=display_name(kind),
         ),
         say("Choose the masked format, or prune rows and columns instead."),
     )

@@ -347,8 +347,8 @@ def _check_no_overflow(
 ) -> None:
     """Check the factors; for gradients, name the last layer, which they reach first."""
     names = [name for name, _ in request.model.named_modules() if name in factors]
-    inputs = [("inputs", name, factors[name].A) for name in names]
-    gradients = [("gradients", name, factors[name].G) for name in reversed(names)]
+    inputs = [(say("inputs"), name, factors[name].A) for name in names]
+    gradients = [(say("gradients"), name, factors[name].G) for name in reversed(names)]
     for what, name, M in (*inputs, *gradients):
         if M is not None and not bool(M.isfinite().all()):
             message = say(

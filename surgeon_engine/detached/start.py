@@ -49,7 +49,7 @@ def start_run(
         EngineError: The run cannot begin.
         OSError: Its folder cannot be written.
     """
-    check_path("The folder", command.folder)
+    check_path(say("The folder"), command.folder)
     run = RunFolder(Path(command.folder))
     is_known = _is_known(command, run)
     if is_known and (run.use is not None or _has_begun(command, run)):
@@ -74,7 +74,7 @@ def start_run(
     except (subprocess.TimeoutExpired, msgspec.MsgspecError) as error:
         raise ProcessError(
             say("The process of the run cannot be started."),
-            say("Its output is in {output_path}.", output_path=run.output_path),
+            say("Its output is in {path}.", path=run.output_path),
         ) from error
     if problem is not None and not (is_known and run.use is not None):
         raise RunFolderError(problem.message, problem.hint)

@@ -43,11 +43,12 @@ from surgeon_engine.base.errors import (
     UnreadableFileError,
 )
 from surgeon_engine.base.json_process import kill_process_tree
+from surgeon_engine.base.path_problems import unusable
 from surgeon_engine.base.paths import check_path
 from surgeon_engine.base.process_lock import Holder
 from surgeon_engine.base.reading import read_tail
 from surgeon_engine.base.sealed_json import decode_sealed_line
-from surgeon_engine.base.sentences import say
+from surgeon_engine.base.sentences import say, say_all
 from surgeon_engine.detached.start import start_run
 
 _POLL_SECONDS = 0.1
@@ -129,8 +130,8 @@ class RunWatch:
                 envelope = decode_sealed_line(line, Envelope)
             except msgspec.MsgspecError as error:
                 message = say(
-                    "A line of {events_path} is damaged: {error}.",
-                    events_path=self._run.events_path,
+                    "A line of {path} is damaged: {error:clause}.",
+                    path=self._run.events_path,
                     error=error,
                 )
                 event = Logged(Level.WARNING, message)
@@ -163,9 +164,8 @@ class RunWatch:
             output = read_tail(self._run.output_path, _OUTPUT_BYTES)
         hint = say("Other programs may need too much memory.")
         if self._run.saved_state.exists:
-            hint = say(
-                "{hint} Resume the run: it goes on from what it has saved.", hint=hint
-            )
+            resume = say("Resume the run: it goes on from what it has saved.")
+            hint = say_all(hint, resume)
         message = say(
             "The run has ended early: its process was killed, or has crashed."
         )
@@ -206,8 +206,8 @@ class RunFollower:
             self._watch.handle(command)
         except (EngineError, OSError) as error:
             message = say(
-                "The run cannot be told to {command_type}: {error}",
-                command_type=type(command).__name__,
+                "The command {command} was not passed to the run: {error:clause}.",
+                command=type(command).__name__,
                 error=error,
             )
             self._emit(Logged(Level.WARNING, message))
@@ -215,7 +215,7 @@ class RunFollower:
     def work(self) -> None:
         """Follow the run until it ends."""
         try:
-            check_path("The folder", self._command.folder)
+            check_path(say("The folder"), self._command.folder)
             if not isinstance(self._command, Watch):
                 self._start(self._command)
             with self._lock:
@@ -227,11 +227,7 @@ class RunFollower:
         except EngineError as error:
             self._emit(Failed(error.message, error.hint))
         except OSError as error:
-            message = say(
-                "{folder} cannot be used: {reason}.",
-                folder=self._command.folder,
-                reason=error.strerror,
-            )
+            message = unusable(self._command.folder, error)
             self._emit(
                 Failed(message, say("Check your rights and the free space there."))
             )

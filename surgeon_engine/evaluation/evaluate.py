@@ -139,9 +139,7 @@ def _check_finite(
         raise EvaluationError(message, hint_for(model))
     if not math.isfinite(nats):
         message = say(
-            "The divergence from the original on {where} is {nats}.",
-            where=where,
-            nats=nats,
+            "The divergence from the original on {where} is {kl}.", where=where, kl=nats
         )
         raise EvaluationError(message, hint_for(model))
 

@@ -26,6 +26,7 @@ from surgeon_engine.base.files import (
     remove_leftovers,
     write_folder_atomically,
 )
+from surgeon_engine.base.path_problems import unwritable
 from surgeon_engine.base.sentences import say
 from surgeon_engine.runtime.run_context import RunContext
 
@@ -74,7 +75,7 @@ def check_destination(
 def _check_name(destination: Path) -> None:
     if not destination.name:
         raise ExportError(
-            say("{destination} is the root of a disk.", destination=destination),
+            say("{folder} is the root of a disk.", folder=destination),
             say("Choose a folder on it."),
         )
     if (length := len(os.fsencode(destination.name))) > _MAX_NAME:
@@ -89,7 +90,7 @@ def _check_name(destination: Path) -> None:
         )
     if destination.is_symlink():
         raise ExportError(
-            say("{destination} is a link.", destination=destination),
+            say("{folder} is a link.", folder=destination),
             say("Choose the folder itself."),
         )
 
@@ -101,8 +102,7 @@ def _check_not_of_run(destination: Path, run: RunFolder) -> None:
     if run_path.is_relative_to(target) or is_nested or target in own_paths:
         raise ExportError(
             say(
-                "{destination} is where the run itself keeps its files.",
-                destination=destination,
+                "{folder} is where the run itself keeps its files.", folder=destination
             ),
             say("Choose another folder, or leave the destination empty."),
         )
@@ -114,8 +114,8 @@ def _check_not_protected(destination: Path, protected: Iterable[Path]) -> None:
         if path.resolve().is_relative_to(target):
             raise ExportError(
                 say(
-                    "{destination} contains {path}, which must not be replaced.",
-                    destination=destination,
+                    "{folder} contains {path}, which must not be replaced.",
+                    folder=destination,
                     path=path,
                 ),
                 say("Choose another folder."),
@@ -132,10 +132,10 @@ def check_disk_space(destination: Path, needed: int) -> None:
     if free < needed:
         raise ExportError(
             say(
-                "The checkpoint needs {needed:size}, but the disk of {destination} "
+                "The checkpoint needs {needed:size}, but the disk of {folder} "
                 "has {free:size} free.",
                 needed=needed,
-                destination=destination,
+                folder=destination,
                 free=free,
             ),
             say("Free some space, or choose a folder on another disk."),
@@ -167,9 +167,7 @@ def write_checkpoint_at(
         raise _unwritable(destination, error) from error
     if aside is not None and os.path.lexists(aside) and not trash_export(aside):
         message = say(
-            "What was in {destination} is now in {aside}.",
-            destination=destination,
-            aside=aside,
+            "What was in {folder} is now in {aside}.", folder=destination, aside=aside
         )
         context.emit(Logged(Level.WARNING, message))
 
@@ -177,11 +175,7 @@ def write_checkpoint_at(
 def _unwritable(destination: Path, error: Exception) -> ExportError:
     reason = getattr(error, "strerror", None) or error
     return ExportError(
-        say(
-            "{destination} cannot be written: {reason}.",
-            destination=destination,
-            reason=reason,
-        ),
+        unwritable(destination, reason),
         say(
             "Choose a folder that you may write to, on a disk with space for the model."
         ),

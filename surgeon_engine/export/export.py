@@ -150,18 +150,18 @@ def export_again(
     if not os.path.isfile(checkpoint / "config.json"):  # the name may be too long
         raise ExportError(
             say(
-                "The checkpoint of this run is no longer in {checkpoint}.",
-                checkpoint=checkpoint,
+                "The checkpoint of this run is no longer in {folder}.",
+                folder=checkpoint,
             ),
             say("Put it back, or prune again."),
         )
     if not run.probe_path.is_file():
         raise ExportError(
             say(
-                "{probe_path}, which is needed to verify exports, is missing.",
-                probe_path=run.probe_path,
+                "{path}, which is needed to verify exports, is missing.",
+                path=run.probe_path,
             ),
-            say("The pruned model is in {checkpoint}.", checkpoint=checkpoint),
+            say("The pruned model is in {folder}.", folder=checkpoint),
         )
     expected_figures(run.probe_path)  # raises before the model is loaded
     with context.stage(Stage.LOAD):
@@ -218,14 +218,10 @@ def _check_probe(run: RunFolder, report: Report) -> None:
     if not is_same:
         raise ExportError(
             say(
-                "{probe_path}, which is needed to verify exports, is missing or "
-                "damaged.",
-                probe_path=run.probe_path,
+                "{path}, which is needed to verify exports, is missing or damaged.",
+                path=run.probe_path,
             ),
-            say(
-                "The pruned model is in {checkpoint_of}.",
-                checkpoint_of=run.checkpoint_of(report),
-            ),
+            say("The pruned model is in {folder}.", folder=run.checkpoint_of(report)),
         )
 
 

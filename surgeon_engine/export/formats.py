@@ -13,7 +13,7 @@ from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import FormatSupport
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.base.errors import ExportError
-from surgeon_engine.base.sentences import say
+from surgeon_engine.base.sentences import say, say_all, say_list
 from surgeon_engine.compaction.plan import PrunedModel, plan_of
 from surgeon_engine.export.base import Writer
 from surgeon_engine.export.gguf.file import GgufWriter
@@ -62,14 +62,11 @@ def resolve_format(requested: Format, pruned: PrunedModel) -> Format:
         )
     reason = WRITERS[requested].unsupported_reason(pruned)
     if reason:
+        label = DESCRIPTIONS[requested].label
         possible = [each.format for each in format_support(pruned) if not each.reason]
         raise ExportError(
-            say(
-                "{label} is not possible here. {reason}",
-                label=DESCRIPTIONS[requested].label,
-                reason=reason,
-            ),
-            say("Choose one of: {possible}.", possible=", ".join(possible)),
+            say_all(say("{label} is not possible here.", label=label), reason),
+            say("Choose one of: {possible}.", possible=say_list(*possible)),
         )
     return requested
 
@@ -162,9 +159,7 @@ def _warn_of_full_size(
     reason = WRITERS[Format.COMPACT].unsupported_reason(pruned)
     if not reason or pruned.plan.is_empty:  # single weights never make files smaller
         return
-    message = say(
-        "The file would be as large as the original's. {reason}", reason=reason
-    )
+    message = say_all(say("The file would be as large as the original's."), reason)
     if pruning.is_sized:
         raise ExportError(message, say("Choose another target, or another structure."))
     context.emit(Logged(Level.WARNING, message))

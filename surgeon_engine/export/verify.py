@@ -14,9 +14,9 @@ from safetensors.torch import load, save
 from surgeon_engine.api.config.export import FileDtype
 from surgeon_engine.base.errors import ExportError, UnreadableFileError
 from surgeon_engine.base.files import write_atomically
-from surgeon_engine.base.formatting import format_percent
+from surgeon_engine.base.path_problems import damaged
 from surgeon_engine.base.reading import Content, read_bytes
-from surgeon_engine.base.sentences import say
+from surgeon_engine.base.sentences import say, say_list
 from surgeon_engine.evaluation.divergence import log_divergences
 from surgeon_engine.evaluation.fidelity import Reference
 from surgeon_engine.evaluation.perplexity import perplexity
@@ -107,16 +107,13 @@ def expected_figures(path: Path) -> Expected:
         perplexity = float(probe["perplexity"])
         logits, original = probe["logits"], probe["original"]
         if not _fits(probe) or not math.isfinite(perplexity):
-            raise ValueError("its tensors do not belong together")
+            raise ValueError(say("its tensors do not belong together"))
         log_p, log_q = (x.log_softmax(-1) for x in (original, logits))
         return Expected(perplexity, float(log_divergences(log_p, log_q).mean()))
     except UnreadableFileError as error:
         raise ExportError(error.message, _NO_PROBE) from error
     except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
-        reason = str(error).rstrip(".")
-        raise ExportError(
-            say("{path} is damaged: {reason}.", path=path, reason=reason), _NO_PROBE
-        ) from error
+        raise ExportError(damaged(path, error), _NO_PROBE) from error
 
 
 def _fits(probe: Mapping[str, torch.Tensor]) -> bool:
@@ -160,22 +157,23 @@ def describe_mismatch(
             max(each.max_log_ratio for each in tolerances),
         ),
     )
-    text = "; ".join(problem for problem in problems if problem)
-    return say("The reloaded checkpoint gives {text}.", text=text) if text else ""
+    found = [problem for problem in problems if problem]
+    if not found:
+        return ""
+    return say(
+        "The reloaded checkpoint gives {what}.", what=say_list(*found, separator="; ")
+    )
 
 
 def _divergence_mismatch(divergence: float | None, maximum: float) -> str:
     if divergence is not None and divergence <= maximum:
         return ""
-    amount = (
-        say("no finite KL")
-        if divergence is None
-        else say("a KL of {divergence:.3g} nats", divergence=divergence)
-    )
+    if divergence is None:
+        return say("The reloaded checkpoint gives no finite KL to the model in memory.")
     return say(
-        "The reloaded checkpoint gives {amount} to the model in memory (maximum "
-        "{maximum:.3g}).",
-        amount=amount,
+        "The reloaded checkpoint gives a KL of {divergence:.3g} nats to the model in "
+        "memory (maximum {maximum:.3g}).",
+        divergence=divergence,
         maximum=maximum,
     )
 
@@ -191,19 +189,26 @@ def _logit_mismatch(
     )
     if difference is not None and difference <= maximum:
         return ""
-    amount = "infinitely" if difference is None else f"by up to {difference:.3g}"
-    return (
-        f"other logits: they differ {amount} (maximum {maximum:.3g}, as the largest is "
-        f"{largest:.3g})"
+    if difference is None:
+        return say("other logits: they differ infinitely")
+    return say(
+        "other logits: they differ by up to {difference:.3g} (maximum {maximum:.3g}, "
+        "as the largest is {largest:.3g})",
+        difference=difference,
+        maximum=maximum,
+        largest=largest,
     )
 
 
 def _agreement_mismatch(result: VerificationResult, minimum: float) -> str:
     if result.agreement >= minimum:
         return ""
-    return (
-        f"the same top token for only {format_percent(result.agreement)} of "
-        f"{result.tokens} tokens (minimum {format_percent(minimum, 0)})"
+    return say(
+        "the same top token for only {agreement:percent} of {tokens} tokens (minimum "
+        "{minimum:percent0})",
+        agreement=result.agreement,
+        tokens=result.tokens,
+        minimum=minimum,
     )
 
 
@@ -214,10 +219,16 @@ def _perplexity_mismatch(
     if perplexity is None:
         if not result.windows:
             return ""
-        return f"a perplexity that is not finite instead of {expected:.4f}"
+        return say(
+            "a perplexity that is not finite instead of {expected:.4f}",
+            expected=expected,
+        )
     if abs(math.log(perplexity / expected)) <= maximum:
         return ""
-    return (
-        f"a perplexity of {perplexity:.4f} instead of {expected:.4f} "
-        f"(maximum deviation {format_percent(maximum)})"
+    return say(
+        "a perplexity of {perplexity:.4f} instead of {expected:.4f} (maximum deviation "
+        "{maximum:percent})",
+        perplexity=perplexity,
+        expected=expected,
+        maximum=maximum,
     )

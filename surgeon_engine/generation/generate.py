@@ -194,9 +194,9 @@ def _max_new_tokens(
     if remaining < 1:
         raise ConfigError(
             say(
-                "The prompt has {prompt_tokens:,} tokens, but the window of these "
+                "The prompt has {given:,} tokens, but the window of these "
                 "models is {window:,} tokens for the prompt and the new text.",
-                prompt_tokens=prompt_tokens,
+                given=prompt_tokens,
                 window=window,
             ),
             say("Shorten the prompt."),

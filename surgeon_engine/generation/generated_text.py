@@ -82,7 +82,8 @@ def encode_prompt(
         except TEMPLATE_ERRORS as error:
             raise ConfigError(
                 say(
-                    "The chat template of the original cannot render this: {reason}.",
+                    "The chat template of the original cannot render this: "
+                    "{reason:clause}.",
                     reason=fence.describe(error),
                 ),
                 say('Turn off "As a chat message".'),

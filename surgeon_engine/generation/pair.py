@@ -14,7 +14,7 @@ from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.messages.generation import Side
 from surgeon_engine.base.errors import ModelError
 from surgeon_engine.base.json_process import SubprocessClient, module_command
-from surgeon_engine.base.sentences import say
+from surgeon_engine.base.sentences import say, say_all
 from surgeon_engine.generation.messages import Encode, Encoded, Open, Opened, Response
 
 COMMAND = module_command("surgeon_engine.generation.worker_process")
@@ -47,7 +47,9 @@ class Pair:
         with ExitStack() as running:
             both = ((Side.ORIGINAL, sides.original), (Side.PRUNED, sides.pruned))
             for side, model in both:
-                child = SubprocessClient(model.source, COMMAND, Response, "used")
+                child = SubprocessClient(
+                    model.source, COMMAND, Response, measures=False
+                )
                 self.children[side] = running.enter_context(child)
             for side, model in both:
                 request = Open(model, tokenizer=sides.original.source)
@@ -76,7 +78,8 @@ class Pair:
         if ours != theirs:
             raise self._incomparable(
                 say(
-                    "split the prompt into different tokens ({ours:,} and {theirs:,})",
+                    "They split the prompt into different tokens ({ours:,} and "
+                    "{theirs:,}).",
                     ours=len(ours),
                     theirs=len(theirs),
                 )
@@ -99,7 +102,8 @@ class Pair:
         if ours != theirs:
             raise self._incomparable(
                 say(
-                    "have different vocabularies ({ours:,} and {theirs:,} tokens)",
+                    "They have different vocabularies ({ours:,} and {theirs:,} "
+                    "tokens).",
                     ours=ours,
                     theirs=theirs,
                 )
@@ -108,12 +112,13 @@ class Pair:
     def _incomparable(self, reason: str) -> ModelError:
         original, pruned = (self.opened[side].name for side in Side)
         return ModelError(
-            say(
-                "The predictions of {original} and {pruned} cannot be compared: they "
-                "{reason}.",
-                original=original,
-                pruned=pruned,
-                reason=reason,
+            say_all(
+                say(
+                    "The predictions of {original} and {pruned} cannot be compared.",
+                    original=original,
+                    pruned=pruned,
+                ),
+                reason,
             ),
             say("Choose a model and a pruned version of it."),
         )

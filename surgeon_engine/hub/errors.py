@@ -39,14 +39,12 @@ def describe_failure(
 
     An error of an unexpected type is raised again.
     """
+    shown = name.display_name
     if isinstance(error, EngineError):
         return DownloadFailed(error.message, error.hint, is_temporary=False)
     if isinstance(error, OfflineModeIsEnabled):
         return DownloadFailed(
-            say(
-                "{name} cannot be downloaded: offline mode is on.",
-                name=name.display_name,
-            ),
+            say("{name} cannot be downloaded: offline mode is on.", name=shown),
             say(
                 "Switch it off in the preferences of the window, or unset "
                 "HF_HUB_OFFLINE. Or choose a model on this computer."
@@ -60,9 +58,7 @@ def describe_failure(
     if isinstance(error, httpx2.TransportError | LocalEntryNotFoundError):
         return DownloadFailed(
             say(
-                "{host} cannot be reached: {error_type}.",
-                host=host,
-                error_type=type(error).__name__,
+                "{host} cannot be reached: {why}.", host=host, why=type(error).__name__
             ),
             say("Check the network connection."),
             is_temporary=True,
@@ -76,11 +72,7 @@ def describe_failure(
     if isinstance(error, OSError):
         reason = error.strerror or str(error).splitlines()[0]
         return DownloadFailed(
-            say(
-                "{name} cannot be stored: {reason}.",
-                name=name.display_name,
-                reason=reason,
-            ),
+            say("{name} cannot be stored: {reason:clause}.", name=shown, reason=reason),
             say("Try again."),
             is_temporary=True,
         )
@@ -90,13 +82,13 @@ def describe_failure(
 def _describe_response(
     error: HfHubHTTPError, name: HubName, *, host: str, has_token: bool
 ) -> DownloadFailed:
+    shown = name.display_name
     if isinstance(error, GatedRepoError):
         page = f"{host}/{name.repo}"
         if has_token:
             return DownloadFailed(
                 say(
-                    "{name} is gated, and your account has no access to it.",
-                    name=name.display_name,
+                    "{name} is gated, and your account has no access to it.", name=shown
                 ),
                 say(
                     "Ask for access at {page}, wait until it is granted, and try "
@@ -106,9 +98,7 @@ def _describe_response(
                 is_temporary=False,
             )
         return DownloadFailed(
-            say(
-                "{name} is gated: its authors ask who uses it.", name=name.display_name
-            ),
+            say("{name} is gated: its authors ask who uses it.", name=shown),
             say("Agree to their terms at {page}, {log_in}", page=page, log_in=_LOG_IN),
             is_temporary=False,
         )
@@ -126,7 +116,7 @@ def _describe_response(
         return DownloadFailed(
             say(
                 "A file of {name} was deleted from {host} during the download.",
-                name=name.display_name,
+                name=shown,
                 host=host,
             ),
             say("Try again: its authors may have just changed it."),
@@ -152,7 +142,7 @@ def _describe_response(
             say(
                 "{host} does not provide {name} (HTTP {status}).",
                 host=host,
-                name=name.display_name,
+                name=shown,
                 status=status,
             ),
             say("Check the page of the model, or choose another one."),
@@ -160,11 +150,7 @@ def _describe_response(
         )
     if status in _BUSY_STATUS:
         return DownloadFailed(
-            say(
-                "{host} is busy or unavailable (HTTP {status}).",
-                host=host,
-                status=status,
-            ),
+            say("{host} is busy or unavailable (HTTP {code}).", host=host, code=status),
             say("Try again later."),
             is_temporary=True,
         )
@@ -174,7 +160,7 @@ def _describe_response(
             "{host} provides {name} to registered users only, and {token} (HTTP "
             "{status}).",
             host=host,
-            name=name.display_name,
+            name=shown,
             token=token,
             status=status,
         ),

@@ -62,11 +62,7 @@ def open_url(
                 return
             target = _redirected(target, response.headers["location"])
     raise DownloadError(
-        say(
-            "{host} redirects more than {most} times.",
-            host=hub.host,
-            most=_REDIRECTS,
-        ),
+        say("{host} redirects more than {most} times.", host=hub.host, most=_REDIRECTS),
         _MIRROR,
     )
 

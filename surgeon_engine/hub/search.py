@@ -50,16 +50,13 @@ def search_hub(
                 case SearchFailed(message=message, hint=hint):
                     raise DownloadError(message, hint)
             if process.ended:
-                reason = process.wait_for_exit().summary.rstrip(".")
+                reason = process.wait_for_exit().summary
                 raise DownloadError(
-                    say("The search failed: {reason}.", reason=reason),
+                    say("The search failed: {reason:clause}.", reason=reason),
                     say("Try again."),
                 )
     raise DownloadError(
-        say(
-            "The search was given up after {seconds:.0f} seconds.",
-            seconds=timeout_s,
-        ),
+        say("The search was given up after {seconds:.0f} seconds.", seconds=timeout_s),
         say("Check the network connection."),
     )
 

@@ -85,7 +85,7 @@ def load(config: ModelConfig) -> PreTrainedModel:
             raise
         raise ModelError(
             say(
-                "The weights of {source} cannot be loaded: {reason}.",
+                "The weights of {source} cannot be loaded: {reason:clause}.",
                 source=source.name,
                 reason=first_line(error),
             ),

@@ -19,10 +19,16 @@ import torch
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
-from surgeon_engine.api.config.pruning import COUPLED, COUPLINGS, Coupling, Structure
+from surgeon_engine.api.config.pruning import (
+    COUPLED,
+    COUPLINGS,
+    Coupling,
+    Structure,
+    display_name,
+)
 from surgeon_engine.api.messages.sources import StructureSupport
 from surgeon_engine.base.errors import PruningError
-from surgeon_engine.base.sentences import say
+from surgeon_engine.base.sentences import say, say_all
 from surgeon_engine.model.families import (
     ATTENTION,
     MLP,
@@ -113,7 +119,7 @@ def coupled_groups(
     known = {kind: each for kind, each in results.items() if isinstance(each, tuple)}
     reason = _unsupported_reason(structure, results)
     if reason:
-        other = next((kind.value for kind in known), "rows and columns")
+        other = display_name(next(iter(known), Structure.ROWS_AND_COLUMNS))
         raise PruningError(reason, say("Choose {other} instead.", other=other))
     groups = [group for kind in COUPLINGS[structure] for group in known[kind]]
     return tuple(sorted(groups, key=lambda group: group.consumer.block))
@@ -147,17 +153,22 @@ def _unsupported_reason(
     structure: Structure, results: Mapping[Coupling, _Result]
 ) -> str:
     """Return why a structure in COUPLED cannot be removed; empty if it can."""
-    needed = {kind.value: results[kind] for kind in COUPLINGS[structure]}
+    needed = {kind: results[kind] for kind in COUPLINGS[structure]}
     unknown = {
-        name: each.kinds for name, each in needed.items() if isinstance(each, _Unknown)
+        kind: each.kinds for kind, each in needed.items() if isinstance(each, _Unknown)
     }
-    sentences = [each for each in needed.values() if isinstance(each, str)]
+    reasons = [each for each in needed.values() if isinstance(each, str)]
     if unknown:
-        sentences.append(
-            f"Surgeon does not know the {' and '.join(unknown)} of this architecture "
-            f"(the layers of its blocks are {next(iter(unknown.values()))})."
+        kind = next(iter(unknown)) if len(unknown) == 1 else structure
+        reasons.append(
+            say(
+                "Surgeon does not know the {kind} of this architecture (the layers of "
+                "its blocks are {layers}).",
+                kind=display_name(kind),
+                layers=next(iter(unknown.values())),
+            )
         )
-    return " ".join(sentences)
+    return say_all(*reasons)
 
 
 def _find(kind: Coupling, model: PreTrainedModel) -> _Result:
@@ -284,7 +295,7 @@ def _heads(rule: CouplingRule, block: _Block) -> _Division:
             )
         )
     size = consumer.columns // heads
-    _check_no_joint_norm(rule, block, size, "head")
+    _check_no_joint_norm(rule, block, size, Coupling.HEADS)
     _check_head_parameters(rule, block, {heads, shared})
     rows = {Part.QUERY: heads // shared * size, Part.KEY: size, Part.VALUE: size}
     return _Division(shared, rows)
@@ -293,7 +304,7 @@ def _heads(rule: CouplingRule, block: _Block) -> _Division:
 def _neurons(rule: CouplingRule, block: _Block) -> _Division:
     neurons = block.by_kind[rule.consumer].columns
     if rule.parent:
-        _check_no_joint_norm(rule, block, 1, "neuron")
+        _check_no_joint_norm(rule, block, 1, Coupling.NEURONS)
         _check_neuron_parameters(rule, block, neurons)
     return _Division(neurons, {Part.GATE: 1, Part.UP: 1})
 
@@ -321,9 +332,8 @@ def _check_head_parameters(rule: CouplingRule, block: _Block, heads: set[int]) -
         for name, parameter in module.named_parameters(recurse=False):
             is_shared_norm = path != rule.parent and parameter.ndim == 1
             if parameter.ndim and parameter.shape[0] in heads and not is_shared_norm:
-                raise _parameters_error(
-                    f"{path}.{name}", say("{shape} heads", shape=parameter.shape[0])
-                )
+                count = parameter.shape[0]
+                raise _parameters_error(f"{path}.{name}", count, Coupling.HEADS)
 
 
 def _check_neuron_parameters(rule: CouplingRule, block: _Block, neurons: int) -> None:
@@ -343,38 +353,43 @@ def _check_neuron_parameters(rule: CouplingRule, block: _Block, neurons: int) ->
             )
         for name, parameter in parameters.items():
             if neurons in parameter.shape:
-                raise _parameters_error(
-                    f"{path}.{name}", say("{neurons:,} neurons", neurons=neurons)
-                )
+                raise _parameters_error(f"{path}.{name}", neurons, Coupling.NEURONS)
 
 
-def _parameters_error(path: str, groups: str) -> PruningError:
+def _parameters_error(path: str, count: int, kind: Coupling) -> PruningError:
     return PruningError(
         say(
-            "{path} has parameters for each of {groups}, which cannot be removed with "
-            "them.",
+            "{path} has parameters for each of {count:,} {kind}, which cannot be "
+            "removed with them.",
             path=path,
-            groups=groups,
+            count=count,
+            kind=display_name(kind),
         )
     )
 
 
 def _check_no_joint_norm(
-    rule: CouplingRule, block: _Block, size: int, group_name: str
+    rule: CouplingRule, block: _Block, size: int, kind: Coupling
 ) -> None:
     """Check that no norm spans several groups, which would depend on each other."""
     for path, module in _other_modules(rule, block):
         weight = getattr(module, "weight", None)
         if isinstance(weight, Tensor) and weight.ndim and weight.shape[-1] > size:
+            width = weight.shape[-1]
             raise PruningError(
                 say(
-                    "{path} normalizes {shape:,} features together, not the {size:,} "
-                    "of one {group_name} alone: without one {group_name} the others "
-                    "would change.",
+                    "{path} normalizes {width:,} features together, not the {size:,} "
+                    "of one head alone: without one head the others would change.",
                     path=path,
-                    shape=weight.shape[-1],
+                    width=width,
                     size=size,
-                    group_name=group_name,
+                )
+                if kind is Coupling.HEADS
+                else say(
+                    "{path} normalizes {width:,} neurons together: without one the "
+                    "others would change.",
+                    path=path,
+                    width=width,
                 )
             )
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from surgeon_engine.base.errors import ModelError, UnreadableFileError
+from surgeon_engine.base.path_problems import unreadable
 from surgeon_engine.base.reading import Content
 from surgeon_engine.base.sentences import say
 from surgeon_engine.model.source import TEMPLATES, ModelSource
@@ -130,10 +131,6 @@ def _digest(stamp: FileStamp) -> str:
 
 def _unreadable(error: OSError) -> ModelError:
     return ModelError(
-        say(
-            "{filename} cannot be read: {reason}.",
-            filename=error.filename,
-            reason=error.strerror,
-        ),
+        unreadable(error.filename, error),
         _HINT,
     )

@@ -29,6 +29,7 @@ from surgeon_engine.model.fenced import inspect_model
 from surgeon_engine.model.gguf_parsing import parsed_once
 from surgeon_engine.model.layers import find_blocks, head_size, prunable_layers
 from surgeon_engine.model.source import (
+    INCOMPLETE_FILES,
     UNREADABLE,
     ModelSource,
     first_line,
@@ -77,7 +78,7 @@ def describe_files(config: ModelConfig) -> ModelInspected:
         except UNREADABLE as error:
             raise ModelError(
                 say(
-                    "transformers cannot build {source}: {reason}.",
+                    "transformers cannot build {source}: {reason:clause}.",
                     source=source.name,
                     reason=first_line(error),
                 ),
@@ -109,10 +110,7 @@ def _check_numbers(model: PreTrainedModel, source: ModelSource) -> None:
                 held=held,
                 needed=needed,
             ),
-            say(
-                "The files may be incomplete or from another model: download them "
-                "again."
-            ),
+            INCOMPLETE_FILES,
         )
 
 
@@ -131,8 +129,8 @@ def _check_generation(source: ModelSource) -> None:
     except UNREADABLE as error:
         raise ModelError(
             say(
-                "{generation_config_name} of {source} cannot be used: {reason}.",
-                generation_config_name=GENERATION_CONFIG_NAME,
+                "{file} of {source} cannot be used: {reason:clause}.",
+                file=GENERATION_CONFIG_NAME,
                 source=source.name,
                 reason=first_line(error),
             ),

@@ -27,7 +27,12 @@ from surgeon_engine.model.identity import (
 )
 from surgeon_engine.model.inspect import InspectedSource, inspect_source
 from surgeon_engine.model.layers import PrunableLayer, find_blocks, prunable_layers
-from surgeon_engine.model.source import UNREADABLE, ModelSource, first_line
+from surgeon_engine.model.source import (
+    INCOMPLETE_FILES,
+    UNREADABLE,
+    ModelSource,
+    first_line,
+)
 from surgeon_engine.model.tokenizer import kept_tokenizer, tokenizer_problem
 from surgeon_engine.planning.constants import HOST_SHARE
 from surgeon_engine.runtime import devices, ranks
@@ -148,14 +153,11 @@ def _load(
             raise
         raise ModelError(
             say(
-                "The weights of {source} cannot be loaded: {reason}.",
+                "The weights of {source} cannot be loaded: {reason:clause}.",
                 source=source.name,
                 reason=first_line(error),
             ),
-            say(
-                "The files may be incomplete or from another model: download them "
-                "again."
-            ),
+            INCOMPLETE_FILES,
         ) from error
     _check_complete(source.name, found)
     _check_finite(source.name, model)
@@ -179,24 +181,22 @@ def _load(
 
 def _check_complete(name: str, found: dict[str, Any]) -> None:
     """Check that no tensor is missing, which transformers would initialize randomly."""
-    problems = {"missing_keys": "missing", "mismatched_keys": "of another shape"}
-    for problem, description in problems.items():
-        keys: list[Any] = sorted(found.get(problem) or ())
+    for key, problem in (
+        ("missing_keys", say("missing")),
+        ("mismatched_keys", say("of another shape")),
+    ):
+        keys: list[Any] = sorted(found.get(key) or ())
         if keys:
-            first = keys[0] if isinstance(keys[0], str) else keys[0][0]
             raise ModelError(
                 say(
-                    "The files of {name} do not match its config: {keys:,} tensors "
-                    "are {description}, such as {first}.",
+                    "The files of {name} do not match its config: {count:,} tensors "
+                    "are {problem}, such as {first}.",
                     name=name,
-                    keys=len(keys),
-                    description=description,
-                    first=first,
+                    count=len(keys),
+                    problem=problem,
+                    first=keys[0] if isinstance(keys[0], str) else keys[0][0],
                 ),
-                say(
-                    "The files may be incomplete or from another model: download them "
-                    "again."
-                ),
+                INCOMPLETE_FILES,
             )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
-from surgeon_engine.base.sentences import say
+from surgeon_engine.base.sentences import say, say_all
 
 
 def hint_for(model: nn.Module) -> str:
@@ -39,11 +39,7 @@ def with_origin(message: str, model: PreTrainedModel, tokens: Tensor) -> str:
         model: Runs one forward.
         tokens: windows x length.
     """
-    return say(
-        "{message} {origin}",
-        message=message,
-        origin=_origin(model, tokens.to(model.device)),
-    ).rstrip()
+    return say_all(message, _origin(model, tokens.to(model.device)))
 
 
 @torch.no_grad()
@@ -63,13 +59,16 @@ def _origin(model: PreTrainedModel, tokens: Tensor) -> str:
     if not found:
         return ""
     name, module = found[0]
-    text = say(
-        "The first numbers that are not finite (NaN or infinite) come from {name}",
+    if all(bool(weight.isfinite().all()) for weight in module.parameters()):
+        return say(
+            "The first numbers that are not finite (NaN or infinite) come from {name}.",
+            name=name,
+        )
+    return say(
+        "The first numbers that are not finite (NaN or infinite) come from {name}, "
+        "whose weights are not all finite.",
         name=name,
     )
-    if all(bool(weight.isfinite().all()) for weight in module.parameters()):
-        return say("{text}.", text=text)
-    return say("{text}, whose weights are not all finite.", text=text)
 
 
 def _is_not_finite(output: Tensor) -> bool:

@@ -38,8 +38,9 @@ from surgeon_engine.api.model_info.source_names import (
     parse_hub_source,
 )
 from surgeon_engine.base.errors import ModelError, UnreadableFileError
+from surgeon_engine.base.path_problems import unusable
 from surgeon_engine.base.reading import open_regular
-from surgeon_engine.base.sentences import say
+from surgeon_engine.base.sentences import Sentence, say
 
 # Errors that transformers raises for files that it cannot read.
 UNREADABLE = (
@@ -67,6 +68,9 @@ _READ_WHOLE = (".json", ".jinja", ".model", ".txt", ".tiktoken")
 TEMPLATES = "additional_chat_templates"  # a folder in that of a model
 _MAX_LABELS = 1_000_000  # transformers makes a name for each
 _WINDOW = "sliding_window"  # not checked by kinds of models that do not know it
+INCOMPLETE_FILES = say(
+    "The files may be incomplete or from another model: download them again."
+)
 _DOWNLOAD_AGAIN = say("Download the model's files again.")
 
 
@@ -122,8 +126,7 @@ def locate(source: str) -> ModelSource:
     hint = SOURCES
     if hub_source:
         hint = say(
-            "If it is a model of the Hugging Face Hub, write {hub_source}.",
-            hub_source=hub_source,
+            "If it is a model of the Hugging Face Hub, write {name}.", name=hub_source
         )
     if os.path.lexists(path):
         raise ModelError(
@@ -146,7 +149,7 @@ def read_model_config(source: ModelSource) -> PretrainedConfig:
             raise _gguf_error(source.weight_files[0], error) from error
         raise ModelError(
             say(
-                "The config of {source} cannot be used: {reason}.",
+                "The config of {source} cannot be used: {reason:clause}.",
                 source=source.name,
                 reason=first_line(error),
             ),
@@ -213,10 +216,10 @@ def _checked_folder(source: ModelSource) -> ModelSource:
         raise ModelError(
             say(
                 "The config of {source} has num_labels = {labels:,}; it may be at "
-                "most {max_labels:,}.",
+                "most {most:,}.",
                 source=source.name,
                 labels=labels,
-                max_labels=_MAX_LABELS,
+                most=_MAX_LABELS,
             ),
             _DOWNLOAD_AGAIN,
         )
@@ -272,7 +275,7 @@ def _gguf_error(path: Path, error: Exception) -> ModelError:
     else:
         reason = first_line(error)
     return ModelError(
-        say("{path} cannot be used: {reason}.", path=path.name, reason=reason),
+        unusable(path.name, reason),
         say(
             "If the download may be incomplete, download the file again. Surgeon "
             "reads the GGUF architectures that transformers knows."
@@ -344,6 +347,8 @@ def first_line(error: BaseException) -> str:
 
     For an invalid config it is the last line: the first names only a function.
     """
+    if error.args and isinstance(error.args[0], Sentence):
+        return error.args[0]
     lines = (str(error).strip() or type(error).__name__).splitlines()
     line = lines[-1 if isinstance(error, StrictDataclassError) else 0]
     return line.strip().rstrip(".")

@@ -80,16 +80,18 @@ def try_tokenizer(source: ModelSource) -> None:
     with _unreadable(source):
         tokenizer = kept_tokenizer(source)
         if (size := len(tokenizer)) > _MAX_TOKENS:
-            raise ValueError(f"it has {size:,} tokens, more than {_MAX_TOKENS:,}")
+            raise ValueError(
+                say("it has {n:,} tokens, more than {most:,}", n=size, most=_MAX_TOKENS)
+            )
         last = max(tokenizer.get_vocab().values(), default=0)
         if last > _MAX_TOKENS:  # the library counts up to it when it writes a file
-            raise ValueError(f"it has a token of the number {last:,}")
+            raise ValueError(say("it has a token of the number {last:,}", last=last))
         for text in (*_TRIAL, " ".join(tokenizer.all_special_tokens)):
             tokenizer(text)
             ids = tokenizer(text, add_special_tokens=False, verbose=False).input_ids
             tokenizer.decode(ids)
         beginning_of_texts(tokenizer)
-    with _unreadable(source, say("chat template")):
+    with _unreadable(source, is_template=True):
         opening_of_chats(tokenizer)
 
 
@@ -147,17 +149,22 @@ def failures_as(error: type[EngineError], subject: str, hint: str) -> Iterator[N
             raise
         raise error(
             say(
-                "{subject}: {reason}.", subject=subject, reason=fence.describe(failure)
+                "{subject}: {reason:clause}.",
+                subject=subject,
+                reason=fence.describe(failure),
             ),
             hint,
         ) from failure
 
 
 def _unreadable(
-    source: ModelSource, part: str = "tokenizer"
+    source: ModelSource, *, is_template: bool = False
 ) -> AbstractContextManager[None]:
+    name = source.name
     return failures_as(
         ModelError,
-        say("The {part} of {source} cannot be read", part=part, source=source.name),
+        say("The chat template of {name} cannot be read", name=name)
+        if is_template
+        else say("The tokenizer of {name} cannot be read", name=name),
         HINT,
     )

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from surgeon_engine.api.messages.events import Envelope, Failed
 from surgeon_engine.base.files import temporary_folder
+from surgeon_engine.base.json_process import ProcessExit
 from surgeon_engine.base.sentences import say
 from surgeon_engine.runtime import ranks
 from surgeon_engine.runtime.json_streams import JsonOutput, die_with_parent
@@ -79,16 +80,7 @@ def reason(codes: dict[int, int]) -> Failed:
 
     rank = min(sorted(codes), key=how_little_it_says)
     code = codes[rank]
-    if code == -signal.SIGKILL:
-        how = say("was killed by the system, probably because memory ran out")
-    elif code < 0:
-        how = say(
-            "crashed (signal {code}, {strsignal})",
-            code=-code,
-            strsignal=signal.strsignal(-code),
-        )
-    else:
-        how = say("exited unexpectedly (exit code {code})", code=code)
+    how = ProcessExit(code, "").reason
     return Failed(say("Process {rank} of the run {how}.", rank=rank + 1, how=how))
 
 

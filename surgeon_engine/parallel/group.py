@@ -32,7 +32,7 @@ from surgeon_engine.base.json_process import (
     JsonProcess,
     module_command,
 )
-from surgeon_engine.base.sentences import say
+from surgeon_engine.base.sentences import say, say_n
 from surgeon_engine.run import pipeline
 from surgeon_engine.runtime import devices, ranks
 from surgeon_engine.runtime.failures import failure
@@ -126,17 +126,20 @@ def gpus_for(model: ModelConfig, command: StartRun | ResumeRun) -> int:
         return 1
     there = devices.gpu_count()
     if model.gpus > there and isinstance(command, StartRun):
-        has = (
-            say("no GPU")
-            if not there
-            else say("{there} GPU{value}", there=there, value="s" if there > 1 else "")
-        )
         raise ConfigError(
-            say(
-                "The job asks for {gpus} GPUs, and this machine has {has} that torch "
+            say_n(
+                "The job asks for {gpus} GPUs, and this machine has {n} GPU that torch "
+                "can use.",
+                "The job asks for {gpus} GPUs, and this machine has {n} GPUs that "
+                "torch can use.",
+                there,
+                gpus=model.gpus,
+            )
+            if there
+            else say(
+                "The job asks for {gpus} GPUs, and this machine has no GPU that torch "
                 "can use.",
                 gpus=model.gpus,
-                has=has,
             ),
             say("Set gpus to 1, or to 0 for all that there are."),
         )
@@ -196,9 +199,9 @@ def work_in_group(
                 raise RunFailed(last)
             if isinstance(last, Cancelled):
                 raise RunFailed(Failed(say("The run was cancelled.")))
-            ended = process.wait_for_exit().summary.rstrip(".")
+            ended = process.wait_for_exit().summary
             reason = reason or say(
-                "The processes of the run have ended: {ended}.", ended=ended
+                "The processes of the run have ended: {ended:clause}.", ended=ended
             )
             raise ProcessError(reason, _HINT)
     except RunFailed:

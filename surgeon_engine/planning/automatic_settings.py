@@ -31,10 +31,15 @@ from surgeon_engine.api.config.run import Offload, RunConfig
 from surgeon_engine.api.messages.machine import Machine
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.messages.sources import ModelSummary
-from surgeon_engine.base.formatting import format_duration, format_size
-from surgeon_engine.base.sentences import say
+from surgeon_engine.base.sentences import reworded, say, say_list
 from surgeon_engine.planning.estimate import Estimate, estimate
-from surgeon_engine.planning.needs import Need, Resource, ResourceStatus, needs_of
+from surgeon_engine.planning.needs import (
+    Need,
+    Resource,
+    ResourceStatus,
+    name_of,
+    needs_of,
+)
 from surgeon_engine.planning.planned_file import PlannedFile, planned_file
 from surgeon_engine.planning.target_size import PlannedSize, file_dtype, planned_size
 
@@ -70,9 +75,12 @@ class WidthChoice:
     reason: WidthReason = WidthReason.NONE
 
 
-_WIDTH_REASONS = {
-    WidthReason.FORMAT: "as many numbers as a block of the number format has",
-    WidthReason.DEVICE: "which GPUs compute faster",
+_LEVEL_NAMES = {
+    Recovery.OFF: say("off"),
+    Recovery.REFIT: say("refit"),
+    Recovery.RECONSTRUCTION: say("reconstruction"),
+    Recovery.DISTILLATION: say("distillation"),
+    Recovery.BOTH: say("reconstruction and distillation"),
 }
 
 
@@ -92,11 +100,16 @@ class SettledJob:
         """What was chosen and why."""
         if self.is_open:
             yield self._about_recovery
-        if reason := _WIDTH_REASONS.get(self.width.reason):
+        if self.width.reason is WidthReason.FORMAT:
             yield say(
-                "Widths: multiples of {multiple}, {reason}.",
+                "Widths: multiples of {multiple}, as many numbers as a block of the "
+                "number format has.",
                 multiple=self.width.multiple,
-                reason=reason,
+            )
+        elif self.width.reason is WidthReason.DEVICE:
+            yield say(
+                "Widths: multiples of {multiple}, which GPUs compute faster.",
+                multiple=self.width.multiple,
             )
         if self.offloads:
             yield (
@@ -110,28 +123,32 @@ class SettledJob:
     @property
     def _about_recovery(self) -> str:
         recovery = self.config.recovery
-        chosen = recovery.level.value
+        chosen = reworded(_LEVEL_NAMES[recovery.level])
         if recovery.trains:
-            all_weights = recovery.trained_weights is TrainedWeights.FULL
-            chosen += " of all weights" if all_weights else " with adapters (LoRA)"
-            if recovery.recomputes:
-                chosen += " and gradient checkpointing"
-        return f"Recovery: {chosen}, because {self._reason}."
+            is_full = recovery.trained_weights is TrainedWeights.FULL
+            weights = say("all weights") if is_full else say("adapters (LoRA)")
+            how = say("gradient checkpointing") if recovery.recomputes else ""
+            chosen = say_list(chosen, weights, how)
+        return say("Recovery: {chosen}. {reason}", chosen=chosen, reason=self._reason)
 
     @property
     def _reason(self) -> str:
         need = self.obstacle
         if need is None:
-            return "memory and time suffice"
+            return say("Memory and time suffice for it.")
         free = need.free or 0.0
         if need.what is Resource.TIME:
-            return (
-                f"a closer one takes {format_duration(need.needed)}, and the time "
-                f"limit is {format_duration(free)}"
+            return say(
+                "A closer one takes {needed:duration}, and the time limit is "
+                "{free:duration}.",
+                needed=need.needed,
+                free=free,
             )
-        return (
-            f"a closer one needs {format_size(need.needed)} of {need.what}, and "
-            f"{format_size(free)} are free"
+        return say(
+            "A closer one needs {needed:size} of {resource}, and {free:size} are free.",
+            needed=need.needed,
+            resource=name_of(need.what),
+            free=free,
         )
 
 

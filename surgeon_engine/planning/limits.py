@@ -29,7 +29,7 @@ from surgeon_engine.api.config.pruning import (
 )
 from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
 from surgeon_engine.base.errors import PruningError
-from surgeon_engine.base.sentences import say
+from surgeon_engine.base.sentences import say, say_all, say_list
 from surgeon_engine.planning.planned_file import planned_file
 from surgeon_engine.planning.rounding import ceil_share
 from surgeon_engine.planning.target_size import Goal, size_in_unit
@@ -163,13 +163,13 @@ def check_target_in_limits(
             ]
             raise PruningError(
                 support.reason,
-                say("Choose one of: {others}.", others=", ".join(others)),
+                say("Choose one of: {possible}.", possible=say_list(*others)),
             )
     if model.layers:
         check_patterns(pruning.protect, pruning.layer_min_density, model.layers)
     _check_depth(goal, pruning, model)
     structure, p = display_name(pruning.kind), goal.prunable
-    same = say("All layers lose equally many. ") if pruning.has_same_widths else ""
+    same = say("All layers lose equally many.") if pruning.has_same_widths else ""
     most, least = max_removable(pruning, model), min_removable(pruning, model)
     if goal.removed > most:
         if _protects_all(pruning, model):
@@ -179,38 +179,41 @@ def check_target_in_limits(
             )
         if pruning.is_sized:
             smallest = size_in_unit(planned_file(model, goal.dtype, pruning), most)
-            same += f"The smallest possible size is {smallest}. "
+            possible = say("The smallest possible size is {size}.", size=smallest)
+            same = say_all(same, possible)
         raise PruningError(
             say(
                 "The target removes {removed:,} weights ({sparsity:percent} of the "
-                "prunable ones), but at most {most:,} ({most_2:percent}) can be "
+                "prunable ones), but at most {most:,} ({most_share:percent}) can be "
                 "removed as {structure}. Other layers, protected ones, the minimum "
                 "density, and the last row, column, head or neuron are kept.",
                 removed=goal.removed,
                 sparsity=goal.sparsity,
                 most=most,
-                most_2=most / p,
+                most_share=most / p,
                 structure=structure,
             ),
-            say(
-                "{same}Lower the target, protect less, lower the minimum density, or "
-                "choose another structure.",
-                same=same,
+            say_all(
+                same,
+                say(
+                    "Lower the target, protect less, lower the minimum density, or "
+                    "choose another structure."
+                ),
             ),
         )
     if goal.removed < least:
         raise PruningError(
             say(
                 "The target removes {removed:,} weights ({sparsity:percent2} of the "
-                "prunable ones), but at least {least:,} ({least_2:percent2}) are "
+                "prunable ones), but at least {least:,} ({least_share:percent2}) are "
                 "removed as {structure}.",
                 removed=goal.removed,
                 sparsity=goal.sparsity,
                 least=least,
-                least_2=least / p,
+                least_share=least / p,
                 structure=structure,
             ),
-            say("{same}Raise the target, or choose a finer structure.", same=same),
+            say_all(same, say("Raise the target, or choose a finer structure.")),
         )
 
 
@@ -306,10 +309,10 @@ def _check_depth(goal: Goal, pruning: PruningConfig, model: ModelSummary) -> Non
         raise PruningError(
             say(
                 "The blocks, attentions and MLPs to be removed as a whole have at "
-                "least {least:,} weights ({least_2:percent} of the prunable ones), "
+                "least {least:,} weights ({least_share:percent} of the prunable ones), "
                 "but the target removes {removed:,} ({sparsity:percent}).",
                 least=least,
-                least_2=least / goal.prunable,
+                least_share=least / goal.prunable,
                 removed=goal.removed,
                 sparsity=goal.sparsity,
             ),

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from surgeon_engine.api.messages.machine import Machine
+from surgeon_engine.base.sentences import reworded, say
 from surgeon_engine.planning.estimate import Estimate
 
 _SPARE = 0.85  # of the free amount: an estimate below it fits
@@ -35,6 +36,19 @@ class Resource(StrEnum):
     GPU_MEMORY = "GPU memory"
     DISK = "disk"
     TIME = "time"
+
+
+def name_of(resource: Resource) -> str:
+    """Return the name of a resource in a sentence."""
+    return reworded(_NAMES[resource])
+
+
+_NAMES = {
+    Resource.MEMORY: say("memory"),
+    Resource.GPU_MEMORY: say("GPU memory"),
+    Resource.DISK: say("disk space"),
+    Resource.TIME: say("time"),
+}
 
 
 @dataclass(frozen=True, slots=True)

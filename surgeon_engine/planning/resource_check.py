@@ -25,13 +25,14 @@ from surgeon_engine.api.config.run import Device, Dtype, RunConfig
 from surgeon_engine.api.messages.machine import Machine
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.base.errors import ConfigError
-from surgeon_engine.base.sentences import say
+from surgeon_engine.base.sentences import say, say_list
 from surgeon_engine.planning.automatic_settings import SettledJob, settle
 from surgeon_engine.planning.estimate import Estimate
 from surgeon_engine.planning.needs import (
     Need,
     Resource,
     ResourceStatus,
+    name_of,
     needs_of,
 )
 from surgeon_engine.planning.target_size import PlannedSize
@@ -136,9 +137,9 @@ def shortage_message(
     need = fit.worst
     free = need.free or 0.0
     message = say(
-        "The run needs {needed:size} of {what}, and {free:size} are free.",
+        "The run needs {needed:size} of {resource}, and {free:size} are free.",
         needed=need.needed,
-        what=need.what,
+        resource=name_of(need.what),
         free=free,
     )
     if fitted is None:
@@ -149,16 +150,22 @@ def shortage_message(
             )
         )
     return message, say(
-        "It would fit with {describe_changes}.",
-        describe_changes=describe_changes(fitted),
+        "It would fit with {changes}.", changes=describe_changes(fitted)
     )
 
 
 def describe_changes(fitted: AdjustedConfig) -> str:
     """Return the changed settings as in a job file."""
-    return ", ".join(
-        f"{change.field} = {change.after} instead of {change.before}"
-        for change in fitted.changes
+    return say_list(
+        *(
+            say(
+                "{setting} = {after} instead of {before}",
+                setting=change.field,
+                after=change.after,
+                before=change.before,
+            )
+            for change in fitted.changes
+        )
     )
 
 

@@ -266,20 +266,19 @@ def _out_of_reach(removed: int, most: int, file: PlannedFile) -> ConfigError:
     if removed < 1:
         return ConfigError(
             say(
-                "In {dtype}, the unpruned model takes {size_in_unit}: no more than "
-                "the target.",
+                "In {dtype}, the unpruned model takes {size}: no more than the target.",
                 dtype=file.dtype,
-                size_in_unit=size_in_unit(file, 0),
+                size=size_in_unit(file, 0),
             ),
             say("Ask for a smaller model; a target of 0 % only writes the model."),
         )
     return ConfigError(
         say(
-            "In {dtype}, the model takes {size_in_unit} even without all its {most:,} "
+            "In {dtype}, the model takes {size} even without all its {most:,} "
             "prunable weights: more than the target. Embeddings, norms and the head "
             "are not pruned.",
             dtype=file.dtype,
-            size_in_unit=size_in_unit(file, most),
+            size=size_in_unit(file, most),
             most=most,
         ),
         say("Ask for a larger model, or choose a number format of fewer bits."),
@@ -312,4 +311,4 @@ def size_in_unit(file: PlannedFile, removed: int) -> str:
             gigabytes=gigabytes,
             context=target.context,
         )
-    return say("{ceil:,.1f} MB", ceil=math.ceil(10 * size / _MEGABYTE) / 10)
+    return say("{megabytes:,.1f} MB", megabytes=math.ceil(10 * size / _MEGABYTE) / 10)

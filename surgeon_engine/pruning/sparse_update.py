@@ -87,11 +87,11 @@ def whole_update(W: Tensor, A: Tensor, G: Tensor, is_removed: Tensor) -> Tensor:
         direction = z + product / before * direction
     raise CurvatureError(
         say(
-            "The update of a {w_count} x {shape} layer has not converged in "
-            "{max_steps} steps.",
-            w_count=len(W),
-            shape=W.shape[1],
-            max_steps=_MAX_STEPS,
+            "The update of a {rows} x {columns} layer has not converged in "
+            "{steps} steps.",
+            rows=len(W),
+            columns=W.shape[1],
+            steps=_MAX_STEPS,
         ),
         say(
             "Raise the damping of the update, or set max_correlated, for example to "

@@ -209,11 +209,11 @@ def _check_budget(budget: int, max_removable: int) -> None:
     if budget > max_removable:
         raise PruningError(
             say(
-                "{budget:,} weights should be removed, but only {max_removable:,} can "
+                "{budget:,} weights should be removed, but only {most:,} can "
                 "be: protected layers and the last of each kind in a layer are always "
                 "kept.",
                 budget=budget,
-                max_removable=max_removable,
+                most=max_removable,
             ),
             say("Lower the target, or protect less."),
         )

@@ -460,17 +460,22 @@ def _finish(
         run.write_report(_report(state, recipe, None, checkpoint, probe, context))
         if not isinstance(error, _EXPORT_FAILURES):
             raise
-        message, hint = (
-            say("The export failed: {reason}.", reason=first_line(error)),
-            "",
-        )
+        hint = ""
+        message = say("The export failed: {reason:clause}.", reason=first_line(error))
         if isinstance(error, EngineError):
             message, hint = error.message, error.hint
-        where = say("it is in {checkpoint}, unverified", checkpoint=checkpoint)
-        if probe is not None:
-            where = say("it can be exported again from {path}", path=run.path)
-        hint = say_all(hint, say("The pruned model is not lost: {where}.", where=where))
-        raise ExportError(message, hint) from error
+        where = (
+            say(
+                "The pruned model is not lost: it is in {folder}, unverified.",
+                folder=checkpoint,
+            )
+            if probe is None
+            else say(
+                "The pruned model is not lost: it can be exported again from {folder}.",
+                folder=run.path,
+            )
+        )
+        raise ExportError(message, say_all(hint, where)) from error
     context.emit(exported)
     report = _report(state, recipe, exported, checkpoint, probe, context)
     run.write_report(report)

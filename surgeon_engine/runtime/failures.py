@@ -50,8 +50,8 @@ def failure(error: Exception) -> Failed:
         )
     return Failed(
         say(
-            "An unexpected error occurred: {error_type}: {error}",
-            error_type=type(error).__name__,
+            "An unexpected error occurred: {kind}: {error}",
+            kind=type(error).__name__,
             error=error,
         ),
         say("Please report this with the details below."),

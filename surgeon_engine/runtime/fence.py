@@ -28,13 +28,13 @@ import psutil
 from surgeon_engine.base import errors
 from surgeon_engine.base.decoding import json_decoder, to_builtins
 from surgeon_engine.base.errors import EngineError
-from surgeon_engine.base.formatting import format_size
 from surgeon_engine.base.json_process import (
     JsonProcess,
     ProcessExit,
     module_command,
 )
-from surgeon_engine.base.sentences import Text, say
+from surgeon_engine.base.path_problems import unreadable
+from surgeon_engine.base.sentences import Sentence, Text, say
 
 SECONDS = 10.0  # for a call, or since its last `alive`; most take less than one
 _BUSY = 1.5  # so many times as long if it waits for a processor, a disk or a network
@@ -200,7 +200,12 @@ class MinimumRate:
         self._last = now
         if self._seconds > _GRACE_S and self._done < self._seconds * self._per_second:
             raise TimeoutError(
-                f"{self._done:,} {self._unit} took {self._seconds:.0f} seconds"
+                say(
+                    "{done:,} {unit} took {seconds:.0f} seconds",
+                    done=self._done,
+                    unit=self._unit,
+                    seconds=self._seconds,
+                )
             )
 
 
@@ -230,6 +235,8 @@ def from_plain(kind: Any, value: Any) -> Any:
 
 def describe(error: BaseException) -> str:
     """Return the reason that an exception of a library gives, in one line."""
+    if error.args and isinstance(error.args[0], Sentence):
+        return error.args[0]
     if isinstance(error, MemoryError) or _is_about_memory(str(error)):
         return _TOO_LARGE
     lines = str(error).strip().splitlines() or [type(error).__name__]
@@ -237,7 +244,7 @@ def describe(error: BaseException) -> str:
     return line[:300].rstrip(".")
 
 
-_TOO_LARGE = f"it takes more than {format_size(MEMORY)} of memory"
+_TOO_LARGE = say("it takes more than {memory:size} of memory", memory=MEMORY)
 
 
 def _answer(request: Call, blame: Blame) -> Returned | Refused:
@@ -286,9 +293,7 @@ class _Clock:
 
 def _error(blame: Blame, reason: str) -> EngineError:
     return blame.error(
-        say(
-            "{subject} cannot be read: {reason}.", subject=blame.subject, reason=reason
-        ),
+        unreadable(blame.subject, reason),
         blame.hint,
     )
 
@@ -296,7 +301,7 @@ def _error(blame: Blame, reason: str) -> EngineError:
 def _reason_of(ended: ProcessExit) -> str:
     if _is_about_memory(ended.details):
         return _TOO_LARGE
-    return f"the process that reads it {ended.reason}"
+    return say("the process that reads it {reason}", reason=ended.reason)
 
 
 def _is_about_memory(text: str) -> bool:

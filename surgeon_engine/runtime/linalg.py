@@ -48,10 +48,10 @@ def cholesky(M: Tensor) -> Tensor:
         return cholesky(M.cpu().double()).to(M)
     raise CurvatureError(
         say(
-            "A {m_count} x {m_count} covariance is not positive definite (its leading "
-            "minor {info} is not).",
-            m_count=len(M),
-            info=info.item(),
+            "A {size} x {size} covariance is not positive definite (its leading "
+            "minor {minor} is not).",
+            size=len(M),
+            minor=info.item(),
         ),
         say("Raise the damping, or use more calibration text."),
     )
@@ -86,11 +86,11 @@ def inverses(M: Tensor) -> Tensor:
     first = int(info.ne(0).nonzero()[0])
     raise CurvatureError(
         say(
-            "Block {first} of {m_count} ({shape} x {shape} each) of an inverse "
+            "Block {block} of {blocks} ({size} x {size} each) of an inverse "
             "covariance is not positive definite.",
-            first=first + 1,
-            m_count=len(M),
-            shape=M.shape[-1],
+            block=first + 1,
+            blocks=len(M),
+            size=M.shape[-1],
         ),
         say("Raise the damping, or use more calibration text."),
     )

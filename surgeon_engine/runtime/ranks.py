@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 
 from surgeon_engine.base.errors import ConfigError, EngineError
-from surgeon_engine.base.sentences import say
+from surgeon_engine.base.sentences import say, say_n
 from surgeon_engine.runtime.failures import RankLost, is_out_of_memory
 
 if TYPE_CHECKING:
@@ -102,12 +102,13 @@ def begin(*, uses_gpu: bool) -> None:
 def _check_gpus(processes: int, gpus: int) -> None:
     if processes > gpus:
         raise ConfigError(
-            say(
-                "{processes} processes were started on a machine with {gpus} "
-                "GPU{value}: each needs one of its own.",
+            say_n(
+                "{processes} processes were started on a machine with {n} GPU: each "
+                "needs one of its own.",
+                "{processes} processes were started on a machine with {n} GPUs: each "
+                "needs one of its own.",
+                gpus,
                 processes=processes,
-                gpus=gpus,
-                value="s" if gpus > 1 else "",
             ),
             say('Start {gpus} processes, or set device to "cpu".', gpus=gpus),
         )

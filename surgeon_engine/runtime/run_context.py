@@ -25,6 +25,7 @@ from surgeon_engine.base.errors import (
     RunFolderError,
     UnreadableFileError,
 )
+from surgeon_engine.base.path_problems import unwritable
 from surgeon_engine.base.sentences import say
 from surgeon_engine.runtime import devices, host_memory, ranks
 from surgeon_engine.runtime.kept import Kept
@@ -126,11 +127,7 @@ class RunContext:
             log.append(Envelope(self._run, time.time(), event))
         except (OSError, UnreadableFileError) as error:
             reason = getattr(error, "strerror", error)
-            message = say(
-                "{events_path} cannot be written: {reason}.",
-                events_path=log.events_path,
-                reason=reason,
-            )
+            message = unwritable(log.events_path, reason)
             self.emit(Logged(Level.WARNING, message))
 
     def save(self, parts: Mapping[str, Tensors | None], **changes: object) -> None:
@@ -143,8 +140,8 @@ class RunContext:
         )
         if reason:
             message = say(
-                "The state of the run cannot be saved: {reason}. The run goes on, "
-                "and tries again later.",
+                "The state of the run cannot be saved: {reason:clause}. The run goes "
+                "on, and tries again later.",
                 reason=reason,
             )
             self.emit(Logged(Level.WARNING, message))
@@ -166,7 +163,7 @@ class RunContext:
         """Delete the saved state, as the run is complete; warn if it stays."""
         if reason := self.saver.discard():
             message = say(
-                "The saved progress of the run cannot be deleted: {reason}. The "
+                "The saved progress of the run cannot be deleted: {reason:clause}. The "
                 "next start of Surgeon tries again.",
                 reason=reason,
             )
@@ -273,8 +270,8 @@ class RunContext:
             if not is_late:  # the run goes on, but the user must know
                 reason = getattr(error, "strerror", error)
                 message = say(
-                    "{events_path} cannot be written any more: {reason}.",
-                    events_path=log.events_path,
+                    "{path} cannot be written any more: {reason:clause}.",
+                    path=log.events_path,
                     reason=reason,
                 )
                 self.emit(Logged(Level.WARNING, message))

@@ -152,7 +152,7 @@ class Saver:
         except (OSError, SafetensorError) as error:
             raise RunFolderError(
                 say(
-                    "The state of the run cannot be read: {path}: {error}.",
+                    "The state of the run cannot be read: {path}: {error:clause}.",
                     path=path.name,
                     error=error,
                 ),

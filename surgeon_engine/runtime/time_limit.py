@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from surgeon_engine.base.sentences import say
+
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
@@ -21,7 +23,9 @@ def time_limit(seconds: float) -> Iterator[None]:
 
     def trace(frame: FrameType, event: str, argument: Any) -> Any:
         if time.monotonic() > until:
-            raise TimeoutError(f"it takes more than {seconds:g} seconds")
+            raise TimeoutError(
+                say("it takes more than {seconds:g} seconds", seconds=seconds)
+            )
         return trace
 
     before = sys.gettrace()

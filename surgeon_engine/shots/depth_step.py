@@ -58,17 +58,21 @@ def is_depth_missing(state: PruningState) -> bool:
 def warn_of_missing_depth(state: PruningState, context: RunContext) -> None:
     """Warn if the target did not allow to remove all blocks or sub-layers."""
     pruning, depth = state.config.pruning, _depth_of(state)
-    for done, asked, name in (
-        (depth.dropped_blocks, pruning.dropped_blocks, "blocks"),
-        (depth.dropped_sublayers, pruning.dropped_sublayers, "attentions and MLPs"),
+    for done, asked, kind in (
+        (depth.dropped_blocks, pruning.dropped_blocks, say("blocks")),
+        (
+            depth.dropped_sublayers,
+            pruning.dropped_sublayers,
+            say("attentions and MLPs"),
+        ),
     ):
         if done < asked:
             message = say(
-                "{done} of {asked} {name} were removed as a whole: the next one "
-                "has more weights than the rest of the target.",
+                "{done} of {asked} {kind} were removed as a whole: the next one has "
+                "more weights than the rest of the target.",
                 done=done,
                 asked=asked,
-                name=name,
+                kind=kind,
             )
             context.emit(Logged(Level.WARNING, message))
 

@@ -17,7 +17,7 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_engine.api.saved_state import SavedSteps
 from surgeon_engine.base.errors import EngineError, PruningError
-from surgeon_engine.base.sentences import say
+from surgeon_engine.base.sentences import say, say_all
 from surgeon_engine.planning.target_size import TARGET_TOLERANCE, Goal
 from surgeon_engine.pruning.schedule import share_of_goal
 from surgeon_engine.pruning.state import PruningState, Snapshot
@@ -225,11 +225,13 @@ def _shots(
         raise attempt.failure or budget.error()
     if attempt.failure is not None and not budget.is_set:
         total, reason = state.config.pruning.shots, _describe(attempt.failure)
-        message = say(
-            "The run ends after shot {shots} of {total}. {reason}",
-            shots=len(shots),
-            total=total,
-            reason=reason,
+        message = say_all(
+            say(
+                "The run ends after shot {shot} of {total}.",
+                shot=len(shots),
+                total=total,
+            ),
+            reason,
         )
         context.emit(Logged(Level.WARNING, message))
     is_at_end = steps.is_over or steps.is_stuck
@@ -286,9 +288,7 @@ def _try_shot(
         if before is not None:
             state.restore(before)
             context.emit(
-                Logged(
-                    Level.INFO, say("A shot is rolled back. {reason}", reason=reason)
-                )
+                Logged(Level.INFO, say_all(say("A shot is rolled back."), reason))
             )
         return _Attempt(failure=failure)
     if before is not None and budget.is_exceeded_by(judged):
@@ -348,9 +348,7 @@ def _recovered(
         if before is not None:
             state.restore(before)
         context.emit(
-            Logged(
-                Level.WARNING, say("Recovery is rolled back. {reason}", reason=reason)
-            )
+            Logged(Level.WARNING, say_all(say("Recovery is rolled back."), reason))
         )
         context.emit(RecoveryUndone(UndoReason.FAILED))
     if before is None or recovered is None:
@@ -411,16 +409,18 @@ def _check_target_reached(
     reached = last.sparsity
     if reached == 0:
         target = round(last.target * goal.prunable)
-        fewer = (
-            "" if is_over else say(", use fewer shots")
-        )  # each then has a larger target
+        hint = say("Raise the target, or choose a finer structure.")
+        if not is_over:  # with fewer shots, each has a larger target
+            hint = say(
+                "Raise the target, use fewer shots, or choose a finer structure."
+            )
         raise PruningError(
             say(
                 "Nothing was removed: the cheapest part has more weights than the "
                 "{target:,} that the target removes.",
                 target=target,
             ),
-            say("Raise the target{fewer}, or choose a finer structure.", fewer=fewer),
+            hint,
         )
     if is_over and not _is_reached(goal, last):
         message = say(

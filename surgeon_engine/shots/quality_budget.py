@@ -41,28 +41,36 @@ class QualityBudget:
 
     def is_exceeded_by(self, evaluation: Evaluation) -> bool:
         """Return True if the perplexity or the KL is above its limit."""
-        return bool(self._excesses(evaluation))
+        return self._exceeds_perplexity(evaluation) or self._exceeds_divergence(
+            evaluation
+        )
 
     def log_rejected(self, shot: ShotFinished, judged: Evaluation) -> Logged:
         """Return the log line for a shot that is rolled back.
 
         `judged` is its evaluation, or that of the recovered shot.
         """
-        recovery = "" if judged is shot.evaluation else say(", after recovery,")
-        when = say(
-            "At a sparsity of {sparsity:percent2}{recovery}",
-            sparsity=shot.sparsity,
-            recovery=recovery,
+        sparsity, excess = shot.sparsity, self._excess(judged)
+        message = (
+            say(
+                "At a sparsity of {sparsity:percent2} {excess}: rolled back.",
+                sparsity=sparsity,
+                excess=excess,
+            )
+            if judged is shot.evaluation
+            else say(
+                "At a sparsity of {sparsity:percent2}, after recovery, {excess}: "
+                "rolled back.",
+                sparsity=sparsity,
+                excess=excess,
+            )
         )
-        return self._rolled_back(when, judged)
+        return Logged(Level.INFO, message)
 
     def log_kept_with_recovery(
         self, shot: ShotFinished, recovered: Recovered
     ) -> Logged:
         """Return the log line for a shot that meets the limit only once recovered."""
-        after = " and ".join(
-            f"{name} {value}" for name, value, _ in self._limited(recovered.evaluation)
-        )
         return Logged(
             Level.INFO,
             say(
@@ -70,63 +78,65 @@ class QualityBudget:
                 "{after}: kept.",
                 sparsity=shot.sparsity,
                 excess=self._excess(shot.evaluation),
-                after=after,
+                after=self._figures(recovered.evaluation),
             ),
         )
 
     def log_rejected_recovery(self, evaluation: Evaluation) -> Logged:
         """Return the log line for a recovery that is rolled back."""
-        return self._rolled_back(say("After recovery"), evaluation)
+        excess = self._excess(evaluation)
+        message = say("After recovery {excess}: rolled back.", excess=excess)
+        return Logged(Level.INFO, message)
 
     def log_headroom(self, last: Evaluation) -> Logged:
         """Return the log line for a target that is reached within the limit."""
-        figures = self._limited(last)
-        reached = " and ".join(f"{name} {value}" for name, value, _ in figures)
-        limits = " and ".join(limit for *_, limit in figures)
+        limits = _both(
+            say("{limit:.2f}", limit=self.limit) if math.isfinite(self.limit) else "",
+            say("{limit:g} nats", limit=self.max_divergence)
+            if math.isfinite(self.max_divergence)
+            else "",
+        )
         return Logged(
             Level.INFO,
             say(
                 "The target is reached at {reached}, below the limit of {limits}: a "
                 "larger target may give a smaller model.",
-                reached=reached,
+                reached=self._figures(last),
                 limits=limits,
             ),
         )
 
     def error(self) -> PruningError:
         """Return the error to raise if nothing can be removed within the budget."""
-        limits = []
+        perplexity = divergence = ""
         if math.isfinite(self.limit):
-            limits.append(
-                f"perplexity above {self.limit:.2f}, which is {self.max_increase:g} % "
-                f"more than the original's {self.original:.2f}"
+            perplexity = say(
+                "perplexity above {limit:.2f}, which is {increase:g} % more than the "
+                "original's {original:.2f}",
+                limit=self.limit,
+                increase=self.max_increase,
+                original=self.original,
             )
         if math.isfinite(self.max_divergence):
-            limits.append(
-                f"the KL to the original above {self.max_divergence:g} nats per token"
+            divergence = say(
+                "the KL to the original above {limit:g} nats per token",
+                limit=self.max_divergence,
             )
         return PruningError(
-            say("Even the smallest step takes {limits}.", limits=", or ".join(limits)),
+            say(
+                "Even the smallest step takes {limits}.",
+                limits=say("{one}, or {other}", one=perplexity, other=divergence)
+                if perplexity and divergence
+                else perplexity or divergence,
+            ),
             say(
                 "Raise the limit, use more shots or a lower target for smaller steps, "
                 "or choose a finer structure."
             ),
         )
 
-    def _excesses(self, evaluation: Evaluation) -> list[str]:
-        """Return a clause for each limit that is exceeded."""
-        found = []
-        if evaluation.perplexity > self.limit:
-            found.append(
-                f"perplexity is {evaluation.perplexity:.2f}, above the limit of "
-                f"{self.limit:.2f}"
-            )
-        if self._exceeds_divergence(evaluation):
-            found.append(
-                f"the KL to the original is {evaluation.divergence:.3g} nats, above "
-                f"the limit of {self.max_divergence:g}"
-            )
-        return found
+    def _exceeds_perplexity(self, evaluation: Evaluation) -> bool:
+        return evaluation.perplexity > self.limit
 
     def _exceeds_divergence(self, evaluation: Evaluation) -> bool:
         if math.isinf(self.max_divergence):
@@ -135,24 +145,43 @@ class QualityBudget:
         return evaluation.divergence > self.max_divergence
 
     def _excess(self, evaluation: Evaluation) -> str:
-        return ", and ".join(self._excesses(evaluation))
+        """Return a clause on the limits that are exceeded."""
+        perplexity = divergence = ""
+        if self._exceeds_perplexity(evaluation):
+            perplexity = say(
+                "perplexity is {perplexity:.2f}, above the limit of {limit:.2f}",
+                perplexity=evaluation.perplexity,
+                limit=self.limit,
+            )
+        if self._exceeds_divergence(evaluation):
+            divergence = say(
+                "the KL to the original is {divergence:.3g} nats, above the limit of "
+                "{limit:g}",
+                divergence=evaluation.divergence,
+                limit=self.max_divergence,
+            )
+        if perplexity and divergence:
+            return say("{one}, and {other}", one=perplexity, other=divergence)
+        return perplexity or divergence
 
-    def _limited(self, evaluation: Evaluation) -> list[tuple[str, str, str]]:
-        """Return the name, the value and the limit of each figure that has a limit."""
-        found = []
+    def _figures(self, evaluation: Evaluation) -> str:
+        """Return the figures that have a limit."""
+        perplexity = divergence = ""
         if math.isfinite(self.limit):
-            perplexity = f"{evaluation.perplexity:.2f}"
-            found.append(("perplexity", perplexity, f"{self.limit:.2f}"))
+            perplexity = say(
+                "perplexity {perplexity:.2f}", perplexity=evaluation.perplexity
+            )
         if math.isfinite(self.max_divergence):
-            nats = f"{evaluation.divergence:.3g}"
-            found.append(("a KL of", nats, f"{self.max_divergence:g} nats"))
-        return found
+            divergence = say(
+                "a KL of {divergence:.3g}", divergence=evaluation.divergence
+            )
+        return _both(perplexity, divergence)
 
-    def _rolled_back(self, when: str, evaluation: Evaluation) -> Logged:
-        message = say(
-            "{when} {excess}: rolled back.", when=when, excess=self._excess(evaluation)
-        )
-        return Logged(Level.INFO, message)
+
+def _both(perplexity: str, divergence: str) -> str:
+    if perplexity and divergence:
+        return say("{one} and {other}", one=perplexity, other=divergence)
+    return perplexity or divergence
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -46,6 +46,9 @@ def origin_of(state: PruningState) -> Origin:
     )
 
 
+_PUT_BACK = say("Put it back where it was, or start the run again with its run.toml.")
+
+
 def check_origin(saved: Origin, found: Origin) -> tuple[str, ...]:
     """Check that a run continues with the inputs that it began with.
 
@@ -57,24 +60,20 @@ def check_origin(saved: Origin, found: Origin) -> tuple[str, ...]:
         RunFolderError: the text or the settings have changed.
     """
     check_same(saved.model, found.model)
-    for name, before, now in (
-        ("text", saved.text, found.text),
-        ("config", saved.settings, found.settings),
-    ):
-        if before != now:
-            raise RunFolderError(
-                say(
-                    "The {name} is no longer the one that this run began with.",
-                    name=name,
-                ),
-                say(
-                    "Put it back where it was, or start the run again with its "
-                    "run.toml."
-                ),
-            )
+    if saved.text != found.text:
+        changed = say("The text is no longer the one that this run began with.")
+        raise RunFolderError(changed, _PUT_BACK)
+    if saved.settings != found.settings:
+        changed = say("The config is no longer the one that this run began with.")
+        raise RunFolderError(changed, _PUT_BACK)
     return tuple(
-        f"The run began with {name} {saved.versions.get(name, 'unknown')}; this is "
-        f"{version}. The result may differ slightly from one without an interruption."
+        say(
+            "The run began with {name} {before}; this is {version}. The result may "
+            "differ slightly from one without an interruption.",
+            name=name,
+            before=saved.versions.get(name, "?"),
+            version=version,
+        )
         for name, version in found.versions.items()
         if saved.versions.get(name) != version
     )

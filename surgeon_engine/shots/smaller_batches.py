@@ -46,8 +46,8 @@ def with_smaller_batches(
         state.halve_batch()
         message = say(
             "There is not enough memory for {batch} windows at a time: the run "
-            "goes on with {batch_2}.",
+            "goes on with {smaller}.",
             batch=batch,
-            batch_2=batch // 2,
+            smaller=batch // 2,
         )
         context.emit(Logged(Level.WARNING, message))

@@ -23,7 +23,7 @@ class WorkerClient:
 
     opened: ClassVar[list[WorkerClient]] = []
 
-    def __init__(self, source, command, responses, action):
+    def __init__(self, source, command, responses, *, measures):
         self.source, self.requests, self.is_alive = source, [], True
         self._worker = GenerationWorker()
         self.opened.append(self)

@@ -230,10 +230,10 @@ def check_limits(config: Any) -> None:
         if limits is not None and not limits.contain(value):
             raise ConfigError(
                 say(
-                    "{setting} must be in {limits}, got {value}.",
+                    "{setting} must be in {limits}, got {given}.",
                     setting=field.setting,
                     limits=limits,
-                    value=value,
+                    given=value,
                 ),
                 say(
                     "Set {setting} to a value in {limits}.",
@@ -247,10 +247,10 @@ def _check_texts(setting: str, values: tuple[Any, ...]) -> None:
     if len(values) > _MAX_ENTRIES:
         raise ConfigError(
             say(
-                "{setting} has {values:,} entries, and may have {max_entries:,}.",
+                "{setting} has {values:,} entries, and may have {most:,}.",
                 setting=setting,
                 values=len(values),
-                max_entries=_MAX_ENTRIES,
+                most=_MAX_ENTRIES,
             ),
             say("Leave some out."),
         )

@@ -104,16 +104,17 @@ def check_patterns(
     Raises:
         PruningError: a pattern matches no layer.
     """
-    verbs = [(pattern, "protects") for pattern in protect]
-    verbs += [(parse_limit(x).pattern, "sets a minimum density for") for x in limits]
-    for pattern, verb in verbs:
+    limited = [parse_limit(limit).pattern for limit in limits]
+    for pattern in (*protect, *limited):
         if not any_matches(layers, (pattern,)):
+            shown = repr(pattern)
             raise PruningError(
                 say(
-                    "{pattern} {verb} no layer of this model.",
-                    pattern=repr(pattern),
-                    verb=verb,
-                ),
+                    "{pattern} sets a minimum density for no layer of this model.",
+                    pattern=shown,
+                )
+                if pattern in limited
+                else say("{pattern} protects no layer of this model.", pattern=shown),
                 say(
                     "Give a name such as {name}, a kind such as {kind}, or a block "
                     "such as block 0; * stands for anything.",

@@ -129,9 +129,7 @@ def preset_from_toml(name: str, text: str) -> Preset:
     if strange or missing:
         raise ConfigError(
             say(
-                "The preset {name} has no {missing}.",
-                name=name,
-                missing=", ".join(missing),
+                "The preset {name} has no {words}.", name=name, words=", ".join(missing)
             )
             if missing
             else say(

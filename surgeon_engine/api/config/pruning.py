@@ -27,7 +27,7 @@ from surgeon_engine.api.config.fields import Limits, Member, Option, check_limit
 from surgeon_engine.api.config.layer_patterns import parse_limit
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.base.formatting import format_percent
-from surgeon_engine.base.sentences import say
+from surgeon_engine.base.sentences import reworded, say
 
 
 class Structure(StrEnum):
@@ -121,19 +121,27 @@ class Schedule(StrEnum):
     CUBIC = "cubic"  # large steps first
 
 
-def display_name(choice: StrEnum) -> str:
+def display_name(choice: Structure | Coupling | Method) -> str:
     """Return the name of a structure or method for use in a sentence."""
-    return _NAMES.get(choice, choice.replace("_", " "))
+    return reworded(_NAMES[choice])
 
 
-_NAMES: dict[StrEnum, str] = {
-    Structure.N_M: "N:M",
-    Method.LLM_SURGEON: "LLM Surgeon",
-    Method.FIRST_ORDER: "first-order gates",
-    Method.K_OBD: "K-OBD",
-    Method.L_OBD: "L-OBD",
-    Method.SPARSEGPT: "SparseGPT",
-    Method.WANDA: "Wanda",
+_NAMES: dict[str, str] = {
+    Structure.HEADS_AND_NEURONS: say("heads and neurons"),
+    Structure.NEURONS: say("neurons"),
+    Structure.HEADS: say("heads"),
+    Structure.ROWS_AND_COLUMNS: say("rows and columns"),
+    Structure.ROWS: say("rows"),
+    Structure.COLUMNS: say("columns"),
+    Structure.N_M: say("N:M"),
+    Structure.ELEMENTS: say("elements"),
+    Method.LLM_SURGEON: say("LLM Surgeon"),
+    Method.FIRST_ORDER: say("first-order gates"),
+    Method.K_OBD: say("K-OBD"),
+    Method.L_OBD: say("L-OBD"),
+    Method.MAGNITUDE: say("magnitude"),
+    Method.SPARSEGPT: say("SparseGPT"),
+    Method.WANDA: say("Wanda"),
 }
 
 
@@ -314,11 +322,11 @@ class NM(Member, frozen=True, tag="n_m"):
                 raise ConfigError(
                     say(
                         "{name} of the pattern {pattern} must be in {limits}, got "
-                        "{value}.",
+                        "{given}.",
                         name=name,
                         pattern=self.pattern,
                         limits=limits,
-                        value=value,
+                        given=value,
                     ),
                     say("Choose a pattern such as 2:4."),
                 )
@@ -332,11 +340,11 @@ class NM(Member, frozen=True, tag="n_m"):
             raise ConfigError(
                 say(
                     "There are {ways:,} ways to keep {kept} of {of} weights; Surgeon "
-                    "compares at most {max_patterns:,} in every group.",
+                    "compares at most {most:,} in every group.",
                     ways=ways,
                     kept=self.kept,
                     of=self.of,
-                    max_patterns=_MAX_PATTERNS,
+                    most=_MAX_PATTERNS,
                 ),
                 say("Choose shorter groups, such as 4:8."),
             )

@@ -51,9 +51,9 @@ def without_short_form(job: Mapping[str, Any]) -> dict[str, Any]:
                 choice=setting.choice,
             ),
             say(
-                "Leave it out, or set {choice} to {kinds}.",
+                "Leave it out, or set {choice} to one of: {kinds}.",
                 choice=setting.choice,
-                kinds=" or ".join(setting.kinds),
+                kinds=", ".join(setting.kinds),
             ),
         )
     return {**job, "pruning": values}

@@ -86,9 +86,9 @@ def combinations(config: RunConfig, axes: Sequence[Axis]) -> tuple[Variation, ..
     if count > MAX_RUNS:
         raise ConfigError(
             say(
-                "The sweep has {count:,} runs, and may have {max_runs:,}.",
+                "The sweep has {count:,} runs, and may have {most:,}.",
                 count=count,
-                max_runs=MAX_RUNS,
+                most=MAX_RUNS,
             ),
             say("Give fewer settings, or fewer values."),
         )
@@ -106,8 +106,8 @@ def combinations(config: RunConfig, axes: Sequence[Axis]) -> tuple[Variation, ..
         raise ConfigError(
             say("All runs would write to {folder}.", folder=config.export.folder),
             say(
-                "Remove {destination} from the job: each run then writes to its own.",
-                destination=_DESTINATION,
+                "Remove {folder} from the job: each run then writes to its own.",
+                folder=_DESTINATION,
             ),
         )
     return tuple(found)
@@ -145,10 +145,7 @@ def _value(name: str, kind: Any, text: str) -> Any:
     except msgspec.ValidationError as error:
         raise ConfigError(
             say(
-                "{name} cannot be {text}: {error}.",
-                name=name,
-                text=repr(text),
-                error=error,
+                "{name} cannot be {text}: {why}.", name=name, text=repr(text), why=error
             ),
             say("See the job files in README.md."),
         ) from error

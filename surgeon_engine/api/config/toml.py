@@ -80,7 +80,9 @@ def config_from_values(values: Mapping[str, Any]) -> RunConfig:
         # msgspec wraps the errors of __post_init__, whose messages are better.
         if isinstance(error.__cause__, ConfigError):
             raise error.__cause__ from None
-        raise ConfigError(say("Invalid job file: {error}.", error=error)) from error
+        raise ConfigError(
+            say("Invalid job file: {error:clause}.", error=error)
+        ) from error
 
 
 def decode_toml(name: str, text: str) -> dict[str, Any]:
@@ -98,7 +100,7 @@ def decode_toml(name: str, text: str) -> dict[str, Any]:
         values: dict[str, Any] = msgspec.toml.decode(text)
     except ValueError as error:
         raise ConfigError(
-            say("{name} is not valid TOML: {error}.", name=name, error=error)
+            say("{name} is not valid TOML: {error:clause}.", name=name, error=error)
         ) from error
     except RecursionError as error:
         raise ConfigError(
@@ -171,8 +173,12 @@ def _check_keys(text: str) -> None:
     parts = max((line.count(".") for line in rest.splitlines()), default=0)
     if parts > _MAX_PARTS:
         raise ValueError(
-            f"a line of it has {parts:,} dots outside of texts, and {_MAX_PARTS:,} are "
-            "possible"
+            say(
+                "a line of it has {parts:,} dots outside of texts, and {most:,} are "
+                "possible",
+                parts=parts,
+                most=_MAX_PARTS,
+            )
         )
 
 
@@ -205,11 +211,11 @@ def _check_settings(part: str, kind: type[Any], values: Mapping[str, Any]) -> No
                 if setting not in own:
                     raise ConfigError(
                         say(
-                            "{part}.{name} of the kind {value} has no setting called "
+                            "{part}.{name} of the kind {kind} has no setting called "
                             "{setting}.",
                             part=part,
                             name=name,
-                            value=repr(value["kind"]),
+                            kind=repr(value["kind"]),
                             setting=repr(setting),
                         ),
                         say("Its settings are {own}.", own=", ".join(own)),

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from surgeon_engine.base.errors import ModelError, UnreadableFileError
+from surgeon_engine.base.path_problems import unreadable
 from surgeon_engine.base.reading import open_to_read
 from surgeon_engine.base.sentences import say
 
@@ -91,8 +92,7 @@ def _damage_as_error(path: Path) -> Iterator[None]:
         ) from error
     except OSError as error:
         raise ModelError(
-            say("{path} cannot be read: {reason}.", path=path, reason=error.strerror),
-            say("Choose another file."),
+            unreadable(path, error), say("Choose another file.")
         ) from error
 
 
@@ -126,9 +126,10 @@ def check_magic(path: Path, file: BinaryIO) -> None:
     magic = file.read(len(MAGIC))
     if magic == MAGIC:
         return
-    kind = say("not a GGUF file") if magic else say("an empty file")
     raise ModelError(
-        say("{path} is {kind}.", path=path.name, kind=kind),
+        say("{path} is not a GGUF file.", path=path.name)
+        if magic
+        else say("{path} is an empty file.", path=path.name),
         say(
             "Choose a folder with config.json and .safetensors files, or a .gguf file."
         ),

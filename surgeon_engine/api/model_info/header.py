@@ -34,6 +34,7 @@ from surgeon_engine.base.sentences import Text, say
 # The plan in the folder of a pruned checkpoint. It is in the format of safetensors, but
 # programs such as vLLM load every file with that suffix as weights.
 PLAN_FILE = "kept.indices"
+_PICKLED = say("Pickle files can run code when opened: convert them to safetensors.")
 SOURCES = say(
     "Choose a folder with config.json and .safetensors files, or a .gguf file."
 )
@@ -189,14 +190,11 @@ def _check_is_file(path: Path) -> None:
     try:
         mode = path.stat().st_mode
     except OSError as error:
-        kind = say("a link that leads nowhere") if path.is_symlink() else say("missing")
+        name, reason = path.name, error.strerror
         raise ModelError(
-            say(
-                "{path} is {kind}: {reason}.",
-                path=path.name,
-                kind=kind,
-                reason=error.strerror,
-            ),
+            say("{path} is a link that leads nowhere: {why}.", path=name, why=reason)
+            if path.is_symlink()
+            else say("{path} is missing: {reason:clause}.", path=name, reason=reason),
             hint,
         ) from error
     if not stat.S_ISREG(mode):
@@ -220,10 +218,7 @@ def _check_index(folder: Path) -> None:
                     index=INDEX,
                     name=repr(name),
                 ),
-                say(
-                    "Pickle files can run code when opened: convert them to "
-                    "safetensors."
-                ),
+                _PICKLED,
             )
         if not (folder / name).is_file():
             raise ModelError(
@@ -246,7 +241,7 @@ def _read_object(path: Path) -> dict[str, Any]:
     try:
         options = json.loads(read_text(path, _MAX_CONFIG))
         if not isinstance(options, dict):
-            raise ValueError("it is not a JSON object")
+            raise ValueError(say("it is not a JSON object"))
     except RecursionError as error:
         raise _not_json_error(path, say("it is nested too deeply")) from error
     except UnreadableFileError as error:
@@ -259,7 +254,9 @@ def _read_object(path: Path) -> dict[str, Any]:
 
 
 def _not_json_error(path: Path, reason: str) -> ModelError:
-    message = say("{path} is not valid JSON: {reason}.", path=path, reason=reason)
+    message = say(
+        "{path} is not valid JSON: {reason:clause}.", path=path, reason=reason
+    )
     return ModelError(message, say("Download the model's files again."))
 
 
@@ -273,11 +270,11 @@ def check_has_weights(where: str, names: Iterable[str]) -> None:
     if pickled:
         raise ModelError(
             say(
-                "{where} holds pickled weights only ({pickled}).",
+                "{where} holds pickled weights only ({file}).",
                 where=where,
-                pickled=pickled[0],
+                file=pickled[0],
             ),
-            say("Pickle files can run code when opened: convert them to safetensors."),
+            _PICKLED,
         )
     raise ModelError(say("{where} has no .safetensors file.", where=where), SOURCES)
 
@@ -329,10 +326,10 @@ def check_model_kind(
         if _EXPERTS.fullmatch(str(option)) and isinstance(value, int) and value > 1:
             raise ModelError(
                 say(
-                    "{name} is a mixture of experts ({option} = {value}).",
+                    "{name} is a mixture of experts ({option} = {number}).",
                     name=name,
                     option=option,
-                    value=value,
+                    number=value,
                 ),
                 say("Surgeon prunes dense models; choose one without experts."),
             )

@@ -22,6 +22,7 @@ import msgspec
 
 from surgeon_engine.base.errors import UnreadableFileError
 from surgeon_engine.base.reading import read_json, read_text
+from surgeon_engine.base.sentences import say
 
 DEMO = "demo"  # the model source that names the bundled demo
 SCHEME = "hf://"
@@ -79,7 +80,8 @@ class HubName:
     @property
     def not_downloaded(self) -> str:
         """The error of an engine whose computer does not have the model."""
-        return f"{self.display_name} has not been downloaded to this computer yet."
+        name = self.display_name
+        return say("{name} has not been downloaded to this computer yet.", name=name)
 
     def _snapshot_folder(self) -> Path | None:
         revision = self.revision or _MAIN

@@ -172,8 +172,8 @@ def _architecture_unsupported_reason(pruned: PrunedModel) -> str:
         )
     if config.hidden_act != "silu":
         return say(
-            "llama.cpp computes SiLU in these MLPs, not {hidden_act}.",
-            hidden_act=config.hidden_act,
+            "llama.cpp computes SiLU in these MLPs, not {found}.",
+            found=config.hidden_act,
         )
     rope = config.rope_parameters
     kind = rope.get("rope_type", "default")

@@ -168,8 +168,7 @@ def _convert_bytes(
     normalizers = [step["type"] for step in _steps(definition["normalizer"])]
     if normalizers not in ([], ["NFC"]):
         return say(
-            "llama.cpp does not support the normalizer {normalizers}.",
-            normalizers=normalizers[0],
+            "llama.cpp does not support the normalizer {name}.", name=normalizers[0]
         )
     splits = tuple(map(_split_name, _steps(definition["pre_tokenizer"])))
     ignores_merges = bool(definition["model"].get("ignore_merges"))

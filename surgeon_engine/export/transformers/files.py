@@ -19,6 +19,7 @@ from transformers.utils import GENERATION_CONFIG_NAME
 from typing_extensions import override
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype
+from surgeon_engine.api.config.pruning import Coupling, display_name
 from surgeon_engine.api.model_info.header import PLAN_FILE
 from surgeon_engine.base.errors import ModelError
 from surgeon_engine.base.sentences import say
@@ -170,18 +171,19 @@ class StockWriter(_SmallerWriter):
                 smaller = AutoModelForCausalLM.from_config(config)
         except (_RaggedError, ModelError, *UNREADABLE) as error:
             return say(
-                "No plain model has these widths: {reason}.", reason=first_line(error)
+                "No plain model has these widths: {reason:clause}.",
+                reason=first_line(error),
             )
         shapes = {name: tuple(x.shape) for name, x in smaller.state_dict().items()}
         for name, tensor in compacted.tensors.items():
             if shapes.get(name) != tensor.shape:
                 return say(
                     "No plain {model_type} has these widths: {name} would be "
-                    "{format_shape}, not {format_shape_2}.",
+                    "{found}, not {needed}.",
                     model_type=type(model).__name__,
                     name=name,
-                    format_shape=_format_shape(shapes.get(name, ())),
-                    format_shape_2=_format_shape(tensor.shape),
+                    found=_format_shape(shapes.get(name, ())),
+                    needed=_format_shape(tensor.shape),
                 )
         return ""
 
@@ -323,14 +325,17 @@ def _uniform_config(compacted: CompactModel) -> dict[str, Any]:
     config = stock_config(model) | compacted.depth_config
     if emptied := compacted.emptied:
         kind, block = next((kind, places[0]) for kind, places in emptied.items())
-        raise _RaggedError(f"block {block} has no {kind}")
+        without = display_name(Coupling(kind))
+        raise _RaggedError(
+            say("block {block} has no {kind}", block=block, kind=without)
+        )
     per_layer = compacted.config.get("per_layer_config", {})
     blocks = len(compacted.blocks)
     names = {name for widths in per_layer.values() for name in widths}
     for name in sorted(names):
         values = {widths.get(name) for widths in per_layer.values()}
         if len(values) > 1 or len(per_layer) < blocks or None in values:
-            raise _RaggedError(f"{name} differs from layer to layer")
+            raise _RaggedError(say("{name} differs from layer to layer", name=name))
         config[name] = values.pop()
     if "num_attention_heads" in names:
         config["head_dim"] = head_size(model.config.get_text_config())

@@ -14,7 +14,7 @@ import torch
 from surgeon_engine.api.config.pruning import Coupling
 from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.base.errors import ExportError
-from surgeon_engine.base.sentences import say
+from surgeon_engine.base.sentences import say, say_all
 from surgeon_engine.compaction.plan import PrunedModel, plan_of
 from surgeon_engine.export.transformers.files import StockWriter
 from surgeon_engine.model.load import LoadedModel
@@ -36,10 +36,8 @@ def check_plain_widths(loaded: LoadedModel, units: Sequence[Unit]) -> Logged | N
         reduced = _reduced_model(loaded, neurons, fewer)
         if reason := StockWriter().unsupported_reason(reduced):
             raise ExportError(
-                say(
-                    "Fewer neurons do not fit a plain {name}. {reason}",
-                    name=name,
-                    reason=reason,
+                say_all(
+                    say("Fewer neurons do not fit a plain {name}.", name=name), reason
                 ),
                 say("Protect the MLPs of all blocks, or choose the compact format."),
             )
@@ -54,10 +52,9 @@ def check_plain_widths(loaded: LoadedModel, units: Sequence[Unit]) -> Logged | N
     heads_per_group = loaded.model.config.num_attention_heads // groups
     if not possible:
         raise ExportError(
-            say(
-                "Fewer heads do not fit a plain {name}. {reasons}",
-                name=name,
-                reasons=reasons.get(groups - 1, ""),
+            say_all(
+                say("Fewer heads do not fit a plain {name}.", name=name),
+                reasons.get(groups - 1, ""),
             ),
             say(
                 "Prune neurons alone, protect the attention of all blocks, or choose "

@@ -97,10 +97,10 @@ def cast(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
         raise ExportError(
             say(
                 "{name} holds a weight of {largest:,.0f}, but the maximum of "
-                "{name_of} is {maximum:,.0f}.",
+                "{dtype} is {maximum:,.0f}.",
                 name=name,
                 largest=largest,
-                name_of=devices.name_of(dtype),
+                dtype=devices.name_of(dtype),
                 maximum=maximum,
             ),
             say("Choose bfloat16 or float32."),

@@ -269,7 +269,7 @@ def test_exit_is_described(exited, reason, summary):
 def test_client_reports_an_invalid_line():
     program = "input(); print('loading ...', flush=True); input()"
     command = (sys.executable, "-c", program)
-    with SubprocessClient("folder/model", command, Message, "used") as client:
+    with SubprocessClient("folder/model", command, Message, measures=False) as client:
         with pytest.raises(EvaluationError, match=r"model cannot be used: .*loading"):
             client.ask(Message("x"), Message, lambda: None)
         assert not client.wait_until_idle(TIMEOUT_S)

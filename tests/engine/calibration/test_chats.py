@@ -146,7 +146,7 @@ def test_rows_without_a_chat_are_left_out_and_counted(tmp_path, row):
     rows = [{"messages": chat(i)} for i in range(20)]
     found = load(write(tmp_path / "a.jsonl", [*rows, {"messages": row}])).found
     assert (found.chats, found.skipped_chats) == (20, 1)
-    assert "1 rows without a chat" in found.left_out
+    assert "cannot render a chat: 1." in found.left_out
 
 
 def test_table_whose_chats_the_template_refuses_raises(tmp_path):

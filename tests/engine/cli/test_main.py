@@ -288,7 +288,7 @@ def test_estimate_names_the_recovery_that_is_chosen(tmp_path, capsys):
     path.write_text("version = 1")
     code, out, _ = run("estimate", path, capsys=capsys)
     assert code == 0
-    assert "Recovery: distillation of all weights" in " ".join(out.split())
+    assert "Recovery: distillation, all weights" in " ".join(out.split())
     path.write_text('version = 1\n[recovery]\nlevel = "refit"\n')
     code, out, _ = run("estimate", path, capsys=capsys)
     assert "Recovery" not in out

@@ -274,7 +274,7 @@ def test_heads_with_own_parameters_are_unsupported(path, shape):
 def test_norm_over_all_neurons_makes_them_inseparable():
     model = tiny_model("llama")
     model.model.layers[0].mlp.norm = nn.RMSNorm(24)
-    assert "normalizes 24 features" in error_for(Structure.NEURONS, model).message
+    assert "normalizes 24 neurons" in error_for(Structure.NEURONS, model).message
     assert len(coupled_groups(Structure.HEADS, model)) == 2
 
 

@@ -95,7 +95,7 @@ def test_full_distillation_is_chosen_where_memory_is_plenty():
     assert chosen(JOB, PLENTY) == LADDER[0]
     assert found.is_open
     assert found.obstacle is None
-    assert "distillation of all weights" in next(found.messages)
+    assert "distillation, all weights" in next(found.messages)
 
 
 @pytest.mark.parametrize("rung", LADDER[:5], ids=str)

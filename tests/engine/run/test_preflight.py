@@ -136,7 +136,7 @@ def test_full_disk_raises_with_the_numbers(tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     error = preflight_error(job(tmp_path), tmp_path / "run", InsufficientResourcesError)
-    assert "of disk, and 0.0 MB are free" in error.message
+    assert "of disk space, and 0.0 MB are free" in error.message
 
 
 @pytest.mark.parametrize("destination", ["run", "."])
