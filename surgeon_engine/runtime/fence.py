@@ -80,7 +80,7 @@ class Refused(msgspec.Struct, frozen=True, tag=True):
 class Failed(msgspec.Struct, frozen=True, tag=True):
     """Any other exception."""
 
-    reason: str
+    reason: Text
 
 
 Message = Alive | Returned | Refused | Failed

@@ -90,6 +90,7 @@ from surgeon_engine.api.messages.sources import (
     StructureSupport,
 )
 from surgeon_engine.api.run_folder import RunFolder
+from surgeon_engine.base.decoding import encode_json
 from surgeon_engine.base.errors import EngineError
 from surgeon_engine.detached.start import start_run
 from surgeon_engine.detached.watch import RunFollower
@@ -565,7 +566,7 @@ def main() -> None:
 
     def send(envelope: Envelope) -> None:
         with output_lock:
-            sys.stdout.buffer.write(msgspec.json.encode(envelope) + b"\n")
+            sys.stdout.buffer.write(encode_json(envelope) + b"\n")
             sys.stdout.buffer.flush()
 
     FakeEngine(options, commands(), send).serve()

@@ -94,7 +94,7 @@ def test_documents_are_counted_once(tmp_path):
     (tmp_path / "a.jsonl").write_text("\n".join(lines))
     found = load(text=str(tmp_path / "a.jsonl")).found
     assert (found.documents, found.repeated_documents) == (24, 12)
-    assert "12 repeated documents" in found.left_out
+    assert "Repeated documents left out: 12" in found.left_out
     assert found.short_documents == 0
     (tmp_path / "b.jsonl").write_text("\n".join(lines[:6]))
     other = load(text=str(tmp_path / "a.jsonl"), validation_text=BUILTIN_TEXT).found
@@ -403,7 +403,7 @@ def test_random_part_of_a_long_text_is_read(tmp_path, monkeypatch):
     windows = load(text=str(text), window_length=24)
     assert 2_500 < windows.found.tokens < 4_000
     assert windows.found.unread_characters > 76_000
-    assert "Characters left out: a random part" in windows.found.left_out
+    assert "Characters left out, as a random part" in windows.found.left_out
     both = as_set(windows.calibration) | as_set(windows.validation)
     assert len(both) == 7
     again = load(text=str(text), window_length=24)

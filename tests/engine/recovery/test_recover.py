@@ -99,7 +99,7 @@ def test_automatic_level_is_settled_before_the_run_and_logged(tmp_path):
         for event in recorder.of(Logged)
         if event.message.startswith("Recovery: ")
     ]
-    assert "distillation of all weights" in chosen
+    assert "distillation, all weights" in chosen
     settled = replace(
         config.recovery,
         level=Recovery.DISTILLATION,
