@@ -19,7 +19,7 @@ from surgeon_engine.api.messages.commands import (
     StopAndKeep,
 )
 from surgeon_engine.api.messages.events import Cancelled, Failed
-from surgeon_engine.api.messages.run import RunFinished
+from surgeon_engine.api.messages.run import Paused, Resumed, RunFinished
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import ConfigError, ProcessError, RunFolderError
 from surgeon_engine.base.sentences import say
@@ -61,12 +61,15 @@ def watch(run: _Run) -> None:
         for envelope in RunWatch(RunFolder(run)).events():
             display.show(envelope)
             event = envelope.event
+            if isinstance(event, Paused | Resumed):
+                output.print_line(f"{type(event).__name__}.")
     match event:
         case RunFinished():
             print_fidelity(run, output)
         case Failed(message=message, hint=hint):
             raise ProcessError(message, hint)
         case Cancelled():
+            output.print_line("Cancelled.")
             raise typer.Exit(_CANCELLED)
 
 
@@ -82,7 +85,7 @@ def stop(
         bool, typer.Option("--continue", help="Continue a paused run.")
     ] = False,
 ) -> None:
-    """Cancel a run in progress, wherever it was started; its progress stays saved."""
+    """Cancel a run in progress, wherever it was started; what it has saved stays."""
     if keep + pause + go_on > 1:
         raise ConfigError(say("--keep, --pause and --continue exclude each other."), "")
     folder = RunFolder(run)
@@ -96,6 +99,8 @@ def stop(
         for _ in watched.events():
             pass  # until it has ended
         Output().print_line("Cancelled.")
+    elif isinstance(command, Pause):
+        Output().print_line("The run pauses at its next safe point.")
 
 
 def print_fidelity(run: Path, output: Output) -> None:

@@ -262,6 +262,8 @@ class RunsController(QObject):
             )
         elif (use := _use(found.record)) is not None and use.is_elsewhere:
             self.held_elsewhere.emit(found.record, use.holder)
+        elif found.run.status.is_busy and self._is_followed(found.record):
+            self.opened.emit()
         elif found.run.status.is_busy and self._session.state.is_busy:
             self._report(
                 tr("{run} is in progress, too, in another window or program.").format(
@@ -275,6 +277,10 @@ class RunsController(QObject):
         else:
             self._session.reopen(found.run, self.state.title(found.record))
             self.opened.emit()
+
+    def _is_followed(self, record: RunRecord) -> bool:
+        run = self._session.state.run
+        return run.status.is_busy and run.folder == record.folder
 
     def _on_read_to_resume(self, found: _Opened) -> None:
         if found.run is None or found.run.status.is_busy:

@@ -8,7 +8,7 @@ from PySide6.QtCore import QObject, Signal, Slot
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QApplication, QMainWindow
 
-from surgeon_gui.base.settings import Preferences, Settings, ThemeChoice
+from surgeon_gui.base.settings import Preferences, Settings, ThemeChoice, save
 from surgeon_gui.base.theme import apply_theme
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.views.preferences.dialog import PreferencesDialog
@@ -89,6 +89,7 @@ class PreferencesMenu(QObject):
             settings.is_offline = chosen.is_offline
             self._session.draft.set_offline(chosen.is_offline)
             self.offline_changed.emit()
+        save(settings)  # the window may be killed
 
     @Slot(QAction)
     def _on_theme_chosen(self, action: QAction) -> None:

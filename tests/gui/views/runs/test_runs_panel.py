@@ -301,6 +301,10 @@ def test_run_in_progress_is_listed_and_cannot_be_deleted(
     view_of(window).setCurrentIndex(model.index(0, NAME))
     do(window, "delete")
     assert shown(window, "error_message")
+    window.session.dismiss_problem()
+    with qtbot.waitSignal(window._history.runs.opened):
+        do(window, "open")  # it is in view
+    assert window.session.state.notice is None
     wait_for_status(qtbot, window, Status.FINISHED)
     wait(qtbot, lambda: model.index(0, status).data() == "Finished")
     assert trashed == []
