@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import importlib
 import logging
 import os
 import sys
@@ -68,10 +69,18 @@ def _load_settings(options: argparse.Namespace) -> Settings:
     return settings
 
 
+def _start_engine_thread() -> EngineClient:
+    """Start an engine in a thread of this process, for debugging: it loads torch."""
+    from surgeon_engine.api.client import EngineThreadClient
+
+    server = importlib.import_module("surgeon_engine.server")
+    return EngineThreadClient(server.Engine)
+
+
 def _make_window(
     application: QApplication, settings: Settings, options: argparse.Namespace
 ) -> MainWindow:
-    from surgeon_engine.api.client import EngineProcess, start_engine_thread
+    from surgeon_engine.api.client import EngineProcess
     from surgeon_gui.app import ExceptionRelay, ExitSignals, SystemTheme
     from surgeon_gui.base import offline
     from surgeon_gui.controllers.computers import client_of
@@ -81,7 +90,7 @@ def _make_window(
     SystemTheme(application, settings)
     offline.use(settings.is_offline)
     make_client: Callable[[], EngineClient] = (
-        start_engine_thread if options.in_process else EngineProcess
+        _start_engine_thread if options.in_process else EngineProcess
     )
     engine = EngineThread(make_client, first=client_of(settings))
     engine.start()  # loads while the window is created

@@ -7,7 +7,6 @@ The engine's end is `surgeon_engine.server`.
 
 from __future__ import annotations
 
-import importlib
 import os
 import queue
 import threading
@@ -142,12 +141,3 @@ class EngineThreadClient:
         """Cancel all commands and wait: a thread cannot be killed."""
         self._engine.stop()
         self._thread.join()
-
-
-def start_engine_thread() -> EngineClient:
-    """Start an engine in a thread of this process, for debugging.
-
-    It loads torch into this process, hence the import by name.
-    """
-    server = importlib.import_module("surgeon_engine.server")
-    return EngineThreadClient(server.Engine)

@@ -84,24 +84,7 @@ def _describe_response(
 ) -> DownloadFailed:
     shown = name.display_name
     if isinstance(error, GatedRepoError):
-        page = f"{host}/{name.repo}"
-        if has_token:
-            return DownloadFailed(
-                say(
-                    "{name} is gated, and your account has no access to it.", name=shown
-                ),
-                say(
-                    "Ask for access at {page}, wait until it is granted, and try "
-                    "again.",
-                    page=page,
-                ),
-                is_temporary=False,
-            )
-        return DownloadFailed(
-            say("{name} is gated: its authors ask who uses it.", name=shown),
-            say("Agree to their terms at {page}, {log_in}", page=page, log_in=_LOG_IN),
-            is_temporary=False,
-        )
+        return _describe_gate(shown, f"{host}/{name.repo}", has_token=has_token)
     if isinstance(error, RevisionNotFoundError):
         return DownloadFailed(
             say(
@@ -137,17 +120,46 @@ def _describe_response(
             is_temporary=False,
         )
     status = error.response.status_code if error.response is not None else 0
-    if isinstance(error, DisabledRepoError) or status not in (401, 403, *_BUSY_STATUS):
+    if isinstance(error, DisabledRepoError):
+        return _refused(host, shown, status)
+    return _describe_status(status, shown, host=host, has_token=has_token)
+
+
+def _describe_gate(name: str, page: str, *, has_token: bool) -> DownloadFailed:
+    if has_token:
         return DownloadFailed(
+            say("{name} is gated, and your account has no access to it.", name=name),
             say(
-                "{host} does not provide {name} (HTTP {status}).",
-                host=host,
-                name=shown,
-                status=status,
+                "Ask for access at {page}, wait until it is granted, and try again.",
+                page=page,
             ),
-            say("Check the page of the model, or choose another one."),
             is_temporary=False,
         )
+    return DownloadFailed(
+        say("{name} is gated: its authors ask who uses it.", name=name),
+        say("Agree to their terms at {page}, {log_in}", page=page, log_in=_LOG_IN),
+        is_temporary=False,
+    )
+
+
+def _refused(host: str, name: str, status: int) -> DownloadFailed:
+    return DownloadFailed(
+        say(
+            "{host} does not provide {name} (HTTP {status}).",
+            host=host,
+            name=name,
+            status=status,
+        ),
+        say("Check the page of the model, or choose another one."),
+        is_temporary=False,
+    )
+
+
+def _describe_status(
+    status: int, name: str, *, host: str, has_token: bool
+) -> DownloadFailed:
+    if status not in (401, 403, *_BUSY_STATUS):
+        return _refused(host, name, status)
     if status in _BUSY_STATUS:
         return DownloadFailed(
             say("{host} is busy or unavailable (HTTP {code}).", host=host, code=status),
@@ -160,7 +172,7 @@ def _describe_response(
             "{host} provides {name} to registered users only, and {token} (HTTP "
             "{status}).",
             host=host,
-            name=shown,
+            name=name,
             token=token,
             status=status,
         ),

@@ -14,7 +14,7 @@ import torch
 from surgeon_engine.api.client import (
     ENGINE_COMMAND,
     EngineProcess,
-    start_engine_thread,
+    EngineThreadClient,
 )
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
@@ -35,6 +35,7 @@ from surgeon_engine.api.messages.run import Paused, Progressed, Resumed
 from surgeon_engine.api.messages.sources import ModelInspected
 from surgeon_engine.base.errors import ModelError
 from surgeon_engine.runtime.failures import failure
+from surgeon_engine.server import Engine
 from tests.helpers.configs import pruning_config
 
 
@@ -191,7 +192,7 @@ def test_engine_exits_with_its_parent():
 
 
 def test_engine_runs_in_a_thread():
-    client = start_engine_thread()
+    client = EngineThreadClient(Engine)
     client.send(InspectModel(run="t", model=ModelConfig()))
     assert isinstance(receive_until(client, ModelInspected)[-1].event, ModelInspected)
     client.kill()
