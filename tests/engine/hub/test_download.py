@@ -158,7 +158,7 @@ def test_cancelled_download_is_resumed(hub, recorder, tiny_files):
     interrupt_download(recorder, hub)
     assert hub_name(SOURCE).snapshot is None  # incomplete
     downloaded = download(with_new_context(recorder))
-    assert 0 < downloaded.fetched < downloaded.bytes - 90_000
+    assert downloaded.fetched < downloaded.bytes - 90_000
     size = len(tiny_files[WEIGHTS])
     assert hub.sent[WEIGHTS] < size + 100_000  # bytes in flight were sent twice
     assert progress(recorder)[-1].kept > 90_000
