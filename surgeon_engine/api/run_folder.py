@@ -389,16 +389,20 @@ class RunFolder:
             log.write(header + sealed_line(envelope))
 
     def log_lines(self, start: int = 0) -> Iterator[bytes]:
-        """Yield the lines of the log after its header, which is checked.
+        """Yield the lines of the log after its header.
 
         Args:
-            start: The offset of a line, in bytes; those before it are left out.
+            start: The offset of a line, in bytes, that follows the header; 0: the
+                header is checked, and all lines follow.
 
         Raises:
             OtherVersionError: The log has another version.
             UnreadableFileError: It cannot be read, or its header is damaged.
         """
-        lines = read_lines(self.events_path)
+        lines = read_lines(self.events_path, start=start)
+        if start:
+            yield from lines
+            return
         header = next(lines, b"")
         if not header.endswith(b"\n"):
             return  # the process was killed while writing
@@ -413,7 +417,7 @@ class RunFolder:
                 )
             ) from error
         check_version(self.events_path, version, LOG)
-        yield from read_lines(self.events_path, start=max(start, len(header)))
+        yield from lines
 
     def write_report(self, report: Report) -> None:
         """Write `report.json`, sealed by a checksum."""

@@ -142,7 +142,6 @@ class RunWatch:
         lines, size = [], 0
         if not os.path.lexists(self._run.events_path):
             return []
-        self._offset = max(self._offset, len(LOG_HEADER))
         for line in self._run.log_lines(self._offset):
             size += len(line)
             if not line.endswith(b"\n"):
@@ -150,6 +149,7 @@ class RunWatch:
             lines.append(line)
             if size > _READ_BYTES:
                 break
+        self._offset = self._offset or len(LOG_HEADER)  # checked once
         return lines
 
     def _crash(self) -> Event:
