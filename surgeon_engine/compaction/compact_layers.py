@@ -3,21 +3,22 @@
 Surgeon copies this file, unchanged, into every compact checkpoint. The modeling file of
 the checkpoint builds the stock model and then calls `shrink`. Only torch is needed.
 
-Two entries of the checkpoint's config describe the widths:
-
-    per_layer_config   widths of single blocks, under the names of the stock config
-    pruned             the layers that these widths apply to, blocks without attention
-                       or MLP, and layers with removed inputs or outputs
+The entry `pruned` of the checkpoint's config describes the widths:
 
     "pruned": {
       "blocks": "model.layers",
-      "heads": {"width": "num_attention_heads", "consumer": "self_attn.o_proj",
-                "producers": ["self_attn.q_proj", ...]},
-      "neurons": {"width": "intermediate_size", "consumer": "mlp.down_proj", ...},
-      "without": {"heads": [3], "neurons": [5, 6]},
+      "groups": [{"kind": "heads", "module": "self_attn",
+                  "consumer": "self_attn.o_proj",
+                  "producers": ["self_attn.q_proj", ...],
+                  "left": {"0": [2, 4], "3": [0, 4]}},
+                 {"kind": "neurons", ...}],
       "layers": {"model.layers.0.mlp.up_proj": {"weight": [700, 400],
                                                 "gathers": true, "scatters_to": 0}}
     }
+
+`left` has the remaining and the original number of groups of each block that has lost
+some; without any, the whole module is removed. `layers` are those with removed inputs
+or outputs.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ _COUNTS = (
     "num_attention_heads",
     "num_key_value_heads",
     "num_kv_heads",
+    "all_head_size",
     "split_size",
     "embed_dim",
 )
@@ -118,15 +120,13 @@ class _OwnConfig:
 def shrink(model: Any, config: Any) -> None:
     """Shrink the layers of a stock model to the widths in `config`."""
     pruned = config.pruned
-    for coupling in ("heads", "neurons"):
-        if spec := pruned.get(coupling):
-            blocks = model.get_submodule(_within(model, pruned["blocks"]))
-            for block, (left, groups) in zip(
-                blocks, _widths(config, spec), strict=True
-            ):
-                shrink_groups(block, spec, left, groups, config)
-            for index in pruned.get("without", {}).get(coupling, ()):
-                remove_groups(blocks[index], spec)
+    for spec in pruned.get("groups", ()):
+        blocks = model.get_submodule(_within(model, pruned["blocks"]))
+        for index, (left, groups) in spec["left"].items():
+            if left:
+                shrink_groups(blocks[int(index)], spec, left, groups)
+            else:
+                remove_groups(blocks[int(index)], spec)
     for name, spec in pruned.get("layers", {}).items():
         path = _within(model, name)
         model.set_submodule(path, _compact_layer(model.get_submodule(path), spec))
@@ -134,29 +134,23 @@ def shrink(model: Any, config: Any) -> None:
         gather_once(model.get_submodule(_within(model, name)), columns)
 
 
-def shrink_groups(
-    block: Any, spec: Mapping[str, Any], left: int, groups: int, config: Any
-) -> None:
+def shrink_groups(block: Any, spec: Mapping[str, Any], left: int, groups: int) -> None:
     """Resize a block to `left` of its `groups` heads or neurons, without weights."""
-    if left == groups:
-        return
-    consumer = spec["consumer"]
-    _resize(block, consumer, inputs=lambda n: n * left // groups)
+    _resize(block, spec["consumer"], inputs=lambda n: n * left // groups)
     for name in spec["producers"]:
         _resize(block, name, outputs=lambda n: n * left // groups)
-    if spec["width"] == "num_attention_heads":
-        around = block.get_submodule(consumer.rpartition(".")[0])
-        _keep_heads(around, spec, left, groups, config)
+    if spec["kind"] == "heads":
+        _keep_heads(block.get_submodule(spec["module"]), spec, left, groups)
 
 
 def remove_groups(block: Any, spec: Mapping[str, Any]) -> None:
     """Replace the attention or the MLP of a block by a module that adds nothing."""
-    name = spec["consumer"].rpartition(".")[0]
+    name = spec["module"]
     if not name:  # its layers are those of the block
         for producer in spec["producers"]:
             block.set_submodule(producer, nn.Identity())
         block.set_submodule(spec["consumer"], NoOutput())
-    elif spec["width"] == "num_attention_heads":
+    elif spec["kind"] == "heads":
         stock = block.get_submodule(name)
         layer = getattr(stock, "layer_idx", getattr(stock, "layer_id", None))
         block.set_submodule(name, NoAttention(layer))
@@ -183,11 +177,12 @@ def gather_once(module: Any, columns: int) -> None:
 
 
 def _keep_heads(
-    attention: Any, spec: Mapping[str, Any], left: int, groups: int, config: Any
+    attention: Any, spec: Mapping[str, Any], left: int, groups: int
 ) -> None:
-    for name in _COUNTS:
-        if isinstance(getattr(attention, name, None), int):
-            setattr(attention, name, getattr(attention, name) * left // groups)
+    for module in attention.modules():
+        for name in _COUNTS:
+            if isinstance(getattr(module, name, None), int):
+                setattr(module, name, getattr(module, name) * left // groups)
     for parent, name, norms in _lists(attention):
         setattr(parent, name, norms[: len(norms) * left // groups])
     if spec.get("reads_config"):
@@ -195,7 +190,7 @@ def _keep_heads(
             name: getattr(attention.config, name) * left // groups
             for name in ("num_attention_heads", "num_key_value_heads")
         }
-        attention.config = _OwnConfig(config, widths)
+        attention.config = _OwnConfig(attention.config, widths)
     if spec.get("has_slopes"):
         _select_slopes(attention, left, groups)
 
@@ -244,17 +239,6 @@ def _resize(block: Any, name: str, inputs: Any = int, outputs: Any = int) -> Non
         layer.weight = _empty(layer.weight, rows, columns)
     if layer.bias is not None:
         layer.bias = _empty(layer.bias, rows)
-
-
-def _widths(config: Any, spec: Mapping[str, Any]) -> list[tuple[int, int]]:
-    """Return for each block the remaining and the original number of groups."""
-    name, full = spec["width"], spec["full"]
-    stated = getattr(config, "per_layer_config", None) or {}
-    if isinstance(stated, Mapping):  # transformers before 5.15 does not convert it
-        by_block = {int(block): own for block, own in stated.items()}
-        blocks = range(config.num_hidden_layers)
-        return [(by_block.get(block, {}).get(name, full), full) for block in blocks]
-    return [(getattr(own, name), full) for own in stated]
 
 
 def _within(model: Any, path: str) -> str:

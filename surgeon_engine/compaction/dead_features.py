@@ -111,13 +111,11 @@ def shared_inputs(
     for kind in Coupling:
         for coupled in groups_of(kind, model):
             readers = [by_name.get(each.layer.name) for each in coupled.producers]
-            module = coupled.consumer.name.rpartition(".")[0]
-            is_block = module.rpartition(".")[2].isdigit()
             first = readers[0]
-            if len(readers) < 2 or is_block or first is None:
+            if len(readers) < 2 or not coupled.module or first is None:
                 continue
             if all(r and r.gathers and r.columns.equal(first.columns) for r in readers):
-                shared[module] = first.columns
+                shared[coupled.path] = first.columns
                 for reader in readers:
                     assert reader is not None
                     reader.gathers = False
@@ -165,7 +163,7 @@ def _mixes_values(coupled: CoupledGroups, model: PreTrainedModel) -> bool:
     Such a norm, even without a weight, divides all values by their joint size, so that
     no value is dead.
     """
-    attention = model.get_submodule(coupled.consumer.name.rpartition(".")[0])
+    attention = model.get_submodule(coupled.path)
     return any(
         "norm" in type(module).__name__.lower() and not _QUERY_KEY_NORM.match(name)
         for name, module in attention.named_modules()

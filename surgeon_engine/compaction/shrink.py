@@ -19,11 +19,11 @@ import torch
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
-from surgeon_engine.api.config.pruning import Coupling, display_name
+from surgeon_engine.api.config.pruning import Coupling
 from surgeon_engine.base.errors import ModelError
 from surgeon_engine.base.sentences import say
 from surgeon_engine.compaction.compact_layers import shrink, shrink_groups
-from surgeon_engine.compaction.config_values import decode_config
+from surgeon_engine.compaction.config_values import decode_config, text_options
 from surgeon_engine.compaction.dead_features import compact_parts, shared_inputs
 from surgeon_engine.compaction.plan import CompactionPlan, KeptGroups
 from surgeon_engine.compaction.slices import (
@@ -34,7 +34,7 @@ from surgeon_engine.compaction.slices import (
     whole_slices,
 )
 from surgeon_engine.model.coupling import CoupledGroups
-from surgeon_engine.model.families import HEAD_COUNTS, family_of
+from surgeon_engine.model.families import HEAD_COUNTS, MLP_WIDTHS, family_of
 from surgeon_engine.model.layers import (
     blocks_path,
     find_blocks,
@@ -55,28 +55,6 @@ class CompactModel:
     parts: dict[str, Any]  # description of rows and columns for `compact_layers`
     blocks: tuple[int, ...]  # original indices of the remaining ones
 
-    @property
-    def depth_config(self) -> dict[str, Any]:
-        """The entries of the stock config that change with the number of blocks.
-
-        Raises:
-            ModelError: A block computes something else at another place.
-        """
-        if len(self.blocks) == len(find_blocks(self.model)):
-            return {}
-        return _depth_config(self.model, self.blocks)
-
-    @property
-    def emptied(self) -> dict[str, list[int]]:
-        """The remaining blocks without heads, and those without neurons, by kind."""
-        found: dict[str, list[int]] = {}
-        for each in self.plan.groups:
-            block = each.coupled.consumer.block
-            if each.is_empty and block in self.blocks:
-                places = found.setdefault(each.coupled.kind.value, [])
-                places.append(self.blocks.index(block))
-        return found
-
     def original_name(self, name: str) -> str:
         """Return the name in the original model of a layer or tensor of this one."""
         prefix = f"{blocks_path(self.model)}."
@@ -87,10 +65,10 @@ class CompactModel:
 
     @property
     def config(self) -> dict[str, Any]:
-        """Entries to add to the stock model's config.
+        """The config of the compact model.
 
         Raises:
-            ModelError: The config cannot describe blocks that differ like these.
+            ModelError: It cannot describe these blocks.
         """
         config = self.model.config  # before transformers 5.15 never heterogeneous
         if self.plan.groups and getattr(config, "is_heterogeneous", False):
@@ -101,30 +79,61 @@ class CompactModel:
                 ),
                 say("Choose the masked format."),
             )
-        pruned: dict[str, Any] = {"blocks": blocks_path(self.model)} | self.parts
-        added: dict[str, Any] = {"pruned": pruned} | self.depth_config
+        values = stock_config(self.model)
+        text = text_options(values, config)
+        text |= self.depth_config
         by_block: dict[int, dict[str, int]] = {}
-        for each in self.plan.groups:
-            spec = _spec(each.coupled, self.model)
-            if pruned.setdefault(each.coupled.kind.value, spec) != spec:
-                raise _uneven_blocks_error(each.coupled.kind)
-            added[spec["width"]] = spec["full"]
-            block = each.coupled.consumer.block
-            if each.is_empty:
-                if block in self.blocks:
-                    _check_adds_nothing_else(self.model)
-                continue
-            widths = by_block.setdefault(self.blocks.index(block), {})
-            widths |= _widths(each, spec, self.model)
-        if emptied := self.emptied:
-            pruned["without"] = emptied
+        for each in self.remaining:
+            widths = stated_widths(each, self.model)
+            text |= stated_widths(whole(each.coupled), self.model)
+            if widths and not each.is_empty:
+                block = self.blocks.index(each.coupled.consumer.block)
+                by_block.setdefault(block, {}).update(widths)
         if by_block:
             by_name = {str(block): by_block[block] for block in sorted(by_block)}
-            added["per_layer_config"] = by_name
-            added["allow_global_per_layer_attribute_access"] = True
+            text["per_layer_config"] = by_name
+            text["allow_global_per_layer_attribute_access"] = True
         if any(each.coupled.kind is Coupling.HEADS for each in self.plan.groups):
-            added |= _stated_head_size(config.get_text_config())
-        return added
+            text |= _stated_head_size(config.get_text_config())
+        described = {"blocks": blocks_path(self.model)} | self.parts
+        if groups := self._described_groups():
+            described["groups"] = groups
+        return values | {"pruned": described}
+
+    @property
+    def depth_config(self) -> dict[str, Any]:
+        """The options of the language model that change with the number of blocks.
+
+        Raises:
+            ModelError: A block computes something else at another place.
+        """
+        if len(self.blocks) == len(find_blocks(self.model)):
+            return {}
+        return _depth_config(self.model, self.blocks)
+
+    @property
+    def remaining(self) -> tuple[KeptGroups, ...]:
+        """The groups of the remaining blocks that have lost some."""
+        return tuple(
+            each
+            for each in self.plan.groups
+            if each.coupled.consumer.block in self.blocks
+        )
+
+    def _described_groups(self) -> list[dict[str, Any]]:
+        """Return the descriptions for `compact_layers`; equal layers share one."""
+        found: list[dict[str, Any]] = []
+        for each in self.remaining:
+            if each.is_empty:
+                _check_adds_nothing_else(each.coupled)
+            spec = _spec(each.coupled, self.model)
+            same = next((x for x in found if x.items() >= spec.items()), None)
+            if same is None:
+                same = spec | {"left": {}}
+                found.append(same)
+            block = self.blocks.index(each.coupled.consumer.block)
+            same["left"][str(block)] = [len(each.kept), each.coupled.groups]
+        return found
 
 
 def compact(model: PreTrainedModel, plan: CompactionPlan) -> CompactModel:
@@ -151,7 +160,7 @@ def compact(model: PreTrainedModel, plan: CompactionPlan) -> CompactModel:
 def compact_model(model: PreTrainedModel, plan: CompactionPlan) -> PreTrainedModel:
     """Build a compact model in memory, as transformers does from its checkpoint."""
     compacted = compact(model, plan)
-    values = decode_config(stock_config(model) | compacted.config)
+    values = decode_config(compacted.config)
     config = type(model.config).from_dict(values)
     state = {name: each.tensor() for name, each in compacted.tensors.items()}
     small = pruned_class(type(model)).from_pretrained(
@@ -171,8 +180,10 @@ def shrink_in_place(model: PreTrainedModel, plan: CompactionPlan) -> None:
     for each in plan.groups:
         coupled, index = each.coupled, each.coupled.consumer.block
         before = {id(x): x for x in blocks[index].parameters()}  # alive: ids differ
-        spec, kept = _spec(coupled, model), len(each.kept)
-        shrink_groups(blocks[index], spec, kept, coupled.groups, model.config)
+        if len(each.kept) == coupled.groups:
+            continue
+        spec = _spec(coupled, model)
+        shrink_groups(blocks[index], spec, len(each.kept), coupled.groups)
         _fill(blocks[index], f"{path}.{index}.", tensors)
         after = {id(x): x for x in blocks[index].parameters()}
         new = [x for key, x in after.items() if key not in before]
@@ -219,9 +230,10 @@ def stock_config(model: PreTrainedModel) -> dict[str, Any]:
     config.pop("auto_map", None)
     config["architectures"] = [type(model).__name__]  # a GGUF file names none
     config["dtype"] = devices.name_of(model.dtype)
-    rope = config.get("rope_parameters")
+    text = text_options(config, model.config)
+    rope = text.get("rope_parameters")
     if isinstance(rope, Mapping) and "rope_theta" in rope:
-        config.setdefault("rope_theta", rope["rope_theta"])
+        text.setdefault("rope_theta", rope["rope_theta"])
     return config
 
 
@@ -234,44 +246,48 @@ def _stated_head_size(config: PretrainedConfig) -> dict[str, int]:
     return {} if is_computed else {"head_dim": head_size(config)}
 
 
+def whole(coupled: CoupledGroups) -> KeptGroups:
+    """Return all groups of a block."""
+    return KeptGroups(coupled, torch.arange(coupled.groups))
+
+
 def _spec(coupled: CoupledGroups, model: PreTrainedModel) -> dict[str, Any]:
-    """Return the description of one kind of groups for `compact_layers`."""
-    config = model.config.get_text_config()
+    """Return the description of an attention or MLP for `compact_layers`."""
     spec: dict[str, Any] = {
+        "kind": coupled.kind.value,
+        "module": coupled.module,
         "consumer": coupled.consumer.kind,
         "producers": [producer.layer.kind for producer in coupled.producers],
     }
-    if coupled.kind is Coupling.NEURONS:
-        width = family_of(config.model_type).mlp_width
-        return {"width": width, "full": coupled.groups} | spec
-    spec = {"width": HEAD_COUNTS[0], "full": getattr(config, HEAD_COUNTS[0])} | spec
-    if family_of(config.model_type).reads_config:
-        spec["reads_config"] = True
-    if has_slopes(model):
-        spec["has_slopes"] = True
+    if coupled.kind is Coupling.HEADS:
+        if family_of(model.config.get_text_config().model_type).reads_config:
+            spec["reads_config"] = True
+        if has_slopes(model):
+            spec["has_slopes"] = True
     return spec
 
 
-def _widths(
-    each: KeptGroups, spec: Mapping[str, Any], model: PreTrainedModel
-) -> dict[str, int]:
-    """Return the widths of one block under the names of the stock config."""
-    kept, groups = len(each.kept), each.coupled.groups
-    if each.coupled.kind is Coupling.NEURONS:
-        return {spec["width"]: kept}
-    config = model.config.get_text_config()
+def stated_widths(each: KeptGroups, model: PreTrainedModel) -> dict[str, int]:
+    """Return the widths of one block under the names of the stock config, if any."""
+    config, coupled = model.config.get_text_config(), each.coupled
+    kept, groups = len(each.kept), coupled.groups
+    if coupled.kind is Coupling.NEURONS:
+        width = family_of(config.model_type).mlp_width
+        for name in (width, *MLP_WIDTHS):
+            if hasattr(config, name) and getattr(config, name) in (None, groups):
+                return {name: kept}
+        return {}
     stated = {name: getattr(config, name, None) for name in HEAD_COUNTS}
     return {name: heads * kept // groups for name, heads in stated.items() if heads}
 
 
-def _check_adds_nothing_else(model: PreTrainedModel) -> None:
+def _check_adds_nothing_else(coupled: CoupledGroups) -> None:
     """Check that attention and MLP do not add the residual stream themselves."""
-    if family_of(model.config.get_text_config().model_type).adds_residual:
+    if coupled.adds_residual:
         raise ModelError(
             say(
-                "The attention and the MLP of {model_type} add the residual stream "
+                "The attention and the MLP of this model add the residual stream "
                 "themselves, so that a block cannot do without one of them.",
-                model_type=type(model).__name__,
             ),
             say("Choose the masked format, or drop whole blocks only."),
         )
@@ -289,7 +305,8 @@ def _depth_config(model: PreTrainedModel, blocks: Sequence[int]) -> dict[str, An
             ),
             say("Choose the masked format."),
         )
-    values, total = stock_config(model), len(find_blocks(model))
+    values = text_options(stock_config(model), model.config)
+    total = len(find_blocks(model))
     name = config.attribute_map.get("num_hidden_layers", "num_hidden_layers")
     changed: dict[str, Any] = {name: len(blocks)}
     for key, value in values.items():
@@ -315,14 +332,3 @@ def _renumbered(
             name = f"{prefix}{new[block]}.{rest}"
         result[name] = tensor
     return result
-
-
-def _uneven_blocks_error(kind: Coupling) -> ModelError:
-    return ModelError(
-        say(
-            "The blocks of this model have different numbers of {kind}, or compute "
-            "them by different layers, but its config has one entry for all blocks.",
-            kind=display_name(kind),
-        ),
-        say("Choose the masked format, or prune rows and columns instead."),
-    )

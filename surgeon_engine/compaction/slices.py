@@ -104,7 +104,7 @@ def _slice_head_modules(
     each: KeptGroups, model: PreTrainedModel, tensors: dict[str, TensorSlice]
 ) -> None:
     """Select the slopes and modules of the remaining heads."""
-    name = each.coupled.consumer.name.rpartition(".")[0]
+    name = each.coupled.path
     attention = model.get_submodule(name)
     if has_slopes(model):
         tensors[f"{name}.kept_heads"] = TensorSlice(each.kept)
@@ -155,9 +155,9 @@ def _slice_layer(
 
 def _remove_groups(each: KeptGroups, tensors: dict[str, TensorSlice]) -> None:
     """Remove the tensors of an attention or MLP: all of its module, if it has one."""
-    module = each.coupled.consumer.name.rpartition(".")[0]
-    is_block = module.rpartition(".")[2].isdigit()
-    names = [layer.name for layer in each.coupled.layers] if is_block else [module]
+    coupled = each.coupled
+    whole = [coupled.path]
+    names = whole if coupled.module else [layer.name for layer in coupled.layers]
     for name in list(tensors):
         if any(name.startswith(f"{removed}.") for removed in names):
             del tensors[name]

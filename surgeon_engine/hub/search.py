@@ -8,7 +8,6 @@ import time
 
 import msgspec
 import transformers
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from surgeon_engine.api.messages.sources import HubModel, HubSearched
 from surgeon_engine.base.decoding import json_decoder
@@ -21,6 +20,7 @@ from surgeon_engine.hub.search_messages import (
     SearchFailed,
     SearchMessage,
 )
+from surgeon_engine.model.classes import is_known
 from surgeon_engine.runtime.run_context import RunContext
 
 COMMAND = module_command("surgeon_engine.hub.search_process")
@@ -65,7 +65,7 @@ def _judged(model: HubModel) -> HubModel:
     """Return a model with the reason why transformers cannot build it, if so."""
     if model.facts.problem or not model.model_type:
         return model
-    if model.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+    if is_known(model.model_type):
         return model
     facts = dataclasses.replace(
         model.facts,

@@ -13,7 +13,7 @@ cannot be removed.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -26,14 +26,13 @@ from surgeon_engine.api.config.pruning import (
     Structure,
     display_name,
 )
-from surgeon_engine.api.messages.sources import StructureSupport
+from surgeon_engine.api.messages.sources import LeftWhole, StructureSupport
 from surgeon_engine.base.errors import PruningError
 from surgeon_engine.base.sentences import say, say_all
 from surgeon_engine.model.families import (
     ATTENTION,
     MLP,
     CouplingRule,
-    Family,
     Order,
     Part,
     ProducerRows,
@@ -45,6 +44,11 @@ from surgeon_engine.model.layers import (
     find_blocks,
     prunable_layers,
 )
+
+# The config's number of blocks that read the keys and values of earlier ones.
+_SHARING_BLOCKS = "num_kv_shared_layers"
+# Attentions to the states of an encoder, which a decoder alone does not use.
+_UNUSED = ("encoder_attn", "crossattention", "cross_attn")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,9 +65,11 @@ class CoupledGroups:
     """The groups of one consumer; group i owns the i-th run of its columns."""
 
     kind: Coupling
+    module: str  # the attention or the MLP, by its name inside the block; "": the block
     consumer: PrunableLayer
     producers: tuple[Producer, ...]
     groups: int
+    adds_residual: bool = False  # the module adds the residual stream itself
 
     def left(self, kept: Tensor, layers: Mapping[str, PrunableLayer]) -> CoupledGroups:
         """Return the groups after all but `kept` have been removed from `layers`.
@@ -81,8 +87,18 @@ class CoupledGroups:
             owner = torch.searchsorted(kept, owner[torch.isin(owner, kept)])
             layer = layers[producer.layer.name]
             producers.append(Producer(layer, owner, producer.parts))
-        consumer = layers[self.consumer.name]
-        return CoupledGroups(self.kind, consumer, tuple(producers), len(kept))
+        return replace(
+            self,
+            consumer=layers[self.consumer.name],
+            producers=tuple(producers),
+            groups=len(kept),
+        )
+
+    @property
+    def path(self) -> str:
+        """The name of the module in the model."""
+        block = self.consumer.name.removesuffix(f".{self.consumer.kind}")
+        return f"{block}.{self.module}" if self.module else block
 
     @property
     def layers(self) -> tuple[PrunableLayer, ...]:
@@ -97,14 +113,26 @@ class CoupledGroups:
         return (rows + columns) // self.groups
 
 
-@dataclass(frozen=True, slots=True)
-class _Unknown:
-    """No rule of the table matches a block with layers of these kinds."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Found:
+    """The groups of one kind, and the blocks that have none with the reasons."""
 
-    kinds: str
+    groups: tuple[CoupledGroups, ...] = ()
+    left_whole: Mapping[int, str] = field(default_factory=dict)  # by block
+    unknown: str = ""  # the layers of the first block that no rule matches
 
-
-_Result = tuple[CoupledGroups, ...] | _Unknown | str  # str: why there are no groups
+    def reason(self, kind: Coupling | Structure) -> str:
+        """Return why there are no groups; empty if there are."""
+        if self.groups:
+            return ""
+        if reasons := [each for each in self.left_whole.values() if each]:
+            return reasons[0]
+        return say(
+            "Surgeon does not know the {kind} of this architecture (the layers of "
+            "its blocks are {layers}).",
+            kind=display_name(kind),
+            layers=self.unknown,
+        )
 
 
 def coupled_groups(
@@ -112,16 +140,17 @@ def coupled_groups(
 ) -> tuple[CoupledGroups, ...]:
     """Return the groups that `structure` may remove, in the order of the blocks.
 
+    A block without such groups, like those of a hybrid model, stays whole.
+
     Raises:
-        PruningError: This model cannot be pruned in this structure.
+        PruningError: No block of this model can be pruned in this structure.
     """
-    results = {kind: _find(kind, model) for kind in Coupling}
-    known = {kind: each for kind, each in results.items() if isinstance(each, tuple)}
-    reason = _unsupported_reason(structure, results)
-    if reason:
+    found = {kind: _find(kind, model) for kind in Coupling}
+    if reason := _unsupported_reason(structure, found):
+        known = [kind for kind, each in found.items() if each.groups]
         other = display_name(next(iter(known), Structure.ROWS_AND_COLUMNS))
         raise PruningError(reason, say("Choose {other} instead.", other=other))
-    groups = [group for kind in COUPLINGS[structure] for group in known[kind]]
+    groups = [group for kind in COUPLINGS[structure] for group in found[kind].groups]
     return tuple(sorted(groups, key=lambda group: group.consumer.block))
 
 
@@ -130,8 +159,7 @@ def groups_of(kind: Coupling, model: PreTrainedModel) -> tuple[CoupledGroups, ..
 
     The model may be without weights (on the meta device).
     """
-    result = _find(kind, model)
-    return result if isinstance(result, tuple) else ()
+    return _find(kind, model).groups
 
 
 def structure_support(model: PreTrainedModel) -> tuple[StructureSupport, ...]:
@@ -139,75 +167,121 @@ def structure_support(model: PreTrainedModel) -> tuple[StructureSupport, ...]:
 
     The model may be without weights (on the meta device).
     """
-    results = {kind: _find(kind, model) for kind in Coupling}
+    found = {kind: _find(kind, model) for kind in Coupling}
     return tuple(
         StructureSupport(
             structure,
-            _unsupported_reason(structure, results) if structure in COUPLED else "",
+            _unsupported_reason(structure, found),
+            _left_whole(structure, found),
         )
+        if structure in COUPLED
+        else StructureSupport(structure)
         for structure in Structure
     )
 
 
-def _unsupported_reason(
-    structure: Structure, results: Mapping[Coupling, _Result]
-) -> str:
+def _unsupported_reason(structure: Structure, found: Mapping[Coupling, _Found]) -> str:
     """Return why a structure in COUPLED cannot be removed; empty if it can."""
-    needed = {kind: results[kind] for kind in COUPLINGS[structure]}
-    unknown = {
-        kind: each.kinds for kind, each in needed.items() if isinstance(each, _Unknown)
+    without = {
+        kind: found[kind] for kind in COUPLINGS[structure] if not found[kind].groups
     }
-    reasons = [each for each in needed.values() if isinstance(each, str)]
-    if unknown:
-        kind = next(iter(unknown)) if len(unknown) == 1 else structure
-        reasons.append(
-            say(
-                "Surgeon does not know the {kind} of this architecture (the layers of "
-                "its blocks are {layers}).",
-                kind=display_name(kind),
-                layers=next(iter(unknown.values())),
-            )
-        )
-    return say_all(*reasons)
+    if not without:
+        return ""
+    unknown = [
+        kind for kind, each in without.items() if not any(each.left_whole.values())
+    ]
+    if len(unknown) > 1:
+        return without[unknown[0]].reason(structure)
+    return say_all(*(each.reason(kind) for kind, each in without.items()))
 
 
-def _find(kind: Coupling, model: PreTrainedModel) -> _Result:
+def _left_whole(
+    structure: Structure, found: Mapping[Coupling, _Found]
+) -> tuple[LeftWhole, ...]:
+    """Return the kinds of groups that some blocks do not have, with these blocks."""
+    return tuple(
+        LeftWhole(kind, tuple(sorted(found[kind].left_whole)))
+        for kind in COUPLINGS[structure]
+        if found[kind].groups and found[kind].left_whole
+    )
+
+
+def _find(kind: Coupling, model: PreTrainedModel) -> _Found:
+    """Find the groups of each block by the rules of its family."""
     config = model.config.get_text_config()
-    rules, reason = _known(kind, family_of(config.model_type))
+    blocks = find_blocks(model)
+    rules, reason = _known(kind, config)
     if reason:
-        return reason
+        return _Found(left_whole=dict.fromkeys(range(len(blocks)), reason))
     layers = prunable_layers(model)
     groups: list[CoupledGroups] = []
-    for index, block in enumerate(find_blocks(model)):
+    left_whole: dict[int, str] = {}
+    unknown = ""
+    for index, module in enumerate(blocks):
         by_kind = {layer.kind: layer for layer in layers if layer.block == index}
-        rule = _match(rules, by_kind)
-        if rule is None:
-            return _Unknown(", ".join(by_kind))
+        block = _Block(module, by_kind, config)
         try:
-            groups.append(_groups(kind, rule, _Block(block, by_kind, config)))
+            matches = [
+                _groups(kind, match, block) for match in _matches(rules, by_kind)
+            ]
         except PruningError as error:
-            return error.message
-    return tuple(groups)
+            left_whole[index] = error.message
+            continue
+        groups += matches
+        if not matches:
+            left_whole[index] = ""
+            unknown = unknown or ", ".join(by_kind)
+    return _Found(tuple(groups), left_whole, unknown)
 
 
-def _known(kind: Coupling, family: Family) -> tuple[tuple[CouplingRule, ...], str]:
+def _known(
+    kind: Coupling, config: PretrainedConfig
+) -> tuple[tuple[CouplingRule, ...], str]:
     """Return the rules for a family, and why groups are inseparable all the same."""
-    if kind is Coupling.HEADS:
-        shared, own, reason = ATTENTION, family.attention, family.inseparable_heads
+    family = family_of(config.model_type)
+    if kind is Coupling.NEURONS:
+        own, shared, reason = family.mlp, MLP, family.inseparable_neurons
     else:
-        shared, own, reason = MLP, family.mlp, family.inseparable_neurons
-    return (*shared, own) if own else shared, reason
+        own, shared, reason = family.attention, ATTENTION, family.inseparable_heads
+        if getattr(config, _SHARING_BLOCKS, 0):
+            reason = say(
+                "Some blocks of this model read the keys and values of others "
+                "({option} = {count}): without one head others would change.",
+                option=_SHARING_BLOCKS,
+                count=getattr(config, _SHARING_BLOCKS),
+            )
+    return ((own, *shared) if own else shared), reason
 
 
-def _match(
+@dataclass(frozen=True, slots=True)
+class _Match:
+    """A rule and the module that has its layers."""
+
+    module: str  # its name inside the block; "": the block itself
+    rule: CouplingRule
+
+    def name(self, layer: str) -> str:
+        """Return the name inside the block of a layer of the rule."""
+        return f"{self.module}.{layer}" if self.module else layer
+
+
+def _matches(
     rules: Sequence[CouplingRule], by_kind: Mapping[str, PrunableLayer]
-) -> CouplingRule | None:
-    """Return the rule that names exactly the linear layers of its module."""
-    for rule in rules:
-        present = {kind for kind in by_kind if kind.startswith(f"{rule.parent}.")}
-        if present <= rule.names <= set(by_kind):
-            return rule
-    return None
+) -> Iterator[_Match]:
+    """Yield the modules of a block whose linear layers a rule names."""
+    modules = {""}
+    for kind in by_kind:
+        parts = kind.split(".")
+        modules |= {".".join(parts[:n]) for n in range(1, len(parts))}
+    for module in sorted(modules):
+        if module.startswith(_UNUSED):
+            continue
+        prefix = f"{module}." if module else ""
+        present = {k.removeprefix(prefix) for k in by_kind if k.startswith(prefix)}
+        for rule in rules:
+            if rule.names == present or (not module and rule.names < present):
+                yield _Match(module, rule)
+                break
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -225,19 +299,25 @@ class _Division:
     rows: Mapping[Part, int]
 
 
-def _groups(kind: Coupling, rule: CouplingRule, block: _Block) -> CoupledGroups:
-    consumer = block.by_kind[rule.consumer]
-    division = _heads(rule, block) if kind is Coupling.HEADS else _neurons(rule, block)
+def _groups(kind: Coupling, match: _Match, block: _Block) -> CoupledGroups:
+    divide = _heads if kind is Coupling.HEADS else _neurons
+    division = divide(match, block)
     return CoupledGroups(
         kind,
-        consumer,
-        tuple(_producer(rows, block, division) for rows in rule.producers),
+        match.module,
+        block.by_kind[match.name(match.rule.consumer)],
+        tuple(
+            _producer(rows, block.by_kind[match.name(rows.layer)], division)
+            for rows in match.rule.producers
+        ),
         division.groups,
+        match.rule.adds_residual,
     )
 
 
-def _producer(rows: ProducerRows, block: _Block, division: _Division) -> Producer:
-    layer = block.by_kind[rows.layer]
+def _producer(
+    rows: ProducerRows, layer: PrunableLayer, division: _Division
+) -> Producer:
     sizes = [division.rows[part] for part in rows.parts]
     expected = division.groups * sum(sizes)
     if layer.rows != expected:
@@ -259,9 +339,9 @@ def _producer(rows: ProducerRows, block: _Block, division: _Division) -> Produce
     return Producer(layer, owner, rows.parts)
 
 
-def _heads(rule: CouplingRule, block: _Block) -> _Division:
-    consumer = block.by_kind[rule.consumer]
-    module = block.module.get_submodule(rule.parent)
+def _heads(match: _Match, block: _Block) -> _Division:
+    consumer = block.by_kind[match.name(match.rule.consumer)]
+    module = block.module.get_submodule(match.module)
     heads = _stated_number(module, block.config, "num_heads", "num_attention_heads")
     shared = (
         _stated_number(module, block.config, "num_key_value_heads", "num_kv_heads")
@@ -295,17 +375,17 @@ def _heads(rule: CouplingRule, block: _Block) -> _Division:
             )
         )
     size = consumer.columns // heads
-    _check_no_joint_norm(rule, block, size, Coupling.HEADS)
-    _check_head_parameters(rule, block, {heads, shared})
+    _check_no_joint_norm(match, block, size, Coupling.HEADS)
+    _check_head_parameters(match, block, {heads, shared})
     rows = {Part.QUERY: heads // shared * size, Part.KEY: size, Part.VALUE: size}
     return _Division(shared, rows)
 
 
-def _neurons(rule: CouplingRule, block: _Block) -> _Division:
-    neurons = block.by_kind[rule.consumer].columns
-    if rule.parent:
-        _check_no_joint_norm(rule, block, 1, Coupling.NEURONS)
-        _check_neuron_parameters(rule, block, neurons)
+def _neurons(match: _Match, block: _Block) -> _Division:
+    neurons = block.by_kind[match.name(match.rule.consumer)].columns
+    if match.module:
+        _check_no_joint_norm(match, block, 1, Coupling.NEURONS)
+        _check_neuron_parameters(match, block, neurons)
     return _Division(neurons, {Part.GATE: 1, Part.UP: 1})
 
 
@@ -322,26 +402,26 @@ def _stated_number(module: nn.Module, config: PretrainedConfig, *names: str) -> 
     return 0
 
 
-def _check_head_parameters(rule: CouplingRule, block: _Block, heads: set[int]) -> None:
+def _check_head_parameters(match: _Match, block: _Block, heads: set[int]) -> None:
     """Check that only linear layers have parameters for each head.
 
     The weight of a norm that all heads share may have this length: it is as long as a
     head is wide.
     """
-    for path, module in _other_modules(rule, block):
+    for path, module in _other_modules(match, block):
         for name, parameter in module.named_parameters(recurse=False):
-            is_shared_norm = path != rule.parent and parameter.ndim == 1
+            is_shared_norm = path != match.module and parameter.ndim == 1
             if parameter.ndim and parameter.shape[0] in heads and not is_shared_norm:
                 count = parameter.shape[0]
                 raise _parameters_error(f"{path}.{name}", count, Coupling.HEADS)
 
 
-def _check_neuron_parameters(rule: CouplingRule, block: _Block, neurons: int) -> None:
+def _check_neuron_parameters(match: _Match, block: _Block, neurons: int) -> None:
     """Check that only linear layers have parameters for each neuron.
 
     A norm without parameters normalizes all neurons together.
     """
-    for path, module in _other_modules(rule, block):
+    for path, module in _other_modules(match, block):
         parameters = dict(module.named_parameters(recurse=False))
         if "norm" in type(module).__name__.lower() and not parameters:
             raise PruningError(
@@ -369,10 +449,10 @@ def _parameters_error(path: str, count: int, kind: Coupling) -> PruningError:
 
 
 def _check_no_joint_norm(
-    rule: CouplingRule, block: _Block, size: int, kind: Coupling
+    match: _Match, block: _Block, size: int, kind: Coupling
 ) -> None:
     """Check that no norm spans several groups, which would depend on each other."""
-    for path, module in _other_modules(rule, block):
+    for path, module in _other_modules(match, block):
         weight = getattr(module, "weight", None)
         if isinstance(weight, Tensor) and weight.ndim and weight.shape[-1] > size:
             width = weight.shape[-1]
@@ -394,10 +474,8 @@ def _check_no_joint_norm(
             )
 
 
-def _other_modules(
-    rule: CouplingRule, block: _Block
-) -> Iterator[tuple[str, nn.Module]]:
-    """Yield the modules of a rule's parent other than linear layers, with paths."""
-    for name, module in block.module.get_submodule(rule.parent).named_modules():
+def _other_modules(match: _Match, block: _Block) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the modules of an attention or MLP other than linear layers, with paths."""
+    for name, module in block.module.get_submodule(match.module).named_modules():
         if not isinstance(module, LINEAR):
-            yield ".".join(filter(None, (rule.parent, name))), module
+            yield ".".join(filter(None, (match.module, name))), module

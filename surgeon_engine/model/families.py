@@ -7,7 +7,7 @@ the model type tells. docs/families.md describes how to add a family.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 
@@ -39,20 +39,20 @@ class ProducerRows:
 
 @dataclass(frozen=True, slots=True)
 class CouplingRule:
-    """One consumer, by its name inside a block, and its producers."""
+    """One consumer and its producers, by their names inside the module that has them.
+
+    A rule matches any module of a block whose linear layers are these, or the block
+    itself if it has them beside its attention.
+    """
 
     consumer: str
     producers: tuple[ProducerRows, ...]
+    adds_residual: bool = False  # the module adds the residual stream itself
 
     @property
     def names(self) -> set[str]:
         """The names of all its layers."""
         return {self.consumer, *(rows.layer for rows in self.producers)}
-
-    @property
-    def parent(self) -> str:
-        """The name, inside a block, of the module that contains the consumer."""
-        return self.consumer.rpartition(".")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,6 @@ class Family:
     mlp: CouplingRule | None = None
     mlp_width: str = "intermediate_size"  # the name of the width in the config
     gguf: str = ""  # the architecture of its GGUF files if widths are the same
-    adds_residual: bool = False  # attention and MLP add the residual stream themselves
     reads_config: bool = False  # each forward reads the number of heads from the config
     has_slopes: bool = False  # positions are slopes of the heads (ALiBi), always
     is_zero_at_zero: bool = False  # its activation, which the config does not name
@@ -74,107 +73,126 @@ class Family:
     inseparable_neurons: str = ""
 
 
-def _separate(parent: str) -> tuple[ProducerRows, ...]:
-    return (
-        ProducerRows(f"{parent}.q_proj", (Part.QUERY,)),
-        ProducerRows(f"{parent}.k_proj", (Part.KEY,)),
-        ProducerRows(f"{parent}.v_proj", (Part.VALUE,)),
+def _separate(
+    consumer: str, names: str = "q_proj k_proj v_proj", *, adds_residual: bool = False
+) -> CouplingRule:
+    parts = (Part.QUERY, Part.KEY, Part.VALUE)
+    layers = zip(names.split(), parts, strict=True)
+    producers = tuple(ProducerRows(layer, (part,)) for layer, part in layers)
+    return CouplingRule(consumer, producers, adds_residual)
+
+
+def _fused(consumer: str, producer: str, order: Order = Order.BY_PART) -> CouplingRule:
+    parts = (Part.QUERY, Part.KEY, Part.VALUE)
+    return CouplingRule(consumer, (ProducerRows(producer, parts, order),))
+
+
+def _gated(consumer: str, gate: str, up: str) -> CouplingRule:
+    layers = ((gate, Part.GATE), (up, Part.UP))
+    return CouplingRule(
+        consumer, tuple(ProducerRows(layer, (part,)) for layer, part in layers)
     )
 
 
-def _gated(parent: str) -> tuple[ProducerRows, ...]:
-    return (
-        ProducerRows(f"{parent}.gate_proj", (Part.GATE,)),
-        ProducerRows(f"{parent}.up_proj", (Part.UP,)),
-    )
+def _fused_gate(consumer: str, producer: str) -> CouplingRule:
+    return CouplingRule(consumer, (ProducerRows(producer, (Part.GATE, Part.UP)),))
 
 
-def _fused(layer: str, order: Order) -> tuple[ProducerRows, ...]:
-    return (ProducerRows(layer, (Part.QUERY, Part.KEY, Part.VALUE), order),)
+def _plain(
+    consumer: str, producer: str, *, adds_residual: bool = False
+) -> CouplingRule:
+    rows = (ProducerRows(producer, (Part.UP,)),)
+    return CouplingRule(consumer, rows, adds_residual)
 
 
-def _plain(layer: str) -> tuple[ProducerRows, ...]:
-    return (ProducerRows(layer, (Part.UP,)),)
-
-
-_PHI3_ATTENTION = CouplingRule(
-    "self_attn.o_proj", _fused("self_attn.qkv_proj", Order.BY_PART)
-)
-_FUSED_GATE = CouplingRule(
-    "mlp.down_proj", (ProducerRows("mlp.gate_up_proj", (Part.GATE, Part.UP)),)
-)
-_BLOOM_ATTENTION = CouplingRule(
-    "self_attention.dense", _fused("self_attention.query_key_value", Order.BY_GROUP)
-)
+_FUSED_BY_GROUP = _fused("dense", "query_key_value", Order.BY_GROUP)
 ATTENTION: tuple[CouplingRule, ...] = (
     # Llama, Mistral, Qwen2 and 3, Gemma 2 and 3, StableLM, OLMo, SmolLM, ...
-    CouplingRule("self_attn.o_proj", _separate("self_attn")),
-    # OPT, XGLM
-    CouplingRule("self_attn.out_proj", _separate("self_attn")),
+    _separate("o_proj"),
+    # OPT, XGLM, GPT-J, GPT-Neo
+    _separate("out_proj"),
     # Phi 1 and 2
-    CouplingRule("self_attn.dense", _separate("self_attn")),
-    # GPT-J
-    CouplingRule("attn.out_proj", _separate("attn")),
-    # GPT-Neo
-    CouplingRule("attn.attention.out_proj", _separate("attn.attention")),
+    _separate("dense"),
+    # BERT and models built like it
+    _separate("output.dense", "self.query self.key self.value", adds_residual=True),
+    # CTRL
+    _separate("dense", "Wq Wk Wv"),
 )
 MLP: tuple[CouplingRule, ...] = (
     # Llama, Mistral, Qwen2 and 3, Gemma 2 and 3, StableLM, OLMo, SmolLM, ...
-    CouplingRule("mlp.down_proj", _gated("mlp")),
+    _gated("down_proj", "gate_proj", "up_proj"),
     # Nemotron, Arcee
-    CouplingRule("mlp.down_proj", _plain("mlp.up_proj")),
-    # OPT, XGLM
-    CouplingRule("fc2", _plain("fc1")),
-    # Phi 1 and 2
-    CouplingRule("mlp.fc2", _plain("mlp.fc1")),
+    _plain("down_proj", "up_proj"),
+    # OPT, XGLM, Phi 1 and 2
+    _plain("fc2", "fc1"),
     # GPT-2, GPT-Neo, StarCoder2
-    CouplingRule("mlp.c_proj", _plain("mlp.c_fc")),
+    _plain("c_proj", "c_fc"),
     # GPT-J
-    CouplingRule("mlp.fc_out", _plain("mlp.fc_in")),
+    _plain("fc_out", "fc_in"),
     # GPT-NeoX, Pythia, Falcon, BLOOM
-    CouplingRule("mlp.dense_4h_to_h", _plain("mlp.dense_h_to_4h")),
+    _plain("dense_4h_to_h", "dense_h_to_4h"),
+    # BERT and models built like it
+    _plain("output.dense", "intermediate.dense", adds_residual=True),
+    # LFM2
+    _gated("w2", "w1", "w3"),
+    # CTRL
+    _plain("2", "0"),
+    # CPM-Ant
+    _gated("w_out", "w_in.w_0", "w_in.w_1"),
+    # Granite hybrids
+    _fused_gate("output_linear", "input_linear"),
 )
 FAMILIES = {
     "bloom": Family(
-        attention=_BLOOM_ATTENTION,
-        adds_residual=True,
+        attention=replace(_FUSED_BY_GROUP, adds_residual=True),
+        mlp=_plain("dense_4h_to_h", "dense_h_to_4h", adds_residual=True),
         has_slopes=True,
         is_zero_at_zero=True,
     ),
     "codegen": Family(mlp_width="n_inner"),
+    "cpmant": Family(mlp_width="dim_ff"),
+    "ctrl": Family(mlp_width="dff"),
     "diffllama": Family(
         inseparable_heads="Heads of this architecture are subtracted from each other: "
         "without one head another would change."
     ),
     # Old models by head, new ones by KV group; multi-query is one group.
-    "falcon": Family(attention=_BLOOM_ATTENTION, mlp_width="ffn_hidden_size"),
+    "falcon": Family(attention=_FUSED_BY_GROUP, mlp_width="ffn_hidden_size"),
     "gemma3n_text": Family(
         inseparable_neurons="MLPs of this architecture keep the neurons with the "
         "largest values: without one neuron others would change."
     ),
-    "glm": Family(mlp=_FUSED_GATE),
-    "glm4": Family(mlp=_FUSED_GATE),
+    "glm": Family(mlp=_fused_gate("down_proj", "gate_up_proj")),
+    "glm4": Family(mlp=_fused_gate("down_proj", "gate_up_proj")),
     "gpt2": Family(
-        attention=CouplingRule("attn.c_proj", _fused("attn.c_attn", Order.BY_PART)),
+        attention=_fused("c_proj", "c_attn"),
         mlp_width="n_inner",
     ),
-    "gpt_bigcode": Family(mlp_width="n_inner"),
-    "gpt_neox": Family(  # and Pythia
-        attention=CouplingRule(
-            "attention.dense", _fused("attention.query_key_value", Order.BY_GROUP)
-        )
+    "gpt_bigcode": Family(
+        attention=_fused("c_proj", "c_attn", Order.BY_GROUP), mlp_width="n_inner"
     ),
+    "gpt_neox": Family(  # and Pythia
+        attention=_FUSED_BY_GROUP
+    ),
+    "gpt_neox_japanese": Family(attention=_FUSED_BY_GROUP),
     "gptj": Family(mlp_width="n_inner"),
     "llama": Family(gguf="llama"),
     "mistral": Family(gguf="llama"),
     "opt": Family(mlp_width="ffn_dim"),
-    "phi3": Family(attention=_PHI3_ATTENTION, mlp=_FUSED_GATE, reads_config=True),
+    "persimmon": Family(attention=_FUSED_BY_GROUP),
+    "phi3": Family(
+        attention=_fused("o_proj", "qkv_proj"),
+        mlp=_fused_gate("down_proj", "gate_up_proj"),
+        reads_config=True,
+    ),
     "qwen2": Family(gguf="qwen2"),
     "xglm": Family(mlp_width="ffn_dim"),
 }
 _OTHER = Family()
-# The names under which configs state the number of heads, and the activation.
+# The names under which configs state the number of heads, a width, the activation.
 HEAD_COUNTS = ("num_attention_heads", "num_key_value_heads", "num_kv_heads")
+# The names of an MLP's width, after the family's own.
+MLP_WIDTHS = ("intermediate_size", "shared_intermediate_size", "block_ff_dim")
 ACTIVATIONS = (
     "hidden_activation",
     "hidden_act",

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import torch
 from transformers import (
-    AutoModelForCausalLM,
     GenerationConfig,
     PretrainedConfig,
     PreTrainedModel,
@@ -22,12 +21,19 @@ from surgeon_engine.api.messages.sources import (
     ModelInspected,
     ModelSummary,
 )
+from surgeon_engine.api.model_info.header import experts_error
 from surgeon_engine.base.errors import ModelError
 from surgeon_engine.base.sentences import say
+from surgeon_engine.model.classes import model_class
 from surgeon_engine.model.coupling import CoupledGroups, groups_of, structure_support
 from surgeon_engine.model.fenced import inspect_model
 from surgeon_engine.model.gguf_parsing import parsed_once
-from surgeon_engine.model.layers import find_blocks, head_size, prunable_layers
+from surgeon_engine.model.layers import (
+    find_blocks,
+    has_experts,
+    head_size,
+    prunable_layers,
+)
 from surgeon_engine.model.source import (
     INCOMPLETE_FILES,
     UNREADABLE,
@@ -74,7 +80,7 @@ def describe_files(config: ModelConfig) -> ModelInspected:
         model_config = read_model_config(source)
         try:
             with torch.device("meta"):
-                model = AutoModelForCausalLM.from_config(model_config)
+                model = model_class(model_config)._from_config(model_config)
         except UNREADABLE as error:
             raise ModelError(
                 say(
@@ -84,6 +90,8 @@ def describe_files(config: ModelConfig) -> ModelInspected:
                 ),
                 say("Choose a decoder-only model that transformers knows."),
             ) from error
+        if has_experts(model):
+            raise experts_error(source.name)
         stored = stored_dtype(source)
         _check_numbers(model, source)
     _check_generation(source)
@@ -151,7 +159,10 @@ def _cache_width(config: PretrainedConfig, coupled: Sequence[CoupledGroups]) -> 
     if heads:
         rows = sum(producer.layer.rows for each in heads for producer in each.producers)
         return rows - sum(each.consumer.columns for each in heads)
-    count = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    names = ("num_key_value_heads", "num_attention_heads")
+    count = next((x for name in names if (x := getattr(config, name, None))), 0)
+    if not count:
+        return 0  # a model without attention
     return 2 * config.num_hidden_layers * int(count) * head_size(config)
 
 

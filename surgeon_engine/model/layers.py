@@ -4,12 +4,13 @@
         R x (C+1)  if the layer has a bias, which is the last column
 
 The rules do not depend on the model family: the blocks are the longest list of modules
-with linear layers that is not inside another such list, and each linear layer in a
-block is prunable.
+with linear layers in the language model that is not inside another such list, and each
+linear layer in a block is prunable. Towers for images and sound stay as they are.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -23,6 +24,9 @@ from surgeon_engine.base.sentences import say
 from surgeon_engine.runtime.hidden_store import Budget, HiddenStore
 
 LINEAR = (nn.Linear, Conv1D)
+_EXPERTS = re.compile(r"Experts|SparseMoe|MoE")  # in the name of a class
+# Names of modules that read images or sound, which GIT has in its language model.
+_TOWER = re.compile(r"(vision|visual|image|audio|speech)_")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,8 +137,14 @@ class KeptWeights:
 
 
 def body_of(model: PreTrainedModel) -> nn.Module:
-    """Return the model without its head."""
-    return model.get_decoder()  # OPT calls it directly, others their base model
+    """Return the language model without its head, and without towers for images."""
+    body: nn.Module = model
+    while isinstance(body, PreTrainedModel):
+        inner: nn.Module = body.get_decoder()  # OPT's is inside its base model
+        if inner is body:
+            break
+        body = inner
+    return body
 
 
 def body_parameters(model: PreTrainedModel) -> list[nn.Parameter]:
@@ -175,6 +185,16 @@ def find_blocks(model: PreTrainedModel) -> tuple[nn.Module, ...]:
     return tuple(blocks)
 
 
+def has_experts(model: PreTrainedModel) -> bool:
+    """Return whether a block has several MLPs of which a router chooses some."""
+    return any(
+        _EXPERTS.search(type(module).__name__)
+        or (isinstance(module, nn.ModuleList) and name.endswith("experts"))
+        for block in find_blocks(model)
+        for name, module in block.named_modules()
+    )
+
+
 def prunable_layers(model: PreTrainedModel) -> tuple[PrunableLayer, ...]:
     """Return all linear layers of all blocks, in the order of the model's modules.
 
@@ -191,10 +211,14 @@ def prunable_layers(model: PreTrainedModel) -> tuple[PrunableLayer, ...]:
 
 
 def _named_blocks(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
+    body = body_of(model)
+    path = next(name for name, module in model.named_modules() if module is body)
     lists = [
         (name, module)
-        for name, module in model.named_modules()
-        if isinstance(module, nn.ModuleList) and all(map(_has_linear, module))
+        for name, module in body.named_modules(prefix=path)
+        if isinstance(module, nn.ModuleList)
+        and all(map(_has_linear, module))
+        and not _TOWER.search(name.removeprefix(path))
     ]
     if not lists:
         raise ModelError(

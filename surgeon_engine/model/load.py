@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import (
-    AutoModelForCausalLM,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -18,6 +17,7 @@ from surgeon_engine.api.config.run import ModelConfig, Offload
 from surgeon_engine.base.errors import ModelError
 from surgeon_engine.base.sentences import say
 from surgeon_engine.model import offload
+from surgeon_engine.model.classes import model_class
 from surgeon_engine.model.gguf_parsing import parsed_once
 from surgeon_engine.model.identity import (
     FileStamp,
@@ -32,6 +32,7 @@ from surgeon_engine.model.source import (
     UNREADABLE,
     ModelSource,
     first_line,
+    read_model_config,
 )
 from surgeon_engine.model.tokenizer import kept_tokenizer, tokenizer_problem
 from surgeon_engine.planning.constants import HOST_SHARE
@@ -141,7 +142,7 @@ def _load(
 ) -> LoadedModel:
     """Load the weights of a model that has been checked."""
     try:
-        model, found = AutoModelForCausalLM.from_pretrained(
+        model, found = model_class(read_model_config(source)).from_pretrained(
             source.folder,
             dtype=devices.dtype_of(config.dtype),
             output_loading_info=True,

@@ -18,7 +18,6 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import AutoConfig, PretrainedConfig
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from surgeon_engine.api.model_info.gguf_header import check_lists, read_gguf_header
 from surgeon_engine.api.model_info.header import (
@@ -41,6 +40,7 @@ from surgeon_engine.base.errors import ModelError, UnreadableFileError
 from surgeon_engine.base.path_problems import unusable
 from surgeon_engine.base.reading import open_regular
 from surgeon_engine.base.sentences import Sentence, say
+from surgeon_engine.model.classes import model_class
 
 # Errors that transformers raises for files that it cannot read.
 UNREADABLE = (
@@ -284,14 +284,13 @@ def _gguf_error(path: Path, error: Exception) -> ModelError:
 
 
 def _check_model_kind(name: str, config: PretrainedConfig) -> None:
-    architectures = config.architectures or [
-        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type, config.model_type)
-    ]
     options = config.to_dict()
     options["is_encoder_decoder"] = config.is_encoder_decoder
     options["quantization_config"] = getattr(config, "quantization_config", None)
     options["pruned"] = hasattr(config, "pruned") or None
+    architectures = config.architectures or [model_class(config).__name__]
     check_model_kind(name, map(str, architectures), options)
+    model_class(config)
 
 
 def _check_sizes(name: str, config: PretrainedConfig) -> None:

@@ -60,11 +60,19 @@ class TextDescribed(msgspec.Struct, frozen=True, tag=True):
     split: str = ""  # default split
 
 
+class LeftWhole(msgspec.Struct, frozen=True):
+    """Blocks that lose nothing, because they have no groups of a kind."""
+
+    kind: Coupling
+    blocks: tuple[int, ...]
+
+
 class StructureSupport(msgspec.Struct, frozen=True):
     """Support of a structure for a model."""
 
     structure: Structure
     reason: Text = ""  # why it is not supported; empty: it is
+    left_whole: tuple[LeftWhole, ...] = ()
 
     @property
     def supported(self) -> bool:

@@ -53,10 +53,11 @@ _MAX_HEADER = 100_000_000  # bytes; the maximum of the format
 _MAX_CONFIG = 10_000_000  # bytes; the longest have some hundred thousand
 _MAX_AXES, _MAX_WIDTH = 8, 1 << 40  # of a tensor
 _ADAPTER = "adapter_config.json"
-_CAUSAL_LM = re.compile(r"ForCausalLM|LMHeadModel")
+_DECODER = re.compile(r"ForCausalLM|LMHeadModel|ForConditionalGeneration|Decoder$")
 _EXPERTS = re.compile(r"(num|n)_((local|routed)_)?experts|moe_num_experts")
 # A folder may hold the same weights again, such as in consolidated.safetensors.
 MAIN_WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors")
+_BLOCK_TYPES = "layers_block_type"  # a list with the kind of each block
 _PICKLES = (".bin", ".pt", ".pth")
 _BLOCKS = ("num_hidden_layers", "n_layer", "num_layers")
 _HIDDEN_SIZE = ("hidden_size", "n_embd", "d_model")
@@ -287,18 +288,34 @@ def check_options(name: str, options: Mapping[str, Any]) -> None:
     """
     if architectures := _architectures(options):
         check_model_kind(name, architectures, options)
+    parts = [options, *(part for part in options.values() if isinstance(part, dict))]
+    if any("moe" not in part.get(_BLOCK_TYPES, "moe") for part in parts):
+        return  # Nemotron-H states a number of experts although no block has any
+    if not options.get("is_moe", True):
+        return  # so does Doge
+    for option, value in (item for part in parts for item in part.items()):
+        if _EXPERTS.fullmatch(str(option)) and isinstance(value, int) and value > 1:
+            raise experts_error(name)
+
+
+def experts_error(name: str) -> ModelError:
+    """Return the error for a model with experts."""
+    return ModelError(
+        say("{name} is a mixture of experts.", name=name),
+        say("Surgeon prunes dense models; choose one without experts."),
+    )
 
 
 def check_model_kind(
     name: str, architectures: Iterable[str], options: Mapping[str, Any]
 ) -> None:
-    """Check that a model is a dense decoder with weights that are not quantized.
+    """Check that a model is a decoder with weights that are not quantized.
 
     Raises:
         ModelError: The model is of another kind.
     """
     architectures = tuple(architectures)
-    is_decoder = any(map(_CAUSAL_LM.search, architectures))
+    is_decoder = any(map(_DECODER.search, architectures))
     if options.get("is_encoder_decoder") or not is_decoder:
         raise ModelError(
             say(
@@ -307,7 +324,10 @@ def check_model_kind(
                 name=name,
                 architectures=", ".join(architectures),
             ),
-            say("Choose a model whose architecture ends in ForCausalLM."),
+            say(
+                "Choose a model that continues text. The names of many end in "
+                "ForCausalLM or ForConditionalGeneration."
+            ),
         )
     if options.get("pruned") is not None:
         raise ModelError(
@@ -319,20 +339,6 @@ def check_model_kind(
                 "and choose that."
             ),
         )
-    parts = [options, *(part for part in options.values() if isinstance(part, dict))]
-    if not options.get("is_moe", True):
-        parts = []  # Doge states a number of experts although it has none
-    for option, value in (item for part in parts for item in part.items()):
-        if _EXPERTS.fullmatch(str(option)) and isinstance(value, int) and value > 1:
-            raise ModelError(
-                say(
-                    "{name} is a mixture of experts ({option} = {number}).",
-                    name=name,
-                    option=option,
-                    number=value,
-                ),
-                say("Surgeon prunes dense models; choose one without experts."),
-            )
     if options.get("quantization_config"):
         raise ModelError(
             say("The weights of {name} are quantized.", name=name),

@@ -17,6 +17,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+# The class that chooses one by the config, and the table of its choices.
+_AUTO = {
+    "AutoModelForCausalLM": "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES",
+    "AutoModelForImageTextToText": "MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES",
+    "AutoModelForMultimodalLM": "MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES",
+}
 _MAX_EXPONENT = 700  # of a float64
 
 
@@ -28,7 +34,8 @@ def compare(checkpoint: Path, probe: Path) -> dict[str, object]:
 
     transformers.logging.set_verbosity_error()
     expected = load_file(probe)
-    model = transformers.AutoModelForCausalLM.from_pretrained(
+    auto = getattr(transformers, auto_class(checkpoint))
+    model = auto.from_pretrained(
         checkpoint, dtype="auto", local_files_only=True, trust_remote_code=True
     ).eval()
     expected_logits, windows = expected["logits"], expected["windows"]
@@ -54,6 +61,19 @@ def compare(checkpoint: Path, probe: Path) -> dict[str, object]:
         "windows": len(windows),
         "divergence": divergence(expected.get("original"), logits),
     }
+
+
+def auto_class(checkpoint: Path) -> str:
+    """Return the name of the class that chooses the checkpoint's by its config."""
+    from transformers.models.auto import modeling_auto
+
+    config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
+    name, model_type = config["architectures"][0], config["model_type"]
+    for auto, choices in _AUTO.items():
+        known = getattr(modeling_auto, choices, {})
+        if auto in config.get("auto_map", ()) or known.get(model_type) == name:
+            return auto
+    return "AutoModelForCausalLM"
 
 
 def divergence(original: Any, logits: Any) -> float | None:

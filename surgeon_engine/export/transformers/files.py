@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from transformers import (
     AutoConfig,
-    AutoModelForCausalLM,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -19,14 +18,20 @@ from transformers.utils import GENERATION_CONFIG_NAME
 from typing_extensions import override
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype
-from surgeon_engine.api.config.pruning import Coupling, display_name
+from surgeon_engine.api.config.pruning import display_name
 from surgeon_engine.api.model_info.header import PLAN_FILE
 from surgeon_engine.base.errors import ModelError
 from surgeon_engine.base.sentences import say
 from surgeon_engine.compaction import compact_layers
-from surgeon_engine.compaction.config_values import decode_config
+from surgeon_engine.compaction.config_values import decode_config, text_options
 from surgeon_engine.compaction.plan import PrunedModel
-from surgeon_engine.compaction.shrink import CompactModel, compact, stock_config
+from surgeon_engine.compaction.shrink import (
+    CompactModel,
+    compact,
+    stated_widths,
+    stock_config,
+    whole,
+)
 from surgeon_engine.compaction.slices import TensorSlice, whole_slices
 from surgeon_engine.export.base import Check, VerificationResult, Writer
 from surgeon_engine.export.isolated_process import run_isolated
@@ -35,6 +40,8 @@ from surgeon_engine.export.transformers.weight_files import (
     file_dtype,
     write_weights,
 )
+from surgeon_engine.model.classes import auto_classes
+from surgeon_engine.model.coupling import groups_of
 from surgeon_engine.model.gguf_tokenizer import (
     HEADER_FILE,
     tokenizer_entries,
@@ -60,6 +67,10 @@ _TOKENIZER_FILES = (
     "merges.txt",
     "chat_template.jinja",
     "chat_template.json",
+    # Of models that read images or sound, too.
+    "preprocessor_config.json",
+    "processor_config.json",
+    "video_preprocessor_config.json",
     HEADER_FILE,
 )
 _TEMPLATES = "additional_chat_templates"
@@ -72,7 +83,7 @@ _MODELING = '''\
 
 The widths are in config.json. Load it with
 
-    AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)
+    {auto}.from_pretrained(folder, trust_remote_code=True)
 """
 
 from transformers import {body}, {model}
@@ -98,7 +109,7 @@ class Pruned{model}({model}):
 
 # Without this, save_pretrained of some versions copies no code.
 Pruned{body}.register_for_auto_class("AutoModel")
-Pruned{model}.register_for_auto_class("AutoModelForCausalLM")
+Pruned{model}.register_for_auto_class("{auto}")
 '''
 
 
@@ -168,7 +179,7 @@ class StockWriter(_SmallerWriter):
             values = decode_config(_uniform_config(compacted))
             config = AutoConfig.for_model(**values)
             with torch.device("meta"):
-                smaller = AutoModelForCausalLM.from_config(config)
+                smaller = type(model)._from_config(config)
         except (_RaggedError, ModelError, *UNREADABLE) as error:
             return say(
                 "No plain model has these widths: {reason:clause}.",
@@ -209,20 +220,23 @@ class CompactWriter(_SmallerWriter):
     @override
     def write(self, pruned: PrunedModel, config: ExportConfig, folder: Path) -> None:
         model = pruned.loaded.model
-        names = {"model": type(model).__name__, "body": type(model.base_model).__name__}
+        autos = auto_classes(model)
+        names = {
+            "model": type(model).__name__,
+            "body": type(model.base_model).__name__,
+            "auto": autos[0],
+        }
         code = _MODELING.format(**names)
         (folder / MODELING).write_text(code, encoding="utf-8")
         shutil.copyfile(compact_layers.__file__, folder / LAYERS)
         module = Path(MODELING).stem
         added = {
             "architectures": [f"Pruned{names['model']}"],
-            "auto_map": {
-                "AutoModel": f"{module}.Pruned{names['body']}",
-                "AutoModelForCausalLM": f"{module}.Pruned{names['model']}",
-            },
+            "auto_map": {"AutoModel": f"{module}.Pruned{names['body']}"}
+            | {auto: f"{module}.Pruned{names['model']}" for auto in autos},
         }
         compacted = compact(model, pruned.plan)
-        model_config = stock_config(model) | compacted.config | added
+        model_config = compacted.config | added
         self._write(pruned, config, folder, model_config, compacted.tensors)
 
 
@@ -290,7 +304,8 @@ def _save_tokenizer(
         config.pop(name, None)
     if config.get("tokenizer_class") == "TokenizersBackend":  # new in transformers 5
         config["tokenizer_class"] = "PreTrainedTokenizerFast"
-    longest = getattr(loaded.model.config, "max_position_embeddings", None)
+    text = loaded.model.config.get_text_config()
+    longest = getattr(text, "max_position_embeddings", None)
     if longest and config.get("model_max_length", 0) > longest:
         config["model_max_length"] = longest
     _write_json(config, path)
@@ -321,25 +336,35 @@ def _uniform_config(compacted: CompactModel) -> dict[str, Any]:
         _RaggedError: The layers have different widths.
         ModelError: The config cannot describe the remaining blocks.
     """
-    model = compacted.model
-    config = stock_config(model) | compacted.depth_config
-    if emptied := compacted.emptied:
-        kind, block = next((kind, places[0]) for kind, places in emptied.items())
-        without = display_name(Coupling(kind))
-        raise _RaggedError(
-            say("block {block} has no {kind}", block=block, kind=without)
-        )
-    per_layer = compacted.config.get("per_layer_config", {})
-    blocks = len(compacted.blocks)
-    names = {name for widths in per_layer.values() for name in widths}
-    for name in sorted(names):
-        values = {widths.get(name) for widths in per_layer.values()}
-        if len(values) > 1 or len(per_layer) < blocks or None in values:
-            raise _RaggedError(say("{name} differs from layer to layer", name=name))
-        config[name] = values.pop()
-    if "num_attention_heads" in names:
-        config["head_dim"] = head_size(model.config.get_text_config())
-    return config
+    model, plan = compacted.model, compacted.plan
+    kept = {each.coupled.consumer.name: each for each in compacted.remaining}
+    widths: dict[str, int] = {}
+    for kind in {each.coupled.kind for each in plan.groups}:
+        for coupled in groups_of(kind, model):
+            block = coupled.consumer.block
+            if block not in compacted.blocks:
+                continue
+            each = kept.get(coupled.consumer.name, whole(coupled))
+            if each.is_empty:
+                block = compacted.blocks.index(block)
+                raise _RaggedError(
+                    say(
+                        "block {block} has no {kind}",
+                        block=block,
+                        kind=display_name(kind),
+                    )
+                )
+            for name, width in stated_widths(each, model).items():
+                if widths.setdefault(name, width) != width:
+                    raise _RaggedError(
+                        say("{name} differs from layer to layer", name=name)
+                    )
+    values = stock_config(model)
+    text = text_options(values, model.config)
+    text |= compacted.depth_config | widths
+    if "num_attention_heads" in widths:
+        text["head_dim"] = head_size(model.config.get_text_config())
+    return values
 
 
 def _format_shape(shape: tuple[int, ...]) -> str:

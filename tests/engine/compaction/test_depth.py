@@ -18,7 +18,6 @@ from surgeon_engine.export.transformers.files import (
     MaskedWriter,
     StockWriter,
 )
-from surgeon_engine.model.families import family_of
 from tests.engine.compaction.test_shrink import (
     LENGTH,
     assert_close,
@@ -60,7 +59,7 @@ def test_compact_model_computes_the_same(family, case):
     model = noisy(family)
     plan = without_depth(model, CASES[case], widths=True)
     is_sublayer = "block" not in case
-    if is_sublayer and family_of(model.config.model_type).adds_residual:
+    if is_sublayer and any(each.coupled.adds_residual for each in plan.groups):
         with pytest.raises(ModelError, match="add the residual stream themselves"):
             compact_model(model, plan)
         return

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import inspect
 import weakref
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,11 +15,9 @@ from surgeon_engine.base.errors import ModelError
 from surgeon_engine.compaction.plan import (
     CompactionPlan,
     KeptPart,
-    PrunedModel,
     plan_of,
 )
 from surgeon_engine.compaction.shrink import compact, compact_model, shrink_in_place
-from surgeon_engine.export.transformers.files import compact_unsupported_reason
 from surgeon_engine.model.coupling import structure_support
 from surgeon_engine.model.layers import prunable_layers
 from surgeon_engine.pruning.structures.units import units_of
@@ -177,20 +174,6 @@ def test_deep_copy_is_independent_of_original(make):
         same = torch.equal(changed(ids).logits, expected)
         assert same != is_gathered
         assert changed.double()(ids).logits.dtype is torch.float64
-
-
-def test_blocks_with_different_widths_are_unsupported():
-    model, plan = masked("llama", Structure.NEURONS)
-    shrink_in_place(model, CompactionPlan(groups=plan.groups[:1]))
-    units = units_of(pruning_config(structure=Structure.NEURONS), model)
-    removed = {u.measured.name: torch.arange(u.candidates) == 0 for u in units}
-    compacted = compact(model, plan_of(units, removed))
-    with pytest.raises(ModelError, match="different numbers of neurons") as caught:
-        _ = compacted.config
-    assert "masked" in caught.value.hint
-    loaded = SimpleNamespace(model=model)
-    reason = compact_unsupported_reason(PrunedModel(loaded, compacted.plan))
-    assert reason == caught.value.message
 
 
 def test_config_with_entries_per_layer_is_unsupported():

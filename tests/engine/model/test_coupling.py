@@ -21,6 +21,7 @@ from surgeon_engine.api.config.pruning import (
     Coupling,
     Structure,
 )
+from surgeon_engine.api.messages.sources import LeftWhole
 from surgeon_engine.base.errors import PruningError
 from surgeon_engine.model import families
 from surgeon_engine.model.coupling import coupled_groups, structure_support
@@ -239,6 +240,21 @@ def test_unknown_layer_makes_its_module_unsupported():
         assert item.supported == (item.structure in BY_LAYER + SPARSE)
 
 
+def test_block_without_known_layers_stays_whole():
+    model = tiny_model("llama")
+    model.model.layers[0].self_attn.extra = nn.Linear(16, 16)
+    model.model.layers[1].mlp.norm = nn.RMSNorm(24)
+    found = coupled_groups(Structure.HEADS_AND_NEURONS, model)
+    kinds = [(each.consumer.block, each.kind) for each in found]
+    assert kinds == [(0, Coupling.NEURONS), (1, Coupling.HEADS)]
+    support = {item.structure: item for item in structure_support(model)}
+    heads = LeftWhole(Coupling.HEADS, (0,))
+    neurons = LeftWhole(Coupling.NEURONS, (1,))
+    assert support[Structure.HEADS].left_whole == (heads,)
+    assert support[Structure.HEADS_AND_NEURONS].left_whole == (heads, neurons)
+    assert support[Structure.ROWS].left_whole == ()
+
+
 def test_fused_rows_of_unknown_family_are_unsupported():
     model = tiny_model("gpt_neox")
     model.config.model_type = "unheard_of"
@@ -248,10 +264,11 @@ def test_fused_rows_of_unknown_family_are_unsupported():
 
 def test_shape_that_contradicts_the_config_raises_with_numbers():
     model = tiny_model("llama")
-    model.model.layers[1].self_attn.k_proj = nn.Linear(16, 12)
+    for block in model.model.layers:
+        block.self_attn.k_proj = nn.Linear(16, 12)
     message = error_for(Structure.HEADS, model).message
     assert message == (
-        "model.layers.1.self_attn.k_proj has 12 rows, but 2 groups of 4 rows have 8."
+        "model.layers.0.self_attn.k_proj has 12 rows, but 2 groups of 4 rows have 8."
     )
     model.config.num_attention_heads = 3
     message = error_for(Structure.HEADS, model).message
@@ -263,9 +280,9 @@ def test_shape_that_contradicts_the_config_raises_with_numbers():
 )
 def test_heads_with_own_parameters_are_unsupported(path, shape):
     model = tiny_model("qwen3")
-    module = model.model.layers[0].get_submodule(path)
     name = "sinks" if path == "self_attn" else "weight"
-    setattr(module, name, nn.Parameter(torch.ones(shape)))
+    for block in model.model.layers:
+        setattr(block.get_submodule(path), name, nn.Parameter(torch.ones(shape)))
     message = error_for(Structure.HEADS, model).message
     assert message.startswith(f"{path}.{name} has parameters for each of 4")
     assert coupled_groups(Structure.NEURONS, model)
@@ -273,14 +290,16 @@ def test_heads_with_own_parameters_are_unsupported(path, shape):
 
 def test_norm_over_all_neurons_makes_them_inseparable():
     model = tiny_model("llama")
-    model.model.layers[0].mlp.norm = nn.RMSNorm(24)
+    for block in model.model.layers:
+        block.mlp.norm = nn.RMSNorm(24)
     assert "normalizes 24 neurons" in error_for(Structure.NEURONS, model).message
     assert len(coupled_groups(Structure.HEADS, model)) == 2
 
 
 def test_neurons_with_own_parameters_are_unsupported():
     model = tiny_model("llama")
-    model.model.layers[0].mlp.scale = nn.Parameter(torch.ones(24))
+    for block in model.model.layers:
+        block.mlp.scale = nn.Parameter(torch.ones(24))
     message = error_for(Structure.NEURONS, model).message
     assert message.startswith("mlp.scale has parameters for each of 24 neurons")
     assert coupled_groups(Structure.HEADS, model)
@@ -288,7 +307,8 @@ def test_neurons_with_own_parameters_are_unsupported():
 
 def test_norm_without_weights_makes_neurons_inseparable():
     model = tiny_model("llama")
-    model.model.layers[0].mlp.sub_norm = nn.RMSNorm(24, elementwise_affine=False)
+    for block in model.model.layers:
+        block.mlp.sub_norm = nn.RMSNorm(24, elementwise_affine=False)
     message = error_for(Structure.NEURONS, model).message
     assert message.startswith("mlp.sub_norm normalizes all neurons together")
 
