@@ -70,15 +70,7 @@ class CompactModel:
         Raises:
             ModelError: It cannot describe these blocks.
         """
-        config = self.model.config  # before transformers 5.15 never heterogeneous
-        if self.plan.groups and getattr(config, "is_heterogeneous", False):
-            raise ModelError(
-                say(
-                    "The config of the model has entries for single layers already, "
-                    "where the widths would have to be written."
-                ),
-                say("Choose the masked format."),
-            )
+        config = self.model.config
         values = stock_config(self.model)
         text = text_options(values, config)
         text |= self.depth_config
@@ -89,7 +81,10 @@ class CompactModel:
             if widths and not each.is_empty:
                 block = self.blocks.index(each.coupled.consumer.block)
                 by_block.setdefault(block, {}).update(widths)
-        if by_block:
+        # Before transformers 5.15 none has entries for single blocks.
+        if by_block and not getattr(
+            config.get_text_config(), "is_heterogeneous", False
+        ):
             by_name = {str(block): by_block[block] for block in sorted(by_block)}
             text["per_layer_config"] = by_name
             text["allow_global_per_layer_attribute_access"] = True

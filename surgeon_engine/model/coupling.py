@@ -45,8 +45,6 @@ from surgeon_engine.model.layers import (
     prunable_layers,
 )
 
-# The config's number of blocks that read the keys and values of earlier ones.
-_SHARING_BLOCKS = "num_kv_shared_layers"
 # Attentions to the states of an encoder, which a decoder alone does not use.
 _UNUSED = ("encoder_attn", "crossattention", "cross_attn")
 
@@ -243,13 +241,6 @@ def _known(
         own, shared, reason = family.mlp, MLP, family.inseparable_neurons
     else:
         own, shared, reason = family.attention, ATTENTION, family.inseparable_heads
-        if getattr(config, _SHARING_BLOCKS, 0):
-            reason = say(
-                "Some blocks of this model read the keys and values of others "
-                "({option} = {count}): without one head others would change.",
-                option=_SHARING_BLOCKS,
-                count=getattr(config, _SHARING_BLOCKS),
-            )
     return ((own, *shared) if own else shared), reason
 
 
@@ -342,11 +333,7 @@ def _producer(
 def _heads(match: _Match, block: _Block) -> _Division:
     consumer = block.by_kind[match.name(match.rule.consumer)]
     module = block.module.get_submodule(match.module)
-    heads = _stated_number(module, block.config, "num_heads", "num_attention_heads")
-    shared = (
-        _stated_number(module, block.config, "num_key_value_heads", "num_kv_heads")
-        or heads
-    )
+    heads, shared = _head_counts(match, block)
     if not heads:
         raise PruningError(
             say(
@@ -375,15 +362,52 @@ def _heads(match: _Match, block: _Block) -> _Division:
             )
         )
     size = consumer.columns // heads
+    _check_not_read_elsewhere(module, block.config, consumer)
     _check_no_joint_norm(match, block, size, Coupling.HEADS)
     _check_head_parameters(match, block, {heads, shared})
     rows = {Part.QUERY: heads // shared * size, Part.KEY: size, Part.VALUE: size}
     return _Division(shared, rows)
 
 
+def _head_counts(match: _Match, block: _Block) -> tuple[int, int]:
+    """Return the numbers of query heads, and of key and value heads, of a block.
+
+    Blocks may differ: the size of a head, if a module states it, decides.
+    """
+    module = block.module.get_submodule(match.module)
+    heads = _stated_number(module, block.config, "num_heads", "num_attention_heads")
+    shared = _stated_number(module, block.config, "num_key_value_heads", "num_kv_heads")
+    size = getattr(module, "head_dim", None)
+    keys = [rows.layer for rows in match.rule.producers if rows.parts == (Part.KEY,)]
+    if keys and isinstance(size, int):
+        consumer = block.by_kind[match.name(match.rule.consumer)]
+        key = block.by_kind[match.name(keys[0])]
+        if consumer.columns % size == key.rows % size == 0:
+            return consumer.columns // size, key.rows // size
+    return heads, shared or heads
+
+
+def _check_not_read_elsewhere(
+    module: nn.Module, config: PretrainedConfig, consumer: PrunableLayer
+) -> None:
+    """Check that no later block reads the keys and values of this one."""
+    is_read = getattr(module, "store_full_length_kv", None)
+    if is_read is None:
+        is_read = bool(getattr(config, "num_kv_shared_layers", 0))
+    if is_read:
+        raise PruningError(
+            say(
+                "Later blocks read the keys and values that feed {consumer}: without "
+                "one head they would change.",
+                consumer=consumer.name,
+            )
+        )
+
+
 def _neurons(match: _Match, block: _Block) -> _Division:
     neurons = block.by_kind[match.name(match.rule.consumer)].columns
     if match.module:
+        _check_no_largest(match, block)
         _check_no_joint_norm(match, block, 1, Coupling.NEURONS)
         _check_neuron_parameters(match, block, neurons)
     return _Division(neurons, {Part.GATE: 1, Part.UP: 1})
@@ -436,6 +460,17 @@ def _check_neuron_parameters(match: _Match, block: _Block, neurons: int) -> None
                 raise _parameters_error(f"{path}.{name}", neurons, Coupling.NEURONS)
 
 
+def _check_no_largest(match: _Match, block: _Block) -> None:
+    """Check that an MLP does not compare its neurons with each other."""
+    if getattr(block.module.get_submodule(match.module), "activation_sparsity", 0):
+        raise PruningError(
+            say(
+                "MLPs of this architecture keep the neurons with the largest values: "
+                "without one neuron others would change."
+            )
+        )
+
+
 def _parameters_error(path: str, count: int, kind: Coupling) -> PruningError:
     return PruningError(
         say(
@@ -475,7 +510,11 @@ def _check_no_joint_norm(
 
 
 def _other_modules(match: _Match, block: _Block) -> Iterator[tuple[str, nn.Module]]:
-    """Yield the modules of an attention or MLP other than linear layers, with paths."""
+    """Yield the modules of an attention or MLP other than linear layers, with paths.
+
+    Modules beside a consumer that is in a module of its own read what it has computed.
+    """
+    behind = match.rule.consumer.rpartition(".")[0] or "-"
     for name, module in block.module.get_submodule(match.module).named_modules():
-        if not isinstance(module, LINEAR):
+        if not (isinstance(module, LINEAR) or f"{name}.".startswith(f"{behind}.")):
             yield ".".join(filter(None, (match.module, name))), module

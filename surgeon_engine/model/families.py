@@ -111,6 +111,11 @@ ATTENTION: tuple[CouplingRule, ...] = (
     _separate("o_proj"),
     # OPT, XGLM, GPT-J, GPT-Neo
     _separate("out_proj"),
+    # Gemma 4, where keys are values, too
+    CouplingRule(
+        "o_proj",
+        (ProducerRows("q_proj", (Part.QUERY,)), ProducerRows("k_proj", (Part.KEY,))),
+    ),
     # Phi 1 and 2
     _separate("dense"),
     # BERT and models built like it
@@ -158,10 +163,6 @@ FAMILIES = {
     ),
     # Old models by head, new ones by KV group; multi-query is one group.
     "falcon": Family(attention=_FUSED_BY_GROUP, mlp_width="ffn_hidden_size"),
-    "gemma3n_text": Family(
-        inseparable_neurons="MLPs of this architecture keep the neurons with the "
-        "largest values: without one neuron others would change."
-    ),
     "glm": Family(mlp=_fused_gate("down_proj", "gate_up_proj")),
     "glm4": Family(mlp=_fused_gate("down_proj", "gate_up_proj")),
     "gpt2": Family(

@@ -17,7 +17,7 @@ from surgeon_engine.compaction.plan import (
     KeptPart,
     plan_of,
 )
-from surgeon_engine.compaction.shrink import compact, compact_model, shrink_in_place
+from surgeon_engine.compaction.shrink import compact, compact_model, shrink_in_place, stock_config
 from surgeon_engine.model.coupling import structure_support
 from surgeon_engine.model.layers import prunable_layers
 from surgeon_engine.pruning.structures.units import units_of
@@ -176,9 +176,13 @@ def test_deep_copy_is_independent_of_original(make):
         assert changed.double()(ids).logits.dtype is torch.float64
 
 
-def test_config_with_entries_per_layer_is_unsupported():
+def test_entries_for_single_layers_stay_in_the_config():
     model, plan = masked("llama", Structure.NEURONS)
-    assert compact(model, plan).config
     model.config.per_layer_config = {0: {"rms_norm_eps": 1e-4}}
-    with pytest.raises(ModelError, match="has entries for single layers"):
-        _ = compact(model, plan).config
+    kept = {name: x["rms_norm_eps"] for name, x in stock_entries(model).items()}
+    found = compact(model, plan).config["per_layer_config"]
+    assert {name: x["rms_norm_eps"] for name, x in found.items()} == kept
+
+
+def stock_entries(model) -> dict:
+    return stock_config(model)["per_layer_config"]

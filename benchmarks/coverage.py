@@ -1,0 +1,391 @@
+"""Prune a tiny instance of every language model of the installed transformers.
+
+    python benchmarks/coverage.py [--only NAME] [--sizes usual] [--folder FOLDER]
+
+For each class that transformers can build with small sizes: Surgeon inspects the model,
+compares the model without the columns of a group with the model without its rows, runs
+a job (30 % in the best structure, with a refit), and exports each format. The exports
+are loaded again by transformers alone. Outcomes:
+
+    heads and neurons, neurons, heads    pruned, and every export has equal logits
+    sentence      the model is refused by an error that says why
+    WRONG         the logits of an export differ, a tensor outside of the language model
+                  has changed, or rows and columns do not belong together
+    TRACEBACK, SIGNAL, HANG
+
+Each class has a process of its own. The results are lines of JSON in the folder; a
+second call goes on after the last one. `docs/families.md` is made from them:
+
+    python benchmarks/coverage.py --table
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+import traceback
+from collections import Counter
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import PretrainedConfig, PreTrainedModel
+from transformers.models.auto import modeling_auto
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+from surgeon_engine.api.config.evaluation import EvaluationConfig
+from surgeon_engine.api.config.export import ExportConfig, Format
+from surgeon_engine.api.config.pruning import Structure
+from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
+from surgeon_engine.api.config.run import ModelConfig, RunConfig
+from surgeon_engine.base.errors import EngineError
+from surgeon_engine.compaction.restore import restore
+from surgeon_engine.export.base import VerificationResult
+from surgeon_engine.export.export import export_again
+from surgeon_engine.export.formats import WRITERS
+from surgeon_engine.export.transformers.check import auto_class
+from surgeon_engine.model.coupling import coupled_groups
+from surgeon_engine.model.inspect import describe_files
+from surgeon_engine.model.layers import body_of
+from surgeon_engine.model.load import load_model
+from surgeon_engine.run.pipeline import prune
+from surgeon_engine.runtime.run_context import RunContext
+from tests.helpers.configs import pruning_config
+from tests.helpers.runs import tokens
+
+KINDS = {
+    "causal": modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    "image": modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+}
+_LIMIT_S = 180.0
+_LARGEST = 60e6  # parameters
+_RELATIVE = 1e-4  # of the largest logit
+_STRUCTURES = (Structure.HEADS_AND_NEURONS, Structure.NEURONS, Structure.HEADS)
+_TOKENIZER = Path("resources/demo")
+_BAD = ("WRONG", "TRACEBACK", "SIGNAL", "HANG")
+
+# Sizes by their names in configs.
+_HIDDEN = ("hidden_size", "n_embd", "d_model", "word_embed_proj_dim", "embedding_size")
+_BLOCKS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
+_HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
+_NEURONS = ("intermediate_size", "ffn_dim", "ffn_hidden_size", "n_inner", "dim_ff")
+_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
+_OTHERS = {
+    "vocab_size": 2048,
+    "max_position_embeddings": 512,
+    "n_positions": 512,
+    "n_ctx": 512,
+    "num_experts_per_tok": 2,
+    "moe_topk": 2,
+    "moe_k": 2,
+    "moe_intermediate_size": 32,
+    "shared_expert_intermediate_size": 32,
+    "expert_ffn_hidden_size": 32,
+    "n_group": 1,
+    "topk_group": 1,
+    "q_lora_rank": 16,
+    "kv_lora_rank": 16,
+    "qk_rope_head_dim": 8,
+    "qk_nope_head_dim": 8,
+    "v_head_dim": 16,
+    "sliding_window": 32,
+    "decoder_layers": 2,
+    "encoder_layers": 2,
+    "decoder_attention_heads": 4,
+    "encoder_attention_heads": 4,
+    "decoder_ffn_dim": 128,
+    "encoder_ffn_dim": 128,
+    "mamba_n_heads": 8,
+    "mamba_d_head": 16,
+    "mamba_d_state": 16,
+    "mamba_expand": 2,
+    "mamba_n_groups": 1,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "linear_key_head_dim": 16,
+    "linear_value_head_dim": 16,
+    "hidden_size_per_layer_input": 16,
+    "vocab_size_per_layer_input": 512,
+    "num_kv_shared_layers": 2,
+    "global_head_dim": 16,
+    "lora_rank": 8,
+    "rotary_dim": 8,
+    "index_head_dim": 16,
+    "index_n_heads": 2,
+    "index_topk": 16,
+}
+_TOKENS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+# hidden size, blocks, heads, key and value heads, size of a head, neurons
+SIZES = {"usual": (64, 4, 4, 2, 16, 128), "odd": (96, 5, 6, 3, 16, 160)}
+
+
+def main() -> int:
+    """Try each class that has no result yet, and print the outcomes."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", default="", help="the classes whose name has this")
+    parser.add_argument("--sizes", choices=SIZES, default="usual")
+    parser.add_argument("--folder", type=Path, default=Path("build/coverage"))
+    parser.add_argument("--table", action="store_true", help="print the table alone")
+    arguments = parser.parse_args()
+    results = arguments.folder / f"{arguments.sizes}.jsonl"
+    results.parent.mkdir(parents=True, exist_ok=True)
+    done = {(x["kind"], x["type"]): x for x in _read(results)}
+    if arguments.table:
+        print("\n".join(_table(done.values())))
+        return 0
+    torch.set_num_threads(1)
+    transformers.logging.set_verbosity_error()
+    for kind, choices in KINDS.items():
+        for model_type in choices:
+            name = f"{kind}-{model_type}"
+            if (kind, model_type) in done or arguments.only not in name:
+                continue
+            folder = arguments.folder.absolute() / name
+            found = _forked(kind, model_type, folder, SIZES[arguments.sizes])
+            done[kind, model_type] = found
+            print(f"{name:38} {found['outcome']} {found.get('detail', '')[:150]}")
+            sys.stdout.flush()
+            with results.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(found) + "\n")
+            shutil.rmtree(folder, ignore_errors=True)
+    counts = Counter(x["outcome"] for x in done.values())
+    print(dict(sorted(counts.items())))
+    return 1 if any(counts[outcome] for outcome in _BAD) else 0
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _forked(
+    kind: str, model_type: str, folder: Path, sizes: tuple[int, ...]
+) -> dict[str, Any]:
+    """Try a class in a process of its own; return what was found."""
+    found = {"kind": kind, "type": model_type, "class": KINDS[kind][model_type]}
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    output, start = folder / "output.json", time.monotonic()
+    pid = os.fork()
+    if pid == 0:
+        _exit_after(kind, model_type, folder, sizes)
+    while time.monotonic() - start < _LIMIT_S:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            if output.exists():
+                return found | json.loads(output.read_text(encoding="utf-8"))
+            return found | {"outcome": "SIGNAL", "detail": str(status)}
+        time.sleep(0.05)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return found | {"outcome": "HANG"}
+
+
+def _exit_after(
+    kind: str, model_type: str, folder: Path, sizes: tuple[int, ...]
+) -> None:
+    try:
+        try:
+            model = _build(kind, model_type, sizes)
+        except Exception as error:  # noqa: BLE001
+            found = {"outcome": "not built", "detail": repr(error)[:300]}
+        else:
+            found = _tried(model, folder)
+    except EngineError as error:
+        found = {"outcome": "sentence", "detail": f"{error.message} {error.hint}"}
+    except BaseException:  # noqa: BLE001
+        found = {"outcome": "TRACEBACK", "detail": traceback.format_exc()[-2000:]}
+    (folder / "output.json").write_text(json.dumps(found), encoding="utf-8")
+    os._exit(0)
+
+
+def _build(kind: str, model_type: str, sizes: tuple[int, ...]) -> PreTrainedModel:
+    """Return a random model of a class with small sizes."""
+    config = _small(CONFIG_MAPPING[model_type], sizes)
+    torch.manual_seed(0)
+    stock = getattr(transformers, KINDS[kind][model_type])
+    with torch.device("meta"):
+        parameters = sum(p.numel() for p in stock._from_config(config).parameters())
+    if parameters > _LARGEST:
+        raise ValueError(f"{parameters:,} parameters")
+    model = stock._from_config(config).eval()
+    for parameter in model.parameters():
+        if parameter.ndim == 1:  # norms: each of another head is another
+            parameter.data.add_(0.1 * torch.rand_like(parameter))
+    return model
+
+
+def _small(kind: type[PretrainedConfig], sizes: tuple[int, ...]) -> PretrainedConfig:
+    hidden, blocks, heads, shared, size, neurons = sizes
+    small = {
+        **dict.fromkeys(_HIDDEN, hidden),
+        **dict.fromkeys(_BLOCKS, blocks),
+        **dict.fromkeys(_HEADS, heads),
+        **dict.fromkeys(_NEURONS, neurons),
+        **dict.fromkeys(_EXPERTS, 4),
+        **dict.fromkeys(("num_key_value_heads", "num_kv_heads"), shared),
+        **dict.fromkeys(("head_dim", "d_head"), size),
+        **_OTHERS,
+    }
+    usual = kind()
+    stated = usual.to_dict()
+    chosen: dict[str, Any] = dict(_TOKENS)
+    chosen |= {name: x for name, x in small.items() if stated.get(name) is not None}
+    for name, part in (getattr(kind, "sub_configs", None) or {}).items():
+        own = getattr(usual, name, None)
+        part = type(own) if isinstance(own, PretrainedConfig) else part
+        try:
+            chosen[name] = _small(part, sizes).to_dict()
+        except Exception:  # noqa: BLE001  (AutoConfig, or it cannot be small)
+            continue
+    return kind(**chosen)
+
+
+def _tried(model: PreTrainedModel, folder: Path) -> dict[str, Any]:
+    """Prune a model and export it; return the outcome."""
+    source = folder / "model"
+    model.save_pretrained(source)
+    for path in _TOKENIZER.glob("tokenizer*"):
+        shutil.copy(path, source)
+    summary = describe_files(ModelConfig(source=str(source))).model
+    supported = {x.structure: x for x in summary.structures}
+    best = next((s for s in _STRUCTURES if supported[s].supported), None)
+    found: dict[str, Any] = {
+        "parameters": summary.parameters,
+        "reasons": {s.value: supported[s].reason for s in _STRUCTURES},
+        "left_whole": {
+            x.kind.value: list(x.blocks)
+            for s in _STRUCTURES
+            for x in supported[s].left_whole
+        },
+    }
+    if best is None:
+        reason = supported[Structure.NEURONS].reason
+        return found | {"outcome": "sentence", "detail": reason}
+    problems = list(_wrong_cuts(source, best))
+    differences, formats = _exported(source, folder, best)
+    problems += differences
+    found |= {"formats": formats}
+    if problems:
+        return found | {"outcome": "WRONG", "detail": "; ".join(problems)}
+    return found | {"outcome": best.value}
+
+
+def _wrong_cuts(source: Path, structure: Structure) -> Iterator[str]:
+    """Yield the modules whose columns and rows do not belong together."""
+    model = load_model(ModelConfig(source=str(source)), with_tokenizer=False).model
+    ids = _ids()
+    for coupled in coupled_groups(structure, model):
+        size = coupled.consumer.columns // coupled.groups
+        for group in (0, coupled.groups - 1):
+            columns = slice(group * size, (group + 1) * size)
+            parts = [(coupled.consumer, (slice(None), columns))]
+            without_columns = _logits_without(model, ids, parts)
+            parts = [(p.layer, p.group_of_row == group) for p in coupled.producers]
+            without_rows = _logits_without(model, ids, parts)
+            largest = float(without_columns.abs().max())
+            if (without_columns - without_rows).abs().max() > _RELATIVE * largest:
+                yield f"group {group} of {coupled.path}"
+
+
+def _logits_without(
+    model: PreTrainedModel, ids: torch.Tensor, parts: list[Any]
+) -> torch.Tensor:
+    kept = [(layer, layer.weight()) for layer, _ in parts]
+    for layer, part in parts:
+        W = layer.weight()
+        W[part] = 0
+        layer.write(W)
+    logits = _logits(model, ids)
+    for layer, W in kept:
+        layer.write(W)
+    return logits
+
+
+def _exported(
+    source: Path, folder: Path, structure: Structure
+) -> tuple[list[str], list[str]]:
+    """Run a job, export its result; return what is wrong, and the formats."""
+    unverified = VerificationResult(0, 0.0, 0.0, 1.0, None, "nothing")
+    for writer in WRITERS.values():
+        type(writer).verify = lambda *_: unverified  # type: ignore[method-assign]
+    config = RunConfig(
+        ModelConfig(str(source)),
+        tokens(folder, 4),
+        pruning_config(structure=structure, sparsity=0.3, shots=1),
+        ExportConfig(format=Format.MASKED),
+        RecoveryConfig(Recovery.REFIT, own_windows=0),
+        EvaluationConfig(windows=0),
+    )
+    context = RunContext("coverage", lambda _: None)
+    run = folder / "run"
+    prune(config, run, context)
+    pruned = restore(run / "export", "pruned").loaded.model
+    expected = _logits(pruned, _ids())
+    problems = list(_changed_towers(source, pruned))
+    formats = []
+    for format in (Format.MASKED, Format.COMPACT, Format.STOCK, Format.GGUF):
+        out = run / "export" if format is Format.MASKED else folder / format.value
+        if format is not Format.MASKED:
+            try:
+                export_again(str(run), ExportConfig(str(out), format), context)
+            except EngineError as error:
+                if format is Format.COMPACT:
+                    problems.append(f"compact: {error.message}")
+                continue
+        formats.append(format.value)
+        if format is not Format.GGUF:
+            auto = getattr(transformers, auto_class(out))
+            loaded = auto.from_pretrained(out, trust_remote_code=True, dtype="auto")
+            difference = (_logits(loaded, _ids()) - expected).abs().max()
+            if difference > _RELATIVE * expected.abs().max():
+                problems.append(f"{format.value}: logits differ by {difference:.2g}")
+    return problems, formats
+
+
+def _changed_towers(source: Path, pruned: PreTrainedModel) -> Iterator[str]:
+    """Yield the tensors outside of the language model that a run has changed."""
+    original = load_model(ModelConfig(source=str(source)), with_tokenizer=False).model
+    inside = {id(p) for p in body_of(original).parameters()}
+    found = pruned.state_dict()
+    for name, parameter in original.named_parameters():
+        if id(parameter) not in inside and not torch.equal(parameter, found[name]):
+            yield f"{name} has changed"
+
+
+@torch.no_grad()
+def _logits(model: PreTrainedModel, ids: torch.Tensor) -> torch.Tensor:
+    return model.eval()(input_ids=ids, use_cache=False).logits.float()
+
+
+def _ids() -> torch.Tensor:
+    return torch.randint(3, 90, (2, 20), generator=torch.Generator().manual_seed(0))
+
+
+def _table(results: Any) -> Iterator[str]:
+    """Yield the rows of a table of all classes that could be built."""
+    yield f"With transformers {version('transformers')}:"
+    yield ""
+    yield "| class | heads | neurons | exports |"
+    yield "|---|---|---|---|"
+    for found in sorted(results, key=lambda x: (x["class"], x["kind"])):
+        if found["outcome"] == "not built":
+            continue
+        reasons = found.get("reasons", {})
+        cells = [reasons.get(s, found.get("detail", "")) for s in ("heads", "neurons")]
+        cells = ["no: " + x if x else "yes" for x in cells]
+        formats = ", ".join(found.get("formats", ()))
+        yield f"| `{found['class']}` | {cells[0]} | {cells[1]} | {formats} |"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
