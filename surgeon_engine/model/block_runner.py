@@ -102,7 +102,7 @@ class BlockRunner:
         given = hidden[0]
 
         def forward(*_: Any, **__: Any) -> Any:
-            return (given,) if self._returns_tuples else given
+            return (given, *self._others) if self._returns_tuples else given
 
         with replaced_forward(self._blocks, forward):
             for tokens, states in zip(self._batches, hidden, strict=False):
@@ -134,6 +134,7 @@ class BlockRunner:
 
         def note(_: nn.Module, __: object, output: Any) -> None:
             self._returns_tuples = isinstance(output, tuple)
+            self._others = [None] * (len(output) - 1) if self._returns_tuples else []
 
         hooks = [
             block.register_forward_pre_hook(keep, with_kwargs=True)

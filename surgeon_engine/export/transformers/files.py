@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from transformers import (
     AutoConfig,
     PreTrainedModel,
@@ -86,21 +87,14 @@ The widths are in config.json. Load it with
     {auto}.from_pretrained(folder, trust_remote_code=True)
 """
 
-from transformers import {body}, {model}
+from transformers import {names}
 
 from .compact_layers import shrink
+'''
+_CLASS = '''
 
-
-class Pruned{body}({body}):
-    """The model without its language model head."""
-
-    def __init__(self, config):
-        super().__init__(config)
-        shrink(self, config)
-
-
-class Pruned{model}({model}):
-    """The model with its language model head."""
+class Pruned{name}({name}):
+    """{description}"""
 
     def __init__(self, config):
         super().__init__(config)
@@ -108,8 +102,7 @@ class Pruned{model}({model}):
 
 
 # Without this, save_pretrained of some versions copies no code.
-Pruned{body}.register_for_auto_class("AutoModel")
-Pruned{model}.register_for_auto_class("{auto}")
+Pruned{name}.register_for_auto_class("{auto}")
 '''
 
 
@@ -220,24 +213,45 @@ class CompactWriter(_SmallerWriter):
     @override
     def write(self, pruned: PrunedModel, config: ExportConfig, folder: Path) -> None:
         model = pruned.loaded.model
-        autos = auto_classes(model)
-        names = {
-            "model": type(model).__name__,
-            "body": type(model.base_model).__name__,
-            "auto": autos[0],
-        }
-        code = _MODELING.format(**names)
-        (folder / MODELING).write_text(code, encoding="utf-8")
+        classes = _compact_classes(model)
+        (folder / MODELING).write_text(_modeling(classes), encoding="utf-8")
         shutil.copyfile(compact_layers.__file__, folder / LAYERS)
         module = Path(MODELING).stem
         added = {
-            "architectures": [f"Pruned{names['model']}"],
-            "auto_map": {"AutoModel": f"{module}.Pruned{names['body']}"}
-            | {auto: f"{module}.Pruned{names['model']}" for auto in autos},
+            "architectures": [f"Pruned{type(model).__name__}"],
+            "auto_map": {
+                auto: f"{module}.Pruned{name}" for auto, name in classes.items()
+            },
         }
         compacted = compact(model, pruned.plan)
         model_config = compacted.config | added
         self._write(pruned, config, folder, model_config, compacted.tensors)
+
+
+def _compact_classes(model: PreTrainedModel) -> dict[str, str]:
+    """Return the stock classes that a compact checkpoint extends, by auto classes."""
+    classes = {auto: type(model).__name__ for auto in auto_classes(model)}
+    body = type(model.base_model).__name__
+    if hasattr(transformers, body):
+        classes["AutoModel"] = body  # without the language model head
+    return classes
+
+
+def _modeling(classes: dict[str, str]) -> str:
+    """Return the code of the classes of a compact checkpoint."""
+    by_name = {name: auto for auto, name in reversed(classes.items())}
+    whole = next(iter(classes))
+    code = _MODELING.format(
+        model=classes[whole], auto=whole, names=", ".join(sorted(by_name))
+    )
+    for name, auto in by_name.items():
+        with_head = auto != "AutoModel"
+        code += _CLASS.format(
+            name=name,
+            auto=auto,
+            description=f"The model {'with' if with_head else 'without'} its head.",
+        )
+    return code
 
 
 def compact_unsupported_reason(pruned: PrunedModel) -> str:

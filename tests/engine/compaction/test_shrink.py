@@ -11,13 +11,17 @@ import torch
 from transformers import DynamicCache
 
 from surgeon_engine.api.config.pruning import COUPLED, Structure
-from surgeon_engine.base.errors import ModelError
 from surgeon_engine.compaction.plan import (
     CompactionPlan,
     KeptPart,
     plan_of,
 )
-from surgeon_engine.compaction.shrink import compact, compact_model, shrink_in_place, stock_config
+from surgeon_engine.compaction.shrink import (
+    compact,
+    compact_model,
+    shrink_in_place,
+    stock_config,
+)
 from surgeon_engine.model.coupling import structure_support
 from surgeon_engine.model.layers import prunable_layers
 from surgeon_engine.pruning.structures.units import units_of
