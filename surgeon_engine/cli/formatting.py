@@ -251,10 +251,11 @@ def layer_table(model: ModelSummary) -> Table:
 
 def structure_table(model: ModelSummary) -> Table:
     """Return whether the model can be pruned in each structure, or why it cannot."""
-    rows = (
-        (display_name(support.structure), support.reason or "yes")
-        for support in model.structures
-    )
+    rows = []
+    for support in model.structures:
+        notes = (each.sentence for each in support.left_whole)
+        answer = support.reason or " ".join(("yes", *notes))
+        rows.append((display_name(support.structure), answer))
     return _rows(rows, width=22)
 
 

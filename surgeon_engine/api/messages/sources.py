@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from surgeon_engine.api.config.pruning import Coupling, Structure
+from surgeon_engine.api.config.pruning import Coupling, Structure, display_name
 from surgeon_engine.api.model_info.header import DecoderSizes, ModelFacts
-from surgeon_engine.base.sentences import Text
+from surgeon_engine.base.sentences import Text, say
 
 
 class Downloading(msgspec.Struct, frozen=True, tag=True):
@@ -61,10 +61,31 @@ class TextDescribed(msgspec.Struct, frozen=True, tag=True):
 
 
 class LeftWhole(msgspec.Struct, frozen=True):
-    """Blocks that lose nothing, because they have no groups of a kind."""
+    """Blocks that have no groups of a kind that could be removed."""
 
     kind: Coupling
-    blocks: tuple[int, ...]
+    blocks: tuple[int, ...]  # ascending
+
+    @property
+    def sentence(self) -> Text:
+        """The sentence for the user."""
+        return say(
+            "Some blocks keep all of their weights here, because Surgeon finds no "
+            "{kind} to remove in them: {blocks}.",
+            kind=display_name(self.kind),
+            blocks=_ranges(self.blocks),
+        )
+
+
+def _ranges(numbers: tuple[int, ...]) -> str:
+    """Return ascending numbers as text, such as "0-2, 5"."""
+    ends: list[list[int]] = []
+    for number in numbers:
+        if ends and number == ends[-1][1] + 1:
+            ends[-1][1] = number
+        else:
+            ends.append([number, number])
+    return ", ".join(f"{a}-{b}" if a < b else str(a) for a, b in ends)
 
 
 class StructureSupport(msgspec.Struct, frozen=True):

@@ -68,6 +68,8 @@ def inspected_facts(model: ModelSummary, facts: ModelFacts | None = None) -> Row
         for s in model.structures
         if not s.supported
     ]
+    notes = {x.kind: x.sentence for s in model.structures for x in s.left_whole}
+    rows += [(tr("Left whole"), sentence) for sentence in notes.values()]
     return tuple(rows)
 
 
