@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import operator
 import re
 from array import array
 from collections.abc import Callable, Sequence
@@ -19,10 +18,19 @@ import numpy as np
 from surgeon_engine.api.config.pruning import CostBasis
 from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.messages.diagnosis import predicts_loss
-from surgeon_engine.api.messages.run import CostHistogram, Evaluation, Stage
+from surgeon_engine.api.messages.run import CostHistogram, Stage
 from surgeon_engine.planning.limits import max_perplexity
 from surgeon_gui.base import units
 from surgeon_gui.base.translation import tr
+from surgeon_gui.state.quality import (
+    AXES,
+    NAMES,
+    OF_FIDELITY,
+    Quality,
+    evaluations,
+    fidelity_value,
+    value_of,
+)
 from surgeon_gui.state.run import RunState
 from surgeon_gui.text import numbers
 from surgeon_gui.text.chart_values import Bars, Curve, Line, Stack, at_shot
@@ -35,15 +43,6 @@ _ENDS = tr("Before and after recovery, KL on held-out windows of all texts")
 _MAX_DECADES_WITH_MINOR_TICKS = 2
 _MINOR_TICKS = (1, 2, 5)
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-
-
-class Quality(Enum):
-    """A measure of quality."""
-
-    DIVERGENCE = "divergence"
-    AGREEMENT = "agreement"
-    PERPLEXITY = "perplexity"
-    LOSS = "loss"
 
 
 class BarUnit(Enum):
@@ -81,56 +80,38 @@ PHASES = (  # in the order of the theme's series
 )
 
 
-def quality_measures(run: RunState) -> tuple[Quality, ...]:
-    """Return the measures that a run has, the most important one first."""
-    if run.baseline is not None and not run.baseline.fidelity:
-        return Quality.PERPLEXITY, Quality.LOSS  # a run of an earlier version
-    return tuple(Quality)
-
-
 def quality_line(run: RunState, measure: Quality, *, is_log: bool) -> Line:
     """Return a measure on held-out text for the original and each shot."""
-    if measure in (Quality.DIVERGENCE, Quality.AGREEMENT):
+    if measure in OF_FIDELITY:
         return _fidelity_line(run, measure, is_log=is_log)
-    name, axis = tr("Perplexity"), tr("Perplexity (per token)")
-    value: Callable[[Evaluation], float] = operator.attrgetter("perplexity")
-    if measure is Quality.LOSS:
-        name, axis = tr("Loss"), tr("Loss (nats per token)")
-        value = operator.attrgetter("loss")
-    if run.baseline is None:
-        return Line(axis)
-    last, last_text = run.recovered, ""
-    if last is not None and math.isfinite(value(last.evaluation)):
-        last_text = tr("After recovery")
-    points = [(x, value(evaluation)) for x, evaluation in _evaluations(run)]
+    points = [(x, value_of(evaluation, measure)) for x, evaluation in evaluations(run)]
+    if not points:
+        return Line(AXES[measure])
     finite = [(x, y) for x, y in points if math.isfinite(y)]
-    baseline = value(run.baseline)
+    (_, baseline), (_, last) = points[0], points[-1]
+    is_recovered = run.recovered is not None and math.isfinite(last)
     return Line(
-        axis=axis,
+        axis=AXES[measure],
         xs=tuple(float(x) for x, _ in finite),
         ys=tuple(y for _, y in finite),
         last_x=_last_shot(run),
         baseline=baseline if math.isfinite(baseline) else None,
         limit=_limit(run, measure),
         is_log=is_log,
-        name=name,
-        last_text=last_text,
+        name=NAMES[measure],
+        last_text=tr("After recovery") if is_recovered else "",
     )
 
 
 def _fidelity_line(run: RunState, measure: Quality, *, is_log: bool) -> Line:
     """Return the KL or the share of same top tokens, with a curve for each text."""
     is_divergence = measure is Quality.DIVERGENCE
-    axis = tr("KL (nats per token)") if is_divergence else tr("Same top token (%)")
-    points = _evaluations(run)
+    points = evaluations(run)
     if not points or not all(evaluation.fidelity for _, evaluation in points):
-        return Line(axis)
+        return Line(AXES[measure])
     xs, rows = [], []
     for x, evaluation in points:
-        row = [
-            each.divergence.value if is_divergence else 100 * each.agreement.value
-            for each in evaluation.fidelity
-        ]
+        row = [fidelity_value(each, measure) for each in evaluation.fidelity]
         if all(y > 0 for y in row) or not is_log:  # the KL of the original is 0
             xs.append(float(x))
             rows.append(row)
@@ -140,10 +121,10 @@ def _fidelity_line(run: RunState, measure: Quality, *, is_log: bool) -> Line:
         for name, ys in zip(names, zip(*rows, strict=True), strict=False)
     ]
     if not curves:
-        return Line(axis)
+        return Line(AXES[measure])
     first, *others = curves
     return Line(
-        axis=axis,
+        axis=AXES[measure],
         xs=first.xs,
         ys=first.ys,
         last_x=_last_shot(run),
@@ -154,16 +135,6 @@ def _fidelity_line(run: RunState, measure: Quality, *, is_log: bool) -> Line:
         format_y=numbers.nats if is_divergence else _percentage,
         last_text=tr("After recovery") if run.recovered is not None else "",
     )
-
-
-def _evaluations(run: RunState) -> list[tuple[int, Evaluation]]:
-    """Return the evaluations of the original, of each shot and after recovery."""
-    if run.baseline is None:
-        return []
-    points = [(0, run.baseline), *((s.shot, s.evaluation) for s in run.history)]
-    if run.recovered is not None:
-        points.append((len(run.history), run.recovered.evaluation))
-    return points
 
 
 def _percentage(value: float) -> str:
@@ -188,7 +159,7 @@ def is_recovering(run: RunState) -> bool:
 
 def recovery_line(run: RunState) -> Line:
     """Return the KL on held-out windows before, during and after recovery."""
-    axis = tr("KL (nats per token)")
+    axis = AXES[Quality.DIVERGENCE]
     points = [(float(each.done), each.nats) for each in run.held_out]
     if run.recovered is not None:
         points.insert(0, (0.0, run.recovered.nats_before))

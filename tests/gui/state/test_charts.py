@@ -28,7 +28,6 @@ from surgeon_gui.state import run as run_state
 from surgeon_gui.state.charts import (
     PHASES,
     BarUnit,
-    Quality,
     cost_bars,
     cost_rows,
     log_ticks,
@@ -37,6 +36,7 @@ from surgeon_gui.state.charts import (
     recovery_line,
     time_bars,
 )
+from surgeon_gui.state.quality import Quality
 from surgeon_gui.state.run import RunState
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import (
