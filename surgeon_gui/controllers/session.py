@@ -44,7 +44,7 @@ from surgeon_gui.state import run as run_state
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job import checks
 from surgeon_gui.state.request import Request, RequestKind
-from surgeon_gui.state.run import RunState
+from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.runs.reading import has_saved_state
 from surgeon_gui.text.problems import Problem
 
@@ -77,8 +77,7 @@ class Session(QObject):
         self.draft = DraftEditor(self.store)
         self.runs_go_on = False  # further runs, when the window is closed
         self._marker = ""  # ends the events of the engine before
-        self._clock = QTimer(self)
-        self._clock.setInterval(CLOCK_MS)
+        self._clock = QTimer(self, interval=CLOCK_MS)
         self._clock.timeout.connect(self._on_clock_ticked)
         engine.listen(self._on_events_received)
 
@@ -151,7 +150,7 @@ class Session(QObject):
         """End the run after the current shot and export the result."""
         if self.state.run.can_stop:
             self.store.send(StopAndKeep(run=self.state.run.run))
-            self._set_run(run_state.stopping(self.state.run))
+            self._set_status(Status.STOPPING)
 
     @Slot()
     def pause_or_resume(self) -> None:
@@ -159,10 +158,10 @@ class Session(QObject):
         run = self.state.run
         if run.status.can_pause:
             self.store.send(Pause(run=run.run))
-            self._set_run(run_state.pausing(run))
-        elif run.status.can_resume:
+            self._set_status(Status.PAUSING)
+        elif run.status is Status.PAUSED:
             self.store.send(Resume(run=run.run))
-            self._set_run(run_state.resuming(run))
+            self._set_status(Status.RUNNING)  # its clock waits for `Resumed`
 
     @property
     def unsaved_seconds(self) -> float:
@@ -179,7 +178,7 @@ class Session(QObject):
         """Cancel the run."""
         if self.state.run.status.can_cancel:
             self.store.send(Cancel(run=self.state.run.run))
-            self._set_run(run_state.cancelling(self.state.run))
+            self._set_status(Status.CANCELLING)
 
     def follow_run(self, folder: str, config: RunConfig) -> None:
         """Show a run that is in progress, wherever it was started, until it ends."""
@@ -389,6 +388,10 @@ class Session(QObject):
             return PurePosixPath(self.state.runs_folder) / name
         parent = paths.expanded(self.state.run_parent)
         return new_run_folder(parent, config.model.source)
+
+    def _set_status(self, status: Status) -> None:
+        """Show what was requested, until the engine says that it has happened."""
+        self._set_run(replace(self.state.run, status=status))
 
     def _set_run(self, run: RunState) -> None:
         self.store.set(replace(self.state, run=run))

@@ -67,9 +67,7 @@ class HubSearchController(QObject):
         super().__init__(parent)
         self._session = session
         self._words = ""
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(_SEARCH_DELAY_MS)
+        self._timer = QTimer(self, singleShot=True, interval=_SEARCH_DELAY_MS)
         self._timer.timeout.connect(self.search_now)
 
     def set_words(self, typed: str) -> None:
@@ -138,9 +136,7 @@ class TextCheckController(QObject):
         super().__init__(parent)
         self._session = session
         self._was_free = False
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(_CHECK_DELAY_MS)
+        self._timer = QTimer(self, singleShot=True, interval=_CHECK_DELAY_MS)
         self._timer.timeout.connect(self._check)
         session.changed.connect(self._on_changed)
 

@@ -108,14 +108,6 @@ class MeasuredPoint:
     is_recovered: bool = False
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class DiagnosisInput:
-    """The job and the model of a diagnosis in progress."""
-
-    config: RunConfig
-    model: ModelSummary
-
-
 class DiagnosisPhase(Enum):
     """State of the diagnosis of a draft."""
 
@@ -127,18 +119,15 @@ class DiagnosisPhase(Enum):
 
 
 def phase_of(
-    known: DiagnosisResult | None, request: Request[Any], now: RunConfig
+    known: DiagnosisResult | None, now: RunConfig, is_measuring: bool
 ) -> DiagnosisPhase:
     """Return the state of the diagnosis of a draft."""
-    if request.is_open:
-        return DiagnosisPhase.MEASURING if known is None else DiagnosisPhase.REMEASURING
     if known is None:
-        return DiagnosisPhase.NONE
-    return (
-        DiagnosisPhase.OUT_OF_DATE
-        if changes_since(known.config, now)
-        else DiagnosisPhase.READY
-    )
+        return DiagnosisPhase.MEASURING if is_measuring else DiagnosisPhase.NONE
+    if is_measuring:
+        return DiagnosisPhase.REMEASURING
+    is_old = changes_since(known.config, now)
+    return DiagnosisPhase.OUT_OF_DATE if is_old else DiagnosisPhase.READY
 
 
 def changes_since(then: RunConfig, now: RunConfig) -> tuple[str, ...]:

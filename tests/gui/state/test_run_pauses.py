@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from surgeon_engine.api.config.run import RunConfig
@@ -38,39 +40,33 @@ def running():
     return with_events(state, 15.0, Progressed(Stage.CURVATURE, 1, 1, 4))
 
 
+def requested(run, status):
+    """Return a run after the user has asked for something."""
+    return replace(run, status=status)
+
+
 def test_run_is_paused_by_the_event_of_the_engine(running):
-    pausing = run_state.pausing(running)
-    assert pausing.status is Status.PAUSING
-    assert run_state.pausing(pausing) is pausing
-    paused = with_events(pausing, 16.0, Paused())
+    paused = with_events(requested(running, Status.PAUSING), 16.0, Paused())
     assert paused.status is Status.PAUSED
     assert paused.status.is_busy
 
 
-def test_only_a_run_in_progress_can_be_paused():
-    idle = run_state.RunState()
-    starting = run_state.requested("run-1", CONFIG, "folder", at=0.0)
-    for state in (idle, run_state.stopping(starting), run_state.cancelling(starting)):
-        assert run_state.pausing(state) is state
+@pytest.mark.parametrize("status", Status)
+def test_only_a_run_in_progress_can_be_paused(status):
+    assert status.can_pause is (status in (Status.STARTING, Status.RUNNING))
 
 
 @pytest.mark.parametrize("stage", [Stage.LOAD, Stage.SAMPLING])
 def test_run_is_paused_before_its_first_shot(stage):
     state = run_state.requested("run-1", CONFIG, "folder", at=0.0)
-    state = run_state.pausing(with_events(state, 1.0, StageStarted(stage, 0)))
-    assert state.status is Status.PAUSING
+    state = requested(with_events(state, 1.0, StageStarted(stage, 0)), Status.PAUSING)
     paused = with_events(state, 2.0, Paused())
     assert paused.status is Status.PAUSED
     assert paused.seconds(100.0) == 2.0
-    resumed = with_events(run_state.resuming(paused), 12.0, Resumed(), STARTED)
+    resumed = requested(paused, Status.RUNNING)
+    resumed = with_events(resumed, 12.0, Resumed(), STARTED)
     assert resumed.status is Status.RUNNING
     assert resumed.seconds(13.0) == 3.0
-
-
-def test_only_a_paused_run_can_be_resumed(running):
-    assert run_state.resuming(running) is running
-    paused = with_events(run_state.pausing(running), 16.0, Paused())
-    assert run_state.resuming(paused).status is Status.RUNNING
 
 
 def test_events_without_a_request_pause_the_run(running):
@@ -80,14 +76,14 @@ def test_events_without_a_request_pause_the_run(running):
 
 
 def test_late_pause_does_not_undo_a_stop_or_a_cancel(running):
-    for request in (run_state.stopping, run_state.cancelling):
-        state = request(run_state.pausing(running))
-        assert with_events(state, 16.0, Paused()).status is state.status
+    for status in (Status.STOPPING, Status.CANCELLING):
+        state = requested(running, status)
+        assert with_events(state, 16.0, Paused()).status is status
 
 
 def test_late_resume_does_not_undo_the_next_pause(running):
-    paused = with_events(run_state.pausing(running), 16.0, Paused())
-    again = run_state.pausing(run_state.resuming(paused))
+    paused = with_events(running, 16.0, Paused())
+    again = requested(paused, Status.PAUSING)
     assert with_events(again, 17.0, Resumed()).status is Status.PAUSING
 
 
@@ -122,7 +118,8 @@ def test_stage_times_exclude_pauses(running):
 
 
 def test_seconds_of_a_run_cancelled_in_a_pause_exclude_it(running):
-    state = run_state.cancelling(with_events(running, 16.0, Paused()))
+    paused = with_events(running, 16.0, Paused())
+    state = requested(paused, Status.CANCELLING)
     ended = with_events(state, 300.0, Cancelled())
     assert ended.seconds(now=1e9) == 16.0
     assert sum(time.seconds for time in ended.times) == 16.0

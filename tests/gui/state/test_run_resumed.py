@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from surgeon_engine.api.config.run import RunConfig
@@ -86,9 +88,8 @@ def test_run_that_cannot_be_resumed_took_the_saved_time(broken_off):
 
 def test_early_cancel_is_not_undone(broken_off):
     earlier = run_state.interrupted(broken_off, 140.0)
-    state = run_state.cancelling(
-        run_state.resume_requested("run-1", earlier, 990.0, 25.0)
-    )
+    state = run_state.resume_requested("run-1", earlier, 990.0, 25.0)
+    state = replace(state, status=Status.CANCELLING)
     state = with_events(state, 1000.0, RunResumed(1, 25.0))
     assert state.status is Status.CANCELLING
 
