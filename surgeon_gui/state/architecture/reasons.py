@@ -108,21 +108,20 @@ def _summary(layer: Layer, architecture: Architecture) -> str:
     summary = template.format(
         share=numbers.percent(layer.sparsity), weights=numbers.count(layer.weights)
     )
-    if layer.groups:
+    if (groups := layer.groups) is not None:
         remaining = {
             "heads": ntr(
                 "{kept} of {n} group of heads is kept.",
                 "{kept} of {n} groups of heads are kept.",
-                layer.total_groups,
+                groups.of,
             ),
             "neurons": ntr(
                 "{kept} of {n} neuron is kept.",
                 "{kept} of {n} neurons are kept.",
-                layer.total_groups,
+                groups.of,
             ),
-        }[layer.groups]
-        kept, total = layer.kept_groups, layer.total_groups
-        summary += " " + remaining.format(kept=kept, n=total)
+        }[groups.kind]
+        summary += " " + remaining.format(kept=groups.kept, n=groups.of)
     return summary
 
 

@@ -7,14 +7,15 @@ from dataclasses import replace
 import pytest
 
 from surgeon_engine.api.config.run import ModelConfig
-from surgeon_gui.state.runs.filtering import (
+from surgeon_gui.state.runs.reading import RunOutcome, RunRecord
+from surgeon_gui.state.runs.state import (
     RunFilter,
+    RunsState,
     models_of,
     outcomes_of,
     tags_of,
+    with_records,
 )
-from surgeon_gui.state.runs.reading import RunOutcome, RunRecord
-from surgeon_gui.state.runs.state import RunsState, with_records
 from tests.helpers.fake_runs import job
 
 JOB = job()
