@@ -21,7 +21,7 @@ from surgeon_engine.api.messages.commands import Diagnose
 from surgeon_engine.api.messages.diagnosis import Diagnosed
 from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.messages.sources import ModelSummary
-from surgeon_engine.api.run_folder import Report, RunFolder
+from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import ConfigError, EngineError
 from surgeon_gui.base import paths
 from surgeon_gui.base.background import Background
@@ -223,7 +223,9 @@ class Diagnosis(QObject):
     def _on_read(self, result: _ReadDiagnosis | str) -> None:
         self._pending = None
         if isinstance(result, str):
-            self._report_unreadable(result)
+            message = tr("The measured costs cannot be read: {reason}.")
+            hint = tr("Run the diagnosis again.")
+            self.session.store.show_problem(Failed(message.format(reason=result), hint))
             return
         self.known, self._planner, self._points = result
         self._plan = None
@@ -233,11 +235,6 @@ class Diagnosis(QObject):
     def _on_read_failed(self) -> None:
         self._pending = None  # `Background` reports the exception
         self.changed.emit()
-
-    def _report_unreadable(self, reason: str) -> None:
-        message = tr("The measured costs cannot be read: {reason}.")
-        hint = tr("Run the diagnosis again.")
-        self.session.store.show_problem(Failed(message.format(reason=reason), hint))
 
 
 def _read_result(
@@ -268,10 +265,6 @@ def finished_runs(
         except (EngineError, ConfigError):
             continue  # unfinished, or from another version
         if diagnosis_state.is_comparable(known, report.config):
-            points[str(folder)] = _points_of_report(report)
+            run = RunState(history=report.shots, recovered=report.recovered)
+            points[str(folder)] = diagnosis_state.points_of(run)
     return points
-
-
-def _points_of_report(report: Report) -> tuple[MeasuredPoint, ...]:
-    run = RunState(history=report.shots, recovered=report.recovered)
-    return diagnosis_state.points_of(run)

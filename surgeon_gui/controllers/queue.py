@@ -301,14 +301,11 @@ class QueueController(QObject):
         is_written = state.runs != self.state.runs
         self.state = state
         if is_written:
-            self._write()
+            try:
+                self._file.write(() if state.is_complete else state.runs)
+            except (OSError, LockedError, UnreadableFileError) as error:
+                self._report_not_written(error)
         self.changed.emit()
-
-    def _write(self) -> None:
-        try:
-            self._file.write(() if self.state.is_complete else self.state.runs)
-        except (OSError, LockedError, UnreadableFileError) as error:
-            self._report_not_written(error)
 
     def _report_not_written(self, error: Exception) -> None:
         message = tr("The queue cannot be written: {reason}.")

@@ -187,7 +187,9 @@ def apply(state: AppState, envelope: Envelope) -> AppState:
     for kind, request in state.requests.items():
         if envelope.run == request.id:
             return _with_response(state, kind, request.with_event(event))
-    return _with_progress(state, run_state.apply(state.run, envelope))
+    run = run_state.apply(state.run, envelope)
+    notice = run.error if run.error is not state.run.error else state.notice
+    return replace(state, run=run, notice=notice)
 
 
 def _with_machine(state: AppState, machine: Machine) -> AppState:
@@ -257,11 +259,6 @@ def _with_later_result(state: AppState, folder: str, result: Event) -> AppState:
     if opened is not None and opened.folder == folder:
         opened = run_state.with_later_result(opened, result)
     return replace(state, run=run, opened_run=opened)
-
-
-def _with_progress(state: AppState, run: RunState) -> AppState:
-    notice = run.error if run.error is not state.run.error else state.notice
-    return replace(state, run=run, notice=notice)
 
 
 def with_request(state: AppState, kind: RequestKind, request: Request[Any]) -> AppState:

@@ -9,6 +9,7 @@ import itertools
 import math
 import re
 from array import array
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -18,7 +19,7 @@ import numpy as np
 from surgeon_engine.api.config.pruning import CostBasis
 from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.messages.diagnosis import predicts_loss
-from surgeon_engine.api.messages.run import CostHistogram, Stage
+from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.planning.limits import max_perplexity
 from surgeon_gui.base import units
 from surgeon_gui.base.translation import tr
@@ -128,7 +129,7 @@ def _fidelity_line(run: RunState, measure: Quality, *, is_log: bool) -> Line:
         xs=first.xs,
         ys=first.ys,
         last_x=_last_shot(run),
-        limit=_max_divergence(run) if is_divergence else None,
+        limit=_limit(run, measure),
         is_log=is_log,
         name=first.name,
         more=tuple(others),
@@ -139,10 +140,6 @@ def _fidelity_line(run: RunState, measure: Quality, *, is_log: bool) -> Line:
 
 def _percentage(value: float) -> str:
     return numbers.percent(value / 100)
-
-
-def _max_divergence(run: RunState) -> float | None:
-    return (run.config.pruning.max_divergence or None) if run.config else None
 
 
 def has_recovery(run: RunState) -> bool:
@@ -200,8 +197,10 @@ def _at_end(x: float) -> str:
 
 def _limit(run: RunState, measure: Quality) -> float | None:
     """Return the quality limit in the unit of `measure`; None if there is none."""
-    if run.config is None or run.baseline is None:
+    if run.config is None or run.baseline is None or measure is Quality.AGREEMENT:
         return None
+    if measure is Quality.DIVERGENCE:
+        return run.config.pruning.max_divergence or None
     limit = max_perplexity(run.config.pruning, run.baseline.perplexity)
     if not math.isfinite(limit):
         return None
@@ -247,7 +246,9 @@ def cost_bars(run: RunState, counted: BarUnit) -> Bars:
         n=shot.shot, unit=_cost_unit(run)
     )
     logs = tuple(math.log10(edge) for edge in costs.edges)
-    removed, kept = _counts(costs, counted)
+    removed, kept = costs.removed, costs.kept
+    if is_by_weight:
+        removed, kept = costs.removed_weights, costs.kept_weights
     threshold = shot.threshold
     return Bars(
         axis=axis,
@@ -325,14 +326,12 @@ def time_bars(run: RunState, now: float) -> Bars:
 
 def _seconds_taken(run: RunState, now: float) -> dict[tuple[Stage, int], float]:
     """Return the seconds by stage and shot, including the current stage."""
-    seconds_taken: dict[tuple[Stage, int], float] = {}
+    seconds_taken: dict[tuple[Stage, int], float] = defaultdict(float)
     for time in run.times:
-        key = (time.stage, time.shot)
-        seconds_taken[key] = seconds_taken.get(key, 0.0) + time.seconds
+        seconds_taken[time.stage, time.shot] += time.seconds
     if run.status.is_busy and run.stage is not None:
-        key = (run.stage, run.shot)
         elapsed = max(0.0, run.clock(now) - run.stage_began)
-        seconds_taken[key] = seconds_taken.get(key, 0.0) + elapsed
+        seconds_taken[run.stage, run.shot] += elapsed
     return seconds_taken
 
 
@@ -353,14 +352,6 @@ class _Scaled:
 
     def __call__(self, value: float) -> str:
         return self.to_text(round(value * self.scale, 3))
-
-
-def _counts(
-    costs: CostHistogram, counted: BarUnit
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    if counted is BarUnit.WEIGHTS:
-        return costs.removed_weights, costs.kept_weights
-    return costs.removed, costs.kept
 
 
 def _round_count(value: float) -> str:

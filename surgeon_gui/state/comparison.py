@@ -7,7 +7,7 @@ the same texts; `protocol_note` warns if they were not. Pure functions.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -269,10 +269,6 @@ def _with_best_marked(
     )
 
 
-def _status(run: RunState) -> str:
-    return OUTCOMES[outcome_of(run)]
-
-
 def _perplexity_before(run: RunState) -> str:
     return numbers.perplexity(run.baseline.perplexity) if run.baseline else NOTHING
 
@@ -321,10 +317,6 @@ def _file_size(run: RunState) -> str:
     )
 
 
-def _memory_to_run(run: RunState) -> str:
-    return memory_to_run_of(run) or NOTHING
-
-
 def _exported(run: RunState) -> str:
     if run.exported is None:
         return NOTHING
@@ -346,15 +338,15 @@ def _memory(run: RunState) -> str:
     return numbers.size(run.result.peak_memory_bytes)
 
 
-_FIGURES = (
-    (tr("Status"), _status),
+_FIGURES: tuple[tuple[str, Callable[[RunState], str]], ...] = (
+    (tr("Status"), lambda run: OUTCOMES[outcome_of(run)]),
     (tr("Perplexity, original"), _perplexity_before),
     (tr("Perplexity, pruned"), _perplexity_after),
     (tr("Measured on"), _protocol),
     (tr("Sparsity"), _sparsity),
     (tr("Parameters left"), _parameters),
     (tr("Weights on disk"), _file_size),
-    (tr("Memory to run it"), _memory_to_run),
+    (tr("Memory to run it"), lambda run: memory_to_run_of(run) or NOTHING),
     (tr("Exported as"), _exported),
     (tr("Time"), _time),
     (tr("Peak memory"), _memory),

@@ -342,11 +342,11 @@ def _verified(exported: Exported) -> str:
 def _rates(
     first: Rate, second: Rate, ratio: Ratio
 ) -> tuple[SpeedCell, SpeedCell, SpeedCell]:
-    return _rate(first), _rate(second), _with_range(ratio, numbers.ratio)
-
-
-def _rate(rate: Rate) -> SpeedCell:
-    return _with_range(rate, numbers.rate)
+    return (
+        _with_range(first, numbers.rate),
+        _with_range(second, numbers.rate),
+        _with_range(ratio, numbers.ratio),
+    )
 
 
 def _with_range(figure: Rate | Ratio, to_text: Callable[[float], str]) -> SpeedCell:

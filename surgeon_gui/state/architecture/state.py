@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from enum import Enum
 from itertools import groupby
 
+import numpy as np
+
 from surgeon_engine.api.config.layer_patterns import any_matches, min_kept_share
 from surgeon_engine.api.config.pruning import COUPLINGS, PruningConfig
 from surgeon_engine.api.messages.diagnosis import DiagnosedUnit
 from surgeon_engine.api.messages.run import GroupsLeft, LayerSparsity
 from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
-from surgeon_gui.state.diagnosis.costs import Bins, Costs, Ints
+from surgeon_gui.state.diagnosis.costs import Bins, Costs
 from surgeon_gui.state.diagnosis.planner import RemovalPlan
 from surgeon_gui.state.run import RunState
 
@@ -222,7 +224,8 @@ def _after_plan(
     first = unit.layers[0]
     if isinstance(found, Bins):
         at = min(int((found.so_far[number] < taken).sum()), len(found.cost) - 1)
-        cost = float((_counts(found, number)[: at + 1] * found.cost[: at + 1]).sum())
+        counts = np.diff(found.so_far[number, : at + 1], prepend=0)
+        cost = float((counts * found.cost[: at + 1]).sum())
         cost -= float(found.so_far[number, at] - taken) * float(found.cost[at])
         shape = LayerShape(first.rows, first.columns)
         return {first.name: _LayerAfter(shape, taken, cost if taken else 0.0)}
@@ -247,13 +250,6 @@ def _after_plan(
         shape = LayerShape(layer.rows - rows, layer.columns)
         after[layer.name] = _LayerAfter(shape, taken * layer.each, None, groups)
     return after
-
-
-def _counts(found: Bins, number: int) -> Ints:
-    so_far = found.so_far[number]
-    counts = so_far.copy()
-    counts[1:] -= so_far[:-1]
-    return counts
 
 
 def _sum(values: Iterable[float | None]) -> float | None:

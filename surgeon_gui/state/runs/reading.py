@@ -164,7 +164,9 @@ def read_record(folder: Path) -> RunRecord:
             RunOutcome.DAMAGED,
             problem=str(error),
             config=readable_config(folder),
-            has_checkpoint=_has_checkpoint(folder),
+            has_checkpoint=any(
+                (folder / name / "config.json").is_file() for name in _CHECKPOINTS
+            ),
             began=began,
         )
     else:
@@ -214,11 +216,6 @@ def readable_config(folder: Path) -> RunConfig | None:
         return RunFolder(folder).read_config()
     except EngineError:
         return None
-
-
-def _has_checkpoint(folder: Path) -> bool:
-    """Return whether there is a model in the folder of a run."""
-    return any((folder / name / "config.json").is_file() for name in _CHECKPOINTS)
 
 
 def read_state(folder: Path, *, with_progress: bool = True) -> RunState:

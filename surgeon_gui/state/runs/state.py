@@ -17,22 +17,15 @@ class RunsState:
     records: tuple[RunRecord, ...] = ()  # the latest first
     has_been_read: bool = False
     problem: str = ""  # why the folder cannot be listed
-    ticked: tuple[
-        str, ...
-    ] = ()  # folders of the runs to compare, in order of selection
-
+    ticked: tuple[str, ...] = ()  # folders of the runs to compare, as they were chosen
     dismissed: tuple[str, ...] = ()  # folders of interrupted runs, by the user
 
     @property
     def to_resume(self) -> RunRecord | None:
         """The latest run that was interrupted and can go on; None: there is none."""
-        return next((x for x in self.records if self._offers(x)), None)
-
-    def _offers(self, record: RunRecord) -> bool:
-        is_interrupted = record.outcome is RunOutcome.INTERRUPTED
-        return (
-            is_interrupted and record.can_resume and record.folder not in self.dismissed
-        )
+        interrupted = (x for x in self.records if x.outcome is RunOutcome.INTERRUPTED)
+        offered = (x for x in interrupted if x.folder not in self.dismissed)
+        return next((x for x in offered if x.can_resume), None)
 
     @property
     def titles(self) -> dict[str, str]:

@@ -14,7 +14,6 @@ from surgeon_engine.api.messages.events import Cancelled, Envelope
 from surgeon_engine.api.model_info.header import model_facts
 from surgeon_gui.base.settings import Settings
 from surgeon_gui.controllers import sources
-from surgeon_gui.controllers.session import Session
 from surgeon_gui.controllers.sources import TextController
 from surgeon_gui.state import run as run_state
 from surgeon_gui.state.app import with_request
@@ -25,21 +24,10 @@ from surgeon_gui.views.steps.model_page import ModelPage
 from surgeon_gui.views.steps.plan_card import PlanCard
 from surgeon_gui.views.steps.target_page import TargetPage
 from tests.gui.views.test_charts_do_not_grow import states_of
-from tests.helpers.fake_thread import FakeThread
 from tests.helpers.queued_runs import ready_state
 from tests.helpers.windows import find
 
 NOTE = "It is read when the run has ended."
-
-
-@pytest.fixture
-def engine():
-    return FakeThread()
-
-
-@pytest.fixture
-def session(qapp, engine, tmp_path):
-    return Session(engine, tmp_path)
 
 
 @pytest.fixture
