@@ -118,10 +118,11 @@ class EngineSupervisor:
         self._make_client, self._failed_starts = make_client, 0
         return events
 
-    def reconnect(self) -> None:
+    def reconnect(self) -> list[Envelope]:
         """Try at once to connect with the engine of another computer again."""
         if isinstance(self._client, RemoteEngine):
             self._client.reconnect()
+        return []
 
     def cancel_all(self) -> None:
         """Cancel all open requests that end with the window."""
