@@ -20,6 +20,7 @@ from surgeon_engine.api.config.run import Device, ModelConfig, RunConfig
 from surgeon_engine.api.messages.benchmark import BenchmarkSettings, Measured
 from surgeon_engine.api.messages.commands import (
     Cancel,
+    Command,
     ExportRun,
     MeasureModels,
     Pause,
@@ -341,39 +342,29 @@ class Session(QObject):
         *,
         may_replace: bool,
     ) -> RunState:
-        goes_on = self._goes_on
-        run_id = self.store.new_id("run", is_unique=goes_on)
         path = folder.as_posix() if self.state.computer else str(folder)
-        command = StartRun(
-            run=run_id,
-            config=config,
-            folder=path,
-            replace=may_replace,
-            detached=goes_on,
-        )
-        self.store.send(command)
-        self._clock.start()
-        run = run_state.requested(run_id, config, path, time.time(), planned=planned)
-        return replace(run, computer=self.state.computer, goes_on=goes_on)
+        run = run_state.requested("", config, path, time.time(), planned=planned)
+        command = partial(StartRun, config=config, folder=path, replace=may_replace)
+        return self._sent(command, run)
 
     def _resume(self, earlier: RunState, *, may_replace: bool) -> RunState:
+        now = time.time()
+        if self._goes_on:  # all of its events come again
+            assert earlier.config is not None
+            run = run_state.requested("", earlier.config, earlier.folder, now)
+        else:
+            seconds = _saved_seconds(earlier)
+            run = run_state.resume_requested("", earlier, now, seconds)
+        command = partial(ResumeRun, folder=earlier.folder, replace=may_replace)
+        return self._sent(command, run)
+
+    def _sent(self, make_command: Callable[..., Command], run: RunState) -> RunState:
+        """Send the command that begins a run; return the run with its id."""
         goes_on = self._goes_on
         run_id = self.store.new_id("run", is_unique=goes_on)
-        command = ResumeRun(
-            run=run_id,
-            folder=earlier.folder,
-            replace=may_replace,
-            detached=goes_on,
-        )
-        self.store.send(command)
+        self.store.send(make_command(run=run_id, detached=goes_on))
         self._clock.start()
-        now = time.time()
-        if goes_on:  # all of its events come again
-            assert earlier.config is not None
-            run = run_state.requested(run_id, earlier.config, earlier.folder, now)
-            return replace(run, computer=self.state.computer, goes_on=True)
-        seconds = _saved_seconds(earlier)
-        return run_state.resume_requested(run_id, earlier, now, seconds)
+        return replace(run, run=run_id, computer=self.state.computer, goes_on=goes_on)
 
     @property
     def _goes_on(self) -> bool:

@@ -53,14 +53,6 @@ class BarUnit(Enum):
     REMOVALS = "removals"
 
 
-@dataclass(frozen=True, slots=True)
-class RunPhase:
-    """Stages that share one series in the chart of times."""
-
-    name: str
-    stages: tuple[Stage, ...]
-
-
 RECOVERY_STAGES = (
     Stage.REFERENCE,
     Stage.REFIT,
@@ -69,16 +61,17 @@ RECOVERY_STAGES = (
 )
 EVALUATION_STAGES = (Stage.BASELINE, Stage.EVALUATION, Stage.GENERATION)
 _STAGES_BEFORE_SHOTS = (Stage.LOAD, Stage.TEXT, Stage.SAMPLING, Stage.BASELINE)
-PHASES = (  # in the order of the theme's series
-    RunPhase(STAGES[Stage.CURVATURE][1], (Stage.DEPTH, Stage.CURVATURE)),
-    RunPhase(STAGES[Stage.DAMPING][1], (Stage.DAMPING,)),
-    RunPhase(STAGES[Stage.UPDATE][1], (Stage.UPDATE,)),
-    RunPhase(STAGES[Stage.SELECTION][1], (Stage.SELECTION,)),
-    RunPhase(STAGES[Stage.EVALUATION][1], EVALUATION_STAGES),
-    RunPhase(tr("Recovery"), RECOVERY_STAGES),
-    RunPhase(tr("Export and verification"), (Stage.EXPORT, Stage.VERIFICATION)),
-    RunPhase(tr("Preparation"), (Stage.LOAD, Stage.TEXT, Stage.SAMPLING)),
-)
+# Stages that share a series in the chart of times, in the order of the theme's series.
+PHASES = {
+    STAGES[Stage.CURVATURE][1]: (Stage.DEPTH, Stage.CURVATURE),
+    STAGES[Stage.DAMPING][1]: (Stage.DAMPING,),
+    STAGES[Stage.UPDATE][1]: (Stage.UPDATE,),
+    STAGES[Stage.SELECTION][1]: (Stage.SELECTION,),
+    STAGES[Stage.EVALUATION][1]: EVALUATION_STAGES,
+    tr("Recovery"): RECOVERY_STAGES,
+    tr("Export and verification"): (Stage.EXPORT, Stage.VERIFICATION),
+    tr("Preparation"): (Stage.LOAD, Stage.TEXT, Stage.SAMPLING),
+}
 
 
 def quality_line(run: RunState, measure: Quality, *, is_log: bool) -> Line:
@@ -314,8 +307,8 @@ def time_bars(run: RunState, now: float) -> Bars:
         x_axis=tr("Shot"),
         edges=tuple((bar - 0.4, bar + 0.4) for bar in range(shots + 2)),
         stacks=tuple(
-            Stack(phase.name, tuple(seconds / scale for seconds in row), color)
-            for color, (phase, row) in enumerate(zip(PHASES, heights, strict=True))
+            Stack(name, tuple(seconds / scale for seconds in row), color)
+            for color, (name, row) in enumerate(zip(PHASES, heights, strict=True))
             if any(row)
         ),
         names=(tr("Before the shots"), *shot_names, tr("After the shots")),
@@ -335,7 +328,7 @@ def _seconds_taken(run: RunState, now: float) -> dict[tuple[Stage, int], float]:
     return seconds_taken
 
 
-_PHASE_OF = {stage: i for i, phase in enumerate(PHASES) for stage in phase.stages}
+_PHASE_OF = {x: i for i, stages in enumerate(PHASES.values()) for x in stages}
 
 
 def _divided(values: array[float], divisor: float) -> array[float]:

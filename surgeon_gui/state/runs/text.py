@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 from surgeon_engine.api.config.run import RunConfig
@@ -65,7 +65,7 @@ def distinct_titles(records: Iterable[RunRecord]) -> dict[str, str]:
     method, then by the start time, then by the name of the folder.
     """
     titles = {record: title(record) for record in records}
-    for detail in (_removed_parts, _method, _start_time, _folder_name):
+    for detail in _DETAILS:
         details: dict[str, set[str]] = {}
         for record, name in titles.items():
             details.setdefault(name, set()).add(detail(record))
@@ -132,26 +132,17 @@ def date(record: RunRecord) -> str:
     return f"{datetime.fromtimestamp(record.began):%Y-%m-%d %H:%M}"
 
 
-def _removed_parts(record: RunRecord) -> str:
-    return (
-        plan_text.structure_phrase(record.config.pruning) if record.config else NOTHING
-    )
-
-
-def _method(record: RunRecord) -> str:
-    return CHOICES[record.config.pruning.method][0] if record.config else NOTHING
-
-
-def _start_time(record: RunRecord) -> str:
-    return f"{datetime.fromtimestamp(record.began):%Y-%m-%d %H:%M:%S}"
-
-
-def _folder_name(record: RunRecord) -> str:
-    return _last_part(record.folder)
-
-
 def _last_part(folder: str) -> str:
     return folder.replace("\\", "/").rpartition("/")[2]
+
+
+# What tells runs with equal titles apart, the first that differs.
+_DETAILS: tuple[Callable[[RunRecord], str], ...] = (
+    lambda x: plan_text.structure_phrase(x.config.pruning) if x.config else NOTHING,
+    lambda x: CHOICES[x.config.pruning.method][0] if x.config else NOTHING,
+    lambda x: f"{datetime.fromtimestamp(x.began):%Y-%m-%d %H:%M:%S}",
+    lambda x: _last_part(x.folder),
+)
 
 
 def tags(record: RunRecord) -> str:

@@ -270,7 +270,7 @@ def test_time_bars_add_up_to_the_total_time(run):
 
 
 def test_each_stage_of_a_run_belongs_to_one_phase():
-    stages = [stage for phase in PHASES for stage in phase.stages]
+    stages = [stage for stages in PHASES.values() for stage in stages]
     not_in_runs = (Stage.MEASUREMENT, Stage.COMPARISON)
     assert sorted(stages, key=list(Stage).index) == [
         stage for stage in Stage if stage not in not_in_runs
