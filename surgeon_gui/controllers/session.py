@@ -253,7 +253,7 @@ class Session(QObject):
     # another computer
 
     def use_computer(
-        self, computer: str, client: Callable[[], EngineClient] | None, runs: str = ""
+        self, computer: str, client: Callable[[], EngineClient] | None
     ) -> None:
         """Use the engine of another computer; `client` None: of this one.
 
@@ -262,7 +262,7 @@ class Session(QObject):
         self._clock.stop()
         self._marker = self.store.new_id("switch")
         self.store.engine.switch(client, self._marker)
-        self.store.set_checked(app_state.with_computer(self.state, computer, runs))
+        self.store.set_checked(app_state.with_computer(self.state, computer))
         self.draft.inspect_soon()
 
     @Slot()

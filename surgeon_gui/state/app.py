@@ -219,7 +219,7 @@ def _with_reason(
     return msgspec.structs.replace(event, message=before.message, hint=before.hint)
 
 
-def with_computer(state: AppState, computer: str, remote_runs: str) -> AppState:
+def with_computer(state: AppState, computer: str) -> AppState:
     """Return the state after another computer was chosen; empty: this one.
 
     What is known of the model, the machine and the run is of the one before.
@@ -227,7 +227,7 @@ def with_computer(state: AppState, computer: str, remote_runs: str) -> AppState:
     return replace(
         with_run(state, RunState()),
         computer=computer,
-        remote_runs=remote_runs,
+        remote_runs="",
         connection=None,
         started=None,
         engine=Engine.STARTING,

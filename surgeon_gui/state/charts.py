@@ -250,7 +250,7 @@ def cost_bars(run: RunState, counted: BarUnit) -> Bars:
         stacks=(Stack(tr("Removed"), removed, 1), Stack(tr("Kept"), kept, 0)),
         names=tuple(
             tr("Cost {low} to {high}").format(
-                low=numbers.two_figures(low), high=numbers.two_figures(high)
+                low=numbers.significant(low, 2), high=numbers.significant(high, 2)
             )
             for low, high in itertools.pairwise(costs.edges)
         ),

@@ -335,7 +335,7 @@ def _verified(exported: Exported) -> str:
     ).format(
         same=numbers.whole(round(exported.agreement * compared)),
         compared=numbers.whole(compared),
-        difference=numbers.two_figures(exported.largest_difference),
+        difference=numbers.significant(exported.largest_difference, 2),
     )
 
 

@@ -200,7 +200,7 @@ def _cost(item: Block | Layer) -> str:
     if not item.cost or item.cost_share is None:
         return _DASH
     share = numbers.percent(item.cost_share, decimals=0)
-    return f"{numbers.two_figures(item.cost)} ({share})"
+    return f"{numbers.significant(item.cost, 2)} ({share})"
 
 
 def _rule(item: Block | Layer) -> str:

@@ -66,7 +66,7 @@ def test_number_and_unit_stay_on_one_line(text, kept):
         (numbers.perplexity(14.2), "14.20"),
         (numbers.perplexity(123_456.7), "123,457"),
         (numbers.rate(1234.4), "1,234"),
-        (numbers.two_figures(0.0012345), "0.0012"),
+        (numbers.significant(0.0012345, 2), "0.0012"),
         (numbers.times(1.2345), "\N{MULTIPLICATION SIGN}1.23"),
         (numbers.scientific(0), "0"),
         (numbers.scientific(3.14e-6), "3.1e-06"),
