@@ -39,12 +39,6 @@ from surgeon_gui.state.runs.reading import (
 )
 from surgeon_gui.text.problems import Kind, Problem, sentence
 
-_STATUSES = {
-    Status.FINISHED: QueueStatus.FINISHED,
-    Status.FAILED: QueueStatus.FAILED,
-    Status.CANCELLED: QueueStatus.CANCELLED,
-}
-
 
 class QueueController(QObject):
     """Hold the queue of the runs folder and work it off."""
@@ -255,7 +249,7 @@ class QueueController(QObject):
         if not self.holds(run):
             return
         problem = run.error.message if run.error is not None else ""
-        self._end(self._names[run.run], _STATUSES[run.status], problem)
+        self._end(self._names[run.run], QueueStatus(run.status.value), problem)
         is_cancelled = run.status is Status.CANCELLED
         if not self.state.is_working and not is_cancelled:
             self.ended.emit(self.state)

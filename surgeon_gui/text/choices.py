@@ -206,12 +206,8 @@ _FILE_DTYPES: dict[Enum, Caption] = {
     FileDtype.FLOAT32: Caption(
         "float32", tr("32 bits per weight: exact, the largest file.")
     ),
-    FileDtype.BFLOAT16: Caption(
-        "bfloat16", tr("16 bits per weight: the range of float32.")
-    ),
-    FileDtype.FLOAT16: Caption(
-        "float16", tr("16 bits per weight: more precision, less range.")
-    ),
+    FileDtype.BFLOAT16: CHOICES[Dtype.BFLOAT16],
+    FileDtype.FLOAT16: CHOICES[Dtype.FLOAT16],
     FileDtype.Q8_0: caption(
         "8 bits (Q8_0)",
         "Blocks of 32 weights with one scale each: about half the size of 16 bits.",

@@ -62,13 +62,6 @@ class RunOutcome(Enum):
     DAMAGED = "damaged"  # its folder cannot be read
 
 
-_OUTCOMES = {
-    Status.FINISHED: RunOutcome.FINISHED,
-    Status.FAILED: RunOutcome.FAILED,
-    Status.CANCELLED: RunOutcome.CANCELLED,
-    Status.INTERRUPTED: RunOutcome.INTERRUPTED,
-}
-
 _RESUMABLE = (
     RunOutcome.STOPPED,
     RunOutcome.FAILED,
@@ -336,7 +329,9 @@ def outcome_of(run: RunState) -> RunOutcome:
     """Return how a run ended, or that it is running."""
     if run.result is not None and run.result.stopped_early:
         return RunOutcome.STOPPED
-    return _OUTCOMES.get(run.status, RunOutcome.RUNNING)
+    if run.status.is_busy or run.status is Status.IDLE:
+        return RunOutcome.RUNNING
+    return RunOutcome(run.status.value)
 
 
 def _log(run: RunFolder, with_progress: bool) -> Iterator[Envelope]:

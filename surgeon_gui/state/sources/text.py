@@ -67,19 +67,17 @@ def inspected_facts(model: ModelSummary, facts: ModelFacts | None = None) -> Row
 
 def first_facts(facts: ModelFacts) -> Rows:
     """Return what the config and the file headers say, before the engine inspects."""
-    rows = [(tr("Architecture"), facts.architecture)]
-    if facts.parameters:
-        rows.append((tr("Parameters"), numbers.count(facts.parameters)))
-    if facts.blocks:
-        rows.append((tr("Blocks"), _blocks(facts)))
-    if facts.vocabulary:
-        rows.append((tr("Vocabulary"), numbers.count(facts.vocabulary)))
-    if facts.longest_window:
-        rows.append((tr("Context length"), _window(facts)))
-    rows.append((tr("Number format"), facts.dtype))
-    if facts.file_bytes:
-        rows.append((tr("Size on disk"), numbers.size(facts.file_bytes)))
-    return tuple((name, value) for name, value in rows if value)
+    size, window = facts.file_bytes, facts.longest_window
+    rows = (
+        (tr("Architecture"), facts.architecture),
+        (tr("Parameters"), facts.parameters and numbers.count(facts.parameters)),
+        (tr("Blocks"), facts.blocks and _blocks(facts)),
+        (tr("Vocabulary"), facts.vocabulary and numbers.count(facts.vocabulary)),
+        (tr("Context length"), window and _window(facts)),
+        (tr("Number format"), facts.dtype),
+        (tr("Size on disk"), size and numbers.size(size)),
+    )
+    return tuple((name, str(value)) for name, value in rows if value)
 
 
 def _blocks(model: ModelSummary | ModelFacts) -> str:
