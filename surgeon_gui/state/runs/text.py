@@ -218,30 +218,28 @@ def facts(record: RunRecord) -> tuple[tuple[str, str], ...]:
             (tr("Disk space"), disk_space_details(record)),
         )
     pruning = record.config.pruning
-    found = [(tr("Status"), status)]
-    if record.can_resume:
-        found.append((tr("Saved progress"), saved_progress(record)))
-    found += [
-        (tr("Model"), model(record)),
-        (tr("Target"), plan_text.brief_plan(pruning)),
-        (tr("Method"), CHOICES[pruning.method][0]),
-    ]
-    if record.fidelity:
-        found.append((tr("Fidelity"), fidelity_lines(record)))
-    if record.perplexity_before is not None:
-        found.append((tr("Perplexity"), perplexity(record)))
+    remaining, began = "", date(record)
     if record.parameters_left:
         remaining = tr("{remaining} of {total}").format(
             remaining=parameters(record), total=numbers.count(record.parameters_before)
         )
-        found.append((tr("Remaining parameters"), remaining))
-    if record.format is not None:
-        found.append((tr("Export format"), choice_label(record.format)[0]))
-    began = date(record)
     if record.seconds:
         began = tr("{date}, took {time}").format(date=began, time=duration(record))
-    found.append((tr("Started"), began))
-    return (*found, (tr("Disk space"), disk_space_details(record)))
+    form, is_measured = record.format, record.perplexity_before is not None
+    found = (
+        (tr("Status"), status),
+        (tr("Saved progress"), saved_progress(record) if record.can_resume else ""),
+        (tr("Model"), model(record)),
+        (tr("Target"), plan_text.brief_plan(pruning)),
+        (tr("Method"), CHOICES[pruning.method][0]),
+        (tr("Fidelity"), fidelity_lines(record)),
+        (tr("Perplexity"), perplexity(record) if is_measured else ""),
+        (tr("Remaining parameters"), remaining),
+        (tr("Export format"), choice_label(form)[0] if form is not None else ""),
+        (tr("Started"), began),
+        (tr("Disk space"), disk_space_details(record)),
+    )
+    return tuple(fact for fact in found if fact[1])
 
 
 def saved_progress(record: RunRecord) -> str:
