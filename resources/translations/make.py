@@ -29,19 +29,27 @@ ROOT = HERE.parent.parent
 _NO_DATE = datetime(
     2026, 1, 1, tzinfo=UTC
 )  # otherwise each update would change the file
+# Calls with texts; a call that is named twice has two of them.
 KEYWORDS = {
-    "surgeon_gui": {"tr": None, "ntr": (1, 2)},
-    "surgeon_engine": {"say": None, "say_n": (1, 2)},
+    "surgeon_gui": (
+        {"tr": None, "ntr": (1, 2), "caption": (1,), "FieldText": (1,)},
+        {"caption": (2,), "FieldText": (2,)},
+    ),
+    "surgeon_engine": ({"say": None, "say_n": (1, 2)},),
 }
 
 
 def extract_messages() -> Catalog:
     """Return a catalog of all texts of the window and sentences of the engine."""
     catalogue = Catalog(project=DOMAIN, charset="utf-8")
-    for package, keywords in KEYWORDS.items():
-        found = extract_from_dir(
-            str(ROOT / package), method_map=[("**.py", "python")], keywords=keywords
-        )
+    for package, calls in KEYWORDS.items():
+        found = [
+            message
+            for keywords in calls
+            for message in extract_from_dir(
+                str(ROOT / package), method_map=[("**.py", "python")], keywords=keywords
+            )
+        ]
         for file, _, message, comments, _ in sorted(found, key=lambda each: each[:2]):
             # No line numbers: they would change with every edit of the code.
             locations = [(f"{package}/{file}", None)]

@@ -14,10 +14,9 @@ from typing_extensions import override
 from surgeon_engine.planning.resource_check import ResourceCheck
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
-from surgeon_gui.state.active_task import ActiveTask
+from surgeon_gui.state.action_strip import ActiveTask, RunControls
 from surgeon_gui.state.job.resource_text import NAMES, light_label
 from surgeon_gui.state.run import RunState
-from surgeon_gui.state.run_controls import RunControls
 from surgeon_gui.state.run_text import remaining
 from surgeon_gui.widgets.clamped_label import ClampedLabel
 from surgeon_gui.widgets.controls import (

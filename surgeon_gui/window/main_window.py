@@ -39,13 +39,12 @@ from surgeon_gui.controllers.playground import Playground
 from surgeon_gui.controllers.queue import QueueController
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state import result_text
-from surgeon_gui.state.active_task import active_task
+from surgeon_gui.state.action_strip import active_task, run_controls
 from surgeon_gui.state.app import AppState, only_run_progressed, settings_in_view
 from surgeon_gui.state.job.targets import with_next_target
 from surgeon_gui.state.log_lines import log_lines
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import RunState
-from surgeon_gui.state.run_controls import run_controls
 from surgeon_gui.state.run_text import phase_with_advice
 from surgeon_gui.state.sources.resolver import is_missing
 from surgeon_gui.state.sources.samples import smollm2

@@ -7,7 +7,7 @@ from PySide6.QtWidgets import QMainWindow, QMenu
 
 from surgeon_gui.base.settings import ThemeChoice
 from surgeon_gui.base.translation import LANGUAGES, tr
-from surgeon_gui.state.run_controls import RunControls
+from surgeon_gui.state.action_strip import RunControls
 from surgeon_gui.text.captions import CAPTIONS
 
 _SHORTCUTS = {

@@ -9,8 +9,8 @@ from PySide6.QtWidgets import QMainWindow
 from surgeon_gui.controllers.queue import QueueController
 from surgeon_gui.controllers.runs import RunsController
 from surgeon_gui.controllers.session import Session
+from surgeon_gui.state.action_strip import queue_control
 from surgeon_gui.state.queue.state import QueueState, QueueStatus
-from surgeon_gui.state.run_controls import queue_control
 from surgeon_gui.text.problems import sentence
 from surgeon_gui.views.queue.queue_bar import QueueBar
 from surgeon_gui.views.queue.queue_panel import QueuePanel

@@ -13,18 +13,16 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.state import ladder
 from surgeon_gui.state.comparison import (
     ALONG,
-    MEASURES,
     SIZES,
     ComparedRun,
-    Measure,
     SizeMeasure,
     XAxis,
     axis_label,
     curves,
     front,
-    measures,
     points,
 )
+from surgeon_gui.state.quality import NAMES, Quality, measures
 from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.widgets.charts.series_chart import Axes, Series, SeriesChart
 from surgeon_gui.widgets.charts.table_card import TableCard
@@ -38,7 +36,7 @@ _CONTEXT = settings_of(PruningConfig)["context"].option.limits
 class CurvesChart(SeriesChart):
     """Quality of each run over sparsity, shots or remaining parameters."""
 
-    measure_chosen = Signal(object)  # Measure
+    measure_chosen = Signal(object)  # Quality
 
     def __init__(self) -> None:
         super().__init__(
@@ -51,9 +49,9 @@ class CurvesChart(SeriesChart):
         self._along.addItems([ALONG[along] for along in XAxis])
         self._measure = described(choice_box(), "compare_curves_measure_combo")
         self._measure.setMinimumContentsLength(_MEASURE_LENGTH)
-        self._measures: tuple[Measure, ...] = ()
-        self._chosen: Measure | None = None  # by the user
-        self._offer(tuple(Measure))
+        self._measures: tuple[Quality, ...] = ()
+        self._chosen: Quality | None = None  # by the user
+        self._offer(tuple(Quality))
         self._log = button("compare_curves_log_button")
         self._log.setCheckable(True)
         for control in (self._along, self._measure, self._log):
@@ -65,22 +63,22 @@ class CurvesChart(SeriesChart):
     def show_runs(self, runs: Sequence[ComparedRun]) -> None:
         """Show the curves of these runs."""
         self._runs = runs
-        self._offer(measures(runs))
+        self._offer(measures(each.run for each in runs))
         self._redraw()
 
     @property
-    def measure(self) -> Measure:
+    def measure(self) -> Quality:
         """The measure that is shown."""
         return self._measures[self._measure.currentIndex()]
 
-    def _offer(self, offered: tuple[Measure, ...]) -> None:
+    def _offer(self, offered: tuple[Quality, ...]) -> None:
         """Offer these measures; show the chosen one, or else the first."""
         if offered == self._measures:
             return
         self._measures = offered
         with QSignalBlocker(self._measure):
             self._measure.clear()
-            self._measure.addItems([MEASURES[measure] for measure in offered])
+            self._measure.addItems([NAMES[measure] for measure in offered])
             chosen = self._chosen if self._chosen in offered else offered[0]
             self._measure.setCurrentIndex(offered.index(chosen))
 
@@ -95,7 +93,7 @@ class CurvesChart(SeriesChart):
         along, is_log = list(XAxis)[self._along.currentIndex()], self._log.isChecked()
         found = curves(self._runs, along, self.measure, is_log=is_log)
         series = [
-            Series(curve.name, curve.xs, curve.ys, number)
+            Series(curve.name, tuple(curve.xs), tuple(curve.ys), number)
             for number, curve in enumerate(found)
         ]
         label = axis_label(self._runs, self.measure)
@@ -112,20 +110,20 @@ class SizeChart(SeriesChart):
             tr("None of these runs has pruned anything yet."),
         )
         self._runs: Sequence[ComparedRun] = ()
-        self._measure = Measure.DIVERGENCE
+        self._measure = Quality.DIVERGENCE
         self._size = described(choice_box(), "compare_size_combo")
         self._size.addItems([SIZES[size] for size in SizeMeasure])
         self._size.setMinimumContentsLength(14)
         self.add_control(self._size)
         self._size.currentIndexChanged.connect(self._redraw)
 
-    def show_runs(self, runs: Sequence[ComparedRun], measure: Measure) -> None:
+    def show_runs(self, runs: Sequence[ComparedRun], measure: Quality) -> None:
         """Show the models of these runs, and their originals, by a measure."""
         self._runs = runs
         self.show_measure(measure)
 
     @Slot(object)
-    def show_measure(self, measure: Measure) -> None:
+    def show_measure(self, measure: Quality) -> None:
         """Show the models by another measure."""
         self._measure = measure
         self._redraw()

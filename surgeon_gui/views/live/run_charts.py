@@ -8,17 +8,16 @@ from typing_extensions import override
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.charts import (
     BarUnit,
-    Quality,
     cost_bars,
     cost_rows,
     has_recovery,
     memory_line,
     quality_line,
-    quality_measures,
     recovery_line,
     recovery_progress,
     time_bars,
 )
+from surgeon_gui.state.quality import NAMES, Quality, measures
 from surgeon_gui.state.run import RunState
 from surgeon_gui.widgets.charts.bar_chart import BarChart
 from surgeon_gui.widgets.charts.line_chart import LineChart
@@ -26,12 +25,6 @@ from surgeon_gui.widgets.controls import button, choice_box, described
 
 _MEASURE_LENGTH = 11  # characters
 _RECOVERY = "recovery"  # the entry for it in the box of the costs
-_QUALITY = {
-    Quality.DIVERGENCE: tr("Fidelity (KL)"),
-    Quality.AGREEMENT: tr("Same top token"),
-    Quality.PERPLEXITY: tr("Perplexity"),
-    Quality.LOSS: tr("Loss"),
-}
 
 
 class QualityChart(LineChart):
@@ -59,18 +52,18 @@ class QualityChart(LineChart):
     def show_run(self, run: RunState) -> None:
         """Show the evaluations of a run."""
         self._run = run
-        self._offer(quality_measures(run))
+        self._offer(measures([run]))
         self._redraw()
 
-    def _offer(self, measures: tuple[Quality, ...]) -> None:
+    def _offer(self, offered: tuple[Quality, ...]) -> None:
         """Offer only measures that the run has."""
-        if measures == self._measures:
+        if offered == self._measures:
             return
-        self._measures = measures
+        self._measures = offered
         with QSignalBlocker(self._measure):
             self._measure.clear()
-            for measure in measures:
-                self._measure.addItem(_QUALITY[measure], measure.value)
+            for measure in offered:
+                self._measure.addItem(NAMES[measure], measure.value)
             self._measure.setCurrentIndex(
                 max(0, self._measure.findData(self._chosen.value))
             )

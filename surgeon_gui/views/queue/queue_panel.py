@@ -22,10 +22,10 @@ from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.queue import QueueController
 from surgeon_gui.controllers.session import Session
+from surgeon_gui.state.action_strip import ControlView
 from surgeon_gui.state.job.plan_text import brief_target
 from surgeon_gui.state.queue import text
 from surgeon_gui.state.queue.state import QueuedRun, QueueStatus, can_move
-from surgeon_gui.state.run_controls import ControlView
 from surgeon_gui.widgets.controls import (
     add_action,
     button,

@@ -18,7 +18,7 @@ from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job.resource_text import free_disk
 from surgeon_gui.state.job.targets import disabled_targets
 from surgeon_gui.state.queue import sweep
-from surgeon_gui.state.queue.sweep import Sweep, SweepPlan
+from surgeon_gui.state.queue.state import QueuedRun
 from surgeon_gui.text.choices import CHOICES, choice_label
 from surgeon_gui.widgets.controls import (
     answer_row,
@@ -55,7 +55,7 @@ class SweepDialog(QDialog):
         self.setObjectName("sweep_dialog")
         self.setWindowTitle(tr("Sweep"))
         self._state = state
-        self._plan = SweepPlan()
+        self._runs: tuple[QueuedRun, ...] = ()
         self._free = free_disk(state.config, state.run_parent)
         pruning = state.config.pruning
         disabled = disabled_targets(pruning.kind, state.config.export.format)
@@ -132,14 +132,16 @@ class SweepDialog(QDialog):
         self._timer.stop()
         unit = self._units[self._unit.currentIndex()]
         methods = tuple(x for x, box in self._methods.items() if box.isChecked())
-        self._plan = sweep.plan(self._state, Sweep(unit, self._values.text(), methods))
-        show_text(self._forecast, sweep.forecast(self._plan, self._state.model))
-        show_text(self._summary, sweep.summary(self._plan, self._free))
-        show_text(self._warning, sweep.disk_warning(self._plan, self._free))
-        show_text(self._problem, self._plan.problem)
-        self._add.setEnabled(bool(self._plan.runs))
+        found = sweep.plan(self._state, unit, self._values.text(), methods)
+        problem = found if isinstance(found, str) else ""
+        self._runs = () if isinstance(found, str) else found
+        show_text(self._forecast, sweep.forecast(self._runs, self._state.model))
+        show_text(self._summary, sweep.summary(self._runs, self._free))
+        show_text(self._warning, sweep.disk_warning(self._runs, self._free))
+        show_text(self._problem, problem)
+        self._add.setEnabled(bool(self._runs))
 
     @Slot()
     def _on_add_clicked(self) -> None:
         self.accept()
-        self.added.emit(self._plan.runs)
+        self.added.emit(self._runs)

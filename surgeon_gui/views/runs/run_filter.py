@@ -15,13 +15,13 @@ from PySide6.QtWidgets import (
 
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
-from surgeon_gui.state.runs.filtering import (
+from surgeon_gui.state.runs.reading import RunRecord
+from surgeon_gui.state.runs.state import (
     RunFilter,
     models_of,
     outcomes_of,
     tags_of,
 )
-from surgeon_gui.state.runs.reading import RunRecord
 from surgeon_gui.state.runs.text import OUTCOMES
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.widgets.controls import (

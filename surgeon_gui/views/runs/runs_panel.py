@@ -25,12 +25,12 @@ from surgeon_gui.base.translation import (
 )
 from surgeon_gui.controllers.runs import RunsController
 from surgeon_gui.state.runs import text as run_text
-from surgeon_gui.state.runs.filtering import RunFilter
 from surgeon_gui.state.runs.parts import RunPart, part_bytes, part_question
 from surgeon_gui.state.runs.reading import (
     RunOutcome,
     RunRecord,
 )
+from surgeon_gui.state.runs.state import RunFilter
 from surgeon_gui.text import numbers
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.views.runs.annotation_form import AnnotationForm

@@ -18,12 +18,11 @@ from typing_extensions import override
 
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.runs import text as run_text
-from surgeon_gui.state.runs.filtering import RunFilter
 from surgeon_gui.state.runs.reading import (
     RunOutcome,
     RunRecord,
 )
-from surgeon_gui.state.runs.state import RunsState
+from surgeon_gui.state.runs.state import RunFilter, RunsState
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 Index = QModelIndex | QPersistentModelIndex

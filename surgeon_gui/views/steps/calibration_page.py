@@ -15,10 +15,7 @@ from surgeon_engine.api.messages.sources import TextPreviewed
 from surgeon_engine.api.model_info.source_names import is_hub_source
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
-from surgeon_gui.controllers.sources import (
-    TextCheckController,
-    TextDescriptionController,
-)
+from surgeon_gui.controllers.sources import TextController
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job.checks import calibration_problem
 from surgeon_gui.state.request import RequestKind
@@ -62,8 +59,7 @@ class CalibrationPage(Page):
         self._text = SourceEdit("calibration.text", BUILTIN_TEXT, BUILT_IN_TEXT)
         self._text.setPlaceholderText(tr("A file, or organisation/name on the Hub"))
         self._text.edited.connect(self.choose_text)
-        self._descriptions = TextDescriptionController(session, self)
-        self._checks = TextCheckController(session, self)
+        self._texts = TextController(session, self)
         self._parts = TextParts()
         self._parts.edited.connect(self._on_parts_edited)
         self._validation = SourceEdit(

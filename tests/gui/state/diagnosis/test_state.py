@@ -57,13 +57,12 @@ def now(**parts):
 def test_changed_settings_make_costs_out_of_date_and_are_named(changed, labels):
     assert set(diagnosis_state.changes_since(THEN, changed)) >= set(labels)
     assert (
-        diagnosis_state.phase_of(known(), Request(), changed)
-        is DiagnosisPhase.OUT_OF_DATE
+        diagnosis_state.phase_of(known(), changed, False) is DiagnosisPhase.OUT_OF_DATE
     )
     assert ", ".join(labels[:1]) in diagnosis_state.headline(
         known(), DiagnosisPhase.OUT_OF_DATE, changed
     )
-    assert diagnosis_state.phase_of(known(), Request(), THEN) is DiagnosisPhase.READY
+    assert diagnosis_state.phase_of(known(), THEN, False) is DiagnosisPhase.READY
 
 
 @pytest.mark.parametrize(
