@@ -76,10 +76,10 @@ def read_marker(folder: Path) -> Marker:
     """
     path = folder / MARKER
     if path.is_symlink():
-        raise UnreadableFileError(say("{path} is a link.", path=path))
+        raise UnreadableFileError("{path} is a link.", path=path)
     if not os.path.lexists(path):
         raise UnreadableFileError(
-            say("{folder} has no {file}, as exports have.", folder=folder, file=MARKER)
+            "{folder} has no {file}, as exports have.", folder=folder, file=MARKER
         )
     return read_sealed_json(path, Marker, EXPORT)
 
@@ -132,7 +132,7 @@ def check_own(
     """
     if folder.is_symlink():
         raise ExportError(
-            say("{folder} is a link.", folder=folder), say("Choose the folder itself.")
+            "{folder} is a link.", "Choose the folder itself.", folder=folder
         )
     try:
         marker = read_marker(folder)
@@ -213,5 +213,5 @@ def _content(path: Path, check: Callable[[], object] = nothing) -> Content:
         UnreadableFileError: It is a link, or no regular file, or cannot be read.
     """
     if path.is_symlink():
-        raise UnreadableFileError(say("{path} is a link.", path=path))
+        raise UnreadableFileError("{path} is a link.", path=path)
     return Content.of(path, check)

@@ -18,7 +18,6 @@ from pathlib import Path, PurePosixPath
 from surgeon_engine.api.messages.files import RunEntry
 from surgeon_engine.base.files import free_bytes, write_folder_atomically
 from surgeon_engine.base.json_process import ProcessExit, kill_process_tree
-from surgeon_engine.base.sentences import say
 from surgeon_engine.base.ssh import (
     SSH_OPTIONS,
     Computer,
@@ -79,26 +78,26 @@ def fetch_run(
     folder = run.folder
     if not _is_safe(folder):
         raise ConnectionFailed(
-            say("The path {folder} cannot be copied.", folder=printable(folder)),
-            say("Rename the folder."),
+            "The path {folder} cannot be copied.",
+            "Rename the folder.",
+            folder=printable(folder),
         )
     if target.exists():
         raise ConnectionFailed(
-            say("{target} exists already.", target=target),
-            say("The run was copied before. To copy it again, move that folder away."),
+            "{target} exists already.",
+            "The run was copied before. To copy it again, move that folder away.",
+            target=target,
         )
     announced = run.bytes if with_model else max(0, run.bytes - run.export_bytes)
     limit = announced + announced // 10 + _MAX_OTHER_BYTES
     if limit > (free := free_bytes(target)):
         raise ConnectionFailed(
-            say(
-                "The copy takes {announced:size}, and the disk of {target} has "
-                "{free:size} free.",
-                announced=announced,
-                target=target,
-                free=free,
-            ),
-            say("Free some space."),
+            "The copy takes {announced:size}, and the disk of {target} has "
+            "{free:size} free.",
+            "Free some space.",
+            announced=announced,
+            target=target,
+            free=free,
         )
     with write_folder_atomically(target) as partial:
         arrived = partial / _ARRIVED  # where sftp makes a folder of the same name
@@ -118,14 +117,11 @@ def fetch_run(
         missing = [name for name in _NEEDED if not (partial / name).is_file()]
         if missing:
             raise ConnectionFailed(
-                say(
-                    "{folder} on {host} has no {missing}: it is no run, or was "
-                    "deleted.",
-                    folder=folder,
-                    host=computer.host,
-                    missing=missing[0],
-                ),
-                say("Read the list of runs again."),
+                "{folder} on {host} has no {missing}: it is no run, or was deleted.",
+                "Read the list of runs again.",
+                folder=folder,
+                host=computer.host,
+                missing=missing[0],
             )
         (partial / "process.json").unlink(missing_ok=True)  # of the other computer
 
@@ -152,21 +148,17 @@ def _checked_size(folder: Path, limit: int) -> int:
             is_usual = stat.S_ISREG(facts.st_mode) or stat.S_ISDIR(facts.st_mode)
             if not is_usual or not name.isprintable():
                 raise ConnectionFailed(
-                    say(
-                        "The run holds {name}, which is no usual file.",
-                        name=printable(name),
-                    ),
-                    say("Nothing of it was kept. Ask the owner of the other computer."),
+                    "The run holds {name}, which is no usual file.",
+                    "Nothing of it was kept. Ask the owner of the other computer.",
+                    name=printable(name),
                 )
             if total > limit or count > _MAX_FILES:
                 raise ConnectionFailed(
-                    say(
-                        "The other computer sends more than the {limit:size} in "
-                        "{most:,} files that this run may have.",
-                        limit=limit,
-                        most=_MAX_FILES,
-                    ),
-                    say("Nothing of it was kept. Read the list of runs again."),
+                    "The other computer sends more than the {limit:size} in {most:,} "
+                    "files that this run may have.",
+                    "Nothing of it was kept. Read the list of runs again.",
+                    limit=limit,
+                    most=_MAX_FILES,
                 )
     return total
 
@@ -205,8 +197,9 @@ def _copy(
             )
         except OSError as error:
             raise ConnectionFailed(
-                say("sftp cannot be started: {reason:clause}.", reason=error.strerror),
-                say("It is a part of OpenSSH: install it."),
+                "sftp cannot be started: {reason:clause}.",
+                "It is a part of OpenSSH: install it.",
+                reason=error.strerror,
             ) from error
         try:
             while process.poll() is None:
@@ -226,13 +219,9 @@ def _copy(
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     last = printable(lines[-1]) if lines else ""
     raise ConnectionFailed(
-        say(
-            "The run cannot be copied from {host}: {last:clause}.",
-            host=computer.host,
-            last=last,
-        ),
-        say(
-            "Check the free disk space and the connection, and try again. Nothing "
-            "incomplete was kept."
-        ),
+        "The run cannot be copied from {host}: {last:clause}.",
+        "Check the free disk space and the connection, and try again. Nothing "
+        "incomplete was kept.",
+        host=computer.host,
+        last=last,
     )

@@ -152,11 +152,9 @@ class RemoteEngine:
         except OSError as error:
             self._fail(
                 ConnectionFailed(
-                    say(
-                        "OpenSSH cannot be started: {reason:clause}.",
-                        reason=error.strerror,
-                    ),
-                    say("Install it, so that ssh works in a terminal."),
+                    "OpenSSH cannot be started: {reason:clause}.",
+                    "Install it, so that ssh works in a terminal.",
+                    reason=error.strerror,
                 )
             )
             return

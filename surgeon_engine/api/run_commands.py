@@ -20,7 +20,6 @@ from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.decoding import encode_json, json_decoder
 from surgeon_engine.base.errors import RunFolderError, UnreadableFileError
 from surgeon_engine.base.reading import LIMIT, open_to_append, read_lines
-from surgeon_engine.base.sentences import say
 
 _POLL_SECONDS = 0.25
 _CONTROL = json_decoder(Control)
@@ -57,9 +56,7 @@ def find_start(run: RunFolder, name: str) -> tuple[StartRun | ResumeRun, int]:
                 command = _START.decode(line)
                 found = (command, position) if command.run == name else found
     if found is None:
-        raise RunFolderError(
-            say("{path} does not start the run.", path=run.commands_path)
-        )
+        raise RunFolderError("{path} does not start the run.", path=run.commands_path)
     return found
 
 

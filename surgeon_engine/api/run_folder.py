@@ -369,12 +369,10 @@ class RunFolder:
 
     def _unwritable(self, error: OSError) -> RunFolderError:
         return RunFolderError(
-            say(
-                "The run folder {path} cannot be written: {reason:clause}.",
-                path=self.path,
-                reason=error.strerror,
-            ),
-            say("Choose a folder that you may write to."),
+            "The run folder {path} cannot be written: {reason:clause}.",
+            "Choose a folder that you may write to.",
+            path=self.path,
+            reason=error.strerror,
         )
 
     def append(self, envelope: Envelope) -> None:
@@ -410,11 +408,9 @@ class RunFolder:
             version = decode_json(header, Version).version
         except msgspec.MsgspecError as error:
             raise UnreadableFileError(
-                say(
-                    "Line 1 of {path} cannot be read: {error:clause}.",
-                    path=self.events_path,
-                    error=error,
-                )
+                "Line 1 of {path} cannot be read: {error:clause}.",
+                path=self.events_path,
+                error=error,
             ) from error
         check_version(self.events_path, version, LOG)
         yield from lines
@@ -426,7 +422,7 @@ class RunFolder:
         except OSError as error:
             raise RunFolderError(
                 unwritable(self.report_path, error),
-                say("The checkpoint is complete: keep it, and free some space."),
+                "The checkpoint is complete: keep it, and free some space.",
             ) from error
 
     def checkpoint_of(self, report: Report) -> Path:
@@ -462,12 +458,10 @@ class RunFolder:
             raise RunFolderError(error.message, error.hint) from error
         except UnreadableFileError as error:
             raise RunFolderError(
-                say(
-                    "{path} is not the folder of a finished run: {reason:clause}.",
-                    path=self.path,
-                    reason=error,
-                ),
-                say("Choose a folder that holds a report.json."),
+                "{path} is not the folder of a finished run: {reason:clause}.",
+                "Choose a folder that holds a report.json.",
+                path=self.path,
+                reason=error,
             ) from error
 
 

@@ -160,11 +160,9 @@ class StateFolder:
         """
         if not self.exists:
             raise RunFolderError(
-                say(
-                    "{parent} holds no state of an interrupted run.",
-                    parent=self.path.parent,
-                ),
+                "{parent} holds no state of an interrupted run.",
                 _HINT,
+                parent=self.path.parent,
             )
         return self._read(self.state_path)
 
@@ -261,10 +259,8 @@ class StateFolder:
 
     def _damaged(self, reason: str | Exception) -> RunFolderError:
         return RunFolderError(
-            say(
-                "The state of the run in {path} is damaged: {reason:clause}.",
-                path=self.path,
-                reason=reason,
-            ),
+            "The state of the run in {path} is damaged: {reason:clause}.",
             _HINT,
+            path=self.path,
+            reason=reason,
         )

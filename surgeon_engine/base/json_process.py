@@ -422,10 +422,8 @@ class SubprocessClient:
             say("{name} cannot be measured: {why:clause}.", name=name, why=why)
             if self._measures
             else unusable(name, why),
-            say(
-                "It may have run out of memory; close other programs, or choose a "
-                "smaller model."
-            ),
+            "It may have run out of memory; close other programs, or choose a smaller "
+            "model.",
         )
 
 

@@ -67,21 +67,19 @@ class Computer:
         host = self.host
         if not _is_host(host) or len(host) > _MAX_HOST_LENGTH:
             raise ConnectionFailed(
-                say("“{host}” is no name of a computer.", host=printable(host)),
-                say(
-                    "Enter user@host, or a Host of ~/.ssh/config. For another port, "
-                    "add the computer to ~/.ssh/config."
-                ),
+                "“{host}” is no name of a computer.",
+                "Enter user@host, or a Host of ~/.ssh/config. For another port, add "
+                "the computer to ~/.ssh/config.",
+                host=printable(host),
             )
         command = self.command
         is_long = len(command) > _MAX_COMMAND_LENGTH
         if not command.strip() or not command.isprintable() or is_long:
             raise ConnectionFailed(
-                say("“{command}” is no command.", command=printable(command)),
-                say(
-                    "Enter the command that starts Surgeon there, such as surgeon or "
-                    "~/surgeon/.venv/bin/surgeon."
-                ),
+                "“{command}” is no command.",
+                "Enter the command that starts Surgeon there, such as surgeon or "
+                "~/surgeon/.venv/bin/surgeon.",
+                command=printable(command),
             )
 
 
@@ -112,17 +110,13 @@ def version_problem(theirs: str, host: str) -> ConnectionFailed | None:
     if _release(ours) == _release(theirs):
         return None
     return ConnectionFailed(
-        say(
-            "{host} has Surgeon {theirs}, and this computer {ours}. They must have "
-            "the same version.",
-            host=host,
-            theirs=printable(theirs),
-            ours=ours,
-        ),
-        say(
-            "Install the same version on both. An engine that still runs there ends "
-            "when it has no more work."
-        ),
+        "{host} has Surgeon {theirs}, and this computer {ours}. They must have the "
+        "same version.",
+        "Install the same version on both. An engine that still runs there ends when "
+        "it has no more work.",
+        host=host,
+        theirs=printable(theirs),
+        ours=ours,
     )
 
 
@@ -142,30 +136,21 @@ def problem_of(process_exit: ProcessExit, computer: Computer) -> ConnectionFaile
     last = printable(lines[-1]) if lines else ""
     if process_exit.code in _NOT_FOUND:
         return FinalFailure(
-            say(
-                "There is no Surgeon on {host}: the command “{command}” was not found.",
-                host=host,
-                command=computer.command,
-            ),
-            say(
-                "Install it there, or add the computer again with the path of the "
-                "command, such as ~/surgeon/.venv/bin/surgeon. To try: ssh {host} "
-                "{command} --version",
-                host=host,
-                command=computer.command,
-            ),
+            "There is no Surgeon on {host}: the command “{command}” was not found.",
+            "Install it there, or add the computer again with the path of the "
+            "command, such as ~/surgeon/.venv/bin/surgeon. To try: ssh {host} "
+            "{command} --version",
+            host=host,
+            command=computer.command,
         )
     if process_exit.invalid_line:
         return not_an_engine(computer, process_exit.invalid_line)
     if process_exit.misbehavior:
         return FinalFailure(
-            say(
-                "The connection with {host} was closed: the program there "
-                "{reason:clause}.",
-                host=host,
-                reason=process_exit.misbehavior,
-            ),
+            "The connection with {host} was closed: the program there {reason:clause}.",
             _try_surgeon(computer),
+            host=host,
+            reason=process_exit.misbehavior,
         )
     if process_exit.code != _SSH_FAILED:
         if process_exit.code <= 0:
@@ -203,13 +188,11 @@ def not_an_engine(computer: Computer, wrote: str) -> FinalFailure:
     """Return the error of a command that writes other lines than Surgeon."""
     host, command = computer.host, computer.command
     return FinalFailure(
-        say(
-            "The command “{command}” on {host} is not Surgeon: it wrote “{wrote}”.",
-            command=command,
-            host=host,
-            wrote=printable(wrote),
-        ),
+        "The command “{command}” on {host} is not Surgeon: it wrote “{wrote}”.",
         _try_surgeon(computer),
+        command=command,
+        host=host,
+        wrote=printable(wrote),
     )
 
 
@@ -220,30 +203,21 @@ def _ssh_problem(output: str, last: str, host: str) -> ConnectionFailed:
         if "identification has changed" in text:
             name = host.rpartition("@")[2]
             return FinalFailure(
-                say(
-                    "The key of {host} has changed: it may be another computer that "
-                    "answers under this name, and nothing was sent to it.",
-                    host=host,
-                ),
-                say(
-                    "If the computer was installed again, remove its old key with "
-                    "ssh-keygen -R {name}, then connect once in a terminal: ssh {host}",
-                    name=name,
-                    host=host,
-                ),
+                "The key of {host} has changed: it may be another computer that "
+                "answers under this name, and nothing was sent to it.",
+                "If the computer was installed again, remove its old key with "
+                "ssh-keygen -R {name}, then connect once in a terminal: ssh {host}",
+                host=host,
+                name=name,
             )
         return FinalFailure(
-            say("{host} is not known yet: its key has not been confirmed.", host=host),
-            say(
-                "Connect once in a terminal and compare the key: ssh {host}", host=host
-            ),
+            "{host} is not known yet: its key has not been confirmed.",
+            "Connect once in a terminal and compare the key: ssh {host}",
+            host=host,
         )
     if "permission denied" in text or "too many authentication failures" in text:
         return FinalFailure(
-            say(
-                "{host} does not accept your keys. Surgeon asks for no password.",
-                host=host,
-            ),
+            "{host} does not accept your keys. Surgeon asks for no password.",
             say_all(
                 say(
                     "Add a key with ssh-copy-id {host}, or load it with ssh-add.",
@@ -251,11 +225,13 @@ def _ssh_problem(output: str, last: str, host: str) -> ConnectionFailed:
                 ),
                 in_terminal,
             ),
+            host=host,
         )
     if "could not resolve" in text or "name or service not known" in text:
         return ConnectionFailed(
-            say("There is no computer called {host}.", host=host),
+            "There is no computer called {host}.",
             say_all(say("Check the name and the network."), in_terminal),
+            host=host,
         )
     silent = say("{host} does not respond.", host=host)
     no_way = say("There is no way to {host} in this network.", host=host)

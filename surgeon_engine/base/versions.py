@@ -58,5 +58,5 @@ def check_version(name: object, found: object, expected: int) -> None:
     else:
         return
     raise OtherVersionError(
-        message, say("Open it with the version of Surgeon that wrote it.")
+        message, "Open it with the version of Surgeon that wrote it."
     )

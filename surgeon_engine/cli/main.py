@@ -128,14 +128,12 @@ def _sentence_of(error: OSError | UnicodeError) -> EngineError:
     reason = getattr(error, "strerror", None) or str(error)
     name = getattr(error, "filename", None)
     return EngineError(
-        say(
-            "{name:shown} cannot be used: {reason:clause}.",
-            name=str(name),
-            reason=reason,
-        )
+        "{name:shown} cannot be used: {reason:clause}."
         if name
-        else say("This is not possible: {reason:clause}.", reason=reason),
-        say("Check the paths, and your rights and free space there."),
+        else "This is not possible: {reason:clause}.",
+        "Check the paths, and your rights and free space there.",
+        name=str(name),
+        reason=reason,
     )
 
 
@@ -228,7 +226,7 @@ def run(  # noqa: PLR0913  one parameter for each option
     if detach:
         _check_alone("run --detach")
         if stop_after is not None:
-            raise ConfigError(say("--stop-after and --detach exclude each other."), "")
+            raise ConfigError("--stop-after and --detach exclude each other.")
         folder = (
             run_dir / name if name else new_run_folder(run_dir, config.model.source)
         )
@@ -347,8 +345,9 @@ def _run_or_resume(
         _resume(run.path, kept, replace=replace)
     elif run.is_being_worked_on:
         raise RunFolderError(
-            say("Another process works on {path}.", path=run.path),
-            say("Wait until it has ended."),
+            "Another process works on {path}.",
+            "Wait until it has ended.",
+            path=run.path,
         )
     elif not run.path.exists():
         _prune(run.path, variation.config, kept=kept, replace=replace)
@@ -413,14 +412,14 @@ def _gpus_of(text: str) -> int:
 
         if not (count := gpu_count()):
             raise ConfigError(
-                say("This machine has no GPU that torch can use."),
-                say("Leave --gpus out."),
+                "This machine has no GPU that torch can use.", "Leave --gpus out."
             )
         return count
     if not re.fullmatch("[1-9][0-9]{0,3}", text):
         raise ConfigError(
-            say("--gpus is {text:shown}, which is no number of GPUs.", text=text),
-            say("Give a number such as 2, or all."),
+            "--gpus is {text:shown}, which is no number of GPUs.",
+            "Give a number such as 2, or all.",
+            text=text,
         )
     return int(text)
 
@@ -441,13 +440,11 @@ def _check_alone(command: str, hint: str = "") -> None:
         raise typer.Exit(0)
     count = os.environ["WORLD_SIZE"]
     raise ConfigError(
-        say(
-            "surgeon {command} does not work below torchrun: its {count} processes "
-            "would do the same work, and write the same files.",
-            command=command,
-            count=count,
-        ),
+        "surgeon {command} does not work below torchrun: its {count} processes would "
+        "do the same work, and write the same files.",
         say_all(say("Start it without torchrun."), hint),
+        command=command,
+        count=count,
     )
 
 
@@ -556,12 +553,11 @@ def _check_stop_after(stop_after: int | None, pruning: PruningConfig) -> None:
     max_shot = math.inf if pruning.has_quality_limit else pruning.shots
     if stop_after is not None and not 1 <= stop_after <= max_shot:
         raise ConfigError(
-            say("There is no shot {stop_after} to stop after.", stop_after=stop_after),
-            say(
-                "Give --stop-after a number from 1 to {shots}, or a larger one for a "
-                "job with max_perplexity_increase or max_divergence.",
-                shots=pruning.shots,
-            ),
+            "There is no shot {stop_after} to stop after.",
+            "Give --stop-after a number from 1 to {shots}, or a larger one for a job "
+            "with max_perplexity_increase or max_divergence.",
+            stop_after=stop_after,
+            shots=pruning.shots,
         )
 
 
@@ -663,8 +659,9 @@ def export(
     if to is None:
         if file_format is not Format.AUTOMATIC:
             raise ConfigError(
-                say("No folder is given for the {format} files.", format=file_format),
-                say("Give --to FOLDER."),
+                "No folder is given for the {format} files.",
+                "Give --to FOLDER.",
+                format=file_format,
             )
         _list_formats(run, output)
         return

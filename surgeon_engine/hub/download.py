@@ -67,11 +67,9 @@ def download_model(
     name = hub_name(source)
     if name is None or name.is_dataset:
         raise DownloadError(
-            say(
-                "{source} is not the name of a model on the Hugging Face Hub.",
-                source=source,
-            ),
-            say("Write hf://organisation/name, or hf://organisation/name@revision."),
+            "{source} is not the name of a model on the Hugging Face Hub.",
+            "Write hf://organisation/name, or hf://organisation/name@revision.",
+            source=source,
         )
     decode = json_decoder(Message).decode
     progress = _Progress(context)
@@ -167,14 +165,12 @@ def _check_disk_space(cache: Path, missing: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < missing + _FREE_BYTES:
         raise DownloadError(
-            say(
-                "The download needs {missing:size}, and the disk with {folder} has "
-                "{free:size} left.",
-                missing=missing,
-                folder=folder,
-                free=free,
-            ),
-            say("Free some space, or set HF_HOME to a folder on another disk."),
+            "The download needs {missing:size}, and the disk with {folder} has "
+            "{free:size} left.",
+            "Free some space, or set HF_HOME to a folder on another disk.",
+            missing=missing,
+            folder=folder,
+            free=free,
         )
 
 

@@ -37,7 +37,6 @@ from surgeon_engine.api.model_info.header import (
 from surgeon_engine.api.model_info.source_names import INDEX, HubName, hub_name
 from surgeon_engine.base.errors import DownloadError, ModelError
 from surgeon_engine.base.files import write_atomically
-from surgeon_engine.base.sentences import say
 from surgeon_engine.hub.errors import describe_failure
 from surgeon_engine.hub.http_client import open_url, read_json
 from surgeon_engine.hub.messages import Fetched, Message, Planned, PlannedFile, Working
@@ -135,8 +134,9 @@ def select_files(model: str, names: Iterable[str]) -> tuple[str, ...]:
     small = [name for name in names if _SMALL_FILES.fullmatch(name)]
     if not weights and any(name.endswith(".gguf") for name in names):
         raise ModelError(
-            say("{model} holds .gguf files only.", model=model),
-            say("Download the one you want in a browser, and open that."),
+            "{model} holds .gguf files only.",
+            "Download the one you want in a browser, and open that.",
+            model=model,
         )
     if not weights or _CONFIG not in small:
         check_has_weights(model, names)
@@ -155,8 +155,7 @@ def _fetch(name: HubName, send: _Send) -> Path:
     siblings = {file.rfilename: file for file in found.siblings}
     if found.sha is None:
         raise DownloadError(
-            say("{name} is empty.", name=name.display_name),
-            say("Choose another model."),
+            "{name} is empty.", "Choose another model.", name=name.display_name
         )
     names = select_files(name.display_name, siblings)
     files = [_file(name, siblings[each]) for each in names]
@@ -217,8 +216,9 @@ def _download(url: str, file: _File, send: _Send) -> None:
     if _digest(file, send) != file.digest:
         file.partial.unlink()
         raise DownloadError(
-            say("{file} was damaged during the download.", file=file.name),
-            say("It was deleted. Download it again."),
+            "{file} was damaged during the download.",
+            "It was deleted. Download it again.",
+            file=file.name,
         )
     file.partial.replace(file.blob)
 
@@ -239,12 +239,10 @@ def _receive(url: str, file: _File) -> None:
     if start > file.size:
         file.partial.unlink()
         raise DownloadError(
-            say(
-                "{file} has more than the {size:,} bytes that the server said.",
-                file=file.name,
-                size=file.size,
-            ),
-            say("It was deleted. If HF_ENDPOINT names a mirror, unset it."),
+            "{file} has more than the {size:,} bytes that the server said.",
+            "It was deleted. If HF_ENDPOINT names a mirror, unset it.",
+            file=file.name,
+            size=file.size,
         )
     if start < file.size:
         raise httpx2.RemoteProtocolError("The connection was closed too early.")

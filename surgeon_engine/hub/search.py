@@ -52,12 +52,12 @@ def search_hub(
             if process.ended:
                 reason = process.wait_for_exit().summary
                 raise DownloadError(
-                    say("The search failed: {reason:clause}.", reason=reason),
-                    say("Try again."),
+                    "The search failed: {reason:clause}.", "Try again.", reason=reason
                 )
     raise DownloadError(
-        say("The search was given up after {seconds:.0f} seconds.", seconds=timeout_s),
-        say("Check the network connection."),
+        "The search was given up after {seconds:.0f} seconds.",
+        "Check the network connection.",
+        seconds=timeout_s,
     )
 
 

@@ -30,7 +30,6 @@ from surgeon_engine.api.messages.run import Evaluation, Stage
 from surgeon_engine.base.errors import RunFolderError
 from surgeon_engine.base.files import write_atomically
 from surgeon_engine.base.path_problems import unwritable
-from surgeon_engine.base.sentences import say
 from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.pruning.cost_accounting import raw_costs
 from surgeon_engine.pruning.schedule import share_of_goal
@@ -174,7 +173,7 @@ def _write(path: Path, arrays: Arrays) -> None:
     except OSError as error:
         raise RunFolderError(
             unwritable(path, error),
-            say("Free some disk space, or choose a folder that you may write to."),
+            "Free some disk space, or choose a folder that you may write to.",
         ) from error
 
 

@@ -252,8 +252,9 @@ def _config_of(run: RunFolder) -> RunConfig:
         return run.read_config()
     except EngineError as error:
         raise RunFolderError(
-            say("The config of the run cannot be read: {error}", error=error),
-            say("Start the run again."),
+            "The config of the run cannot be read: {error}",
+            "Start the run again.",
+            error=error,
         ) from error
 
 
@@ -385,14 +386,12 @@ def _check_share(windows: int) -> None:
     needed = 2 * ranks.size()  # some are held out
     if ranks.size() > 1 and windows < needed:
         raise ConfigError(
-            say(
-                "{size} GPUs need at least {needed} calibration windows, and there "
-                "are {windows}.",
-                size=ranks.size(),
-                needed=needed,
-                windows=windows,
-            ),
-            say("Use more windows, or fewer GPUs."),
+            "{size} GPUs need at least {needed} calibration windows, and there are "
+            "{windows}.",
+            "Use more windows, or fewer GPUs.",
+            size=ranks.size(),
+            needed=needed,
+            windows=windows,
         )
 
 

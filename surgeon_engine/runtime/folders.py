@@ -32,7 +32,6 @@ from surgeon_engine.base.errors import (
 from surgeon_engine.base.files import expand_path, size_of_folder
 from surgeon_engine.base.path_problems import unreadable
 from surgeon_engine.base.reading import read_text
-from surgeon_engine.base.sentences import say
 
 
 def listed(
@@ -63,7 +62,7 @@ def list_files(folder: str) -> FilesListed:
         found = [each for each in os.scandir(path) if not each.name.startswith(".")]
     except OSError as error:
         raise RunFolderError(
-            unreadable(path, error), say("Choose another folder.")
+            unreadable(path, error), "Choose another folder."
         ) from error
     entries = [_entry(each) for each in found if _is_text(each.name)]
     entries.sort(key=lambda x: (x.kind is not FileKind.FOLDER, x.name.casefold()))
@@ -108,7 +107,7 @@ def list_runs(folder: str) -> RunsListed:
         folders = []
     except OSError as error:
         raise RunFolderError(
-            unreadable(path, error), say("Choose another folder.")
+            unreadable(path, error), "Choose another folder."
         ) from error
     shown = [x for x in folders if not x.name.startswith(".") and _is_text(x.name)]
     runs = [RunFolder(each) for each in shown]

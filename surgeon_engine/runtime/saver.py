@@ -24,7 +24,6 @@ from surgeon_engine.base.errors import RunFolderError, UnreadableFileError
 from surgeon_engine.base.files import file_written_atomically, write_atomically
 from surgeon_engine.base.reading import Content, read_bytes
 from surgeon_engine.base.sealed_json import sealed_json
-from surgeon_engine.base.sentences import say
 from surgeon_engine.base.versions import STATE
 from surgeon_engine.runtime import ranks
 
@@ -151,12 +150,10 @@ class Saver:
             return load_file(path)
         except (OSError, SafetensorError) as error:
             raise RunFolderError(
-                say(
-                    "The state of the run cannot be read: {path}: {error:clause}.",
-                    path=path.name,
-                    error=error,
-                ),
-                say("Start the run again with its run.toml."),
+                "The state of the run cannot be read: {path}: {error:clause}.",
+                "Start the run again with its run.toml.",
+                path=path.name,
+                error=error,
             ) from error
 
     def discard(self) -> str:

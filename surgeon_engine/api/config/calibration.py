@@ -10,7 +10,6 @@ from typing import Annotated
 from surgeon_engine.api.config.fields import Limits, Option, check_limits
 from surgeon_engine.api.model_info.source_names import hub_name, is_hub_source
 from surgeon_engine.base.errors import ConfigError
-from surgeon_engine.base.sentences import say
 
 BUILTIN_TEXT = "builtin"  # the text source that names the built-in text
 
@@ -63,21 +62,15 @@ class MoreText:
         _check_name(self.text)
         if is_token_file(self.text):
             raise ConfigError(
-                say(
-                    "{text} is a token file, which cannot be a further text.",
-                    text=self.text,
-                ),
-                say("Give the text from which it was made."),
+                "{text} is a token file, which cannot be a further text.",
+                "Give the text from which it was made.",
+                text=self.text,
             )
         if (self.dataset_config or self.split) and not is_hub_source(self.text):
             raise ConfigError(
-                say(
-                    "dataset_config or split is set, but {text} is not a dataset.",
-                    text=self.text,
-                ),
-                say(
-                    "Leave them empty, or give hf://datasets/organisation/name as text."
-                ),
+                "dataset_config or split is set, but {text} is not a dataset.",
+                "Leave them empty, or give hf://datasets/organisation/name as text.",
+                text=self.text,
             )
 
 
@@ -116,21 +109,17 @@ class CalibrationConfig:
         shares = sum(more.share for more in self.more_texts)
         if shares >= 1:
             raise ConfigError(
-                say(
-                    "The further texts have shares of {shares:g} together, which "
-                    "leaves no window for the main text.",
-                    shares=shares,
-                ),
-                say("Give them shares with a sum below 1."),
+                "The further texts have shares of {shares:g} together, which leaves "
+                "no window for the main text.",
+                "Give them shares with a sum below 1.",
+                shares=shares,
             )
         has_dataset = is_hub_source(self.text) or is_hub_source(self.validation_text)
         if not has_dataset and (self.dataset_config or self._names_split):
             raise ConfigError(
-                say("dataset_config or split is set, but the text is not a dataset."),
-                say(
-                    "Leave dataset_config, split and validation_split empty, or give "
-                    "hf://datasets/organisation/name as text."
-                ),
+                "dataset_config or split is set, but the text is not a dataset.",
+                "Leave dataset_config, split and validation_split empty, or give "
+                "hf://datasets/organisation/name as text.",
             )
 
     @property
@@ -191,13 +180,11 @@ class CalibrationConfig:
         """
         if self.mixes_token_file:
             raise ConfigError(
-                say(
-                    "All windows of {text} are used, so there is no share for "
-                    "{more_texts} further texts.",
-                    text=self.text,
-                    more_texts=len(self.more_texts),
-                ),
-                say("Give the text from which it was made, or no further texts."),
+                "All windows of {text} are used, so there is no share for "
+                "{more_texts} further texts.",
+                "Give the text from which it was made, or no further texts.",
+                text=self.text,
+                more_texts=len(self.more_texts),
             )
 
 
@@ -205,15 +192,12 @@ def _check_name(text: str) -> None:
     """Check that a text has a name, and that a data set has one of the Hub."""
     if not text.strip():
         raise ConfigError(
-            say("No calibration text was given."),
-            say("Choose a text file or the built-in text."),
+            "No calibration text was given.", "Choose a text file or the built-in text."
         )
     name = hub_name(text)
     if is_hub_source(text) and (name is None or not name.is_dataset):
         raise ConfigError(
-            say(
-                "{text} is not the name of a data set on the Hugging Face Hub.",
-                text=text,
-            ),
-            say("Write hf://datasets/organisation/name."),
+            "{text} is not the name of a data set on the Hugging Face Hub.",
+            "Write hf://datasets/organisation/name.",
+            text=text,
         )

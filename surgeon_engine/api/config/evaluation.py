@@ -7,7 +7,6 @@ from typing import Annotated
 
 from surgeon_engine.api.config.fields import Limits, Option, check_limits
 from surgeon_engine.base.errors import ConfigError
-from surgeon_engine.base.sentences import say
 
 OWN_TEXT = "text by the model itself"  # the name of the text that it writes
 
@@ -33,6 +32,6 @@ class EvaluationConfig:
         check_limits(self)
         if not all(text.strip() for text in self.texts):
             raise ConfigError(
-                say("One of the texts to judge on has no name."),
-                say("Leave `texts` empty, or name text files."),
+                "One of the texts to judge on has no name.",
+                "Leave `texts` empty, or name text files.",
             )

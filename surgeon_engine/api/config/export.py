@@ -8,7 +8,6 @@ from typing import Annotated
 
 from surgeon_engine.api.config.fields import Limits, Option, check_limits
 from surgeon_engine.base.errors import ConfigError
-from surgeon_engine.base.sentences import say
 
 
 class Format(StrEnum):
@@ -118,12 +117,11 @@ def check_dtype(wanted: Format, dtype: FileDtype) -> None:
     if dtype not in DESCRIPTIONS[wanted].dtypes:
         possible = ", ".join(DESCRIPTIONS[wanted].dtypes)
         raise ConfigError(
-            say(
-                "{label} does not hold {dtype}.",
-                label=DESCRIPTIONS[wanted].label,
-                dtype=dtype,
-            ),
-            say("Choose one of: {possible}.", possible=possible),
+            "{label} does not hold {dtype}.",
+            "Choose one of: {possible}.",
+            label=DESCRIPTIONS[wanted].label,
+            dtype=dtype,
+            possible=possible,
         )
 
 

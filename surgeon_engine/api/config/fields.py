@@ -211,7 +211,7 @@ def unknown_setting(part: str, name: str, known: Iterable[str]) -> ConfigError:
             "A job cannot allow that: give --replace to the command that runs it."
         )
     return ConfigError(
-        say("{part} has no setting called {name}.", part=part, name=repr(name)), hint
+        "{part} has no setting called {name}.", hint, part=part, name=repr(name)
     )
 
 
@@ -229,30 +229,22 @@ def check_limits(config: Any) -> None:
             _check_texts(field.setting, value)
         if limits is not None and not limits.contain(value):
             raise ConfigError(
-                say(
-                    "{setting} must be in {limits}, got {given}.",
-                    setting=field.setting,
-                    limits=limits,
-                    given=value,
-                ),
-                say(
-                    "Set {setting} to a value in {limits}.",
-                    setting=field.setting,
-                    limits=limits,
-                ),
+                "{setting} must be in {limits}, got {given}.",
+                "Set {setting} to a value in {limits}.",
+                setting=field.setting,
+                limits=limits,
+                given=value,
             )
 
 
 def _check_texts(setting: str, values: tuple[Any, ...]) -> None:
     if len(values) > _MAX_ENTRIES:
         raise ConfigError(
-            say(
-                "{setting} has {values:,} entries, and may have {most:,}.",
-                setting=setting,
-                values=len(values),
-                most=_MAX_ENTRIES,
-            ),
-            say("Leave some out."),
+            "{setting} has {values:,} entries, and may have {most:,}.",
+            "Leave some out.",
+            setting=setting,
+            values=len(values),
+            most=_MAX_ENTRIES,
         )
     for value in values:
         if isinstance(value, str):

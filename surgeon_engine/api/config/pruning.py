@@ -311,8 +311,9 @@ class NM(Member, frozen=True, tag="n_m"):
         check_limits(self)
         if not _PATTERN.fullmatch(self.pattern):
             raise ConfigError(
-                say("{pattern} is not a pattern.", pattern=repr(self.pattern)),
-                say("Give the weights to keep and the length of a group, such as 2:4."),
+                "{pattern} is not a pattern.",
+                "Give the weights to keep and the length of a group, such as 2:4.",
+                pattern=repr(self.pattern),
             )
         for name, value, limits in (
             ("N", self.kept, Limits(1, MAX_OF - 1)),
@@ -320,33 +321,30 @@ class NM(Member, frozen=True, tag="n_m"):
         ):
             if not limits.contain(value):
                 raise ConfigError(
-                    say(
-                        "{name} of the pattern {pattern} must be in {limits}, got "
-                        "{given}.",
-                        name=name,
-                        pattern=self.pattern,
-                        limits=limits,
-                        given=value,
-                    ),
-                    say("Choose a pattern such as 2:4."),
+                    "{name} of the pattern {pattern} must be in {limits}, got {given}.",
+                    "Choose a pattern such as 2:4.",
+                    name=name,
+                    pattern=self.pattern,
+                    limits=limits,
+                    given=value,
                 )
         if self.kept >= self.of:
             raise ConfigError(
-                say("{pattern} removes nothing.", pattern=self.pattern),
-                say("Keep fewer than {of} of every {of} weights.", of=self.of),
+                "{pattern} removes nothing.",
+                "Keep fewer than {of} of every {of} weights.",
+                pattern=self.pattern,
+                of=self.of,
             )
         ways = math.comb(self.of, self.kept)
         if ways > _MAX_PATTERNS:
             raise ConfigError(
-                say(
-                    "There are {ways:,} ways to keep {kept} of {of} weights; Surgeon "
-                    "compares at most {most:,} in every group.",
-                    ways=ways,
-                    kept=self.kept,
-                    of=self.of,
-                    most=_MAX_PATTERNS,
-                ),
-                say("Choose shorter groups, such as 4:8."),
+                "There are {ways:,} ways to keep {kept} of {of} weights; Surgeon "
+                "compares at most {most:,} in every group.",
+                "Choose shorter groups, such as 4:8.",
+                ways=ways,
+                kept=self.kept,
+                of=self.of,
+                most=_MAX_PATTERNS,
             )
 
     @property
@@ -415,23 +413,17 @@ class PruningConfig:
             self._check_sparsity(self.structure)
         if self.method not in methods_for(self.kind):
             raise ConfigError(
-                say(
-                    "{method} does not remove {kind}.",
-                    method=display_name(self.method),
-                    kind=display_name(self.kind),
-                ),
-                say("It removes elements and N:M; for others choose llm_surgeon."),
+                "{method} does not remove {kind}.",
+                "It removes elements and N:M; for others choose llm_surgeon.",
+                method=display_name(self.method),
+                kind=display_name(self.kind),
             )
         if self.is_sized and self.kind in SPARSE:
             raise ConfigError(
-                say(
-                    "Unstructured and N:M pruning do not make files smaller, so a "
-                    "size in bytes cannot be the target."
-                ),
-                say(
-                    "Give the target as a share or as a number of parameters, or "
-                    "choose another structure."
-                ),
+                "Unstructured and N:M pruning do not make files smaller, so a size in "
+                "bytes cannot be the target.",
+                "Give the target as a share or as a number of parameters, or choose "
+                "another structure.",
             )
 
     @property
@@ -532,12 +524,10 @@ class PruningConfig:
         if sparsity > maximum + _ROUNDING:
             most = format_percent(maximum)
             raise ConfigError(
-                say(
-                    "{pattern} removes at most {most} of the weights, but the target "
-                    "is {sparsity:percent}.",
-                    pattern=structure.pattern,
-                    most=most,
-                    sparsity=sparsity,
-                ),
-                say("Lower the sparsity to {most}.", most=most),
+                "{pattern} removes at most {most} of the weights, but the target is "
+                "{sparsity:percent}.",
+                "Lower the sparsity to {most}.",
+                pattern=structure.pattern,
+                most=most,
+                sparsity=sparsity,
             )

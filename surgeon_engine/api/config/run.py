@@ -28,7 +28,6 @@ from surgeon_engine.api.config.recovery import (
 from surgeon_engine.api.config.samples import SamplesConfig
 from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_engine.base.errors import ConfigError
-from surgeon_engine.base.sentences import say
 
 
 class Dtype(StrEnum):
@@ -77,8 +76,7 @@ class ModelConfig:
         check_limits(self)
         if not self.source.strip():
             raise ConfigError(
-                say("No model was given."),
-                say("Choose a folder, a .gguf file or the demo."),
+                "No model was given.", "Choose a folder, a .gguf file or the demo."
             )
 
 
@@ -130,11 +128,9 @@ class RunConfig:
         """
         if gpus > 1 and self.pruning.drops_depth:
             raise ConfigError(
-                say(
-                    "Whole blocks and sub-layers cannot be removed on {gpus} GPUs.",
-                    gpus=gpus,
-                ),
-                say("Use one GPU, or set dropped_blocks and dropped_sublayers to 0."),
+                "Whole blocks and sub-layers cannot be removed on {gpus} GPUs.",
+                "Use one GPU, or set dropped_blocks and dropped_sublayers to 0.",
+                gpus=gpus,
             )
 
     def check_consistency(self) -> None:
@@ -149,39 +145,29 @@ class RunConfig:
         self.calibration.check_mixture()
         if self.calibration.lacks_validation:
             raise ConfigError(
-                say(
-                    "All windows of {text} are used for calibration; none are left "
-                    "for validation.",
-                    text=self.calibration.text,
-                ),
-                say("Name another token file or a text as validation_text."),
+                "All windows of {text} are used for calibration; none are left for "
+                "validation.",
+                "Name another token file or a text as validation_text.",
+                text=self.calibration.text,
             )
         if self.trains_offloaded:
             raise ConfigError(
-                say(
-                    "Blocks are offloaded, so distillation can train adapters (LoRA) "
-                    "with gradient checkpointing alone."
-                ),
-                say(
-                    "Set recovery.trained_weights and recovery.gradient_checkpointing "
-                    'to "automatic", or model.offload to "off".'
-                ),
+                "Blocks are offloaded, so distillation can train adapters (LoRA) with "
+                "gradient checkpointing alone.",
+                "Set recovery.trained_weights and recovery.gradient_checkpointing to "
+                '"automatic", or model.offload to "off".',
             )
         self.check_gpus(self.model.gpus)
         is_masked = self.export.format is Format.MASKED
         if is_masked and self.pruning.is_sized:
             raise ConfigError(
-                say(
-                    "Masked files keep the original size; a target size in bytes "
-                    "cannot be reached."
-                ),
-                say("Choose another format, or give the target as a share."),
+                "Masked files keep the original size; a target size in bytes cannot "
+                "be reached.",
+                "Choose another format, or give the target as a share.",
             )
         if self.blocks_miss_size:
             raise ConfigError(
-                say(
-                    "GGUF files fill the widths of layers up to multiples of 32; a "
-                    "target size in bytes cannot be guaranteed."
-                ),
-                say("Set width_multiple to 32, or give the target as a share."),
+                "GGUF files fill the widths of layers up to multiples of 32; a target "
+                "size in bytes cannot be guaranteed.",
+                "Set width_multiple to 32, or give the target as a share.",
             )

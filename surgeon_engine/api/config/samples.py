@@ -8,7 +8,6 @@ from typing import Annotated
 from surgeon_engine.api.config.fields import Option
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.base.paths import check_text
-from surgeon_engine.base.sentences import say
 
 NEW_TOKENS = 32  # of each sample
 
@@ -28,6 +27,5 @@ class SamplesConfig:
         check_text("samples.prompt", self.prompt)
         if not self.prompt.strip():
             raise ConfigError(
-                say("The prompt of the samples is empty."),
-                say("Write the beginning of a text."),
+                "The prompt of the samples is empty.", "Write the beginning of a text."
             )

@@ -17,7 +17,6 @@ from typing import BinaryIO
 from surgeon_engine.base.errors import ModelError, UnreadableFileError
 from surgeon_engine.base.path_problems import unreadable
 from surgeon_engine.base.reading import open_to_read
-from surgeon_engine.base.sentences import say
 
 MAGIC = b"GGUF"
 
@@ -87,13 +86,12 @@ def _damage_as_error(path: Path) -> Iterator[None]:
         yield
     except (ValueError, struct.error) as error:
         raise ModelError(
-            say("{path} is damaged: its header cannot be read.", path=path.name),
-            say("The download may be incomplete: download this file again."),
+            "{path} is damaged: its header cannot be read.",
+            "The download may be incomplete: download this file again.",
+            path=path.name,
         ) from error
     except OSError as error:
-        raise ModelError(
-            unreadable(path, error), say("Choose another file.")
-        ) from error
+        raise ModelError(unreadable(path, error), "Choose another file.") from error
 
 
 def open_model(path: Path) -> BinaryIO:
@@ -105,7 +103,7 @@ def open_model(path: Path) -> BinaryIO:
     try:
         return open_to_read(path)
     except UnreadableFileError as error:
-        raise ModelError(error.message, say("Choose another file.")) from error
+        raise ModelError(error.message, "Choose another file.") from error
 
 
 def _begin(path: Path, file: BinaryIO) -> int:
@@ -127,12 +125,9 @@ def check_magic(path: Path, file: BinaryIO) -> None:
     if magic == MAGIC:
         return
     raise ModelError(
-        say("{path} is not a GGUF file.", path=path.name)
-        if magic
-        else say("{path} is an empty file.", path=path.name),
-        say(
-            "Choose a folder with config.json and .safetensors files, or a .gguf file."
-        ),
+        "{path} is not a GGUF file." if magic else "{path} is an empty file.",
+        "Choose a folder with config.json and .safetensors files, or a .gguf file.",
+        path=path.name,
     )
 
 
@@ -140,15 +135,12 @@ def _skip_list(path: Path, file: BinaryIO, key: str, most: int) -> None:
     kind, length = _unpack(file, "<IQ")
     if length > most:
         raise ModelError(
-            say(
-                "{path} has {length:,} entries of {key}; at most {most:,} are "
-                "possible.",
-                path=path.name,
-                length=length,
-                key=repr(key[:100]),
-                most=most,
-            ),
-            say("Download this file again."),
+            "{path} has {length:,} entries of {key}; at most {most:,} are possible.",
+            "Download this file again.",
+            path=path.name,
+            length=length,
+            key=repr(key[:100]),
+            most=most,
         )
     if kind in _SCALARS:
         size = length * struct.calcsize(_SCALARS[kind])

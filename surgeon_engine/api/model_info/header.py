@@ -131,19 +131,15 @@ def read_options(folder: Path) -> dict[str, Any]:
         raise _adapter_error(folder)
     path = folder / "config.json"
     if not path.is_file():
-        raise ModelError(say("{folder} has no config.json.", folder=folder), SOURCES)
+        raise ModelError("{folder} has no config.json.", SOURCES, folder=folder)
     return _read_object(path)
 
 
 def _adapter_error(folder: Path) -> ModelError:
     """Return the error for an adapter, which transformers would add to the model."""
     return ModelError(
-        say(
-            "{folder} holds an adapter ({adapter}), such as that of a LoRA. Surgeon "
-            "prunes whole models.",
-            folder=folder,
-            adapter=_ADAPTER,
-        ),
+        "{folder} holds an adapter ({adapter}), such as that of a LoRA. Surgeon "
+        "prunes whole models.",
         say(
             "Merge it into its model with peft, in Python:\nfrom peft import "
             "AutoPeftModelForCausalLM\nmodel = "
@@ -154,6 +150,8 @@ def _adapter_error(folder: Path) -> ModelError:
             folder=repr(str(folder)),
             adapter=_ADAPTER,
         ),
+        folder=folder,
+        adapter=_ADAPTER,
     )
 
 
@@ -192,13 +190,16 @@ def _check_is_file(path: Path) -> None:
     except OSError as error:
         name, reason = path.name, error.strerror
         raise ModelError(
-            say("{path} is a link that leads nowhere: {why}.", path=name, why=reason)
+            "{path} is a link that leads nowhere: {why}."
             if path.is_symlink()
-            else say("{path} is missing: {reason:clause}.", path=name, reason=reason),
+            else "{path} is missing: {reason:clause}.",
             hint,
+            path=name,
+            why=reason,
+            reason=reason,
         ) from error
     if not stat.S_ISREG(mode):
-        raise ModelError(say("{path} is not a file.", path=path.name), hint)
+        raise ModelError("{path} is not a file.", hint, path=path.name)
 
 
 def _check_index(folder: Path) -> None:
@@ -212,23 +213,18 @@ def _check_index(folder: Path) -> None:
     for name in sorted(set(names)):
         if Path(name).name != name or not name.endswith(".safetensors"):
             raise ModelError(
-                say(
-                    "{index} names {name}, which is no .safetensors file of the "
-                    "folder.",
-                    index=INDEX,
-                    name=repr(name),
-                ),
+                "{index} names {name}, which is no .safetensors file of the folder.",
                 _PICKLED,
+                index=INDEX,
+                name=repr(name),
             )
         if not (folder / name).is_file():
             raise ModelError(
-                say(
-                    "{folder} has no {name}, which {index} names.",
-                    folder=folder,
-                    name=name,
-                    index=INDEX,
-                ),
-                say("The download may be incomplete: download this file again."),
+                "{folder} has no {name}, which {index} names.",
+                "The download may be incomplete: download this file again.",
+                folder=folder,
+                name=name,
+                index=INDEX,
             )
 
 
@@ -245,9 +241,7 @@ def _read_object(path: Path) -> dict[str, Any]:
     except RecursionError as error:
         raise _not_json_error(path, say("it is nested too deeply")) from error
     except UnreadableFileError as error:
-        raise ModelError(
-            error.message, say("Download the model's files again.")
-        ) from error
+        raise ModelError(error.message, "Download the model's files again.") from error
     except ValueError as error:
         raise _not_json_error(path, str(error)) from error
     return options
@@ -257,7 +251,7 @@ def _not_json_error(path: Path, reason: str) -> ModelError:
     message = say(
         "{path} is not valid JSON: {reason:clause}.", path=path, reason=reason
     )
-    return ModelError(message, say("Download the model's files again."))
+    return ModelError(message, "Download the model's files again.")
 
 
 def check_has_weights(where: str, names: Iterable[str]) -> None:
@@ -269,14 +263,12 @@ def check_has_weights(where: str, names: Iterable[str]) -> None:
     pickled = sorted(name for name in names if name.endswith(_PICKLES))
     if pickled:
         raise ModelError(
-            say(
-                "{where} holds pickled weights only ({file}).",
-                where=where,
-                file=pickled[0],
-            ),
+            "{where} holds pickled weights only ({file}).",
             _PICKLED,
+            where=where,
+            file=pickled[0],
         )
-    raise ModelError(say("{where} has no .safetensors file.", where=where), SOURCES)
+    raise ModelError("{where} has no .safetensors file.", SOURCES, where=where)
 
 
 def check_options(name: str, options: Mapping[str, Any]) -> None:
@@ -301,23 +293,18 @@ def check_model_kind(
     is_decoder = any(map(_CAUSAL_LM.search, architectures))
     if options.get("is_encoder_decoder") or not is_decoder:
         raise ModelError(
-            say(
-                "{name} is not a decoder-only language model (its architecture is "
-                "{architectures}).",
-                name=name,
-                architectures=", ".join(architectures),
-            ),
-            say("Choose a model whose architecture ends in ForCausalLM."),
+            "{name} is not a decoder-only language model (its architecture is "
+            "{architectures}).",
+            "Choose a model whose architecture ends in ForCausalLM.",
+            name=name,
+            architectures=", ".join(architectures),
         )
     if options.get("pruned") is not None:
         raise ModelError(
-            say(
-                "{name} is a compact checkpoint: it has been pruned already.", name=name
-            ),
-            say(
-                "Prune the original further, or export its run in the masked format "
-                "and choose that."
-            ),
+            "{name} is a compact checkpoint: it has been pruned already.",
+            "Prune the original further, or export its run in the masked format and "
+            "choose that.",
+            name=name,
         )
     parts = [options, *(part for part in options.values() if isinstance(part, dict))]
     if not options.get("is_moe", True):
@@ -325,18 +312,17 @@ def check_model_kind(
     for option, value in (item for part in parts for item in part.items()):
         if _EXPERTS.fullmatch(str(option)) and isinstance(value, int) and value > 1:
             raise ModelError(
-                say(
-                    "{name} is a mixture of experts ({option} = {number}).",
-                    name=name,
-                    option=option,
-                    number=value,
-                ),
-                say("Surgeon prunes dense models; choose one without experts."),
+                "{name} is a mixture of experts ({option} = {number}).",
+                "Surgeon prunes dense models; choose one without experts.",
+                name=name,
+                option=option,
+                number=value,
             )
     if options.get("quantization_config"):
         raise ModelError(
-            say("The weights of {name} are quantized.", name=name),
-            say("Choose the model's float32, float16 or bfloat16 files."),
+            "The weights of {name} are quantized.",
+            "Choose the model's float32, float16 or bfloat16 files.",
+            name=name,
         )
 
 
@@ -463,12 +449,10 @@ def _size_of(shape: list[int]) -> int:
 
 def _damaged_error(path: Path, size: int) -> ModelError:
     return ModelError(
-        say(
-            "{path} is damaged ({size:,} bytes): its header does not match its size.",
-            path=path.name,
-            size=size,
-        ),
-        say("The download may be incomplete: download this file again."),
+        "{path} is damaged ({size:,} bytes): its header does not match its size.",
+        "The download may be incomplete: download this file again.",
+        path=path.name,
+        size=size,
     )
 
 
