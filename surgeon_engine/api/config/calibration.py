@@ -29,22 +29,6 @@ def real_name(text: str) -> str:
 _COUNT = Limits(1, 100_000)
 
 
-def _draws_windows(calibration: CalibrationConfig) -> bool:
-    return not calibration.takes_whole_file
-
-
-def _draws_validation_windows(calibration: CalibrationConfig) -> bool:
-    return not is_token_file(calibration.validation_text)
-
-
-def _cuts_windows(calibration: CalibrationConfig) -> bool:
-    return calibration.cuts_windows
-
-
-def _uses_datasets(calibration: CalibrationConfig) -> bool:
-    return calibration.uses_datasets
-
-
 @dataclass(frozen=True, slots=True)
 class MoreText:
     """A further text for calibration, and its share of the windows."""
@@ -82,12 +66,14 @@ class CalibrationConfig:
     # hf://datasets/org/name@revision
     text: str = BUILTIN_TEXT
     validation_text: str = ""  # as `text`; empty: a held-out part of `text`
-    windows: Annotated[int, Option(_COUNT, applies=_draws_windows)] = 64
+    windows: Annotated[
+        int, Option(_COUNT, applies=lambda x: not x.takes_whole_file)
+    ] = 64
     validation_windows: Annotated[
-        int, Option(_COUNT, applies=_draws_validation_windows)
+        int, Option(_COUNT, applies=lambda x: not is_token_file(x.validation_text))
     ] = 32
     window_length: Annotated[  # tokens
-        int, Option(Limits(8, 131_072), applies=_cuts_windows)
+        int, Option(Limits(8, 131_072), applies=lambda x: x.cuts_windows)
     ] = 256
     seed: Annotated[int, Option(Limits(0, 2**31 - 1), advanced=True)] = 0
     batch: Annotated[int, Option(Limits(1, 1024), advanced=True)] = 4
@@ -96,7 +82,7 @@ class CalibrationConfig:
     split: str = ""  # of a data set; empty: "train", or the first
     validation_split: str = ""  # empty: validation_text, or `text`, as above
     rows: Annotated[  # of a data set, from its beginning
-        int, Option(Limits(1, 10_000_000), applies=_uses_datasets)
+        int, Option(Limits(1, 10_000_000), applies=lambda x: x.uses_datasets)
     ] = 2000
     # They take their shares of the windows of calibration; `text` has the rest.
     more_texts: tuple[MoreText, ...] = ()

@@ -11,10 +11,6 @@ from surgeon_engine.base.errors import ConfigError
 OWN_TEXT = "text by the model itself"  # the name of the text that it writes
 
 
-def _judges(evaluation: EvaluationConfig) -> bool:
-    return evaluation.windows > 0
-
-
 @dataclass(frozen=True, slots=True)
 class EvaluationConfig:
     """Texts of other kinds than the calibration text, and their windows.
@@ -26,7 +22,9 @@ class EvaluationConfig:
     windows: Annotated[int, Option(Limits(0, 100_000), advanced=True)] = 16  # per text
     # As `CalibrationConfig.text`. Empty: the built-in text, or text that the model
     # writes itself where the built-in text calibrates.
-    texts: Annotated[tuple[str, ...], Option(applies=_judges, advanced=True)] = ()
+    texts: Annotated[
+        tuple[str, ...], Option(applies=lambda x: x.windows > 0, advanced=True)
+    ] = ()
 
     def __post_init__(self) -> None:
         check_limits(self)

@@ -125,10 +125,6 @@ def check_dtype(wanted: Format, dtype: FileDtype) -> None:
         )
 
 
-def _has_shards(export: ExportConfig) -> bool:
-    return export.format in FOR_TRANSFORMERS
-
-
 @dataclass(frozen=True, slots=True)
 class ExportConfig:
     """Destination and format of the pruned checkpoint."""
@@ -137,7 +133,12 @@ class ExportConfig:
     format: Format = Format.AUTOMATIC
     dtype: Annotated[FileDtype, Option(advanced=True)] = FileDtype.SAME
     shard_gigabytes: Annotated[
-        float, Option(Limits(0.001, 1000), advanced=True, applies=_has_shards)
+        float,
+        Option(
+            Limits(0.001, 1000),
+            advanced=True,
+            applies=lambda x: x.format in FOR_TRANSFORMERS,
+        ),
     ] = 5.0
     # Whether the run keeps its state on the disk, so that it can go on after an
     # interruption.

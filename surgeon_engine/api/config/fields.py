@@ -50,10 +50,6 @@ class Limits:
         return f"{opening}{self.low:g}, {self.high:g}{closing}"
 
 
-def _always(config: Any) -> bool:
-    return True
-
-
 @dataclass(frozen=True, slots=True)
 class Option:
     """Metadata of a field: range and form hints."""
@@ -63,7 +59,7 @@ class Option:
     name: str = ""  # of the setting, where it is another than that of the field
     kinds: type[StrEnum] | None = None  # of the members that the field can hold
     # Whether the config, the whole one, uses the setting; looks at plain fields only.
-    applies: Callable[[Any], bool] = _always
+    applies: Callable[[Any], bool] = lambda _: True
 
 
 class Member(msgspec.Struct, frozen=True, tag_field="kind"):

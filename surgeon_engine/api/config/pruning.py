@@ -168,18 +168,6 @@ _SHARE = Limits(0, 0.95)  # 0: the run writes the unpruned model
 _DAMPING = Limits(0, 100)
 
 
-def _adapts(pruning: PruningConfig) -> bool:
-    return pruning.adapts
-
-
-def _uses_damping(pruning: PruningConfig) -> bool:
-    return pruning.adapts or pruning.method is Method.SPARSEGPT
-
-
-def _measures_gradients(pruning: PruningConfig) -> bool:
-    return pruning.measures_gradients
-
-
 class PrunableShare(Member, frozen=True, tag="prunable_share"):
     """Remove a share of the prunable weights."""
 
@@ -227,10 +215,18 @@ class FixedDamping(Member, frozen=True, tag="fixed"):
 
     cost: Annotated[
         float,
-        Option(_DAMPING, advanced=True, name="cost_damping", applies=_uses_damping),
+        Option(
+            _DAMPING,
+            advanced=True,
+            name="cost_damping",
+            applies=lambda x: x.uses_damping,
+        ),
     ] = 0.01
     update: Annotated[
-        float, Option(_DAMPING, advanced=True, name="update_damping", applies=_adapts)
+        float,
+        Option(
+            _DAMPING, advanced=True, name="update_damping", applies=lambda x: x.adapts
+        ),
     ] = 0.1
 
 
@@ -245,7 +241,7 @@ _WidthMultiple: TypeAlias = Annotated[int, Option(Limits(0, 1024), advanced=True
 _Dropped: TypeAlias = Annotated[int, Option(Limits(0, 1000), advanced=True)]
 # How many removed weights of a layer are compensated jointly; 0: all of them.
 _MaxCorrelated: TypeAlias = Annotated[
-    int, Option(Limits(0, 100_000), advanced=True, applies=_adapts)
+    int, Option(Limits(0, 100_000), advanced=True, applies=lambda x: x.adapts)
 ]
 
 
@@ -278,7 +274,7 @@ class RowsAndColumns(Member, frozen=True, tag="rows_and_columns"):
     """Remove rows and columns of each layer by itself."""
 
     cost_basis: _Basis = CostBasis.PER_PARAMETER
-    update: Annotated[UpdateKind, Option(advanced=True, applies=_adapts)] = (
+    update: Annotated[UpdateKind, Option(advanced=True, applies=lambda x: x.adapts)] = (
         UpdateKind.JOINT
     )
 
@@ -395,12 +391,12 @@ class PruningConfig:
     # The same for some layers, as in "block 3=0.5".
     layer_min_density: Annotated[tuple[str, ...], Option(advanced=True)] = ()
     schedule: Annotated[Schedule, Option(advanced=True)] = Schedule.LINEAR
-    fisher: Annotated[Fisher, Option(advanced=True, applies=_measures_gradients)] = (
-        Fisher.SAMPLED
-    )
+    fisher: Annotated[
+        Fisher, Option(advanced=True, applies=lambda x: x.measures_gradients)
+    ] = Fisher.SAMPLED
     # SparseGPT searches no damping: with it, an automatic one becomes the default.
     damping: Annotated[
-        AnyDamping, Option(kinds=Damping, advanced=True, applies=_adapts)
+        AnyDamping, Option(kinds=Damping, advanced=True, applies=lambda x: x.adapts)
     ] = AutomaticDamping()
 
     def __post_init__(self) -> None:
@@ -503,6 +499,11 @@ class PruningConfig:
     def adapts(self) -> bool:
         """True if the kept weights compensate for the removed ones."""
         return self.method is Method.LLM_SURGEON
+
+    @property
+    def uses_damping(self) -> bool:
+        """True if costs are damped by a setting."""
+        return self.adapts or self.method is Method.SPARSEGPT
 
     @property
     def searches_damping(self) -> bool:

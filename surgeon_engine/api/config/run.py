@@ -21,7 +21,6 @@ from surgeon_engine.api.config.pruning import (
 )
 from surgeon_engine.api.config.recovery import (
     GradientCheckpointing,
-    Recovery,
     RecoveryConfig,
     TrainedWeights,
 )
@@ -54,13 +53,6 @@ class Offload(StrEnum):
     ON = "on"
 
 
-_GPUS = Limits(0, 64)
-
-
-def _computes_on_gpu(model: ModelConfig) -> bool:
-    return model.device is not Device.CPU
-
-
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
     """The model to prune, its number format in memory and its device."""
@@ -70,7 +62,12 @@ class ModelConfig:
     device: Annotated[Device, Option(advanced=True)] = Device.AUTO
     offload: Annotated[Offload, Option(advanced=True)] = Offload.AUTOMATIC
     # That share a run; 0: all.
-    gpus: Annotated[int, Option(_GPUS, advanced=True, applies=_computes_on_gpu)] = 1
+    gpus: Annotated[
+        int,
+        Option(
+            Limits(0, 64), advanced=True, applies=lambda x: x.device is not Device.CPU
+        ),
+    ] = 1
 
     def __post_init__(self) -> None:
         check_limits(self)
@@ -95,8 +92,7 @@ class RunConfig:
     @property
     def own_windows(self) -> int:
         """The number of windows that the original model writes."""
-        is_off = self.recovery.level is Recovery.OFF
-        return 0 if is_off else self.recovery.own_windows
+        return self.recovery.own_windows if self.recovery.recovers else 0
 
     @property
     def blocks_miss_size(self) -> bool:

@@ -12,16 +12,14 @@ from surgeon_engine.base.paths import check_text
 NEW_TOKENS = 32  # of each sample
 
 
-def _are_written(samples: SamplesConfig) -> bool:
-    return samples.after_shots
-
-
 @dataclass(frozen=True, slots=True)
 class SamplesConfig:
     """Whether the model continues a prompt after each shot, and which one."""
 
     after_shots: bool = False
-    prompt: Annotated[str, Option(applies=_are_written)] = "The most important thing is"
+    prompt: Annotated[str, Option(applies=lambda x: x.after_shots)] = (
+        "The most important thing is"
+    )
 
     def __post_init__(self) -> None:
         check_text("samples.prompt", self.prompt)
