@@ -61,7 +61,7 @@ def extract_messages() -> Catalog:
 def calls_of_sentences(code: str) -> list[ast.Call]:
     """Return the calls that make sentences, in the order of their lines."""
     calls = [x for x in ast.walk(ast.parse(code)) if isinstance(x, ast.Call)]
-    names = {"say", "say_n", *ERRORS}
+    names = {"say", "say_n", ".warn", ".inform", *ERRORS}
     found = [call for call in calls if _name_of(call) in names]
     return sorted(found, key=lambda call: call.lineno)
 
@@ -70,7 +70,7 @@ def templates_of(call: ast.Call) -> list[str | tuple[str, str]]:
     """Return the templates in a call; singular and plural are a pair."""
     arguments = [_branches(each) for each in call.args]
     match _name_of(call):
-        case "say":
+        case "say" | ".warn" | ".inform":
             return arguments[0]
         case "say_n":
             return [(arguments[0][0], arguments[1][0])]
@@ -78,6 +78,8 @@ def templates_of(call: ast.Call) -> list[str | tuple[str, str]]:
 
 
 def _name_of(call: ast.Call) -> str:
+    if isinstance(call.func, ast.Attribute):
+        return f".{call.func.attr}"
     return call.func.id if isinstance(call.func, ast.Name) else ""
 
 

@@ -6,7 +6,6 @@ are detached: they go on, and the client watches them again when it has connecte
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -142,9 +141,7 @@ class RemoteEngine:
         try:
             self._computer.check()
             self._process = JsonProcess(
-                (*self._ssh, "--", self._computer.ssh_name, command),
-                self._decode,
-                os.environ,
+                (*self._ssh, "--", self._computer.ssh_name, command), self._decode
             )
         except EngineError as error:
             self._fail(error)
@@ -282,7 +279,7 @@ class RemoteEngine:
             if self._noise_bytes > _MAX_NOISE_BYTES:
                 raise msgspec.ValidationError("not an engine")
             return _Noise()
-        return _ENVELOPE.decode(clean_json(line))
+        return _ENVELOPE(clean_json(line))
 
 
 class _Noise:

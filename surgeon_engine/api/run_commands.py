@@ -53,7 +53,7 @@ def find_start(run: RunFolder, name: str) -> tuple[StartRun | ResumeRun, int]:
     with suppress(UnreadableFileError):
         for line, position in _lines(run, 0):
             with suppress(msgspec.MsgspecError):
-                command = _START.decode(line)
+                command = _START(line)
                 found = (command, position) if command.run == name else found
     if found is None:
         raise RunFolderError("{path} does not start the run.", path=run.commands_path)
@@ -80,7 +80,7 @@ def obeyed_commands(
                 for line, after in _lines(run, position):
                     position = after
                     with suppress(msgspec.MsgspecError):
-                        handle(_CONTROL.decode(line))
+                        handle(_CONTROL(line))
 
     thread = threading.Thread(target=listen, args=(position,), daemon=True)
     thread.start()

@@ -70,7 +70,7 @@ def start_run(
             timeout=_BEGIN_SECONDS,
             check=False,
         ).stdout
-        problem = _ANSWER.decode(answer)
+        problem = _ANSWER(answer)
     except (subprocess.TimeoutExpired, msgspec.MsgspecError) as error:
         raise ProcessError(
             "The process of the run cannot be started.",

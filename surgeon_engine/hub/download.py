@@ -17,7 +17,6 @@ from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
-from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.sources import Downloading, ModelDownloaded
 from surgeon_engine.api.model_info.source_names import hub_name
 from surgeon_engine.base.decoding import json_decoder
@@ -27,10 +26,10 @@ from surgeon_engine.base.json_process import JsonProcess, module_command
 from surgeon_engine.base.sentences import say, say_all
 from surgeon_engine.hub.messages import (
     DownloadFailed,
+    DownloadMessage,
     Fetched,
-    Message,
+    HubFile,
     Planned,
-    PlannedFile,
     Working,
 )
 from surgeon_engine.runtime.run_context import RunContext
@@ -71,7 +70,7 @@ def download_model(
             "Write hf://organisation/name, or hf://organisation/name@revision.",
             source=source,
         )
-    decode = json_decoder(Message).decode
+    decode = json_decoder(DownloadMessage)
     progress = _Progress(context)
     attempts = len(retry_delays_s) + 1
     for attempt in range(1, attempts + 1):
@@ -92,13 +91,12 @@ def download_model(
                 result.message,
                 say_all(result.hint, kept),
             )
-        warning = say(
+        context.warn(
             "{reason} Retrying: attempt {attempt} of {attempts}.",
             reason=result.message,
             attempt=attempt + 1,
             attempts=attempts,
         )
-        context.emit(Logged(Level.WARNING, warning))
         _wait(retry_delays_s[attempt - 1], context)
     raise AssertionError("there is at least one attempt")
 
@@ -111,7 +109,7 @@ def _wait(seconds: float, context: RunContext) -> None:
 
 
 def _follow(
-    process: JsonProcess[Message],
+    process: JsonProcess[DownloadMessage],
     progress: _Progress,
     context: RunContext,
     stall_timeout_s: float,
@@ -179,7 +177,7 @@ class _Progress:
 
     def __init__(self, context: RunContext) -> None:
         self._context = context
-        self._files: Sequence[PlannedFile] = ()
+        self._files: Sequence[HubFile] = ()
         self._samples: deque[tuple[float, int]] = deque()  # times and bytes on the disk
         self._files_done = 0
         self.attempt = 1
@@ -188,7 +186,7 @@ class _Progress:
         self.done = 0
         self.total = 0
 
-    def plan(self, files: Sequence[PlannedFile]) -> None:
+    def plan(self, files: Sequence[HubFile]) -> None:
         """Measure these files from now on."""
         self._files = files
         self.total = sum(file.size for file in files)
@@ -230,8 +228,8 @@ class _Progress:
         )
 
 
-def _size(path: str) -> int:
+def _size(path: Path) -> int:
     try:
-        return Path(path).stat().st_size
+        return path.stat().st_size
     except OSError:
         return 0

@@ -27,10 +27,11 @@ from surgeon_engine.api.model_info.header import (
 )
 from surgeon_engine.api.model_info.source_names import SCHEME, hub_name
 from surgeon_engine.base.errors import EngineError, ModelError
+from surgeon_engine.base.json_process import RequestFailed
 from surgeon_engine.base.sentences import Sentence, say
 from surgeon_engine.hub.fetch_process import select_files
 from surgeon_engine.hub.http_client import read_json
-from surgeon_engine.hub.search_messages import ModelsFound, SearchFailed
+from surgeon_engine.hub.messages import ModelsFound
 from surgeon_engine.runtime.json_streams import JsonOutput, exit_with_parent
 
 MAX_MODELS = 20
@@ -62,15 +63,15 @@ def main() -> int:
     return 0
 
 
-def describe_failure(error: Exception, host: str) -> SearchFailed:
+def describe_failure(error: Exception, host: str) -> RequestFailed:
     """Return the message for an error that ended a search.
 
     An error of an unexpected type is raised again.
     """
     if isinstance(error, EngineError):
-        return SearchFailed(error.message, error.hint)
+        return RequestFailed(error.message, error.hint)
     if isinstance(error, OfflineModeIsEnabled):
-        return SearchFailed(
+        return RequestFailed(
             say("The Hugging Face Hub is not searched: offline mode is on."),
             say(
                 "Switch it off in the preferences of the window, or unset "
@@ -80,7 +81,7 @@ def describe_failure(error: Exception, host: str) -> SearchFailed:
     if isinstance(error, HfHubHTTPError):
         status = error.response.status_code if error.response is not None else 0
         if status == _TOO_MANY_REQUESTS:
-            return SearchFailed(
+            return RequestFailed(
                 say(
                     "{host} has received too many requests from here (HTTP {status}).",
                     host=host,
@@ -91,7 +92,7 @@ def describe_failure(error: Exception, host: str) -> SearchFailed:
                     "higher."
                 ),
             )
-        return SearchFailed(
+        return RequestFailed(
             say(
                 "{host} does not answer the search (HTTP {status}).",
                 host=host,
@@ -100,7 +101,7 @@ def describe_failure(error: Exception, host: str) -> SearchFailed:
             say("Try again later."),
         )
     if isinstance(error, httpx2.TransportError | TimeoutError):
-        return SearchFailed(
+        return RequestFailed(
             say(
                 "{host} cannot be reached, so only downloaded models are listed.",
                 host=host,

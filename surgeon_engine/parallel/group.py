@@ -174,7 +174,7 @@ def work_in_group(
     arguments = (str(count), place, str(stop_after))
     process: JsonProcess[Envelope] = JsonProcess(
         module_command("surgeon_engine.parallel.agent", *arguments),
-        json_decoder(Envelope).decode,
+        json_decoder(Envelope),
         _environment(count),
     )
     last, reason, has_started = None, "", isinstance(command, ResumeRun)

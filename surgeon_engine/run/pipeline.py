@@ -22,7 +22,6 @@ from surgeon_engine.api.config.evaluation import OWN_TEXT
 from surgeon_engine.api.config.export import FOR_TRANSFORMERS, ExportConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_from_toml, config_to_toml
-from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
     Evaluation,
@@ -131,7 +130,7 @@ def prune(
         with refused:
             _begin(run, settled.config, context)
             for message in settled.messages:
-                context.emit(Logged(Level.INFO, message))
+                context.inform(message)
             state = prepare(settled.config, context, found)
             check_format(
                 settled.config, state.original, state.loaded, state.units, context
@@ -211,7 +210,7 @@ def resume(
                 *notes,
             )
         for note in notes:
-            context.emit(Logged(Level.WARNING, note))
+            context.warn(note)
         context.saver = Saver(run.saved_state, saved)
         baseline = evaluate_original(state, context)
         samples = RunSamples(state, context)
@@ -362,16 +361,15 @@ def prepare(
             model, goal = found.model, found.goal
         units = units_of(config.pruning, loaded.model)
     if loaded.tokenizer is None:
-        message = say(
+        context.warn(
             "{tokenizer_problem} The export will not contain one.",
             tokenizer_problem=loaded.tokenizer_problem,
         )
-        context.emit(Logged(Level.WARNING, message))
     with context.stage(Stage.TEXT):
         windows = ranks.agree(lambda: load_windows(config.calibration, loaded))
         _check_share(len(windows.calibration))
     if windows.found.left_out:
-        context.emit(Logged(Level.INFO, windows.found.left_out))
+        context.inform(windows.found.left_out)
     check_windows(config.pruning, windows.calibration, context)
     windows = _with_own_text(config, loaded, windows, context)
     return PruningState(config, loaded, windows, units, goal, model)
