@@ -45,17 +45,13 @@ from surgeon_engine.api.config.toml import (
     read_config,
     with_paths_from,
 )
+from surgeon_engine.api.litter import remove_litter
 from surgeon_engine.api.messages.benchmark import BenchmarkSettings, summarize
 from surgeon_engine.api.messages.commands import ResumeRun, StartRun, StopAndKeep
 from surgeon_engine.api.messages.events import Cancelled, Envelope
 from surgeon_engine.api.messages.run import ShotFinished
 from surgeon_engine.api.model_info.source_names import DEMO, parse_hub_source
-from surgeon_engine.api.run_folder import (
-    Report,
-    RunFolder,
-    new_run_folder,
-    remove_litter,
-)
+from surgeon_engine.api.run_folder import Report, RunFolder, new_run_folder
 from surgeon_engine.base.errors import (
     ConfigError,
     EngineError,
