@@ -39,7 +39,7 @@ from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
 from surgeon_engine.pruning.structures.rows_columns import RowsOrColumns
 from surgeon_engine.pruning.structures.units import units_of
 from surgeon_engine.pruning.threshold import ElementCosts, Removals, check_not_nan
-from surgeon_engine.run.pipeline import prepare
+from surgeon_engine.run.prepare import prepare
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.shots.damping import with_damping
