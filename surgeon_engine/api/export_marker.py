@@ -139,27 +139,18 @@ def check_own(
         found = differences(folder, by_content=by_content, check=check)
     except UnreadableFileError as error:
         raise ExportError(error.message, _HINT) from error
-    if found.added:
-        message = say(
-            "{folder} holds what Surgeon did not write: {names}.",
-            folder=folder,
-            names=name_list(found.added),
-        )
-    elif found.changed:
-        message = say(
-            "{folder} has changed since Surgeon wrote it: {names}.",
-            folder=folder,
-            names=name_list(found.changed),
-        )
-    elif found.missing:
-        message = say(
-            "{folder} is no longer complete: {names}.",
-            folder=folder,
-            names=name_list(found.missing),
-        )
-    else:
+    if not found.all:
         return marker
-    raise ExportError(message, _HINT)
+    raise ExportError(
+        "{folder} holds what Surgeon did not write: {names}."
+        if found.added
+        else "{folder} has changed since Surgeon wrote it: {names}."
+        if found.changed
+        else "{folder} is no longer complete: {names}.",
+        _HINT,
+        folder=folder,
+        names=name_list(found.added or found.changed or found.missing),
+    )
 
 
 def trash_export(folder: Path) -> bool:

@@ -22,6 +22,7 @@ from surgeon_engine.base.ssh import (
     SSH_OPTIONS,
     Computer,
     ConnectionFailed,
+    last_line,
     printable,
     problem_of,
 )
@@ -75,6 +76,40 @@ def fetch_run(
         OSError: The target cannot be written.
     """
     computer.check()
+    limit = _checked_limit(run, target, with_model=with_model)
+    with write_folder_atomically(target) as partial:
+        arrived = partial / _ARRIVED  # where sftp makes a folder of the same name
+        arrived.mkdir()
+        batch = _batch(run.folder, arrived, with_model=with_model)
+        command = (*sftp, "-b", "-", "--", computer.sftp_name)
+
+        def on_wait() -> None:
+            progress(_checked_size(arrived, limit))
+
+        _copy(command, batch, computer, on_wait)
+        on_wait()
+        copied = arrived / PurePosixPath(run.folder).name if with_model else arrived
+        for each in tuple(copied.iterdir()) if copied.is_dir() else ():
+            each.rename(partial / each.name)
+        shutil.rmtree(arrived)
+        missing = [name for name in _NEEDED if not (partial / name).is_file()]
+        if missing:
+            raise ConnectionFailed(
+                "{folder} on {host} has no {missing}: it is no run, or was deleted.",
+                "Read the list of runs again.",
+                folder=run.folder,
+                host=computer.host,
+                missing=missing[0],
+            )
+        (partial / "process.json").unlink(missing_ok=True)  # of the other computer
+
+
+def _checked_limit(run: RunEntry, target: Path, *, with_model: bool) -> int:
+    """Return the most bytes that a copy may have.
+
+    Raises:
+        ConnectionFailed: The run cannot be copied, or there is no room for it.
+    """
     folder = run.folder
     if not _is_safe(folder):
         raise ConnectionFailed(
@@ -99,31 +134,7 @@ def fetch_run(
             target=target,
             free=free,
         )
-    with write_folder_atomically(target) as partial:
-        arrived = partial / _ARRIVED  # where sftp makes a folder of the same name
-        arrived.mkdir()
-        batch = _batch(folder, arrived, with_model=with_model)
-        command = (*sftp, "-b", "-", "--", computer.sftp_name)
-
-        def on_wait() -> None:
-            progress(_checked_size(arrived, limit))
-
-        _copy(command, batch, computer, on_wait)
-        on_wait()
-        copied = arrived / PurePosixPath(folder).name if with_model else arrived
-        for each in tuple(copied.iterdir()) if copied.is_dir() else ():
-            each.rename(partial / each.name)
-        shutil.rmtree(arrived)
-        missing = [name for name in _NEEDED if not (partial / name).is_file()]
-        if missing:
-            raise ConnectionFailed(
-                "{folder} on {host} has no {missing}: it is no run, or was deleted.",
-                "Read the list of runs again.",
-                folder=folder,
-                host=computer.host,
-                missing=missing[0],
-            )
-        (partial / "process.json").unlink(missing_ok=True)  # of the other computer
+    return limit
 
 
 def _is_safe(folder: str) -> bool:
@@ -216,12 +227,10 @@ def _copy(
         output = stderr.read(_MAX_STDERR_BYTES).decode(errors="replace")
     if process.returncode == _SSH_FAILED:
         raise problem_of(ProcessExit(_SSH_FAILED, output), computer)
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    last = printable(lines[-1]) if lines else ""
     raise ConnectionFailed(
         "The run cannot be copied from {host}: {last:clause}.",
         "Check the free disk space and the connection, and try again. Nothing "
         "incomplete was kept.",
         host=computer.host,
-        last=last,
+        last=last_line(output),
     )

@@ -291,23 +291,20 @@ class RunFolder:
             hint = say_all(hint, ended)
         path, holder = self.path, use.holder
         if holder is None:
-            message = say("A process is working on the run in {path}.", path=path)
-        elif use.is_elsewhere:
-            message = say(
-                "The computer {computer} has been working on the run in {path} since "
-                "{start}.",
-                computer=holder.computer,
-                path=path,
-                start=holder.start,
+            return RunFolderError(
+                "A process is working on the run in {path}.", hint, path=path
             )
-        else:
-            message = say(
-                "Process {pid} has been working on the run in {path} since {start}.",
-                pid=holder.pid,
-                path=path,
-                start=holder.start,
-            )
-        return RunFolderError(message, hint)
+        return RunFolderError(
+            "The computer {computer} has been working on the run in {path} since "
+            "{start}."
+            if use.is_elsewhere
+            else "Process {pid} has been working on the run in {path} since {start}.",
+            hint,
+            computer=holder.computer,
+            pid=holder.pid,
+            path=path,
+            start=holder.start,
+        )
 
     def _unwritable(self, error: OSError) -> RunFolderError:
         return RunFolderError(

@@ -100,6 +100,12 @@ def printable(text: str) -> str:
     return shown if len(shown) <= _MAX_SHOWN else f"{shown[: _MAX_SHOWN - 1]}…"
 
 
+def last_line(output: str) -> str:
+    """Return the last line of an output that is not empty, as `printable`."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    return printable(lines[-1]) if lines else ""
+
+
 class FinalFailure(ConnectionFailed):
     """A failure that another attempt does not change."""
 
@@ -132,8 +138,7 @@ def is_of_ssh(process_exit: ProcessExit) -> bool:
 def problem_of(process_exit: ProcessExit, computer: Computer) -> ConnectionFailed:
     """Return what the end of an ssh process means, and what to try."""
     host, output = computer.host, process_exit.details
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    last = printable(lines[-1]) if lines else ""
+    last = last_line(output)
     if process_exit.code in _NOT_FOUND:
         return FinalFailure(
             "There is no Surgeon on {host}: the command “{command}” was not found.",
@@ -152,24 +157,22 @@ def problem_of(process_exit: ProcessExit, computer: Computer) -> ConnectionFaile
             host=host,
             reason=process_exit.misbehavior,
         )
-    if process_exit.code != _SSH_FAILED:
-        if process_exit.code <= 0:
-            ended = say("The connection with {host} has ended.", host=host)
-            return ConnectionFailed(ended, _try_ssh(host))
-        code = process_exit.code
-        if last:
-            message = say(
-                "Surgeon on {host} has ended (exit code {code}): {last:clause}.",
-                host=host,
-                code=code,
-                last=last,
-            )
-        else:
-            message = say(
-                "Surgeon on {host} has ended (exit code {code}).", host=host, code=code
-            )
-        return ConnectionFailed(message, _try_surgeon(computer))
-    return _ssh_problem(output, last, host)
+    code = process_exit.code
+    if code == _SSH_FAILED:
+        return _ssh_problem(output, last, host)
+    if code <= 0:
+        return ConnectionFailed(
+            "The connection with {host} has ended.", _try_ssh(host), host=host
+        )
+    return ConnectionFailed(
+        "Surgeon on {host} has ended (exit code {code}): {last:clause}."
+        if last
+        else "Surgeon on {host} has ended (exit code {code}).",
+        _try_surgeon(computer),
+        host=host,
+        code=code,
+        last=last,
+    )
 
 
 def _try_surgeon(computer: Computer) -> str:
@@ -199,17 +202,16 @@ def not_an_engine(computer: Computer, wrote: str) -> FinalFailure:
 def _ssh_problem(output: str, last: str, host: str) -> ConnectionFailed:
     text = output.lower()
     in_terminal = _try_ssh(host)
-    if "identification has changed" in text or "host key verification failed" in text:
-        if "identification has changed" in text:
-            name = host.rpartition("@")[2]
-            return FinalFailure(
-                "The key of {host} has changed: it may be another computer that "
-                "answers under this name, and nothing was sent to it.",
-                "If the computer was installed again, remove its old key with "
-                "ssh-keygen -R {name}, then connect once in a terminal: ssh {host}",
-                host=host,
-                name=name,
-            )
+    if "identification has changed" in text:
+        return FinalFailure(
+            "The key of {host} has changed: it may be another computer that answers "
+            "under this name, and nothing was sent to it.",
+            "If the computer was installed again, remove its old key with ssh-keygen "
+            "-R {name}, then connect once in a terminal: ssh {host}",
+            host=host,
+            name=host.rpartition("@")[2],
+        )
+    if "host key verification failed" in text:
         return FinalFailure(
             "{host} is not known yet: its key has not been confirmed.",
             "Connect once in a terminal and compare the key: ssh {host}",
@@ -245,9 +247,11 @@ def _ssh_problem(output: str, last: str, host: str) -> ConnectionFailed:
         if phrase in text:
             is_on = say("Check that it is on and runs sshd.")
             return ConnectionFailed(message, say_all(is_on, in_terminal))
-    lost = say("The connection with {host} was lost.", host=host)
-    if last:
-        lost = say(
-            "The connection with {host} was lost: {last:clause}.", host=host, last=last
-        )
-    return ConnectionFailed(lost, in_terminal)
+    return ConnectionFailed(
+        "The connection with {host} was lost: {last:clause}."
+        if last
+        else "The connection with {host} was lost.",
+        in_terminal,
+        host=host,
+        last=last,
+    )

@@ -36,9 +36,10 @@ from surgeon_engine.api.model_info.header import (
 from surgeon_engine.api.model_info.source_names import INDEX, HubName, hub_name
 from surgeon_engine.base.errors import DownloadError, ModelError
 from surgeon_engine.base.files import write_atomically
-from surgeon_engine.hub.errors import describe_failure
+from surgeon_engine.hub.errors import TemporaryDownloadError, describe_failure
 from surgeon_engine.hub.http_client import open_url, read_json
 from surgeon_engine.hub.messages import (
+    DownloadFailed,
     DownloadMessage,
     Fetched,
     HubFile,
@@ -97,7 +98,9 @@ def main() -> int:
         send(Fetched(str(_fetch(name, send))))
     except Exception as error:  # noqa: BLE001 (described, or raised again)
         host, has_token = constants.ENDPOINT, get_token() is not None
-        send(describe_failure(error, name, host=host, has_token=has_token))
+        found = describe_failure(error, name, host=host, has_token=has_token)
+        is_temporary = isinstance(found, TemporaryDownloadError)
+        send(DownloadFailed(found.message, found.hint, is_temporary))
         return 1
     return 0
 
