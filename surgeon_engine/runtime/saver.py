@@ -90,15 +90,10 @@ class Saver:
             The reason why nothing could be saved; empty if it could be, and after the
             first of several failures.
         """
-        reason, self._saved = ranks.agree(lambda: self._saved_by_first(parts, changes))
+        reason, self._saved = ranks.agree(
+            lambda: (self._write_state(parts, changes), self._saved)
+        )
         return reason
-
-    def _saved_by_first(
-        self, parts: Mapping[str, Tensors | None], changes: Mapping[str, object]
-    ) -> tuple[str, SavedState]:
-        """Save, and return the reason against it and the state that is saved."""
-        reason = self._write_state(parts, changes)
-        return reason, self._saved
 
     def _write_state(
         self, parts: Mapping[str, Tensors | None], changes: Mapping[str, object]

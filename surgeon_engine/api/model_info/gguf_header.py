@@ -51,15 +51,12 @@ def read_gguf_header(path: Path) -> dict[str, int | float | str]:
     """
     header: dict[str, int | float | str] = {}
     with _damage_as_error(path), open_model(path) as file:
-        for _ in range(_begin(path, file)):
-            key = _string(file)
+        for key in _keys(path, file):
             if key.startswith(_TOKENIZER):
                 break
-            (kind,) = _unpack(file, "<I")
-            if kind == _LIST:
-                _skip_list(path, file, key, _MAX_LIST)
-            else:
-                header[key] = _value(file, kind)
+            value = _value_or_list(path, file, key, _MAX_LIST)
+            if value is not None:
+                header[key] = value
     return header
 
 
@@ -71,13 +68,8 @@ def check_lists(path: Path) -> None:
             that is longer than any tokenizer needs.
     """
     with _damage_as_error(path), open_model(path) as file:
-        for _ in range(_begin(path, file)):
-            key = _string(file)
-            (kind,) = _unpack(file, "<I")
-            if kind == _LIST:
-                _skip_list(path, file, key, _MAX_TOKENS)
-            else:
-                _value(file, kind)
+        for key in _keys(path, file):
+            _value_or_list(path, file, key, _MAX_TOKENS)
 
 
 @contextmanager
@@ -106,13 +98,14 @@ def open_model(path: Path) -> BinaryIO:
         raise ModelError(error.message, "Choose another file.") from error
 
 
-def _begin(path: Path, file: BinaryIO) -> int:
-    """Read the first fields and return the number of entries."""
+def _keys(path: Path, file: BinaryIO) -> Iterator[str]:
+    """Read the first fields and yield the key of each entry, before its value."""
     check_magic(path, file)
     version, _, entries = _unpack(file, "<IQQ")
     if version < 2 or entries > _MAX_ENTRIES:
         raise ValueError(entries)
-    return int(entries)
+    for _ in range(entries):
+        yield _string(file)
 
 
 def check_magic(path: Path, file: BinaryIO) -> None:
@@ -131,7 +124,13 @@ def check_magic(path: Path, file: BinaryIO) -> None:
     )
 
 
-def _skip_list(path: Path, file: BinaryIO, key: str, most: int) -> None:
+def _value_or_list(
+    path: Path, file: BinaryIO, key: str, most: int
+) -> int | float | str | None:
+    """Read the value of an entry; return None for a list, which has a limit."""
+    (kind,) = _unpack(file, "<I")
+    if kind != _LIST:
+        return _value(file, kind)
     kind, length = _unpack(file, "<IQ")
     if length > most:
         raise ModelError(
@@ -149,6 +148,7 @@ def _skip_list(path: Path, file: BinaryIO, key: str, most: int) -> None:
     else:
         for _ in range(length):
             _value(file, kind)
+    return None
 
 
 def _value(file: BinaryIO, kind: int) -> int | float | str:
