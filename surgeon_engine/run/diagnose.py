@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from surgeon_engine.api.config.pruning import NM, PruningConfig
+from surgeon_engine.api.config.n_m import NM
+from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.diagnosis import (
     BIN_BITS,

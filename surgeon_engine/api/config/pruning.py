@@ -17,14 +17,13 @@ of this kind alone. In TOML:
 
 from __future__ import annotations
 
-import math
-import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, NewType, TypeAlias
+from typing import Annotated, TypeAlias
 
 from surgeon_engine.api.config.fields import Limits, Member, Option, check_limits
 from surgeon_engine.api.config.layer_patterns import parse_limit
+from surgeon_engine.api.config.n_m import NM, MaxCorrelated
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.base.formatting import format_percent
 from surgeon_engine.base.sentences import reworded, say
@@ -75,15 +74,6 @@ class Fisher(StrEnum):
 
     EMPIRICAL = "empirical"  # the next tokens of the text
     SAMPLED = "sampled"  # drawn from the predictions of the model
-
-
-# Of first-order gates: draws of the labels of a window, where labels are drawn, and
-# windows of the model's own text. More of both change little.
-GATE_DRAWS = 2
-GATE_OWN_WINDOWS = 32
-
-# Held-out tokens on which costs of whole blocks, attentions and MLPs are measured.
-DEPTH_TOKENS = 2048
 
 
 class CostBasis(StrEnum):
@@ -239,10 +229,6 @@ _AnyWidths: TypeAlias = Annotated[Widths, Option(advanced=True)]
 _WidthMultiple: TypeAlias = Annotated[int, Option(Limits(0, 1024), advanced=True)]
 # How many whole blocks, or attentions and MLPs, are removed before heads and neurons.
 _Dropped: TypeAlias = Annotated[int, Option(Limits(0, 1000), advanced=True)]
-# How many removed weights of a layer are compensated jointly; 0: all of them.
-_MaxCorrelated: TypeAlias = Annotated[
-    int, Option(Limits(0, 100_000), advanced=True, applies=lambda x: x.adapts)
-]
 
 
 class HeadsAndNeurons(Member, frozen=True, tag="heads_and_neurons"):
@@ -291,78 +277,10 @@ class Columns(Member, frozen=True, tag="columns"):
     cost_basis: _Basis = CostBasis.PER_PARAMETER
 
 
-Pattern = NewType("Pattern", str)  # such as "2:4"
-_PATTERN = re.compile(r"(\d+):(\d+)")
-MAX_OF = 32  # weights in a group
-_MAX_PATTERNS = 20_000  # 8:16 has 12,870
-
-
-class NM(Member, frozen=True, tag="n_m"):
-    """Keep N of every M neighbouring weights in a row, by a pattern such as "2:4"."""
-
-    pattern: Pattern = Pattern("2:4")
-    max_correlated: _MaxCorrelated = 0
-
-    def __post_init__(self) -> None:
-        check_limits(self)
-        if not _PATTERN.fullmatch(self.pattern):
-            raise ConfigError(
-                "{pattern} is not a pattern.",
-                "Give the weights to keep and the length of a group, such as 2:4.",
-                pattern=repr(self.pattern),
-            )
-        for name, value, limits in (
-            ("N", self.kept, Limits(1, MAX_OF - 1)),
-            ("M", self.of, Limits(2, MAX_OF)),
-        ):
-            if not limits.contain(value):
-                raise ConfigError(
-                    "{name} of the pattern {pattern} must be in {limits}, got {given}.",
-                    "Choose a pattern such as 2:4.",
-                    name=name,
-                    pattern=self.pattern,
-                    limits=limits,
-                    given=value,
-                )
-        if self.kept >= self.of:
-            raise ConfigError(
-                "{pattern} removes nothing.",
-                "Keep fewer than {of} of every {of} weights.",
-                pattern=self.pattern,
-                of=self.of,
-            )
-        ways = math.comb(self.of, self.kept)
-        if ways > _MAX_PATTERNS:
-            raise ConfigError(
-                "There are {ways:,} ways to keep {kept} of {of} weights; Surgeon "
-                "compares at most {most:,} in every group.",
-                "Choose shorter groups, such as 4:8.",
-                ways=ways,
-                kept=self.kept,
-                of=self.of,
-                most=_MAX_PATTERNS,
-            )
-
-    @property
-    def kept(self) -> int:
-        """N, the number of weights that a group keeps."""
-        return int(self.pattern.partition(":")[0])
-
-    @property
-    def of(self) -> int:
-        """M, the number of weights in a group."""
-        return int(self.pattern.partition(":")[2])
-
-    @property
-    def removed(self) -> int:
-        """M - N, the number of weights that a group loses."""
-        return self.of - self.kept
-
-
 class Elements(Member, frozen=True, tag="elements"):
     """Remove single weights, anywhere in a layer."""
 
-    max_correlated: _MaxCorrelated = 0
+    max_correlated: MaxCorrelated = 0
 
 
 AnyStructure: TypeAlias = (
@@ -455,9 +373,7 @@ class PruningConfig:
     @property
     def has_same_widths(self) -> bool:
         """True if all layers lose equally many heads or neurons."""
-        if isinstance(self.structure, HeadsAndNeurons | Neurons | Heads):
-            return self.structure.widths is Widths.SAME
-        return False
+        return getattr(self.structure, "widths", Widths.FREE) is Widths.SAME
 
     @property
     def dropped_blocks(self) -> int:
@@ -514,9 +430,9 @@ class PruningConfig:
     @property
     def fixed_damping(self) -> FixedDamping:
         """The damping where none is searched for, or none can be."""
-        if isinstance(self.damping, FixedDamping):
-            return self.damping
-        return FixedDamping()
+        return (
+            self.damping if isinstance(self.damping, FixedDamping) else FixedDamping()
+        )
 
     def _check_sparsity(self, structure: NM) -> None:
         if not isinstance(self.target, PrunableShare):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import msgspec
 import pytest
 
-from surgeon_engine.api.config.pruning import NM
+from surgeon_engine.api.config.n_m import NM
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.events import Envelope
 from surgeon_engine.api.messages.run import Stage
