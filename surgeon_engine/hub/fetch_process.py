@@ -27,12 +27,12 @@ import httpx2
 import msgspec
 from huggingface_hub import constants, get_token
 
-from surgeon_engine.api.model_info.header import (
+from surgeon_engine.api.model_info.files import (
     MAIN_WEIGHTS,
     check_has_weights,
-    check_options,
     read_options,
 )
+from surgeon_engine.api.model_info.header import check_options
 from surgeon_engine.api.model_info.source_names import INDEX, HubName, hub_name
 from surgeon_engine.base.errors import DownloadError, ModelError
 from surgeon_engine.base.files import write_atomically
