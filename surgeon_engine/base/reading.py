@@ -264,5 +264,4 @@ def _too_large(path: Path, limit: int) -> UnreadableFileError:
 
 
 def _unreadable(path: Path, error: OSError | ValueError) -> UnreadableFileError:
-    reason = getattr(error, "strerror", None) or error
-    return UnreadableFileError(unreadable(path, reason))
+    return UnreadableFileError(unreadable(path, error))

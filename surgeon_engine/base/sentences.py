@@ -154,13 +154,12 @@ def reworded(text: str) -> str:
     A constant was put into words when its module was imported.
     """
     if isinstance(text, Sentence) and text.template:
-        values = {name: _reworded(value) for name, value in text.values.items()}
+        values = {
+            name: reworded(value) if isinstance(value, Sentence) else value
+            for name, value in text.values.items()
+        }
         return Sentence(text.template, values, text.plural)
     return cut(text)
-
-
-def _reworded(value: str | int | float) -> str | int | float:
-    return reworded(value) if isinstance(value, Sentence) else value
 
 
 def cut(text: str) -> str:
@@ -301,16 +300,9 @@ def _formatted(value: str | int | float, spec: str) -> str:
     elif spec in _TEXTS:
         text = _TEXTS[spec](str(value))
     else:
-        text = _with_format(value, spec)
+        text = format(int(value) if spec.endswith("d") else value, spec)
     return formatting.localize(text, _language)
 
 
-def _with_format(value: int | float, spec: str) -> str:
-    if spec.endswith("d"):
-        value = int(value)
-    return f"{value:{spec}}"
-
-
 def _is_known(spec: str) -> bool:
-    is_named = spec in _NUMBERS or spec in _TEXTS
-    return is_named or bool(_NUMBER.fullmatch(spec))
+    return spec in _NUMBERS or spec in _TEXTS or bool(_NUMBER.fullmatch(spec))

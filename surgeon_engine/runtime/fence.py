@@ -292,10 +292,7 @@ class _Clock:
 
 
 def _error(blame: Blame, reason: str) -> EngineError:
-    return blame.error(
-        unreadable(blame.subject, reason),
-        blame.hint,
-    )
+    return blame.error(unreadable(blame.subject, reason), blame.hint)
 
 
 def _reason_of(ended: ProcessExit) -> str:

@@ -109,11 +109,9 @@ def _cached(function: _Function) -> _Function:
 def fields_of(kind: type[Any]) -> tuple[Field, ...]:
     """Return the fields of a config or of a member."""
     hints = typing.get_type_hints(kind, include_extras=True)
-    if issubclass(kind, Member):
-        defaults = {item.name: item.default for item in msgspec.structs.fields(kind)}
-    else:
-        defaults = {item.name: item.default for item in dataclasses.fields(kind)}
-    return tuple(_field(name, hints[name], value) for name, value in defaults.items())
+    is_member = issubclass(kind, Member)
+    found = msgspec.structs.fields(kind) if is_member else dataclasses.fields(kind)
+    return tuple(_field(each.name, hints[each.name], each.default) for each in found)
 
 
 @_cached
@@ -219,10 +217,8 @@ def check_limits(config: Any) -> None:
     """
     for field in fields_of(type(config)):
         limits, value = field.option.limits, getattr(config, field.name)
-        if isinstance(value, str):
-            check_path(field.setting, value)
-        elif isinstance(value, tuple):
-            _check_texts(field.setting, value)
+        texts = value if isinstance(value, tuple) else (value,)
+        _check_texts(field.setting, texts)
         if limits is not None and not limits.contain(value):
             raise ConfigError(
                 "{setting} must be in {limits}, got {given}.",
