@@ -26,7 +26,6 @@ from surgeon_engine.api.messages.events import (
     EngineReady,
     EngineStarted,
     Envelope,
-    Event,
     Failed,
 )
 from surgeon_engine.api.messages.requests import after, is_watched
@@ -145,7 +144,6 @@ class RemoteEngine:
             )
         except EngineError as error:
             self._fail(error)
-            return
         except OSError as error:
             self._fail(
                 ConnectionFailed(
@@ -154,9 +152,9 @@ class RemoteEngine:
                     reason=error.strerror,
                 )
             )
-            return
-        self._noise_bytes = 0
-        self._report(ConnectionStatus.CONNECTING)
+        else:
+            self._noise_bytes = 0
+            self._report(ConnectionStatus.CONNECTING)
 
     def _send_now(self, command: Command) -> None:
         assert self._process is not None
@@ -218,9 +216,9 @@ class RemoteEngine:
             if (control := self._controls.get(name)) is not None:
                 self._send_now(control)
 
-    def _end(self, name: str, event: Event) -> None:
+    def _end(self, name: str, failed: Failed) -> None:
         self._forget(name)
-        self._events.append(Envelope(name, time.time(), event))
+        self._events.append(Envelope(name, time.time(), failed))
 
     def _on_connection_ended(self) -> None:
         assert self._process is not None
@@ -260,8 +258,7 @@ class RemoteEngine:
         attempt: int = 0,
         attempts: int = 0,
     ) -> None:
-        message = problem.message if problem is not None else ""
-        hint = problem.hint if problem is not None else ""
+        message, hint = (problem.message, problem.hint) if problem else ("", "")
         host = self._computer.host
         event = ConnectionChanged(status, host, message, hint, attempt, attempts)
         self._events.append(Envelope("", time.time(), event))

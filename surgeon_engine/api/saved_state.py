@@ -205,14 +205,13 @@ class StateFolder:
         saved = state.parts[part]
         path = self.path / saved.file
         try:
-            is_same = saved.content.is_in(path)
+            if saved.content.is_in(path):
+                return path
         except UnreadableFileError as error:
             raise self._damaged(error) from error
-        if not is_same:
-            raise self._damaged(
-                say("{file} has another content than was saved", file=saved.file)
-            )
-        return path
+        raise self._damaged(
+            say("{file} has another content than was saved", file=saved.file)
+        )
 
     def discard(self) -> None:
         """Delete the saved state; the folder too, if nothing else is in it.

@@ -79,18 +79,14 @@ def download_model(
             (*COMMAND, source), decode, os.environ | ENVIRONMENT
         ) as process:
             result = _follow(process, progress, context, stall_timeout_s)
+        progress.update()
         if isinstance(result, Fetched):
-            progress.update()
             return ModelDownloaded(
                 source, result.folder, progress.total, progress.done - progress.kept
             )
         if not result.is_temporary or attempt == attempts:
-            progress.update()
             kept = _KEPT if progress.done else ""
-            raise DownloadError(
-                result.message,
-                say_all(result.hint, kept),
-            )
+            raise DownloadError(result.message, say_all(result.hint, kept))
         context.warn(
             "{reason} Retrying: attempt {attempt} of {attempts}.",
             reason=result.message,
@@ -115,8 +111,7 @@ def _follow(
     stall_timeout_s: float,
 ) -> Fetched | DownloadFailed:
     """Report the progress of a download process until it ends or stalls."""
-    last_activity = time.monotonic()
-    last_done = progress.done
+    last_activity, last_done = time.monotonic(), progress.done
     progress.emit()
     while True:
         context.raise_if_cancelled()
@@ -130,27 +125,20 @@ def _follow(
             case Fetched() | DownloadFailed():
                 return message
         if process.ended:
-            return DownloadFailed(
-                say(
-                    "The download failed: {reason:clause}.",
-                    reason=process.wait_for_exit().summary,
-                ),
-                say("Try again."),
-                is_temporary=True,
-            )
+            why = process.wait_for_exit().summary
+            failed = say("The download failed: {reason:clause}.", reason=why)
+            return DownloadFailed(failed, say("Try again."), is_temporary=True)
         progress.update()
         if message is not None or progress.done != last_done:
             last_activity, last_done = time.monotonic(), progress.done
         progress.emit()
         if time.monotonic() - last_activity > stall_timeout_s:
-            return DownloadFailed(
-                say(
-                    "No data has arrived for {seconds:.0f} seconds.",
-                    seconds=stall_timeout_s,
-                ),
-                say("Check the network connection."),
-                is_temporary=True,
+            idle = say(
+                "No data has arrived for {seconds:.0f} seconds.",
+                seconds=stall_timeout_s,
             )
+            hint = say("Check the network connection.")
+            return DownloadFailed(idle, hint, is_temporary=True)
 
 
 def _check_disk_space(cache: Path, missing: int) -> None:

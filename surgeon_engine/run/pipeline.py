@@ -358,22 +358,20 @@ def _finish(
         run.write_report(_report(state, recipe, None, checkpoint, probe, context))
         if not isinstance(error, _EXPORT_FAILURES):
             raise
-        hint = ""
-        message = say("The export failed: {reason:clause}.", reason=first_line(error))
-        if isinstance(error, EngineError):
-            message, hint = error.message, error.hint
-        where = (
-            say(
+        if not isinstance(error, EngineError):
+            error = EngineError(
+                "The export failed: {reason:clause}.", reason=first_line(error)
+            )
+        where = say(
+            "The pruned model is not lost: it can be exported again from {folder}.",
+            folder=run.path,
+        )
+        if probe is None:
+            where = say(
                 "The pruned model is not lost: it is in {folder}, unverified.",
                 folder=checkpoint,
             )
-            if probe is None
-            else say(
-                "The pruned model is not lost: it can be exported again from {folder}.",
-                folder=run.path,
-            )
-        )
-        raise ExportError(message, say_all(hint, where)) from error
+        raise ExportError(error.message, say_all(error.hint, where)) from error
     context.emit(exported)
     report = _report(state, recipe, exported, checkpoint, probe, context)
     run.write_report(report)

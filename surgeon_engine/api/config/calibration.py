@@ -66,14 +66,12 @@ class CalibrationConfig:
     # hf://datasets/org/name@revision
     text: str = BUILTIN_TEXT
     validation_text: str = ""  # as `text`; empty: a held-out part of `text`
-    windows: Annotated[
-        int, Option(_COUNT, applies=lambda x: not x.takes_whole_file)
-    ] = 64
+    windows: Annotated[int, Option(_COUNT, used_if="draws_windows")] = 64
     validation_windows: Annotated[
-        int, Option(_COUNT, applies=lambda x: not is_token_file(x.validation_text))
+        int, Option(_COUNT, used_if="draws_validation_windows")
     ] = 32
     window_length: Annotated[  # tokens
-        int, Option(Limits(8, 131_072), applies=lambda x: x.cuts_windows)
+        int, Option(Limits(8, 131_072), used_if="cuts_windows")
     ] = 256
     seed: Annotated[int, Option(Limits(0, 2**31 - 1), advanced=True)] = 0
     batch: Annotated[int, Option(Limits(1, 1024), advanced=True)] = 4
@@ -82,7 +80,7 @@ class CalibrationConfig:
     split: str = ""  # of a data set; empty: "train", or the first
     validation_split: str = ""  # empty: validation_text, or `text`, as above
     rows: Annotated[  # of a data set, from its beginning
-        int, Option(Limits(1, 10_000_000), applies=lambda x: x.uses_datasets)
+        int, Option(Limits(1, 10_000_000), used_if="uses_datasets")
     ] = 2000
     # They take their shares of the windows of calibration; `text` has the rest.
     more_texts: tuple[MoreText, ...] = ()
@@ -117,6 +115,16 @@ class CalibrationConfig:
     def takes_whole_file(self) -> bool:
         """True if all windows of a token file are measured."""
         return is_token_file(self.text)
+
+    @property
+    def draws_windows(self) -> bool:
+        """True if the windows are a part of a text."""
+        return not self.takes_whole_file
+
+    @property
+    def draws_validation_windows(self) -> bool:
+        """True if the windows for validation are a part of their text."""
+        return not is_token_file(self.validation_text)
 
     @property
     def lacks_validation(self) -> bool:

@@ -22,9 +22,7 @@ class EvaluationConfig:
     windows: Annotated[int, Option(Limits(0, 100_000), advanced=True)] = 16  # per text
     # As `CalibrationConfig.text`. Empty: the built-in text, or text that the model
     # writes itself where the built-in text calibrates.
-    texts: Annotated[
-        tuple[str, ...], Option(applies=lambda x: x.windows > 0, advanced=True)
-    ] = ()
+    texts: Annotated[tuple[str, ...], Option(used_if="windows", advanced=True)] = ()
 
     def __post_init__(self) -> None:
         check_limits(self)

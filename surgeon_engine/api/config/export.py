@@ -134,11 +134,7 @@ class ExportConfig:
     dtype: Annotated[FileDtype, Option(advanced=True)] = FileDtype.SAME
     shard_gigabytes: Annotated[
         float,
-        Option(
-            Limits(0.001, 1000),
-            advanced=True,
-            applies=lambda x: x.format in FOR_TRANSFORMERS,
-        ),
+        Option(Limits(0.001, 1000), advanced=True, used_if="has_shards"),
     ] = 5.0
     # Whether the run keeps its state on the disk, so that it can go on after an
     # interruption.
@@ -147,3 +143,8 @@ class ExportConfig:
     def __post_init__(self) -> None:
         check_limits(self)
         check_dtype(self.format, self.dtype)
+
+    @property
+    def has_shards(self) -> bool:
+        """True if the weights may be divided among several files."""
+        return self.format in FOR_TRANSFORMERS

@@ -58,8 +58,11 @@ class Option:
     advanced: bool = False
     name: str = ""  # of the setting, where it is another than that of the field
     kinds: type[StrEnum] | None = None  # of the members that the field can hold
-    # Whether the config, the whole one, uses the setting; looks at plain fields only.
-    applies: Callable[[Any], bool] = lambda _: True
+    used_if: str = ""  # an attribute of the whole config; empty: always
+
+    def applies(self, config: Any) -> bool:
+        """Return True if a config uses the setting."""
+        return not self.used_if or bool(getattr(config, self.used_if))
 
 
 class Member(msgspec.Struct, frozen=True, tag_field="kind"):

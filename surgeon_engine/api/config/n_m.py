@@ -11,7 +11,7 @@ from surgeon_engine.base.errors import ConfigError
 
 # How many removed weights of a layer are compensated jointly; 0: all of them.
 MaxCorrelated: TypeAlias = Annotated[
-    int, Option(Limits(0, 100_000), advanced=True, applies=lambda x: x.adapts)
+    int, Option(Limits(0, 100_000), advanced=True, used_if="adapts")
 ]
 Pattern = NewType("Pattern", str)  # such as "2:4"
 _PATTERN = re.compile(r"(\d+):(\d+)")

@@ -209,14 +209,12 @@ class FixedDamping(Member, frozen=True, tag="fixed"):
             _DAMPING,
             advanced=True,
             name="cost_damping",
-            applies=lambda x: x.uses_damping,
+            used_if="uses_damping",
         ),
     ] = 0.01
     update: Annotated[
         float,
-        Option(
-            _DAMPING, advanced=True, name="update_damping", applies=lambda x: x.adapts
-        ),
+        Option(_DAMPING, advanced=True, name="update_damping", used_if="adapts"),
     ] = 0.1
 
 
@@ -260,7 +258,7 @@ class RowsAndColumns(Member, frozen=True, tag="rows_and_columns"):
     """Remove rows and columns of each layer by itself."""
 
     cost_basis: _Basis = CostBasis.PER_PARAMETER
-    update: Annotated[UpdateKind, Option(advanced=True, applies=lambda x: x.adapts)] = (
+    update: Annotated[UpdateKind, Option(advanced=True, used_if="adapts")] = (
         UpdateKind.JOINT
     )
 
@@ -309,12 +307,12 @@ class PruningConfig:
     # The same for some layers, as in "block 3=0.5".
     layer_min_density: Annotated[tuple[str, ...], Option(advanced=True)] = ()
     schedule: Annotated[Schedule, Option(advanced=True)] = Schedule.LINEAR
-    fisher: Annotated[
-        Fisher, Option(advanced=True, applies=lambda x: x.measures_gradients)
-    ] = Fisher.SAMPLED
+    fisher: Annotated[Fisher, Option(advanced=True, used_if="measures_gradients")] = (
+        Fisher.SAMPLED
+    )
     # SparseGPT searches no damping: with it, an automatic one becomes the default.
     damping: Annotated[
-        AnyDamping, Option(kinds=Damping, advanced=True, applies=lambda x: x.adapts)
+        AnyDamping, Option(kinds=Damping, advanced=True, used_if="adapts")
     ] = AutomaticDamping()
 
     def __post_init__(self) -> None:

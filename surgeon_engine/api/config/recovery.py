@@ -54,21 +54,21 @@ class RecoveryConfig:
     level: Recovery = Recovery.AUTOMATIC
     # Windows that the original model writes; they are used beside the user's text.
     own_windows: Annotated[
-        int, Option(Limits(0, 100_000), applies=lambda x: x.recovers, advanced=True)
+        int, Option(Limits(0, 100_000), used_if="recovers", advanced=True)
     ] = 64
-    epochs: Annotated[float, Option(Limits(0, 100), applies=lambda x: x.trains)] = 1.0
+    epochs: Annotated[float, Option(Limits(0, 100), used_if="trains")] = 1.0
     # 0: no limit. A limit in minutes makes results depend on the speed of the machine.
     max_minutes: Annotated[
-        float, Option(Limits(0, 100_000), applies=lambda x: x.trains, advanced=True)
+        float, Option(Limits(0, 100_000), used_if="trains", advanced=True)
     ] = 0.0
     trained_weights: Annotated[
-        TrainedWeights, Option(applies=lambda x: x.trains, advanced=True)
+        TrainedWeights, Option(used_if="trains", advanced=True)
     ] = TrainedWeights.AUTOMATIC
     lora_rank: Annotated[
-        int, Option(Limits(1, 1024), applies=lambda x: x.may_use_lora, advanced=True)
+        int, Option(Limits(1, 1024), used_if="may_use_lora", advanced=True)
     ] = 16
     gradient_checkpointing: Annotated[
-        GradientCheckpointing, Option(applies=lambda x: x.trains, advanced=True)
+        GradientCheckpointing, Option(used_if="trains", advanced=True)
     ] = GradientCheckpointing.AUTOMATIC
 
     def __post_init__(self) -> None:

@@ -63,10 +63,7 @@ class ModelConfig:
     offload: Annotated[Offload, Option(advanced=True)] = Offload.AUTOMATIC
     # That share a run; 0: all.
     gpus: Annotated[
-        int,
-        Option(
-            Limits(0, 64), advanced=True, applies=lambda x: x.device is not Device.CPU
-        ),
+        int, Option(Limits(0, 64), advanced=True, used_if="may_use_gpu")
     ] = 1
 
     def __post_init__(self) -> None:
@@ -75,6 +72,11 @@ class ModelConfig:
             raise ConfigError(
                 "No model was given.", "Choose a folder, a .gguf file or the demo."
             )
+
+    @property
+    def may_use_gpu(self) -> bool:
+        """True unless the device is the CPU."""
+        return self.device is not Device.CPU
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ class SamplesConfig:
     """Whether the model continues a prompt after each shot, and which one."""
 
     after_shots: bool = False
-    prompt: Annotated[str, Option(applies=lambda x: x.after_shots)] = (
+    prompt: Annotated[str, Option(used_if="after_shots")] = (
         "The most important thing is"
     )
 
