@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any, TypeAlias, TypeVar, overload
 
 import msgspec
@@ -37,7 +38,7 @@ def json_decoder(kind: Any, hook: _Hook = None) -> Decoder[Any]: ...
 def json_decoder(kind: Any, hook: _Hook = None) -> Decoder[Any]:
     """Return a function that reads values of a type; see `decode_json`."""
     with _LOCK:
-        decoder = msgspec.json.Decoder(kind, dec_hook=_reading(hook))
+        decoder = msgspec.json.Decoder(kind, dec_hook=partial(_read, hook))
 
     def decode(data: bytes | str) -> Any:
         try:
@@ -67,12 +68,12 @@ def encode_json(value: object, hook: Callable[[Any], Any] | None = None) -> byte
         value: The value.
         hook: Makes plain values of a type that msgspec does not know.
     """
-    return msgspec.json.encode(value, enc_hook=_writing(hook))
+    return msgspec.json.encode(value, enc_hook=partial(_write, hook))
 
 
 def to_builtins(value: object, hook: Callable[[Any], Any] | None = None) -> Any:
     """Return a value as plain values; see `encode_json`."""
-    return msgspec.to_builtins(value, enc_hook=_writing(hook))
+    return msgspec.to_builtins(value, enc_hook=partial(_write, hook))
 
 
 def clean_json(data: bytes) -> bytes:
@@ -126,29 +127,25 @@ def convert(value: Any, kind: Any, *, strict: bool = True, hook: _Hook = None) -
         msgspec.ValidationError: They are not of this type.
     """
     with _LOCK:
-        return msgspec.convert(value, kind, strict=strict, dec_hook=_reading(hook))
+        return msgspec.convert(
+            value, kind, strict=strict, dec_hook=partial(_read, hook)
+        )
 
 
-def _reading(hook: _Hook) -> Callable[[Any, Any], Any]:
-    def read(kind: Any, value: Any) -> Any:
-        if kind is Sentence:
-            return from_plain(value)
-        if hook is None:
-            raise NotImplementedError(f"no JSON for {kind}")
-        return hook(kind, value)
-
-    return read
+def _read(hook: _Hook, kind: Any, value: Any) -> Any:
+    if kind is Sentence:
+        return from_plain(value)
+    if hook is None:
+        raise NotImplementedError(f"no JSON for {kind}")
+    return hook(kind, value)
 
 
-def _writing(hook: Callable[[Any], Any] | None) -> Callable[[Any], Any]:
-    def write(value: Any) -> Any:
-        if isinstance(value, Sentence):
-            return to_plain(value)
-        if hook is None:
-            raise NotImplementedError(f"no JSON for {type(value)}")
-        return hook(value)
-
-    return write
+def _write(hook: Callable[[Any], Any] | None, value: Any) -> Any:
+    if isinstance(value, Sentence):
+        return to_plain(value)
+    if hook is None:
+        raise NotImplementedError(f"no JSON for {type(value)}")
+    return hook(value)
 
 
 _ANYTHING = json_decoder(Any)

@@ -24,7 +24,7 @@ import math
 import numbers
 import re
 import string
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -133,15 +133,11 @@ def said(text: str, values: Mapping[str, object]) -> str:
 
 def say_all(*texts: str) -> str:
     """Return sentences that follow each other; empty ones are left out."""
-    return _joined(" ", texts)
+    return say_list(*texts, separator=" ")
 
 
 def say_list(*texts: str, separator: str = ", ") -> str:
     """Return names or clauses as a list; empty ones are left out."""
-    return _joined(separator, texts)
-
-
-def _joined(separator: str, texts: Iterable[str]) -> str:
     found = {f"text{number}": text for number, text in enumerate(filter(None, texts))}
     if len(found) < 2:
         return next(iter(found.values()), "")
@@ -213,23 +209,18 @@ def from_plain(value: Any, depth: int = 0) -> Sentence:
     """
     match value:
         case str():
-            return _verbatim(value)
+            sentence = str.__new__(Sentence, value)
+            sentence.template, sentence.values, sentence.plural = "", {}, ""
+            return sentence
         case {"template": str(template)} if depth < _MAX_DEPTH:
             values, plural = value.get("values", {}), value.get("plural", "")
             if isinstance(values, dict) and isinstance(plural, str):
-                read = {name: _read(each, depth) for name, each in values.items()}
+                read = {
+                    name: from_plain(x, depth + 1) if isinstance(x, dict) else x
+                    for name, x in values.items()
+                }
                 return Sentence(template, read, plural)
     raise ValueError("this is no sentence")
-
-
-def _read(value: Any, depth: int) -> object:
-    return from_plain(value, depth + 1) if isinstance(value, dict) else value
-
-
-def _verbatim(text: str) -> Sentence:
-    sentence = str.__new__(Sentence, text)
-    sentence.template, sentence.values, sentence.plural = "", {}, ""
-    return sentence
 
 
 def _plain(value: object) -> str | int | float:

@@ -223,7 +223,7 @@ class RunFollower:
             for command in waiting:
                 self.handle(command)
             for envelope in self._watch.events():
-                self._emit(envelope.event, envelope)
+                self._send(msgspec.structs.replace(envelope, run=self._command.run))
         except EngineError as error:
             self._emit(Failed(error.message, error.hint))
         except OSError as error:
@@ -232,10 +232,8 @@ class RunFollower:
                 Failed(message, say("Check your rights and the free space there."))
             )
 
-    def _emit(self, event: Event, logged: Envelope | None = None) -> None:
-        at = logged.at if logged is not None else time.time()
-        offset = logged.offset if logged is not None else 0
-        self._send(Envelope(self._command.run, at, event, offset))
+    def _emit(self, event: Event) -> None:
+        self._send(Envelope(self._command.run, time.time(), event))
 
 
 def _kill(run: RunFolder) -> None:

@@ -20,7 +20,7 @@ import os
 import pickle
 import traceback
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -58,9 +58,9 @@ _ALONE = _Group()
 _group = _ALONE
 
 
-def are_given(environment: Mapping[str, str] = os.environ) -> bool:
+def are_given() -> bool:
     """Return whether torchrun has started this process as one of several."""
-    return "RANK" in environment and int(environment.get("WORLD_SIZE", "1")) > 1
+    return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def begin(*, uses_gpu: bool) -> None:

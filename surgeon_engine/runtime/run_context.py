@@ -220,7 +220,10 @@ class RunContext:
         Raises:
             RunCancelled: the user has cancelled.
         """
-        if self._starts_pause():
+        with self._changed:
+            if pauses := self._is_pausing and not self._is_cancelled:
+                self._is_resumed = False
+        if pauses:
             self._wait()
         if self._is_cancelled:
             raise RunCancelled
@@ -249,13 +252,6 @@ class RunContext:
 
         yield step
         self.seconds_of_stages[stage.value] += self.clock() - start_time
-
-    def _starts_pause(self) -> bool:
-        with self._changed:
-            if not self._is_pausing or self._is_cancelled:
-                return False
-            self._is_resumed = False
-            return True
 
     def _append(self, envelope: Envelope, log: RunFolder) -> None:
         """Log an event; if that fails, with the next one that is no progress."""

@@ -120,13 +120,11 @@ def read_config(path: Path) -> RunConfig:
         ConfigError: The file cannot be read, or holds no valid job.
     """
     try:
-        text = read_text(path, TOML_LIMIT)
+        config = config_from_toml(read_text(path, TOML_LIMIT))
     except UnreadableFileError as error:
         raise ConfigError(
             error.message, "Save one in the window, or see the README for the format."
         ) from error
-    try:
-        config = config_from_toml(text)
     except ConfigError as error:
         raise ConfigError(
             "{path}: {error}", error.hint, path=path, error=error
