@@ -358,10 +358,10 @@ def _finish(
         run.write_report(_report(state, recipe, None, checkpoint, probe, context))
         if not isinstance(error, _EXPORT_FAILURES):
             raise
-        if not isinstance(error, EngineError):
-            error = EngineError(
-                "The export failed: {reason:clause}.", reason=first_line(error)
-            )
+        hint = ""
+        message = say("The export failed: {reason:clause}.", reason=first_line(error))
+        if isinstance(error, EngineError):
+            message, hint = error.message, error.hint
         where = say(
             "The pruned model is not lost: it can be exported again from {folder}.",
             folder=run.path,
@@ -371,7 +371,7 @@ def _finish(
                 "The pruned model is not lost: it is in {folder}, unverified.",
                 folder=checkpoint,
             )
-        raise ExportError(error.message, say_all(error.hint, where)) from error
+        raise ExportError(message, say_all(hint, where)) from error
     context.emit(exported)
     report = _report(state, recipe, exported, checkpoint, probe, context)
     run.write_report(report)
