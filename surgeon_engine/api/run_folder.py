@@ -191,10 +191,8 @@ class RunFolder:
             RunFolderError: The path is occupied or cannot be written.
         """
         self._check_not_occupied()
-        try:
+        with self._described_errors():
             self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise self._unwritable(error) from error
 
     def _check_not_occupied(self) -> None:
         try:
@@ -214,10 +212,8 @@ class RunFolder:
         self.make()
         with self.locked():
             self._check_not_occupied()  # since a moment ago
-            try:
+            with self._described_errors():
                 write_atomically(self.config_path, config_to_toml(config).encode())
-            except OSError as error:
-                raise self._unwritable(error) from error
             yield
 
     def read_config(self) -> RunConfig:
@@ -238,7 +234,7 @@ class RunFolder:
             UnreadableFileError: Its lock is no regular file, or its disk has no locks.
         """
         lock = ProcessLock(self.process_path)
-        with self._lock_errors():
+        with self._described_errors():
             lock.acquire()
         try:
             yield
@@ -258,7 +254,7 @@ class RunFolder:
             UnreadableFileError: See `locked`.
         """
         if self.use is not None:
-            with self._lock_errors():
+            with self._described_errors():
                 end_lock(self.process_path)
 
     def remove_cut_off_line(self) -> None:
@@ -269,20 +265,22 @@ class RunFolder:
             UnreadableFileError: It is a link, a pipe, a device or a folder, or its
                 last line is too long.
         """
-        try:
-            with open_to_append(self.events_path) as file:
-                file.truncate(end_of_last_line(file, self.events_path))
-        except OSError as error:
-            raise self._unwritable(error) from error
+        with self._described_errors(), open_to_append(self.events_path) as file:
+            file.truncate(end_of_last_line(file, self.events_path))
 
     @contextmanager
-    def _lock_errors(self) -> Iterator[None]:
+    def _described_errors(self) -> Iterator[None]:
         try:
             yield
         except LockedError as error:
             raise self._locked(error.use) from error
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise RunFolderError(
+                "The run folder {path} cannot be written: {reason:clause}.",
+                "Choose a folder that you may write to.",
+                path=self.path,
+                reason=error.strerror,
+            ) from error
 
     def _locked(self, use: Use) -> RunFolderError:
         hint = say("Wait until it is done, or end it.")
@@ -304,14 +302,6 @@ class RunFolder:
             pid=holder.pid,
             path=path,
             start=holder.start,
-        )
-
-    def _unwritable(self, error: OSError) -> RunFolderError:
-        return RunFolderError(
-            "The run folder {path} cannot be written: {reason:clause}.",
-            "Choose a folder that you may write to.",
-            path=self.path,
-            reason=error.strerror,
         )
 
     def append(self, envelope: Envelope) -> None:
