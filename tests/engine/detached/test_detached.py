@@ -114,7 +114,7 @@ def log(run, *events):
 
 def cut(client):
     """End the connection of a client as a broken network does."""
-    client._kill_group()
+    client._process._kill_group()
 
 
 def kinds(events):
