@@ -101,8 +101,7 @@ def differences(
     try:
         found = _entries(folder)
     except OSError as error:
-        reason = error.strerror or error
-        raise UnreadableFileError(unreadable(folder, reason)) from error
+        raise UnreadableFileError(unreadable(folder, error)) from error
     found.pop(MARKER, None)
     changed = [
         name

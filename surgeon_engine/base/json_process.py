@@ -95,10 +95,8 @@ class ProcessExit:
             return say(
                 'its process {why}: "{line}"', why=self.reason, line=self.invalid_line
             )
-        if self.misbehavior:
-            return say("its process {reason}", reason=self.reason)
         lines = self.stderr.strip().splitlines()
-        if self.was_killed or not lines:
+        if self.misbehavior or self.was_killed or not lines:
             return say("its process {reason}", reason=self.reason)
         return lines[-1]
 

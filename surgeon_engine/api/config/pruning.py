@@ -364,9 +364,7 @@ class PruningConfig:
     @property
     def width_multiple(self) -> int:
         """The number that divides the remaining MLP widths; 0: not settled yet."""
-        if isinstance(self.structure, HeadsAndNeurons | Neurons):
-            return self.structure.width_multiple
-        return 1
+        return getattr(self.structure, "width_multiple", 1)
 
     @property
     def has_same_widths(self) -> bool:
@@ -376,16 +374,14 @@ class PruningConfig:
     @property
     def dropped_blocks(self) -> int:
         """The number of blocks that are removed as a whole."""
-        if isinstance(self.structure, HeadsAndNeurons) and not self.removes_nothing:
-            return self.structure.dropped_blocks
-        return 0
+        dropped = getattr(self.structure, "dropped_blocks", 0)
+        return 0 if self.removes_nothing else dropped
 
     @property
     def dropped_sublayers(self) -> int:
         """The number of attentions and MLPs of other blocks that are removed."""
-        if isinstance(self.structure, HeadsAndNeurons) and not self.removes_nothing:
-            return self.structure.dropped_sublayers
-        return 0
+        dropped = getattr(self.structure, "dropped_sublayers", 0)
+        return 0 if self.removes_nothing else dropped
 
     @property
     def drops_depth(self) -> bool:
@@ -395,9 +391,7 @@ class PruningConfig:
     @property
     def cost_basis(self) -> CostBasis:
         """The quantity that the global threshold compares."""
-        if isinstance(self.structure, NM | Elements):
-            return CostBasis.PER_PARAMETER
-        return self.structure.cost_basis
+        return getattr(self.structure, "cost_basis", CostBasis.PER_PARAMETER)
 
     @property
     def measures_gradients(self) -> bool:

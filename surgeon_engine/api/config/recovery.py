@@ -82,11 +82,7 @@ class RecoveryConfig:
     @property
     def trains(self) -> bool:
         """True if the model is trained to match the original, or may be."""
-        return self.level in (
-            Recovery.DISTILLATION,
-            Recovery.BOTH,
-            Recovery.AUTOMATIC,
-        )
+        return self.level in (Recovery.DISTILLATION, Recovery.BOTH, Recovery.AUTOMATIC)
 
     @property
     def reconstructs(self) -> bool:

@@ -25,6 +25,7 @@ from surgeon_engine.api.model_info.files import (
 from surgeon_engine.api.model_info.gguf_header import read_gguf_header
 from surgeon_engine.api.model_info.source_names import DEMO, hub_name, is_hub_source
 from surgeon_engine.base.errors import ModelError
+from surgeon_engine.base.path_problems import unreadable
 from surgeon_engine.base.sentences import Text
 
 # The plan in the folder of a pruned checkpoint. It is in the format of safetensors, but
@@ -181,8 +182,7 @@ def _facts(name: str, folder: Path) -> ModelFacts:
     except ModelError as error:
         return replace(facts, problem=error.message, hint=error.hint)
     except OSError as error:
-        problem = f"{folder} cannot be read: {error.strerror}."
-        return replace(facts, problem=problem, hint=SOURCES)
+        return replace(facts, problem=unreadable(folder, error), hint=SOURCES)
 
 
 def config_facts(name: str, options: Mapping[str, Any]) -> ModelFacts:
