@@ -16,16 +16,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from surgeon_engine.api.model_info.gguf_header import open_model
+from surgeon_engine.api.model_info.gguf_header import SOURCES, open_model
 from surgeon_engine.api.model_info.source_names import INDEX
 from surgeon_engine.base.errors import ModelError, UnreadableFileError
 from surgeon_engine.base.reading import read_text
 from surgeon_engine.base.sentences import say
 
 _PICKLED = say("Pickle files can run code when opened: convert them to safetensors.")
-SOURCES = say(
-    "Choose a folder with config.json and .safetensors files, or a .gguf file."
-)
 _MAX_HEADER = 100_000_000  # bytes; the maximum of the format
 _MAX_CONFIG = 10_000_000  # bytes; the longest have some hundred thousand
 _MAX_AXES, _MAX_WIDTH = 8, 1 << 40  # of a tensor

@@ -17,8 +17,12 @@ from typing import BinaryIO
 from surgeon_engine.base.errors import ModelError, UnreadableFileError
 from surgeon_engine.base.path_problems import unreadable
 from surgeon_engine.base.reading import open_to_read
+from surgeon_engine.base.sentences import say
 
 MAGIC = b"GGUF"
+SOURCES = say(
+    "Choose a folder with config.json and .safetensors files, or a .gguf file."
+)
 
 # Format for `struct` by number of the type in the file.
 _SCALARS = {
@@ -119,7 +123,7 @@ def check_magic(path: Path, file: BinaryIO) -> None:
         return
     raise ModelError(
         "{path} is not a GGUF file." if magic else "{path} is an empty file.",
-        "Choose a folder with config.json and .safetensors files, or a .gguf file.",
+        SOURCES,
         path=path.name,
     )
 

@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from surgeon_engine.api.model_info.files import (
-    SOURCES,
     count_numbers,
     find_weight_files,
     read_options,
 )
-from surgeon_engine.api.model_info.gguf_header import read_gguf_header
+from surgeon_engine.api.model_info.gguf_header import SOURCES, read_gguf_header
 from surgeon_engine.api.model_info.source_names import DEMO, hub_name, is_hub_source
 from surgeon_engine.base.errors import ModelError
 from surgeon_engine.base.path_problems import unreadable
