@@ -39,7 +39,7 @@ from surgeon_engine.pruning.depth import (
     without_outputs,
 )
 from surgeon_engine.pruning.state import PruningState
-from surgeon_engine.run.pipeline import prepare
+from surgeon_engine.run.prepare import prepare
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.shots.shot import ShotPlan, evaluate_original, run_shot
 

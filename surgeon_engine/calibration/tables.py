@@ -185,7 +185,7 @@ def _rows(path: Path, column: str = "") -> Iterator[Row]:
 
 def _json_rows(path: Path, _: str) -> Iterator[Row]:
     text, _is_cut = read_beginning(path)
-    decode = json_decoder(dict[str, Any]).decode
+    decode = json_decoder(dict[str, Any])
     for number, line in enumerate(io.StringIO(text, newline="\n"), start=1):
         if not line.strip():
             continue

@@ -20,16 +20,18 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, PretrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from surgeon_engine.api.model_info.gguf_header import check_lists, read_gguf_header
-from surgeon_engine.api.model_info.header import (
-    MAX_SIZES,
-    SOURCES,
-    check_model_kind,
+from surgeon_engine.api.model_info.files import (
     count_numbers,
     find_weight_files,
     read_options,
     weight_files,
 )
+from surgeon_engine.api.model_info.gguf_header import (
+    SOURCES,
+    check_lists,
+    read_gguf_header,
+)
+from surgeon_engine.api.model_info.header import MAX_SIZES, check_model_kind
 from surgeon_engine.api.model_info.source_names import (
     DEMO,
     HubName,

@@ -17,10 +17,10 @@ from surgeon_engine.api.config.layer_patterns import (
     check_patterns,
     min_kept_share,
 )
+from surgeon_engine.api.config.n_m import NM
 from surgeon_engine.api.config.pruning import (
     COUPLED,
     COUPLINGS,
-    NM,
     SPARSE,
     Coupling,
     PruningConfig,

@@ -21,8 +21,8 @@ from surgeon_engine.api.config.export import (
     FileDtype,
     Format,
 )
+from surgeon_engine.api.config.n_m import NM
 from surgeon_engine.api.config.pruning import (
-    NM,
     SPARSE,
     Elements,
     FileSize,

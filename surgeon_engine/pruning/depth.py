@@ -24,18 +24,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from surgeon_engine.api.config.pruning import (
-    DEPTH_TOKENS,
-    CostBasis,
-    Coupling,
-    PruningConfig,
-)
+from surgeon_engine.api.config.pruning import CostBasis, Coupling, PruningConfig
 from surgeon_engine.base.errors import PruningError
 from surgeon_engine.base.sentences import say
 from surgeon_engine.evaluation.fidelity import Reference, compare_unchecked
 from surgeon_engine.model.block_runner import BlockRunner, hooked
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.model.offload import on_device
+from surgeon_engine.planning.constants import DEPTH_TOKENS
 from surgeon_engine.pruning.structures.base import Unit, share_to_keep
 from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
 

@@ -12,12 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from surgeon_engine.api.config.pruning import (
-    GATE_DRAWS,
-    GATE_OWN_WINDOWS,
-    Fisher,
-    Structure,
-)
+from surgeon_engine.api.config.pruning import Fisher, Structure
 from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.base.sentences import say
@@ -31,6 +26,7 @@ from surgeon_engine.curvature.collect import (
 from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.curvature.gates import Gate, GateGradients
 from surgeon_engine.model.layers import PrunableLayer
+from surgeon_engine.planning.constants import GATE_DRAWS, GATE_OWN_WINDOWS
 from surgeon_engine.pruning.methods import METHODS
 from surgeon_engine.pruning.methods.base import Measured, Needs
 from surgeon_engine.pruning.state import PruningState

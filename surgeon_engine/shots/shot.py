@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import msgspec
 from torch import Tensor
 
-from surgeon_engine.api.config.pruning import DEPTH_TOKENS, PruningConfig
+from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import (
     DampingChoice,
@@ -22,6 +22,7 @@ from surgeon_engine.base.sentences import say
 from surgeon_engine.calibration.windows import JudgingText, digest_of
 from surgeon_engine.evaluation.evaluate import evaluate, references_of
 from surgeon_engine.evaluation.held_out import split
+from surgeon_engine.planning.constants import DEPTH_TOKENS
 from surgeon_engine.pruning.cost_accounting import cost_histogram, total_cost
 from surgeon_engine.pruning.measure_curvature import (
     Factors,

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from PySide6.QtCore import QObject, Signal, Slot
 from send2trash import send2trash
 
+from surgeon_engine.api.litter import remove_litter
 from surgeon_engine.api.messages.events import Cancelled, Envelope, Failed
 from surgeon_engine.api.messages.run import (
     Recovered,
@@ -23,7 +24,7 @@ from surgeon_engine.api.messages.run import (
     ShotFinished,
     StageStarted,
 )
-from surgeon_engine.api.run_folder import RunFolder, remove_litter
+from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import EngineError
 from surgeon_gui.base import paths
 from surgeon_gui.base.background import Background

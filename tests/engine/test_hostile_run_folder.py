@@ -10,8 +10,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from surgeon_engine.api.litter import remove_litter
 from surgeon_engine.api.messages.events import Envelope, Logged
-from surgeon_engine.api.run_folder import RunFolder, remove_litter
+from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base import process_lock
 from surgeon_engine.base.errors import EngineError, ModelError
 from surgeon_engine.base.sealed_json import sealed_json

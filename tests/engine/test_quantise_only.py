@@ -22,7 +22,8 @@ from surgeon_engine.api.messages.run import (
 from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import ExportError
-from surgeon_engine.cli import main as main_module
+from surgeon_engine.cli import runs
+from surgeon_engine.cli.main import main
 from surgeon_engine.export.export import export_again
 from surgeon_engine.export.gguf import quantiser
 from surgeon_engine.run import pipeline
@@ -112,9 +113,9 @@ CONTEXT = RunContext("quantize", lambda envelope: None)
 def test_command_quantises_a_model(tmp_path, monkeypatch):
     jobs = []
     monkeypatch.setattr(pipeline, "prune", lambda config, *_, **__: jobs.append(config))
-    monkeypatch.setattr(main_module, "_work_on", lambda folder, work, *_: work(CONTEXT))
+    monkeypatch.setattr(runs, "_work_on", lambda folder, work, *_: work(CONTEXT))
     arguments = ["quantize", "demo", "--dtype", "q4_0", "--run-dir", str(tmp_path)]
-    assert main_module.main(arguments) == 0
+    assert main(arguments) == 0
     (config,) = jobs
     assert config.model.source == DEMO
     assert config.pruning.removes_nothing

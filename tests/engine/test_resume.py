@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from surgeon_engine.api.config.export import Format
 from surgeon_engine.api.config.pruning import Damping, Structure
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
+from surgeon_engine.api.litter import remove_litter
 from surgeon_engine.api.messages.commands import Cancel, StopAndKeep
 from surgeon_engine.api.messages.events import Event
 from surgeon_engine.api.messages.run import (
@@ -29,7 +30,7 @@ from surgeon_engine.api.messages.run import (
     Stage,
     StageStarted,
 )
-from surgeon_engine.api.run_folder import RunFolder, remove_litter
+from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.api.saved_state import Origin, SavedPart, SavedState
 from surgeon_engine.base.errors import EngineError, ExportError, RunFolderError
 from surgeon_engine.base.reading import Content

@@ -12,7 +12,7 @@ from typing import ClassVar, Protocol, TypeAlias
 
 from torch import Tensor
 
-from surgeon_engine.api.config.pruning import NM
+from surgeon_engine.api.config.n_m import NM
 from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.curvature.gates import GateGradients
 

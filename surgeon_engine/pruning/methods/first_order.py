@@ -11,7 +11,7 @@ from typing import ClassVar
 from torch import Tensor
 from typing_extensions import override
 
-from surgeon_engine.api.config.pruning import NM
+from surgeon_engine.api.config.n_m import NM
 from surgeon_engine.curvature.gates import GateGradients
 from surgeon_engine.pruning.costs import sum_pattern_costs
 from surgeon_engine.pruning.methods.base import (

@@ -13,8 +13,8 @@ from typing import ClassVar
 from torch import Tensor
 from typing_extensions import override
 
+from surgeon_engine.api.config.n_m import NM
 from surgeon_engine.api.config.pruning import (
-    NM,
     Elements,
     PruningConfig,
     RowsAndColumns,

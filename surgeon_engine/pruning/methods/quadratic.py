@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from surgeon_engine.api.config.pruning import NM, PruningConfig
+from surgeon_engine.api.config.n_m import NM
+from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.curvature.factors import KroneckerFactors
 from surgeon_engine.pruning.costs import (
     PlainStiffness,

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from surgeon_engine.api.config.pruning import NM, PruningConfig
+from surgeon_engine.api.config.n_m import NM
+from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.planning.rounding import ceil_share
 from surgeon_engine.pruning.costs import ways_to_remove

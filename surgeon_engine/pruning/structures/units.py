@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from transformers import PreTrainedModel
 
 from surgeon_engine.api.config.layer_patterns import any_matches, check_patterns
+from surgeon_engine.api.config.n_m import NM
 from surgeon_engine.api.config.pruning import (
     BY_LAYER,
     COUPLED,
-    NM,
     PruningConfig,
     Structure,
 )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from surgeon_engine.api.config.export import QUANTIZED, FileDtype, Format
+from surgeon_engine.api.config.n_m import NM
 from surgeon_engine.api.config.pruning import (
     BY_LAYER,
-    NM,
     SPARSE,
     Elements,
     FileSize,

@@ -31,7 +31,8 @@ from PySide6.QtWidgets import (
 )
 from typing_extensions import override
 
-from surgeon_engine.api.config.pruning import NM, PruningConfig, Structure
+from surgeon_engine.api.config.n_m import NM
+from surgeon_engine.api.config.pruning import PruningConfig, Structure
 from surgeon_gui.base.theme import GAP, theme_of
 from surgeon_gui.text.choices import CHOICES
 from surgeon_gui.text.labels import FIELDS

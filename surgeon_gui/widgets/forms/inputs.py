@@ -36,7 +36,7 @@ from PySide6.QtWidgets import (
 from typing_extensions import override
 
 from surgeon_engine.api.config.fields import Limits
-from surgeon_engine.api.config.pruning import MAX_OF, Pattern
+from surgeon_engine.api.config.n_m import MAX_OF, Pattern
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.field_text import FieldText

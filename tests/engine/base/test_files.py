@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from surgeon_engine.api.run_folder import RunFolder, remove_litter
+from surgeon_engine.api.litter import remove_litter
+from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base import files
 from surgeon_engine.base.files import (
     file_written_atomically,

@@ -147,7 +147,7 @@ def test_endless_error_output_is_not_kept():
 def test_deep_line_ends_the_child(line):
     program = f"print({line!r}, flush=True); input()"
     command = (sys.executable, "-c", program)
-    decode = json_decoder(Message).decode
+    decode = json_decoder(Message)
     with JsonProcess(command, decode, os.environ) as process:
         receive_all(process)
         exited = process.wait_for_exit()

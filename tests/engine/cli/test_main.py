@@ -21,7 +21,7 @@ from surgeon_engine.api.export_marker import differences
 from surgeon_engine.api.messages.run import ShotFinished, StageStarted
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import EvaluationError
-from surgeon_engine.cli import main as main_module
+from surgeon_engine.cli import runs
 from surgeon_engine.cli.main import main
 from surgeon_engine.cli.output import EventDisplay
 from surgeon_engine.run import pipeline
@@ -314,7 +314,7 @@ def test_run_ended_by_a_signal_is_resumed(
     before = signal.signal(number, usual)  # it may have been inherited as ignored
     request.addfinalizer(lambda: signal.signal(number, before))
     signaller = Signaller(number)
-    monkeypatch.setattr(main_module, "EventDisplay", signaller.display)
+    monkeypatch.setattr(runs, "EventDisplay", signaller.display)
     folder = tmp_path / "runs" / "x"
     command = ["run", job, "--run-dir", folder.parent, "--name", "x"]
     code, out, err = run(*command, capsys=capsys)
@@ -367,7 +367,7 @@ def test_ignored_hangup_stays_ignored():
     """As `nohup` has it."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with pytest.raises(KeyboardInterrupt), main_module._ended_by_signals():
+        with pytest.raises(KeyboardInterrupt), runs._ended_by_signals():
             os.kill(os.getpid(), signal.SIGHUP)
             time.sleep(0.01)
             os.kill(os.getpid(), signal.SIGTERM)
@@ -404,7 +404,7 @@ def test_resume_takes_a_run_of_another_computer_over(tmp_path, capsys, monkeypat
     assert "atlas" in err and "--take-over" in err
     resumed: list[bool] = []
     monkeypatch.setattr(
-        main_module, "_resume", lambda _, replace: resumed.append(lock.exists())
+        runs, "_resume", lambda _, replace: resumed.append(lock.exists())
     )
     assert run("resume", path, "--take-over", capsys=capsys)[0] == 0
     assert resumed == [False]

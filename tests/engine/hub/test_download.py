@@ -27,7 +27,7 @@ from surgeon_engine.base.errors import DownloadError, ModelError
 from surgeon_engine.cli.main import main
 from surgeon_engine.hub import download as download_module
 from surgeon_engine.hub.download import download_model
-from surgeon_engine.hub.errors import describe_failure
+from surgeon_engine.hub.errors import TemporaryDownloadError, describe_failure
 from surgeon_engine.hub.fetch_process import select_files
 from surgeon_engine.model.fenced import inspect_model
 from surgeon_engine.model.source import locate
@@ -222,7 +222,7 @@ def test_error_of_the_hub_is_described(status, code, sentence):
     )
     assert sentence in failed.message
     assert failed.hint
-    assert failed.is_temporary is (status == 503)
+    assert isinstance(failed, TemporaryDownloadError) is (status == 503)
 
 
 def test_full_disk_is_described():
@@ -231,7 +231,7 @@ def test_full_disk_is_described():
         full, hub_name(SOURCE), host="https://hub", has_token=False
     )
     assert failed.message == "The disk is full."
-    assert not failed.is_temporary
+    assert not isinstance(failed, TemporaryDownloadError)
 
 
 def test_offline_mode_does_not_contact_the_hub(hub, recorder, monkeypatch):

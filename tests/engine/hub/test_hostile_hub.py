@@ -18,7 +18,7 @@ from huggingface_hub.utils._http import default_client_factory
 from surgeon_engine.api.model_info.source_names import hub_name
 from surgeon_engine.base.errors import DownloadError, EngineError, ModelError
 from surgeon_engine.hub.download import download_model
-from surgeon_engine.hub.errors import describe_failure
+from surgeon_engine.hub.errors import TemporaryDownloadError, describe_failure
 from surgeon_engine.hub.fetch_process import _fetch
 from surgeon_engine.hub.http_client import _redirected
 from surgeon_engine.runtime.run_context import RunContext
@@ -233,7 +233,7 @@ def test_file_that_ends_too_early_is_tried_again(hub, written):
     failed = describe_failure(
         error.value, hub_name(SOURCE), host=hub.address, has_token=False
     )
-    assert failed.is_temporary
+    assert isinstance(failed, TemporaryDownloadError)
 
 
 def test_server_without_ranges_begins_again(hub, written):

@@ -22,7 +22,7 @@ from surgeon_engine.base.errors import (
 )
 from surgeon_engine.planning import target_size
 from surgeon_engine.planning.planned_file import PlannedFile
-from surgeon_engine.run import pipeline
+from surgeon_engine.run import pipeline, prepare
 from surgeon_engine.run.preflight import preflight
 from surgeon_engine.runtime.run_context import RunCancelled
 from tests.helpers.runs import Recorder, job, preflight_error
@@ -96,7 +96,7 @@ def refuse(error: BaseException) -> Callable[..., None]:
     ids=lambda error: type(error).__name__,
 )
 def test_run_that_ends_before_its_start_leaves_no_folder(tmp_path, monkeypatch, error):
-    monkeypatch.setattr(pipeline, "load_windows", refuse(error))
+    monkeypatch.setattr(prepare, "load_windows", refuse(error))
     with pytest.raises(type(error)):
         Recorder().run(job(tmp_path), tmp_path / "runs" / "run")
     assert not list((tmp_path / "runs").iterdir())
@@ -113,7 +113,7 @@ def test_run_that_ends_after_its_start_keeps_its_log(tmp_path, monkeypatch, erro
 
 
 def test_error_that_nobody_expects_keeps_the_log(tmp_path, monkeypatch):
-    monkeypatch.setattr(pipeline, "load_windows", refuse(ValueError("a bug")))
+    monkeypatch.setattr(prepare, "load_windows", refuse(ValueError("a bug")))
     with pytest.raises(ValueError, match="a bug"):
         Recorder().run(job(tmp_path), tmp_path / "run")
     assert RunFolder(tmp_path / "run").events_path.exists()
@@ -126,7 +126,7 @@ def test_refused_run_keeps_the_notes_of_the_user(tmp_path, monkeypatch):
         run.notes_path.write_text("mine")
         raise CalibrationError("The text is too short.", "Choose another.")
 
-    monkeypatch.setattr(pipeline, "load_windows", refused)
+    monkeypatch.setattr(prepare, "load_windows", refused)
     with pytest.raises(CalibrationError):
         Recorder().run(job(tmp_path), run.path)
     assert [path.name for path in run.path.iterdir()] == ["notes.txt"]

@@ -16,7 +16,7 @@ from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.presets import presets
 from surgeon_engine.api.config.pruning import PrunableShare
 from surgeon_engine.api.config.run import Device, ModelConfig, RunConfig
-from surgeon_engine.run.pipeline import prepare
+from surgeon_engine.run.prepare import prepare
 from surgeon_engine.shots.shot import ShotPlan, evaluate_original, run_shot
 from tests.helpers.pruning_states import silent_context
 

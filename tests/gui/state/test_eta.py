@@ -10,7 +10,8 @@ from typing import NamedTuple
 import msgspec
 import pytest
 
-from surgeon_engine.api.config.pruning import NM, Damping, Method
+from surgeon_engine.api.config.n_m import NM
+from surgeon_engine.api.config.pruning import Damping, Method
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.samples import SamplesConfig

@@ -20,8 +20,8 @@ from PySide6.QtWidgets import (
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.fields import settings_of
+from surgeon_engine.api.config.n_m import NM
 from surgeon_engine.api.config.pruning import (
-    NM,
     CostBasis,
     Damping,
     Elements,

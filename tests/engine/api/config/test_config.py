@@ -15,8 +15,8 @@ from surgeon_engine.api.config.fields import (
     values_of,
     with_values,
 )
+from surgeon_engine.api.config.n_m import NM
 from surgeon_engine.api.config.pruning import (
-    NM,
     SPARSE,
     AutomaticDamping,
     Columns,

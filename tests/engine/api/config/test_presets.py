@@ -12,6 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.fields import fields_of
+from surgeon_engine.api.config.n_m import NM
 from surgeon_engine.api.config.presets import (
     NAMES,
     preset_from_toml,
@@ -19,7 +20,6 @@ from surgeon_engine.api.config.presets import (
     presets,
 )
 from surgeon_engine.api.config.pruning import (
-    NM,
     Columns,
     CostBasis,
     Elements,
