@@ -31,7 +31,7 @@ def pieces(text: str, size: int) -> Iterator[str]:
 
 def size_of(items: Sequence[Any]) -> int:
     """Return the number of characters in texts, or about that of chats."""
-    return sum(len(_as_text(item)) for item in items)
+    return sum(len(str(item)) for item in items)
 
 
 def random_part(items: Sequence[Any], characters: int, seed: int) -> Sequence[Any]:
@@ -39,23 +39,14 @@ def random_part(items: Sequence[Any], characters: int, seed: int) -> Sequence[An
 
     Long texts are cut into pieces, so that the part comes from all over them.
     """
-    parts = [part for item in items for part in _split(item)]
+    parts: list[Any] = []
+    for item in items:
+        parts += pieces(item, _PIECE) if isinstance(item, str) else [item]
     generator = torch.Generator().manual_seed(seed)
     chosen, found = [], 0
     for number in torch.randperm(len(parts), generator=generator).tolist():
         if found >= characters:
             break
         chosen.append(number)
-        found += len(_as_text(parts[number]))
+        found += len(str(parts[number]))
     return [parts[number] for number in sorted(chosen)]
-
-
-def _split(item: Any) -> Iterator[Any]:
-    if isinstance(item, str):
-        yield from pieces(item, _PIECE)
-    else:
-        yield item  # a chat
-
-
-def _as_text(item: Any) -> str:
-    return item if isinstance(item, str) else str(item)

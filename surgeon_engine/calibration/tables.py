@@ -10,7 +10,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,7 @@ def first_rows(path: Path) -> list[Row]:
         CalibrationError: The file is damaged, or has no rows or too many columns.
     """
     with _errors_of(path):
-        rows = list(islice(_rows(path), _SAMPLE_ROWS))
+        rows = list(islice(KINDS[path.suffix.lower()](path, ""), _SAMPLE_ROWS))
     if not rows:
         raise CalibrationError(say("{path} has no rows.", path=path.name), _shape(path))
     return _without_numbers(rows) if path.suffix.lower() == ".csv" else rows
@@ -75,7 +75,7 @@ def read_column(path: Path, column: str) -> tuple[list[Any], int]:
     values: list[Any] = []
     rate, characters = fence.MinimumRate(_PER_SECOND, say("characters")), 0
     with _errors_of(path):
-        rows = _rows(path, column)
+        rows = KINDS[path.suffix.lower()](path, column)
         while characters < MAX_CHARACTERS and len(values) < _MAX_ROWS:
             part = [row.get(column) for row in islice(rows, _AT_ONCE)]
             if not part:
@@ -178,11 +178,6 @@ def check_texts(name: str, texts: Iterable[Any]) -> list[str]:
     return checked
 
 
-def _rows(path: Path, column: str = "") -> Iterator[Row]:
-    """Yield the rows of a table, with all columns or at least one."""
-    return KINDS[path.suffix.lower()](path, column)
-
-
 def _json_rows(path: Path, _: str) -> Iterator[Row]:
     text, _is_cut = read_beginning(path)
     decode = json_decoder(dict[str, Any]).decode
@@ -222,7 +217,7 @@ def _csv_rows(path: Path, _: str) -> Iterator[Row]:
     _check_columns(len(header))
     # Of several columns of a name, the first one is read.
     places = {name: header.index(name) for name in header}
-    with _ignore_cut_off_row() if is_cut else nullcontext():
+    with suppress(csv.Error) if is_cut else nullcontext():
         for row in reader:
             if len(row) > len(header):
                 raise ValueError(
@@ -238,14 +233,6 @@ def _csv_rows(path: Path, _: str) -> Iterator[Row]:
                 yield {x: row[n] if n < len(row) else None for x, n in places.items()}
 
 
-@contextmanager
-def _ignore_cut_off_row() -> Iterator[None]:
-    try:
-        yield
-    except csv.Error:
-        pass
-
-
 def _parquet_rows(path: Path, column: str) -> Iterator[Row]:
     with pyarrow.parquet.ParquetFile(path, page_checksum_verification=True) as file:
         _check_columns(len(file.schema_arrow.names))
@@ -255,6 +242,7 @@ def _parquet_rows(path: Path, column: str) -> Iterator[Row]:
             yield from batch.to_pylist()
 
 
+# Each yields the rows of a table, with all columns or at least the one that is named.
 KINDS: Mapping[str, Callable[[Path, str], Iterator[Row]]] = {
     ".jsonl": _json_rows,
     ".csv": _csv_rows,

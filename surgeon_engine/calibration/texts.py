@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from surgeon_engine.api.config.calibration import (
     BUILTIN_TEXT,
     CalibrationConfig,
+    MoreText,
     is_token_file,
     real_name,
 )
@@ -71,26 +73,17 @@ class Documents:
 
 def calibration_source(config: CalibrationConfig) -> TextSource:
     """Return the text on which curvature is measured."""
-    return TextSource(
-        config.text,
-        config.column,
-        config=config.dataset_config,
-        split=config.split,
-        rows=config.rows,
-    )
+    return _source(config, config.rows)
 
 
 def more_sources(config: CalibrationConfig) -> tuple[TextSource, ...]:
     """Return the further texts on which curvature is measured."""
-    return tuple(
-        TextSource(
-            more.text,
-            more.column,
-            config=more.dataset_config,
-            split=more.split,
-            rows=config.rows,
-        )
-        for more in config.more_texts
+    return tuple(_source(more, config.rows) for more in config.more_texts)
+
+
+def _source(text: CalibrationConfig | MoreText, rows: int) -> TextSource:
+    return TextSource(
+        text.text, text.column, config=text.dataset_config, split=text.split, rows=rows
     )
 
 
@@ -210,15 +203,8 @@ def check_file(source: str) -> Path:
 
 
 def _from_table(path: Path, source: TextSource) -> Documents:
-    unread = 0
-
-    def values(column: str) -> list[Any]:
-        nonlocal unread
-        found, unread = tables.read_column(path, column)
-        return found
-
-    documents = _from_column(path.name, tables.first_rows(path), source, values)
-    return replace(documents, unread=unread)
+    rows = tables.first_rows(path)
+    return _from_column(path.name, rows, source, partial(tables.read_column, path))
 
 
 def _from_hub(name: HubName, source: TextSource) -> Documents:
@@ -229,27 +215,33 @@ def _from_hub(name: HubName, source: TextSource) -> Documents:
     splits = hub_datasets.split_names(name, config)
     split = hub_datasets.resolve_split(name, source.split, splits)
     rows = hub_datasets.first_rows(name, config, split, source.rows)
-    return _from_column(
-        name.display_name, rows, source, lambda column: [r.get(column) for r in rows]
-    )
+
+    def values(column: str) -> tuple[list[Any], int]:
+        return [row.get(column) for row in rows], 0
+
+    return _from_column(name.display_name, rows, source, values)
 
 
 def _from_column(
     name: str,
     rows: Sequence[Mapping[str, Any]],
     source: TextSource,
-    values: Callable[[str], Iterable[Any]],
+    read: Callable[[str], tuple[list[Any], int]],
 ) -> Documents:
-    """Read the column of a table that `source` names; `rows` show the columns."""
+    """Read the column of a table that `source` names.
+
+    `rows` show the columns. `read` returns the values of one, and what is left out.
+    """
     column = tables.resolve_column(
         name,
         tables.text_columns(rows),
         source.column,
         may_differ=source.column_may_differ,
     )
+    values, unread = read(column)
     if column in tables.chat_columns(rows):
-        return Documents([], column, tuple(values(column)))
-    return Documents(tables.check_texts(name, values(column)), column)
+        return Documents([], column, tuple(values), unread)
+    return Documents(tables.check_texts(name, values), column, unread=unread)
 
 
 def _describe_dataset(name: HubName, source: TextSource) -> TextDescribed:

@@ -29,7 +29,7 @@ from surgeon_engine.calibration import chats, plain_text, tables, texts
 from surgeon_engine.calibration import windows as windows_module
 from surgeon_engine.calibration.own_samples import Author, own_text
 from surgeon_engine.calibration.texts import check_tokenizer
-from surgeon_engine.calibration.windows import Vocabulary, load_windows
+from surgeon_engine.calibration.windows import Vocabulary, draw_windows
 from surgeon_engine.export.destination import check_destination
 from surgeon_engine.generation.generated_text import encode_prompt
 from surgeon_engine.model import chat_template
@@ -417,7 +417,8 @@ def read(path: Path, tokenizer=None):
         settings = CalibrationConfig(
             text=str(path), validation_text=str(good), window_length=16
         )
-    return load_windows(settings, tokenizer or byte_tokenizer(), Vocabulary(300, 0))
+    tokenizer = tokenizer or byte_tokenizer()
+    return draw_windows(settings, tokenizer, Vocabulary(300, 0))[1]
 
 
 @pytest.mark.parametrize("name", TEXTS)

@@ -19,7 +19,7 @@ from surgeon_engine.base.errors import CalibrationError, ConfigError
 from surgeon_engine.calibration import parts
 from surgeon_engine.calibration import windows as windows_module
 from surgeon_engine.calibration.fenced import preview_text
-from surgeon_engine.calibration.windows import Vocabulary, load_windows
+from surgeon_engine.calibration.windows import Vocabulary, draw_windows
 from tests.helpers.tiny_models import (
     VOCABULARY,
     byte_tokenizer,
@@ -37,7 +37,8 @@ def config(**settings) -> CalibrationConfig:
 
 def load(tokenizer=None, **settings):
     vocabulary = Vocabulary(VOCABULARY, longest_window=64)
-    return load_windows(config(**settings), tokenizer or byte_tokenizer(), vocabulary)
+    tokenizer = tokenizer or byte_tokenizer()
+    return draw_windows(config(**settings), tokenizer, vocabulary)[1]
 
 
 def error_of(**settings) -> str:
