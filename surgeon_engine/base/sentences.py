@@ -2,6 +2,7 @@
 
     say("{path} is damaged: {reason}.", path=path, reason=error)
     say_n("{n} window is too short.", "{n} windows are too short.", n)
+    ConfigError("{path} is damaged.", "Download {path} again.", path=path)
     say_all(error.hint, say("The files are kept."))
 
 The English templates are the keys of the catalogue. `use` sets the language of this
@@ -115,6 +116,19 @@ def say(template: str, /, **values: object) -> str:
 def say_n(singular: str, plural: str, n: int, /, **values: object) -> str:
     """Return a `Sentence` in the singular or plural that the value `n` requires."""
     return Sentence(singular, values | {"n": n}, plural)
+
+
+def said(text: str, values: Mapping[str, object]) -> str:
+    """Return a sentence in the language of now, or make one of a template.
+
+    Args:
+        text: A sentence, which may be a constant, or a template.
+        values: Those of the template, among others.
+    """
+    if not text or isinstance(text, Sentence):
+        return reworded(text)
+    used = {x: value for x, value in values.items() if re.search(rf"{{{x}[:}}]", text)}
+    return Sentence(cut(text), used)
 
 
 def say_all(*texts: str) -> str:

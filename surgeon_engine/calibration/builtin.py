@@ -75,7 +75,7 @@ def _topics() -> Mapping[str, str]:
                 "The built-in text is missing: this Python installation has no "
                 "documentation topics (module pydoc_data)."
             ),
-            hint=say(
+            say(
                 "Choose a text file or a data set as calibration text, or install "
                 "the full standard library of Python."
             ),

@@ -85,6 +85,16 @@ def test_error_with_a_sentence_is_a_value_of_another_one():
     assert outer.message.values["reason"].template == "{path} is empty."
 
 
+def test_error_shares_its_values_between_message_and_hint():
+    error = ConfigError("{path} has {n} words.", "Shorten {path}.", path="a", n=3)
+    assert (str(error), error.hint) == ("a has 3 words.", "Shorten a.")
+    assert error.hint.values == {"path": "a"}
+
+
+def test_error_of_a_text_without_values_keeps_its_braces():
+    assert ConfigError('{"a": {b}} {n}').message == '{"a": {b}} {n}'
+
+
 @pytest.mark.usefixtures("german")
 def test_sentence_is_in_the_language_of_the_process():
     reason = say("It needs {needed:size} ({share:percent}).", needed=2e12, share=0.125)
