@@ -25,10 +25,9 @@ from surgeon_engine.api.config.calibration import (
 from surgeon_engine.api.messages.sources import TextDescribed
 from surgeon_engine.api.model_info.source_names import HubName, hub_name
 from surgeon_engine.base.errors import CalibrationError
-from surgeon_engine.base.sentences import say
 from surgeon_engine.calibration import tables
 from surgeon_engine.calibration.builtin import Part, builtin_documents
-from surgeon_engine.calibration.plain_text import MAX_CHARACTERS, read_beginning
+from surgeon_engine.calibration.long_texts import MAX_CHARACTERS, read_beginning
 
 _PLAIN = ".txt"
 _SUFFIXES = (_PLAIN, *tables.KINDS)
@@ -118,11 +117,10 @@ def check_tokenizer(problem: str, names: Iterable[str]) -> None:
     """
     if problem and not all(map(is_token_file, names)):
         raise CalibrationError(
-            say("{problem} Texts need a tokenizer.", problem=problem),
-            say(
-                "Download the model's files again, with those of the tokenizer, or "
-                "use token files (.npy)."
-            ),
+            "{problem} Texts need a tokenizer.",
+            "Download the model's files again, with those of the tokenizer, or use "
+            "token files (.npy).",
+            problem=problem,
         )
 
 
@@ -147,8 +145,9 @@ def read_documents(source: TextSource, part: Part) -> Documents:
     has_text = any(document.strip() for document in documents.texts)
     if not has_text and not documents.chats:
         raise CalibrationError(
-            say("{name} holds no text.", name=Path(source.name).name),
-            say("Choose a text that is not empty, or another column."),
+            "{name} holds no text.",
+            "Choose a text that is not empty, or another column.",
+            name=Path(source.name).name,
         )
     return documents
 
@@ -180,24 +179,21 @@ def check_file(source: str) -> Path:
     path = Path(os.path.expanduser(source))
     if not os.path.isfile(path):
         raise CalibrationError(
-            say("There is no text file at {path}.", path=path),
-            say(
-                "Choose a file of one of these kinds: {kinds}.",
-                kinds=", ".join(_SUFFIXES),
-            ),
+            "There is no text file at {path}.",
+            "Choose a file of one of these kinds: {kinds}.",
+            path=path,
+            kinds=", ".join(_SUFFIXES),
         )
     if path.stat().st_size == 0:
         raise CalibrationError(
-            say("{path} is empty.", path=path.name),
-            say("Choose a file with text in it."),
+            "{path} is empty.", "Choose a file with text in it.", path=path.name
         )
     if path.suffix.lower() not in (*_SUFFIXES, ".npy"):
         raise CalibrationError(
-            say("{path} is of an unknown kind.", path=path.name),
-            say(
-                "Texts are read from {kinds} files, tokens from .npy.",
-                kinds=", ".join(_SUFFIXES),
-            ),
+            "{path} is of an unknown kind.",
+            "Texts are read from {kinds} files, tokens from .npy.",
+            path=path.name,
+            kinds=", ".join(_SUFFIXES),
         )
     return path
 

@@ -29,7 +29,7 @@ from surgeon_engine.base.errors import CalibrationError
 from surgeon_engine.base.sentences import say, say_all
 from surgeon_engine.calibration.builtin import Part
 from surgeon_engine.calibration.chats import render_chats
-from surgeon_engine.calibration.parts import pieces, random_part, size_of
+from surgeon_engine.calibration.long_texts import pieces, random_part, size_of
 from surgeon_engine.calibration.texts import (
     Documents,
     TextSource,
@@ -232,13 +232,11 @@ class _Reader:
         self._text_length = config.window_length - len(self._beginning)
         if self._text_length < 2:
             raise CalibrationError(
-                say(
-                    "The tokenizer puts {added:,} tokens in front of each "
-                    "window of {length:,}.",
-                    added=len(self._beginning),
-                    length=config.window_length,
-                ),
-                say("Use longer windows, or download the model's files again."),
+                "The tokenizer puts {added:,} tokens in front of each window of "
+                "{length:,}.",
+                "Use longer windows, or download the model's files again.",
+                added=len(self._beginning),
+                length=config.window_length,
             )
         self._rate = fence.MinimumRate(_PER_SECOND, say("characters"))
         self._seen: set[int] = set()  # hashes of the documents so far
@@ -290,7 +288,7 @@ class _Reader:
                     if total > len(unseen)
                     else "",
                 ),
-                say("Use a longer or another text, fewer windows or shorter ones."),
+                "Use a longer or another text, fewer windows or shorter ones.",
             )
         beginning = torch.tensor(self._beginning, dtype=torch.int64)
         rows = tokens[: whole * length].view(whole, length)
@@ -322,15 +320,12 @@ class _Reader:
                 kept.append(number)
         if len(kept) < count:
             raise CalibrationError(
-                say(
-                    "{shared:,} windows that could be held out are in the "
-                    "calibration text too; {remaining:,} remain, but {count:,} are "
-                    "needed.",
-                    shared=self.found.shared_windows,
-                    remaining=len(kept),
-                    count=count,
-                ),
-                say("Use a text that repeats itself less, or fewer windows."),
+                "{shared:,} windows that could be held out are in the calibration "
+                "text too; {remaining:,} remain, but {count:,} are needed.",
+                "Use a text that repeats itself less, or fewer windows.",
+                shared=self.found.shared_windows,
+                remaining=len(kept),
+                count=count,
             )
         return windows[kept]
 
@@ -425,26 +420,18 @@ def _check_usable(windows: Tensor, vocabulary: Vocabulary) -> None:
     low, high = int(windows.min()), int(windows.max())
     if low < 0 or high >= vocabulary.size:
         raise CalibrationError(
-            say(
-                "The text has token ids from {low} to {high}; the vocabulary of the "
-                "model has 0 to {size}.",
-                low=low,
-                high=high,
-                size=vocabulary.size - 1,
-            ),
-            say("Use the tokens of this model's own tokenizer."),
+            "The text has token ids from {low} to {high}; the vocabulary of the "
+            "model has 0 to {size}.",
+            "Use the tokens of this model's own tokenizer.",
+            low=low,
+            high=high,
+            size=vocabulary.size - 1,
         )
     if 0 < vocabulary.longest_window < windows.shape[1]:
         raise CalibrationError(
-            say(
-                "The windows have {shape:,} tokens; the maximum of the model is "
-                "{limit:,}.",
-                shape=windows.shape[1],
-                limit=vocabulary.longest_window,
-            ),
-            say(
-                "Set window_length to at most {limit}, or split a token file "
-                "into such windows.",
-                limit=vocabulary.longest_window,
-            ),
+            "The windows have {shape:,} tokens; the maximum of the model is {limit:,}.",
+            "Set window_length to at most {limit}, or split a token file into such "
+            "windows.",
+            shape=windows.shape[1],
+            limit=vocabulary.longest_window,
         )
