@@ -27,7 +27,7 @@ from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_engine.calibration.windows import draw_windows, vocabulary_of
 from surgeon_engine.compaction.plan import CompactionPlan, PrunedModel
-from surgeon_engine.evaluation.divergence import divergences
+from surgeon_engine.evaluation.fidelity import divergences
 from surgeon_engine.export.base import Calibration
 from surgeon_engine.export.gguf import file as gguf_file
 from surgeon_engine.export.gguf.check import FILE_NAME
