@@ -33,27 +33,16 @@ class GeneratedText:
     ) -> None:
         self._model = model
         self._input = torch.tensor([list(prompt)], device=model.device)
-        self._cache = with_cache(model)
+        self._options = with_cache(model) | last_logits_alone(model)
         self._sampler = Sampler(settings)
         self._detokenizer = StreamingDetokenizer(tokenizer, prompt)
         self._end_tokens = end_tokens(model, tokenizer)
 
-    def begin(self) -> TokenGenerated:
-        """Process the prompt and generate the first token."""
-        return self._generate(last_logits_alone(self._model))
-
-    def extend(self) -> TokenGenerated:
-        """Generate one more token."""
-        return self._generate({})
-
-    def rest(self) -> str:
-        """Return the text of an incomplete last character."""
-        return self._detokenizer.rest()
-
     @torch.no_grad()
-    def _generate(self, options: dict[str, int]) -> TokenGenerated:
+    def extend(self) -> TokenGenerated:
+        """Generate one more token; the first time, process the prompt."""
         start_time = now(self._model)
-        output = self._model(self._input, use_cache=True, **self._cache, **options)
+        output = self._model(self._input, use_cache=True, **self._options)
         logits = check_not_nan(output.logits[0, -1].float())
         token = self._sampler.draw(logits)
         self._input = torch.tensor([[token]], device=self._model.device)
@@ -61,6 +50,10 @@ class GeneratedText:
         ends = token in self._end_tokens
         piece = "" if ends else self._detokenizer.add(token)
         return TokenGenerated(token, piece, seconds, ends)
+
+    def rest(self) -> str:
+        """Return the text of an incomplete last character."""
+        return self._detokenizer.rest()
 
 
 def encode_prompt(

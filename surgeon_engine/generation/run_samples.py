@@ -66,8 +66,8 @@ class RunSamples:
         )
         text = GeneratedText(loaded.model, loaded.tokenizer, prompt, _GREEDY)
         pieces = []
-        for number in range(NEW_TOKENS):
-            token = text.extend() if number else text.begin()
+        for _ in range(NEW_TOKENS):
+            token = text.extend()
             if token.ends:
                 break
             pieces.append(token.piece)

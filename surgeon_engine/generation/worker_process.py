@@ -82,7 +82,7 @@ class GenerationWorker:
                 self._text = GeneratedText(
                     self._model, self._tokenizer, tokens, settings
                 )
-                return self._text.begin()
+                return self._text.extend()
             case Next():
                 assert self._text is not None
                 return self._text.extend()
