@@ -102,7 +102,13 @@ def _gates(
     )
     if not is_original or Gate.WEIGHTS in _gates_of(state.config.pruning.kind):
         return _measure_gates(state, request, context, shot)  # as large as the model
-    key, names = _key(state, request), [layer.name for layer in request.layers]
+    key = (
+        key_of_original(state),
+        (request.batch, request.labels, request.seed),
+        _gates_of(state.config.pruning.kind),
+        digest_of((request.windows, state.windows.own)),
+    )
+    names = [layer.name for layer in request.layers]
     kept: Factors = context.kept.find(Kind.GATES, key) or {}
     if not all(name in kept for name in names):
         kept = _measure_gates(state, request, context, shot)
@@ -121,16 +127,6 @@ def key_of_original(state: PruningState) -> Hashable:
     return (
         tuple(loaded.identity.items()),
         (loaded.model.dtype, loaded.device, torch.get_num_threads()),
-    )
-
-
-def _key(state: PruningState, request: CurvatureRequest) -> Hashable:
-    """Return what determines the gates of each layer."""
-    return (
-        key_of_original(state),
-        (request.batch, request.labels, request.seed),
-        _gates_of(state.config.pruning.kind),
-        digest_of((request.windows, state.windows.own)),
     )
 
 
