@@ -106,7 +106,7 @@ def _costs(state: PruningState) -> Iterator[dict[str, object]]:
     """Yield the costs of single candidates, and of the cheapest ones together."""
     held_out = state.references.held_out
     assert held_out is not None
-    depth = Depth.of(state.units, state.removed, state.loaded, state.config.pruning)
+    depth = Depth.of(state)
     measured = SkipCosts(state.loaded, held_out)
     yield {"tokens": held_out.windows.numel()}
     for name, candidates in (("blocks", depth.blocks), ("sublayers", depth.sublayers)):

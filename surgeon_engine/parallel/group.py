@@ -142,7 +142,7 @@ def gpus_for(model: ModelConfig, command: StartRun | ResumeRun) -> int:
                 "can use.",
                 gpus=model.gpus,
             ),
-            say("Set gpus to 1, or to 0 for all that there are."),
+            "Set gpus to 1, or to 0 for all that there are.",
         )
     return max(1, min(model.gpus or there, there))
 

@@ -30,8 +30,8 @@ from surgeon_engine.api.messages.run import Evaluation, Stage
 from surgeon_engine.base.errors import RunFolderError
 from surgeon_engine.base.files import write_atomically
 from surgeon_engine.base.path_problems import unwritable
+from surgeon_engine.planning.target_size import share_of_goal
 from surgeon_engine.pruning.cost_accounting import raw_costs
-from surgeon_engine.pruning.schedule import share_of_goal
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.structures.base import Unit
 from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
@@ -86,7 +86,8 @@ def _costs(
     settings = state.config.pruning
     share = share_of_goal(1 / settings.shots, settings.schedule)
     first = ShotPlan(1, share, previous_damping=None)
-    factors, choice = curvature(state, first, context, measured=unprotected)
+    layers = [unit.measured for unit in unprotected.units]
+    factors, choice = curvature(state, first, context, layers)
     pruning, damping = unprotected.config.pruning, None
     if choice is not None:
         damping = choice.cost

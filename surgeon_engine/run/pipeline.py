@@ -128,7 +128,7 @@ def prune(
             context.saver = Saver(run.saved_state, saved)
         context.emit(_run_started(run, state))
         samples = RunSamples(state, context)
-        samples.write_original()
+        samples.write(0)
         baseline = evaluate_original(state, context)
         context.emit(BaselineEvaluated(baseline))
         _prune(state, baseline, run, samples, replace=replace)
@@ -297,7 +297,7 @@ def _prune(
     budget = QualityBudget.of(state.config.pruning, baseline)
     result = run_shots(state, budget, context, samples.write)
     if result.recovered is not None:
-        samples.write_recovered(len(result.shots))
+        samples.write(len(result.shots), is_recovered=True)
     recipe = Recipe(
         state.config,
         state.goal,

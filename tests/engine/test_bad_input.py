@@ -25,11 +25,11 @@ from surgeon_engine.api.config.toml import config_from_toml
 from surgeon_engine.api.model_info.header import model_facts
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import EngineError, ExportError
-from surgeon_engine.calibration import chats, plain_text, tables, texts
+from surgeon_engine.calibration import chats, long_texts, tables, texts
 from surgeon_engine.calibration import windows as windows_module
 from surgeon_engine.calibration.own_samples import Author, own_text
 from surgeon_engine.calibration.texts import check_tokenizer
-from surgeon_engine.calibration.windows import Vocabulary, load_windows
+from surgeon_engine.calibration.windows import Vocabulary, draw_windows
 from surgeon_engine.export.destination import check_destination
 from surgeon_engine.generation.generated_text import encode_prompt
 from surgeon_engine.model import chat_template
@@ -417,7 +417,8 @@ def read(path: Path, tokenizer=None):
         settings = CalibrationConfig(
             text=str(path), validation_text=str(good), window_length=16
         )
-    return load_windows(settings, tokenizer or byte_tokenizer(), Vocabulary(300, 0))
+    tokenizer = tokenizer or byte_tokenizer()
+    return draw_windows(settings, tokenizer, Vocabulary(300, 0))[1]
 
 
 @pytest.mark.parametrize("name", TEXTS)
@@ -490,7 +491,7 @@ def test_tokenizer_that_panics_ends_in_a_sentence(tmp_path):
 @pytest.mark.skipif(os.name != "posix", reason="needs sparse files")
 @pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.jsonl", "a.parquet", "a.npy"])
 def test_sparse_text_ends_in_a_sentence(tmp_path, name, monkeypatch):
-    monkeypatch.setattr(plain_text, "MAX_CHARACTERS", 1_000)
+    monkeypatch.setattr(long_texts, "MAX_CHARACTERS", 1_000)
     with (tmp_path / name).open("wb") as file:
         file.truncate(40 * 10**9)
     with pytest.raises(EngineError):
@@ -521,7 +522,7 @@ def test_beginning_of_a_long_table_is_read(tmp_path, monkeypatch):
 
 
 def test_beginning_of_a_long_text_is_read(tmp_path, monkeypatch):
-    for module in (plain_text, tables, texts):
+    for module in (long_texts, tables, texts):
         monkeypatch.setattr(module, "MAX_CHARACTERS", 5_000)
     lines = "".join(f'{{"text": "line {n} of a text"}}\n' for n in range(900))
     for name in ("a.txt", "a.jsonl", "a.csv"):

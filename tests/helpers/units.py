@@ -7,11 +7,10 @@ from torch import Tensor
 
 from surgeon_engine.api.config.pruning import COUPLED, SPARSE, PruningConfig, Structure
 from surgeon_engine.api.messages.sources import LayerSummary
-from surgeon_engine.curvature.factors import KroneckerFactors
-from surgeon_engine.curvature.gates import GateGradients
+from surgeon_engine.curvature.measured import GateGradients, KroneckerFactors
 from surgeon_engine.planning import limits
+from surgeon_engine.planning.limits import share_to_keep
 from surgeon_engine.pruning.methods.base import Measured, Needs
-from surgeon_engine.pruning.structures.base import share_to_keep
 from surgeon_engine.pruning.structures.units import units_of
 from tests.helpers.configs import pruning_config
 from tests.helpers.tiny_models import tiny_model

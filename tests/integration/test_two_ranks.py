@@ -30,7 +30,7 @@ from surgeon_engine.curvature.collect import (
     block_gates,
     input_covariances,
 )
-from surgeon_engine.curvature.gates import Gate
+from surgeon_engine.curvature.measured import Gate
 from surgeon_engine.model.layers import find_blocks, prunable_layers
 from surgeon_engine.pruning import measure_curvature
 from surgeon_engine.run import pipeline

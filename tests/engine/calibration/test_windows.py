@@ -16,10 +16,10 @@ from surgeon_engine.api.config.calibration import (
 )
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.base.errors import CalibrationError, ConfigError
-from surgeon_engine.calibration import parts
+from surgeon_engine.calibration import long_texts
 from surgeon_engine.calibration import windows as windows_module
 from surgeon_engine.calibration.fenced import preview_text
-from surgeon_engine.calibration.windows import Vocabulary, load_windows
+from surgeon_engine.calibration.windows import Vocabulary, draw_windows
 from tests.helpers.tiny_models import (
     VOCABULARY,
     byte_tokenizer,
@@ -37,7 +37,8 @@ def config(**settings) -> CalibrationConfig:
 
 def load(tokenizer=None, **settings):
     vocabulary = Vocabulary(VOCABULARY, longest_window=64)
-    return load_windows(config(**settings), tokenizer or byte_tokenizer(), vocabulary)
+    tokenizer = tokenizer or byte_tokenizer()
+    return draw_windows(config(**settings), tokenizer, vocabulary)[1]
 
 
 def error_of(**settings) -> str:
@@ -397,7 +398,7 @@ def test_preview_shows_first_windows(text, tmp_path):
 def test_random_part_of_a_long_text_is_read(tmp_path, monkeypatch):
     """Windows come from all over the text; a few times what they need is read."""
     monkeypatch.setattr(windows_module, "_SHORT", 1_000)
-    monkeypatch.setattr(parts, "_PIECE", 100)
+    monkeypatch.setattr(long_texts, "_PIECE", 100)
     text = tmp_path / "text.txt"
     text.write_text("".join(f"{n:07d}\n" for n in range(10_000)))
     windows = load(text=str(text), window_length=24)
@@ -418,7 +419,7 @@ def test_random_part_of_a_long_text_is_read(tmp_path, monkeypatch):
 def test_more_of_a_long_text_is_read_where_its_tokens_are_long(tmp_path, monkeypatch):
     monkeypatch.setattr(windows_module, "_SHORT", 100)
     monkeypatch.setattr(windows_module, "_CHARACTERS_PER_TOKEN", 0.1)
-    monkeypatch.setattr(parts, "_PIECE", 50)
+    monkeypatch.setattr(long_texts, "_PIECE", 50)
     text = tmp_path / "text.txt"
     text.write_text("".join(f"{n:07d}\n" for n in range(100)))
     assert load(text=str(text), windows=20).calibration.shape == (20, 8)

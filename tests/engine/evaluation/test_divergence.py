@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from surgeon_engine.evaluation.divergence import divergences
+from surgeon_engine.evaluation.fidelity import divergences
 
 
 def test_token_of_probability_zero_adds_nothing_to_the_divergence():

@@ -7,7 +7,7 @@ import torch
 
 from surgeon_engine.base.errors import CurvatureError
 from surgeon_engine.pruning.costs import (
-    PlainStiffness,
+    Stiffness,
     column_costs,
     column_group_costs,
     element_costs,
@@ -93,10 +93,10 @@ def test_costs_with_an_update_never_exceed_those_without():
         lambda kind: column_costs(layer.W, layer.G, kind(layer.A)),
         lambda kind: element_costs(layer.W, kind(layer.A), kind(layer.G)),
     ):
-        assert (cost(adapted) < cost(PlainStiffness)).all()
+        assert (cost(adapted) < cost(Stiffness)).all()
 
 
-@pytest.mark.parametrize("stiffness", [adapted, PlainStiffness])
+@pytest.mark.parametrize("stiffness", [adapted, Stiffness])
 def test_exactly_zero_weights_cost_nothing(stiffness):
     layer = make_layer(R, C)
     layer.W[:, 2:4] = 0

@@ -9,7 +9,7 @@ import torch
 
 from surgeon_engine.pruning import costs
 from surgeon_engine.pruning.costs import (
-    PlainStiffness,
+    Stiffness,
     element_costs,
     pattern_costs,
     ways_to_remove,
@@ -93,6 +93,6 @@ def test_rounding_makes_no_cost_negative():
     A = torch.block_diag(A, 1e3 * torch.eye(2, dtype=torch.float64))
     W[:, 2:] = 1
     G = torch.ones(1, 1, dtype=torch.float64)
-    cost, chosen = pattern_costs(W, PlainStiffness(A), PlainStiffness(G), 2, 4)
+    cost, chosen = pattern_costs(W, Stiffness(A), Stiffness(G), 2, 4)
     assert ways_to_remove(2, 4)[chosen[0, 0]].tolist() == [0, 1]
     assert cost.tolist() == [[0.0]]

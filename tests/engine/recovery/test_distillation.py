@@ -15,8 +15,7 @@ from surgeon_engine.api.config.recovery import (
 )
 from surgeon_engine.api.messages.commands import StopAndKeep
 from surgeon_engine.api.messages.run import HeldOutMeasured
-from surgeon_engine.evaluation.divergence import divergences
-from surgeon_engine.evaluation.fidelity import reference_of
+from surgeon_engine.evaluation.fidelity import divergences, reference_of
 from surgeon_engine.model.head import last_hidden
 from surgeon_engine.recovery import distillation
 from surgeon_engine.recovery.distillation import distil
@@ -185,7 +184,7 @@ def test_gradients_with_checkpointing_equal_those_without(family):
     for checkpointing in (GradientCheckpointing.OFF, GradientCheckpointing.ON):
         state = state_of(family)
         recovery = replace(state.config.recovery, gradient_checkpointing=checkpointing)
-        state._config = replace(state.config, recovery=recovery)
+        state.config = replace(state.config, recovery=recovery)
         fitted, judge = references(state)
         remove_some(state)
         one = distillation._Distillation(state, fitted, judge, silent_context())

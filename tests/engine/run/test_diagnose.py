@@ -26,7 +26,7 @@ from surgeon_engine.api.messages.run import (
     StageStarted,
 )
 from surgeon_engine.base.errors import PruningError
-from surgeon_engine.pruning.measure_curvature import measure, of_units
+from surgeon_engine.pruning.measure_curvature import measure
 from surgeon_engine.run import diagnose as diagnosing
 from surgeon_engine.runtime.run_context import RunCancelled, RunContext
 from surgeon_engine.server import Engine
@@ -89,9 +89,7 @@ def diagnosis_of(monkeypatch, tmp_path, state, context=None):
 
 
 def selected(state, budget):
-    factors = measure(
-        state, of_units(state, state.windows.calibration), silent_context()
-    )
+    factors = measure(state, state.windows.calibration, silent_context())
     return selection(state, factors, state.config.pruning, budget)
 
 
@@ -193,9 +191,7 @@ def test_rise_by_single_weights_is_close_to_the_sum_of_their_costs(
     state = make_state(structure=structure, sparsity=0.05, **FIXED)
     planner = planner_of(monkeypatch, tmp_path, state)
     budget = planner.max_removable // 2
-    factors = measure(
-        state, of_units(state, state.windows.calibration), silent_context()
-    )
+    factors = measure(state, state.windows.calibration, silent_context())
     chosen = selection(state, factors, state.config.pruning, budget)
     total = 0.0
     for unit in state.units:

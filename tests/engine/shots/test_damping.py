@@ -11,7 +11,7 @@ from surgeon_engine.api.config.pruning import SPARSE, Structure
 from surgeon_engine.api.messages.run import DampingChoice, Stage, StageStarted
 from surgeon_engine.base.errors import CurvatureError
 from surgeon_engine.evaluation.held_out import Trial, evaluate_held_out, split
-from surgeon_engine.pruning.measure_curvature import measure, of_units
+from surgeon_engine.pruning.measure_curvature import measure
 from surgeon_engine.runtime.run_context import RunCancelled, RunContext
 from surgeon_engine.shots import damping
 from surgeon_engine.shots.damping import (
@@ -40,7 +40,7 @@ STRUCTURE_CASES = [Structure.HEADS_AND_NEURONS, Structure.ELEMENTS]
 def inputs_of(state, before=None, *, is_last=True) -> DampingSearch:
     fit, _ = split(state.windows.calibration)
     held_out = state.references.held_out
-    factors = measure(state, of_units(state, fit), silent_context(), 1)
+    factors = measure(state, fit, silent_context(), 1)
     return DampingSearch(factors, held_out, state.goal.removed, 1, is_last, before)
 
 

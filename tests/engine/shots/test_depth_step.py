@@ -32,17 +32,12 @@ def state_of(family: str = "llama", sparsity: float = 0.6, **structure):
     return make_state(family, sparsity=sparsity, method="first_order", **structure)
 
 
-def depth_of(state) -> Depth:
-    pruning = state.config.pruning
-    return Depth.of(state.units, state.removed, state.loaded, pruning)
-
-
 @pytest.mark.parametrize("family", ["llama"])
 def test_costs_are_the_rise_of_the_divergence(family):
     """Against whole forwards with the outputs of one candidate replaced by zeros."""
     state = state_of(family, dropped_blocks=1)
     model, held_out = state.loaded.model, state.references.held_out
-    depth = depth_of(state)
+    depth = Depth.of(state)
     candidates = sorted((*depth.blocks, *depth.sublayers), key=lambda x: x.block)
     assert len(depth.blocks) == 2
     assert len(depth.sublayers) == 4
@@ -55,7 +50,7 @@ def test_costs_are_the_rise_of_the_divergence(family):
 
 
 def test_costs_are_compared_per_weight_or_raw():
-    depth = depth_of(state_of(dropped_blocks=1))
+    depth = Depth.of(state_of(dropped_blocks=1))
     heads, neurons = depth.sublayers[:2]
     costs = [float(heads.weights), neurons.weights * 1.5]
     for basis, first in ((CostBasis.PER_PARAMETER, heads), (CostBasis.RAW, heads)):
@@ -80,7 +75,7 @@ def test_costs_after_others_decide(monkeypatch):
         parameter.requires_grad_(False).mul_(4)  # so that blocks depend on others
     monkeypatch.setattr(pruning_states, "tiny_model", lambda family: deep.eval())
     state = state_of(dropped_sublayers=3)
-    candidates = depth_of(state).sublayers
+    candidates = Depth.of(state).sublayers
     measured = SkipCosts(state.loaded, state.references.held_out)
     costs = measured.measure(candidates, lambda: None)
     sizes = [x.weights for x in candidates]

@@ -171,7 +171,7 @@ def test_the_lower_of_two_limits_decides():
     far = msgspec.structs.replace(text, divergence=Estimate(0.31, 0.3, 0.32))
     assert budget.is_exceeded_by(msgspec.structs.replace(baseline, fidelity=(far,)))
     assert "perplexity 10.00 and a KL of 0.25, below the limit of 12.00 and 0.3" in (
-        budget.log_headroom(baseline).message
+        budget.headroom(baseline)
     )
     assert "perplexity above 12.00" in budget.error().message
     assert "KL to the original above 0.3 nats" in budget.error().message

@@ -16,9 +16,9 @@ from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.evaluation import fidelity
 from surgeon_engine.model.identity import stamp_of
 from surgeon_engine.planning.running_memory import heads_left
+from surgeon_engine.planning.target_size import share_of_goal
 from surgeon_engine.pruning import sparse_update
-from surgeon_engine.pruning.measure_curvature import measure, of_units
-from surgeon_engine.pruning.schedule import share_of_goal
+from surgeon_engine.pruning.measure_curvature import measure
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime import kept as kept_module
 from surgeon_engine.runtime.kept import Kept
@@ -42,8 +42,7 @@ def by_hand(state, dampings, budget) -> None:
     pruning = state.config.pruning
     if dampings is not None:
         pruning = with_damping(pruning, dampings.cost, dampings.update)
-    what = of_units(state, state.windows.calibration)
-    factors = measure(state, what, silent_context(), 1)
+    factors = measure(state, state.windows.calibration, silent_context(), 1)
     chosen = selection(state, factors, pruning, budget)
     state.record_removed(remove(state, factors, pruning, chosen.removed))
 
@@ -102,10 +101,10 @@ def test_original_is_evaluated_anew_for_other_texts_and_batches():
     kept, state = Kept(), make_state()
     evaluated(state, kept)
     windows = replace(state.windows, validation=state.windows.validation[:2])
-    state._windows = windows
+    state.windows = windows
     assert evaluated(state, kept)[1]
     assert not evaluated(state, kept)[1]
-    state._windows = replace(windows, text="another name")
+    state.windows = replace(windows, text="another name")
     assert evaluated(state, kept)[1]
     state.halve_batch()
     assert evaluated(state, kept)[1]
@@ -119,7 +118,7 @@ def test_original_is_evaluated_anew_once_its_files_have_changed(tmp_path):
     def loaded_from(content):
         path.write_text(content)
         state = make_state()
-        state._loaded = replace(state.loaded, files=(stamp_of(path),))
+        state.loaded = replace(state.loaded, files=(stamp_of(path),))
         return state
 
     assert evaluated(loaded_from("weights"), kept)[1]
@@ -143,7 +142,7 @@ def test_large_hidden_states_are_not_kept(monkeypatch):
 def test_evaluation_says_how_the_windows_begin(monkeypatch):
     state = make_state()
     windows = replace(state.windows, beginning="<bos>")
-    monkeypatch.setattr(state, "_windows", windows)
+    monkeypatch.setattr(state, "windows", windows)
     assert evaluation(state, silent_context(), Stage.BASELINE).beginning == "<bos>"
 
 
@@ -226,8 +225,7 @@ def test_cancel_ends_the_selection_of_a_damping(monkeypatch):
         raise Cancelled
 
     state = make_state("llama", structure=Structure.NEURONS)
-    what = of_units(state, state.windows.calibration)
-    factors = measure(state, what, silent_context(), 1)
+    factors = measure(state, state.windows.calibration, silent_context(), 1)
     with pytest.raises(Cancelled):
         selection(state, factors, state.config.pruning, 1, cancel)
 

@@ -13,7 +13,7 @@ from surgeon_engine.api.config.pruning import (
     RowsAndColumns,
     UpdateKind,
 )
-from surgeon_engine.curvature.factors import KroneckerFactors
+from surgeon_engine.curvature.measured import KroneckerFactors
 from surgeon_engine.pruning import sparse_update
 from surgeon_engine.pruning.costs import (
     column_costs,

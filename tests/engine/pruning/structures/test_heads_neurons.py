@@ -12,7 +12,7 @@ from surgeon_engine.api.config.pruning import (
     Method,
     Structure,
 )
-from surgeon_engine.curvature.factors import KroneckerFactors
+from surgeon_engine.curvature.measured import KroneckerFactors
 from surgeon_engine.model.coupling import structure_support
 from surgeon_engine.pruning.structures.units import units_of
 from surgeon_engine.pruning.threshold import cheapest

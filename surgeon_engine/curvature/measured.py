@@ -1,4 +1,12 @@
-"""Gate gradients: the derivative of the loss by a factor on a part of a layer.
+"""What is measured of a layer: its Kronecker factors, or its gate gradients.
+
+    A   C x C       input activation covariance, a'a / N (with a bias: C+1, constant 1)
+    G   R x R       output gradient covariance, dy'dy / N
+    F = G kron A    KFAC's approximation of the Fisher of row-major vec(W)
+
+(LLM Surgeon, arXiv 2312.17244.) Layers that read the same input share one tensor A.
+
+A gate gradient is the derivative of the loss by a factor on a part of a layer.
 
 A gate z multiplies a row, a column or a weight and is 1. Removing the part sets z to 0.
 Its cost is estimated from the derivative g of the loss of a window by z:
@@ -20,9 +28,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KroneckerFactors:
+    """The factors of a layer, float32; None for those that were not requested."""
+
+    A: Tensor | None = None
+    G: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        for name, M in (("A", self.A), ("G", self.G)):
+            if M is not None and (M.ndim != 2 or M.shape[0] != M.shape[1]):
+                raise ValueError(f"{name} must be square, got shape {tuple(M.shape)}.")
 
 
 class Gate(Enum):
@@ -85,11 +107,6 @@ class GateGradients:
             squares,
         )
 
-    def of_columns(self, kept: Tensor) -> GateGradients:
-        """Return the gradients of some columns; `kept` is a mask."""
-        assert self.columns is not None
-        return GateGradients(self.tokens, columns=self.columns[:, kept])
-
     def element_costs(self, W: Tensor) -> Tensor:
         """Return the cost of each weight of W, its bias excluded.  Shape R x C."""
         assert self.weight_squares is not None
@@ -99,3 +116,6 @@ class GateGradients:
 
     def _cost(self, gradients: Tensor) -> Tensor:
         return gradients.double().square().sum(dim=0) / (2 * self.tokens)
+
+
+Measured: TypeAlias = KroneckerFactors | GateGradients  # of one layer
