@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import re
@@ -43,7 +42,7 @@ WHOLE = (Structure.HEADS_AND_NEURONS, Structure.ROWS_AND_COLUMNS)
 
 
 def job_with(tmp_path, export: ExportConfig, family: str = "llama", **pruning):
-    return dataclasses.replace(job(tmp_path, family, **pruning), export=export)
+    return job(tmp_path, family, **pruning, export=export)
 
 
 def exported(tmp_path, form: Format, name: str = "run", **settings) -> Exported:
@@ -420,11 +419,7 @@ def test_verification_detects_logits_that_are_not_finite(tmp_path):
 @pytest.mark.fresh_process
 def test_cancel_ends_verification(tmp_path):
     recorder = Recorder()
-    recorder.react = lambda event: (
-        recorder.context.handle(Cancel(run="test"))
-        if event == StageStarted(Stage.VERIFICATION, 0)
-        else None
-    )
+    recorder.send_at(lambda event: event == StageStarted(Stage.VERIFICATION, 0), Cancel)
     with pytest.raises(RunCancelled):
         recorder.run(job(tmp_path), tmp_path / "run")
     assert not (tmp_path / "run" / "export").exists()

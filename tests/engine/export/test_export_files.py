@@ -214,7 +214,7 @@ def test_failed_swap_restores_old_folder(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("form", [Format.COMPACT, Format.MASKED])
 def test_run_with_failed_export_keeps_its_model(tmp_path, monkeypatch, form):
-    config = dataclasses.replace(job(tmp_path), export=ExportConfig(format=form))
+    config = job(tmp_path, export=ExportConfig(format=form))
     kind = type(WRITERS[form])
     with monkeypatch.context() as patch:
 

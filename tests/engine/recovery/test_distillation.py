@@ -21,10 +21,16 @@ from surgeon_engine.model.head import last_hidden
 from surgeon_engine.recovery import distillation
 from surgeon_engine.recovery.distillation import distil
 from surgeon_engine.recovery.judge import Judge
-from surgeon_engine.recovery.weight_training import checkpointed
+from surgeon_engine.recovery.weight_training import checkpointed, rate_at
 from surgeon_engine.runtime.run_context import RunContext
 from tests.engine.recovery.test_refit import remove_some, text
-from tests.helpers.pruning_states import make_state, silent_context, weights
+from tests.helpers.pruning_states import (
+    assert_unchanged,
+    assert_zeros_kept,
+    make_state,
+    silent_context,
+    weights,
+)
 from tests.helpers.tiny_models import tiny_model
 
 STRUCTURES = [Structure.NEURONS, Structure.ROWS_AND_COLUMNS, Structure.ELEMENTS]
@@ -76,10 +82,7 @@ def test_training_brings_the_model_closer_and_keeps_zeros(
     assert training.after < 0.9 * training.before
     assert after == pytest.approx(training.after, rel=1e-6)
     assert torch.equal(state.loaded.model.get_input_embeddings().weight, embeddings)
-    for unit in state.units:
-        for layer, zeros in unit.zeros(state.removed[unit.measured.name]):
-            assert not layer.weight()[zeros].any()
-    assert not any(p.requires_grad for p in state.loaded.model.parameters())
+    assert_zeros_kept(state)
 
 
 @pytest.mark.slow
@@ -91,8 +94,7 @@ def test_training_that_makes_it_worse_is_undone(monkeypatch):
     before = weights(state)
     training = train(state, fitted, judge)
     assert training.after == training.before
-    after = weights(state)
-    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert_unchanged(state, before)
 
 
 @pytest.mark.slow
@@ -101,8 +103,7 @@ def test_training_of_an_unpruned_model_changes_nothing():
     before = weights(state)
     training = train(state, *references(state))
     assert training.after == training.before
-    after = weights(state)
-    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert_unchanged(state, before)
 
 
 def test_gradient_is_that_of_the_mean_divergence():
@@ -219,3 +220,9 @@ def test_checkpointing_keeps_the_activations_of_no_block():
             state.loaded.model(text().fitted.windows)
         saved.append(sum(sizes))
     assert saved[1] < 0.5 * saved[0]
+
+
+def test_rate_warms_up_and_falls_with_the_time():
+    assert rate_at(2e-4, 0, 0.0) < rate_at(2e-4, 4, 0.0) == pytest.approx(2e-4)
+    assert rate_at(2e-4, 9, 0.5) == pytest.approx(2e-4 * 0.525)
+    assert rate_at(2e-4, 9, 1.0) == pytest.approx(1e-5)

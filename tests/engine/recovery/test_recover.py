@@ -46,8 +46,11 @@ def job_with(folder, level=Recovery.REFIT, windows=24, family="llama", **pruning
         "method": Method.MAGNITUDE,
         "sparsity": 0.1,
     }
-    return replace(
-        job(folder, family, windows, **plain | pruning),
+    return job(
+        folder,
+        family,
+        windows,
+        **plain | pruning,
         recovery=RecoveryConfig(level, own_windows=16, epochs=1.0),
     )
 

@@ -19,7 +19,7 @@ from surgeon_engine.recovery.refit import _BlockRefit, targets_of
 from surgeon_engine.runtime.hidden_store import HiddenStore
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.runtime.shares import Batches
-from tests.helpers.pruning_states import make_state, silent_context
+from tests.helpers.pruning_states import assert_zeros_kept, make_state, silent_context
 from tests.helpers.tiny_models import VOCABULARY
 
 FAMILIES = ["llama", "opt", "gpt2", "gpt_neox", "gemma3", "falcon"]
@@ -106,9 +106,7 @@ def test_refit_brings_the_model_closer_and_keeps_zeros(family, structure):
     assert any(result.ridge is not None for result in results.values())
     assert all(result.after <= result.before for result in results.values())
     assert final_error(state, original, text().held_out.windows) < before
-    for unit in state.units:
-        for layer, zeros in unit.zeros(state.removed[unit.measured.name]):
-            assert not layer.weight()[zeros].any()
+    assert_zeros_kept(state)
 
 
 def test_layers_after_a_missing_attention_make_up_for_it():

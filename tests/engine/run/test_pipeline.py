@@ -146,11 +146,7 @@ def test_loss_changes_less_with_the_update_than_without(tmp_path, monkeypatch):
 
 def test_stop_and_keep_exports_the_shots_so_far(tmp_path):
     recorder = Recorder()
-    recorder.react = lambda event: (
-        recorder.context.handle(StopAndKeep(run="test"))
-        if isinstance(event, BaselineEvaluated)
-        else None
-    )
+    recorder.send_at(lambda event: isinstance(event, BaselineEvaluated), StopAndKeep)
     recorder.run(job(tmp_path, shots=5), tmp_path / "run")
     assert len(recorder.of(ShotFinished)) == 1
     assert recorder.events[-1].stopped_early
@@ -167,10 +163,8 @@ def test_stop_and_keep_exports_the_shots_so_far(tmp_path):
 )
 def test_failed_shot_keeps_the_shots_before_it(tmp_path, monkeypatch, error, message):
     config, whole = job(tmp_path, shots=3), Recorder()
-    whole.react = lambda event: (
-        whole.context.handle(StopAndKeep(run="test"))
-        if isinstance(event, ShotFinished) and event.shot == 2
-        else None
+    whole.send_at(
+        lambda event: isinstance(event, ShotFinished) and event.shot == 2, StopAndKeep
     )
     whole.run(config, tmp_path / "whole")
     fails_in_shot(monkeypatch, 3, "curvature", error)
@@ -211,11 +205,7 @@ def fails_in_shot(monkeypatch, number, stage, error):
 @pytest.mark.slow
 def test_cancel_exports_nothing(tmp_path):
     recorder = Recorder()
-    recorder.react = lambda event: (
-        recorder.context.handle(Cancel(run="test"))
-        if isinstance(event, ShotFinished)
-        else None
-    )
+    recorder.send_at(lambda event: isinstance(event, ShotFinished), Cancel)
     with pytest.raises(RunCancelled):
         recorder.run(job(tmp_path), tmp_path / "run")
     left = {path.name for path in (tmp_path / "run").iterdir()}

@@ -43,7 +43,7 @@ def test_existing_output_folder_raises_and_is_left_unchanged(tmp_path):
 def test_unwritable_output_folder_raises(tmp_path):
     (tmp_path / "file").touch()
     inside_a_file = str(tmp_path / "file" / "export")
-    config = dataclasses.replace(job(tmp_path), export=ExportConfig(inside_a_file))
+    config = job(tmp_path, export=ExportConfig(inside_a_file))
     error = preflight_error(config, tmp_path / "run", ExportError)
     assert "cannot be written" in error.message
     assert not (tmp_path / "run").exists()
@@ -71,8 +71,12 @@ def test_blocks_that_cannot_be_removed_leave_no_run_folder(tmp_path):
 
 
 def test_refusals_of_the_loaded_model_leave_no_run_folder(tmp_path):
-    config = job(tmp_path, dropped_sublayers=1, sparsity=0.6)
-    config = dataclasses.replace(config, export=ExportConfig(format=Format.STOCK))
+    config = job(
+        tmp_path,
+        dropped_sublayers=1,
+        sparsity=0.6,
+        export=ExportConfig(format=Format.STOCK),
+    )
     error = preflight_error(config, tmp_path / "run", ExportError)
     assert "hold no blocks without an attention" in error.message
     assert not (tmp_path / "run").exists()
@@ -142,9 +146,7 @@ def test_full_disk_raises_with_the_numbers(tmp_path, monkeypatch):
 @pytest.mark.parametrize("destination", ["run", "."])
 def test_destination_inside_the_run_folder_raises(tmp_path, destination):
     runs = tmp_path / "runs"
-    config = dataclasses.replace(
-        job(tmp_path), export=ExportConfig(str(runs / destination))
-    )
+    config = job(tmp_path, export=ExportConfig(str(runs / destination)))
     error = preflight_error(config, runs / "run", ExportError)
     assert "is where the run itself keeps its files" in error.message
 
@@ -166,8 +168,7 @@ def test_size_of_the_result_is_computed_once(tmp_path, monkeypatch, form):
     counted(target_size, "planned_file")
     counted(target_size, "_goal")
     counted(PlannedFile, "bytes")
-    config = job(tmp_path)
-    config = dataclasses.replace(config, export=ExportConfig(format=form))
+    config = job(tmp_path, export=ExportConfig(format=form))
     files = 1 if form is Format.COMPACT else 2
     found = preflight(config, tmp_path / "run", with_time=False)
     assert found.goal.removed > 0

@@ -23,6 +23,7 @@ from surgeon_engine.shots.damping import (
 )
 from surgeon_engine.shots.selection import remove, selection
 from tests.helpers.pruning_states import (
+    assert_unchanged,
     make_state,
     silent_context,
     weights,
@@ -102,8 +103,7 @@ def test_search_leaves_the_model_bit_for_bit(structure):
     choose_damping(state, inputs_of(state), silent_context())
     assert state.removed is removed
     assert not any(bool(mask.any()) for mask in removed.values())
-    for name, parameter in weights(state).items():
-        assert torch.equal(parameter, before[name])
+    assert_unchanged(state, before)
 
 
 def test_cancelled_search_leaves_the_model_bit_for_bit(monkeypatch):
@@ -116,8 +116,7 @@ def test_cancelled_search_leaves_the_model_bit_for_bit(monkeypatch):
     monkeypatch.setattr(damping, "evaluate_held_out", cancelled)
     with pytest.raises(RunCancelled):
         choose_damping(state, inputs, silent_context())
-    for name, parameter in weights(state).items():
-        assert torch.equal(parameter, before[name])
+    assert_unchanged(state, before)
 
 
 @pytest.fixture
@@ -203,8 +202,7 @@ def test_error_is_raised_if_no_damping_works(monkeypatch):
     with pytest.raises(CurvatureError, match=r"None of the \d+ dampings") as error:
         choose_damping(state, inputs, silent_context())
     assert error.value.hint
-    for name, parameter in weights(state).items():
-        assert torch.equal(parameter, before[name])
+    assert_unchanged(state, before)
 
 
 BOTH = (UPDATE, COST)

@@ -267,11 +267,7 @@ def test_run_stopped_before_the_first_shot_keeps_the_first_valid_one(
         max_perplexity_increase=20,
     )
     recorder = Recorder()
-    recorder.react = lambda event: (
-        recorder.context.handle(StopAndKeep(run="test"))
-        if isinstance(event, BaselineEvaluated)
-        else None
-    )
+    recorder.send_at(lambda event: isinstance(event, BaselineEvaluated), StopAndKeep)
     recorder.run(with_recovery(config), tmp_path / "run")
     assert len(recorder.of(ShotFinished)) == 1
     assert recorder.of(RunFinished)[0].stopped_early
@@ -587,11 +583,7 @@ def test_shot_that_would_remove_the_same_is_not_tried(tmp_path, monkeypatch):
 
 def test_stop_during_the_export_changes_nothing(tmp_path, monkeypatch):
     recorder = Recorder()
-    recorder.react = lambda event: (
-        recorder.context.handle(StopAndKeep(run="test"))
-        if event == StageStarted(Stage.EXPORT, 0)
-        else None
-    )
+    recorder.send_at(lambda event: event == StageStarted(Stage.EXPORT, 0), StopAndKeep)
     recorder.run(
         costly_elements(tmp_path, monkeypatch, shots=2, rise=16), tmp_path / "run"
     )
