@@ -127,6 +127,10 @@ def assert_same_result(folder, whole):
     assert not list(folder.glob(".*"))
 
 
+def is_end_of_shot(number: int) -> Callable[[Event], bool]:
+    return lambda event: isinstance(event, ShotFinished) and event.shot == number
+
+
 def after_shot(number: int) -> Callable[[Event], bool]:
     """Match the first stage after a shot: the state has been saved by then."""
     seen = []
@@ -163,12 +167,8 @@ def test_finished_run_is_not_locked(tmp_path):
     assert not (tmp_path / "run" / "process.json").exists()
 
 
-@pytest.mark.parametrize(
-    "structure",
-    [Structure.ELEMENTS],
-)
-def test_run_goes_on_after_a_shot(structure, tmp_path):
-    config = config_of(tmp_path, structure)
+def test_run_goes_on_after_a_shot(tmp_path):
+    config = config_of(tmp_path, Structure.ELEMENTS)
     Recorder().run(config, tmp_path / "whole")
     for number in (1, 2):
         folder = tmp_path / f"cut-{number}"
@@ -218,12 +218,11 @@ def test_quality_limit_goes_on(tmp_path, monkeypatch):
         assert_same_result(folder, tmp_path / "whole")
 
 
-@pytest.mark.parametrize("shot", [2])
-def test_damping_search_goes_on_after_its_last_trial(tmp_path, monkeypatch, shot):
+def test_damping_search_goes_on_after_its_last_trial(tmp_path, monkeypatch):
     evaluate, trials, searches = damping.evaluate_held_out, [], []
 
     def counted(*arguments):
-        if len(searches) == shot and len(trials) == 2:
+        if len(searches) == 2 and len(trials) == 2:
             raise PowerCut
         trials.append(arguments)
         return evaluate(*arguments)
@@ -242,7 +241,7 @@ def test_damping_search_goes_on_after_its_last_trial(tmp_path, monkeypatch, shot
         recorder.run(config, folder)
     saved = RunFolder(folder).saved_state.read()
     assert saved.search is not None
-    assert saved.search.shot == shot
+    assert saved.search.shot == 2
 
     trials.clear()
     searches[:] = ["resumed"] * 3  # none is cut
@@ -350,20 +349,11 @@ def test_export_of_another_program_goes_on(tmp_path, monkeypatch):
         shutil.rmtree(tmp_path / "out")
 
 
-@pytest.mark.parametrize(
-    "level",
-    [Recovery.REFIT],
-)
-def test_stopped_run_can_go_on(tmp_path, level):
-    config = config_of(tmp_path, level=level)
+def test_stopped_run_can_go_on(tmp_path):
+    config = config_of(tmp_path, level=Recovery.REFIT)
     Recorder().run(config, tmp_path / "whole")
     folder, recorder = tmp_path / "cut", Recorder()
-
-    def stop(event):
-        if isinstance(event, ShotFinished) and event.shot == 1:
-            recorder.context.handle(StopAndKeep(run="test"))
-
-    recorder.react = stop
+    recorder.send_at(is_end_of_shot(1), StopAndKeep)
     recorder.run(config, folder)
     assert RunFolder(folder).read_report().stopped_early
     assert results(folder) != results(tmp_path / "whole")
@@ -375,25 +365,16 @@ def test_cancelled_run_can_go_on(tmp_path):
     config = config_of(tmp_path)
     Recorder().run(config, tmp_path / "whole")
     folder, recorder = tmp_path / "cut", Recorder()
-
-    def cancel(event):
-        if isinstance(event, ShotFinished) and event.shot == 2:
-            recorder.context.handle(Cancel(run="test"))
-
-    recorder.react = cancel
+    recorder.send_at(is_end_of_shot(2), Cancel)
     with pytest.raises(RunCancelled):
         recorder.run(config, folder)
     resumed(folder)
     assert_same_result(folder, tmp_path / "whole")
 
 
-@pytest.mark.parametrize(
-    "structure",
-    [Structure.HEADS_AND_NEURONS],
-)
-def test_run_that_a_failed_shot_has_ended_goes_on(tmp_path, structure, monkeypatch):
+def test_run_that_a_failed_shot_has_ended_goes_on(tmp_path, monkeypatch):
     """Its shots may succeed later; recovery begins anew."""
-    config = config_of(tmp_path, structure, level=Recovery.REFIT)
+    config = config_of(tmp_path, level=Recovery.REFIT)
     Recorder().run(config, tmp_path / "whole")
     run_shot = loop.run_shot
 

@@ -26,7 +26,6 @@ from surgeon_engine.model import families
 from surgeon_engine.model.coupling import coupled_groups, structure_support
 from surgeon_engine.model.families import Order
 from surgeon_engine.model.layers import find_blocks, prunable_layers
-from tests.engine.curvature.test_collect import assert_like_a_full_backward
 from tests.helpers.tiny_models import (
     COUPLED_FAMILIES,
     FAMILIES,
@@ -311,11 +310,6 @@ def test_longer_list_inside_a_block_is_not_the_list_of_blocks():
     experts = nn.ModuleList([nn.Linear(16, 16) for _ in range(8)])
     model.model.layers[0].mlp.experts = experts
     assert find_blocks(model) == tuple(model.model.layers)
-
-
-@pytest.mark.parametrize("family", MORE_FAMILIES)
-def test_curvature_block_by_block_matches_full_backward(family):
-    assert_like_a_full_backward(family)
 
 
 def test_documentation_lists_support_of_each_family():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 
 import pytest
@@ -180,11 +179,6 @@ def test_with_values_keeps_what_two_kinds_share():
     raw = PruningConfig(Rows(CostBasis.RAW))
     columns = with_values(raw, {"structure": Structure.COLUMNS})
     assert columns == PruningConfig(Columns(CostBasis.RAW))
-
-
-def test_settings_that_a_job_leaves_out_have_their_defaults():
-    config = config_from_toml("version = 1\n[pruning]\nshots = 5\n")
-    assert config == dataclasses.replace(RunConfig(), pruning=PruningConfig(shots=5))
 
 
 @pytest.mark.parametrize("sparsity", [-0.1, 0.96, 1.0, float("nan")])
