@@ -211,7 +211,14 @@ def test_widths_are_filled_up_to_whole_blocks_of_numbers(full, kept, filled, tmp
     kinds = {x.name: x.tensor_type.name for x in reader.tensors}
     has_blocks = filled % 32 == 0
     assert kinds["blk.0.ffn_down.weight"] == ("Q8_0" if has_blocks else "F16")
+    for name in ("blk.0.ffn_up", "blk.0.attn_output", "token_embd"):
+        assert kinds[f"{name}.weight"] == "Q8_0"
+    exact = model.lm_head.weight.numpy()
     found = numbers(reader)
+    error = np.abs(found["output.weight"] - exact).reshape(-1, 32)
+    # Half a step, and half a unit of the float16 that the step is.
+    allowed = np.abs(exact).reshape(-1, 32).max(axis=1) / 127 * 0.57
+    assert (error.max(axis=1) <= allowed).all()
     down, up = found["blk.1.ffn_down.weight"], found["blk.1.ffn_up.weight"]
     assert (down.shape, up.shape) == ((96, filled), (filled, 96))
     assert not down[:, kept:].any()
@@ -327,21 +334,6 @@ def test_only_matrices_are_rounded(of_model, dtype, kind, tmp_path):
         np.testing.assert_array_equal(found[name], tensor.float().numpy())
 
 
-def test_q8_0_is_close_and_fills_rows_up_to_32(tmp_path):
-    example = uniform(tiny_llama())  # 43 neurons are left, and 4 heads of 16
-    reader = written(example, tmp_path, FileDtype.Q8_0)
-    kinds = {tensor.name: tensor.tensor_type.name for tensor in reader.tensors}
-    assert kinds["blk.0.ffn_down.weight"] == "Q8_0"  # of 64 columns
-    assert kinds["blk.0.ffn_up.weight"] == "Q8_0"
-    assert kinds["blk.0.attn_output.weight"] == "Q8_0"
-    assert kinds["token_embd.weight"] == "Q8_0"
-    exact = example.loaded.model.lm_head.weight.numpy()
-    error = np.abs(numbers(reader)["output.weight"] - exact).reshape(-1, 32)
-    # Half a step, and half a unit of the float16 that the step is.
-    allowed = np.abs(exact).reshape(-1, 32).max(axis=1) / 127 * 0.57
-    assert (error.max(axis=1) <= allowed).all()
-
-
 @pytest.mark.parametrize("dtype", [FileDtype.FLOAT16, FileDtype.Q8_0])
 def test_write_weight_too_large_for_float16_raises(dtype, tmp_path):
     model, largest = tiny_llama(), 70000.0 * (127 if dtype is FileDtype.Q8_0 else 1)
@@ -364,50 +356,42 @@ def test_forecast_is_exact(dtype, size, tmp_path):
     assert forecast == (tmp_path / "model.gguf").stat().st_size
 
 
-@pytest.mark.parametrize(
-    ("family", "reason"),
-    [
-        ("opt", "models like Llama, Mistral and Qwen 2; this is opt"),
-        ("qwen3", "this is qwen3"),
-        ("gemma2", "this is gemma2"),
-        ("mistral", "sliding window of 8 tokens"),
-    ],
-)
-def test_other_families_are_unsupported(family, reason):
-    assert reason in GgufWriter().unsupported_reason(pruned(tiny_model(family)))
-
-
-def test_rows_and_columns_are_unsupported():
-    model, plan = masked("llama", Structure.ROWS_AND_COLUMNS)
-    assert "only removed heads and neurons" in GgufWriter().unsupported_reason(
-        pruned(model, plan)
-    )
-
-
-@pytest.mark.parametrize(
-    ("settings", "reason"),
-    [
-        ({"hidden_act": "gelu"}, "not gelu"),
-        ({"rope_parameters": LLAMA_3_ROPE | {"rope_type": "yarn"}}, "scaled by yarn"),
-    ],
-)
-def test_settings_unknown_to_llama_cpp_are_unsupported(settings, reason):
-    assert reason in GgufWriter().unsupported_reason(pruned(tiny_llama(**settings)))
-
-
-def test_unknown_tensor_is_unsupported():
+def with_unknown_tensor() -> PrunedModel:
     model = tiny_llama()
     model.model.layers[0].self_attn.q_norm = torch.nn.LayerNorm(16, bias=False)
-    assert "model.layers.0.self_attn.q_norm.weight" in GgufWriter().unsupported_reason(
-        pruned(model)
-    )
+    return pruned(model)
 
 
-def test_model_without_tokenizer_is_unsupported():
-    unsupported_reason = GgufWriter().unsupported_reason(
-        PrunedModel(loaded(tiny_llama(), None), CompactionPlan())
-    )
-    assert "this model has none" in unsupported_reason
+UNSUPPORTED = [
+    (
+        lambda: pruned(tiny_model("opt")),
+        "models like Llama, Mistral and Qwen 2; this is opt",
+    ),
+    (lambda: pruned(tiny_model("qwen3")), "this is qwen3"),
+    (lambda: pruned(tiny_model("gemma2")), "this is gemma2"),
+    (lambda: pruned(tiny_model("mistral")), "sliding window of 8 tokens"),
+    (
+        lambda: pruned(*masked("llama", Structure.ROWS_AND_COLUMNS)),
+        "only removed heads and neurons",
+    ),
+    (lambda: pruned(tiny_llama(hidden_act="gelu")), "not gelu"),
+    (
+        lambda: pruned(
+            tiny_llama(rope_parameters=LLAMA_3_ROPE | {"rope_type": "yarn"})
+        ),
+        "scaled by yarn",
+    ),
+    (with_unknown_tensor, "model.layers.0.self_attn.q_norm.weight"),
+    (
+        lambda: PrunedModel(loaded(tiny_llama(), None), CompactionPlan()),
+        "this model has none",
+    ),
+]
+
+
+@pytest.mark.parametrize(("make", "reason"), UNSUPPORTED)
+def test_models_that_llama_cpp_does_not_know_are_unsupported(make, reason):
+    assert reason in GgufWriter().unsupported_reason(make())
 
 
 def probe_of(example: PrunedModel, path: Path) -> Path:

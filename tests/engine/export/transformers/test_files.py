@@ -201,29 +201,30 @@ def model_with_tokenizer(tmp_path) -> LoadedModel:
     return load_model(ModelConfig(str(folder), device=Device.CPU))
 
 
+def copied(model: LoadedModel, parent: Path) -> Path:
+    """Export a model from which nothing is removed."""
+    (parent / "copy").mkdir()
+    whole = PrunedModel(model, CompactionPlan())
+    MaskedWriter().write(whole, ExportConfig(), parent / "copy")
+    return parent / "copy"
+
+
 def test_tokenizer_files_are_copied_unchanged(model_with_tokenizer, tmp_path):
-    original, folder = model_with_tokenizer.source.folder, tmp_path / "copy"
-    folder.mkdir()
-    MaskedWriter().write(
-        PrunedModel(model_with_tokenizer, CompactionPlan()), ExportConfig(), folder
-    )
+    original = model_with_tokenizer.source.folder
+    folder = copied(model_with_tokenizer, tmp_path)
     for name in (*TOKENIZER_FILES, "tokenizer.json", "tokenizer_config.json"):
         assert (folder / name).read_bytes() == (original / name).read_bytes()
     assert not (folder / "notes.txt").exists()
 
 
 def test_links_among_templates_are_not_followed(model_with_tokenizer, tmp_path):
-    original, folder = model_with_tokenizer.source.folder, tmp_path / "copy"
+    original = model_with_tokenizer.source.folder
     templates = original / "additional_chat_templates"
     for name in ("a", "b"):
         (templates / name).symlink_to(".")  # each folder has both again
     (templates / "c.jinja").symlink_to("nowhere")
-    folder.mkdir()
-    MaskedWriter().write(
-        PrunedModel(model_with_tokenizer, CompactionPlan()), ExportConfig(), folder
-    )
-    copied = folder / "additional_chat_templates"
-    assert [path.name for path in copied.iterdir()] == ["tools.jinja"]
+    copies = copied(model_with_tokenizer, tmp_path) / "additional_chat_templates"
+    assert [path.name for path in copies.iterdir()] == ["tools.jinja"]
 
 
 def test_tokenizer_of_gguf_file_is_saved_without_loading_keys(tmp_path):
@@ -231,9 +232,7 @@ def test_tokenizer_of_gguf_file_is_saved_without_loading_keys(tmp_path):
     tokenizer.init_kwargs |= {"is_local": True, "local_files_only": True}
     source = ModelSource("Tiny", tmp_path, "tiny.gguf")
     model = replace(loaded(llama(), tokenizer=tokenizer), source=source)
-    folder = tmp_path / "copy"
-    folder.mkdir()
-    MaskedWriter().write(PrunedModel(model, CompactionPlan()), ExportConfig(), folder)
+    folder = copied(model, tmp_path)
     config = json.loads((folder / "tokenizer_config.json").read_text())
     assert config["tokenizer_class"]
     assert not config.keys() & {"is_local", "local_files_only"}
@@ -248,60 +247,58 @@ def checkpoint(request, tmp_path) -> Path:
     return tmp_path
 
 
-def changed(folder: Path, change) -> None:
-    tensors = load_file(folder / WEIGHTS)
-    change(tensors)
-    save_file(tensors, folder / WEIGHTS, {"format": "pt"})
+def cut(name: str):
+    return lambda x: (x / name).write_bytes((x / name).read_bytes()[:-10])
 
 
-def error_of(folder: Path) -> str:
+def with_tensors(change):
+    def write(folder: Path) -> None:
+        tensors = load_file(folder / WEIGHTS)
+        change(tensors)
+        save_file(tensors, folder / WEIGHTS, {"format": "pt"})
+
+    return write
+
+
+def plain_without_norm(folder: Path) -> None:
+    shutil.rmtree(folder)
+    llama().save_pretrained(folder)
+    with_tensors(lambda x: x.pop("model.norm.weight"))(folder)
+
+
+LAYER = "model.layers.{}.mlp.{}.weight".format
+DAMAGES = [
+    *((cut(name), f"FOLDER/{name} is damaged (") for name in (WEIGHTS, PLAN)),
+    (
+        with_tensors(lambda x: x.pop(LAYER(1, "up_proj"))),
+        f"The weights in FOLDER lack {LAYER(1, 'up_proj')}.",
+    ),
+    (
+        with_tensors(lambda x: x.update({LAYER(0, "down_proj"): torch.zeros(64, 5)})),
+        "but the plan requires",
+    ),
+    (
+        lambda x: save_file({"h.0.weight": torch.zeros(3)}, x / WEIGHTS),
+        "lack model.embed_tokens.weight",
+    ),
+    (lambda x: (x / WEIGHTS).unlink(), "FOLDER holds no weights."),
+    (plain_without_norm, "lack model.norm.weight"),
+]
+
+
+@pytest.mark.parametrize(("damage", "sentence"), DAMAGES)
+def test_restore_of_damaged_files_raises(checkpoint, damage, sentence):
+    damage(checkpoint)
     with pytest.raises(ModelError) as error:
-        restore(folder, "Tiny")
+        restore(checkpoint, "Tiny")
+    assert sentence.replace("FOLDER", str(checkpoint)) in error.value.message
     assert "xport the run again" in error.value.hint
-    return error.value.message
 
 
 def test_restored_model_has_given_name(checkpoint):
     pruned = restore(checkpoint, "Llama 3.2 1B")
     assert pruned.loaded.source == ModelSource("Llama 3.2 1B", checkpoint)
     assert not pruned.plan.is_empty
-
-
-@pytest.mark.parametrize("name", [WEIGHTS, PLAN])
-def test_restore_truncated_file_raises_with_its_name(checkpoint, name):
-    path = checkpoint / name
-    path.write_bytes(path.read_bytes()[:-10])
-    assert f"{path} is damaged (" in error_of(checkpoint)
-
-
-def test_restore_missing_tensor_raises_with_its_name(checkpoint):
-    changed(checkpoint, lambda x: x.pop("model.layers.1.mlp.up_proj.weight"))
-    assert error_of(checkpoint) == (
-        f"The weights in {checkpoint} lack model.layers.1.mlp.up_proj.weight."
-    )
-
-
-def test_restore_tensor_with_another_shape_raises(checkpoint):
-    name = "model.layers.0.mlp.down_proj.weight"
-    changed(checkpoint, lambda x: x.update({name: torch.zeros(64, 5)}))
-    assert "but the plan requires" in error_of(checkpoint)
-
-
-def test_restore_files_of_another_model_raises(checkpoint):
-    save_file({"h.0.weight": torch.zeros(3)}, checkpoint / WEIGHTS)
-    assert "lack model.embed_tokens.weight" in error_of(checkpoint)
-
-
-def test_restore_folder_without_weights_raises(checkpoint):
-    (checkpoint / WEIGHTS).unlink()
-    assert error_of(checkpoint) == f"{checkpoint} holds no weights."
-
-
-def test_restore_plain_checkpoint_with_missing_tensor_raises(checkpoint):
-    shutil.rmtree(checkpoint)
-    llama().save_pretrained(checkpoint)
-    changed(checkpoint, lambda x: x.pop("model.norm.weight"))
-    assert "lack model.norm.weight" in error_of(checkpoint)
 
 
 @pytest.mark.parametrize("writer", [CompactWriter(), MaskedWriter()])
@@ -321,11 +318,7 @@ def test_only_weights_look_like_weights(checkpoint):
     """Programs such as vLLM load every file with the suffix of the weights."""
     assert [path.name for path in checkpoint.glob("*.safetensors")] == [WEIGHTS]
     assert (checkpoint / PLAN).is_file()
-
-
-def test_plan_file_holds_no_weights(checkpoint):
-    source = ModelSource("Tiny", checkpoint)
-    assert source.weight_files == (checkpoint / WEIGHTS,)
+    assert ModelSource("Tiny", checkpoint).weight_files == (checkpoint / WEIGHTS,)
     (checkpoint / WEIGHTS).unlink()
     with pytest.raises(ModelError, match=r"no \.safetensors file"):
         locate(str(checkpoint))
@@ -390,13 +383,19 @@ def test_isolated_program_exits_with_its_parent(tmp_path):
     assert process.wait(timeout=20) == 1
 
 
+def compact_checkpoint(parent: Path, family: str, structure: Structure, name: str = ""):
+    """Write a compact checkpoint, by whose name its code is cached."""
+    model, plan = masked(family, structure)
+    folder = parent / (name or f"{family}_{structure}")
+    folder.mkdir()
+    CompactWriter().write(pruned_of(model, plan), ExportConfig(), folder)
+    return model, folder
+
+
 @pytest.mark.parametrize("structure", [*COUPLED, Structure.ROWS_AND_COLUMNS])
 @pytest.mark.parametrize("family", FAMILIES | MORE_FAMILIES)
 def test_checkpoint_is_loaded_by_its_own_code(tmp_path, family, structure):
-    model, plan = masked(family, structure)
-    folder = tmp_path / f"{family}_{structure}"  # by whose name the code is cached
-    folder.mkdir()
-    CompactWriter().write(pruned_of(model, plan), ExportConfig(), folder)
+    model, folder = compact_checkpoint(tmp_path, family, structure)
     read, found = AutoModelForCausalLM.from_pretrained(
         folder, trust_remote_code=True, output_loading_info=True
     )
@@ -409,11 +408,7 @@ def test_checkpoint_is_loaded_by_its_own_code(tmp_path, family, structure):
 
 @pytest.fixture(params=[Structure.HEADS_AND_NEURONS, Structure.ROWS_AND_COLUMNS])
 def compact_opt(request, tmp_path) -> Path:
-    model, plan = masked("opt", request.param)
-    folder = tmp_path / f"opt_{request.param}"  # by whose name the code is cached
-    folder.mkdir()
-    CompactWriter().write(pruned_of(model, plan), ExportConfig(), folder)
-    return folder
+    return compact_checkpoint(tmp_path, "opt", request.param)[1]
 
 
 def built(folder: Path):
@@ -449,10 +444,8 @@ def test_classes_of_a_compact_model_are_registered(compact_opt):
 
 def test_index_lists_exist_where_parameters_alone_are_on_the_meta_device(tmp_path):
     """So does vLLM build a model."""
-    model, plan = masked("llama", Structure.ROWS_AND_COLUMNS)
-    folder = tmp_path / "llama_indices"
-    folder.mkdir()
-    CompactWriter().write(pruned_of(model, plan), ExportConfig(), folder)
+    structure = Structure.ROWS_AND_COLUMNS
+    _, folder = compact_checkpoint(tmp_path, "llama", structure, "llama_indices")
     with init_empty_weights(include_buffers=False):
         small = built(folder)
     kept = {n: x for n, x in small.named_buffers() if "kept_" in n}
@@ -464,19 +457,16 @@ def test_index_lists_exist_where_parameters_alone_are_on_the_meta_device(tmp_pat
 @pytest.mark.parametrize(("family", "size"), [("opt", 4), ("llama", 4), ("qwen3", 6)])
 def test_config_states_the_size_of_a_head(family, size, tmp_path):
     """Programs would divide the hidden size by the remaining number of heads."""
-    model, plan = masked(family, Structure.HEADS)
-    CompactWriter().write(pruned_of(model, plan), ExportConfig(), tmp_path)
-    assert json.loads((tmp_path / "config.json").read_text())["head_dim"] == size
+    _, folder = compact_checkpoint(tmp_path, family, Structure.HEADS)
+    assert json.loads((folder / "config.json").read_text())["head_dim"] == size
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*layers_to_transform:UserWarning")
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # peft
 def test_adapters_train_all_layers_of_rows_and_columns(tmp_path):
-    model, plan = masked("llama", Structure.ROWS_AND_COLUMNS)
-    folder = tmp_path / "llama_adapters"
-    folder.mkdir()
-    CompactWriter().write(pruned_of(model, plan), ExportConfig(), folder)
+    structure = Structure.ROWS_AND_COLUMNS
+    model, folder = compact_checkpoint(tmp_path, "llama", structure, "llama_adapters")
     small = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)
     linears = [x for x in small.model.modules() if isinstance(x, torch.nn.Linear)]
     assert len(linears) == len(prunable_layers(model))
