@@ -66,15 +66,6 @@ def weights_of(folder) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def test_export_to_another_folder(tmp_path):
-    folder = tmp_path / "a" / "b"
-    config = job_with(tmp_path, ExportConfig(str(folder)))
-    events = Recorder().run(config, tmp_path / "run").of(Exported)
-    assert events[0].folder == str(folder)
-    assert (folder / "model.safetensors").is_file()
-    assert not (tmp_path / "run" / "export").exists()
-
-
 @pytest.mark.runtimes
 @pytest.mark.fresh_process
 @pytest.mark.parametrize("structure", WHOLE)

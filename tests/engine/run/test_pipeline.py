@@ -28,7 +28,6 @@ from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import CurvatureError
 from surgeon_engine.base.sealed_json import decode_sealed_line
 from surgeon_engine.model import inspect, source
-from surgeon_engine.pruning.methods.llm_surgeon import LlmSurgeon
 from surgeon_engine.runtime.run_context import RunCancelled
 from surgeon_engine.shots import shot as shot_module
 from tests.helpers.runs import Recorder, job
@@ -124,24 +123,6 @@ def test_removed_weights_stay_removed(tmp_path):
     for earlier, later in itertools.pairwise(shots):
         for before, after in zip(earlier.layers, later.layers, strict=True):
             assert before.removed <= after.removed
-
-
-def zeroed(self, W, quadratic, row, column, pruning):
-    return W.masked_fill(row.unsqueeze(1) | column, 0)
-
-
-@pytest.mark.slow
-def test_loss_changes_less_with_the_update_than_without(tmp_path, monkeypatch):
-    losses = {}
-    for name in ("with", "without"):
-        if name == "without":
-            monkeypatch.setattr(LlmSurgeon, "prune_rows_columns", zeroed)
-        run = Recorder().run(job(tmp_path, windows=32), tmp_path / name)
-        losses[name] = run.of(ShotFinished)[0].evaluation.loss
-        losses["before"] = run.of(BaselineEvaluated)[0].evaluation.loss
-    assert abs(losses["with"] - losses["before"]) < abs(
-        losses["without"] - losses["before"]
-    )
 
 
 def test_stop_and_keep_exports_the_shots_so_far(tmp_path):

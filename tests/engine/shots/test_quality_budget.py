@@ -8,7 +8,6 @@ import math
 import msgspec
 import pytest
 import torch
-from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from surgeon_engine.api.config.pruning import (
@@ -43,7 +42,13 @@ from surgeon_engine.shots import shot as shot_module
 from surgeon_engine.shots.quality_budget import QualityBudget
 from tests.helpers.configs import pruning_config
 from tests.helpers.pruning_states import silent_context
-from tests.helpers.runs import Recorder, job, outcome
+from tests.helpers.runs import (
+    Recorder,
+    assert_same_tensors,
+    exported_tensors,
+    job,
+    outcome,
+)
 from tests.helpers.tiny_models import tiny_model
 
 pytestmark = [pytest.mark.usefixtures("quick_runs"), pytest.mark.slow]
@@ -79,9 +84,10 @@ def costly_job(folder, monkeypatch, loss_of=lambda model: 0.0, **settings):
 
 
 def costly_elements(folder, monkeypatch, shots, rise, **settings):
-    """Return a job that removes half of the single weights within a quality budget."""
-    settings |= {"structure": Structure.ELEMENTS, "sparsity": 0.5, "shots": shots}
-    return costly_job(folder, monkeypatch, **settings, max_perplexity_increase=rise)
+    """Return a job that removes single weights, half of them, in a quality budget."""
+    elements = {"structure": Structure.ELEMENTS, "sparsity": 0.5, "shots": shots}
+    settings = elements | settings | {"max_perplexity_increase": rise}
+    return costly_job(folder, monkeypatch, **settings)
 
 
 def rolled_back_by(recorder) -> list[str]:
@@ -94,11 +100,6 @@ def with_recovery(plain, level=Recovery.REFIT):
     """Return the job with recovery on its calibration windows."""
     recovery = RecoveryConfig(level, own_windows=0)
     return dataclasses.replace(plain, recovery=recovery)
-
-
-def exported(found) -> dict[str, torch.Tensor]:
-    """Return all tensors of the export."""
-    return load_file(found.folder / "export" / "model.safetensors")
 
 
 def removed_share(model) -> float:
@@ -203,15 +204,8 @@ def test_rollback_restores_the_weights_of_the_last_shot(tmp_path, monkeypatch):
 def test_budget_below_the_smallest_step_raises_an_error_with_the_numbers(
     tmp_path, monkeypatch
 ):
-    config = costly_job(
-        tmp_path,
-        monkeypatch,
-        structure=Structure.ELEMENTS,
-        sparsity=0.5,
-        max_perplexity_increase=0.01,
-        method=Method.LLM_SURGEON,
-        damping=Damping.AUTOMATIC,
-    )
+    searched = {"method": Method.LLM_SURGEON, "damping": Damping.AUTOMATIC}
+    config = costly_elements(tmp_path, monkeypatch, 1, 0.01, **searched)
     recorder = Recorder()
     with pytest.raises(PruningError) as error:
         recorder.run(config, tmp_path / "run")
@@ -239,15 +233,7 @@ def test_measurement_error_is_logged_and_raised(tmp_path, monkeypatch):
 
 
 def test_run_that_the_budget_ends_counts_as_finished(tmp_path, monkeypatch):
-    config = costly_job(
-        tmp_path,
-        monkeypatch,
-        structure=Structure.ELEMENTS,
-        sparsity=0.5,
-        shots=4,
-        max_perplexity_increase=20,
-        schedule=Schedule.CUBIC,
-    )
+    config = costly_elements(tmp_path, monkeypatch, 4, 20, schedule=Schedule.CUBIC)
     found = outcome(config, tmp_path / "run")
     (finished,) = found.recorder.of(RunFinished)
     assert not finished.stopped_early
@@ -258,14 +244,7 @@ def test_run_that_the_budget_ends_counts_as_finished(tmp_path, monkeypatch):
 def test_run_stopped_before_the_first_shot_keeps_the_first_valid_one(
     tmp_path, monkeypatch
 ):
-    config = costly_job(
-        tmp_path,
-        monkeypatch,
-        structure=Structure.ELEMENTS,
-        sparsity=0.6,
-        shots=2,
-        max_perplexity_increase=20,
-    )
+    config = costly_elements(tmp_path, monkeypatch, 2, 20, sparsity=0.6)
     recorder = Recorder()
     recorder.send_at(lambda event: isinstance(event, BaselineEvaluated), StopAndKeep)
     recorder.run(with_recovery(config), tmp_path / "run")
@@ -280,14 +259,7 @@ def test_recovery_that_exceeds_the_limit_is_rolled_back(
     tmp_path, monkeypatch, allowed_after
 ):
     """Recovery uses the calibration text, the limit the validation text."""
-    plain = costly_job(
-        tmp_path,
-        monkeypatch,
-        windows=8,
-        structure=Structure.ELEMENTS,
-        sparsity=0.1,
-        max_perplexity_increase=20,
-    )
+    plain = costly_elements(tmp_path, monkeypatch, 1, 20, windows=8, sparsity=0.1)
     config = with_recovery(plain)
     without = outcome(plain, tmp_path / "without")
 
@@ -459,9 +431,9 @@ def test_failed_recovery_loses_no_shot(tmp_path, monkeypatch, error, message):
     messages = [event.message for event in found.recorder.of(Logged)]
     assert f"Recovery is rolled back. {message}" in messages
     assert RunFolder(tmp_path / "run").read_report().recovered is None
-    assert exported(found).keys() == exported(without).keys()
-    for name, tensor in exported(found).items():
-        assert torch.equal(tensor, exported(without)[name])
+    assert_same_tensors(
+        exported_tensors(found.folder), exported_tensors(without.folder)
+    )
 
 
 def test_programming_error_in_recovery_is_raised(tmp_path, monkeypatch):
@@ -511,8 +483,9 @@ def test_rejected_distillation_leaves_no_trace(tmp_path, monkeypatch, rise):
     assert (len(trained) > 1) == (rise == 8)
     assert len(rolled_back_by(found.recorder)) == len(trained)
     assert not found.recorder.of(Recovered)
-    for name, tensor in exported(found).items():
-        assert torch.equal(tensor, exported(without)[name])
+    assert_same_tensors(
+        exported_tensors(found.folder), exported_tensors(without.folder)
+    )
 
 
 def test_shot_that_recovery_brings_within_the_limit_is_kept(tmp_path, monkeypatch):
@@ -546,14 +519,7 @@ def test_shot_that_recovery_brings_within_the_limit_is_kept(tmp_path, monkeypatc
 
 
 def test_too_little_text_for_recovery_is_logged_once(tmp_path, monkeypatch):
-    plain = costly_job(
-        tmp_path,
-        monkeypatch,
-        windows=1,
-        structure=Structure.ELEMENTS,
-        sparsity=0.5,
-        max_perplexity_increase=16,
-    )
+    plain = costly_elements(tmp_path, monkeypatch, 1, 16, windows=1)
     found = outcome(with_recovery(plain), tmp_path / "run")
     assert rolled_back_by(found.recorder)
     assert found.shots
