@@ -33,10 +33,9 @@ from tests.helpers.fake_engine import (
     HINT,
     evaluation,
     model_summary,
-    recovered,
     shot_finished,
 )
-from tests.helpers.fake_results import exported
+from tests.helpers.fake_results import exported, recovered
 
 BEGAN = 1_764_000_000.0  # start of the first run
 SHOT_SECONDS = 4.0

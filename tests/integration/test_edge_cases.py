@@ -9,11 +9,7 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM
 
-from surgeon_engine.api.config.pruning import (
-    Damping,
-    Method,
-    Structure,
-)
+from surgeon_engine.api.config.pruning import Damping, Method, Structure
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import Dtype, ModelConfig, RunConfig
 from surgeon_engine.api.messages.events import Logged

@@ -26,12 +26,7 @@ from surgeon_engine.model.load import load_model, load_original
 from surgeon_engine.model.offload import on_device, one_at_a_time
 from surgeon_engine.runtime import devices
 from tests.helpers.pretended_gpu import GPU, pretended_gpu
-from tests.helpers.runs import (
-    Recorder,
-    assert_same_tensors,
-    exported_tensors,
-    job,
-)
+from tests.helpers.runs import Recorder, assert_same_tensors, exported_tensors, job
 from tests.helpers.tiny_models import save_tiny_model
 
 TOKENS = torch.arange(12).view(2, 6)

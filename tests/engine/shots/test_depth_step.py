@@ -11,12 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.pruning import CostBasis
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
-from surgeon_engine.api.messages.run import (
-    Recovered,
-    ShotFinished,
-    Stage,
-    StageStarted,
-)
+from surgeon_engine.api.messages.run import Recovered, ShotFinished, Stage, StageStarted
 from surgeon_engine.base.errors import ExportError, PruningError
 from surgeon_engine.evaluation.fidelity import compare_unchecked
 from surgeon_engine.planning.limits import check_target_in_limits
@@ -32,15 +27,9 @@ from surgeon_engine.shots.compaction_step import compact_state, full_size_model
 from surgeon_engine.shots.depth_step import removed_weights
 from surgeon_engine.shots.shot import ShotPlan, run_shot
 from tests.engine.shots.test_compaction_step import assert_same, logits
-from tests.engine.test_resume import (  # noqa: F401 (a fixture)
-    assert_same_result,
-    at_step,
-    cut_at,
-    resumed,
-    save_everywhere,
-)
 from tests.helpers import pruning_states
 from tests.helpers.configs import pruning_config
+from tests.helpers.interrupted_runs import assert_same_result, at_step, cut_at, resumed
 from tests.helpers.pruning_states import make_state, silent_context
 from tests.helpers.runs import Recorder, job
 from tests.helpers.tiny_models import VOCABULARY
@@ -226,7 +215,7 @@ def whole_blocks(shot: ShotFinished) -> set[int]:
 @pytest.mark.slow
 def test_run_recovers_and_goes_on_after_an_interruption(
     tmp_path,
-    save_everywhere,  # noqa: F811
+    save_everywhere,
 ):
     config = config_of(tmp_path, level=Recovery.BOTH, shots=2)
     run = Recorder().run(config, tmp_path / "whole")

@@ -9,7 +9,8 @@ from surgeon_engine.api.messages.events import Cancelled, Envelope
 from surgeon_gui.controllers.runs import RunsController
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.run import requested
-from tests.helpers.fake_engine import recovered, shot_finished
+from tests.helpers.fake_engine import shot_finished
+from tests.helpers.fake_results import recovered
 from tests.helpers.fake_thread import FakeThread
 
 

@@ -35,12 +35,8 @@ from surgeon_gui.state import run as run_state
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.run_text import undone
 from tests.helpers.configs import pruning_config
-from tests.helpers.fake_engine import (
-    evaluation,
-    model_summary,
-    recovered,
-    shot_finished,
-)
+from tests.helpers.fake_engine import evaluation, model_summary, shot_finished
+from tests.helpers.fake_results import recovered
 
 CONFIG = RunConfig(pruning=pruning_config(shots=2))
 STARTED = RunStarted("folder", 2, model_summary(), "cpu", 100, 50)

@@ -16,7 +16,8 @@ from surgeon_engine.api.messages.run import (
 from surgeon_gui.state import run as run_state
 from surgeon_gui.state.run import Status
 from tests.helpers.configs import pruning_config
-from tests.helpers.fake_engine import model_summary, recovered, shot_finished
+from tests.helpers.fake_engine import model_summary, shot_finished
+from tests.helpers.fake_results import recovered
 from tests.helpers.run_states import with_events
 
 CONFIG = RunConfig(pruning=pruning_config(shots=3))
