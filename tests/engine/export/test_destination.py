@@ -149,3 +149,16 @@ def test_earlier_unverified_checkpoint_is_not_deleted(destination):
     assert (kept / "model.safetensors").is_file()
     aside = run.path / "export-unverified-replaced"
     assert (aside / "mine.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["run", "run/checkpoint", "run/export/x", "run/a/b"])
+@pytest.mark.parametrize("replace", [False, True])
+def test_folders_of_the_run_itself_are_refused(tmp_path, name, replace):
+    with pytest.raises(ExportError, match="keeps its files"):
+        check_destination(
+            tmp_path / name,
+            RunFolder(tmp_path / "run"),
+            (),
+            Recorder().context,
+            replace=replace,
+        )

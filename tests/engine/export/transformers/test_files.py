@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,12 +20,11 @@ from transformers import (
     LlamaForCausalLM,
 )
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
-from transformers.utils import hub
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import COUPLED, Coupling, Structure
 from surgeon_engine.api.config.run import Device, ModelConfig
-from surgeon_engine.base.errors import ExportError, ModelError
+from surgeon_engine.base.errors import ModelError
 from surgeon_engine.compaction.plan import (
     CompactionPlan,
     KeptGroups,
@@ -36,8 +33,6 @@ from surgeon_engine.compaction.plan import (
 )
 from surgeon_engine.compaction.restore import restore
 from surgeon_engine.compaction.slices import whole_slices
-from surgeon_engine.export import isolated_process
-from surgeon_engine.export.isolated_process import run_isolated
 from surgeon_engine.export.transformers import files as transformers_files
 from surgeon_engine.export.transformers.files import (
     CompactWriter,
@@ -324,65 +319,6 @@ def test_only_weights_look_like_weights(checkpoint):
         locate(str(checkpoint))
 
 
-def failure(tmp_path, code: str, reason_after: str = "") -> ExportError:
-    program = tmp_path / "program.py"
-    program.write_text(code)
-    with pytest.raises(ExportError, match="does not load in a fresh process") as error:
-        run_isolated(program, ("a", "b"), lambda: None, reason_after)
-    return error.value
-
-
-REPORT = "Please report this with the name of the model."
-
-
-@pytest.mark.parametrize(
-    ("code", "reason", "is_short_of_memory"),
-    [
-        ("import surgeon_engine", "surgeon_engine is blocked here", False),
-        ("import surgeon_gui.app", "surgeon_gui is blocked here", False),
-        ("import fresh_process", "No module named 'fresh_process'", False),
-        ("raise ValueError('no such width.')", "no such width", False),
-        ("raise MemoryError", "MemoryError", True),
-        ("import sys; sys.exit('out of memory')", "out of memory", True),
-        ("import os; os.kill(os.getpid(), 9)", "it was killed", True),
-        ("import os; os.abort()", "", False),
-        ("", "exit code 0", False),
-    ],
-)
-def test_failed_program_reports_its_reason(tmp_path, code, reason, is_short_of_memory):
-    error = failure(tmp_path, code)
-    assert f"{reason}." in error.message
-    assert (error.hint != REPORT) is is_short_of_memory
-
-
-def test_reason_may_be_in_an_earlier_line(tmp_path):
-    code = "import sys; sys.exit('llama: error loading: wrong shape\\nno model')"
-    assert "process: wrong shape." in failure(tmp_path, code, "error loading: ").message
-    assert "process: no model." in failure(tmp_path, code, "something else").message
-
-
-def test_program_ignores_modules_in_current_folder(tmp_path, monkeypatch):
-    (tmp_path / "json.py").write_text("raise RuntimeError")
-    monkeypatch.chdir(tmp_path)
-    program = tmp_path / "program.py"
-    program.write_text(
-        "import json, sys\n"
-        "assert sys.argv[1:] == ['a', 'b'] and __name__ == '__main__'\n"
-        'print(\'{"tokens": 1, "largest_difference": null, "largest_logit": 0, \'\n'
-        '      \'"agreement": 1, "perplexity": null, "checked_with": "x"}\')\n'
-    )
-    assert run_isolated(program, ("a", "b"), lambda: None).tokens == 1
-
-
-def test_isolated_program_exits_with_its_parent(tmp_path):
-    program = tmp_path / "program.py"
-    program.write_text("import time; time.sleep(60)")
-    command = [sys.executable, "-c", isolated_process._BLOCK_SURGEON, program]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE)
-    process.stdin.close()
-    assert process.wait(timeout=20) == 1
-
-
 def compact_checkpoint(parent: Path, family: str, structure: Structure, name: str = ""):
     """Write a compact checkpoint, by whose name its code is cached."""
     model, plan = masked(family, structure)
@@ -481,20 +417,3 @@ def test_adapters_train_all_layers_of_rows_and_columns(tmp_path):
     trained = adapted(ids).logits.detach()
     assert not torch.allclose(trained, before)
     assert_close(adapted.merge_and_unload()(ids).logits, trained)
-
-
-@pytest.mark.slow
-def test_code_of_checkpoint_is_not_left_in_users_cache(tmp_path):
-    program = tmp_path / "program.py"
-    program.write_text(
-        "import json, os\n"
-        "from transformers.utils import hub\n"
-        "path = hub.HF_MODULES_CACHE\n"
-        "assert os.path.isdir(path), path\n"
-        "print(json.dumps({'tokens': 1, 'largest_difference': 0.0,\n"
-        "    'largest_logit': 1.0, 'agreement': 1.0, 'perplexity': None,\n"
-        "    'checked_with': path}))\n"
-    )
-    folder = Path(run_isolated(program, [], lambda: None).checked_with)
-    assert not folder.exists()
-    assert folder != Path(hub.HF_MODULES_CACHE)
