@@ -37,7 +37,7 @@ from surgeon_engine.planning.automatic_settings import with_chosen_multiple
 from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
 from surgeon_engine.run import pipeline
 from surgeon_engine.runtime import devices
-from tests.engine.export.gguf.test_gguf import pruned, tiny_llama
+from tests.helpers.gguf_files import pruned, tiny_llama
 from tests.helpers.pretended_gpu import GPU, DeviceMismatchError, pretended_gpu
 from tests.helpers.runs import Recorder, job
 

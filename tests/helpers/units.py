@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -93,6 +96,16 @@ def removals_of(unit, *candidates: int) -> Tensor:
     """Return a mask of candidates in which these are removed."""
     removed = no_removals(unit)
     removed[list(candidates)] = True
+    return removed
+
+
+def zeroed(parts, choose: Callable[[Any], Tensor]) -> dict[str, Tensor]:
+    """Write zeros for what `choose` selects of each unit; return the masks by name."""
+    removed = {}
+    for unit in parts:
+        removed[unit.measured.name] = mask = choose(unit)
+        for layer, zeros in unit.zeros(mask):
+            layer.write(layer.weight().masked_fill(zeros, 0))
     return removed
 
 

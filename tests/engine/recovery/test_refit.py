@@ -21,6 +21,7 @@ from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.runtime.shares import Batches
 from tests.helpers.pruning_states import assert_zeros_kept, make_state, silent_context
 from tests.helpers.tiny_models import VOCABULARY
+from tests.helpers.units import zeroed
 
 FAMILIES = ["llama", "opt", "gpt2", "gpt_neox", "gemma3", "falcon"]
 
@@ -54,29 +55,21 @@ def refit(state, original, windows, context=None) -> BlockPass:
         return recover_blocks(state, original, windows, store, context)
 
 
-def remove_some(
-    state: PruningState, share: float = 0.3, *, spread: bool = False
-) -> None:
+def remove_some(state: PruningState, *, spread: bool = False) -> None:
     """Remove candidates of every unit, without an update.
 
     Args:
         state: the model.
-        share: of the candidates.
         spread: remove every third one instead of the first ones, which are rows where
             rows and columns are removed.
     """
-    removed = {}
-    for unit in state.units:
-        removed_here = torch.zeros(unit.candidates, dtype=torch.bool)
-        removed_here[: max(1, int(share * unit.candidates))] = True
-        if spread:
-            removed_here = torch.arange(unit.candidates) % 3 == 0
-        if unit.candidates == 1:
-            removed_here[:] = False
-        for layer, zeros in unit.zeros(removed_here):
-            layer.write(layer.weight().masked_fill(zeros, 0))
-        removed[unit.measured.name] = removed_here
-    state.record_removed(removed)
+
+    def choose(unit) -> torch.Tensor:
+        positions, first = torch.arange(unit.candidates), int(0.3 * unit.candidates)
+        is_removed = positions % 3 == 0 if spread else positions < max(1, first)
+        return is_removed & (unit.candidates > 1)
+
+    state.record_removed(zeroed(state.units, choose))
 
 
 def final_error(state, original, tokens) -> float:

@@ -22,15 +22,10 @@ from transformers import (
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
-from surgeon_engine.api.config.pruning import COUPLED, Coupling, Structure
+from surgeon_engine.api.config.pruning import COUPLED, Structure
 from surgeon_engine.api.config.run import Device, ModelConfig
 from surgeon_engine.base.errors import ModelError
-from surgeon_engine.compaction.plan import (
-    CompactionPlan,
-    KeptGroups,
-    KeptPart,
-    PrunedModel,
-)
+from surgeon_engine.compaction.plan import CompactionPlan, KeptPart, PrunedModel
 from surgeon_engine.compaction.restore import restore
 from surgeon_engine.compaction.slices import whole_slices
 from surgeon_engine.export.transformers import files as transformers_files
@@ -40,11 +35,17 @@ from surgeon_engine.export.transformers.files import (
     StockWriter,
 )
 from surgeon_engine.export.transformers.weight_files import named_dtype, write_weights
-from surgeon_engine.model.coupling import groups_of
-from surgeon_engine.model.layers import find_blocks, prunable_layers
+from surgeon_engine.model.layers import prunable_layers
 from surgeon_engine.model.load import LoadedModel, load_model
 from surgeon_engine.model.source import ModelSource, locate
-from tests.engine.compaction.test_shrink import assert_close, masked, tokens
+from tests.helpers.pruned_models import (
+    assert_close,
+    loaded,
+    logits,
+    masked,
+    tokens,
+    without,
+)
 from tests.helpers.tiny_models import (
     FAMILIES,
     MORE_FAMILIES,
@@ -71,25 +72,14 @@ def llama(**settings) -> LlamaForCausalLM:
     return model.eval().requires_grad_(False)
 
 
-def loaded(model, folder=Path("nowhere"), tokenizer=None) -> LoadedModel:
-    return LoadedModel(
-        ModelSource("Tiny", folder),
-        model,
-        tokenizer,
-        find_blocks(model),
-        prunable_layers(model),
-        model.dtype,
-    )
-
-
 def without_neurons(model) -> CompactionPlan:
-    groups = groups_of(Coupling.NEURONS, model)
-    return CompactionPlan(
-        tuple(
-            KeptGroups(each, torch.arange(each.groups // (2 + i)))
-            for i, each in enumerate(groups)
-        )
-    )
+    """Remove half of the neurons of the first block, and two thirds of the second."""
+
+    def choose(unit) -> torch.Tensor:
+        count = unit.candidates
+        return torch.arange(count) >= count // (2 + unit.measured.block)
+
+    return without(model, choose, Structure.NEURONS)
 
 
 def without_rows_and_columns(model) -> CompactionPlan:
@@ -102,16 +92,6 @@ def without_rows_and_columns(model) -> CompactionPlan:
             for each in layers[:4]
         )
     )
-
-
-def pruned_of(model, plan: CompactionPlan) -> PrunedModel:
-    for each in plan.groups:
-        consumer = each.coupled.consumer
-        weight = consumer.weight()
-        size = consumer.columns // each.coupled.groups
-        weight[:, len(each.kept) * size :] = 0
-        consumer.write(weight)
-    return PrunedModel(loaded(model), plan)
 
 
 @pytest.mark.parametrize("dtype", [FileDtype.FLOAT32, FileDtype.FLOAT16])
@@ -155,8 +135,7 @@ def test_dtype_of_file_depends_on_format():
 
 def test_unsupported_widths_have_a_reason():
     model = llama()
-    groups = groups_of(Coupling.HEADS, model)
-    plan = CompactionPlan(tuple(KeptGroups(each, torch.arange(3)) for each in groups))
+    plan = without(model, lambda x: torch.arange(x.candidates) > 2, Structure.HEADS)
     unsupported_reason = StockWriter().unsupported_reason(
         PrunedModel(loaded(model), plan)
     )
@@ -226,7 +205,7 @@ def test_tokenizer_of_gguf_file_is_saved_without_loading_keys(tmp_path):
     tokenizer = byte_tokenizer()
     tokenizer.init_kwargs |= {"is_local": True, "local_files_only": True}
     source = ModelSource("Tiny", tmp_path, "tiny.gguf")
-    model = replace(loaded(llama(), tokenizer=tokenizer), source=source)
+    model = loaded(llama(), tokenizer, source)
     folder = copied(model, tmp_path)
     config = json.loads((folder / "tokenizer_config.json").read_text())
     assert config["tokenizer_class"]
@@ -237,7 +216,7 @@ def test_tokenizer_of_gguf_file_is_saved_without_loading_keys(tmp_path):
 @pytest.fixture(params=[MaskedWriter(), CompactWriter()], ids=["masked", "compact"])
 def checkpoint(request, tmp_path) -> Path:
     model = llama(intermediate_size=64, hidden_size=64)
-    pruned = pruned_of(model, without_neurons(model))
+    pruned = PrunedModel(loaded(model), without_neurons(model))
     request.param.write(pruned, ExportConfig(), tmp_path)
     return tmp_path
 
@@ -301,12 +280,11 @@ def test_model_without_class_in_config_is_restored(tmp_path, writer):
     """Models that were loaded from GGUF files have no class in their config."""
     model, plan = masked("llama", Structure.NEURONS)
     model.config.architectures = None
-    writer.write(pruned_of(model, plan), ExportConfig(), tmp_path)
+    writer.write(PrunedModel(loaded(model), plan), ExportConfig(), tmp_path)
     again = restore(tmp_path, "Tiny")
     assert type(again.loaded.model) is LlamaForCausalLM
     ids = tokens(2)
-    with torch.no_grad():
-        assert_close(again.loaded.model(ids).logits, model(ids).logits)
+    assert_close(logits(again.loaded.model, ids), logits(model, ids))
 
 
 def test_only_weights_look_like_weights(checkpoint):
@@ -324,7 +302,8 @@ def compact_checkpoint(parent: Path, family: str, structure: Structure, name: st
     model, plan = masked(family, structure)
     folder = parent / (name or f"{family}_{structure}")
     folder.mkdir()
-    CompactWriter().write(pruned_of(model, plan), ExportConfig(), folder)
+    pruned = PrunedModel(loaded(model), plan)
+    CompactWriter().write(pruned, ExportConfig(), folder)
     return model, folder
 
 
@@ -338,8 +317,7 @@ def test_checkpoint_is_loaded_by_its_own_code(tmp_path, family, structure):
     assert type(read).__module__.startswith("transformers_modules.")
     assert not any(found.values())
     ids = tokens(2)
-    with torch.no_grad():
-        assert_close(read(ids).logits, model(ids).logits)
+    assert_close(logits(read, ids), logits(model, ids))
 
 
 @pytest.fixture(params=[Structure.HEADS_AND_NEURONS, Structure.ROWS_AND_COLUMNS])
@@ -364,8 +342,7 @@ def test_saved_compact_model_has_its_code(compact_opt, tmp_path):
     model.save_pretrained(copy)
     again = AutoModelForCausalLM.from_pretrained(copy, trust_remote_code=True)
     ids = tokens(2)
-    with torch.no_grad():
-        assert torch.equal(again(ids).logits, model(ids).logits)
+    assert torch.equal(logits(again, ids), logits(model, ids))
 
 
 def test_classes_of_a_compact_model_are_registered(compact_opt):
