@@ -68,6 +68,11 @@ def open_remote_window(runs, host, command, make_client=None):
     return _opened(engine, settings, runs)
 
 
+def open_real_window(runs):
+    """Open a window with the real engine."""
+    return _opened(EngineThread(), Settings(), runs)
+
+
 def _opened(engine, settings, runs):
     engine.start()
     window = MainWindow(engine, settings, runs)

@@ -6,7 +6,6 @@ import dataclasses
 import json
 
 import pytest
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.pruning import CostBasis
@@ -32,7 +31,7 @@ from tests.helpers.configs import pruning_config
 from tests.helpers.interrupted_runs import assert_same_result, at_step, cut_at, resumed
 from tests.helpers.pruning_states import make_state, silent_context
 from tests.helpers.runs import Recorder, job
-from tests.helpers.tiny_models import VOCABULARY
+from tests.helpers.tiny_models import llama_with
 
 
 def state_of(family: str = "llama", sparsity: float = 0.6, **structure):
@@ -74,18 +73,10 @@ def test_costs_are_compared_per_weight_or_raw():
 
 def test_costs_after_others_decide(monkeypatch):
     """Against measuring all candidates again after each choice."""
-    deep = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=VOCABULARY,
-            hidden_size=16,
-            intermediate_size=24,
-            num_hidden_layers=4,
-            num_attention_heads=4,
-        )
-    )
+    deep = llama_with(num_hidden_layers=4)
     for parameter in deep.parameters():
-        parameter.requires_grad_(False).mul_(4)  # so that blocks depend on others
-    monkeypatch.setattr(pruning_states, "tiny_model", lambda family: deep.eval())
+        parameter.mul_(4)  # so that blocks depend on others
+    monkeypatch.setattr(pruning_states, "tiny_model", lambda family: deep)
     state = state_of(dropped_sublayers=3)
     candidates = depth_of(state).sublayers
     measured = SkipCosts(state.loaded, state.references.held_out)

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM
 
 from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.pruning import Structure, Widths
@@ -19,7 +19,7 @@ from surgeon_engine.pruning.structures.units import units_of
 from surgeon_engine.pruning.threshold import Removals, cheapest_in_step
 from tests.helpers.configs import pruning_config
 from tests.helpers.runs import Recorder, job
-from tests.helpers.tiny_models import VOCABULARY
+from tests.helpers.tiny_models import VOCABULARY, llama_with
 
 pytestmark = pytest.mark.usefixtures("quick_runs")
 
@@ -137,11 +137,9 @@ def test_impossible_number_of_neurons_raises_at_once(tmp_path):
 
 def test_error_lists_the_possible_numbers_of_heads(tmp_path):
     """Llama's has to divide the hidden size."""
-    config = LlamaConfig(
-        vocab_size=VOCABULARY, hidden_size=24, intermediate_size=8, head_dim=2,
-        num_hidden_layers=1, num_attention_heads=8, num_key_value_heads=8,
-    )  # fmt: skip
-    LlamaForCausalLM(config).save_pretrained(tmp_path)
+    sizes = {"hidden_size": 24, "head_dim": 2}
+    heads = {"num_attention_heads": 8, "num_key_value_heads": 8}
+    llama_with(**sizes, **heads).save_pretrained(tmp_path)
     loaded = load_model(ModelConfig(str(tmp_path)))
     pruning = pruning_config(structure=Structure.HEADS, widths=Widths.SAME)
     reason = check_plain_widths(loaded, units_of(pruning, loaded.model))
