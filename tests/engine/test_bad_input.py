@@ -103,6 +103,17 @@ TEXTS = {
     "open.npy": (npy(b"{'descr': '''"), "not a NumPy file of numbers"),
     "short.npy": (b"\x93NUMPY", "not a NumPy file of numbers"),
     "pickle.npy": (b"\x80\x04.", "not a NumPy file of numbers"),
+    "zip.npy": (b"PK\3\4 not a zip", "not a NumPy file of numbers"),
+    "empty.npy": (b"", "empty.npy is empty."),
+    "empty.txt": (b"", "empty.txt is empty."),
+    "blank.txt": (b" \n\n ", "holds no text"),
+    "zip.txt": (b"PK\3\4\0\0more", "zip.txt is not UTF-8 text (at byte"),
+    "latin.txt": (b"caf\xe9 in latin-1", "latin.txt is not UTF-8 text (at byte"),
+    "a.docx": (b"hello", "a.docx is of an unknown kind"),
+    "cut.jsonl": (b'{"text": "a"}\n{"text": ', "cut.jsonl cannot be read"),
+    "content.jsonl": (b'{"content": 1}\n', "No column of content.jsonl holds text"),
+    "none.jsonl": (b'{"text": "a"}\n{"text": null}\n', "document 2, but NoneType"),
+    "blank.jsonl": (b"\n \n", "blank.jsonl"),
 }
 
 

@@ -74,26 +74,10 @@ def test_damaged_state_is_refused(interrupted, content):
     assert "is damaged" in refused(interrupted)
 
 
-@pytest.mark.parametrize("name", ["../../run.toml", "missing.safetensors", ""])
-def test_state_that_names_other_files_is_refused(interrupted, name):
-    state = RunFolder(interrupted).saved_state.read()
-    part = msgspec.structs.replace(state.parts["shot"], file=name)
-    write_state(interrupted, msgspec.structs.replace(state, parts={"shot": part}))
-    assert "is damaged" in refused(interrupted)
-
-
 def test_damaged_weights_are_refused(interrupted):
     (path,) = RunFolder(interrupted).saved_state.path.glob("*.safetensors")
     path.write_bytes(path.read_bytes()[:1000])
     assert "shot-1.safetensors has another content" in refused(interrupted)
-
-
-def test_state_without_a_part_is_refused(interrupted):
-    state = RunFolder(interrupted).saved_state.read()
-    write_state(interrupted, msgspec.structs.replace(state, parts={}))
-    assert "lacks the part shot" in refused(interrupted)
-    write_state(interrupted, msgspec.structs.replace(state, is_recovered=True))
-    assert "lacks the part recovered" in refused(interrupted)
 
 
 def test_weights_of_another_model_are_refused(interrupted):

@@ -33,7 +33,7 @@ from surgeon_engine.model.fenced import inspect_model
 from surgeon_engine.model.source import locate
 from surgeon_engine.runtime.run_context import RunCancelled
 from surgeon_engine.server import Engine
-from tests.helpers.fake_hub import TOKEN, FakeHub
+from tests.helpers.fake_hub import TOKEN, used_hub
 from tests.helpers.runs import Recorder
 from tests.helpers.tiny_models import save_tiny_model
 
@@ -57,14 +57,8 @@ def tiny_files(tmp_path_factory):
 
 @pytest.fixture
 def hub(tiny_files, tmp_path, monkeypatch):
-    with FakeHub() as hub:
+    with used_hub(monkeypatch, tmp_path / "hf") as hub:
         hub.models["someone/tiny"] = {**tiny_files, "pytorch_model.bin": b"pickle"}
-        monkeypatch.setenv("HF_ENDPOINT", hub.address)
-        monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN"):
-            monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
         yield hub
 
 

@@ -24,7 +24,7 @@ from surgeon_engine.hub.search import _judged, search_hub
 from surgeon_engine.hub.search_process import MAX_MODELS, _search, describe_failure
 from surgeon_engine.runtime.run_context import RunCancelled, RunContext
 from surgeon_engine.server import Engine
-from tests.helpers.fake_hub import TOKEN, FakeHub
+from tests.helpers.fake_hub import TOKEN, FakeHub, used_hub
 
 NAME = "someone/tiny"
 CONFIG = {
@@ -50,15 +50,10 @@ ENTRY = {
 
 
 @pytest.fixture
-def hub(monkeypatch):
-    with FakeHub() as hub:
+def hub(monkeypatch, tmp_path):
+    with used_hub(monkeypatch, tmp_path / "hf") as hub:
         hub.found = [ENTRY]
         hub.models[NAME] = {"config.json": json.dumps(CONFIG).encode()}
-        monkeypatch.setattr(constants, "ENDPOINT", hub.address)
-        monkeypatch.setenv("HF_ENDPOINT", hub.address)
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        for name in ("HF_TOKEN", "HF_HUB_OFFLINE"):
-            monkeypatch.delenv(name, raising=False)
         yield hub
 
 
