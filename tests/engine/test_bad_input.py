@@ -114,6 +114,8 @@ TEXTS = {
     "content.jsonl": (b'{"content": 1}\n', "No column of content.jsonl holds text"),
     "none.jsonl": (b'{"text": "a"}\n{"text": null}\n', "document 2, but NoneType"),
     "blank.jsonl": (b"\n \n", "blank.jsonl"),
+    "rows.csv": (b"text,stars\n", "rows.csv"),
+    "stars.csv": (b"stars\n1\n2\n", "No column of stars.csv holds text"),
 }
 
 

@@ -192,20 +192,6 @@ def test_folder_whose_name_is_no_text_ends_in_a_sentence(folder, tmp_path):
         inspect_model(ModelConfig(name))
 
 
-def gguf(key_length: int) -> bytes:
-    return b"GGUF" + struct.pack("<IQQQ", 3, 0, 1, key_length) + b"general"
-
-
-@pytest.mark.parametrize("length", [2**63, 2**64 - 1, 10**9])
-def test_gguf_with_a_huge_string_ends_in_a_sentence(tmp_path, length):
-    path = tmp_path / "model.gguf"
-    path.write_bytes(gguf(length))
-    assert "is damaged" in model_facts(str(path)).problem
-    with pytest.raises(EngineError) as error:
-        inspect_model(ModelConfig(str(path)))
-    assert error.value.hint
-
-
 def tokenizer(**parts: object) -> Callable[[Path], None]:
     """Change parts of the tokenizer."""
 

@@ -151,7 +151,7 @@ def test_report_out_of_range_is_refused(tmp_path, place, value):
     [
         ("parts", {}, "lacks the part shot"),
         ("parts", {"shot": {"file": "../a", "content": CONTENT}}, "names ../a"),
-        ("parts", {"shot": {"file": "", "content": CONTENT}}, "names "),
+        ("parts", {"shot": {"file": "", "content": CONTENT}}, "not a regular file"),
         ("parts", {"shot": {"file": "no.safetensors", "content": CONTENT}}, "no.safe"),
         ("is_recovered", True, "lacks the part recovered"),
         ("seconds", -1e308, "seconds"),

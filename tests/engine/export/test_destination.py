@@ -151,7 +151,9 @@ def test_earlier_unverified_checkpoint_is_not_deleted(destination):
     assert (aside / "mine.txt").read_text() == "mine"
 
 
-@pytest.mark.parametrize("name", ["run", "run/checkpoint", "run/export/x", "run/a/b"])
+@pytest.mark.parametrize(
+    "name", [".", "run", "run/checkpoint", "run/export/x", "run/a/b"]
+)
 @pytest.mark.parametrize("replace", [False, True])
 def test_folders_of_the_run_itself_are_refused(tmp_path, name, replace):
     with pytest.raises(ExportError, match="keeps its files"):

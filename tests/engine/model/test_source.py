@@ -17,6 +17,7 @@ from surgeon_engine.base.errors import ModelError
 from surgeon_engine.model.inspect import describe, inspect_model
 from surgeon_engine.model.load import load_model
 from surgeon_engine.model.source import locate, read_model_config
+from tests.helpers.gguf_headers import gguf_header, packed
 from tests.helpers.tiny_models import (
     COUPLED_FAMILIES,
     FAMILIES,
@@ -115,49 +116,48 @@ def test_model_that_cannot_be_pruned_raises(folder, change, sentence):
     assert sentence.startswith(NOT_IN_HEADER) or sentence in facts.problem
 
 
-def gguf(entries=b"", count=1):
-    """Return the bytes of a GGUF file with entries and no tensors."""
-    return b"GGUF" + struct.pack("<IQQ", 3, 0, count) + entries
+LLAMA = ("general.architecture", 8, packed("llama"))
+HUGE = b"GGUF" + struct.pack("<IQQ", 3, 0, 1)
+# What the facts of a file say, too.
+HEADERS = [
+    (b"", "an empty file"),
+    (b"\x89PNG\r\n\x1a\n", "model.gguf is not a GGUF file."),  # without its bytes
+    *(
+        (data, "model.gguf is damaged: its header cannot be read.")
+        for data in (
+            gguf_header()[:4],
+            gguf_header()[:16],
+            gguf_header(LLAMA, count=2),
+            gguf_header(("a", 8, b"")),
+            gguf_header(("a", 99, b"")),
+            *(HUGE + struct.pack("<Q", x) + b"a" for x in (2**63, 2**64 - 1, 10**9)),
+        )
+    ),
+]
+CONTENTS = [
+    (gguf_header(), "cannot be used: its header names no architecture."),
+    (
+        gguf_header(LLAMA, ("tokenizer.ggml.model", 8, packed("gpt2")))[:-6],
+        "model.gguf is damaged: its header cannot be read.",
+    ),
+    (
+        gguf_header(("general.architecture", 8, packed("nonsense"))),
+        "architecture nonsense is not supported",
+    ),
+    (
+        gguf_header(("general.architecture", 8, packed("deci"))),
+        "The layers of model.gguf differ in their widths",
+    ),
+]
 
 
-def gguf_text(key, text):
-    """Return the bytes of one entry that holds a text."""
-    key, text = key.encode(), text.encode()
-    return struct.pack(
-        f"<Q{len(key)}sIQ{len(text)}s", len(key), key, 8, len(text), text
-    )
-
-
-LLAMA = gguf_text("general.architecture", "llama")
-
-
-@pytest.mark.parametrize(
-    ("data", "sentence"),
-    [
-        (b"", "an empty file"),
-        (b"ZIP!....", "not a GGUF file"),
-        (gguf()[:4], "model.gguf is damaged: its header cannot be read."),
-        (gguf()[:16], "model.gguf is damaged: its header cannot be read."),
-        (gguf(LLAMA, 2), "model.gguf is damaged: its header cannot be read."),
-        (gguf(b"", 0), "cannot be used: its header names no architecture."),
-        (
-            gguf(LLAMA + gguf_text("tokenizer.ggml.model", "gpt2")[:-6], 2),
-            "model.gguf is damaged: its header cannot be read.",
-        ),
-        (
-            gguf(gguf_text("general.architecture", "nonsense")),
-            "architecture nonsense is not supported",
-        ),
-        (
-            gguf(gguf_text("general.architecture", "deci")),
-            "The layers of model.gguf differ in their widths",
-        ),
-    ],
-)
+@pytest.mark.parametrize(("data", "sentence"), HEADERS + CONTENTS)
 def test_unusable_gguf_file_raises(tmp_path, data, sentence):
     path = tmp_path / "model.gguf"
     path.write_bytes(data)
     assert sentence in error_of(path)
+    if (data, sentence) in HEADERS:
+        assert sentence in model_facts(str(path)).problem
 
 
 @pytest.mark.parametrize(

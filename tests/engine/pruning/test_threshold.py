@@ -138,29 +138,6 @@ def test_equal_costs_are_selected_in_the_order_of_the_units_and_counted_exactly(
     assert selection.weights == budget
 
 
-def test_zeros_of_both_signs_are_one_tie():
-    selection = cheapest({"a": elements(0.0, -0.0), "b": elements(-0.0, 0.0, 1.0)}, 3)
-    assert selection.removed["a"].tolist() == [True, True]
-    assert selection.removed["b"].tolist() == [True, False, False]
-
-
-def test_removed_elements_are_selected_first():
-    units = {"a": elements(0.0, 5.0), "b": elements(REMOVED, 0.0, REMOVED)}
-    selection = cheapest(units, 2)
-    assert selection.removed["a"].tolist() == [False, False]
-    assert selection.removed["b"].tolist() == [True, False, True]
-    assert selection.threshold is None  # nothing new is removed
-    selection = cheapest(units, 3)
-    assert selection.removed["a"].tolist() == [True, False]
-
-
-def test_weights_that_must_be_kept_are_never_selected():
-    units = {"a": elements(1.0, float("inf")), "b": elements(float("inf"), 2.0)}
-    selection = cheapest(units, 2)
-    assert selection.removed["a"].tolist() == [True, False]
-    assert selection.removed["b"].tolist() == [False, True]
-
-
 @pytest.mark.parametrize("budget", range(13))
 def test_atoms_are_never_split_even_if_all_costs_are_equal(budget):
     """Each of two units has three pairs, with a kept weight between them."""

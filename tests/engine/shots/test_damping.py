@@ -28,13 +28,8 @@ from tests.helpers.pruning_states import (
     silent_context,
     weights,
 )
+from tests.helpers.runs import STRUCTURES
 
-STRUCTURES = (
-    Structure.HEADS_AND_NEURONS,
-    Structure.ROWS_AND_COLUMNS,
-    Structure.ELEMENTS,
-    Structure.N_M,
-)
 STRUCTURE_CASES = [Structure.HEADS_AND_NEURONS, Structure.ELEMENTS]
 
 
@@ -248,24 +243,19 @@ def test_search_stays_at_its_start_if_differences_are_noise():
     assert set(trials) == {(3, 3), (3, 2), (3, 4)}
 
 
-def test_update_damping_does_not_exceed_its_maximum():
+@pytest.mark.parametrize("axis", [COST, UPDATE])
+def test_damping_does_not_exceed_its_maximum(axis):
+    def point_at(place):
+        return (place, 3) if axis is COST else (3, place)
+
     def trial(point):
-        return trial_of(float(-point[1]))  # the more, the better
+        return trial_of(float(-point[axis is UPDATE]))  # the more, the better
 
-    trials, chosen = search(trial, (3, 2), BOTH, (LAST, 3))
+    limits = (3, LAST) if axis is COST else (LAST, 3)
+    trials, chosen = search(trial, point_at(2), BOTH, limits)
     assert chosen == (3, 3)
-    assert max(point[1] for point in trials) == 3
-    assert search(trial, (3, 2), BOTH, FREE)[1] == (3, LAST)
-
-
-def test_cost_damping_does_not_exceed_its_maximum():
-    def trial(point):
-        return trial_of(float(-point[0]))  # the more, the better
-
-    trials, chosen = search(trial, (2, 3), BOTH, (3, LAST))
-    assert chosen == (3, 3)
-    assert max(point[0] for point in trials) == 3
-    assert search(trial, (2, 3), BOTH, FREE)[1] == (LAST, 3)
+    assert max(point[axis is UPDATE] for point in trials) == 3
+    assert search(trial, point_at(2), BOTH, FREE)[1] == point_at(LAST)
 
 
 def test_damping_is_raised_until_the_loss_is_finite_and_no_further():

@@ -40,13 +40,6 @@ from surgeon_engine.shots.selection import remove, selection
 from surgeon_engine.shots.shot import ShotPlan, evaluate_original, evaluation, run_shot
 from tests.helpers.pruning_states import make_state, silent_context
 
-STRUCTURES = (
-    Structure.HEADS_AND_NEURONS,
-    Structure.ROWS_AND_COLUMNS,
-    Structure.ELEMENTS,
-    Structure.N_M,
-)
-
 
 def by_hand(state, dampings, budget) -> None:
     """Measure on all windows at once, select and remove."""

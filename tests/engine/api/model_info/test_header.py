@@ -23,6 +23,7 @@ from surgeon_engine.api.model_info.source_names import (
     parse_hub_source,
 )
 from surgeon_engine.model.fenced import inspect_model
+from tests.helpers.gguf_headers import gguf_header, packed
 from tests.helpers.tiny_models import save_tiny_model
 
 COMMIT = "c0ffee" * 6
@@ -84,25 +85,12 @@ def test_missing_source_has_no_facts(tmp_path):
     assert model_facts("hf://no name at all") is None
 
 
-def gguf(*entries):
-    """Return a GGUF header with these entries: key, type, packed value."""
-    head = b"GGUF" + struct.pack("<IQQ", 3, 0, len(entries))
-    for key, kind, value in entries:
-        head += struct.pack("<Q", len(key)) + key.encode()
-        head += struct.pack("<I", kind) + value
-    return head
-
-
-def text(value):
-    return struct.pack("<Q", len(value)) + value.encode()
-
-
 def test_gguf_facts_are_read(tmp_path):
     path = tmp_path / "some.gguf"
     path.write_bytes(
-        gguf(
-            ("general.architecture", 8, text("llama")),
-            ("general.tags", 9, struct.pack("<IQ", 8, 1) + text("chat")),
+        gguf_header(
+            ("general.architecture", 8, packed("llama")),
+            ("general.tags", 9, struct.pack("<IQ", 8, 1) + packed("chat")),
             ("llama.block_count", 4, struct.pack("<I", 30)),
             ("llama.embedding_length", 4, struct.pack("<I", 576)),
             ("tokenizer.ggml.tokens", 9, b"nobody reads on"),
@@ -112,20 +100,6 @@ def test_gguf_facts_are_read(tmp_path):
     assert (facts.architecture, facts.blocks) == ("llama (GGUF)", 30)
     assert facts.hidden_size == 576
     assert not facts.problem
-
-
-@pytest.mark.parametrize(
-    ("data", "sentence"),
-    [
-        (b"", "an empty file"),
-        (b"\x89PNG\r\n\x1a\n", "a.gguf is not a GGUF file."),  # without its bytes
-        (gguf(("a", 8, b"")), "its header cannot be read"),
-        (gguf(("a", 99, b"")), "its header cannot be read"),
-    ],
-)
-def test_invalid_gguf_file_is_a_problem(tmp_path, data, sentence):
-    (tmp_path / "a.gguf").write_bytes(data)
-    assert sentence in model_facts(str(tmp_path / "a.gguf")).problem
 
 
 def test_model_in_hub_cache_is_found(tmp_path, monkeypatch):
