@@ -41,14 +41,14 @@ def split_by(pattern: str) -> pre.PreTokenizer:
 
 
 def byte_pairs(
-    cutting: pre.PreTokenizer = GPT_2, size: int = 300, whole: bool = False
+    cutting: pre.PreTokenizer = GPT_2, whole: bool = False
 ) -> PreTrainedTokenizerFast:
     """Return a byte-level tokenizer trained on a sentence."""
     tokenizer = Tokenizer(models.BPE(ignore_merges=whole))
     tokenizer.pre_tokenizer = cutting
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=size,
+        vocab_size=300,
         special_tokens=[END],
         initial_alphabet=sorted(pre.ByteLevel.alphabet()),
         show_progress=False,

@@ -19,8 +19,8 @@ def elements(*costs: float, atom: int = 1) -> ElementCosts:
     return ElementCosts(torch.tensor(costs), atom)
 
 
-def random_units(seed: int = 0) -> dict[str, Removals]:
-    g = torch.Generator().manual_seed(seed)
+def random_units() -> dict[str, Removals]:
+    g = torch.Generator().manual_seed(0)
     return {
         name: removals(
             torch.rand(n, generator=g).tolist(),

@@ -78,7 +78,8 @@ SENTENCES = (
 def pieces(merges=MERGES) -> PreTrainedTokenizerFast:
     """Return a tokenizer of characters with byte fallback, as in Llama 2."""
     special = ["<unk>", "<s>", "</s>"]
-    tokens = [*special, *gguf_bytes(), "▁", "a", "b", "c", "bc", "ab", "abc"]
+    bytes_ = [f"<0x{byte:02X}>" for byte in range(256)]
+    tokens = [*special, *bytes_, "▁", "a", "b", "c", "bc", "ab", "abc"]
     vocabulary = {token: i for i, token in enumerate(tokens)}
     model = models.BPE(
         vocabulary, list(merges), unk_token="<unk>", byte_fallback=True, fuse_unk=True
@@ -97,10 +98,6 @@ def pieces(merges=MERGES) -> PreTrainedTokenizerFast:
         bos_token="<s>",
         eos_token="</s>",
     )
-
-
-def gguf_bytes() -> list[str]:
-    return [f"<0x{byte:02X}>" for byte in range(256)]
 
 
 def changed(change) -> PreTrainedTokenizerFast:
