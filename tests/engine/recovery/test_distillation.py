@@ -27,7 +27,6 @@ from surgeon_engine.recovery.distillation import distil
 from surgeon_engine.recovery.judge import Judge
 from surgeon_engine.recovery.low_rank import LowRankTraining
 from surgeon_engine.recovery.weight_training import checkpointed, rate_at
-from surgeon_engine.runtime.run_context import RunContext
 from tests.engine.recovery.test_refit import remove_some, text
 from tests.helpers.pruning_states import (
     assert_unchanged,
@@ -36,6 +35,7 @@ from tests.helpers.pruning_states import (
     silent_context,
     weights,
 )
+from tests.helpers.runs import Recorder
 from tests.helpers.tiny_models import tiny_model
 
 
@@ -178,12 +178,11 @@ def test_stop_ends_the_training_and_keeps_what_is_won(monkeypatch):
     state = state_of()
     fitted, judge = references(state)
     remove_some(state)
-    events = []
-    context = RunContext("test", lambda envelope: events.append(envelope.event))
-    context.handle(StopAndKeep(run="test"))
-    training = train(state, fitted, judge, context)
+    recorder = Recorder()
+    recorder.context.handle(StopAndKeep(run="test"))
+    training = train(state, fitted, judge, recorder.context)
     assert training.steps == 1
-    measured = [event for event in events if isinstance(event, HeldOutMeasured)]
+    measured = recorder.of(HeldOutMeasured)
     assert [event.done for event in measured] == [0, 1]
     assert training.after == min(event.nats for event in measured)
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from surgeon_engine.api.config.pruning import Method, Structure
+from surgeon_engine.api.messages.commands import StopAndKeep
 from surgeon_engine.api.messages.run import StageStarted
 from surgeon_engine.model.head import last_hidden
 from surgeon_engine.model.load import LoadedModel
@@ -17,9 +18,9 @@ from surgeon_engine.recovery.block_pair import BlockPair, RecoveryText
 from surgeon_engine.recovery.block_pass import BlockPass, recover_blocks
 from surgeon_engine.recovery.refit import _BlockRefit, targets_of
 from surgeon_engine.runtime.hidden_store import HiddenStore
-from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.runtime.shares import Batches
 from tests.helpers.pruning_states import assert_zeros_kept, make_state, silent_context
+from tests.helpers.runs import Recorder
 from tests.helpers.tiny_models import VOCABULARY
 from tests.helpers.units import zeroed
 
@@ -174,15 +175,12 @@ def test_stop_ends_the_refit_after_a_block():
     state = make_state("llama", 4, structure=Structure.NEURONS)
     original = original_of(state)
     remove_some(state)
-    events = []
-    context = RunContext("test", lambda envelope: events.append(envelope.event))
-    from surgeon_engine.api.messages.commands import StopAndKeep
-
-    context.handle(StopAndKeep(run="test"))
-    found = refit(state, original, text(), context)
+    recorder = Recorder()
+    recorder.context.handle(StopAndKeep(run="test"))
+    found = refit(state, original, text(), recorder.context)
     assert found.fits == {}
     assert found.hidden is None
-    assert [e for e in events if isinstance(e, StageStarted)]
+    assert recorder.of(StageStarted)
 
 
 @pytest.mark.slow

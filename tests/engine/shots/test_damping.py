@@ -12,7 +12,7 @@ from surgeon_engine.api.messages.run import DampingChoice, Stage, StageStarted
 from surgeon_engine.base.errors import CurvatureError
 from surgeon_engine.evaluation.held_out import Trial, evaluate_held_out, split
 from surgeon_engine.pruning.measure_curvature import measure, of_units
-from surgeon_engine.runtime.run_context import RunCancelled, RunContext
+from surgeon_engine.runtime.run_context import RunCancelled
 from surgeon_engine.shots import damping
 from surgeon_engine.shots.damping import (
     GRID,
@@ -28,7 +28,7 @@ from tests.helpers.pruning_states import (
     silent_context,
     weights,
 )
-from tests.helpers.runs import STRUCTURES
+from tests.helpers.runs import STRUCTURES, Recorder
 
 STRUCTURE_CASES = [Structure.HEADS_AND_NEURONS, Structure.ELEMENTS]
 
@@ -160,11 +160,9 @@ def test_heavy_damping_is_for_the_last_shot(searches, structure):
 
 
 def test_search_is_a_stage_of_its_shot():
-    state = make_state(sparsity=0.3)
-    events = []
-    context = RunContext("test", lambda envelope: events.append(envelope.event))
-    choose_damping(state, inputs_of(state), context)
-    assert events[0] == StageStarted(Stage.DAMPING, 1)
+    state, recorder = make_state(sparsity=0.3), Recorder()
+    choose_damping(state, inputs_of(state), recorder.context)
+    assert recorder.events[0] == StageStarted(Stage.DAMPING, 1)
 
 
 def test_damping_that_leaves_a_factor_indefinite_is_skipped(monkeypatch):

@@ -39,6 +39,7 @@ from surgeon_engine.shots.damping import with_damping
 from surgeon_engine.shots.selection import remove, selection
 from surgeon_engine.shots.shot import ShotPlan, evaluate_original, evaluation, run_shot
 from tests.helpers.pruning_states import make_state, silent_context
+from tests.helpers.runs import Recorder
 
 
 def by_hand(state, dampings, budget) -> None:
@@ -65,7 +66,7 @@ def same(one, other) -> None:
 
 def test_evaluation_runs_fewer_windows_at_a_time_where_memory_is_short(monkeypatch):
     """The weights have changed by then: a failure would lose the shot."""
-    state, events = make_state(), []
+    state, recorder = make_state(), Recorder()
     expected = evaluation(state, silent_context())
     run = fidelity.last_hidden
 
@@ -75,10 +76,10 @@ def test_evaluation_runs_fewer_windows_at_a_time_where_memory_is_short(monkeypat
         return run(model, tokens)
 
     monkeypatch.setattr(fidelity, "last_hidden", last_hidden)
-    found = evaluation(state, RunContext("run", lambda x: events.append(x.event)))
+    found = evaluation(state, recorder.context)
     assert found.loss == pytest.approx(expected.loss, rel=1e-6)
     assert found.fidelity[0].windows == 3
-    assert [x.message for x in events if isinstance(x, Logged)] == [
+    assert [x.message for x in recorder.of(Logged)] == [
         "There is not enough memory for 3 windows at a time: the run goes on with 1."
     ]
 
