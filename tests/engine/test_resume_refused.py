@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -15,13 +14,14 @@ from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.messages.run import RunFinished, RunResumed, Stage
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.api.saved_state import SavedPart
-from surgeon_engine.base.errors import EngineError, RunFolderError
+from surgeon_engine.base.errors import EngineError
 from surgeon_engine.base.reading import Content
 from surgeon_engine.base.sealed_json import sealed_json
 from surgeon_engine.base.versions import STATE
 from surgeon_engine.runtime import saver as saver_module
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.runs.reading import read_state
+from tests.helpers.exports import flip
 from tests.helpers.interrupted_runs import (
     after_shot,
     assert_same_result,
@@ -132,12 +132,6 @@ def test_copy_of_the_model_is_the_same_model(interrupted, tmp_path):
     assert resumed(interrupted).of(RunFinished)
 
 
-def flip(path: Path, at: int = -1) -> None:
-    data = bytearray(path.read_bytes())
-    data[at] ^= 1
-    path.write_bytes(data)
-
-
 @pytest.mark.parametrize("damaged", ["state.json", "shot-2.safetensors"])
 def test_run_with_a_damaged_shot_goes_on_from_the_shot_before(tmp_path, damaged):
     config = config_of(tmp_path)
@@ -203,11 +197,6 @@ def test_log_with_a_cut_off_line_goes_on(interrupted):
     state = read_state(interrupted)
     assert state.status is Status.FINISHED
     assert [shot.shot for shot in state.history] == [1, 2, 3]
-
-
-def test_folder_without_a_run_is_refused(tmp_path):
-    with pytest.raises(RunFolderError, match="holds no state of an interrupted run"):
-        resumed(tmp_path)
 
 
 def test_time_goes_on(tmp_path):

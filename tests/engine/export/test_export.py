@@ -32,6 +32,7 @@ from surgeon_engine.compaction.restore import load_compact, restore
 from surgeon_engine.export.export import export_again
 from surgeon_engine.export.formats import WRITERS
 from surgeon_engine.runtime.run_context import RunCancelled
+from tests.helpers.exports import flip
 from tests.helpers.runs import Recorder, job, run, skip_verification
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_runs")]
@@ -236,13 +237,6 @@ def test_export_without_probe_raises(tmp_path):
     RunFolder(tmp_path / "run").probe_path.unlink()
     with pytest.raises(ExportError, match="needed to verify exports"):
         again(tmp_path, Format.MASKED, "masked")
-
-
-def flip(path: Path, at: int) -> None:
-    """Flip a bit of a file."""
-    data = bytearray(path.read_bytes())
-    data[at] ^= 4
-    path.write_bytes(data)
 
 
 def test_damaged_files_are_not_exported_again(tmp_path):

@@ -15,6 +15,7 @@ from surgeon_engine.api.saved_state import Origin, SavedState
 from surgeon_engine.base.errors import RunFolderError
 from surgeon_engine.runtime import saver as saver_module
 from surgeon_engine.runtime.saver import Saver
+from tests.helpers.exports import flip
 from tests.helpers.fake_engine import shot_finished
 
 START = SavedState(Origin({}, "", "", {}), RecoveryConfig())
@@ -43,12 +44,6 @@ def save_all(saver: Saver) -> None:
     saver.save({"training": weights(9)})
     over = dict.fromkeys(("shot", "blocks", "training"))
     saver.save({"recovered": weights(4), **over}, is_recovered=True)
-
-
-def flip(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[-1] ^= 1
-    path.write_bytes(data)
 
 
 def number_of(folder) -> int:
