@@ -275,15 +275,6 @@ def test_client_reports_an_invalid_line():
         assert not client.wait_until_idle(TIMEOUT_S)
 
 
-@posix
-def test_client_kills_grandchildren():
-    program = f"input()\n{GRANDCHILD}\ntime.sleep(60)"
-    with SubprocessClient("model", (sys.executable, "-c", program), Message) as client:
-        response = client.ask(Message("x"), Message, lambda: None)
-        assert not is_dead(int(response.text))
-    assert is_dead(int(response.text))
-
-
 @pytest.mark.slow
 def test_module_in_the_current_folder_does_not_run(tmp_path):
     (tmp_path / "msgspec.py").write_text("raise SystemExit('planted')")

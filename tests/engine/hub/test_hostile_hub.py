@@ -22,7 +22,7 @@ from surgeon_engine.hub.errors import TemporaryDownloadError, describe_failure
 from surgeon_engine.hub.fetch_process import _fetch
 from surgeon_engine.hub.http_client import _redirected
 from surgeon_engine.runtime.run_context import RunContext
-from tests.helpers.fake_hub import COMMIT, TOKEN, FakeHub
+from tests.helpers.fake_hub import COMMIT, TOKEN, FakeHub, used_hub
 
 SOURCE = "hf://someone/tiny"
 WEIGHTS = "model.safetensors"
@@ -33,15 +33,9 @@ FILES = {"config.json": json.dumps(CONFIG).encode(), WEIGHTS: b"abc" * 100_000}
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    with FakeHub() as hub:
+    with used_hub(monkeypatch, tmp_path / "a" / "b" / "hf") as hub:
         hub.models["someone/tiny"] = dict(FILES)
-        monkeypatch.setattr(constants, "ENDPOINT", hub.address)
-        monkeypatch.setenv("HF_ENDPOINT", hub.address)
-        monkeypatch.setenv("HF_HOME", str(tmp_path / "a" / "b" / "hf"))
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         monkeypatch.setenv("HF_TOKEN", TOKEN)
-        for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HUB_OFFLINE"):
-            monkeypatch.delenv(name, raising=False)
         yield hub
 
 

@@ -14,12 +14,6 @@ from surgeon_engine.pruning.threshold import REMOVED, ElementCosts, Removals, ch
 from surgeon_engine.shots.shot import ShotPlan, run_shot
 from tests.helpers.pruning_states import make_state, silent_context
 
-STRUCTURES = (
-    Structure.HEADS_AND_NEURONS,
-    Structure.ROWS_AND_COLUMNS,
-    Structure.ELEMENTS,
-    Structure.N_M,
-)
 BUNDLED = {"width_multiple": 4, "structure": Structure.HEADS_AND_NEURONS}
 
 

@@ -17,6 +17,7 @@ from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.kept import Kept
 from surgeon_engine.runtime.run_context import RunContext
 from tests.helpers.pruning_states import make_state, silent_context
+from tests.helpers.runs import Recorder
 
 
 @pytest.mark.parametrize("family", ["llama", "opt"])
@@ -65,9 +66,9 @@ def test_factors_that_were_not_measured_are_not_pooled():
 @pytest.mark.parametrize("method", Method)
 def test_only_factors_that_a_method_needs_are_measured(method):
     state = make_state("llama", 4, method=method, structure=Structure.ELEMENTS)
-    events = []
-    context = RunContext("test", lambda envelope: events.append(envelope.event))
-    factors = measure(state, state.windows.calibration, context, 1)
+    recorder = Recorder()
+    task = of_units(state, state.windows.calibration)
+    factors = measure(state, task, recorder.context, 1)
     assert factors.keys() == {layer.name for layer in state.loaded.layers}
     has_A = method is not Method.MAGNITUDE
     has_G = method in (Method.LLM_SURGEON, Method.K_OBD)
@@ -77,7 +78,7 @@ def test_only_factors_that_a_method_needs_are_measured(method):
             assert one.rows is one.columns is None
         else:
             assert (one.A is not None, one.G is not None) == (has_A, has_G)
-    assert (StageStarted(Stage.CURVATURE, 1) in events) == has_A
+    assert (StageStarted(Stage.CURVATURE, 1) in recorder.events) == has_A
 
 
 @pytest.mark.parametrize("method", [Method.LLM_SURGEON, Method.L_OBD])

@@ -14,7 +14,7 @@ from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.model.layers import body_parameters
 from surgeon_engine.pruning import state as state_module
 from surgeon_engine.pruning.state import PruningState
-from tests.helpers.pruning_states import make_state, weights
+from tests.helpers.pruning_states import assert_unchanged, make_state, weights
 
 
 def test_sparsities_count_the_removed_weights_of_every_layer():
@@ -85,5 +85,4 @@ def test_restored_snapshot_undoes_a_training_of_all_blocks(family):
     assert any("norm" in name or "ln" in name for name in names)
     assert not any("embed" in name or "head" in name for name in names)
     state.restore(before)
-    for name, parameter in weights(state).items():
-        assert torch.equal(parameter, values[name])
+    assert_unchanged(state, values)

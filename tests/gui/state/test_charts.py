@@ -39,12 +39,8 @@ from surgeon_gui.state.charts import (
 from surgeon_gui.state.quality import Quality
 from surgeon_gui.state.run import RunState
 from tests.helpers.configs import pruning_config
-from tests.helpers.fake_engine import (
-    evaluation,
-    model_summary,
-    recovered,
-    shot_finished,
-)
+from tests.helpers.fake_engine import evaluation, model_summary, shot_finished
+from tests.helpers.fake_results import recovered
 from tests.helpers.run_states import with_events
 
 CONFIG = RunConfig(pruning=pruning_config(shots=2, sparsity=0.3))

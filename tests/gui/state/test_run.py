@@ -39,13 +39,8 @@ from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.run_text import stage_times, undone
 from surgeon_gui.text.labels import STAGES
 from tests.helpers.configs import pruning_config
-from tests.helpers.fake_engine import (
-    evaluation,
-    model_summary,
-    recovered,
-    shot_finished,
-)
-from tests.helpers.run_states import with_events
+from tests.helpers.fake_engine import evaluation, model_summary, shot_finished
+from tests.helpers.fake_results import recovered
 
 CONFIG = RunConfig(pruning=pruning_config(shots=2))
 STARTED = RunStarted("folder", 2, model_summary(), "cpu", 100, 50)

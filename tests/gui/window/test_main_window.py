@@ -20,7 +20,8 @@ from surgeon_gui.views.steps.run_page import RunPage
 from surgeon_gui.window import main_window
 from surgeon_gui.window.central_tabs import CentralTabs
 from surgeon_gui.window.log_view import LogView
-from tests.helpers.fake_engine import FAILURE, HINT, UNSUPPORTED
+from tests.helpers.fake_engine import FAILURE, HINT
+from tests.helpers.fake_results import UNSUPPORTED
 from tests.helpers.fake_runs import write_run
 from tests.helpers.widget_queries import is_on
 from tests.helpers.window_audit import settle

@@ -25,7 +25,8 @@ from surgeon_gui.state.diagnosis.state import DiagnosisPhase, DiagnosisResult
 from surgeon_gui.state.request import Request
 from surgeon_gui.state.run import RunState
 from tests.helpers.configs import pruning_config, surgeon_job
-from tests.helpers.fake_engine import model_summary, recovered, shot_finished
+from tests.helpers.fake_engine import model_summary, shot_finished
+from tests.helpers.fake_results import recovered
 
 THEN = surgeon_job()
 MODEL = model_summary()

@@ -27,7 +27,7 @@ from surgeon_gui.views.report.pdf import paginated_document
 from surgeon_gui.views.report.pictures import RunPictures
 from surgeon_gui.views.report.reports import Reports
 from surgeon_gui.widgets.charts.chart_card import image_bytes
-from tests.helpers.fake_engine import recovered
+from tests.helpers.fake_results import recovered
 from tests.helpers.fake_runs import job, write_run
 from tests.helpers.widget_queries import shown
 from tests.helpers.windows import TIMEOUT_MS, click, find, find_type

@@ -22,7 +22,8 @@ from surgeon_engine.planning.target_size import goal_of
 from surgeon_gui.controllers.preset_store import PresetStore
 from surgeon_gui.state.job.own_presets import presets_folder, read_presets
 from surgeon_gui.text.problems import Step
-from tests.helpers.fake_engine import UNSUPPORTED, model_summary
+from tests.helpers.fake_engine import model_summary
+from tests.helpers.fake_results import UNSUPPORTED
 from tests.helpers.widget_queries import preset_shown
 from tests.helpers.windows import (
     QUICK,
