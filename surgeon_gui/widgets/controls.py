@@ -10,10 +10,7 @@ from PySide6.QtGui import QAction, QFont, QKeyEvent, QKeySequence, QPaintEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QAbstractSpinBox,
-    QBoxLayout,
     QComboBox,
-    QFrame,
-    QHBoxLayout,
     QHeaderView,
     QLabel,
     QLineEdit,
@@ -26,13 +23,11 @@ from PySide6.QtWidgets import (
     QStyleOptionComboBox,
     QStylePainter,
     QTreeWidget,
-    QVBoxLayout,
     QWidget,
 )
 from superqt import QElidingLabel
 from typing_extensions import override
 
-from surgeon_gui.base.theme import GAP
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.captions.caption import spoken
 from surgeon_gui.text.numbers import keep_units
@@ -46,7 +41,6 @@ SHORT = Qt.ItemDataRole.UserRole + 1  # a choice in fewer words, for a narrow bo
 _LIST_KEYS = (Qt.Key.Key_Down, Qt.Key.Key_Up, Qt.Key.Key_PageDown, Qt.Key.Key_PageUp)
 
 AnyWidget = TypeVar("AnyWidget", bound=QWidget)
-_Box = TypeVar("_Box", bound=QBoxLayout)
 
 
 def explained(widget: AnyWidget, meaning: str) -> AnyWidget:
@@ -201,24 +195,6 @@ def add_action(
     return action
 
 
-def stack(layout: QBoxLayout, *, is_stacked: bool) -> None:
-    """Place the parts of a layout below each other, or beside each other."""
-    directions = QBoxLayout.Direction
-    layout.setDirection(
-        directions.TopToBottom if is_stacked else directions.LeftToRight
-    )
-
-
-def answer_row(*buttons: QPushButton) -> QHBoxLayout:
-    """Return a layout with the buttons below a dialog, aligned right."""
-    row = QHBoxLayout()
-    row.setSpacing(GAP)
-    row.addStretch()
-    for made in buttons:
-        row.addWidget(made)
-    return row
-
-
 def move_in_list(view: QAbstractItemView, event: QKeyEvent) -> bool:
     """Let a list handle the keys that move in it; return whether the key is one.
 
@@ -333,38 +309,6 @@ def bold(font: QFont, scale: float = 1.0) -> QFont:
     heavier.setWeight(QFont.Weight.DemiBold)
     heavier.setPointSizeF(font.pointSizeF() * scale)
     return heavier
-
-
-def vertical(
-    parent: QWidget | None = None, *, margin: int = 0, spacing: int | None = None
-) -> QVBoxLayout:
-    """Return a column with the same margin on all sides; spacing None: the style's."""
-    return _spaced(QVBoxLayout(), parent, margin, spacing)
-
-
-def horizontal(
-    parent: QWidget | None = None, *, margin: int = 0, spacing: int | None = None
-) -> QHBoxLayout:
-    """Return a row like `vertical`."""
-    return _spaced(QHBoxLayout(), parent, margin, spacing)
-
-
-def _spaced(
-    layout: _Box, parent: QWidget | None, margin: int, spacing: int | None
-) -> _Box:
-    if parent is not None:
-        parent.setLayout(layout)
-    layout.setContentsMargins(margin, margin, margin, margin)
-    if spacing is not None:
-        layout.setSpacing(spacing)
-    return layout
-
-
-def card(kind: str = "true") -> QFrame:
-    """Return a frame that looks like a card."""
-    frame = QFrame()
-    frame.setProperty("card", kind)
-    return frame
 
 
 def set_min_height(widget: QWidget, height: int) -> None:

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import (
-    QGridLayout,
-    QHBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QGridLayout, QWidget
 from typing_extensions import override
 
 from surgeon_engine.planning.resource_check import ResourceCheck
@@ -30,6 +26,7 @@ from surgeon_gui.widgets.controls import (
     show_elided,
     show_share,
 )
+from surgeon_gui.widgets.layouts import in_row
 from surgeon_gui.widgets.light_badge import LightBadge
 from surgeon_gui.widgets.tool_tips import plain_tip
 
@@ -74,12 +71,8 @@ class ActionStrip(QWidget):
         self._lay_out()
 
     def _lay_out(self) -> None:
-        status = QHBoxLayout()
-        status.setSpacing(2 * GAP)
-        status.addWidget(self._phase, 1)
-        status.addWidget(self._remaining)
-        self._buttons = buttons = QHBoxLayout()
-        buttons.setSpacing(GAP)
+        status = in_row((self._phase, 1), self._remaining, spacing=2 * GAP)
+        self._buttons = buttons = in_row()
         for each in (
             self.runs_button,
             self.log_button,
@@ -97,10 +90,7 @@ class ActionStrip(QWidget):
         layout.setContentsMargins(MARGIN, GAP, MARGIN, GAP)
         layout.setHorizontalSpacing(2 * MARGIN)
         layout.setVerticalSpacing(GAP // 2)
-        plan = QHBoxLayout()
-        plan.setSpacing(GAP)
-        plan.addWidget(self._light)
-        plan.addWidget(self._plan, 1)
+        plan = in_row(self._light, (self._plan, 1))
         layout.addLayout(plan, 0, 0)
         layout.addWidget(self._bar, 1, 0)
         layout.addLayout(status, 2, 0)

@@ -32,6 +32,7 @@ from surgeon_gui.widgets.controls import (
     heading,
     text_label,
 )
+from surgeon_gui.widgets.layouts import STRETCH, add_parts, in_column, in_row
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 _TITLE_SCALE = 1.5
@@ -68,8 +69,7 @@ class EmptyState(QWidget):
         content = QVBoxLayout(column)
         content.setSpacing(MARGIN)
         self._add_open_controls(content)
-        content.addWidget(self._recent_title)
-        content.addLayout(self._recent_rows())
+        add_parts(content, self._recent_title, self._recent_rows())
         content.addSpacing(2 * GAP)
         self._add_samples(content)
         outer = QVBoxLayout(self)
@@ -78,8 +78,7 @@ class EmptyState(QWidget):
         row.addStretch(1)
         row.addWidget(column, _WIDTH)  # as wide as there is room
         row.addStretch(1)
-        outer.addLayout(row)
-        outer.addStretch()
+        add_parts(outer, row, STRETCH)
         self.show_recent(())
         self.show_sample(is_busy=False)
         self.show_computer("")
@@ -153,27 +152,21 @@ class EmptyState(QWidget):
         folder.clicked.connect(self.folder_clicked)
         gguf.clicked.connect(self.gguf_clicked)
         look_up.clicked.connect(self._on_hub_entered)
-        hub_row = QHBoxLayout()
-        hub_row.setSpacing(GAP)
-        hub_row.addWidget(_tall(self._hub), 1)
-        hub_row.addWidget(look_up)
-        content.addWidget(self._title)
-        content.addWidget(self._explanation)
-        content.addLayout(_centred_row(folder, gguf))
-        content.addLayout(hub_row)
+        hub_row = in_row((_tall(self._hub), 1), look_up)
+        add_parts(
+            content, self._title, self._explanation, _centred_row(folder, gguf), hub_row
+        )
 
     def _add_samples(self, content: QVBoxLayout) -> None:
         demo = _tall(button("empty_demo_button", primary=True))
         self._sample = _tall(button("empty_sample_button"))
         demo.clicked.connect(self.demo_clicked)
         self._sample.clicked.connect(self.sample_clicked)
-        content.addWidget(_centred(_samples_text()))
-        content.addLayout(_centred_row(demo, self._sample))
+        add_parts(content, _centred(_samples_text()), _centred_row(demo, self._sample))
 
     def _recent_rows(self) -> QVBoxLayout:
         """Return rows of two buttons."""
-        rows = QVBoxLayout()
-        rows.setSpacing(GAP)
+        rows = in_column()
         for index in range(0, MAX_RECENT_SHOWN, 2):
             rows.addLayout(_centred_row(*self._recent[index : index + 2]))
         for recent in self._recent:
@@ -210,10 +203,5 @@ def _centred(text: str = "") -> QLabel:
 
 
 def _centred_row(*widgets: QWidget) -> QHBoxLayout:
-    row = QHBoxLayout()
-    row.setSpacing(GAP)
-    row.addStretch()
-    for widget in widgets:
-        row.addWidget(widget)
-    row.addStretch()
+    row = in_row(STRETCH, *widgets, STRETCH)
     return row

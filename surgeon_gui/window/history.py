@@ -24,8 +24,7 @@ from surgeon_gui.views.runs.earlier_bar import EarlierBar
 from surgeon_gui.views.runs.resume_bar import ResumeBar
 from surgeon_gui.views.runs.runs_panel import RunsPanel
 from surgeon_gui.views.storage.dialog import DiskSpaceDialog
-from surgeon_gui.widgets.controls import vertical
-from surgeon_gui.widgets.scrolling import scrolling
+from surgeon_gui.widgets.layouts import scrolling, vertical
 from surgeon_gui.window.central_tabs import CentralTabs
 from surgeon_gui.window.docks import DockPlacement, Docks
 from surgeon_gui.window.run_queue import RunQueue
@@ -90,9 +89,7 @@ class History(QObject):
 
     def _dock_content(self) -> QWidget:
         content = QWidget()
-        column = vertical(content, spacing=0)
-        column.addWidget(self.queue.panel)
-        column.addWidget(self._panel, 1)
+        vertical(content, self.queue.panel, (self._panel, 1), spacing=0)
         area = scrolling(content)  # a low window has no room for queue and list
         bar = area.verticalScrollBar().sizeHint().width()
         area.setMinimumWidth(content.minimumSizeHint().width() + bar)

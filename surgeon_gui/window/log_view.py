@@ -9,12 +9,7 @@ from pathlib import Path
 
 from PySide6.QtCore import Signal, Slot
 from PySide6.QtGui import QFontDatabase, QGuiApplication, QShowEvent
-from PySide6.QtWidgets import (
-    QHBoxLayout,
-    QLineEdit,
-    QPlainTextEdit,
-    QWidget,
-)
+from PySide6.QtWidgets import QLineEdit, QPlainTextEdit, QWidget
 from typing_extensions import override
 
 from surgeon_engine.api.messages.events import Level
@@ -24,14 +19,9 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.state.log_lines import LogLine
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.labels import FROM_LEVEL, LEVELS
-from surgeon_gui.widgets.controls import (
-    button,
-    choice_box,
-    described,
-    line_label,
-    vertical,
-)
+from surgeon_gui.widgets.controls import button, choice_box, described, line_label
 from surgeon_gui.widgets.dialogs import ask_new_file
+from surgeon_gui.widgets.layouts import add_parts, in_row, vertical
 
 MAX_LINES = 5_000
 _LEVELS = list(Level)  # by severity
@@ -61,18 +51,13 @@ class LogView(QWidget):
         copy_button.clicked.connect(self._on_copy_clicked)
         save_button.clicked.connect(self._on_save_clicked)
 
-        top = QHBoxLayout()
-        top.setSpacing(GAP)
+        top = in_row()
         level_label = line_label(CAPTIONS["log_level_combo"].label)
         level_label.setBuddy(self._level)
-        top.addWidget(level_label)
-        top.addWidget(self._level)
-        top.addWidget(self._filter, 1)
-        top.addWidget(copy_button)
-        top.addWidget(save_button)
-        layout = vertical(self, margin=GAP)
-        layout.addLayout(top)
-        layout.addWidget(self._text)
+        add_parts(
+            top, level_label, self._level, (self._filter, 1), copy_button, save_button
+        )
+        vertical(self, top, self._text, margin=GAP, spacing=None)
         self.setMinimumHeight(110)
 
     @override

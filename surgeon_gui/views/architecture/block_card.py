@@ -12,7 +12,7 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.state.architecture.state import Block
 from surgeon_gui.views.architecture.block_picture import BlockPicture
 from surgeon_gui.widgets.charts.chart_card import ChartCard
-from surgeon_gui.widgets.scrolling import scrolling
+from surgeon_gui.widgets.layouts import scrolling
 
 _MIN_WIDTH = 480  # pixels, of a picture that is saved
 

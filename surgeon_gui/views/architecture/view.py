@@ -7,7 +7,6 @@ from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QComboBox,
-    QHBoxLayout,
     QMenu,
     QSpinBox,
     QSplitter,
@@ -24,16 +23,20 @@ from surgeon_gui.state.architecture.state import Block, Layer, Source
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.views.architecture.architecture_table import ArchitectureTable
 from surgeon_gui.views.architecture.block_card import BlockCard, on_card
-from surgeon_gui.views.steps.page import row_of
 from surgeon_gui.widgets.controls import (
     button,
-    card,
     choice_box,
     described,
     heading,
-    horizontal,
     ignore_wheel,
     text_label,
+)
+from surgeon_gui.widgets.layouts import (
+    STRETCH,
+    card,
+    horizontal,
+    in_row,
+    row_of,
     vertical,
 )
 
@@ -246,24 +249,16 @@ class ArchitectureView(QWidget):
         return menu
 
     def _lay_out(self) -> None:
-        top = QHBoxLayout()
-        top.setSpacing(GAP)
-        top.addWidget(self._source_box(), 1)
+        top = in_row((self._source_box(), 1))
         table = card()
-        left = QVBoxLayout(table)
-        left.setContentsMargins(MARGIN, GAP, MARGIN, MARGIN)
-        left.setSpacing(GAP)
-        left.addLayout(top)
-        left.addWidget(self._tree, 1)
+        vertical(table, top, (self._tree, 1), margin=(MARGIN, GAP, MARGIN, MARGIN))
         side = QSplitter(Qt.Orientation.Vertical)
         side.addWidget(self._picture)
         side.addWidget(self._reasons_card())
         side.setSizes([180, 320])
         side.setChildrenCollapsible(False)
         side.setMinimumWidth(max(_SIDE, self._picture.minimumSizeHint().width()))
-        layout = horizontal(self, spacing=GAP)
-        layout.addWidget(table, 1)
-        layout.addWidget(side)
+        horizontal(self, (table, 1), side)
 
     def _source_box(self) -> QComboBox:
         self._source.setMinimumContentsLength(24)
@@ -272,9 +267,7 @@ class ArchitectureView(QWidget):
     def _reasons_card(self) -> QWidget:
         frame = card()
         content = QWidget()
-        texts = vertical(content)
-        texts.addWidget(self._reasons)
-        texts.addStretch()
+        vertical(content, self._reasons, STRETCH, spacing=None)
         column = QVBoxLayout(frame)
         column.setContentsMargins(MARGIN, GAP, MARGIN, MARGIN)
         column.setSpacing(GAP)

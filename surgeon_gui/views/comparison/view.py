@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QBoxLayout, QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QBoxLayout, QVBoxLayout, QWidget
 from typing_extensions import override
 
 from surgeon_gui.base.theme import GAP, MARGIN
@@ -21,15 +21,8 @@ from surgeon_gui.state.comparison import (
 from surgeon_gui.views.comparison.charts import CurvesChart, LadderCard, SizeChart
 from surgeon_gui.widgets.charts.chart_card import ChartCard
 from surgeon_gui.widgets.charts.table_card import TableCard
-from surgeon_gui.widgets.controls import (
-    bold,
-    button,
-    heading,
-    show_text,
-    stack,
-    text_label,
-    vertical,
-)
+from surgeon_gui.widgets.controls import bold, button, heading, show_text, text_label
+from surgeon_gui.widgets.layouts import STRETCH, add_parts, in_row, stack, vertical
 
 _MIN_CHART = 300  # pixels; in a lower window the view scrolls
 _MIN_WIDTH = 280  # pixels, of a chart or a table
@@ -64,9 +57,7 @@ class CompareView(QWidget):
             chart.save_failed.connect(self.save_failed)
         self._invitation = self._make_invitation()
         self._content = self._make_content()
-        layout = vertical(self)
-        layout.addWidget(self._invitation)
-        layout.addWidget(self._content)
+        vertical(self, self._invitation, self._content, spacing=None)
         self.show_runs(())
 
     @property
@@ -112,21 +103,15 @@ class CompareView(QWidget):
         column.addWidget(title, 0, Qt.AlignmentFlag.AlignHCenter)
         column.addWidget(self._note)
         column.addWidget(show, 0, Qt.AlignmentFlag.AlignHCenter)
-        middle = QHBoxLayout()
-        middle.addStretch()
-        middle.addWidget(content)
-        middle.addStretch()
+        middle = in_row(STRETCH, content, STRETCH)
         invitation = QWidget()
         outer = QVBoxLayout(invitation)
-        outer.addStretch()
-        outer.addLayout(middle)
-        outer.addStretch()
+        add_parts(outer, STRETCH, middle, STRETCH)
         return invitation
 
     def _make_content(self) -> QWidget:
         content = QWidget()
-        column = vertical(content, spacing=GAP)
-        column.addWidget(self._protocol)
+        column = vertical(content, self._protocol)
         self._charts_row = QBoxLayout(QBoxLayout.Direction.LeftToRight)
         self._charts_row.setSpacing(GAP)
         for chart in (self._curves, self._sizes):

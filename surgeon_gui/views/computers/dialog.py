@@ -6,11 +6,9 @@ from PySide6.QtCore import QSignalBlocker, Qt, Slot
 from PySide6.QtWidgets import (
     QDialog,
     QFormLayout,
-    QHBoxLayout,
     QLineEdit,
     QTreeWidget,
     QTreeWidgetItem,
-    QVBoxLayout,
     QWidget,
 )
 
@@ -25,7 +23,6 @@ from surgeon_gui.state.app import Engine
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.text import numbers
 from surgeon_gui.text.captions import CAPTIONS
-from surgeon_gui.views.steps.page import row_of
 from surgeon_gui.widgets.controls import (
     RIGHT,
     button,
@@ -40,6 +37,7 @@ from surgeon_gui.widgets.controls import (
     show_text,
     text_label,
 )
+from surgeon_gui.widgets.layouts import STRETCH, add_parts, in_row, row_of, vertical
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 _SIZE = (720, 640)
@@ -133,12 +131,8 @@ class ComputersDialog(QDialog):
         close = button("computers_close_button")
         close.setAutoDefault(False)
         close.clicked.connect(self.accept)
-        below = QHBoxLayout()
-        below.addStretch()
-        below.addWidget(close)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
-        column.setSpacing(GAP)
+        below = in_row(STRETCH, close)
+        column = vertical(self, margin=MARGIN)
         self._list.setMaximumHeight(_LIST_HEIGHT)
         column.addWidget(self._list)
         column.addLayout(row_of(self._use, self._remove, self._again))
@@ -150,10 +144,7 @@ class ComputersDialog(QDialog):
         column.addWidget(self._problem)
         column.addLayout(row_of(self._add))
         self._runs_title = heading(tr("Runs there"))
-        column.addWidget(self._runs_title)
-        column.addWidget(self._runs, 1)
-        column.addWidget(self._note)
-        column.addWidget(self._bar)
+        add_parts(column, self._runs_title, (self._runs, 1), self._note, self._bar)
         buttons = (self._refresh, self._fetch, self._fetch_small, self._resume)
         column.addLayout(row_of(*buttons, self._cancel))
         column.addStretch()  # where no runs are shown

@@ -21,16 +21,15 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.computers import ComputersController
 from surgeon_gui.state import computers as text
 from surgeon_gui.state.request import RequestKind
-from surgeon_gui.views.steps.page import with_button
 from surgeon_gui.widgets.controls import (
     RIGHT,
-    answer_row,
     button,
     described,
     enable_unless,
     list_with_columns,
     text_label,
 )
+from surgeon_gui.widgets.layouts import answer_row, with_button
 
 _SIZE = (560, 480)
 _ENTRY = Qt.ItemDataRole.UserRole

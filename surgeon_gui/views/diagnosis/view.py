@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from PySide6.QtCore import QSize, Signal, Slot
-from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QWidget
 from typing_extensions import override
 
 from surgeon_gui.base.theme import GAP, MARGIN
@@ -27,7 +27,6 @@ from surgeon_gui.views.task_progress import TaskProgress
 from surgeon_gui.widgets.charts.heat_map import HeatMapCard, HeatMapSizes
 from surgeon_gui.widgets.controls import (
     button,
-    card,
     choice_box,
     described,
     enable_unless,
@@ -35,6 +34,7 @@ from surgeon_gui.widgets.controls import (
     show_text,
     text_label,
 )
+from surgeon_gui.widgets.layouts import card, in_column
 
 _SENSITIVITY = tr("Sensitivity: perplexity increase by part")
 _COSTS = tr("Sensitivity: cost by part")
@@ -192,10 +192,9 @@ class DiagnosisView(QWidget):
 
     def _lay_out(self) -> None:
         top = card()
-        texts = QVBoxLayout()
-        texts.setSpacing(GAP // 2)
-        for widget in (self._stale, self._plan, self._headline, self._progress):
-            texts.addWidget(widget)
+        texts = in_column(
+            self._stale, self._plan, self._headline, self._progress, spacing=GAP // 2
+        )
         row = QHBoxLayout(top)
         row.setContentsMargins(MARGIN, GAP, MARGIN, GAP)
         row.setSpacing(MARGIN)

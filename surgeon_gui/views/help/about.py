@@ -8,7 +8,7 @@ from importlib import metadata
 from PySide6 import __version__ as pyside_version
 from PySide6.QtCore import Qt, Slot, qVersion
 from PySide6.QtGui import QGuiApplication, QIcon, QShowEvent
-from PySide6.QtWidgets import QDialog, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QDialog, QHBoxLayout, QLabel, QWidget
 from typing_extensions import override
 
 from surgeon_engine.api.messages.events import EngineReady
@@ -16,15 +16,9 @@ from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text import labels
 from surgeon_gui.text.help import ABOUT, LICENCE
-from surgeon_gui.widgets.controls import (
-    answer_row,
-    bold,
-    button,
-    heading,
-    text_label,
-    vertical,
-)
+from surgeon_gui.widgets.controls import bold, button, heading, text_label
 from surgeon_gui.widgets.facts import Facts
+from surgeon_gui.widgets.layouts import answer_row, in_column, in_row, vertical
 
 _ICON = 64
 _WIDTH = 460
@@ -67,11 +61,15 @@ class AboutDialog(QDialog):
         self._facts = versions(ready)
         facts = Facts("about_facts")
         facts.show_facts(self._facts)
-        self._column = vertical(self, margin=MARGIN, spacing=MARGIN)
-        self._column.addLayout(_introduction(parent.window().windowIcon()))
-        self._column.addWidget(facts)
-        self._column.addWidget(text_label(LICENCE, quiet=True))
-        self._column.addLayout(self._buttons())
+        self._column = vertical(
+            self,
+            _introduction(parent.window().windowIcon()),
+            facts,
+            text_label(LICENCE, quiet=True),
+            self._buttons(),
+            margin=MARGIN,
+            spacing=MARGIN,
+        )
 
     @override
     def showEvent(self, event: QShowEvent) -> None:
@@ -103,11 +101,8 @@ def _introduction(icon: QIcon) -> QHBoxLayout:
     policy = about.sizePolicy()
     policy.setHeightForWidth(True)
     about.setSizePolicy(policy)
-    column = QVBoxLayout()
-    column.addWidget(name)
-    column.addWidget(about)
-    row = QHBoxLayout()
-    row.setSpacing(2 * GAP)
+    column = in_column(name, about, spacing=None)
+    row = in_row(spacing=2 * GAP)
     row.addWidget(picture, 0, Qt.AlignmentFlag.AlignTop)
     row.addLayout(column, 1)
     return row

@@ -9,7 +9,6 @@ from PySide6.QtCore import Qt, Slot
 from PySide6.QtGui import QAction, QKeyEvent, QKeySequence
 from PySide6.QtWidgets import (
     QDialog,
-    QHBoxLayout,
     QHeaderView,
     QLineEdit,
     QMenu,
@@ -20,7 +19,7 @@ from PySide6.QtWidgets import (
 )
 from typing_extensions import override
 
-from surgeon_gui.base.theme import GAP, MARGIN
+from surgeon_gui.base.theme import MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.widgets.controls import (
@@ -29,8 +28,8 @@ from surgeon_gui.widgets.controls import (
     described,
     move_in_list,
     text_label,
-    vertical,
 )
+from surgeon_gui.widgets.layouts import in_row, vertical
 
 _SIZE = (560, 560)
 _ACTION = Qt.ItemDataRole.UserRole
@@ -98,14 +97,8 @@ class CommandsDialog(QDialog):
             tr("Enter runs the selected command. Alt opens the menus."),
             quiet=True,
         )
-        below = QHBoxLayout()
-        below.setSpacing(GAP)
-        below.addWidget(note, 1)
-        below.addWidget(close)
-        column = vertical(self, margin=MARGIN, spacing=GAP)
-        column.addWidget(self._filter)
-        column.addWidget(self._list, 1)
-        column.addLayout(below)
+        below = in_row((note, 1), close)
+        vertical(self, self._filter, (self._list, 1), below, margin=MARGIN)
         self._refilter("")
 
     @override

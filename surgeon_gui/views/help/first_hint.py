@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout
+from PySide6.QtWidgets import QFrame
 
-from surgeon_gui.base.theme import GAP, MARGIN
+from surgeon_gui.base.theme import GAP
 from surgeon_gui.text.help import FIRST_STEPS, WELCOME
 from surgeon_gui.widgets.controls import button, heading, text_label
+from surgeon_gui.widgets.layouts import CARD_MARGINS, horizontal, in_column
 
 
 class FirstHint(QFrame):
@@ -20,18 +21,12 @@ class FirstHint(QFrame):
         super().__init__()
         self.setObjectName("first_hint")
         self.setProperty("card", "true")
-        texts = QVBoxLayout()
-        texts.setSpacing(GAP // 2)
-        texts.addWidget(heading(WELCOME))
-        texts.addWidget(text_label(FIRST_STEPS, quiet=True))
+        texts = in_column(
+            heading(WELCOME), text_label(FIRST_STEPS, quiet=True), spacing=GAP // 2
+        )
         keys, close = button("hint_keys_button"), button("hint_dismiss_button")
         keys.clicked.connect(self.commands_clicked)
         close.clicked.connect(self.dismissed)
-        row = QHBoxLayout(self)
-        row.setContentsMargins(MARGIN, GAP, MARGIN, GAP)
-        row.setSpacing(GAP)
-        row.addLayout(texts, 1)
-        row.addWidget(keys)
-        row.addWidget(close)
+        horizontal(self, (texts, 1), keys, close, margin=CARD_MARGINS)
         if not is_shown:
             self.hide()

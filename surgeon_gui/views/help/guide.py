@@ -18,14 +18,10 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QDialog, QTextBrowser, QWidget
 from typing_extensions import override
 
-from surgeon_gui.base.theme import GAP, MARGIN
+from surgeon_gui.base.theme import MARGIN
 from surgeon_gui.text.captions import CAPTIONS
-from surgeon_gui.widgets.controls import (
-    answer_row,
-    button,
-    described,
-    vertical,
-)
+from surgeon_gui.widgets.controls import button, described
+from surgeon_gui.widgets.layouts import answer_row, vertical
 
 _SIZE = (860, 720)
 _PICTURE_WIDTH = 780
@@ -52,9 +48,7 @@ class GuideDialog(QDialog):
         self._text = described(_GuideText(guide), "guide_text")
         close = button("guide_close_button")
         close.clicked.connect(self.accept)
-        column = vertical(self, margin=MARGIN, spacing=GAP)
-        column.addWidget(self._text, 1)
-        column.addLayout(answer_row(close))
+        vertical(self, (self._text, 1), answer_row(close), margin=MARGIN)
 
 
 class _GuideText(QTextBrowser):

@@ -10,14 +10,8 @@ from surgeon_gui.state.job.targets import goal_or_none
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.text import fidelity, numbers
 from surgeon_gui.text.captions.views import BELOW_ORIGINAL, MEANINGS
-from surgeon_gui.widgets.controls import (
-    bold,
-    card,
-    eliding_label,
-    explained,
-    line_label,
-    vertical,
-)
+from surgeon_gui.widgets.controls import bold, eliding_label, explained, line_label
+from surgeon_gui.widgets.layouts import card, vertical
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 _ARROW = " \N{RIGHTWARDS ARROW} "
@@ -77,8 +71,7 @@ class _NumberTile(QWidget):
         self._meaning = MEANINGS[name]
         explained(self, self._meaning)
         frame = card()
-        outer = vertical(self)
-        outer.addWidget(frame)
+        vertical(self, frame)
         inner = QVBoxLayout(frame)
         inner.setContentsMargins(MARGIN, GAP, MARGIN, GAP)
         inner.setSpacing(2)

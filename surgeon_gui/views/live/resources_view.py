@@ -7,15 +7,12 @@ from pathlib import Path
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QWidget
 
-from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.run import RunState
 from surgeon_gui.text.captions.views import MEANINGS
 from surgeon_gui.views.live.run_charts import MemoryChart, TimeChart
-from surgeon_gui.widgets.controls import (
-    text_label,
-    vertical,
-)
+from surgeon_gui.widgets.controls import text_label
+from surgeon_gui.widgets.layouts import vertical
 
 _MIN_CHART = 210  # pixels; in a lower window the view scrolls
 
@@ -31,8 +28,7 @@ class ResourcesView(QWidget):
         self._device = text_label(quiet=True, name="resources_device_label")
         self._memory = MemoryChart()
         self._times = TimeChart()
-        column = vertical(self, spacing=GAP)
-        column.addWidget(self._device)
+        column = vertical(self, self._device)
         for name, chart in (("memory", self._memory), ("times", self._times)):
             chart.explain(MEANINGS[name])
             chart.save_failed.connect(self.save_failed)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from PySide6.QtCore import Signal, Slot
 from PySide6.QtGui import QAction, QGuiApplication
-from PySide6.QtWidgets import QHBoxLayout, QMenu, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QMenu, QWidget
 
 from surgeon_engine.api.messages.generation import Side
 from surgeon_engine.api.model_info.source_names import DEMO
-from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.playground.state import Models, PlaygroundState
 from surgeon_gui.state.playground.text import (
@@ -22,15 +21,14 @@ from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.views.playground.text_view import TextView
 from surgeon_gui.widgets.controls import (
     button,
-    card,
     eliding_label,
     give_menu,
     heading,
     set_min_height,
     show_elided,
-    vertical,
 )
 from surgeon_gui.widgets.dialogs import MODEL_FILES, ask_file, ask_folder
+from surgeon_gui.widgets.layouts import CARD_MARGINS, card, in_row, vertical
 
 _MIN_TEXT = 120  # pixels
 
@@ -55,24 +53,11 @@ class ModelPane(QWidget):
         self.text = TextView(f"{name}_text")
         set_min_height(self.text, _MIN_TEXT)
         self._figures = eliding_label(f"{name}_figures", quiet=True)
-        top = QHBoxLayout()
-        top.setSpacing(GAP)
-        top.addWidget(heading(side_name(side)))
-        top.addWidget(self._model, 1)
-        top.addWidget(self._choose)
-        bottom = QHBoxLayout()
-        bottom.setSpacing(GAP)
-        bottom.addWidget(self._figures, 1)
-        bottom.addWidget(self._copy)
+        top = in_row(heading(side_name(side)), (self._model, 1), self._choose)
+        bottom = in_row((self._figures, 1), self._copy)
         frame = card()
-        inner = QVBoxLayout(frame)
-        inner.setContentsMargins(MARGIN, GAP, MARGIN, GAP)
-        inner.setSpacing(GAP)
-        inner.addLayout(top)
-        inner.addWidget(self.text, 1)
-        inner.addLayout(bottom)
-        column = vertical(self)
-        column.addWidget(frame)
+        vertical(frame, top, (self.text, 1), bottom, margin=CARD_MARGINS)
+        vertical(self, frame)
 
     def show_state(self, state: PlaygroundState, models: Models) -> None:
         """Show this side of the state."""

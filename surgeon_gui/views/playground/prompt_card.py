@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from PySide6.QtCore import QSignalBlocker, Qt, Signal, Slot
 from PySide6.QtGui import QKeyEvent, QTextCursor
-from PySide6.QtWidgets import QHBoxLayout, QPlainTextEdit, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QPlainTextEdit, QWidget
 from typing_extensions import override
 
-from surgeon_gui.base.theme import GAP, MARGIN
+from surgeon_gui.base.theme import MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.playground import Playground
 from surgeon_gui.state.export_text import problem_of, progress_of
@@ -19,7 +19,6 @@ from surgeon_gui.text.prompts import EXAMPLES
 from surgeon_gui.views.playground.sampling_row import SamplingRow
 from surgeon_gui.widgets.controls import (
     button,
-    card,
     choice_box,
     described,
     enable_unless,
@@ -30,8 +29,8 @@ from surgeon_gui.widgets.controls import (
     show_share,
     show_text,
     text_label,
-    vertical,
 )
+from surgeon_gui.widgets.layouts import STRETCH, card, in_column, in_row, vertical
 
 _VISIBLE_LINES = 3
 
@@ -122,33 +121,15 @@ class PromptCard(QWidget):
         show_text(self._summary, result)
 
     def _lay_out(self) -> None:
-        buttons = QHBoxLayout()
-        buttons.setSpacing(GAP)
-        buttons.addWidget(self._generate, 1)
-        buttons.addWidget(self._stop, 1)
-        side = QVBoxLayout()
-        side.setSpacing(GAP)
-        side.addWidget(self._examples)
-        side.addLayout(buttons)
-        side.addStretch()
-        top = QHBoxLayout()
-        top.setSpacing(GAP)
-        top.addWidget(self._prompt, 1)
-        top.addLayout(side)
-        bottom = QHBoxLayout()
-        bottom.setSpacing(GAP)
-        bottom.addWidget(self._status, 1)
-        bottom.addWidget(self._summary, 1)
-        bottom.addWidget(self._problem, 1)
-        bottom.addWidget(self._use_run)
+        buttons = in_row((self._generate, 1), (self._stop, 1))
+        side = in_column(self._examples, buttons, STRETCH)
+        top = in_row((self._prompt, 1), side)
+        bottom = in_row(
+            (self._status, 1), (self._summary, 1), (self._problem, 1), self._use_run
+        )
         frame = card()
-        inner = vertical(frame, margin=MARGIN, spacing=GAP)
-        inner.addLayout(top)
-        inner.addWidget(self._sampling)
-        inner.addLayout(bottom)
-        inner.addWidget(self._bar)
-        column = vertical(self)
-        column.addWidget(frame)
+        vertical(frame, top, self._sampling, bottom, self._bar, margin=MARGIN)
+        vertical(self, frame)
 
     @Slot()
     def _on_prompt_edited(self) -> None:

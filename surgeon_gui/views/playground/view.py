@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Slot
-from PySide6.QtWidgets import QHBoxLayout, QWidget
+from PySide6.QtWidgets import QWidget
 
 from surgeon_engine.api.messages.generation import Side
-from surgeon_gui.base.theme import GAP
 from surgeon_gui.controllers.playground import Playground
 from surgeon_gui.state.playground.state import TokenPlace
 from surgeon_gui.views.playground.differences import Differences
 from surgeon_gui.views.playground.model_pane import ModelPane
 from surgeon_gui.views.playground.prompt_card import PromptCard
-from surgeon_gui.widgets.controls import vertical
+from surgeon_gui.widgets.layouts import in_row, vertical
 
 
 class PlaygroundView(QWidget):
@@ -27,15 +26,11 @@ class PlaygroundView(QWidget):
         self._panes = {side: ModelPane(side) for side in Side}
         self._differences = Differences()
         self._differences.place_chosen.connect(self._on_place_chosen)
-        panes = QHBoxLayout()
-        panes.setSpacing(GAP)
+        panes = in_row()
         for pane in self._panes.values():
             pane.model_chosen.connect(playground.choose_model)
             panes.addWidget(pane, 1)
-        column = vertical(self, spacing=GAP)
-        column.addWidget(self._prompt)
-        column.addLayout(panes, 5)
-        column.addWidget(self._differences, 2)
+        vertical(self, self._prompt, (panes, 5), (self._differences, 2))
         playground.changed.connect(self._redraw)
         self._redraw()
 

@@ -24,18 +24,16 @@ from surgeon_gui.base.translation import LANGUAGES, tr
 from surgeon_gui.base.units import Units
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.choices import choice_label
-from surgeon_gui.views.steps.page import with_button
 from surgeon_gui.widgets.controls import (
-    answer_row,
     button,
     choice_box,
     described,
     enable_unless,
     line_label,
     text_label,
-    vertical,
 )
 from surgeon_gui.widgets.dialogs import ask_folder
+from surgeon_gui.widgets.layouts import answer_row, vertical, with_button
 
 _WIDTH = 520
 _UNIT_NAMES = {
@@ -70,10 +68,7 @@ class PreferencesDialog(QDialog):
         note = text_label(
             tr("Changes apply at once, except for language and units."), quiet=True
         )
-        column = vertical(self, margin=MARGIN, spacing=MARGIN)
-        column.addLayout(self._form)
-        column.addWidget(note)
-        column.addLayout(self._buttons())
+        vertical(self, self._form, note, self._buttons(), margin=MARGIN, spacing=MARGIN)
 
     @override
     def reject(self) -> None:

@@ -8,7 +8,6 @@ from functools import partial
 from PySide6.QtCore import QPoint, Qt, Signal, Slot
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import (
-    QHBoxLayout,
     QHeaderView,
     QMenu,
     QSizePolicy,
@@ -36,6 +35,7 @@ from surgeon_gui.widgets.controls import (
     show_button,
     text_label,
 )
+from surgeon_gui.widgets.layouts import STRETCH, in_row
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 _MIN_HEIGHT, _MAX_HEIGHT = 64, 150  # pixels, of the table
@@ -104,11 +104,7 @@ class QueuePanel(QWidget):
 
     def _lay_out(self) -> None:
         give_menu(self._more, self._menu)
-        row = QHBoxLayout()
-        row.setSpacing(GAP)
-        for each in (self._start, self._sweep, self._more):
-            row.addWidget(each)
-        row.addStretch()
+        row = in_row(self._start, self._sweep, self._more, STRETCH)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(GAP, GAP, MARGIN, 0)
         layout.setSpacing(GAP)

@@ -21,7 +21,6 @@ from surgeon_gui.state.queue import sweep
 from surgeon_gui.state.queue.sweep import Sweep, SweepPlan
 from surgeon_gui.text.choices import CHOICES, choice_label
 from surgeon_gui.widgets.controls import (
-    answer_row,
     button,
     choice_box,
     described,
@@ -30,9 +29,9 @@ from surgeon_gui.widgets.controls import (
     problem_label,
     show_text,
     text_label,
-    vertical,
     warning_label,
 )
+from surgeon_gui.widgets.layouts import answer_row, vertical
 
 _WIDTH = 560
 _CHECK_DELAY_MS = 300  # after the last key
@@ -95,7 +94,7 @@ class SweepDialog(QDialog):
         methods.setSpacing(GAP)
         for number, box in enumerate(self._methods.values()):
             methods.addWidget(box, number // 2, number % 2)
-        column = vertical(self, margin=MARGIN, spacing=GAP)
+        column = vertical(self, margin=MARGIN)
         note = tr(
             "One run for each target and method, otherwise with the settings of this "
             "job."

@@ -5,20 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from PySide6.QtCore import Slot
-from PySide6.QtWidgets import QHBoxLayout, QMenu, QWidget
+from PySide6.QtWidgets import QMenu, QWidget
 
-from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.run import RunState
-from surgeon_gui.views.steps.page import row_of
 from surgeon_gui.views.steps.run_page import open_folder
-from surgeon_gui.widgets.controls import (
-    button,
-    eliding_label,
-    give_menu,
-    show_elided,
-    vertical,
-)
+from surgeon_gui.widgets.controls import button, eliding_label, give_menu, show_elided
+from surgeon_gui.widgets.layouts import in_row, row_of, vertical
 
 
 class ReportRow(QWidget):
@@ -32,13 +25,8 @@ class ReportRow(QWidget):
         self._note = eliding_label("report_note", quiet=True)
         self._open = button("report_open_button")
         self._open.clicked.connect(self._on_open_clicked)
-        below = QHBoxLayout()
-        below.setSpacing(GAP)
-        below.addWidget(self._note, 1)
-        below.addWidget(self._open)
-        column = vertical(self, spacing=GAP)
-        column.addLayout(row_of(self._save))
-        column.addLayout(below)
+        below = in_row((self._note, 1), self._open)
+        vertical(self, row_of(self._save), below)
         self._update_note()
 
     def set_menu(self, menu: QMenu) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from PySide6.QtCore import Slot
 from PySide6.QtWidgets import QWidget
 
-from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState
@@ -16,7 +15,6 @@ from surgeon_gui.state.export_text import (
     unrun_note,
 )
 from surgeon_gui.state.run import Status
-from surgeon_gui.views.steps.page import row_of
 from surgeon_gui.views.steps.run_page import open_folder
 from surgeon_gui.widgets.controls import (
     button,
@@ -24,10 +22,10 @@ from surgeon_gui.widgets.controls import (
     heading,
     problem_label,
     show_text,
-    vertical,
     warning_label,
 )
 from surgeon_gui.widgets.facts import Facts
+from surgeon_gui.widgets.layouts import row_of, vertical
 
 
 class ExportResult(QWidget):
@@ -43,13 +41,15 @@ class ExportResult(QWidget):
         self._larger = warning_label("export_larger_note")
         self._open_button = button("open_export_button")
         self._open_button.clicked.connect(self._on_open_clicked)
-        column = vertical(self, spacing=GAP)
-        column.addWidget(self._title)
-        column.addWidget(self._failure)
-        column.addWidget(self._unrun)
-        column.addWidget(self._facts)
-        column.addWidget(self._larger)
-        column.addLayout(row_of(self._open_button))
+        vertical(
+            self,
+            self._title,
+            self._failure,
+            self._unrun,
+            self._facts,
+            self._larger,
+            row_of(self._open_button),
+        )
 
     def show_state(self, state: AppState) -> None:
         """Show the export of the run."""

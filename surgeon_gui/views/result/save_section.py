@@ -12,7 +12,6 @@ from PySide6.QtWidgets import QWidget
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.messages.events import Failed
 from surgeon_gui.base import paths
-from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState
@@ -30,7 +29,6 @@ from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.text.problems import sentence
 from surgeon_gui.views.replace_question import ReplaceQuestion
 from surgeon_gui.views.result.saved_list import SavedList
-from surgeon_gui.views.steps.page import row_of, with_button
 from surgeon_gui.views.steps.run_page import open_folder
 from surgeon_gui.views.task_progress import TaskProgress
 from surgeon_gui.widgets.controls import (
@@ -42,10 +40,10 @@ from surgeon_gui.widgets.controls import (
     problem_label,
     show_text,
     text_label,
-    vertical,
 )
 from surgeon_gui.widgets.dialogs import ask_folder
 from surgeon_gui.widgets.forms.form import ConfigForm
+from surgeon_gui.widgets.layouts import row_of, vertical, with_button
 from surgeon_gui.widgets.source_edit import SourceEdit
 
 
@@ -82,16 +80,18 @@ class SaveSection(QWidget):
         )
         self._saved = SavedList()
         self._saved.open_clicked.connect(self._on_open_clicked)
-        column = vertical(self, spacing=GAP)
-        column.addWidget(heading(tr("Save in another format")))
-        column.addWidget(self._form)
-        column.addWidget(heading(FIELDS["export.folder"].label))
-        column.addLayout(with_button(self._folder, self._choose))
-        column.addWidget(self._problem)
-        column.addLayout(row_of(self._save))
-        column.addWidget(self._progress)
-        column.addWidget(self._note)
-        column.addWidget(self._saved)
+        vertical(
+            self,
+            heading(tr("Save in another format")),
+            self._form,
+            heading(FIELDS["export.folder"].label),
+            with_button(self._folder, self._choose),
+            self._problem,
+            row_of(self._save),
+            self._progress,
+            self._note,
+            self._saved,
+        )
 
     @Slot(str)
     def _on_open_clicked(self, folder: str) -> None:

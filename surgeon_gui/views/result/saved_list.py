@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Signal, Slot
-from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QWidget
 
 from surgeon_engine.api.messages.run import Exported
-from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.export_text import saved_facts, unrun_note
 from surgeon_gui.text.choices import choice_label
-from surgeon_gui.widgets.controls import (
-    button,
-    card,
-    problem_label,
-    show_text,
-    vertical,
-)
+from surgeon_gui.widgets.controls import button, problem_label, show_text
 from surgeon_gui.widgets.facts import Facts
+from surgeon_gui.widgets.layouts import CARD_MARGINS, STRETCH, card, in_row, vertical
 
 
 class SavedList(QWidget):
@@ -30,7 +24,7 @@ class SavedList(QWidget):
         self.setObjectName("saved_list")
         self._shown: tuple[Exported, ...] | None = None
         self._cards: list[_SavedCard] = []
-        self._column = vertical(self, spacing=GAP)
+        self._column = vertical(self)
         self._add_card()  # so that its button exists before anything is saved
         self.show_saved((), 0)
 
@@ -65,17 +59,9 @@ class _SavedCard(QWidget):
         self._button = button("open_saved_button")
         self._button.clicked.connect(self._on_clicked)
         frame = card()
-        outer = vertical(self)
-        outer.addWidget(frame)
-        row = QHBoxLayout()
-        row.addWidget(self._button)
-        row.addStretch()
-        inner = QVBoxLayout(frame)
-        inner.setContentsMargins(MARGIN, GAP, MARGIN, GAP)
-        inner.setSpacing(GAP)
-        inner.addWidget(self._facts)
-        inner.addWidget(self._unrun)
-        inner.addLayout(row)
+        vertical(self, frame)
+        row = in_row(self._button, STRETCH)
+        vertical(frame, self._facts, self._unrun, row, margin=CARD_MARGINS)
 
     def show_exported(self, exported: Exported, original_bytes: int) -> None:
         self._folder = exported.folder

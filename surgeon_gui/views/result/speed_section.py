@@ -6,7 +6,6 @@ from functools import partial
 
 from PySide6.QtWidgets import QWidget
 
-from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState
@@ -21,7 +20,6 @@ from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import Status
 from surgeon_gui.text.problems import sentence
 from surgeon_gui.views.result.speed_table import SpeedTable
-from surgeon_gui.views.steps.page import row_of
 from surgeon_gui.views.task_progress import TaskProgress
 from surgeon_gui.widgets.controls import (
     button,
@@ -30,8 +28,8 @@ from surgeon_gui.widgets.controls import (
     problem_label,
     show_text,
     text_label,
-    vertical,
 )
+from surgeon_gui.widgets.layouts import row_of, vertical
 
 _INVITATION = tr(
     "The original and the pruned model run in turns on this machine. This takes a "
@@ -55,15 +53,17 @@ class SpeedSection(QWidget):
         self._summary = text_label(name="speed_words")
         self._table = SpeedTable()
         self._conditions = text_label(quiet=True, name="speed_conditions")
-        column = vertical(self, spacing=GAP)
-        column.addWidget(heading(tr("Speed and memory")))
-        column.addLayout(row_of(self._measure))
-        column.addWidget(self._progress)
-        column.addWidget(self._problem)
-        column.addWidget(self._note)
-        column.addWidget(self._summary)
-        column.addWidget(self._table)
-        column.addWidget(self._conditions)
+        vertical(
+            self,
+            heading(tr("Speed and memory")),
+            row_of(self._measure),
+            self._progress,
+            self._problem,
+            self._note,
+            self._summary,
+            self._table,
+            self._conditions,
+        )
 
     def show_state(self, state: AppState) -> None:
         """Show the state of the measurement, and its results."""

@@ -20,20 +20,18 @@ from surgeon_gui.views.result.export_result import ExportResult
 from surgeon_gui.views.result.save_section import SaveSection
 from surgeon_gui.views.result.speed_section import SpeedSection
 from surgeon_gui.views.sample_card import SampleCard
-from surgeon_gui.views.steps.page import row_of
 from surgeon_gui.widgets.controls import (
     bold,
     button,
-    card,
     enable_unless,
     heading,
     set_enabled,
     show_text,
     text_label,
-    vertical,
     warning_label,
 )
 from surgeon_gui.widgets.facts import Facts
+from surgeon_gui.widgets.layouts import STRETCH, card, row_of, vertical
 
 _TITLE_SCALE = 1.4
 _NARROW = 620  # pixels, below which there is one column
@@ -158,16 +156,11 @@ class ResultView(QWidget):
 def _column(*cards: QWidget) -> QWidget:
     """Return cards below each other, at the top."""
     made = QWidget()
-    column = vertical(made, spacing=GAP)
-    for each in cards:
-        column.addWidget(each)
-    column.addStretch()
+    vertical(made, *cards, STRETCH)
     return made
 
 
 def _card(*parts: QWidget) -> QWidget:
     frame = card()
-    column = vertical(frame, margin=MARGIN, spacing=GAP)
-    for part in parts:
-        column.addWidget(part)
+    vertical(frame, *parts, margin=MARGIN)
     return frame

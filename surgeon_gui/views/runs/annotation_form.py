@@ -10,11 +10,8 @@ from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.runs.reading import RunRecord, tidy_tags
 from surgeon_gui.text.captions import CAPTIONS
-from surgeon_gui.widgets.controls import (
-    described,
-    line_label,
-    vertical,
-)
+from surgeon_gui.widgets.controls import described, line_label
+from surgeon_gui.widgets.layouts import vertical
 
 _NOTES_HEIGHT = 64
 

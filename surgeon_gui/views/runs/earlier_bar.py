@@ -15,13 +15,8 @@ from surgeon_gui.state.app import AppState
 from surgeon_gui.state.runs.reading import outcome_of
 from surgeon_gui.state.runs.text import OUTCOMES
 from surgeon_gui.text.captions import CAPTIONS
-from surgeon_gui.widgets.controls import (
-    button,
-    card,
-    horizontal,
-    stack,
-    text_label,
-)
+from surgeon_gui.widgets.controls import button, text_label
+from surgeon_gui.widgets.layouts import STRETCH, add_parts, card, horizontal, stack
 
 _NARROW = 440  # pixels
 
@@ -38,12 +33,9 @@ class Bar(QFrame):
         self._inner = QBoxLayout(QBoxLayout.Direction.LeftToRight, frame)
         self._inner.setContentsMargins(MARGIN, GAP // 2, GAP // 2, GAP // 2)
         self._inner.addWidget(text, 1)
-        row.addStretch()
-        for each in buttons:
-            row.addWidget(each)
+        add_parts(row, STRETCH, *buttons)
         self._inner.addLayout(row)
-        layout = horizontal(self)
-        layout.addWidget(frame)
+        horizontal(self, frame)
 
     @override
     def resizeEvent(self, event: QResizeEvent) -> None:

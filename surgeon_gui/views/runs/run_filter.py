@@ -30,8 +30,8 @@ from surgeon_gui.widgets.controls import (
     choice_box,
     described,
     enable_unless,
-    vertical,
 )
+from surgeon_gui.widgets.layouts import add_parts, vertical
 
 _MIN_CHARACTERS = 3  # of a choice, so that three fit into a narrow dock
 _MIN_STRETCH = 6  # of a choice; a longer name gets more of the width
@@ -53,18 +53,16 @@ class RunFilterBar(QWidget):
         self._tag = _box("runs_tag_combo", tr("All tags"))
         self._model = _box("runs_model_combo", tr("All models"))
         top, below = QHBoxLayout(), QHBoxLayout()
-        top.addWidget(self._search, 1)
-        top.addWidget(refresh)
+        add_parts(top, (self._search, 1), refresh)
         for box in (self._outcome, self._tag, self._model):
             below.addWidget(box, _MIN_STRETCH + len(box.accessibleName()))
             box.currentIndexChanged.connect(self._on_edited)
         self._search.textChanged.connect(self._on_edited)
         refresh.clicked.connect(self.refresh_clicked)
-        column = vertical(self)
+        column = vertical(self, spacing=None)
         for layout in (column, top, below):
             layout.setSpacing(GAP)
-        column.addLayout(top)
-        column.addLayout(below)
+        add_parts(column, top, below)
         policy = QSizePolicy.Policy
         self.setSizePolicy(policy.Preferred, policy.Maximum)
         self.show_runs(())

@@ -8,14 +8,7 @@ from pathlib import Path
 
 from PySide6.QtCore import QModelIndex, QPoint, Qt, Signal, Slot
 from PySide6.QtGui import QAction
-from PySide6.QtWidgets import (
-    QAbstractItemView,
-    QHBoxLayout,
-    QMenu,
-    QTreeView,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QAbstractItemView, QMenu, QTreeView, QVBoxLayout, QWidget
 
 from surgeon_engine.base.process_lock import Holder
 from surgeon_gui.base.theme import GAP, MARGIN
@@ -51,10 +44,9 @@ from surgeon_gui.widgets.controls import (
     give_menu,
     set_min_height,
     text_label,
-    vertical,
 )
 from surgeon_gui.widgets.facts import Facts
-from surgeon_gui.widgets.scrolling import scrolling
+from surgeon_gui.widgets.layouts import STRETCH, in_row, scrolling, vertical
 
 _MIN_WIDTH = 300  # pixels
 _NAME_WIDTH, _WIDTH = 214, 92  # pixels, of the columns
@@ -174,10 +166,7 @@ class RunsPanel(QWidget):
         view.setColumnWidth(NAME, _NAME_WIDTH)
 
     def _lay_out(self) -> None:
-        bottom = QHBoxLayout()
-        bottom.setSpacing(GAP)
-        for each in (self._open, self._compare, self._more):
-            bottom.addWidget(each, 1)
+        bottom = in_row((self._open, 1), (self._compare, 1), (self._more, 1))
         give_menu(self._more, self._menu)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(GAP, GAP, MARGIN, MARGIN)
@@ -370,10 +359,7 @@ class RunsPanel(QWidget):
 def _aligned_top(*widgets: QWidget) -> QWidget:
     """Return a widget that shows `widgets` below each other at the top."""
     outer = QWidget()
-    layout = vertical(outer)
-    for widget in widgets:
-        layout.addWidget(widget)
-    layout.addStretch()
+    vertical(outer, *widgets, STRETCH, spacing=None)
     return outer
 
 

@@ -33,7 +33,7 @@ from surgeon_gui.text.labels import BUILT_IN_TEXT, FIELDS
 from surgeon_gui.text.problems import Problem, Step, of_error, sentence
 from surgeon_gui.views.steps.judging_texts import JudgingTexts
 from surgeon_gui.views.steps.more_texts import MoreTexts
-from surgeon_gui.views.steps.page import Page, row_of, with_button
+from surgeon_gui.views.steps.page import Page
 from surgeon_gui.views.steps.text_parts import TextParts
 from surgeon_gui.views.steps.window_pager import WindowPager
 from surgeon_gui.widgets.controls import (
@@ -48,6 +48,7 @@ from surgeon_gui.widgets.controls import (
 from surgeon_gui.widgets.dialogs import TEXT_FILES, ask_file
 from surgeon_gui.widgets.facts import Facts
 from surgeon_gui.widgets.forms.form import ConfigForm
+from surgeon_gui.widgets.layouts import row_of, with_button
 from surgeon_gui.widgets.source_edit import SourceEdit
 
 _NO_DATA_SET = {"dataset_config": "", "split": "", "validation_split": ""}

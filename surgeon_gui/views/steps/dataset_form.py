@@ -7,12 +7,8 @@ from PySide6.QtWidgets import QLineEdit, QWidget
 
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.text.captions import CAPTIONS
-from surgeon_gui.views.steps.page import row_of
-from surgeon_gui.widgets.controls import (
-    button,
-    described,
-    vertical,
-)
+from surgeon_gui.widgets.controls import button, described
+from surgeon_gui.widgets.layouts import row_of, vertical
 
 _NAMES = (
     "more_dataset_edit",

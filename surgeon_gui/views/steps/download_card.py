@@ -17,13 +17,12 @@ from surgeon_gui.state.sources.text import (
 from surgeon_gui.widgets.controls import (
     bold,
     button,
-    card,
     enable_unless,
     progress_bar,
     show_share,
     text_label,
-    vertical,
 )
+from surgeon_gui.widgets.layouts import add_parts, card, vertical
 
 
 class DownloadCard(QWidget):
@@ -46,14 +45,12 @@ class DownloadCard(QWidget):
         self._download.clicked.connect(self.download_clicked)
         self._cancel.clicked.connect(self.cancel_clicked)
         frame = card()
-        inner = vertical(frame, margin=GAP, spacing=GAP // 2)
-        for widget in (self._title, self._line, self._bar):
-            inner.addWidget(widget)
+        inner = vertical(
+            frame, self._title, self._line, self._bar, margin=GAP, spacing=GAP // 2
+        )
         inner.addSpacing(GAP // 2)
-        inner.addWidget(self._download)
-        inner.addWidget(self._cancel)
-        outer = vertical(self)
-        outer.addWidget(frame)
+        add_parts(inner, self._download, self._cancel)
+        vertical(self, frame)
         self.hide()
 
     def show_state(self, state: AppState) -> None:

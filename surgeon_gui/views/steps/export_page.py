@@ -20,7 +20,7 @@ from surgeon_gui.state.replacing import replace_question
 from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.text.problems import Step, sentence
 from surgeon_gui.views.replace_question import ReplaceQuestion
-from surgeon_gui.views.steps.page import Page, row_of, with_button
+from surgeon_gui.views.steps.page import Page
 from surgeon_gui.widgets.controls import (
     button,
     heading,
@@ -32,6 +32,7 @@ from surgeon_gui.widgets.controls import (
 )
 from surgeon_gui.widgets.dialogs import ask_folder
 from surgeon_gui.widgets.forms.form import ConfigForm
+from surgeon_gui.widgets.layouts import row_of, with_button
 from surgeon_gui.widgets.source_edit import SourceEdit
 
 

@@ -18,7 +18,7 @@ from typing_extensions import override
 from surgeon_engine.api.messages.commands import ListModels
 from surgeon_engine.api.messages.sources import HubModel
 from surgeon_engine.api.model_info.source_names import SCHEME, cached_models
-from surgeon_gui.base.theme import GAP, MARGIN
+from surgeon_gui.base.theme import MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.controllers.sources import HubSearchController
@@ -38,7 +38,6 @@ from surgeon_gui.state.sources.search import (
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.widgets.controls import (
     RIGHT,
-    answer_row,
     bold,
     button,
     described,
@@ -46,8 +45,8 @@ from surgeon_gui.widgets.controls import (
     list_with_columns,
     move_in_list,
     text_label,
-    vertical,
 )
+from surgeon_gui.widgets.layouts import answer_row, vertical
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 _SIZE = (880, 480)
@@ -104,12 +103,15 @@ class HubSearchDialog(QDialog):
         close.clicked.connect(self.reject)
         for each in (close, self._choose):
             each.setAutoDefault(False)
-        column = vertical(self, margin=MARGIN, spacing=GAP)
-        column.addWidget(self._words)
-        column.addWidget(self._status)
-        column.addWidget(self._list, 1)
-        column.addWidget(self._note)
-        column.addLayout(answer_row(close, self._choose))
+        vertical(
+            self,
+            self._words,
+            self._status,
+            (self._list, 1),
+            self._note,
+            answer_row(close, self._choose),
+            margin=MARGIN,
+        )
 
     @override
     def keyPressEvent(self, event: QKeyEvent) -> None:

@@ -42,7 +42,7 @@ from surgeon_gui.text.labels import BUNDLED_DEMO, source_name
 from surgeon_gui.text.problems import Step, sentence
 from surgeon_gui.views.steps.download_card import DownloadCard
 from surgeon_gui.views.steps.hub_search import HubSearchDialog
-from surgeon_gui.views.steps.page import Page, row_of
+from surgeon_gui.views.steps.page import Page
 from surgeon_gui.widgets.controls import (
     button,
     choice_box,
@@ -59,6 +59,7 @@ from surgeon_gui.widgets.controls import (
 from surgeon_gui.widgets.dialogs import MODEL_FILES, ask_file, ask_folder
 from surgeon_gui.widgets.facts import Facts
 from surgeon_gui.widgets.forms.form import ConfigForm
+from surgeon_gui.widgets.layouts import add_parts, row_of
 from surgeon_gui.widgets.source_edit import SourceEdit
 from surgeon_gui.widgets.tool_tips import plain_tip
 
@@ -97,8 +98,7 @@ class ModelPage(Page):
         self._shown_recent: list[str] = []
         self._connect_form()
         self._openers = (folder, gguf, demo, self._sample)
-        self.column.addWidget(self._source)
-        self.column.addWidget(self._problem)
+        add_parts(self.column, self._source, self._problem)
         for buttons in ((folder, gguf), (search, demo), (self._sample,)):
             self.column.addLayout(row_of(*buttons))
         for widget in (

@@ -31,14 +31,12 @@ from surgeon_engine.api.config.calibration import (
     MoreText,
 )
 from surgeon_engine.base.errors import ConfigError
-from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.sources.resolver import resolve_text
 from surgeon_gui.state.sources.shares import max_share, new_share, share_rows
 from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.views.steps.dataset_form import DatasetForm
-from surgeon_gui.views.steps.page import row_of
 from surgeon_gui.widgets.controls import (
     button,
     described,
@@ -46,9 +44,9 @@ from surgeon_gui.widgets.controls import (
     heading,
     problem_label,
     show_text,
-    vertical,
 )
 from surgeon_gui.widgets.dialogs import FURTHER_TEXT_FILES, ask_file
+from surgeon_gui.widgets.layouts import row_of, vertical
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 _SHARE = 1  # column
@@ -80,13 +78,15 @@ class MoreTexts(QWidget):
         self._builtin.clicked.connect(self._on_builtin_clicked)
         self._remove.clicked.connect(self._on_remove_clicked)
         title = FIELDS["calibration.more_texts"]
-        column = vertical(self, spacing=GAP)
-        column.addWidget(explained(heading(title.label), title.tip))
-        column.addWidget(self._table)
-        column.addLayout(row_of(file, dataset))
-        column.addLayout(row_of(self._builtin, self._remove))
-        column.addWidget(self._dataset_form)
-        column.addWidget(self._problem)
+        vertical(
+            self,
+            explained(heading(title.label), title.tip),
+            self._table,
+            row_of(file, dataset),
+            row_of(self._builtin, self._remove),
+            self._dataset_form,
+            self._problem,
+        )
 
     def show_state(self, state: AppState) -> None:
         """Show the texts of the draft."""

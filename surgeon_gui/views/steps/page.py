@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState
-from surgeon_gui.widgets.collapsible import Collapsible
+from surgeon_gui.widgets.layouts import Collapsible, add_parts, vertical
 
 
 class Page(QWidget):
@@ -16,17 +16,14 @@ class Page(QWidget):
     def __init__(self, session: Session) -> None:
         super().__init__()
         self.session = session
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(MARGIN, GAP // 2, MARGIN, MARGIN)
-        outer.setSpacing(GAP)
+        outer = vertical(self, margin=(MARGIN, GAP // 2, MARGIN, MARGIN))
         self.settings = QWidget()
         self._is_read_only = False
         self.column, self.below = QVBoxLayout(self.settings), QVBoxLayout()
         self.column.setContentsMargins(0, 0, 0, 0)
         for column in (self.column, self.below):
             column.setSpacing(GAP)
-        outer.addWidget(self.settings)
-        outer.addLayout(self.below)
+        add_parts(outer, self.settings, self.below)
 
     def set_read_only(self, is_read_only: bool) -> None:
         """Allow or prevent edits; what cannot be edited is shown completely."""
@@ -39,22 +36,3 @@ class Page(QWidget):
     def show_state(self, state: AppState) -> None:
         """Show `state`."""
         raise NotImplementedError
-
-
-def row_of(*widgets: QWidget) -> QHBoxLayout:
-    """Return a layout with widgets side by side, aligned left."""
-    row = QHBoxLayout()
-    row.setSpacing(GAP)
-    for widget in widgets:
-        row.addWidget(widget)
-    row.addStretch()
-    return row
-
-
-def with_button(edit: QLineEdit, button: QPushButton) -> QHBoxLayout:
-    """Return a layout with a line edit and the button that fills it in."""
-    row = QHBoxLayout()
-    row.setSpacing(GAP)
-    row.addWidget(edit, 1)
-    row.addWidget(button)
-    return row

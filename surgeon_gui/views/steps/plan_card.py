@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QVBoxLayout
+from PySide6.QtWidgets import QFrame, QGridLayout, QVBoxLayout
 
 from surgeon_engine.planning.needs import Need, Resource, ResourceStatus
 from surgeon_engine.planning.resource_check import ResourceCheck
@@ -21,6 +21,7 @@ from surgeon_gui.widgets.controls import (
     show_text,
     text_label,
 )
+from surgeon_gui.widgets.layouts import STRETCH, in_row
 from surgeon_gui.widgets.light_badge import LightBadge
 
 
@@ -51,9 +52,7 @@ class PlanCard(QFrame):
             grid.addWidget(row.amount, number, 1)
             grid.addWidget(row.badge, number, 2, Qt.AlignmentFlag.AlignRight)
         grid.setColumnStretch(1, 1)
-        below = QHBoxLayout()
-        below.addWidget(self.fit_button)
-        below.addStretch()
+        below = in_row(self.fit_button, STRETCH)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(MARGIN, GAP, MARGIN, MARGIN)
         layout.setSpacing(GAP)

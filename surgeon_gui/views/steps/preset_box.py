@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtCore import QSignalBlocker, Qt, Signal, Slot
 from PySide6.QtGui import QAction, QStandardItemModel
-from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QMenu, QWidget
+from PySide6.QtWidgets import QLineEdit, QMenu, QWidget
 
 from surgeon_engine.api.config.presets import Preset
 from surgeon_gui.base.theme import GAP
@@ -18,14 +18,13 @@ from surgeon_gui.widgets.controls import (
     choice_box,
     described,
     give_menu,
-    horizontal,
     problem_label,
     set_enabled,
     show_text,
     text_label,
-    vertical,
 )
 from surgeon_gui.widgets.dialogs import JOB_FILES, ask_file, ask_new_file
+from surgeon_gui.widgets.layouts import horizontal, in_row, vertical
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 CUSTOM = tr("Custom settings")
@@ -87,23 +86,15 @@ class PresetBox(QWidget):
         self._name.returnPressed.connect(self._on_save_name)
         save.clicked.connect(self._on_save_name)
         cancel.clicked.connect(self._on_cancel_name)
-        row = horizontal(naming, spacing=GAP)
-        row.addWidget(self._name, 1)
-        row.addWidget(save)
-        row.addWidget(cancel)
+        horizontal(naming, (self._name, 1), save, cancel)
         naming.hide()
         return naming
 
     def _lay_out(self) -> None:
-        row = QHBoxLayout()
-        row.setSpacing(GAP)
-        row.addWidget(self._box, 1)
-        row.addWidget(self._save)
-        row.addWidget(self._more)
-        layout = vertical(self, spacing=GAP // 2)
-        layout.addLayout(row)
-        for widget in (self._naming, self._problem, self._about):
-            layout.addWidget(widget)
+        row = in_row((self._box, 1), self._save, self._more)
+        layout = vertical(
+            self, row, self._naming, self._problem, self._about, spacing=GAP // 2
+        )
         layout.addWidget(self._restore, 0, Qt.AlignmentFlag.AlignLeft)
 
     def show_state(self, state: AppState) -> None:

@@ -21,7 +21,7 @@ from surgeon_gui.state.app import AppState, settings_in_view
 from surgeon_gui.state.run_text import stage_times
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.problems import Step, sentence
-from surgeon_gui.views.steps.page import Page, row_of, with_button
+from surgeon_gui.views.steps.page import Page
 from surgeon_gui.views.steps.sample_settings import SampleSettings
 from surgeon_gui.widgets.controls import (
     button,
@@ -35,6 +35,7 @@ from surgeon_gui.widgets.controls import (
 )
 from surgeon_gui.widgets.dialogs import JOB_FILES, ask_file, ask_folder, ask_new_file
 from surgeon_gui.widgets.facts import Facts
+from surgeon_gui.widgets.layouts import row_of, with_button
 
 
 class RunPage(Page):

@@ -8,13 +8,9 @@ from PySide6.QtCore import QSignalBlocker, Signal, Slot
 from PySide6.QtWidgets import QCheckBox, QLineEdit, QWidget
 
 from surgeon_engine.api.config.samples import SamplesConfig
-from surgeon_gui.base.theme import GAP
 from surgeon_gui.text.labels import FIELDS
-from surgeon_gui.widgets.controls import (
-    AnyWidget,
-    explained,
-    vertical,
-)
+from surgeon_gui.widgets.controls import AnyWidget, explained
+from surgeon_gui.widgets.layouts import vertical
 
 
 class SampleSettings(QWidget):
@@ -31,9 +27,7 @@ class SampleSettings(QWidget):
         self._prompt = _named(QLineEdit(), "prompt")
         self._prompt.setPlaceholderText(self._config.prompt)
         self._prompt.editingFinished.connect(self._on_edited)
-        column = vertical(self, spacing=GAP)
-        column.addWidget(self._check)
-        column.addWidget(self._prompt)
+        vertical(self, self._check, self._prompt)
         self.show_config(self._config)
 
     def show_config(self, config: SamplesConfig) -> None:

@@ -26,12 +26,8 @@ from surgeon_gui.base.theme import GAP, MARGIN, theme_of
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.step_text import Mark, StepView
 from surgeon_gui.text.captions import CAPTIONS
-from surgeon_gui.widgets.controls import (
-    bold,
-    card,
-    described,
-    vertical,
-)
+from surgeon_gui.widgets.controls import bold, described
+from surgeon_gui.widgets.layouts import add_parts, card, vertical
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 _DISC = 26  # diameter, pixels
@@ -176,13 +172,11 @@ class StepCard(QWidget):
         self.page = page
         self.header.toggled.connect(self._on_toggled)
         frame = card()
-        outer = vertical(self)
-        outer.addWidget(frame)
+        outer = vertical(self, frame)
         self._layouts = (inner := QVBoxLayout(frame), outer)
         inner.setContentsMargins(1, 1, 1, 1)
         inner.setSpacing(0)
-        inner.addWidget(self.header)
-        inner.addWidget(page)
+        add_parts(inner, self.header, page)
         page.hide()
 
     def open(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from PySide6.QtCore import QEvent, QObject, QPoint, Qt, QTimer, Signal, Slot
-from PySide6.QtWidgets import QApplication, QFrame, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QApplication, QFrame, QScrollArea, QWidget
 from typing_extensions import override
 
 from surgeon_gui.base.theme import GAP, MARGIN
@@ -14,6 +14,7 @@ from surgeon_gui.state.step_text import step_view
 from surgeon_gui.text.problems import Step
 from surgeon_gui.views.steps.page import Page
 from surgeon_gui.views.steps.step_card import StepCard, StepHeader
+from surgeon_gui.widgets.layouts import vertical
 
 STEPS_WIDTH = 384  # pixels, of a first start
 _MAX_WIDTH = 640
@@ -34,9 +35,7 @@ class StepPanel(QScrollArea):
         self.setMaximumWidth(_MAX_WIDTH)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         content = QWidget()
-        self._column = column = QVBoxLayout(content)
-        column.setContentsMargins(MARGIN, MARGIN, GAP, MARGIN)
-        column.setSpacing(GAP)
+        self._column = column = vertical(content, margin=(MARGIN, MARGIN, GAP, MARGIN))
         self._cards: dict[Step, StepCard] = {}
         self._pages = pages
         for number, (step, page) in enumerate(pages.items(), start=1):

@@ -25,7 +25,6 @@ from PySide6.QtWidgets import (
     QAbstractButton,
     QButtonGroup,
     QGridLayout,
-    QHBoxLayout,
     QSizePolicy,
     QWidget,
 )
@@ -38,6 +37,7 @@ from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.views.steps.structure_pictures import Ink, paint_structure
 from surgeon_gui.widgets.controls import line_label
 from surgeon_gui.widgets.forms.inputs import PatternInput
+from surgeon_gui.widgets.layouts import horizontal
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 _COLUMNS = 4
@@ -113,11 +113,7 @@ class StructureTiles(QWidget):
         label = line_label(FIELDS["pruning.pattern"].label)
         label.setToolTip(plain_tip(FIELDS["pruning.pattern"].tip))
         label.setBuddy(self._pattern.widget)
-        row = QHBoxLayout(self._row)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(GAP)
-        row.addWidget(label)
-        row.addWidget(self._pattern.widget, 1)
+        horizontal(self._row, label, (self._pattern.widget, 1))
         return self._row
 
     @Slot()

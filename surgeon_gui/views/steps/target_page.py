@@ -25,7 +25,7 @@ from surgeon_gui.state.job.plan_text import describe_goal, unsupported
 from surgeon_gui.text.choices import CHOICES
 from surgeon_gui.text.problems import Step, sentence
 from surgeon_gui.views.steps.linked_sizes import LinkedSizes
-from surgeon_gui.views.steps.page import Page, row_of
+from surgeon_gui.views.steps.page import Page
 from surgeon_gui.views.steps.plan_card import PlanCard
 from surgeon_gui.views.steps.preset_box import PresetBox
 from surgeon_gui.views.steps.protection_tree import ProtectionTree
@@ -38,6 +38,7 @@ from surgeon_gui.widgets.controls import (
     text_label,
 )
 from surgeon_gui.widgets.forms.form import ConfigForm
+from surgeon_gui.widgets.layouts import row_of
 
 _IN_FRONT = ("protect",)
 

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Slot
-from PySide6.QtWidgets import QHBoxLayout, QPlainTextEdit, QWidget
+from PySide6.QtWidgets import QPlainTextEdit, QWidget
 
 from surgeon_engine.api.messages.sources import TextPreviewed
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.state.sources.text import PreviewPart, preview_parts
 from surgeon_gui.text import numbers
-from surgeon_gui.widgets.controls import (
-    bold,
-    button,
-    described,
-    text_label,
-    vertical,
-)
+from surgeon_gui.widgets.controls import bold, button, described, text_label
+from surgeon_gui.widgets.layouts import STRETCH, in_row, vertical
 
 _HEIGHT = 170
 
@@ -42,16 +37,8 @@ class WindowPager(QWidget):
         self._jump.clicked.connect(self._on_jump)
         self._text = described(QPlainTextEdit(readOnly=True), "preview_text")
         self._text.setFixedHeight(_HEIGHT)
-        row = QHBoxLayout()
-        row.setSpacing(GAP)
-        row.addWidget(self._back)
-        row.addWidget(self._next)
-        row.addStretch()
-        row.addWidget(self._jump)
-        column = vertical(self, spacing=GAP // 2)
-        column.addWidget(self._title)
-        column.addWidget(self._text)
-        column.addLayout(row)
+        row = in_row(self._back, self._next, STRETCH, self._jump)
+        vertical(self, self._title, self._text, row, spacing=GAP // 2)
         self.hide()
 
     def show_preview(self, preview: TextPreviewed | None, own_windows: int) -> None:

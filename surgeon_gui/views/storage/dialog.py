@@ -5,14 +5,13 @@ from __future__ import annotations
 from PySide6.QtCore import Qt, Slot
 from PySide6.QtWidgets import (
     QDialog,
-    QHBoxLayout,
     QHeaderView,
     QTreeWidget,
     QTreeWidgetItem,
     QWidget,
 )
 
-from surgeon_gui.base.theme import GAP, MARGIN
+from surgeon_gui.base.theme import MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.storage import StorageController
 from surgeon_gui.state.storage import (
@@ -30,8 +29,8 @@ from surgeon_gui.widgets.controls import (
     described,
     enable_unless,
     text_label,
-    vertical,
 )
+from surgeon_gui.widgets.layouts import in_row, vertical
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 _SIZE = (620, 520)
@@ -72,14 +71,8 @@ class DiskSpaceDialog(QDialog):
     def _lay_out(self) -> None:
         close = button("disk_space_close_button")
         close.clicked.connect(self.accept)
-        row = QHBoxLayout()
-        row.setSpacing(GAP)
-        row.addWidget(self._total, 1)
-        row.addWidget(self._delete)
-        row.addWidget(close)
-        column = vertical(self, margin=MARGIN, spacing=GAP)
-        column.addWidget(self._tree, 1)
-        column.addLayout(row)
+        row = in_row((self._total, 1), self._delete, close)
+        vertical(self, (self._tree, 1), row, margin=MARGIN)
 
     @Slot()
     def _show(self) -> None:

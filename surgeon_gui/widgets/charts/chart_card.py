@@ -54,10 +54,10 @@ from surgeon_gui.widgets.controls import (
     give_menu,
     heading,
     show_elided,
-    stack,
     text_label,
 )
 from surgeon_gui.widgets.dialogs import ask_new_file
+from surgeon_gui.widgets.layouts import STRETCH, add_parts, in_row, stack
 
 _PICTURE_SCALE = 2  # for documents: twice the resolution of the screen
 _SAVED_NOTE_MS = 15_000
@@ -93,8 +93,7 @@ class ChartCard(QFrame):
         self._empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.legend = Legend()
         self.legend.hide()
-        self._controls = QHBoxLayout()
-        self._controls.setSpacing(GAP)
+        self._controls = in_row()
         self._saved = eliding_label(f"{name}_saved_note", quiet=True)
         self._saved.setAlignment(Qt.AlignmentFlag.AlignRight)
         self._saved_timer = QTimer(self, singleShot=True)
@@ -136,16 +135,10 @@ class ChartCard(QFrame):
         """Return the rows above the plot."""
         self._title.installEventFilter(self)
         left, right = QHBoxLayout(), QHBoxLayout()
-        left.addWidget(self._title)
-        left.addWidget(self._saved, 1)
-        right.addStretch()
-        right.addLayout(self._controls)
-        right.addWidget(self._more)
-        right.addWidget(self._back)
-        self._top.addLayout(left, 1)
-        self._top.addLayout(right)
-        self._below.addWidget(self.legend, 1)
-        self._below.addStretch()
+        add_parts(left, self._title, (self._saved, 1))
+        add_parts(right, STRETCH, self._controls, self._more, self._back)
+        add_parts(self._top, (left, 1), right)
+        add_parts(self._below, (self.legend, 1), STRETCH)
         return self._top, self._below
 
     @override

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from PySide6.QtCore import Qt, Signal, Slot
-from PySide6.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
 
 from surgeon_engine.api.config.fields import (
     Setting,
@@ -28,7 +28,6 @@ from surgeon_engine.base.errors import ConfigError
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.labels import FIELDS
-from surgeon_gui.widgets.collapsible import Collapsible
 from surgeon_gui.widgets.controls import (
     line_label,
     mark_invalid,
@@ -36,6 +35,7 @@ from surgeon_gui.widgets.controls import (
     show_text,
 )
 from surgeon_gui.widgets.forms.inputs import ChoiceInput, Input, make_input
+from surgeon_gui.widgets.layouts import Collapsible, vertical
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 _INPUT_HEIGHT = 27  # pixels, as high as a button
@@ -145,9 +145,7 @@ class ConfigForm(QWidget):
             grid = advanced if is_advanced else plain
             self._add_field(grid, setting)
         self._grids = (plain, advanced)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(GAP)
+        layout = vertical(self)
         if plain.count():
             layout.addLayout(plain)
         layout.addWidget(self._problem)
