@@ -34,9 +34,8 @@ class TaskProgress(QWidget):
         self._bar = progress_bar(f"{name}_progress_bar")
         task = CAPTIONS[f"{name}_button"].spoken
         self._bar.setAccessibleName(tr("Progress: {task}").format(task=task))
-        self._cancel = button(f"{name}_cancel_button")
+        self._cancel = button(f"{name}_cancel_button", self.cancel_clicked)
         self._cancel.setAccessibleName(tr("Cancel: {task}").format(task=task))
-        self._cancel.clicked.connect(self.cancel_clicked)
         row = in_row((self._bar, 1), self._cancel)
         vertical(self, self._phase, row, spacing=GAP // 2)
         self.hide()

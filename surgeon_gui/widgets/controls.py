@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from PySide6.QtCore import QEvent, QObject, Qt
+from PySide6.QtCore import QEvent, QObject, Qt, SignalInstance
 from PySide6.QtGui import QAction, QFont, QKeyEvent, QKeySequence, QPaintEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
@@ -41,6 +41,7 @@ SHORT = Qt.ItemDataRole.UserRole + 1  # a choice in fewer words, for a narrow bo
 _LIST_KEYS = (Qt.Key.Key_Down, Qt.Key.Key_Up, Qt.Key.Key_PageDown, Qt.Key.Key_PageUp)
 
 AnyWidget = TypeVar("AnyWidget", bound=QWidget)
+_OnClick = Callable[..., object] | SignalInstance
 
 
 def explained(widget: AnyWidget, meaning: str) -> AnyWidget:
@@ -147,10 +148,14 @@ def answer_button(
     return described(box.addButton(CAPTIONS[name].label, role), name)
 
 
-def button(name: str, *, primary: bool = False) -> QPushButton:
+def button(
+    name: str, on_click: _OnClick | None = None, *, primary: bool = False
+) -> QPushButton:
     """Return a push button with its caption; a primary one has the accent colour."""
     made = described(QPushButton(CAPTIONS[name].label), name)
     made.setProperty("primary", primary)
+    if on_click is not None:
+        made.clicked.connect(on_click)
     return made
 
 

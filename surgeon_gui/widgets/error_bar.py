@@ -39,10 +39,8 @@ class ErrorBar(QFrame):
         self._details_button = button("error_details_button")
         self._details_button.setCheckable(True)
         self._details_button.toggled.connect(self._details.setVisible)
-        copy_button = button("error_copy_button")
-        copy_button.clicked.connect(self._on_copy_clicked)
-        dismiss_button = button("error_dismiss_button")
-        dismiss_button.clicked.connect(self.dismissed)
+        copy_button = button("error_copy_button", self._on_copy_clicked)
+        dismiss_button = button("error_dismiss_button", self.dismissed)
 
         texts = in_column(self._message, self._hint, spacing=GAP // 2)
         buttons = (self._details_button, copy_button, dismiss_button)

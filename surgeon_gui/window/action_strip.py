@@ -56,18 +56,13 @@ class ActionStrip(QWidget):
         self._bar = progress_bar("progress_bar")
         self._bar.setAccessibleName(tr("Progress"))
 
-        self._start = button("start_button", primary=True)
-        self._add = button("queue_add_button")
-        self._pause = button("pause_button")
-        self._stop = button("stop_button")
-        self._cancel = button("cancel_button")
+        self._start = button("start_button", self.start_clicked, primary=True)
+        self._add = button("queue_add_button", self.add_clicked)
+        self._pause = button("pause_button", self.pause_clicked)
+        self._stop = button("stop_button", self.stop_clicked)
+        self._cancel = button("cancel_button", self.cancel_clicked)
         self.runs_button = button("runs_button")
         self.log_button = button("log_button")
-        self._start.clicked.connect(self.start_clicked)
-        self._add.clicked.connect(self.add_clicked)
-        self._pause.clicked.connect(self.pause_clicked)
-        self._stop.clicked.connect(self.stop_clicked)
-        self._cancel.clicked.connect(self.cancel_clicked)
         self._lay_out()
 
     def _lay_out(self) -> None:

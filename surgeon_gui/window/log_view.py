@@ -45,11 +45,12 @@ class LogView(QWidget):
         self._text.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
         fixed = QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont)
         self._text.setFont(fixed)
-        copy_button, save_button = button("log_copy_button"), button("log_save_button")
+        copy_button, save_button = (
+            button("log_copy_button", self._on_copy_clicked),
+            button("log_save_button", self._on_save_clicked),
+        )
         self._level.currentIndexChanged.connect(self._apply_filter)
         self._filter.textChanged.connect(self._apply_filter)
-        copy_button.clicked.connect(self._on_copy_clicked)
-        save_button.clicked.connect(self._on_save_clicked)
 
         top = in_row()
         level_label = line_label(CAPTIONS["log_level_combo"].label)

@@ -94,8 +94,7 @@ class CompareView(QWidget):
     def _make_invitation(self) -> QWidget:
         title = heading(tr("Compare runs"))
         title.setFont(bold(title.font(), _TITLE_SCALE))
-        show = button("compare_runs_button", primary=True)
-        show.clicked.connect(self.runs_clicked)
+        show = button("compare_runs_button", self.runs_clicked, primary=True)
         content = QWidget()
         content.setFixedWidth(_NOTE_WIDTH)
         column = QVBoxLayout(content)

@@ -20,10 +20,10 @@ class ConnectionBar(Bar):
         super().__init__()
         self._text = text_label()
         self._text.setObjectName("connection_label")
-        self._again = button("connection_again_button", primary=True)
-        self._again.clicked.connect(self.again_clicked)
-        self._computers = button("connection_computers_button")
-        self._computers.clicked.connect(self.computers_clicked)
+        self._again = button(
+            "connection_again_button", self.again_clicked, primary=True
+        )
+        self._computers = button("connection_computers_button", self.computers_clicked)
         self.lay_out(self._text, self._again, self._computers)
         self.hide()
 

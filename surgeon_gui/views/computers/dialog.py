@@ -68,19 +68,16 @@ class ComputersDialog(QDialog):
     def _make_list(self) -> None:
         self._list = _tree("computers_list", tr("Computer"), tr("Status"))
         self._list.itemSelectionChanged.connect(self._show_buttons)
-        self._use = button("computers_use_button", primary=True)
+        self._use = button("computers_use_button", self._on_use_clicked, primary=True)
         self._use.setAutoDefault(False)
-        self._use.clicked.connect(self._on_use_clicked)
-        self._remove = button("computers_remove_button")
+        self._remove = button("computers_remove_button", self._on_remove_clicked)
         self._remove.setAutoDefault(False)
-        self._remove.clicked.connect(self._on_remove_clicked)
         self._machine = text_label(quiet=True)
         self._machine.setObjectName("computers_machine_label")
         self._connection = problem_label()
         self._connection.setObjectName("computers_connection_label")
-        self._again = button("computers_again_button")
+        self._again = button("computers_again_button", self._session.reconnect)
         self._again.setAutoDefault(False)
-        self._again.clicked.connect(self._session.reconnect)
 
     def _make_form(self) -> None:
         self._needs = text_label(
@@ -97,9 +94,8 @@ class ComputersDialog(QDialog):
         self._problem = problem_label()
         self._problem.setObjectName("computers_problem")
         show_text(self._problem, "")
-        self._add = button("computers_add_button")
+        self._add = button("computers_add_button", self._on_add_clicked)
         self._add.setDefault(True)
-        self._add.clicked.connect(self._on_add_clicked)
 
     def _make_runs(self) -> None:
         titles = (tr("Run"), tr("Status"), tr("Last change"), tr("Size"))
@@ -128,9 +124,8 @@ class ComputersDialog(QDialog):
             (self._command, "computers_command_edit"),
         ):
             form.addRow(line_label(CAPTIONS[name].label), edit)
-        close = button("computers_close_button")
+        close = button("computers_close_button", self.accept)
         close.setAutoDefault(False)
-        close.clicked.connect(self.accept)
         below = in_row(STRETCH, close)
         column = vertical(self, margin=MARGIN)
         self._list.setMaximumHeight(_LIST_HEIGHT)

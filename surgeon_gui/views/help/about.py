@@ -78,9 +78,10 @@ class AboutDialog(QDialog):
         self.setFixedSize(_WIDTH, self._column.totalHeightForWidth(_WIDTH))
 
     def _buttons(self) -> QHBoxLayout:
-        copy, close = button("about_copy_button"), button("about_close_button")
-        copy.clicked.connect(self._on_copy_clicked)
-        close.clicked.connect(self.accept)
+        copy, close = (
+            button("about_copy_button", self._on_copy_clicked),
+            button("about_close_button", self.accept),
+        )
         close.setDefault(True)
         close.setFocus()
         return answer_row(copy, close)

@@ -90,9 +90,8 @@ class CommandsDialog(QDialog):
         header.setSectionResizeMode(1, QHeaderView.ResizeMode.ResizeToContents)
         self._list.itemActivated.connect(self._on_activated)
         self._fill(entries_of(bar))
-        close = button("commands_close_button")
+        close = button("commands_close_button", self.accept)
         close.setAutoDefault(False)
-        close.clicked.connect(self.accept)
         note = text_label(
             tr("Enter runs the selected command. Alt opens the menus."),
             quiet=True,

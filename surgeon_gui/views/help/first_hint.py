@@ -24,9 +24,10 @@ class FirstHint(QFrame):
         texts = in_column(
             heading(WELCOME), text_label(FIRST_STEPS, quiet=True), spacing=GAP // 2
         )
-        keys, close = button("hint_keys_button"), button("hint_dismiss_button")
-        keys.clicked.connect(self.commands_clicked)
-        close.clicked.connect(self.dismissed)
+        keys, close = (
+            button("hint_keys_button", self.commands_clicked),
+            button("hint_dismiss_button", self.dismissed),
+        )
         horizontal(self, (texts, 1), keys, close, margin=CARD_MARGINS)
         if not is_shown:
             self.hide()

@@ -46,8 +46,7 @@ class GuideDialog(QDialog):
         self.setWindowTitle(CAPTIONS["guide_text"].label)
         self.resize(*_SIZE)
         self._text = described(_GuideText(guide), "guide_text")
-        close = button("guide_close_button")
-        close.clicked.connect(self.accept)
+        close = button("guide_close_button", self.accept)
         vertical(self, (self._text, 1), answer_row(close), margin=MARGIN)
 
 

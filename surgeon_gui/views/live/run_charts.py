@@ -94,8 +94,7 @@ class RecoveryChart(LineChart):
 
     def __init__(self) -> None:
         super().__init__("recovery", tr("Recovery"), "")
-        costs = button("recovery_costs_button")
-        costs.clicked.connect(self.costs_clicked)
+        costs = button("recovery_costs_button", self.costs_clicked)
         self.add_control(costs)
 
     def show_run(self, run: RunState) -> None:

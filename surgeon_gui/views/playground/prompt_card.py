@@ -75,12 +75,11 @@ class PromptCard(QWidget):
         self._sampling = SamplingRow()
         self._sampling.edited.connect(playground.edit_settings)
         self._sampling.seed_requested.connect(playground.draw_seed)
-        self._generate = button("playground_generate_button", primary=True)
-        self._generate.clicked.connect(self._on_generate)
-        self._stop = button("playground_stop_button")
-        self._stop.clicked.connect(playground.stop)
-        self._use_run = button("playground_run_button")
-        self._use_run.clicked.connect(playground.use_run)
+        self._generate = button(
+            "playground_generate_button", self._on_generate, primary=True
+        )
+        self._stop = button("playground_stop_button", playground.stop)
+        self._use_run = button("playground_run_button", playground.use_run)
         self._status = text_label(quiet=True, name="playground_status")
         self._bar = progress_bar("playground_progress_bar")
         generate = CAPTIONS["playground_generate_button"].spoken

@@ -86,9 +86,8 @@ class PreferencesDialog(QDialog):
         self._folder.setText(self._shown.run_parent)
         self._folder.setCursorPosition(0)
         self._folder.editingFinished.connect(self._on_folder_entered)
-        choose = button("preferences_run_parent_button")
+        choose = button("preferences_run_parent_button", self._on_choose_clicked)
         choose.setAutoDefault(False)
-        choose.clicked.connect(self._on_choose_clicked)
         label = line_label(CAPTIONS["preferences_run_parent_edit"].label)
         self._form.addRow(label, with_button(self._folder, choose))
 
@@ -123,11 +122,9 @@ class PreferencesDialog(QDialog):
         return box
 
     def _buttons(self) -> QHBoxLayout:
-        ok = button("preferences_ok_button", primary=True)
-        cancel = button("preferences_cancel_button")
+        ok = button("preferences_ok_button", self.accept, primary=True)
+        cancel = button("preferences_cancel_button", self.reject)
         ok.setDefault(True)
-        ok.clicked.connect(self.accept)
-        cancel.clicked.connect(self.reject)
         return answer_row(cancel, ok)
 
     def _edit(self, **changes: Any) -> None:

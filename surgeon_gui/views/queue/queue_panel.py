@@ -54,16 +54,14 @@ class QueuePanel(QWidget):
         self._session, self._queue = session, queue
         self._summary = text_label(quiet=True, name="queue_summary")
         self._table = described(QTreeWidget(), "queue_table")
-        self._start = button("queue_start_button", primary=True)
-        self._sweep = button("queue_sweep_button")
+        self._start = button("queue_start_button", self.start_clicked, primary=True)
+        self._sweep = button("queue_sweep_button", self.sweep_clicked)
         self._more = button("queue_more_button")
         self._menu = QMenu(self)
         self._actions: dict[str, QAction] = {}
         self._make_actions()
         self._make_table()
         self._lay_out()
-        self._start.clicked.connect(self.start_clicked)
-        self._sweep.clicked.connect(self.sweep_clicked)
         queue.changed.connect(self._on_queue_changed)
         session.changed.connect(self._show_summary)
         self._on_queue_changed()

@@ -78,15 +78,13 @@ class SweepDialog(QDialog):
         self._summary = text_label(name="sweep_summary")
         self._warning = warning_label("sweep_warning")
         self._problem = problem_label("sweep_problem")
-        self._add = button("sweep_add_button", primary=True)
-        self._cancel = button("sweep_cancel_button")
+        self._add = button("sweep_add_button", self._on_add_clicked, primary=True)
+        self._cancel = button("sweep_cancel_button", self.reject)
         self._timer = QTimer(self, singleShot=True, interval=_CHECK_DELAY_MS)
         self._lay_out()
         self._timer.timeout.connect(self._check)
         self._values.textEdited.connect(self._on_edited)
         self._unit.currentIndexChanged.connect(self._on_unit_chosen)
-        self._add.clicked.connect(self._on_add_clicked)
-        self._cancel.clicked.connect(self.reject)
         self._on_unit_chosen()
 
     def _lay_out(self) -> None:

@@ -39,8 +39,7 @@ class ExportResult(QWidget):
         self._unrun = problem_label("export_unrun_note")
         self._facts = Facts("export_facts")
         self._larger = warning_label("export_larger_note")
-        self._open_button = button("open_export_button")
-        self._open_button.clicked.connect(self._on_open_clicked)
+        self._open_button = button("open_export_button", self._on_open_clicked)
         vertical(
             self,
             self._title,

@@ -56,8 +56,7 @@ class _SavedCard(QWidget):
         self._folder = ""
         self._facts = Facts("saved_facts")
         self._unrun = problem_label("saved_unrun_note")
-        self._button = button("open_saved_button")
-        self._button.clicked.connect(self._on_clicked)
+        self._button = button("open_saved_button", self._on_clicked)
         frame = card()
         vertical(self, frame)
         row = in_row(self._button, STRETCH)

@@ -42,8 +42,7 @@ class SpeedSection(QWidget):
 
     def __init__(self, session: Session) -> None:
         super().__init__()
-        self._measure = button("measure_button")
-        self._measure.clicked.connect(session.measure)
+        self._measure = button("measure_button", session.measure)
         self._progress = TaskProgress("measure")
         self._progress.cancel_clicked.connect(
             partial(session.store.cancel_request, RequestKind.MEASUREMENT)

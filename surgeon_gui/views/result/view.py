@@ -112,12 +112,9 @@ class ResultView(QWidget):
         enable_unless(self._discard, elsewhere if run.computer else "")
 
     def _actions(self) -> QWidget:
-        self._try = button("result_try_button", primary=True)
-        self._next = button("result_next_button")
-        self._discard = button("result_discard_button")
-        self._try.clicked.connect(self.try_clicked)
-        self._next.clicked.connect(self.next_clicked)
-        self._discard.clicked.connect(self.discard_clicked)
+        self._try = button("result_try_button", self.try_clicked, primary=True)
+        self._next = button("result_next_button", self.next_clicked)
+        self._discard = button("result_discard_button", self.discard_clicked)
         row = QWidget()
         layout = row_of(self._try, self._next, self._discard)
         layout.setContentsMargins(0, GAP, 0, 0)

@@ -49,10 +49,8 @@ class EarlierBar(Bar):
     def __init__(self, session: Session) -> None:
         super().__init__()
         self._text = text_label(name="earlier_label")
-        self._close = button("earlier_close_button")
-        self._close.clicked.connect(session.close_opened_run)
-        self._use = button("use_settings_button")
-        self._use.clicked.connect(session.use_settings)
+        self._close = button("earlier_close_button", session.close_opened_run)
+        self._use = button("use_settings_button", session.use_settings)
         self.lay_out(self._text, self._use, self._close)
         self.hide()
 

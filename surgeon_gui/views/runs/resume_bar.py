@@ -20,10 +20,8 @@ class ResumeBar(Bar):
         super().__init__()
         self._session, self._runs = session, runs
         self._text = text_label(name="resume_label")
-        self._resume = button("resume_run_button", primary=True)
-        self._resume.clicked.connect(self._on_resume)
-        self._later = button("resume_later_button")
-        self._later.clicked.connect(self._on_later)
+        self._resume = button("resume_run_button", self._on_resume, primary=True)
+        self._later = button("resume_later_button", self._on_later)
         self.lay_out(self._text, self._resume, self._later)
         runs.changed.connect(self._redraw)
         session.changed.connect(self._redraw)

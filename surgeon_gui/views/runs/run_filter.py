@@ -47,7 +47,7 @@ class RunFilterBar(QWidget):
         super().__init__()
         self._search = described(QLineEdit(clearButtonEnabled=True), "runs_search_edit")
         self._search.setPlaceholderText(tr("Search…"))
-        refresh = button("runs_refresh_button")
+        refresh = button("runs_refresh_button", self.refresh_clicked)
         refresh.setShortcut("F5")
         self._outcome = _box("runs_outcome_combo", tr("All outcomes"))
         self._tag = _box("runs_tag_combo", tr("All tags"))
@@ -58,7 +58,6 @@ class RunFilterBar(QWidget):
             below.addWidget(box, _MIN_STRETCH + len(box.accessibleName()))
             box.currentIndexChanged.connect(self._on_edited)
         self._search.textChanged.connect(self._on_edited)
-        refresh.clicked.connect(self.refresh_clicked)
         column = vertical(self, spacing=None)
         for layout in (column, top, below):
             layout.setSpacing(GAP)

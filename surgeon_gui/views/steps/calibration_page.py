@@ -71,12 +71,11 @@ class CalibrationPage(Page):
             "calibration.validation_text", BUILTIN_TEXT, BUILT_IN_TEXT
         )
         self._validation.edited.connect(self._on_validation_edited)
-        self._builtin_button = button("builtin_text_button")
-        file = button("text_file_button")
-        validation_file = button("validation_file_button")
-        self._builtin_button.clicked.connect(self._on_builtin_clicked)
-        file.clicked.connect(self._on_file_clicked)
-        validation_file.clicked.connect(self._on_validation_file_clicked)
+        self._builtin_button = button("builtin_text_button", self._on_builtin_clicked)
+        file = button("text_file_button", self._on_file_clicked)
+        validation_file = button(
+            "validation_file_button", self._on_validation_file_clicked
+        )
         self._more_texts = MoreTexts()
         self._more_texts.edited.connect(session.draft.edit_part)
         self._form = ConfigForm("calibration", CalibrationConfig)
@@ -86,8 +85,7 @@ class CalibrationPage(Page):
         self._judging.edited.connect(session.draft.edit_part)
         self._judging.refused.connect(self._on_form_rejected)
         self._problem = problem_label("calibration_problem")
-        self._preview_button = button("preview_button")
-        self._preview_button.clicked.connect(session.draft.preview_text)
+        self._preview_button = button("preview_button", session.draft.preview_text)
         self._counts = text_label(quiet=True, name="preview_counts")
         self._own_text = text_label(quiet=True, name="own_text_note")
         self._preview_facts = Facts("preview_facts")

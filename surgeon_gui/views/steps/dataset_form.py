@@ -26,9 +26,10 @@ class DatasetForm(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._edits = [described(QLineEdit(), name) for name in _NAMES]
-        add, cancel = button("more_keep_button"), button("more_drop_button")
-        add.clicked.connect(self._on_accepted)
-        cancel.clicked.connect(self.hide)
+        add, cancel = (
+            button("more_keep_button", self._on_accepted),
+            button("more_drop_button", self.hide),
+        )
         column = vertical(self, spacing=GAP // 2)
         for edit in self._edits:
             edit.setPlaceholderText(CAPTIONS[edit.objectName()].label)

@@ -40,10 +40,8 @@ class DownloadCard(QWidget):
         self._line = text_label(quiet=True, name="download_line")
         self._bar = progress_bar("download_bar")
         self._bar.setAccessibleName(tr("Download progress"))
-        self._download = button("download_button", primary=True)
-        self._cancel = button("download_cancel_button")
-        self._download.clicked.connect(self.download_clicked)
-        self._cancel.clicked.connect(self.cancel_clicked)
+        self._download = button("download_button", self.download_clicked, primary=True)
+        self._cancel = button("download_cancel_button", self.cancel_clicked)
         frame = card()
         inner = vertical(
             frame, self._title, self._line, self._bar, margin=GAP, spacing=GAP // 2

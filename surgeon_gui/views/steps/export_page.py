@@ -45,10 +45,8 @@ class ExportPage(Page):
         self._folder = SourceEdit("export.folder")
         self._folder.setPlaceholderText(tr("In the run folder"))
         self._folder.edited.connect(self._on_folder_edited)
-        choose = button("export_choose_button")
-        choose.clicked.connect(self._ask_for_folder)
-        self._replace = button("export_replace_button")
-        self._replace.clicked.connect(self._on_replace_clicked)
+        choose = button("export_choose_button", self._ask_for_folder)
+        self._replace = button("export_replace_button", self._on_replace_clicked)
         self._problem = problem_label("export_problem")
         self._form = ConfigForm(
             "export", ExportConfig, file_formats.implied_changes, in_front=("dtype",)

@@ -91,16 +91,16 @@ class HubSearchDialog(QDialog):
         self._note = text_label(name="search_note")
         self._note.setMinimumHeight(_NOTE_LINES * self.fontMetrics().lineSpacing())
         self._note.setAlignment(Qt.AlignmentFlag.AlignTop)
-        self._choose = button("search_choose_button", primary=True)
-        self._choose.clicked.connect(self._on_choose_clicked)
+        self._choose = button(
+            "search_choose_button", self._on_choose_clicked, primary=True
+        )
         self.finished.connect(self._search.stop)
         self._lay_out()
         session.changed.connect(self._show)
         self._show()
 
     def _lay_out(self) -> None:
-        close = button("search_close_button")
-        close.clicked.connect(self.reject)
+        close = button("search_close_button", self.reject)
         for each in (close, self._choose):
             each.setAutoDefault(False)
         vertical(

@@ -77,17 +77,19 @@ class ModelPage(Page):
         self._source.show_clear_button()
         self._source.edited.connect(self.choose)
         self._source.returnPressed.connect(self._on_return_pressed)
-        folder, gguf = button("open_folder_button"), button("open_gguf_button")
-        search = button("search_hub_button")
-        demo, self._sample = button("use_demo_button"), button("use_sample_button")
+        folder, gguf = (
+            button("open_folder_button", self.ask_for_folder),
+            button("open_gguf_button", self.ask_for_gguf),
+        )
+        search = button("search_hub_button", self.search_hub)
+        demo, self._sample = (
+            button("use_demo_button", self.use_demo),
+            button("use_sample_button"),
+        )
         self.sample_download = SampleDownload(self)
         self._sample_progress = text_label(quiet=True, name="sample_progress_label")
         self._sample_bar = progress_bar("sample_progress_bar")
         self._sample_bar.setAccessibleName(tr("Download progress"))
-        folder.clicked.connect(self.ask_for_folder)
-        gguf.clicked.connect(self.ask_for_gguf)
-        search.clicked.connect(self.search_hub)
-        demo.clicked.connect(self.use_demo)
         self._recent = described(choice_box(), "recent_models_combo")
         self._recent.activated.connect(self._on_recent_activated)
         self._problem = problem_label("model_problem")
@@ -116,8 +118,7 @@ class ModelPage(Page):
 
     def _add_computer(self) -> None:
         self._computer = line_label(name="computer_label")
-        computers = button("computers_button")
-        computers.clicked.connect(self.computers_clicked)
+        computers = button("computers_button", self.computers_clicked)
         self.column.addLayout(row_of(self._computer, computers))
 
     def _connect_form(self) -> None:

@@ -67,16 +67,16 @@ class MoreTexts(QWidget):
         self._table = _ShareTable()
         self._table.share_edited.connect(self._on_share_edited)
         self._table.itemSelectionChanged.connect(self._show_remove_button)
-        file, dataset = button("more_file_button"), button("more_dataset_button")
-        self._builtin = button("more_builtin_button")
-        self._remove = button("more_remove_button")
+        file, dataset = (
+            button("more_file_button", self._on_file_clicked),
+            button("more_dataset_button"),
+        )
+        self._builtin = button("more_builtin_button", self._on_builtin_clicked)
+        self._remove = button("more_remove_button", self._on_remove_clicked)
         self._dataset_form = DatasetForm()
         self._dataset_form.accepted.connect(self._on_dataset_accepted)
         self._problem = problem_label("more_texts_problem")
-        file.clicked.connect(self._on_file_clicked)
         dataset.clicked.connect(self._dataset_form.open)
-        self._builtin.clicked.connect(self._on_builtin_clicked)
-        self._remove.clicked.connect(self._on_remove_clicked)
         title = FIELDS["calibration.more_texts"]
         vertical(
             self,

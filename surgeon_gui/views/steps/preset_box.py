@@ -50,12 +50,10 @@ class PresetBox(QWidget):
         )
         self._box.activated.connect(self._on_activated)
         self._about = text_label(quiet=True, name="preset_note")
-        self._save = button("preset_save_button")
-        self._save.clicked.connect(self._on_ask_name)
+        self._save = button("preset_save_button", self._on_ask_name)
         self._more = button("preset_more_button")
         self._actions = self._make_menu()
-        self._restore = button("preset_restore_button")
-        self._restore.clicked.connect(preset_store.restore)
+        self._restore = button("preset_restore_button", preset_store.restore)
         self._naming = self._make_naming()
         self._problem = problem_label("preset_problem")
         preset_store.rejected.connect(self._on_refused)
@@ -82,10 +80,11 @@ class PresetBox(QWidget):
         naming = QWidget()
         self._name = described(QLineEdit(), "preset_name_edit")
         self._name.setPlaceholderText(CAPTIONS["preset_name_edit"].label)
-        save, cancel = button("preset_keep_button"), button("preset_drop_button")
+        save, cancel = (
+            button("preset_keep_button", self._on_save_name),
+            button("preset_drop_button", self._on_cancel_name),
+        )
         self._name.returnPressed.connect(self._on_save_name)
-        save.clicked.connect(self._on_save_name)
-        cancel.clicked.connect(self._on_cancel_name)
         horizontal(naming, (self._name, 1), save, cancel)
         naming.hide()
         return naming

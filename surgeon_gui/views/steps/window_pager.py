@@ -28,13 +28,10 @@ class WindowPager(QWidget):
         self._title.setFont(bold(self._title.font()))
         self._title.setObjectName("window_title")
         self._back, self._next = (
-            button("window_back_button"),
-            button("window_on_button"),
+            button("window_back_button", self._on_back),
+            button("window_on_button", self._on_next),
         )
-        self._jump = button("window_jump_button")
-        self._back.clicked.connect(self._on_back)
-        self._next.clicked.connect(self._on_next)
-        self._jump.clicked.connect(self._on_jump)
+        self._jump = button("window_jump_button", self._on_jump)
         self._text = described(QPlainTextEdit(readOnly=True), "preview_text")
         self._text.setFixedHeight(_HEIGHT)
         row = in_row(self._back, self._next, STRETCH, self._jump)

@@ -60,8 +60,7 @@ class DiskSpaceDialog(QDialog):
         self._total = text_label(name="disk_space_total")
         self._question = RunQuestion("disk_space", tr("Free disk space"), self)
         self._question.confirmed.connect(self._on_confirmed)
-        self._delete = button("disk_space_delete_button")
-        self._delete.clicked.connect(self._on_delete_clicked)
+        self._delete = button("disk_space_delete_button", self._on_delete_clicked)
         self._lay_out()
         storage.changed.connect(self._show)
         storage.runs.changed.connect(self._show)
@@ -69,8 +68,7 @@ class DiskSpaceDialog(QDialog):
         storage.read()
 
     def _lay_out(self) -> None:
-        close = button("disk_space_close_button")
-        close.clicked.connect(self.accept)
+        close = button("disk_space_close_button", self.accept)
         row = in_row((self._total, 1), self._delete, close)
         vertical(self, (self._tree, 1), row, margin=MARGIN)
 

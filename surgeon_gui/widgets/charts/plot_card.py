@@ -24,9 +24,8 @@ class PlotCard(ChartCard):
 
     def __init__(self, name: str, title: str, when_empty: str) -> None:
         super().__init__(name, title, when_empty)
-        self._reset = button(f"{name}_reset_button")
+        self._reset = button(f"{name}_reset_button", self.reset_zoom)
         self._reset.hide()
-        self._reset.clicked.connect(self.reset_zoom)
         self._below.addWidget(self._reset, 0, Qt.AlignmentFlag.AlignTop)
 
     @override
