@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from PySide6.QtCore import QObject, Signal, Slot
 from PySide6.QtGui import QAction
@@ -43,17 +43,9 @@ class PreferencesMenu(QObject):
     @property
     def current(self) -> Preferences:
         """The preferences that apply now."""
-        settings = self._settings
-        return Preferences(
-            run_parent=self._session.state.run_parent,
-            theme=settings.theme,
-            language=settings.language,
-            device=settings.device,
-            units=settings.units,
-            keeps_awake=settings.keeps_awake,
-            runs_go_on=settings.runs_go_on,
-            is_offline=settings.is_offline,
-        )
+        names = (each.name for each in fields(Preferences))
+        current = Preferences(**{name: getattr(self._settings, name) for name in names})
+        return replace(current, run_parent=self._session.state.run_parent)
 
     @Slot()
     def show_dialog(self) -> None:
