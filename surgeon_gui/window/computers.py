@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QMainWindow, QWidget
 from surgeon_gui.base.settings import Settings
 from surgeon_gui.controllers.computers import ComputersController
 from surgeon_gui.controllers.session import Session
-from surgeon_gui.views.computers.connection_bar import ConnectionBar
+from surgeon_gui.views.bars import ConnectionBar
 from surgeon_gui.views.computers.dialog import ComputersDialog
 from surgeon_gui.views.computers.files_dialog import FilesDialog
 from surgeon_gui.widgets.dialogs import ask_elsewhere

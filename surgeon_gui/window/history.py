@@ -17,11 +17,10 @@ from surgeon_gui.controllers.session import Session
 from surgeon_gui.controllers.storage import StorageController
 from surgeon_gui.state.comparison import MIN_RUNS
 from surgeon_gui.state.result_text import has_result
+from surgeon_gui.views.bars import EarlierBar, ResumeBar
 from surgeon_gui.views.comparison.view import CompareView
 from surgeon_gui.views.report.report_row import ReportRow
 from surgeon_gui.views.report.reports import Reports
-from surgeon_gui.views.runs.earlier_bar import EarlierBar
-from surgeon_gui.views.runs.resume_bar import ResumeBar
 from surgeon_gui.views.runs.runs_panel import RunsPanel
 from surgeon_gui.views.storage.dialog import DiskSpaceDialog
 from surgeon_gui.widgets.layouts import scrolling, vertical

@@ -19,7 +19,7 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.state.log_lines import LogLine
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.labels import FROM_LEVEL, LEVELS
-from surgeon_gui.widgets.controls import button, choice_box, described, line_label
+from surgeon_gui.widgets.controls import ChoiceBox, button, described, line_label
 from surgeon_gui.widgets.dialogs import ask_new_file
 from surgeon_gui.widgets.layouts import add_parts, in_row, vertical
 
@@ -35,9 +35,8 @@ class LogView(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._lines: deque[LogLine] = deque(maxlen=MAX_LINES)
-        self._level = described(choice_box(), "log_level_combo")
-        for level in Level:
-            self._level.addItem(FROM_LEVEL[level], level)
+        self._level = ChoiceBox("log_level_combo")
+        self._level.offer(FROM_LEVEL)
         self._filter = described(QLineEdit(clearButtonEnabled=True), "log_filter_edit")
         self._filter.setPlaceholderText(CAPTIONS["log_filter_edit"].tip)
         self._text = described(QPlainTextEdit(readOnly=True), "log_text")

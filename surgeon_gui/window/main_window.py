@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +56,8 @@ from surgeon_gui.text.problems import RESOURCES, Step, sentence
 from surgeon_gui.views.live.live_view import LiveView
 from surgeon_gui.views.live.resources_view import ResourcesView
 from surgeon_gui.views.playground.view import PlaygroundView
+from surgeon_gui.views.question import Question
 from surgeon_gui.views.result.view import ResultView
-from surgeon_gui.views.runs.question import RunQuestion
 from surgeon_gui.views.steps.calibration_page import CalibrationPage
 from surgeon_gui.views.steps.export_page import ExportPage
 from surgeon_gui.views.steps.model_page import ModelPage
@@ -335,7 +336,7 @@ class MainWindow(QMainWindow):
         self._tabs.add_tab("live_tab", self._live)
         row, question = self._history.report_row, self._export_page.question
         self._result = ResultView(self.session, row, question)
-        self._history.runs.replace_asked.connect(question.ask)
+        self._history.runs.replace_asked.connect(question.ask_about)
         self._tabs.add_tab("result_tab", self._result)
         self._analysis_tabs = AnalysisTabs(self.session, self._tabs, self._target_page)
         self._analysis_tabs.save_failed.connect(self._on_save_failed)
@@ -392,8 +393,7 @@ class MainWindow(QMainWindow):
         self._help_menu.bundle_written.connect(self._show_log)
         self._log.save_failed.connect(self._on_save_failed)
         self._close_question.may_close.connect(self._on_may_close)
-        self._cancel_question = RunQuestion("cancel", tr("Cancel the run"), self)
-        self._cancel_question.confirmed.connect(self._on_cancel_confirmed)
+        self._cancel_question = Question("cancel", tr("Cancel the run"), self)
 
     def _connect_menus(self) -> None:
         slots = {
@@ -546,9 +546,9 @@ class MainWindow(QMainWindow):
         details = tr("It has taken {time}, and nothing is saved yet.")
         details = details.format(time=numbers.duration(seconds))
         folder = self.session.state.run.folder
-        self._cancel_question.ask(folder, tr("Cancel the run?"), details)
+        on_yes = partial(self._on_cancel_confirmed, folder)
+        self._cancel_question.ask(tr("Cancel the run?"), details, on_yes)
 
-    @Slot(str)
     def _on_cancel_confirmed(self, folder: str) -> None:
         if folder == self.session.state.run.folder:
             self.session.cancel()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QObject, Qt, Signal, Slot
+from PySide6.QtCore import QObject, Signal, Slot
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QMainWindow
 
@@ -12,7 +12,7 @@ from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.queue.state import QueueState, QueueStatus
 from surgeon_gui.state.run_controls import queue_control
 from surgeon_gui.text.problems import sentence
-from surgeon_gui.views.queue.queue_bar import QueueBar
+from surgeon_gui.views.bars import QueueBar
 from surgeon_gui.views.queue.queue_panel import QueuePanel
 from surgeon_gui.views.queue.sweep_dialog import SweepDialog
 from surgeon_gui.widgets.controls import finish_typing
@@ -64,7 +64,6 @@ class RunQueue(QObject):
         if self.controller.add_obstacle():
             return
         dialog = SweepDialog(self._session.state, self._window)
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.added.connect(self._on_sweep_added)
         dialog.open()
 

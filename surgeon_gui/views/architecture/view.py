@@ -6,7 +6,6 @@ from PySide6.QtCore import QModelIndex, QPoint, QSignalBlocker, Qt, Signal, Slot
 from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
-    QComboBox,
     QMenu,
     QSpinBox,
     QSplitter,
@@ -24,21 +23,14 @@ from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.views.architecture.architecture_table import ArchitectureTable
 from surgeon_gui.views.architecture.block_card import BlockCard, on_card
 from surgeon_gui.widgets.controls import (
+    ChoiceBox,
     button,
-    choice_box,
     described,
     heading,
     ignore_wheel,
     text_label,
 )
-from surgeon_gui.widgets.layouts import (
-    STRETCH,
-    card,
-    horizontal,
-    in_row,
-    row_of,
-    vertical,
-)
+from surgeon_gui.widgets.layouts import STRETCH, card, horizontal, row_of, vertical
 
 _SOURCES = {
     Source.RUN: tr("After the run"),
@@ -61,10 +53,9 @@ class ArchitectureView(QWidget):
         super().__init__()
         self.setObjectName("architecture_view")
         self._controller = controller
-        self._sources: tuple[Source, ...] = ()
         self._shown_limit: object = None  # the layer and the limit in the box
         self._fitted: object = None  # the contents that the columns were fitted to
-        self._source = described(choice_box(), "architecture_source_combo")
+        self._source = ChoiceBox("architecture_source_combo", min_length=24)
         self._source.currentIndexChanged.connect(self._on_source_chosen)
         self._table = ArchitectureTable()
         self._tree = self._make_tree()
@@ -100,10 +91,8 @@ class ArchitectureView(QWidget):
         if not self.isVisible():
             return
         controller = self._controller
-        self._show_sources(controller.sources)
-        with QSignalBlocker(self._source):
-            if controller.source in self._sources:
-                self._source.setCurrentIndex(self._sources.index(controller.source))
+        sources = {source: _SOURCES[source] for source in controller.sources}
+        self._source.offer(sources, controller.source)
         was_empty = self._table.rowCount() == 0
         self._table.show_architecture(controller.architecture)
         if was_empty and self._table.rowCount():
@@ -162,14 +151,6 @@ class ArchitectureView(QWidget):
             self._shown_limit = selected
             self._share.setValue(round(100 * (self._controller.limit or _HALF)))
 
-    def _show_sources(self, sources: tuple[Source, ...]) -> None:
-        if sources == self._sources:
-            return
-        self._sources = sources
-        with QSignalBlocker(self._source):
-            self._source.clear()
-            self._source.addItems([_SOURCES[source] for source in sources])
-
     def _open_first(self) -> None:
         count = self._table.rowCount()
         for row in range(count if count <= _EXPANDED_BLOCKS else 1):
@@ -185,10 +166,9 @@ class ArchitectureView(QWidget):
             if self._tree.columnWidth(column) < needed:
                 self._tree.setColumnWidth(column, needed)
 
-    @Slot(int)
-    def _on_source_chosen(self, index: int) -> None:
-        if 0 <= index < len(self._sources):
-            self._controller.show_source(self._sources[index])
+    @Slot()
+    def _on_source_chosen(self) -> None:
+        self._controller.show_source(self._source.value)
 
     @Slot(QModelIndex)
     def _on_current_changed(self, index: QModelIndex) -> None:
@@ -248,9 +228,10 @@ class ArchitectureView(QWidget):
         return menu
 
     def _lay_out(self) -> None:
-        top = in_row((self._source_box(), 1))
         table = card()
-        vertical(table, top, (self._tree, 1), margin=(MARGIN, GAP, MARGIN, MARGIN))
+        vertical(
+            table, self._source, (self._tree, 1), margin=(MARGIN, GAP, MARGIN, MARGIN)
+        )
         side = QSplitter(Qt.Orientation.Vertical)
         side.addWidget(self._picture)
         side.addWidget(self._reasons_card())
@@ -258,10 +239,6 @@ class ArchitectureView(QWidget):
         side.setChildrenCollapsible(False)
         side.setMinimumWidth(max(_SIDE, self._picture.minimumSizeHint().width()))
         horizontal(self, (table, 1), side)
-
-    def _source_box(self) -> QComboBox:
-        self._source.setMinimumContentsLength(24)
-        return self._source
 
     def _reasons_card(self) -> QWidget:
         frame = card()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import QSignalBlocker, Signal, Slot
+from PySide6.QtCore import Signal, Slot
 from typing_extensions import override
 
 from surgeon_engine.api.config.fields import settings_of
@@ -17,8 +17,6 @@ from surgeon_gui.state.comparison import (
     SIZES,
     ComparedRun,
     Measure,
-    SizeMeasure,
-    XAxis,
     axis_label,
     curves,
     front,
@@ -26,12 +24,12 @@ from surgeon_gui.state.comparison import (
     points,
 )
 from surgeon_gui.text.labels import FIELDS
+from surgeon_gui.widgets.charts.chart_card import MEASURE_LENGTH
 from surgeon_gui.widgets.charts.series_chart import Axes, Series, SeriesChart
 from surgeon_gui.widgets.charts.table_card import TableCard
-from surgeon_gui.widgets.controls import button, choice_box, described
+from surgeon_gui.widgets.controls import ChoiceBox, button, described
 from surgeon_gui.widgets.forms.inputs import WholeInput
 
-_MEASURE_LENGTH = 11  # characters
 _CONTEXT = settings_of(PruningConfig)["context"].option.limits
 
 
@@ -47,13 +45,11 @@ class CurvesChart(SeriesChart):
             tr("None of these runs has evaluated the original."),
         )
         self._runs: Sequence[ComparedRun] = ()
-        self._along = described(choice_box(), "compare_curves_x_combo")
-        self._along.addItems([ALONG[along] for along in XAxis])
-        self._measure = described(choice_box(), "compare_curves_measure_combo")
-        self._measure.setMinimumContentsLength(_MEASURE_LENGTH)
-        self._measures: tuple[Measure, ...] = ()
+        self._along = ChoiceBox("compare_curves_x_combo")
+        self._along.offer(ALONG)
+        self._measure = ChoiceBox("compare_curves_measure_combo", MEASURE_LENGTH)
         self._chosen: Measure | None = None  # by the user
-        self._offer(tuple(Measure))
+        self._measure.offer(MEASURES)
         self._log = button("compare_curves_log_button")
         self._log.setCheckable(True)
         for control in (self._along, self._measure, self._log):
@@ -65,24 +61,15 @@ class CurvesChart(SeriesChart):
     def show_runs(self, runs: Sequence[ComparedRun]) -> None:
         """Show the curves of these runs."""
         self._runs = runs
-        self._offer(measures(runs))
+        offered = {measure: MEASURES[measure] for measure in measures(runs)}
+        self._measure.offer(offered, self._chosen)
         self._redraw()
 
     @property
     def measure(self) -> Measure:
         """The measure that is shown."""
-        return self._measures[self._measure.currentIndex()]
-
-    def _offer(self, offered: tuple[Measure, ...]) -> None:
-        """Offer these measures; show the chosen one, or else the first."""
-        if offered == self._measures:
-            return
-        self._measures = offered
-        with QSignalBlocker(self._measure):
-            self._measure.clear()
-            self._measure.addItems([MEASURES[measure] for measure in offered])
-            chosen = self._chosen if self._chosen in offered else offered[0]
-            self._measure.setCurrentIndex(offered.index(chosen))
+        measure: Measure = self._measure.value
+        return measure
 
     @Slot()
     def _on_measure_chosen(self) -> None:
@@ -92,12 +79,9 @@ class CurvesChart(SeriesChart):
 
     @Slot()
     def _redraw(self) -> None:
-        along, is_log = list(XAxis)[self._along.currentIndex()], self._log.isChecked()
+        along, is_log = self._along.value, self._log.isChecked()
         found = curves(self._runs, along, self.measure, is_log=is_log)
-        series = [
-            Series(curve.name, curve.xs, curve.ys, number)
-            for number, curve in enumerate(found)
-        ]
+        series = [Series(x.name, x.xs, x.ys, number) for number, x in enumerate(found)]
         label = axis_label(self._runs, self.measure)
         self.show_series(series, Axes(ALONG[along], label, is_log))
 
@@ -113,9 +97,8 @@ class SizeChart(SeriesChart):
         )
         self._runs: Sequence[ComparedRun] = ()
         self._measure = Measure.DIVERGENCE
-        self._size = described(choice_box(), "compare_size_combo")
-        self._size.addItems([SIZES[size] for size in SizeMeasure])
-        self._size.setMinimumContentsLength(14)
+        self._size = ChoiceBox("compare_size_combo", min_length=14)
+        self._size.offer(SIZES)
         self.add_control(self._size)
         self._size.currentIndexChanged.connect(self._redraw)
 
@@ -132,7 +115,7 @@ class SizeChart(SeriesChart):
 
     @Slot()
     def _redraw(self) -> None:
-        size = list(SizeMeasure)[self._size.currentIndex()]
+        size = self._size.value
         models = points(self._runs, size, self._measure)
         best = front(models)
         line = Series(
@@ -142,30 +125,19 @@ class SizeChart(SeriesChart):
             has_symbols=False,
         )
         series = [
-            Series(
-                point.name,
-                (point.size,),
-                (point.quality,),
-                point.run,
-                is_joined=False,
-            )
-            for point in models
+            Series(x.name, (x.size,), (x.quality,), x.run, is_joined=False)
+            for x in models
         ]
         axes = Axes(SIZES[size], axis_label(self._runs, self._measure))
         self.show_series([line, *series], axes)
 
     @override
     def rows(self) -> list[tuple[object, ...]]:
-        size = list(SizeMeasure)[self._size.currentIndex()]
+        size = self._size.value
         label = axis_label(self._runs, self._measure)
         header = ("model", SIZES[size], label, "best for its size")
-        return [
-            header,
-            *(
-                (point.name, point.size, point.quality, point.is_best)
-                for point in points(self._runs, size, self._measure)
-            ),
-        ]
+        found = points(self._runs, size, self._measure)
+        return [header, *((x.name, x.size, x.quality, x.is_best) for x in found)]
 
 
 class LadderCard(TableCard):

@@ -26,9 +26,8 @@ from surgeon_gui.views.diagnosis.curve import Prediction, QualityCurve
 from surgeon_gui.views.task_progress import TaskProgress
 from surgeon_gui.widgets.charts.heat_map import HeatMapCard, HeatMapSizes
 from surgeon_gui.widgets.controls import (
+    ChoiceBox,
     button,
-    choice_box,
-    described,
     enable_unless,
     problem_label,
     show_text,
@@ -82,11 +81,10 @@ class DiagnosisView(QWidget):
         self._curve.target_dragged.connect(diagnosis.set_target)
         hint = tr("Diagnose the model to see which parts matter most.")
         self._sensitivity = MapCard("sensitivity", _SENSITIVITY, hint)
-        self._share = described(choice_box(), "sensitivity_share_combo")
         label = tr("Cheapest {share}")
-        shares = [label.format(share=numbers.percent(share)) for share in SHARES]
-        self._share.addItems(shares)
-        self._share.setMinimumContentsLength(len(shares[-1]))
+        shares = {x: label.format(share=numbers.percent(x)) for x in SHARES}
+        self._share = ChoiceBox("sensitivity_share_combo", len(shares[SHARES[-1]]))
+        self._share.offer(shares)
         self._share.currentIndexChanged.connect(self._draw_sensitivity)
         self._sensitivity.add_control(self._share)
         self._planned = MapCard(
@@ -183,7 +181,7 @@ class DiagnosisView(QWidget):
         known = self._diagnosis.known
         if known is None:
             return
-        share = SHARES[self._share.currentIndex()]
+        share = self._share.value
         cells = sensitivity_cells(known.costs, share, known.predicts_loss)
         scale = scale_labels(known.costs, share, known.predicts_loss)
         self._sensitivity.set_title(_SENSITIVITY if known.predicts_loss else _COSTS)

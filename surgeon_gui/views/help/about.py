@@ -8,7 +8,7 @@ from importlib import metadata
 from PySide6 import __version__ as pyside_version
 from PySide6.QtCore import Qt, Slot, qVersion
 from PySide6.QtGui import QGuiApplication, QIcon, QShowEvent
-from PySide6.QtWidgets import QDialog, QHBoxLayout, QLabel, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QWidget
 from typing_extensions import override
 
 from surgeon_engine.api.messages.events import EngineReady
@@ -17,6 +17,7 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.text import labels
 from surgeon_gui.text.help import ABOUT, LICENCE
 from surgeon_gui.widgets.controls import bold, button, heading, text_label
+from surgeon_gui.widgets.dialogs import Dialog
 from surgeon_gui.widgets.facts import Facts
 from surgeon_gui.widgets.layouts import answer_row, in_column, in_row, vertical
 
@@ -49,27 +50,19 @@ def versions(ready: EngineReady | None) -> tuple[tuple[str, str], ...]:
     return (*window, *libraries, (tr("Device"), ready.device))
 
 
-class AboutDialog(QDialog):
+class AboutDialog(Dialog):
     """Shows the versions, which can be copied."""
 
     def __init__(self, ready: EngineReady | None, parent: QWidget) -> None:
-        super().__init__(parent)
-        self.setObjectName("about_dialog")
-        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         title = tr("About {application}").format(application=labels.APPLICATION)
-        self.setWindowTitle(title)
+        super().__init__("about_dialog", title, parent)
         self._facts = versions(ready)
         facts = Facts("about_facts")
         facts.show_facts(self._facts)
-        self._column = vertical(
-            self,
-            _introduction(parent.window().windowIcon()),
-            facts,
-            text_label(LICENCE, quiet=True),
-            self._buttons(),
-            margin=MARGIN,
-            spacing=MARGIN,
-        )
+        introduction = _introduction(parent.window().windowIcon())
+        licence, gaps = text_label(LICENCE, quiet=True), MARGIN
+        parts = (introduction, facts, licence, self._buttons())
+        self._column = vertical(self, *parts, margin=gaps, spacing=gaps)
 
     @override
     def showEvent(self, event: QShowEvent) -> None:

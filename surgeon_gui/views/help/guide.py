@@ -15,12 +15,13 @@ from PySide6.QtGui import (
     QTextCursor,
     QTextDocument,
 )
-from PySide6.QtWidgets import QDialog, QTextBrowser, QWidget
+from PySide6.QtWidgets import QTextBrowser, QWidget
 from typing_extensions import override
 
 from surgeon_gui.base.theme import MARGIN
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.widgets.controls import button, described
+from surgeon_gui.widgets.dialogs import Dialog
 from surgeon_gui.widgets.layouts import answer_row, vertical
 
 _SIZE = (860, 720)
@@ -36,15 +37,11 @@ def guide_path() -> Path | None:
     return next((path for path in found if path.is_file()), None)
 
 
-class GuideDialog(QDialog):
+class GuideDialog(Dialog):
     """Shows the guide; links lead to its chapters."""
 
     def __init__(self, guide: Path, parent: QWidget) -> None:
-        super().__init__(parent)
-        self.setObjectName("guide_dialog")
-        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.setWindowTitle(CAPTIONS["guide_text"].label)
-        self.resize(*_SIZE)
+        super().__init__("guide_dialog", CAPTIONS["guide_text"].label, parent, _SIZE)
         self._text = described(_GuideText(guide), "guide_text")
         close = button("guide_close_button", self.accept)
         vertical(self, (self._text, 1), answer_row(close), margin=MARGIN)

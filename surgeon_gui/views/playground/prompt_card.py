@@ -18,8 +18,8 @@ from surgeon_gui.text.problems import sentence
 from surgeon_gui.text.prompts import EXAMPLES
 from surgeon_gui.views.playground.sampling_row import SamplingRow
 from surgeon_gui.widgets.controls import (
+    ChoiceBox,
     button,
-    choice_box,
     described,
     enable_unless,
     finish_typing,
@@ -66,7 +66,7 @@ class PromptCard(QWidget):
         self._prompt = PromptEdit()
         self._prompt.textChanged.connect(self._on_prompt_edited)
         self._prompt.submitted.connect(self._on_generate)
-        self._examples = described(choice_box(), "playground_examples_combo")
+        self._examples = ChoiceBox("playground_examples_combo")
         self._examples.setPlaceholderText(CAPTIONS["playground_examples_combo"].label)
         for name, prompt in EXAMPLES:
             self._examples.addItem(name, prompt)

@@ -5,15 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from PySide6.QtCore import Qt, Signal, Slot
-from PySide6.QtWidgets import (
-    QCheckBox,
-    QDialog,
-    QFormLayout,
-    QHBoxLayout,
-    QLineEdit,
-    QWidget,
-)
+from PySide6.QtCore import Signal, Slot
+from PySide6.QtWidgets import QCheckBox, QFormLayout, QHBoxLayout, QLineEdit, QWidget
 from typing_extensions import override
 
 from surgeon_engine.api.config.run import Device
@@ -25,14 +18,14 @@ from surgeon_gui.base.units import Units
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.choices import choice_label
 from surgeon_gui.widgets.controls import (
+    ChoiceBox,
     button,
-    choice_box,
     described,
     enable_unless,
     line_label,
     text_label,
 )
-from surgeon_gui.widgets.dialogs import ask_folder
+from surgeon_gui.widgets.dialogs import Dialog, ask_folder
 from surgeon_gui.widgets.layouts import answer_row, vertical, with_button
 
 _WIDTH = 520
@@ -42,16 +35,13 @@ _UNIT_NAMES = {
 }
 
 
-class PreferencesDialog(QDialog):
+class PreferencesDialog(Dialog):
     """Shows preferences and reports each change; the old ones when it is cancelled."""
 
     edited = Signal(object)  # Preferences
 
     def __init__(self, preferences: Preferences, parent: QWidget) -> None:
-        super().__init__(parent)
-        self.setObjectName("preferences_dialog")
-        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.setWindowTitle(tr("Preferences"))
+        super().__init__("preferences_dialog", tr("Preferences"), parent)
         self.setMinimumWidth(_WIDTH)
         self._before = self._shown = preferences
         self._form = QFormLayout()
@@ -106,12 +96,9 @@ class PreferencesDialog(QDialog):
 
     def _add_choice(self, field: str, name: str, labels: dict[Any, str]) -> None:
         """Add a box with a label for each value of a preference."""
-        box = described(choice_box(), name)
-        box.addItems(list(labels.values()))
-        values = list(labels)
-        chosen = getattr(self._shown, field)
-        box.setCurrentIndex(values.index(chosen) if chosen in values else 0)
-        box.activated.connect(lambda index: self._edit(**{field: values[index]}))
+        box = ChoiceBox(name)
+        box.offer(labels, getattr(self._shown, field))
+        box.activated.connect(lambda _: self._edit(**{field: box.value}))
         self._form.addRow(line_label(CAPTIONS[name].label), box)
 
     def _add_check(self, field: str, name: str) -> QCheckBox:

@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QTimer, Signal, Slot
-from PySide6.QtWidgets import (
-    QCheckBox,
-    QDialog,
-    QGridLayout,
-    QLineEdit,
-    QWidget,
-)
+from PySide6.QtWidgets import QCheckBox, QGridLayout, QLineEdit, QWidget
 
 from surgeon_engine.api.config.pruning import Target, methods_for
 from surgeon_gui.base.theme import GAP, MARGIN
@@ -21,8 +15,8 @@ from surgeon_gui.state.queue import sweep
 from surgeon_gui.state.queue.sweep import Sweep, SweepPlan
 from surgeon_gui.text.choices import CHOICES, choice_label
 from surgeon_gui.widgets.controls import (
+    ChoiceBox,
     button,
-    choice_box,
     described,
     explained,
     heading,
@@ -31,6 +25,7 @@ from surgeon_gui.widgets.controls import (
     text_label,
     warning_label,
 )
+from surgeon_gui.widgets.dialogs import Dialog
 from surgeon_gui.widgets.layouts import answer_row, vertical
 
 _WIDTH = 560
@@ -44,26 +39,25 @@ _UNITS = {
 }
 
 
-class SweepDialog(QDialog):
+class SweepDialog(Dialog):
     """Plans a sweep of the draft in `state`; does not block the window's events."""
 
     added = Signal(object)  # tuple[QueuedRun, ...]
 
     def __init__(self, state: AppState, parent: QWidget) -> None:
-        super().__init__(parent)
-        self.setObjectName("sweep_dialog")
-        self.setWindowTitle(tr("Sweep"))
+        super().__init__("sweep_dialog", tr("Sweep"), parent)
         self._state = state
         self._plan = SweepPlan()
         self._free = free_disk(state.config, state.run_parent)
         pruning = state.config.pruning
         disabled = disabled_targets(pruning.kind, state.config.export.format)
-        self._units = [unit for unit in Target if unit not in disabled]
-        self._unit = described(choice_box(), "sweep_unit_combo")
-        for unit in self._units:
-            self._unit.addItem(_UNITS[unit].format(unit=CHOICES[unit][0]))
-        own = Target(str(pruning.target.__struct_config__.tag))
-        self._unit.setCurrentIndex(self._units.index(own) if own in self._units else 0)
+        self._unit = ChoiceBox("sweep_unit_combo")
+        units = {
+            unit: _UNITS[unit].format(unit=CHOICES[unit][0])
+            for unit in Target
+            if unit not in disabled
+        }
+        self._unit.offer(units, Target(str(pruning.target.__struct_config__.tag)))
         self._values = described(QLineEdit(), "sweep_values_edit")
         self._unit_note = text_label(quiet=True, name="sweep_unit_note")
         self._methods = {
@@ -113,7 +107,7 @@ class SweepDialog(QDialog):
 
     @Slot()
     def _on_unit_chosen(self) -> None:
-        unit = self._units[self._unit.currentIndex()]
+        unit = self._unit.value
         self._values.setText(sweep.proposed_values(self._state, unit))
         show_text(self._unit_note, sweep.unit_note(self._state, unit))
         self._check()
@@ -127,7 +121,7 @@ class SweepDialog(QDialog):
     def _check(self) -> None:
         """Plan the runs and show what they need, or the problem."""
         self._timer.stop()
-        unit = self._units[self._unit.currentIndex()]
+        unit = self._unit.value
         methods = tuple(x for x, box in self._methods.items() if box.isChecked())
         self._plan = sweep.plan(self._state, Sweep(unit, self._values.text(), methods))
         show_text(self._forecast, sweep.forecast(self._plan, self._state.model))

@@ -27,7 +27,7 @@ from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import Status
 from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.text.problems import sentence
-from surgeon_gui.views.replace_question import ReplaceQuestion
+from surgeon_gui.views.question import ReplaceQuestion
 from surgeon_gui.views.result.saved_list import SavedList
 from surgeon_gui.views.steps.run_page import open_folder
 from surgeon_gui.views.task_progress import TaskProgress
@@ -155,7 +155,7 @@ class SaveSection(QWidget):
             self._session.store.show_problem(question)
         else:
             on_yes = partial(self._on_consent, destination)
-            self._question.ask(question, on_yes, self._ask_for_folder)
+            self._question.ask_about(question, on_yes, self._ask_for_folder)
 
     def _on_consent(self, destination: str) -> None:
         if destination == str(checks.save_destination(self._session.state)):

@@ -15,7 +15,7 @@ from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job.targets import next_target_obstacle
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.run_text import phase, undone
-from surgeon_gui.views.replace_question import ReplaceQuestion
+from surgeon_gui.views.question import ReplaceQuestion
 from surgeon_gui.views.result.export_result import ExportResult
 from surgeon_gui.views.result.save_section import SaveSection
 from surgeon_gui.views.result.speed_section import SpeedSection

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PySide6.QtCore import QModelIndex, QPoint, Qt, Signal, Slot
 from PySide6.QtGui import QAction
-from PySide6.QtWidgets import QAbstractItemView, QMenu, QTreeView, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QAbstractItemView, QMenu, QTreeView, QWidget
 
 from surgeon_engine.base.process_lock import Holder
 from surgeon_gui.base.theme import GAP, MARGIN
@@ -26,8 +26,8 @@ from surgeon_gui.state.runs.reading import (
 )
 from surgeon_gui.text import numbers
 from surgeon_gui.text.captions import CAPTIONS
+from surgeon_gui.views.question import Question
 from surgeon_gui.views.runs.annotation_form import AnnotationForm
-from surgeon_gui.views.runs.question import RunQuestion
 from surgeon_gui.views.runs.run_filter import RunFilterBar
 from surgeon_gui.views.runs.runs_table import (
     NAME,
@@ -46,7 +46,7 @@ from surgeon_gui.widgets.controls import (
     text_label,
 )
 from surgeon_gui.widgets.facts import Facts
-from surgeon_gui.widgets.layouts import STRETCH, in_row, scrolling, vertical
+from surgeon_gui.widgets.layouts import in_row, on_top, scrolling, vertical
 
 _MIN_WIDTH = 300  # pixels
 _NAME_WIDTH, _WIDTH = 214, 92  # pixels, of the columns
@@ -69,31 +69,24 @@ class RunsPanel(QWidget):
     def __init__(self, runs: RunsController) -> None:
         super().__init__()
         self._runs = runs
-        self._delete = RunQuestion("delete", tr("Move run to trash"), self)
-        self._delete.confirmed.connect(runs.delete)
-        self._discard = RunQuestion("discard", tr("Discard saved progress"), self)
-        self._discard.confirmed.connect(runs.discard)
-        self._take_over = RunQuestion("take_over", tr("Run of another computer"), self)
-        self._take_over.confirmed.connect(runs.take_over)
+        self._delete = Question("delete", tr("Move run to trash"), self)
+        self._discard = Question("discard", tr("Discard saved progress"), self)
+        self._take_over = Question("take_over", tr("Run of another computer"), self)
         runs.held_elsewhere.connect(self._on_held_elsewhere)
-        self._delete_part = RunQuestion("part", tr("Delete a part of the run"), self)
-        self._delete_part.confirmed.connect(self._on_part_confirmed)
-        self._part = RunPart.EXPORT  # that the question is about
+        self._delete_part = Question("part", tr("Delete a part of the run"), self)
         self._filter = RunFilterBar()
         self._table = RunsTable(self)
         self._filtered = FilteredRuns(self._table, self)
         self._view = described(QTreeView(), "runs_table")
-        self._note = text_label(quiet=True)
+        self._note = text_label(quiet=True, name="runs_note")
         self._note.setAlignment(Qt.AlignmentFlag.AlignTop)
-        self._note.setObjectName("runs_note")
         self._facts = Facts("run_facts")
         self._annotations = AnnotationForm()
         self._details_note = text_label(
             _SELECT_ONE, quiet=True, name="runs_details_note"
         )
-        self._details = scrolling(
-            _aligned_top(self._details_note, self._facts, self._annotations)
-        )
+        details = (self._details_note, self._facts, self._annotations)
+        self._details = scrolling(on_top(*details, spacing=None))
         self._space = text_label(quiet=True, name="runs_space_note")
         self._open = button("runs_open_button", primary=True)
         self._compare = button("runs_compare_button")
@@ -124,9 +117,9 @@ class RunsPanel(QWidget):
             "folder: {folder}"
         )
         self._delete.ask(
-            folder,
             tr("Move {run} to the trash?").format(run=name),
             details.format(folder=folder),
+            partial(self._runs.delete, folder),
         )
 
     def _make_actions(self) -> None:
@@ -168,15 +161,9 @@ class RunsPanel(QWidget):
     def _lay_out(self) -> None:
         bottom = in_row((self._open, 1), (self._compare, 1), (self._more, 1))
         give_menu(self._more, self._menu)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(GAP, GAP, MARGIN, MARGIN)
-        layout.setSpacing(GAP)
-        layout.addWidget(self._filter)
-        layout.addWidget(self._view, 1)
-        layout.addWidget(self._note, 1)
-        layout.addWidget(self._details, 1)
-        layout.addWidget(self._space)
-        layout.addLayout(bottom)
+        lists = ((self._view, 1), (self._note, 1), (self._details, 1))
+        margin = (GAP, GAP, MARGIN, MARGIN)
+        vertical(self, self._filter, *lists, self._space, bottom, margin=margin)
         set_min_height(self._details, _MIN_DETAILS_HEIGHT)
         self._details.setMaximumHeight(_MAX_DETAILS_HEIGHT)
         self.setMinimumWidth(_MIN_WIDTH)
@@ -306,28 +293,24 @@ class RunsPanel(QWidget):
             question = tr("Discard the saved progress of {run}?")
             details = tr("The run can then no longer be resumed. This frees {size}.")
             self._discard.ask(
-                record.folder,
                 question.format(run=self._title(record)),
                 details.format(size=numbers.size(record.saved_bytes)),
+                partial(self._runs.discard, record.folder),
             )
 
     @Slot(object, object)
     def _on_held_elsewhere(self, record: RunRecord, holder: Holder) -> None:
         question, details = run_text.elsewhere(self._title(record), holder)
-        self._take_over.ask(record.folder, question, details)
+        on_yes = partial(self._runs.take_over, record.folder)
+        self._take_over.ask(question, details, on_yes)
 
     def _ask_about(self, part: RunPart) -> None:
         """Ask whether a part of the selected run may be deleted."""
         for record in self._selected[:1]:
-            self._part = part
             question, details = part_question(record, part)
-            self._delete_part.ask(
-                record.folder, question.format(run=self._title(record)), details
-            )
-
-    @Slot(str)
-    def _on_part_confirmed(self, folder: str) -> None:
-        self._runs.delete_part(folder, self._part)
+            on_yes = partial(self._runs.delete_part, record.folder, part)
+            question = question.format(run=self._title(record))
+            self._delete_part.ask(question, details, on_yes)
 
     @Slot()
     def _on_duplicate(self) -> None:
@@ -354,13 +337,6 @@ class RunsPanel(QWidget):
     def _with_selected(self, action: Callable[[str], object]) -> None:
         for record in self._selected[:1]:
             action(record.folder)
-
-
-def _aligned_top(*widgets: QWidget) -> QWidget:
-    """Return a widget that shows `widgets` below each other at the top."""
-    outer = QWidget()
-    vertical(outer, *widgets, STRETCH, spacing=None)
-    return outer
 
 
 def _note(all_runs: int, found: int, problem: str) -> str:

@@ -19,7 +19,7 @@ from surgeon_gui.state.job.checks import is_destination_of
 from surgeon_gui.state.replacing import replace_question
 from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.text.problems import Step, sentence
-from surgeon_gui.views.replace_question import ReplaceQuestion
+from surgeon_gui.views.question import ReplaceQuestion
 from surgeon_gui.views.steps.page import Page
 from surgeon_gui.widgets.controls import (
     button,
@@ -141,7 +141,7 @@ class ExportPage(Page):
             self.session.store.show_problem(question)
         else:
             on_yes = partial(self._on_consent, folder)
-            self.question.ask(question, on_yes, self._ask_for_folder)
+            self.question.ask_about(question, on_yes, self._ask_for_folder)
 
     def _on_consent(self, folder: str) -> None:
         if folder == self.session.state.config.export.folder:

@@ -6,13 +6,7 @@ from collections.abc import Iterable
 
 from PySide6.QtCore import Qt, QTimer, Signal, Slot
 from PySide6.QtGui import QKeyEvent
-from PySide6.QtWidgets import (
-    QDialog,
-    QLineEdit,
-    QTreeWidget,
-    QTreeWidgetItem,
-    QWidget,
-)
+from PySide6.QtWidgets import QLineEdit, QTreeWidget, QTreeWidgetItem, QWidget
 from typing_extensions import override
 
 from surgeon_engine.api.messages.commands import ListModels
@@ -46,6 +40,7 @@ from surgeon_gui.widgets.controls import (
     move_in_list,
     text_label,
 )
+from surgeon_gui.widgets.dialogs import Dialog
 from surgeon_gui.widgets.layouts import answer_row, vertical
 from surgeon_gui.widgets.tool_tips import plain_tip
 
@@ -54,7 +49,7 @@ _NOTE_LINES = 4  # for which there is room
 _ROW = Qt.ItemDataRole.UserRole
 
 
-class HubSearchDialog(QDialog):
+class HubSearchDialog(Dialog):
     """Lists the models of the engine's computer and those that a search has found."""
 
     chosen = Signal(str)  # the source of a model
@@ -62,7 +57,7 @@ class HubSearchDialog(QDialog):
     def __init__(
         self, session: Session, recent: Iterable[str], parent: QWidget
     ) -> None:
-        super().__init__(parent)
+        super().__init__("search_dialog", tr("Find a model"), parent, _SIZE)
         self._session = session
         self._search = HubSearchController(session, self)
         self._recent: tuple[str, ...] = ()
@@ -77,10 +72,6 @@ class HubSearchDialog(QDialog):
         self._to_estimate: list[HubModel] = []
         self._estimates = QTimer(self)  # one model after the other: the window responds
         self._estimates.timeout.connect(self._estimate_next)
-        self.setObjectName("search_dialog")
-        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.setWindowTitle(tr("Find a model"))
-        self.resize(*_SIZE)
         self._words = described(QLineEdit(clearButtonEnabled=True), "search_edit")
         self._words.setPlaceholderText(CAPTIONS["search_edit"].tip)
         self._words.textChanged.connect(self._on_typed)
@@ -91,27 +82,15 @@ class HubSearchDialog(QDialog):
         self._note = text_label(name="search_note")
         self._note.setMinimumHeight(_NOTE_LINES * self.fontMetrics().lineSpacing())
         self._note.setAlignment(Qt.AlignmentFlag.AlignTop)
-        self._choose = button(
-            "search_choose_button", self._on_choose_clicked, primary=True
-        )
+        name = "search_choose_button"
+        self._choose = button(name, self._on_choose_clicked, primary=True)
+        below = answer_row(button("search_close_button", self.reject), self._choose)
+        parts = (self._words, self._status, (self._list, 1), self._note, below)
+        vertical(self, *parts, margin=MARGIN)
+        self.leave_enter_alone()
         self.finished.connect(self._search.stop)
-        self._lay_out()
         session.changed.connect(self._show)
         self._show()
-
-    def _lay_out(self) -> None:
-        close = button("search_close_button", self.reject)
-        for each in (close, self._choose):
-            each.setAutoDefault(False)
-        vertical(
-            self,
-            self._words,
-            self._status,
-            (self._list, 1),
-            self._note,
-            answer_row(close, self._choose),
-            margin=MARGIN,
-        )
 
     @override
     def keyPressEvent(self, event: QKeyEvent) -> None:
@@ -220,7 +199,7 @@ class HubSearchDialog(QDialog):
 
 
 def _empty_list() -> QTreeWidget:
-    models = list_with_columns("search_list", COLUMNS)
+    models = list_with_columns("search_list", *COLUMNS)
     for column in NUMBERS:
         models.headerItem().setTextAlignment(column, RIGHT)
     models.setUniformRowHeights(True)

@@ -44,9 +44,8 @@ from surgeon_gui.views.steps.download_card import DownloadCard
 from surgeon_gui.views.steps.hub_search import HubSearchDialog
 from surgeon_gui.views.steps.page import Page
 from surgeon_gui.widgets.controls import (
+    ChoiceBox,
     button,
-    choice_box,
-    described,
     enable_unless,
     line_label,
     mark_invalid,
@@ -90,7 +89,7 @@ class ModelPage(Page):
         self._sample_progress = text_label(quiet=True, name="sample_progress_label")
         self._sample_bar = progress_bar("sample_progress_bar")
         self._sample_bar.setAccessibleName(tr("Download progress"))
-        self._recent = described(choice_box(), "recent_models_combo")
+        self._recent = ChoiceBox("recent_models_combo")
         self._recent.activated.connect(self._on_recent_activated)
         self._problem = problem_label("model_problem")
         self._download = DownloadCard()

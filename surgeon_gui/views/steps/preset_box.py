@@ -14,9 +14,10 @@ from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job.editing import all_presets, preset_in
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.widgets.controls import (
+    ChoiceBox,
     button,
-    choice_box,
     described,
+    fill_menu,
     give_menu,
     problem_label,
     set_enabled,
@@ -43,7 +44,7 @@ class PresetBox(QWidget):
         self._presets: tuple[Preset, ...] = ()
         self._shown: Preset | None = None
         self._own: tuple[Preset, ...] = ()
-        self._box = described(choice_box(), "preset_combo")
+        self._box = ChoiceBox("preset_combo")
         self._box.addItem(CUSTOM)
         self._box.setItemData(
             0, plain_tip(_BACK_TO_CUSTOM), Qt.ItemDataRole.ToolTipRole
@@ -61,19 +62,13 @@ class PresetBox(QWidget):
 
     def _make_menu(self) -> dict[str, QAction]:
         menu = QMenu(self._more)
-        actions = {}
-        for name, slot in (
-            ("preset_export_action", self._on_export),
-            ("preset_import_action", self._on_import),
-            ("preset_delete_action", self._on_delete),
-        ):
-            action = QAction(CAPTIONS[name].label, menu)
-            action.setObjectName(name)
-            action.triggered.connect(slot)
-            menu.addAction(action)
-            actions[name] = action
         give_menu(self._more, menu)
-        return actions
+        slots = {
+            "preset_export_action": self._on_export,
+            "preset_import_action": self._on_import,
+            "preset_delete_action": self._on_delete,
+        }
+        return fill_menu(menu, slots)
 
     def _make_naming(self) -> QWidget:
         """Return the row that asks for a name, hidden at first."""

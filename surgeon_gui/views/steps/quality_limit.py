@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from PySide6.QtCore import QSignalBlocker, Signal, Slot
+from PySide6.QtCore import Signal, Slot
 from PySide6.QtWidgets import QGridLayout, QWidget
 
 from surgeon_engine.api.config.fields import settings_of
@@ -18,9 +18,8 @@ from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.labels import FIELDS
-from surgeon_gui.widgets.controls import choice_box, described, line_label
+from surgeon_gui.widgets.controls import ChoiceBox, label_of, named
 from surgeon_gui.widgets.forms.inputs import DecimalInput
-from surgeon_gui.widgets.tool_tips import plain_tip
 
 _UNITS = {
     "max_perplexity_increase": tr("Perplexity, %"),
@@ -40,14 +39,10 @@ class QualityLimit(QWidget):
         super().__init__()
         self._values: dict[str, float] = dict.fromkeys(_UNITS, 0.0)
         self._inputs = {name: _input(name) for name in _UNITS}
-        self._unit = described(choice_box(), "quality_limit_combo")
-        self._unit.setMinimumContentsLength(_UNIT_LENGTH)
-        self._unit.addItems(list(_UNITS.values()))
+        self._unit = ChoiceBox("quality_limit_combo", _UNIT_LENGTH)
+        self._unit.offer(_UNITS)
         self._unit.currentIndexChanged.connect(self._on_unit_chosen)
-        text = FIELDS["pruning.max_perplexity_increase"]
-        label = line_label(text.label)
-        label.setToolTip(plain_tip(text.tip))
-        label.setBuddy(self._unit)
+        label = label_of(FIELDS["pruning.max_perplexity_increase"], self._unit)
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setHorizontalSpacing(GAP)
@@ -82,14 +77,13 @@ class QualityLimit(QWidget):
 
     @property
     def _shown_name(self) -> str:
-        return self.names[self._unit.currentIndex()]
+        return str(self._unit.value)
 
     def _show_unit_in_use(self) -> None:
         """Choose the unit of the limit, if there is one and it is not shown."""
         in_use = [name for name, value in self._values.items() if value]
         if in_use and self._shown_name not in in_use:
-            with QSignalBlocker(self._unit):
-                self._unit.setCurrentIndex(self.names.index(in_use[0]))
+            self._unit.offer(_UNITS, in_use[0])
             self._show_unit()
 
     def _show_unit(self) -> None:
@@ -115,8 +109,5 @@ def _input(name: str) -> DecimalInput:
     text, limits = FIELDS[f"pruning.{name}"], _SETTINGS[name].option.limits
     assert limits is not None
     entry = DecimalInput(limits, text)
-    entry.widget.setObjectName(f"pruning_{name}")
-    entry.widget.setAccessibleName(text.label)
-    entry.widget.setAccessibleDescription(text.tip)
-    entry.widget.setToolTip(plain_tip(text.tip))
+    named(entry.widget, f"pruning_{name}", text)
     return entry

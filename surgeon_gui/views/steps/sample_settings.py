@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QCheckBox, QLineEdit, QWidget
 
 from surgeon_engine.api.config.samples import SamplesConfig
 from surgeon_gui.text.labels import FIELDS
-from surgeon_gui.widgets.controls import AnyWidget, explained
+from surgeon_gui.widgets.controls import AnyWidget, named
 from surgeon_gui.widgets.layouts import vertical
 
 
@@ -55,8 +55,4 @@ class SampleSettings(QWidget):
 
 
 def _named(widget: AnyWidget, setting: str) -> AnyWidget:
-    """Give the input of a setting its name and its texts."""
-    text = FIELDS[f"samples.{setting}"]
-    widget.setObjectName(f"samples_{setting}")
-    widget.setAccessibleName(text.label)
-    return explained(widget, text.tip)
+    return named(widget, f"samples_{setting}", FIELDS[f"samples.{setting}"])

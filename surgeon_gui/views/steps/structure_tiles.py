@@ -33,12 +33,12 @@ from typing_extensions import override
 from surgeon_engine.api.config.pruning import NM, PruningConfig, Structure
 from surgeon_gui.base.theme import GAP, theme_of
 from surgeon_gui.text.choices import CHOICES
+from surgeon_gui.text.field_text import FieldText
 from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.views.steps.structure_pictures import Ink, paint_structure
-from surgeon_gui.widgets.controls import line_label
+from surgeon_gui.widgets.controls import explained, label_of, named
 from surgeon_gui.widgets.forms.inputs import PatternInput
 from surgeon_gui.widgets.layouts import horizontal
-from surgeon_gui.widgets.tool_tips import plain_tip
 
 _COLUMNS = 4
 _STEPS = {
@@ -73,8 +73,10 @@ class StructureTiles(QWidget):
             self._group.addButton(tile)
             tile.stepped.connect(self._on_step)
         self._group.buttonToggled.connect(self._on_toggled)
-        self._pattern = _pattern_input()
-        self._pattern.edited.connect(self._on_pattern_edited)
+        self._pattern = PatternInput()
+        self._pattern.widget.setObjectName("pruning_pattern")
+        self._pattern.widget.setAccessibleName(FIELDS["pruning.pattern"].label)
+        self._pattern.edited.connect(self.edited)
         row = len(self._tiles) // _COLUMNS + 1
         grid.addWidget(self._pattern_row(), row, 0, 1, _COLUMNS)
         pattern = NM().pattern
@@ -104,21 +106,14 @@ class StructureTiles(QWidget):
             reason = reasons.get(structure, "")
             tile.setEnabled(not reason or structure is self._structure)
             tile.set_unsupported(bool(reason))
-            tile.setToolTip(plain_tip(reason or CHOICES[structure][1]))
-            tile.setAccessibleDescription(reason or CHOICES[structure][1])
+            explained(tile, reason or CHOICES[structure][1])
 
     def _pattern_row(self) -> QWidget:
         """Return the row with the pattern, which only N:M has."""
         self._row = QWidget()
-        label = line_label(FIELDS["pruning.pattern"].label)
-        label.setToolTip(plain_tip(FIELDS["pruning.pattern"].tip))
-        label.setBuddy(self._pattern.widget)
+        label = label_of(FIELDS["pruning.pattern"], self._pattern.widget)
         horizontal(self._row, label, (self._pattern.widget, 1))
         return self._row
-
-    @Slot()
-    def _on_pattern_edited(self) -> None:
-        self.edited.emit()
 
     @Slot(int)
     def _on_step(self, step: int) -> None:
@@ -139,13 +134,6 @@ class StructureTiles(QWidget):
             self.edited.emit()
 
 
-def _pattern_input() -> PatternInput:
-    entry, text = PatternInput(), FIELDS["pruning.pattern"]
-    entry.widget.setObjectName("pruning_pattern")
-    entry.widget.setAccessibleName(text.label)
-    return entry
-
-
 class _StructureTile(QAbstractButton):
     """The picture of a structure above its name."""
 
@@ -155,11 +143,8 @@ class _StructureTile(QAbstractButton):
         super().__init__()
         self.structure = structure
         label, tip = CHOICES[structure]
-        self.setObjectName(f"structure_{structure.value}_tile")
+        named(self, f"structure_{structure.value}_tile", FieldText(label, tip))
         self.setText(label.partition(" (")[0])  # there is no room for an addition
-        self.setAccessibleName(label)
-        self.setAccessibleDescription(tip)
-        self.setToolTip(plain_tip(tip))
         self.setCheckable(True)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setAttribute(Qt.WidgetAttribute.WA_Hover)

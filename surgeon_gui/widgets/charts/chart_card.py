@@ -62,6 +62,7 @@ from surgeon_gui.widgets.layouts import STRETCH, add_parts, in_row, stack
 _PICTURE_SCALE = 2  # for documents: twice the resolution of the screen
 _SAVED_NOTE_MS = 15_000
 FORMATS = ("png", "svg", "csv")
+MEASURE_LENGTH = 11  # characters, of a box with measures of quality
 
 
 class ChartCard(QFrame):

@@ -40,7 +40,7 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.field_text import FieldText
 from surgeon_gui.text.labels import PATTERN
-from surgeon_gui.widgets.controls import choice_box, ignore_wheel, line_label
+from surgeon_gui.widgets.controls import ChoiceBox, ignore_wheel, line_label, named
 from surgeon_gui.widgets.layouts import horizontal
 from surgeon_gui.widgets.tool_tips import plain_tip
 
@@ -88,7 +88,7 @@ class ChoiceInput(Input):
     """Combo box for the members of an enum."""
 
     def __init__(self, kind: type[Enum]) -> None:
-        self._box = choice_box()
+        self._box = ChoiceBox()
         self._members = list(kind)
         self._box.addItems([choice_label(member)[0] for member in self._members])
         super().__init__(self._box, self._box.currentIndexChanged)
@@ -331,12 +331,8 @@ class _PatternBoxes(QWidget):
         self.setFocusProxy(kept)
 
     def _input(self, name: str, limits: Limits) -> WholeInput:
-        field_text = PATTERN[name]
-        entry = WholeInput(limits, field_text)
-        entry.widget.setObjectName(f"pruning_{name}")
-        entry.widget.setAccessibleName(field_text.label)
-        entry.widget.setAccessibleDescription(field_text.tip)
-        entry.widget.setToolTip(plain_tip(field_text.tip))
+        entry = WholeInput(limits, PATTERN[name])
+        named(entry.widget, f"pruning_{name}", PATTERN[name])
         entry.edited.connect(self.edited)
         return entry
 

@@ -16,7 +16,7 @@ from surgeon_engine.api.config.presets import presets
 from surgeon_engine.api.config.pruning import Target
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.problems import Step
-from surgeon_gui.views.runs.earlier_bar import Bar
+from surgeon_gui.views.bars import Bar
 from surgeon_gui.window.central_tabs import CentralTabs
 from tests.helpers.window_audit import controls, cut_texts, overlapping, settle
 from tests.helpers.windows import (
