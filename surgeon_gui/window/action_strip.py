@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QSize, Qt, Signal
-from PySide6.QtGui import QResizeEvent
+from collections.abc import Mapping
+
+from PySide6.QtCore import QSize, Qt
+from PySide6.QtGui import QAction, QResizeEvent
 from PySide6.QtWidgets import QGridLayout, QWidget
 from typing_extensions import override
 
@@ -37,13 +39,7 @@ _PLAN_LINES = 2  # beside the buttons; above them: one
 class ActionStrip(QWidget):
     """Plan, progress and the buttons that start, queue, pause and end a run."""
 
-    start_clicked = Signal()
-    add_clicked = Signal()
-    pause_clicked = Signal()  # also when the button says Resume
-    stop_clicked = Signal()
-    cancel_clicked = Signal()
-
-    def __init__(self) -> None:
+    def __init__(self, actions: Mapping[str, QAction]) -> None:
         super().__init__()
         self.setObjectName("action_strip")
         self._plan = ClampedLabel("plan_label", _PLAN_LINES)
@@ -56,31 +52,24 @@ class ActionStrip(QWidget):
         self._bar = progress_bar("progress_bar")
         self._bar.setAccessibleName(tr("Progress"))
 
-        self._start = button("start_button", self.start_clicked, primary=True)
-        self._add = button("queue_add_button", self.add_clicked)
-        self._pause = button("pause_button", self.pause_clicked)
-        self._stop = button("stop_button", self.stop_clicked)
-        self._cancel = button("cancel_button", self.cancel_clicked)
+        self._buttons_of_run = {
+            name: button(f"{name}_button", actions[f"{name}_action"].trigger)
+            for name in ("cancel", "stop", "pause", "queue_add")
+        }
+        start = actions["start_action"].trigger
+        self._buttons_of_run["start"] = button("start_button", start, primary=True)
         self.runs_button = button("runs_button")
         self.log_button = button("log_button")
         self._lay_out()
 
     def _lay_out(self) -> None:
         status = in_row((self._phase, 1), self._remaining, spacing=2 * GAP)
-        self._buttons = buttons = in_row()
-        for each in (
-            self.runs_button,
-            self.log_button,
-            self._cancel,
-            self._stop,
-            self._pause,
-            self._add,
-            self._start,
-        ):
+        shown = (self.runs_button, self.log_button, *self._buttons_of_run.values())
+        self._buttons = buttons = in_row(*shown)
+        for each in shown:
             each.setMinimumHeight(32)
-            buttons.addWidget(each)
-        self._start.setMinimumWidth(96)
-        self._pause.setMinimumWidth(96)  # the label changes to Resume
+        for name in ("start", "pause"):  # the label changes to Resume
+            self._buttons_of_run[name].setMinimumWidth(96)
         self._grid = layout = QGridLayout(self)
         layout.setContentsMargins(MARGIN, GAP, MARGIN, GAP)
         layout.setHorizontalSpacing(2 * MARGIN)
@@ -142,14 +131,9 @@ class ActionStrip(QWidget):
         show_elided(self._phase, phase)
         self._remaining.setText(remaining(run, now))
         show_share(self._bar, run.progress)
-        for run_button, view in (
-            (self._start, controls.start),
-            (self._add, controls.add),
-            (self._pause, controls.pause),
-            (self._stop, controls.stop),
-            (self._cancel, controls.cancel),
-        ):
-            show_button(run_button, view.label, view.tip, is_enabled=view.is_enabled)
+        for name, made in self._buttons_of_run.items():
+            view = getattr(controls, name)
+            show_button(made, view.label, view.tip, is_enabled=view.is_enabled)
 
     def show_task(self, task: ActiveTask | None) -> None:
         """Show the progress of another task in place of the run's, if there is one."""

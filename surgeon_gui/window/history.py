@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PySide6.QtCore import QObject, Qt, Signal, Slot
+from PySide6.QtCore import QObject, Qt, Slot
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QDockWidget, QMainWindow, QMenu, QWidget
 
@@ -36,8 +36,6 @@ _PLACEMENT = DockPlacement(
 class History(QObject):
     """Create the widgets and controllers of earlier runs and connect them."""
 
-    save_failed = Signal(str)
-
     def __init__(self, session: Session, window: QMainWindow) -> None:
         super().__init__(window)
         self._session = session
@@ -54,7 +52,6 @@ class History(QObject):
         self._panel = RunsPanel(self.runs)
         self.has_comparison = False  # True once the user has compared runs
         self._comparison_view = CompareView()
-        self._comparison_view.save_failed.connect(self.save_failed)
         self.comparison.changed.connect(self._on_comparison_changed)
 
     def add_dock(self, docks: Docks, actions: dict[str, QAction]) -> QDockWidget:
@@ -109,10 +106,6 @@ class History(QObject):
         self.runs.finish_deleting()
         self._storage.finish_deleting()
         self.queue.controller.close()
-
-    def save_charts(self, folder: Path) -> None:
-        """Save an image of each part of the comparison in `folder`."""
-        self._comparison_view.save_pictures(folder)
 
     @Slot()
     def _on_disk_space_triggered(self) -> None:

@@ -35,8 +35,8 @@ class PreferencesMenu(QObject):
         menus.actions["preferences_action"].triggered.connect(self.show_dialog)
         menus.themes.triggered.connect(self._on_theme_chosen)
         menus.languages.triggered.connect(self._on_language_chosen)
-        menus.check_theme(settings.theme)
-        menus.check_language(settings.language)
+        menus.check("theme", settings.theme)
+        menus.check("language", settings.language)
         desktop.keep_awake(settings.keeps_awake)
         session.runs_go_on = settings.runs_go_on
 
@@ -65,10 +65,10 @@ class PreferencesMenu(QObject):
             application = QApplication.instance()
             assert isinstance(application, QApplication)
             apply_theme(application, chosen.theme)
-            self._menus.check_theme(chosen.theme)
+            self._menus.check("theme", chosen.theme)
         if chosen.language != before.language:
             settings.language = chosen.language
-            self._menus.check_language(chosen.language)
+            self._menus.check("language", chosen.language)
         if chosen.device is not before.device:
             settings.device = chosen.device
             self._session.draft.set_default_device(chosen.device)

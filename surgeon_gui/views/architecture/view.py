@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QModelIndex, QPoint, QSignalBlocker, Qt, Signal, Slot
+from PySide6.QtCore import QModelIndex, QPoint, QSignalBlocker, Qt, Slot
 from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
@@ -47,8 +47,6 @@ _HALF = 0.5
 class ArchitectureView(QWidget):
     """Draws an `ArchitectureController`."""
 
-    save_failed = Signal(str)
-
     def __init__(self, controller: ArchitectureController) -> None:
         super().__init__()
         self.setObjectName("architecture_view")
@@ -61,7 +59,6 @@ class ArchitectureView(QWidget):
         self._tree = self._make_tree()
         self._picture = BlockCard()
         self._picture.picture.layer_clicked.connect(controller.select)
-        self._picture.save_failed.connect(self.save_failed)
         self._title = heading("")
         self._title.setObjectName("architecture_layer_label")
         self._title.setWordWrap(True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QBoxLayout, QVBoxLayout, QWidget
@@ -34,7 +32,6 @@ _NOTE_WIDTH = 420
 class CompareView(QWidget):
     """Draws a comparison; with fewer than two runs, explains how to choose them."""
 
-    save_failed = Signal(str)
     runs_clicked = Signal()
 
     def __init__(self) -> None:
@@ -53,8 +50,6 @@ class CompareView(QWidget):
             tr("Settings that differ"),
             tr("All of these runs had the same settings."),
         )
-        for chart in self.charts.values():
-            chart.save_failed.connect(self.save_failed)
         self._invitation = self._make_invitation()
         self._content = self._make_content()
         vertical(self, self._invitation, self._content, spacing=None)
@@ -86,11 +81,6 @@ class CompareView(QWidget):
         self._settings.show_table(differences(runs))
         show_text(self._protocol, protocol_note(runs))
 
-    def save_pictures(self, folder: Path) -> None:
-        """Save each chart to `folder` as a PNG named after it."""
-        for name, chart in self.charts.items():
-            chart.save_picture(folder / f"compare_{name}.png")
-
     def _make_invitation(self) -> QWidget:
         title = heading(tr("Compare runs"))
         title.setFont(bold(title.font(), _TITLE_SCALE))
@@ -102,10 +92,9 @@ class CompareView(QWidget):
         column.addWidget(title, 0, Qt.AlignmentFlag.AlignHCenter)
         column.addWidget(self._note)
         column.addWidget(show, 0, Qt.AlignmentFlag.AlignHCenter)
-        middle = in_row(STRETCH, content, STRETCH)
         invitation = QWidget()
         outer = QVBoxLayout(invitation)
-        add_parts(outer, STRETCH, middle, STRETCH)
+        add_parts(outer, STRETCH, in_row(STRETCH, content, STRETCH), STRETCH)
         return invitation
 
     def _make_content(self) -> QWidget:

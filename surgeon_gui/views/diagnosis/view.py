@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from PySide6.QtCore import QSize, Signal, Slot
 from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QWidget
 from typing_extensions import override
@@ -63,7 +61,6 @@ class MapCard(HeatMapCard):
 class DiagnosisView(QWidget):
     """Draws a `Diagnosis`; user actions go to it."""
 
-    save_failed = Signal(str)
     part_chosen = Signal(str)  # the name of a layer
 
     def __init__(self, diagnosis: Diagnosis) -> None:
@@ -93,7 +90,6 @@ class DiagnosisView(QWidget):
             tr("Diagnose the model to see where a target removes weights."),
         )
         for chart in (self._curve, self._sensitivity, self._planned):
-            chart.save_failed.connect(self.save_failed)
             chart.setMinimumHeight(_MIN_CHART)
         self._curve.setMinimumHeight(_MIN_CURVE)
         for maps in (self._sensitivity, self._planned):
@@ -112,16 +108,6 @@ class DiagnosisView(QWidget):
         # The minimum: the default, with wrapped labels, would use the preferred height
         # of the charts, and the view would scroll although everything fits.
         return self._grid.totalMinimumHeightForWidth(width)
-
-    def save_pictures(self, folder: Path) -> None:
-        """Save each chart to `folder` as a PNG named after it."""
-        charts = {
-            "forecast": self._curve,
-            "sensitivity": self._sensitivity,
-            "planned": self._planned,
-        }
-        for name, chart in charts.items():
-            chart.save_picture(folder / f"{name}.png")
 
     @Slot()
     def redraw(self) -> None:

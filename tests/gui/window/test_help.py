@@ -193,7 +193,7 @@ def test_bundle_contains_diagnostics_without_secrets(
 
 def test_bundle_that_cannot_be_written_shows_an_error(qtbot, window, tmp_path):
     help_menu = find_type(window, HelpMenu)
-    help_menu.save_bundle(tmp_path / "missing" / "bundle.zip")
+    help_menu.save_bundle(str(tmp_path / "missing" / "bundle.zip"))
     bar = find(window, "error_bar")
     qtbot.waitUntil(bar.isVisible, timeout=TIMEOUT_MS)
     help_menu.finish_writing()
