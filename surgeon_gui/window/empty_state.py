@@ -132,7 +132,7 @@ class EmptyState(QWidget):
         if self._hub.text().strip():
             self.source_chosen.emit(self._hub.text())
 
-    def _choose(self, number: int, _: bool) -> None:
+    def _choose(self, number: int, _: bool = False) -> None:
         self.source_chosen.emit(self._recent_sources[number])
 
     def _add_open_controls(self, content: QVBoxLayout) -> None:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDragLeaveEvent, QDropEvent
@@ -17,7 +16,6 @@ from typing_extensions import override
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_from_toml, config_to_toml
 from surgeon_engine.api.messages.events import Envelope, Failed
-from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_engine.base.errors import ConfigError
 from surgeon_gui.base.paths import is_folder
 from surgeon_gui.base.settings import Settings, default_run_parent
@@ -31,20 +29,16 @@ from surgeon_gui.controllers.session import Session
 from surgeon_gui.state import result_text
 from surgeon_gui.state.active_task import active_task
 from surgeon_gui.state.app import AppState, only_run_progressed, settings_in_view
-from surgeon_gui.state.job.targets import with_next_target
 from surgeon_gui.state.log_lines import log_lines
-from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.run_controls import run_controls
 from surgeon_gui.state.run_text import phase_with_advice
 from surgeon_gui.state.sources.resolver import is_missing
 from surgeon_gui.state.sources.samples import smollm2
 from surgeon_gui.state.step_text import plan_or_hint
-from surgeon_gui.text import numbers
 from surgeon_gui.text.problems import RESOURCES, Step, sentence
 from surgeon_gui.views.live.live_view import LiveView, ResourcesView
 from surgeon_gui.views.playground.view import PlaygroundView
-from surgeon_gui.views.question import Question
 from surgeon_gui.views.result.view import ResultView
 from surgeon_gui.views.steps.calibration_page import CalibrationPage
 from surgeon_gui.views.steps.export_page import ExportPage
@@ -54,7 +48,6 @@ from surgeon_gui.views.steps.run_page import RunPage
 from surgeon_gui.views.steps.step_panel import StepPanel
 from surgeon_gui.views.steps.target_page import TargetPage
 from surgeon_gui.widgets.charts.chart_card import ChartCard, save_widget
-from surgeon_gui.widgets.controls import finish_typing
 from surgeon_gui.widgets.dialogs import ask_new_file
 from surgeon_gui.widgets.error_bar import ErrorBar
 from surgeon_gui.widgets.layouts import add_parts, vertical
@@ -74,13 +67,13 @@ from surgeon_gui.window.log_view import LogView
 from surgeon_gui.window.menus import Menus, NavigationMenu
 from surgeon_gui.window.preferences import PreferencesMenu
 from surgeon_gui.window.recent_menu import RecentMenu
+from surgeon_gui.window.run_actions import RunActions
 from surgeon_gui.window.undo import UndoActions
 from surgeon_gui.window.window_log import WindowLog
 
 _LOG_PLACEMENT = DockPlacement(
     Qt.DockWidgetArea.BottomDockWidgetArea, size=150, is_shown=False
 )
-_UNSAVED_SECONDS = 60.0  # that are cancelled without a question
 
 
 class MainWindow(WindowFrame):
@@ -137,6 +130,9 @@ class MainWindow(WindowFrame):
         self._undo_actions = UndoActions(self.session, self._menus.actions, self)
         self._close_question = CloseQuestion(self.session, self._queue, self)
         self._desktop_integration = DesktopIntegration(self.session, self._queue, self)
+        self._run_actions = RunActions(
+            self.session, self._steps, self._tabs, self._playground, self
+        )
         self._lay_out()
         self._connect_session()
         self._connect_controls()
@@ -290,12 +286,11 @@ class MainWindow(WindowFrame):
         self.session.changed.connect(self._redraw)
         self.session.events_arrived.connect(self._on_events_arrived)
         self._desktop_integration.logged.connect(self._on_events_arrived)
-        self.session.request_ended.connect(self._on_request_ended)
         self.session.run_ended.connect(self._on_run_ended)
 
     def _connect_controls(self) -> None:
-        self._result.try_clicked.connect(self._on_try_clicked)
-        self._result.next_clicked.connect(self._on_next_clicked)
+        self._result.try_clicked.connect(self._run_actions.try_out)
+        self._result.next_clicked.connect(self._run_actions.prepare_next)
         self._result.discard_clicked.connect(self._on_discard_clicked)
         self._docks.connect_toggle("log_dock", self._strip.log_button)
         self._docks.connect_toggle("runs_dock", self._strip.runs_button)
@@ -305,11 +300,11 @@ class MainWindow(WindowFrame):
         self._empty_state.source_chosen.connect(self._model_page.choose)
         for chart in self.findChildren(ChartCard):
             chart.save_failed.connect(self._on_save_failed)
-        self._history.runs.duplicated.connect(self._on_run_duplicated)
+        # The step that has most of the settings.
+        self._history.runs.duplicated.connect(partial(self._steps.open, Step.TARGET))
         self._help_menu.bundle_written.connect(self._show_log)
         self._log.save_failed.connect(self._on_save_failed)
         self._close_question.may_close.connect(self._on_may_close)
-        self._cancel_question = Question("cancel", tr("Cancel the run"), self)
 
     def _connect_menus(self) -> None:
         slots: dict[str, Callable[..., object]] = {
@@ -320,10 +315,10 @@ class MainWindow(WindowFrame):
             "save_job_action": self._run_page.ask_where_to_save_job,
             "save_picture_action": self._on_save_picture_triggered,
             "quit_action": self.close,
-            "start_action": self._on_start_clicked,
+            "start_action": self._run_actions.start,
             "pause_action": self.session.pause_or_resume,
             "stop_action": self.session.stop_and_keep,
-            "cancel_action": self._on_cancel_clicked,
+            "cancel_action": self._run_actions.cancel,
             "reset_layout_action": self.reset_layout,
         }
         self._menus.connect_slots(slots)
@@ -335,15 +330,14 @@ class MainWindow(WindowFrame):
         )
         preferences.offline_changed.connect(self._model_page.show_sample)
         preferences.offline_changed.connect(self._on_sample_changed)
-        self._recent = RecentMenu(
-            self._menus.recent, self.settings, self._history.runs, self
+        recent = RecentMenu(
+            self._menus.recent, self.settings, self.session, self._history.runs, self
         )
-        self._recent.cleared.connect(self.session.draft.recheck)
-        self._recent.job_chosen.connect(self._run_page.load_job)
-        self._recent.run_chosen.connect(self._history.runs.reopen)
-        self._recent.model_chosen.connect(self._model_page.choose)
-        self._run_page.job_used.connect(self._on_job_used)
-        self._history.runs.opened.connect(self._on_run_opened)
+        recent.cleared.connect(self.session.draft.recheck)
+        recent.job_chosen.connect(self._run_page.load_job)
+        recent.run_chosen.connect(self._history.runs.reopen)
+        recent.model_chosen.connect(self._model_page.choose)
+        self._run_page.job_used.connect(recent.remember_job)
         self._computers.fetched.connect(self._on_run_fetched)
         self._model_page.computers_clicked.connect(self._computers.show_dialog)
 
@@ -390,65 +384,17 @@ class MainWindow(WindowFrame):
     def _on_events_arrived(self, batch: list[Envelope]) -> None:
         self._log.append(log_lines(batch))
 
-    @Slot(object, object)
-    def _on_request_ended(self, kind: RequestKind, request: Request[Any]) -> None:
-        source = self.session.state.config.model.source
-        is_inspected = kind is RequestKind.INSPECTION and request.response is not None
-        if is_inspected and source != DEMO and not self.session.state.computer:
-            self.settings.remember_model(source)
-            self._recent.fill()
-
     @Slot(str)
     def _on_run_fetched(self, folder: str) -> None:
         self._log.note(tr("The run was copied to {folder}.").format(folder=folder))
         self._history.runs.refresh()
         self._runs_dock.show()
 
-    @Slot(str)
-    def _on_job_used(self, path: str) -> None:
-        self.settings.remember_job(path)
-        self._recent.fill()
-
-    @Slot()
-    def _on_run_opened(self) -> None:
-        if not self.session.state.shown_run.computer:
-            self.settings.remember_run(self.session.state.shown_run.folder)
-        self._recent.fill()
-
     @Slot(object)
     def _on_run_ended(self, run: RunState) -> None:
-        if not run.computer:
-            self.settings.pace = self.session.state.pace
-            self.settings.remember_run(run.folder)
-            self._recent.fill()
         if result_text.has_result(run) and not self._queue.holds(run):
             self._tabs.open_at_top("result_tab")
         self.run_ended.emit(run)
-
-    @Slot()
-    def _on_start_clicked(self) -> None:
-        finish_typing(self.focusWidget())  # run with what the inputs show
-        if not self.session.start_obstacle():
-            self._steps.open(Step.RUN)
-            self._tabs.open_tab("live_tab")
-            self.session.start_run()
-
-    @Slot()
-    def _on_cancel_clicked(self) -> None:
-        """Cancel the run; ask first if the work of minutes would be lost."""
-        seconds = self.session.unsaved_seconds
-        if seconds < _UNSAVED_SECONDS:
-            self.session.cancel()
-            return
-        details = tr("It has taken {time}, and nothing is saved yet.")
-        details = details.format(time=numbers.duration(seconds))
-        folder = self.session.state.run.folder
-        on_yes = partial(self._on_cancel_confirmed, folder)
-        self._cancel_question.ask(tr("Cancel the run?"), details, on_yes)
-
-    def _on_cancel_confirmed(self, folder: str) -> None:
-        if folder == self.session.state.run.folder:
-            self.session.cancel()
 
     @Slot()
     def _on_demo_clicked(self) -> None:
@@ -463,19 +409,6 @@ class MainWindow(WindowFrame):
             self._model_page.use_sample()
 
     @Slot()
-    def _on_try_clicked(self) -> None:
-        self._tabs.open_tab("playground_tab")
-        self._playground.use_run()
-        self._playground.generate()
-
-    @Slot()
-    def _on_next_clicked(self) -> None:
-        """Make the job of the run the draft, with the next target."""
-        if (config := self.session.state.shown_run.config) is not None:
-            self.session.draft.load(with_next_target(config))
-            self._steps.open(Step.TARGET)
-
-    @Slot()
     def _on_discard_clicked(self) -> None:
         self._history.ask_to_delete(self.session.state.shown_run.folder)
 
@@ -483,10 +416,6 @@ class MainWindow(WindowFrame):
     def _on_sample_changed(self) -> None:
         is_busy = self._model_page.sample_download.is_busy
         self._empty_state.show_sample(is_busy=is_busy)
-
-    @Slot()
-    def _on_run_duplicated(self) -> None:
-        self._steps.open(Step.TARGET)  # it has most of the settings
 
     @Slot()
     def _show_log(self) -> None:

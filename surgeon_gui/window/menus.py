@@ -178,11 +178,11 @@ class NavigationMenu(QObject):
         self._menu.addAction(added)
         return added
 
-    def _open_step(self, step: Step, _: bool) -> None:
+    def _open_step(self, step: Step, _: bool = False) -> None:
         self._steps.open(step)
         self._steps.focus(step)
 
-    def _open_tab(self, name: str, _: bool) -> None:
+    def _open_tab(self, name: str, _: bool = False) -> None:
         self._tabs.open_tab(name)
 
     @Slot()

@@ -105,8 +105,10 @@ def test_start_shows_its_obstacle():
 @pytest.mark.parametrize("before", Status)
 @pytest.mark.parametrize("status", Status)
 def test_strip_shows_controls_after_any_other_status(qtbot, before, status):
-    strip = ActionStrip(Menus(QMainWindow()).actions)
-    qtbot.addWidget(strip)
+    window = QMainWindow()
+    strip = ActionStrip(Menus(window).actions)
+    window.setCentralWidget(strip)
+    qtbot.addWidget(window)
     for each in (before, status):
         run = RunState(status=each, began=time.time())
         strip.show_run(run, "", controls_of(each), time.time())

@@ -16,8 +16,10 @@ LONG = "many words about a plan " * 20
 
 @pytest.fixture
 def strip(qtbot):
-    strip = ActionStrip(Menus(QMainWindow()).actions)
-    qtbot.addWidget(strip)
+    window = QMainWindow()
+    strip = ActionStrip(Menus(window).actions)
+    for each in (window, strip):
+        qtbot.addWidget(each)
     strip.show()
     return strip
 

@@ -17,7 +17,7 @@ from surgeon_gui.controllers import session
 from surgeon_gui.state.run import Status
 from surgeon_gui.text.problems import Step
 from surgeon_gui.views.steps.run_page import RunPage
-from surgeon_gui.window import main_window
+from surgeon_gui.window import run_actions
 from surgeon_gui.window.central_tabs import CentralTabs
 from surgeon_gui.window.log_view import LogView
 from tests.helpers.fake_engine import FAILURE, HINT, UNSUPPORTED
@@ -94,7 +94,7 @@ def test_buttons_follow_the_status_of_the_run(qtbot, make_window):
 
 
 def test_cancel_asks_if_nothing_is_saved_of_a_long_run(qtbot, make_window, monkeypatch):
-    monkeypatch.setattr(main_window, "_UNSAVED_SECONDS", 1e-3)
+    monkeypatch.setattr(run_actions, "_UNSAVED_SECONDS", 1e-3)
     window = make_window("--pause", "0.01")
     load_and_wait(qtbot, window, LONG)
     click(window, "start_button")
