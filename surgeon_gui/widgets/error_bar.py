@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Signal, Slot
-from PySide6.QtGui import QFontDatabase, QGuiApplication
+from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QFrame, QPlainTextEdit
 
 from surgeon_engine.api.messages.events import Failed
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
-from surgeon_gui.widgets.controls import bold, button, text_label
+from surgeon_gui.widgets.controls import bold, button, fixed_font, text_label
 from surgeon_gui.widgets.layouts import CARD_MARGINS, in_column, in_row, vertical
 from surgeon_gui.widgets.tool_tips import plain_tip
 
@@ -33,8 +33,7 @@ class ErrorBar(QFrame):
         self._details.setObjectName("error_details")
         self._details.setAccessibleName(tr("Technical details of the error"))
         self._details.setToolTip(plain_tip(tr("Details for finding the cause.")))
-        fixed = QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont)
-        self._details.setFont(fixed)
+        self._details.setFont(fixed_font())
         self._details.setFixedHeight(_DETAILS_HEIGHT)
         self._details_button = button("error_details_button")
         self._details_button.setCheckable(True)

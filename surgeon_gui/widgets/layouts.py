@@ -120,6 +120,18 @@ def card(*parts: Part, margin: Margin = MARGIN, spacing: int | None = GAP) -> QF
     return frame
 
 
+def inside_card(
+    parent: QWidget,
+    *parts: Part,
+    margin: Margin = CARD_MARGINS,
+    spacing: int | None = GAP,
+) -> QVBoxLayout:
+    """Fill a widget with a card that has these parts; return the column of parts."""
+    frame = card()
+    vertical(parent, frame)
+    return vertical(frame, *parts, margin=margin, spacing=spacing)
+
+
 def scrolling(content: QWidget) -> QScrollArea:
     """Return a frameless area around `content` that scrolls vertically."""
     area = QScrollArea()

@@ -20,9 +20,8 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.debug_bundle import Bundle, write_bundle
-from surgeon_gui.views.help.about import AboutDialog, versions
+from surgeon_gui.views.help.about import AboutDialog, FirstHint, versions
 from surgeon_gui.views.help.commands_dialog import CommandsDialog
-from surgeon_gui.views.help.first_hint import FirstHint
 from surgeon_gui.views.help.guide import GuideDialog, guide_path
 from surgeon_gui.widgets.dialogs import ask_new_file
 from surgeon_gui.window.log_view import LogView

@@ -1,14 +1,20 @@
-"""The log: lines with time and level that can be filtered, copied and saved."""
+"""The log: lines with time and level that can be filtered, copied and saved.
+
+It has the log records of the window next to those of the engine. Records may come from
+any thread; a signal delivers them in the thread of the window.
+"""
 
 from __future__ import annotations
 
+import functools
+import logging
 import time
 from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
 
-from PySide6.QtCore import Signal, Slot
-from PySide6.QtGui import QFontDatabase, QGuiApplication, QShowEvent
+from PySide6.QtCore import QObject, Signal, Slot
+from PySide6.QtGui import QGuiApplication, QShowEvent
 from PySide6.QtWidgets import QLineEdit, QPlainTextEdit, QWidget
 from typing_extensions import override
 
@@ -19,7 +25,13 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.state.log_lines import LogLine
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.labels import FROM_LEVEL, LEVELS
-from surgeon_gui.widgets.controls import ChoiceBox, button, described, line_label
+from surgeon_gui.widgets.controls import (
+    ChoiceBox,
+    button,
+    described,
+    fixed_font,
+    line_label,
+)
 from surgeon_gui.widgets.dialogs import ask_new_file
 from surgeon_gui.widgets.layouts import add_parts, in_row, vertical
 
@@ -42,8 +54,7 @@ class LogView(QWidget):
         self._text = described(QPlainTextEdit(readOnly=True), "log_text")
         self._text.setMaximumBlockCount(MAX_LINES)
         self._text.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
-        fixed = QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont)
-        self._text.setFont(fixed)
+        self._text.setFont(fixed_font())
         copy_button, save_button = (
             button("log_copy_button", self._on_copy_clicked),
             button("log_save_button", self._on_save_clicked),
@@ -130,3 +141,36 @@ class LogView(QWidget):
 def _format(line: LogLine) -> str:
     clock = time.strftime("%H:%M:%S", time.localtime(line.at))
     return f"{clock}  {LEVELS[line.level]:<7}  {line.message}"
+
+
+class WindowLog(QObject):
+    """Emit each log record of this process as a line of the log."""
+
+    arrived = Signal(object)  # LogLine
+
+    def __init__(self, parent: QObject) -> None:
+        super().__init__(parent)
+        handler = _Handler(self)
+        root = logging.getLogger()
+        root.addHandler(handler)
+        self.destroyed.connect(functools.partial(root.removeHandler, handler))
+
+
+class _Handler(logging.Handler):
+    def __init__(self, owner: WindowLog) -> None:
+        super().__init__()
+        self._owner = owner
+
+    @override
+    def emit(self, record: logging.LogRecord) -> None:
+        line = LogLine(record.created, _level(record.levelno), record.getMessage())
+        try:
+            self._owner.arrived.emit(line)
+        except RuntimeError:
+            return  # the window has been closed
+
+
+def _level(level_number: int) -> Level:
+    if level_number >= logging.ERROR:
+        return Level.ERROR
+    return Level.WARNING if level_number >= logging.WARNING else Level.INFO

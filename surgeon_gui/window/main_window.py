@@ -63,13 +63,12 @@ from surgeon_gui.window.empty_state import EmptyState
 from surgeon_gui.window.frame import WindowFrame
 from surgeon_gui.window.help_menu import HelpMenu
 from surgeon_gui.window.history import History
-from surgeon_gui.window.log_view import LogView
+from surgeon_gui.window.log_view import LogView, WindowLog
 from surgeon_gui.window.menus import Menus, NavigationMenu
 from surgeon_gui.window.preferences import PreferencesMenu
 from surgeon_gui.window.recent_menu import RecentMenu
 from surgeon_gui.window.run_actions import RunActions
 from surgeon_gui.window.undo import UndoActions
-from surgeon_gui.window.window_log import WindowLog
 
 _LOG_PLACEMENT = DockPlacement(
     Qt.DockWidgetArea.BottomDockWidgetArea, size=150, is_shown=False
@@ -108,14 +107,12 @@ class MainWindow(WindowFrame):
         self._target_page = TargetPage(self.session)
         self._run_page = RunPage(self.session)
         self._export_page = ExportPage(self.session)
-        self._pages: dict[Step, Page] = {
-            Step.MODEL: self._model_page,
-            Step.CALIBRATION: self._calibration_page,
-            Step.TARGET: self._target_page,
-            Step.RUN: self._run_page,
-            Step.EXPORT: self._export_page,
-        }
-        self._steps = StepPanel(dict(self._pages))
+        pages: tuple[Page, ...] = (
+            *(self._model_page, self._calibration_page, self._target_page),
+            *(self._run_page, self._export_page),
+        )
+        self._steps = StepPanel({page.step: page for page in pages})
+        self._pages = pages
         self._error_bar = ErrorBar()
         self._empty_state = EmptyState(self._menus.actions)
         self._live = LiveView()
@@ -352,7 +349,7 @@ class MainWindow(WindowFrame):
         if only_run_progressed(self._drawn, state):
             self._run_page.show_state(settings)  # the others use only its status
         else:
-            for page in self._pages.values():
+            for page in self._pages:
                 page.show_state(settings)
         self._drawn = state
         has_views = state.model_is_chosen or state.shows_run

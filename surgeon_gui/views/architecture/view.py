@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from PySide6.QtCore import QModelIndex, QPoint, QSignalBlocker, Qt, Slot
 from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import (
@@ -21,11 +24,12 @@ from surgeon_gui.controllers.architecture import ArchitectureController
 from surgeon_gui.state.architecture.state import Block, Layer, Source
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.views.architecture.architecture_table import ArchitectureTable
-from surgeon_gui.views.architecture.block_card import BlockCard, on_card
+from surgeon_gui.views.architecture.block_picture import BlockCard, on_card
 from surgeon_gui.widgets.controls import (
     ChoiceBox,
     button,
     described,
+    fill_menu,
     heading,
     ignore_wheel,
     text_label,
@@ -180,10 +184,6 @@ class ArchitectureView(QWidget):
         self._share.interpretText()
         self._controller.keep(self._share.value() / 100)
 
-    @Slot()
-    def _on_half_chosen(self) -> None:
-        self._controller.keep(_HALF)
-
     @Slot(QPoint)
     def _on_menu_requested(self, position: QPoint) -> None:
         item = self._table.item(self._tree.indexAt(position))
@@ -212,16 +212,13 @@ class ArchitectureView(QWidget):
 
     def _make_menu(self) -> QMenu:
         menu = QMenu(self)
-        slots = {
+        slots: dict[str, Callable[..., object]] = {
             "protect_layer_action": self._controller.toggle_protection,
             "protect_block_action": self._controller.protect_block,
-            "limit_half_action": self._on_half_chosen,
+            "limit_half_action": partial(self._controller.keep, _HALF),
             "free_layer_action": self._controller.free,
         }
-        for name, slot in slots.items():
-            action = menu.addAction(CAPTIONS[name].label)
-            action.setObjectName(name)
-            action.triggered.connect(slot)
+        fill_menu(menu, slots)
         return menu
 
     def _lay_out(self) -> None:

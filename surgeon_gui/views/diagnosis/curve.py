@@ -183,20 +183,12 @@ class QualityCurve(PlotCard):
     @override
     def _apply_theme(self) -> None:
         theme = theme_of(self)
-        self._plot.setBackground(theme.surface)
-        for side in ("left", "bottom"):
-            axis = self._plot.getAxis(side)
-            axis.setPen(pg.mkPen(theme.border))
-            axis.setTextPen(pg.mkPen(theme.muted))
-        self._plot.setLabel(
-            "left", tr("Perplexity (per token), log"), color=theme.muted
-        )
-        self._plot.setLabel(
-            "bottom",
+        self._plot.restyle(theme)
+        labels = (
+            tr("Perplexity (per token), log"),
             tr("Removed share of prunable weights (%)"),
-            color=theme.muted,
         )
-        self._plot.showGrid(x=False, y=True, alpha=0.25)
+        self._plot.name_axes(theme.muted, *labels)
         self._curve.setPen(pg.mkPen(theme.accent, width=1))
         self._upper.setPen(None)
         self._band.setBrush(pg.mkBrush(theme.accent_soft))

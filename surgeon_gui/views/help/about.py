@@ -1,4 +1,4 @@
-"""The About dialog: versions, device and license."""
+"""The About dialog, and the welcome card of the first start."""
 
 from __future__ import annotations
 
@@ -6,20 +6,27 @@ import platform
 from importlib import metadata
 
 from PySide6 import __version__ as pyside_version
-from PySide6.QtCore import Qt, Slot, qVersion
+from PySide6.QtCore import Qt, Signal, Slot, qVersion
 from PySide6.QtGui import QGuiApplication, QIcon, QShowEvent
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QWidget
 from typing_extensions import override
 
 from surgeon_engine.api.messages.events import EngineReady
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text import labels
-from surgeon_gui.text.help import ABOUT, LICENCE
+from surgeon_gui.text.help import ABOUT, FIRST_STEPS, LICENCE, WELCOME
 from surgeon_gui.widgets.controls import bold, button, heading, text_label
 from surgeon_gui.widgets.dialogs import Dialog
 from surgeon_gui.widgets.facts import Facts
-from surgeon_gui.widgets.layouts import answer_row, in_column, in_row, vertical
+from surgeon_gui.widgets.layouts import (
+    CARD_MARGINS,
+    answer_row,
+    horizontal,
+    in_column,
+    in_row,
+    vertical,
+)
 
 _ICON = 64
 _WIDTH = 460
@@ -100,3 +107,25 @@ def _introduction(icon: QIcon) -> QHBoxLayout:
     row.addWidget(picture, 0, Qt.AlignmentFlag.AlignTop)
     row.addLayout(column, 1)
     return row
+
+
+class FirstHint(QFrame):
+    """Shows the first steps until it is dismissed."""
+
+    dismissed = Signal()
+    commands_clicked = Signal()
+
+    def __init__(self, *, is_shown: bool) -> None:
+        super().__init__()
+        self.setObjectName("first_hint")
+        self.setProperty("card", "true")
+        texts = in_column(
+            heading(WELCOME), text_label(FIRST_STEPS, quiet=True), spacing=GAP // 2
+        )
+        keys, close = (
+            button("hint_keys_button", self.commands_clicked),
+            button("hint_dismiss_button", self.dismissed),
+        )
+        horizontal(self, (texts, 1), keys, close, margin=CARD_MARGINS)
+        if not is_shown:
+            self.hide()

@@ -15,10 +15,10 @@ from surgeon_gui.state.charts import is_recovering
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.run_text import last_choice, undone
 from surgeon_gui.text.captions.views import MEANINGS
-from surgeon_gui.views.live.layer_map import LayerMap
 from surgeon_gui.views.live.number_tiles import NumberTiles
 from surgeon_gui.views.live.run_charts import (
     CostChart,
+    LayerMap,
     MemoryChart,
     QualityChart,
     RecoveryChart,

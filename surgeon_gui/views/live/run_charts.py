@@ -1,10 +1,11 @@
-"""Charts of a run: quality, costs, recovery, memory and time."""
+"""Charts of a run: quality, costs, recovery, sparsity, memory and time."""
 
 from __future__ import annotations
 
 from PySide6.QtCore import Signal, Slot
 from typing_extensions import override
 
+from surgeon_engine.api.messages.run import LayerSparsity
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.charts import (
     BarUnit,
@@ -20,8 +21,11 @@ from surgeon_gui.state.charts import (
     time_bars,
 )
 from surgeon_gui.state.run import RunState
+from surgeon_gui.text import numbers
+from surgeon_gui.text.chart_values import Cell
 from surgeon_gui.widgets.charts.bar_chart import BarChart
 from surgeon_gui.widgets.charts.chart_card import MEASURE_LENGTH
+from surgeon_gui.widgets.charts.heat_map import HeatMapCard, HeatMapSizes
 from surgeon_gui.widgets.charts.line_chart import LineChart
 from surgeon_gui.widgets.controls import ChoiceBox, button
 
@@ -36,6 +40,8 @@ _QUALITY = {
     Quality.PERPLEXITY: tr("Perplexity"),
     Quality.LOSS: tr("Loss"),
 }
+_ROOM = HeatMapSizes(text=34, scale=44)
+_SCALE = ("0", "50", "100 %")
 
 
 class QualityChart(LineChart):
@@ -167,3 +173,44 @@ class TimeChart(BarChart):
     def show_run(self, run: RunState, now: float) -> None:
         """Show the durations of a run at the time `now`."""
         self.show_bars(time_bars(run, now))
+
+
+class LayerMap(HeatMapCard):
+    """Heat map with a row for each layer kind and a column for each block."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "sparsity",
+            tr("Sparsity by block and layer"),
+            tr("Shows the sparsity of each layer once the model is loaded."),
+            _ROOM,
+        )
+        self._layers: tuple[LayerSparsity, ...] = ()
+
+    def show_run(self, run: RunState) -> None:
+        """Show the layers of a run."""
+        if run.layers != self._layers:
+            self._layers = run.layers
+            self.show_cells([_cell(layer) for layer in run.layers], _SCALE)
+
+    @override
+    def rows(self) -> list[tuple[object, ...]]:
+        header = ("layer", "block", "kind", "weights", "removed", "sparsity")
+        return [
+            header,
+            *(
+                (x.name, x.block, x.kind, x.weights, x.removed, x.sparsity)
+                for x in self._layers
+            ),
+        ]
+
+
+def _cell(layer: LayerSparsity) -> Cell:
+    tip = tr("{name}\n{sparsity} removed: {removed} of {weights} weights").format(
+        name=layer.name,
+        sparsity=numbers.percent(layer.sparsity),
+        removed=numbers.count(layer.removed),
+        weights=numbers.count(layer.weights),
+    )
+    label = f"{layer.sparsity * 100:.0f}"
+    return Cell(layer.kind, layer.block, layer.sparsity, label, tip, layer.name)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt, Signal, Slot
-from PySide6.QtWidgets import QListWidget, QListWidgetItem, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QListWidget, QListWidgetItem, QWidget
 
-from surgeon_gui.base.theme import GAP, MARGIN
+from surgeon_gui.base.theme import GAP
 from surgeon_gui.state.playground.state import PlaygroundState, TokenPlace, ranking
 from surgeon_gui.state.playground.text import token_line
 from surgeon_gui.text.captions import CAPTIONS
-from surgeon_gui.views.playground.legend import ShadeLegend
+from surgeon_gui.views.playground.text_view import ShadeLegend
 from surgeon_gui.widgets.controls import described, heading, set_min_height
-from surgeon_gui.widgets.layouts import STRETCH, card, in_row, vertical
+from surgeon_gui.widgets.layouts import STRETCH, in_row, inside_card
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 _PLACE = Qt.ItemDataRole.UserRole
@@ -36,13 +36,7 @@ class Differences(QWidget):
         top = in_row(
             heading(CAPTIONS["playground_differences"].label), STRETCH, ShadeLegend()
         )
-        frame = card()
-        inner = QVBoxLayout(frame)
-        inner.setContentsMargins(MARGIN, GAP, MARGIN, GAP)
-        inner.setSpacing(GAP // 2)
-        inner.addLayout(top)
-        inner.addWidget(self._list, 1)
-        vertical(self, frame)
+        inside_card(self, top, (self._list, 1), spacing=GAP // 2)
 
     def show_state(self, state: PlaygroundState) -> None:
         """Show the largest differences."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Signal, Slot
-from PySide6.QtGui import QAction, QGuiApplication
+from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QMenu, QWidget
 
 from surgeon_engine.api.messages.generation import Side
@@ -22,13 +22,14 @@ from surgeon_gui.views.playground.text_view import TextView
 from surgeon_gui.widgets.controls import (
     button,
     eliding_label,
+    fill_menu,
     give_menu,
     heading,
     set_min_height,
     show_elided,
 )
 from surgeon_gui.widgets.dialogs import MODEL_FILES, ask_file, ask_folder
-from surgeon_gui.widgets.layouts import CARD_MARGINS, card, in_row, vertical
+from surgeon_gui.widgets.layouts import in_row, inside_card
 
 _MIN_TEXT = 120  # pixels
 
@@ -54,9 +55,7 @@ class ModelPane(QWidget):
         self._figures = eliding_label(f"{name}_figures", quiet=True)
         top = in_row(heading(side_name(side)), (self._model, 1), self._choose)
         bottom = in_row((self._figures, 1), self._copy)
-        frame = card()
-        vertical(frame, top, (self.text, 1), bottom, margin=CARD_MARGINS)
-        vertical(self, frame)
+        inside_card(self, top, (self.text, 1), bottom)
 
     def show_state(self, state: PlaygroundState, models: Models) -> None:
         """Show this side of the state."""
@@ -76,17 +75,11 @@ class ModelPane(QWidget):
     def _menu(self, name: str) -> QMenu:
         menu = QMenu(self)
         slots = {
-            "demo": self._on_demo,
-            "folder": self._ask_for_folder,
-            "gguf": self._ask_for_file,
+            f"{name}_demo_action": self._on_demo,
+            f"{name}_folder_action": self._ask_for_folder,
+            f"{name}_gguf_action": self._ask_for_file,
         }
-        for kind, slot in slots.items():
-            caption = CAPTIONS.get(f"{name}_{kind}_action")
-            if caption is not None:
-                action = QAction(caption.label, menu)
-                action.setObjectName(f"{name}_{kind}_action")
-                action.triggered.connect(slot)
-                menu.addAction(action)
+        fill_menu(menu, {x: slot for x, slot in slots.items() if x in CAPTIONS})
         return menu
 
     @Slot()

@@ -30,7 +30,7 @@ from surgeon_gui.widgets.controls import (
     show_text,
     text_label,
 )
-from surgeon_gui.widgets.layouts import STRETCH, card, in_column, in_row, vertical
+from surgeon_gui.widgets.layouts import STRETCH, in_column, in_row, inside_card
 
 _VISIBLE_LINES = 3
 
@@ -126,9 +126,8 @@ class PromptCard(QWidget):
         bottom = in_row(
             (self._status, 1), (self._summary, 1), (self._problem, 1), self._use_run
         )
-        frame = card()
-        vertical(frame, top, self._sampling, bottom, self._bar, margin=MARGIN)
-        vertical(self, frame)
+        parts = (top, self._sampling, bottom, self._bar)
+        inside_card(self, *parts, margin=MARGIN)
 
     @Slot()
     def _on_prompt_edited(self) -> None:

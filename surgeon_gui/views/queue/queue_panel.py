@@ -7,15 +7,7 @@ from functools import partial
 
 from PySide6.QtCore import QPoint, Qt, Signal, Slot
 from PySide6.QtGui import QAction
-from PySide6.QtWidgets import (
-    QHeaderView,
-    QMenu,
-    QSizePolicy,
-    QTreeWidget,
-    QTreeWidgetItem,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QMenu, QSizePolicy, QTreeWidgetItem, QWidget
 
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
@@ -28,14 +20,14 @@ from surgeon_gui.state.run_controls import ControlView
 from surgeon_gui.widgets.controls import (
     add_action,
     button,
-    described,
     enable_unless,
     give_menu,
     heading,
+    list_with_columns,
     show_button,
     text_label,
 )
-from surgeon_gui.widgets.layouts import STRETCH, in_row
+from surgeon_gui.widgets.layouts import STRETCH, in_row, vertical
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 _MIN_HEIGHT, _MAX_HEIGHT = 64, 150  # pixels, of the table
@@ -53,7 +45,7 @@ class QueuePanel(QWidget):
         super().__init__()
         self._session, self._queue = session, queue
         self._summary = text_label(quiet=True, name="queue_summary")
-        self._table = described(QTreeWidget(), "queue_table")
+        self._table = list_with_columns("queue_table", *_COLUMNS)
         self._start = button("queue_start_button", self.start_clicked, primary=True)
         self._sweep = button("queue_sweep_button", self.sweep_clicked)
         self._more = button("queue_more_button")
@@ -85,31 +77,20 @@ class QueuePanel(QWidget):
 
     def _make_table(self) -> None:
         table = self._table
-        table.setHeaderLabels(_COLUMNS)
-        table.setRootIsDecorated(False)
         table.setUniformRowHeights(True)
         table.setAllColumnsShowFocus(True)
         # The runs of a sweep differ at the end of their names.
         table.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         table.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         table.setMinimumHeight(_MIN_HEIGHT)
-        header = table.header()
-        header.setStretchLastSection(False)
-        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         table.itemSelectionChanged.connect(self._show_actions)
         table.customContextMenuRequested.connect(self._on_menu_requested)
 
     def _lay_out(self) -> None:
         give_menu(self._more, self._menu)
         row = in_row(self._start, self._sweep, self._more, STRETCH)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(GAP, GAP, MARGIN, 0)
-        layout.setSpacing(GAP)
-        layout.addWidget(heading(tr("Queue")))
-        layout.addWidget(self._summary)
-        layout.addWidget(self._table)
-        layout.addLayout(row)
+        title, margin = heading(tr("Queue")), (GAP, GAP, MARGIN, 0)
+        vertical(self, title, self._summary, self._table, row, margin=margin)
         policy = QSizePolicy.Policy
         self.setSizePolicy(policy.Preferred, policy.Maximum)
 

@@ -1,4 +1,4 @@
-"""Save the result of a run in another format."""
+"""Save the result of a run in another format, and list what was saved."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from dataclasses import replace
 from functools import partial
 from pathlib import PurePath
 
-from PySide6.QtCore import Slot
+from PySide6.QtCore import Signal, Slot
 from PySide6.QtWidgets import QWidget
 
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.messages.events import Failed
+from surgeon_engine.api.messages.run import Exported
 from surgeon_gui.base import paths
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
@@ -19,16 +20,18 @@ from surgeon_gui.state.export_text import (
     about_format,
     ended_note,
     problem_of,
+    saved_facts,
     unavailable,
+    unrun_note,
 )
 from surgeon_gui.state.job import checks, file_formats
 from surgeon_gui.state.replacing import replace_question
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import Status
+from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.text.problems import sentence
 from surgeon_gui.views.question import ReplaceQuestion
-from surgeon_gui.views.result.saved_list import SavedList
 from surgeon_gui.views.steps.run_page import open_folder
 from surgeon_gui.views.task_progress import TaskProgress
 from surgeon_gui.widgets.controls import (
@@ -42,8 +45,9 @@ from surgeon_gui.widgets.controls import (
     text_label,
 )
 from surgeon_gui.widgets.dialogs import ask_folder
+from surgeon_gui.widgets.facts import Facts
 from surgeon_gui.widgets.forms.form import ConfigForm
-from surgeon_gui.widgets.layouts import row_of, vertical, with_button
+from surgeon_gui.widgets.layouts import inside_card, row_of, vertical, with_button
 from surgeon_gui.widgets.source_edit import SourceEdit
 
 
@@ -160,3 +164,62 @@ class SaveSection(QWidget):
     def _on_consent(self, destination: str) -> None:
         if destination == str(checks.save_destination(self._session.state)):
             self._session.save(may_replace=True)
+
+
+class SavedList(QWidget):
+    """Cards of the saved files, the latest first; cards are created once and reused."""
+
+    open_clicked = Signal(str)  # the folder
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setObjectName("saved_list")
+        self._shown: tuple[Exported, ...] | None = None
+        self._cards: list[_SavedCard] = []
+        self._column = vertical(self)
+        self._add_card()  # so that its button exists before anything is saved
+        self.show_saved((), 0)
+
+    def show_saved(self, saved: tuple[Exported, ...], original_bytes: int) -> None:
+        """Show exactly these."""
+        if saved == self._shown:
+            return
+        self._shown = saved
+        while len(self._cards) < len(saved):
+            self._add_card()
+        for number, saved_card in enumerate(self._cards):
+            saved_card.setVisible(number < len(saved))
+            if number < len(saved):
+                saved_card.show_exported(saved[-1 - number], original_bytes)
+        self.setVisible(bool(saved))
+
+    def _add_card(self) -> None:
+        new = _SavedCard()
+        new.open_clicked.connect(self.open_clicked)
+        self._column.addWidget(new)
+        self._cards.append(new)
+
+
+class _SavedCard(QWidget):
+    open_clicked = Signal(str)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._folder = ""
+        self._facts = Facts("saved_facts")
+        self._unrun = problem_label("saved_unrun_note")
+        self._button = button("open_saved_button", self._on_clicked)
+        inside_card(self, self._facts, self._unrun, row_of(self._button))
+
+    def show_exported(self, exported: Exported, original_bytes: int) -> None:
+        self._folder = exported.folder
+        self._facts.show_facts(saved_facts(exported, original_bytes))
+        show_text(self._unrun, unrun_note(exported))
+        name = tr("Open folder: {format}").format(
+            format=choice_label(exported.format)[0]
+        )
+        self._button.setAccessibleName(name)
+
+    @Slot()
+    def _on_clicked(self) -> None:
+        self.open_clicked.emit(self._folder)

@@ -7,7 +7,7 @@ from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QGridLayout, QWidget
 from typing_extensions import override
 
-from surgeon_gui.base.theme import GAP, MARGIN
+from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state import result_text
@@ -31,7 +31,7 @@ from surgeon_gui.widgets.controls import (
     warning_label,
 )
 from surgeon_gui.widgets.facts import Facts
-from surgeon_gui.widgets.layouts import STRETCH, card, row_of, vertical
+from surgeon_gui.widgets.layouts import card, on_top, row_of
 
 _TITLE_SCALE = 1.4
 _NARROW = 620  # pixels, below which there is one column
@@ -65,17 +65,17 @@ class ResultView(QWidget):
         self._result = ExportResult(session)
         self._speed = SpeedSection(session)
         self._save = SaveSection(session, question)
-        top = _card(
+        top = card(
             self._title, self._outcome, self._undone, self._verified, self._actions()
         )
         self._optional: tuple[tuple[QWidget, QWidget], ...] = (
-            (_card(heading(tr("Quality")), self._quality), self._quality),
-            (_card(self._speed), self._speed),
-            (_card(self._save), self._save),
+            (card(heading(tr("Quality")), self._quality), self._quality),
+            (card(self._speed), self._speed),
+            (card(self._save), self._save),
         )
         quality, speed, save = (frame for frame, _ in self._optional)
-        left = _column(quality, self._sample, speed)
-        right = _column(_card(self._result, report_row), save)
+        left = on_top(quality, self._sample, speed)
+        right = on_top(card(self._result, report_row), save)
         self._parts = (top, left, right)
         self._grid = QGridLayout(self)
         self._grid.setContentsMargins(0, 0, 0, 0)
@@ -148,16 +148,3 @@ class ResultView(QWidget):
         self._grid.setColumnStretch(0, 1)
         self._grid.setColumnStretch(1, columns - 1)
         self._grid.setRowStretch(4, 1)
-
-
-def _column(*cards: QWidget) -> QWidget:
-    """Return cards below each other, at the top."""
-    made = QWidget()
-    vertical(made, *cards, STRETCH)
-    return made
-
-
-def _card(*parts: QWidget) -> QWidget:
-    frame = card()
-    vertical(frame, *parts, margin=MARGIN)
-    return frame

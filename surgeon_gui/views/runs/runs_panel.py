@@ -6,9 +6,17 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from PySide6.QtCore import QModelIndex, QPoint, Qt, Signal, Slot
+from PySide6.QtCore import QEvent, QModelIndex, QObject, QPoint, Qt, Signal, Slot
 from PySide6.QtGui import QAction
-from PySide6.QtWidgets import QAbstractItemView, QMenu, QTreeView, QWidget
+from PySide6.QtWidgets import (
+    QAbstractItemView,
+    QLineEdit,
+    QMenu,
+    QPlainTextEdit,
+    QTreeView,
+    QWidget,
+)
+from typing_extensions import override
 
 from surgeon_engine.base.process_lock import Holder
 from surgeon_gui.base.theme import GAP, MARGIN
@@ -20,28 +28,25 @@ from surgeon_gui.controllers.runs import RunsController
 from surgeon_gui.state.runs import text as run_text
 from surgeon_gui.state.runs.filtering import RunFilter
 from surgeon_gui.state.runs.parts import RunPart, part_bytes, part_question
-from surgeon_gui.state.runs.reading import (
-    RunOutcome,
-    RunRecord,
-)
+from surgeon_gui.state.runs.reading import RunOutcome, RunRecord, tidy_tags
 from surgeon_gui.text import numbers
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.views.question import Question
-from surgeon_gui.views.runs.annotation_form import AnnotationForm
 from surgeon_gui.views.runs.run_filter import RunFilterBar
 from surgeon_gui.views.runs.runs_table import (
     NAME,
     STARTED,
     FilteredRuns,
     RunsTable,
+    TitleDelegate,
 )
-from surgeon_gui.views.runs.title_delegate import TitleDelegate
 from surgeon_gui.views.steps.run_page import open_folder
 from surgeon_gui.widgets.controls import (
     add_action,
     button,
     described,
     give_menu,
+    line_label,
     set_min_height,
     text_label,
 )
@@ -59,6 +64,7 @@ _PARTS = {
     "export": RunPart.EXPORT,
 }
 _SINGLE = ("open", "rename", "duplicate", "folder", "delete")  # need one selected run
+_NOTES_HEIGHT = 64
 
 
 class RunsPanel(QWidget):
@@ -352,3 +358,74 @@ def _note(all_runs: int, found: int, problem: str) -> str:
             all_runs,
         ).format(n=all_runs)
     return ""
+
+
+class AnnotationForm(QWidget):
+    """Edits the tags and the notes; reports them when the user leaves an input."""
+
+    tags_edited = Signal(str, object)  # folder, tuple[str, ...]
+    notes_edited = Signal(str, str)  # folder, notes
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._folder = ""
+        self._shown_tags: tuple[str, ...] = ()
+        self._shown_notes = ""
+        self._tags = described(QLineEdit(), "runs_tags_edit")
+        self._tags.setPlaceholderText(tr("baseline, 4 bits"))
+        self._tags.editingFinished.connect(self.finish_typing)
+        self._notes = described(QPlainTextEdit(), "runs_notes_edit")
+        self._notes.setTabChangesFocus(True)
+        self._notes.setFixedHeight(_NOTES_HEIGHT)
+        self._notes.installEventFilter(self)
+        column = vertical(self, spacing=GAP // 2)
+        for widget in (self._tags, self._notes):
+            column.addWidget(
+                line_label(CAPTIONS[widget.objectName()].label, quiet=True)
+            )
+            column.addWidget(widget)
+
+    def show_run(self, record: RunRecord) -> None:
+        """Show the tags and notes of a run; what is being typed stays."""
+        if record.folder != self._folder:
+            self.finish_typing()
+        elif self._is_edited:
+            return
+        self._folder = record.folder
+        if self._typed_tags != record.tags:
+            self._tags.setText(", ".join(record.tags))
+        if self._typed_notes != record.notes:
+            self._notes.setPlainText(record.notes)
+        self._shown_tags, self._shown_notes = record.tags, record.notes
+
+    @Slot()
+    def finish_typing(self) -> None:
+        """Report what has been typed."""
+        tags, notes = self._typed_tags, self._typed_notes
+        if tags != self._shown_tags:
+            self._shown_tags = tags
+            self.tags_edited.emit(self._folder, tags)
+        if notes != self._shown_notes:
+            self._shown_notes = notes
+            self.notes_edited.emit(self._folder, notes)
+
+    @override
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if event.type() is QEvent.Type.FocusOut:
+            self.finish_typing()
+        return False
+
+    @property
+    def _is_edited(self) -> bool:
+        return (self._typed_tags, self._typed_notes) != (
+            self._shown_tags,
+            self._shown_notes,
+        )
+
+    @property
+    def _typed_tags(self) -> tuple[str, ...]:
+        return tidy_tags(self._tags.text().split(","))
+
+    @property
+    def _typed_notes(self) -> str:
+        return self._notes.toPlainText().strip()

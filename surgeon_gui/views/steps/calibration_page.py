@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QPushButton
 from typing_extensions import override
 
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT, CalibrationConfig
+from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.messages.sources import TextPreviewed
 from surgeon_engine.api.model_info.source_names import is_hub_source
 from surgeon_gui.base.translation import tr
@@ -31,7 +32,6 @@ from surgeon_gui.state.sources.text import (
 )
 from surgeon_gui.text.labels import BUILT_IN_TEXT, FIELDS
 from surgeon_gui.text.problems import Problem, Step, of_error, sentence
-from surgeon_gui.views.steps.judging_texts import JudgingTexts
 from surgeon_gui.views.steps.more_texts import MoreTexts
 from surgeon_gui.views.steps.page import Page
 from surgeon_gui.views.steps.text_parts import TextParts
@@ -47,7 +47,7 @@ from surgeon_gui.widgets.controls import (
 )
 from surgeon_gui.widgets.dialogs import TEXT_FILES, ask_file
 from surgeon_gui.widgets.facts import Facts
-from surgeon_gui.widgets.forms.form import ConfigForm
+from surgeon_gui.widgets.forms.form import ConfigForm, Values
 from surgeon_gui.widgets.layouts import row_of, with_button
 from surgeon_gui.widgets.source_edit import SourceEdit
 
@@ -57,6 +57,8 @@ _NO_PARTS = {"column": "", **_NO_DATA_SET}
 
 class CalibrationPage(Page):
     """The texts, the number of windows, and a preview."""
+
+    step = Step.CALIBRATION
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
@@ -80,10 +82,10 @@ class CalibrationPage(Page):
         self._more_texts.edited.connect(session.draft.edit_part)
         self._form = ConfigForm("calibration", CalibrationConfig)
         self._form.edited.connect(session.draft.edit_part)
-        self._form.refused.connect(self._on_form_rejected)
+        self._form.refused.connect(self.reject_edit)
         self._judging = JudgingTexts()
         self._judging.edited.connect(session.draft.edit_part)
-        self._judging.refused.connect(self._on_form_rejected)
+        self._judging.refused.connect(self.reject_edit)
         self._problem = problem_label("calibration_problem")
         self._preview_button = button("preview_button", session.draft.preview_text)
         self._counts = text_label(quiet=True, name="preview_counts")
@@ -195,10 +197,6 @@ class CalibrationPage(Page):
         self._ask(self._on_validation_edited, current)
 
     @Slot(object)
-    def _on_form_rejected(self, error: Exception) -> None:
-        self.session.draft.reject_edit(Step.CALIBRATION, str(error))
-
-    @Slot(object)
     def _on_parts_edited(self, changes: Mapping[str, str]) -> None:
         self._edit(**changes)
 
@@ -225,3 +223,20 @@ def _problem(state: AppState) -> Problem | None:
         if problem is None and error is not None:
             problem = of_error(error, Step.CALIBRATION, "text")
     return problem
+
+
+class JudgingTexts(ConfigForm):
+    """A line with the names of the texts; their windows are an advanced setting."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "evaluation", EvaluationConfig, _with_resolved_texts, in_front=("texts",)
+        )
+
+
+def _with_resolved_texts(before: Values, after: Values) -> Values:
+    return {"texts": tuple(map(_resolved, after["texts"]))}
+
+
+def _resolved(typed: str) -> str:
+    return BUILTIN_TEXT if typed == BUILT_IN_TEXT else resolve_text(typed)

@@ -22,7 +22,7 @@ from surgeon_gui.widgets.controls import (
     show_share,
     text_label,
 )
-from surgeon_gui.widgets.layouts import add_parts, card, vertical
+from surgeon_gui.widgets.layouts import add_parts, inside_card
 
 
 class DownloadCard(QWidget):
@@ -34,21 +34,17 @@ class DownloadCard(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.setObjectName("download_card")
-        self._title = text_label()
+        self._title = text_label(name="download_title")
         self._title.setFont(bold(self._title.font()))
-        self._title.setObjectName("download_title")
         self._line = text_label(quiet=True, name="download_line")
         self._bar = progress_bar("download_bar")
         self._bar.setAccessibleName(tr("Download progress"))
         self._download = button("download_button", self.download_clicked, primary=True)
         self._cancel = button("download_cancel_button", self.cancel_clicked)
-        frame = card()
-        inner = vertical(
-            frame, self._title, self._line, self._bar, margin=GAP, spacing=GAP // 2
-        )
+        parts = (self._title, self._line, self._bar)
+        inner = inside_card(self, *parts, margin=GAP, spacing=GAP // 2)
         inner.addSpacing(GAP // 2)
         add_parts(inner, self._download, self._cancel)
-        vertical(self, frame)
         self.hide()
 
     def show_state(self, state: AppState) -> None:

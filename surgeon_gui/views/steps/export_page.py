@@ -39,6 +39,8 @@ from surgeon_gui.widgets.source_edit import SourceEdit
 class ExportPage(Page):
     """The settings of the export of the next run."""
 
+    step = Step.EXPORT
+
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self.question = ReplaceQuestion(self)
@@ -52,7 +54,7 @@ class ExportPage(Page):
             "export", ExportConfig, file_formats.implied_changes, in_front=("dtype",)
         )
         self._form.edited.connect(session.draft.edit_part)
-        self._form.refused.connect(self._on_form_rejected)
+        self._form.refused.connect(self.reject_edit)
         self._about = text_label(quiet=True, name="export_format_note")
         self._unavailable = text_label(quiet=True, name="export_unavailable_note")
         self._sizes = text_label(quiet=True, name="export_sizes_note")
@@ -92,10 +94,6 @@ class ExportPage(Page):
         self._replace.setVisible(state.can_replace and bool(problem))
         self._note.setText(_note(export, may_replace=state.may_replace))
         self._show_sizes(state)
-
-    @Slot(object)
-    def _on_form_rejected(self, error: Exception) -> None:
-        self.session.draft.reject_edit(Step.EXPORT, str(error))
 
     def _show_choices(self, state: AppState) -> None:
         export = state.config.export

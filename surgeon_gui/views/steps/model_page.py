@@ -66,6 +66,8 @@ from surgeon_gui.widgets.tool_tips import plain_tip
 class ModelPage(Page):
     """The source of the model, and its properties."""
 
+    step = Step.MODEL
+
     computers_clicked = Signal()
 
     def __init__(self, session: Session, settings: Settings) -> None:
@@ -125,7 +127,7 @@ class ModelPage(Page):
         self._download.download_clicked.connect(self._downloads.start)
         self._download.cancel_clicked.connect(self._downloads.cancel)
         self._form.edited.connect(self._on_form_edited)
-        self._form.refused.connect(self._on_form_rejected)
+        self._form.refused.connect(self.reject_edit)
 
     def _connect_sample(self) -> None:
         self._sample.clicked.connect(self.use_sample)
@@ -272,10 +274,6 @@ class ModelPage(Page):
         config = self.session.state.config
         model = replace(model, source=config.model.source)
         self.session.draft.edit(replace(config, model=model))
-
-    @Slot(object)
-    def _on_form_rejected(self, error: Exception) -> None:
-        self.session.draft.reject_edit(Step.MODEL, str(error))
 
     def _show_problem(self, state: AppState) -> None:
         """Show the problem with the model, unless another one is being fetched."""

@@ -17,6 +17,7 @@ from PySide6.QtWidgets import (
     QAbstractItemView,
     QDoubleSpinBox,
     QHeaderView,
+    QLineEdit,
     QStyledItemDelegate,
     QStyleOptionViewItem,
     QTableWidget,
@@ -31,12 +32,13 @@ from surgeon_engine.api.config.calibration import (
     MoreText,
 )
 from surgeon_engine.base.errors import ConfigError
+from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.sources.resolver import resolve_text
 from surgeon_gui.state.sources.shares import max_share, new_share, share_rows
+from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.labels import FIELDS
-from surgeon_gui.views.steps.dataset_form import DatasetForm
 from surgeon_gui.widgets.controls import (
     button,
     described,
@@ -53,6 +55,12 @@ _SHARE = 1  # column
 _PERCENT = 100
 _EDGES = 4
 _Index = QModelIndex | QPersistentModelIndex
+_NAMES = (
+    "more_dataset_edit",
+    "more_config_edit",
+    "more_split_edit",
+    "more_column_edit",
+)
 
 
 class MoreTexts(QWidget):
@@ -239,3 +247,35 @@ class _ShareDelegate(QStyledItemDelegate):
         number, share = index.row() - 1, round(editor.value() / _PERCENT, 3)
         if share != self._table.further[number].share:
             self._table.share_edited.emit(number, share)
+
+
+class DatasetForm(QWidget):
+    """Asks for a name, a configuration, a split and a column; hidden at first."""
+
+    accepted = Signal(object)  # tuple[str, ...], the four texts
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._edits = [described(QLineEdit(), name) for name in _NAMES]
+        add, cancel = (
+            button("more_keep_button", self._on_accepted),
+            button("more_drop_button", self.hide),
+        )
+        column = vertical(self, spacing=GAP // 2)
+        for edit in self._edits:
+            edit.setPlaceholderText(CAPTIONS[edit.objectName()].label)
+            edit.returnPressed.connect(self._on_accepted)
+            column.addWidget(edit)
+        column.addLayout(row_of(add, cancel))
+        self.hide()
+
+    def open(self) -> None:
+        """Show empty lines."""
+        for edit in self._edits:
+            edit.clear()
+        self.show()
+        self._edits[0].setFocus()
+
+    @Slot()
+    def _on_accepted(self) -> None:
+        self.accepted.emit(tuple(edit.text().strip() for edit in self._edits))

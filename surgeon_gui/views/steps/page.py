@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from PySide6.QtCore import Slot
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
+from surgeon_engine.base.errors import ConfigError
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState
+from surgeon_gui.text.problems import Step
 from surgeon_gui.widgets.layouts import Collapsible, add_parts, vertical
 
 
 class Page(QWidget):
     """Shows its part of the state; user actions go to the session."""
+
+    step: Step
 
     def __init__(self, session: Session) -> None:
         super().__init__()
@@ -36,3 +41,8 @@ class Page(QWidget):
     def show_state(self, state: AppState) -> None:
         """Show `state`."""
         raise NotImplementedError
+
+    @Slot(object)
+    def reject_edit(self, error: ConfigError) -> None:
+        """Report an edit that a form has refused."""
+        self.session.draft.reject_edit(self.step, error.message)

@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 from PySide6.QtCore import QUrl, Signal, Slot
-from PySide6.QtGui import QDesktopServices, QFontDatabase, QGuiApplication
+from PySide6.QtGui import QDesktopServices, QGuiApplication
 from PySide6.QtWidgets import QLineEdit
 from typing_extensions import override
 
@@ -27,6 +27,7 @@ from surgeon_gui.widgets.controls import (
     button,
     described,
     enable_unless,
+    fixed_font,
     heading,
     mark_invalid,
     problem_label,
@@ -41,6 +42,8 @@ from surgeon_gui.widgets.layouts import row_of, with_button
 class RunPage(Page):
     """Run folder, job file, equivalent command, time and memory of the stages."""
 
+    step = Step.RUN
+
     job_used = Signal(str)  # the file was loaded or saved
 
     def __init__(self, session: Session) -> None:
@@ -54,8 +57,7 @@ class RunPage(Page):
             button("load_job_button", self.ask_for_job),
         )
         self._command = described(QLineEdit(readOnly=True), "command_edit")
-        fixed = QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont)
-        self._command.setFont(fixed)
+        self._command.setFont(fixed_font())
         self._command.setPlaceholderText(tr("Save the job first"))
         self._copy = button("copy_command_button", self._on_copy_clicked)
         self._samples = SampleSettings()

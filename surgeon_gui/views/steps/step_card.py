@@ -12,13 +12,7 @@ from PySide6.QtGui import (
     QPen,
     QPolygonF,
 )
-from PySide6.QtWidgets import (
-    QAbstractButton,
-    QScrollArea,
-    QSizePolicy,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QAbstractButton, QScrollArea, QSizePolicy, QWidget
 from typing_extensions import override
 
 from surgeon_gui.base.colours import Theme
@@ -27,7 +21,7 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.state.step_text import Mark, StepView
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.widgets.controls import bold, described
-from surgeon_gui.widgets.layouts import add_parts, card, vertical
+from surgeon_gui.widgets.layouts import inside_card
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 _DISC = 26  # diameter, pixels
@@ -171,12 +165,7 @@ class StepCard(QWidget):
         self.header = StepHeader(number, name)
         self.page = page
         self.header.toggled.connect(self._on_toggled)
-        frame = card()
-        outer = vertical(self, frame)
-        self._layouts = (inner := QVBoxLayout(frame), outer)
-        inner.setContentsMargins(1, 1, 1, 1)
-        inner.setSpacing(0)
-        add_parts(inner, self.header, page)
+        self._inner = inside_card(self, self.header, page, margin=1, spacing=0)
         page.hide()
 
     def open(self) -> None:
@@ -189,7 +178,8 @@ class StepCard(QWidget):
 
     def update_layout(self) -> None:
         """Apply the size of an opened or closed page at once."""
-        for layout in self._layouts:
+        for layout in (self._inner, self.layout()):
+            assert layout is not None
             layout.activate()
 
     def bring_into_view(self) -> None:

@@ -46,6 +46,8 @@ _IN_FRONT = ("protect",)
 class TargetPage(Page):
     """Presets, structure, target, method, protections, and the plan of the run."""
 
+    step = Step.TARGET
+
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._preset_store = PresetStore(session, presets_folder(), self)
@@ -62,10 +64,10 @@ class TargetPage(Page):
             parts=(self._tiles, self._sizes, self._limit),
         )
         self._form.edited.connect(session.draft.edit_part)
-        self._form.refused.connect(self._on_form_rejected)
+        self._form.refused.connect(self.reject_edit)
         self._recovery = ConfigForm("recovery", RecoveryConfig)
         self._recovery.edited.connect(session.draft.edit_part)
-        self._recovery.refused.connect(self._on_form_rejected)
+        self._recovery.refused.connect(self.reject_edit)
         self._structure_note = text_label(quiet=True, name="structure_note")
         self._unsupported_note = text_label(quiet=True, name="unsupported_note")
         self._goal = text_label(quiet=True, name="goal_label")
@@ -135,9 +137,10 @@ class TargetPage(Page):
         self._plan.show_state(state, self._fitted)
 
     @Slot(object)
-    def _on_form_rejected(self, error: ConfigError) -> None:
+    @override
+    def reject_edit(self, error: ConfigError) -> None:
         problem = f"{error.message} {error.hint}".strip()
-        self.session.draft.reject_edit(Step.TARGET, problem)
+        self.session.draft.reject_edit(self.step, problem)
 
     @Slot(object)
     def _on_layers_chosen(self, patterns: tuple[str, ...]) -> None:

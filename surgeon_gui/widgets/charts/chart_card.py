@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import (
@@ -305,15 +306,11 @@ class ChartCard(QFrame):
         """Add the actions below Enlarge to the menu."""
         for suffix in FORMATS:
             text = tr("Save as {format}…").format(format=suffix.upper())
-            action = self._add_action(suffix, text)
-            action.setData(suffix)
-            action.triggered.connect(self._on_save_triggered)
+            added = self._add_action(suffix, text)
+            added.triggered.connect(partial(self._ask_where_to_save, suffix))
 
-    @Slot()
-    def _on_save_triggered(self) -> None:
-        action = self.sender()
-        assert isinstance(action, QAction)
-        name = f"{self._name}.{action.data()}"
+    def _ask_where_to_save(self, suffix: str, _: bool = False) -> None:
+        name = f"{self._name}.{suffix}"
         ask_new_file(self, tr("Save the chart"), name, self._on_file_selected)
 
     @Slot(str)

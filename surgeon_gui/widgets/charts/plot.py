@@ -28,6 +28,8 @@ _MAX_ZOOM = 1e4
 _MIN_DRAG = 5  # pixels; a shorter drag is a click
 _WHEEL_STEP = 120  # of Qt's angle
 
+_SIDES = ("left", "bottom")
+
 Range = tuple[float, float]
 Ticks = Sequence[tuple[float, str]]
 
@@ -88,7 +90,7 @@ class PagePlot(pg.PlotWidget):
     zoom_changed = Signal(bool)  # whether a part is shown
 
     def __init__(self, name: str, title: str) -> None:
-        axes = {side: _Axis(side) for side in ("left", "bottom")}
+        axes = {side: _Axis(side) for side in _SIDES}
         box = _ZoomBox(enableMenu=False)
         super().__init__(axisItems=axes, viewBox=box, enableMenu=False)
         self.setObjectName(f"{name}_plot")
@@ -178,6 +180,20 @@ class PagePlot(pg.PlotWidget):
             self.is_zoomed = is_zoomed
             self.zoom_changed.emit(is_zoomed)
 
+    def restyle(self, theme: Theme) -> None:
+        """Apply the colours of a theme to the axes."""
+        self.setBackground(theme.surface)
+        for side in _SIDES:
+            axis = self.getAxis(side)
+            axis.setPen(pg.mkPen(theme.border))
+            axis.setTextPen(pg.mkPen(theme.muted))
+        self.showGrid(x=False, y=True, alpha=0.25)
+
+    def name_axes(self, colour: str, left: str, bottom: str) -> None:
+        """Show labels beside the axes."""
+        for side, label in zip(_SIDES, (left, bottom), strict=True):
+            self.setLabel(side, label, color=colour)
+
     @Slot()
     def _update_ticks(self) -> None:
         ranges = self.getViewBox().viewRange()
@@ -195,7 +211,7 @@ class Plot(PagePlot):
     def __init__(self, name: str, title: str) -> None:
         super().__init__(name, title)
         self.setMouseTracking(True)
-        for side in ("left", "bottom"):
+        for side in _SIDES:
             self.getAxis(side).setZValue(_BELOW)
         self.reading_at: Callable[[QPointF], Reading | None] = lambda place: None
         self._labels, self._label_colour = ("", ""), ""
@@ -223,15 +239,10 @@ class Plot(PagePlot):
             self._labels = (left, bottom)
             self._label()
 
+    @override
     def restyle(self, theme: Theme) -> None:
-        """Apply the colours of a theme."""
+        super().restyle(theme)
         self._label_colour = theme.muted
-        self.setBackground(theme.surface)
-        for side in ("left", "bottom"):
-            axis = self.getAxis(side)
-            axis.setPen(pg.mkPen(theme.border))
-            axis.setTextPen(pg.mkPen(theme.muted))
-        self.showGrid(x=False, y=True, alpha=0.25)
         self._label()
         self._cross.setPen(pg.mkPen(theme.muted))
         self._dots.setBrush(pg.mkBrush(theme.text))
@@ -277,8 +288,8 @@ class Plot(PagePlot):
         self._text.setPos(reading.x, top)
 
     def _label(self) -> None:
-        for side, label in zip(("left", "bottom"), self._labels, strict=True):
-            self.setLabel(side, label, color=self._label_colour)
+        self.name_axes(self._label_colour, *self._labels)
+        for side in _SIDES:
             # pyqtgraph centres a label when its axis is resized, not when it is set.
             self.getAxis(side).resizeEvent()
 

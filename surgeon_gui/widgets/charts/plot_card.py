@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from PySide6.QtCore import QPointF, Qt, Slot
 from PySide6.QtWidgets import QPushButton
 from typing_extensions import override
@@ -62,9 +64,9 @@ class PlotCard(ChartCard):
     @override
     def _add_actions(self) -> None:
         closer = self._add_action("zoom_in", tr("Zoom in"))
-        closer.triggered.connect(self._on_zoom_in_triggered)
+        closer.triggered.connect(partial(self._zoom, _MENU_ZOOM))
         farther = self._add_action("zoom_out", tr("Zoom out"))
-        farther.triggered.connect(self._on_zoom_out_triggered)
+        farther.triggered.connect(partial(self._zoom, 1 / _MENU_ZOOM))
         self._menu.addSeparator()
         super()._add_actions()
 
@@ -78,15 +80,7 @@ class PlotCard(ChartCard):
         if self._body is not None:
             self._plot.reset_zoom()
 
-    @Slot()
-    def _on_zoom_in_triggered(self) -> None:
-        self._zoom(_MENU_ZOOM)
-
-    @Slot()
-    def _on_zoom_out_triggered(self) -> None:
-        self._zoom(1 / _MENU_ZOOM)
-
-    def _zoom(self, factor: float) -> None:
+    def _zoom(self, factor: float, _: bool = False) -> None:
         if self._body is not None:
             self._plot.zoom(factor)
 

@@ -16,9 +16,8 @@ from surgeon_gui.base import keep_awake
 from surgeon_gui.base.keep_awake import KeepAwake
 from surgeon_gui.controllers.queue import QueueController
 from surgeon_gui.state.run import Status
-from surgeon_gui.window import notifications
-from surgeon_gui.window.desktop_integration import DesktopIntegration
-from surgeon_gui.window.notifications import Notifier
+from surgeon_gui.window import desktop_integration
+from surgeon_gui.window.desktop_integration import DesktopIntegration, Notifier
 from tests.helpers.fake_engine import FAILURE
 from tests.helpers.windows import (
     TIMEOUT_MS,
@@ -204,7 +203,7 @@ def test_notify_without_desktop_notifications_alerts_the_window(qtbot, monkeypat
     window = QWidget()
     qtbot.addWidget(window)
     alerted = []
-    monkeypatch.setattr(notifications, "supports_notifications", lambda: False)
+    monkeypatch.setattr(desktop_integration, "supports_notifications", lambda: False)
     monkeypatch.setattr(QApplication, "alert", alerted.append)
     Notifier(window).notify("Surgeon", "The run finished.")
     assert alerted == [window]
@@ -214,7 +213,7 @@ def test_notify_shows_a_desktop_notification(qtbot, monkeypatch):
     window = QWidget()
     qtbot.addWidget(window)
     shown = []
-    monkeypatch.setattr(notifications, "supports_notifications", lambda: True)
+    monkeypatch.setattr(desktop_integration, "supports_notifications", lambda: True)
     monkeypatch.setattr(QSystemTrayIcon, "show", lambda tray: None)
     monkeypatch.setattr(
         QSystemTrayIcon, "showMessage", lambda tray, *texts: shown.append(texts[:2])

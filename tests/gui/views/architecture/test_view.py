@@ -19,8 +19,7 @@ from surgeon_gui.state.architecture.state import (
 )
 from surgeon_gui.state.run import Status
 from surgeon_gui.views.architecture.architecture_table import ArchitectureTable
-from surgeon_gui.views.architecture.block_card import BlockCard
-from surgeon_gui.views.architecture.block_picture import BlockPicture
+from surgeon_gui.views.architecture.block_picture import BlockCard, BlockPicture
 from surgeon_gui.widgets.charts.heat_map import HeatMap
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import model_summary

@@ -21,7 +21,7 @@ from surgeon_gui.controllers.playground import Playground
 from surgeon_gui.state.run import Status
 from surgeon_gui.text.prompts import EXAMPLES, FIRST
 from surgeon_gui.views.playground.prompt_card import PromptCard
-from surgeon_gui.views.playground.shading import shade
+from surgeon_gui.views.playground.text_view import shade
 from surgeon_gui.widgets.tool_tips import plain_tip
 from tests.helpers.fake_playground import NATS, TEXTS, TOO_LONG
 from tests.helpers.widget_queries import SLOW, is_on, shown

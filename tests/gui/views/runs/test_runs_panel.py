@@ -37,8 +37,7 @@ from surgeon_gui.state.runs.reading import (
     write_tags,
 )
 from surgeon_gui.text.problems import Step
-from surgeon_gui.views.runs.runs_table import COLUMNS, NAME
-from surgeon_gui.views.runs.title_delegate import TitleDelegate, elided_title
+from surgeon_gui.views.runs.runs_table import COLUMNS, NAME, TitleDelegate, elided_title
 from tests.helpers.exports import write_export
 from tests.helpers.fake_runs import job, write_run, write_saved_state, write_three
 from tests.helpers.locks import write_lock
