@@ -26,6 +26,7 @@ from tests.helpers.windows import (
     load_and_wait,
     run_of,
     wait_for_status,
+    wait_until,
 )
 
 pytestmark = pytest.mark.slow
@@ -136,7 +137,7 @@ def test_queue_inhibits_sleep_until_its_end_and_notifies_once(qtbot, make_window
     click(window, "queue_add_button")
     click(window, "queue_start_button")
     assert awake.is_held
-    qtbot.waitUntil(lambda: bool(notifier.shown), timeout=TIMEOUT_MS)
+    wait_until(qtbot, lambda: notifier.shown)
     assert awake.log == ["hold", "allow_sleep"]  # not between two runs
     _, message = notifier.shown[0]
     assert "2 runs" in message and "1 failed" in message

@@ -40,6 +40,7 @@ from tests.helpers.windows import (
     find,
     find_type,
     load_and_wait,
+    run_until,
     wait_for_status,
 )
 
@@ -158,9 +159,7 @@ def test_bundle_contains_diagnostics_without_secrets(
 ):
     monkeypatch.setenv("HF_TOKEN", "sesame-open-now")
     monkeypatch.setattr(paths, "home", lambda: tmp_path)
-    load_and_wait(qtbot, window)
-    window.start_run()
-    wait_for_status(qtbot, window, Status.FINISHED)
+    run_until(qtbot, window, Status.FINISHED)
     run = Path(window.session.state.run.folder)
     run.mkdir(parents=True, exist_ok=True)
     (run / "events.jsonl").write_text(f'{{"folder": "{run}"}}\n')

@@ -27,13 +27,13 @@ from tests.helpers.window_audit import settle
 from tests.helpers.windows import (
     LONG,
     QUICK,
-    TIMEOUT_MS,
     click,
     find,
     find_type,
     load_and_wait,
     run_of,
     wait_for_status,
+    wait_until,
 )
 
 
@@ -140,7 +140,7 @@ def test_unreadable_model_shows_an_error_at_its_step(qtbot, window, tmp_path):
     source.mkdir()
     window.choose_model(str(source))
     label = find(window, "model_problem", QLabel)
-    qtbot.waitUntil(lambda: bool(label.text()), timeout=TIMEOUT_MS)
+    wait_until(qtbot, lambda: label.text())
     assert not is_on(window, "start_button")
     assert label.text().startswith(find(window, "plan_label").text())
 
@@ -295,7 +295,7 @@ def test_opened_run_begins_at_the_top_of_every_tab(qtbot, window, tmp_path):
         return [area.verticalScrollBar() for area in areas]
 
     window.open_run(tmp_path / "runs" / "a")
-    qtbot.waitUntil(lambda: run_of(window).folder.endswith("a"), timeout=TIMEOUT_MS)
+    wait_until(qtbot, lambda: run_of(window).folder.endswith("a"))
     for name in tabs.names:
         tabs.open_tab(name)
         settle()
@@ -303,6 +303,6 @@ def test_opened_run_begins_at_the_top_of_every_tab(qtbot, window, tmp_path):
         bar.setValue(bar.maximum())
     assert sum(bar.value() > 0 for bar in bars()) > 1
     window.open_run(tmp_path / "runs" / "b")
-    qtbot.waitUntil(lambda: run_of(window).folder.endswith("b"), timeout=TIMEOUT_MS)
+    wait_until(qtbot, lambda: run_of(window).folder.endswith("b"))
     settle()
     assert [bar.value() for bar in bars()] == [0] * len(bars())

@@ -26,7 +26,6 @@ from tests.helpers.fake_engine import model_summary
 from tests.helpers.widget_queries import shown
 from tests.helpers.windows import (
     QUICK,
-    TIMEOUT_MS,
     click,
     diagnosis_of,
     find,
@@ -34,6 +33,7 @@ from tests.helpers.windows import (
     open_tab,
     pruning_of,
     wait_for_status,
+    wait_until,
 )
 
 DOWN = "model.layers.1.mlp.down_proj"
@@ -59,7 +59,7 @@ def make_open(qtbot, make_window):
 
 def diagnose(qtbot, window):
     diagnosis_of(window).diagnose()
-    qtbot.waitUntil(lambda: diagnosis_of(window).known is not None, timeout=TIMEOUT_MS)
+    wait_until(qtbot, lambda: diagnosis_of(window).known is not None)
 
 
 def controller_of(window):

@@ -29,7 +29,7 @@ from surgeon_gui.views.runs.runs_panel import RunsPanel
 from surgeon_gui.widgets.charts.legend import Legend
 from tests.helpers.fake_runs import job, write_run, write_three
 from tests.helpers.widget_queries import shown
-from tests.helpers.windows import TIMEOUT_MS, click, find
+from tests.helpers.windows import click, find, wait_until
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def comparing(qtbot, tmp_path, window):
     find(window, "runs_action", QAction).trigger()
     click(window, "runs_refresh_button")
     runs = runs_of(window)
-    qtbot.waitUntil(lambda: len(runs.state.records) == 3, timeout=TIMEOUT_MS)
+    wait_until(qtbot, lambda: len(runs.state.records) == 3)
     return window, folders
 
 
@@ -56,7 +56,7 @@ def runs_of(window):
 
 def wait_for_comparison(qtbot, window, count):
     comparison = window.findChild(ComparisonController)
-    qtbot.waitUntil(lambda: len(comparison.compared) == count, timeout=TIMEOUT_MS)
+    wait_until(qtbot, lambda: len(comparison.compared) == count)
 
 
 def plot_of(window):

@@ -33,13 +33,13 @@ from tests.helpers.widget_queries import (
 )
 from tests.helpers.windows import (
     QUICK,
-    TIMEOUT_MS,
     click,
     commands_of,
     find,
     load_and_wait,
     run_of,
     wait_for_status,
+    wait_until,
 )
 
 SPACE = "\N{NO-BREAK SPACE}"
@@ -198,7 +198,7 @@ def test_failed_export_shows_the_error_and_no_result(qtbot, make_window):
     for name in ("save_button", "measure_button", "open_export_button"):
         assert not find(window, name).isVisible()
     window.start_run()
-    qtbot.waitUntil(lambda: run_of(window).is_exporting, timeout=TIMEOUT_MS)
+    wait_until(qtbot, lambda: run_of(window).is_exporting)
     assert mark(window) is Mark.BUSY
     wait_for_status(qtbot, window, Status.FAILED)
     assert mark(window) is Mark.PROBLEM
