@@ -19,8 +19,7 @@ from surgeon_gui.state.comparison import MIN_RUNS
 from surgeon_gui.state.result_text import has_result
 from surgeon_gui.views.bars import EarlierBar, ResumeBar
 from surgeon_gui.views.comparison.view import CompareView
-from surgeon_gui.views.report.report_row import ReportRow
-from surgeon_gui.views.report.reports import Reports
+from surgeon_gui.views.report.reports import ReportRow, Reports
 from surgeon_gui.views.runs.runs_panel import RunsPanel
 from surgeon_gui.views.storage.dialog import DiskSpaceDialog
 from surgeon_gui.widgets.layouts import scrolling, vertical

@@ -23,8 +23,7 @@ from surgeon_gui.state.diagnosis.costs import Floats
 from surgeon_gui.state.diagnosis.state import MeasuredPoint
 from surgeon_gui.state.diagnosis.text import MEASURED_RISE, measured_loss
 from surgeon_gui.text import numbers
-from surgeon_gui.widgets.charts.plot import PagePlot, padded
-from surgeon_gui.widgets.charts.plot_card import PlotCard
+from surgeon_gui.widgets.charts.plot import PagePlot, PlotCard, padded
 from surgeon_gui.widgets.controls import text_label
 
 _DOT = 9

@@ -100,9 +100,8 @@ class TextView(QPlainTextEdit):
             if index is None:
                 QToolTip.hideText()
             else:
-                token = self._tokens[index]
-                tip = token_tip(token.piece, token.disagreement)
-                QToolTip.showText(event.globalPos(), plain_tip(tip), self)
+                tip = plain_tip(self.tip_of(index))
+                QToolTip.showText(event.globalPos(), tip, self)
             return True
         return super().viewportEvent(event)
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
-from PySide6.QtCore import QUrl, Signal, Slot
+from PySide6.QtCore import QSignalBlocker, QUrl, Signal, Slot
 from PySide6.QtGui import QDesktopServices, QGuiApplication
-from PySide6.QtWidgets import QLineEdit
+from PySide6.QtWidgets import QCheckBox, QLineEdit, QWidget
 from typing_extensions import override
 
+from surgeon_engine.api.config.samples import SamplesConfig
 from surgeon_engine.api.config.toml import config_to_toml, read_config
 from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.base.errors import ConfigError
@@ -20,23 +22,25 @@ from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState, settings_in_view
 from surgeon_gui.state.run_text import stage_times
 from surgeon_gui.text.captions import CAPTIONS
+from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.text.problems import Step, sentence
 from surgeon_gui.views.steps.page import Page
-from surgeon_gui.views.steps.sample_settings import SampleSettings
 from surgeon_gui.widgets.controls import (
+    AnyWidget,
     button,
     described,
     enable_unless,
     fixed_font,
     heading,
     mark_invalid,
+    named,
     problem_label,
     show_text,
     text_label,
 )
 from surgeon_gui.widgets.dialogs import JOB_FILES, ask_file, ask_folder, ask_new_file
 from surgeon_gui.widgets.facts import Facts
-from surgeon_gui.widgets.layouts import row_of, with_button
+from surgeon_gui.widgets.layouts import row_of, vertical, with_button
 
 
 class RunPage(Page):
@@ -178,3 +182,48 @@ def command(job_file: str, run_parent: str) -> str:
 def open_folder(folder: str) -> None:
     """Open a folder in the desktop's file manager."""
     QDesktopServices.openUrl(QUrl.fromLocalFile(folder))
+
+
+class SampleSettings(QWidget):
+    """A check box and a line for the prompt, which is hidden without samples."""
+
+    edited = Signal(object)  # SamplesConfig
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._config = SamplesConfig()
+        label = FIELDS["samples.after_shots"].label
+        self._check = _named(QCheckBox(label), "after_shots")
+        self._check.toggled.connect(self._on_edited)
+        self._prompt = _named(QLineEdit(), "prompt")
+        self._prompt.setPlaceholderText(self._config.prompt)
+        self._prompt.editingFinished.connect(self._on_edited)
+        vertical(self, self._check, self._prompt)
+        self.show_config(self._config)
+
+    def show_config(self, config: SamplesConfig) -> None:
+        """Show settings; a prompt that is being typed stays."""
+        self._config = config
+        with QSignalBlocker(self._check):
+            self._check.setChecked(config.after_shots)
+        self._prompt.setVisible(config.after_shots)
+        if not (self._prompt.hasFocus() and self._prompt.isModified()):
+            self._prompt.setText(config.prompt)
+            self._prompt.setCursorPosition(0)
+
+    @Slot()
+    def _on_edited(self) -> None:
+        self._prompt.setModified(False)
+        prompt = self._prompt.text()
+        if not prompt.strip():
+            prompt = SamplesConfig().prompt
+        config = replace(
+            self._config, after_shots=self._check.isChecked(), prompt=prompt
+        )
+        if config != self._config:
+            self.edited.emit(config)
+        self.show_config(config)
+
+
+def _named(widget: AnyWidget, setting: str) -> AnyWidget:
+    return named(widget, f"samples_{setting}", FIELDS[f"samples.{setting}"])

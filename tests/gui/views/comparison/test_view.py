@@ -23,8 +23,12 @@ from surgeon_gui.state.comparison import ComparedRun, Measure, Point, SizeMeasur
 from surgeon_gui.state.job import settings_list
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.runs.reading import read_state
-from surgeon_gui.views.comparison.charts import CurvesChart, LadderCard, SizeChart
-from surgeon_gui.views.comparison.view import CompareView
+from surgeon_gui.views.comparison.view import (
+    CompareView,
+    CurvesChart,
+    LadderCard,
+    SizeChart,
+)
 from surgeon_gui.views.runs.runs_panel import RunsPanel
 from surgeon_gui.widgets.charts.legend import Legend
 from tests.helpers.fake_runs import job, write_run, write_three
