@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from PySide6.QtCore import QSignalBlocker, Qt, Signal, Slot
 from PySide6.QtGui import QKeyEvent, QTextCursor
@@ -51,6 +52,12 @@ _LIMITS: dict[str, Limits] = {
     if field.option.limits is not None
 }
 _MIN_TOP_P = 0.01  # 0 would allow no token
+_BOXES: dict[str, tuple[str, float]] = {  # name and step
+    "new_tokens": ("playground_length", 16),
+    "temperature": ("playground_temperature", 0.1),
+    "top_p": ("playground_top_p", 0.05),
+    "seed": ("playground_seed", 1),
+}
 
 
 class PromptEdit(QPlainTextEdit):
@@ -171,13 +178,9 @@ class SamplingRow(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._settings = GenerationSettings()
-        self._length = _integer_box("playground_length", "new_tokens", step=16)
-        self._temperature = _decimal_box(
-            "playground_temperature", "temperature", step=0.1
-        )
-        self._top_p = _decimal_box("playground_top_p", "top_p", step=0.05)
-        self._top_p.setMinimum(_MIN_TOP_P)
-        self._seed = _integer_box("playground_seed", "seed", step=1)
+        self._boxes: dict[str, QSpinBox | QDoubleSpinBox] = {
+            field: _box(field, *row) for field, row in _BOXES.items()
+        }
         self._new_seed = button("playground_new_seed_button", self.seed_requested)
         self._chat = QCheckBox(CAPTIONS["playground_chat_check"].label)
         described(self._chat, "playground_chat_check")
@@ -185,11 +188,7 @@ class SamplingRow(QWidget):
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setSpacing(GAP)
-        boxes: tuple[QSpinBox | QDoubleSpinBox, ...] = (
-            *(self._length, self._temperature),
-            *(self._top_p, self._seed),
-        )
-        for index, box in enumerate(boxes):
+        for index, box in enumerate(self._boxes.values()):
             box.valueChanged.connect(self._on_edited)
             label = line_label(CAPTIONS[box.objectName()].label)
             label.setBuddy(box)
@@ -205,16 +204,15 @@ class SamplingRow(QWidget):
     ) -> None:
         """Show settings, and whether there is a chat template (None if unknown)."""
         self._settings = settings
-        _show(self._length, settings.new_tokens)
-        _show(self._temperature, settings.temperature)
-        _show(self._top_p, settings.top_p)
-        _show(self._seed, settings.seed)
+        for field, box in self._boxes.items():
+            with QSignalBlocker(box):
+                box.setValue(getattr(settings, field))
         with QSignalBlocker(self._chat):
             self._chat.setChecked(settings.as_chat)
         # Greedy decoding uses neither seed nor top-p.
         is_sampled = settings.temperature > 0
         reason = tr("At temperature 0, the most likely token is always chosen.")
-        for widget in (self._seed, self._new_seed, self._top_p):
+        for widget in (self._boxes["seed"], self._new_seed, self._boxes["top_p"]):
             enable_unless(widget, "" if is_sampled else reason)
         is_unavailable = has_template is False and not settings.as_chat
         reason = tr("The tokenizer of these models has no chat template.")
@@ -222,36 +220,20 @@ class SamplingRow(QWidget):
 
     @Slot()
     def _on_edited(self) -> None:
-        self.edited.emit(
-            replace(
-                self._settings,
-                new_tokens=self._length.value(),
-                temperature=self._temperature.value(),
-                top_p=self._top_p.value(),
-                seed=self._seed.value(),
-                as_chat=self._chat.isChecked(),
-            )
-        )
+        values: dict[str, Any] = {x: box.value() for x, box in self._boxes.items()}
+        values["as_chat"] = self._chat.isChecked()
+        self.edited.emit(replace(self._settings, **values))
 
 
-def _integer_box(name: str, field: str, step: int) -> QSpinBox:
-    box = ignore_wheel(described(QSpinBox(), name))
-    box.setRange(int(_LIMITS[field].low), int(_LIMITS[field].high))
-    box.setSingleStep(step)
-    return box
-
-
-def _decimal_box(name: str, field: str, step: float) -> QDoubleSpinBox:
-    box = ignore_wheel(described(QDoubleSpinBox(), name))
-    box.setDecimals(2)
-    box.setRange(_LIMITS[field].low, _LIMITS[field].high)
-    box.setSingleStep(step)
-    return box
-
-
-def _show(box: QSpinBox | QDoubleSpinBox, value: float) -> None:
-    with QSignalBlocker(box):
-        if isinstance(box, QSpinBox):
-            box.setValue(int(value))
-        else:
-            box.setValue(value)
+def _box(field: str, name: str, step: float) -> QSpinBox | QDoubleSpinBox:
+    """Return the box of a number, which is whole if its step is."""
+    low, high = _LIMITS[field].low, _LIMITS[field].high
+    if isinstance(step, int):
+        whole = ignore_wheel(described(QSpinBox(), name))
+        whole.setRange(int(low), int(high))
+        whole.setSingleStep(step)
+        return whole
+    decimal = ignore_wheel(described(QDoubleSpinBox(decimals=2), name))
+    decimal.setRange(_MIN_TOP_P if field == "top_p" else low, high)
+    decimal.setSingleStep(step)
+    return decimal

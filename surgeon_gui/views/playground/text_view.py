@@ -64,10 +64,7 @@ class TextView(QPlainTextEdit):
 
     def show_token(self, index: int) -> None:
         """Scroll to a token and select it."""
-        cursor = self.textCursor()
-        cursor.setPosition(self._start(index))
-        cursor.setPosition(self._ends[index], QTextCursor.MoveMode.KeepAnchor)
-        self.setTextCursor(cursor)
+        self.setTextCursor(self._cursor(index))
         self.centerCursor()
         self.setFocus()
 
