@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 
-from PySide6.QtCore import Signal, Slot
+from PySide6.QtCore import Slot
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QBoxLayout, QFrame, QPushButton
 from typing_extensions import override
@@ -67,14 +68,11 @@ class Bar(QFrame):
 class ConnectionBar(Bar):
     """Shown without a connection with the engine's computer."""
 
-    again_clicked = Signal()
-    computers_clicked = Signal()
-
-    def __init__(self) -> None:
+    def __init__(self, session: Session, show_computers: Callable[[], None]) -> None:
         super().__init__("connection_label")
         name = "connection_again_button"
-        self._again = button(name, self.again_clicked, primary=True)
-        computers = button("connection_computers_button", self.computers_clicked)
+        self._again = button(name, session.reconnect, primary=True)
+        computers = button("connection_computers_button", show_computers)
         self.lay_out(self._again, computers)
 
     def show_state(self, state: AppState) -> None:

@@ -33,9 +33,7 @@ class ComputersMenu(QObject):
         self._session, self._window = session, window
         self._controller = ComputersController(session, settings, self)
         self._controller.fetched.connect(self.fetched)
-        self.bar = ConnectionBar()
-        self.bar.again_clicked.connect(session.reconnect)
-        self.bar.computers_clicked.connect(self.show_dialog)
+        self.bar = ConnectionBar(session, self.show_dialog)
         actions["computers_action"].triggered.connect(self.show_dialog)
 
     @Slot()

@@ -44,9 +44,9 @@ class HelpMenu(QObject):
         self._log = log
         self._window = window
         self._writing = Background(self)
-        self.hint = FirstHint(is_shown=settings.shows_hint)
-        self.hint.dismissed.connect(self._on_hint_dismissed)
-        self.hint.commands_clicked.connect(self.show_commands)
+        self.hint = FirstHint(self._on_hint_dismissed, self.show_commands)
+        if not settings.shows_hint:
+            self.hint.hide()
         self._run = session.state.shown_run.run  # that is shown
         session.changed.connect(self._on_session_changed)
 

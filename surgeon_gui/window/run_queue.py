@@ -31,10 +31,9 @@ class RunQueue(QObject):
         super().__init__(window)
         self._session, self._window = session, window
         self.controller = QueueController(session, runs)
-        self.panel = QueuePanel(session, self.controller)
+        slots = (self._on_start_clicked, self.open_sweep)
+        self.panel = QueuePanel(session, self.controller, *slots)
         self.bar = QueueBar(self.controller)
-        self.panel.start_clicked.connect(self._on_start_clicked)
-        self.panel.sweep_clicked.connect(self.open_sweep)
         self.controller.ended.connect(self._on_ended)
 
     def connect_actions(self, actions: dict[str, QAction]) -> None:

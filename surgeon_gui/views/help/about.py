@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
 from importlib import metadata
 
 from PySide6 import __version__ as pyside_version
-from PySide6.QtCore import Qt, Signal, Slot, qVersion
+from PySide6.QtCore import Qt, Slot, qVersion
 from PySide6.QtGui import QGuiApplication, QIcon, QShowEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QWidget
 from typing_extensions import override
@@ -112,20 +113,15 @@ def _introduction(icon: QIcon) -> QHBoxLayout:
 class FirstHint(QFrame):
     """Shows the first steps until it is dismissed."""
 
-    dismissed = Signal()
-    commands_clicked = Signal()
-
-    def __init__(self, *, is_shown: bool) -> None:
+    def __init__(
+        self, dismiss: Callable[[], None], show_commands: Callable[[], None]
+    ) -> None:
         super().__init__()
         self.setObjectName("first_hint")
         self.setProperty("card", "true")
         texts = in_column(
             heading(WELCOME), text_label(FIRST_STEPS, quiet=True), spacing=GAP // 2
         )
-        keys, close = (
-            button("hint_keys_button", self.commands_clicked),
-            button("hint_dismiss_button", self.dismissed),
-        )
+        keys = button("hint_keys_button", show_commands)
+        close = button("hint_dismiss_button", dismiss)
         horizontal(self, (texts, 1), keys, close, margin=CARD_MARGINS)
-        if not is_shown:
-            self.hide()

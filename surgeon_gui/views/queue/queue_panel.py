@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from PySide6.QtCore import QPoint, Qt, Signal, Slot
+from PySide6.QtCore import QPoint, Qt, Slot
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QMenu, QSizePolicy, QTreeWidgetItem, QWidget
 
@@ -38,16 +38,19 @@ _NAME = Qt.ItemDataRole.UserRole
 class QueuePanel(QWidget):
     """Shows the queue; user actions go to `QueueController`."""
 
-    start_clicked = Signal()
-    sweep_clicked = Signal()
-
-    def __init__(self, session: Session, queue: QueueController) -> None:
+    def __init__(
+        self,
+        session: Session,
+        queue: QueueController,
+        start: Callable[[], None],
+        open_sweep: Callable[[], None],
+    ) -> None:
         super().__init__()
         self._session, self._queue = session, queue
         self._summary = text_label(quiet=True, name="queue_summary")
         self._table = list_with_columns("queue_table", *_COLUMNS)
-        self._start = button("queue_start_button", self.start_clicked, primary=True)
-        self._sweep = button("queue_sweep_button", self.sweep_clicked)
+        self._start = button("queue_start_button", start, primary=True)
+        self._sweep = button("queue_sweep_button", open_sweep)
         self._more = button("queue_more_button")
         self._menu = QMenu(self)
         self._actions: dict[str, QAction] = {}

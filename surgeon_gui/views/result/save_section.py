@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import PurePath
 
-from PySide6.QtCore import Signal, Slot
+from PySide6.QtCore import Slot
 from PySide6.QtWidgets import QWidget
 
 from surgeon_engine.api.config.export import ExportConfig
@@ -80,8 +81,7 @@ class SaveSection(QWidget):
         self._progress.cancel_clicked.connect(
             partial(session.store.cancel_request, RequestKind.SAVE)
         )
-        self._saved = SavedList()
-        self._saved.open_clicked.connect(self._on_open_clicked)
+        self._saved = SavedList(self._on_open_clicked)
         vertical(
             self,
             heading(tr("Save in another format")),
@@ -169,10 +169,9 @@ class SaveSection(QWidget):
 class SavedList(QWidget):
     """Cards of the saved files, the latest first; cards are created once and reused."""
 
-    open_clicked = Signal(str)  # the folder
-
-    def __init__(self) -> None:
+    def __init__(self, open_folder_of_run: Callable[[str], None]) -> None:
         super().__init__()
+        self._open = open_folder_of_run
         self.setObjectName("saved_list")
         self._shown: tuple[Exported, ...] | None = None
         self._cards: list[_SavedCard] = []
@@ -194,18 +193,15 @@ class SavedList(QWidget):
         self.setVisible(bool(saved))
 
     def _add_card(self) -> None:
-        new = _SavedCard()
-        new.open_clicked.connect(self.open_clicked)
+        new = _SavedCard(self._open)
         self._column.addWidget(new)
         self._cards.append(new)
 
 
 class _SavedCard(QWidget):
-    open_clicked = Signal(str)
-
-    def __init__(self) -> None:
+    def __init__(self, open_folder_of_run: Callable[[str], None]) -> None:
         super().__init__()
-        self._folder = ""
+        self._folder, self._open = "", open_folder_of_run
         self._facts = Facts("saved_facts")
         self._unrun = problem_label("saved_unrun_note")
         self._button = button("open_saved_button", self._on_clicked)
@@ -222,4 +218,4 @@ class _SavedCard(QWidget):
 
     @Slot()
     def _on_clicked(self) -> None:
-        self.open_clicked.emit(self._folder)
+        self._open(self._folder)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QWidget
 
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
+from surgeon_gui.controllers.sources import DownloadController
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.sources.reading import needs_download
 from surgeon_gui.state.sources.text import (
@@ -28,10 +28,7 @@ from surgeon_gui.widgets.layouts import add_parts, inside_card
 class DownloadCard(QWidget):
     """Download of a model from the Hub; hidden if there is nothing to download."""
 
-    download_clicked = Signal()
-    cancel_clicked = Signal()
-
-    def __init__(self) -> None:
+    def __init__(self, downloads: DownloadController) -> None:
         super().__init__()
         self.setObjectName("download_card")
         self._title = text_label(name="download_title")
@@ -39,8 +36,8 @@ class DownloadCard(QWidget):
         self._line = text_label(quiet=True, name="download_line")
         self._bar = progress_bar("download_bar")
         self._bar.setAccessibleName(tr("Download progress"))
-        self._download = button("download_button", self.download_clicked, primary=True)
-        self._cancel = button("download_cancel_button", self.cancel_clicked)
+        self._download = button("download_button", downloads.start, primary=True)
+        self._cancel = button("download_cancel_button", downloads.cancel)
         parts = (self._title, self._line, self._bar)
         inner = inside_card(self, *parts, margin=GAP, spacing=GAP // 2)
         inner.addSpacing(GAP // 2)

@@ -94,12 +94,13 @@ class ModelPage(Page):
         self._recent = ChoiceBox("recent_models_combo")
         self._recent.activated.connect(self._on_recent_activated)
         self._problem = problem_label("model_problem")
-        self._download = DownloadCard()
+        self._download = DownloadCard(DownloadController(session, self))
         self._note = text_label(quiet=True, name="model_note")
         self._facts = Facts("model_facts")
         self._form = ConfigForm("model", ModelConfig)
         self._shown_recent: list[str] = []
-        self._connect_form()
+        self._form.edited.connect(self._on_form_edited)
+        self._form.refused.connect(self.reject_edit)
         self._openers = (folder, gguf, demo, self._sample)
         add_parts(self.column, self._source, self._problem)
         for buttons in ((folder, gguf), (search, demo), (self._sample,)):
@@ -121,13 +122,6 @@ class ModelPage(Page):
         self._computer = line_label(name="computer_label")
         computers = button("computers_button", self.computers_clicked)
         self.column.addLayout(row_of(self._computer, computers))
-
-    def _connect_form(self) -> None:
-        self._downloads = DownloadController(self.session, self)
-        self._download.download_clicked.connect(self._downloads.start)
-        self._download.cancel_clicked.connect(self._downloads.cancel)
-        self._form.edited.connect(self._on_form_edited)
-        self._form.refused.connect(self.reject_edit)
 
     def _connect_sample(self) -> None:
         self._sample.clicked.connect(self.use_sample)
