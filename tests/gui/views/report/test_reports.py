@@ -22,7 +22,7 @@ from surgeon_gui.base.theme import apply_theme
 from surgeon_gui.state.report import Picture, ReportContext, report_html
 from surgeon_gui.state.runs.reading import read_state
 from surgeon_gui.text.problems import Step
-from surgeon_gui.views.report import report_row
+from surgeon_gui.views.report import reports
 from surgeon_gui.views.report.pdf import paginated_document
 from surgeon_gui.views.report.pictures import RunPictures
 from surgeon_gui.views.report.reports import Reports
@@ -178,7 +178,7 @@ def opened(qtbot, tmp_path, window):
 
 def test_saved_report_is_shown_and_can_be_opened(qtbot, tmp_path, opened, monkeypatch):
     launched = []
-    monkeypatch.setattr(report_row, "open_folder", launched.append)
+    monkeypatch.setattr(reports, "open_folder", launched.append)
     opened.open_step(Step.EXPORT)
     note = find(opened, "report_note")
     assert not note.isVisible()

@@ -18,7 +18,7 @@ from surgeon_engine.api.messages.commands import StartRun
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.step_text import Mark
 from surgeon_gui.text.problems import Step
-from surgeon_gui.views.result import export_result
+from surgeon_gui.views.result import view
 from tests.helpers import fake_engine
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import FAILURE, HINT, model_summary
@@ -167,7 +167,7 @@ def test_result_is_shown_with_its_verification(make_finished, monkeypatch):
     assert shown(window, "export_larger_note") == ""
     assert mark(window) is Mark.READY
     opened = []
-    monkeypatch.setattr(export_result, "open_folder", opened.append)
+    monkeypatch.setattr(view, "open_folder", opened.append)
     click(window, "open_export_button")
     assert opened == [run_of(window).exported.folder]
 
