@@ -33,7 +33,7 @@ class RunControls:
     """The controls of a run."""
 
     start: ControlView
-    add: ControlView  # to the queue
+    queue_add: ControlView
     pause: ControlView
     stop: ControlView
     cancel: ControlView
@@ -58,7 +58,7 @@ def run_controls(run: RunState, obstacle: str, add_obstacle: str) -> RunControls
     status = run.status
     return RunControls(
         start=_view("start_button", not obstacle, tip=obstacle),
-        add=_view("queue_add_button", not add_obstacle, tip=add_obstacle),
+        queue_add=_view("queue_add_button", not add_obstacle, tip=add_obstacle),
         pause=_pause(status),
         stop=_view(
             "stop_button",

@@ -23,7 +23,6 @@ from surgeon_engine.api.messages.run import (
 from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import ExportError
-from surgeon_engine.cli import runs
 from surgeon_engine.cli.main import main
 from surgeon_engine.export.export import export_again
 from surgeon_engine.export.gguf import quantiser

@@ -156,6 +156,18 @@ def wait_for_status(qtbot, window, status):
     qtbot.waitUntil(lambda: run_of(window).status is status, timeout=TIMEOUT_MS)
 
 
+def wait_until(qtbot, condition):
+    """Wait until `condition` returns what counts as true."""
+    qtbot.waitUntil(lambda: bool(condition()), timeout=TIMEOUT_MS)
+
+
+def run_until(qtbot, window, status, config=QUICK):
+    """Load a job, start a run, and wait until it has that status."""
+    load_and_wait(qtbot, window, config)
+    window.start_run()
+    wait_for_status(qtbot, window, status)
+
+
 def _can_start(window):
     return not window.session.start_obstacle()
 

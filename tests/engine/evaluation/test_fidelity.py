@@ -6,11 +6,11 @@ import math
 
 import pytest
 import torch
+from surgeon_engine.evaluation.divergence import divergences
 
 from surgeon_engine.api.messages.run import Estimate
 from surgeon_engine.base.errors import EvaluationError
 from surgeon_engine.calibration.windows import JudgingText
-from surgeon_engine.evaluation.divergence import divergences
 from surgeon_engine.evaluation.evaluate import evaluate, references_of
 from surgeon_engine.evaluation.fidelity import (
     compare,

@@ -63,15 +63,17 @@ def test_start_shows_its_obstacle():
     controls = run_controls(RunState(), "Choose a model to begin.", "Choose a model.")
     assert not controls.start.is_enabled
     assert controls.start.tip == "Choose a model to begin."
-    assert not controls.add.is_enabled
-    assert controls.add.tip == "Choose a model."
+    assert not controls.queue_add.is_enabled
+    assert controls.queue_add.tip == "Choose a model."
 
 
 @pytest.mark.parametrize("before", Status)
 @pytest.mark.parametrize("status", Status)
 def test_strip_shows_controls_after_any_other_status(qtbot, before, status):
-    strip = ActionStrip()
-    qtbot.addWidget(strip)
+    window = QMainWindow()
+    strip = ActionStrip(Menus(window).actions)
+    window.setCentralWidget(strip)
+    qtbot.addWidget(window)
     for each in (before, status):
         run = RunState(status=each, began=time.time())
         strip.show_run(run, "", controls_of(each), time.time())

@@ -24,13 +24,17 @@ from surgeon_gui.state.job import settings_list
 from surgeon_gui.state.quality import Quality, measures
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.runs.reading import read_state
-from surgeon_gui.views.comparison.charts import CurvesChart, LadderCard, SizeChart
-from surgeon_gui.views.comparison.view import CompareView
+from surgeon_gui.views.comparison.view import (
+    CompareView,
+    CurvesChart,
+    LadderCard,
+    SizeChart,
+)
 from surgeon_gui.views.runs.runs_panel import RunsPanel
 from surgeon_gui.widgets.charts.legend import Legend
 from tests.helpers.fake_runs import job, write_run, write_three
 from tests.helpers.widget_queries import shown
-from tests.helpers.windows import TIMEOUT_MS, click, find
+from tests.helpers.windows import click, find, wait_until
 
 
 @pytest.fixture
@@ -47,7 +51,7 @@ def comparing(qtbot, tmp_path, window):
     find(window, "runs_action", QAction).trigger()
     click(window, "runs_refresh_button")
     runs = runs_of(window)
-    qtbot.waitUntil(lambda: len(runs.state.records) == 3, timeout=TIMEOUT_MS)
+    wait_until(qtbot, lambda: len(runs.state.records) == 3)
     return window, folders
 
 
@@ -57,7 +61,7 @@ def runs_of(window):
 
 def wait_for_comparison(qtbot, window, count):
     comparison = window.findChild(ComparisonController)
-    qtbot.waitUntil(lambda: len(comparison.compared) == count, timeout=TIMEOUT_MS)
+    wait_until(qtbot, lambda: len(comparison.compared) == count)
 
 
 def plot_of(window):
