@@ -20,7 +20,7 @@ from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import EngineError, ExportError
 from surgeon_engine.calibration import chats, long_texts, tables, texts
 from surgeon_engine.calibration import windows as windows_module
-from surgeon_engine.calibration.windows import Vocabulary
+from surgeon_engine.calibration.windows import Vocabulary, draw_windows
 from surgeon_engine.export.destination import check_destination
 from surgeon_engine.generation.generated_text import encode_prompt
 from surgeon_engine.model import chat_template

@@ -36,6 +36,7 @@ from surgeon_engine.export.gguf.file import GgufWriter
 from surgeon_engine.planning.automatic_settings import with_chosen_multiple
 from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
 from surgeon_engine.run import pipeline
+from surgeon_engine.run.prepare import prepare
 from surgeon_engine.runtime import devices
 from tests.helpers.gguf_files import pruned, tiny_llama
 from tests.helpers.pretended_gpu import GPU, DeviceMismatchError, pretended_gpu
@@ -211,7 +212,7 @@ def test_run_chooses_widths_that_a_gpu_computes_fast(tmp_path, monkeypatch):
     choose_gpu(monkeypatch)
     with pretended_gpu():
         found = Recorder().run(config, tmp_path / "gpu")
-        without_preflight = pipeline.prepare(config, Recorder().context)
+        without_preflight = prepare(config, Recorder().context)
     assert RunFolder(tmp_path / "gpu").read_report().config.pruning.width_multiple == 8
     assert without_preflight.config.pruning.width_multiple == 8
     shot = found.of(ShotFinished)[-1]

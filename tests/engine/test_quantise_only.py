@@ -23,6 +23,7 @@ from surgeon_engine.api.messages.run import (
 from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import ExportError
+from surgeon_engine.cli import runs
 from surgeon_engine.cli.main import main
 from surgeon_engine.export.export import export_again
 from surgeon_engine.export.gguf import quantiser
@@ -108,9 +109,8 @@ def test_later_export_without_its_text_warns(tmp_path, monkeypatch):
 def test_command_quantises_a_model(tmp_path, monkeypatch):
     jobs = []
     monkeypatch.setattr(pipeline, "prune", lambda config, *_, **__: jobs.append(config))
-    monkeypatch.setattr(
-        main_module, "_work_on", lambda folder, work, *_: work(Recorder().context)
-    )
+    context = Recorder().context
+    monkeypatch.setattr(runs, "_work_on", lambda folder, work, *_: work(context))
     arguments = ["quantize", "demo", "--dtype", "q4_0", "--run-dir", str(tmp_path)]
     assert main(arguments) == 0
     (config,) = jobs

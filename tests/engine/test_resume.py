@@ -12,6 +12,7 @@ import pytest
 from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.pruning import Damping, Structure
 from surgeon_engine.api.config.recovery import Recovery
+from surgeon_engine.api.litter import remove_litter
 from surgeon_engine.api.messages.commands import Cancel, StopAndKeep
 from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
@@ -22,7 +23,7 @@ from surgeon_engine.api.messages.run import (
     Stage,
     StageStarted,
 )
-from surgeon_engine.api.run_folder import RunFolder, remove_litter
+from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import EngineError, ExportError
 from surgeon_engine.run import pipeline, preflight
 from surgeon_engine.run.pipeline import resume

@@ -12,7 +12,8 @@ import pytest
 
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_from_toml
-from surgeon_engine.api.run_folder import RunFolder, new_run_folder, remove_litter
+from surgeon_engine.api.litter import remove_litter
+from surgeon_engine.api.run_folder import RunFolder, new_run_folder
 from surgeon_engine.base import files
 from surgeon_engine.base.errors import ExportError, RunFolderError
 from surgeon_engine.base.files import (

@@ -293,7 +293,7 @@ def test_run_ended_by_a_signal_is_resumed(job, tmp_path, capsys, monkeypatch, re
     before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     request.addfinalizer(lambda: signal.signal(signal.SIGTERM, before))
     signaller = Signaller()
-    monkeypatch.setattr(main_module, "EventDisplay", signaller.display)
+    monkeypatch.setattr(runs, "EventDisplay", signaller.display)
     folder = tmp_path / "runs" / "x"
     command = ["run", job, "--run-dir", folder.parent, "--name", "x"]
     code, out, err = run(*command, capsys=capsys)

@@ -6,7 +6,6 @@ import math
 
 import pytest
 import torch
-from surgeon_engine.evaluation.divergence import divergences
 
 from surgeon_engine.api.messages.run import Estimate
 from surgeon_engine.base.errors import EvaluationError
@@ -15,6 +14,7 @@ from surgeon_engine.evaluation.evaluate import evaluate, references_of
 from surgeon_engine.evaluation.fidelity import (
     compare,
     compare_unchecked,
+    divergences,
     estimate,
     reference_of,
 )

@@ -11,8 +11,7 @@ from torch import Tensor
 from surgeon_engine.base.errors import CurvatureError
 from surgeon_engine.pruning import costs
 from surgeon_engine.pruning.costs import (
-    AdaptedStiffness,
-    PlainStiffness,
+    Stiffness,
     column_costs,
     column_group_costs,
     element_costs,
@@ -26,14 +25,14 @@ from tests.helpers.tensors import make_layer, plain_cost_dense, removal_cost_den
 R, C = 4, 6
 
 
-def adapted(M: Tensor) -> AdaptedStiffness:
+def adapted(M: Tensor) -> Stiffness:
     """Return the stiffness of a factor if the kept weights adapt to removals."""
-    return AdaptedStiffness(linalg.inverse(M))
+    return Stiffness(linalg.inverse(M), is_inverse=True)
 
 
 both_kinds = pytest.mark.parametrize(
     ("stiffness", "dense"),
-    [(adapted, removal_cost_dense), (PlainStiffness, plain_cost_dense)],
+    [(adapted, removal_cost_dense), (Stiffness, plain_cost_dense)],
     ids=["OBS", "OBD"],
 )
 
@@ -92,7 +91,7 @@ def test_stiffness_of_a_set_is_that_of_its_block(stiffness, dense):
     torch.testing.assert_close(stiffness(M).diagonal(), single)
 
 
-@pytest.mark.parametrize("stiffness", [adapted, PlainStiffness])
+@pytest.mark.parametrize("stiffness", [adapted, Stiffness])
 def test_exactly_zero_weights_cost_nothing(stiffness):
     layer = make_layer(R, C)
     layer.W[:, 2:4] = 0
@@ -189,6 +188,6 @@ def test_rounding_makes_no_cost_negative():
     A = torch.block_diag(A, 1e3 * torch.eye(2, dtype=torch.float64))
     W[:, 2:] = 1
     G = torch.ones(1, 1, dtype=torch.float64)
-    cost, chosen = pattern_costs(W, PlainStiffness(A), PlainStiffness(G), 2, 4)
+    cost, chosen = pattern_costs(W, Stiffness(A), Stiffness(G), 2, 4)
     assert ways_to_remove(2, 4)[chosen[0, 0]].tolist() == [0, 1]
     assert cost.tolist() == [[0.0]]

@@ -9,10 +9,7 @@ from surgeon_engine.api.config.pruning import Fisher, Method, Structure
 from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.run import Stage, StageStarted
 from surgeon_engine.curvature.measured import KroneckerFactors
-from surgeon_engine.pruning.measure_curvature import (
-    measure,
-    pool,
-)
+from surgeon_engine.pruning.measure_curvature import measure, pool
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.kept import Kept
 from surgeon_engine.runtime.run_context import RunContext
@@ -67,8 +64,7 @@ def test_factors_that_were_not_measured_are_not_pooled():
 def test_only_factors_that_a_method_needs_are_measured(method):
     state = make_state("llama", 4, method=method, structure=Structure.ELEMENTS)
     recorder = Recorder()
-    task = of_units(state, state.windows.calibration)
-    factors = measure(state, task, recorder.context, 1)
+    factors = measure(state, state.windows.calibration, recorder.context, 1)
     assert factors.keys() == {layer.name for layer in state.loaded.layers}
     has_A = method is not Method.MAGNITUDE
     has_G = method in (Method.LLM_SURGEON, Method.K_OBD)

@@ -204,7 +204,7 @@ def test_gradients_with_checkpointing_equal_those_without(family):
     for checkpointing in (GradientCheckpointing.OFF, GradientCheckpointing.ON):
         state = state_of(family)
         recovery = replace(state.config.recovery, gradient_checkpointing=checkpointing)
-        state._config = replace(state.config, recovery=recovery)
+        state.config = replace(state.config, recovery=recovery)
         found.append(gradients_of(state))
         assert all("forward" not in vars(block) for block in state.loaded.blocks)
     without, with_checkpointing = found

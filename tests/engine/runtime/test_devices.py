@@ -103,11 +103,12 @@ def groups(tmp_path, monkeypatch):
 
 
 def make_group(folder, version, limit, used, active, inactive):
+    limit_file, usage_file, prefix = version
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / version.limit).write_text(f"{limit}\n")
-    (folder / version.usage).write_text(f"{used}\n")
-    names = zip(version.pages, (active, inactive), strict=True)
-    lines = ["anon 1", *(f"{name} {size}" for name, size in names)]
+    (folder / limit_file).write_text(f"{limit}\n")
+    (folder / usage_file).write_text(f"{used}\n")
+    names = (f"{prefix}active_file {active}", f"{prefix}inactive_file {inactive}")
+    lines = ["anon 1", *names]
     (folder / "memory.stat").write_text("\n".join(lines) + "\n")
 
 

@@ -39,11 +39,6 @@ def state_of(family: str = "llama", sparsity: float = 0.6, **structure):
     return make_state(family, sparsity=sparsity, method="first_order", **structure)
 
 
-def depth_of(state) -> Depth:
-    pruning = state.config.pruning
-    return Depth.of(state.units, state.removed, state.loaded, pruning)
-
-
 def test_costs_are_the_rise_of_the_divergence():
     """Against whole forwards with the outputs of one candidate replaced by zeros."""
     state = state_of(dropped_blocks=1)

@@ -9,7 +9,6 @@ from itertools import product
 
 import pytest
 import torch
-from surgeon_engine.pruning.schedule import share_of_goal
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.evaluation import EvaluationConfig
@@ -30,7 +29,7 @@ from surgeon_engine.planning.running_memory import heads_left
 from surgeon_engine.planning.target_size import share_of_goal
 from surgeon_engine.pruning import sparse_update
 from surgeon_engine.pruning.measure_curvature import measure
-from surgeon_engine.run.pipeline import prepare
+from surgeon_engine.run.prepare import prepare
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime import kept as kept_module
 from surgeon_engine.runtime.kept import Kept

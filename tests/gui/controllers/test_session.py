@@ -17,7 +17,8 @@ from surgeon_gui.controllers.runs import RunsController
 from surgeon_gui.state.app import only_run_progressed
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import RunState, Status, apply, requested
-from tests.helpers.fake_engine import recovered, shot_finished
+from tests.helpers.fake_engine import shot_finished
+from tests.helpers.fake_results import recovered
 from tests.helpers.fake_runs import write_saved_state
 
 KIND = RequestKind.DESCRIPTION

@@ -41,6 +41,7 @@ from surgeon_gui.text.labels import STAGES
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import evaluation, model_summary, shot_finished
 from tests.helpers.fake_results import recovered
+from tests.helpers.run_states import with_events
 
 CONFIG = RunConfig(pruning=pruning_config(shots=2))
 STARTED = RunStarted("folder", 2, model_summary(), "cpu", 100, 50)
