@@ -347,7 +347,7 @@ def _go_on(folder: Path) -> None:
 
 
 def _tidy(folder: Path) -> None:
-    from surgeon_engine.api.run_folder import remove_litter
+    from surgeon_engine.api.litter import remove_litter
 
     remove_litter(folder)
 

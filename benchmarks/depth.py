@@ -39,7 +39,7 @@ from surgeon_engine.pruning.depth import (
     without_outputs,
 )
 from surgeon_engine.pruning.state import PruningState
-from surgeon_engine.run.pipeline import prepare
+from surgeon_engine.run.prepare import prepare
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.shots.shot import ShotPlan, evaluate_original, run_shot
 
@@ -106,7 +106,7 @@ def _costs(state: PruningState) -> Iterator[dict[str, object]]:
     """Yield the costs of single candidates, and of the cheapest ones together."""
     held_out = state.references.held_out
     assert held_out is not None
-    depth = Depth.of(state.units, state.removed, state.loaded, state.config.pruning)
+    depth = Depth.of(state)
     measured = SkipCosts(state.loaded, held_out)
     yield {"tokens": held_out.windows.numel()}
     for name, candidates in (("blocks", depth.blocks), ("sublayers", depth.sublayers)):

@@ -12,8 +12,9 @@ are exported again in the same way. An outcome is one of:
     sentence   an error that a user can act on
     DIFFERENT, TRACEBACK, SIGNAL, HANG    none of them may happen
 
-Cases are forks of a process that has imported everything. Exports are not verified in a
-fresh process, so that nothing but the checks of the files notices a flip.
+Cases are forks of a process that has imported everything, and so are the processes
+that read the files of strangers. Exports are not verified in a fresh process, so that
+nothing but the checks of the files notices a flip.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import pickle
 import random
 import shutil
 import signal
@@ -33,6 +35,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import torch
@@ -52,11 +55,12 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import EngineError
+from surgeon_engine.base.path_problems import unreadable
 from surgeon_engine.export.base import VerificationResult
 from surgeon_engine.export.export import export_again
 from surgeon_engine.export.formats import WRITERS
 from surgeon_engine.run.pipeline import prune, resume
-from surgeon_engine.runtime import run_context, saver
+from surgeon_engine.runtime import fence, run_context, saver
 from surgeon_engine.runtime.run_context import RunContext
 from tests.helpers.runs import job
 
@@ -155,6 +159,7 @@ class _Scratch:
 
 def _prepare(scratch: _Scratch) -> None:
     """Interrupt a run at each stage, and finish it."""
+    fence.call = _fenced
     run_context._SECONDS_BETWEEN_PROGRESS = 0.0
     saver._SECONDS_BETWEEN, saver._SHARE_OF_TIME = 0.0, 1e9
     unverified = VerificationResult(0, 0.0, 0.0, 1.0, None, "nothing")
@@ -184,6 +189,35 @@ def _prepare(scratch: _Scratch) -> None:
 
 
 _EXPECTED: dict[str, dict[str, str]] = {}
+
+
+def _fenced(function: str, arguments: Any, _: object, blame: fence.Blame) -> Any:
+    """Do the same as `fence.call` in a fork, which has nothing to import."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        fence.work_directly()
+        try:
+            answer = True, fence.resolve(function)(*arguments)
+        except EngineError as error:
+            answer = False, (type(error), error.message, error.hint)
+        except BaseException as error:  # noqa: BLE001  (a panic of Rust is no Exception)
+            reason = unreadable(blame.subject, fence.describe(error))
+            answer = False, (blame.error, reason, blame.hint)
+        with os.fdopen(writing, "wb") as pipe:
+            pickle.dump(answer, pipe)
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        data = pipe.read()
+    os.waitpid(pid, 0)
+    if not data:
+        raise blame.error(unreadable(blame.subject, "the reader crashed"), blame.hint)
+    returned, value = pickle.loads(data)
+    if returned:
+        return value
+    kind, message, hint = value
+    raise kind(message, hint)
 
 
 def _config(folder: Path) -> RunConfig:

@@ -33,8 +33,7 @@ from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.compaction.plan import CompactionPlan, PrunedModel
 from surgeon_engine.compaction.restore import restore
-from surgeon_engine.evaluation.divergence import log_divergences
-from surgeon_engine.evaluation.fidelity import Reference, reference_of
+from surgeon_engine.evaluation.fidelity import Reference, log_divergences, reference_of
 from surgeon_engine.export.base import Calibration
 from surgeon_engine.export.gguf.check import FILE_NAME
 from surgeon_engine.export.gguf.file import GgufWriter

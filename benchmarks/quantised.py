@@ -25,9 +25,9 @@ from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.model_info.source_names import DEMO
-from surgeon_engine.calibration.windows import load_windows, vocabulary_of
+from surgeon_engine.calibration.windows import draw_windows, vocabulary_of
 from surgeon_engine.compaction.plan import CompactionPlan, PrunedModel
-from surgeon_engine.evaluation.divergence import divergences
+from surgeon_engine.evaluation.fidelity import divergences
 from surgeon_engine.export.base import Calibration
 from surgeon_engine.export.gguf import file as gguf_file
 from surgeon_engine.export.gguf.check import FILE_NAME
@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
         window_length=_LENGTH,
     )
     vocabulary = vocabulary_of(loaded.model.config)
-    found = load_windows(config, loaded.tokenizer, vocabulary)
+    _, found = draw_windows(config, loaded.tokenizer, vocabulary)
     calibration = Calibration(found.calibration, _BATCH, config.text)
     texts = [found.validation, _code(loaded, options.judging)]
     print("| format | rounding | bits | KL, held out | same | KL, code | same |")

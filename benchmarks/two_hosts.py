@@ -37,8 +37,9 @@ from pathlib import Path
 
 from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.litter import remove_litter
 from surgeon_engine.api.messages.events import Envelope, Level, Logged
-from surgeon_engine.api.run_folder import RunFolder, remove_litter
+from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.api.saved_state import Origin, SavedState
 from surgeon_engine.base.errors import RunFolderError
 from surgeon_engine.base.files import partial_path, write_atomically

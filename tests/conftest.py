@@ -177,6 +177,16 @@ def window(make_window):
 
 
 @pytest.fixture
+def save_everywhere(monkeypatch):
+    """Let a run save wherever it may, and report every step."""
+    from surgeon_engine.runtime import run_context, saver
+
+    monkeypatch.setattr(run_context, "_SECONDS_BETWEEN_PROGRESS", 0.0)
+    monkeypatch.setattr(saver, "_SECONDS_BETWEEN", 0.0)
+    monkeypatch.setattr(saver, "_SHARE_OF_TIME", 1e9)
+
+
+@pytest.fixture
 def quick_runs(request, monkeypatch):
     """Skip the verification in a fresh process and the garbage collection.
 

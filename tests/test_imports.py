@@ -7,13 +7,33 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
-
-
 ENGINE = sorted((ROOT / "surgeon_engine").rglob("*.py"))
-
-
 GUI = sorted((ROOT / "surgeon_gui").rglob("*.py"))
+# What has to begin soon or in little memory, and the libraries that it must not load.
+LIGHT = [
+    ("import surgeon_engine.base.formatting", {"babel"}),
+    ("import surgeon_engine.measurement.measure", {"torch"}),
+    ("import surgeon_engine.runtime.json_streams", {"torch", "transformers"}),
+    ("import surgeon_engine.hub.search_process", {"torch"}),
+    ("import surgeon_engine.server", {"peft"}),
+    ("from surgeon_engine.cli.main import main; main(['--help'])", {"torch"}),
+    ("from surgeon_engine.cli.main import main; main(['--version'])", {"torch"}),
+    (
+        "from surgeon_engine.api.model_info import header; header.model_facts('demo')",
+        {"torch", "numpy", "safetensors", "huggingface_hub"},
+    ),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("code", "libraries"), LIGHT)
+def test_slow_libraries_are_not_loaded(code, libraries):
+    code = f"import sys; {code}; print('loaded:', *{libraries} & {{*sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1:] == ["loaded:"], done.stderr
 
 
 def test_controllers_import_of_qt_the_core_alone():

@@ -21,7 +21,7 @@ from surgeon_engine.api.saved_state import Origin, SavedState, StateFolder
 from surgeon_engine.base.errors import EngineError
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.recovery.recover import recover
-from surgeon_engine.run.pipeline import prepare
+from surgeon_engine.run.prepare import prepare
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.failures import is_out_of_memory
 from surgeon_engine.runtime.json_streams import JsonOutput, exit_with_parent

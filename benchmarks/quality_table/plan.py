@@ -35,7 +35,7 @@ from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.config.toml import config_from_values
 from surgeon_engine.base.errors import ConfigError
-from surgeon_engine.pruning.schedule import share_of_goal
+from surgeon_engine.planning.target_size import share_of_goal
 
 # Calibration fields that only the command line sets, and those that all jobs share so
 # that they can be compared.

@@ -30,7 +30,7 @@ from surgeon_engine.api.config.pruning import Fisher, PruningConfig
 from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.base.errors import CalibrationError, ConfigError
-from surgeon_engine.calibration.windows import load_windows, vocabulary_of
+from surgeon_engine.calibration.windows import draw_windows, vocabulary_of
 from surgeon_engine.model.source import locate, read_model_config
 from surgeon_engine.model.tokenizer import load_tokenizer
 from surgeon_engine.runtime import devices
@@ -104,7 +104,7 @@ class Texts:
         config = run.config.calibration
         key = (config, run.given)
         if key not in self._parts:
-            found = load_windows(config, self._tokenizer, self._vocabulary)
+            _, found = draw_windows(config, self._tokenizer, self._vocabulary)
             validation_text = config.validation_text or config.text
             calibration, validation = found.calibration, found.validation
             if is_token_file(config.text):

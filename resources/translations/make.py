@@ -10,7 +10,9 @@ Obsolete messages are dropped. docs/translating.md explains how to add a languag
 
 from __future__ import annotations
 
+import ast
 import io
+import itertools
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +24,7 @@ from babel.messages.pofile import read_po, write_po
 
 from surgeon_engine.api.config.export import DESCRIPTIONS
 from surgeon_engine.api.config.presets import presets
+from surgeon_engine.base import errors
 from surgeon_gui.base.translation import DOMAIN, ENGLISH, LANGUAGES
 
 HERE = Path(__file__).parent
@@ -29,26 +32,74 @@ ROOT = HERE.parent.parent
 _NO_DATE = datetime(
     2026, 1, 1, tzinfo=UTC
 )  # otherwise each update would change the file
-KEYWORDS = {
-    "surgeon_gui": {"tr": None, "ntr": (1, 2)},
-    "surgeon_engine": {"say": None, "say_n": (1, 2)},
-}
+# Calls of the window with texts; a call that is named twice has two of them.
+KEYWORDS = (
+    {"tr": None, "ntr": (1, 2), "caption": (1,), "FieldText": (1,)},
+    {"caption": (2,), "FieldText": (2,)},
+)
+# Their message and hint are templates. A class of another module is named here.
+ERRORS = {name for name, each in vars(errors).items() if isinstance(each, type)}
+ERRORS |= {"OtherVersionError", "ConnectionFailed", "FinalFailure"}
+ERRORS |= {"TemporaryDownloadError"}
 
 
 def extract_messages() -> Catalog:
     """Return a catalog of all texts of the window and sentences of the engine."""
     catalogue = Catalog(project=DOMAIN, charset="utf-8")
-    for package, keywords in KEYWORDS.items():
-        found = extract_from_dir(
-            str(ROOT / package), method_map=[("**.py", "python")], keywords=keywords
+    found = [
+        message
+        for keywords in KEYWORDS
+        for message in extract_from_dir(
+            str(ROOT / "surgeon_gui"),
+            method_map=[("**.py", "python")],
+            keywords=keywords,
         )
-        for file, _, message, comments, _ in sorted(found, key=lambda each: each[:2]):
-            # No line numbers: they would change with every edit of the code.
-            locations = [(f"{package}/{file}", None)]
-            catalogue.add(message, locations=locations, auto_comments=comments)
+    ]
+    for file, _, message, comments, _ in sorted(found, key=lambda each: each[:2]):
+        # No line numbers: they would change with every edit of the code.
+        locations = [(f"surgeon_gui/{file}", None)]
+        catalogue.add(message, locations=locations, auto_comments=comments)
+    for path in sorted((ROOT / "surgeon_engine").rglob("*.py"), key=str):
+        file = path.relative_to(ROOT).as_posix()
+        for call in calls_of_sentences(path.read_text(encoding="utf-8")):
+            for text in templates_of(call):
+                catalogue.add(text, locations=[(file, None)])
     for file, text in _engine_texts():
         catalogue.add(text, locations=[(file, None)])
     return catalogue
+
+
+def calls_of_sentences(code: str) -> list[ast.Call]:
+    """Return the calls that make sentences, in the order of their lines."""
+    calls = [x for x in ast.walk(ast.parse(code)) if isinstance(x, ast.Call)]
+    names = {"say", "say_n", ".warn", ".inform", *ERRORS}
+    found = [call for call in calls if _name_of(call) in names]
+    return sorted(found, key=lambda call: call.lineno)
+
+
+def templates_of(call: ast.Call) -> list[str | tuple[str, str]]:
+    """Return the templates in a call; singular and plural are a pair."""
+    arguments = [_branches(each) for each in call.args]
+    match _name_of(call):
+        case "say" | ".warn" | ".inform":
+            return arguments[0]
+        case "say_n":
+            return [(arguments[0][0], arguments[1][0])]
+    return list(itertools.chain(*arguments[:2]))
+
+
+def _name_of(call: ast.Call) -> str:
+    if isinstance(call.func, ast.Attribute):
+        return f".{call.func.attr}"
+    return call.func.id if isinstance(call.func, ast.Name) else ""
+
+
+def _branches(node: ast.expr) -> list[str]:
+    """Return the text of an argument, or both of a condition."""
+    if isinstance(node, ast.IfExp):
+        return _branches(node.body) + _branches(node.orelse)
+    is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
+    return [node.value] if is_text and node.value else []
 
 
 def path_of(language: str, ending: str) -> Path:

@@ -7,7 +7,6 @@ The engine's end is `surgeon_engine.server`.
 
 from __future__ import annotations
 
-import os
 import queue
 import threading
 from collections.abc import Callable
@@ -16,10 +15,7 @@ from typing import Protocol
 from surgeon_engine.api.messages.commands import Command
 from surgeon_engine.api.messages.events import Envelope
 from surgeon_engine.base.decoding import json_decoder
-from surgeon_engine.base.json_process import (
-    JsonProcess,
-    module_command,
-)
+from surgeon_engine.base.json_process import JsonProcess, module_command
 from surgeon_engine.base.sentences import say
 
 ENGINE_COMMAND = module_command("surgeon_engine", "serve")
@@ -46,7 +42,7 @@ class EngineClient(Protocol):
         """Kill the engine and everything it has started, but for detached runs."""
 
 
-class EngineProcess:
+class EngineProcess(JsonProcess[Envelope]):
     """A client of an engine in a process of its own.
 
     Raises:
@@ -54,39 +50,13 @@ class EngineProcess:
     """
 
     def __init__(self, command: tuple[str, ...] = ENGINE_COMMAND) -> None:
-        self._process: JsonProcess[Envelope] = JsonProcess(
-            command,
-            json_decoder(Envelope).decode,
-            os.environ,
-        )
-
-    @property
-    def pid(self) -> int:
-        """The ID of the engine's process."""
-        return self._process.pid
-
-    def send(self, command: Command) -> None:
-        """Send a command; has no effect once the engine has exited."""
-        self._process.send(command)
-
-    def receive(self, timeout: float) -> Envelope | None:
-        """Return the next event, or None if none arrives within `timeout` seconds."""
-        return self._process.receive(timeout)
-
-    @property
-    def ended(self) -> bool:
-        """Whether the engine has exited and all its events have been received."""
-        return self._process.ended
+        super().__init__(command, json_decoder(Envelope))
 
     def exit_reason(self) -> tuple[str, str]:
         """Return why the engine exited, as a sentence, and its last error output."""
-        process_exit = self._process.wait_for_exit()
+        process_exit = self.wait_for_exit()
         message = say("The engine {reason:clause}.", reason=process_exit.reason)
         return message, process_exit.details
-
-    def kill(self) -> None:
-        """Kill the engine and everything it has started, but for detached runs."""
-        self._process.kill()
 
 
 class ThreadedEngine(Protocol):

@@ -76,10 +76,10 @@ def read_marker(folder: Path) -> Marker:
     """
     path = folder / MARKER
     if path.is_symlink():
-        raise UnreadableFileError(say("{path} is a link.", path=path))
+        raise UnreadableFileError("{path} is a link.", path=path)
     if not os.path.lexists(path):
         raise UnreadableFileError(
-            say("{folder} has no {file}, as exports have.", folder=folder, file=MARKER)
+            "{folder} has no {file}, as exports have.", folder=folder, file=MARKER
         )
     return read_sealed_json(path, Marker, EXPORT)
 
@@ -101,8 +101,7 @@ def differences(
     try:
         found = _entries(folder)
     except OSError as error:
-        reason = error.strerror or error
-        raise UnreadableFileError(unreadable(folder, reason)) from error
+        raise UnreadableFileError(unreadable(folder, error)) from error
     found.pop(MARKER, None)
     changed = [
         name
@@ -132,34 +131,25 @@ def check_own(
     """
     if folder.is_symlink():
         raise ExportError(
-            say("{folder} is a link.", folder=folder), say("Choose the folder itself.")
+            "{folder} is a link.", "Choose the folder itself.", folder=folder
         )
     try:
         marker = read_marker(folder)
         found = differences(folder, by_content=by_content, check=check)
     except UnreadableFileError as error:
         raise ExportError(error.message, _HINT) from error
-    if found.added:
-        message = say(
-            "{folder} holds what Surgeon did not write: {names}.",
-            folder=folder,
-            names=name_list(found.added),
-        )
-    elif found.changed:
-        message = say(
-            "{folder} has changed since Surgeon wrote it: {names}.",
-            folder=folder,
-            names=name_list(found.changed),
-        )
-    elif found.missing:
-        message = say(
-            "{folder} is no longer complete: {names}.",
-            folder=folder,
-            names=name_list(found.missing),
-        )
-    else:
+    if not found.all:
         return marker
-    raise ExportError(message, _HINT)
+    raise ExportError(
+        "{folder} holds what Surgeon did not write: {names}."
+        if found.added
+        else "{folder} has changed since Surgeon wrote it: {names}."
+        if found.changed
+        else "{folder} is no longer complete: {names}.",
+        _HINT,
+        folder=folder,
+        names=name_list(found.added or found.changed or found.missing),
+    )
 
 
 def trash_export(folder: Path) -> bool:
@@ -213,5 +203,5 @@ def _content(path: Path, check: Callable[[], object] = nothing) -> Content:
         UnreadableFileError: It is a link, or no regular file, or cannot be read.
     """
     if path.is_symlink():
-        raise UnreadableFileError(say("{path} is a link.", path=path))
+        raise UnreadableFileError("{path} is a link.", path=path)
     return Content.of(path, check)

@@ -18,11 +18,11 @@ from pathlib import Path, PurePosixPath
 from surgeon_engine.api.messages.files import RunEntry
 from surgeon_engine.base.files import free_bytes, write_folder_atomically
 from surgeon_engine.base.json_process import ProcessExit, kill_process_tree
-from surgeon_engine.base.sentences import say
 from surgeon_engine.base.ssh import (
     SSH_OPTIONS,
     Computer,
     ConnectionFailed,
+    last_line,
     printable,
     problem_of,
 )
@@ -76,34 +76,11 @@ def fetch_run(
         OSError: The target cannot be written.
     """
     computer.check()
-    folder = run.folder
-    if not _is_safe(folder):
-        raise ConnectionFailed(
-            say("The path {folder} cannot be copied.", folder=printable(folder)),
-            say("Rename the folder."),
-        )
-    if target.exists():
-        raise ConnectionFailed(
-            say("{target} exists already.", target=target),
-            say("The run was copied before. To copy it again, move that folder away."),
-        )
-    announced = run.bytes if with_model else max(0, run.bytes - run.export_bytes)
-    limit = announced + announced // 10 + _MAX_OTHER_BYTES
-    if limit > (free := free_bytes(target)):
-        raise ConnectionFailed(
-            say(
-                "The copy takes {announced:size}, and the disk of {target} has "
-                "{free:size} free.",
-                announced=announced,
-                target=target,
-                free=free,
-            ),
-            say("Free some space."),
-        )
+    limit = _checked_limit(run, target, with_model=with_model)
     with write_folder_atomically(target) as partial:
         arrived = partial / _ARRIVED  # where sftp makes a folder of the same name
         arrived.mkdir()
-        batch = _batch(folder, arrived, with_model=with_model)
+        batch = _batch(run.folder, arrived, with_model=with_model)
         command = (*sftp, "-b", "-", "--", computer.sftp_name)
 
         def on_wait() -> None:
@@ -111,23 +88,53 @@ def fetch_run(
 
         _copy(command, batch, computer, on_wait)
         on_wait()
-        copied = arrived / PurePosixPath(folder).name if with_model else arrived
+        copied = arrived / PurePosixPath(run.folder).name if with_model else arrived
         for each in tuple(copied.iterdir()) if copied.is_dir() else ():
             each.rename(partial / each.name)
         shutil.rmtree(arrived)
         missing = [name for name in _NEEDED if not (partial / name).is_file()]
         if missing:
             raise ConnectionFailed(
-                say(
-                    "{folder} on {host} has no {missing}: it is no run, or was "
-                    "deleted.",
-                    folder=folder,
-                    host=computer.host,
-                    missing=missing[0],
-                ),
-                say("Read the list of runs again."),
+                "{folder} on {host} has no {missing}: it is no run, or was deleted.",
+                "Read the list of runs again.",
+                folder=run.folder,
+                host=computer.host,
+                missing=missing[0],
             )
         (partial / "process.json").unlink(missing_ok=True)  # of the other computer
+
+
+def _checked_limit(run: RunEntry, target: Path, *, with_model: bool) -> int:
+    """Return the most bytes that a copy may have.
+
+    Raises:
+        ConnectionFailed: The run cannot be copied, or there is no room for it.
+    """
+    folder = run.folder
+    if not _is_safe(folder):
+        raise ConnectionFailed(
+            "The path {folder} cannot be copied.",
+            "Rename the folder.",
+            folder=printable(folder),
+        )
+    if target.exists():
+        raise ConnectionFailed(
+            "{target} exists already.",
+            "The run was copied before. To copy it again, move that folder away.",
+            target=target,
+        )
+    announced = run.bytes if with_model else max(0, run.bytes - run.export_bytes)
+    limit = announced + announced // 10 + _MAX_OTHER_BYTES
+    if limit > (free := free_bytes(target)):
+        raise ConnectionFailed(
+            "The copy takes {announced:size}, and the disk of {target} has "
+            "{free:size} free.",
+            "Free some space.",
+            announced=announced,
+            target=target,
+            free=free,
+        )
+    return limit
 
 
 def _is_safe(folder: str) -> bool:
@@ -152,21 +159,17 @@ def _checked_size(folder: Path, limit: int) -> int:
             is_usual = stat.S_ISREG(facts.st_mode) or stat.S_ISDIR(facts.st_mode)
             if not is_usual or not name.isprintable():
                 raise ConnectionFailed(
-                    say(
-                        "The run holds {name}, which is no usual file.",
-                        name=printable(name),
-                    ),
-                    say("Nothing of it was kept. Ask the owner of the other computer."),
+                    "The run holds {name}, which is no usual file.",
+                    "Nothing of it was kept. Ask the owner of the other computer.",
+                    name=printable(name),
                 )
             if total > limit or count > _MAX_FILES:
                 raise ConnectionFailed(
-                    say(
-                        "The other computer sends more than the {limit:size} in "
-                        "{most:,} files that this run may have.",
-                        limit=limit,
-                        most=_MAX_FILES,
-                    ),
-                    say("Nothing of it was kept. Read the list of runs again."),
+                    "The other computer sends more than the {limit:size} in {most:,} "
+                    "files that this run may have.",
+                    "Nothing of it was kept. Read the list of runs again.",
+                    limit=limit,
+                    most=_MAX_FILES,
                 )
     return total
 
@@ -205,8 +208,9 @@ def _copy(
             )
         except OSError as error:
             raise ConnectionFailed(
-                say("sftp cannot be started: {reason:clause}.", reason=error.strerror),
-                say("It is a part of OpenSSH: install it."),
+                "sftp cannot be started: {reason:clause}.",
+                "It is a part of OpenSSH: install it.",
+                reason=error.strerror,
             ) from error
         try:
             while process.poll() is None:
@@ -223,16 +227,10 @@ def _copy(
         output = stderr.read(_MAX_STDERR_BYTES).decode(errors="replace")
     if process.returncode == _SSH_FAILED:
         raise problem_of(ProcessExit(_SSH_FAILED, output), computer)
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    last = printable(lines[-1]) if lines else ""
     raise ConnectionFailed(
-        say(
-            "The run cannot be copied from {host}: {last:clause}.",
-            host=computer.host,
-            last=last,
-        ),
-        say(
-            "Check the free disk space and the connection, and try again. Nothing "
-            "incomplete was kept."
-        ),
+        "The run cannot be copied from {host}: {last:clause}.",
+        "Check the free disk space and the connection, and try again. Nothing "
+        "incomplete was kept.",
+        host=computer.host,
+        last=last_line(output),
     )

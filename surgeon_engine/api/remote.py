@@ -6,7 +6,6 @@ are detached: they go on, and the client watches them again when it has connecte
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -27,7 +26,6 @@ from surgeon_engine.api.messages.events import (
     EngineReady,
     EngineStarted,
     Envelope,
-    Event,
     Failed,
 )
 from surgeon_engine.api.messages.requests import after, is_watched
@@ -142,26 +140,21 @@ class RemoteEngine:
         try:
             self._computer.check()
             self._process = JsonProcess(
-                (*self._ssh, "--", self._computer.ssh_name, command),
-                self._decode,
-                os.environ,
+                (*self._ssh, "--", self._computer.ssh_name, command), self._decode
             )
         except EngineError as error:
             self._fail(error)
-            return
         except OSError as error:
             self._fail(
                 ConnectionFailed(
-                    say(
-                        "OpenSSH cannot be started: {reason:clause}.",
-                        reason=error.strerror,
-                    ),
-                    say("Install it, so that ssh works in a terminal."),
+                    "OpenSSH cannot be started: {reason:clause}.",
+                    "Install it, so that ssh works in a terminal.",
+                    reason=error.strerror,
                 )
             )
-            return
-        self._noise_bytes = 0
-        self._report(ConnectionStatus.CONNECTING)
+        else:
+            self._noise_bytes = 0
+            self._report(ConnectionStatus.CONNECTING)
 
     def _send_now(self, command: Command) -> None:
         assert self._process is not None
@@ -223,9 +216,9 @@ class RemoteEngine:
             if (control := self._controls.get(name)) is not None:
                 self._send_now(control)
 
-    def _end(self, name: str, event: Event) -> None:
+    def _end(self, name: str, failed: Failed) -> None:
         self._forget(name)
-        self._events.append(Envelope(name, time.time(), event))
+        self._events.append(Envelope(name, time.time(), failed))
 
     def _on_connection_ended(self) -> None:
         assert self._process is not None
@@ -265,8 +258,7 @@ class RemoteEngine:
         attempt: int = 0,
         attempts: int = 0,
     ) -> None:
-        message = problem.message if problem is not None else ""
-        hint = problem.hint if problem is not None else ""
+        message, hint = (problem.message, problem.hint) if problem else ("", "")
         host = self._computer.host
         event = ConnectionChanged(status, host, message, hint, attempt, attempts)
         self._events.append(Envelope("", time.time(), event))
@@ -284,7 +276,7 @@ class RemoteEngine:
             if self._noise_bytes > _MAX_NOISE_BYTES:
                 raise msgspec.ValidationError("not an engine")
             return _Noise()
-        return _ENVELOPE.decode(clean_json(line))
+        return _ENVELOPE(clean_json(line))
 
 
 class _Noise:

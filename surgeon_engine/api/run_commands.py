@@ -20,7 +20,6 @@ from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.decoding import encode_json, json_decoder
 from surgeon_engine.base.errors import RunFolderError, UnreadableFileError
 from surgeon_engine.base.reading import LIMIT, open_to_append, read_lines
-from surgeon_engine.base.sentences import say
 
 _POLL_SECONDS = 0.25
 _CONTROL = json_decoder(Control)
@@ -54,12 +53,10 @@ def find_start(run: RunFolder, name: str) -> tuple[StartRun | ResumeRun, int]:
     with suppress(UnreadableFileError):
         for line, position in _lines(run, 0):
             with suppress(msgspec.MsgspecError):
-                command = _START.decode(line)
+                command = _START(line)
                 found = (command, position) if command.run == name else found
     if found is None:
-        raise RunFolderError(
-            say("{path} does not start the run.", path=run.commands_path)
-        )
+        raise RunFolderError("{path} does not start the run.", path=run.commands_path)
     return found
 
 
@@ -83,7 +80,7 @@ def obeyed_commands(
                 for line, after in _lines(run, position):
                     position = after
                     with suppress(msgspec.MsgspecError):
-                        handle(_CONTROL.decode(line))
+                        handle(_CONTROL(line))
 
     thread = threading.Thread(target=listen, args=(position,), daemon=True)
     thread.start()

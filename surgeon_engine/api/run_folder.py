@@ -53,13 +53,11 @@ from surgeon_engine.api.messages.run import (
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.saved_state import StateFolder
 from surgeon_engine.base.decoding import decode_json, encode_json
-from surgeon_engine.base.errors import EngineError, RunFolderError, UnreadableFileError
+from surgeon_engine.base.errors import RunFolderError, UnreadableFileError
 from surgeon_engine.base.files import (
     check_not_occupied,
     expand_path,
     name_beside,
-    remove_leftovers,
-    remove_temporary_folders,
     write_atomically,
 )
 from surgeon_engine.base.path_problems import unwritable
@@ -68,7 +66,6 @@ from surgeon_engine.base.process_lock import (
     ProcessLock,
     Use,
     end_lock,
-    last_holder,
     use_of,
 )
 from surgeon_engine.base.reading import (
@@ -89,7 +86,6 @@ from surgeon_engine.base.versions import (
 )
 
 LOG_HEADER = encode_json(Version(LOG)) + b"\n"
-_UNFINISHED = re.compile(r"\.tmp\w{6}")
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -115,57 +111,27 @@ class RunFolder:
     """The files of the run at `path`."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path.absolute()  # reports contain it
-
-    @property
-    def config_path(self) -> Path:
-        """The config of the run."""
-        return self.path / "run.toml"
-
-    @property
-    def events_path(self) -> Path:
-        """The events, one `Envelope` in each line."""
-        return self.path / "events.jsonl"
-
-    @property
-    def report_path(self) -> Path:
-        """The `Report`."""
-        return self.path / "report.json"
-
-    @property
-    def name_path(self) -> Path:
-        """The name that the user has given to the run, in one line."""
-        return self.path / "name.txt"
-
-    @property
-    def notes_path(self) -> Path:
-        """The notes of the user about the run."""
-        return self.path / "notes.txt"
-
-    @property
-    def tags_path(self) -> Path:
-        """The tags of the run, one in each line."""
-        return self.path / "tags.txt"
-
-    @property
-    def html_path(self) -> Path:
-        """The report to read."""
-        return self.path / "report.html"
-
-    @property
-    def process_path(self) -> Path:
-        """The lock of the process that works on the run."""
-        return self.path / "process.json"
-
-    @property
-    def commands_path(self) -> Path:
-        """The commands to that process."""
-        return self.path / "commands.jsonl"
-
-    @property
-    def output_path(self) -> Path:
-        """What the last detached process of the run has printed."""
-        return self.path / "output.txt"
+        self.path = path = path.absolute()  # reports contain it
+        self.config_path = path / "run.toml"
+        self.events_path = path / "events.jsonl"  # one `Envelope` in each line
+        self.report_path = path / "report.json"
+        self.name_path = path / "name.txt"
+        self.notes_path = path / "notes.txt"
+        self.tags_path = path / "tags.txt"
+        self.html_path = path / "report.html"
+        self.process_path = path / "process.json"
+        self.commands_path = path / "commands.jsonl"
+        self.output_path = path / "output.txt"
+        self.probe_path = path / "probe.safetensors"
+        self.checkpoint_path = path / "checkpoint"
+        self.saved_state = StateFolder(path)
+        self._unverified_path = path / "export-unverified"
+        # What is there before a detached run begins.
+        self._detached_paths = (
+            self.process_path,
+            self.commands_path,
+            self.output_path,
+        )
 
     @property
     def use(self) -> Use | None:
@@ -176,21 +142,6 @@ class RunFolder:
     def is_being_worked_on(self) -> bool:
         """Whether a process works on the run, or may do so on another computer."""
         return self.use is not None
-
-    @property
-    def probe_path(self) -> Path:
-        """Logits of the pruned model, to verify its checkpoints."""
-        return self.path / "probe.safetensors"
-
-    @property
-    def checkpoint_path(self) -> Path:
-        """The checkpoint for transformers, if the export is none."""
-        return self.path / "checkpoint"
-
-    @property
-    def saved_state(self) -> StateFolder:
-        """The state of a run that is not complete, from which it can go on."""
-        return StateFolder(self.path)
 
     @property
     def own_paths(self) -> tuple[Path, ...]:
@@ -217,15 +168,6 @@ class RunFolder:
         paths = (*(self.path / name for name in names), self._unverified_path)
         return tuple(path for path in paths if path.is_dir())
 
-    @property
-    def _detached_paths(self) -> tuple[Path, ...]:
-        """What is there before a detached run begins."""
-        return self.process_path, self.commands_path, self.output_path
-
-    @property
-    def _unverified_path(self) -> Path:
-        return self.path / "export-unverified"
-
     def discard(self) -> None:
         """Delete what a run writes at its start.
 
@@ -249,10 +191,8 @@ class RunFolder:
             RunFolderError: The path is occupied or cannot be written.
         """
         self._check_not_occupied()
-        try:
+        with self._described_errors():
             self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise self._unwritable(error) from error
 
     def _check_not_occupied(self) -> None:
         try:
@@ -272,10 +212,8 @@ class RunFolder:
         self.make()
         with self.locked():
             self._check_not_occupied()  # since a moment ago
-            try:
+            with self._described_errors():
                 write_atomically(self.config_path, config_to_toml(config).encode())
-            except OSError as error:
-                raise self._unwritable(error) from error
             yield
 
     def read_config(self) -> RunConfig:
@@ -296,7 +234,7 @@ class RunFolder:
             UnreadableFileError: Its lock is no regular file, or its disk has no locks.
         """
         lock = ProcessLock(self.process_path)
-        with self._lock_errors():
+        with self._described_errors():
             lock.acquire()
         try:
             yield
@@ -316,7 +254,7 @@ class RunFolder:
             UnreadableFileError: See `locked`.
         """
         if self.use is not None:
-            with self._lock_errors():
+            with self._described_errors():
                 end_lock(self.process_path)
 
     def remove_cut_off_line(self) -> None:
@@ -327,20 +265,22 @@ class RunFolder:
             UnreadableFileError: It is a link, a pipe, a device or a folder, or its
                 last line is too long.
         """
-        try:
-            with open_to_append(self.events_path) as file:
-                file.truncate(end_of_last_line(file, self.events_path))
-        except OSError as error:
-            raise self._unwritable(error) from error
+        with self._described_errors(), open_to_append(self.events_path) as file:
+            file.truncate(end_of_last_line(file, self.events_path))
 
     @contextmanager
-    def _lock_errors(self) -> Iterator[None]:
+    def _described_errors(self) -> Iterator[None]:
         try:
             yield
         except LockedError as error:
             raise self._locked(error.use) from error
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise RunFolderError(
+                "The run folder {path} cannot be written: {reason:clause}.",
+                "Choose a folder that you may write to.",
+                path=self.path,
+                reason=error.strerror,
+            ) from error
 
     def _locked(self, use: Use) -> RunFolderError:
         hint = say("Wait until it is done, or end it.")
@@ -349,32 +289,19 @@ class RunFolder:
             hint = say_all(hint, ended)
         path, holder = self.path, use.holder
         if holder is None:
-            message = say("A process is working on the run in {path}.", path=path)
-        elif use.is_elsewhere:
-            message = say(
-                "The computer {computer} has been working on the run in {path} since "
-                "{start}.",
-                computer=holder.computer,
-                path=path,
-                start=holder.start,
+            return RunFolderError(
+                "A process is working on the run in {path}.", hint, path=path
             )
-        else:
-            message = say(
-                "Process {pid} has been working on the run in {path} since {start}.",
-                pid=holder.pid,
-                path=path,
-                start=holder.start,
-            )
-        return RunFolderError(message, hint)
-
-    def _unwritable(self, error: OSError) -> RunFolderError:
         return RunFolderError(
-            say(
-                "The run folder {path} cannot be written: {reason:clause}.",
-                path=self.path,
-                reason=error.strerror,
-            ),
-            say("Choose a folder that you may write to."),
+            "The computer {computer} has been working on the run in {path} since "
+            "{start}."
+            if use.is_elsewhere
+            else "Process {pid} has been working on the run in {path} since {start}.",
+            hint,
+            computer=holder.computer,
+            pid=holder.pid,
+            path=path,
+            start=holder.start,
         )
 
     def append(self, envelope: Envelope) -> None:
@@ -410,11 +337,9 @@ class RunFolder:
             version = decode_json(header, Version).version
         except msgspec.MsgspecError as error:
             raise UnreadableFileError(
-                say(
-                    "Line 1 of {path} cannot be read: {error:clause}.",
-                    path=self.events_path,
-                    error=error,
-                )
+                "Line 1 of {path} cannot be read: {error:clause}.",
+                path=self.events_path,
+                error=error,
             ) from error
         check_version(self.events_path, version, LOG)
         yield from lines
@@ -426,7 +351,7 @@ class RunFolder:
         except OSError as error:
             raise RunFolderError(
                 unwritable(self.report_path, error),
-                say("The checkpoint is complete: keep it, and free some space."),
+                "The checkpoint is complete: keep it, and free some space.",
             ) from error
 
     def checkpoint_of(self, report: Report) -> Path:
@@ -462,87 +387,11 @@ class RunFolder:
             raise RunFolderError(error.message, error.hint) from error
         except UnreadableFileError as error:
             raise RunFolderError(
-                say(
-                    "{path} is not the folder of a finished run: {reason:clause}.",
-                    path=self.path,
-                    reason=error,
-                ),
-                say("Choose a folder that holds a report.json."),
+                "{path} is not the folder of a finished run: {reason:clause}.",
+                "Choose a folder that holds a report.json.",
+                path=self.path,
+                reason=error,
             ) from error
-
-
-def remove_litter(parent: Path) -> None:
-    """Remove what dead processes have left in the run folders in `parent`.
-
-    Also remove their temporary folders.
-    """
-    remove_temporary_folders()
-    remove_leftovers(parent)
-    try:
-        paths = [path for path in parent.iterdir() if not path.is_symlink()]
-    except OSError:
-        return
-    for run in map(RunFolder, paths):
-        if run.config_path.is_file():
-            _remove_litter_of(run)
-        else:
-            _remove_never_begun(run)
-
-
-def _remove_never_begun(run: RunFolder) -> None:
-    """Remove a folder whose process was killed before it had written the config."""
-    first = run.config_path.name
-    has_litter = any(run.path.glob(f".{first}.*"))
-    remove_leftovers(run.path, first)
-    names = [path.name for path in run.path.glob("*")]
-    if has_litter and not names:
-        with suppress(OSError):
-            run.path.rmdir()
-    if names != [run.process_path.name] or run.is_being_worked_on:
-        return
-    if last_holder(run.process_path) is not None:  # otherwise, it is no lock
-        with suppress(EngineError), run.locked():
-            pass  # the lock and the empty folder are removed
-
-
-def _remove_litter_of(run: RunFolder) -> None:
-    for path in _own_folders(run):
-        remove_leftovers(path)
-    if not _has_litter(run) or run.is_being_worked_on:
-        return
-    with suppress(EngineError, OSError), run.locked():  # the next start tries again
-        for path in _unfinished(run):
-            path.unlink()
-        if _has_litter(run):
-            run.saved_state.discard()
-
-
-def _has_litter(run: RunFolder) -> bool:
-    """Return whether a process was killed while it wrote or deleted the state."""
-    is_over = run.saved_state.path.exists() and (
-        not run.saved_state.exists or _is_complete(run)
-    )
-    return is_over or bool(_unfinished(run))
-
-
-def _is_complete(run: RunFolder) -> bool:
-    """Return whether a run has reached its end, so that it cannot go on."""
-    try:
-        report = run.read_report()
-    except RunFolderError:
-        return False
-    return not report.stopped_early and report.exported is not None
-
-
-def _own_folders(run: RunFolder) -> list[Path]:
-    """Return the folders of a run that are no links to those of a person."""
-    return [x for x in (run.path, run.saved_state.path) if not x.is_symlink()]
-
-
-def _unfinished(run: RunFolder) -> list[Path]:
-    """Return the files that safetensors was writing when its process was killed."""
-    found = (path for folder in _own_folders(run) for path in folder.glob(".tmp*"))
-    return [x for x in found if _UNFINISHED.fullmatch(x.name) and x.is_file()]
 
 
 def new_run_folder(parent: Path, model: str) -> Path:

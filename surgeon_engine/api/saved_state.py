@@ -160,11 +160,9 @@ class StateFolder:
         """
         if not self.exists:
             raise RunFolderError(
-                say(
-                    "{parent} holds no state of an interrupted run.",
-                    parent=self.path.parent,
-                ),
+                "{parent} holds no state of an interrupted run.",
                 _HINT,
+                parent=self.path.parent,
             )
         return self._read(self.state_path)
 
@@ -207,14 +205,13 @@ class StateFolder:
         saved = state.parts[part]
         path = self.path / saved.file
         try:
-            is_same = saved.content.is_in(path)
+            if saved.content.is_in(path):
+                return path
         except UnreadableFileError as error:
             raise self._damaged(error) from error
-        if not is_same:
-            raise self._damaged(
-                say("{file} has another content than was saved", file=saved.file)
-            )
-        return path
+        raise self._damaged(
+            say("{file} has another content than was saved", file=saved.file)
+        )
 
     def discard(self) -> None:
         """Delete the saved state; the folder too, if nothing else is in it.
@@ -261,10 +258,8 @@ class StateFolder:
 
     def _damaged(self, reason: str | Exception) -> RunFolderError:
         return RunFolderError(
-            say(
-                "The state of the run in {path} is damaged: {reason:clause}.",
-                path=self.path,
-                reason=reason,
-            ),
+            "The state of the run in {path} is damaged: {reason:clause}.",
             _HINT,
+            path=self.path,
+            reason=reason,
         )

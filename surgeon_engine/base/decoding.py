@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Annotated, Any, Generic, TypeVar, overload
+from functools import partial
+from typing import Annotated, Any, TypeAlias, TypeVar, overload
 
 import msgspec
 
@@ -22,6 +23,7 @@ from surgeon_engine.base.sentences import Sentence, from_plain, to_plain
 Time = Annotated[float, msgspec.Meta(ge=0, lt=32_503_680_000)]
 
 _T = TypeVar("_T")
+Decoder: TypeAlias = Callable[[bytes | str], _T]
 _Hook = Callable[[Any, Any], Any] | None  # makes values of types unknown to msgspec
 _MAX_TEXT = 100_000  # characters of a text from another computer
 _MAX_INTEGER = 2**53
@@ -29,46 +31,34 @@ _MAX_VALUES = 500_000  # of a line; as many empty lists have 35 MB
 _LOCK = threading.RLock()  # a type may decode others while it checks its values
 
 
-class JsonDecoder(Generic[_T]):
-    """A decoder of JSON for one type, with one kind of error."""
+@overload
+def json_decoder(kind: type[_T], hook: _Hook = None) -> Decoder[_T]: ...
+@overload
+def json_decoder(kind: Any, hook: _Hook = None) -> Decoder[Any]: ...
+def json_decoder(kind: Any, hook: _Hook = None) -> Decoder[Any]:
+    """Return a function that reads values of a type; see `decode_json`."""
+    with _LOCK:
+        decoder = msgspec.json.Decoder(kind, dec_hook=partial(_read, hook))
 
-    def __init__(self, kind: Any, hook: _Hook = None) -> None:
-        with _LOCK:
-            self._decoder: msgspec.json.Decoder[_T] = msgspec.json.Decoder(
-                kind, dec_hook=_reading(hook)
-            )
-
-    def decode(self, data: bytes | str) -> _T:
-        """Return the value of the type that JSON holds.
-
-        Raises:
-            msgspec.MsgspecError: The data is no text and no JSON, is nested too deeply,
-                is not of this type, or has a setting out of its range.
-        """
+    def decode(data: bytes | str) -> Any:
         try:
-            return self._decoder.decode(data)
+            return decoder.decode(data)
         except RecursionError as error:
             raise msgspec.DecodeError("JSON is nested too deeply") from error
         except (UnicodeDecodeError, EngineError) as error:
             raise msgspec.DecodeError(str(error)) from error
 
-
-@overload
-def json_decoder(kind: type[_T], hook: _Hook = None) -> JsonDecoder[_T]: ...
-@overload
-def json_decoder(kind: Any, hook: _Hook = None) -> JsonDecoder[Any]: ...
-def json_decoder(kind: Any, hook: _Hook = None) -> JsonDecoder[Any]:
-    """Return a decoder of JSON."""
-    return JsonDecoder(kind, hook)
+    return decode
 
 
 def decode_json(data: bytes, kind: type[_T]) -> _T:
     """Return the value of a type that JSON holds.
 
     Raises:
-        msgspec.MsgspecError: See `JsonDecoder.decode`.
+        msgspec.MsgspecError: The data is no text and no JSON, is nested too deeply, is
+            not of this type, or has a setting out of its range.
     """
-    return json_decoder(kind).decode(data)
+    return json_decoder(kind)(data)
 
 
 def encode_json(value: object, hook: Callable[[Any], Any] | None = None) -> bytes:
@@ -78,12 +68,12 @@ def encode_json(value: object, hook: Callable[[Any], Any] | None = None) -> byte
         value: The value.
         hook: Makes plain values of a type that msgspec does not know.
     """
-    return msgspec.json.encode(value, enc_hook=_writing(hook))
+    return msgspec.json.encode(value, enc_hook=partial(_write, hook))
 
 
 def to_builtins(value: object, hook: Callable[[Any], Any] | None = None) -> Any:
     """Return a value as plain values; see `encode_json`."""
-    return msgspec.to_builtins(value, enc_hook=_writing(hook))
+    return msgspec.to_builtins(value, enc_hook=partial(_write, hook))
 
 
 def clean_json(data: bytes) -> bytes:
@@ -92,13 +82,13 @@ def clean_json(data: bytes) -> bytes:
     Control characters are escaped, and texts beyond 100,000 characters cut.
 
     Raises:
-        msgspec.MsgspecError: See `JsonDecoder.decode`; or there are too many values, or
+        msgspec.MsgspecError: See `decode_json`; or there are too many values, or
             too large ones.
     """
     if data.count(b",") > _MAX_VALUES:
         raise msgspec.DecodeError(f"there are more than {_MAX_VALUES:,} values")
     try:
-        return msgspec.json.encode(_clean(_ANYTHING.decode(data)))
+        return msgspec.json.encode(_clean(_ANYTHING(data)))
     except RecursionError as error:
         raise msgspec.DecodeError("JSON is nested too deeply") from error
 
@@ -137,29 +127,25 @@ def convert(value: Any, kind: Any, *, strict: bool = True, hook: _Hook = None) -
         msgspec.ValidationError: They are not of this type.
     """
     with _LOCK:
-        return msgspec.convert(value, kind, strict=strict, dec_hook=_reading(hook))
+        return msgspec.convert(
+            value, kind, strict=strict, dec_hook=partial(_read, hook)
+        )
 
 
-def _reading(hook: _Hook) -> Callable[[Any, Any], Any]:
-    def read(kind: Any, value: Any) -> Any:
-        if kind is Sentence:
-            return from_plain(value)
-        if hook is None:
-            raise NotImplementedError(f"no JSON for {kind}")
-        return hook(kind, value)
-
-    return read
+def _read(hook: _Hook, kind: Any, value: Any) -> Any:
+    if kind is Sentence:
+        return from_plain(value)
+    if hook is None:
+        raise NotImplementedError(f"no JSON for {kind}")
+    return hook(kind, value)
 
 
-def _writing(hook: Callable[[Any], Any] | None) -> Callable[[Any], Any]:
-    def write(value: Any) -> Any:
-        if isinstance(value, Sentence):
-            return to_plain(value)
-        if hook is None:
-            raise NotImplementedError(f"no JSON for {type(value)}")
-        return hook(value)
-
-    return write
+def _write(hook: Callable[[Any], Any] | None, value: Any) -> Any:
+    if isinstance(value, Sentence):
+        return to_plain(value)
+    if hook is None:
+        raise NotImplementedError(f"no JSON for {type(value)}")
+    return hook(value)
 
 
 _ANYTHING = json_decoder(Any)

@@ -5,17 +5,21 @@ Any other exception is a bug and may show a traceback.
 
 from __future__ import annotations
 
-from surgeon_engine.base.sentences import reworded
+from surgeon_engine.base.sentences import said
 
 
 class EngineError(Exception):
-    """Base class of the engine's errors; made of sentences (`say`)."""
+    """Base class of the engine's errors.
 
-    def __init__(self, message: str, hint: str = "") -> None:
-        message = reworded(message)  # it may name a setting of a megabyte
-        super().__init__(message)
-        self.message = message
-        self.hint = reworded(hint)
+    Args:
+        message: What is wrong: a sentence, or a template as that of `say`.
+        hint: What the user can do, likewise.
+        values: Those of both templates.
+    """
+
+    def __init__(self, message: str, hint: str = "", /, **values: object) -> None:
+        self.message, self.hint = said(message, values), said(hint, values)
+        super().__init__(self.message)
 
 
 class ConfigError(EngineError):

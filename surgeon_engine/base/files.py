@@ -35,6 +35,10 @@ _READABLE = 0o644  # by everybody, the usual mode of files
 _UNSUPPORTED = (errno.EPERM, errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
 _PREFIX, _PARTIAL = "surgeon-", "partial"
 _OWN_SAMPLE = re.compile(r"\.?[0-9a-f]{16,64}\..+")  # a digest and an ending
+_OCCUPIED = say(
+    "Choose a folder that does not exist yet. Nothing is overwritten unasked; an "
+    "export replaces another with --replace, or Replace in the window."
+)
 _warned: set[str] = set()
 _log = logging.getLogger(__name__)
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.\d+-\d+-[0-9a-f]{8}-\w+")
@@ -100,19 +104,9 @@ def check_not_occupied(path: Path, error: type[EngineError]) -> None:
     try:
         obstacle = _obstacle(path)
     except OSError as failure:
-        raise error(
-            unusable(path, failure),
-            say("Choose another folder."),
-        ) from failure
+        raise error(unusable(path, failure), say("Choose another folder.")) from failure
     if obstacle:
-        raise error(
-            obstacle,
-            say(
-                "Choose a folder that does not exist yet. Nothing is overwritten "
-                "unasked; an export replaces another with --replace, or Replace in "
-                "the window."
-            ),
-        )
+        raise error(obstacle, _OCCUPIED)
 
 
 def _obstacle(path: Path) -> str:

@@ -28,7 +28,7 @@ def escape_controls(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return "".join(x if _is_shown(x) else _escaped(x) for x in text)
+    return "".join(map(_escaped, text))
 
 
 def shown(text: str) -> str:
@@ -88,13 +88,11 @@ def _separators(language: str) -> dict[int, str]:
     return str.maketrans({",": group, ".": decimal})
 
 
-def _is_shown(character: str) -> bool:
-    if character.isprintable() or character in _SHOWN:
-        return True
-    return unicodedata.category(character) == "Zs"  # such as a no-break space
-
-
 def _escaped(character: str) -> str:
+    if character.isprintable() or character in _SHOWN:
+        return character
+    if unicodedata.category(character) == "Zs":  # such as a no-break space
+        return character
     return character.encode("unicode_escape").decode()
 
 

@@ -23,7 +23,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import msgspec
 import psutil
@@ -95,10 +95,8 @@ class ProcessExit:
             return say(
                 'its process {why}: "{line}"', why=self.reason, line=self.invalid_line
             )
-        if self.misbehavior:
-            return say("its process {reason}", reason=self.reason)
         lines = self.stderr.strip().splitlines()
-        if self.was_killed or not lines:
+        if self.misbehavior or self.was_killed or not lines:
             return say("its process {reason}", reason=self.reason)
         return lines[-1]
 
@@ -160,7 +158,7 @@ class JsonProcess(Generic[_MessageT]):
         decode: Converts a line of the child's output to a message. A line for which it
             raises `msgspec.MsgspecError` ends the child, since nothing after such a
             line can be trusted.
-        environment: The child's environment variables.
+        environment: The child's environment variables; None: those of this process.
 
     Raises:
         OSError: The program cannot be started.
@@ -170,7 +168,7 @@ class JsonProcess(Generic[_MessageT]):
         self,
         command: Sequence[str],
         decode: Callable[[bytes], _MessageT],
-        environment: Mapping[str, str],
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self._decode = decode
         self._process = subprocess.Popen(
@@ -194,7 +192,7 @@ class JsonProcess(Generic[_MessageT]):
         for thread in self._threads:
             thread.start()
 
-    def __enter__(self) -> JsonProcess[_MessageT]:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -335,12 +333,11 @@ class RequestFailed(msgspec.Struct, frozen=True, tag=True):
     hint: Text
 
 
-class SubprocessClient:
+class SubprocessClient(JsonProcess[Any]):
     """A process that holds one model and responds to requests, one at a time.
 
     Models run in separate processes so that the memory of one is not counted with the
-    other's, and so that they do not share an allocator. As a context manager, it kills
-    the process on exit.
+    other's, and so that they do not share an allocator.
 
     Args:
         source: The model, as named in error messages.
@@ -361,17 +358,7 @@ class SubprocessClient:
         self._source = source
         self._measures = measures
         self._has_open_request = False
-        self._process: JsonProcess[Any] = JsonProcess(
-            command,
-            json_decoder(responses).decode,
-            os.environ,
-        )
-
-    def __enter__(self) -> SubprocessClient:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.kill()
+        super().__init__(command, json_decoder(responses))
 
     def ask(
         self,
@@ -387,14 +374,14 @@ class SubprocessClient:
             ModelError: The process responded with `RequestFailed`.
             EvaluationError: The process exited, or wrote an invalid line.
         """
-        self._process.send(request)
+        self.send(request)
         self._has_open_request = True
         while True:
             check()
-            response = self._process.receive(_POLL_INTERVAL_S)
+            response = self.receive(_POLL_INTERVAL_S)
             if response is not None:
                 break
-            if self._process.ended:
+            if self.ended:
                 raise self._failure()
         self._has_open_request = False
         if isinstance(response, RequestFailed):
@@ -408,24 +395,18 @@ class SubprocessClient:
         A response that is still due, because `check` has raised, is discarded.
         """
         if self._has_open_request:
-            self._has_open_request = self._process.receive(timeout) is None
-        return not self._has_open_request and self._process.is_running
-
-    def kill(self) -> None:
-        """Kill the process and everything it has started."""
-        self._process.kill()
+            self._has_open_request = self.receive(timeout) is None
+        return not self._has_open_request and self.is_running
 
     def _failure(self) -> EvaluationError:
         name = Path(self._source).name
-        why = self._process.wait_for_exit().summary
+        why = self.wait_for_exit().summary
         return EvaluationError(
             say("{name} cannot be measured: {why:clause}.", name=name, why=why)
             if self._measures
             else unusable(name, why),
-            say(
-                "It may have run out of memory; close other programs, or choose a "
-                "smaller model."
-            ),
+            "It may have run out of memory; close other programs, or choose a smaller "
+            "model.",
         )
 
 

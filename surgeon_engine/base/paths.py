@@ -31,23 +31,21 @@ def check_text(what: str, text: str, max_bytes: int = _MAX_TEXT_BYTES) -> None:
     except UnicodeEncodeError as error:
         wrong = text[max(0, error.start - _SHOWN // 2) :]
         raise ConfigError(
-            say("{what} is not UTF-8 text: {wrong:shown}.", what=what, wrong=wrong),
-            say("Rename it, or write it again."),
+            "{what} is not UTF-8 text: {wrong:shown}.",
+            "Rename it, or write it again.",
+            what=what,
+            wrong=wrong,
         ) from error
     if size > max_bytes:
         raise ConfigError(
-            say(
-                "{what} has {size:,} bytes, and may have {most:,}.",
-                what=what,
-                size=size,
-                most=max_bytes,
-            ),
-            say("Shorten it."),
+            "{what} has {size:,} bytes, and may have {most:,}.",
+            "Shorten it.",
+            what=what,
+            size=size,
+            most=max_bytes,
         )
     if "\0" in text:
-        raise ConfigError(
-            say("{what} has a NUL character.", what=what), say("Write it again.")
-        )
+        raise ConfigError("{what} has a NUL character.", "Write it again.", what=what)
 
 
 def check_path(what: str, text: str) -> None:
@@ -62,13 +60,11 @@ def check_path(what: str, text: str) -> None:
     longest = max(len(part.encode()) for part in text.split("/"))
     if longest > _MAX_NAME_BYTES:
         raise ConfigError(
-            say(
-                "{what} has a name of {longest} bytes, and a name may have {most}.",
-                what=what,
-                longest=longest,
-                most=_MAX_NAME_BYTES,
-            ),
-            say("Shorten it."),
+            "{what} has a name of {longest} bytes, and a name may have {most}.",
+            "Shorten it.",
+            what=what,
+            longest=longest,
+            most=_MAX_NAME_BYTES,
         )
 
 
@@ -94,18 +90,18 @@ def check_name(what: str, text: str) -> None:
     check_path(what, text)
     if not text.strip() or text.startswith(".") or "/" in text or "\\" in text:
         raise ConfigError(
-            say(
-                "{what} is {text:shown}, which is no name of a folder.",
-                what=what,
-                text=text,
-            ),
-            say("Choose a name without slashes that does not begin with a dot."),
+            "{what} is {text:shown}, which is no name of a folder.",
+            "Choose a name without slashes that does not begin with a dot.",
+            what=what,
+            text=text,
         )
 
 
 def _check_controls(what: str, text: str) -> None:
     if any(ord(x) < 0x20 or 0x7F <= ord(x) < 0xA0 for x in text):
         raise ConfigError(
-            say("{what} has control characters: {text:shown}.", what=what, text=text),
-            say("Rename it, or write it again."),
+            "{what} has control characters: {text:shown}.",
+            "Rename it, or write it again.",
+            what=what,
+            text=text,
         )

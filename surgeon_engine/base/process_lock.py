@@ -133,10 +133,9 @@ class ProcessLock:
             holder = _read_holder(descriptor)
             if holder is None and not _is_blank(descriptor):
                 raise UnreadableFileError(
-                    say(
-                        "{path} does not say which process works there.", path=self.path
-                    ),
+                    "{path} does not say which process works there.",
                     _DELETE,
+                    path=self.path,
                 )
             if holder is not None and holder.is_elsewhere:
                 raise LockedError(Use(holder, is_elsewhere=True))
@@ -303,12 +302,10 @@ def _try_lock(descriptor: int, path: Path, is_last: bool) -> bool:
             return _is_at(descriptor, path)  # whoever had it may have removed it
     except OSError as error:
         raise UnreadableFileError(
-            say(
-                "{path} cannot be locked: {reason:clause}.",
-                path=path,
-                reason=error.strerror,
-            ),
-            say("The disk may not support locks: choose a folder on another one."),
+            "{path} cannot be locked: {reason:clause}.",
+            "The disk may not support locks: choose a folder on another one.",
+            path=path,
+            reason=error.strerror,
         ) from error
     holder = _read_holder(descriptor)
     if is_last or (holder is not None and holder.is_alive_here):
@@ -329,14 +326,12 @@ def _open(path: Path) -> tuple[int, bool]:
     except OSError as error:
         if path.is_symlink():
             raise UnreadableFileError(
-                say("{path} is a link.", path=path), _DELETE
+                "{path} is a link.", _DELETE, path=path
             ) from error
         raise
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise UnreadableFileError(
-            say("{path} is not a regular file.", path=path), _DELETE
-        )
+        raise UnreadableFileError("{path} is not a regular file.", _DELETE, path=path)
     return descriptor, False
 
 

@@ -53,7 +53,7 @@ def open_regular(path: Path) -> int:
         raise _unreadable(path, error) from error
     if not is_regular:
         os.close(descriptor)
-        raise UnreadableFileError(say("{path} is not a regular file.", path=path))
+        raise UnreadableFileError("{path} is not a regular file.", path=path)
     return descriptor
 
 
@@ -153,7 +153,7 @@ def read_text(path: Path, limit: int = LIMIT) -> str:
         return read_bytes(path, limit).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UnreadableFileError(
-            say("{path} is not UTF-8 text (at byte {at:,}).", path=path, at=error.start)
+            "{path} is not UTF-8 text (at byte {at:,}).", path=path, at=error.start
         ) from error
 
 
@@ -232,12 +232,10 @@ def open_to_append(path: Path) -> BinaryIO:
     except OSError as error:
         if not path.is_symlink():
             raise
-        raise UnreadableFileError(say("{path} is a link.", path=path), _MOVE) from error
+        raise UnreadableFileError("{path} is a link.", _MOVE, path=path) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise UnreadableFileError(
-            say("{path} is not a regular file.", path=path), _MOVE
-        )
+        raise UnreadableFileError("{path} is not a regular file.", _MOVE, path=path)
     return os.fdopen(descriptor, "ab+")
 
 
@@ -253,20 +251,17 @@ def _line(file: BinaryIO, path: Path) -> bytes:
 
 def _line_too_long(path: Path) -> UnreadableFileError:
     return UnreadableFileError(
-        say("{path} has a line of more than {limit:size}.", path=path, limit=LINE_LIMIT)
+        "{path} has a line of more than {limit:size}.", path=path, limit=LINE_LIMIT
     )
 
 
 def _too_large(path: Path, limit: int) -> UnreadableFileError:
     return UnreadableFileError(
-        say(
-            "{path} is larger than the {limit:size} that such a file may have.",
-            path=path,
-            limit=limit,
-        )
+        "{path} is larger than the {limit:size} that such a file may have.",
+        path=path,
+        limit=limit,
     )
 
 
 def _unreadable(path: Path, error: OSError | ValueError) -> UnreadableFileError:
-    reason = getattr(error, "strerror", None) or error
-    return UnreadableFileError(unreadable(path, reason))
+    return UnreadableFileError(unreadable(path, error))

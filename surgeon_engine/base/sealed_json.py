@@ -20,7 +20,6 @@ from surgeon_engine.base.decoding import decode_json, encode_json
 from surgeon_engine.base.errors import UnreadableFileError
 from surgeon_engine.base.path_problems import damaged
 from surgeon_engine.base.reading import LIMIT, read_bytes
-from surgeon_engine.base.sentences import say
 from surgeon_engine.base.versions import Version, check_version
 
 _T = TypeVar("_T")
@@ -57,10 +56,7 @@ def read_sealed_json(
     seal = _SEAL.match(data)
     if seal is None or seal[1] != _checksum(data[seal.end() :]):
         raise UnreadableFileError(
-            say(
-                "{path} is damaged or was edited: its checksum does not match.",
-                path=path,
-            )
+            "{path} is damaged or was edited: its checksum does not match.", path=path
         )
     try:
         check_version(path, decode_json(data, Version).version, version)

@@ -2,6 +2,7 @@
 
     say("{path} is damaged: {reason}.", path=path, reason=error)
     say_n("{n} window is too short.", "{n} windows are too short.", n)
+    ConfigError("{path} is damaged.", "Download {path} again.", path=path)
     say_all(error.hint, say("The files are kept."))
 
 The English templates are the keys of the catalogue. `use` sets the language of this
@@ -23,7 +24,7 @@ import math
 import numbers
 import re
 import string
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -117,17 +118,26 @@ def say_n(singular: str, plural: str, n: int, /, **values: object) -> str:
     return Sentence(singular, values | {"n": n}, plural)
 
 
+def said(text: str, values: Mapping[str, object]) -> str:
+    """Return a sentence in the language of now, or make one of a template.
+
+    Args:
+        text: A sentence, which may be a constant, or a template.
+        values: Those of the template, among others.
+    """
+    if not text or isinstance(text, Sentence):
+        return reworded(text)
+    used = {x: value for x, value in values.items() if re.search(rf"{{{x}[:}}]", text)}
+    return Sentence(cut(text), used)
+
+
 def say_all(*texts: str) -> str:
     """Return sentences that follow each other; empty ones are left out."""
-    return _joined(" ", texts)
+    return say_list(*texts, separator=" ")
 
 
 def say_list(*texts: str, separator: str = ", ") -> str:
     """Return names or clauses as a list; empty ones are left out."""
-    return _joined(separator, texts)
-
-
-def _joined(separator: str, texts: Iterable[str]) -> str:
     found = {f"text{number}": text for number, text in enumerate(filter(None, texts))}
     if len(found) < 2:
         return next(iter(found.values()), "")
@@ -140,13 +150,12 @@ def reworded(text: str) -> str:
     A constant was put into words when its module was imported.
     """
     if isinstance(text, Sentence) and text.template:
-        values = {name: _reworded(value) for name, value in text.values.items()}
+        values = {
+            name: reworded(value) if isinstance(value, Sentence) else value
+            for name, value in text.values.items()
+        }
         return Sentence(text.template, values, text.plural)
     return cut(text)
-
-
-def _reworded(value: str | int | float) -> str | int | float:
-    return reworded(value) if isinstance(value, Sentence) else value
 
 
 def cut(text: str) -> str:
@@ -200,23 +209,18 @@ def from_plain(value: Any, depth: int = 0) -> Sentence:
     """
     match value:
         case str():
-            return _verbatim(value)
+            sentence = str.__new__(Sentence, value)
+            sentence.template, sentence.values, sentence.plural = "", {}, ""
+            return sentence
         case {"template": str(template)} if depth < _MAX_DEPTH:
             values, plural = value.get("values", {}), value.get("plural", "")
             if isinstance(values, dict) and isinstance(plural, str):
-                read = {name: _read(each, depth) for name, each in values.items()}
+                read = {
+                    name: from_plain(x, depth + 1) if isinstance(x, dict) else x
+                    for name, x in values.items()
+                }
                 return Sentence(template, read, plural)
     raise ValueError("this is no sentence")
-
-
-def _read(value: Any, depth: int) -> object:
-    return from_plain(value, depth + 1) if isinstance(value, dict) else value
-
-
-def _verbatim(text: str) -> Sentence:
-    sentence = str.__new__(Sentence, text)
-    sentence.template, sentence.values, sentence.plural = "", {}, ""
-    return sentence
 
 
 def _plain(value: object) -> str | int | float:
@@ -287,16 +291,9 @@ def _formatted(value: str | int | float, spec: str) -> str:
     elif spec in _TEXTS:
         text = _TEXTS[spec](str(value))
     else:
-        text = _with_format(value, spec)
+        text = format(int(value) if spec.endswith("d") else value, spec)
     return formatting.localize(text, _language)
 
 
-def _with_format(value: int | float, spec: str) -> str:
-    if spec.endswith("d"):
-        value = int(value)
-    return f"{value:{spec}}"
-
-
 def _is_known(spec: str) -> bool:
-    is_named = spec in _NUMBERS or spec in _TEXTS
-    return is_named or bool(_NUMBER.fullmatch(spec))
+    return spec in _NUMBERS or spec in _TEXTS or bool(_NUMBER.fullmatch(spec))

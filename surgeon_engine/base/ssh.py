@@ -67,21 +67,19 @@ class Computer:
         host = self.host
         if not _is_host(host) or len(host) > _MAX_HOST_LENGTH:
             raise ConnectionFailed(
-                say("“{host}” is no name of a computer.", host=printable(host)),
-                say(
-                    "Enter user@host, or a Host of ~/.ssh/config. For another port, "
-                    "add the computer to ~/.ssh/config."
-                ),
+                "“{host}” is no name of a computer.",
+                "Enter user@host, or a Host of ~/.ssh/config. For another port, add "
+                "the computer to ~/.ssh/config.",
+                host=printable(host),
             )
         command = self.command
         is_long = len(command) > _MAX_COMMAND_LENGTH
         if not command.strip() or not command.isprintable() or is_long:
             raise ConnectionFailed(
-                say("“{command}” is no command.", command=printable(command)),
-                say(
-                    "Enter the command that starts Surgeon there, such as surgeon or "
-                    "~/surgeon/.venv/bin/surgeon."
-                ),
+                "“{command}” is no command.",
+                "Enter the command that starts Surgeon there, such as surgeon or "
+                "~/surgeon/.venv/bin/surgeon.",
+                command=printable(command),
             )
 
 
@@ -102,6 +100,12 @@ def printable(text: str) -> str:
     return shown if len(shown) <= _MAX_SHOWN else f"{shown[: _MAX_SHOWN - 1]}…"
 
 
+def last_line(output: str) -> str:
+    """Return the last line of an output that is not empty, as `printable`."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    return printable(lines[-1]) if lines else ""
+
+
 class FinalFailure(ConnectionFailed):
     """A failure that another attempt does not change."""
 
@@ -112,17 +116,13 @@ def version_problem(theirs: str, host: str) -> ConnectionFailed | None:
     if _release(ours) == _release(theirs):
         return None
     return ConnectionFailed(
-        say(
-            "{host} has Surgeon {theirs}, and this computer {ours}. They must have "
-            "the same version.",
-            host=host,
-            theirs=printable(theirs),
-            ours=ours,
-        ),
-        say(
-            "Install the same version on both. An engine that still runs there ends "
-            "when it has no more work."
-        ),
+        "{host} has Surgeon {theirs}, and this computer {ours}. They must have the "
+        "same version.",
+        "Install the same version on both. An engine that still runs there ends when "
+        "it has no more work.",
+        host=host,
+        theirs=printable(theirs),
+        ours=ours,
     )
 
 
@@ -138,53 +138,41 @@ def is_of_ssh(process_exit: ProcessExit) -> bool:
 def problem_of(process_exit: ProcessExit, computer: Computer) -> ConnectionFailed:
     """Return what the end of an ssh process means, and what to try."""
     host, output = computer.host, process_exit.details
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    last = printable(lines[-1]) if lines else ""
+    last = last_line(output)
     if process_exit.code in _NOT_FOUND:
         return FinalFailure(
-            say(
-                "There is no Surgeon on {host}: the command “{command}” was not found.",
-                host=host,
-                command=computer.command,
-            ),
-            say(
-                "Install it there, or add the computer again with the path of the "
-                "command, such as ~/surgeon/.venv/bin/surgeon. To try: ssh {host} "
-                "{command} --version",
-                host=host,
-                command=computer.command,
-            ),
+            "There is no Surgeon on {host}: the command “{command}” was not found.",
+            "Install it there, or add the computer again with the path of the "
+            "command, such as ~/surgeon/.venv/bin/surgeon. To try: ssh {host} "
+            "{command} --version",
+            host=host,
+            command=computer.command,
         )
     if process_exit.invalid_line:
         return not_an_engine(computer, process_exit.invalid_line)
     if process_exit.misbehavior:
         return FinalFailure(
-            say(
-                "The connection with {host} was closed: the program there "
-                "{reason:clause}.",
-                host=host,
-                reason=process_exit.misbehavior,
-            ),
+            "The connection with {host} was closed: the program there {reason:clause}.",
             _try_surgeon(computer),
+            host=host,
+            reason=process_exit.misbehavior,
         )
-    if process_exit.code != _SSH_FAILED:
-        if process_exit.code <= 0:
-            ended = say("The connection with {host} has ended.", host=host)
-            return ConnectionFailed(ended, _try_ssh(host))
-        code = process_exit.code
-        if last:
-            message = say(
-                "Surgeon on {host} has ended (exit code {code}): {last:clause}.",
-                host=host,
-                code=code,
-                last=last,
-            )
-        else:
-            message = say(
-                "Surgeon on {host} has ended (exit code {code}).", host=host, code=code
-            )
-        return ConnectionFailed(message, _try_surgeon(computer))
-    return _ssh_problem(output, last, host)
+    code = process_exit.code
+    if code == _SSH_FAILED:
+        return _ssh_problem(output, last, host)
+    if code <= 0:
+        return ConnectionFailed(
+            "The connection with {host} has ended.", _try_ssh(host), host=host
+        )
+    return ConnectionFailed(
+        "Surgeon on {host} has ended (exit code {code}): {last:clause}."
+        if last
+        else "Surgeon on {host} has ended (exit code {code}).",
+        _try_surgeon(computer),
+        host=host,
+        code=code,
+        last=last,
+    )
 
 
 def _try_surgeon(computer: Computer) -> str:
@@ -203,47 +191,35 @@ def not_an_engine(computer: Computer, wrote: str) -> FinalFailure:
     """Return the error of a command that writes other lines than Surgeon."""
     host, command = computer.host, computer.command
     return FinalFailure(
-        say(
-            "The command “{command}” on {host} is not Surgeon: it wrote “{wrote}”.",
-            command=command,
-            host=host,
-            wrote=printable(wrote),
-        ),
+        "The command “{command}” on {host} is not Surgeon: it wrote “{wrote}”.",
         _try_surgeon(computer),
+        command=command,
+        host=host,
+        wrote=printable(wrote),
     )
 
 
 def _ssh_problem(output: str, last: str, host: str) -> ConnectionFailed:
     text = output.lower()
     in_terminal = _try_ssh(host)
-    if "identification has changed" in text or "host key verification failed" in text:
-        if "identification has changed" in text:
-            name = host.rpartition("@")[2]
-            return FinalFailure(
-                say(
-                    "The key of {host} has changed: it may be another computer that "
-                    "answers under this name, and nothing was sent to it.",
-                    host=host,
-                ),
-                say(
-                    "If the computer was installed again, remove its old key with "
-                    "ssh-keygen -R {name}, then connect once in a terminal: ssh {host}",
-                    name=name,
-                    host=host,
-                ),
-            )
+    if "identification has changed" in text:
         return FinalFailure(
-            say("{host} is not known yet: its key has not been confirmed.", host=host),
-            say(
-                "Connect once in a terminal and compare the key: ssh {host}", host=host
-            ),
+            "The key of {host} has changed: it may be another computer that answers "
+            "under this name, and nothing was sent to it.",
+            "If the computer was installed again, remove its old key with ssh-keygen "
+            "-R {name}, then connect once in a terminal: ssh {host}",
+            host=host,
+            name=host.rpartition("@")[2],
+        )
+    if "host key verification failed" in text:
+        return FinalFailure(
+            "{host} is not known yet: its key has not been confirmed.",
+            "Connect once in a terminal and compare the key: ssh {host}",
+            host=host,
         )
     if "permission denied" in text or "too many authentication failures" in text:
         return FinalFailure(
-            say(
-                "{host} does not accept your keys. Surgeon asks for no password.",
-                host=host,
-            ),
+            "{host} does not accept your keys. Surgeon asks for no password.",
             say_all(
                 say(
                     "Add a key with ssh-copy-id {host}, or load it with ssh-add.",
@@ -251,11 +227,13 @@ def _ssh_problem(output: str, last: str, host: str) -> ConnectionFailed:
                 ),
                 in_terminal,
             ),
+            host=host,
         )
     if "could not resolve" in text or "name or service not known" in text:
         return ConnectionFailed(
-            say("There is no computer called {host}.", host=host),
+            "There is no computer called {host}.",
             say_all(say("Check the name and the network."), in_terminal),
+            host=host,
         )
     silent = say("{host} does not respond.", host=host)
     no_way = say("There is no way to {host} in this network.", host=host)
@@ -269,9 +247,11 @@ def _ssh_problem(output: str, last: str, host: str) -> ConnectionFailed:
         if phrase in text:
             is_on = say("Check that it is on and runs sshd.")
             return ConnectionFailed(message, say_all(is_on, in_terminal))
-    lost = say("The connection with {host} was lost.", host=host)
-    if last:
-        lost = say(
-            "The connection with {host} was lost: {last:clause}.", host=host, last=last
-        )
-    return ConnectionFailed(lost, in_terminal)
+    return ConnectionFailed(
+        "The connection with {host} was lost: {last:clause}."
+        if last
+        else "The connection with {host} was lost.",
+        in_terminal,
+        host=host,
+        last=last,
+    )

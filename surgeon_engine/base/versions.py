@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 
 from surgeon_engine.base.errors import UnreadableFileError
-from surgeon_engine.base.sentences import say
 
 JOB = 1  # run.toml and other jobs, presets
 LOG = 1  # events.jsonl, in its first line
@@ -40,23 +39,16 @@ def check_version(name: object, found: object, expected: int) -> None:
         found: The version in it; None: it has none.
         expected: The version that this program reads.
     """
-    if found is None:
-        message = say(
-            "{name} does not say which version its format has; this program reads "
-            "version {expected}.",
-            name=name,
-            expected=expected,
-        )
-    elif found != expected or isinstance(found, bool):
-        message = say(
-            "{name} has version {found} of its format; this program reads version "
-            "{expected}.",
-            name=name,
-            found=format(repr(found), ".20"),
-            expected=expected,
-        )
-    else:
+    if found == expected and not isinstance(found, bool):
         return
     raise OtherVersionError(
-        message, say("Open it with the version of Surgeon that wrote it.")
+        "{name} does not say which version its format has; this program reads version "
+        "{expected}."
+        if found is None
+        else "{name} has version {found} of its format; this program reads version "
+        "{expected}.",
+        "Open it with the version of Surgeon that wrote it.",
+        name=name,
+        found=format(repr(found), ".20"),
+        expected=expected,
     )

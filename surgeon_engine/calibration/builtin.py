@@ -15,7 +15,6 @@ from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from surgeon_engine.base.errors import CalibrationError
-from surgeon_engine.base.sentences import say
 
 # About 12 % of the characters: statements, expressions, a class of built-in types and
 # the data model, none of them among the very long topics.
@@ -71,14 +70,10 @@ def _topics() -> Mapping[str, str]:
         from pydoc_data.topics import topics
     except ImportError as error:
         raise CalibrationError(
-            say(
-                "The built-in text is missing: this Python installation has no "
-                "documentation topics (module pydoc_data)."
-            ),
-            hint=say(
-                "Choose a text file or a data set as calibration text, or install "
-                "the full standard library of Python."
-            ),
+            "The built-in text is missing: this Python installation has no "
+            "documentation topics (module pydoc_data).",
+            "Choose a text file or a data set as calibration text, or install the "
+            "full standard library of Python.",
         ) from error
     return topics
 

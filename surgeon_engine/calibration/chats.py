@@ -35,12 +35,10 @@ def render_chats(
     """
     if not tokenizer.chat_template:
         raise CalibrationError(
-            say(
-                "There are chats in {name}, but the model has no chat template to "
-                "render them.",
-                name=name,
-            ),
-            say("Use a model that was trained on chats, or choose a column with text."),
+            "There are chats in {name}, but the model has no chat template to render "
+            "them.",
+            "Use a model that was trained on chats, or choose a column with text.",
+            name=name,
         )
     texts, reason = [], ""
     rate = fence.MinimumRate(_CHATS_PER_SECOND, say("chats"))
@@ -50,28 +48,22 @@ def render_chats(
             texts.append(render(messages_of(chat), tokenizer, date_string=DATE))
         except TimeoutError as error:
             raise CalibrationError(
-                say(
-                    "The chat template of the model cannot render a chat of {name}: "
-                    "{error:clause}.",
-                    name=name,
-                    error=error,
-                ),
-                say("Choose a column with text, or another model."),
+                "The chat template of the model cannot render a chat of {name}: "
+                "{error:clause}.",
+                "Choose a column with text, or another model.",
+                name=name,
+                error=error,
             ) from error
         except TEMPLATE_ERRORS as error:
             reason = reason or fence.describe(error)
     if not texts:
         raise CalibrationError(
-            say(
-                "The chat template of the model can render none of the chats in "
-                "{name} ({reason}).",
-                name=name,
-                reason=reason,
-            ),
-            say(
-                'A chat is a list of messages such as {{"role": "user", "content": '
-                '"Hi"}}, with the roles that the model\'s template knows.'
-            ),
+            "The chat template of the model can render none of the chats in {name} "
+            "({reason}).",
+            'A chat is a list of messages such as {{"role": "user", "content": '
+            '"Hi"}}, with the roles that the model\'s template knows.',
+            name=name,
+            reason=reason,
         )
     return texts
 

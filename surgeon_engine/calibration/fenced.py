@@ -6,8 +6,9 @@ comes with Surgeon is read here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, TypeVar, cast
 
 from torch import Tensor
 
@@ -17,23 +18,15 @@ from surgeon_engine.api.messages.sources import TextDescribed, TextPreviewed
 from surgeon_engine.api.model_info.source_names import is_hub_source
 from surgeon_engine.base.errors import CalibrationError
 from surgeon_engine.base.sentences import say
-from surgeon_engine.calibration import preview, texts, windows
 from surgeon_engine.calibration.texts import TextSource, check_tokenizer, names_of
-from surgeon_engine.calibration.windows import (
-    DrawnWindows,
-    TokenWindows,
-    vocabulary_of,
-)
+from surgeon_engine.calibration.windows import TokenWindows, vocabulary_of
 from surgeon_engine.model.load import LoadedModel
-from surgeon_engine.model.source import locate
+from surgeon_engine.model.source import ModelSource, locate
 from surgeon_engine.model.tokenizer import tokenizer_problem
 from surgeon_engine.runtime import fence
 
-_TEXTS = "surgeon_engine.calibration.texts:described_text"
-_PREVIEW = "surgeon_engine.calibration.preview:preview_text"
-_DRAW = "surgeon_engine.calibration.windows:draw_with"
-_ALL = "surgeon_engine.calibration.windows:all_with"
 _NETWORK_SECONDS = 30.0  # between two rows of a data set; a wait may be longer
+_T = TypeVar("_T")
 
 
 def described_text(config: CalibrationConfig) -> TextDescribed:
@@ -42,9 +35,7 @@ def described_text(config: CalibrationConfig) -> TextDescribed:
     Raises:
         CalibrationError: The text cannot be read.
     """
-    if is_builtin((config.text,)):
-        return texts.described_text(config)
-    return fence.call(_TEXTS, (config,), TextDescribed, _blame((config.text,)))
+    return _read("texts:described_text", (config,), TextDescribed, (config.text,))
 
 
 def preview_text(
@@ -63,9 +54,7 @@ def preview_text(
     problem = tokenizer_problem(source)
     check_tokenizer(problem, names)
     arguments = (model, config, own_windows, not problem)
-    if source.is_bundled and is_builtin(names):
-        return preview.preview_text(*arguments)
-    return fence.call(_PREVIEW, arguments, TextPreviewed, _blame(names))
+    return _read("preview:preview_text", arguments, TextPreviewed, names, source)
 
 
 def load_windows(config: CalibrationConfig, loaded: LoadedModel) -> TokenWindows:
@@ -76,15 +65,11 @@ def load_windows(config: CalibrationConfig, loaded: LoadedModel) -> TokenWindows
             the vocabulary or the window of the model.
         ConfigError: A token file is mixed with further texts.
     """
-    vocabulary, names = vocabulary_of(loaded.model.config), names_of(config)
-    if loaded.source.is_bundled and is_builtin(names):
-        return windows.load_windows(config, loaded.tokenizer, vocabulary)
+    names = names_of(config)
     check_tokenizer(loaded.tokenizer_problem, names)
     source = None if loaded.tokenizer_problem else loaded.source
-    arguments = (source, config, vocabulary)
-    return fence.call(_DRAW, arguments, DrawnWindows, _blame(names)).together(
-        config.seed
-    )
+    arguments = (source, config, vocabulary_of(loaded.model.config))
+    return _read("windows:load_windows", arguments, TokenWindows, names, loaded.source)
 
 
 def all_windows(
@@ -97,19 +82,26 @@ def all_windows(
             or the window of the model.
     """
     check_tokenizer(loaded.tokenizer_problem, (text.name,))
-    vocabulary = vocabulary_of(loaded.model.config)
-    if loaded.source.is_bundled and text.is_builtin:
-        return windows.all_windows(text, config, loaded.tokenizer, vocabulary)
-    arguments = (loaded.source, text, config, vocabulary)
-    return fence.call(_ALL, arguments, Tensor, _blame((text.name,)))
+    arguments = (loaded.source, text, config, vocabulary_of(loaded.model.config))
+    return _read("windows:all_windows", arguments, Tensor, (text.name,), loaded.source)
 
 
-def is_builtin(names: Iterable[str]) -> bool:
-    """Return whether all texts come with Surgeon."""
-    return all(name == BUILTIN_TEXT for name in names)
+def _read(
+    function: str,
+    arguments: Sequence[Any],
+    kind: type[_T],
+    names: Sequence[str],
+    source: ModelSource | None = None,
+) -> _T:
+    """Return what a function returns that reads texts, perhaps with a tokenizer."""
+    function = f"surgeon_engine.calibration.{function}"
+    is_own = all(name == BUILTIN_TEXT for name in names)
+    if is_own and (source is None or source.is_bundled):
+        return cast(_T, fence.resolve(function)(*arguments))
+    return fence.call(function, arguments, kind, _blame(names))
 
 
-def _blame(names: Iterable[str]) -> fence.Blame:
+def _blame(names: Sequence[str]) -> fence.Blame:
     names = [name for name in dict.fromkeys(names) if name != BUILTIN_TEXT]
     shown = ", ".join(Path(name).name for name in names)
     is_remote = any(map(is_hub_source, names))

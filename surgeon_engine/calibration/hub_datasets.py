@@ -20,7 +20,6 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
 from surgeon_engine.api.model_info.source_names import HubName
 from surgeon_engine.base.errors import CalibrationError
-from surgeon_engine.base.sentences import say
 from surgeon_engine.calibration.tables import join_names
 from surgeon_engine.runtime import fence
 
@@ -43,7 +42,9 @@ def config_names(name: HubName) -> tuple[str, ...]:
     """
     with _readable_errors(name):
         return tuple(
-            datasets.get_dataset_config_names(_location(name), **_revision(name))
+            datasets.get_dataset_config_names(
+                _location(name), revision=name.revision or None
+            )
         )
 
 
@@ -56,7 +57,7 @@ def split_names(name: HubName, config: str) -> tuple[str, ...]:
     with _readable_errors(name):
         return tuple(
             datasets.get_dataset_split_names(
-                _location(name), config or None, **_revision(name)
+                _location(name), config or None, revision=name.revision or None
             )
         )
 
@@ -68,21 +69,22 @@ def resolve_config(name: HubName, requested: str) -> str:
         CalibrationError: It does not exist, or there are several and none is requested.
     """
     configs = config_names(name)
+    if requested in configs:
+        return requested
     if requested:
-        message = say(
+        raise CalibrationError(
             "{name} has no configuration {requested}.",
+            "Choose one: {names}.",
             name=name.display_name,
             requested=repr(requested),
+            names=join_names(configs),
         )
-        _check_exists(requested, configs, message)
-        return requested
     if len(configs) > 1 and "default" not in configs:
         raise CalibrationError(
-            say(
-                "{name} has several configurations, and none was chosen.",
-                name=name.display_name,
-            ),
-            say("Choose one: {names}.", names=join_names(configs)),
+            "{name} has several configurations, and none was chosen.",
+            "Choose one: {names}.",
+            name=name.display_name,
+            names=join_names(configs),
         )
     return "default" if "default" in configs else (configs or ("",))[0]
 
@@ -93,14 +95,16 @@ def resolve_split(name: HubName, requested: str, splits: Sequence[str]) -> str:
     Raises:
         CalibrationError: It does not exist.
     """
+    if requested in splits:
+        return requested
     if requested:
-        message = say(
+        raise CalibrationError(
             "{name} has no split {requested}.",
+            "Choose one: {names}.",
             name=name.display_name,
             requested=repr(requested),
+            names=join_names(splits),
         )
-        _check_exists(requested, splits, message)
-        return requested
     return USUAL_SPLIT if USUAL_SPLIT in splits else splits[0]
 
 
@@ -118,7 +122,7 @@ def first_rows(
             config or None,
             split=split,
             streaming=True,
-            **_revision(name),
+            revision=name.revision or None,
         )
         rows = []
         for row in itertools.islice(table, max_rows):
@@ -126,12 +130,10 @@ def first_rows(
             fence.alive()
     if not rows:
         raise CalibrationError(
-            say(
-                "The split {split} of {name} has no rows.",
-                split=split,
-                name=name.display_name,
-            ),
-            say("Choose another split."),
+            "The split {split} of {name} has no rows.",
+            "Choose another split.",
+            split=split,
+            name=name.display_name,
         )
     return rows
 
@@ -159,25 +161,11 @@ def _check_names(response: httpx2.Response) -> None:
         name = response.headers.get(header, "")
         if name and (".." in name or not safe.fullmatch(name)):
             raise CalibrationError(
-                say(
-                    "{host} sent an invalid file name: {name}.",
-                    host=response.url.host,
-                    name=repr(name),
-                ),
-                say(
-                    "If HF_ENDPOINT names a mirror, unset it. Else choose a text file."
-                ),
+                "{host} sent an invalid file name: {name}.",
+                "If HF_ENDPOINT names a mirror, unset it. Else choose a text file.",
+                host=response.url.host,
+                name=repr(name),
             )
-
-
-def _revision(name: HubName) -> dict[str, str]:
-    return {"revision": name.revision} if name.revision else {}
-
-
-def _check_exists(requested: str, names: Sequence[str], message: str) -> None:
-    if requested not in names:
-        choose = say("Choose one: {names}.", names=join_names(names))
-        raise CalibrationError(message, choose)
 
 
 @contextmanager
@@ -195,51 +183,44 @@ def _readable_errors(name: HubName) -> Iterator[None]:
         raise
     except OfflineModeIsEnabled as error:
         raise CalibrationError(
-            say("The data set {name} cannot be read: offline mode is on.", name=shown),
-            say(
-                "Switch it off in the preferences of the window, or unset "
-                "HF_HUB_OFFLINE. Or choose a text file."
-            ),
+            "The data set {name} cannot be read: offline mode is on.",
+            "Switch it off in the preferences of the window, or unset "
+            "HF_HUB_OFFLINE. Or choose a text file.",
+            name=shown,
         ) from error
     except (httpx2.TransportError, ConnectionError) as error:
         raise CalibrationError(
-            say(
-                "The data set {name} cannot be reached: {kind}.",
-                name=shown,
-                kind=type(error).__name__,
-            ),
-            say("Check the network connection, or choose a text file."),
+            "The data set {name} cannot be reached: {kind}.",
+            "Check the network connection, or choose a text file.",
+            name=shown,
+            kind=type(error).__name__,
         ) from error
     except datasets.exceptions.DatasetNotFoundError as error:
         is_gated = "gated" in str(error)
         if is_gated:
             raise CalibrationError(
-                say("The data set {name} is gated.", name=shown),
-                say(
-                    "Agree to its terms on its page, then log in with `hf auth login`."
-                ),
+                "The data set {name} is gated.",
+                "Agree to its terms on its page, then log in with `hf auth login`.",
+                name=shown,
             ) from error
         raise CalibrationError(
-            say("The data set {name} does not exist, or is private.", name=shown),
-            say("Check the spelling. If it is private, log in with `hf auth login`."),
+            "The data set {name} does not exist, or is private.",
+            "Check the spelling. If it is private, log in with `hf auth login`.",
+            name=shown,
         ) from error
     except HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else 0
         raise CalibrationError(
-            say(
-                "The Hub does not provide the data set {name} (HTTP {status}).",
-                name=shown,
-                status=status,
-            ),
-            say("Try again later, or check its page on the Hub."),
+            "The Hub does not provide the data set {name} (HTTP {status}).",
+            "Try again later, or check its page on the Hub.",
+            name=shown,
+            status=status,
         ) from error
     except (ValueError, RuntimeError, OSError, KeyError, TypeError) as error:
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CalibrationError(
-            say(
-                "The data set {name} cannot be read: {line:clause}.",
-                name=shown,
-                line=line,
-            ),
-            say("Choose another one, or another configuration or split."),
+            "The data set {name} cannot be read: {line:clause}.",
+            "Choose another one, or another configuration or split.",
+            name=shown,
+            line=line,
         ) from error

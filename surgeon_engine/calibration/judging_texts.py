@@ -13,7 +13,6 @@ from surgeon_engine.api.config.calibration import (
 )
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.base.errors import CalibrationError
-from surgeon_engine.base.sentences import say
 from surgeon_engine.calibration.fenced import all_windows
 from surgeon_engine.calibration.own_samples import Author, OwnText, own_text
 from surgeon_engine.calibration.texts import validation_source
@@ -50,26 +49,20 @@ def read_judging_texts(
     evaluation, calibration = config.evaluation, config.calibration
     if not evaluation.windows or judges_by_own_text(config, bool(loaded.tokenizer)):
         return ()
-    found = [
-        _read(text, calibration, loaded, length)
-        for text in evaluation.texts or (BUILTIN_TEXT,)
-    ]
-    for text in found:
-        if len(text.windows) == 0 and evaluation.texts:
+    found = []
+    for name in evaluation.texts or (BUILTIN_TEXT,):
+        text = _read(name, calibration, loaded, length)
+        if len(text.windows):
+            found.append(JudgingText(text.name, text.windows[: evaluation.windows]))
+        elif evaluation.texts:
             raise CalibrationError(
-                say(
-                    "{text} has no window of {length:,} tokens, so it cannot judge "
-                    "the model.",
-                    text=text.name,
-                    length=length,
-                ),
-                say("Name a longer text to judge on, or use shorter windows."),
+                "{text} has no window of {length:,} tokens, so it cannot judge the "
+                "model.",
+                "Name a longer text to judge on, or use shorter windows.",
+                text=text.name,
+                length=length,
             )
-    return tuple(
-        JudgingText(text.name, text.windows[: evaluation.windows])
-        for text in found
-        if len(text.windows)
-    )
+    return tuple(found)
 
 
 def _read(
@@ -78,12 +71,9 @@ def _read(
     """Return all windows of a text."""
     if real_name(text) in map(real_name, calibration.all_texts):
         raise CalibrationError(
-            say(
-                "{text} is a calibration text: it cannot judge as text of another "
-                "kind.",
-                text=text,
-            ),
-            say("Its held-out part judges anyway. Name another text."),
+            "{text} is a calibration text: it cannot judge as text of another kind.",
+            "Its held-out part judges anyway. Name another text.",
+            text=text,
         )
     settings = CalibrationConfig(
         text=BUILTIN_TEXT if text != BUILTIN_TEXT else f"other than {text}",

@@ -157,16 +157,11 @@ def _check_openings(
     for token in {token for opening in openings for token in opening}:
         if not 0 <= token < size:
             raise CalibrationError(
-                say(
-                    "The tokenizer begins texts with token {token:,}; the vocabulary "
-                    "of the model has 0 to {size:,}.",
-                    token=token,
-                    size=size - 1,
-                ),
-                say(
-                    "The tokenizer may be that of another model: download the files "
-                    "again."
-                ),
+                "The tokenizer begins texts with token {token:,}; the vocabulary of "
+                "the model has 0 to {size:,}.",
+                "The tokenizer may be that of another model: download the files again.",
+                token=token,
+                size=size - 1,
             )
 
 

@@ -36,8 +36,8 @@ def preview_text(
     source = locate(model.source)
     tokenizer = kept_tokenizer(source) if has_tokenizer else None
     model_config = read_model_config(source)
-    drawn = draw_windows(config, tokenizer, vocabulary_of(model_config))
-    main, *further = drawn.calibration
+    texts, drawn = draw_windows(config, tokenizer, vocabulary_of(model_config))
+    main, *further = texts
     own = None
     if own_windows:
         dtype = devices.dtype_of(model.dtype)
@@ -54,7 +54,7 @@ def preview_text(
     return TextPreviewed(
         calibration=decode(main[:_SHOWN]),
         validation=decode(drawn.validation[:_SHOWN]),
-        calibration_tokens=sum(windows.numel() for windows in drawn.calibration),
+        calibration_tokens=drawn.calibration.numel(),
         validation_tokens=drawn.validation.numel(),
         available_tokens=found.tokens,
         unread_characters=found.unread_characters,

@@ -10,7 +10,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from surgeon_engine.base.decoding import json_decoder
 from surgeon_engine.base.errors import CalibrationError
 from surgeon_engine.base.path_problems import unreadable
 from surgeon_engine.base.sentences import say
-from surgeon_engine.calibration.plain_text import MAX_CHARACTERS, read_beginning
+from surgeon_engine.calibration.long_texts import MAX_CHARACTERS, read_beginning
 from surgeon_engine.runtime import fence
 
 Row = Mapping[str, Any]
@@ -38,6 +38,7 @@ CHAT_COLUMNS = ("messages", "conversations")
 _SAMPLE_ROWS = 50  # rows that show which column holds the longest texts
 _MAX_ROWS = 2_000_000  # of which texts are read
 _MAX_COLUMNS = 5_000
+_MAX_NAMES = 12  # in a sentence
 _AT_ONCE = 1_000  # rows
 _ROW = 100  # what a row costs to read, in characters
 _PER_SECOND = 500_000  # characters; the slowest reader manages a hundred times that
@@ -60,9 +61,9 @@ def first_rows(path: Path) -> list[Row]:
         CalibrationError: The file is damaged, or has no rows or too many columns.
     """
     with _errors_of(path):
-        rows = list(islice(_rows(path), _SAMPLE_ROWS))
+        rows = list(islice(KINDS[path.suffix.lower()](path, ""), _SAMPLE_ROWS))
     if not rows:
-        raise CalibrationError(say("{path} has no rows.", path=path.name), _shape(path))
+        raise CalibrationError("{path} has no rows.", _shape(path), path=path.name)
     return _without_numbers(rows) if path.suffix.lower() == ".csv" else rows
 
 
@@ -75,7 +76,7 @@ def read_column(path: Path, column: str) -> tuple[list[Any], int]:
     values: list[Any] = []
     rate, characters = fence.MinimumRate(_PER_SECOND, say("characters")), 0
     with _errors_of(path):
-        rows = _rows(path, column)
+        rows = KINDS[path.suffix.lower()](path, column)
         while characters < MAX_CHARACTERS and len(values) < _MAX_ROWS:
             part = [row.get(column) for row in islice(rows, _AT_ONCE)]
             if not part:
@@ -134,25 +135,25 @@ def resolve_column(
         return requested
     if not columns:
         raise CalibrationError(
-            say("No column of {name} holds text.", name=name),
-            say("Choose a file or data set with text."),
+            "No column of {name} holds text.",
+            "Choose a file or data set with text.",
+            name=name,
         )
     if requested and not may_differ:
         raise CalibrationError(
-            say(
-                "{name} has no column {requested} with text.",
-                name=name,
-                requested=repr(requested),
-            ),
-            say("Choose one of these: {columns}.", columns=join_names(columns)),
+            "{name} has no column {requested} with text.",
+            "Choose one of these: {columns}.",
+            name=name,
+            requested=repr(requested),
+            columns=join_names(columns),
         )
     return columns[0]
 
 
-def join_names(names: Sequence[str], max_names: int = 12) -> str:
+def join_names(names: Sequence[str]) -> str:
     """Return the first names as a list in a sentence, and the number of others."""
-    shown = ", ".join(names[:max_names])
-    more = len(names) - max_names
+    shown = ", ".join(names[:_MAX_NAMES])
+    more = len(names) - _MAX_NAMES
     return say("{shown} and {more} more", shown=shown, more=more) if more > 0 else shown
 
 
@@ -166,26 +167,19 @@ def check_texts(name: str, texts: Iterable[Any]) -> list[str]:
     for number, text in enumerate(texts, start=1):
         if not isinstance(text, str):
             raise CalibrationError(
-                say(
-                    "{name} has no text in document {number:,}, but {kind}.",
-                    name=name,
-                    number=number,
-                    kind=type(text).__name__,
-                ),
-                say("Give every row a text, or choose another column."),
+                "{name} has no text in document {number:,}, but {kind}.",
+                "Give every row a text, or choose another column.",
+                name=name,
+                number=number,
+                kind=type(text).__name__,
             )
         checked.append(text)
     return checked
 
 
-def _rows(path: Path, column: str = "") -> Iterator[Row]:
-    """Yield the rows of a table, with all columns or at least one."""
-    return KINDS[path.suffix.lower()](path, column)
-
-
 def _json_rows(path: Path, _: str) -> Iterator[Row]:
     text, _is_cut = read_beginning(path)
-    decode = json_decoder(dict[str, Any]).decode
+    decode = json_decoder(dict[str, Any])
     for number, line in enumerate(io.StringIO(text, newline="\n"), start=1):
         if not line.strip():
             continue
@@ -222,7 +216,7 @@ def _csv_rows(path: Path, _: str) -> Iterator[Row]:
     _check_columns(len(header))
     # Of several columns of a name, the first one is read.
     places = {name: header.index(name) for name in header}
-    with _ignore_cut_off_row() if is_cut else nullcontext():
+    with suppress(csv.Error) if is_cut else nullcontext():
         for row in reader:
             if len(row) > len(header):
                 raise ValueError(
@@ -238,14 +232,6 @@ def _csv_rows(path: Path, _: str) -> Iterator[Row]:
                 yield {x: row[n] if n < len(row) else None for x, n in places.items()}
 
 
-@contextmanager
-def _ignore_cut_off_row() -> Iterator[None]:
-    try:
-        yield
-    except csv.Error:
-        pass
-
-
 def _parquet_rows(path: Path, column: str) -> Iterator[Row]:
     with pyarrow.parquet.ParquetFile(path, page_checksum_verification=True) as file:
         _check_columns(len(file.schema_arrow.names))
@@ -255,6 +241,7 @@ def _parquet_rows(path: Path, column: str) -> Iterator[Row]:
             yield from batch.to_pylist()
 
 
+# Each yields the rows of a table, with all columns or at least the one that is named.
 KINDS: Mapping[str, Callable[[Path, str], Iterator[Row]]] = {
     ".jsonl": _json_rows,
     ".csv": _csv_rows,
@@ -307,12 +294,10 @@ def _errors_of(path: Path) -> Iterator[None]:
         yield
     except TimeoutError as error:
         raise CalibrationError(
-            say(
-                "{path} takes too long to read: {error:clause}.",
-                path=path.name,
-                error=error,
-            ),
+            "{path} takes too long to read: {error:clause}.",
             _shape(path),
+            path=path.name,
+            error=error,
         ) from error
     except _READ_ERRORS as error:
         raise CalibrationError(

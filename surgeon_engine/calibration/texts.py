@@ -10,23 +10,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from surgeon_engine.api.config.calibration import (
     BUILTIN_TEXT,
     CalibrationConfig,
+    MoreText,
     is_token_file,
     real_name,
 )
 from surgeon_engine.api.messages.sources import TextDescribed
 from surgeon_engine.api.model_info.source_names import HubName, hub_name
 from surgeon_engine.base.errors import CalibrationError
-from surgeon_engine.base.sentences import say
 from surgeon_engine.calibration import tables
 from surgeon_engine.calibration.builtin import Part, builtin_documents
-from surgeon_engine.calibration.plain_text import MAX_CHARACTERS, read_beginning
+from surgeon_engine.calibration.long_texts import MAX_CHARACTERS, read_beginning
 
 _PLAIN = ".txt"
 _SUFFIXES = (_PLAIN, *tables.KINDS)
@@ -71,26 +72,17 @@ class Documents:
 
 def calibration_source(config: CalibrationConfig) -> TextSource:
     """Return the text on which curvature is measured."""
-    return TextSource(
-        config.text,
-        config.column,
-        config=config.dataset_config,
-        split=config.split,
-        rows=config.rows,
-    )
+    return _source(config, config.rows)
 
 
 def more_sources(config: CalibrationConfig) -> tuple[TextSource, ...]:
     """Return the further texts on which curvature is measured."""
-    return tuple(
-        TextSource(
-            more.text,
-            more.column,
-            config=more.dataset_config,
-            split=more.split,
-            rows=config.rows,
-        )
-        for more in config.more_texts
+    return tuple(_source(more, config.rows) for more in config.more_texts)
+
+
+def _source(text: CalibrationConfig | MoreText, rows: int) -> TextSource:
+    return TextSource(
+        text.text, text.column, config=text.dataset_config, split=text.split, rows=rows
     )
 
 
@@ -125,11 +117,10 @@ def check_tokenizer(problem: str, names: Iterable[str]) -> None:
     """
     if problem and not all(map(is_token_file, names)):
         raise CalibrationError(
-            say("{problem} Texts need a tokenizer.", problem=problem),
-            say(
-                "Download the model's files again, with those of the tokenizer, or "
-                "use token files (.npy)."
-            ),
+            "{problem} Texts need a tokenizer.",
+            "Download the model's files again, with those of the tokenizer, or use "
+            "token files (.npy).",
+            problem=problem,
         )
 
 
@@ -154,8 +145,9 @@ def read_documents(source: TextSource, part: Part) -> Documents:
     has_text = any(document.strip() for document in documents.texts)
     if not has_text and not documents.chats:
         raise CalibrationError(
-            say("{name} holds no text.", name=Path(source.name).name),
-            say("Choose a text that is not empty, or another column."),
+            "{name} holds no text.",
+            "Choose a text that is not empty, or another column.",
+            name=Path(source.name).name,
         )
     return documents
 
@@ -187,38 +179,28 @@ def check_file(source: str) -> Path:
     path = Path(os.path.expanduser(source))
     if not os.path.isfile(path):
         raise CalibrationError(
-            say("There is no text file at {path}.", path=path),
-            say(
-                "Choose a file of one of these kinds: {kinds}.",
-                kinds=", ".join(_SUFFIXES),
-            ),
+            "There is no text file at {path}.",
+            "Choose a file of one of these kinds: {kinds}.",
+            path=path,
+            kinds=", ".join(_SUFFIXES),
         )
     if path.stat().st_size == 0:
         raise CalibrationError(
-            say("{path} is empty.", path=path.name),
-            say("Choose a file with text in it."),
+            "{path} is empty.", "Choose a file with text in it.", path=path.name
         )
     if path.suffix.lower() not in (*_SUFFIXES, ".npy"):
         raise CalibrationError(
-            say("{path} is of an unknown kind.", path=path.name),
-            say(
-                "Texts are read from {kinds} files, tokens from .npy.",
-                kinds=", ".join(_SUFFIXES),
-            ),
+            "{path} is of an unknown kind.",
+            "Texts are read from {kinds} files, tokens from .npy.",
+            path=path.name,
+            kinds=", ".join(_SUFFIXES),
         )
     return path
 
 
 def _from_table(path: Path, source: TextSource) -> Documents:
-    unread = 0
-
-    def values(column: str) -> list[Any]:
-        nonlocal unread
-        found, unread = tables.read_column(path, column)
-        return found
-
-    documents = _from_column(path.name, tables.first_rows(path), source, values)
-    return replace(documents, unread=unread)
+    rows = tables.first_rows(path)
+    return _from_column(path.name, rows, source, partial(tables.read_column, path))
 
 
 def _from_hub(name: HubName, source: TextSource) -> Documents:
@@ -229,27 +211,33 @@ def _from_hub(name: HubName, source: TextSource) -> Documents:
     splits = hub_datasets.split_names(name, config)
     split = hub_datasets.resolve_split(name, source.split, splits)
     rows = hub_datasets.first_rows(name, config, split, source.rows)
-    return _from_column(
-        name.display_name, rows, source, lambda column: [r.get(column) for r in rows]
-    )
+
+    def values(column: str) -> tuple[list[Any], int]:
+        return [row.get(column) for row in rows], 0
+
+    return _from_column(name.display_name, rows, source, values)
 
 
 def _from_column(
     name: str,
     rows: Sequence[Mapping[str, Any]],
     source: TextSource,
-    values: Callable[[str], Iterable[Any]],
+    read: Callable[[str], tuple[list[Any], int]],
 ) -> Documents:
-    """Read the column of a table that `source` names; `rows` show the columns."""
+    """Read the column of a table that `source` names.
+
+    `rows` show the columns. `read` returns the values of one, and what is left out.
+    """
     column = tables.resolve_column(
         name,
         tables.text_columns(rows),
         source.column,
         may_differ=source.column_may_differ,
     )
+    values, unread = read(column)
     if column in tables.chat_columns(rows):
-        return Documents([], column, tuple(values(column)))
-    return Documents(tables.check_texts(name, values(column)), column)
+        return Documents([], column, tuple(values), unread)
+    return Documents(tables.check_texts(name, values), column, unread=unread)
 
 
 def _describe_dataset(name: HubName, source: TextSource) -> TextDescribed:

@@ -45,29 +45,26 @@ def read_token_file(source: str, config: CalibrationConfig) -> Tensor:
     path = check_file(source)
     if calibration_source(config).is_same(validation_source(config)):
         raise CalibrationError(
-            say(
-                "{path} holds tokens, all of which are for calibration.", path=path.name
-            ),
-            say("Name another token file or a text as validation_text."),
+            "{path} holds tokens, all of which are for calibration.",
+            "Name another token file or a text as validation_text.",
+            path=path.name,
         )
     try:
         # Mapped: the header may promise more numbers than the memory holds.
         windows = np.lib.format.open_memmap(path, mode="r")
     except OSError as error:
-        message = unreadable(path.name, error)
-        raise CalibrationError(message, _HINT) from error
+        raise CalibrationError(unreadable(path.name, error), _HINT) from error
     except _NOT_AN_ARRAY as error:
-        message = say("{path} is not a NumPy file of numbers.", path=path.name)
-        raise CalibrationError(message, _HINT) from error
+        raise CalibrationError(
+            "{path} is not a NumPy file of numbers.", _HINT, path=path.name
+        ) from error
     if windows.size > _MAX_TOKENS:
         raise CalibrationError(
-            say(
-                "{path} holds {size:,} tokens; at most {most:,} are possible.",
-                path=path.name,
-                size=windows.size,
-                most=_MAX_TOKENS,
-            ),
-            say("Use fewer windows."),
+            "{path} holds {size:,} tokens; at most {most:,} are possible.",
+            "Use fewer windows.",
+            path=path.name,
+            size=windows.size,
+            most=_MAX_TOKENS,
         )
     is_whole = windows.dtype.kind in "iu"
     # At least one token of each window is predicted.
@@ -76,6 +73,6 @@ def read_token_file(source: str, config: CalibrationConfig) -> Tensor:
             "{dtype} of shape {shape}", dtype=windows.dtype, shape=windows.shape
         )
         raise CalibrationError(
-            say("{path} holds {content}.", path=path.name, content=content), _HINT
+            "{path} holds {content}.", _HINT, path=path.name, content=content
         )
     return torch.from_numpy(windows.astype(np.int64))

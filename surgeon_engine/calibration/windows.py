@@ -29,7 +29,7 @@ from surgeon_engine.base.errors import CalibrationError
 from surgeon_engine.base.sentences import say, say_all
 from surgeon_engine.calibration.builtin import Part
 from surgeon_engine.calibration.chats import render_chats
-from surgeon_engine.calibration.parts import pieces, random_part, size_of
+from surgeon_engine.calibration.long_texts import pieces, random_part, size_of
 from surgeon_engine.calibration.texts import (
     Documents,
     TextSource,
@@ -115,26 +115,6 @@ class TokenWindows:
     others: tuple[JudgingText, ...] = ()  # of other kinds; they judge, too
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class DrawnWindows:
-    """The windows of each text."""
-
-    calibration: list[Tensor]  # of the main text, then of each further one
-    validation: Tensor
-    text: str  # display name of the validation text
-    found: TextStatistics
-    beginning: str  # of each validation window
-
-    def together(self, seed: int) -> TokenWindows:
-        """Return the windows of all texts in random order; those of one as drawn."""
-        calibration = torch.cat(self.calibration)
-        if len(self.calibration) > 1:
-            calibration = _shuffled(calibration, seed)
-        return TokenWindows(
-            calibration, self.validation, self.text, self.found, self.beginning
-        )
-
-
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
     """Limits of a model for its input."""
@@ -144,30 +124,36 @@ class Vocabulary:
 
 
 def load_windows(
-    config: CalibrationConfig,
-    tokenizer: PreTrainedTokenizerBase | None,
-    vocabulary: Vocabulary,
+    source: ModelSource | None, config: CalibrationConfig, vocabulary: Vocabulary
 ) -> TokenWindows:
     """Return the windows that `config` describes, or all windows of a token file.
 
+    They are cut by the tokenizer of `source`; None: texts have none. Raises as
+    `draw_windows`.
+
     Raises:
-        CalibrationError: A text cannot be read or is too short, or its tokens exceed
-            the vocabulary or the window of the model.
-        ConfigError: A token file is mixed with further texts.
+        ModelError: The tokenizer cannot be read.
     """
-    return draw_windows(config, tokenizer, vocabulary).together(config.seed)
+    tokenizer = kept_tokenizer(source) if source else None
+    _, found = draw_windows(config, tokenizer, vocabulary)
+    return found
 
 
 def draw_windows(
     config: CalibrationConfig,
     tokenizer: PreTrainedTokenizerBase | None,
     vocabulary: Vocabulary,
-) -> DrawnWindows:
-    """Draw the windows of each text.
+) -> tuple[list[Tensor], TokenWindows]:
+    """Draw the calibration windows of each text, and those of a run.
 
     The validation windows come from the main text, or from a text of their own, before
-    further texts are read: these do not change what is measured. Raises as
-    `load_windows`.
+    further texts are read: these do not change what is measured. The calibration
+    windows of several texts are in random order.
+
+    Raises:
+        CalibrationError: A text cannot be read or is too short, or its tokens exceed
+            the vocabulary or the window of the model.
+        ConfigError: A token file is mixed with further texts.
     """
     config.check_mixture()
     count, *counts = config.window_counts
@@ -185,11 +171,14 @@ def draw_windows(
     texts = [calibration]
     for more, share in zip(more_sources(config), counts, strict=True):
         texts.append(reader.draw(more, "calibration", share)[:share])
-    validation = reader.select_held_out(torch.cat(texts), rest)
+    calibration = torch.cat(texts)
+    validation = reader.select_held_out(calibration, rest)
     for windows in (*texts, validation):
         _check_usable(windows, vocabulary)
-    return DrawnWindows(
-        texts,
+    if len(texts) > 1:
+        calibration = _shuffled(calibration, config.seed)
+    return texts, TokenWindows(
+        calibration,
         validation,
         validation_text.display_name,
         reader.found,
@@ -197,36 +186,10 @@ def draw_windows(
     )
 
 
-def draw_with(
-    source: ModelSource | None, config: CalibrationConfig, vocabulary: Vocabulary
-) -> DrawnWindows:
-    """Draw windows as `draw_windows` by the tokenizer of a model; None: without one.
-
-    Raises:
-        ModelError: The tokenizer cannot be read.
-    """
-    tokenizer = kept_tokenizer(source) if source else None
-    return draw_windows(config, tokenizer, vocabulary)
-
-
-def all_with(
+def all_windows(
     source: ModelSource,
     text: TextSource,
     config: CalibrationConfig,
-    vocabulary: Vocabulary,
-) -> Tensor:
-    """Return all windows of a text, cut by the tokenizer of a model, as `all_windows`.
-
-    Raises:
-        ModelError: The tokenizer cannot be read.
-    """
-    return all_windows(text, config, kept_tokenizer(source), vocabulary)
-
-
-def all_windows(
-    source: TextSource,
-    config: CalibrationConfig,
-    tokenizer: PreTrainedTokenizerBase | None,
     vocabulary: Vocabulary,
 ) -> Tensor:
     """Return all windows of a text in random order: windows x length; perhaps none.
@@ -234,8 +197,9 @@ def all_windows(
     Raises:
         CalibrationError: The text cannot be read, or its tokens exceed the vocabulary
             or the window of the model.
+        ModelError: The tokenizer of `source` cannot be read.
     """
-    windows = _Reader(config, tokenizer).draw(source, "calibration")
+    windows = _Reader(config, kept_tokenizer(source)).draw(text, "calibration")
     _check_usable(windows, vocabulary)
     return windows
 
@@ -248,14 +212,6 @@ def digest_of(parts: Iterable[Tensor | None]) -> str:
             found.update(f"{tuple(part.shape)}".encode())
             found.update(part.long().cpu().contiguous().numpy().tobytes())
     return found.hexdigest()
-
-
-def _subject(source: TextSource, part: Part, *, is_main: bool) -> str:
-    if part != "calibration":
-        return say("The validation text")
-    if is_main:
-        return say("The calibration text")
-    return say("The text {name}", name=source.display_name)
 
 
 def vocabulary_of(config: PretrainedConfig) -> Vocabulary:
@@ -276,13 +232,11 @@ class _Reader:
         self._text_length = config.window_length - len(self._beginning)
         if self._text_length < 2:
             raise CalibrationError(
-                say(
-                    "The tokenizer puts {added:,} tokens in front of each "
-                    "window of {length:,}.",
-                    added=len(self._beginning),
-                    length=config.window_length,
-                ),
-                say("Use longer windows, or download the model's files again."),
+                "The tokenizer puts {added:,} tokens in front of each window of "
+                "{length:,}.",
+                "Use longer windows, or download the model's files again.",
+                added=len(self._beginning),
+                length=config.window_length,
             )
         self._rate = fence.MinimumRate(_PER_SECOND, say("characters"))
         self._seen: set[int] = set()  # hashes of the documents so far
@@ -309,18 +263,22 @@ class _Reader:
         whole = len(tokens) // length
         self.found.tokens += len(tokens) + whole * len(self._beginning)
         if whole < sum(counts):
-            requested = " + ".join(f"{count:,}" for count in counts)
+            subject = say("The text {name}", name=source.display_name)
+            if part != "calibration":
+                subject = say("The validation text")
+            elif is_main:
+                subject = say("The calibration text")
             total = len(documents.chats or documents.texts)
             raise CalibrationError(
                 say_all(
                     say(
                         "{text} has {tokens:,} tokens: enough for {whole:,} windows of "
                         "{length:,}, but {requested} are needed.",
-                        text=_subject(source, part, is_main=is_main),
+                        text=subject,
                         tokens=len(tokens),
                         whole=whole,
                         length=self._config.window_length,
-                        requested=requested,
+                        requested=" + ".join(f"{count:,}" for count in counts),
                     ),
                     say(
                         "{repeated:,} of {total:,} documents are duplicates.",
@@ -330,7 +288,7 @@ class _Reader:
                     if total > len(unseen)
                     else "",
                 ),
-                say("Use a longer or another text, fewer windows or shorter ones."),
+                "Use a longer or another text, fewer windows or shorter ones.",
             )
         beginning = torch.tensor(self._beginning, dtype=torch.int64)
         rows = tokens[: whole * length].view(whole, length)
@@ -362,15 +320,12 @@ class _Reader:
                 kept.append(number)
         if len(kept) < count:
             raise CalibrationError(
-                say(
-                    "{shared:,} windows that could be held out are in the "
-                    "calibration text too; {remaining:,} remain, but {count:,} are "
-                    "needed.",
-                    shared=self.found.shared_windows,
-                    remaining=len(kept),
-                    count=count,
-                ),
-                say("Use a text that repeats itself less, or fewer windows."),
+                "{shared:,} windows that could be held out are in the calibration "
+                "text too; {remaining:,} remain, but {count:,} are needed.",
+                "Use a text that repeats itself less, or fewer windows.",
+                shared=self.found.shared_windows,
+                remaining=len(kept),
+                count=count,
             )
         return windows[kept]
 
@@ -406,7 +361,8 @@ class _Reader:
                 self.found.unread_characters += total - size_of(part)
             if documents.chats:
                 name = f"the column {documents.column!r} of {Path(source.name).name}"
-                texts = render_chats(name, part, self._needed_tokenizer)
+                assert self._tokenizer is not None
+                texts = render_chats(name, part, self._tokenizer)
                 self.found.chats += len(texts)
                 self.found.skipped_chats += len(part) - len(texts)
                 part = texts
@@ -416,11 +372,12 @@ class _Reader:
             characters *= 8
 
     def _tokenize(self, documents: Sequence[str], *, are_chats: bool) -> Tensor:
-        tokenizer = self._needed_tokenizer
+        tokenizer = self._tokenizer
+        assert tokenizer is not None  # `check_tokenizer` has seen to it
         end, k = tokenizer.eos_token_id, len(self._beginning)
         tokens: list[int] = []
         for document in documents:
-            ids = self._ids_of(document)
+            ids = self._ids_of(document, tokenizer)
             self.found.short_documents += len(ids) < self._text_length
             if are_chats and ids[:k] == self._beginning:
                 ids = ids[k:]  # the window has it already
@@ -430,7 +387,7 @@ class _Reader:
                 tokens.append(end)
         return torch.tensor(tokens, dtype=torch.int64)
 
-    def _ids_of(self, document: str) -> list[int]:
+    def _ids_of(self, document: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
         """Return the token ids of a text, a piece at a time if it is very long.
 
         Raises:
@@ -445,26 +402,10 @@ class _Reader:
         self._rate.leave_out()
         with failures:
             for piece in pieces(document, _PIECE):
-                ids += self._needed_tokenizer(
-                    piece, add_special_tokens=False, verbose=False
-                ).input_ids
+                found = tokenizer(piece, add_special_tokens=False, verbose=False)
+                ids += found.input_ids
                 self._rate.count(len(piece))
         return ids
-
-    @property
-    def _needed_tokenizer(self) -> PreTrainedTokenizerBase:
-        if self._tokenizer is None:
-            raise CalibrationError(
-                say(
-                    "The model has no tokenizer that can be read, which is needed for "
-                    "texts."
-                ),
-                say(
-                    "Put the tokenizer's files into the folder of the weights, or use "
-                    "a token file."
-                ),
-            )
-        return self._tokenizer
 
 
 def _shuffled(windows: Tensor, seed: int) -> Tensor:
@@ -479,26 +420,18 @@ def _check_usable(windows: Tensor, vocabulary: Vocabulary) -> None:
     low, high = int(windows.min()), int(windows.max())
     if low < 0 or high >= vocabulary.size:
         raise CalibrationError(
-            say(
-                "The text has token ids from {low} to {high}; the vocabulary of the "
-                "model has 0 to {size}.",
-                low=low,
-                high=high,
-                size=vocabulary.size - 1,
-            ),
-            say("Use the tokens of this model's own tokenizer."),
+            "The text has token ids from {low} to {high}; the vocabulary of the "
+            "model has 0 to {size}.",
+            "Use the tokens of this model's own tokenizer.",
+            low=low,
+            high=high,
+            size=vocabulary.size - 1,
         )
     if 0 < vocabulary.longest_window < windows.shape[1]:
         raise CalibrationError(
-            say(
-                "The windows have {shape:,} tokens; the maximum of the model is "
-                "{limit:,}.",
-                shape=windows.shape[1],
-                limit=vocabulary.longest_window,
-            ),
-            say(
-                "Set window_length to at most {limit}, or split a token file "
-                "into such windows.",
-                limit=vocabulary.longest_window,
-            ),
+            "The windows have {shape:,} tokens; the maximum of the model is {limit:,}.",
+            "Set window_length to at most {limit}, or split a token file into such "
+            "windows.",
+            shape=windows.shape[1],
+            limit=vocabulary.longest_window,
         )

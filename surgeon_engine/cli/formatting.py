@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from rich.table import Table
 from rich.text import Text
@@ -13,7 +14,6 @@ from surgeon_engine.api.messages.benchmark import (
     ROUNDS_TO_TRIM,
     Measured,
     Rate,
-    Ratio,
     speedups,
 )
 from surgeon_engine.api.messages.events import Event, Logged
@@ -58,6 +58,7 @@ _LIGHTS = {
     ResourceStatus.YELLOW: ("tight", "yellow"),
     ResourceStatus.RED: ("does not fit", "red"),
 }
+_PADDING = (0, 2, 0, 0)  # two spaces between columns
 
 
 def stage_name(stage: Stage, shot: int) -> str:
@@ -129,11 +130,9 @@ def fidelity_table(baseline: Evaluation, evaluation: Evaluation) -> Table:
         baseline: the evaluation of the original.
         evaluation: that of the pruned model.
     """
-    headers = ("KL to the original", "same top token", "perplexity", "original")
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=True)
-    table.add_column("text")
-    for header in headers:
-        table.add_column(header, justify="right")
+    table = _headed(
+        "text", "KL to the original", "same top token", "perplexity", "original"
+    )
     before = {each.text: each for each in baseline.fidelity}
     for each in evaluation.fidelity:
         _add_row(
@@ -154,12 +153,9 @@ def sweep_table(outcomes: Mapping[str, Report | str], context: int) -> Table:
         outcomes: by the name of the run, its report, or why it has failed.
         context: tokens of prompt and answer together, for the memory.
     """
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=True)
-    table.add_column("run")
     tokens = f"memory, {format_count(context)} tokens"
     headers = ("parameters", "size", "KL to the original", "perplexity", tokens)
-    for header in (*headers, "fits in"):
-        table.add_column(header, justify="right")
+    table = _headed("run", *headers, "fits in")
     for name, outcome in outcomes.items():
         if isinstance(outcome, str):
             _add_row(table, name, f"failed: {outcome}")
@@ -238,7 +234,7 @@ def model_table(model: ModelSummary) -> Table:
 
 def layer_table(model: ModelSummary) -> Table:
     """Return the sizes of the layers of the first block."""
-    table = _grid()
+    table = Table.grid(padding=_PADDING)
     table.add_column(min_width=22)
     table.add_column(justify="right")
     table.add_column()
@@ -271,7 +267,7 @@ def format_table(exported: Exported) -> Table:
 
 def resource_table(check: ResourceCheck) -> Table:
     """Return what a run needs, how much of it is free, and whether it fits."""
-    table = _grid()
+    table = Table.grid(padding=_PADDING)
     table.add_column(min_width=10)
     table.add_column(min_width=26)
     table.add_column()
@@ -299,25 +295,25 @@ def _amount(need: Need) -> str:
 def measurement_table(measured: Measured) -> Table:
     """Return the figures of one model, or of two with their ratio."""
     models = measured.models
-    rows = [
-        ["file size", *(format_size(model.file_bytes) for model in models)],
-        ["parameters", *(format_count(model.parameters) for model in models)],
-        ["prompt, tokens/s", *(_rate(model.prompt) for model in models)],
-        ["generation, tokens/s", *(_rate(model.generation) for model in models)],
-        ["memory to load", *(format_size(model.loaded_bytes) for model in models)],
-        ["memory to run", *(format_size(model.peak_bytes) for model in models)],
-    ]
-    headers = [model.name for model in models]
-    if len(models) == 2:
-        headers.append("ratio")
-        for row, ratio in zip(rows, _ratios(measured), strict=True):
-            row.append(ratio)
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=True)
-    table.add_column()
-    for header in headers:
-        table.add_column(Text(escape_controls(header)), justify="right")
-    for row in rows:
-        table.add_row(*row)
+    is_pair = len(models) == 2
+    table = _headed("", *(model.name for model in models), *["ratio"] * is_pair)
+    ratios = speedups(measured) if is_pair else None
+    rows: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
+        ("file size", "file_bytes", format_size),
+        ("parameters", "parameters", format_count),
+        ("prompt, tokens/s", "prompt", _rate),
+        ("generation, tokens/s", "generation", _rate),
+        ("memory to load", "loaded_bytes", format_size),
+        ("memory to run", "peak_bytes", format_size),
+    )
+    for name, field, to_text in rows:
+        values = [getattr(model, field) for model in models]
+        cells = [to_text(value) for value in values]
+        if (ratio := getattr(ratios, field, None)) is not None:
+            cells.append(f"{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f})")
+        elif is_pair:
+            cells.append(f"{values[1] / values[0]:.2f}")
+        _add_row(table, name, *cells)
     return table
 
 
@@ -334,31 +330,14 @@ def measurement_notes(measured: Measured) -> str:
     )
 
 
-def _ratios(measured: Measured) -> tuple[str, ...]:
-    first, second = measured.models
-    ratios = speedups(measured)
-    return (
-        f"{second.file_bytes / first.file_bytes:.2f}",
-        f"{second.parameters / first.parameters:.2f}",
-        _ratio(ratios.prompt),
-        _ratio(ratios.generation),
-        f"{second.loaded_bytes / first.loaded_bytes:.2f}",
-        f"{second.peak_bytes / first.peak_bytes:.2f}",
-    )
-
-
 def _rate(rate: Rate) -> str:
     low, high = format_rate(rate.low), format_rate(rate.high)
     return f"{format_rate(rate.median)} ({low} to {high})"
 
 
-def _ratio(ratio: Ratio) -> str:
-    return f"{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
-
-
 def _rows(rows: Iterable[Sequence[str]], width: int) -> Table:
     """Return a table of names, at least `width` characters wide, and texts."""
-    table = _grid()
+    table = Table.grid(padding=_PADDING)
     table.add_column(min_width=width, no_wrap=True)
     table.add_column()
     for row in rows:
@@ -366,9 +345,13 @@ def _rows(rows: Iterable[Sequence[str]], width: int) -> Table:
     return table
 
 
-def _grid() -> Table:
-    """Return a table without lines and headers, with two spaces between columns."""
-    return Table.grid(padding=(0, 2, 0, 0))
+def _headed(first: str, *others: str) -> Table:
+    """Return a table without lines, whose columns after the first hold numbers."""
+    table = Table(box=None, pad_edge=False, padding=_PADDING, show_header=True)
+    table.add_column(first)
+    for header in others:
+        table.add_column(Text(escape_controls(header)), justify="right")
+    return table
 
 
 def _add_row(table: Table, *cells: str) -> None:

@@ -22,7 +22,6 @@ from surgeon_engine.api.messages.events import Cancelled, Failed
 from surgeon_engine.api.messages.run import Paused, Resumed, RunFinished
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import ConfigError, ProcessError, RunFolderError
-from surgeon_engine.base.sentences import say
 from surgeon_engine.cli.formatting import fidelity_table
 from surgeon_engine.cli.output import EventDisplay, Output
 from surgeon_engine.detached.start import start_run
@@ -87,10 +86,10 @@ def stop(
 ) -> None:
     """Cancel a run in progress, wherever it was started; what it has saved stays."""
     if keep + pause + go_on > 1:
-        raise ConfigError(say("--keep, --pause and --continue exclude each other."), "")
+        raise ConfigError("--keep, --pause and --continue exclude each other.")
     folder = RunFolder(run)
     if folder.use is None:
-        raise RunFolderError(say("No process works on {path}.", path=folder.path))
+        raise RunFolderError("No process works on {path}.", path=folder.path)
     kind = StopAndKeep if keep else Pause if pause else Resume if go_on else Cancel
     command: Control = kind(run=run.name)
     watched = RunWatch(folder)

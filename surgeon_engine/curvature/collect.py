@@ -32,8 +32,7 @@ from transformers import PreTrainedModel
 from surgeon_engine.api.config.pruning import Fisher
 from surgeon_engine.base.errors import CurvatureError
 from surgeon_engine.base.sentences import say
-from surgeon_engine.curvature.factors import KroneckerFactors
-from surgeon_engine.curvature.gates import Gate, GateGradients
+from surgeon_engine.curvature.measured import Gate, GateGradients, KroneckerFactors
 from surgeon_engine.curvature.sums import CovarianceSums, GateSums
 from surgeon_engine.model.block_runner import (
     Call,
@@ -83,11 +82,6 @@ class CurvatureRequest:
         """How often `block_factors` and `block_gates` call their `step`."""
         return len(self.batches) * (1 + len(self.blocks) * self.backwards)
 
-    @property
-    def measured_tokens(self) -> int:
-        """The tokens of all windows, those of each draw counted."""
-        return self.windows.numel() * self.backwards
-
 
 def block_factors(
     request: CurvatureRequest, step: Step
@@ -103,7 +97,7 @@ def block_factors(
             for _ in backward:
                 sums.end_batch()
         sums.add_up(request.model.device)
-        factors = sums.means(tokens=request.measured_tokens)
+        factors = sums.means(tokens=request.windows.numel() * request.backwards)
         _check_no_overflow(request, factors)
         yield factors
 
@@ -244,14 +238,12 @@ def _record_forward(
     for index, inputs in enumerate(record.inputs):
         if len(inputs) != len(record.output_gradients):
             raise CurvatureError(
-                say(
-                    "Block {index} of the model does not run once for a batch but "
-                    "{inputs:g} times, so that gradients cannot be measured block by "
-                    "block.",
-                    index=index,
-                    inputs=len(inputs) / len(record.output_gradients),
-                ),
-                say("Choose a method without gradients, such as L-OBD or magnitude."),
+                "Block {index} of the model does not run once for a batch but "
+                "{inputs:g} times, so that gradients cannot be measured block by "
+                "block.",
+                "Choose a method without gradients, such as L-OBD or magnitude.",
+                index=index,
+                inputs=len(inputs) / len(record.output_gradients),
             )
     return record
 
@@ -327,12 +319,10 @@ def _check_no_shared_keys(request: CurvatureRequest) -> None:
     config = request.model.config.get_text_config()
     if sharing := getattr(config, "num_kv_shared_layers", 0):
         raise CurvatureError(
-            say(
-                "The last {sharing} blocks of this model read keys and values of "
-                "earlier ones, so that gradients cannot be measured block by block.",
-                sharing=sharing,
-            ),
-            say("Choose a method without gradients, such as L-OBD or magnitude."),
+            "The last {sharing} blocks of this model read keys and values of earlier "
+            "ones, so that gradients cannot be measured block by block.",
+            "Choose a method without gradients, such as L-OBD or magnitude.",
+            sharing=sharing,
         )
 
 

@@ -13,9 +13,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from surgeon_engine.base.errors import CurvatureError
-from surgeon_engine.base.sentences import say
-from surgeon_engine.curvature.factors import KroneckerFactors
-from surgeon_engine.curvature.gates import Gate, GateGradients
+from surgeon_engine.curvature.measured import Gate, GateGradients, KroneckerFactors
 from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.runtime import devices, ranks
 from surgeon_engine.runtime.shares import Batches, add_sums
@@ -191,6 +189,7 @@ def _add_product(sums: dict[str, Tensor], name: str, x: Tensor) -> None:
 
 def _unused(layer: PrunableLayer) -> CurvatureError:
     return CurvatureError(
-        say("Nothing passed through {layer}.", layer=layer.name),
-        say("The model does not use this layer on plain text."),
+        "Nothing passed through {layer}.",
+        "The model does not use this layer on plain text.",
+        layer=layer.name,
     )

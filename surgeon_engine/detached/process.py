@@ -9,8 +9,8 @@ import faulthandler
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from surgeon_engine.api.messages.commands import ResumeRun, StartRun
@@ -46,34 +46,24 @@ def main(arguments: Sequence[str], work: Work = do_run) -> int:
     """Do the run that the command of a name starts in a folder."""
     folder, name = arguments
     run = RunFolder(Path(folder))
-    try:
-        command, start = find_start(run, name)
-        entered = _entered(command, run)
-        entered.__enter__()
-    except EngineError as error:
-        _answer(Failed(error.message, error.hint))
-        return 1
-    _answer(None)
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    if hasattr(signal, "SIGHUP"):
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    faulthandler.enable()
-    try:
+    with ExitStack() as stack:
+        try:
+            command, start = find_start(run, name)
+            if isinstance(command, StartRun):
+                stack.enter_context(run.created(command.config))
+            else:
+                stack.enter_context(run.locked())
+                run.remove_cut_off_line()
+        except EngineError as error:
+            _answer(Failed(error.message, error.hint))
+            return 1
+        _answer(None)
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+        if hasattr(signal, "SIGHUP"):
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        faulthandler.enable()
         work(command, run, start)
-    finally:
-        entered.__exit__(None, None, None)
     return 0
-
-
-@contextmanager
-def _entered(command: StartRun | ResumeRun, run: RunFolder) -> Iterator[None]:
-    if isinstance(command, StartRun):
-        with run.created(command.config):
-            yield
-    else:
-        with run.locked():
-            run.remove_cut_off_line()
-            yield
 
 
 def _answer(problem: Failed | None) -> None:

@@ -70,11 +70,12 @@ def start_run(
             timeout=_BEGIN_SECONDS,
             check=False,
         ).stdout
-        problem = _ANSWER.decode(answer)
+        problem = _ANSWER(answer)
     except (subprocess.TimeoutExpired, msgspec.MsgspecError) as error:
         raise ProcessError(
-            say("The process of the run cannot be started."),
-            say("Its output is in {path}.", path=run.output_path),
+            "The process of the run cannot be started.",
+            "Its output is in {path}.",
+            path=run.output_path,
         ) from error
     if problem is not None and not (is_known and run.use is not None):
         raise RunFolderError(problem.message, problem.hint)

@@ -96,7 +96,7 @@ class RunWatch:
             EngineError: There is no run, or its log cannot be read.
         """
         if self._run.use is None and not self._run.config_path.is_file():
-            raise RunFolderError(say("There is no run in {path}.", path=self._run.path))
+            raise RunFolderError("There is no run in {path}.", path=self._run.path)
         end: Envelope | None = None  # unless the run goes on after it
         free_since = None
         while True:
@@ -223,7 +223,7 @@ class RunFollower:
             for command in waiting:
                 self.handle(command)
             for envelope in self._watch.events():
-                self._emit(envelope.event, envelope)
+                self._send(msgspec.structs.replace(envelope, run=self._command.run))
         except EngineError as error:
             self._emit(Failed(error.message, error.hint))
         except OSError as error:
@@ -232,10 +232,8 @@ class RunFollower:
                 Failed(message, say("Check your rights and the free space there."))
             )
 
-    def _emit(self, event: Event, logged: Envelope | None = None) -> None:
-        at = logged.at if logged is not None else time.time()
-        offset = logged.offset if logged is not None else 0
-        self._send(Envelope(self._command.run, at, event, offset))
+    def _emit(self, event: Event) -> None:
+        self._send(Envelope(self._command.run, time.time(), event))
 
 
 def _kill(run: RunFolder) -> None:

@@ -138,10 +138,12 @@ def _check_finite(
             message = with_origin(message, model, reference.windows[is_broken][:1])
         raise EvaluationError(message, hint_for(model))
     if not math.isfinite(nats):
-        message = say(
-            "The divergence from the original on {where} is {kl}.", where=where, kl=nats
+        raise EvaluationError(
+            "The divergence from the original on {where} is {kl}.",
+            hint_for(model),
+            where=where,
+            kl=nats,
         )
-        raise EvaluationError(message, hint_for(model))
 
 
 @torch.no_grad()
@@ -156,11 +158,9 @@ def _check_head(model: PreTrainedModel, windows: Tensor) -> None:
     error = (expected - found)[is_finite].abs()
     if float(error.max()) > _TOLERANCE * float(expected[is_finite].std()):
         raise EvaluationError(
-            say(
-                "The logits of {model_type} differ by up to {error:.2g} when its head "
-                "is run by itself, so the fidelity cannot be measured.",
-                model_type=type(model).__name__,
-                error=error.max(),
-            ),
-            say("The architecture is not supported. Report it with the model's name."),
+            "The logits of {model_type} differ by up to {error:.2g} when its head is "
+            "run by itself, so the fidelity cannot be measured.",
+            "The architecture is not supported. Report it with the model's name.",
+            model_type=type(model).__name__,
+            error=error.max(),
         )

@@ -2,28 +2,29 @@
 
     p, q   vocabulary   probabilities of the next token by the original, by the model
 
-KL(p || q) per token, the share of tokens that both rank first, and the loss on the
-text. The original runs once: its last hidden states are kept, and the head of the
-pruned model, which pruning leaves alone, turns both models' hidden states into logits,
-with whatever the head does to them (scale, softcap, bias). Logits exist for a few
-hundred tokens at a time. Several processes share the windows, and each keeps the hidden
-states of its own; the figures are those of all.
+KL(p || q) = sum p (log p - log q) in nats per token, the share of tokens that both rank
+first, and the loss on the text. The original runs once: its last hidden states are
+kept, and the head of the pruned model, which pruning leaves alone, turns both models'
+hidden states into logits, with whatever the head does to them (scale, softcap, bias).
+Logits exist for a few hundred tokens at a time. Several processes share the windows,
+and each keeps the hidden states of its own; the figures are those of all.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import repeat
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from transformers import PreTrainedModel
 
 from surgeon_engine.api.messages.run import Estimate
 from surgeon_engine.base.errors import EvaluationError
-from surgeon_engine.base.sentences import say
-from surgeon_engine.evaluation.divergence import log_divergences
+from surgeon_engine.evaluation.perplexity import DAMAGED
 from surgeon_engine.model.head import (
     head_logits,
     last_hidden,
@@ -36,6 +37,25 @@ Step = Callable[[], None]
 
 _RESAMPLES = 1000  # of the windows, for the interval
 _INTERVAL = 0.95
+
+
+def divergences(p: Tensor, q: Tensor) -> Tensor:
+    """Return KL(p || q) of two sets of logits, tokens x vocabulary, for each token.
+
+    A token to which p gives no probability adds nothing, for any q.
+    """
+    log_p = functional.log_softmax(p.double(), dim=-1)
+    log_q = functional.log_softmax(q.double(), dim=-1)
+    return log_divergences(log_p, log_q).clamp(min=0.0)  # rounding may go below 0
+
+
+def log_divergences(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """Return KL(p || q) of logarithms of probabilities, over the last dimension.
+
+    A token to which p gives no probability adds nothing, for any q.
+    """
+    terms = functional.kl_div(log_q, log_p, reduction="none", log_target=True)
+    return terms.masked_fill(log_p == -math.inf, 0.0).sum(dim=-1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,14 +131,9 @@ def compare(model: PreTrainedModel, reference: Reference, step: Step) -> Compari
     found = compare_unchecked(model, reference, step)
     if not bool(found.nats.isfinite().all()):
         raise EvaluationError(
-            say(
-                "The divergence from the original is {divergence}.",
-                divergence=found.divergence,
-            ),
-            say(
-                "The pruned model may be damaged, or its number format too narrow: "
-                "try dtype float32."
-            ),
+            "The divergence from the original is {divergence}.",
+            DAMAGED,
+            divergence=found.divergence,
         )
     return found
 

@@ -7,7 +7,6 @@ given, the others are predicted.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -17,6 +16,11 @@ from transformers import PreTrainedModel
 from surgeon_engine.base.errors import EvaluationError
 from surgeon_engine.base.sentences import say
 
+DAMAGED = say(
+    "The pruned model may be damaged, or its number format too narrow: try dtype "
+    "float32."
+)
+
 
 def perplexity(model: PreTrainedModel, windows: Tensor) -> float:
     """Return the perplexity of a model on windows of tokens, one window at a time.
@@ -24,25 +28,19 @@ def perplexity(model: PreTrainedModel, windows: Tensor) -> float:
     Raises:
         EvaluationError: it is not finite.
     """
-    loss = token_losses(model, windows, 1, lambda: None).mean().item()
+    loss = token_losses(model, windows).mean().item()
     if not math.isfinite(loss):
         raise EvaluationError(
-            say("The loss on the validation text is {loss}.", loss=loss),
-            say(
-                "The pruned model may be damaged, or its number format too narrow: "
-                "try dtype float32."
-            ),
+            "The loss on the validation text is {loss}.", DAMAGED, loss=loss
         )
     return math.exp(loss)
 
 
 @torch.no_grad()
-def token_losses(
-    model: PreTrainedModel, windows: Tensor, batch: int, step: Callable[[], None]
-) -> Tensor:
+def token_losses(model: PreTrainedModel, windows: Tensor) -> Tensor:
     """Return the loss of each predicted token in nats: windows x (length - 1)."""
     losses = []
-    for tokens in windows.split(batch):
+    for tokens in windows.split(1):
         tokens = tokens.to(model.device)
         logits = model(tokens, use_cache=False).logits
         # Tokens in rows: along another dimension torch adds up less accurately.
@@ -52,5 +50,4 @@ def token_losses(
             reduction="none",
         )
         losses.append(of_batch.view(len(tokens), -1).cpu().double())
-        step()
     return torch.cat(losses)

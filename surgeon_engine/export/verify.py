@@ -17,8 +17,7 @@ from surgeon_engine.base.files import write_atomically
 from surgeon_engine.base.path_problems import damaged
 from surgeon_engine.base.reading import Content, read_bytes
 from surgeon_engine.base.sentences import say, say_list
-from surgeon_engine.evaluation.divergence import log_divergences
-from surgeon_engine.evaluation.fidelity import Reference
+from surgeon_engine.evaluation.fidelity import Reference, log_divergences
 from surgeon_engine.evaluation.perplexity import perplexity
 from surgeon_engine.export.base import VerificationResult
 from surgeon_engine.model.head import head_logits

@@ -26,7 +26,6 @@ from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import ConfigError, ModelError
 from surgeon_engine.base.files import expand_path, temporary_folder
-from surgeon_engine.base.sentences import say
 from surgeon_engine.generation.messages import (
     Begin,
     Compare,
@@ -40,7 +39,7 @@ from surgeon_engine.generation.messages import (
     TextFinished,
     TokenGenerated,
 )
-from surgeon_engine.generation.pair import Pair, Sides
+from surgeon_engine.generation.pair import Pair
 from surgeon_engine.model.identity import FileStamp, stamps_of
 from surgeon_engine.model.source import locate
 from surgeon_engine.model.tokenizer import HINT, tokenizer_problem
@@ -65,7 +64,7 @@ class Playground:
 
     def __init__(self) -> None:
         self._pair: Pair | None = None
-        self._sides: Sides | None = None
+        self._models: dict[Side, ModelConfig] = {}
         self._files: tuple[tuple[FileStamp, ...], ...] = ()
 
     @property
@@ -77,7 +76,7 @@ class Playground:
         """Release the memory of both models."""
         if self._pair is not None:
             self._pair.close()
-        self._pair, self._sides = None, None
+        self._pair = None
 
     def generate(self, command: Generate, context: RunContext) -> Generated:
         """Generate and compare two texts, with an event for each token.
@@ -97,21 +96,21 @@ class Playground:
 
     def _open(self, command: Generate, context: RunContext) -> Pair:
         settings = command.settings
-        original, pruned = (
-            ModelConfig(checkpoint_of(source), settings.dtype, settings.device)
-            for source in (command.original, command.pruned)
-        )
-        sides = Sides(original, pruned)
-        sources = (locate(original.source), locate(pruned.source))
+        given = (command.original, command.pruned)
+        models = {
+            side: ModelConfig(checkpoint_of(source), settings.dtype, settings.device)
+            for side, source in zip(Side, given, strict=True)
+        }
+        sources = [locate(model.source) for model in models.values()]
         files = tuple(map(stamps_of, sources))
-        if self._pair is None or (sides, files) != (self._sides, self._files):
+        if self._pair is None or (models, files) != (self._models, self._files):
             self.close()
             # A tokenizer that never ends would never let its model be opened.
-            if problem := tokenizer_problem(locate(original.source)):
+            if problem := tokenizer_problem(sources[0]):
                 raise ModelError(problem, HINT)
             with context.stage(Stage.LOAD, total=2) as step:
-                self._pair = Pair(sides, context.raise_if_cancelled, step)
-            self._sides, self._files = sides, files
+                self._pair = Pair(models, context.raise_if_cancelled, step)
+            self._models, self._files = models, files
         opened = self._pair.opened
         context.emit(
             ModelsLoaded(
@@ -193,13 +192,11 @@ def _max_new_tokens(
     remaining = window - prompt_tokens
     if remaining < 1:
         raise ConfigError(
-            say(
-                "The prompt has {given:,} tokens, but the window of these "
-                "models is {window:,} tokens for the prompt and the new text.",
-                given=prompt_tokens,
-                window=window,
-            ),
-            say("Shorten the prompt."),
+            "The prompt has {given:,} tokens, but the window of these models is "
+            "{window:,} tokens for the prompt and the new text.",
+            "Shorten the prompt.",
+            given=prompt_tokens,
+            window=window,
         )
     if remaining < settings.new_tokens:
         return remaining, Stop.WINDOW

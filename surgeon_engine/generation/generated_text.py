@@ -1,23 +1,24 @@
-"""Generate a text token by token, and tokenize its prompt."""
+"""Tokenize a prompt, and generate a text token by token: sample and decode each."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from surgeon_engine.api.messages.generation import GenerationSettings
 from surgeon_engine.base.errors import ConfigError
-from surgeon_engine.base.sentences import say
-from surgeon_engine.generation.detokenizer import StreamingDetokenizer
 from surgeon_engine.generation.messages import TokenGenerated
 from surgeon_engine.generation.prompt_logits import check_not_nan
-from surgeon_engine.generation.sampling import Sampler
 from surgeon_engine.measurement.benchmark_process import now
 from surgeon_engine.model.chat_template import TEMPLATE_ERRORS, render
 from surgeon_engine.model.decoding import last_logits_alone, with_cache
 from surgeon_engine.runtime import fence
+
+_UNFINISHED = "\N{REPLACEMENT CHARACTER}"  # decoded first bytes of a character
+_CONTEXT = 6  # preceding tokens: decoders drop or add a space at the beginning
 
 
 class GeneratedText:
@@ -32,27 +33,16 @@ class GeneratedText:
     ) -> None:
         self._model = model
         self._input = torch.tensor([list(prompt)], device=model.device)
-        self._cache = with_cache(model)
+        self._options = with_cache(model) | last_logits_alone(model)
         self._sampler = Sampler(settings)
         self._detokenizer = StreamingDetokenizer(tokenizer, prompt)
         self._end_tokens = end_tokens(model, tokenizer)
 
-    def begin(self) -> TokenGenerated:
-        """Process the prompt and generate the first token."""
-        return self._generate(last_logits_alone(self._model))
-
-    def extend(self) -> TokenGenerated:
-        """Generate one more token."""
-        return self._generate({})
-
-    def rest(self) -> str:
-        """Return the text of an incomplete last character."""
-        return self._detokenizer.rest()
-
     @torch.no_grad()
-    def _generate(self, options: dict[str, int]) -> TokenGenerated:
+    def extend(self) -> TokenGenerated:
+        """Generate one more token; the first time, process the prompt."""
         start_time = now(self._model)
-        output = self._model(self._input, use_cache=True, **self._cache, **options)
+        output = self._model(self._input, use_cache=True, **self._options)
         logits = check_not_nan(output.logits[0, -1].float())
         token = self._sampler.draw(logits)
         self._input = torch.tensor([[token]], device=self._model.device)
@@ -60,6 +50,10 @@ class GeneratedText:
         ends = token in self._end_tokens
         piece = "" if ends else self._detokenizer.add(token)
         return TokenGenerated(token, piece, seconds, ends)
+
+    def rest(self) -> str:
+        """Return the text of an incomplete last character."""
+        return self._detokenizer.rest()
 
 
 def encode_prompt(
@@ -73,29 +67,25 @@ def encode_prompt(
     if as_chat:
         if not tokenizer.chat_template:
             raise ConfigError(
-                say("The tokenizer of the original has no chat template."),
-                say('Turn off "As a chat message".'),
+                "The tokenizer of the original has no chat template.",
+                'Turn off "As a chat message".',
             )
         messages = [{"role": "user", "content": prompt}]
         try:
             prompt = render(messages, tokenizer, add_generation_prompt=True)
         except TEMPLATE_ERRORS as error:
             raise ConfigError(
-                say(
-                    "The chat template of the original cannot render this: "
-                    "{reason:clause}.",
-                    reason=fence.describe(error),
-                ),
-                say('Turn off "As a chat message".'),
+                "The chat template of the original cannot render this: "
+                "{reason:clause}.",
+                'Turn off "As a chat message".',
+                reason=fence.describe(error),
             ) from error
     # A chat template adds the special tokens itself.
     tokens = tokenizer.encode(prompt, add_special_tokens=not as_chat)
     if not tokens and tokenizer.bos_token_id is not None:
         tokens = [tokenizer.bos_token_id]
     if not tokens:
-        raise ConfigError(
-            say("The prompt is empty."), say("Write the beginning of a text.")
-        )
+        raise ConfigError("The prompt is empty.", "Write the beginning of a text.")
     return tuple(tokens)
 
 
@@ -112,3 +102,81 @@ def end_tokens(
         ids = stated if isinstance(stated, list | tuple) else [stated]
         tokens |= {token for token in ids if isinstance(token, int)}
     return frozenset(tokens)
+
+
+class Sampler:
+    """Samples tokens; the same seed gives the same tokens for the same logits.
+
+    Each step draws an exponential e for every token of the vocabulary and selects the
+    token with the largest p / e, which happens with probability p. Two models with the
+    same seed therefore select the same token where their predictions are similar.
+    """
+
+    def __init__(self, settings: GenerationSettings) -> None:
+        self._settings = settings
+        # On the CPU, so that a seed gives the same noise with and without a GPU.
+        self._noise = torch.Generator().manual_seed(settings.seed)
+
+    def draw(self, logits: Tensor) -> int:
+        """Sample a token from the logits of the vocabulary."""
+        if self._settings.temperature == 0:
+            return int(logits.argmax())
+        scaled = logits.cpu().double() / self._settings.temperature
+        shares = nucleus(scaled.softmax(dim=-1), self._settings.top_p)
+        draws = torch.empty_like(shares).exponential_(generator=self._noise)
+        return int((shares / draws).argmax())
+
+
+def nucleus(probabilities: Tensor, top_p: float) -> Tensor:
+    """Set the probability of tokens outside the nucleus to 0.
+
+    The nucleus is the smallest set of most likely tokens whose probabilities sum to
+    `top_p` or more; it always contains the most likely token.
+    """
+    ordered, order = probabilities.sort(descending=True, stable=True)
+    before = ordered.cumsum(dim=-1) - ordered
+    kept = ordered.where(before < top_p, 0.0)
+    return torch.zeros_like(probabilities).scatter(-1, order, kept)
+
+
+class StreamingDetokenizer:
+    """Decodes the tokens that follow the tokens `before`."""
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, before: Sequence[int]
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._tokens = list(before)
+        self._decoded = len(self._tokens)  # tokens whose text has been returned
+        self._context = max(0, self._decoded - _CONTEXT)
+
+    def add(self, token: int) -> str:
+        """Return the text that `token` adds; empty until its character is complete."""
+        self._tokens.append(token)
+        text = self._pending_text()
+        if not text or text.endswith(_UNFINISHED):
+            return ""
+        self._context, self._decoded = self._decoded, len(self._tokens)
+        return text
+
+    def rest(self) -> str:
+        """Return the text of an incomplete last character."""
+        return self._pending_text() if self._decoded < len(self._tokens) else ""
+
+    def _pending_text(self) -> str:
+        known = _decode(self._tokenizer, self._tokens[self._context : self._decoded])
+        return _decode(self._tokenizer, self._tokens[self._context :])[len(known) :]
+
+
+def token_text(
+    tokenizer: PreTrainedTokenizerBase, before: Sequence[int], token: int
+) -> str:
+    """Return the text of `token` after the tokens `before`, incomplete or not."""
+    context = list(before[-_CONTEXT:])
+    known = _decode(tokenizer, context)
+    return _decode(tokenizer, [*context, token])[len(known.rstrip(_UNFINISHED)) :]
+
+
+def _decode(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int]) -> str:
+    """Decode tokens, special ones included, without changing spaces."""
+    return str(tokenizer.decode(list(tokens), clean_up_tokenization_spaces=False))

@@ -6,9 +6,8 @@ release all of it when they end.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.messages.generation import Side
@@ -23,18 +22,12 @@ _IDLE_TIMEOUT_S = 2.0  # for the response to a request that was abandoned
 Check = Callable[[], None]  # called repeatedly during long work; may raise to end it
 
 
-@dataclass(frozen=True, slots=True)
-class Sides:
-    """The models of a pair."""
-
-    original: ModelConfig
-    pruned: ModelConfig
-
-
 class Pair:
     """Two loaded models."""
 
-    def __init__(self, sides: Sides, check: Check, step: Check) -> None:
+    def __init__(
+        self, models: Mapping[Side, ModelConfig], check: Check, step: Check
+    ) -> None:
         """Start both processes and load their models, one after the other.
 
         Raises:
@@ -45,17 +38,25 @@ class Pair:
         self.opened: dict[Side, Opened] = {}
         self.children: dict[Side, SubprocessClient] = {}
         with ExitStack() as running:
-            both = ((Side.ORIGINAL, sides.original), (Side.PRUNED, sides.pruned))
-            for side, model in both:
+            for side, model in models.items():
                 child = SubprocessClient(
                     model.source, COMMAND, Response, measures=False
                 )
                 self.children[side] = running.enter_context(child)
-            for side, model in both:
-                request = Open(model, tokenizer=sides.original.source)
+            for side, model in models.items():
+                request = Open(model, tokenizer=models[Side.ORIGINAL].source)
                 self.opened[side] = self.children[side].ask(request, Opened, check)
                 step()
-            self._check_same_tokenizer()
+            ours, theirs = (self.opened[side].vocabulary for side in Side)
+            if ours != theirs:
+                raise self._incomparable(
+                    say(
+                        "They have different vocabularies ({ours:,} and {theirs:,} "
+                        "tokens).",
+                        ours=ours,
+                        theirs=theirs,
+                    )
+                )
             self._running = running.pop_all()
 
     @property
@@ -97,18 +98,6 @@ class Pair:
         """End both processes."""
         self._running.close()
 
-    def _check_same_tokenizer(self) -> None:
-        ours, theirs = (self.opened[side].vocabulary for side in Side)
-        if ours != theirs:
-            raise self._incomparable(
-                say(
-                    "They have different vocabularies ({ours:,} and {theirs:,} "
-                    "tokens).",
-                    ours=ours,
-                    theirs=theirs,
-                )
-            )
-
     def _incomparable(self, reason: str) -> ModelError:
         original, pruned = (self.opened[side].name for side in Side)
         return ModelError(
@@ -120,5 +109,5 @@ class Pair:
                 ),
                 reason,
             ),
-            say("Choose a model and a pruned version of it."),
+            "Choose a model and a pruned version of it.",
         )

@@ -7,18 +7,13 @@ vocabulary are never in memory at once.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from surgeon_engine.base.errors import EvaluationError
-from surgeon_engine.base.sentences import say
 from surgeon_engine.model.decoding import last_logits_alone, with_cache
-
-_LOGITS = "logits"  # name of the tensor in the file
 
 
 class PromptScorer:
@@ -57,20 +52,8 @@ def check_not_nan(logits: Tensor) -> Tensor:
     """
     if logits.isnan().any():
         raise EvaluationError(
-            say("The logits of the model are not numbers (NaN)."),
-            say(
-                "The model may be damaged, or its number format too narrow: try dtype "
-                "float32."
-            ),
+            "The logits of the model are not numbers (NaN).",
+            "The model may be damaged, or its number format too narrow: try dtype "
+            "float32.",
         )
     return logits
-
-
-def write_logits(path: Path, logits: Tensor) -> None:
-    """Write logits to a file for another process."""
-    save_file({_LOGITS: logits.contiguous()}, path)
-
-
-def read_logits(path: Path) -> Tensor:
-    """Read the logits that `write_logits` has written."""
-    return load_file(path)[_LOGITS]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import msgspec
-
 from surgeon_engine.api.config.samples import NEW_TOKENS
 from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.generation import GenerationSettings
@@ -37,49 +35,41 @@ class RunSamples:
         self.context = context
         self._is_on = state.config.samples.after_shots
 
-    def write_original(self) -> None:
-        """Write the sample of the original."""
-        self._write(Stage.SAMPLING, 0, SampleWritten(0, ""))
+    def write(self, shot: int, *, is_recovered: bool = False) -> None:
+        """Write the sample after a shot, or after the recovery of the last one.
 
-    def write(self, shot: int) -> None:
-        """Write the sample after a shot."""
-        self._write(Stage.GENERATION, shot, SampleWritten(shot, ""))
-
-    def write_recovered(self, shot: int) -> None:
-        """Write the sample after recovery; `shot` was the last one."""
-        self._write(Stage.GENERATION, 0, SampleWritten(shot, "", is_recovered=True))
-
-    def _write(self, stage: Stage, shot: int, sample: SampleWritten) -> None:
+        That of the original has the number 0.
+        """
         if not self._is_on or not ranks.is_first():
             return
+        stage = Stage.GENERATION if shot else Stage.SAMPLING
         try:
-            with self.context.stage(stage, shot, NEW_TOKENS) as step:
+            with self.context.stage(
+                stage, 0 if is_recovered else shot, NEW_TOKENS
+            ) as step:
                 text = self._continued(step)
         except _FAILURES as error:
-            self._give_up(getattr(error, "message", "") or str(error))
+            self._is_on = False  # none from now on
+            reason = getattr(error, "message", "") or str(error)
+            message = say("No samples are written: {reason:clause}.", reason=reason)
+            self.context.emit(Logged(Level.WARNING, message))
             return
-        self.context.emit(msgspec.structs.replace(sample, text=text))
+        self.context.emit(SampleWritten(shot, text, is_recovered=is_recovered))
 
     def _continued(self, step: Callable[[], None]) -> str:
         """Return how the model continues the prompt."""
         loaded = self._state.loaded
         if loaded.tokenizer is None:
-            raise ModelError(say("The model has no tokenizer."))
+            raise ModelError("The model has no tokenizer.")
         prompt = encode_prompt(
             loaded.tokenizer, self._state.config.samples.prompt, as_chat=False
         )
         text = GeneratedText(loaded.model, loaded.tokenizer, prompt, _GREEDY)
         pieces = []
-        for number in range(NEW_TOKENS):
-            token = text.extend() if number else text.begin()
+        for _ in range(NEW_TOKENS):
+            token = text.extend()
             if token.ends:
                 break
             pieces.append(token.piece)
             step()
         return "".join(pieces) + text.rest()
-
-    def _give_up(self, reason: str) -> None:
-        """Report why there is no sample, and write none from now on."""
-        self._is_on = False
-        message = say("No samples are written: {reason:clause}.", reason=reason)
-        self.context.emit(Logged(Level.WARNING, message))

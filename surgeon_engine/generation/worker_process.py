@@ -7,8 +7,8 @@ and writes a response to each to standard output, as lines of JSON.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -19,9 +19,12 @@ from surgeon_engine.api.messages.generation import (
 from surgeon_engine.base.errors import ModelError
 from surgeon_engine.base.json_process import RequestFailed
 from surgeon_engine.base.sentences import say
-from surgeon_engine.evaluation.divergence import divergences
-from surgeon_engine.generation.detokenizer import token_text
-from surgeon_engine.generation.generated_text import GeneratedText, encode_prompt
+from surgeon_engine.evaluation.fidelity import divergences
+from surgeon_engine.generation.generated_text import (
+    GeneratedText,
+    encode_prompt,
+    token_text,
+)
 from surgeon_engine.generation.messages import (
     Begin,
     Compare,
@@ -40,16 +43,14 @@ from surgeon_engine.generation.messages import (
     Scored,
     TextFinished,
 )
-from surgeon_engine.generation.prompt_logits import (
-    PromptScorer,
-    read_logits,
-    write_logits,
-)
+from surgeon_engine.generation.prompt_logits import PromptScorer
 from surgeon_engine.measurement.benchmark_process import load
 from surgeon_engine.model.source import locate
 from surgeon_engine.model.tokenizer import load_tokenizer
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.json_server import serve
+
+_LOGITS = "logits"  # name of the tensor in the file
 
 
 class GenerationWorker:
@@ -81,7 +82,7 @@ class GenerationWorker:
                 self._text = GeneratedText(
                     self._model, self._tokenizer, tokens, settings
                 )
-                return self._text.begin()
+                return self._text.extend()
             case Next():
                 assert self._text is not None
                 return self._text.extend()
@@ -104,8 +105,9 @@ class GenerationWorker:
             self._tokenizer = load_tokenizer(locate(request.tokenizer))
         if self._tokenizer is None:
             raise ModelError(
-                say("{source} has no tokenizer that can be read.", source=source.name),
-                say("Put the tokenizer's files into the folder of its weights."),
+                "{source} has no tokenizer that can be read.",
+                "Put the tokenizer's files into the folder of its weights.",
+                source=source.name,
             )
         self._model = load(request.model)
         stated = self._model.config.get_text_config()
@@ -123,9 +125,9 @@ class GenerationWorker:
         logits = self._scorer.score(request.tokens)
         guesses = self._guesses(logits, request.tokens)
         if isinstance(request, Score):
-            write_logits(Path(request.path), logits)
+            save_file({_LOGITS: logits.contiguous()}, request.path)
             return Scored(guesses)
-        other_logits = read_logits(Path(request.path))
+        other_logits = load_file(request.path)[_LOGITS]
         nats = divergences(other_logits, logits).tolist()
         agrees = (other_logits.argmax(dim=-1) == logits.argmax(dim=-1)).tolist()
         rows = zip(nats, agrees, request.guesses, guesses, strict=True)
@@ -144,14 +146,9 @@ class GenerationWorker:
         return tuple(guesses)
 
 
-def serve_worker() -> None:
-    """Handle requests until the end of the input."""
+if __name__ == "__main__":
     no_memory = RequestFailed(
         say("There is not enough memory to generate text with this model."),
         say("Close other programs, or generate a shorter text after a shorter prompt."),
     )
     serve(Request, GenerationWorker().respond, no_memory)
-
-
-if __name__ == "__main__":
-    serve_worker()

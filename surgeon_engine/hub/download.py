@@ -17,7 +17,6 @@ from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
-from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.sources import Downloading, ModelDownloaded
 from surgeon_engine.api.model_info.source_names import hub_name
 from surgeon_engine.base.decoding import json_decoder
@@ -27,10 +26,10 @@ from surgeon_engine.base.json_process import JsonProcess, module_command
 from surgeon_engine.base.sentences import say, say_all
 from surgeon_engine.hub.messages import (
     DownloadFailed,
+    DownloadMessage,
     Fetched,
-    Message,
+    HubFile,
     Planned,
-    PlannedFile,
     Working,
 )
 from surgeon_engine.runtime.run_context import RunContext
@@ -67,13 +66,11 @@ def download_model(
     name = hub_name(source)
     if name is None or name.is_dataset:
         raise DownloadError(
-            say(
-                "{source} is not the name of a model on the Hugging Face Hub.",
-                source=source,
-            ),
-            say("Write hf://organisation/name, or hf://organisation/name@revision."),
+            "{source} is not the name of a model on the Hugging Face Hub.",
+            "Write hf://organisation/name, or hf://organisation/name@revision.",
+            source=source,
         )
-    decode = json_decoder(Message).decode
+    decode = json_decoder(DownloadMessage)
     progress = _Progress(context)
     attempts = len(retry_delays_s) + 1
     for attempt in range(1, attempts + 1):
@@ -82,25 +79,20 @@ def download_model(
             (*COMMAND, source), decode, os.environ | ENVIRONMENT
         ) as process:
             result = _follow(process, progress, context, stall_timeout_s)
+        progress.update()
         if isinstance(result, Fetched):
-            progress.update()
             return ModelDownloaded(
                 source, result.folder, progress.total, progress.done - progress.kept
             )
         if not result.is_temporary or attempt == attempts:
-            progress.update()
             kept = _KEPT if progress.done else ""
-            raise DownloadError(
-                result.message,
-                say_all(result.hint, kept),
-            )
-        warning = say(
+            raise DownloadError(result.message, say_all(result.hint, kept))
+        context.warn(
             "{reason} Retrying: attempt {attempt} of {attempts}.",
             reason=result.message,
             attempt=attempt + 1,
             attempts=attempts,
         )
-        context.emit(Logged(Level.WARNING, warning))
         _wait(retry_delays_s[attempt - 1], context)
     raise AssertionError("there is at least one attempt")
 
@@ -113,14 +105,13 @@ def _wait(seconds: float, context: RunContext) -> None:
 
 
 def _follow(
-    process: JsonProcess[Message],
+    process: JsonProcess[DownloadMessage],
     progress: _Progress,
     context: RunContext,
     stall_timeout_s: float,
 ) -> Fetched | DownloadFailed:
     """Report the progress of a download process until it ends or stalls."""
-    last_activity = time.monotonic()
-    last_done = progress.done
+    last_activity, last_done = time.monotonic(), progress.done
     progress.emit()
     while True:
         context.raise_if_cancelled()
@@ -134,27 +125,20 @@ def _follow(
             case Fetched() | DownloadFailed():
                 return message
         if process.ended:
-            return DownloadFailed(
-                say(
-                    "The download failed: {reason:clause}.",
-                    reason=process.wait_for_exit().summary,
-                ),
-                say("Try again."),
-                is_temporary=True,
-            )
+            why = process.wait_for_exit().summary
+            failed = say("The download failed: {reason:clause}.", reason=why)
+            return DownloadFailed(failed, say("Try again."), is_temporary=True)
         progress.update()
         if message is not None or progress.done != last_done:
             last_activity, last_done = time.monotonic(), progress.done
         progress.emit()
         if time.monotonic() - last_activity > stall_timeout_s:
-            return DownloadFailed(
-                say(
-                    "No data has arrived for {seconds:.0f} seconds.",
-                    seconds=stall_timeout_s,
-                ),
-                say("Check the network connection."),
-                is_temporary=True,
+            idle = say(
+                "No data has arrived for {seconds:.0f} seconds.",
+                seconds=stall_timeout_s,
             )
+            hint = say("Check the network connection.")
+            return DownloadFailed(idle, hint, is_temporary=True)
 
 
 def _check_disk_space(cache: Path, missing: int) -> None:
@@ -167,14 +151,12 @@ def _check_disk_space(cache: Path, missing: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < missing + _FREE_BYTES:
         raise DownloadError(
-            say(
-                "The download needs {missing:size}, and the disk with {folder} has "
-                "{free:size} left.",
-                missing=missing,
-                folder=folder,
-                free=free,
-            ),
-            say("Free some space, or set HF_HOME to a folder on another disk."),
+            "The download needs {missing:size}, and the disk with {folder} has "
+            "{free:size} left.",
+            "Free some space, or set HF_HOME to a folder on another disk.",
+            missing=missing,
+            folder=folder,
+            free=free,
         )
 
 
@@ -183,7 +165,7 @@ class _Progress:
 
     def __init__(self, context: RunContext) -> None:
         self._context = context
-        self._files: Sequence[PlannedFile] = ()
+        self._files: Sequence[HubFile] = ()
         self._samples: deque[tuple[float, int]] = deque()  # times and bytes on the disk
         self._files_done = 0
         self.attempt = 1
@@ -192,7 +174,7 @@ class _Progress:
         self.done = 0
         self.total = 0
 
-    def plan(self, files: Sequence[PlannedFile]) -> None:
+    def plan(self, files: Sequence[HubFile]) -> None:
         """Measure these files from now on."""
         self._files = files
         self.total = sum(file.size for file in files)
@@ -234,8 +216,8 @@ class _Progress:
         )
 
 
-def _size(path: str) -> int:
+def _size(path: Path) -> int:
     try:
-        return Path(path).stat().st_size
+        return path.stat().st_size
     except OSError:
         return 0

@@ -19,7 +19,6 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote
@@ -28,19 +27,25 @@ import httpx2
 import msgspec
 from huggingface_hub import constants, get_token
 
-from surgeon_engine.api.model_info.header import (
+from surgeon_engine.api.model_info.files import (
     MAIN_WEIGHTS,
     check_has_weights,
-    check_options,
     read_options,
 )
+from surgeon_engine.api.model_info.header import check_options
 from surgeon_engine.api.model_info.source_names import INDEX, HubName, hub_name
 from surgeon_engine.base.errors import DownloadError, ModelError
 from surgeon_engine.base.files import write_atomically
-from surgeon_engine.base.sentences import say
-from surgeon_engine.hub.errors import describe_failure
+from surgeon_engine.hub.errors import TemporaryDownloadError, describe_failure
 from surgeon_engine.hub.http_client import open_url, read_json
-from surgeon_engine.hub.messages import Fetched, Message, Planned, PlannedFile, Working
+from surgeon_engine.hub.messages import (
+    DownloadFailed,
+    DownloadMessage,
+    Fetched,
+    HubFile,
+    Planned,
+    Working,
+)
 from surgeon_engine.runtime.json_streams import JsonOutput, exit_with_parent
 
 _CONFIG = "config.json"
@@ -53,8 +58,9 @@ _SMALL_FILES = re.compile(
 _OTHER_WEIGHTS = re.compile(r"\w[\w.+ -]*\.safetensors")
 _CHUNK_BYTES = 64 * 1024  # lost each time the process is killed
 _HASH_CHUNK_BYTES = 64 * 2**20
+_SHA1_DIGITS = 40
 
-_Send = Callable[[Message], None]
+_Send = Callable[[DownloadMessage], None]
 _Sha1 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{40}\Z")]
 _Sha256 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 _Size = Annotated[int, msgspec.Meta(ge=0)]
@@ -82,30 +88,6 @@ class _Repository(msgspec.Struct):
     siblings: tuple[_Sibling, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _File:
-    """A file on the Hub, and where its bytes are on the disk."""
-
-    name: str
-    size: int  # bytes
-    digest: str
-    is_large: bool  # the digest is SHA-256 of its bytes; else git's SHA-1
-    folder: Path
-
-    @property
-    def blob(self) -> Path:
-        return self.folder / self.digest
-
-    @property
-    def partial(self) -> Path:
-        return self.folder / f"{self.digest}.incomplete"
-
-    @property
-    def received(self) -> int:
-        """The number of bytes of the incomplete file."""
-        return self.partial.stat().st_size
-
-
 def main() -> int:
     """Download the model that the command line names; return the exit code."""
     exit_with_parent()
@@ -116,7 +98,9 @@ def main() -> int:
         send(Fetched(str(_fetch(name, send))))
     except Exception as error:  # noqa: BLE001 (described, or raised again)
         host, has_token = constants.ENDPOINT, get_token() is not None
-        send(describe_failure(error, name, host=host, has_token=has_token))
+        found = describe_failure(error, name, host=host, has_token=has_token)
+        is_temporary = isinstance(found, TemporaryDownloadError)
+        send(DownloadFailed(found.message, found.hint, is_temporary))
         return 1
     return 0
 
@@ -135,8 +119,9 @@ def select_files(model: str, names: Iterable[str]) -> tuple[str, ...]:
     small = [name for name in names if _SMALL_FILES.fullmatch(name)]
     if not weights and any(name.endswith(".gguf") for name in names):
         raise ModelError(
-            say("{model} holds .gguf files only.", model=model),
-            say("Download the one you want in a browser, and open that."),
+            "{model} holds .gguf files only.",
+            "Download the one you want in a browser, and open that.",
+            model=model,
         )
     if not weights or _CONFIG not in small:
         check_has_weights(model, names)
@@ -155,24 +140,19 @@ def _fetch(name: HubName, send: _Send) -> Path:
     siblings = {file.rfilename: file for file in found.siblings}
     if found.sha is None:
         raise DownloadError(
-            say("{name} is empty.", name=name.display_name),
-            say("Choose another model."),
+            "{name} is empty.", "Choose another model.", name=name.display_name
         )
     names = select_files(name.display_name, siblings)
-    files = [_file(name, siblings[each]) for each in names]
-    planned = tuple(
-        PlannedFile(file.name, file.size, str(file.blob), str(file.partial))
-        for file in files
-    )
-    send(Planned(planned, str(name.cache_folder)))
+    files = tuple(_file(name, siblings[each]) for each in names)
+    send(Planned(files, str(name.cache_folder)))
     folder = name.cache_folder / "snapshots" / found.sha
     address = f"{constants.ENDPOINT}/{name.repo}/resolve/{found.sha}"
     for file in files:
         send(Working(file.name))
         _download(f"{address}/{quote(file.name)}", file, send)
         _link(file.blob, folder / file.name)
-        if file.name == _CONFIG:
-            _check_supported(name, folder)
+        if file.name == _CONFIG:  # before the weights
+            check_options(name.display_name, read_options(folder))
     if revision != found.sha:
         reference = name.cache_folder / "refs" / revision
         reference.parent.mkdir(parents=True, exist_ok=True)
@@ -180,27 +160,13 @@ def _fetch(name: HubName, send: _Send) -> Path:
     return folder
 
 
-def _check_supported(name: HubName, folder: Path) -> None:
-    """Check the config, which is downloaded first, before downloading the weights.
-
-    Raises:
-        ModelError: The model is not supported.
-    """
-    check_options(name.display_name, read_options(folder))
-
-
-def _file(name: HubName, sibling: _Sibling) -> _File:
+def _file(name: HubName, sibling: _Sibling) -> HubFile:
     digest = sibling.lfs.sha256 if sibling.lfs is not None else sibling.blob_id
-    return _File(
-        sibling.rfilename,
-        sibling.size,
-        digest,
-        sibling.lfs is not None,
-        name.cache_folder / "blobs",
-    )
+    folder = name.cache_folder / "blobs"
+    return HubFile(sibling.rfilename, sibling.size, digest, str(folder))
 
 
-def _download(url: str, file: _File, send: _Send) -> None:
+def _download(url: str, file: HubFile, send: _Send) -> None:
     """Download the missing bytes of a file into the cache.
 
     Raises:
@@ -210,22 +176,24 @@ def _download(url: str, file: _File, send: _Send) -> None:
     """
     if file.blob.exists():
         return
-    file.folder.mkdir(parents=True, exist_ok=True)
+    file.partial.parent.mkdir(parents=True, exist_ok=True)
     file.partial.touch()
-    if file.received != file.size:
+    if file.partial.stat().st_size != file.size:
         _receive(url, file)
     if _digest(file, send) != file.digest:
         file.partial.unlink()
         raise DownloadError(
-            say("{file} was damaged during the download.", file=file.name),
-            say("It was deleted. Download it again."),
+            "{file} was damaged during the download.",
+            "It was deleted. Download it again.",
+            file=file.name,
         )
     file.partial.replace(file.blob)
 
 
-def _receive(url: str, file: _File) -> None:
+def _receive(url: str, file: HubFile) -> None:
     """Append the missing bytes to the incomplete file."""
-    start = file.received if file.received < file.size else 0
+    start = file.partial.stat().st_size
+    start = start if start < file.size else 0
     with open_url(url, start) as response, file.partial.open("ab", buffering=0) as out:
         answer = response.headers.get("content-range", "")
         if not answer.startswith(f"bytes {start}-"):
@@ -239,22 +207,20 @@ def _receive(url: str, file: _File) -> None:
     if start > file.size:
         file.partial.unlink()
         raise DownloadError(
-            say(
-                "{file} has more than the {size:,} bytes that the server said.",
-                file=file.name,
-                size=file.size,
-            ),
-            say("It was deleted. If HF_ENDPOINT names a mirror, unset it."),
+            "{file} has more than the {size:,} bytes that the server said.",
+            "It was deleted. If HF_ENDPOINT names a mirror, unset it.",
+            file=file.name,
+            size=file.size,
         )
     if start < file.size:
         raise httpx2.RemoteProtocolError("The connection was closed too early.")
 
 
-def _digest(file: _File, send: _Send) -> str:
+def _digest(file: HubFile, send: _Send) -> str:
     """Return the digest of the bytes, of the kind that the server has stated."""
-    found = hashlib.sha256() if file.is_large else hashlib.sha1(usedforsecurity=False)
-    if not file.is_large:
-        found.update(b"blob %d\0" % file.size)
+    found = hashlib.sha256()
+    if len(file.digest) == _SHA1_DIGITS:
+        found = hashlib.sha1(b"blob %d\0" % file.size, usedforsecurity=False)
     with file.partial.open("rb") as stream:
         while chunk := stream.read(_HASH_CHUNK_BYTES):
             found.update(chunk)

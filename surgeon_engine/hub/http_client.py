@@ -62,8 +62,10 @@ def open_url(
                 return
             target = _redirected(target, response.headers["location"])
     raise DownloadError(
-        say("{host} redirects more than {most} times.", host=hub.host, most=_REDIRECTS),
+        "{host} redirects more than {most} times.",
         _MIRROR,
+        host=hub.host,
+        most=_REDIRECTS,
     )
 
 
@@ -85,23 +87,19 @@ def read_json(
             body += chunk
             if len(body) > _JSON_BYTES:
                 raise DownloadError(
-                    say(
-                        "{host} sends an answer of more than {limit:,} bytes.",
-                        host=host,
-                        limit=_JSON_BYTES,
-                    ),
+                    "{host} sends an answer of more than {limit:,} bytes.",
                     _MIRROR,
+                    host=host,
+                    limit=_JSON_BYTES,
                 )
     try:
         return decode_json(bytes(body), expected)
     except msgspec.MsgspecError as error:
         raise DownloadError(
-            say(
-                "{host} does not give a valid answer: {error:clause}.",
-                host=host,
-                error=error,
-            ),
+            "{host} does not give a valid answer: {error:clause}.",
             _MIRROR,
+            host=host,
+            error=error,
         ) from error
 
 
@@ -110,21 +108,20 @@ def _redirected(source: httpx2.URL, location: str) -> httpx2.URL:
         target = source.join(location)
     except (httpx2.InvalidURL, ValueError) as error:
         raise DownloadError(
-            say("{host} redirects to an address that is not valid.", host=source.host),
+            "{host} redirects to an address that is not valid.",
             _MIRROR,
+            host=source.host,
         ) from error
     allowed = ("https",) if source.scheme == "https" else ("http", "https")
     if target.scheme not in allowed:
         schemes = ", ".join(f"{scheme}:" for scheme in allowed)
         raise DownloadError(
-            say(
-                "{host} redirects to an address that begins with {scheme}:, not with "
-                "{allowed}.",
-                host=source.host,
-                scheme=target.scheme,
-                allowed=schemes,
-            ),
+            "{host} redirects to an address that begins with {scheme}:, not with "
+            "{allowed}.",
             _MIRROR,
+            host=source.host,
+            scheme=target.scheme,
+            allowed=schemes,
         )
     return target
 

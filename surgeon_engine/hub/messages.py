@@ -1,25 +1,39 @@
-"""Messages from the process that downloads a model to the engine, as JSON lines."""
+"""Messages from the processes that ask the Hub to the engine, as JSON lines."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 
+from surgeon_engine.api.messages.sources import HubModel
+from surgeon_engine.base.json_process import RequestFailed
 from surgeon_engine.base.sentences import Text
 
 
-class PlannedFile(msgspec.Struct, frozen=True):
-    """A file to download, and where its bytes are on the disk."""
+class HubFile(msgspec.Struct, frozen=True):
+    """A file on the Hub, and where its bytes are on the disk."""
 
     name: str
     size: int  # bytes
-    blob: str  # path of the complete file
-    partial: str  # path of the incomplete file
+    digest: str  # of a large file: SHA-256 of its bytes; else git's SHA-1
+    folder: str
+
+    @property
+    def blob(self) -> Path:
+        """The path of the complete file."""
+        return Path(self.folder, self.digest)
+
+    @property
+    def partial(self) -> Path:
+        """The path of the incomplete file."""
+        return Path(self.folder, f"{self.digest}.incomplete")
 
 
 class Planned(msgspec.Struct, frozen=True, tag=True):
     """The files of the model, in the order in which they are downloaded."""
 
-    files: tuple[PlannedFile, ...]
+    files: tuple[HubFile, ...]
     cache: str  # the folder that will hold them
 
 
@@ -43,4 +57,11 @@ class DownloadFailed(msgspec.Struct, frozen=True, tag=True):
     is_temporary: bool  # another attempt may succeed
 
 
-Message = Planned | Working | Fetched | DownloadFailed
+class ModelsFound(msgspec.Struct, frozen=True, tag=True):
+    """The search is complete."""
+
+    models: tuple[HubModel, ...]
+
+
+DownloadMessage = Planned | Working | Fetched | DownloadFailed
+SearchMessage = ModelsFound | RequestFailed

@@ -12,14 +12,14 @@ import transformers
 from surgeon_engine.api.messages.sources import HubModel, HubSearched
 from surgeon_engine.base.decoding import json_decoder
 from surgeon_engine.base.errors import DownloadError
-from surgeon_engine.base.json_process import JsonProcess, module_command
+from surgeon_engine.base.json_process import (
+    JsonProcess,
+    RequestFailed,
+    module_command,
+)
 from surgeon_engine.base.sentences import say
 from surgeon_engine.hub.download import ENVIRONMENT
-from surgeon_engine.hub.search_messages import (
-    ModelsFound,
-    SearchFailed,
-    SearchMessage,
-)
+from surgeon_engine.hub.messages import ModelsFound, SearchMessage
 from surgeon_engine.model.classes import is_known
 from surgeon_engine.runtime.run_context import RunContext
 
@@ -39,7 +39,7 @@ def search_hub(
         RunCancelled: The user has cancelled.
     """
     words = "".join(char for char in query if char.isprintable())[:_MAX_QUERY]
-    decode = json_decoder(SearchMessage).decode
+    decode = json_decoder(SearchMessage)
     end = time.monotonic() + timeout_s
     with JsonProcess((*COMMAND, words), decode, os.environ | ENVIRONMENT) as process:
         while time.monotonic() < end:
@@ -47,17 +47,17 @@ def search_hub(
             match process.receive(_POLL_INTERVAL_S):
                 case ModelsFound(models=models):
                     return HubSearched(query, tuple(map(_judged, models)))
-                case SearchFailed(message=message, hint=hint):
+                case RequestFailed(message=message, hint=hint):
                     raise DownloadError(message, hint)
             if process.ended:
                 reason = process.wait_for_exit().summary
                 raise DownloadError(
-                    say("The search failed: {reason:clause}.", reason=reason),
-                    say("Try again."),
+                    "The search failed: {reason:clause}.", "Try again.", reason=reason
                 )
     raise DownloadError(
-        say("The search was given up after {seconds:.0f} seconds.", seconds=timeout_s),
-        say("Check the network connection."),
+        "The search was given up after {seconds:.0f} seconds.",
+        "Check the network connection.",
+        seconds=timeout_s,
     )
 
 

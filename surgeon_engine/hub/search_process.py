@@ -26,11 +26,12 @@ from surgeon_engine.api.model_info.header import (
     decoder_sizes,
 )
 from surgeon_engine.api.model_info.source_names import SCHEME, hub_name
-from surgeon_engine.base.errors import EngineError, ModelError
-from surgeon_engine.base.sentences import Sentence, say
+from surgeon_engine.base.errors import DownloadError, EngineError, ModelError
+from surgeon_engine.base.json_process import RequestFailed
+from surgeon_engine.base.sentences import Sentence
 from surgeon_engine.hub.fetch_process import select_files
 from surgeon_engine.hub.http_client import read_json
-from surgeon_engine.hub.search_messages import ModelsFound, SearchFailed
+from surgeon_engine.hub.messages import ModelsFound
 from surgeon_engine.runtime.json_streams import JsonOutput, exit_with_parent
 
 MAX_MODELS = 20
@@ -57,55 +58,42 @@ def main() -> int:
     try:
         send(ModelsFound(_search(sys.argv[1])))
     except Exception as error:  # noqa: BLE001 (described, or raised again)
-        send(describe_failure(error, constants.ENDPOINT))
+        found = describe_failure(error, constants.ENDPOINT)
+        send(RequestFailed(found.message, found.hint))
         return 1
     return 0
 
 
-def describe_failure(error: Exception, host: str) -> SearchFailed:
-    """Return the message for an error that ended a search.
+def describe_failure(error: Exception, host: str) -> EngineError:
+    """Return the error to report for one that ended a search.
 
     An error of an unexpected type is raised again.
     """
     if isinstance(error, EngineError):
-        return SearchFailed(error.message, error.hint)
+        return error
     if isinstance(error, OfflineModeIsEnabled):
-        return SearchFailed(
-            say("The Hugging Face Hub is not searched: offline mode is on."),
-            say(
-                "Switch it off in the preferences of the window, or unset "
-                "HF_HUB_OFFLINE."
-            ),
+        return DownloadError(
+            "The Hugging Face Hub is not searched: offline mode is on.",
+            "Switch it off in the preferences of the window, or unset HF_HUB_OFFLINE.",
         )
     if isinstance(error, HfHubHTTPError):
         status = error.response.status_code if error.response is not None else 0
         if status == _TOO_MANY_REQUESTS:
-            return SearchFailed(
-                say(
-                    "{host} has received too many requests from here (HTTP {status}).",
-                    host=host,
-                    status=status,
-                ),
-                say(
-                    "Try again in some minutes. With `hf auth login`, the limit is "
-                    "higher."
-                ),
-            )
-        return SearchFailed(
-            say(
-                "{host} does not answer the search (HTTP {status}).",
+            return DownloadError(
+                "{host} has received too many requests from here (HTTP {status}).",
+                "Try again in some minutes. With `hf auth login`, the limit is higher.",
                 host=host,
                 status=status,
-            ),
-            say("Try again later."),
+            )
+        return DownloadError(
+            "{host} does not answer the search (HTTP {status}).",
+            "Try again later.",
+            host=host,
+            status=status,
         )
     if isinstance(error, httpx2.TransportError | TimeoutError):
-        return SearchFailed(
-            say(
-                "{host} cannot be reached, so only downloaded models are listed.",
-                host=host,
-            ),
-            "",
+        return DownloadError(
+            "{host} cannot be reached, so only downloaded models are listed.", host=host
         )
     raise error
 

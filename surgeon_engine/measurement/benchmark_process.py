@@ -84,12 +84,10 @@ def load(config: ModelConfig) -> PreTrainedModel:
         if is_out_of_memory(error):
             raise
         raise ModelError(
-            say(
-                "The weights of {source} cannot be loaded: {reason:clause}.",
-                source=source.name,
-                reason=first_line(error),
-            ),
-            say("The files may be incomplete: export the model again."),
+            "The weights of {source} cannot be loaded: {reason:clause}.",
+            "The files may be incomplete: export the model again.",
+            source=source.name,
+            reason=first_line(error),
         ) from error
     return model.eval().to(devices.choose(config.device))
 
@@ -132,15 +130,6 @@ def count_zeros(model: PreTrainedModel) -> int:
     return sum(x.numel() - int(torch.count_nonzero(x)) for x in model.parameters())
 
 
-def serve_benchmark() -> None:
-    """Respond to requests until the parent exits."""
-    out_of_memory = RequestFailed(
-        say("There is not enough memory to measure this."),
-        say("Close other programs, or measure one model at a time."),
-    )
-    serve(Request, BenchmarkWorker().answer, out_of_memory)
-
-
 def _loaded(model_config: ModelConfig, model: PreTrainedModel) -> Loaded:
     source = locate(model_config.source)
     gc.collect()
@@ -171,4 +160,8 @@ def now(model: PreTrainedModel) -> float:
 
 
 if __name__ == "__main__":
-    serve_benchmark()
+    out_of_memory = RequestFailed(
+        say("There is not enough memory to measure this."),
+        say("Close other programs, or measure one model at a time."),
+    )
+    serve(Request, BenchmarkWorker().answer, out_of_memory)

@@ -21,7 +21,6 @@ from surgeon_engine.api.messages.benchmark import (
 )
 from surgeon_engine.base.errors import ConfigError, ModelError
 from surgeon_engine.base.json_process import SubprocessClient, module_command
-from surgeon_engine.base.sentences import say
 from surgeon_engine.measurement.messages import (
     BenchmarkFinished,
     FinishBenchmark,
@@ -82,11 +81,9 @@ def measure(
     """
     if not 1 <= len(sources) <= _MAX_MODELS:
         raise ConfigError(
-            say(
-                "One or two models can be measured at a time, not {sources}.",
-                sources=len(sources),
-            ),
-            say("Measure the others afterwards."),
+            "One or two models can be measured at a time, not {sources}.",
+            "Measure the others afterwards.",
+            sources=len(sources),
         )
     with ExitStack() as stack:
         clients = [
@@ -120,8 +117,8 @@ def _workload(settings: BenchmarkSettings, models: Sequence[Loaded]) -> _Workloa
     )
     if longest < 2:
         raise ModelError(
-            say("A model with a window of a single token cannot generate text."),
-            say("Choose a model with a longer window."),
+            "A model with a window of a single token cannot generate text.",
+            "Choose a model with a longer window.",
         )
     short = min(_SHORT_PROMPT, longest // 2)
     return _Workload(
@@ -144,17 +141,14 @@ def _run_round(
     seed += abs(number)
     order = timed_models if number % 2 == 0 else timed_models[::-1]
     read = ReadPrompt(work.prompt, work.vocabulary, seed)
-    for each in order:
-        seconds = each.client.ask(read, Timed, check).seconds
-        if number >= 0:
-            each.prompt.append(seconds)
-        step()
     generate = GenerateTokens(work.short_prompt, work.generated, work.vocabulary, seed)
-    for each in order:
-        seconds = each.client.ask(generate, Timed, check).seconds
-        if number >= 0:
-            each.generation.append(seconds)
-        step()
+    for request in (read, generate):
+        for each in order:
+            seconds = each.client.ask(request, Timed, check).seconds
+            if number >= 0:
+                times = each.prompt if request is read else each.generation
+                times.append(seconds)
+            step()
 
 
 def _measured(timed_model: _TimedModel, work: _Workload, check: Check) -> ModelMeasured:

@@ -19,16 +19,18 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import AutoConfig, PretrainedConfig
 
-from surgeon_engine.api.model_info.gguf_header import check_lists, read_gguf_header
-from surgeon_engine.api.model_info.header import (
-    MAX_SIZES,
-    SOURCES,
-    check_model_kind,
+from surgeon_engine.api.model_info.files import (
     count_numbers,
     find_weight_files,
     read_options,
     weight_files,
 )
+from surgeon_engine.api.model_info.gguf_header import (
+    SOURCES,
+    check_lists,
+    read_gguf_header,
+)
+from surgeon_engine.api.model_info.header import MAX_SIZES, check_model_kind
 from surgeon_engine.api.model_info.source_names import (
     DEMO,
     HubName,

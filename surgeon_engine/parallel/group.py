@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from surgeon_engine.api.config.run import Device, ModelConfig
+from surgeon_engine.api.litter import remove_litter
 from surgeon_engine.api.messages.commands import ResumeRun, StartRun
 from surgeon_engine.api.messages.events import (
     Cancelled,
@@ -21,7 +22,7 @@ from surgeon_engine.api.messages.events import (
 )
 from surgeon_engine.api.messages.run import RunFinished, RunStarted
 from surgeon_engine.api.run_commands import obeyed_commands
-from surgeon_engine.api.run_folder import RunFolder, remove_litter
+from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.decoding import json_decoder
 from surgeon_engine.base.errors import (
     ConfigError,
@@ -141,7 +142,7 @@ def gpus_for(model: ModelConfig, command: StartRun | ResumeRun) -> int:
                 "can use.",
                 gpus=model.gpus,
             ),
-            say("Set gpus to 1, or to 0 for all that there are."),
+            "Set gpus to 1, or to 0 for all that there are.",
         )
     return max(1, min(model.gpus or there, there))
 
@@ -174,7 +175,7 @@ def work_in_group(
     arguments = (str(count), place, str(stop_after))
     process: JsonProcess[Envelope] = JsonProcess(
         module_command("surgeon_engine.parallel.agent", *arguments),
-        json_decoder(Envelope).decode,
+        json_decoder(Envelope),
         _environment(count),
     )
     last, reason, has_started = None, "", isinstance(command, ResumeRun)

@@ -41,6 +41,7 @@ from surgeon_engine.planning.needs import (
     needs_of,
 )
 from surgeon_engine.planning.planned_file import PlannedFile, planned_file
+from surgeon_engine.planning.stages import RECOVERY
 from surgeon_engine.planning.target_size import PlannedSize, file_dtype, planned_size
 
 # Tensor cores are faster where the sides of matrices are multiples of 16 bytes. NVIDIA,
@@ -49,13 +50,6 @@ from surgeon_engine.planning.target_size import PlannedSize, file_dtype, planned
 GPU_MULTIPLE = 8  # numbers of 16 bits
 _LEVELS = (Recovery.DISTILLATION, Recovery.RECONSTRUCTION, Recovery.REFIT)
 _MIN_EPOCHS = 0.25  # of a distillation that is cut by the time limit
-_RECOVERY = (
-    Stage.SAMPLING,
-    Stage.REFERENCE,
-    Stage.REFIT,
-    Stage.RECONSTRUCTION,
-    Stage.DISTILLATION,
-)
 
 
 class WidthReason(Enum):
@@ -112,12 +106,10 @@ class SettledJob:
                 multiple=self.width.multiple,
             )
         if self.offloads:
-            yield (
-                say(
-                    "Blocks are offloaded: their weights are in main memory or in "
-                    "files, and on the device one block at a time, because it has too "
-                    "little memory for all."
-                )
+            yield say(
+                "Blocks are offloaded: their weights are in main memory or in "
+                "files, and on the device one block at a time, because it has too "
+                "little memory for all."
             )
 
     @property
@@ -259,14 +251,12 @@ def _trainings(recovery: RecoveryConfig, *, offloads: bool) -> Iterator[Recovery
     if not recovery.trains:
         yield recovery
         return
-    weights: tuple[TrainedWeights, ...] = (recovery.trained_weights,)
-    if recovery.trained_weights is TrainedWeights.AUTOMATIC:
-        weights = (TrainedWeights.FULL, TrainedWeights.LORA)
-    checkpointing: tuple[GradientCheckpointing, ...] = (
-        recovery.gradient_checkpointing,
-    )
-    if recovery.gradient_checkpointing is GradientCheckpointing.AUTOMATIC:
-        checkpointing = (GradientCheckpointing.OFF, GradientCheckpointing.ON)
+    weights = [recovery.trained_weights]
+    checkpointing = [recovery.gradient_checkpointing]
+    if weights == [TrainedWeights.AUTOMATIC]:
+        weights = [TrainedWeights.FULL, TrainedWeights.LORA]
+    if checkpointing == [GradientCheckpointing.AUTOMATIC]:
+        checkpointing = [GradientCheckpointing.OFF, GradientCheckpointing.ON]
     for kind, recomputes in itertools.product(weights, checkpointing):
         tried = replace(
             recovery, trained_weights=kind, gradient_checkpointing=recomputes
@@ -286,5 +276,7 @@ def _time_lacking(
     part = replace(recovery, epochs=min(recovery.epochs, _MIN_EPOCHS), max_minutes=0.0)
     nominal = msgspec.structs.replace(machine, pace=1.0)
     found = estimate(replace(config, recovery=part), model, nominal, size)
-    seconds = sum(found.seconds_of_stages.get(stage, 0.0) for stage in _RECOVERY)
+    seconds = sum(
+        found.seconds_of_stages.get(stage, 0.0) for stage in (Stage.SAMPLING, *RECOVERY)
+    )
     return [Need(Resource.TIME, seconds, limit)] if seconds > limit else []

@@ -20,6 +20,14 @@ GRADIENT_LOGITS_AT_ONCE = 2**26
 HELD_OUT = 4  # one of so many calibration windows judges dampings
 OWN_WINDOWS_AT_ONCE = 64  # that the model writes
 
+# Of first-order gates: draws of the labels of a window, where labels are drawn, and
+# windows of the model's own text. More of both change little.
+GATE_DRAWS = 2
+GATE_OWN_WINDOWS = 32
+
+# Held-out tokens on which costs of whole blocks, attentions and MLPs are measured.
+DEPTH_TOKENS = 2048
+
 # The share of the free memory that large tensors may take: hidden states on the device,
 # all of them on the host.
 DEVICE_SHARE, HOST_SHARE = 0.25, 0.5

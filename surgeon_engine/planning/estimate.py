@@ -54,16 +54,11 @@ class Footprint:
         stated = ((stage, state(self.job)) for stage, state in STAGES.items())
         return {stage: need for stage, need in stated if need is not None}
 
-    @cached_property
-    def _shots(self) -> list[Moment]:
-        """The moments of all stages but those of recovery."""
-        stages = (need for x, need in self.stages.items() if x not in RECOVERY)
-        return [moment for need in stages for moment in need.moments]
-
-    @cached_property
-    def _recovery(self) -> list[Moment]:
-        stages = (need for x, need in self.stages.items() if x in RECOVERY)
-        return [moment for need in stages for moment in need.moments]
+    def _moments(self, *, of_recovery: bool) -> list[Moment]:
+        """Return the moments of the stages of recovery, or of all others."""
+        stages = self.stages.items()
+        needs = [x for stage, x in stages if (stage in RECOVERY) is of_recovery]
+        return [moment for need in needs for moment in need.moments]
 
     @property
     def peak(self) -> float:
@@ -78,7 +73,7 @@ class Footprint:
         room = job.room(fixed)
         shots = (
             fixed + x.device + sum(min(size, room) for size in (x.states, *x.stores))
-            for x in self._shots
+            for x in self._moments(of_recovery=False)
         )
         then = fixed + min(unrecovered, room)
         # Both models share all but the blocks.
@@ -87,7 +82,7 @@ class Footprint:
             job.with_store(
                 then + x.device + x.host + x.has_original * original, x.states
             )
-            for x in self._recovery
+            for x in self._moments(of_recovery=True)
         )
         return max(*shots, then, *recovery)
 
@@ -106,7 +101,7 @@ class Footprint:
             job.with_store(
                 then + x.host + x.has_original * original, job.beyond_device(x.states)
             )
-            for x in self._recovery
+            for x in self._moments(of_recovery=True)
         )
         return max(shot, then, *recovery)
 
@@ -132,7 +127,7 @@ class Footprint:
     def disk(self) -> int:
         """The peak of the disk: before the export or after it."""
         job, stages = self.job, self.stages.values()
-        states = max((x.states for x in self._recovery), default=0.0)
+        states = max((x.states for x in self._moments(of_recovery=True)), default=0.0)
         stored = max(sum(x.files for x in stages), job.unrecovered + states)
         before = int(max(0, stored - job.store_on_device - job.room()))
         if job.offloads:

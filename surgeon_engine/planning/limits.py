@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from surgeon_engine.api.config.layer_patterns import (
+    NamedLayer,
     any_matches,
     check_patterns,
     min_kept_share,
 )
+from surgeon_engine.api.config.n_m import NM
 from surgeon_engine.api.config.pruning import (
     COUPLED,
     COUPLINGS,
-    NM,
     SPARSE,
     Coupling,
     PruningConfig,
@@ -65,6 +66,11 @@ def max_rows_columns(layer: LayerSummary, share: float, structure: Structure) ->
     return max(0, min(most, limit))
 
 
+def share_to_keep(layers: Iterable[NamedLayer], pruning: PruningConfig) -> float:
+    """Return the minimum share of weights that a unit with these layers keeps."""
+    return min_kept_share(pruning.min_density, pruning.layer_min_density, layers)
+
+
 def groups_to_keep(groups: int, share: float, bundle: int) -> int:
     """Return the minimum number of heads or neurons to keep, in whole bundles."""
     least = max(1, ceil_share(groups, share))
@@ -78,21 +84,23 @@ def bundle_of(kind: Coupling, pruning: PruningConfig) -> int:
 
 def max_removable(pruning: PruningConfig, model: ModelSummary) -> int:
     """Return the maximum number of weights that a model can lose."""
+    most = 0
     if pruning.kind in COUPLED:
         if not model.coupled:
             return model.prunable
-        most = sum(
-            _max_of_kind(kind, coupled, pruning)
-            for kind, coupled in _kinds(pruning, model).items()
-        )
+        for kind, coupled in _kinds(pruning, model).items():
+            groups = _max_groups(kind, coupled, pruning)
+            if pruning.has_same_widths:  # the same number in each
+                groups = [min(groups)] * len(groups)
+            for n, one in zip(groups, coupled, strict=True):
+                most += n * one.weights_per_group
         if pruning.drops_depth:
             most += _depth_of(pruning, model).kept_otherwise
         return most
-    most = 0
     for layer in model.layers:
         if any_matches((layer,), pruning.protect):
             continue
-        share = min_kept_share(pruning.min_density, pruning.layer_min_density, (layer,))
+        share = share_to_keep((layer,), pruning)
         if pruning.kind in SPARSE:
             most += max_elements(layer, share, pruning)
         else:
@@ -108,13 +116,11 @@ def min_removable(pruning: PruningConfig, model: ModelSummary) -> int:
     for kind, coupled in _kinds(pruning, model).items():
         bundle = bundle_of(kind, pruning)
         each = [x.weights_per_group * (x.groups % bundle or bundle) for x in coupled]
-        is_removable = [most > 0 for most in _max_groups(kind, coupled, pruning)]
-        if pruning.has_same_widths:
-            steps += [sum(each)] if all(is_removable) else []
-        else:
-            steps += [
-                weights for weights, may in zip(each, is_removable, strict=True) if may
-            ]
+        most = _max_groups(kind, coupled, pruning)
+        if not pruning.has_same_widths:
+            steps += [weights for weights, n in zip(each, most, strict=True) if n]
+        elif all(most):
+            steps.append(sum(each))
     return min(steps, default=1)
 
 
@@ -134,11 +140,6 @@ def max_perplexity(pruning: PruningConfig, original: float) -> float:
     return original * (1 + pruning.max_perplexity_increase / 100)
 
 
-def max_divergence(pruning: PruningConfig) -> float:
-    """Return the maximum KL to the original in nats per token; infinite: no limit."""
-    return pruning.max_divergence or math.inf
-
-
 def _protects_all(pruning: PruningConfig, model: ModelSummary) -> bool:
     """Return True if nothing could be removed without minimum densities, either."""
     unlimited = replace(pruning, min_density=0.0, layer_min_density=())
@@ -156,15 +157,7 @@ def check_target_in_limits(
     """
     if pruning.removes_nothing:
         return
-    for support in model.structures:
-        if support.structure is pruning.kind and not support.supported:
-            others = [
-                display_name(x.structure) for x in model.structures if x.supported
-            ]
-            raise PruningError(
-                support.reason,
-                say("Choose one of: {possible}.", possible=say_list(*others)),
-            )
+    _check_supported(pruning, model)
     if model.layers:
         check_patterns(pruning.protect, pruning.layer_min_density, model.layers)
     _check_depth(goal, pruning, model)
@@ -174,25 +167,17 @@ def check_target_in_limits(
     if goal.removed > most:
         if _protects_all(pruning, model):
             raise PruningError(
-                say("Everything that could be removed is protected."),
-                say("Protect less."),
+                "Everything that could be removed is protected.", "Protect less."
             )
         if pruning.is_sized:
             smallest = size_in_unit(planned_file(model, goal.dtype, pruning), most)
             possible = say("The smallest possible size is {size}.", size=smallest)
             same = say_all(same, possible)
         raise PruningError(
-            say(
-                "The target removes {removed:,} weights ({sparsity:percent} of the "
-                "prunable ones), but at most {most:,} ({most_share:percent}) can be "
-                "removed as {structure}. Other layers, protected ones, the minimum "
-                "density, and the last row, column, head or neuron are kept.",
-                removed=goal.removed,
-                sparsity=goal.sparsity,
-                most=most,
-                most_share=most / p,
-                structure=structure,
-            ),
+            "The target removes {removed:,} weights ({sparsity:percent} of the "
+            "prunable ones), but at most {most:,} ({most_share:percent}) can be "
+            "removed as {structure}. Other layers, protected ones, the minimum "
+            "density, and the last row, column, head or neuron are kept.",
             say_all(
                 same,
                 say(
@@ -200,21 +185,33 @@ def check_target_in_limits(
                     "choose another structure."
                 ),
             ),
+            removed=goal.removed,
+            sparsity=goal.sparsity,
+            most=most,
+            most_share=most / p,
+            structure=structure,
         )
     if goal.removed < least:
         raise PruningError(
-            say(
-                "The target removes {removed:,} weights ({sparsity:percent2} of the "
-                "prunable ones), but at least {least:,} ({least_share:percent2}) are "
-                "removed as {structure}.",
-                removed=goal.removed,
-                sparsity=goal.sparsity,
-                least=least,
-                least_share=least / p,
-                structure=structure,
-            ),
+            "The target removes {removed:,} weights ({sparsity:percent2} of the "
+            "prunable ones), but at least {least:,} ({least_share:percent2}) are "
+            "removed as {structure}.",
             say_all(same, say("Raise the target, or choose a finer structure.")),
+            removed=goal.removed,
+            sparsity=goal.sparsity,
+            least=least,
+            least_share=least / p,
+            structure=structure,
         )
+
+
+def _check_supported(pruning: PruningConfig, model: ModelSummary) -> None:
+    for support in model.structures:
+        if support.structure is pruning.kind and not support.supported:
+            names = [display_name(x.structure) for x in model.structures if x.supported]
+            raise PruningError(
+                support.reason, "Choose one of: {possible}.", possible=say_list(*names)
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,10 +244,7 @@ def _depth_of(pruning: PruningConfig, model: ModelSummary) -> _Depth:
     layers: dict[int, int] = {}
     for kind, coupled in _kinds(pruning, model).items():
         for one, most in zip(coupled, _max_groups(kind, coupled, pruning), strict=True):
-            share = min_kept_share(
-                pruning.min_density, pruning.layer_min_density, one.layers
-            )
-            if share == 0:
+            if share_to_keep(one.layers, pruning) == 0:
                 block, consumer = one.layers[0].block, one.layers[0]
                 bias = consumer.weights - consumer.rows * consumer.columns
                 weights = one.weights_per_group * one.groups + bias
@@ -281,53 +275,36 @@ def _check_depth(goal: Goal, pruning: PruningConfig, model: ModelSummary) -> Non
     most = min(len(depth.blocks), total - 1)
     if blocks > most:
         raise PruningError(
-            say(
-                "{blocks} blocks should be removed as a whole, but at most {most} of "
-                "{total} can be: one block is kept, and so are those with protected "
-                "layers or a minimum density.",
-                blocks=blocks,
-                most=most,
-                total=total,
-            ),
-            say("Remove fewer blocks as a whole, or protect less."),
+            "{blocks} blocks should be removed as a whole, but at most {most} of "
+            "{total} can be: one block is kept, and so are those with protected "
+            "layers or a minimum density.",
+            "Remove fewer blocks as a whole, or protect less.",
+            blocks=blocks,
+            most=most,
+            total=total,
         )
     most = min(len(depth.sublayers), total - 1) - blocks
     if sublayers > most:
         raise PruningError(
-            say(
-                "{sublayers} attentions and MLPs should be removed as a whole, but at "
-                "most {most} can be: one of each block that is not removed, and of "
-                "one block none. Protected ones and those with a minimum density are "
-                "kept.",
-                sublayers=sublayers,
-                most=max(0, most),
-            ),
-            say("Remove fewer of them, or protect less."),
+            "{sublayers} attentions and MLPs should be removed as a whole, but at "
+            "most {most} can be: one of each block that is not removed, and of one "
+            "block none. Protected ones and those with a minimum density are kept.",
+            "Remove fewer of them, or protect less.",
+            sublayers=sublayers,
+            most=max(0, most),
         )
     least = sum(depth.blocks[:blocks]) + sum(depth.sublayers[:sublayers])
     if least > goal.removed:
         raise PruningError(
-            say(
-                "The blocks, attentions and MLPs to be removed as a whole have at "
-                "least {least:,} weights ({least_share:percent} of the prunable ones), "
-                "but the target removes {removed:,} ({sparsity:percent}).",
-                least=least,
-                least_share=least / goal.prunable,
-                removed=goal.removed,
-                sparsity=goal.sparsity,
-            ),
-            say("Raise the target, or remove fewer of them as a whole."),
+            "The blocks, attentions and MLPs to be removed as a whole have at least "
+            "{least:,} weights ({least_share:percent} of the prunable ones), but the "
+            "target removes {removed:,} ({sparsity:percent}).",
+            "Raise the target, or remove fewer of them as a whole.",
+            least=least,
+            least_share=least / goal.prunable,
+            removed=goal.removed,
+            sparsity=goal.sparsity,
         )
-
-
-def _max_of_kind(
-    kind: Coupling, coupled: Sequence[_Coupled], pruning: PruningConfig
-) -> int:
-    groups = _max_groups(kind, coupled, pruning)
-    if pruning.has_same_widths:  # the same number in each
-        groups = [min(groups)] * len(groups)
-    each = [one.weights_per_group for one in coupled]
-    return sum(n * weights for n, weights in zip(groups, each, strict=True))
 
 
 def _max_groups(
@@ -336,10 +313,9 @@ def _max_groups(
     """Return the maximum number of heads or neurons that each block can lose."""
     groups = []
     for one in coupled:
-        share = min_kept_share(
-            pruning.min_density, pruning.layer_min_density, one.layers
+        least = groups_to_keep(
+            one.groups, share_to_keep(one.layers, pruning), bundle_of(kind, pruning)
         )
-        least = groups_to_keep(one.groups, share, bundle_of(kind, pruning))
         groups.append(max(0, one.groups - least))
     return groups
 

@@ -9,6 +9,7 @@ Each resource has a light:
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -62,21 +63,13 @@ class Need:
     @property
     def light(self) -> ResourceStatus:
         """How well it fits."""
-        if self.what is Resource.TIME:
-            return (
-                ResourceStatus.YELLOW if self.needed > _LONG else ResourceStatus.GREEN
-            )
-        if self.free is None:
-            return ResourceStatus.GREEN
+        free = math.inf if self.free is None else self.free
+        tight = _LONG if self.what is Resource.TIME else _SPARE * free
         # The size of files is known exactly, that of memory is not.
         beyond = 1.0 if self.what is Resource.DISK else _BEYOND
-        if self.needed > beyond * self.free:
+        if self.what is not Resource.TIME and self.needed > beyond * free:
             return ResourceStatus.RED
-        return (
-            ResourceStatus.YELLOW
-            if self.needed > _SPARE * self.free
-            else ResourceStatus.GREEN
-        )
+        return ResourceStatus.YELLOW if self.needed > tight else ResourceStatus.GREEN
 
 
 def needs_of(

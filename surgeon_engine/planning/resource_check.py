@@ -41,7 +41,6 @@ _MIN_LENGTH = 64  # tokens of a window
 _MIN_SPEED = 0.2  # of float32's; slower formats are not proposed
 _MIN_WINDOWS = 8  # of calibration
 
-
 _ORDER = tuple(ResourceStatus)
 
 
@@ -60,7 +59,7 @@ class ResourceCheck:
     @property
     def light(self) -> ResourceStatus:
         """Worst light of all resources."""
-        return max((need.light for need in self.needs), key=_ORDER.index)
+        return self.worst.light
 
     @property
     def room(self) -> ResourceStatus:
@@ -135,38 +134,33 @@ def shortage_message(
 ) -> tuple[str, str]:
     """Return why a run cannot start, and a hint."""
     need = fit.worst
-    free = need.free or 0.0
     message = say(
         "The run needs {needed:size} of {resource}, and {free:size} are free.",
         needed=need.needed,
         resource=name_of(need.what),
-        free=free,
+        free=need.free or 0.0,
     )
     if fitted is None:
-        return message, (
-            say(
-                "No settings make it fit: free some, choose a smaller model, or use a "
-                "larger machine."
-            )
+        return message, say(
+            "No settings make it fit: free some, choose a smaller model, or use a "
+            "larger machine."
         )
-    return message, say(
-        "It would fit with {changes}.", changes=describe_changes(fitted)
-    )
+    changes = describe_changes(fitted)
+    return message, say("It would fit with {changes}.", changes=changes)
 
 
 def describe_changes(fitted: AdjustedConfig) -> str:
     """Return the changed settings as in a job file."""
-    return say_list(
-        *(
-            say(
-                "{setting} = {after} instead of {before}",
-                setting=change.field,
-                after=change.after,
-                before=change.before,
-            )
-            for change in fitted.changes
+    changes = [
+        say(
+            "{setting} = {after} instead of {before}",
+            setting=change.field,
+            after=change.after,
+            before=change.before,
         )
-    )
+        for change in fitted.changes
+    ]
+    return say_list(*changes)
 
 
 def differences(before: RunConfig, after: RunConfig) -> Iterator[Change]:

@@ -21,8 +21,8 @@ from surgeon_engine.api.config.export import (
     FileDtype,
     Format,
 )
+from surgeon_engine.api.config.n_m import NM
 from surgeon_engine.api.config.pruning import (
-    NM,
     SPARSE,
     Elements,
     FileSize,
@@ -31,6 +31,7 @@ from surgeon_engine.api.config.pruning import (
     ParameterShare,
     PrunableShare,
     PruningConfig,
+    Schedule,
     Structure,
 )
 from surgeon_engine.api.config.run import RunConfig
@@ -65,6 +66,15 @@ class Goal:
     def removed_at(self, parameters: int) -> int:
         """Return the number of removed weights of a model with `parameters` left."""
         return self.parameters + self.removed - parameters
+
+
+def share_of_goal(t: float, schedule: Schedule) -> float:
+    """Return the share of the goal to be removed when `t` (0 to 1) of a run is over.
+
+    Linear: t. Cubic: 1 - (1 - t)^3, which removes most while there is most to choose
+    from (Zhu and Gupta, arXiv 1710.01878).
+    """
+    return t if schedule is Schedule.LINEAR else 1 - (1 - t) ** 3
 
 
 TARGET_TOLERANCE = 0.005  # of the prunable weights; a goal missed by more is reported
@@ -198,14 +208,12 @@ def _to_remove_for(target: Memory, file: PlannedFile) -> int:
     beside = planned.beside(prunable)
     if beside >= memory:
         raise ConfigError(
-            say(
-                "A context of {context:,} tokens takes {beside:size}, all of the "
-                "{memory:size}.",
-                context=context,
-                beside=beside,
-                memory=memory,
-            ),
-            say("Choose a shorter context or more memory."),
+            "A context of {context:,} tokens takes {beside:size}, all of the "
+            "{memory:size}.",
+            "Choose a shorter context or more memory.",
+            context=context,
+            beside=beside,
+            memory=memory,
         )
 
     def spare(removed: int) -> int:
@@ -221,11 +229,9 @@ def _goal(file: PlannedFile) -> Goal:
         of = pruning.structure.of
         if not prunable:
             raise ConfigError(
-                say(
-                    "No layer of the model has {of} columns, as many as one group.",
-                    of=of,
-                ),
-                say("Choose shorter groups."),
+                "No layer of the model has {of} columns, as many as one group.",
+                "Choose shorter groups.",
+                of=of,
             )
         most = prunable // of * pruning.structure.removed
         if isinstance(pruning.target, PrunableShare):
@@ -234,21 +240,17 @@ def _goal(file: PlannedFile) -> Goal:
         raise _out_of_reach(removed, most, file)
     if removed < 1 and not pruning.removes_nothing:
         raise ConfigError(
-            say(
-                "The target keeps all {parameters:,} parameters.",
-                parameters=model.parameters,
-            ),
-            say("Ask for a smaller model."),
+            "The target keeps all {parameters:,} parameters.",
+            "Ask for a smaller model.",
+            parameters=model.parameters,
         )
     if removed > most:
         raise ConfigError(
-            say(
-                "The target removes {removed:,} weights, but only {most:,} can be "
-                "removed. Embeddings, norms and the head are not pruned.",
-                removed=removed,
-                most=most,
-            ),
-            say("Ask for a larger model."),
+            "The target removes {removed:,} weights, but only {most:,} can be "
+            "removed. Embeddings, norms and the head are not pruned.",
+            "Ask for a larger model.",
+            removed=removed,
+            most=most,
         )
     return Goal(
         removed=removed,
@@ -265,23 +267,19 @@ def _out_of_reach(removed: int, most: int, file: PlannedFile) -> ConfigError:
     """Return the error for a size that the model has already, or cannot have."""
     if removed < 1:
         return ConfigError(
-            say(
-                "In {dtype}, the unpruned model takes {size}: no more than the target.",
-                dtype=file.dtype,
-                size=size_in_unit(file, 0),
-            ),
-            say("Ask for a smaller model; a target of 0 % only writes the model."),
+            "In {dtype}, the unpruned model takes {size}: no more than the target.",
+            "Ask for a smaller model; a target of 0 % only writes the model.",
+            dtype=file.dtype,
+            size=size_in_unit(file, 0),
         )
     return ConfigError(
-        say(
-            "In {dtype}, the model takes {size} even without all its {most:,} "
-            "prunable weights: more than the target. Embeddings, norms and the head "
-            "are not pruned.",
-            dtype=file.dtype,
-            size=size_in_unit(file, most),
-            most=most,
-        ),
-        say("Ask for a larger model, or choose a number format of fewer bits."),
+        "In {dtype}, the model takes {size} even without all its {most:,} prunable "
+        "weights: more than the target. Embeddings, norms and the head are not "
+        "pruned.",
+        "Ask for a larger model, or choose a number format of fewer bits.",
+        dtype=file.dtype,
+        size=size_in_unit(file, most),
+        most=most,
     )
 
 

@@ -20,55 +20,34 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
-from typing_extensions import override
 
 from surgeon_engine.runtime.linalg import inverses
 
 _MAX_GATHERED = 2**24  # numbers held at once while N:M choices are compared
 
 
-class Stiffness(Protocol):
-    """The resistance of a factor of n features to the removal of some of them."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Stiffness:
+    """The resistance of a factor of n features to the removal of some of them.
+
+    OBD takes the factor itself, M_QQ; OBS its Schur complement ([M^-1]_QQ)^-1.
+    """
+
+    M: Tensor  # n x n
+    is_inverse: bool = False  # M is the inverse of the damped factor
 
     def diagonal(self) -> Tensor:
         """Return the stiffness of each feature.  Shape n."""
+        diagonal = self.M.diagonal()
+        return 1 / diagonal if self.is_inverse else diagonal
 
     def blocks(self, index: Tensor) -> Tensor:
         """Return the stiffness of each set in `index` (b x k).  Shape b x k x k."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PlainStiffness(Stiffness):
-    """OBD: the factor itself, M_QQ."""
-
-    M: Tensor  # n x n
-
-    @override
-    def diagonal(self) -> Tensor:
-        return self.M.diagonal()
-
-    @override
-    def blocks(self, index: Tensor) -> Tensor:
-        return self.M[index.unsqueeze(2), index.unsqueeze(1)]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class AdaptedStiffness(Stiffness):
-    """OBS: the Schur complement ([M^-1]_QQ)^-1, from the damped factor's inverse."""
-
-    inverse: Tensor  # n x n
-
-    @override
-    def diagonal(self) -> Tensor:
-        return 1 / self.inverse.diagonal()
-
-    @override
-    def blocks(self, index: Tensor) -> Tensor:
-        return inverses(self.inverse[index.unsqueeze(2), index.unsqueeze(1)])
+        M_QQ = self.M[index.unsqueeze(2), index.unsqueeze(1)]
+        return inverses(M_QQ) if self.is_inverse else M_QQ
 
 
 def row_costs(W: Tensor, A: Tensor, of_G: Stiffness) -> Tensor:

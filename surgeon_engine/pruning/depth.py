@@ -5,9 +5,9 @@ stream. Without it the stream passes unchanged. Its cost is the rise of the KL t
 original, in nats per token, when the model runs without it on held-out windows of the
 calibration text; that of a block is measured without both of its sub-layers.
 
-The gates of heads and neurons (`curvature/gates.py`) estimate the same quantity, in the
-same unit, from gradients at the present weights. For removals as large as a sub-layer
-such an estimate is too low, mostly by half, so that the two are not compared: the
+The gates of heads and neurons (`curvature/measured.py`) estimate the same quantity, in
+the same unit, from gradients at the present weights. For removals as large as a sub-
+layer such an estimate is too low, mostly by half, so that the two are not compared: the
 settings say how many blocks and sub-layers are removed, and costs choose among them.
 
 Each block before the missing one computes what it did before, so that only the blocks
@@ -17,7 +17,7 @@ after it run again.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -25,18 +25,17 @@ import torch
 from torch import Tensor, nn
 
 from surgeon_engine.api.config.pruning import (
-    DEPTH_TOKENS,
     CostBasis,
     Coupling,
-    PruningConfig,
 )
 from surgeon_engine.base.errors import PruningError
-from surgeon_engine.base.sentences import say
 from surgeon_engine.evaluation.fidelity import Reference, compare_unchecked
 from surgeon_engine.model.block_runner import BlockRunner, hooked
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.model.offload import on_device
-from surgeon_engine.pruning.structures.base import Unit, share_to_keep
+from surgeon_engine.planning.constants import DEPTH_TOKENS
+from surgeon_engine.planning.limits import share_to_keep
+from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
 
 _TOLERANCE = 1e-3  # of what a block without sub-layers may change, relative
@@ -74,23 +73,18 @@ class Depth:
     dropped_sublayers: int
 
     @classmethod
-    def of(
-        cls,
-        units: Sequence[Unit],
-        removed: Mapping[str, Tensor],
-        loaded: LoadedModel,
-        pruning: PruningConfig,
-    ) -> Depth:
+    def of(cls, state: PruningState) -> Depth:
         """Return what may be removed of a model, and what was.
 
-        `units` are not protected. A minimum density keeps layers.
+        Protected layers have no units. A minimum density keeps layers.
         """
+        loaded, removed, pruning = state.loaded, state.removed, state.config.pruning
         blocks, sublayers = [], []
         dropped = [0, 0]
         for index in range(len(loaded.blocks)):
             coupled = [
                 unit
-                for unit in units
+                for unit in state.units
                 if isinstance(unit, CoupledUnit) and unit.measured.block == index
             ]
             empty = [u for u in coupled if bool(removed[u.measured.name].all())]
@@ -179,14 +173,11 @@ class SkipCosts:
         change = (after.float() - before.float()).norm() / before.float().norm()
         if not float(change) < _TOLERANCE:
             raise PruningError(
-                say(
-                    "Block {block} of {model_type} changes the residual stream even "
-                    "without attention and MLP, so that it cannot be removed as a "
-                    "whole.",
-                    block=block,
-                    model_type=type(self._loaded.model).__name__,
-                ),
-                say("Remove heads and neurons alone: set dropped_blocks to 0."),
+                "Block {block} of {model_type} changes the residual stream even "
+                "without attention and MLP, so that it cannot be removed as a whole.",
+                "Remove heads and neurons alone: set dropped_blocks to 0.",
+                block=block,
+                model_type=type(self._loaded.model).__name__,
             )
 
 

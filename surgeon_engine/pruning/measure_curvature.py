@@ -6,18 +6,13 @@ gates, which are small, of all.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from surgeon_engine.api.config.pruning import (
-    GATE_DRAWS,
-    GATE_OWN_WINDOWS,
-    Fisher,
-    Structure,
-)
+from surgeon_engine.api.config.pruning import Fisher, Structure
 from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.base.sentences import say
@@ -28,11 +23,16 @@ from surgeon_engine.curvature.collect import (
     block_gates,
     input_covariances,
 )
-from surgeon_engine.curvature.factors import KroneckerFactors
-from surgeon_engine.curvature.gates import Gate, GateGradients
+from surgeon_engine.curvature.measured import (
+    Gate,
+    GateGradients,
+    KroneckerFactors,
+    Measured,
+)
 from surgeon_engine.model.layers import PrunableLayer
+from surgeon_engine.planning.constants import GATE_DRAWS, GATE_OWN_WINDOWS
 from surgeon_engine.pruning.methods import METHODS
-from surgeon_engine.pruning.methods.base import Measured, Needs
+from surgeon_engine.pruning.methods.base import Needs
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.hidden_store import HiddenStore
@@ -43,51 +43,51 @@ from surgeon_engine.runtime.shares import owns
 Factors = dict[str, Measured]  # by layer
 
 
-@dataclass(frozen=True, slots=True)
-class CurvatureTask:
-    """The layers to measure, and the windows to measure them on."""
-
-    layers: list[PrunableLayer]
-    windows: Tensor  # windows x length
-
-
-def of_units(state: PruningState, windows: Tensor) -> CurvatureTask:
-    """Return the task of measuring the layers that the units are selected by."""
-    return CurvatureTask([unit.measured for unit in state.units], windows)
-
-
 def measure(
-    state: PruningState, task: CurvatureTask, context: RunContext, shot: int = 0
+    state: PruningState,
+    windows: Tensor,
+    context: RunContext,
+    shot: int = 0,
+    layers: Sequence[PrunableLayer] = (),
 ) -> Factors:
     """Measure what the method needs of each layer, on the host or in files.
 
-    Factors of blocks that belong to other processes are left out.
+    Factors of blocks that belong to other processes are left out. The layers are by
+    default those that the units are selected by.
 
     Raises:
         CurvatureError: an activation or a gradient is not finite.
     """
-    request = _request(state, task, shot)
+    request = CurvatureRequest(
+        state.loaded.model,
+        state.loaded.blocks,
+        layers or [unit.measured for unit in state.units],
+        windows,
+        state.config.calibration.batch,
+        state.config.pruning.fisher,
+        state.config.calibration.seed + shot,
+    )
     # On the host; its files last as long as their tensors.
     store = HiddenStore(torch.device("cpu"))
     match METHODS[state.config.pruning.method].needs:
         case Needs.NOTHING:
-            return {layer.name: KroneckerFactors() for layer in task.layers}
+            return {layer.name: KroneckerFactors() for layer in request.layers}
         case Needs.INPUTS:
             with context.stage(Stage.CURVATURE, shot, len(request.batches)) as step:
-                return {**_moved(input_covariances(request, step), task, store)}
+                return {**_moved(input_covariances(request, step), request, store)}
         case Needs.GATES:
-            return _gates(state, task, context, shot)
+            return _gates(state, request, context, shot)
         case Needs.INPUTS_AND_GRADIENTS:
             factors: Factors = {}
             with context.stage(Stage.CURVATURE, shot, request.steps) as step:
                 for measured in block_factors(request, step):
-                    factors |= _moved(measured, task, store)
+                    factors |= _moved(measured, request, store)
                     measured.clear()  # frees the accelerator before the next block
             return factors
 
 
 def _gates(
-    state: PruningState, task: CurvatureTask, context: RunContext, shot: int
+    state: PruningState, request: CurvatureRequest, context: RunContext, shot: int
 ) -> Factors:
     """Return the gates; of an original model, those that were measured before, if any.
 
@@ -97,11 +97,17 @@ def _gates(
         bool(removed.any()) for removed in state.removed.values()
     )
     if not is_original or Gate.WEIGHTS in _gates_of(state.config.pruning.kind):
-        return _measure_gates(state, task, context, shot)  # as large as the model
-    key, names = _key(state, task, shot), [layer.name for layer in task.layers]
+        return _measure_gates(state, request, context, shot)  # as large as the model
+    key = (
+        key_of_original(state),
+        (request.batch, request.labels, request.seed),
+        _gates_of(state.config.pruning.kind),
+        digest_of((request.windows, state.windows.own)),
+    )
+    names = [layer.name for layer in request.layers]
     kept: Factors = context.kept.find(Kind.GATES, key) or {}
     if not all(name in kept for name in names):
-        kept = _measure_gates(state, task, context, shot)
+        kept = _measure_gates(state, request, context, shot)
         context.kept.keep(Kind.GATES, key, {**kept})
         return kept
     with context.stage(Stage.CURVATURE, shot, 1) as step:
@@ -120,25 +126,14 @@ def key_of_original(state: PruningState) -> Hashable:
     )
 
 
-def _key(state: PruningState, task: CurvatureTask, shot: int) -> Hashable:
-    """Return what determines the gates of each layer."""
-    request = _request(state, task, shot)
-    return (
-        key_of_original(state),
-        (request.batch, request.labels, request.seed),
-        _gates_of(state.config.pruning.kind),
-        digest_of((request.windows, state.windows.own)),
-    )
-
-
 def _measure_gates(
-    state: PruningState, task: CurvatureTask, context: RunContext, shot: int
+    state: PruningState, request: CurvatureRequest, context: RunContext, shot: int
 ) -> Factors:
     """Measure the gates on the text, and on the model's own windows if there are any.
 
     Both count alike. The tokens of the own windows are labels drawn from the model.
     """
-    request = replace(_request(state, task, shot), draws=GATE_DRAWS)
+    request = replace(request, draws=GATE_DRAWS)
     requests = [request]
     if state.windows.own is not None:
         own = _spread(state.windows.own, GATE_OWN_WINDOWS)
@@ -178,19 +173,6 @@ def _gates_of(structure: Structure) -> tuple[Gate, ...]:
             return (Gate.COLUMNS,)
 
 
-def _request(state: PruningState, task: CurvatureTask, shot: int) -> CurvatureRequest:
-    config, loaded = state.config, state.loaded
-    return CurvatureRequest(
-        loaded.model,
-        loaded.blocks,
-        task.layers,
-        task.windows,
-        config.calibration.batch,
-        config.pruning.fisher,
-        config.calibration.seed + shot,
-    )
-
-
 def pool(factors: Factors, others: Factors, share: float) -> None:
     """Average `factors` with `others` in place, weighted by their windows.
 
@@ -211,13 +193,13 @@ def pool(factors: Factors, others: Factors, share: float) -> None:
 
 
 def _moved(
-    measured: dict[str, KroneckerFactors], task: CurvatureTask, store: HiddenStore
+    measured: dict[str, KroneckerFactors], request: CurvatureRequest, store: HiddenStore
 ) -> dict[str, KroneckerFactors]:
     """Move the factors of this process's blocks to a store; leave out the others.
 
     A tensor that layers share is still shared.
     """
-    own = {layer.name for layer in task.layers if owns(layer.block)}
+    own = {layer.name for layer in request.layers if owns(layer.block)}
     moved: dict[int, Tensor] = {}
 
     def move(x: Tensor | None) -> Tensor | None:

@@ -27,7 +27,6 @@ import torch
 from torch import Tensor
 
 from surgeon_engine.base.errors import CurvatureError
-from surgeon_engine.base.sentences import say
 from surgeon_engine.runtime import linalg
 
 _MAX_STEPS = 500  # some dozens are usual
@@ -86,17 +85,11 @@ def whole_update(W: Tensor, A: Tensor, G: Tensor, is_removed: Tensor) -> Tensor:
         before, product = product, _dot(residual, z)
         direction = z + product / before * direction
     raise CurvatureError(
-        say(
-            "The update of a {rows} x {columns} layer has not converged in "
-            "{steps} steps.",
-            rows=len(W),
-            columns=W.shape[1],
-            steps=_MAX_STEPS,
-        ),
-        say(
-            "Raise the damping of the update, or set max_correlated, for example to "
-            "1000."
-        ),
+        "The update of a {rows} x {columns} layer has not converged in {steps} steps.",
+        "Raise the damping of the update, or set max_correlated, for example to 1000.",
+        rows=len(W),
+        columns=W.shape[1],
+        steps=_MAX_STEPS,
     )
 
 

@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 
 from surgeon_engine.base.errors import CurvatureError, PruningError
-from surgeon_engine.base.sentences import say
 
 REMOVED = -1.0  # below every cost
 _HALF = 16  # bits of a float32, taken in two halves
@@ -111,8 +110,9 @@ def check_not_nan(name: str, cost: Tensor) -> None:
     """
     if bool(cost.isnan().any()):
         raise CurvatureError(
-            say("Some costs of {name} are not numbers (NaN).", name=name),
-            say("Raise the damping, or use more calibration text."),
+            "Some costs of {name} are not numbers (NaN).",
+            "Raise the damping, or use more calibration text.",
+            name=name,
         )
 
 
@@ -208,12 +208,9 @@ def _bin_of(counts: Tensor, n: int) -> tuple[int, int]:
 def _check_budget(budget: int, max_removable: int) -> None:
     if budget > max_removable:
         raise PruningError(
-            say(
-                "{budget:,} weights should be removed, but only {most:,} can "
-                "be: protected layers and the last of each kind in a layer are always "
-                "kept.",
-                budget=budget,
-                most=max_removable,
-            ),
-            say("Lower the target, or protect less."),
+            "{budget:,} weights should be removed, but only {most:,} can be: "
+            "protected layers and the last of each kind in a layer are always kept.",
+            "Lower the target, or protect less.",
+            budget=budget,
+            most=max_removable,
         )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from surgeon_engine.model.block_runner import BlockRunner, run_until_stopped
+from surgeon_engine.model.block_runner import BlockRunner
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.planning.constants import STEP_WINDOWS
 from surgeon_engine.runtime.hidden_store import HiddenStore
@@ -47,7 +47,7 @@ class BlockPair:
         self.fitted = text.fitted  # the first of the batches
         self.is_held_out = [False] * len(text.fitted) + [True] * len(text.held_out)
         self.store, self.context = store, context
-        self._original_blocks = original.blocks
+        self.original_blocks = original.blocks
         self._original = BlockRunner(original.model, original.blocks, windows)
         self._pruned = BlockRunner(
             pruned.model, pruned.blocks, windows, range(1, STEP_WINDOWS + 1)
@@ -57,11 +57,6 @@ class BlockPair:
         self.after = [store.empty_like(x) for x in self.before]
         self.of_pruned = [store.keep(x) for x in self.before]  # before the block
 
-    @property
-    def original_block(self) -> nn.Module:
-        """The original's block."""
-        return self._original_blocks[self.index]
-
     def run_original(self, hidden: Tensor) -> Tensor:
         """Return the output of the original's block."""
         return self._original.run(self.index, hidden)
@@ -69,14 +64,6 @@ class BlockPair:
     def run_pruned(self, hidden: Tensor) -> Tensor:
         """Return the output of the pruned model's block."""
         return self._pruned.run(self.index, hidden)
-
-    def run_original_until_stopped(self, hidden: Tensor) -> None:
-        """Run the original's block until a hook stops it."""
-        run_until_stopped(self._original.run, self.index, hidden)
-
-    def run_pruned_until_stopped(self, hidden: Tensor) -> None:
-        """Run the pruned model's block until a hook stops it."""
-        run_until_stopped(self._pruned.run, self.index, hidden)
 
     def compute_after(self) -> None:
         """Run the original's block on all batches."""

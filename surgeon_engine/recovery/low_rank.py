@@ -39,7 +39,13 @@ class LowRankTraining(WeightTraining):
         self._model, self._blocks = state.loaded.model, state.loaded.blocks
         self._rank = state.config.recovery.lora_rank
         self._seed = state.config.calibration.seed
-        self._remaining = _remaining_of(state)
+        # What remains of the layers that have lost something.
+        self._remaining = {
+            layer.name: _Remaining.of(zeros, layer, state.loaded.device)
+            for unit in state.units
+            for layer, zeros in unit.zeros(state.removed[unit.measured.name])
+            if zeros.any()
+        }
         protect = state.config.pruning.protect
         self._layers = [
             layer
@@ -152,13 +158,3 @@ def _forward_of(
         return functional.linear(x, W, layer.bias)
 
     return plain if remaining is None or remaining.mask is None else masked
-
-
-def _remaining_of(state: PruningState) -> dict[str, _Remaining]:
-    """Return what remains of the layers that have lost something, by name."""
-    return {
-        layer.name: _Remaining.of(zeros, layer, state.loaded.device)
-        for unit in state.units
-        for layer, zeros in unit.zeros(state.removed[unit.measured.name])
-        if zeros.any()
-    }

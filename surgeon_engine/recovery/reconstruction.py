@@ -72,7 +72,7 @@ class _Reconstruction:
                 if error < best:
                     best = error
                     self._weights.remember()
-                if self._is_stopped:
+                if self._pair.context.stops_after_shot:
                     break
         finally:
             self._weights.finish()
@@ -82,10 +82,6 @@ class _Reconstruction:
         for parameter, value in zip(self._weights.parameters, start, strict=True):
             parameter.data.copy_(value)
         return Reconstruction(before, before)
-
-    @property
-    def _is_stopped(self) -> bool:
-        return self._pair.context.stops_after_shot
 
     @torch.enable_grad()
     def _train(self, epoch: int) -> None:
@@ -109,7 +105,7 @@ class _Reconstruction:
             self._weights.step(
                 rate_at(rate, done, done / (RECONSTRUCTION_EPOCHS * count))
             )
-            if self._is_stopped:
+            if self._pair.context.stops_after_shot:
                 break
 
     @torch.no_grad()

@@ -18,7 +18,7 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_engine.base.sentences import say
 from surgeon_engine.evaluation.fidelity import Reference
-from surgeon_engine.model.load import LoadedModel, load_original
+from surgeon_engine.model.load import load_original
 from surgeon_engine.pruning.state import PruningState, Snapshot
 from surgeon_engine.recovery.block_pair import RecoveryText
 from surgeon_engine.recovery.block_pass import BlockPass, recover_blocks
@@ -58,7 +58,11 @@ def recover(
         )
         context.emit(Logged(Level.WARNING, message))
         return None
-    original, judge = _original_and_judge(state, text, context, shot)
+    with context.stage(Stage.REFERENCE, shot, 1 + 2 * len(text.held_out)) as step:
+        original = load_original(state.config.model, state.loaded)
+        step()
+        pruned = state.loaded.model
+        judge = Judge.of(original.model, pruned, text.held_out, context, step)
     with HiddenStore(state.loaded.device) as store:
         recovered = recover_blocks(state, original, text, store, context, shot)
         passed, after = _judged(state, before, recovered, judge, shot)
@@ -83,17 +87,6 @@ def recover(
         seconds,
         blocks=passed.reconstructed,
     )
-
-
-def _original_and_judge(
-    state: PruningState, text: RecoveryText, context: RunContext, shot: int
-) -> tuple[LoadedModel, Judge]:
-    """Return the original, and the judge of the pruned model by it."""
-    with context.stage(Stage.REFERENCE, shot, 1 + 2 * len(text.held_out)) as step:
-        original = load_original(state.config.model, state.loaded)
-        step()
-        models = original.model, state.loaded.model
-        return original, Judge.of(*models, text.held_out, context, step)
 
 
 def recovery_text(state: PruningState) -> RecoveryText | None:

@@ -27,7 +27,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from surgeon_engine.model.block_runner import Stopped, hooked
+from surgeon_engine.model.block_runner import Stopped, hooked, run_until_stopped
 from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.pruning.state import PruningState
@@ -130,9 +130,10 @@ class _BlockRefit:
         """
         groups = self._in_order()
         direct = [t for group in groups for t in group if self.adds_to_residual(t)]
-        are_all = bool(direct) and self._add_all_to_residual(direct)
+        hidden = self._pair.before[0][:1].cpu()
+        are_all = direct and torch.equal(self._run_with_outputs(direct, {}), hidden)
         names = [[t.layer.name for t in group] for group in groups]
-        return names, [t.layer.name for t in direct], are_all
+        return names, [t.layer.name for t in direct], bool(are_all)
 
     def _in_order(self) -> list[list[Target]]:
         called: list[tuple[int, Target]] = []
@@ -170,11 +171,6 @@ class _BlockRefit:
         arrived = run(noise) - run(torch.zeros_like(noise))
         difference = (arrived - noise.float().cpu()).norm()
         return bool(difference < _TOLERANCE * noise.float().norm())
-
-    def _add_all_to_residual(self, direct: Sequence[Target]) -> bool:
-        """Return whether a block adds nothing but these outputs to its input."""
-        hidden = self._pair.before[0][:1].cpu()
-        return torch.equal(self._run_with_outputs(direct, {}), hidden)
 
     def _run_with_outputs(
         self, targets: Sequence[Target], outputs: Mapping[str, Tensor]
@@ -223,7 +219,7 @@ class _BlockRefit:
                 pair.context.raise_if_cancelled()
                 expected = self._expected(group, number)
                 hidden = hidden.to(device)
-                pair.run_pruned_until_stopped(hidden)
+                run_until_stopped(pair.run_pruned, hidden)
                 X = first.inputs(seen[""])
                 for t in group:
                     Y = expected.pop(t.layer.name).to(device).flatten(0, -2).float()
@@ -266,13 +262,13 @@ class _BlockRefit:
             if self._has_after and name == names[-1]:
                 raise Stopped
 
-        handles = [pair.original_block.register_forward_pre_hook(begin)]
+        handles = [pair.original_blocks[pair.index].register_forward_pre_hook(begin)]
         for t in self._targets:
             hook = partial(note, t.layer.name)
             handles.append(t.original.module.register_forward_hook(hook))
         with hooked(handles):
             if self._has_after:
-                pair.run_original_until_stopped(pair.before[number])
+                run_until_stopped(pair.run_original, pair.before[number])
             else:
                 pair.after[number].copy_(pair.run_original(pair.before[number]))
         return found

@@ -18,7 +18,6 @@ from torch.utils.checkpoint import checkpoint
 
 from surgeon_engine.api.config.layer_patterns import any_matches
 from surgeon_engine.base.errors import RunFolderError
-from surgeon_engine.base.sentences import say
 from surgeon_engine.model.block_runner import replaced_forward
 from surgeon_engine.model.layers import body_parameters
 from surgeon_engine.model.offload import on_device
@@ -105,8 +104,8 @@ class WeightTraining:
             getattr(tensors.get(x), "shape", None) != y for x, y in expected.items()
         ):
             raise RunFolderError(
-                say("The saved state of the training is that of another model."),
-                say("Start the run again with its run.toml."),
+                "The saved state of the training is that of another model.",
+                "Start the run again with its run.toml.",
             )
         for n, (parameter, best) in enumerate(
             zip(self.parameters, self._best, strict=True)

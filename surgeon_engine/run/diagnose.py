@@ -11,14 +11,14 @@ to protect.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from surgeon_engine.api.config.pruning import NM, PruningConfig
+from surgeon_engine.api.config.n_m import NM
+from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.diagnosis import (
     BIN_BITS,
@@ -30,17 +30,15 @@ from surgeon_engine.api.messages.run import Evaluation, Stage
 from surgeon_engine.base.errors import RunFolderError
 from surgeon_engine.base.files import write_atomically
 from surgeon_engine.base.path_problems import unwritable
-from surgeon_engine.base.sentences import say
-from surgeon_engine.model.layers import PrunableLayer
+from surgeon_engine.planning.target_size import share_of_goal
 from surgeon_engine.pruning.cost_accounting import raw_costs
-from surgeon_engine.pruning.schedule import share_of_goal
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.structures.base import Unit
 from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
 from surgeon_engine.pruning.structures.rows_columns import RowsOrColumns
 from surgeon_engine.pruning.structures.units import units_of
 from surgeon_engine.pruning.threshold import ElementCosts, Removals, check_not_nan
-from surgeon_engine.run.pipeline import prepare
+from surgeon_engine.run.prepare import prepare
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.shots.damping import with_damping
@@ -88,7 +86,8 @@ def _costs(
     settings = state.config.pruning
     share = share_of_goal(1 / settings.shots, settings.schedule)
     first = ShotPlan(1, share, previous_damping=None)
-    factors, choice = curvature(state, first, context, measured=unprotected)
+    layers = [unit.measured for unit in unprotected.units]
+    factors, choice = curvature(state, first, context, layers)
     pruning, damping = unprotected.config.pruning, None
     if choice is not None:
         damping = choice.cost
@@ -107,7 +106,8 @@ def _costs(
             units.append(_unit(unit, entries=len(next(iter(parts[-1].values())))))
             step()
     tried = choice.tried if choice is not None else 0
-    return _joined(parts), tuple(units), (damping, tried)
+    arrays = {x: np.concatenate([part[x] for part in parts]) for x in parts[0]}
+    return arrays, tuple(units), (damping, tried)
 
 
 def _arrays(
@@ -115,19 +115,13 @@ def _arrays(
 ) -> Arrays:
     if isinstance(removals, ElementCosts):
         return _binned(removals)
+    rows = unit.measured.rows if isinstance(unit, RowsOrColumns) else 0
     return {
         "cost": removals.cost.numpy(),
         "weights": removals.weights.numpy(),
         "rise": raw_costs(removals, pruning.cost_basis).numpy(),
-        "is_row": _is_row(unit, removals).numpy(),
+        "is_row": (removals.candidate < rows).numpy(),
     }
-
-
-def _is_row(unit: Unit, removals: Removals) -> torch.Tensor:
-    """Return the mask of the removals that are rows of the measured layer."""
-    if isinstance(unit, RowsOrColumns):
-        return removals.candidate < unit.measured.rows
-    return torch.zeros(len(removals.candidate), dtype=torch.bool)
 
 
 def _binned(elements: ElementCosts) -> Arrays:
@@ -139,30 +133,19 @@ def _binned(elements: ElementCosts) -> Arrays:
     return {"bin": filled.int().numpy(), "count": count[filled].numpy()}
 
 
-def _joined(parts: Sequence[Arrays]) -> Arrays:
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
 def _unit(unit: Unit, entries: int) -> DiagnosedUnit:
     is_coupled = isinstance(unit, CoupledUnit)
     group = unit.coupled.kind.value if isinstance(unit, CoupledUnit) else "layer"
     one = torch.zeros(unit.candidates, dtype=torch.bool)
     one[0] = True
     each = {x.name: int(removed.sum()) * is_coupled for x, removed in unit.zeros(one)}
-    layers = tuple(_layer(layer, each[layer.name]) for layer in unit.layers)
-    return DiagnosedUnit(unit.measured.name, group, layers, entries, unit.candidates)
-
-
-def _layer(layer: PrunableLayer, each: int) -> DiagnosedLayer:
-    return DiagnosedLayer(
-        layer.name,
-        layer.block,
-        layer.kind,
-        layer.rows,
-        layer.columns,
-        layer.weights,
-        each,
+    layers = tuple(
+        DiagnosedLayer(
+            x.name, x.block, x.kind, x.rows, x.columns, x.weights, each[x.name]
+        )
+        for x in unit.layers
     )
+    return DiagnosedUnit(unit.measured.name, group, layers, entries, unit.candidates)
 
 
 def _write(path: Path, arrays: Arrays) -> None:
@@ -174,7 +157,7 @@ def _write(path: Path, arrays: Arrays) -> None:
     except OSError as error:
         raise RunFolderError(
             unwritable(path, error),
-            say("Free some disk space, or choose a folder that you may write to."),
+            "Free some disk space, or choose a folder that you may write to.",
         ) from error
 
 
@@ -198,12 +181,8 @@ def _diagnosed(
         calibration_tokens=state.windows.calibration.numel(),
         device=devices.display_name(state.loaded.device),
         seconds=seconds,
-        atom=_atom(pruning),
+        atom=pruning.structure.removed if isinstance(pruning.structure, NM) else 1,
         bundle=max(1, pruning.width_multiple) if groups else 1,
         cost_damping=damping,
         damping_tried=tried,
     )
-
-
-def _atom(pruning: PruningConfig) -> int:
-    return pruning.structure.removed if isinstance(pruning.structure, NM) else 1

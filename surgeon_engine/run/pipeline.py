@@ -18,11 +18,9 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from pathlib import Path
 from typing import Any
 
-from surgeon_engine.api.config.evaluation import OWN_TEXT
 from surgeon_engine.api.config.export import FOR_TRANSFORMERS, ExportConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_from_toml, config_to_toml
-from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
     Evaluation,
@@ -30,7 +28,6 @@ from surgeon_engine.api.messages.run import (
     RunFinished,
     RunResumed,
     RunStarted,
-    Stage,
 )
 from surgeon_engine.api.run_folder import Report, RunFolder
 from surgeon_engine.api.saved_state import SavedState
@@ -43,13 +40,6 @@ from surgeon_engine.base.errors import (
 )
 from surgeon_engine.base.reading import Content, read_text
 from surgeon_engine.base.sentences import say, say_all
-from surgeon_engine.calibration.fenced import load_windows
-from surgeon_engine.calibration.judging_texts import (
-    own_judging_text,
-    read_judging_texts,
-)
-from surgeon_engine.calibration.own_samples import Author, own_samples, own_text
-from surgeon_engine.calibration.windows import JudgingText, TokenWindows
 from surgeon_engine.export.base import Calibration
 from surgeon_engine.export.destination import check_destination
 from surgeon_engine.export.export import (
@@ -65,19 +55,12 @@ from surgeon_engine.export.provenance import published
 from surgeon_engine.export.verify import save_probe
 from surgeon_engine.generation.run_samples import RunSamples
 from surgeon_engine.model.identity import check_same, identity_of, stamps_of
-from surgeon_engine.model.inspect import describe
-from surgeon_engine.model.load import LoadedModel, load_model
 from surgeon_engine.model.source import first_line, locate
-from surgeon_engine.planning.automatic_settings import (
-    with_chosen_multiple,
-    with_width_multiple,
-)
-from surgeon_engine.planning.limits import check_target_in_limits
-from surgeon_engine.planning.target_size import file_dtype, goal_of
+from surgeon_engine.planning.automatic_settings import with_chosen_multiple
 from surgeon_engine.pruning.state import PruningState
-from surgeon_engine.pruning.structures.units import units_of
 from surgeon_engine.run.preflight import Preflight, check_fits, preflight
-from surgeon_engine.runtime import devices, fence, host_memory, ranks
+from surgeon_engine.run.prepare import prepare
+from surgeon_engine.runtime import devices, ranks
 from surgeon_engine.runtime.run_context import RunCancelled, RunContext
 from surgeon_engine.runtime.saver import Saver
 from surgeon_engine.runtime.versions import versions
@@ -85,7 +68,7 @@ from surgeon_engine.shots.compaction_step import full_size_model
 from surgeon_engine.shots.loop import run_shots
 from surgeon_engine.shots.quality_budget import QualityBudget
 from surgeon_engine.shots.resume import check_origin, origin_of
-from surgeon_engine.shots.shot import check_windows, evaluate_original
+from surgeon_engine.shots.shot import evaluate_original
 
 _EXPORT_FAILURES = (EngineError, OSError, MemoryError, RuntimeError)
 
@@ -131,7 +114,7 @@ def prune(
         with refused:
             _begin(run, settled.config, context)
             for message in settled.messages:
-                context.emit(Logged(Level.INFO, message))
+                context.inform(message)
             state = prepare(settled.config, context, found)
             check_format(
                 settled.config, state.original, state.loaded, state.units, context
@@ -145,7 +128,7 @@ def prune(
             context.saver = Saver(run.saved_state, saved)
         context.emit(_run_started(run, state))
         samples = RunSamples(state, context)
-        samples.write_original()
+        samples.write(0)
         baseline = evaluate_original(state, context)
         context.emit(BaselineEvaluated(baseline))
         _prune(state, baseline, run, samples, replace=replace)
@@ -211,7 +194,7 @@ def resume(
                 *notes,
             )
         for note in notes:
-            context.emit(Logged(Level.WARNING, note))
+            context.warn(note)
         context.saver = Saver(run.saved_state, saved)
         baseline = evaluate_original(state, context)
         samples = RunSamples(state, context)
@@ -252,8 +235,9 @@ def _config_of(run: RunFolder) -> RunConfig:
         return run.read_config()
     except EngineError as error:
         raise RunFolderError(
-            say("The config of the run cannot be read: {error}", error=error),
-            say("Start the run again."),
+            "The config of the run cannot be read: {error}",
+            "Start the run again.",
+            error=error,
         ) from error
 
 
@@ -313,7 +297,7 @@ def _prune(
     budget = QualityBudget.of(state.config.pruning, baseline)
     result = run_shots(state, budget, context, samples.write)
     if result.recovered is not None:
-        samples.write_recovered(len(result.shots))
+        samples.write(len(result.shots), is_recovered=True)
     recipe = Recipe(
         state.config,
         state.goal,
@@ -331,92 +315,6 @@ def _prune(
     context.emit(
         RunFinished(report.stopped_early, report.seconds, report.peak_memory_bytes)
     )
-
-
-def prepare(
-    config: RunConfig, context: RunContext, found: Preflight | None = None
-) -> PruningState:
-    """Load the model and the text, and divide the model into units.
-
-    Args:
-        config: the job.
-        context: receives the events.
-        found: the preflight check of the same job, if it was made; the model is then
-            not located and described again.
-
-    Raises:
-        EngineError: something that the user can act on.
-    """
-    host_memory.reuse_freed()
-    with context.stage(Stage.LOAD):
-        if found is None:
-            loaded = load_model(config.model)
-            model = describe(loaded.model, loaded.source, loaded.stored)
-            goal = goal_of(config.pruning, model, file_dtype(config, model))
-            on_cuda = loaded.device.type == "cuda"
-            config = with_width_multiple(config, model, on_cuda=on_cuda)
-            check_target_in_limits(goal, config.pruning, model)
-        else:
-            loaded = load_model(config.model, found.inspected)
-            model, goal = found.model, found.goal
-        units = units_of(config.pruning, loaded.model)
-    if loaded.tokenizer is None:
-        message = say(
-            "{tokenizer_problem} The export will not contain one.",
-            tokenizer_problem=loaded.tokenizer_problem,
-        )
-        context.emit(Logged(Level.WARNING, message))
-    with context.stage(Stage.TEXT):
-        windows = ranks.agree(lambda: load_windows(config.calibration, loaded))
-        _check_share(len(windows.calibration))
-    if windows.found.left_out:
-        context.emit(Logged(Level.INFO, windows.found.left_out))
-    check_windows(config.pruning, windows.calibration, context)
-    windows = _with_own_text(config, loaded, windows, context)
-    return PruningState(config, loaded, windows, units, goal, model)
-
-
-def _check_share(windows: int) -> None:
-    """Check that each process that shares a run has windows to fit.
-
-    Raises:
-        ConfigError: there are too few.
-    """
-    needed = 2 * ranks.size()  # some are held out
-    if ranks.size() > 1 and windows < needed:
-        raise ConfigError(
-            say(
-                "{size} GPUs need at least {needed} calibration windows, and there "
-                "are {windows}.",
-                size=ranks.size(),
-                needed=needed,
-                windows=windows,
-            ),
-            say("Use more windows, or fewer GPUs."),
-        )
-
-
-def _with_own_text(
-    config: RunConfig, loaded: LoadedModel, windows: TokenWindows, context: RunContext
-) -> TokenWindows:
-    """Return the windows with those that the model writes, and the texts that judge."""
-    author = Author(
-        loaded.files, loaded.model.dtype, loaded.model.config, loaded.tokenizer
-    )
-    length, seed = windows.calibration.shape[1], config.calibration.seed
-    text = own_text(author, config.own_windows, length, seed)
-    judging = own_judging_text(config, author, length)
-    others = ranks.agree(lambda: read_judging_texts(config, loaded, length))
-    fence.close()  # all texts are read: a run may need its memory
-    own = None
-    if steps := text.steps + (judging.steps if judging else 0):
-        with context.stage(Stage.SAMPLING, total=steps) as step:
-            if text.batches:
-                own = own_samples(loaded.model, text, step)
-            if judging:
-                found = own_samples(loaded.model, judging, step)
-                others = (JudgingText(OWN_TEXT, found),)
-    return dataclasses.replace(windows, own=own, others=others)
 
 
 def _finish(
@@ -464,17 +362,15 @@ def _finish(
         message = say("The export failed: {reason:clause}.", reason=first_line(error))
         if isinstance(error, EngineError):
             message, hint = error.message, error.hint
-        where = (
-            say(
+        where = say(
+            "The pruned model is not lost: it can be exported again from {folder}.",
+            folder=run.path,
+        )
+        if probe is None:
+            where = say(
                 "The pruned model is not lost: it is in {folder}, unverified.",
                 folder=checkpoint,
             )
-            if probe is None
-            else say(
-                "The pruned model is not lost: it can be exported again from {folder}.",
-                folder=run.path,
-            )
-        )
         raise ExportError(message, say_all(hint, where)) from error
     context.emit(exported)
     report = _report(state, recipe, exported, checkpoint, probe, context)

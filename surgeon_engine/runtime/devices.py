@@ -16,7 +16,6 @@ from surgeon_engine.api.config.run import Device, Dtype
 from surgeon_engine.api.messages.machine import APPLE_GPU
 from surgeon_engine.api.messages.run import MemorySampled
 from surgeon_engine.base.errors import ConfigError
-from surgeon_engine.base.sentences import say
 from surgeon_engine.planning.constants import pinned_bytes
 from surgeon_engine.runtime import host_memory, ranks
 
@@ -41,8 +40,8 @@ def choose(device: Device) -> torch.device:
         return torch.device("mps")
     if device is Device.GPU:
         raise ConfigError(
-            say("This machine has no GPU, or torch was built without support for it."),
-            say('Set device to "cpu" or "auto".'),
+            "This machine has no GPU, or torch was built without support for it.",
+            'Set device to "cpu" or "auto".',
         )
     return torch.device("cpu")
 

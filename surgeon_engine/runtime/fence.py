@@ -126,7 +126,7 @@ def call(function: str, arguments: Sequence[Any], kind: type[_T], blame: Blame) 
             raise
     if isinstance(answer, Refused):
         raise getattr(errors, answer.kind)(answer.message, answer.hint)
-    return json_decoder(kind, from_plain).decode(bytes(answer.value))
+    return json_decoder(kind, from_plain)(bytes(answer.value))
 
 
 def start(*modules: str) -> None:
@@ -139,7 +139,7 @@ def start(*modules: str) -> None:
             close()
             _process = JsonProcess(
                 module_command("surgeon_engine.runtime.fence_process", *modules),
-                json_decoder(Message).decode,
+                json_decoder(Message),
                 os.environ | _ENVIRONMENT,
             )
 
@@ -292,10 +292,7 @@ class _Clock:
 
 
 def _error(blame: Blame, reason: str) -> EngineError:
-    return blame.error(
-        unreadable(blame.subject, reason),
-        blame.hint,
-    )
+    return blame.error(unreadable(blame.subject, reason), blame.hint)
 
 
 def _reason_of(ended: ProcessExit) -> str:

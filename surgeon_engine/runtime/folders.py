@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from surgeon_engine.api.messages.commands import ListFiles, ListModels, ListRuns
@@ -32,7 +33,6 @@ from surgeon_engine.base.errors import (
 from surgeon_engine.base.files import expand_path, size_of_folder
 from surgeon_engine.base.path_problems import unreadable
 from surgeon_engine.base.reading import read_text
-from surgeon_engine.base.sentences import say
 
 
 def listed(
@@ -59,18 +59,24 @@ def list_files(folder: str) -> FilesListed:
         RunFolderError: It cannot be read.
     """
     path = expand_path(folder or "~").resolve()
-    try:
+    with _described_errors(path):
         found = [each for each in os.scandir(path) if not each.name.startswith(".")]
-    except OSError as error:
-        raise RunFolderError(
-            unreadable(path, error), say("Choose another folder.")
-        ) from error
     entries = [_entry(each) for each in found if _is_text(each.name)]
     entries.sort(key=lambda x: (x.kind is not FileKind.FOLDER, x.name.casefold()))
     parent = "" if path.parent == path else str(path.parent)
     del entries[MAX_ENTRIES:]
     omitted = len(found) - len(entries)
     return FilesListed(str(path), parent, tuple(entries), omitted)
+
+
+@contextmanager
+def _described_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RunFolderError(
+            unreadable(path, error), "Choose another folder."
+        ) from error
 
 
 def _is_text(name: str) -> bool:
@@ -102,14 +108,9 @@ def list_runs(folder: str) -> RunsListed:
         RunFolderError: It cannot be read.
     """
     path = expand_path(folder)
-    try:
+    folders: list[Path] = []
+    with _described_errors(path), suppress(FileNotFoundError):
         folders = [each for each in path.iterdir() if each.is_dir()]
-    except FileNotFoundError:
-        folders = []
-    except OSError as error:
-        raise RunFolderError(
-            unreadable(path, error), say("Choose another folder.")
-        ) from error
     shown = [x for x in folders if not x.name.startswith(".") and _is_text(x.name)]
     runs = [RunFolder(each) for each in shown]
     dated = [(_changed(run), run) for run in runs if run.config_path.is_file()]

@@ -16,8 +16,8 @@ import functools
 import platform
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import psutil
 
@@ -29,21 +29,11 @@ _GROUPS = Path("/sys/fs/cgroup")
 _OF_THIS_PROCESS = Path("/proc/self/cgroup")
 
 
-@dataclass(frozen=True, slots=True)
-class _Version:
-    """The names of a version's files, and of the file pages in its statistics."""
-
-    limit: str
-    usage: str
-    pages: tuple[str, str]  # of files: they are given back before a process is killed
-
-
-_FIRST = _Version(
-    "memory.limit_in_bytes",
-    "memory.usage_in_bytes",
-    ("total_active_file", "total_inactive_file"),
-)
-_SECOND = _Version("memory.max", "memory.current", ("active_file", "inactive_file"))
+# The files of a version with limit and usage, and what its statistics write before the
+# names of file pages, which are given back before a process is killed.
+_Version: TypeAlias = tuple[str, str, str]
+_FIRST: _Version = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_")
+_SECOND: _Version = ("memory.max", "memory.current", "")
 
 
 def total() -> int:
@@ -92,14 +82,16 @@ def _limits_above(
 
 
 def _limit_of(group: Path, version: _Version) -> tuple[int, int]:
-    limit = int((group / version.limit).read_text())  # or "max"
+    limit_file, usage_file, prefix = version
+    limit = int((group / limit_file).read_text())  # or "max"
     try:
-        used = int((group / version.usage).read_text())
+        used = int((group / usage_file).read_text())
         statistics = (group / "memory.stat").read_text().splitlines()
     except (OSError, ValueError):  # not for everyone to read
         return limit, 0
     found = dict(line.split(" ", 1) for line in statistics)
-    return limit, used - sum(int(found.get(name, 0)) for name in version.pages)
+    pages = (f"{prefix}active_file", f"{prefix}inactive_file")
+    return limit, used - sum(int(found.get(name, 0)) for name in pages)
 
 
 def reuse_freed() -> None:

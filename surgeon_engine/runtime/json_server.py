@@ -34,17 +34,12 @@ def serve(
     requests: queue.Queue[Any] = queue.Queue()
     read_messages(request_type, requests.put)
     while True:
-        output.write(_response(answer, requests.get(), out_of_memory))
-
-
-def _response(
-    answer: Callable[[Any], msgspec.Struct], request: Any, out_of_memory: RequestFailed
-) -> msgspec.Struct:
-    try:
-        return answer(request)
-    except EngineError as error:
-        return RequestFailed(error.message, error.hint)
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        return out_of_memory
+        try:
+            response = answer(requests.get())
+        except EngineError as error:
+            response = RequestFailed(error.message, error.hint)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            response = out_of_memory
+        output.write(response)

@@ -65,9 +65,9 @@ def read_messages(message_type: Any, handle: Callable[[Any], object]) -> None:
     """
 
     def read() -> None:
-        decoder = json_decoder(message_type)
+        decode = json_decoder(message_type)
         for line in sys.stdin.buffer:
-            handle(decoder.decode(line))
+            handle(decode(line))
         kill_process_tree(os.getpid())
 
     die_with_parent()

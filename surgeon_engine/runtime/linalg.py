@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from surgeon_engine.base.errors import CurvatureError
-from surgeon_engine.base.sentences import say
 
 _TOLERANCE = 1e-2  # relative residual of a result in float32
 _COLUMNS = 512  # that are solved at a time
@@ -47,13 +46,11 @@ def cholesky(M: Tensor) -> Tensor:
     if M.dtype != torch.float64:
         return cholesky(M.cpu().double()).to(M)
     raise CurvatureError(
-        say(
-            "A {size} x {size} covariance is not positive definite (its leading "
-            "minor {minor} is not).",
-            size=len(M),
-            minor=info.item(),
-        ),
-        say("Raise the damping, or use more calibration text."),
+        "A {size} x {size} covariance is not positive definite (its leading minor "
+        "{minor} is not).",
+        "Raise the damping, or use more calibration text.",
+        size=len(M),
+        minor=info.item(),
     )
 
 
@@ -85,14 +82,12 @@ def inverses(M: Tensor) -> Tensor:
         return inverses(M.cpu().double()).to(M)
     first = int(info.ne(0).nonzero()[0])
     raise CurvatureError(
-        say(
-            "Block {block} of {blocks} ({size} x {size} each) of an inverse "
-            "covariance is not positive definite.",
-            block=first + 1,
-            blocks=len(M),
-            size=M.shape[-1],
-        ),
-        say("Raise the damping, or use more calibration text."),
+        "Block {block} of {blocks} ({size} x {size} each) of an inverse covariance is "
+        "not positive definite.",
+        "Raise the damping, or use more calibration text.",
+        block=first + 1,
+        blocks=len(M),
+        size=M.shape[-1],
     )
 
 

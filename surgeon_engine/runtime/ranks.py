@@ -20,7 +20,7 @@ import os
 import pickle
 import traceback
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 
 from surgeon_engine.base.errors import ConfigError, EngineError
-from surgeon_engine.base.sentences import say, say_n
+from surgeon_engine.base.sentences import say_n
 from surgeon_engine.runtime.failures import RankLost, is_out_of_memory
 
 if TYPE_CHECKING:
@@ -58,9 +58,9 @@ _ALONE = _Group()
 _group = _ALONE
 
 
-def are_given(environment: Mapping[str, str] = os.environ) -> bool:
+def are_given() -> bool:
     """Return whether torchrun has started this process as one of several."""
-    return "RANK" in environment and int(environment.get("WORLD_SIZE", "1")) > 1
+    return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def begin(*, uses_gpu: bool) -> None:
@@ -83,8 +83,8 @@ def begin(*, uses_gpu: bool) -> None:
         backend = "cpu:gloo,cuda:nccl"
     elif uses_gpu and torch.backends.mps.is_available():
         raise ConfigError(
-            say("Several processes cannot share Apple's GPU."),
-            say('Start one process, or set device to "cpu".'),
+            "Several processes cannot share Apple's GPU.",
+            'Start one process, or set device to "cpu".',
         )
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     store = os.environ.get(STORE)
@@ -110,7 +110,8 @@ def _check_gpus(processes: int, gpus: int) -> None:
                 gpus,
                 processes=processes,
             ),
-            say('Start {gpus} processes, or set device to "cpu".', gpus=gpus),
+            'Start {gpus} processes, or set device to "cpu".',
+            gpus=gpus,
         )
 
 

@@ -26,7 +26,7 @@ from surgeon_engine.base.errors import (
     UnreadableFileError,
 )
 from surgeon_engine.base.path_problems import unwritable
-from surgeon_engine.base.sentences import say
+from surgeon_engine.base.sentences import said
 from surgeon_engine.runtime import devices, host_memory, ranks
 from surgeon_engine.runtime.kept import Kept
 from surgeon_engine.runtime.saver import Saver, Tensors
@@ -116,6 +116,14 @@ class RunContext:
             self._append(envelope, self.log)
         self._send(envelope)
 
+    def warn(self, template: str, /, **values: object) -> None:
+        """Log a warning: a sentence, or a template as that of `say`."""
+        self.emit(Logged(Level.WARNING, said(template, values)))
+
+    def inform(self, template: str, /, **values: object) -> None:
+        """Log what is worth knowing, likewise."""
+        self.emit(Logged(Level.INFO, said(template, values)))
+
     def record(self, log: RunFolder, event: Event) -> None:
         """Add an event to the log of a run that has ended; warn if that fails.
 
@@ -126,9 +134,7 @@ class RunContext:
         try:
             log.append(Envelope(self._run, time.time(), event))
         except (OSError, UnreadableFileError) as error:
-            reason = getattr(error, "strerror", error)
-            message = unwritable(log.events_path, reason)
-            self.emit(Logged(Level.WARNING, message))
+            self.warn(unwritable(log.events_path, error))
 
     def save(self, parts: Mapping[str, Tensors | None], **changes: object) -> None:
         """Save the state of the run, as `Saver.save`; warn if that is not possible."""
@@ -139,12 +145,11 @@ class RunContext:
             **changes,
         )
         if reason:
-            message = say(
+            self.warn(
                 "The state of the run cannot be saved: {reason:clause}. The run goes "
                 "on, and tries again later.",
                 reason=reason,
             )
-            self.emit(Logged(Level.WARNING, message))
 
     def load_progress(self, part: str) -> Tensors | None:
         """Return the saved progress within a stage.
@@ -155,19 +160,17 @@ class RunContext:
         try:
             return self.saver.load(part)
         except RunFolderError as error:
-            message = say("{error} This stage starts again.", error=error)
-            self.emit(Logged(Level.WARNING, message))
+            self.warn("{error} This stage starts again.", error=error)
             return None
 
     def discard_saved(self) -> None:
         """Delete the saved state, as the run is complete; warn if it stays."""
         if reason := self.saver.discard():
-            message = say(
+            self.warn(
                 "The saved progress of the run cannot be deleted: {reason:clause}. The "
                 "next start of Surgeon tries again.",
                 reason=reason,
             )
-            self.emit(Logged(Level.WARNING, message))
 
     def handle(self, command: Cancel | StopAndKeep | Pause | Resume) -> None:
         """Record a command; the run obeys it at its next check."""
@@ -217,7 +220,10 @@ class RunContext:
         Raises:
             RunCancelled: the user has cancelled.
         """
-        if self._starts_pause():
+        with self._changed:
+            if pauses := self._is_pausing and not self._is_cancelled:
+                self._is_resumed = False
+        if pauses:
             self._wait()
         if self._is_cancelled:
             raise RunCancelled
@@ -247,13 +253,6 @@ class RunContext:
         yield step
         self.seconds_of_stages[stage.value] += self.clock() - start_time
 
-    def _starts_pause(self) -> bool:
-        with self._changed:
-            if not self._is_pausing or self._is_cancelled:
-                return False
-            self._is_resumed = False
-            return True
-
     def _append(self, envelope: Envelope, log: RunFolder) -> None:
         """Log an event; if that fails, with the next one that is no progress."""
         is_late = bool(self._unlogged)
@@ -269,12 +268,11 @@ class RunContext:
         except (OSError, EngineError) as error:
             if not is_late:  # the run goes on, but the user must know
                 reason = getattr(error, "strerror", error)
-                message = say(
+                self.warn(
                     "{path} cannot be written any more: {reason:clause}.",
                     path=log.events_path,
                     reason=reason,
                 )
-                self.emit(Logged(Level.WARNING, message))
 
     def _wait(self) -> None:
         """Wait until the run is resumed or cancelled."""

@@ -24,7 +24,6 @@ from surgeon_engine.base.errors import RunFolderError, UnreadableFileError
 from surgeon_engine.base.files import file_written_atomically, write_atomically
 from surgeon_engine.base.reading import Content, read_bytes
 from surgeon_engine.base.sealed_json import sealed_json
-from surgeon_engine.base.sentences import say
 from surgeon_engine.base.versions import STATE
 from surgeon_engine.runtime import ranks
 
@@ -91,15 +90,10 @@ class Saver:
             The reason why nothing could be saved; empty if it could be, and after the
             first of several failures.
         """
-        reason, self._saved = ranks.agree(lambda: self._saved_by_first(parts, changes))
+        reason, self._saved = ranks.agree(
+            lambda: (self._write_state(parts, changes), self._saved)
+        )
         return reason
-
-    def _saved_by_first(
-        self, parts: Mapping[str, Tensors | None], changes: Mapping[str, object]
-    ) -> tuple[str, SavedState]:
-        """Save, and return the reason against it and the state that is saved."""
-        reason = self._write_state(parts, changes)
-        return reason, self._saved
 
     def _write_state(
         self, parts: Mapping[str, Tensors | None], changes: Mapping[str, object]
@@ -151,12 +145,10 @@ class Saver:
             return load_file(path)
         except (OSError, SafetensorError) as error:
             raise RunFolderError(
-                say(
-                    "The state of the run cannot be read: {path}: {error:clause}.",
-                    path=path.name,
-                    error=error,
-                ),
-                say("Start the run again with its run.toml."),
+                "The state of the run cannot be read: {path}: {error:clause}.",
+                "Start the run again with its run.toml.",
+                path=path.name,
+                error=error,
             ) from error
 
     def discard(self) -> str:

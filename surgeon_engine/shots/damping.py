@@ -35,7 +35,6 @@ from surgeon_engine.api.config.pruning import SPARSE, FixedDamping, PruningConfi
 from surgeon_engine.api.messages.run import DampingChoice, Stage
 from surgeon_engine.api.saved_state import SavedSearch
 from surgeon_engine.base.errors import CurvatureError
-from surgeon_engine.base.sentences import say
 from surgeon_engine.evaluation.fidelity import Reference
 from surgeon_engine.evaluation.held_out import Trial, evaluate_held_out
 from surgeon_engine.model.layers import KeptWeights
@@ -130,12 +129,10 @@ def choose_damping(
         trials, chosen = search(trial_at, start, moves, maximum)
     if trials[chosen].nats is None:
         raise CurvatureError(
-            say(
-                "None of the {trials} dampings that were tried leaves a model whose "
-                "predictions are finite.",
-                trials=len(trials),
-            ),
-            say("Remove less in a shot, or use more calibration text."),
+            "None of the {trials} dampings that were tried leaves a model whose "
+            "predictions are finite.",
+            "Remove less in a shot, or use more calibration text.",
+            trials=len(trials),
         )
     cost, update = chosen
     return DampingChoice(
@@ -185,54 +182,41 @@ def search(
     Returns:
         The trials by point, and the point at which the search ended.
     """
-    grid = _GridSearch(trial_at, maximum)
-    point = grid.find_start(start)
-    if grid.trials[point].nats is not None:
-        for opposite in moves:
-            ends = (grid.follow(point, move) for move in opposite)
-            point = next((end for end in ends if end != point), point)
-    return grid.trials, point
+    trials: dict[Point, Trial] = {}
 
+    def trial(point: Point) -> Trial:
+        if point not in trials:
+            trials[point] = trial_at(point)
+        return trials[point]
 
-class _GridSearch:
-    """The trials of a search, each made once, and the steps between them."""
-
-    def __init__(self, trial_at: Callable[[Point], Trial], maximum: Point) -> None:
-        self.trials: dict[Point, Trial] = {}
-        self._trial_at = trial_at
-        self._maximum = maximum
-
-    def find_start(self, start: Point) -> Point:
-        """Raise both dampings from `start` until there is a finite loss."""
-        last, point = len(GRID) - 1, start
-        while self._trial(point).nats is None and point != (last, last):
-            point = (min(point[0] + 1, last), min(point[1] + 1, last))
-        return point
-
-    def follow(self, point: Point, move: Point) -> Point:
+    def follow(point: Point, move: Point) -> Point:
         """Return the point from which `move` helps no longer."""
-        while (after := _moved(point, move)) is not None and self._accepts(
-            point, after
-        ):
+        while (after := _moved(point, move)) and _accepts(trial, point, after, maximum):
             point = after
         return point
 
-    def _accepts(self, before: Point, after: Point) -> bool:
-        axis = 0 if before[0] != after[0] else 1  # the damping that changes
-        old, new, maximum = before[axis], after[axis], self._maximum[axis]
-        if new > max(old, maximum):
-            return False
-        trial = self._trial(after)
-        if new < old and old > maximum:
-            return (
-                trial.divergence < self._trial(before).divergence + _LOWERING_TOLERANCE
-            )
-        return trial.is_better_beyond_chance(self._trial(before))
+    last, point = len(GRID) - 1, start
+    while trial(point).nats is None and point != (last, last):
+        point = (min(point[0] + 1, last), min(point[1] + 1, last))
+    if trials[point].nats is not None:
+        for opposite in moves:
+            ends = (follow(point, move) for move in opposite)
+            point = next((end for end in ends if end != point), point)
+    return trials, point
 
-    def _trial(self, point: Point) -> Trial:
-        if point not in self.trials:
-            self.trials[point] = self._trial_at(point)
-        return self.trials[point]
+
+def _accepts(
+    trial: Callable[[Point], Trial], before: Point, after: Point, maximum: Point
+) -> bool:
+    """Return whether a move to a neighboring point helps."""
+    axis = 0 if before[0] != after[0] else 1  # the damping that changes
+    old, new, most = before[axis], after[axis], maximum[axis]
+    if new > max(old, most):
+        return False
+    tried = trial(after)
+    if new < old and old > most:
+        return tried.divergence < trial(before).divergence + _LOWERING_TOLERANCE
+    return tried.is_better_beyond_chance(trial(before))
 
 
 def _moved(point: Point, move: Point) -> Point | None:

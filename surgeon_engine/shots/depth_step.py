@@ -36,10 +36,10 @@ def remove_depth(
         PruningError: a block cannot be removed as a whole.
     """
     pruning = state.config.pruning
-    depth = _depth_of(state)
+    depth = Depth.of(state)
     if missing := pruning.dropped_blocks - depth.dropped_blocks:
         _remove(state, depth.blocks, missing, budget, shot, context)
-        depth = _depth_of(state)
+        depth = Depth.of(state)
     is_over = depth.dropped_blocks == pruning.dropped_blocks
     missing = pruning.dropped_sublayers - depth.dropped_sublayers
     if missing and is_over:
@@ -48,7 +48,7 @@ def remove_depth(
 
 def is_depth_missing(state: PruningState) -> bool:
     """Return whether later shots will remove further blocks or sub-layers."""
-    pruning, depth = state.config.pruning, _depth_of(state)
+    pruning, depth = state.config.pruning, Depth.of(state)
     return (
         depth.dropped_blocks < pruning.dropped_blocks
         or depth.dropped_sublayers < pruning.dropped_sublayers
@@ -57,7 +57,7 @@ def is_depth_missing(state: PruningState) -> bool:
 
 def warn_of_missing_depth(state: PruningState, context: RunContext) -> None:
     """Warn if the target did not allow to remove all blocks or sub-layers."""
-    pruning, depth = state.config.pruning, _depth_of(state)
+    pruning, depth = state.config.pruning, Depth.of(state)
     for done, asked, kind in (
         (depth.dropped_blocks, pruning.dropped_blocks, say("blocks")),
         (
@@ -89,10 +89,6 @@ def removed_weights(state: PruningState) -> int:
     return total
 
 
-def _depth_of(state: PruningState) -> Depth:
-    return Depth.of(state.units, state.removed, state.loaded, state.config.pruning)
-
-
 def _remove(
     state: PruningState,
     candidates: tuple[Sublayers, ...],
@@ -121,7 +117,13 @@ def _remove(
         state.begin_update()
     for candidate, cost in chosen:
         _remove_candidate(state, candidate, cost)
-    _log(chosen, context)
+        message = say(
+            "Removed as a whole: {label}. The KL to the original on held-out "
+            "windows rises by {cost:.3g} nats per token.",
+            label=candidate.label,
+            cost=cost,
+        )
+        context.emit(Logged(Level.INFO, message))
 
 
 def _removed_of(state: PruningState, candidate: Sublayers) -> int:
@@ -143,15 +145,3 @@ def _remove_candidate(state: PruningState, candidate: Sublayers, cost: float) ->
         share = unit.all_weights / candidate.weights
         state.add_costs({name: max(0.0, cost) * share})
     state.record_removed(removed)
-
-
-def _log(chosen: list[tuple[Sublayers, float]], context: RunContext) -> None:
-    """Log what is removed, in the order of its choice."""
-    for candidate, cost in chosen:
-        message = say(
-            "Removed as a whole: {label}. The KL to the original on held-out "
-            "windows rises by {cost:.3g} nats per token.",
-            label=candidate.label,
-            cost=cost,
-        )
-        context.emit(Logged(Level.INFO, message))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.messages.events import Level, Logged
@@ -18,8 +19,7 @@ from surgeon_engine.api.messages.run import (
 from surgeon_engine.api.saved_state import SavedSteps
 from surgeon_engine.base.errors import EngineError, PruningError
 from surgeon_engine.base.sentences import say, say_all
-from surgeon_engine.planning.target_size import TARGET_TOLERANCE, Goal
-from surgeon_engine.pruning.schedule import share_of_goal
+from surgeon_engine.planning.target_size import TARGET_TOLERANCE, Goal, share_of_goal
 from surgeon_engine.pruning.state import PruningState, Snapshot
 from surgeon_engine.recovery.recover import recover, recovery_text
 from surgeon_engine.runtime import devices, ranks
@@ -84,7 +84,7 @@ def run_shots(
             save_recovered(state, recovered, context)
     if budget.is_set and result.is_at_goal:
         last = result.recovered or result.shots[-1]
-        context.emit(budget.log_headroom(last.evaluation))
+        _inform(budget.headroom(last.evaluation), context)
     return result
 
 
@@ -114,6 +114,11 @@ class _Steps:
     def is_stuck(self) -> bool:
         """Whether every remaining step was rolled back before."""
         return self._step == 0 and not self.is_over
+
+    @property
+    def is_at_end(self) -> bool:
+        """Whether there is no further step."""
+        return self.is_over or self.is_stuck
 
     @property
     def saved(self) -> SavedSteps:
@@ -195,10 +200,7 @@ def _shots(
     recovered_shot = restore(state, context) if shots else None  # of the last shot
     steps, attempt = _Steps(state, saved.steps), _Attempt()
     while not (
-        saved.are_shots_over
-        or steps.is_over
-        or steps.is_stuck
-        or (shots and context.stops_after_shot)
+        saved.are_shots_over or steps.is_at_end or (shots and context.stops_after_shot)
     ):
         previous = shots[-1].damping if shots else None
         plan = ShotPlan(len(shots) + 1, steps.share, previous)
@@ -217,36 +219,29 @@ def _shots(
         if recovered_shot is None:
             compact_state(state)
         else:
-            context.emit(
-                budget.log_kept_with_recovery(attempt.shot, recovered_shot.recovered)
-            )
+            kept = budget.kept_with_recovery(attempt.shot, recovered_shot.recovered)
+            _inform(kept, context)
         save_shot(state, shots, steps.saved, recovered_shot, context)
     if not shots or (steps.is_stuck and shots[-1].sparsity == 0):
         raise attempt.failure or budget.error()
+    recovered = recovered_shot.recovered if recovered_shot is not None else None
     if attempt.failure is not None and not budget.is_set:
-        total, reason = state.config.pruning.shots, _describe(attempt.failure)
-        message = say_all(
-            say(
-                "The run ends after shot {shot} of {total}.",
-                shot=len(shots),
-                total=total,
-            ),
-            reason,
+        end = say(
+            "The run ends after shot {shot} of {total}.",
+            shot=len(shots),
+            total=state.config.pruning.shots,
         )
-        context.emit(Logged(Level.WARNING, message))
-    is_at_end = steps.is_over or steps.is_stuck
-    context.save({}, steps=steps.saved, are_shots_over=is_at_end)
-    recovered = None
+        _warn(say_all(end, _describe(attempt.failure)), context)
+    context.save({}, steps=steps.saved, are_shots_over=steps.is_at_end)
     if recovered_shot is not None:
         state.restore(recovered_shot.snapshot)
         context.emit(recovered_shot.recovered)
-        recovered = recovered_shot.recovered
     _check_target_reached(state.goal, shots[-1], context, is_over=steps.is_over)
     return PruningResult(
         tuple(shots),
         recovered,
         is_at_goal=steps.is_over and _is_reached(state.goal, shots[-1]),
-        stopped_early=not is_at_end,
+        stopped_early=not steps.is_at_end,
     )
 
 
@@ -287,13 +282,11 @@ def _try_shot(
         devices.release_memory()
         if before is not None:
             state.restore(before)
-            context.emit(
-                Logged(Level.INFO, say_all(say("A shot is rolled back."), reason))
-            )
+            _inform(say_all(say("A shot is rolled back."), reason), context)
         return _Attempt(failure=failure)
     if before is not None and budget.is_exceeded_by(judged):
         state.restore(before)
-        context.emit(budget.log_rejected(shot, judged))
+        _inform(budget.rejected(shot, judged), context)
         return _Attempt(removed=state.goal.removed_at(shot.parameters))
     return _Attempt(shot, recovered_shot)
 
@@ -311,12 +304,7 @@ def _judged(
     if not (exceeds and _recovers(state)) or recovery_text(state) is None:
         return shot.evaluation, None
     unrecovered = state.take_snapshot()
-    recovered = with_smaller_batches(
-        state,
-        context,
-        lambda: _recover_and_evaluate(state, unrecovered, context, shot.shot),
-        undo=lambda: state.restore(unrecovered),
-    )
+    recovered = _recover_and_evaluate(state, unrecovered, context, shot.shot)
     assert recovered is not None
     recovered_shot = RecoveredShot(recovered, state.take_snapshot())
     state.restore(unrecovered)
@@ -334,28 +322,21 @@ def _recovered(
     before, recovered, reason = None, None, ""
     try:
         with ranks.together():
-            before = snapshot = state.take_snapshot()
-        recovered = with_smaller_batches(
-            state,
-            context,
-            lambda: _recover_and_evaluate(state, snapshot, context),
-            undo=lambda: state.restore(snapshot),
-        )
+            before = state.take_snapshot()
+        recovered = _recover_and_evaluate(state, before, context)
     except _FAILURES as error:
         reason = _describe(error)
     if reason:
         devices.release_memory()
         if before is not None:
             state.restore(before)
-        context.emit(
-            Logged(Level.WARNING, say_all(say("Recovery is rolled back."), reason))
-        )
+        _warn(say_all(say("Recovery is rolled back."), reason), context)
         context.emit(RecoveryUndone(UndoReason.FAILED))
     if before is None or recovered is None:
         return None
     if budget.is_exceeded_by(recovered.evaluation):
         state.restore(before)
-        context.emit(budget.log_rejected_recovery(recovered.evaluation))
+        _inform(budget.rejected_recovery(recovered.evaluation), context)
         context.emit(RecoveryUndone(UndoReason.LIMIT))
         return None
     context.emit(recovered)
@@ -383,9 +364,20 @@ def _recover_and_evaluate(
     state: PruningState, before: Snapshot, context: RunContext, shot: int = 0
 ) -> Recovered | None:
     """Recover the model and evaluate it; return None if there is too little text."""
-    return recover(
-        state, before, lambda: evaluation(state, context, shot), context, shot
-    )
+
+    def work() -> Recovered | None:
+        evaluate = partial(evaluation, state, context, shot)
+        return recover(state, before, evaluate, context, shot)
+
+    return with_smaller_batches(state, context, work, lambda: state.restore(before))
+
+
+def _inform(message: str, context: RunContext) -> None:
+    context.emit(Logged(Level.INFO, message))
+
+
+def _warn(message: str, context: RunContext) -> None:
+    context.emit(Logged(Level.WARNING, message))
 
 
 def _is_reached(goal: Goal, last: ShotFinished) -> bool:
@@ -415,12 +407,10 @@ def _check_target_reached(
                 "Raise the target, use fewer shots, or choose a finer structure."
             )
         raise PruningError(
-            say(
-                "Nothing was removed: the cheapest part has more weights than the "
-                "{target:,} that the target removes.",
-                target=target,
-            ),
+            "Nothing was removed: the cheapest part has more weights than the "
+            "{target:,} that the target removes.",
             hint,
+            target=target,
         )
     if is_over and not _is_reached(goal, last):
         message = say(
@@ -430,4 +420,4 @@ def _check_target_reached(
             reached=reached,
             sparsity=goal.sparsity,
         )
-        context.emit(Logged(Level.WARNING, message))
+        _warn(message, context)

@@ -6,11 +6,10 @@ import math
 from dataclasses import dataclass
 
 from surgeon_engine.api.config.pruning import PruningConfig
-from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import Evaluation, Recovered, ShotFinished
 from surgeon_engine.base.errors import PruningError
 from surgeon_engine.base.sentences import say
-from surgeon_engine.planning.limits import max_divergence, max_perplexity
+from surgeon_engine.planning.limits import max_perplexity
 from surgeon_engine.pruning.state import Snapshot
 
 
@@ -31,7 +30,7 @@ class QualityBudget:
             pruning.max_perplexity_increase,
             original,
             max_perplexity(pruning, original),
-            max_divergence(pruning),
+            pruning.max_divergence or math.inf,
         )
 
     @property
@@ -45,65 +44,53 @@ class QualityBudget:
             evaluation
         )
 
-    def log_rejected(self, shot: ShotFinished, judged: Evaluation) -> Logged:
-        """Return the log line for a shot that is rolled back.
+    def rejected(self, shot: ShotFinished, judged: Evaluation) -> str:
+        """Return the message on a shot that is rolled back.
 
         `judged` is its evaluation, or that of the recovered shot.
         """
         sparsity, excess = shot.sparsity, self._excess(judged)
-        message = (
-            say(
+        if judged is shot.evaluation:
+            return say(
                 "At a sparsity of {sparsity:percent2} {excess}: rolled back.",
                 sparsity=sparsity,
                 excess=excess,
             )
-            if judged is shot.evaluation
-            else say(
-                "At a sparsity of {sparsity:percent2}, after recovery, {excess}: "
-                "rolled back.",
-                sparsity=sparsity,
-                excess=excess,
-            )
-        )
-        return Logged(Level.INFO, message)
-
-    def log_kept_with_recovery(
-        self, shot: ShotFinished, recovered: Recovered
-    ) -> Logged:
-        """Return the log line for a shot that meets the limit only once recovered."""
-        return Logged(
-            Level.INFO,
-            say(
-                "At a sparsity of {sparsity:percent2} {excess}; after recovery it has "
-                "{after}: kept.",
-                sparsity=shot.sparsity,
-                excess=self._excess(shot.evaluation),
-                after=self._figures(recovered.evaluation),
-            ),
+        return say(
+            "At a sparsity of {sparsity:percent2}, after recovery, {excess}: "
+            "rolled back.",
+            sparsity=sparsity,
+            excess=excess,
         )
 
-    def log_rejected_recovery(self, evaluation: Evaluation) -> Logged:
-        """Return the log line for a recovery that is rolled back."""
+    def kept_with_recovery(self, shot: ShotFinished, recovered: Recovered) -> str:
+        """Return the message on a shot that meets the limit only once recovered."""
+        return say(
+            "At a sparsity of {sparsity:percent2} {excess}; after recovery it has "
+            "{after}: kept.",
+            sparsity=shot.sparsity,
+            excess=self._excess(shot.evaluation),
+            after=self._figures(recovered.evaluation),
+        )
+
+    def rejected_recovery(self, evaluation: Evaluation) -> str:
+        """Return the message on a recovery that is rolled back."""
         excess = self._excess(evaluation)
-        message = say("After recovery {excess}: rolled back.", excess=excess)
-        return Logged(Level.INFO, message)
+        return say("After recovery {excess}: rolled back.", excess=excess)
 
-    def log_headroom(self, last: Evaluation) -> Logged:
-        """Return the log line for a target that is reached within the limit."""
+    def headroom(self, last: Evaluation) -> str:
+        """Return the message on a target that is reached within the limit."""
         limits = _both(
             say("{limit:.2f}", limit=self.limit) if math.isfinite(self.limit) else "",
             say("{limit:g} nats", limit=self.max_divergence)
             if math.isfinite(self.max_divergence)
             else "",
         )
-        return Logged(
-            Level.INFO,
-            say(
-                "The target is reached at {reached}, below the limit of {limits}: a "
-                "larger target may give a smaller model.",
-                reached=self._figures(last),
-                limits=limits,
-            ),
+        return say(
+            "The target is reached at {reached}, below the limit of {limits}: a "
+            "larger target may give a smaller model.",
+            reached=self._figures(last),
+            limits=limits,
         )
 
     def error(self) -> PruningError:
@@ -123,16 +110,12 @@ class QualityBudget:
                 limit=self.max_divergence,
             )
         return PruningError(
-            say(
-                "Even the smallest step takes {limits}.",
-                limits=say("{one}, or {other}", one=perplexity, other=divergence)
-                if perplexity and divergence
-                else perplexity or divergence,
-            ),
-            say(
-                "Raise the limit, use more shots or a lower target for smaller steps, "
-                "or choose a finer structure."
-            ),
+            "Even the smallest step takes {limits}.",
+            "Raise the limit, use more shots or a lower target for smaller steps, or "
+            "choose a finer structure.",
+            limits=say("{one}, or {other}", one=perplexity, other=divergence)
+            if perplexity and divergence
+            else perplexity or divergence,
         )
 
     def _exceeds_perplexity(self, evaluation: Evaluation) -> bool:
@@ -160,9 +143,8 @@ class QualityBudget:
                 divergence=evaluation.divergence,
                 limit=self.max_divergence,
             )
-        if perplexity and divergence:
-            return say("{one}, and {other}", one=perplexity, other=divergence)
-        return perplexity or divergence
+        both = say("{one}, and {other}", one=perplexity, other=divergence)
+        return both if perplexity and divergence else perplexity or divergence
 
     def _figures(self, evaluation: Evaluation) -> str:
         """Return the figures that have a limit."""
@@ -179,9 +161,8 @@ class QualityBudget:
 
 
 def _both(perplexity: str, divergence: str) -> str:
-    if perplexity and divergence:
-        return say("{one} and {other}", one=perplexity, other=divergence)
-    return perplexity or divergence
+    both = say("{one} and {other}", one=perplexity, other=divergence)
+    return both if perplexity and divergence else perplexity or divergence
 
 
 @dataclass(frozen=True, slots=True, eq=False)

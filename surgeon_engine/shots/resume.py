@@ -22,7 +22,7 @@ from surgeon_engine.api.messages.run import Recovered, ShotFinished
 from surgeon_engine.api.saved_state import Origin, SavedSteps
 from surgeon_engine.base.errors import RunFolderError
 from surgeon_engine.base.sentences import say
-from surgeon_engine.calibration.windows import TokenWindows, digest_of
+from surgeon_engine.calibration.windows import digest_of
 from surgeon_engine.model.identity import check_same
 from surgeon_engine.model.saved_weights import load_weights, weights_of
 from surgeon_engine.pruning.state import PruningState
@@ -38,12 +38,11 @@ _AFTER_SHOT = ("trials", "blocks", "training", "recovered")  # parts that it end
 
 def origin_of(state: PruningState) -> Origin:
     """Return the digests of the inputs of a run."""
-    return Origin(
-        state.loaded.identity,
-        _digest_of_text(state.windows),
-        _digest_of_config(state.config),
-        versions(),
-    )
+    windows = state.windows
+    others = (text.windows for text in windows.others)
+    parts = (windows.calibration, windows.validation, windows.own, *others)
+    text, settings = digest_of(parts), _digest_of_config(state.config)
+    return Origin(state.loaded.identity, text, settings, versions())
 
 
 _PUT_BACK = say("Put it back where it was, or start the run again with its run.toml.")
@@ -204,9 +203,3 @@ def _digest_of_config(config: RunConfig) -> str:
     config = replace(config, model=model, samples=SamplesConfig())
     read = config_from_toml(config_to_toml(config))
     return hashlib.sha256(config_to_toml(read).encode()).hexdigest()
-
-
-def _digest_of_text(windows: TokenWindows) -> str:
-    """Return a digest of all windows of a run."""
-    others = (text.windows for text in windows.others)
-    return digest_of((windows.calibration, windows.validation, windows.own, *others))

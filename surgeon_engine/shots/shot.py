@@ -5,12 +5,13 @@ Whole blocks, attentions and MLPs are removed first, if the settings ask for it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
 from torch import Tensor
 
-from surgeon_engine.api.config.pruning import DEPTH_TOKENS, PruningConfig
+from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import (
     DampingChoice,
@@ -22,12 +23,13 @@ from surgeon_engine.base.sentences import say
 from surgeon_engine.calibration.windows import JudgingText, digest_of
 from surgeon_engine.evaluation.evaluate import evaluate, references_of
 from surgeon_engine.evaluation.held_out import split
+from surgeon_engine.model.layers import PrunableLayer
+from surgeon_engine.planning.constants import DEPTH_TOKENS
 from surgeon_engine.pruning.cost_accounting import cost_histogram, total_cost
 from surgeon_engine.pruning.measure_curvature import (
     Factors,
     key_of_original,
     measure,
-    of_units,
     pool,
 )
 from surgeon_engine.pruning.methods import METHODS
@@ -211,22 +213,21 @@ def curvature(
     state: PruningState,
     plan: ShotPlan,
     context: RunContext,
-    measured: PruningState | None = None,
+    layers: Sequence[PrunableLayer] = (),
 ) -> tuple[Factors, DampingChoice | None]:
     """Measure the factors on all calibration windows and choose the damping.
 
-    The units are those of `measured`, which include those of `state`, if it is
-    given.
+    The factors are those of `layers`, by default the ones that units are selected by.
 
     Returns:
-        The factors of each unit, and the damping; None if the method has none.
+        The factors by layer, and the damping; None if the method has none.
     """
-    units = measured or state
 
     def measure_on(windows: Tensor) -> Factors:
-        task = of_units(units, windows)
         return with_smaller_batches(
-            state, context, lambda: measure(state, task, context, plan.number)
+            state,
+            context,
+            lambda: measure(state, windows, context, plan.number, layers),
         )
 
     pruning, windows = state.config.pruning, state.windows.calibration

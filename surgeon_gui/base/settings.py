@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass, field, fields
+from enum import Enum, StrEnum
 from pathlib import Path
 
 import platformdirs
@@ -29,7 +29,7 @@ class ThemeChoice(StrEnum):
     DARK = "dark"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Preferences:
     """The settings that the user chooses in the Preferences dialog."""
 
@@ -44,20 +44,12 @@ class Preferences:
 
 
 @dataclass(slots=True)
-class Settings:
+class Settings(Preferences):
     """The persistent settings with their defaults."""
 
-    theme: ThemeChoice = ThemeChoice.SYSTEM
-    language: str = ""  # such as "de"; empty: the language of the system
-    device: Device = Device.AUTO  # of new jobs
-    units: Units = Units.DECIMAL  # of sizes in bytes
-    keeps_awake: bool = True
-    runs_go_on: bool = False
-    is_offline: bool = False
     geometry: QByteArray = field(default_factory=QByteArray)
     layout: QByteArray = field(default_factory=QByteArray)  # of the docks
     splitter: QByteArray = field(default_factory=QByteArray)  # beside the steps
-    run_parent: str = ""
     computers: list[str] = field(default_factory=list)  # host, tab, command
     computer: str = ""  # the host whose engine is used; empty: this computer
     folders_there: list[str] = field(default_factory=list)  # host, tab, last folder
@@ -110,62 +102,21 @@ def name_application() -> None:
 def load() -> Settings:
     """Read the settings; unreadable ones get their default."""
     store = QSettings()
-    settings = Settings()
-    with contextlib.suppress(ValueError):  # from another version
-        settings.theme = ThemeChoice(str(store.value("theme", settings.theme)))
-    settings.language = str(store.value("language", ""))
-    with contextlib.suppress(ValueError):  # from another version
-        settings.device = Device(str(store.value("device", settings.device)))
-    with contextlib.suppress(ValueError):  # from another version
-        settings.units = Units(str(store.value("units", settings.units)))
-    settings.keeps_awake = _truth(store.value("keeps_awake", settings.keeps_awake))
-    settings.runs_go_on = _truth(store.value("runs_go_on", settings.runs_go_on))
-    settings.is_offline = _truth(store.value("is_offline", settings.is_offline))
-    settings.geometry = _bytes(store.value("geometry"))
-    settings.layout = _bytes(store.value("layout"))
-    settings.splitter = _bytes(store.value("splitter"))
-    settings.run_parent = str(store.value("run_parent", ""))
-    settings.computers = _strings(store.value("computers"))
-    settings.computer = str(store.value("computer", ""))
-    settings.folders_there = _strings(store.value("folders_there"))
-    settings.last_folder = str(store.value("last_folder", ""))
-    settings.recent_models = _strings(store.value("recent_models"))
-    settings.recent_jobs = _strings(store.value("recent_jobs"))
-    settings.recent_runs = _strings(store.value("recent_runs"))
-    settings.shows_hint = _truth(store.value("shows_hint", True))
-    settings.job = str(store.value("job", ""))
-    settings.open_run = str(store.value("open_run", ""))
-    with contextlib.suppress(ValueError):  # from another version
-        pace = float(str(store.value("pace", settings.pace)))
-        settings.pace = pace if 0 < pace < math.inf else settings.pace
+    settings = Settings(shows_hint=True)
+    for each in fields(Settings):
+        if store.contains(each.name):
+            default = getattr(settings, each.name)
+            with contextlib.suppress(ValueError):  # from another version
+                setattr(settings, each.name, _read(store.value(each.name), default))
     return settings
 
 
 def save(settings: Settings) -> None:
     """Store the settings."""
     store = QSettings()
-    store.setValue("theme", settings.theme.value)
-    store.setValue("language", settings.language)
-    store.setValue("device", settings.device.value)
-    store.setValue("units", settings.units.value)
-    store.setValue("keeps_awake", settings.keeps_awake)
-    store.setValue("runs_go_on", settings.runs_go_on)
-    store.setValue("is_offline", settings.is_offline)
-    store.setValue("geometry", settings.geometry)
-    store.setValue("layout", settings.layout)
-    store.setValue("splitter", settings.splitter)
-    store.setValue("run_parent", settings.run_parent)
-    store.setValue("computers", settings.computers)
-    store.setValue("computer", settings.computer)
-    store.setValue("folders_there", settings.folders_there)
-    store.setValue("last_folder", settings.last_folder)
-    store.setValue("recent_models", settings.recent_models)
-    store.setValue("recent_jobs", settings.recent_jobs)
-    store.setValue("recent_runs", settings.recent_runs)
-    store.setValue("shows_hint", settings.shows_hint)
-    store.setValue("job", settings.job)
-    store.setValue("open_run", settings.open_run)
-    store.setValue("pace", settings.pace)
+    for each in fields(Settings):
+        value = getattr(settings, each.name)
+        store.setValue(each.name, value.value if isinstance(value, Enum) else value)
 
 
 def reset() -> None:
@@ -173,18 +124,27 @@ def reset() -> None:
     QSettings().clear()
 
 
-def _bytes(value: object) -> QByteArray:
-    return value if isinstance(value, QByteArray) else QByteArray()
+def _read(value: object, default: object) -> object:
+    """Return a stored value as one of the type of the default.
 
-
-def _truth(value: object) -> bool:
-    return str(value).lower() == "true"
-
-
-def _strings(value: object) -> list[str]:
-    if isinstance(value, str):  # QSettings reads a list of one as a string
-        return [value] if value else []
-    return [str(item) for item in value] if isinstance(value, list) else []
+    Raises:
+        ValueError: The value cannot be one.
+    """
+    match default:
+        case bool():
+            return str(value).lower() == "true"
+        case float():
+            number = float(str(value))
+            return number if 0 < number < math.inf else default
+        case QByteArray():
+            return value if isinstance(value, QByteArray) else default
+        case list() if isinstance(value, str):  # a list of one is read as a string
+            return [value] if value else []
+        case list():
+            return [str(item) for item in value] if isinstance(value, list) else []
+        case Enum():
+            return type(default)(str(value))
+    return str(value)
 
 
 def default_run_parent() -> Path:

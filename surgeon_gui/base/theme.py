@@ -123,14 +123,8 @@ def _palette(theme: Theme) -> QPalette:
     return palette
 
 
-# Names of files by their word in the style sheet, without theme and suffix.
-_PICTURES = {
-    "tick": "tick",
-    "arrow_down": "arrow-down",
-    "arrow_up": "arrow-up",
-    "close": "close",
-    "detach": "detach",
-}
+# Their words in the style sheet; names of files have hyphens and the theme.
+_PICTURES = ("tick", "arrow_down", "arrow_up", "close", "detach")
 
 
 @cache
@@ -143,8 +137,9 @@ def _stylesheet(theme: Theme) -> str:
         for item in fields(theme)
         if isinstance(getattr(theme, item.name), str)
     }
+    folder = (resources / "pictures").as_posix()
     pictures = {
-        name: (resources / "pictures" / f"{file}-{theme.name}.svg").as_posix()
-        for name, file in _PICTURES.items()
+        name: f"{folder}/{name.replace('_', '-')}-{theme.name}.svg"
+        for name in _PICTURES
     }
     return template.substitute(colours, radius=RADIUS, half_gap=GAP // 2, **pictures)

@@ -38,12 +38,13 @@ class ArchitectureController(QObject):
     @property
     def sources(self) -> tuple[Source, ...]:
         """Available sources, the preferred one first."""
-        state = self._session.state
+        state, run = self._session.state, self._session.state.shown_run
         available = []
-        is_loaded = (
-            state.shown_run.model is not None and state.shown_run.config is not None
+        is_of_draft = (
+            run.config is not None
+            and run.config.model.source == state.config.model.source
         )
-        if state.shown_run.history and is_loaded and self._is_of_draft:
+        if run.history and run.model is not None and is_of_draft:
             available.append(Source.RUN)
         if self._plan_is_current:
             available.append(Source.PLAN)
@@ -198,10 +199,3 @@ class ArchitectureController(QObject):
     def _plan_is_current(self) -> bool:
         is_up_to_date = self._diagnosis.phase is DiagnosisPhase.READY
         return is_up_to_date and self._diagnosis.plan is not None
-
-    @property
-    def _is_of_draft(self) -> bool:
-        """True if the shown run has pruned the chosen model."""
-        state = self._session.state
-        config = state.shown_run.config
-        return config is not None and config.model.source == state.config.model.source

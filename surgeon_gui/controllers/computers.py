@@ -61,8 +61,7 @@ class ComputersController(QObject):
         self.fetched_bytes = 0
         self.fetch_note = ""  # how the last copy has ended
         self._received = 0
-        self._timer = QTimer(self)
-        self._timer.setInterval(_PROGRESS_MS)
+        self._timer = QTimer(self, interval=_PROGRESS_MS)
         self._timer.timeout.connect(self._on_tick)
         self._started: EngineStarted | None = None  # whose runs were looked at
         session.changed.connect(self._on_session_changed)

@@ -6,19 +6,22 @@ about a millisecond and is computed on demand.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 from zipfile import BadZipFile
 
 from PySide6.QtCore import QObject, QTemporaryDir, Signal, Slot
 
 from surgeon_engine.api.config.layer_patterns import LayerMinDensity, parse_limit
 from surgeon_engine.api.config.pruning import PruningConfig
+from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.commands import Diagnose
 from surgeon_engine.api.messages.diagnosis import Diagnosed
 from surgeon_engine.api.messages.events import Failed
-from surgeon_engine.api.run_folder import Report, RunFolder
+from surgeon_engine.api.messages.sources import ModelSummary
+from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import ConfigError, EngineError
 from surgeon_gui.base import paths
 from surgeon_gui.base.background import Background
@@ -28,7 +31,6 @@ from surgeon_gui.state.diagnosis import state as diagnosis_state
 from surgeon_gui.state.diagnosis.costs import read_costs
 from surgeon_gui.state.diagnosis.planner import Planner, RemovalPlan, rules_of
 from surgeon_gui.state.diagnosis.state import (
-    DiagnosisInput,
     DiagnosisPhase,
     DiagnosisResult,
     MeasuredPoint,
@@ -42,11 +44,10 @@ from surgeon_gui.text.problems import Kind, Problem
 _MAX_REPORTS = 50  # the latest finished runs whose reports are read
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _ReadDiagnosis:
+class _ReadDiagnosis(NamedTuple):
     """Result of reading a diagnosis in the background."""
 
-    diagnosis_input: DiagnosisInput
+    known: DiagnosisResult
     planner: Planner
     points: dict[str, tuple[MeasuredPoint, ...]]  # by run folder
 
@@ -62,7 +63,7 @@ class Diagnosis(QObject):
         self.known: DiagnosisResult | None = None
         self.progress = 0.0
         self._folder: QTemporaryDir | None = None  # deleted with the window
-        self._pending: DiagnosisInput | None = None
+        self._pending: tuple[RunConfig, ModelSummary] | None = None
         self._points: dict[str, tuple[MeasuredPoint, ...]] = {}  # by run folder
         self._shown_runs: tuple[RunState, ...] = ()
         self._background = Background(self)
@@ -75,15 +76,9 @@ class Diagnosis(QObject):
     def phase(self) -> DiagnosisPhase:
         """Current phase; reading the file counts as measuring."""
         state = self.session.state
-        request = state.request(RequestKind.DIAGNOSIS)
-        phase = diagnosis_state.phase_of(self.known, request, state.config)
-        if self._pending is not None and phase is not DiagnosisPhase.NONE:
-            return (
-                DiagnosisPhase.MEASURING
-                if self.known is None
-                else DiagnosisPhase.REMEASURING
-            )
-        return DiagnosisPhase.MEASURING if self._pending is not None else phase
+        is_open = state.request(RequestKind.DIAGNOSIS).is_open
+        is_measuring = self._pending is not None or is_open
+        return diagnosis_state.phase_of(self.known, state.config, is_measuring)
 
     @property
     def headline(self) -> str:
@@ -151,7 +146,7 @@ class Diagnosis(QObject):
             )
             self._folder = None
             return
-        self._pending, self.progress = DiagnosisInput(state.config, state.model), 0.0
+        self._pending, self.progress = (state.config, state.model), 0.0
         command = partial(Diagnose, config=state.config, folder=self._folder.path())
         self.session.store.start_request(RequestKind.DIAGNOSIS, command)
 
@@ -222,19 +217,18 @@ class Diagnosis(QObject):
             self.changed.emit()
             return
         parent = paths.expanded(self.session.state.run_parent)
-        work = partial(_read_result, self._pending, request.response, parent)
+        work = partial(_read_result, *self._pending, request.response, parent)
         self._background.start(work, self._on_read, self._on_read_failed)
 
     def _on_read(self, result: _ReadDiagnosis | str) -> None:
         self._pending = None
         if isinstance(result, str):
-            self._report_unreadable(result)
+            message = tr("The measured costs cannot be read: {reason}.")
+            hint = tr("Run the diagnosis again.")
+            self.session.store.show_problem(Failed(message.format(reason=result), hint))
             return
-        self._planner, self._plan = result.planner, None
-        costs = result.planner.costs
-        used = result.diagnosis_input
-        self.known = DiagnosisResult(used.config, used.model, costs)
-        self._points = dict(result.points)
+        self.known, self._planner, self._points = result
+        self._plan = None
         self._collect_points()
         self.changed.emit()
 
@@ -242,23 +236,18 @@ class Diagnosis(QObject):
         self._pending = None  # `Background` reports the exception
         self.changed.emit()
 
-    def _report_unreadable(self, reason: str) -> None:
-        message = tr("The measured costs cannot be read: {reason}.")
-        hint = tr("Run the diagnosis again.")
-        self.session.store.show_problem(Failed(message.format(reason=reason), hint))
-
 
 def _read_result(
-    diagnosis_input: DiagnosisInput, diagnosed: Diagnosed, parent: Path
+    config: RunConfig, model: ModelSummary, diagnosed: Diagnosed, parent: Path
 ) -> _ReadDiagnosis | str:
     """Read the file of a diagnosis; return why it cannot be read as a str."""
     try:
         costs = read_costs(diagnosed)
     except (OSError, KeyError, ValueError, BadZipFile) as error:
         return str(error)
-    planner = Planner(costs, rules_of(diagnosis_input.config.pruning))
-    known = DiagnosisResult(diagnosis_input.config, diagnosis_input.model, costs)
-    return _ReadDiagnosis(diagnosis_input, planner, finished_runs(known, parent))
+    known = DiagnosisResult(config, model, costs)
+    planner = Planner(costs, rules_of(config.pruning))
+    return _ReadDiagnosis(known, planner, finished_runs(known, parent))
 
 
 def finished_runs(
@@ -276,10 +265,6 @@ def finished_runs(
         except (EngineError, ConfigError):
             continue  # unfinished, or from another version
         if diagnosis_state.is_comparable(known, report.config):
-            points[str(folder)] = _points_of_report(report)
+            run = RunState(history=report.shots, recovered=report.recovered)
+            points[str(folder)] = diagnosis_state.points_of(run)
     return points
-
-
-def _points_of_report(report: Report) -> tuple[MeasuredPoint, ...]:
-    run = RunState(history=report.shots, recovered=report.recovered)
-    return diagnosis_state.points_of(run)

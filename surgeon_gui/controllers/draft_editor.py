@@ -53,8 +53,9 @@ class DraftEditor(QObject):
     def __init__(self, store: Store) -> None:
         super().__init__(store)
         self._store = store
-        self._inspection_timer = QTimer(self, singleShot=True)
-        self._inspection_timer.setInterval(INSPECTION_DELAY_MS)
+        self._inspection_timer = QTimer(
+            self, singleShot=True, interval=INSPECTION_DELAY_MS
+        )
         self._inspection_timer.timeout.connect(self._inspect)
 
     @property

@@ -112,15 +112,17 @@ class EngineSupervisor:
         """
         events = [_envelope(id_, Cancelled()) for id_ in self._open]
         self.cancel_all()
-        self._forget_all()
+        for id_ in tuple(self._open):
+            self._forget(id_)
         self.kill()
         self._make_client, self._failed_starts = make_client, 0
         return events
 
-    def reconnect(self) -> None:
+    def reconnect(self) -> list[Envelope]:
         """Try at once to connect with the engine of another computer again."""
         if isinstance(self._client, RemoteEngine):
             self._client.reconnect()
+        return []
 
     def cancel_all(self) -> None:
         """Cancel all open requests that end with the window."""
@@ -152,10 +154,6 @@ class EngineSupervisor:
         self._open.pop(id_, None)
         self._kill_at.pop(id_, None)
         self._cancelled.discard(id_)
-
-    def _forget_all(self) -> None:
-        for id_ in tuple(self._open):
-            self._forget(id_)
 
     def _replace_dead_engine(self) -> list[Envelope]:
         assert self._client is not None
@@ -206,17 +204,14 @@ class EngineSupervisor:
         for id_, command in tuple(self._open.items()):
             if but_watched and is_watched(command):
                 continue
-            failed = Failed(_failure_message(command, message), hint, details)
+            text = message
+            if isinstance(command, _RUNS):
+                text = tr("The run has ended early. {message}").format(message=message)
+            failed = Failed(text, hint, details)
             ended = Cancelled() if id_ in self._cancelled else failed
             events.append(_envelope(id_, ended))
             self._forget(id_)
         return events
-
-
-def _failure_message(command: Command, message: str) -> str:
-    if isinstance(command, _RUNS):
-        return tr("The run has ended early. {message}").format(message=message)
-    return message
 
 
 def _envelope(id_: str, event: Cancelled | Failed | Logged) -> Envelope:

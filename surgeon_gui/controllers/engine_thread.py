@@ -1,6 +1,6 @@
 """The background thread that owns the engine, so that the GUI thread never waits.
 
-    GUI thread   --send-->  queue of commands  -->  engine
+    GUI thread   --send-->  inbox: calls of the supervisor  -->  engine
     GUI thread  <--events_received, a list at most ten times a second--  engine
 
 The next list is sent after the window has shown the one before, and nothing is received
@@ -16,7 +16,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import partial
 
 from PySide6.QtCore import QObject, QThread, Signal, Slot
 
@@ -31,13 +31,6 @@ MAX_EVENTS = 500  # about, of a list
 POLL_SECONDS = 0.03  # the maximum delay of a command
 STACK_BYTES = 16 * 2**20  # macOS gives threads 512 kB, too little for BLAS
 SHUTDOWN_GRACE_S = 2.0  # for open requests to end when the window closes
-
-
-class _Switch(NamedTuple):
-    """A request to use another engine."""
-
-    make_client: Callable[[], EngineClient]
-    marker: str
 
 
 class EngineThread(QThread):
@@ -59,11 +52,11 @@ class EngineThread(QThread):
         self.setStackSize(STACK_BYTES)
         self._make_client = make_client  # of this computer
         self._supervisor = EngineSupervisor(first or make_client, cancel_timeout_s)
-        self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
+        # What the thread does next; each call returns events.
+        self._inbox: queue.SimpleQueue[Callable[[], list[Envelope]]]
+        self._inbox = queue.SimpleQueue()
         self._ending = threading.Event()
         self._restarting = threading.Event()
-        self._reconnecting = threading.Event()
-        self._next: queue.SimpleQueue[_Switch] = queue.SimpleQueue()
         self._can_take = threading.Event()  # the listener can take events
         self._pending: list[Envelope] = []
 
@@ -84,7 +77,7 @@ class EngineThread(QThread):
 
     def send(self, command: Command) -> None:
         """Queue a command for the engine; returns at once, callable from any thread."""
-        self._commands.put(command)
+        self._inbox.put(partial(self._supervisor.send, command))
 
     def restart_when_idle(self) -> None:
         """Start a new engine once no request is open; returns at once.
@@ -103,11 +96,11 @@ class EngineThread(QThread):
 
         Watched runs go on. Other open requests are cancelled.
         """
-        self._next.put(_Switch(make_client or self._make_client, marker))
+        self._inbox.put(partial(self._switch, make_client or self._make_client, marker))
 
     def reconnect(self) -> None:
         """Try at once to connect with another computer again; returns at once."""
-        self._reconnecting.set()
+        self._inbox.put(self._supervisor.reconnect)
 
     def shut_down(self) -> None:
         """End the engine and this thread, and wait for both.
@@ -133,20 +126,10 @@ class EngineThread(QThread):
         """Collect the events of the next `BATCH_SECONDS`."""
         until = time.monotonic() + BATCH_SECONDS
         while time.monotonic() < until and not self._ending.is_set():
-            while not self._next.empty():
-                self._pending += self._send_commands()  # they are for the engine before
-                chosen = self._next.get()
-                self._pending += self._supervisor.switch(chosen.make_client)
-                line = Logged(Level.INFO, "")
-                self._pending.append(Envelope(chosen.marker, time.time(), line))
-                self._pending += self._supervisor.start()
-            if self._reconnecting.is_set():
-                self._reconnecting.clear()
-                self._supervisor.reconnect()
             if self._restarting.is_set() and self.is_idle:
                 self._restarting.clear()
                 self._pending += self._supervisor.restart()
-            self._pending += self._send_commands()
+            self._empty_inbox()
             self._receive()
 
     def _receive(self) -> None:
@@ -158,14 +141,19 @@ class EngineThread(QThread):
         else:
             self._pending += self._supervisor.receive(POLL_SECONDS)
 
-    def _send_commands(self) -> list[Envelope]:
-        events: list[Envelope] = []
-        while not self._commands.empty():
-            events += self._supervisor.send(self._commands.get())
-        return events
+    def _empty_inbox(self) -> None:
+        while not self._inbox.empty():
+            self._pending += self._inbox.get()()
+
+    def _switch(
+        self, make_client: Callable[[], EngineClient], marker: str
+    ) -> list[Envelope]:
+        events = self._supervisor.switch(make_client)
+        events.append(Envelope(marker, time.time(), Logged(Level.INFO, "")))
+        return events + self._supervisor.start()
 
     def _request_shutdown(self) -> None:
-        self._send_commands()
+        self._empty_inbox()
         self._supervisor.cancel_all()
         until = time.monotonic() + SHUTDOWN_GRACE_S
         while not self._supervisor.is_done and time.monotonic() < until:

@@ -39,12 +39,6 @@ from surgeon_gui.state.runs.reading import (
 )
 from surgeon_gui.text.problems import Kind, Problem, sentence
 
-_STATUSES = {
-    Status.FINISHED: QueueStatus.FINISHED,
-    Status.FAILED: QueueStatus.FAILED,
-    Status.CANCELLED: QueueStatus.CANCELLED,
-}
-
 
 class QueueController(QObject):
     """Hold the queue of the runs folder and work it off."""
@@ -255,7 +249,7 @@ class QueueController(QObject):
         if not self.holds(run):
             return
         problem = run.error.message if run.error is not None else ""
-        self._end(self._names[run.run], _STATUSES[run.status], problem)
+        self._end(self._names[run.run], QueueStatus(run.status.value), problem)
         is_cancelled = run.status is Status.CANCELLED
         if not self.state.is_working and not is_cancelled:
             self.ended.emit(self.state)
@@ -301,14 +295,11 @@ class QueueController(QObject):
         is_written = state.runs != self.state.runs
         self.state = state
         if is_written:
-            self._write()
+            try:
+                self._file.write(() if state.is_complete else state.runs)
+            except (OSError, LockedError, UnreadableFileError) as error:
+                self._report_not_written(error)
         self.changed.emit()
-
-    def _write(self) -> None:
-        try:
-            self._file.write(() if self.state.is_complete else self.state.runs)
-        except (OSError, LockedError, UnreadableFileError) as error:
-            self._report_not_written(error)
 
     def _report_not_written(self, error: Exception) -> None:
         message = tr("The queue cannot be written: {reason}.")

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from PySide6.QtCore import QObject, Signal, Slot
 from send2trash import send2trash
 
+from surgeon_engine.api.litter import remove_litter
 from surgeon_engine.api.messages.events import Cancelled, Envelope, Failed
 from surgeon_engine.api.messages.run import (
     Recovered,
@@ -23,9 +24,8 @@ from surgeon_engine.api.messages.run import (
     ShotFinished,
     StageStarted,
 )
-from surgeon_engine.api.run_folder import RunFolder, remove_litter
+from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import EngineError
-from surgeon_engine.base.process_lock import Use
 from surgeon_gui.base import paths
 from surgeon_gui.base.background import Background
 from surgeon_gui.base.translation import tr
@@ -132,8 +132,7 @@ class RunsController(QObject):
 
     def reopen(self, folder: str) -> None:
         """Open a run with all its charts."""
-        current = self._session.state.run
-        if current.status.is_busy and current.folder == folder:
+        if self._is_in_progress(folder):
             self._session.close_opened_run()
             self.opened.emit()
             return
@@ -175,7 +174,7 @@ class RunsController(QObject):
     def delete_obstacle(self, folder: str) -> str:
         """Return why a run cannot be deleted; empty if it can."""
         state, record = self._session.state, self.state.record(folder)
-        is_used = state.run.status.is_busy and state.run.folder == folder
+        is_used = self._is_in_progress(folder)
         is_used |= state.task is not None and state.request(state.task).folder == folder
         if is_used or (record and record.outcome is RunOutcome.RUNNING):
             return tr("The run is in progress, or its files are in use.")
@@ -251,36 +250,33 @@ class RunsController(QObject):
                 return
 
     def _on_opened(self, found: _Opened) -> None:
-        if found.run is None:
+        record, run = found
+        title, use = self.state.title(record), RunFolder(Path(record.folder)).use
+        if run is None:
+            message = tr("{run} cannot be opened. {reason}")
+            hint = tr("The files in {folder} have been changed.")
             self._report(
-                tr("{run} cannot be opened. {reason}").format(
-                    run=self.state.title(found.record), reason=found.record.problem
-                ),
-                tr("The files in {folder} have been changed.").format(
-                    folder=found.record.folder
-                ),
+                message.format(run=title, reason=record.problem),
+                hint.format(folder=record.folder),
             )
-        elif (use := _use(found.record)) is not None and use.is_elsewhere:
-            self.held_elsewhere.emit(found.record, use.holder)
-        elif found.run.status.is_busy and self._is_followed(found.record):
+        elif use is not None and use.is_elsewhere:
+            self.held_elsewhere.emit(record, use.holder)
+        elif run.status.is_busy and self._is_in_progress(record.folder):
             self.opened.emit()
-        elif found.run.status.is_busy and self._session.state.is_busy:
-            self._report(
-                tr("{run} is in progress, too, in another window or program.").format(
-                    run=self.state.title(found.record)
-                ),
-                tr("Open it when nothing else is in progress here."),
-            )
-        elif found.run.status.is_busy and found.run.config is not None:
-            self._session.follow_run(found.record.folder, found.run.config)
+        elif run.status.is_busy and self._session.state.is_busy:
+            message = tr("{run} is in progress, too, in another window or program.")
+            hint = tr("Open it when nothing else is in progress here.")
+            self._report(message.format(run=title), hint)
+        elif run.status.is_busy and run.config is not None:
+            self._session.follow_run(record.folder, run.config)
             self.opened.emit()
         else:
-            self._session.reopen(found.run, self.state.title(found.record))
+            self._session.reopen(run, title)
             self.opened.emit()
 
-    def _is_followed(self, record: RunRecord) -> bool:
+    def _is_in_progress(self, folder: str) -> bool:
         run = self._session.state.run
-        return run.status.is_busy and run.folder == record.folder
+        return run.status.is_busy and run.folder == folder
 
     def _on_read_to_resume(self, found: _Opened) -> None:
         if found.run is None or found.run.status.is_busy:
@@ -355,10 +351,6 @@ def _open(folder: Path) -> _Opened:
         return _Opened(record, read_state(folder))
     except UnreadableRunError:
         return _Opened(record, None)
-
-
-def _use(record: RunRecord) -> Use | None:
-    return RunFolder(Path(record.folder)).use
 
 
 def _to_trash(folder: str) -> str:

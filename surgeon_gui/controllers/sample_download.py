@@ -56,7 +56,8 @@ class SampleDownload(QObject):
         if not self.is_busy:
             self.is_busy, self._is_cancelled = True, False
             work = partial(self._fetch, samples_folder())
-            self._background.start(work, self._on_ended, self._on_crashed)
+            crashed = partial(self._on_ended, tr("See the log."))
+            self._background.start(work, self._on_ended, crashed)
             self._timer.start()
             self.changed.emit()
 
@@ -102,9 +103,6 @@ class SampleDownload(QObject):
             self.arrived.emit(str(found))
         else:
             self.failed.emit(found)
-
-    def _on_crashed(self) -> None:
-        self._on_ended(tr("See the log."))
 
 
 def _unpacked(wheel: Path, folder: Path) -> Path:

@@ -20,6 +20,7 @@ from surgeon_engine.api.config.run import Device, ModelConfig, RunConfig
 from surgeon_engine.api.messages.benchmark import BenchmarkSettings, Measured
 from surgeon_engine.api.messages.commands import (
     Cancel,
+    Command,
     ExportRun,
     MeasureModels,
     Pause,
@@ -44,7 +45,7 @@ from surgeon_gui.state import run as run_state
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job import checks
 from surgeon_gui.state.request import Request, RequestKind
-from surgeon_gui.state.run import RunState
+from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.runs.reading import has_saved_state
 from surgeon_gui.text.problems import Problem
 
@@ -77,8 +78,7 @@ class Session(QObject):
         self.draft = DraftEditor(self.store)
         self.runs_go_on = False  # further runs, when the window is closed
         self._marker = ""  # ends the events of the engine before
-        self._clock = QTimer(self)
-        self._clock.setInterval(CLOCK_MS)
+        self._clock = QTimer(self, interval=CLOCK_MS)
         self._clock.timeout.connect(self._on_clock_ticked)
         engine.listen(self._on_events_received)
 
@@ -151,7 +151,7 @@ class Session(QObject):
         """End the run after the current shot and export the result."""
         if self.state.run.can_stop:
             self.store.send(StopAndKeep(run=self.state.run.run))
-            self._set_run(run_state.stopping(self.state.run))
+            self._set_status(Status.STOPPING)
 
     @Slot()
     def pause_or_resume(self) -> None:
@@ -159,10 +159,10 @@ class Session(QObject):
         run = self.state.run
         if run.status.can_pause:
             self.store.send(Pause(run=run.run))
-            self._set_run(run_state.pausing(run))
-        elif run.status.can_resume:
+            self._set_status(Status.PAUSING)
+        elif run.status is Status.PAUSED:
             self.store.send(Resume(run=run.run))
-            self._set_run(run_state.resuming(run))
+            self._set_status(Status.RUNNING)  # its clock waits for `Resumed`
 
     @property
     def unsaved_seconds(self) -> float:
@@ -179,7 +179,7 @@ class Session(QObject):
         """Cancel the run."""
         if self.state.run.status.can_cancel:
             self.store.send(Cancel(run=self.state.run.run))
-            self._set_run(run_state.cancelling(self.state.run))
+            self._set_status(Status.CANCELLING)
 
     def follow_run(self, folder: str, config: RunConfig) -> None:
         """Show a run that is in progress, wherever it was started, until it ends."""
@@ -253,7 +253,7 @@ class Session(QObject):
     # another computer
 
     def use_computer(
-        self, computer: str, client: Callable[[], EngineClient] | None, runs: str = ""
+        self, computer: str, client: Callable[[], EngineClient] | None
     ) -> None:
         """Use the engine of another computer; `client` None: of this one.
 
@@ -262,7 +262,7 @@ class Session(QObject):
         self._clock.stop()
         self._marker = self.store.new_id("switch")
         self.store.engine.switch(client, self._marker)
-        self.store.set_checked(app_state.with_computer(self.state, computer, runs))
+        self.store.set_checked(app_state.with_computer(self.state, computer))
         self.draft.inspect_soon()
 
     @Slot()
@@ -342,39 +342,29 @@ class Session(QObject):
         *,
         may_replace: bool,
     ) -> RunState:
-        goes_on = self._goes_on
-        run_id = self.store.new_id("run", is_unique=goes_on)
         path = folder.as_posix() if self.state.computer else str(folder)
-        command = StartRun(
-            run=run_id,
-            config=config,
-            folder=path,
-            replace=may_replace,
-            detached=goes_on,
-        )
-        self.store.send(command)
-        self._clock.start()
-        run = run_state.requested(run_id, config, path, time.time(), planned=planned)
-        return replace(run, computer=self.state.computer, goes_on=goes_on)
+        run = run_state.requested("", config, path, time.time(), planned=planned)
+        command = partial(StartRun, config=config, folder=path, replace=may_replace)
+        return self._sent(command, run)
 
     def _resume(self, earlier: RunState, *, may_replace: bool) -> RunState:
+        now = time.time()
+        if self._goes_on:  # all of its events come again
+            assert earlier.config is not None
+            run = run_state.requested("", earlier.config, earlier.folder, now)
+        else:
+            seconds = _saved_seconds(earlier)
+            run = run_state.resume_requested("", earlier, now, seconds)
+        command = partial(ResumeRun, folder=earlier.folder, replace=may_replace)
+        return self._sent(command, run)
+
+    def _sent(self, make_command: Callable[..., Command], run: RunState) -> RunState:
+        """Send the command that begins a run; return the run with its id."""
         goes_on = self._goes_on
         run_id = self.store.new_id("run", is_unique=goes_on)
-        command = ResumeRun(
-            run=run_id,
-            folder=earlier.folder,
-            replace=may_replace,
-            detached=goes_on,
-        )
-        self.store.send(command)
+        self.store.send(make_command(run=run_id, detached=goes_on))
         self._clock.start()
-        now = time.time()
-        if goes_on:  # all of its events come again
-            assert earlier.config is not None
-            run = run_state.requested(run_id, earlier.config, earlier.folder, now)
-            return replace(run, computer=self.state.computer, goes_on=True)
-        seconds = _saved_seconds(earlier)
-        return run_state.resume_requested(run_id, earlier, now, seconds)
+        return replace(run, run=run_id, computer=self.state.computer, goes_on=goes_on)
 
     @property
     def _goes_on(self) -> bool:
@@ -389,6 +379,10 @@ class Session(QObject):
             return PurePosixPath(self.state.runs_folder) / name
         parent = paths.expanded(self.state.run_parent)
         return new_run_folder(parent, config.model.source)
+
+    def _set_status(self, status: Status) -> None:
+        """Show what was requested, until the engine says that it has happened."""
+        self._set_run(replace(self.state.run, status=status))
 
     def _set_run(self, run: RunState) -> None:
         self.store.set(replace(self.state, run=run))

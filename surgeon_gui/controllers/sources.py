@@ -67,9 +67,7 @@ class HubSearchController(QObject):
         super().__init__(parent)
         self._session = session
         self._words = ""
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(_SEARCH_DELAY_MS)
+        self._timer = QTimer(self, singleShot=True, interval=_SEARCH_DELAY_MS)
         self._timer.timeout.connect(self.search_now)
 
     def set_words(self, typed: str) -> None:
@@ -107,41 +105,20 @@ class HubSearchController(QObject):
         self._session.store.forget_request(RequestKind.SEARCH)
 
 
-class TextDescriptionController(QObject):
-    """Request the columns and splits of a table or a data set, once for each."""
+class TextController(QObject):
+    """Request what is shown of the chosen texts.
 
-    def __init__(self, session: Session, parent: QObject) -> None:
-        super().__init__(parent)
-        self._session = session
-        session.changed.connect(self._on_changed)
-
-    @Slot()
-    def _on_changed(self) -> None:
-        state = self._session.state
-        calibration = state.config.calibration
-        is_requested = bool(state.request(RequestKind.DESCRIPTION).id)
-        if is_requested or not has_columns(calibration.text):
-            return
-        if Step.CALIBRATION in state.problems:
-            return
-        command = partial(DescribeText, calibration=calibration)
-        self._session.store.start_request(RequestKind.DESCRIPTION, command)
-
-
-class TextCheckController(QObject):
-    """Read the chosen texts once they are small files of this computer.
-
-    So a text that is too short, or that cannot be read, is a problem before the start.
+    The columns and splits of a table or a data set are requested once for each. Small
+    files of this computer are read, so that a text that is too short, or that cannot be
+    read, is a problem before the start.
     """
 
     def __init__(self, session: Session, parent: QObject) -> None:
         super().__init__(parent)
         self._session = session
         self._was_free = False
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(_CHECK_DELAY_MS)
-        self._timer.timeout.connect(self._check)
+        self._timer = QTimer(self, singleShot=True, interval=_CHECK_DELAY_MS)
+        self._timer.timeout.connect(self._read)
         session.changed.connect(self._on_changed)
 
     @property
@@ -161,15 +138,26 @@ class TextCheckController(QObject):
 
     @Slot()
     def _on_changed(self) -> None:
+        self._describe()
         was_free, self._was_free = self._was_free, self._is_engine_free
         if not self._is_due:
             return
         if was_free:
             self._timer.start()
         else:  # before the queue begins its next run
-            self._check()
+            self._read()
+
+    def _describe(self) -> None:
+        state = self._session.state
+        calibration = state.config.calibration
+        is_requested = bool(state.request(RequestKind.DESCRIPTION).id)
+        if is_requested or not has_columns(calibration.text):
+            return
+        if Step.CALIBRATION not in state.problems:
+            command = partial(DescribeText, calibration=calibration)
+            self._session.store.start_request(RequestKind.DESCRIPTION, command)
 
     @Slot()
-    def _check(self) -> None:
+    def _read(self) -> None:
         if self._is_due:
             self._session.draft.preview_text()

@@ -187,7 +187,9 @@ def apply(state: AppState, envelope: Envelope) -> AppState:
     for kind, request in state.requests.items():
         if envelope.run == request.id:
             return _with_response(state, kind, request.with_event(event))
-    return _with_progress(state, run_state.apply(state.run, envelope))
+    run = run_state.apply(state.run, envelope)
+    notice = run.error if run.error is not state.run.error else state.notice
+    return replace(state, run=run, notice=notice)
 
 
 def _with_machine(state: AppState, machine: Machine) -> AppState:
@@ -217,7 +219,7 @@ def _with_reason(
     return msgspec.structs.replace(event, message=before.message, hint=before.hint)
 
 
-def with_computer(state: AppState, computer: str, remote_runs: str) -> AppState:
+def with_computer(state: AppState, computer: str) -> AppState:
     """Return the state after another computer was chosen; empty: this one.
 
     What is known of the model, the machine and the run is of the one before.
@@ -225,7 +227,7 @@ def with_computer(state: AppState, computer: str, remote_runs: str) -> AppState:
     return replace(
         with_run(state, RunState()),
         computer=computer,
-        remote_runs=remote_runs,
+        remote_runs="",
         connection=None,
         started=None,
         engine=Engine.STARTING,
@@ -257,11 +259,6 @@ def _with_later_result(state: AppState, folder: str, result: Event) -> AppState:
     if opened is not None and opened.folder == folder:
         opened = run_state.with_later_result(opened, result)
     return replace(state, run=run, opened_run=opened)
-
-
-def _with_progress(state: AppState, run: RunState) -> AppState:
-    notice = run.error if run.error is not state.run.error else state.notice
-    return replace(state, run=run, notice=notice)
 
 
 def with_request(state: AppState, kind: RequestKind, request: Request[Any]) -> AppState:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import itertools
 import math
-import operator
 import re
 from array import array
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -19,10 +19,19 @@ import numpy as np
 from surgeon_engine.api.config.pruning import CostBasis
 from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.api.messages.diagnosis import predicts_loss
-from surgeon_engine.api.messages.run import CostHistogram, Evaluation, Stage
+from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.planning.limits import max_perplexity
 from surgeon_gui.base import units
 from surgeon_gui.base.translation import tr
+from surgeon_gui.state.quality import (
+    AXES,
+    NAMES,
+    OF_FIDELITY,
+    Quality,
+    evaluations,
+    fidelity_value,
+    value_of,
+)
 from surgeon_gui.state.run import RunState
 from surgeon_gui.text import numbers
 from surgeon_gui.text.chart_values import Bars, Curve, Line, Stack, at_shot
@@ -37,28 +46,11 @@ _MINOR_TICKS = (1, 2, 5)
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
-class Quality(Enum):
-    """A measure of quality."""
-
-    DIVERGENCE = "divergence"
-    AGREEMENT = "agreement"
-    PERPLEXITY = "perplexity"
-    LOSS = "loss"
-
-
 class BarUnit(Enum):
     """Unit of the bars of the cost distribution."""
 
     WEIGHTS = "weights"
     REMOVALS = "removals"
-
-
-@dataclass(frozen=True, slots=True)
-class RunPhase:
-    """Stages that share one series in the chart of times."""
-
-    name: str
-    stages: tuple[Stage, ...]
 
 
 RECOVERY_STAGES = (
@@ -69,68 +61,51 @@ RECOVERY_STAGES = (
 )
 EVALUATION_STAGES = (Stage.BASELINE, Stage.EVALUATION, Stage.GENERATION)
 _STAGES_BEFORE_SHOTS = (Stage.LOAD, Stage.TEXT, Stage.SAMPLING, Stage.BASELINE)
-PHASES = (  # in the order of the theme's series
-    RunPhase(STAGES[Stage.CURVATURE][1], (Stage.DEPTH, Stage.CURVATURE)),
-    RunPhase(STAGES[Stage.DAMPING][1], (Stage.DAMPING,)),
-    RunPhase(STAGES[Stage.UPDATE][1], (Stage.UPDATE,)),
-    RunPhase(STAGES[Stage.SELECTION][1], (Stage.SELECTION,)),
-    RunPhase(STAGES[Stage.EVALUATION][1], EVALUATION_STAGES),
-    RunPhase(tr("Recovery"), RECOVERY_STAGES),
-    RunPhase(tr("Export and verification"), (Stage.EXPORT, Stage.VERIFICATION)),
-    RunPhase(tr("Preparation"), (Stage.LOAD, Stage.TEXT, Stage.SAMPLING)),
-)
-
-
-def quality_measures(run: RunState) -> tuple[Quality, ...]:
-    """Return the measures that a run has, the most important one first."""
-    if run.baseline is not None and not run.baseline.fidelity:
-        return Quality.PERPLEXITY, Quality.LOSS  # a run of an earlier version
-    return tuple(Quality)
+# Stages that share a series in the chart of times, in the order of the theme's series.
+PHASES = {
+    STAGES[Stage.CURVATURE][1]: (Stage.DEPTH, Stage.CURVATURE),
+    STAGES[Stage.DAMPING][1]: (Stage.DAMPING,),
+    STAGES[Stage.UPDATE][1]: (Stage.UPDATE,),
+    STAGES[Stage.SELECTION][1]: (Stage.SELECTION,),
+    STAGES[Stage.EVALUATION][1]: EVALUATION_STAGES,
+    tr("Recovery"): RECOVERY_STAGES,
+    tr("Export and verification"): (Stage.EXPORT, Stage.VERIFICATION),
+    tr("Preparation"): (Stage.LOAD, Stage.TEXT, Stage.SAMPLING),
+}
 
 
 def quality_line(run: RunState, measure: Quality, *, is_log: bool) -> Line:
     """Return a measure on held-out text for the original and each shot."""
-    if measure in (Quality.DIVERGENCE, Quality.AGREEMENT):
+    if measure in OF_FIDELITY:
         return _fidelity_line(run, measure, is_log=is_log)
-    name, axis = tr("Perplexity"), tr("Perplexity (per token)")
-    value: Callable[[Evaluation], float] = operator.attrgetter("perplexity")
-    if measure is Quality.LOSS:
-        name, axis = tr("Loss"), tr("Loss (nats per token)")
-        value = operator.attrgetter("loss")
-    if run.baseline is None:
-        return Line(axis)
-    last, last_text = run.recovered, ""
-    if last is not None and math.isfinite(value(last.evaluation)):
-        last_text = tr("After recovery")
-    points = [(x, value(evaluation)) for x, evaluation in _evaluations(run)]
+    points = [(x, value_of(evaluation, measure)) for x, evaluation in evaluations(run)]
+    if not points:
+        return Line(AXES[measure])
     finite = [(x, y) for x, y in points if math.isfinite(y)]
-    baseline = value(run.baseline)
+    (_, baseline), (_, last) = points[0], points[-1]
+    is_recovered = run.recovered is not None and math.isfinite(last)
     return Line(
-        axis=axis,
+        axis=AXES[measure],
         xs=tuple(float(x) for x, _ in finite),
         ys=tuple(y for _, y in finite),
         last_x=_last_shot(run),
         baseline=baseline if math.isfinite(baseline) else None,
         limit=_limit(run, measure),
         is_log=is_log,
-        name=name,
-        last_text=last_text,
+        name=NAMES[measure],
+        last_text=tr("After recovery") if is_recovered else "",
     )
 
 
 def _fidelity_line(run: RunState, measure: Quality, *, is_log: bool) -> Line:
     """Return the KL or the share of same top tokens, with a curve for each text."""
     is_divergence = measure is Quality.DIVERGENCE
-    axis = tr("KL (nats per token)") if is_divergence else tr("Same top token (%)")
-    points = _evaluations(run)
+    points = evaluations(run)
     if not points or not all(evaluation.fidelity for _, evaluation in points):
-        return Line(axis)
+        return Line(AXES[measure])
     xs, rows = [], []
     for x, evaluation in points:
-        row = [
-            each.divergence.value if is_divergence else 100 * each.agreement.value
-            for each in evaluation.fidelity
-        ]
+        row = [fidelity_value(each, measure) for each in evaluation.fidelity]
         if all(y > 0 for y in row) or not is_log:  # the KL of the original is 0
             xs.append(float(x))
             rows.append(row)
@@ -140,14 +115,14 @@ def _fidelity_line(run: RunState, measure: Quality, *, is_log: bool) -> Line:
         for name, ys in zip(names, zip(*rows, strict=True), strict=False)
     ]
     if not curves:
-        return Line(axis)
+        return Line(AXES[measure])
     first, *others = curves
     return Line(
-        axis=axis,
+        axis=AXES[measure],
         xs=first.xs,
         ys=first.ys,
         last_x=_last_shot(run),
-        limit=_max_divergence(run) if is_divergence else None,
+        limit=_limit(run, measure),
         is_log=is_log,
         name=first.name,
         more=tuple(others),
@@ -156,22 +131,8 @@ def _fidelity_line(run: RunState, measure: Quality, *, is_log: bool) -> Line:
     )
 
 
-def _evaluations(run: RunState) -> list[tuple[int, Evaluation]]:
-    """Return the evaluations of the original, of each shot and after recovery."""
-    if run.baseline is None:
-        return []
-    points = [(0, run.baseline), *((s.shot, s.evaluation) for s in run.history)]
-    if run.recovered is not None:
-        points.append((len(run.history), run.recovered.evaluation))
-    return points
-
-
 def _percentage(value: float) -> str:
     return numbers.percent(value / 100)
-
-
-def _max_divergence(run: RunState) -> float | None:
-    return (run.config.pruning.max_divergence or None) if run.config else None
 
 
 def has_recovery(run: RunState) -> bool:
@@ -188,7 +149,7 @@ def is_recovering(run: RunState) -> bool:
 
 def recovery_line(run: RunState) -> Line:
     """Return the KL on held-out windows before, during and after recovery."""
-    axis = tr("KL (nats per token)")
+    axis = AXES[Quality.DIVERGENCE]
     points = [(float(each.done), each.nats) for each in run.held_out]
     if run.recovered is not None:
         points.insert(0, (0.0, run.recovered.nats_before))
@@ -229,8 +190,10 @@ def _at_end(x: float) -> str:
 
 def _limit(run: RunState, measure: Quality) -> float | None:
     """Return the quality limit in the unit of `measure`; None if there is none."""
-    if run.config is None or run.baseline is None:
+    if run.config is None or run.baseline is None or measure is Quality.AGREEMENT:
         return None
+    if measure is Quality.DIVERGENCE:
+        return run.config.pruning.max_divergence or None
     limit = max_perplexity(run.config.pruning, run.baseline.perplexity)
     if not math.isfinite(limit):
         return None
@@ -276,7 +239,9 @@ def cost_bars(run: RunState, counted: BarUnit) -> Bars:
         n=shot.shot, unit=_cost_unit(run)
     )
     logs = tuple(math.log10(edge) for edge in costs.edges)
-    removed, kept = _counts(costs, counted)
+    removed, kept = costs.removed, costs.kept
+    if is_by_weight:
+        removed, kept = costs.removed_weights, costs.kept_weights
     threshold = shot.threshold
     return Bars(
         axis=axis,
@@ -285,7 +250,7 @@ def cost_bars(run: RunState, counted: BarUnit) -> Bars:
         stacks=(Stack(tr("Removed"), removed, 1), Stack(tr("Kept"), kept, 0)),
         names=tuple(
             tr("Cost {low} to {high}").format(
-                low=numbers.two_figures(low), high=numbers.two_figures(high)
+                low=numbers.significant(low, 2), high=numbers.significant(high, 2)
             )
             for low, high in itertools.pairwise(costs.edges)
         ),
@@ -342,8 +307,8 @@ def time_bars(run: RunState, now: float) -> Bars:
         x_axis=tr("Shot"),
         edges=tuple((bar - 0.4, bar + 0.4) for bar in range(shots + 2)),
         stacks=tuple(
-            Stack(phase.name, tuple(seconds / scale for seconds in row), color)
-            for color, (phase, row) in enumerate(zip(PHASES, heights, strict=True))
+            Stack(name, tuple(seconds / scale for seconds in row), color)
+            for color, (name, row) in enumerate(zip(PHASES, heights, strict=True))
             if any(row)
         ),
         names=(tr("Before the shots"), *shot_names, tr("After the shots")),
@@ -354,18 +319,16 @@ def time_bars(run: RunState, now: float) -> Bars:
 
 def _seconds_taken(run: RunState, now: float) -> dict[tuple[Stage, int], float]:
     """Return the seconds by stage and shot, including the current stage."""
-    seconds_taken: dict[tuple[Stage, int], float] = {}
+    seconds_taken: dict[tuple[Stage, int], float] = defaultdict(float)
     for time in run.times:
-        key = (time.stage, time.shot)
-        seconds_taken[key] = seconds_taken.get(key, 0.0) + time.seconds
+        seconds_taken[time.stage, time.shot] += time.seconds
     if run.status.is_busy and run.stage is not None:
-        key = (run.stage, run.shot)
         elapsed = max(0.0, run.clock(now) - run.stage_began)
-        seconds_taken[key] = seconds_taken.get(key, 0.0) + elapsed
+        seconds_taken[run.stage, run.shot] += elapsed
     return seconds_taken
 
 
-_PHASE_OF = {stage: i for i, phase in enumerate(PHASES) for stage in phase.stages}
+_PHASE_OF = {x: i for i, stages in enumerate(PHASES.values()) for x in stages}
 
 
 def _divided(values: array[float], divisor: float) -> array[float]:
@@ -382,14 +345,6 @@ class _Scaled:
 
     def __call__(self, value: float) -> str:
         return self.to_text(round(value * self.scale, 3))
-
-
-def _counts(
-    costs: CostHistogram, counted: BarUnit
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    if counted is BarUnit.WEIGHTS:
-        return costs.removed_weights, costs.kept_weights
-    return costs.removed, costs.kept
 
 
 def _round_count(value: float) -> str:

@@ -7,20 +7,22 @@ the same texts; `protocol_note` warns if they were not. Pure functions.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 from surgeon_engine.api.config.evaluation import OWN_TEXT
-from surgeon_engine.api.messages.run import Evaluation, Fidelity
+from surgeon_engine.api.messages.run import Fidelity
 from surgeon_gui.base import units
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.export_text import memory_to_run_of
 from surgeon_gui.state.job import settings_list
+from surgeon_gui.state.quality import AXES, Quality, evaluations, value_of
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.runs.reading import outcome_of
 from surgeon_gui.state.runs.text import NOTHING, OUTCOMES
 from surgeon_gui.text import numbers
+from surgeon_gui.text.chart_values import Curve
 from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.fidelity import divergence_interval, text_phrase
 from surgeon_gui.text.labels import beginning_note, source_name
@@ -36,15 +38,6 @@ class XAxis(Enum):
     PARAMETERS = "parameters"
 
 
-class Measure(Enum):
-    """A measure of quality on the held-out part of the calibration text."""
-
-    DIVERGENCE = "divergence"
-    AGREEMENT = "agreement"
-    PERPLEXITY = "perplexity"
-    LOSS = "loss"
-
-
 class SizeMeasure(Enum):
     """A measure of size."""
 
@@ -58,24 +51,10 @@ ALONG = {
     XAxis.SHOT: tr("Shot"),
     XAxis.PARAMETERS: tr("Parameters left (M)"),
 }
-MEASURES = {
-    Measure.DIVERGENCE: tr("Fidelity (KL)"),
-    Measure.AGREEMENT: tr("Same top token"),
-    Measure.PERPLEXITY: tr("Perplexity"),
-    Measure.LOSS: tr("Loss"),
-}
-_AXES = {
-    Measure.DIVERGENCE: tr("KL (nats per token)"),
-    Measure.AGREEMENT: tr("Same top token (%)"),
-    Measure.PERPLEXITY: tr("Perplexity (per token)"),
-    Measure.LOSS: tr("Loss (nats per token)"),
-}
 SIZES = {
     SizeMeasure.PARAMETERS: tr("Parameters (M)"),
     SizeMeasure.FILE: tr("Weights on disk ({unit})").format(unit=_MEGABYTE_NAME),
 }
-_OF_FIDELITY = (Measure.DIVERGENCE, Measure.AGREEMENT)
-_OF_TEXT = (Measure.PERPLEXITY, Measure.LOSS)
 _MILLION = 1e6
 
 Table = tuple[tuple[str, ...], ...]
@@ -90,15 +69,6 @@ class ComparedRun:
 
 
 @dataclass(frozen=True, slots=True)
-class RunCurve:
-    """Quality of a run after each shot, starting with the original."""
-
-    name: str
-    xs: tuple[float, ...]
-    ys: tuple[float, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Point:
     """Size and quality of a model."""
 
@@ -109,30 +79,18 @@ class Point:
     is_best: bool = False  # no other point is better in one and as good in the other
 
 
-def measures(runs: Sequence[ComparedRun]) -> tuple[Measure, ...]:
-    """Return the measures of these runs, first those that all runs have."""
-    has_fidelity = [
-        bool(each.run.baseline.fidelity)
-        for each in runs
-        if each.run.baseline is not None
-    ]
-    if all(has_fidelity):
-        return _OF_FIDELITY + _OF_TEXT
-    return _OF_TEXT + _OF_FIDELITY if any(has_fidelity) else _OF_TEXT
-
-
-def axis_label(runs: Sequence[ComparedRun], measure: Measure) -> str:
+def axis_label(runs: Sequence[ComparedRun], measure: Quality) -> str:
     """Return the label of a measure with the text on which the runs were measured."""
     texts = {each.run.baseline.text for each in runs if each.run.baseline is not None}
     text = tr("calibration text")
     if len(texts) == 1:
         text = text_phrase(*texts)
-    return tr("{measure}, {text}").format(measure=_AXES[measure], text=text)
+    return tr("{measure}, {text}").format(measure=AXES[measure], text=text)
 
 
 def curves(
-    runs: Sequence[ComparedRun], along: XAxis, measure: Measure, *, is_log: bool = False
-) -> tuple[RunCurve, ...]:
+    runs: Sequence[ComparedRun], along: XAxis, measure: Quality, *, is_log: bool = False
+) -> tuple[Curve, ...]:
     """Return one curve per run; it is empty if nothing was measured.
 
     On a log axis, values of 0 are left out: the KL of the original.
@@ -141,7 +99,7 @@ def curves(
 
 
 def points(
-    runs: Sequence[ComparedRun], size: SizeMeasure, measure: Measure
+    runs: Sequence[ComparedRun], size: SizeMeasure, measure: Quality
 ) -> tuple[Point, ...]:
     """Return the originals, without duplicates, and the pruned models."""
     originals: dict[tuple[str, float, float], Point] = {}
@@ -152,17 +110,17 @@ def points(
         model = source_name(run.config.model.source)
         name = tr("{model}, original").format(model=model)
         value = _original_size(run, size)
-        point = Point(name, value, _value(run.baseline, measure))
+        point = Point(name, value, value_of(run.baseline, measure))
         if value > 0 and math.isfinite(point.quality):
             originals[name, value, point.quality] = point
     pruned = [
         Point(each.name, value, quality, number)
         for number, each in enumerate(runs)
         if each.run.evaluation is not None
-        and math.isfinite(quality := _value(each.run.evaluation, measure))
+        and math.isfinite(quality := value_of(each.run.evaluation, measure))
         and (value := _pruned_size(each.run, size)) > 0
     ]
-    sign = -1 if measure is Measure.AGREEMENT else 1
+    sign = -1 if measure is Quality.AGREEMENT else 1
     return _with_best_marked((*originals.values(), *pruned), sign)
 
 
@@ -255,10 +213,10 @@ def differences(runs: Sequence[ComparedRun]) -> Table:
     return (names, *settings_list.differences(configs))
 
 
-def _curve(each: ComparedRun, along: XAxis, measure: Measure, is_log: bool) -> RunCurve:
+def _curve(each: ComparedRun, along: XAxis, measure: Quality, is_log: bool) -> Curve:
     run = each.run
     if run.baseline is None or run.model is None:
-        return RunCurve(each.name, (), ())
+        return Curve(each.name, (), ())
     total = run.model.parameters
     xs_by_axis = {
         XAxis.SPARSITY: (0.0, *(100 * shot.sparsity for shot in run.history)),
@@ -269,31 +227,14 @@ def _curve(each: ComparedRun, along: XAxis, measure: Measure, is_log: bool) -> R
         ),
     }
     xs = list(xs_by_axis[along])
-    evaluations = [run.baseline, *(shot.evaluation for shot in run.history)]
     if run.recovered is not None:
         xs.append(xs[-1])
-        evaluations.append(run.recovered.evaluation)
     pairs = [
         (x, y)
-        for x, evaluation in zip(xs, evaluations, strict=True)
-        if math.isfinite(y := _value(evaluation, measure)) and (y > 0 or not is_log)
+        for x, (_, evaluation) in zip(xs, evaluations(run), strict=True)
+        if math.isfinite(y := value_of(evaluation, measure)) and (y > 0 or not is_log)
     ]
-    return RunCurve(each.name, tuple(x for x, _ in pairs), tuple(y for _, y in pairs))
-
-
-def _value(evaluation: Evaluation, measure: Measure) -> float:
-    """Return a measure; not a number if it was not measured."""
-    match measure:
-        case Measure.PERPLEXITY:
-            return evaluation.perplexity
-        case Measure.LOSS:
-            return evaluation.loss
-    if not evaluation.fidelity:
-        return math.nan
-    first = evaluation.fidelity[0]
-    if measure is Measure.AGREEMENT:
-        return 100 * first.agreement.value
-    return first.divergence.value
+    return Curve(each.name, tuple(x for x, _ in pairs), tuple(y for _, y in pairs))
 
 
 def _original_size(run: RunState, size: SizeMeasure) -> float:
@@ -326,10 +267,6 @@ def _with_best_marked(
     return tuple(
         Point(p.name, p.size, p.quality, p.run, not is_dominated(p)) for p in all_points
     )
-
-
-def _status(run: RunState) -> str:
-    return OUTCOMES[outcome_of(run)]
 
 
 def _perplexity_before(run: RunState) -> str:
@@ -380,10 +317,6 @@ def _file_size(run: RunState) -> str:
     )
 
 
-def _memory_to_run(run: RunState) -> str:
-    return memory_to_run_of(run) or NOTHING
-
-
 def _exported(run: RunState) -> str:
     if run.exported is None:
         return NOTHING
@@ -405,15 +338,15 @@ def _memory(run: RunState) -> str:
     return numbers.size(run.result.peak_memory_bytes)
 
 
-_FIGURES = (
-    (tr("Status"), _status),
+_FIGURES: tuple[tuple[str, Callable[[RunState], str]], ...] = (
+    (tr("Status"), lambda run: OUTCOMES[outcome_of(run)]),
     (tr("Perplexity, original"), _perplexity_before),
     (tr("Perplexity, pruned"), _perplexity_after),
     (tr("Measured on"), _protocol),
     (tr("Sparsity"), _sparsity),
     (tr("Parameters left"), _parameters),
     (tr("Weights on disk"), _file_size),
-    (tr("Memory to run it"), _memory_to_run),
+    (tr("Memory to run it"), lambda run: memory_to_run_of(run) or NOTHING),
     (tr("Exported as"), _exported),
     (tr("Time"), _time),
     (tr("Peak memory"), _memory),

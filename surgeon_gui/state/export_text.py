@@ -36,15 +36,7 @@ _DASH = "\N{EN DASH}"
 _OPEN, _CLOSE = "\N{LEFT DOUBLE QUOTATION MARK}", "\N{RIGHT DOUBLE QUOTATION MARK}"
 _SAVE_STAGES = (Stage.LOAD, Stage.EXPORT, Stage.VERIFICATION)
 
-_SAVED_FACTS = (  # the rows of `saved_facts`
-    tr("Format"),
-    tr("Number format"),
-    tr("Weights on disk"),
-    tr("Verified with"),
-    tr("Verified"),
-    tr("KL by saving"),
-    tr("Folder"),
-)
+_OF_THE_RUN = (tr("Perplexity"), tr("KL to the original"))  # not of a later export
 
 Facts = tuple[tuple[str, str], ...]
 
@@ -93,8 +85,8 @@ def memory_to_run_of(run: RunState) -> str:
 
 def saved_facts(exported: Exported, original_bytes: int) -> Facts:
     """Return the most important facts of files that were saved after a run."""
-    facts = dict((*_file_facts(exported, original_bytes), *_check_facts(exported)))
-    return tuple((name, facts[name]) for name in _SAVED_FACTS if name in facts)
+    facts = (*_file_facts(exported, original_bytes), *_check_facts(exported))
+    return tuple(fact for fact in facts if fact[0] not in _OF_THE_RUN)
 
 
 def unrun_note(exported: Exported | None) -> str:
@@ -309,14 +301,10 @@ def _check_facts(exported: Exported, text: str = "") -> Facts:
         nats = numbers.nats(exported.saving_divergence)
         facts.append((tr("KL by saving"), _on_text(nats, text)))
     # Only what saving has changed: these are the first windows, the run had all.
+    perplexity, divergence = _OF_THE_RUN
     for name, after, before, where in (
-        (tr("Perplexity"), exported.perplexity, exported.expected_perplexity, ""),
-        (
-            tr("KL to the original"),
-            exported.divergence,
-            exported.expected_divergence,
-            text,
-        ),
+        (perplexity, exported.perplexity, exported.expected_perplexity, ""),
+        (divergence, exported.divergence, exported.expected_divergence, text),
     ):
         if after is not None and before:
             facts.append((name, _on_text(_change(after / before - 1), where)))
@@ -347,18 +335,18 @@ def _verified(exported: Exported) -> str:
     ).format(
         same=numbers.whole(round(exported.agreement * compared)),
         compared=numbers.whole(compared),
-        difference=numbers.two_figures(exported.largest_difference),
+        difference=numbers.significant(exported.largest_difference, 2),
     )
 
 
 def _rates(
     first: Rate, second: Rate, ratio: Ratio
 ) -> tuple[SpeedCell, SpeedCell, SpeedCell]:
-    return _rate(first), _rate(second), _with_range(ratio, numbers.ratio)
-
-
-def _rate(rate: Rate) -> SpeedCell:
-    return _with_range(rate, numbers.rate)
+    return (
+        _with_range(first, numbers.rate),
+        _with_range(second, numbers.rate),
+        _with_range(ratio, numbers.ratio),
+    )
 
 
 def _with_range(figure: Rate | Ratio, to_text: Callable[[float], str]) -> SpeedCell:

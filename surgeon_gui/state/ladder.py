@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from surgeon_engine.api.config.pruning import Memory
-from surgeon_engine.api.messages.run import Evaluation
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.planning.running_memory import (
     COMMON_MEMORIES,
@@ -200,11 +199,12 @@ def _original(title: str, model: ModelSummary, context: int) -> Rung:
 def _exported(name: str, run: RunState, model: ModelSummary, context: int) -> Rung:
     exported, evaluation = run.exported, run.evaluation
     assert exported is not None
-    nats, saving = _divergence(evaluation), exported.saving_divergence
-    divergence, text = NOTHING, ""
+    saving = exported.saving_divergence
+    nats, divergence, text = math.nan, NOTHING, ""
     if evaluation is not None and evaluation.fidelity:
         first = evaluation.fidelity[0]
-        divergence, text = divergence_interval(first), first.text
+        nats, text = first.divergence.value, first.text
+        divergence = divergence_interval(first)
     return Rung(
         name,
         exported.weight_bytes,
@@ -215,11 +215,6 @@ def _exported(name: str, run: RunState, model: ModelSummary, context: int) -> Ru
         longest_context=model.longest_window,
         text=text,
     )
-
-
-def _divergence(evaluation: Evaluation | None) -> float:
-    nats = evaluation.divergence if evaluation is not None else None
-    return math.nan if nats is None else nats
 
 
 def _nats(value: float | None) -> str:

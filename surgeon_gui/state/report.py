@@ -8,14 +8,14 @@ needed to reproduce the run.
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from importlib.resources import files
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from surgeon_engine.api.config.evaluation import OWN_TEXT
 from surgeon_engine.api.config.toml import config_to_toml
@@ -125,12 +125,8 @@ def _template() -> Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["base64"] = _base64
+    environment.filters["base64"] = lambda data: base64.b64encode(data).decode()
     return environment.get_template("report.html.jinja")
-
-
-def _base64(data: bytes) -> str:
-    return base64.b64encode(data).decode()
 
 
 def _sections(run: RunState, context: ReportContext) -> Iterator[Section]:
@@ -185,27 +181,19 @@ def _tiles(run: RunState) -> Iterator[Tile]:
             fidelity.divergence(first),
             fidelity.agreement(first),
         )
+    compared: list[tuple[str, Callable[[Any], str], float, float]] = []
     if run.baseline is not None and run.evaluation is not None:
         before, after = run.baseline.perplexity, run.evaluation.perplexity
-        yield Tile(
-            tr("Perplexity"),
-            f"{numbers.perplexity(before)} {_ARROW} {numbers.perplexity(after)}",
-            numbers.percent(after / before - 1, signed=True),
-        )
+        compared.append((tr("Perplexity"), numbers.perplexity, before, after))
     if run.model is not None and run.history:
-        total, remaining = run.model.parameters, run.history[-1].parameters
-        yield Tile(
-            tr("Parameters"),
-            f"{numbers.count(total)} {_ARROW} {numbers.count(remaining)}",
-            numbers.percent(remaining / total - 1, signed=True),
-        )
+        total, left = run.model.parameters, run.history[-1].parameters
+        compared.append((tr("Parameters"), numbers.count, total, left))
     if run.model is not None and run.exported is not None:
         old, new = run.model.file_bytes, run.exported.weight_bytes
-        yield Tile(
-            tr("Weights on disk"),
-            f"{numbers.size(old)} {_ARROW} {numbers.size(new)}",
-            numbers.percent(new / old - 1, signed=True) if old else "",
-        )
+        compared.append((tr("Weights on disk"), numbers.size, old, new))
+    for name, to_text, was, now in compared:
+        change = numbers.percent(now / was - 1, signed=True) if was else ""
+        yield Tile(name, f"{to_text(was)} {_ARROW} {to_text(now)}", change)
 
 
 def _quality_rows(run: RunState) -> Iterator[Row]:

@@ -5,7 +5,6 @@ Pure functions of the state.
 
 from __future__ import annotations
 
-from surgeon_engine.api.config.pruning import SPARSE
 from surgeon_engine.api.messages.run import Fidelity
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.job.file_formats import is_larger, leaves_zeros
@@ -31,7 +30,7 @@ def headline(run: RunState) -> str:
     last = run.history[-1]
     if config.pruning.removes_nothing:
         made = choice_label(exported.dtype)[0]
-    elif config.pruning.kind in SPARSE or leaves_zeros(config):
+    elif leaves_zeros(config):
         made = tr("{share} of the prunable weights are zero").format(
             share=numbers.percent(last.sparsity)
         )

@@ -39,7 +39,7 @@ from surgeon_engine.api.messages.run import (
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_gui.state import eta
 from surgeon_gui.state.eta import Position, RunTimeline, StageTime
-from surgeon_gui.state.memory_log import MemoryLog
+from surgeon_gui.state.memory_log import MemoryLog, with_peak
 
 
 class Status(Enum):
@@ -63,19 +63,9 @@ class Status(Enum):
         return self in _BUSY
 
     @property
-    def can_stop(self) -> bool:
-        """True if the run can be stopped early, keeping the result."""
-        return self in (Status.STARTING, Status.RUNNING, Status.PAUSING, Status.PAUSED)
-
-    @property
     def can_pause(self) -> bool:
         """True if the run can be paused."""
         return self in (Status.STARTING, Status.RUNNING)
-
-    @property
-    def can_resume(self) -> bool:
-        """True if the run can be resumed."""
-        return self is Status.PAUSED
 
     @property
     def can_cancel(self) -> bool:
@@ -83,14 +73,8 @@ class Status(Enum):
         return self.is_busy and self is not Status.CANCELLING
 
 
-_BUSY = {
-    Status.STARTING,
-    Status.RUNNING,
-    Status.PAUSING,
-    Status.PAUSED,
-    Status.STOPPING,
-    Status.CANCELLING,
-}
+_STOPPABLE = (Status.STARTING, Status.RUNNING, Status.PAUSING, Status.PAUSED)
+_BUSY = (*_STOPPABLE, Status.STOPPING, Status.CANCELLING)
 
 # Frequent events that do not advance the run.
 _WITHOUT_PROGRESS = (MemorySampled, Paused, Resumed)
@@ -173,8 +157,8 @@ class RunState:
 
     @property
     def can_stop(self) -> bool:
-        """True if the run can be stopped early: it is not exporting yet."""
-        return self.status.can_stop and not self.is_exporting
+        """True if the run can be stopped early, keeping the result."""
+        return self.status in _STOPPABLE and not self.is_exporting
 
     @property
     def export_has_failed(self) -> bool:
@@ -291,28 +275,6 @@ def resume_requested(
     )
 
 
-def stopping(state: RunState) -> RunState:
-    """Return the run after Stop and keep was requested."""
-    return replace(state, status=Status.STOPPING) if state.can_stop else state
-
-
-def pausing(state: RunState) -> RunState:
-    """Return the run after a pause was requested."""
-    return replace(state, status=Status.PAUSING) if state.status.can_pause else state
-
-
-def resuming(state: RunState) -> RunState:
-    """Return the run after it was resumed; its clock waits for `Resumed`."""
-    return replace(state, status=Status.RUNNING) if state.status.can_resume else state
-
-
-def cancelling(state: RunState) -> RunState:
-    """Return the run after a cancel was requested."""
-    if not state.status.can_cancel:
-        return state
-    return replace(state, status=Status.CANCELLING)
-
-
 def interrupted(state: RunState, at: float) -> RunState:
     """Return the run after its process died; `at`: the time of its last event."""
     return _ended(state, Status.INTERRUPTED, at) if state.status.is_busy else state
@@ -345,19 +307,15 @@ def advanced(state: RunState, now: float) -> RunState:
 
 def with_later_result(state: RunState, event: Event) -> RunState:
     """Return a run that has ended, with a later export or its measured speed."""
-    match event:
-        case Exported():
-            return replace(state, saved=(*state.saved, event))
-        case Measured():
-            return replace(state, measured=event)
-    return state
+    if isinstance(event, Exported):
+        return replace(state, saved=(*state.saved, event))
+    return replace(state, measured=event) if isinstance(event, Measured) else state
 
 
 def _on_started(state: RunState, event: RunStarted, at: float) -> RunState:
-    starting = state.status is Status.STARTING
     return replace(
         state,
-        status=Status.RUNNING if starting else state.status,
+        status=Status.RUNNING if state.status is Status.STARTING else state.status,
         model=event.model,
         device=event.device,
         shots=event.shots,
@@ -443,25 +401,8 @@ def _on_resumed(state: RunState, event: Resumed, at: float) -> RunState:
 
 def _on_memory(state: RunState, event: MemorySampled, at: float) -> RunState:
     seconds = max(0.0, state.clock(at) - state.began)
-    memory = state.memory.plus(seconds, event)
-    return replace(state, memory=memory, peaks=_with_peak(state, event))
-
-
-def _with_peak(state: RunState, sample: MemorySampled) -> Mapping[Stage, MemorySampled]:
-    """Return the maximum memory of each stage, for RAM and GPU separately."""
-    if state.stage is None:
-        return state.peaks
-    last = state.peaks.get(state.stage, sample)
-    peak = MemorySampled(
-        max(last.process_bytes, sample.process_bytes),
-        max(last.device_bytes, sample.device_bytes),
-        max(last.device_total, sample.device_total),
-    )
-    return {**state.peaks, state.stage: peak}
-
-
-def _on_finished(state: RunState, event: RunFinished, at: float) -> RunState:
-    return replace(_ended(state, Status.FINISHED, at), result=event, progress=1.0)
+    peaks = with_peak(state.peaks, state.stage, event)
+    return replace(state, memory=state.memory.plus(seconds, event), peaks=peaks)
 
 
 def _ended(state: RunState, status: Status, at: float) -> RunState:
@@ -479,9 +420,8 @@ def _with_pause_over(state: RunState, at: float) -> RunState:
 def _with_stage_closed(state: RunState, at: float) -> RunState:
     if state.stage is None:
         return state
-    time = StageTime(
-        state.stage, state.shot, max(0.0, state.clock(at) - state.stage_began)
-    )
+    seconds = max(0.0, state.clock(at) - state.stage_began)
+    time = StageTime(state.stage, state.shot, seconds)
     return replace(state, times=(*state.times, time))
 
 
@@ -500,7 +440,9 @@ _HANDLERS: dict[type, Callable[[RunState, Any, float], RunState]] = {
     Resumed: _on_resumed,
     MemorySampled: _on_memory,
     Exported: lambda run, event, at: replace(run, exported=event),
-    RunFinished: _on_finished,
+    RunFinished: lambda run, event, at: replace(
+        _ended(run, Status.FINISHED, at), result=event, progress=1.0
+    ),
     Failed: lambda run, event, at: replace(_ended(run, Status.FAILED, at), error=event),
     Cancelled: lambda run, event, at: _ended(run, Status.CANCELLED, at),
 }

@@ -1,13 +1,16 @@
-"""Texts about the state of a run: phase, outcome, remaining time, stages.
+"""Texts about the state of a run: phase, outcome, remaining time, stages, samples.
 
 Pure functions of the state.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from surgeon_engine.api.messages.run import (
     DampingChoice,
     MemorySampled,
+    SampleWritten,
     Stage,
     UndoReason,
 )
@@ -94,26 +97,22 @@ def _outcome_in_memory(run: RunState) -> str:
     """Return the result of a finished run before it is saved, as a sentence."""
     if run.evaluation is None or run.baseline is None or run.model is None:
         return tr("The run finished.")
-    last = run.history[-1]
+    text = tr(
+        "{how}: {left} of {all} parameters remain, perplexity {before} → {after}."
+    )
+    measured_on = ""
     if run.evaluation.fidelity:
-        return tr(
+        measured_on = fidelity.text_phrase(run.evaluation.fidelity[0].text)
+        text = tr(
             "{how}: {fidelity}, perplexity {before} → {after} on {text}; {left} of "
             "{all} parameters remain."
-        ).format(
-            how=finish_reason(run),
-            left=numbers.count(last.parameters),
-            all=numbers.count(run.model.parameters),
-            fidelity=fidelity.summary(run.evaluation),
-            text=fidelity.text_phrase(run.evaluation.fidelity[0].text),
-            before=numbers.perplexity(run.baseline.perplexity),
-            after=numbers.perplexity(run.evaluation.perplexity),
         )
-    return tr(
-        "{how}: {left} of {all} parameters remain, perplexity {before} → {after}."
-    ).format(
+    return text.format(
         how=finish_reason(run),
-        left=numbers.count(last.parameters),
+        left=numbers.count(run.history[-1].parameters),
         all=numbers.count(run.model.parameters),
+        fidelity=fidelity.summary(run.evaluation),
+        text=measured_on,
         before=numbers.perplexity(run.baseline.perplexity),
         after=numbers.perplexity(run.evaluation.perplexity),
     )
@@ -301,3 +300,31 @@ def stage_progress(stage: Stage | None, done: int, total: int) -> str:
             doing=doing, unit=UNITS[stage], number=min(done + 1, total), total=total
         )
     return doing
+
+
+@dataclass(frozen=True, slots=True)
+class SamplePair:
+    """The original's continuation of a prompt, and the latest of the pruned model."""
+
+    prompt: str
+    original: str
+    title: str  # when the pruned model has written
+    pruned: str
+
+
+def sample_pair(run: RunState) -> SamplePair | None:
+    """Return what both models have written; None without samples."""
+    if run.config is None or not run.samples:
+        return None
+    original = next((x.text for x in run.samples if x.shot == 0), "")
+    last = run.samples[-1]
+    pruned = last.text if last.shot else ""
+    return SamplePair(run.config.samples.prompt, original, _sample_title(last), pruned)
+
+
+def _sample_title(sample: SampleWritten) -> str:
+    if sample.is_recovered:
+        return tr("After recovery")
+    if not sample.shot:
+        return tr("After the first shot")
+    return tr("After shot {n}").format(n=sample.shot)

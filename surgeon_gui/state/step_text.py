@@ -58,14 +58,13 @@ class StepView:
 
 def step_view(state: AppState, step: Step) -> StepView:
     """Return the content of the header of `step`."""
+    if step is Step.EXPORT:
+        return _export_view(state)
     views = {
         Step.MODEL: _model_view,
         Step.CALIBRATION: _calibration_view,
-        Step.TARGET: _target_view,
         Step.RUN: _run_view,
     }
-    if step is Step.EXPORT:
-        return _export_view(state)
     is_model = step is Step.MODEL and state.shows_draft
     if is_model and (view := _hub_view(state)) is not None:
         return view
@@ -75,6 +74,8 @@ def step_view(state: AppState, step: Step) -> StepView:
         problem = of_error(preview_error)
     if problem is not None and (state.model_is_chosen or step is not Step.MODEL):
         return StepView(Mark.PROBLEM, sentence(problem))
+    if step is Step.TARGET:
+        return StepView(Mark.READY, brief_plan(state.config.pruning))
     return views[step](state)
 
 
@@ -194,10 +195,6 @@ def _calibration_view(state: AppState) -> StepView:
             text=name, windows=text.windows, length=text.window_length
         )
     return StepView(Mark.EMPTY if is_due else Mark.READY, summary)
-
-
-def _target_view(state: AppState) -> StepView:
-    return StepView(Mark.READY, brief_plan(state.config.pruning))
 
 
 def _run_view(state: AppState) -> StepView:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from surgeon_gui.base.translation import tr
+
 
 @dataclass(frozen=True, slots=True)
 class FieldText:
-    """Texts of a form for one setting."""
+    """Texts of a form for one setting; label and tooltip are translated here."""
 
     label: str
     tip: str
@@ -19,6 +21,10 @@ class FieldText:
     stored_bytes: int = 0  # and what a job file stores as 1
     example: str = ""  # placeholder of an empty line
     minimum_text: str = ""  # shown in place of the smallest number
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "label", tr(self.label))
+        object.__setattr__(self, "tip", tr(self.tip))
 
     @property
     def scale(self) -> float:

@@ -27,330 +27,265 @@ _GIGABYTE, _GIGABYTE_NAME = units.gigabyte()
 FIELDS = {
     **source_fields.FIELDS,
     "pruning.structure": FieldText(
-        tr("What to prune"), tr("Parts of the model that are removed as a unit.")
+        "What to prune", "Parts of the model that are removed as a unit."
     ),
     "pruning.pattern": FieldText(
-        tr("Pattern"),
-        tr("Number of weights to keep of each group of consecutive weights in a row."),
+        "Pattern",
+        "Number of weights to keep of each group of consecutive weights in a row.",
     ),
     "pruning.method": FieldText(
-        tr("Method"),
-        tr(
-            "How the cost of each removal is estimated, and whether the remaining "
-            "weights are updated to compensate."
-        ),
+        "Method",
+        "How the cost of each removal is estimated, and whether the remaining "
+        "weights are updated to compensate.",
     ),
     "pruning.target": FieldText(
-        tr("Target"),
-        tr(
-            "Unit of the pruning target. Changing the unit converts the value and "
-            "keeps the target."
-        ),
+        "Target",
+        "Unit of the pruning target. Changing the unit converts the value and "
+        "keeps the target.",
     ),
     "pruning.sparsity": FieldText(
-        tr("Sparsity"),
-        tr(
-            "Share to remove: of the prunable weights or of all parameters, depending "
-            "on the target. Embeddings and norms are never pruned."
-        ),
+        "Sparsity",
+        "Share to remove: of the prunable weights or of all parameters, depending "
+        "on the target. Embeddings and norms are never pruned.",
         "%",
         decimals=1,
         is_share=True,
     ),
     "pruning.million_parameters": FieldText(
-        tr("Parameters"),
-        tr("Number of parameters that the whole model keeps, in millions."),
+        "Parameters",
+        "Number of parameters that the whole model keeps, in millions.",
         "M",
         decimals=3,
     ),
     "pruning.megabytes": FieldText(
-        tr("Weights"),
-        tr(
-            "Size of the remaining parameters in the number format of the export "
-            "(step 5)."
-        ),
+        "Weights",
+        "Size of the remaining parameters in the number format of the export (step 5).",
         _MEGABYTE_NAME,
         decimals=3,
         unit_bytes=_MEGABYTE,
         stored_bytes=10**6,
     ),
     "pruning.memory_gigabytes": FieldText(
-        tr("Memory"),
-        tr(
-            "Memory in which the pruned model runs: the weights in the number format "
-            "of the export (step 5), keys and values of the context in 16 bits, and "
-            "the buffers of 512 tokens. Your programs and screen need some on top."
-        ),
+        "Memory",
+        "Memory in which the pruned model runs: the weights in the number format "
+        "of the export (step 5), keys and values of the context in 16 bits, and "
+        "the buffers of 512 tokens. Your programs and screen need some on top.",
         _GIGABYTE_NAME,
         decimals=3,
         unit_bytes=_GIGABYTE,
         stored_bytes=10**9,
     ),
     "pruning.context": FieldText(
-        tr("Context"),
-        tr("Length of prompt and answer together, for the memory to run it."),
+        "Context",
+        "Length of prompt and answer together, for the memory to run it.",
         tr("tokens"),
     ),
     "pruning.max_perplexity_increase": FieldText(
-        tr("Quality limit"),
-        tr(
-            "Maximum increase in perplexity over the original. A shot that exceeds it, "
-            "even after recovery, is rolled back and retried in smaller steps. If no "
-            "step stays within the limit, the run ends before the target is reached."
-        ),
+        "Quality limit",
+        "Maximum increase in perplexity over the original. A shot that exceeds it, "
+        "even after recovery, is rolled back and retried in smaller steps. If no "
+        "step stays within the limit, the run ends before the target is reached.",
         "%",
         decimals=1,
         minimum_text=tr("no limit"),
     ),
     "pruning.max_divergence": FieldText(
-        tr("Quality limit (KL)"),
-        tr(
-            "Maximum KL to the original on held-out calibration text, in nats per "
-            "token: 0.1 is hard to tell from the original, 0.5 is clearly another "
-            "text. A shot that exceeds it, even after recovery, is rolled back and "
-            "retried in smaller steps."
-        ),
+        "Quality limit (KL)",
+        "Maximum KL to the original on held-out calibration text, in nats per "
+        "token: 0.1 is hard to tell from the original, 0.5 is clearly another "
+        "text. A shot that exceeds it, even after recovery, is rolled back and "
+        "retried in smaller steps.",
         tr("nats"),
         unit_of_one=tr("nat"),
         decimals=3,
         minimum_text=tr("no limit"),
     ),
     "pruning.shots": FieldText(
-        tr("Shots"),
-        tr(
-            "Number of rounds of measuring and removing. More shots preserve more "
-            "quality and take proportionally longer."
-        ),
+        "Shots",
+        "Number of rounds of measuring and removing. More shots preserve more "
+        "quality and take proportionally longer.",
         tr("shots"),
         unit_of_one=tr("shot"),
     ),
     "pruning.width_multiple": FieldText(
-        tr("Width multiple"),
-        tr(
-            "The remaining MLP width of each pruned layer is a multiple of this "
-            "number. Automatic: 32 or 256 where the number format of the export has "
-            "blocks of so many weights, 8 on an NVIDIA GPU, otherwise any width. Some "
-            "GPUs are fastest with multiples of 64."
-        ),
+        "Width multiple",
+        "The remaining MLP width of each pruned layer is a multiple of this "
+        "number. Automatic: 32 or 256 where the number format of the export has "
+        "blocks of so many weights, 8 on an NVIDIA GPU, otherwise any width. Some "
+        "GPUs are fastest with multiples of 64.",
         minimum_text=tr("automatic"),
     ),
     "pruning.widths": FieldText(
-        tr("Widths"),
-        tr(
-            "Whether the costs decide how many heads or neurons each layer loses, or "
-            "all layers lose the same number. Equal widths lose more quality, but "
-            "every program that supports the architecture loads the file without extra "
-            "code."
-        ),
+        "Widths",
+        "Whether the costs decide how many heads or neurons each layer loses, or "
+        "all layers lose the same number. Equal widths lose more quality, but "
+        "every program that supports the architecture loads the file without extra "
+        "code.",
     ),
     "pruning.dropped_blocks": FieldText(
-        tr("Whole blocks"),
-        tr(
-            "Number of blocks that are removed as a whole; heads and neurons of the "
-            "others make up the rest of the target. Those go whose absence changes the "
-            "predictions least on held-out text. Fewer blocks save time for each token "
-            "and memory for the context."
-        ),
+        "Whole blocks",
+        "Number of blocks that are removed as a whole; heads and neurons of the "
+        "others make up the rest of the target. Those go whose absence changes the "
+        "predictions least on held-out text. Fewer blocks save time for each token "
+        "and memory for the context.",
         minimum_text=tr("none"),
     ),
     "pruning.dropped_sublayers": FieldText(
-        tr("Attentions and MLPs"),
-        tr(
-            "Number of attentions and MLPs that are removed as a whole after the "
-            "blocks, at most one of each block. They are chosen as blocks are. Plain "
-            "files for transformers cannot hold such models; compact and GGUF files "
-            "can."
-        ),
+        "Attentions and MLPs",
+        "Number of attentions and MLPs that are removed as a whole after the "
+        "blocks, at most one of each block. They are chosen as blocks are. Plain "
+        "files for transformers cannot hold such models; compact and GGUF files "
+        "can.",
         minimum_text=tr("none"),
     ),
     "pruning.protect": FieldText(
-        tr("Protect"),
-        tr(
-            "Layers that are never pruned, separated by commas: names, kinds such as "
-            "mlp.down_proj, or blocks such as block 0. * matches anything. Heads and "
-            "neurons are protected if any of their layers is."
-        ),
+        "Protect",
+        "Layers that are never pruned, separated by commas: names, kinds such as "
+        "mlp.down_proj, or blocks such as block 0. * matches anything. Heads and "
+        "neurons are protected if any of their layers is.",
         example=tr("e.g. block 0, *.down_proj"),
     ),
     "pruning.min_density": FieldText(
-        tr("Minimum density"),
-        tr(
-            "Share of weights that every layer keeps, however low their costs. 0 %: "
-            "all but the last row, column or group may be removed."
-        ),
+        "Minimum density",
+        "Share of weights that every layer keeps, however low their costs. 0 %: "
+        "all but the last row, column or group may be removed.",
         "%",
         decimals=1,
         is_share=True,
     ),
     "pruning.layer_min_density": FieldText(
-        tr("Minimum per layer"),
-        tr(
-            "Layers with a higher minimum density, from 0 to 1, separated by commas: "
-            "block 3=0.5 keeps at least half of each layer of block 3. If several "
-            "match, the highest applies. Heads and neurons keep the highest minimum of "
-            "their layers."
-        ),
+        "Minimum per layer",
+        "Layers with a higher minimum density, from 0 to 1, separated by commas: "
+        "block 3=0.5 keeps at least half of each layer of block 3. If several "
+        "match, the highest applies. Heads and neurons keep the highest minimum of "
+        "their layers.",
         example=tr("e.g. block 3=0.5"),
     ),
     "pruning.schedule": FieldText(
-        tr("Schedule"), tr("How the target is distributed over the shots.")
+        "Schedule", "How the target is distributed over the shots."
     ),
     "pruning.fisher": FieldText(
-        tr("Fisher information"),
-        tr(
-            "Next tokens for which the gradients are computed: those of the text, or "
-            "samples from the model."
-        ),
+        "Fisher information",
+        "Next tokens for which the gradients are computed: those of the text, or "
+        "samples from the model.",
     ),
     "pruning.cost_basis": FieldText(
-        tr("Cost basis"), tr("How the costs of possible removals are compared.")
+        "Cost basis", "How the costs of possible removals are compared."
     ),
     "pruning.update": FieldText(
-        tr("Weight update"),
-        tr("How the remaining weights compensate for the removed ones."),
+        "Weight update", "How the remaining weights compensate for the removed ones."
     ),
     "pruning.max_correlated": FieldText(
-        tr("Joint update size"),
-        tr(
-            "Number of removed weights of a layer that are compensated for together. A "
-            "larger number preserves more quality and needs more time and memory."
-        ),
+        "Joint update size",
+        "Number of removed weights of a layer that are compensated for together. A "
+        "larger number preserves more quality and needs more time and memory.",
         tr("weights"),
         unit_of_one=tr("weight"),
         minimum_text=tr("all of a layer"),
     ),
     "pruning.damping": FieldText(
-        tr("Damping"),
-        tr(
-            "Damping of the measured curvature, for costs and for the update: searched "
-            "on held-out windows, or fixed to the values below."
-        ),
+        "Damping",
+        "Damping of the measured curvature, for costs and for the update: searched "
+        "on held-out windows, or fixed to the values below.",
     ),
     "pruning.cost_damping": FieldText(
-        tr("Cost damping"),
-        tr(
-            "Amount added to the diagonal of the curvature before costs are computed, "
-            "as a multiple of its mean eigenvalue. Increase it for little calibration "
-            "text. Used if Damping is Fixed, and by SparseGPT."
-        ),
+        "Cost damping",
+        "Amount added to the diagonal of the curvature before costs are computed, "
+        "as a multiple of its mean eigenvalue. Increase it for little calibration "
+        "text. Used if Damping is Fixed, and by SparseGPT.",
         tr("\N{MULTIPLICATION SIGN} mean"),
     ),
     "pruning.update_damping": FieldText(
-        tr("Update damping"),
-        tr(
-            "The same for the weight update. Larger values change the remaining "
-            "weights less. Used if Damping is Fixed."
-        ),
+        "Update damping",
+        "The same for the weight update. Larger values change the remaining "
+        "weights less. Used if Damping is Fixed.",
         tr("\N{MULTIPLICATION SIGN} mean"),
     ),
     "recovery.level": FieldText(
-        tr("Recovery"),
-        tr(
-            "How the remaining weights make up for the removed ones after the last "
-            "shot. The result is never further from the original than before."
-        ),
+        "Recovery",
+        "How the remaining weights make up for the removed ones after the last "
+        "shot. The result is never further from the original than before.",
     ),
     "recovery.own_windows": FieldText(
-        tr("Own text"),
-        tr(
-            "Number of windows that the original model writes by itself. They are used "
-            "beside your text, so that the model does not specialize in it. They are "
-            "written once and kept."
-        ),
+        "Own text",
+        "Number of windows that the original model writes by itself. They are used "
+        "beside your text, so that the model does not specialize in it. They are "
+        "written once and kept.",
         tr("windows"),
         unit_of_one=tr("window"),
     ),
     "recovery.epochs": FieldText(
-        tr("Epochs"),
-        tr("How often the training sees the whole text."),
+        "Epochs", "How often the training sees the whole text."
     ),
     "recovery.max_minutes": FieldText(
-        tr("Time limit"),
-        tr(
-            "The training ends after this time. Automatic recovery trains only if a "
-            "quarter of an epoch fits into it. With a limit, results depend on the "
-            "speed of the machine."
-        ),
+        "Time limit",
+        "The training ends after this time. Automatic recovery trains only if a "
+        "quarter of an epoch fits into it. With a limit, results depend on the "
+        "speed of the machine.",
         tr("min"),
         minimum_text=tr("no limit"),
     ),
     "recovery.trained_weights": FieldText(
-        tr("Trained weights"),
-        tr("What the distillation trains."),
+        "Trained weights", "What the distillation trains."
     ),
     "recovery.lora_rank": FieldText(
-        tr("Rank of the adapters"),
-        tr("A larger rank comes closer to the original and needs more memory."),
+        "Rank of the adapters",
+        "A larger rank comes closer to the original and needs more memory.",
     ),
     "recovery.gradient_checkpointing": FieldText(
-        tr("Gradient checkpointing"),
-        tr(
-            "Whether the training computes the activations of a block again instead of "
-            "keeping them."
-        ),
+        "Gradient checkpointing",
+        "Whether the training computes the activations of a block again instead of "
+        "keeping them.",
     ),
     "export.folder": FieldText(
-        tr("Destination"),
-        tr(
-            "Folder for the pruned model. Existing content is replaced only if you "
-            "confirm it. Empty: a folder named export in the run folder."
-        ),
+        "Destination",
+        "Folder for the pruned model. Existing content is replaced only if you "
+        "confirm it. Empty: a folder named export in the run folder.",
     ),
     "export.format": FieldText(
-        tr("Format"),
-        tr("File format of the pruned model; decides which programs can load it."),
+        "Format", "File format of the pruned model; decides which programs can load it."
     ),
     "export.dtype": FieldText(
-        tr("Number format"),
-        tr(
-            "Bits per weight in the file. Fewer bits make the file smaller and "
-            "slightly less exact."
-        ),
+        "Number format",
+        "Bits per weight in the file. Fewer bits make the file smaller and "
+        "slightly less exact.",
     ),
     "export.shard_gigabytes": FieldText(
-        tr("Maximum file size"),
-        tr(
-            "Larger weights are split over several files. For transformers only; other "
-            "formats are a single file."
-        ),
+        "Maximum file size",
+        "Larger weights are split over several files. For transformers only; other "
+        "formats are a single file.",
         _GIGABYTE_NAME,
         decimals=3,
         unit_bytes=_GIGABYTE,
         stored_bytes=10**9,
     ),
     "samples.after_shots": FieldText(
-        tr("Write a sample after each shot"),
-        tr(
-            "After each shot, the model continues the prompt by 32 tokens. The Live "
-            "tab shows the text beside the original's. The result stays the same."
-        ),
+        "Write a sample after each shot",
+        "After each shot, the model continues the prompt by 32 tokens. The Live "
+        "tab shows the text beside the original's. The result stays the same.",
     ),
     "samples.prompt": FieldText(
-        tr("Prompt"), tr("Beginning of a text that both models continue.")
+        "Prompt", "Beginning of a text that both models continue."
     ),
     "export.save_progress": FieldText(
-        tr("Save the progress"),
-        tr(
-            "Keeps what the run has achieved in its folder, so that it can go on after "
-            "an interruption. The files are deleted when the run is complete."
-        ),
+        "Save the progress",
+        "Keeps what the run has achieved in its folder, so that it can go on after "
+        "an interruption. The files are deleted when the run is complete.",
     ),
 }
 
 # The two numbers of `pruning.pattern`.
 PATTERN = {
     "kept": FieldText(
-        tr("Keep"),
-        tr("Number of weights to keep in each group: the 2 of 2:4."),
+        "Keep",
+        "Number of weights to keep in each group: the 2 of 2:4.",
         tr("weights"),
         unit_of_one=tr("weight"),
     ),
     "of": FieldText(
-        tr("Of every"),
-        tr(
-            "Number of consecutive weights of a row that form a group: the 4 of 2:4. "
-            "GPUs that support a pattern support 2:4."
-        ),
+        "Of every",
+        "Number of consecutive weights of a row that form a group: the 4 of 2:4. "
+        "GPUs that support a pattern support 2:4.",
         tr("weights"),
         unit_of_one=tr("weight"),
     ),
@@ -373,10 +308,7 @@ STAGES = {
         tr("refitting and training block by block"),
         tr("Reconstruction"),
     ),
-    Stage.DISTILLATION: (
-        tr("training towards the original"),
-        tr("Distillation"),
-    ),
+    Stage.DISTILLATION: (tr("training towards the original"), tr("Distillation")),
     Stage.EVALUATION: (tr("evaluating"), tr("Evaluation")),
     Stage.EXPORT: (tr("writing the pruned model"), tr("Export")),
     Stage.VERIFICATION: (

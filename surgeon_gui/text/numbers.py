@@ -90,18 +90,11 @@ def short(number: float) -> str:
 
 
 def significant(number: float, digits: int) -> str:
-    """Format a number with so many significant digits: 0.00123, 3.1e-06."""
+    """Format a number with so many significant digits: 0.00123, 3.1e-06.
+
+    Two where its magnitude matters, such as for a cost; three where it is compared.
+    """
     return localize(f"{number:,.{digits}g}")
-
-
-def two_figures(number: float) -> str:
-    """Format a number whose magnitude matters, such as a cost: 0.0012, 3.1e-06."""
-    return significant(number, 2)
-
-
-def three_figures(number: float) -> str:
-    """Format a number that is compared with similar ones: 0.00123, 3.14e-06."""
-    return significant(number, 3)
 
 
 def fixed(number: float, decimals: int) -> str:
@@ -140,7 +133,7 @@ def perplexity(value: float) -> str:
 
 def nats(value: float) -> str:
     """Format a divergence in nats: 1.24, 0.39, 0.012."""
-    return fixed(value, 2) if value >= 0.1 else two_figures(value)
+    return fixed(value, 2) if value >= 0.1 else significant(value, 2)
 
 
 def size(number: int) -> str:

@@ -27,6 +27,10 @@ class Step(Enum):
     EXPORT = "export"
 
 
+_ANOTHER_FOLDER = tr("Choose another folder.")
+_FITTING_SETTINGS = tr("Step 3 offers settings that fit.")
+
+
 class Kind(Enum):
     """The kinds of problems: what is wrong, and for some what to do about it."""
 
@@ -63,15 +67,15 @@ class Kind(Enum):
     )
     MEMORY_SHORT = (
         tr("Not enough memory: the run needs {needed}, and {free} are free."),
-        tr("Step 3 offers settings that fit."),
+        _FITTING_SETTINGS,
     )
     GPU_SHORT = (
         tr("Not enough GPU memory: the run needs {needed}, and {free} are free."),
-        tr("Step 3 offers settings that fit."),
+        _FITTING_SETTINGS,
     )
     DISK_SHORT = (
         tr("Not enough disk space: the run needs {needed}, and {free} are free."),
-        tr("Step 3 offers settings that fit."),
+        _FITTING_SETTINGS,
     )
 
     # its model and its texts
@@ -138,34 +142,25 @@ class Kind(Enum):
         tr("Choose another for the runs."),
     )
     FORMAT_IMPOSSIBLE = tr("{label} is not possible for this target."), "{reason}"
-    CONTAINS_RUNS = (
-        tr("{folder} is or contains the folder for runs."),
-        tr("Choose another folder."),
-    )
+    CONTAINS_RUNS = tr("{folder} is or contains the folder for runs."), _ANOTHER_FOLDER
     CONTAINS_ORIGINAL = (
         tr("The destination contains the original model."),
-        tr("Choose another folder."),
+        _ANOTHER_FOLDER,
     )
-    CONTAINS_HOME = (
-        tr("The destination contains your home folder."),
-        tr("Choose another folder."),
-    )
+    CONTAINS_HOME = tr("The destination contains your home folder."), _ANOTHER_FOLDER
     CONTAINS_OWN_EXPORT = (
         tr("The destination contains the run's own export."),
-        tr("Choose another folder."),
+        _ANOTHER_FOLDER,
     )
-    CONTAINS_RUN = (
-        tr("The destination contains the run folder."),
-        tr("Choose another folder."),
-    )
+    CONTAINS_RUN = tr("The destination contains the run folder."), _ANOTHER_FOLDER
     DESTINATION_IS_FILE = tr("{destination} is a file."), tr("Choose a folder.")
     PARENT_UNWRITABLE = (
         tr("{destination} cannot be created: {path} cannot be written."),
-        tr("Choose another folder."),
+        _ANOTHER_FOLDER,
     )
     PARENT_IS_FILE = (
         tr("{destination} cannot be created: {path} is a file."),
-        tr("Choose another folder."),
+        _ANOTHER_FOLDER,
     )
 
     # the queue

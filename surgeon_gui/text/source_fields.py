@@ -7,141 +7,112 @@ from surgeon_gui.text.field_text import FieldText
 
 FIELDS = {
     "model.source": FieldText(
-        tr("Model"),
-        tr(
-            "A folder with config.json and safetensors files, a .gguf file, the name "
-            "of a model on the Hugging Face Hub such as HuggingFaceTB/SmolLM2-135M, or "
-            "the bundled demo."
-        ),
+        "Model",
+        "A folder with config.json and safetensors files, a .gguf file, the name "
+        "of a model on the Hugging Face Hub such as HuggingFaceTB/SmolLM2-135M, or "
+        "the bundled demo.",
     ),
     "model.dtype": FieldText(
-        tr("Compute in"),
-        tr(
-            "Number format of the weights during pruning. float32 is exact; the 16-bit "
-            "formats use half the memory."
-        ),
+        "Compute in",
+        "Number format of the weights during pruning. float32 is exact; the 16-bit "
+        "formats use half the memory.",
     ),
     "model.device": FieldText(
-        tr("Compute on"),
-        tr("Device of the computation. Automatic: a GPU if available."),
+        "Compute on", "Device of the computation. Automatic: a GPU if available."
     ),
     "model.offload": FieldText(
-        tr("Offload blocks"),
-        tr("Whether the weights of the blocks stay in main memory or in files."),
+        "Offload blocks",
+        "Whether the weights of the blocks stay in main memory or in files.",
     ),
     "model.gpus": FieldText(
-        tr("GPUs"),
-        tr(
-            "How many GPUs of one machine share the run. Each has a process with a "
-            "whole model, which needs main memory, too."
-        ),
+        "GPUs",
+        "How many GPUs of one machine share the run. Each has a process with a "
+        "whole model, which needs main memory, too.",
         minimum_text=tr("All"),
     ),
     "calibration.text": FieldText(
-        tr("Text"),
-        tr(
-            "Text on which Surgeon measures the importance of each part. Choose text "
-            "similar to the intended use: a file, or the name of a dataset on the "
-            "Hugging Face Hub such as Salesforce/wikitext."
-        ),
+        "Text",
+        "Text on which Surgeon measures the importance of each part. Choose text "
+        "similar to the intended use: a file, or the name of a dataset on the "
+        "Hugging Face Hub such as Salesforce/wikitext.",
     ),
     "calibration.column": FieldText(
-        tr("Column"),
-        tr(
-            "Column of the table that contains the texts. Automatic: the column named "
-            "text, or else the one with chats (messages or conversations), or else the "
-            "column with the longest texts. The chat template of the model renders "
-            "chats."
-        ),
+        "Column",
+        "Column of the table that contains the texts. Automatic: the column named "
+        "text, or else the one with chats (messages or conversations), or else the "
+        "column with the longest texts. The chat template of the model renders "
+        "chats.",
     ),
     "calibration.dataset_config": FieldText(
-        tr("Configuration"),
-        tr("Configuration of the dataset."),
+        "Configuration", "Configuration of the dataset."
     ),
     "calibration.split": FieldText(
-        tr("Split"),
-        tr("Split of the dataset. Automatic: train, or the first split."),
+        "Split", "Split of the dataset. Automatic: train, or the first split."
     ),
     "calibration.validation_split": FieldText(
-        tr("Validation split"),
-        tr(
-            "Split of the dataset on which perplexity is measured. Automatic: a part "
-            "of the split above is held out."
-        ),
+        "Validation split",
+        "Split of the dataset on which perplexity is measured. Automatic: a part "
+        "of the split above is held out.",
     ),
     "calibration.rows": FieldText(
-        tr("Rows"),
-        tr(
-            "Number of rows to read from the start of the dataset; no other rows are "
-            "downloaded."
-        ),
+        "Rows",
+        "Number of rows to read from the start of the dataset; no other rows are "
+        "downloaded.",
         tr("rows"),
         unit_of_one=tr("row"),
     ),
     "calibration.validation_text": FieldText(
-        tr("Validation text"),
-        tr(
-            "Text on which perplexity is measured. Empty: a part of the text above is "
-            "held out."
-        ),
+        "Validation text",
+        "Text on which perplexity is measured. Empty: a part of the text above is "
+        "held out.",
     ),
     "calibration.more_texts": FieldText(
-        tr("Further texts"),
-        tr(
-            "Texts that take a share of the calibration windows, so that the model "
-            "does not specialise to the text above. Perplexity is measured on the text "
-            "above or on the validation text only."
-        ),
+        "Further texts",
+        "Texts that take a share of the calibration windows, so that the model "
+        "does not specialise to the text above. Perplexity is measured on the text "
+        "above or on the validation text only.",
     ),
     "evaluation.texts": FieldText(
-        tr("Also judge on"),
-        tr(
-            "Texts of other kinds that show whether the pruned model still knows more "
-            "than the calibration text: files, or data sets as organisation/name, "
-            "separated by commas. Nothing is fitted to them. Automatic: the built-in "
-            "text, or text by the model itself where the built-in text calibrates."
-        ),
+        "Also judge on",
+        "Texts of other kinds that show whether the pruned model still knows more "
+        "than the calibration text: files, or data sets as organisation/name, "
+        "separated by commas. Nothing is fitted to them. Automatic: the built-in "
+        "text, or text by the model itself where the built-in text calibrates.",
         example=tr("Automatic"),
     ),
     "evaluation.windows": FieldText(
-        tr("Judging windows"),
-        tr("Number of windows of each of these texts. 0: judge on none of them."),
+        "Judging windows",
+        "Number of windows of each of these texts. 0: judge on none of them.",
         tr("windows"),
         unit_of_one=tr("window"),
     ),
     "calibration.windows": FieldText(
-        tr("Windows"),
-        tr(
-            "Number of text windows for measuring. More windows make the selection "
-            "more reliable and take proportionally longer."
-        ),
+        "Windows",
+        "Number of text windows for measuring. More windows make the selection "
+        "more reliable and take proportionally longer.",
         tr("windows"),
         unit_of_one=tr("window"),
     ),
     "calibration.validation_windows": FieldText(
-        tr("Validation windows"),
-        tr(
-            "Number of held-out windows for measuring perplexity. More windows make "
-            "the result more stable."
-        ),
+        "Validation windows",
+        "Number of held-out windows for measuring perplexity. More windows make "
+        "the result more stable.",
         tr("windows"),
         unit_of_one=tr("window"),
     ),
     "calibration.window_length": FieldText(
-        tr("Window length"),
-        tr("Number of tokens per window; at most the context length of the model."),
+        "Window length",
+        "Number of tokens per window; at most the context length of the model.",
         tr("tokens"),
         unit_of_one=tr("token"),
     ),
     "calibration.seed": FieldText(
-        tr("Seed"), tr("Random seed. The same seed draws the same windows.")
+        "Seed", "Random seed. The same seed draws the same windows."
     ),
     "calibration.batch": FieldText(
-        tr("Batch"),
-        tr(
-            "Number of windows processed at once. A larger batch is faster and needs "
-            "more memory; the result is the same."
-        ),
+        "Batch",
+        "Number of windows processed at once. A larger batch is faster and needs "
+        "more memory; the result is the same.",
         tr("windows"),
         unit_of_one=tr("window"),
     ),

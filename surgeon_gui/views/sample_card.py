@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QFrame, QGridLayout, QLabel
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.run import RunState
-from surgeon_gui.state.sample_text import sample_pair
+from surgeon_gui.state.run_text import sample_pair
 from surgeon_gui.widgets.controls import heading, line_label, text_label
 
 _ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"

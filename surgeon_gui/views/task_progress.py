@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QHBoxLayout, QWidget
+from PySide6.QtWidgets import QWidget
 
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
@@ -18,8 +18,8 @@ from surgeon_gui.widgets.controls import (
     set_enabled,
     show_share,
     text_label,
-    vertical,
 )
+from surgeon_gui.widgets.layouts import in_row, vertical
 
 
 class TaskProgress(QWidget):
@@ -34,16 +34,10 @@ class TaskProgress(QWidget):
         self._bar = progress_bar(f"{name}_progress_bar")
         task = CAPTIONS[f"{name}_button"].spoken
         self._bar.setAccessibleName(tr("Progress: {task}").format(task=task))
-        self._cancel = button(f"{name}_cancel_button")
+        self._cancel = button(f"{name}_cancel_button", self.cancel_clicked)
         self._cancel.setAccessibleName(tr("Cancel: {task}").format(task=task))
-        self._cancel.clicked.connect(self.cancel_clicked)
-        row = QHBoxLayout()
-        row.setSpacing(GAP)
-        row.addWidget(self._bar, 1)
-        row.addWidget(self._cancel)
-        column = vertical(self, spacing=GAP // 2)
-        column.addWidget(self._phase)
-        column.addLayout(row)
+        row = in_row((self._bar, 1), self._cancel)
+        vertical(self, self._phase, row, spacing=GAP // 2)
         self.hide()
 
     def show_request(self, request: Request[Any]) -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
-from PySide6.QtCore import QEvent, QObject, Qt
-from PySide6.QtGui import QAction, QFont, QKeyEvent, QKeySequence, QPaintEvent
+from PySide6.QtCore import QEvent, QObject, QSignalBlocker, Qt, SignalInstance
+from PySide6.QtGui import (
+    QAction,
+    QFont,
+    QFontDatabase,
+    QKeyEvent,
+    QKeySequence,
+    QPaintEvent,
+)
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QAbstractSpinBox,
-    QBoxLayout,
     QComboBox,
-    QFrame,
-    QHBoxLayout,
     QHeaderView,
     QLabel,
     QLineEdit,
@@ -26,15 +30,14 @@ from PySide6.QtWidgets import (
     QStyleOptionComboBox,
     QStylePainter,
     QTreeWidget,
-    QVBoxLayout,
     QWidget,
 )
 from superqt import QElidingLabel
 from typing_extensions import override
 
-from surgeon_gui.base.theme import GAP
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.captions.caption import spoken
+from surgeon_gui.text.field_text import FieldText
 from surgeon_gui.text.numbers import keep_units
 from surgeon_gui.widgets.tool_tips import plain_tip
 
@@ -46,7 +49,7 @@ SHORT = Qt.ItemDataRole.UserRole + 1  # a choice in fewer words, for a narrow bo
 _LIST_KEYS = (Qt.Key.Key_Down, Qt.Key.Key_Up, Qt.Key.Key_PageDown, Qt.Key.Key_PageUp)
 
 AnyWidget = TypeVar("AnyWidget", bound=QWidget)
-_Box = TypeVar("_Box", bound=QBoxLayout)
+_OnClick = Callable[..., object] | SignalInstance
 
 
 def explained(widget: AnyWidget, meaning: str) -> AnyWidget:
@@ -64,15 +67,17 @@ def described(widget: AnyWidget, name: str) -> AnyWidget:
     return explained(widget, caption.tip)
 
 
-def list_with_columns(name: str, titles: Sequence[str]) -> QTreeWidget:
-    """Return an empty list with columns, of which the first takes what is left.
+def named(widget: AnyWidget, name: str, text: FieldText) -> AnyWidget:
+    """Set the object name and the texts of a setting; return the widget."""
+    widget.setObjectName(name)
+    widget.setAccessibleName(text.label)
+    return explained(widget, text.tip)
 
-    Args:
-        name: Of the widget, which also has the caption of that name.
-        titles: Of the columns.
-    """
+
+def list_with_columns(name: str, *titles: str) -> QTreeWidget:
+    """Return an empty list with columns, of which the first takes what is left."""
     tree = described(QTreeWidget(), name)
-    tree.setHeaderLabels(list(titles))
+    tree.setHeaderLabels(titles)
     tree.setRootIsDecorated(False)
     header = tree.header()
     header.setStretchLastSection(False)
@@ -146,17 +151,14 @@ def question_box(parent: QWidget, icon: QMessageBox.Icon, name: str) -> QMessage
     return box
 
 
-def answer_button(
-    box: QMessageBox, role: QMessageBox.ButtonRole, name: str
+def button(
+    name: str, on_click: _OnClick | None = None, *, primary: bool = False
 ) -> QPushButton:
-    """Add a button with its caption to a message box."""
-    return described(box.addButton(CAPTIONS[name].label, role), name)
-
-
-def button(name: str, *, primary: bool = False) -> QPushButton:
     """Return a push button with its caption; a primary one has the accent colour."""
     made = described(QPushButton(CAPTIONS[name].label), name)
     made.setProperty("primary", primary)
+    if on_click is not None:
+        made.clicked.connect(on_click)
     return made
 
 
@@ -180,6 +182,25 @@ def give_menu(made: QPushButton, menu: QMenu) -> None:
     made.setMenu(menu)
 
 
+def action(
+    parent: QObject, name: str, on_trigger: _OnClick | None = None, keys: str = ""
+) -> QAction:
+    """Return an action with its caption; several shortcuts are separated by commas."""
+    made = QAction(CAPTIONS[name].label, parent)
+    made.setObjectName(name)
+    made.setShortcuts([QKeySequence(each) for each in keys.split(", ") if each])
+    if on_trigger is not None:
+        made.triggered.connect(on_trigger)
+    return made
+
+
+def fill_menu(menu: QMenu, slots: Mapping[str, _OnClick]) -> dict[str, QAction]:
+    """Add an action for each slot to a menu; return the actions by name."""
+    actions = {name: action(menu, name, slot) for name, slot in slots.items()}
+    menu.addActions(list(actions.values()))
+    return actions
+
+
 def add_action(
     view: QAbstractItemView,
     menu: QMenu,
@@ -191,32 +212,11 @@ def add_action(
 
     Its keys work while the view has the focus.
     """
-    action = QAction(CAPTIONS[name].label, view)
-    action.setObjectName(name)
-    action.setShortcut(QKeySequence(keys))
-    action.setShortcutContext(Qt.ShortcutContext.WidgetShortcut)
-    action.triggered.connect(slot)
-    view.addAction(action)
-    menu.addAction(action)
-    return action
-
-
-def stack(layout: QBoxLayout, *, is_stacked: bool) -> None:
-    """Place the parts of a layout below each other, or beside each other."""
-    directions = QBoxLayout.Direction
-    layout.setDirection(
-        directions.TopToBottom if is_stacked else directions.LeftToRight
-    )
-
-
-def answer_row(*buttons: QPushButton) -> QHBoxLayout:
-    """Return a layout with the buttons below a dialog, aligned right."""
-    row = QHBoxLayout()
-    row.setSpacing(GAP)
-    row.addStretch()
-    for made in buttons:
-        row.addWidget(made)
-    return row
+    made = action(view, name, slot, keys)
+    made.setShortcutContext(Qt.ShortcutContext.WidgetShortcut)
+    view.addAction(made)
+    menu.addAction(made)
+    return made
 
 
 def move_in_list(view: QAbstractItemView, event: QKeyEvent) -> bool:
@@ -236,6 +236,14 @@ def line_label(text: str = "", *, quiet: bool = False, name: str = "") -> QLabel
     label.setObjectName(name)
     label.setProperty("quiet", quiet)
     label.setTextFormat(Qt.TextFormat.PlainText)
+    return label
+
+
+def label_of(text: FieldText, buddy: QWidget) -> QLabel:
+    """Return the label of the input of a setting."""
+    label = line_label(text.label)
+    label.setToolTip(plain_tip(text.tip))
+    label.setBuddy(buddy)
     return label
 
 
@@ -335,38 +343,6 @@ def bold(font: QFont, scale: float = 1.0) -> QFont:
     return heavier
 
 
-def vertical(
-    parent: QWidget | None = None, *, margin: int = 0, spacing: int | None = None
-) -> QVBoxLayout:
-    """Return a column with the same margin on all sides; spacing None: the style's."""
-    return _spaced(QVBoxLayout(), parent, margin, spacing)
-
-
-def horizontal(
-    parent: QWidget | None = None, *, margin: int = 0, spacing: int | None = None
-) -> QHBoxLayout:
-    """Return a row like `vertical`."""
-    return _spaced(QHBoxLayout(), parent, margin, spacing)
-
-
-def _spaced(
-    layout: _Box, parent: QWidget | None, margin: int, spacing: int | None
-) -> _Box:
-    if parent is not None:
-        parent.setLayout(layout)
-    layout.setContentsMargins(margin, margin, margin, margin)
-    if spacing is not None:
-        layout.setSpacing(spacing)
-    return layout
-
-
-def card(kind: str = "true") -> QFrame:
-    """Return a frame that looks like a card."""
-    frame = QFrame()
-    frame.setProperty("card", kind)
-    return frame
-
-
 def set_min_height(widget: QWidget, height: int) -> None:
     """Let a widget that scrolls shrink to `height` pixels.
 
@@ -377,13 +353,9 @@ def set_min_height(widget: QWidget, height: int) -> None:
     widget.setSizePolicy(horizontal, QSizePolicy.Policy.Ignored)
 
 
-def choice_box() -> QComboBox:
-    """Return a combo box that elides a long choice in the box but not in the list."""
-    box = ignore_wheel(_ElidingBox())
-    policy = QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-    box.setSizeAdjustPolicy(policy)
-    box.setMinimumContentsLength(8)
-    return box
+def fixed_font() -> QFont:
+    """Return the system's font whose letters have the same width."""
+    return QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont)
 
 
 def finish_typing(widget: QWidget | None) -> None:
@@ -394,8 +366,36 @@ def finish_typing(widget: QWidget | None) -> None:
         widget.editingFinished.emit()
 
 
-class _ElidingBox(QComboBox):
-    """Elides its choice; Qt would clip it in the middle of a letter."""
+class ChoiceBox(QComboBox):
+    """Offers values by their labels; shows a long one in full in the list alone.
+
+    Elides its choice; Qt would clip it in the middle of a letter.
+    """
+
+    def __init__(self, name: str = "", min_length: int = 8) -> None:
+        super().__init__()
+        self._offered: list[tuple[Any, str]] = []
+        policy = QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        self.setSizeAdjustPolicy(policy)
+        self.setMinimumContentsLength(min_length)
+        ignore_wheel(self)
+        if name:
+            described(self, name)
+
+    def offer(self, labels: Mapping[Any, str], chosen: Any = None) -> None:
+        """Offer values, and choose one of them, or else the first; emits no signal."""
+        values = list(labels)
+        with QSignalBlocker(self):
+            if self._offered != list(labels.items()):
+                self._offered = list(labels.items())
+                self.clear()
+                self.addItems(list(labels.values()))
+            self.setCurrentIndex(values.index(chosen) if chosen in values else 0)
+
+    @property
+    def value(self) -> Any:
+        """The chosen value of those that are offered."""
+        return self._offered[self.currentIndex()][0]
 
     @property
     def shown_text(self) -> str:

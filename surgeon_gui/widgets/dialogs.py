@@ -1,6 +1,6 @@
-"""Dialogs for files and folders that do not block the window.
+"""The base of dialogs, and dialogs for files and folders; none blocks the window.
 
-Each calls a slot with the chosen path, unless the user cancels.
+Those call a slot with the chosen path, unless the user cancels.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QFileDialog, QWidget
+from PySide6.QtWidgets import QDialog, QFileDialog, QPushButton, QWidget
 
 from surgeon_gui.base.translation import tr
 
@@ -35,6 +35,25 @@ _OnChosen = Callable[[str], None]
 # is asked for, the path that is chosen now, and the slot.
 _AskElsewhere = Callable[[QWidget, str, bool, str, _OnChosen], None]
 _elsewhere: list[_AskElsewhere] = []
+
+
+class Dialog(QDialog):
+    """A dialog that is deleted when it is closed."""
+
+    def __init__(
+        self, name: str, title: str, parent: QWidget, size: tuple[int, int] = (0, 0)
+    ) -> None:
+        super().__init__(parent)
+        self.setObjectName(name)
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.setWindowTitle(title)
+        if any(size):
+            self.resize(*size)
+
+    def leave_enter_alone(self) -> None:
+        """Let Enter press no button that has not been made the default."""
+        for button in self.findChildren(QPushButton):
+            button.setAutoDefault(False)
 
 
 def ask_elsewhere(ask: _AskElsewhere | None) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Signal, Slot
-from PySide6.QtGui import QFontDatabase, QGuiApplication
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QPlainTextEdit, QVBoxLayout
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import QFrame, QPlainTextEdit
 
 from surgeon_engine.api.messages.events import Failed
-from surgeon_gui.base.theme import GAP, MARGIN
+from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
-from surgeon_gui.widgets.controls import bold, button, text_label
+from surgeon_gui.widgets.controls import bold, button, fixed_font, text_label
+from surgeon_gui.widgets.layouts import CARD_MARGINS, in_column, in_row, vertical
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 _DETAILS_HEIGHT = 140
@@ -32,30 +33,18 @@ class ErrorBar(QFrame):
         self._details.setObjectName("error_details")
         self._details.setAccessibleName(tr("Technical details of the error"))
         self._details.setToolTip(plain_tip(tr("Details for finding the cause.")))
-        fixed = QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont)
-        self._details.setFont(fixed)
+        self._details.setFont(fixed_font())
         self._details.setFixedHeight(_DETAILS_HEIGHT)
         self._details_button = button("error_details_button")
         self._details_button.setCheckable(True)
         self._details_button.toggled.connect(self._details.setVisible)
-        copy_button = button("error_copy_button")
-        copy_button.clicked.connect(self._on_copy_clicked)
-        dismiss_button = button("error_dismiss_button")
-        dismiss_button.clicked.connect(self.dismissed)
+        copy_button = button("error_copy_button", self._on_copy_clicked)
+        dismiss_button = button("error_dismiss_button", self.dismissed)
 
-        texts = QVBoxLayout()
-        texts.setSpacing(GAP // 2)
-        texts.addWidget(self._message)
-        texts.addWidget(self._hint)
-        top = QHBoxLayout()
-        top.addLayout(texts, 1)
-        top.addWidget(self._details_button)
-        top.addWidget(copy_button)
-        top.addWidget(dismiss_button)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(MARGIN, GAP, MARGIN, GAP)
-        layout.addLayout(top)
-        layout.addWidget(self._details)
+        texts = in_column(self._message, self._hint, spacing=GAP // 2)
+        buttons = (self._details_button, copy_button, dismiss_button)
+        top = in_row((texts, 1), *buttons, spacing=None)
+        vertical(self, top, self._details, margin=CARD_MARGINS, spacing=None)
         self._details.hide()
         self.hide()
 

@@ -7,7 +7,7 @@ from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QLineEdit
 
 from surgeon_gui.text.labels import FIELDS
-from surgeon_gui.widgets.tool_tips import plain_tip
+from surgeon_gui.widgets.controls import named
 
 _PAUSE_MS = 400  # without a key press, after which the text is committed
 _CLEAR_ACTION = "_q_qlineeditclearaction"  # Qt's name of the clear button
@@ -26,11 +26,7 @@ class SourceEdit(QLineEdit):
         super().__init__()
         self._keyword = keyword
         self._display_name = display_name
-        text = FIELDS[field]
-        self.setObjectName(field.replace(".", "_"))
-        self.setAccessibleName(text.label)
-        self.setAccessibleDescription(text.tip)
-        self.setToolTip(plain_tip(text.tip))
+        named(self, field.replace(".", "_"), FIELDS[field])
         self.setAcceptDrops(False)  # the window handles drops, as paths
         self._pause = QTimer(self)
         self._pause.setSingleShot(True)

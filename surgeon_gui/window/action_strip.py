@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QSize, Qt, Signal
-from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import (
-    QGridLayout,
-    QHBoxLayout,
-    QWidget,
-)
+from collections.abc import Mapping
+
+from PySide6.QtCore import QSize, Qt
+from PySide6.QtGui import QAction, QResizeEvent
+from PySide6.QtWidgets import QGridLayout, QWidget
 from typing_extensions import override
 
 from surgeon_engine.planning.resource_check import ResourceCheck
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
-from surgeon_gui.state.active_task import ActiveTask
+from surgeon_gui.state.action_strip import ActiveTask, RunControls
 from surgeon_gui.state.job.resource_text import NAMES, light_label
 from surgeon_gui.state.run import RunState
-from surgeon_gui.state.run_controls import RunControls
 from surgeon_gui.state.run_text import remaining
 from surgeon_gui.widgets.clamped_label import ClampedLabel
 from surgeon_gui.widgets.controls import (
@@ -30,6 +27,7 @@ from surgeon_gui.widgets.controls import (
     show_elided,
     show_share,
 )
+from surgeon_gui.widgets.layouts import in_row
 from surgeon_gui.widgets.light_badge import LightBadge
 from surgeon_gui.widgets.tool_tips import plain_tip
 
@@ -40,13 +38,7 @@ _PLAN_LINES = 2  # beside the buttons; above them: one
 class ActionStrip(QWidget):
     """Plan, progress and the buttons that start, queue, pause and end a run."""
 
-    start_clicked = Signal()
-    add_clicked = Signal()
-    pause_clicked = Signal()  # also when the button says Resume
-    stop_clicked = Signal()
-    cancel_clicked = Signal()
-
-    def __init__(self) -> None:
+    def __init__(self, actions: Mapping[str, QAction]) -> None:
         super().__init__()
         self.setObjectName("action_strip")
         self._plan = ClampedLabel("plan_label", _PLAN_LINES)
@@ -59,48 +51,29 @@ class ActionStrip(QWidget):
         self._bar = progress_bar("progress_bar")
         self._bar.setAccessibleName(tr("Progress"))
 
-        self._start = button("start_button", primary=True)
-        self._add = button("queue_add_button")
-        self._pause = button("pause_button")
-        self._stop = button("stop_button")
-        self._cancel = button("cancel_button")
+        self._buttons_of_run = {
+            name: button(f"{name}_button", actions[f"{name}_action"].trigger)
+            for name in ("cancel", "stop", "pause", "queue_add")
+        }
+        start = actions["start_action"].trigger
+        self._buttons_of_run["start"] = button("start_button", start, primary=True)
         self.runs_button = button("runs_button")
         self.log_button = button("log_button")
-        self._start.clicked.connect(self.start_clicked)
-        self._add.clicked.connect(self.add_clicked)
-        self._pause.clicked.connect(self.pause_clicked)
-        self._stop.clicked.connect(self.stop_clicked)
-        self._cancel.clicked.connect(self.cancel_clicked)
         self._lay_out()
 
     def _lay_out(self) -> None:
-        status = QHBoxLayout()
-        status.setSpacing(2 * GAP)
-        status.addWidget(self._phase, 1)
-        status.addWidget(self._remaining)
-        self._buttons = buttons = QHBoxLayout()
-        buttons.setSpacing(GAP)
-        for each in (
-            self.runs_button,
-            self.log_button,
-            self._cancel,
-            self._stop,
-            self._pause,
-            self._add,
-            self._start,
-        ):
+        status = in_row((self._phase, 1), self._remaining, spacing=2 * GAP)
+        shown = (self.runs_button, self.log_button, *self._buttons_of_run.values())
+        self._buttons = buttons = in_row(*shown)
+        for each in shown:
             each.setMinimumHeight(32)
-            buttons.addWidget(each)
-        self._start.setMinimumWidth(96)
-        self._pause.setMinimumWidth(96)  # the label changes to Resume
+        for name in ("start", "pause"):  # the label changes to Resume
+            self._buttons_of_run[name].setMinimumWidth(96)
         self._grid = layout = QGridLayout(self)
         layout.setContentsMargins(MARGIN, GAP, MARGIN, GAP)
         layout.setHorizontalSpacing(2 * MARGIN)
         layout.setVerticalSpacing(GAP // 2)
-        plan = QHBoxLayout()
-        plan.setSpacing(GAP)
-        plan.addWidget(self._light)
-        plan.addWidget(self._plan, 1)
+        plan = in_row(self._light, (self._plan, 1))
         layout.addLayout(plan, 0, 0)
         layout.addWidget(self._bar, 1, 0)
         layout.addLayout(status, 2, 0)
@@ -157,14 +130,9 @@ class ActionStrip(QWidget):
         show_elided(self._phase, phase)
         self._remaining.setText(remaining(run, now))
         show_share(self._bar, run.progress)
-        for run_button, view in (
-            (self._start, controls.start),
-            (self._add, controls.add),
-            (self._pause, controls.pause),
-            (self._stop, controls.stop),
-            (self._cancel, controls.cancel),
-        ):
-            show_button(run_button, view.label, view.tip, is_enabled=view.is_enabled)
+        for name, made in self._buttons_of_run.items():
+            view = getattr(controls, name)
+            show_button(made, view.label, view.tip, is_enabled=view.is_enabled)
 
     def show_task(self, task: ActiveTask | None) -> None:
         """Show the progress of another task in place of the run's, if there is one."""

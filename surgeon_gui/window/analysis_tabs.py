@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from PySide6.QtCore import QObject, Signal, Slot
+from PySide6.QtCore import QObject, Slot
 
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.architecture import ArchitectureController
@@ -20,31 +18,21 @@ from surgeon_gui.window.central_tabs import CentralTabs
 class AnalysisTabs(QObject):
     """Create the Diagnosis and Architecture tabs and connect them."""
 
-    save_failed = Signal(str)
-
     def __init__(
         self, session: Session, tabs: CentralTabs, target_page: TargetPage
     ) -> None:
         super().__init__(session)
         self._tabs = tabs
         self.diagnosis = Diagnosis(session)
-        self.diagnosis_view = DiagnosisView(self.diagnosis)
-        tabs.add_tab("diagnosis_tab", self.diagnosis_view)
-        self.diagnosis_view.save_failed.connect(self.save_failed)
-        self.diagnosis_view.part_chosen.connect(self._on_part_chosen)
+        diagnosis_view = DiagnosisView(self.diagnosis)
+        tabs.add_tab("diagnosis_tab", diagnosis_view)
+        diagnosis_view.part_chosen.connect(self._on_part_chosen)
         self.architecture = ArchitectureController(self.diagnosis)
-        architecture_view = ArchitectureView(self.architecture)
-        architecture_view.save_failed.connect(self.save_failed)
-        tabs.add_tab("architecture_tab", architecture_view)
-        self._button = button("target_diagnose_button")
-        self._button.clicked.connect(self._on_button_clicked)
+        tabs.add_tab("architecture_tab", ArchitectureView(self.architecture))
+        self._button = button("target_diagnose_button", self._on_button_clicked)
         target_page.put_below_plan(self._button)
         tabs.currentChanged.connect(self._update_button)
         self._update_button()
-
-    def save_charts(self, folder: Path) -> None:
-        """Save an image of each chart of the diagnosis in `folder`."""
-        self.diagnosis_view.save_pictures(folder)
 
     @Slot(str)
     def _on_part_chosen(self, name: str) -> None:

@@ -7,7 +7,7 @@ from PySide6.QtWidgets import QScrollArea, QStackedWidget, QTabWidget, QWidget
 
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.captions import CAPTIONS
-from surgeon_gui.widgets.scrolling import scrolling
+from surgeon_gui.widgets.layouts import scrolling
 
 
 class CentralTabs(QStackedWidget):

@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QMainWindow, QWidget
 from surgeon_gui.base.settings import Settings
 from surgeon_gui.controllers.computers import ComputersController
 from surgeon_gui.controllers.session import Session
-from surgeon_gui.views.computers.connection_bar import ConnectionBar
+from surgeon_gui.views.bars import ConnectionBar
 from surgeon_gui.views.computers.dialog import ComputersDialog
 from surgeon_gui.views.computers.files_dialog import FilesDialog
 from surgeon_gui.widgets.dialogs import ask_elsewhere
@@ -33,9 +33,7 @@ class ComputersMenu(QObject):
         self._session, self._window = session, window
         self._controller = ComputersController(session, settings, self)
         self._controller.fetched.connect(self.fetched)
-        self.bar = ConnectionBar()
-        self.bar.again_clicked.connect(session.reconnect)
-        self.bar.computers_clicked.connect(self.show_dialog)
+        self.bar = ConnectionBar(session, self.show_dialog)
         actions["computers_action"].triggered.connect(self.show_dialog)
 
     @Slot()

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import time
 
-from PySide6.QtCore import QObject, Signal, Slot
-from PySide6.QtWidgets import QWidget
+from PySide6.QtCore import QEvent, QObject, Signal, Slot
+from PySide6.QtWidgets import QApplication, QSystemTrayIcon, QWidget
+from typing_extensions import override
 
 from surgeon_engine.api.messages.events import Envelope, Level, Logged
+from surgeon_gui.base.icon import application_icon
 from surgeon_gui.base.keep_awake import KeepAwake, sleep_inhibitor
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.queue import QueueController
@@ -20,7 +22,6 @@ from surgeon_gui.state.queue.text import ending
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.run_text import phase
 from surgeon_gui.text import labels
-from surgeon_gui.window.notifications import Notifier
 
 
 class DesktopIntegration(QObject):
@@ -94,3 +95,49 @@ class DesktopIntegration(QObject):
     def _notify(self, message: str) -> None:
         if self._notifier.is_needed:  # else the user has watched
             self._notifier.notify(labels.APPLICATION, message)
+
+
+class Notifier(QObject):
+    """Show a desktop notification, or make the window demand attention."""
+
+    def __init__(self, window: QWidget) -> None:
+        super().__init__(window)
+        self._window = window
+        self._tray: QSystemTrayIcon | None = None  # shown only with a notification
+
+    @property
+    def is_needed(self) -> bool:
+        """True if the window is not the active one."""
+        return not self._window.isActiveWindow()
+
+    def notify(self, title: str, message: str) -> None:
+        """Show `message` as a notification if the desktop supports it."""
+        if not supports_notifications():
+            QApplication.alert(self._window)
+            return
+        if self._tray is None:
+            self._tray = QSystemTrayIcon(application_icon(), self)
+            self._tray.messageClicked.connect(self._on_clicked)
+            self._tray.activated.connect(self._on_clicked)
+            self._window.installEventFilter(self)
+        self._tray.show()
+        self._tray.showMessage(title, message, application_icon())
+
+    @override
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if event.type() == QEvent.Type.WindowActivate and self._tray is not None:
+            self._tray.hide()  # the user has seen the window
+        return False
+
+    @Slot()
+    def _on_clicked(self) -> None:
+        self._window.show()
+        self._window.raise_()
+        self._window.activateWindow()
+
+
+def supports_notifications() -> bool:
+    """Return True if the desktop can show notifications."""
+    return (
+        QSystemTrayIcon.isSystemTrayAvailable() and QSystemTrayIcon.supportsMessages()
+    )

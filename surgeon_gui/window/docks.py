@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from PySide6.QtCore import QByteArray, QObject, Qt, Slot
+from PySide6.QtCore import QByteArray, Qt, Slot
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QAbstractButton, QDockWidget, QMainWindow, QWidget
 
@@ -27,29 +27,26 @@ class Docks:
 
     def __init__(self, window: QMainWindow) -> None:
         self._window = window
-        self._docks: dict[str, tuple[QDockWidget, DockPlacement]] = {}
-        self._toggles: dict[str, _Toggles] = {}
+        self._docks: dict[str, _Dock] = {}
 
     def add(self, name: str, widget: QWidget, placement: DockPlacement) -> QDockWidget:
         """Add `widget` as the dock `name`, titled by its caption."""
-        dock = QDockWidget(CAPTIONS[name].label)
+        dock = self._docks[name] = _Dock(CAPTIONS[name].label, placement)
         dock.setObjectName(name)
         dock.setAccessibleName(CAPTIONS[name].label)
         dock.setWidget(widget)
-        self._docks[name] = (dock, placement)
-        self._toggles[name] = _Toggles(dock)
-        self._place(dock, placement)
+        self._place(dock)
         return dock
 
     def connect_toggle(self, name: str, toggle: QAction | QAbstractButton) -> None:
         """Let `toggle` show and hide a dock, and keep its check mark in sync."""
-        self._toggles[name].add(toggle)
+        self._docks[name].add_toggle(toggle)
 
     def reset(self) -> None:
         """Move every dock back to its initial position."""
-        for dock, placement in self._docks.values():
+        for dock in self._docks.values():
             dock.setFloating(False)
-            self._place(dock, placement)
+            self._place(dock)
 
     def layout(self) -> QByteArray:
         """Return the positions of all docks, for the settings."""
@@ -60,7 +57,8 @@ class Docks:
         if not layout.isEmpty():
             self._window.restoreState(layout, _LAYOUT_VERSION)
 
-    def _place(self, dock: QDockWidget, placement: DockPlacement) -> None:
+    def _place(self, dock: _Dock) -> None:
+        placement = dock.placement
         self._window.addDockWidget(placement.area, dock)
         is_at_side = placement.area in (
             Qt.DockWidgetArea.LeftDockWidgetArea,
@@ -71,24 +69,24 @@ class Docks:
         dock.setVisible(placement.is_shown)
 
 
-class _Toggles(QObject):
-    """The actions and buttons that show and hide one dock."""
+class _Dock(QDockWidget):
+    """Keeps the actions and buttons in sync that show and hide it."""
 
-    def __init__(self, dock: QDockWidget) -> None:
-        super().__init__(dock)
-        self._dock = dock
+    def __init__(self, title: str, placement: DockPlacement) -> None:
+        super().__init__(title)
+        self.placement = placement
         self._toggles: list[QAction | QAbstractButton] = []
-        dock.visibilityChanged.connect(self._on_visibility_changed)
+        self.visibilityChanged.connect(self._on_visibility_changed)
 
-    def add(self, toggle: QAction | QAbstractButton) -> None:
-        """Connect `toggle` to the dock in both directions."""
+    def add_toggle(self, toggle: QAction | QAbstractButton) -> None:
+        """Connect `toggle` in both directions."""
         toggle.setCheckable(True)
-        toggle.setChecked(not self._dock.isHidden())
-        toggle.toggled.connect(self._dock.setVisible)
+        toggle.setChecked(not self.isHidden())
+        toggle.toggled.connect(self.setVisible)
         self._toggles.append(toggle)
 
     @Slot(bool)
     def _on_visibility_changed(self, is_visible: bool) -> None:
         # `is_visible` is also False while the main window is hidden or minimised.
         for toggle in self._toggles:
-            toggle.setChecked(not self._dock.isHidden())
+            toggle.setChecked(not self.isHidden())

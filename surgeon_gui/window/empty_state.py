@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 from PySide6.QtCore import QRectF, Qt, Signal, Slot
-from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen
+from PySide6.QtGui import QAction, QColor, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import (
     QHBoxLayout,
     QLabel,
@@ -32,6 +33,7 @@ from surgeon_gui.widgets.controls import (
     heading,
     text_label,
 )
+from surgeon_gui.widgets.layouts import STRETCH, add_parts, in_column, in_row
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 _TITLE_SCALE = 1.5
@@ -42,14 +44,12 @@ _BUTTON_HEIGHT = 34
 class EmptyState(QWidget):
     """Ways to open a model. Files can be dropped anywhere on the window."""
 
-    demo_clicked = Signal()
     sample_clicked = Signal()
-    folder_clicked = Signal()
-    gguf_clicked = Signal()
     source_chosen = Signal(str)
 
-    def __init__(self) -> None:
+    def __init__(self, actions: Mapping[str, QAction]) -> None:
         super().__init__()
+        self._actions = actions
         self.setObjectName("empty_state")
         self._hub = described(QLineEdit(), "empty_hub_edit")
         self._hub.setPlaceholderText(tr("or a model name on the Hugging Face Hub"))
@@ -57,7 +57,7 @@ class EmptyState(QWidget):
         self._hub.returnPressed.connect(self._on_hub_entered)
         self._recent_title = _centred(tr("Recent models"))
         self._recent = [
-            button(f"empty_recent_button_{number + 1}")
+            button(f"empty_recent_button_{number + 1}", partial(self._choose, number))
             for number in range(MAX_RECENT_SHOWN)
         ]
         self._recent_sources: Sequence[str] = ()
@@ -68,18 +68,14 @@ class EmptyState(QWidget):
         content = QVBoxLayout(column)
         content.setSpacing(MARGIN)
         self._add_open_controls(content)
-        content.addWidget(self._recent_title)
-        content.addLayout(self._recent_rows())
+        add_parts(content, self._recent_title, self._recent_rows())
         content.addSpacing(2 * GAP)
         self._add_samples(content)
-        outer = QVBoxLayout(self)
-        outer.addStretch()
         row = QHBoxLayout()
         row.addStretch(1)
         row.addWidget(column, _WIDTH)  # as wide as there is room
         row.addStretch(1)
-        outer.addLayout(row)
-        outer.addStretch()
+        add_parts(QVBoxLayout(self), STRETCH, row, STRETCH)
         self.show_recent(())
         self.show_sample(is_busy=False)
         self.show_computer("")
@@ -136,10 +132,8 @@ class EmptyState(QWidget):
         if self._hub.text().strip():
             self.source_chosen.emit(self._hub.text())
 
-    @Slot()
-    def _on_recent_clicked(self) -> None:
-        index = self._recent.index(self.sender())  # type: ignore[arg-type]
-        self.source_chosen.emit(self._recent_sources[index])
+    def _choose(self, number: int, _: bool = False) -> None:
+        self.source_chosen.emit(self._recent_sources[number])
 
     def _add_open_controls(self, content: QVBoxLayout) -> None:
         self._title = heading("")
@@ -147,37 +141,27 @@ class EmptyState(QWidget):
         self._title.setAlignment(Qt.AlignmentFlag.AlignHCenter)
         self._explanation = _centred()
         self._explanation.setObjectName("empty_explanation_label")
-        folder = _tall(button("empty_folder_button"))
-        gguf = _tall(button("empty_gguf_button"))
-        look_up = _tall(button("empty_hub_button"))
-        folder.clicked.connect(self.folder_clicked)
-        gguf.clicked.connect(self.gguf_clicked)
-        look_up.clicked.connect(self._on_hub_entered)
-        hub_row = QHBoxLayout()
-        hub_row.setSpacing(GAP)
-        hub_row.addWidget(_tall(self._hub), 1)
-        hub_row.addWidget(look_up)
-        content.addWidget(self._title)
-        content.addWidget(self._explanation)
-        content.addLayout(_centred_row(folder, gguf))
-        content.addLayout(hub_row)
+        openers = {
+            "empty_folder_button": self._actions["open_folder_action"],
+            "empty_gguf_button": self._actions["open_gguf_action"],
+        }
+        made = [_tall(button(name, each.trigger)) for name, each in openers.items()]
+        look_up = _tall(button("empty_hub_button", self._on_hub_entered))
+        hub_row = in_row((_tall(self._hub), 1), look_up)
+        add_parts(content, self._title, self._explanation)
+        add_parts(content, _centred_row(*made), hub_row)
 
     def _add_samples(self, content: QVBoxLayout) -> None:
-        demo = _tall(button("empty_demo_button", primary=True))
-        self._sample = _tall(button("empty_sample_button"))
-        demo.clicked.connect(self.demo_clicked)
-        self._sample.clicked.connect(self.sample_clicked)
-        content.addWidget(_centred(_samples_text()))
-        content.addLayout(_centred_row(demo, self._sample))
+        use_demo = self._actions["use_demo_action"].trigger
+        demo = _tall(button("empty_demo_button", use_demo, primary=True))
+        self._sample = _tall(button("empty_sample_button", self.sample_clicked))
+        add_parts(content, _centred(_samples_text()), _centred_row(demo, self._sample))
 
     def _recent_rows(self) -> QVBoxLayout:
         """Return rows of two buttons."""
-        rows = QVBoxLayout()
-        rows.setSpacing(GAP)
+        rows = in_column()
         for index in range(0, MAX_RECENT_SHOWN, 2):
             rows.addLayout(_centred_row(*self._recent[index : index + 2]))
-        for recent in self._recent:
-            recent.clicked.connect(self._on_recent_clicked)
         return rows
 
 
@@ -210,10 +194,4 @@ def _centred(text: str = "") -> QLabel:
 
 
 def _centred_row(*widgets: QWidget) -> QHBoxLayout:
-    row = QHBoxLayout()
-    row.setSpacing(GAP)
-    row.addStretch()
-    for widget in widgets:
-        row.addWidget(widget)
-    row.addStretch()
-    return row
+    return in_row(STRETCH, *widgets, STRETCH)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -19,9 +20,8 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.debug_bundle import Bundle, write_bundle
-from surgeon_gui.views.help.about import AboutDialog, versions
+from surgeon_gui.views.help.about import AboutDialog, FirstHint, versions
 from surgeon_gui.views.help.commands_dialog import CommandsDialog
-from surgeon_gui.views.help.first_hint import FirstHint
 from surgeon_gui.views.help.guide import GuideDialog, guide_path
 from surgeon_gui.widgets.dialogs import ask_new_file
 from surgeon_gui.window.log_view import LogView
@@ -44,9 +44,9 @@ class HelpMenu(QObject):
         self._log = log
         self._window = window
         self._writing = Background(self)
-        self.hint = FirstHint(is_shown=settings.shows_hint)
-        self.hint.dismissed.connect(self._on_hint_dismissed)
-        self.hint.commands_clicked.connect(self.show_commands)
+        self.hint = FirstHint(self._on_hint_dismissed, self.show_commands)
+        if not settings.shows_hint:
+            self.hint.hide()
         self._run = session.state.shown_run.run  # that is shown
         session.changed.connect(self._on_session_changed)
 
@@ -54,15 +54,14 @@ class HelpMenu(QObject):
         """Connect the actions of the Help menu."""
         if guide_path() is None:  # an installation without it
             menus.actions["guide_action"].setEnabled(False)
-        slots = {
+        slots: dict[str, Callable[[], None]] = {
             "guide_action": self.show_guide,
             "commands_action": self.show_commands,
             "save_bundle_action": self._on_save_bundle_triggered,
-            "show_hint_action": self.show_hint,
+            "show_hint_action": self.hint.show,
             "about_action": self.show_about,
         }
-        for name, slot in slots.items():
-            menus.actions[name].triggered.connect(slot)
+        menus.connect_slots(slots)
 
     @Slot()
     def show_guide(self) -> None:
@@ -80,17 +79,13 @@ class HelpMenu(QObject):
         """Open the About dialog."""
         AboutDialog(self._session.state.ready, self._window).open()
 
-    @Slot()
-    def show_hint(self) -> None:
-        """Show the First steps card again."""
-        self.hint.show()
-
-    def save_bundle(self, path: Path) -> None:
+    @Slot(str)
+    def save_bundle(self, path: str) -> None:
         """Write the debug bundle in the background; emit `bundle_written` when done."""
         self.finish_writing()
         bundle = make_bundle(self._session.state, self._settings, self._log)
         self._writing.start(
-            partial(_write, bundle, path), partial(self._on_written, str(path))
+            partial(_write, bundle, Path(path)), partial(self._on_written, path)
         )
 
     def finish_writing(self) -> None:
@@ -101,11 +96,7 @@ class HelpMenu(QObject):
     def _on_save_bundle_triggered(self) -> None:
         name = time.strftime("surgeon-debug-%Y%m%d-%H%M.zip")
         title = tr("Save the debug bundle")
-        ask_new_file(self._window, title, name, self._on_file_selected)
-
-    @Slot(str)
-    def _on_file_selected(self, path: str) -> None:
-        self.save_bundle(Path(path))
+        ask_new_file(self._window, title, name, self.save_bundle)
 
     def _on_written(self, path: str, problem: str) -> None:
         if problem:

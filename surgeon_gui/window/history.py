@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PySide6.QtCore import QObject, Qt, Signal, Slot
+from PySide6.QtCore import QObject, Qt, Slot
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QDockWidget, QMainWindow, QMenu, QWidget
 
@@ -17,15 +17,12 @@ from surgeon_gui.controllers.session import Session
 from surgeon_gui.controllers.storage import StorageController
 from surgeon_gui.state.comparison import MIN_RUNS
 from surgeon_gui.state.result_text import has_result
+from surgeon_gui.views.bars import EarlierBar, ResumeBar
 from surgeon_gui.views.comparison.view import CompareView
-from surgeon_gui.views.report.report_row import ReportRow
-from surgeon_gui.views.report.reports import Reports
-from surgeon_gui.views.runs.earlier_bar import EarlierBar
-from surgeon_gui.views.runs.resume_bar import ResumeBar
+from surgeon_gui.views.report.reports import ReportRow, Reports
 from surgeon_gui.views.runs.runs_panel import RunsPanel
 from surgeon_gui.views.storage.dialog import DiskSpaceDialog
-from surgeon_gui.widgets.controls import vertical
-from surgeon_gui.widgets.scrolling import scrolling
+from surgeon_gui.widgets.layouts import scrolling, vertical
 from surgeon_gui.window.central_tabs import CentralTabs
 from surgeon_gui.window.docks import DockPlacement, Docks
 from surgeon_gui.window.run_queue import RunQueue
@@ -37,8 +34,6 @@ _PLACEMENT = DockPlacement(
 
 class History(QObject):
     """Create the widgets and controllers of earlier runs and connect them."""
-
-    save_failed = Signal(str)
 
     def __init__(self, session: Session, window: QMainWindow) -> None:
         super().__init__(window)
@@ -56,7 +51,6 @@ class History(QObject):
         self._panel = RunsPanel(self.runs)
         self.has_comparison = False  # True once the user has compared runs
         self._comparison_view = CompareView()
-        self._comparison_view.save_failed.connect(self.save_failed)
         self.comparison.changed.connect(self._on_comparison_changed)
 
     def add_dock(self, docks: Docks, actions: dict[str, QAction]) -> QDockWidget:
@@ -90,9 +84,7 @@ class History(QObject):
 
     def _dock_content(self) -> QWidget:
         content = QWidget()
-        column = vertical(content, spacing=0)
-        column.addWidget(self.queue.panel)
-        column.addWidget(self._panel, 1)
+        vertical(content, self.queue.panel, (self._panel, 1), spacing=0)
         area = scrolling(content)  # a low window has no room for queue and list
         bar = area.verticalScrollBar().sizeHint().width()
         area.setMinimumWidth(content.minimumSizeHint().width() + bar)
@@ -113,10 +105,6 @@ class History(QObject):
         self.runs.finish_deleting()
         self._storage.finish_deleting()
         self.queue.controller.close()
-
-    def save_charts(self, folder: Path) -> None:
-        """Save an image of each part of the comparison in `folder`."""
-        self._comparison_view.save_pictures(folder)
 
     @Slot()
     def _on_disk_space_triggered(self) -> None:

@@ -1,20 +1,21 @@
-"""The log: lines with time and level that can be filtered, copied and saved."""
+"""The log: lines with time and level that can be filtered, copied and saved.
+
+It has the log records of the window next to those of the engine. Records may come from
+any thread; a signal delivers them in the thread of the window.
+"""
 
 from __future__ import annotations
 
+import functools
+import logging
 import time
 from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
 
-from PySide6.QtCore import Signal, Slot
-from PySide6.QtGui import QFontDatabase, QGuiApplication, QShowEvent
-from PySide6.QtWidgets import (
-    QHBoxLayout,
-    QLineEdit,
-    QPlainTextEdit,
-    QWidget,
-)
+from PySide6.QtCore import QObject, Signal, Slot
+from PySide6.QtGui import QGuiApplication, QShowEvent
+from PySide6.QtWidgets import QLineEdit, QPlainTextEdit, QWidget
 from typing_extensions import override
 
 from surgeon_engine.api.messages.events import Level
@@ -25,13 +26,14 @@ from surgeon_gui.state.log_lines import LogLine
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.labels import FROM_LEVEL, LEVELS
 from surgeon_gui.widgets.controls import (
+    ChoiceBox,
     button,
-    choice_box,
     described,
+    fixed_font,
     line_label,
-    vertical,
 )
 from surgeon_gui.widgets.dialogs import ask_new_file
+from surgeon_gui.widgets.layouts import add_parts, in_row, vertical
 
 MAX_LINES = 5_000
 _LEVELS = list(Level)  # by severity
@@ -45,34 +47,28 @@ class LogView(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._lines: deque[LogLine] = deque(maxlen=MAX_LINES)
-        self._level = described(choice_box(), "log_level_combo")
-        for level in Level:
-            self._level.addItem(FROM_LEVEL[level], level)
+        self._level = ChoiceBox("log_level_combo")
+        self._level.offer(FROM_LEVEL)
         self._filter = described(QLineEdit(clearButtonEnabled=True), "log_filter_edit")
         self._filter.setPlaceholderText(CAPTIONS["log_filter_edit"].tip)
         self._text = described(QPlainTextEdit(readOnly=True), "log_text")
         self._text.setMaximumBlockCount(MAX_LINES)
         self._text.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
-        fixed = QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont)
-        self._text.setFont(fixed)
-        copy_button, save_button = button("log_copy_button"), button("log_save_button")
+        self._text.setFont(fixed_font())
+        copy_button, save_button = (
+            button("log_copy_button", self._on_copy_clicked),
+            button("log_save_button", self._on_save_clicked),
+        )
         self._level.currentIndexChanged.connect(self._apply_filter)
         self._filter.textChanged.connect(self._apply_filter)
-        copy_button.clicked.connect(self._on_copy_clicked)
-        save_button.clicked.connect(self._on_save_clicked)
 
-        top = QHBoxLayout()
-        top.setSpacing(GAP)
+        top = in_row()
         level_label = line_label(CAPTIONS["log_level_combo"].label)
         level_label.setBuddy(self._level)
-        top.addWidget(level_label)
-        top.addWidget(self._level)
-        top.addWidget(self._filter, 1)
-        top.addWidget(copy_button)
-        top.addWidget(save_button)
-        layout = vertical(self, margin=GAP)
-        layout.addLayout(top)
-        layout.addWidget(self._text)
+        add_parts(
+            top, level_label, self._level, (self._filter, 1), copy_button, save_button
+        )
+        vertical(self, top, self._text, margin=GAP, spacing=None)
         self.setMinimumHeight(110)
 
     @override
@@ -145,3 +141,36 @@ class LogView(QWidget):
 def _format(line: LogLine) -> str:
     clock = time.strftime("%H:%M:%S", time.localtime(line.at))
     return f"{clock}  {LEVELS[line.level]:<7}  {line.message}"
+
+
+class WindowLog(QObject):
+    """Emit each log record of this process as a line of the log."""
+
+    arrived = Signal(object)  # LogLine
+
+    def __init__(self, parent: QObject) -> None:
+        super().__init__(parent)
+        handler = _Handler(self)
+        root = logging.getLogger()
+        root.addHandler(handler)
+        self.destroyed.connect(functools.partial(root.removeHandler, handler))
+
+
+class _Handler(logging.Handler):
+    def __init__(self, owner: WindowLog) -> None:
+        super().__init__()
+        self._owner = owner
+
+    @override
+    def emit(self, record: logging.LogRecord) -> None:
+        line = LogLine(record.created, _level(record.levelno), record.getMessage())
+        try:
+            self._owner.arrived.emit(line)
+        except RuntimeError:
+            return  # the window has been closed
+
+
+def _level(level_number: int) -> Level:
+    if level_number >= logging.ERROR:
+        return Level.ERROR
+    return Level.WARNING if level_number >= logging.WARNING else Level.INFO

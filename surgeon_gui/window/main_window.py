@@ -4,30 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-from PySide6.QtCore import QSize, Qt, Signal, Slot
-from PySide6.QtGui import (
-    QCloseEvent,
-    QDragEnterEvent,
-    QDragLeaveEvent,
-    QDropEvent,
-    QResizeEvent,
-)
-from PySide6.QtWidgets import (
-    QMainWindow,
-    QSplitter,
-    QVBoxLayout,
-    QWidget,
-)
-from shiboken6 import isValid
+from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDragLeaveEvent, QDropEvent
+from PySide6.QtWidgets import QWidget
 from typing_extensions import override
 
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_from_toml, config_to_toml
 from surgeon_engine.api.messages.events import Envelope, Failed
-from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_engine.base.errors import ConfigError
 from surgeon_gui.base.paths import is_folder
 from surgeon_gui.base.settings import Settings, default_run_parent
@@ -39,72 +27,54 @@ from surgeon_gui.controllers.playground import Playground
 from surgeon_gui.controllers.queue import QueueController
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state import result_text
-from surgeon_gui.state.active_task import active_task
+from surgeon_gui.state.action_strip import active_task, run_controls
 from surgeon_gui.state.app import AppState, only_run_progressed, settings_in_view
-from surgeon_gui.state.job.targets import with_next_target
 from surgeon_gui.state.log_lines import log_lines
-from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import RunState
-from surgeon_gui.state.run_controls import run_controls
 from surgeon_gui.state.run_text import phase_with_advice
 from surgeon_gui.state.sources.resolver import is_missing
 from surgeon_gui.state.sources.samples import smollm2
 from surgeon_gui.state.step_text import plan_or_hint
-from surgeon_gui.text import labels, numbers
 from surgeon_gui.text.problems import RESOURCES, Step, sentence
-from surgeon_gui.views.live.live_view import LiveView
-from surgeon_gui.views.live.resources_view import ResourcesView
+from surgeon_gui.views.live.live_view import LiveView, ResourcesView
 from surgeon_gui.views.playground.view import PlaygroundView
 from surgeon_gui.views.result.view import ResultView
-from surgeon_gui.views.runs.question import RunQuestion
 from surgeon_gui.views.steps.calibration_page import CalibrationPage
 from surgeon_gui.views.steps.export_page import ExportPage
 from surgeon_gui.views.steps.model_page import ModelPage
 from surgeon_gui.views.steps.page import Page
 from surgeon_gui.views.steps.run_page import RunPage
-from surgeon_gui.views.steps.step_panel import STEPS_WIDTH, StepPanel
+from surgeon_gui.views.steps.step_panel import StepPanel
 from surgeon_gui.views.steps.target_page import TargetPage
-from surgeon_gui.widgets.charts.chart_card import save_widget
-from surgeon_gui.widgets.controls import (
-    finish_typing,
-    focus_in,
-    neighbour_in_focus_chain,
-)
+from surgeon_gui.widgets.charts.chart_card import ChartCard, save_widget
 from surgeon_gui.widgets.dialogs import ask_new_file
 from surgeon_gui.widgets.error_bar import ErrorBar
+from surgeon_gui.widgets.layouts import add_parts, vertical
 from surgeon_gui.window.action_strip import ActionStrip
 from surgeon_gui.window.analysis_tabs import AnalysisTabs
 from surgeon_gui.window.central_tabs import CentralTabs
 from surgeon_gui.window.closing import CloseQuestion
 from surgeon_gui.window.computers import ComputersMenu
 from surgeon_gui.window.desktop_integration import DesktopIntegration
-from surgeon_gui.window.docks import DockPlacement, Docks
+from surgeon_gui.window.docks import DockPlacement
 from surgeon_gui.window.dropped_files import elsewhere, model_in, text_in, unusable
 from surgeon_gui.window.empty_state import EmptyState
+from surgeon_gui.window.frame import WindowFrame
 from surgeon_gui.window.help_menu import HelpMenu
 from surgeon_gui.window.history import History
-from surgeon_gui.window.log_view import LogView
-from surgeon_gui.window.menus import Menus
-from surgeon_gui.window.navigation import NavigationMenu
+from surgeon_gui.window.log_view import LogView, WindowLog
+from surgeon_gui.window.menus import Menus, NavigationMenu
 from surgeon_gui.window.preferences import PreferencesMenu
 from surgeon_gui.window.recent_menu import RecentMenu
+from surgeon_gui.window.run_actions import RunActions
 from surgeon_gui.window.undo import UndoActions
-from surgeon_gui.window.window_log import WindowLog
 
-_SIZE = (1360, 860)
-_FRAME = QSize(8, 40)  # of the title bar and the borders
-_MIN_SIZE = (920, 500)  # half of a 4k screen at scale 2
 _LOG_PLACEMENT = DockPlacement(
     Qt.DockWidgetArea.BottomDockWidgetArea, size=150, is_shown=False
 )
-_UNSAVED_SECONDS = 60.0  # that are cancelled without a question
-_SIDES = (
-    Qt.DockWidgetArea.LeftDockWidgetArea,
-    Qt.DockWidgetArea.RightDockWidgetArea,
-)
 
 
-class MainWindow(QMainWindow):
+class MainWindow(WindowFrame):
     """The main window. Shuts its engine down when it is closed."""
 
     _drawn = AppState()  # the state at the last redraw
@@ -117,9 +87,8 @@ class MainWindow(QMainWindow):
         settings: Settings | None = None,
         run_parent: Path | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(settings or Settings())
         self._engine = engine
-        self.settings = settings or Settings()
         parent = run_parent or Path(self.settings.run_parent or default_run_parent())
         self._initial_run_parent = str(parent)
         self.session = Session(
@@ -131,44 +100,42 @@ class MainWindow(QMainWindow):
             computer=self.settings.computer if client_of(self.settings) else "",
         )
         self._is_closing = False
-        self._disabled: QWidget | None = None  # the last that has lost the focus so
-        self._set_up_window()
+        self._menus = Menus(self)
         self._model_page = ModelPage(self.session, self.settings)
         self._calibration_page = CalibrationPage(self.session)
         self._target_page = TargetPage(self.session)
         self._run_page = RunPage(self.session)
         self._export_page = ExportPage(self.session)
-        self._pages: dict[Step, Page] = {
-            Step.MODEL: self._model_page,
-            Step.CALIBRATION: self._calibration_page,
-            Step.TARGET: self._target_page,
-            Step.RUN: self._run_page,
-            Step.EXPORT: self._export_page,
-        }
-        self._steps = StepPanel(dict(self._pages))
+        pages: tuple[Page, ...] = (
+            *(self._model_page, self._calibration_page, self._target_page),
+            *(self._run_page, self._export_page),
+        )
+        self._steps = StepPanel({page.step: page for page in pages})
+        self._pages = pages
         self._error_bar = ErrorBar()
-        self._empty_state = EmptyState()
+        self._empty_state = EmptyState(self._menus.actions)
         self._live = LiveView()
         self._resources = ResourcesView()
         self._tabs = CentralTabs(self._empty_state)
         self._playground = Playground(self.session)
         self._log = LogView()
-        self._docks = Docks(self)
         WindowLog(self).arrived.connect(self._log.append_line)
         self._help_menu = HelpMenu(self.session, self.settings, self._log, self)
-        self._strip = ActionStrip()
-        self._menus = Menus(self)
+        self._strip = ActionStrip(self._menus.actions)
         self._history = History(self.session, self)
         self._undo_actions = UndoActions(self.session, self._menus.actions, self)
         self._close_question = CloseQuestion(self.session, self._queue, self)
         self._desktop_integration = DesktopIntegration(self.session, self._queue, self)
+        self._run_actions = RunActions(
+            self.session, self._steps, self._tabs, self._playground, self
+        )
         self._lay_out()
         self._connect_session()
         self._connect_controls()
         self._connect_menus()
         self._steps.open(Step.MODEL)
         self.setFocus()  # the first input would hide its placeholder
-        self._restore()
+        self.restore()
         self._redraw()
 
     @property
@@ -217,8 +184,9 @@ class MainWindow(QMainWindow):
 
     def save_charts(self, folder: Path) -> None:
         """Save an image of each chart in `folder`."""
-        self._live.save_pictures(folder)
-        self._resources.save_pictures(folder)
+        for name, chart in (self._live.charts | self._resources.charts).items():
+            if name != "recovery" or not chart.is_empty:  # not every run has one
+                chart.save_picture(folder / f"{name}.png")
 
     @Slot()
     def close_without_question(self) -> None:
@@ -241,9 +209,7 @@ class MainWindow(QMainWindow):
             event.ignore()
             self._close_question.ask()
             return
-        self.settings.geometry = self.saveGeometry()
-        self.settings.layout = self._docks.layout()
-        self.settings.splitter = self._splitter.saveState()
+        self.remember()
         state = self.session.state
         is_chosen = state.model_is_chosen
         self.settings.job = config_to_toml(state.config) if is_chosen else ""
@@ -258,31 +224,6 @@ class MainWindow(QMainWindow):
         self._history.finish()
         self.closed.emit()
         event.accept()
-
-    @override
-    def focusNextPrevChild(self, next: bool) -> bool:
-        """Move the focus for Tab, but not when the widget that has it is disabled.
-
-        Qt would move it to the next widget, which may be in another group. So nothing
-        has it until Tab goes on from there.
-        """
-        focused = focus_in(self)
-        if focused is not None and not focused.isEnabled():
-            self._disabled = focused
-            return False
-        if focused is None and self._disabled is not None:
-            if isValid(self._disabled):
-                neighbour_in_focus_chain(self._disabled, is_next=next).setFocus(
-                    Qt.FocusReason.TabFocusReason
-                )
-                return True
-            self._disabled = None
-        return super().focusNextPrevChild(next)
-
-    @override
-    def resizeEvent(self, event: QResizeEvent) -> None:
-        super().resizeEvent(event)
-        self._make_room()
 
     @override
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
@@ -312,91 +253,57 @@ class MainWindow(QMainWindow):
 
     # Construction
 
-    def _set_up_window(self) -> None:
-        self.setObjectName("main_window")
-        self.setWindowTitle(labels.APPLICATION)
-        self.setMinimumSize(*_MIN_SIZE)
-        self.setAcceptDrops(True)
-
     def _lay_out(self) -> None:
         self._computers = ComputersMenu(
             self.session, self.settings, self._menus.actions, self
         )
         right = QWidget()
-        column = QVBoxLayout(right)
-        column.setContentsMargins(GAP, MARGIN, MARGIN, MARGIN)
-        column.setSpacing(GAP)
-        column.addWidget(self._error_bar)
-        column.addWidget(self._computers.bar)
-        column.addWidget(self._history.resume_bar)
-        column.addWidget(self._history.queue.bar)
-        column.addWidget(self._history.bar)
-        column.addWidget(self._help_menu.hint)
+        bars = (self._history.resume_bar, self._history.queue.bar, self._history.bar)
+        margin = (GAP, MARGIN, MARGIN, MARGIN)
+        column = vertical(right, self._error_bar, self._computers.bar, margin=margin)
+        add_parts(column, *bars, self._help_menu.hint, (self._tabs, 1))
         self._tabs.add_tab("live_tab", self._live)
         row, question = self._history.report_row, self._export_page.question
         self._result = ResultView(self.session, row, question)
-        self._history.runs.replace_asked.connect(question.ask)
+        self._history.runs.replace_asked.connect(question.ask_about)
         self._tabs.add_tab("result_tab", self._result)
         self._analysis_tabs = AnalysisTabs(self.session, self._tabs, self._target_page)
-        self._analysis_tabs.save_failed.connect(self._on_save_failed)
         self._history.add_tab(self._tabs, self._menus.actions)
         self._tabs.add_tab("playground_tab", PlaygroundView(self._playground))
         self._tabs.add_tab("resources_tab", self._resources)
-        column.addWidget(self._tabs, 1)
-        self._splitter = QSplitter()
-        self._splitter.setObjectName("main_splitter")
-        self._splitter.setChildrenCollapsible(False)
-        self._splitter.addWidget(self._steps)
-        self._splitter.addWidget(right)
-        self._splitter.setStretchFactor(1, 1)
-        self.setCentralWidget(self._splitter)
+        self.place(self._steps, right, self._tabs)
         # In the order in which Tab goes through the window.
         self._runs_dock = self._history.add_dock(self._docks, self._menus.actions)
+        self.keep_room_beside(self._runs_dock)
         self._docks.add("log_dock", self._log, _LOG_PLACEMENT)
-        self.statusBar().setSizeGripEnabled(False)
         self.statusBar().addPermanentWidget(self._strip, 1)
 
     def _connect_session(self) -> None:
         self.session.changed.connect(self._redraw)
         self.session.events_arrived.connect(self._on_events_arrived)
         self._desktop_integration.logged.connect(self._on_events_arrived)
-        self.session.request_ended.connect(self._on_request_ended)
         self.session.run_ended.connect(self._on_run_ended)
 
     def _connect_controls(self) -> None:
-        self._strip.start_clicked.connect(self._on_start_clicked)
-        self._strip.add_clicked.connect(self._history.queue.add_draft)
-        self._strip.pause_clicked.connect(self.session.pause_or_resume)
-        self._strip.stop_clicked.connect(self.session.stop_and_keep)
-        self._strip.cancel_clicked.connect(self._on_cancel_clicked)
-        self._result.try_clicked.connect(self._on_try_clicked)
-        self._result.next_clicked.connect(self._on_next_clicked)
+        self._result.try_clicked.connect(self._run_actions.try_out)
+        self._result.next_clicked.connect(self._run_actions.prepare_next)
         self._result.discard_clicked.connect(self._on_discard_clicked)
         self._docks.connect_toggle("log_dock", self._strip.log_button)
         self._docks.connect_toggle("runs_dock", self._strip.runs_button)
-        self._runs_dock.visibilityChanged.connect(self._make_room)
-        self._runs_dock.topLevelChanged.connect(self._make_room)
-        self._runs_dock.dockLocationChanged.connect(self._make_room)
-        self._steps.opened_while_hidden.connect(self._runs_dock.hide)
         self._error_bar.dismissed.connect(self.session.dismiss_problem)
-        self._empty_state.demo_clicked.connect(self._on_demo_clicked)
-        self._empty_state.folder_clicked.connect(self._model_page.ask_for_folder)
-        self._empty_state.gguf_clicked.connect(self._model_page.ask_for_gguf)
         self._empty_state.sample_clicked.connect(self._on_sample_clicked)
         self._model_page.sample_download.changed.connect(self._on_sample_changed)
         self._empty_state.source_chosen.connect(self._model_page.choose)
-        self._live.save_failed.connect(self._on_save_failed)
-        self._resources.save_failed.connect(self._on_save_failed)
-        self._history.save_failed.connect(self._on_save_failed)
-        self._history.runs.duplicated.connect(self._on_run_duplicated)
+        for chart in self.findChildren(ChartCard):
+            chart.save_failed.connect(self._on_save_failed)
+        # The step that has most of the settings.
+        self._history.runs.duplicated.connect(partial(self._steps.open, Step.TARGET))
         self._help_menu.bundle_written.connect(self._show_log)
         self._log.save_failed.connect(self._on_save_failed)
         self._close_question.may_close.connect(self._on_may_close)
-        self._cancel_question = RunQuestion("cancel", tr("Cancel the run"), self)
-        self._cancel_question.confirmed.connect(self._on_cancel_confirmed)
 
     def _connect_menus(self) -> None:
-        slots = {
+        slots: dict[str, Callable[..., object]] = {
             "open_folder_action": self._model_page.ask_for_folder,
             "open_gguf_action": self._model_page.ask_for_gguf,
             "use_demo_action": self._on_demo_clicked,
@@ -404,14 +311,13 @@ class MainWindow(QMainWindow):
             "save_job_action": self._run_page.ask_where_to_save_job,
             "save_picture_action": self._on_save_picture_triggered,
             "quit_action": self.close,
-            "start_action": self._on_start_clicked,
+            "start_action": self._run_actions.start,
             "pause_action": self.session.pause_or_resume,
             "stop_action": self.session.stop_and_keep,
-            "cancel_action": self._on_cancel_clicked,
-            "reset_layout_action": self._on_reset_layout_triggered,
+            "cancel_action": self._run_actions.cancel,
+            "reset_layout_action": self.reset_layout,
         }
-        for name, slot in slots.items():
-            self._menus.actions[name].triggered.connect(slot)
+        self._menus.connect_slots(slots)
         self._docks.connect_toggle("log_dock", self._menus.actions["log_action"])
         self._help_menu.connect_menus(self._menus)
         NavigationMenu(self._menus.navigation, self._steps, self._tabs, self)
@@ -420,37 +326,18 @@ class MainWindow(QMainWindow):
         )
         preferences.offline_changed.connect(self._model_page.show_sample)
         preferences.offline_changed.connect(self._on_sample_changed)
-        self._recent = RecentMenu(
-            self._menus.recent, self.settings, self._history.runs, self
+        recent = RecentMenu(
+            self._menus.recent, self.settings, self.session, self._history.runs, self
         )
-        self._recent.cleared.connect(self.session.draft.recheck)
-        self._recent.job_chosen.connect(self._run_page.load_job)
-        self._recent.run_chosen.connect(self._history.runs.reopen)
-        self._recent.model_chosen.connect(self._model_page.choose)
-        self._run_page.job_used.connect(self._on_job_used)
-        self._history.runs.opened.connect(self._on_run_opened)
+        recent.cleared.connect(self.session.draft.recheck)
+        recent.job_chosen.connect(self._run_page.load_job)
+        recent.run_chosen.connect(self._history.runs.reopen)
+        recent.model_chosen.connect(self._model_page.choose)
+        self._run_page.job_used.connect(recent.remember_job)
         self._computers.fetched.connect(self._on_run_fetched)
         self._model_page.computers_clicked.connect(self._computers.show_dialog)
 
-    def _restore(self) -> None:
-        self._reset_size()
-        if not self.settings.geometry.isEmpty():
-            self.restoreGeometry(self.settings.geometry)
-        self._docks.restore(self.settings.layout)
-        if not self._splitter.restoreState(self.settings.splitter):
-            self._reset_splitter()
-
     # Reactions to the session and to controls
-
-    @Slot()
-    def _make_room(self) -> None:
-        """Hide the steps where the window is too narrow for them beside the runs."""
-        dock = self._runs_dock
-        is_beside = dock.isVisible() and not dock.isFloating()
-        is_beside &= self.dockWidgetArea(dock) in _SIDES
-        parts = (self._steps.minimumWidth(), self._tabs.tab_width)
-        needed = sum(parts) + dock.minimumSizeHint().width() + 2 * (GAP + MARGIN)
-        self._steps.setVisible(not is_beside or self.width() >= needed)
 
     @Slot()
     def _redraw(self) -> None:
@@ -461,7 +348,7 @@ class MainWindow(QMainWindow):
         if only_run_progressed(self._drawn, state):
             self._run_page.show_state(settings)  # the others use only its status
         else:
-            for page in self._pages.values():
+            for page in self._pages:
                 page.show_state(settings)
         self._drawn = state
         has_views = state.model_is_chosen or state.shows_run
@@ -493,65 +380,17 @@ class MainWindow(QMainWindow):
     def _on_events_arrived(self, batch: list[Envelope]) -> None:
         self._log.append(log_lines(batch))
 
-    @Slot(object, object)
-    def _on_request_ended(self, kind: RequestKind, request: Request[Any]) -> None:
-        source = self.session.state.config.model.source
-        is_inspected = kind is RequestKind.INSPECTION and request.response is not None
-        if is_inspected and source != DEMO and not self.session.state.computer:
-            self.settings.remember_model(source)
-            self._recent.fill()
-
     @Slot(str)
     def _on_run_fetched(self, folder: str) -> None:
         self._log.note(tr("The run was copied to {folder}.").format(folder=folder))
         self._history.runs.refresh()
         self._runs_dock.show()
 
-    @Slot(str)
-    def _on_job_used(self, path: str) -> None:
-        self.settings.remember_job(path)
-        self._recent.fill()
-
-    @Slot()
-    def _on_run_opened(self) -> None:
-        if not self.session.state.shown_run.computer:
-            self.settings.remember_run(self.session.state.shown_run.folder)
-        self._recent.fill()
-
     @Slot(object)
     def _on_run_ended(self, run: RunState) -> None:
-        if not run.computer:
-            self.settings.pace = self.session.state.pace
-            self.settings.remember_run(run.folder)
-            self._recent.fill()
         if result_text.has_result(run) and not self._queue.holds(run):
             self._tabs.open_at_top("result_tab")
         self.run_ended.emit(run)
-
-    @Slot()
-    def _on_start_clicked(self) -> None:
-        finish_typing(self.focusWidget())  # run with what the inputs show
-        if not self.session.start_obstacle():
-            self._steps.open(Step.RUN)
-            self._tabs.open_tab("live_tab")
-            self.session.start_run()
-
-    @Slot()
-    def _on_cancel_clicked(self) -> None:
-        """Cancel the run; ask first if the work of minutes would be lost."""
-        seconds = self.session.unsaved_seconds
-        if seconds < _UNSAVED_SECONDS:
-            self.session.cancel()
-            return
-        details = tr("It has taken {time}, and nothing is saved yet.")
-        details = details.format(time=numbers.duration(seconds))
-        folder = self.session.state.run.folder
-        self._cancel_question.ask(folder, tr("Cancel the run?"), details)
-
-    @Slot(str)
-    def _on_cancel_confirmed(self, folder: str) -> None:
-        if folder == self.session.state.run.folder:
-            self.session.cancel()
 
     @Slot()
     def _on_demo_clicked(self) -> None:
@@ -566,19 +405,6 @@ class MainWindow(QMainWindow):
             self._model_page.use_sample()
 
     @Slot()
-    def _on_try_clicked(self) -> None:
-        self._tabs.open_tab("playground_tab")
-        self._playground.use_run()
-        self._playground.generate()
-
-    @Slot()
-    def _on_next_clicked(self) -> None:
-        """Make the job of the run the draft, with the next target."""
-        if (config := self.session.state.shown_run.config) is not None:
-            self.session.draft.load(with_next_target(config))
-            self._steps.open(Step.TARGET)
-
-    @Slot()
     def _on_discard_clicked(self) -> None:
         self._history.ask_to_delete(self.session.state.shown_run.folder)
 
@@ -586,10 +412,6 @@ class MainWindow(QMainWindow):
     def _on_sample_changed(self) -> None:
         is_busy = self._model_page.sample_download.is_busy
         self._empty_state.show_sample(is_busy=is_busy)
-
-    @Slot()
-    def _on_run_duplicated(self) -> None:
-        self._steps.open(Step.TARGET)  # it has most of the settings
 
     @Slot()
     def _show_log(self) -> None:
@@ -620,17 +442,3 @@ class MainWindow(QMainWindow):
             return
         self._log.note(tr("The picture was saved to {path}.").format(path=path))
         self._show_log()
-
-    @Slot()
-    def _on_reset_layout_triggered(self) -> None:
-        self._docks.reset()
-        self._reset_splitter()
-        self._reset_size()
-
-    def _reset_size(self) -> None:
-        # Its buttons must not lie beyond the edge of a small screen.
-        available = self.screen().availableGeometry().size() - _FRAME
-        self.resize(QSize(*_SIZE).boundedTo(available))
-
-    def _reset_splitter(self) -> None:
-        self._splitter.setSizes([STEPS_WIDTH, self.width() - STEPS_WIDTH])

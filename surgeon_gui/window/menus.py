@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from functools import partial
+
+from PySide6.QtCore import QObject, Slot
 from PySide6.QtGui import QAction, QActionGroup, QKeySequence
 from PySide6.QtWidgets import QMainWindow, QMenu
 
 from surgeon_gui.base.settings import ThemeChoice
 from surgeon_gui.base.translation import LANGUAGES, tr
-from surgeon_gui.state.run_controls import RunControls
+from surgeon_gui.state.action_strip import RunControls
 from surgeon_gui.text.captions import CAPTIONS
+from surgeon_gui.text.problems import Step
+from surgeon_gui.views.steps.step_panel import StepPanel
+from surgeon_gui.widgets.controls import action
+from surgeon_gui.window.central_tabs import CentralTabs
 
+_MAX_TAB_SHORTCUTS = 9
 _SHORTCUTS = {
     "open_folder_action": "Ctrl+O",
     "open_gguf_action": "Ctrl+Shift+O",
@@ -66,12 +76,12 @@ class Menus:
             "queue_add_action sweep_action queue_start_action",
         )
         view = bar.addMenu(tr("&View"))
-        self._themes = QActionGroup(window)
+        self.themes = QActionGroup(window)
         theme = view.addMenu(tr("&Theme"))
         for choice in ThemeChoice:
-            action = self._add(theme, f"theme_{choice.value}_action")
-            _add_to_group(self._themes, action, choice)
-        self._languages = QActionGroup(window)
+            added = self._add(theme, f"theme_{choice.value}_action")
+            _add_to_group(self.themes, added, choice)
+        self.languages = QActionGroup(window)
         self._add_languages(view.addMenu(tr("L&anguage")))
         self._fill(view, "runs_action log_action reset_layout_action")
         for name in ("runs_action", "log_action"):
@@ -83,46 +93,34 @@ class Menus:
             "save_bundle_action about_action",
         )
 
-    @property
-    def themes(self) -> QActionGroup:
-        """Action group of the themes."""
-        return self._themes
+    def connect_slots(self, slots: Mapping[str, Callable[..., object]]) -> None:
+        """Connect actions with what they do."""
+        for name, slot in slots.items():
+            self.actions[name].triggered.connect(slot)
 
-    @property
-    def languages(self) -> QActionGroup:
-        """Action group of the languages."""
-        return self._languages
+    def check(self, kind: str, value: str) -> None:
+        """Check the current theme, or the language that applies after a restart.
 
-    def check_language(self, language: str) -> None:
-        """Check the language that applies after a restart; "" is the system's."""
-        self.actions[f"language_{language or 'system'}_action"].setChecked(True)
+        The language "" is that of the system.
+        """
+        self.actions[f"{kind}_{value or 'system'}_action"].setChecked(True)
 
     def show_controls(self, controls: RunControls) -> None:
         """Give the actions of a run the label and state of its buttons."""
-        for name, view in (
-            ("start_action", controls.start),
-            ("queue_add_action", controls.add),
-            ("pause_action", controls.pause),
-            ("stop_action", controls.stop),
-            ("cancel_action", controls.cancel),
-        ):
-            self.actions[name].setText(view.label)
-            self.actions[name].setEnabled(view.is_enabled)
-
-    def check_theme(self, choice: ThemeChoice) -> None:
-        """Check the current theme."""
-        self.actions[f"theme_{choice.value}_action"].setChecked(True)
+        for each in fields(controls):
+            view = getattr(controls, each.name)
+            self.actions[f"{each.name}_action"].setText(view.label)
+            self.actions[f"{each.name}_action"].setEnabled(view.is_enabled)
 
     def _add_languages(self, menu: QMenu) -> None:
         """Add each language by its own name, so that its speakers can read it."""
         menu.addSection(tr("Applies after a restart"))
-        action = self._add(menu, "language_system_action")
-        _add_to_group(self._languages, action, "")
+        _add_to_group(self.languages, self._add(menu, "language_system_action"), "")
         for language, name in LANGUAGES.items():
-            action = QAction(name, self._window)
-            action.setObjectName(f"language_{language}_action")
-            self._register(menu, action)
-            _add_to_group(self._languages, action, language)
+            added = QAction(name, self._window)
+            added.setObjectName(f"language_{language}_action")
+            self._register(menu, added)
+            _add_to_group(self.languages, added, language)
 
     def _fill(self, menu: QMenu, names: str) -> None:
         for name in names.split():
@@ -132,20 +130,63 @@ class Menus:
                 self._add(menu, name)
 
     def _add(self, menu: QMenu, name: str) -> QAction:
-        action = QAction(CAPTIONS[name].label, self._window)
-        action.setObjectName(name)
-        if name in _SHORTCUTS:
-            keys = _SHORTCUTS[name].split(", ")
-            action.setShortcuts([QKeySequence(key) for key in keys])
-        self._register(menu, action)
-        return action
+        added = action(self._window, name, keys=_SHORTCUTS.get(name, ""))
+        self._register(menu, added)
+        return added
 
-    def _register(self, menu: QMenu, action: QAction) -> None:
-        menu.addAction(action)
-        self.actions[action.objectName()] = action
+    def _register(self, menu: QMenu, added: QAction) -> None:
+        menu.addAction(added)
+        self.actions[added.objectName()] = added
 
 
-def _add_to_group(group: QActionGroup, action: QAction, data: object) -> None:
-    action.setCheckable(True)
-    action.setData(data)
-    group.addAction(action)
+def _add_to_group(group: QActionGroup, added: QAction, data: object) -> None:
+    added.setCheckable(True)
+    added.setData(data)
+    group.addAction(added)
+
+
+class NavigationMenu(QObject):
+    """Fill the Go menu: open each step and each tab by a shortcut.
+
+    Alt+1 ... Alt+5    open a step and give it the focus
+    Ctrl+1 ... Ctrl+9  open a tab
+    """
+
+    def __init__(
+        self, menu: QMenu, steps: StepPanel, tabs: CentralTabs, window: QMainWindow
+    ) -> None:
+        super().__init__(window)
+        self._steps, self._tabs, self._menu = steps, tabs, menu
+        for number, step in enumerate(Step, start=1):
+            label = CAPTIONS[f"step_{step.value}_header"].label
+            added = self._add(step.value, f"&{number} {label}", f"Alt+{number}")
+            added.triggered.connect(partial(self._open_step, step))
+        menu.addSeparator()
+        self._tab_actions: list[QAction] = []
+        for number, name in enumerate(tabs.names, start=1):
+            keys = f"Ctrl+{number}" if number <= _MAX_TAB_SHORTCUTS else ""
+            added = self._add(name, CAPTIONS[name].label.replace("&", ""), keys)
+            added.triggered.connect(partial(self._open_tab, name))
+            self._tab_actions.append(added)
+        tabs.currentChanged.connect(self._update_tab_actions)
+        self._update_tab_actions()
+
+    def _add(self, name: str, text: str, keys: str) -> QAction:
+        added = QAction(text, self)
+        added.setObjectName(f"go_{name}_action")
+        added.setShortcut(QKeySequence(keys))
+        self._menu.addAction(added)
+        return added
+
+    def _open_step(self, step: Step, _: bool = False) -> None:
+        self._steps.open(step)
+        self._steps.focus(step)
+
+    def _open_tab(self, name: str, _: bool = False) -> None:
+        self._tabs.open_tab(name)
+
+    @Slot()
+    def _update_tab_actions(self) -> None:
+        """Enable the tab actions only while the tabs are shown."""
+        for each in self._tab_actions:
+            each.setEnabled(self._tabs.shows_tabs)

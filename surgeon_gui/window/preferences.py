@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from PySide6.QtCore import QObject, Signal, Slot
 from PySide6.QtGui import QAction
@@ -35,25 +35,17 @@ class PreferencesMenu(QObject):
         menus.actions["preferences_action"].triggered.connect(self.show_dialog)
         menus.themes.triggered.connect(self._on_theme_chosen)
         menus.languages.triggered.connect(self._on_language_chosen)
-        menus.check_theme(settings.theme)
-        menus.check_language(settings.language)
+        menus.check("theme", settings.theme)
+        menus.check("language", settings.language)
         desktop.keep_awake(settings.keeps_awake)
         session.runs_go_on = settings.runs_go_on
 
     @property
     def current(self) -> Preferences:
         """The preferences that apply now."""
-        settings = self._settings
-        return Preferences(
-            run_parent=self._session.state.run_parent,
-            theme=settings.theme,
-            language=settings.language,
-            device=settings.device,
-            units=settings.units,
-            keeps_awake=settings.keeps_awake,
-            runs_go_on=settings.runs_go_on,
-            is_offline=settings.is_offline,
-        )
+        names = (each.name for each in fields(Preferences))
+        current = Preferences(**{name: getattr(self._settings, name) for name in names})
+        return replace(current, run_parent=self._session.state.run_parent)
 
     @Slot()
     def show_dialog(self) -> None:
@@ -73,10 +65,10 @@ class PreferencesMenu(QObject):
             application = QApplication.instance()
             assert isinstance(application, QApplication)
             apply_theme(application, chosen.theme)
-            self._menus.check_theme(chosen.theme)
+            self._menus.check("theme", chosen.theme)
         if chosen.language != before.language:
             settings.language = chosen.language
-            self._menus.check_language(chosen.language)
+            self._menus.check("language", chosen.language)
         if chosen.device is not before.device:
             settings.device = chosen.device
             self._session.draft.set_default_device(chosen.device)

@@ -5,40 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from PySide6.QtCore import QObject, Signal, SignalInstance, Slot
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QMenu
 
+from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_gui.base import paths
 from surgeon_gui.base.settings import Settings
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.runs import RunsController
+from surgeon_gui.controllers.session import Session
+from surgeon_gui.state.request import Request, RequestKind
+from surgeon_gui.state.run import RunState
 from surgeon_gui.state.runs.reading import is_run, read_name, readable_config
 from surgeon_gui.state.runs.text import title_of
 from surgeon_gui.state.sources.resolver import is_missing
-from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.labels import source_name
+from surgeon_gui.widgets.controls import action
 from surgeon_gui.widgets.tool_tips import plain_tip
-
-
-def _job_label(path: str) -> str:
-    return Path(path).name
 
 
 def _title_of_folder(folder: str) -> str:
     """Return the title of a run that is not in the list, or not read yet."""
     path = Path(folder)
     return title_of(folder, read_name(path), readable_config(path))
-
-
-def _is_run(folder: str) -> bool:
-    return is_run(Path(folder))
-
-
-def _is_there(source: str) -> bool:
-    return not is_missing(source)
 
 
 class _Kind(NamedTuple):
@@ -50,9 +42,9 @@ class _Kind(NamedTuple):
     is_there: Callable[[str], bool]
 
 
-_JOBS = _Kind("job", tr("Jobs"), _job_label, paths.is_file)
-_RUNS = _Kind("run", tr("Runs"), _title_of_folder, _is_run)
-_MODELS = _Kind("model", tr("Models"), source_name, _is_there)
+_JOBS = _Kind("job", tr("Jobs"), lambda path: Path(path).name, paths.is_file)
+_RUNS = _Kind("run", tr("Runs"), _title_of_folder, lambda path: is_run(Path(path)))
+_MODELS = _Kind("model", tr("Models"), source_name, lambda x: not is_missing(x))
 
 
 class RecentMenu(QObject):
@@ -64,28 +56,35 @@ class RecentMenu(QObject):
     cleared = Signal()
 
     def __init__(
-        self, menu: QMenu, settings: Settings, runs: RunsController, parent: QObject
+        self,
+        menu: QMenu,
+        settings: Settings,
+        session: Session,
+        runs: RunsController,
+        parent: QObject,
     ) -> None:
         super().__init__(parent)
-        self._menu, self._settings, self._runs = menu, settings, runs
+        self._menu, self._settings = menu, settings
+        self._session, self._runs = session, runs
         menu.setToolTipsVisible(True)
         menu.aboutToShow.connect(self.fill)
         self._titles = {
             kind: _separator(kind.title, self) for kind in (_JOBS, _RUNS, _MODELS)
         }
         self._end = _separator("", self)
-        self._clear = QAction(CAPTIONS["recent_clear_action"].label, self)
-        self._clear.setObjectName("recent_clear_action")
-        self._clear.triggered.connect(self._on_clear_triggered)
+        self._clear = action(self, "recent_clear_action", self._on_clear_triggered)
+        session.request_ended.connect(self._on_request_ended)
+        session.run_ended.connect(self._on_run_ended)
+        runs.opened.connect(self._on_run_opened)
         self.fill()
 
     @Slot()
     def fill(self) -> None:
         """Show the recent jobs, runs and models."""
-        for action in self._menu.actions():
-            self._menu.removeAction(action)
-            if action.objectName() and action is not self._clear:
-                action.deleteLater()
+        for shown in self._menu.actions():
+            self._menu.removeAction(shown)
+            if shown.objectName() and shown is not self._clear:
+                shown.deleteLater()
         settings, titles = self._settings, self._runs.state.titles
         lists = (
             (_JOBS, settings.recent_jobs, self.job_chosen),
@@ -97,8 +96,8 @@ class RecentMenu(QObject):
                 self._menu.addAction(self._titles[kind])
             for number, each in enumerate(recent, start=1):
                 label = titles.get(each) or kind.label(each)
-                action = self._add(kind, each, label, number)
-                action.triggered.connect(partial(_emit, chosen, each))
+                added = self._add(kind, each, label, number)
+                added.triggered.connect(partial(_emit, chosen, each))
         self._menu.addAction(self._end)
         self._menu.addAction(self._clear)
         self._clear.setEnabled(any(recent for _, recent, _ in lists))
@@ -107,12 +106,41 @@ class RecentMenu(QObject):
         text, is_usable = label.replace("&", "&&"), kind.is_there(recent)
         if not is_usable:
             text = tr("{name} (missing)").format(name=text)
-        action = QAction(text, self._menu)
-        action.setObjectName(f"recent_{kind.name}_action_{number}")
-        action.setToolTip(plain_tip(recent))
-        action.setEnabled(is_usable)
-        self._menu.addAction(action)
-        return action
+        added = QAction(text, self._menu)
+        added.setObjectName(f"recent_{kind.name}_action_{number}")
+        added.setToolTip(plain_tip(recent))
+        added.setEnabled(is_usable)
+        self._menu.addAction(added)
+        return added
+
+    @Slot(object, object)
+    def _on_request_ended(self, kind: RequestKind, request: Request[Any]) -> None:
+        state = self._session.state
+        source = state.config.model.source
+        is_inspected = kind is RequestKind.INSPECTION and request.response is not None
+        if is_inspected and source != DEMO and not state.computer:
+            self._settings.remember_model(source)
+            self.fill()
+
+    @Slot(str)
+    def remember_job(self, path: str) -> None:
+        """Add a job that was loaded or saved."""
+        self._settings.remember_job(path)
+        self.fill()
+
+    @Slot()
+    def _on_run_opened(self) -> None:
+        run = self._session.state.shown_run
+        if not run.computer:
+            self._settings.remember_run(run.folder)
+        self.fill()
+
+    @Slot(object)
+    def _on_run_ended(self, run: RunState) -> None:
+        if not run.computer:
+            self._settings.pace = self._session.state.pace
+            self._settings.remember_run(run.folder)
+            self.fill()
 
     @Slot()
     def _on_clear_triggered(self) -> None:
@@ -122,9 +150,9 @@ class RecentMenu(QObject):
 
 
 def _separator(title: str, parent: QObject) -> QAction:
-    action = QAction(title, parent)
-    action.setSeparator(True)
-    return action
+    made = QAction(title, parent)
+    made.setSeparator(True)
+    return made
 
 
 def _emit(signal: SignalInstance, path: str, _: bool = False) -> None:

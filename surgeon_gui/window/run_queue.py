@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QObject, Qt, Signal, Slot
+from PySide6.QtCore import QObject, Signal, Slot
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QMainWindow
 
 from surgeon_gui.controllers.queue import QueueController
 from surgeon_gui.controllers.runs import RunsController
 from surgeon_gui.controllers.session import Session
+from surgeon_gui.state.action_strip import queue_control
 from surgeon_gui.state.queue.state import QueueState, QueueStatus
-from surgeon_gui.state.run_controls import queue_control
 from surgeon_gui.text.problems import sentence
-from surgeon_gui.views.queue.queue_bar import QueueBar
+from surgeon_gui.views.bars import QueueBar
 from surgeon_gui.views.queue.queue_panel import QueuePanel
 from surgeon_gui.views.queue.sweep_dialog import SweepDialog
 from surgeon_gui.widgets.controls import finish_typing
@@ -31,10 +31,9 @@ class RunQueue(QObject):
         super().__init__(window)
         self._session, self._window = session, window
         self.controller = QueueController(session, runs)
-        self.panel = QueuePanel(session, self.controller)
+        slots = (self._on_start_clicked, self.open_sweep)
+        self.panel = QueuePanel(session, self.controller, *slots)
         self.bar = QueueBar(self.controller)
-        self.panel.start_clicked.connect(self._on_start_clicked)
-        self.panel.sweep_clicked.connect(self.open_sweep)
         self.controller.ended.connect(self._on_ended)
 
     def connect_actions(self, actions: dict[str, QAction]) -> None:
@@ -64,7 +63,6 @@ class RunQueue(QObject):
         if self.controller.add_obstacle():
             return
         dialog = SweepDialog(self._session.state, self._window)
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.added.connect(self._on_sweep_added)
         dialog.open()
 

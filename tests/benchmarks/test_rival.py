@@ -8,7 +8,12 @@ import torch
 from benchmarks.quality_table import rival
 from surgeon_engine.api.config.pruning import Fisher, Method, Structure
 from surgeon_engine.evaluation.fidelity import compare, reference_of
-from tests.helpers.pruning_states import make_state, silent_context, weights
+from tests.helpers.pruning_states import (
+    assert_zeros_kept,
+    make_state,
+    silent_context,
+    weights,
+)
 
 WINDOWS = 8
 STEPS = 20
@@ -58,10 +63,7 @@ def test_rival_trains_the_pruned_model_for_its_steps(monkeypatch):
     assert steps == STEPS
     assert same.sparsity == shot.sparsity
     assert nats(trained, reference) < 0.9 * nats(pruned, reference)
-    for unit in trained.units:
-        for layer, zeros in unit.zeros(trained.removed[unit.measured.name]):
-            assert not layer.weight()[zeros].any()
-    assert not any(p.requires_grad for p in trained.loaded.model.parameters())
+    assert_zeros_kept(trained)
 
 
 def test_best_weights_on_the_held_out_windows_are_kept(monkeypatch):

@@ -1,14 +1,18 @@
-"""benchmarks/token_files.py cuts a text into the requested windows."""
+"""Scripts of benchmarks: token files, quantised files, two hosts in one folder."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
-from benchmarks import token_files
+from benchmarks import quantised, token_files, two_hosts
+from surgeon_engine.api.config.export import FileDtype
 
 DEMO = Path(__file__).parents[2] / "resources" / "demo"
 TEXT = "A list is a sequence.\r\nIt can be changed; a tuple cannot.\n" * 20
@@ -52,3 +56,35 @@ def test_windows_begin_at_the_given_starts(cut):
 def test_too_little_text_fails_and_writes_nothing(cut, capsys, options):
     assert cut(*options) == (1, None)
     assert "too few for these windows" in capsys.readouterr().err
+
+
+@pytest.mark.runtimes
+@pytest.mark.skipif(not find_spec("xllamacpp"), reason="not installed")
+def test_table_has_a_row_for_each_way(monkeypatch, capsys):
+    ways = ("plain", "importances", "A fed forward")
+    monkeypatch.setattr(quantised, "_FORMATS", {FileDtype.Q4_0: ways})
+    assert quantised.main(["--windows", "2", "--judging", "2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = [line.strip("|").split(" | ") for line in lines if "q4_0" in line]
+    assert tuple(row[1] for row in rows) == ways
+    assert {row[2] for row in rows} == {"5.08"}
+    plain, weighted, _ = (float(row[3]) for row in rows)
+    assert 0 < weighted != plain > 0
+
+
+def _has_namespaces() -> bool:
+    try:
+        command = (*two_hosts._UNSHARE, "true")
+        return subprocess.run(command, capture_output=True).returncode == 0
+    except OSError:
+        return False
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not _has_namespaces(), reason="needs root and unshare")
+def test_two_hosts_start_resume_and_clean_up_in_one_folder():
+    script = Path(two_hosts.__file__)
+    command = [sys.executable, str(script), "--rounds", "5", "--runs", "0"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "'started': 5" in done.stdout

@@ -1,7 +1,4 @@
-"""Bad input ends in a sentence: a table of files, jobs and texts, and what is said.
-
-Each entry changes one thing of a valid model, job or text.
-"""
+"""Jobs, destinations, texts and chats that are wrong, and the sentences that say so."""
 
 from __future__ import annotations
 
@@ -9,7 +6,6 @@ import json
 import os
 import struct
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,318 +13,21 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
-from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.config.toml import config_from_toml
-from surgeon_engine.api.model_info.header import model_facts
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import EngineError, ExportError
-from surgeon_engine.calibration import chats, plain_text, tables, texts
+from surgeon_engine.calibration import chats, long_texts, tables, texts
 from surgeon_engine.calibration import windows as windows_module
-from surgeon_engine.calibration.own_samples import Author, own_text
-from surgeon_engine.calibration.texts import check_tokenizer
-from surgeon_engine.calibration.windows import Vocabulary, load_windows
+from surgeon_engine.calibration.windows import Vocabulary, draw_windows
 from surgeon_engine.export.destination import check_destination
 from surgeon_engine.generation.generated_text import encode_prompt
 from surgeon_engine.model import chat_template
-from surgeon_engine.model.fenced import inspect_model
-from surgeon_engine.model.load import load_model
-from surgeon_engine.model.source import TEMPLATES, locate
-from surgeon_engine.model.tokenizer import read_tokenizer, tokenizer_problem
 from tests.helpers.runs import Recorder
-from tests.helpers.tiny_models import byte_tokenizer, save_tiny_model
+from tests.helpers.tiny_models import byte_tokenizer
 
-WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 DEEP = 100_000
-
-
-@pytest.fixture(scope="module")
-def valid(tmp_path_factory):
-    return save_tiny_model(tmp_path_factory.mktemp("valid") / "tiny")
-
-
-@pytest.fixture
-def folder(valid, tmp_path):
-    """Return a copy of a valid model."""
-    copy = tmp_path / "tiny"
-    copy.mkdir()
-    for path in valid.iterdir():
-        (copy / path.name).write_bytes(path.read_bytes())
-    return copy
-
-
-def config(**options: object) -> Callable[[Path], None]:
-    """Change options of the config."""
-
-    def change(folder: Path) -> None:
-        path = folder / "config.json"
-        path.write_text(json.dumps(json.loads(path.read_text()) | options))
-
-    return change
-
-
-def content(name: str, data: bytes) -> Callable[[Path], None]:
-    """Write a file of the model."""
-    return lambda folder: (folder / name).write_bytes(data)
-
-
-def header(data: bytes) -> Callable[[Path], None]:
-    """Give the weights another header."""
-    return content(WEIGHTS, struct.pack("<Q", len(data)) + data)
-
-
-def replaced(make: Callable[[Path], object]) -> Callable[[Path], None]:
-    """Replace the file of the weights."""
-
-    def change(folder: Path) -> None:
-        (folder / WEIGHTS).unlink()
-        make(folder / WEIGHTS)
-
-    return change
-
-
-def index(*names: str) -> Callable[[Path], None]:
-    shards = {f"tensor {number}": name for number, name in enumerate(names)}
-    return content(INDEX, json.dumps({"weight_map": shards}).encode())
-
-
-def pipe_of_templates(folder: Path) -> None:
-    (folder / TEMPLATES).mkdir()
-    os.mkfifo(folder / TEMPLATES / "b.jinja")
-
-
-MODELS = {
-    "config nested": (
-        content("config.json", b'{"a":' * DEEP + b"1" + b"}" * DEEP),
-        "is not valid JSON: it is nested too deeply",
-    ),
-    "config of lists": (content("config.json", b"[" * DEEP), "nested too deeply"),
-    "config is huge": (content("config.json", b" " * 10_000_001), "10.0 MB"),
-    "config is a list": (content("config.json", b"[]"), "it is not a JSON object"),
-    "architecture is a number": (config(architectures=[3]), "not a decoder-only"),
-    "no layers": (config(num_hidden_layers=0), "num_hidden_layers = 0"),
-    "negative layers": (config(num_hidden_layers=-1), "num_hidden_layers = -1"),
-    "a billion layers": (
-        config(num_hidden_layers=10**9),
-        "num_hidden_layers = 1,000,000,000; it must be from 1 to 1,000",
-    ),
-    "200,000 layers": (config(num_hidden_layers=200_000), "= 200,000"),
-    "no width": (config(hidden_size=0), "hidden_size = 0"),
-    "huge vocabulary": (config(vocab_size=10**12), "vocab_size = 1,000,000,000,000"),
-    "padding outside of the vocabulary": (config(pad_token_id=10**6), "Padding_idx"),
-    "size is a text": (
-        config(sliding_window="x"),
-        "sliding_window = 'x', which is no whole number",
-    ),
-    "nested header": (
-        header(b'{"a":' * DEEP + b"1" + b"}" * DEEP),
-        "model.safetensors is damaged",
-    ),
-    "no tensors": (header(b"{}"), "hold no tensors"),
-    "named pipe": (replaced(os.mkfifo), "model.safetensors is not a file"),
-    "device": (replaced(lambda p: p.symlink_to("/dev/zero")), "is not a file"),
-    "folder": (replaced(Path.mkdir), "is not a file"),
-    "dangling link": (
-        replaced(lambda path: path.symlink_to("nowhere")),
-        "model.safetensors is a link that leads nowhere",
-    ),
-    "circle of links": (
-        replaced(lambda path: path.symlink_to(path)),
-        "model.safetensors is a link that leads nowhere",
-    ),
-    "index of pickles": (
-        index(WEIGHTS, "pytorch_model.bin"),
-        "names 'pytorch_model.bin', which is no .safetensors file of the folder",
-    ),
-    "index of another folder": (
-        index("../other/model.safetensors"),
-        "names '../other/model.safetensors', which is no .safetensors file",
-    ),
-    "index of a missing file": (index("a.safetensors"), "has no a.safetensors"),
-    "index without files": (content(INDEX, b"{}"), "names 'nothing'"),
-    "index of lists": (
-        content(INDEX, b'{"weight_map": {"a": ["x"]}}'),
-        "which is no .safetensors file of the folder",
-    ),
-    "adapter": (
-        content("adapter_config.json", b"{}"),
-        "holds an adapter (adapter_config.json)",
-    ),
-    "tokenizer is a device": (
-        lambda folder: (folder / "chat_template.jinja").symlink_to("/dev/zero"),
-        "chat_template.jinja is not a regular file",
-    ),
-    "options are a file of the system": (
-        lambda folder: (folder / "vocab.json").symlink_to("/proc/self/environ"),
-        "vocab.json is not a regular file",
-    ),
-    "options of generation": (
-        content("generation_config.json", b"null"),
-        "generation_config.json of tiny cannot be used",
-    ),
-    "template is a named pipe": (pipe_of_templates, "b.jinja is not a regular file"),
-    "more parameters than numbers": (
-        config(intermediate_size=10**7),
-        "they hold 6,992 numbers, and the model has 960,004,688 parameters",
-    ),
-    "100 million labels": (config(num_labels=10**8), "num_labels = 100,000,000"),
-    "index is a number": (content(INDEX, b"7"), "it is not a JSON object"),
-}
-# Those that only the engine detects, with the library that builds the model.
-BUILT = (
-    "no layers", "negative layers", "a billion layers", "200,000 layers", "no width",
-    "huge vocabulary", "padding outside of the vocabulary", "no tensors",
-    "tokenizer is a device", "100 million labels", "more parameters than numbers",
-    "options are a file of the system", "template is a named pipe", "size is a text",
-    "options of generation",
-)  # fmt: skip
-
-
-@pytest.mark.skipif(os.name != "posix", reason="needs named pipes and links")
-@pytest.mark.parametrize("kind", MODELS)
-def test_bad_model_ends_in_a_sentence(folder, kind):
-    change, sentence = MODELS[kind]
-    change(folder)
-    with pytest.raises(EngineError) as error:
-        inspect_model(ModelConfig(str(folder)))
-    assert sentence in error.value.message
-    assert error.value.message.endswith(".")
-    assert error.value.hint
-    facts = model_facts(str(folder))
-    assert kind in BUILT or facts.problem
-
-
-@pytest.mark.skipif(os.name != "posix", reason="needs names of bytes")
-def test_folder_whose_name_is_no_text_ends_in_a_sentence(folder, tmp_path):
-    name = os.fsdecode(os.fsencode(tmp_path / "latin1-") + b"\xe9")
-    folder.rename(name)
-    with pytest.raises(EngineError, match=r"is not UTF-8 text: .*latin1-\\udce9"):
-        inspect_model(ModelConfig(name))
-
-
-def gguf(key_length: int) -> bytes:
-    return b"GGUF" + struct.pack("<IQQQ", 3, 0, 1, key_length) + b"general"
-
-
-@pytest.mark.parametrize("length", [2**63, 2**64 - 1, 10**9])
-def test_gguf_with_a_huge_string_ends_in_a_sentence(tmp_path, length):
-    path = tmp_path / "model.gguf"
-    path.write_bytes(gguf(length))
-    assert "is damaged" in model_facts(str(path)).problem
-    with pytest.raises(EngineError) as error:
-        inspect_model(ModelConfig(str(path)))
-    assert error.value.hint
-
-
-def tokenizer(**parts: object) -> Callable[[Path], None]:
-    """Change parts of the tokenizer."""
-
-    def change(folder: Path) -> None:
-        path = folder / "tokenizer.json"
-        path.write_text(json.dumps(json.loads(path.read_text()) | parts))
-
-    return change
-
-
-def tokens(**changed: object) -> Callable[[Path], None]:
-    """Change options of the tokenizer's model."""
-
-    def change(folder: Path) -> None:
-        model = json.loads((folder / "tokenizer.json").read_text())["model"]
-        tokenizer(model=model | changed)(folder)
-
-    return change
-
-
-def template(source: str) -> Callable[[Path], None]:
-    return content("chat_template.jinja", source.encode())
-
-
-def regex(pattern: str) -> dict[str, object]:
-    return {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated",
-            "invert": False}  # fmt: skip
-
-
-EMPTY = {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "[NO]",
-         "type_id": 0}}], "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence":
-         {"id": "B", "type_id": 1}}], "special_tokens": {}}  # fmt: skip
-TOKENIZERS = {
-    "no model": tokenizer(model=None),
-    "unknown model": tokenizer(model={"type": "Evil"}),
-    "broken regex": tokenizer(pre_tokenizer=regex("((") | {"invert": False}),
-    "empty charsmap": tokenizer(
-        normalizer={"type": "Precompiled", "precompiled_charsmap": ""}
-    ),
-    "missing special token": tokenizer(post_processor=EMPTY),
-    "dangling merges": tokens(type="BPE", vocab={"a": 0}, merges=[["z", "y"]]),
-    "garbage merges": tokens(type="BPE", vocab={"a": 0}, merges=[1]),
-    "negative id": tokens(vocab={"a": -1}),
-    "id of 33 bits": tokens(vocab={"a": 2**32 + 1}),
-    "id of 31 bits": tokens(vocab={"a": 0, "b": 2**31}),
-    "nested": content("tokenizer.json", b"[" * DEEP),
-    "no JSON": content("tokenizer.json", b"x"),
-    "no object": content("tokenizer.json", b"null"),
-    "length is a text": content("tokenizer_config.json", b'{"model_max_length": "x"}'),
-    "token is a number": content("tokenizer_config.json", b'{"bos_token": 5}'),
-    "template is no text": content("chat_template.jinja", b"\xff"),
-    "template of the whole memory": template("{{ 'x' * 10**15 }}"),
-}
-
-
-@pytest.mark.parametrize("kind", TOKENIZERS)
-def test_bad_tokenizer_ends_in_a_sentence(folder, kind):
-    TOKENIZERS[kind](folder)
-    problem = tokenizer_problem(locate(str(folder)))
-    assert "of tiny cannot be read: " in problem
-    assert load_model(ModelConfig(str(folder))).tokenizer is None
-    with pytest.raises(EngineError) as error:
-        check_tokenizer(problem, ["a.txt"])
-    assert problem in error.value.message
-    check_tokenizer(problem, ["a.npy"])
-
-
-def test_tokenizer_with_dropout_splits_a_text_always_alike(folder):
-    tokens(dropout=0.5)(folder)
-    loaded = read_tokenizer(locate(str(folder)))
-    assert len({tuple(loaded("some words " * 20).input_ids) for _ in range(5)}) == 1
-
-
-@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
-def test_weight_that_is_not_finite_is_named(folder, number):
-    weights = load_file(folder / WEIGHTS)
-    name = next(name for name in weights if "q_proj" in name)
-    weights[name].view(-1)[3] = number
-    save_file(weights, folder / WEIGHTS, {"format": "pt"})
-    with pytest.raises(EngineError, match=f"1 of 256 weights of {name}"):
-        load_model(ModelConfig(str(folder)))
-
-
-def test_options_that_change_outputs_are_undone(folder):
-    config(
-        return_dict=False, output_hidden_states=True, output_attentions=True
-    )(folder)  # fmt: skip
-    model = load_model(ModelConfig(str(folder))).model
-    found = model(torch.ones((1, 4), dtype=torch.int64), use_cache=False)
-    assert set(found) == {"logits"}
-
-
-@pytest.mark.parametrize("shape", [[1e400], [-1], [9] * 1_000, [10**30], "12", [True]])
-def test_absurd_shape_ends_in_a_sentence(folder, shape):
-    entry = {"dtype": "F32", "shape": shape, "data_offsets": [0, 0]}
-    header(json.dumps({"a": entry}).replace("Infinity", "1e999").encode())(folder)
-    with pytest.raises(EngineError, match="is damaged"):
-        inspect_model(ModelConfig(str(folder)))
-
-
-def test_first_token_beyond_the_vocabulary_ends_in_a_sentence(folder):
-    loaded = load_model(ModelConfig(str(folder)))
-    config_of_model = loaded.model.config
-    config_of_model.bos_token_id = 4_000_000_000
-    author = Author(loaded.source, torch.float32, config_of_model, None)
-    with pytest.raises(EngineError, match="token 4,000,000,000"):
-        own_text(author, 2, 16, seed=0)
 
 
 JOBS = {
@@ -404,6 +103,19 @@ TEXTS = {
     "open.npy": (npy(b"{'descr': '''"), "not a NumPy file of numbers"),
     "short.npy": (b"\x93NUMPY", "not a NumPy file of numbers"),
     "pickle.npy": (b"\x80\x04.", "not a NumPy file of numbers"),
+    "zip.npy": (b"PK\3\4 not a zip", "not a NumPy file of numbers"),
+    "empty.npy": (b"", "empty.npy is empty."),
+    "empty.txt": (b"", "empty.txt is empty."),
+    "blank.txt": (b" \n\n ", "holds no text"),
+    "zip.txt": (b"PK\3\4\0\0more", "zip.txt is not UTF-8 text (at byte"),
+    "latin.txt": (b"caf\xe9 in latin-1", "latin.txt is not UTF-8 text (at byte"),
+    "a.docx": (b"hello", "a.docx is of an unknown kind"),
+    "cut.jsonl": (b'{"text": "a"}\n{"text": ', "cut.jsonl cannot be read"),
+    "content.jsonl": (b'{"content": 1}\n', "No column of content.jsonl holds text"),
+    "none.jsonl": (b'{"text": "a"}\n{"text": null}\n', "document 2, but NoneType"),
+    "blank.jsonl": (b"\n \n", "blank.jsonl"),
+    "rows.csv": (b"text,stars\n", "rows.csv"),
+    "stars.csv": (b"stars\n1\n2\n", "No column of stars.csv holds text"),
 }
 
 
@@ -417,7 +129,8 @@ def read(path: Path, tokenizer=None):
         settings = CalibrationConfig(
             text=str(path), validation_text=str(good), window_length=16
         )
-    return load_windows(settings, tokenizer or byte_tokenizer(), Vocabulary(300, 0))
+    tokenizer = tokenizer or byte_tokenizer()
+    return draw_windows(settings, tokenizer, Vocabulary(300, 0))[1]
 
 
 @pytest.mark.parametrize("name", TEXTS)
@@ -490,7 +203,7 @@ def test_tokenizer_that_panics_ends_in_a_sentence(tmp_path):
 @pytest.mark.skipif(os.name != "posix", reason="needs sparse files")
 @pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.jsonl", "a.parquet", "a.npy"])
 def test_sparse_text_ends_in_a_sentence(tmp_path, name, monkeypatch):
-    monkeypatch.setattr(plain_text, "MAX_CHARACTERS", 1_000)
+    monkeypatch.setattr(long_texts, "MAX_CHARACTERS", 1_000)
     with (tmp_path / name).open("wb") as file:
         file.truncate(40 * 10**9)
     with pytest.raises(EngineError):
@@ -521,7 +234,7 @@ def test_beginning_of_a_long_table_is_read(tmp_path, monkeypatch):
 
 
 def test_beginning_of_a_long_text_is_read(tmp_path, monkeypatch):
-    for module in (plain_text, tables, texts):
+    for module in (long_texts, tables, texts):
         monkeypatch.setattr(module, "MAX_CHARACTERS", 5_000)
     lines = "".join(f'{{"text": "line {n} of a text"}}\n' for n in range(900))
     for name in ("a.txt", "a.jsonl", "a.csv"):
@@ -535,13 +248,6 @@ def test_tokens_in_front_of_texts_may_fill_no_window(tmp_path, monkeypatch):
     (tmp_path / "a.txt").write_text("some words " * 100)
     with pytest.raises(EngineError, match="puts 16 tokens in front"):
         read(tmp_path / "a.txt")
-
-
-def test_valid_model_stays_valid(folder):
-    save_file(load_file(folder / WEIGHTS), folder / WEIGHTS, {"format": "pt"})
-    index(WEIGHTS)(folder)
-    assert inspect_model(ModelConfig(str(folder))).model.parameters > 0
-    assert not model_facts(str(folder)).problem
 
 
 ENDLESS = (

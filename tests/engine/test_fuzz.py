@@ -28,6 +28,7 @@ from surgeon_gui.state.run import RunState
 from surgeon_gui.state.runs.reading import UnreadableRunError, read_record, read_state
 from tests.engine.test_bad_input import read
 from tests.helpers.fake_runs import write_run, write_saved_state
+from tests.helpers.gguf_headers import gguf_header
 
 settings.register_profile("quick", max_examples=200, deadline=None, derandomize=True)
 settings.register_profile("thorough", max_examples=5_000, deadline=None)
@@ -55,15 +56,7 @@ def bytes_like(*valid: bytes) -> SearchStrategy[bytes]:
     return st.one_of(*map(changed, valid), st.binary(max_size=200))
 
 
-def gguf(*entries: tuple[str, int, bytes]) -> bytes:
-    data = b"GGUF" + struct.pack("<IQQ", 3, 0, len(entries))
-    for key, kind, value in entries:
-        data += struct.pack("<Q", len(key)) + key.encode()
-        data += struct.pack("<I", kind) + value
-    return data
-
-
-GGUF = gguf(
+GGUF = gguf_header(
     ("general.architecture", 8, struct.pack("<Q", 5) + b"llama"),
     ("llama.block_count", 4, struct.pack("<I", 2)),
     ("llama.rope.freq_base", 6, struct.pack("<f", 10_000)),

@@ -36,8 +36,9 @@ from surgeon_engine.export.gguf.file import GgufWriter
 from surgeon_engine.planning.automatic_settings import with_chosen_multiple
 from surgeon_engine.pruning.structures.heads_neurons import CoupledUnit
 from surgeon_engine.run import pipeline
+from surgeon_engine.run.prepare import prepare
 from surgeon_engine.runtime import devices
-from tests.engine.export.gguf.test_gguf import pruned, tiny_llama
+from tests.helpers.gguf_files import pruned, tiny_llama
 from tests.helpers.pretended_gpu import GPU, DeviceMismatchError, pretended_gpu
 from tests.helpers.runs import Recorder, job
 
@@ -149,7 +150,7 @@ def each(cases, pretended):
 @each(CASES, FIRST)
 def test_run_equals_that_of_the_cpu(tmp_path, gpu, case):
     settings, recovery = CASES[case]
-    config = replace(job(tmp_path, "llama", **settings), recovery=recovery)
+    config = job(tmp_path, "llama", **settings, recovery=recovery)
     found = check(config, tmp_path, gpu)
     assert len(found.of(Recovered)) == (recovery is not OFF)
 
@@ -158,7 +159,7 @@ def test_run_equals_that_of_the_cpu(tmp_path, gpu, case):
 @pytest.mark.parametrize("family", OTHERS)
 def test_run_of_another_family_equals_that_of_the_cpu(tmp_path, gpu, family, case):
     settings, recovery = CASES[case]
-    config = replace(job(tmp_path, family, **settings), recovery=recovery)
+    config = job(tmp_path, family, **settings, recovery=recovery)
     check(config, tmp_path, gpu)
 
 
@@ -170,8 +171,9 @@ def peak_of(config, folder, gpu):
 
 def test_run_goes_on_with_smaller_batches_where_memory_is_short(tmp_path, monkeypatch):
     """It is what a run with the smaller batch from the start gives."""
-    config = job(tmp_path, "llama", method=Method.FIRST_ORDER, sparsity=0.3)
-    config = replace(config, recovery=REFIT)
+    config = job(
+        tmp_path, "llama", method=Method.FIRST_ORDER, sparsity=0.3, recovery=REFIT
+    )
     one, four = (
         replace(config, calibration=replace(config.calibration, batch=batch))
         for batch in (1, 4)
@@ -200,7 +202,7 @@ OFFLOADED = {
 @each(OFFLOADED, ["gates and refit"])
 def test_run_with_offloaded_blocks_equals_that_of_the_cpu(tmp_path, gpu, case):
     settings, recovery = OFFLOADED[case]
-    config = replace(job(tmp_path, "llama", **settings), recovery=recovery)
+    config = job(tmp_path, "llama", **settings, recovery=recovery)
     config = replace(config, model=replace(config.model, offload=Offload.ON))
     check(config, tmp_path, gpu)
 
@@ -210,7 +212,7 @@ def test_run_chooses_widths_that_a_gpu_computes_fast(tmp_path, monkeypatch):
     choose_gpu(monkeypatch)
     with pretended_gpu():
         found = Recorder().run(config, tmp_path / "gpu")
-        without_preflight = pipeline.prepare(config, Recorder().context)
+        without_preflight = prepare(config, Recorder().context)
     assert RunFolder(tmp_path / "gpu").read_report().config.pruning.width_multiple == 8
     assert without_preflight.config.pruning.width_multiple == 8
     shot = found.of(ShotFinished)[-1]

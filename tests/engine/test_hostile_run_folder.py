@@ -10,8 +10,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from surgeon_engine.api.litter import remove_litter
 from surgeon_engine.api.messages.events import Envelope, Logged
-from surgeon_engine.api.run_folder import RunFolder, remove_litter
+from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base import process_lock
 from surgeon_engine.base.errors import EngineError, ModelError
 from surgeon_engine.base.sealed_json import sealed_json
@@ -47,28 +48,8 @@ NAMES = (
 )
 
 
-def pipe(path: Path) -> None:
-    os.mkfifo(path)
-
-
-def endless(path: Path) -> None:
-    path.symlink_to("/dev/zero")
-
-
-def folder(path: Path) -> None:
-    path.mkdir()
-
-
-def loop(path: Path) -> None:
-    path.symlink_to(path)
-
-
-def deep(path: Path) -> None:
-    path.write_bytes(b'{"a":' * 30_000 + b"1" + b"}" * 30_000 + b"\n")
-
-
-def dotted(path: Path) -> None:
-    path.write_bytes(b"a." * 200_000 + b"a = 1")
+def filled(data: bytes) -> Callable[[Path], object]:
+    return lambda path: path.write_bytes(data)
 
 
 def sparse(path: Path) -> None:
@@ -76,15 +57,17 @@ def sparse(path: Path) -> None:
         file.truncate(1 << 40)
 
 
-def garbage(path: Path) -> None:
-    path.write_bytes(bytes(range(256)) * 40)
-
-
-def empty(path: Path) -> None:
-    path.touch()
-
-
-KINDS = (pipe, endless, folder, loop, deep, dotted, sparse, garbage, empty)
+KINDS: dict[str, Callable[[Path], object]] = {
+    "pipe": os.mkfifo,
+    "endless": lambda path: path.symlink_to("/dev/zero"),
+    "folder": Path.mkdir,
+    "loop": lambda path: path.symlink_to(path),
+    "deep": filled(b'{"a":' * 30_000 + b"1" + b"}" * 30_000 + b"\n"),
+    "dotted": filled(b"a." * 200_000 + b"a = 1"),
+    "sparse": sparse,
+    "garbage": filled(bytes(range(256)) * 40),
+    "empty": Path.touch,
+}
 
 
 def read_everything(path: Path, bundle: Path) -> None:
@@ -111,7 +94,7 @@ def read_everything(path: Path, bundle: Path) -> None:
             work()
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 @pytest.mark.parametrize("name", NAMES)
 def test_any_file_of_a_run_folder_may_be_anything(tmp_path, monkeypatch, name, kind):
     monkeypatch.setattr(process_lock, "_WAIT_S", 0.1)
@@ -169,6 +152,8 @@ def test_report_out_of_range_is_refused(tmp_path, place, value):
     [
         ("parts", {}, "lacks the part shot"),
         ("parts", {"shot": {"file": "../a", "content": CONTENT}}, "names ../a"),
+        ("parts", {"shot": {"file": "", "content": CONTENT}}, "not a regular file"),
+        ("parts", {"shot": {"file": "no.safetensors", "content": CONTENT}}, "no.safe"),
         ("is_recovered", True, "lacks the part recovered"),
         ("seconds", -1e308, "seconds"),
     ],

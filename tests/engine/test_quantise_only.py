@@ -12,6 +12,7 @@ from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import PrunableShare, PruningConfig
 from surgeon_engine.api.config.run import ModelConfig
+from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
     Exported,
@@ -22,11 +23,11 @@ from surgeon_engine.api.messages.run import (
 from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import ExportError
-from surgeon_engine.cli import main as main_module
+from surgeon_engine.cli import runs
+from surgeon_engine.cli.main import main
 from surgeon_engine.export.export import export_again
 from surgeon_engine.export.gguf import quantiser
 from surgeon_engine.run import pipeline
-from surgeon_engine.runtime.run_context import RunContext
 from tests.helpers.runs import Recorder, job
 
 pytestmark = pytest.mark.usefixtures("quick_runs")
@@ -69,7 +70,7 @@ def test_model_is_quantised_verified_and_quantised_again(tmp_path):
     assert report.exported == exported
 
     again = ExportConfig(str(tmp_path / "more"), Format.GGUF, FileDtype.Q6_K)
-    context = RunContext("export", lambda envelope: None)
+    context = Recorder().context
     longer = export_again(str(tmp_path / "run"), again, context)
     assert longer.saving_divergence < exported.saving_divergence
     assert (tmp_path / "more" / "imatrix.gguf").is_file()
@@ -97,24 +98,21 @@ def test_later_export_without_its_text_warns(tmp_path, monkeypatch):
     config = dataclasses.replace(config, calibration=calibration, export=ExportConfig())
     Recorder().run(config, tmp_path / "run")
     text.unlink()
-    events = []
-    context = RunContext("export", lambda envelope: events.append(envelope.event))
+    recorder = Recorder()
     again = ExportConfig(str(tmp_path / "more"), Format.GGUF, FileDtype.Q8_0)
-    export_again(str(tmp_path / "run"), again, context)
-    messages = [event.message for event in events if hasattr(event, "message")]
+    export_again(str(tmp_path / "run"), again, recorder.context)
+    messages = [event.message for event in recorder.of(Logged)]
     assert any("rounded without the calibration text" in text for text in messages)
     assert not (tmp_path / "more" / "imatrix.gguf").exists()
-
-
-CONTEXT = RunContext("quantize", lambda envelope: None)
 
 
 def test_command_quantises_a_model(tmp_path, monkeypatch):
     jobs = []
     monkeypatch.setattr(pipeline, "prune", lambda config, *_, **__: jobs.append(config))
-    monkeypatch.setattr(main_module, "_work_on", lambda folder, work, *_: work(CONTEXT))
+    context = Recorder().context
+    monkeypatch.setattr(runs, "_work_on", lambda folder, work, *_: work(context))
     arguments = ["quantize", "demo", "--dtype", "q4_0", "--run-dir", str(tmp_path)]
-    assert main_module.main(arguments) == 0
+    assert main(arguments) == 0
     (config,) = jobs
     assert config.model.source == DEMO
     assert config.pruning.removes_nothing

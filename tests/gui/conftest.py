@@ -1,16 +1,35 @@
-"""Fixtures for tests of the export step."""
+"""Fixtures: windows before and after a run, and a session without a window."""
 
 from __future__ import annotations
 
 import pytest
 
+from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.sources import samples
 from surgeon_gui.text.problems import Step
 from surgeon_gui.views.steps import model_page
 from surgeon_gui.window import empty_state
 from tests.helpers.exports import write_export
+from tests.helpers.fake_thread import FakeThread
 from tests.helpers.windows import QUICK, TIMEOUT_MS, load_and_wait, wait_for_status
+
+
+@pytest.fixture
+def engine():
+    """Return an engine thread without an engine."""
+    return FakeThread()
+
+
+@pytest.fixture
+def session(qapp, engine, tmp_path):
+    """Return a session without a window.
+
+    The application owns it: its timers must not be freed in a background thread.
+    """
+    session = Session(engine, tmp_path, qapp)
+    yield session
+    session.deleteLater()
 
 
 @pytest.fixture

@@ -58,7 +58,7 @@ def test_command_works_without_standard_streams():
 
 
 def test_settings_are_saved_and_loaded(qtbot):
-    settings = Settings(ThemeChoice.DARK, "de", run_parent="runs", last_folder="here")
+    settings = Settings("runs", ThemeChoice.DARK, "de", last_folder="here")
     settings.remember_model("one")
     settings.folders_there = ["me@box\t/models"]
     settings.pace = 1.7

@@ -18,9 +18,6 @@ as masks of removed rows. Where the engine needs others, these are the answers:
     a small tensor that     from 0.1 to 1 in equal steps; ints: 0; bools: true
     comes to the host
     a mask as an index      selects `MASKED` of the positions
-
-Autocast is done by a mode of its own: the dispatcher knows none for "meta".
-Attention is that of a flash kernel: it keeps no matrix of scores.
 """
 
 from __future__ import annotations
@@ -38,13 +35,27 @@ from unittest import mock
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
-from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import flop_registry
 
 from surgeon_engine.model import offload
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.hidden_store import Budget, HiddenStore
+from tests.helpers.abstract_tensors import (
+    MASKED,
+    SMALL,
+    Abstract,
+    Autocast,
+    Layout,
+    for_meta,
+    known_of,
+    mapped,
+    number_of,
+    numbers_for,
+    positions_of,
+    shape_of,
+    signature,
+    tensors_of,
+)
 from tests.helpers.pretended_gpu import (
     COPIES,
     GIBIBYTE,
@@ -53,16 +64,12 @@ from tests.helpers.pretended_gpu import (
     INDEXED,
     META,
     WAITS,
-    Pretended,
     PretendedGpu,
-    current,
     pretended_gpu,
     shares_memory,
 )
 
-SMALL = 2**16  # numbers: smaller tensors of the host have numbers
 _SMALL_MASK = 2**27  # of bools, which stand for whole weights
-MASKED = 0.7
 FLOAT64, FLOAT32, TF32, HALF = "float64", "float32", "tf32", "bfloat16"
 
 _aten = torch.ops.aten
@@ -77,55 +84,6 @@ _REDUCED = {  # of bools: NumPy takes a tenth of the time for large masks
     _aten.all.dim: np.all,
 }
 _RESULT_OF = {_aten.all: True, _aten.any: False}  # with unknown numbers
-
-
-class Abstract(Pretended):
-    """A tensor of the GPU or the host with a shape; `held` is a tensor on "meta"."""
-
-    known: Tensor | None = None  # its numbers, on the host
-
-    @staticmethod
-    def __new__(
-        cls,
-        held: Tensor,
-        place: torch.device,
-        known: Tensor | None = None,
-        requires_grad: bool = False,
-    ) -> Abstract:
-        return Pretended.__new__(cls, held, requires_grad)
-
-    def __init__(
-        self,
-        held: Tensor,
-        place: torch.device,
-        known: Tensor | None = None,
-        requires_grad: bool = False,
-    ) -> None:
-        self.held, self.place, self.known = held, place, known
-        current().register(held, place)
-
-    @property
-    def data(self) -> Tensor:
-        return torch._C.TensorBase.data.__get__(self)
-
-    @data.setter
-    def data(self, new: Abstract) -> None:
-        torch._C.TensorBase.data.__set__(self, new)
-        self.held, self.place, self.known = new.held, new.place, new.known
-
-    def data_ptr(self) -> int:
-        storage = self.held.untyped_storage()._cdata
-        return storage + self.held.storage_offset() * self.held.element_size()
-
-    def tolist(self) -> Any:
-        return self.cpu().tolist()
-
-    def numpy(self, *, force: bool = False) -> Any:
-        del force
-        return self.cpu().numpy()
-
-    def __repr__(self, **_: Any) -> str:
-        return f"Abstract({tuple(self.shape)}, {self.dtype}, {self.place})"
 
 
 @dataclass(slots=True)
@@ -222,7 +180,7 @@ class AbstractGpu(PretendedGpu):
             return False
         if func is _aten._pin_memory.default:
             return args[0]
-        tensors = _tensors_of((args, kwargs))
+        tensors = tensors_of((args, kwargs))
         target = self._target(func, args, kwargs, tensors)
         if target == META:  # of a model that is being made
             return func(*args, **kwargs)
@@ -230,7 +188,7 @@ class AbstractGpu(PretendedGpu):
             return self._on_host(func, args, kwargs, tensors)
         self._count_waits(func, args, tensors, target)
         if func is _aten._local_scalar_dense.default:
-            return _number(args[0])
+            return number_of(args[0])
         if func is _aten.equal.default:
             return True
         return self._run(func, args, kwargs, target, tensors)
@@ -238,7 +196,7 @@ class AbstractGpu(PretendedGpu):
     def _on_host(self, func, args, kwargs, tensors: list[Tensor]):
         """Run an operation of the host, on numbers unless it makes a large tensor."""
         if not tensors and any(x.name == "device" for x in func._schema.arguments):
-            made = func(*args, **_for_meta(kwargs))
+            made = func(*args, **for_meta(kwargs))
             if isinstance(made, Tensor) and made.numel() > SMALL:
                 return Abstract(made, HOST)
         return func(*args, **kwargs)
@@ -250,10 +208,10 @@ class AbstractGpu(PretendedGpu):
             args[0].known = None
             self._count_work(func, flat, flat, (), target)
             return args[0]
-        given = _positions(args) if func in INDEXED else args
-        shapes, others = _mapped(_shape, given), _mapped(_shape, kwargs)
+        given = positions_of(args) if func in INDEXED else args
+        shapes, others = mapped(shape_of, given), mapped(shape_of, kwargs)
         if "device" in kwargs:
-            others = _for_meta(others)
+            others = for_meta(others)
         if func is _aten.nonzero.default:
             count = round(MASKED * args[0].numel())
             found = torch.empty(count, args[0].dim(), dtype=torch.int64, device=META)
@@ -281,12 +239,12 @@ class AbstractGpu(PretendedGpu):
         """Return the result of an operation on "meta", which is slow to find."""
         if shares_memory(func) or func._schema.is_mutable:
             return func(*shapes, **others)
-        key = (func, _signature(shapes), _signature(others))
+        key = (func, signature(shapes), signature(others))
         if key not in self._results:
             found = func(*shapes, **others)
-            self._results[key] = _mapped(_Layout.of, found)
+            self._results[key] = mapped(Layout.of, found)
             return found
-        return _mapped(_Layout.made, self._results[key])
+        return mapped(Layout.made, self._results[key])
 
     def _wrapped(self, shape, number, target, by_held: dict[int, Any], is_view):
         """Return a result as a tensor of a device."""
@@ -296,7 +254,7 @@ class AbstractGpu(PretendedGpu):
             return by_held[id(shape)]
         if target == GPU or shape.numel() > SMALL or is_view:
             return Abstract(shape, target, number)
-        return _numbers(shape) if number is None else number
+        return numbers_for(shape) if number is None else number
 
     def _copy(self, func, args, kwargs, target: torch.device):
         to, source = (args[0], args[1]) if len(args) > 1 else (None, args[0])
@@ -310,22 +268,22 @@ class AbstractGpu(PretendedGpu):
                 way = "ahead"
             self.count.copied[way] += source.nbytes
         if func is _aten.copy_.default:
-            known = _known_of(source)
+            known = known_of(source)
             if isinstance(to, Abstract):
                 to.known = (
                     None if known is None else known.to(to.dtype).expand(to.shape)
                 )
             else:
-                to.copy_(_numbers(source) if known is None else known)
+                to.copy_(numbers_for(source) if known is None else known)
             self._count_work(func, [to, source], (), (), target)
             return to
         dtype = kwargs.get("dtype") or source.dtype
-        known = _known_of(source)
+        known = known_of(source)
         known = None if known is None else known.to(dtype)
         if source.device == target and dtype == source.dtype:
             return Abstract(source.held, target, known)
         layout = {"memory_format": kwargs.get("memory_format") or torch.preserve_format}
-        shape = torch.empty_like(_shape(source), dtype=dtype, **layout)
+        shape = torch.empty_like(shape_of(source), dtype=dtype, **layout)
         self._count_work(func, [source], (), (shape,), target)
         return self._wrapped(shape, known, target, {}, is_view=False)
 
@@ -334,7 +292,7 @@ class AbstractGpu(PretendedGpu):
         is_known = all(
             not isinstance(x, Abstract) or x.known is not None for x in inputs
         )
-        fits = is_known and (_is_view(func) or all(map(_is_small, _tensors_of(found))))
+        fits = is_known and (_is_view(func) or all(map(_is_small, tensors_of(found))))
         if not fits:
             name = func._overloadpacket
             if name in _RESULT_OF and found.dim() == 0:
@@ -343,11 +301,11 @@ class AbstractGpu(PretendedGpu):
         if func._overloadpacket.__name__.startswith(("empty", "new_empty")):
             return None
         if func in _REDUCED and args[0].dtype == torch.bool:
-            numbers = _known_of(args[0]).numpy()
+            numbers = known_of(args[0]).numpy()
             return torch.as_tensor(_REDUCED[func](numbers, *args[1:]))
         if "device" in kwargs:
             kwargs = kwargs | {"device": HOST}
-        return func(*_mapped(_known_of, args), **_mapped(_known_of, kwargs))
+        return func(*mapped(known_of, args), **mapped(known_of, kwargs))
 
     def _count_waits(self, func, args, tensors, target: torch.device) -> None:
         if func in COPIES:
@@ -367,7 +325,7 @@ class AbstractGpu(PretendedGpu):
 
     def _count_work(self, func, inputs, shapes, found, target: torch.device) -> None:
         """Count the operations of a product, or the bytes that others move."""
-        outputs = _tensors_of(found)
+        outputs = tensors_of(found)
         flops = _flops_of(func, shapes, found)
         if flops:
             device = "GPU" if target == GPU else "host"
@@ -384,57 +342,6 @@ class AbstractGpu(PretendedGpu):
             elif func in _SCATTERS:
                 moved = [*inputs[1:], *inputs[1:]]
             self.count.moved += sum(x.nbytes for x in moved)
-
-
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """The layout of a tensor."""
-
-    shape: torch.Size
-    strides: tuple[int, ...]
-    dtype: torch.dtype
-
-    @classmethod
-    def of(cls, x: Any) -> Any:
-        fits = isinstance(x, Tensor)
-        return cls(x.shape, x.stride(), x.dtype) if fits else x
-
-    @staticmethod
-    def made(x: Any) -> Any:
-        if not isinstance(x, _Layout):
-            return x
-        return torch.empty_strided(x.shape, x.strides, dtype=x.dtype, device=META)
-
-
-def _signature(x: Any) -> Any:
-    """Return what a result on "meta" depends on."""
-    if isinstance(x, list | tuple):
-        return tuple(map(_signature, x))
-    if isinstance(x, dict):
-        return tuple((name, _signature(value)) for name, value in x.items())
-    return _Layout.of(x)
-
-
-def _mapped(function: Callable[[Any], Any], x: Any) -> Any:
-    """Apply a function to all that is in nested lists, tuples and dictionaries."""
-    if isinstance(x, torch.Size):
-        return x
-    if isinstance(x, list | tuple):
-        return type(x)([_mapped(function, each) for each in x])
-    if isinstance(x, dict):
-        return {name: _mapped(function, each) for name, each in x.items()}
-    return function(x)
-
-
-def _tensors_of(x: Any) -> list[Tensor]:
-    """Return the tensors in nested lists, tuples and dictionaries."""
-    if isinstance(x, Tensor):
-        return [x]
-    if isinstance(x, dict):
-        x = tuple(x.values())
-    if isinstance(x, list | tuple) and not isinstance(x, torch.Size):
-        return [tensor for each in x for tensor in _tensors_of(each)]
-    return []
 
 
 def _is_one_of(x: Any, keys: set[int]) -> bool:
@@ -483,119 +390,19 @@ def _format(inputs: list[Tensor], target: torch.device) -> str:
     return {torch.float64: FLOAT64, torch.float32: FLOAT32}.get(dtype, HALF)
 
 
-def _known_of(x: Any) -> Any:
-    """Return the numbers of a tensor, None if they are unknown; others as they are."""
-    if isinstance(x, Abstract):
-        return x.known
-    return x.detach() if isinstance(x, Tensor) else x
-
-
 def _set_data(parameter: torch.nn.Parameter, data: Tensor) -> None:
     """Do what `parameter.data = data` does on a real GPU."""
     if not isinstance(parameter, Abstract):
         with META:
-            shape = _shape(parameter)
+            shape = shape_of(parameter)
         new = Abstract(shape, parameter.device)
         new = torch.nn.Parameter(new, parameter.requires_grad)
         torch.utils.swap_tensors(parameter, new)
     if not isinstance(data, Abstract):
         with META:
-            shape = _shape(data)
+            shape = shape_of(data)
         data = Abstract(shape, data.device)
     parameter.held, parameter.place, parameter.known = data.held, data.place, None
-
-
-def _shape(x: Any) -> Any:
-    """Return a tensor as one on "meta"."""
-    if isinstance(x, Abstract):
-        return x.held
-    if isinstance(x, Tensor):
-        return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device=META)
-    return x
-
-
-def _for_meta(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments of a new tensor, for one on "meta"."""
-    kept = {name: x for name, x in kwargs.items() if name != "pin_memory"}
-    if "generator" in kept:
-        kept["generator"] = None
-    return kept | {"device": META}
-
-
-def _positions(args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return the arguments of an index, with positions in place of masks."""
-    indices: list[Tensor | None] = []
-    for index in args[1]:
-        if index is None or index.dtype != torch.bool:
-            indices.append(index)
-            continue
-        known = _known_of(index)
-        share = round(MASKED * index.numel())
-        count = share if known is None else int(known.count_nonzero())
-        position = torch.empty(count, dtype=torch.int64, device=META)
-        indices += [position] * index.dim()
-    return (args[0], indices, *args[2:])
-
-
-def _number(x: Tensor) -> bool | int | float:
-    """Return the number of a tensor, or a plausible one."""
-    known = _known_of(x)
-    if known is not None:
-        return known.item()
-    return 1.0 if x.is_floating_point() else x.dtype == torch.bool
-
-
-def _numbers(like: Tensor) -> Tensor:
-    """Return plausible numbers for a tensor that comes to the host."""
-    if like.dtype == torch.bool:
-        return torch.ones(like.shape, dtype=torch.bool)
-    if not like.is_floating_point():
-        return torch.zeros(like.shape, dtype=like.dtype)
-    steps = torch.linspace(0.1, 1, max(1, like.numel()))[: like.numel()]
-    return steps.view(like.shape).to(like.dtype)
-
-
-class _Autocast(TorchFunctionMode):
-    """Cast the inputs of functions as autocast does on a GPU; flash attention."""
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        is_on = torch.is_autocast_enabled("cuda")
-        name = getattr(func, "__name__", "").strip("_")
-        if func is functional.scaled_dot_product_attention:
-            if is_on:
-                args = _cast(args, torch.bfloat16)
-            return _flash(*args, **kwargs)
-        if is_on and name in _IN_16_BITS:
-            args, kwargs = _cast((args, kwargs), torch.bfloat16)
-        elif is_on and name in _IN_32_BITS:
-            args, kwargs = _cast((args, kwargs), torch.float32)
-        return func(*args, **kwargs)
-
-
-_IN_16_BITS = {"linear", "matmul", "rmatmul", "mm", "bmm", "addmm", "baddbmm"}
-_IN_32_BITS = {
-    *("layer_norm", "softmax", "log_softmax", "cross_entropy", "kl_div", "rsqrt"),
-    *("pow", "norm", "sum", "exp", "log", "cumsum", "prod"),
-}
-
-
-def _cast(x: Any, dtype: torch.dtype) -> Any:
-    def cast(x: Any) -> Any:
-        fits = isinstance(x, Tensor) and x.device == GPU and x.is_floating_point()
-        return x.to(dtype) if fits and x.dtype != torch.float64 else x
-
-    return _mapped(cast, x)
-
-
-def _flash(q, k, v, attn_mask=None, dropout_p=0.0, is_causal=False, **kwargs):
-    """Compute causal attention."""
-    del attn_mask
-    kwargs.pop("enable_gqa", None)
-    if k.shape[1] != q.shape[1]:
-        k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], 1) for x in (k, v))
-    flash = _aten._scaled_dot_product_flash_attention
-    return flash(q, k, v, dropout_p, True, **kwargs)[0]
 
 
 @contextlib.contextmanager
@@ -617,27 +424,22 @@ def abstract_gpu(memory: int = 80 * GIBIBYTE) -> Iterator[AbstractGpu]:
             gpu._pinned.add(made.held.untyped_storage()._cdata)
         return made
 
-    with contextlib.ExitStack() as stack:
-        pinned = mock.patch.object(devices, "empty_on_host", empty_on_host)
-        stack.enter_context(pinned)
-        stack.enter_context(mock.patch.object(HiddenStore, "empty_like", empty_like))
-        unlimited = Budget(0, math.inf)
-        stack.enter_context(
-            mock.patch.object(Budget, "of_free_memory", lambda _: unlimited)
-        )
-        stack.enter_context(
-            mock.patch.object(devices, "free_host_memory", lambda: 10**15)
-        )
-        stack.enter_context(pretended_gpu(memory, gpu))
-        stack.enter_context(mock.patch.object(offload, "set_data", _set_data))
-        autocast, backward = _Autocast(), torch.autograd._engine_run_backward
+    autocast, backward = Autocast(), torch.autograd._engine_run_backward
 
-        def run_backward(*args: Any, **kwargs: Any) -> Any:
-            with autocast:  # a mode is left while it handles `backward`
-                return backward(*args, **kwargs)
+    def run_backward(*args: Any, **kwargs: Any) -> Any:
+        with autocast:  # a mode is left while it handles `backward`
+            return backward(*args, **kwargs)
 
-        stack.enter_context(
-            mock.patch.object(torch.autograd, "_engine_run_backward", run_backward)
-        )
+    replaced: tuple[tuple[Any, str, Any], ...] = (
+        (devices, "empty_on_host", empty_on_host),
+        (devices, "free_host_memory", lambda: 10**15),
+        (HiddenStore, "empty_like", empty_like),
+        (Budget, "of_free_memory", lambda _: Budget(0, math.inf)),
+        (offload, "set_data", _set_data),
+        (torch.autograd, "_engine_run_backward", run_backward),
+    )
+    with pretended_gpu(memory, gpu), contextlib.ExitStack() as stack:
+        for place, name, replacement in replaced:
+            stack.enter_context(mock.patch.object(place, name, replacement))
         stack.enter_context(autocast)
         yield gpu

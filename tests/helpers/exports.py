@@ -1,4 +1,4 @@
-"""Small folders that Surgeon recognizes as exports of its own."""
+"""Small exports that Surgeon recognizes as its own, and damage to files."""
 
 from __future__ import annotations
 
@@ -14,3 +14,10 @@ def write_export(folder: Path) -> Path:
     (folder / "README.md").write_text("card")
     write_marker(folder)
     return folder
+
+
+def flip(path: Path, at: int = -1) -> None:
+    """Flip a bit of a file."""
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from surgeon_engine.api.config.pruning import NM, SPARSE, PruningConfig, Structure
+from surgeon_engine.api.config.n_m import NM
+from surgeon_engine.api.config.pruning import SPARSE, PruningConfig, Structure
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.diagnosis import (
     Diagnosed,

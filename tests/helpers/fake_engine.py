@@ -1,15 +1,14 @@
 """A fake engine that handles commands and sends events, without a model.
 
-It runs in a thread (`ThreadedFakeEngine`) or, where the process itself is under test,
-as `python -m tests.helpers.fake_engine` in place of `surgeon_engine serve`. Options
-delay it or simulate errors. The metrics are invented and deterministic.
+It runs in a thread or, where the process itself is under test, as `python -m
+tests.helpers.fake_engine` in place of `surgeon_engine serve`. Options delay it or
+simulate errors. The metrics are invented and deterministic.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
-import math
 import os
 import queue
 import signal
@@ -25,9 +24,7 @@ from pathlib import Path
 import msgspec
 
 from surgeon_engine.api.client import CANCEL_TIMEOUT_S
-from surgeon_engine.api.config.evaluation import OWN_TEXT
 from surgeon_engine.api.config.export import ExportConfig, Format
-from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.api.config.run import Dtype, RunConfig
 from surgeon_engine.api.config.toml import read_config
 from surgeon_engine.api.messages.commands import (
@@ -67,28 +64,15 @@ from surgeon_engine.api.messages.machine import MachineProbed
 from surgeon_engine.api.messages.requests import is_watched
 from surgeon_engine.api.messages.run import (
     BaselineEvaluated,
-    DampingChoice,
-    Estimate,
-    Evaluation,
     Exported,
-    Fidelity,
-    LayerSparsity,
     Progressed,
-    Recovered,
     RunFinished,
     RunResumed,
     RunStarted,
-    ShotFinished,
     Stage,
     StageStarted,
 )
-from surgeon_engine.api.messages.sources import (
-    CoupledSummary,
-    LayerSummary,
-    ModelInspected,
-    ModelSummary,
-    StructureSupport,
-)
+from surgeon_engine.api.messages.sources import ModelInspected
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.decoding import encode_json
 from surgeon_engine.base.errors import EngineError
@@ -97,21 +81,17 @@ from surgeon_engine.detached.watch import RunFollower
 from surgeon_engine.planning.target_size import file_dtype, goal_of
 from surgeon_engine.runtime.folders import listed
 from tests.helpers import fake_sources
-from tests.helpers.fake_live import Gate, costs, flood, memory
-from tests.helpers.fake_machine import COUPLED, COUPLINGS, PLENTY, machine
+from tests.helpers.fake_live import Gate, flood, memory
+from tests.helpers.fake_machine import PLENTY, machine
 from tests.helpers.fake_playground import playground_events
-from tests.helpers.fake_results import exported, measured
-
-BLOCKS = 6
-KINDS = (
-    ("self_attn.q_proj", 192, 192),
-    ("self_attn.k_proj", 96, 192),
-    ("self_attn.v_proj", 96, 192),
-    ("self_attn.o_proj", 192, 192),
-    ("mlp.gate_proj", 512, 192),
-    ("mlp.up_proj", 512, 192),
-    ("mlp.down_proj", 192, 512),
+from tests.helpers.fake_results import (
+    evaluation,
+    exported,
+    measured,
+    model_summary,
+    shot_finished,
 )
+
 OUTSIDE_OF_SHOTS = (
     Stage.LOAD,
     Stage.TEXT,
@@ -131,112 +111,10 @@ STARTED = EngineStarted(
     version("surgeon"), os.uname().nodename, f"{os.environ.get('XDG_DATA_HOME')}/runs"
 )
 UNITS = 6  # of work in each stage
-UNSUPPORTED = {Structure.ROWS_AND_COLUMNS: "its layers are tied."}
 FAILURE = "The GPU has too little memory."
 HINT = "Choose fewer windows."
 NO_SPACE = "There is not enough space for the new files."
 DELETED = "The model can no longer be read."
-
-
-def model_summary(source: str = "demo") -> ModelSummary:
-    """Return the summary of a model like the demo."""
-    layers = tuple(
-        LayerSummary(
-            f"model.layers.{block}.{kind}",
-            block,
-            kind,
-            rows,
-            cols,
-            rows * cols,
-            COUPLINGS.get(kind, ""),
-        )
-        for block in range(BLOCKS)
-        for kind, rows, cols in KINDS
-    )
-    prunable = sum(layer.weights for layer in layers)
-    coupled = tuple(
-        CoupledSummary(
-            kind, tuple(f"model.layers.{block}.{module}.{x}" for x in names), groups
-        )
-        for block in range(BLOCKS)
-        for kind, module, names, groups in COUPLED
-    )
-    parameters = prunable + 395_712
-    return ModelSummary(
-        name=source,
-        source=source,
-        architecture="LlamaForCausalLM",
-        parameters=parameters,
-        prunable=prunable,
-        blocks=BLOCKS,
-        hidden_size=192,
-        vocabulary=2048,
-        longest_window=512,
-        file_bytes=4 * parameters,
-        dtype="float32",
-        layers=layers,
-        structures=tuple(
-            StructureSupport(structure, UNSUPPORTED.get(structure, ""))
-            for structure in Structure
-        ),
-        coupled=coupled,
-        cache_width=2 * BLOCKS * 96,
-    )
-
-
-def shot_finished(shot: int, shots: int, sparsity: float) -> ShotFinished:
-    """Return the result of one of `shots` on the way to `sparsity`."""
-    model = model_summary()
-    share = sparsity * shot / shots
-    layers = tuple(
-        LayerSparsity(
-            layer.name, layer.block, layer.kind, layer.weights, _removed(layer, share)
-        )
-        for layer in model.layers
-    )
-    removed = sum(layer.removed for layer in layers)
-    perplexity = 14.2 * (1 + 0.4 * share**1.5)
-    return ShotFinished(
-        shot=shot,
-        target=share,
-        sparsity=removed / model.prunable,
-        threshold=1e-7 * shot,
-        parameters=model.parameters - removed,
-        evaluation=evaluation(perplexity),
-        layers=layers,
-        seconds=1.0,
-        damping=DampingChoice(0.01, 0.1, tried=9, held_out_nats=0.6512),
-        costs=costs(shot, 1e-7 * shot, removed // shot),
-    )
-
-
-def evaluation(perplexity: float) -> Evaluation:
-    """Return an evaluation with a plausible loss."""
-    loss = 2.65 * perplexity / 14.2
-    texts = {"built-in": 1.0, OWN_TEXT: 1.6}
-    found = tuple(_fidelity(perplexity, factor, text) for text, factor in texts.items())
-    return Evaluation(loss, perplexity, 32, 256, "built-in", fidelity=found)
-
-
-def _fidelity(perplexity: float, factor: float, text: str) -> Fidelity:
-    nats = factor * abs(math.log(perplexity / 14.2))
-    share = math.exp(-nats)
-    estimates = (
-        Estimate(nats, 0.9 * nats, 1.1 * nats),
-        Estimate(share, 0.9 * share, min(1.0, 1.1 * share)),
-        Estimate(perplexity, 0.9 * perplexity, 1.1 * perplexity),
-    )
-    return Fidelity(*estimates, windows=32, window_length=256, text=text)
-
-
-def recovered(perplexity: float) -> Recovered:
-    """Return a plausible recovery that ends at a perplexity."""
-    return Recovered(0.6, 0.3, 12, 40, evaluation(perplexity), 5.0)
-
-
-def _removed(layer: LayerSummary, share: float) -> int:
-    uneven = 0.5 + ((layer.block * 5 + len(layer.kind) * 3) % 11) / 10
-    return int(layer.weights * min(0.95, share * uneven))
 
 
 class FakeEngine:
@@ -270,8 +148,7 @@ class FakeEngine:
 
     def serve(self) -> None:
         """Handle commands until they end."""
-        waiting: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
-        threading.Thread(target=self._listen, args=(waiting,), daemon=True).start()
+        waiting = self._arriving()
         if self._options.greets:
             self._emit(STARTED)
         self._emit(EngineReady({"torch": "0.0"}, "a processor", 8_000_000_000))
@@ -282,9 +159,14 @@ class FakeEngine:
 
     def do_detached(self, command: StartRun | ResumeRun) -> None:
         """Do a run in its folder, which is locked, while the commands arrive."""
+        self._arriving()
+        self._work(command)
+
+    def _arriving(self) -> queue.SimpleQueue[Command | None]:
+        """Return the queue of the commands that wait for their turn."""
         waiting: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
         threading.Thread(target=self._listen, args=(waiting,), daemon=True).start()
-        self._work(command)
+        return waiting
 
     def _work(self, command: Command) -> bool:
         """Handle a command; return whether the commands go on."""
@@ -496,22 +378,6 @@ class FakeEngine:
 
     def _send_event(self, event: Event) -> None:
         self._send(Envelope(self._run, time.time(), event))
-
-
-class ThreadedFakeEngine:
-    """A fake engine for an `EngineThreadClient`."""
-
-    def __init__(
-        self, options: Sequence[str], send: Callable[[Envelope], None]
-    ) -> None:
-        self._commands: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
-        commands = iter(self._commands.get, None)
-        self.serve = FakeEngine(parse_options(options), commands, send).serve
-        self.handle = self._commands.put
-
-    def stop(self) -> None:
-        """End the commands."""
-        self._commands.put(None)
 
 
 class _Failed(Exception):

@@ -10,6 +10,7 @@ import hashlib
 import json
 import threading
 import time
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote
 
@@ -56,6 +57,22 @@ class FakeHub:
         self.going_on.set()
         self._server.shutdown()
         self._server.server_close()
+
+
+@contextmanager
+def used_hub(monkeypatch, home):
+    """Let this process and those it starts use a fake Hub, with a cache in a folder."""
+    from huggingface_hub import constants
+
+    with FakeHub() as hub:
+        monkeypatch.setattr(constants, "ENDPOINT", hub.address)
+        monkeypatch.setenv("HF_ENDPOINT", hub.address)
+        monkeypatch.setenv("HF_HOME", str(home))
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HUB_OFFLINE"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        yield hub
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -1,16 +1,37 @@
-"""Results of the fake engine: exported files and measured speed."""
+"""Results of the fake engine: a model, shots, exported files and measured speed."""
 
 from __future__ import annotations
 
+import math
+
+from surgeon_engine.api.config.evaluation import OWN_TEXT
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
-from surgeon_engine.api.config.pruning import BY_LAYER, SPARSE, PruningConfig
+from surgeon_engine.api.config.pruning import BY_LAYER, SPARSE, PruningConfig, Structure
 from surgeon_engine.api.messages.benchmark import (
     BenchmarkSettings,
     Measured,
     ModelMeasured,
     rate_of,
 )
-from surgeon_engine.api.messages.run import Exported, FormatSupport
+from surgeon_engine.api.messages.run import (
+    DampingChoice,
+    Estimate,
+    Evaluation,
+    Exported,
+    Fidelity,
+    FormatSupport,
+    LayerSparsity,
+    Recovered,
+    ShotFinished,
+)
+from surgeon_engine.api.messages.sources import (
+    CoupledSummary,
+    LayerSummary,
+    ModelSummary,
+    StructureSupport,
+)
+from tests.helpers.fake_live import costs
+from tests.helpers.fake_machine import COUPLED, COUPLINGS
 
 COMPARED_TOKENS = 512
 WHOLE_BYTES = 2_828_736 * 4  # of all parameters in float32
@@ -102,3 +123,117 @@ def _timed(name: str, file_bytes: int, parameters: int, seconds: float):
         loaded_bytes=400_000_000 + 4 * parameters,
         peak_bytes=420_000_000 + 8 * parameters,
     )
+
+
+BLOCKS = 6
+KINDS = (
+    ("self_attn.q_proj", 192, 192),
+    ("self_attn.k_proj", 96, 192),
+    ("self_attn.v_proj", 96, 192),
+    ("self_attn.o_proj", 192, 192),
+    ("mlp.gate_proj", 512, 192),
+    ("mlp.up_proj", 512, 192),
+    ("mlp.down_proj", 192, 512),
+)
+UNSUPPORTED = {Structure.ROWS_AND_COLUMNS: "its layers are tied."}
+
+
+def model_summary(source: str = "demo") -> ModelSummary:
+    """Return the summary of a model like the demo."""
+    layers = tuple(
+        LayerSummary(
+            f"model.layers.{block}.{kind}",
+            block,
+            kind,
+            rows,
+            cols,
+            rows * cols,
+            COUPLINGS.get(kind, ""),
+        )
+        for block in range(BLOCKS)
+        for kind, rows, cols in KINDS
+    )
+    prunable = sum(layer.weights for layer in layers)
+    coupled = tuple(
+        CoupledSummary(
+            kind, tuple(f"model.layers.{block}.{module}.{x}" for x in names), groups
+        )
+        for block in range(BLOCKS)
+        for kind, module, names, groups in COUPLED
+    )
+    parameters = prunable + 395_712
+    return ModelSummary(
+        name=source,
+        source=source,
+        architecture="LlamaForCausalLM",
+        parameters=parameters,
+        prunable=prunable,
+        blocks=BLOCKS,
+        hidden_size=192,
+        vocabulary=2048,
+        longest_window=512,
+        file_bytes=4 * parameters,
+        dtype="float32",
+        layers=layers,
+        structures=tuple(
+            StructureSupport(structure, UNSUPPORTED.get(structure, ""))
+            for structure in Structure
+        ),
+        coupled=coupled,
+        cache_width=2 * BLOCKS * 96,
+    )
+
+
+def shot_finished(shot: int, shots: int, sparsity: float) -> ShotFinished:
+    """Return the result of one of `shots` on the way to `sparsity`."""
+    model = model_summary()
+    share = sparsity * shot / shots
+    layers = tuple(
+        LayerSparsity(
+            layer.name, layer.block, layer.kind, layer.weights, _removed(layer, share)
+        )
+        for layer in model.layers
+    )
+    removed = sum(layer.removed for layer in layers)
+    perplexity = 14.2 * (1 + 0.4 * share**1.5)
+    return ShotFinished(
+        shot=shot,
+        target=share,
+        sparsity=removed / model.prunable,
+        threshold=1e-7 * shot,
+        parameters=model.parameters - removed,
+        evaluation=evaluation(perplexity),
+        layers=layers,
+        seconds=1.0,
+        damping=DampingChoice(0.01, 0.1, tried=9, held_out_nats=0.6512),
+        costs=costs(shot, 1e-7 * shot, removed // shot),
+    )
+
+
+def evaluation(perplexity: float) -> Evaluation:
+    """Return an evaluation with a plausible loss."""
+    loss = 2.65 * perplexity / 14.2
+    texts = {"built-in": 1.0, OWN_TEXT: 1.6}
+    found = tuple(_fidelity(perplexity, factor, text) for text, factor in texts.items())
+    return Evaluation(loss, perplexity, 32, 256, "built-in", fidelity=found)
+
+
+def _fidelity(perplexity: float, factor: float, text: str) -> Fidelity:
+    nats = factor * abs(math.log(perplexity / 14.2))
+    share = math.exp(-nats)
+    estimates = (
+        Estimate(nats, 0.9 * nats, 1.1 * nats),
+        Estimate(share, 0.9 * share, min(1.0, 1.1 * share)),
+        Estimate(perplexity, 0.9 * perplexity, 1.1 * perplexity),
+    )
+    return Fidelity(*estimates, windows=32, window_length=256, text=text)
+
+
+def recovered(perplexity: float) -> Recovered:
+    """Return a plausible recovery that ends at a perplexity."""
+    return Recovered(0.6, 0.3, 12, 40, evaluation(perplexity), 5.0)
+
+
+def _removed(layer: LayerSummary, share: float) -> int:
+    uneven = 0.5 + ((layer.block * 5 + len(layer.kind) * 3) % 11) / 10
+    return int(layer.weights * min(0.95, share * uneven))

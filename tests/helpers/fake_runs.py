@@ -33,10 +33,9 @@ from tests.helpers.fake_engine import (
     HINT,
     evaluation,
     model_summary,
-    recovered,
     shot_finished,
 )
-from tests.helpers.fake_results import exported
+from tests.helpers.fake_results import exported, recovered
 
 BEGAN = 1_764_000_000.0  # start of the first run
 SHOT_SECONDS = 4.0
@@ -74,7 +73,7 @@ def write_run(
         Envelope("run-1", began + seconds, event)
         for seconds, event in _events(run, config, ending, factor)
     ]
-    run.events_path.write_bytes(LOG_HEADER + b"".join(map(_line, log)))
+    run.events_path.write_bytes(LOG_HEADER + b"".join(map(sealed_line, log)))
     if ending in ("finished", "stopped"):
         run.write_report(_report(config, log))
     os.utime(run.config_path, (began, began))
@@ -155,7 +154,3 @@ def _report(config: RunConfig, log: list[Envelope]) -> Report:
         seconds_of_stages={},
         peak_memory_bytes=500_000_000,
     )
-
-
-def _line(envelope: Envelope) -> bytes:
-    return sealed_line(envelope)

@@ -15,7 +15,7 @@ from surgeon_engine.api.messages.generation import (
 )
 from surgeon_engine.generation.messages import Compare, Read, Score
 from surgeon_engine.generation.worker_process import GenerationWorker
-from surgeon_engine.runtime.run_context import RunContext
+from tests.helpers.runs import Recorder
 
 
 class WorkerClient:
@@ -57,20 +57,12 @@ class WorkerClient:
         return self.is_alive
 
 
-class GenerationRecorder:
+class GenerationRecorder(Recorder):
     """Run a playground on a prompt and record its events."""
 
-    def __init__(self):
-        self.events = []
-        self.react = lambda event: None
-        self.response: Generated | None = None
-        self.context = RunContext("test", self._receive)
+    response: Generated | None = None
 
-    def _receive(self, envelope):
-        self.events.append(envelope.event)
-        self.react(envelope.event)
-
-    def run(self, playground, original, pruned, prompt="Some text", **settings):
+    def generate(self, playground, original, pruned, prompt="Some text", **settings):
         """Let both models generate; return this recorder."""
         options = GenerationSettings(**{"new_tokens": 8} | settings, device=Device.CPU)
         command = Generate(
@@ -82,10 +74,6 @@ class GenerationRecorder:
         )
         self.response = playground.generate(command, self.context)
         return self
-
-    def of(self, kind):
-        """Return the events of a type."""
-        return [event for event in self.events if isinstance(event, kind)]
 
     def text(self, side: Side) -> str:
         """Return the text of one side."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
@@ -67,3 +69,17 @@ def weights(state: PruningState) -> dict[str, torch.Tensor]:
     """Return a copy of every parameter."""
     parameters = state.loaded.model.named_parameters()
     return {name: parameter.detach().clone() for name, parameter in parameters}
+
+
+def assert_unchanged(state: PruningState, before: Mapping[str, torch.Tensor]) -> None:
+    """Check that every parameter is as it was."""
+    for name, parameter in weights(state).items():
+        assert torch.equal(parameter, before[name]), name
+
+
+def assert_zeros_kept(state: PruningState) -> None:
+    """Check that removed weights are zero, and that nothing is trained any more."""
+    for unit in state.units:
+        for layer, zeros in unit.zeros(state.removed[unit.measured.name]):
+            assert not layer.weight()[zeros].any()
+    assert not any(p.requires_grad for p in state.loaded.model.parameters())

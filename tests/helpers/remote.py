@@ -1,4 +1,4 @@
-"""Wait for the events of a remote engine, and for the end of its processes."""
+"""Wait for the events of an engine, and for the end of its processes."""
 
 from __future__ import annotations
 
@@ -14,14 +14,19 @@ SECONDS = 90.0  # processes start one after the other, on a busy machine
 
 def receive_until(client, kind, seconds=SECONDS):
     """Return the events up to and with the first of a kind."""
+    return [each.event for each in envelopes_until(client, kind, seconds)]
+
+
+def envelopes_until(client, kind, seconds=SECONDS):
+    """Return the envelopes up to and with the first event of a kind."""
     received = []
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and not client.ended:
         if (envelope := client.receive(0.05)) is not None:
-            received.append(envelope.event)
+            received.append(envelope)
             if isinstance(envelope.event, kind):
                 return received
-    names = [type(event).__name__ for event in received]
+    names = [type(each.event).__name__ for each in received]
     raise AssertionError(f"no {kind.__name__}, but {names}, {client.exit_reason()}")
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
@@ -17,7 +19,8 @@ from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.pruning import Damping, Structure
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
-from surgeon_engine.api.messages.events import Level, Logged
+from surgeon_engine.api.messages.commands import Command
+from surgeon_engine.api.messages.events import Event, Level, Logged
 from surgeon_engine.api.messages.run import BaselineEvaluated, RunStarted, ShotFinished
 from surgeon_engine.base.errors import EngineError
 from surgeon_engine.export.base import VerificationResult
@@ -55,6 +58,15 @@ class Recorder:
         """Run the job and return this recorder."""
         prune(config, folder, self.context)
         return self
+
+    def send_at(self, is_time: Callable[[Event], bool], command: type[Command]) -> None:
+        """Send a command to the run at each event for which `is_time` holds."""
+
+        def react(event: Event) -> None:
+            if is_time(event):
+                self.context.handle(command(run="test"))
+
+        self.react = react
 
     def warnings(self) -> list[Logged]:
         """Return the logged warnings and errors."""
@@ -100,8 +112,16 @@ class Outcome:
         return {layer.name: layer.removed for layer in self.shots[-1].layers}
 
 
-def job(folder: Path, family: str = "llama", windows: int = 4, **pruning) -> RunConfig:
-    """Return a job of one shot with fixed damping on random tokens, exported masked.
+def job(
+    folder: Path,
+    family: str = "llama",
+    windows: int = 4,
+    *,
+    export: ExportConfig = ExportConfig(format=Format.MASKED),  # noqa: B008
+    recovery: RecoveryConfig = RecoveryConfig(Recovery.OFF),  # noqa: B008
+    **pruning,
+) -> RunConfig:
+    """Return a job of one shot with fixed damping on random tokens.
 
     Writes the model and the token files.
     """
@@ -114,8 +134,8 @@ def job(folder: Path, family: str = "llama", windows: int = 4, **pruning) -> Run
         ModelConfig(str(source)),
         tokens(folder, windows),
         pruning_config(**settings),
-        ExportConfig(format=Format.MASKED),
-        RecoveryConfig(Recovery.OFF),
+        export,
+        recovery,
         EvaluationConfig(windows=0),
     )
 
@@ -138,6 +158,20 @@ def tokens(folder: Path, windows: int = 4, length: int = LENGTH) -> CalibrationC
     return CalibrationConfig(
         text=paths[0], validation_text=paths[1], windows=windows, window_length=length
     )
+
+
+def exported_tensors(folder: Path) -> dict[str, torch.Tensor]:
+    """Return the tensors that a run has exported to one file."""
+    return load_file(folder / "export" / "model.safetensors")
+
+
+def assert_same_tensors(
+    one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]
+) -> None:
+    """Check that tensors have the same names and the same numbers."""
+    assert one.keys() == other.keys()
+    for name, tensor in one.items():
+        assert torch.equal(tensor, other[name]), name
 
 
 def run(folder: Path, family: str = "llama", name: str = "run", **settings) -> Outcome:

@@ -27,8 +27,8 @@ class SmallLayer:
         return torch.arange(self.W.numel()).view_as(self.W)
 
 
-def make_layer(R: int, C: int, seed: int = 0) -> SmallLayer:
-    g = torch.Generator().manual_seed(seed)
+def make_layer(R: int, C: int) -> SmallLayer:
+    g = torch.Generator().manual_seed(0)
 
     def randn(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=g, dtype=torch.float64)

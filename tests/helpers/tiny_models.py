@@ -5,58 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
+import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import (
-    BloomConfig,
-    BloomForCausalLM,
-    FalconConfig,
-    FalconForCausalLM,
-    Gemma2Config,
-    Gemma2ForCausalLM,
-    Gemma3ForCausalLM,
-    Gemma3TextConfig,
-    Glm4Config,
-    Glm4ForCausalLM,
-    GPT2Config,
-    GPT2LMHeadModel,
-    GPTJConfig,
-    GPTJForCausalLM,
-    GPTNeoConfig,
-    GPTNeoForCausalLM,
-    GPTNeoXConfig,
-    GPTNeoXForCausalLM,
-    LlamaConfig,
-    LlamaForCausalLM,
-    MistralConfig,
-    MistralForCausalLM,
-    NemotronConfig,
-    NemotronForCausalLM,
-    Olmo2Config,
-    Olmo2ForCausalLM,
-    OPTConfig,
-    OPTForCausalLM,
-    Phi3Config,
-    Phi3ForCausalLM,
-    PhiConfig,
-    PhiForCausalLM,
-    PretrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-    Qwen2Config,
-    Qwen2ForCausalLM,
-    Qwen3Config,
-    Qwen3ForCausalLM,
-    SmolLM3Config,
-    SmolLM3ForCausalLM,
-    StableLmConfig,
-    StableLmForCausalLM,
-    Starcoder2Config,
-    Starcoder2ForCausalLM,
-    XGLMConfig,
-    XGLMForCausalLM,
-)
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 VOCABULARY = 96
 _COMMON = {
@@ -70,16 +24,10 @@ _COMMON = {
     "pad_token_id": 0,
 }
 
-
-_GPT_NAMES = {
-    "hidden_size": "n_embd",
-    "num_hidden_layers": "n_layer",
-    "num_attention_heads": "n_head",
-    "max_position_embeddings": "n_positions",
+_OTHER_NAMES = {
+    "GPT2ForCausalLM": "GPT2LMHeadModel",
+    "Gemma3Config": "Gemma3TextConfig",
 }
-_GPT = {_GPT_NAMES.get(name, name): value for name, value in _COMMON.items()}
-# Four query heads, two key and value heads.
-_GROUPED = _COMMON | {"num_key_value_heads": 2, "intermediate_size": 24}
 # A window that is shorter than the texts of the tests, in one of the blocks.
 _SLIDING = {
     "sliding_window": 8,
@@ -87,88 +35,63 @@ _SLIDING = {
 }
 
 
-def _opt() -> PreTrainedModel:
-    config = OPTConfig(**_COMMON, ffn_dim=24, word_embed_proj_dim=16, dropout=0.0)
-    return OPTForCausalLM(config)
-
-
-def _gpt_neox() -> PreTrainedModel:
-    return GPTNeoXForCausalLM(GPTNeoXConfig(**_COMMON, intermediate_size=24))
-
-
-def _gpt2() -> PreTrainedModel:
-    return GPT2LMHeadModel(GPT2Config(**_GPT))
-
-
-def _gptj() -> PreTrainedModel:
-    return GPTJForCausalLM(GPTJConfig(**_GPT, n_inner=24, rotary_dim=2))
-
-
-def _gpt_neo() -> PreTrainedModel:
-    names = {"num_hidden_layers": "num_layers", "num_attention_heads": "num_heads"}
-    common = {names.get(name, name): value for name, value in _COMMON.items()}
-    kinds = [[["global", "local"], 1]]
-    return GPTNeoForCausalLM(
-        GPTNeoConfig(
-            **common, intermediate_size=24, attention_types=kinds, window_size=8
-        )
+def _plain(model: str, **settings: Any) -> Callable[[], PreTrainedModel]:
+    """Return a maker of a model with these settings and the common ones."""
+    make, config = (
+        getattr(transformers, _OTHER_NAMES.get(name, name))
+        for name in (f"{model}ForCausalLM", f"{model}Config")
     )
+    names = config.attribute_map
+    given = {names.get(name, name): x for name, x in (_COMMON | settings).items()}
+    return lambda: make(config(**given))
 
 
-def _bloom() -> PreTrainedModel:
-    names = {"num_hidden_layers": "n_layer", "num_attention_heads": "n_head"}
-    common = {names.get(name, name): value for name, value in _COMMON.items()}
-    return BloomForCausalLM(BloomConfig(**common))
+def _grouped(model: str, **settings: Any) -> Callable[[], PreTrainedModel]:
+    """Return a maker of a model with four query heads, two key and value heads."""
+    grouped = {"num_key_value_heads": 2, "intermediate_size": 24}
+    return _plain(model, **grouped | settings)
 
 
-def _xglm() -> PreTrainedModel:
-    return XGLMForCausalLM(XGLMConfig(**_COMMON, ffn_dim=24, dropout=0.0))
-
-
-def _grouped(
-    model: type[PreTrainedModel], config: type[PretrainedConfig], **settings: object
-) -> Callable[[], PreTrainedModel]:
-    return lambda: model(config(**_GROUPED | settings))
-
-
-def _falcon(**settings: object) -> Callable[[], PreTrainedModel]:
-    settings = _COMMON | {"ffn_hidden_size": 24} | settings
-    return lambda: FalconForCausalLM(FalconConfig(**settings))
+def _falcon(**settings: Any) -> Callable[[], PreTrainedModel]:
+    return _plain("Falcon", ffn_hidden_size=24, **settings)
 
 
 FAMILIES: dict[str, Callable[[], PreTrainedModel]] = {
-    "llama": _grouped(LlamaForCausalLM, LlamaConfig),
-    "opt": _opt,
-    "qwen2": _grouped(Qwen2ForCausalLM, Qwen2Config),
-    "gpt_neox": _gpt_neox,
-    "gpt2": _gpt2,
-    "mistral": _grouped(MistralForCausalLM, MistralConfig, sliding_window=8),
-    "qwen3": _grouped(Qwen3ForCausalLM, Qwen3Config, head_dim=6),
-    "gemma2": _grouped(Gemma2ForCausalLM, Gemma2Config, head_dim=6, **_SLIDING),
-    "gemma3": _grouped(Gemma3ForCausalLM, Gemma3TextConfig, head_dim=6, **_SLIDING),
-    "phi3": _grouped(Phi3ForCausalLM, Phi3Config),
-    "stablelm": _grouped(StableLmForCausalLM, StableLmConfig, use_qkv_bias=True),
-    "smollm3": _grouped(SmolLM3ForCausalLM, SmolLM3Config, no_rope_layers=[1, 0]),
+    "llama": _grouped("Llama"),
+    "opt": _plain("OPT", ffn_dim=24, word_embed_proj_dim=16, dropout=0.0),
+    "qwen2": _grouped("Qwen2"),
+    "gpt_neox": _plain("GPTNeoX", intermediate_size=24),
+    "gpt2": _plain("GPT2"),
+    "mistral": _grouped("Mistral", sliding_window=8),
+    "qwen3": _grouped("Qwen3", head_dim=6),
+    "gemma2": _grouped("Gemma2", head_dim=6, **_SLIDING),
+    "gemma3": _grouped("Gemma3", head_dim=6, **_SLIDING),
+    "phi3": _grouped("Phi3"),
+    "stablelm": _grouped("StableLm", use_qkv_bias=True),
+    "smollm3": _grouped("SmolLM3", no_rope_layers=[1, 0]),
     "falcon": _falcon(new_decoder_architecture=True, num_kv_heads=2),
     "falcon_multi_head": _falcon(
         multi_query=False, parallel_attn=False, alibi=True, bias=True
     ),
     "falcon_multi_query": _falcon(multi_query=True),
-    "olmo2": _grouped(Olmo2ForCausalLM, Olmo2Config),
+    "olmo2": _grouped("Olmo2"),
 }
 # Separate so that slower tests can leave them out.
 MORE_FAMILIES: dict[str, Callable[[], PreTrainedModel]] = {
-    "bloom": _bloom,
-    "glm4": _grouped(Glm4ForCausalLM, Glm4Config, head_dim=4),
-    "gpt_neo": _gpt_neo,
-    "gptj": _gptj,
-    "nemotron": _grouped(NemotronForCausalLM, NemotronConfig),
-    "phi": _grouped(PhiForCausalLM, PhiConfig, qk_layernorm=True),
-    "stablelm_head_norms": _grouped(
-        StableLmForCausalLM, StableLmConfig, qk_layernorm=True
+    "bloom": _plain("Bloom"),
+    "glm4": _grouped("Glm4", head_dim=4),
+    "gpt_neo": _plain(
+        "GPTNeo",
+        intermediate_size=24,
+        attention_types=[[["global", "local"], 1]],
+        window_size=8,
     ),
-    "starcoder2": _grouped(Starcoder2ForCausalLM, Starcoder2Config),
-    "xglm": _xglm,
+    "gptj": _plain("GPTJ", n_inner=24, rotary_dim=2),
+    "nemotron": _grouped("Nemotron"),
+    "phi": _grouped("Phi", qk_layernorm=True),
+    "stablelm_head_norms": _grouped("StableLm", qk_layernorm=True),
+    "starcoder2": _grouped("Starcoder2"),
+    "xglm": _plain("XGLM", ffn_dim=24, dropout=0.0),
 }
 NEURON_FAMILIES = (
     "falcon_multi_query",
@@ -187,6 +110,12 @@ def tiny_model(family: str, seed: int = 0) -> PreTrainedModel:
         elif parameter.ndim == 2:
             parameter.normal_(std=0.3)
     return model
+
+
+def llama_with(**settings: Any) -> PreTrainedModel:
+    """Return a frozen random Llama that has other settings than the tiny one."""
+    torch.manual_seed(0)
+    return _grouped("Llama", **settings)().eval().requires_grad_(False)
 
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:

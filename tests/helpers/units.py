@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from surgeon_engine.api.config.pruning import COUPLED, SPARSE, PruningConfig, Structure
 from surgeon_engine.api.messages.sources import LayerSummary
-from surgeon_engine.curvature.factors import KroneckerFactors
-from surgeon_engine.curvature.gates import GateGradients
+from surgeon_engine.curvature.measured import GateGradients, KroneckerFactors
 from surgeon_engine.planning import limits
+from surgeon_engine.planning.limits import share_to_keep
 from surgeon_engine.pruning.methods.base import Measured, Needs
-from surgeon_engine.pruning.structures.base import share_to_keep
 from surgeon_engine.pruning.structures.units import units_of
+from surgeon_engine.pruning.threshold import cheapest
 from tests.helpers.configs import pruning_config
 from tests.helpers.tiny_models import tiny_model
 
@@ -95,9 +98,52 @@ def removals_of(unit, *candidates: int) -> Tensor:
     return removed
 
 
+def zeroed(parts, choose: Callable[[Any], Tensor]) -> dict[str, Tensor]:
+    """Write zeros for what `choose` selects of each unit; return the masks by name."""
+    removed = {}
+    for unit in parts:
+        removed[unit.measured.name] = mask = choose(unit)
+        for layer, zeros in unit.zeros(mask):
+            layer.write(layer.weight().masked_fill(zeros, 0))
+    return removed
+
+
 def write(unit, updated) -> None:
     """Write the weights of an updated unit to the model."""
     W, removed = updated
     for layer, zeros in unit.zeros(removed):
         is_measured = layer is unit.measured
         layer.write(W if is_measured else layer.weight().masked_fill(zeros, 0))
+
+
+def selected(parts, settings: PruningConfig, budget: int):
+    """Return what is selected of units with random measurements, and those."""
+    factors = factors_of(parts)
+    costs = {
+        unit.measured.name: unit.removals(
+            factors[unit.measured.name], no_removals(unit), settings
+        )
+        for unit in parts
+    }
+    return cheapest(costs, budget), factors
+
+
+def assert_selection_becomes_zeros(parts, settings: PruningConfig, share: float) -> int:
+    """Check that the weights that count as removed are the zeros of the updated model.
+
+    Returns:
+        The weights of the share that are not removed.
+    """
+    budget = int(share * sum(removable(unit, settings) for unit in parts))
+    selection, factors = selected(parts, settings, budget)
+    zeros = 0
+    for unit in parts:
+        name = unit.measured.name
+        removed = selection.removed[name]
+        updated = unit.updated(factors[name], no_removals(unit), removed, settings)
+        write(unit, updated)
+        for layer, is_removed in unit.zeros(updated[1]):
+            assert torch.equal(layer.weight() == 0, is_removed)
+            zeros += int(is_removed.sum())
+    assert zeros == selection.weights <= budget
+    return budget - zeros

@@ -14,7 +14,7 @@ _WORD = re.compile(r"[^\W\d_]{2,}")
 # Calls whose literals are translated or never shown in the window.
 _HIDDEN = {
     *("tr", "ntr", "getLogger", "add_argument", "ArgumentParser", "setProperty"),
-    *("TypeVar", "QFont", "compile"),
+    *("TypeVar", "QFont", "compile", "caption", "FieldText"),
 }
 _LOGGING = {"debug", "info", "warning", "error", "exception", "critical"}
 _TRANSPARENT = {"format", "join", "strip"}  # their arguments are shown like text
@@ -25,7 +25,7 @@ _SHOWING = {
     *("setAccessibleName", "setAccessibleDescription", "setInformativeText"),
     *("addMenu", "addAction", "addItem", "showMessage"),
     *("QLabel", "QPushButton", "QToolButton", "QCheckBox", "QRadioButton", "QGroupBox"),
-    *("QAction", "QMenu", "Caption", "Collapsible", "heading", "text_label", "Failed"),
+    *("QAction", "QMenu", "Collapsible", "heading", "text_label", "Failed"),
 }
 _SHOWN_ARGUMENTS = {"label", "text", "title", "toolTip", "placeholderText", "words"}
 

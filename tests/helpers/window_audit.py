@@ -125,11 +125,8 @@ def formatted(window: QWidget) -> list[str]:
     for widget in window.findChildren(QWidget):
         if not widget.isVisible() or widget.objectName().startswith("qt_"):
             continue
-        if (
-            isinstance(widget, QLabel)
-            and widget.text()
-            and widget.textFormat() != plain
-        ):
+        is_text = isinstance(widget, QLabel) and widget.text()
+        if is_text and widget.textFormat() != plain:
             found.append(f"{_name(widget)}: its text may be HTML")
         has_action = isinstance(widget, QToolButton) and widget.defaultAction()
         tip = "" if has_action else widget.toolTip()
@@ -324,9 +321,7 @@ def main() -> int:
     from surgeon_gui.base.settings import ThemeChoice
     from surgeon_gui.base.theme import apply_theme
 
-    logging.getLogger("qt").setLevel(
-        logging.ERROR
-    )  # hide warnings of the offscreen platform
+    logging.getLogger("qt").setLevel(logging.ERROR)  # the offscreen platform warns
     application = make_application(sys.argv[:1])
     apply_theme(application, ThemeChoice(options.theme))
     width, height = map(int, options.size.split("x"))

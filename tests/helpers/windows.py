@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import queue
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from PySide6.QtCore import QCoreApplication, QEvent
@@ -13,13 +15,15 @@ from PySide6.QtWidgets import QWidget
 from surgeon_engine.api.client import EngineProcess, EngineThreadClient
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.messages.commands import Command
+from surgeon_engine.api.messages.events import Envelope
 from surgeon_gui.base.settings import Settings
 from surgeon_gui.controllers.computers import client_of
 from surgeon_gui.controllers.diagnosis import Diagnosis
 from surgeon_gui.controllers.engine_thread import EngineThread
 from surgeon_gui.window.main_window import MainWindow
 from tests.helpers.configs import pruning_config
-from tests.helpers.fake_engine import ThreadedFakeEngine
+from tests.helpers.fake_engine import FakeEngine, parse_options
 
 QUICK = RunConfig(
     calibration=CalibrationConfig(windows=8, validation_windows=4, window_length=64),
@@ -62,6 +66,11 @@ def open_remote_window(runs, host, command, make_client=None):
     settings = Settings(computers=[f"{host}\t{command}"], computer=host)
     engine = EngineThread(make_client or fake_client(), first=client_of(settings))
     return _opened(engine, settings, runs)
+
+
+def open_real_window(runs):
+    """Open a window with the real engine."""
+    return _opened(EngineThread(), Settings(), runs)
 
 
 def _opened(engine, settings, runs):
@@ -147,5 +156,33 @@ def wait_for_status(qtbot, window, status):
     qtbot.waitUntil(lambda: run_of(window).status is status, timeout=TIMEOUT_MS)
 
 
+def wait_until(qtbot, condition):
+    """Wait until `condition` returns what counts as true."""
+    qtbot.waitUntil(lambda: bool(condition()), timeout=TIMEOUT_MS)
+
+
+def run_until(qtbot, window, status, config=QUICK):
+    """Load a job, start a run, and wait until it has that status."""
+    load_and_wait(qtbot, window, config)
+    window.start_run()
+    wait_for_status(qtbot, window, status)
+
+
 def _can_start(window):
     return not window.session.start_obstacle()
+
+
+class ThreadedFakeEngine:
+    """A fake engine for an `EngineThreadClient`."""
+
+    def __init__(
+        self, options: Sequence[str], send: Callable[[Envelope], None]
+    ) -> None:
+        self._commands: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
+        commands = iter(self._commands.get, None)
+        self.serve = FakeEngine(parse_options(options), commands, send).serve
+        self.handle = self._commands.put
+
+    def stop(self) -> None:
+        """End the commands."""
+        self._commands.put(None)

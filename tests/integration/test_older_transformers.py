@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -57,8 +56,13 @@ def version(request, tmp_path_factory):
     "structure", [Structure.HEADS_AND_NEURONS, Structure.ROWS_AND_COLUMNS]
 )
 def test_compact_checkpoint_is_loaded_and_trained(tmp_path, version, structure):
-    config = job(tmp_path, "llama", method="magnitude", structure=structure)
-    config = replace(config, export=ExportConfig(format=Format.COMPACT))
+    config = job(
+        tmp_path,
+        "llama",
+        method="magnitude",
+        structure=structure,
+        export=ExportConfig(format=Format.COMPACT),
+    )
     Recorder().run(config, tmp_path / "run")
     expected = logits_by(transformers.__version__, None, tmp_path)
     found = logits_by(*version, tmp_path)

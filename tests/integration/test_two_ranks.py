@@ -30,11 +30,10 @@ from surgeon_engine.curvature.collect import (
     block_gates,
     input_covariances,
 )
-from surgeon_engine.curvature.gates import Gate
+from surgeon_engine.curvature.measured import Gate
 from surgeon_engine.model.layers import find_blocks, prunable_layers
 from surgeon_engine.pruning import measure_curvature
 from surgeon_engine.run import pipeline
-from surgeon_engine.runtime import run_context, saver
 from tests.helpers.forked_ranks import run_ranks
 from tests.helpers.runs import Recorder, job, skip_verification
 from tests.helpers.tiny_models import VOCABULARY, tiny_model
@@ -220,11 +219,7 @@ def test_lack_of_memory_on_one_halves_the_batch_of_both(tmp_path, monkeypatch):
     assert_same_result(tmp_path / "one" / "run", tmp_path / "two" / "run")
 
 
-def test_interrupted_run_goes_on_in_two(tmp_path, monkeypatch):
-    monkeypatch.setattr(run_context, "_SECONDS_BETWEEN_PROGRESS", 0.0)
-    monkeypatch.setattr(saver, "_SECONDS_BETWEEN", 0.0)
-    monkeypatch.setattr(saver, "_SHARE_OF_TIME", 1e9)
-
+def test_interrupted_run_goes_on_in_two(tmp_path, save_everywhere):
     def cut(event, _):
         is_step = isinstance(event, Progressed)
         if is_step and event.stage is Stage.DISTILLATION and event.done == 2:

@@ -10,7 +10,6 @@ from typing import Annotated
 from surgeon_engine.api.config.fields import Limits, Option, check_limits
 from surgeon_engine.api.model_info.source_names import hub_name, is_hub_source
 from surgeon_engine.base.errors import ConfigError
-from surgeon_engine.base.sentences import say
 
 BUILTIN_TEXT = "builtin"  # the text source that names the built-in text
 
@@ -30,22 +29,6 @@ def real_name(text: str) -> str:
 _COUNT = Limits(1, 100_000)
 
 
-def _draws_windows(calibration: CalibrationConfig) -> bool:
-    return not calibration.takes_whole_file
-
-
-def _draws_validation_windows(calibration: CalibrationConfig) -> bool:
-    return not is_token_file(calibration.validation_text)
-
-
-def _cuts_windows(calibration: CalibrationConfig) -> bool:
-    return calibration.cuts_windows
-
-
-def _uses_datasets(calibration: CalibrationConfig) -> bool:
-    return calibration.uses_datasets
-
-
 @dataclass(frozen=True, slots=True)
 class MoreText:
     """A further text for calibration, and its share of the windows."""
@@ -63,21 +46,15 @@ class MoreText:
         _check_name(self.text)
         if is_token_file(self.text):
             raise ConfigError(
-                say(
-                    "{text} is a token file, which cannot be a further text.",
-                    text=self.text,
-                ),
-                say("Give the text from which it was made."),
+                "{text} is a token file, which cannot be a further text.",
+                "Give the text from which it was made.",
+                text=self.text,
             )
         if (self.dataset_config or self.split) and not is_hub_source(self.text):
             raise ConfigError(
-                say(
-                    "dataset_config or split is set, but {text} is not a dataset.",
-                    text=self.text,
-                ),
-                say(
-                    "Leave them empty, or give hf://datasets/organisation/name as text."
-                ),
+                "dataset_config or split is set, but {text} is not a dataset.",
+                "Leave them empty, or give hf://datasets/organisation/name as text.",
+                text=self.text,
             )
 
 
@@ -89,12 +66,12 @@ class CalibrationConfig:
     # hf://datasets/org/name@revision
     text: str = BUILTIN_TEXT
     validation_text: str = ""  # as `text`; empty: a held-out part of `text`
-    windows: Annotated[int, Option(_COUNT, applies=_draws_windows)] = 64
+    windows: Annotated[int, Option(_COUNT, used_if="draws_windows")] = 64
     validation_windows: Annotated[
-        int, Option(_COUNT, applies=_draws_validation_windows)
+        int, Option(_COUNT, used_if="draws_validation_windows")
     ] = 32
     window_length: Annotated[  # tokens
-        int, Option(Limits(8, 131_072), applies=_cuts_windows)
+        int, Option(Limits(8, 131_072), used_if="cuts_windows")
     ] = 256
     seed: Annotated[int, Option(Limits(0, 2**31 - 1), advanced=True)] = 0
     batch: Annotated[int, Option(Limits(1, 1024), advanced=True)] = 4
@@ -103,7 +80,7 @@ class CalibrationConfig:
     split: str = ""  # of a data set; empty: "train", or the first
     validation_split: str = ""  # empty: validation_text, or `text`, as above
     rows: Annotated[  # of a data set, from its beginning
-        int, Option(Limits(1, 10_000_000), applies=_uses_datasets)
+        int, Option(Limits(1, 10_000_000), used_if="uses_datasets")
     ] = 2000
     # They take their shares of the windows of calibration; `text` has the rest.
     more_texts: tuple[MoreText, ...] = ()
@@ -116,21 +93,17 @@ class CalibrationConfig:
         shares = sum(more.share for more in self.more_texts)
         if shares >= 1:
             raise ConfigError(
-                say(
-                    "The further texts have shares of {shares:g} together, which "
-                    "leaves no window for the main text.",
-                    shares=shares,
-                ),
-                say("Give them shares with a sum below 1."),
+                "The further texts have shares of {shares:g} together, which leaves "
+                "no window for the main text.",
+                "Give them shares with a sum below 1.",
+                shares=shares,
             )
         has_dataset = is_hub_source(self.text) or is_hub_source(self.validation_text)
         if not has_dataset and (self.dataset_config or self._names_split):
             raise ConfigError(
-                say("dataset_config or split is set, but the text is not a dataset."),
-                say(
-                    "Leave dataset_config, split and validation_split empty, or give "
-                    "hf://datasets/organisation/name as text."
-                ),
+                "dataset_config or split is set, but the text is not a dataset.",
+                "Leave dataset_config, split and validation_split empty, or give "
+                "hf://datasets/organisation/name as text.",
             )
 
     @property
@@ -142,6 +115,16 @@ class CalibrationConfig:
     def takes_whole_file(self) -> bool:
         """True if all windows of a token file are measured."""
         return is_token_file(self.text)
+
+    @property
+    def draws_windows(self) -> bool:
+        """True if the windows are a part of a text."""
+        return not self.takes_whole_file
+
+    @property
+    def draws_validation_windows(self) -> bool:
+        """True if the windows for validation are a part of their text."""
+        return not is_token_file(self.validation_text)
 
     @property
     def lacks_validation(self) -> bool:
@@ -191,13 +174,11 @@ class CalibrationConfig:
         """
         if self.mixes_token_file:
             raise ConfigError(
-                say(
-                    "All windows of {text} are used, so there is no share for "
-                    "{more_texts} further texts.",
-                    text=self.text,
-                    more_texts=len(self.more_texts),
-                ),
-                say("Give the text from which it was made, or no further texts."),
+                "All windows of {text} are used, so there is no share for "
+                "{more_texts} further texts.",
+                "Give the text from which it was made, or no further texts.",
+                text=self.text,
+                more_texts=len(self.more_texts),
             )
 
 
@@ -205,15 +186,12 @@ def _check_name(text: str) -> None:
     """Check that a text has a name, and that a data set has one of the Hub."""
     if not text.strip():
         raise ConfigError(
-            say("No calibration text was given."),
-            say("Choose a text file or the built-in text."),
+            "No calibration text was given.", "Choose a text file or the built-in text."
         )
     name = hub_name(text)
     if is_hub_source(text) and (name is None or not name.is_dataset):
         raise ConfigError(
-            say(
-                "{text} is not the name of a data set on the Hugging Face Hub.",
-                text=text,
-            ),
-            say("Write hf://datasets/organisation/name."),
+            "{text} is not the name of a data set on the Hugging Face Hub.",
+            "Write hf://datasets/organisation/name.",
+            text=text,
         )

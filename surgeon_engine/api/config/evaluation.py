@@ -7,13 +7,8 @@ from typing import Annotated
 
 from surgeon_engine.api.config.fields import Limits, Option, check_limits
 from surgeon_engine.base.errors import ConfigError
-from surgeon_engine.base.sentences import say
 
 OWN_TEXT = "text by the model itself"  # the name of the text that it writes
-
-
-def _judges(evaluation: EvaluationConfig) -> bool:
-    return evaluation.windows > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +22,12 @@ class EvaluationConfig:
     windows: Annotated[int, Option(Limits(0, 100_000), advanced=True)] = 16  # per text
     # As `CalibrationConfig.text`. Empty: the built-in text, or text that the model
     # writes itself where the built-in text calibrates.
-    texts: Annotated[tuple[str, ...], Option(applies=_judges, advanced=True)] = ()
+    texts: Annotated[tuple[str, ...], Option(used_if="windows", advanced=True)] = ()
 
     def __post_init__(self) -> None:
         check_limits(self)
         if not all(text.strip() for text in self.texts):
             raise ConfigError(
-                say("One of the texts to judge on has no name."),
-                say("Leave `texts` empty, or name text files."),
+                "One of the texts to judge on has no name.",
+                "Leave `texts` empty, or name text files.",
             )

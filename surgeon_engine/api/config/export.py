@@ -8,7 +8,6 @@ from typing import Annotated
 
 from surgeon_engine.api.config.fields import Limits, Option, check_limits
 from surgeon_engine.base.errors import ConfigError
-from surgeon_engine.base.sentences import say
 
 
 class Format(StrEnum):
@@ -118,17 +117,12 @@ def check_dtype(wanted: Format, dtype: FileDtype) -> None:
     if dtype not in DESCRIPTIONS[wanted].dtypes:
         possible = ", ".join(DESCRIPTIONS[wanted].dtypes)
         raise ConfigError(
-            say(
-                "{label} does not hold {dtype}.",
-                label=DESCRIPTIONS[wanted].label,
-                dtype=dtype,
-            ),
-            say("Choose one of: {possible}.", possible=possible),
+            "{label} does not hold {dtype}.",
+            "Choose one of: {possible}.",
+            label=DESCRIPTIONS[wanted].label,
+            dtype=dtype,
+            possible=possible,
         )
-
-
-def _has_shards(export: ExportConfig) -> bool:
-    return export.format in FOR_TRANSFORMERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +133,8 @@ class ExportConfig:
     format: Format = Format.AUTOMATIC
     dtype: Annotated[FileDtype, Option(advanced=True)] = FileDtype.SAME
     shard_gigabytes: Annotated[
-        float, Option(Limits(0.001, 1000), advanced=True, applies=_has_shards)
+        float,
+        Option(Limits(0.001, 1000), advanced=True, used_if="has_shards"),
     ] = 5.0
     # Whether the run keeps its state on the disk, so that it can go on after an
     # interruption.
@@ -148,3 +143,8 @@ class ExportConfig:
     def __post_init__(self) -> None:
         check_limits(self)
         check_dtype(self.format, self.dtype)
+
+    @property
+    def has_shards(self) -> bool:
+        """True if the weights may be divided among several files."""
+        return self.format in FOR_TRANSFORMERS

@@ -50,10 +50,6 @@ class Limits:
         return f"{opening}{self.low:g}, {self.high:g}{closing}"
 
 
-def _always(config: Any) -> bool:
-    return True
-
-
 @dataclass(frozen=True, slots=True)
 class Option:
     """Metadata of a field: range and form hints."""
@@ -62,8 +58,11 @@ class Option:
     advanced: bool = False
     name: str = ""  # of the setting, where it is another than that of the field
     kinds: type[StrEnum] | None = None  # of the members that the field can hold
-    # Whether the config, the whole one, uses the setting; looks at plain fields only.
-    applies: Callable[[Any], bool] = _always
+    used_if: str = ""  # an attribute of the whole config; empty: always
+
+    def applies(self, config: Any) -> bool:
+        """Return True if a config uses the setting."""
+        return not self.used_if or bool(getattr(config, self.used_if))
 
 
 class Member(msgspec.Struct, frozen=True, tag_field="kind"):
@@ -113,11 +112,9 @@ def _cached(function: _Function) -> _Function:
 def fields_of(kind: type[Any]) -> tuple[Field, ...]:
     """Return the fields of a config or of a member."""
     hints = typing.get_type_hints(kind, include_extras=True)
-    if issubclass(kind, Member):
-        defaults = {item.name: item.default for item in msgspec.structs.fields(kind)}
-    else:
-        defaults = {item.name: item.default for item in dataclasses.fields(kind)}
-    return tuple(_field(name, hints[name], value) for name, value in defaults.items())
+    is_member = issubclass(kind, Member)
+    found = msgspec.structs.fields(kind) if is_member else dataclasses.fields(kind)
+    return tuple(_field(each.name, hints[each.name], each.default) for each in found)
 
 
 @_cached
@@ -211,7 +208,7 @@ def unknown_setting(part: str, name: str, known: Iterable[str]) -> ConfigError:
             "A job cannot allow that: give --replace to the command that runs it."
         )
     return ConfigError(
-        say("{part} has no setting called {name}.", part=part, name=repr(name)), hint
+        "{part} has no setting called {name}.", hint, part=part, name=repr(name)
     )
 
 
@@ -223,36 +220,26 @@ def check_limits(config: Any) -> None:
     """
     for field in fields_of(type(config)):
         limits, value = field.option.limits, getattr(config, field.name)
-        if isinstance(value, str):
-            check_path(field.setting, value)
-        elif isinstance(value, tuple):
-            _check_texts(field.setting, value)
+        texts = value if isinstance(value, tuple) else (value,)
+        _check_texts(field.setting, texts)
         if limits is not None and not limits.contain(value):
             raise ConfigError(
-                say(
-                    "{setting} must be in {limits}, got {given}.",
-                    setting=field.setting,
-                    limits=limits,
-                    given=value,
-                ),
-                say(
-                    "Set {setting} to a value in {limits}.",
-                    setting=field.setting,
-                    limits=limits,
-                ),
+                "{setting} must be in {limits}, got {given}.",
+                "Set {setting} to a value in {limits}.",
+                setting=field.setting,
+                limits=limits,
+                given=value,
             )
 
 
 def _check_texts(setting: str, values: tuple[Any, ...]) -> None:
     if len(values) > _MAX_ENTRIES:
         raise ConfigError(
-            say(
-                "{setting} has {values:,} entries, and may have {most:,}.",
-                setting=setting,
-                values=len(values),
-                most=_MAX_ENTRIES,
-            ),
-            say("Leave some out."),
+            "{setting} has {values:,} entries, and may have {most:,}.",
+            "Leave some out.",
+            setting=setting,
+            values=len(values),
+            most=_MAX_ENTRIES,
         )
     for value in values:
         if isinstance(value, str):

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from surgeon_engine.base.errors import ConfigError, PruningError
-from surgeon_engine.base.sentences import say
 
 
 class NamedLayer(Protocol):
@@ -69,11 +68,10 @@ def parse_limit(text: str) -> LayerMinDensity:
         share = -1.0
     if not (pattern and separator and 0 <= share <= 1):
         raise ConfigError(
-            say("{text} is not the minimum density of a layer.", text=repr(text)),
-            say(
-                "Give a name, a kind or a block, and its minimum density from 0 to 1, "
-                "such as block 3=0.5."
-            ),
+            "{text} is not the minimum density of a layer.",
+            "Give a name, a kind or a block, and its minimum density from 0 to 1, "
+            "such as block 3=0.5.",
+            text=repr(text),
         )
     return LayerMinDensity(pattern, share)
 
@@ -109,16 +107,12 @@ def check_patterns(
         if not any_matches(layers, (pattern,)):
             shown = repr(pattern)
             raise PruningError(
-                say(
-                    "{pattern} sets a minimum density for no layer of this model.",
-                    pattern=shown,
-                )
+                "{pattern} sets a minimum density for no layer of this model."
                 if pattern in limited
-                else say("{pattern} protects no layer of this model.", pattern=shown),
-                say(
-                    "Give a name such as {name}, a kind such as {kind}, or a block "
-                    "such as block 0; * stands for anything.",
-                    name=layers[0].name,
-                    kind=layers[0].kind,
-                ),
+                else "{pattern} protects no layer of this model.",
+                "Give a name such as {name}, a kind such as {kind}, or a block such "
+                "as block 0; * stands for anything.",
+                pattern=shown,
+                name=layers[0].name,
+                kind=layers[0].kind,
             )

@@ -128,18 +128,15 @@ def preset_from_toml(name: str, text: str) -> Preset:
     missing = [x for x in _WORDS if not isinstance(data.get(x), str) or not data[x]]
     if strange or missing:
         raise ConfigError(
-            say(
-                "The preset {name} has no {words}.", name=name, words=", ".join(missing)
-            )
+            "The preset {name} has no {words}."
             if missing
-            else say(
-                "The preset {name} must not set {strange}.",
-                name=name,
-                strange=", ".join(strange),
-            ),
+            else "The preset {name} must not set {strange}.",
             say(
                 "A preset has {words}, and no texts.", words=", ".join(_WORDS + _PARTS)
             ),
+            name=name,
+            words=", ".join(missing),
+            strange=", ".join(strange),
         )
     return Preset(
         name=name,

@@ -17,14 +17,13 @@ of this kind alone. In TOML:
 
 from __future__ import annotations
 
-import math
-import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, NewType, TypeAlias
+from typing import Annotated, TypeAlias
 
 from surgeon_engine.api.config.fields import Limits, Member, Option, check_limits
 from surgeon_engine.api.config.layer_patterns import parse_limit
+from surgeon_engine.api.config.n_m import NM, MaxCorrelated
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.base.formatting import format_percent
 from surgeon_engine.base.sentences import reworded, say
@@ -75,15 +74,6 @@ class Fisher(StrEnum):
 
     EMPIRICAL = "empirical"  # the next tokens of the text
     SAMPLED = "sampled"  # drawn from the predictions of the model
-
-
-# Of first-order gates: draws of the labels of a window, where labels are drawn, and
-# windows of the model's own text. More of both change little.
-GATE_DRAWS = 2
-GATE_OWN_WINDOWS = 32
-
-# Held-out tokens on which costs of whole blocks, attentions and MLPs are measured.
-DEPTH_TOKENS = 2048
 
 
 class CostBasis(StrEnum):
@@ -168,18 +158,6 @@ _SHARE = Limits(0, 0.95)  # 0: the run writes the unpruned model
 _DAMPING = Limits(0, 100)
 
 
-def _adapts(pruning: PruningConfig) -> bool:
-    return pruning.adapts
-
-
-def _uses_damping(pruning: PruningConfig) -> bool:
-    return pruning.adapts or pruning.method is Method.SPARSEGPT
-
-
-def _measures_gradients(pruning: PruningConfig) -> bool:
-    return pruning.measures_gradients
-
-
 class PrunableShare(Member, frozen=True, tag="prunable_share"):
     """Remove a share of the prunable weights."""
 
@@ -227,10 +205,16 @@ class FixedDamping(Member, frozen=True, tag="fixed"):
 
     cost: Annotated[
         float,
-        Option(_DAMPING, advanced=True, name="cost_damping", applies=_uses_damping),
+        Option(
+            _DAMPING,
+            advanced=True,
+            name="cost_damping",
+            used_if="uses_damping",
+        ),
     ] = 0.01
     update: Annotated[
-        float, Option(_DAMPING, advanced=True, name="update_damping", applies=_adapts)
+        float,
+        Option(_DAMPING, advanced=True, name="update_damping", used_if="adapts"),
     ] = 0.1
 
 
@@ -243,10 +227,6 @@ _AnyWidths: TypeAlias = Annotated[Widths, Option(advanced=True)]
 _WidthMultiple: TypeAlias = Annotated[int, Option(Limits(0, 1024), advanced=True)]
 # How many whole blocks, or attentions and MLPs, are removed before heads and neurons.
 _Dropped: TypeAlias = Annotated[int, Option(Limits(0, 1000), advanced=True)]
-# How many removed weights of a layer are compensated jointly; 0: all of them.
-_MaxCorrelated: TypeAlias = Annotated[
-    int, Option(Limits(0, 100_000), advanced=True, applies=_adapts)
-]
 
 
 class HeadsAndNeurons(Member, frozen=True, tag="heads_and_neurons"):
@@ -278,7 +258,7 @@ class RowsAndColumns(Member, frozen=True, tag="rows_and_columns"):
     """Remove rows and columns of each layer by itself."""
 
     cost_basis: _Basis = CostBasis.PER_PARAMETER
-    update: Annotated[UpdateKind, Option(advanced=True, applies=_adapts)] = (
+    update: Annotated[UpdateKind, Option(advanced=True, used_if="adapts")] = (
         UpdateKind.JOINT
     )
 
@@ -295,80 +275,10 @@ class Columns(Member, frozen=True, tag="columns"):
     cost_basis: _Basis = CostBasis.PER_PARAMETER
 
 
-Pattern = NewType("Pattern", str)  # such as "2:4"
-_PATTERN = re.compile(r"(\d+):(\d+)")
-MAX_OF = 32  # weights in a group
-_MAX_PATTERNS = 20_000  # 8:16 has 12,870
-
-
-class NM(Member, frozen=True, tag="n_m"):
-    """Keep N of every M neighbouring weights in a row, by a pattern such as "2:4"."""
-
-    pattern: Pattern = Pattern("2:4")
-    max_correlated: _MaxCorrelated = 0
-
-    def __post_init__(self) -> None:
-        check_limits(self)
-        if not _PATTERN.fullmatch(self.pattern):
-            raise ConfigError(
-                say("{pattern} is not a pattern.", pattern=repr(self.pattern)),
-                say("Give the weights to keep and the length of a group, such as 2:4."),
-            )
-        for name, value, limits in (
-            ("N", self.kept, Limits(1, MAX_OF - 1)),
-            ("M", self.of, Limits(2, MAX_OF)),
-        ):
-            if not limits.contain(value):
-                raise ConfigError(
-                    say(
-                        "{name} of the pattern {pattern} must be in {limits}, got "
-                        "{given}.",
-                        name=name,
-                        pattern=self.pattern,
-                        limits=limits,
-                        given=value,
-                    ),
-                    say("Choose a pattern such as 2:4."),
-                )
-        if self.kept >= self.of:
-            raise ConfigError(
-                say("{pattern} removes nothing.", pattern=self.pattern),
-                say("Keep fewer than {of} of every {of} weights.", of=self.of),
-            )
-        ways = math.comb(self.of, self.kept)
-        if ways > _MAX_PATTERNS:
-            raise ConfigError(
-                say(
-                    "There are {ways:,} ways to keep {kept} of {of} weights; Surgeon "
-                    "compares at most {most:,} in every group.",
-                    ways=ways,
-                    kept=self.kept,
-                    of=self.of,
-                    most=_MAX_PATTERNS,
-                ),
-                say("Choose shorter groups, such as 4:8."),
-            )
-
-    @property
-    def kept(self) -> int:
-        """N, the number of weights that a group keeps."""
-        return int(self.pattern.partition(":")[0])
-
-    @property
-    def of(self) -> int:
-        """M, the number of weights in a group."""
-        return int(self.pattern.partition(":")[2])
-
-    @property
-    def removed(self) -> int:
-        """M - N, the number of weights that a group loses."""
-        return self.of - self.kept
-
-
 class Elements(Member, frozen=True, tag="elements"):
     """Remove single weights, anywhere in a layer."""
 
-    max_correlated: _MaxCorrelated = 0
+    max_correlated: MaxCorrelated = 0
 
 
 AnyStructure: TypeAlias = (
@@ -397,12 +307,12 @@ class PruningConfig:
     # The same for some layers, as in "block 3=0.5".
     layer_min_density: Annotated[tuple[str, ...], Option(advanced=True)] = ()
     schedule: Annotated[Schedule, Option(advanced=True)] = Schedule.LINEAR
-    fisher: Annotated[Fisher, Option(advanced=True, applies=_measures_gradients)] = (
+    fisher: Annotated[Fisher, Option(advanced=True, used_if="measures_gradients")] = (
         Fisher.SAMPLED
     )
     # SparseGPT searches no damping: with it, an automatic one becomes the default.
     damping: Annotated[
-        AnyDamping, Option(kinds=Damping, advanced=True, applies=_adapts)
+        AnyDamping, Option(kinds=Damping, advanced=True, used_if="adapts")
     ] = AutomaticDamping()
 
     def __post_init__(self) -> None:
@@ -415,23 +325,17 @@ class PruningConfig:
             self._check_sparsity(self.structure)
         if self.method not in methods_for(self.kind):
             raise ConfigError(
-                say(
-                    "{method} does not remove {kind}.",
-                    method=display_name(self.method),
-                    kind=display_name(self.kind),
-                ),
-                say("It removes elements and N:M; for others choose llm_surgeon."),
+                "{method} does not remove {kind}.",
+                "It removes elements and N:M; for others choose llm_surgeon.",
+                method=display_name(self.method),
+                kind=display_name(self.kind),
             )
         if self.is_sized and self.kind in SPARSE:
             raise ConfigError(
-                say(
-                    "Unstructured and N:M pruning do not make files smaller, so a "
-                    "size in bytes cannot be the target."
-                ),
-                say(
-                    "Give the target as a share or as a number of parameters, or "
-                    "choose another structure."
-                ),
+                "Unstructured and N:M pruning do not make files smaller, so a size in "
+                "bytes cannot be the target.",
+                "Give the target as a share or as a number of parameters, or choose "
+                "another structure.",
             )
 
     @property
@@ -460,30 +364,24 @@ class PruningConfig:
     @property
     def width_multiple(self) -> int:
         """The number that divides the remaining MLP widths; 0: not settled yet."""
-        if isinstance(self.structure, HeadsAndNeurons | Neurons):
-            return self.structure.width_multiple
-        return 1
+        return getattr(self.structure, "width_multiple", 1)
 
     @property
     def has_same_widths(self) -> bool:
         """True if all layers lose equally many heads or neurons."""
-        if isinstance(self.structure, HeadsAndNeurons | Neurons | Heads):
-            return self.structure.widths is Widths.SAME
-        return False
+        return getattr(self.structure, "widths", Widths.FREE) is Widths.SAME
 
     @property
     def dropped_blocks(self) -> int:
         """The number of blocks that are removed as a whole."""
-        if isinstance(self.structure, HeadsAndNeurons) and not self.removes_nothing:
-            return self.structure.dropped_blocks
-        return 0
+        dropped = getattr(self.structure, "dropped_blocks", 0)
+        return 0 if self.removes_nothing else dropped
 
     @property
     def dropped_sublayers(self) -> int:
         """The number of attentions and MLPs of other blocks that are removed."""
-        if isinstance(self.structure, HeadsAndNeurons) and not self.removes_nothing:
-            return self.structure.dropped_sublayers
-        return 0
+        dropped = getattr(self.structure, "dropped_sublayers", 0)
+        return 0 if self.removes_nothing else dropped
 
     @property
     def drops_depth(self) -> bool:
@@ -493,9 +391,7 @@ class PruningConfig:
     @property
     def cost_basis(self) -> CostBasis:
         """The quantity that the global threshold compares."""
-        if isinstance(self.structure, NM | Elements):
-            return CostBasis.PER_PARAMETER
-        return self.structure.cost_basis
+        return getattr(self.structure, "cost_basis", CostBasis.PER_PARAMETER)
 
     @property
     def measures_gradients(self) -> bool:
@@ -513,6 +409,11 @@ class PruningConfig:
         return self.method is Method.LLM_SURGEON
 
     @property
+    def uses_damping(self) -> bool:
+        """True if costs are damped by a setting."""
+        return self.adapts or self.method is Method.SPARSEGPT
+
+    @property
     def searches_damping(self) -> bool:
         """True if held-out windows choose the damping."""
         searches = self.adapts and isinstance(self.damping, AutomaticDamping)
@@ -521,9 +422,9 @@ class PruningConfig:
     @property
     def fixed_damping(self) -> FixedDamping:
         """The damping where none is searched for, or none can be."""
-        if isinstance(self.damping, FixedDamping):
-            return self.damping
-        return FixedDamping()
+        return (
+            self.damping if isinstance(self.damping, FixedDamping) else FixedDamping()
+        )
 
     def _check_sparsity(self, structure: NM) -> None:
         if not isinstance(self.target, PrunableShare):
@@ -532,12 +433,10 @@ class PruningConfig:
         if sparsity > maximum + _ROUNDING:
             most = format_percent(maximum)
             raise ConfigError(
-                say(
-                    "{pattern} removes at most {most} of the weights, but the target "
-                    "is {sparsity:percent}.",
-                    pattern=structure.pattern,
-                    most=most,
-                    sparsity=sparsity,
-                ),
-                say("Lower the sparsity to {most}.", most=most),
+                "{pattern} removes at most {most} of the weights, but the target is "
+                "{sparsity:percent}.",
+                "Lower the sparsity to {most}.",
+                pattern=structure.pattern,
+                most=most,
+                sparsity=sparsity,
             )

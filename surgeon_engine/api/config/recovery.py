@@ -47,18 +47,6 @@ def judging_windows(windows: int) -> int:
     return min(max(windows // _ONE_OF, int(windows > 1)), _MOST)
 
 
-def _trains(recovery: RecoveryConfig) -> bool:
-    return recovery.trains
-
-
-def _recovers(recovery: RecoveryConfig) -> bool:
-    return recovery.level is not Recovery.OFF
-
-
-def _may_use_lora(recovery: RecoveryConfig) -> bool:
-    return recovery.trains and recovery.trained_weights is not TrainedWeights.FULL
-
-
 @dataclass(frozen=True, slots=True)
 class RecoveryConfig:
     """What follows the removal, on which text, and for how long."""
@@ -66,34 +54,35 @@ class RecoveryConfig:
     level: Recovery = Recovery.AUTOMATIC
     # Windows that the original model writes; they are used beside the user's text.
     own_windows: Annotated[
-        int, Option(Limits(0, 100_000), applies=_recovers, advanced=True)
+        int, Option(Limits(0, 100_000), used_if="recovers", advanced=True)
     ] = 64
-    epochs: Annotated[float, Option(Limits(0, 100), applies=_trains)] = 1.0
+    epochs: Annotated[float, Option(Limits(0, 100), used_if="trains")] = 1.0
     # 0: no limit. A limit in minutes makes results depend on the speed of the machine.
     max_minutes: Annotated[
-        float, Option(Limits(0, 100_000), applies=_trains, advanced=True)
+        float, Option(Limits(0, 100_000), used_if="trains", advanced=True)
     ] = 0.0
     trained_weights: Annotated[
-        TrainedWeights, Option(applies=_trains, advanced=True)
+        TrainedWeights, Option(used_if="trains", advanced=True)
     ] = TrainedWeights.AUTOMATIC
     lora_rank: Annotated[
-        int, Option(Limits(1, 1024), applies=_may_use_lora, advanced=True)
+        int, Option(Limits(1, 1024), used_if="may_use_lora", advanced=True)
     ] = 16
     gradient_checkpointing: Annotated[
-        GradientCheckpointing, Option(applies=_trains, advanced=True)
+        GradientCheckpointing, Option(used_if="trains", advanced=True)
     ] = GradientCheckpointing.AUTOMATIC
 
     def __post_init__(self) -> None:
         check_limits(self)
 
     @property
+    def recovers(self) -> bool:
+        """True if the model is recovered at all."""
+        return self.level is not Recovery.OFF
+
+    @property
     def trains(self) -> bool:
         """True if the model is trained to match the original, or may be."""
-        return self.level in (
-            Recovery.DISTILLATION,
-            Recovery.BOTH,
-            Recovery.AUTOMATIC,
-        )
+        return self.level in (Recovery.DISTILLATION, Recovery.BOTH, Recovery.AUTOMATIC)
 
     @property
     def reconstructs(self) -> bool:
@@ -104,6 +93,11 @@ class RecoveryConfig:
     def uses_lora(self) -> bool:
         """True if adapters are trained instead of all weights."""
         return self.trains and self.trained_weights is TrainedWeights.LORA
+
+    @property
+    def may_use_lora(self) -> bool:
+        """True if adapters may be trained."""
+        return self.trains and self.trained_weights is not TrainedWeights.FULL
 
     @property
     def recomputes(self) -> bool:

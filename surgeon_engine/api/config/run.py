@@ -21,14 +21,12 @@ from surgeon_engine.api.config.pruning import (
 )
 from surgeon_engine.api.config.recovery import (
     GradientCheckpointing,
-    Recovery,
     RecoveryConfig,
     TrainedWeights,
 )
 from surgeon_engine.api.config.samples import SamplesConfig
 from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_engine.base.errors import ConfigError
-from surgeon_engine.base.sentences import say
 
 
 class Dtype(StrEnum):
@@ -55,13 +53,6 @@ class Offload(StrEnum):
     ON = "on"
 
 
-_GPUS = Limits(0, 64)
-
-
-def _computes_on_gpu(model: ModelConfig) -> bool:
-    return model.device is not Device.CPU
-
-
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
     """The model to prune, its number format in memory and its device."""
@@ -71,15 +62,21 @@ class ModelConfig:
     device: Annotated[Device, Option(advanced=True)] = Device.AUTO
     offload: Annotated[Offload, Option(advanced=True)] = Offload.AUTOMATIC
     # That share a run; 0: all.
-    gpus: Annotated[int, Option(_GPUS, advanced=True, applies=_computes_on_gpu)] = 1
+    gpus: Annotated[
+        int, Option(Limits(0, 64), advanced=True, used_if="may_use_gpu")
+    ] = 1
 
     def __post_init__(self) -> None:
         check_limits(self)
         if not self.source.strip():
             raise ConfigError(
-                say("No model was given."),
-                say("Choose a folder, a .gguf file or the demo."),
+                "No model was given.", "Choose a folder, a .gguf file or the demo."
             )
+
+    @property
+    def may_use_gpu(self) -> bool:
+        """True unless the device is the CPU."""
+        return self.device is not Device.CPU
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +94,7 @@ class RunConfig:
     @property
     def own_windows(self) -> int:
         """The number of windows that the original model writes."""
-        is_off = self.recovery.level is Recovery.OFF
-        return 0 if is_off else self.recovery.own_windows
+        return self.recovery.own_windows if self.recovery.recovers else 0
 
     @property
     def blocks_miss_size(self) -> bool:
@@ -130,11 +126,9 @@ class RunConfig:
         """
         if gpus > 1 and self.pruning.drops_depth:
             raise ConfigError(
-                say(
-                    "Whole blocks and sub-layers cannot be removed on {gpus} GPUs.",
-                    gpus=gpus,
-                ),
-                say("Use one GPU, or set dropped_blocks and dropped_sublayers to 0."),
+                "Whole blocks and sub-layers cannot be removed on {gpus} GPUs.",
+                "Use one GPU, or set dropped_blocks and dropped_sublayers to 0.",
+                gpus=gpus,
             )
 
     def check_consistency(self) -> None:
@@ -149,39 +143,29 @@ class RunConfig:
         self.calibration.check_mixture()
         if self.calibration.lacks_validation:
             raise ConfigError(
-                say(
-                    "All windows of {text} are used for calibration; none are left "
-                    "for validation.",
-                    text=self.calibration.text,
-                ),
-                say("Name another token file or a text as validation_text."),
+                "All windows of {text} are used for calibration; none are left for "
+                "validation.",
+                "Name another token file or a text as validation_text.",
+                text=self.calibration.text,
             )
         if self.trains_offloaded:
             raise ConfigError(
-                say(
-                    "Blocks are offloaded, so distillation can train adapters (LoRA) "
-                    "with gradient checkpointing alone."
-                ),
-                say(
-                    "Set recovery.trained_weights and recovery.gradient_checkpointing "
-                    'to "automatic", or model.offload to "off".'
-                ),
+                "Blocks are offloaded, so distillation can train adapters (LoRA) with "
+                "gradient checkpointing alone.",
+                "Set recovery.trained_weights and recovery.gradient_checkpointing to "
+                '"automatic", or model.offload to "off".',
             )
         self.check_gpus(self.model.gpus)
         is_masked = self.export.format is Format.MASKED
         if is_masked and self.pruning.is_sized:
             raise ConfigError(
-                say(
-                    "Masked files keep the original size; a target size in bytes "
-                    "cannot be reached."
-                ),
-                say("Choose another format, or give the target as a share."),
+                "Masked files keep the original size; a target size in bytes cannot "
+                "be reached.",
+                "Choose another format, or give the target as a share.",
             )
         if self.blocks_miss_size:
             raise ConfigError(
-                say(
-                    "GGUF files fill the widths of layers up to multiples of 32; a "
-                    "target size in bytes cannot be guaranteed."
-                ),
-                say("Set width_multiple to 32, or give the target as a share."),
+                "GGUF files fill the widths of layers up to multiples of 32; a target "
+                "size in bytes cannot be guaranteed.",
+                "Set width_multiple to 32, or give the target as a share.",
             )

@@ -8,13 +8,8 @@ from typing import Annotated
 from surgeon_engine.api.config.fields import Option
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.base.paths import check_text
-from surgeon_engine.base.sentences import say
 
 NEW_TOKENS = 32  # of each sample
-
-
-def _are_written(samples: SamplesConfig) -> bool:
-    return samples.after_shots
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +17,13 @@ class SamplesConfig:
     """Whether the model continues a prompt after each shot, and which one."""
 
     after_shots: bool = False
-    prompt: Annotated[str, Option(applies=_are_written)] = "The most important thing is"
+    prompt: Annotated[str, Option(used_if="after_shots")] = (
+        "The most important thing is"
+    )
 
     def __post_init__(self) -> None:
         check_text("samples.prompt", self.prompt)
         if not self.prompt.strip():
             raise ConfigError(
-                say("The prompt of the samples is empty."),
-                say("Write the beginning of a text."),
+                "The prompt of the samples is empty.", "Write the beginning of a text."
             )

@@ -19,7 +19,6 @@ from typing import Any
 from surgeon_engine.api.config.fields import Field, fields_of, settings_of
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.base.errors import ConfigError
-from surgeon_engine.base.sentences import say
 
 
 def without_short_form(job: Mapping[str, Any]) -> dict[str, Any]:
@@ -45,16 +44,11 @@ def without_short_form(job: Mapping[str, Any]) -> dict[str, Any]:
     for name in values.keys() & settings.keys() - names:
         setting = settings[name]
         raise ConfigError(
-            say(
-                "{name} belongs to another {choice} than that of this job.",
-                name=name,
-                choice=setting.choice,
-            ),
-            say(
-                "Leave it out, or set {choice} to one of: {kinds}.",
-                choice=setting.choice,
-                kinds=", ".join(setting.kinds),
-            ),
+            "{name} belongs to another {choice} than that of this job.",
+            "Leave it out, or set {choice} to one of: {kinds}.",
+            name=name,
+            choice=setting.choice,
+            kinds=", ".join(setting.kinds),
         )
     return {**job, "pruning": values}
 
@@ -67,20 +61,20 @@ def _table(
     kind = table.setdefault("kind", field.default.__struct_config__.tag)
     if not isinstance(kind, str) or kind not in field.members:
         raise ConfigError(
-            say(
-                "pruning.{field} has no kind called {kind}.",
-                field=field.name,
-                kind=repr(kind),
-            ),
-            say("Its kinds are {members}.", members=", ".join(field.members)),
+            "pruning.{field} has no kind called {kind}.",
+            "Its kinds are {members}.",
+            field=field.name,
+            kind=repr(kind),
+            members=", ".join(field.members),
         )
     for own in fields_of(field.members[kind]):
         if own.setting not in values:
             continue
         if own.name in table:
             raise ConfigError(
-                say("{setting} is given twice.", setting=own.setting),
-                say("Leave out the one in the short form."),
+                "{setting} is given twice.",
+                "Leave out the one in the short form.",
+                setting=own.setting,
             )
         table[own.name] = values.pop(own.setting)
     return table

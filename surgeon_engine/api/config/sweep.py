@@ -85,18 +85,14 @@ def combinations(config: RunConfig, axes: Sequence[Axis]) -> tuple[Variation, ..
     count = math.prod(len(axis.values) for axis in axes)
     if count > MAX_RUNS:
         raise ConfigError(
-            say(
-                "The sweep has {count:,} runs, and may have {most:,}.",
-                count=count,
-                most=MAX_RUNS,
-            ),
-            say("Give fewer settings, or fewer values."),
+            "The sweep has {count:,} runs, and may have {most:,}.",
+            "Give fewer settings, or fewer values.",
+            count=count,
+            most=MAX_RUNS,
         )
     names = [axis.name for axis in axes]
     if len(set(names)) < len(names):
-        raise ConfigError(
-            say("A setting is varied twice."), say("Give all its values at once.")
-        )
+        raise ConfigError("A setting is varied twice.", "Give all its values at once.")
     found = []
     for values in itertools.product(*(axis.values for axis in axes)):
         chosen = dict(zip(names, values, strict=True))
@@ -104,11 +100,12 @@ def combinations(config: RunConfig, axes: Sequence[Axis]) -> tuple[Variation, ..
         found.append(Variation(name, _varied(config, axes, values)))
     if len(found) > 1 and config.export.folder and _DESTINATION not in names:
         raise ConfigError(
-            say("All runs would write to {folder}.", folder=config.export.folder),
+            "All runs would write to {folder}.",
             say(
                 "Remove {folder} from the job: each run then writes to its own.",
                 folder=_DESTINATION,
             ),
+            folder=config.export.folder,
         )
     return tuple(found)
 
@@ -118,14 +115,16 @@ def _axis(config: RunConfig, text: str) -> Axis:
     part, _, setting = name.strip().partition(".")
     if not equals or not setting:
         raise ConfigError(
-            say("{text} names no setting and values.", text=repr(text)), _EXAMPLE
+            "{text} names no setting and values.", _EXAMPLE, text=repr(text)
         )
     held = getattr(config, part, None)
     if not dataclasses.is_dataclass(held):
         parts = ", ".join(field.name for field in dataclasses.fields(RunConfig))
         raise ConfigError(
-            say("The job has no part called {part}.", part=repr(part)),
-            say("The parts are {parts}.", parts=parts),
+            "The job has no part called {part}.",
+            "The parts are {parts}.",
+            part=repr(part),
+            parts=parts,
         )
     known = settings_of(type(held))
     if setting not in known:
@@ -135,7 +134,7 @@ def _axis(config: RunConfig, text: str) -> Axis:
         _value(name, kind, each.strip()) for each in values.split(",") if each.strip()
     )
     if not found:
-        raise ConfigError(say("{text} has no values.", text=repr(text)), _EXAMPLE)
+        raise ConfigError("{text} has no values.", _EXAMPLE, text=repr(text))
     return Axis(part, setting, found)
 
 
@@ -144,10 +143,11 @@ def _value(name: str, kind: Any, text: str) -> Any:
         return convert(text, kind, strict=False)
     except msgspec.ValidationError as error:
         raise ConfigError(
-            say(
-                "{name} cannot be {text}: {why}.", name=name, text=repr(text), why=error
-            ),
-            say("See the job files in README.md."),
+            "{name} cannot be {text}: {why}.",
+            "See the job files in README.md.",
+            name=name,
+            text=repr(text),
+            why=error,
         ) from error
 
 
@@ -163,12 +163,10 @@ def _varied(
         missing = [name for name in chosen if name not in values_of(held)]
         if missing:
             raise ConfigError(
-                say(
-                    "{part} has no {missing} with its other settings.",
-                    part=part,
-                    missing=missing[0],
-                ),
-                say("Vary another setting, or change the job."),
+                "{part} has no {missing} with its other settings.",
+                "Vary another setting, or change the job.",
+                part=part,
+                missing=missing[0],
             )
         config = dataclasses.replace(config, **{part: held})
     return config

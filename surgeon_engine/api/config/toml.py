@@ -80,9 +80,7 @@ def config_from_values(values: Mapping[str, Any]) -> RunConfig:
         # msgspec wraps the errors of __post_init__, whose messages are better.
         if isinstance(error.__cause__, ConfigError):
             raise error.__cause__ from None
-        raise ConfigError(
-            say("Invalid job file: {error:clause}.", error=error)
-        ) from error
+        raise ConfigError("Invalid job file: {error:clause}.", error=error) from error
 
 
 def decode_toml(name: str, text: str) -> dict[str, Any]:
@@ -100,11 +98,11 @@ def decode_toml(name: str, text: str) -> dict[str, Any]:
         values: dict[str, Any] = msgspec.toml.decode(text)
     except ValueError as error:
         raise ConfigError(
-            say("{name} is not valid TOML: {error:clause}.", name=name, error=error)
+            "{name} is not valid TOML: {error:clause}.", name=name, error=error
         ) from error
     except RecursionError as error:
         raise ConfigError(
-            say("{name} is not valid TOML: it is nested too deeply.", name=name)
+            "{name} is not valid TOML: it is nested too deeply.", name=name
         ) from error
     return values
 
@@ -122,17 +120,14 @@ def read_config(path: Path) -> RunConfig:
         ConfigError: The file cannot be read, or holds no valid job.
     """
     try:
-        text = read_text(path, TOML_LIMIT)
+        config = config_from_toml(read_text(path, TOML_LIMIT))
     except UnreadableFileError as error:
         raise ConfigError(
-            error.message,
-            say("Save one in the window, or see the README for the format."),
+            error.message, "Save one in the window, or see the README for the format."
         ) from error
-    try:
-        config = config_from_toml(text)
     except ConfigError as error:
         raise ConfigError(
-            say("{path}: {error}", path=path, error=error), error.hint
+            "{path}: {error}", error.hint, path=path, error=error
         ) from error
     return with_paths_from(path.parent, config)
 
@@ -188,8 +183,10 @@ def _check_names(job: Mapping[str, Any]) -> None:
     for part, values in job.items():
         if part not in parts:
             raise ConfigError(
-                say("The job has no part called {part}.", part=repr(part)),
-                say("The parts are {parts}.", parts=", ".join(parts)),
+                "The job has no part called {part}.",
+                "The parts are {parts}.",
+                part=repr(part),
+                parts=", ".join(parts),
             )
         if isinstance(values, Mapping):
             _check_settings(part, parts[part], values)  # type: ignore[arg-type]
@@ -210,13 +207,12 @@ def _check_settings(part: str, kind: type[Any], values: Mapping[str, Any]) -> No
             for setting in value:
                 if setting not in own:
                     raise ConfigError(
-                        say(
-                            "{part}.{name} of the kind {kind} has no setting called "
-                            "{setting}.",
-                            part=part,
-                            name=name,
-                            kind=repr(value["kind"]),
-                            setting=repr(setting),
-                        ),
-                        say("Its settings are {own}.", own=", ".join(own)),
+                        "{part}.{name} of the kind {kind} has no setting called "
+                        "{setting}.",
+                        "Its settings are {own}.",
+                        part=part,
+                        name=name,
+                        kind=repr(value["kind"]),
+                        setting=repr(setting),
+                        own=", ".join(own),
                     )

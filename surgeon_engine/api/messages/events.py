@@ -13,39 +13,11 @@ import msgspec
 
 from surgeon_engine.api.messages.benchmark import Measured
 from surgeon_engine.api.messages.diagnosis import Diagnosed
-from surgeon_engine.api.messages.files import FilesListed, ModelsListed, RunsListed
-from surgeon_engine.api.messages.generation import (
-    Generated,
-    ModelsLoaded,
-    TextCompared,
-    TokenWritten,
-)
+from surgeon_engine.api.messages.files import FileEvent
+from surgeon_engine.api.messages.generation import GenerationEvent
 from surgeon_engine.api.messages.machine import MachineProbed
-from surgeon_engine.api.messages.run import (
-    BaselineEvaluated,
-    Exported,
-    HeldOutMeasured,
-    MemorySampled,
-    Paused,
-    Progressed,
-    Recovered,
-    RecoveryUndone,
-    Resumed,
-    RunFinished,
-    RunResumed,
-    RunStarted,
-    SampleWritten,
-    ShotFinished,
-    StageStarted,
-)
-from surgeon_engine.api.messages.sources import (
-    Downloading,
-    HubSearched,
-    ModelDownloaded,
-    ModelInspected,
-    TextDescribed,
-    TextPreviewed,
-)
+from surgeon_engine.api.messages.run import RunEvent
+from surgeon_engine.api.messages.sources import SourceEvent
 from surgeon_engine.base.decoding import Time
 from surgeon_engine.base.sentences import Text
 
@@ -117,38 +89,14 @@ Event = (
     EngineStarted
     | EngineReady
     | ConnectionChanged
-    | FilesListed
-    | ModelsListed
-    | RunsListed
-    | ModelInspected
-    | Downloading
-    | ModelDownloaded
-    | HubSearched
-    | TextDescribed
-    | TextPreviewed
-    | RunStarted
-    | RunResumed
-    | StageStarted
-    | Progressed
-    | BaselineEvaluated
-    | ShotFinished
-    | SampleWritten
-    | HeldOutMeasured
-    | Recovered
-    | RecoveryUndone
-    | Exported
+    | FileEvent
+    | SourceEvent
+    | RunEvent
     | Measured
-    | MemorySampled
-    | Paused
-    | Resumed
     | Diagnosed
-    | ModelsLoaded
-    | TokenWritten
-    | TextCompared
-    | Generated
+    | GenerationEvent
     | MachineProbed
     | Logged
-    | RunFinished
     | Failed
     | Cancelled
 )

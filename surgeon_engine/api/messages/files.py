@@ -76,3 +76,6 @@ class RunsListed(msgspec.Struct, frozen=True, tag=True):
     folder: str
     runs: Annotated[tuple[RunEntry, ...], msgspec.Meta(max_length=MAX_RUNS)]
     omitted: int = 0  # runs beyond the limit
+
+
+FileEvent = FilesListed | ModelsListed | RunsListed

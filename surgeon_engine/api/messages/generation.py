@@ -120,3 +120,6 @@ class Generated(msgspec.Struct, frozen=True, tag=True):
     original: Written
     pruned: Written
     device: str  # display name
+
+
+GenerationEvent = ModelsLoaded | TokenWritten | TextCompared | Generated

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import msgspec
 
 from surgeon_engine.api.messages.benchmark import Measured
 from surgeon_engine.api.messages.commands import Command, ResumeRun, StartRun, Watch
 from surgeon_engine.api.messages.diagnosis import Diagnosed
 from surgeon_engine.api.messages.events import Cancelled, Envelope, Event, Failed
-from surgeon_engine.api.messages.files import FilesListed, ModelsListed, RunsListed
+from surgeon_engine.api.messages.files import FileEvent
 from surgeon_engine.api.messages.generation import Generated
 from surgeon_engine.api.messages.machine import MachineProbed
 from surgeon_engine.api.messages.run import Exported, RunFinished
@@ -31,9 +33,7 @@ RESPONSES = (
     Measured,
     Diagnosed,
     Generated,
-    FilesListed,
-    ModelsListed,
-    RunsListed,
+    *get_args(FileEvent),
 )
 _ENDS = (*RESPONSES, MachineProbed, *RUN_ENDS)
 

@@ -308,3 +308,22 @@ class RunFinished(msgspec.Struct, frozen=True, tag=True):
     stopped_early: bool
     seconds: Seconds
     peak_memory_bytes: Count
+
+
+RunEvent = (
+    Paused
+    | Resumed
+    | MemorySampled
+    | RunStarted
+    | RunResumed
+    | StageStarted
+    | Progressed
+    | BaselineEvaluated
+    | ShotFinished
+    | HeldOutMeasured
+    | Recovered
+    | RecoveryUndone
+    | SampleWritten
+    | Exported
+    | RunFinished
+)

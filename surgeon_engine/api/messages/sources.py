@@ -182,3 +182,13 @@ class TextPreviewed(msgspec.Struct, frozen=True, tag=True):
     # Some of the windows that the model wrote; none if they are not in the cache.
     own: tuple[str, ...] = ()
     own_cache_bytes: int = 0  # of the windows of all models
+
+
+SourceEvent = (
+    Downloading
+    | ModelDownloaded
+    | HubSearched
+    | TextDescribed
+    | ModelInspected
+    | TextPreviewed
+)

@@ -20,6 +20,9 @@ from surgeon_engine.base.reading import open_to_read
 from surgeon_engine.base.sentences import say
 
 MAGIC = b"GGUF"
+SOURCES = say(
+    "Choose a folder with config.json and .safetensors files, or a .gguf file."
+)
 
 # Format for `struct` by number of the type in the file.
 _SCALARS = {
@@ -52,15 +55,12 @@ def read_gguf_header(path: Path) -> dict[str, int | float | str]:
     """
     header: dict[str, int | float | str] = {}
     with _damage_as_error(path), open_model(path) as file:
-        for _ in range(_begin(path, file)):
-            key = _string(file)
+        for key in _keys(path, file):
             if key.startswith(_TOKENIZER):
                 break
-            (kind,) = _unpack(file, "<I")
-            if kind == _LIST:
-                _skip_list(path, file, key, _MAX_LIST)
-            else:
-                header[key] = _value(file, kind)
+            value = _value_or_list(path, file, key, _MAX_LIST)
+            if value is not None:
+                header[key] = value
     return header
 
 
@@ -72,13 +72,8 @@ def check_lists(path: Path) -> None:
             that is longer than any tokenizer needs.
     """
     with _damage_as_error(path), open_model(path) as file:
-        for _ in range(_begin(path, file)):
-            key = _string(file)
-            (kind,) = _unpack(file, "<I")
-            if kind == _LIST:
-                _skip_list(path, file, key, _MAX_TOKENS)
-            else:
-                _value(file, kind)
+        for key in _keys(path, file):
+            _value_or_list(path, file, key, _MAX_TOKENS)
 
 
 @contextmanager
@@ -87,13 +82,12 @@ def _damage_as_error(path: Path) -> Iterator[None]:
         yield
     except (ValueError, struct.error) as error:
         raise ModelError(
-            say("{path} is damaged: its header cannot be read.", path=path.name),
-            say("The download may be incomplete: download this file again."),
+            "{path} is damaged: its header cannot be read.",
+            "The download may be incomplete: download this file again.",
+            path=path.name,
         ) from error
     except OSError as error:
-        raise ModelError(
-            unreadable(path, error), say("Choose another file.")
-        ) from error
+        raise ModelError(unreadable(path, error), "Choose another file.") from error
 
 
 def open_model(path: Path) -> BinaryIO:
@@ -105,16 +99,17 @@ def open_model(path: Path) -> BinaryIO:
     try:
         return open_to_read(path)
     except UnreadableFileError as error:
-        raise ModelError(error.message, say("Choose another file.")) from error
+        raise ModelError(error.message, "Choose another file.") from error
 
 
-def _begin(path: Path, file: BinaryIO) -> int:
-    """Read the first fields and return the number of entries."""
+def _keys(path: Path, file: BinaryIO) -> Iterator[str]:
+    """Read the first fields and yield the key of each entry, before its value."""
     check_magic(path, file)
     version, _, entries = _unpack(file, "<IQQ")
     if version < 2 or entries > _MAX_ENTRIES:
         raise ValueError(entries)
-    return int(entries)
+    for _ in range(entries):
+        yield _string(file)
 
 
 def check_magic(path: Path, file: BinaryIO) -> None:
@@ -127,28 +122,28 @@ def check_magic(path: Path, file: BinaryIO) -> None:
     if magic == MAGIC:
         return
     raise ModelError(
-        say("{path} is not a GGUF file.", path=path.name)
-        if magic
-        else say("{path} is an empty file.", path=path.name),
-        say(
-            "Choose a folder with config.json and .safetensors files, or a .gguf file."
-        ),
+        "{path} is not a GGUF file." if magic else "{path} is an empty file.",
+        SOURCES,
+        path=path.name,
     )
 
 
-def _skip_list(path: Path, file: BinaryIO, key: str, most: int) -> None:
+def _value_or_list(
+    path: Path, file: BinaryIO, key: str, most: int
+) -> int | float | str | None:
+    """Read the value of an entry; return None for a list, which has a limit."""
+    (kind,) = _unpack(file, "<I")
+    if kind != _LIST:
+        return _value(file, kind)
     kind, length = _unpack(file, "<IQ")
     if length > most:
         raise ModelError(
-            say(
-                "{path} has {length:,} entries of {key}; at most {most:,} are "
-                "possible.",
-                path=path.name,
-                length=length,
-                key=repr(key[:100]),
-                most=most,
-            ),
-            say("Download this file again."),
+            "{path} has {length:,} entries of {key}; at most {most:,} are possible.",
+            "Download this file again.",
+            path=path.name,
+            length=length,
+            key=repr(key[:100]),
+            most=most,
         )
     if kind in _SCALARS:
         size = length * struct.calcsize(_SCALARS[kind])
@@ -157,6 +152,7 @@ def _skip_list(path: Path, file: BinaryIO, key: str, most: int) -> None:
     else:
         for _ in range(length):
             _value(file, kind)
+    return None
 
 
 def _value(file: BinaryIO, kind: int) -> int | float | str:

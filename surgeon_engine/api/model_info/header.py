@@ -7,12 +7,8 @@ detected here, with the engine's messages; all other checks are made by the engi
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import re
-import stat
-import struct
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -20,24 +16,20 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from surgeon_engine.api.model_info.gguf_header import open_model, read_gguf_header
-from surgeon_engine.api.model_info.source_names import (
-    DEMO,
-    INDEX,
-    hub_name,
-    is_hub_source,
+from surgeon_engine.api.model_info.files import (
+    count_numbers,
+    find_weight_files,
+    read_options,
 )
-from surgeon_engine.base.errors import ModelError, UnreadableFileError
-from surgeon_engine.base.reading import read_text
-from surgeon_engine.base.sentences import Text, say
+from surgeon_engine.api.model_info.gguf_header import SOURCES, read_gguf_header
+from surgeon_engine.api.model_info.source_names import DEMO, hub_name, is_hub_source
+from surgeon_engine.base.errors import ModelError
+from surgeon_engine.base.path_problems import unreadable
+from surgeon_engine.base.sentences import Text
 
 # The plan in the folder of a pruned checkpoint. It is in the format of safetensors, but
 # programs such as vLLM load every file with that suffix as weights.
 PLAN_FILE = "kept.indices"
-_PICKLED = say("Pickle files can run code when opened: convert them to safetensors.")
-SOURCES = say(
-    "Choose a folder with config.json and .safetensors files, or a .gguf file."
-)
 
 DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 # Sizes in configs beyond which a model would take hours or the whole memory to build.
@@ -49,19 +41,11 @@ MAX_SIZES = {
     "vocab_size": 100_000_000,
     "max_position_embeddings": 1_000_000_000,
 }
-_MAX_HEADER = 100_000_000  # bytes; the maximum of the format
-_MAX_CONFIG = 10_000_000  # bytes; the longest have some hundred thousand
-_MAX_AXES, _MAX_WIDTH = 8, 1 << 40  # of a tensor
-_ADAPTER = "adapter_config.json"
 _DECODER = re.compile(r"ForCausalLM|LMHeadModel|ForConditionalGeneration|Decoder$")
 _EXPERTS = re.compile(r"(num|n)_((local|routed)_)?experts|moe_num_experts")
-# A folder may hold the same weights again, such as in consolidated.safetensors.
-MAIN_WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors")
 _BLOCK_TYPES = "layers_block_type"  # a list with the kind of each block
-_PICKLES = (".bin", ".pt", ".pth")
 _BLOCKS = ("num_hidden_layers", "n_layer", "num_layers")
 _HIDDEN_SIZE = ("hidden_size", "n_embd", "d_model")
-_NOT_A_HEADER = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,165 +105,6 @@ def local_path(source: str) -> Path | None:
     return Path(os.path.expanduser(source)).absolute()
 
 
-def read_options(folder: Path) -> dict[str, Any]:
-    """Read config.json.
-
-    Raises:
-        ModelError: The file is missing or is not a JSON object, or the folder holds an
-            adapter.
-    """
-    if (folder / _ADAPTER).exists():
-        raise _adapter_error(folder)
-    path = folder / "config.json"
-    if not path.is_file():
-        raise ModelError(say("{folder} has no config.json.", folder=folder), SOURCES)
-    return _read_object(path)
-
-
-def _adapter_error(folder: Path) -> ModelError:
-    """Return the error for an adapter, which transformers would add to the model."""
-    return ModelError(
-        say(
-            "{folder} holds an adapter ({adapter}), such as that of a LoRA. Surgeon "
-            "prunes whole models.",
-            folder=folder,
-            adapter=_ADAPTER,
-        ),
-        say(
-            "Merge it into its model with peft, in Python:\nfrom peft import "
-            "AutoPeftModelForCausalLM\nmodel = "
-            "AutoPeftModelForCausalLM.from_pretrained({folder})\n"
-            'model.merge_and_unload().save_pretrained("merged")\nCopy the tokenizer\'s '
-            "files into that folder too, and choose it. If the model is already "
-            "merged, delete {adapter}.",
-            folder=repr(str(folder)),
-            adapter=_ADAPTER,
-        ),
-    )
-
-
-def weight_files(folder: Path) -> tuple[Path, ...]:
-    """Return the safetensors files of a folder that hold the model's weights."""
-    paths = sorted(folder.glob("*.safetensors"))
-    main = [path for path in paths if MAIN_WEIGHTS.fullmatch(path.name)]
-    return tuple(main or paths)
-
-
-def find_weight_files(folder: Path) -> tuple[Path, ...]:
-    """Return the weight files of a folder, each of which can be opened.
-
-    Raises:
-        ModelError: The folder has none, one is no file, or the index names others.
-    """
-    paths = weight_files(folder)
-    if not paths:
-        check_has_weights(str(folder), (path.name for path in folder.iterdir()))
-    for path in paths:
-        _check_is_file(path)
-    if (folder / INDEX).is_file():
-        _check_index(folder)
-    return paths
-
-
-def _check_is_file(path: Path) -> None:
-    """Check that a path is a file: opening a named pipe or a device may never end.
-
-    Raises:
-        ModelError: It is something else, or a link that leads nowhere.
-    """
-    hint = say("Download this file again.")
-    try:
-        mode = path.stat().st_mode
-    except OSError as error:
-        name, reason = path.name, error.strerror
-        raise ModelError(
-            say("{path} is a link that leads nowhere: {why}.", path=name, why=reason)
-            if path.is_symlink()
-            else say("{path} is missing: {reason:clause}.", path=name, reason=reason),
-            hint,
-        ) from error
-    if not stat.S_ISREG(mode):
-        raise ModelError(say("{path} is not a file.", path=path.name), hint)
-
-
-def _check_index(folder: Path) -> None:
-    """Check that the index of the weights names safetensors files of the folder.
-
-    Raises:
-        ModelError: It names something else.
-    """
-    shards = _read_object(folder / INDEX).get("weight_map")
-    names = map(str, shards.values()) if isinstance(shards, dict) else ["nothing"]
-    for name in sorted(set(names)):
-        if Path(name).name != name or not name.endswith(".safetensors"):
-            raise ModelError(
-                say(
-                    "{index} names {name}, which is no .safetensors file of the "
-                    "folder.",
-                    index=INDEX,
-                    name=repr(name),
-                ),
-                _PICKLED,
-            )
-        if not (folder / name).is_file():
-            raise ModelError(
-                say(
-                    "{folder} has no {name}, which {index} names.",
-                    folder=folder,
-                    name=name,
-                    index=INDEX,
-                ),
-                say("The download may be incomplete: download this file again."),
-            )
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    """Read a JSON file.
-
-    Raises:
-        ModelError: It is not a JSON object, or is nested too deeply.
-    """
-    try:
-        options = json.loads(read_text(path, _MAX_CONFIG))
-        if not isinstance(options, dict):
-            raise ValueError(say("it is not a JSON object"))
-    except RecursionError as error:
-        raise _not_json_error(path, say("it is nested too deeply")) from error
-    except UnreadableFileError as error:
-        raise ModelError(
-            error.message, say("Download the model's files again.")
-        ) from error
-    except ValueError as error:
-        raise _not_json_error(path, str(error)) from error
-    return options
-
-
-def _not_json_error(path: Path, reason: str) -> ModelError:
-    message = say(
-        "{path} is not valid JSON: {reason:clause}.", path=path, reason=reason
-    )
-    return ModelError(message, say("Download the model's files again."))
-
-
-def check_has_weights(where: str, names: Iterable[str]) -> None:
-    """Raise the error for a folder without safetensors files.
-
-    Raises:
-        ModelError: Always; it says whether there are pickled weights.
-    """
-    pickled = sorted(name for name in names if name.endswith(_PICKLES))
-    if pickled:
-        raise ModelError(
-            say(
-                "{where} holds pickled weights only ({file}).",
-                where=where,
-                file=pickled[0],
-            ),
-            _PICKLED,
-        )
-    raise ModelError(say("{where} has no .safetensors file.", where=where), SOURCES)
-
-
 def check_options(name: str, options: Mapping[str, Any]) -> None:
     """Check the kind of a model whose config states its architecture.
 
@@ -301,8 +126,9 @@ def check_options(name: str, options: Mapping[str, Any]) -> None:
 def experts_error(name: str) -> ModelError:
     """Return the error for a model with experts."""
     return ModelError(
-        say("{name} is a mixture of experts.", name=name),
-        say("Surgeon prunes dense models; choose one without experts."),
+        "{name} is a mixture of experts.",
+        "Surgeon prunes dense models; choose one without experts.",
+        name=name,
     )
 
 
@@ -318,31 +144,25 @@ def check_model_kind(
     is_decoder = any(map(_DECODER.search, architectures))
     if options.get("is_encoder_decoder") or not is_decoder:
         raise ModelError(
-            say(
-                "{name} is not a decoder-only language model (its architecture is "
-                "{architectures}).",
-                name=name,
-                architectures=", ".join(architectures),
-            ),
-            say(
-                "Choose a model that continues text. The names of many end in "
-                "ForCausalLM or ForConditionalGeneration."
-            ),
+            "{name} is not a decoder-only language model (its architecture is "
+            "{architectures}).",
+            "Choose a model that continues text. The names of many end in "
+            "ForCausalLM or ForConditionalGeneration.",
+            name=name,
+            architectures=", ".join(architectures),
         )
     if options.get("pruned") is not None:
         raise ModelError(
-            say(
-                "{name} is a compact checkpoint: it has been pruned already.", name=name
-            ),
-            say(
-                "Prune the original further, or export its run in the masked format "
-                "and choose that."
-            ),
+            "{name} is a compact checkpoint: it has been pruned already.",
+            "Prune the original further, or export its run in the masked format and "
+            "choose that.",
+            name=name,
         )
     if options.get("quantization_config"):
         raise ModelError(
-            say("The weights of {name} are quantized.", name=name),
-            say("Choose the model's float32, float16 or bfloat16 files."),
+            "The weights of {name} are quantized.",
+            "Choose the model's float32, float16 or bfloat16 files.",
+            name=name,
         )
 
 
@@ -368,8 +188,7 @@ def _facts(name: str, folder: Path) -> ModelFacts:
     except ModelError as error:
         return replace(facts, problem=error.message, hint=error.hint)
     except OSError as error:
-        problem = f"{folder} cannot be read: {error.strerror}."
-        return replace(facts, problem=problem, hint=SOURCES)
+        return replace(facts, problem=unreadable(folder, error), hint=SOURCES)
 
 
 def config_facts(name: str, options: Mapping[str, Any]) -> ModelFacts:
@@ -425,57 +244,6 @@ def _text_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
 def _architectures(options: Mapping[str, Any]) -> list[str]:
     stated = options.get("architectures")
     return [*map(str, stated)] if isinstance(stated, list) else []
-
-
-def count_numbers(path: Path) -> Counter[str]:
-    """Count the numbers of each format in a safetensors file, from its header.
-
-    Raises:
-        ModelError: The header is damaged, or does not match the size of the file.
-    """
-    with open_model(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        start = file.read(8)
-        length = struct.unpack("<Q", start)[0] if len(start) == 8 else size
-        if length > min(size, _MAX_HEADER):
-            raise _damaged_error(path, size)
-        try:
-            header = json.loads(file.read(length))
-            header.pop("__metadata__", None)
-            counts: Counter[str] = Counter()
-            for entry in header.values():
-                counts[entry["dtype"]] += _size_of(entry["shape"])
-            end = max(
-                (entry["data_offsets"][1] for entry in header.values()), default=0
-            )
-        except _NOT_A_HEADER as error:
-            raise _damaged_error(path, size) from error
-    if 8 + length + end != size:
-        raise _damaged_error(path, size)
-    return counts
-
-
-def _size_of(shape: list[int]) -> int:
-    """Return how many numbers a tensor has.
-
-    Raises:
-        ValueError: It is no shape, or an absurd one.
-    """
-    is_shape = len(shape) <= _MAX_AXES and all(type(n) is int for n in shape)
-    if not is_shape or not all(0 <= n < _MAX_WIDTH for n in shape):
-        raise ValueError(shape)
-    return math.prod(shape)
-
-
-def _damaged_error(path: Path, size: int) -> ModelError:
-    return ModelError(
-        say(
-            "{path} is damaged ({size:,} bytes): its header does not match its size.",
-            path=path.name,
-            size=size,
-        ),
-        say("The download may be incomplete: download this file again."),
-    )
 
 
 def _gguf_facts(path: Path) -> ModelFacts:

@@ -74,16 +74,6 @@ class HubName:
     @property
     def snapshot(self) -> Path | None:
         """The folder with the model's files; None unless all are downloaded."""
-        folder = self._snapshot_folder()
-        return folder if folder is not None and _is_complete(folder) else None
-
-    @property
-    def not_downloaded(self) -> str:
-        """The error of an engine whose computer does not have the model."""
-        name = self.display_name
-        return say("{name} has not been downloaded to this computer yet.", name=name)
-
-    def _snapshot_folder(self) -> Path | None:
         revision = self.revision or _MAIN
         try:
             reference = self.cache_folder / "refs" / revision
@@ -91,7 +81,13 @@ class HubName:
         except UnreadableFileError:
             commit = revision  # it may be a commit itself
         folder = self.cache_folder / "snapshots" / commit
-        return folder if os.path.isdir(folder) else None
+        return folder if _is_complete(folder) else None
+
+    @property
+    def not_downloaded(self) -> str:
+        """The error of an engine whose computer does not have the model."""
+        name = self.display_name
+        return say("{name} has not been downloaded to this computer yet.", name=name)
 
 
 def hub_name(source: str) -> HubName | None:

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from surgeon_engine.api.config.pruning import (
+from surgeon_engine.api.config.pruning import Fisher, Method
+from surgeon_engine.planning import speed
+from surgeon_engine.planning.constants import (
+    FLOAT,
     GATE_DRAWS,
     GATE_OWN_WINDOWS,
-    Fisher,
-    Method,
+    GRADIENT_LOGITS_AT_ONCE,
 )
-from surgeon_engine.planning import speed
-from surgeon_engine.planning.constants import FLOAT, GRADIENT_LOGITS_AT_ONCE
 from surgeon_engine.planning.job import Job, readers, width
 from surgeon_engine.planning.stages.need import ANY_NUMBER, Moment, StageNeed
 

@@ -12,16 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from surgeon_engine.api.config.pruning import (
-    COUPLED,
-    DEPTH_TOKENS,
-    SPARSE,
-    Method,
-    Structure,
-)
+from surgeon_engine.api.config.pruning import COUPLED, SPARSE, Method, Structure
 from surgeon_engine.api.config.recovery import Recovery
 from surgeon_engine.planning import speed
-from surgeon_engine.planning.constants import FLOAT
+from surgeon_engine.planning.constants import DEPTH_TOKENS, FLOAT
 from surgeon_engine.planning.job import Job, place, width
 from surgeon_engine.planning.stages.evaluation import evaluated
 from surgeon_engine.planning.stages.need import ANY_NUMBER, Moment, StageNeed

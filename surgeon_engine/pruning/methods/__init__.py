@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from surgeon_engine.api.config import pruning as config
 from surgeon_engine.pruning.methods.base import PruningMethod
-from surgeon_engine.pruning.methods.baselines import KObd, LObd, Magnitude, Wanda
 from surgeon_engine.pruning.methods.first_order import FirstOrder
 from surgeon_engine.pruning.methods.llm_surgeon import LlmSurgeon
+from surgeon_engine.pruning.methods.quadratic import KObd, LObd, Magnitude, Wanda
 from surgeon_engine.pruning.methods.sparsegpt import SparseGpt
 
 METHODS: dict[config.Method, PruningMethod] = {

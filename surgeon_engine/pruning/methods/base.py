@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import ClassVar, Protocol, TypeAlias
+from typing import ClassVar, Protocol
 
 from torch import Tensor
 
-from surgeon_engine.api.config.pruning import NM
-from surgeon_engine.curvature.factors import KroneckerFactors
-from surgeon_engine.curvature.gates import GateGradients
-
-Measured: TypeAlias = KroneckerFactors | GateGradients  # of one layer
+from surgeon_engine.api.config.n_m import NM
+from surgeon_engine.curvature.measured import Measured
 
 
 class Needs(Enum):

@@ -1,7 +1,7 @@
 """First-order gates: costs from the gradients of the loss by the parts to remove.
 
-`curvature/gates.py` has the formulas. There is no quadratic of the weights, and so no
-update: recovery adapts the remaining weights.
+`curvature/measured.py` has the formulas. There is no quadratic of the weights, and so
+no update: recovery adapts the remaining weights.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import ClassVar
 from torch import Tensor
 from typing_extensions import override
 
-from surgeon_engine.api.config.pruning import NM
-from surgeon_engine.curvature.gates import GateGradients
+from surgeon_engine.api.config.n_m import NM
+from surgeon_engine.curvature.measured import GateGradients
 from surgeon_engine.pruning.costs import sum_pattern_costs
 from surgeon_engine.pruning.methods.base import (
     Allocation,
@@ -33,7 +33,8 @@ class FirstOrder(PruningMethod):
         gates = _gates(layer)
         assert gates.columns is not None
         kept = column[: layer.columns].to(gates.columns.device)
-        return gates.of_columns(kept).column_group_costs(groups)
+        left = GateGradients(gates.tokens, columns=gates.columns[:, kept])
+        return left.column_group_costs(groups)
 
     @override
     def row_costs(self, layer: MeasuredLayer, row: Tensor, column: Tensor) -> Tensor:

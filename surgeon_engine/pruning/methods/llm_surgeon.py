@@ -13,14 +13,14 @@ from typing import ClassVar
 from torch import Tensor
 from typing_extensions import override
 
+from surgeon_engine.api.config.n_m import NM
 from surgeon_engine.api.config.pruning import (
-    NM,
     Elements,
     PruningConfig,
     RowsAndColumns,
     UpdateKind,
 )
-from surgeon_engine.pruning.costs import AdaptedStiffness, PlainStiffness, Stiffness
+from surgeon_engine.pruning.costs import Stiffness
 from surgeon_engine.pruning.methods.base import Needs
 from surgeon_engine.pruning.methods.quadratic import UpdatingMethod
 from surgeon_engine.pruning.sparse_update import grouped_update, whole_update
@@ -38,8 +38,8 @@ class LlmSurgeon(UpdatingMethod):
     @override
     def stiffness(self, M: Tensor, damping: float) -> Stiffness:
         if not M.any():  # nothing that counts depends on the layer
-            return PlainStiffness(M)
-        return AdaptedStiffness(inverse(damped(M, damping)))
+            return Stiffness(M)
+        return Stiffness(inverse(damped(M, damping)), is_inverse=True)
 
     @override
     def prune_rows_columns(

@@ -4,7 +4,7 @@
     A, G        factors of the layer's quadratic 1/2 tr(G D A D'), as the method sees
                 them: a factor that it does not measure is the identity
 
-All functions take tensors and return tensors.
+The baselines K-OBD, L-OBD, magnitude and Wanda rank removals by it.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from surgeon_engine.api.config.pruning import NM, PruningConfig
-from surgeon_engine.curvature.factors import KroneckerFactors
+from surgeon_engine.api.config.n_m import NM
+from surgeon_engine.api.config.pruning import PruningConfig
+from surgeon_engine.curvature.measured import KroneckerFactors, Measured
 from surgeon_engine.pruning.costs import (
-    PlainStiffness,
     Stiffness,
     column_costs,
     column_group_costs,
@@ -28,7 +28,6 @@ from surgeon_engine.pruning.costs import (
 )
 from surgeon_engine.pruning.methods.base import (
     Allocation,
-    Measured,
     MeasuredLayer,
     Needs,
     PruningMethod,
@@ -62,12 +61,12 @@ class QuadraticMethod(PruningMethod):
 
     @override
     def element_costs(self, layer: MeasuredLayer) -> Tensor:
-        return element_costs(layer.W, *self._stiffnesses(layer))
+        return element_costs(layer.W, *self.stiffnesses(layer))
 
     @override
     def pattern_costs(self, layer: MeasuredLayer, pattern: NM) -> tuple[Tensor, Tensor]:
         W = layer.W[:, : layer.columns]
-        of_A, of_G = self._stiffnesses(layer)
+        of_A, of_G = self.stiffnesses(layer)
         return pattern_costs(W, of_A, of_G, pattern.kept, pattern.of)
 
     def quadratic(self, W: Tensor, measured: Measured) -> tuple[Tensor, Tensor]:
@@ -86,18 +85,12 @@ class QuadraticMethod(PruningMethod):
     def stiffness(self, M: Tensor, damping: float) -> Stiffness:
         """Return the stiffness of a factor."""
         del damping  # nothing is inverted
-        return PlainStiffness(M)
+        return Stiffness(M)
 
-    def stiffnesses(
-        self, quadratic: tuple[Tensor, Tensor], damping: float
-    ) -> tuple[Stiffness, Stiffness]:
+    def stiffnesses(self, layer: MeasuredLayer) -> tuple[Stiffness, Stiffness]:
         """Return the stiffness of A and that of G for the removal of single weights."""
-        A, G = quadratic
-        return self.stiffness(A, damping), self.stiffness(G, damping)
-
-    def _stiffnesses(self, layer: MeasuredLayer) -> tuple[Stiffness, Stiffness]:
-        quadratic = self.quadratic(layer.W, layer.measured)
-        return self.stiffnesses(quadratic, layer.damping)
+        A, G = self.quadratic(layer.W, layer.measured)
+        return self.stiffness(A, layer.damping), self.stiffness(G, layer.damping)
 
 
 class UpdatingMethod(QuadraticMethod):
@@ -127,6 +120,51 @@ class UpdatingMethod(QuadraticMethod):
         more or fewer.
         """
         raise NotImplementedError
+
+
+class KObd(QuadraticMethod):
+    """K-OBD: Optimal Brain Damage with the quadratic G kron A.
+
+    The cost is 1/2 w_Q' (G kron A)_QQ w_Q, the Kronecker-factored baseline of the LLM
+    Surgeon (arXiv 2312.17244).
+    """
+
+    needs: ClassVar = Needs.INPUTS_AND_GRADIENTS
+
+
+class LObd(QuadraticMethod):
+    """L-OBD: Optimal Brain Damage with the quadratic I kron A.
+
+    The cost 1/2 w_Q' (I kron A)_QQ w_Q is half the mean squared change of the layer's
+    output. The effect on later layers is ignored (LLM Surgeon, arXiv 2312.17244).
+    """
+
+    needs: ClassVar = Needs.INPUTS
+
+
+class Magnitude(QuadraticMethod):
+    """Magnitude pruning: the quadratic is the identity.
+
+    The cost is half the sum of the squared weights. No text is read.
+    """
+
+    needs: ClassVar = Needs.NOTHING
+
+
+class Wanda(QuadraticMethod):
+    """Wanda: the quadratic is the diagonal of A, compared within each row.
+
+    The score of Wanda (Sun et al., arXiv 2306.11695) is |W_rc| times the norm of input
+    c. Its square 1/2 W_rc^2 A_cc orders a row alike. Every row loses the same share.
+    """
+
+    needs: ClassVar = Needs.INPUTS
+    allocation: ClassVar = Allocation.ROW
+
+    @override
+    def quadratic(self, W: Tensor, measured: Measured) -> tuple[Tensor, Tensor]:
+        A, G = super().quadratic(W, measured)
+        return A.diagonal().diag(), G
 
 
 def _identity(n: int, like: Tensor) -> Tensor:

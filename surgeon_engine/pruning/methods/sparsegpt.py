@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from surgeon_engine.api.config.pruning import NM, PruningConfig
-from surgeon_engine.pruning.costs import AdaptedStiffness, PlainStiffness, Stiffness
-from surgeon_engine.pruning.methods.base import Allocation, Needs
+from surgeon_engine.api.config.n_m import NM
+from surgeon_engine.api.config.pruning import PruningConfig
+from surgeon_engine.pruning.costs import Stiffness
+from surgeon_engine.pruning.methods.base import Allocation, MeasuredLayer, Needs
 from surgeon_engine.pruning.methods.quadratic import UpdatingMethod
 from surgeon_engine.runtime.linalg import cholesky, damped, inverse
 
@@ -35,14 +36,12 @@ class SparseGpt(UpdatingMethod):
 
     @override
     def stiffness(self, M: Tensor, damping: float) -> Stiffness:
-        return AdaptedStiffness(inverse(damped(M, damping)))
+        return Stiffness(inverse(damped(M, damping)), is_inverse=True)
 
     @override
-    def stiffnesses(
-        self, quadratic: tuple[Tensor, Tensor], damping: float
-    ) -> tuple[Stiffness, Stiffness]:
-        A, G = quadratic  # G is the identity
-        return self.stiffness(A, damping), PlainStiffness(G)
+    def stiffnesses(self, layer: MeasuredLayer) -> tuple[Stiffness, Stiffness]:
+        A, G = self.quadratic(layer.W, layer.measured)  # G is the identity
+        return self.stiffness(A, layer.damping), Stiffness(G)
 
     @override
     def prune_elements(

@@ -6,10 +6,9 @@ from typing import Protocol
 
 from torch import Tensor
 
-from surgeon_engine.api.config.layer_patterns import min_kept_share
 from surgeon_engine.api.config.pruning import PruningConfig
+from surgeon_engine.curvature.measured import Measured
 from surgeon_engine.model.layers import PrunableLayer
-from surgeon_engine.pruning.methods.base import Measured
 from surgeon_engine.pruning.threshold import ElementCosts, Removals
 
 
@@ -74,8 +73,3 @@ class Unit(Protocol):
 
     def zeros(self, removed: Tensor) -> list[tuple[PrunableLayer, Tensor]]:
         """Return a mask of the removed weights of each layer, in the shape of its W."""
-
-
-def share_to_keep(layers: tuple[PrunableLayer, ...], pruning: PruningConfig) -> float:
-    """Return the minimum share of weights that a unit with these layers keeps."""
-    return min_kept_share(pruning.min_density, pruning.layer_min_density, layers)

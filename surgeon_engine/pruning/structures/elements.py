@@ -16,18 +16,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from surgeon_engine.api.config.pruning import NM, PruningConfig
+from surgeon_engine.api.config.n_m import NM
+from surgeon_engine.api.config.pruning import PruningConfig
+from surgeon_engine.curvature.measured import Measured
 from surgeon_engine.model.layers import PrunableLayer
+from surgeon_engine.planning.limits import share_to_keep
 from surgeon_engine.planning.rounding import ceil_share
 from surgeon_engine.pruning.costs import ways_to_remove
-from surgeon_engine.pruning.methods.base import (
-    Allocation,
-    Measured,
-    MeasuredLayer,
-    PruningMethod,
-)
+from surgeon_engine.pruning.methods.base import Allocation, MeasuredLayer, PruningMethod
 from surgeon_engine.pruning.methods.quadratic import UpdatingMethod
-from surgeon_engine.pruning.structures.base import share_to_keep
 from surgeon_engine.pruning.threshold import REMOVED, ElementCosts, check_not_nan
 
 

@@ -20,12 +20,12 @@ import torch
 from torch import Tensor
 
 from surgeon_engine.api.config.pruning import CostBasis, PruningConfig
+from surgeon_engine.curvature.measured import Measured
 from surgeon_engine.model.coupling import CoupledGroups
 from surgeon_engine.model.layers import PrunableLayer
-from surgeon_engine.planning.limits import bundle_of, groups_to_keep
-from surgeon_engine.pruning.methods.base import Measured, MeasuredLayer, PruningMethod
+from surgeon_engine.planning.limits import bundle_of, groups_to_keep, share_to_keep
+from surgeon_engine.pruning.methods.base import MeasuredLayer, PruningMethod
 from surgeon_engine.pruning.methods.quadratic import UpdatingMethod
-from surgeon_engine.pruning.structures.base import share_to_keep
 from surgeon_engine.pruning.threshold import Removals
 
 
@@ -73,9 +73,12 @@ class CoupledUnit:
             cost = cost / each
         cost, candidate = cost.sort(stable=True)
         weights = torch.full_like(candidate, each)
-        count = self.candidates - self._min_kept(groups, pruning)
+        bundle = bundle_of(self.coupled.kind, pruning)
+        share = share_to_keep(self.layers, pruning)
+        kept = min(groups, groups_to_keep(self.originally, share, bundle))
+        count = self.candidates - kept
         cost, candidate, weights = cost[:count], candidate[:count], weights[:count]
-        if self._bundle(pruning) > 1:
+        if bundle > 1:
             cost, weights = self._bundled(cost, weights, pruning)
         return Removals(candidate, cost, weights, self.candidates)
 
@@ -136,16 +139,6 @@ class CoupledUnit:
         column = torch.cat([column, column.new_zeros(int(self.measured.has_bias))])
         return column.to(self.measured.module.weight.device)
 
-    def _bundle(self, pruning: PruningConfig) -> int:
-        """Return how many groups are removed together; 1 for heads."""
-        return bundle_of(self.coupled.kind, pruning)
-
-    def _min_kept(self, groups: int, pruning: PruningConfig) -> int:
-        """Return the minimum number of the remaining groups to keep."""
-        share = share_to_keep(self.layers, pruning)
-        minimum = groups_to_keep(self.originally, share, self._bundle(pruning))
-        return min(groups, minimum)
-
     def _bundled(
         self, cost: Tensor, weights: Tensor, pruning: PruningConfig
     ) -> tuple[Tensor, Tensor]:
@@ -154,7 +147,8 @@ class CoupledUnit:
         All groups of a bundle have its cost, and the first has all of its weights: once
         that fits the budget, the others are free and follow it in any order by cost.
         """
-        bundle, removed = self._bundle(pruning), int((cost == -torch.inf).sum())
+        bundle = bundle_of(self.coupled.kind, pruning)
+        removed = int((cost == -torch.inf).sum())
         first = (self.candidates - removed) % bundle or bundle
         cost, weights = cost.clone(), weights.clone()
         start, end = removed, removed + first

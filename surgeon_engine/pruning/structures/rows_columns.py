@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 
 from surgeon_engine.api.config.pruning import CostBasis, PruningConfig
+from surgeon_engine.curvature.measured import Measured
 from surgeon_engine.model.layers import PrunableLayer
+from surgeon_engine.planning.limits import share_to_keep
 from surgeon_engine.planning.rounding import ceil_share
-from surgeon_engine.pruning.methods.base import Measured, MeasuredLayer, PruningMethod
+from surgeon_engine.pruning.methods.base import MeasuredLayer, PruningMethod
 from surgeon_engine.pruning.methods.quadratic import UpdatingMethod
-from surgeon_engine.pruning.structures.base import share_to_keep
 from surgeon_engine.pruning.threshold import Removals
 
 

@@ -7,15 +7,14 @@ from collections.abc import Sequence
 from transformers import PreTrainedModel
 
 from surgeon_engine.api.config.layer_patterns import any_matches, check_patterns
+from surgeon_engine.api.config.n_m import NM
 from surgeon_engine.api.config.pruning import (
     BY_LAYER,
     COUPLED,
-    NM,
     PruningConfig,
     Structure,
 )
 from surgeon_engine.base.errors import PruningError
-from surgeon_engine.base.sentences import say
 from surgeon_engine.model.coupling import coupled_groups
 from surgeon_engine.model.layers import PrunableLayer, prunable_layers
 from surgeon_engine.pruning.methods import METHODS
@@ -47,7 +46,7 @@ def units_of(pruning: PruningConfig, model: PreTrainedModel) -> tuple[Unit, ...]
     )
     if not units:
         raise PruningError(
-            say("Everything that could be removed is protected."), say("Protect less.")
+            "Everything that could be removed is protected.", "Protect less."
         )
     return units
 

@@ -108,21 +108,20 @@ def _summary(layer: Layer, architecture: Architecture) -> str:
     summary = template.format(
         share=numbers.percent(layer.sparsity), weights=numbers.count(layer.weights)
     )
-    if layer.groups:
+    if (groups := layer.groups) is not None:
         remaining = {
             "heads": ntr(
                 "{kept} of {n} group of heads is kept.",
                 "{kept} of {n} groups of heads are kept.",
-                layer.total_groups,
+                groups.of,
             ),
             "neurons": ntr(
                 "{kept} of {n} neuron is kept.",
                 "{kept} of {n} neurons are kept.",
-                layer.total_groups,
+                groups.of,
             ),
-        }[layer.groups]
-        kept, total = layer.kept_groups, layer.total_groups
-        summary += " " + remaining.format(kept=kept, n=total)
+        }[groups.kind]
+        summary += " " + remaining.format(kept=groups.kept, n=groups.of)
     return summary
 
 
@@ -136,7 +135,7 @@ def _run_reasons(layer: Layer, context: ReasonContext) -> list[str]:
                 "Predicted loss increase of its removals: {cost} nats, {share} of the "
                 "total; rank {rank} of {n} layers."
             ).format(
-                cost=numbers.two_figures(layer.cost),
+                cost=numbers.significant(layer.cost, 2),
                 share=numbers.percent(layer.cost_share),
                 rank=rank,
                 n=len(costs),
@@ -148,7 +147,7 @@ def _run_reasons(layer: Layer, context: ReasonContext) -> list[str]:
     threshold = run.history[-1].threshold
     if threshold is not None:
         basis = _basis(run.config.pruning)
-        value = f"{numbers.three_figures(threshold)} {basis}".strip()
+        value = f"{numbers.significant(threshold, 3)} {basis}".strip()
         sentences.append(
             tr("The threshold of the last shot was {threshold}.").format(
                 threshold=value
@@ -196,12 +195,12 @@ def _compared_to_threshold(
         "The threshold for the current target is {threshold}: {below} of {n} possible "
         "removals in {part} cost no more. Their costs: {minimum} to {maximum}."
     ).format(
-        threshold=f"{numbers.three_figures(threshold)} {basis}".strip(),
+        threshold=f"{numbers.significant(threshold, 3)} {basis}".strip(),
         below=numbers.whole(below),
         n=numbers.whole(len(costs)),
         part=part_name(unit),
-        minimum=numbers.three_figures(costs.min()),
-        maximum=numbers.three_figures(costs.max()),
+        minimum=numbers.significant(costs.min(), 3),
+        maximum=numbers.significant(costs.max(), 3),
     )
 
 

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from enum import Enum
 from itertools import groupby
 
+import numpy as np
+
 from surgeon_engine.api.config.layer_patterns import any_matches, min_kept_share
 from surgeon_engine.api.config.pruning import COUPLINGS, PruningConfig
 from surgeon_engine.api.messages.diagnosis import DiagnosedUnit
-from surgeon_engine.api.messages.run import LayerSparsity
+from surgeon_engine.api.messages.run import GroupsLeft, LayerSparsity
 from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
-from surgeon_gui.state.diagnosis.costs import Bins, Costs, Ints
+from surgeon_gui.state.diagnosis.costs import Bins, Costs
 from surgeon_gui.state.diagnosis.planner import RemovalPlan
 from surgeon_gui.state.run import RunState
 
@@ -46,9 +48,7 @@ class Layer:
     removed: int
     cost: float | None  # loss increase; None: counted in a coupled layer, or unknown
     cost_share: float | None  # of the total cost
-    groups: str = ""  # "heads", "neurons"
-    kept_groups: int = 0
-    total_groups: int = 0
+    groups: GroupsLeft | None = None  # None: it has no heads or neurons
     is_protected: bool = False  # for the next run
     is_effectively_protected: bool = False  # or coupled with a protected layer
     min_density: float = 0.0  # in the next run
@@ -116,7 +116,7 @@ class _LayerAfter:
     shape: LayerShape
     removed: int
     cost: float | None
-    groups: tuple[str, int, int] = ("", 0, 0)
+    groups: GroupsLeft | None = None
 
 
 def original_architecture(model: ModelSummary, pruning: PruningConfig) -> Architecture:
@@ -188,7 +188,6 @@ def _layer(
     share = None
     if after.cost is not None and total_cost > 0:
         share = after.cost / total_cost
-    kind, kept, total = after.groups
     return Layer(
         name=original.name,
         block=original.block,
@@ -199,9 +198,7 @@ def _layer(
         removed=after.removed,
         cost=after.cost,
         cost_share=share,
-        groups=kind,
-        kept_groups=kept,
-        total_groups=total,
+        groups=after.groups,
         is_protected=any_matches((original,), pruning.protect),
         is_effectively_protected=any_matches(coupled, pruning.protect),
         min_density=min_kept_share(
@@ -211,15 +208,12 @@ def _layer(
 
 
 def _after_run(layer: LayerSparsity) -> _LayerAfter:
-    groups = ("", 0, 0)
-    if layer.groups is not None:
-        groups = (layer.groups.kind, layer.groups.kept, layer.groups.of)
     is_coupled = bool(layer.removed) and not layer.cost
     return _LayerAfter(
         LayerShape(layer.rows_kept, layer.columns_kept),
         layer.removed,
         None if is_coupled else layer.cost,
-        groups,
+        layer.groups,
     )
 
 
@@ -230,7 +224,8 @@ def _after_plan(
     first = unit.layers[0]
     if isinstance(found, Bins):
         at = min(int((found.so_far[number] < taken).sum()), len(found.cost) - 1)
-        cost = float((_counts(found, number)[: at + 1] * found.cost[: at + 1]).sum())
+        counts = np.diff(found.so_far[number, : at + 1], prepend=0)
+        cost = float((counts * found.cost[: at + 1]).sum())
         cost -= float(found.so_far[number, at] - taken) * float(found.cost[at])
         shape = LayerShape(first.rows, first.columns)
         return {first.name: _LayerAfter(shape, taken, cost if taken else 0.0)}
@@ -240,7 +235,7 @@ def _after_plan(
         rows = int(found.rows_so_far[last]) if taken else 0
         shape = LayerShape(first.rows - rows, first.columns - (taken - rows))
         return {first.name: _LayerAfter(shape, int(plan.weights[number]), cost)}
-    groups = (unit.group, unit.candidates - taken, unit.candidates)
+    groups = GroupsLeft(unit.group, unit.candidates - taken, unit.candidates)
     size = first.columns // unit.candidates
     after = {
         first.name: _LayerAfter(
@@ -255,13 +250,6 @@ def _after_plan(
         shape = LayerShape(layer.rows - rows, layer.columns)
         after[layer.name] = _LayerAfter(shape, taken * layer.each, None, groups)
     return after
-
-
-def _counts(found: Bins, number: int) -> Ints:
-    so_far = found.so_far[number]
-    counts = so_far.copy()
-    counts[1:] -= so_far[:-1]
-    return counts
 
 
 def _sum(values: Iterable[float | None]) -> float | None:

@@ -130,10 +130,10 @@ def _tip(unit: DiagnosedUnit, rise: float, share: float, predicts_loss: bool) ->
         return tr("{name}\nCost of its cheapest {share}: {cost}").format(
             name=unit.name,
             share=numbers.percent(share),
-            cost=numbers.three_figures(rise),
+            cost=numbers.significant(rise, 3),
         )
     return tr(
         "{name}\nRemoving its cheapest {share} increases the loss by {rise} nats"
     ).format(
-        name=unit.name, share=numbers.percent(share), rise=numbers.three_figures(rise)
+        name=unit.name, share=numbers.percent(share), rise=numbers.significant(rise, 3)
     )

@@ -13,28 +13,16 @@ from enum import Enum
 from typing import Any
 
 from surgeon_engine.api.config.fields import values_in_use, values_of, with_values
-from surgeon_engine.api.config.pruning import (
-    FileSize,
-    Memory,
-    Parameters,
-    ParameterShare,
-    PrunableShare,
-    PruningConfig,
-)
+from surgeon_engine.api.config.pruning import PruningConfig, Target
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.diagnosis import predicts_loss
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.base.errors import ConfigError
-from surgeon_engine.planning.target_size import (
-    Goal,
-    file_dtype,
-    goal_of,
-    memory_of_goal,
-)
+from surgeon_engine.planning.target_size import Goal, file_dtype
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.diagnosis.costs import Costs
-from surgeon_gui.state.job.targets import TARGET_FIELDS
+from surgeon_gui.state.job.targets import TARGET_FIELDS, converted, goal_or_none
 from surgeon_gui.state.request import Request
 from surgeon_gui.state.run import RunState
 from surgeon_gui.text import numbers
@@ -70,8 +58,6 @@ _PLANNED = (
     "dropped_blocks",
     "dropped_sublayers",
 )
-_MILLION = 1_000_000
-_BILLION = 1_000_000_000
 _MAX_SHARE = 0.95  # that a config accepts
 # Progress at the start of each stage; it never decreases.
 _BEGIN = {
@@ -108,14 +94,6 @@ class MeasuredPoint:
     is_recovered: bool = False
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class DiagnosisInput:
-    """The job and the model of a diagnosis in progress."""
-
-    config: RunConfig
-    model: ModelSummary
-
-
 class DiagnosisPhase(Enum):
     """State of the diagnosis of a draft."""
 
@@ -127,18 +105,15 @@ class DiagnosisPhase(Enum):
 
 
 def phase_of(
-    known: DiagnosisResult | None, request: Request[Any], now: RunConfig
+    known: DiagnosisResult | None, now: RunConfig, is_measuring: bool
 ) -> DiagnosisPhase:
     """Return the state of the diagnosis of a draft."""
-    if request.is_open:
-        return DiagnosisPhase.MEASURING if known is None else DiagnosisPhase.REMEASURING
     if known is None:
-        return DiagnosisPhase.NONE
-    return (
-        DiagnosisPhase.OUT_OF_DATE
-        if changes_since(known.config, now)
-        else DiagnosisPhase.READY
-    )
+        return DiagnosisPhase.MEASURING if is_measuring else DiagnosisPhase.NONE
+    if is_measuring:
+        return DiagnosisPhase.REMEASURING
+    is_old = changes_since(known.config, now)
+    return DiagnosisPhase.OUT_OF_DATE if is_old else DiagnosisPhase.READY
 
 
 def changes_since(then: RunConfig, now: RunConfig) -> tuple[str, ...]:
@@ -175,12 +150,7 @@ def planned_config(known: DiagnosisResult, now: RunConfig) -> RunConfig:
 
 def planned_goal(known: DiagnosisResult, now: RunConfig) -> Goal | None:
     """Return the goal of the draft's target, or None if it cannot be reached."""
-    config = planned_config(known, now)
-    try:
-        dtype = file_dtype(config, known.model)
-        return goal_of(config.pruning, known.model, dtype)
-    except ConfigError:
-        return None
+    return goal_or_none(planned_config(known, now), known.model)
 
 
 def with_share(config: RunConfig, model: ModelSummary, share: float) -> PruningConfig:
@@ -188,29 +158,18 @@ def with_share(config: RunConfig, model: ModelSummary, share: float) -> PruningC
 
     The unit of the target stays the same.
     """
-    pruning = config.pruning
-    share = min(_MAX_SHARE, max(0.001, round(share, 3)))
-    plain = replace(pruning, target=PrunableShare(share))
-    try:
-        goal = goal_of(plain, model, file_dtype(config, model))
-    except ConfigError:
-        return pruning
-    match pruning.target:
-        case PrunableShare():
-            return plain
-        case ParameterShare():
-            whole = min(_MAX_SHARE, max(0.001, round(goal.parameter_share, 3)))
-            return replace(pruning, target=ParameterShare(whole))
-        case Parameters():
-            millions = round(goal.parameters / _MILLION, 6)
-            return replace(pruning, target=Parameters(millions))
-        case FileSize():
-            megabytes = round(goal.weight_bytes / _MILLION, 6)
-            return replace(pruning, target=FileSize(megabytes))
-        case Memory(context=context):
-            memory = memory_of_goal(goal, context, model, pruning.kind)
-            gigabytes = round(memory / _BILLION, 9)
-            return replace(pruning, target=Memory(gigabytes, context))
+    values = values_of(config.pruning)
+    unit = values["target"]
+    share = _rounded(share)
+    plain = {**values, "target": Target.PRUNABLE_SHARE, "sparsity": share}
+    changes = converted(plain, unit, model, file_dtype(config, model))
+    if unit is Target.PARAMETER_SHARE and "sparsity" in changes:
+        changes["sparsity"] = _rounded(changes["sparsity"])
+    return with_values(config.pruning, changes)
+
+
+def _rounded(share: float) -> float:
+    return min(_MAX_SHARE, max(0.001, round(share, 3)))
 
 
 def progress_of(request: Request[Any], before: float) -> float:

@@ -47,17 +47,13 @@ def sentence(files: Mapping[FileDtype, PlannedFile], most: int) -> str:
     sizes = {dtype: file.bytes(0) for dtype, file in files.items()}
     for dtype, size in sizes.items():
         if size <= most:
-            return _instead(dtype, size)
+            return tr(
+                "If only the size of the file counts, quantize instead: the whole "
+                "model in {dtype} takes {size} and stays closer to the original. Prune "
+                "for speed, or on top of few bits."
+            ).format(dtype=choice_label(dtype)[0], size=numbers.size(size))
     least = min(sizes, key=sizes.__getitem__)
     return tr(
         "Quantizing alone does not make it as small: the whole model in {dtype} takes "
         "{size}."
     ).format(dtype=choice_label(least)[0], size=numbers.size(sizes[least]))
-
-
-def _instead(dtype: FileDtype, size: int) -> str:
-    return tr(
-        "If only the size of the file counts, quantize instead: the whole model in "
-        "{dtype} takes {size} and stays closer to the original. Prune for speed, or on "
-        "top of few bits."
-    ).format(dtype=choice_label(dtype)[0], size=numbers.size(size))

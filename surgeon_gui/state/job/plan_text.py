@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from surgeon_engine.api.config.export import QUANTIZED, FileDtype, Format
+from surgeon_engine.api.config.n_m import NM
 from surgeon_engine.api.config.pruning import (
     BY_LAYER,
-    NM,
     SPARSE,
     Elements,
     FileSize,
@@ -60,7 +60,7 @@ def brief_plan(pruning: PruningConfig) -> str:
 
 def brief_file(config: RunConfig, model: ModelSummary) -> str:
     """Return the size of the file in few words; empty if it stays or is unknown."""
-    if config.pruning.kind in SPARSE or leaves_zeros(config):
+    if leaves_zeros(config):
         return ""
     size = _result_bytes(config, model)
     if not size:
@@ -220,7 +220,7 @@ def brief_sizes(
     parameters = tr("{before} \N{RIGHTWARDS ARROW} {after} parameters").format(
         before=numbers.count(model.parameters), after=numbers.count(goal.parameters)
     )
-    if config.pruning.kind in SPARSE or leaves_zeros(config):
+    if leaves_zeros(config):
         zeros = tr("The file keeps its size: removed weights become zeros.")
         widths = _widths(config, model, on_cuda=on_cuda)
         return "\n".join(filter(None, (parameters, zeros, widths)))

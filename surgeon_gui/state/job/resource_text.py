@@ -137,18 +137,14 @@ def _recovery_of(check: ResourceCheck) -> str:
     need = check.settled.obstacle
     if need is None:
         return text
-    free = need.free or 0
+    amounts = (need.needed, need.free or 0)
     if need.what is Resource.TIME:
-        reason = tr("A closer one takes {needed}; the time limit is {free}.").format(
-            needed=numbers.rough_duration(need.needed),
-            free=numbers.rough_duration(free),
-        )
+        reason = tr("A closer one takes {needed}; the time limit is {free}.")
+        needed, free = map(numbers.rough_duration, amounts)
     else:
-        reason = tr("A closer one needs {needed}, and {free} are free.").format(
-            needed=numbers.size(int(need.needed)),
-            free=numbers.size(int(need.free or 0)),
-        )
-    return f"{text} {reason}"
+        reason = tr("A closer one needs {needed}, and {free} are free.")
+        needed, free = map(numbers.size, map(int, amounts))
+    return f"{text} {reason.format(needed=needed, free=free)}"
 
 
 def format_amount(need: Need) -> str:

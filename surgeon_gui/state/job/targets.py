@@ -8,16 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 from surgeon_engine.api.config.export import FileDtype, Format
-from surgeon_engine.api.config.fields import with_values
+from surgeon_engine.api.config.fields import values_of, with_values
 from surgeon_engine.api.config.pruning import (
     SPARSE,
     Damping,
-    FileSize,
     Memory,
     Method,
-    Parameters,
-    ParameterShare,
-    PrunableShare,
     PruningConfig,
     Structure,
     Target,
@@ -71,24 +67,14 @@ def with_next_target(config: RunConfig) -> RunConfig:
 
     Its result goes to the folder of its run: a destination holds the last one.
     """
-    pruning = config.pruning
-    match pruning.target:
-        case PrunableShare(sparsity=share):
-            smaller = replace(pruning, target=PrunableShare(_larger_share(share)))
-        case ParameterShare(sparsity=share):
-            smaller = replace(pruning, target=ParameterShare(_larger_share(share)))
-        case Parameters(millions=millions):
-            smaller = replace(pruning, target=Parameters(_smaller(millions)))
-        case FileSize(megabytes=megabytes):
-            smaller = replace(pruning, target=FileSize(_smaller(megabytes)))
-        case Memory(gigabytes=gigabytes, context=context):
-            smaller = replace(pruning, target=Memory(_smaller(gigabytes), context))
-    export = replace(config.export, folder="")
-    return replace(config, pruning=smaller, export=export)
-
-
-def _larger_share(share: float) -> float:
-    return min(round(share + _NEXT_SHARE, 2), _MAX_SHARE)
+    values = values_of(config.pruning)
+    name = target_field(values["target"])
+    if name == "sparsity":
+        smaller = min(round(values[name] + _NEXT_SHARE, 2), _MAX_SHARE)
+    else:
+        smaller = _smaller(values[name])
+    pruning = with_values(config.pruning, {name: smaller})
+    return replace(config, pruning=pruning, export=replace(config.export, folder=""))
 
 
 def _smaller(size: float) -> float:

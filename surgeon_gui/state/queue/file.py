@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from operator import attrgetter
 from pathlib import Path
 
 import msgspec
@@ -25,6 +26,8 @@ from surgeon_engine.planning.estimate import Estimate
 from surgeon_gui.state.queue.state import QueuedRun, QueueStatus
 
 _LIMIT = 4 << 20  # bytes; a job has some thousand
+# What a run of the queue and a stored one have in common after the job.
+_OTHERS = attrgetter("estimate", "status", "folder", "problem", "may_replace")
 
 
 class _StoredRun(msgspec.Struct):
@@ -76,15 +79,7 @@ class QueueFile:
         try:
             stored = read_sealed_json(self.path, _StoredQueue, QUEUE, _LIMIT)
             runs = tuple(
-                QueuedRun(
-                    each.name,
-                    config_from_toml(each.job),
-                    each.estimate,
-                    each.status,
-                    each.folder,
-                    each.problem,
-                    each.may_replace,
-                )
+                QueuedRun(each.name, config_from_toml(each.job), *_OTHERS(each))
                 for each in stored.runs
             )
         except (UnreadableFileError, ConfigError) as error:
@@ -107,15 +102,7 @@ class QueueFile:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._take()
         stored = [
-            _StoredRun(
-                run.name,
-                config_to_toml(run.config),
-                run.estimate,
-                run.status,
-                run.folder,
-                run.problem,
-                run.may_replace,
-            )
+            _StoredRun(run.name, config_to_toml(run.config), *_OTHERS(run))
             for run in runs
         ]
         write_atomically(self.path, sealed_json(_StoredQueue(stored), QUEUE, indent=2))

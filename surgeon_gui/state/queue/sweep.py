@@ -5,7 +5,7 @@ The jobs are those of `surgeon sweep`; here they get names, checks and estimates
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 
 from surgeon_engine.api.config.fields import settings_of, values_of
 from surgeon_engine.api.config.pruning import (
@@ -40,23 +40,6 @@ _SHARES = (0.1, 0.2, 0.3, 0.4)  # that are proposed
 _OF_SHARE = (Target.PRUNABLE_SHARE, Target.PARAMETER_SHARE)
 
 
-@dataclass(frozen=True, slots=True)
-class Sweep:
-    """What the user varies."""
-
-    unit: Target
-    values: str  # in that unit, as typed; shares in percent
-    methods: tuple[Method, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class SweepPlan:
-    """The runs of a sweep, or why there are none."""
-
-    runs: tuple[QueuedRun, ...] = ()
-    problem: str = ""
-
-
 def proposed_values(state: AppState, unit: Target) -> str:
     """Return the values for 10, 20, 30 and 40 % in a unit; empty if unknown."""
     if unit in _OF_SHARE:
@@ -88,42 +71,57 @@ def unit_note(state: AppState, unit: Target) -> str:
     )
 
 
-def plan(state: AppState, sweep: Sweep) -> SweepPlan:
-    """Return the runs of a sweep of the draft, or its first problem."""
+def plan(
+    state: AppState, unit: Target, typed: str, methods: tuple[Method, ...]
+) -> tuple[QueuedRun, ...] | str:
+    """Return the runs of a sweep of the draft, or its first problem.
+
+    Args:
+        state: with the draft.
+        unit: of the targets.
+        typed: the targets in that unit; shares in percent.
+        methods: each is combined with each target.
+    """
     config = state.config
     if config.export.folder:
-        return SweepPlan(
-            problem=tr(
-                "All runs would write to {folder}. Clear the destination in step 5: "
-                "each run then writes to its own folder."
-            ).format(folder=config.export.folder)
-        )
+        return tr(
+            "All runs would write to {folder}. Clear the destination in step 5: each "
+            "run then writes to its own folder."
+        ).format(folder=config.export.folder)
     try:
-        values = tuple(dict.fromkeys(numbers.parse_list(sweep.values)))
+        values = tuple(dict.fromkeys(numbers.parse_list(typed)))
     except ValueError as error:
-        return SweepPlan(problem=tr("“{text}” is not a number.").format(text=error))
-    if not values or not sweep.methods:
-        return SweepPlan(problem=tr("Enter at least one target and tick one method."))
-    count = len(values) * len(sweep.methods)
+        return tr("“{text}” is not a number.").format(text=error)
+    if not values or not methods:
+        return tr("Enter at least one target and tick one method.")
+    count = len(values) * len(methods)
     if count > MAX_RUNS:
         text = tr("These are {n} runs. A sweep has at most {maximum}.")
-        return SweepPlan(problem=text.format(n=count, maximum=MAX_RUNS))
-    if problem := _range_problem(sweep.unit, values):
-        return SweepPlan(problem=problem)
+        return text.format(n=count, maximum=MAX_RUNS)
+    if problem := _range_problem(unit, values):
+        return problem
+    if unit in _OF_SHARE:
+        # Without 0.30000000000000004.
+        values = tuple(round(value / 100, 6) for value in values)
+    axes = (
+        Axis("pruning", "target", (unit,)),
+        Axis("pruning", target_field(unit), values),
+        Axis("pruning", "method", methods),
+    )
     try:
-        jobs = _jobs(config, sweep, values)
+        jobs = [each.config for each in combinations(config, axes)]
     except ConfigError as error:
-        return SweepPlan(problem=f"{error.message} {error.hint}".strip())
+        return f"{error.message} {error.hint}".strip()
     return _checked(jobs, state)
 
 
-def summary(found: SweepPlan, free_disk: int | None) -> str:
+def summary(runs: Sequence[QueuedRun], free_disk: int | None) -> str:
     """Return how many runs there are and what they need; empty without runs."""
-    count = len(found.runs)
+    count = len(runs)
     if not count:
         return ""
     text = ntr("{n} run", "{n} runs", count).format(n=count)
-    if total := needs(found.runs):
+    if total := needs(runs):
         text = tr("{count}: {needs}").format(count=text, needs=total)
     if free_disk is None:
         return f"{text}."
@@ -131,13 +129,13 @@ def summary(found: SweepPlan, free_disk: int | None) -> str:
     return tr("{text}; {free} are free.").format(text=text, free=free)
 
 
-def forecast(found: SweepPlan, model: ModelSummary | None) -> str:
+def forecast(runs: Sequence[QueuedRun], model: ModelSummary | None) -> str:
     """Return the size of the file of each target and which memory fits it, in lines.
 
     Empty if the files keep their size, or without runs.
     """
     lines: dict[AnyTarget, str] = {}
-    for run in found.runs:
+    for run in runs:
         target = run.config.pruning.target
         if model is not None and target not in lines:
             lines[target] = _forecast(run.config, model)
@@ -168,9 +166,9 @@ def _forecast(config: RunConfig, model: ModelSummary) -> str:
     )
 
 
-def disk_warning(found: SweepPlan, free_disk: int | None) -> str:
+def disk_warning(runs: Sequence[QueuedRun], free_disk: int | None) -> str:
     """Return a warning if the disk does not hold all runs; otherwise ""."""
-    needed = sum(run.estimate.disk for run in found.runs if run.estimate is not None)
+    needed = sum(run.estimate.disk for run in runs if run.estimate is not None)
     if free_disk is None or needed <= free_disk:
         return ""
     return tr(
@@ -199,28 +197,13 @@ def _range_problem(unit: Target, values: tuple[float, ...]) -> str:
     return ""
 
 
-def _jobs(
-    config: RunConfig, sweep: Sweep, values: tuple[float, ...]
-) -> tuple[RunConfig, ...]:
-    if sweep.unit in _OF_SHARE:
-        # Without 0.30000000000000004.
-        values = tuple(round(value / 100, 6) for value in values)
-    axes = (
-        Axis("pruning", "target", (sweep.unit,)),
-        Axis("pruning", target_field(sweep.unit), values),
-        Axis("pruning", "method", sweep.methods),
-    )
-    return tuple(each.config for each in combinations(config, axes))
-
-
-def _checked(jobs: tuple[RunConfig, ...], state: AppState) -> SweepPlan:
+def _checked(jobs: Iterable[RunConfig], state: AppState) -> tuple[QueuedRun, ...] | str:
     runs = []
     for job in jobs:
         check = check_job(job, state)
         name = run_name(job)
         if obstacle := job_obstacle(job, check, state):
-            text = tr("{run}: {problem}").format(run=name, problem=sentence(obstacle))
-            return SweepPlan(problem=text)
+            return tr("{run}: {problem}").format(run=name, problem=sentence(obstacle))
         estimate = check.estimate if check is not None else None
         runs.append(QueuedRun(name, job, estimate))
-    return SweepPlan(tuple(runs))
+    return tuple(runs)

@@ -62,13 +62,6 @@ class RunOutcome(Enum):
     DAMAGED = "damaged"  # its folder cannot be read
 
 
-_OUTCOMES = {
-    Status.FINISHED: RunOutcome.FINISHED,
-    Status.FAILED: RunOutcome.FAILED,
-    Status.CANCELLED: RunOutcome.CANCELLED,
-    Status.INTERRUPTED: RunOutcome.INTERRUPTED,
-}
-
 _RESUMABLE = (
     RunOutcome.STOPPED,
     RunOutcome.FAILED,
@@ -164,7 +157,9 @@ def read_record(folder: Path) -> RunRecord:
             RunOutcome.DAMAGED,
             problem=str(error),
             config=readable_config(folder),
-            has_checkpoint=_has_checkpoint(folder),
+            has_checkpoint=any(
+                (folder / name / "config.json").is_file() for name in _CHECKPOINTS
+            ),
             began=began,
         )
     else:
@@ -214,11 +209,6 @@ def readable_config(folder: Path) -> RunConfig | None:
         return RunFolder(folder).read_config()
     except EngineError:
         return None
-
-
-def _has_checkpoint(folder: Path) -> bool:
-    """Return whether there is a model in the folder of a run."""
-    return any((folder / name / "config.json").is_file() for name in _CHECKPOINTS)
 
 
 def read_state(folder: Path, *, with_progress: bool = True) -> RunState:
@@ -339,7 +329,9 @@ def outcome_of(run: RunState) -> RunOutcome:
     """Return how a run ended, or that it is running."""
     if run.result is not None and run.result.stopped_early:
         return RunOutcome.STOPPED
-    return _OUTCOMES.get(run.status, RunOutcome.RUNNING)
+    if run.status.is_busy or run.status is Status.IDLE:
+        return RunOutcome.RUNNING
+    return RunOutcome(run.status.value)
 
 
 def _log(run: RunFolder, with_progress: bool) -> Iterator[Envelope]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 from surgeon_engine.api.config.run import RunConfig
@@ -65,7 +65,7 @@ def distinct_titles(records: Iterable[RunRecord]) -> dict[str, str]:
     method, then by the start time, then by the name of the folder.
     """
     titles = {record: title(record) for record in records}
-    for detail in (_removed_parts, _method, _start_time, _folder_name):
+    for detail in _DETAILS:
         details: dict[str, set[str]] = {}
         for record, name in titles.items():
             details.setdefault(name, set()).add(detail(record))
@@ -132,26 +132,17 @@ def date(record: RunRecord) -> str:
     return f"{datetime.fromtimestamp(record.began):%Y-%m-%d %H:%M}"
 
 
-def _removed_parts(record: RunRecord) -> str:
-    return (
-        plan_text.structure_phrase(record.config.pruning) if record.config else NOTHING
-    )
-
-
-def _method(record: RunRecord) -> str:
-    return CHOICES[record.config.pruning.method][0] if record.config else NOTHING
-
-
-def _start_time(record: RunRecord) -> str:
-    return f"{datetime.fromtimestamp(record.began):%Y-%m-%d %H:%M:%S}"
-
-
-def _folder_name(record: RunRecord) -> str:
-    return _last_part(record.folder)
-
-
 def _last_part(folder: str) -> str:
     return folder.replace("\\", "/").rpartition("/")[2]
+
+
+# What tells runs with equal titles apart, the first that differs.
+_DETAILS: tuple[Callable[[RunRecord], str], ...] = (
+    lambda x: plan_text.structure_phrase(x.config.pruning) if x.config else NOTHING,
+    lambda x: CHOICES[x.config.pruning.method][0] if x.config else NOTHING,
+    lambda x: f"{datetime.fromtimestamp(x.began):%Y-%m-%d %H:%M:%S}",
+    lambda x: _last_part(x.folder),
+)
 
 
 def tags(record: RunRecord) -> str:
@@ -227,30 +218,28 @@ def facts(record: RunRecord) -> tuple[tuple[str, str], ...]:
             (tr("Disk space"), disk_space_details(record)),
         )
     pruning = record.config.pruning
-    found = [(tr("Status"), status)]
-    if record.can_resume:
-        found.append((tr("Saved progress"), saved_progress(record)))
-    found += [
-        (tr("Model"), model(record)),
-        (tr("Target"), plan_text.brief_plan(pruning)),
-        (tr("Method"), CHOICES[pruning.method][0]),
-    ]
-    if record.fidelity:
-        found.append((tr("Fidelity"), fidelity_lines(record)))
-    if record.perplexity_before is not None:
-        found.append((tr("Perplexity"), perplexity(record)))
+    remaining, began = "", date(record)
     if record.parameters_left:
         remaining = tr("{remaining} of {total}").format(
             remaining=parameters(record), total=numbers.count(record.parameters_before)
         )
-        found.append((tr("Remaining parameters"), remaining))
-    if record.format is not None:
-        found.append((tr("Export format"), choice_label(record.format)[0]))
-    began = date(record)
     if record.seconds:
         began = tr("{date}, took {time}").format(date=began, time=duration(record))
-    found.append((tr("Started"), began))
-    return (*found, (tr("Disk space"), disk_space_details(record)))
+    form, is_measured = record.format, record.perplexity_before is not None
+    found = (
+        (tr("Status"), status),
+        (tr("Saved progress"), saved_progress(record) if record.can_resume else ""),
+        (tr("Model"), model(record)),
+        (tr("Target"), plan_text.brief_plan(pruning)),
+        (tr("Method"), CHOICES[pruning.method][0]),
+        (tr("Fidelity"), fidelity_lines(record)),
+        (tr("Perplexity"), perplexity(record) if is_measured else ""),
+        (tr("Remaining parameters"), remaining),
+        (tr("Export format"), choice_label(form)[0] if form is not None else ""),
+        (tr("Started"), began),
+        (tr("Disk space"), disk_space_details(record)),
+    )
+    return tuple(fact for fact in found if fact[1])
 
 
 def saved_progress(record: RunRecord) -> str:

@@ -35,12 +35,6 @@ def facts_of(state: AppState) -> Rows:
 def inspected_facts(model: ModelSummary, facts: ModelFacts | None = None) -> Rows:
     """Return what the engine found in a model, and which structures it supports."""
     share = numbers.percent(model.prunable / max(1, model.parameters))
-    window = tr("unknown")
-    if model.longest_window:
-        window = tr("{n} tokens").format(n=numbers.whole(model.longest_window))
-    blocks = tr("{blocks} (hidden size {width})").format(
-        blocks=model.blocks, width=model.hidden_size
-    )
     dtype = model.dtype or (facts.dtype if facts is not None else "")
     rows = [
         (tr("Architecture"), model.architecture),
@@ -51,9 +45,9 @@ def inspected_facts(model: ModelSummary, facts: ModelFacts | None = None) -> Row
                 count=numbers.count(model.prunable), share=share
             ),
         ),
-        (tr("Blocks"), blocks),
+        (tr("Blocks"), _blocks(model)),
         (tr("Vocabulary"), numbers.count(model.vocabulary)),
-        (tr("Context length"), window),
+        (tr("Context length"), _window(model)),
         (tr("Number format"), dtype or tr("quantised (dequantised for pruning)")),
         (tr("Size on disk"), numbers.size(model.file_bytes)),
     ]
@@ -75,23 +69,29 @@ def inspected_facts(model: ModelSummary, facts: ModelFacts | None = None) -> Row
 
 def first_facts(facts: ModelFacts) -> Rows:
     """Return what the config and the file headers say, before the engine inspects."""
-    rows = [(tr("Architecture"), facts.architecture)]
-    if facts.parameters:
-        rows.append((tr("Parameters"), numbers.count(facts.parameters)))
-    if facts.blocks:
-        blocks = tr("{blocks} (hidden size {width})").format(
-            blocks=facts.blocks, width=facts.hidden_size
-        )
-        rows.append((tr("Blocks"), blocks))
-    if facts.vocabulary:
-        rows.append((tr("Vocabulary"), numbers.count(facts.vocabulary)))
-    if facts.longest_window:
-        window = tr("{n} tokens").format(n=numbers.whole(facts.longest_window))
-        rows.append((tr("Context length"), window))
-    rows.append((tr("Number format"), facts.dtype))
-    if facts.file_bytes:
-        rows.append((tr("Size on disk"), numbers.size(facts.file_bytes)))
-    return tuple((name, value) for name, value in rows if value)
+    size, window = facts.file_bytes, facts.longest_window
+    rows = (
+        (tr("Architecture"), facts.architecture),
+        (tr("Parameters"), facts.parameters and numbers.count(facts.parameters)),
+        (tr("Blocks"), facts.blocks and _blocks(facts)),
+        (tr("Vocabulary"), facts.vocabulary and numbers.count(facts.vocabulary)),
+        (tr("Context length"), window and _window(facts)),
+        (tr("Number format"), facts.dtype),
+        (tr("Size on disk"), size and numbers.size(size)),
+    )
+    return tuple((name, str(value)) for name, value in rows if value)
+
+
+def _blocks(model: ModelSummary | ModelFacts) -> str:
+    return tr("{blocks} (hidden size {width})").format(
+        blocks=model.blocks, width=model.hidden_size
+    )
+
+
+def _window(model: ModelSummary | ModelFacts) -> str:
+    if not model.longest_window:
+        return tr("unknown")
+    return tr("{n} tokens").format(n=numbers.whole(model.longest_window))
 
 
 def facts_problem(state: AppState) -> Problem | None:

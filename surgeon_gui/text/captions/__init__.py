@@ -10,8 +10,4 @@ from __future__ import annotations
 from surgeon_gui.text.captions import pages, views, window
 from surgeon_gui.text.captions.caption import Caption
 
-CAPTIONS: dict[str, Caption] = {
-    **window.CAPTIONS,
-    **pages.CAPTIONS,
-    **views.CAPTIONS,
-}
+CAPTIONS: dict[str, Caption] = {**window.CAPTIONS, **pages.CAPTIONS, **views.CAPTIONS}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from surgeon_gui.base.translation import tr
-from surgeon_gui.text.captions.caption import Caption
+from surgeon_gui.text.captions.caption import caption
 
 _PLOTS = (
     "perplexity",
@@ -26,14 +26,12 @@ _CHARTS = (
     "compare_settings",
 )
 _CONTROLS = {
-    "more": Caption(
-        tr("More"), tr("Enlarge or zoom this, or save it as PNG, SVG or CSV.")
-    ),
-    "return": Caption(tr("Back"), tr("Show the other charts again (Esc).")),
+    "more": caption("More", "Enlarge or zoom this, or save it as PNG, SVG or CSV."),
+    "return": caption("Back", "Show the other charts again (Esc)."),
 }
 
-_RESET = Caption(
-    tr("Reset zoom"), tr("Show everything again, as a double click on the plot does.")
+_RESET = caption(
+    "Reset zoom", "Show everything again, as a double click on the plot does."
 )
 
 _CHART_CAPTIONS = {
@@ -45,168 +43,134 @@ _CHART_CAPTIONS = {
 CAPTIONS = {
     **_CHART_CAPTIONS,
     # the strip at the bottom
-    "pause_button": Caption(
-        tr("&Pause"),
-        tr(
-            "Pause the run at the next safe point. The model stays in memory and "
-            "nothing is lost (Ctrl+P)."
-        ),
+    "pause_button": caption(
+        "&Pause",
+        "Pause the run at the next safe point. The model stays in memory and "
+        "nothing is lost (Ctrl+P).",
     ),
-    "resume_button": Caption(tr("Resu&me"), tr("Resume the paused run (Ctrl+P).")),
-    "pause_action": Caption(tr("&Pause"), ""),
+    "resume_button": caption("Resu&me", "Resume the paused run (Ctrl+P)."),
+    "pause_action": caption("&Pause"),
     # live charts
-    "perplexity_measure_combo": Caption(
-        tr("Measure"),
-        tr(
-            "Fidelity compares the model with the original: KL is 0 if both predict "
-            "the same. Perplexity is the exponential of the loss."
-        ),
+    "perplexity_measure_combo": caption(
+        "Measure",
+        "Fidelity compares the model with the original: KL is 0 if both predict "
+        "the same. Perplexity is the exponential of the loss.",
     ),
-    "perplexity_log_button": Caption(
-        tr("Log scale"), tr("Use a logarithmic vertical axis.")
+    "perplexity_log_button": caption("Log scale", "Use a logarithmic vertical axis."),
+    "costs_measure_combo": caption(
+        "Quantity",
+        "Count removed weights, or removals; or show the recovery in place of the "
+        "costs.",
     ),
-    "costs_measure_combo": Caption(
-        tr("Quantity"),
-        tr(
-            "Count removed weights, or removals; or show the recovery in place of the "
-            "costs."
-        ),
+    "recovery_costs_button": caption(
+        "Costs", "Show the costs in place of the recovery."
     ),
-    "recovery_costs_button": Caption(
-        tr("Costs"), tr("Show the costs in place of the recovery.")
+    "diagnosis_tab": caption(
+        "Diagnosis", "Cost of removing each part, and quality at each size."
     ),
-    "diagnosis_tab": Caption(
-        tr("Diagnosis"), tr("Cost of removing each part, and quality at each size.")
+    "diagnose_button": caption(
+        "Diagnose",
+        "Measure the cost of removing each part of the model, without pruning "
+        "anything.",
     ),
-    "diagnose_button": Caption(
-        tr("Diagnose"),
-        tr(
-            "Measure the cost of removing each part of the model, without pruning "
-            "anything."
-        ),
+    "diagnose_cancel_button": caption("Cancel", "Cancel the diagnosis."),
+    "target_diagnose_button": caption(
+        "Diagnose…",
+        "Measure the cost of removing each part once, then try out targets before "
+        "pruning.",
     ),
-    "diagnose_cancel_button": Caption(tr("Cancel"), tr("Cancel the diagnosis.")),
-    "target_diagnose_button": Caption(
-        tr("Diagnose…"),
-        tr(
-            "Measure the cost of removing each part once, then try out targets before "
-            "pruning."
-        ),
+    "sensitivity_share_combo": caption(
+        "Remove the cheapest",
+        "Share that is removed from one part at a time, for the map below.",
     ),
-    "sensitivity_share_combo": Caption(
-        tr("Remove the cheapest"),
-        tr("Share that is removed from one part at a time, for the map below."),
+    "architecture_tab": caption(
+        "Architecture", "Every layer before and after pruning, and why it was pruned."
     ),
-    "architecture_tab": Caption(
-        tr("Architecture"),
-        tr("Every layer before and after pruning, and why it was pruned."),
+    "architecture_tree": caption(
+        "Layers", "All blocks and their layers, before and after pruning."
     ),
-    "architecture_tree": Caption(
-        tr("Layers"), tr("All blocks and their layers, before and after pruning.")
+    "architecture_source_combo": caption(
+        "Show", "Show the widths of the run or of the plan."
     ),
-    "architecture_source_combo": Caption(
-        tr("Show"), tr("Show the widths of the run or of the plan.")
+    "protect_layer_button": caption("Protect", "Protect this layer in the next run."),
+    "unprotect_layer_button": caption("Unprotect", "Allow pruning this layer again."),
+    "protect_block_button": caption(
+        "Protect block", "Protect all layers of the block in the next run."
     ),
-    "protect_layer_button": Caption(
-        tr("Protect"), tr("Protect this layer in the next run.")
+    "unprotect_block_button": caption(
+        "Unprotect block", "Allow pruning the block again."
     ),
-    "unprotect_layer_button": Caption(
-        tr("Unprotect"), tr("Allow pruning this layer again.")
+    "limit_layer_button": caption(
+        "Set minimum",
+        "Set the minimum density of this layer for the next run; 0 % removes it.",
     ),
-    "protect_block_button": Caption(
-        tr("Protect block"), tr("Protect all layers of the block in the next run.")
+    "limit_layer_spin": caption(
+        "Minimum density", "Share of its weights that this layer keeps."
     ),
-    "unprotect_block_button": Caption(
-        tr("Unprotect block"), tr("Allow pruning the block again.")
+    "protect_layer_action": caption("Protect or unprotect this layer"),
+    "protect_block_action": caption("Protect this block"),
+    "limit_half_action": caption("Keep at least half"),
+    "free_layer_action": caption("Remove protection and minimum"),
+    "playground_tab": caption(
+        "Playground", "Generate text with the original and the pruned model."
     ),
-    "limit_layer_button": Caption(
-        tr("Set minimum"),
-        tr("Set the minimum density of this layer for the next run; 0 % removes it."),
+    "playground_prompt": caption(
+        "Prompt", "Start of both texts. Press Ctrl+Return to generate."
     ),
-    "limit_layer_spin": Caption(
-        tr("Minimum density"), tr("Share of its weights that this layer keeps.")
+    "playground_examples_combo": caption("Examples", "Example prompts."),
+    "playground_seed": caption(
+        "Seed", "The same seed gives the same texts. Both models use the same seed."
     ),
-    "protect_layer_action": Caption(tr("Protect or unprotect this layer"), ""),
-    "protect_block_action": Caption(tr("Protect this block"), ""),
-    "limit_half_action": Caption(tr("Keep at least half"), ""),
-    "free_layer_action": Caption(tr("Remove protection and minimum"), ""),
-    "playground_tab": Caption(
-        tr("Playground"),
-        tr("Generate text with the original and the pruned model."),
+    "playground_new_seed_button": caption("New seed", "Draw a new random seed."),
+    "playground_temperature": caption(
+        "Temperature",
+        "Randomness of sampling. 0: always the most likely token, regardless of "
+        "the seed. 1: the probabilities of the model.",
     ),
-    "playground_prompt": Caption(
-        tr("Prompt"),
-        tr("Start of both texts. Press Ctrl+Return to generate."),
+    "playground_top_p": caption(
+        "Top-p",
+        "Sample only from the most likely tokens whose probabilities add up to "
+        "this value. 1: all tokens.",
     ),
-    "playground_examples_combo": Caption(tr("Examples"), tr("Example prompts.")),
-    "playground_seed": Caption(
-        tr("Seed"),
-        tr("The same seed gives the same texts. Both models use the same seed."),
+    "playground_length": caption("Length", "Maximum number of tokens to generate."),
+    "playground_chat_check": caption(
+        "As a chat message",
+        "Wrap the prompt in the chat template of the original model.",
     ),
-    "playground_new_seed_button": Caption(
-        tr("New seed"), tr("Draw a new random seed.")
+    "playground_generate_button": caption(
+        "Generate", "Generate with both models in turns (Ctrl+Return)."
     ),
-    "playground_temperature": Caption(
-        tr("Temperature"),
-        tr(
-            "Randomness of sampling. 0: always the most likely token, regardless of "
-            "the seed. 1: the probabilities of the model."
-        ),
+    "playground_stop_button": caption(
+        "Stop", "Stop and compare the text so far. Press again to stop immediately."
     ),
-    "playground_top_p": Caption(
-        tr("Top-p"),
-        tr(
-            "Sample only from the most likely tokens whose probabilities add up to "
-            "this value. 1: all tokens."
-        ),
+    "playground_run_button": caption(
+        "Use the run's models", "Compare the original and the export of the shown run."
     ),
-    "playground_length": Caption(
-        tr("Length"), tr("Maximum number of tokens to generate.")
+    "playground_original_button": caption(
+        "Choose original", "Choose the original model to compare with."
     ),
-    "playground_chat_check": Caption(
-        tr("As a chat message"),
-        tr("Wrap the prompt in the chat template of the original model."),
+    "playground_original_demo_action": caption("Bundled demo"),
+    "playground_original_folder_action": caption("Model folder…"),
+    "playground_original_gguf_action": caption("GGUF file…"),
+    "playground_pruned_button": caption(
+        "Choose pruned", "Choose a pruned model or the folder of a finished run."
     ),
-    "playground_generate_button": Caption(
-        tr("Generate"), tr("Generate with both models in turns (Ctrl+Return).")
+    "playground_pruned_folder_action": caption("Checkpoint or run folder…"),
+    "playground_pruned_gguf_action": caption("GGUF file…"),
+    "playground_original_text": caption(
+        "Text of the original", "The prompt and the text of the original."
     ),
-    "playground_stop_button": Caption(
-        tr("Stop"),
-        tr("Stop and compare the text so far. Press again to stop immediately."),
+    "playground_pruned_text": caption(
+        "Text of the pruned model", "The prompt and the text of the pruned model."
     ),
-    "playground_run_button": Caption(
-        tr("Use the run's models"),
-        tr("Compare the original and the export of the shown run."),
+    "playground_original_copy_button": caption(
+        "Copy", "Copy the prompt and the text of the original."
     ),
-    "playground_original_button": Caption(
-        tr("Choose original"),
-        tr("Choose the original model to compare with."),
+    "playground_pruned_copy_button": caption(
+        "Copy", "Copy the prompt and the text of the pruned model."
     ),
-    "playground_original_demo_action": Caption(tr("Bundled demo"), ""),
-    "playground_original_folder_action": Caption(tr("Model folder…"), ""),
-    "playground_original_gguf_action": Caption(tr("GGUF file…"), ""),
-    "playground_pruned_button": Caption(
-        tr("Choose pruned"),
-        tr("Choose a pruned model or the folder of a finished run."),
-    ),
-    "playground_pruned_folder_action": Caption(tr("Checkpoint or run folder…"), ""),
-    "playground_pruned_gguf_action": Caption(tr("GGUF file…"), ""),
-    "playground_original_text": Caption(
-        tr("Text of the original"), tr("The prompt and the text of the original.")
-    ),
-    "playground_pruned_text": Caption(
-        tr("Text of the pruned model"),
-        tr("The prompt and the text of the pruned model."),
-    ),
-    "playground_original_copy_button": Caption(
-        tr("Copy"), tr("Copy the prompt and the text of the original.")
-    ),
-    "playground_pruned_copy_button": Caption(
-        tr("Copy"), tr("Copy the prompt and the text of the pruned model.")
-    ),
-    "playground_differences": Caption(
-        tr("Largest differences"),
-        tr("Select a line to highlight its token in the text."),
+    "playground_differences": caption(
+        "Largest differences", "Select a line to highlight its token in the text."
     ),
 }
 

@@ -59,7 +59,7 @@ class ArchitectureTable(QAbstractItemModel):
         """Return the longest text of each column whose texts grow with pruning."""
         layers = self._shown.layers
         shapes = [f"{x.before.rows}{_TIMES}{x.before.columns}" for x in layers]
-        groups = [str(layer.total_groups) for layer in layers if layer.groups]
+        groups = [str(x.groups.of) for x in layers if x.groups is not None]
         return {
             column: f"{longest} {_ARROW} {longest}"
             for column, texts in ((1, shapes), (2, groups))
@@ -184,11 +184,10 @@ def _shape(item: Block | Layer) -> str:
 
 
 def _groups(item: Block | Layer) -> str:
-    if isinstance(item, Block) or not item.groups:
+    if isinstance(item, Block) or item.groups is None:
         return ""
-    if item.kept_groups == item.total_groups:
-        return f"{item.total_groups}"
-    return f"{item.total_groups} {_ARROW} {item.kept_groups}"
+    kept, total = item.groups.kept, item.groups.of
+    return f"{total}" if kept == total else f"{total} {_ARROW} {kept}"
 
 
 def _sparsity(item: Block | Layer) -> str:
@@ -201,7 +200,7 @@ def _cost(item: Block | Layer) -> str:
     if not item.cost or item.cost_share is None:
         return _DASH
     share = numbers.percent(item.cost_share, decimals=0)
-    return f"{numbers.two_figures(item.cost)} ({share})"
+    return f"{numbers.significant(item.cost, 2)} ({share})"
 
 
 def _rule(item: Block | Layer) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QModelIndex, QPoint, QSignalBlocker, Qt, Signal, Slot
+from collections.abc import Callable
+from functools import partial
+
+from PySide6.QtCore import QModelIndex, QPoint, QSignalBlocker, Qt, Slot
 from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
-    QComboBox,
-    QHBoxLayout,
     QMenu,
     QSpinBox,
     QSplitter,
@@ -23,19 +24,17 @@ from surgeon_gui.controllers.architecture import ArchitectureController
 from surgeon_gui.state.architecture.state import Block, Layer, Source
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.views.architecture.architecture_table import ArchitectureTable
-from surgeon_gui.views.architecture.block_card import BlockCard, on_card
-from surgeon_gui.views.steps.page import row_of
+from surgeon_gui.views.architecture.block_picture import BlockCard, on_card
 from surgeon_gui.widgets.controls import (
+    ChoiceBox,
     button,
-    card,
-    choice_box,
     described,
+    fill_menu,
     heading,
-    horizontal,
     ignore_wheel,
     text_label,
-    vertical,
 )
+from surgeon_gui.widgets.layouts import STRETCH, card, horizontal, row_of, vertical
 
 _SOURCES = {
     Source.RUN: tr("After the run"),
@@ -52,36 +51,31 @@ _HALF = 0.5
 class ArchitectureView(QWidget):
     """Draws an `ArchitectureController`."""
 
-    save_failed = Signal(str)
-
     def __init__(self, controller: ArchitectureController) -> None:
         super().__init__()
         self.setObjectName("architecture_view")
         self._controller = controller
-        self._sources: tuple[Source, ...] = ()
         self._shown_limit: object = None  # the layer and the limit in the box
         self._fitted: object = None  # the contents that the columns were fitted to
-        self._source = described(choice_box(), "architecture_source_combo")
+        self._source = ChoiceBox("architecture_source_combo", min_length=24)
         self._source.currentIndexChanged.connect(self._on_source_chosen)
         self._table = ArchitectureTable()
         self._tree = self._make_tree()
         self._picture = BlockCard()
         self._picture.picture.layer_clicked.connect(controller.select)
-        self._picture.save_failed.connect(self.save_failed)
         self._title = heading("")
         self._title.setObjectName("architecture_layer_label")
         self._title.setWordWrap(True)
         self._reasons = text_label(name="architecture_reasons")
-        self._protect = button("protect_layer_button")
-        self._protect.clicked.connect(controller.toggle_protection)
-        self._protect_block = button("protect_block_button")
-        self._protect_block.clicked.connect(controller.toggle_block_protection)
+        self._protect = button("protect_layer_button", controller.toggle_protection)
+        self._protect_block = button(
+            "protect_block_button", controller.toggle_block_protection
+        )
         self._share = described(ignore_wheel(QSpinBox()), "limit_layer_spin")
         self._share.setRange(0, 100)
         self._share.setSingleStep(5)
         self._share.setSuffix(" %")
-        self._limit = button("limit_layer_button")
-        self._limit.clicked.connect(self._on_limit_clicked)
+        self._limit = button("limit_layer_button", self._on_limit_clicked)
         self._menu = self._make_menu()
         self._lay_out()
         controller.changed.connect(self.redraw)
@@ -98,10 +92,8 @@ class ArchitectureView(QWidget):
         if not self.isVisible():
             return
         controller = self._controller
-        self._show_sources(controller.sources)
-        with QSignalBlocker(self._source):
-            if controller.source in self._sources:
-                self._source.setCurrentIndex(self._sources.index(controller.source))
+        sources = {source: _SOURCES[source] for source in controller.sources}
+        self._source.offer(sources, controller.source)
         was_empty = self._table.rowCount() == 0
         self._table.show_architecture(controller.architecture)
         if was_empty and self._table.rowCount():
@@ -160,14 +152,6 @@ class ArchitectureView(QWidget):
             self._shown_limit = selected
             self._share.setValue(round(100 * (self._controller.limit or _HALF)))
 
-    def _show_sources(self, sources: tuple[Source, ...]) -> None:
-        if sources == self._sources:
-            return
-        self._sources = sources
-        with QSignalBlocker(self._source):
-            self._source.clear()
-            self._source.addItems([_SOURCES[source] for source in sources])
-
     def _open_first(self) -> None:
         count = self._table.rowCount()
         for row in range(count if count <= _EXPANDED_BLOCKS else 1):
@@ -183,10 +167,9 @@ class ArchitectureView(QWidget):
             if self._tree.columnWidth(column) < needed:
                 self._tree.setColumnWidth(column, needed)
 
-    @Slot(int)
-    def _on_source_chosen(self, index: int) -> None:
-        if 0 <= index < len(self._sources):
-            self._controller.show_source(self._sources[index])
+    @Slot()
+    def _on_source_chosen(self) -> None:
+        self._controller.show_source(self._source.value)
 
     @Slot(QModelIndex)
     def _on_current_changed(self, index: QModelIndex) -> None:
@@ -200,10 +183,6 @@ class ArchitectureView(QWidget):
     def _on_limit_clicked(self) -> None:
         self._share.interpretText()
         self._controller.keep(self._share.value() / 100)
-
-    @Slot()
-    def _on_half_chosen(self) -> None:
-        self._controller.keep(_HALF)
 
     @Slot(QPoint)
     def _on_menu_requested(self, position: QPoint) -> None:
@@ -233,48 +212,32 @@ class ArchitectureView(QWidget):
 
     def _make_menu(self) -> QMenu:
         menu = QMenu(self)
-        slots = {
+        slots: dict[str, Callable[..., object]] = {
             "protect_layer_action": self._controller.toggle_protection,
             "protect_block_action": self._controller.protect_block,
-            "limit_half_action": self._on_half_chosen,
+            "limit_half_action": partial(self._controller.keep, _HALF),
             "free_layer_action": self._controller.free,
         }
-        for name, slot in slots.items():
-            action = menu.addAction(CAPTIONS[name].label)
-            action.setObjectName(name)
-            action.triggered.connect(slot)
+        fill_menu(menu, slots)
         return menu
 
     def _lay_out(self) -> None:
-        top = QHBoxLayout()
-        top.setSpacing(GAP)
-        top.addWidget(self._source_box(), 1)
         table = card()
-        left = QVBoxLayout(table)
-        left.setContentsMargins(MARGIN, GAP, MARGIN, MARGIN)
-        left.setSpacing(GAP)
-        left.addLayout(top)
-        left.addWidget(self._tree, 1)
+        vertical(
+            table, self._source, (self._tree, 1), margin=(MARGIN, GAP, MARGIN, MARGIN)
+        )
         side = QSplitter(Qt.Orientation.Vertical)
         side.addWidget(self._picture)
         side.addWidget(self._reasons_card())
         side.setSizes([180, 320])
         side.setChildrenCollapsible(False)
         side.setMinimumWidth(max(_SIDE, self._picture.minimumSizeHint().width()))
-        layout = horizontal(self, spacing=GAP)
-        layout.addWidget(table, 1)
-        layout.addWidget(side)
-
-    def _source_box(self) -> QComboBox:
-        self._source.setMinimumContentsLength(24)
-        return self._source
+        horizontal(self, (table, 1), side)
 
     def _reasons_card(self) -> QWidget:
         frame = card()
         content = QWidget()
-        texts = vertical(content)
-        texts.addWidget(self._reasons)
-        texts.addStretch()
+        vertical(content, self._reasons, STRETCH, spacing=None)
         column = QVBoxLayout(frame)
         column.setContentsMargins(MARGIN, GAP, MARGIN, MARGIN)
         column.setSpacing(GAP)

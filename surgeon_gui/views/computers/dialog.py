@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from PySide6.QtCore import QSignalBlocker, Qt, Slot
 from PySide6.QtWidgets import (
-    QDialog,
     QFormLayout,
-    QHBoxLayout,
     QLineEdit,
     QTreeWidget,
     QTreeWidgetItem,
-    QVBoxLayout,
     QWidget,
 )
 
@@ -25,7 +25,6 @@ from surgeon_gui.state.app import Engine
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.text import numbers
 from surgeon_gui.text.captions import CAPTIONS
-from surgeon_gui.views.steps.page import row_of
 from surgeon_gui.widgets.controls import (
     RIGHT,
     button,
@@ -40,6 +39,8 @@ from surgeon_gui.widgets.controls import (
     show_text,
     text_label,
 )
+from surgeon_gui.widgets.dialogs import Dialog
+from surgeon_gui.widgets.layouts import STRETCH, answer_row, row_of, vertical
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 _SIZE = (720, 640)
@@ -47,15 +48,11 @@ _LIST_HEIGHT = 130
 _DATA = Qt.ItemDataRole.UserRole
 
 
-class ComputersDialog(QDialog):
+class ComputersDialog(Dialog):
     """Adds and chooses computers; lists the runs of the one in use."""
 
     def __init__(self, computers: ComputersController, parent: QWidget) -> None:
-        super().__init__(parent)
-        self.setObjectName("computers_dialog")
-        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.setWindowTitle(tr("Computers"))
-        self.resize(*_SIZE)
+        super().__init__("computers_dialog", tr("Computers"), parent, _SIZE)
         self._computers, self._session = computers, computers.session
         self._listed_on: EngineStarted | None = None  # whose runs were listed
         self._shown_runs: RunsListed | None = None
@@ -70,94 +67,72 @@ class ComputersDialog(QDialog):
     def _make_list(self) -> None:
         self._list = _tree("computers_list", tr("Computer"), tr("Status"))
         self._list.itemSelectionChanged.connect(self._show_buttons)
-        self._use = button("computers_use_button", primary=True)
-        self._use.setAutoDefault(False)
-        self._use.clicked.connect(self._on_use_clicked)
-        self._remove = button("computers_remove_button")
-        self._remove.setAutoDefault(False)
-        self._remove.clicked.connect(self._on_remove_clicked)
-        self._machine = text_label(quiet=True)
-        self._machine.setObjectName("computers_machine_label")
-        self._connection = problem_label()
-        self._connection.setObjectName("computers_connection_label")
-        self._again = button("computers_again_button")
-        self._again.setAutoDefault(False)
-        self._again.clicked.connect(self._session.reconnect)
+        self._list.setMaximumHeight(_LIST_HEIGHT)
+        self._use = button("computers_use_button", self._on_use_clicked, primary=True)
+        self._remove = button("computers_remove_button", self._on_remove_clicked)
+        self._machine = text_label(quiet=True, name="computers_machine_label")
+        self._connection = problem_label("computers_connection_label")
+        self._again = button("computers_again_button", self._session.reconnect)
 
     def _make_form(self) -> None:
-        self._needs = text_label(
-            tr(
-                "Surgeon must be installed there, in the same version, and ssh must "
-                "reach the computer without a password."
-            ),
-            quiet=True,
-        )
         self._host = described(QLineEdit(), "computers_host_edit")
         self._host.setPlaceholderText(tr("user@host"))
         self._command = described(QLineEdit(), "computers_command_edit")
         self._command.setPlaceholderText(DEFAULT_COMMAND)
-        self._problem = problem_label()
-        self._problem.setObjectName("computers_problem")
-        show_text(self._problem, "")
-        self._add = button("computers_add_button")
-        self._add.setDefault(True)
-        self._add.clicked.connect(self._on_add_clicked)
+        self._form = QFormLayout()
+        self._form.setSpacing(GAP)
+        for edit in (self._host, self._command):
+            self._form.addRow(line_label(CAPTIONS[edit.objectName()].label), edit)
+        self._problem = problem_label("computers_problem")
+        self._add = button("computers_add_button", self._on_add_clicked)
 
     def _make_runs(self) -> None:
         titles = (tr("Run"), tr("Status"), tr("Last change"), tr("Size"))
+        self._runs_title = heading(tr("Runs there"))
         self._runs = _tree("computers_runs_list", *titles)
         self._runs.itemSelectionChanged.connect(self._show_buttons)
-        self._note = text_label(quiet=True)
-        self._note.setObjectName("computers_runs_note")
+        self._note = text_label(quiet=True, name="computers_runs_note")
         self._bar = progress_bar("computers_fetch_bar")
         self._bar.setAccessibleName(tr("Copied part of the run"))
-        names = ("refresh", "fetch", "fetch_small", "cancel", "resume")
-        made = [button(f"computers_{name}_button") for name in names]
-        self._refresh, self._fetch, self._fetch_small, self._cancel, self._resume = made
-        for each in made:
-            each.setAutoDefault(False)
-        self._refresh.clicked.connect(self._computers.list_runs)
-        self._fetch.clicked.connect(self._on_fetch_clicked)
-        self._fetch_small.clicked.connect(self._on_fetch_small_clicked)
-        self._cancel.clicked.connect(self._computers.cancel_fetch)
-        self._resume.clicked.connect(self._on_resume_clicked)
+        slots: dict[str, Callable[..., object]] = {
+            "refresh": self._computers.list_runs,
+            "fetch": partial(self._fetch_run, True),
+            "fetch_small": partial(self._fetch_run, False),
+            "resume": self._on_resume_clicked,
+            "cancel": self._computers.cancel_fetch,
+        }
+        self._buttons = {
+            name: button(f"computers_{name}_button", slot)
+            for name, slot in slots.items()
+        }
 
     def _lay_out(self) -> None:
-        form = QFormLayout()
-        form.setSpacing(GAP)
-        for edit, name in (
-            (self._host, "computers_host_edit"),
-            (self._command, "computers_command_edit"),
-        ):
-            form.addRow(line_label(CAPTIONS[name].label), edit)
-        close = button("computers_close_button")
-        close.setAutoDefault(False)
-        close.clicked.connect(self.accept)
-        below = QHBoxLayout()
-        below.addStretch()
-        below.addWidget(close)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
-        column.setSpacing(GAP)
-        self._list.setMaximumHeight(_LIST_HEIGHT)
-        column.addWidget(self._list)
-        column.addLayout(row_of(self._use, self._remove, self._again))
-        column.addWidget(self._machine)
-        column.addWidget(self._connection)
-        column.addWidget(heading(tr("Add a computer")))
-        column.addWidget(self._needs)
-        column.addLayout(form)
-        column.addWidget(self._problem)
-        column.addLayout(row_of(self._add))
-        self._runs_title = heading(tr("Runs there"))
-        column.addWidget(self._runs_title)
-        column.addWidget(self._runs, 1)
-        column.addWidget(self._note)
-        column.addWidget(self._bar)
-        buttons = (self._refresh, self._fetch, self._fetch_small, self._resume)
-        column.addLayout(row_of(*buttons, self._cancel))
-        column.addStretch()  # where no runs are shown
-        column.addLayout(below)
+        needs = tr(
+            "Surgeon must be installed there, in the same version, and ssh must reach "
+            "the computer without a password."
+        )
+        vertical(
+            self,
+            self._list,
+            row_of(self._use, self._remove, self._again),
+            self._machine,
+            self._connection,
+            heading(tr("Add a computer")),
+            text_label(needs, quiet=True),
+            self._form,
+            self._problem,
+            row_of(self._add),
+            self._runs_title,
+            (self._runs, 1),
+            self._note,
+            self._bar,
+            row_of(*self._buttons.values()),
+            STRETCH,  # where no runs are shown
+            answer_row(button("computers_close_button", self.accept)),
+            margin=MARGIN,
+        )
+        self.leave_enter_alone()
+        self._add.setDefault(True)
 
     # the state
 
@@ -165,23 +140,16 @@ class ComputersDialog(QDialog):
     def _show(self) -> None:
         state = self._session.state
         self._show_computers()
-        self._machine.setText(text.machine_text(state))
-        self._machine.setVisible(bool(self._machine.text()))
+        show_text(self._machine, text.machine_text(state))
         show_text(self._connection, text.connection_problem(state))
         self._again.setVisible(text.can_reconnect(state))
         is_ready = bool(state.computer) and state.engine is Engine.READY
         if is_ready and state.is_connected and state.started is not self._listed_on:
             self._listed_on = state.started
             self._computers.list_runs()
-        for widget in (
-            self._runs_title,
-            self._runs,
-            self._note,
-            self._refresh,
-            self._fetch,
-            self._fetch_small,
-            self._resume,
-        ):
+        names = ("refresh", "fetch", "fetch_small", "resume")
+        buttons = (self._buttons[name] for name in names)
+        for widget in (self._runs_title, self._runs, self._note, *buttons):
             widget.setVisible(bool(state.computer))
         self._show_runs()
         self._show_buttons()
@@ -227,7 +195,7 @@ class ComputersDialog(QDialog):
         self._note.setText(self._runs_note(request.error))
         fetching = self._computers.fetching
         self._bar.setVisible(fetching is not None)
-        self._cancel.setVisible(fetching is not None)
+        self._buttons["cancel"].setVisible(fetching is not None)
         if fetching is not None:
             share = self._computers.fetched_bytes / max(1, fetching.bytes)
             show_share(self._bar, min(1.0, share))
@@ -264,12 +232,13 @@ class ComputersDialog(QDialog):
         enable_unless(self._remove, obstacle)
         run = self._current_run()
         offline = "" if state.is_connected else tr("There is no connection.")
-        enable_unless(self._refresh, offline)
+        enable_unless(self._buttons["refresh"], offline)
         busy = tr("A run is being copied.") if self._computers.fetching else ""
         obstacle = text.fetch_obstacle(run) or busy
-        enable_unless(self._fetch, obstacle)
-        enable_unless(self._fetch_small, obstacle)
-        enable_unless(self._resume, offline or text.resume_obstacle(run, state))
+        for name in ("fetch", "fetch_small"):
+            enable_unless(self._buttons[name], obstacle)
+        obstacle = offline or text.resume_obstacle(run, state)
+        enable_unless(self._buttons["resume"], obstacle)
 
     def _current_host(self) -> str | None:
         item = self._list.currentItem()
@@ -307,15 +276,9 @@ class ComputersDialog(QDialog):
                 self._list.setCurrentItem(item)
         self._list.setFocus()
 
-    @Slot()
-    def _on_fetch_clicked(self) -> None:
+    def _fetch_run(self, with_model: bool, _: bool = False) -> None:
         if (run := self._current_run()) is not None:
-            self._computers.fetch(run, with_model=True)
-
-    @Slot()
-    def _on_fetch_small_clicked(self) -> None:
-        if (run := self._current_run()) is not None:
-            self._computers.fetch(run, with_model=False)
+            self._computers.fetch(run, with_model=with_model)
 
     @Slot()
     def _on_resume_clicked(self) -> None:
@@ -325,6 +288,6 @@ class ComputersDialog(QDialog):
 
 
 def _tree(name: str, *titles: str) -> QTreeWidget:
-    tree = list_with_columns(name, titles)
+    tree = list_with_columns(name, *titles)
     tree.ensurePolished()  # else the first rows have the height of another style
     return tree

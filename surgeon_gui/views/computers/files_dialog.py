@@ -7,36 +7,30 @@ on that computer, or in the home folder.
 from __future__ import annotations
 
 from PySide6.QtCore import Qt, Signal, Slot
-from PySide6.QtWidgets import (
-    QDialog,
-    QLineEdit,
-    QTreeWidgetItem,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QLineEdit, QTreeWidgetItem, QWidget
 
 from surgeon_engine.api.messages.files import FileEntry, FileKind, FilesListed
-from surgeon_gui.base.theme import GAP, MARGIN
+from surgeon_gui.base.theme import MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.computers import ComputersController
 from surgeon_gui.state import computers as text
 from surgeon_gui.state.request import RequestKind
-from surgeon_gui.views.steps.page import with_button
 from surgeon_gui.widgets.controls import (
     RIGHT,
-    answer_row,
     button,
     described,
     enable_unless,
     list_with_columns,
     text_label,
 )
+from surgeon_gui.widgets.dialogs import Dialog
+from surgeon_gui.widgets.layouts import answer_row, vertical, with_button
 
 _SIZE = (560, 480)
 _ENTRY = Qt.ItemDataRole.UserRole
 
 
-class FilesDialog(QDialog):
+class FilesDialog(Dialog):
     """Lists one folder at a time; a double click opens a folder or chooses a file."""
 
     chosen = Signal(str)
@@ -49,39 +43,25 @@ class FilesDialog(QDialog):
         current: str,
         parent: QWidget,
     ) -> None:
-        super().__init__(parent)
-        self.setObjectName("files_dialog")
-        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.setWindowTitle(title)
-        self.resize(*_SIZE)
+        super().__init__("files_dialog", title, parent, _SIZE)
         self._computers, self._wants_file = computers, wants_file
         self._listed: FilesListed | None = None
         self._starts = text.start_folders(current, computers.last_folder)
         self._chosen_path = current  # is selected where it is listed
         self._path = described(QLineEdit(), "files_path_edit")
         self._path.returnPressed.connect(self._on_path_entered)
-        self._up = button("files_up_button")
-        self._up.setAutoDefault(False)
-        self._up.clicked.connect(self._on_up_clicked)
-        self._tree = list_with_columns("files_list", [tr("Name"), tr("Size")])
+        self._up = button("files_up_button", self._on_up_clicked)
+        self._tree = list_with_columns("files_list", tr("Name"), tr("Size"))
         self._tree.setUniformRowHeights(True)
         self._tree.itemSelectionChanged.connect(self._show_choose)
         self._tree.itemActivated.connect(self._on_activated)
-        self._note = text_label(quiet=True)
-        self._note.setObjectName("files_note")
-        self._choose = button("files_choose_button", primary=True)
-        self._choose.setAutoDefault(False)
-        self._choose.clicked.connect(self._on_choose_clicked)
-        cancel = button("files_cancel_button")
-        cancel.setAutoDefault(False)
-        cancel.clicked.connect(self.reject)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(MARGIN, MARGIN, MARGIN, MARGIN)
-        column.setSpacing(GAP)
-        column.addLayout(with_button(self._path, self._up))
-        column.addWidget(self._tree, 1)
-        column.addWidget(self._note)
-        column.addLayout(answer_row(cancel, self._choose))
+        self._note = text_label(quiet=True, name="files_note")
+        name = "files_choose_button"
+        self._choose = button(name, self._on_choose_clicked, primary=True)
+        cancel = button("files_cancel_button", self.reject)
+        top, below = with_button(self._path, self._up), answer_row(cancel, self._choose)
+        vertical(self, top, (self._tree, 1), self._note, below, margin=MARGIN)
+        self.leave_enter_alone()
         computers.session.changed.connect(self._show)
         self._start()
         self._show()

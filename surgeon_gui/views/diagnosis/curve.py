@@ -23,8 +23,7 @@ from surgeon_gui.state.diagnosis.costs import Floats
 from surgeon_gui.state.diagnosis.state import MeasuredPoint
 from surgeon_gui.state.diagnosis.text import MEASURED_RISE, measured_loss
 from surgeon_gui.text import numbers
-from surgeon_gui.widgets.charts.plot import PagePlot, padded
-from surgeon_gui.widgets.charts.plot_card import PlotCard
+from surgeon_gui.widgets.charts.plot import PagePlot, PlotCard, padded
 from surgeon_gui.widgets.controls import text_label
 
 _DOT = 9
@@ -183,20 +182,12 @@ class QualityCurve(PlotCard):
     @override
     def _apply_theme(self) -> None:
         theme = theme_of(self)
-        self._plot.setBackground(theme.surface)
-        for side in ("left", "bottom"):
-            axis = self._plot.getAxis(side)
-            axis.setPen(pg.mkPen(theme.border))
-            axis.setTextPen(pg.mkPen(theme.muted))
-        self._plot.setLabel(
-            "left", tr("Perplexity (per token), log"), color=theme.muted
-        )
-        self._plot.setLabel(
-            "bottom",
+        self._plot.restyle(theme)
+        labels = (
+            tr("Perplexity (per token), log"),
             tr("Removed share of prunable weights (%)"),
-            color=theme.muted,
         )
-        self._plot.showGrid(x=False, y=True, alpha=0.25)
+        self._plot.name_axes(theme.muted, *labels)
         self._curve.setPen(pg.mkPen(theme.accent, width=1))
         self._upper.setPen(None)
         self._band.setBrush(pg.mkBrush(theme.accent_soft))

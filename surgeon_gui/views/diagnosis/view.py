@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from PySide6.QtCore import QSize, Signal, Slot
-from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QWidget
 from typing_extensions import override
 
 from surgeon_gui.base.theme import GAP, MARGIN
@@ -26,15 +24,14 @@ from surgeon_gui.views.diagnosis.curve import Prediction, QualityCurve
 from surgeon_gui.views.task_progress import TaskProgress
 from surgeon_gui.widgets.charts.heat_map import HeatMapCard, HeatMapSizes
 from surgeon_gui.widgets.controls import (
+    ChoiceBox,
     button,
-    card,
-    choice_box,
-    described,
     enable_unless,
     problem_label,
     show_text,
     text_label,
 )
+from surgeon_gui.widgets.layouts import card, in_column
 
 _SENSITIVITY = tr("Sensitivity: perplexity increase by part")
 _COSTS = tr("Sensitivity: cost by part")
@@ -64,7 +61,6 @@ class MapCard(HeatMapCard):
 class DiagnosisView(QWidget):
     """Draws a `Diagnosis`; user actions go to it."""
 
-    save_failed = Signal(str)
     part_chosen = Signal(str)  # the name of a layer
 
     def __init__(self, diagnosis: Diagnosis) -> None:
@@ -75,19 +71,17 @@ class DiagnosisView(QWidget):
         self._headline = text_label(name="diagnosis_headline")
         self._stale = problem_label("diagnosis_stale")
         self._plan = text_label(name="diagnosis_plan")
-        self._button = button("diagnose_button")
-        self._button.clicked.connect(diagnosis.diagnose)
+        self._button = button("diagnose_button", diagnosis.diagnose)
         self._progress = TaskProgress("diagnose")
         self._progress.cancel_clicked.connect(diagnosis.cancel)
         self._curve = QualityCurve()
         self._curve.target_dragged.connect(diagnosis.set_target)
         hint = tr("Diagnose the model to see which parts matter most.")
         self._sensitivity = MapCard("sensitivity", _SENSITIVITY, hint)
-        self._share = described(choice_box(), "sensitivity_share_combo")
         label = tr("Cheapest {share}")
-        shares = [label.format(share=numbers.percent(share)) for share in SHARES]
-        self._share.addItems(shares)
-        self._share.setMinimumContentsLength(len(shares[-1]))
+        shares = {x: label.format(share=numbers.percent(x)) for x in SHARES}
+        self._share = ChoiceBox("sensitivity_share_combo", len(shares[SHARES[-1]]))
+        self._share.offer(shares)
         self._share.currentIndexChanged.connect(self._draw_sensitivity)
         self._sensitivity.add_control(self._share)
         self._planned = MapCard(
@@ -96,7 +90,6 @@ class DiagnosisView(QWidget):
             tr("Diagnose the model to see where a target removes weights."),
         )
         for chart in (self._curve, self._sensitivity, self._planned):
-            chart.save_failed.connect(self.save_failed)
             chart.setMinimumHeight(_MIN_CHART)
         self._curve.setMinimumHeight(_MIN_CURVE)
         for maps in (self._sensitivity, self._planned):
@@ -115,16 +108,6 @@ class DiagnosisView(QWidget):
         # The minimum: the default, with wrapped labels, would use the preferred height
         # of the charts, and the view would scroll although everything fits.
         return self._grid.totalMinimumHeightForWidth(width)
-
-    def save_pictures(self, folder: Path) -> None:
-        """Save each chart to `folder` as a PNG named after it."""
-        charts = {
-            "forecast": self._curve,
-            "sensitivity": self._sensitivity,
-            "planned": self._planned,
-        }
-        for name, chart in charts.items():
-            chart.save_picture(folder / f"{name}.png")
 
     @Slot()
     def redraw(self) -> None:
@@ -184,7 +167,7 @@ class DiagnosisView(QWidget):
         known = self._diagnosis.known
         if known is None:
             return
-        share = SHARES[self._share.currentIndex()]
+        share = self._share.value
         cells = sensitivity_cells(known.costs, share, known.predicts_loss)
         scale = scale_labels(known.costs, share, known.predicts_loss)
         self._sensitivity.set_title(_SENSITIVITY if known.predicts_loss else _COSTS)
@@ -192,10 +175,9 @@ class DiagnosisView(QWidget):
 
     def _lay_out(self) -> None:
         top = card()
-        texts = QVBoxLayout()
-        texts.setSpacing(GAP // 2)
-        for widget in (self._stale, self._plan, self._headline, self._progress):
-            texts.addWidget(widget)
+        texts = in_column(
+            self._stale, self._plan, self._headline, self._progress, spacing=GAP // 2
+        )
         row = QHBoxLayout(top)
         row.setContentsMargins(MARGIN, GAP, MARGIN, GAP)
         row.setSpacing(MARGIN)

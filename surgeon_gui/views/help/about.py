@@ -1,30 +1,33 @@
-"""The About dialog: versions, device and license."""
+"""The About dialog, and the welcome card of the first start."""
 
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
 from importlib import metadata
 
 from PySide6 import __version__ as pyside_version
 from PySide6.QtCore import Qt, Slot, qVersion
 from PySide6.QtGui import QGuiApplication, QIcon, QShowEvent
-from PySide6.QtWidgets import QDialog, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QWidget
 from typing_extensions import override
 
 from surgeon_engine.api.messages.events import EngineReady
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text import labels
-from surgeon_gui.text.help import ABOUT, LICENCE
-from surgeon_gui.widgets.controls import (
+from surgeon_gui.text.help import ABOUT, FIRST_STEPS, LICENCE, WELCOME
+from surgeon_gui.widgets.controls import bold, button, heading, text_label
+from surgeon_gui.widgets.dialogs import Dialog
+from surgeon_gui.widgets.facts import Facts
+from surgeon_gui.widgets.layouts import (
+    CARD_MARGINS,
     answer_row,
-    bold,
-    button,
-    heading,
-    text_label,
+    horizontal,
+    in_column,
+    in_row,
     vertical,
 )
-from surgeon_gui.widgets.facts import Facts
 
 _ICON = 64
 _WIDTH = 460
@@ -55,23 +58,19 @@ def versions(ready: EngineReady | None) -> tuple[tuple[str, str], ...]:
     return (*window, *libraries, (tr("Device"), ready.device))
 
 
-class AboutDialog(QDialog):
+class AboutDialog(Dialog):
     """Shows the versions, which can be copied."""
 
     def __init__(self, ready: EngineReady | None, parent: QWidget) -> None:
-        super().__init__(parent)
-        self.setObjectName("about_dialog")
-        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         title = tr("About {application}").format(application=labels.APPLICATION)
-        self.setWindowTitle(title)
+        super().__init__("about_dialog", title, parent)
         self._facts = versions(ready)
         facts = Facts("about_facts")
         facts.show_facts(self._facts)
-        self._column = vertical(self, margin=MARGIN, spacing=MARGIN)
-        self._column.addLayout(_introduction(parent.window().windowIcon()))
-        self._column.addWidget(facts)
-        self._column.addWidget(text_label(LICENCE, quiet=True))
-        self._column.addLayout(self._buttons())
+        introduction = _introduction(parent.window().windowIcon())
+        licence, gaps = text_label(LICENCE, quiet=True), MARGIN
+        parts = (introduction, facts, licence, self._buttons())
+        self._column = vertical(self, *parts, margin=gaps, spacing=gaps)
 
     @override
     def showEvent(self, event: QShowEvent) -> None:
@@ -80,9 +79,10 @@ class AboutDialog(QDialog):
         self.setFixedSize(_WIDTH, self._column.totalHeightForWidth(_WIDTH))
 
     def _buttons(self) -> QHBoxLayout:
-        copy, close = button("about_copy_button"), button("about_close_button")
-        copy.clicked.connect(self._on_copy_clicked)
-        close.clicked.connect(self.accept)
+        copy, close = (
+            button("about_copy_button", self._on_copy_clicked),
+            button("about_close_button", self.accept),
+        )
         close.setDefault(True)
         close.setFocus()
         return answer_row(copy, close)
@@ -103,11 +103,25 @@ def _introduction(icon: QIcon) -> QHBoxLayout:
     policy = about.sizePolicy()
     policy.setHeightForWidth(True)
     about.setSizePolicy(policy)
-    column = QVBoxLayout()
-    column.addWidget(name)
-    column.addWidget(about)
-    row = QHBoxLayout()
-    row.setSpacing(2 * GAP)
+    column = in_column(name, about, spacing=None)
+    row = in_row(spacing=2 * GAP)
     row.addWidget(picture, 0, Qt.AlignmentFlag.AlignTop)
     row.addLayout(column, 1)
     return row
+
+
+class FirstHint(QFrame):
+    """Shows the first steps until it is dismissed."""
+
+    def __init__(
+        self, dismiss: Callable[[], None], show_commands: Callable[[], None]
+    ) -> None:
+        super().__init__()
+        self.setObjectName("first_hint")
+        self.setProperty("card", "true")
+        texts = in_column(
+            heading(WELCOME), text_label(FIRST_STEPS, quiet=True), spacing=GAP // 2
+        )
+        keys = button("hint_keys_button", show_commands)
+        close = button("hint_dismiss_button", dismiss)
+        horizontal(self, (texts, 1), keys, close, margin=CARD_MARGINS)

@@ -7,30 +7,22 @@ from dataclasses import dataclass
 
 from PySide6.QtCore import Qt, Slot
 from PySide6.QtGui import QAction, QKeyEvent, QKeySequence
-from PySide6.QtWidgets import (
-    QDialog,
-    QHBoxLayout,
-    QHeaderView,
-    QLineEdit,
-    QMenu,
-    QMenuBar,
-    QTreeWidget,
-    QTreeWidgetItem,
-    QWidget,
-)
+from PySide6.QtWidgets import QLineEdit, QMenu, QMenuBar, QTreeWidgetItem, QWidget
 from typing_extensions import override
 
-from surgeon_gui.base.theme import GAP, MARGIN
+from surgeon_gui.base.theme import MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.widgets.controls import (
     bold,
     button,
     described,
+    list_with_columns,
     move_in_list,
     text_label,
-    vertical,
 )
+from surgeon_gui.widgets.dialogs import Dialog
+from surgeon_gui.widgets.layouts import vertical, with_button
 
 _SIZE = (560, 560)
 _ACTION = Qt.ItemDataRole.UserRole
@@ -68,44 +60,24 @@ def _entries(action: QAction, path: tuple[str, ...]) -> Iterator[CommandEntry]:
     yield CommandEntry(path[0], name, keys, action)
 
 
-class CommandsDialog(QDialog):
+class CommandsDialog(Dialog):
     """Lists the commands by menu; unavailable ones are disabled."""
 
     def __init__(self, bar: QMenuBar, parent: QWidget) -> None:
-        super().__init__(parent)
-        self.setObjectName("commands_dialog")
-        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.setWindowTitle(tr("Commands and keyboard shortcuts"))
-        self.resize(*_SIZE)
+        title = tr("Commands and keyboard shortcuts")
+        super().__init__("commands_dialog", title, parent, _SIZE)
         self._filter = described(QLineEdit(clearButtonEnabled=True), "command_filter")
         self._filter.setPlaceholderText(CAPTIONS["command_filter"].tip)
         self._filter.textChanged.connect(self._refilter)
-        self._list = described(QTreeWidget(), "command_list")
-        self._list.setColumnCount(2)
-        self._list.setHeaderLabels([tr("Command"), tr("Keys")])
-        self._list.setRootIsDecorated(False)
+        self._list = list_with_columns("command_list", tr("Command"), tr("Keys"))
         self._list.setUniformRowHeights(True)
-        header = self._list.header()
-        header.setStretchLastSection(False)
-        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        header.setSectionResizeMode(1, QHeaderView.ResizeMode.ResizeToContents)
         self._list.itemActivated.connect(self._on_activated)
         self._fill(entries_of(bar))
-        close = button("commands_close_button")
-        close.setAutoDefault(False)
-        close.clicked.connect(self.accept)
-        note = text_label(
-            tr("Enter runs the selected command. Alt opens the menus."),
-            quiet=True,
-        )
-        below = QHBoxLayout()
-        below.setSpacing(GAP)
-        below.addWidget(note, 1)
-        below.addWidget(close)
-        column = vertical(self, margin=MARGIN, spacing=GAP)
-        column.addWidget(self._filter)
-        column.addWidget(self._list, 1)
-        column.addLayout(below)
+        hint = tr("Enter runs the selected command. Alt opens the menus.")
+        close = button("commands_close_button", self.accept)
+        below = with_button(text_label(hint, quiet=True), close)
+        vertical(self, self._filter, (self._list, 1), below, margin=MARGIN)
+        self.leave_enter_alone()
         self._refilter("")
 
     @override

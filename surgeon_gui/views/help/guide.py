@@ -15,17 +15,14 @@ from PySide6.QtGui import (
     QTextCursor,
     QTextDocument,
 )
-from PySide6.QtWidgets import QDialog, QTextBrowser, QWidget
+from PySide6.QtWidgets import QTextBrowser, QWidget
 from typing_extensions import override
 
-from surgeon_gui.base.theme import GAP, MARGIN
+from surgeon_gui.base.theme import MARGIN
 from surgeon_gui.text.captions import CAPTIONS
-from surgeon_gui.widgets.controls import (
-    answer_row,
-    button,
-    described,
-    vertical,
-)
+from surgeon_gui.widgets.controls import button, described
+from surgeon_gui.widgets.dialogs import Dialog
+from surgeon_gui.widgets.layouts import answer_row, vertical
 
 _SIZE = (860, 720)
 _PICTURE_WIDTH = 780
@@ -40,21 +37,14 @@ def guide_path() -> Path | None:
     return next((path for path in found if path.is_file()), None)
 
 
-class GuideDialog(QDialog):
+class GuideDialog(Dialog):
     """Shows the guide; links lead to its chapters."""
 
     def __init__(self, guide: Path, parent: QWidget) -> None:
-        super().__init__(parent)
-        self.setObjectName("guide_dialog")
-        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.setWindowTitle(CAPTIONS["guide_text"].label)
-        self.resize(*_SIZE)
+        super().__init__("guide_dialog", CAPTIONS["guide_text"].label, parent, _SIZE)
         self._text = described(_GuideText(guide), "guide_text")
-        close = button("guide_close_button")
-        close.clicked.connect(self.accept)
-        column = vertical(self, margin=MARGIN, spacing=GAP)
-        column.addWidget(self._text, 1)
-        column.addLayout(answer_row(close))
+        close = button("guide_close_button", self.accept)
+        vertical(self, (self._text, 1), answer_row(close), margin=MARGIN)
 
 
 class _GuideText(QTextBrowser):

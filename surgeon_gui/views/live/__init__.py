@@ -1,1 +1,1 @@
-"""The Live tab: charts of a run in progress."""
+"""The tabs Live and Resources: charts of a run in progress."""

@@ -1,25 +1,28 @@
-"""The Live tab: figures and charts of a run in progress."""
+"""The tabs Live and Resources: figures and charts of a run in progress."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from functools import partial
 
-from PySide6.QtCore import QSize, Signal, Slot
+from PySide6.QtCore import QSize
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QGridLayout, QWidget
 from typing_extensions import override
 
 from surgeon_gui.base.theme import GAP
+from surgeon_gui.base.translation import tr
 from surgeon_gui.state.charts import is_recovering
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.run_text import last_choice, undone
 from surgeon_gui.text.captions.views import MEANINGS
-from surgeon_gui.views.live.layer_map import LayerMap
 from surgeon_gui.views.live.number_tiles import NumberTiles
 from surgeon_gui.views.live.run_charts import (
     CostChart,
+    LayerMap,
+    MemoryChart,
     QualityChart,
     RecoveryChart,
+    TimeChart,
 )
 from surgeon_gui.views.sample_card import SampleCard
 from surgeon_gui.widgets.charts.chart_card import ChartCard
@@ -27,8 +30,10 @@ from surgeon_gui.widgets.controls import (
     explained,
     line_label,
     show_text,
+    text_label,
     warning_label,
 )
+from surgeon_gui.widgets.layouts import vertical
 
 _MIN_CHART = 210  # pixels; in a lower window the view scrolls
 _NARROW = 690  # pixels; minimum width for two columns
@@ -41,8 +46,6 @@ _ROWS = 3  # of charts in one column
 class LiveView(QWidget):
     """Draws a `RunState`."""
 
-    save_failed = Signal(str)
-
     def __init__(self) -> None:
         super().__init__()
         self.setObjectName("live_view")
@@ -50,23 +53,21 @@ class LiveView(QWidget):
         self._tiles = NumberTiles()
         # Not wrapped: it would push the charts out of view.
         self._damping = line_label(quiet=True, name="damping_label")
-        self._damping.setContentsMargins(
-            GAP + GAP // 2, 0, 0, 0
-        )  # aligned with the tiles
+        indent = GAP + GAP // 2  # aligned with the tiles
+        self._damping.setContentsMargins(indent, 0, 0, 0)
         self._undone = warning_label("undone_label")
         self._sample = SampleCard("live")
         self._quality = QualityChart()
         self._costs = CostChart()
         self._recovery = RecoveryChart()
         self._recovery.hide()
-        self._costs.recovery_chosen.connect(self._show_recovery)
-        self._recovery.costs_clicked.connect(self._show_costs)
+        self._costs.recovery_chosen.connect(partial(self._swap, True))
+        self._recovery.costs_clicked.connect(partial(self._swap, False))
         self._has_begun = False
         self._sparsity = LayerMap()
         explained(self._damping, MEANINGS["damping"])
-        for name, chart in self._charts.items():
+        for name, chart in self.charts.items():
             chart.explain(MEANINGS[_MEANINGS.get(name, name)])
-            chart.save_failed.connect(self.save_failed)
             chart.setMinimumHeight(max(_MIN_CHART, chart.minimumHeight()))
         self._columns = 0
         self._grid = QGridLayout(self)
@@ -75,7 +76,8 @@ class LiveView(QWidget):
         self._arrange(2)
 
     @property
-    def _charts(self) -> dict[str, ChartCard]:
+    def charts(self) -> dict[str, ChartCard]:
+        """The charts by name."""
         return {
             "perplexity": self._quality,
             "costs": self._costs,
@@ -87,11 +89,10 @@ class LiveView(QWidget):
         """Show the state of a run."""
         if run.run != self._run:
             self._run = run.run
-            for chart in self._charts.values():
+            for chart in self.charts.values():
                 chart.reset_zoom()
         self._tiles.show_run(run, now)
-        damping = last_choice(run)
-        show_text(self._damping, damping)
+        show_text(self._damping, last_choice(run))
         show_text(self._undone, undone(run))
         self._sample.show_run(run)
         self._quality.show_run(run)
@@ -100,15 +101,6 @@ class LiveView(QWidget):
         self._show_relevant(run)
         self._sparsity.show_run(run)
 
-    def save_pictures(self, folder: Path) -> None:
-        """Save each chart to `folder` as a PNG named after it.
-
-        The recovery is left out if the run has none.
-        """
-        for name, chart in self._charts.items():
-            if chart is not self._recovery or not chart.is_empty:
-                chart.save_picture(folder / f"{name}.png")
-
     def _show_relevant(self, run: RunState) -> None:
         """Show the recovery from its begin on, and the costs before it."""
         has_begun = is_recovering(run)
@@ -116,15 +108,7 @@ class LiveView(QWidget):
             self._has_begun = has_begun
             self._swap(has_begun)
 
-    @Slot()
-    def _show_recovery(self) -> None:
-        self._swap(True)
-
-    @Slot()
-    def _show_costs(self) -> None:
-        self._swap(False)
-
-    def _swap(self, shows_recovery: bool) -> None:
+    def _swap(self, shows_recovery: bool, _: bool = False) -> None:
         """Show one of the two charts that share a place."""
         charts: tuple[ChartCard, ChartCard] = (self._recovery, self._costs)
         hidden, shown = reversed(charts) if shows_recovery else charts
@@ -163,3 +147,29 @@ class LiveView(QWidget):
         rows = _ROWS if columns == 1 else _ROWS - 1
         for row in range(_ROWS):
             self._grid.setRowStretch(_FIRST_ROW + row, 1 if row < rows else 0)
+
+
+class ResourcesView(QWidget):
+    """The Resources tab: draws the memory and the times of a `RunState`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setObjectName("resources_view")
+        self._device = text_label(quiet=True, name="resources_device_label")
+        self._memory, self._times = MemoryChart(), TimeChart()
+        self.charts: dict[str, ChartCard] = {
+            "memory": self._memory,
+            "times": self._times,
+        }
+        column = vertical(self, self._device)
+        for name, chart in self.charts.items():
+            chart.explain(MEANINGS[name])
+            chart.setMinimumHeight(max(_MIN_CHART, chart.minimumHeight()))
+            column.addWidget(chart, 1)
+
+    def show_run(self, run: RunState, now: float) -> None:
+        """Show the state of a run."""
+        device = tr("Computed on {device}.").format(device=run.device)
+        show_text(self._device, device if run.device else "")
+        self._memory.show_run(run)
+        self._times.show_run(run, now)

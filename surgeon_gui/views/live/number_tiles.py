@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from PySide6.QtWidgets import QGridLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QGridLayout, QWidget
 
-from surgeon_gui.base.theme import GAP, MARGIN
+from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.state.job.targets import goal_or_none
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.text import fidelity, numbers
 from surgeon_gui.text.captions.views import BELOW_ORIGINAL, MEANINGS
-from surgeon_gui.widgets.controls import (
-    bold,
-    card,
-    eliding_label,
-    explained,
-    line_label,
-    vertical,
-)
+from surgeon_gui.widgets.controls import bold, eliding_label, explained, line_label
+from surgeon_gui.widgets.layouts import inside_card
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 _ARROW = " \N{RIGHTWARDS ARROW} "
@@ -68,22 +62,14 @@ class NumberTiles(QWidget):
 class _NumberTile(QWidget):
     def __init__(self, name: str, title: str) -> None:
         super().__init__()
-        self._value, self._note = line_label(_DASH), line_label(quiet=True)
-        self._value.setObjectName(f"{name}_figure")
+        self._value = line_label(_DASH, name=f"{name}_figure")
         self._value.setFont(bold(self._value.font(), _VALUE_SCALE))
-        self._note.setObjectName(f"{name}_note")
+        self._note = line_label(quiet=True, name=f"{name}_note")
         self._title = eliding_label(f"{name}_title", quiet=True)
         self._title.setText(title)
         self._meaning = MEANINGS[name]
         explained(self, self._meaning)
-        frame = card()
-        outer = vertical(self)
-        outer.addWidget(frame)
-        inner = QVBoxLayout(frame)
-        inner.setContentsMargins(MARGIN, GAP, MARGIN, GAP)
-        inner.setSpacing(2)
-        for label in (self._title, self._value, self._note):
-            inner.addWidget(label)
+        inside_card(self, self._title, self._value, self._note, spacing=2)
 
     def show_title(self, title: str) -> None:
         """Show another title."""

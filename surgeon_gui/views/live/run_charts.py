@@ -1,37 +1,40 @@
-"""Charts of a run: quality, costs, recovery, memory and time."""
+"""Charts of a run: quality, costs, recovery, sparsity, memory and time."""
 
 from __future__ import annotations
 
-from PySide6.QtCore import QSignalBlocker, Signal, Slot
+from PySide6.QtCore import Signal, Slot
 from typing_extensions import override
 
+from surgeon_engine.api.messages.run import LayerSparsity
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.charts import (
     BarUnit,
-    Quality,
     cost_bars,
     cost_rows,
     has_recovery,
     memory_line,
     quality_line,
-    quality_measures,
     recovery_line,
     recovery_progress,
     time_bars,
 )
+from surgeon_gui.state.quality import NAMES, Quality, measures
 from surgeon_gui.state.run import RunState
+from surgeon_gui.text import numbers
+from surgeon_gui.text.chart_values import Cell
 from surgeon_gui.widgets.charts.bar_chart import BarChart
+from surgeon_gui.widgets.charts.chart_card import MEASURE_LENGTH
+from surgeon_gui.widgets.charts.heat_map import HeatMapCard, HeatMapSizes
 from surgeon_gui.widgets.charts.line_chart import LineChart
-from surgeon_gui.widgets.controls import button, choice_box, described
+from surgeon_gui.widgets.controls import ChoiceBox, button
 
-_MEASURE_LENGTH = 11  # characters
 _RECOVERY = "recovery"  # the entry for it in the box of the costs
-_QUALITY = {
-    Quality.DIVERGENCE: tr("Fidelity (KL)"),
-    Quality.AGREEMENT: tr("Same top token"),
-    Quality.PERPLEXITY: tr("Perplexity"),
-    Quality.LOSS: tr("Loss"),
+_UNITS: dict[object, str] = {
+    BarUnit.WEIGHTS: tr("Weights"),
+    BarUnit.REMOVALS: tr("Removals"),
 }
+_ROOM = HeatMapSizes(text=34, scale=44)
+_SCALE = ("0", "50", "100 %")
 
 
 class QualityChart(LineChart):
@@ -45,46 +48,31 @@ class QualityChart(LineChart):
         )
         self._run = RunState()
         self._chosen = Quality.DIVERGENCE  # shown for each run that has it
-        self._measures: tuple[Quality, ...] = ()
-        self._measure = described(choice_box(), "perplexity_measure_combo")
-        self._measure.setMinimumContentsLength(_MEASURE_LENGTH)
+        self._measure = ChoiceBox("perplexity_measure_combo", MEASURE_LENGTH)
         self._log = button("perplexity_log_button")
         self._log.setCheckable(True)
         self.add_control(self._measure)
         self.add_control(self._log)
-        self._offer(tuple(Quality))
+        self._measure.offer(NAMES, self._chosen)
         self._measure.currentIndexChanged.connect(self._on_measure_chosen)
         self._log.toggled.connect(self._redraw)
 
     def show_run(self, run: RunState) -> None:
         """Show the evaluations of a run."""
         self._run = run
-        self._offer(quality_measures(run))
+        offered = {measure: NAMES[measure] for measure in measures([run])}
+        self._measure.offer(offered, self._chosen)
         self._redraw()
-
-    def _offer(self, measures: tuple[Quality, ...]) -> None:
-        """Offer only measures that the run has."""
-        if measures == self._measures:
-            return
-        self._measures = measures
-        with QSignalBlocker(self._measure):
-            self._measure.clear()
-            for measure in measures:
-                self._measure.addItem(_QUALITY[measure], measure.value)
-            self._measure.setCurrentIndex(
-                max(0, self._measure.findData(self._chosen.value))
-            )
 
     @Slot()
     def _on_measure_chosen(self) -> None:
-        self._chosen = Quality(self._measure.currentData())
+        self._chosen = self._measure.value
         self._redraw()
 
     @Slot()
     def _redraw(self) -> None:
-        measure = Quality(self._measure.currentData())
-        line = quality_line(self._run, measure, is_log=self._log.isChecked())
-        self.show_line(line)
+        measure, is_log = self._measure.value, self._log.isChecked()
+        self.show_line(quality_line(self._run, measure, is_log=is_log))
 
 
 class RecoveryChart(LineChart):
@@ -94,8 +82,7 @@ class RecoveryChart(LineChart):
 
     def __init__(self) -> None:
         super().__init__("recovery", tr("Recovery"), "")
-        costs = button("recovery_costs_button")
-        costs.clicked.connect(self.costs_clicked)
+        costs = button("recovery_costs_button", self.costs_clicked)
         self.add_control(costs)
 
     def show_run(self, run: RunState) -> None:
@@ -116,40 +103,31 @@ class CostChart(BarChart):
             tr("Shows the costs of the candidates in each shot, and the threshold."),
         )
         self._run = RunState()
-        self._measure = described(choice_box(), "costs_measure_combo")
-        self._measure.addItem(tr("Weights"), BarUnit.WEIGHTS.value)
-        self._measure.addItem(tr("Removals"), BarUnit.REMOVALS.value)
         self._unit = BarUnit.WEIGHTS
+        self._measure = ChoiceBox("costs_measure_combo")
+        self._measure.offer(_UNITS)
         self.add_control(self._measure)
         self._measure.currentIndexChanged.connect(self._on_measure_chosen)
 
     def show_run(self, run: RunState) -> None:
         """Show the costs of the latest shot of a run."""
         self._run = run
-        self._offer_recovery(has_recovery(run))
+        # The chart of the recovery takes the place of this one.
+        recovery = {_RECOVERY: tr("Recovery")} if has_recovery(run) else {}
+        self._measure.offer(_UNITS | recovery, self._unit)
         self._redraw()
 
     @override
     def rows(self) -> list[tuple[object, ...]]:
         return cost_rows(self._run)
 
-    def _offer_recovery(self, is_offered: bool) -> None:
-        """Offer the chart of the recovery, which takes the place of this one."""
-        place = self._measure.findData(_RECOVERY)
-        if is_offered and place < 0:
-            self._measure.addItem(tr("Recovery"), _RECOVERY)
-        elif not is_offered and place >= 0:
-            self._measure.removeItem(place)
-
     @Slot()
     def _on_measure_chosen(self) -> None:
-        chosen = self._measure.currentData()
-        if chosen == _RECOVERY:
-            with QSignalBlocker(self._measure):
-                self._measure.setCurrentIndex(self._measure.findData(self._unit.value))
+        if self._measure.value == _RECOVERY:
+            self.show_run(self._run)
             self.recovery_chosen.emit()
             return
-        self._unit = BarUnit(chosen)
+        self._unit = self._measure.value
         self._redraw()
 
     @Slot()
@@ -188,3 +166,44 @@ class TimeChart(BarChart):
     def show_run(self, run: RunState, now: float) -> None:
         """Show the durations of a run at the time `now`."""
         self.show_bars(time_bars(run, now))
+
+
+class LayerMap(HeatMapCard):
+    """Heat map with a row for each layer kind and a column for each block."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "sparsity",
+            tr("Sparsity by block and layer"),
+            tr("Shows the sparsity of each layer once the model is loaded."),
+            _ROOM,
+        )
+        self._layers: tuple[LayerSparsity, ...] = ()
+
+    def show_run(self, run: RunState) -> None:
+        """Show the layers of a run."""
+        if run.layers != self._layers:
+            self._layers = run.layers
+            self.show_cells([_cell(layer) for layer in run.layers], _SCALE)
+
+    @override
+    def rows(self) -> list[tuple[object, ...]]:
+        header = ("layer", "block", "kind", "weights", "removed", "sparsity")
+        return [
+            header,
+            *(
+                (x.name, x.block, x.kind, x.weights, x.removed, x.sparsity)
+                for x in self._layers
+            ),
+        ]
+
+
+def _cell(layer: LayerSparsity) -> Cell:
+    tip = tr("{name}\n{sparsity} removed: {removed} of {weights} weights").format(
+        name=layer.name,
+        sparsity=numbers.percent(layer.sparsity),
+        removed=numbers.count(layer.removed),
+        weights=numbers.count(layer.weights),
+    )
+    label = f"{layer.sparsity * 100:.0f}"
+    return Cell(layer.kind, layer.block, layer.sparsity, label, tip, layer.name)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Signal, Slot
-from PySide6.QtGui import QAction, QGuiApplication
-from PySide6.QtWidgets import QHBoxLayout, QMenu, QVBoxLayout, QWidget
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import QMenu, QWidget
 
 from surgeon_engine.api.messages.generation import Side
 from surgeon_engine.api.model_info.source_names import DEMO
-from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.playground.state import Models, PlaygroundState
 from surgeon_gui.state.playground.text import (
@@ -22,15 +21,15 @@ from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.views.playground.text_view import TextView
 from surgeon_gui.widgets.controls import (
     button,
-    card,
     eliding_label,
+    fill_menu,
     give_menu,
     heading,
     set_min_height,
     show_elided,
-    vertical,
 )
 from surgeon_gui.widgets.dialogs import MODEL_FILES, ask_file, ask_folder
+from surgeon_gui.widgets.layouts import in_row, inside_card
 
 _MIN_TEXT = 120  # pixels
 
@@ -50,29 +49,13 @@ class ModelPane(QWidget):
         self._choose = button(f"{name}_button")
         self._choose.setText(tr("Choose…"))
         give_menu(self._choose, self._menu(name))
-        self._copy = button(f"{name}_copy_button")
-        self._copy.clicked.connect(self._on_copy)
+        self._copy = button(f"{name}_copy_button", self._on_copy)
         self.text = TextView(f"{name}_text")
         set_min_height(self.text, _MIN_TEXT)
         self._figures = eliding_label(f"{name}_figures", quiet=True)
-        top = QHBoxLayout()
-        top.setSpacing(GAP)
-        top.addWidget(heading(side_name(side)))
-        top.addWidget(self._model, 1)
-        top.addWidget(self._choose)
-        bottom = QHBoxLayout()
-        bottom.setSpacing(GAP)
-        bottom.addWidget(self._figures, 1)
-        bottom.addWidget(self._copy)
-        frame = card()
-        inner = QVBoxLayout(frame)
-        inner.setContentsMargins(MARGIN, GAP, MARGIN, GAP)
-        inner.setSpacing(GAP)
-        inner.addLayout(top)
-        inner.addWidget(self.text, 1)
-        inner.addLayout(bottom)
-        column = vertical(self)
-        column.addWidget(frame)
+        top = in_row(heading(side_name(side)), (self._model, 1), self._choose)
+        bottom = in_row((self._figures, 1), self._copy)
+        inside_card(self, top, (self.text, 1), bottom)
 
     def show_state(self, state: PlaygroundState, models: Models) -> None:
         """Show this side of the state."""
@@ -92,17 +75,11 @@ class ModelPane(QWidget):
     def _menu(self, name: str) -> QMenu:
         menu = QMenu(self)
         slots = {
-            "demo": self._on_demo,
-            "folder": self._ask_for_folder,
-            "gguf": self._ask_for_file,
+            f"{name}_demo_action": self._on_demo,
+            f"{name}_folder_action": self._ask_for_folder,
+            f"{name}_gguf_action": self._ask_for_file,
         }
-        for kind, slot in slots.items():
-            caption = CAPTIONS.get(f"{name}_{kind}_action")
-            if caption is not None:
-                action = QAction(caption.label, menu)
-                action.setObjectName(f"{name}_{kind}_action")
-                action.triggered.connect(slot)
-                menu.addAction(action)
+        fill_menu(menu, {x: slot for x, slot in slots.items() if x in CAPTIONS})
         return menu
 
     @Slot()

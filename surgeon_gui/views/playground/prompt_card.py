@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 from PySide6.QtCore import QSignalBlocker, Qt, Signal, Slot
 from PySide6.QtGui import QKeyEvent, QTextCursor
-from PySide6.QtWidgets import QHBoxLayout, QPlainTextEdit, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QCheckBox,
+    QDoubleSpinBox,
+    QGridLayout,
+    QPlainTextEdit,
+    QSpinBox,
+    QWidget,
+)
 from typing_extensions import override
 
+from surgeon_engine.api.config.fields import Limits, fields_of
+from surgeon_engine.api.messages.generation import GenerationSettings
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.playground import Playground
@@ -16,24 +28,36 @@ from surgeon_gui.state.playground.text import status_line, summary
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.problems import sentence
 from surgeon_gui.text.prompts import EXAMPLES
-from surgeon_gui.views.playground.sampling_row import SamplingRow
 from surgeon_gui.widgets.controls import (
+    ChoiceBox,
     button,
-    card,
-    choice_box,
     described,
     enable_unless,
     finish_typing,
+    ignore_wheel,
+    line_label,
     problem_label,
     progress_bar,
     set_enabled,
     show_share,
     show_text,
     text_label,
-    vertical,
 )
+from surgeon_gui.widgets.layouts import STRETCH, in_column, in_row, inside_card
 
 _VISIBLE_LINES = 3
+_LIMITS: dict[str, Limits] = {
+    field.name: field.option.limits
+    for field in fields_of(GenerationSettings)
+    if field.option.limits is not None
+}
+_MIN_TOP_P = 0.01  # 0 would allow no token
+_BOXES: dict[str, tuple[str, float]] = {  # name and step
+    "new_tokens": ("playground_length", 16),
+    "temperature": ("playground_temperature", 0.1),
+    "top_p": ("playground_top_p", 0.05),
+    "seed": ("playground_seed", 1),
+}
 
 
 class PromptEdit(QPlainTextEdit):
@@ -67,7 +91,7 @@ class PromptCard(QWidget):
         self._prompt = PromptEdit()
         self._prompt.textChanged.connect(self._on_prompt_edited)
         self._prompt.submitted.connect(self._on_generate)
-        self._examples = described(choice_box(), "playground_examples_combo")
+        self._examples = ChoiceBox("playground_examples_combo")
         self._examples.setPlaceholderText(CAPTIONS["playground_examples_combo"].label)
         for name, prompt in EXAMPLES:
             self._examples.addItem(name, prompt)
@@ -76,12 +100,11 @@ class PromptCard(QWidget):
         self._sampling = SamplingRow()
         self._sampling.edited.connect(playground.edit_settings)
         self._sampling.seed_requested.connect(playground.draw_seed)
-        self._generate = button("playground_generate_button", primary=True)
-        self._generate.clicked.connect(self._on_generate)
-        self._stop = button("playground_stop_button")
-        self._stop.clicked.connect(playground.stop)
-        self._use_run = button("playground_run_button")
-        self._use_run.clicked.connect(playground.use_run)
+        self._generate = button(
+            "playground_generate_button", self._on_generate, primary=True
+        )
+        self._stop = button("playground_stop_button", playground.stop)
+        self._use_run = button("playground_run_button", playground.use_run)
         self._status = text_label(quiet=True, name="playground_status")
         self._bar = progress_bar("playground_progress_bar")
         generate = CAPTIONS["playground_generate_button"].spoken
@@ -122,33 +145,14 @@ class PromptCard(QWidget):
         show_text(self._summary, result)
 
     def _lay_out(self) -> None:
-        buttons = QHBoxLayout()
-        buttons.setSpacing(GAP)
-        buttons.addWidget(self._generate, 1)
-        buttons.addWidget(self._stop, 1)
-        side = QVBoxLayout()
-        side.setSpacing(GAP)
-        side.addWidget(self._examples)
-        side.addLayout(buttons)
-        side.addStretch()
-        top = QHBoxLayout()
-        top.setSpacing(GAP)
-        top.addWidget(self._prompt, 1)
-        top.addLayout(side)
-        bottom = QHBoxLayout()
-        bottom.setSpacing(GAP)
-        bottom.addWidget(self._status, 1)
-        bottom.addWidget(self._summary, 1)
-        bottom.addWidget(self._problem, 1)
-        bottom.addWidget(self._use_run)
-        frame = card()
-        inner = vertical(frame, margin=MARGIN, spacing=GAP)
-        inner.addLayout(top)
-        inner.addWidget(self._sampling)
-        inner.addLayout(bottom)
-        inner.addWidget(self._bar)
-        column = vertical(self)
-        column.addWidget(frame)
+        buttons = in_row((self._generate, 1), (self._stop, 1))
+        side = in_column(self._examples, buttons, STRETCH)
+        top = in_row((self._prompt, 1), side)
+        bottom = in_row(
+            (self._status, 1), (self._summary, 1), (self._problem, 1), self._use_run
+        )
+        parts = (top, self._sampling, bottom, self._bar)
+        inside_card(self, *parts, margin=MARGIN)
 
     @Slot()
     def _on_prompt_edited(self) -> None:
@@ -163,3 +167,73 @@ class PromptCard(QWidget):
     def _on_generate(self) -> None:
         finish_typing(self.focusWidget())  # the request must match the inputs
         self._playground.generate()
+
+
+class SamplingRow(QWidget):
+    """Four numbers, a button for a new seed, and a check box for the chat template."""
+
+    edited = Signal(object)  # GenerationSettings
+    seed_requested = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._settings = GenerationSettings()
+        self._boxes: dict[str, QSpinBox | QDoubleSpinBox] = {
+            field: _box(field, *row) for field, row in _BOXES.items()
+        }
+        self._new_seed = button("playground_new_seed_button", self.seed_requested)
+        self._chat = QCheckBox(CAPTIONS["playground_chat_check"].label)
+        described(self._chat, "playground_chat_check")
+        self._chat.toggled.connect(self._on_edited)
+        grid = QGridLayout(self)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setSpacing(GAP)
+        for index, box in enumerate(self._boxes.values()):
+            box.valueChanged.connect(self._on_edited)
+            label = line_label(CAPTIONS[box.objectName()].label)
+            label.setBuddy(box)
+            row, place = divmod(index, 2)
+            grid.addWidget(label, row, 2 * place)
+            grid.addWidget(box, row, 2 * place + 1)
+        grid.addWidget(self._chat, 0, 4)
+        grid.addWidget(self._new_seed, 1, 4)
+        grid.setColumnStretch(5, 1)
+
+    def show_settings(
+        self, settings: GenerationSettings, has_template: bool | None
+    ) -> None:
+        """Show settings, and whether there is a chat template (None if unknown)."""
+        self._settings = settings
+        for field, box in self._boxes.items():
+            with QSignalBlocker(box):
+                box.setValue(getattr(settings, field))
+        with QSignalBlocker(self._chat):
+            self._chat.setChecked(settings.as_chat)
+        # Greedy decoding uses neither seed nor top-p.
+        is_sampled = settings.temperature > 0
+        reason = tr("At temperature 0, the most likely token is always chosen.")
+        for widget in (self._boxes["seed"], self._new_seed, self._boxes["top_p"]):
+            enable_unless(widget, "" if is_sampled else reason)
+        is_unavailable = has_template is False and not settings.as_chat
+        reason = tr("The tokenizer of these models has no chat template.")
+        enable_unless(self._chat, reason if is_unavailable else "")
+
+    @Slot()
+    def _on_edited(self) -> None:
+        values: dict[str, Any] = {x: box.value() for x, box in self._boxes.items()}
+        values["as_chat"] = self._chat.isChecked()
+        self.edited.emit(replace(self._settings, **values))
+
+
+def _box(field: str, name: str, step: float) -> QSpinBox | QDoubleSpinBox:
+    """Return the box of a number, which is whole if its step is."""
+    low, high = _LIMITS[field].low, _LIMITS[field].high
+    if isinstance(step, int):
+        whole = ignore_wheel(described(QSpinBox(), name))
+        whole.setRange(int(low), int(high))
+        whole.setSingleStep(step)
+        return whole
+    decimal = ignore_wheel(described(QDoubleSpinBox(decimals=2), name))
+    decimal.setRange(_MIN_TOP_P if field == "top_p" else low, high)
+    decimal.setSingleStep(step)
+    return decimal

@@ -5,17 +5,32 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 
-from PySide6.QtCore import QEvent, QMimeData, QPoint
-from PySide6.QtGui import QBrush, QColor, QHelpEvent, QTextCharFormat, QTextCursor
-from PySide6.QtWidgets import QPlainTextEdit, QToolTip
+from PySide6.QtCore import QEvent, QMimeData, QPoint, QRectF, QSize, Qt
+from PySide6.QtGui import (
+    QBrush,
+    QColor,
+    QHelpEvent,
+    QPainter,
+    QPaintEvent,
+    QTextCharFormat,
+    QTextCursor,
+)
+from PySide6.QtWidgets import QPlainTextEdit, QSizePolicy, QToolTip, QWidget
 from typing_extensions import override
 
-from surgeon_gui.base.theme import theme_of
+from surgeon_gui.base.colours import Theme
+from surgeon_gui.base.theme import GAP, theme_of
+from surgeon_gui.base.translation import tr
 from surgeon_gui.state.playground.state import Token
 from surgeon_gui.state.playground.text import LINE_END, token_tip
-from surgeon_gui.views.playground.shading import shade
+from surgeon_gui.text import numbers
 from surgeon_gui.widgets.controls import described
 from surgeon_gui.widgets.tool_tips import plain_tip
+
+# Minimum difference of each shade, in nats. Below 0.05 nats, even the odds of an
+# uncertain token hardly change.
+STEPS = (0.05, 0.2, 0.5, 1.0, 2.0)
+_PADDING = 5  # pixels at both sides of a number
 
 
 class TextView(QPlainTextEdit):
@@ -49,10 +64,7 @@ class TextView(QPlainTextEdit):
 
     def show_token(self, index: int) -> None:
         """Scroll to a token and select it."""
-        cursor = self.textCursor()
-        cursor.setPosition(self._start(index))
-        cursor.setPosition(self._ends[index], QTextCursor.MoveMode.KeepAnchor)
-        self.setTextCursor(cursor)
+        self.setTextCursor(self._cursor(index))
         self.centerCursor()
         self.setFocus()
 
@@ -85,9 +97,8 @@ class TextView(QPlainTextEdit):
             if index is None:
                 QToolTip.hideText()
             else:
-                token = self._tokens[index]
-                tip = token_tip(token.piece, token.disagreement)
-                QToolTip.showText(event.globalPos(), plain_tip(tip), self)
+                tip = plain_tip(self.tip_of(index))
+                QToolTip.showText(event.globalPos(), tip, self)
             return True
         return super().viewportEvent(event)
 
@@ -165,3 +176,63 @@ class TextView(QPlainTextEdit):
             return None
         index = bisect_right(self._ends, position)
         return index if index < len(self._ends) else None
+
+
+def shade(theme: Theme, nats: float) -> str | None:
+    """Return the background color of a token, or None for no shade."""
+    level = bisect_right(STEPS, nats)
+    return theme.doubt[level - 1] if level else None
+
+
+class ShadeLegend(QWidget):
+    """Shows each shade with the minimum difference in nats."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setObjectName("playground_legend")
+        meaning = tr(
+            "Shading: difference between the predictions of both models at this token, "
+            "as KL(original || pruned). Underlined: the top tokens differ."
+        )
+        self.setToolTip(plain_tip(meaning))
+        self.setAccessibleName(meaning)
+        self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
+
+    @override
+    def sizeHint(self) -> QSize:
+        return QSize(self._width(), self.fontMetrics().height() + 6)
+
+    @override
+    def minimumSizeHint(self) -> QSize:
+        return self.sizeHint()
+
+    @override
+    def paintEvent(self, event: QPaintEvent) -> None:
+        theme, metrics = theme_of(self), self.fontMetrics()
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        x, height = 0.0, self.height()
+        for text, nats in self._parts():
+            width = metrics.horizontalAdvance(text)
+            box = QRectF(x, 0, width, height)
+            if nats is not None:
+                box = QRectF(x, 2, width + 2 * _PADDING, height - 4)
+                painter.setPen(Qt.PenStyle.NoPen)
+                painter.setBrush(QColor(shade(theme, nats) or theme.surface))
+                painter.drawRoundedRect(box, 3, 3)
+            painter.setPen(QColor(theme.muted if nats is None else theme.text))
+            painter.drawText(box, Qt.AlignmentFlag.AlignCenter, text)
+            x += box.width() + (GAP if nats is None else 3)
+
+    def _parts(self) -> list[tuple[str, float | None]]:
+        steps: list[tuple[str, float | None]] = [
+            (numbers.short(step), step) for step in STEPS
+        ]
+        return [(tr("nats ≥"), None), *steps]
+
+    def _width(self) -> int:
+        width = 0
+        for text, nats in self._parts():
+            padding = GAP if nats is None else 2 * _PADDING + 3
+            width += self.fontMetrics().horizontalAdvance(text) + padding
+        return width

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Slot
-from PySide6.QtWidgets import QHBoxLayout, QWidget
+from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtWidgets import QListWidget, QListWidgetItem, QWidget
 
 from surgeon_engine.api.messages.generation import Side
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.controllers.playground import Playground
-from surgeon_gui.state.playground.state import TokenPlace
-from surgeon_gui.views.playground.differences import Differences
+from surgeon_gui.state.playground.state import PlaygroundState, TokenPlace, ranking
+from surgeon_gui.state.playground.text import token_line
+from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.views.playground.model_pane import ModelPane
 from surgeon_gui.views.playground.prompt_card import PromptCard
-from surgeon_gui.widgets.controls import vertical
+from surgeon_gui.views.playground.text_view import ShadeLegend
+from surgeon_gui.widgets.controls import described, heading, set_min_height
+from surgeon_gui.widgets.layouts import STRETCH, in_row, inside_card, vertical
+from surgeon_gui.widgets.tool_tips import plain_tip
+
+_PLACE = Qt.ItemDataRole.UserRole
+_VISIBLE_LINES = 4
 
 
 class PlaygroundView(QWidget):
@@ -27,15 +34,11 @@ class PlaygroundView(QWidget):
         self._panes = {side: ModelPane(side) for side in Side}
         self._differences = Differences()
         self._differences.place_chosen.connect(self._on_place_chosen)
-        panes = QHBoxLayout()
-        panes.setSpacing(GAP)
+        panes = in_row()
         for pane in self._panes.values():
             pane.model_chosen.connect(playground.choose_model)
             panes.addWidget(pane, 1)
-        column = vertical(self, spacing=GAP)
-        column.addWidget(self._prompt)
-        column.addLayout(panes, 5)
-        column.addWidget(self._differences, 2)
+        vertical(self, self._prompt, (panes, 5), (self._differences, 2))
         playground.changed.connect(self._redraw)
         self._redraw()
 
@@ -55,3 +58,44 @@ class PlaygroundView(QWidget):
     @Slot(object)
     def _on_place_chosen(self, place: TokenPlace) -> None:
         self._panes[place.side].text.show_token(place.index)
+
+
+class Differences(QWidget):
+    """List of differences; activating one shows its token. Hidden while empty."""
+
+    place_chosen = Signal(object)  # TokenPlace
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._list = described(QListWidget(), "playground_differences")
+        self._list.setFrameShape(QListWidget.Shape.NoFrame)
+        self._list.setUniformItemSizes(True)
+        lines = self.fontMetrics().height() * _VISIBLE_LINES + 2 * GAP
+        set_min_height(self._list, lines)
+        self._list.itemClicked.connect(self._on_chosen)
+        self._list.itemActivated.connect(self._on_chosen)
+        self._shown: list[str] = []
+        top = in_row(
+            heading(CAPTIONS["playground_differences"].label), STRETCH, ShadeLegend()
+        )
+        inside_card(self, top, (self._list, 1), spacing=GAP // 2)
+
+    def show_state(self, state: PlaygroundState) -> None:
+        """Show the largest differences."""
+        places = ranking(state)
+        self.setVisible(bool(places))
+        lines = [token_line(state, place) for place in places]
+        if lines == self._shown:
+            return
+        self._shown = lines
+        self._list.clear()
+        for line, place in zip(lines, places, strict=True):
+            item = QListWidgetItem(line)
+            item.setToolTip(plain_tip(line))
+            item.setData(_PLACE, place)
+            self._list.addItem(item)
+
+    @Slot(QListWidgetItem)
+    def _on_chosen(self, item: QListWidgetItem) -> None:
+        place: TokenPlace = item.data(_PLACE)
+        self.place_chosen.emit(place)

@@ -5,15 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from PySide6.QtCore import Qt, Signal, Slot
-from PySide6.QtWidgets import (
-    QCheckBox,
-    QDialog,
-    QFormLayout,
-    QHBoxLayout,
-    QLineEdit,
-    QWidget,
-)
+from PySide6.QtCore import Signal, Slot
+from PySide6.QtWidgets import QCheckBox, QFormLayout, QHBoxLayout, QLineEdit, QWidget
 from typing_extensions import override
 
 from surgeon_engine.api.config.run import Device
@@ -24,18 +17,16 @@ from surgeon_gui.base.translation import LANGUAGES, tr
 from surgeon_gui.base.units import Units
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.choices import choice_label
-from surgeon_gui.views.steps.page import with_button
 from surgeon_gui.widgets.controls import (
-    answer_row,
+    ChoiceBox,
     button,
-    choice_box,
     described,
     enable_unless,
     line_label,
     text_label,
-    vertical,
 )
-from surgeon_gui.widgets.dialogs import ask_folder
+from surgeon_gui.widgets.dialogs import Dialog, ask_folder
+from surgeon_gui.widgets.layouts import answer_row, vertical, with_button
 
 _WIDTH = 520
 _UNIT_NAMES = {
@@ -44,16 +35,13 @@ _UNIT_NAMES = {
 }
 
 
-class PreferencesDialog(QDialog):
+class PreferencesDialog(Dialog):
     """Shows preferences and reports each change; the old ones when it is cancelled."""
 
     edited = Signal(object)  # Preferences
 
     def __init__(self, preferences: Preferences, parent: QWidget) -> None:
-        super().__init__(parent)
-        self.setObjectName("preferences_dialog")
-        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.setWindowTitle(tr("Preferences"))
+        super().__init__("preferences_dialog", tr("Preferences"), parent)
         self.setMinimumWidth(_WIDTH)
         self._before = self._shown = preferences
         self._form = QFormLayout()
@@ -70,10 +58,7 @@ class PreferencesDialog(QDialog):
         note = text_label(
             tr("Changes apply at once, except for language and units."), quiet=True
         )
-        column = vertical(self, margin=MARGIN, spacing=MARGIN)
-        column.addLayout(self._form)
-        column.addWidget(note)
-        column.addLayout(self._buttons())
+        vertical(self, self._form, note, self._buttons(), margin=MARGIN, spacing=MARGIN)
 
     @override
     def reject(self) -> None:
@@ -91,9 +76,8 @@ class PreferencesDialog(QDialog):
         self._folder.setText(self._shown.run_parent)
         self._folder.setCursorPosition(0)
         self._folder.editingFinished.connect(self._on_folder_entered)
-        choose = button("preferences_run_parent_button")
+        choose = button("preferences_run_parent_button", self._on_choose_clicked)
         choose.setAutoDefault(False)
-        choose.clicked.connect(self._on_choose_clicked)
         label = line_label(CAPTIONS["preferences_run_parent_edit"].label)
         self._form.addRow(label, with_button(self._folder, choose))
 
@@ -112,12 +96,9 @@ class PreferencesDialog(QDialog):
 
     def _add_choice(self, field: str, name: str, labels: dict[Any, str]) -> None:
         """Add a box with a label for each value of a preference."""
-        box = described(choice_box(), name)
-        box.addItems(list(labels.values()))
-        values = list(labels)
-        chosen = getattr(self._shown, field)
-        box.setCurrentIndex(values.index(chosen) if chosen in values else 0)
-        box.activated.connect(lambda index: self._edit(**{field: values[index]}))
+        box = ChoiceBox(name)
+        box.offer(labels, getattr(self._shown, field))
+        box.activated.connect(lambda _: self._edit(**{field: box.value}))
         self._form.addRow(line_label(CAPTIONS[name].label), box)
 
     def _add_check(self, field: str, name: str) -> QCheckBox:
@@ -128,11 +109,9 @@ class PreferencesDialog(QDialog):
         return box
 
     def _buttons(self) -> QHBoxLayout:
-        ok = button("preferences_ok_button", primary=True)
-        cancel = button("preferences_cancel_button")
+        ok = button("preferences_ok_button", self.accept, primary=True)
+        cancel = button("preferences_cancel_button", self.reject)
         ok.setDefault(True)
-        ok.clicked.connect(self.accept)
-        cancel.clicked.connect(self.reject)
         return answer_row(cancel, ok)
 
     def _edit(self, **changes: Any) -> None:

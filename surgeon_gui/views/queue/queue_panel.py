@@ -5,37 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from PySide6.QtCore import QPoint, Qt, Signal, Slot
+from PySide6.QtCore import QPoint, Qt, Slot
 from PySide6.QtGui import QAction
-from PySide6.QtWidgets import (
-    QHBoxLayout,
-    QHeaderView,
-    QMenu,
-    QSizePolicy,
-    QTreeWidget,
-    QTreeWidgetItem,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QMenu, QSizePolicy, QTreeWidgetItem, QWidget
 
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.queue import QueueController
 from surgeon_gui.controllers.session import Session
+from surgeon_gui.state.action_strip import ControlView
 from surgeon_gui.state.job.plan_text import brief_target
 from surgeon_gui.state.queue import text
 from surgeon_gui.state.queue.state import QueuedRun, QueueStatus, can_move
-from surgeon_gui.state.run_controls import ControlView
 from surgeon_gui.widgets.controls import (
     add_action,
     button,
-    described,
     enable_unless,
     give_menu,
     heading,
+    list_with_columns,
     show_button,
     text_label,
 )
+from surgeon_gui.widgets.layouts import STRETCH, in_row, vertical
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 _MIN_HEIGHT, _MAX_HEIGHT = 64, 150  # pixels, of the table
@@ -46,24 +38,25 @@ _NAME = Qt.ItemDataRole.UserRole
 class QueuePanel(QWidget):
     """Shows the queue; user actions go to `QueueController`."""
 
-    start_clicked = Signal()
-    sweep_clicked = Signal()
-
-    def __init__(self, session: Session, queue: QueueController) -> None:
+    def __init__(
+        self,
+        session: Session,
+        queue: QueueController,
+        start: Callable[[], None],
+        open_sweep: Callable[[], None],
+    ) -> None:
         super().__init__()
         self._session, self._queue = session, queue
         self._summary = text_label(quiet=True, name="queue_summary")
-        self._table = described(QTreeWidget(), "queue_table")
-        self._start = button("queue_start_button", primary=True)
-        self._sweep = button("queue_sweep_button")
+        self._table = list_with_columns("queue_table", *_COLUMNS)
+        self._start = button("queue_start_button", start, primary=True)
+        self._sweep = button("queue_sweep_button", open_sweep)
         self._more = button("queue_more_button")
         self._menu = QMenu(self)
         self._actions: dict[str, QAction] = {}
         self._make_actions()
         self._make_table()
         self._lay_out()
-        self._start.clicked.connect(self.start_clicked)
-        self._sweep.clicked.connect(self.sweep_clicked)
         queue.changed.connect(self._on_queue_changed)
         session.changed.connect(self._show_summary)
         self._on_queue_changed()
@@ -87,35 +80,20 @@ class QueuePanel(QWidget):
 
     def _make_table(self) -> None:
         table = self._table
-        table.setHeaderLabels(_COLUMNS)
-        table.setRootIsDecorated(False)
         table.setUniformRowHeights(True)
         table.setAllColumnsShowFocus(True)
         # The runs of a sweep differ at the end of their names.
         table.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         table.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         table.setMinimumHeight(_MIN_HEIGHT)
-        header = table.header()
-        header.setStretchLastSection(False)
-        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         table.itemSelectionChanged.connect(self._show_actions)
         table.customContextMenuRequested.connect(self._on_menu_requested)
 
     def _lay_out(self) -> None:
         give_menu(self._more, self._menu)
-        row = QHBoxLayout()
-        row.setSpacing(GAP)
-        for each in (self._start, self._sweep, self._more):
-            row.addWidget(each)
-        row.addStretch()
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(GAP, GAP, MARGIN, 0)
-        layout.setSpacing(GAP)
-        layout.addWidget(heading(tr("Queue")))
-        layout.addWidget(self._summary)
-        layout.addWidget(self._table)
-        layout.addLayout(row)
+        row = in_row(self._start, self._sweep, self._more, STRETCH)
+        title, margin = heading(tr("Queue")), (GAP, GAP, MARGIN, 0)
+        vertical(self, title, self._summary, self._table, row, margin=margin)
         policy = QSizePolicy.Policy
         self.setSizePolicy(policy.Preferred, policy.Maximum)
 

@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QTimer, Signal, Slot
-from PySide6.QtWidgets import (
-    QCheckBox,
-    QDialog,
-    QGridLayout,
-    QLineEdit,
-    QWidget,
-)
+from PySide6.QtWidgets import QCheckBox, QGridLayout, QLineEdit, QWidget
 
 from surgeon_engine.api.config.pruning import Target, methods_for
 from surgeon_gui.base.theme import GAP, MARGIN
@@ -18,21 +12,21 @@ from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job.resource_text import free_disk
 from surgeon_gui.state.job.targets import disabled_targets
 from surgeon_gui.state.queue import sweep
-from surgeon_gui.state.queue.sweep import Sweep, SweepPlan
+from surgeon_gui.state.queue.state import QueuedRun
 from surgeon_gui.text.choices import CHOICES, choice_label
 from surgeon_gui.widgets.controls import (
-    answer_row,
+    ChoiceBox,
     button,
-    choice_box,
     described,
     explained,
     heading,
     problem_label,
     show_text,
     text_label,
-    vertical,
     warning_label,
 )
+from surgeon_gui.widgets.dialogs import Dialog
+from surgeon_gui.widgets.layouts import answer_row, vertical
 
 _WIDTH = 560
 _CHECK_DELAY_MS = 300  # after the last key
@@ -45,26 +39,25 @@ _UNITS = {
 }
 
 
-class SweepDialog(QDialog):
+class SweepDialog(Dialog):
     """Plans a sweep of the draft in `state`; does not block the window's events."""
 
     added = Signal(object)  # tuple[QueuedRun, ...]
 
     def __init__(self, state: AppState, parent: QWidget) -> None:
-        super().__init__(parent)
-        self.setObjectName("sweep_dialog")
-        self.setWindowTitle(tr("Sweep"))
+        super().__init__("sweep_dialog", tr("Sweep"), parent)
         self._state = state
-        self._plan = SweepPlan()
+        self._runs: tuple[QueuedRun, ...] = ()
         self._free = free_disk(state.config, state.run_parent)
         pruning = state.config.pruning
         disabled = disabled_targets(pruning.kind, state.config.export.format)
-        self._units = [unit for unit in Target if unit not in disabled]
-        self._unit = described(choice_box(), "sweep_unit_combo")
-        for unit in self._units:
-            self._unit.addItem(_UNITS[unit].format(unit=CHOICES[unit][0]))
-        own = Target(str(pruning.target.__struct_config__.tag))
-        self._unit.setCurrentIndex(self._units.index(own) if own in self._units else 0)
+        self._unit = ChoiceBox("sweep_unit_combo")
+        units = {
+            unit: _UNITS[unit].format(unit=CHOICES[unit][0])
+            for unit in Target
+            if unit not in disabled
+        }
+        self._unit.offer(units, Target(str(pruning.target.__struct_config__.tag)))
         self._values = described(QLineEdit(), "sweep_values_edit")
         self._unit_note = text_label(quiet=True, name="sweep_unit_note")
         self._methods = {
@@ -79,15 +72,13 @@ class SweepDialog(QDialog):
         self._summary = text_label(name="sweep_summary")
         self._warning = warning_label("sweep_warning")
         self._problem = problem_label("sweep_problem")
-        self._add = button("sweep_add_button", primary=True)
-        self._cancel = button("sweep_cancel_button")
+        self._add = button("sweep_add_button", self._on_add_clicked, primary=True)
+        self._cancel = button("sweep_cancel_button", self.reject)
         self._timer = QTimer(self, singleShot=True, interval=_CHECK_DELAY_MS)
         self._lay_out()
         self._timer.timeout.connect(self._check)
         self._values.textEdited.connect(self._on_edited)
         self._unit.currentIndexChanged.connect(self._on_unit_chosen)
-        self._add.clicked.connect(self._on_add_clicked)
-        self._cancel.clicked.connect(self.reject)
         self._on_unit_chosen()
 
     def _lay_out(self) -> None:
@@ -95,7 +86,7 @@ class SweepDialog(QDialog):
         methods.setSpacing(GAP)
         for number, box in enumerate(self._methods.values()):
             methods.addWidget(box, number // 2, number % 2)
-        column = vertical(self, margin=MARGIN, spacing=GAP)
+        column = vertical(self, margin=MARGIN)
         note = tr(
             "One run for each target and method, otherwise with the settings of this "
             "job."
@@ -116,7 +107,7 @@ class SweepDialog(QDialog):
 
     @Slot()
     def _on_unit_chosen(self) -> None:
-        unit = self._units[self._unit.currentIndex()]
+        unit = self._unit.value
         self._values.setText(sweep.proposed_values(self._state, unit))
         show_text(self._unit_note, sweep.unit_note(self._state, unit))
         self._check()
@@ -130,16 +121,18 @@ class SweepDialog(QDialog):
     def _check(self) -> None:
         """Plan the runs and show what they need, or the problem."""
         self._timer.stop()
-        unit = self._units[self._unit.currentIndex()]
+        unit = self._unit.value
         methods = tuple(x for x, box in self._methods.items() if box.isChecked())
-        self._plan = sweep.plan(self._state, Sweep(unit, self._values.text(), methods))
-        show_text(self._forecast, sweep.forecast(self._plan, self._state.model))
-        show_text(self._summary, sweep.summary(self._plan, self._free))
-        show_text(self._warning, sweep.disk_warning(self._plan, self._free))
-        show_text(self._problem, self._plan.problem)
-        self._add.setEnabled(bool(self._plan.runs))
+        found = sweep.plan(self._state, unit, self._values.text(), methods)
+        problem = found if isinstance(found, str) else ""
+        self._runs = () if isinstance(found, str) else found
+        show_text(self._forecast, sweep.forecast(self._runs, self._state.model))
+        show_text(self._summary, sweep.summary(self._runs, self._free))
+        show_text(self._warning, sweep.disk_warning(self._runs, self._free))
+        show_text(self._problem, problem)
+        self._add.setEnabled(bool(self._runs))
 
     @Slot()
     def _on_add_clicked(self) -> None:
         self.accept()
-        self.added.emit(self._plan.runs)
+        self.added.emit(self._runs)

@@ -10,14 +10,15 @@ from collections.abc import Iterator
 
 from PySide6.QtCore import QPoint, QSize, Qt
 from PySide6.QtGui import QImage
-from PySide6.QtWidgets import QComboBox, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QComboBox, QPushButton, QWidget
 
 from surgeon_gui.base.colours import LIGHT
-from surgeon_gui.base.theme import GAP, apply_theme_to
+from surgeon_gui.base.theme import apply_theme_to
 from surgeon_gui.state.report import Picture
 from surgeon_gui.state.run import RunState
 from surgeon_gui.views.live.live_view import LiveView
 from surgeon_gui.widgets.charts.chart_card import ChartCard, image_bytes
+from surgeon_gui.widgets.layouts import vertical
 
 _WIDTH = 820  # pixels; wider than in the report, so that the text becomes finer
 _HEIGHT = 300
@@ -32,9 +33,7 @@ class RunPictures:
         self._charts = self._view.findChildren(ChartCard)
         self._sheet = QWidget(window, Qt.WindowType.Window)
         self._sheet.setAttribute(Qt.WidgetAttribute.WA_DontShowOnScreen)
-        column = QVBoxLayout(self._sheet)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(GAP)
+        column = vertical(self._sheet)
         for chart in self._charts:
             column.addWidget(chart)
             chart.setFixedWidth(_WIDTH)

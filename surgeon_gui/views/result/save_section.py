@@ -1,7 +1,8 @@
-"""Save the result of a run in another format."""
+"""Save the result of a run in another format, and list what was saved."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import PurePath
@@ -11,8 +12,8 @@ from PySide6.QtWidgets import QWidget
 
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.messages.events import Failed
+from surgeon_engine.api.messages.run import Exported
 from surgeon_gui.base import paths
-from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState
@@ -20,17 +21,18 @@ from surgeon_gui.state.export_text import (
     about_format,
     ended_note,
     problem_of,
+    saved_facts,
     unavailable,
+    unrun_note,
 )
 from surgeon_gui.state.job import checks, file_formats
 from surgeon_gui.state.replacing import replace_question
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import Status
+from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.text.problems import sentence
-from surgeon_gui.views.replace_question import ReplaceQuestion
-from surgeon_gui.views.result.saved_list import SavedList
-from surgeon_gui.views.steps.page import row_of, with_button
+from surgeon_gui.views.question import ReplaceQuestion
 from surgeon_gui.views.steps.run_page import open_folder
 from surgeon_gui.views.task_progress import TaskProgress
 from surgeon_gui.widgets.controls import (
@@ -42,10 +44,11 @@ from surgeon_gui.widgets.controls import (
     problem_label,
     show_text,
     text_label,
-    vertical,
 )
 from surgeon_gui.widgets.dialogs import ask_folder
+from surgeon_gui.widgets.facts import Facts
 from surgeon_gui.widgets.forms.form import ConfigForm
+from surgeon_gui.widgets.layouts import inside_card, row_of, vertical, with_button
 from surgeon_gui.widgets.source_edit import SourceEdit
 
 
@@ -70,28 +73,27 @@ class SaveSection(QWidget):
         self._form.add_below("format", self._unavailable)
         self._folder = described(SourceEdit("export.folder"), "save_folder")
         self._folder.edited.connect(self._on_folder_edited)
-        self._choose = button("save_choose_button")
-        self._choose.clicked.connect(self._ask_for_folder)
+        self._choose = button("save_choose_button", self._ask_for_folder)
         self._problem = problem_label("save_problem")
         self._note = text_label(quiet=True, name="save_note")
-        self._save = button("save_button")
-        self._save.clicked.connect(self._on_save_clicked)
+        self._save = button("save_button", self._on_save_clicked)
         self._progress = TaskProgress("save")
         self._progress.cancel_clicked.connect(
             partial(session.store.cancel_request, RequestKind.SAVE)
         )
-        self._saved = SavedList()
-        self._saved.open_clicked.connect(self._on_open_clicked)
-        column = vertical(self, spacing=GAP)
-        column.addWidget(heading(tr("Save in another format")))
-        column.addWidget(self._form)
-        column.addWidget(heading(FIELDS["export.folder"].label))
-        column.addLayout(with_button(self._folder, self._choose))
-        column.addWidget(self._problem)
-        column.addLayout(row_of(self._save))
-        column.addWidget(self._progress)
-        column.addWidget(self._note)
-        column.addWidget(self._saved)
+        self._saved = SavedList(self._on_open_clicked)
+        vertical(
+            self,
+            heading(tr("Save in another format")),
+            self._form,
+            heading(FIELDS["export.folder"].label),
+            with_button(self._folder, self._choose),
+            self._problem,
+            row_of(self._save),
+            self._progress,
+            self._note,
+            self._saved,
+        )
 
     @Slot(str)
     def _on_open_clicked(self, folder: str) -> None:
@@ -157,8 +159,63 @@ class SaveSection(QWidget):
             self._session.store.show_problem(question)
         else:
             on_yes = partial(self._on_consent, destination)
-            self._question.ask(question, on_yes, self._ask_for_folder)
+            self._question.ask_about(question, on_yes, self._ask_for_folder)
 
     def _on_consent(self, destination: str) -> None:
         if destination == str(checks.save_destination(self._session.state)):
             self._session.save(may_replace=True)
+
+
+class SavedList(QWidget):
+    """Cards of the saved files, the latest first; cards are created once and reused."""
+
+    def __init__(self, open_folder_of_run: Callable[[str], None]) -> None:
+        super().__init__()
+        self._open = open_folder_of_run
+        self.setObjectName("saved_list")
+        self._shown: tuple[Exported, ...] | None = None
+        self._cards: list[_SavedCard] = []
+        self._column = vertical(self)
+        self._add_card()  # so that its button exists before anything is saved
+        self.show_saved((), 0)
+
+    def show_saved(self, saved: tuple[Exported, ...], original_bytes: int) -> None:
+        """Show exactly these."""
+        if saved == self._shown:
+            return
+        self._shown = saved
+        while len(self._cards) < len(saved):
+            self._add_card()
+        for number, saved_card in enumerate(self._cards):
+            saved_card.setVisible(number < len(saved))
+            if number < len(saved):
+                saved_card.show_exported(saved[-1 - number], original_bytes)
+        self.setVisible(bool(saved))
+
+    def _add_card(self) -> None:
+        new = _SavedCard(self._open)
+        self._column.addWidget(new)
+        self._cards.append(new)
+
+
+class _SavedCard(QWidget):
+    def __init__(self, open_folder_of_run: Callable[[str], None]) -> None:
+        super().__init__()
+        self._folder, self._open = "", open_folder_of_run
+        self._facts = Facts("saved_facts")
+        self._unrun = problem_label("saved_unrun_note")
+        self._button = button("open_saved_button", self._on_clicked)
+        inside_card(self, self._facts, self._unrun, row_of(self._button))
+
+    def show_exported(self, exported: Exported, original_bytes: int) -> None:
+        self._folder = exported.folder
+        self._facts.show_facts(saved_facts(exported, original_bytes))
+        show_text(self._unrun, unrun_note(exported))
+        name = tr("Open folder: {format}").format(
+            format=choice_label(exported.format)[0]
+        )
+        self._button.setAccessibleName(name)
+
+    @Slot()
+    def _on_clicked(self) -> None:
+        self._open(self._folder)

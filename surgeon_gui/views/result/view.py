@@ -2,38 +2,43 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QSize, Qt, Signal
+from PySide6.QtCore import QSize, Qt, Signal, Slot
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QGridLayout, QWidget
 from typing_extensions import override
 
-from surgeon_gui.base.theme import GAP, MARGIN
+from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state import result_text
 from surgeon_gui.state.app import AppState
+from surgeon_gui.state.export_text import (
+    export_facts,
+    failure_note,
+    larger_note,
+    unrun_note,
+)
 from surgeon_gui.state.job.targets import next_target_obstacle
-from surgeon_gui.state.run import RunState
+from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.run_text import phase, undone
-from surgeon_gui.views.replace_question import ReplaceQuestion
-from surgeon_gui.views.result.export_result import ExportResult
+from surgeon_gui.views.question import ReplaceQuestion
 from surgeon_gui.views.result.save_section import SaveSection
 from surgeon_gui.views.result.speed_section import SpeedSection
 from surgeon_gui.views.sample_card import SampleCard
-from surgeon_gui.views.steps.page import row_of
+from surgeon_gui.views.steps.run_page import open_folder
 from surgeon_gui.widgets.controls import (
     bold,
     button,
-    card,
     enable_unless,
     heading,
+    problem_label,
     set_enabled,
     show_text,
     text_label,
-    vertical,
     warning_label,
 )
 from surgeon_gui.widgets.facts import Facts
+from surgeon_gui.widgets.layouts import card, on_top, row_of, vertical
 
 _TITLE_SCALE = 1.4
 _NARROW = 620  # pixels, below which there is one column
@@ -67,17 +72,17 @@ class ResultView(QWidget):
         self._result = ExportResult(session)
         self._speed = SpeedSection(session)
         self._save = SaveSection(session, question)
-        top = _card(
+        top = card(
             self._title, self._outcome, self._undone, self._verified, self._actions()
         )
         self._optional: tuple[tuple[QWidget, QWidget], ...] = (
-            (_card(heading(tr("Quality")), self._quality), self._quality),
-            (_card(self._speed), self._speed),
-            (_card(self._save), self._save),
+            (card(heading(tr("Quality")), self._quality), self._quality),
+            (card(self._speed), self._speed),
+            (card(self._save), self._save),
         )
         quality, speed, save = (frame for frame, _ in self._optional)
-        left = _column(quality, self._sample, speed)
-        right = _column(_card(self._result, report_row), save)
+        left = on_top(quality, self._sample, speed)
+        right = on_top(card(self._result, report_row), save)
         self._parts = (top, left, right)
         self._grid = QGridLayout(self)
         self._grid.setContentsMargins(0, 0, 0, 0)
@@ -114,12 +119,9 @@ class ResultView(QWidget):
         enable_unless(self._discard, elsewhere if run.computer else "")
 
     def _actions(self) -> QWidget:
-        self._try = button("result_try_button", primary=True)
-        self._next = button("result_next_button")
-        self._discard = button("result_discard_button")
-        self._try.clicked.connect(self.try_clicked)
-        self._next.clicked.connect(self.next_clicked)
-        self._discard.clicked.connect(self.discard_clicked)
+        self._try = button("result_try_button", self.try_clicked, primary=True)
+        self._next = button("result_next_button", self.next_clicked)
+        self._discard = button("result_discard_button", self.discard_clicked)
         row = QWidget()
         layout = row_of(self._try, self._next, self._discard)
         layout.setContentsMargins(0, GAP, 0, 0)
@@ -155,19 +157,49 @@ class ResultView(QWidget):
         self._grid.setRowStretch(4, 1)
 
 
-def _column(*cards: QWidget) -> QWidget:
-    """Return cards below each other, at the top."""
-    made = QWidget()
-    column = vertical(made, spacing=GAP)
-    for each in cards:
-        column.addWidget(each)
-    column.addStretch()
-    return made
+class ExportResult(QWidget):
+    """The export of a run; hidden until there is one."""
 
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self._session = session
+        self._title = heading(tr("The pruned model"))
+        self._failure = problem_label("export_failure")
+        self._unrun = problem_label("export_unrun_note")
+        self._facts = Facts("export_facts")
+        self._larger = warning_label("export_larger_note")
+        self._open_button = button("open_export_button", self._on_open_clicked)
+        vertical(
+            self,
+            self._title,
+            self._failure,
+            self._unrun,
+            self._facts,
+            self._larger,
+            row_of(self._open_button),
+        )
 
-def _card(*parts: QWidget) -> QWidget:
-    frame = card()
-    column = vertical(frame, margin=MARGIN, spacing=GAP)
-    for part in parts:
-        column.addWidget(part)
-    return frame
+    def show_state(self, state: AppState) -> None:
+        """Show the export of the run."""
+        run = state.shown_run
+        failure = failure_note(run)
+        is_done = run.exported is not None and not run.status.is_busy
+        show_text(self._failure, failure)
+        show_text(self._unrun, unrun_note(run.exported) if is_done else "")
+        self._facts.show_facts(export_facts(run) if is_done else ())
+        show_text(self._larger, larger_note(run) if is_done else "")
+        is_complete = run.status is Status.FINISHED
+        self._title.setText(
+            tr("The pruned model")
+            if is_complete
+            else tr("Partial export of the pruned model")
+        )
+        self._open_button.setVisible(is_done)
+        elsewhere = tr("The files are on {computer}.").format(computer=run.computer)
+        enable_unless(self._open_button, elsewhere if run.computer else "")
+        self.setVisible(is_done or bool(failure))
+
+    @Slot()
+    def _on_open_clicked(self) -> None:
+        if (exported := self._session.state.shown_run.exported) is not None:
+            open_folder(exported.folder)

@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from PySide6.QtCore import Signal, Slot
-from PySide6.QtWidgets import (
-    QComboBox,
-    QHBoxLayout,
-    QLineEdit,
-    QSizePolicy,
-    QWidget,
-)
+from PySide6.QtWidgets import QLineEdit, QSizePolicy, QWidget
 
-from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
-from surgeon_gui.state.runs.filtering import (
+from surgeon_gui.state.runs.reading import RunRecord
+from surgeon_gui.state.runs.state import (
     RunFilter,
     models_of,
     outcomes_of,
     tags_of,
 )
-from surgeon_gui.state.runs.reading import RunRecord
 from surgeon_gui.state.runs.text import OUTCOMES
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.widgets.controls import (
     SHORT,
+    ChoiceBox,
     button,
-    choice_box,
     described,
     enable_unless,
-    vertical,
 )
+from surgeon_gui.widgets.layouts import in_row, vertical, with_button
 
 _MIN_CHARACTERS = 3  # of a choice, so that three fit into a narrow dock
 _MIN_STRETCH = 6  # of a choice; a longer name gets more of the width
@@ -47,46 +41,45 @@ class RunFilterBar(QWidget):
         super().__init__()
         self._search = described(QLineEdit(clearButtonEnabled=True), "runs_search_edit")
         self._search.setPlaceholderText(tr("Search…"))
-        refresh = button("runs_refresh_button")
+        refresh = button("runs_refresh_button", self.refresh_clicked)
         refresh.setShortcut("F5")
-        self._outcome = _box("runs_outcome_combo", tr("All outcomes"))
-        self._tag = _box("runs_tag_combo", tr("All tags"))
-        self._model = _box("runs_model_combo", tr("All models"))
-        top, below = QHBoxLayout(), QHBoxLayout()
-        top.addWidget(self._search, 1)
-        top.addWidget(refresh)
-        for box in (self._outcome, self._tag, self._model):
-            below.addWidget(box, _MIN_STRETCH + len(box.accessibleName()))
+        self._outcome = ChoiceBox("runs_outcome_combo", _MIN_CHARACTERS)
+        self._tag = ChoiceBox("runs_tag_combo", _MIN_CHARACTERS)
+        self._model = ChoiceBox("runs_model_combo", _MIN_CHARACTERS)
+        self._offer(())
+        boxes = (self._outcome, self._tag, self._model)
+        for box in boxes:
             box.currentIndexChanged.connect(self._on_edited)
         self._search.textChanged.connect(self._on_edited)
-        refresh.clicked.connect(self.refresh_clicked)
-        column = vertical(self)
-        for layout in (column, top, below):
-            layout.setSpacing(GAP)
-        column.addLayout(top)
-        column.addLayout(below)
+        widths = [_MIN_STRETCH + len(box.accessibleName()) for box in boxes]
+        below = in_row(*zip(boxes, widths, strict=True))
+        vertical(self, with_button(self._search, refresh), below)
         policy = QSizePolicy.Policy
         self.setSizePolicy(policy.Preferred, policy.Maximum)
-        self.show_runs(())
 
     @property
     def filter(self) -> RunFilter:
         """Which runs to show."""
         return RunFilter(
             search=self._search.text(),
-            outcome=self._outcome.currentData(),
-            tag=self._tag.currentData() or "",
-            model=self._model.currentData() or "",
+            outcome=self._outcome.value,
+            tag=self._tag.value or "",
+            model=self._model.value or "",
         )
 
     def show_runs(self, records: Iterable[RunRecord]) -> None:
         """Offer the outcomes, tags and models of these runs."""
-        records = tuple(records)
-        tags, models = tags_of(records), models_of(records)
-        outcomes = outcomes_of(records)
-        _fill(self._outcome, [OUTCOMES[x] for x in outcomes], outcomes)
-        _fill(self._tag, tags, tags)
-        _fill(self._model, models, models)
+        before = self.filter
+        self._offer(tuple(records))
+        if self.filter != before:
+            self._on_edited()
+
+    def _offer(self, records: tuple[RunRecord, ...]) -> None:
+        tags = tags_of(records)
+        outcomes = {outcome: OUTCOMES[outcome] for outcome in outcomes_of(records)}
+        _fill(self._outcome, tr("All outcomes"), outcomes)
+        _fill(self._tag, tr("All tags"), {tag: tag for tag in tags})
+        _fill(self._model, tr("All models"), {x: x for x in models_of(records)})
         enable_unless(self._tag, "" if tags else tr("No run has a tag yet."))
 
     @Slot()
@@ -94,26 +87,8 @@ class RunFilterBar(QWidget):
         self.changed.emit(self.filter)
 
 
-def _box(name: str, all_label: str) -> QComboBox:
-    box = described(choice_box(), name)
-    box.setMinimumContentsLength(_MIN_CHARACTERS)
-    box.addItem(all_label, None)
-    box.setItemData(0, CAPTIONS[name].label, SHORT)
-    return box
-
-
-def _fill(box: QComboBox, labels: Sequence[str], values: Sequence[object]) -> None:
+def _fill(box: ChoiceBox, everything: str, labels: Mapping[Any, str]) -> None:
     """Offer values after the first choice; a missing one is no longer chosen."""
-    shown = [box.itemData(index) for index in range(1, box.count())]
-    if shown == list(values):
-        return
-    chosen = box.currentData()
-    blocked = box.blockSignals(True)
-    while box.count() > 1:
-        box.removeItem(1)
-    for label, value in zip(labels, values, strict=True):
-        box.addItem(label, value)
-    box.setCurrentIndex(1 + list(values).index(chosen) if chosen in values else 0)
-    box.blockSignals(blocked)
-    if box.currentData() != chosen:
-        box.currentIndexChanged.emit(0)
+    chosen = box.value if box.count() else None
+    box.offer({None: everything, **labels}, chosen)
+    box.setItemData(0, CAPTIONS[box.objectName()].label, SHORT)

@@ -6,16 +6,17 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from PySide6.QtCore import QModelIndex, QPoint, Qt, Signal, Slot
+from PySide6.QtCore import QEvent, QModelIndex, QObject, QPoint, Qt, Signal, Slot
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import (
     QAbstractItemView,
-    QHBoxLayout,
+    QLineEdit,
     QMenu,
+    QPlainTextEdit,
     QTreeView,
-    QVBoxLayout,
     QWidget,
 )
+from typing_extensions import override
 
 from surgeon_engine.base.process_lock import Holder
 from surgeon_gui.base.theme import GAP, MARGIN
@@ -25,36 +26,32 @@ from surgeon_gui.base.translation import (
 )
 from surgeon_gui.controllers.runs import RunsController
 from surgeon_gui.state.runs import text as run_text
-from surgeon_gui.state.runs.filtering import RunFilter
 from surgeon_gui.state.runs.parts import RunPart, part_bytes, part_question
-from surgeon_gui.state.runs.reading import (
-    RunOutcome,
-    RunRecord,
-)
+from surgeon_gui.state.runs.reading import RunOutcome, RunRecord, tidy_tags
+from surgeon_gui.state.runs.state import RunFilter
 from surgeon_gui.text import numbers
 from surgeon_gui.text.captions import CAPTIONS
-from surgeon_gui.views.runs.annotation_form import AnnotationForm
-from surgeon_gui.views.runs.question import RunQuestion
+from surgeon_gui.views.question import Question
 from surgeon_gui.views.runs.run_filter import RunFilterBar
 from surgeon_gui.views.runs.runs_table import (
     NAME,
     STARTED,
     FilteredRuns,
     RunsTable,
+    TitleDelegate,
 )
-from surgeon_gui.views.runs.title_delegate import TitleDelegate
 from surgeon_gui.views.steps.run_page import open_folder
 from surgeon_gui.widgets.controls import (
     add_action,
     button,
     described,
     give_menu,
+    line_label,
     set_min_height,
     text_label,
-    vertical,
 )
 from surgeon_gui.widgets.facts import Facts
-from surgeon_gui.widgets.scrolling import scrolling
+from surgeon_gui.widgets.layouts import in_row, on_top, scrolling, vertical
 
 _MIN_WIDTH = 300  # pixels
 _NAME_WIDTH, _WIDTH = 214, 92  # pixels, of the columns
@@ -67,6 +64,7 @@ _PARTS = {
     "export": RunPart.EXPORT,
 }
 _SINGLE = ("open", "rename", "duplicate", "folder", "delete")  # need one selected run
+_NOTES_HEIGHT = 64
 
 
 class RunsPanel(QWidget):
@@ -77,31 +75,24 @@ class RunsPanel(QWidget):
     def __init__(self, runs: RunsController) -> None:
         super().__init__()
         self._runs = runs
-        self._delete = RunQuestion("delete", tr("Move run to trash"), self)
-        self._delete.confirmed.connect(runs.delete)
-        self._discard = RunQuestion("discard", tr("Discard saved progress"), self)
-        self._discard.confirmed.connect(runs.discard)
-        self._take_over = RunQuestion("take_over", tr("Run of another computer"), self)
-        self._take_over.confirmed.connect(runs.take_over)
+        self._delete = Question("delete", tr("Move run to trash"), self)
+        self._discard = Question("discard", tr("Discard saved progress"), self)
+        self._take_over = Question("take_over", tr("Run of another computer"), self)
         runs.held_elsewhere.connect(self._on_held_elsewhere)
-        self._delete_part = RunQuestion("part", tr("Delete a part of the run"), self)
-        self._delete_part.confirmed.connect(self._on_part_confirmed)
-        self._part = RunPart.EXPORT  # that the question is about
+        self._delete_part = Question("part", tr("Delete a part of the run"), self)
         self._filter = RunFilterBar()
         self._table = RunsTable(self)
         self._filtered = FilteredRuns(self._table, self)
         self._view = described(QTreeView(), "runs_table")
-        self._note = text_label(quiet=True)
+        self._note = text_label(quiet=True, name="runs_note")
         self._note.setAlignment(Qt.AlignmentFlag.AlignTop)
-        self._note.setObjectName("runs_note")
         self._facts = Facts("run_facts")
         self._annotations = AnnotationForm()
         self._details_note = text_label(
             _SELECT_ONE, quiet=True, name="runs_details_note"
         )
-        self._details = scrolling(
-            _aligned_top(self._details_note, self._facts, self._annotations)
-        )
+        details = (self._details_note, self._facts, self._annotations)
+        self._details = scrolling(on_top(*details, spacing=None))
         self._space = text_label(quiet=True, name="runs_space_note")
         self._open = button("runs_open_button", primary=True)
         self._compare = button("runs_compare_button")
@@ -132,9 +123,9 @@ class RunsPanel(QWidget):
             "folder: {folder}"
         )
         self._delete.ask(
-            folder,
             tr("Move {run} to the trash?").format(run=name),
             details.format(folder=folder),
+            partial(self._runs.delete, folder),
         )
 
     def _make_actions(self) -> None:
@@ -174,20 +165,11 @@ class RunsPanel(QWidget):
         view.setColumnWidth(NAME, _NAME_WIDTH)
 
     def _lay_out(self) -> None:
-        bottom = QHBoxLayout()
-        bottom.setSpacing(GAP)
-        for each in (self._open, self._compare, self._more):
-            bottom.addWidget(each, 1)
+        bottom = in_row((self._open, 1), (self._compare, 1), (self._more, 1))
         give_menu(self._more, self._menu)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(GAP, GAP, MARGIN, MARGIN)
-        layout.setSpacing(GAP)
-        layout.addWidget(self._filter)
-        layout.addWidget(self._view, 1)
-        layout.addWidget(self._note, 1)
-        layout.addWidget(self._details, 1)
-        layout.addWidget(self._space)
-        layout.addLayout(bottom)
+        lists = ((self._view, 1), (self._note, 1), (self._details, 1))
+        margin = (GAP, GAP, MARGIN, MARGIN)
+        vertical(self, self._filter, *lists, self._space, bottom, margin=margin)
         set_min_height(self._details, _MIN_DETAILS_HEIGHT)
         self._details.setMaximumHeight(_MAX_DETAILS_HEIGHT)
         self.setMinimumWidth(_MIN_WIDTH)
@@ -317,28 +299,24 @@ class RunsPanel(QWidget):
             question = tr("Discard the saved progress of {run}?")
             details = tr("The run can then no longer be resumed. This frees {size}.")
             self._discard.ask(
-                record.folder,
                 question.format(run=self._title(record)),
                 details.format(size=numbers.size(record.saved_bytes)),
+                partial(self._runs.discard, record.folder),
             )
 
     @Slot(object, object)
     def _on_held_elsewhere(self, record: RunRecord, holder: Holder) -> None:
         question, details = run_text.elsewhere(self._title(record), holder)
-        self._take_over.ask(record.folder, question, details)
+        on_yes = partial(self._runs.take_over, record.folder)
+        self._take_over.ask(question, details, on_yes)
 
     def _ask_about(self, part: RunPart) -> None:
         """Ask whether a part of the selected run may be deleted."""
         for record in self._selected[:1]:
-            self._part = part
             question, details = part_question(record, part)
-            self._delete_part.ask(
-                record.folder, question.format(run=self._title(record)), details
-            )
-
-    @Slot(str)
-    def _on_part_confirmed(self, folder: str) -> None:
-        self._runs.delete_part(folder, self._part)
+            on_yes = partial(self._runs.delete_part, record.folder, part)
+            question = question.format(run=self._title(record))
+            self._delete_part.ask(question, details, on_yes)
 
     @Slot()
     def _on_duplicate(self) -> None:
@@ -367,16 +345,6 @@ class RunsPanel(QWidget):
             action(record.folder)
 
 
-def _aligned_top(*widgets: QWidget) -> QWidget:
-    """Return a widget that shows `widgets` below each other at the top."""
-    outer = QWidget()
-    layout = vertical(outer)
-    for widget in widgets:
-        layout.addWidget(widget)
-    layout.addStretch()
-    return outer
-
-
 def _note(all_runs: int, found: int, problem: str) -> str:
     """Return the note shown in place of an empty list."""
     if problem:
@@ -390,3 +358,74 @@ def _note(all_runs: int, found: int, problem: str) -> str:
             all_runs,
         ).format(n=all_runs)
     return ""
+
+
+class AnnotationForm(QWidget):
+    """Edits the tags and the notes; reports them when the user leaves an input."""
+
+    tags_edited = Signal(str, object)  # folder, tuple[str, ...]
+    notes_edited = Signal(str, str)  # folder, notes
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._folder = ""
+        self._shown_tags: tuple[str, ...] = ()
+        self._shown_notes = ""
+        self._tags = described(QLineEdit(), "runs_tags_edit")
+        self._tags.setPlaceholderText(tr("baseline, 4 bits"))
+        self._tags.editingFinished.connect(self.finish_typing)
+        self._notes = described(QPlainTextEdit(), "runs_notes_edit")
+        self._notes.setTabChangesFocus(True)
+        self._notes.setFixedHeight(_NOTES_HEIGHT)
+        self._notes.installEventFilter(self)
+        column = vertical(self, spacing=GAP // 2)
+        for widget in (self._tags, self._notes):
+            column.addWidget(
+                line_label(CAPTIONS[widget.objectName()].label, quiet=True)
+            )
+            column.addWidget(widget)
+
+    def show_run(self, record: RunRecord) -> None:
+        """Show the tags and notes of a run; what is being typed stays."""
+        if record.folder != self._folder:
+            self.finish_typing()
+        elif self._is_edited:
+            return
+        self._folder = record.folder
+        if self._typed_tags != record.tags:
+            self._tags.setText(", ".join(record.tags))
+        if self._typed_notes != record.notes:
+            self._notes.setPlainText(record.notes)
+        self._shown_tags, self._shown_notes = record.tags, record.notes
+
+    @Slot()
+    def finish_typing(self) -> None:
+        """Report what has been typed."""
+        tags, notes = self._typed_tags, self._typed_notes
+        if tags != self._shown_tags:
+            self._shown_tags = tags
+            self.tags_edited.emit(self._folder, tags)
+        if notes != self._shown_notes:
+            self._shown_notes = notes
+            self.notes_edited.emit(self._folder, notes)
+
+    @override
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if event.type() is QEvent.Type.FocusOut:
+            self.finish_typing()
+        return False
+
+    @property
+    def _is_edited(self) -> bool:
+        return (self._typed_tags, self._typed_notes) != (
+            self._shown_tags,
+            self._shown_notes,
+        )
+
+    @property
+    def _typed_tags(self) -> tuple[str, ...]:
+        return tidy_tags(self._tags.text().split(","))
+
+    @property
+    def _typed_notes(self) -> str:
+        return self._notes.toPlainText().strip()

@@ -14,22 +14,32 @@ from PySide6.QtCore import (
     Qt,
     Signal,
 )
+from PySide6.QtGui import QFontMetrics, QPainter
+from PySide6.QtWidgets import (
+    QApplication,
+    QStyle,
+    QStyledItemDelegate,
+    QStyleOptionViewItem,
+)
 from typing_extensions import override
 
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.runs import text as run_text
-from surgeon_gui.state.runs.filtering import RunFilter
 from surgeon_gui.state.runs.reading import (
     RunOutcome,
     RunRecord,
 )
-from surgeon_gui.state.runs.state import RunsState
+from surgeon_gui.state.runs.state import RunFilter, RunsState
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 Index = QModelIndex | QPersistentModelIndex
 _ROLES = Qt.ItemDataRole
 SORTED_BY = _ROLES.UserRole + 1
 _MISSING = float("inf")  # runs without a figure come last
+NAME, STARTED = 0, 5
+_MIDDLE = Qt.TextElideMode.ElideMiddle
+_SEPARATOR = ", "
+_MODEL_SHARE = 4  # the name of the model keeps at least 1 / 4 of the width
 
 
 class _Column(NamedTuple):
@@ -77,7 +87,6 @@ COLUMNS = (
         run_text.disk_space_details,
     ),
 )
-NAME, STARTED = 0, 5
 
 
 class RunsTable(QAbstractTableModel):
@@ -194,3 +203,45 @@ class FilteredRuns(QSortFilterProxyModel):
     def record_of(self, index: Index) -> RunRecord:
         """Return the run at an index of this model."""
         return self._table.record_at(self.mapToSource(index).row())
+
+
+class TitleDelegate(QStyledItemDelegate):
+    """Shortens the name of the model first, then the middle of the rest."""
+
+    @override
+    def paint(
+        self,
+        painter: QPainter,
+        option: QStyleOptionViewItem,
+        index: QModelIndex | QPersistentModelIndex,
+    ) -> None:
+        shown = QStyleOptionViewItem(option)
+        self.initStyleOption(shown, index)
+        widget = shown.widget
+        style = widget.style() if widget is not None else QApplication.style()
+        part = QStyle.SubElement.SE_ItemViewItemText
+        width = style.subElementRect(part, shown, widget).width()
+        margin = style.pixelMetric(
+            QStyle.PixelMetric.PM_FocusFrameHMargin, shown, widget
+        )
+        shown.text = elided_title(shown.text, shown.fontMetrics, width - 2 * margin - 2)
+        element = QStyle.ControlElement.CE_ItemViewItem
+        style.drawControl(element, shown, painter, widget)
+
+
+def elided_title(title: str, metrics: QFontMetrics, width: int) -> str:
+    """Return a title that fits a width in pixels.
+
+    Titles begin with the model, which most runs have in common, and end with what
+    tells equal ones apart.
+    """
+    if metrics.horizontalAdvance(title) <= width:
+        return title
+    model, separator, rest = title.partition(_SEPARATOR)
+    if not separator:
+        return metrics.elidedText(title, _MIDDLE, width)
+    end = separator + rest
+    room = max(width - metrics.horizontalAdvance(end), width // _MODEL_SHARE)
+    model = metrics.elidedText(model, _MIDDLE, room)
+    left = width - metrics.horizontalAdvance(model)
+    return model + metrics.elidedText(end, _MIDDLE, left)

@@ -7,37 +7,39 @@ from dataclasses import replace
 from typing import Any
 
 from PySide6.QtCore import Slot
-from PySide6.QtWidgets import QPushButton
+from PySide6.QtWidgets import QPlainTextEdit, QPushButton, QWidget
 from typing_extensions import override
 
 from surgeon_engine.api.config.calibration import BUILTIN_TEXT, CalibrationConfig
+from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.messages.sources import TextPreviewed
 from surgeon_engine.api.model_info.source_names import is_hub_source
+from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
-from surgeon_gui.controllers.sources import (
-    TextCheckController,
-    TextDescriptionController,
-)
+from surgeon_gui.controllers.sources import TextController
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job.checks import calibration_problem
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.sources.reading import is_text_due, wait_note
 from surgeon_gui.state.sources.resolver import resolve_text
 from surgeon_gui.state.sources.text import (
+    PreviewPart,
     own_text_line,
     preview_facts,
     preview_line,
+    preview_parts,
 )
+from surgeon_gui.text import numbers
 from surgeon_gui.text.labels import BUILT_IN_TEXT, FIELDS
 from surgeon_gui.text.problems import Problem, Step, of_error, sentence
-from surgeon_gui.views.steps.judging_texts import JudgingTexts
 from surgeon_gui.views.steps.more_texts import MoreTexts
-from surgeon_gui.views.steps.page import Page, row_of, with_button
+from surgeon_gui.views.steps.page import Page
 from surgeon_gui.views.steps.text_parts import TextParts
-from surgeon_gui.views.steps.window_pager import WindowPager
 from surgeon_gui.widgets.controls import (
+    bold,
     button,
+    described,
     heading,
     mark_invalid,
     problem_label,
@@ -47,46 +49,47 @@ from surgeon_gui.widgets.controls import (
 )
 from surgeon_gui.widgets.dialogs import TEXT_FILES, ask_file
 from surgeon_gui.widgets.facts import Facts
-from surgeon_gui.widgets.forms.form import ConfigForm
+from surgeon_gui.widgets.forms.form import ConfigForm, Values
+from surgeon_gui.widgets.layouts import STRETCH, in_row, row_of, vertical, with_button
 from surgeon_gui.widgets.source_edit import SourceEdit
 
 _NO_DATA_SET = {"dataset_config": "", "split": "", "validation_split": ""}
 _NO_PARTS = {"column": "", **_NO_DATA_SET}
+_HEIGHT = 170
 
 
 class CalibrationPage(Page):
     """The texts, the number of windows, and a preview."""
+
+    step = Step.CALIBRATION
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._text = SourceEdit("calibration.text", BUILTIN_TEXT, BUILT_IN_TEXT)
         self._text.setPlaceholderText(tr("A file, or organisation/name on the Hub"))
         self._text.edited.connect(self.choose_text)
-        self._descriptions = TextDescriptionController(session, self)
-        self._checks = TextCheckController(session, self)
+        self._texts = TextController(session, self)
         self._parts = TextParts()
         self._parts.edited.connect(self._on_parts_edited)
         self._validation = SourceEdit(
             "calibration.validation_text", BUILTIN_TEXT, BUILT_IN_TEXT
         )
         self._validation.edited.connect(self._on_validation_edited)
-        self._builtin_button = button("builtin_text_button")
-        file = button("text_file_button")
-        validation_file = button("validation_file_button")
-        self._builtin_button.clicked.connect(self._on_builtin_clicked)
-        file.clicked.connect(self._on_file_clicked)
-        validation_file.clicked.connect(self._on_validation_file_clicked)
+        self._builtin_button = button("builtin_text_button", self._on_builtin_clicked)
+        file = button("text_file_button", self._on_file_clicked)
+        validation_file = button(
+            "validation_file_button", self._on_validation_file_clicked
+        )
         self._more_texts = MoreTexts()
         self._more_texts.edited.connect(session.draft.edit_part)
         self._form = ConfigForm("calibration", CalibrationConfig)
         self._form.edited.connect(session.draft.edit_part)
-        self._form.refused.connect(self._on_form_rejected)
+        self._form.refused.connect(self.reject_edit)
         self._judging = JudgingTexts()
         self._judging.edited.connect(session.draft.edit_part)
-        self._judging.refused.connect(self._on_form_rejected)
+        self._judging.refused.connect(self.reject_edit)
         self._problem = problem_label("calibration_problem")
-        self._preview_button = button("preview_button")
-        self._preview_button.clicked.connect(session.draft.preview_text)
+        self._preview_button = button("preview_button", session.draft.preview_text)
         self._counts = text_label(quiet=True, name="preview_counts")
         self._own_text = text_label(quiet=True, name="own_text_note")
         self._preview_facts = Facts("preview_facts")
@@ -196,10 +199,6 @@ class CalibrationPage(Page):
         self._ask(self._on_validation_edited, current)
 
     @Slot(object)
-    def _on_form_rejected(self, error: Exception) -> None:
-        self.session.draft.reject_edit(Step.CALIBRATION, str(error))
-
-    @Slot(object)
     def _on_parts_edited(self, changes: Mapping[str, str]) -> None:
         self._edit(**changes)
 
@@ -226,3 +225,101 @@ def _problem(state: AppState) -> Problem | None:
         if problem is None and error is not None:
             problem = of_error(error, Step.CALIBRATION, "text")
     return problem
+
+
+class JudgingTexts(ConfigForm):
+    """A line with the names of the texts; their windows are an advanced setting."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "evaluation", EvaluationConfig, _with_resolved_texts, in_front=("texts",)
+        )
+
+
+def _with_resolved_texts(before: Values, after: Values) -> Values:
+    return {"texts": tuple(map(_resolved, after["texts"]))}
+
+
+def _resolved(typed: str) -> str:
+    return BUILTIN_TEXT if typed == BUILT_IN_TEXT else resolve_text(typed)
+
+
+class WindowPager(QWidget):
+    """Shows the first windows of each text, then those that the model has written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setObjectName("window_pager")
+        self._preview: TextPreviewed | None = None
+        self._parts: tuple[PreviewPart, ...] = ()
+        self._index = 0
+        self._title = text_label()
+        self._title.setFont(bold(self._title.font()))
+        self._title.setObjectName("window_title")
+        self._back, self._next = (
+            button("window_back_button", self._on_back),
+            button("window_on_button", self._on_next),
+        )
+        self._jump = button("window_jump_button", self._on_jump)
+        self._text = described(QPlainTextEdit(readOnly=True), "preview_text")
+        self._text.setFixedHeight(_HEIGHT)
+        row = in_row(self._back, self._next, STRETCH, self._jump)
+        vertical(self, self._title, self._text, row, spacing=GAP // 2)
+        self.hide()
+
+    def show_preview(self, preview: TextPreviewed | None, own_windows: int) -> None:
+        """Show the first window of a text; an unchanged preview keeps its window."""
+        self.setVisible(preview is not None)
+        if preview is self._preview:
+            return
+        self._preview, self._index = preview, 0
+        self._parts = () if preview is None else preview_parts(preview, own_windows)
+        self._draw()
+
+    @Slot()
+    def _on_back(self) -> None:
+        self._go_to(self._index - 1)
+
+    @Slot()
+    def _on_next(self) -> None:
+        self._go_to(self._index + 1)
+
+    @Slot()
+    def _on_jump(self) -> None:
+        if self._parts:
+            part, _ = self._place
+            next_part = (part + 1) % len(self._parts)
+            self._go_to(sum(len(each.shown) for each in self._parts[:next_part]))
+
+    def _go_to(self, index: int) -> None:
+        self._index = index
+        self._draw()
+
+    @property
+    def _place(self) -> tuple[int, int]:
+        """The part that the shown window belongs to, and its number in that part."""
+        number = self._index
+        for part, each in enumerate(self._parts):
+            if number < len(each.shown):
+                return part, number
+            number -= len(each.shown)
+        raise IndexError(self._index)
+
+    def _draw(self) -> None:
+        if not self._parts:
+            self._text.clear()
+            return
+        index, number = self._place
+        part = self._parts[index]
+        self._text.setPlainText(part.shown[number])
+        self._back.setEnabled(self._index > 0)
+        count = sum(len(each.shown) for each in self._parts)
+        self._next.setEnabled(self._index < count - 1)
+        self._jump.setText(self._parts[(index + 1) % len(self._parts)].jump)
+        self._title.setText(
+            part.title.format(
+                number=number + 1,
+                total=numbers.whole(part.windows),
+                tokens=numbers.whole(part.tokens),
+            )
+        )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QWidget
 
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
+from surgeon_gui.controllers.sources import DownloadController
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.sources.reading import needs_download
 from surgeon_gui.state.sources.text import (
@@ -17,43 +17,31 @@ from surgeon_gui.state.sources.text import (
 from surgeon_gui.widgets.controls import (
     bold,
     button,
-    card,
     enable_unless,
     progress_bar,
     show_share,
     text_label,
-    vertical,
 )
+from surgeon_gui.widgets.layouts import add_parts, inside_card
 
 
 class DownloadCard(QWidget):
     """Download of a model from the Hub; hidden if there is nothing to download."""
 
-    download_clicked = Signal()
-    cancel_clicked = Signal()
-
-    def __init__(self) -> None:
+    def __init__(self, downloads: DownloadController) -> None:
         super().__init__()
         self.setObjectName("download_card")
-        self._title = text_label()
+        self._title = text_label(name="download_title")
         self._title.setFont(bold(self._title.font()))
-        self._title.setObjectName("download_title")
         self._line = text_label(quiet=True, name="download_line")
         self._bar = progress_bar("download_bar")
         self._bar.setAccessibleName(tr("Download progress"))
-        self._download = button("download_button", primary=True)
-        self._cancel = button("download_cancel_button")
-        self._download.clicked.connect(self.download_clicked)
-        self._cancel.clicked.connect(self.cancel_clicked)
-        frame = card()
-        inner = vertical(frame, margin=GAP, spacing=GAP // 2)
-        for widget in (self._title, self._line, self._bar):
-            inner.addWidget(widget)
+        self._download = button("download_button", downloads.start, primary=True)
+        self._cancel = button("download_cancel_button", downloads.cancel)
+        parts = (self._title, self._line, self._bar)
+        inner = inside_card(self, *parts, margin=GAP, spacing=GAP // 2)
         inner.addSpacing(GAP // 2)
-        inner.addWidget(self._download)
-        inner.addWidget(self._cancel)
-        outer = vertical(self)
-        outer.addWidget(frame)
+        add_parts(inner, self._download, self._cancel)
         self.hide()
 
     def show_state(self, state: AppState) -> None:

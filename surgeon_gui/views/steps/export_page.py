@@ -19,8 +19,8 @@ from surgeon_gui.state.job.checks import is_destination_of
 from surgeon_gui.state.replacing import replace_question
 from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.text.problems import Step, sentence
-from surgeon_gui.views.replace_question import ReplaceQuestion
-from surgeon_gui.views.steps.page import Page, row_of, with_button
+from surgeon_gui.views.question import ReplaceQuestion
+from surgeon_gui.views.steps.page import Page
 from surgeon_gui.widgets.controls import (
     button,
     heading,
@@ -32,11 +32,14 @@ from surgeon_gui.widgets.controls import (
 )
 from surgeon_gui.widgets.dialogs import ask_folder
 from surgeon_gui.widgets.forms.form import ConfigForm
+from surgeon_gui.widgets.layouts import row_of, with_button
 from surgeon_gui.widgets.source_edit import SourceEdit
 
 
 class ExportPage(Page):
     """The settings of the export of the next run."""
+
+    step = Step.EXPORT
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
@@ -44,16 +47,14 @@ class ExportPage(Page):
         self._folder = SourceEdit("export.folder")
         self._folder.setPlaceholderText(tr("In the run folder"))
         self._folder.edited.connect(self._on_folder_edited)
-        choose = button("export_choose_button")
-        choose.clicked.connect(self._ask_for_folder)
-        self._replace = button("export_replace_button")
-        self._replace.clicked.connect(self._on_replace_clicked)
+        choose = button("export_choose_button", self._ask_for_folder)
+        self._replace = button("export_replace_button", self._on_replace_clicked)
         self._problem = problem_label("export_problem")
         self._form = ConfigForm(
             "export", ExportConfig, file_formats.implied_changes, in_front=("dtype",)
         )
         self._form.edited.connect(session.draft.edit_part)
-        self._form.refused.connect(self._on_form_rejected)
+        self._form.refused.connect(self.reject_edit)
         self._about = text_label(quiet=True, name="export_format_note")
         self._unavailable = text_label(quiet=True, name="export_unavailable_note")
         self._sizes = text_label(quiet=True, name="export_sizes_note")
@@ -93,10 +94,6 @@ class ExportPage(Page):
         self._replace.setVisible(state.can_replace and bool(problem))
         self._note.setText(_note(export, may_replace=state.may_replace))
         self._show_sizes(state)
-
-    @Slot(object)
-    def _on_form_rejected(self, error: Exception) -> None:
-        self.session.draft.reject_edit(Step.EXPORT, str(error))
 
     def _show_choices(self, state: AppState) -> None:
         export = state.config.export
@@ -142,7 +139,7 @@ class ExportPage(Page):
             self.session.store.show_problem(question)
         else:
             on_yes = partial(self._on_consent, folder)
-            self.question.ask(question, on_yes, self._ask_for_folder)
+            self.question.ask_about(question, on_yes, self._ask_for_folder)
 
     def _on_consent(self, folder: str) -> None:
         if folder == self.session.state.config.export.folder:

@@ -6,19 +6,13 @@ from collections.abc import Iterable
 
 from PySide6.QtCore import Qt, QTimer, Signal, Slot
 from PySide6.QtGui import QKeyEvent
-from PySide6.QtWidgets import (
-    QDialog,
-    QLineEdit,
-    QTreeWidget,
-    QTreeWidgetItem,
-    QWidget,
-)
+from PySide6.QtWidgets import QLineEdit, QTreeWidget, QTreeWidgetItem, QWidget
 from typing_extensions import override
 
 from surgeon_engine.api.messages.commands import ListModels
 from surgeon_engine.api.messages.sources import HubModel
 from surgeon_engine.api.model_info.source_names import SCHEME, cached_models
-from surgeon_gui.base.theme import GAP, MARGIN
+from surgeon_gui.base.theme import MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.controllers.sources import HubSearchController
@@ -38,7 +32,6 @@ from surgeon_gui.state.sources.search import (
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.widgets.controls import (
     RIGHT,
-    answer_row,
     bold,
     button,
     described,
@@ -46,8 +39,9 @@ from surgeon_gui.widgets.controls import (
     list_with_columns,
     move_in_list,
     text_label,
-    vertical,
 )
+from surgeon_gui.widgets.dialogs import Dialog
+from surgeon_gui.widgets.layouts import answer_row, vertical
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 _SIZE = (880, 480)
@@ -55,7 +49,7 @@ _NOTE_LINES = 4  # for which there is room
 _ROW = Qt.ItemDataRole.UserRole
 
 
-class HubSearchDialog(QDialog):
+class HubSearchDialog(Dialog):
     """Lists the models of the engine's computer and those that a search has found."""
 
     chosen = Signal(str)  # the source of a model
@@ -63,7 +57,7 @@ class HubSearchDialog(QDialog):
     def __init__(
         self, session: Session, recent: Iterable[str], parent: QWidget
     ) -> None:
-        super().__init__(parent)
+        super().__init__("search_dialog", tr("Find a model"), parent, _SIZE)
         self._session = session
         self._search = HubSearchController(session, self)
         self._recent: tuple[str, ...] = ()
@@ -78,10 +72,6 @@ class HubSearchDialog(QDialog):
         self._to_estimate: list[HubModel] = []
         self._estimates = QTimer(self)  # one model after the other: the window responds
         self._estimates.timeout.connect(self._estimate_next)
-        self.setObjectName("search_dialog")
-        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.setWindowTitle(tr("Find a model"))
-        self.resize(*_SIZE)
         self._words = described(QLineEdit(clearButtonEnabled=True), "search_edit")
         self._words.setPlaceholderText(CAPTIONS["search_edit"].tip)
         self._words.textChanged.connect(self._on_typed)
@@ -92,24 +82,15 @@ class HubSearchDialog(QDialog):
         self._note = text_label(name="search_note")
         self._note.setMinimumHeight(_NOTE_LINES * self.fontMetrics().lineSpacing())
         self._note.setAlignment(Qt.AlignmentFlag.AlignTop)
-        self._choose = button("search_choose_button", primary=True)
-        self._choose.clicked.connect(self._on_choose_clicked)
+        name = "search_choose_button"
+        self._choose = button(name, self._on_choose_clicked, primary=True)
+        below = answer_row(button("search_close_button", self.reject), self._choose)
+        parts = (self._words, self._status, (self._list, 1), self._note, below)
+        vertical(self, *parts, margin=MARGIN)
+        self.leave_enter_alone()
         self.finished.connect(self._search.stop)
-        self._lay_out()
         session.changed.connect(self._show)
         self._show()
-
-    def _lay_out(self) -> None:
-        close = button("search_close_button")
-        close.clicked.connect(self.reject)
-        for each in (close, self._choose):
-            each.setAutoDefault(False)
-        column = vertical(self, margin=MARGIN, spacing=GAP)
-        column.addWidget(self._words)
-        column.addWidget(self._status)
-        column.addWidget(self._list, 1)
-        column.addWidget(self._note)
-        column.addLayout(answer_row(close, self._choose))
 
     @override
     def keyPressEvent(self, event: QKeyEvent) -> None:
@@ -218,7 +199,7 @@ class HubSearchDialog(QDialog):
 
 
 def _empty_list() -> QTreeWidget:
-    models = list_with_columns("search_list", COLUMNS)
+    models = list_with_columns("search_list", *COLUMNS)
     for column in NUMBERS:
         models.headerItem().setTextAlignment(column, RIGHT)
     models.setUniformRowHeights(True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from PySide6.QtCore import QSignalBlocker, Qt, Signal, Slot
@@ -33,11 +34,12 @@ from surgeon_gui.state.job import targets
 from surgeon_gui.text.choices import CHOICES
 from surgeon_gui.text.field_text import FieldText
 from surgeon_gui.text.labels import FIELDS
-from surgeon_gui.widgets.controls import described, ignore_wheel, text_label
+from surgeon_gui.widgets.controls import described, ignore_wheel, named, text_label
 from surgeon_gui.widgets.forms.inputs import DecimalInput, WholeInput
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 _MIN_VALUE, _MAX_VALUE = 0, 95  # percent on the slider; the boxes are finer
+_MIN_WIDTH = 120  # pixels, of a box
 _BOXES = {
     Target.PRUNABLE_SHARE: "pruning_sparsity",
     Target.PARAMETER_SHARE: "pruning_parameter_share",
@@ -96,10 +98,8 @@ class LinkedSizes(QWidget):
     def _radio(self, target: Target) -> QRadioButton:
         label, tip = CHOICES[target]
         radio = QRadioButton(label)
-        radio.setObjectName(f"hold_{target.value}_radio")
-        radio.setAccessibleName(tr("Keep fixed: {size}").format(size=label))
-        radio.setAccessibleDescription(tip)
-        radio.setToolTip(plain_tip(tip))
+        spoken = tr("Keep fixed: {size}").format(size=label)
+        named(radio, f"hold_{target.value}_radio", FieldText(spoken, tip))
         self._group.addButton(radio)
         self._radios[target] = radio
         return radio
@@ -107,7 +107,8 @@ class LinkedSizes(QWidget):
     def _box(self, target: Target) -> QWidget:
         text = _field_text(target)
         entry = DecimalInput(_limits(targets.target_field(target)), text)
-        _name(entry.widget, _BOXES[target], CHOICES[target][0], text.tip)
+        text = replace(text, label=CHOICES[target][0])
+        named(entry.widget, _BOXES[target], text).setMinimumWidth(_MIN_WIDTH)
         entry.edited.connect(functools.partial(self._on_box_edited, target))
         self._inputs[target] = entry
         return entry.widget
@@ -115,7 +116,7 @@ class LinkedSizes(QWidget):
     def _context_box(self) -> WholeInput:
         text = FIELDS["pruning.context"]
         entry = WholeInput(_limits("context"), text)
-        _name(entry.widget, "pruning_context", text.label, text.tip)
+        named(entry.widget, "pruning_context", text).setMinimumWidth(_MIN_WIDTH)
         entry.edited.connect(self._on_context_edited)
         return entry
 
@@ -161,7 +162,13 @@ class LinkedSizes(QWidget):
 
     def _enter(self, target: Target, value: float) -> None:
         """Set the target to a value in one of the units."""
-        changes = {"target": target, targets.target_field(target): value}
+        self._change({"target": target, targets.target_field(target): value})
+
+    def _convert(self, target: Target) -> None:
+        """Give the target another unit."""
+        self._change(targets.converted(self._values, target, self._model, self._dtype))
+
+    def _change(self, changes: Mapping[str, Any]) -> None:
         self._values = {**self._values, **changes}
         self._show()
         self.edited.emit()
@@ -172,12 +179,7 @@ class LinkedSizes(QWidget):
     @Slot(int)
     def _on_context_edited(self, context: int) -> None:
         self._values = {**self._values, "context": context}
-        changes = targets.converted(
-            self._values, Target.MEMORY, self._model, self._dtype
-        )
-        self._values = {**self._values, **changes}
-        self._show()
-        self.edited.emit()
+        self._convert(Target.MEMORY)
 
     @Slot(int)
     def _on_slider_moved(self, percent: int) -> None:
@@ -187,10 +189,7 @@ class LinkedSizes(QWidget):
     def _on_unit_chosen(self, button: QAbstractButton) -> None:
         target = next(t for t, radio in self._radios.items() if radio is button)
         if target is not self._values["target"]:
-            changes = targets.converted(self._values, target, self._model, self._dtype)
-            self._values = {**self._values, **changes}
-            self._show()
-            self.edited.emit()
+            self._convert(target)
 
     def _show(self) -> None:
         sizes = targets.equivalent_sizes(self._values, self._model, self._dtype)
@@ -208,14 +207,6 @@ class LinkedSizes(QWidget):
         if share is not None:
             with QSignalBlocker(self._slider):
                 self._slider.setValue(round(100 * share))
-
-
-def _name(box: QWidget, name: str, label: str, tip: str) -> None:
-    box.setObjectName(name)
-    box.setAccessibleName(label)
-    box.setAccessibleDescription(tip)
-    box.setToolTip(plain_tip(tip))
-    box.setMinimumWidth(120)
 
 
 def _field_text(target: Target) -> FieldText:

@@ -42,11 +42,10 @@ from surgeon_gui.text.labels import BUNDLED_DEMO, source_name
 from surgeon_gui.text.problems import Step, sentence
 from surgeon_gui.views.steps.download_card import DownloadCard
 from surgeon_gui.views.steps.hub_search import HubSearchDialog
-from surgeon_gui.views.steps.page import Page, row_of
+from surgeon_gui.views.steps.page import Page
 from surgeon_gui.widgets.controls import (
+    ChoiceBox,
     button,
-    choice_box,
-    described,
     enable_unless,
     line_label,
     mark_invalid,
@@ -59,12 +58,15 @@ from surgeon_gui.widgets.controls import (
 from surgeon_gui.widgets.dialogs import MODEL_FILES, ask_file, ask_folder
 from surgeon_gui.widgets.facts import Facts
 from surgeon_gui.widgets.forms.form import ConfigForm
+from surgeon_gui.widgets.layouts import add_parts, row_of
 from surgeon_gui.widgets.source_edit import SourceEdit
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 
 class ModelPage(Page):
     """The source of the model, and its properties."""
+
+    step = Step.MODEL
 
     computers_clicked = Signal()
 
@@ -76,29 +78,31 @@ class ModelPage(Page):
         self._source.show_clear_button()
         self._source.edited.connect(self.choose)
         self._source.returnPressed.connect(self._on_return_pressed)
-        folder, gguf = button("open_folder_button"), button("open_gguf_button")
-        search = button("search_hub_button")
-        demo, self._sample = button("use_demo_button"), button("use_sample_button")
+        folder, gguf = (
+            button("open_folder_button", self.ask_for_folder),
+            button("open_gguf_button", self.ask_for_gguf),
+        )
+        search = button("search_hub_button", self.search_hub)
+        demo, self._sample = (
+            button("use_demo_button", self.use_demo),
+            button("use_sample_button"),
+        )
         self.sample_download = SampleDownload(self)
         self._sample_progress = text_label(quiet=True, name="sample_progress_label")
         self._sample_bar = progress_bar("sample_progress_bar")
         self._sample_bar.setAccessibleName(tr("Download progress"))
-        folder.clicked.connect(self.ask_for_folder)
-        gguf.clicked.connect(self.ask_for_gguf)
-        search.clicked.connect(self.search_hub)
-        demo.clicked.connect(self.use_demo)
-        self._recent = described(choice_box(), "recent_models_combo")
+        self._recent = ChoiceBox("recent_models_combo")
         self._recent.activated.connect(self._on_recent_activated)
         self._problem = problem_label("model_problem")
-        self._download = DownloadCard()
+        self._download = DownloadCard(DownloadController(session, self))
         self._note = text_label(quiet=True, name="model_note")
         self._facts = Facts("model_facts")
         self._form = ConfigForm("model", ModelConfig)
         self._shown_recent: list[str] = []
-        self._connect_form()
+        self._form.edited.connect(self._on_form_edited)
+        self._form.refused.connect(self.reject_edit)
         self._openers = (folder, gguf, demo, self._sample)
-        self.column.addWidget(self._source)
-        self.column.addWidget(self._problem)
+        add_parts(self.column, self._source, self._problem)
         for buttons in ((folder, gguf), (search, demo), (self._sample,)):
             self.column.addLayout(row_of(*buttons))
         for widget in (
@@ -116,16 +120,8 @@ class ModelPage(Page):
 
     def _add_computer(self) -> None:
         self._computer = line_label(name="computer_label")
-        computers = button("computers_button")
-        computers.clicked.connect(self.computers_clicked)
+        computers = button("computers_button", self.computers_clicked)
         self.column.addLayout(row_of(self._computer, computers))
-
-    def _connect_form(self) -> None:
-        self._downloads = DownloadController(self.session, self)
-        self._download.download_clicked.connect(self._downloads.start)
-        self._download.cancel_clicked.connect(self._downloads.cancel)
-        self._form.edited.connect(self._on_form_edited)
-        self._form.refused.connect(self._on_form_rejected)
 
     def _connect_sample(self) -> None:
         self._sample.clicked.connect(self.use_sample)
@@ -272,10 +268,6 @@ class ModelPage(Page):
         config = self.session.state.config
         model = replace(model, source=config.model.source)
         self.session.draft.edit(replace(config, model=model))
-
-    @Slot(object)
-    def _on_form_rejected(self, error: Exception) -> None:
-        self.session.draft.reject_edit(Step.MODEL, str(error))
 
     def _show_problem(self, state: AppState) -> None:
         """Show the problem with the model, unless another one is being fetched."""

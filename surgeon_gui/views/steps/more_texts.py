@@ -17,6 +17,7 @@ from PySide6.QtWidgets import (
     QAbstractItemView,
     QDoubleSpinBox,
     QHeaderView,
+    QLineEdit,
     QStyledItemDelegate,
     QStyleOptionViewItem,
     QTableWidget,
@@ -36,9 +37,8 @@ from surgeon_gui.base.translation import tr
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.sources.resolver import resolve_text
 from surgeon_gui.state.sources.shares import max_share, new_share, share_rows
+from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.labels import FIELDS
-from surgeon_gui.views.steps.dataset_form import DatasetForm
-from surgeon_gui.views.steps.page import row_of
 from surgeon_gui.widgets.controls import (
     button,
     described,
@@ -46,15 +46,21 @@ from surgeon_gui.widgets.controls import (
     heading,
     problem_label,
     show_text,
-    vertical,
 )
 from surgeon_gui.widgets.dialogs import FURTHER_TEXT_FILES, ask_file
+from surgeon_gui.widgets.layouts import row_of, vertical
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 _SHARE = 1  # column
 _PERCENT = 100
 _EDGES = 4
 _Index = QModelIndex | QPersistentModelIndex
+_NAMES = (
+    "more_dataset_edit",
+    "more_config_edit",
+    "more_split_edit",
+    "more_column_edit",
+)
 
 
 class MoreTexts(QWidget):
@@ -69,24 +75,26 @@ class MoreTexts(QWidget):
         self._table = _ShareTable()
         self._table.share_edited.connect(self._on_share_edited)
         self._table.itemSelectionChanged.connect(self._show_remove_button)
-        file, dataset = button("more_file_button"), button("more_dataset_button")
-        self._builtin = button("more_builtin_button")
-        self._remove = button("more_remove_button")
+        file, dataset = (
+            button("more_file_button", self._on_file_clicked),
+            button("more_dataset_button"),
+        )
+        self._builtin = button("more_builtin_button", self._on_builtin_clicked)
+        self._remove = button("more_remove_button", self._on_remove_clicked)
         self._dataset_form = DatasetForm()
         self._dataset_form.accepted.connect(self._on_dataset_accepted)
         self._problem = problem_label("more_texts_problem")
-        file.clicked.connect(self._on_file_clicked)
         dataset.clicked.connect(self._dataset_form.open)
-        self._builtin.clicked.connect(self._on_builtin_clicked)
-        self._remove.clicked.connect(self._on_remove_clicked)
         title = FIELDS["calibration.more_texts"]
-        column = vertical(self, spacing=GAP)
-        column.addWidget(explained(heading(title.label), title.tip))
-        column.addWidget(self._table)
-        column.addLayout(row_of(file, dataset))
-        column.addLayout(row_of(self._builtin, self._remove))
-        column.addWidget(self._dataset_form)
-        column.addWidget(self._problem)
+        vertical(
+            self,
+            explained(heading(title.label), title.tip),
+            self._table,
+            row_of(file, dataset),
+            row_of(self._builtin, self._remove),
+            self._dataset_form,
+            self._problem,
+        )
 
     def show_state(self, state: AppState) -> None:
         """Show the texts of the draft."""
@@ -239,3 +247,35 @@ class _ShareDelegate(QStyledItemDelegate):
         number, share = index.row() - 1, round(editor.value() / _PERCENT, 3)
         if share != self._table.further[number].share:
             self._table.share_edited.emit(number, share)
+
+
+class DatasetForm(QWidget):
+    """Asks for a name, a configuration, a split and a column; hidden at first."""
+
+    accepted = Signal(object)  # tuple[str, ...], the four texts
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._edits = [described(QLineEdit(), name) for name in _NAMES]
+        add, cancel = (
+            button("more_keep_button", self._on_accepted),
+            button("more_drop_button", self.hide),
+        )
+        column = vertical(self, spacing=GAP // 2)
+        for edit in self._edits:
+            edit.setPlaceholderText(CAPTIONS[edit.objectName()].label)
+            edit.returnPressed.connect(self._on_accepted)
+            column.addWidget(edit)
+        column.addLayout(row_of(add, cancel))
+        self.hide()
+
+    def open(self) -> None:
+        """Show empty lines."""
+        for edit in self._edits:
+            edit.clear()
+        self.show()
+        self._edits[0].setFocus()
+
+    @Slot()
+    def _on_accepted(self) -> None:
+        self.accepted.emit(tuple(edit.text().strip() for edit in self._edits))

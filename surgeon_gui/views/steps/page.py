@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtCore import Slot
+from PySide6.QtWidgets import QVBoxLayout, QWidget
 
+from surgeon_engine.base.errors import ConfigError
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState
-from surgeon_gui.widgets.collapsible import Collapsible
+from surgeon_gui.text.problems import Step
+from surgeon_gui.widgets.layouts import Collapsible, add_parts, vertical
 
 
 class Page(QWidget):
     """Shows its part of the state; user actions go to the session."""
 
+    step: Step
+
     def __init__(self, session: Session) -> None:
         super().__init__()
         self.session = session
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(MARGIN, GAP // 2, MARGIN, MARGIN)
-        outer.setSpacing(GAP)
+        outer = vertical(self, margin=(MARGIN, GAP // 2, MARGIN, MARGIN))
         self.settings = QWidget()
         self._is_read_only = False
         self.column, self.below = QVBoxLayout(self.settings), QVBoxLayout()
         self.column.setContentsMargins(0, 0, 0, 0)
         for column in (self.column, self.below):
             column.setSpacing(GAP)
-        outer.addWidget(self.settings)
-        outer.addLayout(self.below)
+        add_parts(outer, self.settings, self.below)
 
     def set_read_only(self, is_read_only: bool) -> None:
         """Allow or prevent edits; what cannot be edited is shown completely."""
@@ -40,21 +42,7 @@ class Page(QWidget):
         """Show `state`."""
         raise NotImplementedError
 
-
-def row_of(*widgets: QWidget) -> QHBoxLayout:
-    """Return a layout with widgets side by side, aligned left."""
-    row = QHBoxLayout()
-    row.setSpacing(GAP)
-    for widget in widgets:
-        row.addWidget(widget)
-    row.addStretch()
-    return row
-
-
-def with_button(edit: QLineEdit, button: QPushButton) -> QHBoxLayout:
-    """Return a layout with a line edit and the button that fills it in."""
-    row = QHBoxLayout()
-    row.setSpacing(GAP)
-    row.addWidget(edit, 1)
-    row.addWidget(button)
-    return row
+    @Slot(object)
+    def reject_edit(self, error: ConfigError) -> None:
+        """Report an edit that a form has refused."""
+        self.session.draft.reject_edit(self.step, error.message)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QFrame, QGridLayout, QHBoxLayout, QVBoxLayout
+from PySide6.QtWidgets import QFrame, QGridLayout
 
 from surgeon_engine.planning.needs import Need, Resource, ResourceStatus
 from surgeon_engine.planning.resource_check import ResourceCheck
@@ -15,12 +15,13 @@ from surgeon_gui.state.job.plan_text import brief_sizes
 from surgeon_gui.state.sources.reading import is_model_due, reading_obstacle, wait_note
 from surgeon_gui.text.problems import Step, sentence
 from surgeon_gui.widgets.controls import (
-    bold,
     button,
+    heading,
     line_label,
     show_text,
     text_label,
 )
+from surgeon_gui.widgets.layouts import row_of, vertical
 from surgeon_gui.widgets.light_badge import LightBadge
 
 
@@ -33,15 +34,13 @@ class PlanCard(QFrame):
         super().__init__()
         self.setObjectName("plan_card")
         self.setProperty("card", "true")
-        title = line_label(tr("Plan"))
-        title.setFont(bold(title.font()))
+        title = heading(tr("Plan"))
         self._sizes = text_label(name="plan_sizes")
         self._rows = {resource: _NeedRow(resource) for resource in Resource}
         self._advice = text_label(quiet=True, name="plan_advice")
         self._waiting = text_label(quiet=True, name="plan_waiting")
         self._recovery = text_label(quiet=True, name="plan_recovery")
-        self.fit_button = button("fit_button")
-        self.fit_button.clicked.connect(self.fit_clicked)
+        self.fit_button = button("fit_button", self.fit_clicked)
         self._changed = text_label(quiet=True, name="fit_note")
         grid = QGridLayout()
         grid.setHorizontalSpacing(GAP)
@@ -51,19 +50,10 @@ class PlanCard(QFrame):
             grid.addWidget(row.amount, number, 1)
             grid.addWidget(row.badge, number, 2, Qt.AlignmentFlag.AlignRight)
         grid.setColumnStretch(1, 1)
-        below = QHBoxLayout()
-        below.addWidget(self.fit_button)
-        below.addStretch()
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(MARGIN, GAP, MARGIN, MARGIN)
-        layout.setSpacing(GAP)
-        for widget in (title, self._sizes, self._waiting):
-            layout.addWidget(widget)
-        layout.addLayout(grid)
-        layout.addWidget(self._recovery)
-        layout.addWidget(self._advice)
-        layout.addWidget(self._changed)
-        layout.addLayout(below)
+        margin = (MARGIN, GAP, MARGIN, MARGIN)
+        above = (title, self._sizes, self._waiting)
+        below = (self._recovery, self._advice, self._changed, row_of(self.fit_button))
+        vertical(self, *above, grid, *below, margin=margin)
 
     def show_state(self, state: AppState, changed: str) -> None:
         """Show the plan of the draft, and the settings `changed` to make it fit.
@@ -116,8 +106,7 @@ class _NeedRow:
         name = resource.name.lower()
         self._resource = resource
         self.name = line_label(resource_text.NAMES[resource])
-        self.amount = text_label()
-        self.amount.setObjectName(f"plan_{name}")
+        self.amount = text_label(name=f"plan_{name}")
         self.badge = LightBadge(f"plan_{name}_light")
 
     def show_need(self, need: Need | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtCore import QSignalBlocker, Qt, Signal, Slot
 from PySide6.QtGui import QAction, QStandardItemModel
-from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QMenu, QWidget
+from PySide6.QtWidgets import QLineEdit, QMenu, QWidget
 
 from surgeon_engine.api.config.presets import Preset
 from surgeon_gui.base.theme import GAP
@@ -14,18 +14,18 @@ from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job.editing import all_presets, preset_in
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.widgets.controls import (
+    ChoiceBox,
     button,
-    choice_box,
     described,
+    fill_menu,
     give_menu,
-    horizontal,
     problem_label,
     set_enabled,
     show_text,
     text_label,
-    vertical,
 )
 from surgeon_gui.widgets.dialogs import JOB_FILES, ask_file, ask_new_file
+from surgeon_gui.widgets.layouts import horizontal, in_row, vertical
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 CUSTOM = tr("Custom settings")
@@ -44,19 +44,17 @@ class PresetBox(QWidget):
         self._presets: tuple[Preset, ...] = ()
         self._shown: Preset | None = None
         self._own: tuple[Preset, ...] = ()
-        self._box = described(choice_box(), "preset_combo")
+        self._box = ChoiceBox("preset_combo")
         self._box.addItem(CUSTOM)
         self._box.setItemData(
             0, plain_tip(_BACK_TO_CUSTOM), Qt.ItemDataRole.ToolTipRole
         )
         self._box.activated.connect(self._on_activated)
         self._about = text_label(quiet=True, name="preset_note")
-        self._save = button("preset_save_button")
-        self._save.clicked.connect(self._on_ask_name)
+        self._save = button("preset_save_button", self._on_ask_name)
         self._more = button("preset_more_button")
         self._actions = self._make_menu()
-        self._restore = button("preset_restore_button")
-        self._restore.clicked.connect(preset_store.restore)
+        self._restore = button("preset_restore_button", preset_store.restore)
         self._naming = self._make_naming()
         self._problem = problem_label("preset_problem")
         preset_store.rejected.connect(self._on_refused)
@@ -64,46 +62,33 @@ class PresetBox(QWidget):
 
     def _make_menu(self) -> dict[str, QAction]:
         menu = QMenu(self._more)
-        actions = {}
-        for name, slot in (
-            ("preset_export_action", self._on_export),
-            ("preset_import_action", self._on_import),
-            ("preset_delete_action", self._on_delete),
-        ):
-            action = QAction(CAPTIONS[name].label, menu)
-            action.setObjectName(name)
-            action.triggered.connect(slot)
-            menu.addAction(action)
-            actions[name] = action
         give_menu(self._more, menu)
-        return actions
+        slots = {
+            "preset_export_action": self._on_export,
+            "preset_import_action": self._on_import,
+            "preset_delete_action": self._on_delete,
+        }
+        return fill_menu(menu, slots)
 
     def _make_naming(self) -> QWidget:
         """Return the row that asks for a name, hidden at first."""
         naming = QWidget()
         self._name = described(QLineEdit(), "preset_name_edit")
         self._name.setPlaceholderText(CAPTIONS["preset_name_edit"].label)
-        save, cancel = button("preset_keep_button"), button("preset_drop_button")
+        save, cancel = (
+            button("preset_keep_button", self._on_save_name),
+            button("preset_drop_button", self._on_cancel_name),
+        )
         self._name.returnPressed.connect(self._on_save_name)
-        save.clicked.connect(self._on_save_name)
-        cancel.clicked.connect(self._on_cancel_name)
-        row = horizontal(naming, spacing=GAP)
-        row.addWidget(self._name, 1)
-        row.addWidget(save)
-        row.addWidget(cancel)
+        horizontal(naming, (self._name, 1), save, cancel)
         naming.hide()
         return naming
 
     def _lay_out(self) -> None:
-        row = QHBoxLayout()
-        row.setSpacing(GAP)
-        row.addWidget(self._box, 1)
-        row.addWidget(self._save)
-        row.addWidget(self._more)
-        layout = vertical(self, spacing=GAP // 2)
-        layout.addLayout(row)
-        for widget in (self._naming, self._problem, self._about):
-            layout.addWidget(widget)
+        row = in_row((self._box, 1), self._save, self._more)
+        layout = vertical(
+            self, row, self._naming, self._problem, self._about, spacing=GAP // 2
+        )
         layout.addWidget(self._restore, 0, Qt.AlignmentFlag.AlignLeft)
 
     def show_state(self, state: AppState) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
-from PySide6.QtCore import QUrl, Signal, Slot
-from PySide6.QtGui import QDesktopServices, QFontDatabase, QGuiApplication
-from PySide6.QtWidgets import QLineEdit
+from PySide6.QtCore import QSignalBlocker, QUrl, Signal, Slot
+from PySide6.QtGui import QDesktopServices, QGuiApplication
+from PySide6.QtWidgets import QCheckBox, QLineEdit, QWidget
 from typing_extensions import override
 
+from surgeon_engine.api.config.samples import SamplesConfig
 from surgeon_engine.api.config.toml import config_to_toml, read_config
 from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.base.errors import ConfigError
@@ -20,25 +22,31 @@ from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.app import AppState, settings_in_view
 from surgeon_gui.state.run_text import stage_times
 from surgeon_gui.text.captions import CAPTIONS
+from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.text.problems import Step, sentence
-from surgeon_gui.views.steps.page import Page, row_of, with_button
-from surgeon_gui.views.steps.sample_settings import SampleSettings
+from surgeon_gui.views.steps.page import Page
 from surgeon_gui.widgets.controls import (
+    AnyWidget,
     button,
     described,
     enable_unless,
+    fixed_font,
     heading,
     mark_invalid,
+    named,
     problem_label,
     show_text,
     text_label,
 )
 from surgeon_gui.widgets.dialogs import JOB_FILES, ask_file, ask_folder, ask_new_file
 from surgeon_gui.widgets.facts import Facts
+from surgeon_gui.widgets.layouts import row_of, vertical, with_button
 
 
 class RunPage(Page):
     """Run folder, job file, equivalent command, time and memory of the stages."""
+
+    step = Step.RUN
 
     job_used = Signal(str)  # the file was loaded or saved
 
@@ -46,23 +54,20 @@ class RunPage(Page):
         super().__init__(session)
         self._parent_edit = described(QLineEdit(), "run_parent_edit")
         self._parent_edit.editingFinished.connect(self._on_parent_edited)
-        choose = button("run_parent_button")
-        choose.clicked.connect(self._on_choose_clicked)
+        choose = button("run_parent_button", self._on_choose_clicked)
         self._problem = problem_label("run_parent_problem")
-        self._save, load = button("save_job_button"), button("load_job_button")
-        self._save.clicked.connect(self.ask_where_to_save_job)
-        load.clicked.connect(self.ask_for_job)
+        self._save, load = (
+            button("save_job_button", self.ask_where_to_save_job),
+            button("load_job_button", self.ask_for_job),
+        )
         self._command = described(QLineEdit(readOnly=True), "command_edit")
-        fixed = QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont)
-        self._command.setFont(fixed)
+        self._command.setFont(fixed_font())
         self._command.setPlaceholderText(tr("Save the job first"))
-        self._copy = button("copy_command_button")
-        self._copy.clicked.connect(self._on_copy_clicked)
+        self._copy = button("copy_command_button", self._on_copy_clicked)
         self._samples = SampleSettings()
         self._samples.edited.connect(session.draft.edit_part)
         self._folder = text_label(quiet=True, name="run_folder_label")
-        self._open_button = button("open_run_button")
-        self._open_button.clicked.connect(self._on_open_clicked)
+        self._open_button = button("open_run_button", self._on_open_clicked)
         self._times_title = heading(tr("Time and peak memory"))
         self._times = Facts("stage_times")
 
@@ -177,3 +182,48 @@ def command(job_file: str, run_parent: str) -> str:
 def open_folder(folder: str) -> None:
     """Open a folder in the desktop's file manager."""
     QDesktopServices.openUrl(QUrl.fromLocalFile(folder))
+
+
+class SampleSettings(QWidget):
+    """A check box and a line for the prompt, which is hidden without samples."""
+
+    edited = Signal(object)  # SamplesConfig
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._config = SamplesConfig()
+        label = FIELDS["samples.after_shots"].label
+        self._check = _named(QCheckBox(label), "after_shots")
+        self._check.toggled.connect(self._on_edited)
+        self._prompt = _named(QLineEdit(), "prompt")
+        self._prompt.setPlaceholderText(self._config.prompt)
+        self._prompt.editingFinished.connect(self._on_edited)
+        vertical(self, self._check, self._prompt)
+        self.show_config(self._config)
+
+    def show_config(self, config: SamplesConfig) -> None:
+        """Show settings; a prompt that is being typed stays."""
+        self._config = config
+        with QSignalBlocker(self._check):
+            self._check.setChecked(config.after_shots)
+        self._prompt.setVisible(config.after_shots)
+        if not (self._prompt.hasFocus() and self._prompt.isModified()):
+            self._prompt.setText(config.prompt)
+            self._prompt.setCursorPosition(0)
+
+    @Slot()
+    def _on_edited(self) -> None:
+        self._prompt.setModified(False)
+        prompt = self._prompt.text()
+        if not prompt.strip():
+            prompt = SamplesConfig().prompt
+        config = replace(
+            self._config, after_shots=self._check.isChecked(), prompt=prompt
+        )
+        if config != self._config:
+            self.edited.emit(config)
+        self.show_config(config)
+
+
+def _named(widget: AnyWidget, setting: str) -> AnyWidget:
+    return named(widget, f"samples_{setting}", FIELDS[f"samples.{setting}"])

@@ -8,10 +8,11 @@ form part for both fields.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from PySide6.QtCore import QRectF, QSize, Qt, Signal, Slot
+from PySide6.QtCore import QPointF, QRectF, QSize, Qt, Signal, Slot
 from PySide6.QtGui import (
     QColor,
     QFont,
@@ -25,20 +26,20 @@ from PySide6.QtWidgets import (
     QAbstractButton,
     QButtonGroup,
     QGridLayout,
-    QHBoxLayout,
     QSizePolicy,
     QWidget,
 )
 from typing_extensions import override
 
-from surgeon_engine.api.config.pruning import NM, PruningConfig, Structure
+from surgeon_engine.api.config.n_m import NM
+from surgeon_engine.api.config.pruning import PruningConfig, Structure
 from surgeon_gui.base.theme import GAP, theme_of
 from surgeon_gui.text.choices import CHOICES
+from surgeon_gui.text.field_text import FieldText
 from surgeon_gui.text.labels import FIELDS
-from surgeon_gui.views.steps.structure_pictures import Ink, paint_structure
-from surgeon_gui.widgets.controls import line_label
+from surgeon_gui.widgets.controls import explained, label_of, named
 from surgeon_gui.widgets.forms.inputs import PatternInput
-from surgeon_gui.widgets.tool_tips import plain_tip
+from surgeon_gui.widgets.layouts import horizontal
 
 _COLUMNS = 4
 _STEPS = {
@@ -52,6 +53,25 @@ _PADDING = 6.0
 _CORNER = 6.0
 _SCALE = 0.88  # of the font, so that two lines fit
 _MIN_WIDTH = 72
+_MATRIX_ROWS, _MATRIX_COLUMNS = 5, 8  # of the matrices
+_SPACING = 1.5
+_REMOVED_ROWS, _REMOVED_COLUMNS = {1, 3}, {2, 5, 6}
+_PATTERN = ("1010", "0110", "1001", "0011", "1100")  # 2 of 4 neighbors are kept
+_SCATTERED = {
+    (0, 1), (0, 4), (0, 6), (1, 0), (1, 3), (1, 7), (2, 2), (2, 5), (3, 1), (3, 4),
+    (3, 6), (4, 0), (4, 3), (4, 5), (4, 7),
+}  # fmt: skip
+_HEADS, _REMOVED_HEADS = 4, {1}
+_NEURONS, _REMOVED_NEURONS = 5, {1, 3}
+_REMOVED: dict[Structure, Callable[[int, int], bool]] = {
+    Structure.ROWS_AND_COLUMNS: lambda r, c: (
+        r in _REMOVED_ROWS or c in _REMOVED_COLUMNS
+    ),
+    Structure.ROWS: lambda r, c: r in _REMOVED_ROWS,
+    Structure.COLUMNS: lambda r, c: c in _REMOVED_COLUMNS,
+    Structure.N_M: lambda r, c: _PATTERN[(r + c // 4) % len(_PATTERN)][c % 4] == "0",
+    Structure.ELEMENTS: lambda r, c: (r, c) in _SCATTERED,
+}
 
 
 class StructureTiles(QWidget):
@@ -73,8 +93,10 @@ class StructureTiles(QWidget):
             self._group.addButton(tile)
             tile.stepped.connect(self._on_step)
         self._group.buttonToggled.connect(self._on_toggled)
-        self._pattern = _pattern_input()
-        self._pattern.edited.connect(self._on_pattern_edited)
+        self._pattern = PatternInput()
+        self._pattern.widget.setObjectName("pruning_pattern")
+        self._pattern.widget.setAccessibleName(FIELDS["pruning.pattern"].label)
+        self._pattern.edited.connect(self.edited)
         row = len(self._tiles) // _COLUMNS + 1
         grid.addWidget(self._pattern_row(), row, 0, 1, _COLUMNS)
         pattern = NM().pattern
@@ -104,25 +126,14 @@ class StructureTiles(QWidget):
             reason = reasons.get(structure, "")
             tile.setEnabled(not reason or structure is self._structure)
             tile.set_unsupported(bool(reason))
-            tile.setToolTip(plain_tip(reason or CHOICES[structure][1]))
-            tile.setAccessibleDescription(reason or CHOICES[structure][1])
+            explained(tile, reason or CHOICES[structure][1])
 
     def _pattern_row(self) -> QWidget:
         """Return the row with the pattern, which only N:M has."""
         self._row = QWidget()
-        label = line_label(FIELDS["pruning.pattern"].label)
-        label.setToolTip(plain_tip(FIELDS["pruning.pattern"].tip))
-        label.setBuddy(self._pattern.widget)
-        row = QHBoxLayout(self._row)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(GAP)
-        row.addWidget(label)
-        row.addWidget(self._pattern.widget, 1)
+        label = label_of(FIELDS["pruning.pattern"], self._pattern.widget)
+        horizontal(self._row, label, (self._pattern.widget, 1))
         return self._row
-
-    @Slot()
-    def _on_pattern_edited(self) -> None:
-        self.edited.emit()
 
     @Slot(int)
     def _on_step(self, step: int) -> None:
@@ -143,13 +154,6 @@ class StructureTiles(QWidget):
             self.edited.emit()
 
 
-def _pattern_input() -> PatternInput:
-    entry, text = PatternInput(), FIELDS["pruning.pattern"]
-    entry.widget.setObjectName("pruning_pattern")
-    entry.widget.setAccessibleName(text.label)
-    return entry
-
-
 class _StructureTile(QAbstractButton):
     """The picture of a structure above its name."""
 
@@ -159,11 +163,8 @@ class _StructureTile(QAbstractButton):
         super().__init__()
         self.structure = structure
         label, tip = CHOICES[structure]
-        self.setObjectName(f"structure_{structure.value}_tile")
+        named(self, f"structure_{structure.value}_tile", FieldText(label, tip))
         self.setText(label.partition(" (")[0])  # there is no room for an addition
-        self.setAccessibleName(label)
-        self.setAccessibleDescription(tip)
-        self.setToolTip(plain_tip(tip))
         self.setCheckable(True)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setAttribute(Qt.WidgetAttribute.WA_Hover)
@@ -237,3 +238,94 @@ class _StructureTile(QAbstractButton):
         font = QFont(self.font())
         font.setPointSizeF(font.pointSizeF() * _SCALE)
         return font
+
+
+@dataclass(frozen=True, slots=True)
+class Ink:
+    """Colors of kept and removed parts."""
+
+    kept: QColor
+    removed: QColor
+
+
+def paint_structure(
+    painter: QPainter, structure: Structure, place: QRectF, ink: Ink
+) -> None:
+    """Draw the picture of `structure` into the rectangle `place`."""
+    if structure is Structure.HEADS_AND_NEURONS:
+        half = (place.width() - 6) / 2
+        left = QRectF(place.left(), place.top(), half, place.height())
+        _paint_heads(painter, left, ink)
+        _paint_neurons(painter, left.translated(half + 6, 0), ink)
+    elif structure is Structure.HEADS:
+        inset = place.width() * 0.15
+        _paint_heads(painter, place.adjusted(inset, 0, -inset, 0), ink)
+    elif structure is Structure.NEURONS:
+        inset = place.width() * 0.15
+        _paint_neurons(painter, place.adjusted(inset, 0, -inset, 0), ink)
+    else:
+        _paint_matrix(painter, place, ink, _REMOVED[structure])
+
+
+def _paint_heads(painter: QPainter, place: QRectF, ink: Ink) -> None:
+    """Draw attention heads side by side."""
+    width = place.width() / _HEADS
+    for head in range(_HEADS):
+        left = place.left() + head * width
+        column = QRectF(left, place.top(), width, place.height())
+        is_removed = head in _REMOVED_HEADS
+        _set_ink(painter, ink, is_removed=is_removed)
+        painter.drawRoundedRect(
+            column.adjusted(_SPACING, 1, -_SPACING, -1), width / 3, width / 3
+        )
+
+
+def _paint_neurons(painter: QPainter, place: QRectF, ink: Ink) -> None:
+    """Draw neurons between inputs and outputs; kept ones have connections."""
+    radius = place.height() / (2.6 * _NEURONS)
+    middle = place.center()
+    ends = [
+        QPointF(x, middle.y() + offset * place.height())
+        for x in (place.left() + radius, place.right() - radius)
+        for offset in (-0.22, 0.22)
+    ]
+    step = place.height() / _NEURONS
+    neurons = [
+        QPointF(middle.x(), place.top() + (number + 0.5) * step)
+        for number in range(_NEURONS)
+    ]
+    painter.setPen(QPen(ink.kept, 0.8))
+    for number, neuron in enumerate(neurons):
+        if number not in _REMOVED_NEURONS:
+            for end in ends:
+                painter.drawLine(end, neuron)
+    for number, neuron in enumerate(neurons):
+        _set_ink(painter, ink, is_removed=number in _REMOVED_NEURONS)
+        painter.drawEllipse(neuron, radius, radius)
+    _set_ink(painter, ink, is_removed=False)
+    for end in ends:
+        painter.drawEllipse(end, radius, radius)
+
+
+def _paint_matrix(
+    painter: QPainter, place: QRectF, ink: Ink, is_removed: Callable[[int, int], bool]
+) -> None:
+    """Draw the weight matrix of a layer."""
+    side = min(place.width() / _MATRIX_COLUMNS, place.height() / _MATRIX_ROWS)
+    left = place.center().x() - side * _MATRIX_COLUMNS / 2
+    top = place.center().y() - side * _MATRIX_ROWS / 2
+    for row in range(_MATRIX_ROWS):
+        for column in range(_MATRIX_COLUMNS):
+            cell = QRectF(left + column * side, top + row * side, side, side)
+            cell.adjust(_SPACING / 2, _SPACING / 2, -_SPACING / 2, -_SPACING / 2)
+            _set_ink(painter, ink, is_removed=is_removed(row, column))
+            painter.drawRect(cell)
+
+
+def _set_ink(painter: QPainter, ink: Ink, *, is_removed: bool) -> None:
+    if is_removed:
+        painter.setPen(QPen(ink.removed, 0.6, Qt.PenStyle.DotLine))
+        painter.setBrush(Qt.BrushStyle.NoBrush)
+    else:
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(ink.kept)

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from PySide6.QtCore import Slot
-from PySide6.QtWidgets import QSizePolicy, QWidget
+from PySide6.QtCore import Signal, Slot
+from PySide6.QtWidgets import QGridLayout, QSizePolicy, QWidget
 from typing_extensions import override
 
 from surgeon_engine.api.config.export import FileDtype
+from surgeon_engine.api.config.fields import settings_of
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.planning.target_size import file_dtype
+from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.preset_store import PresetStore
 from surgeon_gui.controllers.session import Session
@@ -23,27 +25,34 @@ from surgeon_gui.state.job.checks import target_problem
 from surgeon_gui.state.job.own_presets import presets_folder
 from surgeon_gui.state.job.plan_text import describe_goal, unsupported
 from surgeon_gui.text.choices import CHOICES
+from surgeon_gui.text.labels import FIELDS
 from surgeon_gui.text.problems import Step, sentence
 from surgeon_gui.views.steps.linked_sizes import LinkedSizes
-from surgeon_gui.views.steps.page import Page, row_of
+from surgeon_gui.views.steps.page import Page
 from surgeon_gui.views.steps.plan_card import PlanCard
 from surgeon_gui.views.steps.preset_box import PresetBox
 from surgeon_gui.views.steps.protection_tree import ProtectionTree
-from surgeon_gui.views.steps.quality_limit import QualityLimit
 from surgeon_gui.views.steps.structure_tiles import StructureTiles
 from surgeon_gui.widgets.controls import (
+    ChoiceBox,
     button,
     heading,
+    label_of,
+    named,
     show_text,
     text_label,
 )
 from surgeon_gui.widgets.forms.form import ConfigForm
+from surgeon_gui.widgets.forms.inputs import DecimalInput
+from surgeon_gui.widgets.layouts import row_of
 
 _IN_FRONT = ("protect",)
 
 
 class TargetPage(Page):
     """Presets, structure, target, method, protections, and the plan of the run."""
+
+    step = Step.TARGET
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
@@ -61,10 +70,10 @@ class TargetPage(Page):
             parts=(self._tiles, self._sizes, self._limit),
         )
         self._form.edited.connect(session.draft.edit_part)
-        self._form.refused.connect(self._on_form_rejected)
+        self._form.refused.connect(self.reject_edit)
         self._recovery = ConfigForm("recovery", RecoveryConfig)
         self._recovery.edited.connect(session.draft.edit_part)
-        self._recovery.refused.connect(self._on_form_rejected)
+        self._recovery.refused.connect(self.reject_edit)
         self._structure_note = text_label(quiet=True, name="structure_note")
         self._unsupported_note = text_label(quiet=True, name="unsupported_note")
         self._goal = text_label(quiet=True, name="goal_label")
@@ -134,9 +143,10 @@ class TargetPage(Page):
         self._plan.show_state(state, self._fitted)
 
     @Slot(object)
-    def _on_form_rejected(self, error: ConfigError) -> None:
+    @override
+    def reject_edit(self, error: ConfigError) -> None:
         problem = f"{error.message} {error.hint}".strip()
-        self.session.draft.reject_edit(Step.TARGET, problem)
+        self.session.draft.reject_edit(self.step, problem)
 
     @Slot(object)
     def _on_layers_chosen(self, patterns: tuple[str, ...]) -> None:
@@ -169,3 +179,100 @@ def _dtype(state: AppState) -> FileDtype:
     if state.model is None:
         return FileDtype.FLOAT32
     return file_dtype(state.config, state.model)
+
+
+_UNITS = {
+    "max_perplexity_increase": tr("Perplexity, %"),
+    "max_divergence": tr("KL, nats"),
+}
+_SETTINGS = settings_of(PruningConfig)
+_UNIT_LENGTH = 11  # wide letters; holds the longest translation
+
+
+class QualityLimit(QWidget):
+    """The quality limit in one of two units: a number box, and a box with its unit.
+
+    As a form part it has two fields, one for each unit; 0 means no limit. Choosing the
+    other unit drops the limit in the first. A job file may have both limits: the one in
+    the other unit is then kept while the shown one is edited.
+    """
+
+    edited = Signal()
+    names = tuple(_UNITS)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._values: dict[str, float] = dict.fromkeys(_UNITS, 0.0)
+        self._inputs = {name: _input(name) for name in _UNITS}
+        self._unit = ChoiceBox("quality_limit_combo", _UNIT_LENGTH)
+        self._unit.offer(_UNITS)
+        self._unit.currentIndexChanged.connect(self._on_unit_chosen)
+        label = label_of(FIELDS["pruning.max_perplexity_increase"], self._unit)
+        grid = QGridLayout(self)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setHorizontalSpacing(GAP)
+        grid.setVerticalSpacing(GAP // 2)
+        grid.setColumnStretch(0, 1)
+        grid.addWidget(label, 0, 0, 1, 2)
+        for entry in self._inputs.values():
+            entry.edited.connect(self._on_number_edited)
+            grid.addWidget(entry.widget, 1, 0)
+        grid.addWidget(self._unit, 1, 1)
+        self._show_unit()
+
+    # FormPart
+
+    def values(self) -> Mapping[str, Any]:
+        """Return the limits by field."""
+        return dict(self._values)
+
+    def show_values(self, values: Mapping[str, Any]) -> None:
+        """Show the limits without emitting `edited`."""
+        shown = {name: values[name] for name in _UNITS}
+        if shown != self._values:
+            self._values = shown
+            self._show_unit_in_use()
+        for name, entry in self._inputs.items():
+            if not entry.is_being_typed_in:
+                entry.show(shown[name])
+
+    def field(self, name: str) -> QWidget:
+        """Return the input of a limit."""
+        return self._inputs[name].widget
+
+    @property
+    def _shown_name(self) -> str:
+        return str(self._unit.value)
+
+    def _show_unit_in_use(self) -> None:
+        """Choose the unit of the limit, if there is one and it is not shown."""
+        in_use = [name for name, value in self._values.items() if value]
+        if in_use and self._shown_name not in in_use:
+            self._unit.offer(_UNITS, in_use[0])
+            self._show_unit()
+
+    def _show_unit(self) -> None:
+        for name, entry in self._inputs.items():
+            entry.widget.setVisible(name == self._shown_name)
+
+    @Slot()
+    def _on_unit_chosen(self) -> None:
+        self._show_unit()
+        self._values = dict.fromkeys(_UNITS, 0.0)
+        for name, entry in self._inputs.items():
+            entry.show(self._values[name])
+        self.edited.emit()
+
+    @Slot()
+    def _on_number_edited(self) -> None:
+        name = self._shown_name
+        self._values = {**self._values, name: self._inputs[name].value}
+        self.edited.emit()
+
+
+def _input(name: str) -> DecimalInput:
+    text, limits = FIELDS[f"pruning.{name}"], _SETTINGS[name].option.limits
+    assert limits is not None
+    entry = DecimalInput(limits, text)
+    named(entry.widget, f"pruning_{name}", text)
+    return entry

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from PySide6.QtCore import QSignalBlocker, Signal, Slot
-from PySide6.QtWidgets import QComboBox, QGridLayout, QLabel, QWidget
+from PySide6.QtCore import Signal, Slot
+from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.messages.sources import TextDescribed
@@ -17,8 +17,7 @@ from surgeon_gui.state.app import AppState
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.sources.resolver import has_columns
 from surgeon_gui.text.source_fields import FIELDS
-from surgeon_gui.widgets.controls import choice_box, line_label, text_label
-from surgeon_gui.widgets.tool_tips import plain_tip
+from surgeon_gui.widgets.controls import ChoiceBox, label_of, named, text_label
 
 _NAMES = ("dataset_config", "split", "column", "validation_split")
 _OF_DATASETS = ("dataset_config", "split", "validation_split")
@@ -33,8 +32,7 @@ class TextParts(QWidget):
         super().__init__()
         self.setObjectName("text_parts")
         self._calibration = CalibrationConfig()
-        self._rows: dict[str, tuple[QLabel, QComboBox]] = {}
-        self._shown: dict[str, tuple[tuple[str, str], ...]] = {}
+        self._rows: dict[str, tuple[QLabel, ChoiceBox]] = {}
         self._note = text_label(quiet=True, name="text_parts_note")
         self._grid = QGridLayout(self)
         self._grid.setContentsMargins(0, 0, 0, 0)
@@ -75,7 +73,7 @@ class TextParts(QWidget):
     @Slot(int)
     def _on_activated(self, _: int) -> None:
         changes: dict[str, Any] = {
-            name: box.currentData() or ""
+            name: box.value
             for name, (_, box) in self._rows.items()
             if not box.isHidden()
         }
@@ -84,15 +82,9 @@ class TextParts(QWidget):
 
     def _add_row(self, name: str) -> None:
         text = FIELDS[f"calibration.{name}"]
-        box = choice_box()
-        box.setObjectName(f"calibration_{name}")
-        box.setAccessibleName(text.label)
-        box.setAccessibleDescription(text.tip)
-        box.setToolTip(plain_tip(text.tip))
+        box = named(ChoiceBox(), f"calibration_{name}", text)
         box.activated.connect(self._on_activated)
-        label = line_label(text.label)
-        label.setToolTip(plain_tip(text.tip))
-        label.setBuddy(box)
+        label = label_of(text, box)
         row = len(self._rows)
         self._grid.addWidget(label, row, 0)
         self._grid.addWidget(box, row, 1)
@@ -108,12 +100,5 @@ class TextParts(QWidget):
             automatic = tr("Held out from the text above")
         if chosen and chosen not in choices:
             choices = (chosen, *choices)
-        items = ((automatic, ""), *((choice, choice) for choice in choices))
-        box = self._rows[name][1]
-        with QSignalBlocker(box):
-            if self._shown.get(name) != items:
-                self._shown[name] = items
-                box.clear()
-                for label, value in items:
-                    box.addItem(label, value)
-            box.setCurrentIndex(max(0, box.findData(chosen)))
+        labels = {"": automatic} | {choice: choice for choice in choices}
+        self._rows[name][1].offer(labels, chosen)

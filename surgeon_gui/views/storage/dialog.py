@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt, Slot
-from PySide6.QtWidgets import (
-    QDialog,
-    QHBoxLayout,
-    QHeaderView,
-    QTreeWidget,
-    QTreeWidgetItem,
-    QWidget,
-)
+from functools import partial
 
-from surgeon_gui.base.theme import GAP, MARGIN
+from PySide6.QtCore import Qt, Slot
+from PySide6.QtWidgets import QTreeWidgetItem, QWidget
+
+from surgeon_gui.base.theme import MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.storage import StorageController
 from surgeon_gui.state.storage import (
@@ -22,64 +17,44 @@ from surgeon_gui.state.storage import (
     delete_question,
 )
 from surgeon_gui.text import numbers
-from surgeon_gui.views.runs.question import RunQuestion
+from surgeon_gui.views.question import Question
 from surgeon_gui.widgets.controls import (
     RIGHT,
     bold,
     button,
-    described,
     enable_unless,
+    list_with_columns,
     text_label,
-    vertical,
 )
+from surgeon_gui.widgets.dialogs import Dialog
+from surgeon_gui.widgets.layouts import vertical, with_button
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 _SIZE = (620, 520)
 _ITEM = Qt.ItemDataRole.UserRole
 
 
-class DiskSpaceDialog(QDialog):
+class DiskSpaceDialog(Dialog):
     """Shows the sizes by kind; one item of a cache can be deleted at a time."""
 
     def __init__(self, storage: StorageController, parent: QWidget) -> None:
-        super().__init__(parent)
-        self.setObjectName("disk_space_dialog")
-        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.setWindowTitle(tr("Disk space"))
-        self.resize(*_SIZE)
+        super().__init__("disk_space_dialog", tr("Disk space"), parent, _SIZE)
         self._storage = storage
-        self._asked: StoredItem | None = None
-        self._tree = described(QTreeWidget(), "disk_space_tree")
-        self._tree.setHeaderLabels([tr("Name"), tr("Size")])
+        self._tree = list_with_columns("disk_space_tree", tr("Name"), tr("Size"))
+        self._tree.setRootIsDecorated(True)
         self._tree.headerItem().setTextAlignment(1, RIGHT)
         self._tree.setUniformRowHeights(True)
-        header = self._tree.header()
-        header.setStretchLastSection(False)
-        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        header.setSectionResizeMode(1, QHeaderView.ResizeMode.ResizeToContents)
         self._tree.currentItemChanged.connect(self._on_current_changed)
         self._total = text_label(name="disk_space_total")
-        self._question = RunQuestion("disk_space", tr("Free disk space"), self)
-        self._question.confirmed.connect(self._on_confirmed)
-        self._delete = button("disk_space_delete_button")
-        self._delete.clicked.connect(self._on_delete_clicked)
-        self._lay_out()
+        self._question = Question("disk_space", tr("Free disk space"), self)
+        self._delete = button("disk_space_delete_button", self._on_delete_clicked)
+        close = button("disk_space_close_button", self.accept)
+        row = with_button(self._total, self._delete, close)
+        vertical(self, (self._tree, 1), row, margin=MARGIN)
         storage.changed.connect(self._show)
         storage.runs.changed.connect(self._show)
         self._show()
         storage.read()
-
-    def _lay_out(self) -> None:
-        close = button("disk_space_close_button")
-        close.clicked.connect(self.accept)
-        row = QHBoxLayout()
-        row.setSpacing(GAP)
-        row.addWidget(self._total, 1)
-        row.addWidget(self._delete)
-        row.addWidget(close)
-        column = vertical(self, margin=MARGIN, spacing=GAP)
-        column.addWidget(self._tree, 1)
-        column.addLayout(row)
 
     @Slot()
     def _show(self) -> None:
@@ -141,10 +116,5 @@ class DiskSpaceDialog(QDialog):
     @Slot()
     def _on_delete_clicked(self) -> None:
         if (item := self._current) is not None:
-            self._asked = item
-            self._question.ask(str(item.path), *delete_question(item))
-
-    @Slot()
-    def _on_confirmed(self) -> None:
-        if self._asked is not None:
-            self._storage.delete(self._asked)
+            on_yes = partial(self._storage.delete, item)
+            self._question.ask(*delete_question(item), on_yes)

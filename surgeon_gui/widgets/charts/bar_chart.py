@@ -9,8 +9,7 @@ from typing_extensions import override
 from surgeon_gui.base.theme import theme_of
 from surgeon_gui.text.chart_values import Bars
 from surgeon_gui.widgets.charts.legend import LegendEntry
-from surgeon_gui.widgets.charts.plot import PagePlot, Reading, padded
-from surgeon_gui.widgets.charts.plot_card import HoverPlotCard
+from surgeon_gui.widgets.charts.plot import HoverPlotCard, PagePlot, Reading, padded
 
 _HEADROOM = 0.12  # above the highest bar, as a share of it
 _DASHES = (6, 4)

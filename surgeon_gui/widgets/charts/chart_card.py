@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import (
@@ -54,14 +55,15 @@ from surgeon_gui.widgets.controls import (
     give_menu,
     heading,
     show_elided,
-    stack,
     text_label,
 )
 from surgeon_gui.widgets.dialogs import ask_new_file
+from surgeon_gui.widgets.layouts import STRETCH, add_parts, in_row, stack
 
 _PICTURE_SCALE = 2  # for documents: twice the resolution of the screen
 _SAVED_NOTE_MS = 15_000
 FORMATS = ("png", "svg", "csv")
+MEASURE_LENGTH = 11  # characters, of a box with measures of quality
 
 
 class ChartCard(QFrame):
@@ -93,16 +95,14 @@ class ChartCard(QFrame):
         self._empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.legend = Legend()
         self.legend.hide()
-        self._controls = QHBoxLayout()
-        self._controls.setSpacing(GAP)
+        self._controls = in_row()
         self._saved = eliding_label(f"{name}_saved_note", quiet=True)
         self._saved.setAlignment(Qt.AlignmentFlag.AlignRight)
         self._saved_timer = QTimer(self, singleShot=True)
         self._saved_timer.setInterval(_SAVED_NOTE_MS)
         self._saved_timer.timeout.connect(self._hide_saved_note)
         self._enlarging = Enlarging(self, self.shrink)
-        self._back = button(f"{name}_return_button")
-        self._back.clicked.connect(self.shrink)
+        self._back = button(f"{name}_return_button", self.shrink)
         self._back.hide()
         self._top = QBoxLayout(QBoxLayout.Direction.LeftToRight)
         self._below = QHBoxLayout()
@@ -136,16 +136,10 @@ class ChartCard(QFrame):
         """Return the rows above the plot."""
         self._title.installEventFilter(self)
         left, right = QHBoxLayout(), QHBoxLayout()
-        left.addWidget(self._title)
-        left.addWidget(self._saved, 1)
-        right.addStretch()
-        right.addLayout(self._controls)
-        right.addWidget(self._more)
-        right.addWidget(self._back)
-        self._top.addLayout(left, 1)
-        self._top.addLayout(right)
-        self._below.addWidget(self.legend, 1)
-        self._below.addStretch()
+        add_parts(left, self._title, (self._saved, 1))
+        add_parts(right, STRETCH, self._controls, self._more, self._back)
+        add_parts(self._top, (left, 1), right)
+        add_parts(self._below, (self.legend, 1), STRETCH)
         return self._top, self._below
 
     @override
@@ -312,15 +306,11 @@ class ChartCard(QFrame):
         """Add the actions below Enlarge to the menu."""
         for suffix in FORMATS:
             text = tr("Save as {format}…").format(format=suffix.upper())
-            action = self._add_action(suffix, text)
-            action.setData(suffix)
-            action.triggered.connect(self._on_save_triggered)
+            added = self._add_action(suffix, text)
+            added.triggered.connect(partial(self._ask_where_to_save, suffix))
 
-    @Slot()
-    def _on_save_triggered(self) -> None:
-        action = self.sender()
-        assert isinstance(action, QAction)
-        name = f"{self._name}.{action.data()}"
+    def _ask_where_to_save(self, suffix: str, _: bool = False) -> None:
+        name = f"{self._name}.{suffix}"
         ask_new_file(self, tr("Save the chart"), name, self._on_file_selected)
 
     @Slot(str)

@@ -1,4 +1,4 @@
-"""Plots that can be zoomed, and one that shows the values under the mouse.
+"""Plots that can be zoomed and the cards around them; one shows values at the mouse.
 
 `Plot.reading_at` maps a position to the values to show.
 """
@@ -6,17 +6,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import pyqtgraph as pg
 from pyqtgraph.GraphicsScene.mouseEvents import MouseDragEvent
 from PySide6.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal, Slot
 from PySide6.QtGui import QMouseEvent, QWheelEvent
+from PySide6.QtWidgets import QPushButton
 from typing_extensions import override
 
 from surgeon_gui.base.colours import Theme
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.numbers import localize
+from surgeon_gui.widgets.charts.chart_card import ChartCard
+from surgeon_gui.widgets.controls import button
 
 LEFT_AXIS = 68  # pixels, so that charts below each other line up
 _DOT = 9  # pixels, of a marked point
@@ -28,8 +32,11 @@ _MAX_ZOOM = 1e4
 _MIN_DRAG = 5  # pixels; a shorter drag is a click
 _WHEEL_STEP = 120  # of Qt's angle
 
+_SIDES = ("left", "bottom")
+
 Range = tuple[float, float]
 Ticks = Sequence[tuple[float, str]]
+_MENU_ZOOM = 1.5  # by one choice of the menu
 
 
 class Reading(NamedTuple):
@@ -88,7 +95,7 @@ class PagePlot(pg.PlotWidget):
     zoom_changed = Signal(bool)  # whether a part is shown
 
     def __init__(self, name: str, title: str) -> None:
-        axes = {side: _Axis(side) for side in ("left", "bottom")}
+        axes = {side: _Axis(side) for side in _SIDES}
         box = _ZoomBox(enableMenu=False)
         super().__init__(axisItems=axes, viewBox=box, enableMenu=False)
         self.setObjectName(f"{name}_plot")
@@ -178,6 +185,20 @@ class PagePlot(pg.PlotWidget):
             self.is_zoomed = is_zoomed
             self.zoom_changed.emit(is_zoomed)
 
+    def restyle(self, theme: Theme) -> None:
+        """Apply the colours of a theme to the axes."""
+        self.setBackground(theme.surface)
+        for side in _SIDES:
+            axis = self.getAxis(side)
+            axis.setPen(pg.mkPen(theme.border))
+            axis.setTextPen(pg.mkPen(theme.muted))
+        self.showGrid(x=False, y=True, alpha=0.25)
+
+    def name_axes(self, colour: str, left: str, bottom: str) -> None:
+        """Show labels beside the axes."""
+        for side, label in zip(_SIDES, (left, bottom), strict=True):
+            self.setLabel(side, label, color=colour)
+
     @Slot()
     def _update_ticks(self) -> None:
         ranges = self.getViewBox().viewRange()
@@ -195,7 +216,7 @@ class Plot(PagePlot):
     def __init__(self, name: str, title: str) -> None:
         super().__init__(name, title)
         self.setMouseTracking(True)
-        for side in ("left", "bottom"):
+        for side in _SIDES:
             self.getAxis(side).setZValue(_BELOW)
         self.reading_at: Callable[[QPointF], Reading | None] = lambda place: None
         self._labels, self._label_colour = ("", ""), ""
@@ -223,15 +244,10 @@ class Plot(PagePlot):
             self._labels = (left, bottom)
             self._label()
 
+    @override
     def restyle(self, theme: Theme) -> None:
-        """Apply the colours of a theme."""
+        super().restyle(theme)
         self._label_colour = theme.muted
-        self.setBackground(theme.surface)
-        for side in ("left", "bottom"):
-            axis = self.getAxis(side)
-            axis.setPen(pg.mkPen(theme.border))
-            axis.setTextPen(pg.mkPen(theme.muted))
-        self.showGrid(x=False, y=True, alpha=0.25)
         self._label()
         self._cross.setPen(pg.mkPen(theme.muted))
         self._dots.setBrush(pg.mkBrush(theme.text))
@@ -277,8 +293,8 @@ class Plot(PagePlot):
         self._text.setPos(reading.x, top)
 
     def _label(self) -> None:
-        for side, label in zip(("left", "bottom"), self._labels, strict=True):
-            self.setLabel(side, label, color=self._label_colour)
+        self.name_axes(self._label_colour, *self._labels)
+        for side in _SIDES:
             # pyqtgraph centres a label when its axis is resized, not when it is set.
             self.getAxis(side).resizeEvent()
 
@@ -301,3 +317,98 @@ def _overlap(part: Range, whole: Range) -> Range:
 def _is_large(part: Range, whole: Range) -> bool:
     """Return whether a part is large enough to be shown."""
     return (part[1] - part[0]) * _MAX_ZOOM > whole[1] - whole[0]
+
+
+class PlotCard(ChartCard):
+    """A card around a plot that can be zoomed.
+
+    The plot is created with the first data: it takes 20 ms, and most charts of a window
+    stay empty. Subclasses add its items in `_add_items`, once: pyqtgraph leaks items
+    that are created anew.
+    """
+
+    def __init__(self, name: str, title: str, when_empty: str) -> None:
+        super().__init__(name, title, when_empty)
+        self._reset = button(f"{name}_reset_button", self.reset_zoom)
+        self._reset.hide()
+        self._below.addWidget(self._reset, 0, Qt.AlignmentFlag.AlignTop)
+
+    @override
+    def show_as_empty(self, is_empty: bool) -> None:
+        if not is_empty and self._body is None:
+            plot = self._create_plot()
+            plot.zoom_changed.connect(self._reset.setVisible)
+            self._add_items(plot)
+            self.set_body(plot)
+            self._restyle()
+        super().show_as_empty(is_empty)
+
+    @property
+    def _plot(self) -> PagePlot:
+        assert isinstance(self._body, PagePlot)
+        return self._body
+
+    def _create_plot(self) -> PagePlot:
+        return PagePlot(self._name, self.accessibleName())
+
+    def _add_items(self, plot: PagePlot) -> None:
+        """Add the items of the subclass to a new plot."""
+        raise NotImplementedError
+
+    @override
+    def _restyle(self) -> None:
+        if self._body is not None:
+            self._apply_theme()
+
+    def _apply_theme(self) -> None:
+        """Apply the colours of the theme to the plot and its items."""
+        raise NotImplementedError
+
+    @override
+    def _add_actions(self) -> None:
+        closer = self._add_action("zoom_in", tr("Zoom in"))
+        closer.triggered.connect(partial(self._zoom, _MENU_ZOOM))
+        farther = self._add_action("zoom_out", tr("Zoom out"))
+        farther.triggered.connect(partial(self._zoom, 1 / _MENU_ZOOM))
+        self._menu.addSeparator()
+        super()._add_actions()
+
+    @override
+    def _last_buttons(self) -> list[QPushButton]:
+        return [*super()._last_buttons(), self._reset]
+
+    @Slot()
+    @override
+    def reset_zoom(self) -> None:
+        if self._body is not None:
+            self._plot.reset_zoom()
+
+    def _zoom(self, factor: float, _: bool = False) -> None:
+        if self._body is not None:
+            self._plot.zoom(factor)
+
+
+class HoverPlotCard(PlotCard):
+    """A card around a plot that shows the values under the mouse."""
+
+    @property
+    @override
+    def _plot(self) -> Plot:
+        plot = super()._plot
+        assert isinstance(plot, Plot)
+        return plot
+
+    @override
+    def _create_plot(self) -> Plot:
+        plot = Plot(self._name, self.accessibleName())
+        plot.reading_at = self._reading_at
+        return plot
+
+    @override
+    def forget_mouse(self) -> None:
+        if self._body is not None:
+            self._plot.forget_mouse()
+
+    def _reading_at(self, place: QPointF) -> Reading | None:
+        """Return the values to show for a position, in the coordinates of the plot."""
+        raise NotImplementedError

@@ -15,8 +15,7 @@ from typing_extensions import override
 from surgeon_gui.base.theme import theme_of
 from surgeon_gui.text.numbers import significant
 from surgeon_gui.widgets.charts.legend import LegendEntry
-from surgeon_gui.widgets.charts.plot import PagePlot, log_label
-from surgeon_gui.widgets.charts.plot_card import PlotCard
+from surgeon_gui.widgets.charts.plot import PagePlot, PlotCard, log_label
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 SYMBOLS = ("o", "s", "t1", "d", "h", "star", "t", "p")
@@ -112,15 +111,9 @@ class SeriesChart(PlotCard):
     @override
     def _apply_theme(self) -> None:
         theme = theme_of(self)
-        self._plot.setBackground(theme.surface)
-        for side, label in (
-            ("left", log_label(self._axes.y, self._axes.is_log)),
-            ("bottom", self._axes.x),
-        ):
-            axis = self._plot.getAxis(side)
-            axis.setPen(pg.mkPen(theme.border))
-            axis.setTextPen(pg.mkPen(theme.muted))
-            self._plot.setLabel(side, label, color=theme.muted)
+        self._plot.restyle(theme)
+        y_label = log_label(self._axes.y, self._axes.is_log)
+        self._plot.name_axes(theme.muted, y_label, self._axes.x)
         self._plot.showGrid(x=True, y=True, alpha=0.2)
         for each, item in zip(self._series, self._items, strict=False):
             colour, symbol = theme.muted, _symbol(each)

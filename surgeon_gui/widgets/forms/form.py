@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from PySide6.QtCore import Qt, Signal, Slot
-from PySide6.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
 
 from surgeon_engine.api.config.fields import (
     Setting,
@@ -28,15 +28,15 @@ from surgeon_engine.base.errors import ConfigError
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.labels import FIELDS
-from surgeon_gui.widgets.collapsible import Collapsible
 from surgeon_gui.widgets.controls import (
-    line_label,
+    label_of,
     mark_invalid,
+    named,
     problem_label,
     show_text,
 )
 from surgeon_gui.widgets.forms.inputs import ChoiceInput, Input, make_input
-from surgeon_gui.widgets.tool_tips import plain_tip
+from surgeon_gui.widgets.layouts import Collapsible, vertical
 
 _INPUT_HEIGHT = 27  # pixels, as high as a button
 _MAX_BELOW = 4  # widgets that a page may add below a field
@@ -145,9 +145,7 @@ class ConfigForm(QWidget):
             grid = advanced if is_advanced else plain
             self._add_field(grid, setting)
         self._grids = (plain, advanced)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(GAP)
+        layout = vertical(self)
         if plain.count():
             layout.addLayout(plain)
         layout.addWidget(self._problem)
@@ -250,13 +248,8 @@ class ConfigForm(QWidget):
     def _add_field(self, grid: QGridLayout, setting: Setting) -> None:
         text = FIELDS[f"{self._part}.{setting.name}"]
         entry = make_input(setting.type, setting.option.limits, text)
-        entry.widget.setObjectName(f"{self._name}_{setting.name}")
-        entry.widget.setAccessibleName(text.label)
-        entry.widget.setAccessibleDescription(text.tip)
-        entry.widget.setToolTip(plain_tip(text.tip))
-        label = line_label(text.label)
-        label.setToolTip(plain_tip(text.tip))
-        label.setBuddy(entry.widget)
+        named(entry.widget, f"{self._name}_{setting.name}", text)
+        label = label_of(text, entry.widget)
         label.setMinimumHeight(_INPUT_HEIGHT)
         entry.widget.setMinimumHeight(_INPUT_HEIGHT)
         entry.show(setting.default)

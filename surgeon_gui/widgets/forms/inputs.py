@@ -27,7 +27,6 @@ from PySide6.QtGui import QStandardItemModel, QValidator
 from PySide6.QtWidgets import (
     QAbstractSpinBox,
     QDoubleSpinBox,
-    QHBoxLayout,
     QLineEdit,
     QSpinBox,
     QToolTip,
@@ -36,12 +35,13 @@ from PySide6.QtWidgets import (
 from typing_extensions import override
 
 from surgeon_engine.api.config.fields import Limits
-from surgeon_engine.api.config.pruning import MAX_OF, Pattern
+from surgeon_engine.api.config.n_m import MAX_OF, Pattern
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.choices import choice_label
 from surgeon_gui.text.field_text import FieldText
 from surgeon_gui.text.labels import PATTERN
-from surgeon_gui.widgets.controls import choice_box, ignore_wheel, line_label
+from surgeon_gui.widgets.controls import ChoiceBox, ignore_wheel, line_label, named
+from surgeon_gui.widgets.layouts import horizontal
 from surgeon_gui.widgets.tool_tips import plain_tip
 
 _LARGEST_INT = 2**31 - 1  # of a spin box
@@ -88,7 +88,7 @@ class ChoiceInput(Input):
     """Combo box for the members of an enum."""
 
     def __init__(self, kind: type[Enum]) -> None:
-        self._box = choice_box()
+        self._box = ChoiceBox()
         self._members = list(kind)
         self._box.addItems([choice_label(member)[0] for member in self._members])
         super().__init__(self._box, self._box.currentIndexChanged)
@@ -327,20 +327,12 @@ class _PatternBoxes(QWidget):
         limits = {"kept": Limits(1, MAX_OF - 1), "of": Limits(2, MAX_OF)}
         self.inputs = [self._input(name, limits[name]) for name in limits]
         kept, of = (entry.widget for entry in self.inputs)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(kept, 1)
-        layout.addWidget(line_label(":"))
-        layout.addWidget(of, 1)
+        horizontal(self, (kept, 1), line_label(":"), (of, 1), spacing=None)
         self.setFocusProxy(kept)
 
     def _input(self, name: str, limits: Limits) -> WholeInput:
-        field_text = PATTERN[name]
-        entry = WholeInput(limits, field_text)
-        entry.widget.setObjectName(f"pruning_{name}")
-        entry.widget.setAccessibleName(field_text.label)
-        entry.widget.setAccessibleDescription(field_text.tip)
-        entry.widget.setToolTip(plain_tip(field_text.tip))
+        entry = WholeInput(limits, PATTERN[name])
+        named(entry.widget, f"pruning_{name}", PATTERN[name])
         entry.edited.connect(self.edited)
         return entry
 

@@ -1,4 +1,4 @@
-"""Sentences: formats of values, languages, JSON, and templates of strangers."""
+"""Sentences: formats of values, languages, JSON, length, templates of strangers."""
 
 from __future__ import annotations
 
@@ -19,6 +19,13 @@ from surgeon_engine.base.decoding import (
     to_builtins,
 )
 from surgeon_engine.base.errors import ConfigError, UnreadableFileError
+from surgeon_engine.base.formatting import (
+    format_count,
+    format_duration,
+    format_percent,
+    format_rate,
+    format_size,
+)
 from surgeon_engine.base.sentences import (
     Sentence,
     fields,
@@ -83,6 +90,16 @@ def test_error_with_a_sentence_is_a_value_of_another_one():
     outer = ConfigError(say("No report: {reason:clause}.", reason=inner))
     assert str(outer) == "No report: a.json is empty."
     assert outer.message.values["reason"].template == "{path} is empty."
+
+
+def test_error_shares_its_values_between_message_and_hint():
+    error = ConfigError("{path} has {n} words.", "Shorten {path}.", path="a", n=3)
+    assert (str(error), error.hint) == ("a has 3 words.", "Shorten a.")
+    assert error.hint.values == {"path": "a"}
+
+
+def test_error_of_a_text_without_values_keeps_its_braces():
+    assert ConfigError('{"a": {b}} {n}').message == '{"a": {b}} {n}'
 
 
 @pytest.mark.usefixtures("german")
@@ -236,3 +253,41 @@ def test_only_one_module_writes_json():
         if "msgspec.json.encode(" in path.read_text()
     ]
     assert found == ["base/decoding.py"]
+
+
+def test_long_message_keeps_its_beginning_and_its_reason():
+    error = ConfigError(f"{'x' * 9_000} cannot be read: name too long.", "y" * 9_000)
+    assert len(error.message) == len(error.hint) == len(str(error)) == 5_001
+    assert error.message.startswith("xxx")
+    assert error.message.endswith("cannot be read: name too long.")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (format_count(1_234_567), "1,234,567"),
+        (format_percent(0.1234), "12.3 %"),
+        (format_percent(0.5, 0), "50 %"),
+        (format_percent(0.30004, 2), "30 %"),
+        (format_percent(0.95), "95 %"),
+        (format_rate(12.34), "12.3"),
+        (format_rate(1234.5), "1,234"),
+        (format_size(0), "0.0 MB"),
+        (format_size(1e308), "1e+299 GB"),
+        (format_percent(-1e308), "-inf %"),
+        (format_duration(1e30), "2.78e+26 h"),
+        (format_size(99_940_000), "99.9 MB"),
+        (format_size(120_000_000), "0.12 GB"),
+        (format_size(1.5e12), "1,500.00 GB"),
+        (format_duration(119.4), "119 s"),
+        (format_duration(120), "2 min"),
+        (format_duration(7200), "2.0 h"),
+        (format_duration(-1e308), "-1e+308 s"),
+        (format_size(1e300), "1e+291 GB"),
+        (format_count(10**4000), "1e+308"),
+        (format_percent(1e300), "1e+302 %"),
+        (format_rate(float("nan")), "nan"),
+    ],
+)
+def test_numbers_are_formatted_in_english(text, expected):
+    assert text == expected

@@ -14,7 +14,7 @@ from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.base.errors import CalibrationError
 from surgeon_engine.calibration.fenced import preview_text
 from surgeon_engine.calibration.texts import described_text
-from surgeon_engine.calibration.windows import Vocabulary, load_windows
+from surgeon_engine.calibration.windows import Vocabulary, draw_windows
 from surgeon_engine.model.chat_template import opening_of_chats
 from tests.helpers.tiny_models import (
     VOCABULARY,
@@ -61,7 +61,8 @@ def tokenizer_of(template=TEMPLATE):
 def load(path, tokenizer=None, **settings):
     small = {"windows": 4, "validation_windows": 3, "window_length": 16}
     config = CalibrationConfig(text=str(path), **(small | settings))
-    return load_windows(config, tokenizer or tokenizer_of(), Vocabulary(VOCABULARY, 64))
+    vocabulary = Vocabulary(VOCABULARY, 64)
+    return draw_windows(config, tokenizer or tokenizer_of(), vocabulary)[1]
 
 
 def error_of(path, tokenizer=None, **settings) -> str:

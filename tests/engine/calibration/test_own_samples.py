@@ -8,7 +8,6 @@ from dataclasses import replace
 import pytest
 import torch
 from tokenizers import processors
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.run import Dtype, ModelConfig
@@ -27,6 +26,7 @@ from tests.helpers.tiny_models import (
     FAMILIES,
     VOCABULARY,
     byte_tokenizer,
+    llama_with,
     save_tiny_model,
     tiny_model,
     tokenizer_with_beginning,
@@ -57,17 +57,8 @@ def samples_of(loaded, *settings, step=lambda: None):
 
 def test_samples_follow_the_distribution_of_the_model():
     """Chi-square of the second and third token, given those before them."""
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=FEW,
-        hidden_size=16,
-        intermediate_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-    )
-    model = LlamaForCausalLM(config).eval().requires_grad_(False)
-    with torch.no_grad():
-        model.lm_head.weight.mul_(20)
+    model = llama_with(vocab_size=FEW, num_hidden_layers=1)
+    model.lm_head.weight.mul_(20)
     windows = sample(model, Batch(((0,),) * 4000, seed=1), length=3)
     assert windows.shape == (4000, 3)
     assert (windows[:, 0] == 0).all()

@@ -130,16 +130,6 @@ def test_damaged_table_raises(tmp_path, ending):
     assert f"a{ending} cannot be read" in error_of(path)
 
 
-def test_table_without_rows_raises(tmp_path):
-    (tmp_path / "a.csv").write_text("text,stars\n")
-    assert "a.csv" in error_of(tmp_path / "a.csv")
-
-
-def test_table_without_texts_raises(tmp_path):
-    (tmp_path / "a.csv").write_text("stars\n1\n2\n")
-    assert "No column of a.csv holds text" in error_of(tmp_path / "a.csv")
-
-
 def test_validation_text_may_have_another_column(table, tmp_path):
     (tmp_path / "other.jsonl").write_text('{"text": "held out"}')
     config = CalibrationConfig(

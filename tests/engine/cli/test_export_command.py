@@ -58,14 +58,6 @@ def test_export_writes_model_in_another_dtype(finished, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_export_impossible_format_fails(finished, tmp_path, capsys):
-    arguments = ["export", str(finished), "--to", str(tmp_path / "plain")]
-    assert main([*arguments, "--format", "stock"]) == 1
-    assert "Choose one of" in capsys.readouterr().err
-    assert not (tmp_path / "plain").exists()
-
-
-@pytest.mark.slow
 def test_export_format_without_destination_fails(finished, capsys):
     assert main(["export", str(finished), "--format", "gguf"]) == 1
     captured = capsys.readouterr()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
-from safetensors.torch import load_file
 
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import PruningError
 from surgeon_engine.cli.main import main
 from surgeon_engine.run import pipeline
+from tests.helpers.runs import assert_same_tensors, exported_tensors
 from tests.helpers.tiny_models import VOCABULARY, save_tiny_model
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_runs")]
@@ -96,8 +95,7 @@ def test_runs_of_a_sweep_measure_the_original_once(sweep, tmp_path):
     assert "before: kept" not in out
     folders = sorted((tmp_path / "runs").glob("*sparsity=0.4*"))
     assert len(folders) == 2
-    one, two = (load_file(x / "export" / "model.safetensors") for x in folders)
-    assert all(torch.equal(W, two[name]) for name, W in one.items())
+    assert_same_tensors(*map(exported_tensors, folders))
     one, two = (RunFolder(x).read_report() for x in folders)
     assert one.baseline == two.baseline
     assert one.shots[-1].evaluation == two.shots[-1].evaluation

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import (
-    Gemma4ForCausalLM,
-    Gemma4TextConfig,
-    LlamaConfig,
-    LlamaForCausalLM,
-)
+from transformers import Gemma4ForCausalLM, Gemma4TextConfig
 
 from surgeon_engine.compaction.dead_features import compact_parts, shared_inputs
 from surgeon_engine.compaction.plan import CompactionPlan, KeptPart
 from surgeon_engine.compaction.shrink import compact_model
 from surgeon_engine.model.layers import prunable_layers
-from tests.helpers.tiny_models import VOCABULARY, tiny_model
+from tests.helpers.tiny_models import VOCABULARY, llama_with, tiny_model
 
 
 def kept(count: int, *removed: int) -> torch.Tensor:
@@ -87,17 +82,7 @@ def test_dead_neuron_is_removed_from_all_layers_without_index_lists(rows, column
 
 
 def test_activation_not_zero_at_zero_removes_only_the_row():
-    torch.manual_seed(0)
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=VOCABULARY,
-            hidden_size=16,
-            intermediate_size=24,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            hidden_act="sigmoid",
-        )
-    )
+    model = llama_with(hidden_act="sigmoid")
     plan = without(model, {(0, "mlp.gate_proj"): (3,)})
     parts = by_kind(plan, model)
     assert set(parts) == {"mlp.gate_proj"}

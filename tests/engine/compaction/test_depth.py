@@ -18,38 +18,19 @@ from surgeon_engine.export.transformers.files import (
     MaskedWriter,
     StockWriter,
 )
-from tests.engine.compaction.test_shrink import (
-    LENGTH,
+from tests.engine.compaction.test_shrink import parameters
+from tests.helpers.pairs import pairs
+from tests.helpers.pruned_models import (
+    CASES,
     assert_close,
     cache_name,
-    parameters,
+    loaded,
+    logits,
+    noisy,
     tokens,
+    without_depth,
 )
-from tests.engine.export.transformers.test_files import WEIGHTS, loaded
-from tests.helpers.depth import CASES, without_depth
-from tests.helpers.pairs import pairs
-from tests.helpers.tiny_models import COUPLED_FAMILIES, MORE_FAMILIES, tiny_model
-
-
-def noisy(family: str):
-    """Return a tiny model with random norms and biases."""
-    model = tiny_model(family)
-    for parameter in model.parameters():
-        if parameter.ndim == 1:
-            parameter.add_(torch.rand_like(parameter))
-    return model
-
-
-def logits(model, ids, cache=None) -> torch.Tensor:
-    """Return the logits of a text; with a cache, of its parts one after another."""
-    with torch.no_grad():
-        if cache is None:
-            return model(ids, use_cache=False).logits
-        parts = [
-            model(part, use_cache=True, **{cache_name(model): cache}).logits
-            for part in ids.split([10, 1, LENGTH - 11], dim=1)
-        ]
-        return torch.cat(parts, dim=1)
+from tests.helpers.tiny_models import COUPLED_FAMILIES, MORE_FAMILIES
 
 
 @pytest.mark.parametrize(
@@ -109,7 +90,9 @@ def test_files_are_restored(writer, case, tmp_path):
     assert writer.unsupported_reason(pruned) == ""
     writer.write(pruned, ExportConfig(), tmp_path)
     forecast = writer.forecast(pruned, FileDtype.SAME)
-    assert (tmp_path / WEIGHTS).stat().st_size == pytest.approx(forecast, rel=0.05)
+    assert (tmp_path / "model.safetensors").stat().st_size == pytest.approx(
+        forecast, rel=0.05
+    )
     config = json.loads((tmp_path / "config.json").read_text())
     if case.get(0) == "block":
         assert config["num_hidden_layers"] == 1

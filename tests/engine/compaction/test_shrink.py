@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import weakref
 
 import pytest
@@ -11,73 +10,23 @@ import torch
 from transformers import DynamicCache
 
 from surgeon_engine.api.config.pruning import COUPLED, Structure
-from surgeon_engine.compaction.plan import (
-    CompactionPlan,
-    KeptPart,
-    plan_of,
-)
+from surgeon_engine.compaction.plan import CompactionPlan, KeptPart
 from surgeon_engine.compaction.shrink import (
     compact,
     compact_model,
     shrink_in_place,
     stock_config,
 )
-from surgeon_engine.model.coupling import structure_support
 from surgeon_engine.model.layers import prunable_layers
-from surgeon_engine.pruning.structures.units import units_of
-from tests.helpers.configs import pruning_config
 from tests.helpers.pairs import pairs
-from tests.helpers.tiny_models import FAMILIES, MORE_FAMILIES, VOCABULARY, tiny_model
+from tests.helpers.pruned_models import assert_close, logits, masked, tokens
+from tests.helpers.tiny_models import FAMILIES, MORE_FAMILIES, tiny_model
 
 STRUCTURES = (*COUPLED, Structure.ROWS_AND_COLUMNS, Structure.ROWS, Structure.COLUMNS)
-RELATIVE = 1e-4  # of the largest logit
-LENGTH = 24
-
-
-def masked(family: str, structure: Structure, seed: int = 0, share: float = 0.4):
-    """Return a model without a random share of each unit, and its plan."""
-    model = tiny_model(family, seed)
-    for parameter in model.parameters():
-        if parameter.ndim == 1:  # norms: each head's is another
-            parameter.add_(torch.rand_like(parameter))
-    reasons = {s.structure: s.reason for s in structure_support(model)}
-    if reasons[structure]:
-        pytest.skip(reasons[structure])
-    draw = torch.Generator().manual_seed(seed)
-    removed = {}
-    units = units_of(pruning_config(structure=structure), model)
-    for unit in units:
-        is_removed = torch.rand(unit.candidates, generator=draw) < share
-        if structure in (Structure.ROWS, Structure.COLUMNS):
-            rows = unit.measured.rows
-            is_row = torch.arange(unit.candidates) < rows
-            is_removed &= is_row if structure is Structure.ROWS else ~is_row
-        is_removed[0] = False  # something is kept, and something removed
-        is_removed[-1] |= structure in COUPLED
-        removed[unit.measured.name] = is_removed
-        for layer, zeros in unit.zeros(is_removed):
-            layer.write(layer.weight().masked_fill(zeros, 0))
-    return model, plan_of(units, removed)
 
 
 def parameters(model) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
-
-
-def tokens(batch: int) -> torch.Tensor:
-    draw = torch.Generator().manual_seed(1)
-    return torch.randint(1, VOCABULARY, (batch, LENGTH), generator=draw)
-
-
-def assert_close(ours: torch.Tensor, theirs: torch.Tensor) -> None:
-    largest = float(theirs.abs().max())
-    assert float((ours - theirs).abs().max()) <= RELATIVE * largest
-
-
-def cache_name(model) -> str:
-    """Return the name of the argument, which transformers 5 has changed."""
-    arguments = inspect.signature(type(model).__mro__[1].forward).parameters
-    return "cache" if "cache" in arguments else "past_key_values"
 
 
 @pytest.mark.slow
@@ -89,20 +38,14 @@ def test_compact_model_computes_the_same(family, structure):
     small = compact_model(model, plan)
     assert parameters(small) < parameters(model)
     ids = tokens(3)
+    expected = logits(model, ids)
+    assert_close(logits(small, ids), expected)
+    assert_close(logits(small, ids, DynamicCache(config=small.config)), expected)
+    # Shorter texts are padded on their left.
+    mask = torch.ones_like(ids)
+    mask[0, :7] = 0
+    padded = {"attention_mask": mask, "use_cache": False}
     with torch.no_grad():
-        expected = model(ids, use_cache=False).logits
-        assert_close(small(ids, use_cache=False).logits, expected)
-        # With a cache: the text in three parts.
-        cache = DynamicCache(config=small.config)
-        parts = [
-            small(part, use_cache=True, **{cache_name(small): cache}).logits
-            for part in ids.split([10, 1, LENGTH - 11], dim=1)
-        ]
-        assert_close(torch.cat(parts, dim=1), expected)
-        # Shorter texts are padded on their left.
-        mask = torch.ones_like(ids)
-        mask[0, :7] = 0
-        padded = {"attention_mask": mask, "use_cache": False}
         ours, theirs = small(ids, **padded).logits, model(ids, **padded).logits
         assert_close(ours[mask.bool()], theirs[mask.bool()])
 
@@ -118,8 +61,7 @@ def test_shrinking_draws_no_random_numbers(family):
 def test_shrink_in_place_copies_only_smaller_tensors():
     model, plan = masked("stablelm_head_norms", Structure.HEADS_AND_NEURONS)
     ids = tokens(2)
-    with torch.no_grad():
-        expected = model(ids).logits
+    expected = logits(model, ids)
     kept = {
         name: parameter.data_ptr()
         for name, parameter in model.named_parameters()
@@ -131,8 +73,7 @@ def test_shrink_in_place_copies_only_smaller_tensors():
     assert [weight() for weight in old] == [None] * len(old)  # the plan holds none
     now = dict(model.named_parameters())
     assert kept == {name: now[name].data_ptr() for name in kept}
-    with torch.no_grad():
-        assert_close(model(ids).logits, expected)
+    assert_close(logits(model, ids), expected)
 
 
 def shared_gather():

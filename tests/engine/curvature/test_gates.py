@@ -9,7 +9,7 @@ from transformers.pytorch_utils import Conv1D
 
 from surgeon_engine.api.config.pruning import Fisher
 from surgeon_engine.curvature.collect import CurvatureRequest, _labels, block_gates
-from surgeon_engine.curvature.gates import Gate, GateGradients
+from surgeon_engine.curvature.measured import Gate, GateGradients
 from surgeon_engine.model.layers import find_blocks, prunable_layers
 from surgeon_engine.pruning.costs import sum_pattern_costs, ways_to_remove
 from tests.helpers.tiny_models import VOCABULARY, tiny_model

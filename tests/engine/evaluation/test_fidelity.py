@@ -1,20 +1,27 @@
-"""KL from kept hidden states equals KL from the logits of two whole models."""
+"""Perplexity and KL on each text, with intervals, equal their definitions."""
 
 from __future__ import annotations
+
+import math
 
 import pytest
 import torch
 
 from surgeon_engine.api.messages.run import Estimate
 from surgeon_engine.base.errors import EvaluationError
+from surgeon_engine.calibration.windows import JudgingText
+from surgeon_engine.evaluation.evaluate import evaluate, references_of
 from surgeon_engine.evaluation.fidelity import (
     compare,
     compare_unchecked,
+    divergences,
     estimate,
     reference_of,
 )
+from surgeon_engine.evaluation.perplexity import perplexity
 from surgeon_engine.model import head
 from surgeon_engine.model.head import head_logits, last_hidden
+from tests.helpers.pruning_states import random_windows
 from tests.helpers.tiny_models import FAMILIES, MORE_FAMILIES, VOCABULARY, tiny_model
 
 WINDOWS = torch.randint(
@@ -63,13 +70,6 @@ def test_head_turns_hidden_states_into_the_logits_of_the_model(family):
         assert torch.equal(model(WINDOWS).logits, logits)  # the body runs again
 
 
-def test_model_equals_itself():
-    model = tiny_model("llama")
-    found = compare(model, reference_of(model, WINDOWS, 2, int), int)
-    assert found.divergence == 0
-    assert found.agreement.eq(1).all()
-
-
 @pytest.mark.parametrize("at_once", [0, 1, 2])
 def test_known_hidden_states_give_the_figures_of_the_model(at_once):
     original, model = tiny_model("llama"), changed("llama")
@@ -109,3 +109,86 @@ def test_divergence_that_is_not_finite_raises():
         broken.model.norm.weight[0] = torch.nan
     with pytest.raises(EvaluationError, match="divergence from the original"):
         compare(broken, reference, int)
+
+
+def test_token_of_probability_zero_adds_nothing_to_the_divergence():
+    p = torch.tensor([[1.0, 2.0, -math.inf]])
+    q = torch.tensor([[1.0, 1.0, -math.inf]])
+    without = divergences(p[:, :2], q[:, :2])
+    assert without > 0
+    assert torch.equal(divergences(p, q), without)
+    assert divergences(q[:, :2], torch.tensor([[1.0, -math.inf]])) == math.inf
+
+
+TEXTS = (
+    JudgingText("novels", random_windows(5, 14)),
+    JudgingText("code", random_windows(3, 14, seed=1)),
+)
+
+
+def references(model, held_out=None):
+    return references_of(model, TEXTS, held_out, 2, int)
+
+
+def test_evaluation_of_the_original_is_its_perplexity_at_no_distance():
+    model = tiny_model("llama")
+    found = evaluate(model, references(model), int, is_original=True)
+    assert found.perplexity == pytest.approx(perplexity(model, TEXTS[0].windows))
+    assert (found.windows, found.window_length, found.text) == (5, 14, "novels")
+    assert [text.text for text in found.fidelity] == ["novels", "code"]
+    assert [text.windows for text in found.fidelity] == [5, 3]
+    for text, judging in zip(found.fidelity, TEXTS, strict=True):
+        assert text.divergence.value == 0
+        assert text.agreement.value == 1
+        value = text.perplexity
+        assert value.value == pytest.approx(perplexity(model, judging.windows))
+        assert value.low <= value.value <= value.high
+    assert evaluate(model, references(model), int) == found  # it runs again, and agrees
+
+
+def test_evaluation_of_another_model_gives_its_divergence_on_each_text():
+    original, model = tiny_model("llama"), changed("llama")
+    found = evaluate(model, references(original), int)
+    assert found.perplexity == math.exp(found.loss)
+    assert found.perplexity == pytest.approx(perplexity(model, TEXTS[0].windows))
+    for text, judging in zip(found.fidelity, TEXTS, strict=True):
+        with torch.no_grad():
+            p, q = (
+                x(judging.windows).logits[:, :-1].double().log_softmax(dim=-1)
+                for x in (original, model)
+            )
+        nats = (p.exp() * (p - q)).sum(dim=-1)
+        assert text.divergence.value == pytest.approx(float(nats.mean()), rel=1e-3)
+        assert text.divergence.low < text.divergence.value < text.divergence.high
+    assert found.divergence == found.fidelity[0].divergence.value
+
+
+def test_held_out_windows_get_a_reference():
+    model, windows = tiny_model("llama"), random_windows(3, 14, seed=2)
+    held_out = references(model, windows).held_out
+    assert torch.equal(held_out.windows, windows)
+    assert references(model).held_out is None
+
+
+def test_loss_that_is_not_finite_raises_and_names_the_text_and_the_module():
+    original, model = tiny_model("llama"), tiny_model("llama")
+    judged = references(original)
+    with torch.no_grad():
+        model.model.norm.weight[0] = torch.nan
+    with pytest.raises(EvaluationError, match=r"the validation text is nan\. .*norm"):
+        evaluate(model, judged, int)
+
+
+def test_head_that_gives_other_logits_by_itself_is_refused():
+    model = tiny_model("llama")
+    whole = model.forward
+
+    def forward(*args, **kwargs):
+        output = whole(*args, **kwargs)
+        if "input_ids" not in kwargs:  # not the call of the head alone
+            output.logits = 3 * output.logits
+        return output
+
+    model.forward = forward
+    with pytest.raises(EvaluationError, match="fidelity cannot be measured"):
+        references(model)

@@ -17,13 +17,15 @@ from surgeon_engine.export.destination import check_destination, write_checkpoin
 from surgeon_engine.runtime.run_context import RunCancelled
 from tests.helpers.runs import Recorder
 
+TEMPLATES = "additional_chat_templates"
+
 
 @pytest.fixture
 def destination(tmp_path):
     """Return the folder of an export."""
     folder = tmp_path / "export"
-    (folder / "additional_chat_templates").mkdir(parents=True)
-    (folder / "additional_chat_templates" / "tool.jinja").touch()
+    (folder / TEMPLATES).mkdir(parents=True)
+    (folder / TEMPLATES / "tool.jinja").touch()
     (folder / "model.safetensors").write_bytes(b"weights")
     (folder / "README.md").write_text("card")
     write_marker(folder)
@@ -34,8 +36,8 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def check(folder: Path, *, replace: bool = True) -> None:
-    run, context = RunFolder(folder.parent / "run"), Recorder().context
+def check(folder: Path, context=None, *, replace: bool = True) -> None:
+    run, context = RunFolder(folder.parent / "run"), context or Recorder().context
     check_destination(folder, run, (), context, replace=replace)
 
 
@@ -45,67 +47,19 @@ def test_export_is_replaced_only_if_a_person_allows_it(destination):
         check(destination, replace=False)
 
 
-def _file(folder):
-    (folder / "notes.txt").write_text("mine")
+CHANGES = {
+    "file": lambda folder: (folder / "notes.txt").write_text("mine"),
+    "edited card": lambda folder: (folder / "README.md").write_text("mine"),
+    "folder": lambda folder: (folder / "photos").mkdir(),
+    "nested": lambda folder: (folder / TEMPLATES / "mine.txt").touch(),
+    "link": lambda folder: (folder / "documents").symlink_to(folder.parent),
+    "missing": lambda folder: (folder / "README.md").unlink(),
+    "no marker": lambda folder: (folder / MARKER).unlink(),
+    "invalid name": lambda folder: (folder / os.fsdecode(b"\xff\x1b[31m")).touch(),
+}
 
 
-def _edited_card(folder):
-    (folder / "README.md").write_text("mine")  # of the same size
-
-
-def _folder(folder):
-    (folder / "photos").mkdir()
-
-
-def _nested(folder):
-    (folder / "additional_chat_templates" / "mine.txt").touch()
-
-
-def _link(folder):
-    (folder / "documents").symlink_to(folder.parent)
-
-
-def _linked_file(folder):
-    (folder / "README.md").rename(folder.parent / "README.md")
-    (folder / "README.md").symlink_to(folder.parent / "README.md")
-
-
-def _pipe(folder):
-    os.mkfifo(folder / "pipe")
-
-
-def _missing(folder):
-    (folder / "README.md").unlink()
-
-
-def _no_marker(folder):
-    (folder / MARKER).unlink()
-
-
-def _foreign_marker(folder):
-    (folder / MARKER).write_text("{}")
-
-
-def _nested_marker(folder):
-    (folder / MARKER).write_text('{"files":' + "[" * 100_000)
-
-
-def _pipe_as_marker(folder):
-    (folder / MARKER).unlink()
-    os.mkfifo(folder / MARKER)
-
-
-def _invalid_name(folder):
-    (folder / os.fsdecode(b"\xff\x1b[31m")).touch()
-
-
-CHANGES = [
-    _file, _edited_card, _folder, _nested, _link, _linked_file, _pipe, _missing,
-    _no_marker, _foreign_marker, _nested_marker, _pipe_as_marker, _invalid_name,
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_folder_that_is_no_unchanged_export_is_refused(destination, change):
     change(destination)
     with pytest.raises(ExportError) as error:
@@ -118,13 +72,7 @@ def test_check_can_be_cancelled(destination):
     recorder = Recorder()
     recorder.context.handle(Cancel(run="run"))
     with pytest.raises(RunCancelled):
-        check_destination(
-            destination,
-            RunFolder(destination.parent / "run"),
-            (),
-            recorder.context,
-            replace=True,
-        )
+        check(destination, recorder.context)
 
 
 def test_refusal_names_some_files(destination):
@@ -154,7 +102,7 @@ def test_impossible_paths_end_in_a_sentence(tmp_path, replace):
         assert error.value.hint
 
 
-@pytest.mark.parametrize("change", [None, *CHANGES])
+@pytest.mark.parametrize("change", [None, *CHANGES.values()])
 def test_replaced_folder_is_in_the_trash_or_beside(destination, change, monkeypatch):
     """What has changed during the run is not moved to the trash."""
     trashed = []
@@ -201,3 +149,18 @@ def test_earlier_unverified_checkpoint_is_not_deleted(destination):
     assert (kept / "model.safetensors").is_file()
     aside = run.path / "export-unverified-replaced"
     assert (aside / "mine.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "name", [".", "run", "run/checkpoint", "run/export/x", "run/a/b"]
+)
+@pytest.mark.parametrize("replace", [False, True])
+def test_folders_of_the_run_itself_are_refused(tmp_path, name, replace):
+    with pytest.raises(ExportError, match="keeps its files"):
+        check_destination(
+            tmp_path / name,
+            RunFolder(tmp_path / "run"),
+            (),
+            Recorder().context,
+            replace=replace,
+        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import re
@@ -17,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import Structure, Target
-from surgeon_engine.api.export_marker import MARKER, differences, write_marker
+from surgeon_engine.api.export_marker import write_marker
 from surgeon_engine.api.messages.commands import Cancel
 from surgeon_engine.api.messages.events import Envelope, Logged
 from surgeon_engine.api.messages.run import (
@@ -30,11 +29,10 @@ from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.decoding import decode_json
 from surgeon_engine.base.errors import ConfigError, EngineError, ExportError
 from surgeon_engine.compaction.restore import load_compact, restore
-from surgeon_engine.export import export as exporting
 from surgeon_engine.export.export import export_again
 from surgeon_engine.export.formats import WRITERS
-from surgeon_engine.run import pipeline
 from surgeon_engine.runtime.run_context import RunCancelled
+from tests.helpers.exports import flip
 from tests.helpers.runs import Recorder, job, run, skip_verification
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_runs")]
@@ -43,7 +41,7 @@ WHOLE = (Structure.HEADS_AND_NEURONS, Structure.ROWS_AND_COLUMNS)
 
 
 def job_with(tmp_path, export: ExportConfig, family: str = "llama", **pruning):
-    return dataclasses.replace(job(tmp_path, family, **pruning), export=export)
+    return job(tmp_path, family, **pruning, export=export)
 
 
 def exported(tmp_path, form: Format, name: str = "run", **settings) -> Exported:
@@ -65,15 +63,6 @@ def weights_of(folder) -> dict[str, torch.Tensor]:
     for path in folder.glob("model*.safetensors"):
         tensors |= load_file(path)
     return tensors
-
-
-def test_export_to_another_folder(tmp_path):
-    folder = tmp_path / "a" / "b"
-    config = job_with(tmp_path, ExportConfig(str(folder)))
-    events = Recorder().run(config, tmp_path / "run").of(Exported)
-    assert events[0].folder == str(folder)
-    assert (folder / "model.safetensors").is_file()
-    assert not (tmp_path / "run" / "export").exists()
 
 
 @pytest.mark.runtimes
@@ -194,33 +183,6 @@ def test_checkpoint_outside_run_folder_is_used(tmp_path):
     assert run.checkpoint_of(run.read_report()) == elsewhere
 
 
-@pytest.mark.parametrize("name", ["save_probe", "export"])
-@pytest.mark.parametrize("error", [OSError(28, "No space left"), MemoryError()])
-def test_failed_export_keeps_pruned_model(tmp_path, monkeypatch, name, error):
-    def fails(*arguments):
-        raise error
-
-    monkeypatch.setattr(pipeline, name, fails)
-    with pytest.raises(ExportError, match="The export failed") as caught:
-        exported(tmp_path, Format.AUTOMATIC)
-    assert "The pruned model is not lost" in caught.value.hint
-    run = RunFolder(tmp_path / "run")
-    checkpoint = run.checkpoint_of(run.read_report())
-    assert AutoModelForCausalLM.from_pretrained(checkpoint, trust_remote_code=True)
-
-
-def test_bug_in_export_keeps_pruned_model(tmp_path, monkeypatch):
-    def fails(*arguments):
-        raise LookupError("no such thing")
-
-    monkeypatch.setattr(pipeline, "export", fails)
-    with pytest.raises(LookupError, match="no such thing"):
-        exported(tmp_path, Format.AUTOMATIC)
-    run = RunFolder(tmp_path / "run")
-    checkpoint = run.checkpoint_of(run.read_report())
-    assert AutoModelForCausalLM.from_pretrained(checkpoint, trust_remote_code=True)
-
-
 def test_infinity_in_config_is_preserved(tmp_path):
     config = job_with(tmp_path, ExportConfig(format=Format.COMPACT))
     path = Path(config.model.source) / "config.json"
@@ -275,13 +237,6 @@ def test_export_without_probe_raises(tmp_path):
     RunFolder(tmp_path / "run").probe_path.unlink()
     with pytest.raises(ExportError, match="needed to verify exports"):
         again(tmp_path, Format.MASKED, "masked")
-
-
-def flip(path: Path, at: int) -> None:
-    """Flip a bit of a file."""
-    data = bytearray(path.read_bytes())
-    data[at] ^= 4
-    path.write_bytes(data)
 
 
 def test_damaged_files_are_not_exported_again(tmp_path):
@@ -420,11 +375,7 @@ def test_verification_detects_logits_that_are_not_finite(tmp_path):
 @pytest.mark.fresh_process
 def test_cancel_ends_verification(tmp_path):
     recorder = Recorder()
-    recorder.react = lambda event: (
-        recorder.context.handle(Cancel(run="test"))
-        if event == StageStarted(Stage.VERIFICATION, 0)
-        else None
-    )
+    recorder.send_at(lambda event: event == StageStarted(Stage.VERIFICATION, 0), Cancel)
     with pytest.raises(RunCancelled):
         recorder.run(job(tmp_path), tmp_path / "run")
     assert not (tmp_path / "run" / "export").exists()
@@ -478,51 +429,6 @@ def test_tied_weights_stay_tied(tmp_path):
     assert "lm_head.weight" not in weights_of(tmp_path / "run" / "export")
     model = load_compact(tmp_path / "run" / "export")
     assert model.lm_head.weight is model.get_input_embeddings().weight
-
-
-def test_replaced_folder_is_kept_until_the_new_one_is_complete(tmp_path, monkeypatch):
-    exported(tmp_path, Format.COMPACT)
-    old = tmp_path / "copy" / "old.txt"
-    old.parent.mkdir()
-    old.write_text("precious")
-    write_marker(old.parent)
-    trashed = []
-
-    def trash(path):
-        trashed.append([each.name for each in path.iterdir()])
-        path.rename(tmp_path / "trash")
-
-    monkeypatch.setattr("surgeon_engine.base.files.send2trash", trash)
-    with pytest.raises(ExportError, match="not empty"):
-        again(tmp_path, Format.MASKED, "copy")
-    with monkeypatch.context() as patch:
-
-        def full(*_):
-            assert old.is_file()
-            raise OSError(28, "No space left on device")
-
-        patch.setattr(exporting, "model_card", full)
-        with pytest.raises(ExportError, match="No space left"):
-            again(tmp_path, Format.MASKED, "copy", replace=True)
-    assert old.read_text() == "precious"
-    again(tmp_path, Format.MASKED, "copy", replace=True)
-    assert sorted(*trashed) == ["old.txt", MARKER]
-    assert (tmp_path / "copy" / "model.safetensors").is_file()
-    assert not differences(tmp_path / "copy").all
-    assert not list(tmp_path.glob(".*"))
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["run", "run/checkpoint", "run/export/x", "run/a/b"],
-)
-def test_destination_among_the_runs_own_files_raises(tmp_path, name):
-    exported(tmp_path, Format.MASKED)
-    shutil.rmtree(tmp_path / "run" / "export-unverified", ignore_errors=True)
-    with pytest.raises(ExportError, match=r"not empty|keeps its files"):
-        again(tmp_path, Format.MASKED, name)
-    with pytest.raises(ExportError, match="keeps its files"):
-        again(tmp_path, Format.MASKED, name, replace=True)
 
 
 def test_export_without_checkpoint_raises(tmp_path):

@@ -12,18 +12,22 @@ import msgspec
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
 
 from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.pruning import Parameters, Target
 from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.export_marker import MARKER, differences, write_marker
 from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.run import Exported
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import ConfigError, ExportError
 from surgeon_engine.base.files import write_folder_atomically
 from surgeon_engine.base.process_lock import process_tag
+from surgeon_engine.export import export as exporting
 from surgeon_engine.export.export import export_again
 from surgeon_engine.export.formats import WRITERS
+from surgeon_engine.run import pipeline
 from tests.helpers.configs import pruning_config
 from tests.helpers.runs import Recorder, job
 from tests.helpers.tiny_models import tiny_model
@@ -214,7 +218,7 @@ def test_failed_swap_restores_old_folder(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("form", [Format.COMPACT, Format.MASKED])
 def test_run_with_failed_export_keeps_its_model(tmp_path, monkeypatch, form):
-    config = dataclasses.replace(job(tmp_path), export=ExportConfig(format=form))
+    config = job(tmp_path, export=ExportConfig(format=form))
     kind = type(WRITERS[form])
     with monkeypatch.context() as patch:
 
@@ -304,3 +308,61 @@ def test_size_is_logged_before_the_export(finished, tmp_path):
 
 def size_of(event: Exported) -> str:
     return f"{event.forecast_bytes / 1e6:.1f} MB"
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("save_probe", OSError(28, "No space left")),
+        ("export", OSError(28, "No space left")),
+        ("export", MemoryError()),
+        ("export", LookupError("no such thing")),  # an error of the program
+    ],
+)
+def test_failed_export_keeps_pruned_model(tmp_path, monkeypatch, name, error):
+    def fails(*arguments):
+        raise error
+
+    monkeypatch.setattr(pipeline, name, fails)
+    config = job(tmp_path, export=ExportConfig())
+    with pytest.raises((ExportError, LookupError)) as caught:
+        Recorder().run(config, tmp_path / "run")
+    if not isinstance(error, LookupError):
+        assert "The export failed" in caught.value.message
+        assert "The pruned model is not lost" in caught.value.hint
+    run = RunFolder(tmp_path / "run")
+    checkpoint = run.checkpoint_of(run.read_report())
+    assert AutoModelForCausalLM.from_pretrained(checkpoint, trust_remote_code=True)
+
+
+def test_replaced_folder_is_kept_until_the_new_one_is_complete(
+    finished, tmp_path, monkeypatch
+):
+    old = tmp_path / "copy" / "old.txt"
+    old.parent.mkdir()
+    old.write_text("precious")
+    write_marker(old.parent)
+    trashed = []
+
+    def trash(path):
+        trashed.append([each.name for each in path.iterdir()])
+        path.rename(tmp_path / "trash")
+
+    monkeypatch.setattr("surgeon_engine.base.files.send2trash", trash)
+    with pytest.raises(ExportError, match="not empty"):
+        again(finished, old.parent)
+    with monkeypatch.context() as patch:
+
+        def full(*_):
+            assert old.is_file()
+            raise OSError(28, "No space left on device")
+
+        patch.setattr(exporting, "model_card", full)
+        with pytest.raises(ExportError, match="No space left"):
+            again(finished, old.parent, replace=True)
+    assert old.read_text() == "precious"
+    again(finished, old.parent, replace=True)
+    assert sorted(*trashed) == ["old.txt", MARKER]
+    assert (tmp_path / "copy" / "model.safetensors").is_file()
+    assert not differences(tmp_path / "copy").all
+    assert not list(tmp_path.glob(".*"))

@@ -21,9 +21,8 @@ from surgeon_engine.api.config.pruning import Coupling, Structure
 from surgeon_engine.compaction.plan import CompactionPlan, KeptGroups, PrunedModel
 from surgeon_engine.export.transformers.files import CompactWriter
 from surgeon_engine.model.coupling import groups_of
-from surgeon_engine.model.layers import find_blocks, prunable_layers
-from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.model.source import ModelSource
+from tests.helpers.pruned_models import loaded
 from tests.helpers.runs import Recorder, job
 
 WEIGHTS = "model.safetensors"
@@ -143,11 +142,9 @@ def test_memory_to_load_depends_on_remaining_size(tmp_path, bare_python):
     ragged = KeptGroups(groups[3], torch.arange(1000))
     plan = CompactionPlan((*plan.groups, ragged))
     source = ModelSource("whole", tmp_path / "whole")
-    loaded = LoadedModel(
-        source, model, None, find_blocks(model), prunable_layers(model), model.dtype
-    )
     (tmp_path / "small").mkdir()
-    CompactWriter().write(PrunedModel(loaded, plan), ExportConfig(), tmp_path / "small")
+    pruned = PrunedModel(loaded(model, source=source), plan)
+    CompactWriter().write(pruned, ExportConfig(), tmp_path / "small")
     sizes = {
         name: (tmp_path / name / "model.safetensors").stat().st_size
         for name in ("whole", "small")

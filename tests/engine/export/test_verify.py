@@ -1,15 +1,22 @@
-"""An exported model passes verification within the tolerance of its number format."""
+"""Exports are verified in an isolated process, within the tolerance of their format."""
 
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import msgspec
 import pytest
 import torch
+from transformers.utils import hub
 
 from surgeon_engine.api.config.export import QUANTIZED, FileDtype
+from surgeon_engine.base.errors import ExportError
+from surgeon_engine.export import isolated_process
 from surgeon_engine.export.base import VerificationResult
+from surgeon_engine.export.isolated_process import run_isolated
 from surgeon_engine.export.transformers.check import compare
 from surgeon_engine.export.verify import describe_mismatch, expected_figures, save_probe
 from tests.helpers.pruning_states import make_state
@@ -67,23 +74,23 @@ def test_perplexity_deviation_is_limited_by_dtype(dtype, limit, sign):
     assert "instead of 12.0000 (maximum deviation" in at(ABOVE)
 
 
-def test_missing_perplexity_is_not_compared():
-    assert problem(F32, perplexity=None) == ""
+UNVERIFIED = {"tokens": 0, "largest_difference": None, "agreement": 0.0}
 
 
-def test_perplexity_that_is_not_finite_is_a_mismatch():
-    assert problem(F16, perplexity=None, windows=4) == (
-        "The reloaded checkpoint gives a perplexity that is not finite instead of "
-        "12.0000."
-    )
-
-
-def test_unverified_file_has_no_mismatch():
-    assert problem(F32, tokens=0, largest_difference=None, agreement=0.0) == ""
-
-
-def test_infinite_logits_are_a_mismatch():
-    assert "differ infinitely" in problem(F16, largest_difference=None)
+@pytest.mark.parametrize(
+    ("dtype", "changed", "sentence"),
+    [
+        (F32, {"perplexity": None}, ""),
+        (F32, UNVERIFIED, ""),
+        (F16, {"perplexity": None, "windows": 4}, "that is not finite instead of 12.0"),
+        (F16, {"largest_difference": None}, "differ infinitely"),
+        (FileDtype.Q8_0, {"saving_divergence": None}, "no finite KL"),
+    ],
+)
+def test_figures_that_are_missing_or_not_finite(dtype, changed, sentence):
+    found = problem(dtype, **changed)
+    assert sentence in found
+    assert bool(found) == bool(sentence)
 
 
 def test_quantised_files_are_judged_by_their_divergence():
@@ -100,10 +107,6 @@ def test_quantised_files_are_judged_by_their_divergence():
         "The reloaded checkpoint gives a KL of 0.75 nats to the model in memory "
         "(maximum 0.5)."
     )
-
-
-def test_quantised_file_without_finite_divergence_is_a_mismatch():
-    assert "no finite KL" in problem(FileDtype.Q8_0, saving_divergence=None)
 
 
 def test_loosest_tolerance_of_several_dtypes_applies():
@@ -141,3 +144,83 @@ def test_divergence_from_the_original_is_that_of_two_whole_models(tmp_path):
     found = compare(tmp_path / "checkpoint", probe)
     assert found["tokens"] == tokens.numel()
     assert found["divergence"] == pytest.approx(nats, rel=1e-3)
+
+
+def failure(tmp_path, code: str, reason_after: str = "") -> ExportError:
+    program = tmp_path / "program.py"
+    program.write_text(code)
+    with pytest.raises(ExportError, match="does not load in a fresh process") as error:
+        run_isolated(program, ("a", "b"), lambda: None, reason_after)
+    return error.value
+
+
+REPORT = "Please report this with the name of the model."
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "is_short_of_memory"),
+    [
+        ("import surgeon_engine", "surgeon_engine is blocked here", False),
+        ("import surgeon_gui.app", "surgeon_gui is blocked here", False),
+        ("import fresh_process", "No module named 'fresh_process'", False),
+        ("raise ValueError('no such width.')", "no such width", False),
+        ("raise MemoryError", "MemoryError", True),
+        ("import sys; sys.exit('out of memory')", "out of memory", True),
+        ("import os; os.kill(os.getpid(), 9)", "it was killed", True),
+        ("import os; os.abort()", "", False),
+        ("", "exit code 0", False),
+    ],
+)
+def test_failed_program_reports_its_reason(tmp_path, code, reason, is_short_of_memory):
+    error = failure(tmp_path, code)
+    assert f"{reason}." in error.message
+    assert (error.hint != REPORT) is is_short_of_memory
+
+
+def test_reason_may_be_in_an_earlier_line(tmp_path):
+    code = "import sys; sys.exit('llama: error loading: wrong shape\\nno model')"
+    assert "process: wrong shape." in failure(tmp_path, code, "error loading: ").message
+    assert "process: no model." in failure(tmp_path, code, "something else").message
+
+
+# Prints a result whose program is `found`.
+RESULT = """
+print(json.dumps({"tokens": 1, "largest_difference": None, "largest_logit": 0,
+    "agreement": 1, "perplexity": None, "checked_with": found}))
+"""
+
+
+def found_by(folder, code: str) -> str:
+    """Return what an isolated program finds."""
+    program = folder / "program.py"
+    program.write_text(code + RESULT)
+    return run_isolated(program, ("a", "b"), lambda: None).checked_with
+
+
+def test_program_ignores_modules_in_current_folder(tmp_path, monkeypatch):
+    (tmp_path / "json.py").write_text("raise RuntimeError")
+    monkeypatch.chdir(tmp_path)
+    code = "import json, sys\nfound = f'{sys.argv[1:]} {__name__}'"
+    assert found_by(tmp_path, code) == "['a', 'b'] __main__"
+
+
+def test_isolated_program_exits_with_its_parent(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text("import time; time.sleep(60)")
+    command = [sys.executable, "-c", isolated_process._BLOCK_SURGEON, program]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE)
+    process.stdin.close()
+    assert process.wait(timeout=20) == 1
+
+
+@pytest.mark.slow
+def test_code_of_checkpoint_is_not_left_in_users_cache(tmp_path):
+    code = (
+        "import json, os\n"
+        "from transformers.utils import hub\n"
+        "found = hub.HF_MODULES_CACHE\n"
+        "assert os.path.isdir(found), found\n"
+    )
+    folder = Path(found_by(tmp_path, code))
+    assert not folder.exists()
+    assert folder != Path(hub.HF_MODULES_CACHE)

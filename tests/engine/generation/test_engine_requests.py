@@ -157,13 +157,13 @@ def cancel():
 @pytest.mark.runtimes
 def test_models_in_processes_generate_the_same(folders, monkeypatch):
     playground = Playground()
-    recorder = GenerationRecorder().run(playground, *folders, temperature=1.0)
+    recorder = GenerationRecorder().generate(playground, *folders, temperature=1.0)
     assert len(psutil.Process().children(recursive=True)) == 2
     assert recorder.of(ModelsLoaded) == [ModelsLoaded("0", "1", False)]
     for answer in (recorder.response.original, recorder.response.pruned):
         assert answer.memory_bytes > 50_000_000
     monkeypatch.setattr(pair, "SubprocessClient", WorkerClient)
-    here = GenerationRecorder().run(Playground(), *folders, temperature=1.0)
+    here = GenerationRecorder().generate(Playground(), *folders, temperature=1.0)
     for side in Side:
         assert recorder.text(side) == here.text(side)
         assert [x.nats for x in recorder.found(side)] == pytest.approx(
@@ -177,6 +177,6 @@ def test_cancel_while_models_are_loaded_leaves_no_process(folders):
     playground, recorder = Playground(), GenerationRecorder()
     recorder.react = lambda event: recorder.context.handle(Cancel(run="test"))
     with pytest.raises(RunCancelled):
-        recorder.run(playground, *folders)
+        recorder.generate(playground, *folders)
     assert not playground.is_open
     assert not psutil.Process().children(recursive=True)

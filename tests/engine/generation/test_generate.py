@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-from dataclasses import replace
 
 import pytest
 import torch
@@ -82,7 +81,7 @@ def test_divergence_matches_its_definition_at_each_token(playground, tmp_path, f
     sides = [save_tiny_model(tmp_path / str(seed), family, seed) for seed in (0, 1)]
     prompt = "A prompt of 21 tokens"  # longer than a sliding window
     # More tokens than are compared at a time.
-    recorder = GenerationRecorder().run(
+    recorder = GenerationRecorder().generate(
         playground, *sides, prompt, new_tokens=20, temperature=1.0
     )
     for side, tokens in zip(Side, WorkerClient.opened[0].texts, strict=True):
@@ -111,7 +110,7 @@ def test_divergence_matches_its_definition_at_each_token(playground, tmp_path, f
 
 
 def test_model_compared_with_itself_does_not_differ(playground, folders):
-    recorder = GenerationRecorder().run(
+    recorder = GenerationRecorder().generate(
         playground, folders[0], folders[0], temperature=1.0, seed=3
     )
     assert recorder.text(Side.ORIGINAL) == recorder.text(Side.PRUNED) != ""
@@ -123,7 +122,7 @@ def test_model_compared_with_itself_does_not_differ(playground, folders):
 @pytest.mark.slow
 def test_seed_determines_the_texts(playground, folders):
     def texts(seed):
-        recorder = GenerationRecorder().run(
+        recorder = GenerationRecorder().generate(
             playground, *folders, temperature=1.0, seed=seed
         )
         return [recorder.text(side) for side in Side]
@@ -133,7 +132,7 @@ def test_seed_determines_the_texts(playground, folders):
 
 
 def test_temperature_zero_selects_the_top_token(playground, folders):
-    GenerationRecorder().run(playground, *folders, seed=1)
+    GenerationRecorder().generate(playground, *folders, seed=1)
     texts = WorkerClient.opened[0].texts
     for tokens, folder in zip(texts, folders, strict=True):
         logits = dense_logits(folder, "Some text", tokens)
@@ -141,7 +140,7 @@ def test_temperature_zero_selects_the_top_token(playground, folders):
 
 
 def test_models_take_turns_token_by_token(playground, folders):
-    recorder = GenerationRecorder().run(playground, *folders, new_tokens=5)
+    recorder = GenerationRecorder().generate(playground, *folders, new_tokens=5)
     written = [(event.side, event.index) for event in recorder.of(TokenWritten)]
     assert written == [(side, index) for index in range(5) for side in Side]
     last = recorder.events.index(recorder.of(TokenWritten)[-1])
@@ -167,11 +166,11 @@ def test_text_ends_at_end_of_text_token(playground, folders, tmp_path, monkeypat
     clock = itertools.count()
     monkeypatch.setattr(generated_text, "now", lambda model: next(clock))
     prompt = {"prompt": "Something", "new_tokens": 12, "temperature": 1.0, "seed": 2}
-    GenerationRecorder().run(playground, *folders, **prompt)
+    GenerationRecorder().generate(playground, *folders, **prompt)
     _, free = WorkerClient.opened[0].texts
     end = next(i for i, token in enumerate(free) if i > 2 and token not in free[:i])
     ended = ending_with(folders[1], tmp_path / "ending", free[end])
-    recorder = GenerationRecorder().run(playground, folders[0], ended, **prompt)
+    recorder = GenerationRecorder().generate(playground, folders[0], ended, **prompt)
     assert WorkerClient.opened[-1].texts[1] == free[:end]
     assert len(recorder.found(Side.PRUNED)) == recorder.response.pruned.tokens == end
     assert recorder.response.pruned.stop is Stop.END_OF_TEXT
@@ -183,47 +182,47 @@ def test_text_ends_at_end_of_text_token(playground, folders, tmp_path, monkeypat
 
 
 def test_text_that_ends_at_once_is_empty(playground, folders, tmp_path):
-    GenerationRecorder().run(playground, *folders)
+    GenerationRecorder().generate(playground, *folders)
     token = WorkerClient.opened[0].texts[0][0]
     ended = ending_with(folders[0], tmp_path / "ending", token)
-    recorder = GenerationRecorder().run(playground, ended, ended)
+    recorder = GenerationRecorder().generate(playground, ended, ended)
     assert recorder.of(TokenWritten) == recorder.of(TextCompared) == []
     assert recorder.response.original.tokens == 0
     assert recorder.response.original.tokens_per_second is None
 
 
 def test_texts_are_limited_by_the_window(playground, folders):
-    recorder = GenerationRecorder().run(playground, *folders, "x" * (WINDOW - 3))
+    recorder = GenerationRecorder().generate(playground, *folders, "x" * (WINDOW - 3))
     assert recorder.response.original.tokens == 3
     assert recorder.response.original.stop is Stop.WINDOW
     with pytest.raises(
         ConfigError, match=r"has 64 tokens, but the window .* is 64"
     ) as error:
-        GenerationRecorder().run(playground, *folders, "x" * WINDOW)
+        GenerationRecorder().generate(playground, *folders, "x" * WINDOW)
     assert error.value.hint
 
 
 def test_prompt_without_tokens_raises(playground, folders):
     with pytest.raises(ConfigError, match="empty"):
-        GenerationRecorder().run(playground, *folders, "")
+        GenerationRecorder().generate(playground, *folders, "")
 
 
 @pytest.mark.slow
 def test_chat_message_uses_the_template(playground, folders, tmp_path):
     with pytest.raises(ConfigError, match="no chat template") as error:
-        GenerationRecorder().run(playground, *folders, as_chat=True)
+        GenerationRecorder().generate(playground, *folders, as_chat=True)
     assert "Turn off" in error.value.hint
     with_template = ending_with(folders[0], tmp_path / "with_template", 0)
     tokenizer = AutoTokenizer.from_pretrained(with_template)
     tokenizer.chat_template = "{% for m in messages %}You: {{ m.content }}|{% endfor %}"
     tokenizer.save_pretrained(with_template)
-    recorder = GenerationRecorder().run(
+    recorder = GenerationRecorder().generate(
         playground, with_template, with_template, "Hi", as_chat=True
     )
     assert recorder.of(ModelsLoaded)[0].has_chat_template
     (begun,) = [x for x in WorkerClient.opened[-1].requests if isinstance(x, Begin)]
     assert begun.tokens == tuple(token_ids(with_template, "You: Hi|"))
-    plain = GenerationRecorder().run(
+    plain = GenerationRecorder().generate(
         playground, with_template, with_template, "You: Hi|"
     )
     assert recorder.text(Side.ORIGINAL) == plain.text(Side.ORIGINAL)
@@ -234,7 +233,7 @@ def test_models_with_different_vocabularies_raise(playground, folders, tmp_path)
     model.resize_token_embeddings(97)
     model.save_pretrained(tmp_path / "other")
     with pytest.raises(ModelError, match=r"vocabularies \(96 and 97 tokens\)") as error:
-        GenerationRecorder().run(playground, folders[0], tmp_path / "other")
+        GenerationRecorder().generate(playground, folders[0], tmp_path / "other")
     assert error.value.hint
     assert not playground.is_open
 
@@ -249,27 +248,27 @@ def test_models_that_tokenize_the_prompt_differently_raise(
     vocabulary["S"], vocabulary["T"] = vocabulary["T"], vocabulary["S"]
     path.write_text(json.dumps(settings))
     with pytest.raises(ModelError, match="split the prompt into different tokens"):
-        GenerationRecorder().run(playground, folders[0], other)
+        GenerationRecorder().generate(playground, folders[0], other)
 
 
 def test_pruned_model_without_tokenizer_uses_the_originals(
     playground, folders, tmp_path
 ):
     AutoModelForCausalLM.from_pretrained(folders[1]).save_pretrained(tmp_path / "bare")
-    recorder = GenerationRecorder().run(playground, folders[0], tmp_path / "bare")
+    recorder = GenerationRecorder().generate(playground, folders[0], tmp_path / "bare")
     assert recorder.text(Side.PRUNED) != ""
     with pytest.raises(ModelError, match="bare has no tokenizer"):
-        GenerationRecorder().run(playground, tmp_path / "bare", folders[0])
+        GenerationRecorder().generate(playground, tmp_path / "bare", folders[0])
 
 
 def test_deleted_model_raises_also_while_it_is_in_memory(playground, folders, tmp_path):
     short_lived = ending_with(folders[1], tmp_path / "short", 0)
-    GenerationRecorder().run(playground, folders[0], short_lived)
+    GenerationRecorder().generate(playground, folders[0], short_lived)
     for path in short_lived.iterdir():
         path.unlink()
     short_lived.rmdir()
     with pytest.raises(ModelError, match="There is no model at"):
-        GenerationRecorder().run(playground, folders[0], short_lived)
+        GenerationRecorder().generate(playground, folders[0], short_lived)
 
 
 def test_nan_logits_raise(playground, folders, tmp_path):
@@ -278,7 +277,7 @@ def test_nan_logits_raise(playground, folders, tmp_path):
         model.model.norm.weight.fill_(float("nan"))
     model.save_pretrained(tmp_path / "broken")
     with pytest.raises(ModelError, match=r"16 weights of model.norm.weight"):
-        GenerationRecorder().run(playground, folders[0], tmp_path / "broken")
+        GenerationRecorder().generate(playground, folders[0], tmp_path / "broken")
     with pytest.raises(EvaluationError):
         prompt_logits.check_not_nan(torch.tensor([[1.0, float("nan")]]))
 
@@ -286,14 +285,14 @@ def test_nan_logits_raise(playground, folders, tmp_path):
 @pytest.mark.slow
 def test_models_are_kept_in_memory_until_one_changes(playground, folders, tmp_path):
     pruned = ending_with(folders[1], tmp_path / "pruned", 0)
-    GenerationRecorder().run(playground, folders[0], pruned)
-    recorder = GenerationRecorder().run(playground, folders[0], pruned, "Another")
+    GenerationRecorder().generate(playground, folders[0], pruned)
+    recorder = GenerationRecorder().generate(playground, folders[0], pruned, "Another")
     assert len(WorkerClient.opened) == 2
     stages = [event.stage for event in recorder.of(StageStarted)]
     assert stages == [Stage.GENERATION, Stage.COMPARISON]
     assert recorder.of(ModelsLoaded)
     AutoModelForCausalLM.from_pretrained(folders[0]).save_pretrained(pruned)
-    recorder = GenerationRecorder().run(playground, folders[0], pruned)
+    recorder = GenerationRecorder().generate(playground, folders[0], pruned)
     assert len(WorkerClient.opened) == 4
     assert [child.is_alive for child in WorkerClient.opened] == [False] * 2 + [True] * 2
     assert recorder.text(Side.ORIGINAL) == recorder.text(Side.PRUNED)
@@ -302,30 +301,22 @@ def test_models_are_kept_in_memory_until_one_changes(playground, folders, tmp_pa
 @pytest.mark.parametrize("kind", [ModelsLoaded, TokenWritten, TextCompared])
 def test_cancel_ends_before_the_next_token(playground, folders, kind):
     recorder = GenerationRecorder()
-
-    def cancel(event):
-        if isinstance(event, kind):
-            recorder.context.handle(Cancel(run="test"))
-
-    recorder.react = cancel
+    recorder.send_at(lambda event: isinstance(event, kind), Cancel)
     with pytest.raises(RunCancelled):
-        recorder.run(playground, *folders)
+        recorder.generate(playground, *folders)
     assert len(recorder.of(kind)) == 1
     assert playground.is_open  # and nothing is left over from it
-    again = GenerationRecorder().run(playground, *folders)
+    again = GenerationRecorder().generate(playground, *folders)
     assert len(WorkerClient.opened) == 2
     assert again.response.original.tokens == len(again.found(Side.ORIGINAL)) == 8
 
 
 def test_stopped_texts_end_together_and_are_compared(playground, folders):
     recorder = GenerationRecorder()
-
-    def stop(event):
-        if isinstance(event, TokenWritten) and event.index == 2:
-            recorder.context.handle(StopAndKeep(run="test"))
-
-    recorder.react = stop
-    recorder.run(playground, *folders)
+    recorder.send_at(
+        lambda event: isinstance(event, TokenWritten) and event.index == 2, StopAndKeep
+    )
+    recorder.generate(playground, *folders)
     for side in (recorder.response.original, recorder.response.pruned):
         assert side.stop is Stop.ASKED
         assert side.tokens == 4  # the round after it was heard is the last
@@ -335,23 +326,23 @@ def test_stopped_texts_end_together_and_are_compared(playground, folders):
 def test_texts_stopped_before_they_begin_have_one_token(playground, folders):
     recorder = GenerationRecorder()
     recorder.context.handle(StopAndKeep(run="test"))
-    recorder.run(playground, *folders)
+    recorder.generate(playground, *folders)
     assert recorder.response.original.tokens == len(recorder.found(Side.ORIGINAL)) == 1
 
 
 def test_process_that_does_not_become_idle_is_closed(playground, folders, monkeypatch):
     monkeypatch.setattr(WorkerClient, "wait_until_idle", lambda self, seconds: False)
     with pytest.raises(ConfigError):
-        GenerationRecorder().run(playground, *folders, "")
+        GenerationRecorder().generate(playground, *folders, "")
     assert not playground.is_open
 
 
 @pytest.mark.slow
 def test_run_folder_is_replaced_by_its_checkpoint(playground, quick_runs, tmp_path):
-    config = job(tmp_path, structure=Structure.NEURONS)
-    Recorder().run(replace(config, export=ExportConfig()), tmp_path / "run")
+    config = job(tmp_path, structure=Structure.NEURONS, export=ExportConfig())
+    Recorder().run(config, tmp_path / "run")
     assert checkpoint_of(str(tmp_path / "run")) == str(tmp_path / "run" / "export")
-    recorder = GenerationRecorder().run(
+    recorder = GenerationRecorder().generate(
         playground, config.model.source, tmp_path / "run"
     )
     small, whole = (

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from surgeon_engine.api.config.pruning import Damping, Structure
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
@@ -21,7 +20,7 @@ from surgeon_engine.api.messages.run import (
     StageStarted,
 )
 from surgeon_engine.generation import run_samples as module
-from tests.helpers.runs import Recorder, job
+from tests.helpers.runs import Recorder, assert_same_tensors, exported_tensors, job
 from tests.helpers.tiny_models import byte_tokenizer
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_runs")]
@@ -42,7 +41,7 @@ def run(tmp_path, name, **changes):
     torch.manual_seed(0)
     recorder = Recorder().run(config, tmp_path / name)
     drawn = torch.rand(3)
-    weights = load_file(tmp_path / name / "export" / "model.safetensors")
+    weights = exported_tensors(tmp_path / name)
     return recorder, weights, drawn
 
 
@@ -51,8 +50,7 @@ def test_weights_and_random_state_are_the_same_with_and_without_samples(tmp_path
     samples = SamplesConfig(after_shots=True, prompt="Hello")
     asked, with_samples, drawn_with = run(tmp_path, "asked", samples=samples)
     assert plain.of(SampleWritten) == []
-    assert without.keys() == with_samples.keys()
-    assert all(torch.equal(without[name], with_samples[name]) for name in without)
+    assert_same_tensors(without, with_samples)
     assert torch.equal(drawn_without, drawn_with)
 
     written = asked.of(SampleWritten)

@@ -7,8 +7,12 @@ import torch
 
 from surgeon_engine.api.messages.generation import GenerationSettings
 from surgeon_engine.api.model_info.source_names import DEMO
-from surgeon_engine.generation.detokenizer import StreamingDetokenizer, token_text
-from surgeon_engine.generation.sampling import Sampler, nucleus
+from surgeon_engine.generation.generated_text import (
+    Sampler,
+    StreamingDetokenizer,
+    nucleus,
+    token_text,
+)
 from surgeon_engine.model.source import locate
 from surgeon_engine.model.tokenizer import load_tokenizer
 

@@ -27,13 +27,14 @@ from surgeon_engine.base.errors import DownloadError, ModelError
 from surgeon_engine.cli.main import main
 from surgeon_engine.hub import download as download_module
 from surgeon_engine.hub.download import download_model
-from surgeon_engine.hub.errors import describe_failure
+from surgeon_engine.hub.errors import TemporaryDownloadError, describe_failure
 from surgeon_engine.hub.fetch_process import select_files
 from surgeon_engine.model.fenced import inspect_model
 from surgeon_engine.model.source import locate
-from surgeon_engine.runtime.run_context import RunCancelled, RunContext
+from surgeon_engine.runtime.run_context import RunCancelled
 from surgeon_engine.server import Engine
-from tests.helpers.fake_hub import TOKEN, FakeHub
+from tests.helpers.fake_hub import TOKEN, used_hub
+from tests.helpers.runs import Recorder
 from tests.helpers.tiny_models import save_tiny_model
 
 SOURCE = "hf://someone/tiny"
@@ -56,36 +57,19 @@ def tiny_files(tmp_path_factory):
 
 @pytest.fixture
 def hub(tiny_files, tmp_path, monkeypatch):
-    with FakeHub() as hub:
+    with used_hub(monkeypatch, tmp_path / "hf") as hub:
         hub.models["someone/tiny"] = {**tiny_files, "pytorch_model.bin": b"pickle"}
-        monkeypatch.setenv("HF_ENDPOINT", hub.address)
-        monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN"):
-            monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
         yield hub
 
 
 @pytest.fixture
 def recorder():
-    """Make a context and a list of its events."""
-    events = []
-
-    def handle(envelope):
-        events.append(envelope.event)
-
-    context = RunContext("download", handle)
-    return namedtuple("Recorder", "context events")(context, events)
+    return Recorder()
 
 
 def download(recorder, source=SOURCE, **options):
     options = {"retry_delays_s": (0.0,)} | options
     return download_model(source, recorder.context, **options)
-
-
-def progress(recorder):
-    return [event for event in recorder.events if isinstance(event, Downloading)]
 
 
 def failed_download(recorder, source=SOURCE, **options):
@@ -111,22 +95,16 @@ def interrupt_download(recorder, hub):
 def cancel_after(recorder, size):
     arrived = threading.Event()
     while not arrived.wait(0.01):
-        events = progress(recorder)
+        events = recorder.of(Downloading)
         if events and events[-1].done > size:
             arrived.set()
-    recorder.context.handle(Cancel(run="download"))
-
-
-def with_new_context(recorder):
-    return recorder._replace(
-        context=RunContext("again", lambda e: recorder.events.append(e.event))
-    )
+    recorder.context.handle(Cancel(run="test"))
 
 
 @pytest.mark.slow
 def test_download_reports_progress_and_can_be_inspected(hub, recorder, tiny_files):
     downloaded = download(recorder)
-    events = progress(recorder)
+    events = recorder.of(Downloading)
     assert events[0].done == 0
     total = sum(len(data) for data in tiny_files.values())
     assert downloaded.bytes == total
@@ -157,11 +135,12 @@ def test_model_that_is_not_cached_is_reported(hub):
 def test_cancelled_download_is_resumed(hub, recorder, tiny_files):
     interrupt_download(recorder, hub)
     assert hub_name(SOURCE).snapshot is None  # incomplete
-    downloaded = download(with_new_context(recorder))
+    again = Recorder()
+    downloaded = download(again)
     assert downloaded.fetched < downloaded.bytes - 90_000
     size = len(tiny_files[WEIGHTS])
     assert hub.sent[WEIGHTS] < size + 100_000  # bytes in flight were sent twice
-    assert progress(recorder)[-1].kept > 90_000
+    assert again.of(Downloading)[-1].kept > 90_000
     stored = hub_name(SOURCE).snapshot / WEIGHTS
     assert stored.read_bytes() == tiny_files[WEIGHTS]
 
@@ -177,13 +156,12 @@ def test_lost_connection_is_resumed(hub, recorder, tiny_files):
 def test_stalled_download_is_retried(hub, recorder, tiny_files):
     hub.stalls_after = 200_000
     download(recorder, stall_timeout_s=2)
-    warnings = [e.message for e in recorder.events if isinstance(e, Logged)]
-    assert len(warnings) == 1
-    assert warnings[0] == (
+    (warning,) = recorder.of(Logged)
+    assert warning.message == (
         "No data has arrived for 2 seconds. Retrying: attempt 2 of 2."
     )
     assert hub.sent[WEIGHTS] < len(tiny_files[WEIGHTS]) + 100_000
-    assert progress(recorder)[-1].attempt == 2
+    assert recorder.of(Downloading)[-1].attempt == 2
 
 
 @pytest.mark.slow
@@ -194,7 +172,7 @@ def test_damaged_file_is_deleted(hub, recorder):
     )
     assert hub_name(SOURCE).snapshot is None
     hub.damages = ""
-    download(with_new_context(recorder))
+    download(Recorder())
     assert hub_name(SOURCE).snapshot is not None
 
 
@@ -222,7 +200,7 @@ def test_error_of_the_hub_is_described(status, code, sentence):
     )
     assert sentence in failed.message
     assert failed.hint
-    assert failed.is_temporary is (status == 503)
+    assert isinstance(failed, TemporaryDownloadError) is (status == 503)
 
 
 def test_full_disk_is_described():
@@ -231,7 +209,7 @@ def test_full_disk_is_described():
         full, hub_name(SOURCE), host="https://hub", has_token=False
     )
     assert failed.message == "The disk is full."
-    assert not failed.is_temporary
+    assert not isinstance(failed, TemporaryDownloadError)
 
 
 def test_offline_mode_does_not_contact_the_hub(hub, recorder, monkeypatch):
@@ -296,24 +274,17 @@ def test_crash_of_the_process_is_retried_and_then_raises(
 ):
     monkeypatch.setattr(download_module, "COMMAND", (sys.executable, "-c", program))
     assert reason in failed_download(recorder)
-    (warning,) = [e.message for e in recorder.events if isinstance(e, Logged)]
-    assert reason in warning
+    (warning,) = recorder.of(Logged)
+    assert reason in warning.message
 
 
 @pytest.mark.slow
 def test_unreachable_hub_is_retried_until_cancelled(hub, recorder, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    retried = threading.Event()
-
-    def handle(envelope):
-        if isinstance(envelope.event, Logged):
-            retried.set()
-            context.handle(Cancel(run="download"))
-
-    context = RunContext("download", handle)
+    recorder.send_at(lambda event: isinstance(event, Logged), Cancel)
     with pytest.raises(RunCancelled):
-        download_model(SOURCE, context, retry_delays_s=(60.0,))
-    assert retried.is_set()
+        download(recorder, retry_delays_s=(60.0,))
+    assert recorder.of(Logged)
 
 
 @pytest.mark.slow

@@ -18,11 +18,11 @@ from huggingface_hub.utils._http import default_client_factory
 from surgeon_engine.api.model_info.source_names import hub_name
 from surgeon_engine.base.errors import DownloadError, EngineError, ModelError
 from surgeon_engine.hub.download import download_model
-from surgeon_engine.hub.errors import describe_failure
+from surgeon_engine.hub.errors import TemporaryDownloadError, describe_failure
 from surgeon_engine.hub.fetch_process import _fetch
 from surgeon_engine.hub.http_client import _redirected
 from surgeon_engine.runtime.run_context import RunContext
-from tests.helpers.fake_hub import COMMIT, TOKEN, FakeHub
+from tests.helpers.fake_hub import COMMIT, TOKEN, FakeHub, used_hub
 
 SOURCE = "hf://someone/tiny"
 WEIGHTS = "model.safetensors"
@@ -33,15 +33,9 @@ FILES = {"config.json": json.dumps(CONFIG).encode(), WEIGHTS: b"abc" * 100_000}
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    with FakeHub() as hub:
+    with used_hub(monkeypatch, tmp_path / "a" / "b" / "hf") as hub:
         hub.models["someone/tiny"] = dict(FILES)
-        monkeypatch.setattr(constants, "ENDPOINT", hub.address)
-        monkeypatch.setenv("HF_ENDPOINT", hub.address)
-        monkeypatch.setenv("HF_HOME", str(tmp_path / "a" / "b" / "hf"))
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         monkeypatch.setenv("HF_TOKEN", TOKEN)
-        for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HUB_OFFLINE"):
-            monkeypatch.delenv(name, raising=False)
         yield hub
 
 
@@ -233,7 +227,7 @@ def test_file_that_ends_too_early_is_tried_again(hub, written):
     failed = describe_failure(
         error.value, hub_name(SOURCE), host=hub.address, has_token=False
     )
-    assert failed.is_temporary
+    assert isinstance(failed, TemporaryDownloadError)
 
 
 def test_server_without_ranges_begins_again(hub, written):

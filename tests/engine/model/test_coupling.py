@@ -27,7 +27,6 @@ from surgeon_engine.model import families
 from surgeon_engine.model.coupling import coupled_groups, structure_support
 from surgeon_engine.model.families import Order
 from surgeon_engine.model.layers import find_blocks, prunable_layers
-from tests.engine.curvature.test_collect import assert_like_a_full_backward
 from tests.helpers.tiny_models import (
     COUPLED_FAMILIES,
     FAMILIES,
@@ -276,41 +275,32 @@ def test_shape_that_contradicts_the_config_raises_with_numbers():
 
 
 @pytest.mark.parametrize(
-    ("path", "shape"), [("self_attn", (4,)), ("self_attn.q_norm", (4, 4))]
+    ("family", "path", "own", "sentence"),
+    [
+        ("qwen3", "self_attn.sinks", (4,), " has parameters for each of 4 heads"),
+        ("qwen3", "self_attn.q_norm.weight", (4, 4), " has parameters for each of 4"),
+        ("llama", "mlp.scale", (24,), " has parameters for each of 24 neurons"),
+        ("llama", "mlp.norm", nn.RMSNorm(24), " normalizes 24 neurons"),
+        (
+            "llama",
+            "mlp.sub_norm",
+            nn.RMSNorm(24, elementwise_affine=False),
+            " normalizes all neurons together",
+        ),
+    ],
 )
-def test_heads_with_own_parameters_are_unsupported(path, shape):
-    model = tiny_model("qwen3")
-    name = "sinks" if path == "self_attn" else "weight"
+def test_groups_with_something_of_their_own_are_unsupported(
+    family, path, own, sentence
+):
+    model = tiny_model(family)
+    module, _, name = path.rpartition(".")
     for block in model.model.layers:
-        setattr(block.get_submodule(path), name, nn.Parameter(torch.ones(shape)))
-    message = error_for(Structure.HEADS, model).message
-    assert message.startswith(f"{path}.{name} has parameters for each of 4")
-    assert coupled_groups(Structure.NEURONS, model)
-
-
-def test_norm_over_all_neurons_makes_them_inseparable():
-    model = tiny_model("llama")
-    for block in model.model.layers:
-        block.mlp.norm = nn.RMSNorm(24)
-    assert "normalizes 24 neurons" in error_for(Structure.NEURONS, model).message
-    assert len(coupled_groups(Structure.HEADS, model)) == 2
-
-
-def test_neurons_with_own_parameters_are_unsupported():
-    model = tiny_model("llama")
-    for block in model.model.layers:
-        block.mlp.scale = nn.Parameter(torch.ones(24))
-    message = error_for(Structure.NEURONS, model).message
-    assert message.startswith("mlp.scale has parameters for each of 24 neurons")
-    assert coupled_groups(Structure.HEADS, model)
-
-
-def test_norm_without_weights_makes_neurons_inseparable():
-    model = tiny_model("llama")
-    for block in model.model.layers:
-        block.mlp.sub_norm = nn.RMSNorm(24, elementwise_affine=False)
-    message = error_for(Structure.NEURONS, model).message
-    assert message.startswith("mlp.sub_norm normalizes all neurons together")
+        new = own if isinstance(own, nn.Module) else nn.Parameter(torch.ones(own))
+        setattr(block.get_submodule(module), name, new)
+    structures = [Structure.HEADS, Structure.NEURONS]
+    unsupported = structures.pop(module == "mlp")
+    assert f"{path}{sentence}" in error_for(unsupported, model).message
+    assert len(coupled_groups(*structures, model)) == 2
 
 
 @pytest.mark.parametrize(
@@ -331,11 +321,6 @@ def test_longer_list_inside_a_block_is_not_the_list_of_blocks():
     experts = nn.ModuleList([nn.Linear(16, 16) for _ in range(8)])
     model.model.layers[0].mlp.experts = experts
     assert find_blocks(model) == tuple(model.model.layers)
-
-
-@pytest.mark.parametrize("family", MORE_FAMILIES)
-def test_curvature_block_by_block_matches_full_backward(family):
-    assert_like_a_full_backward(family)
 
 
 def test_documentation_lists_support_of_each_family():

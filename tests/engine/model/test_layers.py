@@ -14,24 +14,8 @@ from surgeon_engine.model.layers import (
 )
 from tests.helpers.tiny_models import FAMILIES, MORE_FAMILIES, VOCABULARY, tiny_model
 
-LAYERS_PER_BLOCK = {
-    "llama": 7,
-    "opt": 6,
-    "qwen2": 7,
-    "gpt_neox": 4,
-    "gpt2": 4,
-    "mistral": 7,
-    "qwen3": 7,
-    "gemma2": 7,
-    "gemma3": 7,
-    "phi3": 4,
-    "stablelm": 7,
-    "smollm3": 7,
-    "falcon": 4,
-    "falcon_multi_head": 4,
-    "falcon_multi_query": 4,
-    "olmo2": 7,
-}
+FUSED = ("gpt_neox", "gpt2", "phi3", *(x for x in FAMILIES if x.startswith("falcon")))
+LAYERS_PER_BLOCK = dict.fromkeys(FAMILIES, 7) | {"opt": 6} | dict.fromkeys(FUSED, 4)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

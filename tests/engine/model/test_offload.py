@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
-from surgeon_engine.api.config.pruning import Coupling, Damping, Method, Structure
+from surgeon_engine.api.config.pruning import Coupling, Damping, Method
 from surgeon_engine.api.config.recovery import (
     GradientCheckpointing,
     Recovery,
@@ -27,7 +26,7 @@ from surgeon_engine.model.load import load_model, load_original
 from surgeon_engine.model.offload import on_device, one_at_a_time
 from surgeon_engine.runtime import devices
 from tests.helpers.pretended_gpu import GPU, pretended_gpu
-from tests.helpers.runs import Recorder, job
+from tests.helpers.runs import Recorder, assert_same_tensors, exported_tensors, job
 from tests.helpers.tiny_models import save_tiny_model
 
 TOKENS = torch.arange(12).view(2, 6)
@@ -229,35 +228,19 @@ def double_first(loaded):
     return weight
 
 
-RECOVERIES = {
-    "refit": RecoveryConfig(Recovery.REFIT, own_windows=2),
-    "adapters": RecoveryConfig(
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick_runs")
+def test_run_with_weights_in_files_gives_the_same_files(tmp_path):
+    recovery = RecoveryConfig(
         Recovery.BOTH,
         own_windows=2,
         trained_weights=TrainedWeights.LORA,
         gradient_checkpointing=GradientCheckpointing.ON,
-    ),
-}
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("quick_runs")
-def test_run_with_weights_in_files_gives_the_same_files(tmp_path):
-    config = job(
-        tmp_path,
-        "llama",
-        structure=Structure.HEADS_AND_NEURONS,
-        method=Method.LLM_SURGEON,
-        damping=Damping.AUTOMATIC,
-        shots=2,
     )
-    config = replace(config, recovery=RECOVERIES["adapters"])
+    settings = {"method": Method.LLM_SURGEON, "damping": Damping.AUTOMATIC, "shots": 2}
+    config = job(tmp_path, recovery=recovery, **settings)
     for offload in (Offload.OFF, Offload.ON):
         each = replace(config, model=replace(config.model, offload=offload))
         Recorder().run(each, tmp_path / offload)
-    off, on = (
-        load_file(tmp_path / x / "export" / "model.safetensors")
-        for x in (Offload.OFF, Offload.ON)
-    )
-    assert off.keys() == on.keys()
-    assert all(torch.equal(off[name], on[name]) for name in off)
+    off, on = (exported_tensors(tmp_path / x) for x in (Offload.OFF, Offload.ON))
+    assert_same_tensors(off, on)

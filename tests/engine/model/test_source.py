@@ -11,17 +11,21 @@ import torch
 
 from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.api.config.run import ModelConfig
+from surgeon_engine.api.model_info.header import model_facts
 from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_engine.base.errors import ModelError
 from surgeon_engine.model.inspect import describe, inspect_model
 from surgeon_engine.model.load import load_model
 from surgeon_engine.model.source import locate, read_model_config
+from tests.helpers.gguf_headers import gguf_header, packed
 from tests.helpers.tiny_models import (
     COUPLED_FAMILIES,
     FAMILIES,
     save_tiny_model,
     tiny_model,
 )
+
+WEIGHTS = "model.safetensors"
 
 
 def error_of(source) -> str:
@@ -46,123 +50,114 @@ def folder(tmp_path):
     return save_tiny_model(tmp_path / "tiny")
 
 
-def test_missing_source_raises(tmp_path):
-    assert "There is no model at" in error_of(tmp_path / "none")
+@pytest.mark.parametrize("source", ["/none", "~nobody-of-that-name/model"])
+def test_missing_source_raises(source):
+    assert "There is no model at" in error_of(source)
 
 
-def test_folder_without_config_raises(folder):
-    (folder / "config.json").unlink()
-    assert "has no config.json" in error_of(folder)
+def cut(size):
+    def change(folder):
+        weights = folder / WEIGHTS
+        weights.write_bytes(weights.read_bytes()[:size])
+
+    return change
 
 
-def test_config_that_is_not_json_raises(folder):
-    (folder / "config.json").write_text("{")
-    assert "is not valid JSON" in error_of(folder)
+def options(**changes):
+    return lambda folder: change_config(folder, **changes)
 
 
-def test_folder_without_weights_raises(folder):
-    (folder / "model.safetensors").unlink()
-    assert "has no .safetensors file" in error_of(folder)
-
-
-def test_pickled_weights_raise(folder):
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    assert "pickled weights only (pytorch_model.bin)" in error_of(folder)
-
-
-@pytest.mark.parametrize("size", [0, 5, 300, -1])
-def test_damaged_safetensors_file_raises(folder, size):
-    weights = folder / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:size])
-    assert "model.safetensors is damaged" in error_of(folder)
-
-
-def test_unknown_architecture_raises(folder):
-    change_config(folder, model_type="perceptron")
-    assert "The config of tiny cannot be used" in error_of(folder)
-
-
-@pytest.mark.parametrize(
-    ("model_type", "architecture"),
-    [("bert", "BertForMaskedLM"), ("t5", "T5ForConditionalGeneration")],
-)
-def test_model_that_is_not_a_decoder_raises(folder, model_type, architecture):
-    change_config(folder, model_type=model_type, architectures=[architecture])
-    message = error_of(folder)
-    assert "not a decoder-only language model" in message
-    assert architecture in message
-
-
-def test_mixture_of_experts_raises(folder):
-    change_config(
-        folder,
-        model_type="mixtral",
-        architectures=["MixtralForCausalLM"],
-        num_local_experts=4,
-    )
-    assert "mixture of experts (num_local_experts = 4)" in error_of(folder)
-
-
-def test_layers_of_different_sizes_raise(folder):
-    change_config(folder, per_layer_config={"0": {"intermediate_size": 8}})
-    assert "The layers of tiny differ in intermediate_size" in error_of(folder)
-
-
-def test_quantized_weights_raise(folder):
-    change_config(folder, quantization_config={"quant_method": "gptq", "bits": 4})
-    assert "The weights of tiny are quantized" in error_of(folder)
-
-
-@pytest.mark.parametrize(
-    ("data", "sentence"), [(b"", "an empty file"), (b"ZIP!....", "not a GGUF file")]
-)
-def test_file_that_is_not_gguf_raises(tmp_path, data, sentence):
-    path = tmp_path / "model.gguf"
-    path.write_bytes(data)
-    assert sentence in error_of(path)
-
-
-def gguf(entries=b"", count=1):
-    """Return the bytes of a GGUF file with entries and no tensors."""
-    return b"GGUF" + struct.pack("<IQQ", 3, 0, count) + entries
-
-
-def gguf_text(key, text):
-    """Return the bytes of one entry that holds a text."""
-    key, text = key.encode(), text.encode()
-    return struct.pack(
-        f"<Q{len(key)}sIQ{len(text)}s", len(key), key, 8, len(text), text
-    )
-
-
-LLAMA = gguf_text("general.architecture", "llama")
-
-
-@pytest.mark.parametrize(
-    ("data", "sentence"),
-    [
-        (gguf()[:4], "model.gguf is damaged: its header cannot be read."),
-        (gguf()[:16], "model.gguf is damaged: its header cannot be read."),
-        (gguf(LLAMA, 2), "model.gguf is damaged: its header cannot be read."),
-        (gguf(b"", 0), "cannot be used: its header names no architecture."),
+CHANGES = [
+    (lambda x: (x / "config.json").unlink(), "has no config.json"),
+    (lambda x: (x / "config.json").write_text("{"), "is not valid JSON"),
+    (lambda x: (x / WEIGHTS).unlink(), "has no .safetensors file"),
+    (
+        lambda x: (x / WEIGHTS).rename(x / "pytorch_model.bin"),
+        "pickled weights only (pytorch_model.bin)",
+    ),
+    *((cut(size), "model.safetensors is damaged") for size in (0, 4, 300, -1)),
+    (options(model_type="perceptron"), "The config of tiny cannot be used"),
+    *(
         (
-            gguf(LLAMA + gguf_text("tokenizer.ggml.model", "gpt2")[:-6], 2),
-            "model.gguf is damaged: its header cannot be read.",
+            options(model_type=kind, architectures=[name]),
+            f"language model (its architecture is {name})",
+        )
+        for kind, name in (
+            ("bert", "BertForMaskedLM"),
+            ("t5", "T5ForConditionalGeneration"),
+        )
+    ),
+    (
+        options(
+            model_type="mixtral",
+            architectures=["MixtralForCausalLM"],
+            num_local_experts=4,
         ),
-        (
-            gguf(gguf_text("general.architecture", "nonsense")),
-            "architecture nonsense is not supported",
-        ),
-        (
-            gguf(gguf_text("general.architecture", "deci")),
-            "The layers of model.gguf differ in their widths",
-        ),
-    ],
-)
+        "mixture of experts (num_local_experts = 4)",
+    ),
+    (
+        options(per_layer_config={"0": {"intermediate_size": 8}}),
+        "The layers of tiny differ in intermediate_size",
+    ),
+    (
+        options(quantization_config={"quant_method": "gptq", "bits": 4}),
+        "The weights of tiny are quantized",
+    ),
+]
+# What is not read from headers alone.
+NOT_IN_HEADER = ("The config of tiny", "The layers of tiny")
+
+
+@pytest.mark.parametrize(("change", "sentence"), CHANGES)
+def test_model_that_cannot_be_pruned_raises(folder, change, sentence):
+    change(folder)
+    assert sentence in error_of(folder)
+    facts = model_facts(str(folder))
+    assert sentence.startswith(NOT_IN_HEADER) or sentence in facts.problem
+
+
+LLAMA = ("general.architecture", 8, packed("llama"))
+HUGE = b"GGUF" + struct.pack("<IQQ", 3, 0, 1)
+# What the facts of a file say, too.
+HEADERS = [
+    (b"", "an empty file"),
+    (b"\x89PNG\r\n\x1a\n", "model.gguf is not a GGUF file."),  # without its bytes
+    *(
+        (data, "model.gguf is damaged: its header cannot be read.")
+        for data in (
+            gguf_header()[:4],
+            gguf_header()[:16],
+            gguf_header(LLAMA, count=2),
+            gguf_header(("a", 8, b"")),
+            gguf_header(("a", 99, b"")),
+            *(HUGE + struct.pack("<Q", x) + b"a" for x in (2**63, 2**64 - 1, 10**9)),
+        )
+    ),
+]
+CONTENTS = [
+    (gguf_header(), "cannot be used: its header names no architecture."),
+    (
+        gguf_header(LLAMA, ("tokenizer.ggml.model", 8, packed("gpt2")))[:-6],
+        "model.gguf is damaged: its header cannot be read.",
+    ),
+    (
+        gguf_header(("general.architecture", 8, packed("nonsense"))),
+        "architecture nonsense is not supported",
+    ),
+    (
+        gguf_header(("general.architecture", 8, packed("deci"))),
+        "The layers of model.gguf differ in their widths",
+    ),
+]
+
+
+@pytest.mark.parametrize(("data", "sentence"), HEADERS + CONTENTS)
 def test_unusable_gguf_file_raises(tmp_path, data, sentence):
     path = tmp_path / "model.gguf"
     path.write_bytes(data)
     assert sentence in error_of(path)
+    if (data, sentence) in HEADERS:
+        assert sentence in model_facts(str(path)).problem
 
 
 @pytest.mark.parametrize(
@@ -180,10 +175,6 @@ def test_config_without_valid_model_raises(folder, changes):
     for attempt in (inspect_model, load_model):
         with pytest.raises(ModelError, match="tiny"):
             attempt(config)
-
-
-def test_path_of_unknown_user_raises():
-    assert "There is no model at" in error_of("~nobody-of-that-name/model")
 
 
 def test_missing_weights_raise(folder, tmp_path):

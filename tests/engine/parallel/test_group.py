@@ -37,41 +37,27 @@ from surgeon_engine.parallel import group as group_module
 from surgeon_engine.parallel.agent import reason
 from surgeon_engine.parallel.group import RunFailed, gpus_for, work_in_group
 from surgeon_engine.runtime import devices
-from surgeon_engine.runtime.run_context import RunCancelled, RunContext
+from surgeon_engine.runtime.run_context import RunCancelled
 from tests.helpers.fake_runs import write_run
-from tests.helpers.runs import job
+from tests.helpers.runs import Recorder, job
 
 CPU = ModelConfig(device=Device.CPU)
 
 
-class Group:
+class Group(Recorder):
     """Runs in two processes of this machine."""
 
     def __init__(self, folder):
+        super().__init__()
         self.folder = folder
-        self.events = []
-        self.react = lambda event: None
-        self.context = RunContext("run", self._receive)
-
-    def _receive(self, envelope):
-        assert envelope.run == "run"
-        self.events.append(envelope.event)
-        self.react(envelope.event)
 
     def start(self, config, stop_after=0):
-        command = StartRun(run="run", config=config, folder=str(self.folder))
+        command = StartRun(run="test", config=config, folder=str(self.folder))
         work_in_group(command, 2, self.context, CPU, stop_after)
 
     def resume(self):
-        command = ResumeRun(run="run", folder=str(self.folder))
+        command = ResumeRun(run="test", folder=str(self.folder))
         work_in_group(command, 2, self.context, CPU)
-
-    def stop(self, event):
-        if isinstance(event, ShotFinished):
-            self.context.handle(StopAndKeep(run="run"))
-
-    def of(self, kind):
-        return [event for event in self.events if isinstance(event, kind)]
 
     def end(self, kind, config):
         """Start a run that ends with an error, and return it."""
@@ -118,9 +104,9 @@ def test_run_in_two_processes(group, tmp_path):
 
     def pause(event):
         if isinstance(event, ShotFinished) and event.shot == 1:
-            group.context.handle(Pause(run="run"))
+            group.context.handle(Pause(run="test"))
         if isinstance(event, Paused):
-            group.context.handle(Resume(run="run"))
+            group.context.handle(Resume(run="test"))
 
     group.react = pause
     group.start(config, stop_after=2)
@@ -136,24 +122,23 @@ def test_run_in_two_processes(group, tmp_path):
 
 
 @pytest.mark.runtimes
-@pytest.mark.parametrize("number", [1])
-def test_killed_process_ends_the_run_with_a_sentence(group, tmp_path, number):
+def test_killed_process_ends_the_run_with_a_sentence(group, tmp_path):
     def kill(event):
         if is_in_second_shot(event):
-            found = next(x for x in workers() if x.environ()["RANK"] == str(number))
+            found = next(x for x in workers() if x.environ()["RANK"] == "1")
             found.send_signal(signal.SIGKILL)
 
     group.react = kill
     error = group.end(ProcessError, config_of(tmp_path, shots=40))
     assert error.message == (
-        f"Process {number + 1} of the run was killed by the system, probably because "
-        "memory ran out."
+        "Process 2 of the run was killed by the system, probably because memory ran "
+        "out."
     )
     assert "resume the run" in error.hint
     assert group.context.saver.holds_state
     assert not workers()
     again = Group(group.folder)
-    again.react = again.stop
+    again.send_at(lambda event: isinstance(event, ShotFinished), StopAndKeep)
     again.resume()
     assert RunFolder(group.folder).read_report().stopped_early
 
@@ -176,7 +161,7 @@ def test_cancel_ends_all_processes_at_once(group, tmp_path):
             tag = f"{worker.pid}-{int(worker.create_time())}"
             unfinished.append(group.folder / f".export.{tag}-partial")
             unfinished[0].mkdir()
-            group.context.handle(Cancel(run="run"))
+            group.context.handle(Cancel(run="test"))
 
     group.react = cancel
     group.end(RunCancelled, config_of(tmp_path, shots=40))
@@ -291,7 +276,7 @@ def test_engine_does_not_repeat_the_failure_of_its_processes(tmp_path, monkeypat
     monkeypatch.setattr(server, "work_on_run", fail)
     envelopes = []
     engine = server.Engine(envelopes.append)
-    engine.handle(StartRun(run="run", config=config_of(tmp_path), folder=""))
+    engine.handle(StartRun(run="test", config=config_of(tmp_path), folder=""))
     engine._queue.put(None)
     engine.serve()
     assert [each.event for each in envelopes if each.run] == [Failed("Made up.")]
@@ -315,7 +300,7 @@ class PausedProcess:
         pass
 
     def receive(self, timeout):
-        return Envelope("run", 0.0, Paused())
+        return Envelope("test", 0.0, Paused())
 
 
 def test_cancelled_start_leaves_an_earlier_run_in_the_folder(tmp_path, monkeypatch):
@@ -323,7 +308,7 @@ def test_cancelled_start_leaves_an_earlier_run_in_the_folder(tmp_path, monkeypat
     run = RunFolder(write_run(tmp_path, "run"))
     before = run.events_path.read_bytes()
     group = Group(run.path)
-    group.react = lambda _: group.context.handle(Cancel(run="run"))
+    group.react = lambda _: group.context.handle(Cancel(run="test"))
     with pytest.raises(RunCancelled):
         group.start(config_of(tmp_path))
     assert run.config_path.exists()

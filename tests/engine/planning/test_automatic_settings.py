@@ -235,8 +235,8 @@ def automatic(**changes):
     return replace(with_recovery(**changes), model=ModelConfig())
 
 
-def settled_on_gpu(job, gpu, free=PLENTY):
-    return settle(job, MODEL, machine(free=int(free), gpu=int(gpu)))
+def settled_on_gpu(job, gpu):
+    return settle(job, MODEL, machine(free=PLENTY, gpu=int(gpu)))
 
 
 def gpu_needed(job):

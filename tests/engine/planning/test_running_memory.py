@@ -22,8 +22,8 @@ from surgeon_engine.planning.running_memory import (
 )
 from surgeon_engine.planning.target_size import goal_of, memory_of_goal
 from tests.helpers.configs import pruning_config
-from tests.helpers.fake_engine import BLOCKS, model_summary
-from tests.helpers.fake_results import exported
+from tests.helpers.fake_engine import model_summary
+from tests.helpers.fake_results import BLOCKS, exported
 
 # Each of its blocks has 3 key-value heads of 32 numbers, each for 2 query heads.
 MODEL = model_summary()

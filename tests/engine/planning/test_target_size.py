@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import msgspec
 import pytest
 
@@ -10,6 +12,7 @@ from surgeon_engine.api.config.pruning import Structure, Target
 from surgeon_engine.api.config.run import Dtype, RunConfig
 from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
 from surgeon_engine.base.errors import ConfigError
+from surgeon_engine.planning.rounding import ceil_share, floor_share
 from surgeon_engine.planning.running_memory import (
     memory_beside_weights,
     memory_to_run,
@@ -174,3 +177,20 @@ def test_file_has_the_number_format_of_the_original(stored, export, expected):
 )
 def test_shorter_number_format_is_the_default(form, wanted, pruned, stored, expected):
     assert number_format(form, wanted, pruned, stored) is expected
+
+
+HUNDREDTHS = range(101)
+THINGS = [1, 30, 200, 101, 100_000, 640 * 768, 14336 * 4096 * 10, 8_030_261_248]
+
+
+@pytest.mark.parametrize("things", THINGS)
+def test_shares_are_floor_and_ceil(things):
+    for n in HUNDREDTHS:
+        exact = Fraction(n, 100) * things
+        assert floor_share(things, n / 100) == exact.__floor__()
+        assert ceil_share(things, n / 100) == exact.__ceil__()
+
+
+def test_shares_above_one_are_exact():
+    assert floor_share(1_000_000, 66246.9 / 4) == 16_561_725_000
+    assert ceil_share(1_000_000, 66246.9 / 4) == 16_561_725_000

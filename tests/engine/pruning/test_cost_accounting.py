@@ -9,17 +9,11 @@ import torch
 
 from surgeon_engine.api.config.pruning import CostBasis, Structure
 from surgeon_engine.pruning.cost_accounting import BINS, cost_histogram, total_cost
-from surgeon_engine.pruning.measure_curvature import measure, of_units
+from surgeon_engine.pruning.measure_curvature import measure
 from surgeon_engine.pruning.threshold import REMOVED, ElementCosts, Removals, cheapest
 from surgeon_engine.shots.shot import ShotPlan, run_shot
 from tests.helpers.pruning_states import make_state, silent_context
 
-STRUCTURES = (
-    Structure.HEADS_AND_NEURONS,
-    Structure.ROWS_AND_COLUMNS,
-    Structure.ELEMENTS,
-    Structure.N_M,
-)
 BUNDLED = {"width_multiple": 4, "structure": Structure.HEADS_AND_NEURONS}
 
 
@@ -84,7 +78,7 @@ def test_total_cost_does_not_depend_on_the_cost_basis(basis, more):
         state = make_state("llama", sparsity=0.3, cost_basis=by, **more)
         unit = state.units[0]
         windows = state.windows.calibration
-        factors = measure(state, of_units(state, windows), silent_context(), 1)
+        factors = measure(state, windows, silent_context(), 1)
         before = state.removed[unit.measured.name]
         is_removable = unit.removals(
             factors[unit.measured.name], before, state.config.pruning

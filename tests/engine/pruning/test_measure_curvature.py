@@ -8,21 +8,13 @@ import torch
 from surgeon_engine.api.config.pruning import Fisher, Method, Structure
 from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.run import Stage, StageStarted
-from surgeon_engine.curvature.factors import KroneckerFactors
-from surgeon_engine.pruning.measure_curvature import (
-    CurvatureTask,
-    measure,
-    of_units,
-    pool,
-)
+from surgeon_engine.curvature.measured import KroneckerFactors
+from surgeon_engine.pruning.measure_curvature import measure, pool
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.kept import Kept
 from surgeon_engine.runtime.run_context import RunContext
 from tests.helpers.pruning_states import make_state, silent_context
-
-
-def task_of(state, windows):
-    return CurvatureTask(list(state.loaded.layers), windows)
+from tests.helpers.runs import Recorder
 
 
 @pytest.mark.parametrize("family", ["llama", "opt"])
@@ -31,7 +23,7 @@ def test_pooled_factors_equal_those_of_all_windows(family, first):
     state = make_state(family, 8)
     windows = state.windows.calibration
     one, other, both = (
-        measure(state, task_of(state, part), silent_context(), 1)
+        measure(state, part, silent_context(), 1, state.loaded.layers)
         for part in (windows[:first], windows[first:], windows)
     )
     pool(one, other, share=first / 8)
@@ -50,7 +42,7 @@ def test_layers_still_share_an_A_after_pooling():
     state = make_state("llama", 8)
     windows = state.windows.calibration
     one, other = (
-        measure(state, task_of(state, part), silent_context(), 1)
+        measure(state, part, silent_context(), 1, state.loaded.layers)
         for part in (windows[:6], windows[6:])
     )
     shared = {(x, y) for x in one for y in one if one[x].A is one[y].A}
@@ -71,10 +63,8 @@ def test_factors_that_were_not_measured_are_not_pooled():
 @pytest.mark.parametrize("method", Method)
 def test_only_factors_that_a_method_needs_are_measured(method):
     state = make_state("llama", 4, method=method, structure=Structure.ELEMENTS)
-    events = []
-    context = RunContext("test", lambda envelope: events.append(envelope.event))
-    task = of_units(state, state.windows.calibration)
-    factors = measure(state, task, context, 1)
+    recorder = Recorder()
+    factors = measure(state, state.windows.calibration, recorder.context, 1)
     assert factors.keys() == {layer.name for layer in state.loaded.layers}
     has_A = method is not Method.MAGNITUDE
     has_G = method in (Method.LLM_SURGEON, Method.K_OBD)
@@ -84,17 +74,17 @@ def test_only_factors_that_a_method_needs_are_measured(method):
             assert one.rows is one.columns is None
         else:
             assert (one.A is not None, one.G is not None) == (has_A, has_G)
-    assert (StageStarted(Stage.CURVATURE, 1) in events) == has_A
+    assert (StageStarted(Stage.CURVATURE, 1) in recorder.events) == has_A
 
 
 @pytest.mark.parametrize("method", [Method.LLM_SURGEON, Method.L_OBD])
 def test_factors_are_the_same_where_memory_is_short(method, monkeypatch):
     """They and the inputs of the blocks are in files then."""
     state = make_state("llama", 4, method=method, structure=Structure.ELEMENTS)
-    task = of_units(state, state.windows.calibration)
-    expected = measure(state, task, silent_context(), 1)
+    windows = state.windows.calibration
+    expected = measure(state, windows, silent_context(), 1)
     monkeypatch.setattr(devices, "free_host_memory", lambda: 0)
-    found = measure(state, task, silent_context(), 1)
+    found = measure(state, windows, silent_context(), 1)
     for name, pair in found.items():
         assert pair.A.untyped_storage().filename is not None
         assert torch.equal(pair.A, expected[name].A)
@@ -113,9 +103,8 @@ class Gates:
         """Return the gates, and whether they were measured anew."""
         self.events.clear()
         context = RunContext("test", self._receive, self._kept)
-        task = of_units(state, state.windows.calibration)
-        task = CurvatureTask(task.layers[layers], task.windows)
-        found = measure(state, task, context, shot)
+        measured = [unit.measured for unit in state.units][layers]
+        found = measure(state, state.windows.calibration, context, shot, measured)
         return found, not any(isinstance(event, Logged) for event in self.events)
 
     def _receive(self, envelope):
@@ -183,9 +172,9 @@ def test_gates_of_single_weights_are_not_kept():
 
 def test_sampled_labels_differ_between_shots_but_not_between_runs():
     state = make_state("llama", 4, fisher=Fisher.SAMPLED)
-    task = of_units(state, state.windows.calibration)
+    windows = state.windows.calibration
     one, again, later = (
-        measure(state, task, silent_context(), shot) for shot in (1, 1, 2)
+        measure(state, windows, silent_context(), shot) for shot in (1, 1, 2)
     )
     for name in one:
         assert torch.equal(one[name].G, again[name].G)

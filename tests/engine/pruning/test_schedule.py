@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from surgeon_engine.api.config.pruning import Schedule
-from surgeon_engine.pruning.schedule import share_of_goal
+from surgeon_engine.planning.target_size import share_of_goal
 
 
 @pytest.mark.parametrize("schedule", Schedule)

@@ -134,20 +134,6 @@ def test_ill_conditioned_factors_take_few_steps(monkeypatch):
     assert quadratic_cost(layer, X) - minimum <= 1e-2 * (start - minimum)
 
 
-def test_groups_cost_more_than_all_together_and_less_than_no_update(monkeypatch):
-    exact(monkeypatch)
-    layer = make_layer(R, C)
-    is_removed = random_mask(R, C, share=0.4)
-    together = quadratic_cost(
-        layer, whole_update(layer.W, layer.A, layer.G, is_removed)
-    )
-    grouped = quadratic_cost(
-        layer, grouped_update(layer.W, layer.A, layer.G, is_removed, 3)
-    )
-    none = quadratic_cost(layer, layer.W.masked_fill(is_removed, 0))
-    assert together < grouped < none
-
-
 @pytest.mark.parametrize("max_correlated", [0, 3, 1000])
 def test_bias_is_updated_and_never_removed(monkeypatch, max_correlated):
     """The mask has no column for the bias."""

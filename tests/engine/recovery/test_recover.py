@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from surgeon_engine.api.config.pruning import Fisher, Method, Structure
 from surgeon_engine.api.config.recovery import (
@@ -30,7 +29,7 @@ from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.recovery import recover as module
 from surgeon_engine.recovery.recover import recovery_text
 from tests.helpers.pruning_states import make_state
-from tests.helpers.runs import Recorder, job
+from tests.helpers.runs import Recorder, assert_same_tensors, exported_tensors, job
 
 pytestmark = pytest.mark.usefixtures("quick_runs")
 
@@ -46,22 +45,17 @@ def job_with(folder, level=Recovery.REFIT, windows=24, family="llama", **pruning
         "method": Method.MAGNITUDE,
         "sparsity": 0.1,
     }
-    return replace(
-        job(folder, family, windows, **plain | pruning),
+    return job(
+        folder,
+        family,
+        windows,
+        **plain | pruning,
         recovery=RecoveryConfig(level, own_windows=16, epochs=1.0),
     )
 
 
 def stages(recorder):
     return [event.stage for event in recorder.of(StageStarted)]
-
-
-LEVELS = [
-    Recovery.REFIT,
-    Recovery.RECONSTRUCTION,
-    Recovery.DISTILLATION,
-    Recovery.BOTH,
-]
 
 
 @pytest.mark.slow
@@ -71,14 +65,11 @@ def test_run_ends_with_a_recovery(tmp_path, level):
     (recovered,) = recorder.of(Recovered)
     assert recovered.nats_after < recovered.nats_before
     assert recovered.layers > 0
-    trains = level in (Recovery.DISTILLATION, Recovery.BOTH)
-    assert (recovered.steps > 0) == trains
-    reconstructs = level in (Recovery.RECONSTRUCTION, Recovery.BOTH)
-    assert (recovered.blocks > 0) == reconstructs
-    blocks = Stage.RECONSTRUCTION if reconstructs else Stage.REFIT
-    after_shots = [Stage.REFERENCE, blocks]
+    trains = level is Recovery.BOTH
+    assert (recovered.steps > 0) == (recovered.blocks > 0) == trains
+    after_shots = [Stage.REFERENCE, Stage.REFIT]
     if trains:
-        after_shots.append(Stage.DISTILLATION)
+        after_shots[1:] = [Stage.RECONSTRUCTION, Stage.DISTILLATION]
     found = stages(recorder)
     start = found.index(Stage.REFERENCE)
     assert found[start : start + len(after_shots)] == after_shots
@@ -123,29 +114,12 @@ def test_automatic_level_is_settled_before_the_run_and_logged(tmp_path):
 
 
 @pytest.mark.slow
-def test_run_trains_adapters_with_checkpointing(tmp_path):
-    config = job_with(tmp_path, Recovery.DISTILLATION)
-    recovery = replace(
-        config.recovery,
-        trained_weights=TrainedWeights.LORA,
-        gradient_checkpointing=GradientCheckpointing.ON,
-    )
-    config = replace(config, recovery=recovery)
-    recorder = Recorder().run(config, tmp_path / "run")
-    assert not any(e.message.startswith("Recovery: ") for e in recorder.of(Logged))
-    (recovered,) = recorder.of(Recovered)
-    assert recovered.steps > 0
-    assert recovered.nats_after < recovered.nats_before
-
-
-@pytest.mark.slow
 def test_recovery_changes_the_export_and_keeps_what_was_removed(tmp_path):
-    exports = []
     for level in (Recovery.OFF, Recovery.REFIT):
-        run = tmp_path / level
-        Recorder().run(job_with(tmp_path, level), run)
-        exports.append(load_file(run / "export" / "model.safetensors"))
-    plain, recovered = exports
+        Recorder().run(job_with(tmp_path, level), tmp_path / level)
+    plain, recovered = (
+        exported_tensors(tmp_path / level) for level in (Recovery.OFF, Recovery.REFIT)
+    )
     changed = [name for name in plain if not torch.equal(plain[name], recovered[name])]
     assert changed
     assert all("down_proj" in name for name in changed)
@@ -164,13 +138,12 @@ def test_first_order_run_measures_gates_on_own_windows_too(tmp_path):
 
 @pytest.mark.slow
 def test_same_job_gives_the_same_weights(tmp_path):
-    exports = []
     for name in ("one", "two"):
         config = job_with(tmp_path, Recovery.DISTILLATION)
         Recorder().run(config, tmp_path / name)
-        exports.append(load_file(tmp_path / name / "export" / "model.safetensors"))
-    one, two = exports
-    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert_same_tensors(
+        exported_tensors(tmp_path / "one"), exported_tensors(tmp_path / "two")
+    )
 
 
 @pytest.mark.slow
@@ -193,11 +166,9 @@ def test_refit_that_makes_it_worse_is_undone(tmp_path, monkeypatch):
     assert any("undone" in event.message for event in recorder.of(Logged))
     undone = RecoveryUndone(UndoReason.WORSE, Stage.REFIT)
     assert recorder.of(RecoveryUndone) == [undone]
-    one, two = (
-        load_file(tmp_path / name / "export" / "model.safetensors")
-        for name in ("plain", "run")
+    assert_same_tensors(
+        exported_tensors(tmp_path / "plain"), exported_tensors(tmp_path / "run")
     )
-    assert all(torch.equal(one[name], two[name]) for name in one)
 
 
 def test_one_in_eight_windows_of_each_kind_is_held_out_but_at_most_eight():

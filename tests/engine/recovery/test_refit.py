@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from surgeon_engine.api.config.pruning import Method, Structure
+from surgeon_engine.api.messages.commands import StopAndKeep
 from surgeon_engine.api.messages.run import StageStarted
 from surgeon_engine.model.head import last_hidden
 from surgeon_engine.model.load import LoadedModel
@@ -17,10 +18,11 @@ from surgeon_engine.recovery.block_pair import BlockPair, RecoveryText
 from surgeon_engine.recovery.block_pass import BlockPass, recover_blocks
 from surgeon_engine.recovery.refit import _BlockRefit, targets_of
 from surgeon_engine.runtime.hidden_store import HiddenStore
-from surgeon_engine.runtime.run_context import RunContext
 from surgeon_engine.runtime.shares import Batches
-from tests.helpers.pruning_states import make_state, silent_context
+from tests.helpers.pruning_states import assert_zeros_kept, make_state, silent_context
+from tests.helpers.runs import Recorder
 from tests.helpers.tiny_models import VOCABULARY
+from tests.helpers.units import zeroed
 
 FAMILIES = ["llama", "opt", "gpt2", "gpt_neox", "gemma3", "falcon"]
 
@@ -54,29 +56,21 @@ def refit(state, original, windows, context=None) -> BlockPass:
         return recover_blocks(state, original, windows, store, context)
 
 
-def remove_some(
-    state: PruningState, share: float = 0.3, *, spread: bool = False
-) -> None:
+def remove_some(state: PruningState, *, spread: bool = False) -> None:
     """Remove candidates of every unit, without an update.
 
     Args:
         state: the model.
-        share: of the candidates.
         spread: remove every third one instead of the first ones, which are rows where
             rows and columns are removed.
     """
-    removed = {}
-    for unit in state.units:
-        removed_here = torch.zeros(unit.candidates, dtype=torch.bool)
-        removed_here[: max(1, int(share * unit.candidates))] = True
-        if spread:
-            removed_here = torch.arange(unit.candidates) % 3 == 0
-        if unit.candidates == 1:
-            removed_here[:] = False
-        for layer, zeros in unit.zeros(removed_here):
-            layer.write(layer.weight().masked_fill(zeros, 0))
-        removed[unit.measured.name] = removed_here
-    state.record_removed(removed)
+
+    def choose(unit) -> torch.Tensor:
+        positions, first = torch.arange(unit.candidates), int(0.3 * unit.candidates)
+        is_removed = positions % 3 == 0 if spread else positions < max(1, first)
+        return is_removed & (unit.candidates > 1)
+
+    state.record_removed(zeroed(state.units, choose))
 
 
 def final_error(state, original, tokens) -> float:
@@ -106,9 +100,7 @@ def test_refit_brings_the_model_closer_and_keeps_zeros(family, structure):
     assert any(result.ridge is not None for result in results.values())
     assert all(result.after <= result.before for result in results.values())
     assert final_error(state, original, text().held_out.windows) < before
-    for unit in state.units:
-        for layer, zeros in unit.zeros(state.removed[unit.measured.name]):
-            assert not layer.weight()[zeros].any()
+    assert_zeros_kept(state)
 
 
 def test_layers_after_a_missing_attention_make_up_for_it():
@@ -183,15 +175,12 @@ def test_stop_ends_the_refit_after_a_block():
     state = make_state("llama", 4, structure=Structure.NEURONS)
     original = original_of(state)
     remove_some(state)
-    events = []
-    context = RunContext("test", lambda envelope: events.append(envelope.event))
-    from surgeon_engine.api.messages.commands import StopAndKeep
-
-    context.handle(StopAndKeep(run="test"))
-    found = refit(state, original, text(), context)
+    recorder = Recorder()
+    recorder.context.handle(StopAndKeep(run="test"))
+    found = refit(state, original, text(), recorder.context)
     assert found.fits == {}
     assert found.hidden is None
-    assert [e for e in events if isinstance(e, StageStarted)]
+    assert recorder.of(StageStarted)
 
 
 @pytest.mark.slow

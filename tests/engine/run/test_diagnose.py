@@ -26,9 +26,9 @@ from surgeon_engine.api.messages.run import (
     StageStarted,
 )
 from surgeon_engine.base.errors import PruningError
-from surgeon_engine.pruning.measure_curvature import measure, of_units
+from surgeon_engine.pruning.measure_curvature import measure
 from surgeon_engine.run import diagnose as diagnosing
-from surgeon_engine.runtime.run_context import RunCancelled, RunContext
+from surgeon_engine.runtime.run_context import RunCancelled
 from surgeon_engine.server import Engine
 from surgeon_engine.shots.selection import selection
 from surgeon_gui.state.architecture.state import planned_architecture
@@ -36,7 +36,7 @@ from surgeon_gui.state.diagnosis.costs import read_costs
 from surgeon_gui.state.diagnosis.planner import Planner, rules_of
 from tests.helpers.configs import pruning_config
 from tests.helpers.pruning_states import make_state, silent_context, weights
-from tests.helpers.runs import job, run
+from tests.helpers.runs import Recorder, job, run
 from tests.helpers.units import removable
 
 FIXED = {"damping": Damping.FIXED, "cost_damping": 0.1, "shots": 1}
@@ -89,9 +89,7 @@ def diagnosis_of(monkeypatch, tmp_path, state, context=None):
 
 
 def selected(state, budget):
-    factors = measure(
-        state, of_units(state, state.windows.calibration), silent_context()
-    )
+    factors = measure(state, state.windows.calibration, silent_context())
     return selection(state, factors, state.config.pruning, budget)
 
 
@@ -193,9 +191,7 @@ def test_rise_by_single_weights_is_close_to_the_sum_of_their_costs(
     state = make_state(structure=structure, sparsity=0.05, **FIXED)
     planner = planner_of(monkeypatch, tmp_path, state)
     budget = planner.max_removable // 2
-    factors = measure(
-        state, of_units(state, state.windows.calibration), silent_context()
-    )
+    factors = measure(state, state.windows.calibration, silent_context())
     chosen = selection(state, factors, state.config.pruning, budget)
     total = 0.0
     for unit in state.units:
@@ -221,15 +217,14 @@ def test_costs_are_those_of_the_first_shot_with_its_damping(monkeypatch, tmp_pat
 
 
 def test_diagnosis_reports_progress_and_can_be_cancelled(monkeypatch, tmp_path):
-    state = make_state(sparsity=0.1, **FIXED)
-    events = []
-    context = RunContext("d", lambda envelope: events.append(envelope.event))
+    state, recorder = make_state(sparsity=0.1, **FIXED), Recorder()
+    context = recorder.context
     answer = diagnosis_of(monkeypatch, tmp_path, state, context)
-    stages = [event.stage for event in events if isinstance(event, StageStarted)]
+    stages = [event.stage for event in recorder.of(StageStarted)]
     assert stages == [Stage.BASELINE, Stage.CURVATURE, Stage.SELECTION]
-    last = [event for event in events if isinstance(event, Progressed)][-1]
+    last = recorder.of(Progressed)[-1]
     assert last.done == last.total == len(answer.units)
-    context.handle(Cancel(run="d"))
+    context.handle(Cancel(run="test"))
     with pytest.raises(RunCancelled):
         diagnosis_of(monkeypatch, tmp_path / "cancelled", state, context)
     assert not (tmp_path / "cancelled").exists()

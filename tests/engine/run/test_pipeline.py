@@ -28,7 +28,6 @@ from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import CurvatureError
 from surgeon_engine.base.sealed_json import decode_sealed_line
 from surgeon_engine.model import inspect, source
-from surgeon_engine.pruning.methods.llm_surgeon import LlmSurgeon
 from surgeon_engine.runtime.run_context import RunCancelled
 from surgeon_engine.shots import shot as shot_module
 from tests.helpers.runs import Recorder, job
@@ -126,31 +125,9 @@ def test_removed_weights_stay_removed(tmp_path):
             assert before.removed <= after.removed
 
 
-def zeroed(self, W, quadratic, row, column, pruning):
-    return W.masked_fill(row.unsqueeze(1) | column, 0)
-
-
-@pytest.mark.slow
-def test_loss_changes_less_with_the_update_than_without(tmp_path, monkeypatch):
-    losses = {}
-    for name in ("with", "without"):
-        if name == "without":
-            monkeypatch.setattr(LlmSurgeon, "prune_rows_columns", zeroed)
-        run = Recorder().run(job(tmp_path, windows=32), tmp_path / name)
-        losses[name] = run.of(ShotFinished)[0].evaluation.loss
-        losses["before"] = run.of(BaselineEvaluated)[0].evaluation.loss
-    assert abs(losses["with"] - losses["before"]) < abs(
-        losses["without"] - losses["before"]
-    )
-
-
 def test_stop_and_keep_exports_the_shots_so_far(tmp_path):
     recorder = Recorder()
-    recorder.react = lambda event: (
-        recorder.context.handle(StopAndKeep(run="test"))
-        if isinstance(event, BaselineEvaluated)
-        else None
-    )
+    recorder.send_at(lambda event: isinstance(event, BaselineEvaluated), StopAndKeep)
     recorder.run(job(tmp_path, shots=5), tmp_path / "run")
     assert len(recorder.of(ShotFinished)) == 1
     assert recorder.events[-1].stopped_early
@@ -167,10 +144,8 @@ def test_stop_and_keep_exports_the_shots_so_far(tmp_path):
 )
 def test_failed_shot_keeps_the_shots_before_it(tmp_path, monkeypatch, error, message):
     config, whole = job(tmp_path, shots=3), Recorder()
-    whole.react = lambda event: (
-        whole.context.handle(StopAndKeep(run="test"))
-        if isinstance(event, ShotFinished) and event.shot == 2
-        else None
+    whole.send_at(
+        lambda event: isinstance(event, ShotFinished) and event.shot == 2, StopAndKeep
     )
     whole.run(config, tmp_path / "whole")
     fails_in_shot(monkeypatch, 3, "curvature", error)
@@ -211,11 +186,7 @@ def fails_in_shot(monkeypatch, number, stage, error):
 @pytest.mark.slow
 def test_cancel_exports_nothing(tmp_path):
     recorder = Recorder()
-    recorder.react = lambda event: (
-        recorder.context.handle(Cancel(run="test"))
-        if isinstance(event, ShotFinished)
-        else None
-    )
+    recorder.send_at(lambda event: isinstance(event, ShotFinished), Cancel)
     with pytest.raises(RunCancelled):
         recorder.run(job(tmp_path), tmp_path / "run")
     left = {path.name for path in (tmp_path / "run").iterdir()}

@@ -22,7 +22,7 @@ from surgeon_engine.base.errors import (
 )
 from surgeon_engine.planning import target_size
 from surgeon_engine.planning.planned_file import PlannedFile
-from surgeon_engine.run import pipeline
+from surgeon_engine.run import pipeline, prepare
 from surgeon_engine.run.preflight import preflight
 from surgeon_engine.runtime.run_context import RunCancelled
 from tests.helpers.runs import Recorder, job, preflight_error
@@ -40,15 +40,6 @@ def test_existing_output_folder_raises_and_is_left_unchanged(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_unwritable_output_folder_raises(tmp_path):
-    (tmp_path / "file").touch()
-    inside_a_file = str(tmp_path / "file" / "export")
-    config = dataclasses.replace(job(tmp_path), export=ExportConfig(inside_a_file))
-    error = preflight_error(config, tmp_path / "run", ExportError)
-    assert "cannot be written" in error.message
-    assert not (tmp_path / "run").exists()
-
-
 def test_existing_run_folder_raises_and_is_left_unchanged(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "precious.txt").write_text("mine")
@@ -57,24 +48,30 @@ def test_existing_run_folder_raises_and_is_left_unchanged(tmp_path):
     assert (tmp_path / "run" / "precious.txt").read_text() == "mine"
 
 
-def test_structure_that_the_model_lacks_raises(tmp_path):
-    error = preflight_error(job(tmp_path, "olmo2"), tmp_path / "run", PruningError)
-    assert "self_attn.q_norm normalizes 16 features" in error.message
-    assert not (tmp_path / "run").exists()
+REFUSED = [
+    ({"family": "olmo2"}, PruningError, "self_attn.q_norm normalizes 16 features"),
+    ({"dropped_blocks": 2, "sparsity": 0.6}, PruningError, "at most 1 of 2 can be"),
+    (  # by the loaded model
+        {
+            "dropped_sublayers": 1,
+            "sparsity": 0.6,
+            "export": ExportConfig(format=Format.STOCK),
+        },
+        ExportError,
+        "hold no blocks without an attention",
+    ),
+    ({"export": ExportConfig("file/export")}, ExportError, "cannot be written"),
+]
 
 
-def test_blocks_that_cannot_be_removed_leave_no_run_folder(tmp_path):
-    config = job(tmp_path, dropped_blocks=2, sparsity=0.6)
-    error = preflight_error(config, tmp_path / "run", PruningError)
-    assert "at most 1 of 2 can be" in error.message
-    assert not (tmp_path / "run").exists()
-
-
-def test_refusals_of_the_loaded_model_leave_no_run_folder(tmp_path):
-    config = job(tmp_path, dropped_sublayers=1, sparsity=0.6)
-    config = dataclasses.replace(config, export=ExportConfig(format=Format.STOCK))
-    error = preflight_error(config, tmp_path / "run", ExportError)
-    assert "hold no blocks without an attention" in error.message
+@pytest.mark.parametrize(("settings", "kind", "sentence"), REFUSED)
+def test_refused_job_leaves_no_run_folder(
+    tmp_path, monkeypatch, settings, kind, sentence
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    error = preflight_error(job(tmp_path, **settings), tmp_path / "run", kind)
+    assert sentence in error.message
     assert not (tmp_path / "run").exists()
 
 
@@ -96,7 +93,7 @@ def refuse(error: BaseException) -> Callable[..., None]:
     ids=lambda error: type(error).__name__,
 )
 def test_run_that_ends_before_its_start_leaves_no_folder(tmp_path, monkeypatch, error):
-    monkeypatch.setattr(pipeline, "load_windows", refuse(error))
+    monkeypatch.setattr(prepare, "load_windows", refuse(error))
     with pytest.raises(type(error)):
         Recorder().run(job(tmp_path), tmp_path / "runs" / "run")
     assert not list((tmp_path / "runs").iterdir())
@@ -113,7 +110,7 @@ def test_run_that_ends_after_its_start_keeps_its_log(tmp_path, monkeypatch, erro
 
 
 def test_error_that_nobody_expects_keeps_the_log(tmp_path, monkeypatch):
-    monkeypatch.setattr(pipeline, "load_windows", refuse(ValueError("a bug")))
+    monkeypatch.setattr(prepare, "load_windows", refuse(ValueError("a bug")))
     with pytest.raises(ValueError, match="a bug"):
         Recorder().run(job(tmp_path), tmp_path / "run")
     assert RunFolder(tmp_path / "run").events_path.exists()
@@ -126,7 +123,7 @@ def test_refused_run_keeps_the_notes_of_the_user(tmp_path, monkeypatch):
         run.notes_path.write_text("mine")
         raise CalibrationError("The text is too short.", "Choose another.")
 
-    monkeypatch.setattr(pipeline, "load_windows", refused)
+    monkeypatch.setattr(prepare, "load_windows", refused)
     with pytest.raises(CalibrationError):
         Recorder().run(job(tmp_path), run.path)
     assert [path.name for path in run.path.iterdir()] == ["notes.txt"]
@@ -137,16 +134,6 @@ def test_full_disk_raises_with_the_numbers(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     error = preflight_error(job(tmp_path), tmp_path / "run", InsufficientResourcesError)
     assert "of disk space, and 0.0 MB are free" in error.message
-
-
-@pytest.mark.parametrize("destination", ["run", "."])
-def test_destination_inside_the_run_folder_raises(tmp_path, destination):
-    runs = tmp_path / "runs"
-    config = dataclasses.replace(
-        job(tmp_path), export=ExportConfig(str(runs / destination))
-    )
-    error = preflight_error(config, runs / "run", ExportError)
-    assert "is where the run itself keeps its files" in error.message
 
 
 @pytest.mark.parametrize("form", [Format.COMPACT, Format.GGUF])
@@ -166,8 +153,7 @@ def test_size_of_the_result_is_computed_once(tmp_path, monkeypatch, form):
     counted(target_size, "planned_file")
     counted(target_size, "_goal")
     counted(PlannedFile, "bytes")
-    config = job(tmp_path)
-    config = dataclasses.replace(config, export=ExportConfig(format=form))
+    config = job(tmp_path, export=ExportConfig(format=form))
     files = 1 if form is Format.COMPACT else 2
     found = preflight(config, tmp_path / "run", with_time=False)
     assert found.goal.removed > 0

@@ -1,4 +1,4 @@
-"""The child's end of JSON lines: nothing disturbs the output, no process is left."""
+"""What a child or another computer writes: JSON lines, and names that can be sent."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ import signal
 import subprocess
 import sys
 
+import msgspec
 import psutil
 import pytest
+
+from surgeon_engine.runtime.folders import list_files
+from surgeon_engine.runtime.greeting import _sendable
 
 TIMEOUT_S = 20
 HEADER = """
@@ -77,8 +81,14 @@ def test_process_that_ignores_its_input_exits_by_itself():
     process.communicate()
 
 
-def test_module_does_not_import_torch():
-    program = "sys.exit(bool({'torch', 'transformers'} & {*sys.modules}))"
-    process = start(program)
-    process.communicate(timeout=TIMEOUT_S)
-    assert process.returncode == 0
+def test_file_names_that_are_no_text_are_left_out(tmp_path):
+    (tmp_path / os.fsdecode(b"\xff.gguf")).touch()
+    (tmp_path / "model.gguf").touch()
+    listed = list_files(str(tmp_path))
+    assert [entry.name for entry in listed.entries] == ["model.gguf"]
+    assert listed.omitted == 1
+    assert msgspec.json.encode(listed)
+
+
+def test_home_folder_in_another_encoding_can_be_sent():
+    assert _sendable("/home/\udcff") == "/home/\N{REPLACEMENT CHARACTER}"

@@ -49,22 +49,9 @@ def clock(monkeypatch):
     return made
 
 
-class Line:
-    """A run context, the events it has sent, and a reaction to them."""
-
-    def __init__(self):
-        self.events = []
-        self.answer = lambda event: None
-        self.context = RunContext("test", self._receive)
-
-    def _receive(self, envelope):
-        self.events.append(envelope.event)
-        self.answer(envelope.event)
-
-
 @pytest.fixture
-def line():
-    return Line()
+def recorder():
+    return Recorder()
 
 
 def when(kind, action):
@@ -72,60 +59,60 @@ def when(kind, action):
     return lambda event: action() if isinstance(event, kind) else None
 
 
-def test_pause_is_reported_and_ends_on_resume(line):
-    line.context.handle(Pause(**ASIDE))
-    line.answer = when(Paused, lambda: line.context.handle(Resume(**ASIDE)))
-    line.context.raise_if_cancelled()
-    assert line.events == [Paused(), Resumed()]
-    line.context.raise_if_cancelled()
-    assert len(line.events) == 2
+def test_pause_is_reported_and_ends_on_resume(recorder):
+    recorder.context.handle(Pause(**ASIDE))
+    recorder.react = when(Paused, lambda: recorder.context.handle(Resume(**ASIDE)))
+    recorder.context.raise_if_cancelled()
+    assert recorder.events == [Paused(), Resumed()]
+    recorder.context.raise_if_cancelled()
+    assert len(recorder.events) == 2
 
 
-def test_pause_resumed_before_the_next_check_does_not_happen(line):
-    line.context.handle(Pause(**ASIDE))
-    line.context.handle(Resume(**ASIDE))
-    line.context.raise_if_cancelled()
-    assert line.events == []
+def test_pause_resumed_before_the_next_check_does_not_happen(recorder):
+    recorder.context.handle(Pause(**ASIDE))
+    recorder.context.handle(Resume(**ASIDE))
+    recorder.context.raise_if_cancelled()
+    assert recorder.events == []
 
 
-def test_paused_run_can_be_cancelled(line):
-    line.context.handle(Pause(**ASIDE))
-    line.answer = when(Paused, lambda: line.context.handle(Cancel(**ASIDE)))
+def test_paused_run_can_be_cancelled(recorder):
+    recorder.context.handle(Pause(**ASIDE))
+    recorder.react = when(Paused, lambda: recorder.context.handle(Cancel(**ASIDE)))
     with pytest.raises(RunCancelled):
-        line.context.raise_if_cancelled()
-    assert line.events == [Paused()]
+        recorder.context.raise_if_cancelled()
+    assert recorder.events == [Paused()]
 
 
-def test_paused_run_resumes_to_stop_and_keep(line):
-    line.context.handle(Pause(**ASIDE))
-    line.answer = when(Paused, lambda: line.context.handle(StopAndKeep(**ASIDE)))
-    line.context.raise_if_cancelled()
-    assert line.events == [Paused(), Resumed()]
-    assert line.context.stops_after_shot
+def test_paused_run_resumes_to_stop_and_keep(recorder):
+    recorder.context.handle(Pause(**ASIDE))
+    recorder.react = when(Paused, lambda: recorder.context.handle(StopAndKeep(**ASIDE)))
+    recorder.context.raise_if_cancelled()
+    assert recorder.events == [Paused(), Resumed()]
+    assert recorder.context.stops_after_shot
 
 
-def test_pause_right_after_a_pause_is_another_one(line):
+def test_pause_right_after_a_pause_is_another_one(recorder):
     def resume():
-        line.context.handle(Resume(**ASIDE))
+        recorder.context.handle(Resume(**ASIDE))
 
     def hurry():
         resume()
-        line.context.handle(Pause(**ASIDE))
+        recorder.context.handle(Pause(**ASIDE))
 
-    line.context.handle(Pause(**ASIDE))
-    line.answer = when(Paused, hurry)
-    line.context.raise_if_cancelled()
-    assert line.events == [Paused(), Resumed()]
-    line.answer = when(Paused, resume)
-    line.context.raise_if_cancelled()
-    assert line.events == [Paused(), Resumed()] * 2
+    recorder.context.handle(Pause(**ASIDE))
+    recorder.react = when(Paused, hurry)
+    recorder.context.raise_if_cancelled()
+    assert recorder.events == [Paused(), Resumed()]
+    recorder.react = when(Paused, resume)
+    recorder.context.raise_if_cancelled()
+    assert recorder.events == [Paused(), Resumed()] * 2
 
 
-def test_event_is_in_the_folder_before_it_is_sent(line, tmp_path):
+def test_event_is_in_the_folder_before_it_is_sent(recorder, tmp_path):
     folder, kept = RunFolder(tmp_path), []
-    line.context.begin(folder, lambda: MemorySampled(1))
-    line.answer = lambda event: kept.append(folder.events_path.read_bytes())
-    line.context.emit(Resumed())
+    recorder.context.begin(folder, lambda: MemorySampled(1))
+    recorder.react = lambda event: kept.append(folder.events_path.read_bytes())
+    recorder.context.emit(Resumed())
     assert b"Resumed" in kept[0]
 
 
@@ -143,43 +130,43 @@ def test_another_thread_can_end_the_pause():
     assert envelopes.get_nowait().event == Resumed()
 
 
-def test_paused_time_counts_neither_in_stages_nor_in_the_run(clock, line):
+def test_paused_time_counts_neither_in_stages_nor_in_the_run(clock, recorder):
     def rest():
         clock.now += 50
-        line.context.handle(Resume(**ASIDE))
+        recorder.context.handle(Resume(**ASIDE))
 
-    line.answer = when(Paused, rest)
-    with line.context.stage(Stage.UPDATE, 1, total=2) as step:
+    recorder.react = when(Paused, rest)
+    with recorder.context.stage(Stage.UPDATE, 1, total=2) as step:
         clock.now += 2
-        line.context.handle(Pause(**ASIDE))
+        recorder.context.handle(Pause(**ASIDE))
         step()
         clock.now += 1
         step()
-    assert line.context.seconds_of_stages["update"] == 3
-    assert line.context.seconds == 3
+    assert recorder.context.seconds_of_stages["update"] == 3
+    assert recorder.context.seconds == 3
 
 
-def test_pause_does_not_hurry_progress(clock, line):
-    line.answer = when(Paused, lambda: line.context.handle(Resume(**ASIDE)))
-    with line.context.stage(Stage.UPDATE, 1, total=3) as step:
-        line.context.handle(Pause(**ASIDE))
+def test_pause_does_not_hurry_progress(clock, recorder):
+    recorder.react = when(Paused, lambda: recorder.context.handle(Resume(**ASIDE)))
+    with recorder.context.stage(Stage.UPDATE, 1, total=3) as step:
+        recorder.context.handle(Pause(**ASIDE))
         step()
-    assert not [event for event in line.events if isinstance(event, Progressed)]
+    assert not [event for event in recorder.events if isinstance(event, Progressed)]
 
 
-def test_memory_is_reported_at_most_once_a_second(clock, line, tmp_path):
+def test_memory_is_reported_at_most_once_a_second(clock, recorder, tmp_path):
     samples = (MemorySampled(number) for number in range(100))
-    line.context.begin(None, lambda: next(samples))
+    recorder.context.begin(None, lambda: next(samples))
     for _ in range(30):
-        line.context.raise_if_cancelled()
+        recorder.context.raise_if_cancelled()
         clock.now += 0.25
-    envelopes = [event for event in line.events if isinstance(event, MemorySampled)]
+    envelopes = [event for event in recorder.events if isinstance(event, MemorySampled)]
     assert envelopes == [MemorySampled(number) for number in range(8)]
 
 
-def test_memory_is_not_sampled_before_a_run_begins(line):
-    line.context.raise_if_cancelled()
-    assert line.events == []
+def test_memory_is_not_sampled_before_a_run_begins(recorder):
+    recorder.context.raise_if_cancelled()
+    assert recorder.events == []
 
 
 @pytest.mark.slow
@@ -231,6 +218,8 @@ def test_events_are_logged_once_the_disk_has_room_again(tmp_path, monkeypatch):
     context.emit(StageStarted(Stage.LOAD, 0))
     monkeypatch.setattr(RunFolder, "append", append)
     context.emit(Cancelled())
-    logged = [decode_sealed_line(line, Envelope).event for line in run.log_lines()]
+    logged = [
+        decode_sealed_line(recorder, Envelope).event for recorder in run.log_lines()
+    ]
     assert isinstance(logged[1], Logged)
     assert [logged[0], logged[2]] == [StageStarted(Stage.LOAD, 0), Cancelled()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.api.saved_state import Origin, SavedState
 from surgeon_engine.base.errors import RunFolderError
+from surgeon_engine.runtime import saver as saver_module
 from surgeon_engine.runtime.saver import Saver
+from tests.helpers.exports import flip
 from tests.helpers.fake_engine import shot_finished
 
 START = SavedState(Origin({}, "", "", {}), RecoveryConfig())
@@ -41,12 +44,6 @@ def save_all(saver: Saver) -> None:
     saver.save({"training": weights(9)})
     over = dict.fromkeys(("shot", "blocks", "training"))
     saver.save({"recovered": weights(4), **over}, is_recovered=True)
-
-
-def flip(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[-1] ^= 1
-    path.write_bytes(data)
 
 
 def number_of(folder) -> int:
@@ -147,3 +144,21 @@ def test_damaged_or_missing_progress_is_noticed_when_it_is_loaded(tmp_path, dama
     assert not problem
     with pytest.raises(RunFolderError, match="damaged"):
         Saver(folder, state).load("blocks")
+
+
+def test_state_that_fails_after_its_rename_keeps_its_files(tmp_path, monkeypatch):
+    """The disk may be full when the folder is flushed."""
+    folder = RunFolder(tmp_path).saved_state
+    saved = SavedState(Origin({}, "", "", {}), RecoveryConfig())
+    saver = saver_module.Saver(folder, saved)
+    assert saver.save({"blocks": {"a": torch.zeros(2)}}) == ""
+    write = saver_module.write_atomically
+
+    def write_and_fail(path, data):
+        write(path, data)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(saver_module, "write_atomically", write_and_fail)
+    assert saver.save({"blocks": {"a": torch.ones(2)}}) == "No space left on device"
+    assert folder.read().parts == saver.saved.parts
+    assert saver.load("blocks")["a"].tolist() == [1.0, 1.0]

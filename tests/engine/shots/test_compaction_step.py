@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import msgspec
 import pytest
 import torch
@@ -12,6 +14,7 @@ from surgeon_engine.shots.compaction_step import compact_state, full_size_model
 from tests.helpers.pruning_states import make_state
 from tests.helpers.runs import Outcome, job, outcome
 from tests.helpers.tiny_models import COUPLED_FAMILIES, MORE_FAMILIES, VOCABULARY
+from tests.helpers.units import zeroed
 
 pytestmark = pytest.mark.usefixtures("quick_runs")
 
@@ -35,6 +38,12 @@ def without_costs(shot):
     return [msgspec.structs.replace(layer, cost=0.0) for layer in shot.layers]
 
 
+def one_candidate(number: int, unit) -> torch.Tensor:
+    """Return a mask of one candidate, or of none if there is one alone."""
+    count = unit.candidates
+    return torch.arange(count) == (number % count if count > 1 else -1)
+
+
 @pytest.mark.parametrize("family", sorted(ALL))
 def test_model_compacted_twice_computes_the_same(family):
     """At the end it is restored to full size, with zeros."""
@@ -45,14 +54,12 @@ def test_model_compacted_twice_computes_the_same(family):
     parameters = sum(p.numel() for p in state.loaded.model.parameters())
     removed = 0
     for round_number in range(2):
-        for unit in state.units:
-            name, count = unit.measured.name, unit.candidates
-            selected = torch.zeros(count, dtype=torch.bool)
-            selected[round_number % count] = count > 1
-            state.record_removed(state.removed | {name: selected})
-            for layer, zeros in unit.zeros(selected):
-                layer.write(layer.weight().masked_fill(zeros, 0))
-            removed += int(selected.sum()) * unit.coupled.weights_per_group
+        masks = zeroed(state.units, partial(one_candidate, round_number))
+        state.record_removed(masks)
+        removed += sum(
+            int(masks[unit.measured.name].sum()) * unit.coupled.weights_per_group
+            for unit in state.units
+        )
         before, sparsities = logits(state.loaded.model), state.sparsities()
         compact_state(state)
         assert_same(logits(state.loaded.model), before)

@@ -11,8 +11,8 @@ from surgeon_engine.api.config.pruning import SPARSE, Structure
 from surgeon_engine.api.messages.run import DampingChoice, Stage, StageStarted
 from surgeon_engine.base.errors import CurvatureError
 from surgeon_engine.evaluation.held_out import Trial, evaluate_held_out, split
-from surgeon_engine.pruning.measure_curvature import measure, of_units
-from surgeon_engine.runtime.run_context import RunCancelled, RunContext
+from surgeon_engine.pruning.measure_curvature import measure
+from surgeon_engine.runtime.run_context import RunCancelled
 from surgeon_engine.shots import damping
 from surgeon_engine.shots.damping import (
     GRID,
@@ -23,24 +23,20 @@ from surgeon_engine.shots.damping import (
 )
 from surgeon_engine.shots.selection import remove, selection
 from tests.helpers.pruning_states import (
+    assert_unchanged,
     make_state,
     silent_context,
     weights,
 )
+from tests.helpers.runs import STRUCTURES, Recorder
 
-STRUCTURES = (
-    Structure.HEADS_AND_NEURONS,
-    Structure.ROWS_AND_COLUMNS,
-    Structure.ELEMENTS,
-    Structure.N_M,
-)
 STRUCTURE_CASES = [Structure.HEADS_AND_NEURONS, Structure.ELEMENTS]
 
 
 def inputs_of(state, before=None, *, is_last=True) -> DampingSearch:
     fit, _ = split(state.windows.calibration)
     held_out = state.references.held_out
-    factors = measure(state, of_units(state, fit), silent_context(), 1)
+    factors = measure(state, fit, silent_context(), 1)
     return DampingSearch(factors, held_out, state.goal.removed, 1, is_last, before)
 
 
@@ -102,8 +98,7 @@ def test_search_leaves_the_model_bit_for_bit(structure):
     choose_damping(state, inputs_of(state), silent_context())
     assert state.removed is removed
     assert not any(bool(mask.any()) for mask in removed.values())
-    for name, parameter in weights(state).items():
-        assert torch.equal(parameter, before[name])
+    assert_unchanged(state, before)
 
 
 def test_cancelled_search_leaves_the_model_bit_for_bit(monkeypatch):
@@ -116,8 +111,7 @@ def test_cancelled_search_leaves_the_model_bit_for_bit(monkeypatch):
     monkeypatch.setattr(damping, "evaluate_held_out", cancelled)
     with pytest.raises(RunCancelled):
         choose_damping(state, inputs, silent_context())
-    for name, parameter in weights(state).items():
-        assert torch.equal(parameter, before[name])
+    assert_unchanged(state, before)
 
 
 @pytest.fixture
@@ -166,11 +160,9 @@ def test_heavy_damping_is_for_the_last_shot(searches, structure):
 
 
 def test_search_is_a_stage_of_its_shot():
-    state = make_state(sparsity=0.3)
-    events = []
-    context = RunContext("test", lambda envelope: events.append(envelope.event))
-    choose_damping(state, inputs_of(state), context)
-    assert events[0] == StageStarted(Stage.DAMPING, 1)
+    state, recorder = make_state(sparsity=0.3), Recorder()
+    choose_damping(state, inputs_of(state), recorder.context)
+    assert recorder.events[0] == StageStarted(Stage.DAMPING, 1)
 
 
 def test_damping_that_leaves_a_factor_indefinite_is_skipped(monkeypatch):
@@ -203,8 +195,7 @@ def test_error_is_raised_if_no_damping_works(monkeypatch):
     with pytest.raises(CurvatureError, match=r"None of the \d+ dampings") as error:
         choose_damping(state, inputs, silent_context())
     assert error.value.hint
-    for name, parameter in weights(state).items():
-        assert torch.equal(parameter, before[name])
+    assert_unchanged(state, before)
 
 
 BOTH = (UPDATE, COST)
@@ -250,24 +241,19 @@ def test_search_stays_at_its_start_if_differences_are_noise():
     assert set(trials) == {(3, 3), (3, 2), (3, 4)}
 
 
-def test_update_damping_does_not_exceed_its_maximum():
+@pytest.mark.parametrize("axis", [COST, UPDATE])
+def test_damping_does_not_exceed_its_maximum(axis):
+    def point_at(place):
+        return (place, 3) if axis is COST else (3, place)
+
     def trial(point):
-        return trial_of(float(-point[1]))  # the more, the better
+        return trial_of(float(-point[axis is UPDATE]))  # the more, the better
 
-    trials, chosen = search(trial, (3, 2), BOTH, (LAST, 3))
+    limits = (3, LAST) if axis is COST else (LAST, 3)
+    trials, chosen = search(trial, point_at(2), BOTH, limits)
     assert chosen == (3, 3)
-    assert max(point[1] for point in trials) == 3
-    assert search(trial, (3, 2), BOTH, FREE)[1] == (3, LAST)
-
-
-def test_cost_damping_does_not_exceed_its_maximum():
-    def trial(point):
-        return trial_of(float(-point[0]))  # the more, the better
-
-    trials, chosen = search(trial, (2, 3), BOTH, (3, LAST))
-    assert chosen == (3, 3)
-    assert max(point[0] for point in trials) == 3
-    assert search(trial, (2, 3), BOTH, FREE)[1] == (LAST, 3)
+    assert max(point[axis is UPDATE] for point in trials) == 3
+    assert search(trial, point_at(2), BOTH, FREE)[1] == point_at(LAST)
 
 
 def test_damping_is_raised_until_the_loss_is_finite_and_no_further():

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
-from transformers import LlamaConfig, LlamaForCausalLM
+import dataclasses
+import json
 
+import pytest
+
+from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.pruning import CostBasis
-from surgeon_engine.base.errors import PruningError
+from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
+from surgeon_engine.api.messages.run import Recovered, ShotFinished, Stage, StageStarted
+from surgeon_engine.base.errors import ExportError, PruningError
 from surgeon_engine.evaluation.fidelity import compare_unchecked
 from surgeon_engine.planning.limits import check_target_in_limits
 from surgeon_engine.planning.target_size import goal_of
@@ -23,8 +28,10 @@ from surgeon_engine.shots.shot import ShotPlan, run_shot
 from tests.engine.shots.test_compaction_step import assert_same, logits
 from tests.helpers import pruning_states
 from tests.helpers.configs import pruning_config
+from tests.helpers.interrupted_runs import assert_same_result, at_step, cut_at, resumed
 from tests.helpers.pruning_states import make_state, silent_context
-from tests.helpers.tiny_models import VOCABULARY
+from tests.helpers.runs import Recorder, job
+from tests.helpers.tiny_models import llama_with
 
 
 def state_of(family: str = "llama", sparsity: float = 0.6, **structure):
@@ -32,17 +39,11 @@ def state_of(family: str = "llama", sparsity: float = 0.6, **structure):
     return make_state(family, sparsity=sparsity, method="first_order", **structure)
 
 
-def depth_of(state) -> Depth:
-    pruning = state.config.pruning
-    return Depth.of(state.units, state.removed, state.loaded, pruning)
-
-
-@pytest.mark.parametrize("family", ["llama"])
-def test_costs_are_the_rise_of_the_divergence(family):
+def test_costs_are_the_rise_of_the_divergence():
     """Against whole forwards with the outputs of one candidate replaced by zeros."""
-    state = state_of(family, dropped_blocks=1)
+    state = state_of(dropped_blocks=1)
     model, held_out = state.loaded.model, state.references.held_out
-    depth = depth_of(state)
+    depth = Depth.of(state)
     candidates = sorted((*depth.blocks, *depth.sublayers), key=lambda x: x.block)
     assert len(depth.blocks) == 2
     assert len(depth.sublayers) == 4
@@ -55,7 +56,7 @@ def test_costs_are_the_rise_of_the_divergence(family):
 
 
 def test_costs_are_compared_per_weight_or_raw():
-    depth = depth_of(state_of(dropped_blocks=1))
+    depth = Depth.of(state_of(dropped_blocks=1))
     heads, neurons = depth.sublayers[:2]
     costs = [float(heads.weights), neurons.weights * 1.5]
     for basis, first in ((CostBasis.PER_PARAMETER, heads), (CostBasis.RAW, heads)):
@@ -67,20 +68,12 @@ def test_costs_are_compared_per_weight_or_raw():
 
 def test_costs_after_others_decide(monkeypatch):
     """Against measuring all candidates again after each choice."""
-    deep = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=VOCABULARY,
-            hidden_size=16,
-            intermediate_size=24,
-            num_hidden_layers=4,
-            num_attention_heads=4,
-        )
-    )
+    deep = llama_with(num_hidden_layers=4)
     for parameter in deep.parameters():
-        parameter.requires_grad_(False).mul_(4)  # so that blocks depend on others
-    monkeypatch.setattr(pruning_states, "tiny_model", lambda family: deep.eval())
+        parameter.mul_(4)  # so that blocks depend on others
+    monkeypatch.setattr(pruning_states, "tiny_model", lambda family: deep)
     state = state_of(dropped_sublayers=3)
-    candidates = depth_of(state).sublayers
+    candidates = Depth.of(state).sublayers
     measured = SkipCosts(state.loaded, state.references.held_out)
     costs = measured.measure(candidates, lambda: None)
     sizes = [x.weights for x in candidates]
@@ -102,11 +95,9 @@ def test_costs_after_others_decide(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["llama"])
-@pytest.mark.parametrize("asked", [(1, 0), (0, 1)])
-def test_shot_removes_depth_before_widths(family, asked):
-    blocks, sublayers = asked
-    state = state_of(family, dropped_blocks=blocks, dropped_sublayers=sublayers)
+@pytest.mark.parametrize(("blocks", "sublayers"), [(1, 0), (0, 1)])
+def test_shot_removes_depth_before_widths(blocks, sublayers):
+    state = state_of(dropped_blocks=blocks, dropped_sublayers=sublayers)
     shot = run_shot(state, ShotPlan(1, 1.0, None), silent_context())
     whole = [layer for layer in shot.layers if layer.removed == layer.weights]
     if blocks:
@@ -186,3 +177,61 @@ def test_targets_beyond_heads_and_neurons_are_allowed_with_blocks():
         check_target_in_limits(goal, pruning, state.original)
     pruning = pruning_config(sparsity=0.8, dropped_blocks=1)
     check_target_in_limits(goal, pruning, state.original)
+
+
+whole_run = pytest.mark.usefixtures("quick_runs")
+
+
+def config_of(folder, form=Format.AUTOMATIC, level=Recovery.REFIT, **pruning):
+    settings = {"sparsity": 0.6, "method": "first_order", "dropped_blocks": 1}
+    config = job(folder, windows=8, **settings | pruning)
+    return dataclasses.replace(
+        config,
+        export=ExportConfig(format=form),
+        recovery=RecoveryConfig(level, own_windows=0, epochs=2),
+    )
+
+
+def whole_blocks(shot: ShotFinished) -> set[int]:
+    left = {layer.block for layer in shot.layers if layer.removed < layer.weights}
+    return {layer.block for layer in shot.layers} - left
+
+
+@whole_run
+@pytest.mark.slow
+def test_run_recovers_and_goes_on_after_an_interruption(
+    tmp_path,
+    save_everywhere,
+):
+    config = config_of(tmp_path, level=Recovery.BOTH, shots=2)
+    run = Recorder().run(config, tmp_path / "whole")
+    shots = run.of(ShotFinished)
+    assert [len(whole_blocks(shot)) for shot in shots] == [0, 1]
+    stages = [x.stage for x in run.of(StageStarted)]
+    assert stages.index(Stage.DEPTH) < stages.index(Stage.SELECTION, 9)
+    (recovered,) = run.of(Recovered)
+    assert recovered.nats_after <= recovered.nats_before
+    saved = json.loads((tmp_path / "whole/export/config.json").read_text())
+    assert saved["num_hidden_layers"] == 1
+    cut_at(at_step(Stage.RECONSTRUCTION, 1), config, tmp_path / "cut")
+    resumed(tmp_path / "cut")
+    assert_same_result(tmp_path / "cut", tmp_path / "whole")
+
+
+@whole_run
+@pytest.mark.slow
+def test_quality_limit_takes_blocks_back(tmp_path):
+    config = config_of(tmp_path, Format.MASKED, Recovery.OFF, max_divergence=1e-3)
+    with pytest.raises(PruningError, match="smallest step takes the KL"):
+        Recorder().run(config, tmp_path / "run")
+    config = config_of(tmp_path, Format.MASKED, Recovery.OFF, max_divergence=50.0)
+    run = Recorder().run(config, tmp_path / "far")
+    assert len(whole_blocks(run.of(ShotFinished)[-1])) == 1
+
+
+@whole_run
+@pytest.mark.slow
+def test_plain_files_are_refused_without_sublayers(tmp_path):
+    settings = {"dropped_sublayers": 1, "dropped_blocks": 0, "widths": "same"}
+    with pytest.raises(ExportError, match="Plain files hold no blocks without"):
+        Recorder().run(config_of(tmp_path, Format.STOCK, **settings), tmp_path / "run")

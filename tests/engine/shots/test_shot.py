@@ -10,15 +10,26 @@ from itertools import product
 import pytest
 import torch
 
-from surgeon_engine.api.config.pruning import Damping, Method, Schedule, Structure
+from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.config.evaluation import EvaluationConfig
+from surgeon_engine.api.config.presets import presets
+from surgeon_engine.api.config.pruning import (
+    Damping,
+    Method,
+    PrunableShare,
+    Schedule,
+    Structure,
+)
+from surgeon_engine.api.config.run import Device, ModelConfig, RunConfig
 from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.evaluation import fidelity
 from surgeon_engine.model.identity import stamp_of
 from surgeon_engine.planning.running_memory import heads_left
+from surgeon_engine.planning.target_size import share_of_goal
 from surgeon_engine.pruning import sparse_update
-from surgeon_engine.pruning.measure_curvature import measure, of_units
-from surgeon_engine.pruning.schedule import share_of_goal
+from surgeon_engine.pruning.measure_curvature import measure
+from surgeon_engine.run.prepare import prepare
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime import kept as kept_module
 from surgeon_engine.runtime.kept import Kept
@@ -28,13 +39,7 @@ from surgeon_engine.shots.damping import with_damping
 from surgeon_engine.shots.selection import remove, selection
 from surgeon_engine.shots.shot import ShotPlan, evaluate_original, evaluation, run_shot
 from tests.helpers.pruning_states import make_state, silent_context
-
-STRUCTURES = (
-    Structure.HEADS_AND_NEURONS,
-    Structure.ROWS_AND_COLUMNS,
-    Structure.ELEMENTS,
-    Structure.N_M,
-)
+from tests.helpers.runs import Recorder
 
 
 def by_hand(state, dampings, budget) -> None:
@@ -42,8 +47,7 @@ def by_hand(state, dampings, budget) -> None:
     pruning = state.config.pruning
     if dampings is not None:
         pruning = with_damping(pruning, dampings.cost, dampings.update)
-    what = of_units(state, state.windows.calibration)
-    factors = measure(state, what, silent_context(), 1)
+    factors = measure(state, state.windows.calibration, silent_context(), 1)
     chosen = selection(state, factors, pruning, budget)
     state.record_removed(remove(state, factors, pruning, chosen.removed))
 
@@ -61,7 +65,7 @@ def same(one, other) -> None:
 
 def test_evaluation_runs_fewer_windows_at_a_time_where_memory_is_short(monkeypatch):
     """The weights have changed by then: a failure would lose the shot."""
-    state, events = make_state(), []
+    state, recorder = make_state(), Recorder()
     expected = evaluation(state, silent_context())
     run = fidelity.last_hidden
 
@@ -71,10 +75,10 @@ def test_evaluation_runs_fewer_windows_at_a_time_where_memory_is_short(monkeypat
         return run(model, tokens)
 
     monkeypatch.setattr(fidelity, "last_hidden", last_hidden)
-    found = evaluation(state, RunContext("run", lambda x: events.append(x.event)))
+    found = evaluation(state, recorder.context)
     assert found.loss == pytest.approx(expected.loss, rel=1e-6)
     assert found.fidelity[0].windows == 3
-    assert [x.message for x in events if isinstance(x, Logged)] == [
+    assert [x.message for x in recorder.of(Logged)] == [
         "There is not enough memory for 3 windows at a time: the run goes on with 1."
     ]
 
@@ -102,10 +106,10 @@ def test_original_is_evaluated_anew_for_other_texts_and_batches():
     kept, state = Kept(), make_state()
     evaluated(state, kept)
     windows = replace(state.windows, validation=state.windows.validation[:2])
-    state._windows = windows
+    state.windows = windows
     assert evaluated(state, kept)[1]
     assert not evaluated(state, kept)[1]
-    state._windows = replace(windows, text="another name")
+    state.windows = replace(windows, text="another name")
     assert evaluated(state, kept)[1]
     state.halve_batch()
     assert evaluated(state, kept)[1]
@@ -119,7 +123,7 @@ def test_original_is_evaluated_anew_once_its_files_have_changed(tmp_path):
     def loaded_from(content):
         path.write_text(content)
         state = make_state()
-        state._loaded = replace(state.loaded, files=(stamp_of(path),))
+        state.loaded = replace(state.loaded, files=(stamp_of(path),))
         return state
 
     assert evaluated(loaded_from("weights"), kept)[1]
@@ -143,7 +147,7 @@ def test_large_hidden_states_are_not_kept(monkeypatch):
 def test_evaluation_says_how_the_windows_begin(monkeypatch):
     state = make_state()
     windows = replace(state.windows, beginning="<bos>")
-    monkeypatch.setattr(state, "_windows", windows)
+    monkeypatch.setattr(state, "windows", windows)
     assert evaluation(state, silent_context(), Stage.BASELINE).beginning == "<bos>"
 
 
@@ -226,8 +230,7 @@ def test_cancel_ends_the_selection_of_a_damping(monkeypatch):
         raise Cancelled
 
     state = make_state("llama", structure=Structure.NEURONS)
-    what = of_units(state, state.windows.calibration)
-    factors = measure(state, what, silent_context(), 1)
+    factors = measure(state, state.windows.calibration, silent_context(), 1)
     with pytest.raises(Cancelled):
         selection(state, factors, state.config.pruning, 1, cancel)
 
@@ -250,3 +253,29 @@ def test_layers_of_a_shot_give_the_heads_that_blocks_keep():
     removed = state.removed.values()
     assert list(left.values()) == [1 - float(x.float().mean()) for x in removed]
     assert sum(left.values()) < len(left)
+
+
+ORIGINAL = 19.4027
+PERPLEXITIES = (22.6042, 35.6176)  # after 10 and 20 %
+
+
+@pytest.mark.slow
+def test_paper_preset_has_its_figures_on_the_demo():
+    (preset,) = (x for x in presets() if x.name == "paper_structured")
+    calibration = CalibrationConfig(windows=4, validation_windows=4, window_length=64)
+    config = preset.applied_to(
+        RunConfig(
+            ModelConfig(device=Device.CPU),
+            calibration,
+            evaluation=EvaluationConfig(windows=0),
+        )
+    )
+    pruning = replace(config.pruning, target=PrunableShare(0.2), shots=2)
+    context = silent_context()
+    state = prepare(replace(config, pruning=pruning), context)
+    assert evaluate_original(state, context).perplexity == pytest.approx(
+        ORIGINAL, rel=1e-4
+    )
+    for number, expected in enumerate(PERPLEXITIES, 1):
+        shot = run_shot(state, ShotPlan(number, number / 2, None), context)
+        assert shot.evaluation.perplexity == pytest.approx(expected, rel=1e-3)

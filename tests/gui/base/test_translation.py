@@ -18,7 +18,6 @@ from surgeon_engine.base import sentences
 from surgeon_engine.base.json_process import RequestFailed
 from surgeon_engine.base.sentences import Sentence
 from surgeon_engine.hub.messages import DownloadFailed
-from surgeon_engine.hub.search_messages import SearchFailed
 from surgeon_gui.base import translation
 from surgeon_gui.base.translation import ENGLISH, LANGUAGES
 from tests.helpers.untranslated import called, untranslated
@@ -139,27 +138,44 @@ def test_texts_to_translate_are_literals_outside_of_f_strings():
 
 
 @pytest.mark.slow
-def test_sentences_of_the_engine_are_templates_with_all_their_values():
+def test_sentences_of_the_engine_are_templates_with_all_their_values(make):
     for path in ENGINE:
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and called(node) in {"say", "say_n"}:
-                check_sentence(node, str(path.relative_to(ROOT)))
+        for node in make.calls_of_sentences(path.read_text()):
+            check_sentence(make, node, f"{path.relative_to(ROOT)}: {node.lineno}")
 
 
-def check_sentence(node: ast.Call, path: str) -> None:
-    is_counted = called(node) == "say_n"
-    given = {each.arg for each in node.keywords} | ({"n"} if is_counted else set())
-    for template in node.args[: 1 + is_counted]:
-        where = f"{path}: {node.lineno}"
-        assert isinstance(template, ast.Constant), where
-        found = set(sentences.fields(template.value))
-        assert found | {"n"} == given | {"n"}, where
-        assert is_counted or found == given, where
+def check_sentence(make, node: ast.Call, where: str) -> None:
+    templates = make.templates_of(node)
+    given = {each.arg for each in node.keywords}
+    if called(node) == "say_n":
+        templates, given = list(templates[0]), given | {"n"}
+    must_be_literal = called(node) in {"say", "say_n"}
+    assert templates or not must_be_literal, where
+    found = [set(sentences.fields(each)) for each in templates]
+    assert set().union(*found) == (given if templates else set()), where
+    assert called(node) != "say_n" or found[0] | {"n"} == found[1] | {"n"}, where
+    assert not any(isinstance(x, ast.JoinedStr) for x in node.args), where
+
+
+@pytest.mark.parametrize(
+    ("code", "templates"),
+    [
+        ('say("a")', ["a"]),
+        ('say_n("a", "b", 1)', [("a", "b")]),
+        ('ConfigError("a", say("b"))', ["a"]),
+        ('ConfigError("a" if x else "b", "c", x=x)', ["a", "b", "c"]),
+        ('ConnectionFailed(error.message, "b")', ["b"]),
+        ('context.warn("a", b="c")', ["a"]),
+    ],
+)
+def test_templates_are_found_in_sentences_and_errors(make, code, templates):
+    call, *_ = make.calls_of_sentences(code)
+    assert make.templates_of(call) == templates
 
 
 def test_events_and_answers_carry_sentences():
     """A text in a field of another type would not be read."""
-    for kind in (*get_args(Event), DownloadFailed, SearchFailed, RequestFailed):
+    for kind in (*get_args(Event), DownloadFailed, RequestFailed):
         for field in msgspec.structs.fields(kind):
             if field.name in {"message", "hint"}:
                 assert field.type is Sentence, (kind, field.name)

@@ -57,6 +57,9 @@ from tests.helpers.windows import QUICK, TIMEOUT_MS, fake_process
 
 START = StartRun(run="run-1", config=QUICK, folder="folder")
 INSPECT = InspectModel(run="inspect-1", model=ModelConfig())
+MEASURE = MeasureModels(
+    run="m-1", sources=("demo", "there"), settings=BenchmarkSettings()
+)
 
 
 class Recorder:
@@ -105,8 +108,12 @@ def listen(qtbot):
         recorder.thread.shut_down()
 
 
-def test_engine_is_ready_before_the_first_command(listen):
-    listen().wait_for(EngineReady)
+def started(listen, *options, **extra):
+    """Return a recorder after the beginning of a run."""
+    recorder = listen(*options, **extra)
+    recorder.thread.send(START)
+    recorder.wait_for(StageStarted)
+    return recorder
 
 
 def test_events_before_listen_are_delivered(qtbot):
@@ -187,31 +194,16 @@ def test_engine_that_floods_a_busy_window_has_to_wait(qtbot, monkeypatch):
     assert max(map(len, batches)) == MAX_EVENTS
 
 
-def test_response_has_the_id_of_its_request(listen):
-    recorder = listen()
-    recorder.thread.send(INSPECT)
-    recorder.wait_for(ModelInspected, run="inspect-1")
-
-
-def test_run_finishes(listen):
-    recorder = listen()
-    recorder.thread.send(START)
-    recorder.wait_for(RunFinished, run="run-1")
-    assert not recorder.events_of(Failed)
-
-
 def test_export_and_measurement_end_with_their_responses(qtbot, listen):
     recorder = listen()
     recorder.thread.send(START)
     export = ExportConfig("there", Format.GGUF)
     recorder.thread.send(ExportRun(run="save-1", folder="folder", export=export))
-    sources = ("demo", "there")
-    recorder.thread.send(
-        MeasureModels(run="m-1", sources=sources, settings=BenchmarkSettings())
-    )
+    recorder.thread.send(MEASURE)
     assert recorder.wait_for(Exported, run="save-1").format is Format.GGUF
     assert len(recorder.wait_for(Measured, run="m-1").models) == 2
     recorder.wait_for(RunFinished, run="run-1")
+    assert not recorder.events_of(Failed)
     qtbot.waitUntil(lambda: recorder.thread.is_idle, timeout=TIMEOUT_MS)
 
 
@@ -219,10 +211,7 @@ def test_export_and_measurement_end_with_their_responses(qtbot, listen):
 def test_crash_of_a_measurement_does_not_fail_the_run(listen):
     recorder = listen("--mishap", "crash", "--at", "measurement")
     recorder.thread.send(START)
-    sources = ("demo", "there")
-    recorder.thread.send(
-        MeasureModels(run="m-1", sources=sources, settings=BenchmarkSettings())
-    )
+    recorder.thread.send(MEASURE)
     assert "killed by the system" in recorder.wait_for(Failed, run="m-1").message
     assert not recorder.events_of(Failed, "run-1")
 
@@ -251,9 +240,7 @@ def test_crash_while_idle_is_only_logged(listen):
 
 
 def test_cancel_ends_the_run(listen):
-    recorder = listen("--pause", "0.02", cancel_timeout_s=10.0)
-    recorder.thread.send(START)
-    recorder.wait_for(StageStarted)
+    recorder = started(listen, "--pause", "0.02", cancel_timeout_s=10.0)
     recorder.thread.send(Cancel(run="run-1"))
     recorder.wait_for(Cancelled, run="run-1")
     assert len(recorder.events_of(EngineReady)) == 1
@@ -315,9 +302,7 @@ def test_watched_run_outlives_a_crash_of_the_engine():
 
 @pytest.mark.slow
 def test_ignored_cancel_restarts_the_engine(listen):
-    recorder = listen("--mishap", "hang", "--at", "curvature")
-    recorder.thread.send(START)
-    recorder.wait_for(StageStarted)
+    recorder = started(listen, "--mishap", "hang", "--at", "curvature")
     recorder.thread.send(Cancel(run="run-1"))
     recorder.wait_for(Cancelled, run="run-1")
     recorder.wait_for(EngineReady, times=2)
@@ -351,9 +336,7 @@ def test_missing_engine_fails_with_a_reason(qtbot):
 
 
 def test_shut_down_in_a_hung_run_leaves_no_process(listen):
-    recorder = listen("--mishap", "hang", "--at", "load")
-    recorder.thread.send(START)
-    recorder.wait_for(StageStarted)
+    recorder = started(listen, "--mishap", "hang", "--at", "load")
     recorder.thread.shut_down()
     assert recorder.thread.isFinished()
     assert not psutil.Process().children(recursive=True)
@@ -393,9 +376,7 @@ def test_coalesce_progress_keeps_the_last_of_each_stage():
 
 
 def test_send_does_not_wait(listen):
-    recorder = listen("--mishap", "hang", "--at", "load")
-    recorder.thread.send(START)
-    recorder.wait_for(StageStarted)
+    recorder = started(listen, "--mishap", "hang", "--at", "load")
     before = time.process_time()
     for number in range(1_000):
         recorder.thread.send(InspectModel(run=f"inspect-{number}", model=ModelConfig()))

@@ -1,4 +1,4 @@
-"""Requests of the session start, end and are cancelled by their kind."""
+"""Requests of the session, and its runs, which the list reads again."""
 
 from __future__ import annotations
 
@@ -10,28 +10,19 @@ import pytest
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.commands import Cancel, DescribeText
-from surgeon_engine.api.messages.events import Envelope, Failed
+from surgeon_engine.api.messages.events import Cancelled, Envelope, Failed
 from surgeon_engine.api.messages.run import Stage, StageStarted
 from surgeon_engine.api.messages.sources import TextDescribed
-from surgeon_gui.controllers.session import Session
+from surgeon_gui.controllers.runs import RunsController
 from surgeon_gui.state.app import only_run_progressed
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import RunState, Status, apply, requested
+from tests.helpers.fake_engine import shot_finished
+from tests.helpers.fake_results import recovered
 from tests.helpers.fake_runs import write_saved_state
-from tests.helpers.fake_thread import FakeThread
 
 KIND = RequestKind.DESCRIPTION
 DESCRIBED = TextDescribed("text", (), "")
-
-
-@pytest.fixture
-def engine():
-    return FakeThread()
-
-
-@pytest.fixture
-def session(qapp, engine, tmp_path):
-    return Session(engine, tmp_path)
 
 
 def describe(session):
@@ -117,3 +108,23 @@ def test_resumed_run_shows_the_saved_time(session, tmp_path, is_saved, seconds):
     earlier = RunState(Status.CANCELLED, "old", str(tmp_path), began=100.0, ended=140.0)
     session.resume_run(earlier)
     assert session.state.run.seconds(1e9) == seconds
+
+
+@pytest.fixture
+def refreshed(session, tmp_path, monkeypatch):
+    """Return a list that grows by one whenever the list of runs is read again."""
+    controller = RunsController(session)
+    session._set_run(requested("run-1", RunConfig(), str(tmp_path / "run"), 0.0))
+    refreshed = []
+    monkeypatch.setattr(controller, "refresh", lambda: refreshed.append(True))
+    return refreshed
+
+
+@pytest.mark.parametrize(
+    "event", [shot_finished(1, 1, 0.3), recovered(14.9), Cancelled()]
+)
+def test_event_with_figures_updates_the_list(engine, refreshed, event):
+    engine.deliver([Envelope("run-1", 1.0, event)])
+    assert refreshed == [True]
+    engine.deliver([Envelope("run-2", 1.0, event)])
+    assert refreshed == [True]

@@ -28,7 +28,6 @@ from surgeon_gui.state import run as run_state
 from surgeon_gui.state.charts import (
     PHASES,
     BarUnit,
-    Quality,
     cost_bars,
     cost_rows,
     log_ticks,
@@ -37,14 +36,11 @@ from surgeon_gui.state.charts import (
     recovery_line,
     time_bars,
 )
+from surgeon_gui.state.quality import Quality
 from surgeon_gui.state.run import RunState
 from tests.helpers.configs import pruning_config
-from tests.helpers.fake_engine import (
-    evaluation,
-    model_summary,
-    recovered,
-    shot_finished,
-)
+from tests.helpers.fake_engine import evaluation, model_summary, shot_finished
+from tests.helpers.fake_results import recovered
 from tests.helpers.run_states import with_events
 
 CONFIG = RunConfig(pruning=pruning_config(shots=2, sparsity=0.3))
@@ -270,7 +266,7 @@ def test_time_bars_add_up_to_the_total_time(run):
 
 
 def test_each_stage_of_a_run_belongs_to_one_phase():
-    stages = [stage for phase in PHASES for stage in phase.stages]
+    stages = [stage for stages in PHASES.values() for stage in stages]
     not_in_runs = (Stage.MEASUREMENT, Stage.COMPARISON)
     assert sorted(stages, key=list(Stage).index) == [
         stage for stage in Stage if stage not in not_in_runs

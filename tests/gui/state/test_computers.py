@@ -63,16 +63,16 @@ def test_files_of_another_computer_are_not_looked_for():
     here = AppState(CONFIG, model_is_chosen=True)
     assert checks.find_problems(CONFIG, None, "/no/folder/here")
     assert not checks.find_problems(CONFIG, None, "/no/folder/here", is_remote=True)
-    state = app.with_computer(here, "me@box", "")
+    state = app.with_computer(here, "me@box")
     assert state.runs_folder == ""
     assert applied(state, STARTED).runs_folder == "/home/me/runs"
-    assert app.with_computer(here, "me@box", "/data").runs_folder == "/data"
+    assert replace(state, remote_runs="/data").runs_folder == "/data"
 
 
 def test_another_computer_begins_without_what_is_known_of_this_one():
     here = AppState(CONFIG, run=RunState(Status.FINISHED, "run-1"), ready=READY)
     here = replace(here, machine=Machine(1, 1, 0), engine=Engine.READY)
-    state = app.with_computer(here, "me@box", "")
+    state = app.with_computer(here, "me@box")
     assert (state.machine, state.ready, state.run) == (None, None, RunState())
     assert state.engine is Engine.STARTING
     assert state.config == CONFIG
@@ -86,7 +86,7 @@ def test_watched_run_begins_with_its_first_event():
 
 
 def test_lost_connection_is_explained_until_it_is_back():
-    state = app.with_computer(AppState(), "me@box", "")
+    state = app.with_computer(AppState(), "me@box")
     assert not connection_problem(applied(state, changed(ConnectionStatus.CONNECTING)))
     lost = changed(ConnectionStatus.LOST, message="It was lost.", attempt=2, attempts=8)
     state = replace(state, run=RunState(Status.RUNNING, "run-1"))
@@ -109,7 +109,7 @@ def test_cancel_says_for_which_computer_it_waits():
     run = RunState(Status.CANCELLING, "run-1", computer="me@box")
     assert phase(run) == "Cancelling… Waiting for me@box."
     assert phase(replace(run, computer="")) == "Cancelling…"
-    state = replace(app.with_computer(AppState(), "me@box", ""), run=run)
+    state = replace(app.with_computer(AppState(), "me@box"), run=run)
     lost = changed(ConnectionStatus.LOST, message="It was lost.", attempt=1, attempts=8)
     text = connection_problem(applied(state, lost))
     assert "The run is cancelled once there is a connection." in text
@@ -121,7 +121,7 @@ def test_cancel_says_for_which_computer_it_waits():
 )
 def test_window_does_not_close_before_a_cancel_has_arrived(status, is_asked):
     run = RunState(status, "run-1", goes_on=True)
-    state = replace(app.with_computer(AppState(), "me@box", ""), run=run)
+    state = replace(app.with_computer(AppState(), "me@box"), run=run)
     assert closing._is_active(None, state) is is_asked
     text = closing._close_text(None, state, QueueState())
     assert not is_asked or "it goes on" in text.explanation
@@ -151,7 +151,7 @@ def test_window_names_the_computer_before_its_machine_is_known(qtbot):
     card = PlanCard()
     qtbot.addWidget(card)
     waiting = card.findChild(QLabel, "plan_waiting")
-    card.show_state(app.with_computer(AppState(), "me@box", ""), "")
+    card.show_state(app.with_computer(AppState(), "me@box"), "")
     assert waiting.text() == "The engine is checking the resources of me@box."
     card.show_state(AppState(), "")
     assert "this machine" in waiting.text()
@@ -163,7 +163,7 @@ def test_paths_of_another_computer_are_those_of_posix(monkeypatch):
     for module in (checks, file_formats):  # as on Windows
         monkeypatch.setattr(module, "Path", PureWindowsPath, raising=False)
     run = RunState(Status.FINISHED, "run-1", "/home/me/runs/1", computer="me@box")
-    state = replace(app.with_computer(AppState(), "me@box", ""), run=run)
+    state = replace(app.with_computer(AppState(), "me@box"), run=run)
     assert str(checks.save_destination(state)) == "/home/me/runs/1/transformers"
     config = replace(CONFIG, export=ExportConfig("/data/out"))
     inside, outside = PurePosixPath("/data/out/run"), PurePosixPath("/data/runs/1")
@@ -194,7 +194,7 @@ def test_results_are_used_on_the_computer_that_has_them():
 
 def test_machine_is_described():
     machine = Machine(64 * 10**9, 60 * 10**9, 0, "RTX 4090", 24 * 10**9, 23 * 10**9)
-    state = app.with_computer(AppState(), "me@box", "")
+    state = app.with_computer(AppState(), "me@box")
     text = machine_text(applied(state, STARTED, MachineProbed(machine)))
     text = text.replace("\N{NO-BREAK SPACE}", " ")
     assert text.startswith("gpu-box, Surgeon 0.1.0; 60.0 GB of 64.0 GB")

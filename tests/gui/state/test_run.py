@@ -1,4 +1,4 @@
-"""The state of a run follows from its own events alone."""
+"""The state of a run follows from its own events, also in pauses and when resumed."""
 
 from __future__ import annotations
 
@@ -21,8 +21,11 @@ from surgeon_engine.api.messages.run import (
     SHOT_STAGES,
     BaselineEvaluated,
     Exported,
+    MemorySampled,
+    Paused,
     Progressed,
     RecoveryUndone,
+    Resumed,
     RunFinished,
     RunResumed,
     RunStarted,
@@ -33,14 +36,12 @@ from surgeon_engine.api.messages.run import (
 )
 from surgeon_gui.state import run as run_state
 from surgeon_gui.state.run import RunState, Status
-from surgeon_gui.state.run_text import undone
+from surgeon_gui.state.run_text import stage_times, undone
+from surgeon_gui.text.labels import STAGES
 from tests.helpers.configs import pruning_config
-from tests.helpers.fake_engine import (
-    evaluation,
-    model_summary,
-    recovered,
-    shot_finished,
-)
+from tests.helpers.fake_engine import evaluation, model_summary, shot_finished
+from tests.helpers.fake_results import recovered
+from tests.helpers.run_states import with_events
 
 CONFIG = RunConfig(pruning=pruning_config(shots=2))
 STARTED = RunStarted("folder", 2, model_summary(), "cpu", 100, 50)
@@ -78,48 +79,29 @@ def running(starting):
     return after(starting, StageStarted(Stage.LOAD, 0), STARTED)
 
 
-def test_requested_run_is_starting(starting):
-    assert starting.status is Status.STARTING
-    assert starting.status.is_busy
-    assert starting.status.can_stop
-    assert starting.status.can_cancel
-
-
-def test_started_run_is_running(running):
-    assert running.status is Status.RUNNING
-    assert running.model == model_summary()
-
-
-def test_run_can_be_stopped_once(starting, running):
-    for state in (starting, running):
-        stopping = run_state.stopping(state)
-        assert stopping.status is Status.STOPPING
-        assert not stopping.status.can_stop
-        assert stopping.status.can_cancel
-
-
-def test_run_can_be_cancelled_at_any_time_and_once(starting, running):
-    for state in (starting, running, run_state.stopping(running)):
-        cancelling = run_state.cancelling(state)
-        assert cancelling.status is Status.CANCELLING
-        assert not cancelling.status.can_cancel
-        assert run_state.cancelling(cancelling) is cancelling
+@pytest.mark.parametrize(
+    ("status", "can_stop", "can_cancel"),
+    [
+        (Status.STARTING, True, True),
+        (Status.RUNNING, True, True),
+        (Status.STOPPING, False, True),
+        (Status.CANCELLING, False, False),
+    ],
+)
+def test_run_can_be_stopped_and_cancelled_once(running, status, can_stop, can_cancel):
+    run = replace(running, status=status)
+    assert (run.can_stop, run.status.can_cancel) == (can_stop, can_cancel)
 
 
 def test_late_start_does_not_undo_a_cancel(starting):
-    state = after(run_state.cancelling(starting), STARTED)
+    state = after(replace(starting, status=Status.CANCELLING), STARTED)
     assert state.status is Status.CANCELLING
 
 
 @pytest.mark.parametrize(("event", "status"), ENDINGS.items())
-@pytest.mark.parametrize("before", ["running", "stopping", "cancelling"])
+@pytest.mark.parametrize("before", [Status.RUNNING, Status.STOPPING, Status.CANCELLING])
 def test_final_event_ends_the_run_in_any_status(running, event, status, before):
-    state = {
-        "running": running,
-        "stopping": run_state.stopping(running),
-        "cancelling": run_state.cancelling(running),
-    }[before]
-    ended = after(state, event, at=5.0)
+    ended = after(replace(running, status=before), event, at=5.0)
     assert ended.status is status
     assert not ended.status.is_busy
     assert ended.ended == 5.0
@@ -205,7 +187,8 @@ def test_stopped_run_expects_no_further_shots(running):
         Progressed(Stage.CURVATURE, 1, 2, 4),
     )
     long = busy.remaining_seconds(now=11.0)
-    short = run_state.stopping(busy).remaining_seconds(now=11.0)
+    stopping = replace(busy, status=Status.STOPPING)
+    short = stopping.remaining_seconds(now=11.0)
     assert short < long
 
 
@@ -234,3 +217,220 @@ def test_undone_recovery_is_said_in_a_sentence(starting):
     assert "training did not bring" in undone(kept)
     failed = after(starting, STARTED, RecoveryUndone(UndoReason.FAILED))
     assert undone(failed) == "Recovery failed: undone."
+
+
+PEAKS = ((700, 1000), (600, 2000))  # MB in RAM and on the GPU
+
+
+@pytest.fixture
+def in_curvature():
+    """Return a run 10 seconds into its first curvature of about 40 seconds."""
+    state = run_state.requested("run-1", CONFIG, "folder", at=0.0)
+    state = with_events(state, 0.0, StageStarted(Stage.LOAD, 0), STARTED)
+    state = with_events(state, 5.0, StageStarted(Stage.CURVATURE, 1))
+    return with_events(state, 15.0, Progressed(Stage.CURVATURE, 1, 1, 4))
+
+
+def requested(run, status):
+    """Return a run after the user has asked for something."""
+    return replace(run, status=status)
+
+
+def test_run_is_paused_by_the_event_of_the_engine(in_curvature):
+    paused = with_events(requested(in_curvature, Status.PAUSING), 16.0, Paused())
+    assert paused.status is Status.PAUSED
+    assert paused.status.is_busy
+
+
+@pytest.mark.parametrize("status", Status)
+def test_only_a_run_in_progress_can_be_paused(status):
+    assert status.can_pause is (status in (Status.STARTING, Status.RUNNING))
+
+
+@pytest.mark.parametrize("stage", [Stage.LOAD, Stage.SAMPLING])
+def test_run_is_paused_before_its_first_shot(stage):
+    state = run_state.requested("run-1", CONFIG, "folder", at=0.0)
+    state = requested(with_events(state, 1.0, StageStarted(stage, 0)), Status.PAUSING)
+    paused = with_events(state, 2.0, Paused())
+    assert paused.status is Status.PAUSED
+    assert paused.seconds(100.0) == 2.0
+    resumed = requested(paused, Status.RUNNING)
+    resumed = with_events(resumed, 12.0, Resumed(), STARTED)
+    assert resumed.status is Status.RUNNING
+    assert resumed.seconds(13.0) == 3.0
+
+
+def test_events_without_a_request_pause_the_run(in_curvature):
+    paused = with_events(in_curvature, 16.0, Paused())
+    assert paused.status is Status.PAUSED
+    assert with_events(paused, 26.0, Resumed()).status is Status.RUNNING
+
+
+def test_late_pause_does_not_undo_a_stop_or_a_cancel(in_curvature):
+    for status in (Status.STOPPING, Status.CANCELLING):
+        state = requested(in_curvature, status)
+        assert with_events(state, 16.0, Paused()).status is status
+
+
+def test_late_resume_does_not_undo_the_next_pause(in_curvature):
+    paused = with_events(in_curvature, 16.0, Paused())
+    again = requested(paused, Status.PAUSING)
+    assert with_events(again, 17.0, Resumed()).status is Status.PAUSING
+
+
+def test_clock_excludes_pauses(in_curvature):
+    paused = with_events(in_curvature, 16.0, Paused())
+    assert paused.seconds(now=16.0) == paused.seconds(now=500.0) == 16.0
+    left = paused.remaining_seconds(now=16.0)
+    assert paused.remaining_seconds(now=500.0) == left
+    resumed = with_events(paused, 516.0, Resumed())
+    assert resumed.seconds(now=516.0) == 16.0
+    assert resumed.remaining_seconds(now=516.0) == pytest.approx(left)
+    assert resumed.remaining_seconds(now=517.0) == pytest.approx(
+        in_curvature.remaining_seconds(now=17.0)
+    )
+
+
+def test_progress_does_not_decrease_in_a_pause(in_curvature):
+    paused = with_events(in_curvature, 16.0, Paused())
+    resumed = with_events(paused, 516.0, Resumed())
+    after = with_events(resumed, 517.0, Progressed(Stage.CURVATURE, 1, 2, 4))
+    assert in_curvature.progress == paused.progress == resumed.progress < after.progress
+
+
+def test_stage_times_exclude_pauses(in_curvature):
+    state = with_events(in_curvature, 16.0, Paused())
+    state = with_events(state, 116.0, Resumed())
+    state = with_events(state, 120.0, Paused())
+    state = with_events(state, 220.0, Resumed())
+    state = with_events(state, 225.0, StageStarted(Stage.SELECTION, 1))
+    assert state.times[-1].stage is Stage.CURVATURE
+    assert state.times[-1].seconds == 225.0 - 5.0 - 200.0
+
+
+def test_seconds_of_a_run_cancelled_in_a_pause_exclude_it(in_curvature):
+    paused = with_events(in_curvature, 16.0, Paused())
+    state = requested(paused, Status.CANCELLING)
+    ended = with_events(state, 300.0, Cancelled())
+    assert ended.seconds(now=1e9) == 16.0
+    assert sum(time.seconds for time in ended.times) == 16.0
+    assert ended.paused_at is None
+
+
+def test_seconds_of_a_finished_run_exclude_pauses(in_curvature):
+    state = with_events(with_events(in_curvature, 16.0, Paused()), 116.0, Resumed())
+    ended = with_events(state, 130.0, RunFinished(False, 30.0, 1))
+    assert ended.seconds(now=1e9) == 30.0
+
+
+def test_memory_samples_are_at_the_elapsed_seconds(in_curvature):
+    state = with_events(in_curvature, 16.0, MemorySampled(100))
+    state = with_events(with_events(state, 16.0, Paused()), 116.0, Resumed())
+    state = with_events(state, 118.0, MemorySampled(200, 300, 400))
+    assert list(state.memory.seconds) == [16.0, 18.0]
+    assert list(state.memory.process_bytes) == [100, 200]
+    assert len(in_curvature.memory) == 0
+
+
+def test_stage_times_show_the_maximum_memory(in_curvature):
+    mega, no_break = 10**6, "\N{NO-BREAK SPACE}"
+    state = with_events(
+        in_curvature, 16.0, MemorySampled(900 * mega), MemorySampled(640 * mega)
+    )
+    state = with_events(state, 17.0, StageStarted(Stage.SELECTION, 1))
+    first, second = (MemorySampled(x * mega, y * mega, 8000 * mega) for x, y in PEAKS)
+    state = with_events(state, 18.0, first, second, StageStarted(Stage.UPDATE, 1))
+    state = with_events(state, 20.0, StageStarted(Stage.EVALUATION, 1))
+    times = {name: text.replace(no_break, " ") for name, text in stage_times(state)}
+    names = [STAGES[x][1] for x in (Stage.CURVATURE, Stage.SELECTION, Stage.UPDATE)]
+    assert [times[name] for name in names] == [
+        "12 s, 900.0 MB",
+        "1.0 s, 700.0 MB, GPU 2.0 GB",
+        "2.0 s",
+    ]
+
+
+THREE_SHOTS = RunConfig(pruning=pruning_config(shots=3))
+STARTED_THREE = RunStarted("folder", 3, model_summary(), "cpu", 100, 50)
+
+
+@pytest.fixture
+def broken_off():
+    """Return a run that has done two shots in 40 seconds; the first one was saved."""
+    state = run_state.requested("run-1", THREE_SHOTS, "folder", at=100.0)
+    state = with_events(state, 100.0, StageStarted(Stage.LOAD, 0), STARTED_THREE)
+    for shot in (1, 2):
+        state = with_events(
+            state, 100.0 + 20 * (shot - 1), StageStarted(Stage.CURVATURE, shot)
+        )
+        state = with_events(state, 100.0 + 20 * shot, shot_finished(shot, 3, 0.3))
+    return with_events(state, 140.0, recovered(14.9))
+
+
+def assert_goes_on(state):
+    assert state.status is Status.RUNNING
+    assert [shot.shot for shot in state.history] == [1]
+    assert state.recovered is None
+    assert state.seconds(1000.0) == pytest.approx(25.0)
+    assert state.seconds(1010.0) == pytest.approx(35.0)
+    assert state.progress == 0
+
+
+def test_interrupted_run_goes_on_from_the_last_save(broken_off):
+    state = run_state.interrupted(broken_off, 140.0)
+    assert_goes_on(with_events(state, 1000.0, RunResumed(1, 25.0)))
+
+
+def test_cancelled_run_goes_on(broken_off):
+    state = with_events(broken_off, 140.0, Cancelled())
+    state = with_events(state, 1000.0, RunResumed(1, 25.0))
+    assert_goes_on(state)
+    assert state.ended is None
+
+
+def test_requested_run_waits_for_the_engine(broken_off):
+    earlier = run_state.interrupted(broken_off, 140.0)
+    state = run_state.resume_requested("run-9", earlier, 990.0, saved_seconds=25.0)
+    assert state.status is Status.STARTING
+    assert with_events(state, 1000.0, RunResumed(1, 25.0)) is state  # of another run
+    state = run_state.apply(state, Envelope("run-9", 1000.0, RunResumed(1, 25.0)))
+    assert_goes_on(state)
+
+
+def test_clock_stands_still_until_the_state_is_loaded(broken_off):
+    state = with_events(broken_off, 140.0, Cancelled())
+    state = run_state.resume_requested("run-1", state, 990.0, saved_seconds=25.0)
+    assert state.seconds(995.0) == 25.0
+    state = with_events(state, 996.0, StageStarted(Stage.LOAD, 0))
+    state = with_events(state, 998.0, StageStarted(Stage.TEXT, 0))
+    assert state.seconds(999.0) == 25.0
+    assert max(each.seconds for each in state.times) <= 20
+    assert_goes_on(with_events(state, 1000.0, RunResumed(1, 25.0)))
+
+
+def test_run_that_cannot_be_resumed_took_the_saved_time(broken_off):
+    earlier = run_state.interrupted(broken_off, 140.0)
+    state = run_state.resume_requested("run-1", earlier, 990.0, saved_seconds=25.0)
+    state = with_events(state, 999.0, Failed("The text is another one."))
+    assert state.seconds(2000.0) == 25.0
+
+
+def test_early_cancel_is_not_undone(broken_off):
+    earlier = run_state.interrupted(broken_off, 140.0)
+    state = run_state.resume_requested("run-1", earlier, 990.0, 25.0)
+    state = replace(state, status=Status.CANCELLING)
+    state = with_events(state, 1000.0, RunResumed(1, 25.0))
+    assert state.status is Status.CANCELLING
+
+
+def test_resumed_run_finishes(broken_off):
+    state = run_state.interrupted(broken_off, 140.0)
+    state = with_events(state, 1000.0, RunResumed(1, 25.0))
+    for shot in (2, 3):
+        state = with_events(state, 1010.0, StageStarted(Stage.CURVATURE, shot))
+        assert 0 < state.progress < 1
+        state = with_events(state, 1020.0, shot_finished(shot, 3, 0.3))
+    state = with_events(state, 1030.0, RunFinished(False, 55.0, 1))
+    assert state.status is Status.FINISHED
+    assert [shot.shot for shot in state.history] == [1, 2, 3]
+    assert state.seconds(2000.0) == pytest.approx(55.0)

@@ -24,7 +24,7 @@ from surgeon_gui.state.log_lines import log_lines
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.state.step_text import Mark
-from surgeon_gui.text import labels, numbers
+from surgeon_gui.text import labels
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.choices import CHOICES, choice_label
 from surgeon_gui.text.problems import Kind, Problem, Step
@@ -72,31 +72,6 @@ def test_each_stage_and_level_has_a_name():
 
 def test_each_control_has_a_caption():
     assert all(caption.label for caption in CAPTIONS.values())
-
-
-@pytest.mark.parametrize(
-    ("shown", "expected"),
-    [
-        (numbers.count(950), "950"),
-        (numbers.count(2_812_345), f"2.81{SPACE}M"),
-        (numbers.count(8_030_261_248), f"8.03{SPACE}B"),
-        (numbers.percent(0.3), f"30{SPACE}%"),
-        (numbers.percent(-0.266, signed=True), f"\N{MINUS SIGN}26.6{SPACE}%"),
-        (numbers.percent(0.25798, decimals=2), f"25.8{SPACE}%"),
-        (numbers.percent(0.3, decimals=0), f"30{SPACE}%"),
-        (numbers.perplexity(14.2), "14.20"),
-        (numbers.perplexity(123_456.7), "123,457"),
-        (numbers.duration(3.25), f"3.2{SPACE}s"),
-        (numbers.duration(65), f"1{SPACE}min 05{SPACE}s"),
-        (numbers.duration(3725), f"1{SPACE}h 02{SPACE}min"),
-        (numbers.whole_duration(0.2), f"1{SPACE}s"),
-        (numbers.clock(3725), "1:02:05"),
-        (numbers.size(5_700_000), f"5.7{SPACE}MB"),
-        (numbers.scientific(0.0), "0"),
-    ],
-)
-def test_numbers_are_formatted(shown, expected):
-    assert shown == expected
 
 
 def test_plan_states_sizes_shots_and_structure():

@@ -51,24 +51,36 @@ def test_number_and_unit_stay_on_one_line(text, kept):
     assert numbers.keep_units(text) == numbers.keep_units(expected) == expected
 
 
-def test_english_numbers():
-    assert numbers.localize("1,234.5") == "1,234.5"
-    assert numbers.whole(2**53 + 1) == "9,007,199,254,740,993"
-    assert numbers.count(2_812_345) == "2.81\xa0M"
-    assert numbers.count(950) == "950"
-    assert numbers.percent(0.3) == "30\xa0%"
-    assert numbers.percent(-0.271, signed=True) == "\N{MINUS SIGN}27.1\xa0%"
-    assert numbers.perplexity(14.2) == "14.20"
-    assert numbers.perplexity(12345.6) == "12,346"
-    assert numbers.rate(1234.4) == "1,234"
-    assert numbers.two_figures(0.0012345) == "0.0012"
-    assert numbers.times(1.2345) == "\N{MULTIPLICATION SIGN}1.23"
-    assert numbers.scientific(0) == "0"
-    assert numbers.scientific(3.14e-6) == "3.1e-06"
-    assert numbers.duration(185) == "3\xa0min 05\xa0s"
-    assert numbers.duration(7505) == "2\xa0h 05\xa0min"
-    assert numbers.rough_duration(7) == "5\xa0s"
-    assert numbers.clock(3723) == "1:02:03"
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [
+        (numbers.localize("1,234.5"), "1,234.5"),
+        (numbers.whole(2**53 + 1), "9,007,199,254,740,993"),
+        (numbers.count(950), "950"),
+        (numbers.count(2_812_345), "2.81~M"),
+        (numbers.count(8_030_261_248), "8.03~B"),
+        (numbers.percent(0.3), "30~%"),
+        (numbers.percent(0.3, decimals=0), "30~%"),
+        (numbers.percent(0.25798, decimals=2), "25.8~%"),
+        (numbers.percent(-0.271, signed=True), "\N{MINUS SIGN}27.1~%"),
+        (numbers.perplexity(14.2), "14.20"),
+        (numbers.perplexity(123_456.7), "123,457"),
+        (numbers.rate(1234.4), "1,234"),
+        (numbers.significant(0.0012345, 2), "0.0012"),
+        (numbers.times(1.2345), "\N{MULTIPLICATION SIGN}1.23"),
+        (numbers.scientific(0), "0"),
+        (numbers.scientific(3.14e-6), "3.1e-06"),
+        (numbers.size(5_700_000), "5.7~MB"),
+        (numbers.duration(3.25), "3.2~s"),
+        (numbers.duration(65), "1~min 05~s"),
+        (numbers.duration(7505), "2~h 05~min"),
+        (numbers.whole_duration(0.2), "1~s"),
+        (numbers.rough_duration(7), "5~s"),
+        (numbers.clock(3723), "1:02:03"),
+    ],
+)
+def test_english_numbers(shown, expected):
+    assert shown == expected.replace("~", "\N{NO-BREAK SPACE}")
 
 
 @pytest.mark.usefixtures("german")

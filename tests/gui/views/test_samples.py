@@ -11,7 +11,7 @@ from surgeon_engine.api.messages.run import SampleWritten
 from surgeon_gui.state.job.settings_list import settings
 from surgeon_gui.state.run import RunState
 from surgeon_gui.views.sample_card import SampleCard
-from surgeon_gui.views.steps.sample_settings import SampleSettings
+from surgeon_gui.views.steps.run_page import SampleSettings
 from tests.helpers.windows import find
 
 ASKED = SamplesConfig(after_shots=True, prompt="Dear")

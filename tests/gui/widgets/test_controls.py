@@ -12,7 +12,7 @@ from PySide6.QtWidgets import (
 )
 
 from surgeon_gui.widgets.clamped_label import ClampedLabel
-from surgeon_gui.widgets.controls import SHORT, choice_box, enable_unless, text_label
+from surgeon_gui.widgets.controls import SHORT, ChoiceBox, enable_unless, text_label
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_focus_that_the_user_has_moved_stays(page):
 
 
 def test_box_shows_the_short_form_of_a_choice(qtbot):
-    box = choice_box()
+    box = ChoiceBox()
     qtbot.addWidget(box)
     box.addItems(["All outcomes", "Failed"])
     box.setItemData(0, "Outcome", SHORT)

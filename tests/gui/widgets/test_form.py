@@ -20,8 +20,8 @@ from PySide6.QtWidgets import (
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.fields import settings_of
+from surgeon_engine.api.config.n_m import NM
 from surgeon_engine.api.config.pruning import (
-    NM,
     CostBasis,
     Damping,
     Elements,
@@ -43,7 +43,7 @@ from surgeon_engine.api.config.pruning import (
 )
 from surgeon_engine.api.config.run import Device, Dtype, ModelConfig
 from surgeon_gui.text.labels import FIELDS
-from surgeon_gui.widgets.controls import choice_box
+from surgeon_gui.widgets.controls import ChoiceBox
 from surgeon_gui.widgets.forms.form import ConfigForm
 from surgeon_gui.widgets.tool_tips import plain_tip
 
@@ -364,7 +364,7 @@ def _wheel_event():
 
 
 def test_narrow_choice_box_elides_its_text(qtbot):
-    boxes = [choice_box(), QComboBox()]
+    boxes = [ChoiceBox(), QComboBox()]
     for box in boxes:
         qtbot.addWidget(box)
         box.setFocusPolicy(Qt.FocusPolicy.NoFocus)

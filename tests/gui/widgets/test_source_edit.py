@@ -11,7 +11,7 @@ from PySide6.QtTest import QTest
 
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.widgets.source_edit import SourceEdit
-from tests.helpers.windows import TIMEOUT_MS, find
+from tests.helpers.windows import find, wait_until
 
 
 @pytest.fixture
@@ -61,13 +61,10 @@ def test_unreadable_model_is_inspected_again_once_it_is_chosen_again(
     state = partial(getattr, window.session, "state")
     QTest.keyClicks(source, str(folder))
     qtbot.waitUntil(lambda: state().config.model.source == str(folder))
-    qtbot.waitUntil(
-        lambda: state().request(RequestKind.INSPECTION).error is not None,
-        timeout=TIMEOUT_MS,
-    )
+    wait_until(qtbot, lambda: state().request(RequestKind.INSPECTION).error is not None)
     (folder / "broken").unlink()
     if is_entered:
         QTest.keyClick(source, Qt.Key.Key_Return)
     else:
         window.choose_model(str(folder))
-    qtbot.waitUntil(lambda: state().model is not None, timeout=TIMEOUT_MS)
+    wait_until(qtbot, lambda: state().model is not None)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from PySide6.QtWidgets import QLabel
+from PySide6.QtWidgets import QLabel, QMainWindow
 
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.window.action_strip import ActionStrip
+from surgeon_gui.window.menus import Menus
 from tests.helpers.window_audit import settle
 from tests.helpers.windows import find
 
@@ -15,8 +16,10 @@ LONG = "many words about a plan " * 20
 
 @pytest.fixture
 def strip(qtbot):
-    strip = ActionStrip()
-    qtbot.addWidget(strip)
+    window = QMainWindow()
+    strip = ActionStrip(Menus(window).actions)
+    for each in (window, strip):
+        qtbot.addWidget(each)
     strip.show()
     return strip
 

@@ -27,13 +27,13 @@ from surgeon_gui.window.central_tabs import CentralTabs
 from tests.helpers.windows import (
     LONG,
     QUICK,
-    TIMEOUT_MS,
     click,
     find,
     find_type,
     load_and_wait,
     run_of,
     wait_for_status,
+    wait_until,
 )
 
 BUTTONS = (QPushButton, QToolButton)
@@ -218,10 +218,6 @@ SPECIFICATION = (
         "preset_save_button",
     ),
 )
-
-
-def wait_until(qtbot, condition):
-    qtbot.waitUntil(lambda: bool(condition()), timeout=TIMEOUT_MS)
 
 
 def check(window, state):

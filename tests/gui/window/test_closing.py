@@ -23,7 +23,9 @@ from tests.helpers.windows import (
     find,
     load_and_wait,
     run_of,
+    run_until,
     wait_for_status,
+    wait_until,
 )
 
 pytestmark = pytest.mark.slow
@@ -44,9 +46,7 @@ def test_question_says_whether_progress_is_kept(tmp_path):
 @pytest.fixture
 def running(qtbot, make_window):
     window = make_window("--pause", "0.01")
-    load_and_wait(qtbot, window)
-    window.start_run()
-    wait_for_status(qtbot, window, Status.RUNNING)
+    run_until(qtbot, window, Status.RUNNING)
     return window
 
 
@@ -87,9 +87,7 @@ def test_run_that_goes_on_is_not_cancelled_with_a_download(qtbot, running):
 
 def test_hung_engine_does_not_keep_the_window_open(qtbot, make_window):
     window = make_window("--mishap", "hang", "--at", "baseline")
-    load_and_wait(qtbot, window)
-    window.start_run()
-    wait_for_status(qtbot, window, Status.RUNNING)
+    run_until(qtbot, window, Status.RUNNING)
     window.close()
     with qtbot.waitSignal(window.closed, timeout=TIMEOUT_MS):
         click(window, "close_cancel_button")
@@ -113,9 +111,7 @@ def test_stop_and_keep_of_a_starting_run_ends_it_after_one_shot(qtbot, make_wind
 
 def test_failed_run_keeps_the_window_open_and_shows_the_error(qtbot, make_window):
     window = make_window("--pause", "0.01", "--mishap", "fail", "--at", "update")
-    load_and_wait(qtbot, window)
-    window.start_run()
-    wait_for_status(qtbot, window, Status.RUNNING)
+    run_until(qtbot, window, Status.RUNNING)
     window.close()
     click(window, "close_keep_button")
     wait_for_status(qtbot, window, Status.FAILED)
@@ -126,9 +122,7 @@ def test_failed_run_keeps_the_window_open_and_shows_the_error(qtbot, make_window
 @pytest.fixture
 def saving(qtbot, window):
     """Return a function that starts saving the result of a finished run."""
-    load_and_wait(qtbot, window)
-    window.start_run()
-    wait_for_status(qtbot, window, Status.FINISHED)
+    run_until(qtbot, window, Status.FINISHED)
 
     def save(destination):
         window.session.edit_save_config(ExportConfig(destination))
@@ -143,7 +137,7 @@ def test_close_while_saving_asks_and_waits(qtbot, saving, tmp_path):
     assert not find(window, "start_button").isEnabled()
     window.close()
     click(window, "close_keep_button")
-    qtbot.waitUntil(lambda: not window.session.state.is_busy, timeout=TIMEOUT_MS)
+    wait_until(qtbot, lambda: not window.session.state.is_busy)
     assert window.isVisible()
     assert find(window, "error_message").text() == NO_SPACE
     window = saving(str(tmp_path / "elsewhere"))
@@ -161,7 +155,7 @@ def test_close_during_a_measurement_or_diagnosis_asks(qtbot, make_window):
     click(window, "target_diagnose_button")
     window.close()
     diagnosing = question(window).text()
-    qtbot.waitUntil(lambda: not window.session.state.is_busy, timeout=TIMEOUT_MS)
+    wait_until(qtbot, lambda: not window.session.state.is_busy)
     assert not question(window).isVisible()
     assert window.isVisible()
     window.start_run()

@@ -16,9 +16,8 @@ from surgeon_gui.base import keep_awake
 from surgeon_gui.base.keep_awake import KeepAwake
 from surgeon_gui.controllers.queue import QueueController
 from surgeon_gui.state.run import Status
-from surgeon_gui.window import notifications
-from surgeon_gui.window.desktop_integration import DesktopIntegration
-from surgeon_gui.window.notifications import Notifier
+from surgeon_gui.window import desktop_integration
+from surgeon_gui.window.desktop_integration import DesktopIntegration, Notifier
 from tests.helpers.fake_engine import FAILURE
 from tests.helpers.windows import (
     TIMEOUT_MS,
@@ -27,6 +26,7 @@ from tests.helpers.windows import (
     load_and_wait,
     run_of,
     wait_for_status,
+    wait_until,
 )
 
 pytestmark = pytest.mark.slow
@@ -137,7 +137,7 @@ def test_queue_inhibits_sleep_until_its_end_and_notifies_once(qtbot, make_window
     click(window, "queue_add_button")
     click(window, "queue_start_button")
     assert awake.is_held
-    qtbot.waitUntil(lambda: bool(notifier.shown), timeout=TIMEOUT_MS)
+    wait_until(qtbot, lambda: notifier.shown)
     assert awake.log == ["hold", "allow_sleep"]  # not between two runs
     _, message = notifier.shown[0]
     assert "2 runs" in message and "1 failed" in message
@@ -204,7 +204,7 @@ def test_notify_without_desktop_notifications_alerts_the_window(qtbot, monkeypat
     window = QWidget()
     qtbot.addWidget(window)
     alerted = []
-    monkeypatch.setattr(notifications, "supports_notifications", lambda: False)
+    monkeypatch.setattr(desktop_integration, "supports_notifications", lambda: False)
     monkeypatch.setattr(QApplication, "alert", alerted.append)
     Notifier(window).notify("Surgeon", "The run finished.")
     assert alerted == [window]
@@ -214,7 +214,7 @@ def test_notify_shows_a_desktop_notification(qtbot, monkeypatch):
     window = QWidget()
     qtbot.addWidget(window)
     shown = []
-    monkeypatch.setattr(notifications, "supports_notifications", lambda: True)
+    monkeypatch.setattr(desktop_integration, "supports_notifications", lambda: True)
     monkeypatch.setattr(QSystemTrayIcon, "show", lambda tray: None)
     monkeypatch.setattr(
         QSystemTrayIcon, "showMessage", lambda tray, *texts: shown.append(texts[:2])

@@ -40,6 +40,7 @@ from tests.helpers.windows import (
     find,
     find_type,
     load_and_wait,
+    run_until,
     wait_for_status,
 )
 
@@ -158,9 +159,7 @@ def test_bundle_contains_diagnostics_without_secrets(
 ):
     monkeypatch.setenv("HF_TOKEN", "sesame-open-now")
     monkeypatch.setattr(paths, "home", lambda: tmp_path)
-    load_and_wait(qtbot, window)
-    window.start_run()
-    wait_for_status(qtbot, window, Status.FINISHED)
+    run_until(qtbot, window, Status.FINISHED)
     run = Path(window.session.state.run.folder)
     run.mkdir(parents=True, exist_ok=True)
     (run / "events.jsonl").write_text(f'{{"folder": "{run}"}}\n')
@@ -193,7 +192,7 @@ def test_bundle_contains_diagnostics_without_secrets(
 
 def test_bundle_that_cannot_be_written_shows_an_error(qtbot, window, tmp_path):
     help_menu = find_type(window, HelpMenu)
-    help_menu.save_bundle(tmp_path / "missing" / "bundle.zip")
+    help_menu.save_bundle(str(tmp_path / "missing" / "bundle.zip"))
     bar = find(window, "error_bar")
     qtbot.waitUntil(bar.isVisible, timeout=TIMEOUT_MS)
     help_menu.finish_writing()

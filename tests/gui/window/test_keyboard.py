@@ -11,13 +11,7 @@ from surgeon_gui.state.run import Status
 from surgeon_gui.views.steps.structure_tiles import StructureTiles
 from surgeon_gui.window.central_tabs import CentralTabs
 from tests.helpers import window_audit
-from tests.helpers.windows import (
-    find,
-    find_type,
-    load_and_wait,
-    open_tab,
-    wait_for_status,
-)
+from tests.helpers.windows import find, find_type, open_tab, run_until
 
 # From left to right, then down.
 GROUPS = ("step_panel", "centre_tabs", "runs_dock", "log_dock", "action_strip")
@@ -27,9 +21,7 @@ GROUPS = ("step_panel", "centre_tabs", "runs_dock", "log_dock", "action_strip")
 def busy_window(qtbot, window):
     """Return a wide window after a run, with all docks open."""
     window.resize(1600, 900)
-    load_and_wait(qtbot, window)
-    window.start_run()
-    wait_for_status(qtbot, window, Status.FINISHED)
+    run_until(qtbot, window, Status.FINISHED)
     for dock in window.findChildren(QDockWidget):
         dock.show()
     window_audit.settle()

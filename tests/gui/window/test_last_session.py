@@ -10,13 +10,7 @@ from surgeon_engine.api.config.run import ModelConfig
 from surgeon_gui.base.settings import Settings
 from surgeon_gui.state.run import Status
 from tests.helpers.fake_runs import write_run
-from tests.helpers.windows import (
-    QUICK,
-    TIMEOUT_MS,
-    find,
-    load_and_wait,
-    run_of,
-)
+from tests.helpers.windows import QUICK, find, load_and_wait, run_of, wait_until
 
 
 def reopened(window, make_window):
@@ -44,9 +38,9 @@ def test_job_and_splitter_come_back_but_no_missing_model(
 def test_run_that_was_shown_is_opened(qtbot, tmp_path, window, make_window):
     folder = write_run(tmp_path / "runs")
     window.open_run(folder)
-    qtbot.waitUntil(lambda: bool(run_of(window).run), timeout=TIMEOUT_MS)
+    wait_until(qtbot, lambda: run_of(window).run)
     again = reopened(window, make_window)
-    qtbot.waitUntil(lambda: run_of(again).status is Status.FINISHED, timeout=TIMEOUT_MS)
+    wait_until(qtbot, lambda: run_of(again).status is Status.FINISHED)
     assert run_of(again).folder == str(folder)
     assert find(again, "result_title").isVisible()
 
@@ -57,4 +51,4 @@ def test_job_of_another_version_is_ignored(qtbot, tmp_path, make_window):
     window = make_window(settings=Settings(job=job, open_run=str(folder)))
     window.restore_last_session()
     assert not window.session.state.model_is_chosen
-    qtbot.waitUntil(lambda: bool(run_of(window).run), timeout=TIMEOUT_MS)
+    wait_until(qtbot, lambda: run_of(window).run)

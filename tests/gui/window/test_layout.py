@@ -9,14 +9,14 @@ from dataclasses import replace
 import pytest
 from PySide6.QtCore import QPoint
 from PySide6.QtGui import QAction
-from PySide6.QtWidgets import QLabel, QPushButton, QWidget
+from PySide6.QtWidgets import QPushButton, QWidget
 
 from docs import generate_objects
 from surgeon_engine.api.config.presets import presets
 from surgeon_engine.api.config.pruning import Target
 from surgeon_gui.text.captions import CAPTIONS
 from surgeon_gui.text.problems import Step
-from surgeon_gui.views.runs.earlier_bar import Bar
+from surgeon_gui.views.bars import Bar
 from surgeon_gui.window.central_tabs import CentralTabs
 from tests.helpers.window_audit import controls, cut_texts, overlapping, settle
 from tests.helpers.windows import (
@@ -159,10 +159,11 @@ def test_steps_centre_and_runs_are_beside_each_other_in_a_small_window(qtbot, wi
 
 
 def test_buttons_of_a_bar_are_below_its_text_where_it_is_narrow(qtbot):
-    bar, text, button = Bar(), QLabel("text"), QPushButton("button")
+    bar, button = Bar("bar_label"), QPushButton("button")
     qtbot.addWidget(bar)
-    bar.lay_out(text, button)
-    bar.show()
+    bar.lay_out(button)
+    bar.show_text("text")
+    text = find(bar, "bar_label")
     for width, is_below in ((600, False), (300, True)):
         bar.resize(width, 80)
         settle()

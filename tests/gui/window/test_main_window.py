@@ -17,23 +17,24 @@ from surgeon_gui.controllers import session
 from surgeon_gui.state.run import Status
 from surgeon_gui.text.problems import Step
 from surgeon_gui.views.steps.run_page import RunPage
-from surgeon_gui.window import main_window
+from surgeon_gui.window import run_actions
 from surgeon_gui.window.central_tabs import CentralTabs
 from surgeon_gui.window.log_view import LogView
-from tests.helpers.fake_engine import FAILURE, HINT, UNSUPPORTED
+from tests.helpers.fake_engine import FAILURE, HINT
+from tests.helpers.fake_results import UNSUPPORTED
 from tests.helpers.fake_runs import write_run
 from tests.helpers.widget_queries import is_on
 from tests.helpers.window_audit import settle
 from tests.helpers.windows import (
     LONG,
     QUICK,
-    TIMEOUT_MS,
     click,
     find,
     find_type,
     load_and_wait,
     run_of,
     wait_for_status,
+    wait_until,
 )
 
 
@@ -94,7 +95,7 @@ def test_buttons_follow_the_status_of_the_run(qtbot, make_window):
 
 
 def test_cancel_asks_if_nothing_is_saved_of_a_long_run(qtbot, make_window, monkeypatch):
-    monkeypatch.setattr(main_window, "_UNSAVED_SECONDS", 1e-3)
+    monkeypatch.setattr(run_actions, "_UNSAVED_SECONDS", 1e-3)
     window = make_window("--pause", "0.01")
     load_and_wait(qtbot, window, LONG)
     click(window, "start_button")
@@ -140,7 +141,7 @@ def test_unreadable_model_shows_an_error_at_its_step(qtbot, window, tmp_path):
     source.mkdir()
     window.choose_model(str(source))
     label = find(window, "model_problem", QLabel)
-    qtbot.waitUntil(lambda: bool(label.text()), timeout=TIMEOUT_MS)
+    wait_until(qtbot, lambda: label.text())
     assert not is_on(window, "start_button")
     assert label.text().startswith(find(window, "plan_label").text())
 
@@ -295,7 +296,7 @@ def test_opened_run_begins_at_the_top_of_every_tab(qtbot, window, tmp_path):
         return [area.verticalScrollBar() for area in areas]
 
     window.open_run(tmp_path / "runs" / "a")
-    qtbot.waitUntil(lambda: run_of(window).folder.endswith("a"), timeout=TIMEOUT_MS)
+    wait_until(qtbot, lambda: run_of(window).folder.endswith("a"))
     for name in tabs.names:
         tabs.open_tab(name)
         settle()
@@ -303,6 +304,6 @@ def test_opened_run_begins_at_the_top_of_every_tab(qtbot, window, tmp_path):
         bar.setValue(bar.maximum())
     assert sum(bar.value() > 0 for bar in bars()) > 1
     window.open_run(tmp_path / "runs" / "b")
-    qtbot.waitUntil(lambda: run_of(window).folder.endswith("b"), timeout=TIMEOUT_MS)
+    wait_until(qtbot, lambda: run_of(window).folder.endswith("b"))
     settle()
     assert [bar.value() for bar in bars()] == [0] * len(bars())

@@ -8,12 +8,12 @@ from PySide6.QtWidgets import QMessageBox
 
 from surgeon_gui.state.run import Status
 from tests.helpers.windows import (
-    TIMEOUT_MS,
     click,
     find,
-    load_and_wait,
     run_of,
+    run_until,
     wait_for_status,
+    wait_until,
 )
 
 pytestmark = pytest.mark.slow
@@ -22,9 +22,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def paused(qtbot, make_window):
     window = make_window("--pause", "0.01")
-    load_and_wait(qtbot, window)
-    window.start_run()
-    wait_for_status(qtbot, window, Status.RUNNING)
+    run_until(qtbot, window, Status.RUNNING)
     click(window, "pause_button")
     assert run_of(window).status is Status.PAUSING
     wait_for_status(qtbot, window, Status.PAUSED)
@@ -38,7 +36,7 @@ def test_resumed_run_finishes(qtbot, paused):
     assert run_of(paused).status is Status.PAUSED
     action = paused.findChild(QAction, "pause_action")
     action.trigger()
-    qtbot.waitUntil(lambda: run_of(paused).paused_at is None, timeout=TIMEOUT_MS)
+    wait_until(qtbot, lambda: run_of(paused).paused_at is None)
     action.trigger()
     wait_for_status(qtbot, paused, Status.PAUSED)
     click(paused, "pause_button")

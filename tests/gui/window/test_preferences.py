@@ -25,12 +25,12 @@ from surgeon_gui.window.desktop_integration import DesktopIntegration
 from tests.helpers import window_audit
 from tests.helpers.windows import (
     LONG,
-    TIMEOUT_MS,
     click,
     find,
     find_type,
     load_and_wait,
-    wait_for_status,
+    run_until,
+    wait_until,
 )
 
 CHECKS = ("preferences_awake_check", "preferences_offline_check")
@@ -46,9 +46,7 @@ def no_lasting_effects(qapp, monkeypatch):
 
 @pytest.fixture
 def dialog(qtbot, window):
-    qtbot.waitUntil(
-        lambda: window.session.state.engine is Engine.READY, timeout=TIMEOUT_MS
-    )
+    wait_until(qtbot, lambda: window.session.state.engine is Engine.READY)
     yield open_dialog(window)
     for each in window.findChildren(QDialog):
         each.close()
@@ -174,9 +172,7 @@ def test_changes_during_a_run_reach_the_desktop_at_once_and_the_engine_once_idle
     qtbot, make_window, monkeypatch
 ):
     window = make_window("--pause", "0.01")
-    load_and_wait(qtbot, window, LONG)
-    window.start_run()
-    wait_for_status(qtbot, window, Status.RUNNING)
+    run_until(qtbot, window, Status.RUNNING, LONG)
     engine, seen = find_engine(window), []
     make = engine._supervisor._make_client
 
@@ -198,7 +194,7 @@ def test_changes_during_a_run_reach_the_desktop_at_once_and_the_engine_once_idle
     assert seen == []  # the run goes on
     assert window.session.state.run.status is Status.RUNNING
     window.session.cancel()
-    qtbot.waitUntil(lambda: seen == ["1"], timeout=TIMEOUT_MS)
+    wait_until(qtbot, lambda: seen == ["1"])
     load_and_wait(qtbot, window, LONG)
     dialog.close()
 

@@ -9,7 +9,7 @@ from surgeon_gui.base import settings as settings_store
 from surgeon_gui.base.settings import MAX_RECENT, Settings
 from surgeon_gui.window.recent_menu import RecentMenu
 from tests.helpers.fake_runs import write_run
-from tests.helpers.windows import TIMEOUT_MS, find, find_type, load_and_wait
+from tests.helpers.windows import find, find_type, load_and_wait, wait_until
 
 
 def entries(window, kind):
@@ -41,13 +41,11 @@ def test_opened_runs_can_be_opened_again(qtbot, window, tmp_path):
     folder = write_run(tmp_path / "runs", "a")
     (folder / "name.txt").write_text("the best\n")
     window.open_run(folder)
-    qtbot.waitUntil(lambda: bool(entries(window, "run")), timeout=TIMEOUT_MS)
+    wait_until(qtbot, lambda: entries(window, "run"))
     assert texts(window, "run") == ["the best"]
     window.session.close_opened_run()
     entries(window, "run")[0].trigger()
-    qtbot.waitUntil(
-        lambda: window.session.state.shown_run.name == "the best", timeout=TIMEOUT_MS
-    )
+    wait_until(qtbot, lambda: window.session.state.shown_run.name == "the best")
 
 
 def test_runs_have_the_titles_of_the_list(qtbot, make_window, tmp_path):
@@ -57,7 +55,7 @@ def test_runs_have_the_titles_of_the_list(qtbot, make_window, tmp_path):
     recent = [*map(str, folders), str(other), str(missing)]
     window = make_window(settings=Settings(recent_runs=recent))
     runs = window._history.runs
-    qtbot.waitUntil(lambda: runs.state.has_been_read, timeout=TIMEOUT_MS)
+    wait_until(qtbot, lambda: runs.state.has_been_read)
     find_type(window, RecentMenu).fill()
     titles = [runs.state.titles[str(folder)] for folder in folders]
     assert len(set(titles)) == 2

@@ -7,11 +7,11 @@ from importlib.resources import files
 
 import msgspec
 import pytest
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.export import ExportConfig
 from surgeon_engine.api.config.fields import fields_of
+from surgeon_engine.api.config.n_m import NM
 from surgeon_engine.api.config.presets import (
     NAMES,
     preset_from_toml,
@@ -19,7 +19,6 @@ from surgeon_engine.api.config.presets import (
     presets,
 )
 from surgeon_engine.api.config.pruning import (
-    NM,
     Columns,
     CostBasis,
     Elements,
@@ -36,7 +35,7 @@ from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.config.toml import config_from_toml, config_to_toml
 from surgeon_engine.base.errors import ConfigError
 from tests.helpers.runs import job, outcome
-from tests.helpers.tiny_models import byte_tokenizer, tiny_model
+from tests.helpers.tiny_models import byte_tokenizer, llama_with
 
 MINE = RunConfig(
     model=ModelConfig("/models/mine"),
@@ -144,9 +143,7 @@ def test_paper_presets_have_the_settings_of_the_paper(name):
     ids=lambda preset: preset.name,
 )
 def test_preset_prunes_a_model_to_its_sparsity(preset, tmp_path):
-    tiny = tiny_model("llama").config.to_dict()
-    wide = LlamaForCausalLM(LlamaConfig(**tiny | {"intermediate_size": 256}))
-    wide.save_pretrained(tmp_path / "llama")
+    llama_with(intermediate_size=256).save_pretrained(tmp_path / "llama")
     byte_tokenizer().save_pretrained(tmp_path / "llama")
     mine = job(tmp_path, windows=16)
     config = preset.applied_to(mine)

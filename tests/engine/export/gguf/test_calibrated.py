@@ -30,16 +30,16 @@ from surgeon_engine.model.inspect import describe
 from surgeon_engine.planning.gguf_types import TensorType
 from surgeon_engine.planning.planned_file import PlannedFile
 from surgeon_engine.runtime import devices
-from tests.engine.export.gguf.test_gguf import (
+from tests.helpers.configs import pruning_config
+from tests.helpers.gguf_files import (
     in_pairs,
     numbers,
     pruned,
     tiny_llama,
     uniform,
     value_of,
-    without,
 )
-from tests.helpers.configs import pruning_config
+from tests.helpers.pruned_models import without
 
 pytestmark = [
     pytest.mark.slow,
@@ -246,11 +246,12 @@ def test_forecast_of_a_pruned_model_is_the_size_of_its_tensors(dtype, tmp_path):
     whole = pruned(model)
     summary = describe(model, whole.loaded.source, whole.loaded.stored)
 
-    def choose(candidates: int) -> torch.Tensor:
+    def choose(unit) -> torch.Tensor:
         """Remove half of the neurons and no heads."""
-        return torch.arange(candidates) >= (256 if candidates == 512 else candidates)
+        count = unit.candidates
+        return torch.arange(count) >= (256 if count == 512 else count)
 
-    example = without(model, choose)
+    example = pruned(model, without(model, choose))
     reader = written(example, tmp_path, dtype, None)
     pruning = pruning_config(structure="neurons", width_multiple=256, sparsity=0.3)
     plan = PlannedFile(summary, dtype, pruning)

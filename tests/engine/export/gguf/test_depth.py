@@ -13,13 +13,6 @@ from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.export.gguf import check as gguf_check
 from surgeon_engine.export.gguf.file import GgufWriter
 from tests.engine.export.gguf.test_calibrated import text
-from tests.engine.export.gguf.test_gguf import (
-    numbers,
-    pruned,
-    tiny_llama,
-    value_of,
-    written,
-)
 from tests.engine.export.gguf.test_gguf_runtime import (  # noqa: F401 (a fixture)
     assert_same,
     compared,
@@ -27,7 +20,8 @@ from tests.engine.export.gguf.test_gguf_runtime import (  # noqa: F401 (a fixtur
     runtime,
     with_large_weights,
 )
-from tests.helpers.depth import CASES, without_depth
+from tests.helpers.gguf_files import numbers, pruned, tiny_llama, value_of, written
+from tests.helpers.pruned_models import CASES, without_depth
 
 ZEROS = ("ffn_gate", "ffn_up", "ffn_down")
 

@@ -1,76 +1,33 @@
-"""llama.cpp splits texts and computes logits like the original model."""
+"""GGUF files are checked: llama.cpp computes the logits of the original model."""
 
 from __future__ import annotations
 
-import json
-import re
-import subprocess
-import sys
-from dataclasses import replace
-from importlib.util import find_spec
+from pathlib import Path
 
 import gguf
 import pytest
 import torch
-from tokenizers import Tokenizer, models, normalizers
-from tokenizers import pre_tokenizers as pre
-from tokenizers.processors import TemplateProcessing
-from transformers import (
-    AutoTokenizer,
-    PreTrainedTokenizerFast,
-    Qwen2Config,
-    Qwen2ForCausalLM,
-)
+from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
+from surgeon_engine.api.config.export import FileDtype
 from surgeon_engine.base.errors import ExportError
-from surgeon_engine.compaction.plan import CompactionPlan, PrunedModel
-from surgeon_engine.compaction.restore import restore
+from surgeon_engine.compaction.plan import PrunedModel
+from surgeon_engine.export.gguf import check as gguf_check
 from surgeon_engine.export.gguf.file import GgufWriter
-from surgeon_engine.export.transformers.files import MaskedWriter
-from surgeon_engine.model.gguf_tokenizer import HEADER_FILE, SPLITS, tokenizer_entries
-from surgeon_engine.model.source import ModelSource
-from surgeon_engine.model.tokenizer import load_tokenizer
-from tests.engine.export.gguf.test_gguf import (
-    END,
-    GPT_2,
+from tests.helpers.gguf_files import (
+    INSTALLED,
     LLAMA_3_ROPE,
-    byte_pairs,
-    loaded,
+    RUNTIMES,
+    output_of,
     probe_of,
     pruned,
-    split_by,
     tiny_llama,
     uniform,
     value_of,
-    without,
     written,
 )
-from tests.helpers.tiny_models import byte_tokenizer
+from tests.helpers.pruned_models import without
 
-RUNTIMES = ("llama_cpp", "xllamacpp")
-INSTALLED = [name for name in RUNTIMES if find_spec(name)]
-MERGES = (("a", "b"), ("b", "c"), ("ab", "c"), ("a", "bc"))
-ADDS = {
-    "type": "TemplateProcessing",
-    "single": [
-        {"SpecialToken": {"id": "a", "type_id": 0}},
-        {"Sequence": {"id": "A", "type_id": 0}},
-    ],
-    "pair": [{"Sequence": {"id": "A", "type_id": 0}}],
-    "special_tokens": {"a": {"id": "a", "ids": [40], "tokens": ["a"]}},
-}
-_LLAMA_3, _QWEN_2, _TEKKEN = (
-    SPLITS[name].steps[0] for name in ("llama-bpe", "qwen2", "tekken")
-)
-CUTS = {
-    "gpt-2": byte_pairs(GPT_2),
-    "smollm": byte_pairs(pre.Sequence([pre.Digits(individual_digits=True), GPT_2])),
-    "llama-bpe": byte_pairs(split_by(_LLAMA_3), whole=True),
-    "dbrx": byte_pairs(split_by(_LLAMA_3)),
-    "qwen2": byte_pairs(split_by(_QWEN_2)),
-    "tekken": byte_pairs(split_by(_TEKKEN), whole=True),
-}
 # Runs the check with one of the runtimes alone.
 CHECK = """
 import json, sys
@@ -79,24 +36,6 @@ sys.modules[{other!r}] = None
 from surgeon_engine.export.gguf.check import check
 print(json.dumps(check(Path({folder!r}), Path({probe!r}))))
 """
-TOKENIZE = """
-import json, sys
-import llama_cpp
-llama = llama_cpp.Llama(sys.argv[1], vocab_only=True, verbose=False)
-sentences = json.loads(sys.argv[2])
-ids = [llama.tokenize(x.encode(), add_bos=True, special=True) for x in sentences]
-print(json.dumps(ids))
-"""
-SENTENCES = (
-    "Hello world",
-    "It's 12345 o'clock, isn't it? WE'LL see; I'M here.",
-    "  leading and  double   spaces ",
-    "lines\n\n\nbreak \n \t tabs\r\n end\n",
-    "Éclair naïve 東京タワー 🙂👍 ąę ٣٤٥ ½ ²",
-    "x+=1; print(f'{a}') // 3.14159 1000000",
-    "CamelCaseHTTPServer isn't <|endoftext|>stop<|endoftext|> x",
-    "",
-)
 
 
 def with_large_weights(**settings):
@@ -117,232 +56,15 @@ def ragged(model):
     """Return a model with odd widths that differ from block to block."""
     draw = torch.Generator().manual_seed(0)
 
-    def choose(candidates: int) -> torch.Tensor:
-        is_removed = torch.rand(candidates, generator=draw) < 0.4
+    def choose(unit) -> torch.Tensor:
+        is_removed = torch.rand(unit.candidates, generator=draw) < 0.4
         is_removed[0] = False
         return is_removed
 
-    return without(model, choose)
+    return pruned(model, without(model, choose))
 
 
 SHAPES = {"whole": pruned, "uniform": uniform, "ragged": ragged}
-
-
-def pieces(merges=MERGES) -> PreTrainedTokenizerFast:
-    """Return a tokenizer of characters with byte fallback, as in Llama 2."""
-    special = ["<unk>", "<s>", "</s>"]
-    tokens = [*special, *gguf_bytes(), "▁", "a", "b", "c", "bc", "ab", "abc"]
-    vocabulary = {token: i for i, token in enumerate(tokens)}
-    model = models.BPE(
-        vocabulary, list(merges), unk_token="<unk>", byte_fallback=True, fuse_unk=True
-    )
-    tokenizer = Tokenizer(model)
-    tokenizer.normalizer = normalizers.Sequence(
-        [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
-    )
-    tokenizer.add_special_tokens(special)
-    tokenizer.post_processor = TemplateProcessing(
-        single="<s> $A", special_tokens=[("<s>", 1)]
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        unk_token="<unk>",
-        bos_token="<s>",
-        eos_token="</s>",
-    )
-
-
-def gguf_bytes() -> list[str]:
-    return [f"<0x{byte:02X}>" for byte in range(256)]
-
-
-def changed(change) -> PreTrainedTokenizerFast:
-    """Return a byte-level tokenizer with a changed tokenizer.json."""
-    definition = json.loads(byte_pairs().backend_tokenizer.to_str())
-    change(definition)
-    tokenizer = Tokenizer.from_str(json.dumps(definition))
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END)
-
-
-@pytest.mark.parametrize(
-    ("tokenizer", "reason"),
-    [
-        (byte_tokenizer(), "this is WordLevel"),
-        (
-            byte_pairs(split_by(r"\s+")),
-            r"not support this pre-tokenizer \(\\s\+, bytes\)",
-        ),
-        (
-            byte_pairs(pre.ByteLevel(add_prefix_space=True)),
-            "ByteLevel with other settings",
-        ),
-        (byte_pairs(split_by(_QWEN_2), whole=True), "not support this pre-tokenizer"),
-        (
-            changed(lambda x: x.update(normalizer={"type": "Lowercase"})),
-            "does not support the normalizer Lowercase",
-        ),
-        (
-            changed(lambda x: x["model"].update(end_of_word_suffix="</w>")),
-            "not support dropout, prefixes or suffixes of tokens",
-        ),
-        (
-            changed(lambda x: x.update(post_processor=ADDS)),
-            "adds special tokens other than BOS and EOS",
-        ),
-        (pieces(merges=MERGES[:-1]), "merges all pieces whose union"),
-    ],
-)
-def test_tokenizers_unknown_to_llama_cpp_are_unsupported(tokenizer, reason):
-    example = pruned(tiny_llama(), tokenizer=tokenizer)
-    unsupported_reason = GgufWriter().unsupported_reason(example)
-    assert re.search(reason, unsupported_reason), unsupported_reason
-    with pytest.raises(ValueError, match=re.escape(unsupported_reason)):
-        GgufWriter().forecast(example, FileDtype.SAME)
-
-
-@pytest.mark.parametrize("name", CUTS)
-def test_pre_tokenizers_have_names(name, tmp_path):
-    reader = written(pruned(tiny_llama(), tokenizer=CUTS[name]), tmp_path)
-    assert value_of(reader, "tokenizer.ggml.model") == "gpt2"
-    assert value_of(reader, "tokenizer.ggml.pre") == name
-
-
-def test_file_holds_whole_vocabulary(tmp_path):
-    tokenizer = byte_pairs()
-    tokenizer.add_tokens(["<think>"])
-    tokenizer.chat_template = {"default": "{{ messages }}", "tools": "{{ tools }}"}
-    ids = tokenizer.get_vocab()
-    size = len(ids) + 3
-    model = tiny_llama(vocab_size=size)
-    reader = written(pruned(model, tokenizer=tokenizer), tmp_path)
-    tokens = value_of(reader, "tokenizer.ggml.tokens")
-    types = value_of(reader, "tokenizer.ggml.token_type")
-    assert [tokens[i] for i in ids.values()] == list(ids)
-    assert tokens[-3:] == [f"[PAD{i}]" for i in range(size - 3, size)]
-    assert types[-3:] == [gguf.TokenType.UNUSED] * 3
-    assert types[ids[END]] == gguf.TokenType.CONTROL
-    assert types[ids["<think>"]] == gguf.TokenType.USER_DEFINED
-    assert types[ids["a"]] == gguf.TokenType.NORMAL
-    merges = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["merges"]
-    assert value_of(reader, "tokenizer.ggml.merges") == list(map(" ".join, merges))
-    assert value_of(reader, "tokenizer.ggml.eos_token_id") == ids[END]
-    assert value_of(reader, "tokenizer.ggml.bos_token_id") is None
-    assert value_of(reader, "tokenizer.ggml.add_bos_token") is False
-    assert value_of(reader, "tokenizer.chat_template") == "{{ messages }}"
-
-
-def test_tokens_without_embedding_are_omitted(tmp_path):
-    tokenizer = byte_pairs()
-    tokenizer.add_special_tokens({"pad_token": "<pad>"})
-    model = tiny_llama(vocab_size=tokenizer.pad_token_id)
-    reader = written(pruned(model, tokenizer=tokenizer), tmp_path)
-    assert len(value_of(reader, "tokenizer.ggml.tokens")) == tokenizer.pad_token_id
-    assert value_of(reader, "tokenizer.ggml.padding_token_id") is None
-
-
-@pytest.mark.parametrize(
-    ("before", "prefixes"),
-    [
-        (None, True),
-        (pre.Metaspace(prepend_scheme="first", split=False), True),
-        (pre.Metaspace(prepend_scheme="never", split=False), False),
-        (pre.Metaspace(prepend_scheme="first", split=True), None),
-    ],
-)
-def test_pieces_have_scores(before, prefixes, tmp_path):
-    tokenizer = pieces()
-    if before is not None:
-        tokenizer.backend_tokenizer.normalizer = None
-        tokenizer.backend_tokenizer.pre_tokenizer = before
-    example = pruned(tiny_llama(), tokenizer=tokenizer)
-    if prefixes is None:
-        assert "as SentencePiece does" in GgufWriter().unsupported_reason(example)
-        return
-    reader = written(example, tmp_path)
-    tokens = value_of(reader, "tokenizer.ggml.tokens")
-    scores = dict(zip(tokens, value_of(reader, "tokenizer.ggml.scores"), strict=True))
-    types = dict(
-        zip(tokens, value_of(reader, "tokenizer.ggml.token_type"), strict=True)
-    )
-    assert value_of(reader, "tokenizer.ggml.model") == "llama"
-    assert value_of(reader, "tokenizer.ggml.add_space_prefix") is prefixes
-    assert value_of(reader, "tokenizer.ggml.add_bos_token") is True
-    assert value_of(reader, "tokenizer.ggml.bos_token_id") == 1
-    assert value_of(reader, "tokenizer.ggml.unknown_token_id") == 0
-    assert scores["ab"] > scores["abc"]
-    assert types["<unk>"] == gguf.TokenType.UNKNOWN
-    assert types["<s>"] == gguf.TokenType.CONTROL
-    assert types["<0x0A>"] == gguf.TokenType.BYTE
-    assert types["ab"] == gguf.TokenType.NORMAL
-
-
-def test_model_from_gguf_file_keeps_its_tokenizer(tmp_path):
-    original, copy = tmp_path / "original", tmp_path / "copy"
-    original.mkdir()
-    copy.mkdir()
-    tokenizer = CUTS["smollm"]
-    first = written(pruned(tiny_llama(), tokenizer=tokenizer), original)
-    source = ModelSource("Tiny", original, "model.gguf")
-    # transformers gives it another way of cutting, or none at all.
-    example = PrunedModel(
-        replace(loaded(tiny_llama(), None), source=source), CompactionPlan()
-    )
-    second = written(example, copy)
-    names = [name for name in first.fields if name.startswith("tokenizer.")]
-    assert len(names) >= 6
-    for name in names:
-        assert value_of(first, name) == value_of(second, name)
-        assert first.get_field(name).types == second.get_field(name).types
-    assert GgufWriter().forecast(example, FileDtype.SAME) == pytest.approx(
-        (copy / "model.gguf").stat().st_size, rel=0.01
-    )
-
-
-@pytest.fixture(params=CUTS)
-def from_gguf(request, tmp_path):
-    """Return a tokenizer, and a model that was loaded from a GGUF file with it."""
-    folder = tmp_path / "original"
-    folder.mkdir()
-    tokenizer = CUTS[request.param]
-    written(pruned(tiny_llama(), tokenizer=tokenizer), folder)
-    source = ModelSource("Tiny", folder, "model.gguf")
-    model = replace(loaded(tiny_llama(), load_tokenizer(source)), source=source)
-    return tokenizer, model
-
-
-def test_tokenizer_of_gguf_file_splits_as_the_original(from_gguf):
-    original, model = from_gguf
-    for sentence in SENTENCES:
-        assert model.tokenizer(sentence).input_ids == original(sentence).input_ids
-    definitions = [
-        json.loads(each.backend_tokenizer.to_str())
-        for each in (original, model.tokenizer)
-    ]
-    for part in ("pre_tokenizer", "ignore_merges"):
-        ours, theirs = (each.get(part, each["model"].get(part)) for each in definitions)
-        assert ours == theirs
-
-
-def test_checkpoint_keeps_the_tokenizer_of_its_gguf_file(from_gguf, tmp_path):
-    original, model = from_gguf
-    first, second = tmp_path / "first", tmp_path / "second"
-    first.mkdir()
-    MaskedWriter().write(PrunedModel(model, CompactionPlan()), ExportConfig(), first)
-    config = json.loads((first / "tokenizer_config.json").read_text())
-    assert config["tokenizer_class"] == "PreTrainedTokenizerFast"
-    assert config["model_max_length"] == model.model.config.max_position_embeddings
-    read = AutoTokenizer.from_pretrained(first)
-    assert read(SENTENCES[1]).input_ids == original(SENTENCES[1]).input_ids
-    model.source.weight_files[0].unlink()
-    second.mkdir()
-    GgufWriter().write(restore(first, "Tiny"), ExportConfig(format=Format.GGUF), second)
-    reader = gguf.GGUFReader(second / "model.gguf")
-    for entry in tokenizer_entries(first / HEADER_FILE):
-        assert value_of(reader, entry.name) == entry.value
-    assert value_of(reader, "tokenizer.ggml.pre")
-    # So does an export of an export.
-    MaskedWriter().write(restore(first, "Tiny"), ExportConfig(), second)
-    assert (second / HEADER_FILE).read_bytes() == (first / HEADER_FILE).read_bytes()
 
 
 @pytest.fixture(params=[pytest.param(x, marks=pytest.mark.runtimes) for x in RUNTIMES])
@@ -352,22 +74,19 @@ def runtime(request):
     return request.param
 
 
-def compared(example, runtime, folder, dtype=FileDtype.SAME):
-    probe = probe_of(example, folder / "probe.safetensors")
+def probed(example, folder, dtype=FileDtype.SAME):
+    """Return the folder of a file, the file and the logits of its model."""
     export = folder / "export"
     export.mkdir()
     reader = written(example, export, dtype)
+    return export, reader, probe_of(example, folder / "probe.safetensors")
+
+
+def compared(example, runtime, folder, dtype=FileDtype.SAME):
+    export, reader, probe = probed(example, folder, dtype)
     other = next(name for name in RUNTIMES if name != runtime)
     code = CHECK.format(other=other, folder=str(export), probe=str(probe))
     return value_of(reader, "general.architecture"), output_of(code)
-
-
-def output_of(code: str, *arguments: str):
-    """Return the last line of a program's output, decoded from JSON."""
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, check=True
-    )
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def assert_same(result) -> None:
@@ -433,11 +152,7 @@ def test_logits_of_rounded_files_are_close(dtype, allowed, runtime, tmp_path):
 @pytest.mark.fresh_process
 @pytest.mark.skipif(not INSTALLED, reason="nothing here runs GGUF files")
 def test_verify_reports_the_program(tmp_path):
-    example = ragged(with_large_weights())
-    probe = probe_of(example, tmp_path / "probe.safetensors")
-    folder = tmp_path / "export"
-    folder.mkdir()
-    written(example, folder)
+    folder, _, probe = probed(ragged(with_large_weights()), tmp_path)
     looks = []
     result = GgufWriter().verify(folder, probe, lambda: looks.append(None))
     assert result.agreement == 1.0
@@ -449,24 +164,63 @@ def test_verify_reports_the_program(tmp_path):
 @pytest.mark.fresh_process
 @pytest.mark.skipif(not INSTALLED, reason="nothing here runs GGUF files")
 def test_verify_reports_why_a_file_does_not_load(tmp_path, monkeypatch):
-    example = ragged(with_large_weights())
-    probe = probe_of(example, tmp_path / "probe.safetensors")
-    folder = tmp_path / "export"
-    folder.mkdir()
     monkeypatch.setattr(
         "surgeon_engine.export.gguf.file._architecture", lambda config, widths: "llama"
     )
-    written(example, folder)
+    folder, _, probe = probed(ragged(with_large_weights()), tmp_path)
     with pytest.raises(ExportError, match="has wrong shape"):
         GgufWriter().verify(folder, probe, lambda: None)
 
 
-@pytest.mark.runtimes
-@pytest.mark.parametrize("name", CUTS)
-def test_texts_are_split_alike(name, tmp_path):
-    if "llama_cpp" not in INSTALLED:
-        pytest.skip("only llama-cpp-python gives the tokens of a text")
-    tokenizer = CUTS[name]
-    written(pruned(tiny_llama(vocab_size=310), tokenizer=tokenizer), tmp_path)
-    found = output_of(TOKENIZE, str(tmp_path / "model.gguf"), json.dumps(SENTENCES))
-    assert found == [tokenizer(sentence)["input_ids"] for sentence in SENTENCES]
+@pytest.fixture
+def export(tmp_path, monkeypatch):
+    """Return a function that writes and checks a file without a runtime."""
+    monkeypatch.setattr(gguf_check, "_import_optional", lambda name: None)
+
+    def check(example: PrunedModel, change=lambda path: None) -> dict:
+        folder, _, probe = probed(example, tmp_path)
+        change(folder / "model.gguf")
+        return gguf_check.check(folder, probe)
+
+    return check
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-64])  # a disk that was full
+
+
+def test_check_without_runtime_reads_the_file_back(export):
+    result = export(ragged(with_large_weights()))
+    assert result["tokens"] == 0
+    assert "no program that could run them is installed" in result["checked_with"]
+
+
+def test_check_truncated_file_raises(export):
+    with pytest.raises(ValueError, match=r"reshape|size"):
+        export(pruned(tiny_llama()), truncate)
+
+
+def test_check_header_that_does_not_match_tensors_raises(export, monkeypatch):
+    def add_wrong_width(writer: gguf.GGUFWriter, width: int) -> None:
+        writer.add_uint32(f"{writer.arch}.feed_forward_length", width + 1)
+
+    monkeypatch.setattr(gguf.GGUFWriter, "add_feed_forward_length", add_wrong_width)
+    with pytest.raises(ValueError, match=r"blk\.0\.ffn_gate\.weight has the shape"):
+        export(pruned(tiny_llama()))
+
+
+@pytest.mark.fresh_process
+def test_verify_file_that_does_not_load_raises(tmp_path):
+    example = pruned(tiny_llama())
+    probe = probe_of(example, tmp_path / "probe.safetensors")
+    (tmp_path / "model.gguf").write_bytes(b"GGUF and nothing more")
+    with pytest.raises(ExportError, match="does not load in a fresh process: "):
+        GgufWriter().verify(tmp_path, probe, lambda: None)
+
+
+def test_verify_is_ended_by_check(tmp_path):
+    def cancelled() -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        GgufWriter().verify(tmp_path, tmp_path / "probe.safetensors", cancelled)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,22 +20,14 @@ from transformers import (
     LlamaForCausalLM,
 )
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
-from transformers.utils import hub
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
-from surgeon_engine.api.config.pruning import COUPLED, Coupling, Structure
+from surgeon_engine.api.config.pruning import COUPLED, Structure
 from surgeon_engine.api.config.run import Device, ModelConfig
-from surgeon_engine.base.errors import ExportError, ModelError
-from surgeon_engine.compaction.plan import (
-    CompactionPlan,
-    KeptGroups,
-    KeptPart,
-    PrunedModel,
-)
+from surgeon_engine.base.errors import ModelError
+from surgeon_engine.compaction.plan import CompactionPlan, KeptPart, PrunedModel
 from surgeon_engine.compaction.restore import restore
 from surgeon_engine.compaction.slices import whole_slices
-from surgeon_engine.export import isolated_process
-from surgeon_engine.export.isolated_process import run_isolated
 from surgeon_engine.export.transformers import files as transformers_files
 from surgeon_engine.export.transformers.files import (
     CompactWriter,
@@ -45,11 +35,17 @@ from surgeon_engine.export.transformers.files import (
     StockWriter,
 )
 from surgeon_engine.export.transformers.weight_files import named_dtype, write_weights
-from surgeon_engine.model.coupling import groups_of
-from surgeon_engine.model.layers import find_blocks, prunable_layers
+from surgeon_engine.model.layers import prunable_layers
 from surgeon_engine.model.load import LoadedModel, load_model
 from surgeon_engine.model.source import ModelSource, locate
-from tests.engine.compaction.test_shrink import assert_close, masked, tokens
+from tests.helpers.pruned_models import (
+    assert_close,
+    loaded,
+    logits,
+    masked,
+    tokens,
+    without,
+)
 from tests.helpers.tiny_models import (
     FAMILIES,
     MORE_FAMILIES,
@@ -76,25 +72,14 @@ def llama(**settings) -> LlamaForCausalLM:
     return model.eval().requires_grad_(False)
 
 
-def loaded(model, folder=Path("nowhere"), tokenizer=None) -> LoadedModel:
-    return LoadedModel(
-        ModelSource("Tiny", folder),
-        model,
-        tokenizer,
-        find_blocks(model),
-        prunable_layers(model),
-        model.dtype,
-    )
-
-
 def without_neurons(model) -> CompactionPlan:
-    groups = groups_of(Coupling.NEURONS, model)
-    return CompactionPlan(
-        tuple(
-            KeptGroups(each, torch.arange(each.groups // (2 + i)))
-            for i, each in enumerate(groups)
-        )
-    )
+    """Remove half of the neurons of the first block, and two thirds of the second."""
+
+    def choose(unit) -> torch.Tensor:
+        count = unit.candidates
+        return torch.arange(count) >= count // (2 + unit.measured.block)
+
+    return without(model, choose, Structure.NEURONS)
 
 
 def without_rows_and_columns(model) -> CompactionPlan:
@@ -107,16 +92,6 @@ def without_rows_and_columns(model) -> CompactionPlan:
             for each in layers[:4]
         )
     )
-
-
-def pruned_of(model, plan: CompactionPlan) -> PrunedModel:
-    for each in plan.groups:
-        consumer = each.coupled.consumer
-        weight = consumer.weight()
-        size = consumer.columns // each.coupled.groups
-        weight[:, len(each.kept) * size :] = 0
-        consumer.write(weight)
-    return PrunedModel(loaded(model), plan)
 
 
 @pytest.mark.parametrize("dtype", [FileDtype.FLOAT32, FileDtype.FLOAT16])
@@ -160,8 +135,7 @@ def test_dtype_of_file_depends_on_format():
 
 def test_unsupported_widths_have_a_reason():
     model = llama()
-    groups = groups_of(Coupling.HEADS, model)
-    plan = CompactionPlan(tuple(KeptGroups(each, torch.arange(3)) for each in groups))
+    plan = without(model, lambda x: torch.arange(x.candidates) > 2, Structure.HEADS)
     unsupported_reason = StockWriter().unsupported_reason(
         PrunedModel(loaded(model), plan)
     )
@@ -201,39 +175,38 @@ def model_with_tokenizer(tmp_path) -> LoadedModel:
     return load_model(ModelConfig(str(folder), device=Device.CPU))
 
 
+def copied(model: LoadedModel, parent: Path) -> Path:
+    """Export a model from which nothing is removed."""
+    (parent / "copy").mkdir()
+    whole = PrunedModel(model, CompactionPlan())
+    MaskedWriter().write(whole, ExportConfig(), parent / "copy")
+    return parent / "copy"
+
+
 def test_tokenizer_files_are_copied_unchanged(model_with_tokenizer, tmp_path):
-    original, folder = model_with_tokenizer.source.folder, tmp_path / "copy"
-    folder.mkdir()
-    MaskedWriter().write(
-        PrunedModel(model_with_tokenizer, CompactionPlan()), ExportConfig(), folder
-    )
+    original = model_with_tokenizer.source.folder
+    folder = copied(model_with_tokenizer, tmp_path)
     for name in (*TOKENIZER_FILES, "tokenizer.json", "tokenizer_config.json"):
         assert (folder / name).read_bytes() == (original / name).read_bytes()
     assert not (folder / "notes.txt").exists()
 
 
 def test_links_among_templates_are_not_followed(model_with_tokenizer, tmp_path):
-    original, folder = model_with_tokenizer.source.folder, tmp_path / "copy"
+    original = model_with_tokenizer.source.folder
     templates = original / "additional_chat_templates"
     for name in ("a", "b"):
         (templates / name).symlink_to(".")  # each folder has both again
     (templates / "c.jinja").symlink_to("nowhere")
-    folder.mkdir()
-    MaskedWriter().write(
-        PrunedModel(model_with_tokenizer, CompactionPlan()), ExportConfig(), folder
-    )
-    copied = folder / "additional_chat_templates"
-    assert [path.name for path in copied.iterdir()] == ["tools.jinja"]
+    copies = copied(model_with_tokenizer, tmp_path) / "additional_chat_templates"
+    assert [path.name for path in copies.iterdir()] == ["tools.jinja"]
 
 
 def test_tokenizer_of_gguf_file_is_saved_without_loading_keys(tmp_path):
     tokenizer = byte_tokenizer()
     tokenizer.init_kwargs |= {"is_local": True, "local_files_only": True}
     source = ModelSource("Tiny", tmp_path, "tiny.gguf")
-    model = replace(loaded(llama(), tokenizer=tokenizer), source=source)
-    folder = tmp_path / "copy"
-    folder.mkdir()
-    MaskedWriter().write(PrunedModel(model, CompactionPlan()), ExportConfig(), folder)
+    model = loaded(llama(), tokenizer, source)
+    folder = copied(model, tmp_path)
     config = json.loads((folder / "tokenizer_config.json").read_text())
     assert config["tokenizer_class"]
     assert not config.keys() & {"is_local", "local_files_only"}
@@ -243,22 +216,57 @@ def test_tokenizer_of_gguf_file_is_saved_without_loading_keys(tmp_path):
 @pytest.fixture(params=[MaskedWriter(), CompactWriter()], ids=["masked", "compact"])
 def checkpoint(request, tmp_path) -> Path:
     model = llama(intermediate_size=64, hidden_size=64)
-    pruned = pruned_of(model, without_neurons(model))
+    pruned = PrunedModel(loaded(model), without_neurons(model))
     request.param.write(pruned, ExportConfig(), tmp_path)
     return tmp_path
 
 
-def changed(folder: Path, change) -> None:
-    tensors = load_file(folder / WEIGHTS)
-    change(tensors)
-    save_file(tensors, folder / WEIGHTS, {"format": "pt"})
+def cut(name: str):
+    return lambda x: (x / name).write_bytes((x / name).read_bytes()[:-10])
 
 
-def error_of(folder: Path) -> str:
+def with_tensors(change):
+    def write(folder: Path) -> None:
+        tensors = load_file(folder / WEIGHTS)
+        change(tensors)
+        save_file(tensors, folder / WEIGHTS, {"format": "pt"})
+
+    return write
+
+
+def plain_without_norm(folder: Path) -> None:
+    shutil.rmtree(folder)
+    llama().save_pretrained(folder)
+    with_tensors(lambda x: x.pop("model.norm.weight"))(folder)
+
+
+LAYER = "model.layers.{}.mlp.{}.weight".format
+DAMAGES = [
+    *((cut(name), f"FOLDER/{name} is damaged (") for name in (WEIGHTS, PLAN)),
+    (
+        with_tensors(lambda x: x.pop(LAYER(1, "up_proj"))),
+        f"The weights in FOLDER lack {LAYER(1, 'up_proj')}.",
+    ),
+    (
+        with_tensors(lambda x: x.update({LAYER(0, "down_proj"): torch.zeros(64, 5)})),
+        "but the plan requires",
+    ),
+    (
+        lambda x: save_file({"h.0.weight": torch.zeros(3)}, x / WEIGHTS),
+        "lack model.embed_tokens.weight",
+    ),
+    (lambda x: (x / WEIGHTS).unlink(), "FOLDER holds no weights."),
+    (plain_without_norm, "lack model.norm.weight"),
+]
+
+
+@pytest.mark.parametrize(("damage", "sentence"), DAMAGES)
+def test_restore_of_damaged_files_raises(checkpoint, damage, sentence):
+    damage(checkpoint)
     with pytest.raises(ModelError) as error:
-        restore(folder, "Tiny")
+        restore(checkpoint, "Tiny")
+    assert sentence.replace("FOLDER", str(checkpoint)) in error.value.message
     assert "xport the run again" in error.value.hint
-    return error.value.message
 
 
 def test_restored_model_has_given_name(checkpoint):
@@ -267,153 +275,54 @@ def test_restored_model_has_given_name(checkpoint):
     assert not pruned.plan.is_empty
 
 
-@pytest.mark.parametrize("name", [WEIGHTS, PLAN])
-def test_restore_truncated_file_raises_with_its_name(checkpoint, name):
-    path = checkpoint / name
-    path.write_bytes(path.read_bytes()[:-10])
-    assert f"{path} is damaged (" in error_of(checkpoint)
-
-
-def test_restore_missing_tensor_raises_with_its_name(checkpoint):
-    changed(checkpoint, lambda x: x.pop("model.layers.1.mlp.up_proj.weight"))
-    assert error_of(checkpoint) == (
-        f"The weights in {checkpoint} lack model.layers.1.mlp.up_proj.weight."
-    )
-
-
-def test_restore_tensor_with_another_shape_raises(checkpoint):
-    name = "model.layers.0.mlp.down_proj.weight"
-    changed(checkpoint, lambda x: x.update({name: torch.zeros(64, 5)}))
-    assert "but the plan requires" in error_of(checkpoint)
-
-
-def test_restore_files_of_another_model_raises(checkpoint):
-    save_file({"h.0.weight": torch.zeros(3)}, checkpoint / WEIGHTS)
-    assert "lack model.embed_tokens.weight" in error_of(checkpoint)
-
-
-def test_restore_folder_without_weights_raises(checkpoint):
-    (checkpoint / WEIGHTS).unlink()
-    assert error_of(checkpoint) == f"{checkpoint} holds no weights."
-
-
-def test_restore_plain_checkpoint_with_missing_tensor_raises(checkpoint):
-    shutil.rmtree(checkpoint)
-    llama().save_pretrained(checkpoint)
-    changed(checkpoint, lambda x: x.pop("model.norm.weight"))
-    assert "lack model.norm.weight" in error_of(checkpoint)
-
-
 @pytest.mark.parametrize("writer", [CompactWriter(), MaskedWriter()])
 def test_model_without_class_in_config_is_restored(tmp_path, writer):
     """Models that were loaded from GGUF files have no class in their config."""
     model, plan = masked("llama", Structure.NEURONS)
     model.config.architectures = None
-    writer.write(pruned_of(model, plan), ExportConfig(), tmp_path)
+    writer.write(PrunedModel(loaded(model), plan), ExportConfig(), tmp_path)
     again = restore(tmp_path, "Tiny")
     assert type(again.loaded.model) is LlamaForCausalLM
     ids = tokens(2)
-    with torch.no_grad():
-        assert_close(again.loaded.model(ids).logits, model(ids).logits)
+    assert_close(logits(again.loaded.model, ids), logits(model, ids))
 
 
 def test_only_weights_look_like_weights(checkpoint):
     """Programs such as vLLM load every file with the suffix of the weights."""
     assert [path.name for path in checkpoint.glob("*.safetensors")] == [WEIGHTS]
     assert (checkpoint / PLAN).is_file()
-
-
-def test_plan_file_holds_no_weights(checkpoint):
-    source = ModelSource("Tiny", checkpoint)
-    assert source.weight_files == (checkpoint / WEIGHTS,)
+    assert ModelSource("Tiny", checkpoint).weight_files == (checkpoint / WEIGHTS,)
     (checkpoint / WEIGHTS).unlink()
     with pytest.raises(ModelError, match=r"no \.safetensors file"):
         locate(str(checkpoint))
 
 
-def failure(tmp_path, code: str, reason_after: str = "") -> ExportError:
-    program = tmp_path / "program.py"
-    program.write_text(code)
-    with pytest.raises(ExportError, match="does not load in a fresh process") as error:
-        run_isolated(program, ("a", "b"), lambda: None, reason_after)
-    return error.value
-
-
-REPORT = "Please report this with the name of the model."
-
-
-@pytest.mark.parametrize(
-    ("code", "reason", "is_short_of_memory"),
-    [
-        ("import surgeon_engine", "surgeon_engine is blocked here", False),
-        ("import surgeon_gui.app", "surgeon_gui is blocked here", False),
-        ("import fresh_process", "No module named 'fresh_process'", False),
-        ("raise ValueError('no such width.')", "no such width", False),
-        ("raise MemoryError", "MemoryError", True),
-        ("import sys; sys.exit('out of memory')", "out of memory", True),
-        ("import os; os.kill(os.getpid(), 9)", "it was killed", True),
-        ("import os; os.abort()", "", False),
-        ("", "exit code 0", False),
-    ],
-)
-def test_failed_program_reports_its_reason(tmp_path, code, reason, is_short_of_memory):
-    error = failure(tmp_path, code)
-    assert f"{reason}." in error.message
-    assert (error.hint != REPORT) is is_short_of_memory
-
-
-def test_reason_may_be_in_an_earlier_line(tmp_path):
-    code = "import sys; sys.exit('llama: error loading: wrong shape\\nno model')"
-    assert "process: wrong shape." in failure(tmp_path, code, "error loading: ").message
-    assert "process: no model." in failure(tmp_path, code, "something else").message
-
-
-def test_program_ignores_modules_in_current_folder(tmp_path, monkeypatch):
-    (tmp_path / "json.py").write_text("raise RuntimeError")
-    monkeypatch.chdir(tmp_path)
-    program = tmp_path / "program.py"
-    program.write_text(
-        "import json, sys\n"
-        "assert sys.argv[1:] == ['a', 'b'] and __name__ == '__main__'\n"
-        'print(\'{"tokens": 1, "largest_difference": null, "largest_logit": 0, \'\n'
-        '      \'"agreement": 1, "perplexity": null, "checked_with": "x"}\')\n'
-    )
-    assert run_isolated(program, ("a", "b"), lambda: None).tokens == 1
-
-
-def test_isolated_program_exits_with_its_parent(tmp_path):
-    program = tmp_path / "program.py"
-    program.write_text("import time; time.sleep(60)")
-    command = [sys.executable, "-c", isolated_process._BLOCK_SURGEON, program]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE)
-    process.stdin.close()
-    assert process.wait(timeout=20) == 1
+def compact_checkpoint(parent: Path, family: str, structure: Structure, name: str = ""):
+    """Write a compact checkpoint, by whose name its code is cached."""
+    model, plan = masked(family, structure)
+    folder = parent / (name or f"{family}_{structure}")
+    folder.mkdir()
+    pruned = PrunedModel(loaded(model), plan)
+    CompactWriter().write(pruned, ExportConfig(), folder)
+    return model, folder
 
 
 @pytest.mark.parametrize("structure", [*COUPLED, Structure.ROWS_AND_COLUMNS])
 @pytest.mark.parametrize("family", FAMILIES | MORE_FAMILIES)
 def test_checkpoint_is_loaded_by_its_own_code(tmp_path, family, structure):
-    model, plan = masked(family, structure)
-    folder = tmp_path / f"{family}_{structure}"  # by whose name the code is cached
-    folder.mkdir()
-    CompactWriter().write(pruned_of(model, plan), ExportConfig(), folder)
+    model, folder = compact_checkpoint(tmp_path, family, structure)
     read, found = AutoModelForCausalLM.from_pretrained(
         folder, trust_remote_code=True, output_loading_info=True
     )
     assert type(read).__module__.startswith("transformers_modules.")
     assert not any(found.values())
     ids = tokens(2)
-    with torch.no_grad():
-        assert_close(read(ids).logits, model(ids).logits)
+    assert_close(logits(read, ids), logits(model, ids))
 
 
 @pytest.fixture(params=[Structure.HEADS_AND_NEURONS, Structure.ROWS_AND_COLUMNS])
 def compact_opt(request, tmp_path) -> Path:
-    model, plan = masked("opt", request.param)
-    folder = tmp_path / f"opt_{request.param}"  # by whose name the code is cached
-    folder.mkdir()
-    CompactWriter().write(pruned_of(model, plan), ExportConfig(), folder)
-    return folder
+    return compact_checkpoint(tmp_path, "opt", request.param)[1]
 
 
 def built(folder: Path):
@@ -433,8 +342,7 @@ def test_saved_compact_model_has_its_code(compact_opt, tmp_path):
     model.save_pretrained(copy)
     again = AutoModelForCausalLM.from_pretrained(copy, trust_remote_code=True)
     ids = tokens(2)
-    with torch.no_grad():
-        assert torch.equal(again(ids).logits, model(ids).logits)
+    assert torch.equal(logits(again, ids), logits(model, ids))
 
 
 def test_classes_of_a_compact_model_are_registered(compact_opt):
@@ -449,10 +357,8 @@ def test_classes_of_a_compact_model_are_registered(compact_opt):
 
 def test_index_lists_exist_where_parameters_alone_are_on_the_meta_device(tmp_path):
     """So does vLLM build a model."""
-    model, plan = masked("llama", Structure.ROWS_AND_COLUMNS)
-    folder = tmp_path / "llama_indices"
-    folder.mkdir()
-    CompactWriter().write(pruned_of(model, plan), ExportConfig(), folder)
+    structure = Structure.ROWS_AND_COLUMNS
+    _, folder = compact_checkpoint(tmp_path, "llama", structure, "llama_indices")
     with init_empty_weights(include_buffers=False):
         small = built(folder)
     kept = {n: x for n, x in small.named_buffers() if "kept_" in n}
@@ -464,19 +370,16 @@ def test_index_lists_exist_where_parameters_alone_are_on_the_meta_device(tmp_pat
 @pytest.mark.parametrize(("family", "size"), [("opt", 4), ("llama", 4), ("qwen3", 6)])
 def test_config_states_the_size_of_a_head(family, size, tmp_path):
     """Programs would divide the hidden size by the remaining number of heads."""
-    model, plan = masked(family, Structure.HEADS)
-    CompactWriter().write(pruned_of(model, plan), ExportConfig(), tmp_path)
-    assert json.loads((tmp_path / "config.json").read_text())["head_dim"] == size
+    _, folder = compact_checkpoint(tmp_path, family, Structure.HEADS)
+    assert json.loads((folder / "config.json").read_text())["head_dim"] == size
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*layers_to_transform:UserWarning")
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # peft
 def test_adapters_train_all_layers_of_rows_and_columns(tmp_path):
-    model, plan = masked("llama", Structure.ROWS_AND_COLUMNS)
-    folder = tmp_path / "llama_adapters"
-    folder.mkdir()
-    CompactWriter().write(pruned_of(model, plan), ExportConfig(), folder)
+    structure = Structure.ROWS_AND_COLUMNS
+    model, folder = compact_checkpoint(tmp_path, "llama", structure, "llama_adapters")
     small = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)
     linears = [x for x in small.model.modules() if isinstance(x, torch.nn.Linear)]
     assert len(linears) == len(prunable_layers(model))
@@ -491,20 +394,3 @@ def test_adapters_train_all_layers_of_rows_and_columns(tmp_path):
     trained = adapted(ids).logits.detach()
     assert not torch.allclose(trained, before)
     assert_close(adapted.merge_and_unload()(ids).logits, trained)
-
-
-@pytest.mark.slow
-def test_code_of_checkpoint_is_not_left_in_users_cache(tmp_path):
-    program = tmp_path / "program.py"
-    program.write_text(
-        "import json, os\n"
-        "from transformers.utils import hub\n"
-        "path = hub.HF_MODULES_CACHE\n"
-        "assert os.path.isdir(path), path\n"
-        "print(json.dumps({'tokens': 1, 'largest_difference': 0.0,\n"
-        "    'largest_logit': 1.0, 'agreement': 1.0, 'perplexity': None,\n"
-        "    'checked_with': path}))\n"
-    )
-    folder = Path(run_isolated(program, [], lambda: None).checked_with)
-    assert not folder.exists()
-    assert folder != Path(hub.HF_MODULES_CACHE)

@@ -13,7 +13,7 @@ from surgeon_engine.api.config.pruning import (
     RowsAndColumns,
     UpdateKind,
 )
-from surgeon_engine.curvature.factors import KroneckerFactors
+from surgeon_engine.curvature.measured import KroneckerFactors
 from surgeon_engine.pruning import sparse_update
 from surgeon_engine.pruning.costs import (
     column_costs,
@@ -85,21 +85,6 @@ def test_costs_are_those_of_the_dense_quadratic(name):
     groups = index.unflatten(1, (2, 3))
     removed = groups.gather(2, ways_to_remove(1, 3)[chosen]).flatten(0, 1)
     torch.testing.assert_close(cost.flatten(), expected(removed))
-
-
-def test_magnitude_is_half_the_sum_of_squares():
-    A, G, of_A, of_G = seen_by(Method.MAGNITUDE)
-    half = 0.5 * LAYER.W.square()
-    torch.testing.assert_close(row_costs(LAYER.W, A, of_G), half.sum(dim=1))
-    torch.testing.assert_close(column_costs(LAYER.W, G, of_A), half.sum(dim=0))
-    torch.testing.assert_close(element_costs(LAYER.W, of_A, of_G), half)
-
-
-def test_wanda_orders_weights_by_magnitude_times_input_norm():
-    _, _, of_A, of_G = seen_by(Method.WANDA)
-    cost = element_costs(LAYER.W, of_A, of_G)
-    score = LAYER.W.abs() * LAYER.A.diagonal().sqrt()
-    assert torch.equal(cost.argsort(dim=1), score.argsort(dim=1))
 
 
 @each_that_stays

@@ -10,15 +10,16 @@ import torch
 from surgeon_engine.api.config.pruning import Method, Structure
 from surgeon_engine.pruning.costs import element_costs, pattern_costs, ways_to_remove
 from surgeon_engine.pruning.methods import METHODS
-from surgeon_engine.pruning.threshold import REMOVED, cheapest
+from surgeon_engine.pruning.threshold import REMOVED
 from tests.helpers.units import (
     DAMPING,
-    factors_of,
+    assert_selection_becomes_zeros,
     no_removals,
     pruning,
     random_factors,
     random_measurement,
     removable,
+    selected,
     units,
     write,
 )
@@ -27,15 +28,11 @@ N_M, SINGLE = Structure.N_M, Structure.ELEMENTS
 PATTERNS = [(2, 4), (1, 2), (2, 5), (4, 8)]
 
 
-def selected(parts, factors, settings, share):
-    lists = {
-        unit.measured.name: unit.removals(
-            factors[unit.measured.name], no_removals(unit), settings
-        )
-        for unit in parts
-    }
-    maximum = sum(removable(unit, settings) for unit in parts)
-    return cheapest(lists, int(share * maximum))
+def share_of(parts, settings, share):
+    """Return what is selected for a share of what can be removed."""
+    return selected(
+        parts, settings, int(share * sum(removable(x, settings) for x in parts))
+    )
 
 
 def groups_of(mask, unit, size):
@@ -87,22 +84,10 @@ def test_weights_counted_as_removed_are_the_zeros_of_the_updated_model(
 ):
     settings = pruning(SINGLE, method=method)
     parts = units(family, settings)
-    factors = factors_of(parts)
-    selection = selected(parts, factors, settings, share)
-    zeros = 0
+    assert assert_selection_becomes_zeros(parts, settings, share) == 0
     for unit in parts:
-        name = unit.measured.name
-        updated = unit.updated(
-            factors[name], no_removals(unit), selection.removed[name], settings
-        )
-        write(unit, updated)
-        ((layer, is_removed),) = unit.zeros(updated[1])
-        assert torch.equal(layer.weight() == 0, is_removed)
-        if layer.has_bias:
-            assert not is_removed[:, -1].any()
-        zeros += int(is_removed.sum())
-    total = sum(removable(unit, settings) for unit in parts)
-    assert zeros == selection.weights == int(share * total)
+        layer = unit.measured
+        assert not layer.has_bias or layer.weight()[:, -1].all()
 
 
 @pytest.mark.slow
@@ -113,9 +98,8 @@ def test_groups_lose_their_full_pattern_or_nothing(method, pattern):
     kept, of = pattern
     settings = pruning(N_M, method=method, pattern=f"{kept}:{of}", sparsity=0.3)
     parts = units("llama", settings)
-    factors = factors_of(parts)
     for share in (0.5, 1.0):
-        selection = selected(parts, factors, settings, share)
+        selection, factors = share_of(parts, settings, share)
         counted = 0
         for unit in parts:
             name = unit.measured.name
@@ -134,9 +118,8 @@ def test_groups_lose_their_full_pattern_or_nothing(method, pattern):
 def test_wanda_removes_equally_many_from_every_row():
     settings = pruning(SINGLE, method=Method.WANDA)
     parts = units("opt", settings)
-    factors = factors_of(parts)
     for share in (0.1, 0.33, 0.77):
-        selection = selected(parts, factors, settings, share)
+        selection, factors = share_of(parts, settings, share)
         for unit in parts:
             name, W = unit.measured.name, unit.measured.weight()
             R, C = unit.measured.rows, unit.measured.columns
@@ -171,9 +154,8 @@ def test_sparsegpt_removes_the_same_share_from_every_layer():
     parts = units("opt", settings)
     for W_scale, unit in enumerate(parts, start=1):
         unit.measured.write(unit.measured.weight() * W_scale)  # no threshold would
-    factors = factors_of(parts)
     for share in (0.1, 0.5, 0.77):
-        selection = selected(parts, factors, settings, share)
+        selection, _ = share_of(parts, settings, share)
         for unit in parts:
             count = int(selection.removed[unit.measured.name].sum())
             assert abs(count - share * unit.candidates) <= 1
@@ -183,7 +165,7 @@ def test_sparsegpt_removes_the_same_share_from_every_layer():
 def test_groups_are_removed_evenly_too(method):
     settings = pruning(N_M, method=method)
     parts = units("llama", settings)
-    selection = selected(parts, factors_of(parts), settings, 0.5)
+    selection, _ = share_of(parts, settings, 0.5)
     for unit in parts:
         groups = groups_of(selection.removed[unit.measured.name], unit, 4).any(dim=2)
         if method is Method.WANDA:

@@ -12,7 +12,7 @@ from surgeon_engine.api.config.pruning import (
     Method,
     Structure,
 )
-from surgeon_engine.curvature.factors import KroneckerFactors
+from surgeon_engine.curvature.measured import KroneckerFactors
 from surgeon_engine.model.coupling import structure_support
 from surgeon_engine.pruning.structures.units import units_of
 from surgeon_engine.pruning.threshold import cheapest
@@ -28,7 +28,7 @@ from tests.helpers.tiny_models import (
 )
 from tests.helpers.units import (
     DAMPING,
-    factors_of,
+    assert_selection_becomes_zeros,
     no_removals,
     pruning,
     random_factors,
@@ -42,37 +42,13 @@ BOTH = Structure.HEADS_AND_NEURONS
 each_family = pytest.mark.parametrize("family", COUPLED_FAMILIES)
 
 
-def selected(parts, settings, budget):
-    """Return the selection of each unit with random factors, and the factors."""
-    factors = factors_of(parts)
-    lists = {
-        unit.measured.name: unit.removals(
-            factors[unit.measured.name], no_removals(unit), settings
-        )
-        for unit in parts
-    }
-    return cheapest(lists, budget), factors
-
-
 @pytest.mark.parametrize(
     ("family", "share"), pairs(["llama", *COUPLED_FAMILIES], [0.1, 0.5, 1.0])
 )
 def test_weights_counted_as_removed_are_the_zeros_of_the_updated_model(family, share):
     settings = pruning(BOTH)
-    parts = units(family, settings)
-    budget = int(share * sum(removable(unit, settings) for unit in parts))
-    selection, factors = selected(parts, settings, budget)
-    zeros = 0
-    for unit in parts:
-        name = unit.measured.name
-        removed = selection.removed[name]
-        write(unit, unit.updated(factors[name], no_removals(unit), removed, settings))
-        for layer, is_removed in unit.zeros(removed):
-            assert torch.equal(layer.weight() == 0, is_removed)
-            zeros += int(is_removed.sum())
-    assert zeros == selection.weights
-    if share == 1.0:
-        assert zeros == budget  # everything that counts as removable is
+    left = assert_selection_becomes_zeros(units(family, settings), settings, share)
+    assert share < 1.0 or left == 0  # everything that counts as removable is
 
 
 @pytest.mark.parametrize("structure", COUPLED)

@@ -6,12 +6,11 @@ import pytest
 import torch
 
 from surgeon_engine.api.config.pruning import BY_LAYER, CostBasis, Structure, UpdateKind
-from surgeon_engine.pruning.threshold import cheapest
 from surgeon_engine.runtime.linalg import damped
 from tests.helpers.tensors import SmallLayer, best_weight_dense, removal_cost_dense
 from tests.helpers.units import (
     DAMPING,
-    factors_of,
+    assert_selection_becomes_zeros,
     no_removals,
     pruning,
     random_factors,
@@ -34,25 +33,7 @@ def test_weights_counted_as_removed_are_the_zeros_of_the_updated_model(
     family, structure, share
 ):
     settings = pruning(structure)
-    parts = units(family, settings)
-    factors = factors_of(parts)
-    lists = {
-        name: unit.removals(factors[name], no_removals(unit), settings)
-        for unit in parts
-        for name in [unit.measured.name]
-    }
-    selection = cheapest(
-        lists, int(share * sum(removable(unit, settings) for unit in parts))
-    )
-    zeros = 0
-    for unit in parts:
-        name = unit.measured.name
-        removed = selection.removed[name]
-        write(unit, unit.updated(factors[name], no_removals(unit), removed, settings))
-        ((layer, is_removed),) = unit.zeros(removed)
-        assert torch.equal(layer.weight() == 0, is_removed)
-        zeros += int(is_removed.sum())
-    assert zeros == selection.weights
+    assert_selection_becomes_zeros(units(family, settings), settings, share)
 
 
 @each_case

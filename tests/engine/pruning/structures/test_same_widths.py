@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM
 
 from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.pruning import Structure, Widths
@@ -19,7 +19,7 @@ from surgeon_engine.pruning.structures.units import units_of
 from surgeon_engine.pruning.threshold import Removals, cheapest_in_step
 from tests.helpers.configs import pruning_config
 from tests.helpers.runs import Recorder, job
-from tests.helpers.tiny_models import VOCABULARY
+from tests.helpers.tiny_models import VOCABULARY, llama_with
 
 pytestmark = pytest.mark.usefixtures("quick_runs")
 
@@ -52,8 +52,12 @@ def test_kinds_are_compared_by_their_mean_costs():
 @pytest.mark.slow
 @pytest.mark.parametrize("family", ["llama", "qwen3", "mistral"])
 def test_run_with_equal_widths_exports_a_plain_model(tmp_path, family):
-    config = dataclasses.replace(
-        job(tmp_path, family, shots=2, sparsity=0.4, widths=Widths.SAME),
+    config = job(
+        tmp_path,
+        family,
+        shots=2,
+        sparsity=0.4,
+        widths=Widths.SAME,
         export=ExportConfig(format=Format.STOCK),
     )
     recorder = Recorder().run(config, tmp_path / "run")
@@ -90,8 +94,10 @@ def test_rows_and_columns_have_no_widths(tmp_path):
 
 
 def test_plain_format_raises_at_once_if_some_layers_keep_their_width(tmp_path):
-    config = dataclasses.replace(
-        job(tmp_path, widths=Widths.SAME, protect=("block 0",)),
+    config = job(
+        tmp_path,
+        widths=Widths.SAME,
+        protect=("block 0",),
         export=ExportConfig(format=Format.STOCK),
     )
     with pytest.raises(ExportError, match="others of their kind are not"):
@@ -99,8 +105,11 @@ def test_plain_format_raises_at_once_if_some_layers_keep_their_width(tmp_path):
 
 
 def test_plain_format_is_possible_if_a_whole_kind_is_protected(tmp_path):
-    config = dataclasses.replace(
-        job(tmp_path, sparsity=0.2, widths=Widths.SAME, protect=("self_attn.*",)),
+    config = job(
+        tmp_path,
+        sparsity=0.2,
+        widths=Widths.SAME,
+        protect=("self_attn.*",),
         export=ExportConfig(format=Format.STOCK),
     )
     (exported,) = Recorder().run(config, tmp_path / "run").of(Exported)
@@ -109,9 +118,8 @@ def test_plain_format_is_possible_if_a_whole_kind_is_protected(tmp_path):
 
 def test_impossible_number_of_heads_raises_at_once(tmp_path):
     """OPT's heads are as large as the hidden size over their number."""
-    config = dataclasses.replace(
-        job(tmp_path, "opt", widths=Widths.SAME),
-        export=ExportConfig(format=Format.STOCK),
+    config = job(
+        tmp_path, "opt", widths=Widths.SAME, export=ExportConfig(format=Format.STOCK)
     )
     with pytest.raises(ExportError, match="do not fit a plain OPTForCausalLM"):
         Recorder().run(config, tmp_path / "run")
@@ -120,9 +128,7 @@ def test_impossible_number_of_heads_raises_at_once(tmp_path):
 def test_impossible_number_of_neurons_raises_at_once(tmp_path):
     """BLOOM's MLPs are four times the hidden size."""
     neurons = {"structure": Structure.NEURONS, "widths": Widths.SAME}
-    config = dataclasses.replace(
-        job(tmp_path, "bloom", **neurons), export=ExportConfig(format=Format.STOCK)
-    )
+    config = job(tmp_path, "bloom", **neurons, export=ExportConfig(format=Format.STOCK))
     recorder = Recorder()
     with pytest.raises(ExportError, match="Fewer neurons do not fit a plain Bloom"):
         recorder.run(config, tmp_path / "run")
@@ -131,11 +137,9 @@ def test_impossible_number_of_neurons_raises_at_once(tmp_path):
 
 def test_error_lists_the_possible_numbers_of_heads(tmp_path):
     """Llama's has to divide the hidden size."""
-    config = LlamaConfig(
-        vocab_size=VOCABULARY, hidden_size=24, intermediate_size=8, head_dim=2,
-        num_hidden_layers=1, num_attention_heads=8, num_key_value_heads=8,
-    )  # fmt: skip
-    LlamaForCausalLM(config).save_pretrained(tmp_path)
+    sizes = {"hidden_size": 24, "head_dim": 2}
+    heads = {"num_attention_heads": 8, "num_key_value_heads": 8}
+    llama_with(**sizes, **heads).save_pretrained(tmp_path)
     loaded = load_model(ModelConfig(str(tmp_path)))
     pruning = pruning_config(structure=Structure.HEADS, widths=Widths.SAME)
     reason = check_plain_widths(loaded, units_of(pruning, loaded.model))

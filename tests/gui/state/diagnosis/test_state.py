@@ -25,7 +25,8 @@ from surgeon_gui.state.diagnosis.state import DiagnosisPhase, DiagnosisResult
 from surgeon_gui.state.request import Request
 from surgeon_gui.state.run import RunState
 from tests.helpers.configs import pruning_config, surgeon_job
-from tests.helpers.fake_engine import model_summary, recovered, shot_finished
+from tests.helpers.fake_engine import model_summary, shot_finished
+from tests.helpers.fake_results import recovered
 
 THEN = surgeon_job()
 MODEL = model_summary()
@@ -57,13 +58,12 @@ def now(**parts):
 def test_changed_settings_make_costs_out_of_date_and_are_named(changed, labels):
     assert set(diagnosis_state.changes_since(THEN, changed)) >= set(labels)
     assert (
-        diagnosis_state.phase_of(known(), Request(), changed)
-        is DiagnosisPhase.OUT_OF_DATE
+        diagnosis_state.phase_of(known(), changed, False) is DiagnosisPhase.OUT_OF_DATE
     )
     assert ", ".join(labels[:1]) in diagnosis_state.headline(
         known(), DiagnosisPhase.OUT_OF_DATE, changed
     )
-    assert diagnosis_state.phase_of(known(), Request(), THEN) is DiagnosisPhase.READY
+    assert diagnosis_state.phase_of(known(), THEN, False) is DiagnosisPhase.READY
 
 
 @pytest.mark.parametrize(

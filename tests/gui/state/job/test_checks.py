@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import typing
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -40,6 +41,8 @@ from tests.helpers.fake_results import exported
 
 MODEL = model_summary()
 RUNS = "runs"
+TEXT = Step.CALIBRATION
+PARTS = {kind: part for part, kind in typing.get_type_hints(RunConfig).items()}
 READY = AppState(
     model_is_chosen=True,
     engine=Engine.READY,
@@ -79,24 +82,89 @@ def test_runs_folder_without_permission_is_a_problem(tmp_path):
     assert kind_of(RunConfig(), Step.RUN, folder) is Kind.RUNS_UNWRITABLE
 
 
-def test_missing_model_is_a_problem(tmp_path):
-    config = RunConfig(model=ModelConfig(source=str(tmp_path / "none")))
-    assert kind_of(config, Step.MODEL) is Kind.MODEL_MISSING
+TOO_LONG = "~" + "/a" * 2_047  # as long as a setting may be; too long for the system
+UNKNOWN = "~nobody-of-this-name/here"
+LINUX = pytest.mark.skipif(not Path("/proc/self").exists(), reason="Linux has it")
+PIPES = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+NO_FURTHER = CalibrationConfig(more_texts=(MoreText("builtin"), MoreText("none.txt")))
+MIXED = CalibrationConfig("tokens.npy", "builtin", more_texts=(MoreText("builtin"),))
+TIED = pruning_config(structure=Structure.ROWS_AND_COLUMNS)
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    """Make files and a pipe in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("book.pdf", "tokens.npy"):
+        Path(name).write_text("text")
+    Path("empty.txt").touch()
+    Path("occupied").mkdir()
+    Path("occupied", "thesis.tex").touch()
+    if hasattr(os, "mkfifo"):
+        os.mkfifo("pipe.jsonl")
+
+
+@pytest.mark.usefixtures("files")
+@pytest.mark.parametrize(
+    ("part", "step", "kind", "setting"),
+    [
+        (ModelConfig("none"), Step.MODEL, Kind.MODEL_MISSING, ""),
+        (ModelConfig(UNKNOWN), Step.MODEL, Kind.MODEL_MISSING, ""),
+        (ModelConfig(TOO_LONG), Step.MODEL, Kind.MODEL_MISSING, ""),
+        (CalibrationConfig("none.txt"), TEXT, Kind.TEXT_MISSING, "text"),
+        (CalibrationConfig(UNKNOWN), TEXT, Kind.TEXT_MISSING, "text"),
+        (CalibrationConfig(TOO_LONG), TEXT, Kind.TEXT_MISSING, "text"),
+        (NO_FURTHER, TEXT, Kind.TEXT_MISSING, "more_texts"),
+        (CalibrationConfig("book.pdf"), TEXT, Kind.TEXT_UNSUPPORTED, "text"),
+        (CalibrationConfig("empty.txt"), TEXT, Kind.TEXT_EMPTY, "text"),
+        (CalibrationConfig("."), TEXT, Kind.TEXT_IS_FOLDER, "text"),
+        pytest.param(
+            *(CalibrationConfig("pipe.jsonl"), TEXT, Kind.TEXT_IS_DEVICE, "text"),
+            marks=PIPES,
+        ),
+        (MIXED, TEXT, Kind.MIXES_TOKEN_FILE, "more_texts"),
+        (
+            CalibrationConfig(window_length=513),
+            *(TEXT, Kind.WINDOWS_TOO_LONG, "window_length"),
+        ),
+        (TIED, Step.TARGET, Kind.ERROR, "structure"),
+        (ExportConfig("occupied"), Step.EXPORT, Kind.ERROR, ""),
+        (ExportConfig(TOO_LONG), Step.EXPORT, Kind.ERROR, ""),
+        pytest.param(
+            *(ExportConfig("/proc/no/x"), Step.EXPORT, Kind.PARENT_UNWRITABLE, ""),
+            marks=LINUX,
+        ),
+    ],
+)
+def test_setting_that_cannot_be_used_is_a_problem(part, step, kind, setting):
+    config = RunConfig(**{PARTS[type(part)]: part})
+    problem = find_problems(config, MODEL, RUNS)[step]
+    assert (problem.kind, problem.setting) == (kind, setting)
+
+
+def test_problem_has_its_values():
+    long = RunConfig(calibration=CalibrationConfig(window_length=513))
+    problem = find_problems(long, MODEL, RUNS)[Step.CALIBRATION]
+    assert problem.values == {"window_length": 513, "maximum": 512}
+    missing = find_problems(RunConfig(calibration=NO_FURTHER), MODEL, RUNS)
+    assert missing[Step.CALIBRATION].values["text"] == "none.txt"
+    tied = find_problems(RunConfig(pruning=TIED), MODEL, RUNS)[Step.TARGET]
+    assert sentence(tied) == "its layers are tied."
+    config = RunConfig(
+        pruning=pruning_config(structure=Structure.ELEMENTS),
+        export=ExportConfig(format=Format.COMPACT),
+    )
+    problem = find_problems(config, MODEL, RUNS)[Step.EXPORT]
+    assert (problem.kind, problem.setting) == (Kind.FORMAT_IMPOSSIBLE, "format")
+    assert problem.values["label"] is Format.COMPACT
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        ("none.txt", Kind.TEXT_MISSING),
-        ("book.pdf", Kind.TEXT_UNSUPPORTED),
-        ("empty.txt", Kind.TEXT_EMPTY),
-    ],
+    "folder", [UNKNOWN, TOO_LONG, "/" + "a" * 5_000, "/with\0nothing"]
 )
-def test_unreadable_text_is_a_problem(tmp_path, name, kind):
-    (tmp_path / "book.pdf").write_text("text")
-    (tmp_path / "empty.txt").touch()
-    config = RunConfig(calibration=CalibrationConfig(text=str(tmp_path / name)))
-    assert kind_of(config, Step.CALIBRATION) is kind
+def test_folder_that_none_can_be_is_left_to_the_engine(folder):
+    config = RunConfig(export=ExportConfig("~nobody"))
+    assert find_problems(config, MODEL, folder) == {}
 
 
 def test_failed_preview_prevents_the_start():
@@ -105,20 +173,6 @@ def test_failed_preview_prevents_the_start():
     assert start_obstacle(state) == of_error(failed.error)
     assert step_view(state, Step.CALIBRATION).mark is Mark.PROBLEM
     assert start_obstacle(without_requests(state, RequestKind.PREVIEW)) is None
-
-
-def test_windows_longer_than_the_context_length_are_a_problem():
-    config = RunConfig(calibration=CalibrationConfig(window_length=513))
-    problem = find_problems(config, MODEL, RUNS)[Step.CALIBRATION]
-    assert problem.kind is Kind.WINDOWS_TOO_LONG
-    assert problem.setting == "window_length"
-    assert problem.values == {"window_length": 513, "maximum": 512}
-
-
-def test_unsupported_structure_is_a_problem():
-    config = RunConfig(pruning=pruning_config(structure=Structure.ROWS_AND_COLUMNS))
-    problem = find_problems(config, MODEL, RUNS)[Step.TARGET]
-    assert (sentence(problem), problem.setting) == ("its layers are tied.", "structure")
 
 
 @pytest.mark.parametrize(
@@ -167,23 +221,6 @@ def test_token_file_requires_another_validation_text(tmp_path, other):
     valid.check_consistency()
 
 
-def test_token_file_cannot_be_mixed_with_further_texts(tmp_path):
-    (tmp_path / "a.npy").write_bytes(b"tokens")
-    calibration = CalibrationConfig(
-        str(tmp_path / "a.npy"), "builtin", more_texts=(MoreText("builtin"),)
-    )
-    config = RunConfig(calibration=calibration)
-    assert kind_of(config, Step.CALIBRATION) is Kind.MIXES_TOKEN_FILE
-
-
-def test_missing_further_text_is_a_problem(tmp_path):
-    more = (MoreText("builtin"), MoreText(str(tmp_path / "none.txt")))
-    config = RunConfig(calibration=CalibrationConfig(more_texts=more))
-    problem = find_problems(config, MODEL, RUNS)[Step.CALIBRATION]
-    assert (problem.kind, problem.setting) == (Kind.TEXT_MISSING, "more_texts")
-    assert problem.values["text"] == str(tmp_path / "none.txt")
-
-
 @pytest.mark.parametrize("name", ["block 0", "mlp.down_proj", "*.layers.1.*"])
 def test_patterns_match_layers_by_name_kind_or_block(name):
     config = RunConfig(pruning=pruning_config(sparsity=0.1, protect=(name,)))
@@ -211,12 +248,6 @@ def test_target_beyond_the_limits_of_the_model_is_a_problem(settings, text):
     assert text in sentence(find_problems(config, MODEL, RUNS)[Step.TARGET])
 
 
-def test_occupied_destination_is_a_problem(tmp_path):
-    (tmp_path / "file").touch()
-    config = RunConfig(export=ExportConfig(str(tmp_path)))
-    assert kind_of(config, Step.EXPORT) is Kind.ERROR
-
-
 def test_destination_below_a_file_is_a_problem(tmp_path):
     (tmp_path / "file").touch()
     folder = str(tmp_path / "file" / "new" / "export")
@@ -232,12 +263,6 @@ def test_destination_below_a_file_is_a_problem(tmp_path):
     assert save_problem(state) == problem
     new = RunConfig(export=ExportConfig(str(tmp_path / "new" / "export")))
     assert find_problems(new, MODEL, RUNS) == {}
-
-
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="a folder of Linux")
-def test_destination_in_a_folder_of_the_system_is_a_problem():
-    config = RunConfig(export=ExportConfig("/proc/nope/x"))
-    assert kind_of(config, Step.EXPORT) is Kind.PARENT_UNWRITABLE
 
 
 @pytest.mark.parametrize("destination", ["there", "there/runs", "there/new/../runs"])
@@ -325,16 +350,6 @@ def test_target_is_checked_at_the_widths_of_the_device():
     assert found[Step.TARGET].setting == "target"
 
 
-def test_impossible_format_is_a_problem():
-    config = RunConfig(
-        pruning=pruning_config(structure=Structure.ELEMENTS),
-        export=ExportConfig(format=Format.COMPACT),
-    )
-    problem = find_problems(config, MODEL, RUNS)[Step.EXPORT]
-    assert (problem.kind, problem.setting) == (Kind.FORMAT_IMPOSSIBLE, "format")
-    assert problem.values["label"] is Format.COMPACT
-
-
 @pytest.mark.parametrize(
     ("folder", "kind"),
     [
@@ -356,41 +371,6 @@ def test_saving_never_replaces_the_run_or_the_original(monkeypatch, folder, kind
     state = replace(READY, run=run, save_draft=ExportConfig(folder))
     problem = save_problem(state)
     assert (problem.kind if problem else None) is kind
-
-
-TOO_LONG = "~" + "/a" * 2_047  # as long as a setting may be; too long for the system
-INVALID_PATHS = ("~nobody-of-this-name/here", TOO_LONG)
-
-
-@pytest.mark.parametrize("path", INVALID_PATHS)
-def test_invalid_path_is_a_problem(path):
-    config = RunConfig(
-        model=ModelConfig(source=path), calibration=CalibrationConfig(text=path)
-    )
-    assert kind_of(config, Step.MODEL) is Kind.MODEL_MISSING
-    assert kind_of(config, Step.CALIBRATION) is Kind.TEXT_MISSING
-
-
-def test_folder_instead_of_a_text_is_a_problem(tmp_path):
-    config = RunConfig(calibration=CalibrationConfig(text=str(tmp_path)))
-    assert kind_of(config, Step.CALIBRATION) is Kind.TEXT_IS_FOLDER
-
-
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
-def test_pipe_instead_of_a_text_is_a_problem(tmp_path):
-    os.mkfifo(tmp_path / "text.jsonl")
-    config = RunConfig(calibration=CalibrationConfig(text=str(tmp_path / "text.jsonl")))
-    assert kind_of(config, Step.CALIBRATION) is Kind.TEXT_IS_DEVICE
-
-
-def test_invalid_destination_is_a_problem():
-    config = RunConfig(export=ExportConfig(TOO_LONG))
-    assert kind_of(config, Step.EXPORT) is Kind.ERROR
-    for parent in (*INVALID_PATHS, "/" + "a" * 5_000, "/with\0nothing"):
-        assert (
-            find_problems(RunConfig(export=ExportConfig("~nobody")), MODEL, parent)
-            == {}
-        )
 
 
 def test_unreadable_folder_counts_as_missing_model(monkeypatch):

@@ -1,18 +1,22 @@
-"""The sizes of the result beside that of the original, before a run."""
+"""What is said before a run: sizes, other ways to make as small a file, resources."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 import msgspec
+import pytest
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.planning.needs import Need, Resource
 from surgeon_engine.planning.planned_file import PlannedFile
-from surgeon_gui.state.job import plan_text
+from surgeon_gui.state.job import plan_text, resource_text
+from surgeon_gui.state.job.alternatives import advice
 from surgeon_gui.state.job.targets import goal_or_none
 from surgeon_gui.text import numbers
+from surgeon_gui.text.choices import choice_label
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import model_summary
 
@@ -145,3 +149,49 @@ def test_fallbacks_are_a_warning():
     assert all(kind in warning for kind in file.fallbacks)
     assert plan_text.brief_sizes(narrow, QUANTISED).endswith(warning)
     assert plan_text.fallback_warning(CONFIG, QUANTISED) == ""
+
+
+PLAIN = model_summary()
+
+
+def job_of(sparsity=0.3, structure=Structure.HEADS_AND_NEURONS, **export):
+    pruning = pruning_config(structure, sparsity=sparsity)
+    return RunConfig(pruning=pruning, export=ExportConfig(**export))
+
+
+def test_quantising_is_advised_where_it_makes_as_small_a_file():
+    text = advice(job_of(), PLAIN)
+    size = PlannedFile(PLAIN, FileDtype.Q8_0, pruning_config(sparsity=0.0)).bytes(0)
+    assert text.startswith("If only the size of the file counts, quantize instead")
+    assert f"{choice_label(FileDtype.Q8_0)[0]} takes {numbers.size(size)}" in text
+
+
+def test_longest_number_format_that_is_as_small_is_advised():
+    # The rows of this model fill no blocks of Q6_K: it would be as large as Q8_0.
+    text = advice(job_of(0.1, format=Format.GGUF, dtype=FileDtype.Q8_0), PLAIN)
+    assert choice_label(FileDtype.Q5_K_M)[0] in text
+
+
+def test_pruning_on_top_of_few_bits_has_no_alternative():
+    text = advice(job_of(0.3, format=Format.GGUF, dtype=FileDtype.Q4_0), PLAIN)
+    assert text.startswith("Quantizing alone does not make it as small")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [job_of(0.0), job_of(structure=Structure.ELEMENTS), job_of(format=Format.MASKED)],
+)
+def test_nothing_is_advised_where_the_file_keeps_its_size(config):
+    assert advice(config, PLAIN) == ""
+
+
+def test_nothing_is_advised_for_a_model_that_gguf_files_of_this_kind_cannot_hold():
+    layer = msgspec.structs.replace(PLAIN.layers[0], name="model.decoder.layers.0.fc1")
+    other = msgspec.structs.replace(PLAIN, layers=(layer, *PLAIN.layers[1:]))
+    assert advice(job_of(), other) == ""
+
+
+def test_unknown_free_space_is_not_said_to_fit():
+    """The free disk space of another computer is not known."""
+    assert not resource_text.has_light(Need(Resource.DISK, 5e6, None))
+    assert resource_text.has_light(Need(Resource.DISK, 5e6, 9e6))

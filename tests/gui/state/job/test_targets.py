@@ -1,4 +1,4 @@
-"""Conversion of target sizes between units, and the implied changes of edits."""
+"""Targets in other units, protected layers, and the implied changes of edits."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from surgeon_engine.api.config.pruning import (
 from surgeon_engine.api.config.run import Dtype, RunConfig
 from surgeon_engine.planning.target_size import goal_of
 from surgeon_gui.state.job import targets
+from surgeon_gui.state.job.protections import protected_layers, with_protection
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import model_summary
 
@@ -153,3 +154,36 @@ def test_next_target_leaves_a_smaller_model(before, after):
     found = targets.with_next_target(config)
     assert found.pruning.target == after
     assert replace(found, pruning=config.pruning) == config
+
+
+LAYERS = model_summary().layers
+FIRST = "model.layers.0.mlp.down_proj"
+CHOSEN = ["block 0", "block 5", "mlp.down_proj", FIRST]
+PATTERNS = [(), ("block *",), ("*.down_proj", "block 1"), ("mlp.*",), (FIRST,)]
+
+
+@pytest.mark.parametrize("patterns", PATTERNS)
+@pytest.mark.parametrize("pattern", CHOSEN)
+def test_with_protection_changes_exactly_the_chosen_layers(patterns, pattern):
+    before, chosen = (
+        protected_layers(patterns, LAYERS),
+        protected_layers([pattern], LAYERS),
+    )
+    on = with_protection(patterns, pattern, LAYERS, is_protected=True)
+    assert protected_layers(on, LAYERS) == before | chosen
+    off = with_protection(patterns, pattern, LAYERS, is_protected=False)
+    assert protected_layers(off, LAYERS) == before - chosen
+
+
+def test_with_protection_merges_patterns_and_keeps_wider_ones():
+    on = with_protection((FIRST,), "block 0", LAYERS, is_protected=True)
+    assert on == ("block 0",)
+    assert with_protection(("block *",), FIRST, LAYERS, is_protected=True) == (
+        "block *",
+    )
+    kept = with_protection(
+        ("*.up_proj", "block 3"), "block 3", LAYERS, is_protected=False
+    )
+    assert "block 3" not in kept
+    all_but_one = with_protection(("*",), "mlp.down_proj", LAYERS, is_protected=False)
+    assert len(all_but_one) == 6  # the other kinds

@@ -36,7 +36,7 @@ from surgeon_gui.state.playground.state import (
 from surgeon_gui.state.request import Request, RequestKind
 from surgeon_gui.state.run import RunState, Status
 from surgeon_gui.text.problems import Kind
-from surgeon_gui.views.playground.shading import STEPS, shade
+from surgeon_gui.views.playground.text_view import STEPS, shade
 from tests.helpers.fake_playground import (
     NATS,
     REST,

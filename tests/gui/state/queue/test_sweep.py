@@ -23,7 +23,7 @@ from surgeon_engine.planning.estimate import estimate
 from surgeon_engine.planning.running_memory import memory_to_run
 from surgeon_gui.base import translation
 from surgeon_gui.state.queue import sweep
-from surgeon_gui.state.queue.sweep import MAX_RUNS, Sweep
+from surgeon_gui.state.queue.sweep import MAX_RUNS
 from surgeon_gui.text import numbers
 from tests.helpers.fake_engine import model_summary
 from tests.helpers.fake_machine import machine
@@ -38,15 +38,15 @@ def state(tmp_path):
 
 
 def jobs(state, unit, values, methods=FIRST):
-    found = sweep.plan(state, Sweep(unit, values, methods))
-    assert not found.problem
-    return [run.config for run in found.runs]
+    found = sweep.plan(state, unit, values, methods)
+    assert not isinstance(found, str)
+    return [run.config for run in found]
 
 
 def problem(state, unit, values, methods=FIRST):
-    found = sweep.plan(state, Sweep(unit, values, methods))
-    assert not found.runs
-    return found.problem
+    found = sweep.plan(state, unit, values, methods)
+    assert isinstance(found, str)
+    return found
 
 
 def test_proposed_shares_are_10_to_40_percent(state):
@@ -79,8 +79,8 @@ def test_memories_have_the_context_of_the_draft(state):
 
 def test_forecast_has_a_line_for_each_target(state):
     methods = (Method.FIRST_ORDER, Method.MAGNITUDE)
-    found = sweep.plan(state, Sweep(Target.FILE_SIZE, "9.5, 8", methods))
-    assert len(found.runs) == 4
+    found = sweep.plan(state, Target.FILE_SIZE, "9.5, 8", methods)
+    assert len(found) == 4
     first, second = sweep.forecast(found, state.model).split("\n")
     memory = memory_to_run(9_500_000, 512, state.model)
     assert numbers.size(memory) in first
@@ -88,7 +88,7 @@ def test_forecast_has_a_line_for_each_target(state):
     assert "8.0" in second
     many = ", ".join(f"9.{n}" for n in range(10))
     lines = sweep.forecast(
-        sweep.plan(state, Sweep(Target.FILE_SIZE, many, FIRST)), state.model
+        sweep.plan(state, Target.FILE_SIZE, many, FIRST), state.model
     ).split("\n")
     assert len(lines) == 9 and lines[-1] == "and 2 more sizes"
 
@@ -96,8 +96,8 @@ def test_forecast_has_a_line_for_each_target(state):
 def test_files_with_zeros_have_no_forecast(state):
     pruning = PruningConfig(structure=Elements())
     state = replace(state, config=replace(state.config, pruning=pruning))
-    found = sweep.plan(state, Sweep(Target.PRUNABLE_SHARE, "20", FIRST))
-    assert found.runs and sweep.forecast(found, state.model) == ""
+    found = sweep.plan(state, Target.PRUNABLE_SHARE, "20", FIRST)
+    assert found and sweep.forecast(found, state.model) == ""
 
 
 @pytest.mark.parametrize(
@@ -119,8 +119,8 @@ def test_each_unit_makes_its_own_target(state, unit, target):
 
 def test_targets_and_methods_are_combined_under_names_that_tell_them_apart(state):
     methods = (Method.FIRST_ORDER, Method.MAGNITUDE)
-    found = sweep.plan(state, Sweep(Target.PRUNABLE_SHARE, "10 20", methods))
-    assert [run.name.replace("\xa0", " ") for run in found.runs] == [
+    found = sweep.plan(state, Target.PRUNABLE_SHARE, "10 20", methods)
+    assert [run.name.replace("\xa0", " ") for run in found] == [
         "Bundled demo, 10 %, First-order gates",
         "Bundled demo, 10 %, Magnitude",
         "Bundled demo, 20 %, First-order gates",
@@ -129,14 +129,14 @@ def test_targets_and_methods_are_combined_under_names_that_tell_them_apart(state
 
 
 def test_runs_have_estimates_and_the_summary_adds_them_up(state):
-    found = sweep.plan(state, Sweep(Target.PRUNABLE_SHARE, "10 20", FIRST))
-    for run in found.runs:
+    found = sweep.plan(state, Target.PRUNABLE_SHARE, "10 20", FIRST)
+    for run in found:
         assert run.estimate.seconds > 0
         assert run.estimate.disk == estimate(run.config, state.model, machine()).disk
     text = sweep.summary(found, 10**10).replace("\xa0", " ")
     assert text.startswith("2 runs: about ")
     assert text.endswith("MB on the disk while they run; 10.0 GB are free.")
-    disk = sum(run.estimate.disk for run in found.runs)
+    disk = sum(run.estimate.disk for run in found)
     assert not sweep.disk_warning(found, disk)
     assert "does not hold all" in sweep.disk_warning(found, disk - 1)
 

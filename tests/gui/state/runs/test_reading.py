@@ -1,4 +1,4 @@
-"""Reading runs from their folders, in every state."""
+"""Reading runs from their folders, in every state, and the list of them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from surgeon_engine.api.config.pruning import PruningConfig, Structure
+from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.messages.events import Cancelled, Envelope
 from surgeon_engine.api.messages.run import RunResumed
 from surgeon_engine.api.run_folder import RunFolder
@@ -18,6 +19,7 @@ from surgeon_gui.state.runs import state as runs_state
 from surgeon_gui.state.runs import text as run_text
 from surgeon_gui.state.runs.reading import (
     RunOutcome,
+    RunRecord,
     UnreadableRunError,
     read_name,
     read_record,
@@ -25,7 +27,14 @@ from surgeon_gui.state.runs.reading import (
     read_state,
     write_name,
 )
-from surgeon_gui.state.runs.state import RunsState
+from surgeon_gui.state.runs.state import (
+    RunFilter,
+    RunsState,
+    models_of,
+    outcomes_of,
+    tags_of,
+    with_records,
+)
 from surgeon_gui.text import numbers
 from tests.helpers.configs import changed
 from tests.helpers.fake_engine import shot_finished
@@ -349,3 +358,52 @@ def test_log_of_two_processes_is_one_run(tmp_path):
     assert state.status is Status.CANCELLED
     assert [shot.shot for shot in state.history] == [1, 2]
     assert read_record(folder).seconds == pytest.approx(8.0)
+
+
+JOB = job()
+OTHER = replace(JOB, model=ModelConfig("/models/other"))
+BEST = RunRecord(
+    "/runs/a",
+    RunOutcome.FINISHED,
+    name="best",
+    config=JOB,
+    notes="for the talk",
+    tags=("talk", "Baseline"),
+)
+FAILED = RunRecord("/runs/b", RunOutcome.FAILED, config=OTHER, tags=("baseline",))
+DAMAGED = RunRecord("/runs/c", RunOutcome.DAMAGED)
+RECORDS = (BEST, FAILED, DAMAGED)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        (RunFilter(), RECORDS),
+        (RunFilter(outcome=RunOutcome.FAILED), (FAILED,)),
+        (RunFilter(tag="talk"), (BEST,)),
+        (RunFilter(model="other"), (FAILED,)),
+        (RunFilter(search="for the TALK"), (BEST,)),
+        (RunFilter(search="baseline"), (BEST, FAILED)),
+        (RunFilter(search="baseline", outcome=RunOutcome.FINISHED), (BEST,)),
+        (RunFilter(tag="talk", model="other"), ()),
+    ],
+)
+def test_runs_match_all_parts_of_a_filter(wanted, expected):
+    assert tuple(filter(wanted.matches, RECORDS)) == expected
+
+
+def test_choices_are_those_of_the_runs():
+    assert outcomes_of(RECORDS) == (
+        RunOutcome.FINISHED,
+        RunOutcome.FAILED,
+        RunOutcome.DAMAGED,
+    )
+    assert tags_of(RECORDS) == ("Baseline", "baseline", "talk")
+    assert models_of(RECORDS) == ("Bundled demo", "other")
+
+
+def test_titles_are_distinct_even_for_runs_of_the_same_second():
+    twins = [replace(BEST, folder=f"/runs/{name}", name="") for name in "xyz"]
+    titles = with_records(RunsState(), tuple(twins)).titles
+    assert len(set(titles.values())) == 3
+    assert titles["/runs/x"].endswith(", x")

@@ -19,15 +19,13 @@ from surgeon_gui.state.architecture.state import (
 )
 from surgeon_gui.state.run import Status
 from surgeon_gui.views.architecture.architecture_table import ArchitectureTable
-from surgeon_gui.views.architecture.block_card import BlockCard
-from surgeon_gui.views.architecture.block_picture import BlockPicture
+from surgeon_gui.views.architecture.block_picture import BlockCard, BlockPicture
 from surgeon_gui.widgets.charts.heat_map import HeatMap
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import model_summary
 from tests.helpers.widget_queries import shown
 from tests.helpers.windows import (
     QUICK,
-    TIMEOUT_MS,
     click,
     diagnosis_of,
     find,
@@ -35,6 +33,7 @@ from tests.helpers.windows import (
     open_tab,
     pruning_of,
     wait_for_status,
+    wait_until,
 )
 
 DOWN = "model.layers.1.mlp.down_proj"
@@ -60,7 +59,7 @@ def make_open(qtbot, make_window):
 
 def diagnose(qtbot, window):
     diagnosis_of(window).diagnose()
-    qtbot.waitUntil(lambda: diagnosis_of(window).known is not None, timeout=TIMEOUT_MS)
+    wait_until(qtbot, lambda: diagnosis_of(window).known is not None)
 
 
 def controller_of(window):

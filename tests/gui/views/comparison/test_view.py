@@ -19,17 +19,22 @@ from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_gui.controllers.comparison import ComparisonController
 from surgeon_gui.controllers.runs import RunsController
 from surgeon_gui.state import comparison
-from surgeon_gui.state.comparison import ComparedRun, Measure, Point, SizeMeasure, XAxis
+from surgeon_gui.state.comparison import ComparedRun, Point, SizeMeasure, XAxis
 from surgeon_gui.state.job import settings_list
+from surgeon_gui.state.quality import Quality, measures
 from surgeon_gui.state.run import RunState
 from surgeon_gui.state.runs.reading import read_state
-from surgeon_gui.views.comparison.charts import CurvesChart, LadderCard, SizeChart
-from surgeon_gui.views.comparison.view import CompareView
+from surgeon_gui.views.comparison.view import (
+    CompareView,
+    CurvesChart,
+    LadderCard,
+    SizeChart,
+)
 from surgeon_gui.views.runs.runs_panel import RunsPanel
 from surgeon_gui.widgets.charts.legend import Legend
 from tests.helpers.fake_runs import job, write_run, write_three
 from tests.helpers.widget_queries import shown
-from tests.helpers.windows import TIMEOUT_MS, click, find
+from tests.helpers.windows import click, find, wait_until
 
 
 @pytest.fixture
@@ -46,7 +51,7 @@ def comparing(qtbot, tmp_path, window):
     find(window, "runs_action", QAction).trigger()
     click(window, "runs_refresh_button")
     runs = runs_of(window)
-    qtbot.waitUntil(lambda: len(runs.state.records) == 3, timeout=TIMEOUT_MS)
+    wait_until(qtbot, lambda: len(runs.state.records) == 3)
     return window, folders
 
 
@@ -56,7 +61,7 @@ def runs_of(window):
 
 def wait_for_comparison(qtbot, window, count):
     comparison = window.findChild(ComparisonController)
-    qtbot.waitUntil(lambda: len(comparison.compared) == count, timeout=TIMEOUT_MS)
+    wait_until(qtbot, lambda: len(comparison.compared) == count)
 
 
 def plot_of(window):
@@ -70,22 +75,22 @@ def tick(qtbot, window, folders, count):
 
 
 def test_curves_start_at_the_original_and_end_after_recovery(runs):
-    first, second, _ = comparison.curves(runs, XAxis.SPARSITY, Measure.PERPLEXITY)
+    first, second, _ = comparison.curves(runs, XAxis.SPARSITY, Quality.PERPLEXITY)
     assert (first.xs[0], first.ys[0]) == (0.0, pytest.approx(14.2))
     assert first.ys[-1] == pytest.approx(14.9)
     assert len(first.xs) == len(first.ys) == 1 + 3 + 1
     assert len(second.xs) == 1 + 4 + 1
     assert second.xs[-1] == second.xs[-2] == pytest.approx(42, abs=1)
-    by_shot = comparison.curves(runs, XAxis.SHOT, Measure.LOSS)[0]
+    by_shot = comparison.curves(runs, XAxis.SHOT, Quality.LOSS)[0]
     assert by_shot.xs == (0, 1, 2, 3, 3)
     assert by_shot.ys[0] == pytest.approx(2.65)
-    remaining = comparison.curves(runs, XAxis.PARAMETERS, Measure.LOSS)[0].xs
+    remaining = comparison.curves(runs, XAxis.PARAMETERS, Quality.LOSS)[0].xs
     assert remaining[0] == pytest.approx(2.828736)
     assert list(remaining) == sorted(remaining, reverse=True)
-    divergence = comparison.curves(runs, XAxis.SPARSITY, Measure.DIVERGENCE)[0].ys
+    divergence = comparison.curves(runs, XAxis.SPARSITY, Quality.DIVERGENCE)[0].ys
     last = runs[0].run.evaluation.fidelity[0].divergence.value
     assert (divergence[0], divergence[-1]) == (0.0, last)
-    assert comparison.curves(runs, XAxis.SHOT, Measure.AGREEMENT)[0].ys[0] == 100.0
+    assert comparison.curves(runs, XAxis.SHOT, Quality.AGREEMENT)[0].ys[0] == 100.0
 
 
 def test_curves_skip_infinite_perplexities(runs):
@@ -96,13 +101,13 @@ def test_curves_skip_infinite_perplexities(runs):
     shot = msgspec.structs.replace(run.history[1], evaluation=infinite)
     broken = replace(run, history=(run.history[0], shot, run.history[2]))
     (curve,) = comparison.curves(
-        [ComparedRun("a", broken)], XAxis.SHOT, Measure.PERPLEXITY
+        [ComparedRun("a", broken)], XAxis.SHOT, Quality.PERPLEXITY
     )
     assert curve.xs == (0, 1, 3, 3)
 
 
 def test_points_have_one_original_and_mark_the_best(tmp_path, runs):
-    for measure in (Measure.PERPLEXITY, Measure.AGREEMENT):
+    for measure in (Quality.PERPLEXITY, Quality.AGREEMENT):
         found = comparison.points(runs, SizeMeasure.PARAMETERS, measure)
         originals = [point.name for point in found if point.run is None]
         assert originals == ["Bundled demo, original"]
@@ -113,9 +118,9 @@ def test_points_have_one_original_and_mark_the_best(tmp_path, runs):
     unsaved = read_state(write_run(tmp_path, "d", ending="cancelled", hour=9))
     begun = ComparedRun("e", RunState())
     files = comparison.points(
-        [*runs, ComparedRun("d", unsaved), begun], SizeMeasure.FILE, Measure.PERPLEXITY
+        [*runs, ComparedRun("d", unsaved), begun], SizeMeasure.FILE, Quality.PERPLEXITY
     )
-    assert comparison.curves([begun], XAxis.SHOT, Measure.LOSS)[0].xs == ()
+    assert comparison.curves([begun], XAxis.SHOT, Quality.LOSS)[0].xs == ()
     assert {point.name for point in files} == {"a", "b", "c", *originals}
 
 
@@ -195,10 +200,10 @@ def without_fidelity(compared):
 
 
 def test_divergence_is_the_first_measure_if_all_runs_have_it(runs):
-    assert comparison.measures(runs)[0] is Measure.DIVERGENCE
+    assert measures(each.run for each in runs)[0] is Quality.DIVERGENCE
     old = without_fidelity(runs[0])
-    assert comparison.measures([old, *runs[1:]])[0] is Measure.PERPLEXITY
-    assert comparison.measures([old]) == (Measure.PERPLEXITY, Measure.LOSS)
+    assert measures(each.run for each in [old, *runs[1:]])[0] is Quality.PERPLEXITY
+    assert measures([old.run]) == (Quality.PERPLEXITY, Quality.LOSS)
 
 
 def test_protocol_note_covers_the_further_texts(runs):
@@ -316,7 +321,7 @@ def test_ladder_follows_the_context(qtbot, runs):
 def test_legend_has_the_line_of_the_best(qtbot, runs):
     chart = SizeChart()
     qtbot.addWidget(chart)
-    chart.show_runs(runs, Measure.DIVERGENCE)
+    chart.show_runs(runs, Quality.DIVERGENCE)
     names = [legend.accessibleName() for legend in chart.findChildren(Legend)]
     assert any("Best for their size" in name for name in names)
     assert any("original" in name for name in names)

@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QLineEdit, QTreeWidget
 from surgeon_gui.controllers.computers import ComputersController
 from surgeon_gui.text.problems import Step
 from surgeon_gui.views.computers.files_dialog import FilesDialog
-from tests.helpers.windows import TIMEOUT_MS, click, find
+from tests.helpers.windows import click, find, wait_until
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def open_files(qtbot, window):
             dialog = FilesDialog(controller, "", wants_file, str(current), window)
             dialog.open()
         path = find(dialog, "files_path_edit", QLineEdit)
-        qtbot.waitUntil(lambda: path.text().startswith("/"), timeout=TIMEOUT_MS)
+        wait_until(qtbot, lambda: path.text().startswith("/"))
         return dialog, Path(path.text())
 
     yield open_dialog

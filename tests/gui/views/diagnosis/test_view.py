@@ -20,13 +20,8 @@ from surgeon_gui.views.diagnosis.curve import Prediction, QualityCurve
 from surgeon_gui.widgets.charts.heat_map import HeatMap
 from tests.helpers.configs import changed, pruning_config
 from tests.helpers.fake_diagnosis import BASE_LOSS
-from tests.helpers.fake_engine import (
-    FAILURE,
-    evaluation,
-    model_summary,
-    recovered,
-    shot_finished,
-)
+from tests.helpers.fake_engine import FAILURE, evaluation, model_summary, shot_finished
+from tests.helpers.fake_results import recovered
 from tests.helpers.widget_queries import SLOW, shown
 from tests.helpers.windows import (
     QUICK,

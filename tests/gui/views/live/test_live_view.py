@@ -28,15 +28,14 @@ from surgeon_gui.base.colours import DARK, LIGHT
 from surgeon_gui.base.theme import apply_theme_to
 from surgeon_gui.state.run import RunState
 from surgeon_gui.text.captions.views import MEANINGS
-from surgeon_gui.views.live.live_view import LiveView
-from surgeon_gui.views.live.resources_view import ResourcesView
+from surgeon_gui.views.live.live_view import LiveView, ResourcesView
 from surgeon_gui.widgets.charts.chart_card import ChartCard
 from surgeon_gui.widgets.charts.legend import Legend
 from surgeon_gui.widgets.charts.line_chart import MAX_POINTS_DRAWN, nearest, thinned
 from surgeon_gui.widgets.charts.plot import Plot
 from surgeon_gui.widgets.tool_tips import plain_tip
 from tests.gui.views.test_charts_do_not_grow import states_of
-from tests.helpers.fake_engine import recovered
+from tests.helpers.fake_results import recovered
 from tests.helpers.windows import find
 
 LIVE = ("perplexity", "costs", "sparsity")

@@ -21,7 +21,7 @@ from surgeon_gui.controllers.playground import Playground
 from surgeon_gui.state.run import Status
 from surgeon_gui.text.prompts import EXAMPLES, FIRST
 from surgeon_gui.views.playground.prompt_card import PromptCard
-from surgeon_gui.views.playground.shading import shade
+from surgeon_gui.views.playground.text_view import shade
 from surgeon_gui.widgets.tool_tips import plain_tip
 from tests.helpers.fake_playground import NATS, TEXTS, TOO_LONG
 from tests.helpers.widget_queries import SLOW, is_on, shown
@@ -35,6 +35,7 @@ from tests.helpers.windows import (
     open_tab,
     run_of,
     wait_for_status,
+    wait_until,
 )
 
 
@@ -139,7 +140,7 @@ def test_tokens_appear_during_generation(qtbot, slow_playground):
     bar = find(window, "playground_progress_bar")
     assert bar.isVisible()
     assert bar.maximum() == 0  # it moves while the models are loaded
-    qtbot.waitUntil(lambda: " the" in text(window, Side.PRUNED), timeout=TIMEOUT_MS)
+    wait_until(qtbot, lambda: " the" in text(window, Side.PRUNED))
     assert "name" not in text(window, Side.ORIGINAL)
     assert not is_idle(window)
     assert figures(window, Side.PRUNED).endswith("tokens")
@@ -156,7 +157,7 @@ def test_tokens_appear_during_generation(qtbot, slow_playground):
 def test_stop_keeps_the_texts(qtbot, slow_playground):
     window = slow_playground
     click(window, "playground_generate_button")
-    qtbot.waitUntil(lambda: " loads" in text(window, Side.PRUNED), timeout=TIMEOUT_MS)
+    wait_until(qtbot, lambda: " loads" in text(window, Side.PRUNED))
     click(window, "playground_stop_button")
     wait_until_done(qtbot, window)
     assert playground_of(window).state.question.response is not None
@@ -164,7 +165,7 @@ def test_stop_keeps_the_texts(qtbot, slow_playground):
     assert " loads" in text(window, Side.ORIGINAL)
     assert "." not in text(window, Side.PRUNED)
     click(window, "playground_generate_button")
-    qtbot.waitUntil(lambda: " loads" in text(window, Side.PRUNED), timeout=TIMEOUT_MS)
+    wait_until(qtbot, lambda: " loads" in text(window, Side.PRUNED))
     for _ in range(2):  # the second one cancels
         click(window, "playground_stop_button")
     assert not is_on(window, "playground_stop_button")

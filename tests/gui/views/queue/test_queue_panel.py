@@ -25,6 +25,7 @@ from tests.helpers.windows import (
     load_and_wait,
     run_of,
     wait_for_status,
+    wait_until,
 )
 
 pytestmark = pytest.mark.slow
@@ -154,7 +155,7 @@ def test_run_in_progress_cannot_be_removed(qtbot, make_window):
     assert targets(window) == ["10 %"]
     during = find(window, "queue_summary").text()
     wait_for_status(qtbot, window, Status.FINISHED)
-    qtbot.waitUntil(lambda: not queue_of(window).state.is_working, timeout=TIMEOUT_MS)
+    wait_until(qtbot, lambda: not queue_of(window).state.is_working)
     assert find(window, "queue_summary").text() != during
 
 
@@ -164,7 +165,7 @@ def test_failed_run_shows_its_reason(qtbot, make_window):
     window.session.draft.edit_part(replace(QUICK.pruning, method=Method.MAGNITUDE))
     click(window, "queue_add_button")
     click(window, "queue_start_button")
-    qtbot.waitUntil(lambda: rows(window)[0][2] == "Failed", timeout=TIMEOUT_MS)
+    wait_until(qtbot, lambda: rows(window)[0][2] == "Failed")
     assert FAILURE in table_of(window).topLevelItem(0).toolTip(2)
 
 

@@ -22,15 +22,15 @@ from surgeon_gui.base.theme import apply_theme
 from surgeon_gui.state.report import Picture, ReportContext, report_html
 from surgeon_gui.state.runs.reading import read_state
 from surgeon_gui.text.problems import Step
-from surgeon_gui.views.report import report_row
+from surgeon_gui.views.report import reports
 from surgeon_gui.views.report.pdf import paginated_document
 from surgeon_gui.views.report.pictures import RunPictures
 from surgeon_gui.views.report.reports import Reports
 from surgeon_gui.widgets.charts.chart_card import image_bytes
-from tests.helpers.fake_engine import recovered
+from tests.helpers.fake_results import recovered
 from tests.helpers.fake_runs import job, write_run
 from tests.helpers.widget_queries import shown
-from tests.helpers.windows import TIMEOUT_MS, click, find, find_type
+from tests.helpers.windows import TIMEOUT_MS, click, find, find_type, wait_until
 
 PIXEL = Picture("Quality", b"\x89PNG fake")
 CONTEXT = ReportContext("The <best> & only", {"torch": "2.9.0"}, (PIXEL,))
@@ -172,13 +172,13 @@ def test_pdf_table_leaves_no_row_alone(qtbot, rows):
 def opened(qtbot, tmp_path, window):
     """Return a window with an earlier run."""
     window.open_run(write_run(tmp_path / "runs", "a"))
-    qtbot.waitUntil(lambda: is_opened(window), timeout=TIMEOUT_MS)
+    wait_until(qtbot, lambda: is_opened(window))
     return window
 
 
 def test_saved_report_is_shown_and_can_be_opened(qtbot, tmp_path, opened, monkeypatch):
     launched = []
-    monkeypatch.setattr(report_row, "open_folder", launched.append)
+    monkeypatch.setattr(reports, "open_folder", launched.append)
     opened.open_step(Step.EXPORT)
     note = find(opened, "report_note")
     assert not note.isVisible()
@@ -188,7 +188,7 @@ def test_saved_report_is_shown_and_can_be_opened(qtbot, tmp_path, opened, monkey
     assert pdf.read_bytes().startswith(b"%PDF")
     assert len(re.findall(rb"/Type /Page\b", pdf.read_bytes())) >= 2
     find_type(opened, Reports).save(str(html))
-    qtbot.waitUntil(lambda: html.name in note.text(), timeout=TIMEOUT_MS)
+    wait_until(qtbot, lambda: html.name in note.text())
     text = html.read_text()
     assert text.startswith("<!DOCTYPE")
     assert "torch 2.9.0" in text_of(text)  # from report.json in the run's folder
@@ -196,7 +196,7 @@ def test_saved_report_is_shown_and_can_be_opened(qtbot, tmp_path, opened, monkey
     click(opened, "report_open_button")
     assert launched == [str(html)]
     opened.open_run(write_run(tmp_path / "runs", "b"))  # the note is of the other run
-    qtbot.waitUntil(lambda: not note.isVisible(), timeout=TIMEOUT_MS)
+    wait_until(qtbot, lambda: not note.isVisible())
 
 
 def test_closing_window_finishes_report(qtbot, tmp_path, opened, monkeypatch):
@@ -210,7 +210,7 @@ def test_closing_window_finishes_report(qtbot, tmp_path, opened, monkeypatch):
     monkeypatch.setattr("surgeon_gui.views.report.reports.RunPictures", Recorded)
     path = tmp_path / "late.html"
     find_type(opened, Reports).save(str(path))
-    qtbot.waitUntil(lambda: bool(drawn), timeout=TIMEOUT_MS)
+    wait_until(qtbot, lambda: drawn)
     assert not path.exists()
     assert opened.close()
     assert path.read_text().count("data:image/png;base64") >= 3
@@ -219,7 +219,7 @@ def test_closing_window_finishes_report(qtbot, tmp_path, opened, monkeypatch):
 
 def test_unwritable_report_shows_an_error(qtbot, tmp_path, opened):
     find_type(opened, Reports).save(str(tmp_path / "nowhere" / "report.html"))
-    qtbot.waitUntil(lambda: bool(shown(opened, "error_message")), timeout=TIMEOUT_MS)
+    wait_until(qtbot, lambda: shown(opened, "error_message"))
 
 
 def test_completed_run_gets_a_report_and_a_cancelled_one_gets_none(

@@ -30,12 +30,12 @@ from tests.helpers.widget_queries import (
 )
 from tests.helpers.windows import (
     QUICK,
-    TIMEOUT_MS,
     click,
     commands_of,
     find,
     run_of,
     wait_for_status,
+    wait_until,
 )
 
 # saving in another format
@@ -172,12 +172,12 @@ def test_speed_is_shown_until_the_next_run(qtbot, make_finished, wait_until_idle
         assert not is_on(window, name)
     assert find(window, "start_button").toolTip()
     phase = find(window, "measure_phase_label")
-    qtbot.waitUntil(lambda: "turn" in phase.text(), timeout=TIMEOUT_MS)
+    wait_until(qtbot, lambda: "turn" in phase.text())
     assert find(window, "measure_progress_bar").value() >= 0
     wait_until_idle(window)
     assert "1.28" in shown(window, "speed_words")
     # Qt shows widgets added to a layout in the next event loop iteration.
-    qtbot.waitUntil(lambda: bool(facts(window, "speed_table")), timeout=TIMEOUT_MS)
+    wait_until(qtbot, lambda: facts(window, "speed_table"))
     table = facts(window, "speed_table")
     for part in ("1,261", "1,620", "1.28", "5.7 MB", "tokens/s"):
         assert part in table
@@ -185,9 +185,7 @@ def test_speed_is_shown_until_the_next_run(qtbot, make_finished, wait_until_idle
     assert "1.28" in find(window, "log_text").toPlainText()
     click(window, "measure_button")  # replaces the first table
     wait_until_idle(window)
-    qtbot.waitUntil(
-        lambda: facts(window, "speed_table").count("1,261") == 1, timeout=TIMEOUT_MS
-    )
+    wait_until(qtbot, lambda: facts(window, "speed_table").count("1,261") == 1)
     click(window, "start_button")
     assert window.session.state.request(RequestKind.MEASUREMENT).response is None
     assert not find(window, "speed_table").isVisible()

@@ -16,12 +16,13 @@ from tests.helpers.widget_queries import facts, is_on, shown
 from tests.helpers.window_audit import settle
 from tests.helpers.windows import (
     QUICK,
-    TIMEOUT_MS,
     click,
     find,
     load_and_wait,
     run_of,
+    run_until,
     wait_for_status,
+    wait_until,
 )
 
 
@@ -41,9 +42,7 @@ def test_tab_opens_at_the_end_and_says_what_was_made(finished):
 
 def test_failed_export_has_its_reason_and_no_empty_cards(qtbot, make_window):
     window = make_window("--mishap", "fail", "--at", "export")
-    load_and_wait(qtbot, window)
-    window.start_run()
-    wait_for_status(qtbot, window, Status.FAILED)
+    run_until(qtbot, window, Status.FAILED)
     assert find(window, "export_failure").isVisible()
     for name in ("measure_button", "save_button"):
         card = find(window, name).parentWidget().parentWidget()
@@ -87,8 +86,8 @@ def test_discard_asks_before_the_run_is_moved_to_the_trash(
     assert box.isVisible()
     assert not trashed
     click(box, "delete_yes_button")
-    qtbot.waitUntil(lambda: trashed == [folder], timeout=TIMEOUT_MS)
-    qtbot.waitUntil(lambda: not run_of(finished).run, timeout=TIMEOUT_MS)
+    wait_until(qtbot, lambda: trashed == [folder])
+    wait_until(qtbot, lambda: not run_of(finished).run)
     assert not find(finished, "result_title").isVisible()
 
 

@@ -37,8 +37,7 @@ from surgeon_gui.state.runs.reading import (
     write_tags,
 )
 from surgeon_gui.text.problems import Step
-from surgeon_gui.views.runs.runs_table import COLUMNS, NAME
-from surgeon_gui.views.runs.title_delegate import TitleDelegate, elided_title
+from surgeon_gui.views.runs.runs_table import COLUMNS, NAME, TitleDelegate, elided_title
 from tests.helpers.exports import write_export
 from tests.helpers.fake_runs import job, write_run, write_saved_state, write_three
 from tests.helpers.locks import write_lock
@@ -52,7 +51,9 @@ from tests.helpers.windows import (
     load_and_wait,
     open_tab,
     run_of,
+    run_until,
     wait_for_status,
+    wait_until,
 )
 
 pytestmark = pytest.mark.slow
@@ -68,7 +69,7 @@ def make_history(qtbot, tmp_path, make_window):
         write_three(tmp_path / "runs")
         window = make_window(*options)
         find(window, "runs_action", QAction).trigger()
-        wait(qtbot, lambda: len(titles(window)) == runs)
+        wait_until(qtbot, lambda: len(titles(window)) == runs)
         return window
 
     return make
@@ -77,10 +78,6 @@ def make_history(qtbot, tmp_path, make_window):
 @pytest.fixture
 def history(make_history):
     return make_history()
-
-
-def wait(qtbot, condition):
-    qtbot.waitUntil(lambda: bool(condition()), timeout=TIMEOUT_MS)
 
 
 def view_of(window):
@@ -115,7 +112,7 @@ def answer(window, button):
 def reopened(qtbot, window, part):
     choose(window, part)
     do(window, "open")
-    wait(qtbot, lambda: part in window.session.state.shown_run.name)
+    wait_until(qtbot, lambda: part in window.session.state.shown_run.name)
 
 
 def is_shown(window, folder):
@@ -162,7 +159,7 @@ def test_run_is_renamed_by_editing_its_name(qtbot, history, tmp_path):
     assert editor.text().startswith("Bundled demo, 40")
     editor.setText("the best")
     qtbot.keyClick(editor, Qt.Key.Key_Return)
-    wait(qtbot, lambda: "the best" in titles(history))
+    wait_until(qtbot, lambda: "the best" in titles(history))
     assert read_name(tmp_path / "runs" / "b") == "the best"
 
 
@@ -170,7 +167,7 @@ def test_return_opens_a_run_with_its_charts(qtbot, history):
     view = choose(history, "40")
     view.setFocus()
     qtbot.keyClick(view, Qt.Key.Key_Return)
-    wait(qtbot, lambda: "40" in history.session.state.shown_run.name)
+    wait_until(qtbot, lambda: "40" in history.session.state.shown_run.name)
     run = run_of(history)
     assert run.status is Status.FINISHED
     assert len(run.history) == 4
@@ -209,7 +206,7 @@ def test_opened_run_can_be_saved_and_reported(qtbot, history):
     assert find(history, "report_button").isVisible()
     assert find(history, "report_html_action", QAction).isEnabled()
     click(history, "save_button")
-    wait(qtbot, lambda: history.session.state.shown_run.saved)
+    wait_until(qtbot, lambda: history.session.state.shown_run.saved)
     click(history, "earlier_close_button")
     assert run_of(history).status is Status.IDLE
     assert shown(history, "earlier_label") == ""
@@ -220,7 +217,7 @@ def test_unfinished_runs_can_be_opened(qtbot, tmp_path, window):
     for ending in ("cancelled", "killed", "failed"):
         folder = write_run(tmp_path / "runs", ending, ending=ending)
         window.open_run(folder)
-        wait(qtbot, partial(is_shown, window, folder))
+        wait_until(qtbot, partial(is_shown, window, folder))
         phases.add(find(window, "phase_label").text())
         assert not find(window, "sparsity_chart").is_empty
     assert len(phases) == 3
@@ -251,7 +248,7 @@ def test_damaged_run_is_listed_with_the_reason_and_cannot_be_opened(
     RunFolder(folder).config_path.write_text("[[[")
     window = make_window()
     find(window, "runs_action", QAction).trigger()
-    wait(qtbot, lambda: titles(window) == ["run"])
+    wait_until(qtbot, lambda: titles(window) == ["run"])
     choose(window, "run")
     assert not find(window, "runs_open_button").isEnabled()
     assert not find(window, "runs_duplicate_action", QAction).isEnabled()
@@ -260,14 +257,12 @@ def test_damaged_run_is_listed_with_the_reason_and_cannot_be_opened(
     for path in (folder, tmp_path / "nowhere"):
         window.session.dismiss_problem()
         window.open_run(path)
-        wait(qtbot, lambda: shown(window, "error_message"))
+        wait_until(qtbot, lambda: shown(window, "error_message"))
 
 
 def test_run_continues_while_an_earlier_one_is_shown(qtbot, make_history):
     window = make_history(*SLOW)
-    load_and_wait(qtbot, window)
-    window.start_run()
-    wait_for_status(qtbot, window, Status.RUNNING)
+    run_until(qtbot, window, Status.RUNNING)
     live = run_of(window).run
     reopened(qtbot, window, "40")
     state = window.session.state
@@ -294,7 +289,7 @@ def test_run_in_progress_is_listed_and_cannot_be_deleted(
     window = make_history(*SLOW)
     load_and_wait(qtbot, window)
     window.start_run()
-    wait(qtbot, lambda: len(titles(window)) == 4)
+    wait_until(qtbot, lambda: len(titles(window)) == 4)
     model = view_of(window).model()
     status = [column.title for column in COLUMNS].index("Status")
     assert model.index(0, status).data() == "Running"
@@ -306,7 +301,7 @@ def test_run_in_progress_is_listed_and_cannot_be_deleted(
         do(window, "open")  # it is in view
     assert window.session.state.notice is None
     wait_for_status(qtbot, window, Status.FINISHED)
-    wait(qtbot, lambda: model.index(0, status).data() == "Finished")
+    wait_until(qtbot, lambda: model.index(0, status).data() == "Finished")
     assert trashed == []
 
 
@@ -323,12 +318,12 @@ def test_run_is_moved_to_the_trash_only_after_confirmation(
     assert not shown(history, "error_message")
     do(history, "delete")
     answer(history, "delete_yes_button")
-    wait(qtbot, lambda: "No trash" in shown(history, "error_message"))
+    wait_until(qtbot, lambda: "No trash" in shown(history, "error_message"))
     assert len(titles(history)) == 3
     monkeypatch.setattr(runs_module, "send2trash", shutil.rmtree)
     do(history, "delete")
     answer(history, "delete_yes_button")
-    wait(qtbot, lambda: len(titles(history)) == 2)
+    wait_until(qtbot, lambda: len(titles(history)) == 2)
     assert not (tmp_path / "runs" / "b").exists()
     assert run_of(history).status is Status.IDLE  # it is no longer shown
 
@@ -344,23 +339,23 @@ def test_settings_of_a_run_are_copied_to_the_job(history):
 
 def test_another_runs_folder_is_read(qtbot, history, tmp_path):
     history.session.draft.set_run_parent(str(tmp_path / "empty"))
-    wait(qtbot, lambda: shown(history, "runs_note"))
+    wait_until(qtbot, lambda: shown(history, "runs_note"))
     empty = shown(history, "runs_note")
     history.session.draft.set_run_parent("/" + "a" * 5_000)  # cannot be read
-    wait(qtbot, lambda: shown(history, "runs_note") not in ("", empty))
+    wait_until(qtbot, lambda: shown(history, "runs_note") not in ("", empty))
     write_run(tmp_path / "others", "only")
     history.session.draft.set_run_parent(str(tmp_path / "others"))
-    wait(qtbot, lambda: len(titles(history)) == 1)
+    wait_until(qtbot, lambda: len(titles(history)) == 1)
     write_run(tmp_path / "others", "second", hour=1)
     click(history, "runs_refresh_button")
-    wait(qtbot, lambda: len(titles(history)) == 2)
+    wait_until(qtbot, lambda: len(titles(history)) == 2)
 
 
 def test_runs_opened_and_closed_leak_no_objects(qtbot, history, tmp_path):
     def open_and_close(times):
         for number in range(times):
             history.open_run(tmp_path / "runs" / "abc"[number % 3])
-            wait(qtbot, lambda: history.session.state.shown_run.name)
+            wait_until(qtbot, lambda: history.session.state.shown_run.name)
             history.session.close_opened_run()
 
     open_and_close(6)  # until caches are filled
@@ -389,7 +384,7 @@ def broken_off(qtbot, tmp_path, make_window):
     folder = write_run(tmp_path / "runs", "broken", ending="killed")
     write_saved_state(folder)
     window = make_window()
-    wait(qtbot, find(window, "resume_label").isVisible)
+    wait_until(qtbot, find(window, "resume_label").isVisible)
     return window
 
 
@@ -417,10 +412,10 @@ def test_resumed_run_asks_before_it_replaces_an_export(
     write_saved_state(write_run(tmp_path / "runs", "a", config, ending="killed"))
     window = make_window()
     sent = commands_of(window, monkeypatch)
-    wait(qtbot, find(window, "resume_label").isVisible)
+    wait_until(qtbot, find(window, "resume_label").isVisible)
     for answer in ("cancel", "yes"):
         click(window, "resume_run_button")
-        wait(qtbot, lambda: question(window).isVisible())
+        wait_until(qtbot, lambda: question(window).isVisible())
         assert str(out) in question(window).text()
         click(window, f"replace_{answer}_button")
     assert [x.replace for x in sent if isinstance(x, ResumeRun)] == [True]
@@ -431,7 +426,7 @@ def test_interrupted_run_is_resumed_later_from_the_list(qtbot, broken_off):
     click(broken_off, "resume_later_button")
     assert "resume_label" not in shown_names(broken_off)
     find(broken_off, "runs_action", QAction).trigger()
-    wait(qtbot, lambda: len(titles(broken_off)) == 1)
+    wait_until(qtbot, lambda: len(titles(broken_off)) == 1)
     choose(broken_off, "demo")
     do(broken_off, "resume")
     assert_resumed(qtbot, broken_off)
@@ -445,23 +440,23 @@ def test_run_of_another_computer_is_taken_over_once_confirmed(
     write_lock(RunFolder(folder).process_path)
     window = make_window()
     find(window, "runs_action", QAction).trigger()
-    wait(qtbot, lambda: len(titles(window)) == 1)
+    wait_until(qtbot, lambda: len(titles(window)) == 1)
     resume = find(window, "runs_resume_action", QAction)
     box = find(window, "take_over_question", QMessageBox)
     for answered, is_kept in (("no", True), ("yes", False)):
         choose(window, "demo")
         assert not resume.isEnabled()
         do(window, "open")
-        wait(qtbot, box.isVisible)
+        wait_until(qtbot, box.isVisible)
         assert "atlas" in box.text()
         click(window, f"take_over_{answered}_button")
         assert RunFolder(folder).is_being_worked_on == is_kept
-    wait(qtbot, lambda: choose(window, "demo") and resume.isEnabled())
+    wait_until(qtbot, lambda: choose(window, "demo") and resume.isEnabled())
 
 
 def test_saved_progress_is_discarded_once_confirmed(qtbot, broken_off, tmp_path):
     find(broken_off, "runs_action", QAction).trigger()
-    wait(qtbot, lambda: len(titles(broken_off)) == 1)
+    wait_until(qtbot, lambda: len(titles(broken_off)) == 1)
     choose(broken_off, "demo")
     saved = RunFolder(tmp_path / "runs" / "broken").saved_state
     for button, is_kept in (("discard_no_button", True), ("discard_yes_button", False)):
@@ -469,9 +464,11 @@ def test_saved_progress_is_discarded_once_confirmed(qtbot, broken_off, tmp_path)
         assert find(broken_off, "discard_question", QMessageBox).isVisible()
         click(broken_off, button)
         if not is_kept:  # it is deleted in the background
-            wait(qtbot, lambda: not saved.exists)
+            wait_until(qtbot, lambda: not saved.exists)
         assert saved.exists == is_kept
-    wait(qtbot, lambda: not find(broken_off, "runs_resume_action", QAction).isEnabled())
+    wait_until(
+        qtbot, lambda: not find(broken_off, "runs_resume_action", QAction).isEnabled()
+    )
     assert not find(broken_off, "runs_discard_action", QAction).isEnabled()
     assert "resume_label" not in shown_names(broken_off)
 
@@ -497,8 +494,10 @@ def test_notes_and_tags_are_saved_when_another_run_is_selected_and_at_the_end(
     assert read_notes(tmp_path / "runs" / "b") == "the best so far"
     choose(history, "40")
     notes = find(history, "runs_notes_edit")
-    wait(qtbot, lambda: find(history, "runs_tags_edit").text() == "baseline, talk")
-    wait(qtbot, lambda: notes.toPlainText() == "the best so far")
+    wait_until(
+        qtbot, lambda: find(history, "runs_tags_edit").text() == "baseline, talk"
+    )
+    wait_until(qtbot, lambda: notes.toPlainText() == "the best so far")
     type_into(qtbot, history, "runs_notes_edit", "half a sen")
     runs = history._history.runs
     with qtbot.waitSignal(runs.changed, timeout=TIMEOUT_MS):
@@ -543,7 +542,7 @@ def test_choices_filter_the_list_by_outcome_tag_and_model(
     assert [title.split(", ")[1][:2] for title in titles(window)] == ["60"]
     write_tags(tmp_path / "runs" / "d", ())
     click(window, "runs_refresh_button")
-    wait(qtbot, lambda: len(titles(window)) == 4)  # the tag is no choice any more
+    wait_until(qtbot, lambda: len(titles(window)) == 4)  # the tag is no choice any more
     assert not find(window, "runs_tag_combo").isEnabled()
     pick(window, "runs_model_combo", "Bundled demo")
     assert len(titles(window)) == 4
@@ -562,7 +561,7 @@ def test_export_is_deleted_after_a_question_with_its_size(
     (export / "model.safetensors").write_bytes(bytes(7_000_000))
     write_marker(export)
     click(window, "runs_refresh_button")
-    wait(qtbot, lambda: any(x.export_bytes for x in records_of(window)))
+    wait_until(qtbot, lambda: any(x.export_bytes for x in records_of(window)))
     choose(window, "20")
     assert not find(window, "runs_export_action", QAction).isEnabled()
     choose(window, "40")
@@ -578,7 +577,7 @@ def test_export_is_deleted_after_a_question_with_its_size(
     assert export.exists()
     do(window, "export")
     click(window, "part_yes_button")
-    wait(qtbot, lambda: not action.isEnabled())
+    wait_until(qtbot, lambda: not action.isEnabled())
     assert not export.exists()
     assert len(titles(window)) == 3
 
@@ -601,4 +600,4 @@ def test_double_click_opens_the_run_under_the_mouse(qtbot, make_history, tmp_pat
     assert window.childAt(where) is view.viewport()
     assert not find(window, "runs_details_note").isVisible()
     QTest.mouseDClick(view.viewport(), Qt.MouseButton.LeftButton, pos=place)
-    wait(qtbot, lambda: index.data() in window.session.state.shown_run.name)
+    wait_until(qtbot, lambda: index.data() in window.session.state.shown_run.name)

@@ -18,7 +18,7 @@ from surgeon_engine.api.messages.commands import StartRun
 from surgeon_gui.state.run import Status
 from surgeon_gui.state.step_text import Mark
 from surgeon_gui.text.problems import Step
-from surgeon_gui.views.result import export_result
+from surgeon_gui.views.result import view
 from tests.helpers import fake_engine
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import FAILURE, HINT, model_summary
@@ -33,13 +33,13 @@ from tests.helpers.widget_queries import (
 )
 from tests.helpers.windows import (
     QUICK,
-    TIMEOUT_MS,
     click,
     commands_of,
     find,
     load_and_wait,
     run_of,
     wait_for_status,
+    wait_until,
 )
 
 SPACE = "\N{NO-BREAK SPACE}"
@@ -167,7 +167,7 @@ def test_result_is_shown_with_its_verification(make_finished, monkeypatch):
     assert shown(window, "export_larger_note") == ""
     assert mark(window) is Mark.READY
     opened = []
-    monkeypatch.setattr(export_result, "open_folder", opened.append)
+    monkeypatch.setattr(view, "open_folder", opened.append)
     click(window, "open_export_button")
     assert opened == [run_of(window).exported.folder]
 
@@ -198,7 +198,7 @@ def test_failed_export_shows_the_error_and_no_result(qtbot, make_window):
     for name in ("save_button", "measure_button", "open_export_button"):
         assert not find(window, name).isVisible()
     window.start_run()
-    qtbot.waitUntil(lambda: run_of(window).is_exporting, timeout=TIMEOUT_MS)
+    wait_until(qtbot, lambda: run_of(window).is_exporting)
     assert mark(window) is Mark.BUSY
     wait_for_status(qtbot, window, Status.FAILED)
     assert mark(window) is Mark.PROBLEM

@@ -11,7 +11,7 @@ from surgeon_gui.base.settings import Settings
 from surgeon_gui.controllers.session import Session
 from surgeon_gui.state.job.resource_text import check_draft, describe_settled
 from surgeon_gui.state.run import RunState
-from surgeon_gui.views.live.resources_view import ResourcesView
+from surgeon_gui.views.live.live_view import ResourcesView
 from surgeon_gui.views.steps.model_page import ModelPage
 from surgeon_gui.views.steps.plan_card import PlanCard
 from tests.helpers.fake_machine import PLENTY, machine

@@ -15,7 +15,7 @@ from surgeon_gui.state.request import RequestKind
 from surgeon_gui.views.steps import hub_search
 from tests.helpers.fake_sources import OFFLINE, cached
 from tests.helpers.widget_queries import shown
-from tests.helpers.windows import TIMEOUT_MS, click, find
+from tests.helpers.windows import TIMEOUT_MS, click, find, wait_until
 
 CACHED = "hf://someone/tiny"
 
@@ -120,7 +120,7 @@ def test_models_of_the_computer_of_the_engine_are_offered(qtbot, window, monkeyp
     session.store.set(replace(session.state, computer="me@box"))
     open_search(window)
     there = {"On me@box": ["someone/tiny"]}  # the fake engine reads the cache
-    qtbot.waitUntil(lambda: names(window) == there, timeout=TIMEOUT_MS)
+    wait_until(qtbot, lambda: names(window) == there)
     close_search(window)
     session.store.set(replace(session.state, computer=""))
 

@@ -11,7 +11,7 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_gui.state.job.checks import find_problems
 from surgeon_gui.state.job.settings_list import settings
 from surgeon_gui.text.problems import Kind, Step
-from surgeon_gui.views.steps.judging_texts import JudgingTexts
+from surgeon_gui.views.steps.calibration_page import JudgingTexts
 from tests.helpers.windows import find
 
 

@@ -6,7 +6,7 @@ import pytest
 from PySide6.QtWidgets import QComboBox, QDoubleSpinBox
 
 from surgeon_engine.api.config.pruning import PruningConfig
-from surgeon_gui.views.steps.quality_limit import QualityLimit
+from surgeon_gui.views.steps.target_page import QualityLimit
 from surgeon_gui.widgets.forms.form import ConfigForm
 from tests.helpers.windows import find
 

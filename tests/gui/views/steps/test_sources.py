@@ -31,12 +31,12 @@ from surgeon_gui.window import empty_state, main_window
 from tests.helpers.fake_sources import CACHED, GATED, UNREADABLE
 from tests.helpers.widget_queries import facts, shown
 from tests.helpers.windows import (
-    TIMEOUT_MS,
     click,
     find,
     find_type,
     load_and_wait,
     wait_for_status,
+    wait_until,
 )
 
 SOURCE = "hf://someone/tiny"
@@ -50,13 +50,9 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
-def until(qtbot, condition):
-    qtbot.waitUntil(condition, timeout=TIMEOUT_MS)
-
-
 def wait_for_end(qtbot, window, kind):
     """Wait until no request of a kind is in progress, and return the latest."""
-    until(qtbot, lambda: not window.session.state.request(kind).is_open)
+    wait_until(qtbot, lambda: not window.session.state.request(kind).is_open)
     return window.session.state.request(kind)
 
 
@@ -101,14 +97,14 @@ def test_downloaded_model_can_be_pruned(qtbot, make_window):
     assert not progress_of(window).id  # nothing is downloaded before it is asked for
     click(window, "download_button")
     assert not find(window, "download_button").isVisible()
-    until(qtbot, lambda: progress_of(window).share > 0)
+    wait_until(qtbot, lambda: progress_of(window).share > 0)
     assert "1.0 GB" in shown(window, "download_line").replace("\xa0", " ")
     assert find(window, "download_bar").value() > 0
     click(window, "use_demo_button")  # the download goes on
     assert "someone/tiny" in shown(window, "download_title")
     assert progress_of(window).is_open
     window.choose_model(SOURCE)
-    until(qtbot, lambda: window.session.state.model is not None)
+    wait_until(qtbot, lambda: window.session.state.model is not None)
     assert not find(window, "download_card").isVisible()
     assert not window.session.start_obstacle()
     assert window.settings.recent_models[0] == SOURCE
@@ -118,23 +114,23 @@ def test_cancelled_download_is_resumed(qtbot, make_window):
     window = make_window("--pause", "0.02")
     look_up(window)
     click(window, "download_button")
-    until(qtbot, lambda: progress_of(window).share > 0.2)
+    wait_until(qtbot, lambda: progress_of(window).share > 0.2)
     click(window, "download_cancel_button")
     assert not find(window, "download_cancel_button").isEnabled()
-    until(qtbot, lambda: progress_of(window).is_cancelled)
+    wait_until(qtbot, lambda: progress_of(window).is_cancelled)
     assert find(window, "download_button").text() == "Resume"
     assert find(window, "download_bar").isVisible()
     click(window, "download_button")
-    until(qtbot, lambda: progress_of(window).response is not None)
+    wait_until(qtbot, lambda: progress_of(window).response is not None)
     downloaded = progress_of(window).response
     assert downloaded.fetched < downloaded.bytes
-    until(qtbot, lambda: window.session.state.model is not None)
+    wait_until(qtbot, lambda: window.session.state.model is not None)
 
 
 def test_failed_download_shows_the_error_and_can_be_retried(qtbot, window):
     look_up(window, "someone/gated")
     click(window, "download_button")
-    until(qtbot, lambda: progress_of(window).error is not None)
+    wait_until(qtbot, lambda: progress_of(window).error is not None)
     assert shown(window, "download_line").startswith(GATED)
     assert find(window, "download_button").text() == "Download"  # nothing has arrived
     assert find(window, "model_source").property("invalid")
@@ -142,7 +138,7 @@ def test_failed_download_shows_the_error_and_can_be_retried(qtbot, window):
     click(window, "download_button")
     assert progress_of(window).is_open
     assert not find(window, "model_source").property("invalid")
-    until(qtbot, lambda: not progress_of(window).is_open)
+    wait_until(qtbot, lambda: not progress_of(window).is_open)
 
 
 def test_cached_model_needs_no_download(qtbot, window):
@@ -152,7 +148,7 @@ def test_cached_model_needs_no_download(qtbot, window):
     look_up(window, "https://huggingface.co/someone/tiny")
     assert not find(window, "download_card").isVisible()
     assert "LlamaForCausalLM" in facts(window, "model_facts")
-    until(qtbot, lambda: window.session.state.model is not None)
+    wait_until(qtbot, lambda: window.session.state.model is not None)
 
 
 def test_invalid_hub_name_is_reported(window):
@@ -186,7 +182,7 @@ def test_facts_are_shown_before_the_engine_starts(make_window, tmp_path):
 def test_model_is_exported_within_two_clicks(qtbot, sample, make_window, name):
     window = make_window()
     click(window, f"empty_{name}_button")
-    until(qtbot, lambda: find(window, "start_button").isEnabled())
+    wait_until(qtbot, lambda: find(window, "start_button").isEnabled())
     click(window, "start_button")
     wait_for_status(qtbot, window, Status.FINISHED)
     run = window.session.state.run
@@ -301,7 +297,7 @@ def test_unreadable_text_is_reported(qtbot, window, tmp_path):
     (tmp_path / "broken.csv").write_text('"')
     load_and_wait(qtbot, window)
     choose_text(qtbot, window, tmp_path / "broken.csv")
-    until(qtbot, lambda: UNREADABLE in shown(window, "calibration_problem"))
+    wait_until(qtbot, lambda: UNREADABLE in shown(window, "calibration_problem"))
 
 
 # further texts
@@ -445,7 +441,7 @@ def test_chosen_file_is_read_at_once(qtbot, tmp_path, window):
     text = tmp_path / "short.txt"
     text.write_text(100_000 * "x")
     find_type(window, CalibrationPage).choose_text(str(text))
-    until(qtbot, lambda: bool(session.state.request(RequestKind.PREVIEW).id))
+    wait_until(qtbot, lambda: bool(session.state.request(RequestKind.PREVIEW).id))
     wait_for_end(qtbot, window, RequestKind.PREVIEW)
     first = session.state.request(RequestKind.PREVIEW).id
     session.changed.emit()

@@ -22,15 +22,16 @@ from surgeon_engine.planning.target_size import goal_of
 from surgeon_gui.controllers.preset_store import PresetStore
 from surgeon_gui.state.job.own_presets import presets_folder, read_presets
 from surgeon_gui.text.problems import Step
-from tests.helpers.fake_engine import UNSUPPORTED, model_summary
+from tests.helpers.fake_engine import model_summary
+from tests.helpers.fake_results import UNSUPPORTED
 from tests.helpers.widget_queries import preset_shown
 from tests.helpers.windows import (
     QUICK,
-    TIMEOUT_MS,
     click,
     find,
     load_and_wait,
     pruning_of,
+    wait_until,
 )
 
 MODEL = model_summary()
@@ -51,9 +52,7 @@ LARGE = replace(
 
 def on_target_page(qtbot, window, config=QUICK):
     window.load_config(config)
-    qtbot.waitUntil(
-        lambda: window.session.state.resource_check is not None, timeout=TIMEOUT_MS
-    )
+    wait_until(qtbot, lambda: window.session.state.resource_check is not None)
     window.open_step(Step.TARGET)
     return window
 
@@ -258,9 +257,7 @@ def test_run_that_does_not_fit_cannot_start_until_adjusted(qtbot, make_window):
     assert find(window, "plan_light").light is ResourceStatus.RED
     assert not find(window, "start_button").isEnabled()
     click(window, "fit_button")
-    qtbot.waitUntil(
-        lambda: window.session.state.resource_check is not None, timeout=TIMEOUT_MS
-    )
+    wait_until(qtbot, lambda: window.session.state.resource_check is not None)
     assert window.session.state.resource_check.room is ResourceStatus.GREEN
     assert find(window, "start_button").isEnabled()
     assert "64" in find(window, "fit_note").text()

@@ -14,8 +14,7 @@ from surgeon_engine.api.messages.events import Cancelled, Envelope
 from surgeon_engine.api.model_info.header import model_facts
 from surgeon_gui.base.settings import Settings
 from surgeon_gui.controllers import sources
-from surgeon_gui.controllers.session import Session
-from surgeon_gui.controllers.sources import TextCheckController
+from surgeon_gui.controllers.sources import TextController
 from surgeon_gui.state import run as run_state
 from surgeon_gui.state.app import with_request
 from surgeon_gui.state.request import Request, RequestKind
@@ -25,21 +24,10 @@ from surgeon_gui.views.steps.model_page import ModelPage
 from surgeon_gui.views.steps.plan_card import PlanCard
 from surgeon_gui.views.steps.target_page import TargetPage
 from tests.gui.views.test_charts_do_not_grow import states_of
-from tests.helpers.fake_thread import FakeThread
 from tests.helpers.queued_runs import ready_state
 from tests.helpers.windows import find
 
 NOTE = "It is read when the run has ended."
-
-
-@pytest.fixture
-def engine():
-    return FakeThread()
-
-
-@pytest.fixture
-def session(qapp, engine, tmp_path):
-    return Session(engine, tmp_path)
 
 
 @pytest.fixture
@@ -96,7 +84,7 @@ def test_new_text_waits_for_the_run(qtbot, session, running):
 
 
 def test_text_is_read_before_the_next_run_begins(session, engine, running):
-    TextCheckController(session, session)
+    TextController(session, session)
     session.store.set(running)
     assert engine.commands == []
     engine.deliver([Envelope("run-1", 1.0, Cancelled())])
@@ -107,7 +95,7 @@ def test_edited_text_is_read_after_a_while(
     qtbot, session, engine, running, monkeypatch
 ):
     monkeypatch.setattr(sources, "_CHECK_DELAY_MS", 50)
-    TextCheckController(session, session)
+    TextController(session, session)
     idle = replace(running, run=run_state.RunState())
     session.store.set(with_request(idle, RequestKind.PREVIEW, Request("preview-1")))
     session.draft.edit_part(replace(idle.config.calibration, windows=8))

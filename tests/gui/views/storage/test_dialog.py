@@ -9,14 +9,7 @@ from PySide6.QtWidgets import QDialog, QLabel, QMessageBox, QPushButton, QTreeWi
 from surgeon_gui.state.run import Status
 from tests.helpers import window_audit
 from tests.helpers.fake_runs import write_three
-from tests.helpers.windows import (
-    LONG,
-    TIMEOUT_MS,
-    click,
-    find,
-    load_and_wait,
-    wait_for_status,
-)
+from tests.helpers.windows import LONG, click, find, run_until, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -35,9 +28,9 @@ def model(tmp_path, monkeypatch):
 def open_dialog(qtbot, window):
     find(window, "disk_space_action", QAction).trigger()
     dialog = find(window, "disk_space_dialog", QDialog)
-    qtbot.waitUntil(
+    wait_until(
+        qtbot,
         lambda: find(dialog, "disk_space_total", QLabel).text().startswith("Together"),
-        timeout=TIMEOUT_MS,
     )
     return dialog
 
@@ -64,7 +57,7 @@ def test_runs_and_caches_have_their_sizes(qtbot, make_window, tmp_path, model):
     write_three(tmp_path / "runs")
     window = make_window()
     dialog = open_dialog(qtbot, window)
-    qtbot.waitUntil(lambda: len(rows(dialog)["Runs"]) == 3, timeout=TIMEOUT_MS)
+    wait_until(qtbot, lambda: len(rows(dialog)["Runs"]) == 3)
     assert len({row.text(0) for row in rows(dialog)["Runs"]}) == 3
     assert [row.text(0) for row in rows(dialog)[HUB]] == ["org/name"]
     assert rows(dialog)[HUB][0].text(1) == "5.0\xa0kB"
@@ -90,16 +83,14 @@ def test_model_is_deleted_only_after_its_name_and_size_are_confirmed(
     assert model.exists()
     click(dialog, "disk_space_delete_button")
     click(box, "disk_space_yes_button")
-    qtbot.waitUntil(lambda: HUB not in rows(dialog), timeout=TIMEOUT_MS)
+    wait_until(qtbot, lambda: HUB not in rows(dialog))
     assert not model.exists()
     dialog.close()
 
 
 def test_model_of_a_live_run_cannot_be_deleted(qtbot, make_window, model):
     window = make_window("--pause", "0.01")
-    load_and_wait(qtbot, window, LONG)
-    window.start_run()
-    wait_for_status(qtbot, window, Status.RUNNING)
+    run_until(qtbot, window, Status.RUNNING, LONG)
     window.choose_model("hf://org/name")  # of the draft, while the run goes on
     dialog = open_dialog(qtbot, window)
     select(dialog, HUB)

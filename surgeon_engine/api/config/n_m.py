@@ -1,0 +1,81 @@
+"""The pattern N:M: of every M neighbouring weights in a row, N are kept."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Annotated, NewType, TypeAlias
+
+from surgeon_engine.api.config.fields import Limits, Member, Option, check_limits
+from surgeon_engine.base.errors import ConfigError
+
+# How many removed weights of a layer are compensated jointly; 0: all of them.
+MaxCorrelated: TypeAlias = Annotated[
+    int, Option(Limits(0, 100_000), advanced=True, used_if="adapts")
+]
+Pattern = NewType("Pattern", str)  # such as "2:4"
+_PATTERN = re.compile(r"(\d+):(\d+)")
+MAX_OF = 32  # weights in a group
+_MAX_PATTERNS = 20_000  # 8:16 has 12,870
+
+
+class NM(Member, frozen=True, tag="n_m"):
+    """Keep N of every M neighbouring weights in a row, by a pattern such as "2:4"."""
+
+    pattern: Pattern = Pattern("2:4")
+    max_correlated: MaxCorrelated = 0
+
+    def __post_init__(self) -> None:
+        check_limits(self)
+        if not _PATTERN.fullmatch(self.pattern):
+            raise ConfigError(
+                "{pattern} is not a pattern.",
+                "Give the weights to keep and the length of a group, such as 2:4.",
+                pattern=repr(self.pattern),
+            )
+        for name, value, limits in (
+            ("N", self.kept, Limits(1, MAX_OF - 1)),
+            ("M", self.of, Limits(2, MAX_OF)),
+        ):
+            if not limits.contain(value):
+                raise ConfigError(
+                    "{name} of the pattern {pattern} must be in {limits}, got {given}.",
+                    "Choose a pattern such as 2:4.",
+                    name=name,
+                    pattern=self.pattern,
+                    limits=limits,
+                    given=value,
+                )
+        if self.kept >= self.of:
+            raise ConfigError(
+                "{pattern} removes nothing.",
+                "Keep fewer than {of} of every {of} weights.",
+                pattern=self.pattern,
+                of=self.of,
+            )
+        ways = math.comb(self.of, self.kept)
+        if ways > _MAX_PATTERNS:
+            raise ConfigError(
+                "There are {ways:,} ways to keep {kept} of {of} weights; Surgeon "
+                "compares at most {most:,} in every group.",
+                "Choose shorter groups, such as 4:8.",
+                ways=ways,
+                kept=self.kept,
+                of=self.of,
+                most=_MAX_PATTERNS,
+            )
+
+    @property
+    def kept(self) -> int:
+        """N, the number of weights that a group keeps."""
+        return int(self.pattern.partition(":")[0])
+
+    @property
+    def of(self) -> int:
+        """M, the number of weights in a group."""
+        return int(self.pattern.partition(":")[2])
+
+    @property
+    def removed(self) -> int:
+        """M - N, the number of weights that a group loses."""
+        return self.of - self.kept

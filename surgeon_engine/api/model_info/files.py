@@ -1,0 +1,229 @@
+"""Read the config of a model, and find its weight files and what is in them.
+
+Only the standard library is used and a few kilobytes are read.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import stat
+import struct
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from surgeon_engine.api.model_info.gguf_header import SOURCES, open_model
+from surgeon_engine.api.model_info.source_names import INDEX
+from surgeon_engine.base.errors import ModelError, UnreadableFileError
+from surgeon_engine.base.reading import read_text
+from surgeon_engine.base.sentences import say
+
+_PICKLED = say("Pickle files can run code when opened: convert them to safetensors.")
+_MAX_HEADER = 100_000_000  # bytes; the maximum of the format
+_MAX_CONFIG = 10_000_000  # bytes; the longest have some hundred thousand
+_MAX_AXES, _MAX_WIDTH = 8, 1 << 40  # of a tensor
+_ADAPTER = "adapter_config.json"
+# A folder may hold the same weights again, such as in consolidated.safetensors.
+MAIN_WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors")
+_PICKLES = (".bin", ".pt", ".pth")
+_NOT_A_HEADER = (
+    *(struct.error, ValueError, LookupError, TypeError, AttributeError),
+    RecursionError,
+)
+
+
+def read_options(folder: Path) -> dict[str, Any]:
+    """Read config.json.
+
+    Raises:
+        ModelError: The file is missing or is not a JSON object, or the folder holds an
+            adapter.
+    """
+    if (folder / _ADAPTER).exists():
+        raise _adapter_error(folder)
+    path = folder / "config.json"
+    if not path.is_file():
+        raise ModelError("{folder} has no config.json.", SOURCES, folder=folder)
+    return _read_object(path)
+
+
+def _adapter_error(folder: Path) -> ModelError:
+    """Return the error for an adapter, which transformers would add to the model."""
+    return ModelError(
+        "{folder} holds an adapter ({adapter}), such as that of a LoRA. Surgeon "
+        "prunes whole models.",
+        say(
+            "Merge it into its model with peft, in Python:\nfrom peft import "
+            "AutoPeftModelForCausalLM\nmodel = "
+            "AutoPeftModelForCausalLM.from_pretrained({folder})\n"
+            'model.merge_and_unload().save_pretrained("merged")\nCopy the tokenizer\'s '
+            "files into that folder too, and choose it. If the model is already "
+            "merged, delete {adapter}.",
+            folder=repr(str(folder)),
+            adapter=_ADAPTER,
+        ),
+        folder=folder,
+        adapter=_ADAPTER,
+    )
+
+
+def weight_files(folder: Path) -> tuple[Path, ...]:
+    """Return the safetensors files of a folder that hold the model's weights."""
+    paths = sorted(folder.glob("*.safetensors"))
+    main = [path for path in paths if MAIN_WEIGHTS.fullmatch(path.name)]
+    return tuple(main or paths)
+
+
+def find_weight_files(folder: Path) -> tuple[Path, ...]:
+    """Return the weight files of a folder, each of which can be opened.
+
+    Raises:
+        ModelError: The folder has none, one is no file, or the index names others.
+    """
+    paths = weight_files(folder)
+    if not paths:
+        check_has_weights(str(folder), (path.name for path in folder.iterdir()))
+    for path in paths:
+        _check_is_file(path)
+    if (folder / INDEX).is_file():
+        _check_index(folder)
+    return paths
+
+
+def _check_is_file(path: Path) -> None:
+    """Check that a path is a file: opening a named pipe or a device may never end.
+
+    Raises:
+        ModelError: It is something else, or a link that leads nowhere.
+    """
+    hint = say("Download this file again.")
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        name, reason = path.name, error.strerror
+        raise ModelError(
+            "{path} is a link that leads nowhere: {why}."
+            if path.is_symlink()
+            else "{path} is missing: {reason:clause}.",
+            hint,
+            path=name,
+            why=reason,
+            reason=reason,
+        ) from error
+    if not stat.S_ISREG(mode):
+        raise ModelError("{path} is not a file.", hint, path=path.name)
+
+
+def _check_index(folder: Path) -> None:
+    """Check that the index of the weights names safetensors files of the folder.
+
+    Raises:
+        ModelError: It names something else.
+    """
+    shards = _read_object(folder / INDEX).get("weight_map")
+    names = map(str, shards.values()) if isinstance(shards, dict) else ["nothing"]
+    for name in sorted(set(names)):
+        if Path(name).name != name or not name.endswith(".safetensors"):
+            raise ModelError(
+                "{index} names {name}, which is no .safetensors file of the folder.",
+                _PICKLED,
+                index=INDEX,
+                name=repr(name),
+            )
+        if not (folder / name).is_file():
+            raise ModelError(
+                "{folder} has no {name}, which {index} names.",
+                "The download may be incomplete: download this file again.",
+                folder=folder,
+                name=name,
+                index=INDEX,
+            )
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON file.
+
+    Raises:
+        ModelError: It is not a JSON object, or is nested too deeply.
+    """
+    try:
+        options = json.loads(read_text(path, _MAX_CONFIG))
+        if isinstance(options, dict):
+            return options
+        reason = say("it is not a JSON object")
+    except UnreadableFileError as error:
+        raise ModelError(error.message, "Download the model's files again.") from error
+    except RecursionError:
+        reason = say("it is nested too deeply")
+    except ValueError as error:
+        reason = str(error)
+    raise ModelError(
+        "{path} is not valid JSON: {reason:clause}.",
+        "Download the model's files again.",
+        path=path,
+        reason=reason,
+    )
+
+
+def check_has_weights(where: str, names: Iterable[str]) -> None:
+    """Raise the error for a folder without safetensors files.
+
+    Raises:
+        ModelError: Always; it says whether there are pickled weights.
+    """
+    pickled = sorted(name for name in names if name.endswith(_PICKLES))
+    if pickled:
+        raise ModelError(
+            "{where} holds pickled weights only ({file}).",
+            _PICKLED,
+            where=where,
+            file=pickled[0],
+        )
+    raise ModelError("{where} has no .safetensors file.", SOURCES, where=where)
+
+
+def count_numbers(path: Path) -> Counter[str]:
+    """Count the numbers of each format in a safetensors file, from its header.
+
+    Raises:
+        ModelError: The header is damaged, or does not match the size of the file.
+    """
+    with open_model(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        try:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > min(size, _MAX_HEADER):
+                raise ValueError(length)
+            header = json.loads(file.read(length))
+            header.pop("__metadata__", None)
+            counts: Counter[str] = Counter()
+            for entry in header.values():
+                counts[entry["dtype"]] += _size_of(entry["shape"])
+            ends = (entry["data_offsets"][1] for entry in header.values())
+            if 8 + length + max(ends, default=0) != size:
+                raise ValueError(size)
+        except _NOT_A_HEADER as error:
+            raise ModelError(
+                "{path} is damaged ({size:,} bytes): its header does not match its "
+                "size.",
+                "The download may be incomplete: download this file again.",
+                path=path.name,
+                size=size,
+            ) from error
+    return counts
+
+
+def _size_of(shape: list[int]) -> int:
+    """Return how many numbers a tensor has.
+
+    Raises:
+        ValueError: It is no shape, or an absurd one.
+    """
+    is_shape = len(shape) <= _MAX_AXES and all(type(n) is int for n in shape)
+    if not is_shape or not all(0 <= n < _MAX_WIDTH for n in shape):
+        raise ValueError(shape)
+    return math.prod(shape)

@@ -1,0 +1,94 @@
+"""Questions before something is replaced, deleted or lost.
+
+They do not block the window; closing one means no.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from PySide6.QtCore import QObject, Slot
+from PySide6.QtWidgets import QAbstractButton, QMessageBox, QPushButton, QWidget
+
+from surgeon_gui.base.translation import tr
+from surgeon_gui.text.captions import CAPTIONS
+from surgeon_gui.widgets.controls import described, question_box
+
+_Callback = Callable[[], object]
+_ROLES = QMessageBox.ButtonRole
+
+
+class Question(QObject):
+    """Message box that warns.
+
+    Args:
+        name: of the box `NAME_question` and its buttons, such as `NAME_yes_button`.
+        title: of the box.
+        parent: the widget that asks.
+        no: part of the name of the button that means no.
+    """
+
+    def __init__(self, name: str, title: str, parent: QWidget, no: str = "no") -> None:
+        super().__init__(parent)
+        self._name = name
+        self._box = question_box(parent, QMessageBox.Icon.Warning, f"{name}_question")
+        self._box.setWindowTitle(title)
+        self._yes = self._add("yes", _ROLES.DestructiveRole)
+        no_button = self._add(no, _ROLES.RejectRole)
+        self._box.setEscapeButton(no_button)
+        self._box.setDefaultButton(no_button)
+        self._box.buttonClicked.connect(self._on_button_clicked)
+        self._on_yes: _Callback = _nothing
+
+    def _add(self, name: str, role: QMessageBox.ButtonRole) -> QPushButton:
+        name = f"{self._name}_{name}_button"
+        return described(self._box.addButton(CAPTIONS[name].label, role), name)
+
+    def ask(self, question: str, details: str, on_yes: _Callback) -> None:
+        """Show the question; returns at once."""
+        self._on_yes = on_yes
+        self._box.setText(question)
+        self._box.setInformativeText(details)
+        self._box.open()
+
+    @Slot(QAbstractButton)
+    def _on_button_clicked(self, clicked: QAbstractButton) -> None:
+        if clicked is self._yes:
+            self._on_yes()
+
+
+class ReplaceQuestion(Question):
+    """Ask whether an earlier export may be replaced, or another folder chosen."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__("replace", tr("Replace an export"), parent, no="cancel")
+        self._other = self._add("other", _ROLES.ActionRole)
+        self._on_other: _Callback = _nothing
+
+    def ask_about(
+        self, question: str, on_yes: _Callback, on_other: _Callback | None = None
+    ) -> None:
+        """Show the question; returns at once.
+
+        Args:
+            question: names the folder.
+            on_yes: replaces what is in it.
+            on_other: lets the user choose another folder; None: that is not possible.
+        """
+        self._on_other = on_other or _nothing
+        self._other.setVisible(on_other is not None)
+        details = tr(
+            "It stays until the new files are complete and verified. Then it goes to "
+            "the trash; without a trash it is kept beside them."
+        )
+        self.ask(question, details, on_yes)
+
+    @Slot(QAbstractButton)
+    def _on_button_clicked(self, clicked: QAbstractButton) -> None:
+        super()._on_button_clicked(clicked)
+        if clicked is self._other:
+            self._on_other()
+
+
+def _nothing() -> None:
+    return None

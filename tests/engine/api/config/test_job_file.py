@@ -1,0 +1,98 @@
+"""Jobs are read from small text files, whose paths start at the file."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.config.toml import read_config
+from surgeon_engine.base.errors import ConfigError
+
+
+@pytest.fixture
+def job(tmp_path):
+    """Return the path of a job."""
+    return tmp_path / "job.toml"
+
+
+def test_paths_of_a_job_start_at_its_file(job, tmp_path):
+    job.write_text(
+        "version = 1\n[model]\nsource = 'model'\n[calibration]\ntext = '../a.txt'\n"
+        "[[calibration.more_texts]]\ntext = 'b.txt'\n"
+        "[[calibration.more_texts]]\ntext = 'builtin'\n"
+    )
+    config = read_config(job)
+    more = [each.text for each in config.calibration.more_texts]
+    assert more == [str(tmp_path / "b.txt"), "builtin"]
+    assert config.model.source == str(tmp_path / "model")
+    assert config.calibration.text == str(tmp_path.parent / "a.txt")
+    assert config.calibration.validation_text == ""
+    assert config.export.folder == ""
+
+
+def test_unknown_user_in_a_path_is_kept(job):
+    job.write_text("version = 1\n[model]\nsource = '~nobody-of-that-name/model'\n")
+    assert "nobody-of-that-name" in read_config(job).model.source
+
+
+def test_names_of_bundled_sources_are_not_resolved_as_paths(job):
+    job.write_text("version = 1")
+    assert read_config(job) == RunConfig()
+
+
+def test_job_may_begin_with_a_byte_order_mark(job):
+    """Some editors write one at the start of every file."""
+    job.write_text("version = 1\n[pruning]\nshots = 7\n", encoding="utf-8-sig")
+    assert read_config(job).pruning.shots == 7
+
+
+def test_missing_job_raises_with_its_path(tmp_path):
+    with pytest.raises(ConfigError, match=r"none\.toml cannot be read"):
+        read_config(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[pruning", "not valid TOML"),
+        ("version = 1\n[pruning]\nsparsity = 7\n", "sparsity"),
+    ],
+)
+def test_error_in_a_job_file_names_the_file(job, text, problem):
+    job.write_text(text)
+    with pytest.raises(ConfigError, match=problem) as raised:
+        read_config(job)
+    assert raised.value.message.startswith(f"{job}: ")
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a." * 200_000 + "a = 1",
+        "[" + "a." * 200_000 + "a]",
+        "x = [\n{" + "a . " * 5_000 + "a = 1}]",
+        '"a".' * 5_000 + "a = 1",
+        'x = {y = """\n""", a' + ".a" * 500_000 + ' = 1, z = """\n"""}',
+        '# """\na' + ".a" * 500_000 + ' = 1 # """',
+    ],
+)
+def test_job_with_endless_keys_is_refused(job, text):
+    job.write_text(text)
+    with pytest.raises(ConfigError, match="dots"):
+        read_config(job)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("kind", ["pipe", "device", "large"])
+def test_job_that_is_no_small_file_is_refused(job, kind):
+    if kind == "pipe":
+        os.mkfifo(job)
+    elif kind == "device":
+        job.symlink_to("/dev/zero")
+    else:
+        job.write_bytes(b"#" * (2 << 20))
+    with pytest.raises(ConfigError, match="job"):
+        read_config(job)

@@ -1,0 +1,24 @@
+"""Headers of GGUF files, byte by byte."""
+
+from __future__ import annotations
+
+import struct
+
+
+def gguf_header(*entries: tuple[str, int, bytes], count: int | None = None) -> bytes:
+    """Return a header with these entries: key, type, packed value.
+
+    Args:
+        entries: what the header holds.
+        count: how many entries it says to hold; None: as many as it does.
+    """
+    count = len(entries) if count is None else count
+    head = b"GGUF" + struct.pack("<IQQ", 3, 0, count)
+    for key, kind, value in entries:
+        head += packed(key) + struct.pack("<I", kind) + value
+    return head
+
+
+def packed(text: str) -> bytes:
+    """Return a text as a header holds it."""
+    return struct.pack("<Q", len(text)) + text.encode()

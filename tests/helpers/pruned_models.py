@@ -1,0 +1,132 @@
+"""Tiny models from which something is removed, their plans and their logits."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from surgeon_engine.api.config.pruning import COUPLED, Coupling, Structure
+from surgeon_engine.compaction.plan import CompactionPlan, plan_of
+from surgeon_engine.model.coupling import structure_support
+from surgeon_engine.model.layers import find_blocks, prunable_layers
+from surgeon_engine.model.load import LoadedModel
+from surgeon_engine.model.source import ModelSource
+from surgeon_engine.pruning.structures.units import units_of
+from tests.helpers.configs import pruning_config
+from tests.helpers.tiny_models import VOCABULARY, tiny_model
+from tests.helpers.units import zeroed
+
+LENGTH = 24
+NOWHERE = ModelSource("Tiny", Path("nowhere"))
+RELATIVE = 1e-4  # of the largest logit
+# What is removed as a whole, by block; "block" stands for both.
+CASES = {
+    "first attention": {0: "heads"},
+    "last attention": {-1: "heads"},
+    "first MLP": {0: "neurons"},
+    "last MLP": {-1: "neurons"},
+    "first block": {0: "block"},
+    "last block": {-1: "block"},
+}
+
+
+def loaded(model, tokenizer=None, source: ModelSource = NOWHERE) -> LoadedModel:
+    """Return a model as the engine loads it."""
+    blocks, layers = find_blocks(model), prunable_layers(model)
+    return LoadedModel(source, model, tokenizer, blocks, layers, model.dtype)
+
+
+def noisy(family: str):
+    """Return a tiny model with random norms and biases."""
+    model = tiny_model(family)
+    for parameter in model.parameters():
+        if parameter.ndim == 1:
+            parameter.add_(torch.rand_like(parameter))
+    return model
+
+
+def without(
+    model,
+    choose: Callable[[Any], Tensor],
+    structure: Structure = Structure.HEADS_AND_NEURONS,
+) -> CompactionPlan:
+    """Write zeros for what `choose` selects of each unit, and return the plan."""
+    units = units_of(pruning_config(structure=structure), model)
+    return plan_of(units, zeroed(units, choose))
+
+
+def masked(family: str, structure: Structure):
+    """Return a model without a random share of each unit, and its plan."""
+    model = noisy(family)
+    reasons = {s.structure: s.reason for s in structure_support(model)}
+    if reasons[structure]:
+        pytest.skip(reasons[structure])
+    draw = torch.Generator().manual_seed(0)
+
+    def choose(unit) -> Tensor:
+        is_removed = torch.rand(unit.candidates, generator=draw) < 0.4
+        if structure in (Structure.ROWS, Structure.COLUMNS):
+            is_row = torch.arange(unit.candidates) < unit.measured.rows
+            is_removed &= is_row if structure is Structure.ROWS else ~is_row
+        is_removed[0] = False  # something is kept, and something removed
+        is_removed[-1] |= structure in COUPLED
+        return is_removed
+
+    return model, without(model, choose, structure)
+
+
+def without_depth(model, parts: dict[int, str], widths: bool = False) -> CompactionPlan:
+    """Write zeros for what is removed of a model, and return the plan.
+
+    Args:
+        model: changed in place.
+        parts: "heads", "neurons" or "block" by block, which may count from the end.
+        widths: remove the last group of all other units, too.
+    """
+    blocks = len(find_blocks(model))
+    by_block = {block % blocks: part for block, part in parts.items()}
+
+    def choose(unit) -> Tensor:
+        part = by_block.get(unit.measured.block)
+        is_whole = part in ("block", Coupling(unit.coupled.kind).value)
+        mask = torch.full((unit.candidates,), is_whole)
+        mask[-1] |= widths
+        return mask
+
+    return without(model, choose)
+
+
+def tokens(batch: int) -> Tensor:
+    """Return random texts."""
+    draw = torch.Generator().manual_seed(1)
+    return torch.randint(1, VOCABULARY, (batch, LENGTH), generator=draw)
+
+
+def assert_close(ours: Tensor, theirs: Tensor) -> None:
+    """Check that logits differ little, compared with the largest."""
+    largest = float(theirs.abs().max())
+    assert float((ours - theirs).abs().max()) <= RELATIVE * largest
+
+
+def cache_name(model) -> str:
+    """Return the name of the argument, which transformers 5 has changed."""
+    arguments = inspect.signature(type(model).__mro__[1].forward).parameters
+    return "cache" if "cache" in arguments else "past_key_values"
+
+
+def logits(model, ids: Tensor, cache=None) -> Tensor:
+    """Return the logits of a text; with a cache, of its parts one after another."""
+    with torch.no_grad():
+        if cache is None:
+            return model(ids, use_cache=False).logits
+        parts = [
+            model(part, use_cache=True, **{cache_name(model): cache}).logits
+            for part in ids.split([10, 1, LENGTH - 11], dim=1)
+        ]
+        return torch.cat(parts, dim=1)
