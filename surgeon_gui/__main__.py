@@ -16,6 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from surgeon_engine.base.errors import UnreadableFileError
 from surgeon_gui.base.translation import LANGUAGES
 
 if TYPE_CHECKING:
@@ -38,7 +39,11 @@ def main(argv: list[str] | None = None) -> int:
         level=options.log_level.upper(),
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
-    settings = _load_settings(options)
+    try:
+        settings = _load_settings(options)
+    except UnreadableFileError as error:
+        sys.stderr.write(f"{error.message} {error.hint}\n")
+        return 1
     from surgeon_gui.base import languages, units
     from surgeon_gui.base import settings as settings_store
 
@@ -59,6 +64,7 @@ def _load_settings(options: argparse.Namespace) -> Settings:
     from surgeon_gui.base import settings as settings_store
 
     settings_store.name_application()
+    settings_store.check_file()
     if options.reset_settings:
         settings_store.reset()
     settings = settings_store.load()

@@ -7,14 +7,21 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 from dataclasses import dataclass, field, fields
 from enum import Enum, StrEnum
 from pathlib import Path
 
 import platformdirs
-from PySide6.QtCore import QByteArray, QCoreApplication, QSettings
+from PySide6.QtCore import (
+    QByteArray,
+    QCoreApplication,
+    QSettings,
+    QStandardPaths,
+)
 
 from surgeon_engine.api.config.run import Device
+from surgeon_engine.base.reading import open_regular
 from surgeon_gui.base.units import Units
 
 _APPLICATION = "Surgeon"
@@ -97,6 +104,19 @@ def name_application() -> None:
     """Set the names that QSettings uses; call this before `load`."""
     QCoreApplication.setApplicationName(_APPLICATION)
     QCoreApplication.setOrganizationName(_APPLICATION)
+
+
+def check_file() -> None:
+    """Check that the file of the settings can be read without waiting.
+
+    Raises:
+        UnreadableFileError: It is no regular file, such as a pipe.
+    """
+    place = QStandardPaths.StandardLocation.GenericConfigLocation
+    folder = Path(QStandardPaths.writableLocation(place))
+    path = folder / _APPLICATION / f"{_APPLICATION}.conf"
+    if os.path.lexists(path):  # elsewhere than on Linux there is none
+        os.close(open_regular(path))
 
 
 def load() -> Settings:

@@ -19,11 +19,13 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import TOML_LIMIT
 from surgeon_engine.base.errors import ConfigError, UnreadableFileError
 from surgeon_engine.base.files import write_atomically
+from surgeon_engine.base.path_problems import unreadable
 from surgeon_engine.base.reading import read_text
 from surgeon_gui.base.translation import tr
 
 _SUFFIX = ".toml"
 _MAX_TITLE_LENGTH = 60  # characters
+_MAX_STEM_BYTES = 120  # of the name of a file, which may have 255
 _ABOUT = tr("Your own settings, saved as {title}.")
 
 
@@ -35,7 +37,11 @@ def presets_folder() -> Path:
 def read_presets(folder: Path) -> tuple[list[Preset], list[str]]:
     """Return the presets in a folder by title, and the problems of other files."""
     found, problems = [], []
-    for path in sorted(folder.glob(f"*{_SUFFIX}")):
+    try:
+        paths = sorted(folder.glob(f"*{_SUFFIX}"))
+    except OSError as error:
+        return [], [unreadable(folder, error)]
+    for path in paths:
         try:
             found.append(read_preset(path))
         except ConfigError as error:
@@ -107,6 +113,7 @@ def _check_name_free(title: str, others: list[Preset]) -> None:
 def _free_name(title: str, others: list[Preset], folder: Path) -> str:
     """Return an unused file name of letters, digits and underscores."""
     stem = re.sub(r"\W+", "_", title.casefold()).strip("_") or "preset"
+    stem = stem.encode()[:_MAX_STEM_BYTES].decode(errors="ignore")
     taken = {preset.name for preset in (*presets(), *others)}
     taken |= {path.stem for path in folder.glob(f"*{_SUFFIX}")}  # unreadable ones too
     numbers = range(2, len(taken) + 3)
