@@ -17,8 +17,9 @@ The entry `pruned` of the checkpoint's config describes the widths:
     }
 
 `left` has the remaining and the original number of groups of each block that has lost
-some; without any, the whole module is removed. `layers` are those with removed inputs
-or outputs.
+some; without any, the whole module is removed. `parameters` of groups are those beside
+the linear layers that have entries for each. `layers` are those with removed inputs or
+outputs.
 """
 
 from __future__ import annotations
@@ -139,6 +140,8 @@ def shrink_groups(block: Any, spec: Mapping[str, Any], left: int, groups: int) -
     _resize(block, spec["consumer"], inputs=lambda n: n * left // groups)
     for name in spec["producers"]:
         _resize(block, name, outputs=lambda n: n * left // groups)
+    for name in spec.get("parameters", ()):
+        _resize_parameter(block, name, lambda n: n * left // groups)
     if spec["kind"] == "heads":
         _keep_heads(block.get_submodule(spec["module"]), spec, left, groups)
 
@@ -239,6 +242,14 @@ def _resize(block: Any, name: str, inputs: Any = int, outputs: Any = int) -> Non
         layer.weight = _empty(layer.weight, rows, columns)
     if layer.bias is not None:
         layer.bias = _empty(layer.bias, rows)
+
+
+def _resize_parameter(block: Any, path: str, entries: Any) -> None:
+    """Change the number of entries of a parameter beside linear layers."""
+    path, _, name = path.rpartition(".")
+    module = block.get_submodule(path)
+    old = getattr(module, name)
+    setattr(module, name, _empty(old, entries(len(old)), *old.shape[1:]))
 
 
 def _within(model: Any, path: str) -> str:

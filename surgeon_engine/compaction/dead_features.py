@@ -91,6 +91,8 @@ def compact_parts(plan: CompactionPlan, model: PreTrainedModel) -> list[CompactP
     neighbors = _Neighbors({}, set())
     if _is_zero_at_zero(model):
         for coupled in groups_of(Coupling.NEURONS, model):
+            if coupled.parameters:  # they may make a zero another value
+                continue
             _remove_neurons(coupled, kept, neighbors)
     for coupled in groups_of(Coupling.HEADS, model):
         if not _mixes_values(coupled, model):

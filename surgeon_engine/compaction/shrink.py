@@ -254,6 +254,8 @@ def _spec(coupled: CoupledGroups, model: PreTrainedModel) -> dict[str, Any]:
         "consumer": coupled.consumer.kind,
         "producers": [producer.layer.kind for producer in coupled.producers],
     }
+    if coupled.parameters:
+        spec["parameters"] = [each.name for each in coupled.parameters]
     if coupled.kind is Coupling.HEADS:
         if family_of(model.config.get_text_config().model_type).reads_config:
             spec["reads_config"] = True

@@ -96,6 +96,10 @@ def slice_groups(
     for producer in each.coupled.producers:
         rows = torch.isin(producer.group_of_row, each.kept).nonzero().squeeze(1)
         _slice_layer(producer.layer, rows, None, tensors)
+    for own in each.coupled.parameters:
+        name = f"{each.coupled.block_path}.{own.name}"
+        entries = torch.isin(own.group_of_entry, each.kept).nonzero().squeeze(1)
+        tensors[name] = TensorSlice(tensors[name].whole, (entries,))
     if each.coupled.kind is Coupling.HEADS:
         _slice_head_modules(each, model, tensors)
 

@@ -19,6 +19,7 @@ class Part(Enum):
     VALUE = "value"
     GATE = "gate"
     UP = "up"
+    HEAD = "head"  # one number for each query head
 
 
 class Order(Enum):
@@ -30,7 +31,10 @@ class Order(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ProducerRows:
-    """The rows of one producer; `layer` is its name inside a block."""
+    """The rows of one producer; `layer` is its name inside the module of its rule.
+
+    A parameter beside the linear layers has entries like the rows of a producer.
+    """
 
     layer: str
     parts: tuple[Part, ...]
@@ -48,10 +52,11 @@ class CouplingRule:
     consumer: str
     producers: tuple[ProducerRows, ...]
     adds_residual: bool = False  # the module adds the residual stream itself
+    whole: tuple[str, ...] = ()  # layers and parameters that stay as they are
 
     @property
     def names(self) -> set[str]:
-        """The names of all its layers."""
+        """The names of the consumer and the producers."""
         return {self.consumer, *(rows.layer for rows in self.producers)}
 
 
@@ -147,6 +152,18 @@ MLP: tuple[CouplingRule, ...] = (
     # Granite hybrids
     _fused_gate("output_linear", "input_linear"),
 )
+# Parameters beside linear layers with entries for each head, feature or neuron.
+PARAMETERS: tuple[ProducerRows, ...] = (
+    # Granite with sliding windows, GPT-OSS, MiMo
+    ProducerRows("sinks", (Part.HEAD,)),
+    # Beam
+    ProducerRows("gate_bias", (Part.HEAD,)),
+    # Dory
+    ProducerRows("sqk", (Part.QUERY,)),
+    ProducerRows("s_gate", (Part.QUERY,)),
+    ProducerRows("suv_gate", (Part.GATE,)),
+    ProducerRows("suv_up", (Part.UP,)),
+)
 FAMILIES = {
     "bloom": Family(
         attention=replace(_FUSED_BY_GROUP, adds_residual=True),
@@ -175,7 +192,9 @@ FAMILIES = {
     "gpt_neox": Family(  # and Pythia
         attention=_FUSED_BY_GROUP
     ),
-    "gpt_neox_japanese": Family(attention=_FUSED_BY_GROUP),
+    "gpt_neox_japanese": Family(
+        attention=replace(_FUSED_BY_GROUP, whole=("dense_bias",))
+    ),
     "gptj": Family(mlp_width="n_inner"),
     "llama": Family(gguf="llama"),
     "mistral": Family(gguf="llama"),

@@ -27,6 +27,8 @@ from transformers import (
     GPTNeoForCausalLM,
     GPTNeoXConfig,
     GPTNeoXForCausalLM,
+    GraniteSWAConfig,
+    GraniteSWAForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
@@ -162,6 +164,7 @@ MORE_FAMILIES: dict[str, Callable[[], PreTrainedModel]] = {
     "glm4": _grouped(Glm4ForCausalLM, Glm4Config, head_dim=4),
     "gpt_neo": _gpt_neo,
     "gptj": _gptj,
+    "granite_swa": _grouped(GraniteSWAForCausalLM, GraniteSWAConfig, **_SLIDING),
     "nemotron": _grouped(NemotronForCausalLM, NemotronConfig),
     "phi": _grouped(PhiForCausalLM, PhiConfig, qk_layernorm=True),
     "stablelm_head_norms": _grouped(

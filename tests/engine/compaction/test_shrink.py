@@ -13,6 +13,7 @@ from transformers import DynamicCache
 from surgeon_engine.api.config.pruning import COUPLED, Structure
 from surgeon_engine.compaction.plan import (
     CompactionPlan,
+    KeptGroups,
     KeptPart,
     plan_of,
 )
@@ -22,7 +23,7 @@ from surgeon_engine.compaction.shrink import (
     shrink_in_place,
     stock_config,
 )
-from surgeon_engine.model.coupling import structure_support
+from surgeon_engine.model.coupling import coupled_groups, structure_support
 from surgeon_engine.model.layers import prunable_layers
 from surgeon_engine.pruning.structures.units import units_of
 from tests.helpers.configs import pruning_config
@@ -133,6 +134,20 @@ def test_shrink_in_place_copies_only_smaller_tensors():
     assert kept == {name: now[name].data_ptr() for name in kept}
     with torch.no_grad():
         assert_close(model(ids).logits, expected)
+
+
+def test_own_parameters_of_kept_groups_stay():
+    model = tiny_model("llama")
+    for block in model.model.layers:
+        block.mlp.suv_up = torch.nn.Parameter(torch.arange(24.0))
+    coupled = coupled_groups(Structure.NEURONS, model)[1]
+    kept = torch.tensor([3, 7, 20])
+    plan = CompactionPlan((KeptGroups(coupled, kept),))
+    small = compact(model, plan)
+    name = "model.layers.1.mlp.suv_up"
+    assert small.tensors[name].tensor().tolist() == kept.tolist()
+    (spec,) = small.config["pruned"]["groups"]
+    assert spec["parameters"] == ["mlp.suv_up"]
 
 
 def shared_gather():

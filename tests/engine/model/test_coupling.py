@@ -276,16 +276,56 @@ def test_shape_that_contradicts_the_config_raises_with_numbers():
 
 
 @pytest.mark.parametrize(
-    ("path", "shape"), [("self_attn", (4,)), ("self_attn.q_norm", (4, 4))]
+    ("path", "shape"),
+    [("self_attn", (4,)), ("self_attn", (1, 2)), ("self_attn.q_norm", (4, 6))],
 )
-def test_heads_with_own_parameters_are_unsupported(path, shape):
+def test_heads_with_unknown_parameters_are_unsupported(path, shape):
     model = tiny_model("qwen3")
-    name = "sinks" if path == "self_attn" else "weight"
+    name = "scale" if path == "self_attn" else "weight"
     for block in model.model.layers:
         setattr(block.get_submodule(path), name, nn.Parameter(torch.ones(shape)))
     message = error_for(Structure.HEADS, model).message
-    assert message.startswith(f"{path}.{name} has parameters for each of 4")
+    count = max(shape[:1], shape[1:] if path == "self_attn" else ())[0]
+    assert message.startswith(f"{path}.{name} has parameters for each of {count} heads")
     assert coupled_groups(Structure.NEURONS, model)
+
+
+@pytest.mark.parametrize("count", [24, 12])  # features of all query, all key heads
+def test_unknown_parameters_of_features_make_heads_inseparable(count):
+    model = tiny_model("qwen3")
+    for block in model.model.layers:
+        block.self_attn.scale = nn.Parameter(torch.ones(count))
+    message = error_for(Structure.HEADS, model).message
+    assert message.startswith(f"self_attn.scale has parameters for each of {count} fea")
+
+
+def test_norm_without_weights_makes_heads_inseparable():
+    model = tiny_model("llama")
+    for block in model.model.layers:
+        block.self_attn.k_norm = nn.RMSNorm(4, elementwise_affine=False)
+    assert coupled_groups(Structure.HEADS, model)
+    for block in model.model.layers:
+        block.self_attn.sub_norm = nn.RMSNorm(16, elementwise_affine=False)
+    message = error_for(Structure.HEADS, model).message
+    assert message.startswith("self_attn.sub_norm normalizes 16 features together")
+
+
+def test_own_parameters_belong_to_groups():
+    model = tiny_model("llama")
+    for block in model.model.layers:
+        block.self_attn.sinks = nn.Parameter(torch.ones(4))  # of query heads
+        block.self_attn.sqk = nn.Parameter(torch.ones(16))
+        block.mlp.suv_up = nn.Parameter(torch.ones(24))
+    heads, neurons = coupled_groups(Structure.HEADS_AND_NEURONS, model)[:2]
+    assert {x.name: x.group_of_entry.tolist() for x in heads.parameters} == {
+        "self_attn.sinks": [0, 0, 1, 1],
+        "self_attn.sqk": [0] * 8 + [1] * 8,
+    }
+    (own,) = neurons.parameters
+    assert (own.name, own.group_of_entry.tolist()) == ("mlp.suv_up", list(range(24)))
+    layers = {layer.name: layer for layer in heads.layers}
+    left = heads.left(torch.tensor([1]), layers)
+    assert [x.group_of_entry.tolist() for x in left.parameters] == [[0, 0], [0] * 8]
 
 
 def test_norm_over_all_neurons_makes_them_inseparable():
@@ -296,7 +336,7 @@ def test_norm_over_all_neurons_makes_them_inseparable():
     assert len(coupled_groups(Structure.HEADS, model)) == 2
 
 
-def test_neurons_with_own_parameters_are_unsupported():
+def test_neurons_with_unknown_parameters_are_unsupported():
     model = tiny_model("llama")
     for block in model.model.layers:
         block.mlp.scale = nn.Parameter(torch.ones(24))
