@@ -84,6 +84,7 @@ class CoupledGroups:
     groups: int
     adds_residual: bool = False  # the module adds the residual stream itself
     parameters: tuple[OwnParameter, ...] = ()
+    cached: int = 0  # numbers that a token adds to the keys and values of the module
 
     def left(self, kept: Tensor, layers: Mapping[str, PrunableLayer]) -> CoupledGroups:
         """Return the groups after all but `kept` have been removed from `layers`.
@@ -105,6 +106,7 @@ class CoupledGroups:
             consumer=layers[self.consumer.name],
             producers=tuple(producers),
             groups=len(kept),
+            cached=self.cached * len(kept) // self.groups,
             parameters=tuple(
                 OwnParameter(each.name, _renumbered(each.group_of_entry, kept))
                 for each in self.parameters
@@ -307,6 +309,7 @@ def _groups(kind: Coupling, match: Match, block: Block) -> CoupledGroups:
             )
             for rows, parameter in own_parameters(match, block)
         ),
+        division.cached,
     )
 
 

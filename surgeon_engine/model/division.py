@@ -49,6 +49,7 @@ class Division:
 
     groups: int
     rows: Mapping[Part, int]
+    cached: int = 0  # numbers that a token adds to the keys and values of the module
 
 
 def heads_of(match: Match, block: Block) -> Division:
@@ -97,8 +98,9 @@ def heads_of(match: Match, block: Block) -> Division:
         Part.QUERY: queries * size,
         Part.KEY: size,
         Part.VALUE: size,
+        Part.GATE: queries * _gate_size(match, block, heads, size),
     }
-    return Division(shared, rows)
+    return Division(shared, rows, shared * 2 * size)
 
 
 def _head_counts(match: Match, block: Block) -> tuple[int, int]:
@@ -117,6 +119,15 @@ def _head_counts(match: Match, block: Block) -> tuple[int, int]:
         if consumer.columns % size == key.rows % size == 0:
             return consumer.columns // size, key.rows // size
     return heads, shared or heads
+
+
+def _gate_size(match: Match, block: Block, heads: int, size: int) -> int:
+    """Return how many rows of a layer for gates a query head has: one or its size."""
+    for rows in match.rule.producers:
+        layer = block.by_kind[match.name(rows.layer)]
+        if rows.parts == (Part.GATE,) and layer.rows == heads:
+            return 1
+    return size
 
 
 def _check_not_read_elsewhere(

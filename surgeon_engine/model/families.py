@@ -110,10 +110,28 @@ def _plain(
     return CouplingRule(consumer, rows, adds_residual)
 
 
+def _output_gate(gate: str) -> CouplingRule:
+    """Return the rule of an attention whose output a layer of its own gates."""
+    rule = _separate("o_proj")
+    gated = (*rule.producers, ProducerRows(gate, (Part.GATE,)))
+    return replace(rule, producers=gated)
+
+
+# Each query head has its queries, then a gate of its output.
+_GATED_QUERIES = CouplingRule(
+    "o_proj",
+    (
+        ProducerRows("q_proj", (Part.QUERY, Part.GATE), Order.BY_GROUP),
+        *_separate("o_proj").producers[1:],
+    ),
+)
 _FUSED_BY_GROUP = _fused("dense", "query_key_value", Order.BY_GROUP)
 ATTENTION: tuple[CouplingRule, ...] = (
     # Llama, Mistral, Qwen2 and 3, Gemma 2 and 3, StableLM, OLMo, SmolLM, ...
     _separate("o_proj"),
+    # HRM, AFMoE; LFM 3, Laguna
+    _output_gate("gate_proj"),
+    _output_gate("g_proj"),
     # OPT, XGLM, GPT-J, GPT-Neo
     _separate("out_proj"),
     # Gemma 4, where keys are values, too
@@ -206,6 +224,9 @@ FAMILIES = {
         reads_config=True,
     ),
     "qwen2": Family(gguf="qwen2"),
+    "qwen3_5_moe_text": Family(attention=_GATED_QUERIES),
+    "qwen3_5_text": Family(attention=_GATED_QUERIES),
+    "qwen3_next": Family(attention=_GATED_QUERIES),
     "xglm": Family(mlp_width="ffn_dim"),
 }
 _OTHER = Family()

@@ -29,6 +29,8 @@ from transformers import (
     GPTNeoXForCausalLM,
     GraniteSWAConfig,
     GraniteSWAForCausalLM,
+    Lfm3Config,
+    Lfm3ForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
@@ -165,6 +167,9 @@ MORE_FAMILIES: dict[str, Callable[[], PreTrainedModel]] = {
     "gpt_neo": _gpt_neo,
     "gptj": _gptj,
     "granite_swa": _grouped(GraniteSWAForCausalLM, GraniteSWAConfig, **_SLIDING),
+    "lfm3": _grouped(
+        Lfm3ForCausalLM, Lfm3Config, head_dim=6, layer_types=["full_attention"] * 2
+    ),
     "nemotron": _grouped(NemotronForCausalLM, NemotronConfig),
     "phi": _grouped(PhiForCausalLM, PhiConfig, qk_layernorm=True),
     "stablelm_head_norms": _grouped(

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from transformers import AfmoeConfig, AfmoeForCausalLM
 
 from surgeon_engine.api.config.pruning import (
     BY_LAYER,
@@ -122,6 +123,27 @@ def test_wrong_order_of_fused_rows_changes_the_logits(monkeypatch, family, kind)
     monkeypatch.setitem(families.FAMILIES, model.config.model_type, wrong)
     coupled = coupled_groups(STRUCTURES[kind], model)[0]
     assert largest_difference(model, coupled, 1) > 1e-3
+
+
+def test_gate_layer_of_an_attention_belongs_to_its_query_heads():
+    config = AfmoeConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_dense_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=6,
+    )
+    torch.manual_seed(0)
+    model = AfmoeForCausalLM(config).eval().requires_grad_(False)
+    for layer in prunable_layers(model):
+        layer.module.weight.normal_(std=0.3)
+    found = coupled_groups(Structure.HEADS, model)
+    assert [each.groups for each in found] == [2, 2]
+    assert "self_attn.gate_proj" in [layer.kind for layer in found[0].layers]
+    assert largest_difference(model, found[0], 1) < 1e-5
 
 
 @each_group_kind
