@@ -95,7 +95,7 @@ def compact_parts(plan: CompactionPlan, model: PreTrainedModel) -> list[CompactP
                 continue
             _remove_neurons(coupled, kept, neighbors)
     for coupled in groups_of(Coupling.HEADS, model):
-        if not _mixes_values(coupled, model):
+        if coupled.is_attention and not _mixes_values(coupled, model):
             _remove_values(coupled, kept)
     parts = [_part(layer, kept[layer.name], neighbors) for layer in layers]
     return [part for part in parts if not part.is_whole]

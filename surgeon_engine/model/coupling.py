@@ -41,6 +41,7 @@ from surgeon_engine.model.families import (
     ATTENTION,
     MLP,
     CouplingRule,
+    Mixer,
     Order,
     Part,
     ProducerRows,
@@ -51,6 +52,7 @@ from surgeon_engine.model.layers import (
     find_blocks,
     prunable_layers,
 )
+from surgeon_engine.model.recurrent import delta_heads_of
 
 # Attentions to the states of an encoder, which a decoder alone does not use.
 _UNUSED = ("encoder_attn", "crossattention", "cross_attn")
@@ -85,6 +87,8 @@ class CoupledGroups:
     adds_residual: bool = False  # the module adds the residual stream itself
     parameters: tuple[OwnParameter, ...] = ()
     cached: int = 0  # numbers that a token adds to the keys and values of the module
+    counts: tuple[str, ...] = ()  # attributes that shrink with the number of groups
+    stated: tuple[str, ...] = ()  # those of the config
 
     def left(self, kept: Tensor, layers: Mapping[str, PrunableLayer]) -> CoupledGroups:
         """Return the groups after all but `kept` have been removed from `layers`.
@@ -112,6 +116,11 @@ class CoupledGroups:
                 for each in self.parameters
             ),
         )
+
+    @property
+    def is_attention(self) -> bool:
+        """Whether it has keys and values of each token, and not a state of all."""
+        return self.kind is Coupling.HEADS and not self.counts
 
     @property
     def block_path(self) -> str:
@@ -243,16 +252,16 @@ def _find(kind: Coupling, model: PreTrainedModel) -> _Found:
     for index, module in enumerate(blocks):
         by_kind = {layer.kind: layer for layer in layers if layer.block == index}
         block = Block(module, by_kind, config)
-        try:
-            matches = [
-                _groups(kind, match, block) for match in _matches(rules, by_kind)
-            ]
-        except PruningError as error:
-            left_whole[index] = error.message
-            continue
+        matches, reasons = [], []
+        for match in _matches(rules, by_kind):
+            try:
+                matches.append(_groups(kind, match, block))
+            except PruningError as error:
+                reasons.append(error.message)
         groups += matches
         if not matches:
-            left_whole[index] = ""
+            left_whole[index] = reasons[0] if reasons else ""
+        if not matches and not reasons:
             unknown = unknown or ", ".join(by_kind)
     return _Found(tuple(groups), left_whole, unknown)
 
@@ -289,9 +298,14 @@ def _matches(
                 break
 
 
+_DIVIDE = {Mixer.ATTENTION: heads_of, Mixer.DELTA: delta_heads_of}
+
+
 def _groups(kind: Coupling, match: Match, block: Block) -> CoupledGroups:
-    divide = heads_of if kind is Coupling.HEADS else neurons_of
-    division = divide(match, block)
+    if kind is Coupling.NEURONS:
+        division = neurons_of(match, block)
+    else:
+        division = _DIVIDE[match.rule.mixer](match, block)
     return CoupledGroups(
         kind,
         match.module,
@@ -310,6 +324,8 @@ def _groups(kind: Coupling, match: Match, block: Block) -> CoupledGroups:
             for rows, parameter in own_parameters(match, block)
         ),
         division.cached,
+        match.rule.counts,
+        match.rule.stated,
     )
 
 

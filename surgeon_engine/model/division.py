@@ -90,8 +90,7 @@ def heads_of(match: Match, block: Block) -> Division:
         )
     size = consumer.columns // heads
     _check_not_read_elsewhere(module, block.config, consumer)
-    _check_no_joint_norm(match, block, size, Coupling.HEADS)
-    _check_head_parameters(match, block, size, {heads, shared})
+    check_heads_are_separate(match, block, size, {heads, shared})
     queries = heads // shared
     rows = {
         Part.HEAD: queries,
@@ -180,19 +179,26 @@ def own_parameters(
     """Yield the parameters of a module whose entries belong to its groups."""
     module = block.module.get_submodule(match.module)
     parameters = dict(module.named_parameters())
-    for rows in PARAMETERS if match.module else ():
+    for rows in (*match.rule.parameters, *PARAMETERS) if match.module else ():
         if rows.layer in parameters:
             yield rows, parameters[rows.layer]
 
 
-def _check_head_parameters(
+def check_heads_are_separate(
     match: Match, block: Block, size: int, heads: set[int]
 ) -> None:
-    """Check that no unknown parameters belong to single heads.
+    """Check that no norm spans several heads, and no unknown parameter is of one.
 
     The weight of a norm that all heads share may have the length of their number: it
     is as long as a head is wide.
+
+    Args:
+        match: a module with heads.
+        block: the block that has it.
+        size: number of features of a head.
+        heads: the numbers of heads of all kinds.
     """
+    _check_no_joint_norm(match, block, size, Coupling.HEADS)
     features = {count * size for count in heads}
     for path, module, name, parameter in _other_parameters(match, block):
         is_norm = "norm" in type(module).__name__.lower()
@@ -264,9 +270,12 @@ def _check_no_joint_norm(match: Match, block: Block, size: int, kind: Coupling) 
 
     Those without a weight normalize each head if they are of queries, keys or values.
     """
+    known = _known_parameters(match, block)
     for path, module in _other_modules(match, block):
         weight = getattr(module, "weight", None)
         width = 0
+        if f"{path}.weight" in known:
+            continue
         if isinstance(weight, Tensor) and weight.ndim:
             width = weight.shape[-1]
         elif kind is Coupling.HEADS and _has_no_weight(module):
@@ -302,12 +311,17 @@ def _other_parameters(
     match: Match, block: Block
 ) -> Iterator[tuple[str, nn.Module, str, nn.Parameter]]:
     """Yield the parameters of which no rule tells how to divide them, with paths."""
-    known = {match.name(rows.layer) for rows, _ in own_parameters(match, block)}
-    known |= {match.name(name) for name in match.rule.whole}
+    known = _known_parameters(match, block)
     for path, module in _other_modules(match, block):
         for name, parameter in module.named_parameters(recurse=False):
             if ".".join(filter(None, (path, name))) not in known:
                 yield path, module, name, parameter
+
+
+def _known_parameters(match: Match, block: Block) -> set[str]:
+    """Return the names inside the block of parameters that a rule names."""
+    own = [rows.layer for rows, _ in own_parameters(match, block)]
+    return {match.name(name) for name in (*own, *match.rule.whole)}
 
 
 def _other_modules(match: Match, block: Block) -> Iterator[tuple[str, nn.Module]]:

@@ -19,7 +19,7 @@ class Part(Enum):
     VALUE = "value"
     GATE = "gate"
     UP = "up"
-    HEAD = "head"  # one number for each query head
+    HEAD = "head"  # one number for each head of queries, or of values in a state
 
 
 class Order(Enum):
@@ -41,6 +41,13 @@ class ProducerRows:
     order: Order = Order.BY_PART
 
 
+class Mixer(Enum):
+    """A kind of module that mixes the tokens of a text."""
+
+    ATTENTION = "attention"
+    DELTA = "delta"  # gated delta rule: linear attention with a state of fixed size
+
+
 @dataclass(frozen=True, slots=True)
 class CouplingRule:
     """One consumer and its producers, by their names inside the module that has them.
@@ -53,6 +60,10 @@ class CouplingRule:
     producers: tuple[ProducerRows, ...]
     adds_residual: bool = False  # the module adds the residual stream itself
     whole: tuple[str, ...] = ()  # layers and parameters that stay as they are
+    mixer: Mixer = Mixer.ATTENTION
+    parameters: tuple[ProducerRows, ...] = ()  # beside those of `PARAMETERS`
+    counts: tuple[str, ...] = ()  # attributes that shrink with the number of groups
+    stated: tuple[str, ...] = ()  # those of the config
 
     @property
     def names(self) -> set[str]:
@@ -125,6 +136,26 @@ _GATED_QUERIES = CouplingRule(
         *_separate("o_proj").producers[1:],
     ),
 )
+
+
+def _delta(consumer: str, *producers: ProducerRows) -> CouplingRule:
+    """Return the rule of a gated delta rule with a convolution over its channels."""
+    channels = (Part.QUERY, Part.KEY, Part.VALUE)
+    return CouplingRule(
+        consumer,
+        producers,
+        mixer=Mixer.DELTA,
+        parameters=(
+            ProducerRows("conv1d.weight", channels),
+            ProducerRows("conv1d.bias", channels),
+            ProducerRows("A_log", (Part.HEAD,)),
+            ProducerRows("dt_bias", (Part.HEAD,)),
+        ),
+        counts=("num_k_heads", "num_v_heads", "key_dim", "value_dim", "conv_dim"),
+        stated=("linear_num_key_heads", "linear_num_value_heads"),
+    )
+
+
 _FUSED_BY_GROUP = _fused("dense", "query_key_value", Order.BY_GROUP)
 ATTENTION: tuple[CouplingRule, ...] = (
     # Llama, Mistral, Qwen2 and 3, Gemma 2 and 3, StableLM, OLMo, SmolLM, ...
@@ -145,6 +176,32 @@ ATTENTION: tuple[CouplingRule, ...] = (
     _separate("output.dense", "self.query self.key self.value", adds_residual=True),
     # CTRL
     _separate("dense", "Wq Wk Wv"),
+    # Qwen 3.5
+    _delta(
+        "out_proj",
+        ProducerRows("in_proj_qkv", (Part.QUERY, Part.KEY, Part.VALUE)),
+        ProducerRows("in_proj_z", (Part.GATE,)),
+        ProducerRows("in_proj_b", (Part.HEAD,)),
+        ProducerRows("in_proj_a", (Part.HEAD,)),
+    ),
+    # Qwen 3 Next
+    _delta(
+        "out_proj",
+        ProducerRows(
+            "in_proj_qkvz",
+            (Part.QUERY, Part.KEY, Part.VALUE, Part.GATE),
+            Order.BY_GROUP,
+        ),
+        ProducerRows("in_proj_ba", (Part.HEAD, Part.HEAD), Order.BY_GROUP),
+    ),
+    # OLMo hybrids
+    _delta(
+        "o_proj",
+        *_separate("o_proj").producers,
+        ProducerRows("a_proj", (Part.HEAD,)),
+        ProducerRows("b_proj", (Part.HEAD,)),
+        ProducerRows("g_proj", (Part.GATE,)),
+    ),
 )
 MLP: tuple[CouplingRule, ...] = (
     # Llama, Mistral, Qwen2 and 3, Gemma 2 and 3, StableLM, OLMo, SmolLM, ...

@@ -39,6 +39,8 @@ from transformers import (
     NemotronForCausalLM,
     Olmo2Config,
     Olmo2ForCausalLM,
+    OlmoHybridConfig,
+    OlmoHybridForCausalLM,
     OPTConfig,
     OPTForCausalLM,
     Phi3Config,
@@ -50,8 +52,12 @@ from transformers import (
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
+    Qwen3_5ForCausalLM,
+    Qwen3_5TextConfig,
     Qwen3Config,
     Qwen3ForCausalLM,
+    Qwen3NextConfig,
+    Qwen3NextForCausalLM,
     SmolLM3Config,
     SmolLM3ForCausalLM,
     StableLmConfig,
@@ -88,6 +94,13 @@ _GROUPED = _COMMON | {"num_key_value_heads": 2, "intermediate_size": 24}
 _SLIDING = {
     "sliding_window": 8,
     "layer_types": ["sliding_attention", "full_attention"],
+}
+# Two heads of keys, four of values.
+_DELTA = {
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "linear_key_head_dim": 6,
+    "linear_value_head_dim": 4,
 }
 
 
@@ -172,11 +185,36 @@ MORE_FAMILIES: dict[str, Callable[[], PreTrainedModel]] = {
     ),
     "nemotron": _grouped(NemotronForCausalLM, NemotronConfig),
     "phi": _grouped(PhiForCausalLM, PhiConfig, qk_layernorm=True),
+    "qwen3_5": _grouped(
+        Qwen3_5ForCausalLM,
+        Qwen3_5TextConfig,
+        head_dim=8,
+        layer_types=["linear_attention", "full_attention"],
+        **_DELTA,
+    ),
     "stablelm_head_norms": _grouped(
         StableLmForCausalLM, StableLmConfig, qk_layernorm=True
     ),
     "starcoder2": _grouped(Starcoder2ForCausalLM, Starcoder2Config),
     "xglm": _xglm,
+}
+# Heads cannot be removed from each block.
+HYBRIDS: dict[str, Callable[[], PreTrainedModel]] = {
+    "olmo_hybrid": _grouped(
+        OlmoHybridForCausalLM,
+        OlmoHybridConfig,
+        layer_types=["linear_attention", "full_attention"],
+        linear_allow_neg_eigval=True,
+        **_DELTA,
+    ),
+    "qwen3_next": _grouped(
+        Qwen3NextForCausalLM,
+        Qwen3NextConfig,
+        head_dim=8,
+        layer_types=["linear_attention", "full_attention"],
+        mlp_only_layers=[0, 1],
+        **_DELTA,
+    ),
 }
 NEURON_FAMILIES = (
     "falcon_multi_query",
@@ -188,7 +226,7 @@ COUPLED_FAMILIES = tuple(name for name in FAMILIES if name not in NEURON_FAMILIE
 def tiny_model(family: str, seed: int = 0) -> PreTrainedModel:
     """Return a frozen random model in which every weight and every bias matters."""
     torch.manual_seed(seed)
-    model = (FAMILIES | MORE_FAMILIES)[family]().eval().requires_grad_(False)
+    model = (FAMILIES | MORE_FAMILIES | HYBRIDS)[family]().eval().requires_grad_(False)
     for name, parameter in model.named_parameters():
         if name.endswith("bias"):
             parameter.normal_(std=0.1)

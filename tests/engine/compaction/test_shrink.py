@@ -28,7 +28,13 @@ from surgeon_engine.model.layers import prunable_layers
 from surgeon_engine.pruning.structures.units import units_of
 from tests.helpers.configs import pruning_config
 from tests.helpers.pairs import pairs
-from tests.helpers.tiny_models import FAMILIES, MORE_FAMILIES, VOCABULARY, tiny_model
+from tests.helpers.tiny_models import (
+    FAMILIES,
+    HYBRIDS,
+    MORE_FAMILIES,
+    VOCABULARY,
+    tiny_model,
+)
 
 STRUCTURES = (*COUPLED, Structure.ROWS_AND_COLUMNS, Structure.ROWS, Structure.COLUMNS)
 RELATIVE = 1e-4  # of the largest logit
@@ -108,7 +114,26 @@ def test_compact_model_computes_the_same(family, structure):
         assert_close(ours[mask.bool()], theirs[mask.bool()])
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2", "bloom"])
+@pytest.mark.parametrize("family", HYBRIDS)
+def test_compact_hybrid_computes_the_same(family):
+    test_compact_model_computes_the_same(family, Structure.HEADS_AND_NEURONS)
+
+
+def test_model_without_a_mixer_with_a_state_computes_the_same():
+    model = tiny_model("qwen3_5")
+    coupled = coupled_groups(Structure.HEADS, model)[0]
+    coupled.consumer.write(torch.zeros_like(coupled.consumer.weight()))
+    nothing = torch.zeros(0, dtype=torch.int64)
+    small = compact_model(model, CompactionPlan((KeptGroups(coupled, nothing),)))
+    ids = tokens(2)
+    with torch.no_grad():
+        assert_close(small(ids).logits, model(ids).logits)
+        cache = DynamicCache(config=small.config)
+        parts = [small(part, cache=cache).logits for part in ids.split(12, dim=1)]
+        assert_close(torch.cat(parts, dim=1), model(ids).logits)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "bloom", "qwen3_5"])
 def test_shrinking_draws_no_random_numbers(family):
     model, plan = masked(family, Structure.HEADS_AND_NEURONS)
     before = torch.get_rng_state()

@@ -54,6 +54,7 @@ WITHOUT_SHARED_HEADS = {
     "falcon_multi_head",
 }
 WIDE = {"gpt2", "bloom"}  # their MLPs are four times the hidden size
+HYBRID_BLOCKS = {"olmo_hybrid": [0], "qwen3_next": [0, 1]}  # those with heads
 each_group_kind = pytest.mark.parametrize(("family", "kind"), CASES)
 
 
@@ -98,6 +99,15 @@ def test_removing_columns_or_rows_of_a_group_gives_the_same_model(family, kind):
     for coupled in coupled_groups(STRUCTURES[kind], model):
         for group in {0, 1, coupled.groups - 1}:
             assert largest_difference(model, coupled, group) < 1e-5
+
+
+@pytest.mark.parametrize(("family", "blocks"), HYBRID_BLOCKS.items())
+def test_heads_of_hybrids_are_independent(family, blocks):
+    model = tiny_model(family)
+    found = coupled_groups(Structure.HEADS, model)
+    assert [each.consumer.block for each in found] == blocks
+    for coupled in found:
+        assert largest_difference(model, coupled, 1) < 1e-5
 
 
 @pytest.mark.parametrize(
