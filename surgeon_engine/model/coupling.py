@@ -52,7 +52,7 @@ from surgeon_engine.model.layers import (
     find_blocks,
     prunable_layers,
 )
-from surgeon_engine.model.recurrent import delta_heads_of
+from surgeon_engine.model.recurrent import delta_heads_of, mamba_groups_of
 
 # Attentions to the states of an encoder, which a decoder alone does not use.
 _UNUSED = ("encoder_attn", "crossattention", "cross_attn")
@@ -253,7 +253,7 @@ def _find(kind: Coupling, model: PreTrainedModel) -> _Found:
         by_kind = {layer.kind: layer for layer in layers if layer.block == index}
         block = Block(module, by_kind, config)
         matches, reasons = [], []
-        for match in _matches(rules, by_kind):
+        for match in _matches(rules, block):
             try:
                 matches.append(_groups(kind, match, block))
             except PruningError as error:
@@ -278,10 +278,9 @@ def _known(
     return ((own, *shared) if own else shared), reason
 
 
-def _matches(
-    rules: Sequence[CouplingRule], by_kind: Mapping[str, PrunableLayer]
-) -> Iterator[Match]:
+def _matches(rules: Sequence[CouplingRule], block: Block) -> Iterator[Match]:
     """Yield the modules of a block whose linear layers a rule names."""
+    by_kind = block.by_kind
     modules = {""}
     for kind in by_kind:
         parts = kind.split(".")
@@ -290,15 +289,22 @@ def _matches(
         if module.startswith(_UNUSED):
             continue
         prefix = f"{module}." if module else ""
+        owner = block.module.get_submodule(module)
         present = {k.removeprefix(prefix) for k in by_kind if k.startswith(prefix)}
         for rule in rules:
             others = present - rule.names - set(rule.whole)
-            if rule.names <= present and (not others or not module):
+            if others and module:
+                continue
+            if rule.names <= present and (not rule.needs or hasattr(owner, rule.needs)):
                 yield Match(module, rule)
                 break
 
 
-_DIVIDE = {Mixer.ATTENTION: heads_of, Mixer.DELTA: delta_heads_of}
+_DIVIDE = {
+    Mixer.ATTENTION: heads_of,
+    Mixer.DELTA: delta_heads_of,
+    Mixer.MAMBA: mamba_groups_of,
+}
 
 
 def _groups(kind: Coupling, match: Match, block: Block) -> CoupledGroups:

@@ -206,10 +206,10 @@ def check_heads_are_separate(
         if is_shared and len(parameter) <= size:
             continue
         for count in parameter.shape:
-            if count in heads | features:
-                raise _parameters_error(
-                    f"{path}.{name}", count, Coupling.HEADS, count not in heads
-                )
+            if count in heads:
+                raise _parameters_error(f"{path}.{name}", count, Coupling.HEADS)
+            if count in features:
+                raise features_error(f"{path}.{name}", count)
 
 
 def _check_neuron_parameters(match: Match, block: Block, neurons: int) -> None:
@@ -242,18 +242,19 @@ def _check_no_largest(match: Match, block: Block) -> None:
         )
 
 
-def _parameters_error(
-    path: str, count: int, kind: Coupling, is_feature: bool = False
-) -> PruningError:
-    if is_feature:
-        return PruningError(
-            say(
-                "{path} has parameters for each of {count:,} features of the heads, "
-                "which cannot be removed with them.",
-                path=path,
-                count=count,
-            )
+def features_error(path: str, count: int) -> PruningError:
+    """Return the error for unknown parameters of the features of all heads."""
+    return PruningError(
+        say(
+            "{path} has parameters for each of {count:,} features of the heads, "
+            "which cannot be removed with them.",
+            path=path,
+            count=count,
         )
+    )
+
+
+def _parameters_error(path: str, count: int, kind: Coupling) -> PruningError:
     return PruningError(
         say(
             "{path} has parameters for each of {count:,} {kind}, which cannot be "
@@ -283,22 +284,29 @@ def _check_no_joint_norm(match: Match, block: Block, size: int, kind: Coupling) 
             if not _NORM_OF_EACH_HEAD.match(name):
                 width = block.by_kind[match.name(match.rule.consumer)].columns
         if width > size:
+            if kind is Coupling.HEADS:
+                raise joint_norm_error(path, width, size)
             raise PruningError(
                 say(
-                    "{path} normalizes {width:,} features together, not the {size:,} "
-                    "of one head alone: without one head the others would change.",
-                    path=path,
-                    width=width,
-                    size=size,
-                )
-                if kind is Coupling.HEADS
-                else say(
                     "{path} normalizes {width:,} neurons together: without one the "
                     "others would change.",
                     path=path,
                     width=width,
                 )
             )
+
+
+def joint_norm_error(path: str, width: int, size: int) -> PruningError:
+    """Return the error for a norm of `width` features, though a head has `size`."""
+    return PruningError(
+        say(
+            "{path} normalizes {width:,} features together, not the {size:,} "
+            "of one head alone: without one head the others would change.",
+            path=path,
+            width=width,
+            size=size,
+        )
+    )
 
 
 def _has_no_weight(module: nn.Module) -> bool:

@@ -20,6 +20,7 @@ class Part(Enum):
     GATE = "gate"
     UP = "up"
     HEAD = "head"  # one number for each head of queries, or of values in a state
+    STATE = "state"  # what is read into a state space, or out of it (B or C)
 
 
 class Order(Enum):
@@ -46,6 +47,7 @@ class Mixer(Enum):
 
     ATTENTION = "attention"
     DELTA = "delta"  # gated delta rule: linear attention with a state of fixed size
+    MAMBA = "mamba"  # state space with groups of heads (Mamba 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ class CouplingRule:
     parameters: tuple[ProducerRows, ...] = ()  # beside those of `PARAMETERS`
     counts: tuple[str, ...] = ()  # attributes that shrink with the number of groups
     stated: tuple[str, ...] = ()  # those of the config
+    needs: str = ""  # a parameter without which names mean something else
 
     @property
     def names(self) -> set[str]:
@@ -153,6 +156,28 @@ def _delta(consumer: str, *producers: ProducerRows) -> CouplingRule:
         ),
         counts=("num_k_heads", "num_v_heads", "key_dim", "value_dim", "conv_dim"),
         stated=("linear_num_key_heads", "linear_num_value_heads"),
+        needs="A_log",
+    )
+
+
+def _mamba() -> CouplingRule:
+    """Return the rule of Mamba 2: gates, values, B, C and time steps in one layer."""
+    channels = (Part.VALUE, Part.STATE, Part.STATE)
+    return CouplingRule(
+        "out_proj",
+        (ProducerRows("in_proj", (Part.GATE, *channels, Part.HEAD)),),
+        mixer=Mixer.MAMBA,
+        parameters=(
+            ProducerRows("conv1d.weight", channels),
+            ProducerRows("conv1d.bias", channels),
+            ProducerRows("A_log", (Part.HEAD,)),
+            ProducerRows("D", (Part.HEAD,)),
+            ProducerRows("dt_bias", (Part.HEAD,)),
+            ProducerRows("norm.weight", (Part.VALUE,)),
+        ),
+        counts=("num_heads", "n_groups", "intermediate_size", "conv_dim"),
+        stated=("mamba_num_heads", "n_groups"),
+        needs="A_log",
     )
 
 
@@ -202,6 +227,8 @@ ATTENTION: tuple[CouplingRule, ...] = (
         ProducerRows("b_proj", (Part.HEAD,)),
         ProducerRows("g_proj", (Part.GATE,)),
     ),
+    # Nemotron H, Zamba 2
+    _mamba(),
 )
 MLP: tuple[CouplingRule, ...] = (
     # Llama, Mistral, Qwen2 and 3, Gemma 2 and 3, StableLM, OLMo, SmolLM, ...

@@ -37,6 +37,8 @@ from transformers import (
     MistralForCausalLM,
     NemotronConfig,
     NemotronForCausalLM,
+    NemotronHConfig,
+    NemotronHForCausalLM,
     Olmo2Config,
     Olmo2ForCausalLM,
     OlmoHybridConfig,
@@ -200,6 +202,17 @@ MORE_FAMILIES: dict[str, Callable[[], PreTrainedModel]] = {
 }
 # Heads cannot be removed from each block.
 HYBRIDS: dict[str, Callable[[], PreTrainedModel]] = {
+    "nemotron_h": _grouped(
+        NemotronHForCausalLM,
+        NemotronHConfig,
+        layers_block_type=["mamba", "attention", "mlp"],
+        head_dim=4,
+        ssm_state_size=6,
+        mamba_num_heads=4,
+        mamba_head_dim=8,
+        n_groups=2,
+        chunk_size=8,
+    ),
     "olmo_hybrid": _grouped(
         OlmoHybridForCausalLM,
         OlmoHybridConfig,

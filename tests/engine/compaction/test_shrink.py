@@ -119,8 +119,9 @@ def test_compact_hybrid_computes_the_same(family):
     test_compact_model_computes_the_same(family, Structure.HEADS_AND_NEURONS)
 
 
-def test_model_without_a_mixer_with_a_state_computes_the_same():
-    model = tiny_model("qwen3_5")
+@pytest.mark.parametrize("family", ["qwen3_5", "nemotron_h"])
+def test_model_without_a_mixer_with_a_state_computes_the_same(family):
+    model = tiny_model(family)
     coupled = coupled_groups(Structure.HEADS, model)[0]
     coupled.consumer.write(torch.zeros_like(coupled.consumer.weight()))
     nothing = torch.zeros(0, dtype=torch.int64)
@@ -133,7 +134,7 @@ def test_model_without_a_mixer_with_a_state_computes_the_same():
         assert_close(torch.cat(parts, dim=1), model(ids).logits)
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2", "bloom", "qwen3_5"])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "bloom", "nemotron_h"])
 def test_shrinking_draws_no_random_numbers(family):
     model, plan = masked(family, Structure.HEADS_AND_NEURONS)
     before = torch.get_rng_state()

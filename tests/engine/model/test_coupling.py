@@ -54,7 +54,8 @@ WITHOUT_SHARED_HEADS = {
     "falcon_multi_head",
 }
 WIDE = {"gpt2", "bloom"}  # their MLPs are four times the hidden size
-HYBRID_BLOCKS = {"olmo_hybrid": [0], "qwen3_next": [0, 1]}  # those with heads
+# Their blocks with heads.
+HYBRID_BLOCKS = {"nemotron_h": [0, 1], "olmo_hybrid": [0], "qwen3_next": [0, 1]}
 each_group_kind = pytest.mark.parametrize(("family", "kind"), CASES)
 
 
@@ -108,6 +109,31 @@ def test_heads_of_hybrids_are_independent(family, blocks):
     assert [each.consumer.block for each in found] == blocks
     for coupled in found:
         assert largest_difference(model, coupled, 1) < 1e-5
+
+
+def test_mixer_whose_norm_spans_all_heads_stays_whole():
+    model = tiny_model("nemotron_h")
+    mixer = model.model.layers[0].mixer
+    mixer.norm.group_size = 32  # of both groups
+    found = coupled_groups(Structure.HEADS, model)
+    assert [each.consumer.block for each in found] == [1]
+    model.model.layers[1].mixer.extra = nn.Linear(16, 16)
+    message = error_for(Structure.HEADS, model).message
+    assert message.startswith("mixer.norm normalizes 32 features together, not the 8")
+
+
+def test_mixer_with_one_group_stays_whole():
+    model = tiny_model("olmo_hybrid")
+    model.model.layers[0].linear_attn.num_k_heads = 1
+    message = error_for(Structure.HEADS, model).message
+    assert message.startswith("All heads of linear_attn are one group")
+
+
+def test_convolution_with_names_of_a_mixer_is_unknown():
+    model = tiny_model("nemotron_h")
+    del model.model.layers[0].mixer.A_log
+    found = coupled_groups(Structure.HEADS, model)
+    assert [each.consumer.block for each in found] == [1]
 
 
 @pytest.mark.parametrize(
