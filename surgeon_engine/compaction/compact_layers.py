@@ -37,6 +37,8 @@ _COUNTS = (
     "num_attention_heads",
     "num_key_value_heads",
     "num_kv_heads",
+    "kv_heads",
+    "kv_dim",
     "all_head_size",
     "split_size",
     "embed_dim",

@@ -116,6 +116,8 @@ def shared_inputs(
             first = readers[0]
             if len(readers) < 2 or not coupled.module or first is None:
                 continue
+            if not coupled.shares_input:
+                continue
             if all(r and r.gathers and r.columns.equal(first.columns) for r in readers):
                 shared[coupled.path] = first.columns
                 for reader in readers:

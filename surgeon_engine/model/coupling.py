@@ -34,6 +34,7 @@ from surgeon_engine.model.division import (
     Division,
     Match,
     heads_of,
+    latent_heads_of,
     neurons_of,
     own_parameters,
 )
@@ -89,6 +90,7 @@ class CoupledGroups:
     cached: int = 0  # numbers that a token adds to the keys and values of the module
     counts: tuple[str, ...] = ()  # attributes that shrink with the number of groups
     stated: tuple[str, ...] = ()  # those of the config
+    shares_input: bool = True  # all layers but the consumer read the module's input
 
     def left(self, kept: Tensor, layers: Mapping[str, PrunableLayer]) -> CoupledGroups:
         """Return the groups after all but `kept` have been removed from `layers`.
@@ -302,6 +304,7 @@ def _matches(rules: Sequence[CouplingRule], block: Block) -> Iterator[Match]:
 
 _DIVIDE = {
     Mixer.ATTENTION: heads_of,
+    Mixer.LATENT: latent_heads_of,
     Mixer.DELTA: delta_heads_of,
     Mixer.MAMBA: mamba_groups_of,
 }
@@ -332,6 +335,7 @@ def _groups(kind: Coupling, match: Match, block: Block) -> CoupledGroups:
         division.cached,
         match.rule.counts,
         match.rule.stated,
+        match.rule.mixer is not Mixer.LATENT,
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 from transformers import PretrainedConfig
@@ -102,6 +103,25 @@ def heads_of(match: Match, block: Block) -> Division:
     return Division(shared, rows, shared * 2 * size)
 
 
+def latent_heads_of(match: Match, block: Block) -> Division:
+    """Divide an attention with latent keys and values among its heads.
+
+    Raises:
+        PruningError: They depend on each other.
+    """
+    module: Any = block.module.get_submodule(match.module)
+    heads, size = int(module.num_heads), int(module.v_head_dim)
+    check_heads_are_separate(match, block, size, {heads})
+    rows = {
+        Part.QUERY: int(module.qk_head_dim),
+        Part.KEY: int(module.qk_nope_head_dim),
+        Part.VALUE: size,
+    }
+    return Division(
+        heads, rows, int(module.kv_lora_rank) + int(module.qk_rope_head_dim)
+    )
+
+
 def _head_counts(match: Match, block: Block) -> tuple[int, int]:
     """Return the numbers of query heads, and of key and value heads, of a block.
 
@@ -109,7 +129,8 @@ def _head_counts(match: Match, block: Block) -> tuple[int, int]:
     """
     module = block.module.get_submodule(match.module)
     heads = _stated_number(module, block.config, "num_heads", "num_attention_heads")
-    shared = _stated_number(module, block.config, "num_key_value_heads", "num_kv_heads")
+    names = ("num_key_value_heads", "num_kv_heads", "kv_heads")
+    shared = _stated_number(module, block.config, *names)
     size = getattr(module, "head_dim", None)
     keys = [rows.layer for rows in match.rule.producers if rows.parts == (Part.KEY,)]
     if keys and isinstance(size, int):

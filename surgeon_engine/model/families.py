@@ -46,6 +46,7 @@ class Mixer(Enum):
     """A kind of module that mixes the tokens of a text."""
 
     ATTENTION = "attention"
+    LATENT = "latent"  # attention whose keys and values are made of latent ones
     DELTA = "delta"  # gated delta rule: linear attention with a state of fixed size
     MAMBA = "mamba"  # state space with groups of heads (Mamba 2)
 
@@ -141,6 +142,22 @@ _GATED_QUERIES = CouplingRule(
 )
 
 
+def _latent(queries: str) -> CouplingRule:
+    """Return the rule of an attention with latent keys and values."""
+    keys_values = ProducerRows("kv_b_proj", (Part.KEY, Part.VALUE), Order.BY_GROUP)
+    return CouplingRule(
+        "o_proj",
+        (ProducerRows(queries, (Part.QUERY,)), keys_values),
+        whole=(
+            "q_a_proj",
+            "q_a_layernorm.weight",
+            "kv_a_proj_with_mqa",
+            "kv_a_layernorm.weight",
+        ),
+        mixer=Mixer.LATENT,
+    )
+
+
 def _delta(consumer: str, *producers: ProducerRows) -> CouplingRule:
     """Return the rule of a gated delta rule with a convolution over its channels."""
     channels = (Part.QUERY, Part.KEY, Part.VALUE)
@@ -201,6 +218,9 @@ ATTENTION: tuple[CouplingRule, ...] = (
     _separate("output.dense", "self.query self.key self.value", adds_residual=True),
     # CTRL
     _separate("dense", "Wq Wk Wv"),
+    # MiniCPM 3, Youtu, DeepSeek 2 and 3
+    _latent("q_b_proj"),
+    _latent("q_proj"),
     # Qwen 3.5
     _delta(
         "out_proj",

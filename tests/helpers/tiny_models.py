@@ -21,6 +21,8 @@ from transformers import (
     Glm4ForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
+    GPTBigCodeConfig,
+    GPTBigCodeForCausalLM,
     GPTJConfig,
     GPTJForCausalLM,
     GPTNeoConfig,
@@ -68,6 +70,8 @@ from transformers import (
     Starcoder2ForCausalLM,
     XGLMConfig,
     XGLMForCausalLM,
+    YoutuConfig,
+    YoutuForCausalLM,
 )
 
 VOCABULARY = 96
@@ -199,9 +203,22 @@ MORE_FAMILIES: dict[str, Callable[[], PreTrainedModel]] = {
     ),
     "starcoder2": _grouped(Starcoder2ForCausalLM, Starcoder2Config),
     "xglm": _xglm,
+    "youtu": _grouped(
+        YoutuForCausalLM,
+        YoutuConfig,
+        num_key_value_heads=4,
+        q_lora_rank=10,
+        kv_lora_rank=10,
+        qk_rope_head_dim=4,
+        qk_nope_head_dim=6,
+        v_head_dim=5,
+    ),
 }
-# Heads cannot be removed from each block.
+# Heads cannot be removed from each block, or few models are built like it.
 HYBRIDS: dict[str, Callable[[], PreTrainedModel]] = {
+    "gpt_bigcode": lambda: GPTBigCodeForCausalLM(
+        GPTBigCodeConfig(**_GPT, n_inner=24, multi_query=False)
+    ),
     "nemotron_h": _grouped(
         NemotronHForCausalLM,
         NemotronHConfig,

@@ -190,6 +190,22 @@ def shared_gather():
     return model, CompactionPlan(layers=tuple(parts))
 
 
+def test_layers_of_latent_attention_gather_their_own_inputs():
+    model = tiny_model("youtu")
+    columns = torch.tensor([0, 1, 2, 4, 5, 6, 7, 9])  # of ten latent features
+    parts = []
+    for layer in prunable_layers(model):
+        if layer.kind.endswith("_b_proj"):
+            W = layer.weight()
+            W[:, [3, 8]] = 0
+            layer.write(W)
+            parts.append(KeptPart(layer, torch.arange(layer.rows), columns))
+    small = compact_model(model, CompactionPlan(layers=tuple(parts)))
+    ids = tokens(2)
+    with torch.no_grad():
+        assert_close(small(ids).logits, model(ids).logits)
+
+
 COPIED = {
     "phi3": lambda: masked("phi3", Structure.HEADS),
     "bloom": lambda: masked("bloom", Structure.HEADS),

@@ -32,6 +32,7 @@ from tests.engine.curvature.test_collect import assert_like_a_full_backward
 from tests.helpers.tiny_models import (
     COUPLED_FAMILIES,
     FAMILIES,
+    HYBRIDS,
     MORE_FAMILIES,
     NEURON_FAMILIES,
     VOCABULARY,
@@ -52,10 +53,16 @@ WITHOUT_SHARED_HEADS = {
     "bloom",
     "xglm",
     "falcon_multi_head",
+    "youtu",
 }
 WIDE = {"gpt2", "bloom"}  # their MLPs are four times the hidden size
 # Their blocks with heads.
-HYBRID_BLOCKS = {"nemotron_h": [0, 1], "olmo_hybrid": [0], "qwen3_next": [0, 1]}
+HYBRID_BLOCKS = {
+    "gpt_bigcode": [0, 1],
+    "nemotron_h": [0, 1],
+    "olmo_hybrid": [0],
+    "qwen3_next": [0, 1],
+}
 each_group_kind = pytest.mark.parametrize(("family", "kind"), CASES)
 
 
@@ -431,7 +438,7 @@ def test_longer_list_inside_a_block_is_not_the_list_of_blocks():
     assert find_blocks(model) == tuple(model.model.layers)
 
 
-@pytest.mark.parametrize("family", MORE_FAMILIES)
+@pytest.mark.parametrize("family", MORE_FAMILIES | HYBRIDS)
 def test_curvature_block_by_block_matches_full_backward(family):
     assert_like_a_full_backward(family)
 
