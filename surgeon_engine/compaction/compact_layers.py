@@ -17,8 +17,10 @@ The entry `pruned` of the checkpoint's config describes the widths:
     }
 
 `left` has the remaining and the original number of groups of each block that has lost
-some; without any, the whole module is removed. `layers` are those with removed inputs
-or outputs.
+some; without any, the whole module is removed. `parameters` of groups are those beside
+the linear layers that have entries for each; `counts` are attributes of a mixer with a
+state, which count heads or their features. `layers` are those with removed inputs or
+outputs.
 """
 
 from __future__ import annotations
@@ -35,6 +37,8 @@ _COUNTS = (
     "num_attention_heads",
     "num_key_value_heads",
     "num_kv_heads",
+    "kv_heads",
+    "kv_dim",
     "all_head_size",
     "split_size",
     "embed_dim",
@@ -96,7 +100,7 @@ class NoAttention(nn.Module):
 
 
 class NoOutput(nn.Module):
-    """Stands for a removed MLP, or its last layer: adds nothing."""
+    """Stands for a removed MLP or mixer with a state, or a last layer: adds nothing."""
 
     def forward(self, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
         """Return zeros for the hidden states."""
@@ -139,7 +143,14 @@ def shrink_groups(block: Any, spec: Mapping[str, Any], left: int, groups: int) -
     _resize(block, spec["consumer"], inputs=lambda n: n * left // groups)
     for name in spec["producers"]:
         _resize(block, name, outputs=lambda n: n * left // groups)
-    if spec["kind"] == "heads":
+    for name in spec.get("parameters", ()):
+        _resize_parameter(block, name, lambda n: n * left // groups)
+    if "counts" in spec:
+        module = block.get_submodule(spec["module"])
+        for name in spec["counts"]:
+            if hasattr(module, name):
+                setattr(module, name, getattr(module, name) * left // groups)
+    elif spec["kind"] == "heads":
         _keep_heads(block.get_submodule(spec["module"]), spec, left, groups)
 
 
@@ -150,7 +161,7 @@ def remove_groups(block: Any, spec: Mapping[str, Any]) -> None:
         for producer in spec["producers"]:
             block.set_submodule(producer, nn.Identity())
         block.set_submodule(spec["consumer"], NoOutput())
-    elif spec["kind"] == "heads":
+    elif spec["kind"] == "heads" and "counts" not in spec:
         stock = block.get_submodule(name)
         layer = getattr(stock, "layer_idx", getattr(stock, "layer_id", None))
         block.set_submodule(name, NoAttention(layer))
@@ -239,6 +250,17 @@ def _resize(block: Any, name: str, inputs: Any = int, outputs: Any = int) -> Non
         layer.weight = _empty(layer.weight, rows, columns)
     if layer.bias is not None:
         layer.bias = _empty(layer.bias, rows)
+
+
+def _resize_parameter(block: Any, path: str, entries: Any) -> None:
+    """Change the number of entries of a parameter beside linear layers."""
+    path, _, name = path.rpartition(".")
+    module = block.get_submodule(path)
+    old = getattr(module, name)
+    new = _empty(old, entries(len(old)), *old.shape[1:])
+    setattr(module, name, new)
+    if isinstance(module, nn.Conv1d):  # each channel has a filter of its own
+        module.in_channels = module.out_channels = module.groups = len(new)
 
 
 def _within(model: Any, path: str) -> str:

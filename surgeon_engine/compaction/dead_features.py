@@ -91,9 +91,11 @@ def compact_parts(plan: CompactionPlan, model: PreTrainedModel) -> list[CompactP
     neighbors = _Neighbors({}, set())
     if _is_zero_at_zero(model):
         for coupled in groups_of(Coupling.NEURONS, model):
+            if coupled.parameters:  # they may make a zero another value
+                continue
             _remove_neurons(coupled, kept, neighbors)
     for coupled in groups_of(Coupling.HEADS, model):
-        if not _mixes_values(coupled, model):
+        if coupled.is_attention and not _mixes_values(coupled, model):
             _remove_values(coupled, kept)
     parts = [_part(layer, kept[layer.name], neighbors) for layer in layers]
     return [part for part in parts if not part.is_whole]
@@ -113,6 +115,8 @@ def shared_inputs(
             readers = [by_name.get(each.layer.name) for each in coupled.producers]
             first = readers[0]
             if len(readers) < 2 or not coupled.module or first is None:
+                continue
+            if not coupled.shares_input:
                 continue
             if all(r and r.gathers and r.columns.equal(first.columns) for r in readers):
                 shared[coupled.path] = first.columns

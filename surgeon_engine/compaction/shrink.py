@@ -88,7 +88,7 @@ class CompactModel:
             by_name = {str(block): by_block[block] for block in sorted(by_block)}
             text["per_layer_config"] = by_name
             text["allow_global_per_layer_attribute_access"] = True
-        if any(each.coupled.kind is Coupling.HEADS for each in self.plan.groups):
+        if any(each.coupled.is_attention for each in self.plan.groups):
             text |= _stated_head_size(config.get_text_config())
         described = {"blocks": blocks_path(self.model)} | self.parts
         if groups := self._described_groups():
@@ -254,7 +254,11 @@ def _spec(coupled: CoupledGroups, model: PreTrainedModel) -> dict[str, Any]:
         "consumer": coupled.consumer.kind,
         "producers": [producer.layer.kind for producer in coupled.producers],
     }
-    if coupled.kind is Coupling.HEADS:
+    if coupled.parameters:
+        spec["parameters"] = [each.name for each in coupled.parameters]
+    if coupled.counts:
+        spec["counts"] = list(coupled.counts)
+    if coupled.is_attention:
         if family_of(model.config.get_text_config().model_type).reads_config:
             spec["reads_config"] = True
         if has_slopes(model):
@@ -272,7 +276,8 @@ def stated_widths(each: KeptGroups, model: PreTrainedModel) -> dict[str, int]:
             if hasattr(config, name) and getattr(config, name) in (None, groups):
                 return {name: kept}
         return {}
-    stated = {name: getattr(config, name, None) for name in HEAD_COUNTS}
+    names = HEAD_COUNTS if coupled.is_attention else coupled.stated
+    stated = {name: getattr(config, name, None) for name in names}
     return {name: heads * kept // groups for name, heads in stated.items() if heads}
 
 

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from surgeon_engine.api.config.pruning import Coupling
 from surgeon_engine.compaction.dead_features import CompactPart
 from surgeon_engine.compaction.plan import KeptGroups
 from surgeon_engine.model.families import family_of
@@ -96,7 +95,11 @@ def slice_groups(
     for producer in each.coupled.producers:
         rows = torch.isin(producer.group_of_row, each.kept).nonzero().squeeze(1)
         _slice_layer(producer.layer, rows, None, tensors)
-    if each.coupled.kind is Coupling.HEADS:
+    for own in each.coupled.parameters:
+        name = f"{each.coupled.block_path}.{own.name}"
+        entries = torch.isin(own.group_of_entry, each.kept).nonzero().squeeze(1)
+        tensors[name] = TensorSlice(tensors[name].whole, (entries,))
+    if each.coupled.is_attention:
         _slice_head_modules(each, model, tensors)
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedModel
 
 from surgeon_engine.api.config.pruning import (
@@ -29,21 +29,31 @@ from surgeon_engine.api.config.pruning import (
 from surgeon_engine.api.messages.sources import LeftWhole, StructureSupport
 from surgeon_engine.base.errors import PruningError
 from surgeon_engine.base.sentences import say, say_all
+from surgeon_engine.model.division import (
+    Block,
+    Division,
+    Match,
+    heads_of,
+    latent_heads_of,
+    neurons_of,
+    own_parameters,
+)
 from surgeon_engine.model.families import (
     ATTENTION,
     MLP,
     CouplingRule,
+    Mixer,
     Order,
     Part,
     ProducerRows,
     family_of,
 )
 from surgeon_engine.model.layers import (
-    LINEAR,
     PrunableLayer,
     find_blocks,
     prunable_layers,
 )
+from surgeon_engine.model.recurrent import delta_heads_of, mamba_groups_of
 
 # Attentions to the states of an encoder, which a decoder alone does not use.
 _UNUSED = ("encoder_attn", "crossattention", "cross_attn")
@@ -59,6 +69,14 @@ class Producer:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class OwnParameter:
+    """A parameter beside linear layers whose entries are divided among the groups."""
+
+    name: str  # inside the block
+    group_of_entry: Tensor  # along its first dimension, int64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class CoupledGroups:
     """The groups of one consumer; group i owns the i-th run of its columns."""
 
@@ -68,6 +86,11 @@ class CoupledGroups:
     producers: tuple[Producer, ...]
     groups: int
     adds_residual: bool = False  # the module adds the residual stream itself
+    parameters: tuple[OwnParameter, ...] = ()
+    cached: int = 0  # numbers that a token adds to the keys and values of the module
+    counts: tuple[str, ...] = ()  # attributes that shrink with the number of groups
+    stated: tuple[str, ...] = ()  # those of the config
+    shares_input: bool = True  # all layers but the consumer read the module's input
 
     def left(self, kept: Tensor, layers: Mapping[str, PrunableLayer]) -> CoupledGroups:
         """Return the groups after all but `kept` have been removed from `layers`.
@@ -81,8 +104,7 @@ class CoupledGroups:
         """
         producers = []
         for producer in self.producers:
-            owner = producer.group_of_row
-            owner = torch.searchsorted(kept, owner[torch.isin(owner, kept)])
+            owner = _renumbered(producer.group_of_row, kept)
             layer = layers[producer.layer.name]
             producers.append(Producer(layer, owner, producer.parts))
         return replace(
@@ -90,13 +112,27 @@ class CoupledGroups:
             consumer=layers[self.consumer.name],
             producers=tuple(producers),
             groups=len(kept),
+            cached=self.cached * len(kept) // self.groups,
+            parameters=tuple(
+                OwnParameter(each.name, _renumbered(each.group_of_entry, kept))
+                for each in self.parameters
+            ),
         )
+
+    @property
+    def is_attention(self) -> bool:
+        """Whether it has keys and values of each token, and not a state of all."""
+        return self.kind is Coupling.HEADS and not self.counts
+
+    @property
+    def block_path(self) -> str:
+        """The name of the block in the model."""
+        return self.consumer.name.removesuffix(f".{self.consumer.kind}")
 
     @property
     def path(self) -> str:
         """The name of the module in the model."""
-        block = self.consumer.name.removesuffix(f".{self.consumer.kind}")
-        return f"{block}.{self.module}" if self.module else block
+        return f"{self.block_path}.{self.module}" if self.module else self.block_path
 
     @property
     def layers(self) -> tuple[PrunableLayer, ...]:
@@ -217,17 +253,17 @@ def _find(kind: Coupling, model: PreTrainedModel) -> _Found:
     unknown = ""
     for index, module in enumerate(blocks):
         by_kind = {layer.kind: layer for layer in layers if layer.block == index}
-        block = _Block(module, by_kind, config)
-        try:
-            matches = [
-                _groups(kind, match, block) for match in _matches(rules, by_kind)
-            ]
-        except PruningError as error:
-            left_whole[index] = error.message
-            continue
+        block = Block(module, by_kind, config)
+        matches, reasons = [], []
+        for match in _matches(rules, block):
+            try:
+                matches.append(_groups(kind, match, block))
+            except PruningError as error:
+                reasons.append(error.message)
         groups += matches
         if not matches:
-            left_whole[index] = ""
+            left_whole[index] = reasons[0] if reasons else ""
+        if not matches and not reasons:
             unknown = unknown or ", ".join(by_kind)
     return _Found(tuple(groups), left_whole, unknown)
 
@@ -244,22 +280,9 @@ def _known(
     return ((own, *shared) if own else shared), reason
 
 
-@dataclass(frozen=True, slots=True)
-class _Match:
-    """A rule and the module that has its layers."""
-
-    module: str  # its name inside the block; "": the block itself
-    rule: CouplingRule
-
-    def name(self, layer: str) -> str:
-        """Return the name inside the block of a layer of the rule."""
-        return f"{self.module}.{layer}" if self.module else layer
-
-
-def _matches(
-    rules: Sequence[CouplingRule], by_kind: Mapping[str, PrunableLayer]
-) -> Iterator[_Match]:
+def _matches(rules: Sequence[CouplingRule], block: Block) -> Iterator[Match]:
     """Yield the modules of a block whose linear layers a rule names."""
+    by_kind = block.by_kind
     modules = {""}
     for kind in by_kind:
         parts = kind.split(".")
@@ -268,31 +291,30 @@ def _matches(
         if module.startswith(_UNUSED):
             continue
         prefix = f"{module}." if module else ""
+        owner = block.module.get_submodule(module)
         present = {k.removeprefix(prefix) for k in by_kind if k.startswith(prefix)}
         for rule in rules:
-            if rule.names == present or (not module and rule.names < present):
-                yield _Match(module, rule)
+            others = present - rule.names - set(rule.whole)
+            if others and module:
+                continue
+            if rule.names <= present and (not rule.needs or hasattr(owner, rule.needs)):
+                yield Match(module, rule)
                 break
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Block:
-    module: nn.Module
-    by_kind: Mapping[str, PrunableLayer]
-    config: PretrainedConfig
+_DIVIDE = {
+    Mixer.ATTENTION: heads_of,
+    Mixer.LATENT: latent_heads_of,
+    Mixer.DELTA: delta_heads_of,
+    Mixer.MAMBA: mamba_groups_of,
+}
 
 
-@dataclass(frozen=True, slots=True)
-class _Division:
-    """The number of groups, and the number of rows of each part in one group."""
-
-    groups: int
-    rows: Mapping[Part, int]
-
-
-def _groups(kind: Coupling, match: _Match, block: _Block) -> CoupledGroups:
-    divide = _heads if kind is Coupling.HEADS else _neurons
-    division = divide(match, block)
+def _groups(kind: Coupling, match: Match, block: Block) -> CoupledGroups:
+    if kind is Coupling.NEURONS:
+        division = neurons_of(match, block)
+    else:
+        division = _DIVIDE[match.rule.mixer](match, block)
     return CoupledGroups(
         kind,
         match.module,
@@ -303,21 +325,36 @@ def _groups(kind: Coupling, match: _Match, block: _Block) -> CoupledGroups:
         ),
         division.groups,
         match.rule.adds_residual,
+        tuple(
+            OwnParameter(
+                match.name(rows.layer),
+                _owners(rows, division, match.name(rows.layer), len(parameter)),
+            )
+            for rows, parameter in own_parameters(match, block)
+        ),
+        division.cached,
+        match.rule.counts,
+        match.rule.stated,
+        match.rule.mixer is not Mixer.LATENT,
     )
 
 
-def _producer(
-    rows: ProducerRows, layer: PrunableLayer, division: _Division
-) -> Producer:
+def _producer(rows: ProducerRows, layer: PrunableLayer, division: Division) -> Producer:
+    owners = _owners(rows, division, layer.name, layer.rows)
+    return Producer(layer, owners, rows.parts)
+
+
+def _owners(rows: ProducerRows, division: Division, name: str, length: int) -> Tensor:
+    """Return the group of each row of a layer, or of each entry of a parameter."""
     sizes = [division.rows[part] for part in rows.parts]
     expected = division.groups * sum(sizes)
-    if layer.rows != expected:
+    if length != expected:
         raise PruningError(
             say(
                 "{layer} has {rows:,} rows, but {groups:,} groups of {sizes:,} rows "
                 "have {expected:,}.",
-                layer=layer.name,
-                rows=layer.rows,
+                layer=name,
+                rows=length,
                 groups=division.groups,
                 sizes=sum(sizes),
                 expected=expected,
@@ -326,195 +363,9 @@ def _producer(
     runs = [sum(sizes)] if rows.order is Order.BY_GROUP else sizes
     # On the CPU even if the default device is "meta".
     group = torch.arange(division.groups, device="cpu")
-    owner = torch.cat([group.repeat_interleave(run) for run in runs])
-    return Producer(layer, owner, rows.parts)
+    return torch.cat([group.repeat_interleave(run) for run in runs])
 
 
-def _heads(match: _Match, block: _Block) -> _Division:
-    consumer = block.by_kind[match.name(match.rule.consumer)]
-    module = block.module.get_submodule(match.module)
-    heads, shared = _head_counts(match, block)
-    if not heads:
-        raise PruningError(
-            say(
-                "The model does not state how many heads feed {consumer}.",
-                consumer=consumer.name,
-            )
-        )
-    if heads % shared or consumer.columns % heads:
-        raise PruningError(
-            say(
-                "The {columns:,} columns of {consumer} cannot be divided into {heads} "
-                "heads with {shared} key and value heads.",
-                columns=consumer.columns,
-                consumer=consumer.name,
-                heads=heads,
-                shared=shared,
-            )
-        )
-    if shared == 1:
-        raise PruningError(
-            say(
-                "All {heads} query heads of a block share one key and value head, and "
-                "the last group of a block is always kept: there are no heads to "
-                "remove.",
-                heads=heads,
-            )
-        )
-    size = consumer.columns // heads
-    _check_not_read_elsewhere(module, block.config, consumer)
-    _check_no_joint_norm(match, block, size, Coupling.HEADS)
-    _check_head_parameters(match, block, {heads, shared})
-    rows = {Part.QUERY: heads // shared * size, Part.KEY: size, Part.VALUE: size}
-    return _Division(shared, rows)
-
-
-def _head_counts(match: _Match, block: _Block) -> tuple[int, int]:
-    """Return the numbers of query heads, and of key and value heads, of a block.
-
-    Blocks may differ: the size of a head, if a module states it, decides.
-    """
-    module = block.module.get_submodule(match.module)
-    heads = _stated_number(module, block.config, "num_heads", "num_attention_heads")
-    shared = _stated_number(module, block.config, "num_key_value_heads", "num_kv_heads")
-    size = getattr(module, "head_dim", None)
-    keys = [rows.layer for rows in match.rule.producers if rows.parts == (Part.KEY,)]
-    if keys and isinstance(size, int):
-        consumer = block.by_kind[match.name(match.rule.consumer)]
-        key = block.by_kind[match.name(keys[0])]
-        if consumer.columns % size == key.rows % size == 0:
-            return consumer.columns // size, key.rows // size
-    return heads, shared or heads
-
-
-def _check_not_read_elsewhere(
-    module: nn.Module, config: PretrainedConfig, consumer: PrunableLayer
-) -> None:
-    """Check that no later block reads the keys and values of this one."""
-    is_read = getattr(module, "store_full_length_kv", None)
-    if is_read is None:
-        is_read = bool(getattr(config, "num_kv_shared_layers", 0))
-    if is_read:
-        raise PruningError(
-            say(
-                "Later blocks read the keys and values that feed {consumer}: without "
-                "one head they would change.",
-                consumer=consumer.name,
-            )
-        )
-
-
-def _neurons(match: _Match, block: _Block) -> _Division:
-    neurons = block.by_kind[match.name(match.rule.consumer)].columns
-    if match.module:
-        _check_no_largest(match, block)
-        _check_no_joint_norm(match, block, 1, Coupling.NEURONS)
-        _check_neuron_parameters(match, block, neurons)
-    return _Division(neurons, {Part.GATE: 1, Part.UP: 1})
-
-
-def _stated_number(module: nn.Module, config: PretrainedConfig, *names: str) -> int:
-    """Return the first of `names` that the module or else the config states, or 0."""
-    for owner in (module, config):
-        for name in names:
-            try:
-                value = getattr(owner, name, None)
-            except RuntimeError:
-                continue  # the config has a value for each block
-            if isinstance(value, int):
-                return value
-    return 0
-
-
-def _check_head_parameters(match: _Match, block: _Block, heads: set[int]) -> None:
-    """Check that only linear layers have parameters for each head.
-
-    The weight of a norm that all heads share may have this length: it is as long as a
-    head is wide.
-    """
-    for path, module in _other_modules(match, block):
-        for name, parameter in module.named_parameters(recurse=False):
-            is_shared_norm = path != match.module and parameter.ndim == 1
-            if parameter.ndim and parameter.shape[0] in heads and not is_shared_norm:
-                count = parameter.shape[0]
-                raise _parameters_error(f"{path}.{name}", count, Coupling.HEADS)
-
-
-def _check_neuron_parameters(match: _Match, block: _Block, neurons: int) -> None:
-    """Check that only linear layers have parameters for each neuron.
-
-    A norm without parameters normalizes all neurons together.
-    """
-    for path, module in _other_modules(match, block):
-        parameters = dict(module.named_parameters(recurse=False))
-        if "norm" in type(module).__name__.lower() and not parameters:
-            raise PruningError(
-                say(
-                    "{path} normalizes all neurons together: without one the others "
-                    "would change.",
-                    path=path,
-                )
-            )
-        for name, parameter in parameters.items():
-            if neurons in parameter.shape:
-                raise _parameters_error(f"{path}.{name}", neurons, Coupling.NEURONS)
-
-
-def _check_no_largest(match: _Match, block: _Block) -> None:
-    """Check that an MLP does not compare its neurons with each other."""
-    if getattr(block.module.get_submodule(match.module), "activation_sparsity", 0):
-        raise PruningError(
-            say(
-                "MLPs of this architecture keep the neurons with the largest values: "
-                "without one neuron others would change."
-            )
-        )
-
-
-def _parameters_error(path: str, count: int, kind: Coupling) -> PruningError:
-    return PruningError(
-        say(
-            "{path} has parameters for each of {count:,} {kind}, which cannot be "
-            "removed with them.",
-            path=path,
-            count=count,
-            kind=display_name(kind),
-        )
-    )
-
-
-def _check_no_joint_norm(
-    match: _Match, block: _Block, size: int, kind: Coupling
-) -> None:
-    """Check that no norm spans several groups, which would depend on each other."""
-    for path, module in _other_modules(match, block):
-        weight = getattr(module, "weight", None)
-        if isinstance(weight, Tensor) and weight.ndim and weight.shape[-1] > size:
-            width = weight.shape[-1]
-            raise PruningError(
-                say(
-                    "{path} normalizes {width:,} features together, not the {size:,} "
-                    "of one head alone: without one head the others would change.",
-                    path=path,
-                    width=width,
-                    size=size,
-                )
-                if kind is Coupling.HEADS
-                else say(
-                    "{path} normalizes {width:,} neurons together: without one the "
-                    "others would change.",
-                    path=path,
-                    width=width,
-                )
-            )
-
-
-def _other_modules(match: _Match, block: _Block) -> Iterator[tuple[str, nn.Module]]:
-    """Yield the modules of an attention or MLP other than linear layers, with paths.
-
-    Modules beside a consumer that is in a module of its own read what it has computed.
-    """
-    behind = match.rule.consumer.rpartition(".")[0] or "-"
-    for name, module in block.module.get_submodule(match.module).named_modules():
-        if not (isinstance(module, LINEAR) or f"{name}.".startswith(f"{behind}.")):
-            yield ".".join(filter(None, (match.module, name))), module
+def _renumbered(owner: Tensor, kept: Tensor) -> Tensor:
+    """Return the new groups of the entries that belong to those that are kept."""
+    return torch.searchsorted(kept, owner[torch.isin(owner, kept)])

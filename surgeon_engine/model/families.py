@@ -19,6 +19,8 @@ class Part(Enum):
     VALUE = "value"
     GATE = "gate"
     UP = "up"
+    HEAD = "head"  # one number for each head of queries, or of values in a state
+    STATE = "state"  # what is read into a state space, or out of it (B or C)
 
 
 class Order(Enum):
@@ -30,11 +32,23 @@ class Order(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ProducerRows:
-    """The rows of one producer; `layer` is its name inside a block."""
+    """The rows of one producer; `layer` is its name inside the module of its rule.
+
+    A parameter beside the linear layers has entries like the rows of a producer.
+    """
 
     layer: str
     parts: tuple[Part, ...]
     order: Order = Order.BY_PART
+
+
+class Mixer(Enum):
+    """A kind of module that mixes the tokens of a text."""
+
+    ATTENTION = "attention"
+    LATENT = "latent"  # attention whose keys and values are made of latent ones
+    DELTA = "delta"  # gated delta rule: linear attention with a state of fixed size
+    MAMBA = "mamba"  # state space with groups of heads (Mamba 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +62,16 @@ class CouplingRule:
     consumer: str
     producers: tuple[ProducerRows, ...]
     adds_residual: bool = False  # the module adds the residual stream itself
+    whole: tuple[str, ...] = ()  # layers and parameters that stay as they are
+    mixer: Mixer = Mixer.ATTENTION
+    parameters: tuple[ProducerRows, ...] = ()  # beside those of `PARAMETERS`
+    counts: tuple[str, ...] = ()  # attributes that shrink with the number of groups
+    stated: tuple[str, ...] = ()  # those of the config
+    needs: str = ""  # a parameter without which names mean something else
 
     @property
     def names(self) -> set[str]:
-        """The names of all its layers."""
+        """The names of the consumer and the producers."""
         return {self.consumer, *(rows.layer for rows in self.producers)}
 
 
@@ -105,10 +125,86 @@ def _plain(
     return CouplingRule(consumer, rows, adds_residual)
 
 
+def _output_gate(gate: str) -> CouplingRule:
+    """Return the rule of an attention whose output a layer of its own gates."""
+    rule = _separate("o_proj")
+    gated = (*rule.producers, ProducerRows(gate, (Part.GATE,)))
+    return replace(rule, producers=gated)
+
+
+# Each query head has its queries, then a gate of its output.
+_GATED_QUERIES = CouplingRule(
+    "o_proj",
+    (
+        ProducerRows("q_proj", (Part.QUERY, Part.GATE), Order.BY_GROUP),
+        *_separate("o_proj").producers[1:],
+    ),
+)
+
+
+def _latent(queries: str) -> CouplingRule:
+    """Return the rule of an attention with latent keys and values."""
+    keys_values = ProducerRows("kv_b_proj", (Part.KEY, Part.VALUE), Order.BY_GROUP)
+    return CouplingRule(
+        "o_proj",
+        (ProducerRows(queries, (Part.QUERY,)), keys_values),
+        whole=(
+            "q_a_proj",
+            "q_a_layernorm.weight",
+            "kv_a_proj_with_mqa",
+            "kv_a_layernorm.weight",
+        ),
+        mixer=Mixer.LATENT,
+    )
+
+
+def _delta(consumer: str, *producers: ProducerRows) -> CouplingRule:
+    """Return the rule of a gated delta rule with a convolution over its channels."""
+    channels = (Part.QUERY, Part.KEY, Part.VALUE)
+    return CouplingRule(
+        consumer,
+        producers,
+        mixer=Mixer.DELTA,
+        parameters=(
+            ProducerRows("conv1d.weight", channels),
+            ProducerRows("conv1d.bias", channels),
+            ProducerRows("A_log", (Part.HEAD,)),
+            ProducerRows("dt_bias", (Part.HEAD,)),
+        ),
+        counts=("num_k_heads", "num_v_heads", "key_dim", "value_dim", "conv_dim"),
+        stated=("linear_num_key_heads", "linear_num_value_heads"),
+        needs="A_log",
+    )
+
+
+def _mamba() -> CouplingRule:
+    """Return the rule of Mamba 2: gates, values, B, C and time steps in one layer."""
+    channels = (Part.VALUE, Part.STATE, Part.STATE)
+    return CouplingRule(
+        "out_proj",
+        (ProducerRows("in_proj", (Part.GATE, *channels, Part.HEAD)),),
+        mixer=Mixer.MAMBA,
+        parameters=(
+            ProducerRows("conv1d.weight", channels),
+            ProducerRows("conv1d.bias", channels),
+            ProducerRows("A_log", (Part.HEAD,)),
+            ProducerRows("D", (Part.HEAD,)),
+            ProducerRows("dt_bias", (Part.HEAD,)),
+            ProducerRows("norm.weight", (Part.VALUE,)),
+        ),
+        counts=("num_heads", "n_groups", "intermediate_size", "conv_dim"),
+        stated=("mamba_num_heads", "n_groups"),
+        needs="A_log",
+    )
+
+
 _FUSED_BY_GROUP = _fused("dense", "query_key_value", Order.BY_GROUP)
 ATTENTION: tuple[CouplingRule, ...] = (
     # Llama, Mistral, Qwen2 and 3, Gemma 2 and 3, StableLM, OLMo, SmolLM, ...
     _separate("o_proj"),
+    # HRM, AFMoE; LFM 3, Laguna
+    _output_gate("gate_proj"),
+    _output_gate("g_proj"),
     # OPT, XGLM, GPT-J, GPT-Neo
     _separate("out_proj"),
     # Gemma 4, where keys are values, too
@@ -122,6 +218,37 @@ ATTENTION: tuple[CouplingRule, ...] = (
     _separate("output.dense", "self.query self.key self.value", adds_residual=True),
     # CTRL
     _separate("dense", "Wq Wk Wv"),
+    # MiniCPM 3, Youtu, DeepSeek 2 and 3
+    _latent("q_b_proj"),
+    _latent("q_proj"),
+    # Qwen 3.5
+    _delta(
+        "out_proj",
+        ProducerRows("in_proj_qkv", (Part.QUERY, Part.KEY, Part.VALUE)),
+        ProducerRows("in_proj_z", (Part.GATE,)),
+        ProducerRows("in_proj_b", (Part.HEAD,)),
+        ProducerRows("in_proj_a", (Part.HEAD,)),
+    ),
+    # Qwen 3 Next
+    _delta(
+        "out_proj",
+        ProducerRows(
+            "in_proj_qkvz",
+            (Part.QUERY, Part.KEY, Part.VALUE, Part.GATE),
+            Order.BY_GROUP,
+        ),
+        ProducerRows("in_proj_ba", (Part.HEAD, Part.HEAD), Order.BY_GROUP),
+    ),
+    # OLMo hybrids
+    _delta(
+        "o_proj",
+        *_separate("o_proj").producers,
+        ProducerRows("a_proj", (Part.HEAD,)),
+        ProducerRows("b_proj", (Part.HEAD,)),
+        ProducerRows("g_proj", (Part.GATE,)),
+    ),
+    # Nemotron H, Zamba 2
+    _mamba(),
 )
 MLP: tuple[CouplingRule, ...] = (
     # Llama, Mistral, Qwen2 and 3, Gemma 2 and 3, StableLM, OLMo, SmolLM, ...
@@ -146,6 +273,18 @@ MLP: tuple[CouplingRule, ...] = (
     _gated("w_out", "w_in.w_0", "w_in.w_1"),
     # Granite hybrids
     _fused_gate("output_linear", "input_linear"),
+)
+# Parameters beside linear layers with entries for each head, feature or neuron.
+PARAMETERS: tuple[ProducerRows, ...] = (
+    # Granite with sliding windows, GPT-OSS, MiMo
+    ProducerRows("sinks", (Part.HEAD,)),
+    # Beam
+    ProducerRows("gate_bias", (Part.HEAD,)),
+    # Dory
+    ProducerRows("sqk", (Part.QUERY,)),
+    ProducerRows("s_gate", (Part.QUERY,)),
+    ProducerRows("suv_gate", (Part.GATE,)),
+    ProducerRows("suv_up", (Part.UP,)),
 )
 FAMILIES = {
     "bloom": Family(
@@ -175,7 +314,9 @@ FAMILIES = {
     "gpt_neox": Family(  # and Pythia
         attention=_FUSED_BY_GROUP
     ),
-    "gpt_neox_japanese": Family(attention=_FUSED_BY_GROUP),
+    "gpt_neox_japanese": Family(
+        attention=replace(_FUSED_BY_GROUP, whole=("dense_bias",))
+    ),
     "gptj": Family(mlp_width="n_inner"),
     "llama": Family(gguf="llama"),
     "mistral": Family(gguf="llama"),
@@ -187,6 +328,9 @@ FAMILIES = {
         reads_config=True,
     ),
     "qwen2": Family(gguf="qwen2"),
+    "qwen3_5_moe_text": Family(attention=_GATED_QUERIES),
+    "qwen3_5_text": Family(attention=_GATED_QUERIES),
+    "qwen3_next": Family(attention=_GATED_QUERIES),
     "xglm": Family(mlp_width="ffn_dim"),
 }
 _OTHER = Family()

@@ -7,6 +7,7 @@ tokens, so that they need not be held at once.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,6 +20,13 @@ from surgeon_engine.model.layers import body_of
 from surgeon_engine.planning.constants import LOGITS_AT_ONCE
 
 
+@dataclass
+class _BodyOutput(BaseModelOutputWithPastAndCrossAttentions):
+    """What a head may read of the output of any body."""
+
+    router_logits: tuple[Tensor, ...] | None = None  # of architectures with experts
+
+
 def last_hidden(model: PreTrainedModel, tokens: Tensor) -> Tensor:
     """Return the hidden states that the head reads: windows x length x hidden."""
     return body_of(model)(input_ids=tokens, use_cache=False)[0]
@@ -27,8 +35,8 @@ def last_hidden(model: PreTrainedModel, tokens: Tensor) -> Tensor:
 def head_logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
     """Return the logits of hidden states: windows x length x vocabulary."""
 
-    def forward(*_: Any, **__: Any) -> BaseModelOutputWithPastAndCrossAttentions:
-        return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=hidden)
+    def forward(*_: Any, **__: Any) -> _BodyOutput:
+        return _BodyOutput(last_hidden_state=hidden)
 
     tokens = hidden.new_zeros(hidden.shape[:2], dtype=torch.long)
     with replaced_forward((body_of(model),), forward):

@@ -152,13 +152,10 @@ def _check_generation(source: ModelSource) -> None:
 def _cache_width(config: PretrainedConfig, coupled: Sequence[CoupledGroups]) -> int:
     """Return how many numbers a token adds to the keys and values of all blocks.
 
-    The rows of the producers of heads are those of queries, keys and values; their
-    consumer has a column for each query's. The config decides where heads are unknown.
+    The config decides where heads are unknown.
     """
-    heads = [each for each in coupled if each.kind is Coupling.HEADS]
-    if heads:
-        rows = sum(producer.layer.rows for each in heads for producer in each.producers)
-        return rows - sum(each.consumer.columns for each in heads)
+    if any(each.kind is Coupling.HEADS for each in coupled):
+        return sum(each.cached for each in coupled)
     names = ("num_key_value_heads", "num_attention_heads")
     count = next((x for name in names if (x := getattr(config, name, None))), 0)
     if not count:

@@ -27,12 +27,21 @@ _COMMON = {
 _OTHER_NAMES = {
     "GPT2ForCausalLM": "GPT2LMHeadModel",
     "Gemma3Config": "Gemma3TextConfig",
+    "Qwen3_5Config": "Qwen3_5TextConfig",
 }
 # A window that is shorter than the texts of the tests, in one of the blocks.
 _SLIDING = {
     "sliding_window": 8,
     "layer_types": ["sliding_attention", "full_attention"],
 }
+# Two heads of keys, four of values.
+_DELTA = {
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "linear_key_head_dim": 6,
+    "linear_value_head_dim": 4,
+}
+_LINEAR_AND_FULL = ["linear_attention", "full_attention"]
 
 
 def _plain(model: str, **settings: Any) -> Callable[[], PreTrainedModel]:
@@ -87,11 +96,50 @@ MORE_FAMILIES: dict[str, Callable[[], PreTrainedModel]] = {
         window_size=8,
     ),
     "gptj": _plain("GPTJ", n_inner=24, rotary_dim=2),
+    "granite_swa": _grouped("GraniteSWA", **_SLIDING),
+    "lfm3": _grouped("Lfm3", head_dim=6, layer_types=["full_attention"] * 2),
     "nemotron": _grouped("Nemotron"),
     "phi": _grouped("Phi", qk_layernorm=True),
+    "qwen3_5": _grouped("Qwen3_5", head_dim=8, layer_types=_LINEAR_AND_FULL, **_DELTA),
     "stablelm_head_norms": _grouped("StableLm", qk_layernorm=True),
     "starcoder2": _grouped("Starcoder2"),
     "xglm": _plain("XGLM", ffn_dim=24, dropout=0.0),
+    "youtu": _grouped(
+        "Youtu",
+        num_key_value_heads=4,
+        q_lora_rank=10,
+        kv_lora_rank=10,
+        qk_rope_head_dim=4,
+        qk_nope_head_dim=6,
+        v_head_dim=5,
+    ),
+}
+# Heads cannot be removed from each block, or few models are built like it.
+HYBRIDS: dict[str, Callable[[], PreTrainedModel]] = {
+    "gpt_bigcode": _plain("GPTBigCode", n_inner=24, multi_query=False),
+    "nemotron_h": _grouped(
+        "NemotronH",
+        layers_block_type=["mamba", "attention", "mlp"],
+        head_dim=4,
+        ssm_state_size=6,
+        mamba_num_heads=4,
+        mamba_head_dim=8,
+        n_groups=2,
+        chunk_size=8,
+    ),
+    "olmo_hybrid": _grouped(
+        "OlmoHybrid",
+        layer_types=_LINEAR_AND_FULL,
+        linear_allow_neg_eigval=True,
+        **_DELTA,
+    ),
+    "qwen3_next": _grouped(
+        "Qwen3Next",
+        head_dim=8,
+        layer_types=_LINEAR_AND_FULL,
+        mlp_only_layers=[0, 1],
+        **_DELTA,
+    ),
 }
 NEURON_FAMILIES = (
     "falcon_multi_query",
@@ -103,7 +151,7 @@ COUPLED_FAMILIES = tuple(name for name in FAMILIES if name not in NEURON_FAMILIE
 def tiny_model(family: str, seed: int = 0) -> PreTrainedModel:
     """Return a frozen random model in which every weight and every bias matters."""
     torch.manual_seed(seed)
-    model = (FAMILIES | MORE_FAMILIES)[family]().eval().requires_grad_(False)
+    model = (FAMILIES | MORE_FAMILIES | HYBRIDS)[family]().eval().requires_grad_(False)
     for name, parameter in model.named_parameters():
         if name.endswith("bias"):
             parameter.normal_(std=0.1)

@@ -10,17 +10,18 @@ import torch
 from transformers import DynamicCache
 
 from surgeon_engine.api.config.pruning import COUPLED, Structure
-from surgeon_engine.compaction.plan import CompactionPlan, KeptPart
+from surgeon_engine.compaction.plan import CompactionPlan, KeptGroups, KeptPart
 from surgeon_engine.compaction.shrink import (
     compact,
     compact_model,
     shrink_in_place,
     stock_config,
 )
+from surgeon_engine.model.coupling import coupled_groups
 from surgeon_engine.model.layers import prunable_layers
 from tests.helpers.pairs import pairs
 from tests.helpers.pruned_models import assert_close, logits, masked, tokens
-from tests.helpers.tiny_models import FAMILIES, MORE_FAMILIES, tiny_model
+from tests.helpers.tiny_models import FAMILIES, HYBRIDS, MORE_FAMILIES, tiny_model
 
 STRUCTURES = (*COUPLED, Structure.ROWS_AND_COLUMNS, Structure.ROWS, Structure.COLUMNS)
 
@@ -50,7 +51,27 @@ def test_compact_model_computes_the_same(family, structure):
         assert_close(ours[mask.bool()], theirs[mask.bool()])
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2", "bloom"])
+@pytest.mark.parametrize("family", HYBRIDS)
+def test_compact_hybrid_computes_the_same(family):
+    test_compact_model_computes_the_same(family, Structure.HEADS_AND_NEURONS)
+
+
+@pytest.mark.parametrize("family", ["qwen3_5", "nemotron_h"])
+def test_model_without_a_mixer_with_a_state_computes_the_same(family):
+    model = tiny_model(family)
+    coupled = coupled_groups(Structure.HEADS, model)[0]
+    coupled.consumer.write(torch.zeros_like(coupled.consumer.weight()))
+    nothing = torch.zeros(0, dtype=torch.int64)
+    small = compact_model(model, CompactionPlan((KeptGroups(coupled, nothing),)))
+    ids = tokens(2)
+    with torch.no_grad():
+        assert_close(small(ids).logits, model(ids).logits)
+        cache = DynamicCache(config=small.config)
+        parts = [small(part, cache=cache).logits for part in ids.split(12, dim=1)]
+        assert_close(torch.cat(parts, dim=1), model(ids).logits)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "bloom", "nemotron_h"])
 def test_shrinking_draws_no_random_numbers(family):
     model, plan = masked(family, Structure.HEADS_AND_NEURONS)
     before = torch.get_rng_state()
@@ -76,6 +97,20 @@ def test_shrink_in_place_copies_only_smaller_tensors():
     assert_close(logits(model, ids), expected)
 
 
+def test_own_parameters_of_kept_groups_stay():
+    model = tiny_model("llama")
+    for block in model.model.layers:
+        block.mlp.suv_up = torch.nn.Parameter(torch.arange(24.0))
+    coupled = coupled_groups(Structure.NEURONS, model)[1]
+    kept = torch.tensor([3, 7, 20])
+    plan = CompactionPlan((KeptGroups(coupled, kept),))
+    small = compact(model, plan)
+    name = "model.layers.1.mlp.suv_up"
+    assert small.tensors[name].tensor().tolist() == kept.tolist()
+    (spec,) = small.config["pruned"]["groups"]
+    assert spec["parameters"] == ["mlp.suv_up"]
+
+
 def shared_gather():
     """Return a model whose first attention reads some inputs, and its plan."""
     model = tiny_model("llama")
@@ -88,6 +123,22 @@ def shared_gather():
             layer.write(W)
             parts.append(KeptPart(layer, torch.arange(layer.rows), columns))
     return model, CompactionPlan(layers=tuple(parts))
+
+
+def test_layers_of_latent_attention_gather_their_own_inputs():
+    model = tiny_model("youtu")
+    columns = torch.tensor([0, 1, 2, 4, 5, 6, 7, 9])  # of ten latent features
+    parts = []
+    for layer in prunable_layers(model):
+        if layer.kind.endswith("_b_proj"):
+            W = layer.weight()
+            W[:, [3, 8]] = 0
+            layer.write(W)
+            parts.append(KeptPart(layer, torch.arange(layer.rows), columns))
+    small = compact_model(model, CompactionPlan(layers=tuple(parts)))
+    ids = tokens(2)
+    with torch.no_grad():
+        assert_close(small(ids).logits, model(ids).logits)
 
 
 COPIED = {

@@ -16,7 +16,13 @@ from surgeon_engine.curvature.collect import (
     input_covariances,
 )
 from surgeon_engine.model.layers import find_blocks, prunable_layers
-from tests.helpers.tiny_models import FAMILIES, MORE_FAMILIES, VOCABULARY, tiny_model
+from tests.helpers.tiny_models import (
+    FAMILIES,
+    HYBRIDS,
+    MORE_FAMILIES,
+    VOCABULARY,
+    tiny_model,
+)
 
 WINDOWS, LENGTH = 5, 12
 
@@ -76,7 +82,7 @@ def full_backward(model):
     return result
 
 
-@pytest.mark.parametrize("family", FAMILIES | MORE_FAMILIES)
+@pytest.mark.parametrize("family", FAMILIES | MORE_FAMILIES | HYBRIDS)
 def test_factors_equal_those_of_a_full_backward(family):
     model = tiny_model(family)
     found, expected = measured(model), full_backward(model)

@@ -22,7 +22,13 @@ from surgeon_engine.evaluation.perplexity import perplexity
 from surgeon_engine.model import head
 from surgeon_engine.model.head import head_logits, last_hidden
 from tests.helpers.pruning_states import random_windows
-from tests.helpers.tiny_models import FAMILIES, MORE_FAMILIES, VOCABULARY, tiny_model
+from tests.helpers.tiny_models import (
+    FAMILIES,
+    HYBRIDS,
+    MORE_FAMILIES,
+    VOCABULARY,
+    tiny_model,
+)
 
 WINDOWS = torch.randint(
     1, VOCABULARY, (5, 14), generator=torch.Generator().manual_seed(1)
@@ -61,7 +67,7 @@ def test_figures_equal_those_of_the_logits_of_both_models(family, monkeypatch):
     assert found.divergence == pytest.approx(float(nats.mean()), rel=1e-3)
 
 
-@each_family
+@pytest.mark.parametrize("family", FAMILIES | MORE_FAMILIES | HYBRIDS)
 def test_head_turns_hidden_states_into_the_logits_of_the_model(family):
     model = tiny_model(family)
     with torch.no_grad():

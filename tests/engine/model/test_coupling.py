@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from transformers import AfmoeConfig, AfmoeForCausalLM
 
 from surgeon_engine.api.config.pruning import (
     BY_LAYER,
@@ -50,8 +51,16 @@ WITHOUT_SHARED_HEADS = {
     "bloom",
     "xglm",
     "falcon_multi_head",
+    "youtu",
 }
 WIDE = {"gpt2", "bloom"}  # their MLPs are four times the hidden size
+# Their blocks with heads.
+HYBRID_BLOCKS = {
+    "gpt_bigcode": [0, 1],
+    "nemotron_h": [0, 1],
+    "olmo_hybrid": [0],
+    "qwen3_next": [0, 1],
+}
 each_group_kind = pytest.mark.parametrize(("family", "kind"), CASES)
 
 
@@ -98,6 +107,40 @@ def test_removing_columns_or_rows_of_a_group_gives_the_same_model(family, kind):
             assert largest_difference(model, coupled, group) < 1e-5
 
 
+@pytest.mark.parametrize(("family", "blocks"), HYBRID_BLOCKS.items())
+def test_heads_of_hybrids_are_independent(family, blocks):
+    model = tiny_model(family)
+    found = coupled_groups(Structure.HEADS, model)
+    assert [each.consumer.block for each in found] == blocks
+    for coupled in found:
+        assert largest_difference(model, coupled, 1) < 1e-5
+
+
+def test_mixer_whose_norm_spans_all_heads_stays_whole():
+    model = tiny_model("nemotron_h")
+    mixer = model.model.layers[0].mixer
+    mixer.norm.group_size = 32  # of both groups
+    found = coupled_groups(Structure.HEADS, model)
+    assert [each.consumer.block for each in found] == [1]
+    model.model.layers[1].mixer.extra = nn.Linear(16, 16)
+    message = error_for(Structure.HEADS, model).message
+    assert message.startswith("mixer.norm normalizes 32 features together, not the 8")
+
+
+def test_mixer_with_one_group_stays_whole():
+    model = tiny_model("olmo_hybrid")
+    model.model.layers[0].linear_attn.num_k_heads = 1
+    message = error_for(Structure.HEADS, model).message
+    assert message.startswith("All heads of linear_attn are one group")
+
+
+def test_convolution_with_names_of_a_mixer_is_unknown():
+    model = tiny_model("nemotron_h")
+    del model.model.layers[0].mixer.A_log
+    found = coupled_groups(Structure.HEADS, model)
+    assert [each.consumer.block for each in found] == [1]
+
+
 @pytest.mark.parametrize(
     ("family", "kind"),
     [
@@ -121,6 +164,27 @@ def test_wrong_order_of_fused_rows_changes_the_logits(monkeypatch, family, kind)
     monkeypatch.setitem(families.FAMILIES, model.config.model_type, wrong)
     coupled = coupled_groups(STRUCTURES[kind], model)[0]
     assert largest_difference(model, coupled, 1) > 1e-3
+
+
+def test_gate_layer_of_an_attention_belongs_to_its_query_heads():
+    config = AfmoeConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_dense_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=6,
+    )
+    torch.manual_seed(0)
+    model = AfmoeForCausalLM(config).eval().requires_grad_(False)
+    for layer in prunable_layers(model):
+        layer.module.weight.normal_(std=0.3)
+    found = coupled_groups(Structure.HEADS, model)
+    assert [each.groups for each in found] == [2, 2]
+    assert "self_attn.gate_proj" in [layer.kind for layer in found[0].layers]
+    assert largest_difference(model, found[0], 1) < 1e-5
 
 
 @each_group_kind
@@ -275,32 +339,81 @@ def test_shape_that_contradicts_the_config_raises_with_numbers():
 
 
 @pytest.mark.parametrize(
-    ("family", "path", "own", "sentence"),
-    [
-        ("qwen3", "self_attn.sinks", (4,), " has parameters for each of 4 heads"),
-        ("qwen3", "self_attn.q_norm.weight", (4, 4), " has parameters for each of 4"),
-        ("llama", "mlp.scale", (24,), " has parameters for each of 24 neurons"),
-        ("llama", "mlp.norm", nn.RMSNorm(24), " normalizes 24 neurons"),
-        (
-            "llama",
-            "mlp.sub_norm",
-            nn.RMSNorm(24, elementwise_affine=False),
-            " normalizes all neurons together",
-        ),
-    ],
+    ("path", "shape"),
+    [("self_attn", (4,)), ("self_attn", (1, 2)), ("self_attn.q_norm", (4, 6))],
 )
-def test_groups_with_something_of_their_own_are_unsupported(
-    family, path, own, sentence
-):
-    model = tiny_model(family)
-    module, _, name = path.rpartition(".")
+def test_heads_with_unknown_parameters_are_unsupported(path, shape):
+    model = tiny_model("qwen3")
+    name = "scale" if path == "self_attn" else "weight"
     for block in model.model.layers:
-        new = own if isinstance(own, nn.Module) else nn.Parameter(torch.ones(own))
-        setattr(block.get_submodule(module), name, new)
-    structures = [Structure.HEADS, Structure.NEURONS]
-    unsupported = structures.pop(module == "mlp")
-    assert f"{path}{sentence}" in error_for(unsupported, model).message
-    assert len(coupled_groups(*structures, model)) == 2
+        setattr(block.get_submodule(path), name, nn.Parameter(torch.ones(shape)))
+    message = error_for(Structure.HEADS, model).message
+    count = max(shape[:1], shape[1:] if path == "self_attn" else ())[0]
+    assert message.startswith(f"{path}.{name} has parameters for each of {count} heads")
+    assert coupled_groups(Structure.NEURONS, model)
+
+
+@pytest.mark.parametrize("count", [24, 12])  # features of all query, all key heads
+def test_unknown_parameters_of_features_make_heads_inseparable(count):
+    model = tiny_model("qwen3")
+    for block in model.model.layers:
+        block.self_attn.scale = nn.Parameter(torch.ones(count))
+    message = error_for(Structure.HEADS, model).message
+    assert message.startswith(f"self_attn.scale has parameters for each of {count} fea")
+
+
+def test_norm_without_weights_makes_heads_inseparable():
+    model = tiny_model("llama")
+    for block in model.model.layers:
+        block.self_attn.k_norm = nn.RMSNorm(4, elementwise_affine=False)
+    assert coupled_groups(Structure.HEADS, model)
+    for block in model.model.layers:
+        block.self_attn.sub_norm = nn.RMSNorm(16, elementwise_affine=False)
+    message = error_for(Structure.HEADS, model).message
+    assert message.startswith("self_attn.sub_norm normalizes 16 features together")
+
+
+def test_own_parameters_belong_to_groups():
+    model = tiny_model("llama")
+    for block in model.model.layers:
+        block.self_attn.sinks = nn.Parameter(torch.ones(4))  # of query heads
+        block.self_attn.sqk = nn.Parameter(torch.ones(16))
+        block.mlp.suv_up = nn.Parameter(torch.ones(24))
+    heads, neurons = coupled_groups(Structure.HEADS_AND_NEURONS, model)[:2]
+    assert {x.name: x.group_of_entry.tolist() for x in heads.parameters} == {
+        "self_attn.sinks": [0, 0, 1, 1],
+        "self_attn.sqk": [0] * 8 + [1] * 8,
+    }
+    (own,) = neurons.parameters
+    assert (own.name, own.group_of_entry.tolist()) == ("mlp.suv_up", list(range(24)))
+    layers = {layer.name: layer for layer in heads.layers}
+    left = heads.left(torch.tensor([1]), layers)
+    assert [x.group_of_entry.tolist() for x in left.parameters] == [[0, 0], [0] * 8]
+
+
+def test_norm_over_all_neurons_makes_them_inseparable():
+    model = tiny_model("llama")
+    for block in model.model.layers:
+        block.mlp.norm = nn.RMSNorm(24)
+    assert "normalizes 24 neurons" in error_for(Structure.NEURONS, model).message
+    assert len(coupled_groups(Structure.HEADS, model)) == 2
+
+
+def test_neurons_with_unknown_parameters_are_unsupported():
+    model = tiny_model("llama")
+    for block in model.model.layers:
+        block.mlp.scale = nn.Parameter(torch.ones(24))
+    message = error_for(Structure.NEURONS, model).message
+    assert message.startswith("mlp.scale has parameters for each of 24 neurons")
+    assert coupled_groups(Structure.HEADS, model)
+
+
+def test_norm_without_weights_makes_neurons_inseparable():
+    model = tiny_model("llama")
+    for block in model.model.layers:
+        block.mlp.sub_norm = nn.RMSNorm(24, elementwise_affine=False)
+    message = error_for(Structure.NEURONS, model).message
+    assert message.startswith("mlp.sub_norm normalizes all neurons together")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,364 @@
+"""Divide the layers of an attention or MLP among its heads or neurons, or say why not.
+
+The model states its numbers of heads; shapes and other parameters of the module show
+whether they belong together as a rule in `families.py` says.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+from transformers import PretrainedConfig
+
+from surgeon_engine.api.config.pruning import Coupling, display_name
+from surgeon_engine.base.errors import PruningError
+from surgeon_engine.base.sentences import say
+from surgeon_engine.model.families import PARAMETERS, CouplingRule, Part, ProducerRows
+from surgeon_engine.model.layers import LINEAR, PrunableLayer
+
+_NORM_OF_EACH_HEAD = re.compile(r"(q|k|v|qk|query|key|value)_")  # prefix of its name
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A rule and the module that has its layers."""
+
+    module: str  # its name inside the block; "": the block itself
+    rule: CouplingRule
+
+    def name(self, layer: str) -> str:
+        """Return the name inside the block of a layer of the rule."""
+        return f"{self.module}.{layer}" if self.module else layer
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Block:
+    """A block with its linear layers by their names inside it."""
+
+    module: nn.Module
+    by_kind: Mapping[str, PrunableLayer]
+    config: PretrainedConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Division:
+    """The number of groups, and the number of rows of each part in one group."""
+
+    groups: int
+    rows: Mapping[Part, int]
+    cached: int = 0  # numbers that a token adds to the keys and values of the module
+
+
+def heads_of(match: Match, block: Block) -> Division:
+    """Divide an attention among its key and value heads.
+
+    Raises:
+        PruningError: Its heads depend on each other.
+    """
+    consumer = block.by_kind[match.name(match.rule.consumer)]
+    module = block.module.get_submodule(match.module)
+    heads, shared = _head_counts(match, block)
+    if not heads:
+        raise PruningError(
+            say(
+                "The model does not state how many heads feed {consumer}.",
+                consumer=consumer.name,
+            )
+        )
+    if heads % shared or consumer.columns % heads:
+        raise PruningError(
+            say(
+                "The {columns:,} columns of {consumer} cannot be divided into {heads} "
+                "heads with {shared} key and value heads.",
+                columns=consumer.columns,
+                consumer=consumer.name,
+                heads=heads,
+                shared=shared,
+            )
+        )
+    if shared == 1:
+        raise PruningError(
+            say(
+                "All {heads} query heads of a block share one key and value head, and "
+                "the last group of a block is always kept: there are no heads to "
+                "remove.",
+                heads=heads,
+            )
+        )
+    size = consumer.columns // heads
+    _check_not_read_elsewhere(module, block.config, consumer)
+    check_heads_are_separate(match, block, size, {heads, shared})
+    queries = heads // shared
+    rows = {
+        Part.HEAD: queries,
+        Part.QUERY: queries * size,
+        Part.KEY: size,
+        Part.VALUE: size,
+        Part.GATE: queries * _gate_size(match, block, heads, size),
+    }
+    return Division(shared, rows, shared * 2 * size)
+
+
+def latent_heads_of(match: Match, block: Block) -> Division:
+    """Divide an attention with latent keys and values among its heads.
+
+    Raises:
+        PruningError: They depend on each other.
+    """
+    module: Any = block.module.get_submodule(match.module)
+    heads, size = int(module.num_heads), int(module.v_head_dim)
+    check_heads_are_separate(match, block, size, {heads})
+    rows = {
+        Part.QUERY: int(module.qk_head_dim),
+        Part.KEY: int(module.qk_nope_head_dim),
+        Part.VALUE: size,
+    }
+    return Division(
+        heads, rows, int(module.kv_lora_rank) + int(module.qk_rope_head_dim)
+    )
+
+
+def _head_counts(match: Match, block: Block) -> tuple[int, int]:
+    """Return the numbers of query heads, and of key and value heads, of a block.
+
+    Blocks may differ: the size of a head, if a module states it, decides.
+    """
+    module = block.module.get_submodule(match.module)
+    heads = _stated_number(module, block.config, "num_heads", "num_attention_heads")
+    names = ("num_key_value_heads", "num_kv_heads", "kv_heads")
+    shared = _stated_number(module, block.config, *names)
+    size = getattr(module, "head_dim", None)
+    keys = [rows.layer for rows in match.rule.producers if rows.parts == (Part.KEY,)]
+    if keys and isinstance(size, int):
+        consumer = block.by_kind[match.name(match.rule.consumer)]
+        key = block.by_kind[match.name(keys[0])]
+        if consumer.columns % size == key.rows % size == 0:
+            return consumer.columns // size, key.rows // size
+    return heads, shared or heads
+
+
+def _gate_size(match: Match, block: Block, heads: int, size: int) -> int:
+    """Return how many rows of a layer for gates a query head has: one or its size."""
+    for rows in match.rule.producers:
+        layer = block.by_kind[match.name(rows.layer)]
+        if rows.parts == (Part.GATE,) and layer.rows == heads:
+            return 1
+    return size
+
+
+def _check_not_read_elsewhere(
+    module: nn.Module, config: PretrainedConfig, consumer: PrunableLayer
+) -> None:
+    """Check that no later block reads the keys and values of this one."""
+    is_read = getattr(module, "store_full_length_kv", None)
+    if is_read is None:
+        is_read = bool(getattr(config, "num_kv_shared_layers", 0))
+    if is_read:
+        raise PruningError(
+            say(
+                "Later blocks read the keys and values that feed {consumer}: without "
+                "one head they would change.",
+                consumer=consumer.name,
+            )
+        )
+
+
+def neurons_of(match: Match, block: Block) -> Division:
+    """Divide an MLP among its neurons.
+
+    Raises:
+        PruningError: Its neurons depend on each other.
+    """
+    neurons = block.by_kind[match.name(match.rule.consumer)].columns
+    if match.module:
+        _check_no_largest(match, block)
+        _check_no_joint_norm(match, block, 1, Coupling.NEURONS)
+        _check_neuron_parameters(match, block, neurons)
+    return Division(neurons, {Part.GATE: 1, Part.UP: 1})
+
+
+def _stated_number(module: nn.Module, config: PretrainedConfig, *names: str) -> int:
+    """Return the first of `names` that the module or else the config states, or 0."""
+    for owner in (module, config):
+        for name in names:
+            try:
+                value = getattr(owner, name, None)
+            except RuntimeError:
+                continue  # the config has a value for each block
+            if isinstance(value, int):
+                return value
+    return 0
+
+
+def own_parameters(
+    match: Match, block: Block
+) -> Iterator[tuple[ProducerRows, nn.Parameter]]:
+    """Yield the parameters of a module whose entries belong to its groups."""
+    module = block.module.get_submodule(match.module)
+    parameters = dict(module.named_parameters())
+    for rows in (*match.rule.parameters, *PARAMETERS) if match.module else ():
+        if rows.layer in parameters:
+            yield rows, parameters[rows.layer]
+
+
+def check_heads_are_separate(
+    match: Match, block: Block, size: int, heads: set[int]
+) -> None:
+    """Check that no norm spans several heads, and no unknown parameter is of one.
+
+    The weight of a norm that all heads share may have the length of their number: it
+    is as long as a head is wide.
+
+    Args:
+        match: a module with heads.
+        block: the block that has it.
+        size: number of features of a head.
+        heads: the numbers of heads of all kinds.
+    """
+    _check_no_joint_norm(match, block, size, Coupling.HEADS)
+    features = {count * size for count in heads}
+    for path, module, name, parameter in _other_parameters(match, block):
+        is_norm = "norm" in type(module).__name__.lower()
+        is_shared = path != match.module and parameter.ndim == 1 and is_norm
+        if is_shared and len(parameter) <= size:
+            continue
+        for count in parameter.shape:
+            if count in heads:
+                raise _parameters_error(f"{path}.{name}", count, Coupling.HEADS)
+            if count in features:
+                raise features_error(f"{path}.{name}", count)
+
+
+def _check_neuron_parameters(match: Match, block: Block, neurons: int) -> None:
+    """Check that no unknown parameters belong to single neurons.
+
+    A norm without parameters normalizes all neurons together.
+    """
+    for path, module in _other_modules(match, block):
+        if _has_no_weight(module):
+            raise PruningError(
+                say(
+                    "{path} normalizes all neurons together: without one the others "
+                    "would change.",
+                    path=path,
+                )
+            )
+    for path, _, name, parameter in _other_parameters(match, block):
+        if neurons in parameter.shape:
+            raise _parameters_error(f"{path}.{name}", neurons, Coupling.NEURONS)
+
+
+def _check_no_largest(match: Match, block: Block) -> None:
+    """Check that an MLP does not compare its neurons with each other."""
+    if getattr(block.module.get_submodule(match.module), "activation_sparsity", 0):
+        raise PruningError(
+            say(
+                "MLPs of this architecture keep the neurons with the largest values: "
+                "without one neuron others would change."
+            )
+        )
+
+
+def features_error(path: str, count: int) -> PruningError:
+    """Return the error for unknown parameters of the features of all heads."""
+    return PruningError(
+        say(
+            "{path} has parameters for each of {count:,} features of the heads, "
+            "which cannot be removed with them.",
+            path=path,
+            count=count,
+        )
+    )
+
+
+def _parameters_error(path: str, count: int, kind: Coupling) -> PruningError:
+    return PruningError(
+        say(
+            "{path} has parameters for each of {count:,} {kind}, which cannot be "
+            "removed with them.",
+            path=path,
+            count=count,
+            kind=display_name(kind),
+        )
+    )
+
+
+def _check_no_joint_norm(match: Match, block: Block, size: int, kind: Coupling) -> None:
+    """Check that no norm spans several groups, which would depend on each other.
+
+    Those without a weight normalize each head if they are of queries, keys or values.
+    """
+    known = _known_parameters(match, block)
+    for path, module in _other_modules(match, block):
+        weight = getattr(module, "weight", None)
+        width = 0
+        if f"{path}.weight" in known:
+            continue
+        if isinstance(weight, Tensor) and weight.ndim:
+            width = weight.shape[-1]
+        elif kind is Coupling.HEADS and _has_no_weight(module):
+            name = path.rpartition(".")[2]
+            if not _NORM_OF_EACH_HEAD.match(name):
+                width = block.by_kind[match.name(match.rule.consumer)].columns
+        if width > size:
+            if kind is Coupling.HEADS:
+                raise joint_norm_error(path, width, size)
+            raise PruningError(
+                say(
+                    "{path} normalizes {width:,} neurons together: without one the "
+                    "others would change.",
+                    path=path,
+                    width=width,
+                )
+            )
+
+
+def joint_norm_error(path: str, width: int, size: int) -> PruningError:
+    """Return the error for a norm of `width` features, though a head has `size`."""
+    return PruningError(
+        say(
+            "{path} normalizes {width:,} features together, not the {size:,} "
+            "of one head alone: without one head the others would change.",
+            path=path,
+            width=width,
+            size=size,
+        )
+    )
+
+
+def _has_no_weight(module: nn.Module) -> bool:
+    """Return whether a module is a norm without parameters."""
+    parameters = list(module.parameters(recurse=False))
+    return "norm" in type(module).__name__.lower() and not parameters
+
+
+def _other_parameters(
+    match: Match, block: Block
+) -> Iterator[tuple[str, nn.Module, str, nn.Parameter]]:
+    """Yield the parameters of which no rule tells how to divide them, with paths."""
+    known = _known_parameters(match, block)
+    for path, module in _other_modules(match, block):
+        for name, parameter in module.named_parameters(recurse=False):
+            if ".".join(filter(None, (path, name))) not in known:
+                yield path, module, name, parameter
+
+
+def _known_parameters(match: Match, block: Block) -> set[str]:
+    """Return the names inside the block of parameters that a rule names."""
+    own = [rows.layer for rows, _ in own_parameters(match, block)]
+    return {match.name(name) for name in (*own, *match.rule.whole)}
+
+
+def _other_modules(match: Match, block: Block) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the modules of an attention or MLP other than linear layers, with paths.
+
+    Modules beside a consumer that is in a module of its own read what it has computed.
+    """
+    behind = match.rule.consumer.rpartition(".")[0] or "-"
+    for name, module in block.module.get_submodule(match.module).named_modules():
+        if not (isinstance(module, LINEAR) or f"{name}.".startswith(f"{behind}.")):
+            yield ".".join(filter(None, (match.module, name))), module
