@@ -19,6 +19,13 @@ from surgeon_engine.model.layers import body_of
 from surgeon_engine.planning.constants import LOGITS_AT_ONCE
 
 
+class _LastHidden(BaseModelOutputWithPastAndCrossAttentions):
+    """The output of a body; what some models read beside the hidden states is None."""
+
+    def __getattr__(self, _: str) -> None:
+        return None
+
+
 def last_hidden(model: PreTrainedModel, tokens: Tensor) -> Tensor:
     """Return the hidden states that the head reads: windows x length x hidden."""
     return body_of(model)(input_ids=tokens, use_cache=False)[0]
@@ -27,8 +34,8 @@ def last_hidden(model: PreTrainedModel, tokens: Tensor) -> Tensor:
 def head_logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
     """Return the logits of hidden states: windows x length x vocabulary."""
 
-    def forward(*_: Any, **__: Any) -> BaseModelOutputWithPastAndCrossAttentions:
-        return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=hidden)
+    def forward(*_: Any, **__: Any) -> _LastHidden:
+        return _LastHidden(last_hidden_state=hidden)
 
     tokens = hidden.new_zeros(hidden.shape[:2], dtype=torch.long)
     with replaced_forward((body_of(model),), forward):

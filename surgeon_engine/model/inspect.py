@@ -159,11 +159,17 @@ def _cache_width(config: PretrainedConfig, coupled: Sequence[CoupledGroups]) -> 
     if heads:
         rows = sum(producer.layer.rows for each in heads for producer in each.producers)
         return rows - sum(each.consumer.columns for each in heads)
+    shared = getattr(config, "num_kv_shared_layers", 0) or 0  # the last ones
+    own = config.num_hidden_layers - shared
+    configs = getattr(config, "per_layer_config", None) or [config] * own
+    return 2 * sum(map(_key_width, configs[:own]))
+
+
+def _key_width(config: PretrainedConfig) -> int:
+    """Return the width of the keys of a block; 0: it has no attention."""
     names = ("num_key_value_heads", "num_attention_heads")
     count = next((x for name in names if (x := getattr(config, name, None))), 0)
-    if not count:
-        return 0  # a model without attention
-    return 2 * config.num_hidden_layers * int(count) * head_size(config)
+    return int(count) * head_size(config) if count else 0
 
 
 def _window_blocks(config: PretrainedConfig) -> tuple[int, ...]:

@@ -146,7 +146,7 @@ class _BlockRefit:
             t.original.module.register_forward_pre_hook(partial(note, t))
             for t in self._targets
         ):
-            self._pair.run_original(self._pair.before[0][:1])
+            self._pair.run_original(0, slice(1))
         groups = itertools.groupby(called, key=lambda entry: entry[0])
         return [[target for _, target in group] for _, group in groups]
 
@@ -156,7 +156,7 @@ class _BlockRefit:
         With the other outputs set to zero, a change of this one must arrive unchanged.
         """
         hidden = self._pair.before[0][:1]
-        if target.original.rows != hidden.shape[-1]:
+        if target.original.rows != hidden.shape[-1] or hidden.ndim > 3:
             return False
         noise = torch.randn(
             hidden.shape, generator=torch.Generator().manual_seed(self._pair.index)
@@ -195,7 +195,7 @@ class _BlockRefit:
             t.original.module.register_forward_hook(partial(replace, t))
             for t in targets
         ):
-            return self._pair.run_original(self._pair.before[0][:1]).cpu()
+            return self._pair.run_original(0, slice(1)).cpu()
 
     def _sums(
         self, group: Sequence[Target], done: Sequence[Target]
@@ -223,7 +223,7 @@ class _BlockRefit:
                 pair.context.raise_if_cancelled()
                 expected = self._expected(group, number)
                 hidden = hidden.to(device)
-                pair.run_pruned_until_stopped(hidden)
+                pair.run_pruned_until_stopped(hidden, number)
                 X = first.inputs(seen[""])
                 for t in group:
                     Y = expected.pop(t.layer.name).to(device).flatten(0, -2).float()
@@ -272,9 +272,9 @@ class _BlockRefit:
             handles.append(t.original.module.register_forward_hook(hook))
         with hooked(handles):
             if self._has_after:
-                pair.run_original_until_stopped(pair.before[number])
+                pair.run_original_until_stopped(number)
             else:
-                pair.after[number].copy_(pair.run_original(pair.before[number]))
+                pair.after[number].copy_(pair.run_original(number))
         return found
 
 
