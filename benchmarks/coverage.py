@@ -240,6 +240,10 @@ def _small(kind: type[PretrainedConfig], sizes: tuple[int, ...]) -> PretrainedCo
     stated = usual.to_dict()
     chosen: dict[str, Any] = dict(_TOKENS)
     chosen |= {name: x for name, x in small.items() if stated.get(name) is not None}
+    if "num_kv_shared_layers" in chosen and stated.get("layer_types"):
+        # Each of the last two blocks reads keys and values of a block before them.
+        kinds = ["full_attention", "sliding_attention"] * blocks
+        chosen["layer_types"] = kinds[:blocks][::-1]
     for name, part in (getattr(kind, "sub_configs", None) or {}).items():
         own = getattr(usual, name, None)
         part = type(own) if isinstance(own, PretrainedConfig) else part

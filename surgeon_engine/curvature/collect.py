@@ -20,8 +20,7 @@ the windows; each then has the result of all.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -33,15 +32,9 @@ from surgeon_engine.api.config.pruning import Fisher
 from surgeon_engine.base.errors import CurvatureError
 from surgeon_engine.base.sentences import say
 from surgeon_engine.curvature.measured import Gate, GateGradients, KroneckerFactors
+from surgeon_engine.curvature.recorded_blocks import BlockRecorder, RecordedBlock
 from surgeon_engine.curvature.sums import CovarianceSums, GateSums
-from surgeon_engine.model.block_runner import (
-    Call,
-    Compared,
-    are_equal,
-    first_of,
-    hooked,
-    split_hidden,
-)
+from surgeon_engine.model.block_runner import first_of, hooked
 from surgeon_engine.model.head import head_logits, last_hidden, logit_parts
 from surgeon_engine.model.layers import PrunableLayer
 from surgeon_engine.model.not_finite import hint_for, is_broken, with_origin
@@ -128,42 +121,25 @@ def _blocks_backward(
     The backward is an iterator that must be exhausted: each of its steps is the forward
     and backward of a batch.
     """
-    _check_no_shared_keys(request)
     with HiddenStore(request.model.device) as store:
-        record = _record_forward(request, store, step)
+        recorded, gradients = _record_forward(request, store, step)
+
+        def backward(
+            block: nn.Module, batches: Sequence[RecordedBlock]
+        ) -> Iterator[None]:
+            device = request.model.device
+            for of_batch, of_output in zip(batches, gradients, strict=True):
+                for _ in of_batch.backward(block, of_output, device, store):
+                    step()
+                yield
+
         for index in reversed(range(len(request.blocks))):
             layers = [layer for layer in request.layers if layer.block == index]
-            with on_device(request.blocks[index]):
-                yield layers, _backward(request, record, index, step)
-            store.drop(record.inputs.pop())
-
-
-def _backward(
-    request: CurvatureRequest, record: _Record, index: int, step: Step
-) -> Iterator[None]:
-    for number, hidden in enumerate(record.inputs[index]):
-        call = record.calls[index][number]
-        leaf = hidden.detach().to(request.model.device).requires_grad_()
-        output = first_of(request.blocks[index](leaf, *call[0], **call[1]))
-        gradients = record.output_gradients[number]
-        for draw, gradient in enumerate(gradients):
-            is_last = draw == len(gradients) - 1
-            (back,) = torch.autograd.grad(
-                output, leaf, gradient.to(leaf.device), retain_graph=not is_last
-            )
-            gradient.copy_(back)
-            step()
-        yield
-
-
-@dataclass(slots=True, eq=False)
-class _Record:
-    """The inputs of a forward: lists per block, with an entry per batch."""
-
-    inputs: list[list[Tensor]]  # batch x length x hidden, in the store
-    calls: list[list[Call]]  # equal ones are held once
-    # Of the last block, for each draw of the labels; in the store, too.
-    output_gradients: list[list[Tensor]] = field(default_factory=list)
+            block, batches = request.blocks[index], recorded.pop()
+            with on_device(block):
+                yield layers, backward(block, batches)
+            for of_batch in batches:
+                store.drop(of_batch.kept())
 
 
 @torch.no_grad()
@@ -194,37 +170,27 @@ def input_covariances(
 
 def _record_forward(
     request: CurvatureRequest, store: HiddenStore, step: Step
-) -> _Record:
-    record = _Record([[] for _ in request.blocks], [[] for _ in request.blocks])
-    latest: dict[tuple[int, int], Call] = {}  # by block and batch size
-    compared: Compared = {}  # tensors of a batch
-    leaf: list[Tensor] = []
+) -> tuple[list[list[RecordedBlock]], list[list[Tensor]]]:
+    """Run the model on all batches.
 
-    def keep_input(
-        index: int, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> None:
-        hidden, call = split_hidden(args, kwargs)
-        record.inputs[index].append(store.keep(hidden.detach()))
-        key = (index, len(hidden))
-        if not are_equal(call, latest.get(key), compared):
-            latest[key] = call
-        record.calls[index].append(latest[key])
+    Returns:
+        What was recorded of each block for each batch; and the gradients by the output
+        of the last block, for each batch and draw of the labels, in the store.
+    """
+    recorder = BlockRecorder(request.blocks, store)
+    output_gradients: list[list[Tensor]] = []
+    leaf: list[Tensor] = []
 
     def make_leaf(_: nn.Module, __: object, output: Any) -> Any:
         leaf[:] = [first_of(output).detach().requires_grad_()]
         return (leaf[0], *output[1:]) if isinstance(output, tuple) else leaf[0]
 
-    hooks = [
-        block.register_forward_pre_hook(partial(keep_input, index), with_kwargs=True)
-        for index, block in enumerate(request.blocks)
-    ]
-    hooks.append(request.blocks[-1].register_forward_hook(make_leaf))
+    last = request.blocks[-1].register_forward_hook(make_leaf)
     drawn = Batches(_numbers(request), request.batch)
-    with hooked(hooks):
+    with hooked([*recorder.hooks(), last]):
         for tokens, numbers in zip(request.batches, drawn, strict=True):
             tokens = tokens.to(request.model.device)
             numbers = numbers.to(request.model.device)
-            compared.clear()
             hidden = last_hidden(request.model, tokens)
             of_hidden = _head_gradients(request, tokens, hidden.detach(), numbers)
             gradients = []
@@ -233,19 +199,19 @@ def _record_forward(
                     hidden, leaf[0], gradient, retain_graph=True
                 )
                 gradients.append(store.keep(back))
-            record.output_gradients.append(gradients)
+            output_gradients.append(gradients)
             step()
-    for index, inputs in enumerate(record.inputs):
-        if len(inputs) != len(record.output_gradients):
+    for index, batches in enumerate(recorder.found):
+        if len(batches) != len(output_gradients):
             raise CurvatureError(
                 "Block {index} of the model does not run once for a batch but "
                 "{inputs:g} times, so that gradients cannot be measured block by "
                 "block.",
                 "Choose a method without gradients, such as L-OBD or magnitude.",
                 index=index,
-                inputs=len(inputs) / len(record.output_gradients),
+                inputs=len(batches) / len(output_gradients),
             )
-    return record
+    return recorder.found, output_gradients
 
 
 def _numbers(request: CurvatureRequest) -> Tensor:
@@ -312,18 +278,6 @@ def _labels(
         places = of_draw.reshape(-1, 1) * sums[:, -1:]
         drawn = torch.searchsorted(sums, places, right=True).squeeze(1)
         yield drawn.clamp(max=sums.shape[1] - 1)
-
-
-def _check_no_shared_keys(request: CurvatureRequest) -> None:
-    """Check for blocks that read keys of others, whose gradient bypasses the output."""
-    config = request.model.config.get_text_config()
-    if sharing := getattr(config, "num_kv_shared_layers", 0):
-        raise CurvatureError(
-            "The last {sharing} blocks of this model read keys and values of earlier "
-            "ones, so that gradients cannot be measured block by block.",
-            "Choose a method without gradients, such as L-OBD or magnitude.",
-            sharing=sharing,
-        )
 
 
 def _check_finite(request: CurvatureRequest, tokens: Tensor, found: Tensor) -> None:

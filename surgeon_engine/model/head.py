@@ -7,7 +7,6 @@ tokens, so that they need not be held at once.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,11 +19,11 @@ from surgeon_engine.model.layers import body_of
 from surgeon_engine.planning.constants import LOGITS_AT_ONCE
 
 
-@dataclass
-class _BodyOutput(BaseModelOutputWithPastAndCrossAttentions):
-    """What a head may read of the output of any body."""
+class _LastHidden(BaseModelOutputWithPastAndCrossAttentions):
+    """The output of a body; what some models read beside the hidden states is None."""
 
-    router_logits: tuple[Tensor, ...] | None = None  # of architectures with experts
+    def __getattr__(self, _: str) -> None:
+        return None
 
 
 def last_hidden(model: PreTrainedModel, tokens: Tensor) -> Tensor:
@@ -35,8 +34,8 @@ def last_hidden(model: PreTrainedModel, tokens: Tensor) -> Tensor:
 def head_logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
     """Return the logits of hidden states: windows x length x vocabulary."""
 
-    def forward(*_: Any, **__: Any) -> _BodyOutput:
-        return _BodyOutput(last_hidden_state=hidden)
+    def forward(*_: Any, **__: Any) -> _LastHidden:
+        return _LastHidden(last_hidden_state=hidden)
 
     tokens = hidden.new_zeros(hidden.shape[:2], dtype=torch.long)
     with replaced_forward((body_of(model),), forward):

@@ -156,11 +156,17 @@ def _cache_width(config: PretrainedConfig, coupled: Sequence[CoupledGroups]) -> 
     """
     if any(each.kind is Coupling.HEADS for each in coupled):
         return sum(each.cached for each in coupled)
+    shared = getattr(config, "num_kv_shared_layers", 0) or 0  # the last ones
+    own = config.num_hidden_layers - shared
+    configs = getattr(config, "per_layer_config", None) or [config] * own
+    return 2 * sum(map(_key_width, configs[:own]))
+
+
+def _key_width(config: PretrainedConfig) -> int:
+    """Return the width of the keys of a block; 0: it has no attention."""
     names = ("num_key_value_heads", "num_attention_heads")
     count = next((x for name in names if (x := getattr(config, name, None))), 0)
-    if not count:
-        return 0  # a model without attention
-    return 2 * config.num_hidden_layers * int(count) * head_size(config)
+    return int(count) * head_size(config) if count else 0
 
 
 def _window_blocks(config: PretrainedConfig) -> tuple[int, ...]:

@@ -159,7 +159,10 @@ class SkipCosts:
         self, index: int, hidden: list[Tensor], step: Callable[[], None]
     ) -> list[Tensor]:
         with on_device(self._loaded.blocks[index]):
-            result = [self._runner.run(index, x).cpu() for x in hidden]
+            result = [
+                self._runner.run(index, x, number).cpu()
+                for number, x in enumerate(hidden)
+            ]
         step()
         return result
 

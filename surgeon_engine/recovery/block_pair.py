@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from surgeon_engine.model.block_runner import BlockRunner
+from surgeon_engine.model.block_runner import ALL, BlockRunner, Rows
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.planning.constants import STEP_WINDOWS
 from surgeon_engine.runtime.hidden_store import HiddenStore
@@ -25,7 +25,8 @@ class RecoveryText:
 class BlockPair:
     """A block of both models, and their hidden states before and after it.
 
-    The states are lists of a tensor for each batch: windows x length x hidden. Where
+    The states are lists of a tensor for each batch: windows x length x hidden; in
+    Gemma 3n, which has several streams, windows x streams x length x hidden. Where
     several processes share a run, they are those of the windows of this one.
     """
 
@@ -43,39 +44,41 @@ class BlockPair:
             ModelError: the blocks of the model cannot be run one at a time.
         """
         windows = [*text.fitted, *text.held_out]
+        counts = range(1, STEP_WINDOWS + 1)
         self.index = 0
         self.fitted = text.fitted  # the first of the batches
         self.is_held_out = [False] * len(text.fitted) + [True] * len(text.held_out)
         self.store, self.context = store, context
         self.original_blocks = original.blocks
-        self._original = BlockRunner(original.model, original.blocks, windows)
-        self._pruned = BlockRunner(
-            pruned.model, pruned.blocks, windows, range(1, STEP_WINDOWS + 1)
+        self._original = BlockRunner(
+            original.model, original.blocks, windows, store=store
         )
+        self._pruned = BlockRunner(pruned.model, pruned.blocks, windows, counts, store)
         # Of the original: before the block, and after it once it was run.
         self.before = [store.keep(x) for x in self._original.embedded()]
         self.after = [store.empty_like(x) for x in self.before]
         self.of_pruned = [store.keep(x) for x in self.before]  # before the block
 
-    def run_original(self, hidden: Tensor) -> Tensor:
-        """Return the output of the original's block."""
-        return self._original.run(self.index, hidden)
+    def run_original(self, number: int, rows: Rows = ALL) -> Tensor:
+        """Return the output of the original's block for windows of a batch."""
+        hidden = self.before[number][rows]
+        return self._original.run(self.index, hidden, number, rows)
 
-    def run_pruned(self, hidden: Tensor) -> Tensor:
-        """Return the output of the pruned model's block."""
-        return self._pruned.run(self.index, hidden)
+    def run_pruned(self, hidden: Tensor, number: int, rows: Rows = ALL) -> Tensor:
+        """Return the output of the pruned model's block for windows of a batch."""
+        return self._pruned.run(self.index, hidden, number, rows)
 
     def compute_after(self) -> None:
         """Run the original's block on all batches."""
-        for before, after in zip(self.before, self.after, strict=True):
+        for number, after in enumerate(self.after):
             self.context.raise_if_cancelled()
-            after.copy_(self.run_original(before))
+            after.copy_(self.run_original(number))
 
     def advance(self) -> None:
         """Run the pruned model's block on all batches, and go on to the next block."""
-        for hidden in self.of_pruned:
+        for number, hidden in enumerate(self.of_pruned):
             self.context.raise_if_cancelled()
-            hidden.copy_(self.run_pruned(hidden))
+            hidden.copy_(self.run_pruned(hidden, number))
         self.before, self.after = self.after, self.before
         self.index += 1
 

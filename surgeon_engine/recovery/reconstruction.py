@@ -92,11 +92,10 @@ class _Reconstruction:
             self._pair.context.raise_if_cancelled()
             windows = self._steps[chosen]
             if own := self._pair.fitted.places_of(windows):
-                before, after = (
-                    torch.stack([states[number][n] for number, n in own])
-                    for states in (self._pair.of_pruned, self._pair.after)
-                )
-                found = self._pair.run_pruned(before)
+                number, rows = own[0][0], [n for _, n in own]
+                before = self._pair.of_pruned[number][rows]
+                after = self._pair.after[number][rows]
+                found = self._pair.run_pruned(before, number, rows)
                 expected = after.to(found.device)
                 error = (found.float() - expected.float()).square().sum()
                 mean = error / (len(windows) * self._numbers)
@@ -114,9 +113,9 @@ class _Reconstruction:
         for number, is_held_out in enumerate(self._pair.is_held_out):
             if is_held_out:
                 self._pair.context.raise_if_cancelled()
-                found = self._pair.run_pruned(self._pair.of_pruned[number]).float()
+                found = self._pair.run_pruned(self._pair.of_pruned[number], number)
                 expected = self._pair.after[number].to(found.device).float()
-                error += float((found - expected).square().sum())
+                error += float((found.float() - expected).square().sum())
                 energy += float(expected.square().sum())
         error, energy = ranks.added(error), ranks.added(energy)
         return error / (energy or 1.0)

@@ -147,7 +147,7 @@ class _BlockRefit:
             t.original.module.register_forward_pre_hook(partial(note, t))
             for t in self._targets
         ):
-            self._pair.run_original(self._pair.before[0][:1])
+            self._pair.run_original(0, slice(1))
         groups = itertools.groupby(called, key=lambda entry: entry[0])
         return [[target for _, target in group] for _, group in groups]
 
@@ -157,7 +157,7 @@ class _BlockRefit:
         With the other outputs set to zero, a change of this one must arrive unchanged.
         """
         hidden = self._pair.before[0][:1]
-        if target.original.rows != hidden.shape[-1]:
+        if target.original.rows != hidden.shape[-1] or hidden.ndim > 3:
             return False
         noise = torch.randn(
             hidden.shape, generator=torch.Generator().manual_seed(self._pair.index)
@@ -191,7 +191,7 @@ class _BlockRefit:
             t.original.module.register_forward_hook(partial(replace, t))
             for t in targets
         ):
-            return self._pair.run_original(self._pair.before[0][:1]).cpu()
+            return self._pair.run_original(0, slice(1)).cpu()
 
     def _sums(
         self, group: Sequence[Target], done: Sequence[Target]
@@ -219,7 +219,7 @@ class _BlockRefit:
                 pair.context.raise_if_cancelled()
                 expected = self._expected(group, number)
                 hidden = hidden.to(device)
-                run_until_stopped(pair.run_pruned, hidden)
+                run_until_stopped(pair.run_pruned, hidden, number)
                 X = first.inputs(seen[""])
                 for t in group:
                     Y = expected.pop(t.layer.name).to(device).flatten(0, -2).float()
@@ -268,9 +268,9 @@ class _BlockRefit:
             handles.append(t.original.module.register_forward_hook(hook))
         with hooked(handles):
             if self._has_after:
-                run_until_stopped(pair.run_original, pair.before[number])
+                run_until_stopped(pair.run_original, number)
             else:
-                pair.after[number].copy_(pair.run_original(pair.before[number]))
+                pair.after[number].copy_(pair.run_original(number))
         return found
 
 

@@ -121,7 +121,7 @@ class _BlockQuantiser:
         self._loaded, self._calibration = loaded, calibration
         self._index = 0
         batches = list(calibration.windows.split(calibration.batch))
-        self._runner = BlockRunner(loaded.model, loaded.blocks, batches)
+        self._runner = BlockRunner(loaded.model, loaded.blocks, batches, store=store)
         self._hidden = [store.keep(x) for x in self._runner.embedded()]
 
     @torch.no_grad()
@@ -165,9 +165,9 @@ class _BlockQuantiser:
         return {name: x.A for name, x in found.items() if x.A is not None}
 
     def _run(self, *, keep: bool, after: Callable[[], None] = lambda: None) -> None:
-        for hidden in self._hidden:
+        for number, hidden in enumerate(self._hidden):
             self._calibration.check()
-            output = self._runner.run(self._index, hidden)
+            output = self._runner.run(self._index, hidden, number)
             after()
             if keep:
                 hidden.copy_(output)

@@ -52,7 +52,7 @@ class LinearPair:
         self.is_held_out = [False, True]
         self.context = context or silent_context()
 
-    def run_pruned(self, hidden):
+    def run_pruned(self, hidden, number, rows=slice(None)):
         return self.layer(hidden)
 
 
