@@ -41,7 +41,8 @@ MAX_SIZES = {
     "vocab_size": 100_000_000,
     "max_position_embeddings": 1_000_000_000,
 }
-_DECODER = re.compile(r"ForCausalLM|LMHeadModel|ForConditionalGeneration|Decoder$")
+_DECODER = re.compile(r"ForCausalLM|LMHeadModel|Decoder$")
+_OF_PARTS = re.compile("ForConditionalGeneration")  # a language model and others
 _EXPERTS = re.compile(r"(num|n)_((local|routed)_)?experts|moe_num_experts")
 _BLOCK_TYPES = "layers_block_type"  # a list with the kind of each block
 _BLOCKS = ("num_hidden_layers", "n_layer", "num_layers")
@@ -141,7 +142,12 @@ def check_model_kind(
         ModelError: The model is of another kind.
     """
     architectures = tuple(architectures)
-    is_decoder = any(map(_DECODER.search, architectures))
+    has_parts = any(
+        name.endswith("_config") and value for name, value in options.items()
+    )
+    is_decoder = any(map(_DECODER.search, architectures)) or (
+        has_parts and any(map(_OF_PARTS.search, architectures))
+    )
     if options.get("is_encoder_decoder") or not is_decoder:
         raise ModelError(
             "{name} is not a decoder-only language model (its architecture is "

@@ -296,11 +296,6 @@ def test_batches_are_repeated_with_the_arguments_of_their_blocks():
         torch.testing.assert_close(found[name].G, G, rtol=1e-3, atol=1e-4 * G.max())
 
 
-def test_blocks_that_read_keys_of_earlier_ones_raise_with_their_number():
-    with pytest.raises(CurvatureError, match="last 2 blocks of this model read keys"):
-        measured(gemma3n(num_kv_shared_layers=2))
-
-
 def test_block_that_runs_twice_raises_with_its_number():
     model = tiny_model("llama")
     layers = model.model.layers

@@ -93,7 +93,7 @@ CHANGES = [
             architectures=["MixtralForCausalLM"],
             num_local_experts=4,
         ),
-        "mixture of experts (num_local_experts = 4)",
+        "mixture of experts",
     ),
     (
         options(per_layer_config={"0": {"intermediate_size": 8}}),
