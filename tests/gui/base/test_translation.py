@@ -111,6 +111,7 @@ def test_no_module_has_untranslated_text():
         ('QLabel(f"{n:,} {_DASH}")', 0),
         ('label.setText(f"{n} left")', 1),
         ('InfiniteLine(label="original", name="line")', 1),
+        ('text_label("Nothing", name=f"plan_{name}")', 1),
     ],
 )
 def test_untranslated_finds_text_outside_tr(code, found):
