@@ -27,6 +27,7 @@ from surgeon_engine.model.identity import (
 )
 from surgeon_engine.model.inspect import InspectedSource, inspect_source
 from surgeon_engine.model.layers import PrunableLayer, find_blocks, prunable_layers
+from surgeon_engine.model.quantized_files import plain_arguments, plain_tensors
 from surgeon_engine.model.source import (
     INCOMPLETE_FILES,
     UNREADABLE,
@@ -142,13 +143,7 @@ def _load(
 ) -> LoadedModel:
     """Load the weights of a model that has been checked."""
     try:
-        model, found = model_class(read_model_config(source)).from_pretrained(
-            source.folder,
-            dtype=devices.dtype_of(config.dtype),
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # `_check_complete` names them
-            **source.arguments,
-        )
+        model, found = _read(source, devices.dtype_of(config.dtype))
     except UNREADABLE as error:
         if is_out_of_memory(error):
             raise
@@ -178,6 +173,22 @@ def _load(
         model.to(device)
     layers = prunable_layers(model)
     return LoadedModel(source, model, tokenizer, blocks, layers, stored)
+
+
+def _read(source: ModelSource, dtype: torch.dtype) -> tuple[PreTrainedModel, Any]:
+    """Return a model with its weights, and what transformers says about them."""
+    config = read_model_config(source)
+    arguments = {
+        "dtype": dtype,
+        "output_loading_info": True,
+        "ignore_mismatched_sizes": True,  # `_check_complete` names them
+    }
+    read = model_class(config).from_pretrained
+    if source.quantization is None:
+        return read(source.folder, **arguments, **source.arguments)
+    arguments |= plain_arguments(config, source)
+    with plain_tensors(source, source.quantization) as tensors:
+        return read(None, state_dict=tensors, **arguments)
 
 
 def _check_complete(name: str, found: dict[str, Any]) -> None:

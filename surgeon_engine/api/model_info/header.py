@@ -8,11 +8,9 @@ detected here, with the engine's messages; all other checks are made by the engi
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 import stat
-import struct
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -20,7 +18,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from surgeon_engine.api.model_info.gguf_header import open_model, read_gguf_header
+from surgeon_engine.api.model_info.gguf_header import read_gguf_header
+from surgeon_engine.api.model_info.quantization import (
+    CONFIG,
+    MODELOPT_FILE,
+    quantization_of,
+)
+from surgeon_engine.api.model_info.safetensors_header import count_numbers
 from surgeon_engine.api.model_info.source_names import (
     DEMO,
     INDEX,
@@ -49,9 +53,7 @@ MAX_SIZES = {
     "vocab_size": 100_000_000,
     "max_position_embeddings": 1_000_000_000,
 }
-_MAX_HEADER = 100_000_000  # bytes; the maximum of the format
 _MAX_CONFIG = 10_000_000  # bytes; the longest have some hundred thousand
-_MAX_AXES, _MAX_WIDTH = 8, 1 << 40  # of a tensor
 _ADAPTER = "adapter_config.json"
 _DECODER = re.compile(r"ForCausalLM|LMHeadModel|ForConditionalGeneration|Decoder$")
 _EXPERTS = re.compile(r"(num|n)_((local|routed)_)?experts|moe_num_experts")
@@ -61,7 +63,6 @@ _BLOCK_TYPES = "layers_block_type"  # a list with the kind of each block
 _PICKLES = (".bin", ".pt", ".pth")
 _BLOCKS = ("num_hidden_layers", "n_layer", "num_layers")
 _HIDDEN_SIZE = ("hidden_size", "n_embd", "d_model")
-_NOT_A_HEADER = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,7 @@ def local_path(source: str) -> Path | None:
 
 
 def read_options(folder: Path) -> dict[str, Any]:
-    """Read config.json.
+    """Read config.json, and the method of quantization if another file names it.
 
     Raises:
         ModelError: The file is missing or is not a JSON object, or the folder holds an
@@ -133,7 +134,12 @@ def read_options(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
         raise ModelError(say("{folder} has no config.json.", folder=folder), SOURCES)
-    return _read_object(path)
+    options = _read_object(path)
+    if not options.get(CONFIG) and (folder / MODELOPT_FILE).is_file():
+        settings = _read_object(folder / MODELOPT_FILE).get("quantization")
+        if isinstance(settings, dict):
+            options[CONFIG] = settings | {"quant_method": "modelopt"}
+    return options
 
 
 def _adapter_error(folder: Path) -> ModelError:
@@ -309,7 +315,7 @@ def experts_error(name: str) -> ModelError:
 def check_model_kind(
     name: str, architectures: Iterable[str], options: Mapping[str, Any]
 ) -> None:
-    """Check that a model is a decoder with weights that are not quantized.
+    """Check that a model is a decoder, with weights that can be read.
 
     Raises:
         ModelError: The model is of another kind.
@@ -339,11 +345,7 @@ def check_model_kind(
                 "and choose that."
             ),
         )
-    if options.get("quantization_config"):
-        raise ModelError(
-            say("The weights of {name} are quantized.", name=name),
-            say("Choose the model's float32, float16 or bfloat16 files."),
-        )
+    quantization_of(name, options)
 
 
 def _facts(name: str, folder: Path) -> ModelFacts:
@@ -353,16 +355,18 @@ def _facts(name: str, folder: Path) -> ModelFacts:
         options = read_options(folder)
         facts = config_facts(name, options)
         check_options(name, options)
+        how = quantization_of(name, options)
         counts: Counter[str] = Counter()
         size = 0
         for path in find_weight_files(folder):
             size += path.stat().st_size
-            counts.update(count_numbers(path))
+            counts.update(count_numbers(path, how))
         (most_common, _), *_ = counts.most_common(1) or [("", 0)]
+        dtype = DTYPES.get(most_common, most_common)
         return replace(
             facts,
-            parameters=sum(counts.values()),
-            dtype=DTYPES.get(most_common, most_common),
+            parameters=counts.total(),
+            dtype=dtype if how is None else how.label,
             file_bytes=size,
         )
     except ModelError as error:
@@ -425,57 +429,6 @@ def _text_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
 def _architectures(options: Mapping[str, Any]) -> list[str]:
     stated = options.get("architectures")
     return [*map(str, stated)] if isinstance(stated, list) else []
-
-
-def count_numbers(path: Path) -> Counter[str]:
-    """Count the numbers of each format in a safetensors file, from its header.
-
-    Raises:
-        ModelError: The header is damaged, or does not match the size of the file.
-    """
-    with open_model(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        start = file.read(8)
-        length = struct.unpack("<Q", start)[0] if len(start) == 8 else size
-        if length > min(size, _MAX_HEADER):
-            raise _damaged_error(path, size)
-        try:
-            header = json.loads(file.read(length))
-            header.pop("__metadata__", None)
-            counts: Counter[str] = Counter()
-            for entry in header.values():
-                counts[entry["dtype"]] += _size_of(entry["shape"])
-            end = max(
-                (entry["data_offsets"][1] for entry in header.values()), default=0
-            )
-        except _NOT_A_HEADER as error:
-            raise _damaged_error(path, size) from error
-    if 8 + length + end != size:
-        raise _damaged_error(path, size)
-    return counts
-
-
-def _size_of(shape: list[int]) -> int:
-    """Return how many numbers a tensor has.
-
-    Raises:
-        ValueError: It is no shape, or an absurd one.
-    """
-    is_shape = len(shape) <= _MAX_AXES and all(type(n) is int for n in shape)
-    if not is_shape or not all(0 <= n < _MAX_WIDTH for n in shape):
-        raise ValueError(shape)
-    return math.prod(shape)
-
-
-def _damaged_error(path: Path, size: int) -> ModelError:
-    return ModelError(
-        say(
-            "{path} is damaged ({size:,} bytes): its header does not match its size.",
-            path=path.name,
-            size=size,
-        ),
-        say("The download may be incomplete: download this file again."),
-    )
 
 
 def _gguf_facts(path: Path) -> ModelFacts:
