@@ -135,9 +135,9 @@ def _unpack(packed: Tensor, bits: int) -> Tensor:
 
 def _bits_of(words: int, numbers: int) -> int:
     """Return in how many bits each of these numbers is, if they fill so many words."""
-    for bits in (2, 4, 8):
-        if words == -(-numbers * bits // 32):
-            return bits
+    bits = 32 * words // numbers
+    if bits in (2, 4, 8) and words == -(-numbers * bits // 32):
+        return bits
     raise ValueError(
         say(
             "{numbers:,} numbers are in {words:,} words of 32 bits, and only numbers "

@@ -58,6 +58,10 @@ class Quantization:
             return 0
         if not name.endswith(method.values):
             return size
+        return self.room(dtype, size)
+
+    def room(self, dtype: str, size: int) -> int:
+        """Return how many weights stored numbers of a format can hold."""
         return size * max(1, _PACKED_BITS.get(dtype, 0) // self.bits)
 
 
@@ -121,7 +125,7 @@ TORCHAO = Method(
         "._weight_act_pre_scale",
     ),
 )
-METHODS = {
+METHODS = {  # by their names in configs
     "fp8": FP8,
     "mxfp8": FP8,
     "fbgemm_fp8": FP8,

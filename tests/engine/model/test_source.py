@@ -108,9 +108,9 @@ def test_layers_of_different_sizes_raise(folder):
     assert "The layers of tiny differ in intermediate_size" in error_of(folder)
 
 
-def test_quantized_weights_raise(folder):
-    change_config(folder, quantization_config={"quant_method": "gptq", "bits": 4})
-    assert "The weights of tiny are quantized" in error_of(folder)
+def test_quantized_weights_that_are_not_read_raise(folder):
+    change_config(folder, quantization_config={"quant_method": "gptq", "bits": 3})
+    assert "The weights of tiny are quantized by GPTQ with bits = 3" in error_of(folder)
 
 
 @pytest.mark.parametrize(
