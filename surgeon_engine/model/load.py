@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -34,6 +35,7 @@ from surgeon_engine.model.source import (
     ModelSource,
     first_line,
     read_model_config,
+    stored_dtypes,
 )
 from surgeon_engine.model.tokenizer import kept_tokenizer, tokenizer_problem
 from surgeon_engine.planning.constants import HOST_SHARE
@@ -59,6 +61,8 @@ class LoadedModel:
     stored: torch.dtype | None  # in the original's files; None: quantized
     tokenizer_problem: str = ""  # why there is no tokenizer
     files: tuple[FileStamp, ...] = ()  # that were read
+    # Of the tensors in the original's files, by their names there.
+    stored_dtypes: Mapping[str, torch.dtype] = field(default_factory=dict)
 
     @property
     def identity(self) -> dict[str, str]:
@@ -101,7 +105,8 @@ def load_model(
             problem = ranks.agree(lambda: tokenizer_problem(source))
         tokenizer = None if problem else kept_tokenizer(source)
         loaded = _load(config, source, tokenizer, stored)
-    return replace(loaded, tokenizer_problem=problem, files=files)
+        dtypes = stored_dtypes(source)
+    return replace(loaded, tokenizer_problem=problem, files=files, stored_dtypes=dtypes)
 
 
 def load_original(config: ModelConfig, pruned: LoadedModel) -> LoadedModel:

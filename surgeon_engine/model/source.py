@@ -29,7 +29,7 @@ from surgeon_engine.api.model_info.header import (
     weight_files,
 )
 from surgeon_engine.api.model_info.quantization import Quantization, quantization_of
-from surgeon_engine.api.model_info.safetensors_header import count_numbers
+from surgeon_engine.api.model_info.safetensors_header import count_numbers, read_tensors
 from surgeon_engine.api.model_info.source_names import (
     DEMO,
     HubName,
@@ -181,6 +181,18 @@ def stored_dtype(source: ModelSource) -> torch.dtype | None:
         )
     ((most_common, _),) = counts.most_common(1)
     return _STORED.get(most_common)
+
+
+def stored_dtypes(source: ModelSource) -> dict[str, torch.dtype]:
+    """Return the number format of each tensor in the files; empty: quantized."""
+    if source.gguf_file or source.quantization:
+        return {}
+    return {
+        name: _STORED[dtype]
+        for path in source.weight_files
+        for name, (dtype, _) in read_tensors(path).items()
+        if dtype in _STORED
+    }
 
 
 def held_numbers(source: ModelSource) -> int:
