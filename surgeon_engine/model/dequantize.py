@@ -56,7 +56,7 @@ def _of_torchao(parts: Parts) -> Parts:
     scale, q = parts["._weight_scale"], parts["._weight_qdata"]
     is_packed = q.dtype not in (torch.int8, torch.float8_e4m3fn)
     if is_packed or scale.dtype not in _FLOATS:
-        raise ValueError(say("torchao is read in whole bytes (int8 and float8) alone"))
+        raise ValueError(say("of torchao, only int8 and float8 are read"))
     return {
         ending.replace("._weight_", ".weight_"): x for ending, x in parts.items()
     } | {".weight": q}
@@ -65,7 +65,7 @@ def _of_torchao(parts: Parts) -> Parts:
 def _scaled(parts: Parts, how: Quantization) -> Tensor:
     """Return numbers in floats, integers or packed integers, times their scales."""
     if ".pre_quant_scale" in parts:
-        raise ValueError(say("scales of inputs (AWQ) within ModelOpt are not read"))
+        raise ValueError(say("scales of inputs (AWQ) are not read"))
     scale = _scale(parts)
     q = parts[".weight_packed"] if ".weight_packed" in parts else parts[".weight"]
     zero = parts.get(".weight_zero_point")
@@ -187,7 +187,7 @@ def _awq(parts: Parts) -> Tensor:
 
 def _int8(parts: Parts) -> Tensor:
     if ".weight_format" in parts and int(parts[".weight_format"]):
-        raise ValueError(say("bitsandbytes is read in the order of rows alone"))
+        raise ValueError(say("only weights in the order of rows are read"))
     return parts[".weight"].float() * (parts[".SCB"].float() / _INT8_LEVELS)[:, None]
 
 

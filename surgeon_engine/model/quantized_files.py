@@ -55,7 +55,7 @@ class _Weight:
                 raise
             reason = first_line(error)
             if isinstance(error, KeyError):
-                reason = say("no tensor {ending} is there", ending=error.args[0])
+                reason = say("{tensor} is missing", tensor=error.args[0])
             raise ModelError(
                 say(
                     "{name} cannot be dequantized ({method}): {reason:clause}.",

@@ -88,8 +88,8 @@ def test_missing_scales_raise(tmp_path):
     with pytest.raises(ModelError) as error:
         load_model(ModelConfig(str(tmp_path)))
     assert error.value.message == (
-        "model.layers.1.mlp.up_proj.weight cannot be dequantized (FP8): no tensor "
-        ".weight_scale is there."
+        "model.layers.1.mlp.up_proj.weight cannot be dequantized (FP8): "
+        ".weight_scale is missing."
     )
     assert error.value.hint
 
