@@ -116,15 +116,15 @@ def _spread(values: Tensor, q: Tensor, how: Quantization) -> Tensor:
         if not length or -(-size // length) != count:
             length, rest = divmod(size, count)
             if rest:
-                raise ValueError(
-                    say(
-                        "{count:,} scales do not divide {size:,} weights",
-                        count=count,
-                        size=size,
-                    )
-                )
+                raise _scales_error(count, size)
         values = values.repeat_interleave(length, dim).narrow(dim, 0, size)
     return values
+
+
+def _scales_error(count: int, size: int) -> ValueError:
+    return ValueError(
+        say("{count:,} scales do not divide {size:,} weights", count=count, size=size)
+    )
 
 
 def _unpack(packed: Tensor, bits: int) -> Tensor:
@@ -151,7 +151,7 @@ def _bits_of(words: int, numbers: int) -> int:
 def _unpack_fp4(packed: Tensor) -> Tensor:
     """Return the two numbers of each byte, the one in the low bits first."""
     table = torch.tensor([*_FP4, *(-x for x in _FP4)])
-    return table[torch.stack((packed & 15, packed >> 4), -1).long()].flatten(-2)
+    return table[torch.stack((packed & 15, packed >> 4), -1).int()].flatten(-2)
 
 
 def _mxfp4(parts: Parts) -> Tensor:
@@ -193,7 +193,8 @@ def _int8(parts: Parts) -> Tensor:
 
 def _nf4(parts: Parts) -> Tensor:
     """Return a weight of bitsandbytes in 4 bits: indices of numbers in a table."""
-    name = next(name for name in parts if ".quant_state." in name)
+    state_name = ".weight.quant_state"
+    name = next((name for name in parts if name.startswith(state_name)), state_name)
     state = json.loads(bytes(parts[name].tolist()))
     largest = parts[".weight.absmax"]
     if ".weight.nested_absmax" in parts:
@@ -213,5 +214,8 @@ def _nf4(parts: Parts) -> Tensor:
 
 def _from_table(indices: Tensor, table: Tensor, largest: Tensor, block: int) -> Tensor:
     """Return numbers of a table, times the largest one of each block."""
-    blocks = torch.arange(len(indices)) // block
-    return table.float()[indices.long()] * largest.float()[blocks]
+    if len(largest) != -(-len(indices) // block):
+        raise _scales_error(len(largest), len(indices))
+    values = table.float()[indices.int()]
+    values *= largest.float().repeat_interleave(block)[: len(values)]
+    return values

@@ -35,12 +35,16 @@ class Format:
 
 def save_quantized(folder: Path, form: Format) -> dict[str, Tensor]:
     """Write a model whose layers of the blocks are quantized; return its weights."""
-    save_tiny_model(folder)
+    return quantize(save_tiny_model(folder), form)
+
+
+def quantize(folder: Path, form: Format, part: str = "") -> dict[str, Tensor]:
+    """Quantize the layers in the blocks of a part of a model; return its weights."""
     path = folder / "model.safetensors"
     stored, weights = {}, {}
     torch.manual_seed(0)
     for name, tensor in load_file(path).items():
-        if name.endswith("proj.weight"):
+        if part in name and name.endswith("proj.weight"):
             weights[name], parts = form.make(*tensor.shape)
             stem = name.removesuffix(".weight")
             stored |= {stem + ending: part for ending, part in parts.items()}

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import stat
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -24,7 +23,10 @@ from surgeon_engine.api.model_info.quantization import (
     MODELOPT_FILE,
     quantization_of,
 )
-from surgeon_engine.api.model_info.safetensors_header import count_numbers
+from surgeon_engine.api.model_info.safetensors_header import (
+    check_is_file,
+    count_numbers,
+)
 from surgeon_engine.api.model_info.source_names import (
     DEMO,
     INDEX,
@@ -181,31 +183,10 @@ def find_weight_files(folder: Path) -> tuple[Path, ...]:
     if not paths:
         check_has_weights(str(folder), (path.name for path in folder.iterdir()))
     for path in paths:
-        _check_is_file(path)
+        check_is_file(path)
     if (folder / INDEX).is_file():
         _check_index(folder)
     return paths
-
-
-def _check_is_file(path: Path) -> None:
-    """Check that a path is a file: opening a named pipe or a device may never end.
-
-    Raises:
-        ModelError: It is something else, or a link that leads nowhere.
-    """
-    hint = say("Download this file again.")
-    try:
-        mode = path.stat().st_mode
-    except OSError as error:
-        name, reason = path.name, error.strerror
-        raise ModelError(
-            say("{path} is a link that leads nowhere: {why}.", path=name, why=reason)
-            if path.is_symlink()
-            else say("{path} is missing: {reason:clause}.", path=name, reason=reason),
-            hint,
-        ) from error
-    if not stat.S_ISREG(mode):
-        raise ModelError(say("{path} is not a file.", path=path.name), hint)
 
 
 def _check_index(folder: Path) -> None:

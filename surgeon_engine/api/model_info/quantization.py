@@ -194,7 +194,7 @@ def quantization_of(name: str, options: Mapping[str, Any]) -> Quantization | Non
 def _method_name(settings: Mapping[str, Any]) -> str:
     if settings.get("load_in_4bit") or settings.get("load_in_8bit"):
         return "bitsandbytes"
-    return str(settings.get("quant_method", "")).lower()
+    return str(settings.get("quant_method", "")).lower()[:100]
 
 
 def _method_error(name: str, method: str) -> ModelError:

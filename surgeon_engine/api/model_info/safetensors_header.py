@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import stat
 import struct
 from collections import Counter
 from pathlib import Path
@@ -17,6 +18,27 @@ from surgeon_engine.base.sentences import say
 _MAX_HEADER = 100_000_000  # bytes; the maximum of the format
 _MAX_AXES, _MAX_WIDTH = 8, 1 << 40  # of a tensor
 _NOT_A_HEADER = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
+
+
+def check_is_file(path: Path) -> None:
+    """Check that a path is a file: opening a named pipe or a device may never end.
+
+    Raises:
+        ModelError: It is something else, or a link that leads nowhere.
+    """
+    hint = say("Download this file again.")
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        name, reason = path.name, error.strerror
+        raise ModelError(
+            say("{path} is a link that leads nowhere: {why}.", path=name, why=reason)
+            if path.is_symlink()
+            else say("{path} is missing: {reason:clause}.", path=name, reason=reason),
+            hint,
+        ) from error
+    if not stat.S_ISREG(mode):
+        raise ModelError(say("{path} is not a file.", path=path.name), hint)
 
 
 def count_numbers(path: Path, how: Quantization | None = None) -> Counter[str]:

@@ -20,8 +20,11 @@ from surgeon_engine.model.layers import prunable_layers
 from surgeon_engine.model.load import load_model
 from surgeon_engine.model.quantized_files import plain_tensors
 from surgeon_engine.model.source import locate
-from tests.helpers.quantized import FORMATS, change_config, save_quantized
+from tests.helpers.multimodal import save_multimodal
+from tests.helpers.quantized import FORMATS, change_config, quantize, save_quantized
 from tests.helpers.runs import Recorder, job
+
+WEIGHTS = "model.safetensors"
 
 
 def weights_of(folder):
@@ -57,7 +60,7 @@ def test_unquantized_layers_keep_their_weights(tmp_path):
     """FP8 folders hold layers in bfloat16; so do scales that nothing needs."""
     folder = tmp_path / "tiny"
     expected = save_quantized(folder, FORMATS["fp8_tensor"])
-    path = folder / "model.safetensors"
+    path = folder / WEIGHTS
     name = "model.layers.0.self_attn.k_proj."
     tensors = load_file(path)
     plain = torch.randn_like(expected[name + "weight"]).bfloat16()
@@ -67,6 +70,19 @@ def test_unquantized_layers_keep_their_weights(tmp_path):
     source = locate(str(folder))
     with plain_tensors(source, source.quantization) as found:
         assert found.keys() == expected.keys()
+
+
+def test_language_model_inside_a_multimodal_one_is_dequantized(tmp_path):
+    folder = save_multimodal(tmp_path, "gemma3")
+    plain = json.loads((folder / "config.json").read_text())
+    weights = quantize(folder, FORMATS["awq"], "language_model")
+    found = weights_of(folder)
+    save_file({x: y.contiguous() for x, y in weights.items()}, folder / WEIGHTS)
+    (folder / "config.json").write_text(json.dumps(plain))
+    expected = load_model(ModelConfig(str(folder))).model.state_dict()
+    assert found.keys() == expected.keys()
+    for name, weight in expected.items():
+        assert torch.allclose(found[name], weight, rtol=1e-6, atol=0), name
 
 
 def test_method_in_a_file_of_modelopt_is_found(tmp_path):
@@ -81,7 +97,7 @@ def test_method_in_a_file_of_modelopt_is_found(tmp_path):
 
 def test_missing_scales_raise(tmp_path):
     save_quantized(tmp_path, FORMATS["fp8_blocks"])
-    path = tmp_path / "model.safetensors"
+    path = tmp_path / WEIGHTS
     tensors = load_file(path)
     del tensors["model.layers.1.mlp.up_proj.weight_scale_inv"]
     save_file(tensors, path)
@@ -103,7 +119,7 @@ def test_scales_of_another_size_raise(tmp_path):
 
 def test_numbers_of_activations_in_weights_raise(tmp_path):
     save_quantized(tmp_path, FORMATS["modelopt_nvfp4"])
-    path = tmp_path / "model.safetensors"
+    path = tmp_path / WEIGHTS
     scale = {"model.layers.1.mlp.up_proj.pre_quant_scale": torch.ones(16)}
     save_file(load_file(path) | scale, path)
     with pytest.raises(ModelError, match="scales of inputs"):
