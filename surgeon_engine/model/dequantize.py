@@ -129,8 +129,10 @@ def _scales_error(count: int, size: int) -> ValueError:
 
 def _unpack(packed: Tensor, bits: int) -> Tensor:
     """Return the integers, none of them negative, that each row holds in words."""
-    shifts = torch.arange(0, 32, bits, dtype=torch.int32)
-    return ((packed[..., None] >> shifts) & (2**bits - 1)).flatten(-2)
+    shifts = torch.arange(0, 8, bits, dtype=torch.uint8)
+    words = packed.clone(memory_format=torch.contiguous_format)
+    numbers = words.view(torch.uint8)  # of a word, the low bits first
+    return ((numbers[..., None] >> shifts) & (2**bits - 1)).flatten(-2)
 
 
 def _bits_of(words: int, numbers: int) -> int:
@@ -163,15 +165,22 @@ def _mxfp4(parts: Parts) -> Tensor:
 
 def _gptq(parts: Parts, how: Quantization) -> Tensor:
     """Return the weight whose columns are packed along the inputs."""
-    qweight, scales = parts[".qweight"], parts[".scales"].float()
-    bits = _bits_of(parts[".qzeros"].shape[1], scales.shape[1])
-    q = _unpack(qweight.T, bits).T  # [in, out]
-    zeros = _unpack(parts[".qzeros"], bits)[:, : scales.shape[1]] + how.zero_offset
+    scales = parts[".scales"].float().T  # [out, groups]
+    bits = _bits_of(parts[".qzeros"].shape[1], len(scales))
+    weight = _unpack(parts[".qweight"].T, bits).float()
+    zeros = _unpack(parts[".qzeros"], bits)[:, : len(scales)].float().T
     groups = parts.get(".g_idx")
     if groups is None:
-        groups = torch.arange(len(q)) // -(-len(q) // len(scales))
+        groups = _groups(weight.shape[1], scales.shape[1])
     groups = groups.long()
-    return ((q - zeros[groups]) * scales[groups]).T.contiguous()
+    weight -= (zeros + how.zero_offset)[:, groups]
+    weight *= scales[:, groups]
+    return weight
+
+
+def _groups(size: int, count: int) -> Tensor:
+    """Return the group of each of the inputs, where all are of one size."""
+    return torch.arange(size) // -(-size // count)
 
 
 def _awq(parts: Parts) -> Tensor:
@@ -181,8 +190,11 @@ def _awq(parts: Parts) -> Tensor:
         _unpack(parts[name], 4).unflatten(1, (-1, 8))[..., _AWQ_ORDER].flatten(1)
         for name in (".qweight", ".qzeros")
     )
-    groups = torch.arange(len(q)) // -(-len(q) // len(scales))
-    return ((q - zeros[groups]) * scales[groups]).T.contiguous()
+    groups = _groups(len(q), len(scales))
+    weight = q.float()
+    weight -= zeros.float()[groups]
+    weight *= scales[groups]
+    return weight.T.contiguous()
 
 
 def _int8(parts: Parts) -> Tensor:
