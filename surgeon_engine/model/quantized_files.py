@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Protocol
 
 from safetensors import safe_open
 from torch import Tensor
 from transformers import GenerationConfig, PretrainedConfig
-from transformers.utils import GENERATION_CONFIG_NAME
 
 from surgeon_engine.api.model_info.quantization import CONFIG, Quantization
 from surgeon_engine.base.errors import ModelError
@@ -84,7 +83,7 @@ def plain_arguments(config: PretrainedConfig, source: ModelSource) -> dict[str, 
         if hasattr(each, CONFIG):
             delattr(each, CONFIG)
     arguments: dict[str, Any] = {"config": config}
-    if (source.folder / GENERATION_CONFIG_NAME).is_file():
+    with suppress(OSError):  # there is none, or it is no JSON
         arguments["generation_config"] = GenerationConfig.from_pretrained(
             source.folder, local_files_only=True
         )

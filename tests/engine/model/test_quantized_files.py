@@ -44,6 +44,16 @@ def test_weights_are_those_that_the_format_stands_for(tmp_path, name):
         assert torch.allclose(found[key], weight.float(), rtol=1e-6, atol=0), key
 
 
+def test_settings_for_writing_text_are_those_of_the_folder(tmp_path):
+    save_quantized(tmp_path, FORMATS["gptq"])
+    path = tmp_path / "generation_config.json"
+    path.write_text(json.dumps({"temperature": 0.4, "do_sample": True}))
+    config = ModelConfig(str(tmp_path))
+    assert load_model(config).model.generation_config.temperature == 0.4
+    path.unlink()
+    assert load_model(config).model.generation_config.eos_token_id == 0
+
+
 @pytest.mark.parametrize("name", ["fp8_blocks", "compressed_int4", "gptq"])
 def test_summary_is_that_of_the_dequantized_model(tmp_path, name):
     weights = save_quantized(tmp_path / "tiny", FORMATS[name])
