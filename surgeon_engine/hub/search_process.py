@@ -25,6 +25,7 @@ from surgeon_engine.api.model_info.header import (
     config_facts,
     decoder_sizes,
 )
+from surgeon_engine.api.model_info.quantization import quantization_of
 from surgeon_engine.api.model_info.source_names import SCHEME, hub_name
 from surgeon_engine.base.errors import DownloadError, EngineError, ModelError
 from surgeon_engine.base.json_process import RequestFailed
@@ -45,6 +46,7 @@ _MAX_VALUE = 100  # characters of a name in a sentence
 _MAX_TEXT = 300  # characters
 _WIDTHS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2}
 _WIDTHS |= {"I8": 1, "U8": 1, "BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1}  # bytes
+_WIDTHS |= {"F8_E8M0": 1, "U32": 4}
 _TOO_MANY_REQUESTS = 429  # HTTP status
 _LICENSE = "license:"  # beginning of a tag
 
@@ -154,6 +156,9 @@ def _model(name: str, entry: _Options, config: _Options) -> HubModel:
     most_common = max(counts, key=counts.__getitem__, default="")
     is_known = bool(counts) and counts.keys() <= _WIDTHS.keys()
     size = sum(count * _WIDTHS[x] for x, count in counts.items()) if is_known else 0
+    how = None if problem else quantization_of(name, options)
+    if how is not None:
+        counts = {dtype: how.room(dtype, count) for dtype, count in counts.items()}
     return HubModel(
         facts=ModelFacts(
             name=name,
@@ -163,7 +168,7 @@ def _model(name: str, entry: _Options, config: _Options) -> HubModel:
             hidden_size=_int(facts.hidden_size),
             vocabulary=_int(facts.vocabulary),
             longest_window=_int(facts.longest_window),
-            dtype=DTYPES.get(most_common, _text(most_common)),
+            dtype=how.label if how else DTYPES.get(most_common, _text(most_common)),
             file_bytes=_int(size),
             problem=_cleaned(problem),
             hint=hint,

@@ -26,7 +26,7 @@ from surgeon_engine.model.source import TEMPLATES, ModelSource
 _HINT = say("Check that the model's files are there and that you may read them.")
 # The files besides weights that transformers reads.
 _OTHERS = re.compile(
-    r"(config|generation_config|special_tokens_map|added_tokens|tokenizer[\w.-]*|"
+    r"((generation_|hf_quant_)?config|special_tokens_map|added_tokens|tokenizer[\w.-]*|"
     r"vocab[\w.-]*|merges[\w.-]*|chat_template[\w.-]*|tekken|"
     r"[\w.-]*\.safetensors\.index)\.(json|txt|jinja)|"
     r"[\w.-]+\.(model|tiktoken|spm|bpe)"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -27,12 +28,14 @@ from surgeon_engine.model.identity import (
 )
 from surgeon_engine.model.inspect import InspectedSource, inspect_source
 from surgeon_engine.model.layers import PrunableLayer, find_blocks, prunable_layers
+from surgeon_engine.model.quantized_files import plain_arguments, plain_tensors
 from surgeon_engine.model.source import (
     INCOMPLETE_FILES,
     UNREADABLE,
     ModelSource,
     first_line,
     read_model_config,
+    stored_dtypes,
 )
 from surgeon_engine.model.tokenizer import kept_tokenizer, tokenizer_problem
 from surgeon_engine.planning.constants import HOST_SHARE
@@ -58,6 +61,8 @@ class LoadedModel:
     stored: torch.dtype | None  # in the original's files; None: quantized
     tokenizer_problem: str = ""  # why there is no tokenizer
     files: tuple[FileStamp, ...] = ()  # that were read
+    # Of the tensors in the original's files, by their names there.
+    stored_dtypes: Mapping[str, torch.dtype] = field(default_factory=dict)
 
     @property
     def identity(self) -> dict[str, str]:
@@ -100,7 +105,8 @@ def load_model(
             problem = ranks.agree(lambda: tokenizer_problem(source))
         tokenizer = None if problem else kept_tokenizer(source)
         loaded = _load(config, source, tokenizer, stored)
-    return replace(loaded, tokenizer_problem=problem, files=files)
+        dtypes = stored_dtypes(source)
+    return replace(loaded, tokenizer_problem=problem, files=files, stored_dtypes=dtypes)
 
 
 def load_original(config: ModelConfig, pruned: LoadedModel) -> LoadedModel:
@@ -142,13 +148,7 @@ def _load(
 ) -> LoadedModel:
     """Load the weights of a model that has been checked."""
     try:
-        model, found = model_class(read_model_config(source)).from_pretrained(
-            source.folder,
-            dtype=devices.dtype_of(config.dtype),
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # `_check_complete` names them
-            **source.arguments,
-        )
+        model, found = _read(source, devices.dtype_of(config.dtype))
     except UNREADABLE as error:
         if is_out_of_memory(error):
             raise
@@ -178,6 +178,22 @@ def _load(
         model.to(device)
     layers = prunable_layers(model)
     return LoadedModel(source, model, tokenizer, blocks, layers, stored)
+
+
+def _read(source: ModelSource, dtype: torch.dtype) -> tuple[PreTrainedModel, Any]:
+    """Return a model with its weights, and what transformers says about them."""
+    config = read_model_config(source)
+    arguments = {
+        "dtype": dtype,
+        "output_loading_info": True,
+        "ignore_mismatched_sizes": True,  # `_check_complete` names them
+    }
+    read = model_class(config).from_pretrained
+    if source.quantization is None:
+        return read(source.folder, **arguments, **source.arguments)
+    arguments |= plain_arguments(config, source)
+    with plain_tensors(source, source.quantization) as tensors:
+        return read(None, state_dict=tensors, **arguments)
 
 
 def _check_complete(name: str, found: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import struct
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from surgeon_engine.api.model_info.files import (
     count_numbers,
     find_weight_files,
     read_options,
+    read_tensors,
     weight_files,
 )
 from surgeon_engine.api.model_info.gguf_header import (
@@ -31,6 +32,7 @@ from surgeon_engine.api.model_info.gguf_header import (
     read_gguf_header,
 )
 from surgeon_engine.api.model_info.header import MAX_SIZES, check_model_kind
+from surgeon_engine.api.model_info.quantization import Quantization, quantization_of
 from surgeon_engine.api.model_info.source_names import (
     DEMO,
     HubName,
@@ -83,6 +85,7 @@ class ModelSource:
     name: str  # display name
     folder: Path
     gguf_file: str | None = None  # its name inside `folder`
+    quantization: Quantization | None = None  # of the weights of a folder
 
     @property
     def is_bundled(self) -> bool:
@@ -142,7 +145,7 @@ def read_model_config(source: ModelSource) -> PretrainedConfig:
 
     Raises:
         ModelError: The architecture is unknown, is not a decoder, is a mixture of
-            experts, or is quantized.
+            experts, or is quantized in a way that Surgeon does not read.
     """
     try:
         config = AutoConfig.from_pretrained(source.folder, **source.arguments)
@@ -171,7 +174,7 @@ def stored_dtype(source: ModelSource) -> torch.dtype | None:
     It is read from the headers, because configs often lack it or state the format of
     the training.
     """
-    if source.gguf_file:
+    if source.gguf_file or source.quantization:
         return None
     counts = sum(map(count_numbers, source.weight_files), Counter[str]())
     if not counts:
@@ -183,8 +186,26 @@ def stored_dtype(source: ModelSource) -> torch.dtype | None:
     return _STORED.get(most_common)
 
 
+def stored_dtypes(source: ModelSource) -> dict[str, torch.dtype]:
+    """Return the number format of each tensor in the files; empty: quantized."""
+    if source.gguf_file or source.quantization:
+        return {}
+    return {
+        name: _STORED[dtype]
+        for path in source.weight_files
+        for name, (dtype, _) in read_tensors(path).items()
+        if dtype in _STORED
+    }
+
+
 def held_numbers(source: ModelSource) -> int:
-    """Return how many numbers the weight files hold, according to their headers."""
+    """Return how many numbers the weight files hold, according to their headers.
+
+    Of quantized files, it is the number that they have room for.
+    """
+    if source.quantization:
+        size = sum(path.stat().st_size for path in source.weight_files)
+        return size * 8 // source.quantization.bits
     if source.gguf_file:
         tensors = gguf.GGUFReader(source.weight_files[0]).tensors
         return sum(int(tensor.n_elements) for tensor in tensors)
@@ -231,7 +252,7 @@ def _checked_folder(source: ModelSource) -> ModelSource:
     for path in (*source.folder.iterdir(), *templates):
         if path.suffix in _READ_WHOLE:
             _check_regular(path)
-    return source
+    return replace(source, quantization=quantization_of(source.name, options))
 
 
 def _check_regular(path: Path) -> None:
@@ -288,7 +309,6 @@ def _gguf_error(path: Path, error: Exception) -> ModelError:
 def _check_model_kind(name: str, config: PretrainedConfig) -> None:
     options = config.to_dict()
     options["is_encoder_decoder"] = config.is_encoder_decoder
-    options["quantization_config"] = getattr(config, "quantization_config", None)
     options["pruned"] = hasattr(config, "pruned") or None
     architectures = config.architectures or [model_class(config).__name__]
     check_model_kind(name, map(str, architectures), options)

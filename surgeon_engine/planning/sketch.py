@@ -17,6 +17,7 @@ from surgeon_engine.api.messages.sources import (
     StructureSupport,
 )
 from surgeon_engine.api.model_info.header import DTYPES, DecoderSizes, ModelFacts
+from surgeon_engine.api.model_info.quantization import METHODS
 
 _USUAL_DTYPE = "bfloat16"
 _USUAL_BYTES = 2  # of a weight in it
@@ -56,13 +57,20 @@ def sketch_model(facts: ModelFacts, sizes: DecoderSizes) -> ModelSummary:
         cache_width=2 * sizes.blocks * sizes.key_value_heads * sizes.head_size,
         layers=layers,
         structures=tuple(map(StructureSupport, Structure)),
-        dtype=facts.dtype if facts.dtype in DTYPES.values() else _USUAL_DTYPE,
+        dtype=_dtype(facts),
         coupled=tuple(
             coupled
             for block in range(sizes.blocks)
             for coupled in _coupled(block, sizes, is_gated)
         ),
     )
+
+
+def _dtype(facts: ModelFacts) -> str:
+    """Return the number format of the weights; empty if they are quantized."""
+    if facts.dtype in {method.label for method in METHODS.values()}:
+        return ""
+    return facts.dtype if facts.dtype in DTYPES.values() else _USUAL_DTYPE
 
 
 def _parameters(sizes: DecoderSizes, is_gated: bool, is_tied: bool) -> int:

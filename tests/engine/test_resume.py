@@ -45,6 +45,7 @@ from tests.helpers.interrupted_runs import (
     results,
     resumed,
 )
+from tests.helpers.quantized import FORMATS, quantize
 from tests.helpers.runs import Recorder
 
 pytestmark = [
@@ -73,6 +74,17 @@ def test_run_goes_on_after_a_shot(tmp_path):
         ]
         assert not recorder.of(BaselineEvaluated)
         assert_same_result(folder, tmp_path / "whole")
+
+
+def test_run_of_a_quantized_model_goes_on(tmp_path):
+    config = config_of(tmp_path, shots=2, level=Recovery.REFIT)
+    quantize(Path(config.model.source), FORMATS["gptq"])
+    Recorder().run(config, tmp_path / "whole")
+    folder = tmp_path / "cut"
+    cut_at(after_shot(1), config, folder)
+    (event,) = resumed(folder).of(RunResumed)
+    assert event.shots == 1
+    assert_same_result(folder, tmp_path / "whole")
 
 
 CASES = [

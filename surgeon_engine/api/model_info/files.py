@@ -17,6 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from surgeon_engine.api.model_info.gguf_header import SOURCES, open_model
+from surgeon_engine.api.model_info.quantization import (
+    CONFIG,
+    MODELOPT_FILE,
+    Quantization,
+)
 from surgeon_engine.api.model_info.source_names import INDEX
 from surgeon_engine.base.errors import ModelError, UnreadableFileError
 from surgeon_engine.base.reading import read_text
@@ -37,7 +42,7 @@ _NOT_A_HEADER = (
 
 
 def read_options(folder: Path) -> dict[str, Any]:
-    """Read config.json.
+    """Read config.json, and the method of quantization if another file names it.
 
     Raises:
         ModelError: The file is missing or is not a JSON object, or the folder holds an
@@ -48,7 +53,12 @@ def read_options(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
         raise ModelError("{folder} has no config.json.", SOURCES, folder=folder)
-    return _read_object(path)
+    options = _read_object(path)
+    if not options.get(CONFIG) and (folder / MODELOPT_FILE).is_file():
+        settings = _read_object(folder / MODELOPT_FILE).get("quantization")
+        if isinstance(settings, dict):
+            options[CONFIG] = settings | {"quant_method": "modelopt"}
+    return options
 
 
 def _adapter_error(folder: Path) -> ModelError:
@@ -186,8 +196,25 @@ def check_has_weights(where: str, names: Iterable[str]) -> None:
     raise ModelError("{where} has no .safetensors file.", SOURCES, where=where)
 
 
-def count_numbers(path: Path) -> Counter[str]:
+def count_numbers(path: Path, how: Quantization | None = None) -> Counter[str]:
     """Count the numbers of each format in a safetensors file, from its header.
+
+    Args:
+        path: of the file.
+        how: how the weights are quantized; each then counts as one number, in
+            whatever tensors it is stored.
+
+    Raises:
+        ModelError: The header is damaged, or does not match the size of the file.
+    """
+    counts: Counter[str] = Counter()
+    for name, (dtype, size) in read_tensors(path).items():
+        counts[dtype] += size if how is None else how.numbers(name, dtype, size)
+    return counts
+
+
+def read_tensors(path: Path) -> dict[str, tuple[str, int]]:
+    """Return the number format and the number of numbers of each tensor, by name.
 
     Raises:
         ModelError: The header is damaged, or does not match the size of the file.
@@ -200,11 +227,12 @@ def count_numbers(path: Path) -> Counter[str]:
                 raise ValueError(length)
             header = json.loads(file.read(length))
             header.pop("__metadata__", None)
-            counts: Counter[str] = Counter()
-            for entry in header.values():
-                counts[entry["dtype"]] += _size_of(entry["shape"])
-            ends = (entry["data_offsets"][1] for entry in header.values())
-            if 8 + length + max(ends, default=0) != size:
+            tensors: dict[str, tuple[str, int]] = {}
+            end = 0
+            for name, entry in header.items():
+                tensors[name] = str(entry["dtype"]), _size_of(entry["shape"])
+                end = max(end, entry["data_offsets"][1])
+            if 8 + length + end != size:
                 raise ValueError(size)
         except _NOT_A_HEADER as error:
             raise ModelError(
@@ -214,7 +242,7 @@ def count_numbers(path: Path) -> Counter[str]:
                 path=path.name,
                 size=size,
             ) from error
-    return counts
+    return tensors
 
 
 def _size_of(shape: list[int]) -> int:

@@ -22,6 +22,7 @@ from surgeon_engine.api.model_info.files import (
     read_options,
 )
 from surgeon_engine.api.model_info.gguf_header import SOURCES, read_gguf_header
+from surgeon_engine.api.model_info.quantization import quantization_of
 from surgeon_engine.api.model_info.source_names import DEMO, hub_name, is_hub_source
 from surgeon_engine.base.errors import ModelError
 from surgeon_engine.base.path_problems import unreadable
@@ -136,7 +137,7 @@ def experts_error(name: str) -> ModelError:
 def check_model_kind(
     name: str, architectures: Iterable[str], options: Mapping[str, Any]
 ) -> None:
-    """Check that a model is a decoder with weights that are not quantized.
+    """Check that a model is a decoder, with weights that can be read.
 
     Raises:
         ModelError: The model is of another kind.
@@ -164,12 +165,7 @@ def check_model_kind(
             "choose that.",
             name=name,
         )
-    if options.get("quantization_config"):
-        raise ModelError(
-            "The weights of {name} are quantized.",
-            "Choose the model's float32, float16 or bfloat16 files.",
-            name=name,
-        )
+    quantization_of(name, options)
 
 
 def _facts(name: str, folder: Path) -> ModelFacts:
@@ -179,16 +175,18 @@ def _facts(name: str, folder: Path) -> ModelFacts:
         options = read_options(folder)
         facts = config_facts(name, options)
         check_options(name, options)
+        how = quantization_of(name, options)
         counts: Counter[str] = Counter()
         size = 0
         for path in find_weight_files(folder):
             size += path.stat().st_size
-            counts.update(count_numbers(path))
+            counts.update(count_numbers(path, how))
         (most_common, _), *_ = counts.most_common(1) or [("", 0)]
+        dtype = DTYPES.get(most_common, most_common)
         return replace(
             facts,
-            parameters=sum(counts.values()),
-            dtype=DTYPES.get(most_common, most_common),
+            parameters=counts.total(),
+            dtype=dtype if how is None else how.label,
             file_bytes=size,
         )
     except ModelError as error:

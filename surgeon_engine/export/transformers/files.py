@@ -39,6 +39,7 @@ from surgeon_engine.export.isolated_process import run_isolated
 from surgeon_engine.export.transformers.weight_files import (
     bytes_of,
     file_dtype,
+    tensor_dtypes,
     write_weights,
 )
 from surgeon_engine.model.classes import auto_classes
@@ -115,7 +116,8 @@ class MaskedWriter(Writer):
 
     @override
     def forecast(self, pruned: PrunedModel, dtype: FileDtype) -> int:
-        return bytes_of(self._tensors(pruned), file_dtype(dtype, pruned.loaded))
+        tensors = self._tensors(pruned)
+        return bytes_of(tensors, tensor_dtypes(tensors, dtype, pruned.loaded))
 
     @override
     def write(self, pruned: PrunedModel, config: ExportConfig, folder: Path) -> None:
@@ -138,9 +140,10 @@ class MaskedWriter(Writer):
         tensors: Mapping[str, TensorSlice],
     ) -> None:
         loaded = pruned.loaded
-        dtype = file_dtype(config.dtype, loaded)
-        write_weights(tensors, dtype, config.shard_gigabytes, folder)
-        with_dtype = dict(model_config) | {"dtype": devices.name_of(dtype)}
+        dtypes = tensor_dtypes(tensors, config.dtype, loaded)
+        write_weights(tensors, dtypes, config.shard_gigabytes, folder)
+        dtype = devices.name_of(file_dtype(config.dtype, loaded))
+        with_dtype = dict(model_config) | {"dtype": dtype}
         write_configs(loaded.model, with_dtype, folder)
         if not pruned.plan.is_empty:  # removed parts can be restored as zeros
             pruned.plan.save(folder / PLAN_FILE, stock_config(loaded.model))

@@ -7,7 +7,7 @@ an index.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -18,6 +18,7 @@ from surgeon_engine.api.config.export import FileDtype, Format
 from surgeon_engine.base.errors import ExportError
 from surgeon_engine.base.sentences import say
 from surgeon_engine.compaction.slices import TensorSlice
+from surgeon_engine.model.layers import blocks_path
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.planning.target_size import number_format
 from surgeon_engine.runtime import devices
@@ -45,31 +46,54 @@ def file_dtype(requested: FileDtype, loaded: LoadedModel) -> torch.dtype:
     return DTYPES[named_dtype(Format.MASKED, requested, loaded)]
 
 
-def bytes_of(slices: Mapping[str, TensorSlice], dtype: torch.dtype) -> int:
+def tensor_dtypes(
+    names: Iterable[str], requested: FileDtype, loaded: LoadedModel
+) -> dict[str, torch.dtype]:
+    """Resolve the torch dtype of each floating-point tensor.
+
+    With SAME, tensors outside the decoder blocks keep the dtype that they have in the
+    original's files, as long as float32 has held their values exactly: a vision tower
+    in float32 beside a language model in bfloat16 stays as it is.
+    """
+    dtype = file_dtype(requested, loaded)
+    own: Mapping[str, torch.dtype] = {}
+    if requested is FileDtype.SAME and loaded.model.dtype == torch.float32:
+        own = loaded.stored_dtypes
+    blocks = f"{blocks_path(loaded.model)}."
+    return {
+        name: dtype if name.startswith(blocks) else own.get(name, dtype)
+        for name in names
+    }
+
+
+def bytes_of(
+    slices: Mapping[str, TensorSlice], dtypes: Mapping[str, torch.dtype]
+) -> int:
     """Return the total size of the files, headers included."""
-    return sum(_bytes(each, dtype) + _HEADER for each in slices.values())
+    return sum(_bytes(x, dtypes[name]) + _HEADER for name, x in slices.items())
 
 
 def write_weights(
     slices: Mapping[str, TensorSlice],
-    dtype: torch.dtype,
+    dtypes: Mapping[str, torch.dtype],
     shard_gigabytes: float,
     folder: Path,
 ) -> None:
     """Write tensors into `folder`, with at most `shard_gigabytes` in each file.
 
     Raises:
-        ExportError: A weight is too large for `dtype`.
+        ExportError: A weight is too large for its dtype.
     """
-    shards = _shards(slices, dtype, shard_gigabytes * _GIGABYTE)
+    shards = _shards(slices, dtypes, shard_gigabytes * _GIGABYTE)
     names = ["model.safetensors"]
     if len(shards) > 1:
         names = [
             f"model-{i:05}-of-{len(shards):05}.safetensors"
             for i in range(1, len(shards) + 1)
         ]
+        total = sum(_bytes(each, dtypes[name]) for name, each in slices.items())
         index = {
-            "metadata": {"total_size": sum(_bytes(p, dtype) for p in slices.values())},
+            "metadata": {"total_size": total},
             "weight_map": {
                 tensor: name
                 for name, shard in zip(names, shards, strict=True)
@@ -79,7 +103,7 @@ def write_weights(
         text = json.dumps(index, indent=2, sort_keys=True) + "\n"
         (folder / "model.safetensors.index.json").write_text(text, encoding="utf-8")
     for name, shard in zip(names, shards, strict=True):
-        tensors = {key: cast(key, slices[key].tensor(), dtype) for key in shard}
+        tensors = {key: cast(key, slices[key].tensor(), dtypes[key]) for key in shard}
         save_file(tensors, folder / name, metadata={"format": "pt"})
 
 
@@ -109,12 +133,14 @@ def cast(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _shards(
-    slices: Mapping[str, TensorSlice], dtype: torch.dtype, max_bytes: float
+    slices: Mapping[str, TensorSlice],
+    dtypes: Mapping[str, torch.dtype],
+    max_bytes: float,
 ) -> list[list[str]]:
     shards: list[list[str]] = [[]]
     total = 0
     for name, each in slices.items():
-        size = _bytes(each, dtype)
+        size = _bytes(each, dtypes[name])
         if shards[-1] and total + size > max_bytes:
             shards.append([])
             total = 0

@@ -183,6 +183,15 @@ def test_unsupported_model_says_why(hub, changed, sentence):
     assert len(facts.problem) <= 300
 
 
+def test_quantized_model_has_the_parameters_that_it_stands_for(hub):
+    changed = {"quantization_config": {"quant_method": "gptq", "bits": 4}}
+    hub.models[NAME]["config.json"] = json.dumps(CONFIG | changed).encode()
+    hub.found = of(safetensors={"parameters": {"I32": 100, "BF16": 10}})
+    facts = only(_search("tiny")).facts
+    assert not facts.problem
+    assert (facts.parameters, facts.dtype, facts.file_bytes) == (810, "GPTQ", 420)
+
+
 def test_architecture_that_transformers_does_not_know_is_a_problem():
     known = HubModel(ModelFacts(NAME), model_type="llama")
     assert _judged(known) == known

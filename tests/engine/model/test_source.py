@@ -100,8 +100,8 @@ CHANGES = [
         "The layers of tiny differ in intermediate_size",
     ),
     (
-        options(quantization_config={"quant_method": "gptq", "bits": 4}),
-        "The weights of tiny are quantized",
+        options(quantization_config={"quant_method": "gptq", "bits": 3}),
+        "The weights of tiny are quantized by GPTQ with bits = 3",
     ),
 ]
 # What is not read from headers alone.

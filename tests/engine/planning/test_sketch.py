@@ -72,6 +72,10 @@ def test_unusual_number_format_is_replaced(dtype):
     assert sketch_model(ModelFacts("a", dtype=dtype), SMOLLM2).dtype == "bfloat16"
 
 
+def test_quantized_model_has_no_number_format():
+    assert sketch_model(ModelFacts("a", dtype="FP8"), SMOLLM2).dtype == ""
+
+
 MODEL = model_summary()
 
 

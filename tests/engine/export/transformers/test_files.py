@@ -23,7 +23,7 @@ from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import COUPLED, Structure
-from surgeon_engine.api.config.run import Device, ModelConfig
+from surgeon_engine.api.config.run import Device, Dtype, ModelConfig
 from surgeon_engine.base.errors import ModelError
 from surgeon_engine.compaction.plan import CompactionPlan, KeptPart, PrunedModel
 from surgeon_engine.compaction.restore import restore
@@ -111,7 +111,8 @@ def test_shards_are_loaded_as_one_model(tmp_path):
     model = llama()
     model.save_pretrained(tmp_path)
     (tmp_path / WEIGHTS).unlink()
-    write_weights(whole_slices(model), torch.float32, 0.002, tmp_path)
+    slices = whole_slices(model)
+    write_weights(slices, dict.fromkeys(slices, torch.float32), 0.002, tmp_path)
     shards = sorted(tmp_path.glob("model-*.safetensors"))
     assert len(shards) >= 4
     assert shards[0].name == f"model-00001-of-{len(shards):05}.safetensors"
@@ -131,6 +132,42 @@ def test_dtype_of_file_depends_on_format():
     assert named_dtype(Format.GGUF, FileDtype.Q8_0, model) is FileDtype.Q8_0
     wide = replace(loaded(llama()), stored=torch.float16)
     assert named_dtype(Format.COMPACT, same, wide) is FileDtype.FLOAT16
+
+
+@pytest.mark.parametrize("writer", [MaskedWriter(), CompactWriter()])
+def test_tensors_outside_the_blocks_keep_their_own_dtype(writer, tmp_path):
+    """In the files, the head is longer and the last norm shorter than the blocks."""
+    torch.manual_seed(0)
+    before = {name: torch.rand_like(x) for name, x in llama().state_dict().items()}
+    own = {"lm_head.weight": torch.float32, "model.norm.weight": torch.float16}
+    # Norms in blocks follow their block.
+    stored = own | {"model.layers.0.input_layernorm.weight": torch.float32}
+    before = {x: y.to(stored.get(x, torch.bfloat16)) for x, y in before.items()}
+    original = tmp_path / "original"
+    llama().save_pretrained(original)
+    save_file(before, original / WEIGHTS)
+    source = load_model(ModelConfig(str(original)))
+    pruned = PrunedModel(source, without_neurons(source.model))
+    forecast = writer.forecast(pruned, FileDtype.SAME)
+    writer.write(pruned, ExportConfig(), tmp_path)
+    after = load_file(tmp_path / WEIGHTS)
+    found = {name: x.dtype for name, x in after.items()}
+    assert found == dict.fromkeys(before, torch.bfloat16) | own
+    assert all(torch.equal(after[name], before[name]) for name in own)
+    assert (tmp_path / WEIGHTS).stat().st_size == pytest.approx(forecast, rel=0.01)
+    writer.write(pruned, ExportConfig(dtype=FileDtype.FLOAT16), tmp_path)
+    assert {x.dtype for x in load_file(tmp_path / WEIGHTS).values()} == {torch.float16}
+
+
+def test_rounded_tensors_do_not_become_longer(tmp_path):
+    """What was rounded when it was loaded is not in its own dtype anymore."""
+    llama(initializer_range=0.2).save_pretrained(tmp_path)
+    config = ModelConfig(str(tmp_path), dtype=Dtype.BFLOAT16)
+    source = load_model(config)
+    MaskedWriter().write(
+        PrunedModel(source, CompactionPlan()), ExportConfig(), tmp_path
+    )
+    assert {x.dtype for x in load_file(tmp_path / WEIGHTS).values()} == {torch.bfloat16}
 
 
 def test_unsupported_widths_have_a_reason():

@@ -1,0 +1,112 @@
+"""Read quantized weight files as if they were those of a plain model.
+
+transformers gets tensors under the names of a plain checkpoint. Each quantized weight
+is computed when it asks for it, so that no more than a few are in memory twice.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any, Protocol
+
+from safetensors import safe_open
+from torch import Tensor
+from transformers import GenerationConfig, PretrainedConfig
+
+from surgeon_engine.api.model_info.quantization import CONFIG, Quantization
+from surgeon_engine.base.errors import ModelError
+from surgeon_engine.base.sentences import say
+from surgeon_engine.model.dequantize import dequantize
+from surgeon_engine.model.source import (
+    INCOMPLETE_FILES,
+    UNREADABLE,
+    ModelSource,
+    first_line,
+)
+from surgeon_engine.runtime.failures import is_out_of_memory
+
+_FLOATS = ("F64", "F32", "F16", "BF16")
+
+
+class _Stored(Protocol):
+    """A tensor in a file, which indexing reads."""
+
+    def __getitem__(self, index: Any) -> Tensor: ...
+    def get_dtype(self) -> str: ...
+
+
+class _Weight:
+    """A quantized weight, which indexing computes."""
+
+    def __init__(
+        self, name: str, parts: Mapping[str, _Stored], how: Quantization
+    ) -> None:
+        self._name, self._parts, self._how = name, parts, how
+
+    def __getitem__(self, index: Any) -> Tensor:
+        try:
+            parts = {ending: each[...] for ending, each in self._parts.items()}
+            return dequantize(parts, self._how)[index]
+        except UNREADABLE as error:
+            if is_out_of_memory(error):
+                raise
+            reason = first_line(error)
+            if isinstance(error, KeyError):
+                reason = say("{tensor} is missing", tensor=error.args[0])
+            raise ModelError(
+                say(
+                    "{name} cannot be dequantized ({method}): {reason:clause}.",
+                    name=self._name,
+                    method=self._how.label,
+                    reason=reason,
+                ),
+                INCOMPLETE_FILES,
+            ) from error
+
+
+@contextmanager
+def plain_tensors(source: ModelSource, how: Quantization) -> Iterator[dict[str, Any]]:
+    """Open the weight files of a model; yield its tensors by their plain names."""
+    with ExitStack() as stack:
+        stored: dict[str, _Stored] = {}
+        for path in source.weight_files:
+            file = stack.enter_context(safe_open(path, framework="pt"))
+            stored |= {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+        yield _by_plain_name(stored, how)
+
+
+def plain_arguments(config: PretrainedConfig, source: ModelSource) -> dict[str, Any]:
+    """Return the arguments with which a plain model is loaded from tensors."""
+    for each in {id(x): x for x in (config, config.get_text_config())}.values():
+        if hasattr(each, CONFIG):
+            delattr(each, CONFIG)
+    arguments: dict[str, Any] = {"config": config}
+    with suppress(OSError):  # there is none, or it is no JSON
+        arguments["generation_config"] = GenerationConfig.from_pretrained(
+            source.folder, local_files_only=True
+        )
+    return arguments
+
+
+def _by_plain_name(stored: Mapping[str, _Stored], how: Quantization) -> dict[str, Any]:
+    """Return each weight with its parts, and all other tensors as they are."""
+    weights: dict[str, dict[str, _Stored]] = defaultdict(dict)
+    tensors: dict[str, Any] = {}
+    for name, tensor in stored.items():
+        if name.endswith(how.method.unused):
+            continue
+        found = how.method.split(name)
+        if found is None:
+            tensors[name] = tensor
+        else:
+            weights[found[0]][found[1]] = tensor
+    for name, parts in weights.items():
+        values = [parts[x] for x in how.method.values if x in parts]
+        if not values:  # scales without weights, such as those of a cache
+            continue
+        # bitsandbytes can store packed numbers as if they were floats.
+        is_plain = values[0].get_dtype() in _FLOATS and ".weight.absmax" not in parts
+        tensors[name] = values[0] if is_plain else _Weight(name, parts, how)
+    return tensors
