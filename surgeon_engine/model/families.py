@@ -7,7 +7,8 @@ the model type tells. docs/families.md describes how to add a family.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 
@@ -56,6 +57,34 @@ class CouplingRule:
 
 
 @dataclass(frozen=True, slots=True)
+class Gguf:
+    """One of llama.cpp's architectures: what it reads and computes.
+
+    The names of tensors come from the package gguf, and those of options from
+    export/gguf/header.py. The fields are what differs between architectures.
+    """
+
+    architecture: str
+    own_widths: bool = False  # reads the widths of each block; otherwise of all
+    all_heads: bool = False  # expects as many query features as the hidden size
+    # The activations that its MLPs compute; empty: the config does not name it.
+    activations: tuple[str, ...] = ("silu", "swish")
+    rotates_pairs: bool = False  # of neighbors, the model those half a head apart
+    rotates_parts: bool = False  # of queries and keys, if the config says so
+    rotates_all_but: int = 0  # each n-th block has no positions
+    scales_by_factors: bool = False  # reads a factor for each rotary frequency
+    has_windows: bool = False  # reads which blocks have a sliding window
+    adds_one: bool = False  # the model adds 1 to the weights of its norms
+    has_own_head: bool = False  # reads a head even if the embeddings are the head
+    # Further entries of the header, and the options of the config that they repeat.
+    options: Mapping[str, str] = field(default_factory=dict)
+    # Options of the config that it takes for granted.
+    assumes: Mapping[str, object] = field(default_factory=dict)
+    # Names of modules that the package gguf does not know, and names that it does.
+    renames: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Family:
     """What the type of a model tells, beyond the names of its layers.
 
@@ -65,7 +94,7 @@ class Family:
     attention: CouplingRule | None = None
     mlp: CouplingRule | None = None
     mlp_width: str = "intermediate_size"  # the name of the width in the config
-    gguf: str = ""  # the architecture of its GGUF files if widths are the same
+    gguf: tuple[Gguf, ...] = ()  # the first that can hold a pruned model is taken
     reads_config: bool = False  # each forward reads the number of heads from the config
     has_slopes: bool = False  # positions are slopes of the heads (ALiBi), always
     is_zero_at_zero: bool = False  # its activation, which the config does not name
@@ -147,6 +176,10 @@ MLP: tuple[CouplingRule, ...] = (
     # Granite hybrids
     _fused_gate("output_linear", "input_linear"),
 )
+_GELU_TANH = ("gelu_new", "gelu_fast", "gelu_pytorch_tanh")
+_GELU = ("gelu", *_GELU_TANH)  # llama.cpp computes the approximation by tanh
+_LLAMA = Gguf("llama", rotates_pairs=True, scales_by_factors=True)
+_DECI = replace(_LLAMA, architecture="deci", own_widths=True)
 FAMILIES = {
     "bloom": Family(
         attention=replace(_FUSED_BY_GROUP, adds_residual=True),
@@ -177,8 +210,8 @@ FAMILIES = {
     ),
     "gpt_neox_japanese": Family(attention=_FUSED_BY_GROUP),
     "gptj": Family(mlp_width="n_inner"),
-    "llama": Family(gguf="llama"),
-    "mistral": Family(gguf="llama"),
+    "llama": Family(gguf=(_LLAMA, _DECI)),
+    "mistral": Family(gguf=(_LLAMA, _DECI)),
     "opt": Family(mlp_width="ffn_dim"),
     "persimmon": Family(attention=_FUSED_BY_GROUP),
     "phi3": Family(
@@ -186,7 +219,8 @@ FAMILIES = {
         mlp=_fused_gate("down_proj", "gate_up_proj"),
         reads_config=True,
     ),
-    "qwen2": Family(gguf="qwen2"),
+    "qwen2": Family(gguf=(Gguf("qwen2", all_heads=True), _LLAMA, _DECI)),
+    "qwen3": Family(gguf=(Gguf("qwen3"),)),
     "xglm": Family(mlp_width="ffn_dim"),
 }
 _OTHER = Family()

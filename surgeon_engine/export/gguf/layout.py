@@ -1,0 +1,302 @@
+"""Lay out the tensors of a compact model as llama.cpp's architectures expect them.
+
+The package gguf knows the names. The values are those of the model, except that
+
+    rows of queries and keys are reordered where llama.cpp rotates neighboring features
+        (transformers rotates those that are half a head apart)
+    fused queries, keys and values are in this order, not group by group
+    1 is added to the weights of norms where the model does so when it runs
+    neurons of zeros fill the MLPs up to whole blocks of quantised numbers
+
+An attention that was removed as a whole has no heads in a file whose architecture reads
+the widths of each block, and an MLP has a few neurons of zeros: llama.cpp would skip
+the attention of a block without any. So does the first attention, where llama.cpp reads
+the size of a head.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import gguf
+import torch
+from gguf import TensorNameMap
+from torch import Tensor, nn
+from transformers import PretrainedConfig, PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from surgeon_engine.compaction.shrink import CompactModel
+from surgeon_engine.compaction.slices import TensorSlice
+from surgeon_engine.export.gguf.tensors import FileTensor
+from surgeon_engine.model.families import Family, Gguf, Order, family_of
+from surgeon_engine.model.layers import LINEAR, body_of, head_size
+
+_BLOCK = 32  # numbers that share a scale in most quantised types
+_OF_HEAD = re.compile(r"\.norms\.\d+(?=\.weight$)")  # a norm for each head
+_BY_FORMAT = (*LINEAR, nn.Embedding)  # the number format decides about their weights
+_POSITIONS = "position_embd.weight"  # in float32
+
+
+@dataclass(frozen=True, slots=True)
+class Widths:
+    """Widths of the remaining blocks in the file, in order; 0: no such part."""
+
+    neurons: list[int]
+    heads: list[int]
+    kv_heads: list[int]
+
+    @property
+    def are_uniform(self) -> bool:
+        """Whether all blocks have the same widths."""
+        return all(
+            len(set(each)) == 1 for each in (self.neurons, self.heads, self.kv_heads)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The tensors of a file in order, and the widths of its blocks."""
+
+    tensors: list[FileTensor]
+    widths: Widths
+    unknown: tuple[str, ...]  # tensors of the model that the architecture lacks
+
+
+def layout_of(compacted: CompactModel, architecture: Gguf) -> Layout:
+    """Return the tensors of a compact model as `architecture` expects them."""
+    named, unknown = _named(compacted, architecture)
+    config = compacted.model.config.get_text_config()
+    tensors = [
+        _file_tensor(name, source, layer, compacted.model, architecture)
+        for name, (source, layer) in named.items()
+    ]
+    if architecture.has_own_head and "output.weight" not in named:
+        source, _ = named["token_embd.weight"]
+        tensors.append(FileTensor("output.weight", source))
+    widths = _widths(tensors, len(compacted.blocks), config)
+    if architecture.own_widths:
+        tensors, widths = _without_sub_layers(tensors, widths, config)
+    return Layout(tensors, widths, tuple(unknown))
+
+
+@lru_cache(maxsize=8)
+def _name_map(architecture: str, blocks: int) -> TensorNameMap:
+    kinds = {name: kind for kind, name in gguf.MODEL_ARCH_NAMES.items()}
+    return gguf.get_tensor_name_map(kinds[architecture], blocks)
+
+
+def _named(
+    compacted: CompactModel, architecture: Gguf
+) -> tuple[dict[str, tuple[TensorSlice, str]], list[str]]:
+    """Return the tensors of the language model by name, each with its module.
+
+    Norms of single heads become one tensor. The second list has the names of tensors
+    that `architecture` does not know.
+    """
+    names = _name_map(architecture.architecture, len(compacted.blocks))
+    prefix = _body_prefix(compacted.model)
+    found: dict[str, tuple[TensorSlice, str]] = {}
+    of_heads: dict[str, list[Tensor]] = {}
+    unknown = []
+    for name, source in compacted.tensors.items():
+        if not name.startswith((prefix, "lm_head.")):
+            continue  # of a tower for images or sound
+        plain = _OF_HEAD.sub("", name.replace(prefix, "model.", 1) if prefix else name)
+        for theirs, ours in architecture.renames.items():
+            plain = plain.replace(theirs, ours)
+        ours = _name_in(names, plain)
+        if not ours:
+            unknown.append(name)
+            continue
+        layer = compacted.original_name(name.rpartition(".")[0])
+        if _OF_HEAD.search(name):
+            of_heads.setdefault(ours, []).append(source.tensor())
+            source = TensorSlice(torch.stack(of_heads[ours]))
+        found[ours] = (source, layer)
+    return found, unknown
+
+
+def _name_in(names: TensorNameMap, name: str) -> str:
+    """Return the name of a tensor in the file; empty if there is none."""
+    suffixes = (".weight", ".bias")
+    found = names.get_name(name, suffixes) or names.get_name(
+        name.removeprefix("transformer."), suffixes
+    )
+    return str(found or "")
+
+
+def _body_prefix(model: PreTrainedModel) -> str:
+    """Return where the language model is in one that reads images, too."""
+    if model.config.get_text_config() is model.config:
+        return ""
+    body = body_of(model)
+    path = next(name for name, module in model.named_modules() if module is body)
+    return f"{path}."
+
+
+def _file_tensor(
+    name: str,
+    source: TensorSlice,
+    layer: str,
+    model: PreTrainedModel,
+    architecture: Gguf,
+) -> FileTensor:
+    config = model.config.get_text_config()
+    family = family_of(config.model_type)
+    module = model.get_submodule(layer) if layer else None
+    if isinstance(module, Conv1D) and name.endswith(".weight"):
+        source = TensorSlice(source.whole.T, source.kept[::-1])
+    order = _row_order(name, source.shape[0], config, family, architecture)
+    if order is not None:
+        source = _reordered(source, order)
+    if architecture.adds_one and name.endswith("norm.weight"):
+        source = TensorSlice(source.tensor() + 1)
+    is_rounded = isinstance(module, _BY_FORMAT) and name != _POSITIONS
+    return FileTensor(
+        name,
+        source,
+        layer,
+        is_float32=not is_rounded or len(source.shape) == 1,
+        **_filling(name, source, family),
+    )
+
+
+def _row_order(
+    name: str,
+    rows: int,
+    config: PretrainedConfig,
+    family: Family,
+    architecture: Gguf,
+) -> Tensor | None:
+    """Return the order of the rows of a tensor in the file; None: that of the model."""
+    part, size = _part(name), head_size(config)
+    order = torch.arange(rows)
+    if architecture.rotates_pairs and part in ("attn_q", "attn_k"):
+        return order.view(-1, 2, size // 2).transpose(1, 2).flatten()
+    rule = family.attention
+    if part == "attn_qkv" and rule and rule.producers[0].order is Order.BY_GROUP:
+        heads = config.num_attention_heads
+        groups = _kv_heads(rows, heads, size)
+        order = order.view(groups, heads // groups + 2, size)
+        parts = (order[:, :-2], order[:, -2], order[:, -1])
+        return torch.cat([part.flatten() for part in parts])
+    return None
+
+
+def _part(name: str) -> str:
+    """Return the name of a tensor inside its block; empty if it is in none."""
+    first, _, rest = name.partition(".")
+    return rest.split(".")[1] if first == "blk" else ""
+
+
+def _kv_heads(rows: int, heads: int, size: int) -> int:
+    """Return the heads of keys in fused queries, keys and values."""
+    return (rows // size - heads) // 2
+
+
+def _reordered(source: TensorSlice, order: Tensor) -> TensorSlice:
+    kept = (*source.kept, *[None] * source.whole.ndim)[: source.whole.ndim]
+    rows = torch.arange(source.whole.shape[0]) if kept[0] is None else kept[0]
+    return TensorSlice(source.whole, (rows[order.to(rows.device)], *kept[1:]))
+
+
+def _filling(name: str, source: TensorSlice, family: Family) -> dict[str, int]:
+    """Return what fills up the width of an MLP, as arguments of `FileTensor`."""
+    part = _part(name)
+    if part == "ffn_down" and name.endswith(".weight"):
+        full, kept = source.whole.shape[1], source.shape[1]
+        return {"added_columns": _filled_up(kept, full) - kept}
+    if part not in ("ffn_gate", "ffn_up"):
+        return {}
+    rule = family.mlp
+    parts = len(rule.producers[0].parts) if rule else 1
+    full, kept = source.whole.shape[0] // parts, source.shape[0] // parts
+    return {"added_rows": _filled_up(kept, full) - kept, "row_parts": parts}
+
+
+def _filled_up(neurons: int, full: int) -> int:
+    """Return the width in the file of an MLP with `neurons` of its `full` neurons.
+
+    Neurons of zeros, which change nothing, fill the rows up to whole blocks of
+    quantised numbers. llama.cpp computes such widths faster, too.
+    """
+    filled = -(-neurons // _BLOCK) * _BLOCK
+    return filled if neurons and full % _BLOCK == 0 else neurons
+
+
+def _widths(
+    tensors: Sequence[FileTensor], blocks: int, config: PretrainedConfig
+) -> Widths:
+    shapes = {each.name: each.shape for each in tensors}
+    widths, size = Widths([], [], []), head_size(config)
+    for block in range(blocks):
+
+        def side(part: str, dimension: int, block: int = block) -> int:
+            shape = shapes.get(f"blk.{block}.{part}.weight")
+            return shape[dimension] if shape else 0
+
+        heads = side("attn_output", 1) // size
+        fused = side("attn_qkv", 0)
+        keys = _kv_heads(fused, heads, size) if fused else side("attn_k", 0) // size
+        widths.neurons.append(side("ffn_down", 1))
+        widths.heads.append(heads)
+        widths.kv_heads.append(keys)
+    return widths
+
+
+def _without_sub_layers(
+    tensors: Sequence[FileTensor], widths: Widths, config: PretrainedConfig
+) -> tuple[list[FileTensor], Widths]:
+    """Return what stands for removed attentions and MLPs, beside the other tensors."""
+    full = config.intermediate_size
+    neurons = [n or _filled_up(1, full) for n in widths.neurons]
+    heads, kv_heads = list(widths.heads), list(widths.kv_heads)
+    if not heads[0]:
+        shared = config.num_attention_heads // config.num_key_value_heads
+        heads[0], kv_heads[0] = shared, 1
+    widths = Widths(neurons, heads, kv_heads)
+    complete: list[FileTensor] = []
+    begun: set[int] = set()
+    for each in tensors:
+        block = each.block
+        if block is not None and block not in begun:
+            begun.add(block)
+            complete += _zero_tensors(tensors, widths, block, config)
+        # llama.cpp does not expect the norm before no attention.
+        if block is None or heads[block] or _part(each.name) != "attn_norm":
+            complete.append(each)
+    return complete, widths
+
+
+def _zero_tensors(
+    tensors: Sequence[FileTensor],
+    widths: Widths,
+    block: int,
+    config: PretrainedConfig,
+) -> Iterator[FileTensor]:
+    """Yield the layers of zeros that stand for those of a removed sub-layer."""
+    size, hidden = head_size(config), config.hidden_size
+    queries, keys = widths.heads[block] * size, widths.kv_heads[block] * size
+    neurons = widths.neurons[block]
+    shapes = {
+        "attn_q": (queries, hidden),
+        "attn_k": (keys, hidden),
+        "attn_v": (keys, hidden),
+        "attn_output": (hidden, queries),
+        "ffn_gate": (neurons, hidden),
+        "ffn_up": (neurons, hidden),
+        "ffn_down": (hidden, neurons),
+    }
+    names = {each.name for each in tensors}
+    with_bias = {_part(name) for name in names if name.endswith(".bias")}
+    for part, (rows, columns) in shapes.items():
+        name = f"blk.{block}.{part}"
+        if f"{name}.weight" in names or not rows * columns:
+            continue
+        yield FileTensor(f"{name}.weight", TensorSlice(torch.zeros(rows, columns)))
+        if part in with_bias:
+            bias = TensorSlice(torch.zeros(rows))
+            yield FileTensor(f"{name}.bias", bias, is_float32=True)
