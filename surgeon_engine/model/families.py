@@ -71,10 +71,12 @@ class Gguf:
     activations: tuple[str, ...] = ("silu", "swish")
     rotates_pairs: bool = False  # of neighbors, the model those half a head apart
     rotates_parts: bool = False  # of queries and keys, if the config says so
-    rotates_all_but: int = 0  # each n-th block has no positions
+    skips_rotation: int = 0  # of each n-th block
     scales_by_factors: bool = False  # reads a factor for each rotary frequency
     has_windows: bool = False  # reads which blocks have a sliding window
     adds_one: bool = False  # the model adds 1 to the weights of its norms
+    # With so many blocks, scores are divided by the root of the hidden size per head.
+    blocks_of_wide_heads: int = 0
     has_own_head: bool = False  # reads a head even if the embeddings are the head
     # Further entries of the header, and the options of the config that they repeat.
     options: Mapping[str, str] = field(default_factory=dict)
@@ -180,8 +182,21 @@ _GELU_TANH = ("gelu_new", "gelu_fast", "gelu_pytorch_tanh")
 _GELU = ("gelu", *_GELU_TANH)  # llama.cpp computes the approximation by tanh
 _LLAMA = Gguf("llama", rotates_pairs=True, scales_by_factors=True)
 _DECI = replace(_LLAMA, architecture="deci", own_widths=True)
+_GEMMA = Gguf("gemma", adds_one=True, activations=_GELU)
+_GEMMA_3 = replace(
+    _GEMMA, architecture="gemma3", has_windows=True, blocks_of_wide_heads=62
+)
+_OLMO_2 = Gguf("olmo2", all_heads=True, has_own_head=True)
 FAMILIES = {
     "bloom": Family(
+        gguf=(
+            Gguf(
+                "bloom",
+                all_heads=True,
+                activations=(),
+                assumes={"apply_residual_connection_post_layernorm": False},
+            ),
+        ),
         attention=replace(_FUSED_BY_GROUP, adds_residual=True),
         mlp=_plain("dense_4h_to_h", "dense_h_to_4h", adds_residual=True),
         has_slopes=True,
@@ -194,33 +209,103 @@ FAMILIES = {
         inseparable_heads="Heads of this architecture are subtracted from each other: "
         "without one head another would change."
     ),
+    "ernie4_5": Family(gguf=(Gguf("ernie4_5", assumes={"use_bias": False}),)),
+    "exaone4": Family(gguf=(Gguf("exaone4", all_heads=True, scales_by_factors=True),)),
     # Old models by head, new ones by KV group; multi-query is one group.
-    "falcon": Family(attention=_FUSED_BY_GROUP, mlp_width="ffn_hidden_size"),
+    "falcon": Family(
+        attention=_FUSED_BY_GROUP,
+        mlp_width="ffn_hidden_size",
+        gguf=(
+            Gguf(
+                "falcon",
+                all_heads=True,
+                activations=_GELU,
+                assumes={"alibi": False, "parallel_attn": True, "bias": False},
+            ),
+        ),
+    ),
+    "gemma": Family(gguf=(_GEMMA,)),
+    "gemma2": Family(
+        gguf=(
+            replace(
+                _GEMMA,
+                architecture="gemma2",
+                has_windows=True,
+                blocks_of_wide_heads=46,
+            ),
+        )
+    ),
+    "gemma3_text": Family(gguf=(_GEMMA_3,)),
     "glm": Family(mlp=_fused_gate("down_proj", "gate_up_proj")),
-    "glm4": Family(mlp=_fused_gate("down_proj", "gate_up_proj")),
+    "glm4": Family(
+        mlp=_fused_gate("down_proj", "gate_up_proj"),
+        gguf=(Gguf("glm4", rotates_parts=True),),
+    ),
     "gpt2": Family(
         attention=_fused("c_proj", "c_attn"),
         mlp_width="n_inner",
+        gguf=(
+            Gguf(
+                "gpt2",
+                all_heads=True,
+                activations=_GELU_TANH,
+                assumes={
+                    "scale_attn_weights": True,
+                    "scale_attn_by_inverse_layer_idx": False,
+                },
+            ),
+        ),
     ),
     "gpt_bigcode": Family(
         attention=_fused("c_proj", "c_attn", Order.BY_GROUP), mlp_width="n_inner"
     ),
     "gpt_neox": Family(  # and Pythia
-        attention=_FUSED_BY_GROUP
+        attention=_FUSED_BY_GROUP,
+        gguf=(
+            Gguf(
+                "gptneox",
+                all_heads=True,
+                rotates_parts=True,
+                has_own_head=True,
+                activations=_GELU,
+                options={"use_parallel_residual": "use_parallel_residual"},
+                assumes={"attention_bias": True},
+            ),
+        ),
     ),
     "gpt_neox_japanese": Family(attention=_FUSED_BY_GROUP),
     "gptj": Family(mlp_width="n_inner"),
+    "granite": Family(
+        gguf=(Gguf("granite", rotates_pairs=True, scales_by_factors=True),)
+    ),
     "llama": Family(gguf=(_LLAMA, _DECI)),
     "mistral": Family(gguf=(_LLAMA, _DECI)),
+    "olmo2": Family(gguf=(_OLMO_2,)),
+    "olmo3": Family(gguf=(replace(_OLMO_2, has_windows=True),)),
     "opt": Family(mlp_width="ffn_dim"),
     "persimmon": Family(attention=_FUSED_BY_GROUP),
     "phi3": Family(
         attention=_fused("o_proj", "qkv_proj"),
         mlp=_fused_gate("down_proj", "gate_up_proj"),
         reads_config=True,
+        gguf=(Gguf("phi3", all_heads=True, rotates_parts=True),),
     ),
     "qwen2": Family(gguf=(Gguf("qwen2", all_heads=True), _LLAMA, _DECI)),
     "qwen3": Family(gguf=(Gguf("qwen3"),)),
+    "smollm3": Family(gguf=(Gguf("smollm3", rotates_pairs=True, skips_rotation=4),)),
+    "stablelm": Family(
+        gguf=(Gguf("stablelm", all_heads=True, rotates_parts=True, has_own_head=True),)
+    ),
+    "starcoder2": Family(
+        gguf=(
+            Gguf(
+                "starcoder2",
+                all_heads=True,
+                activations=_GELU,
+                assumes={"use_bias": True},
+            ),
+        )
+    ),
     "xglm": Family(mlp_width="ffn_dim"),
 }
 _OTHER = Family()

@@ -46,6 +46,7 @@ _KINDS: Mapping[type, GGUFValueType] = {
     bool: GGUFValueType.BOOL,
     int: GGUFValueType.UINT32,
     float: GGUFValueType.FLOAT32,
+    str: GGUFValueType.STRING,
 }
 
 
@@ -104,7 +105,7 @@ def add_options(
             kind = kind or type(value)
             writer.add_key_value(full, kind(value), _KINDS[kind])
 
-    _add_sizes(add, options, widths)
+    _add_sizes(add, options, widths, architecture)
     for key, names in _FLOATS.items():
         if (number := options.get(*names)) is not None:
             add(key, number, float)
@@ -118,14 +119,15 @@ def add_options(
         _add_rope(add, options, architecture)
 
 
-def _add_sizes(add: Callable[..., None], options: Options, widths: Widths) -> None:
+def _add_sizes(
+    add: Callable[..., None], options: Options, widths: Widths, architecture: Gguf
+) -> None:
     def width(each: Sequence[int]) -> int | list[int]:
         return each[0] if widths.are_uniform else list(each)
 
     size = head_size(options.config)
-    context = options.get("max_position_embeddings") or _NO_CONTEXT
     add("vocab_size", options.config.vocab_size)
-    add("context_length", context)
+    add("context_length", context_of(options, architecture))
     add("embedding_length", options.config.hidden_size)
     add("block_count", len(widths.heads))
     add("feed_forward_length", width(widths.neurons))
@@ -134,6 +136,17 @@ def _add_sizes(add: Callable[..., None], options: Options, widths: Widths) -> No
     # Without them llama.cpp divides the embedding by the number of remaining heads.
     add("attention.key_length", size)
     add("attention.value_length", size)
+
+
+def context_of(options: Options, architecture: Gguf) -> int:
+    """Return the tokens for which the file computes what the model does.
+
+    They are those of a sliding window that the architecture does not have.
+    """
+    context: int = options.get("max_position_embeddings") or _NO_CONTEXT
+    if any(options.window_blocks) and not architecture.has_windows:
+        return min(context, options.get("sliding_window"))
+    return context
 
 
 def _add_rope(add: Callable[..., None], options: Options, architecture: Gguf) -> None:

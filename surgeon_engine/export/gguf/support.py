@@ -56,7 +56,9 @@ def _reason(architecture: Gguf, compacted: CompactModel, options: Options) -> st
             "llama.cpp does not support the tensor {unknown}.",
             unknown=layout.unknown[0],
         )
-    return _width_reason(architecture, layout, options)
+    return _width_reason(architecture, layout, options) or _scale_reason(
+        architecture, layout, options
+    )
 
 
 def _option_reason(architecture: Gguf, options: Options) -> str:
@@ -76,17 +78,6 @@ def _option_reason(architecture: Gguf, options: Options) -> str:
                 expected=expected,
                 found=found,
             )
-    window, context = (
-        options.get("sliding_window"),
-        options.get("max_position_embeddings"),
-    )
-    is_cut = any(options.window_blocks) and window < context
-    if is_cut and not architecture.has_windows:
-        return say(
-            "This model has a sliding window of {window:,} tokens, which this "
-            "GGUF architecture does not support.",
-            window=window,
-        )
     return ""
 
 
@@ -100,6 +91,13 @@ def _rope_reason(architecture: Gguf, options: Options) -> str:
         return say(
             "This GGUF architecture does not support positions scaled by {kind}.",
             kind=kind,
+        )
+    step, rotates = architecture.skips_rotation, options.get("no_rope_layers")
+    if step and rotates != [int((i + 1) % step != 0) for i in range(len(rotates))]:
+        return say(
+            "llama.cpp rotates no positions in each {step}-th block of this "
+            "architecture, and this model in others: drop no blocks.",
+            step=step,
         )
     size, rotated = head_size(options.config), rotated_size(options)
     if rotated % 2 or (rotated != size and not architecture.rotates_parts):
@@ -124,3 +122,19 @@ def _width_reason(architecture: Gguf, layout: Layout, options: Options) -> str:
             name=architecture.architecture,
         )
     return ""
+
+
+def _scale_reason(architecture: Gguf, layout: Layout, options: Options) -> str:
+    """Return why attention scores differ; empty if they do not."""
+    scale = options.get("query_pre_attn_scalar")
+    expected = head_size(options.config)
+    if len(layout.widths.heads) == architecture.blocks_of_wide_heads:
+        expected = options.config.hidden_size // layout.widths.heads[0]
+    if scale is None or scale == expected:
+        return ""
+    return say(
+        "llama.cpp divides attention scores by the root of {expected} in this model, "
+        "which divides them by the root of {scale}: keep all heads.",
+        expected=expected,
+        scale=scale,
+    )
