@@ -66,12 +66,14 @@ class Gguf:
 
     architecture: str
     own_widths: bool = False  # reads the widths of each block; otherwise of all
+    skips_parts: bool = False  # has blocks without an attention
     all_heads: bool = False  # expects as many query features as the hidden size
     # The activations that its MLPs compute; empty: the config does not name it.
     activations: tuple[str, ...] = ("silu", "swish")
     rotates_pairs: bool = False  # of neighbors, the model those half a head apart
     rotates_parts: bool = False  # of queries and keys, if the config says so
     skips_rotation: int = 0  # of each n-th block
+    marks_heads: bool = False  # a block without keys is one without attention
     scales_by_factors: bool = False  # reads a factor for each rotary frequency
     has_windows: bool = False  # reads which blocks have a sliding window
     adds_one: bool = False  # the model adds 1 to the weights of its norms
@@ -181,10 +183,22 @@ MLP: tuple[CouplingRule, ...] = (
 _GELU_TANH = ("gelu_new", "gelu_fast", "gelu_pytorch_tanh")
 _GELU = ("gelu", *_GELU_TANH)  # llama.cpp computes the approximation by tanh
 _LLAMA = Gguf("llama", rotates_pairs=True, scales_by_factors=True)
-_DECI = replace(_LLAMA, architecture="deci", own_widths=True)
+_DECI = replace(_LLAMA, architecture="deci", own_widths=True, skips_parts=True)
 _GEMMA = Gguf("gemma", adds_one=True, activations=_GELU)
 _GEMMA_3 = replace(
     _GEMMA, architecture="gemma3", has_windows=True, blocks_of_wide_heads=62
+)
+_GEMMA_4 = Gguf(
+    "gemma4",
+    own_widths=True,
+    has_windows=True,
+    scales_by_factors=True,
+    activations=_GELU,
+    options={
+        "embedding_length_per_layer_input": "hidden_size_per_layer_input",
+        "attention.shared_kv_layers": "num_kv_shared_layers",
+    },
+    renames={".layer_scalar": ".layer_scalar.weight"},
 )
 _OLMO_2 = Gguf("olmo2", all_heads=True, has_own_head=True)
 FAMILIES = {
@@ -236,6 +250,7 @@ FAMILIES = {
         )
     ),
     "gemma3_text": Family(gguf=(_GEMMA_3,)),
+    "gemma4_text": Family(gguf=(_GEMMA_4,)),
     "glm": Family(mlp=_fused_gate("down_proj", "gate_up_proj")),
     "glm4": Family(
         mlp=_fused_gate("down_proj", "gate_up_proj"),
@@ -278,6 +293,21 @@ FAMILIES = {
     "granite": Family(
         gguf=(Gguf("granite", rotates_pairs=True, scales_by_factors=True),)
     ),
+    "lfm2": Family(
+        gguf=(
+            Gguf(
+                "lfm2",
+                all_heads=True,
+                marks_heads=True,
+                options={
+                    "shortconv.l_cache": "conv_L_cache",
+                    "attention.layer_norm_rms_epsilon": "norm_eps",
+                },
+                assumes={"conv_bias": False},
+                activations=(),
+            ),
+        )
+    ),
     "llama": Family(gguf=(_LLAMA, _DECI)),
     "mistral": Family(gguf=(_LLAMA, _DECI)),
     "olmo2": Family(gguf=(_OLMO_2,)),
@@ -292,6 +322,16 @@ FAMILIES = {
     ),
     "qwen2": Family(gguf=(Gguf("qwen2", all_heads=True), _LLAMA, _DECI)),
     "qwen3": Family(gguf=(Gguf("qwen3"),)),
+    "qwen3_5_text": Family(
+        gguf=(
+            Gguf(
+                "qwen35",
+                adds_one=True,
+                rotates_parts=True,
+                renames={".dt_bias": ".dt_proj.bias"},
+            ),
+        )
+    ),
     "smollm3": Family(gguf=(Gguf("smollm3", rotates_pairs=True, skips_rotation=4),)),
     "stablelm": Family(
         gguf=(Gguf("stablelm", all_heads=True, rotates_parts=True, has_own_head=True),)

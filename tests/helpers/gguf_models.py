@@ -111,5 +111,32 @@ GGUF_FAMILIES: dict[str, Callable[..., PreTrainedModel]] = {
     ),
     "falcon_multi_query": _model("Falcon", **_COMMON, ffn_hidden_size=96),
     "bloom": _model("Bloom", **_COMMON),
+    "gemma4_text": _model(
+        "Gemma4Text",
+        **_GROUPED
+        | _SLIDING
+        | {"layer_types": ["sliding_attention", "full_attention", "full_attention"]},
+        head_dim=32,
+        global_head_dim=64,
+        hidden_size_per_layer_input=0,
+        vocab_size_per_layer_input=300,
+        final_logit_softcapping=30.0,
+    ),
+    "qwen3_5_text": _model(
+        "Qwen3_5Text",
+        **_GROUPED,
+        head_dim=64,
+        linear_key_head_dim=32,
+        linear_value_head_dim=32,
+        linear_num_key_heads=2,
+        linear_num_value_heads=4,
+        layer_types=["linear_attention", "full_attention", "linear_attention"],
+    ),
+    "lfm2": _model(
+        "Lfm2",
+        **_GROUPED,
+        block_auto_adjust_ff_dim=False,
+        layer_types=["conv", "full_attention", "conv"],
+    ),
     "ernie4_5": _model("Ernie4_5", **_GROUPED, head_dim=32),
 }

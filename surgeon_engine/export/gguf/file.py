@@ -124,7 +124,7 @@ def _open_with_header(
     compacted = compact(pruned.loaded.model, pruned.plan)
     architecture, options = architecture_of(compacted), Options(compacted)
     layout = layout_of(compacted, architecture)
-    tensors = [*layout.tensors, *rope_tensors(options, architecture)]
+    tensors = [*layout.tensors, *rope_tensors(options, layout.widths, architecture)]
     writer = GGUFWriter(path, architecture.architecture)
     writer.add_type("model")
     writer.add_name(pruned.loaded.source.name)

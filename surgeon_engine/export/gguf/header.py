@@ -21,11 +21,12 @@ from surgeon_engine.compaction.slices import TensorSlice
 from surgeon_engine.export.gguf.layout import Widths
 from surgeon_engine.export.gguf.tensors import FileTensor
 from surgeon_engine.model.families import Gguf
-from surgeon_engine.model.layers import head_size
 
 # Kinds of scaled positions that all architectures read from the header.
 HEADER_ROPES = ("default", "linear", "yarn")
 _FACTORS = "rope_freqs.weight"
+_UNROTATED = 1e30  # a factor of frequencies of 0
+_MROPE = (11, 11, 10)  # the default of Qwen 3.5
 _NO_CONTEXT = 2048  # tokens, for models that state none (ALiBi)
 # Keys of numbers with a fraction, and the options that they repeat.
 _FLOATS = {
@@ -116,26 +117,40 @@ def add_options(
         add("attention.sliding_window", options.get("sliding_window"))
         add("attention.sliding_window_pattern", blocks)
     if options.rope:
-        _add_rope(add, options, architecture)
+        _add_rope(add, options, widths, architecture)
+    if options.get("linear_num_value_heads"):
+        _add_linear_attention(add, options)
 
 
 def _add_sizes(
     add: Callable[..., None], options: Options, widths: Widths, architecture: Gguf
 ) -> None:
     def width(each: Sequence[int]) -> int | list[int]:
-        return each[0] if widths.are_uniform else list(each)
+        is_same = len({n for n in each if n}) == 1 and not architecture.own_widths
+        return max(each) if is_same or len(set(each)) == 1 else list(each)
 
-    size = head_size(options.config)
     add("vocab_size", options.config.vocab_size)
     add("context_length", context_of(options, architecture))
     add("embedding_length", options.config.hidden_size)
     add("block_count", len(widths.heads))
     add("feed_forward_length", width(widths.neurons))
     add("attention.head_count", width(widths.heads))
-    add("attention.head_count_kv", width(widths.kv_heads))
+    keys = widths.kv_heads
+    add("attention.head_count_kv", keys if architecture.marks_heads else width(keys))
     # Without them llama.cpp divides the embedding by the number of remaining heads.
-    add("attention.key_length", size)
-    add("attention.value_length", size)
+    size, of_windows = head_sizes(options, widths)
+    for part in ("key", "value"):
+        add(f"attention.{part}_length", size)
+        if of_windows != size:
+            add(f"attention.{part}_length_swa", of_windows)
+
+
+def head_sizes(options: Options, widths: Widths) -> tuple[int, int]:
+    """Return the size of a head, and that in blocks with a sliding window."""
+    sizes = widths.head_sizes
+    blocks = options.window_blocks or [False] * len(sizes)
+    by_kind = dict(zip(blocks, sizes, strict=True))
+    return by_kind.get(False, sizes[0]), by_kind.get(True, sizes[0])
 
 
 def context_of(options: Options, architecture: Gguf) -> int:
@@ -149,12 +164,17 @@ def context_of(options: Options, architecture: Gguf) -> int:
     return context
 
 
-def _add_rope(add: Callable[..., None], options: Options, architecture: Gguf) -> None:
-    rope = options.rope
-    add("rope.dimension_count", rotated_size(options))
+def _add_rope(
+    add: Callable[..., None], options: Options, widths: Widths, architecture: Gguf
+) -> None:
+    rope, of_windows = options.rope, options.window_rope
+    size, window_size = head_sizes(options, widths)
+    add("rope.dimension_count", rotated_size(rope, size))
     add("rope.freq_base", rope["rope_theta"], float)
     if architecture.has_windows and any(options.window_blocks):
-        add("rope.freq_base_swa", options.window_rope["rope_theta"], float)
+        add("rope.freq_base_swa", of_windows["rope_theta"], float)
+        if window_size != size:
+            add("rope.dimension_count_swa", rotated_size(of_windows, window_size))
     kind = rope.get("rope_type", "default")
     if kind not in HEADER_ROPES or kind == "default":
         return
@@ -165,23 +185,45 @@ def _add_rope(add: Callable[..., None], options: Options, architecture: Gguf) ->
         add("rope.scaling.original_context_length", context)
 
 
-def rotated_size(options: Options) -> int:
-    """Return how many features of a head are rotated."""
-    share = options.rope.get("partial_rotary_factor", 1.0)
-    return int(head_size(options.config) * share)
+def _add_linear_attention(add: Callable[..., None], options: Options) -> None:
+    values = options.get("linear_num_value_heads")
+    kinds: list[str] = options.get("layer_types")
+    add("attention.recurrent_layers", [kind == "linear_attention" for kind in kinds])
+    add("ssm.conv_kernel", options.get("linear_conv_kernel_dim"))
+    add("ssm.state_size", options.get("linear_key_head_dim"))
+    add("ssm.group_count", options.get("linear_num_key_heads"))
+    add("ssm.time_step_rank", values)
+    add("ssm.inner_size", values * options.get("linear_value_head_dim"))
+    sections = list(options.rope.get("mrope_section", _MROPE))
+    add("rope.dimension_sections", [*sections, 0, 0, 0, 0][:4])
 
 
-def rope_tensors(options: Options, architecture: Gguf) -> list[FileTensor]:
+def rotated_size(rope: Mapping[str, Any], size: int) -> int:
+    """Return how many features of a head are rotated, some of them by nothing."""
+    if rope.get("rope_type") == "proportional":
+        return size
+    return int(size * rope.get("partial_rotary_factor", 1.0))
+
+
+def rope_tensors(
+    options: Options, widths: Widths, architecture: Gguf
+) -> list[FileTensor]:
     """Return the divisors of the rotary frequencies, if the header cannot say them."""
     kind = options.rope.get("rope_type", "default")
     if kind in HEADER_ROPES or not architecture.scales_by_factors:
         return []
-    factors = TensorSlice(_rope_factors(options, kind))
+    size, _ = head_sizes(options, widths)
+    factors = TensorSlice(_rope_factors(options, kind, size))
     return [FileTensor(_FACTORS, factors, is_float32=True)]
 
 
-def _rope_factors(options: Options, kind: str) -> Tensor:
-    scaled, _ = ROPE_INIT_FUNCTIONS[kind](options.config, torch.device("cpu"))
-    size = head_size(options.config)
+def _rope_factors(options: Options, kind: str, size: int) -> Tensor:
+    is_by_kind = options.rope is not options.get("rope_parameters")
+    scaled, _ = ROPE_INIT_FUNCTIONS[kind](
+        options.config,
+        torch.device("cpu"),
+        layer_type="full_attention" if is_by_kind else None,
+    )
     powers = torch.arange(0, size, 2, dtype=torch.float32) / size
-    return 1.0 / (options.rope["rope_theta"] ** powers * scaled)
+    factors = 1.0 / (options.rope["rope_theta"] ** powers * scaled)
+    return factors.clamp_max(_UNROTATED)

@@ -38,6 +38,9 @@ _BLOCK = 32  # numbers that share a scale in most quantised types
 _OF_HEAD = re.compile(r"\.norms\.\d+(?=\.weight$)")  # a norm for each head
 _BY_FORMAT = (*LINEAR, nn.Embedding)  # the number format decides about their weights
 _POSITIONS = "position_embd.weight"  # in float32
+# Tensors of linear attention with rows for each head of values.
+_OF_VALUES = ("attn_qkv", "attn_gate", "ssm_conv1d", "ssm_alpha", "ssm_beta")
+_OF_VALUES += ("ssm_a", "ssm_dt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +50,13 @@ class Widths:
     neurons: list[int]
     heads: list[int]
     kv_heads: list[int]
+    head_sizes: list[int]
 
     @property
     def are_uniform(self) -> bool:
-        """Whether all blocks have the same widths."""
-        return all(
-            len(set(each)) == 1 for each in (self.neurons, self.heads, self.kv_heads)
-        )
+        """Whether all blocks that have an attention or MLP have the same widths."""
+        of_kinds = (self.neurons, self.heads, self.kv_heads, self.head_sizes)
+        return all(len({n for n in each if n}) == 1 for each in of_kinds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +79,8 @@ def layout_of(compacted: CompactModel, architecture: Gguf) -> Layout:
     if architecture.has_own_head and "output.weight" not in named:
         source, _ = named["token_embd.weight"]
         tensors.append(FileTensor("output.weight", source))
-    widths = _widths(tensors, len(compacted.blocks), config)
-    if architecture.own_widths:
+    widths = _widths(tensors, compacted)
+    if architecture.skips_parts:
         tensors, widths = _without_sub_layers(tensors, widths, config)
     return Layout(tensors, widths, tuple(unknown))
 
@@ -111,7 +114,7 @@ def _named(
         if not ours:
             unknown.append(name)
             continue
-        layer = compacted.original_name(name.rpartition(".")[0])
+        layer, _, _ = compacted.original_name(name).rpartition(".")
         if _OF_HEAD.search(name):
             of_heads.setdefault(ours, []).append(source.tensor())
             source = TensorSlice(torch.stack(of_heads[ours]))
@@ -148,11 +151,22 @@ def _file_tensor(
     family = family_of(config.model_type)
     module = model.get_submodule(layer) if layer else None
     if isinstance(module, Conv1D) and name.endswith(".weight"):
-        source = TensorSlice(source.whole.T, source.kept[::-1])
-    order = _row_order(name, source.shape[0], config, family, architecture)
+        source = _transposed(source)
+    if source.whole.ndim == 3:  # of a convolution: features x 1 x length
+        source = TensorSlice(source.whole.squeeze(1))
+    if _part(name) == "ssm_a":
+        source = TensorSlice(-source.tensor().float().exp())
+    order = _row_order(name, source, config, family, architecture)
     if order is not None:
         source = _reordered(source, order)
-    if architecture.adds_one and name.endswith("norm.weight"):
+    if _part(name) == "ssm_out":
+        columns = _transposed(source)
+        order = _value_order("attn_gate", columns, config)
+        source = (
+            _transposed(_reordered(columns, order)) if order is not None else source
+        )
+    is_norm = name.endswith("norm.weight") and _part(name) != "ssm_norm"
+    if architecture.adds_one and is_norm:
         source = TensorSlice(source.tensor() + 1)
     is_rounded = isinstance(module, _BY_FORMAT) and name != _POSITIONS
     return FileTensor(
@@ -164,26 +178,46 @@ def _file_tensor(
     )
 
 
+def _transposed(source: TensorSlice) -> TensorSlice:
+    return TensorSlice(source.whole.T, source.kept[::-1])
+
+
 def _row_order(
     name: str,
-    rows: int,
+    source: TensorSlice,
     config: PretrainedConfig,
     family: Family,
     architecture: Gguf,
 ) -> Tensor | None:
     """Return the order of the rows of a tensor in the file; None: that of the model."""
-    part, size = _part(name), head_size(config)
-    order = torch.arange(rows)
+    part, order = _part(name), torch.arange(source.shape[0])
     if architecture.rotates_pairs and part in ("attn_q", "attn_k"):
-        return order.view(-1, 2, size // 2).transpose(1, 2).flatten()
+        return order.view(-1, 2, head_size(config) // 2).transpose(1, 2).flatten()
     rule = family.attention
     if part == "attn_qkv" and rule and rule.producers[0].order is Order.BY_GROUP:
-        heads = config.num_attention_heads
-        groups = _kv_heads(rows, heads, size)
-        order = order.view(groups, heads // groups + 2, size)
+        heads, size = config.num_attention_heads, head_size(config)
+        groups = _kv_heads(source.whole.shape[0], heads, size)
+        order = order.view(-1, heads // groups + 2, size)
         parts = (order[:, :-2], order[:, -2], order[:, -1])
         return torch.cat([part.flatten() for part in parts])
-    return None
+    return _value_order(part, source, config)
+
+
+def _value_order(
+    part: str, source: TensorSlice, config: PretrainedConfig
+) -> Tensor | None:
+    """Return the order of rows in which the heads of linear attention repeat the keys.
+
+    In the model, the values that share a key are neighbors.
+    """
+    if part not in _OF_VALUES or not hasattr(config, "linear_num_value_heads"):
+        return None
+    keys, values = config.linear_num_key_heads, config.linear_num_value_heads
+    order, others = torch.arange(source.shape[0]), 0
+    if part in ("attn_qkv", "ssm_conv1d"):
+        others = 2 * keys * config.linear_key_head_dim
+    by_key = order[others:].view(keys, values // keys, -1)
+    return torch.cat([order[:others], by_key.transpose(0, 1).flatten()])
 
 
 def _part(name: str) -> str:
@@ -227,24 +261,35 @@ def _filled_up(neurons: int, full: int) -> int:
     return filled if neurons and full % _BLOCK == 0 else neurons
 
 
-def _widths(
-    tensors: Sequence[FileTensor], blocks: int, config: PretrainedConfig
-) -> Widths:
+def _widths(tensors: Sequence[FileTensor], compacted: CompactModel) -> Widths:
     shapes = {each.name: each.shape for each in tensors}
-    widths, size = Widths([], [], []), head_size(config)
-    for block in range(blocks):
+    config = compacted.model.config.get_text_config()
+    widths = Widths([], [], [], [])
+    for block, original in enumerate(compacted.blocks):
+        own = config.per_layer_config[original] if _is_mixed(config) else config
+        size = head_size(own)
 
         def side(part: str, dimension: int, block: int = block) -> int:
             shape = shapes.get(f"blk.{block}.{part}.weight")
             return shape[dimension] if shape else 0
 
         heads = side("attn_output", 1) // size
-        fused = side("attn_qkv", 0)
-        keys = _kv_heads(fused, heads, size) if fused else side("attn_k", 0) // size
+        if fused := side("attn_qkv", 0):
+            keys = _kv_heads(fused, heads, size) if heads else 0
+        elif heads and not side("attn_k", 0):  # it reads those of another block
+            keys = heads * own.num_key_value_heads // own.num_attention_heads
+        else:
+            keys = side("attn_k", 0) // size
         widths.neurons.append(side("ffn_down", 1))
         widths.heads.append(heads)
         widths.kv_heads.append(keys)
+        widths.head_sizes.append(size)
     return widths
+
+
+def _is_mixed(config: PretrainedConfig) -> bool:
+    """Return whether the config has a part for each block."""
+    return bool(getattr(config, "is_heterogeneous", False))
 
 
 def _without_sub_layers(
@@ -257,7 +302,7 @@ def _without_sub_layers(
     if not heads[0]:
         shared = config.num_attention_heads // config.num_key_value_heads
         heads[0], kv_heads[0] = shared, 1
-    widths = Widths(neurons, heads, kv_heads)
+    widths = Widths(neurons, heads, kv_heads, widths.head_sizes)
     complete: list[FileTensor] = []
     begun: set[int] = set()
     for each in tensors:
@@ -278,7 +323,7 @@ def _zero_tensors(
     config: PretrainedConfig,
 ) -> Iterator[FileTensor]:
     """Yield the layers of zeros that stand for those of a removed sub-layer."""
-    size, hidden = head_size(config), config.hidden_size
+    size, hidden = widths.head_sizes[block], config.hidden_size
     queries, keys = widths.heads[block] * size, widths.kv_heads[block] * size
     neurons = widths.neurons[block]
     shapes = {

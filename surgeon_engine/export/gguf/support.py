@@ -5,12 +5,20 @@ from __future__ import annotations
 from surgeon_engine.base.sentences import say
 from surgeon_engine.compaction.plan import PrunedModel
 from surgeon_engine.compaction.shrink import CompactModel, compact
-from surgeon_engine.export.gguf.header import HEADER_ROPES, Options, rotated_size
-from surgeon_engine.export.gguf.layout import Layout, layout_of
+from surgeon_engine.export.gguf.header import (
+    HEADER_ROPES,
+    Options,
+    head_sizes,
+    rotated_size,
+)
+from surgeon_engine.export.gguf.layout import Widths, layout_of
 from surgeon_engine.model.families import ACTIVATIONS, Gguf, family_of
-from surgeon_engine.model.layers import head_size
 
-_FACTOR_ROPES = ("llama3",)  # kinds of scaled positions that are factors in a file
+_WITHOUT_HEADS = ("conv", "linear_attention")  # kinds of blocks without keys
+_FACTOR_ROPES = (
+    "llama3",
+    "proportional",
+)  # kinds of scaled positions that are factors in a file
 
 
 def architecture_of(compacted: CompactModel) -> Gguf:
@@ -46,9 +54,7 @@ def unsupported_reason(pruned: PrunedModel) -> str:
 
 def _reason(architecture: Gguf, compacted: CompactModel, options: Options) -> str:
     """Return why an architecture cannot hold a model; empty if it can."""
-    if reason := _option_reason(architecture, options) or _rope_reason(
-        architecture, options
-    ):
+    if reason := _option_reason(architecture, options):
         return reason
     layout = layout_of(compacted, architecture)
     if layout.unknown:
@@ -56,8 +62,11 @@ def _reason(architecture: Gguf, compacted: CompactModel, options: Options) -> st
             "llama.cpp does not support the tensor {unknown}.",
             unknown=layout.unknown[0],
         )
-    return _width_reason(architecture, layout, options) or _scale_reason(
-        architecture, layout, options
+    widths = layout.widths
+    return (
+        _width_reason(architecture, widths, options)
+        or _rope_reason(architecture, widths, options)
+        or _scale_reason(architecture, widths, options)
     )
 
 
@@ -81,7 +90,7 @@ def _option_reason(architecture: Gguf, options: Options) -> str:
     return ""
 
 
-def _rope_reason(architecture: Gguf, options: Options) -> str:
+def _rope_reason(architecture: Gguf, widths: Widths, options: Options) -> str:
     rope = options.rope
     kind = rope.get("rope_type", "default")
     kinds = HEADER_ROPES
@@ -99,7 +108,8 @@ def _rope_reason(architecture: Gguf, options: Options) -> str:
             "architecture, and this model in others: drop no blocks.",
             step=step,
         )
-    size, rotated = head_size(options.config), rotated_size(options)
+    size, _ = head_sizes(options, widths)
+    rotated = rotated_size(rope, size)
     if rotated % 2 or (rotated != size and not architecture.rotates_parts):
         return say(
             "llama.cpp rotates whole queries and keys, this model parts of them."
@@ -107,29 +117,40 @@ def _rope_reason(architecture: Gguf, options: Options) -> str:
     return ""
 
 
-def _width_reason(architecture: Gguf, layout: Layout, options: Options) -> str:
-    widths = layout.widths
-    if not architecture.own_widths and not widths.are_uniform:
+def _width_reason(architecture: Gguf, widths: Widths, options: Options) -> str:
+    kinds = options.get("layer_types") or [""] * len(widths.heads)
+    lacks_parts = not all(widths.neurons) or any(
+        not heads and kind not in _WITHOUT_HEADS
+        for heads, kind in zip(widths.heads, kinds, strict=True)
+    )
+    if lacks_parts and not architecture.skips_parts:
         return say(
-            "llama.cpp reads one width for all blocks of this architecture "
-            '({name}): set widths to "same", and remove no attention or MLP alone.',
+            "llama.cpp's architecture {name} has no blocks without an attention or "
+            "MLP: set dropped_sublayers to 0.",
             name=architecture.architecture,
         )
-    queries = widths.heads[0] * head_size(options.config)
+    if not architecture.own_widths and not widths.are_uniform:
+        return say(
+            "llama.cpp's architecture {name} has the same widths in all blocks: set "
+            'widths to "same".',
+            name=architecture.architecture,
+        )
+    queries = max(widths.heads) * widths.head_sizes[0]
     if architecture.all_heads and queries != options.config.hidden_size:
         return say(
-            "llama.cpp's architecture {name} needs all heads: remove neurons only.",
+            "llama.cpp's architecture {name} has all heads of the original: remove "
+            "neurons only.",
             name=architecture.architecture,
         )
     return ""
 
 
-def _scale_reason(architecture: Gguf, layout: Layout, options: Options) -> str:
+def _scale_reason(architecture: Gguf, widths: Widths, options: Options) -> str:
     """Return why attention scores differ; empty if they do not."""
     scale = options.get("query_pre_attn_scalar")
-    expected = head_size(options.config)
-    if len(layout.widths.heads) == architecture.blocks_of_wide_heads:
-        expected = options.config.hidden_size // layout.widths.heads[0]
+    expected = widths.head_sizes[0]
+    if len(widths.heads) == architecture.blocks_of_wide_heads:
+        expected = options.config.hidden_size // max(widths.heads)
     if scale is None or scale == expected:
         return ""
     return say(
