@@ -27,7 +27,7 @@ import msgspec
 from surgeon_engine.api.client import CANCEL_TIMEOUT_S
 from surgeon_engine.api.config.evaluation import OWN_TEXT
 from surgeon_engine.api.config.export import ExportConfig, Format
-from surgeon_engine.api.config.pruning import Structure
+from surgeon_engine.api.config.pruning import Structure, Widths
 from surgeon_engine.api.config.run import Dtype, RunConfig
 from surgeon_engine.api.config.toml import read_config
 from surgeon_engine.api.messages.commands import (
@@ -181,6 +181,7 @@ def model_summary(source: str = "demo") -> ModelSummary:
         ),
         coupled=coupled,
         cache_width=2 * BLOCKS * 96,
+        gguf_widths=Widths.FREE,
     )
 
 

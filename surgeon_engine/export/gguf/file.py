@@ -38,7 +38,11 @@ from surgeon_engine.export.gguf.header import Options, add_options, rope_tensors
 from surgeon_engine.export.gguf.imatrix import IMATRIX_NAME, write_imatrix
 from surgeon_engine.export.gguf.layout import layout_of
 from surgeon_engine.export.gguf.quantiser import check_installed
-from surgeon_engine.export.gguf.support import architecture_of, unsupported_reason
+from surgeon_engine.export.gguf.support import (
+    architecture_of,
+    notes,
+    unsupported_reason,
+)
 from surgeon_engine.export.gguf.tensors import FileTensor
 from surgeon_engine.export.gguf.tokenizer import (
     add_tokenizer,
@@ -82,6 +86,10 @@ class GgufWriter(Writer):
             or unsupported_reason(pruned)
             or tokenizer_unsupported_reason(pruned.loaded)
         )
+
+    @override
+    def notes(self, pruned: PrunedModel) -> tuple[str, ...]:
+        return notes(compact(pruned.loaded.model, pruned.plan))
 
     @override
     def forecast(self, pruned: PrunedModel, dtype: FileDtype) -> int:

@@ -8,6 +8,7 @@ from surgeon_engine.compaction.shrink import CompactModel, compact
 from surgeon_engine.export.gguf.header import (
     HEADER_ROPES,
     Options,
+    context_of,
     head_sizes,
     rotated_size,
 )
@@ -50,6 +51,29 @@ def unsupported_reason(pruned: PrunedModel) -> str:
     compacted = compact(pruned.loaded.model, pruned.plan)
     architecture = architecture_of(compacted)
     return _reason(architecture, compacted, Options(compacted))
+
+
+def notes(compacted: CompactModel) -> tuple[str, ...]:
+    """Return what a reader should know of a model's file."""
+    found = []
+    options, architecture = Options(compacted), architecture_of(compacted)
+    context = context_of(options, architecture)
+    if context < (options.get("max_position_embeddings") or 0):
+        found.append(
+            say(
+                "llama.cpp computes this model without its sliding window: the GGUF "
+                "file states a context of {context:,} tokens, as long as the window.",
+                context=context,
+            )
+        )
+    if compacted.model.config.get_text_config() is not compacted.model.config:
+        found.append(
+            say(
+                "The GGUF file holds the language model alone. The original's mmproj "
+                "file fits it unchanged, because the hidden size is the same."
+            )
+        )
+    return tuple(found)
 
 
 def _reason(architecture: Gguf, compacted: CompactModel, options: Options) -> str:
