@@ -75,6 +75,7 @@ class Gguf:
     skips_rotation: int = 0  # of each n-th block
     marks_heads: bool = False  # a block without keys is one without attention
     scales_by_factors: bool = False  # reads a factor for each rotary frequency
+    scales_by_length: bool = False  # reads one such list for short texts, one for long
     has_windows: bool = False  # reads which blocks have a sliding window
     adds_one: bool = False  # the model adds 1 to the weights of its norms
     # With so many blocks, scores are divided by the root of the hidden size per head.
@@ -224,7 +225,16 @@ FAMILIES = {
         "without one head another would change."
     ),
     "ernie4_5": Family(gguf=(Gguf("ernie4_5", assumes={"use_bias": False}),)),
-    "exaone4": Family(gguf=(Gguf("exaone4", all_heads=True, scales_by_factors=True),)),
+    "exaone4": Family(
+        gguf=(
+            Gguf(
+                "exaone4",
+                all_heads=True,
+                scales_by_factors=True,
+                assumes={"sliding_window": None},
+            ),
+        )
+    ),
     # Old models by head, new ones by KV group; multi-query is one group.
     "falcon": Family(
         attention=_FUSED_BY_GROUP,
@@ -318,7 +328,7 @@ FAMILIES = {
         attention=_fused("o_proj", "qkv_proj"),
         mlp=_fused_gate("down_proj", "gate_up_proj"),
         reads_config=True,
-        gguf=(Gguf("phi3", all_heads=True, rotates_parts=True),),
+        gguf=(Gguf("phi3", all_heads=True, rotates_parts=True, scales_by_length=True),),
     ),
     "qwen2": Family(gguf=(Gguf("qwen2", all_heads=True), _LLAMA, _DECI)),
     "qwen3": Family(gguf=(Gguf("qwen3"),)),

@@ -111,6 +111,25 @@ GGUF_FAMILIES: dict[str, Callable[..., PreTrainedModel]] = {
     ),
     "falcon_multi_query": _model("Falcon", **_COMMON, ffn_hidden_size=96),
     "bloom": _model("Bloom", **_COMMON),
+    "gemma3_with_images": _model(
+        "Gemma3",
+        text_config=_GROUPED
+        | _SLIDING
+        | _BY_LAYER
+        | {"head_dim": 32, "query_pre_attn_scalar": 32},
+        vision_config={
+            "hidden_size": 32,
+            "intermediate_size": 32,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "image_size": 28,
+            "patch_size": 14,
+        },
+        mm_tokens_per_image=4,
+        boi_token_index=297,
+        eoi_token_index=298,
+        image_token_index=299,
+    ),
     "gemma4_text": _model(
         "Gemma4Text",
         **_GROUPED

@@ -24,6 +24,7 @@ from surgeon_engine.model.families import Gguf
 
 # Kinds of scaled positions that all architectures read from the header.
 HEADER_ROPES = ("default", "linear", "yarn")
+LONG_ROPE = "longrope"
 _FACTORS = "rope_freqs.weight"
 _UNROTATED = 1e30  # a factor of frequencies of 0
 _MROPE = (11, 11, 10)  # the default of Qwen 3.5
@@ -126,8 +127,10 @@ def _add_sizes(
     add: Callable[..., None], options: Options, widths: Widths, architecture: Gguf
 ) -> None:
     def width(each: Sequence[int]) -> int | list[int]:
-        is_same = len({n for n in each if n}) == 1 and not architecture.own_widths
-        return max(each) if is_same or len(set(each)) == 1 else list(each)
+        return list(each) if is_listed else max(each)
+
+    parts = (widths.neurons, widths.heads, widths.kv_heads, widths.head_sizes)
+    is_listed = architecture.own_widths and any(len(set(each)) > 1 for each in parts)
 
     add("vocab_size", options.config.vocab_size)
     add("context_length", context_of(options, architecture))
@@ -176,6 +179,11 @@ def _add_rope(
         if window_size != size:
             add("rope.dimension_count_swa", rotated_size(of_windows, window_size))
     kind = rope.get("rope_type", "default")
+    if kind == LONG_ROPE:
+        _, factor = ROPE_INIT_FUNCTIONS[kind](options.config, torch.device("cpu"))
+        context = rope["original_max_position_embeddings"]
+        add("rope.scaling.original_context_length", context)
+        add("rope.scaling.attn_factor", factor, float)
     if kind not in HEADER_ROPES or kind == "default":
         return
     add("rope.scaling.type", kind)
@@ -210,11 +218,22 @@ def rope_tensors(
 ) -> list[FileTensor]:
     """Return the divisors of the rotary frequencies, if the header cannot say them."""
     kind = options.rope.get("rope_type", "default")
+    if kind == LONG_ROPE:
+        lengths = ("long", "short")
+        return [
+            _factors(
+                f"rope_factors_{x}.weight", torch.tensor(options.rope[f"{x}_factor"])
+            )
+            for x in lengths
+        ]
     if kind in HEADER_ROPES or not architecture.scales_by_factors:
         return []
     size, _ = head_sizes(options, widths)
-    factors = TensorSlice(_rope_factors(options, kind, size))
-    return [FileTensor(_FACTORS, factors, is_float32=True)]
+    return [_factors(_FACTORS, _rope_factors(options, kind, size))]
+
+
+def _factors(name: str, factors: Tensor) -> FileTensor:
+    return FileTensor(name, TensorSlice(factors.float()), is_float32=True)
 
 
 def _rope_factors(options: Options, kind: str, size: int) -> Tensor:

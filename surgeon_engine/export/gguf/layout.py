@@ -39,8 +39,9 @@ _OF_HEAD = re.compile(r"\.norms\.\d+(?=\.weight$)")  # a norm for each head
 _BY_FORMAT = (*LINEAR, nn.Embedding)  # the number format decides about their weights
 _POSITIONS = "position_embd.weight"  # in float32
 # Tensors of linear attention with rows for each head of values.
-_OF_VALUES = ("attn_qkv", "attn_gate", "ssm_conv1d", "ssm_alpha", "ssm_beta")
-_OF_VALUES += ("ssm_a", "ssm_dt")
+_OF_VALUES = frozenset(
+    ["attn_qkv", "attn_gate", "ssm_conv1d", "ssm_alpha", "ssm_beta", "ssm_a", "ssm_dt"]
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from surgeon_engine.compaction.plan import PrunedModel
 from surgeon_engine.compaction.shrink import CompactModel, compact
 from surgeon_engine.export.gguf.header import (
     HEADER_ROPES,
+    LONG_ROPE,
     Options,
     context_of,
     head_sizes,
@@ -117,9 +118,9 @@ def _option_reason(architecture: Gguf, options: Options) -> str:
 def _rope_reason(architecture: Gguf, widths: Widths, options: Options) -> str:
     rope = options.rope
     kind = rope.get("rope_type", "default")
-    kinds = HEADER_ROPES
-    if architecture.scales_by_factors:
-        kinds += _FACTOR_ROPES
+    factors = _FACTOR_ROPES if architecture.scales_by_factors else ()
+    by_length = (LONG_ROPE,) if architecture.scales_by_length else ()
+    kinds = (*HEADER_ROPES, *factors, *by_length)
     if rope and kind not in kinds:
         return say(
             "This GGUF architecture does not support positions scaled by {kind}.",

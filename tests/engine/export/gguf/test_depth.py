@@ -20,11 +20,10 @@ from tests.engine.export.gguf.test_gguf import (
     value_of,
     written,
 )
-from tests.engine.export.gguf.test_gguf_runtime import (  # noqa: F401 (a fixture)
+from tests.engine.export.gguf.test_gguf_runtime import (
     assert_same,
     compared,
     qwen2_with_large_weights,
-    runtime,
     with_large_weights,
 )
 from tests.helpers.depth import CASES, without_depth
@@ -74,7 +73,7 @@ def test_dropped_blocks_alone_use_llama(tmp_path):
 
 @pytest.mark.parametrize("case", [*CASES, "mixed"])
 @pytest.mark.parametrize("family", ["llama", "qwen2"])
-def test_logits_match_torch(family, case, runtime, tmp_path):  # noqa: F811
+def test_logits_match_torch(family, case, runtime, tmp_path):
     makers = {"llama": with_large_weights, "qwen2": qwen2_with_large_weights}
     model = makers[family]()
     parts = CASES.get(case, {0: "heads", 1: "block", 2: "neurons"})

@@ -7,12 +7,11 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
-from importlib.util import find_spec
 
 import gguf
 import pytest
 import torch
-from tokenizers import Tokenizer, models, normalizers
+from tokenizers import Regex, Tokenizer, models, normalizers
 from tokenizers import pre_tokenizers as pre
 from tokenizers.processors import TemplateProcessing
 from transformers import (
@@ -28,9 +27,11 @@ from surgeon_engine.compaction.plan import CompactionPlan, PrunedModel
 from surgeon_engine.compaction.restore import restore
 from surgeon_engine.export.gguf.file import GgufWriter
 from surgeon_engine.export.transformers.files import MaskedWriter
+from surgeon_engine.model.families import FAMILIES
 from surgeon_engine.model.gguf_tokenizer import HEADER_FILE, SPLITS, tokenizer_entries
 from surgeon_engine.model.source import ModelSource
 from surgeon_engine.model.tokenizer import load_tokenizer
+from tests.engine.export.gguf.conftest import INSTALLED, RUNTIMES
 from tests.engine.export.gguf.test_gguf import (
     END,
     GPT_2,
@@ -48,8 +49,7 @@ from tests.engine.export.gguf.test_gguf import (
 )
 from tests.helpers.tiny_models import byte_tokenizer
 
-RUNTIMES = ("llama_cpp", "xllamacpp")
-INSTALLED = [name for name in RUNTIMES if find_spec(name)]
+LLAMA = FAMILIES["llama"].gguf[0]
 MERGES = (("a", "b"), ("b", "c"), ("ab", "c"), ("a", "bc"))
 ADDS = {
     "type": "TemplateProcessing",
@@ -60,8 +60,9 @@ ADDS = {
     "pair": [{"Sequence": {"id": "A", "type_id": 0}}],
     "special_tokens": {"a": {"id": "a", "ids": [40], "tokens": ["a"]}},
 }
-_LLAMA_3, _QWEN_2, _TEKKEN = (
-    SPLITS[name].steps[0] for name in ("llama-bpe", "qwen2", "tekken")
+_LLAMA_3, _QWEN_2, _TEKKEN, _QWEN_35, _GPT_4O, _BLOOM = (
+    SPLITS[name].steps[0]
+    for name in ("llama-bpe", "qwen2", "tekken", "qwen35", "gpt-4o", "bloom")
 )
 CUTS = {
     "gpt-2": byte_pairs(GPT_2),
@@ -70,6 +71,19 @@ CUTS = {
     "dbrx": byte_pairs(split_by(_LLAMA_3)),
     "qwen2": byte_pairs(split_by(_QWEN_2)),
     "tekken": byte_pairs(split_by(_TEKKEN), whole=True),
+    "qwen35": byte_pairs(split_by(_QWEN_35)),
+    "gpt-4o": byte_pairs(split_by(_GPT_4O)),
+    "bloom": byte_pairs(split_by(_BLOOM)),
+    "falcon": byte_pairs(
+        pre.Sequence(
+            [
+                pre.Punctuation("contiguous"),
+                GPT_2,
+                pre.Digits(individual_digits=False),
+                pre.Split(Regex("[0-9][0-9][0-9]"), "isolated"),
+            ]
+        )
+    ),
 }
 # Runs the check with one of the runtimes alone.
 CHECK = """
@@ -81,10 +95,18 @@ print(json.dumps(check(Path({folder!r}), Path({probe!r}))))
 """
 TOKENIZE = """
 import json, sys
-import llama_cpp
-llama = llama_cpp.Llama(sys.argv[1], vocab_only=True, verbose=False)
-sentences = json.loads(sys.argv[2])
-ids = [llama.tokenize(x.encode(), add_bos=True, special=True) for x in sentences]
+from pathlib import Path
+from urllib.request import Request, urlopen
+import xllamacpp
+from surgeon_engine.export.gguf.check import _parameters
+server = xllamacpp.Server(_parameters(xllamacpp, Path(sys.argv[1]), 64))
+ids = []
+for text in json.loads(sys.argv[2]):
+    body = {"content": text, "add_special": True, "parse_special": True}
+    kind = {"Content-Type": "application/json"}
+    address = f"{server.listening_address}/tokenize"
+    with urlopen(Request(address, json.dumps(body).encode(), kind)) as answer:
+        ids.append(json.load(answer)["tokens"])
 print(json.dumps(ids))
 """
 SENTENCES = (
@@ -152,6 +174,14 @@ def pieces(merges=MERGES) -> PreTrainedTokenizerFast:
     )
 
 
+def gemma(merges=MERGES) -> PreTrainedTokenizerFast:
+    """Return a tokenizer of characters without a space in front, as in Gemma."""
+    tokenizer = pieces(merges)
+    tokenizer.backend_tokenizer.normalizer = normalizers.Replace(" ", "▁")
+    tokenizer.backend_tokenizer.pre_tokenizer = pre.Split(" ", "merged_with_previous")
+    return tokenizer
+
+
 def gguf_bytes() -> list[str]:
     return [f"<0x{byte:02X}>" for byte in range(256)]
 
@@ -205,6 +235,20 @@ def test_pre_tokenizers_have_names(name, tmp_path):
     reader = written(pruned(tiny_llama(), tokenizer=CUTS[name]), tmp_path)
     assert value_of(reader, "tokenizer.ggml.model") == "gpt2"
     assert value_of(reader, "tokenizer.ggml.pre") == name
+
+
+@pytest.mark.parametrize(
+    ("merges", "model"), [(MERGES, "llama"), (MERGES[:-1], "gemma4")]
+)
+def test_merges_of_pieces_are_listed_where_scores_do_not_tell_them(
+    merges, model, tmp_path
+):
+    reader = written(pruned(tiny_llama(), tokenizer=gemma(merges)), tmp_path)
+    assert value_of(reader, "tokenizer.ggml.model") == model
+    listed = value_of(reader, "tokenizer.ggml.merges")
+    assert listed == (None if model == "llama" else ["a b", "b c", "ab c"])
+    types = value_of(reader, "tokenizer.ggml.token_type")
+    assert types[3] == gguf.TokenType.BYTE
 
 
 def test_file_holds_whole_vocabulary(tmp_path):
@@ -345,13 +389,6 @@ def test_checkpoint_keeps_the_tokenizer_of_its_gguf_file(from_gguf, tmp_path):
     assert (second / HEADER_FILE).read_bytes() == (first / HEADER_FILE).read_bytes()
 
 
-@pytest.fixture(params=[pytest.param(x, marks=pytest.mark.runtimes) for x in RUNTIMES])
-def runtime(request):
-    if request.param not in INSTALLED:
-        pytest.skip(f"{request.param} is not installed")
-    return request.param
-
-
 def compared(example, runtime, folder, dtype=FileDtype.SAME):
     probe = probe_of(example, folder / "probe.safetensors")
     export = folder / "export"
@@ -454,19 +491,27 @@ def test_verify_reports_why_a_file_does_not_load(tmp_path, monkeypatch):
     folder = tmp_path / "export"
     folder.mkdir()
     monkeypatch.setattr(
-        "surgeon_engine.export.gguf.file._architecture", lambda config, widths: "llama"
+        "surgeon_engine.export.gguf.file.architecture_of",
+        lambda compacted: replace(LLAMA, own_widths=True),
     )
     written(example, folder)
     with pytest.raises(ExportError, match="has wrong shape"):
         GgufWriter().verify(folder, probe, lambda: None)
 
 
+ALL_CUTS = CUTS | {
+    "llama": pieces(),
+    "gemma": gemma(),
+    "gemma4": gemma(MERGES[:-1]),
+}
+
+
 @pytest.mark.runtimes
-@pytest.mark.parametrize("name", CUTS)
+@pytest.mark.parametrize("name", ALL_CUTS)
 def test_texts_are_split_alike(name, tmp_path):
-    if "llama_cpp" not in INSTALLED:
-        pytest.skip("only llama-cpp-python gives the tokens of a text")
-    tokenizer = CUTS[name]
+    if "xllamacpp" not in INSTALLED:
+        pytest.skip("only xllamacpp's server gives the tokens of a text")
+    tokenizer = ALL_CUTS[name]
     written(pruned(tiny_llama(vocab_size=310), tokenizer=tokenizer), tmp_path)
     found = output_of(TOKENIZE, str(tmp_path / "model.gguf"), json.dumps(SENTENCES))
     assert found == [tokenizer(sentence)["input_ids"] for sentence in SENTENCES]
