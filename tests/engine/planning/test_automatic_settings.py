@@ -396,7 +396,7 @@ def test_widths_become_the_same_where_the_file_has_one():
             OF_ONE_WIDTH,
         ),
         (
-            replace(GGUF, pruning=pruning_config(target=PrunableShare(0.0))),
+            replace(GGUF, pruning=pruning_config(sparsity=0.0)),
             OF_ONE_WIDTH,
         ),
         (
