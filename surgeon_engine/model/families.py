@@ -72,6 +72,8 @@ class Gguf:
     activations: tuple[str, ...] = ("silu", "swish")
     rotates_pairs: bool = False  # of neighbors, the model those half a head apart
     rotates_parts: bool = False  # of queries and keys, if the config says so
+    # Features of a head by the axis of their position, where the config has none.
+    position_sections: tuple[int, ...] = ()
     skips_rotation: int = 0  # of each n-th block
     marks_heads: bool = False  # a block without keys is one without attention
     scales_by_factors: bool = False  # reads a factor for each rotary frequency
@@ -217,7 +219,14 @@ FAMILIES = {
         has_slopes=True,
         is_zero_at_zero=True,
     ),
+    "arcee": Family(
+        gguf=(replace(_LLAMA, architecture="arcee", activations=("relu2",)),)
+    ),
     "codegen": Family(mlp_width="n_inner"),
+    "cohere": Family(
+        gguf=(Gguf("command-r", all_heads=True, assumes={"use_qk_norm": False}),)
+    ),
+    "cohere2": Family(gguf=(Gguf("cohere2", all_heads=True, has_windows=True),)),
     "cpmant": Family(mlp_width="dim_ff"),
     "ctrl": Family(mlp_width="dff"),
     "diffllama": Family(
@@ -282,7 +291,16 @@ FAMILIES = {
         ),
     ),
     "gpt_bigcode": Family(
-        attention=_fused("c_proj", "c_attn", Order.BY_GROUP), mlp_width="n_inner"
+        attention=_fused("c_proj", "c_attn", Order.BY_GROUP),
+        mlp_width="n_inner",
+        gguf=(
+            Gguf(
+                "starcoder",
+                all_heads=True,
+                activations=_GELU,
+                assumes={"scale_attn_weights": True},
+            ),
+        ),
     ),
     "gpt_neox": Family(  # and Pythia
         attention=_FUSED_BY_GROUP,
@@ -320,10 +338,35 @@ FAMILIES = {
     ),
     "llama": Family(gguf=(_LLAMA, _DECI)),
     "mistral": Family(gguf=(_LLAMA, _DECI)),
+    "nemotron": Family(
+        gguf=(
+            Gguf(
+                "nemotron",
+                all_heads=True,
+                rotates_parts=True,
+                adds_one=True,
+                has_own_head=True,
+                activations=("relu2",),
+                options={"attention.layer_norm_epsilon": "norm_eps"},
+            ),
+        )
+    ),
     "olmo2": Family(gguf=(_OLMO_2,)),
     "olmo3": Family(gguf=(replace(_OLMO_2, has_windows=True),)),
     "opt": Family(mlp_width="ffn_dim"),
     "persimmon": Family(attention=_FUSED_BY_GROUP),
+    "phi": Family(
+        gguf=(
+            Gguf(
+                "phi2",
+                all_heads=True,
+                rotates_parts=True,
+                has_own_head=True,
+                activations=_GELU,
+                assumes={"qk_layernorm": False},
+            ),
+        )
+    ),
     "phi3": Family(
         attention=_fused("o_proj", "qkv_proj"),
         mlp=_fused_gate("down_proj", "gate_up_proj"),
@@ -331,17 +374,22 @@ FAMILIES = {
         gguf=(Gguf("phi3", all_heads=True, rotates_parts=True, scales_by_length=True),),
     ),
     "qwen2": Family(gguf=(Gguf("qwen2", all_heads=True), _LLAMA, _DECI)),
+    "qwen2_vl_text": Family(gguf=(Gguf("qwen2vl", all_heads=True),)),
+    "qwen2_5_vl_text": Family(gguf=(Gguf("qwen2vl", all_heads=True),)),
     "qwen3": Family(gguf=(Gguf("qwen3"),)),
+    "qwen3_vl_text": Family(gguf=(Gguf("qwen3vl"),)),
     "qwen3_5_text": Family(
         gguf=(
             Gguf(
                 "qwen35",
+                position_sections=(11, 11, 10),
                 adds_one=True,
                 rotates_parts=True,
                 renames={".dt_bias": ".dt_proj.bias"},
             ),
         )
     ),
+    "seed_oss": Family(gguf=(Gguf("seed_oss"), _DECI)),
     "smollm3": Family(gguf=(Gguf("smollm3", rotates_pairs=True, skips_rotation=4),)),
     "stablelm": Family(
         gguf=(Gguf("stablelm", all_heads=True, rotates_parts=True, has_own_head=True),)

@@ -6,11 +6,14 @@ numbers.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
+
+from surgeon_engine.model.classes import model_class
 
 _COMMON = {
     "vocab_size": 300,
@@ -34,8 +37,8 @@ def _model(name: str, **settings: object) -> Callable[..., PreTrainedModel]:
     def make(**further: object) -> PreTrainedModel:
         torch.manual_seed(0)
         kind = getattr(transformers, f"{name}Config")
-        values = kind(**settings | further)
-        model = AutoModelForCausalLM.from_config(values)
+        values = kind(**copy.deepcopy(settings | further))  # configs change them
+        model = model_class(values)(values)
         return enlarge_weights(model.eval().requires_grad_(False))
 
     return make
@@ -63,6 +66,27 @@ _BY_LAYER = {
         "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
     }
 }
+_IN_SECTIONS = _GROUPED | {
+    "rms_norm_eps": 1e-6,  # llama.cpp takes 0 in Qwen 2 VL
+    "rope_parameters": {
+        "rope_type": "default",
+        "rope_theta": 1e4,
+        "mrope_section": [4, 6, 6],
+    },
+}
+_INTERLEAVED = _GROUPED | {
+    "head_dim": 32,
+    "rope_parameters": _IN_SECTIONS["rope_parameters"] | {"mrope_section": [6, 5, 5]},
+}
+_SMALL = {"depth": 1, "embed_dim": 32, "hidden_size": 128, "num_heads": 2}
+_SMALL_2_5 = {
+    "depth": 1,
+    "hidden_size": 32,
+    "intermediate_size": 32,
+    "num_heads": 2,
+    "out_hidden_size": 128,
+}
+_SMALL_3 = _SMALL_2_5 | {"deepstack_visual_indexes": [0]}
 # By the type of the model, or with a suffix for a variant.
 GGUF_FAMILIES: dict[str, Callable[..., PreTrainedModel]] = {
     "qwen3": _model("Qwen3", **_GROUPED, head_dim=32),
@@ -156,6 +180,25 @@ GGUF_FAMILIES: dict[str, Callable[..., PreTrainedModel]] = {
         **_GROUPED,
         block_auto_adjust_ff_dim=False,
         layer_types=["conv", "full_attention", "conv"],
+    ),
+    "phi": _model("Phi", **_GROUPED),
+    "seed_oss": _model("SeedOss", **_GROUPED, head_dim=32),
+    "nemotron": _model("Nemotron", **_GROUPED),
+    "arcee": _model("Arcee", **_GROUPED),
+    "cohere": _model("Cohere", **_GROUPED),
+    "cohere2": _model("Cohere2", **_GROUPED, **_SLIDING),
+    "gpt_bigcode": _model("GPTBigCode", **_COMMON, n_inner=96),
+    "gpt_bigcode_multi_head": _model(
+        "GPTBigCode", **_COMMON, n_inner=96, multi_query=False
+    ),
+    "qwen2_vl_text": _model("Qwen2VL", text_config=_IN_SECTIONS, vision_config=_SMALL),
+    "qwen2_5_vl_text": _model(
+        "Qwen2_5_VL", text_config=_IN_SECTIONS, vision_config=_SMALL_2_5
+    ),
+    "qwen3_vl_text": _model(
+        "Qwen3VL",
+        text_config=_INTERLEAVED,
+        vision_config=_SMALL_3,
     ),
     "ernie4_5": _model("Ernie4_5", **_GROUPED, head_dim=32),
 }

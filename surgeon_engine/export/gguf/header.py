@@ -27,7 +27,6 @@ HEADER_ROPES = ("default", "linear", "yarn")
 LONG_ROPE = "longrope"
 _FACTORS = "rope_freqs.weight"
 _UNROTATED = 1e30  # a factor of frequencies of 0
-_MROPE = (11, 11, 10)  # the default of Qwen 3.5
 _NO_CONTEXT = 2048  # tokens, for models that state none (ALiBi)
 # Keys of numbers with a fraction, and the options that they repeat.
 _FLOATS = {
@@ -57,6 +56,8 @@ class Options:
 
     def __init__(self, compacted: CompactModel) -> None:
         self.config: PretrainedConfig = compacted.model.config.get_text_config()
+        # Of the tower that reads images; None: there is none.
+        self.vision = getattr(compacted.model.config, "vision_config", None)
         self._changed = compacted.depth_config
 
     def get(self, *names: str) -> Any:
@@ -108,6 +109,17 @@ def add_options(
             writer.add_key_value(full, kind(value), _KINDS[kind])
 
     _add_sizes(add, options, widths, architecture)
+    _add_repeated(add, options, architecture)
+    if options.rope:
+        _add_rope(add, options, widths, architecture)
+    if options.get("linear_num_value_heads"):
+        _add_linear_attention(add, options)
+
+
+def _add_repeated(
+    add: Callable[..., None], options: Options, architecture: Gguf
+) -> None:
+    """Add the options that the header repeats as they are."""
     for key, names in _FLOATS.items():
         if (number := options.get(*names)) is not None:
             add(key, number, float)
@@ -117,10 +129,8 @@ def add_options(
     if architecture.has_windows and (blocks := options.window_blocks):
         add("attention.sliding_window", options.get("sliding_window"))
         add("attention.sliding_window_pattern", blocks)
-    if options.rope:
-        _add_rope(add, options, widths, architecture)
-    if options.get("linear_num_value_heads"):
-        _add_linear_attention(add, options)
+    if blocks := getattr(options.vision, "deepstack_visual_indexes", None):
+        add("n_deepstack_layers", len(blocks))
 
 
 def _add_sizes(
@@ -178,6 +188,8 @@ def _add_rope(
         add("rope.freq_base_swa", of_windows["rope_theta"], float)
         if window_size != size:
             add("rope.dimension_count_swa", rotated_size(of_windows, window_size))
+    if sections := rope.get("mrope_section", architecture.position_sections):
+        add("rope.dimension_sections", [*sections, 0, 0, 0, 0][:4])
     kind = rope.get("rope_type", "default")
     if kind == LONG_ROPE:
         _, factor = ROPE_INIT_FUNCTIONS[kind](options.config, torch.device("cpu"))
@@ -202,8 +214,6 @@ def _add_linear_attention(add: Callable[..., None], options: Options) -> None:
     add("ssm.group_count", options.get("linear_num_key_heads"))
     add("ssm.time_step_rank", values)
     add("ssm.inner_size", values * options.get("linear_value_head_dim"))
-    sections = list(options.rope.get("mrope_section", _MROPE))
-    add("rope.dimension_sections", [*sections, 0, 0, 0, 0][:4])
 
 
 def rotated_size(rope: Mapping[str, Any], size: int) -> int:

@@ -60,6 +60,17 @@ EXPECTED = {
     "falcon_multi_query": ("falcon", f"{FUSED} attn_norm"),
     "bloom": ("bloom", f"{FUSED} {NORMS}"),
     "ernie4_5": ("ernie4_5", f"{SEPARATE} {GATED} {NORMS}"),
+    "phi": ("phi2", f"{SEPARATE} ffn_up ffn_down attn_norm"),
+    "seed_oss": ("seed_oss", f"{SEPARATE} {GATED} attn_norm post_attention_norm"),
+    "nemotron": ("nemotron", f"{SEPARATE} ffn_up ffn_down {NORMS}"),
+    "arcee": ("arcee", f"{SEPARATE} ffn_up ffn_down {NORMS}"),
+    "cohere": ("command-r", f"{SEPARATE} {GATED} attn_norm"),
+    "cohere2": ("cohere2", f"{SEPARATE} {GATED} attn_norm"),
+    "gpt_bigcode": ("starcoder", f"{FUSED} {NORMS}"),
+    "gpt_bigcode_multi_head": ("starcoder", f"{FUSED} {NORMS}"),
+    "qwen2_vl_text": ("qwen2vl", f"{SEPARATE} {GATED} {NORMS}"),
+    "qwen2_5_vl_text": ("qwen2vl", f"{SEPARATE} {GATED} {NORMS}"),
+    "qwen3_vl_text": ("qwen3vl", f"{SEPARATE} {GATED} {NORMS} {HEAD_NORMS}"),
     "gemma4_text": (
         "gemma4",
         f"{SEPARATE} {GATED} {AROUND} {HEAD_NORMS} layer_output_scale",
@@ -81,6 +92,9 @@ WITH_FEWER_HEADS = (
     "smollm3",
     "glm4",
     "ernie4_5",
+    "seed_oss",
+    "arcee",
+    "qwen3_vl_text",
     "gemma4_text",
 )
 # Families that transformers reads from GGUF files.
@@ -95,6 +109,7 @@ READ_BACK = (
     "bloom",
     "falcon_multi_query",
     "lfm2",
+    "nemotron",
 )
 ALLOWED = 1e-3  # of the largest logit; llama.cpp rounds GELU to float16
 PARTLY = {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5}
