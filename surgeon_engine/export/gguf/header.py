@@ -129,8 +129,8 @@ def _add_repeated(
     if architecture.has_windows and (blocks := options.window_blocks):
         add("attention.sliding_window", options.get("sliding_window"))
         add("attention.sliding_window_pattern", blocks)
-    if blocks := getattr(options.vision, "deepstack_visual_indexes", None):
-        add("n_deepstack_layers", len(blocks))
+    if taken := getattr(options.vision, "deepstack_visual_indexes", None):
+        add("n_deepstack_layers", len(taken))
 
 
 def _add_sizes(

@@ -8,10 +8,9 @@ The package gguf knows the names. The values are those of the model, except that
     1 is added to the weights of norms where the model does so when it runs
     neurons of zeros fill the MLPs up to whole blocks of quantised numbers
 
-An attention that was removed as a whole has no heads in a file whose architecture reads
-the widths of each block, and an MLP has a few neurons of zeros: llama.cpp would skip
-the attention of a block without any. So does the first attention, where llama.cpp reads
-the size of a head.
+An attention that was removed as a whole has no heads in a deci file, and an MLP has a
+few neurons of zeros: llama.cpp would skip the attention of a block without any. So does
+the first attention, where llama.cpp reads the size of a head.
 """
 
 from __future__ import annotations
@@ -38,10 +37,9 @@ _BLOCK = 32  # numbers that share a scale in most quantised types
 _OF_HEAD = re.compile(r"\.norms\.\d+(?=\.weight$)")  # a norm for each head
 _BY_FORMAT = (*LINEAR, nn.Embedding)  # the number format decides about their weights
 _POSITIONS = "position_embd.weight"  # in float32
-# Tensors of linear attention with rows for each head of values.
-_OF_VALUES = frozenset(
-    ["attn_qkv", "attn_gate", "ssm_conv1d", "ssm_alpha", "ssm_beta", "ssm_a", "ssm_dt"]
-)
+# Tensors of linear attention with rows of each head of values, after those of keys.
+_AFTER_KEYS = ("attn_qkv", "ssm_conv1d")
+_OF_VALUES = (*_AFTER_KEYS, "attn_gate", "ssm_alpha", "ssm_beta", "ssm_a", "ssm_dt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,27 +146,12 @@ def _file_tensor(
     model: PreTrainedModel,
     architecture: Gguf,
 ) -> FileTensor:
-    config = model.config.get_text_config()
-    family = family_of(config.model_type)
+    family = family_of(model.config.get_text_config().model_type)
     module = model.get_submodule(layer) if layer else None
     if isinstance(module, Conv1D) and name.endswith(".weight"):
         source = _transposed(source)
-    if source.whole.ndim == 3:  # of a convolution: features x 1 x length
-        source = TensorSlice(source.whole.squeeze(1))
-    if _part(name) == "ssm_a":
-        source = TensorSlice(-source.tensor().float().exp())
-    order = _row_order(name, source, config, family, architecture)
-    if order is not None:
-        source = _reordered(source, order)
-    if _part(name) == "ssm_out":
-        columns = _transposed(source)
-        order = _value_order("attn_gate", columns, config)
-        source = (
-            _transposed(_reordered(columns, order)) if order is not None else source
-        )
-    is_norm = name.endswith("norm.weight") and _part(name) != "ssm_norm"
-    if architecture.adds_one and is_norm:
-        source = TensorSlice(source.tensor() + 1)
+    source = _changed(name, source, architecture)
+    source = _in_order(name, source, model, architecture)
     is_rounded = isinstance(module, _BY_FORMAT) and name != _POSITIONS
     return FileTensor(
         name,
@@ -179,44 +162,62 @@ def _file_tensor(
     )
 
 
+def _changed(name: str, source: TensorSlice, architecture: Gguf) -> TensorSlice:
+    """Return a small tensor with other values or another shape in the file."""
+    is_norm = name.endswith("norm.weight") and _part(name) != "ssm_norm"
+    if architecture.adds_one and is_norm:
+        return TensorSlice(source.tensor() + 1)
+    if _part(name) == "ssm_a":  # the decay, of which the model holds the logarithm
+        return TensorSlice(-source.tensor().float().exp())
+    if source.whole.ndim == 3:  # of a convolution: features x 1 x length
+        return TensorSlice(source.whole.squeeze(1))
+    return source
+
+
+def _in_order(
+    name: str, source: TensorSlice, model: PreTrainedModel, architecture: Gguf
+) -> TensorSlice:
+    """Return a tensor with its rows, or columns, in the order of the file."""
+    config = model.config.get_text_config()
+    if _part(name) == "ssm_out":
+        columns = _transposed(source)
+        return _transposed(_reordered(columns, _value_order(0, columns, config)))
+    order = _row_order(name, source, config, architecture)
+    return source if order is None else _reordered(source, order)
+
+
 def _transposed(source: TensorSlice) -> TensorSlice:
     return TensorSlice(source.whole.T, source.kept[::-1])
 
 
 def _row_order(
-    name: str,
-    source: TensorSlice,
-    config: PretrainedConfig,
-    family: Family,
-    architecture: Gguf,
+    name: str, source: TensorSlice, config: PretrainedConfig, architecture: Gguf
 ) -> Tensor | None:
     """Return the order of the rows of a tensor in the file; None: that of the model."""
     part, order = _part(name), torch.arange(source.shape[0])
     if architecture.rotates_pairs and part in ("attn_q", "attn_k"):
         return order.view(-1, 2, head_size(config) // 2).transpose(1, 2).flatten()
-    rule = family.attention
+    rule = family_of(config.model_type).attention
     if part == "attn_qkv" and rule and rule.producers[0].order is Order.BY_GROUP:
         heads, size = config.num_attention_heads, head_size(config)
         groups = _kv_heads(source.whole.shape[0], heads, size)
         order = order.view(-1, heads // groups + 2, size)
         parts = (order[:, :-2], order[:, -2], order[:, -1])
         return torch.cat([part.flatten() for part in parts])
-    return _value_order(part, source, config)
+    if hasattr(config, "linear_num_value_heads") and part in _OF_VALUES:
+        others = 2 * config.linear_num_key_heads * config.linear_key_head_dim
+        return _value_order(others * (part in _AFTER_KEYS), source, config)
+    return None
 
 
-def _value_order(
-    part: str, source: TensorSlice, config: PretrainedConfig
-) -> Tensor | None:
-    """Return the order of rows in which the heads of linear attention repeat the keys.
+def _value_order(others: int, source: TensorSlice, config: PretrainedConfig) -> Tensor:
+    """Return the order of rows, of which all but `others` are of values.
 
-    In the model, the values that share a key are neighbors.
+    Heads of values that share a key are neighbors in the model. In the file, the first
+    of each key come first.
     """
-    if part not in _OF_VALUES or not hasattr(config, "linear_num_value_heads"):
-        return None
     keys, values = config.linear_num_key_heads, config.linear_num_value_heads
-    order, others = torch.arange(source.shape[0]), 0
-    if part in ("attn_qkv", "ssm_conv1d"):
-        others = 2 * keys * config.linear_key_head_dim
+    order = torch.arange(source.shape[0])
     by_key = order[others:].view(keys, values // keys, -1)
     return torch.cat([order[:others], by_key.transpose(0, 1).flatten()])
 
