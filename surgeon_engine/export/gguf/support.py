@@ -82,17 +82,19 @@ def _reason(architecture: Gguf, compacted: CompactModel, options: Options) -> st
     if reason := _option_reason(architecture, options):
         return reason
     layout = layout_of(compacted, architecture)
+    widths = layout.widths
+    if reason := (
+        _width_reason(architecture, widths, options)
+        or _rope_reason(architecture, widths, options)
+        or _scale_reason(architecture, widths, options)
+    ):
+        return reason
     if layout.unknown:
         return say(
             "llama.cpp does not support the tensor {unknown}.",
             unknown=layout.unknown[0],
         )
-    widths = layout.widths
-    return (
-        _width_reason(architecture, widths, options)
-        or _rope_reason(architecture, widths, options)
-        or _scale_reason(architecture, widths, options)
-    )
+    return ""
 
 
 def _option_reason(architecture: Gguf, options: Options) -> str:

@@ -27,6 +27,7 @@ from tests.engine.export.gguf.test_gguf import (
 )
 from tests.engine.export.gguf.test_gguf_runtime import compared
 from tests.helpers.configs import pruning_config
+from tests.helpers.depth import without_depth
 from tests.helpers.gguf_models import GGUF_FAMILIES
 from tests.helpers.tiny_models import tiny_model
 
@@ -214,7 +215,7 @@ def test_what_an_architecture_does_not_compute_is_unsupported(name, settings, re
     assert re.search(reason, found), found
 
 
-@pytest.mark.parametrize("name", ["phi3", "gpt2", "gpt_neox", "lfm2"])
+@pytest.mark.parametrize("name", ["phi3", "gpt2", "gpt_neox", "bloom", "lfm2"])
 def test_fewer_heads_are_unsupported_where_llama_cpp_needs_all(name):
     reason = GgufWriter().unsupported_reason(uniform(GGUF_FAMILIES[name]()))
     assert "has all heads of the original: remove neurons only" in reason
@@ -259,6 +260,22 @@ def test_scales_and_windows_are_in_the_header(tmp_path):
         ("context_length", 128),
     ):
         assert value_of(reader, f"gemma3.{key}") == value
+
+
+def test_windows_move_up_when_blocks_are_dropped(tmp_path):
+    model = GGUF_FAMILIES["gemma3_text"]()  # the first and the last block have some
+    reader = written(pruned(model, without_depth(model, {0: "block"})), tmp_path)
+    assert value_of(reader, "gemma3.block_count") == 2
+    pattern = value_of(reader, "gemma3.attention.sliding_window_pattern")
+    assert pattern == [False, True]
+
+
+@pytest.mark.parametrize("part", ["heads", "neurons"])
+def test_removed_parts_of_blocks_are_unsupported_without_deci(part):
+    model = GGUF_FAMILIES["qwen3"]()
+    example = pruned(model, without_depth(model, {1: part}))
+    reason = GgufWriter().unsupported_reason(example)
+    assert "qwen3 has no blocks without an attention or MLP" in reason
 
 
 def test_norms_of_gemma_have_1_added(tmp_path):
