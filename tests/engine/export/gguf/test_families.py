@@ -19,6 +19,7 @@ from surgeon_engine.model.source import ModelSource
 from surgeon_engine.pruning.structures.units import units_of
 from tests.engine.export.gguf.test_gguf import (
     LLAMA_3_ROPE,
+    in_pairs,
     numbers,
     pruned,
     uniform,
@@ -297,6 +298,55 @@ def test_fused_rows_of_groups_are_queries_then_keys_then_values(tmp_path):
         [x.flatten(0, -2) for x in (rows[:, :2], rows[:, 2:3], rows[:, 3:])]
     )
     np.testing.assert_array_equal(found, expected.numpy())
+
+
+@pytest.mark.parametrize(
+    ("name", "is_in_pairs"),
+    [
+        ("granite", True),
+        ("smollm3", True),
+        ("arcee", True),
+        ("glm4", False),  # it rotates neighbors in transformers, too
+        ("ernie4_5", False),
+        ("cohere", False),
+        ("qwen3", False),
+        ("seed_oss", False),
+    ],
+)
+def test_queries_are_in_pairs_where_llama_cpp_rotates_neighbors(
+    name, is_in_pairs, tmp_path
+):
+    model = GGUF_FAMILIES[name]()
+    found = numbers(written(pruned(model), tmp_path))
+    attention = model.model.layers[1].self_attn
+    for part, module, heads in (
+        ("attn_q", attention.q_proj, 4),
+        ("attn_k", attention.k_proj, 2),
+    ):
+        rows = module.weight
+        expected = in_pairs(rows, heads) if is_in_pairs else rows
+        np.testing.assert_array_equal(found[f"blk.1.{part}.weight"], expected.numpy())
+
+
+def test_heads_of_linear_attention_repeat_the_keys_in_turn(tmp_path):
+    """Two heads of keys have two heads of values each, of 32 features."""
+    model = GGUF_FAMILIES["qwen3_5_text"]()
+    found = numbers(written(pruned(model), tmp_path))
+    linear = model.model.layers[0].linear_attn
+    heads = torch.tensor([0, 2, 1, 3])
+    rows = (heads.unsqueeze(1) * 32 + torch.arange(32)).flatten()
+    after_keys = torch.cat([torch.arange(128), 128 + rows])
+    for name, expected in (
+        ("ssm_a", -linear.A_log.exp()[heads]),
+        ("ssm_dt.bias", linear.dt_bias[heads]),
+        ("ssm_alpha.weight", linear.in_proj_a.weight[heads]),
+        ("attn_gate.weight", linear.in_proj_z.weight[rows]),
+        ("attn_qkv.weight", linear.in_proj_qkv.weight[after_keys]),
+        ("ssm_conv1d.weight", linear.conv1d.weight[after_keys, 0]),
+        ("ssm_out.weight", linear.out_proj.weight[:, rows]),
+        ("ssm_norm.weight", linear.norm.weight),
+    ):
+        np.testing.assert_array_equal(found[f"blk.0.{name}"], expected.numpy(), name)
 
 
 def test_window_that_llama_cpp_lacks_limits_the_context(tmp_path):
