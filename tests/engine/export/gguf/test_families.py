@@ -300,6 +300,16 @@ def test_fused_rows_of_groups_are_queries_then_keys_then_values(tmp_path):
     np.testing.assert_array_equal(found, expected.numpy())
 
 
+def test_both_parts_of_fused_gates_are_filled_up(tmp_path):
+    model = GGUF_FAMILIES["phi3"]()
+    example = without_neurons(model, lambda block, n: 40)
+    up = numbers(written(example, tmp_path))["blk.1.ffn_up.weight"]
+    fused = model.model.layers[1].mlp.gate_up_proj.weight
+    for begin, part in ((0, fused[:96]), (64, fused[96:])):
+        np.testing.assert_array_equal(up[begin : begin + 40], part[:40].numpy())
+        assert not up[begin + 40 : begin + 64].any()
+
+
 @pytest.mark.parametrize(
     ("name", "is_in_pairs"),
     [
