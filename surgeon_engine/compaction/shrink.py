@@ -238,7 +238,8 @@ def _stated_head_size(config: PretrainedConfig) -> dict[str, int]:
     Other programs would divide the hidden size by the remaining number of heads.
     """
     is_computed = isinstance(getattr(type(config), "head_dim", None), property)
-    return {} if is_computed else {"head_dim": head_size(config)}
+    is_by_block = getattr(config, "is_heterogeneous", False)
+    return {} if is_computed or is_by_block else {"head_dim": head_size(config)}
 
 
 def whole(coupled: CoupledGroups) -> KeptGroups:

@@ -49,6 +49,10 @@ class Writer(Protocol):
     def unsupported_reason(self, pruned: PrunedModel) -> str:
         """Return why the model cannot be written in this format; empty if it can."""
 
+    def notes(self, pruned: PrunedModel) -> tuple[str, ...]:
+        """Return what a reader of the log should know of the files."""
+        return ()
+
     def forecast(self, pruned: PrunedModel, dtype: FileDtype) -> int:
         """Return the expected size in bytes of the files that hold weights."""
 

@@ -88,6 +88,8 @@ def export(job: ExportJob, context: RunContext) -> Exported:
             say("{label}: the file will take {size}.", label=label, size=size),
         )
     )
+    for note in writer.notes(pruned):
+        context.emit(Logged(Level.INFO, note))
     with write_checkpoint_at(destination, context, replace=job.replace) as folder:
         blocks = len(pruned.loaded.blocks)
         with context.stage(Stage.EXPORT, total=blocks) as step:

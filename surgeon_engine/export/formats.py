@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from surgeon_engine.api.config.export import DESCRIPTIONS, Format
-from surgeon_engine.api.config.pruning import COUPLED, PruningConfig
+from surgeon_engine.api.config.pruning import COUPLED, PruningConfig, Widths
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import FormatSupport
@@ -98,18 +98,10 @@ def check_format(
             say("Plain files need the same widths in every layer."),
             say('Set widths to "same", or choose the compact format.'),
         )
+    if requested is Format.GGUF and model.gguf_widths is Widths.SAME:
+        _check_same_widths(pruning, model)
     if requested is Format.STOCK and pruning.has_same_widths:
-        if has_partial_protection(pruning, model):
-            raise ExportError(
-                say(
-                    "Plain files need the same widths in every layer, but some layers "
-                    "are protected and others of their kind are not."
-                ),
-                say(
-                    "Protect whole kinds of layer or none, or choose the compact "
-                    "format."
-                ),
-            )
+        _check_same_widths(pruning, model)
         if pruning.dropped_blocks:
             without = PrunedModel(
                 loaded, plan_of(units, _without_depth(pruning, units))
@@ -130,6 +122,22 @@ def check_format(
     resolved = resolve_format(requested, pruned)
     if requested is Format.AUTOMATIC and (has_free_widths or resolved is Format.MASKED):
         _warn_of_full_size(pruned, pruning, context)
+
+
+def _check_same_widths(pruning: PruningConfig, model: ModelSummary) -> None:
+    """Check that no protection makes layers of one kind differ.
+
+    Raises:
+        ExportError: One does.
+    """
+    if pruning.kind in COUPLED and has_partial_protection(pruning, model):
+        raise ExportError(
+            say(
+                "These files need the same widths in every layer, but some layers are "
+                "protected and others of their kind are not."
+            ),
+            say("Protect whole kinds of layer or none, or choose the compact format."),
+        )
 
 
 def _without_depth(

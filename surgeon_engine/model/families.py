@@ -7,7 +7,8 @@ the model type tells. docs/families.md describes how to add a family.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 
@@ -76,6 +77,41 @@ class CouplingRule:
 
 
 @dataclass(frozen=True, slots=True)
+class Gguf:
+    """One of llama.cpp's architectures: what it reads and computes.
+
+    The names of tensors come from the package gguf, and those of options from
+    export/gguf/header.py. The fields are what differs between architectures.
+    """
+
+    architecture: str
+    own_widths: bool = False  # reads the widths of each block; otherwise of all
+    skips_parts: bool = False  # has blocks without an attention
+    all_heads: bool = False  # expects as many query features as the hidden size
+    # The activations that its MLPs compute; empty: the config does not name it.
+    activations: tuple[str, ...] = ("silu", "swish")
+    rotates_pairs: bool = False  # of neighbors, the model those half a head apart
+    rotates_parts: bool = False  # of queries and keys, if the config says so
+    # Features of a head by the axis of their position, where the config has none.
+    position_sections: tuple[int, ...] = ()
+    skips_rotation: int = 0  # of each n-th block
+    marks_heads: bool = False  # a block without keys is one without attention
+    scales_by_factors: bool = False  # reads a factor for each rotary frequency
+    scales_by_length: bool = False  # reads one such list for short texts, one for long
+    has_windows: bool = False  # reads which blocks have a sliding window
+    adds_one: bool = False  # the model adds 1 to the weights of its norms
+    # With so many blocks, scores are divided by the root of the hidden size per head.
+    blocks_of_wide_heads: int = 0
+    has_own_head: bool = False  # reads a head even if the embeddings are the head
+    # Further entries of the header, and the options of the config that they repeat.
+    options: Mapping[str, str] = field(default_factory=dict)
+    # Options of the config that it takes for granted.
+    assumes: Mapping[str, object] = field(default_factory=dict)
+    # Names of modules that the package gguf does not know, and names that it does.
+    renames: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Family:
     """What the type of a model tells, beyond the names of its layers.
 
@@ -85,7 +121,7 @@ class Family:
     attention: CouplingRule | None = None
     mlp: CouplingRule | None = None
     mlp_width: str = "intermediate_size"  # the name of the width in the config
-    gguf: str = ""  # the architecture of its GGUF files if widths are the same
+    gguf: tuple[Gguf, ...] = ()  # the first that can hold a pruned model is taken
     reads_config: bool = False  # each forward reads the number of heads from the config
     has_slopes: bool = False  # positions are slopes of the heads (ALiBi), always
     is_zero_at_zero: bool = False  # its activation, which the config does not name
@@ -286,50 +322,231 @@ PARAMETERS: tuple[ProducerRows, ...] = (
     ProducerRows("suv_gate", (Part.GATE,)),
     ProducerRows("suv_up", (Part.UP,)),
 )
+_GELU_TANH = ("gelu_new", "gelu_fast", "gelu_pytorch_tanh")
+_GELU = ("gelu", *_GELU_TANH)  # llama.cpp computes the approximation by tanh
+_LLAMA = Gguf("llama", rotates_pairs=True, scales_by_factors=True)
+_DECI = replace(_LLAMA, architecture="deci", own_widths=True, skips_parts=True)
+_GEMMA = Gguf("gemma", adds_one=True, activations=_GELU)
+_GEMMA_3 = replace(
+    _GEMMA, architecture="gemma3", has_windows=True, blocks_of_wide_heads=62
+)
+_GEMMA_4 = Gguf(
+    "gemma4",
+    own_widths=True,
+    has_windows=True,
+    scales_by_factors=True,
+    activations=_GELU,
+    options={
+        "embedding_length_per_layer_input": "hidden_size_per_layer_input",
+        "attention.shared_kv_layers": "num_kv_shared_layers",
+    },
+    renames={".layer_scalar": ".layer_scalar.weight"},
+)
+_OLMO_2 = Gguf("olmo2", all_heads=True, has_own_head=True)
 FAMILIES = {
     "bloom": Family(
+        gguf=(
+            Gguf(
+                "bloom",
+                all_heads=True,
+                activations=(),
+                assumes={"apply_residual_connection_post_layernorm": False},
+            ),
+        ),
         attention=replace(_FUSED_BY_GROUP, adds_residual=True),
         mlp=_plain("dense_4h_to_h", "dense_h_to_4h", adds_residual=True),
         has_slopes=True,
         is_zero_at_zero=True,
     ),
+    "arcee": Family(
+        gguf=(replace(_LLAMA, architecture="arcee", activations=("relu2",)),)
+    ),
     "codegen": Family(mlp_width="n_inner"),
+    "cohere": Family(
+        gguf=(Gguf("command-r", all_heads=True, assumes={"use_qk_norm": False}),)
+    ),
+    "cohere2": Family(gguf=(Gguf("cohere2", all_heads=True, has_windows=True),)),
     "cpmant": Family(mlp_width="dim_ff"),
     "ctrl": Family(mlp_width="dff"),
     "diffllama": Family(
         inseparable_heads="Heads of this architecture are subtracted from each other: "
         "without one head another would change."
     ),
+    "ernie4_5": Family(gguf=(Gguf("ernie4_5", assumes={"use_bias": False}),)),
+    "exaone4": Family(
+        gguf=(
+            Gguf(
+                "exaone4",
+                all_heads=True,
+                scales_by_factors=True,
+                assumes={"sliding_window": None},
+            ),
+        )
+    ),
     # Old models by head, new ones by KV group; multi-query is one group.
-    "falcon": Family(attention=_FUSED_BY_GROUP, mlp_width="ffn_hidden_size"),
+    "falcon": Family(
+        attention=_FUSED_BY_GROUP,
+        mlp_width="ffn_hidden_size",
+        gguf=(
+            Gguf(
+                "falcon",
+                all_heads=True,
+                activations=_GELU,
+                assumes={"alibi": False, "parallel_attn": True, "bias": False},
+            ),
+        ),
+    ),
+    "gemma": Family(gguf=(_GEMMA,)),
+    "gemma2": Family(
+        gguf=(
+            replace(
+                _GEMMA,
+                architecture="gemma2",
+                has_windows=True,
+                blocks_of_wide_heads=46,
+            ),
+        )
+    ),
+    "gemma3_text": Family(gguf=(_GEMMA_3,)),
+    "gemma4_text": Family(gguf=(_GEMMA_4,)),
     "glm": Family(mlp=_fused_gate("down_proj", "gate_up_proj")),
-    "glm4": Family(mlp=_fused_gate("down_proj", "gate_up_proj")),
+    "glm4": Family(
+        mlp=_fused_gate("down_proj", "gate_up_proj"),
+        gguf=(Gguf("glm4", rotates_parts=True),),
+    ),
     "gpt2": Family(
         attention=_fused("c_proj", "c_attn"),
         mlp_width="n_inner",
+        gguf=(
+            Gguf(
+                "gpt2",
+                all_heads=True,
+                activations=_GELU_TANH,
+                assumes={
+                    "scale_attn_weights": True,
+                    "scale_attn_by_inverse_layer_idx": False,
+                },
+            ),
+        ),
     ),
     "gpt_bigcode": Family(
-        attention=_fused("c_proj", "c_attn", Order.BY_GROUP), mlp_width="n_inner"
+        attention=_fused("c_proj", "c_attn", Order.BY_GROUP),
+        mlp_width="n_inner",
+        gguf=(
+            Gguf(
+                "starcoder",
+                all_heads=True,
+                activations=_GELU,
+                assumes={"scale_attn_weights": True},
+            ),
+        ),
     ),
     "gpt_neox": Family(  # and Pythia
-        attention=_FUSED_BY_GROUP
+        attention=_FUSED_BY_GROUP,
+        gguf=(
+            Gguf(
+                "gptneox",
+                all_heads=True,
+                rotates_parts=True,
+                has_own_head=True,
+                activations=_GELU,
+                options={"use_parallel_residual": "use_parallel_residual"},
+                assumes={"attention_bias": True},
+            ),
+        ),
     ),
     "gpt_neox_japanese": Family(
         attention=replace(_FUSED_BY_GROUP, whole=("dense_bias",))
     ),
     "gptj": Family(mlp_width="n_inner"),
-    "llama": Family(gguf="llama"),
-    "mistral": Family(gguf="llama"),
+    "granite": Family(
+        gguf=(Gguf("granite", rotates_pairs=True, scales_by_factors=True),)
+    ),
+    "lfm2": Family(
+        gguf=(
+            Gguf(
+                "lfm2",
+                all_heads=True,
+                marks_heads=True,
+                options={
+                    "shortconv.l_cache": "conv_L_cache",
+                    "attention.layer_norm_rms_epsilon": "norm_eps",
+                },
+                assumes={"conv_bias": False},
+                activations=(),
+            ),
+        )
+    ),
+    "llama": Family(gguf=(_LLAMA, _DECI)),
+    "mistral": Family(gguf=(_LLAMA, _DECI)),
+    "nemotron": Family(
+        gguf=(
+            Gguf(
+                "nemotron",
+                all_heads=True,
+                rotates_parts=True,
+                adds_one=True,
+                has_own_head=True,
+                activations=("relu2",),
+                options={"attention.layer_norm_epsilon": "norm_eps"},
+            ),
+        )
+    ),
+    "olmo2": Family(gguf=(_OLMO_2,)),
+    "olmo3": Family(gguf=(replace(_OLMO_2, has_windows=True),)),
     "opt": Family(mlp_width="ffn_dim"),
     "persimmon": Family(attention=_FUSED_BY_GROUP),
+    "phi": Family(
+        gguf=(
+            Gguf(
+                "phi2",
+                all_heads=True,
+                rotates_parts=True,
+                has_own_head=True,
+                activations=_GELU,
+                assumes={"qk_layernorm": False},
+            ),
+        )
+    ),
     "phi3": Family(
         attention=_fused("o_proj", "qkv_proj"),
         mlp=_fused_gate("down_proj", "gate_up_proj"),
         reads_config=True,
+        gguf=(Gguf("phi3", all_heads=True, rotates_parts=True, scales_by_length=True),),
     ),
-    "qwen2": Family(gguf="qwen2"),
+    "qwen2": Family(gguf=(Gguf("qwen2", all_heads=True), _LLAMA, _DECI)),
+    "qwen2_vl_text": Family(gguf=(Gguf("qwen2vl", all_heads=True),)),
+    "qwen2_5_vl_text": Family(gguf=(Gguf("qwen2vl", all_heads=True),)),
+    "qwen3": Family(gguf=(Gguf("qwen3"),)),
+    "qwen3_vl_text": Family(gguf=(Gguf("qwen3vl"),)),
+    "qwen3_5_text": Family(
+        attention=_GATED_QUERIES,
+        gguf=(
+            Gguf(
+                "qwen35",
+                position_sections=(11, 11, 10),
+                adds_one=True,
+                rotates_parts=True,
+                renames={".dt_bias": ".dt_proj.bias"},
+            ),
+        ),
+    ),
+    "seed_oss": Family(gguf=(Gguf("seed_oss"), _DECI)),
+    "smollm3": Family(gguf=(Gguf("smollm3", rotates_pairs=True, skips_rotation=4),)),
+    "stablelm": Family(
+        gguf=(Gguf("stablelm", all_heads=True, rotates_parts=True, has_own_head=True),)
+    ),
+    "starcoder2": Family(
+        gguf=(
+            Gguf(
+                "starcoder2",
+                all_heads=True,
+                activations=_GELU,
+                assumes={"use_bias": True},
+            ),
+        )
+    ),
     "qwen3_5_moe_text": Family(attention=_GATED_QUERIES),
-    "qwen3_5_text": Family(attention=_GATED_QUERIES),
     "qwen3_next": Family(attention=_GATED_QUERIES),
     "xglm": Family(mlp_width="ffn_dim"),
 }

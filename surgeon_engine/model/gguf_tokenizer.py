@@ -15,14 +15,21 @@ from typing import Any, NamedTuple
 import gguf
 from gguf import GGUFValueType, GGUFWriter
 from tokenizers import Regex
-from tokenizers.pre_tokenizers import ByteLevel, Digits, PreTokenizer, Sequence, Split
+from tokenizers.pre_tokenizers import (
+    ByteLevel,
+    Digits,
+    PreTokenizer,
+    Punctuation,
+    Sequence,
+    Split,
+)
 from transformers import PreTrainedTokenizerBase
 
 from surgeon_engine.model.identity import FileStamp, stamp_of
 
 # A GGUF file without tensors. It lacks their suffix: programs would run it as a model.
 HEADER_FILE = "gguf_tokenizer.header"
-# Copied from the tokenizer.json of Llama 3, Qwen 2 and Mistral NeMo.
+# Copied from the tokenizer.json of models with these tokenizers.
 _LLAMA_3 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|"
     r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -36,13 +43,26 @@ _TEKKEN = (
     r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|"
     r"\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+_QWEN_35 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}|"
+    r" ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+_GPT_4O = (
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"
+    r"\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+_BLOOM = r" ?[^(\s|[.,!?…。，、।۔،])]+"  # noqa: RUF001
 GPT_2, DIGITS = "GPT-2", "digits"
+PUNCTUATION, NUMBERS = "punctuation", "numbers"  # runs of them
 
 
 class Splits(NamedTuple):
     """How a tokenizer of bytes splits a text before it merges bytes."""
 
-    steps: tuple[str, ...]  # GPT_2, DIGITS or regular expressions
+    steps: tuple[str, ...]  # names as above, or regular expressions
     ignores_merges: bool  # whether a part in the vocabulary is a token at once
 
 
@@ -54,11 +74,25 @@ SPLITS = {
     "dbrx": Splits((_LLAMA_3,), False),
     "qwen2": Splits((_QWEN_2,), False),
     "tekken": Splits((_TEKKEN,), True),
+    "qwen35": Splits((_QWEN_35,), False),
+    "gpt-4o": Splits((_GPT_4O,), False),
+    "bloom": Splits((_BLOOM,), False),
+    "falcon": Splits((PUNCTUATION, GPT_2, NUMBERS, "[0-9][0-9][0-9]"), False),
 }
 # Further names for the same splits.
 _SYNONYMS = {
     "llama3": "llama-bpe",
     "llama-v3": "llama-bpe",
+    "falcon3": "llama-bpe",
+    "lfm2": "llama-bpe",
+    "smaug-bpe": "dbrx",
+    "chatglm-bpe": "dbrx",
+    "glm4": "llama-bpe",
+    "olmo": "gpt-2",
+    "exaone4": "gpt-2",
+    "phi-2": "gpt-2",
+    "stablelm2": "qwen2",
+    "llama4": "gpt-4o",
     "deepseek-r1-qwen": "qwen2",
     "starcoder": "smollm",
     "refact": "smollm",
@@ -122,8 +156,10 @@ def _pre_tokenizer(steps: tuple[str, ...]) -> PreTokenizer:
     by_name = {
         GPT_2: ByteLevel(add_prefix_space=False),
         DIGITS: Digits(individual_digits=True),
+        NUMBERS: Digits(individual_digits=False),
+        PUNCTUATION: Punctuation("contiguous"),
     }
     parts = [by_name.get(step) or Split(Regex(step), "isolated") for step in steps]
-    if steps[-1] != GPT_2:
+    if GPT_2 not in steps:
         parts.append(ByteLevel(add_prefix_space=False, use_regex=False))
     return parts[0] if len(parts) == 1 else Sequence(parts)

@@ -13,7 +13,7 @@ from transformers import (
 )
 from transformers.utils import GENERATION_CONFIG_NAME
 
-from surgeon_engine.api.config.pruning import Coupling
+from surgeon_engine.api.config.pruning import Coupling, Widths
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.messages.sources import (
     CoupledSummary,
@@ -26,6 +26,7 @@ from surgeon_engine.base.errors import ModelError
 from surgeon_engine.base.sentences import say
 from surgeon_engine.model.classes import model_class
 from surgeon_engine.model.coupling import CoupledGroups, groups_of, structure_support
+from surgeon_engine.model.families import family_of
 from surgeon_engine.model.fenced import inspect_model
 from surgeon_engine.model.gguf_parsing import parsed_once
 from surgeon_engine.model.layers import (
@@ -179,6 +180,15 @@ def _window_blocks(config: PretrainedConfig) -> tuple[int, ...]:
     return tuple(n for n, kind in enumerate(kinds) if kind == "sliding_attention")
 
 
+def _gguf_widths(config: PretrainedConfig) -> Widths | None:
+    """Return whether blocks of a GGUF file may differ; None: there is no such file."""
+    architectures = family_of(config.model_type).gguf
+    if not architectures:
+        return None
+    is_free = any(each.own_widths for each in architectures)
+    return Widths.FREE if is_free else Widths.SAME
+
+
 def describe(
     model: PreTrainedModel, source: ModelSource, stored: torch.dtype | None = None
 ) -> ModelSummary:
@@ -224,4 +234,5 @@ def describe(
         cache_width=_cache_width(config, coupled),
         window_blocks=window_blocks,
         attention_window=config.sliding_window if window_blocks else 0,
+        gguf_widths=_gguf_widths(config),
     )

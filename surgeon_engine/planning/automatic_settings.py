@@ -10,6 +10,9 @@ are, is the first of these that fits the memory and the time limit of a job:
 Each is tried with the weights on the device, and then with offloaded blocks, where
 only adapters can be trained. The plan and the run make the choice by the same
 function, from the facts of the machine.
+
+A GGUF file of most families has one width for all blocks: all then lose equally many
+heads and neurons.
 """
 
 from __future__ import annotations
@@ -21,6 +24,8 @@ from enum import Enum
 
 import msgspec
 
+from surgeon_engine.api.config.export import Format
+from surgeon_engine.api.config.pruning import COUPLED, Widths
 from surgeon_engine.api.config.recovery import (
     GradientCheckpointing,
     Recovery,
@@ -87,6 +92,7 @@ class SettledJob:
     offloads: bool  # the blocks are offloaded, and the settings did not ask for it
     obstacle: Need | None  # what the closest recovery lacks; None: nothing
     width: WidthChoice
+    has_file_widths: bool  # all layers lose equally many because of the file
     estimate: Estimate  # of the settled job
 
     @property
@@ -94,6 +100,11 @@ class SettledJob:
         """What was chosen and why."""
         if self.is_open:
             yield self._about_recovery
+        if self.has_file_widths:
+            yield say(
+                "Widths: the same in every layer, as GGUF files of this architecture "
+                "have one width for all."
+            )
         if self.width.reason is WidthReason.FORMAT:
             yield say(
                 "Widths: multiples of {multiple}, as many numbers as a block of the "
@@ -155,6 +166,8 @@ def settle(
     If none fits, it is the one that needs least. A recovery that needs no more than
     that one fits: something else in the run is larger. `size` is given if it is known.
     """
+    given, config = config, with_file_widths(config, model)
+    has_file_widths = config is not given
     size = size or planned_size(config, model)
     on_cuda = machine.computes_on_cuda(config.model.device)
     width = width_choice(size.file, on_cuda=on_cuda)
@@ -181,19 +194,38 @@ def settle(
     is_open = len({candidate.recovery for candidate in candidates}) > 1
     was_automatic = config.model.offload is Offload.AUTOMATIC
     offloads = was_automatic and chosen.model.offload is Offload.ON
-    return SettledJob(chosen, is_open, offloads, obstacle, width, found)
+    return SettledJob(
+        chosen, is_open, offloads, obstacle, width, has_file_widths, found
+    )
+
+
+def needs_file_widths(config: RunConfig, model: ModelSummary) -> bool:
+    """Return whether the file of a job has one width for all blocks."""
+    is_gguf = config.export.format is Format.GGUF
+    return is_gguf and model.gguf_widths is Widths.SAME
+
+
+def with_file_widths(config: RunConfig, model: ModelSummary) -> RunConfig:
+    """Return the job with the same widths in all layers, if its file has one."""
+    pruning = config.pruning
+    is_free = pruning.kind in COUPLED and not pruning.has_same_widths
+    if not is_free or pruning.removes_nothing or not needs_file_widths(config, model):
+        return config
+    structure = msgspec.structs.replace(pruning.structure, widths=Widths.SAME)
+    return replace(config, pruning=replace(pruning, structure=structure))
 
 
 def with_width_multiple(
     config: RunConfig, model: ModelSummary, *, on_cuda: bool
 ) -> RunConfig:
-    """Return the job with an explicit width multiple, if its structure has one.
+    """Return the job with explicit widths, if its structure has some.
 
     Args:
         config: the job.
         model: the model before pruning.
         on_cuda: whether the run computes on a GPU that torch calls "cuda".
     """
+    config = with_file_widths(config, model)
     file = planned_file(model, file_dtype(config, model), config.pruning)
     width = width_choice(file, on_cuda=on_cuda)
     return with_chosen_multiple(config, width.multiple)

@@ -10,7 +10,6 @@ writer of the file both follow them.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -72,24 +71,22 @@ _FALLBACK = {
     TensorType.Q5_K: TensorType.Q5_1,
     TensorType.Q4_K: TensorType.Q5_0,
 }
-_TOKENS, _HEAD, _VALUES, _DOWN = "token_embd", "output", "attn_v", "ffn_down"
-_OUTER_MODULES = {
-    "model.embed_tokens": _TOKENS,
-    "model.norm": "output_norm",
-    "lm_head": _HEAD,
-}
-_BLOCK_MODULES = {
-    "input_layernorm": "attn_norm",
-    "self_attn.q_proj": "attn_q",
-    "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": _VALUES,
-    "self_attn.o_proj": "attn_output",
-    "post_attention_layernorm": "ffn_norm",
-    "mlp.gate_proj": "ffn_gate",
-    "mlp.up_proj": "ffn_up",
+_TOKENS, _HEAD, _DOWN = "token_embd", "output", "ffn_down"
+_VALUES = ("attn_v", "attn_qkv")
+# The layers whose place decides about their type, by their names inside a block.
+_PARTS = {
+    "self_attn.v_proj": "attn_v",
+    "self_attn.qkv_proj": "attn_qkv",
+    "attn.c_attn": "attn_qkv",
+    "attention.query_key_value": "attn_qkv",
+    "self_attention.query_key_value": "attn_qkv",
+    "linear_attn.in_proj_qkv": "attn_qkv",
     "mlp.down_proj": _DOWN,
+    "mlp.c_proj": _DOWN,
+    "mlp.dense_4h_to_h": _DOWN,
+    "mlp.fc2": _DOWN,
+    "feed_forward.w2": _DOWN,
 }
-_IN_BLOCK = re.compile(r"model\.layers\.(?P<block>\d+)\.(?P<module>.+)")
 _MANY_SHARE = 4  # query heads of a key head, from which a longer type costs little
 _BLOCKS_OF_70B = 80
 
@@ -141,7 +138,7 @@ class Mixture:
         if self.dtype in (FileDtype.Q4_K_M, FileDtype.Q5_K_M):
             return self._k_type(block, module)
         shares = self.queries_per_key >= _MANY_SHARE
-        if self.dtype is FileDtype.IQ4_NL and module == _VALUES and shares:
+        if self.dtype is FileDtype.IQ4_NL and module in _VALUES and shares:
             return TensorType.Q5_K
         is_early = block < self.blocks // 8
         if self.dtype is FileDtype.Q4_0 and module == _DOWN and is_early:
@@ -149,10 +146,10 @@ class Mixture:
         return base
 
     def _k_type(self, block: int, module: str) -> TensorType:
-        if module in (_VALUES, _DOWN) and self._gets_more_bits(block):
+        if module in (*_VALUES, _DOWN) and self._gets_more_bits(block):
             return TensorType.Q6_K
         is_shared = self.blocks == _BLOCKS_OF_70B and self.queries_per_key > 1
-        if module == _VALUES and is_shared:
+        if module in _VALUES and is_shared:
             return TensorType.Q5_K
         return self.base
 
@@ -162,18 +159,14 @@ class Mixture:
         return is_outer or (block - eighth) % 3 == 2
 
 
-def gguf_name(name: str) -> str:
-    """Return the GGUF name of a module or tensor of transformers; "" if it has none."""
-    module, _, suffix = name.rpartition(".")
-    if suffix not in ("weight", "bias"):
-        module, suffix = name, ""
-    match = _IN_BLOCK.fullmatch(module)
-    if match is None:
-        found = _OUTER_MODULES.get(module, "")
-    else:
-        found = _BLOCK_MODULES.get(match["module"], "")
-        found = found and f"blk.{match['block']}.{found}"
-    return f"{found}.{suffix}" if found and suffix else found
+def planned_name(block: int, kind: str) -> str:
+    """Return a name of a layer that has the type of its name in GGUF.
+
+    Args:
+        block: its block.
+        kind: its name inside the block.
+    """
+    return f"blk.{block}.{_PARTS.get(kind, 'other')}.weight"
 
 
 def bytes_of(kind: TensorType, numbers: int) -> int:

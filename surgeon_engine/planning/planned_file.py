@@ -19,7 +19,7 @@ from surgeon_engine.planning.gguf_types import (
     Mixture,
     TensorType,
     bytes_of,
-    gguf_name,
+    planned_name,
 )
 
 _VECTOR = 4  # bytes of a number of a norm or bias in a quantised file
@@ -56,7 +56,9 @@ class PlannedFile:
         if self.dtype not in QUANTIZED:
             return found
         mixture, hidden = self._mixture, self.model.hidden_size
-        rows = [(gguf_name(x.name), self._row(x)) for x in self.model.layers]
+        rows = [
+            (planned_name(x.block, x.kind), self._row(x)) for x in self.model.layers
+        ]
         rows += [(name, hidden) for name in mixture.outer_matrices]
         for name, row in rows:
             kind = mixture.type_of(name, row)
@@ -126,7 +128,8 @@ class PlannedFile:
         if self.dtype not in QUANTIZED:
             return layer.weights * BYTES[self.dtype]
         numbers = layer.rows * layer.columns
-        kind = self._mixture.type_of(gguf_name(layer.name), self._row(layer))
+        name = planned_name(layer.block, layer.kind)
+        kind = self._mixture.type_of(name, self._row(layer))
         return bytes_of(kind, numbers) + (layer.weights - numbers) * _VECTOR
 
     def _row(self, layer: LayerSummary) -> int:

@@ -100,9 +100,9 @@ DESCRIPTIONS: dict[Format, Description] = {
     ),
     Format.GGUF: Description(
         "GGUF for llama.cpp",
-        "One file for llama.cpp and programs built on it. Each layer may have its own "
-        "widths.",
-        "Only models like Llama; no rows and columns.",
+        "One file for llama.cpp and programs built on it. In models like Llama, each "
+        "layer may have its own widths.",
+        "Only families that llama.cpp computes; no rows and columns.",
         (*_FLOATS, *QUANTIZED),
     ),
 }

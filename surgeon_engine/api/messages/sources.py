@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-from surgeon_engine.api.config.pruning import Coupling, Structure, display_name
+from surgeon_engine.api.config.pruning import (
+    Coupling,
+    Structure,
+    Widths,
+    display_name,
+)
 from surgeon_engine.api.model_info.header import DecoderSizes, ModelFacts
 from surgeon_engine.base.sentences import Text, say
 
@@ -141,6 +146,8 @@ class ModelSummary(msgspec.Struct, frozen=True):
     cache_width: int = 0  # numbers that each token of a context adds to keys and values
     window_blocks: tuple[int, ...] = ()  # those whose attention has a sliding window
     attention_window: int = 0  # tokens, of these blocks
+    # SAME: GGUF files of this family have one width for all blocks; None: it has none.
+    gguf_widths: Widths | None = None
 
 
 class ModelInspected(msgspec.Struct, frozen=True, tag=True):

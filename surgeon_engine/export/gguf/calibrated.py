@@ -70,7 +70,7 @@ def mean_squares(loaded: LoadedModel, calibration: Calibration) -> dict[str, Ten
 def importances(each: FileTensor, squares: Mapping[str, Tensor]) -> np.ndarray | None:
     """Return the importances of the columns of a tensor; None if it is in no block."""
     found = squares.get(each.layer)
-    if found is None or len(each.shape) == 1:
+    if found is None or each.is_float32:
         return None
     values = each.columns_of(found)
     floor = _MIN_IMPORTANCE * float(values.mean()) or 1.0

@@ -25,27 +25,33 @@ class FileTensor:
     name: str
     source: TensorSlice
     layer: str = ""  # name of its module in the model
-    heads: int = 0  # number of heads whose rows are reordered; 0: no reordering
-    added_rows: int = 0  # of zeros
+    is_float32: bool = False  # whatever the number format is
+    added_rows: int = 0  # of zeros, after each part of the rows
+    row_parts: int = 1
     added_columns: int = 0
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape in the file."""
         rows, *columns = self.source.shape
-        return (rows + self.added_rows, *(n + self.added_columns for n in columns))
+        added = self.added_rows * self.row_parts
+        return (rows + added, *(n + self.added_columns for n in columns))
 
     def tensor(self) -> Tensor:
         """Return the values in the order of the file."""
         tensor = self.source.tensor()
-        if self.shape != self.source.shape:
-            filled = tensor.new_zeros(self.shape)
-            filled[tuple(slice(n) for n in tensor.shape)] = tensor
-            return filled
-        if not self.heads:
+        if self.shape == self.source.shape:
             return tensor
-        halves = tensor.unflatten(0, (self.heads, 2, -1))
-        return halves.transpose(1, 2).reshape(tensor.shape)
+        filled = tensor.new_zeros(self.shape)
+        self._selected(filled).copy_(tensor.unflatten(0, (self.row_parts, -1)))
+        return filled
+
+    def _selected(self, values: Tensor) -> Tensor:
+        """Return the values that are not added: parts x rows of a part x columns."""
+        rows, *columns = self.source.shape
+        parts = values.unflatten(0, (self.row_parts, -1))
+        of_part = rows // self.row_parts
+        return parts[(slice(None), slice(of_part), *(slice(n) for n in columns))]
 
     @property
     def block(self) -> int | None:
@@ -69,15 +75,12 @@ class FileTensor:
 
     def put(self, values: Tensor) -> None:
         """Write values in the order of the file back; the inverse of `tensor`."""
-        values = values[tuple(slice(n) for n in self.source.shape)]
-        if self.heads:
-            pairs = values.unflatten(0, (self.heads, -1, 2))
-            values = pairs.transpose(1, 2).reshape(values.shape)
+        values = self._selected(values).flatten(0, 1)
         self.source.put(values.to(self.source.whole.device))
 
     def type(self, mixture: Mixture) -> TensorType:
-        """Return the type: float32 for vectors, that of the mixture for matrices."""
-        if len(self.shape) == 1:
+        """Return the type: float32, or that of the mixture for matrices."""
+        if self.is_float32:
             return TensorType.F32
         return mixture.type_of(self.name, self.shape[-1])
 

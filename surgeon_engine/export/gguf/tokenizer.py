@@ -1,11 +1,13 @@
 """Write a fast tokenizer of transformers into the header of a GGUF file.
 
 llama.cpp does not read tokenizer.json; it knows some pre-tokenizers by name. This
-module finds the name for a tokenizer.json. Two kinds of tokenizer are supported:
+module finds the name for a tokenizer.json. Three kinds of tokenizer are supported:
 
     bytes   tokens are made of bytes ("gpt2" in GGUF), as in Llama 3, Qwen 2, SmolLM
     pieces  tokens are made of characters, with bytes for the characters that are not in
-            the vocabulary ("llama" in GGUF), as in Llama 2 and Mistral
+            the vocabulary ("llama" in GGUF), as in Llama 2, Mistral and Gemma
+    lines   the same, but only the listed merges are made, and none with a newline
+            ("gemma4" in GGUF)
 
 The tokenizer of a model that was loaded from a GGUF file is copied from that file, or
 from the header that a checkpoint keeps of it.
@@ -28,6 +30,8 @@ from surgeon_engine.model.gguf_tokenizer import (
     DIGITS,
     GPT_2,
     HEADER_FILE,
+    NUMBERS,
+    PUNCTUATION,
     SPLITS,
     Splits,
     tokenizer_entries,
@@ -49,6 +53,16 @@ class _Tokenizer:
     definition: Mapping[str, Any]
     prefixes_space: bool
     adds_special: tuple[bool, bool]  # adds the BOS token, adds the EOS token
+
+    @property
+    def is_by_score(self) -> bool:
+        """Whether scores decide which pieces are merged, instead of a list."""
+        return self.model == "llama"
+
+    @property
+    def has_pieces(self) -> bool:
+        """Whether tokens are made of characters."""
+        return self.model != "gpt2"
 
 
 def tokenizer_unsupported_reason(loaded: LoadedModel) -> str:
@@ -85,7 +99,7 @@ def add_tokenizer(writer: GGUFWriter, loaded: LoadedModel, vocabulary: int) -> N
     writer.add_tokenizer_model(converted.model)
     writer.add_tokenizer_pre(converted.pre)
     writer.add_token_list(tokens)
-    if converted.model == "llama":
+    if converted.is_by_score:
         scores = _scores(converted.definition)
         writer.add_token_scores([scores.get(token, 0.0) for token in tokens])
         writer.add_add_space_prefix(converted.prefixes_space)
@@ -196,8 +210,10 @@ def _split_name(step: Mapping[str, Any]) -> str:
     match step:
         case {"type": "ByteLevel", "add_prefix_space": False, "use_regex": uses}:
             return GPT_2 if uses else ""
-        case {"type": "Digits", "individual_digits": True}:
-            return DIGITS
+        case {"type": "Digits", "individual_digits": is_single}:
+            return DIGITS if is_single else NUMBERS
+        case {"type": "Punctuation", "behavior": "Contiguous"}:
+            return PUNCTUATION
         case {
             "type": "Split",
             "pattern": {"Regex": pattern},
@@ -212,7 +228,7 @@ def _split_name(step: Mapping[str, Any]) -> str:
 
 def _is_byte_level(definition: Mapping[str, Any]) -> bool:
     steps = _steps(definition["pre_tokenizer"])
-    return bool(steps) and steps[-1]["type"] == "ByteLevel"
+    return any(step["type"] == "ByteLevel" for step in steps)
 
 
 def _convert_pieces(
@@ -227,12 +243,20 @@ def _convert_pieces(
     vocabulary = definition["model"]["vocab"]
     if not all(byte in vocabulary for byte in _BYTES):
         return say("The vocabulary lacks some of the 256 bytes, which llama.cpp needs.")
-    if not _has_all_merges(definition):
+    if _has_all_merges(definition):
+        return _Tokenizer("llama", "default", definition, prefixes, adds_special)
+    if prefixes or adds_special != (True, False) or _merges_lines(definition):
         return say(
             "llama.cpp merges all pieces whose union is in the vocabulary; this "
             "tokenizer does not."
         )
-    return _Tokenizer("llama", "default", definition, prefixes, adds_special)
+    return _Tokenizer("gemma4", "gemma4", definition, prefixes, adds_special)
+
+
+def _merges_lines(definition: Mapping[str, Any]) -> bool:
+    """Return whether a newline is merged with anything but newlines."""
+    merged = (left + right for left, right in _merges(definition))
+    return any("\n" in token and token.strip("\n") for token in merged)
 
 
 def _prefixes_space(definition: Mapping[str, Any]) -> bool | None:
@@ -242,6 +266,11 @@ def _prefixes_space(definition: Mapping[str, Any]) -> bool | None:
         case [{"type": "Metaspace", "replacement": "\u2581", "split": False, **how}]:
             return how.get("prepend_scheme") != "never"
         case [{"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"}]:
+            return False
+        case [
+            {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"},
+            {"type": "Split", "pattern": {"String": " "}},  # there are none left
+        ]:
             return False
         case [
             {"type": "Prepend", "prepend": "\u2581"},
@@ -295,7 +324,7 @@ def _tokens(tokenizer: _Tokenizer, count: int) -> tuple[list[str], list[int]]:
     for token, i in model["vocab"].items():
         if i < count:
             tokens[i], types[i] = token, int(TokenType.NORMAL)
-            if tokenizer.model == "llama" and token in _BYTES:
+            if tokenizer.has_pieces and token in _BYTES:
                 types[i] = int(TokenType.BYTE)
     for added in tokenizer.definition["added_tokens"]:
         i = added["id"]
@@ -304,6 +333,6 @@ def _tokens(tokenizer: _Tokenizer, count: int) -> tuple[list[str], list[int]]:
             text = added["content"]
             tokens[i] = text if is_special else text.replace(_SPACE, " ")
             types[i] = int(TokenType.CONTROL if is_special else TokenType.USER_DEFINED)
-            if tokenizer.model == "llama" and text == model.get("unk_token"):
+            if tokenizer.has_pieces and text == model.get("unk_token"):
                 types[i] = int(TokenType.UNKNOWN)
     return tokens, types

@@ -13,7 +13,6 @@ from surgeon_engine.api.config.export import QUANTIZED, FileDtype
 from surgeon_engine.api.config.pruning import PrunableShare
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.sources import ModelSummary
-from surgeon_engine.planning.gguf_types import gguf_name
 from surgeon_engine.planning.planned_file import PlannedFile, planned_file
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.job.file_formats import leaves_zeros
@@ -36,7 +35,7 @@ def quantised_files(
     Empty if there are none, or if pruning by `config` makes no smaller file.
     """
     has_no_file = config.pruning.removes_nothing or leaves_zeros(config)
-    if has_no_file or not all(gguf_name(layer.name) for layer in model.layers):
+    if has_no_file or model.gguf_widths is None:
         return {}
     unpruned = replace(config.pruning, target=PrunableShare(0.0))
     return {dtype: planned_file(model, dtype, unpruned) for dtype in QUANTIZED}

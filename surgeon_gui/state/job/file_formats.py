@@ -38,6 +38,10 @@ def disabled_formats(
 ) -> dict[Format, str]:
     """Return the formats that are impossible after `pruning`, with the reasons."""
     disabled = _disabled_by_structure(pruning, model)
+    if model is not None and model.gguf_widths is None:
+        disabled.setdefault(
+            Format.GGUF, tr("Surgeon writes no GGUF files of this architecture.")
+        )
     if pruning.is_sized:
         disabled[Format.MASKED] = tr(
             "Masked files are as large as the original: a target size (step 3) cannot "

@@ -23,6 +23,7 @@ from surgeon_engine.api.messages.sources import ModelSummary, StructureSupport
 from surgeon_engine.planning.automatic_settings import (
     WidthReason,
     width_choice,
+    with_file_widths,
 )
 from surgeon_engine.planning.planned_file import planned_file
 from surgeon_engine.planning.target_size import Goal, file_dtype
@@ -122,7 +123,20 @@ def describe_goal(config: RunConfig, model: ModelSummary) -> str:
         parameters=numbers.whole(goal.parameters),
         size=_weight_size(config, goal, model),
         file=_file_in_full(config, goal, model),
-        limit=_groups(pruning, goal) + _depth(pruning) + _quality_limit(pruning),
+        limit=_groups(pruning, goal)
+        + _depth(pruning)
+        + _file_widths(config, model)
+        + _quality_limit(pruning),
+    )
+
+
+def _file_widths(config: RunConfig, model: ModelSummary) -> str:
+    """Return that the file has one width for all layers; empty if it need not."""
+    if with_file_widths(config, model) is config:
+        return ""
+    return " " + tr(
+        "All layers lose equally many heads and neurons, as GGUF files of this "
+        "architecture have one width for all."
     )
 
 

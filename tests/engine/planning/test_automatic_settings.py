@@ -8,7 +8,12 @@ import msgspec
 import pytest
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
-from surgeon_engine.api.config.pruning import Method, PrunableShare, Structure
+from surgeon_engine.api.config.pruning import (
+    Method,
+    PrunableShare,
+    Structure,
+    Widths,
+)
 from surgeon_engine.api.config.recovery import (
     GradientCheckpointing,
     Recovery,
@@ -21,6 +26,7 @@ from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.planning.automatic_settings import (
     settle,
+    with_chosen_multiple,
     with_width_multiple,
 )
 from surgeon_engine.planning.estimate import estimate
@@ -363,3 +369,46 @@ def test_target_of_zero_needs_no_recovery():
     assert stages[Stage.UPDATE] == stages[Stage.SELECTION] == 0
     whole = estimate(JOB, MODEL, machine(PLENTY))
     assert estimate(found.config, MODEL, machine(PLENTY)).engine < whole.engine
+
+
+GGUF = replace(JOB, export=ExportConfig(format=Format.GGUF))
+OF_ONE_WIDTH = msgspec.structs.replace(MODEL, gguf_widths=Widths.SAME)
+SAYS_SAME = "Widths: the same in every layer"
+
+
+def test_widths_become_the_same_where_the_file_has_one():
+    found = settle(GGUF, OF_ONE_WIDTH, machine(free=PLENTY))
+    assert found.config.pruning.has_same_widths
+    (message,) = [x for x in found.messages if x.startswith(SAYS_SAME)]
+    assert "GGUF files of this architecture have one width for all" in message
+    without_machine = with_width_multiple(GGUF, OF_ONE_WIDTH, on_cuda=False)
+    assert without_machine.pruning.has_same_widths
+
+
+@pytest.mark.parametrize(
+    ("job", "model"),
+    [
+        (GGUF, MODEL),  # blocks of its file may differ
+        (GGUF, msgspec.structs.replace(MODEL, gguf_widths=None)),
+        (JOB, OF_ONE_WIDTH),  # another format
+        (
+            replace(GGUF, pruning=pruning_config(structure=Structure.COLUMNS)),
+            OF_ONE_WIDTH,
+        ),
+        (
+            replace(GGUF, pruning=pruning_config(sparsity=0.0)),
+            OF_ONE_WIDTH,
+        ),
+        (
+            replace(GGUF, pruning=pruning_config(widths=Widths.SAME)),
+            OF_ONE_WIDTH,  # they are already
+        ),
+    ],
+)
+def test_widths_stay_as_they_are_otherwise(job, model):
+    found = settle(job, model, machine(free=PLENTY))
+    assert (
+        found.config.pruning.structure
+        == with_chosen_multiple(job, found.width.multiple).pruning.structure
+    )
+    assert not any(message.startswith(SAYS_SAME) for message in found.messages)

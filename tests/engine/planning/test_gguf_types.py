@@ -10,7 +10,7 @@ from surgeon_engine.planning.gguf_types import (
     BLOCKS,
     Mixture,
     TensorType,
-    gguf_name,
+    planned_name,
 )
 
 Q4_K_M, Q5_K_M, Q6_K = FileDtype.Q4_K_M, FileDtype.Q5_K_M, FileDtype.Q6_K
@@ -103,14 +103,22 @@ def test_each_type_divides_its_rows(dtype, row, name):
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"),
+    ("kind", "expected"),
     [
-        ("model.layers.3.mlp.down_proj.weight", "blk.3.ffn_down.weight"),
-        ("model.layers.3.self_attn.v_proj", "blk.3.attn_v"),
-        ("model.embed_tokens.weight", "token_embd.weight"),
-        ("model.layers.0.self_attn.q_norm.weight", ""),
-        ("transformer.wte.weight", ""),
+        ("self_attn.v_proj", "blk.3.attn_v.weight"),
+        ("self_attn.qkv_proj", "blk.3.attn_qkv.weight"),
+        ("mlp.down_proj", "blk.3.ffn_down.weight"),
+        ("mlp.dense_4h_to_h", "blk.3.ffn_down.weight"),
+        ("self_attn.q_proj", "blk.3.other.weight"),
     ],
 )
-def test_names_in_gguf(name, expected):
-    assert gguf_name(name) == expected
+def test_layers_whose_place_decides_have_their_names(kind, expected):
+    assert planned_name(3, kind) == expected
+
+
+def test_fused_values_get_the_type_of_values():
+    found = mixture(Q4_K_M)
+    for block in range(16):
+        name = f"blk.{block}.attn_qkv.weight"
+        of_values = found.type_of(f"blk.{block}.attn_v.weight", 256)
+        assert found.type_of(name, 256) is of_values

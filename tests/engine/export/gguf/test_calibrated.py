@@ -39,6 +39,7 @@ from tests.helpers.gguf_files import (
     uniform,
     value_of,
 )
+from tests.helpers.gguf_models import GGUF_FAMILIES
 from tests.helpers.pruned_models import without
 
 pytestmark = [
@@ -155,6 +156,25 @@ def _errors_of_first_block(
         Q = torch.tensor(found[f"blk.0.{name}.weight"])
         errors[name] = output_error(module.weight, Q, A)
     return errors
+
+
+@pytest.mark.parametrize("name", ["phi3", "gpt2", "gpt_neox", "qwen3_5_text"])
+def test_layers_in_another_order_are_quantised_in_place(name, tmp_path):
+    exact, rounded = tmp_path / "exact", tmp_path / "rounded"
+    exact.mkdir()
+    rounded.mkdir()
+    example = pruned(GGUF_FAMILIES[name]())
+    before = {k: x.clone() for k, x in example.loaded.model.state_dict().items()}
+    expected = numbers(written(example, exact, FileDtype.FLOAT32, None))
+    reader = written(example, rounded, FileDtype.Q8_0, text())
+    found = numbers(reader)
+    in_blocks = {x for x, kind in kinds(reader).items() if kind == "Q8_0"}
+    assert len(in_blocks) > 8
+    for tensor in in_blocks:
+        step = np.abs(expected[tensor]).max() / 127
+        assert np.abs(found[tensor] - expected[tensor]).max() < 3 * step, tensor
+    for key, value in example.loaded.model.state_dict().items():
+        assert torch.equal(value, before[key]), key
 
 
 def test_writing_leaves_the_model_as_it_was(tmp_path):

@@ -13,11 +13,10 @@ from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.export.gguf import check as gguf_check
 from surgeon_engine.export.gguf.file import GgufWriter
 from tests.engine.export.gguf.test_calibrated import text
-from tests.engine.export.gguf.test_gguf_runtime import (  # noqa: F401 (a fixture)
+from tests.engine.export.gguf.test_gguf_runtime import (
     assert_same,
     compared,
     qwen2_with_large_weights,
-    runtime,
     with_large_weights,
 )
 from tests.helpers.gguf_files import numbers, pruned, tiny_llama, value_of, written
@@ -68,7 +67,7 @@ def test_dropped_blocks_alone_use_llama(tmp_path):
 
 @pytest.mark.parametrize("case", [*CASES, "mixed"])
 @pytest.mark.parametrize("family", ["llama", "qwen2"])
-def test_logits_match_torch(family, case, runtime, tmp_path):  # noqa: F811
+def test_logits_match_torch(family, case, runtime, tmp_path):
     makers = {"llama": with_large_weights, "qwen2": qwen2_with_large_weights}
     model = makers[family]()
     parts = CASES.get(case, {0: "heads", 1: "block", 2: "neurons"})

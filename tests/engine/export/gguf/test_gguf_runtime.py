@@ -67,13 +67,6 @@ def ragged(model):
 SHAPES = {"whole": pruned, "uniform": uniform, "ragged": ragged}
 
 
-@pytest.fixture(params=[pytest.param(x, marks=pytest.mark.runtimes) for x in RUNTIMES])
-def runtime(request):
-    if request.param not in INSTALLED:
-        pytest.skip(f"{request.param} is not installed")
-    return request.param
-
-
 def probed(example, folder, dtype=FileDtype.SAME):
     """Return the folder of a file, the file and the logits of its model."""
     export = folder / "export"

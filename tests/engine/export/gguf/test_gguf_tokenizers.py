@@ -1,4 +1,4 @@
-"""GGUF files hold tokenizers that llama.cpp knows, and that split texts as before."""
+"""llama.cpp splits texts like the original tokenizer."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from dataclasses import replace
 
 import gguf
 import pytest
-from tokenizers import Tokenizer, models, normalizers
+from tokenizers import Regex, Tokenizer, models, normalizers
 from tokenizers import pre_tokenizers as pre
 from tokenizers.processors import TemplateProcessing
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import (
+    AutoTokenizer,
+    PreTrainedTokenizerFast,
+)
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.compaction.plan import CompactionPlan, PrunedModel
@@ -46,21 +49,45 @@ ADDS = {
     "pair": [{"Sequence": {"id": "A", "type_id": 0}}],
     "special_tokens": {"a": {"id": "a", "ids": [40], "tokens": ["a"]}},
 }
-_SPLITS = {name: SPLITS[name].steps[0] for name in ("llama-bpe", "qwen2", "tekken")}
+_LLAMA_3, _QWEN_2, _TEKKEN, _QWEN_35, _GPT_4O, _BLOOM = (
+    SPLITS[name].steps[0]
+    for name in ("llama-bpe", "qwen2", "tekken", "qwen35", "gpt-4o", "bloom")
+)
 CUTS = {
     "gpt-2": byte_pairs(GPT_2),
     "smollm": byte_pairs(pre.Sequence([pre.Digits(individual_digits=True), GPT_2])),
-    "llama-bpe": byte_pairs(split_by(_SPLITS["llama-bpe"]), whole=True),
-    "dbrx": byte_pairs(split_by(_SPLITS["llama-bpe"])),
-    "qwen2": byte_pairs(split_by(_SPLITS["qwen2"])),
-    "tekken": byte_pairs(split_by(_SPLITS["tekken"]), whole=True),
+    "llama-bpe": byte_pairs(split_by(_LLAMA_3), whole=True),
+    "dbrx": byte_pairs(split_by(_LLAMA_3)),
+    "qwen2": byte_pairs(split_by(_QWEN_2)),
+    "tekken": byte_pairs(split_by(_TEKKEN), whole=True),
+    "qwen35": byte_pairs(split_by(_QWEN_35)),
+    "gpt-4o": byte_pairs(split_by(_GPT_4O)),
+    "bloom": byte_pairs(split_by(_BLOOM)),
+    "falcon": byte_pairs(
+        pre.Sequence(
+            [
+                pre.Punctuation("contiguous"),
+                GPT_2,
+                pre.Digits(individual_digits=False),
+                pre.Split(Regex("[0-9][0-9][0-9]"), "isolated"),
+            ]
+        )
+    ),
 }
 TOKENIZE = """
 import json, sys
-import llama_cpp
-llama = llama_cpp.Llama(sys.argv[1], vocab_only=True, verbose=False)
-sentences = json.loads(sys.argv[2])
-ids = [llama.tokenize(x.encode(), add_bos=True, special=True) for x in sentences]
+from pathlib import Path
+from urllib.request import Request, urlopen
+import xllamacpp
+from surgeon_engine.export.gguf.check import _parameters
+server = xllamacpp.Server(_parameters(xllamacpp, Path(sys.argv[1]), 64))
+ids = []
+for text in json.loads(sys.argv[2]):
+    body = {"content": text, "add_special": True, "parse_special": True}
+    kind = {"Content-Type": "application/json"}
+    address = f"{server.listening_address}/tokenize"
+    with urlopen(Request(address, json.dumps(body).encode(), kind)) as answer:
+        ids.append(json.load(answer)["tokens"])
 print(json.dumps(ids))
 """
 SENTENCES = (
@@ -78,8 +105,7 @@ SENTENCES = (
 def pieces(merges=MERGES) -> PreTrainedTokenizerFast:
     """Return a tokenizer of characters with byte fallback, as in Llama 2."""
     special = ["<unk>", "<s>", "</s>"]
-    bytes_ = [f"<0x{byte:02X}>" for byte in range(256)]
-    tokens = [*special, *bytes_, "▁", "a", "b", "c", "bc", "ab", "abc"]
+    tokens = [*special, *gguf_bytes(), "▁", "a", "b", "c", "bc", "ab", "abc"]
     vocabulary = {token: i for i, token in enumerate(tokens)}
     model = models.BPE(
         vocabulary, list(merges), unk_token="<unk>", byte_fallback=True, fuse_unk=True
@@ -98,6 +124,18 @@ def pieces(merges=MERGES) -> PreTrainedTokenizerFast:
         bos_token="<s>",
         eos_token="</s>",
     )
+
+
+def gemma(merges=MERGES) -> PreTrainedTokenizerFast:
+    """Return a tokenizer of characters without a space in front, as in Gemma."""
+    tokenizer = pieces(merges)
+    tokenizer.backend_tokenizer.normalizer = normalizers.Replace(" ", "▁")
+    tokenizer.backend_tokenizer.pre_tokenizer = pre.Split(" ", "merged_with_previous")
+    return tokenizer
+
+
+def gguf_bytes() -> list[str]:
+    return [f"<0x{byte:02X}>" for byte in range(256)]
 
 
 def changed(change) -> PreTrainedTokenizerFast:
@@ -120,10 +158,7 @@ def changed(change) -> PreTrainedTokenizerFast:
             byte_pairs(pre.ByteLevel(add_prefix_space=True)),
             "ByteLevel with other settings",
         ),
-        (
-            byte_pairs(split_by(_SPLITS["qwen2"]), whole=True),
-            "not support this pre-tokenizer",
-        ),
+        (byte_pairs(split_by(_QWEN_2), whole=True), "not support this pre-tokenizer"),
         (
             changed(lambda x: x.update(normalizer={"type": "Lowercase"})),
             "does not support the normalizer Lowercase",
@@ -152,6 +187,20 @@ def test_pre_tokenizers_have_names(name, tmp_path):
     reader = written(pruned(tiny_llama(), tokenizer=CUTS[name]), tmp_path)
     assert value_of(reader, "tokenizer.ggml.model") == "gpt2"
     assert value_of(reader, "tokenizer.ggml.pre") == name
+
+
+@pytest.mark.parametrize(
+    ("merges", "model"), [(MERGES, "llama"), (MERGES[:-1], "gemma4")]
+)
+def test_merges_of_pieces_are_listed_where_scores_do_not_tell_them(
+    merges, model, tmp_path
+):
+    reader = written(pruned(tiny_llama(), tokenizer=gemma(merges)), tmp_path)
+    assert value_of(reader, "tokenizer.ggml.model") == model
+    listed = value_of(reader, "tokenizer.ggml.merges")
+    assert listed == (None if model == "llama" else ["a b", "b c", "ab c"])
+    types = value_of(reader, "tokenizer.ggml.token_type")
+    assert types[3] == gguf.TokenType.BYTE
 
 
 def test_file_holds_whole_vocabulary(tmp_path):
@@ -232,7 +281,7 @@ def test_model_from_gguf_file_keeps_its_tokenizer(tmp_path):
     source = ModelSource("Tiny", original, "model.gguf")
     # transformers gives it another way of cutting, or none at all.
     example = PrunedModel(
-        replace(loaded(tiny_llama()), source=source), CompactionPlan()
+        replace(loaded(tiny_llama(), None), source=source), CompactionPlan()
     )
     second = written(example, copy)
     names = [name for name in first.fields if name.startswith("tokenizer.")]
@@ -292,12 +341,19 @@ def test_checkpoint_keeps_the_tokenizer_of_its_gguf_file(from_gguf, tmp_path):
     assert (second / HEADER_FILE).read_bytes() == (first / HEADER_FILE).read_bytes()
 
 
+ALL_CUTS = CUTS | {
+    "llama": pieces(),
+    "gemma": gemma(),
+    "gemma4": gemma(MERGES[:-1]),
+}
+
+
 @pytest.mark.runtimes
-@pytest.mark.parametrize("name", CUTS)
+@pytest.mark.parametrize("name", ALL_CUTS)
 def test_texts_are_split_alike(name, tmp_path):
-    if "llama_cpp" not in INSTALLED:
-        pytest.skip("only llama-cpp-python gives the tokens of a text")
-    tokenizer = CUTS[name]
+    if "xllamacpp" not in INSTALLED:
+        pytest.skip("only xllamacpp's server gives the tokens of a text")
+    tokenizer = ALL_CUTS[name]
     written(pruned(tiny_llama(vocab_size=310), tokenizer=tokenizer), tmp_path)
     found = output_of(TOKENIZE, str(tmp_path / "model.gguf"), json.dumps(SENTENCES))
     assert found == [tokenizer(sentence)["input_ids"] for sentence in SENTENCES]

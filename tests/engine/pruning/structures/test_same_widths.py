@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM
 from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.pruning import Structure, Widths
 from surgeon_engine.api.config.run import ModelConfig
+from surgeon_engine.api.messages.events import Logged
 from surgeon_engine.api.messages.run import BaselineEvaluated, Exported, ShotFinished
 from surgeon_engine.base.errors import ExportError
 from surgeon_engine.export.transformers.plain_widths import check_plain_widths
@@ -102,6 +103,19 @@ def test_plain_format_raises_at_once_if_some_layers_keep_their_width(tmp_path):
     )
     with pytest.raises(ExportError, match="others of their kind are not"):
         Recorder().run(config, tmp_path / "run")
+
+
+def test_gguf_of_one_width_raises_at_once_if_some_layers_keep_theirs(tmp_path):
+    config = dataclasses.replace(
+        job(tmp_path, "qwen3", protect=("block 0",)),
+        export=ExportConfig(format=Format.GGUF),
+    )
+    recorder = Recorder()
+    with pytest.raises(ExportError, match="others of their kind are not"):
+        recorder.run(config, tmp_path / "run")
+    messages = [str(x.message) for x in recorder.of(Logged)]
+    assert any(x.startswith("Widths: the same in every layer") for x in messages)
+    assert not recorder.of(BaselineEvaluated)
 
 
 def test_plain_format_is_possible_if_a_whole_kind_is_protected(tmp_path):

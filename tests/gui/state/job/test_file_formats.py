@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
+import msgspec
 import pytest
 
 from surgeon_engine.api.config.export import DESCRIPTIONS, FileDtype, Format
@@ -42,6 +43,12 @@ def test_plain_files_require_equal_widths():
     assert file_formats.disabled_formats(same, None) == {}
     free = file_formats.disabled_formats(PruningConfig(), None)
     assert "The same in all layers" in free[STOCK]
+
+
+def test_gguf_is_disabled_for_a_family_without_such_files():
+    other = msgspec.structs.replace(model_summary(), gguf_widths=None)
+    disabled = file_formats.disabled_formats(pruning_config(), other)
+    assert "no GGUF files of this architecture" in disabled[GGUF]
 
 
 def test_plain_files_are_disabled_without_an_attention_or_mlp():

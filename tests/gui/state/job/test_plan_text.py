@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
-from surgeon_engine.api.config.pruning import Structure
+from surgeon_engine.api.config.pruning import Structure, Widths
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.planning.needs import Need, Resource
 from surgeon_engine.planning.planned_file import PlannedFile
@@ -117,6 +117,13 @@ def test_plan_states_what_is_removed_as_a_whole():
         config, QUANTISED
     )
     assert "as a whole" not in plan_text.describe_plan(CONFIG, QUANTISED)
+
+
+def test_plan_says_that_a_gguf_file_has_one_width():
+    gguf = replace(CONFIG, export=ExportConfig(format=Format.GGUF))
+    model = msgspec.structs.replace(model_summary(), gguf_widths=Widths.SAME)
+    assert "one width for all" in plan_text.describe_goal(gguf, model)
+    assert "one width" not in plan_text.describe_goal(CONFIG, model)
 
 
 def test_note_of_the_export_says_how_to_quantise_alone():

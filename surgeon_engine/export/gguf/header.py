@@ -1,0 +1,258 @@
+"""The options of a model in the header of a GGUF file.
+
+The keys are the same in all of llama.cpp's architectures, and so are most names of
+options in transformers: one table serves all families. An architecture ignores the keys
+that it does not read. `Gguf.options` has what only one architecture needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from gguf import GGUFValueType, GGUFWriter
+from torch import Tensor
+from transformers import PretrainedConfig
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+from surgeon_engine.compaction.shrink import CompactModel
+from surgeon_engine.compaction.slices import TensorSlice
+from surgeon_engine.export.gguf.layout import Widths
+from surgeon_engine.export.gguf.tensors import FileTensor
+from surgeon_engine.model.families import Gguf
+
+# Kinds of scaled positions that all architectures read from the header.
+HEADER_ROPES = ("default", "linear", "yarn")
+LONG_ROPE = "longrope"
+_FACTORS = "rope_freqs.weight"
+_UNROTATED = 1e30  # a factor of frequencies of 0
+_NO_CONTEXT = 2048  # tokens, for models that state none (ALiBi)
+# Keys of numbers with a fraction, and the options that they repeat.
+_FLOATS = {
+    "attention.layer_norm_rms_epsilon": ("rms_norm_eps",),
+    "attention.layer_norm_epsilon": (
+        "layer_norm_epsilon",
+        "layer_norm_eps",
+        "norm_epsilon",
+    ),
+    "attn_logit_softcapping": ("attn_logit_softcapping",),
+    "final_logit_softcapping": ("final_logit_softcapping",),
+    "embedding_scale": ("embedding_multiplier",),
+    "residual_scale": ("residual_multiplier",),
+    "attention.scale": ("attention_multiplier",),
+    "logit_scale": ("logits_scaling", "logit_scale"),
+}
+_KINDS: Mapping[type, GGUFValueType] = {
+    bool: GGUFValueType.BOOL,
+    int: GGUFValueType.UINT32,
+    float: GGUFValueType.FLOAT32,
+    str: GGUFValueType.STRING,
+}
+
+
+class Options:
+    """The options of the language model in a compact model, by name."""
+
+    def __init__(self, compacted: CompactModel) -> None:
+        self.config: PretrainedConfig = compacted.model.config.get_text_config()
+        # Of the tower that reads images; None: there is none.
+        self.vision = getattr(compacted.model.config, "vision_config", None)
+        self._changed = compacted.depth_config
+
+    def get(self, *names: str) -> Any:
+        """Return the first option of these names that is set; None if none is."""
+        for name in names:
+            value = self._changed.get(name, getattr(self.config, name, None))
+            if value is not None:
+                return value
+        return None
+
+    @property
+    def rope(self) -> Mapping[str, Any]:
+        """How positions are rotated, in blocks without a sliding window."""
+        return self._rope_of("full_attention")
+
+    @property
+    def window_rope(self) -> Mapping[str, Any]:
+        """The same for blocks with a sliding window."""
+        return self._rope_of("sliding_attention")
+
+    @property
+    def window_blocks(self) -> list[bool]:
+        """Whether each block has a sliding window."""
+        window, kinds = self.get("sliding_window"), self.get("layer_types")
+        if not window:
+            return []
+        if kinds is None:
+            return [True] * self.config.num_hidden_layers
+        return [kind == "sliding_attention" for kind in kinds]
+
+    def _rope_of(self, kind: str) -> Mapping[str, Any]:
+        rope: Mapping[str, Any] = self.get("rope_parameters") or {}
+        return rope.get(kind) or rope
+
+
+def add_options(
+    writer: GGUFWriter, options: Options, widths: Widths, architecture: Gguf
+) -> None:
+    """Add what llama.cpp needs to know of the model to the header."""
+
+    def add(key: str, value: Any, kind: type | None = None) -> None:
+        full = f"{architecture.architecture}.{key}"
+        if isinstance(value, list):
+            inner = GGUFValueType.BOOL if value[0] in (True, False) else None
+            inner = GGUFValueType.INT32 if type(value[0]) is int else inner
+            writer.add_key_value(full, value, GGUFValueType.ARRAY, inner)
+        else:
+            kind = kind or type(value)
+            writer.add_key_value(full, kind(value), _KINDS[kind])
+
+    _add_sizes(add, options, widths, architecture)
+    _add_repeated(add, options, architecture)
+    if options.rope:
+        _add_rope(add, options, widths, architecture)
+    if options.get("linear_num_value_heads"):
+        _add_linear_attention(add, options)
+
+
+def _add_repeated(
+    add: Callable[..., None], options: Options, architecture: Gguf
+) -> None:
+    """Add the options that the header repeats as they are."""
+    for key, names in _FLOATS.items():
+        if (number := options.get(*names)) is not None:
+            add(key, number, float)
+    for key, name in architecture.options.items():
+        if (value := options.get(name)) is not None:
+            add(key, value)
+    if architecture.has_windows and (blocks := options.window_blocks):
+        add("attention.sliding_window", options.get("sliding_window"))
+        add("attention.sliding_window_pattern", blocks)
+    if taken := getattr(options.vision, "deepstack_visual_indexes", None):
+        add("n_deepstack_layers", len(taken))
+
+
+def _add_sizes(
+    add: Callable[..., None], options: Options, widths: Widths, architecture: Gguf
+) -> None:
+    def width(each: Sequence[int]) -> int | list[int]:
+        return list(each) if is_listed else max(each)
+
+    parts = (widths.neurons, widths.heads, widths.kv_heads, widths.head_sizes)
+    is_listed = architecture.own_widths and any(len(set(each)) > 1 for each in parts)
+
+    add("vocab_size", options.config.vocab_size)
+    add("context_length", context_of(options, architecture))
+    add("embedding_length", options.config.hidden_size)
+    add("block_count", len(widths.heads))
+    add("feed_forward_length", width(widths.neurons))
+    add("attention.head_count", width(widths.heads))
+    keys = widths.kv_heads
+    add("attention.head_count_kv", keys if architecture.marks_heads else width(keys))
+    # Without them llama.cpp divides the embedding by the number of remaining heads.
+    size, of_windows = head_sizes(options, widths)
+    for part in ("key", "value"):
+        add(f"attention.{part}_length", size)
+        if of_windows != size:
+            add(f"attention.{part}_length_swa", of_windows)
+
+
+def head_sizes(options: Options, widths: Widths) -> tuple[int, int]:
+    """Return the size of a head, and that in blocks with a sliding window."""
+    sizes = widths.head_sizes
+    blocks = options.window_blocks or [False] * len(sizes)
+    by_kind = dict(zip(blocks, sizes, strict=True))
+    return by_kind.get(False, sizes[0]), by_kind.get(True, sizes[0])
+
+
+def context_of(options: Options, architecture: Gguf) -> int:
+    """Return the tokens for which the file computes what the model does.
+
+    They are those of a sliding window that the architecture does not have.
+    """
+    context: int = options.get("max_position_embeddings") or _NO_CONTEXT
+    if any(options.window_blocks) and not architecture.has_windows:
+        return min(context, options.get("sliding_window"))
+    return context
+
+
+def _add_rope(
+    add: Callable[..., None], options: Options, widths: Widths, architecture: Gguf
+) -> None:
+    rope, of_windows = options.rope, options.window_rope
+    size, window_size = head_sizes(options, widths)
+    add("rope.dimension_count", rotated_size(rope, size))
+    add("rope.freq_base", rope["rope_theta"], float)
+    if architecture.has_windows and any(options.window_blocks):
+        add("rope.freq_base_swa", of_windows["rope_theta"], float)
+        if window_size != size:
+            add("rope.dimension_count_swa", rotated_size(of_windows, window_size))
+    if sections := rope.get("mrope_section", architecture.position_sections):
+        add("rope.dimension_sections", [*sections, 0, 0, 0, 0][:4])
+    kind = rope.get("rope_type", "default")
+    if kind == LONG_ROPE:
+        _, factor = ROPE_INIT_FUNCTIONS[kind](options.config, torch.device("cpu"))
+        context = rope["original_max_position_embeddings"]
+        add("rope.scaling.original_context_length", context)
+        add("rope.scaling.attn_factor", factor, float)
+    if kind not in HEADER_ROPES or kind == "default":
+        return
+    add("rope.scaling.type", kind)
+    add("rope.scaling.factor", rope["factor"], float)
+    if kind == "yarn":
+        context = rope.get("original_max_position_embeddings")
+        add("rope.scaling.original_context_length", context)
+
+
+def _add_linear_attention(add: Callable[..., None], options: Options) -> None:
+    values = options.get("linear_num_value_heads")
+    kinds: list[str] = options.get("layer_types")
+    add("attention.recurrent_layers", [kind == "linear_attention" for kind in kinds])
+    add("ssm.conv_kernel", options.get("linear_conv_kernel_dim"))
+    add("ssm.state_size", options.get("linear_key_head_dim"))
+    add("ssm.group_count", options.get("linear_num_key_heads"))
+    add("ssm.time_step_rank", values)
+    add("ssm.inner_size", values * options.get("linear_value_head_dim"))
+
+
+def rotated_size(rope: Mapping[str, Any], size: int) -> int:
+    """Return how many features of a head are rotated, some of them by nothing."""
+    if rope.get("rope_type") == "proportional":
+        return size
+    return int(size * rope.get("partial_rotary_factor", 1.0))
+
+
+def rope_tensors(
+    options: Options, widths: Widths, architecture: Gguf
+) -> list[FileTensor]:
+    """Return the divisors of the rotary frequencies, if the header cannot say them."""
+    kind = options.rope.get("rope_type", "default")
+    if kind == LONG_ROPE:
+        lengths = ("long", "short")
+        return [
+            _factors(
+                f"rope_factors_{x}.weight", torch.tensor(options.rope[f"{x}_factor"])
+            )
+            for x in lengths
+        ]
+    if kind in HEADER_ROPES or not architecture.scales_by_factors:
+        return []
+    size, _ = head_sizes(options, widths)
+    return [_factors(_FACTORS, _rope_factors(options, kind, size))]
+
+
+def _factors(name: str, factors: Tensor) -> FileTensor:
+    return FileTensor(name, TensorSlice(factors.float()), is_float32=True)
+
+
+def _rope_factors(options: Options, kind: str, size: int) -> Tensor:
+    is_by_kind = options.rope is not options.get("rope_parameters")
+    scaled, _ = ROPE_INIT_FUNCTIONS[kind](
+        options.config,
+        torch.device("cpu"),
+        layer_type="full_attention" if is_by_kind else None,
+    )
+    powers = torch.arange(0, size, 2, dtype=torch.float32) / size
+    factors = 1.0 / (options.rope["rope_theta"] ** powers * scaled)
+    return factors.clamp_max(_UNROTATED)

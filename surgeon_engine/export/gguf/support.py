@@ -1,0 +1,188 @@
+"""Choose the architecture of a GGUF file, or tell why llama.cpp has none."""
+
+from __future__ import annotations
+
+from surgeon_engine.base.sentences import say
+from surgeon_engine.compaction.plan import PrunedModel
+from surgeon_engine.compaction.shrink import CompactModel, compact
+from surgeon_engine.export.gguf.header import (
+    HEADER_ROPES,
+    LONG_ROPE,
+    Options,
+    context_of,
+    head_sizes,
+    rotated_size,
+)
+from surgeon_engine.export.gguf.layout import Widths, layout_of
+from surgeon_engine.model.families import ACTIVATIONS, Gguf, family_of
+
+_WITHOUT_HEADS = ("conv", "linear_attention")  # kinds of blocks without keys
+_FACTOR_ROPES = (
+    "llama3",
+    "proportional",
+)  # kinds of scaled positions that are factors in a file
+
+
+def architecture_of(compacted: CompactModel) -> Gguf:
+    """Return the architecture that a model is written in.
+
+    It is the first of its family that can hold it. If none can, it is the last.
+    """
+    options = Options(compacted)
+    candidates = family_of(options.config.model_type).gguf
+    for each in candidates:
+        if not _reason(each, compacted, options):
+            return each
+    return candidates[-1]
+
+
+def unsupported_reason(pruned: PrunedModel) -> str:
+    """Return why no architecture of llama.cpp can hold a model; empty if one can."""
+    config = pruned.loaded.model.config.get_text_config()
+    if not family_of(config.model_type).gguf:
+        return say(
+            "Surgeon writes no GGUF files of this architecture ({model_type}).",
+            model_type=config.model_type,
+        )
+    if pruned.plan.layers:
+        return say(
+            "llama.cpp does not support layers with removed rows and columns, "
+            "only removed heads and neurons."
+        )
+    compacted = compact(pruned.loaded.model, pruned.plan)
+    architecture = architecture_of(compacted)
+    return _reason(architecture, compacted, Options(compacted))
+
+
+def notes(compacted: CompactModel) -> tuple[str, ...]:
+    """Return what a reader should know of a model's file."""
+    found = []
+    options, architecture = Options(compacted), architecture_of(compacted)
+    context = context_of(options, architecture)
+    if context < (options.get("max_position_embeddings") or 0):
+        found.append(
+            say(
+                "llama.cpp computes this model without its sliding window: the GGUF "
+                "file states a context of {context:,} tokens, as long as the window.",
+                context=context,
+            )
+        )
+    if compacted.model.config.get_text_config() is not compacted.model.config:
+        found.append(
+            say(
+                "The GGUF file holds the language model alone. The original's mmproj "
+                "file fits it unchanged, because the hidden size is the same."
+            )
+        )
+    return tuple(found)
+
+
+def _reason(architecture: Gguf, compacted: CompactModel, options: Options) -> str:
+    """Return why an architecture cannot hold a model; empty if it can."""
+    if reason := _option_reason(architecture, options):
+        return reason
+    layout = layout_of(compacted, architecture)
+    widths = layout.widths
+    if reason := (
+        _width_reason(architecture, widths, options)
+        or _rope_reason(architecture, widths, options)
+        or _scale_reason(architecture, widths, options)
+    ):
+        return reason
+    if layout.unknown:
+        return say(
+            "llama.cpp does not support the tensor {unknown}.",
+            unknown=layout.unknown[0],
+        )
+    return ""
+
+
+def _option_reason(architecture: Gguf, options: Options) -> str:
+    activation = options.get(*ACTIVATIONS)
+    if architecture.activations and activation not in architecture.activations:
+        return say(
+            "llama.cpp computes {expected} in these MLPs, not {found}.",
+            expected=architecture.activations[0],
+            found=activation,
+        )
+    for name, expected in architecture.assumes.items():
+        if (found := options.get(name)) != expected:
+            return say(
+                "llama.cpp takes {name} = {expected} for granted in this "
+                "architecture, and this model has {found}.",
+                name=name,
+                expected=expected,
+                found=found,
+            )
+    return ""
+
+
+def _rope_reason(architecture: Gguf, widths: Widths, options: Options) -> str:
+    rope = options.rope
+    kind = rope.get("rope_type", "default")
+    factors = _FACTOR_ROPES if architecture.scales_by_factors else ()
+    by_length = (LONG_ROPE,) if architecture.scales_by_length else ()
+    kinds = (*HEADER_ROPES, *factors, *by_length)
+    if rope and kind not in kinds:
+        return say(
+            "This GGUF architecture does not support positions scaled by {kind}.",
+            kind=kind,
+        )
+    step, rotates = architecture.skips_rotation, options.get("no_rope_layers")
+    if step and rotates != [int((i + 1) % step != 0) for i in range(len(rotates))]:
+        return say(
+            "llama.cpp rotates no positions in each {step}-th block of this "
+            "architecture, and this model in others: drop no blocks.",
+            step=step,
+        )
+    size, _ = head_sizes(options, widths)
+    rotated = rotated_size(rope, size)
+    if rotated % 2 or (rotated != size and not architecture.rotates_parts):
+        return say(
+            "llama.cpp rotates whole queries and keys, this model parts of them."
+        )
+    return ""
+
+
+def _width_reason(architecture: Gguf, widths: Widths, options: Options) -> str:
+    kinds = options.get("layer_types") or [""] * len(widths.heads)
+    lacks_parts = not all(widths.neurons) or any(
+        not heads and kind not in _WITHOUT_HEADS
+        for heads, kind in zip(widths.heads, kinds, strict=True)
+    )
+    if lacks_parts and not architecture.skips_parts:
+        return say(
+            "llama.cpp's architecture {name} has no blocks without an attention or "
+            "MLP: set dropped_sublayers to 0.",
+            name=architecture.architecture,
+        )
+    if not architecture.own_widths and not widths.are_uniform:
+        return say(
+            "llama.cpp's architecture {name} has the same widths in all blocks: set "
+            'widths to "same".',
+            name=architecture.architecture,
+        )
+    queries = max(widths.heads) * widths.head_sizes[0]
+    if architecture.all_heads and queries != options.config.hidden_size:
+        return say(
+            "llama.cpp's architecture {name} has all heads of the original: remove "
+            "neurons only.",
+            name=architecture.architecture,
+        )
+    return ""
+
+
+def _scale_reason(architecture: Gguf, widths: Widths, options: Options) -> str:
+    """Return why attention scores differ; empty if they do not."""
+    scale = options.get("query_pre_attn_scalar")
+    expected = widths.head_sizes[0]
+    if len(widths.heads) == architecture.blocks_of_wide_heads:
+        expected = options.config.hidden_size // max(widths.heads)
+    if scale is None or scale == expected:
+        return ""
+    return say(
+        "llama.cpp divides attention scores by the root of {expected} in this model, "
+        "which divides them by the root of {scale}: keep all heads.",
+        expected=expected,
+        scale=scale,
+    )
