@@ -6,7 +6,13 @@ import math
 
 from surgeon_engine.api.config.evaluation import OWN_TEXT
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
-from surgeon_engine.api.config.pruning import BY_LAYER, SPARSE, PruningConfig, Structure
+from surgeon_engine.api.config.pruning import (
+    BY_LAYER,
+    SPARSE,
+    PruningConfig,
+    Structure,
+    Widths,
+)
 from surgeon_engine.api.messages.benchmark import (
     BenchmarkSettings,
     Measured,
