@@ -72,6 +72,8 @@ from transformers import (
     XGLMForCausalLM,
     YoutuConfig,
     YoutuForCausalLM,
+    Zamba2Config,
+    Zamba2ForCausalLM,
 )
 
 VOCABULARY = 96
@@ -236,6 +238,18 @@ HYBRIDS: dict[str, Callable[[], PreTrainedModel]] = {
         layer_types=["linear_attention", "full_attention"],
         linear_allow_neg_eigval=True,
         **_DELTA,
+    ),
+    "zamba2": _grouped(
+        Zamba2ForCausalLM,
+        Zamba2Config,
+        num_hidden_layers=3,
+        layers_block_type=["hybrid", "mamba", "hybrid"],
+        num_mem_blocks=1,  # both hybrid blocks have the same attention and MLP
+        n_mamba_heads=4,
+        mamba_headdim=8,
+        mamba_ngroups=2,
+        mamba_d_state=6,
+        chunk_size=8,
     ),
     "qwen3_next": _grouped(
         Qwen3NextForCausalLM,
