@@ -274,6 +274,11 @@ MLP: tuple[CouplingRule, ...] = (
     # Granite hybrids
     _fused_gate("output_linear", "input_linear"),
 )
+_PHI = Family(
+    attention=_fused("o_proj", "qkv_proj"),
+    mlp=_fused_gate("down_proj", "gate_up_proj"),
+    reads_config=True,
+)
 # Parameters beside linear layers with entries for each head, feature or neuron.
 PARAMETERS: tuple[ProducerRows, ...] = (
     # Granite with sliding windows, GPT-OSS, MiMo
@@ -322,11 +327,8 @@ FAMILIES = {
     "mistral": Family(gguf="llama"),
     "opt": Family(mlp_width="ffn_dim"),
     "persimmon": Family(attention=_FUSED_BY_GROUP),
-    "phi3": Family(
-        attention=_fused("o_proj", "qkv_proj"),
-        mlp=_fused_gate("down_proj", "gate_up_proj"),
-        reads_config=True,
-    ),
+    "phi3": _PHI,
+    "phi4_multimodal": _PHI,
     "qwen2": Family(gguf="qwen2"),
     "qwen3_5_moe_text": Family(attention=_GATED_QUERIES),
     "qwen3_5_text": Family(attention=_GATED_QUERIES),
