@@ -29,6 +29,7 @@ from surgeon_engine.model.coupling import CoupledGroups, groups_of, structure_su
 from surgeon_engine.model.fenced import inspect_model
 from surgeon_engine.model.gguf_parsing import parsed_once
 from surgeon_engine.model.layers import (
+    PrunableLayer,
     find_blocks,
     has_experts,
     head_size,
@@ -149,13 +150,24 @@ def _check_generation(source: ModelSource) -> None:
         ) from error
 
 
-def _cache_width(config: PretrainedConfig, coupled: Sequence[CoupledGroups]) -> int:
+def _cache_width(
+    config: PretrainedConfig,
+    coupled: Sequence[CoupledGroups],
+    layers: Sequence[PrunableLayer],
+) -> int:
     """Return how many numbers a token adds to the keys and values of all blocks.
 
-    The config decides where heads are unknown.
+    In a block that stays whole, the names of its layers decide; in a model, the config.
     """
-    if any(each.kind is Coupling.HEADS for each in coupled):
-        return sum(each.cached for each in coupled)
+    known = {each.consumer.block for each in coupled if each.kind is Coupling.HEADS}
+    if known:
+        whole = [
+            layer.rows
+            for layer in layers
+            if layer.block not in known
+            and layer.kind.rpartition(".")[2] in ("k_proj", "v_proj")
+        ]
+        return sum(each.cached for each in coupled) + sum(whole)
     names = ("num_key_value_heads", "num_attention_heads")
     count = next((x for name in names if (x := getattr(config, name, None))), 0)
     if not count:
@@ -215,7 +227,7 @@ def describe(
             )
             for each in coupled
         ),
-        cache_width=_cache_width(config, coupled),
+        cache_width=_cache_width(config, coupled, layers),
         window_blocks=window_blocks,
         attention_window=config.sliding_window if window_blocks else 0,
     )
