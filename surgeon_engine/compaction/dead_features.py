@@ -26,7 +26,7 @@ from transformers.activations import ACT2FN
 from surgeon_engine.api.config.pruning import Coupling
 from surgeon_engine.compaction.plan import CompactionPlan
 from surgeon_engine.model.coupling import CoupledGroups, groups_of
-from surgeon_engine.model.families import ACTIVATIONS, Part, family_of
+from surgeon_engine.model.families import ACTIVATIONS, Mixer, Part, family_of
 from surgeon_engine.model.layers import PrunableLayer, prunable_layers
 
 _QUERY_KEY_NORM = re.compile(r"(q|k|qk|query|key)_")  # prefix of a norm's name
@@ -116,7 +116,7 @@ def shared_inputs(
             first = readers[0]
             if len(readers) < 2 or not coupled.module or first is None:
                 continue
-            if not coupled.shares_input:
+            if coupled.mixer is Mixer.LATENT:  # they read what others have computed
                 continue
             if all(r and r.gathers and r.columns.equal(first.columns) for r in readers):
                 shared[coupled.path] = first.columns

@@ -34,7 +34,7 @@ from surgeon_engine.compaction.slices import (
     whole_slices,
 )
 from surgeon_engine.model.coupling import CoupledGroups
-from surgeon_engine.model.families import HEAD_COUNTS, MLP_WIDTHS, family_of
+from surgeon_engine.model.families import HEAD_COUNTS, MLP_WIDTHS, Mixer, family_of
 from surgeon_engine.model.layers import (
     blocks_path,
     find_blocks,
@@ -88,12 +88,20 @@ class CompactModel:
             by_name = {str(block): by_block[block] for block in sorted(by_block)}
             text["per_layer_config"] = by_name
             text["allow_global_per_layer_attribute_access"] = True
-        if any(each.coupled.is_attention for each in self.plan.groups):
+        if self.has_fewer_heads:
             text |= _stated_head_size(config.get_text_config())
         described = {"blocks": blocks_path(self.model)} | self.parts
         if groups := self._described_groups():
             described["groups"] = groups
         return values | {"pruned": described}
+
+    @property
+    def has_fewer_heads(self) -> bool:
+        """Whether programs could derive another size of a head from the config."""
+        return any(
+            each.coupled.is_attention and each.coupled.mixer is Mixer.ATTENTION
+            for each in self.plan.groups
+        )
 
     @property
     def depth_config(self) -> dict[str, Any]:
@@ -279,6 +287,8 @@ def stated_widths(each: KeptGroups, model: PreTrainedModel) -> dict[str, int]:
         return {}
     names = HEAD_COUNTS if coupled.is_attention else coupled.stated
     stated = {name: getattr(config, name, None) for name in names}
+    if coupled.stated and not all(stated.values()):
+        return {}  # the config has no names for the widths of this mixer
     return {name: heads * kept // groups for name, heads in stated.items() if heads}
 
 

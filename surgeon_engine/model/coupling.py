@@ -12,7 +12,7 @@ cannot be removed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -90,7 +90,7 @@ class CoupledGroups:
     cached: int = 0  # numbers that a token adds to the keys and values of the module
     counts: tuple[str, ...] = ()  # attributes that shrink with the number of groups
     stated: tuple[str, ...] = ()  # those of the config
-    shares_input: bool = True  # all layers but the consumer read the module's input
+    mixer: Mixer = Mixer.ATTENTION  # of heads
 
     def left(self, kept: Tensor, layers: Mapping[str, PrunableLayer]) -> CoupledGroups:
         """Return the groups after all but `kept` have been removed from `layers`.
@@ -122,7 +122,8 @@ class CoupledGroups:
     @property
     def is_attention(self) -> bool:
         """Whether it has keys and values of each token, and not a state of all."""
-        return self.kind is Coupling.HEADS and not self.counts
+        is_attention = self.mixer in (Mixer.ATTENTION, Mixer.LATENT)
+        return self.kind is Coupling.HEADS and is_attention
 
     @property
     def block_path(self) -> str:
@@ -248,6 +249,7 @@ def _find(kind: Coupling, model: PreTrainedModel) -> _Found:
     if reason:
         return _Found(left_whole=dict.fromkeys(range(len(blocks)), reason))
     layers = prunable_layers(model)
+    tied = {*model.all_tied_weights_keys, *model.all_tied_weights_keys.values()}
     groups: list[CoupledGroups] = []
     left_whole: dict[int, str] = {}
     unknown = ""
@@ -257,7 +259,9 @@ def _find(kind: Coupling, model: PreTrainedModel) -> _Found:
         matches, reasons = [], []
         for match in _matches(rules, block):
             try:
-                matches.append(_groups(kind, match, block))
+                found = _groups(kind, match, block)
+                _check_not_tied(found, tied)
+                matches.append(found)
             except PruningError as error:
                 reasons.append(error.message)
         groups += matches
@@ -266,6 +270,19 @@ def _find(kind: Coupling, model: PreTrainedModel) -> _Found:
         if not matches and not reasons:
             unknown = unknown or ", ".join(by_kind)
     return _Found(tuple(groups), left_whole, unknown)
+
+
+def _check_not_tied(coupled: CoupledGroups, tied: Set[str]) -> None:
+    """Check that no other block has the same weights, as in Zamba 2."""
+    for layer in coupled.layers:
+        if f"{layer.name}.weight" in tied:
+            raise PruningError(
+                say(
+                    "{layer} shares its weights with a layer of another block, which "
+                    "would change, too.",
+                    layer=layer.name,
+                )
+            )
 
 
 def _known(
@@ -335,7 +352,7 @@ def _groups(kind: Coupling, match: Match, block: Block) -> CoupledGroups:
         division.cached,
         match.rule.counts,
         match.rule.stated,
-        match.rule.mixer is not Mixer.LATENT,
+        match.rule.mixer,
     )
 
 

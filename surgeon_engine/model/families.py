@@ -310,6 +310,11 @@ MLP: tuple[CouplingRule, ...] = (
     # Granite hybrids
     _fused_gate("output_linear", "input_linear"),
 )
+_PHI = Family(
+    attention=_fused("o_proj", "qkv_proj"),
+    mlp=_fused_gate("down_proj", "gate_up_proj"),
+    reads_config=True,
+)
 # Parameters beside linear layers with entries for each head, feature or neuron.
 PARAMETERS: tuple[ProducerRows, ...] = (
     # Granite with sliding windows, GPT-OSS, MiMo
@@ -508,12 +513,11 @@ FAMILIES = {
             ),
         )
     ),
-    "phi3": Family(
-        attention=_fused("o_proj", "qkv_proj"),
-        mlp=_fused_gate("down_proj", "gate_up_proj"),
-        reads_config=True,
+    "phi3": replace(
+        _PHI,
         gguf=(Gguf("phi3", all_heads=True, rotates_parts=True, scales_by_length=True),),
     ),
+    "phi4_multimodal": _PHI,
     "qwen2": Family(gguf=(Gguf("qwen2", all_heads=True), _LLAMA, _DECI)),
     "qwen2_vl_text": Family(gguf=(Gguf("qwen2vl", all_heads=True),)),
     "qwen2_5_vl_text": Family(gguf=(Gguf("qwen2vl", all_heads=True),)),

@@ -30,6 +30,7 @@ from surgeon_engine.model.families import family_of
 from surgeon_engine.model.fenced import inspect_model
 from surgeon_engine.model.gguf_parsing import parsed_once
 from surgeon_engine.model.layers import (
+    PrunableLayer,
     find_blocks,
     has_experts,
     head_size,
@@ -150,13 +151,24 @@ def _check_generation(source: ModelSource) -> None:
         ) from error
 
 
-def _cache_width(config: PretrainedConfig, coupled: Sequence[CoupledGroups]) -> int:
+def _cache_width(
+    config: PretrainedConfig,
+    coupled: Sequence[CoupledGroups],
+    layers: Sequence[PrunableLayer],
+) -> int:
     """Return how many numbers a token adds to the keys and values of all blocks.
 
-    The config decides where heads are unknown.
+    In a block that stays whole, the names of its layers decide; in a model, the config.
     """
-    if any(each.kind is Coupling.HEADS for each in coupled):
-        return sum(each.cached for each in coupled)
+    known = {each.consumer.block for each in coupled if each.kind is Coupling.HEADS}
+    if known:
+        whole = [
+            layer.rows
+            for layer in layers
+            if layer.block not in known
+            and layer.kind.rpartition(".")[2] in ("k_proj", "v_proj")
+        ]
+        return sum(each.cached for each in coupled) + sum(whole)
     shared = getattr(config, "num_kv_shared_layers", 0) or 0  # the last ones
     own = config.num_hidden_layers - shared
     configs = getattr(config, "per_layer_config", None) or [config] * own
@@ -231,7 +243,7 @@ def describe(
             )
             for each in coupled
         ),
-        cache_width=_cache_width(config, coupled),
+        cache_width=_cache_width(config, coupled, layers),
         window_blocks=window_blocks,
         attention_window=config.sliding_window if window_blocks else 0,
         gguf_widths=_gguf_widths(config),

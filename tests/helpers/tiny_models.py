@@ -133,6 +133,17 @@ HYBRIDS: dict[str, Callable[[], PreTrainedModel]] = {
         linear_allow_neg_eigval=True,
         **_DELTA,
     ),
+    "zamba2": _grouped(
+        "Zamba2",
+        num_hidden_layers=3,
+        layers_block_type=["hybrid", "mamba", "hybrid"],
+        num_mem_blocks=1,  # both hybrid blocks have the same attention and MLP
+        n_mamba_heads=4,
+        mamba_headdim=8,
+        mamba_ngroups=2,
+        mamba_d_state=6,
+        chunk_size=8,
+    ),
     "qwen3_next": _grouped(
         "Qwen3Next",
         head_dim=8,

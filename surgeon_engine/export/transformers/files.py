@@ -379,7 +379,7 @@ def _uniform_config(compacted: CompactModel) -> dict[str, Any]:
     values = stock_config(model)
     text = text_options(values, model.config)
     text |= compacted.depth_config | widths
-    if "num_attention_heads" in widths:
+    if compacted.has_fewer_heads and "num_attention_heads" in widths:
         text["head_dim"] = head_size(model.config.get_text_config())
     return values
 

@@ -60,6 +60,7 @@ HYBRID_BLOCKS = {
     "nemotron_h": [0, 1],
     "olmo_hybrid": [0],
     "qwen3_next": [0, 1],
+    "zamba2": [0, 1, 2],
 }
 each_group_kind = pytest.mark.parametrize(("family", "kind"), CASES)
 
@@ -132,6 +133,11 @@ def test_mixer_with_one_group_stays_whole():
     model.model.layers[0].linear_attn.num_k_heads = 1
     message = error_for(Structure.HEADS, model).message
     assert message.startswith("All heads of linear_attn are one group")
+
+
+def test_layers_with_the_weights_of_another_block_stay_whole():
+    found = coupled_groups(Structure.HEADS, tiny_model("zamba2"))
+    assert {each.module.rpartition(".")[2] for each in found} == {"mamba"}
 
 
 def test_convolution_with_names_of_a_mixer_is_unknown():
