@@ -246,8 +246,9 @@ def _stated_head_size(config: PretrainedConfig) -> dict[str, int]:
     Other programs would divide the hidden size by the remaining number of heads.
     """
     is_computed = isinstance(getattr(type(config), "head_dim", None), property)
-    is_by_block = getattr(config, "is_heterogeneous", False)
-    return {} if is_computed or is_by_block else {"head_dim": head_size(config)}
+    if is_computed or is_per_block("head_dim", config):
+        return {}
+    return {"head_dim": head_size(config)}
 
 
 def whole(coupled: CoupledGroups) -> KeptGroups:
@@ -286,10 +287,16 @@ def stated_widths(each: KeptGroups, model: PreTrainedModel) -> dict[str, int]:
                 return {name: kept}
         return {}
     names = HEAD_COUNTS if coupled.is_attention else coupled.stated
+    names = tuple(name for name in names if not is_per_block(name, config))
     stated = {name: getattr(config, name, None) for name in names}
     if coupled.stated and not all(stated.values()):
         return {}  # the config has no names for the widths of this mixer
     return {name: heads * kept // groups for name, heads in stated.items() if heads}
+
+
+def is_per_block(name: str, config: PretrainedConfig) -> bool:
+    """Return whether a config has a value for each block, as that of Gemma 4."""
+    return name in (getattr(config, "per_layer_attributes", None) or ())
 
 
 def _check_adds_nothing_else(coupled: CoupledGroups) -> None:

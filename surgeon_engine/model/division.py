@@ -154,10 +154,9 @@ def _check_not_read_elsewhere(
     module: nn.Module, config: PretrainedConfig, consumer: PrunableLayer
 ) -> None:
     """Check that no later block reads the keys and values of this one."""
-    is_read = getattr(module, "store_full_length_kv", None)
-    if is_read is None:
-        is_read = bool(getattr(config, "num_kv_shared_layers", 0))
-    if is_read:
+    writes = getattr(module, "store_full_length_kv", None)
+    readers = getattr(config, "num_kv_shared_layers", None)
+    if writes if readers is None else readers and writes is not False:
         raise PruningError(
             say(
                 "Later blocks read the keys and values that feed {consumer}: without "

@@ -1,8 +1,12 @@
-"""Random models whose last blocks read keys and values of earlier ones."""
+"""Random models whose blocks get arguments that depend on the tokens.
+
+In all but one, the last blocks read keys and values of earlier ones.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from transformers import (
@@ -12,7 +16,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from tests.helpers.tiny_models import VOCABULARY
+from tests.helpers.tiny_models import VOCABULARY, byte_tokenizer
 
 # The heads of block 0 alone can be removed. Blocks 1 and 2 write keys and values; two
 # blocks read those of block 1.
@@ -37,7 +41,19 @@ _GEMMA_3N = _TEXT | {
     "activation_sparsity_pattern": [0.0] * BLOCKS,
     "laurel_rank": 4,
 }
-_GEMMA_4 = _TEXT | {"intermediate_size": 24, "global_head_dim": 6}
+# The MLPs of the blocks that read keys are twice as wide.
+_GEMMA_4 = _TEXT | {
+    "intermediate_size": 24,
+    "global_head_dim": 6,
+    "use_double_wide_mlp": True,
+}
+# Like the larger ones: no keys are shared, and the widths of blocks differ.
+_GEMMA_4_DENSE = _GEMMA_4 | {
+    "num_kv_shared_layers": 0,
+    "use_double_wide_mlp": False,
+    "attention_k_eq_v": True,
+    "num_global_key_value_heads": 1,
+}
 _IMAGES = {
     "hidden_size": 16,
     "intermediate_size": 24,
@@ -73,6 +89,7 @@ SHARED_KEYS: dict[str, Callable[[], PreTrainedModel]] = {
     "gemma3n_text": lambda: _text("gemma3n_text", **_GEMMA_3N),
     "gemma4_text": lambda: _text("gemma4_text", **_GEMMA_4),
     "gemma4": _gemma_4_with_images,
+    "gemma4_dense": lambda: _text("gemma4_text", **_GEMMA_4_DENSE),
 }
 
 
@@ -84,3 +101,10 @@ def model_with_shared_keys(family: str, seed: int = 0) -> PreTrainedModel:
         if weight.ndim == 2:
             weight.normal_(std=0.3)
     return model
+
+
+def save_model_with_shared_keys(folder: Path, family: str) -> Path:
+    """Write a model folder with transformers."""
+    model_with_shared_keys(family).save_pretrained(folder)
+    byte_tokenizer().save_pretrained(folder)
+    return folder

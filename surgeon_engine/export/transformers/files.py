@@ -29,6 +29,7 @@ from surgeon_engine.compaction.plan import PrunedModel
 from surgeon_engine.compaction.shrink import (
     CompactModel,
     compact,
+    is_per_block,
     stated_widths,
     stock_config,
     whole,
@@ -379,8 +380,10 @@ def _uniform_config(compacted: CompactModel) -> dict[str, Any]:
     values = stock_config(model)
     text = text_options(values, model.config)
     text |= compacted.depth_config | widths
-    if compacted.has_fewer_heads and "num_attention_heads" in widths:
-        text["head_dim"] = head_size(model.config.get_text_config())
+    config = model.config.get_text_config()
+    is_stated = "num_attention_heads" in widths and not is_per_block("head_dim", config)
+    if compacted.has_fewer_heads and is_stated:
+        text["head_dim"] = head_size(config)
     return values
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 from torch.nn import functional
-from transformers import AutoConfig, AutoModelForCausalLM
 
 from surgeon_engine.api.config.pruning import Fisher
 from surgeon_engine.base.errors import CurvatureError
@@ -16,6 +15,7 @@ from surgeon_engine.curvature.collect import (
     input_covariances,
 )
 from surgeon_engine.model.layers import find_blocks, prunable_layers
+from tests.helpers.shared_keys import SHARED_KEYS, model_with_shared_keys
 from tests.helpers.tiny_models import (
     FAMILIES,
     HYBRIDS,
@@ -82,18 +82,22 @@ def full_backward(model):
     return result
 
 
-# Zamba 2 has adapters that nothing reads.
-@pytest.mark.parametrize(
-    "family", [x for x in FAMILIES | MORE_FAMILIES | HYBRIDS if x != "zamba2"]
-)
-def test_factors_equal_those_of_a_full_backward(family):
-    model = tiny_model(family)
+def assert_like_a_full_backward(model):
+    """Check A and G, measured block by block, against those of a full backward pass."""
     found, expected = measured(model), full_backward(model)
     assert found.keys() == expected.keys()
     for name, (A, G) in expected.items():
         torch.testing.assert_close(found[name].A, A, rtol=1e-4, atol=1e-6)
         scale = float(G.abs().max())
         torch.testing.assert_close(found[name].G, G, rtol=1e-4, atol=1e-5 * scale)
+
+
+# Zamba 2 has adapters that nothing reads.
+@pytest.mark.parametrize(
+    "family", [x for x in FAMILIES | MORE_FAMILIES | HYBRIDS if x != "zamba2"]
+)
+def test_factors_equal_those_of_a_full_backward(family):
+    assert_like_a_full_backward(tiny_model(family))
 
 
 @pytest.mark.parametrize("batch", [1, 3, 5, 64])
@@ -263,40 +267,27 @@ def test_error_names_an_unused_layer():
 # models whose blocks receive more than hidden states
 
 
-def gemma3n(**options):
-    config = AutoConfig.for_model(
-        "gemma3n_text",
-        vocab_size=VOCABULARY,
-        vocab_size_per_layer_input=VOCABULARY,
-        hidden_size=16,
-        hidden_size_per_layer_input=8,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=4,
-        intermediate_size=[24] * 4,
-        activation_sparsity_pattern=[0.0] * 4,
-        laurel_rank=4,
-        layer_types=["sliding_attention", "full_attention"] * 2,
-        max_position_embeddings=64,
-        pad_token_id=0,
-        **options,
-    )
-    torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(config).eval().requires_grad_(False)
-    for weight in model.parameters():
-        if weight.ndim == 2:
-            weight.normal_(std=0.3)
-    return model
+@pytest.mark.parametrize("family", SHARED_KEYS)
+def test_gradients_through_keys_that_later_blocks_read_are_exact(family):
+    model = model_with_shared_keys(family)
+    assert_like_a_full_backward(model)
 
 
-@pytest.mark.slow
-def test_batches_are_repeated_with_the_arguments_of_their_blocks():
-    model = gemma3n(num_kv_shared_layers=0)
-    found = measured(model, batch=2)
-    for name, (A, G) in full_backward(model).items():
-        torch.testing.assert_close(found[name].A, A, rtol=1e-3, atol=1e-4 * A.max())
-        torch.testing.assert_close(found[name].G, G, rtol=1e-3, atol=1e-4 * G.max())
+def test_gradients_of_shared_keys_are_those_of_each_draw(monkeypatch):
+    model = model_with_shared_keys("gemma4_text")
+
+    def measured_with(*shifts):
+        def shifted(request, labels, *_):
+            return [(labels.flatten() + n) % VOCABULARY for n in shifts]
+
+        monkeypatch.setattr(collect, "_labels", shifted)
+        return measured(model, labels=Fisher.SAMPLED, draws=len(shifts))
+
+    one, other, both = measured_with(0), measured_with(7), measured_with(0, 7)
+    for name, factors in both.items():
+        expected = (one[name].G + other[name].G) / 2
+        scale = float(expected.abs().max())
+        torch.testing.assert_close(factors.G, expected, rtol=1e-4, atol=1e-5 * scale)
 
 
 def test_block_that_runs_twice_raises_with_its_number():

@@ -28,6 +28,7 @@ from surgeon_engine.model import families
 from surgeon_engine.model.coupling import coupled_groups, structure_support
 from surgeon_engine.model.families import Order
 from surgeon_engine.model.layers import find_blocks, prunable_layers
+from tests.helpers.shared_keys import model_with_shared_keys
 from tests.helpers.tiny_models import (
     COUPLED_FAMILIES,
     FAMILIES,
@@ -145,6 +146,20 @@ def test_convolution_with_names_of_a_mixer_is_unknown():
     del model.model.layers[0].mixer.A_log
     found = coupled_groups(Structure.HEADS, model)
     assert [each.consumer.block for each in found] == [1]
+
+
+@pytest.mark.parametrize(
+    ("family", "blocks"),
+    [("gemma3n_text", {0}), ("gemma4_text", {0}), ("gemma4_dense", {0, 1, 3, 4})],
+)
+def test_heads_whose_keys_no_other_block_reads_can_be_removed(family, blocks):
+    """Single key and value heads of full attentions stay, too."""
+    model = model_with_shared_keys(family)
+    found = coupled_groups(Structure.HEADS_AND_NEURONS, model)
+    heads = [each for each in found if each.kind is Coupling.HEADS]
+    assert {each.consumer.block for each in heads} == blocks
+    for coupled in found:
+        assert largest_difference(model, coupled, coupled.groups - 1) < 1e-5
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,10 @@ from surgeon_engine.recovery.block_pass import BlockPass, recover_blocks
 from surgeon_engine.recovery.refit import _BlockRefit, targets_of
 from surgeon_engine.runtime.hidden_store import HiddenStore
 from surgeon_engine.runtime.shares import Batches
+from tests.helpers import pruning_states
 from tests.helpers.pruning_states import assert_zeros_kept, make_state, silent_context
 from tests.helpers.runs import Recorder
+from tests.helpers.shared_keys import model_with_shared_keys
 from tests.helpers.tiny_models import VOCABULARY
 from tests.helpers.units import zeroed
 
@@ -152,6 +154,23 @@ def test_refit_returns_the_last_hidden_states_of_the_original(family, is_first_e
         expected = last_hidden(original.model, text().fitted.windows)
     error = (torch.cat(found) - expected).norm() / expected.norm()
     assert error < 0.02  # of products with 16-bit inputs
+
+
+@pytest.mark.parametrize("family", ["gemma3n_text", "gemma4_text"])
+def test_refit_of_blocks_that_share_keys_brings_the_model_closer(family, monkeypatch):
+    """Their arguments depend on the tokens, too."""
+    monkeypatch.setattr(pruning_states, "tiny_model", model_with_shared_keys)
+    state = make_state(family, 4, structure=Structure.NEURONS, method=Method.MAGNITUDE)
+    original = original_of(state)
+    remove_some(state)
+    before = final_error(state, original, text().held_out.windows)
+    found = refit(state, original, text())
+    assert all(result.after < result.before for result in found.fits.values())
+    assert final_error(state, original, text().held_out.windows) < before
+    with torch.no_grad():
+        expected = last_hidden(original.model, text().fitted.windows)
+    error = (torch.cat(found.hidden) - expected).norm() / expected.norm()
+    assert error < 0.05  # of products with 16-bit inputs
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from contextlib import nullcontext
 
 import pytest
 
@@ -22,6 +23,7 @@ from surgeon_engine.pruning.depth import (
     in_order_of_removal,
     without_outputs,
 )
+from surgeon_engine.runtime import devices
 from surgeon_engine.shots.compaction_step import compact_state, full_size_model
 from surgeon_engine.shots.depth_step import removed_weights
 from surgeon_engine.shots.shot import ShotPlan, run_shot
@@ -31,6 +33,7 @@ from tests.helpers.configs import pruning_config
 from tests.helpers.interrupted_runs import assert_same_result, at_step, cut_at, resumed
 from tests.helpers.pruning_states import make_state, silent_context
 from tests.helpers.runs import Recorder, job
+from tests.helpers.shared_keys import model_with_shared_keys
 from tests.helpers.tiny_models import llama_with
 
 
@@ -53,6 +56,20 @@ def test_costs_are_the_rise_of_the_divergence():
             nats = compare_unchecked(model, held_out, lambda: None).divergence
         assert cost == pytest.approx(nats, rel=1e-4)
         assert cost > 1e-4
+
+
+def test_costs_of_blocks_that_share_keys_are_those_of_whole_forwards(monkeypatch):
+    """A candidate changes the keys that later blocks write, for itself alone."""
+    monkeypatch.setattr(pruning_states, "tiny_model", model_with_shared_keys)
+    monkeypatch.setattr(devices, "fast_products", lambda *_: nullcontext())
+    state = state_of("gemma4_text", sparsity=0.1, dropped_sublayers=1)
+    model, held_out = state.loaded.model, state.references.held_out
+    candidates = Depth.of(state).sublayers
+    costs = SkipCosts(state.loaded, held_out).measure(candidates, lambda: None)
+    for candidate, cost in zip(candidates, costs, strict=True):
+        with without_outputs(candidate.units):
+            nats = compare_unchecked(model, held_out, lambda: None).divergence
+        assert cost == pytest.approx(nats, rel=1e-4)
 
 
 def test_costs_are_compared_per_weight_or_raw():

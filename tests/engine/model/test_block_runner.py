@@ -1,0 +1,79 @@
+"""Blocks that are run one at a time compute what the whole model does."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+import pytest
+import torch
+
+from surgeon_engine.base.errors import ModelError
+from surgeon_engine.model.block_runner import BlockRunner
+from surgeon_engine.model.head import last_hidden
+from surgeon_engine.model.layers import find_blocks
+from surgeon_engine.runtime import devices
+from tests.helpers.shared_keys import SHARED_KEYS, model_with_shared_keys
+from tests.helpers.tiny_models import VOCABULARY, tiny_model
+
+WINDOWS = torch.randint(VOCABULARY, (5, 12), generator=torch.Generator().manual_seed(0))
+BATCHES = WINDOWS.split(2)
+
+
+@pytest.fixture(autouse=True)
+def exact(monkeypatch):
+    """Let products have the precision of the model's own."""
+    monkeypatch.setattr(devices, "fast_products", lambda *_: nullcontext())
+
+
+def run_all(runner, index, hidden):
+    return [runner.run(index, x, number) for number, x in enumerate(hidden)]
+
+
+@pytest.mark.parametrize("family", ["llama", *SHARED_KEYS])
+@torch.no_grad()
+def test_blocks_one_at_a_time_equal_the_whole_model(family):
+    model = tiny_model(family) if family == "llama" else model_with_shared_keys(family)
+    blocks = find_blocks(model)
+    runner = BlockRunner(model, blocks, BATCHES)
+    hidden = list(runner.embedded())
+    for index in range(len(blocks)):
+        alone = runner.run(index, hidden[1][[1]], 1, [1])
+        hidden = run_all(runner, index, hidden)
+        torch.testing.assert_close(alone[0], hidden[1][1])
+    torch.testing.assert_close(
+        torch.cat(list(runner.finish(hidden))), last_hidden(model, WINDOWS)
+    )
+
+
+@torch.no_grad()
+def test_readers_get_the_keys_of_the_latest_run():
+    """As when a block is run again with other weights, or on other hidden states."""
+    model = model_with_shared_keys("gemma4_text")
+    blocks = find_blocks(model)
+    runner = BlockRunner(model, blocks, BATCHES)
+    hidden = list(runner.embedded())
+    for index, block in enumerate(blocks):
+        run_all(runner, index, hidden)
+        for number, x in enumerate(hidden):  # a part of a batch is not kept
+            runner.run(index, 2 * x[:1], number, slice(1))
+        for parameter in block.parameters():
+            parameter.mul_(1.5)
+        hidden = run_all(runner, index, hidden)
+    torch.testing.assert_close(
+        torch.cat(list(runner.finish(hidden))), last_hidden(model, WINDOWS)
+    )
+
+
+def test_arguments_that_depend_on_what_blocks_compute_raise():
+    model = tiny_model("llama")
+    blocks = find_blocks(model)
+    forward = blocks[1].forward
+    seen = []
+    blocks[0].register_forward_hook(lambda module, args, y: seen.append(y))
+    blocks[1].register_forward_pre_hook(
+        lambda module, args, kwargs: (args, kwargs | {"earlier": seen[-1]}),
+        with_kwargs=True,
+    )
+    blocks[1].forward = lambda hidden, earlier, **options: forward(hidden, **options)
+    with pytest.raises(ModelError, match="depend on what earlier blocks compute"):
+        BlockRunner(model, blocks, BATCHES)

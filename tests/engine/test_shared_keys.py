@@ -1,0 +1,88 @@
+"""Runs on models whose last blocks read keys and values of earlier ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+
+from surgeon_engine.api.config.evaluation import EvaluationConfig
+from surgeon_engine.api.config.export import ExportConfig, Format
+from surgeon_engine.api.config.pruning import Structure, Widths
+from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
+from surgeon_engine.api.config.run import ModelConfig, RunConfig
+from surgeon_engine.api.messages.run import Recovered
+from surgeon_engine.export.export import export_again
+from surgeon_engine.runtime.run_context import RunContext
+from tests.helpers.configs import pruning_config
+from tests.helpers.runs import Recorder, skip_verification, tokens
+from tests.helpers.shared_keys import save_model_with_shared_keys
+
+
+def job(folder: Path, family: str, level: Recovery, **settings) -> RunConfig:
+    plain = {"structure": Structure.HEADS_AND_NEURONS, "shots": 1, "sparsity": 0.12}
+    return RunConfig(
+        ModelConfig(str(save_model_with_shared_keys(folder / family, family))),
+        tokens(folder, 8),
+        pruning_config(**plain | settings),
+        ExportConfig(format=Format.MASKED),
+        RecoveryConfig(level, own_windows=0),
+        EvaluationConfig(windows=0),
+    )
+
+
+def load(folder: Path, family: str):
+    is_whole = family == "gemma4"
+    auto = AutoModelForImageTextToText if is_whole else AutoModelForCausalLM
+    return auto.from_pretrained(folder, trust_remote_code=True, dtype="auto").eval()
+
+
+@torch.no_grad()
+def logits_and_text(model) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return logits, and tokens that are generated with a cache."""
+    ids = torch.arange(3, 33).view(2, 15)
+    options = {"max_new_tokens": 12, "do_sample": False, "pad_token_id": 0}
+    text = model.generate(ids, attention_mask=torch.ones_like(ids), **options)
+    return model(input_ids=ids, use_cache=False).logits, text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["gemma3n_text", "gemma4", "gemma4_dense"])
+def test_exports_of_a_recovered_model_are_equal(tmp_path, family, monkeypatch):
+    skip_verification(monkeypatch)
+    run, compact = tmp_path / "run", tmp_path / "compact"
+    recorder = Recorder().run(job(tmp_path, family, Recovery.BOTH), run)
+    recovered = recorder.of(Recovered)[0]
+    assert recovered.steps
+    context = RunContext("", print)
+    export_again(str(run), ExportConfig(str(compact), Format.COMPACT), context)
+    masked, smaller = load(run / "export", family), load(compact, family)
+    sizes = [sum(p.numel() for p in model.parameters()) for model in (smaller, masked)]
+    assert sizes[0] < sizes[1]
+    (ours, text), (theirs, expected) = map(logits_and_text, (smaller, masked))
+    assert float((ours - theirs).abs().max()) < 1e-4 * float(theirs.abs().max())
+    assert torch.equal(text, expected)
+
+
+@pytest.mark.slow
+def test_plain_export_equals_the_masked_model(tmp_path, monkeypatch):
+    """Neurons alone, as many of each block; the MLPs are equally wide."""
+    skip_verification(monkeypatch)
+    config = job(
+        tmp_path,
+        "gemma4_dense",
+        Recovery.OFF,
+        structure=Structure.NEURONS,
+        widths=Widths.SAME,
+    )
+    run, plain = tmp_path / "run", tmp_path / "plain"
+    Recorder().run(config, run)
+    export_again(
+        str(run), ExportConfig(str(plain), Format.STOCK), RunContext("", print)
+    )
+    masked, smaller = load(run / "export", ""), load(plain, "")
+    (ours, text), (theirs, expected) = map(logits_and_text, (smaller, masked))
+    assert float((ours - theirs).abs().max()) < 1e-4 * float(theirs.abs().max())
+    assert torch.equal(text, expected)
