@@ -7,6 +7,7 @@ that it does not read. `Gguf.options` has what only one architecture needs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -203,6 +204,9 @@ def _add_rope(
     if kind == "yarn":
         context = rope.get("original_max_position_embeddings")
         add("rope.scaling.original_context_length", context)
+        if (factor := rope.get("attention_factor")) is not None:
+            usual = 0.1 * math.log(rope["factor"]) + 1.0
+            add("rope.scaling.attn_factor", factor / usual, float)
 
 
 def _add_linear_attention(add: Callable[..., None], options: Options) -> None:

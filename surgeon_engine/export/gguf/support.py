@@ -17,10 +17,10 @@ from surgeon_engine.export.gguf.layout import Widths, layout_of
 from surgeon_engine.model.families import ACTIVATIONS, Gguf, family_of
 
 _WITHOUT_HEADS = ("conv", "linear_attention")  # kinds of blocks without keys
-_FACTOR_ROPES = (
-    "llama3",
-    "proportional",
-)  # kinds of scaled positions that are factors in a file
+# Kinds of scaled positions that are factors in a file.
+_FACTOR_ROPES = ("llama3", "proportional")
+# Options of yarn that no header states, with the values that llama.cpp takes.
+_YARN = {"beta_fast": 32, "beta_slow": 1, "truncate": True, "mscale": None}
 
 
 def architecture_of(compacted: CompactModel) -> Gguf:
@@ -128,6 +128,15 @@ def _rope_reason(architecture: Gguf, widths: Widths, options: Options) -> str:
             "This GGUF architecture does not support positions scaled by {kind}.",
             kind=kind,
         )
+    for name, usual in _YARN.items() if kind == "yarn" else ():
+        if (found := rope.get(name)) not in (None, usual):
+            return say(
+                "llama.cpp scales positions by yarn with {name} = {usual}, not "
+                "{found}.",
+                name=name,
+                usual=usual,
+                found=found,
+            )
     step, rotates = architecture.skips_rotation, options.get("no_rope_layers")
     if step and rotates != [int((i + 1) % step != 0) for i in range(len(rotates))]:
         return say(

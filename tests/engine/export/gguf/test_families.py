@@ -202,6 +202,11 @@ def test_all_families_of_the_table_have_an_example():
         ("phi3", {"hidden_act": "gelu"}, "computes silu in these MLPs, not gelu"),
         ("glm4", {"rope_parameters": LLAMA_3_ROPE}, "scaled by llama3"),
         ("qwen3", {"rope_parameters": PARTLY}, "rotates whole queries and keys"),
+        (
+            "qwen3",
+            {"rope_parameters": YARN | {"beta_fast": 16}},
+            "beta_fast = 32, not 16",
+        ),
         ("smollm3", {"no_rope_layers": [1, 0, 1, 0]}, "in each 4-th block"),
         ("gemma2", {"query_pre_attn_scalar": 64}, "by the root of 32 .* root of 64"),
         ("gpt2", {"scale_attn_by_inverse_layer_idx": True}, "= False for granted"),
@@ -399,6 +404,7 @@ def test_llama_cpp_computes_the_logits_of_a_smaller_model(name, runtime, tmp_pat
 VARIANTS = [
     ("qwen3", {"rope_parameters": YARN}),
     ("qwen3", {"rope_parameters": YARN | {"rope_type": "linear"}}),
+    ("qwen3", {"rope_parameters": YARN | {"attention_factor": 1.5}}),
     ("granite", {"rope_parameters": LLAMA_3_ROPE}),
     ("phi3", {"partial_rotary_factor": 0.75}),
     ("phi3", {"rope_parameters": LONG}),
