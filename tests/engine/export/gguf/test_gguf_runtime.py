@@ -30,6 +30,12 @@ from tests.engine.export.gguf.test_gguf import (
     written,
 )
 
+YARN = {
+    "rope_type": "yarn",
+    "rope_theta": 10000.0,
+    "factor": 4.0,
+    "original_max_position_embeddings": 32,
+}
 LLAMA = FAMILIES["llama"].gguf[0]
 # Runs the check with one of the runtimes alone.
 CHECK = """
@@ -101,6 +107,7 @@ def assert_same(result) -> None:
         {"attention_bias": True, "mlp_bias": True},
         {"rope_parameters": LLAMA_3_ROPE},
         {"rope_parameters": LLAMA_3_ROPE | {"rope_type": "linear"}},
+        {"rope_parameters": YARN},
         {"tie_word_embeddings": True},
     ],
 )
