@@ -17,12 +17,7 @@ from surgeon_engine.compaction.plan import (
     KeptPart,
     plan_of,
 )
-from surgeon_engine.compaction.shrink import (
-    compact,
-    compact_model,
-    shrink_in_place,
-    stock_config,
-)
+from surgeon_engine.compaction.shrink import compact, compact_model, shrink_in_place, stock_config
 from surgeon_engine.model.coupling import structure_support
 from surgeon_engine.model.layers import prunable_layers
 from surgeon_engine.pruning.structures.units import units_of
