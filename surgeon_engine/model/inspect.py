@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from inspect import signature
 
 import torch
 from transformers import (
@@ -94,10 +95,28 @@ def describe_files(config: ModelConfig) -> ModelInspected:
             ) from error
         if has_experts(model):
             raise experts_error(source.name)
+        _check_runs_alone(model, source)
         stored = stored_dtype(source)
         _check_numbers(model, source)
     _check_generation(source)
     return ModelInspected(describe(model, source, stored))
+
+
+def _check_runs_alone(model: PreTrainedModel, source: ModelSource) -> None:
+    """Check that a model does not read the keys and values of another one.
+
+    Raises:
+        ModelError: It does, to draft tokens for the other.
+    """
+    if "shared_kv_states" in signature(model.forward).parameters:
+        raise ModelError(
+            say(
+                "{source} drafts tokens for another model, whose keys and values it "
+                "reads: it cannot run alone.",
+                source=source.name,
+            ),
+            say("Choose a model that continues text."),
+        )
 
 
 def _check_numbers(model: PreTrainedModel, source: ModelSource) -> None:

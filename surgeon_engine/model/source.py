@@ -278,13 +278,16 @@ def _gguf_error(path: Path, error: Exception) -> ModelError:
     Raises:
         ModelError: The header is damaged.
     """
-    architecture = read_gguf_header(path).get("general.architecture")
-    if architecture == "deci":
+    header = read_gguf_header(path)  # without lists, such as the widths of each layer
+    architecture = header.get("general.architecture")
+    has_width = f"{architecture}.feed_forward_length" in header
+    if architecture == "deci" or (architecture == "gemma4" and not has_width):
         return ModelError(
             say(
                 "The layers of {path} differ in their widths (GGUF architecture "
-                "deci), and transformers has no such model.",
+                "{architecture}), and transformers has no such model.",
                 path=path.name,
+                architecture=architecture,
             ),
             say(
                 "If Surgeon has made it, prune the original further, or export its "

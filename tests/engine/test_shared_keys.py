@@ -6,7 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+)
 
 from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.export import ExportConfig, Format
@@ -14,11 +18,13 @@ from surgeon_engine.api.config.pruning import Structure, Widths
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.messages.run import Recovered
+from surgeon_engine.base.errors import ModelError
 from surgeon_engine.export.export import export_again
+from surgeon_engine.model.inspect import describe_files
 from surgeon_engine.runtime.run_context import RunContext
 from tests.helpers.configs import pruning_config
 from tests.helpers.runs import Recorder, skip_verification, tokens
-from tests.helpers.shared_keys import save_model_with_shared_keys
+from tests.helpers.shared_keys import SMALL, save_model_with_shared_keys
 
 
 def job(folder: Path, family: str, level: Recovery, **settings) -> RunConfig:
@@ -86,3 +92,14 @@ def test_plain_export_equals_the_masked_model(tmp_path, monkeypatch):
     (ours, text), (theirs, expected) = map(logits_and_text, (smaller, masked))
     assert float((ours - theirs).abs().max()) < 1e-4 * float(theirs.abs().max())
     assert torch.equal(text, expected)
+
+
+def test_model_that_reads_the_keys_of_another_model_raises(tmp_path):
+    part = {name: SMALL[name] for name in SMALL if "per_layer_input" not in name}
+    part |= {"hidden_size_per_layer_input": 0, "num_kv_shared_layers": 6}
+    config = AutoConfig.for_model(
+        "gemma4_unified_assistant", text_config=part, backbone_hidden_size=16
+    )
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="drafts tokens for another model"):
+        describe_files(ModelConfig(source=str(tmp_path)))

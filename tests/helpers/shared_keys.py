@@ -21,7 +21,7 @@ from tests.helpers.tiny_models import VOCABULARY, byte_tokenizer
 # The heads of block 0 alone can be removed. Blocks 1 and 2 write keys and values; two
 # blocks read those of block 1.
 BLOCKS = 6
-_TEXT = {
+SMALL = {
     "vocab_size": VOCABULARY,
     "vocab_size_per_layer_input": VOCABULARY,
     "hidden_size": 16,
@@ -36,13 +36,13 @@ _TEXT = {
     "max_position_embeddings": 64,
     **dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id"), 0),
 }
-_GEMMA_3N = _TEXT | {
+_GEMMA_3N = SMALL | {
     "intermediate_size": [24] * BLOCKS,
     "activation_sparsity_pattern": [0.0] * BLOCKS,
     "laurel_rank": 4,
 }
 # The MLPs of the blocks that read keys are twice as wide.
-_GEMMA_4 = _TEXT | {
+_GEMMA_4 = SMALL | {
     "intermediate_size": 24,
     "global_head_dim": 6,
     "use_double_wide_mlp": True,

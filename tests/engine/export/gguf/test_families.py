@@ -11,9 +11,12 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from surgeon_engine.api.config.pruning import Structure, Widths
+from surgeon_engine.api.config.run import ModelConfig
+from surgeon_engine.base.errors import ModelError
 from surgeon_engine.compaction.plan import PrunedModel, plan_of
 from surgeon_engine.export.gguf.file import GgufWriter
 from surgeon_engine.model.families import FAMILIES
+from surgeon_engine.model.fenced import inspect_model
 from surgeon_engine.model.inspect import describe
 from surgeon_engine.model.source import ModelSource
 from surgeon_engine.pruning.structures.units import units_of
@@ -243,6 +246,12 @@ def test_gemma_4_may_have_different_widths(tmp_path):
     np.testing.assert_allclose(factors, [1.0] * 8 + [1e30] * 24, rtol=1e-6)
 
 
+def test_gemma_4_with_different_widths_cannot_be_pruned_again(tmp_path):
+    written(ragged("gemma4_text"), tmp_path)
+    with pytest.raises(ModelError, match=r"differ in their widths \(.* gemma4\)"):
+        inspect_model(ModelConfig(str(tmp_path / "model.gguf")))
+
+
 def test_scales_and_windows_are_in_the_header(tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
     first.mkdir()
@@ -382,17 +391,12 @@ def test_language_model_alone_is_written_and_the_log_names_mmproj(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "widths"),
-    [("gemma4_text", Widths.FREE), ("gemma3_with_images", Widths.SAME)],
+    [("gemma4_text", Widths.FREE), ("qwen2_vl_text", Widths.SAME), ("opt", None)],
 )
 def test_summary_says_whether_blocks_of_a_file_may_differ(name, widths):
-    model = GGUF_FAMILIES[name]()
-    source = ModelSource("Tiny", Path("nowhere"))
-    assert describe(model, source).gguf_widths is widths
-
-
-def test_summary_of_another_family_has_no_gguf_widths():
-    source = ModelSource("Tiny", Path("nowhere"))
-    assert describe(tiny_model("opt"), source).gguf_widths is None
+    has_file = name in GGUF_FAMILIES
+    model = GGUF_FAMILIES[name]() if has_file else tiny_model(name)
+    assert describe(model, ModelSource("Tiny", Path("nowhere"))).gguf_widths is widths
 
 
 @pytest.mark.runtimes

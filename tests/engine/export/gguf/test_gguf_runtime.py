@@ -14,6 +14,7 @@ from surgeon_engine.base.errors import ExportError
 from surgeon_engine.compaction.plan import PrunedModel
 from surgeon_engine.export.gguf import check as gguf_check
 from surgeon_engine.export.gguf.file import GgufWriter
+from surgeon_engine.model.families import FAMILIES
 from tests.helpers.gguf_files import (
     INSTALLED,
     LLAMA_3_ROPE,
@@ -28,6 +29,13 @@ from tests.helpers.gguf_files import (
 )
 from tests.helpers.pruned_models import without
 
+YARN = {
+    "rope_type": "yarn",
+    "rope_theta": 10000.0,
+    "factor": 4.0,
+    "original_max_position_embeddings": 32,
+}
+LLAMA = FAMILIES["llama"].gguf[0]
 # Runs the check with one of the runtimes alone.
 CHECK = """
 import json, sys
@@ -95,6 +103,7 @@ def assert_same(result) -> None:
         {"attention_bias": True, "mlp_bias": True},
         {"rope_parameters": LLAMA_3_ROPE},
         {"rope_parameters": LLAMA_3_ROPE | {"rope_type": "linear"}},
+        {"rope_parameters": YARN},
         {"tie_word_embeddings": True},
     ],
 )
