@@ -34,7 +34,7 @@ from surgeon_engine.compaction.slices import (
     whole_slices,
 )
 from surgeon_engine.model.coupling import CoupledGroups
-from surgeon_engine.model.families import HEAD_COUNTS, MLP_WIDTHS, Mixer, family_of
+from surgeon_engine.model.families import HEAD_COUNTS, MLP_WIDTHS, family_of
 from surgeon_engine.model.layers import (
     blocks_path,
     find_blocks,
@@ -42,6 +42,7 @@ from surgeon_engine.model.layers import (
     prunable_layers,
 )
 from surgeon_engine.model.offload import adopt
+from surgeon_engine.model.rules import Mixer
 from surgeon_engine.runtime import devices
 
 

@@ -38,22 +38,14 @@ from surgeon_engine.model.division import (
     neurons_of,
     own_parameters,
 )
-from surgeon_engine.model.families import (
-    ATTENTION,
-    MLP,
-    CouplingRule,
-    Mixer,
-    Order,
-    Part,
-    ProducerRows,
-    family_of,
-)
+from surgeon_engine.model.families import ATTENTION, MLP, family_of
 from surgeon_engine.model.layers import (
     PrunableLayer,
     find_blocks,
     prunable_layers,
 )
 from surgeon_engine.model.recurrent import delta_heads_of, mamba_groups_of
+from surgeon_engine.model.rules import CouplingRule, Mixer, Order, Part, ProducerRows
 
 # Attentions to the states of an encoder, which a decoder alone does not use.
 _UNUSED = ("encoder_attn", "crossattention", "cross_attn")

@@ -17,8 +17,9 @@ from transformers import PretrainedConfig
 from surgeon_engine.api.config.pruning import Coupling, display_name
 from surgeon_engine.base.errors import PruningError
 from surgeon_engine.base.sentences import say
-from surgeon_engine.model.families import PARAMETERS, CouplingRule, Part, ProducerRows
+from surgeon_engine.model.families import PARAMETERS
 from surgeon_engine.model.layers import LINEAR, PrunableLayer
+from surgeon_engine.model.rules import CouplingRule, Part, ProducerRows
 
 _NORM_OF_EACH_HEAD = re.compile(r"(q|k|v|qk|query|key|value)_")  # prefix of its name
 

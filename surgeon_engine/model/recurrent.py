@@ -19,7 +19,7 @@ from surgeon_engine.model.division import (
     features_error,
     joint_norm_error,
 )
-from surgeon_engine.model.families import Part
+from surgeon_engine.model.rules import Part
 
 
 def delta_heads_of(match: Match, block: Block) -> Division:

@@ -21,7 +21,7 @@ from surgeon_engine.compaction.shrink import CompactModel
 from surgeon_engine.compaction.slices import TensorSlice
 from surgeon_engine.export.gguf.layout import Widths
 from surgeon_engine.export.gguf.tensors import FileTensor
-from surgeon_engine.model.families import Gguf
+from surgeon_engine.model.rules import Gguf
 
 # Kinds of scaled positions that all architectures read from the header.
 HEADER_ROPES = ("default", "linear", "yarn")

@@ -30,8 +30,9 @@ from transformers.pytorch_utils import Conv1D
 from surgeon_engine.compaction.shrink import CompactModel
 from surgeon_engine.compaction.slices import TensorSlice
 from surgeon_engine.export.gguf.tensors import FileTensor
-from surgeon_engine.model.families import Family, Gguf, Order, family_of
+from surgeon_engine.model.families import family_of
 from surgeon_engine.model.layers import LINEAR, body_of, head_size
+from surgeon_engine.model.rules import Family, Gguf, Order
 
 _BLOCK = 32  # numbers that share a scale in most quantised types
 _OF_HEAD = re.compile(r"\.norms\.\d+(?=\.weight$)")  # a norm for each head
@@ -198,7 +199,8 @@ def _row_order(
     if architecture.rotates_pairs and part in ("attn_q", "attn_k"):
         return order.view(-1, 2, head_size(config) // 2).transpose(1, 2).flatten()
     rule = family_of(config.model_type).attention
-    if part == "attn_qkv" and rule and rule.producers[0].order is Order.BY_GROUP:
+    fused = rule.producers[0] if rule and len(rule.producers) == 1 else None
+    if part == "attn_qkv" and fused and fused.order is Order.BY_GROUP:
         heads, size = config.num_attention_heads, head_size(config)
         groups = _kv_heads(source.whole.shape[0], heads, size)
         order = order.view(-1, heads // groups + 2, size)

@@ -14,7 +14,8 @@ from surgeon_engine.export.gguf.header import (
     rotated_size,
 )
 from surgeon_engine.export.gguf.layout import Widths, layout_of
-from surgeon_engine.model.families import ACTIVATIONS, Gguf, family_of
+from surgeon_engine.model.families import ACTIVATIONS, family_of
+from surgeon_engine.model.rules import Gguf
 
 _WITHOUT_HEADS = ("conv", "linear_attention")  # kinds of blocks without keys
 # Kinds of scaled positions that are factors in a file.

@@ -26,8 +26,8 @@ from surgeon_engine.api.messages.sources import LeftWhole
 from surgeon_engine.base.errors import PruningError
 from surgeon_engine.model import families
 from surgeon_engine.model.coupling import coupled_groups, structure_support
-from surgeon_engine.model.families import Order
 from surgeon_engine.model.layers import find_blocks, prunable_layers
+from surgeon_engine.model.rules import Order
 from tests.helpers.shared_keys import model_with_shared_keys
 from tests.helpers.tiny_models import (
     COUPLED_FAMILIES,

@@ -58,7 +58,7 @@ def test_facts_match_those_of_the_engine():
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"ffn_config": {"moe_num_experts": 16}}, "(moe_num_experts = 16)"),
+        ({"ffn_config": {"moe_num_experts": 16}}, "is a mixture of experts"),
         ({"pruned": {"layers": 3}}, "has been pruned already"),
     ],
 )

@@ -203,11 +203,14 @@ def test_check_truncated_file_raises(export):
 
 
 def test_check_header_that_does_not_match_tensors_raises(export, monkeypatch):
-    def add_wrong_width(writer: gguf.GGUFWriter, width: int) -> None:
-        writer.add_uint32(f"{writer.arch}.feed_forward_length", width + 1)
+    add = gguf.GGUFWriter.add_key_value
 
-    monkeypatch.setattr(gguf.GGUFWriter, "add_feed_forward_length", add_wrong_width)
-    with pytest.raises(ValueError, match=r"blk\.0\.ffn_gate\.weight has the shape"):
+    def add_wrong_width(writer, key: str, value, *types) -> None:
+        is_width = key.endswith(".feed_forward_length")
+        add(writer, key, value + 1 if is_width else value, *types)
+
+    monkeypatch.setattr(gguf.GGUFWriter, "add_key_value", add_wrong_width)
+    with pytest.raises(ValueError, match=r"blk\.0\.ffn_down\.weight has the shape"):
         export(pruned(tiny_llama()))
 
 
