@@ -45,7 +45,8 @@ def main() -> int:
         for number in range(1, runs + 1):
             folder = Path(parent, str(number))
             engine.send(StartRun(run=str(number), config=config, folder=str(folder)))
-            engine.send(ProbeMachine())  # answered once the run has released its memory
+            # Answered once the run has released its memory.
+            engine.send(ProbeMachine(run="machine"))
             while True:
                 envelope = engine.receive(60.0)
                 assert not engine.ended, engine.exit_reason()
