@@ -16,9 +16,9 @@ import psutil
 
 from surgeon_engine.api.client import EngineProcess
 from surgeon_engine.api.config.toml import config_from_toml
-from surgeon_engine.api.messages.commands import StartRun
+from surgeon_engine.api.messages.commands import ProbeMachine, StartRun
 from surgeon_engine.api.messages.events import Failed
-from surgeon_engine.api.messages.run import RunFinished
+from surgeon_engine.api.messages.machine import MachineProbed
 
 _JOB = """
 version = 1
@@ -45,12 +45,14 @@ def main() -> int:
         for number in range(1, runs + 1):
             folder = Path(parent, str(number))
             engine.send(StartRun(run=str(number), config=config, folder=str(folder)))
+            # Answered once the run has released its memory.
+            engine.send(ProbeMachine(run="machine"))
             while True:
                 envelope = engine.receive(60.0)
                 assert not engine.ended, engine.exit_reason()
                 event = envelope.event if envelope is not None else None
                 assert not isinstance(event, Failed), event
-                if isinstance(event, RunFinished):
+                if isinstance(event, MachineProbed):
                     break
             found[number] = psutil.Process(engine.pid).memory_info().rss
             if number % _FIRST == 0:
