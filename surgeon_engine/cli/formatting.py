@@ -250,7 +250,7 @@ def structure_table(model: ModelSummary) -> Table:
     rows = []
     for support in model.structures:
         notes = (each.sentence for each in support.left_whole)
-        answer = support.reason or " ".join(("yes", *notes))
+        answer = support.reason or ". ".join(filter(None, ("yes", " ".join(notes))))
         rows.append((display_name(support.structure), answer))
     return _rows(rows, width=22)
 

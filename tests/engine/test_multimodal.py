@@ -62,6 +62,7 @@ def test_blocks_are_those_of_the_language_model(tmp_path, family):
     assert summary.parameters > summary.prunable > 0
 
 
+@pytest.mark.slow
 @each_family
 @pytest.mark.parametrize("format", [Format.COMPACT, Format.STOCK])
 def test_exports_equal_the_masked_model_for_text_and_images(
@@ -90,6 +91,7 @@ def test_exports_equal_the_masked_model_for_text_and_images(
     ).read_bytes()
 
 
+@pytest.mark.runtimes
 def test_export_is_verified_in_a_fresh_process(tmp_path):
     config = job(tmp_path, "gemma3")
     config = dataclasses.replace(config, export=ExportConfig(format=Format.COMPACT))

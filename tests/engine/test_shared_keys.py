@@ -55,7 +55,14 @@ def logits_and_text(model) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["gemma3n_text", "gemma4", "gemma4_dense"])
+@pytest.mark.parametrize(
+    "family",
+    [
+        "gemma4",
+        pytest.param("gemma3n_text", marks=pytest.mark.runtimes),
+        pytest.param("gemma4_dense", marks=pytest.mark.runtimes),
+    ],
+)
 def test_exports_of_a_recovered_model_are_equal(tmp_path, family, monkeypatch):
     skip_verification(monkeypatch)
     run, compact = tmp_path / "run", tmp_path / "compact"
