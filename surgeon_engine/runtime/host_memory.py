@@ -22,7 +22,8 @@ from typing import TypeAlias
 import psutil
 
 # Parameters of glibc's mallopt(3), and the bytes that a process may keep.
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
+_ARENAS = 2  # of memory, among which all threads share
 _KEPT_BYTES = 2**30
 _MAX_BEFORE_2_35 = 2**25  # the largest threshold that glibc accepted
 _GROUPS = Path("/sys/fs/cgroup")
@@ -99,12 +100,14 @@ def reuse_freed() -> None:
 
     The C library of Linux returns large blocks to the system at once, and each new one
     is cleared page by page. Logits are such blocks: this takes a third of the time of
-    an evaluation.
+    an evaluation. Few arenas keep the memory of an engine the same over many runs, each
+    of which starts threads of its own.
     """
     if (library := _glibc()) is not None:
         if not library.mallopt(_MMAP_THRESHOLD, _KEPT_BYTES):
             library.mallopt(_MMAP_THRESHOLD, _MAX_BEFORE_2_35)
         library.mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
+        library.mallopt(_ARENA_MAX, _ARENAS)
 
 
 def return_freed() -> None:
