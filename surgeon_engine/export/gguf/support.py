@@ -29,12 +29,8 @@ def architecture_of(compacted: CompactModel) -> Gguf:
 
     It is the first of its family that can hold it. If none can, it is the last.
     """
-    options = Options(compacted)
-    candidates = family_of(options.config.model_type).gguf
-    for each in candidates:
-        if not _reason(each, compacted, options):
-            return each
-    return candidates[-1]
+    architecture, _ = _judged(compacted)
+    return architecture
 
 
 def unsupported_reason(pruned: PrunedModel) -> str:
@@ -50,9 +46,8 @@ def unsupported_reason(pruned: PrunedModel) -> str:
             "llama.cpp does not support layers with removed rows and columns, "
             "only removed heads and neurons."
         )
-    compacted = compact(pruned.loaded.model, pruned.plan)
-    architecture = architecture_of(compacted)
-    return _reason(architecture, compacted, Options(compacted))
+    _, reason = _judged(compact(pruned.loaded.model, pruned.plan))
+    return reason
 
 
 def notes(compacted: CompactModel) -> tuple[str, ...]:
@@ -76,6 +71,17 @@ def notes(compacted: CompactModel) -> tuple[str, ...]:
             )
         )
     return tuple(found)
+
+
+def _judged(compacted: CompactModel) -> tuple[Gguf, str]:
+    """Return the architecture of a model, and why it cannot hold it; empty: it can."""
+    options = Options(compacted)
+    first, *others = family_of(options.config.model_type).gguf
+    architecture, reason = first, _reason(first, compacted, options)
+    for each in others:
+        if reason:
+            architecture, reason = each, _reason(each, compacted, options)
+    return architecture, reason
 
 
 def _reason(architecture: Gguf, compacted: CompactModel, options: Options) -> str:
