@@ -23,8 +23,6 @@ _AUTO = {
         modeling_auto, "MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES", {}
     ),
 }
-
-
 _NAMES = {name for choices in _AUTO.values() for name in choices.values()}
 
 

@@ -147,6 +147,12 @@ def body_of(model: PreTrainedModel) -> nn.Module:
     return body
 
 
+def body_path(model: PreTrainedModel) -> str:
+    """Return the name of the language model in the model; empty: it is the whole."""
+    body = body_of(model)
+    return next(name for name, module in model.named_modules() if module is body)
+
+
 def body_parameters(model: PreTrainedModel) -> list[nn.Parameter]:
     """Return the parameters that a run may change: no embeddings, no head."""
     body = body_of(model)
@@ -211,11 +217,10 @@ def prunable_layers(model: PreTrainedModel) -> tuple[PrunableLayer, ...]:
 
 
 def _named_blocks(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
-    body = body_of(model)
-    path = next(name for name, module in model.named_modules() if module is body)
+    path = body_path(model)
     lists = [
         (name, module)
-        for name, module in body.named_modules(prefix=path)
+        for name, module in body_of(model).named_modules(prefix=path)
         if isinstance(module, nn.ModuleList)
         and all(map(_has_linear, module))
         and not _TOWER.search(name.removeprefix(path))

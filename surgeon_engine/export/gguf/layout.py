@@ -31,7 +31,7 @@ from surgeon_engine.compaction.shrink import CompactModel
 from surgeon_engine.compaction.slices import TensorSlice
 from surgeon_engine.export.gguf.tensors import FileTensor
 from surgeon_engine.model.families import family_of
-from surgeon_engine.model.layers import LINEAR, body_of, head_size
+from surgeon_engine.model.layers import LINEAR, body_path, head_size
 from surgeon_engine.model.rules import Family, Gguf, Order
 
 _BLOCK = 32  # numbers that share a scale in most quantised types
@@ -135,9 +135,7 @@ def _body_prefix(model: PreTrainedModel) -> str:
     """Return where the language model is in one that reads images, too."""
     if model.config.get_text_config() is model.config:
         return ""
-    body = body_of(model)
-    path = next(name for name, module in model.named_modules() if module is body)
-    return f"{path}."
+    return f"{body_path(model)}."
 
 
 def _file_tensor(
