@@ -36,8 +36,7 @@ from surgeon_engine.model.offload import left_on_host
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.hidden_store import HiddenStore
 
-Rows = slice | list[int]  # windows of a batch
-ALL = slice(None)
+ALL = slice(None)  # windows of a batch
 
 
 class Stopped(Exception):
@@ -95,7 +94,7 @@ class BlockRunner:
             yield self._inputs(tokens)[0][0]
 
     def run(
-        self, index: int, hidden: Tensor, batch: int = 0, rows: Rows = ALL
+        self, index: int, hidden: Tensor, batch: int = 0, rows: slice = ALL
     ) -> Tensor:
         """Return the output of a block for hidden states, windows x ... x hidden.
 
@@ -127,7 +126,7 @@ class BlockRunner:
             given = states.to(self._model.device).movedim(0, self._dim)
             yield self._run_without_blocks(tokens, given)
 
-    def _call(self, index: int, count: int, batch: int, rows: Rows) -> Call:
+    def _call(self, index: int, count: int, batch: int, rows: slice) -> Call:
         """Return the arguments of a block for some windows of a batch."""
         call, device = self._calls[count][index], self._model.device
         if self._of_tokens[index]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from surgeon_engine.model.block_runner import ALL, BlockRunner, Rows
+from surgeon_engine.model.block_runner import ALL, BlockRunner
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.planning.constants import STEP_WINDOWS
 from surgeon_engine.runtime.hidden_store import HiddenStore
@@ -59,12 +59,12 @@ class BlockPair:
         self.after = [store.empty_like(x) for x in self.before]
         self.of_pruned = [store.keep(x) for x in self.before]  # before the block
 
-    def run_original(self, number: int, rows: Rows = ALL) -> Tensor:
+    def run_original(self, number: int, rows: slice = ALL) -> Tensor:
         """Return the output of the original's block for windows of a batch."""
         hidden = self.before[number][rows]
         return self._original.run(self.index, hidden, number, rows)
 
-    def run_pruned(self, hidden: Tensor, number: int, rows: Rows = ALL) -> Tensor:
+    def run_pruned(self, hidden: Tensor, number: int, rows: slice = ALL) -> Tensor:
         """Return the output of the pruned model's block for windows of a batch."""
         return self._pruned.run(self.index, hidden, number, rows)
 

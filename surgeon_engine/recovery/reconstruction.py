@@ -92,7 +92,8 @@ class _Reconstruction:
             self._pair.context.raise_if_cancelled()
             windows = self._steps[chosen]
             if own := self._pair.fitted.places_of(windows):
-                number, rows = own[0][0], [n for _, n in own]
+                (number, first), (_, last) = own[0], own[-1]
+                rows = slice(first, last + 1)
                 before = self._pair.of_pruned[number][rows]
                 after = self._pair.after[number][rows]
                 found = self._pair.run_pruned(before, number, rows)

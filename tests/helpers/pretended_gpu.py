@@ -10,7 +10,7 @@ counts bytes on the GPU, their peak, copies from and to the host, and waits of t
 
 To the C++ code of torch, a pretended tensor is on the device "meta": a build without
 CUDA knows no guards for CUDA. Where C++ asks for a new tensor on "meta", it means the
-pretended GPU. An index that is a list is not supported, and autocast changes nothing.
+pretended GPU. Autocast changes nothing.
 """
 
 from __future__ import annotations
@@ -105,6 +105,10 @@ class Pretended(Tensor):
 
     def data_ptr(self) -> int:
         return self.held.data_ptr()
+
+    def __getitem__(self, index: Any) -> Tensor:
+        # C++ makes a tensor of a list, whose numbers no mode sees.
+        return super().__getitem__(_with_tensors(index))
 
     def tolist(self) -> Any:
         current().waits += 1
@@ -275,6 +279,13 @@ def _map(kind: type, function: Callable[[Any], Any], x: Any) -> Any:
     if isinstance(x, list | tuple):
         return type(x)([_map(kind, function, each) for each in x])
     return x
+
+
+def _with_tensors(index: Any) -> Any:
+    """Replace the lists of numbers in an index by tensors."""
+    if isinstance(index, tuple):
+        return tuple(map(_with_tensors, index))
+    return torch.tensor(index) if isinstance(index, list) else index
 
 
 def _held(x: Pretended) -> Tensor:
