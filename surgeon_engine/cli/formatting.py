@@ -222,13 +222,15 @@ def model_table(model: ModelSummary) -> Table:
     """Return the figures of a model."""
     share = format_percent(model.prunable / model.parameters, 0)
     hidden = format_count(model.hidden_size)
-    rows = (
+    rows = [
         ("parameters", format_count(model.parameters)),
         ("prunable weights", f"{format_count(model.prunable)} ({share})"),
         ("blocks", f"{model.blocks}, hidden size {hidden}"),
         ("vocabulary", format_count(model.vocabulary)),
         ("files", format_size(model.file_bytes)),
-    )
+    ]
+    if model.not_loaded:
+        rows.append(("not loaded", model.not_loaded.sentence))
     return _rows(rows, width=16)
 
 

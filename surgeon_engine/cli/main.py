@@ -232,15 +232,13 @@ def export(
     ] = None,
     file_format: Annotated[
         Format,
-        typer.Option(
-            "--format", help="automatic: the smallest that transformers loads."
-        ),
+        typer.Option("--format", help="automatic: like the original's."),
     ] = Format.AUTOMATIC,
     dtype: Annotated[
         FileDtype,
         typer.Option(
-            help="Number format of the weights; same: the shorter of the original's "
-            "and the run's."
+            help="Number format of the weights; same: about as many bits as in the "
+            "original's files."
         ),
     ] = FileDtype.SAME,
     shard_gigabytes: Annotated[

@@ -48,6 +48,7 @@ from surgeon_engine.export.verify import describe_mismatch, expected_figures
 from surgeon_engine.model.identity import stamps_of
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.model.source import ModelSource
+from surgeon_engine.planning.file_form import export_form
 from surgeon_engine.runtime import devices
 from surgeon_engine.runtime.run_context import RunContext
 
@@ -109,7 +110,7 @@ def export(job: ExportJob, context: RunContext) -> Exported:
             tokens_compared=result.tokens,
             largest_difference=result.largest_difference or 0.0,
             format=file_format,
-            dtype=named_dtype(file_format, config.dtype, pruned.loaded),
+            dtype=named_dtype(config.dtype, pruned.loaded),
             weight_bytes=weight_bytes,
             forecast_bytes=forecast,
             agreement=result.agreement,
@@ -141,6 +142,7 @@ def export_again(
     """
     run = RunFolder(Path(folder))
     report = run.read_report()
+    config = export_form(config, report.config, report.model)
     if not config.folder:
         raise ExportError(
             say("No destination was given."), say("Give a folder to write to.")
@@ -175,7 +177,7 @@ def export_again(
             pruned = dataclasses.replace(pruned, loaded=loaded)
     recipe = Recipe.from_report(report)
     text = None
-    if named_dtype(config.format, config.dtype, pruned.loaded) in QUANTIZED:
+    if config.dtype in QUANTIZED:
         text = _calibration_of(report.config, pruned.loaded, context)
     job = ExportJob(pruned, recipe, run, config, destination, text, replace)
     exported = export(job, context)
@@ -275,7 +277,7 @@ def _verify(
     """Verify the files in `folder`; move them to the run's folder if that fails."""
     loaded, probe = job.pruned.loaded, job.run.probe_path
     dtypes = (
-        named_dtype(file_format, job.config.dtype, loaded),
+        named_dtype(job.config.dtype, loaded),
         FileDtype(devices.name_of(loaded.model.dtype)),
     )
     try:

@@ -86,7 +86,7 @@ def check_format(
         ExportError: No result of the run can be written in this format.
     """
     requested, pruning = config.export.format, config.pruning
-    check_installed(named_dtype(requested, config.export.dtype, loaded))
+    check_installed(named_dtype(config.export.dtype, loaded))
     has_free_widths = pruning.kind in COUPLED and not pruning.has_same_widths
     if requested is Format.STOCK and pruning.dropped_sublayers:
         raise ExportError(

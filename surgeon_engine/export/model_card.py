@@ -25,7 +25,8 @@ from surgeon_engine.api.messages.run import (
 from surgeon_engine.api.run_folder import Report
 from surgeon_engine.base.formatting import format_count, format_percent
 from surgeon_engine.export.provenance import TAG, Provenance, published
-from surgeon_engine.planning.target_size import Goal, file_dtype, goal_of
+from surgeon_engine.planning.file_form import file_form
+from surgeon_engine.planning.target_size import Goal, goal_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Recipe:
     def from_report(cls, report: Report) -> Recipe:
         """Return the recipe of a finished run."""
         config = report.config
-        goal = goal_of(config.pruning, report.model, file_dtype(config, report.model))
+        goal = goal_of(config.pruning, report.model, file_form(config, report.model))
         return cls(
             config,
             goal,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from inspect import signature
@@ -21,7 +22,9 @@ from surgeon_engine.api.messages.sources import (
     LayerSummary,
     ModelInspected,
     ModelSummary,
+    NotLoaded,
 )
+from surgeon_engine.api.model_info.files import read_tensors
 from surgeon_engine.api.model_info.header import experts_error
 from surgeon_engine.base.errors import ModelError
 from surgeon_engine.base.sentences import say
@@ -47,6 +50,7 @@ from surgeon_engine.model.source import (
     read_model_config,
     stored_dtype,
 )
+from surgeon_engine.model.tokenizer_size import tokenizer_bytes
 from surgeon_engine.runtime import devices
 
 _MAX_RATIO = 2  # of parameters to numbers in the files
@@ -220,6 +224,27 @@ def _gguf_widths(config: PretrainedConfig) -> Widths | None:
     return Widths.FREE if is_free else Widths.SAME
 
 
+def _not_loaded(model: PreTrainedModel, source: ModelSource) -> NotLoaded | None:
+    """Return the weights that the class of a model ignores in files; None: none."""
+    patterns = [re.compile(x) for x in model._keys_to_ignore_on_load_unexpected or ()]
+    if source.gguf_file or not patterns:
+        return None
+    sizes = {
+        name: size
+        for path in source.weight_files
+        for name, (_, size) in read_tensors(path).items()
+        if name.endswith(".weight") and any(x.search(name) for x in patterns)
+    }
+    parts = tuple(dict.fromkeys(map(_module_of, sizes)))
+    return NotLoaded(parts, sum(sizes.values())) if parts else None
+
+
+def _module_of(name: str) -> str:
+    """Return the first module in a name, or the block if it is numbered."""
+    found = re.match(r"model(\.[^.\d]+)*\.\d+", name)
+    return found[0] if found else name.partition(".")[0]
+
+
 def describe(
     model: PreTrainedModel, source: ModelSource, stored: torch.dtype | None = None
 ) -> ModelSummary:
@@ -266,4 +291,6 @@ def describe(
         window_blocks=window_blocks,
         attention_window=config.sliding_window if window_blocks else 0,
         gguf_widths=_gguf_widths(config),
+        tokenizer_bytes=tokenizer_bytes(source),
+        not_loaded=_not_loaded(model, source),
     )

@@ -11,8 +11,8 @@ Each is tried with the weights on the device, and then with offloaded blocks, wh
 only adapters can be trained. The plan and the run make the choice by the same
 function, from the facts of the machine.
 
-A GGUF file of most families has one width for all blocks: all then lose equally many
-heads and neurons.
+The form of the file is that of the original (`file_form.py`). A GGUF file of most
+families has one width for all blocks: all then lose equally many heads and neurons.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.base.sentences import reworded, say, say_list
 from surgeon_engine.planning.estimate import Estimate, estimate
+from surgeon_engine.planning.file_form import file_form, with_file_form
 from surgeon_engine.planning.needs import (
     Need,
     Resource,
@@ -47,7 +48,7 @@ from surgeon_engine.planning.needs import (
 )
 from surgeon_engine.planning.planned_file import PlannedFile, planned_file
 from surgeon_engine.planning.stages import RECOVERY
-from surgeon_engine.planning.target_size import PlannedSize, file_dtype, planned_size
+from surgeon_engine.planning.target_size import PlannedSize, planned_size
 
 # Tensor cores are faster where the sides of matrices are multiples of 16 bytes. NVIDIA,
 # "Matrix Multiplication Background User's Guide", section "Tensor Core Requirements":
@@ -61,7 +62,7 @@ class WidthReason(Enum):
     """Why the widths of layers become multiples of a number."""
 
     SETTING = "setting"  # it is set, or the structure has no widths
-    FORMAT = "format"  # blocks of the number format have as many numbers
+    FORMAT = "format"  # zeros would fill the rows of the file up to it
     DEVICE = "device"  # the GPU computes them faster
     NONE = "none"  # nothing asks for it: any width
 
@@ -92,6 +93,7 @@ class SettledJob:
     offloads: bool  # the blocks are offloaded, and the settings did not ask for it
     obstacle: Need | None  # what the closest recovery lacks; None: nothing
     width: WidthChoice
+    has_file_form: bool  # the form of the file was chosen
     has_file_widths: bool  # all layers lose equally many because of the file
     estimate: Estimate  # of the settled job
 
@@ -100,6 +102,11 @@ class SettledJob:
         """What was chosen and why."""
         if self.is_open:
             yield self._about_recovery
+        if self.has_file_form:
+            yield say(
+                "File: GGUF in {dtype}, like the original.",
+                dtype=self.config.export.dtype,
+            )
         if self.has_file_widths:
             yield say(
                 "Widths: the same in every layer, as GGUF files of this architecture "
@@ -107,8 +114,8 @@ class SettledJob:
             )
         if self.width.reason is WidthReason.FORMAT:
             yield say(
-                "Widths: multiples of {multiple}, as many numbers as a block of the "
-                "number format has.",
+                "Widths: multiples of {multiple}, up to which zeros would fill the "
+                "rows of this file.",
                 multiple=self.width.multiple,
             )
         elif self.width.reason is WidthReason.DEVICE:
@@ -166,8 +173,8 @@ def settle(
     If none fits, it is the one that needs least. A recovery that needs no more than
     that one fits: something else in the run is larger. `size` is given if it is known.
     """
-    given, config = config, with_file_widths(config, model)
-    has_file_widths = config is not given
+    has_file_form = config is not (config := with_file_form(config, model))
+    has_file_widths = config is not (config := with_file_widths(config, model))
     size = size or planned_size(config, model)
     on_cuda = machine.computes_on_cuda(config.model.device)
     width = width_choice(size.file, on_cuda=on_cuda)
@@ -195,21 +202,24 @@ def settle(
     was_automatic = config.model.offload is Offload.AUTOMATIC
     offloads = was_automatic and chosen.model.offload is Offload.ON
     return SettledJob(
-        chosen, is_open, offloads, obstacle, width, has_file_widths, found
+        chosen,
+        is_open,
+        offloads,
+        obstacle,
+        width,
+        has_file_form,
+        has_file_widths,
+        found,
     )
-
-
-def needs_file_widths(config: RunConfig, model: ModelSummary) -> bool:
-    """Return whether the file of a job has one width for all blocks."""
-    is_gguf = config.export.format is Format.GGUF
-    return is_gguf and model.gguf_widths is Widths.SAME
 
 
 def with_file_widths(config: RunConfig, model: ModelSummary) -> RunConfig:
     """Return the job with the same widths in all layers, if its file has one."""
     pruning = config.pruning
     is_free = pruning.kind in COUPLED and not pruning.has_same_widths
-    if not is_free or pruning.removes_nothing or not needs_file_widths(config, model):
+    is_gguf = file_form(config, model).format is Format.GGUF
+    has_one_width = is_gguf and model.gguf_widths is Widths.SAME
+    if not is_free or pruning.removes_nothing or not has_one_width:
         return config
     structure = msgspec.structs.replace(pruning.structure, widths=Widths.SAME)
     return replace(config, pruning=replace(pruning, structure=structure))
@@ -225,8 +235,8 @@ def with_width_multiple(
         model: the model before pruning.
         on_cuda: whether the run computes on a GPU that torch calls "cuda".
     """
-    config = with_file_widths(config, model)
-    file = planned_file(model, file_dtype(config, model), config.pruning)
+    config = with_file_widths(with_file_form(config, model), model)
+    file = planned_file(model, file_form(config, model), config.pruning)
     width = width_choice(file, on_cuda=on_cuda)
     return with_chosen_multiple(config, width.multiple)
 

@@ -12,6 +12,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+import msgspec
+
+from surgeon_engine.api.config.export import QUANTIZED
 from surgeon_engine.api.config.layer_patterns import (
     NamedLayer,
     any_matches,
@@ -29,11 +32,11 @@ from surgeon_engine.api.config.pruning import (
     display_name,
 )
 from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
-from surgeon_engine.base.errors import PruningError
+from surgeon_engine.base.errors import ConfigError, PruningError
 from surgeon_engine.base.sentences import say, say_all, say_list
-from surgeon_engine.planning.planned_file import planned_file
+from surgeon_engine.planning.planned_file import FileForm, planned_file
 from surgeon_engine.planning.rounding import ceil_share
-from surgeon_engine.planning.target_size import Goal, size_in_unit
+from surgeon_engine.planning.target_size import Goal, goal_of, size_in_unit
 
 
 def max_elements(layer: LayerSummary, share: float, pruning: PruningConfig) -> int:
@@ -170,7 +173,7 @@ def check_target_in_limits(
                 "Everything that could be removed is protected.", "Protect less."
             )
         if pruning.is_sized:
-            smallest = size_in_unit(planned_file(model, goal.dtype, pruning), most)
+            smallest = size_in_unit(planned_file(model, goal.form, pruning), most)
             possible = say("The smallest possible size is {size}.", size=smallest)
             same = say_all(same, possible)
         raise PruningError(
@@ -180,6 +183,7 @@ def check_target_in_limits(
             "density, and the last row, column, head or neuron are kept.",
             say_all(
                 same,
+                _about_formats(goal, pruning, model),
                 say(
                     "Lower the target, protect less, lower the minimum density, or "
                     "choose another structure."
@@ -196,13 +200,56 @@ def check_target_in_limits(
             "The target removes {removed:,} weights ({sparsity:percent2} of the "
             "prunable ones), but at least {least:,} ({least_share:percent2}) are "
             "removed as {structure}.",
-            say_all(same, say("Raise the target, or choose a finer structure.")),
+            say_all(
+                same,
+                _about_formats(goal, pruning, model),
+                say("Raise the target, or choose a finer structure."),
+            ),
             removed=goal.removed,
             sparsity=goal.sparsity,
             least=least,
             least_share=least / p,
             structure=structure,
         )
+
+
+def _about_formats(goal: Goal, pruning: PruningConfig, model: ModelSummary) -> str:
+    """Return the number formats in which a target out of reach is possible.
+
+    Blocks of a format make widths multiples of its length. Empty if that is not the
+    reason, or if there is no such format.
+    """
+    bundle = bundle_of(Coupling.NEURONS, pruning)
+    if planned_file(model, goal.form, pruning).needed_multiple != bundle:
+        return ""
+    possible = []
+    for dtype in QUANTIZED:
+        form = FileForm(goal.form.format, dtype)
+        needed = planned_file(model, form, pruning).needed_multiple
+        if needed < bundle and _is_possible(pruning, needed, model, form):
+            possible.append(dtype)
+    if not possible:
+        return ""
+    return say(
+        "In {dtype}, MLP widths are multiples of {multiple}. These number formats have "
+        "shorter blocks, and the target is possible: {possible}.",
+        dtype=goal.form.dtype,
+        multiple=bundle,
+        possible=say_list(*possible),
+    )
+
+
+def _is_possible(
+    pruning: PruningConfig, multiple: int, model: ModelSummary, form: FileForm
+) -> bool:
+    structure = msgspec.structs.replace(pruning.structure, width_multiple=multiple)
+    pruning = replace(pruning, structure=structure)
+    try:
+        removed = goal_of(pruning, model, form).removed
+    except ConfigError:
+        return False
+    most = max_removable(pruning, model)
+    return min_removable(pruning, model) <= removed <= most
 
 
 def _check_supported(pruning: PruningConfig, model: ModelSummary) -> None:

@@ -1,8 +1,8 @@
-"""The bytes of the weights in the file of a run, without its header.
+"""The bytes of the file of a run that holds the weights, with its header.
 
 In number formats with blocks, each matrix has its own bits per weight, by the type
 that `gguf_types.py` gives it. Removals are taken to be spread evenly over the layers
-that lose any.
+that lose any. The header of a GGUF file has the tokenizer, too.
 """
 
 from __future__ import annotations
@@ -11,7 +11,12 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
-from surgeon_engine.api.config.export import K_FORMATS, QUANTIZED, FileDtype
+from surgeon_engine.api.config.export import (
+    K_FORMATS,
+    QUANTIZED,
+    FileDtype,
+    Format,
+)
 from surgeon_engine.api.config.pruning import COUPLINGS, Coupling, PruningConfig
 from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
 from surgeon_engine.planning.constants import BYTES
@@ -24,36 +29,47 @@ from surgeon_engine.planning.gguf_types import (
 
 _VECTOR = 4  # bytes of a number of a norm or bias in a quantised file
 _SHORT, _LONG = 32, 256  # numbers in a block
+_ENTRY = 110  # bytes of a tensor's entry in the header, approximately
+_NORMS = 4  # tensors of a block that are no layers, approximately
+
+
+@dataclass(frozen=True, slots=True)
+class FileForm:
+    """The form of a file: its format and its number format."""
+
+    format: Format = Format.AUTOMATIC
+    dtype: FileDtype = FileDtype.FLOAT32
 
 
 @dataclass(frozen=True)  # no slots: a cached property needs a dictionary
 class PlannedFile:
-    """The file of a pruned model in a number format; see `planned_file`."""
+    """The file of a pruned model in a form; see `planned_file`."""
 
     model: ModelSummary  # before pruning
-    dtype: FileDtype
+    form: FileForm
     pruning: PruningConfig
 
     def bytes(self, removed: int) -> int:
-        """Return the bytes of the weights once so many prunable ones are removed."""
+        """Return the bytes of the file once so many prunable weights are removed."""
         weights, size = self._pruned_layers
-        return self._fixed_bytes + self._layer_bytes - removed * size // weights
+        return self._header_bytes + self._weight_bytes - removed * size // weights
 
     def bits_per_weight(self, removed: int) -> float:
         """Return the mean bits of a weight once so many are removed."""
-        return 8 * self.bytes(removed) / (self.model.parameters - removed)
+        size = self.bytes(removed) - self._header_bytes
+        return 8 * size / (self.model.parameters - removed)
 
     def removed_for(self, most: int) -> int:
         """Return how many weights to remove so that the file has `most` bytes."""
         weights, size = self._pruned_layers
-        surplus = self._fixed_bytes + self._layer_bytes - most
+        surplus = self._header_bytes + self._weight_bytes - most
         return -(-surplus * weights // size)
 
     @property
     def fallbacks(self) -> dict[TensorType, int]:
         """The types that matrices fall back to, each with its number of matrices."""
         found: Counter[TensorType] = Counter()
-        if self.dtype not in QUANTIZED:
+        if self.form.dtype not in QUANTIZED:
             return found
         mixture, hidden = self._mixture, self.model.hidden_size
         rows = [
@@ -68,13 +84,13 @@ class PlannedFile:
 
     @cached_property
     def needed_multiple(self) -> int:
-        """The multiple of neurons that fills the blocks of the number format.
+        """The multiple of neurons that fills the rows of the file.
 
-        1 if there are no blocks, or if the widths of the original are no multiple.
+        1 if it is no GGUF file, or if the widths of the original are no multiple.
         """
-        if self.dtype not in QUANTIZED:
+        if self.form.format is not Format.GGUF:
             return 1
-        for multiple in (_LONG, _SHORT) if self.dtype in K_FORMATS else (_SHORT,):
+        for multiple in (_LONG, _SHORT) if self.form.dtype in K_FORMATS else (_SHORT,):
             if self.has_widths_in(multiple):
                 return multiple
         return 1
@@ -90,14 +106,25 @@ class PlannedFile:
         queries, keys = (rows.get(f"self_attn.{name}_proj", 1) for name in "qk")
         outer = self.model.parameters - self.model.prunable
         has_head = outer >= 2 * self.model.vocabulary * self.model.hidden_size
-        return Mixture(self.dtype, self.model.blocks, queries // keys, has_head)
+        return Mixture(self.form.dtype, self.model.blocks, queries // keys, has_head)
+
+    @property
+    def _header_bytes(self) -> int:
+        tensors = len(self.model.layers) + _NORMS * self.model.blocks
+        has_tokenizer = self.form.format is Format.GGUF
+        return _ENTRY * tensors + has_tokenizer * self.model.tokenizer_bytes
+
+    @property
+    def _weight_bytes(self) -> int:
+        """The bytes of all weights if none are removed."""
+        return self._fixed_bytes + self._layer_bytes
 
     @property
     def _fixed_bytes(self) -> int:
         """The bytes of the embeddings, norms and head, which are not pruned."""
         outer = self.model.parameters - self.model.prunable
-        if self.dtype not in QUANTIZED:
-            return outer * BYTES[self.dtype]
+        if self.form.dtype not in QUANTIZED:
+            return outer * BYTES[self.form.dtype]
         mixture, hidden = self._mixture, self.model.hidden_size
         names = mixture.outer_matrices
         numbers = self.model.vocabulary * hidden
@@ -125,8 +152,8 @@ class PlannedFile:
         return sum(layer.weights for layer in touched) or 1, size or 1
 
     def _bytes_of(self, layer: LayerSummary) -> int:
-        if self.dtype not in QUANTIZED:
-            return layer.weights * BYTES[self.dtype]
+        if self.form.dtype not in QUANTIZED:
+            return layer.weights * BYTES[self.form.dtype]
         numbers = layer.rows * layer.columns
         name = planned_name(layer.block, layer.kind)
         kind = self._mixture.type_of(name, self._row(layer))
@@ -148,11 +175,11 @@ class PlannedFile:
 
 @lru_cache(maxsize=64)
 def planned_file(
-    model: ModelSummary, dtype: FileDtype, pruning: PruningConfig
+    model: ModelSummary, form: FileForm, pruning: PruningConfig
 ) -> PlannedFile:
     """Return the file of a pruned model, and the same object when asked again.
 
     Its sums over all layers take milliseconds, and a window needs several of them
     whenever it shows a plan.
     """
-    return PlannedFile(model, dtype, pruning)
+    return PlannedFile(model, form, pruning)

@@ -5,19 +5,17 @@
     r   removed weights, the maximum that a run removes
 
 Embeddings, norms and an untied head are not prunable: r <= p, and P - r parameters
-remain. Bytes are those of the remaining parameters in the number format of the file
-(`planned_file.py`), without its header.
+remain. Bytes are those of the file that holds them (`planned_file.py`).
 """
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from surgeon_engine.api.config.export import (
     FOR_TRANSFORMERS,
-    ExportConfig,
     FileDtype,
     Format,
 )
@@ -38,8 +36,8 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.base.errors import ConfigError
 from surgeon_engine.base.sentences import say
-from surgeon_engine.planning.constants import BYTES
-from surgeon_engine.planning.planned_file import PlannedFile, planned_file
+from surgeon_engine.planning.file_form import file_form, number_format
+from surgeon_engine.planning.planned_file import FileForm, PlannedFile, planned_file
 from surgeon_engine.planning.rounding import floor_share
 from surgeon_engine.planning.running_memory import GIGABYTE, planned_context
 
@@ -56,8 +54,8 @@ class Goal:
     sparsity: float  # removed / prunable weights
     parameter_share: float  # removed / all parameters
     parameters: int  # that remain
-    weight_bytes: int  # of those
-    dtype: FileDtype  # in which they have these bytes
+    weight_bytes: int  # of the file that holds them
+    form: FileForm  # of that file
 
     def asked(self, share: float) -> int:
         """Return the maximum number of removed weights at a share of the goal."""
@@ -110,10 +108,11 @@ class PlannedSize:
 
 def planned_size(config: RunConfig, model: ModelSummary) -> PlannedSize:
     """Return the size of a job's result, whether its target is within reach or not."""
-    pruning, form = config.pruning, config.export.format
-    file = planned_file(model, file_dtype(config, model), pruning)
+    pruning = config.pruning
+    form = file_form(config, model)
+    file = planned_file(model, form, pruning)
     # With a quality limit, the size that is reached is not known beforehand.
-    is_whole = form is Format.MASKED or pruning.has_quality_limit
+    is_whole = form.format is Format.MASKED or pruning.has_quality_limit
     is_whole, removed = is_whole or pruning.kind in SPARSE, 0
     outcome: Goal | ConfigError
     try:
@@ -122,48 +121,20 @@ def planned_size(config: RunConfig, model: ModelSummary) -> PlannedSize:
     except ConfigError as error:
         outcome = error
     checkpoint = 0
-    if form not in FOR_TRANSFORMERS:
-        dtype = file_dtype(replace(config, export=ExportConfig()), model)
-        checkpoint = planned_file(model, dtype, pruning).bytes(removed)
+    if form.format not in FOR_TRANSFORMERS:
+        dtype = number_format(FileDtype.SAME, config.model.dtype, model.dtype)
+        beside = planned_file(model, FileForm(dtype=dtype), pruning)
+        checkpoint = beside.bytes(removed)
     return PlannedSize(file, outcome, file.bytes(removed), checkpoint)
 
 
-def file_dtype(config: RunConfig, model: ModelSummary) -> FileDtype:
-    """Return the number format in which a run writes its model."""
-    wanted = config.export
-    return number_format(wanted.format, wanted.dtype, config.model.dtype, model.dtype)
-
-
-def number_format(
-    form: Format, wanted: FileDtype, pruned: str, stored: str
-) -> FileDtype:
-    """Resolve the number format of an exported file.
-
-    Args:
-        form: the file format.
-        wanted: the number format that was asked for.
-        pruned: the one in which the model was pruned.
-        stored: that of the original's files; empty if they are quantised.
-
-    Returns:
-        If `wanted` is SAME, the shorter one of `pruned` and `stored`; for a quantised
-        original 8 bits in GGUF, and at most 16 in other formats.
-    """
-    if wanted is not FileDtype.SAME:
-        return wanted
-    if not stored and form is Format.GGUF:
-        return FileDtype.Q8_0
-    either = (FileDtype(pruned), FileDtype(stored or FileDtype.FLOAT16))
-    return min(either, key=BYTES.__getitem__)
-
-
-def goal_of(pruning: PruningConfig, model: ModelSummary, dtype: FileDtype) -> Goal:
+def goal_of(pruning: PruningConfig, model: ModelSummary, form: FileForm) -> Goal:
     """Return the goal that the target of `pruning` sets for `model`.
 
     Raises:
         ConfigError: The model is as small already, or has too few prunable weights.
     """
-    return _goal(planned_file(model, dtype, pruning))
+    return _goal(planned_file(model, form, pruning))
 
 
 def prunable_weights(pruning: PruningConfig, model: ModelSummary) -> int:
@@ -259,7 +230,7 @@ def _goal(file: PlannedFile) -> Goal:
         parameter_share=removed / model.parameters,
         parameters=model.parameters - removed,
         weight_bytes=file.bytes(removed),
-        dtype=file.dtype,
+        form=file.form,
     )
 
 
@@ -269,7 +240,7 @@ def _out_of_reach(removed: int, most: int, file: PlannedFile) -> ConfigError:
         return ConfigError(
             "In {dtype}, the unpruned model takes {size}: no more than the target.",
             "Ask for a smaller model; a target of 0 % only writes the model.",
-            dtype=file.dtype,
+            dtype=file.form.dtype,
             size=size_in_unit(file, 0),
         )
     return ConfigError(
@@ -277,7 +248,7 @@ def _out_of_reach(removed: int, most: int, file: PlannedFile) -> ConfigError:
         "weights: more than the target. Embeddings, norms and the head are not "
         "pruned.",
         "Ask for a larger model, or choose a number format of fewer bits.",
-        dtype=file.dtype,
+        dtype=file.form.dtype,
         size=size_in_unit(file, most),
         most=most,
     )

@@ -2,8 +2,9 @@
 
 Each unit (a layer, or a consumer with its producers) lists its removable candidates
 with their costs. The costs of all units are merged and the weights added up, as
-integers; candidates are selected until the next one would exceed the budget. Equal
-costs are taken in the order of the units, so that the same input gives the same result.
+integers; candidates are selected until the next one would exceed the budget or, if the
+budget must be reached, until it is. Equal costs are taken in the order of the units, so
+that the same input gives the same result.
 
 Candidates in thousands (`Removals`) have the number of weights that each *newly*
 removes after those before it: a row and a column share one weight. For single weights
@@ -55,8 +56,12 @@ class Selection:
     threshold: float | None  # the largest new cost; None: nothing new is removed
 
 
-def cheapest(units: Mapping[str, Removals | ElementCosts], budget: int) -> Selection:
+def cheapest(
+    units: Mapping[str, Removals | ElementCosts], budget: int, *, reaches: bool = False
+) -> Selection:
     """Select the cheapest candidates, at most `budget` weights in total.
+
+    With `reaches`, it is at least `budget` weights; single weights are as many anyway.
 
     Raises:
         CurvatureError: a cost is not a number.
@@ -66,13 +71,13 @@ def cheapest(units: Mapping[str, Removals | ElementCosts], budget: int) -> Selec
         check_not_nan(name, unit.cost)
     removals = {n: unit for n, unit in units.items() if isinstance(unit, Removals)}
     if removals:
-        return _cheapest_removals(removals, budget)
+        return _cheapest_removals(removals, budget, reaches=reaches)
     elements = {n: unit for n, unit in units.items() if isinstance(unit, ElementCosts)}
     return _cheapest_elements(elements, budget)
 
 
 def cheapest_in_step(
-    groups: Sequence[Mapping[str, Removals]], budget: int
+    groups: Sequence[Mapping[str, Removals]], budget: int, *, reaches: bool = False
 ) -> Selection:
     """Select the cheapest candidates, equally many from each unit of a group.
 
@@ -93,7 +98,7 @@ def cheapest_in_step(
         merged[str(number)] = Removals(
             torch.arange(length), cost.mean(dim=0), weights.sum(dim=0), length
         )
-    selection = cheapest(merged, budget)
+    selection = cheapest(merged, budget, reaches=reaches)
     removed: dict[str, Tensor] = {}
     for number, units in enumerate(groups):
         count = int(selection.removed[str(number)].sum())
@@ -116,7 +121,9 @@ def check_not_nan(name: str, cost: Tensor) -> None:
         )
 
 
-def _cheapest_removals(units: Mapping[str, Removals], budget: int) -> Selection:
+def _cheapest_removals(
+    units: Mapping[str, Removals], budget: int, *, reaches: bool
+) -> Selection:
     cost = torch.cat([unit.cost for unit in units.values()])
     weights = torch.cat([unit.weights for unit in units.values()])
     owner = torch.cat(
@@ -126,7 +133,9 @@ def _cheapest_removals(units: Mapping[str, Removals], budget: int) -> Selection:
     # In integers: float32 cannot count beyond 2^24 weights.
     total = weights[order].cumsum(0)
     _check_budget(budget, int(total[-1]) if len(total) else 0)
-    selected = int((total <= budget).sum())
+    if reaches and budget > 0:  # until the first candidate that reaches it
+        budget = int(total[total >= budget][0])
+    selected = int((total <= budget).sum())  # the last ones may be without weights
     per_unit = torch.bincount(owner[order[:selected]], minlength=len(units)).tolist()
     removed: dict[str, Tensor] = {}
     for (name, unit), count in zip(units.items(), per_unit, strict=True):

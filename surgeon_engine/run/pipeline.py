@@ -115,6 +115,8 @@ def prune(
             _begin(run, settled.config, context)
             for message in settled.messages:
                 context.inform(message)
+            if left_out := found.model.not_loaded:
+                context.warn(left_out.sentence)
             state = prepare(settled.config, context, found)
             check_format(
                 settled.config, state.original, state.loaded, state.units, context

@@ -18,8 +18,9 @@ from surgeon_engine.calibration.windows import JudgingText, TokenWindows
 from surgeon_engine.model.inspect import describe
 from surgeon_engine.model.load import LoadedModel, load_model
 from surgeon_engine.planning.automatic_settings import with_width_multiple
+from surgeon_engine.planning.file_form import file_form
 from surgeon_engine.planning.limits import check_target_in_limits
-from surgeon_engine.planning.target_size import file_dtype, goal_of
+from surgeon_engine.planning.target_size import goal_of
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.structures.units import units_of
 from surgeon_engine.run.preflight import Preflight
@@ -47,7 +48,7 @@ def prepare(
         if found is None:
             loaded = load_model(config.model)
             model = describe(loaded.model, loaded.source, loaded.stored)
-            goal = goal_of(config.pruning, model, file_dtype(config, model))
+            goal = goal_of(config.pruning, model, file_form(config, model))
             on_cuda = loaded.device.type == "cuda"
             config = with_width_multiple(config, model, on_cuda=on_cuda)
             check_target_in_limits(goal, config.pruning, model)

@@ -81,23 +81,30 @@ def cheapest_of(
 ) -> Selection:
     """Select the cheapest candidates of `units`, at most `budget` weights in all.
 
+    If the target is a size in bytes, it is at least `budget` weights: the file is not
+    to be larger.
+
     Raises:
         CurvatureError: a cost is not a number.
         PruningError: fewer weights than `budget` can be removed.
     """
+    reaches = pruning.is_sized
     if pruning.has_same_widths:
-        return _cheapest_in_step(units, costs, budget)
-    return cheapest(costs, budget)
+        return _cheapest_in_step(units, costs, budget, reaches=reaches)
+    return cheapest(costs, budget, reaches=reaches)
 
 
-def _cheapest_in_step(units: Sequence[Unit], costs: Costs, budget: int) -> Selection:
+def _cheapest_in_step(
+    units: Sequence[Unit], costs: Costs, budget: int, *, reaches: bool
+) -> Selection:
     """Select equally many of each unit of a kind, but of those without any group."""
     empty = {name: each for name, each in costs.items() if _is_empty(each)}
     if not empty:
-        return cheapest_in_step(_by_kind(units, costs), budget)
+        return cheapest_in_step(_by_kind(units, costs), budget, reaches=reaches)
     before = cheapest(empty, sum(int(x.weights.sum()) for x in empty.values()))
     others = [unit for unit in units if unit.measured.name not in empty]
-    found = cheapest_in_step(_by_kind(others, costs), budget - before.weights)
+    rest = budget - before.weights
+    found = cheapest_in_step(_by_kind(others, costs), rest, reaches=reaches)
     return Selection(
         before.removed | found.removed,
         before.weights + found.weights,

@@ -200,8 +200,8 @@ _FILE_DTYPES: dict[Enum, Caption] = {
     FileDtype.SAME: caption(
         "Same as the original",
         "The number format of the original files, or the one used for pruning if "
-        "that has fewer bits. For a quantized original: 8 bits in GGUF, float16 in "
-        "other formats.",
+        "that has fewer bits. For a quantized original: about as many bits in GGUF, "
+        "float16 in other formats.",
     ),
     FileDtype.FLOAT32: Caption(
         "float32", tr("32 bits per weight: exact, the largest file.")

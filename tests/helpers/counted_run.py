@@ -54,7 +54,8 @@ from surgeon_engine.model.layers import find_blocks, prunable_layers
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.model.offload import OffloadedBlocks
 from surgeon_engine.model.source import ModelSource
-from surgeon_engine.planning.target_size import file_dtype, goal_of
+from surgeon_engine.planning.file_form import file_form
+from surgeon_engine.planning.target_size import goal_of
 from surgeon_engine.pruning import measure_curvature
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.structures.units import units_of
@@ -147,7 +148,7 @@ def count(model: PretrainedConfig, config: RunConfig) -> CountedRun:
             return _loaded(other, source, settings.offload)
 
         with mock.patch.object(load, "_load", load_again):
-            goal = goal_of(config.pruning, summary, file_dtype(config, summary))
+            goal = goal_of(config.pruning, summary, file_form(config, summary))
             units = units_of(config.pruning, made)
             state = PruningState(config, loaded, windows, units, goal, summary)
             _run(state, gpu)

@@ -25,7 +25,7 @@ import msgspec
 
 from surgeon_engine.api.client import CANCEL_TIMEOUT_S
 from surgeon_engine.api.config.export import ExportConfig, Format
-from surgeon_engine.api.config.run import Dtype, RunConfig
+from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import read_config
 from surgeon_engine.api.messages.commands import (
     Cancel,
@@ -78,7 +78,9 @@ from surgeon_engine.base.decoding import encode_json
 from surgeon_engine.base.errors import EngineError
 from surgeon_engine.detached.start import start_run
 from surgeon_engine.detached.watch import RunFollower
-from surgeon_engine.planning.target_size import file_dtype, goal_of
+from surgeon_engine.planning.file_form import file_form
+from surgeon_engine.planning.planned_file import FileForm
+from surgeon_engine.planning.target_size import goal_of
 from surgeon_engine.runtime.folders import listed
 from tests.helpers import fake_sources
 from tests.helpers.fake_live import Gate, flood, memory
@@ -288,7 +290,7 @@ class FakeEngine:
     def _finish(self, config: RunConfig, folder: str, done: int) -> None:
         """Run the shots after those that are done, and what follows."""
         model, shots = model_summary(config.model.source), config.pruning.shots
-        sparsity = goal_of(config.pruning, model, file_dtype(config, model)).sparsity
+        sparsity = goal_of(config.pruning, model, file_form(config, model)).sparsity
         for shot in range(done + 1, shots + 1):
             for stage in STAGES_OF_A_SHOT:
                 self._stage(stage, shot)
@@ -332,7 +334,7 @@ class FakeEngine:
 
     def _exported(self, folder: str, export: ExportConfig) -> Exported:
         pruning, model = self._config.pruning, model_summary()
-        size = goal_of(pruning, model, Dtype.FLOAT32).weight_bytes
+        size = goal_of(pruning, model, FileForm()).weight_bytes
         is_run = not (self._options.unrun and export.format is Format.GGUF)
         return exported(folder, pruning, export, pruned_bytes=size, is_run=is_run)
 

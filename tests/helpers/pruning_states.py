@@ -15,6 +15,7 @@ from surgeon_engine.model.inspect import describe
 from surgeon_engine.model.layers import find_blocks, prunable_layers
 from surgeon_engine.model.load import LoadedModel
 from surgeon_engine.model.source import ModelSource, locate
+from surgeon_engine.planning.planned_file import FileForm
 from surgeon_engine.planning.target_size import goal_of
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.pruning.structures.units import units_of
@@ -54,7 +55,7 @@ def make_state(
     )
     units = units_of(config.pruning, model)
     original = describe(model, source)
-    goal = goal_of(config.pruning, original, config.model.dtype)
+    goal = goal_of(config.pruning, original, FileForm(dtype=config.model.dtype))
     state = PruningState(config, loaded, texts, units, goal, original)
     evaluate_original(state, silent_context())
     return state

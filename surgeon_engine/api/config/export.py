@@ -13,7 +13,7 @@ from surgeon_engine.base.errors import ConfigError
 class Format(StrEnum):
     """Formats of a pruned model."""
 
-    AUTOMATIC = "automatic"  # the smallest that transformers loads
+    AUTOMATIC = "automatic"  # like the original's
     COMPACT = "compact"
     STOCK = "stock"
     MASKED = "masked"
@@ -23,7 +23,7 @@ class Format(StrEnum):
 class FileDtype(StrEnum):
     """Number formats of exported files."""
 
-    SAME = "same"  # as in the original's files; `number_format` has the details
+    SAME = "same"  # as in the original's files; `planning/file_form.py` has details
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
     FLOAT16 = "float16"
@@ -72,9 +72,10 @@ QUANTIZED = (
 K_FORMATS = (FileDtype.Q6_K, FileDtype.Q5_K_M, FileDtype.Q4_K_M)
 DESCRIPTIONS: dict[Format, Description] = {
     Format.AUTOMATIC: Description(
-        "The smallest for transformers",
-        "The default: plain if all layers have the same widths, otherwise compact; "
-        "masked for single weights.",
+        "Like the original",
+        "The default. A GGUF file or a quantized model becomes a GGUF file, if there "
+        "can be one. Other models become a checkpoint for transformers: plain if all "
+        "layers have the same widths, otherwise compact; masked for single weights.",
         "",
         _FLOATS,
     ),

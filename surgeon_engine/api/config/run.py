@@ -12,7 +12,7 @@ from typing import Annotated
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.evaluation import EvaluationConfig
-from surgeon_engine.api.config.export import QUANTIZED, ExportConfig, Format
+from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.fields import Limits, Option, check_limits
 from surgeon_engine.api.config.pruning import (
     HeadsAndNeurons,
@@ -100,9 +100,7 @@ class RunConfig:
     def blocks_miss_size(self) -> bool:
         """True if a GGUF file may exceed a target size, by widths that it fills up."""
         has_neurons = isinstance(self.pruning.structure, HeadsAndNeurons | Neurons)
-        multiple = self.pruning.width_multiple
-        is_needed = not multiple and self.export.dtype in QUANTIZED  # a multiple of 32
-        has_odd_rows = has_neurons and not is_needed and (multiple or 1) % 32 != 0
+        has_odd_rows = has_neurons and self.pruning.width_multiple % 32 != 0
         is_sized = self.pruning.is_sized
         return is_sized and has_odd_rows and self.export.format is Format.GGUF
 

@@ -82,6 +82,23 @@ class LeftWhole(msgspec.Struct, frozen=True):
         )
 
 
+class NotLoaded(msgspec.Struct, frozen=True):
+    """Weights in the files of a model that transformers does not load."""
+
+    parts: tuple[str, ...]  # names of modules
+    parameters: int
+
+    @property
+    def sentence(self) -> Text:
+        """The sentence for the user."""
+        return say(
+            "transformers does not load {parts} ({parameters:,} parameters): results "
+            "do not contain these weights.",
+            parts=", ".join(self.parts),
+            parameters=self.parameters,
+        )
+
+
 def _ranges(numbers: tuple[int, ...]) -> str:
     """Return ascending numbers as text, such as "0-2, 5"."""
     ends: list[list[int]] = []
@@ -148,6 +165,13 @@ class ModelSummary(msgspec.Struct, frozen=True):
     attention_window: int = 0  # tokens, of these blocks
     # SAME: GGUF files of this family have one width for all blocks; None: it has none.
     gguf_widths: Widths | None = None
+    tokenizer_bytes: int = 0  # of the tokenizer in a GGUF file, approximately
+    not_loaded: NotLoaded | None = None  # such as heads that predict several tokens
+
+    @property
+    def is_gguf(self) -> bool:
+        """Whether the weights are in a GGUF file."""
+        return self.source.lower().endswith(".gguf")
 
 
 class ModelInspected(msgspec.Struct, frozen=True, tag=True):

@@ -64,8 +64,11 @@ def read_gguf_header(path: Path) -> dict[str, int | float | str]:
     return header
 
 
-def check_lists(path: Path) -> None:
+def check_lists(path: Path) -> int:
     """Check the lists of a GGUF header: libraries take a minute for absurd ones.
+
+    Returns:
+        The bytes of the header before its list of tensors.
 
     Raises:
         ModelError: The file is not a GGUF file; or its header is damaged, or has a list
@@ -74,6 +77,7 @@ def check_lists(path: Path) -> None:
     with _damage_as_error(path), open_model(path) as file:
         for key in _keys(path, file):
             _value_or_list(path, file, key, _MAX_TOKENS)
+        return file.tell()
 
 
 @contextmanager

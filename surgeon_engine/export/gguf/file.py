@@ -26,7 +26,6 @@ from surgeon_engine.api.config.export import (
     QUANTIZED,
     ExportConfig,
     FileDtype,
-    Format,
 )
 from surgeon_engine.base.files import temporary_folder
 from surgeon_engine.compaction.plan import PrunedModel
@@ -164,7 +163,7 @@ def _mixture(pruned: PrunedModel, dtype: FileDtype) -> Mixture:
     layout = layout_of(compacted, architecture_of(compacted))
     widths = layout.widths
     return Mixture(
-        named_dtype(Format.GGUF, dtype, loaded),
+        named_dtype(dtype, loaded),
         blocks=len(widths.heads),
         queries_per_key=max(widths.heads) // max(widths.kv_heads),
         has_head=any(each.name == "output.weight" for each in layout.tensors),

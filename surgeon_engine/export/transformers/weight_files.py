@@ -14,13 +14,13 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from surgeon_engine.api.config.export import FileDtype, Format
+from surgeon_engine.api.config.export import FileDtype
 from surgeon_engine.base.errors import ExportError
 from surgeon_engine.base.sentences import say
 from surgeon_engine.compaction.slices import TensorSlice
 from surgeon_engine.model.layers import blocks_path
 from surgeon_engine.model.load import LoadedModel
-from surgeon_engine.planning.target_size import number_format
+from surgeon_engine.planning.file_form import number_format
 from surgeon_engine.runtime import devices
 
 DTYPES = {
@@ -32,18 +32,16 @@ _GIGABYTE = 1_000_000_000
 _HEADER = 110  # bytes of a tensor's entry in the header of a file, approximately
 
 
-def named_dtype(
-    file_format: Format, requested: FileDtype, loaded: LoadedModel
-) -> FileDtype:
+def named_dtype(requested: FileDtype, loaded: LoadedModel) -> FileDtype:
     """Resolve the dtype of an exported file."""
     stored = "" if loaded.stored is None else devices.name_of(loaded.stored)
     computed = devices.name_of(loaded.model.dtype)
-    return number_format(file_format, requested, computed, stored)
+    return number_format(requested, computed, stored)
 
 
 def file_dtype(requested: FileDtype, loaded: LoadedModel) -> torch.dtype:
     """Resolve the torch dtype of floating-point tensors in safetensors files."""
-    return DTYPES[named_dtype(Format.MASKED, requested, loaded)]
+    return DTYPES[named_dtype(requested, loaded)]
 
 
 def tensor_dtypes(

@@ -30,7 +30,7 @@ def export(job: Job) -> StageNeed:
     written += int(saved_at_the_end(job))
     moments: tuple[Moment, ...] = ()
     seconds = 0.5 + 2 * size.export_bytes / speed.DISK
-    if size.file.dtype in QUANTIZED:
+    if size.file.form.dtype in QUANTIZED:
         longest = max((layer.columns for layer in job.model.layers), default=0)
         moments = (Moment(_COPIES * FLOAT * longest**2),)
         seconds += _quantisation(job)
@@ -63,7 +63,7 @@ def _exporting(job: Job) -> float:
 
 def _quantisation(job: Job) -> float:
     """Return the time to round weights by what the layers read of the text."""
-    is_k = job.size.file.dtype in K_FORMATS
+    is_k = job.size.file.form.dtype in K_FORMATS
     forward = speed.forward(job, job.config.calibration.windows)
     passes = 1 if is_k else _FEEDBACK_PASSES
     return passes * forward + job.model.parameters / _QUANTISED

@@ -19,7 +19,9 @@ from surgeon_engine.api.messages.diagnosis import predicts_loss
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.base.errors import ConfigError
-from surgeon_engine.planning.target_size import Goal, file_dtype
+from surgeon_engine.planning.automatic_settings import with_width_multiple
+from surgeon_engine.planning.file_form import file_form
+from surgeon_engine.planning.target_size import Goal
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.diagnosis.costs import Costs
 from surgeon_gui.state.job.targets import TARGET_FIELDS, converted, goal_or_none
@@ -112,17 +114,21 @@ def phase_of(
         return DiagnosisPhase.MEASURING if is_measuring else DiagnosisPhase.NONE
     if is_measuring:
         return DiagnosisPhase.REMEASURING
-    is_old = changes_since(known.config, now)
+    is_old = changes_since(known, now)
     return DiagnosisPhase.OUT_OF_DATE if is_old else DiagnosisPhase.READY
 
 
-def changes_since(then: RunConfig, now: RunConfig) -> tuple[str, ...]:
+def changes_since(known: DiagnosisResult, now: RunConfig) -> tuple[str, ...]:
     """Return the labels of the changed settings on which the costs depend.
 
     Settings that only one of the configs has are ignored: the choice on which they
-    depend has changed.
+    depend has changed. A width multiple also changes with the form of the file.
     """
     changed = []
+    then, now = (
+        with_width_multiple(config, known.model, on_cuda=False)
+        for config in (known.config, now)
+    )
     for part, names in (
         ("model", _MODEL),
         ("calibration", _TEXT),
@@ -140,7 +146,8 @@ def changes_since(then: RunConfig, now: RunConfig) -> tuple[str, ...]:
 
 def planned_config(known: DiagnosisResult, now: RunConfig) -> RunConfig:
     """Return the diagnosed job with the target and the protections of the draft."""
-    values = {k: v for k, v in values_of(now.pruning).items() if k in _PLANNED}
+    pruning = with_width_multiple(now, known.model, on_cuda=False).pruning
+    values = {k: v for k, v in values_of(pruning).items() if k in _PLANNED}
     try:
         pruning = with_values(known.config.pruning, values)
         return replace(known.config, pruning=pruning, export=now.export)
@@ -162,7 +169,7 @@ def with_share(config: RunConfig, model: ModelSummary, share: float) -> PruningC
     unit = values["target"]
     share = _rounded(share)
     plain = {**values, "target": Target.PRUNABLE_SHARE, "sparsity": share}
-    changes = converted(plain, unit, model, file_dtype(config, model))
+    changes = converted(plain, unit, model, file_form(config, model))
     if unit is Target.PARAMETER_SHARE and "sparsity" in changes:
         changes["sparsity"] = _rounded(changes["sparsity"])
     return with_values(config.pruning, changes)
@@ -232,7 +239,7 @@ def headline(
             return tr("Diagnosing the model again. The previous result is shown below.")
     assert known is not None
     if phase is DiagnosisPhase.OUT_OF_DATE:
-        changed = changes_since(known.config, now)
+        changed = changes_since(known, now)
         return tr("Out of date. Changed since then: {settings}.").format(
             settings=", ".join(dict.fromkeys(changed))
         )

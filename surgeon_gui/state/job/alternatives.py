@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from surgeon_engine.api.config.export import QUANTIZED, FileDtype
+from surgeon_engine.api.config.export import QUANTIZED, FileDtype, Format
 from surgeon_engine.api.config.pruning import PrunableShare
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.sources import ModelSummary
-from surgeon_engine.planning.planned_file import PlannedFile, planned_file
+from surgeon_engine.planning.planned_file import FileForm, PlannedFile, planned_file
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.job.file_formats import leaves_zeros
 from surgeon_gui.state.job.targets import goal_or_none
@@ -38,7 +38,10 @@ def quantised_files(
     if has_no_file or model.gguf_widths is None:
         return {}
     unpruned = replace(config.pruning, target=PrunableShare(0.0))
-    return {dtype: planned_file(model, dtype, unpruned) for dtype in QUANTIZED}
+    return {
+        dtype: planned_file(model, FileForm(Format.GGUF, dtype), unpruned)
+        for dtype in QUANTIZED
+    }
 
 
 def sentence(files: Mapping[FileDtype, PlannedFile], most: int) -> str:

@@ -21,8 +21,9 @@ from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_engine.base.errors import ConfigError, ExportError, PruningError
 from surgeon_engine.base.files import check_not_occupied
 from surgeon_engine.planning.automatic_settings import with_width_multiple
+from surgeon_engine.planning.file_form import file_form
 from surgeon_engine.planning.limits import check_target_in_limits
-from surgeon_engine.planning.target_size import file_dtype, goal_of
+from surgeon_engine.planning.target_size import goal_of
 from surgeon_gui.base import paths
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.app import AppState, Engine
@@ -287,7 +288,7 @@ def target_problem(
         return Problem(Kind.BLOCKS_MISS_SIZE, {}, Step.TARGET, "width_multiple")
     try:
         pruning = with_width_multiple(config, model, on_cuda=on_cuda).pruning
-        goal = goal_of(pruning, model, file_dtype(config, model))
+        goal = goal_of(pruning, model, file_form(config, model))
         check_target_in_limits(goal, pruning, model)
     except (ConfigError, PruningError) as error:
         return of_error(error, Step.TARGET, "target")

@@ -21,6 +21,7 @@ from surgeon_engine.api.config.pruning import (
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.run import Exported
 from surgeon_engine.api.messages.sources import ModelSummary
+from surgeon_engine.planning.file_form import SAME_SIZE
 from surgeon_engine.planning.limits import has_partial_protection
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.choices import choice_label
@@ -29,7 +30,6 @@ from surgeon_gui.text.problems import Kind, Problem, Step
 
 # Suggested formats for saving a result again, the best first.
 _SUGGESTED = (Format.GGUF, Format.COMPACT, Format.STOCK, Format.MASKED)
-_LARGER = 1.02  # relative to the original; a header explains a smaller excess
 _UNSUPPORTED = tr("This model cannot be written in this format.")
 
 
@@ -129,7 +129,7 @@ def leaves_zeros(config: RunConfig) -> bool:
 
 def is_larger(weight_bytes: int, model: ModelSummary | None) -> bool:
     """Return True if a file is larger than that of the original."""
-    return model is not None and weight_bytes > _LARGER * model.file_bytes
+    return model is not None and weight_bytes > SAME_SIZE * model.file_bytes
 
 
 def format_problem(config: RunConfig, model: ModelSummary | None) -> Problem | None:

@@ -25,8 +25,9 @@ from surgeon_engine.planning.automatic_settings import (
     width_choice,
     with_file_widths,
 )
-from surgeon_engine.planning.planned_file import planned_file
-from surgeon_engine.planning.target_size import Goal, file_dtype
+from surgeon_engine.planning.file_form import file_form, with_file_form
+from surgeon_engine.planning.planned_file import FileForm, planned_file
+from surgeon_engine.planning.target_size import Goal
 from surgeon_gui.base.translation import inside, ntr, tr
 from surgeon_gui.state.job.file_formats import (
     disabled_formats,
@@ -40,7 +41,8 @@ from surgeon_gui.text.labels import source_name
 
 _WIDTHS = {
     WidthReason.FORMAT: tr(
-        "MLP widths become multiples of {multiple}, which its blocks fill."
+        "MLP widths become multiples of {multiple}, up to which zeros would fill the "
+        "rows of the file."
     ),
     WidthReason.DEVICE: tr(
         "MLP widths become multiples of {multiple}, which GPUs compute faster."
@@ -130,6 +132,16 @@ def describe_goal(config: RunConfig, model: ModelSummary) -> str:
     )
 
 
+def chosen_format(config: RunConfig, model: ModelSummary) -> str:
+    """Return that the file is a GGUF file without being asked for; else ""."""
+    if with_file_form(config, model) is config:
+        return ""
+    form = file_form(config, model)
+    return tr("For this model, that is {format} in {dtype}.").format(
+        format=choice_label(form.format)[0], dtype=choice_label(form.dtype)[0]
+    )
+
+
 def _file_widths(config: RunConfig, model: ModelSummary) -> str:
     """Return that the file has one width for all layers; empty if it need not."""
     if with_file_widths(config, model) is config:
@@ -142,14 +154,14 @@ def _file_widths(config: RunConfig, model: ModelSummary) -> str:
 
 def _describe_unpruned(config: RunConfig, model: ModelSummary) -> str:
     """Return what a run does that removes nothing."""
-    dtype = file_dtype(config, model)
+    form = file_form(config, model)
     return tr(
         "{model}: nothing is removed. The run writes the model in {dtype}, in a file "
         "of about {size} (original {original}), and verifies it."
     ).format(
         model=source_name(config.model.source),
-        dtype=choice_label(dtype)[0],
-        size=numbers.size(planned_file(model, dtype, config.pruning).bytes(0)),
+        dtype=choice_label(form.dtype)[0],
+        size=numbers.size(planned_file(model, form, config.pruning).bytes(0)),
         original=numbers.size(model.file_bytes),
     )
 
@@ -158,12 +170,12 @@ def quantisation(
     config: RunConfig, model: ModelSummary, *, on_cuda: bool = False
 ) -> str:
     """Return the bits per weight of a quantised file and its widths; else ""."""
-    dtype, goal = file_dtype(config, model), goal_or_none(config, model)
-    if dtype not in QUANTIZED or goal is None or leaves_zeros(config):
+    form, goal = file_form(config, model), goal_or_none(config, model)
+    if form.dtype not in QUANTIZED or goal is None or leaves_zeros(config):
         return ""
-    file = planned_file(model, dtype, config.pruning)
+    file = planned_file(model, form, config.pruning)
     bits = tr("{dtype} takes {bits} bits per weight.").format(
-        dtype=choice_label(dtype)[0],
+        dtype=choice_label(form.dtype)[0],
         bits=numbers.significant(file.bits_per_weight(goal.removed), 3),
     )
     return f"{bits} {_widths(config, model, on_cuda=on_cuda)}".strip()
@@ -171,7 +183,7 @@ def quantisation(
 
 def _widths(config: RunConfig, model: ModelSummary, *, on_cuda: bool) -> str:
     """Return the automatic width multiple and its reason; empty: any width, or set."""
-    file = planned_file(model, file_dtype(config, model), config.pruning)
+    file = planned_file(model, file_form(config, model), config.pruning)
     width = width_choice(file, on_cuda=on_cuda)
     text = _WIDTHS.get(width.reason, "")
     return text.format(multiple=width.multiple)
@@ -190,8 +202,8 @@ def quantised_note(
 
 def fallback_warning(config: RunConfig, model: ModelSummary) -> str:
     """Return which matrices get a longer number format, because of their widths."""
-    dtype = file_dtype(config, model)
-    fallbacks = planned_file(model, dtype, config.pruning).fallbacks
+    form = file_form(config, model)
+    fallbacks = planned_file(model, form, config.pruning).fallbacks
     if not fallbacks or leaves_zeros(config):
         return ""
     return ntr(
@@ -200,7 +212,7 @@ def fallback_warning(config: RunConfig, model: ModelSummary) -> str:
         sum(fallbacks.values()),
     ).format(
         n=sum(fallbacks.values()),
-        dtype=choice_label(dtype)[0],
+        dtype=choice_label(form.dtype)[0],
         types=tr(" or ").join(sorted(fallbacks)),
     )
 
@@ -254,18 +266,16 @@ def format_sizes(config: RunConfig, model: ModelSummary) -> str:
     goal = goal_or_none(config, model)
     if goal is None:
         return ""
-    dtypes = [FileDtype.FLOAT32, FileDtype.FLOAT16]
+    forms = [FileForm(dtype=x) for x in (FileDtype.FLOAT32, FileDtype.FLOAT16)]
     if not disabled_formats(config.pruning, model).get(Format.GGUF):
-        dtypes += [FileDtype.Q8_0, FileDtype.Q4_K_M]
+        forms += [FileForm(Format.GGUF, x) for x in (FileDtype.Q8_0, FileDtype.Q4_K_M)]
     removed = 0 if leaves_zeros(config) else goal.removed
     sizes = ", ".join(
         tr("{size} in {dtype}").format(
-            size=numbers.size(
-                planned_file(model, dtype, config.pruning).bytes(removed)
-            ),
-            dtype=choice_label(dtype)[0],
+            size=numbers.size(planned_file(model, form, config.pruning).bytes(removed)),
+            dtype=choice_label(form.dtype)[0],
         )
-        for dtype in dtypes
+        for form in forms
     )
     return tr("The result takes {sizes}. The original takes {original}.").format(
         sizes=sizes, original=numbers.size(model.file_bytes)
@@ -291,8 +301,8 @@ def _result_bytes(config: RunConfig, model: ModelSummary) -> int:
         return 0
     if not leaves_zeros(config):
         return goal.weight_bytes
-    dtype = file_dtype(config, model)
-    return planned_file(model, dtype, config.pruning).bytes(0)
+    form = file_form(config, model)
+    return planned_file(model, form, config.pruning).bytes(0)
 
 
 def _file(config: RunConfig, goal: Goal, model: ModelSummary) -> str:
@@ -315,7 +325,7 @@ def _weight_size(config: RunConfig, goal: Goal, model: ModelSummary) -> str:
         return ""
     return tr("; they take {size} in {dtype}").format(
         size=numbers.size(goal.weight_bytes),
-        dtype=choice_label(file_dtype(config, model))[0],
+        dtype=choice_label(file_form(config, model).dtype)[0],
     )
 
 

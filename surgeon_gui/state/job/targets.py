@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from surgeon_engine.api.config.export import FileDtype, Format
+from surgeon_engine.api.config.export import Format
 from surgeon_engine.api.config.fields import values_of, with_values
 from surgeon_engine.api.config.pruning import (
     SPARSE,
@@ -22,9 +22,10 @@ from surgeon_engine.api.config.pruning import (
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.base.errors import ConfigError
+from surgeon_engine.planning.file_form import file_form
+from surgeon_engine.planning.planned_file import FileForm
 from surgeon_engine.planning.target_size import (
     Goal,
-    file_dtype,
     goal_of,
     memory_of_goal,
 )
@@ -50,7 +51,7 @@ TARGET_FIELDS = ("target", *dict.fromkeys(_FIELDS.values()), "context")
 def goal_or_none(config: RunConfig, model: ModelSummary) -> Goal | None:
     """Return the goal of a job; None if the model cannot be made that small."""
     try:
-        return goal_of(config.pruning, model, file_dtype(config, model))
+        return goal_of(config.pruning, model, file_form(config, model))
     except ConfigError:
         return None
 
@@ -117,7 +118,7 @@ def target_field(target: Target) -> str:
 
 
 def equivalent_sizes(
-    values: Mapping[str, Any], model: ModelSummary | None, dtype: FileDtype
+    values: Mapping[str, Any], model: ModelSummary | None, form: FileForm
 ) -> dict[Target, float]:
     """Return the target size in every unit, each exact to one weight.
 
@@ -125,12 +126,12 @@ def equivalent_sizes(
     """
     unit = values["target"]
     found = {unit: values[target_field(unit)]}
-    goal = _goal(values, model, dtype)
+    goal = _goal(values, model, form)
     if goal is None or model is None:
         return found
     for target in Target:
         if target is not unit:
-            found[target] = _value_in_unit(values, target, goal, model, dtype)
+            found[target] = _value_in_unit(values, target, goal, model, form)
     return found
 
 
@@ -138,22 +139,22 @@ def converted(
     values: Mapping[str, Any],
     target: Target,
     model: ModelSummary | None,
-    dtype: FileDtype,
+    form: FileForm,
 ) -> dict[str, Any]:
     """Return the changes that express the same size in the unit `target`."""
-    sizes = equivalent_sizes(values, model, dtype)
+    sizes = equivalent_sizes(values, model, form)
     if target not in sizes:
         return {"target": target}
     return {"target": target, target_field(target): sizes[target]}
 
 
 def _goal(
-    values: Mapping[str, Any], model: ModelSummary | None, dtype: FileDtype
+    values: Mapping[str, Any], model: ModelSummary | None, form: FileForm
 ) -> Goal | None:
     if model is None:
         return None
     try:
-        return goal_of(with_values(PruningConfig(), values), model, dtype)
+        return goal_of(with_values(PruningConfig(), values), model, form)
     except ConfigError:
         return None
 
@@ -187,7 +188,7 @@ def _value_in_unit(
     target: Target,
     goal: Goal,
     model: ModelSummary,
-    dtype: FileDtype,
+    form: FileForm,
 ) -> float:
     """Return the value in the unit `target` that leads to `goal`."""
     context, kind = values.get("context", Memory().context), values["structure"]
@@ -206,7 +207,7 @@ def _value_in_unit(
         try:
             changed = {**values, "target": target, name: nearby}
             candidate = with_values(PruningConfig(), changed)
-            if goal_of(candidate, model, dtype).removed == goal.removed:
+            if goal_of(candidate, model, form).removed == goal.removed:
                 return nearby
         except ConfigError:
             continue

@@ -19,8 +19,9 @@ from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.sweep import Axis, combinations
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.base.errors import ConfigError
+from surgeon_engine.planning.file_form import file_form
 from surgeon_engine.planning.running_memory import usable_context
-from surgeon_engine.planning.target_size import file_dtype, memory_of_goal
+from surgeon_engine.planning.target_size import memory_of_goal
 from surgeon_gui.base.translation import ntr, tr
 from surgeon_gui.state.app import AppState
 from surgeon_gui.state.job.file_formats import leaves_zeros
@@ -46,7 +47,7 @@ def proposed_values(state: AppState, unit: Target) -> str:
         return numbers.number_list(100 * share for share in _SHARES)
     if state.model is None:
         return ""
-    dtype = file_dtype(state.config, state.model)
+    form = file_form(state.config, state.model)
     found = []
     for share in _SHARES:
         values = {
@@ -54,7 +55,7 @@ def proposed_values(state: AppState, unit: Target) -> str:
             "target": Target.PRUNABLE_SHARE,
             "sparsity": share,
         }
-        changes = converted(values, unit, state.model, dtype)
+        changes = converted(values, unit, state.model, form)
         if target_field(unit) in changes:
             found.append(float(f"{changes[target_field(unit)]:.3g}"))
     return numbers.number_list(found)

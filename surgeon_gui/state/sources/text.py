@@ -64,6 +64,8 @@ def inspected_facts(model: ModelSummary, facts: ModelFacts | None = None) -> Row
     ]
     notes = {x.kind: x.sentence for s in model.structures for x in s.left_whole}
     rows += [(tr("Left whole"), sentence) for sentence in notes.values()]
+    if model.not_loaded:
+        rows.append((tr("Not loaded"), model.not_loaded.sentence))
     return tuple(rows)
 
 

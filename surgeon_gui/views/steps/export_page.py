@@ -101,7 +101,10 @@ class ExportPage(Page):
         self._form.disable_choices("format", reasons)
         dtypes = file_formats.disabled_dtypes(export.format)
         self._form.disable_choices("dtype", dtypes)
-        self._about.setText(about_format(export.format))
+        chosen = (
+            plan_text.chosen_format(state.config, state.model) if state.model else ""
+        )
+        self._about.setText(f"{about_format(export.format)} {chosen}".strip())
         note = unavailable(reasons)
         show_text(self._unavailable, note)
 

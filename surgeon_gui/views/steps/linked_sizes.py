@@ -24,10 +24,10 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from surgeon_engine.api.config.export import FileDtype
 from surgeon_engine.api.config.fields import Limits, settings_of
 from surgeon_engine.api.config.pruning import PruningConfig, Target
 from surgeon_engine.api.messages.sources import ModelSummary
+from surgeon_engine.planning.planned_file import FileForm
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.job import targets
@@ -64,7 +64,7 @@ class LinkedSizes(QWidget):
             name: setting.default for name, setting in _SETTINGS.items()
         }
         self._model: ModelSummary | None = None
-        self._dtype = FileDtype.FLOAT32
+        self._form = FileForm()
         self._inputs: dict[Target, DecimalInput] = {}
         self._radios: dict[Target, QRadioButton] = {}
         self._group = QButtonGroup(self)
@@ -135,10 +135,10 @@ class LinkedSizes(QWidget):
         """Return the input of the target, whichever of its fields `name` is."""
         return self._inputs[self._values["target"]].widget
 
-    def show_model(self, model: ModelSummary | None, dtype: FileDtype) -> None:
+    def show_model(self, model: ModelSummary | None, form: FileForm) -> None:
         """Compute the values for `model` and the number format of the export."""
-        if model is not self._model or dtype is not self._dtype:
-            self._model, self._dtype = model, dtype
+        if model is not self._model or form != self._form:
+            self._model, self._form = model, form
             self._show()
 
     def disable(self, reasons: Mapping[Target, str]) -> None:
@@ -166,7 +166,7 @@ class LinkedSizes(QWidget):
 
     def _convert(self, target: Target) -> None:
         """Give the target another unit."""
-        self._change(targets.converted(self._values, target, self._model, self._dtype))
+        self._change(targets.converted(self._values, target, self._model, self._form))
 
     def _change(self, changes: Mapping[str, Any]) -> None:
         self._values = {**self._values, **changes}
@@ -192,7 +192,7 @@ class LinkedSizes(QWidget):
             self._convert(target)
 
     def _show(self) -> None:
-        sizes = targets.equivalent_sizes(self._values, self._model, self._dtype)
+        sizes = targets.equivalent_sizes(self._values, self._model, self._form)
         for target, entry in self._inputs.items():
             box = entry.widget
             assert isinstance(box, QDoubleSpinBox)

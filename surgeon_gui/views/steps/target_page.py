@@ -9,12 +9,12 @@ from PySide6.QtCore import Signal, Slot
 from PySide6.QtWidgets import QGridLayout, QSizePolicy, QWidget
 from typing_extensions import override
 
-from surgeon_engine.api.config.export import FileDtype
 from surgeon_engine.api.config.fields import settings_of
 from surgeon_engine.api.config.pruning import PruningConfig
 from surgeon_engine.api.config.recovery import RecoveryConfig
 from surgeon_engine.base.errors import ConfigError
-from surgeon_engine.planning.target_size import file_dtype
+from surgeon_engine.planning.file_form import file_form
+from surgeon_engine.planning.planned_file import FileForm
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.preset_store import PresetStore
@@ -122,7 +122,7 @@ class TargetPage(Page):
     @override
     def show_state(self, state: AppState) -> None:
         is_rejected = Step.TARGET in state.rejected
-        self._sizes.show_model(state.model, _dtype(state))
+        self._sizes.show_model(state.model, _form(state))
         if not is_rejected:
             self._form.show_config(state.config.pruning)
             self._recovery.show_config(state.config.recovery)
@@ -175,10 +175,10 @@ class TargetPage(Page):
         show_text(self._unsupported_note, unsupported(supported))
 
 
-def _dtype(state: AppState) -> FileDtype:
+def _form(state: AppState) -> FileForm:
     if state.model is None:
-        return FileDtype.FLOAT32
-    return file_dtype(state.config, state.model)
+        return FileForm()
+    return file_form(state.config, state.model)
 
 
 _UNITS = {

@@ -8,6 +8,7 @@ import struct
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from surgeon_engine.api.config.pruning import Structure
 from surgeon_engine.api.config.run import ModelConfig
@@ -241,6 +242,28 @@ def test_blocks_with_a_sliding_window_are_those_of_the_models_cache(tmp_path):
     summary = describe(loaded.model, loaded.source, loaded.stored)
     assert summary.window_blocks == sliding != ()
     assert summary.attention_window == loaded.model.config.sliding_window
+
+
+@pytest.mark.parametrize(
+    ("family", "names", "parts"),
+    [
+        ("qwen3_5", ("mtp.fc.weight", "mtp.layers.0.mlp.up_proj.weight"), ("mtp",)),
+        ("qwen3_5", (), None),
+        ("gpt2", ("h.0.attn.bias",), None),  # a mask
+    ],
+)
+def test_weights_that_transformers_does_not_load_are_named(
+    tmp_path, family, names, parts
+):
+    path = save_tiny_model(tmp_path, family) / "model.safetensors"
+    more = {name: torch.zeros(4, 6) for name in names}
+    save_file(load_file(path) | more, path, {"format": "pt"})
+    found = inspect_model(ModelConfig(str(tmp_path))).model.not_loaded
+    if parts is None:
+        assert found is None
+    else:
+        assert (found.parts, found.parameters) == (parts, 24 * len(names))
+        assert "does not load mtp (48 parameters)" in str(found.sentence)
 
 
 def test_unsupported_structures_have_a_reason(tmp_path):

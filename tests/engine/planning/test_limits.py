@@ -7,7 +7,6 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from surgeon_engine.api.config.export import FileDtype
 from surgeon_engine.api.config.pruning import (
     COUPLED,
     Coupling,
@@ -24,6 +23,7 @@ from surgeon_engine.planning.limits import (
     max_removable,
     min_removable,
 )
+from surgeon_engine.planning.planned_file import FileForm
 from surgeon_engine.planning.target_size import goal_of, prunable_weights
 from surgeon_engine.pruning.structures.units import units_of
 from tests.helpers.configs import pruning_config
@@ -73,7 +73,7 @@ def check(weights: int, pruning: PruningConfig, model) -> None:
     """Check a goal of so many removed weights."""
     stay = (model.parameters - weights) / 1_000_000
     wanted = replace(pruning, target=Parameters(stay))
-    goal = goal_of(wanted, model, FileDtype.FLOAT32)
+    goal = goal_of(wanted, model, FileForm())
     assert goal.removed == weights
     check_target_in_limits(goal, wanted, model)
 

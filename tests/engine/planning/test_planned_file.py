@@ -17,18 +17,23 @@ from surgeon_engine.api.config.pruning import FileSize, PruningConfig
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.api.model_info.header import DecoderSizes, ModelFacts
+from surgeon_engine.base.errors import PruningError
 from surgeon_engine.planning.automatic_settings import (
     WidthReason,
     width_choice,
+    with_chosen_multiple,
     with_width_multiple,
 )
+from surgeon_engine.planning.file_form import file_form
 from surgeon_engine.planning.gguf_types import TensorType
-from surgeon_engine.planning.planned_file import PlannedFile
+from surgeon_engine.planning.limits import check_target_in_limits
+from surgeon_engine.planning.planned_file import FileForm, PlannedFile
 from surgeon_engine.planning.sketch import sketch_model
-from surgeon_engine.planning.target_size import file_dtype, goal_of
+from surgeon_engine.planning.target_size import goal_of
 from tests.helpers.configs import pruning_config
 
 BLOCKS = "model.layers."
+HEADER = 8 * (7 + 4) * 110  # bytes
 NOTHING = pruning_config(sparsity=0.0)
 NEURONS = pruning_config(structure="neurons", sparsity=0.3)
 
@@ -58,7 +63,7 @@ def multiple_of(job: RunConfig, model: ModelSummary, on_cuda: bool = False) -> i
 
 
 def planned(dtype: FileDtype, pruning: PruningConfig = NOTHING, **sizes) -> PlannedFile:
-    return PlannedFile(llama(**sizes), dtype, pruning)
+    return PlannedFile(llama(**sizes), FileForm(Format.GGUF, dtype), pruning)
 
 
 def test_bits_of_a_number_are_those_of_its_blocks():
@@ -75,16 +80,16 @@ def test_bytes_are_counted_by_hand():
     head = 1000 * 512 * 210 // 256
     # The first of eight blocks has a longer type in its layer down.
     layers = file.model.prunable * 18 // 32 + 512 * 1024 * 2 // 32
-    assert file.bytes(0) == vectors + embeddings + head + layers
+    assert file.bytes(0) == HEADER + vectors + embeddings + head + layers
 
 
 def test_removed_weights_take_the_bytes_of_their_layers_with_them():
     both = planned(FileDtype.Q4_K_M, pruning_config(sparsity=0.3))
     neurons = planned(FileDtype.Q4_K_M, NEURONS)
     vectors, embeddings = 17 * 512 * 4, 1000 * 512 * 210 // 256
-    assert both.bytes(both.model.prunable) == vectors + embeddings
+    assert both.bytes(both.model.prunable) == HEADER + vectors + embeddings
     mlp = sum(x.weights for x in neurons.model.layers if x.kind.startswith("mlp"))
-    attention = neurons.bytes(mlp) - vectors - embeddings
+    attention = neurons.bytes(mlp) - HEADER - vectors - embeddings
     # Four of eight blocks have longer values.
     q, v = 512 * 512, 128 * 512
     assert attention == 8 * (2 * q + 2 * v) * 144 // 256 + 4 * v * (210 - 144) // 256
@@ -94,7 +99,7 @@ def test_removed_weights_take_the_bytes_of_their_layers_with_them():
 def test_target_size_is_reached_and_not_exceeded(dtype):
     model, megabytes = llama(), planned(dtype).bytes(0) * 0.7 / 1e6
     pruning = replace(pruning_config(), target=FileSize(megabytes))
-    goal = goal_of(pruning, model, dtype)
+    goal = goal_of(pruning, model, FileForm(Format.GGUF, dtype))
     assert 0 <= round(megabytes * 1e6) - goal.weight_bytes <= 4
 
 
@@ -108,7 +113,7 @@ def test_target_size_is_reached_and_not_exceeded(dtype):
         (FileDtype.Q4_K_M, 1056, 32),
         (FileDtype.Q4_0, 1000, 1),
         (FileDtype.Q4_0, 1004, 1),
-        (FileDtype.FLOAT16, 1024, 1),
+        (FileDtype.FLOAT16, 1024, 32),
     ],
 )
 def test_width_multiple_is_the_one_that_the_number_format_needs(
@@ -135,8 +140,9 @@ def test_gpu_gets_widths_in_eights_where_the_original_has_such(neurons, expected
 @pytest.mark.parametrize(
     ("dtype", "chosen", "on_cuda", "reason"),
     [
-        (FileDtype.FLOAT16, 0, False, WidthReason.NONE),
-        (FileDtype.FLOAT16, 0, True, WidthReason.DEVICE),
+        (FileDtype.SAME, 0, False, WidthReason.NONE),
+        (FileDtype.SAME, 0, True, WidthReason.DEVICE),
+        (FileDtype.FLOAT16, 0, True, WidthReason.FORMAT),
         (FileDtype.Q4_0, 0, False, WidthReason.FORMAT),
         (FileDtype.Q4_0, 0, True, WidthReason.FORMAT),
         (FileDtype.Q4_0, 8, True, WidthReason.SETTING),
@@ -145,10 +151,27 @@ def test_gpu_gets_widths_in_eights_where_the_original_has_such(neurons, expected
 )
 def test_width_multiple_has_a_reason(dtype, chosen, on_cuda, reason):
     pruning = pruning_config(structure="neurons", width_multiple=chosen)
-    export = ExportConfig(format=Format.GGUF, dtype=dtype)
+    is_gguf = dtype is not FileDtype.SAME
+    form = Format.GGUF if is_gguf else Format.AUTOMATIC
+    export = ExportConfig(format=form, dtype=dtype)
     job = RunConfig(pruning=pruning, export=export)
-    file = PlannedFile(llama(), file_dtype(job, llama()), pruning)
+    file = PlannedFile(llama(), file_form(job, llama()), pruning)
     assert width_choice(file, on_cuda=on_cuda).reason is reason
+
+
+def test_error_names_formats_whose_blocks_allow_the_target():
+    same = pruning_config(structure="neurons", sparsity=0.05, widths="same")
+    model = llama()
+    wide = with_chosen_multiple(RunConfig(pruning=same), 256).pruning
+    goal = goal_of(wide, model, FileForm(Format.GGUF, FileDtype.Q4_K_M))
+    with pytest.raises(PruningError, match="at least") as refused:
+        check_target_in_limits(goal, wide, model)
+    hint = refused.value.hint
+    assert "In q4_k_m, MLP widths are multiples of 256." in hint
+    assert "possible: q8_0, iq4_nl, q4_0" in hint
+    short = goal_of(same, model, FileForm(Format.GGUF, FileDtype.Q4_0))
+    narrow = with_chosen_multiple(RunConfig(pruning=same), 32).pruning
+    check_target_in_limits(short, narrow, model)
 
 
 def test_chosen_width_multiple_stays():

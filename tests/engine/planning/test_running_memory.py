@@ -7,11 +7,12 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from surgeon_engine.api.config.export import FileDtype, Format
+from surgeon_engine.api.config.export import Format
 from surgeon_engine.api.config.pruning import Memory, PruningConfig, Structure
 from surgeon_engine.api.messages.run import GroupsLeft, LayerSparsity
 from surgeon_engine.base.errors import ConfigError, PruningError
 from surgeon_engine.planning.limits import check_target_in_limits
+from surgeon_engine.planning.planned_file import FileForm, planned_file
 from surgeon_engine.planning.running_memory import (
     memory_beside_weights,
     memory_of_export,
@@ -78,14 +79,16 @@ def test_removed_heads_make_the_planned_context_smaller():
 
 @pytest.mark.parametrize("kind", [Structure.HEADS, Structure.NEURONS])
 def test_target_is_the_largest_model_that_runs_in_the_memory(kind):
-    whole = memory_to_run(4 * MODEL.parameters, CONTEXT, MODEL)
+    file = planned_file(MODEL, FileForm(), pruning_config(structure=kind))
+    header = file.bytes(0) - 4 * MODEL.parameters
+    whole = memory_to_run(file.bytes(0), CONTEXT, MODEL)
     memory = whole - 800_000  # bytes
     pruning = pruning_config(
         structure=kind, target="memory", memory_gigabytes=memory / 1e9, context=CONTEXT
     )
-    goal = goal_of(pruning, MODEL, FileDtype.FLOAT32)
+    goal = goal_of(pruning, MODEL, FileForm())
     assert memory_of_goal(goal, CONTEXT, MODEL, kind) <= memory
-    assert goal.weight_bytes == 4 * goal.parameters
+    assert goal.weight_bytes == 4 * goal.parameters + header
     of_cache = whole - memory - 4 * goal.removed  # freed by heads
     assert (of_cache > 0) is (kind is Structure.HEADS)
     if kind is Structure.NEURONS:
@@ -103,20 +106,20 @@ def test_target_is_the_largest_model_that_runs_in_the_memory(kind):
 def test_memory_out_of_reach_raises_with_both_sizes(gigabytes, words):
     pruning = PruningConfig(target=Memory(gigabytes, CONTEXT))
     with pytest.raises(ConfigError, match=words):
-        goal_of(pruning, MODEL, FileDtype.FLOAT32)
+        goal_of(pruning, MODEL, FileForm())
 
 
 def test_target_below_what_is_possible_names_the_smallest_size():
     pruning = pruning_config(
         structure="neurons", target="memory", memory_gigabytes=0.0125, context=CONTEXT
     )
-    goal = goal_of(pruning, MODEL, FileDtype.FLOAT32)
+    goal = goal_of(pruning, MODEL, FileForm())
     with pytest.raises(PruningError, match="at most") as raised:
         check_target_in_limits(goal, pruning, MODEL)
     words = "The smallest possible size is 0.014 GB with a context of 1,000 tokens."
     assert words in raised.value.hint
     named = replace(pruning, target=Memory(0.014, CONTEXT))
-    check_target_in_limits(goal_of(named, MODEL, FileDtype.FLOAT32), named, MODEL)
+    check_target_in_limits(goal_of(named, MODEL, FileForm()), named, MODEL)
 
 
 def test_smallest_memory_holds_the_model():

@@ -7,18 +7,19 @@ from fractions import Fraction
 import msgspec
 import pytest
 
-from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
+from surgeon_engine.api.config.export import ExportConfig, FileDtype
 from surgeon_engine.api.config.pruning import Structure, Target
 from surgeon_engine.api.config.run import Dtype, RunConfig
 from surgeon_engine.api.messages.sources import LayerSummary, ModelSummary
 from surgeon_engine.base.errors import ConfigError
+from surgeon_engine.planning.file_form import file_form
+from surgeon_engine.planning.planned_file import FileForm
 from surgeon_engine.planning.rounding import ceil_share, floor_share
 from surgeon_engine.planning.running_memory import (
     memory_beside_weights,
     memory_to_run,
 )
 from surgeon_engine.planning.target_size import (
-    file_dtype,
     goal_of,
     number_format,
     prunable_weights,
@@ -46,8 +47,11 @@ MODEL = ModelSummary(
 )
 
 
+HEADER = 110 * (2 + 4)  # bytes: the layers, and a norm or so
+
+
 def goal(dtype=Dtype.FLOAT32, **pruning):
-    return goal_of(pruning_config(**pruning), MODEL, dtype)
+    return goal_of(pruning_config(**pruning), MODEL, FileForm(dtype=dtype))
 
 
 def test_share_of_prunable_weights():
@@ -57,7 +61,7 @@ def test_share_of_prunable_weights():
     assert reached.sparsity == 0.25
     assert reached.parameter_share == 50 / 300
     assert reached.parameters == 250
-    assert reached.weight_bytes == 1000
+    assert reached.weight_bytes == 1000 + HEADER
 
 
 def test_share_of_all_parameters():
@@ -73,9 +77,9 @@ def test_number_of_remaining_parameters():
     ("dtype", "parameters"), [(Dtype.FLOAT32, 120), (Dtype.BFLOAT16, 240)]
 )
 def test_file_size_counts_bytes_of_the_number_format(dtype, parameters):
-    reached = goal(dtype, target=Target.FILE_SIZE, megabytes=0.00048)
+    reached = goal(dtype, target=Target.FILE_SIZE, megabytes=(480 + HEADER) / 1e6)
     assert reached.parameters == parameters
-    assert reached.weight_bytes == 480
+    assert reached.weight_bytes == 480 + HEADER
 
 
 def test_memory_counts_weights_and_context():
@@ -83,10 +87,12 @@ def test_memory_counts_weights_and_context():
     context = 20
     beside = memory_beside_weights(context, model)
     pruning = pruning_config(
-        target=Target.MEMORY, memory_gigabytes=(480 + beside) / 1e9, context=context
+        target=Target.MEMORY,
+        memory_gigabytes=(480 + HEADER + beside) / 1e9,
+        context=context,
     )
-    reached = goal_of(pruning, model, Dtype.BFLOAT16)
-    assert reached.weight_bytes == 480
+    reached = goal_of(pruning, model, FileForm(dtype=FileDtype.BFLOAT16))
+    assert reached.weight_bytes == 480 + HEADER
     assert memory_to_run(480, context, model) == 480 + beside
 
 
@@ -159,24 +165,23 @@ def test_groups_wider_than_every_layer_raise():
 )
 def test_file_has_the_number_format_of_the_original(stored, export, expected):
     model = msgspec.structs.replace(MODEL, dtype=stored)
-    assert file_dtype(RunConfig(export=export), model) is expected
+    assert file_form(RunConfig(export=export), model).dtype is expected
 
 
 @pytest.mark.parametrize(
-    ("form", "wanted", "pruned", "stored", "expected"),
+    ("wanted", "pruned", "stored", "expected"),
     [
-        (Format.MASKED, FileDtype.SAME, "float32", "bfloat16", FileDtype.BFLOAT16),
-        (Format.COMPACT, FileDtype.SAME, "bfloat16", "float32", FileDtype.BFLOAT16),
-        (Format.STOCK, FileDtype.SAME, "bfloat16", "float16", FileDtype.BFLOAT16),
-        (Format.GGUF, FileDtype.SAME, "float32", "", FileDtype.Q8_0),
-        (Format.GGUF, FileDtype.FLOAT16, "float32", "", FileDtype.FLOAT16),
-        (Format.COMPACT, FileDtype.SAME, "bfloat16", "", FileDtype.BFLOAT16),
-        (Format.GGUF, FileDtype.Q8_0, "float32", "float32", FileDtype.Q8_0),
-        (Format.MASKED, FileDtype.FLOAT32, "float16", "float16", FileDtype.FLOAT32),
+        (FileDtype.SAME, "float32", "bfloat16", FileDtype.BFLOAT16),
+        (FileDtype.SAME, "bfloat16", "float32", FileDtype.BFLOAT16),
+        (FileDtype.SAME, "bfloat16", "float16", FileDtype.BFLOAT16),
+        (FileDtype.FLOAT16, "float32", "", FileDtype.FLOAT16),
+        (FileDtype.SAME, "bfloat16", "", FileDtype.BFLOAT16),
+        (FileDtype.Q8_0, "float32", "float32", FileDtype.Q8_0),
+        (FileDtype.FLOAT32, "float16", "float16", FileDtype.FLOAT32),
     ],
 )
-def test_shorter_number_format_is_the_default(form, wanted, pruned, stored, expected):
-    assert number_format(form, wanted, pruned, stored) is expected
+def test_shorter_number_format_is_the_default(wanted, pruned, stored, expected):
+    assert number_format(wanted, pruned, stored) is expected
 
 
 HUNDREDTHS = range(101)

@@ -45,6 +45,26 @@ def test_selection_stays_within_the_budget_and_the_next_removal_would_exceed_it(
     assert selection.weights + everything[taken][1] > budget
 
 
+@pytest.mark.parametrize("budget", [0, 1, 10, 30, 60])
+def test_selection_that_reaches_the_budget_is_the_smallest_one(budget):
+    units = random_units()
+    within, reaching = (cheapest(units, budget, reaches=x) for x in (False, True))
+    assert reaching.weights >= budget
+    more = {n: reaching.removed[n] & ~mask for n, mask in within.removed.items()}
+    added = sum(int(mask.sum()) for mask in more.values())
+    assert added == (within.weights < budget)
+    assert all(
+        bool((reaching.removed[n] | ~m).all()) for n, m in within.removed.items()
+    )
+
+
+def test_selection_that_reaches_the_budget_takes_whole_bundles():
+    bundles = removals([1.0, 1.0, 2.0, 2.0], [6, 0, 6, 0])
+    found = cheapest({"a": bundles}, budget=7, reaches=True)
+    assert found.weights == 12
+    assert found.removed["a"].tolist() == [True] * 4 + [False]
+
+
 def test_cheapest_candidates_of_all_units_are_selected():
     units = random_units()
     selection = cheapest(units, budget=40)

@@ -15,6 +15,7 @@ from surgeon_engine.api.messages.run import Recovered, ShotFinished, Stage, Stag
 from surgeon_engine.base.errors import ExportError, PruningError
 from surgeon_engine.evaluation.fidelity import compare_unchecked
 from surgeon_engine.planning.limits import check_target_in_limits
+from surgeon_engine.planning.planned_file import FileForm
 from surgeon_engine.planning.target_size import goal_of
 from surgeon_engine.pruning.depth import (
     Depth,
@@ -179,7 +180,7 @@ def test_later_shots_keep_what_is_removed():
 def test_impossible_numbers_are_refused(settings, sentence):
     state = state_of(dropped_blocks=0)
     pruning = pruning_config(**{"sparsity": 0.6} | settings)
-    goal = goal_of(pruning, state.original, state.config.model.dtype)
+    goal = goal_of(pruning, state.original, FileForm(dtype=state.config.model.dtype))
     with pytest.raises(PruningError, match=sentence) as caught:
         check_target_in_limits(goal, pruning, state.original)
     assert caught.value.hint
@@ -189,7 +190,7 @@ def test_targets_beyond_heads_and_neurons_are_allowed_with_blocks():
     """A block that is removed keeps no last head and no last neuron."""
     state = state_of(dropped_blocks=0)
     pruning = pruning_config(sparsity=0.8)
-    goal = goal_of(pruning, state.original, state.config.model.dtype)
+    goal = goal_of(pruning, state.original, FileForm(dtype=state.config.model.dtype))
     with pytest.raises(PruningError, match="can be removed as"):
         check_target_in_limits(goal, pruning, state.original)
     pruning = pruning_config(sparsity=0.8, dropped_blocks=1)

@@ -8,9 +8,9 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from surgeon_engine.api.config.export import QUANTIZED
+from surgeon_engine.api.config.export import QUANTIZED, Format
 from surgeon_engine.api.config.pruning import Structure
-from surgeon_engine.planning.planned_file import PlannedFile
+from surgeon_engine.planning.planned_file import FileForm, PlannedFile
 from surgeon_engine.planning.running_memory import memory_to_run
 from surgeon_gui.state.report import ReportContext, report_html
 from surgeon_gui.state.runs.reading import read_state
@@ -44,7 +44,9 @@ def test_sizes_of_the_original_in_fewer_bits_are_listed(finished):
     size = numbers.size(2 * left).replace("\xa0", " ")
     assert f"Pruned model {size} 16.00" in text
     for dtype in QUANTIZED:
-        file = PlannedFile(finished.model, dtype, pruning_config(sparsity=0.0))
+        file = PlannedFile(
+            finished.model, FileForm(Format.GGUF, dtype), pruning_config(sparsity=0.0)
+        )
         size = numbers.size(file.bytes(0)).replace("\xa0", " ")
         assert f"Original in {choice_label(dtype)[0]} {size}" in text
     original = numbers.size(finished.model.file_bytes).replace("\xa0", " ")

@@ -28,7 +28,7 @@ from surgeon_engine.export.gguf.imatrix import IMATRIX_NAME
 from surgeon_engine.export.gguf.quantiser import dequantise, quantise
 from surgeon_engine.model.inspect import describe
 from surgeon_engine.planning.gguf_types import TensorType
-from surgeon_engine.planning.planned_file import PlannedFile
+from surgeon_engine.planning.planned_file import FileForm, PlannedFile
 from surgeon_engine.runtime import devices
 from tests.helpers.configs import pruning_config
 from tests.helpers.gguf_files import (
@@ -252,7 +252,9 @@ def test_forecast_of_a_plan_is_the_size_of_the_tensors(dtype, tmp_path):
         folder.mkdir()
         reader = written(example, folder, dtype, None)
         summary = describe(model, example.loaded.source, example.loaded.stored)
-        plan = PlannedFile(summary, dtype, pruning_config(sparsity=0.0))
+        plan = PlannedFile(
+            summary, FileForm(Format.GGUF, dtype), pruning_config(sparsity=0.0)
+        )
         size = sum(int(tensor.n_bytes) for tensor in reader.tensors)
         assert plan.bytes(0) == pytest.approx(size, rel=1e-3)
         assert plan.bits_per_weight(0) == pytest.approx(
@@ -274,7 +276,7 @@ def test_forecast_of_a_pruned_model_is_the_size_of_its_tensors(dtype, tmp_path):
     example = pruned(model, without(model, choose))
     reader = written(example, tmp_path, dtype, None)
     pruning = pruning_config(structure="neurons", width_multiple=256, sparsity=0.3)
-    plan = PlannedFile(summary, dtype, pruning)
+    plan = PlannedFile(summary, FileForm(Format.GGUF, dtype), pruning)
     size = sum(int(tensor.n_bytes) for tensor in reader.tensors)
     assert plan.bytes(3 * 256 * 256 * 3) == pytest.approx(size, rel=1e-3)
 

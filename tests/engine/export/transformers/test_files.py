@@ -21,7 +21,7 @@ from transformers import (
 )
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
-from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
+from surgeon_engine.api.config.export import ExportConfig, FileDtype
 from surgeon_engine.api.config.pruning import COUPLED, Structure
 from surgeon_engine.api.config.run import Device, Dtype, ModelConfig
 from surgeon_engine.base.errors import ModelError
@@ -128,10 +128,10 @@ def test_shards_are_loaded_as_one_model(tmp_path):
 def test_dtype_of_file_depends_on_format():
     model = loaded(llama().bfloat16())
     same = FileDtype.SAME
-    assert named_dtype(Format.MASKED, same, model) is FileDtype.BFLOAT16
-    assert named_dtype(Format.GGUF, FileDtype.Q8_0, model) is FileDtype.Q8_0
+    assert named_dtype(same, model) is FileDtype.BFLOAT16
+    assert named_dtype(FileDtype.Q8_0, model) is FileDtype.Q8_0
     wide = replace(loaded(llama()), stored=torch.float16)
-    assert named_dtype(Format.COMPACT, same, wide) is FileDtype.FLOAT16
+    assert named_dtype(same, wide) is FileDtype.FLOAT16
 
 
 @pytest.mark.parametrize("writer", [MaskedWriter(), CompactWriter()])

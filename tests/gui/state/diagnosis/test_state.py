@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 
 from surgeon_engine.api.config.calibration import CalibrationConfig
+from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.fields import values_of, with_values
 from surgeon_engine.api.config.pruning import (
     Damping,
@@ -19,7 +21,8 @@ from surgeon_engine.api.config.pruning import (
 )
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.api.messages.run import Progressed, Stage, StageStarted
-from surgeon_engine.planning.target_size import file_dtype, goal_of
+from surgeon_engine.planning.file_form import file_form
+from surgeon_engine.planning.target_size import goal_of
 from surgeon_gui.state.diagnosis import state as diagnosis_state
 from surgeon_gui.state.diagnosis.state import DiagnosisPhase, DiagnosisResult
 from surgeon_gui.state.request import Request
@@ -56,7 +59,7 @@ def now(**parts):
     ],
 )
 def test_changed_settings_make_costs_out_of_date_and_are_named(changed, labels):
-    assert set(diagnosis_state.changes_since(THEN, changed)) >= set(labels)
+    assert set(diagnosis_state.changes_since(known(), changed)) >= set(labels)
     assert (
         diagnosis_state.phase_of(known(), changed, False) is DiagnosisPhase.OUT_OF_DATE
     )
@@ -82,14 +85,14 @@ def test_changed_settings_make_costs_out_of_date_and_are_named(changed, labels):
     ],
 )
 def test_settings_without_effect_on_costs_need_no_new_measurement(changed):
-    assert diagnosis_state.changes_since(THEN, changed) == ()
+    assert diagnosis_state.changes_since(known(), changed) == ()
 
 
 def test_changed_fixed_damping_makes_costs_out_of_date():
     pruning = pruning_config(damping=Damping.FIXED)
     then = replace(THEN, pruning=pruning)
     changed = replace(THEN, pruning=with_values(pruning, {"cost_damping": 1.0}))
-    assert diagnosis_state.changes_since(then, changed) == ("Cost damping",)
+    assert diagnosis_state.changes_since(known(then), changed) == ("Cost damping",)
 
 
 def test_changed_fisher_counts_only_for_methods_that_use_it():
@@ -97,8 +100,8 @@ def test_changed_fisher_counts_only_for_methods_that_use_it():
     magnitude = pruning_config(method=Method.MAGNITUDE)
     plain = replace(THEN, pruning=magnitude)
     other = replace(THEN, pruning=replace(magnitude, fisher=Fisher.SAMPLED))
-    assert diagnosis_state.changes_since(plain, other) == ()
-    assert diagnosis_state.changes_since(THEN, now(pruning=fisher)) == (
+    assert diagnosis_state.changes_since(known(plain), other) == ()
+    assert diagnosis_state.changes_since(known(), now(pruning=fisher)) == (
         "Fisher information",
     )
 
@@ -109,7 +112,7 @@ def test_dragged_target_keeps_its_unit(target, share):
     config = replace(THEN, pruning=pruning_config(target=target, megabytes=5.0))
     moved = diagnosis_state.with_share(config, MODEL, share)
     assert values_of(moved)["target"] is target
-    goal = goal_of(moved, MODEL, file_dtype(config, MODEL))
+    goal = goal_of(moved, MODEL, file_form(config, MODEL))
     assert goal.sparsity == pytest.approx(min(0.95, max(0.001, share)), abs=0.002)
 
 
@@ -148,3 +151,14 @@ def test_points_of_run_has_one_per_shot_and_one_for_recovery():
     assert [p.is_recovered for p in points] == [False, False, True]
     assert points[2].sparsity == points[1].sparsity == shots[1].sparsity
     assert points[2].perplexity == 14.5
+
+
+def test_widths_that_a_file_forces_make_costs_out_of_date_and_are_planned():
+    gguf = ExportConfig(format=Format.GGUF, dtype=FileDtype.Q4_0)
+    then, changed = THEN, replace(THEN, export=gguf)
+    assert diagnosis_state.changes_since(known(then), changed) == ("Width multiple",)
+    of_one_width = msgspec.structs.replace(MODEL, gguf_widths=Widths.SAME)
+    result = DiagnosisResult(changed, of_one_width, SimpleNamespace())
+    assert changed.pruning.structure.widths is Widths.FREE
+    planned = diagnosis_state.planned_config(result, changed)
+    assert planned.pruning.structure.widths is Widths.SAME

@@ -10,8 +10,9 @@ import pytest
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import Structure, Widths
 from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.planning.file_form import file_form
 from surgeon_engine.planning.needs import Need, Resource
-from surgeon_engine.planning.planned_file import PlannedFile
+from surgeon_engine.planning.planned_file import FileForm, PlannedFile
 from surgeon_gui.state.job import plan_text, resource_text
 from surgeon_gui.state.job.alternatives import advice
 from surgeon_gui.state.job.targets import goal_or_none
@@ -20,7 +21,9 @@ from surgeon_gui.text.choices import choice_label
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import model_summary
 
-CONFIG = RunConfig(pruning=pruning_config(sparsity=0.3))
+CONFIG = RunConfig(
+    pruning=pruning_config(sparsity=0.3), export=ExportConfig(format=Format.COMPACT)
+)
 # As in a file with 4.5 bits a weight.
 QUANTISED = msgspec.structs.replace(
     model_summary(), dtype="", file_bytes=int(model_summary().parameters * 4.5 / 8)
@@ -33,7 +36,7 @@ def test_sizes_are_those_of_the_remaining_parameters():
     for size in (4 * parameters, 2 * parameters):
         assert numbers.size(size) in text
     for dtype in (FileDtype.Q8_0, FileDtype.Q4_K_M):
-        file = PlannedFile(QUANTISED, dtype, CONFIG.pruning)
+        file = PlannedFile(QUANTISED, FileForm(Format.GGUF, dtype), CONFIG.pruning)
         assert numbers.size(file.bytes(QUANTISED.parameters - parameters)) in text
     assert text.endswith(f"original takes {numbers.size(QUANTISED.file_bytes)}.")
 
@@ -74,14 +77,14 @@ def test_plan_states_bits_and_widths_of_a_quantised_file():
     config = as_gguf(FileDtype.Q4_0)
     plan = plan_text.brief_sizes(config, QUANTISED)
     goal = goal_or_none(config, QUANTISED)
-    file = PlannedFile(QUANTISED, FileDtype.Q4_0, config.pruning)
+    file = PlannedFile(QUANTISED, FileForm(Format.GGUF, FileDtype.Q4_0), config.pruning)
     bits = numbers.significant(file.bits_per_weight(goal.removed), 3)
     assert f"4 bits (Q4_0) takes {bits} bits per weight." in plan
     multiple = file.needed_multiple
     assert multiple > 1
-    assert f"multiples of {multiple}, which its blocks fill." in plan
+    assert f"multiples of {multiple}, up to which zeros would fill" in plan
     chosen = as_gguf(FileDtype.Q4_0, width_multiple=8)
-    assert "blocks fill" not in plan_text.brief_sizes(chosen, QUANTISED)
+    assert "zeros would fill" not in plan_text.brief_sizes(chosen, QUANTISED)
     assert plan_text.quantisation(CONFIG, QUANTISED) == ""
 
 
@@ -104,7 +107,7 @@ def test_plan_names_the_number_format_where_its_blocks_are_as_long_as_those_of_a
         plan = plan_text.brief_sizes(
             as_gguf(FileDtype.Q4_0, shots=7), QUANTISED, on_cuda=on_cuda
         )
-        assert "multiples of 8, which its blocks fill." in plan
+        assert "multiples of 8, up to which zeros would fill" in plan
 
 
 def test_plan_states_what_is_removed_as_a_whole():
@@ -124,6 +127,18 @@ def test_plan_says_that_a_gguf_file_has_one_width():
     model = msgspec.structs.replace(model_summary(), gguf_widths=Widths.SAME)
     assert "one width for all" in plan_text.describe_goal(gguf, model)
     assert "one width" not in plan_text.describe_goal(CONFIG, model)
+
+
+def test_format_like_the_original_is_named_where_it_is_chosen():
+    like = replace(CONFIG, export=ExportConfig())
+    chosen = plan_text.chosen_format(like, QUANTISED)
+    label = choice_label(file_form(like, QUANTISED).dtype)[0]
+    assert chosen == f"For this model, that is GGUF for llama.cpp in {label}."
+    assert label in plan_text.brief_sizes(like, QUANTISED)
+    assert plan_text.larger_forecast(like, QUANTISED) == ""
+    plain = msgspec.structs.replace(QUANTISED, dtype="float16")
+    assert plan_text.chosen_format(like, plain) == ""
+    assert plan_text.chosen_format(CONFIG, QUANTISED) == ""
 
 
 def test_note_of_the_export_says_how_to_quantise_alone():
@@ -147,7 +162,9 @@ def test_target_of_zero_only_writes_the_model():
 
 def test_fallbacks_are_a_warning():
     narrow = as_gguf(FileDtype.Q4_K_M, width_multiple=8)
-    file = PlannedFile(QUANTISED, FileDtype.Q4_K_M, narrow.pruning)
+    file = PlannedFile(
+        QUANTISED, FileForm(Format.GGUF, FileDtype.Q4_K_M), narrow.pruning
+    )
     count = sum(file.fallbacks.values())
     assert count > 1
     warning = plan_text.fallback_warning(narrow, QUANTISED)
@@ -168,7 +185,9 @@ def job_of(sparsity=0.3, structure=Structure.HEADS_AND_NEURONS, **export):
 
 def test_quantising_is_advised_where_it_makes_as_small_a_file():
     text = advice(job_of(), PLAIN)
-    size = PlannedFile(PLAIN, FileDtype.Q8_0, pruning_config(sparsity=0.0)).bytes(0)
+    size = PlannedFile(
+        PLAIN, FileForm(Format.GGUF, FileDtype.Q8_0), pruning_config(sparsity=0.0)
+    ).bytes(0)
     assert text.startswith("If only the size of the file counts, quantize instead")
     assert f"{choice_label(FileDtype.Q8_0)[0]} takes {numbers.size(size)}" in text
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from surgeon_engine.api.config import fields
-from surgeon_engine.api.config.export import Format
+from surgeon_engine.api.config.export import FileDtype, Format
 from surgeon_engine.api.config.fields import settings_of
 from surgeon_engine.api.config.pruning import (
     COUPLED,
@@ -22,13 +22,15 @@ from surgeon_engine.api.config.pruning import (
     Structure,
     Target,
 )
-from surgeon_engine.api.config.run import Dtype, RunConfig
+from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.planning.planned_file import FileForm
 from surgeon_engine.planning.target_size import goal_of
 from surgeon_gui.state.job import targets
 from surgeon_gui.state.job.protections import protected_layers, with_protection
 from tests.helpers.configs import pruning_config
 from tests.helpers.fake_engine import model_summary
 
+FORM = FileForm()
 MODEL = model_summary()
 SETTINGS = settings_of(PruningConfig)
 SIZES = [
@@ -51,23 +53,23 @@ def edited(pruning, **changes):
     return {**after, **targets.implied_changes(before, after)}
 
 
-def converted(pruning, target, dtype=Dtype.FLOAT32, model=MODEL):
+def converted(pruning, target, form=FORM, model=MODEL):
     values = values_of(pruning)
-    return {**values, **targets.converted(values, target, model, dtype)}
+    return {**values, **targets.converted(values, target, model, form)}
 
 
 @pytest.mark.parametrize(("structure", "first", "second"), SIZES)
-@pytest.mark.parametrize("dtype", [Dtype.FLOAT32, Dtype.BFLOAT16])
-def test_converted_keeps_the_exact_number_of_weights(structure, first, second, dtype):
+@pytest.mark.parametrize("form", [FileForm(), FileForm(dtype=FileDtype.BFLOAT16)])
+def test_converted_keeps_the_exact_number_of_weights(structure, first, second, form):
     for sparsity in (0.01, 0.1237, 1 / 3, 0.4999):
         share = pruning_config(structure, sparsity=sparsity)
-        goal = goal_of(share, MODEL, dtype)
-        given = pruning_config(**converted(share, first, dtype))
+        goal = goal_of(share, MODEL, form)
+        given = pruning_config(**converted(share, first, form))
         if second in targets.IN_BYTES and structure in SPARSE:
             continue  # not a valid config
-        again = pruning_config(**converted(given, second, dtype))
-        assert goal_of(given, MODEL, dtype).removed == goal.removed
-        assert goal_of(again, MODEL, dtype).removed == goal.removed
+        again = pruning_config(**converted(given, second, form))
+        assert goal_of(given, MODEL, form).removed == goal.removed
+        assert goal_of(again, MODEL, form).removed == goal.removed
 
 
 def test_converted_clips_an_unreachable_size_to_the_maximum_share():
@@ -121,20 +123,20 @@ def test_equivalent_sizes_remove_the_same_weights(structure, unit):
         given = converted(pruning_config(structure, sparsity=sparsity), unit)
         if unit in targets.IN_BYTES and structure in SPARSE:
             continue
-        removed = goal_of(pruning_config(**given), MODEL, Dtype.FLOAT32).removed
-        sizes = targets.equivalent_sizes(given, MODEL, Dtype.FLOAT32)
+        removed = goal_of(pruning_config(**given), MODEL, FileForm()).removed
+        sizes = targets.equivalent_sizes(given, MODEL, FileForm())
         assert set(sizes) == set(Target)
         for target, size in sizes.items():
             if target in targets.IN_BYTES and structure in SPARSE:
                 continue
             alone = {**given, "target": target, targets.target_field(target): size}
-            again = goal_of(pruning_config(**alone), MODEL, Dtype.FLOAT32)
+            again = goal_of(pruning_config(**alone), MODEL, FileForm())
             assert again.removed == removed, target
 
 
 def test_equivalent_sizes_of_an_unreachable_target_are_only_its_own():
     values = values_of(pruning_config(target=Target.PARAMETERS))  # 100 M of 2.8 M
-    sizes = targets.equivalent_sizes(values, MODEL, Dtype.FLOAT32)
+    sizes = targets.equivalent_sizes(values, MODEL, FileForm())
     assert sizes == {Target.PARAMETERS: 100.0}
 
 

@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QComboBox, QDoubleSpinBox, QLabel
 from surgeon_engine.api.config.fields import values_of
 from surgeon_engine.api.config.presets import presets
 from surgeon_engine.api.config.pruning import Method, PrunableShare, Structure, Target
+from surgeon_engine.planning.planned_file import FileForm
 from surgeon_engine.planning.target_size import goal_of
 from surgeon_gui.state.run import Status
 from surgeon_gui.text.problems import Step
@@ -91,14 +92,14 @@ def test_number_that_is_being_typed_is_not_written_over(page):
 
 def test_changing_the_unit_of_the_target_keeps_the_size(page):
     config = page.session.state.config
-    goal = goal_of(config.pruning, MODEL, config.model.dtype)
+    goal = goal_of(config.pruning, MODEL, FileForm())
     for target in (*Target, Target.PRUNABLE_SHARE):
         choose(page, "target", target)
-        assert goal_of(pruning_of(page), MODEL, config.model.dtype) == goal
+        assert goal_of(pruning_of(page), MODEL, FileForm()) == goal
         assert "2,098,829" in find(page, "goal_label").text()
         assert values_of(pruning_of(page))["target"] is target
     assert find(page, "pruning_million_parameters").text() == "2.099 M"
-    assert find(page, "pruning_megabytes").text() == "8.395 MB"
+    assert find(page, "pruning_megabytes").text() == "8.403 MB"
     choose(page, "target", Target.FILE_SIZE)
     choose(page, "structure", Structure.ELEMENTS)  # makes no smaller files
     assert Step.TARGET in page.session.state.rejected

@@ -17,6 +17,7 @@ from surgeon_engine.api.config.presets import preset_of, preset_to_toml, presets
 from surgeon_engine.api.config.pruning import Memory, Structure, Target
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.planning.needs import ResourceStatus
+from surgeon_engine.planning.planned_file import FileForm
 from surgeon_engine.planning.running_memory import memory_to_run
 from surgeon_engine.planning.target_size import goal_of
 from surgeon_gui.controllers.preset_store import PresetStore
@@ -76,7 +77,7 @@ def test_editing_one_size_updates_the_others(page):
         pruning = pruning_of(page)
         assert values_of(pruning)["target"] is target
         assert find(page, f"hold_{target.value}_radio").isChecked()
-        goal = goal_of(pruning, MODEL, "float32")
+        goal = goal_of(pruning, MODEL, FileForm())
         shown = {
             Target.PRUNABLE_SHARE: round(100 * goal.sparsity, 1),
             Target.PARAMETER_SHARE: round(100 * goal.parameter_share, 1),
@@ -102,7 +103,7 @@ def test_editing_one_size_updates_the_others(page):
 
 def test_editing_the_context_keeps_the_size_or_else_the_memory(page):
     def removed():
-        return goal_of(pruning_of(page), MODEL, "float32").removed
+        return goal_of(pruning_of(page), MODEL, FileForm()).removed
 
     before = removed()
     find(page, "pruning_context").setValue(2048)

@@ -1,0 +1,109 @@
+"""Choose the form of the file of a run: like that of the original, unless it is set.
+
+A GGUF file becomes a GGUF file, and weights of few bits are written in a number format
+of about as many, which only GGUF files hold. Where Surgeon writes no GGUF file of a
+model, or of a structure, the result is a checkpoint for transformers.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
+
+from surgeon_engine.api.config.export import QUANTIZED, ExportConfig, FileDtype, Format
+from surgeon_engine.api.config.pruning import (
+    BY_LAYER,
+    PrunableShare,
+    PruningConfig,
+    Widths,
+)
+from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.messages.sources import ModelSummary
+from surgeon_engine.planning.constants import BYTES
+from surgeon_engine.planning.planned_file import FileForm, planned_file
+
+# A file whose size exceeds that of another by no more is as large: headers differ.
+SAME_SIZE = 1.02
+
+
+def file_form(config: RunConfig, model: ModelSummary) -> FileForm:
+    """Return the form in which a run writes its model.
+
+    The format stays AUTOMATIC if transformers is to load the file, and the result
+    decides which of its formats is smallest.
+    """
+    wanted = config.export
+    format = wanted.format
+    if format is Format.AUTOMATIC and _is_gguf_by_default(config.pruning, model):
+        format = Format.GGUF
+    is_open = wanted.dtype is FileDtype.SAME
+    if is_open and format is Format.GGUF and not model.dtype:
+        return FileForm(format, _similar(model))
+    dtype = number_format(wanted.dtype, config.model.dtype, model.dtype)
+    return FileForm(format, dtype)
+
+
+def with_file_form(config: RunConfig, model: ModelSummary) -> RunConfig:
+    """Return the job with an explicit GGUF format, if its file gets one."""
+    form, wanted = file_form(config, model), config.export
+    if form.format is not Format.GGUF:
+        return config
+    dtype = form.dtype if form.dtype in QUANTIZED else wanted.dtype
+    if (form.format, dtype) == (wanted.format, wanted.dtype):
+        return config
+    return replace(config, export=replace(wanted, format=form.format, dtype=dtype))
+
+
+def export_form(
+    wanted: ExportConfig, config: RunConfig, model: ModelSummary
+) -> ExportConfig:
+    """Return the settings of a further export of a run with an explicit GGUF format."""
+    return with_file_form(replace(config, export=wanted), model).export
+
+
+def number_format(wanted: FileDtype, pruned: str, stored: str) -> FileDtype:
+    """Resolve the number format of a file of at least 16 bits.
+
+    Args:
+        wanted: the number format that was asked for.
+        pruned: the one in which the model was pruned.
+        stored: that of the original's files; empty if they are quantized.
+
+    Returns:
+        If `wanted` is SAME, the shorter one of `pruned` and `stored`; for a quantized
+        original at most 16 bits.
+    """
+    if wanted is not FileDtype.SAME:
+        return wanted
+    either = (FileDtype(pruned), FileDtype(stored or FileDtype.FLOAT16))
+    return min(either, key=BYTES.__getitem__)
+
+
+def _is_gguf_by_default(pruning: PruningConfig, model: ModelSummary) -> bool:
+    if model.gguf_widths is None or pruning.kind in BY_LAYER:
+        return False
+    # Blocks without an attention or MLP are only held by files of ragged widths.
+    if pruning.dropped_sublayers and model.gguf_widths is Widths.SAME:
+        return False
+    return model.is_gguf or not model.dtype
+
+
+def _similar(model: ModelSummary) -> FileDtype:
+    """Return the longest number format in which the model is as small as its files.
+
+    It is the shortest one if the model is larger in all of them.
+    """
+    most = SAME_SIZE * model.file_bytes
+    sizes = _sizes(model)
+    found = itertools.dropwhile(lambda pair: pair[1] > most, sizes)
+    dtype, _ = next(found, (QUANTIZED[-1], 0))
+    return dtype
+
+
+def _sizes(model: ModelSummary) -> Iterator[tuple[FileDtype, int]]:
+    """Yield each number format of few bits with the size of the whole model in it."""
+    unpruned = PruningConfig(target=PrunableShare(0.0))
+    for dtype in QUANTIZED:
+        form = FileForm(Format.GGUF, dtype)
+        yield dtype, planned_file(model, form, unpruned).bytes(0)
