@@ -13,27 +13,31 @@ ROOT = Path(__file__).parents[1]
 ENGINE = sorted((ROOT / "surgeon_engine").rglob("*.py"))
 GUI = sorted((ROOT / "surgeon_gui").rglob("*.py"))
 # What has to begin soon or in little memory, and the libraries that it must not load.
+# One process does all of this, in an order in which that is no looser.
 LIGHT = [
     ("import surgeon_engine.base.formatting", {"babel"}),
-    ("import surgeon_engine.measurement.measure", {"torch"}),
-    ("import surgeon_engine.runtime.json_streams", {"torch", "transformers"}),
-    ("import surgeon_engine.hub.search_process", {"torch"}),
-    ("import surgeon_engine.server", {"peft"}),
-    ("from surgeon_engine.cli.main import main; main(['--help'])", {"torch"}),
-    ("from surgeon_engine.cli.main import main; main(['--version'])", {"torch"}),
     (
         "from surgeon_engine.api.model_info import header; header.model_facts('demo')",
         {"torch", "numpy", "safetensors", "huggingface_hub"},
     ),
+    ("from surgeon_engine.cli.main import main; main(['--version'])", {"torch"}),
+    ("main(['--help'])", {"torch"}),
+    ("import surgeon_engine.runtime.json_streams", {"torch", "transformers"}),
+    ("import surgeon_engine.hub.search_process", {"torch"}),
+    ("import surgeon_engine.measurement.measure", {"torch"}),
+    ("import surgeon_engine.server", {"peft"}),
 ]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("code", "libraries"), LIGHT)
-def test_slow_libraries_are_not_loaded(code, libraries):
-    code = f"import sys; {code}; print('loaded:', *{libraries} & {{*sys.modules}})"
+def test_slow_libraries_are_not_loaded():
+    lines = ["import sys"]
+    for code, libraries in LIGHT:
+        lines += [code, f"print('loaded:', *{libraries} & {{*sys.modules}})"]
+    code = "\n".join(lines)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout.splitlines()[-1:] == ["loaded:"], done.stderr
+    found = [x for x in done.stdout.splitlines() if x.startswith("loaded:")]
+    assert found == ["loaded:"] * len(LIGHT), done.stderr
 
 
 def test_controllers_import_of_qt_the_core_alone():

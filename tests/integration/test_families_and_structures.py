@@ -19,7 +19,6 @@ from tests.helpers.pairs import pairs
 from tests.helpers.runs import job, outcome, preflight_error
 from tests.helpers.tiny_models import (
     FAMILIES,
-    MORE_FAMILIES,
     save_tiny_model,
     tiny_model,
 )
@@ -30,7 +29,7 @@ pytestmark = [pytest.mark.usefixtures("quick_runs"), pytest.mark.slow]
 _METHODS = cycle([Method.LLM_SURGEON, Method.FIRST_ORDER, Method.K_OBD, Method.L_OBD])
 CASES = [
     (family, structure, next(_METHODS))
-    for family, structure in pairs([*FAMILIES, *MORE_FAMILIES], Structure)
+    for family, structure in pairs(FAMILIES, Structure)
 ]
 
 
@@ -38,7 +37,7 @@ CASES = [
 def models(tmp_path_factory):
     """Write all models once."""
     folder = tmp_path_factory.mktemp("models")
-    for family in FAMILIES | MORE_FAMILIES:
+    for family in FAMILIES:
         save_tiny_model(folder / family, family)
     return folder
 

@@ -27,6 +27,7 @@ from surgeon_engine.planning.planned_file import FileForm
 from surgeon_engine.planning.target_size import goal_of, prunable_weights
 from surgeon_engine.pruning.structures.units import units_of
 from tests.helpers.configs import pruning_config
+from tests.helpers.pairs import pairs
 from tests.helpers.tiny_models import FAMILIES, tiny_model
 from tests.helpers.units import removable
 
@@ -44,13 +45,12 @@ SETTINGS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("structure", Structure)
 @pytest.mark.parametrize(
-    ("family", "settings"),
-    [(family, "all") for family in FAMILIES]
+    ("family", "structure", "settings"),
+    [(family, structure, "all") for family, structure in pairs(FAMILIES, Structure)]
     + [
-        (family, name)
-        for family in ("opt", "llama")
+        ("opt", structure, name)
+        for structure in Structure
         for name in SETTINGS
         if name != "all"
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -88,21 +89,24 @@ def diagnosis_of(monkeypatch, tmp_path, state, context=None):
     return diagnosing.diagnose(state.config, tmp_path, context or silent_context())
 
 
-def selected(state, budget):
+def selector(state):
+    """Return a function that selects for a budget, by factors measured once."""
     factors = measure(state, state.windows.calibration, silent_context())
-    return selection(state, factors, state.config.pruning, budget)
+    return partial(selection, state, factors, state.config.pruning)
 
 
 @pytest.mark.parametrize(("family", "settings"), ALL)
-def test_plan_equals_the_selection_of_the_engine(
+def test_plan_and_maximum_equal_those_of_the_engine(
     monkeypatch, tmp_path, family, settings
 ):
     state = make_state(family, sparsity=0.05, **FIXED, **settings)
     planner = planner_of(monkeypatch, tmp_path, state)
+    check_maximum(planner, state, settings)
+    selected = selector(state)
     for share in SHARES:
         budget = int(share * state.goal.prunable)
         try:
-            engine = selected(state, budget)
+            engine = selected(budget)
         except PruningError:
             assert planner.max_removable < budget
             continue
@@ -144,20 +148,16 @@ def test_whole_bins_of_single_weights_equal_the_selection_of_the_engine(
 ):
     state = make_state(structure=structure, sparsity=0.05, **FIXED)
     planner = planner_of(monkeypatch, tmp_path, state)
-    totals = planner.costs.found.so_far.sum(axis=0)
+    totals, selected = planner.costs.found.so_far.sum(axis=0), selector(state)
     for budget in totals[:: max(1, len(totals) // 20)].tolist():
-        engine, plan = selected(state, budget), planner.plan(budget)
+        engine, plan = selected(budget), planner.plan(budget)
         removed = [int(engine.removed[u.name].sum()) for u in planner.costs.units]
         assert plan.removals.tolist() == removed
         assert plan.removed == engine.weights == budget
 
 
-@pytest.mark.parametrize(("family", "settings"), ALL)
-def test_planner_maximum_equals_that_of_the_engine(
-    monkeypatch, tmp_path, family, settings
-):
-    state = make_state(family, sparsity=0.05, **FIXED, **settings)
-    planner = planner_of(monkeypatch, tmp_path, state)
+def check_maximum(planner, state, settings):
+    """Check that the planner's maximum is that of the engine."""
     maximum = sum(removable(unit, state.config.pruning) for unit in state.units)
     assert planner.max_removable >= maximum  # slightly less for rows and columns
     if settings.get("structure") is not Structure.ROWS_AND_COLUMNS:

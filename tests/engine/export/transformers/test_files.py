@@ -38,6 +38,7 @@ from surgeon_engine.export.transformers.weight_files import named_dtype, write_w
 from surgeon_engine.model.layers import prunable_layers
 from surgeon_engine.model.load import LoadedModel, load_model
 from surgeon_engine.model.source import ModelSource, locate
+from tests.helpers.pairs import pairs
 from tests.helpers.pruned_models import (
     assert_close,
     loaded,
@@ -344,8 +345,10 @@ def compact_checkpoint(parent: Path, family: str, structure: Structure, name: st
     return model, folder
 
 
-@pytest.mark.parametrize("structure", [*COUPLED, Structure.ROWS_AND_COLUMNS])
-@pytest.mark.parametrize("family", FAMILIES | MORE_FAMILIES)
+@pytest.mark.parametrize(
+    ("family", "structure"),
+    pairs([*FAMILIES, *MORE_FAMILIES], [*COUPLED, Structure.ROWS_AND_COLUMNS]),
+)
 def test_checkpoint_is_loaded_by_its_own_code(tmp_path, family, structure):
     model, folder = compact_checkpoint(tmp_path, family, structure)
     read, found = AutoModelForCausalLM.from_pretrained(
