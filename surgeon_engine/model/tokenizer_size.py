@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from surgeon_engine.api.model_info.gguf_header import check_lists
@@ -22,7 +20,7 @@ class _Encoding(msgspec.Struct):
     """What `tokenizer.json` says of a byte pair encoding."""
 
     vocab: dict[str, int]
-    merges: list[Any] = []
+    merges: list[str | tuple[str, str]] = []
     byte_fallback: bool = False  # scores replace the list of merges in GGUF
 
 
