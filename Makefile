@@ -4,8 +4,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-# More than there are cores: tests wait for processes that they start.
-WORKERS := $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))
+# Processes of each of the two runs of tests, which wait for processes that they start.
+WORKERS := $(shell getconf _NPROCESSORS_ONLN)
 
 # Temporary files in memory: the tests write and delete thousands. Below this folder pytest
 # numbers its own, so that two runs do not disturb each other.
@@ -14,11 +14,11 @@ TEMPORARY := $(shell test -w /dev/shm && echo PYTEST_DEBUG_TEMPROOT=/dev/shm)
 BYTECODE := PYTHONDONTWRITEBYTECODE=
 PYTEST = OMP_NUM_THREADS=1 $(BYTECODE) $(TEMPORARY) $(BIN)/pytest -n $(WORKERS) \
   --dist worksteal
-# Run the tests of the window separately: their processes then start without torch.
-define run_tests
-	$(PYTEST) -m $(1) --ignore tests/gui; engine=$$?; \
-	$(PYTEST) -m $(1) tests/gui && exit $$engine
-endef
+# The tests of the window run separately: their processes start without torch. Their
+# output, and that of the linters, comes when they have ended.
+MARKS := not runtimes
+SYNC := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
+TOGETHER := $(MAKE) --no-print-directory -k -j 3 $(SYNC) lint engine-tests window-tests
 
 # What Qt needs that PyPI does not bring; xvfb gives tests a real screen.
 SYSTEM_PACKAGES := libegl1 libgl1 libxkbcommon0 libdbus-1-3 fonts-dejavu-core
@@ -26,7 +26,7 @@ SCREEN_PACKAGES := libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 libxkbcommon-x11
 # An engine on another computer is tested with the client of OpenSSH.
 TEST_PACKAGES := openssh-client
 
-.PHONY: help setup system test-system hooks run demo test check quick runtimes test-one lint fmt docs lock benchmarks translations \
+.PHONY: help setup system test-system hooks run demo test check quick engine-tests window-tests runtimes test-one lint fmt docs lock benchmarks translations \
   screenshots clean
 .DEFAULT_GOAL := help
 
@@ -86,11 +86,17 @@ demo: system $(VENV)/.run
 
 test: system test-system $(VENV)/.test check docs
 
-check: lint
-	$(call run_tests,"not runtimes")
+check:
+	@$(TOGETHER)
 
-quick: lint
-	$(call run_tests,"not slow and not runtimes and not gpu")
+quick:
+	@$(TOGETHER) MARKS="not slow and not runtimes and not gpu"
+
+engine-tests:
+	$(PYTEST) -m "$(MARKS)" --ignore tests/gui
+
+window-tests:
+	$(PYTEST) -m "$(MARKS)" tests/gui
 
 runtimes:
 	$(PYTEST) -m runtimes --ignore tests/gui

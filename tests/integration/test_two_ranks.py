@@ -170,6 +170,7 @@ def test_ranks_without_windows_measure_what_one_measures():
             torch.testing.assert_close(x, expected[key], msg=str(key))
 
 
+@pytest.mark.runtimes
 def test_single_weights_differ_by_rounding(tmp_path):
     """Conjugate gradients, which update and refit them, end at a tolerance."""
     settings = {"structure": Structure.ELEMENTS, "method": Method.LLM_SURGEON}

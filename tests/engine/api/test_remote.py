@@ -314,7 +314,7 @@ def test_run_survives_a_cut_connection(connect, ssh_server, tmp_path):
 
 
 @NEEDS_SSH
-@pytest.mark.slow
+@pytest.mark.runtimes
 def test_real_engine_prunes_the_demo_by_ssh(connect, tmp_path):
     client = connect(module="surgeon_engine")
     calibration = CalibrationConfig(
