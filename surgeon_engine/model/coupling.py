@@ -209,27 +209,24 @@ def structure_support(model: PreTrainedModel) -> tuple[StructureSupport, ...]:
 
 def _unsupported_reason(structure: Structure, found: Mapping[Coupling, _Found]) -> str:
     """Return why a structure in COUPLED cannot be removed; empty if it can."""
-    without = {
-        kind: found[kind] for kind in COUPLINGS[structure] if not found[kind].groups
-    }
-    if not without:
+    kinds = COUPLINGS[structure]
+    if any(found[kind].groups for kind in kinds):
         return ""
-    unknown = [
-        kind for kind, each in without.items() if not any(each.left_whole.values())
-    ]
-    if len(unknown) > 1:
-        return without[unknown[0]].reason(structure)
-    return say_all(*(each.reason(kind) for kind, each in without.items()))
+    if not any(any(found[kind].left_whole.values()) for kind in kinds):
+        return found[kinds[0]].reason(structure)
+    return say_all(*(found[kind].reason(kind) for kind in kinds))
 
 
 def _left_whole(
     structure: Structure, found: Mapping[Coupling, _Found]
 ) -> tuple[LeftWhole, ...]:
     """Return the kinds of groups that some blocks do not have, with these blocks."""
+    if _unsupported_reason(structure, found):
+        return ()
     return tuple(
-        LeftWhole(kind, tuple(sorted(found[kind].left_whole)))
+        LeftWhole(kind, tuple(sorted(found[kind].left_whole)), found[kind].reason(kind))
         for kind in COUPLINGS[structure]
-        if found[kind].groups and found[kind].left_whole
+        if found[kind].left_whole
     )
 
 

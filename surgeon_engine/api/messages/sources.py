@@ -70,11 +70,12 @@ class LeftWhole(msgspec.Struct, frozen=True):
 
     kind: Coupling
     blocks: tuple[int, ...]  # ascending
+    reason: Text = ""  # why no block of the model has any; empty: some have
 
     @property
     def sentence(self) -> Text:
         """The sentence for the user."""
-        return say(
+        return self.reason or say(
             "Some blocks keep all of their weights here, because Surgeon finds no "
             "{kind} to remove in them: {blocks}.",
             kind=display_name(self.kind),

@@ -62,7 +62,13 @@ def inspected_facts(model: ModelSummary, facts: ModelFacts | None = None) -> Row
         for s in model.structures
         if not s.supported
     ]
-    notes = {x.kind: x.sentence for s in model.structures for x in s.left_whole}
+    reasons = {s.reason for s in model.structures}
+    notes = {
+        x.kind: x.sentence
+        for s in model.structures
+        for x in s.left_whole
+        if x.reason not in reasons - {""}
+    }
     rows += [(tr("Left whole"), sentence) for sentence in notes.values()]
     if model.not_loaded:
         rows.append((tr("Not loaded"), model.not_loaded.sentence))

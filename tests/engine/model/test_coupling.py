@@ -262,7 +262,7 @@ def test_structure_support_needs_no_weights(family):
     if family in COUPLED_EVERY:
         assert not unsupported
     else:
-        assert unsupported == {Structure.HEADS_AND_NEURONS, Structure.HEADS}
+        assert unsupported == {Structure.HEADS}
 
 
 @pytest.mark.parametrize("structure", COUPLED)
@@ -284,11 +284,21 @@ def test_groups_on_meta_device_match_the_loaded_model(structure):
         ("olmo2", r"self_attn\.q_norm normalizes 16 features .* the 4 of one head"),
     ],
 )
-@pytest.mark.parametrize("structure", [Structure.HEADS, Structure.HEADS_AND_NEURONS])
-def test_inseparable_heads_raise_with_reason(family, reason, structure):
-    error = error_for(structure, tiny_model(family))
+def test_inseparable_heads_raise_with_reason_and_stay_whole_beside_neurons(
+    family, reason
+):
+    model = tiny_model(family)
+    error = error_for(Structure.HEADS, model)
     assert re.search(reason, error.message)
     assert error.hint == "Choose neurons instead."
+    both = coupled_groups(Structure.HEADS_AND_NEURONS, model)
+    alone = coupled_groups(Structure.NEURONS, model)
+    assert [x.consumer.name for x in both] == [x.consumer.name for x in alone]
+    support = {item.structure: item for item in structure_support(model)}
+    (left,) = support[Structure.HEADS_AND_NEURONS].left_whole
+    assert (left.kind, left.blocks) == (Coupling.HEADS, (0, 1))
+    assert left.sentence == error.message
+    assert support[Structure.HEADS].left_whole == ()
 
 
 def error_for(structure: Structure, model) -> PruningError:
