@@ -133,8 +133,9 @@ CHOICES: dict[Enum, Caption] = {
         "Remaining parameters", "Number of parameters that the whole model keeps."
     ),
     Target.FILE_SIZE: caption(
-        "Size of the weights",
-        "Size of the remaining parameters of the whole model, in megabytes.",
+        "Size of the file",
+        "Size of the file with the remaining weights, in megabytes. A GGUF file also "
+        "has the tokenizer.",
     ),
     Target.MEMORY: caption(
         "Memory to run it",

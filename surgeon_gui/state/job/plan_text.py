@@ -323,7 +323,7 @@ def _weight_size(config: RunConfig, goal: Goal, model: ModelSummary) -> str:
     """Return the size of the remaining weights as the end of a sentence."""
     if leaves_zeros(config):
         return ""
-    return tr("; they take {size} in {dtype}").format(
+    return tr(", in a file of {size} in {dtype}").format(
         size=numbers.size(goal.weight_bytes),
         dtype=choice_label(file_form(config, model).dtype)[0],
     )

@@ -121,7 +121,7 @@ def test_goal_states_the_exact_size_in_every_unit():
     assert "729,907 weights are removed: 30 % of the 2,433,024 prunable weights" in goal
     assert "25.8 % of all parameters" in goal
     assert "2,098,829 parameters remain" in goal
-    assert "they take 8.4 MB in float32" in goal
+    assert "in a file of 8.4 MB in float32" in goal
     assert "The original file takes 11.3 MB" in goal
 
 
@@ -153,7 +153,7 @@ def test_plan_and_goal_state_the_file_size(export, planned, in_full):
     )
     assert planned in plan
     assert in_full in goal
-    assert ("they take" in goal) is (export.format is not Format.MASKED)
+    assert ("in a file of" in goal) is (export.format is not Format.MASKED)
 
 
 def test_plan_of_rows_and_columns_states_an_upper_bound():
