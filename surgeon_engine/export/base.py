@@ -18,7 +18,7 @@ Check = Callable[[], None]  # called repeatedly during long work; may raise to e
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Calibration:
-    """The text on which quantised formats measure what the layers read."""
+    """The text on which quantized formats measure what the layers read."""
 
     windows: Tensor  # windows x length, token ids
     batch: int  # windows at a time
@@ -57,7 +57,7 @@ class Writer(Protocol):
         """Return the expected size in bytes of the files that hold weights."""
 
     def on_text(self, calibration: Calibration | None) -> Writer:
-        """Return the writer for a text on which formats that quantise measure."""
+        """Return the writer for a text on which formats that quantize measure."""
         return self
 
     def write(self, pruned: PrunedModel, config: ExportConfig, folder: Path) -> None:

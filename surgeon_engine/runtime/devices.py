@@ -217,7 +217,7 @@ def free_host_memory() -> int:
 
 
 def memory_in_use(device: torch.device) -> MemorySampled:
-    """Return the memory that this process uses now, without synchronising the GPU."""
+    """Return the memory that this process uses now, without synchronizing the GPU."""
     process = int(psutil.Process().memory_info().rss)
     if device.type == "cpu":
         return MemorySampled(process)

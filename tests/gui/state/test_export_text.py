@@ -93,9 +93,9 @@ def test_figures_of_the_reloaded_model_are_shown_by_what_saving_changed(
 def test_divergence_of_the_file_is_shown():
     result = exported("there", PruningConfig())
     assert "KL by saving" not in facts_of(result)
-    quantised = msgspec.structs.replace(result, saving_divergence=0.0123)
-    assert facts_of(quantised)["KL by saving"] == "0.012"
-    saved = dict(export_text.saved_facts(quantised, 0))
+    quantized = msgspec.structs.replace(result, saving_divergence=0.0123)
+    assert facts_of(quantized)["KL by saving"] == "0.012"
+    saved = dict(export_text.saved_facts(quantized, 0))
     assert saved["KL by saving"] == "0.012"
 
 
