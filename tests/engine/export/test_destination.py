@@ -47,6 +47,13 @@ def test_export_is_replaced_only_if_a_person_allows_it(destination):
         check(destination, replace=False)
 
 
+def test_empty_folders_are_left_out_of_an_export(destination):
+    (destination / "empty" / "nested").mkdir(parents=True)
+    write_marker(destination)
+    check(destination)
+    assert "empty" not in names(destination)
+
+
 CHANGES = {
     "file": lambda folder: (folder / "notes.txt").write_text("mine"),
     "edited card": lambda folder: (folder / "README.md").write_text("mine"),
