@@ -44,7 +44,7 @@ help:
 	@echo "make docs          build the documentation site into build/site"
 	@echo "make lock          write requirements-dev.txt anew"
 	@echo "make benchmarks    measure start-up, latency and planning of the window"
-	@echo "make translations  update the catalogues of translations"
+	@echo "make translations  update the catalogs of translations"
 	@echo "make screenshots   make the pictures of the user guide"
 	@echo "make clean         remove everything that was built"
 

@@ -81,7 +81,7 @@ def prepare(application: QApplication) -> None:
 
 
 class SystemTheme(QObject):
-    """Applies the theme, and again when the colour scheme of the system changes."""
+    """Applies the theme, and again when the color scheme of the system changes."""
 
     def __init__(self, application: QApplication, settings: Settings) -> None:
         super().__init__(application)

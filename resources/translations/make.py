@@ -45,7 +45,7 @@ ERRORS |= {"TemporaryDownloadError"}
 
 def extract_messages() -> Catalog:
     """Return a catalog of all texts of the window and sentences of the engine."""
-    catalogue = Catalog(project=DOMAIN, charset="utf-8")
+    catalog = Catalog(project=DOMAIN, charset="utf-8")
     found = [
         message
         for keywords in KEYWORDS
@@ -58,15 +58,15 @@ def extract_messages() -> Catalog:
     for file, _, message, comments, _ in sorted(found, key=lambda each: each[:2]):
         # No line numbers: they would change with every edit of the code.
         locations = [(f"surgeon_gui/{file}", None)]
-        catalogue.add(message, locations=locations, auto_comments=comments)
+        catalog.add(message, locations=locations, auto_comments=comments)
     for path in sorted((ROOT / "surgeon_engine").rglob("*.py"), key=str):
         file = path.relative_to(ROOT).as_posix()
         for call in calls_of_sentences(path.read_text(encoding="utf-8")):
             for text in templates_of(call):
-                catalogue.add(text, locations=[(file, None)])
+                catalog.add(text, locations=[(file, None)])
     for file, text in _engine_texts():
-        catalogue.add(text, locations=[(file, None)])
-    return catalogue
+        catalog.add(text, locations=[(file, None)])
+    return catalog
 
 
 def calls_of_sentences(code: str) -> list[ast.Call]:
@@ -107,16 +107,16 @@ def path_of(language: str, ending: str) -> Path:
     return HERE / language / "LC_MESSAGES" / f"{DOMAIN}{ending}"
 
 
-def read_catalogue(language: str) -> Catalog:
+def read_catalog(language: str) -> Catalog:
     """Read the .po file of a language."""
     with path_of(language, ".po").open("rb") as file:
         return read_po(file, locale=language, domain=DOMAIN)
 
 
-def compile_catalogue(catalogue: Catalog) -> bytes:
+def compile_catalog(catalog: Catalog) -> bytes:
     """Return the contents of the .mo file of a catalog."""
     file = io.BytesIO()
-    write_mo(file, catalogue)
+    write_mo(file, catalog)
     return file.getvalue()
 
 
@@ -126,23 +126,23 @@ def main() -> int:
     for language in LANGUAGES:
         if language == ENGLISH:
             continue
-        catalogue = Catalog(locale=language, domain=DOMAIN)
+        catalog = Catalog(locale=language, domain=DOMAIN)
         if path_of(language, ".po").exists():
-            catalogue = read_catalogue(language)
-        catalogue.update(extract_messages(), no_fuzzy_matching=True)
-        catalogue.header_comment = f"# {LANGUAGES[language]}: what the window says."
-        catalogue.project, catalogue.version = DOMAIN, "1"
-        catalogue.msgid_bugs_address = catalogue.last_translator = ""
-        catalogue.language_team = LANGUAGES[language]
-        catalogue.fuzzy = False
-        catalogue.creation_date = catalogue.revision_date = _NO_DATE
-        catalogue.obsolete.clear()
+            catalog = read_catalog(language)
+        catalog.update(extract_messages(), no_fuzzy_matching=True)
+        catalog.header_comment = f"# {LANGUAGES[language]}: what the window says."
+        catalog.project, catalog.version = DOMAIN, "1"
+        catalog.msgid_bugs_address = catalog.last_translator = ""
+        catalog.language_team = LANGUAGES[language]
+        catalog.fuzzy = False
+        catalog.creation_date = catalog.revision_date = _NO_DATE
+        catalog.obsolete.clear()
         with path_of(language, ".po").open("wb") as file:
-            write_po(file, catalogue, width=88, omit_header=False, sort_output=False)
-        path_of(language, ".mo").write_bytes(compile_catalogue(catalogue))
-        incomplete = [m for m in catalogue if m.id and not _is_complete(m.string)]
+            write_po(file, catalog, width=88, omit_header=False, sort_output=False)
+        path_of(language, ".mo").write_bytes(compile_catalog(catalog))
+        incomplete = [m for m in catalog if m.id and not _is_complete(m.string)]
         total += len(incomplete)
-        sys.stdout.write(f"{language}: {len(incomplete)} of {len(catalogue)} missing\n")
+        sys.stdout.write(f"{language}: {len(incomplete)} of {len(catalog)} missing\n")
     return 1 if total else 0
 
 

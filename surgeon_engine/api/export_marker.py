@@ -59,11 +59,16 @@ class Differences(msgspec.Struct, frozen=True):
 def write_marker(folder: Path) -> None:
     """Write the marker of a folder whose files are complete; replace an earlier one.
 
+    Empty folders below it are removed: a marker lists files alone.
+
     Raises:
         OSError: A file cannot be read, or the marker cannot be written.
         UnreadableFileError: The folder holds a link or another irregular file.
     """
     (folder / MARKER).unlink(missing_ok=True)
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if path.is_dir() and not path.is_symlink() and not any(path.iterdir()):
+            path.rmdir()
     files = {name: _content(folder / name) for name in sorted(_entries(folder))}
     (folder / MARKER).write_bytes(sealed_json(Marker(files), EXPORT, indent=2))
 

@@ -76,7 +76,7 @@ from surgeon_engine.base.reading import (
     read_text,
 )
 from surgeon_engine.base.sealed_json import read_sealed_json, sealed_json, sealed_line
-from surgeon_engine.base.sentences import say, say_all
+from surgeon_engine.base.sentences import Text, say, say_all
 from surgeon_engine.base.versions import (
     LOG,
     REPORT,
@@ -94,7 +94,7 @@ class Report(msgspec.Struct, frozen=True):
     config: RunConfig
     model: ModelSummary
     versions: dict[str, str]
-    device: str
+    device: Text
     baseline: Evaluation
     shots: Annotated[tuple[ShotFinished, ...], msgspec.Meta(min_length=1)]
     exported: Exported | None  # None: the export failed, but the checkpoint exists

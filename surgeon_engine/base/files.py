@@ -35,9 +35,9 @@ _READABLE = 0o644  # by everybody, the usual mode of files
 _UNSUPPORTED = (errno.EPERM, errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
 _PREFIX, _PARTIAL = "surgeon-", "partial"
 _OWN_SAMPLE = re.compile(r"\.?[0-9a-f]{16,64}\..+")  # a digest and an ending
-_OCCUPIED = say(
-    "Choose a folder that does not exist yet. Nothing is overwritten unasked; an "
-    "export replaces another with --replace, or Replace in the window."
+# The hint of `check_not_occupied`.
+OCCUPIED = say(
+    "Choose a folder that does not exist yet. Nothing is overwritten unasked."
 )
 _warned: set[str] = set()
 _log = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ def check_not_occupied(path: Path, error: type[EngineError]) -> None:
     except OSError as failure:
         raise error(unusable(path, failure), say("Choose another folder.")) from failure
     if obstacle:
-        raise error(obstacle, _OCCUPIED)
+        raise error(obstacle, OCCUPIED)
 
 
 def _obstacle(path: Path) -> str:

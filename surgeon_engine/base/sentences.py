@@ -5,7 +5,7 @@
     ConfigError("{path} is damaged.", "Download {path} again.", path=path)
     say_all(error.hint, say("The files are kept."))
 
-The English templates are the keys of the catalogue. `use` sets the language of this
+The English templates are the keys of the catalog. `use` sets the language of this
 process: the window calls it, and all other processes speak English. A sentence travels
 between processes, and into logs, as its template and values (`to_plain`), so that each
 process puts it in its own language.
@@ -56,13 +56,13 @@ _TEXTS: Mapping[str, Callable[[str], str]] = MappingProxyType(
 )
 
 _language = ENGLISH
-_catalogue: gettext.NullTranslations = gettext.NullTranslations()
+_catalog: gettext.NullTranslations = gettext.NullTranslations()
 
 
-def use(language: str, catalogue: gettext.NullTranslations) -> None:
+def use(language: str, catalog: gettext.NullTranslations) -> None:
     """Put the sentences that are made from now on in a language, such as "de"."""
-    global _catalogue, _language
-    _language, _catalogue = language, catalogue
+    global _catalog, _language
+    _language, _catalog = language, catalog
 
 
 class Sentence(str):
@@ -254,10 +254,10 @@ def _worded(template: str, values: Mapping[str, str | int | float], plural: str)
     if len(template) > _MAX_LENGTH or len(plural) > _MAX_LENGTH:
         return template
     if plural:
-        translated = _catalogue.ngettext(template, plural, n)
+        translated = _catalog.ngettext(template, plural, n)
     else:
-        # The empty key is the header of the catalogue.
-        translated = _catalogue.gettext(template) if template else ""
+        # The empty key is the header of the catalog.
+        translated = _catalog.gettext(template) if template else ""
     for each in (translated, plural if plural and n != 1 else template):
         try:
             return _filled(each, values)

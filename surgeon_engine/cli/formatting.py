@@ -198,7 +198,10 @@ def _recovered(event: Recovered) -> str:
 def _exported(event: Exported) -> str:
     size = f"{event.format}, {event.dtype}, {format_size(event.weight_bytes)}"
     if event.tokens_compared == 0:
-        return f"exported to {event.folder} ({size}); {event.checked_with}"
+        return (
+            f"exported to {event.folder} ({size}); its tensors were read back by "
+            f"{event.checked_with}, no program that could run them is installed"
+        )
     divergence = ""
     if event.saving_divergence is not None:
         divergence = f", KL to the model in memory {event.saving_divergence:.2g} nats"

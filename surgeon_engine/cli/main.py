@@ -34,6 +34,7 @@ from surgeon_engine.api.messages.benchmark import BenchmarkSettings, summarize
 from surgeon_engine.api.model_info.source_names import parse_hub_source
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import ConfigError, EngineError
+from surgeon_engine.base.files import OCCUPIED
 from surgeon_engine.base.paths import check_argument
 from surgeon_engine.cli.formatting import (
     event_line,
@@ -82,7 +83,10 @@ class _Commands(TyperGroup):
 
 
 def _print_error(error: EngineError) -> None:
-    Output(to_stderr=True).print_line(f"{error.message}\n{error.hint}".strip())
+    hint = error.hint
+    if hint == OCCUPIED:
+        hint = f"{hint} An export replaces another with --replace."
+    Output(to_stderr=True).print_line(f"{error.message}\n{hint}".strip())
 
 
 def _sentence_of(error: OSError | UnicodeError) -> EngineError:

@@ -11,6 +11,7 @@ import msgspec
 from torch import Tensor
 
 from surgeon_engine.api.config.export import ExportConfig, FileDtype
+from surgeon_engine.base.sentences import Text
 from surgeon_engine.compaction.plan import PrunedModel
 
 Check = Callable[[], None]  # called repeatedly during long work; may raise to end it
@@ -18,7 +19,7 @@ Check = Callable[[], None]  # called repeatedly during long work; may raise to e
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Calibration:
-    """The text on which quantised formats measure what the layers read."""
+    """The text on which quantized formats measure what the layers read."""
 
     windows: Tensor  # windows x length, token ids
     batch: int  # windows at a time
@@ -35,7 +36,7 @@ class VerificationResult(msgspec.Struct, frozen=True):
     largest_logit: float
     agreement: float  # share of tokens with the same top token
     perplexity: float | None  # None: no windows, or not finite
-    checked_with: str  # name and version of the program
+    checked_with: Text  # name and version of the program
     windows: int = 0  # number of windows for the perplexity
     # KL(original || file) on the tokens, in nats; None: unknown or not finite
     divergence: float | None = None
@@ -57,7 +58,7 @@ class Writer(Protocol):
         """Return the expected size in bytes of the files that hold weights."""
 
     def on_text(self, calibration: Calibration | None) -> Writer:
-        """Return the writer for a text on which formats that quantise measure."""
+        """Return the writer for a text on which formats that quantize measure."""
         return self
 
     def write(self, pruned: PrunedModel, config: ExportConfig, folder: Path) -> None:

@@ -64,7 +64,7 @@ class ExportJob:
     run: RunFolder
     config: ExportConfig
     destination: Path
-    calibration: Calibration | None = None  # for formats that quantise
+    calibration: Calibration | None = None  # for formats that quantize
     replace: bool = False  # what is at the destination
 
 

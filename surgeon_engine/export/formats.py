@@ -17,7 +17,7 @@ from surgeon_engine.base.sentences import say, say_all, say_list
 from surgeon_engine.compaction.plan import PrunedModel, plan_of
 from surgeon_engine.export.base import Writer
 from surgeon_engine.export.gguf.file import GgufWriter
-from surgeon_engine.export.gguf.quantiser import check_installed
+from surgeon_engine.export.gguf.quantizer import check_installed
 from surgeon_engine.export.transformers.files import (
     CompactWriter,
     MaskedWriter,

@@ -14,6 +14,7 @@ from surgeon_engine.api.messages.generation import (
     Guess,
 )
 from surgeon_engine.base.json_process import RequestFailed
+from surgeon_engine.base.sentences import Text
 
 
 class Open(msgspec.Struct, frozen=True, tag=True):
@@ -73,7 +74,7 @@ class Opened(msgspec.Struct, frozen=True, tag=True):
     parameters: int
     vocabulary: int
     longest_window: int  # tokens; 0: not stated by the model
-    device: str  # display name
+    device: Text  # display name
     has_chat_template: bool
 
 

@@ -67,7 +67,7 @@ def download_model(
     if name is None or name.is_dataset:
         raise DownloadError(
             "{source} is not the name of a model on the Hugging Face Hub.",
-            "Write hf://organisation/name, or hf://organisation/name@revision.",
+            "Write hf://organization/name, or hf://organization/name@revision.",
             source=source,
         )
     decode = json_decoder(DownloadMessage)

@@ -49,7 +49,7 @@ from surgeon_engine.hub.messages import (
 from surgeon_engine.runtime.json_streams import JsonOutput, exit_with_parent
 
 _CONFIG = "config.json"
-# Configs, the files of tokenizers, and the card, which states the licence.
+# Configs, the files of tokenizers, and the card, which states the license.
 _SMALL_FILES = re.compile(
     r"[\w.-]*(config|tokenizer|special_tokens_map|added_tokens|vocab|merges|"
     r"chat_template|spiece|sentencepiece|index)[\w.-]*\.(json|txt|model|jinja)|"

@@ -9,6 +9,7 @@ import msgspec
 
 from surgeon_engine.api.config.run import ModelConfig
 from surgeon_engine.base.json_process import RequestFailed
+from surgeon_engine.base.sentences import Text
 
 
 class Load(msgspec.Struct, frozen=True, tag=True):
@@ -49,7 +50,7 @@ class Loaded(msgspec.Struct, frozen=True, tag=True):
     longest_window: int  # tokens; 0 if the model does not state it
     bytes_in_use: int  # the peak while loading
     threads: int
-    device: str  # its name for display
+    device: Text  # its name for display
 
 
 class Timed(msgspec.Struct, frozen=True, tag=True):

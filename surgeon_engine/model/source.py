@@ -220,7 +220,7 @@ def _cached(source: str, name: HubName | None) -> ModelSource:
                 "{source} is not the name of a model on the Hugging Face Hub.",
                 source=source,
             ),
-            say("Write hf://organisation/name, or hf://organisation/name@revision."),
+            say("Write hf://organization/name, or hf://organization/name@revision."),
         )
     if name.snapshot is None:
         raise ModelError(

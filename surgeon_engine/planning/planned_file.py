@@ -27,7 +27,7 @@ from surgeon_engine.planning.gguf_types import (
     planned_name,
 )
 
-_VECTOR = 4  # bytes of a number of a norm or bias in a quantised file
+_VECTOR = 4  # bytes of a number of a norm or bias in a quantized file
 _SHORT, _LONG = 32, 256  # numbers in a block
 _ENTRY = 110  # bytes of a tensor's entry in the header, approximately
 _NORMS = 4  # tensors of a block that are no layers, approximately

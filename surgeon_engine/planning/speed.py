@@ -22,7 +22,7 @@ _BACKWARD_CALLS = 2.5  # of its backward, for each of those
 _EFFICIENCY, _WIDTH, _POWER, _MOST = 0.2, 192, 1.37, 0.9
 _LOGIT_PASSES = 8  # over the logits, for their loss
 _GRAPH_PASSES = 6  # over the activations of a block that are no products
-_DEQUANTISED = 8e6  # weights of a GGUF file turned into floats a second
+_DEQUANTIZED = 8e6  # weights of a GGUF file turned into floats a second
 
 
 def products(job: Job) -> float:
@@ -37,10 +37,10 @@ def fast_products(job: Job) -> float:
 
 
 def loading(job: Job) -> float:
-    """Return the time to read a model, and to dequantise it if need be."""
+    """Return the time to read a model, and to dequantize it if need be."""
     seconds = (job.model.file_bytes + job.weights) / DISK
-    if not job.model.dtype:  # it is quantised
-        seconds += job.model.parameters / _DEQUANTISED
+    if not job.model.dtype:  # it is quantized
+        seconds += job.model.parameters / _DEQUANTIZED
     return seconds
 
 

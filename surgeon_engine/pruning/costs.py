@@ -82,7 +82,7 @@ def element_costs(W: Tensor, of_A: Stiffness, of_G: Stiffness) -> Tensor:
 def pattern_costs(
     W: Tensor, of_A: Stiffness, of_G: Stiffness, kept: int, of: int
 ) -> tuple[Tensor, Tensor]:
-    """Find the cheapest way to keep `kept` of every `of` neighbours along a row.
+    """Find the cheapest way to keep `kept` of every `of` neighbors along a row.
 
     Each way is a set Q of the columns of a group; its joint cost is
     1/2 w_rQ S_QQ w_rQ' s_r, which is not the sum of its elements' costs.
@@ -118,7 +118,7 @@ def _pattern_costs_of(
 
 
 def sum_pattern_costs(cost: Tensor, kept: int, of: int) -> tuple[Tensor, Tensor]:
-    """Find the cheapest way to keep `kept` of every `of` neighbours, of separate costs.
+    """Find the cheapest way to keep `kept` of every `of` neighbors, of separate costs.
 
     `cost` is R x C; that of a set is the sum.
 

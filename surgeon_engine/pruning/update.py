@@ -26,7 +26,7 @@ from surgeon_engine.runtime import linalg
 def joint_update(
     W: Tensor, A: Tensor, G: Tensor, row_is_removed: Tensor, column_is_removed: Tensor
 ) -> Tensor:
-    """Return the exact minimiser, zero in removed rows and columns.  Shape of W."""
+    """Return the exact minimizer, zero in removed rows and columns.  Shape of W."""
     return fold_columns(fold_rows(W, G, row_is_removed), A, column_is_removed)
 
 

@@ -16,6 +16,7 @@ from surgeon_engine.api.config.run import Device, Dtype
 from surgeon_engine.api.messages.machine import APPLE_GPU
 from surgeon_engine.api.messages.run import MemorySampled
 from surgeon_engine.base.errors import ConfigError
+from surgeon_engine.base.sentences import say, say_n
 from surgeon_engine.planning.constants import pinned_bytes
 from surgeon_engine.runtime import host_memory, ranks
 
@@ -104,13 +105,13 @@ def display_name(device: torch.device) -> str:
     if device.type == "mps":
         return APPLE_GPU
     threads = torch.get_num_threads()
-    return f"CPU ({threads} thread{'s' if threads != 1 else ''})"
+    return say_n("CPU ({n} thread)", "CPU ({n} threads)", threads)
 
 
 def names_in_use(device: torch.device) -> str:
     """Return the name of the devices of all processes that share a run."""
     name, count = display_name(device), ranks.started()
-    return name if count == 1 else f"{count} x {name}"
+    return name if count == 1 else say("{n} x {name}", n=count, name=name)
 
 
 def gpu_count() -> int:
@@ -217,7 +218,7 @@ def free_host_memory() -> int:
 
 
 def memory_in_use(device: torch.device) -> MemorySampled:
-    """Return the memory that this process uses now, without synchronising the GPU."""
+    """Return the memory that this process uses now, without synchronizing the GPU."""
     process = int(psutil.Process().memory_info().rss)
     if device.type == "cpu":
         return MemorySampled(process)

@@ -3,7 +3,7 @@
     M   n x n   a covariance
     L           its lower Cholesky factor, M = L L'
 
-Matrices are factorised in their own dtype. A damped covariance in float32 almost always
+Matrices are factorized in their own dtype. A damped covariance in float32 almost always
 has a factor in float32, too. Each result is checked by its residual; where it fails or
 is inaccurate, it is computed again in float64, on the host: many GPUs are slow in it,
 and some do not have it.

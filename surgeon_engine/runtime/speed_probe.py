@@ -32,7 +32,7 @@ _MOVED = {"cpu": 2**22, "cuda": 2**26, "mps": 2**24}  # numbers
 _COPIED = 2**26  # bytes
 _CALLS = 200
 # The speedup of n threads over one is n to the power of this.
-_PRODUCTS_GAIN, _FACTORISING_GAIN, _MOVING_GAIN = 0.9, 0.7, 0.5
+_PRODUCTS_GAIN, _FACTORIZING_GAIN, _MOVING_GAIN = 0.9, 0.7, 0.5
 _MIN_REPEATS, _MAX_REPEATS = 2, 100
 _SECONDS_PER_RATE = 0.08
 _ROW = 64  # numbers in a small operation
@@ -81,7 +81,7 @@ def _rates(device: str) -> Rates:
                 dtype: threads**_PRODUCTS_GAIN * _products(device, dtype)
                 for dtype in Dtype
             },
-            factorising=threads**_FACTORISING_GAIN * _factorising(device),
+            factorizing=threads**_FACTORIZING_GAIN * _factorizing(device),
             moving=threads**_MOVING_GAIN * _moving(device),
             call=_call(device),
             copying=_copying() if device == "cuda" else 0.0,
@@ -118,7 +118,7 @@ def _products(device: str, dtype: Dtype) -> float:
     return 2 * n**3 / seconds
 
 
-def _factorising(device: str) -> float:
+def _factorizing(device: str) -> float:
     n = _FACTOR_SIDE[device]
     M = torch.eye(n, dtype=torch.float32, device=device) + 1 / n
     # n^3 / 3 for the factor, 2 n^3 for two triangles of n columns.

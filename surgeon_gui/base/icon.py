@@ -5,7 +5,7 @@ from __future__ import annotations
 from PySide6.QtCore import QRectF, Qt
 from PySide6.QtGui import QColor, QIcon, QPainter, QPixmap
 
-from surgeon_gui.base.colours import LIGHT
+from surgeon_gui.base.colors import LIGHT
 
 _SIZES = (16, 32, 64, 128, 256)
 _REMOVED = {(0, 2), (1, 0), (2, 1), (2, 2)}  # row, column
@@ -31,9 +31,9 @@ def _draw(size: int) -> QPixmap:
     start = (size - 3 * cell - 2 * gap) / 2
     for row in range(3):
         for column in range(3):
-            colour = QColor(LIGHT.on_accent)
-            colour.setAlphaF(0.25 if (row, column) in _REMOVED else 1.0)
-            painter.setBrush(colour)
+            color = QColor(LIGHT.on_accent)
+            color.setAlphaF(0.25 if (row, column) in _REMOVED else 1.0)
+            painter.setBrush(color)
             x, y = start + column * (cell + gap), start + row * (cell + gap)
             painter.drawRoundedRect(QRectF(x, y, cell, cell), cell * 0.2, cell * 0.2)
     painter.end()

@@ -14,7 +14,7 @@ from PySide6.QtWidgets import QApplication
 
 from surgeon_gui.base import translation
 
-_QT_CATALOGUE = "qtbase"  # texts of Qt's own dialogs
+_QT_CATALOG = "qtbase"  # texts of Qt's own dialogs
 
 
 def choose(requested: str) -> None:
@@ -29,5 +29,5 @@ def translate_qt(application: QApplication) -> None:
     QLocale.setDefault(QLocale(language))
     folder = Path(QLibraryInfo.path(QLibraryInfo.LibraryPath.TranslationsPath))
     translator = QTranslator(application)
-    if translator.load(str(folder / f"{_QT_CATALOGUE}_{language}.qm")):
+    if translator.load(str(folder / f"{_QT_CATALOG}_{language}.qm")):
         application.installTranslator(translator)

@@ -29,7 +29,7 @@ MAX_RECENT = 8  # of each kind
 
 
 class ThemeChoice(StrEnum):
-    """Colours of the window."""
+    """Colors of the window."""
 
     SYSTEM = "system"
     LIGHT = "light"

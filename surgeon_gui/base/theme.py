@@ -1,7 +1,7 @@
 """Apply the light or the dark theme to palette, style sheet and plots.
 
-Qt's own colour scheme has no effect on several platforms, so the colours are set here,
-on top of the Fusion style. Widgets that paint themselves get their colours from
+Qt's own color scheme has no effect on several platforms, so the colors are set here,
+on top of the Fusion style. Widgets that paint themselves get their colors from
 `theme_of` and repaint when their palette changes.
 """
 
@@ -17,7 +17,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QColor, QGuiApplication, QPalette
 from PySide6.QtWidgets import QApplication, QWidget
 
-from surgeon_gui.base.colours import DARK, LIGHT, Theme
+from surgeon_gui.base.colors import DARK, LIGHT, Theme
 from surgeon_gui.base.settings import ThemeChoice
 
 GAP = 8  # pixels between related widgets
@@ -34,7 +34,7 @@ def chosen(choice: ThemeChoice) -> Theme:
 
 
 def apply_theme(application: QApplication, choice: ThemeChoice) -> None:
-    """Set the colours of the application, including open windows."""
+    """Set the colors of the application, including open windows."""
     theme = chosen(choice)
     # Where a style sheet replaces another, Qt polishes each widget once for each widget
     # around it, which takes seconds; where there was none, it polishes each once.
@@ -44,7 +44,7 @@ def apply_theme(application: QApplication, choice: ThemeChoice) -> None:
 
 
 def apply_theme_to(widget: QWidget, theme: Theme) -> None:
-    """Set the colours of one widget and its descendants."""
+    """Set the colors of one widget and its descendants."""
     # Each widget on its own and by a rule, because the palette of the application takes
     # precedence over that of a parent if the application has a style sheet.
     for each in (widget, *widget.findChildren(QWidget)):
@@ -59,7 +59,7 @@ def theme_of(widget: QWidget) -> Theme:
 
 
 def contrast(front: str, back: str) -> float:
-    """Return the contrast ratio of two colours, from 1 to 21 (WCAG 2.2)."""
+    """Return the contrast ratio of two colors, from 1 to 21 (WCAG 2.2)."""
     low, high = sorted((_luminance(QColor(front)), _luminance(QColor(back))))
     return (high + 0.05) / (low + 0.05)
 
@@ -70,8 +70,8 @@ def ink_on(background: QColor) -> QColor:
     return QColor(max(inks, key=lambda ink: contrast(ink, background.name())))
 
 
-def heat_colour(theme: Theme, share: float) -> QColor:
-    """Return the colour of a share from 0 to 1, interpolated in `theme.heat`."""
+def heat_color(theme: Theme, share: float) -> QColor:
+    """Return the color of a share from 0 to 1, interpolated in `theme.heat`."""
     position = min(1.0, max(0.0, share)) * (len(theme.heat) - 1)
     index = min(int(position), len(theme.heat) - 2)
     low, high = QColor(theme.heat[index]), QColor(theme.heat[index + 1])
@@ -83,8 +83,8 @@ def heat_colour(theme: Theme, share: float) -> QColor:
     )
 
 
-def _luminance(colour: QColor) -> float:
-    parts = (colour.redF(), colour.greenF(), colour.blueF())
+def _luminance(color: QColor) -> float:
+    parts = (color.redF(), color.greenF(), color.blueF())
     linear = [
         part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
         for part in parts
@@ -95,7 +95,7 @@ def _luminance(colour: QColor) -> float:
 
 def _palette(theme: Theme) -> QPalette:
     roles = QPalette.ColorRole
-    colours = {
+    colors = {
         roles.Window: theme.window,
         roles.WindowText: theme.text,
         roles.Base: theme.surface,
@@ -114,8 +114,8 @@ def _palette(theme: Theme) -> QPalette:
         roles.ToolTipText: theme.text,
     }
     palette = QPalette(QColor(theme.raised), QColor(theme.window))
-    for role, colour in colours.items():
-        palette.setColor(role, QColor(colour))
+    for role, color in colors.items():
+        palette.setColor(role, QColor(color))
     for role in (roles.Text, roles.WindowText, roles.ButtonText):
         palette.setColor(QPalette.ColorGroup.Disabled, role, QColor(theme.faint))
     disabled = QPalette.ColorGroup.Disabled
@@ -129,10 +129,10 @@ _PICTURES = ("tick", "arrow_down", "arrow_up", "close", "detach")
 
 @cache
 def _stylesheet(theme: Theme) -> str:
-    """Return the style sheet of the window in the colours of `theme`."""
+    """Return the style sheet of the window in the colors of `theme`."""
     resources = Path(str(files("surgeon_resources")))
     template = Template((resources / "themes" / "surgeon.qss").read_text("utf-8"))
-    colours = {
+    colors = {
         item.name: getattr(theme, item.name)
         for item in fields(theme)
         if isinstance(getattr(theme, item.name), str)
@@ -142,4 +142,4 @@ def _stylesheet(theme: Theme) -> str:
         name: f"{folder}/{name.replace('_', '-')}-{theme.name}.svg"
         for name in _PICTURES
     }
-    return template.substitute(colours, radius=RADIUS, half_gap=GAP // 2, **pictures)
+    return template.substitute(colors, radius=RADIUS, half_gap=GAP // 2, **pictures)

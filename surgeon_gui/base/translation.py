@@ -5,9 +5,9 @@
     ntr("{n} layer", "{n} layers", n).format(n=n)
 
 The English texts are the keys, and are shown if there is no translation. The sentences
-of the engine (`surgeon_engine.base.sentences`) are in the same catalogue. Set the
+of the engine (`surgeon_engine.base.sentences`) are in the same catalog. Set the
 language with `use` before importing modules with texts, because they translate them at
-import. The catalogues are in resources/translations; docs/translating.md explains how
+import. The catalogs are in resources/translations; docs/translating.md explains how
 to add one.
 """
 
@@ -24,18 +24,18 @@ ENGLISH = "en"
 LANGUAGES = {ENGLISH: "English", "de": "Deutsch"}
 
 _language = ENGLISH
-_catalogue: gettext.NullTranslations = gettext.NullTranslations()
+_catalog: gettext.NullTranslations = gettext.NullTranslations()
 
 
 def use(language: str) -> None:
     """Use `language`, such as "de", for everything that is imported from now on."""
-    global _catalogue, _language
+    global _catalog, _language
     _language = known(language)
     folder = resources.files("surgeon_resources") / "translations"
     with resources.as_file(folder) as path:
         languages = [] if _language == ENGLISH else [_language]
-        _catalogue = gettext.translation(DOMAIN, path, languages, fallback=True)
-    sentences.use(_language, _catalogue)
+        _catalog = gettext.translation(DOMAIN, path, languages, fallback=True)
+    sentences.use(_language, _catalog)
 
 
 def known(*requested: str) -> str:
@@ -54,13 +54,13 @@ def language() -> str:
 
 def tr(text: str) -> str:
     """Translate a text."""
-    # The empty key is the header of the catalogue.
-    return _catalogue.gettext(text) if text else ""
+    # The empty key is the header of the catalog.
+    return _catalog.gettext(text) if text else ""
 
 
 def ntr(singular: str, plural: str, n: int) -> str:
     """Translate a text in the singular or plural that the number `n` requires."""
-    return _catalogue.ngettext(singular, plural, n)
+    return _catalog.ngettext(singular, plural, n)
 
 
 def inside(name: str) -> str:

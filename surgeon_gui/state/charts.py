@@ -312,7 +312,7 @@ def time_bars(run: RunState, now: float) -> Bars:
             if any(row)
         ),
         names=(tr("Before the shots"), *shot_names, tr("After the shots")),
-        ticks=tuple((float(bar), labels[bar]) for bar in _labelled_bars(shots + 2)),
+        ticks=tuple((float(bar), labels[bar]) for bar in _labeled_bars(shots + 2)),
         format_y=_Scaled(numbers.duration, scale),
     )
 
@@ -384,7 +384,7 @@ def log_ticks(low: float, high: float) -> tuple[tuple[float, str], ...]:
     return tuple(tick for tick in ticks if low <= tick[0] <= high)
 
 
-def _labelled_bars(count: int, max_labels: int = 14) -> Sequence[int]:
+def _labeled_bars(count: int, max_labels: int = 14) -> Sequence[int]:
     """Return the bars with a label: the first, the last and some in between."""
     if count <= max_labels:
         return range(count)

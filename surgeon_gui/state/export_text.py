@@ -14,10 +14,6 @@ from surgeon_engine.api.messages.benchmark import (
     Measured,
     Rate,
     Ratio,
-    Speedups,
-    has_varied,
-    is_masked,
-    memory_change,
     speedups,
 )
 from surgeon_engine.api.messages.run import Exported, Stage
@@ -192,29 +188,6 @@ def speed_rows(measured: Measured) -> tuple[SpeedRow, ...]:
     )
 
 
-def speed_summary(measured: Measured) -> str:
-    """Return in a sentence how much faster and smaller the pruned model is."""
-    if is_masked(measured):
-        return tr(
-            "Not faster: removed weights are stored as zeros in full-size matrices."
-        )
-    ratios, memory = speedups(measured), _memory_change(measured)
-    if any(x.is_faster or x.is_slower for x in (ratios.generation, ratios.prompt)):
-        return tr("{generation}, {prompts}; {memory}.").format(
-            generation=_generation_change(measured, ratios),
-            prompts=_prompt_change(ratios.prompt),
-            memory=memory,
-        )
-    return tr(
-        "It is not measurably faster here: generation {generation}, prompts {prompts}; "
-        "{memory}."
-    ).format(
-        generation=_times(ratios.generation),
-        prompts=_times(ratios.prompt),
-        memory=memory,
-    )
-
-
 def measurement_conditions(measured: Measured) -> str:
     """Return how the figures of the speed table were measured."""
     return tr(
@@ -227,48 +200,6 @@ def measurement_conditions(measured: Measured) -> str:
         dtype=measured.dtype,
         prompt=numbers.whole(measured.prompt_tokens),
         generated=numbers.whole(measured.generated_tokens),
-    )
-
-
-def _generation_change(measured: Measured, ratios: Speedups) -> str:
-    text = tr("{after} against {before} tokens/s")
-    if has_varied(measured):
-        text = tr(
-            "{after} against {before} tokens/s over all rounds, which varied: measure "
-            "again on an idle machine"
-        )
-    before, after = (model.generation.median for model in measured.models)
-    rates = text.format(after=numbers.rate(after), before=numbers.rate(before))
-    ratio, text = ratios.generation, tr("Generation is not measurably faster ({rates})")
-    if ratio.is_faster:
-        text = tr("Generation is {ratio} times as fast ({rates})")
-    elif ratio.is_slower:
-        text = tr("Generation is slower, {ratio} times as fast ({rates})")
-    return text.format(ratio=numbers.ratio(ratio.median), rates=rates)
-
-
-def _prompt_change(ratio: Ratio) -> str:
-    text = tr("prompts are not measurably faster")
-    if ratio.is_faster:
-        text = tr("prompts {ratio} times as fast")
-    elif ratio.is_slower:
-        text = tr("prompts are slower, {ratio} times as fast")
-    return text.format(ratio=numbers.ratio(ratio.median))
-
-
-def _memory_change(measured: Measured) -> str:
-    change = memory_change(measured)
-    if not change:
-        return tr("memory the same")
-    text = tr("memory {size} less") if change < 0 else tr("memory {size} more")
-    return text.format(size=numbers.size(abs(change)))
-
-
-def _times(ratio: Ratio) -> str:
-    return tr("{ratio} times ({low} to {high})").format(
-        ratio=numbers.ratio(ratio.median),
-        low=numbers.ratio(ratio.low),
-        high=numbers.ratio(ratio.high),
     )
 
 

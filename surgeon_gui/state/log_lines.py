@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from surgeon_engine.api.messages.benchmark import Measured
+from surgeon_engine.api.messages.benchmark import Measured, summarize
 from surgeon_engine.api.messages.events import (
     Cancelled,
     ConnectionChanged,
@@ -29,7 +29,6 @@ from surgeon_engine.api.messages.run import (
     StageStarted,
 )
 from surgeon_gui.base.translation import ntr, tr
-from surgeon_gui.state.export_text import speed_summary
 from surgeon_gui.state.run_text import damping_choice
 from surgeon_gui.text import fidelity, numbers
 from surgeon_gui.text.labels import STAGES
@@ -84,7 +83,7 @@ def _describe_connection(changed: ConnectionChanged) -> tuple[Level, str]:
 
 def _describe_result(event: Exported | Measured) -> str:
     if isinstance(event, Measured):
-        return speed_summary(event)
+        return summarize(event, numbers.size)
     text = tr("Pruned model saved to {folder} ({size}).")
     if not event.tokens_compared:
         text = tr(

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from surgeon_engine.api.config.evaluation import OWN_TEXT
 from surgeon_engine.api.config.toml import config_to_toml
 from surgeon_engine.api.messages.run import Evaluation
-from surgeon_gui.base.colours import LIGHT
+from surgeon_gui.base.colors import LIGHT
 from surgeon_gui.base.translation import language, tr
 from surgeon_gui.state import export_text, ladder, run_text
 from surgeon_gui.state.job import alternatives
@@ -102,7 +102,7 @@ def report_html(run: RunState, context: ReportContext) -> str:
     subtitle = tr("Surgeon pruning report. The run started on {date}.")
     return _template().render(
         language=language(),
-        colours=LIGHT,
+        colors=LIGHT,
         title=context.name,
         subtitle=subtitle.format(date=start),
         summary=_summary(run),
@@ -269,7 +269,7 @@ def _in_fewer_bits(run: RunState) -> Section | None:
     config = run.settled_config
     if run.model is None or run.exported is None or config is None:
         return None
-    files = alternatives.quantised_files(config, run.model)
+    files = alternatives.quantized_files(config, run.model)
     if not files:
         return None
     size, left = run.exported.weight_bytes, run.history[-1].parameters

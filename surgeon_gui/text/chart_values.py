@@ -60,7 +60,7 @@ class Stack:
 
     name: str
     heights: tuple[float, ...]
-    colour: int  # index of a series colour of the theme
+    color: int  # index of a series color of the theme
 
 
 @dataclass(frozen=True, slots=True)

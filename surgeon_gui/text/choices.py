@@ -30,13 +30,14 @@ CHOICES: dict[Enum, Caption] = {
     Structure.HEADS_AND_NEURONS: caption(
         "Heads and neurons",
         "Removes whole attention heads and MLP neurons. The layers stay plain "
-        "dense layers, so the model is smaller and faster in every program. "
-        "Recommended.",
+        "dense layers, so the model is smaller and faster in every program that "
+        "loads the file. Recommended.",
     ),
     Structure.NEURONS: caption(
         "Neurons",
         "Removes whole MLP neurons; attention is unchanged. The layers stay plain "
-        "dense layers, so the model is smaller and faster in every program.",
+        "dense layers, so the model is smaller and faster in every program that "
+        "loads the file.",
     ),
     Structure.HEADS: caption(
         "Heads",

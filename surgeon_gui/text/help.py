@@ -10,7 +10,7 @@ ABOUT = tr(
     "updates the remaining weights, and writes a verified checkpoint. Based on The LLM "
     "Surgeon (van der Ouderaa et al., ICLR 2024)."
 )
-LICENCE = tr("Free software under the MIT license, which is included.")
+LICENSE = tr("Free software under the MIT license, which is included.")
 WELCOME = tr("Welcome to Surgeon")
 FIRST_STEPS = tr(
     "Pick a model in step 1 or try the demo, then press Start. Everything else has "

@@ -308,7 +308,7 @@ STAGES = {
         tr("refitting and training block by block"),
         tr("Reconstruction"),
     ),
-    Stage.DISTILLATION: (tr("training towards the original"), tr("Distillation")),
+    Stage.DISTILLATION: (tr("training toward the original"), tr("Distillation")),
     Stage.EVALUATION: (tr("evaluating"), tr("Evaluation")),
     Stage.EXPORT: (tr("writing the pruned model"), tr("Export")),
     Stage.VERIFICATION: (

@@ -81,7 +81,7 @@ class Kind(Enum):
     # its model and its texts
     NO_HUB_NAME = (
         tr("{source} is not the name of a model on the Hugging Face Hub."),
-        tr("Use the form organisation/name."),
+        tr("Use the form organization/name."),
     )
     MODEL_OFFLINE = tr(
         "{name} is not on this computer, and offline mode is on (File > Preferences)."

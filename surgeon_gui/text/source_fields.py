@@ -69,13 +69,13 @@ FIELDS = {
     "calibration.more_texts": FieldText(
         "Further texts",
         "Texts that take a share of the calibration windows, so that the model "
-        "does not specialise to the text above. Perplexity is measured on the text "
+        "does not specialize to the text above. Perplexity is measured on the text "
         "above or on the validation text only.",
     ),
     "evaluation.texts": FieldText(
         "Also judge on",
         "Texts of other kinds that show whether the pruned model still knows more "
-        "than the calibration text: files, or data sets as organisation/name, "
+        "than the calibration text: files, or data sets as organization/name, "
         "separated by commas. Nothing is fitted to them. Automatic: the built-in "
         "text, or text by the model itself where the built-in text calibrates.",
         example=tr("Automatic"),

@@ -1,4 +1,4 @@
-"""Factory functions for labelled controls, and input widgets that ignore the wheel."""
+"""Factory functions for labeled controls, and input widgets that ignore the wheel."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def focus_in(window: QWidget) -> QWidget | None:
     return window.focusWidget()
 
 
-def neighbour_in_focus_chain(widget: QWidget, *, is_next: bool) -> QWidget:
+def neighbor_in_focus_chain(widget: QWidget, *, is_next: bool) -> QWidget:
     """Return the widget to which Tab would lead, or Shift+Tab."""
     step = QWidget.nextInFocusChain if is_next else QWidget.previousInFocusChain
     found = step(widget)
@@ -154,7 +154,7 @@ def question_box(parent: QWidget, icon: QMessageBox.Icon, name: str) -> QMessage
 def button(
     name: str, on_click: _OnClick | None = None, *, primary: bool = False
 ) -> QPushButton:
-    """Return a push button with its caption; a primary one has the accent colour."""
+    """Return a push button with its caption; a primary one has the accent color."""
     made = described(QPushButton(CAPTIONS[name].label), name)
     made.setProperty("primary", primary)
     if on_click is not None:
@@ -231,7 +231,7 @@ def move_in_list(view: QAbstractItemView, event: QKeyEvent) -> bool:
 
 
 def line_label(text: str = "", *, quiet: bool = False, name: str = "") -> QLabel:
-    """Return a plain-text label of one line; a quiet one has the muted colour."""
+    """Return a plain-text label of one line; a quiet one has the muted color."""
     label = QLabel(text)
     label.setObjectName(name)
     label.setProperty("quiet", quiet)
@@ -264,7 +264,7 @@ class _WrappingLabel(QLabel):
 
 
 def text_label(text: str = "", *, quiet: bool = False, name: str = "") -> QLabel:
-    """Return a plain-text label that wraps; a quiet one has the muted colour."""
+    """Return a plain-text label that wraps; a quiet one has the muted color."""
     label = _WrappingLabel()
     label.setObjectName(name)
     label.setProperty("quiet", quiet)
@@ -298,7 +298,7 @@ def show_text(label: QLabel, text: str) -> None:
 
 
 def mark_invalid(widget: QWidget, is_invalid: bool) -> None:
-    """Give an input with a problem a frame in the colour of problems."""
+    """Give an input with a problem a frame in the color of problems."""
     if bool(widget.property("invalid")) == is_invalid:
         return
     widget.setProperty("invalid", is_invalid)

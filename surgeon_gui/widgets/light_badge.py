@@ -1,4 +1,4 @@
-"""A traffic light with a sign and a word, so that it does not rely on colour alone."""
+"""A traffic light with a sign and a word, so that it does not rely on color alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QSizePolicy, QWidget
 from typing_extensions import override
 
 from surgeon_engine.planning.needs import ResourceStatus
-from surgeon_gui.base.colours import Theme
+from surgeon_gui.base.colors import Theme
 from surgeon_gui.base.theme import theme_of
 from surgeon_gui.widgets.tool_tips import plain_tip
 
@@ -55,20 +55,20 @@ class LightBadge(QWidget):
     def paintEvent(self, _: QPaintEvent) -> None:
         theme, painter = theme_of(self), QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        colour = QColor(_colour(theme, self._light))
+        color = QColor(_color(theme, self._light))
         place = QRectF(0.5, (self.height() - _SIGN) / 2, _SIGN, _SIGN)
         painter.setPen(Qt.PenStyle.NoPen)
-        painter.setBrush(colour)
+        painter.setBrush(color)
         _paint_shape(painter, self._light, place)
         painter.setPen(QPen(QColor(theme.surface), 1.8, c=Qt.PenCapStyle.RoundCap))
         _paint_sign(painter, self._light, place)
-        painter.setPen(colour)
+        painter.setPen(color)
         area = self.rect().adjusted(_SIGN + _GAP, 0, 0, 0)
         painter.drawText(area, Qt.AlignmentFlag.AlignVCenter, self._word)
         painter.end()
 
 
-def _colour(theme: Theme, light: ResourceStatus) -> str:
+def _color(theme: Theme, light: ResourceStatus) -> str:
     return {
         ResourceStatus.GREEN: theme.good,
         ResourceStatus.YELLOW: theme.warning,

@@ -16,7 +16,7 @@ class CentralTabs(QStackedWidget):
     def __init__(self, empty_state: QWidget) -> None:
         super().__init__()
         self._tabs = QTabWidget()
-        self._tabs.setObjectName("centre_tabs")
+        self._tabs.setObjectName("center_tabs")
         self._tabs.setAccessibleName(tr("Views"))
         self._tabs.setDocumentMode(True)
         self._tabs.tabBar().setDrawBase(False)

@@ -87,6 +87,6 @@ class _Dock(QDockWidget):
 
     @Slot(bool)
     def _on_visibility_changed(self, is_visible: bool) -> None:
-        # `is_visible` is also False while the main window is hidden or minimised.
+        # `is_visible` is also False while the main window is hidden or minimized.
         for toggle in self._toggles:
             toggle.setChecked(not self.isHidden())

@@ -55,7 +55,7 @@ class EmptyState(QWidget):
         self._hub.setPlaceholderText(tr("or a model name on the Hugging Face Hub"))
         self._hub.setAcceptDrops(False)
         self._hub.returnPressed.connect(self._on_hub_entered)
-        self._recent_title = _centred(tr("Recent models"))
+        self._recent_title = _centered(tr("Recent models"))
         self._recent = [
             button(f"empty_recent_button_{number + 1}", partial(self._choose, number))
             for number in range(MAX_RECENT_SHOWN)
@@ -120,9 +120,9 @@ class EmptyState(QWidget):
         theme = theme_of(self)
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        colour = theme.accent if self._is_drag_over else theme.border
+        color = theme.accent if self._is_drag_over else theme.border
         width = 3.0 if self._is_drag_over else 1.5
-        painter.setPen(QPen(QColor(colour), width, Qt.PenStyle.DashLine))
+        painter.setPen(QPen(QColor(color), width, Qt.PenStyle.DashLine))
         painter.setBrush(QColor(theme.surface))
         edge = QRectF(self.rect()).adjusted(1, 1, -1, -1)
         painter.drawRoundedRect(edge, RADIUS, RADIUS)
@@ -139,7 +139,7 @@ class EmptyState(QWidget):
         self._title = heading("")
         self._title.setFont(bold(self._title.font(), _TITLE_SCALE))
         self._title.setAlignment(Qt.AlignmentFlag.AlignHCenter)
-        self._explanation = _centred()
+        self._explanation = _centered()
         self._explanation.setObjectName("empty_explanation_label")
         openers = {
             "empty_folder_button": self._actions["open_folder_action"],
@@ -149,19 +149,20 @@ class EmptyState(QWidget):
         look_up = _tall(button("empty_hub_button", self._on_hub_entered))
         hub_row = in_row((_tall(self._hub), 1), look_up)
         add_parts(content, self._title, self._explanation)
-        add_parts(content, _centred_row(*made), hub_row)
+        add_parts(content, _centered_row(*made), hub_row)
 
     def _add_samples(self, content: QVBoxLayout) -> None:
         use_demo = self._actions["use_demo_action"].trigger
         demo = _tall(button("empty_demo_button", use_demo, primary=True))
         self._sample = _tall(button("empty_sample_button", self.sample_clicked))
-        add_parts(content, _centred(_samples_text()), _centred_row(demo, self._sample))
+        samples = _centered_row(demo, self._sample)
+        add_parts(content, _centered(_samples_text()), samples)
 
     def _recent_rows(self) -> QVBoxLayout:
         """Return rows of two buttons."""
         rows = in_column()
         for index in range(0, MAX_RECENT_SHOWN, 2):
-            rows.addLayout(_centred_row(*self._recent[index : index + 2]))
+            rows.addLayout(_centered_row(*self._recent[index : index + 2]))
         return rows
 
 
@@ -187,11 +188,11 @@ def _tall(widget: AnyWidget) -> AnyWidget:
     return widget
 
 
-def _centred(text: str = "") -> QLabel:
+def _centered(text: str = "") -> QLabel:
     label = text_label(text, quiet=True)
     label.setAlignment(Qt.AlignmentFlag.AlignHCenter)
     return label
 
 
-def _centred_row(*widgets: QWidget) -> QHBoxLayout:
+def _centered_row(*widgets: QWidget) -> QHBoxLayout:
     return in_row(STRETCH, *widgets, STRETCH)

@@ -12,7 +12,7 @@ from surgeon_gui.base.settings import Settings
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.text import labels
 from surgeon_gui.views.steps.step_panel import STEPS_WIDTH, StepPanel
-from surgeon_gui.widgets.controls import focus_in, neighbour_in_focus_chain
+from surgeon_gui.widgets.controls import focus_in, neighbor_in_focus_chain
 from surgeon_gui.window.central_tabs import CentralTabs
 from surgeon_gui.window.docks import Docks
 
@@ -115,7 +115,7 @@ class WindowFrame(QMainWindow):
             return False
         if focused is None and self._disabled is not None:
             if isValid(self._disabled):
-                neighbour_in_focus_chain(self._disabled, is_next=next).setFocus(
+                neighbor_in_focus_chain(self._disabled, is_next=next).setFocus(
                     Qt.FocusReason.TabFocusReason
                 )
                 return True

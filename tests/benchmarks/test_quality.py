@@ -310,7 +310,7 @@ def test_seeds_that_change_nothing_fail(bench, capsys):
     ("plan", "message"),
     [
         (ONE_JOB.replace("shots", "shotz"), "pruning has no setting called 'shotz'"),
-        (ONE_JOB + "colour = 3", "unknown field `colour`"),
+        (ONE_JOB + "color = 3", "unknown field `color`"),
         (ONE_JOB + ONE_JOB, "two jobs called 'only'"),
         ("job = []", "no jobs"),
         ("[[job", "is not valid"),

@@ -1,4 +1,4 @@
-"""Scripts of benchmarks: token files, quantised files, two hosts in one folder."""
+"""Scripts of benchmarks: token files, quantized files, two hosts in one folder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
-from benchmarks import quantised, token_files, two_hosts
+from benchmarks import quantized, token_files, two_hosts
 from surgeon_engine.api.config.export import FileDtype
 
 DEMO = Path(__file__).parents[2] / "resources" / "demo"
@@ -62,8 +62,8 @@ def test_too_little_text_fails_and_writes_nothing(cut, capsys, options):
 @pytest.mark.skipif(not find_spec("xllamacpp"), reason="not installed")
 def test_table_has_a_row_for_each_way(monkeypatch, capsys):
     ways = ("plain", "importances", "A fed forward")
-    monkeypatch.setattr(quantised, "_FORMATS", {FileDtype.Q4_0: ways})
-    assert quantised.main(["--windows", "2", "--judging", "2"]) == 0
+    monkeypatch.setattr(quantized, "_FORMATS", {FileDtype.Q4_0: ways})
+    assert quantized.main(["--windows", "2", "--judging", "2"]) == 0
     lines = capsys.readouterr().out.splitlines()
     rows = [line.strip("|").split(" | ") for line in lines if "q4_0" in line]
     assert tuple(row[1] for row in rows) == ways

@@ -63,8 +63,8 @@ class Gate:
 
 def costs(shot: int, threshold: float, removed_weights: int) -> CostHistogram:
     """Return costs around the threshold; nearly all below it are removed."""
-    centre = math.log10(threshold)
-    edges = tuple(10 ** (centre - 2 + 5 * i / BINS) for i in range(BINS + 1))
+    center = math.log10(threshold)
+    edges = tuple(10 ** (center - 2 + 5 * i / BINS) for i in range(BINS + 1))
     heights = [math.exp(-(((i - 26 - 2 * shot) / 11) ** 2)) for i in range(BINS)]
     below = [edge < threshold for edge in edges[1:]]
     scale = removed_weights / max(

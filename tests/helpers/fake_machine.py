@@ -17,7 +17,7 @@ PRODUCTS = {Dtype.FLOAT32: 5e10, Dtype.BFLOAT16: 5e10, Dtype.FLOAT16: 5e8}
 
 def machine(free: int = PLENTY, gpu: int = 0, gpus: int = 1) -> Machine:
     """Return a machine with `free` bytes of RAM and GPUs with `gpu` bytes, if any."""
-    rates = Rates(PRODUCTS, factorising=1e10, moving=2e10, call=1e-6)
+    rates = Rates(PRODUCTS, factorizing=1e10, moving=2e10, call=1e-6)
     return Machine(
         ram_bytes=max(free, PLENTY),
         free_ram_bytes=free,

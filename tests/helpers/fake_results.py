@@ -44,7 +44,7 @@ WHOLE_BYTES = 2_828_736 * 4  # of all parameters in float32
 PRUNED_BYTES = 2_098_829 * 4
 HEADER_BYTES = 8_192
 RAGGED = "No plain model has these widths: 500 and 512."
-READ_BACK = "gguf: the 57 tensors were read back and fit the header"
+READ_BACK = "gguf 0.17.1"
 _SHRINKING = {FileDtype.SAME: 1, FileDtype.FLOAT32: 1, FileDtype.Q8_0: 4}
 
 

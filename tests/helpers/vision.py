@@ -1,4 +1,4 @@
-"""Simulate how colours look with and without colour blindness.
+"""Simulate how colors look with and without color blindness.
 
 Matrices for linear RGB: G. M. Machado, M. M. Oliveira, L. A. F. Fernandes, "A
 Physiologically-based Model for Simulation of Color Vision Deficiency", IEEE TVCG
@@ -51,16 +51,16 @@ _TO_LAB = np.array(
 )
 
 
-def perceived(colours: list[str], vision: str) -> np.ndarray:
-    """Return the colours in Oklab, one per row, as they look with a vision."""
-    rgb = np.array([QColor(colour).getRgbF()[:3] for colour in colours])
+def perceived(colors: list[str], vision: str) -> np.ndarray:
+    """Return the colors in Oklab, one per row, as they look with a vision."""
+    rgb = np.array([QColor(color).getRgbF()[:3] for color in colors])
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     simulated = np.clip(linear @ VISIONS[vision].T, 0, 1)
     return np.cbrt(simulated @ _TO_CONES.T) @ _TO_LAB.T
 
 
-def smallest_distance(colours: list[str], vision: str) -> float:
-    """Return the distance of the two colours that are hardest to distinguish."""
-    lab = perceived(colours, vision)
+def smallest_distance(colors: list[str], vision: str) -> float:
+    """Return the distance of the two colors that are hardest to distinguish."""
+    lab = perceived(colors, vision)
     distances = np.linalg.norm(lab[:, None] - lab[None], axis=2)
-    return float(distances[np.triu_indices(len(colours), 1)].min())
+    return float(distances[np.triu_indices(len(colors), 1)].min())

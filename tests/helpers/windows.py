@@ -111,7 +111,7 @@ def click(window, name):
 
 
 def open_tab(window, name):
-    """Open a tab of the centre by its entry in the Go menu."""
+    """Open a tab of the center by its entry in the Go menu."""
     action = find(window, f"go_{name}_action", QAction)
     assert action.isEnabled(), name
     action.trigger()

@@ -53,7 +53,7 @@ class MoreText:
         if (self.dataset_config or self.split) and not is_hub_source(self.text):
             raise ConfigError(
                 "dataset_config or split is set, but {text} is not a dataset.",
-                "Leave them empty, or give hf://datasets/organisation/name as text.",
+                "Leave them empty, or give hf://datasets/organization/name as text.",
                 text=self.text,
             )
 
@@ -103,7 +103,7 @@ class CalibrationConfig:
             raise ConfigError(
                 "dataset_config or split is set, but the text is not a dataset.",
                 "Leave dataset_config, split and validation_split empty, or give "
-                "hf://datasets/organisation/name as text.",
+                "hf://datasets/organization/name as text.",
             )
 
     @property
@@ -192,6 +192,6 @@ def _check_name(text: str) -> None:
     if is_hub_source(text) and (name is None or not name.is_dataset):
         raise ConfigError(
             "{text} is not the name of a data set on the Hugging Face Hub.",
-            "Write hf://datasets/organisation/name.",
+            "Write hf://datasets/organization/name.",
             text=text,
         )

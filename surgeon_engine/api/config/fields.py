@@ -204,9 +204,7 @@ def unknown_setting(part: str, name: str, known: Iterable[str]) -> ConfigError:
     """Return the error for a setting that a part of a job does not have."""
     hint = say("Its settings are {known}.", known=", ".join(known))
     if (part, name) == ("export", "replace"):
-        hint = say(
-            "A job cannot allow that: give --replace to the command that runs it."
-        )
+        hint = say("A job cannot allow that; whoever starts the run can.")
     return ConfigError(
         "{part} has no setting called {name}.", hint, part=part, name=repr(name)
     )

@@ -92,7 +92,7 @@ def min_kept_share(
 def check_patterns(
     protect: Iterable[str], limits: Iterable[str], layers: Sequence[NamedLayer]
 ) -> None:
-    """Check that each pattern matches a layer: a misspelt one would do nothing.
+    """Check that each pattern matches a layer: a misspelled one would do nothing.
 
     Args:
         protect: patterns of layers that lose nothing.

@@ -1,4 +1,4 @@
-"""The pattern N:M: of every M neighbouring weights in a row, N are kept."""
+"""The pattern N:M: of every M neighboring weights in a row, N are kept."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MAX_PATTERNS = 20_000  # 8:16 has 12,870
 
 
 class NM(Member, frozen=True, tag="n_m"):
-    """Keep N of every M neighbouring weights in a row, by a pattern such as "2:4"."""
+    """Keep N of every M neighboring weights in a row, by a pattern such as "2:4"."""
 
     pattern: Pattern = Pattern("2:4")
     max_correlated: MaxCorrelated = 0

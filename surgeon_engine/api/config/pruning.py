@@ -38,7 +38,7 @@ class Structure(StrEnum):
     ROWS_AND_COLUMNS = "rows_and_columns"
     ROWS = "rows"
     COLUMNS = "columns"
-    N_M = "n_m"  # single weights: N of every M neighbours in a row are kept
+    N_M = "n_m"  # single weights: N of every M neighbors in a row are kept
     ELEMENTS = "elements"  # single weights, anywhere
 
 
@@ -93,7 +93,7 @@ class Widths(StrEnum):
 class UpdateKind(StrEnum):
     """How the kept weights of a layer change when it loses rows and columns."""
 
-    JOINT = "joint"  # the exact minimiser over all kept weights
+    JOINT = "joint"  # the exact minimizer over all kept weights
     SEPARATE = "separate"  # the sum of row and column updates, as in the paper's code
 
 

@@ -12,7 +12,7 @@ at least six of seven rounds in 6 % of all measurements.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Annotated
@@ -21,7 +21,8 @@ import msgspec
 
 from surgeon_engine.api.config.fields import Limits, Option, check_limits
 from surgeon_engine.api.config.run import Device, Dtype
-from surgeon_engine.base.formatting import format_rate, format_size
+from surgeon_engine.base.formatting import format_size
+from surgeon_engine.base.sentences import Text, say
 
 ROUNDS_TO_TRIM = 7  # minimum for spreads without extremes
 # Two processes with the same model differ by up to 3 %, depending on the layout of
@@ -111,7 +112,7 @@ class Measured(msgspec.Struct, frozen=True, tag=True):
     prompt_tokens: int
     generated_tokens: int
     rounds: int
-    device: str  # display name
+    device: Text  # display name
     dtype: Dtype = Dtype.FLOAT32
 
 
@@ -153,25 +154,41 @@ def memory_change(measured: Measured) -> int:
     return 0 if is_small else second - first
 
 
-def summarize(measured: Measured) -> str:
-    """Summarize the figures in an English sentence."""
+def summarize(measured: Measured, size_text: Callable[[int], str] = format_size) -> str:
+    """Return in a sentence how much faster and smaller the second of two models is.
+
+    Args:
+        measured: of two models; one alone is described.
+        size_text: formats bytes.
+    """
     if len(measured.models) == 1:
         (model,) = measured.models
-        generation = format_rate(model.generation.median)
-        prompts = format_rate(model.prompt.median)
-        return (
-            f"{model.name} generates {generation} tokens/s and reads prompts at "
-            f"{prompts} tokens/s here; memory {format_size(model.peak_bytes)}."
+        return say(
+            "{name} generates {generation:rate} tokens/s and reads prompts at "
+            "{prompts:rate} tokens/s here; memory {memory}.",
+            name=model.name,
+            generation=model.generation.median,
+            prompts=model.prompt.median,
+            memory=size_text(model.peak_bytes),
         )
     if is_masked(measured):
-        return "Not faster: removed weights are stored as zeros in full-size matrices."
-    ratios = speedups(measured)
-    memory = _memory(measured)
+        return say(
+            "Not faster: removed weights are stored as zeros in full-size matrices."
+        )
+    ratios, memory = speedups(measured), _memory(measured, size_text)
     if any(x.is_faster or x.is_slower for x in (ratios.generation, ratios.prompt)):
-        return f"{_generation(measured, ratios)}, {_prompts(ratios)}; {memory}."
-    return (
-        f"It is not measurably faster here: generation {_times(ratios.generation)}, "
-        f"prompts {_times(ratios.prompt)}; {memory}."
+        return say(
+            "{generation}, {prompts}; {memory}.",
+            generation=_generation(measured, ratios.generation),
+            prompts=_prompts(ratios.prompt),
+            memory=memory,
+        )
+    return say(
+        "It is not measurably faster here: generation {generation}, prompts {prompts}; "
+        "{memory}.",
+        generation=_times(ratios.generation),
+        prompts=_times(ratios.prompt),
+        memory=memory,
     )
 
 
@@ -193,37 +210,49 @@ def _ratio(first: Rate, second: Rate) -> Ratio:
     return Ratio(median(rounds), *_spread(rounds))
 
 
-def _generation(measured: Measured, ratios: Speedups) -> str:
-    ratio = ratios.generation
+def _generation(measured: Measured, ratio: Ratio) -> str:
     first, second = (model.generation.median for model in measured.models)
-    rates = f"{format_rate(second)} against {format_rate(first)} tokens/s"
-    if has_varied(measured):
-        rates += " over all rounds, which varied: measure again on an idle machine"
-    rates = f"({rates})"
+    rates = say(
+        "{after:rate} against {before:rate} tokens/s over all rounds, which varied: "
+        "measure again on an idle machine"
+        if has_varied(measured)
+        else "{after:rate} against {before:rate} tokens/s",
+        after=second,
+        before=first,
+    )
+    return say(
+        "Generation is {ratio:.2f} times as fast ({rates})"
+        if ratio.is_faster
+        else "Generation is slower, {ratio:.2f} times as fast ({rates})"
+        if ratio.is_slower
+        else "Generation is not measurably faster ({rates})",
+        ratio=ratio.median,
+        rates=rates,
+    )
+
+
+def _prompts(ratio: Ratio) -> str:
     if ratio.is_faster:
-        return f"Generation is {ratio.median:.2f} times as fast {rates}"
+        return say("prompts {ratio:.2f} times as fast", ratio=ratio.median)
     if ratio.is_slower:
-        return f"Generation is slower, {ratio.median:.2f} times as fast {rates}"
-    return f"Generation is not measurably faster {rates}"
+        return say("prompts are slower, {ratio:.2f} times as fast", ratio=ratio.median)
+    return say("prompts are not measurably faster")
 
 
-def _prompts(ratios: Speedups) -> str:
-    ratio, other = ratios.prompt, ratios.generation
-    if ratio.is_faster:
-        return f"prompts {ratio.median:.2f} times" + " as fast" * (not other.is_faster)
-    if ratio.is_slower:
-        slower = "" if other.is_slower else "are slower, "
-        return f"prompts {slower}{ratio.median:.2f} times" + " as fast" * bool(slower)
-    return "prompts are not measurably faster"
-
-
-def _memory(measured: Measured) -> str:
+def _memory(measured: Measured, size_text: Callable[[int], str]) -> str:
     change = memory_change(measured)
     if not change:
-        return "memory the same"
-    direction = "less" if change < 0 else "more"
-    return f"memory {format_size(abs(change))} {direction}"
+        return say("memory the same")
+    return say(
+        "memory {size} less" if change < 0 else "memory {size} more",
+        size=size_text(abs(change)),
+    )
 
 
 def _times(ratio: Ratio) -> str:
-    return f"{ratio.median:.2f} times ({ratio.low:.2f} to {ratio.high:.2f})"
+    return say(
+        "{ratio:.2f} times ({low:.2f} to {high:.2f})",
+        ratio=ratio.median,
+        low=ratio.low,
+        high=ratio.high,
+    )

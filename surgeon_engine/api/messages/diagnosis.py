@@ -17,6 +17,7 @@ from __future__ import annotations
 import msgspec
 
 from surgeon_engine.api.config.pruning import PruningConfig
+from surgeon_engine.base.sentences import Text
 
 BIN_BITS = 16  # upper bits of a float32 that identify a bin
 
@@ -54,7 +55,7 @@ class Diagnosed(msgspec.Struct, frozen=True, tag=True):
     window_length: int
     text: str
     calibration_tokens: int
-    device: str
+    device: Text
     seconds: float
     atom: int = 1  # number of single weights that are removed together
     bundle: int = 1  # number of neurons that are removed together

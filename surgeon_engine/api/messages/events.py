@@ -51,7 +51,7 @@ class EngineReady(msgspec.Struct, frozen=True, tag=True):
     """The engine has loaded its libraries and waits for commands."""
 
     versions: dict[str, str]
-    device: str  # display name of the default device
+    device: Text  # display name of the default device
     memory_bytes: int  # of that device
 
 

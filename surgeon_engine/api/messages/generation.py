@@ -16,6 +16,7 @@ import msgspec
 
 from surgeon_engine.api.config.fields import Limits, Option, check_limits
 from surgeon_engine.api.config.run import Device, Dtype
+from surgeon_engine.base.sentences import Text
 
 
 class Side(StrEnum):
@@ -119,7 +120,7 @@ class Generated(msgspec.Struct, frozen=True, tag=True):
 
     original: Written
     pruned: Written
-    device: str  # display name
+    device: Text  # display name
 
 
 GenerationEvent = ModelsLoaded | TokenWritten | TextCompared | Generated

@@ -16,7 +16,7 @@ class Rates(msgspec.Struct, frozen=True):
     """Speed of a device at the kinds of work in a run."""
 
     products: dict[Dtype, float]  # flop/s of matrix products, by number format
-    factorising: float  # flop/s of Cholesky factors and solutions in float32
+    factorizing: float  # flop/s of Cholesky factors and solutions in float32
     moving: float  # bytes/s of element-wise operations
     call: float  # overhead of an operation in seconds
     copying: float = 0.0  # bytes/s from pinned memory of the host; 0: not a GPU

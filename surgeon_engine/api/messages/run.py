@@ -184,7 +184,7 @@ class RunStarted(msgspec.Struct, frozen=True, tag=True):
     folder: str
     shots: Count
     model: ModelSummary
-    device: str
+    device: Text
     calibration_tokens: Count
     validation_tokens: Count
     recovery: RecoveryConfig | None = None  # as it was chosen; None: as in the job
@@ -296,7 +296,7 @@ class Exported(msgspec.Struct, frozen=True, tag=True):
     expected_perplexity: float | None = None  # the same of the model in memory
     divergence: float | None = None  # KL(original || reloaded) on the tokens, in nats
     expected_divergence: float | None = None  # the same of the model in memory
-    checked_with: str = ""  # name and version of the program
+    checked_with: Text = ""  # name and version of the program
     others: tuple[FormatSupport, ...] = ()  # support of all formats
     # KL(model in memory || reloaded) on the tokens, in nats; None: not measured.
     saving_divergence: float | None = None

@@ -1,11 +1,11 @@
-"""Quantise the matrices of a model by what its layers read of the calibration text.
+"""Quantize the matrices of a model by what its layers read of the calibration text.
 
 One forward of the pruned model measures the importance of each column, the mean square
-of that input. Most types need no more: llama.cpp's quantisers weight errors by it.
+of that input. Most types need no more: llama.cpp's quantizers weight errors by it.
 
 For types with one scale for each block, errors are fed forward. Block after block of
-the model, A is measured on inputs that the quantised blocks before it compute; then the
-quantised weights take the place of the block's own while it computes the next inputs.
+the model, A is measured on inputs that the quantized blocks before it compute; then the
+quantized weights take the place of the block's own while it computes the next inputs.
 Each matrix is rounded in several ways, and the one with the smallest error of the
 output is kept.
 """
@@ -28,7 +28,7 @@ from surgeon_engine.export.gguf.error_feedback import (
     output_error,
     round_with_feedback,
 )
-from surgeon_engine.export.gguf.quantiser import dequantise
+from surgeon_engine.export.gguf.quantizer import dequantize
 from surgeon_engine.export.gguf.tensors import FileTensor, encode
 from surgeon_engine.model.block_runner import BlockRunner, hooked
 from surgeon_engine.model.head import last_hidden
@@ -100,7 +100,7 @@ def encoded(
             yield encode(each.name, each.tensor(), kind, weights)
         return
     with HiddenStore(loaded.device) as store:
-        quantiser = _BlockQuantiser(loaded, calibration, store)
+        quantizer = _BlockQuantizer(loaded, calibration, store)
         done: dict[str, np.ndarray] = {}
         for each in tensors:
             if each.block is None:
@@ -108,12 +108,12 @@ def encoded(
                 continue
             if each.name not in done:
                 of_block = [x for x in tensors if x.block == each.block]
-                done = quantiser.quantise(of_block, mixture, squares)
+                done = quantizer.quantize(of_block, mixture, squares)
             yield done.pop(each.name)
 
 
-class _BlockQuantiser:
-    """The blocks of a model in order, on inputs of quantised ones."""
+class _BlockQuantizer:
+    """The blocks of a model in order, on inputs of quantized ones."""
 
     def __init__(
         self, loaded: LoadedModel, calibration: Calibration, store: HiddenStore
@@ -125,7 +125,7 @@ class _BlockQuantiser:
         self._hidden = [store.keep(x) for x in self._runner.embedded()]
 
     @torch.no_grad()
-    def quantise(
+    def quantize(
         self,
         tensors: Sequence[FileTensor],
         mixture: Mixture,
@@ -148,7 +148,7 @@ class _BlockQuantiser:
                     found = _smallest_error(each, kind, weights, factors)
                 result[each.name] = found
                 if weights is not None:
-                    values = torch.from_numpy(dequantise(found, kind))
+                    values = torch.from_numpy(dequantize(found, kind))
                     weight = layers[each.layer].matrix
                     slices = TensorSlice(weight, each.source.kept)
                     replace(each, source=slices).put(values)
@@ -198,7 +198,7 @@ def _smallest_error(
     W = tensor.float().to(A.device)
 
     def error(found: np.ndarray) -> float:
-        Q = torch.from_numpy(dequantise(found, kind)).to(A.device)
+        Q = torch.from_numpy(dequantize(found, kind)).to(A.device)
         return output_error(W, Q, A)
 
     plain = encode(each.name, tensor, kind)

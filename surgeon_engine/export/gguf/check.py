@@ -16,6 +16,7 @@ import math
 import os
 import sys
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -121,12 +122,21 @@ def _compare_probabilities(
         expected,
         largest,
         np.array(agreement),
-        f"llama.cpp in xllamacpp {xllamacpp.__version__} "
-        f"(log-probabilities of the {count:,} most likely tokens)",
+        say(
+            "llama.cpp in xllamacpp {version} (log-probabilities of the "
+            "{count:count} most likely tokens)",
+            version=xllamacpp.__version__,
+            count=count,
+        ),
     )
     nats = float(np.mean(divergences))
     result["saving_divergence"] = nats if math.isfinite(nats) else None
     return result
+
+
+def say(template: str, **values: str | int) -> dict[str, Any]:
+    """Return a sentence as Surgeon reads it, in the language of its user."""
+    return {"template": template, "values": values}
 
 
 def _parameters(xllamacpp: ModuleType, path: Path, tokens: int) -> Any:
@@ -191,7 +201,10 @@ def _divergence_of_likeliest(p: np.ndarray, q: np.ndarray) -> float:
 
 
 def _result(
-    expected: np.ndarray, largest: float, agreement: np.ndarray, program: str
+    expected: np.ndarray,
+    largest: float,
+    agreement: np.ndarray,
+    program: str | dict[str, Any],
 ) -> dict[str, Any]:
     return {
         "tokens": len(expected),
@@ -221,8 +234,7 @@ def _read_back(path: Path, vocabulary: int) -> dict[str, Any]:
         "largest_logit": 0.0,
         "agreement": 0.0,
         "perplexity": None,
-        "checked_with": f"gguf: the {len(shapes)} tensors were read back and match the "
-        "header; no program that could run them is installed",
+        "checked_with": f"gguf {version('gguf')}",
     }
 
 

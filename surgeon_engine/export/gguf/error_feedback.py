@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from surgeon_engine.export.gguf.quantiser import quantise
+from surgeon_engine.export.gguf.quantizer import quantize
 from surgeon_engine.planning.gguf_types import TensorType
 from surgeon_engine.runtime.linalg import cholesky, damped, inverse
 
@@ -83,7 +83,7 @@ def round_with_feedback(
     for first in range(0, W.shape[1], _BLOCK):
         columns = slice(first, first + _BLOCK)
         block = W[:, columns]
-        scaled = quantise(block.cpu().numpy(), kind, importances[columns])
+        scaled = quantize(block.cpu().numpy(), kind, importances[columns])
         scales = scaled[:, :_SCALE].copy()
         numbers = torch.from_numpy(scales.view(np.float16).astype(np.float32))
         d = numbers.squeeze(1).to(W.device)

@@ -36,7 +36,7 @@ from surgeon_engine.export.gguf.check import FILE_NAME
 from surgeon_engine.export.gguf.header import Options, add_options, rope_tensors
 from surgeon_engine.export.gguf.imatrix import IMATRIX_NAME, write_imatrix
 from surgeon_engine.export.gguf.layout import layout_of
-from surgeon_engine.export.gguf.quantiser import check_installed
+from surgeon_engine.export.gguf.quantizer import check_installed
 from surgeon_engine.export.gguf.support import (
     architecture_of,
     notes,
@@ -72,7 +72,7 @@ class GgufWriter(Writer):
     """Writes a model as `model.gguf`."""
 
     feeds_errors: bool = True  # where the type allows it
-    calibration: Calibration | None = None  # for types that quantise
+    calibration: Calibration | None = None  # for types that quantize
 
     @override
     def on_text(self, calibration: Calibration | None) -> GgufWriter:

@@ -6,7 +6,7 @@ The package gguf knows the names. The values are those of the model, except that
         (transformers rotates those that are half a head apart)
     fused queries, keys and values are in this order, not group by group
     1 is added to the weights of norms where the model does so when it runs
-    neurons of zeros fill the MLPs up to whole blocks of quantised numbers
+    neurons of zeros fill the MLPs up to whole blocks of quantized numbers
 
 An attention that was removed as a whole has no heads in a deci file, and an MLP has a
 few neurons of zeros: llama.cpp would skip the attention of a block without any. So does
@@ -34,7 +34,7 @@ from surgeon_engine.model.families import family_of
 from surgeon_engine.model.layers import LINEAR, body_path, head_size
 from surgeon_engine.model.rules import Family, Gguf, Order
 
-_BLOCK = 32  # numbers that share a scale in most quantised types
+_BLOCK = 32  # numbers that share a scale in most quantized types
 _OF_HEAD = re.compile(r"\.norms\.\d+(?=\.weight$)")  # a norm for each head
 _BY_FORMAT = (*LINEAR, nn.Embedding)  # the number format decides about their weights
 _POSITIONS = "position_embd.weight"  # in float32
@@ -257,7 +257,7 @@ def _filled_up(neurons: int, full: int) -> int:
     """Return the width in the file of an MLP with `neurons` of its `full` neurons.
 
     Neurons of zeros, which change nothing, fill the rows up to whole blocks of
-    quantised numbers. llama.cpp computes such widths faster, too.
+    quantized numbers. llama.cpp computes such widths faster, too.
     """
     filled = -(-neurons // _BLOCK) * _BLOCK
     return filled if neurons and full % _BLOCK == 0 else neurons

@@ -12,7 +12,7 @@ from torch.nn import functional
 from surgeon_engine.base.errors import ExportError
 from surgeon_engine.base.sentences import say
 from surgeon_engine.compaction.slices import TensorSlice
-from surgeon_engine.export.gguf.quantiser import quantise
+from surgeon_engine.export.gguf.quantizer import quantize
 from surgeon_engine.planning.gguf_types import Mixture, TensorType, bytes_of
 
 _Q8_0_STEPS = 127  # on each side of zero; the step size is a float16
@@ -101,7 +101,7 @@ def encode(
         importances: of the columns, for types with blocks; None: all are equal.
 
     Raises:
-        ExportError: A weight is too large for the type, or llama.cpp's quantisers are
+        ExportError: A weight is too large for the type, or llama.cpp's quantizers are
             needed and not installed.
     """
     if kind is TensorType.F32:
@@ -121,4 +121,4 @@ def encode(
         )
     if kind is TensorType.F16:
         return tensor.half().numpy()
-    return quantise(tensor.float().numpy(), kind, importances)
+    return quantize(tensor.float().numpy(), kind, importances)

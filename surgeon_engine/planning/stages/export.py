@@ -15,7 +15,7 @@ LIBRARIES = 450_000_000  # bytes that a process with torch and transformers hold
 _COPIES = 4  # of the largest A, its inverse and factors
 _OTHER_FILES = 1_000_000  # bytes of tokenizer, card and the rest beside the weights
 _FEEDBACK_PASSES = 4  # over the text, to feed errors of rounding forward
-_QUANTISED = 4e6  # weights rounded a second
+_QUANTIZED = 4e6  # weights rounded a second
 _LIBRARIES_SECONDS = 8.0  # in which a fresh process is ready, on a usual processor
 _USUAL_CALL = 1e-6  # seconds, of that processor
 _CHECKS = 4  # passes over the windows that are verified
@@ -33,7 +33,7 @@ def export(job: Job) -> StageNeed:
     if size.file.form.dtype in QUANTIZED:
         longest = max((layer.columns for layer in job.model.layers), default=0)
         moments = (Moment(_COPIES * FLOAT * longest**2),)
-        seconds += _quantisation(job)
+        seconds += _quantization(job)
     return StageNeed(seconds, moments=moments, process=_exporting(job), written=written)
 
 
@@ -61,9 +61,9 @@ def _exporting(job: Job) -> float:
     return job.weights * (2 if is_coupled else 1) + job.size.export_bytes
 
 
-def _quantisation(job: Job) -> float:
+def _quantization(job: Job) -> float:
     """Return the time to round weights by what the layers read of the text."""
     is_k = job.size.file.form.dtype in K_FORMATS
     forward = speed.forward(job, job.config.calibration.windows)
     passes = 1 if is_k else _FEEDBACK_PASSES
-    return passes * forward + job.model.parameters / _QUANTISED
+    return passes * forward + job.model.parameters / _QUANTIZED

@@ -259,5 +259,5 @@ def _refitting(job: Job) -> float:
     rates = job.rates
     factors = sum(x.columns**3 / 3 for x in layers)
     products = sum(4 * x.rows * x.columns**2 for x in layers)  # and their errors
-    seconds = factors / rates.factorising + products / rates.products[Dtype.FLOAT32]
+    seconds = factors / rates.factorizing + products / rates.products[Dtype.FLOAT32]
     return _REFIT_PASSES * _pass(job) + _RIDGES * seconds

@@ -155,7 +155,7 @@ def _selecting(job: Job) -> float:
                 flops += 2 * R * C**2
         if pruning.kind in SPARSE:
             moved += layer.weights * 8 * _PASSES
-    return flops / job.rates.factorising + moved / job.rates.moving
+    return flops / job.rates.factorizing + moved / job.rates.moving
 
 
 def _updating(job: Job) -> float:
@@ -163,7 +163,7 @@ def _updating(job: Job) -> float:
     pruning = job.config.pruning
     flops = sum(_adapting(job, layer.rows, width(layer)) for layer in job.measured)
     moved = job.touched_weights * 8 * 4
-    seconds = flops / job.rates.factorising + moved / job.rates.moving
+    seconds = flops / job.rates.factorizing + moved / job.rates.moving
     return seconds if pruning.adapts or pruning.kind in SPARSE else seconds / 2
 
 

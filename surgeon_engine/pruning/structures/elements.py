@@ -1,6 +1,6 @@
 """Single weights: anywhere in a layer, or in N:M patterns.
 
-Candidates are the R x C weights, row by row. Under N:M, N of every M neighbours in a
+Candidates are the R x C weights, row by row. Under N:M, N of every M neighbors in a
 row are kept, and the others of a group are removed together or not at all: the cheapest
 way (`costs.pattern_costs`) is found first, and each weight of that set has an equal
 part of the joint cost. Columns beyond the last whole group and the bias are kept.

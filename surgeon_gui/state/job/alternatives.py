@@ -22,12 +22,12 @@ from surgeon_gui.text.choices import choice_label
 
 
 def advice(config: RunConfig, model: ModelSummary) -> str:
-    """Return whether quantising alone makes a file as small; empty if unknown."""
-    goal, files = goal_or_none(config, model), quantised_files(config, model)
+    """Return whether quantizing alone makes a file as small; empty if unknown."""
+    goal, files = goal_or_none(config, model), quantized_files(config, model)
     return sentence(files, goal.weight_bytes) if goal is not None and files else ""
 
 
-def quantised_files(
+def quantized_files(
     config: RunConfig, model: ModelSummary
 ) -> dict[FileDtype, PlannedFile]:
     """Return the files of the whole model in few bits, the longest numbers first.

@@ -166,10 +166,10 @@ def _describe_unpruned(config: RunConfig, model: ModelSummary) -> str:
     )
 
 
-def quantisation(
+def quantization(
     config: RunConfig, model: ModelSummary, *, on_cuda: bool = False
 ) -> str:
-    """Return the bits per weight of a quantised file and its widths; else ""."""
+    """Return the bits per weight of a quantized file and its widths; else ""."""
     form, goal = file_form(config, model), goal_or_none(config, model)
     if form.dtype not in QUANTIZED or goal is None or leaves_zeros(config):
         return ""
@@ -189,11 +189,11 @@ def _widths(config: RunConfig, model: ModelSummary, *, on_cuda: bool) -> str:
     return text.format(multiple=width.multiple)
 
 
-def quantised_note(
+def quantized_note(
     config: RunConfig, model: ModelSummary, *, on_cuda: bool = False
 ) -> str:
-    """Return what a quantised file costs, and how to quantise alone; else ""."""
-    note = quantisation(config, model, on_cuda=on_cuda)
+    """Return what a quantized file costs, and how to quantize alone; else ""."""
+    note = quantization(config, model, on_cuda=on_cuda)
     if not note or config.pruning.removes_nothing:
         return note
     hint = tr("To quantize without pruning, set the target to 0 % (step 3).")
@@ -254,7 +254,7 @@ def brief_sizes(
         before=numbers.size(model.file_bytes), after=numbers.size(goal.weight_bytes)
     )
     facts = (
-        quantisation(config, model, on_cuda=on_cuda)
+        quantization(config, model, on_cuda=on_cuda)
         or _widths(config, model, on_cuda=on_cuda),
         fallback_warning(config, model),
     )

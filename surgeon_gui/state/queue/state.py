@@ -97,7 +97,7 @@ def with_added(state: QueueState, runs: Iterable[QueuedRun]) -> QueueState:
 
 
 def with_moved(state: QueueState, name: str, step: int) -> QueueState:
-    """Return the queue after a waiting run has changed places with a neighbour.
+    """Return the queue after a waiting run has changed places with a neighbor.
 
     Args:
         state: the queue.
@@ -114,7 +114,7 @@ def with_moved(state: QueueState, name: str, step: int) -> QueueState:
 
 
 def can_move(state: QueueState, name: str, step: int) -> bool:
-    """Return True if a run waits and has a waiting neighbour on that side."""
+    """Return True if a run waits and has a waiting neighbor on that side."""
     names = [run.name for run in state.waiting]
     return name in names and 0 <= names.index(name) + step < len(names)
 

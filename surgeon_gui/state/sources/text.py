@@ -48,7 +48,7 @@ def inspected_facts(model: ModelSummary, facts: ModelFacts | None = None) -> Row
         (tr("Blocks"), _blocks(model)),
         (tr("Vocabulary"), numbers.count(model.vocabulary)),
         (tr("Context length"), _window(model)),
-        (tr("Number format"), dtype or tr("quantised (dequantised for pruning)")),
+        (tr("Number format"), dtype or tr("quantized (dequantized for pruning)")),
         (tr("Size on disk"), numbers.size(model.file_bytes)),
     ]
     supported = [choice_label(s.structure)[0] for s in model.structures if s.supported]

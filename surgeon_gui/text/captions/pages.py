@@ -61,7 +61,7 @@ CAPTIONS = {
     ),
     "more_remove_button": caption("Remove", "Remove the selected text."),
     "more_dataset_edit": caption(
-        "Data set, as organisation/name",
+        "Data set, as organization/name",
         "Name or address of a data set on the Hugging Face Hub.",
     ),
     "more_config_edit": caption(

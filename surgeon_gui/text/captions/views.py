@@ -177,7 +177,7 @@ CAPTIONS = {
 # Explanation of a perplexity below the original's.
 BELOW_ORIGINAL = tr(
     "The pruned model is closer to the calibration text than the original, not better: "
-    "it has specialised. Fidelity shows how far it is from the original."
+    "it has specialized. Fidelity shows how far it is from the original."
 )
 
 # Explanations of tiles and charts, by name.

@@ -198,7 +198,7 @@ CAPTIONS = {
         "Runs folder", "Folder that receives a new folder for each run."
     ),
     "preferences_run_parent_button": caption("Choose…", "Choose the folder for runs."),
-    "preferences_theme_combo": caption("Theme", "Colours of the window."),
+    "preferences_theme_combo": caption("Theme", "Colors of the window."),
     "preferences_language_combo": caption(
         "Language", "Language of the window, after a restart."
     ),

@@ -16,7 +16,7 @@ from surgeon_engine.api.messages.events import EngineReady
 from surgeon_gui.base.theme import GAP, MARGIN
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text import labels
-from surgeon_gui.text.help import ABOUT, FIRST_STEPS, LICENCE, WELCOME
+from surgeon_gui.text.help import ABOUT, FIRST_STEPS, LICENSE, WELCOME
 from surgeon_gui.widgets.controls import bold, button, heading, text_label
 from surgeon_gui.widgets.dialogs import Dialog
 from surgeon_gui.widgets.facts import Facts
@@ -68,8 +68,8 @@ class AboutDialog(Dialog):
         facts = Facts("about_facts")
         facts.show_facts(self._facts)
         introduction = _introduction(parent.window().windowIcon())
-        licence, gaps = text_label(LICENCE, quiet=True), MARGIN
-        parts = (introduction, facts, licence, self._buttons())
+        license, gaps = text_label(LICENSE, quiet=True), MARGIN
+        parts = (introduction, facts, license, self._buttons())
         self._column = vertical(self, *parts, margin=gaps, spacing=gaps)
 
     @override

@@ -18,7 +18,7 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QPlainTextEdit, QSizePolicy, QToolTip, QWidget
 from typing_extensions import override
 
-from surgeon_gui.base.colours import Theme
+from surgeon_gui.base.colors import Theme
 from surgeon_gui.base.theme import GAP, theme_of
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.playground.state import Token
@@ -113,15 +113,15 @@ class TextView(QPlainTextEdit):
         """Return the tooltip of a token."""
         return token_tip(self._tokens[index].piece, self._tokens[index].disagreement)
 
-    def colour_of(self, index: int) -> QColor | None:
+    def color_of(self, index: int) -> QColor | None:
         """Return the background color of a token, or None if it has no shade."""
         cursor = QTextCursor(self.document())
         cursor.setPosition(
             self._start(index) + 1
         )  # the format is that before the cursor
         style = cursor.charFormat()
-        has_colour = style.hasProperty(QTextCharFormat.Property.BackgroundBrush)
-        return style.background().color() if has_colour else None
+        has_color = style.hasProperty(QTextCharFormat.Property.BackgroundBrush)
+        return style.background().color() if has_color else None
 
     def _reset(self, prompt: str) -> None:
         self._prompt = prompt
@@ -151,9 +151,9 @@ class TextView(QPlainTextEdit):
         style.setForeground(QColor(theme.text))
         if token.disagreement is None:
             return style
-        colour = shade(theme, token.disagreement.nats)
-        if colour is not None:
-            style.setBackground(QBrush(QColor(colour)))
+        color = shade(theme, token.disagreement.nats)
+        if color is not None:
+            style.setBackground(QBrush(QColor(color)))
         if not token.disagreement.agrees:
             style.setUnderlineStyle(QTextCharFormat.UnderlineStyle.SingleUnderline)
             style.setUnderlineColor(QColor(theme.text))

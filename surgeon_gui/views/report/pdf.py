@@ -23,7 +23,7 @@ from PySide6.QtGui import (
     QTextTable,
 )
 
-from surgeon_gui.base.colours import LIGHT
+from surgeon_gui.base.colors import LIGHT
 from surgeon_gui.base.translation import tr
 
 _MARGIN = 14  # millimetres

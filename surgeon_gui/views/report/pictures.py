@@ -12,7 +12,7 @@ from PySide6.QtCore import QPoint, QSize, Qt
 from PySide6.QtGui import QImage
 from PySide6.QtWidgets import QComboBox, QPushButton, QWidget
 
-from surgeon_gui.base.colours import LIGHT
+from surgeon_gui.base.colors import LIGHT
 from surgeon_gui.base.theme import apply_theme_to
 from surgeon_gui.state.report import Picture
 from surgeon_gui.state.run import RunState

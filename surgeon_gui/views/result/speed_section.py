@@ -7,7 +7,7 @@ from functools import partial
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QGridLayout, QLabel, QWidget
 
-from surgeon_engine.api.messages.benchmark import Measured
+from surgeon_engine.api.messages.benchmark import Measured, summarize
 from surgeon_gui.base.theme import GAP
 from surgeon_gui.base.translation import tr
 from surgeon_gui.controllers.session import Session
@@ -18,11 +18,11 @@ from surgeon_gui.state.export_text import (
     measurement_conditions,
     problem_of,
     speed_rows,
-    speed_summary,
 )
 from surgeon_gui.state.job import checks
 from surgeon_gui.state.request import RequestKind
 from surgeon_gui.state.run import Status
+from surgeon_gui.text import numbers
 from surgeon_gui.text.problems import sentence
 from surgeon_gui.views.task_progress import TaskProgress
 from surgeon_gui.widgets.controls import (
@@ -87,7 +87,8 @@ class SpeedSection(QWidget):
         if not measurement.id and measured is None:
             note = _INVITATION
         show_text(self._note, note)
-        self._summary.setText(speed_summary(measured) if measured is not None else "")
+        summary = summarize(measured, numbers.size) if measured is not None else ""
+        self._summary.setText(summary)
         self._table.show_measured(measured)
         self._conditions.setText(
             measurement_conditions(measured) if measured is not None else ""

@@ -66,7 +66,7 @@ class CalibrationPage(Page):
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self._text = SourceEdit("calibration.text", BUILTIN_TEXT, BUILT_IN_TEXT)
-        self._text.setPlaceholderText(tr("A file, or organisation/name on the Hub"))
+        self._text.setPlaceholderText(tr("A file, or organization/name on the Hub"))
         self._text.edited.connect(self.choose_text)
         self._texts = TextController(session, self)
         self._parts = TextParts()

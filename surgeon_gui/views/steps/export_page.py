@@ -58,12 +58,12 @@ class ExportPage(Page):
         self._about = text_label(quiet=True, name="export_format_note")
         self._unavailable = text_label(quiet=True, name="export_unavailable_note")
         self._sizes = text_label(quiet=True, name="export_sizes_note")
-        self._quantised = text_label(quiet=True, name="export_quantised_note")
+        self._quantized = text_label(quiet=True, name="export_quantized_note")
         self._fallback = warning_label("export_fallback_note")
         self._larger = warning_label("export_larger_forecast")
         for label in (self._about, self._unavailable):
             self._form.add_below("format", label)
-        for label in (self._quantised, self._sizes, self._fallback, self._larger):
+        for label in (self._quantized, self._sizes, self._fallback, self._larger):
             self._form.add_below("dtype", label)
         self._note = text_label(quiet=True, name="export_note")
 
@@ -109,15 +109,15 @@ class ExportPage(Page):
         show_text(self._unavailable, note)
 
     def _show_sizes(self, state: AppState) -> None:
-        quantised = fallback = sizes = larger = ""
+        quantized = fallback = sizes = larger = ""
         if state.model is not None:
-            quantised = plan_text.quantised_note(
+            quantized = plan_text.quantized_note(
                 state.config, state.model, on_cuda=state.on_cuda
             )
             fallback = plan_text.fallback_warning(state.config, state.model)
             sizes = plan_text.format_sizes(state.config, state.model)
             larger = plan_text.larger_forecast(state.config, state.model)
-        show_text(self._quantised, quantised)
+        show_text(self._quantized, quantized)
         show_text(self._fallback, fallback)
         show_text(self._sizes, sizes)
         show_text(self._larger, larger)

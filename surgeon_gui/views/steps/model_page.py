@@ -74,7 +74,7 @@ class ModelPage(Page):
         super().__init__(session)
         self._settings = settings
         self._source = SourceEdit("model.source", DEMO, BUNDLED_DEMO)
-        self._source.setPlaceholderText(tr("A path, or organisation/name on the Hub"))
+        self._source.setPlaceholderText(tr("A path, or organization/name on the Hub"))
         self._source.show_clear_button()
         self._source.edited.connect(self.choose)
         self._source.returnPressed.connect(self._on_return_pressed)

@@ -36,7 +36,7 @@ from PySide6.QtWidgets import (
 )
 from typing_extensions import override
 
-from surgeon_gui.base.colours import Theme
+from surgeon_gui.base.colors import Theme
 from surgeon_gui.base.theme import GAP, MARGIN, theme_of
 from surgeon_gui.base.translation import tr
 from surgeon_gui.state.app import AppState
@@ -251,10 +251,10 @@ class StepHeader(QAbstractButton):
         ink = theme.on_accent if mark in fills else theme.text
         painter.setPen(QPen(QColor(ink), 2.0))
         painter.setBrush(Qt.BrushStyle.NoBrush)
-        centre = disc.center()
+        center = disc.center()
         if mark is Mark.READY:
             tick = ((-5.5, 0.5), (-1.5, 4.5), (6.0, -4.0))
-            painter.drawPolyline(QPolygonF([centre + QPointF(x, y) for x, y in tick]))
+            painter.drawPolyline(QPolygonF([center + QPointF(x, y) for x, y in tick]))
             return
         signs = {Mark.WARNING: "!", Mark.PROBLEM: "!", Mark.BUSY: "…"}
         painter.setFont(bold(self.font()))
@@ -280,14 +280,14 @@ class StepHeader(QAbstractButton):
         painter.drawText(below, Qt.AlignmentFlag.AlignVCenter, summary)
 
     def _paint_arrow(self, painter: QPainter, theme: Theme) -> None:
-        centre = QPointF(self.width() - MARGIN - 4, self.height() / 2)
+        center = QPointF(self.width() - MARGIN - 4, self.height() / 2)
         points = (
             ((-4, -2), (0, 2), (4, -2))
             if self.isChecked()
             else ((-2, -4), (2, 0), (-2, 4))
         )
         painter.setPen(QPen(QColor(theme.muted), 1.5))
-        painter.drawPolyline(QPolygonF([centre + QPointF(x, y) for x, y in points]))
+        painter.drawPolyline(QPolygonF([center + QPointF(x, y) for x, y in points]))
 
 
 class StepCard(QWidget):
@@ -334,5 +334,5 @@ class StepCard(QWidget):
 
 
 def _inks(theme: Theme) -> dict[Mark, str]:
-    """Return the colours of the marks that ask for attention."""
+    """Return the colors of the marks that ask for attention."""
     return {Mark.WARNING: theme.warning, Mark.PROBLEM: theme.bad}

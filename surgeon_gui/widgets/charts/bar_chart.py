@@ -46,7 +46,7 @@ class BarChart(HoverPlotCard):
         if not bars.edges:
             return
         self.show_legend(
-            tuple(LegendEntry(stack.name, stack.colour) for stack in bars.stacks)
+            tuple(LegendEntry(stack.name, stack.color) for stack in bars.stacks)
         )
         self._fill()
         self._mark.setVisible(bars.mark is not None)
@@ -93,7 +93,7 @@ class BarChart(HoverPlotCard):
                 x1=rights,
                 y0=bottom,
                 y1=top,
-                brush=pg.mkBrush(theme.series[stack.colour]),
+                brush=pg.mkBrush(theme.series[stack.color]),
                 pen=pg.mkPen(theme.surface),
             )
             bottom = top

@@ -43,7 +43,7 @@ from PySide6.QtWidgets import (
 from typing_extensions import override
 
 from surgeon_engine.base.files import write_atomically
-from surgeon_gui.base.colours import Theme
+from surgeon_gui.base.colors import Theme
 from surgeon_gui.base.theme import GAP, MARGIN, theme_of
 from surgeon_gui.base.translation import tr
 from surgeon_gui.widgets.charts.enlarging import Enlarging
@@ -130,7 +130,7 @@ class ChartCard(QFrame):
         super().changeEvent(event)
 
     def _restyle(self) -> None:
-        """Apply the colours of the theme to a plot; may come during construction."""
+        """Apply the colors of the theme to a plot; may come during construction."""
 
     def _rows_above(self) -> tuple[QBoxLayout, QHBoxLayout]:
         """Return the rows above the plot."""
@@ -346,7 +346,7 @@ def save_widget(widget: QWidget, path: Path) -> None:
 def write_picture(
     size: QSize, widget: QWidget, path: Path, paint: Callable[[QPainter], None]
 ) -> None:
-    """Save what `paint` draws, on the background colour of `widget`.
+    """Save what `paint` draws, on the background color of `widget`.
 
     Raises:
         OSError: If the file cannot be written.

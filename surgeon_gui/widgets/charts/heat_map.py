@@ -22,15 +22,15 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QToolTip, QWidget
 from typing_extensions import override
 
-from surgeon_gui.base.colours import Theme
-from surgeon_gui.base.theme import GAP, heat_colour, ink_on, theme_of
+from surgeon_gui.base.colors import Theme
+from surgeon_gui.base.theme import GAP, heat_color, ink_on, theme_of
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.chart_values import Cell
 from surgeon_gui.widgets.charts.chart_card import ChartCard
 from surgeon_gui.widgets.tool_tips import plain_tip
 
-_SCALE_WIDTH = 10  # pixels, of the colour bar
-_SCALE_GAP = 4  # pixels between the colour bar and its labels
+_SCALE_WIDTH = 10  # pixels, of the color bar
+_SCALE_GAP = 4  # pixels between the color bar and its labels
 _MIN_CELL_FOR_GAP = 6  # pixels; smaller cells touch each other
 _TEXT_PADDING = 4  # pixels beside the text of a cell
 
@@ -151,15 +151,15 @@ class HeatMap(QWidget):
     def _paint_cell(self, painter: QPainter, theme: Theme, cell: Cell) -> None:
         place = self.place(cell)
         painter.setPen(Qt.PenStyle.NoPen)
-        colour = heat_colour(theme, cell.heat)
-        painter.setBrush(colour)
+        color = heat_color(theme, cell.heat)
+        painter.setBrush(color)
         painter.drawRoundedRect(place, 2, 2)
         metrics = self.fontMetrics()
         needed = metrics.horizontalAdvance(cell.label) + _TEXT_PADDING
         is_narrow = place.width() < max(needed, self._room.text)
         if is_narrow or place.height() < metrics.height():
             return
-        painter.setPen(ink_on(colour))
+        painter.setPen(ink_on(color))
         painter.drawText(place, Qt.AlignmentFlag.AlignCenter, cell.label)
 
     def _paint_labels(self, painter: QPainter, theme: Theme) -> None:
@@ -186,8 +186,8 @@ class HeatMap(QWidget):
         bar = QRectF(grid.right() + 2 * GAP, grid.top(), _SCALE_WIDTH, grid.height())
         gradient = QLinearGradient(bar.bottomLeft(), bar.topLeft())
         steps = len(theme.heat) - 1
-        for index, colour in enumerate(theme.heat):
-            gradient.setColorAt(index / steps, QColor(colour))
+        for index, color in enumerate(theme.heat):
+            gradient.setColorAt(index / steps, QColor(color))
         painter.setPen(QColor(theme.border))
         painter.setBrush(gradient)
         painter.drawRect(bar)

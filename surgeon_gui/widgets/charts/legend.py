@@ -1,4 +1,4 @@
-"""The legend of a chart: names with their colours, in as many rows as they need."""
+"""The legend of a chart: names with their colors, in as many rows as they need."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class LegendEntry:
     """One name in a legend."""
 
     name: str
-    series: int | None  # gives the colour; None: the muted colour of the theme
+    series: int | None  # gives the color; None: the muted color of the theme
     symbol: str | None = None  # of pyqtgraph; "": a dashed line, None: a square
 
 
@@ -109,14 +109,14 @@ class _EntryView(QWidget):
         theme, entry = theme_of(self.parentWidget() or self), self._entry
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        colour = QColor(theme.muted)
+        color = QColor(theme.muted)
         if entry.series is not None:
-            colour = QColor(theme.series[entry.series % len(theme.series)])
+            color = QColor(theme.series[entry.series % len(theme.series)])
         center = QPointF(self._mark_width / 2, self.height() / 2)
         if entry.symbol is None:
-            _paint_square(painter, center, colour)
+            _paint_square(painter, center, color)
         else:
-            _paint_line(painter, center, colour, entry.symbol)
+            _paint_line(painter, center, color, entry.symbol)
         painter.setPen(QColor(theme.muted))
         area = self.rect().adjusted(self._mark_width + GAP // 2, 0, 0, 0)
         name = self.fontMetrics().elidedText(
@@ -131,18 +131,16 @@ class _EntryView(QWidget):
         return QSize(width, self.fontMetrics().height())
 
 
-def _paint_square(painter: QPainter, center: QPointF, colour: QColor) -> None:
+def _paint_square(painter: QPainter, center: QPointF, color: QColor) -> None:
     painter.setPen(Qt.PenStyle.NoPen)
-    painter.setBrush(colour)
+    painter.setBrush(color)
     corner = center - QPointF(_SQUARE / 2, _SQUARE / 2)
     painter.drawRoundedRect(QRectF(corner.x(), corner.y(), _SQUARE, _SQUARE), 2, 2)
 
 
-def _paint_line(
-    painter: QPainter, center: QPointF, colour: QColor, symbol: str
-) -> None:
+def _paint_line(painter: QPainter, center: QPointF, color: QColor, symbol: str) -> None:
     style = Qt.PenStyle.SolidLine if symbol else Qt.PenStyle.DashLine
-    painter.setPen(QPen(colour, 1, style))
+    painter.setPen(QPen(color, 1, style))
     half = QPointF(_LINE / 2 - 2, 0)
     painter.drawLine(center - half, center + half)
     if symbol:
@@ -150,6 +148,6 @@ def _paint_line(
         painter.translate(center)
         painter.scale(_SYMBOL, _SYMBOL)
         painter.setPen(Qt.PenStyle.NoPen)
-        painter.setBrush(colour)
+        painter.setBrush(color)
         painter.drawPath(Symbols[symbol])
         painter.restore()

@@ -195,15 +195,15 @@ class LineChart(HoverPlotCard):
         self._plot.restyle(theme)
         width = 2 if len(line.xs) <= _MAX_WIDE_POINTS else 1
         for number, item in enumerate(self._lines):
-            colour = QColor(theme.series[number % len(theme.series)])
-            item.setPen(pg.mkPen(colour, width=width))
+            color = QColor(theme.series[number % len(theme.series)])
+            item.setPen(pg.mkPen(color, width=width))
             item.setSymbol("o" if line.has_whole_xs else None)
             item.setSymbolSize(_DOT)
-            item.setSymbolBrush(pg.mkBrush(colour))
+            item.setSymbolBrush(pg.mkBrush(color))
             item.setSymbolPen(pg.mkPen(theme.surface))
             is_filled = line.from_zero and not line.more
             item.setFillLevel(0.0 if is_filled else None)
-            shade = QColor(colour)
+            shade = QColor(color)
             shade.setAlpha(36)
             item.setFillBrush(shade if is_filled else None)
         for dashed, ink in (

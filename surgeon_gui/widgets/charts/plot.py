@@ -16,7 +16,7 @@ from PySide6.QtGui import QMouseEvent, QWheelEvent
 from PySide6.QtWidgets import QPushButton
 from typing_extensions import override
 
-from surgeon_gui.base.colours import Theme
+from surgeon_gui.base.colors import Theme
 from surgeon_gui.base.translation import tr
 from surgeon_gui.text.numbers import localize
 from surgeon_gui.widgets.charts.chart_card import ChartCard
@@ -120,10 +120,10 @@ class PagePlot(pg.PlotWidget):
         """Divide the shown ranges by `factor`, around a point or their middle."""
         ranges = self.getViewBox().viewRange()
         middle = [sum(each) / 2 for each in ranges]
-        centre = middle if at is None else [at.x(), at.y()]
+        center = middle if at is None else [at.x(), at.y()]
         left_right, bottom_top = (
             (c + (low - c) / factor, c + (high - c) / factor)
-            for c, (low, high) in zip(centre, ranges, strict=True)
+            for c, (low, high) in zip(center, ranges, strict=True)
         )
         self._show_part(left_right, bottom_top)
 
@@ -186,7 +186,7 @@ class PagePlot(pg.PlotWidget):
             self.zoom_changed.emit(is_zoomed)
 
     def restyle(self, theme: Theme) -> None:
-        """Apply the colours of a theme to the axes."""
+        """Apply the colors of a theme to the axes."""
         self.setBackground(theme.surface)
         for side in _SIDES:
             axis = self.getAxis(side)
@@ -194,10 +194,10 @@ class PagePlot(pg.PlotWidget):
             axis.setTextPen(pg.mkPen(theme.muted))
         self.showGrid(x=False, y=True, alpha=0.25)
 
-    def name_axes(self, colour: str, left: str, bottom: str) -> None:
+    def name_axes(self, color: str, left: str, bottom: str) -> None:
         """Show labels beside the axes."""
         for side, label in zip(_SIDES, (left, bottom), strict=True):
-            self.setLabel(side, label, color=colour)
+            self.setLabel(side, label, color=color)
 
     @Slot()
     def _update_ticks(self) -> None:
@@ -219,7 +219,7 @@ class Plot(PagePlot):
         for side in _SIDES:
             self.getAxis(side).setZValue(_BELOW)
         self.reading_at: Callable[[QPointF], Reading | None] = lambda place: None
-        self._labels, self._label_colour = ("", ""), ""
+        self._labels, self._label_color = ("", ""), ""
         self._mouse: QPointF | None = None  # position in the widget
         self._cross = pg.InfiniteLine(angle=90)
         self._dots = pg.ScatterPlotItem(size=_DOT)
@@ -247,7 +247,7 @@ class Plot(PagePlot):
     @override
     def restyle(self, theme: Theme) -> None:
         super().restyle(theme)
-        self._label_colour = theme.muted
+        self._label_color = theme.muted
         self._label()
         self._cross.setPen(pg.mkPen(theme.muted))
         self._dots.setBrush(pg.mkBrush(theme.text))
@@ -293,9 +293,9 @@ class Plot(PagePlot):
         self._text.setPos(reading.x, top)
 
     def _label(self) -> None:
-        self.name_axes(self._label_colour, *self._labels)
+        self.name_axes(self._label_color, *self._labels)
         for side in _SIDES:
-            # pyqtgraph centres a label when its axis is resized, not when it is set.
+            # pyqtgraph centers a label when its axis is resized, not when it is set.
             self.getAxis(side).resizeEvent()
 
 
@@ -361,7 +361,7 @@ class PlotCard(ChartCard):
             self._apply_theme()
 
     def _apply_theme(self) -> None:
-        """Apply the colours of the theme to the plot and its items."""
+        """Apply the colors of the theme to the plot and its items."""
         raise NotImplementedError
 
     @override

@@ -34,7 +34,7 @@ class Series:
     name: str
     xs: tuple[float, ...]
     ys: tuple[float, ...]
-    number: int | None = None  # gives colour and symbol; None: not a run
+    number: int | None = None  # gives color and symbol; None: not a run
     is_joined: bool = True  # by a line
     has_symbols: bool = True
 
@@ -116,14 +116,14 @@ class SeriesChart(PlotCard):
         self._plot.name_axes(theme.muted, y_label, self._axes.x)
         self._plot.showGrid(x=True, y=True, alpha=0.2)
         for each, item in zip(self._series, self._items, strict=False):
-            colour, symbol = theme.muted, _symbol(each)
+            color, symbol = theme.muted, _symbol(each)
             if each.number is not None:
-                colour = theme.series[each.number % len(theme.series)]
+                color = theme.series[each.number % len(theme.series)]
             dash = None if each.has_symbols else _DASHES
-            pen = pg.mkPen(colour, dash=dash) if each.is_joined else None
+            pen = pg.mkPen(color, dash=dash) if each.is_joined else None
             item.setPen(pen)
             item.setSymbol(symbol or None)
-            item.setSymbolBrush(pg.mkBrush(colour))
+            item.setSymbolBrush(pg.mkBrush(color))
             item.setSymbolPen(pg.mkPen(theme.surface))
 
     @Slot(object)
@@ -154,7 +154,7 @@ def _symbol(series: Series) -> str:
     """Return the symbol of a series; empty for a line without symbols."""
     if series.number is None:
         return ORIGINAL if series.has_symbols else ""
-    # When the colours repeat, each gets a different symbol.
+    # When the colors repeat, each gets a different symbol.
     turn, place = divmod(series.number, len(SYMBOLS))
     return SYMBOLS[(place + turn) % len(SYMBOLS)]
 

@@ -45,7 +45,7 @@ GERMAN = {
 }
 
 
-class Catalogue(gettext.NullTranslations):
+class Catalog(gettext.NullTranslations):
     """German of a few sentences."""
 
     def gettext(self, message: str) -> str:
@@ -59,7 +59,7 @@ class Catalogue(gettext.NullTranslations):
 
 @pytest.fixture
 def german():
-    sentences.use("de", Catalogue())
+    sentences.use("de", Catalog())
     yield
     sentences.use("en", gettext.NullTranslations())
 
@@ -116,7 +116,7 @@ def test_sentence_is_in_the_language_of_the_process():
 
 def test_error_says_its_constants_in_the_language_of_now():
     hint, message = say("Try again."), say("The disk is full.")
-    sentences.use("de", Catalogue())
+    sentences.use("de", Catalog())
     try:
         error = ConfigError(message, hint)
         outer = reworded(

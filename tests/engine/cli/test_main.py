@@ -199,6 +199,7 @@ def test_job_with_an_occupied_folder_is_refused_before_any_work(
     code, _, err = run("run", job, "--run-dir", runs, *flags, capsys=capsys)
     assert code == 1
     assert str(mine) in err
+    assert ("An export replaces another with --replace." in err) is (not flags)
     assert (mine / "photos" / "me.png").exists()
     assert not runs.exists()
 

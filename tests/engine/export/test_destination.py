@@ -43,8 +43,16 @@ def check(folder: Path, context=None, *, replace: bool = True) -> None:
 
 def test_export_is_replaced_only_if_a_person_allows_it(destination):
     check(destination)
-    with pytest.raises(ExportError, match="not empty"):
+    with pytest.raises(ExportError, match="not empty") as caught:
         check(destination, replace=False)
+    assert "--" not in caught.value.hint  # the window has no such option
+
+
+def test_empty_folders_are_left_out_of_an_export(destination):
+    (destination / "empty" / "nested").mkdir(parents=True)
+    write_marker(destination)
+    check(destination)
+    assert "empty" not in names(destination)
 
 
 CHANGES = {

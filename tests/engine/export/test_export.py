@@ -146,7 +146,7 @@ def test_later_export_has_the_number_format_of_the_original(tmp_path):
     assert again(tmp_path, Format.MASKED, "again").dtype is FileDtype.FLOAT32
     run = RunFolder(tmp_path / "run")
     report = run.read_report()
-    model = msgspec.structs.replace(report.model, dtype="")  # a quantised original
+    model = msgspec.structs.replace(report.model, dtype="")  # a quantized original
     run.write_report(msgspec.structs.replace(report, model=model))
     assert again(tmp_path, Format.MASKED, "third").dtype is FileDtype.FLOAT16
 

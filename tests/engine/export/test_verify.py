@@ -93,7 +93,7 @@ def test_figures_that_are_missing_or_not_finite(dtype, changed, sentence):
     assert bool(found) == bool(sentence)
 
 
-def test_quantised_files_are_judged_by_their_divergence():
+def test_quantized_files_are_judged_by_their_divergence():
     limits = {}
     for dtype in QUANTIZED:
         off = {"largest_difference": 15.0, "agreement": 0.7}

@@ -274,12 +274,12 @@ def test_speedups_compare_each_round():
         (
             model(rounds=(15.0, 15.3, 15.2), peak_bytes=4_390_000_000),
             "Generation is 1.52 times as fast (15.2 against 10.0 tokens/s), prompts "
-            "1.52 times; memory 0.61 GB less.",
+            "1.52 times as fast; memory 0.61 GB less.",
         ),
         (
             model(rounds=(5.0, 5.0, 5.0), peak_bytes=6_000_000_000),
             "Generation is slower, 0.50 times as fast (5.0 against 10.0 tokens/s), "
-            "prompts 0.50 times; memory 1.00 GB more.",
+            "prompts are slower, 0.50 times as fast; memory 1.00 GB more.",
         ),
         (
             model(rounds=(15.0, 15.0, 15.0), prompt=model().prompt),

@@ -1,4 +1,4 @@
-"""After the removal of single weights the kept ones minimise the quadratic."""
+"""After the removal of single weights the kept ones minimize the quadratic."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ each_mask = pytest.mark.parametrize("is_removed", masks().values(), ids=masks())
 
 
 @each_mask
-def test_whole_update_is_the_dense_minimiser(monkeypatch, is_removed):
+def test_whole_update_is_the_dense_minimizer(monkeypatch, is_removed):
     exact(monkeypatch)
     layer = make_layer(R, C)
     X = whole_update(layer.W, layer.A, layer.G, is_removed)
@@ -69,7 +69,7 @@ def test_whole_update_has_almost_all_of_the_gain(is_removed):
 
 @each_mask
 @pytest.mark.parametrize("max_correlated", [R * C, 10_000])
-def test_one_group_of_all_is_the_dense_minimiser(is_removed, max_correlated):
+def test_one_group_of_all_is_the_dense_minimizer(is_removed, max_correlated):
     layer = make_layer(R, C)
     X = grouped_update(layer.W, layer.A, layer.G, is_removed, max_correlated)
     torch.testing.assert_close(

@@ -136,7 +136,7 @@ def test_selection_equals_that_of_a_plain_sort(seed, share):
     assert selection.threshold == (None if largest == REMOVED else largest)
 
 
-def test_neighbouring_floats_are_distinguished():
+def test_neighboring_floats_are_distinguished():
     one = torch.tensor(1.0)
     above = torch.nextafter(one, torch.tensor(2.0))
     below = torch.nextafter(one, torch.tensor(0.0))

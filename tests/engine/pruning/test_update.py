@@ -1,4 +1,4 @@
-"""The updated weight minimises the quadratic to 1e-8."""
+"""The updated weight minimizes the quadratic to 1e-8."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("row", "column"), CASES)
-def test_joint_update_is_the_dense_minimiser(row, column):
+def test_joint_update_is_the_dense_minimizer(row, column):
     layer = make_layer(R, C)
     is_removed = row.unsqueeze(1) | column.unsqueeze(0)
     X = joint_update(layer.W, layer.A, layer.G, row, column)

@@ -1,4 +1,4 @@
-"""Reconstruction trains each block towards the original's, and never makes it worse."""
+"""Reconstruction trains each block toward the original's, and never makes it worse."""
 
 from __future__ import annotations
 

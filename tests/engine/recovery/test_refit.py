@@ -178,7 +178,7 @@ def test_refit_of_blocks_that_share_keys_brings_the_model_closer(family, monkeyp
     [("llama", True), ("gpt_neox", True), ("opt", True), ("gemma3", False)],
 )
 def test_outputs_that_are_added_to_the_residual_stream_are_found(family, expected):
-    """Gemma 3 normalises the outputs of attention and MLP before it adds them."""
+    """Gemma 3 normalizes the outputs of attention and MLP before it adds them."""
     state = make_state(family, 4, structure=Structure.ROWS_AND_COLUMNS)
     original = original_of(state)
     store = HiddenStore(original.device)

@@ -29,7 +29,7 @@ REASONS = {
 }
 
 
-def misbehaviour(kind):
+def misbehavior(kind):
     with pytest.raises(ModelError) as error:
         fence.call(f"{HERE}:misbehave", (kind,), type(None), BLAME)
     assert error.value.message.startswith("The file a cannot be read: ")
@@ -53,7 +53,7 @@ def test_every_failure_of_a_process_ends_in_a_sentence(
     fence.call(f"{HERE}:misbehave", ("print",), type(None), BLAME)
     assert fence.call(f"{HERE}:parts", arguments, kind, BLAME)[1] == process
     for each, reason in REASONS.items():
-        assert reason in misbehaviour(each)
+        assert reason in misbehavior(each)
     assert fence.call(f"{HERE}:slow", (), int, BLAME) == 7  # by another process
     assert capfd.readouterr() == ("", "")
 

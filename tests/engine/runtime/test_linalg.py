@@ -1,4 +1,4 @@
-"""Matrices are factorised in float32, and again in float64 where that is inaccurate."""
+"""Matrices are factorized in float32, and again in float64 where that is inaccurate."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_equations_are_solved_some_columns_at_a_time(monkeypatch):
     torch.testing.assert_close(found, expected)
 
 
-def test_matrix_that_fails_in_float32_is_factorised_in_float64(monkeypatch):
+def test_matrix_that_fails_in_float32_is_factorized_in_float64(monkeypatch):
     seen = []
     factor = torch.linalg.cholesky_ex
 

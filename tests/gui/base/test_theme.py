@@ -10,7 +10,7 @@ from PySide6.QtCore import QEvent, QObject
 from PySide6.QtGui import QColor, QPalette
 from PySide6.QtWidgets import QCheckBox, QComboBox, QLineEdit, QPushButton, QSpinBox
 
-from surgeon_gui.base.colours import DARK, LIGHT
+from surgeon_gui.base.colors import DARK, LIGHT
 from surgeon_gui.base.settings import ThemeChoice
 from surgeon_gui.base.theme import apply_theme, chosen, contrast, theme_of
 from surgeon_gui.views.live.live_view import LiveView
@@ -39,9 +39,9 @@ def test_theme_sets_palette_and_visible_pictures(qtbot, qapp, choice, theme):
     pictures = set(re.findall(r'url\("([^"]+)"\)', qapp.styleSheet()))
     assert {Path(each).name for each in pictures} > {f"close-{theme.name}.svg"}
     for picture in pictures:
-        (colour,) = re.findall(r'stroke="(#\w+)"', Path(picture).read_text())
+        (color,) = re.findall(r'stroke="(#\w+)"', Path(picture).read_text())
         ground = theme.text if "tick" in picture else theme.window
-        assert contrast(colour, ground) >= 4.5, picture
+        assert contrast(color, ground) >= 4.5, picture
     # An empty check box is visible.
     for is_enabled in (True, False):
         box = QCheckBox("As a chat message")
@@ -53,7 +53,7 @@ def test_theme_sets_palette_and_visible_pictures(qtbot, qapp, choice, theme):
         edge = [image.pixelColor(x, row).name() for x in range(14)]
         back = image.pixelColor(image.width() - 1, row).name()
         minimum = 3.0 if is_enabled else 2.0  # as for marks and for disabled text
-        assert max(contrast(colour, back) for colour in edge) >= minimum
+        assert max(contrast(color, back) for color in edge) >= minimum
 
 
 def test_open_window_and_plots_follow_theme(qapp, window):
@@ -78,8 +78,8 @@ def test_boxes_are_flat_and_rounded(qtbot, qapp):
         box.resize(100, 30)
         box.show()
         image = box.grab().toImage()
-        colours = {image.pixelColor(50, y).name() for y in range(2, 28)}
-        assert len(colours) == 1  # no gradient
+        colors = {image.pixelColor(50, y).name() for y in range(2, 28)}
+        assert len(colors) == 1  # no gradient
         assert image.pixelColor(0, 0) != image.pixelColor(50, 0)  # no corner
 
 

@@ -1,4 +1,4 @@
-"""All texts are translated, and the catalogues are complete and consistent."""
+"""All texts are translated, and the catalogs are complete and consistent."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[3]
 GUI = sorted((ROOT / "surgeon_gui").rglob("*.py"))
 ENGINE = sorted((ROOT / "surgeon_engine").rglob("*.py"))
 # Terminal output, style sheets and prompts for models.
-NOT_IN_THE_WINDOW = {"__main__.py", "demo.py", "colours.py", "theme.py", "prompts.py"}
+NOT_IN_THE_WINDOW = {"__main__.py", "demo.py", "colors.py", "theme.py", "prompts.py"}
 
 
 OTHERS = [language for language in LANGUAGES if language != ENGLISH]
@@ -53,8 +53,8 @@ def msgids(make):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("language", OTHERS)
-def test_catalogue_is_complete(make, msgids, language):
-    known = {message.id: message.string for message in make.read_catalogue(language)}
+def test_catalog_is_complete(make, msgids, language):
+    known = {message.id: message.string for message in make.read_catalog(language)}
     complete = {id for id, words in known.items() if id and all_of(words)}
     assert sorted(map(str, msgids - complete)) == [], "`make translations` adds them"
     assert sorted(map(str, set(known) - msgids - {""})) == [], "no longer used"
@@ -68,7 +68,7 @@ def test_translations_have_the_placeholders_of_the_original(make, language):
 
 
 @pytest.mark.parametrize("language", OTHERS)
-def test_compiled_catalogue_equals_source(make, language):
+def test_compiled_catalog_equals_source(make, language):
     read = gettext.GNUTranslations(
         io.BytesIO(make.path_of(language, ".mo").read_bytes())
     )
@@ -193,7 +193,7 @@ def test_texts_use_chosen_language():
         translation.use("de")
         assert translation.tr("Sparsity") == "Sparsität"
         assert translation.ntr("{n} token", "{n} tokens", 2) == "{n} Tokens"
-        assert translation.tr("not in the catalogue") == "not in the catalogue"
+        assert translation.tr("not in the catalog") == "not in the catalog"
         assert translation.tr("") == ""
         assert translation.inside("Köpfe und Neuronen") == "Köpfe und Neuronen"
     finally:
@@ -204,7 +204,7 @@ def test_texts_use_chosen_language():
 
 def done_messages(make, language):
     """Return the translated messages; another test lists the others."""
-    return [m for m in make.read_catalogue(language) if m.id and all_of(m.string)]
+    return [m for m in make.read_catalog(language) if m.id and all_of(m.string)]
 
 
 def all_of(text) -> bool:
@@ -233,7 +233,7 @@ PERMANENT = (
 def test_mnemonics_of_permanent_controls_are_unique(make, language):
     known = {id: id for id in PERMANENT}
     if language != ENGLISH:
-        known = {m.id: m.string for m in make.read_catalogue(language)}
+        known = {m.id: m.string for m in make.read_catalog(language)}
     labels = [known[id] for id in PERMANENT]
     keys = [label[label.index("&") + 1].upper() for label in labels]
     assert len(set(keys)) == len(keys), labels

@@ -10,6 +10,7 @@ import pytest
 from surgeon_engine.api.config.export import ExportConfig, FileDtype, Format
 from surgeon_engine.api.config.pruning import Memory, PruningConfig, Structure
 from surgeon_engine.api.config.run import RunConfig
+from surgeon_engine.api.messages.benchmark import summarize
 from surgeon_engine.api.messages.events import Failed
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.planning.running_memory import memory_to_run
@@ -93,9 +94,9 @@ def test_figures_of_the_reloaded_model_are_shown_by_what_saving_changed(
 def test_divergence_of_the_file_is_shown():
     result = exported("there", PruningConfig())
     assert "KL by saving" not in facts_of(result)
-    quantised = msgspec.structs.replace(result, saving_divergence=0.0123)
-    assert facts_of(quantised)["KL by saving"] == "0.012"
-    saved = dict(export_text.saved_facts(quantised, 0))
+    quantized = msgspec.structs.replace(result, saving_divergence=0.0123)
+    assert facts_of(quantized)["KL by saving"] == "0.012"
+    saved = dict(export_text.saved_facts(quantized, 0))
     assert saved["KL by saving"] == "0.012"
 
 
@@ -187,30 +188,17 @@ def test_speed_rows():
     assert "7 rounds" in export_text.measurement_conditions(measured())
 
 
-def test_speed_summary_has_the_numbers_of_the_language(monkeypatch):
-    text = export_text.speed_summary(measured())
-    assert text.startswith("Generation is ")
-    assert "tokens/s), prompts 1.28 times as fast; memory the same." in text
-    monkeypatch.setattr(translation, "_language", "de")
-    assert "1,28" in export_text.speed_summary(measured())
-
-
-def test_speed_summary_says_what_is_not_faster():
+def test_speed_summary_is_in_the_language_and_units_of_the_window():
     first, second = measured().models
-    same = msgspec.structs.replace(measured(), models=(first, first))
-    assert export_text.speed_summary(same) == (
-        "It is not measurably faster here: generation 1.00 times (1.00 to 1.00), "
-        "prompts 1.00 times (1.00 to 1.00); memory the same."
-    )
-    slower = msgspec.structs.replace(measured(), models=(second, first))
-    assert "prompts are slower, 0.78 times as fast" in export_text.speed_summary(slower)
-    masked = msgspec.structs.replace(first, zeros=first.parameters // 2)
-    masked = msgspec.structs.replace(measured(), models=(first, masked))
-    assert export_text.speed_summary(masked).startswith("Not faster: removed weights")
     larger = msgspec.structs.replace(second, peak_bytes=2 * first.peak_bytes)
     larger = msgspec.structs.replace(measured(), models=(first, larger))
-    size = numbers.size(first.peak_bytes)
-    assert f"memory {size} more." in export_text.speed_summary(larger)
+    translation.use("de")
+    try:
+        text = summarize(larger, numbers.size)
+        assert f"{numbers.size(first.peak_bytes)} mehr Speicher" in text
+        assert "1,28" in text
+    finally:
+        translation.use("en")
 
 
 @pytest.fixture

@@ -50,8 +50,8 @@ def test_rungs_are_the_files_and_one_original_by_memory(runs):
 
 def test_kl_of_a_file_includes_that_of_saving_it(runs):
     name, run = runs[0]
-    quantised = msgspec.structs.replace(run.exported, saving_divergence=0.5)
-    (rung, _) = ladder.rungs([(name, replace(run, exported=quantised))], 512)
+    quantized = msgspec.structs.replace(run.exported, saving_divergence=0.5)
+    (rung, _) = ladder.rungs([(name, replace(run, exported=quantized))], 512)
     nats = run.evaluation.fidelity[0].divergence.value
     assert (rung.nats, rung.saving) == (pytest.approx(nats + 0.5), 0.5)
 

@@ -240,7 +240,7 @@ def test_outcome_states_why_the_target_was_missed():
 
 @pytest.mark.parametrize(("nats", "is_stated"), [(None, 0), (1e-4, 0), (0.0123, 1)])
 def test_outcome_states_what_saving_in_few_bits_costs(nats, is_stated):
-    """Without it, a run that only quantises would read as exact."""
+    """Without it, a run that only quantizes would read as exact."""
     run = RunState(
         status=Status.FINISHED,
         model=model_summary(),

@@ -8,7 +8,7 @@ from PySide6.QtCore import QPoint, QPointF, Qt
 from PySide6.QtGui import QAction, QColor, QWheelEvent
 from PySide6.QtWidgets import QApplication
 
-from surgeon_gui.base.colours import DARK
+from surgeon_gui.base.colors import DARK
 from surgeon_gui.base.settings import ThemeChoice
 from surgeon_gui.base.theme import apply_theme
 from surgeon_gui.text.chart_values import Curve, Line

@@ -80,10 +80,10 @@ def choose(chart, name):
 
 
 def turn_wheel(plot, modifiers):
-    centre = QPointF(plot.rect().center())
+    center = QPointF(plot.rect().center())
     event = QWheelEvent(
-        centre,
-        centre,
+        center,
+        center,
         QPoint(),
         QPoint(0, 120),
         Qt.MouseButton.NoButton,

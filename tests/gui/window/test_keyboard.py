@@ -14,7 +14,7 @@ from tests.helpers import window_audit
 from tests.helpers.windows import find, find_type, open_tab, run_until
 
 # From left to right, then down.
-GROUPS = ("step_panel", "centre_tabs", "runs_dock", "log_dock", "action_strip")
+GROUPS = ("step_panel", "center_tabs", "runs_dock", "log_dock", "action_strip")
 
 
 @pytest.fixture

@@ -128,7 +128,7 @@ def test_window_uses_the_width_it_has(qtbot, window):
             assert (start.geometry().top() > plan.geometry().bottom()) is not is_beside
 
 
-def test_steps_centre_and_runs_are_beside_each_other_in_a_small_window(qtbot, window):
+def test_steps_center_and_runs_are_beside_each_other_in_a_small_window(qtbot, window):
     load_and_wait(qtbot, window)
     window.resize(940, 540)  # a screen of 1920 x 1080 at scale 2, less its edges
     steps, dock = find(window, "step_panel"), find(window, "runs_dock")
@@ -136,9 +136,9 @@ def test_steps_centre_and_runs_are_beside_each_other_in_a_small_window(qtbot, wi
     settle()
     bottom = dock.mapTo(window, dock.rect().bottomLeft()).y()
     assert bottom <= find(window, "action_strip").mapTo(window, QPoint()).y()
-    centre = find(window, "centre_tabs").parentWidget()
+    center = find(window, "center_tabs").parentWidget()
     edges = []
-    for part in filter(QWidget.isVisible, (steps, centre, dock)):
+    for part in filter(QWidget.isVisible, (steps, center, dock)):
         left = part.mapTo(window, QPoint()).x()
         edges += [left, left + part.width()]
     assert edges == sorted(edges)

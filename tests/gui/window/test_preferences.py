@@ -13,7 +13,7 @@ from surgeon_engine.api.config.calibration import CalibrationConfig
 from surgeon_engine.api.config.run import Device
 from surgeon_gui.base import offline
 from surgeon_gui.base import settings as settings_store
-from surgeon_gui.base.colours import DARK
+from surgeon_gui.base.colors import DARK
 from surgeon_gui.base.settings import Settings, ThemeChoice
 from surgeon_gui.base.theme import apply_theme, theme_of
 from surgeon_gui.base.units import Units

@@ -99,7 +99,7 @@ def test_applied_to_keeps_model_texts_and_destination(preset):
 
 
 @each_preset
-def test_is_in_recognises_one_preset(preset):
+def test_is_in_recognizes_one_preset(preset):
     config = preset.applied_to(MINE)
     assert [other for other in presets() if other.is_in(config)] == [preset]
     assert not preset.is_in(MINE)

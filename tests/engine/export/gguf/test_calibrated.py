@@ -1,4 +1,4 @@
-"""Matrices are quantised by what their layers read of the calibration text."""
+"""Matrices are quantized by what their layers read of the calibration text."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from surgeon_engine.export.gguf.error_feedback import (
 )
 from surgeon_engine.export.gguf.file import GgufWriter
 from surgeon_engine.export.gguf.imatrix import IMATRIX_NAME
-from surgeon_engine.export.gguf.quantiser import dequantise, quantise
+from surgeon_engine.export.gguf.quantizer import dequantize, quantize
 from surgeon_engine.model.inspect import describe
 from surgeon_engine.planning.gguf_types import TensorType
 from surgeon_engine.planning.planned_file import FileForm, PlannedFile
@@ -98,7 +98,7 @@ def test_k_formats_hold_the_blocks_of_llama_cpp(dtype, tmp_path):
             W = in_pairs(W, 4)
         name = f"{theirs}.weight"
         kind = TensorType(kinds(reader)[name])
-        expected = quantise(W.numpy(), kind, squares[ours].numpy())
+        expected = quantize(W.numpy(), kind, squares[ours].numpy())
         (found,) = (x.data for x in reader.tensors if x.name == name)
         np.testing.assert_array_equal(found, expected)
 
@@ -143,7 +143,7 @@ def assert_feedback_lowers_errors(dtype, tmp_path):
 def _errors_of_first_block(
     example: PrunedModel, found: dict[str, np.ndarray], calibration: Calibration
 ) -> dict[str, float]:
-    """Return the errors of the layers whose inputs no quantised weight has changed."""
+    """Return the errors of the layers whose inputs no quantized weight has changed."""
     block = example.loaded.model.model.layers[0]
     errors = {}
     for name, module in (
@@ -159,7 +159,7 @@ def _errors_of_first_block(
 
 
 @pytest.mark.parametrize("name", ["phi3", "gpt2", "gpt_neox", "qwen3_5_text"])
-def test_layers_in_another_order_are_quantised_in_place(name, tmp_path):
+def test_layers_in_another_order_are_quantized_in_place(name, tmp_path):
     exact, rounded = tmp_path / "exact", tmp_path / "rounded"
     exact.mkdir()
     rounded.mkdir()
@@ -196,7 +196,7 @@ def test_pruned_columns_are_fed_forward_too(tmp_path):
     assert not down[:, 43:].any()
 
 
-def test_blocks_read_what_quantised_blocks_compute(tmp_path):
+def test_blocks_read_what_quantized_blocks_compute(tmp_path):
     example, calibration = pruned(tiny_llama()), text()
     model, name = example.loaded.model, "model.layers.1.mlp.up_proj"
     W = model.get_submodule(name).weight.clone()
@@ -209,7 +209,7 @@ def test_blocks_read_what_quantised_blocks_compute(tmp_path):
         A = _covariance(model, model.get_submodule(name), calibration)
         U = inverse_factor(A)
         blocks = round_with_feedback(W, U, TensorType.Q4_0, weights)
-        found = torch.from_numpy(dequantise(blocks, TensorType.Q4_0))
+        found = torch.from_numpy(dequantize(blocks, TensorType.Q4_0))
         return float((found == values["blk.1.ffn_up.weight"]).double().mean())
 
     on_exact_inputs = share_of_equal_numbers()

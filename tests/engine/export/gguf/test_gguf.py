@@ -115,7 +115,7 @@ def test_widths_are_filled_up_to_whole_blocks_of_numbers(full, kept, filled, tmp
     assert GgufWriter().forecast(example, FileDtype.Q8_0) == path.stat().st_size
 
 
-def test_file_states_the_licence_of_the_original(tmp_path):
+def test_file_states_the_license_of_the_original(tmp_path):
     card = "---\nlicense: other\nlicense_name: tiny\nlanguage: [en, de]\n---\n"
     original = tmp_path / "models--org--tiny" / "snapshots" / "1"
     original.mkdir(parents=True)

@@ -25,42 +25,42 @@ CONFIG = RunConfig(
     pruning=pruning_config(sparsity=0.3), export=ExportConfig(format=Format.COMPACT)
 )
 # As in a file with 4.5 bits a weight.
-QUANTISED = msgspec.structs.replace(
+QUANTIZED = msgspec.structs.replace(
     model_summary(), dtype="", file_bytes=int(model_summary().parameters * 4.5 / 8)
 )
 
 
 def test_sizes_are_those_of_the_remaining_parameters():
-    parameters = goal_or_none(CONFIG, QUANTISED).parameters
-    text = plan_text.format_sizes(CONFIG, QUANTISED)
+    parameters = goal_or_none(CONFIG, QUANTIZED).parameters
+    text = plan_text.format_sizes(CONFIG, QUANTIZED)
     for size in (4 * parameters, 2 * parameters):
         assert numbers.size(size) in text
     for dtype in (FileDtype.Q8_0, FileDtype.Q4_K_M):
-        file = PlannedFile(QUANTISED, FileForm(Format.GGUF, dtype), CONFIG.pruning)
-        assert numbers.size(file.bytes(QUANTISED.parameters - parameters)) in text
-    assert text.endswith(f"original takes {numbers.size(QUANTISED.file_bytes)}.")
+        file = PlannedFile(QUANTIZED, FileForm(Format.GGUF, dtype), CONFIG.pruning)
+        assert numbers.size(file.bytes(QUANTIZED.parameters - parameters)) in text
+    assert text.endswith(f"original takes {numbers.size(QUANTIZED.file_bytes)}.")
 
 
 def test_sizes_with_zeros_are_those_of_all_parameters():
     sparse = replace(CONFIG, pruning=pruning_config(Structure.ELEMENTS, sparsity=0.3))
-    text = plan_text.format_sizes(sparse, QUANTISED)
-    assert numbers.size(4 * QUANTISED.parameters) in text
+    text = plan_text.format_sizes(sparse, QUANTIZED)
+    assert numbers.size(4 * QUANTIZED.parameters) in text
 
 
 def test_size_in_8_bits_is_not_named_where_it_cannot_be_written():
     rows = replace(CONFIG, pruning=pruning_config(Structure.ROWS, sparsity=0.3))
-    assert "8 bits" in plan_text.format_sizes(CONFIG, QUANTISED)
-    assert "8 bits" not in plan_text.format_sizes(rows, QUANTISED)
+    assert "8 bits" in plan_text.format_sizes(CONFIG, QUANTIZED)
+    assert "8 bits" not in plan_text.format_sizes(rows, QUANTIZED)
 
 
 def test_result_that_becomes_larger_is_announced():
-    warning = plan_text.larger_forecast(CONFIG, QUANTISED)
+    warning = plan_text.larger_forecast(CONFIG, QUANTIZED)
     assert warning.startswith("The result will be larger than the original")
     half = replace(CONFIG, pruning=pruning_config(sparsity=0.9))
     as_gguf = replace(half, export=ExportConfig(format=Format.GGUF))
-    assert plan_text.larger_forecast(as_gguf, QUANTISED) == ""
+    assert plan_text.larger_forecast(as_gguf, QUANTIZED) == ""
     usual = msgspec.structs.replace(
-        QUANTISED, dtype="bfloat16", file_bytes=2 * QUANTISED.parameters
+        QUANTIZED, dtype="bfloat16", file_bytes=2 * QUANTIZED.parameters
     )
     assert plan_text.larger_forecast(CONFIG, usual) == ""
     wide = replace(CONFIG, export=ExportConfig(dtype=FileDtype.FLOAT32))
@@ -73,30 +73,30 @@ def as_gguf(dtype: FileDtype, **pruning) -> RunConfig:
     return RunConfig(pruning=pruning_config(**pruning), export=export)
 
 
-def test_plan_states_bits_and_widths_of_a_quantised_file():
+def test_plan_states_bits_and_widths_of_a_quantized_file():
     config = as_gguf(FileDtype.Q4_0)
-    plan = plan_text.brief_sizes(config, QUANTISED)
-    goal = goal_or_none(config, QUANTISED)
-    file = PlannedFile(QUANTISED, FileForm(Format.GGUF, FileDtype.Q4_0), config.pruning)
+    plan = plan_text.brief_sizes(config, QUANTIZED)
+    goal = goal_or_none(config, QUANTIZED)
+    file = PlannedFile(QUANTIZED, FileForm(Format.GGUF, FileDtype.Q4_0), config.pruning)
     bits = numbers.significant(file.bits_per_weight(goal.removed), 3)
     assert f"4 bits (Q4_0) takes {bits} bits per weight." in plan
     multiple = file.needed_multiple
     assert multiple > 1
     assert f"multiples of {multiple}, up to which zeros would fill" in plan
     chosen = as_gguf(FileDtype.Q4_0, width_multiple=8)
-    assert "zeros would fill" not in plan_text.brief_sizes(chosen, QUANTISED)
-    assert plan_text.quantisation(CONFIG, QUANTISED) == ""
+    assert "zeros would fill" not in plan_text.brief_sizes(chosen, QUANTIZED)
+    assert plan_text.quantization(CONFIG, QUANTIZED) == ""
 
 
 def test_plan_explains_the_widths_of_a_gpu():
     sentence = "MLP widths become multiples of 8, which GPUs compute faster."
-    assert sentence not in plan_text.brief_sizes(CONFIG, QUANTISED)
-    assert sentence in plan_text.brief_sizes(CONFIG, QUANTISED, on_cuda=True)
+    assert sentence not in plan_text.brief_sizes(CONFIG, QUANTIZED)
+    assert sentence in plan_text.brief_sizes(CONFIG, QUANTIZED, on_cuda=True)
     masked = replace(CONFIG, export=ExportConfig(format=Format.MASKED))
-    assert sentence in plan_text.brief_sizes(masked, QUANTISED, on_cuda=True)
+    assert sentence in plan_text.brief_sizes(masked, QUANTIZED, on_cuda=True)
     needs_more = as_gguf(FileDtype.Q4_0)
     for config in (needs_more, as_gguf(FileDtype.FLOAT16, width_multiple=4)):
-        assert sentence not in plan_text.brief_sizes(config, QUANTISED, on_cuda=True)
+        assert sentence not in plan_text.brief_sizes(config, QUANTIZED, on_cuda=True)
 
 
 def test_plan_names_the_number_format_where_its_blocks_are_as_long_as_those_of_a_gpu(
@@ -105,7 +105,7 @@ def test_plan_names_the_number_format_where_its_blocks_are_as_long_as_those_of_a
     monkeypatch.setattr(PlannedFile, "needed_multiple", 8)
     for on_cuda in (False, True):
         plan = plan_text.brief_sizes(
-            as_gguf(FileDtype.Q4_0, shots=7), QUANTISED, on_cuda=on_cuda
+            as_gguf(FileDtype.Q4_0, shots=7), QUANTIZED, on_cuda=on_cuda
         )
         assert "multiples of 8, up to which zeros would fill" in plan
 
@@ -113,13 +113,13 @@ def test_plan_names_the_number_format_where_its_blocks_are_as_long_as_those_of_a
 def test_plan_states_what_is_removed_as_a_whole():
     config = RunConfig(pruning=pruning_config(dropped_blocks=2, dropped_sublayers=1))
     sentence = "Removed first, as a whole: 2 blocks and 1 attention or MLP."
-    assert sentence in plan_text.describe_plan(config, QUANTISED)
-    assert sentence in plan_text.describe_goal(config, QUANTISED)
+    assert sentence in plan_text.describe_plan(config, QUANTIZED)
+    assert sentence in plan_text.describe_goal(config, QUANTIZED)
     config = RunConfig(pruning=pruning_config(dropped_blocks=1))
     assert "Removed first, as a whole: 1 block." in plan_text.describe_plan(
-        config, QUANTISED
+        config, QUANTIZED
     )
-    assert "as a whole" not in plan_text.describe_plan(CONFIG, QUANTISED)
+    assert "as a whole" not in plan_text.describe_plan(CONFIG, QUANTIZED)
 
 
 def test_plan_says_that_a_gguf_file_has_one_width():
@@ -131,30 +131,30 @@ def test_plan_says_that_a_gguf_file_has_one_width():
 
 def test_format_like_the_original_is_named_where_it_is_chosen():
     like = replace(CONFIG, export=ExportConfig())
-    chosen = plan_text.chosen_format(like, QUANTISED)
-    label = choice_label(file_form(like, QUANTISED).dtype)[0]
+    chosen = plan_text.chosen_format(like, QUANTIZED)
+    label = choice_label(file_form(like, QUANTIZED).dtype)[0]
     assert chosen == f"For this model, that is GGUF for llama.cpp in {label}."
-    assert label in plan_text.brief_sizes(like, QUANTISED)
-    assert plan_text.larger_forecast(like, QUANTISED) == ""
-    plain = msgspec.structs.replace(QUANTISED, dtype="float16")
+    assert label in plan_text.brief_sizes(like, QUANTIZED)
+    assert plan_text.larger_forecast(like, QUANTIZED) == ""
+    plain = msgspec.structs.replace(QUANTIZED, dtype="float16")
     assert plan_text.chosen_format(like, plain) == ""
-    assert plan_text.chosen_format(CONFIG, QUANTISED) == ""
+    assert plan_text.chosen_format(CONFIG, QUANTIZED) == ""
 
 
-def test_note_of_the_export_says_how_to_quantise_alone():
+def test_note_of_the_export_says_how_to_quantize_alone():
     hint = "To quantize without pruning, set the target to 0 % (step 3)."
-    assert plan_text.quantised_note(as_gguf(FileDtype.Q4_0), QUANTISED).endswith(hint)
+    assert plan_text.quantized_note(as_gguf(FileDtype.Q4_0), QUANTIZED).endswith(hint)
     alone = as_gguf(FileDtype.Q4_0, sparsity=0.0)
-    assert hint not in plan_text.quantised_note(alone, QUANTISED)
-    assert plan_text.quantised_note(CONFIG, QUANTISED) == ""
+    assert hint not in plan_text.quantized_note(alone, QUANTIZED)
+    assert plan_text.quantized_note(CONFIG, QUANTIZED) == ""
 
 
 def test_target_of_zero_only_writes_the_model():
     config = as_gguf(FileDtype.Q4_0, sparsity=0.0)
     assert plan_text.brief_plan(config.pruning) == "Write without pruning"
     for text in (
-        plan_text.describe_plan(config, QUANTISED),
-        plan_text.describe_goal(config, QUANTISED),
+        plan_text.describe_plan(config, QUANTIZED),
+        plan_text.describe_goal(config, QUANTIZED),
     ):
         assert "nothing is removed. The run writes the model in 4 bits (Q4_0)" in text
         assert "multiples" not in text
@@ -163,16 +163,16 @@ def test_target_of_zero_only_writes_the_model():
 def test_fallbacks_are_a_warning():
     narrow = as_gguf(FileDtype.Q4_K_M, width_multiple=8)
     file = PlannedFile(
-        QUANTISED, FileForm(Format.GGUF, FileDtype.Q4_K_M), narrow.pruning
+        QUANTIZED, FileForm(Format.GGUF, FileDtype.Q4_K_M), narrow.pruning
     )
     count = sum(file.fallbacks.values())
     assert count > 1
-    warning = plan_text.fallback_warning(narrow, QUANTISED)
+    warning = plan_text.fallback_warning(narrow, QUANTIZED)
     assert warning.startswith(f"The rows of {count} matrices do not fill the blocks")
     assert "4 bits (Q4_K_M)" in warning
     assert all(kind in warning for kind in file.fallbacks)
-    assert plan_text.brief_sizes(narrow, QUANTISED).endswith(warning)
-    assert plan_text.fallback_warning(CONFIG, QUANTISED) == ""
+    assert plan_text.brief_sizes(narrow, QUANTIZED).endswith(warning)
+    assert plan_text.fallback_warning(CONFIG, QUANTIZED) == ""
 
 
 PLAIN = model_summary()
@@ -183,7 +183,7 @@ def job_of(sparsity=0.3, structure=Structure.HEADS_AND_NEURONS, **export):
     return RunConfig(pruning=pruning, export=ExportConfig(**export))
 
 
-def test_quantising_is_advised_where_it_makes_as_small_a_file():
+def test_quantizing_is_advised_where_it_makes_as_small_a_file():
     text = advice(job_of(), PLAIN)
     size = PlannedFile(
         PLAIN, FileForm(Format.GGUF, FileDtype.Q8_0), pruning_config(sparsity=0.0)

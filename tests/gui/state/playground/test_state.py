@@ -17,7 +17,7 @@ from surgeon_engine.api.messages.generation import (
     Side,
     TokenWritten,
 )
-from surgeon_gui.base.colours import DARK, LIGHT
+from surgeon_gui.base.colors import DARK, LIGHT
 from surgeon_gui.base.theme import contrast
 from surgeon_gui.state.app import AppState, Engine
 from surgeon_gui.state.playground import state as playground_state
@@ -277,10 +277,10 @@ def test_shades_are_readable_and_distinguishable(theme):
     shades = [shade(theme, step) for step in STEPS]
     assert shades == list(theme.doubt)
     assert shade(theme, 100.0) == shades[-1]
-    for colour in shades:
-        assert contrast(theme.text, colour) >= 4.5
+    for color in shades:
+        assert contrast(theme.text, color) >= 4.5
     # By lightness alone, so that no color vision is needed.
-    steps = [contrast(colour, theme.surface) for colour in shades]
+    steps = [contrast(color, theme.surface) for color in shades]
     assert steps == sorted(steps)
     for lighter, darker in itertools.pairwise(shades):
         assert contrast(lighter, darker) >= 1.1

@@ -24,7 +24,7 @@ from PySide6.QtWidgets import (
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.messages.run import Stage
 from surgeon_gui.base import translation
-from surgeon_gui.base.colours import DARK, LIGHT
+from surgeon_gui.base.colors import DARK, LIGHT
 from surgeon_gui.base.theme import apply_theme_to
 from surgeon_gui.state.run import RunState
 from surgeon_gui.text.captions.views import MEANINGS
@@ -143,7 +143,7 @@ def test_value_under_the_mouse_is_shown(view):
     assert plot.text == ""
 
 
-def test_point_after_recovery_is_labelled(view):
+def test_point_after_recovery_is_labeled(view):
     view.show_run(replace(FINISHED, recovered=recovered(13.0)), now=100.0)
     assert value_at(view, "perplexity", 5.0) == "After recovery\nPerplexity 13.00"
     texts = plot_of(view, "perplexity").items()
@@ -280,12 +280,12 @@ def test_saved_pictures_have_no_controls_and_no_hover_values(view, name, tmp_pat
     assert plain == other
     assert save.isVisible()  # still visible in the window
     area = save.geometry()
-    colours = {
+    colors = {
         plain.pixel(2 * x, 2 * y)
         for x in range(area.left(), area.right())
         for y in range(area.top(), area.bottom())
     }
-    assert len(colours) == 1  # the background of the card
+    assert len(colors) == 1  # the background of the card
 
 
 def test_charts_are_explained_and_saved_as_svg_and_csv(view, tmp_path):

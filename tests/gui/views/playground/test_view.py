@@ -14,7 +14,7 @@ from PySide6.QtWidgets import QApplication, QFileDialog, QListWidget, QToolTip
 from surgeon_engine.api.messages.generation import Side
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.api.model_info.source_names import DEMO
-from surgeon_gui.base.colours import DARK, LIGHT
+from surgeon_gui.base.colors import DARK, LIGHT
 from surgeon_gui.base.settings import ThemeChoice
 from surgeon_gui.base.theme import apply_theme
 from surgeon_gui.controllers.playground import Playground
@@ -260,8 +260,8 @@ def check_shades(written, theme):
         ):
             if piece:
                 expected = shade(theme, nats)
-                colour = pane.colour_of(index)
-                assert colour == (QColor(expected) if expected else None), index
+                color = pane.color_of(index)
+                assert color == (QColor(expected) if expected else None), index
 
 
 @pytest.mark.qt_log_ignore("does not support raise")  # of the tooltip, offscreen

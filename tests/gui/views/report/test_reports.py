@@ -16,7 +16,7 @@ from PySide6.QtWidgets import QWidget
 
 from surgeon_engine.api.config.toml import config_from_toml
 from surgeon_engine.api.run_folder import RunFolder
-from surgeon_gui.base.colours import DARK, LIGHT
+from surgeon_gui.base.colors import DARK, LIGHT
 from surgeon_gui.base.settings import ThemeChoice
 from surgeon_gui.base.theme import apply_theme
 from surgeon_gui.state.report import Picture, ReportContext, report_html
@@ -125,11 +125,11 @@ def test_pictures_are_light_in_the_dark_theme(qtbot, qapp, finished):
         assert image.width() > 1000
         assert image.pixelColor(image.width() // 2, 12).name() == LIGHT.surface
     legend = images[0].copy(0, 30, images[0].width(), 40)
-    colours = {
+    colors = {
         legend.pixel(x, y) for x in range(legend.width()) for y in range(0, 40, 5)
     }
-    assert QColor(LIGHT.series[0]).rgb() in colours
-    assert QColor(DARK.series[0]).rgb() not in colours
+    assert QColor(LIGHT.series[0]).rgb() in colors
+    assert QColor(DARK.series[0]).rgb() not in colors
 
 
 @pytest.mark.parametrize("rows", [10, 26])

@@ -173,8 +173,8 @@ def test_result_is_shown_with_its_verification(make_finished, monkeypatch):
 
 
 def test_result_larger_than_its_original_is_no_success(make_finished, monkeypatch):
-    quantised = msgspec.structs.replace(model_summary(), dtype="", file_bytes=10**6)
-    monkeypatch.setattr(fake_engine, "model_summary", lambda *_: quantised)
+    quantized = msgspec.structs.replace(model_summary(), dtype="", file_bytes=10**6)
+    monkeypatch.setattr(fake_engine, "model_summary", lambda *_: quantized)
     window = make_finished()
     assert "float32" in shown(window, "export_larger_note")
     assert mark(window) is Mark.WARNING

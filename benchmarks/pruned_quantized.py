@@ -1,6 +1,6 @@
 """Compare pruned and quantized GGUF files with the original in fewer bits.
 
-    python benchmarks/pruned_quantised.py MODEL RUN... --judging test.npy other.npy \
+    python benchmarks/pruned_quantized.py MODEL RUN... --judging test.npy other.npy \
         [--types q8_0 q4_0 ...] [--calibration calib.npy]
 
 MODEL is the original of the runs, a model like Llama; RUN is the folder of a finished

@@ -26,7 +26,7 @@ from surgeon_engine.base.errors import ExportError
 from surgeon_engine.cli import runs
 from surgeon_engine.cli.main import main
 from surgeon_engine.export.export import export_again
-from surgeon_engine.export.gguf import quantiser
+from surgeon_engine.export.gguf import quantizer
 from surgeon_engine.run import pipeline
 from tests.helpers.runs import Recorder, job
 
@@ -34,8 +34,8 @@ pytestmark = pytest.mark.usefixtures("quick_runs")
 needs_library = pytest.mark.skipif(not find_spec("xllamacpp"), reason="not installed")
 
 
-def quantised(folder: Path, dtype: FileDtype = FileDtype.Q4_0):
-    """Return a job that only quantises the demo."""
+def quantized(folder: Path, dtype: FileDtype = FileDtype.Q4_0):
+    """Return a job that only quantizes the demo."""
     common = job(folder)
     calibration = dataclasses.replace(
         common.calibration, text="builtin", validation_text="", window_length=64
@@ -53,8 +53,8 @@ def quantised(folder: Path, dtype: FileDtype = FileDtype.Q4_0):
 @pytest.mark.runtimes
 @pytest.mark.fresh_process
 @needs_library
-def test_model_is_quantised_verified_and_quantised_again(tmp_path):
-    run = Recorder().run(quantised(tmp_path), tmp_path / "run")
+def test_model_is_quantized_verified_and_quantized_again(tmp_path):
+    run = Recorder().run(quantized(tmp_path), tmp_path / "run")
     (shot,) = run.of(ShotFinished)
     assert (shot.sparsity, shot.target, shot.threshold) == (0.0, 0.0, None)
     assert all(layer.removed == 0 for layer in shot.layers)
@@ -78,20 +78,20 @@ def test_model_is_quantised_verified_and_quantised_again(tmp_path):
 
 
 @pytest.mark.slow
-def test_missing_quantisers_are_reported_before_the_first_shot(tmp_path, monkeypatch):
+def test_missing_quantizers_are_reported_before_the_first_shot(tmp_path, monkeypatch):
     def missing() -> None:
-        raise ExportError("llama.cpp's quantisers are not installed.")
+        raise ExportError("llama.cpp's quantizers are not installed.")
 
-    monkeypatch.setattr(quantiser, "_library", missing)
+    monkeypatch.setattr(quantizer, "_library", missing)
     recorder = Recorder()
     with pytest.raises(ExportError, match="not installed"):
-        recorder.run(quantised(tmp_path), tmp_path / "run")
+        recorder.run(quantized(tmp_path), tmp_path / "run")
     assert not recorder.of(BaselineEvaluated)
 
 
 @pytest.mark.slow
 def test_later_export_without_its_text_warns(tmp_path, monkeypatch):
-    config = quantised(tmp_path, FileDtype.Q8_0)
+    config = quantized(tmp_path, FileDtype.Q8_0)
     text = tmp_path / "text.txt"
     text.write_text("Some words, and then some more of them. " * 400)
     calibration = dataclasses.replace(config.calibration, text=str(text))
@@ -106,7 +106,7 @@ def test_later_export_without_its_text_warns(tmp_path, monkeypatch):
     assert not (tmp_path / "more" / "imatrix.gguf").exists()
 
 
-def test_command_quantises_a_model(tmp_path, monkeypatch):
+def test_command_quantizes_a_model(tmp_path, monkeypatch):
     jobs = []
     monkeypatch.setattr(pipeline, "prune", lambda config, *_, **__: jobs.append(config))
     context = Recorder().context

@@ -1,4 +1,4 @@
-"""Matrices are rounded by llama.cpp's quantisers, with errors fed forward."""
+"""Matrices are rounded by llama.cpp's quantizers, with errors fed forward."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from torch import Tensor
 
 from surgeon_engine.api.config.export import FileDtype
 from surgeon_engine.base.errors import ExportError
-from surgeon_engine.export.gguf import quantiser
+from surgeon_engine.export.gguf import quantizer
 from surgeon_engine.export.gguf.error_feedback import (
     SUPPORTED,
     inverse_factor,
     output_error,
     round_with_feedback,
 )
-from surgeon_engine.export.gguf.quantiser import dequantise, quantise
+from surgeon_engine.export.gguf.quantizer import dequantize, quantize
 from surgeon_engine.planning.gguf_types import BLOCKS, TensorType
 from surgeon_engine.runtime.linalg import damped
 
@@ -57,9 +57,9 @@ def by_ggml(W: np.ndarray, kind: TensorType, importances: np.ndarray | None):
 def test_blocks_are_those_of_llama_cpp(kind, is_weighted):
     W = matrix(300, 512)
     importances = np.abs(matrix(1, 512))[0] ** 2 if is_weighted else None
-    found = quantise(W, kind, importances)
+    found = quantize(W, kind, importances)
     np.testing.assert_array_equal(found, by_ggml(W, kind, importances))
-    error = np.abs(dequantise(found, kind) - W).mean()
+    error = np.abs(dequantize(found, kind) - W).mean()
     assert error < 0.12
 
 
@@ -70,28 +70,28 @@ def test_importances_lower_the_weighted_error():
     importances = np.random.default_rng(1).permutation(importances)
     errors = []
     for weights in (None, importances):
-        blocks = quantise(W, TensorType.Q4_K, weights)
-        found = dequantise(blocks, TensorType.Q4_K)
+        blocks = quantize(W, TensorType.Q4_K, weights)
+        found = dequantize(blocks, TensorType.Q4_K)
         errors.append(float(((found - W) ** 2 * importances).mean()))
     assert errors[1] < 0.8 * errors[0]
 
 
 @pytest.fixture
 def unknown_library():
-    quantiser._library.cache_clear()
+    quantizer._library.cache_clear()
     yield
-    quantiser._library.cache_clear()
+    quantizer._library.cache_clear()
 
 
 def test_missing_package_is_named(unknown_library, monkeypatch):
-    monkeypatch.setattr(quantiser, "find_spec", lambda name: None)
+    monkeypatch.setattr(quantizer, "find_spec", lambda name: None)
     with pytest.raises(ExportError, match="not installed") as error:
-        quantise(matrix(1, 32), TensorType.Q4_0)
+        quantize(matrix(1, 32), TensorType.Q4_0)
     assert error.value.hint == "Install it: pip install xllamacpp"
     with pytest.raises(ExportError, match="not installed"):
-        quantiser.check_installed(FileDtype.IQ4_NL)
+        quantizer.check_installed(FileDtype.IQ4_NL)
     for dtype in (FileDtype.Q8_0, FileDtype.FLOAT16):
-        quantiser.check_installed(dtype)
+        quantizer.check_installed(dtype)
 
 
 def test_package_without_the_function_is_named(unknown_library, monkeypatch, tmp_path):
@@ -102,12 +102,12 @@ def test_package_without_the_function_is_named(unknown_library, monkeypatch, tmp
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "xllamacpp", raising=False)
     with pytest.raises(ExportError, match="no function ggml_quantize_chunk"):
-        quantiser.check_installed(FileDtype.Q4_K_M)
+        quantizer.check_installed(FileDtype.Q4_K_M)
 
 
 def test_q8_0_needs_no_library(unknown_library, monkeypatch):
-    monkeypatch.setattr(quantiser, "find_spec", lambda name: None)
-    assert quantise(matrix(2, 64), TensorType.Q8_0).shape == (2, 68)
+    monkeypatch.setattr(quantizer, "find_spec", lambda name: None)
+    assert quantize(matrix(2, 64), TensorType.Q8_0).shape == (2, 68)
 
 
 def example(seed: int, rows: int = 24, columns: int = 96) -> tuple[Tensor, Tensor]:
@@ -122,18 +122,18 @@ def example(seed: int, rows: int = 24, columns: int = 96) -> tuple[Tensor, Tenso
 def rounded(W: Tensor, A: Tensor, kind: TensorType) -> Tensor:
     U, importances = inverse_factor(A), A.diagonal().numpy()
     blocks = round_with_feedback(W, U, kind, importances)
-    return torch.from_numpy(dequantise(blocks, kind))
+    return torch.from_numpy(dequantize(blocks, kind))
 
 
 def by_definition(W: Tensor, A: Tensor, kind: TensorType) -> Tensor:
-    """Round column after column; the rest minimises the error of the damped A."""
+    """Round column after column; the rest minimizes the error of the damped A."""
     importances = A.diagonal().numpy()
     A, W = damped(A, 0.1), W.clone()
     Q = torch.empty_like(W)
     for c in range(W.shape[1]):
         if c % 32 == 0:
             block = W[:, c : c + 32].float().contiguous().numpy()
-            blocks = quantise(block, kind, importances[c : c + 32])
+            blocks = quantize(block, kind, importances[c : c + 32])
             d = blocks[:, :2].copy().view(np.float16).astype(np.float64)
         levels = d * np.array(values_of(kind), np.float64)
         distance = np.abs(W[:, c].numpy()[:, None] - levels)
@@ -151,7 +151,7 @@ def values_of(kind: TensorType) -> list[int]:
         return list(range(-127, 128))
     codes = np.arange(16, dtype=np.uint8)
     block = np.concatenate([np.array([1], np.float16).view(np.uint8), codes])
-    return sorted(dequantise(block[None], kind)[0, :16].astype(int).tolist())
+    return sorted(dequantize(block[None], kind)[0, :16].astype(int).tolist())
 
 
 @needs_library
@@ -166,7 +166,7 @@ def test_matrix_is_rounded_as_the_definition_says(kind):
 @pytest.mark.parametrize("kind", SUPPORTED)
 def test_error_of_the_output_is_much_smaller(kind):
     W, A = example(1, rows=64, columns=128)
-    plain = torch.from_numpy(dequantise(quantise(W.numpy(), kind), kind))
+    plain = torch.from_numpy(dequantize(quantize(W.numpy(), kind), kind))
     assert output_error(W, rounded(W, A, kind), A) < 0.7 * output_error(W, plain, A)
 
 
@@ -180,7 +180,7 @@ def test_independent_inputs_are_rounded_one_by_one(kind):
     d = blocks.reshape(len(W), 3, -1)[:, :, :2].copy().view(np.float16).astype(float)
     levels = d * np.array(values_of(kind), float)
     distance = np.abs(W.numpy().reshape(-1, 3, 32)[..., None] - levels[:, :, None])
-    found = dequantise(blocks, kind).reshape(-1, 3, 32)
+    found = dequantize(blocks, kind).reshape(-1, 3, 32)
     error = np.abs(found - W.numpy().reshape(-1, 3, 32))
     np.testing.assert_allclose(error, distance.min(axis=-1), atol=1e-5)
 
@@ -192,7 +192,7 @@ def test_zeros_and_inputs_that_are_always_zero_stay_finite():
     A[64:], A[:, 64:] = 0, 0
     Q = rounded(W, A, TensorType.Q4_0)
     assert torch.isfinite(Q).all()
-    plain = dequantise(quantise(W.numpy(), TensorType.Q4_0), TensorType.Q4_0)
+    plain = dequantize(quantize(W.numpy(), TensorType.Q4_0), TensorType.Q4_0)
     assert output_error(W, Q, A) < output_error(W, torch.from_numpy(plain), A)
 
 

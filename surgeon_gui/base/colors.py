@@ -1,4 +1,4 @@
-"""Colours of the light and the dark theme."""
+"""Colors of the light and the dark theme."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Theme:
-    """Colours of a theme, as #rrggbb."""
+    """Colors of a theme, as #rrggbb."""
 
     name: str
     window: str
@@ -26,7 +26,7 @@ class Theme:
     warning: str
     grid: str  # lines in plots
     heat: tuple[str, ...]  # from nothing removed to everything removed
-    series: tuple[str, ...]  # lines of several runs, distinct for colour-blind users
+    series: tuple[str, ...]  # lines of several runs, distinct for color-blind users
     doubt: tuple[str, ...]  # behind text, from a small to a large difference of models
 
 

@@ -1,7 +1,7 @@
-"""Round matrices to the types of GGUF, by the quantisers of llama.cpp.
+"""Round matrices to the types of GGUF, by the quantizers of llama.cpp.
 
 They are functions of its library, which the package xllamacpp contains. Importances say
-how much the rounding of each column matters: the quantisers choose the scale of each
+how much the rounding of each column matters: the quantizers choose the scale of each
 block so that the sum of squared errors, weighted by them, becomes small.
 """
 
@@ -16,8 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-from gguf import GGMLQuantizationType
-from gguf.quants import dequantize, quantize
+from gguf import GGMLQuantizationType, quants
 
 from surgeon_engine.api.config.export import QUANTIZED, FileDtype
 from surgeon_engine.base.errors import ExportError
@@ -30,21 +29,21 @@ _ROWS_AT_ONCE = 256
 _Float = np.float32
 
 
-def quantise(
+def quantize(
     W: np.ndarray, kind: TensorType, importances: np.ndarray | None = None
 ) -> np.ndarray:
     """Return the blocks of W as bytes: R x bytes of a row.
 
     Args:
         W: R x C, finite, rows of whole blocks.
-        kind: a type that llama.cpp quantises to.
+        kind: a type that llama.cpp quantizes to.
         importances: C, positive; None: all columns matter equally.
 
     Raises:
         ExportError: llama.cpp's library is not installed.
     """
     if kind is TensorType.Q8_0:  # the same bytes as llama.cpp's, without its library
-        return quantize(W, GGMLQuantizationType.Q8_0)
+        return quants.quantize(W, GGMLQuantizationType.Q8_0)
     function = _library()
     block = BLOCKS[kind]
     rows, columns = W.shape
@@ -66,9 +65,9 @@ def quantise(
     return result
 
 
-def dequantise(blocks: np.ndarray, kind: TensorType) -> np.ndarray:
+def dequantize(blocks: np.ndarray, kind: TensorType) -> np.ndarray:
     """Return the numbers that blocks stand for, R x C, float32."""
-    return dequantize(blocks, GGMLQuantizationType[kind])
+    return quants.dequantize(blocks, GGMLQuantizationType[kind])
 
 
 def check_installed(dtype: FileDtype) -> None:
@@ -83,7 +82,7 @@ def check_installed(dtype: FileDtype) -> None:
 
 @cache
 def _library() -> Callable[..., int]:
-    """Return llama.cpp's function that quantises rows.
+    """Return llama.cpp's function that quantizes rows.
 
     Raises:
         ExportError: It is not installed, or the installed package lacks it.
@@ -92,8 +91,8 @@ def _library() -> Callable[..., int]:
     if spec is None or spec.origin is None:
         raise ExportError(
             say(
-                "Quantised GGUF files need the package {package}, which contains "
-                "llama.cpp's quantisers. It is not installed.",
+                "Quantized GGUF files need the package {package}, which contains "
+                "llama.cpp's quantizers. It is not installed.",
                 package=_PACKAGE,
             ),
             say("Install it: pip install {package}", package=_PACKAGE),
@@ -115,7 +114,7 @@ def _library() -> Callable[..., int]:
     raise ExportError(
         say(
             "The installed package {package} has no function {function}, which "
-            "quantised GGUF files need.",
+            "quantized GGUF files need.",
             package=_PACKAGE,
             function=_FUNCTION,
         ),

@@ -1,6 +1,6 @@
 """Compare the ways to round a model's weights in GGUF files.
 
-    python benchmarks/quantised.py [MODEL] [--windows 64] [--judging 32]
+    python benchmarks/quantized.py [MODEL] [--windows 64] [--judging 32]
 
 MODEL is a folder of a model like Llama, by default the demo. Each file is read back and
 judged by KL(model || file) and by the share of tokens with the same top token, on

@@ -1,4 +1,4 @@
-"""Contrast of texts and marks, and colours for colour-blind users."""
+"""Contrast of texts and marks, and colors for color-blind users."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PySide6.QtGui import QColor
 
-from surgeon_gui.base.colours import DARK, LIGHT, Theme
-from surgeon_gui.base.theme import contrast, heat_colour, ink_on
+from surgeon_gui.base.colors import DARK, LIGHT, Theme
+from surgeon_gui.base.theme import contrast, heat_color, ink_on
 from tests.helpers.vision import VISIONS, perceived, smallest_distance
 
 TEXT = 4.5  # WCAG 2.2, 1.4.3, level AA
@@ -15,7 +15,7 @@ GRAPHICS = 3.0  # 1.4.11: lines, dots, marks
 MIN_DISTANCE = 0.1  # five times the just noticeable difference
 SHARES = [step / 10 for step in range(11)]
 
-# Text colours and their backgrounds. `faint` is the text of disabled controls, which
+# Text colors and their backgrounds. `faint` is the text of disabled controls, which
 # 1.4.3 exempts; it has its own test below.
 TEXTS = [
     *(("text", back) for back in ("surface", "window", "raised", "accent_soft")),
@@ -40,8 +40,8 @@ def test_texts_and_marks_have_enough_contrast(theme: Theme):
         for front, back in pairs:
             found = contrast(getattr(theme, front), getattr(theme, back))
             assert found >= minimum, (front, back)
-    for colour in theme.series:
-        assert contrast(colour, theme.surface) >= GRAPHICS
+    for color in theme.series:
+        assert contrast(color, theme.surface) >= GRAPHICS
     for back in (theme.surface, theme.window, theme.raised):
         assert 2.0 <= contrast(theme.faint, back) < contrast(theme.muted, back)
 
@@ -49,22 +49,22 @@ def test_texts_and_marks_have_enough_contrast(theme: Theme):
 @both_themes
 def test_heat_map_numbers_have_enough_contrast(theme: Theme):
     for share in np.linspace(0, 1, 101):
-        colour = heat_colour(theme, float(share))
-        assert contrast(ink_on(colour).name(), colour.name()) >= TEXT
+        color = heat_color(theme, float(share))
+        assert contrast(ink_on(color).name(), color.name()) >= TEXT
 
 
 @both_themes
 def test_heat_contrast_grows_with_sparsity(theme: Theme):
-    colours = [heat_colour(theme, share).name() for share in SHARES]
-    distance = [contrast(colour, theme.surface) for colour in colours]
+    colors = [heat_color(theme, share).name() for share in SHARES]
+    distance = [contrast(color, theme.surface) for color in colors]
     assert distance == sorted(distance)
 
 
 @both_themes
 @all_visions
 def test_heat_lightness_is_monotonic(theme: Theme, vision):
-    colours = [heat_colour(theme, share).name() for share in SHARES]
-    steps = np.diff(perceived(colours, vision)[:, 0])
+    colors = [heat_color(theme, share).name() for share in SHARES]
+    steps = np.diff(perceived(colors, vision)[:, 0])
     assert (np.abs(steps) >= 0.02).all()  # each step is noticeable
     assert len(set(np.sign(steps))) == 1  # all in the same direction
 
@@ -77,5 +77,5 @@ def test_eight_series_are_distinguishable(theme: Theme, vision):
 
 
 @both_themes
-def test_first_series_has_accent_colour(theme: Theme):
+def test_first_series_has_accent_color(theme: Theme):
     assert QColor(theme.series[0]) == QColor(theme.accent)
