@@ -131,7 +131,8 @@ def probe_of(example: PrunedModel, path: Path) -> Path:
     """Save the logits of some tokens, as the engine does."""
     draw = torch.Generator().manual_seed(1)
     model = example.loaded.model
-    tokens = torch.randint(1, model.config.vocab_size, (1, 24), generator=draw)
+    vocabulary = model.config.get_text_config().vocab_size
+    tokens = torch.randint(1, vocabulary, (1, 24), generator=draw)
     with torch.no_grad():
         logits = model(tokens, use_cache=False).logits.float()
     save_file({"tokens": tokens, "logits": logits.contiguous()}, path)

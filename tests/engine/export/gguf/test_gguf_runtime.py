@@ -14,6 +14,7 @@ from surgeon_engine.api.config.export import FileDtype
 from surgeon_engine.base.errors import ExportError
 from surgeon_engine.compaction.plan import PrunedModel
 from surgeon_engine.export.gguf import check as gguf_check
+from surgeon_engine.export.gguf import file
 from surgeon_engine.export.gguf.file import GgufWriter
 from surgeon_engine.model.families import FAMILIES
 from tests.helpers.gguf_files import (
@@ -168,9 +169,8 @@ def test_verify_reports_the_program(tmp_path):
 @pytest.mark.fresh_process
 @pytest.mark.skipif(not INSTALLED, reason="nothing here runs GGUF files")
 def test_verify_reports_why_a_file_does_not_load(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        "surgeon_engine.export.gguf.file._architecture", lambda config, widths: "llama"
-    )
+    llama, *_ = FAMILIES["llama"].gguf
+    monkeypatch.setattr(file, "architecture_of", lambda _: llama)
     folder, _, probe = probed(ragged(with_large_weights()), tmp_path)
     with pytest.raises(ExportError, match="has wrong shape"):
         GgufWriter().verify(folder, probe, lambda: None)
