@@ -285,8 +285,7 @@ def _verify(
         result = WRITERS[file_format].verify(folder, probe, check)
         mismatch = describe_mismatch(result, dtypes, expected_perplexity)
         if mismatch:
-            hint = say("Please report this with the name of the model.")
-            raise ExportError(mismatch, hint)
+            raise ExportError(mismatch, _about_mismatch(result, dtypes))
     except ExportError as error:
         kept = job.run.keep_unverified(folder)
         hint = say_all(
@@ -294,6 +293,15 @@ def _verify(
         )
         raise ExportError(error.message, hint) from error
     return result
+
+
+def _about_mismatch(result: VerificationResult, dtypes: tuple[FileDtype, ...]) -> str:
+    """Return what to do about files that compute something else."""
+    if FileDtype.FLOAT16 in dtypes and result.largest_difference is None:
+        return say(
+            "Numbers inside this model are too large for float16: choose bfloat16."
+        )
+    return say("Please report this with the name of the model.")
 
 
 def _weight_bytes(folder: Path) -> int:

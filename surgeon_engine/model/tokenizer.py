@@ -9,6 +9,7 @@ from typing import Any
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from surgeon_engine.api.model_info.gguf_header import check_lists
 from surgeon_engine.base.errors import EngineError, ModelError
 from surgeon_engine.base.sentences import say
 from surgeon_engine.model.beginnings import beginning_of_texts
@@ -36,6 +37,9 @@ _TRIAL = (
     "-" * 1_000 + "\n" * 500 + " " * 500,
 )
 _MAX_TOKENS = 1_000_000  # the largest have 262,144
+# Seconds more for each megabyte.
+_SECONDS_IN_GGUF = 2.0
+_SECONDS_IN_JSON = 0.3
 _FILES = ("token*", "vocab*", "*.model", "*.tiktoken")
 _Stamps = tuple[FileStamp, ...]
 _tried: dict[ModelSource, _Stamps] = {}  # with success
@@ -63,12 +67,21 @@ def tokenizer_problem(source: ModelSource) -> str:
             "surgeon_engine.model.tokenizer:try_tokenizer",
             (source,),
             type(None),
-            fence.Blame(ModelError, subject, HINT),
+            fence.Blame(ModelError, subject, HINT, _seconds(source)),
         )
     except ModelError as error:
         return error.message
     _tried[source] = files
     return ""
+
+
+def _seconds(source: ModelSource) -> float:
+    """Return how long the trial may take; about three times what usual files take."""
+    if source.gguf_file:
+        size = check_lists(source.weight_files[0])
+        return fence.SECONDS + _SECONDS_IN_GGUF * size / 1e6
+    sizes = [path.stat().st_size for path in source.folder.glob("tokenizer.json")]
+    return fence.SECONDS + _SECONDS_IN_JSON * sum(sizes) / 1e6
 
 
 def try_tokenizer(source: ModelSource) -> None:

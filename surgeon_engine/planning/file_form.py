@@ -72,11 +72,12 @@ def number_format(wanted: FileDtype, pruned: str, stored: str) -> FileDtype:
 
     Returns:
         If `wanted` is SAME, the shorter one of `pruned` and `stored`; for a quantized
-        original at most 16 bits.
+        original at most 16 bits. These are bfloat16: activations of some models, such
+        as Gemma 3, are beyond the range of float16.
     """
     if wanted is not FileDtype.SAME:
         return wanted
-    either = (FileDtype(pruned), FileDtype(stored or FileDtype.FLOAT16))
+    either = (FileDtype(pruned), FileDtype(stored or FileDtype.BFLOAT16))
     return min(either, key=BYTES.__getitem__)
 
 

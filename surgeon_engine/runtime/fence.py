@@ -37,7 +37,9 @@ from surgeon_engine.base.path_problems import unreadable
 from surgeon_engine.base.sentences import Sentence, Text, say
 
 SECONDS = 10.0  # for a call, or since its last `alive`; most take less than one
-_BUSY = 1.5  # so many times as long if it waits for a processor, a disk or a network
+_ASLEEP = 1.5  # so many times as long if it sleeps, such as for a network
+_WAITING = 6.0  # the same if it waits for a processor or a disk that others use
+_AWAKE = (psutil.STATUS_RUNNING, psutil.STATUS_DISK_SLEEP)
 MEMORY = 4 << 30  # bytes that a call may add to those of the process
 _GRACE_S = 8.0  # before the rate is judged
 _POLL_S = 0.2
@@ -273,22 +275,26 @@ class _Clock:
 
     def __init__(self, pid: int, seconds: float) -> None:
         self._pid, self._seconds = pid, seconds
-        self._begun, self._worked = time.monotonic(), self._work()
+        self._begun, (self._worked, _) = time.monotonic(), self._used()
 
     @property
     def is_over(self) -> bool:
         """Whether the time is over."""
         waited = time.monotonic() - self._begun
-        worked = self._work() - self._worked if waited > self._seconds else 0.0
-        return worked > self._seconds or waited > _BUSY * self._seconds
+        if waited <= self._seconds:
+            return False
+        worked, is_awake = self._used()
+        longest = (_WAITING if is_awake else _ASLEEP) * self._seconds
+        return worked - self._worked > self._seconds or waited > longest
 
-    def _work(self) -> float:
-        """Return the seconds of the processors that the process has used."""
+    def _used(self) -> tuple[float, bool]:
+        """Return the seconds of processors it has used, and whether it is awake."""
+        process = psutil.Process(self._pid)
         try:
-            times = psutil.Process(self._pid).cpu_times()
+            times, status = process.cpu_times(), process.status()
         except psutil.Error:
-            return 0.0
-        return float(times.user + times.system)
+            return 0.0, False
+        return float(times.user + times.system), status in _AWAKE
 
 
 def _error(blame: Blame, reason: str) -> EngineError:

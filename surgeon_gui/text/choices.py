@@ -203,7 +203,7 @@ _FILE_DTYPES: dict[Enum, Caption] = {
         "Same as the original",
         "The number format of the original files, or the one used for pruning if "
         "that has fewer bits. For a quantized original: about as many bits in GGUF, "
-        "float16 in other formats.",
+        "bfloat16 in other formats.",
     ),
     FileDtype.FLOAT32: Caption(
         "float32", tr("32 bits per weight: exact, the largest file.")

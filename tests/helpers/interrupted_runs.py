@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from surgeon_engine.api.config.pruning import Structure
@@ -62,7 +63,7 @@ def resumed(folder) -> Recorder:
 def results(folder) -> dict[str, bytes]:
     """Return the bytes of all exported tensors; the order of files' metadata varies."""
     return {
-        f"{path.name} {name}": x.numpy().tobytes()
+        f"{path.name} {name}": x.view(torch.uint8).numpy().tobytes()
         for path in (folder / "export").glob("*.safetensors")
         for name, x in load_file(path).items()
     }

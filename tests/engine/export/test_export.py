@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import re
@@ -29,6 +30,7 @@ from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.decoding import decode_json
 from surgeon_engine.base.errors import ConfigError, EngineError, ExportError
 from surgeon_engine.compaction.restore import load_compact, restore
+from surgeon_engine.export.base import VerificationResult
 from surgeon_engine.export.export import export_again
 from surgeon_engine.export.formats import WRITERS
 from surgeon_engine.runtime.run_context import RunCancelled
@@ -370,6 +372,18 @@ def test_verification_detects_logits_that_are_not_finite(tmp_path):
     with pytest.raises(ExportError, match="they differ infinitely"):
         again(tmp_path, Format.MASKED, "copy")
     assert not (tmp_path / "copy").exists()
+
+
+@pytest.mark.slow
+def test_numbers_beyond_float16_are_named(tmp_path, monkeypatch):
+    infinite = VerificationResult(8, None, 1.0, 0.0, None, "transformers")
+    monkeypatch.setattr(type(WRITERS[Format.MASKED]), "verify", lambda *_: infinite)
+    config = job(tmp_path)
+    export = ExportConfig(format=Format.MASKED, dtype=FileDtype.FLOAT16)
+    config = dataclasses.replace(config, export=export)
+    with pytest.raises(ExportError, match="they differ infinitely") as refused:
+        Recorder().run(config, tmp_path / "run")
+    assert "too large for float16: choose bfloat16" in refused.value.hint
 
 
 @pytest.mark.fresh_process

@@ -147,7 +147,7 @@ def test_run_exports_a_plain_model(tmp_path, name):
     export = tmp_path / "run" / "export"
     written = json.loads((export / "config.json").read_text())
     assert "quantization_config" not in written
-    assert written["dtype"] == "float16"
+    assert written["dtype"] == "bfloat16"
     model = AutoModelForCausalLM.from_pretrained(export, dtype=torch.float32)
     removed = {layer.name: layer.removed for layer in run.of(ShotFinished)[0].layers}
     zeros = {x.name: int((x.weight() == 0).sum()) for x in prunable_layers(model)}
@@ -155,4 +155,6 @@ def test_run_exports_a_plain_model(tmp_path, name):
         own = int((weights[f"{layer}.weight"] == 0).sum())  # numbers in few bits
         assert count <= zeros[layer] <= count + own
     embeddings = model.get_input_embeddings().weight
-    assert torch.equal(embeddings, weights["model.embed_tokens.weight"].half().float())
+    assert torch.equal(
+        embeddings, weights["model.embed_tokens.weight"].bfloat16().float()
+    )

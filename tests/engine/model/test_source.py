@@ -273,7 +273,7 @@ def test_unsupported_structures_have_a_reason(tmp_path):
         for item in inspect_model(ModelConfig(source=str(folder))).model.structures
     }
     assert support[Structure.ROWS_AND_COLUMNS].supported
-    assert "self_attn.q_norm" in support[Structure.HEADS_AND_NEURONS].reason
+    assert "self_attn.q_norm" in support[Structure.HEADS].reason
 
 
 def test_demo_is_inspected_like_other_models():

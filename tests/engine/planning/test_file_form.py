@@ -75,7 +75,7 @@ def test_shortest_format_is_chosen_where_all_are_larger():
 def test_where_no_gguf_file_is_possible_transformers_loads_the_result(settings, facts):
     job = replace(JOB, pruning=pruning_config(sparsity=0.3, **settings))
     model = quantized(5.0, **facts)
-    assert file_form(job, model) == FileForm(Format.AUTOMATIC, FileDtype.FLOAT16)
+    assert file_form(job, model) == FileForm(Format.AUTOMATIC, FileDtype.BFLOAT16)
 
 
 def test_what_is_set_stays():

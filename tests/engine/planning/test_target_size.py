@@ -157,7 +157,7 @@ def test_groups_wider_than_every_layer_raise():
     ("stored", "export", "expected"),
     [
         ("bfloat16", ExportConfig(), FileDtype.BFLOAT16),
-        ("", ExportConfig(), FileDtype.FLOAT16),  # quantized
+        ("", ExportConfig(), FileDtype.BFLOAT16),  # quantized
         ("", ExportConfig(dtype=FileDtype.FLOAT32), FileDtype.FLOAT32),
         ("float32", ExportConfig(), FileDtype.FLOAT32),
         ("bfloat16", ExportConfig(dtype=FileDtype.FLOAT16), FileDtype.FLOAT16),

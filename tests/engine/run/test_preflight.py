@@ -49,7 +49,11 @@ def test_existing_run_folder_raises_and_is_left_unchanged(tmp_path):
 
 
 REFUSED = [
-    ({"family": "olmo2"}, PruningError, "self_attn.q_norm normalizes 16 features"),
+    (
+        {"family": "olmo2", "structure": "heads"},
+        PruningError,
+        "self_attn.q_norm normalizes 16 features",
+    ),
     ({"dropped_blocks": 2, "sparsity": 0.6}, PruningError, "at most 1 of 2 can be"),
     (  # by the loaded model
         {

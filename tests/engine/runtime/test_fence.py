@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -72,6 +73,31 @@ except MemoryError:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits memory")
+@pytest.mark.parametrize(
+    ("status", "worked", "longest"),
+    [
+        ("sleeping", 0, 15),
+        ("running", 2, 60),
+        ("disk-sleep", 0, 60),
+        ("running", 11, 10),
+    ],
+)
+def test_process_may_wait_longer_for_others_than_it_may_sleep(
+    monkeypatch, status, worked, longest
+):
+    now, used = [0.0], [0.0]
+    times = lambda: SimpleNamespace(user=used[0], system=0.0)  # noqa: E731
+    process = SimpleNamespace(cpu_times=times, status=lambda: status)
+    monkeypatch.setattr(fence.psutil, "Process", lambda _: process)
+    monkeypatch.setattr(fence.time, "monotonic", lambda: now[0])
+    clock = fence._Clock(1, 10.0)
+    used[0] = worked
+    now[0] = longest - 0.1
+    assert not clock.is_over
+    now[0] = longest + 0.1
+    assert clock.is_over
+
+
 def test_limit_of_memory_counts_from_what_is_used():
     """A refused allocation changes how a process takes memory: this one keeps its."""
     command = [sys.executable, "-c", LIMITED]
