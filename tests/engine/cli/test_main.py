@@ -256,15 +256,13 @@ def test_estimate_fails_where_a_run_would(tmp_path, capsys):
     assert code == 1
     assert "parameters" in err
     model = save_tiny_model(tmp_path / "tiny", "falcon_multi_query")
-    for structure in ("heads", "heads_and_neurons"):
-        path.write_text(
-            f'version = 1\n[model]\nsource = "{model}"\n'
-            f'[pruning]\nstructure = "{structure}"\n'
-        )
-        code, _, err = run("estimate", path, capsys=capsys)
-        assert code == 1
-        assert "no heads to remove" in " ".join(err.split())
-        assert "Choose one of: neurons, rows and columns" in " ".join(err.split())
+    path.write_text(
+        f'version = 1\n[model]\nsource = "{model}"\n[pruning]\nstructure = "heads"\n'
+    )
+    code, _, err = run("estimate", path, capsys=capsys)
+    assert code == 1
+    assert "no heads to remove" in " ".join(err.split())
+    assert "neurons, rows and columns" in " ".join(err.split())
 
 
 def test_estimate_names_the_recovery_that_is_chosen(tmp_path, capsys):

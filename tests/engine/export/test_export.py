@@ -150,7 +150,7 @@ def test_later_export_has_the_number_format_of_the_original(tmp_path):
     report = run.read_report()
     model = msgspec.structs.replace(report.model, dtype="")  # a quantized original
     run.write_report(msgspec.structs.replace(report, model=model))
-    assert again(tmp_path, Format.MASKED, "third").dtype is FileDtype.FLOAT16
+    assert again(tmp_path, Format.MASKED, "third").dtype is FileDtype.BFLOAT16
 
 
 def test_log_that_cannot_be_written_is_reported(tmp_path):
