@@ -11,7 +11,7 @@ import math
 import os
 import re
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,9 +30,8 @@ from surgeon_engine.api.config.toml import (
     with_paths_from,
 )
 from surgeon_engine.api.litter import remove_litter
-from surgeon_engine.api.messages.commands import ResumeRun, StartRun, StopAndKeep
-from surgeon_engine.api.messages.events import Cancelled, Envelope
-from surgeon_engine.api.messages.run import ShotFinished
+from surgeon_engine.api.messages.commands import ResumeRun, StartRun
+from surgeon_engine.api.messages.events import Cancelled
 from surgeon_engine.api.model_info.source_names import DEMO
 from surgeon_engine.api.run_folder import Report, RunFolder, new_run_folder
 from surgeon_engine.base.errors import (
@@ -49,7 +48,6 @@ from surgeon_engine.cli.watching import print_fidelity, start_detached
 
 if TYPE_CHECKING:
     from surgeon_engine.runtime.kept import Kept
-    from surgeon_engine.runtime.run_context import RunContext
 
 Replace = Annotated[
     bool,
@@ -102,14 +100,13 @@ def run(  # noqa: PLR0913  one parameter for each option
     folder = run_dir / name if name else default
     if detach:
         _check_alone("run --detach")
-        if stop_after is not None:
-            raise ConfigError("--stop-after and --detach exclude each other.")
-        start_detached(folder, config, replace=replace)
+        start_detached(folder, config, stop_after or 0, replace=replace)
         return
     with _ranks(config.model):
         from surgeon_engine.runtime import ranks
 
-        _prune(ranks.agree(lambda: folder), config, stop_after, replace=replace)
+        folder = ranks.agree(lambda: folder)
+        _prune(folder, config, stop_after or 0, replace=replace)
 
 
 def resume(
@@ -255,23 +252,20 @@ def _is_of(run: RunFolder, config: RunConfig) -> bool:
 def _prune(
     folder: Path,
     config: RunConfig,
-    stop_after: int | None = None,
+    stop_after: int = 0,
     kept: Kept | None = None,
     *,
     replace: bool = False,
 ) -> None:
     start_fence(config)
-    from surgeon_engine.parallel.group import work_on_run
-
     command = StartRun(
-        run=folder.name, config=config, folder=str(folder), replace=replace
+        run=folder.name,
+        config=config,
+        folder=str(folder),
+        replace=replace,
+        stop_after=stop_after,
     )
-    _work_on(
-        folder,
-        lambda context: work_on_run(command, context, stop_after or 0),
-        stop_after,
-        kept,
-    )
+    _work_on(command, kept)
 
 
 def start_fence(config: RunConfig) -> None:
@@ -285,10 +279,8 @@ def start_fence(config: RunConfig) -> None:
 
 
 def _resume(folder: Path, kept: Kept | None = None, *, replace: bool) -> None:
-    from surgeon_engine.parallel.group import work_on_run
-
     command = ResumeRun(run=folder.name, folder=str(folder), replace=replace)
-    _work_on(folder, lambda context: work_on_run(command, context), kept=kept)
+    _work_on(command, kept)
 
 
 def _gpus_of(text: str) -> int:
@@ -362,35 +354,24 @@ def _ranks(model: ModelConfig) -> Iterator[None]:
     ranks.end()
 
 
-def _work_on(
-    folder: Path,
-    work: Callable[[RunContext], None],
-    stop_after: int | None = None,
-    kept: Kept | None = None,
-) -> None:
+def _work_on(command: StartRun | ResumeRun, kept: Kept | None) -> None:
     """Work on a run, show its events and then its fidelity."""
-    from surgeon_engine.parallel.group import RunFailed
+    from surgeon_engine.parallel.group import RunFailed, work_on_run
     from surgeon_engine.runtime import ranks
     from surgeon_engine.runtime.failures import RankLost, failure
     from surgeon_engine.runtime.run_context import RunContext
     from surgeon_engine.runtime.versions import disable_progress_bars
 
     disable_progress_bars()
+    folder = Path(command.folder)
     if ranks.is_first():
         remove_litter(folder.parent)
     output = Output()
     with EventDisplay(output) as display:
-
-        def handle(envelope: Envelope) -> None:
-            display.show(envelope)
-            event = envelope.event
-            if isinstance(event, ShotFinished) and event.shot == stop_after:
-                context.handle(StopAndKeep(run=folder.name))
-
-        context = RunContext(folder.name, handle, kept)
+        context = RunContext(command.run, display.show, kept)
         try:
             with _ended_by_signals():
-                work(context)
+                work_on_run(command, context)
         except KeyboardInterrupt:
             context.emit(Cancelled())
             if context.saver.holds_state:

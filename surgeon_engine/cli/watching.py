@@ -32,13 +32,18 @@ _Run = Annotated[Path, typer.Argument(help="Folder of the run.")]
 
 
 def start_detached(
-    folder: Path, config: RunConfig | None = None, *, replace: bool
+    folder: Path,
+    config: RunConfig | None = None,
+    stop_after: int = 0,
+    *,
+    replace: bool,
 ) -> None:
     """Start a run as a process of its own, or resume it; say how to follow it.
 
     Args:
         folder: Of the run.
         config: The job; None: the run is resumed.
+        stop_after: See `StartRun`.
         replace: See `StartRun`.
     """
     name, path = f"run-{uuid.uuid4().hex[:8]}", str(folder.absolute())
@@ -46,7 +51,12 @@ def start_detached(
     command = ResumeRun(run=name, folder=path, replace=replace, detached=True)
     if config is not None:
         command = StartRun(
-            run=name, config=config, folder=path, replace=replace, detached=True
+            run=name,
+            config=config,
+            folder=path,
+            replace=replace,
+            detached=True,
+            stop_after=stop_after,
         )
     start_run(command)
     Output().print_line(f"To follow the run: surgeon watch {folder}")

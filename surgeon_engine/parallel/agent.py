@@ -1,6 +1,6 @@
 """Start the processes that share a run, by torch.distributed.run.
 
-    python -m surgeon_engine.parallel.agent PROCESSES gpu|cpu STOP_AFTER
+    python -m surgeon_engine.parallel.agent PROCESSES gpu|cpu
 
 All processes end when one of them fails, when this one ends, and when its parent ends.
 They inherit the standard streams; the first one reads commands and writes events. If
@@ -28,15 +28,15 @@ from surgeon_engine.runtime.json_streams import JsonOutput, die_with_parent
 def main(arguments: list[str]) -> int:
     """Run the processes and return the exit code."""
     die_with_parent()
-    count, *of_worker = arguments
+    count, place = arguments
     with temporary_folder() as name:
         folder = Path(name)
         os.environ[ranks.STORE] = str(folder / "ranks")
         os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # opens the port, too
-        return _run(count, of_worker, folder)
+        return _run(count, place, folder)
 
 
-def _run(count: str, of_worker: list[str], folder: Path) -> int:
+def _run(count: str, place: str, folder: Path) -> int:
     from torch.distributed import run  # slow to import
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
@@ -54,7 +54,7 @@ def _run(count: str, of_worker: list[str], folder: Path) -> int:
             "-P",
             "-m",
             "surgeon_engine.parallel.worker",
-            *of_worker,
+            place,
         ]
     )
     try:

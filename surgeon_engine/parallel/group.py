@@ -17,8 +17,6 @@ from surgeon_engine.api.messages.events import (
     Cancelled,
     Envelope,
     Failed,
-    Level,
-    Logged,
 )
 from surgeon_engine.api.messages.run import RunFinished, RunStarted
 from surgeon_engine.api.run_commands import obeyed_commands
@@ -61,7 +59,7 @@ def reported(context: RunContext) -> Iterator[None]:
         yield
     except RunCancelled:
         if context.saver.holds_state:
-            context.emit(Logged(Level.INFO, say("The run can be resumed.")))
+            context.inform("The run can be resumed.")
         context.emit(Cancelled())
     except RunFailed:
         pass  # the processes that share the run have said why
@@ -72,7 +70,6 @@ def reported(context: RunContext) -> Iterator[None]:
 def work_on_run(
     command: StartRun | ResumeRun,
     context: RunContext,
-    stop_after: int = 0,
     commands_from: int | None = None,
 ) -> None:
     """Do a run, on as many GPUs as its job asks for.
@@ -80,7 +77,6 @@ def work_on_run(
     Args:
         command: starts or resumes the run.
         context: receives the events, and commands to stop.
-        stop_after: the shot after which to stop; 0: none.
         commands_from: where commands to the run begin in the file in its folder; None:
             at its current end.
 
@@ -98,7 +94,7 @@ def work_on_run(
         else nullcontext()
     ):
         if count > 1:
-            work_in_group(command, count, context, model, stop_after)
+            work_in_group(command, count, context, model)
         else:
             execute(command, context)
 
@@ -110,6 +106,7 @@ def execute(command: StartRun | ResumeRun, context: RunContext) -> None:
     with steady_pace():
         match command:
             case StartRun(config=config):
+                context.stop_after = command.stop_after
                 pipeline.prune(config, folder, context, **how)
             case ResumeRun():
                 pipeline.resume(folder, context, **how)
@@ -152,7 +149,6 @@ def work_in_group(
     count: int,
     context: RunContext,
     model: ModelConfig,
-    stop_after: int = 0,
 ) -> None:
     """Do a run in several new processes, and pass its events on.
 
@@ -163,7 +159,6 @@ def work_in_group(
         count: of the processes.
         context: receives the events, and commands to stop.
         model: says whether they compute on GPUs.
-        stop_after: the shot after which to stop; 0: none.
 
     Raises:
         ProcessError: one of them has ended.
@@ -172,9 +167,8 @@ def work_in_group(
     """
     run = RunFolder(Path(command.folder))
     place = "cpu" if model.device is Device.CPU else "gpu"
-    arguments = (str(count), place, str(stop_after))
     process: JsonProcess[Envelope] = JsonProcess(
-        module_command("surgeon_engine.parallel.agent", *arguments),
+        module_command("surgeon_engine.parallel.agent", str(count), place),
         json_decoder(Envelope),
         _environment(count),
     )

@@ -20,8 +20,7 @@ from surgeon_engine.api.messages.commands import (
     StartRun,
     StopAndKeep,
 )
-from surgeon_engine.api.messages.events import Cancelled, Envelope
-from surgeon_engine.api.messages.run import ShotFinished
+from surgeon_engine.api.messages.events import Cancelled
 from surgeon_engine.parallel.group import execute
 from surgeon_engine.runtime import ranks
 from surgeon_engine.runtime.failures import RankLost, failure
@@ -37,14 +36,9 @@ _GRACE_S = 10.0
 
 
 class _First:
-    """The commands and events of the first process.
+    """The commands and events of the first process."""
 
-    Args:
-        stop_after: The shot after which to stop; 0: none.
-    """
-
-    def __init__(self, stop_after: int) -> None:
-        self._stop_after = stop_after
+    def __init__(self) -> None:
         self._output = JsonOutput()
         self._begun: queue.SimpleQueue[tuple[StartRun | ResumeRun, RunContext]]
         self._begun = queue.SimpleQueue()
@@ -57,27 +51,20 @@ class _First:
 
     def _handle(self, command: Command) -> None:
         if isinstance(command, StartRun | ResumeRun):
-            self._context = RunContext(command.run, self._send)
+            self._context = RunContext(command.run, self._output.write)
             self._begun.put((command, self._context))
         elif isinstance(command, Cancel | StopAndKeep | Pause | Resume):
             assert self._context is not None
             self._context.handle(command)
 
-    def _send(self, envelope: Envelope) -> None:
-        self._output.write(envelope)
-        event = envelope.event
-        if isinstance(event, ShotFinished) and event.shot == self._stop_after:
-            assert self._context is not None
-            self._context.handle(StopAndKeep(run=envelope.run))
-
 
 def main(arguments: list[str]) -> int:
     """Do a share of a run and return the exit code."""
     die_with_parent()
-    place, stop_after = arguments
+    (place,) = arguments
     given: StartRun | ResumeRun | None = None
     if os.environ.get("RANK", "0") == "0":
-        given, context = _First(int(stop_after)).wait()
+        given, context = _First().wait()
     else:
         JsonOutput()  # what libraries print goes to the standard error
         context = RunContext("", lambda _: None)

@@ -15,6 +15,7 @@ from surgeon_engine.api.messages.run import (
     Paused,
     Progressed,
     Resumed,
+    ShotFinished,
     Stage,
     StageStarted,
 )
@@ -52,6 +53,7 @@ class RunContext:
         self.log: RunFolder | None = None  # receives the events, once it exists
         self.saver = Saver.off()  # of a run that can be resumed
         self.kept = kept or Kept()  # by an earlier command of the process
+        self.stop_after = 0  # the shot after which the run stops; 0: none
         self.seconds_of_stages: dict[str, float] = defaultdict(float)
         self._run = run
         self._unlogged: list[Envelope] = []  # while the log cannot be written
@@ -115,6 +117,8 @@ class RunContext:
         if self.log is not None:
             self._append(envelope, self.log)
         self._send(envelope)
+        if isinstance(event, ShotFinished) and event.shot == self.stop_after:
+            self.handle(StopAndKeep(run=self._run))
 
     def warn(self, template: str, /, **values: object) -> None:
         """Log a warning: a sentence, or a template as that of `say`."""

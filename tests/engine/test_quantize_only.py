@@ -27,7 +27,6 @@ from surgeon_engine.cli import runs
 from surgeon_engine.cli.main import main
 from surgeon_engine.export.export import export_again
 from surgeon_engine.export.gguf import quantizer
-from surgeon_engine.run import pipeline
 from tests.helpers.runs import Recorder, job
 
 pytestmark = pytest.mark.usefixtures("quick_runs")
@@ -107,13 +106,11 @@ def test_later_export_without_its_text_warns(tmp_path, monkeypatch):
 
 
 def test_command_quantizes_a_model(tmp_path, monkeypatch):
-    jobs = []
-    monkeypatch.setattr(pipeline, "prune", lambda config, *_, **__: jobs.append(config))
-    context = Recorder().context
-    monkeypatch.setattr(runs, "_work_on", lambda folder, work, *_: work(context))
+    commands = []
+    monkeypatch.setattr(runs, "_work_on", lambda command, _: commands.append(command))
     arguments = ["quantize", "demo", "--dtype", "q4_0", "--run-dir", str(tmp_path)]
     assert main(arguments) == 0
-    (config,) = jobs
+    config = commands[0].config
     assert config.model.source == DEMO
     assert config.pruning.removes_nothing
     assert config.export == ExportConfig(format=Format.GGUF, dtype=FileDtype.Q4_0)

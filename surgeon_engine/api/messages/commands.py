@@ -65,6 +65,7 @@ class StartRun(_Command, frozen=True):
     folder: str
     replace: bool = False  # a person allows to replace the export at the destination
     detached: bool = False
+    stop_after: int = 0  # the shot after which to stop and export; 0: none
 
 
 class ResumeRun(_Command, frozen=True):

@@ -52,8 +52,11 @@ class Group(Recorder):
         self.folder = folder
 
     def start(self, config, stop_after=0):
-        command = StartRun(run="test", config=config, folder=str(self.folder))
-        work_in_group(command, 2, self.context, CPU, stop_after)
+        folder = str(self.folder)
+        command = StartRun(
+            run="test", config=config, folder=folder, stop_after=stop_after
+        )
+        work_in_group(command, 2, self.context, CPU)
 
     def resume(self):
         command = ResumeRun(run="test", folder=str(self.folder))
