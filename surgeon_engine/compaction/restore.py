@@ -119,12 +119,10 @@ def restore(folder: Path, name: str) -> PrunedModel:
         if is_out_of_memory(error):
             raise
         raise ModelError(
-            say(
-                "The checkpoint in {folder} cannot be read: {reason:clause}.",
-                folder=folder,
-                reason=first_line(error),
-            ),
+            "The checkpoint in {folder} cannot be read: {reason:clause}.",
             _EXPORT_AGAIN,
+            folder=folder,
+            reason=first_line(error),
         ) from error
     model.eval().requires_grad_(False)
     loaded = LoadedModel(
@@ -172,13 +170,11 @@ def expand_to_full_size(
                     " x ".join(map(str, x.shape)) for x in (tensor, target)
                 )
                 raise ModelError(
-                    say(
-                        "{name} is {found}, but the plan requires {needed}.",
-                        name=name,
-                        found=found,
-                        needed=needed,
-                    ),
+                    "{name} is {found}, but the plan requires {needed}.",
                     _EXPORT_AGAIN,
+                    name=name,
+                    found=found,
+                    needed=needed,
                 )
             target.put(tensor)
     return model.eval().requires_grad_(False), plan
@@ -251,9 +247,7 @@ def _stored_tensors(folder: Path) -> dict[str, _StoredTensor]:
         except (SafetensorError, OSError) as error:
             raise _damaged_error(path, error) from error
     if not stored:
-        raise ModelError(
-            say("{folder} holds no weights.", folder=folder), _EXPORT_AGAIN
-        )
+        raise ModelError("{folder} holds no weights.", _EXPORT_AGAIN, folder=folder)
     return stored
 
 
@@ -269,8 +263,7 @@ def _damaged_error(path: Path, error: Exception) -> ModelError:
 
 def _missing_error(folder: Path, name: str) -> ModelError:
     return ModelError(
-        say("The weights in {folder} lack {name}.", folder=folder, name=name),
-        _EXPORT_AGAIN,
+        "The weights in {folder} lack {name}.", _EXPORT_AGAIN, folder=folder, name=name
     )
 
 
@@ -278,7 +271,7 @@ def _architecture(config: PretrainedConfig) -> str:
     names: list[str] = config.architectures or []
     if not names:
         raise ModelError(
-            say("The config of this checkpoint names no architecture."), _EXPORT_AGAIN
+            "The config of this checkpoint names no architecture.", _EXPORT_AGAIN
         )
     return names[0]
 
@@ -287,14 +280,9 @@ def _stock_class(name: str) -> type[PreTrainedModel]:
     stock = getattr(transformers, name, None)
     if stock is None:
         raise ModelError(
-            say(
-                "This transformers {version} has no {name}.",
-                version=transformers.__version__,
-                name=name,
-            ),
-            say(
-                "Install the version that the checkpoint was written with, or a later "
-                "one."
-            ),
+            "This transformers {version} has no {name}.",
+            "Install the version that the checkpoint was written with, or a later one.",
+            version=transformers.__version__,
+            name=name,
         )
     return stock

@@ -21,7 +21,6 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from surgeon_engine.api.config.pruning import Coupling
 from surgeon_engine.base.errors import ModelError
-from surgeon_engine.base.sentences import say
 from surgeon_engine.compaction.compact_layers import shrink, shrink_groups
 from surgeon_engine.compaction.config_values import decode_config, text_options
 from surgeon_engine.compaction.dead_features import compact_parts, shared_inputs
@@ -304,11 +303,9 @@ def _check_adds_nothing_else(coupled: CoupledGroups) -> None:
     """Check that attention and MLP do not add the residual stream themselves."""
     if coupled.adds_residual:
         raise ModelError(
-            say(
-                "The attention and the MLP of this model add the residual stream "
-                "themselves, so that a block cannot do without one of them.",
-            ),
-            say("Choose the masked format, or drop whole blocks only."),
+            "The attention and the MLP of this model add the residual stream "
+            "themselves, so that a block cannot do without one of them.",
+            "Choose the masked format, or drop whole blocks only.",
         )
 
 
@@ -317,12 +314,10 @@ def _depth_config(model: PreTrainedModel, blocks: Sequence[int]) -> dict[str, An
     config = model.config.get_text_config()
     if getattr(config, "scale_attn_by_inverse_layer_idx", False):
         raise ModelError(
-            say(
-                "{model_type} scales its attention by the number of the block, which "
-                "changes when blocks before it are dropped.",
-                model_type=type(model).__name__,
-            ),
-            say("Choose the masked format."),
+            "{model_type} scales its attention by the number of the block, which "
+            "changes when blocks before it are dropped.",
+            "Choose the masked format.",
+            model_type=type(model).__name__,
         )
     values = text_options(stock_config(model), model.config)
     total = len(find_blocks(model))

@@ -14,7 +14,6 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from surgeon_engine.api.export_marker import check_own, trash_export, write_marker
-from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import ExportError
 from surgeon_engine.base.files import (
@@ -27,7 +26,6 @@ from surgeon_engine.base.files import (
     write_folder_atomically,
 )
 from surgeon_engine.base.path_problems import unwritable
-from surgeon_engine.base.sentences import say
 from surgeon_engine.runtime.run_context import RunContext
 
 _MAX_NAME = 200  # bytes; temporary names are longer
@@ -75,23 +73,21 @@ def check_destination(
 def _check_name(destination: Path) -> None:
     if not destination.name:
         raise ExportError(
-            say("{folder} is the root of a disk.", folder=destination),
-            say("Choose a folder on it."),
+            "{folder} is the root of a disk.",
+            "Choose a folder on it.",
+            folder=destination,
         )
     if (length := len(os.fsencode(destination.name))) > _MAX_NAME:
         raise ExportError(
-            say(
-                "The name of the export folder has {length:,} bytes; at most "
-                "{max_name} are possible.",
-                length=length,
-                max_name=_MAX_NAME,
-            ),
-            say("Choose a shorter name."),
+            "The name of the export folder has {length:,} bytes; at most "
+            "{max_name} are possible.",
+            "Choose a shorter name.",
+            length=length,
+            max_name=_MAX_NAME,
         )
     if destination.is_symlink():
         raise ExportError(
-            say("{folder} is a link.", folder=destination),
-            say("Choose the folder itself."),
+            "{folder} is a link.", "Choose the folder itself.", folder=destination
         )
 
 
@@ -101,10 +97,9 @@ def _check_not_of_run(destination: Path, run: RunFolder) -> None:
     own_paths = {path.resolve() for path in run.own_paths}
     if run_path.is_relative_to(target) or is_nested or target in own_paths:
         raise ExportError(
-            say(
-                "{folder} is where the run itself keeps its files.", folder=destination
-            ),
-            say("Choose another folder, or leave the destination empty."),
+            "{folder} is where the run itself keeps its files.",
+            "Choose another folder, or leave the destination empty.",
+            folder=destination,
         )
 
 
@@ -113,12 +108,10 @@ def _check_not_protected(destination: Path, protected: Iterable[Path]) -> None:
     for path in (*protected, Path.cwd(), Path(os.path.expanduser("~"))):
         if path.resolve().is_relative_to(target):
             raise ExportError(
-                say(
-                    "{folder} contains {path}, which must not be replaced.",
-                    folder=destination,
-                    path=path,
-                ),
-                say("Choose another folder."),
+                "{folder} contains {path}, which must not be replaced.",
+                "Choose another folder.",
+                folder=destination,
+                path=path,
             )
 
 
@@ -131,14 +124,12 @@ def check_disk_space(destination: Path, needed: int) -> None:
     free = free_bytes(destination)
     if free < needed:
         raise ExportError(
-            say(
-                "The checkpoint needs {needed:size}, but the disk of {folder} "
-                "has {free:size} free.",
-                needed=needed,
-                folder=destination,
-                free=free,
-            ),
-            say("Free some space, or choose a folder on another disk."),
+            "The checkpoint needs {needed:size}, but the disk of {folder} "
+            "has {free:size} free.",
+            "Free some space, or choose a folder on another disk.",
+            needed=needed,
+            folder=destination,
+            free=free,
         )
 
 
@@ -166,17 +157,14 @@ def write_checkpoint_at(
     except (OSError, SafetensorError) as error:
         raise _unwritable(destination, error) from error
     if aside is not None and os.path.lexists(aside) and not trash_export(aside):
-        message = say(
+        context.warn(
             "What was in {folder} is now in {aside}.", folder=destination, aside=aside
         )
-        context.emit(Logged(Level.WARNING, message))
 
 
 def _unwritable(destination: Path, error: Exception) -> ExportError:
     reason = getattr(error, "strerror", None) or error
     return ExportError(
         unwritable(destination, reason),
-        say(
-            "Choose a folder that you may write to, on a disk with space for the model."
-        ),
+        "Choose a folder that you may write to, on a disk with space for the model.",
     )

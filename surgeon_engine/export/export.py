@@ -23,7 +23,6 @@ from surgeon_engine.api.config.export import (
 from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.config.toml import config_to_toml
 from surgeon_engine.api.export_marker import differences, name_list
-from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import Exported, Stage
 from surgeon_engine.api.model_info.header import local_path
 from surgeon_engine.api.run_folder import Report, RunFolder
@@ -83,14 +82,9 @@ def export(job: ExportJob, context: RunContext) -> Exported:
     forecast = writer.forecast(pruned, config.dtype)
     check_disk_space(destination, forecast)
     label, size = DESCRIPTIONS[file_format].label, format_size(forecast)
-    context.emit(
-        Logged(
-            Level.INFO,
-            say("{label}: the file will take {size}.", label=label, size=size),
-        )
-    )
+    context.inform("{label}: the file will take {size}.", label=label, size=size)
     for note in writer.notes(pruned):
-        context.emit(Logged(Level.INFO, note))
+        context.inform(note)
     with write_checkpoint_at(destination, context, replace=job.replace) as folder:
         blocks = len(pruned.loaded.blocks)
         with context.stage(Stage.EXPORT, total=blocks) as step:
@@ -144,28 +138,23 @@ def export_again(
     report = run.read_report()
     config = export_form(config, report.config, report.model)
     if not config.folder:
-        raise ExportError(
-            say("No destination was given."), say("Give a folder to write to.")
-        )
+        raise ExportError("No destination was given.", "Give a folder to write to.")
     destination = expand_path(config.folder)
     checkpoint = run.checkpoint_of(report)
     protected = (checkpoint, *original_paths(report.config))
     check_destination(destination, run, protected, context, replace=replace)
     if not os.path.isfile(checkpoint / "config.json"):  # the name may be too long
         raise ExportError(
-            say(
-                "The checkpoint of this run is no longer in {folder}.",
-                folder=checkpoint,
-            ),
-            say("Put it back, or prune again."),
+            "The checkpoint of this run is no longer in {folder}.",
+            "Put it back, or prune again.",
+            folder=checkpoint,
         )
     if not run.probe_path.is_file():
         raise ExportError(
-            say(
-                "{path}, which is needed to verify exports, is missing.",
-                path=run.probe_path,
-            ),
-            say("The pruned model is in {folder}.", folder=checkpoint),
+            "{path}, which is needed to verify exports, is missing.",
+            "The pruned model is in {folder}.",
+            path=run.probe_path,
+            folder=checkpoint,
         )
     expected_figures(run.probe_path)  # raises before the model is loaded
     with context.stage(Stage.LOAD):
@@ -200,12 +189,10 @@ def _check_checkpoint(folder: Path) -> None:
     added = read.intersection(found.added)
     if names := sorted({*found.changed, *found.missing, *added}):
         raise ExportError(
-            say(
-                "The checkpoint in {folder} is no longer as it was written: {names}.",
-                folder=folder,
-                names=name_list(names),
-            ),
+            "The checkpoint in {folder} is no longer as it was written: {names}.",
             hint,
+            folder=folder,
+            names=name_list(names),
         )
 
 
@@ -221,11 +208,10 @@ def _check_probe(run: RunFolder, report: Report) -> None:
         is_same = False
     if not is_same:
         raise ExportError(
-            say(
-                "{path}, which is needed to verify exports, is missing or damaged.",
-                path=run.probe_path,
-            ),
-            say("The pruned model is in {folder}.", folder=run.checkpoint_of(report)),
+            "{path}, which is needed to verify exports, is missing or damaged.",
+            "The pruned model is in {folder}.",
+            path=run.probe_path,
+            folder=run.checkpoint_of(report),
         )
 
 
@@ -237,12 +223,11 @@ def _calibration_of(
     try:
         found = load_windows(calibration, loaded)
     except EngineError as error:
-        message = say(
+        context.warn(
             "{error} The weights are rounded without the calibration text, which "
             "makes the file less accurate.",
             error=error,
         )
-        context.emit(Logged(Level.WARNING, message))
         return None
     return Calibration(found.calibration, calibration.batch, calibration.text)
 

@@ -9,7 +9,6 @@ import torch
 from surgeon_engine.api.config.export import DESCRIPTIONS, Format
 from surgeon_engine.api.config.pruning import COUPLED, PruningConfig, Widths
 from surgeon_engine.api.config.run import RunConfig
-from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import FormatSupport
 from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.base.errors import ExportError
@@ -66,7 +65,8 @@ def resolve_format(requested: Format, pruned: PrunedModel) -> Format:
         possible = [each.format for each in format_support(pruned) if not each.reason]
         raise ExportError(
             say_all(say("{label} is not possible here.", label=label), reason),
-            say("Choose one of: {possible}.", possible=say_list(*possible)),
+            "Choose one of: {possible}.",
+            possible=say_list(*possible),
         )
     return requested
 
@@ -90,13 +90,13 @@ def check_format(
     has_free_widths = pruning.kind in COUPLED and not pruning.has_same_widths
     if requested is Format.STOCK and pruning.dropped_sublayers:
         raise ExportError(
-            say("Plain files hold no blocks without an attention or MLP."),
-            say("Set dropped_sublayers to 0, or choose the compact format."),
+            "Plain files hold no blocks without an attention or MLP.",
+            "Set dropped_sublayers to 0, or choose the compact format.",
         )
     if requested is Format.STOCK and has_free_widths:
         raise ExportError(
-            say("Plain files need the same widths in every layer."),
-            say('Set widths to "same", or choose the compact format.'),
+            "Plain files need the same widths in every layer.",
+            'Set widths to "same", or choose the compact format.',
         )
     if requested is Format.GGUF and model.gguf_widths is Widths.SAME:
         _check_same_widths(pruning, model)
@@ -132,11 +132,9 @@ def _check_same_widths(pruning: PruningConfig, model: ModelSummary) -> None:
     """
     if pruning.kind in COUPLED and has_partial_protection(pruning, model):
         raise ExportError(
-            say(
-                "These files need the same widths in every layer, but some layers are "
-                "protected and others of their kind are not."
-            ),
-            say("Protect whole kinds of layer or none, or choose the compact format."),
+            "These files need the same widths in every layer, but some layers are "
+            "protected and others of their kind are not.",
+            "Protect whole kinds of layer or none, or choose the compact format.",
         )
 
 
@@ -169,5 +167,5 @@ def _warn_of_full_size(
         return
     message = say_all(say("The file would be as large as the original's."), reason)
     if pruning.is_sized:
-        raise ExportError(message, say("Choose another target, or another structure."))
-    context.emit(Logged(Level.WARNING, message))
+        raise ExportError(message, "Choose another target, or another structure.")
+    context.warn(message)

@@ -99,9 +99,7 @@ def _failure(process_exit: ProcessExit, reason_after: str) -> ExportError:
     if process_exit.was_killed or _MEMORY.search(reason):
         hint = say("It may have run out of memory; close other programs and try again.")
     return ExportError(
-        say(
-            "The exported model does not load in a fresh process: {reason:clause}.",
-            reason=reason.strip(),
-        ),
+        "The exported model does not load in a fresh process: {reason:clause}.",
         hint,
+        reason=reason.strip(),
     )

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from surgeon_engine.api.config.samples import NEW_TOKENS
-from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.generation import GenerationSettings
 from surgeon_engine.api.messages.run import SampleWritten, Stage
 from surgeon_engine.base.errors import EngineError, ModelError
-from surgeon_engine.base.sentences import say
 from surgeon_engine.generation.generated_text import GeneratedText, encode_prompt
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.runtime import ranks
@@ -51,8 +49,7 @@ class RunSamples:
         except _FAILURES as error:
             self._is_on = False  # none from now on
             reason = getattr(error, "message", "") or str(error)
-            message = say("No samples are written: {reason:clause}.", reason=reason)
-            self.context.emit(Logged(Level.WARNING, message))
+            self.context.warn("No samples are written: {reason:clause}.", reason=reason)
             return
         self.context.emit(SampleWritten(shot, text, is_recovered=is_recovered))
 

@@ -13,9 +13,7 @@ import torch
 from torch import Tensor
 
 from surgeon_engine.api.config.pruning import Fisher, Structure
-from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import Stage
-from surgeon_engine.base.sentences import say
 from surgeon_engine.calibration.windows import digest_of
 from surgeon_engine.curvature.collect import (
     CurvatureRequest,
@@ -112,8 +110,7 @@ def _gates(
         return kept
     with context.stage(Stage.CURVATURE, shot, 1) as step:
         step()
-    message = say("The costs of this model on this text were measured before: kept.")
-    context.emit(Logged(Level.INFO, message))
+    context.inform("The costs of this model on this text were measured before: kept.")
     return {name: kept[name] for name in names}
 
 

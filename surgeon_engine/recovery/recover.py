@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from surgeon_engine.api.config.recovery import judging_windows
-from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import (
     Evaluation,
     Recovered,
@@ -16,7 +15,6 @@ from surgeon_engine.api.messages.run import (
     Stage,
     UndoReason,
 )
-from surgeon_engine.base.sentences import say
 from surgeon_engine.evaluation.fidelity import Reference
 from surgeon_engine.model.load import load_original
 from surgeon_engine.pruning.state import PruningState, Snapshot
@@ -53,10 +51,9 @@ def recover(
     start_time = context.clock()
     text = recovery_text(state)
     if text is None:
-        message = say(
+        context.warn(
             "There are too few windows to hold any out, so recovery is left out."
         )
-        context.emit(Logged(Level.WARNING, message))
         return None
     with context.stage(Stage.REFERENCE, shot, 1 + 2 * len(text.held_out)) as step:
         original = load_original(state.config.model, state.loaded)
@@ -127,9 +124,8 @@ def _judged(
         return found, after
     state.restore(before)
     step = Stage.RECONSTRUCTION if found.reconstructions else Stage.REFIT
-    message = say(
+    judge.context.warn(
         "The {step} would have moved the model further away: undone.", step=step.value
     )
-    judge.context.emit(Logged(Level.WARNING, message))
     judge.context.emit(RecoveryUndone(UndoReason.WORSE, step, shot))
     return BlockPass(hidden=found.hidden), judge.before

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import torch
 
-from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import Stage
 from surgeon_engine.base.sentences import say
 from surgeon_engine.model.offload import on_device
@@ -67,14 +66,13 @@ def warn_of_missing_depth(state: PruningState, context: RunContext) -> None:
         ),
     ):
         if done < asked:
-            message = say(
+            context.warn(
                 "{done} of {asked} {kind} were removed as a whole: the next one has "
                 "more weights than the rest of the target.",
                 done=done,
                 asked=asked,
                 kind=kind,
             )
-            context.emit(Logged(Level.WARNING, message))
 
 
 def removed_weights(state: PruningState) -> int:
@@ -117,13 +115,12 @@ def _remove(
         state.begin_update()
     for candidate, cost in chosen:
         _remove_candidate(state, candidate, cost)
-        message = say(
+        context.inform(
             "Removed as a whole: {label}. The KL to the original on held-out "
             "windows rises by {cost:.3g} nats per token.",
             label=candidate.label,
             cost=cost,
         )
-        context.emit(Logged(Level.INFO, message))
 
 
 def _removed_of(state: PruningState, candidate: Sublayers) -> int:

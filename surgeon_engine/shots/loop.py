@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from surgeon_engine.api.config.recovery import Recovery
-from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import (
     Evaluation,
     Recovered,
@@ -84,7 +83,7 @@ def run_shots(
             save_recovered(state, recovered, context)
     if budget.is_set and result.is_at_goal:
         last = result.recovered or result.shots[-1]
-        _inform(budget.headroom(last.evaluation), context)
+        context.inform(budget.headroom(last.evaluation))
     return result
 
 
@@ -220,7 +219,7 @@ def _shots(
             compact_state(state)
         else:
             kept = budget.kept_with_recovery(attempt.shot, recovered_shot.recovered)
-            _inform(kept, context)
+            context.inform(kept)
         save_shot(state, shots, steps.saved, recovered_shot, context)
     if not shots or (steps.is_stuck and shots[-1].sparsity == 0):
         raise attempt.failure or budget.error()
@@ -231,7 +230,7 @@ def _shots(
             shot=len(shots),
             total=state.config.pruning.shots,
         )
-        _warn(say_all(end, _describe(attempt.failure)), context)
+        context.warn(say_all(end, _describe(attempt.failure)))
     context.save({}, steps=steps.saved, are_shots_over=steps.is_at_end)
     if recovered_shot is not None:
         state.restore(recovered_shot.snapshot)
@@ -282,11 +281,11 @@ def _try_shot(
         devices.release_memory()
         if before is not None:
             state.restore(before)
-            _inform(say_all(say("A shot is rolled back."), reason), context)
+            context.inform(say_all(say("A shot is rolled back."), reason))
         return _Attempt(failure=failure)
     if before is not None and budget.is_exceeded_by(judged):
         state.restore(before)
-        _inform(budget.rejected(shot, judged), context)
+        context.inform(budget.rejected(shot, judged))
         return _Attempt(removed=state.goal.removed_at(shot.parameters))
     return _Attempt(shot, recovered_shot)
 
@@ -330,13 +329,13 @@ def _recovered(
         devices.release_memory()
         if before is not None:
             state.restore(before)
-        _warn(say_all(say("Recovery is rolled back."), reason), context)
+        context.warn(say_all(say("Recovery is rolled back."), reason))
         context.emit(RecoveryUndone(UndoReason.FAILED))
     if before is None or recovered is None:
         return None
     if budget.is_exceeded_by(recovered.evaluation):
         state.restore(before)
-        _inform(budget.rejected_recovery(recovered.evaluation), context)
+        context.inform(budget.rejected_recovery(recovered.evaluation))
         context.emit(RecoveryUndone(UndoReason.LIMIT))
         return None
     context.emit(recovered)
@@ -372,14 +371,6 @@ def _recover_and_evaluate(
     return with_smaller_batches(state, context, work, lambda: state.restore(before))
 
 
-def _inform(message: str, context: RunContext) -> None:
-    context.emit(Logged(Level.INFO, message))
-
-
-def _warn(message: str, context: RunContext) -> None:
-    context.emit(Logged(Level.WARNING, message))
-
-
 def _is_reached(goal: Goal, last: ShotFinished) -> bool:
     """Return True if the target sparsity was reached within tolerance."""
     return goal.sparsity - last.sparsity <= TARGET_TOLERANCE
@@ -413,11 +404,10 @@ def _check_target_reached(
             target=target,
         )
     if is_over and not _is_reached(goal, last):
-        message = say(
+        context.warn(
             "{reached:percent2} of the prunable weights were removed and not "
             "{sparsity:percent2}: the next part is larger than the rest of the "
             "target.",
             reached=reached,
             sparsity=goal.sparsity,
         )
-        _warn(message, context)

@@ -12,14 +12,12 @@ import msgspec
 from torch import Tensor
 
 from surgeon_engine.api.config.pruning import PruningConfig
-from surgeon_engine.api.messages.events import Level, Logged
 from surgeon_engine.api.messages.run import (
     DampingChoice,
     Evaluation,
     ShotFinished,
     Stage,
 )
-from surgeon_engine.base.sentences import say
 from surgeon_engine.calibration.windows import JudgingText, digest_of
 from surgeon_engine.evaluation.evaluate import evaluate, references_of
 from surgeon_engine.evaluation.held_out import split
@@ -128,14 +126,13 @@ def check_windows(pruning: PruningConfig, windows: Tensor, context: RunContext) 
     """Warn if there are too few windows to hold any out for the damping search."""
     if pruning.searches_damping and split(windows) is None:
         given = pruning.fixed_damping
-        message = say(
+        context.warn(
             "{windows} windows are too few to hold any out for the damping "
             "search: the dampings of costs and update are {cost:g} and {update:g}.",
             windows=len(windows),
             cost=given.cost,
             update=given.update,
         )
-        context.emit(Logged(Level.WARNING, message))
 
 
 def evaluate_original(state: PruningState, context: RunContext) -> Evaluation:
@@ -174,8 +171,7 @@ def _evaluate_original(state: PruningState, context: RunContext) -> Evaluation:
         references, found = kept
         with context.stage(Stage.BASELINE) as step:
             step()
-        message = say("The original was evaluated on these texts before: kept.")
-        context.emit(Logged(Level.INFO, message))
+        context.inform("The original was evaluated on these texts before: kept.")
         state.keep_references(references)
         return found
     context.kept.drop(Kind.BASELINE)

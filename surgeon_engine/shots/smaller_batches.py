@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from surgeon_engine.api.messages.events import Level, Logged
-from surgeon_engine.base.sentences import say
 from surgeon_engine.pruning.state import PruningState
 from surgeon_engine.runtime import devices, ranks
 from surgeon_engine.runtime.failures import is_out_of_memory
@@ -44,10 +42,9 @@ def with_smaller_batches(
         devices.release_memory()
         undo()
         state.halve_batch()
-        message = say(
+        context.warn(
             "There is not enough memory for {batch} windows at a time: the run "
             "goes on with {smaller}.",
             batch=batch,
             smaller=batch // 2,
         )
-        context.emit(Logged(Level.WARNING, message))

@@ -211,11 +211,9 @@ def _method_error(name: str, method: str) -> ModelError:
             "The weights of {name} are quantized, and its config names no method.",
             name=name,
         ),
-        say(
-            "Choose the model's float32, float16 or bfloat16 files. Surgeon reads "
-            "these methods: {methods}.",
-            methods=", ".join(labels),
-        ),
+        "Choose the model's float32, float16 or bfloat16 files. Surgeon reads "
+        "these methods: {methods}.",
+        methods=", ".join(labels),
     )
 
 
@@ -240,15 +238,13 @@ def _option_error(
     name: str, found: Quantization, option: str, value: object
 ) -> ModelError:
     return ModelError(
-        say(
-            "The weights of {name} are quantized by {method} with {option} = {value}, "
-            "which Surgeon does not read.",
-            name=name,
-            method=found.label,
-            option=option,
-            value=repr(value)[:100],
-        ),
-        say("Choose the model's float32, float16 or bfloat16 files."),
+        "The weights of {name} are quantized by {method} with {option} = {value}, "
+        "which Surgeon does not read.",
+        "Choose the model's float32, float16 or bfloat16 files.",
+        name=name,
+        method=found.label,
+        option=option,
+        value=repr(value)[:100],
     )
 
 

@@ -39,7 +39,7 @@ def check_plain_widths(loaded: LoadedModel, units: Sequence[Unit]) -> Logged | N
                 say_all(
                     say("Fewer neurons do not fit a plain {name}.", name=name), reason
                 ),
-                say("Protect the MLPs of all blocks, or choose the compact format."),
+                "Protect the MLPs of all blocks, or choose the compact format.",
             )
     if not heads:
         return None
@@ -56,10 +56,8 @@ def check_plain_widths(loaded: LoadedModel, units: Sequence[Unit]) -> Logged | N
                 say("Fewer heads do not fit a plain {name}.", name=name),
                 reasons.get(groups - 1, ""),
             ),
-            say(
-                "Prune neurons alone, protect the attention of all blocks, or choose "
-                "the compact format."
-            ),
+            "Prune neurons alone, protect the attention of all blocks, or choose "
+            "the compact format.",
         )
     if len(possible) == len(reasons):
         return None

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from surgeon_engine.api.config.export import FileDtype
 from surgeon_engine.base.errors import ExportError
-from surgeon_engine.base.sentences import say
 from surgeon_engine.compaction.slices import TensorSlice
 from surgeon_engine.model.layers import blocks_path
 from surgeon_engine.model.load import LoadedModel
@@ -117,15 +116,13 @@ def cast(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
     if bool((result.isinf() & tensor.isfinite()).any()):
         largest, maximum = float(tensor.abs().max()), torch.finfo(dtype).max
         raise ExportError(
-            say(
-                "{name} holds a weight of {largest:,.0f}, but the maximum of "
-                "{dtype} is {maximum:,.0f}.",
-                name=name,
-                largest=largest,
-                dtype=devices.name_of(dtype),
-                maximum=maximum,
-            ),
-            say("Choose bfloat16 or float32."),
+            "{name} holds a weight of {largest:,.0f}, but the maximum of "
+            "{dtype} is {maximum:,.0f}.",
+            "Choose bfloat16 or float32.",
+            name=name,
+            largest=largest,
+            dtype=devices.name_of(dtype),
+            maximum=maximum,
         )
     return result
 
