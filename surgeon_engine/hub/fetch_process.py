@@ -94,15 +94,20 @@ def main() -> int:
     send = JsonOutput().write
     name = hub_name(sys.argv[1])
     assert name is not None
+    result = fetch(name, send)
+    send(result)
+    return int(isinstance(result, DownloadFailed))
+
+
+def fetch(name: HubName, send: _Send) -> Fetched | DownloadFailed:
+    """Download the missing files of a model; report what is planned and at work."""
     try:
-        send(Fetched(str(_fetch(name, send))))
+        return Fetched(str(_fetch(name, send)))
     except Exception as error:  # noqa: BLE001 (described, or raised again)
         host, has_token = constants.ENDPOINT, get_token() is not None
         found = describe_failure(error, name, host=host, has_token=has_token)
         is_temporary = isinstance(found, TemporaryDownloadError)
-        send(DownloadFailed(found.message, found.hint, is_temporary))
-        return 1
-    return 0
+        return DownloadFailed(found.message, found.hint, is_temporary)
 
 
 def select_files(model: str, names: Iterable[str]) -> tuple[str, ...]:
