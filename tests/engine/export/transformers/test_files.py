@@ -49,6 +49,7 @@ from tests.helpers.pruned_models import (
 from tests.helpers.tiny_models import (
     FAMILIES,
     MORE_FAMILIES,
+    NEURON_FAMILIES,
     byte_tokenizer,
     save_tiny_model,
 )
@@ -344,8 +345,17 @@ def compact_checkpoint(parent: Path, family: str, structure: Structure, name: st
     return model, folder
 
 
-@pytest.mark.parametrize("structure", [*COUPLED, Structure.ROWS_AND_COLUMNS])
-@pytest.mark.parametrize("family", FAMILIES | MORE_FAMILIES)
+EVERY = tuple(FAMILIES | MORE_FAMILIES)
+COMPACT = [("llama", structure) for structure in COUPLED]
+COMPACT += [(family, Structure.ROWS_AND_COLUMNS) for family in EVERY]
+COMPACT += [
+    (x, Structure.NEURONS if x in NEURON_FAMILIES else Structure.HEADS_AND_NEURONS)
+    for x in EVERY
+    if x != "llama"
+]
+
+
+@pytest.mark.parametrize(("family", "structure"), COMPACT)
 def test_checkpoint_is_loaded_by_its_own_code(tmp_path, family, structure):
     model, folder = compact_checkpoint(tmp_path, family, structure)
     read, found = AutoModelForCausalLM.from_pretrained(
