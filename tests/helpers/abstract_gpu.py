@@ -406,9 +406,9 @@ def _set_data(parameter: torch.nn.Parameter, data: Tensor) -> None:
 
 
 @contextlib.contextmanager
-def abstract_gpu(memory: int = 80 * GIBIBYTE) -> Iterator[AbstractGpu]:
-    """Let torch have a GPU without numbers during the block."""
-    gpu = AbstractGpu(memory)
+def abstract_gpu() -> Iterator[AbstractGpu]:
+    """Let torch have a GPU without numbers, of 80 GiB, during the block."""
+    gpu = AbstractGpu(80 * GIBIBYTE)
     make_stored, make_pinned = HiddenStore.empty_like, devices.empty_on_host
 
     def empty_like(store: HiddenStore, x: Tensor) -> Tensor:
@@ -438,7 +438,7 @@ def abstract_gpu(memory: int = 80 * GIBIBYTE) -> Iterator[AbstractGpu]:
         (offload, "set_data", _set_data),
         (torch.autograd, "_engine_run_backward", run_backward),
     )
-    with pretended_gpu(memory, gpu), contextlib.ExitStack() as stack:
+    with pretended_gpu(gpu.total, gpu), contextlib.ExitStack() as stack:
         for place, name, replacement in replaced:
             stack.enter_context(mock.patch.object(place, name, replacement))
         stack.enter_context(autocast)

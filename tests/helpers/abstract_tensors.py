@@ -28,20 +28,12 @@ class Abstract(Pretended):
 
     @staticmethod
     def __new__(
-        cls,
-        held: Tensor,
-        place: torch.device,
-        known: Tensor | None = None,
-        requires_grad: bool = False,
+        cls, held: Tensor, place: torch.device, known: Tensor | None = None
     ) -> Abstract:
-        return Pretended.__new__(cls, held, requires_grad)
+        return Pretended.__new__(cls, held)
 
     def __init__(
-        self,
-        held: Tensor,
-        place: torch.device,
-        known: Tensor | None = None,
-        requires_grad: bool = False,
+        self, held: Tensor, place: torch.device, known: Tensor | None = None
     ) -> None:
         self.held, self.place, self.known = held, place, known
         current().register(held, place)

@@ -77,7 +77,6 @@ LORA = RecoveryConfig(
     trained_weights=TrainedWeights.LORA,
     gradient_checkpointing=GradientCheckpointing.ON,
 )
-OFF = RecoveryConfig(Recovery.OFF)
 _INTO_RESIDUAL = ("o_proj", "down_proj", "out_proj", "fc2")
 
 
@@ -89,7 +88,6 @@ def counted_job(
     structure: AnyStructure | None = None,
     windows: int = FULL_WINDOWS,
     offload: Offload = Offload.OFF,
-    recovery: RecoveryConfig = LORA,
 ) -> RunConfig:
     """Return a job of one shot on a GPU in 16 bits, a window at a time.
 
@@ -97,7 +95,6 @@ def counted_job(
         structure: to remove; None: heads and neurons, of any widths.
         windows: of calibration, a multiple of 8; all others are in proportion.
         offload: whether blocks are offloaded.
-        recovery: its level and what it trains.
     """
     return RunConfig(
         ModelConfig("counted", Dtype.BFLOAT16, Device.GPU, offload),
@@ -108,7 +105,7 @@ def counted_job(
             batch=1,
         ),
         PruningConfig(structure=structure or HeadsAndNeurons(1), shots=1),
-        recovery=replace(recovery, own_windows=windows // 2),
+        recovery=replace(LORA, own_windows=windows // 2),
         evaluation=EvaluationConfig(windows=windows // 8),
     )
 

@@ -61,7 +61,7 @@ class Pretended(Tensor):
     place: torch.device = GPU
 
     @staticmethod
-    def __new__(cls, held: Tensor, requires_grad: bool = False) -> Pretended:
+    def __new__(cls, held: Tensor) -> Pretended:
         return torch.Tensor._make_wrapper_subclass(
             cls,
             held.size(),
@@ -69,10 +69,9 @@ class Pretended(Tensor):
             storage_offset=held.storage_offset(),
             dtype=held.dtype,
             device=META,
-            requires_grad=requires_grad,
         )
 
-    def __init__(self, held: Tensor, requires_grad: bool = False) -> None:
+    def __init__(self, held: Tensor) -> None:
         self.held = held
         current().register(held)
 
