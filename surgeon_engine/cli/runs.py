@@ -98,15 +98,15 @@ def run(  # noqa: PLR0913  one parameter for each option
     _check_stop_after(stop_after, config.pruning)
     default = new_run_folder(run_dir, config.model.source)
     folder = run_dir / name if name else default
+    command = _start(folder, config, stop_after or 0, replace=replace)
     if detach:
         _check_alone("run --detach")
-        start_detached(folder, config, stop_after or 0, replace=replace)
+        start_detached(command)
         return
     with _ranks(config.model):
         from surgeon_engine.runtime import ranks
 
-        folder = ranks.agree(lambda: folder)
-        _prune(folder, config, stop_after or 0, replace=replace)
+        _prune(ranks.agree(lambda: command))
 
 
 def resume(
@@ -126,14 +126,15 @@ def resume(
     from surgeon_engine.parallel.group import model_of
     from surgeon_engine.runtime import ranks
 
-    with _ranks(model_of(ResumeRun(run=run.name, folder=str(run)))):
+    command = ResumeRun(run=run.name, folder=str(run), replace=replace)
+    with _ranks(model_of(command)):
         if take_over:
             ranks.agree(RunFolder(run).take_over)
         if detach:
             _check_alone("resume --detach")
-            start_detached(run, replace=replace)
+            start_detached(command)
         else:
-            _resume(run, replace=replace)
+            _work_on(command)
 
 
 def quantize(
@@ -156,7 +157,7 @@ def quantize(
         pruning=PruningConfig(target=PrunableShare(0.0)),
         export=ExportConfig(format=Format.GGUF, dtype=dtype),
     )
-    _prune(new_run_folder(run_dir, model), config)
+    _prune(_start(new_run_folder(run_dir, model), config))
 
 
 def sweep(
@@ -226,7 +227,8 @@ def _run_or_resume(
     runs = (RunFolder(parent / each) for each in names)
     run = next(x for x in runs if not x.path.exists() or _is_of(x, variation.config))
     if run.saved_state.exists:
-        _resume(run.path, kept, replace=replace)
+        path = str(run.path)
+        _work_on(ResumeRun(run=run.path.name, folder=path, replace=replace), kept)
     elif run.is_being_worked_on:
         raise RunFolderError(
             "Another process works on {path}.",
@@ -234,7 +236,7 @@ def _run_or_resume(
             path=run.path,
         )
     elif not run.path.exists():
-        _prune(run.path, variation.config, kept=kept, replace=replace)
+        _prune(_start(run.path, variation.config, replace=replace), kept)
     return run.path
 
 
@@ -249,22 +251,20 @@ def _is_of(run: RunFolder, config: RunConfig) -> bool:
         return False
 
 
-def _prune(
-    folder: Path,
-    config: RunConfig,
-    stop_after: int = 0,
-    kept: Kept | None = None,
-    *,
-    replace: bool = False,
-) -> None:
-    start_fence(config)
-    command = StartRun(
+def _start(
+    folder: Path, config: RunConfig, stop_after: int = 0, *, replace: bool = False
+) -> StartRun:
+    return StartRun(
         run=folder.name,
         config=config,
         folder=str(folder),
         replace=replace,
         stop_after=stop_after,
     )
+
+
+def _prune(command: StartRun, kept: Kept | None = None) -> None:
+    start_fence(command.config)
     _work_on(command, kept)
 
 
@@ -276,11 +276,6 @@ def start_fence(config: RunConfig) -> None:
         from surgeon_engine.runtime import fence
 
         fence.start("surgeon_engine.calibration.preview")
-
-
-def _resume(folder: Path, kept: Kept | None = None, *, replace: bool) -> None:
-    command = ResumeRun(run=folder.name, folder=str(folder), replace=replace)
-    _work_on(command, kept)
 
 
 def _gpus_of(text: str) -> int:
@@ -354,7 +349,7 @@ def _ranks(model: ModelConfig) -> Iterator[None]:
     ranks.end()
 
 
-def _work_on(command: StartRun | ResumeRun, kept: Kept | None) -> None:
+def _work_on(command: StartRun | ResumeRun, kept: Kept | None = None) -> None:
     """Work on a run, show its events and then its fidelity."""
     from surgeon_engine.parallel.group import RunFailed, work_on_run
     from surgeon_engine.runtime import ranks

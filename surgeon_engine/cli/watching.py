@@ -6,9 +6,9 @@ import uuid
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
-from surgeon_engine.api.config.run import RunConfig
 from surgeon_engine.api.messages.commands import (
     Cancel,
     Control,
@@ -31,35 +31,11 @@ _CANCELLED = 130  # as after Ctrl-C
 _Run = Annotated[Path, typer.Argument(help="Folder of the run.")]
 
 
-def start_detached(
-    folder: Path,
-    config: RunConfig | None = None,
-    stop_after: int = 0,
-    *,
-    replace: bool,
-) -> None:
-    """Start a run as a process of its own, or resume it; say how to follow it.
-
-    Args:
-        folder: Of the run.
-        config: The job; None: the run is resumed.
-        stop_after: See `StartRun`.
-        replace: See `StartRun`.
-    """
-    name, path = f"run-{uuid.uuid4().hex[:8]}", str(folder.absolute())
-    command: StartRun | ResumeRun
-    command = ResumeRun(run=name, folder=path, replace=replace, detached=True)
-    if config is not None:
-        command = StartRun(
-            run=name,
-            config=config,
-            folder=path,
-            replace=replace,
-            detached=True,
-            stop_after=stop_after,
-        )
-    start_run(command)
-    Output().print_line(f"To follow the run: surgeon watch {folder}")
+def start_detached(command: StartRun | ResumeRun) -> None:
+    """Start or resume a run as a process of its own, and say how to follow it."""
+    name, folder = f"run-{uuid.uuid4().hex[:8]}", str(Path(command.folder).absolute())
+    start_run(msgspec.structs.replace(command, run=name, folder=folder, detached=True))
+    Output().print_line(f"To follow the run: surgeon watch {command.folder}")
 
 
 def watch(run: _Run) -> None:

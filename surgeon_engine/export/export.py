@@ -27,7 +27,7 @@ from surgeon_engine.api.messages.run import Exported, Stage
 from surgeon_engine.api.model_info.header import local_path
 from surgeon_engine.api.run_folder import Report, RunFolder
 from surgeon_engine.base.errors import EngineError, ExportError, UnreadableFileError
-from surgeon_engine.base.files import expand_path
+from surgeon_engine.base.files import expand_path, size_of_folder
 from surgeon_engine.base.formatting import format_size
 from surgeon_engine.base.sentences import say, say_all
 from surgeon_engine.calibration.fenced import load_windows
@@ -100,7 +100,7 @@ def export(job: ExportJob, context: RunContext) -> Exported:
             result = _verify(job, file_format, folder, in_memory.perplexity, context)
         exported = Exported(
             folder=str(destination),
-            bytes=_bytes(folder),
+            bytes=size_of_folder(folder),
             tokens_compared=result.tokens,
             largest_difference=result.largest_difference or 0.0,
             format=file_format,
@@ -119,7 +119,7 @@ def export(job: ExportJob, context: RunContext) -> Exported:
         source = pruned.loaded.source
         card = model_card(source.name, job.recipe, exported, provenance_of(source))
         (folder / CARD).write_text(card, encoding="utf-8")
-    return msgspec.structs.replace(exported, bytes=_bytes(destination))
+    return msgspec.structs.replace(exported, bytes=size_of_folder(destination))
 
 
 def export_again(
@@ -296,7 +296,3 @@ def _weight_bytes(folder: Path) -> int:
         for pattern in ("model*.safetensors", "model.gguf")
         for path in folder.glob(pattern)
     )
-
-
-def _bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -107,7 +107,9 @@ def test_later_export_without_its_text_warns(tmp_path, monkeypatch):
 
 def test_command_quantizes_a_model(tmp_path, monkeypatch):
     commands = []
-    monkeypatch.setattr(runs, "_work_on", lambda command, _: commands.append(command))
+    monkeypatch.setattr(
+        runs, "_work_on", lambda command, _=None: commands.append(command)
+    )
     arguments = ["quantize", "demo", "--dtype", "q4_0", "--run-dir", str(tmp_path)]
     assert main(arguments) == 0
     config = commands[0].config

@@ -21,7 +21,7 @@ from surgeon_engine.api.export_marker import differences
 from surgeon_engine.api.messages.run import ShotFinished, StageStarted
 from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.errors import EvaluationError
-from surgeon_engine.cli import runs
+from surgeon_engine.cli import runs, watching
 from surgeon_engine.cli.main import main
 from surgeon_engine.cli.output import EventDisplay
 from surgeon_engine.run import pipeline
@@ -380,12 +380,21 @@ def test_resume_takes_a_run_of_another_computer_over(tmp_path, capsys, monkeypat
     assert code == 1
     assert "atlas" in err and "--take-over" in err
     resumed: list[bool] = []
-    monkeypatch.setattr(
-        runs, "_resume", lambda _, replace: resumed.append(lock.exists())
-    )
+    monkeypatch.setattr(runs, "_work_on", lambda _: resumed.append(lock.exists()))
     assert run("resume", path, "--take-over", capsys=capsys)[0] == 0
     assert resumed == [False]
     assert run("resume", path, "--take-over", capsys=capsys)[0] == 0
+
+
+def test_detached_run_stops_after_the_requested_shot(job, tmp_path, monkeypatch):
+    started = []
+    monkeypatch.setattr(watching, "start_run", started.append)
+    folder = tmp_path / "runs" / "first"
+    where = ("--run-dir", str(folder.parent), "--name", folder.name)
+    assert main(["run", str(job), *where, "--detach", "--stop-after", "2"]) == 0
+    (command,) = started
+    assert (command.stop_after, command.detached) == (2, True)
+    assert command.folder == str(folder)
 
 
 @pytest.mark.slow

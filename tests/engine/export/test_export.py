@@ -135,18 +135,14 @@ def test_finished_run_is_exported_in_another_format(tmp_path, structure, first):
             assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-def test_later_export_is_recorded_in_the_log_of_the_run(tmp_path):
-    exported(tmp_path, Format.MASKED)
-    later = again(tmp_path, Format.COMPACT, "again")
-    last = RunFolder(tmp_path / "run").events_path.read_bytes().splitlines()[-1]
-    assert decode_json(last, Envelope).event == later
-
-
-def test_later_export_has_the_number_format_of_the_original(tmp_path):
+def test_later_export_is_logged_and_has_the_number_format_of_the_original(tmp_path):
     first = exported(tmp_path, Format.MASKED)
     assert first.dtype is FileDtype.FLOAT32
-    assert again(tmp_path, Format.MASKED, "again").dtype is FileDtype.FLOAT32
+    later = again(tmp_path, Format.COMPACT, "again")
+    assert later.dtype is FileDtype.FLOAT32
     run = RunFolder(tmp_path / "run")
+    last = run.events_path.read_bytes().splitlines()[-1]
+    assert decode_json(last, Envelope).event == later
     report = run.read_report()
     model = msgspec.structs.replace(report.model, dtype="")  # a quantized original
     run.write_report(msgspec.structs.replace(report, model=model))
@@ -234,14 +230,7 @@ def test_run_warns_if_files_will_not_be_smaller(tmp_path, monkeypatch, target):
     assert recorder.of(Exported)[0].format is Format.MASKED
 
 
-def test_export_without_probe_raises(tmp_path):
-    exported(tmp_path, Format.COMPACT)
-    RunFolder(tmp_path / "run").probe_path.unlink()
-    with pytest.raises(ExportError, match="needed to verify exports"):
-        again(tmp_path, Format.MASKED, "masked")
-
-
-def test_damaged_files_are_not_exported_again(tmp_path):
+def test_damaged_and_missing_files_are_not_exported_again(tmp_path):
     exported(tmp_path, Format.COMPACT)
     run = RunFolder(tmp_path / "run")
     checkpoint = tmp_path / "run" / "export"
@@ -255,6 +244,9 @@ def test_damaged_files_are_not_exported_again(tmp_path):
         assert not (tmp_path / "masked").exists()
         flip(path, at)
     again(tmp_path, Format.MASKED, "masked")
+    run.probe_path.unlink()
+    with pytest.raises(ExportError, match="needed to verify exports, is missing"):
+        again(tmp_path, Format.MASKED, "second")
 
 
 def test_checkpoint_with_another_file_of_weights_is_not_exported_again(tmp_path):
@@ -286,16 +278,16 @@ def test_smaller_formats_reject_single_weights_before_the_run(tmp_path, form):
     assert StageStarted(Stage.BASELINE, 0) not in recorder.events
 
 
-@pytest.mark.parametrize("dtype", [FileDtype.BFLOAT16, FileDtype.FLOAT16])
-def test_half_precision_halves_the_file(tmp_path, dtype):
+def test_weights_are_rounded_to_16_bits(tmp_path):
     exported(tmp_path, Format.COMPACT)
-    half = again(tmp_path, Format.COMPACT, "half", dtype=dtype)
-    assert half.dtype is dtype
     wide = weights_of(tmp_path / "run" / "export")
-    for name, tensor in weights_of(tmp_path / "half").items():
-        assert torch.equal(tensor, wide[name].to(getattr(torch, dtype)))
-    config = json.loads((tmp_path / "half" / "config.json").read_text())
-    assert config["dtype"] == dtype
+    for dtype in (FileDtype.BFLOAT16, FileDtype.FLOAT16):
+        half = again(tmp_path, Format.COMPACT, dtype, dtype=dtype)
+        assert half.dtype is dtype
+        for name, tensor in weights_of(tmp_path / dtype).items():
+            assert torch.equal(tensor, wide[name].to(getattr(torch, dtype)))
+        config = json.loads((tmp_path / dtype / "config.json").read_text())
+        assert config["dtype"] == dtype
 
 
 def test_export_weight_too_large_for_float16_raises(tmp_path):

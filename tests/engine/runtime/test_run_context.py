@@ -24,6 +24,7 @@ from surgeon_engine.api.run_folder import RunFolder
 from surgeon_engine.base.sealed_json import decode_sealed_line
 from surgeon_engine.runtime import run_context as session_module
 from surgeon_engine.runtime.run_context import RunCancelled, RunContext
+from tests.helpers.fake_engine import shot_finished
 from tests.helpers.runs import Recorder, job, skip_verification
 
 ASIDE = {"run": "test"}
@@ -88,6 +89,14 @@ def test_paused_run_resumes_to_stop_and_keep(recorder):
     recorder.react = when(Paused, lambda: recorder.context.handle(StopAndKeep(**ASIDE)))
     recorder.context.raise_if_cancelled()
     assert recorder.events == [Paused(), Resumed()]
+    assert recorder.context.stops_after_shot
+
+
+def test_run_stops_after_the_requested_shot(recorder):
+    recorder.context.stop_after = 2
+    for shot in (1, 2):
+        assert not recorder.context.stops_after_shot
+        recorder.context.emit(shot_finished(shot, 3, 0.3))
     assert recorder.context.stops_after_shot
 
 
