@@ -30,17 +30,16 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from transformers import PretrainedConfig, PreTrainedModel
-from transformers.models.auto import modeling_auto
-from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers import PreTrainedModel
 
+from benchmarks.small_models import KINDS, SIZES, Sizes, build, routes
 from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.export import ExportConfig, Format
 from surgeon_engine.api.config.pruning import Structure
@@ -57,74 +56,17 @@ from surgeon_engine.model.inspect import describe_files
 from surgeon_engine.model.layers import body_of
 from surgeon_engine.model.load import load_model
 from surgeon_engine.run.pipeline import prune
+from surgeon_engine.runtime import fence
 from surgeon_engine.runtime.run_context import RunContext
 from tests.helpers.configs import pruning_config
 from tests.helpers.runs import tokens
 
-KINDS = {
-    "causal": modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-    "image": modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
-}
-_LIMIT_S = 180.0
-_LARGEST = 60e6  # parameters
+_LIMIT_S = 600.0
 _RELATIVE = 1e-4  # of the largest logit
 _STRUCTURES = (Structure.HEADS_AND_NEURONS, Structure.NEURONS, Structure.HEADS)
 _TOKENIZER = Path("resources/demo")
+_Name = tuple[str, str, bool]  # kind, model type, without experts
 _BAD = ("WRONG", "TRACEBACK", "SIGNAL", "HANG")
-
-# Sizes by their names in configs.
-_HIDDEN = ("hidden_size", "n_embd", "d_model", "word_embed_proj_dim", "embedding_size")
-_BLOCKS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
-_HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
-_NEURONS = ("intermediate_size", "ffn_dim", "ffn_hidden_size", "n_inner", "dim_ff")
-_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
-_OTHERS = {
-    "vocab_size": 2048,
-    "max_position_embeddings": 512,
-    "n_positions": 512,
-    "n_ctx": 512,
-    "num_experts_per_tok": 2,
-    "moe_topk": 2,
-    "moe_k": 2,
-    "moe_intermediate_size": 32,
-    "shared_expert_intermediate_size": 32,
-    "expert_ffn_hidden_size": 32,
-    "n_group": 1,
-    "topk_group": 1,
-    "q_lora_rank": 16,
-    "kv_lora_rank": 16,
-    "qk_rope_head_dim": 8,
-    "qk_nope_head_dim": 8,
-    "v_head_dim": 16,
-    "sliding_window": 32,
-    "decoder_layers": 2,
-    "encoder_layers": 2,
-    "decoder_attention_heads": 4,
-    "encoder_attention_heads": 4,
-    "decoder_ffn_dim": 128,
-    "encoder_ffn_dim": 128,
-    "mamba_n_heads": 8,
-    "mamba_d_head": 16,
-    "mamba_d_state": 16,
-    "mamba_expand": 2,
-    "mamba_n_groups": 1,
-    "linear_num_key_heads": 2,
-    "linear_num_value_heads": 4,
-    "linear_key_head_dim": 16,
-    "linear_value_head_dim": 16,
-    "hidden_size_per_layer_input": 16,
-    "vocab_size_per_layer_input": 512,
-    "num_kv_shared_layers": 2,
-    "global_head_dim": 16,
-    "lora_rank": 8,
-    "rotary_dim": 8,
-    "index_head_dim": 16,
-    "index_n_heads": 2,
-    "index_topk": 16,
-}
-_TOKENS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
-# hidden size, blocks, heads, key and value heads, size of a head, neurons
-SIZES = {"usual": (64, 4, 4, 2, 16, 128), "odd": (96, 5, 6, 3, 16, 160)}
 
 
 def main() -> int:
@@ -137,28 +79,37 @@ def main() -> int:
     arguments = parser.parse_args()
     results = arguments.folder / f"{arguments.sizes}.jsonl"
     results.parent.mkdir(parents=True, exist_ok=True)
-    done = {(x["kind"], x["type"]): x for x in _read(results)}
+    done = {(x["kind"], x["type"], x["dense"]): x for x in _read(results)}
     if arguments.table:
         print("\n".join(_table(done.values())))
         return 0
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
-    for kind, choices in KINDS.items():
-        for model_type in choices:
-            name = f"{kind}-{model_type}"
-            if (kind, model_type) in done or arguments.only not in name:
-                continue
-            folder = arguments.folder.absolute() / name
-            found = _forked(kind, model_type, folder, SIZES[arguments.sizes])
-            done[kind, model_type] = found
-            print(f"{name:38} {found['outcome']} {found.get('detail', '')[:150]}")
-            sys.stdout.flush()
-            with results.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(found) + "\n")
-            shutil.rmtree(folder, ignore_errors=True)
+    for kind, model_type, dense in _entries(done):
+        name = f"{kind}-{model_type}{'-dense' if dense else ''}"
+        if (kind, model_type, dense) in done or arguments.only not in name:
+            continue
+        folder = arguments.folder.absolute() / name
+        found = _forked(kind, model_type, folder, SIZES[arguments.sizes], dense=dense)
+        done[kind, model_type, dense] = found
+        print(f"{name:38} {found['outcome']} {found.get('detail', '')[:150]}")
+        sys.stdout.flush()
+        with results.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(found) + "\n")
+        shutil.rmtree(folder, ignore_errors=True)
     counts = Counter(x["outcome"] for x in done.values())
     print(dict(sorted(counts.items())))
     return 1 if any(counts[outcome] for outcome in _BAD) else 0
+
+
+def _entries(done: Mapping[_Name, dict[str, Any]]) -> Iterator[_Name]:
+    """Yield each class, and after one with experts the same class without them."""
+    for kind, choices in KINDS.items():
+        for model_type in choices:
+            yield kind, model_type, False
+            found = done.get((kind, model_type, False), {})
+            if found.get("experts"):
+                yield kind, model_type, True
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
@@ -168,16 +119,21 @@ def _read(path: Path) -> list[dict[str, Any]]:
 
 
 def _forked(
-    kind: str, model_type: str, folder: Path, sizes: tuple[int, ...]
+    kind: str, model_type: str, folder: Path, sizes: Sizes, *, dense: bool
 ) -> dict[str, Any]:
     """Try a class in a process of its own; return what was found."""
-    found = {"kind": kind, "type": model_type, "class": KINDS[kind][model_type]}
+    found = {
+        "kind": kind,
+        "type": model_type,
+        "dense": dense,
+        "class": KINDS[kind][model_type],
+    }
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     output, start = folder / "output.json", time.monotonic()
     pid = os.fork()
     if pid == 0:
-        _exit_after(kind, model_type, folder, sizes)
+        _exit_after(kind, model_type, folder, sizes, dense=dense)
     while time.monotonic() - start < _LIMIT_S:
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:
@@ -191,67 +147,27 @@ def _forked(
 
 
 def _exit_after(
-    kind: str, model_type: str, folder: Path, sizes: tuple[int, ...]
+    kind: str, model_type: str, folder: Path, sizes: Sizes, *, dense: bool
 ) -> None:
+    fence._is_direct = True  # this process is the fence
+    found: dict[str, Any] = {}
     try:
-        try:
-            model = _build(kind, model_type, sizes)
-        except Exception as error:  # noqa: BLE001
-            found = {"outcome": "not built", "detail": repr(error)[:300]}
-        else:
-            found = _tried(model, folder)
-    except EngineError as error:
-        found = {"outcome": "sentence", "detail": f"{error.message} {error.hint}"}
-    except BaseException:  # noqa: BLE001
-        found = {"outcome": "TRACEBACK", "detail": traceback.format_exc()[-2000:]}
+        model = build(kind, model_type, sizes, dense=dense)
+    except Exception as error:  # noqa: BLE001
+        found = {"outcome": "not built", "detail": repr(error)[:300]}
+    else:
+        found = {"experts": routes(model)} | _outcome(model, folder)
     (folder / "output.json").write_text(json.dumps(found), encoding="utf-8")
     os._exit(0)
 
 
-def _build(kind: str, model_type: str, sizes: tuple[int, ...]) -> PreTrainedModel:
-    """Return a random model of a class with small sizes."""
-    config = _small(CONFIG_MAPPING[model_type], sizes)
-    torch.manual_seed(0)
-    stock = getattr(transformers, KINDS[kind][model_type])
-    with torch.device("meta"):
-        parameters = sum(p.numel() for p in stock._from_config(config).parameters())
-    if parameters > _LARGEST:
-        raise ValueError(f"{parameters:,} parameters")
-    model = stock._from_config(config).eval()
-    for parameter in model.parameters():
-        if parameter.ndim == 1:  # norms: each of another head is another
-            parameter.data.add_(0.1 * torch.rand_like(parameter))
-    return model
-
-
-def _small(kind: type[PretrainedConfig], sizes: tuple[int, ...]) -> PretrainedConfig:
-    hidden, blocks, heads, shared, size, neurons = sizes
-    small = {
-        **dict.fromkeys(_HIDDEN, hidden),
-        **dict.fromkeys(_BLOCKS, blocks),
-        **dict.fromkeys(_HEADS, heads),
-        **dict.fromkeys(_NEURONS, neurons),
-        **dict.fromkeys(_EXPERTS, 4),
-        **dict.fromkeys(("num_key_value_heads", "num_kv_heads"), shared),
-        **dict.fromkeys(("head_dim", "d_head"), size),
-        **_OTHERS,
-    }
-    usual = kind()
-    stated = usual.to_dict()
-    chosen: dict[str, Any] = dict(_TOKENS)
-    chosen |= {name: x for name, x in small.items() if stated.get(name) is not None}
-    if "num_kv_shared_layers" in chosen and stated.get("layer_types"):
-        # Each of the last two blocks reads keys and values of a block before them.
-        kinds = ["full_attention", "sliding_attention"] * blocks
-        chosen["layer_types"] = kinds[:blocks][::-1]
-    for name, part in (getattr(kind, "sub_configs", None) or {}).items():
-        own = getattr(usual, name, None)
-        part = type(own) if isinstance(own, PretrainedConfig) else part
-        try:
-            chosen[name] = _small(part, sizes).to_dict()
-        except Exception:  # noqa: BLE001  (AutoConfig, or it cannot be small)
-            continue
-    return kind(**chosen)
+def _outcome(model: PreTrainedModel, folder: Path) -> dict[str, Any]:
+    try:
+        return _tried(model, folder)
+    except EngineError as error:
+        return {"outcome": "sentence", "detail": f"{error.message} {error.hint}"}
+    except BaseException:  # noqa: BLE001
+        return {"outcome": "TRACEBACK", "detail": traceback.format_exc()[-2000:]}
 
 
 def _tried(model: PreTrainedModel, folder: Path) -> dict[str, Any]:
