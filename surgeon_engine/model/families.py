@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from surgeon_engine.base.sentences import say
 from surgeon_engine.model.rules import (
     CouplingRule,
     Family,
@@ -150,6 +151,12 @@ _GEMMA_4 = Gguf(
 )
 _OLMO_2 = Gguf("olmo2", all_heads=True, has_own_head=True)
 FAMILIES = {
+    "big_bird": Family(
+        inseparable_heads=say(
+            "For short texts, attentions of this architecture are built again with the "
+            "number of heads that its config states: without one head they would fail."
+        )
+    ),
     "bloom": Family(
         gguf=(
             Gguf(
@@ -175,8 +182,10 @@ FAMILIES = {
     "cpmant": Family(mlp_width="dim_ff"),
     "ctrl": Family(mlp_width="dff"),
     "diffllama": Family(
-        inseparable_heads="Heads of this architecture are subtracted from each other: "
-        "without one head another would change."
+        inseparable_heads=say(
+            "Heads of this architecture are subtracted from each other: without one "
+            "head another would change."
+        )
     ),
     "ernie4_5": Family(gguf=(Gguf("ernie4_5", assumes={"use_bias": False}),)),
     "exaone4": Family(

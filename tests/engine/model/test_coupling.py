@@ -26,6 +26,7 @@ from surgeon_engine.api.messages.sources import LeftWhole
 from surgeon_engine.base.errors import PruningError
 from surgeon_engine.model import families
 from surgeon_engine.model.coupling import coupled_groups, structure_support
+from surgeon_engine.model.families import family_of
 from surgeon_engine.model.layers import find_blocks, prunable_layers
 from surgeon_engine.model.rules import Order
 from tests.helpers.shared_keys import model_with_shared_keys
@@ -450,6 +451,15 @@ def test_groups_that_depend_on_each_other_are_unsupported(unsupported):
             assert "would change" in error_for(structure, model).message
         else:
             assert coupled_groups(structure, model)
+
+
+@pytest.mark.parametrize("model_type", ["big_bird", "diffllama"])
+def test_inseparable_heads_stay_and_neurons_can_go(model_type):
+    model = tiny_model("llama")
+    model.config.model_type = model_type
+    message = error_for(Structure.HEADS, model).message
+    assert message == family_of(model_type).inseparable_heads
+    assert coupled_groups(Structure.NEURONS, model)
 
 
 def test_longer_list_inside_a_block_is_not_the_list_of_blocks():
