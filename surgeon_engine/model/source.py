@@ -322,10 +322,19 @@ def _check_sizes(name: str, config: PretrainedConfig) -> None:
     """Check sizes that would take hours or the whole memory to build.
 
     Raises:
-        ModelError: A size is no number, not positive, far beyond that of any model, or
-            another one in each layer.
+        ModelError: A size is missing, no number, not positive, far beyond that of any
+            model, or another one in each layer.
     """
     text = config.get_text_config()
+    if getattr(text, "hidden_size", None) is None:
+        raise ModelError(
+            say(
+                "The config of {name} states no hidden_size: its blocks are not those "
+                "of a usual decoder.",
+                name=name,
+            ),
+            say("Choose a model that continues text."),
+        )
     for option, most in (MAX_SIZES | {_WINDOW: None}).items():
         try:
             size = getattr(text, option, None)
