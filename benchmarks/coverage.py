@@ -8,6 +8,7 @@ a job (30 % in the best structure, with a refit), and exports each format. The e
 are loaded again by transformers alone. Outcomes:
 
     heads and neurons, neurons, heads    pruned, and every export has equal logits
+    not built, not run, not reloaded    transformers itself cannot, at these sizes
     sentence      the model is refused by an error that says why
     WRONG         the logits of an export differ, a tensor outside of the language model
                   has changed, or rows and columns do not belong together
@@ -39,18 +40,28 @@ import torch
 import transformers
 from transformers import PreTrainedModel
 
-from benchmarks.small_models import KINDS, SIZES, Sizes, build, routes
+from benchmarks.small_models import (
+    KINDS,
+    SIZES,
+    Sizes,
+    build,
+    logits,
+    routes,
+    why_not_run,
+)
 from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.export import ExportConfig, Format
-from surgeon_engine.api.config.pruning import Structure
+from surgeon_engine.api.config.pruning import COUPLINGS, Structure
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
+from surgeon_engine.api.messages.sources import ModelSummary
 from surgeon_engine.base.errors import EngineError
 from surgeon_engine.compaction.restore import restore
 from surgeon_engine.export.base import VerificationResult
 from surgeon_engine.export.export import export_again
 from surgeon_engine.export.formats import WRITERS
 from surgeon_engine.export.transformers.check import auto_class
+from surgeon_engine.model.classes import auto_classes
 from surgeon_engine.model.coupling import coupled_groups
 from surgeon_engine.model.inspect import describe_files
 from surgeon_engine.model.layers import body_of
@@ -177,6 +188,10 @@ def _tried(model: PreTrainedModel, folder: Path) -> dict[str, Any]:
     for path in _TOKENIZER.glob("tokenizer*"):
         shutil.copy(path, source)
     summary = describe_files(ModelConfig(source=str(source))).model
+    if problem := why_not_run(model):
+        return {"outcome": "not run", "detail": problem[:300]}
+    if problem := _not_reloaded(model, source):
+        return {"outcome": "not reloaded", "detail": problem[:300]}
     supported = {x.structure: x for x in summary.structures}
     best = next((s for s in _STRUCTURES if supported[s].supported), None)
     found: dict[str, Any] = {
@@ -192,7 +207,8 @@ def _tried(model: PreTrainedModel, folder: Path) -> dict[str, Any]:
         reason = supported[Structure.NEURONS].reason
         return found | {"outcome": "sentence", "detail": reason}
     problems = list(_wrong_cuts(source, best))
-    differences, formats = _exported(source, folder, best)
+    found["sparsity"] = sparsity = _sparsity(summary, best)
+    differences, formats = _exported(source, folder, best, sparsity)
     problems += differences
     found |= {"formats": formats}
     if problems:
@@ -200,39 +216,57 @@ def _tried(model: PreTrainedModel, folder: Path) -> dict[str, Any]:
     return found | {"outcome": best.value}
 
 
+def _not_reloaded(model: PreTrainedModel, source: Path) -> str:
+    """Return why transformers alone cannot load what it has saved; empty if it can."""
+    try:
+        auto = getattr(transformers, auto_classes(model)[0])
+        loaded = auto.from_pretrained(source, dtype="auto")
+        difference = (logits(loaded) - logits(model)).abs().max()
+    except Exception as error:  # noqa: BLE001
+        return repr(error)
+    return f"logits differ by {difference:.2g}" if difference else ""
+
+
+def _sparsity(summary: ModelSummary, structure: Structure) -> float:
+    """Return 30 %, or half of what a structure can remove where that is less."""
+    kinds = COUPLINGS[structure]
+    layers = {
+        name for each in summary.coupled if each.kind in kinds for name in each.layers
+    }
+    weights = sum(layer.weights for layer in summary.layers if layer.name in layers)
+    return min(0.3, round(0.5 * weights / summary.prunable, 2))
+
+
 def _wrong_cuts(source: Path, structure: Structure) -> Iterator[str]:
     """Yield the modules whose columns and rows do not belong together."""
     model = load_model(ModelConfig(source=str(source)), with_tokenizer=False).model
-    ids = _ids()
     for coupled in coupled_groups(structure, model):
         size = coupled.consumer.columns // coupled.groups
         for group in (0, coupled.groups - 1):
             columns = slice(group * size, (group + 1) * size)
             parts = [(coupled.consumer, (slice(None), columns))]
-            without_columns = _logits_without(model, ids, parts)
+            without_columns = _logits_without(model, parts)
             parts = [(p.layer, p.group_of_row == group) for p in coupled.producers]
-            without_rows = _logits_without(model, ids, parts)
+            without_rows = _logits_without(model, parts)
             largest = float(without_columns.abs().max())
             if (without_columns - without_rows).abs().max() > _RELATIVE * largest:
                 yield f"group {group} of {coupled.path}"
 
 
-def _logits_without(
-    model: PreTrainedModel, ids: torch.Tensor, parts: list[Any]
-) -> torch.Tensor:
+def _logits_without(model: PreTrainedModel, parts: list[Any]) -> torch.Tensor:
     kept = [(layer, layer.weight()) for layer, _ in parts]
     for layer, part in parts:
         W = layer.weight()
         W[part] = 0
         layer.write(W)
-    logits = _logits(model, ids)
+    found = logits(model)
     for layer, W in kept:
         layer.write(W)
-    return logits
+    return found
 
 
 def _exported(
-    source: Path, folder: Path, structure: Structure
+    source: Path, folder: Path, structure: Structure, sparsity: float
 ) -> tuple[list[str], list[str]]:
     """Run a job, export its result; return what is wrong, and the formats."""
     unverified = VerificationResult(0, 0.0, 0.0, 1.0, None, "nothing")
@@ -241,7 +275,7 @@ def _exported(
     config = RunConfig(
         ModelConfig(str(source)),
         tokens(folder, 4),
-        pruning_config(structure=structure, sparsity=0.3, shots=1),
+        pruning_config(structure=structure, sparsity=sparsity, shots=1),
         ExportConfig(format=Format.MASKED),
         RecoveryConfig(Recovery.REFIT, own_windows=0),
         EvaluationConfig(windows=0),
@@ -250,7 +284,7 @@ def _exported(
     run = folder / "run"
     prune(config, run, context)
     pruned = restore(run / "export", "pruned").loaded.model
-    expected = _logits(pruned, _ids())
+    expected = logits(pruned)
     problems = list(_changed_towers(source, pruned))
     formats = []
     for format in (Format.MASKED, Format.COMPACT, Format.STOCK, Format.GGUF):
@@ -266,7 +300,7 @@ def _exported(
         if format is not Format.GGUF:
             auto = getattr(transformers, auto_class(out))
             loaded = auto.from_pretrained(out, trust_remote_code=True, dtype="auto")
-            difference = (_logits(loaded, _ids()) - expected).abs().max()
+            difference = (logits(loaded) - expected).abs().max()
             if difference > _RELATIVE * expected.abs().max():
                 problems.append(f"{format.value}: logits differ by {difference:.2g}")
     return problems, formats
@@ -280,15 +314,6 @@ def _changed_towers(source: Path, pruned: PreTrainedModel) -> Iterator[str]:
     for name, parameter in original.named_parameters():
         if id(parameter) not in inside and not torch.equal(parameter, found[name]):
             yield f"{name} has changed"
-
-
-@torch.no_grad()
-def _logits(model: PreTrainedModel, ids: torch.Tensor) -> torch.Tensor:
-    return model.eval()(input_ids=ids, use_cache=False).logits.float()
-
-
-def _ids() -> torch.Tensor:
-    return torch.randint(3, 90, (2, 20), generator=torch.Generator().manual_seed(0))
 
 
 def _table(results: Any) -> Iterator[str]:

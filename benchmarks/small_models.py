@@ -83,16 +83,19 @@ def _others(sizes: Sizes) -> dict[str, Any]:
     """Return further sizes by their names in configs."""
     return {
         "vocab_size": 2048,
+        "unpadded_vocab_size": 2048,
         "max_position_embeddings": 512,
         "n_positions": 512,
         "n_ctx": 512,
         "num_experts_per_tok": 2,
+        "num_experts_per_token": 2,
         "moe_topk": 2,
         "moe_k": 2,
         "moe_intermediate_size": 32,
         "shared_expert_intermediate_size": 32,
         "expert_ffn_hidden_size": 32,
         "n_group": 1,
+        "num_expert_group": 1,
         "topk_group": 1,
         "q_lora_rank": 16,
         "kv_lora_rank": 16,
@@ -117,8 +120,7 @@ def _others(sizes: Sizes) -> dict[str, Any]:
         "linear_value_head_dim": 16,
         "hidden_size_per_layer_input": 16,
         "vocab_size_per_layer_input": 512,
-        "num_kv_shared_layers": 2,
-        "global_head_dim": 16,
+        "num_kv_shared_layers": 1,
         "dim_head": 16,
         "lora_rank": 8,
         "rotary_dim": 8,
@@ -156,15 +158,17 @@ def _particular(sizes: Sizes) -> dict[str, dict[str, Any]]:
             }
         },
         "dbrx": {
-            "attn_config": {"kv_n_heads": 2, "rope_theta": 10000.0},
+            "attn_config": {"kv_n_heads": 2, "rope_theta": 10000.0, "clip_qkv": 8.0},
             "ffn_config": {"ffn_hidden_size": 128, "moe_top_k": 2},
         },
         "deepseek_ocr2_text": {
             "mlp_layer_types": ["dense"] + ["sparse"] * (blocks - 1)
         },
+        "deepseek_v2": {"num_experts_per_tok": 2},
         "diffusion_gemma_text": {
             "num_experts": 4,
             "top_k_experts": 2,
+            "global_head_dim": 32,
             "moe_intermediate_size": 32,
         },
         "dots1": {
@@ -202,6 +206,8 @@ def _particular(sizes: Sizes) -> dict[str, dict[str, Any]]:
                 "vocab_size": 2048,
             }
         },
+        "gemma4_text": {"global_head_dim": 32},
+        "gemma4_unified_text": {"global_head_dim": 32},
         "glm5_next_text": {
             "num_key_value_heads": sizes.heads,
             "qk_rope_head_dim": 0,
@@ -251,7 +257,7 @@ def _particular(sizes: Sizes) -> dict[str, dict[str, Any]]:
 
 
 def build(kind: str, model_type: str, sizes: Sizes, *, dense: bool) -> PreTrainedModel:
-    """Return a random model of a class.
+    """Return a random model of a class, if possible one that runs on text.
 
     Args:
         kind: a key of KINDS.
@@ -263,13 +269,36 @@ def build(kind: str, model_type: str, sizes: Sizes, *, dense: bool) -> PreTraine
         Exception: It cannot be built, or is not small.
     """
     stock = getattr(transformers, KINDS[kind][model_type])
-    config = _first(stock, _configs(stock, model_type, sizes, dense=dense), dense=dense)
-    torch.manual_seed(0)
-    model = stock._from_config(config).eval()
-    for parameter in model.parameters():
-        if parameter.ndim == 1:  # norms: each of another head is another
-            parameter.data.add_(0.1 * torch.rand_like(parameter))
-    return model
+    built: PreTrainedModel | None = None
+    problem: Exception = ValueError("no config")
+    for make in _configs(stock, model_type, sizes, dense=dense):
+        try:
+            model = _built(stock, make(), dense=dense)
+        except Exception as error:  # noqa: BLE001
+            problem = error
+            continue
+        built = built or model
+        if not why_not_run(model):
+            return model
+    if built is None:
+        raise problem
+    return built
+
+
+def why_not_run(model: PreTrainedModel) -> str:
+    """Return why transformers cannot run a model on text alone; empty if it can."""
+    try:
+        logits(model)
+    except Exception as error:  # noqa: BLE001
+        return repr(error)
+    return ""
+
+
+@torch.no_grad()
+def logits(model: PreTrainedModel) -> torch.Tensor:
+    """Return the logits of a short random text."""
+    ids = torch.randint(3, 90, (2, 20), generator=torch.Generator().manual_seed(0))
+    return model.eval()(input_ids=ids, use_cache=False).logits.float()
 
 
 def routes(model: PreTrainedModel) -> bool:
@@ -280,29 +309,22 @@ def routes(model: PreTrainedModel) -> bool:
         return False
 
 
-def _first(
-    stock: type[PreTrainedModel],
-    configs: Iterator[Callable[[], PretrainedConfig]],
-    *,
-    dense: bool,
-) -> PretrainedConfig:
-    """Return the first config with which a small model can be built."""
-    problem: Exception = ValueError("no config")
-    for make in configs:
-        try:
-            config = make()
-            with torch.device("meta"):
-                model = stock._from_config(config)
-            parameters = sum(p.numel() for p in model.parameters())
-            if parameters > _LARGEST:
-                raise ValueError(f"{parameters:,} parameters")
-            if dense and routes(model):
-                raise ValueError("has experts all the same")
-        except Exception as error:  # noqa: BLE001
-            problem = error
-        else:
-            return config
-    raise problem
+def _built(
+    stock: type[PreTrainedModel], config: PretrainedConfig, *, dense: bool
+) -> PreTrainedModel:
+    with torch.device("meta"):
+        model = stock._from_config(config)
+    parameters = sum(p.numel() for p in model.parameters())
+    if parameters > _LARGEST:
+        raise ValueError(f"{parameters:,} parameters")
+    if dense and routes(model):
+        raise ValueError("has experts all the same")
+    torch.manual_seed(0)
+    model = stock._from_config(config).eval()
+    for parameter in model.parameters():
+        if parameter.ndim == 1:  # norms: each of another head is another
+            parameter.data.add_(0.1 * torch.rand_like(parameter))
+    return model
 
 
 def _configs(
@@ -372,12 +394,15 @@ def _small(
         if stated.get(name) is not None
         or (name in stated and (name in _HEAD or name in more))
     }
+    if "kv_lora_rank" in chosen:  # each head has its own keys, rotated in part
+        chosen |= {n: sizes.heads for n in _KEY_VALUE_HEADS if n in stated}
+        chosen |= {n: small["qk_rope_head_dim"] for n in _HEAD if n in stated}
     if shortens:
-        chosen |= _shortened(stated, sizes.blocks, is_dense=bool(more))
+        chosen = _shortened(stated, sizes.blocks, is_dense=bool(more)) | chosen
     if "num_kv_shared_layers" in chosen and stated.get("layer_types"):
-        # Each of the last two blocks reads keys and values of a block before them.
-        kinds = ["full_attention", "sliding_attention"] * sizes.blocks
-        chosen["layer_types"] = kinds[: sizes.blocks][::-1]
+        # The last block reads the keys and values of the block before the last.
+        kinds = ["sliding_attention"] * (sizes.blocks - 2) + ["full_attention"] * 2
+        chosen["layer_types"] = kinds
     for name, part in (getattr(kind, "sub_configs", None) or {}).items():
         own = getattr(usual, name, None)
         part = type(own) if isinstance(own, PretrainedConfig) else part
