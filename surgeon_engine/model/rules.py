@@ -177,6 +177,12 @@ def latent(queries: str) -> CouplingRule:
             "q_a_layernorm.weight",
             "kv_a_proj_with_mqa",
             "kv_a_layernorm.weight",
+            # What chooses the tokens to attend to, for all heads together.
+            "indexer.wq_b",
+            "indexer.wk",
+            "indexer.k_norm.weight",
+            "indexer.k_norm.bias",
+            "indexer.weights_proj",
         ),
         mixer=Mixer.LATENT,
     )

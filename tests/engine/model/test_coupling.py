@@ -13,7 +13,12 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
-from transformers import AfmoeConfig, AfmoeForCausalLM
+from transformers import (
+    AfmoeConfig,
+    AfmoeForCausalLM,
+    DeepseekV32Config,
+    DeepseekV32ForCausalLM,
+)
 
 from surgeon_engine.api.config.pruning import (
     BY_LAYER,
@@ -451,6 +456,30 @@ def test_groups_that_depend_on_each_other_are_unsupported(unsupported):
             assert "would change" in error_for(structure, model).message
         else:
             assert coupled_groups(structure, model)
+
+
+def test_layers_that_choose_tokens_stay_and_heads_can_go():
+    config = DeepseekV32Config(
+        vocab_size=64,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        first_k_dense_replace=2,
+        q_lora_rank=8,
+        kv_lora_rank=8,
+        qk_nope_head_dim=4,
+        qk_rope_head_dim=4,
+        v_head_dim=4,
+        index_head_dim=8,
+        index_n_heads=2,
+    )
+    with torch.device("meta"):
+        model = DeepseekV32ForCausalLM(config)
+    (one, other) = coupled_groups(Structure.HEADS, model)
+    assert one.groups == other.groups == 4
+    assert not [x.name for x in one.layers if "indexer" in x.name]
 
 
 @pytest.mark.parametrize("model_type", ["big_bird", "diffllama"])
