@@ -28,6 +28,7 @@ from surgeon_engine.evaluation.fidelity import (
 )
 from surgeon_engine.model.head import head_logits, last_hidden
 from surgeon_engine.model.not_finite import hint_for, with_origin
+from surgeon_engine.model.source import first_line
 
 _MAX_LOSS = 700.0  # nats: exp of more overflows float64
 _CHECKED = 64  # tokens of which the logits exist at once
@@ -65,7 +66,8 @@ def references_of(
     batch.
 
     Raises:
-        EvaluationError: the head of the model does not give its logits by itself.
+        EvaluationError: the model does not run on text alone, or its head does not
+            give its logits by itself.
     """
     _check_head(model, texts[0].windows[:1, :_CHECKED])
     found = tuple(
@@ -146,11 +148,25 @@ def _check_finite(
         )
 
 
+def _logits_of_text(model: PreTrainedModel, tokens: Tensor) -> Tensor:
+    try:
+        return model(input_ids=tokens, use_cache=False).logits.float()
+    except torch.OutOfMemoryError:
+        raise
+    except (TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise EvaluationError(
+            "transformers cannot run {model_type} on text alone: {reason:clause}.",
+            "Choose a model that continues text.",
+            model_type=type(model).__name__,
+            reason=first_line(error),
+        ) from error
+
+
 @torch.no_grad()
 def _check_head(model: PreTrainedModel, windows: Tensor) -> None:
     """Check that the head alone turns hidden states into the model's logits."""
     tokens = windows.to(model.device)
-    expected = model(tokens, use_cache=False).logits.float()
+    expected = _logits_of_text(model, tokens)
     found = head_logits(model, last_hidden(model, tokens)).float()
     is_finite = expected.isfinite() & found.isfinite()
     if not bool(is_finite.any()):

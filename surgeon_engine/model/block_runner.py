@@ -68,7 +68,8 @@ class BlockRunner:
             store: keeps what blocks write for later ones, and what depends on tokens.
 
         Raises:
-            ModelError: the arguments of a block depend on what blocks compute.
+            ModelError: the arguments of a block depend on what blocks compute, or the
+                blocks do not run once each.
         """
         self._model = model
         self._blocks = blocks
@@ -204,7 +205,7 @@ class BlockRunner:
         calls: list[Call] = []
 
         def called(index: int, hidden: Tensor, call: Call) -> None:
-            if index == 0:
+            if not calls:
                 self._dim = _windows_dimension(hidden, windows)
             calls.append(call)
 
@@ -212,7 +213,7 @@ class BlockRunner:
             self._written[index] = list(entries)
 
         def note(_: nn.Module, __: object, output: Any) -> None:
-            self._returns_tuples = isinstance(output, tuple)
+            self._returns_tuples = isinstance(output, tuple | list)
             self._others = [None] * (len(output) - 1) if self._returns_tuples else []
 
         hooks = record_calls(self._blocks, called, wrote)
@@ -221,6 +222,16 @@ class BlockRunner:
             # Logits of many windows would not fit, and are not needed.
             tokens = windows.to(self._model.device)
             body_of(self._model)(input_ids=tokens, use_cache=False)
+        if len(calls) != len(self._blocks):
+            raise ModelError(
+                say(
+                    "The {blocks} blocks of this model run {calls} times for a text, "
+                    "so that they cannot be run one at a time.",
+                    blocks=len(self._blocks),
+                    calls=len(calls),
+                ),
+                say("Switch recovery off."),
+            )
         return calls
 
     @torch.no_grad()
@@ -287,7 +298,7 @@ def replaced_forward(
 
 def first_of(output: Any) -> Tensor:
     """Return the hidden states from the output of a block."""
-    return output[0] if isinstance(output, tuple) else output
+    return output[0] if isinstance(output, tuple | list) else output
 
 
 def _windows_dimension(hidden: Tensor, windows: Tensor) -> int:

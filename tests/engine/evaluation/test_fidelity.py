@@ -190,11 +190,21 @@ def test_head_that_gives_other_logits_by_itself_is_refused():
     whole = model.forward
 
     def forward(*args, **kwargs):
+        model.forward = whole  # for the head alone
         output = whole(*args, **kwargs)
-        if "input_ids" not in kwargs:  # not the call of the head alone
-            output.logits = 3 * output.logits
+        output.logits = 3 * output.logits
         return output
 
     model.forward = forward
     with pytest.raises(EvaluationError, match="fidelity cannot be measured"):
+        references(model)
+
+
+def test_model_that_does_not_run_on_text_alone_is_refused():
+    model = tiny_model("llama")
+
+    def forward(pixel_values, **options): ...
+
+    model.forward = forward
+    with pytest.raises(EvaluationError, match=r"text alone: .* 'pixel_values'"):
         references(model)

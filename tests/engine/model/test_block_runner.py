@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from surgeon_engine.base.errors import ModelError
-from surgeon_engine.model.block_runner import BlockRunner
+from surgeon_engine.model.block_runner import BlockRunner, first_of
 from surgeon_engine.model.head import last_hidden
 from surgeon_engine.model.layers import find_blocks
 from surgeon_engine.runtime import devices
@@ -77,3 +77,14 @@ def test_arguments_that_depend_on_what_blocks_compute_raise():
     blocks[1].forward = lambda hidden, earlier, **options: forward(hidden, **options)
     with pytest.raises(ModelError, match="depend on what earlier blocks compute"):
         BlockRunner(model, blocks, BATCHES)
+
+
+def test_blocks_that_do_not_run_raise():
+    model = tiny_model("llama")
+    model.config.num_hidden_layers -= 1
+    with pytest.raises(ModelError, match="2 blocks of this model run 1 times"):
+        BlockRunner(model, find_blocks(model), BATCHES)
+
+
+def test_output_of_a_block_may_be_a_list():
+    assert first_of([WINDOWS, None]) is WINDOWS
