@@ -52,8 +52,19 @@ ATTENTION: tuple[CouplingRule, ...] = (
     ),
     # Phi 1 and 2
     separate("dense"),
-    # BERT and models built like it
-    separate("output.dense", "self.query self.key self.value", adds_residual=True),
+    # BERT and models built like it; Megatron-BERT and others normalize what it reads
+    replace(
+        separate("output.dense", "self.query self.key self.value", adds_residual=True),
+        whole=tuple(
+            f"{norm}.{name}"
+            for norm in ("ln", "LayerNorm", "self_attn_layer_norm")
+            for name in ("weight", "bias")
+        ),
+    ),
+    # The decoder of ModernBERT
+    separate("Wo"),
+    # Moshi
+    separate("o_proj.linear", "q_proj.linear k_proj.linear v_proj.linear"),
     # CTRL
     separate("dense", "Wq Wk Wv"),
     # MiniCPM 3, Youtu, DeepSeek 2 and 3
@@ -109,6 +120,12 @@ MLP: tuple[CouplingRule, ...] = (
     plain("2", "0"),
     # CPM-Ant
     gated("w_out", "w_in.w_0", "w_in.w_1"),
+    # The decoder of ModernBERT
+    fused_gate("Wo", "Wi"),
+    # xLSTM
+    gated("proj_down", "proj_up_gate", "proj_up"),
+    # ProphetNet
+    plain("output", "intermediate"),
     # Granite hybrids
     fused_gate("output_linear", "input_linear"),
 )
@@ -294,6 +311,7 @@ FAMILIES = {
     ),
     "llama": Family(gguf=(_LLAMA, _DECI)),
     "mistral": Family(gguf=(_LLAMA, _DECI)),
+    "moshi": Family(mlp=fused_gate("fc2", "fc1"), mlp_width="ffn_dim"),
     "nemotron": Family(
         gguf=(
             Gguf(
@@ -309,6 +327,7 @@ FAMILIES = {
     ),
     "olmo2": Family(gguf=(_OLMO_2,)),
     "olmo3": Family(gguf=(replace(_OLMO_2, has_windows=True),)),
+    "openai-gpt": Family(attention=fused("c_proj", "c_attn")),
     "opt": Family(mlp_width="ffn_dim"),
     "persimmon": Family(attention=_FUSED_BY_GROUP),
     "phi": Family(
@@ -345,6 +364,7 @@ FAMILIES = {
             ),
         ),
     ),
+    "rwkv": Family(mlp=replace(plain("value", "key"), whole=("receptance",))),
     "seed_oss": Family(gguf=(Gguf("seed_oss"), _DECI)),
     "smollm3": Family(gguf=(Gguf("smollm3", rotates_pairs=True, skips_rotation=4),)),
     "stablelm": Family(
@@ -362,6 +382,13 @@ FAMILIES = {
     ),
     "qwen3_5_moe_text": Family(attention=_GATED_QUERIES),
     "qwen3_next": Family(attention=_GATED_QUERIES),
+    "trocr": Family(
+        inseparable_heads=say(
+            "Attentions of this architecture join their heads to as many features as "
+            "the hidden states have: without one head they would fail."
+        ),
+        mlp_width="decoder_ffn_dim",
+    ),
     "xglm": Family(mlp_width="ffn_dim"),
 }
 _OTHER = Family()

@@ -224,5 +224,5 @@ def mamba() -> CouplingRule:
         ),
         counts=("num_heads", "n_groups", "intermediate_size", "conv_dim"),
         stated=("mamba_num_heads", "n_groups"),
-        needs="A_log",
+        needs="dt_bias",
     )

@@ -16,10 +16,14 @@ from torch import nn
 from transformers import (
     AfmoeConfig,
     AfmoeForCausalLM,
+    AutoModelForCausalLM,
     DeepseekV32Config,
     DeepseekV32ForCausalLM,
+    MegatronBertForCausalLM,
+    RobertaPreLayerNormForCausalLM,
 )
 
+from benchmarks.small_models import small_config
 from surgeon_engine.api.config.pruning import (
     BY_LAYER,
     COUPLED,
@@ -482,7 +486,46 @@ def test_layers_that_choose_tokens_stay_and_heads_can_go():
     assert not [x.name for x in one.layers if "indexer" in x.name]
 
 
-@pytest.mark.parametrize("model_type", ["big_bird", "diffllama"])
+@pytest.mark.parametrize(
+    "kind", [MegatronBertForCausalLM, RobertaPreLayerNormForCausalLM]
+)
+def test_norm_of_what_an_attention_reads_joins_no_heads(kind):
+    config = kind.config_class(
+        vocab_size=64,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        is_decoder=True,
+    )
+    with torch.device("meta"):
+        model = kind(config)
+    assert [each.groups for each in coupled_groups(Structure.HEADS, model)] == [4, 4]
+
+
+# Classes beside the families of the tests, with the layers that feed a consumer.
+PRODUCERS = {
+    "modernbert-decoder": (Structure.HEADS, "q_proj k_proj v_proj"),
+    "moshi": (Structure.HEADS, "q_proj.linear k_proj.linear v_proj.linear"),
+    "openai-gpt": (Structure.HEADS, "c_attn"),
+    "prophetnet": (Structure.NEURONS, "intermediate"),
+    "rwkv": (Structure.NEURONS, "key"),
+    "xlstm": (Structure.NEURONS, "proj_up_gate proj_up"),
+}
+
+
+@pytest.mark.parametrize("model_type", PRODUCERS)
+def test_rule_names_the_layers_of_a_class(model_type):
+    structure, names = PRODUCERS[model_type]
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(small_config("causal", model_type))
+    coupled = coupled_groups(structure, model)[0]
+    prefix = f"{coupled.module}."
+    found = [each.layer.kind.removeprefix(prefix) for each in coupled.producers]
+    assert found == names.split()
+
+
+@pytest.mark.parametrize("model_type", ["big_bird", "diffllama", "trocr"])
 def test_inseparable_heads_stay_and_neurons_can_go(model_type):
     model = tiny_model("llama")
     model.config.model_type = model_type

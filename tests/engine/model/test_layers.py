@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
+from benchmarks.small_models import small_config
 from surgeon_engine.base.errors import ModelError
 from surgeon_engine.model.layers import (
     KeptWeights,
+    body_of,
     body_parameters,
     find_blocks,
     prunable_layers,
@@ -54,6 +57,13 @@ def test_weight_returns_a_copy():
     layer = prunable_layers(tiny_model("llama"))[0]
     layer.weight().zero_()
     assert layer.weight().abs().sum() > 0
+
+
+@pytest.mark.parametrize("model_type", ["modernbert-decoder", "llama4_text"])
+def test_body_has_no_head(model_type):
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(small_config("causal", model_type))
+    assert body_of(model) is model.model
 
 
 def test_model_without_blocks_raises():
