@@ -5,7 +5,8 @@
 For each class that transformers can build with small sizes: Surgeon inspects the model,
 compares the model without the columns of a group with the model without its rows, runs
 a job (30 % in the best structure, with a refit), and exports each format. The exports
-are loaded again by transformers alone. Outcomes:
+are loaded again by transformers alone. Where gradients cannot be measured, the job has
+the method that the error names, magnitude, and no refit. Outcomes:
 
     heads and neurons, neurons, heads    pruned, and every export has equal logits
     not built, not run, not reloaded    transformers itself cannot, at these sizes
@@ -15,9 +16,12 @@ are loaded again by transformers alone. Outcomes:
     TRACEBACK, SIGNAL, HANG
 
 Each class has a process of its own. The results are lines of JSON in the folder; a
-second call goes on after the last one. `docs/families.md` is made from them:
+second call goes on after the last one. Afterwards
 
-    python benchmarks/coverage.py --table
+    python benchmarks/coverage.py --page [--folder FOLDER]
+
+copies those of all sizes to benchmarks/results/, without the details, and writes the
+section of docs/families.md that is made from them.
 """
 
 from __future__ import annotations
@@ -40,6 +44,7 @@ import torch
 import transformers
 from transformers import PreTrainedModel
 
+from benchmarks import coverage_page
 from benchmarks.small_models import (
     KINDS,
     SIZES,
@@ -51,11 +56,11 @@ from benchmarks.small_models import (
 )
 from surgeon_engine.api.config.evaluation import EvaluationConfig
 from surgeon_engine.api.config.export import ExportConfig, Format
-from surgeon_engine.api.config.pruning import COUPLINGS, Structure
+from surgeon_engine.api.config.pruning import COUPLINGS, Method, Structure
 from surgeon_engine.api.config.recovery import Recovery, RecoveryConfig
 from surgeon_engine.api.config.run import ModelConfig, RunConfig
 from surgeon_engine.api.messages.sources import ModelSummary
-from surgeon_engine.base.errors import EngineError
+from surgeon_engine.base.errors import CurvatureError, EngineError
 from surgeon_engine.compaction.restore import restore
 from surgeon_engine.export.base import VerificationResult
 from surgeon_engine.export.export import export_again
@@ -77,7 +82,6 @@ _RELATIVE = 1e-4  # of the largest logit
 _STRUCTURES = (Structure.HEADS_AND_NEURONS, Structure.NEURONS, Structure.HEADS)
 _TOKENIZER = Path("resources/demo")
 _Name = tuple[str, str, bool]  # kind, model type, without experts
-_BAD = ("WRONG", "TRACEBACK", "SIGNAL", "HANG")
 
 
 def main() -> int:
@@ -86,14 +90,14 @@ def main() -> int:
     parser.add_argument("--only", default="", help="the classes whose name has this")
     parser.add_argument("--sizes", choices=SIZES, default="usual")
     parser.add_argument("--folder", type=Path, default=Path("build/coverage"))
-    parser.add_argument("--table", action="store_true", help="print the table alone")
+    parser.add_argument("--page", action="store_true", help="write the page alone")
     arguments = parser.parse_args()
+    if arguments.page:
+        _write_page(arguments.folder)
+        return 0
     results = arguments.folder / f"{arguments.sizes}.jsonl"
     results.parent.mkdir(parents=True, exist_ok=True)
-    done = {(x["kind"], x["type"], x["dense"]): x for x in _read(results)}
-    if arguments.table:
-        print("\n".join(_table(done.values())))
-        return 0
+    done = {(x["kind"], x["type"], x["dense"]): x for x in coverage_page.read(results)}
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
     for kind, model_type, dense in _entries(done):
@@ -110,7 +114,7 @@ def main() -> int:
         shutil.rmtree(folder, ignore_errors=True)
     counts = Counter(x["outcome"] for x in done.values())
     print(dict(sorted(counts.items())))
-    return 1 if any(counts[outcome] for outcome in _BAD) else 0
+    return 1 if any(counts[outcome] for outcome in coverage_page.BAD) else 0
 
 
 def _entries(done: Mapping[_Name, dict[str, Any]]) -> Iterator[_Name]:
@@ -123,10 +127,26 @@ def _entries(done: Mapping[_Name, dict[str, Any]]) -> Iterator[_Name]:
                 yield kind, model_type, True
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+def _write_page(folder: Path) -> None:
+    results = [
+        _stored(found, sizes)
+        for sizes in SIZES
+        for found in coverage_page.read(folder / f"{sizes}.jsonl")
+    ]
+    coverage_page.RESULTS.write_text(coverage_page.written(results), encoding="utf-8")
+    page = coverage_page.page_with(results)
+    coverage_page.PAGE.write_text(page, encoding="utf-8")
+
+
+def _stored(found: Mapping[str, Any], sizes: str) -> dict[str, Any]:
+    """Return what is kept of a result: why something stays whole, and the formats."""
+    kept = {"sizes": sizes, "transformers": version("transformers")}
+    names = ("kind", "type", "dense", "class", "outcome", "experts", "left_whole")
+    kept |= {name: found[name] for name in (*names, "formats") if found.get(name)}
+    reasons = found.get("reasons", {})
+    other = {"neurons": "heads", "heads": "neurons"}.get(found["outcome"])
+    reason = reasons.get(other, found.get("detail", ""))
+    return {"dense": False} | kept | ({"reason": reason[:300]} if reason else {})
 
 
 def _forked(
@@ -188,9 +208,8 @@ def _tried(model: PreTrainedModel, folder: Path) -> dict[str, Any]:
     for path in _TOKENIZER.glob("tokenizer*"):
         shutil.copy(path, source)
     summary = describe_files(ModelConfig(source=str(source))).model
-    if problem := why_not_run(model):
-        return {"outcome": "not run", "detail": problem[:300]}
-    if problem := _not_reloaded(model, source):
+    runs = not why_not_run(model)
+    if runs and (problem := _not_reloaded(model, source)):
         return {"outcome": "not reloaded", "detail": problem[:300]}
     supported = {x.structure: x for x in summary.structures}
     best = next((s for s in _STRUCTURES if supported[s].supported), None)
@@ -206,9 +225,18 @@ def _tried(model: PreTrainedModel, folder: Path) -> dict[str, Any]:
     if best is None:
         reason = supported[Structure.NEURONS].reason
         return found | {"outcome": "sentence", "detail": reason}
-    problems = list(_wrong_cuts(source, best))
+    problems = list(_wrong_cuts(source, best)) if runs else []
     found["sparsity"] = sparsity = _sparsity(summary, best)
-    differences, formats = _exported(source, folder, best, sparsity)
+    try:
+        try:
+            differences, formats = _exported(source, folder, best, sparsity)
+        except CurvatureError as error:  # it names methods without gradients
+            found["note"] = error.message
+            simple = (Method.MAGNITUDE, Recovery.OFF)
+            differences, formats = _exported(source, folder, best, sparsity, *simple)
+    except EngineError as error:
+        outcome = "sentence" if runs else "not run"
+        return found | {"outcome": outcome, "detail": f"{error.message} {error.hint}"}
     problems += differences
     found |= {"formats": formats}
     if problems:
@@ -228,13 +256,13 @@ def _not_reloaded(model: PreTrainedModel, source: Path) -> str:
 
 
 def _sparsity(summary: ModelSummary, structure: Structure) -> float:
-    """Return 30 %, or half of what a structure can remove where that is less."""
+    """Return 30 %, or 40 % of what a structure could remove if that is less."""
     kinds = COUPLINGS[structure]
     layers = {
         name for each in summary.coupled if each.kind in kinds for name in each.layers
     }
     weights = sum(layer.weights for layer in summary.layers if layer.name in layers)
-    return min(0.3, round(0.5 * weights / summary.prunable, 2))
+    return min(0.3, round(0.4 * weights / summary.prunable, 4))
 
 
 def _wrong_cuts(source: Path, structure: Structure) -> Iterator[str]:
@@ -266,7 +294,12 @@ def _logits_without(model: PreTrainedModel, parts: list[Any]) -> torch.Tensor:
 
 
 def _exported(
-    source: Path, folder: Path, structure: Structure, sparsity: float
+    source: Path,
+    folder: Path,
+    structure: Structure,
+    sparsity: float,
+    method: Method = Method.LLM_SURGEON,
+    recovery: Recovery = Recovery.REFIT,
 ) -> tuple[list[str], list[str]]:
     """Run a job, export its result; return what is wrong, and the formats."""
     unverified = VerificationResult(0, 0.0, 0.0, 1.0, None, "nothing")
@@ -275,13 +308,13 @@ def _exported(
     config = RunConfig(
         ModelConfig(str(source)),
         tokens(folder, 4),
-        pruning_config(structure=structure, sparsity=sparsity, shots=1),
+        pruning_config(structure=structure, sparsity=sparsity, shots=1, method=method),
         ExportConfig(format=Format.MASKED),
-        RecoveryConfig(Recovery.REFIT, own_windows=0),
+        RecoveryConfig(recovery, own_windows=0),
         EvaluationConfig(windows=0),
     )
     context = RunContext("coverage", lambda _: None)
-    run = folder / "run"
+    run = folder / f"run_{method}"
     prune(config, run, context)
     pruned = restore(run / "export", "pruned").loaded.model
     expected = logits(pruned)
@@ -314,22 +347,6 @@ def _changed_towers(source: Path, pruned: PreTrainedModel) -> Iterator[str]:
     for name, parameter in original.named_parameters():
         if id(parameter) not in inside and not torch.equal(parameter, found[name]):
             yield f"{name} has changed"
-
-
-def _table(results: Any) -> Iterator[str]:
-    """Yield the rows of a table of all classes that could be built."""
-    yield f"With transformers {version('transformers')}:"
-    yield ""
-    yield "| class | heads | neurons | exports |"
-    yield "|---|---|---|---|"
-    for found in sorted(results, key=lambda x: (x["class"], x["kind"])):
-        if found["outcome"] == "not built":
-            continue
-        reasons = found.get("reasons", {})
-        cells = [reasons.get(s, found.get("detail", "")) for s in ("heads", "neurons")]
-        cells = ["no: " + x if x else "yes" for x in cells]
-        formats = ", ".join(found.get("formats", ()))
-        yield f"| `{found['class']}` | {cells[0]} | {cells[1]} | {formats} |"
 
 
 if __name__ == "__main__":

@@ -7,8 +7,9 @@ variant without them, if its config can say so.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import product
 from typing import Any, NamedTuple
 
 import torch
@@ -70,8 +71,12 @@ _NEURONS = (
     "n_inner",
     "dim_ff",
     "dff",
+    "d_inner",
+    "intermediate_dim",
     "feed_forward_size",
     "shared_intermediate_size",
+    "intermediate_size_mlp",
+    "dense_intermediate_size",
 )
 _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
 _HEAD = ("head_dim", "d_head")
@@ -218,6 +223,9 @@ def _particular(sizes: Sizes) -> dict[str, dict[str, Any]]:
             "spatial_target_layers": [1, 2, 2, 3],
             "downsample_rate": "1/2",
         },
+        "granitemoehybrid": {
+            "layer_types": (["linear_attention", "full_attention"] * blocks)[:blocks]
+        },
         "hy_v4_vl_text": {
             "rope_parameters": {
                 "rope_type": "default",
@@ -235,6 +243,13 @@ def _particular(sizes: Sizes) -> dict[str, dict[str, Any]]:
         "nemotron": {"num_key_value_heads": sizes.key_value_heads},
         "nemotron_h": {"mamba_num_heads": 8, "mamba_head_dim": 16, "n_groups": 2},
         "nemotron_h_omni": {"vision_hidden_size": hidden},
+        "paddleocr_vl_text": {
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 10000.0,
+                "mrope_section": [4, 2, 2],
+            }
+        },
         "qwen2_vl_vision": {"embed_dim": 64},
         "qwen4_exp_text": {
             "indexer_n_heads": 2,
@@ -251,6 +266,9 @@ def _particular(sizes: Sizes) -> dict[str, dict[str, Any]]:
             "axial_pos_shape": [8, 64],
             "axial_pos_embds_dim": [16, hidden - 16],
         },
+        "xmod": {"default_language": "en_XX"},
+        "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
+        "bamba": {"attn_layer_indices": [1, 3]},
         "zamba2": {"adapter_rank": 8},
         "zaya": {"num_experts_per_tok": 1},
     }
@@ -283,6 +301,14 @@ def build(kind: str, model_type: str, sizes: Sizes, *, dense: bool) -> PreTraine
     if built is None:
         raise problem
     return built
+
+
+def small_config(
+    kind: str, model_type: str, sizes: Sizes = SIZES["usual"]
+) -> PretrainedConfig:
+    """Return a config of a class with small sizes, whether it runs with them or not."""
+    stock = getattr(transformers, KINDS[kind][model_type])
+    return next(_configs(stock, model_type, sizes, dense=False))()
 
 
 def why_not_run(model: PreTrainedModel) -> str:
@@ -335,10 +361,12 @@ def _configs(
     stated = CONFIG_MAPPING[model_type]
     parts = (getattr(stated, "sub_configs", None) or {}).values()
     kind = stock.config_class if stock.config_class in parts else stated
+    # Sections of rotated features by the axis of their position, in some models.
+    sections = (None, [4, 2, 2], [2, 1, 1])
     without = [{**_dense(sizes), **dict.fromkeys(_EXPERTS, n)} for n in (4, 0, 1)]
     for more in without if dense else [{}]:
-        for shortens in (True, False):
-            yield partial(_small, kind, sizes, more, shortens=shortens)
+        for parts, shortens in product(sections, (True, False)):
+            yield partial(_small, kind, sizes, more, parts, shortens=shortens)
 
 
 def _dense(sizes: Sizes) -> dict[str, Any]:
@@ -359,6 +387,7 @@ def _small(
     kind: type[PretrainedConfig],
     sizes: Sizes,
     more: Mapping[str, Any],
+    sections: Sequence[int] | None,
     *,
     shortens: bool,
 ) -> PretrainedConfig:
@@ -368,6 +397,7 @@ def _small(
         kind: its class.
         sizes: those of the language model.
         more: further options.
+        sections: numbers of rotated features for each axis of a position.
         shortens: shorten the lists with an entry for each block.
     """
     particular = _particular(sizes).get(kind.model_type, {})
@@ -403,11 +433,18 @@ def _small(
         # The last block reads the keys and values of the block before the last.
         kinds = ["sliding_attention"] * (sizes.blocks - 2) + ["full_attention"] * 2
         chosen["layer_types"] = kinds
+    ignored = getattr(kind, "ignore_keys_at_rope_validation", ())
+    if sections and "mrope_section" in ignored:
+        chosen["rope_parameters"] = {
+            "rope_type": "default",
+            "rope_theta": 10000.0,
+            "mrope_section": sections,
+        }
     for name, part in (getattr(kind, "sub_configs", None) or {}).items():
         own = getattr(usual, name, None)
         part = type(own) if isinstance(own, PretrainedConfig) else part
         try:
-            small_part = _small(part, sizes, more, shortens=shortens)
+            small_part = _small(part, sizes, more, sections, shortens=shortens)
         except Exception:  # noqa: BLE001  (AutoConfig, or it cannot be small)
             continue
         chosen[name] = small_part.to_dict()
