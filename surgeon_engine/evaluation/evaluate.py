@@ -33,6 +33,8 @@ from surgeon_engine.model.source import first_line
 _MAX_LOSS = 700.0  # nats: exp of more overflows float64
 _CHECKED = 64  # tokens of which the logits exist at once
 _TOLERANCE = 0.05  # of logits by the head alone, relative to their spread
+_FAILURES = (TypeError, ValueError, AttributeError, RuntimeError, IndexError)
+_REPORT = say("The architecture is not supported. Report it with the model's name.")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -153,10 +155,25 @@ def _logits_of_text(model: PreTrainedModel, tokens: Tensor) -> Tensor:
         return model(input_ids=tokens, use_cache=False).logits.float()
     except torch.OutOfMemoryError:
         raise
-    except (TypeError, ValueError, AttributeError, RuntimeError) as error:
+    except _FAILURES as error:
         raise EvaluationError(
             "transformers cannot run {model_type} on text alone: {reason:clause}.",
             "Choose a model that continues text.",
+            model_type=type(model).__name__,
+            reason=first_line(error),
+        ) from error
+
+
+def _logits_of_head(model: PreTrainedModel, tokens: Tensor) -> Tensor:
+    try:
+        return head_logits(model, last_hidden(model, tokens)).float()
+    except torch.OutOfMemoryError:
+        raise
+    except _FAILURES as error:
+        raise EvaluationError(
+            "The head of {model_type} cannot be run by itself, so the fidelity cannot "
+            "be measured: {reason:clause}.",
+            _REPORT,
             model_type=type(model).__name__,
             reason=first_line(error),
         ) from error
@@ -167,7 +184,7 @@ def _check_head(model: PreTrainedModel, windows: Tensor) -> None:
     """Check that the head alone turns hidden states into the model's logits."""
     tokens = windows.to(model.device)
     expected = _logits_of_text(model, tokens)
-    found = head_logits(model, last_hidden(model, tokens)).float()
+    found = _logits_of_head(model, tokens)
     is_finite = expected.isfinite() & found.isfinite()
     if not bool(is_finite.any()):
         return  # the evaluation says what is wrong
@@ -176,7 +193,7 @@ def _check_head(model: PreTrainedModel, windows: Tensor) -> None:
         raise EvaluationError(
             "The logits of {model_type} differ by up to {error:.2g} when its head is "
             "run by itself, so the fidelity cannot be measured.",
-            "The architecture is not supported. Report it with the model's name.",
+            _REPORT,
             model_type=type(model).__name__,
             error=error.max(),
         )

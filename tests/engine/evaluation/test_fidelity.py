@@ -200,6 +200,17 @@ def test_head_that_gives_other_logits_by_itself_is_refused():
         references(model)
 
 
+def test_head_that_reads_more_than_hidden_states_is_refused(monkeypatch):
+    """As in ProphetNet, whose head reads a second stream of them."""
+
+    def fail(*_):
+        raise IndexError("tuple index out of range")
+
+    monkeypatch.setattr("surgeon_engine.evaluation.evaluate.head_logits", fail)
+    with pytest.raises(EvaluationError, match=r"by itself, .*: tuple index out of"):
+        references(tiny_model("llama"))
+
+
 def test_model_that_does_not_run_on_text_alone_is_refused():
     model = tiny_model("llama")
 
