@@ -303,12 +303,14 @@ def build(kind: str, model_type: str, sizes: Sizes, *, dense: bool) -> PreTraine
     return built
 
 
-def small_config(
+def without_weights(
     kind: str, model_type: str, sizes: Sizes = SIZES["usual"]
-) -> PretrainedConfig:
-    """Return a config of a class with small sizes, whether it runs with them or not."""
+) -> PreTrainedModel:
+    """Return a small model of a class on the meta device."""
     stock = getattr(transformers, KINDS[kind][model_type])
-    return next(_configs(stock, model_type, sizes, dense=False))()
+    config = next(_configs(stock, model_type, sizes, dense=False))()
+    with torch.device("meta"):
+        return stock._from_config(config)
 
 
 def why_not_run(model: PreTrainedModel) -> str:

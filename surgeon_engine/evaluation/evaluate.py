@@ -29,6 +29,7 @@ from surgeon_engine.evaluation.fidelity import (
 from surgeon_engine.model.head import head_logits, last_hidden
 from surgeon_engine.model.not_finite import hint_for, with_origin
 from surgeon_engine.model.source import first_line
+from surgeon_engine.runtime import devices
 
 _MAX_LOSS = 700.0  # nats: exp of more overflows float64
 _CHECKED = 64  # tokens of which the logits exist at once
@@ -164,6 +165,23 @@ def _logits_of_text(model: PreTrainedModel, tokens: Tensor) -> Tensor:
         ) from error
 
 
+def _check_fast_products(model: PreTrainedModel, tokens: Tensor) -> None:
+    """Check that a model runs as it does while gradients are measured."""
+    try:
+        with devices.fast_products(model.device, model.dtype):
+            last_hidden(model, tokens)
+    except torch.OutOfMemoryError:
+        raise
+    except _FAILURES as error:
+        raise EvaluationError(
+            "transformers cannot run {model_type} with products of 16 bits: "
+            "{reason:clause}.",
+            _REPORT,
+            model_type=type(model).__name__,
+            reason=first_line(error),
+        ) from error
+
+
 def _logits_of_head(model: PreTrainedModel, tokens: Tensor) -> Tensor:
     try:
         return head_logits(model, last_hidden(model, tokens)).float()
@@ -184,6 +202,7 @@ def _check_head(model: PreTrainedModel, windows: Tensor) -> None:
     """Check that the head alone turns hidden states into the model's logits."""
     tokens = windows.to(model.device)
     expected = _logits_of_text(model, tokens)
+    _check_fast_products(model, tokens)
     found = _logits_of_head(model, tokens)
     is_finite = expected.isfinite() & found.isfinite()
     if not bool(is_finite.any()):

@@ -21,6 +21,7 @@ from surgeon_engine.evaluation.fidelity import (
 from surgeon_engine.evaluation.perplexity import perplexity
 from surgeon_engine.model import head
 from surgeon_engine.model.head import head_logits, last_hidden
+from surgeon_engine.runtime import devices
 from tests.helpers.pruning_states import random_windows
 from tests.helpers.tiny_models import (
     FAMILIES,
@@ -209,6 +210,19 @@ def test_head_that_reads_more_than_hidden_states_is_refused(monkeypatch):
     monkeypatch.setattr("surgeon_engine.evaluation.evaluate.head_logits", fail)
     with pytest.raises(EvaluationError, match=r"by itself, .*: tuple index out of"):
         references(tiny_model("llama"))
+
+
+def test_model_that_does_not_run_with_fast_products_is_refused(monkeypatch):
+    """As Xmod, which writes outputs of an adapter into a tensor of float32."""
+    model = tiny_model("llama")
+
+    model.model.layers[0].mlp.down_proj.register_forward_pre_hook(
+        lambda _, args: args[0].float().masked_scatter(args[0] > 0, args[0])
+    )
+    fast = torch.autocast("cpu", dtype=torch.bfloat16)
+    monkeypatch.setattr(devices, "fast_products", lambda *_: fast)
+    with pytest.raises(EvaluationError, match="with products of 16 bits: "):
+        references(model)
 
 
 def test_model_that_does_not_run_on_text_alone_is_refused():

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
 
-from benchmarks.small_models import small_config
+from benchmarks.small_models import without_weights
 from surgeon_engine.base.errors import ModelError
 from surgeon_engine.model.layers import (
     KeptWeights,
@@ -61,8 +60,7 @@ def test_weight_returns_a_copy():
 
 @pytest.mark.parametrize("model_type", ["modernbert-decoder", "llama4_text"])
 def test_body_has_no_head(model_type):
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(small_config("causal", model_type))
+    model = without_weights("causal", model_type)
     assert body_of(model) is model.model
 
 
