@@ -145,7 +145,7 @@ def _stored(found: Mapping[str, Any], sizes: str) -> dict[str, Any]:
     kept |= {name: found[name] for name in (*names, "formats") if found.get(name)}
     reasons = found.get("reasons", {})
     other = {"neurons": "heads", "heads": "neurons"}.get(found["outcome"])
-    reason = reasons.get(other, found.get("detail", ""))
+    reason = reasons.get(other, found.get("detail", "")) or found.get("note", "")
     return {"dense": False} | kept | ({"reason": reason[:300]} if reason else {})
 
 
@@ -196,14 +196,15 @@ def _outcome(model: PreTrainedModel, folder: Path) -> dict[str, Any]:
     try:
         return _tried(model, folder)
     except EngineError as error:
-        return {"outcome": "sentence", "detail": f"{error.message} {error.hint}"}
+        outcome = "not run" if why_not_run(model) else "sentence"
+        return {"outcome": outcome, "detail": f"{error.message} {error.hint}"}
     except BaseException:  # noqa: BLE001
         return {"outcome": "TRACEBACK", "detail": traceback.format_exc()[-2000:]}
 
 
 def _tried(model: PreTrainedModel, folder: Path) -> dict[str, Any]:
     """Prune a model and export it; return the outcome."""
-    source = folder / "model"
+    source = folder / folder.name.partition("-")[2]
     model.save_pretrained(source)
     for path in _TOKENIZER.glob("tokenizer*"):
         shutil.copy(path, source)

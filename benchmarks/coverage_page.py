@@ -7,6 +7,7 @@ and each of the sizes. The section stands between two comments of the page.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -88,7 +89,8 @@ def page_with(results: Iterable[Result]) -> str:
     """Return docs/families.md with a new section."""
     before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
     _, after = rest.split(END)
-    return before + BEGIN + "\n".join(section(list(results))) + "\n" + END + after
+    lines = ["", *section(list(results)), ""]
+    return before + BEGIN + "\n".join(lines) + "\n" + END + after
 
 
 def section(results: list[dict[str, Any]]) -> Iterator[str]:
@@ -122,9 +124,12 @@ def _lists(results: list[dict[str, Any]], title: str) -> Iterator[str]:
     if experts := by_category["experts"]:
         yield f"With experts, which are rejected: {_names(experts)}."
         yield ""
+    if others := by_category["no decoder"]:
+        yield f"No decoder alone: {_names(others)}."
+        yield ""
     yield f"| other {title} | pruned | why not more |"
     yield "|---|---|---|"
-    for category in (*PRUNED[1:], "sentence", "bad", "not run", "no decoder"):
+    for category in (*PRUNED[1:], "sentence", "bad", "not run"):
         for result in by_category[category]:
             yield f"| `{name_of(result)}` | {_pruned(category)} | {_why(result)} |"
     for result in by_category["not built"]:
@@ -143,4 +148,7 @@ def _pruned(category: str) -> str:
 def _why(result: Result) -> str:
     """Return the reason in one cell of a table."""
     reason = str(result.get("reason") or result["outcome"])
-    return " ".join(reason.split()).replace("|", "\\|")
+    reason = re.sub(r" \(the layers of its blocks are .*?(\)|$)", "", reason)
+    if result["outcome"] in _OF_TRANSFORMERS and "(" in reason[:40]:  # an exception
+        reason = f"{reason[:80]} ..."
+    return " ".join(reason.split()).replace("|", "\\|").replace("<", "&lt;")

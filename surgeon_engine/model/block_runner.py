@@ -302,6 +302,11 @@ def first_of(output: Any) -> Tensor:
 
 
 def _windows_dimension(hidden: Tensor, windows: Tensor) -> int:
-    """Return the dimension of the windows; in Gemma 3n there are streams before it."""
+    """Return the dimension of the windows.
+
+    In Gemma 3n there are streams before it, in XLNet tokens.
+    """
     places = range(hidden.ndim - 1)
+    if hidden.shape[:2] == windows.shape[::-1] != windows.shape:
+        return 1
     return next((n for n in places if hidden.shape[n : n + 2] == windows.shape), 0)

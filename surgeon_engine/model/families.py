@@ -385,6 +385,13 @@ FAMILIES = {
         ),
         mlp_width="decoder_ffn_dim",
     ),
+    "xlnet": Family(
+        mlp=replace(
+            plain("layer_2", "layer_1", adds_residual=True),
+            whole=("layer_norm.weight", "layer_norm.bias"),
+        ),
+        mlp_width="d_inner",
+    ),
     "xglm": Family(mlp_width="ffn_dim"),
 }
 _OTHER = Family()

@@ -512,6 +512,7 @@ PRODUCERS = {
     ("causal", "openai-gpt"): (Structure.HEADS, "c_attn"),
     ("causal", "prophetnet"): (Structure.NEURONS, "intermediate"),
     ("causal", "rwkv"): (Structure.NEURONS, "key"),
+    ("causal", "xlnet"): (Structure.NEURONS, "layer_1"),
     ("causal", "xlstm"): (Structure.NEURONS, "proj_up_gate proj_up"),
     ("image", "glm4v"): (Structure.NEURONS, "gate_up_proj"),
 }
