@@ -269,7 +269,7 @@ def _particular(sizes: Sizes) -> dict[str, dict[str, Any]]:
         "xmod": {"default_language": "en_XX"},
         "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
         "bamba": {"attn_layer_indices": [1, 3]},
-        "zamba2": {"adapter_rank": 8},
+        "zamba2": {"adapter_rank": 8, "mamba_ngroups": 2},
         "zaya": {"num_experts_per_tok": 1},
     }
 

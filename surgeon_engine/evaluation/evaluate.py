@@ -28,8 +28,8 @@ from surgeon_engine.evaluation.fidelity import (
 )
 from surgeon_engine.model.head import head_logits, last_hidden
 from surgeon_engine.model.not_finite import hint_for, with_origin
+from surgeon_engine.model.products import fast_products
 from surgeon_engine.model.source import first_line
-from surgeon_engine.runtime import devices
 
 _MAX_LOSS = 700.0  # nats: exp of more overflows float64
 _CHECKED = 64  # tokens of which the logits exist at once
@@ -168,7 +168,7 @@ def _logits_of_text(model: PreTrainedModel, tokens: Tensor) -> Tensor:
 def _check_fast_products(model: PreTrainedModel, tokens: Tensor) -> None:
     """Check that a model runs as it does while gradients are measured."""
     try:
-        with devices.fast_products(model.device, model.dtype):
+        with fast_products(model):
             last_hidden(model, tokens)
     except torch.OutOfMemoryError:
         raise

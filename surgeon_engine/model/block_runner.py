@@ -33,7 +33,7 @@ from surgeon_engine.model.block_calls import (
 )
 from surgeon_engine.model.layers import body_of
 from surgeon_engine.model.offload import left_on_host
-from surgeon_engine.runtime import devices
+from surgeon_engine.model.products import fast_products
 from surgeon_engine.runtime.hidden_store import HiddenStore
 
 ALL = slice(None)  # windows of a batch
@@ -108,13 +108,12 @@ class BlockRunner:
             rows: the windows of the batch that they are of.
         """
         args, kwargs = call = self._call(index, len(hidden), batch, rows)
-        device, dtype = self._model.device, self._model.dtype
-        with devices.fast_products(device, dtype):
-            given = hidden.to(device).movedim(0, self._dim)
+        with fast_products(self._model):
+            given = hidden.to(self._model.device).movedim(0, self._dim)
             output = self._blocks[index](given, *args, **kwargs)
         if len(hidden) == len(self._batches[batch]):
             self._keep_written(index, batch, call)
-        return first_of(output).movedim(self._dim, 0).to(dtype)
+        return first_of(output).movedim(self._dim, 0).to(self._model.dtype)
 
     @torch.no_grad()
     def finish(self, hidden: Sequence[Tensor]) -> Iterator[Tensor]:

@@ -392,6 +392,7 @@ FAMILIES = {
         ),
         mlp_width="d_inner",
     ),
+    "xmod": Family(needs_exact_products=True),
     "xglm": Family(mlp_width="ffn_dim"),
 }
 _OTHER = Family()

@@ -118,6 +118,7 @@ class Family:
     mlp_width: str = "intermediate_size"  # the name of the width in the config
     gguf: tuple[Gguf, ...] = ()  # the first that can hold a pruned model is taken
     reads_config: bool = False  # each forward reads the number of heads from the config
+    needs_exact_products: bool = False  # fails with mixed 16- and 32-bit numbers
     has_slopes: bool = False  # positions are slopes of the heads (ALiBi), always
     is_zero_at_zero: bool = False  # its activation, which the config does not name
     inseparable_heads: str = ""  # why heads depend on each other, though a rule matches
