@@ -19,7 +19,7 @@ from transformers.models.auto import modeling_auto
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from surgeon_engine.base.errors import EngineError
-from surgeon_engine.model.layers import has_experts
+from surgeon_engine.model.layers import has_experts, language_model_of
 
 KINDS = {
     "causal": modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
@@ -266,6 +266,7 @@ def _particular(sizes: Sizes) -> dict[str, dict[str, Any]]:
             "axial_pos_shape": [8, 64],
             "axial_pos_embds_dim": [16, hidden - 16],
         },
+        "step3p5": {"sliding_window": 32},
         "xmod": {"default_language": "en_XX"},
         "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
         "bamba": {"attn_layer_indices": [1, 3]},
@@ -326,7 +327,8 @@ def why_not_run(model: PreTrainedModel) -> str:
 def logits(model: PreTrainedModel) -> torch.Tensor:
     """Return the logits of a short random text."""
     ids = torch.randint(3, 90, (2, 20), generator=torch.Generator().manual_seed(0))
-    return model.eval()(input_ids=ids, use_cache=False).logits.float()
+    whole = language_model_of(model.eval())
+    return whole(input_ids=ids, use_cache=False).logits.float()
 
 
 def routes(model: PreTrainedModel) -> bool:
@@ -428,7 +430,10 @@ def _small(
     }
     if "kv_lora_rank" in chosen:  # each head has its own keys, rotated in part
         chosen |= {n: sizes.heads for n in _KEY_VALUE_HEADS if n in stated}
-        chosen |= {n: small["qk_rope_head_dim"] for n in _HEAD if n in stated}
+        rotated = stated.get("qk_rope_head_dim")
+        chosen |= {
+            n: small["qk_rope_head_dim"] for n in _HEAD if stated.get(n, 0) == rotated
+        }
     if shortens:
         chosen = _shortened(stated, sizes.blocks, is_dense=bool(more)) | chosen
     if "num_kv_shared_layers" in chosen and stated.get("layer_types"):

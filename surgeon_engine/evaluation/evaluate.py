@@ -27,6 +27,7 @@ from surgeon_engine.evaluation.fidelity import (
     reference_of,
 )
 from surgeon_engine.model.head import head_logits, last_hidden
+from surgeon_engine.model.layers import language_model_of
 from surgeon_engine.model.not_finite import hint_for, with_origin
 from surgeon_engine.model.products import fast_products
 from surgeon_engine.model.source import first_line
@@ -153,7 +154,8 @@ def _check_finite(
 
 def _logits_of_text(model: PreTrainedModel, tokens: Tensor) -> Tensor:
     try:
-        return model(input_ids=tokens, use_cache=False).logits.float()
+        whole = language_model_of(model)
+        return whole(input_ids=tokens, use_cache=False).logits.float()
     except torch.OutOfMemoryError:
         raise
     except _FAILURES as error:
@@ -214,5 +216,5 @@ def _check_head(model: PreTrainedModel, windows: Tensor) -> None:
             "run by itself, so the fidelity cannot be measured.",
             _REPORT,
             model_type=type(model).__name__,
-            error=error.max(),
+            error=float(error.max()),
         )

@@ -147,6 +147,20 @@ def body_of(model: PreTrainedModel) -> nn.Module:
     return body
 
 
+def language_model_of(model: PreTrainedModel) -> PreTrainedModel:
+    """Return the innermost part that has the body and a head for its tokens.
+
+    It runs on text alone, where a model that reads images may need one as a whole.
+    """
+    found, inner = model, model
+    for name in filter(None, body_path(model).split(".")):
+        inner = getattr(inner, name)
+        is_model = isinstance(inner, PreTrainedModel)
+        if is_model and inner.get_output_embeddings() is not None:
+            found = inner
+    return found
+
+
 def _decoder_of(model: PreTrainedModel) -> nn.Module:
     """Return what a model calls its decoder; the model itself if it has none inside."""
     found: nn.Module = model.get_decoder()
