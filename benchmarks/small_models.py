@@ -170,6 +170,7 @@ def _particular(sizes: Sizes) -> dict[str, dict[str, Any]]:
             "mlp_layer_types": ["dense"] + ["sparse"] * (blocks - 1)
         },
         "deepseek_v2": {"num_experts_per_tok": 2},
+        "diffllama": {"num_key_value_heads": 2},
         "diffusion_gemma_text": {
             "num_experts": 4,
             "top_k_experts": 2,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -22,7 +21,8 @@ from transformers import (
     RobertaPreLayerNormForCausalLM,
 )
 
-from benchmarks.small_models import without_weights
+from benchmarks import coverage_page
+from benchmarks.small_models import KINDS, SIZES, without_weights
 from surgeon_engine.api.config.pruning import (
     BY_LAYER,
     COUPLED,
@@ -152,7 +152,7 @@ def test_layers_with_the_weights_of_another_block_stay_whole():
 
 def test_convolution_with_names_of_a_mixer_is_unknown():
     model = tiny_model("nemotron_h")
-    del model.model.layers[0].mixer.A_log
+    del model.model.layers[0].mixer.dt_bias  # as in Zamba 1
     found = coupled_groups(Structure.HEADS, model)
     assert [each.consumer.block for each in found] == [1]
 
@@ -543,12 +543,30 @@ def test_longer_list_inside_a_block_is_not_the_list_of_blocks():
     assert find_blocks(model) == tuple(model.model.layers)
 
 
-def test_documentation_lists_support_of_each_family():
-    page = Path(__file__).parents[3] / "docs" / "families.md"
-    text = page.read_text(encoding="utf-8")
-    documented = dict(re.findall(r"^\| .*`(\w+)` \| (.*) \|", text, re.MULTILINE))
-    assert documented.keys() == EVERY.keys()
-    for family, cells in documented.items():
-        words = [cell.split()[0].rstrip(":,") for cell in cells.split(" | ")]
-        heads = "no" if family in NEURON_FAMILIES else "yes"
-        assert words == [heads, "yes", heads]
+def test_documentation_is_made_from_the_results_of_the_benchmark():
+    results = coverage_page.read(coverage_page.RESULTS)
+    page = coverage_page.PAGE.read_text(encoding="utf-8")
+    assert coverage_page.page_with(results) == page
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_nearly_all_dense_classes_were_pruned(kind, sizes):
+    results = coverage_page.read(coverage_page.RESULTS)
+    found = [x for x in results if (x["kind"], x["sizes"]) == (kind, sizes)]
+    counts = coverage_page.counts_of(found)
+    assert counts["bad"] == 0
+    assert coverage_page.share_of(counts) >= 0.95
+
+
+def test_results_of_the_benchmark_agree_with_the_families():
+    """Of Falcon, it has models with one key and value head alone."""
+    documented = {
+        x["type"]: x["outcome"]
+        for x in coverage_page.read(coverage_page.RESULTS)
+        if (x["kind"], x["sizes"], x["dense"]) == ("causal", "usual", False)
+    }
+    for family in EVERY.keys() - {"falcon", "falcon_multi_head"}:
+        outcome = documented[tiny_model(family).config.model_type]
+        whole = family in NEURON_FAMILIES
+        assert outcome == ("neurons" if whole else "heads_and_neurons")
