@@ -102,7 +102,7 @@ ATTENTION: tuple[CouplingRule, ...] = (
 MLP: tuple[CouplingRule, ...] = (
     # Llama, Mistral, Qwen2 and 3, Gemma 2 and 3, StableLM, OLMo, SmolLM, ...
     gated("down_proj", "gate_proj", "up_proj"),
-    # GLM, Phi 3 and 4: all gates, then all values
+    # GLM and models built like it: all gates, then all values
     fused_gate("down_proj", "gate_up_proj"),
     # Nemotron, Arcee
     plain("down_proj", "up_proj"),
@@ -131,7 +131,11 @@ MLP: tuple[CouplingRule, ...] = (
     # Granite hybrids
     fused_gate("output_linear", "input_linear"),
 )
-_PHI = Family(attention=fused("o_proj", "qkv_proj"), reads_config=True)
+_PHI = Family(
+    attention=fused("o_proj", "qkv_proj"),
+    mlp=fused_gate("down_proj", "gate_up_proj"),
+    reads_config=True,
+)
 # Parameters beside linear layers with entries for each head, feature or neuron.
 PARAMETERS: tuple[ProducerRows, ...] = (
     # Granite with sliding windows, GPT-OSS, MiMo
@@ -240,6 +244,7 @@ FAMILIES = {
     "gemma3_text": Family(gguf=(_GEMMA_3,)),
     "gemma4_text": Family(gguf=(_GEMMA_4,)),
     "glm4": Family(
+        mlp=fused_gate("down_proj", "gate_up_proj"),
         gguf=(Gguf("glm4", rotates_parts=True),),
     ),
     "gpt2": Family(

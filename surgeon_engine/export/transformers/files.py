@@ -102,10 +102,12 @@ class Pruned{name}({name}):
         super().__init__(config)
         shrink(self, config)
 
-    @classmethod
-    def is_custom_code(cls):
-        """Return False: buffers that no file holds are set as in the stock class."""
-        return False
+    def initialize_weights(self):
+        """Set the buffers, too, that no file holds and that a whole model sets."""
+        super().initialize_weights()
+        for module in self.modules():
+            if isinstance(module, PreTrainedModel):
+                module._init_weights(module)
 
 
 # Without this, save_pretrained of some versions copies no code.
@@ -251,7 +253,9 @@ def _modeling(classes: dict[str, str]) -> str:
     by_name = {name: auto for auto, name in reversed(classes.items())}
     whole = next(iter(classes))
     code = _MODELING.format(
-        model=classes[whole], auto=whole, names=", ".join(sorted(by_name))
+        model=classes[whole],
+        auto=whole,
+        names=", ".join(sorted([*by_name, "PreTrainedModel"])),
     )
     for name, auto in by_name.items():
         with_head = auto != "AutoModel"
